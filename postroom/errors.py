@@ -1,0 +1,41 @@
+"""The few ways in which Postroom says no. Codes are stable; api/problems.py gives each its HTTP status."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One field at fault. `message` is a sentence for a person and never repeats the value."""
+
+    field: str
+    code: str
+    message: str
+
+
+class Refused(Exception):
+    """A request that is refused as a whole: nothing was written."""
+
+    def __init__(self, code: str, detail: str, *fields: FieldError) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.fields = fields
+
+
+def not_found() -> Refused:
+    """Foreign and missing look the same, so there is one sentence for both."""
+    return Refused("not_found", "There is nothing here that this key may see.")
+
+
+def invalid(*fields: FieldError) -> Refused:
+    """A request whose fields break the rules, each named."""
+    return Refused("invalid_request", "The request is not valid: see errors.", *fields)
+
+
+class Busy(Exception):
+    """The database or the password hashers cannot take more now; try again after `seconds`."""
+
+    def __init__(self, detail: str, seconds: int = 1) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.seconds = seconds

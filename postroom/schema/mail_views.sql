@@ -1,0 +1,87 @@
+-- The contract with the mail daemons. They read these views and nothing else; what "may log in" or "may receive"
+-- means is decided here. Every look-up is by (local_part, domain) or by id, so that each finds an index.
+--
+-- Names that the daemons see, and nobody else:
+--   <id>@acct.internal               where mail for an account is delivered: an id is never reused, an address is
+--   <id>@<generation>.acct.internal  who a session has logged in as: a reset or suspension starts a new generation
+
+-- Domains that mail is taken for. A domain that turned inactive keeps its mail.
+CREATE VIEW mail_domains AS
+SELECT name FROM domains WHERE status <> 'pending';
+
+-- Who may log in with an address and a password. `nologin` names the reason why not (yet).
+CREATE VIEW mail_logins AS
+SELECT
+  addresses.local_part,
+  domains.name AS domain,
+  accounts.id || '@' || accounts.generation || '.acct.internal' AS login,
+  accounts.password,
+  CASE WHEN accounts.status <> 'active' THEN 'Y' END AS nologin,
+  CASE WHEN accounts.status <> 'active' THEN 'This account is ' || accounts.status || '.' END AS reason,
+  accounts.address,
+  substr('0123456789abcdef', CAST(accounts.id % 256 / 16 AS INTEGER) + 1, 1)
+    || substr('0123456789abcdef', CAST(accounts.id % 16 AS INTEGER) + 1, 1) || '/' || accounts.id AS home
+FROM domains
+JOIN addresses ON addresses.domain_id = domains.id
+JOIN accounts ON accounts.id = addresses.account_id
+WHERE domains.status <> 'pending' AND accounts.deleted_at IS NULL;
+
+-- Where mail for <id>@acct.internal is stored. Suspended and disabled accounts still get what was accepted.
+CREATE VIEW mail_recipients AS
+SELECT
+  accounts.id,
+  accounts.address,
+  substr('0123456789abcdef', CAST(accounts.id % 256 / 16 AS INTEGER) + 1, 1)
+    || substr('0123456789abcdef', CAST(accounts.id % 16 AS INTEGER) + 1, 1) || '/' || accounts.id AS home
+FROM accounts
+WHERE accounts.deleted_at IS NULL;
+
+-- Sessions that are still good: id and generation of each account that may send.
+CREATE VIEW mail_sessions AS
+SELECT id, generation || '.acct.internal' AS domain
+FROM accounts
+WHERE status = 'active' AND deleted_at IS NULL;
+
+-- Which address is whose. Mail to postmaster@ and abuse@ always arrives (RFC 5321 4.5.1, RFC 2142): without an
+-- account of that name at the default account of the domain's user, on a platform domain at the operator's.
+CREATE VIEW mail_aliases AS
+SELECT addresses.local_part, domains.name AS domain, addresses.account_id || '@acct.internal' AS target
+FROM domains
+JOIN addresses ON addresses.domain_id = domains.id
+WHERE domains.status <> 'pending' AND addresses.account_id IS NOT NULL
+UNION ALL
+SELECT role.local_part, domains.name, COALESCE(
+  (SELECT owner.id FROM accounts AS owner
+   WHERE owner.organization_id = domains.organization_id AND owner.user_id = domains.user_id
+     AND owner.is_default = 1 AND owner.status <> 'disabled'),
+  (SELECT operator.account_id FROM addresses AS operator
+   JOIN domains AS host ON host.id = operator.domain_id
+   WHERE host.name = (SELECT name FROM mail_host WHERE id = 1)
+     AND host.status <> 'pending' AND operator.local_part = 'postmaster')
+) || '@acct.internal'
+FROM domains
+CROSS JOIN (SELECT 'postmaster' AS local_part UNION ALL SELECT 'abuse') AS role
+WHERE domains.status <> 'pending' AND NOT EXISTS (
+  SELECT 1 FROM addresses
+  WHERE addresses.domain_id = domains.id AND addresses.local_part = role.local_part
+    AND addresses.account_id IS NOT NULL);
+
+-- access(5) actions for recipients that exist and are closed. A disabled postmaster or abuse still receives.
+CREATE VIEW mail_refusals AS
+SELECT addresses.local_part, domains.name AS domain, '550 5.2.1 This mailbox is disabled' AS action
+FROM domains
+JOIN addresses ON addresses.domain_id = domains.id
+JOIN accounts ON accounts.id = addresses.account_id
+WHERE domains.status <> 'pending' AND accounts.status = 'disabled' AND accounts.deleted_at IS NULL
+  AND addresses.local_part NOT IN ('postmaster', 'abuse');
+
+-- Which login may send as which address.
+CREATE VIEW mail_senders AS
+SELECT
+  addresses.local_part,
+  domains.name AS domain,
+  accounts.id || '@' || accounts.generation || '.acct.internal' AS login
+FROM domains
+JOIN addresses ON addresses.domain_id = domains.id
+JOIN accounts ON accounts.id = addresses.account_id
+WHERE domains.status <> 'pending' AND accounts.status = 'active' AND accounts.deleted_at IS NULL;

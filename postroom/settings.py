@@ -1,0 +1,239 @@
+"""The settings: each typed, with one default, documented where it is declared.
+
+They come from `POSTROOM_<NAME>` in the environment, else from `postroom.toml` (lower-case names), else the
+default. A stranger would get wrong: empty means "not set", and an unknown name is an error, not a guess.
+"""
+
+import difflib
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+PREFIX = "POSTROOM_"
+FILE = "postroom.toml"
+SYSTEM_DATA = Path("/var/lib/postroom/data")
+PORTS = (
+    "port",
+    "imap_port",
+    "imaps_port",
+    "pop3_port",
+    "pop3s_port",
+    "sieve_port",
+    "smtp_port",
+    "submission_port",
+    "submissions_port",
+)
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Switch = Literal["on", "off"]
+
+
+class BadSettings(Exception):
+    """A setting that cannot be used; the text is one line for the operator."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that an operator may decide."""
+
+    data: Annotated[
+        Path, Meta(description="Directory of everything Postroom keeps. As root /var/lib/postroom/data.")
+    ] = Path("data")
+    host: Annotated[str, Meta(description="Address the API listens on.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="Port of the API.")] = 3000
+    database_url: Annotated[
+        str, Meta(description="Empty: SQLite in the data directory. Or `sqlite:///path`, `postgresql://…`.")
+    ] = ""
+    mail: Annotated[Switch, Meta(description="`off` runs the API without Dovecot and Postfix.")] = "on"
+    mail_host: Annotated[
+        str, Meta(description="Addresses the mail ports listen on, IPv4 or IPv6, separated by commas.")
+    ] = "127.0.0.1"
+    hostname: Annotated[
+        str, Meta(description="Name of the mail host: SMTP banner, certificate, operator's own domain.")
+    ] = "mail.postroom.test"
+    outbound: Annotated[
+        Switch, Meta(description="`off` refuses mail to other hosts at submission; `on` delivers it.")
+    ] = "off"
+    relayhost: Annotated[
+        str, Meta(description="`host:port` that takes outbound mail. Empty: straight to the recipient's MX.")
+    ] = ""
+    tls_cert: Annotated[str, Meta(description="PEM certificate chain. Empty: self-signed, made by us.")] = ""
+    tls_key: Annotated[str, Meta(description="PEM private key of `tls_cert`.")] = ""
+    message_size: Annotated[
+        int, Meta(ge=65536, le=2**31 - 1, description="Largest message taken, in bytes.")
+    ] = 50 * 1024 * 1024
+    purge_days: Annotated[
+        int, Meta(ge=0, le=3650, description="Days a deleted account's mail is kept before it is erased.")
+    ] = 7
+    resolver: Annotated[
+        str, Meta(description="`address:port` of the DNS server that checks domains. Empty: the system's.")
+    ] = ""
+    trusted_proxies: Annotated[
+        str, Meta(description="Networks whose X-Forwarded-For is believed, separated by commas.")
+    ] = ""
+    workers: Annotated[int, Meta(ge=1, le=64, description="API processes.")] = 1
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="Least severe line that is logged.")
+    ] = "info"
+    rate_limit: Annotated[
+        str, Meta(description="`off`, or calls a key may make as `6000/minute`. Not enforced yet.")
+    ] = "6000/minute"
+    imap_port: Annotated[Port, Meta(description="IMAP with STARTTLS.")] = 1143
+    imaps_port: Annotated[Port, Meta(description="IMAP over TLS.")] = 1993
+    pop3_port: Annotated[Port, Meta(description="POP3 with STARTTLS.")] = 1110
+    pop3s_port: Annotated[Port, Meta(description="POP3 over TLS.")] = 1995
+    sieve_port: Annotated[Port, Meta(description="ManageSieve (RFC 5804) with STARTTLS.")] = 4190
+    smtp_port: Annotated[Port, Meta(description="SMTP for inbound mail.")] = 1025
+    submission_port: Annotated[Port, Meta(description="Submission (RFC 6409) with STARTTLS.")] = 1587
+    submissions_port: Annotated[Port, Meta(description="Submission over TLS (RFC 8314).")] = 1465
+
+    @property
+    def listen_addresses(self) -> list[str]:
+        """The addresses of `mail_host`, without brackets."""
+        return [part.strip().strip("[]") for part in self.mail_host.split(",") if part.strip()]
+
+    @property
+    def database(self) -> str:
+        """The URL in force: `sqlite:///<path>` or `postgresql://…`."""
+        return self.database_url or f"sqlite:///{self.data / 'db' / 'postroom.db'}"
+
+    @property
+    def api_url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    def environment(self) -> dict[str, str]:
+        """These settings as environment variables, for the processes that we start."""
+        return {variable(name): str(getattr(self, name)) for name in self.__struct_fields__}
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + name.upper()
+
+
+def load(environ: Mapping[str, str] = os.environ, folder: Path | None = None) -> Settings:
+    """Settings from the environment and `postroom.toml`. Raises BadSettings with one line."""
+    values = _from_file(folder) | _from_environment(environ)
+    if "data" not in values:
+        values["data"] = str(SYSTEM_DATA if os.geteuid() == 0 else _checkout() / "data")
+    try:
+        settings = msgspec.convert(values, Settings, strict=False, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        raise BadSettings(_explain(str(error))) from None
+    return _checked(msgspec.structs.replace(settings, data=settings.data.expanduser().absolute()))
+
+
+def _checkout() -> Path:
+    """The checkout that this package is run from, else the current directory."""
+    root = Path(__file__).resolve().parent.parent
+    return root if (root / "pyproject.toml").exists() else Path.cwd()
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    found = {}
+    for key, value in environ.items():
+        if key.startswith(PREFIX):
+            name = key.removeprefix(PREFIX).lower()
+            if name not in Settings.__struct_fields__ or key != key.upper():
+                raise BadSettings(f"{key} is not a setting.{_nearest(name, variable)}")
+            if value:
+                found[name] = value
+    return found
+
+
+def _from_file(folder: Path | None) -> dict[str, Any]:
+    folders = [folder] if folder else [Path.cwd(), _checkout(), Path("/etc/postroom")]
+    path = next((f / FILE for f in folders if _readable(f / FILE)), None)
+    if path is None:
+        return {}
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadSettings(f"{path} cannot be read: {error}") from None
+    for name in values:
+        if name not in Settings.__struct_fields__:
+            raise BadSettings(f"{path}: {name} is not a setting.{_nearest(name, str)}")
+    return {name: value for name, value in values.items() if value != ""}
+
+
+def _readable(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _nearest(name: str, spell: Any) -> str:
+    near = difflib.get_close_matches(name.lower(), Settings.__struct_fields__, n=1, cutoff=0.5)
+    return f" Did you mean {spell(near[0])}?" if near else " docs/settings.md lists them."
+
+
+def _decode(kind: type, value: object) -> object:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise msgspec.ValidationError(f"Expected `path`, got `{type(value).__name__}`")
+
+
+def _explain(message: str) -> str:
+    problem, _, where = message.partition(" - at `$.")
+    return f"{variable(where.rstrip('`'))}: {problem}." if where else message
+
+
+def _checked(settings: Settings) -> Settings:
+    if bool(settings.tls_cert) != bool(settings.tls_key):
+        raise BadSettings("POSTROOM_TLS_CERT and POSTROOM_TLS_KEY belong together: set both or neither.")
+    for address in [settings.host, *settings.listen_addresses]:
+        _address(address)
+    for network in split(settings.trusted_proxies):
+        _network(network)
+    if not settings.database.startswith(("sqlite:///", "postgresql://")):
+        raise BadSettings("POSTROOM_DATABASE_URL: use sqlite:///path or postgresql://….")
+    taken: dict[int, str] = {}
+    for name in PORTS:
+        port = getattr(settings, name)
+        if port in taken:
+            raise BadSettings(f"{variable(name)} and {variable(taken[port])} are both {port}.")
+        taken[port] = name
+    return settings
+
+
+def split(text: str) -> list[str]:
+    """The items of a setting that is a list, separated by commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _address(text: str) -> None:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        raise BadSettings(f"{text} is not an IP address (POSTROOM_HOST, POSTROOM_MAIL_HOST).") from None
+
+
+def _network(text: str) -> None:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        raise BadSettings(f"POSTROOM_TRUSTED_PROXIES: {text} is not a network.") from None
+
+
+def describe() -> list[tuple[str, str, str, str]]:
+    """Each setting as (variable, type, default, description); docs/settings.md is held against it."""
+    hints = get_type_hints(Settings, include_extras=True)
+    defaults = dict(zip(Settings.__struct_fields__, Settings.__struct_defaults__, strict=True))
+    rows = []
+    for name, hint in hints.items():
+        text = next(m.description for m in reversed(hint.__metadata__) if isinstance(m, Meta) and m.description)
+        kind = "path" if hint.__origin__ is Path else _kind(hint.__origin__)
+        rows.append((variable(name), kind, str(defaults[name]), text))
+    return rows
+
+
+def _kind(hint: Any) -> str:
+    choices = get_args(hint)
+    return " or ".join(choices) if choices else str(hint.__name__)
