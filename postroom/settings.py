@@ -7,6 +7,7 @@ default. A stranger would get wrong: empty means "not set", and an unknown name 
 import difflib
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
+
+from postroom.address import BadAddress, parse_host
 
 PREFIX = "POSTROOM_"
 FILE = "postroom.toml"
@@ -29,6 +32,13 @@ PORTS = (
     "submission_port",
     "submissions_port",
 )
+
+# Settings that end in the daemons' files or in a socket call, and what each has to look like.
+FORMATS = {
+    "relayhost": (r"(\[[^\[\]\s]+\]|[^\[\]\s:]+)(:[0-9]{1,5})?", "use host:port, or [host]:port to skip its MX"),
+    "resolver": (r"(\[[0-9A-Fa-f:]+\]|[0-9.]+):[0-9]{1,5}", "use address:port, like 127.0.0.1:53 or [::1]:53"),
+    "rate_limit": (r"off|[1-9][0-9]*/(second|minute|hour|day)", "use off or a rate like 6000/minute"),
+}
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Switch = Literal["on", "off"]
@@ -64,9 +74,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     tls_cert: Annotated[str, Meta(description="PEM certificate chain. Empty: self-signed, made by us.")] = ""
     tls_key: Annotated[str, Meta(description="PEM private key of `tls_cert`.")] = ""
-    message_size: Annotated[
-        int, Meta(ge=65536, le=2**31 - 1, description="Largest message taken, in bytes.")
-    ] = 50 * 1024 * 1024
+    message_size: Annotated[int, Meta(ge=65536, le=2**31 - 1, description="Largest message taken, in bytes.")] = (
+        50 * 1024 * 1024
+    )
     purge_days: Annotated[
         int, Meta(ge=0, le=3650, description="Days a deleted account's mail is kept before it is erased.")
     ] = 7
@@ -126,7 +136,8 @@ def load(environ: Mapping[str, str] = os.environ, folder: Path | None = None) ->
         settings = msgspec.convert(values, Settings, strict=False, dec_hook=_decode)
     except msgspec.ValidationError as error:
         raise BadSettings(_explain(str(error))) from None
-    return _checked(msgspec.structs.replace(settings, data=settings.data.expanduser().absolute()))
+    _check(settings)
+    return msgspec.structs.replace(settings, data=_absolute(settings.data), hostname=_hostname(settings.hostname))
 
 
 def _checkout() -> Path:
@@ -177,7 +188,7 @@ def _nearest(name: str, spell: Any) -> str:
 def _decode(kind: type, value: object) -> object:
     if kind is Path and isinstance(value, str):
         return Path(value)
-    raise msgspec.ValidationError(f"Expected `path`, got `{type(value).__name__}`")
+    raise TypeError(f"Expected `path`, got `{type(value).__name__}`")
 
 
 def _explain(message: str) -> str:
@@ -185,22 +196,50 @@ def _explain(message: str) -> str:
     return f"{variable(where.rstrip('`'))}: {problem}." if where else message
 
 
-def _checked(settings: Settings) -> Settings:
+def _check(settings: Settings) -> None:
+    for name in settings.__struct_fields__:
+        if re.search(r"[\x00-\x1f\x7f]", str(getattr(settings, name))):
+            raise BadSettings(f"{variable(name)} has a control character.")
     if bool(settings.tls_cert) != bool(settings.tls_key):
         raise BadSettings("POSTROOM_TLS_CERT and POSTROOM_TLS_KEY belong together: set both or neither.")
+    if not settings.database.startswith(("sqlite:///", "postgresql://")):
+        raise BadSettings("POSTROOM_DATABASE_URL: use sqlite:///path or postgresql://….")
+    for name, (pattern, advice) in FORMATS.items():
+        value = getattr(settings, name)
+        if value and not re.fullmatch(pattern, value):
+            raise BadSettings(f"{variable(name)}: {advice}.")
+    _check_network(settings)
+
+
+def _check_network(settings: Settings) -> None:
+    if not settings.listen_addresses:
+        raise BadSettings("POSTROOM_MAIL_HOST has no address; POSTROOM_MAIL=off runs without mail.")
+    if len(set(settings.listen_addresses)) < len(settings.listen_addresses):
+        raise BadSettings("POSTROOM_MAIL_HOST has the same address twice.")
     for address in [settings.host, *settings.listen_addresses]:
         _address(address)
     for network in split(settings.trusted_proxies):
         _network(network)
-    if not settings.database.startswith(("sqlite:///", "postgresql://")):
-        raise BadSettings("POSTROOM_DATABASE_URL: use sqlite:///path or postgresql://….")
     taken: dict[int, str] = {}
     for name in PORTS:
         port = getattr(settings, name)
         if port in taken:
             raise BadSettings(f"{variable(name)} and {variable(taken[port])} are both {port}.")
         taken[port] = name
-    return settings
+
+
+def _absolute(path: Path) -> Path:
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:
+        raise BadSettings("POSTROOM_DATA: there is no such home directory.") from None
+
+
+def _hostname(text: str) -> str:
+    try:
+        return parse_host(text)
+    except BadAddress as error:
+        raise BadSettings(f"POSTROOM_HOSTNAME: {error.message}") from None
 
 
 def split(text: str) -> list[str]:

@@ -1,4 +1,4 @@
--- One text for SQLite and PostgreSQL. {identity} is the engine's ascending, never reused key.
+-- One text for SQLite and PostgreSQL. {identity} is the engine's ascending, never reused key, {exact_text} text compared byte by byte.
 -- Times are milliseconds since 1970 UTC; booleans are 0 or 1.
 
 CREATE TABLE organizations (
@@ -37,7 +37,7 @@ CREATE TABLE accounts (
   organization_id BIGINT NOT NULL REFERENCES organizations(id),
   domain_id       BIGINT NOT NULL REFERENCES domains(id),
   user_id         TEXT NOT NULL,
-  address         TEXT NOT NULL,
+  address         {exact_text} NOT NULL,     -- compared byte by byte, for searches by prefix
   display_name    TEXT,
   status          TEXT NOT NULL CHECK (status IN ('active', 'suspended', 'disabled')),
   is_default      BIGINT NOT NULL,
@@ -50,6 +50,7 @@ CREATE TABLE accounts (
 CREATE INDEX accounts_organization ON accounts (organization_id, id) WHERE deleted_at IS NULL;
 CREATE INDEX accounts_user ON accounts (organization_id, user_id, id) WHERE deleted_at IS NULL;
 CREATE INDEX accounts_domain ON accounts (domain_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX accounts_domain_user ON accounts (domain_id, user_id, id) WHERE deleted_at IS NULL;
 CREATE INDEX accounts_address ON accounts (organization_id, address, id) WHERE deleted_at IS NULL;
 CREATE UNIQUE INDEX accounts_default ON accounts (organization_id, user_id) WHERE is_default = 1;
 

@@ -1,0 +1,50 @@
+"""Pages of accounts: filtered lists in the order of their ids, the same cost at any depth with `after`.
+
+The statements are put together from fixed pieces, one for each set of filters; a unary `+` keeps SQLite from
+an index that would be the wrong one. tests/test_plans.py holds every one of them to an index.
+"""
+
+import functools
+
+from postroom.accounts import COLUMNS, Account, from_row
+from postroom.db import Tx
+
+FILTERS = {
+    "user_id": " AND user_id = :user_id",
+    "domain_id": " AND domain_id = :domain_id",
+    "status": " AND status = :status",
+}
+# A search finds its matches in the index of addresses and sorts them; no other index may look better.
+SEARCH_FILTERS = {
+    "user_id": " AND COALESCE(user_id, '') = :user_id",
+    "domain_id": " AND +domain_id = :domain_id",
+    "status": " AND status = :status",
+    "q": " AND address >= :q AND address < :q_end",
+}
+
+
+@functools.cache
+def page_sql(filters: frozenset[str], offset: bool) -> str:
+    """The statement of a page with these filters."""
+    pieces = SEARCH_FILTERS if "q" in filters else FILTERS
+    where = "".join(text for name, text in pieces.items() if name in filters)
+    organization = "+organization_id" if "domain_id" in filters and "q" not in filters else "organization_id"
+    id_ = "+id" if "q" in filters else "id"
+    return (
+        f"SELECT {COLUMNS} FROM accounts WHERE {organization} = :organization{where} AND {id_} > :after"
+        f" AND deleted_at IS NULL ORDER BY {id_} LIMIT :limit" + (" OFFSET :offset" if offset else "")
+    )
+
+
+def page(
+    tx: Tx, organization_id: int, *, limit: int, offset: int = 0, after: int = 0, **filters: int | str | None
+) -> list[Account]:
+    """Accounts by id, oldest first; filters that are None do not count. `q` is a prefix of the address."""
+    given = {name: value for name, value in filters.items() if value is not None}
+    sql = page_sql(frozenset(given), offset > 0)
+    if "q" in given:
+        given["q_end"] = f"{given['q']}\x7f"  # addresses are ASCII: this is past every one that begins with q
+    if offset:
+        given["offset"] = offset
+    rows = tx.all(sql, organization=organization_id, after=after, limit=limit, **given)
+    return [from_row(row) for row in rows]

@@ -1,0 +1,1 @@
+"""The HTTP edge: parse strictly, hash, run one transaction, answer."""

@@ -1,0 +1,257 @@
+"""The account endpoints: parse, hash, one transaction, end sessions, answer."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from postroom import account_pages, accounts, domains
+from postroom.accounts import Account, CreateAccount, Status, UpdateAccount
+from postroom.api import account_shapes as shapes
+from postroom.api.account_shapes import NOTE, shape
+from postroom.api.call import Answer, Call, path_id, required_user, sent_user
+from postroom.api.fields import parse_address, parse_domain_field, parse_password, raise_for, text_problems
+from postroom.api.pages import DEEP, next_link
+from postroom.api.wire import After, Id, Limit, Offset
+from postroom.db import Tx
+from postroom.errors import FieldError, invalid, not_found
+from postroom.passwords import generate, hash_generated
+from postroom.sessions import Ended
+
+
+class FieldsQuery(msgspec.Struct, frozen=True):
+    """What every account endpoint takes."""
+
+    user_id: str | UnsetType = UNSET
+    fields: str | UnsetType = UNSET
+
+
+class DomainPageQuery(msgspec.Struct, frozen=True):
+    user_id: str | UnsetType = UNSET
+    status: str | UnsetType = UNSET
+    q: str | UnsetType = UNSET
+    limit: Limit = 50
+    offset: Offset = 0
+    after: After = 0
+    fields: str | UnsetType = UNSET
+
+
+class PageQuery(DomainPageQuery, frozen=True):
+    domain: str | UnsetType = UNSET
+
+
+class CreateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    domain: str
+    local_part: str
+    user_id: str | UnsetType = UNSET
+    display_name: str | None = None
+    password: str | UnsetType = UNSET
+    allow_reserved: bool = False
+
+
+class UpdateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    user_id: str | UnsetType = UNSET
+    display_name: str | UnsetType | None = UNSET
+    status: Status | UnsetType = UNSET
+    is_default: bool | UnsetType = UNSET
+
+
+class DeleteBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    id: Id
+    user_id: str | UnsetType = UNSET
+
+
+class ResetBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    user_id: str | UnsetType = UNSET
+    password: str | UnsetType = UNSET
+
+
+class AccountAnswer(msgspec.Struct, frozen=True):
+    account: Any
+
+
+class SecretAnswer(msgspec.Struct, frozen=True):
+    account: Any
+    password: str
+    note: str = NOTE
+
+
+class PageAnswer(msgspec.Struct, frozen=True):
+    items: Any
+    limit: int
+    offset: int
+
+
+class ShownDomain(msgspec.Struct, frozen=True):
+    domain: str
+    status: domains.Status
+
+
+class DomainPageAnswer(msgspec.Struct, frozen=True):
+    domain: ShownDomain
+    items: Any
+    limit: int
+    offset: int
+
+
+class DeletedAnswer(msgspec.Struct, frozen=True):
+    ok: bool
+    deleted: Any
+
+
+async def create(call: Call, query: FieldsQuery, body: CreateBody) -> Answer:
+    """Makes an account; its mailbox works when this answers."""
+    show = shape(query.fields, shapes.created)
+    problems = text_problems(query.user_id, body.user_id, body.display_name)
+    address = parse_address(body.domain, body.local_part, problems)
+    user_id = required_user(call.actor, query.user_id, body.user_id) if not problems else ""
+    password = parse_password(body.password, address, problems)
+    raise_for(problems)
+    secret, stored = await _password(call, password)
+    command = CreateAccount(
+        domain=address.domain,
+        local_part=address.local_part,
+        user_id=user_id,
+        display_name=body.display_name,
+        password=stored,
+        allow_reserved=body.allow_reserved,
+    )
+    account = await call.services.database.write(lambda tx: accounts.create(tx, call.actor, command))
+    location = (b"location", b"/v2/email-accounts/%d" % account.id)
+    return Answer(SecretAnswer(show(account), secret), 201, (location,))
+
+
+async def get(call: Call, query: FieldsQuery) -> Answer:
+    """Fetches one account."""
+    show = shape(query.fields, shapes.listed)
+    raise_for(text_problems(query.user_id))
+    id_, user_id = path_id(call), sent_user(call.actor, query.user_id)
+    account = await call.services.database.read(lambda tx: accounts.get(tx, call.actor, id_, user_id))
+    return Answer(AccountAnswer(show(account)))
+
+
+async def get_page(call: Call, query: PageQuery) -> Answer:
+    """Lists the organization's accounts, filtered and paged."""
+    show = shape(query.fields, shapes.listed)
+    problems = text_problems(query.user_id)
+    name = UNSET if query.domain is UNSET else parse_domain_field(query.domain, problems)
+    raise_for(problems)
+
+    def work(tx: Tx) -> list[Account]:
+        if name is UNSET:
+            return _page(tx, call, query, None)
+        domain = domains.find(tx, call.actor.organization_id, name, sent_user(call.actor, query.user_id))
+        return _page(tx, call, query, domain.id) if domain else []
+
+    found = await _read_page(call, query, work)
+    items, headers = _shown(call, query, found, show)
+    return Answer(PageAnswer(items, query.limit, query.offset), headers=headers)
+
+
+async def get_domain_page(call: Call, query: DomainPageQuery) -> Answer:
+    """Lists the accounts of one domain, filtered and paged."""
+    show = shape(query.fields, shapes.of_domain)
+    raise_for(text_problems(query.user_id))
+    problems: list[FieldError] = []
+    name = parse_domain_field(call.path["domain"], problems)
+    if problems:
+        raise not_found()
+
+    def work(tx: Tx) -> tuple[domains.Domain, list[Account]]:
+        domain = domains.get(tx, call.actor.organization_id, name, sent_user(call.actor, query.user_id))
+        return domain, _page(tx, call, query, domain.id)
+
+    domain, found = await _read_page(call, query, work)
+    items, headers = _shown(call, query, found, show)
+    shown = ShownDomain(domain.name, domain.status)
+    return Answer(DomainPageAnswer(shown, items, query.limit, query.offset), headers=headers)
+
+
+async def update(call: Call, query: FieldsQuery, body: UpdateBody) -> Answer:
+    """Changes display name, status or default; what is absent stays."""
+    show = shape(query.fields, shapes.updated)
+    name = body.display_name if body.display_name is not UNSET else None
+    problems = text_problems(query.user_id, body.user_id, name)
+    if body.is_default is False:
+        problems.append(FieldError("is_default", "invalid", "Make another account the default instead."))
+    raise_for(problems)
+    id_, user_id = path_id(call), sent_user(call.actor, query.user_id, body.user_id)
+    command = UpdateAccount(body.display_name, body.status, True if body.is_default is True else UNSET)
+    account, ended = await call.services.database.write(
+        lambda tx: accounts.update(tx, call.actor, id_, user_id, command)
+    )
+    await _end(call, ended)
+    return Answer(AccountAnswer(show(account)))
+
+
+async def delete(call: Call, query: FieldsQuery, body: DeleteBody) -> Answer:
+    """Ends an account: no login and no mail from this moment."""
+    show = shape(query.fields, shapes.deleted)
+    raise_for(text_problems(query.user_id, body.user_id))
+    user_id = sent_user(call.actor, query.user_id, body.user_id)
+    account, ended = await call.services.database.write(lambda tx: accounts.delete(tx, call.actor, body.id, user_id))
+    await _end(call, [ended])
+    return Answer(DeletedAnswer(True, show(account)))
+
+
+async def reset(call: Call, query: FieldsQuery, body: ResetBody) -> Answer:
+    """Replaces the password; the old one and every open session are dead when this answers."""
+    show = shape(query.fields, shapes.reset)
+    raise_for(text_problems(query.user_id, body.user_id))
+    id_, user_id = path_id(call), sent_user(call.actor, query.user_id, body.user_id)
+    password = body.password
+    if password is not UNSET:
+        known = await call.services.database.read(lambda tx: accounts.get(tx, call.actor, id_, user_id))
+        problems: list[FieldError] = []
+        password = parse_password(password, known, problems)
+        raise_for(problems)
+    secret, stored = await _password(call, password)
+    account, ended = await call.services.database.write(lambda tx: accounts.reset(tx, call.actor, id_, user_id, stored))
+    await _end(call, [ended])
+    return Answer(SecretAnswer(show(account), secret))
+
+
+async def _password(call: Call, chosen: str | UnsetType) -> tuple[str, str]:
+    """The password to answer and the hash to store."""
+    if chosen is UNSET:
+        secret = generate()
+        return secret, hash_generated(secret)
+    return chosen, await call.services.hashers.hash_chosen(chosen)
+
+
+async def _end(call: Call, ended: Sequence[Ended]) -> None:
+    """Ends sessions before the answer. What fails here the worker does again (sessions.py)."""
+    if ended:
+        await call.services.end_sessions(ended)
+
+
+def _page(tx: Tx, call: Call, query: DomainPageQuery, domain_id: int | None) -> list[Account]:
+    """One account more than the page holds tells whether there is a next page."""
+    return account_pages.page(
+        tx,
+        call.actor.organization_id,
+        limit=query.limit + 1,
+        offset=query.offset,
+        after=query.after,
+        user_id=sent_user(call.actor, query.user_id),
+        domain_id=domain_id,
+        status=None if query.status is UNSET else query.status,
+        q=None if query.q is UNSET else query.q.lower(),
+    )
+
+
+async def _read_page(call: Call, query: DomainPageQuery, work: Callable[[Tx], Any]) -> Any:
+    if query.status is not UNSET and query.status not in ("active", "suspended", "disabled"):
+        raise invalid(FieldError("status", "invalid", "Use one of: active, suspended, disabled."))
+    database = call.services.database
+    slow = query.offset > DEEP or query.q is not UNSET or query.status is not UNSET
+    return await (database.search(work) if slow else database.read(work))
+
+
+def _shown(
+    call: Call, query: DomainPageQuery, found: list[Account], show: Callable[[Account], Any]
+) -> tuple[list[Any], tuple[tuple[bytes, bytes], ...]]:
+    items = found[: query.limit]
+    headers = tuple(next_link(call, items[-1].id, query.limit).items()) if len(found) > query.limit else ()
+    return [show(account) for account in items], headers

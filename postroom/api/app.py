@@ -1,0 +1,227 @@
+"""The ASGI application: request id, authentication, route, scope, parsing, handler, answer, log line.
+
+A stranger would get wrong: under /v2 the key is checked before anything else is decided, so that nobody without
+one learns which paths, methods or bodies there are.
+"""
+
+import os
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+
+from postroom import __version__, keys
+from postroom.actor import Actor
+from postroom.api import auth, problems
+from postroom.api.body import read_body
+from postroom.api.call import Answer, Call, Probe, Services
+from postroom.api.openapi import document
+from postroom.api.router import BadPath, Router, split_path
+from postroom.api.routes import PUBLIC, ROUTES, Route
+from postroom.api.wire import decode_body, parse_query
+from postroom.db import Database
+from postroom.errors import Busy, Refused, not_found
+from postroom.passwords import Hashers
+from postroom.sessions import EndSessions
+from postroom.settings import Settings, split
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = tuple[tuple[bytes, bytes], ...]
+
+log = structlog.get_logger()
+_encode = msgspec.json.Encoder().encode
+
+JSON: Headers = ((b"content-type", b"application/json"),)
+ALWAYS: Headers = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+DOCS_POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    b"connect-src 'self'; font-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+
+
+class Reply(msgspec.Struct):
+    """What goes out. `log` is what the log line says of it."""
+
+    status: int
+    body: bytes
+    headers: Headers = JSON
+
+
+class App:
+    """The API over one database."""
+
+    def __init__(self, services: Services, trusted: tuple[auth.Network, ...] = ()) -> None:
+        self._services = services
+        self._router = Router(ROUTES)
+        self._trusted = trusted
+        self._decoders = {r.path + r.method: msgspec.json.Decoder(r.body) for r in ROUTES if r.body}
+        self._openapi = _encode(document(ROUTES, __version__))
+        static = StaticFiles(directory=Path(__file__).parent / "docs", html=True)
+        self._docs = Starlette(routes=[Mount("/docs", static)])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        elif scope["type"] != "http":
+            raise NotImplementedError(scope["type"])
+        elif scope["path"] == "/docs" or scope["path"].startswith("/docs/"):
+            await self._docs(scope, receive, _with_policy(send))
+        else:
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        request_id = os.urandom(12).hex()
+        actor: Actor | None = None
+        try:
+            actor, segments = await self._admit(scope, request_id)
+            reply = await self._reply(scope, receive, actor, segments)
+        except Exception as error:
+            reply = _problem(error, request_id)
+        await _send(send, scope["method"], reply, request_id)
+        _log(scope, reply, request_id, actor, started)
+
+    async def _admit(self, scope: Scope, request_id: str) -> tuple[Actor | None, list[str]]:
+        """The caller, where one is needed, and the path. Raises Unauthorized before anything else."""
+        segments: list[str] | None
+        try:
+            segments = split_path(scope["raw_path"])
+        except BadPath:
+            segments = None
+        actor = None
+        if segments is None or segments[:1] == ["v2"]:
+            actor = await self._authenticate(scope, request_id)
+        if segments is None:
+            raise Refused("invalid_request", "The path must be UTF-8, percent-encoded, without NUL.")
+        return actor, segments
+
+    async def _authenticate(self, scope: Scope, request_id: str) -> Actor:
+        headers = scope["headers"]
+        key = auth.key_of(headers)
+        actor = await self._services.database.read(lambda tx: keys.authenticate(tx, key)) if key else None
+        if actor is None:
+            raise Refused("unauthorized", "Send a valid API key in the x-api-key header.")
+        peer = scope["client"][0] if scope["client"] else ""
+        address = auth.client_address(peer, headers, self._trusted)
+        return msgspec.structs.replace(actor, request_id=request_id, client_address=address)
+
+    async def _reply(self, scope: Scope, receive: Receive, actor: Actor | None, segments: list[str]) -> Reply:
+        if segments == ["openapi.json"] and scope["method"] in ("GET", "HEAD"):
+            return Reply(200, self._openapi)
+        found = self._router.find(segments)
+        if found is None:
+            raise not_found()
+        endpoint, values = found
+        method = scope["method"]
+        route = endpoint.methods.get("GET" if method == "HEAD" else method)
+        if route is None:
+            raise _MethodNotAllowed(endpoint.allow)
+        scope["route"] = route.path
+        answer = await self._handle(route, scope, receive, actor, values)
+        return Reply(answer.status, _encode(answer.payload), JSON + answer.headers)
+
+    async def _handle(
+        self, route: Route, scope: Scope, receive: Receive, actor: Actor | None, values: dict[str, str]
+    ) -> Answer:
+        if route.scope == PUBLIC or actor is None:
+            return await _public(route, self._services)
+        if route.scope not in actor.scopes:
+            raise Refused("forbidden", f"This key lacks the scope {route.scope}.")
+        body = await read_body(scope["headers"], receive) if route.body else b""
+        query = parse_query(route.query, scope["query_string"])
+        call = Call(self._services, actor, values, scope["path"], scope["query_string"])
+        if route.body is None:
+            return await route.handler(call, query)
+        return await route.handler(call, query, decode_body(self._decoders[route.path + route.method], body))
+
+
+class _MethodNotAllowed(Refused):
+    def __init__(self, allow: str) -> None:
+        super().__init__("method_not_allowed", f"This path takes: {allow}.")
+        self.allow = allow
+
+
+def create_app(
+    database: Database, settings: Settings, *, end_sessions: EndSessions, probe: Probe, instance: str
+) -> App:
+    """The application over an open database; `end_sessions` and `probe` come from whoever wires the parts."""
+    services = Services(database, Hashers(), end_sessions, probe, instance)
+    return App(services, auth.networks(split(settings.trusted_proxies)))
+
+
+async def _public(route: Route, services: Services) -> Answer:
+    if route.scope != PUBLIC:  # a route outside /v2 that wants a key: the table is wrong, so nobody passes
+        raise Refused("unauthorized", "Send a valid API key in the x-api-key header.")
+    return await route.handler(services)
+
+
+def _problem(error: Exception, request_id: str) -> Reply:
+    headers: Headers = ((b"content-type", problems.MEDIA_TYPE.encode()),)
+    code, detail, fields = "internal_error", "The request id finds this in the log.", ()
+    if isinstance(error, Refused):
+        code, detail, fields = error.code, error.detail, error.fields  # type: ignore[assignment]
+    elif isinstance(error, Busy):
+        code, detail = "busy", error.detail
+        headers += ((b"retry-after", str(error.seconds).encode()),)
+    else:
+        log.error("request failed", request_id=request_id, exc_info=error)
+    if isinstance(error, _MethodNotAllowed):
+        headers += ((b"allow", error.allow.encode()),)
+    if code == "unauthorized":
+        headers += ((b"www-authenticate", b'Bearer realm="postroom"'),)
+    status, body = problems.encode(code, detail, request_id, fields)
+    return Reply(status, body, headers)
+
+
+async def _send(send: Send, method: str, reply: Reply, request_id: str) -> None:
+    headers = [
+        *reply.headers,
+        *ALWAYS,
+        (b"content-length", b"%d" % len(reply.body)),
+        (b"x-request-id", request_id.encode()),
+    ]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else reply.body})
+
+
+def _log(scope: Scope, reply: Reply, request_id: str, actor: Actor | None, started: float) -> None:
+    """Reads that went well are for debugging only; the path is the route's, without what was sent in it."""
+    quiet = reply.status < 400 and scope["method"] in ("GET", "HEAD")
+    write = log.debug if quiet else log.info
+    write(
+        "request",
+        method=scope["method"],
+        route=scope.get("route"),
+        status=reply.status,
+        ms=round((time.perf_counter() - started) * 1000, 2),
+        request_id=request_id,
+        key_id=actor.key_id if actor else None,
+        client_address=actor.client_address if actor else None,
+    )
+
+
+def _with_policy(send: Send) -> Send:
+    async def sending(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            extra = [(b"content-security-policy", DOCS_POLICY), (b"x-content-type-options", b"nosniff")]
+            message["headers"] = [*message["headers"], *extra, (b"x-request-id", os.urandom(12).hex().encode())]
+        await send(message)
+
+    return sending
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    """Nothing to open here: whoever made the database closes it."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,50 @@
+"""Reading a request body within its limits: 64 KiB, 30 seconds, JSON in UTF-8."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any
+
+from postroom.errors import Refused
+
+LARGEST = 64 * 1024
+SECONDS = 30
+
+TYPES = (b"application/json", b"application/json;charset=utf-8")
+
+
+async def read_body(
+    headers: Sequence[tuple[bytes, bytes]], receive: Callable[[], Awaitable[MutableMapping[str, Any]]]
+) -> bytes:
+    """The whole body. Raises payload_too_large, unsupported_media_type, request_timeout."""
+    sent = dict(headers)
+    length = sent.get(b"content-length", b"")
+    if length.isdigit() and int(length) > LARGEST:
+        raise _too_large()
+    try:
+        async with asyncio.timeout(SECONDS):
+            body = await _receive_all(receive)
+    except TimeoutError:
+        raise Refused("request_timeout", f"The body did not arrive within {SECONDS} seconds.") from None
+    if body and sent.get(b"content-type", b"").replace(b" ", b"").replace(b'"', b"").lower() not in TYPES:
+        raise Refused("unsupported_media_type", "Send the body with Content-Type: application/json.")
+    return body
+
+
+async def _receive_all(receive: Callable[[], Awaitable[MutableMapping[str, Any]]]) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refused("invalid_request", "The client went away.")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > LARGEST:
+            raise _too_large()
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+
+
+def _too_large() -> Refused:
+    return Refused("payload_too_large", "The body may have at most 64 KiB.")

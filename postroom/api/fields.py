@@ -1,0 +1,56 @@
+"""The fields that several endpoints take, checked into lists of problems, so that one answer names all of them."""
+
+from msgspec import UNSET, UnsetType
+
+from postroom.accounts import Account
+from postroom.address import Address, BadAddress, parse_domain, parse_local_part
+from postroom.api.wire import check_display_name, check_user_id
+from postroom.errors import FieldError, invalid
+from postroom.passwords import WeakPassword, check
+
+NOWHERE = Address("x", "invalid")
+
+
+def text_problems(
+    query_user: str | UnsetType, body_user: str | UnsetType = UNSET, display_name: str | None = None
+) -> list[FieldError]:
+    """What is wrong with a user_id or a display name."""
+    problems = [check_user_id(user) for user in (query_user, body_user) if user is not UNSET]
+    if display_name is not None:
+        problems.append(check_display_name(display_name))
+    return [problem for problem in problems if problem]
+
+
+def parse_address(domain: str, local_part: str, problems: list[FieldError]) -> Address:
+    """The canonical address; what is wrong with it is added to the problems."""
+    name = parse_domain_field(domain, problems)
+    try:
+        return Address(parse_local_part(local_part), name)
+    except BadAddress as error:
+        problems.append(FieldError("local_part", error.code, error.message))
+    return NOWHERE
+
+
+def parse_domain_field(domain: str, problems: list[FieldError]) -> str:
+    """The canonical domain name; what is wrong with it is added to the problems."""
+    try:
+        return parse_domain(domain)
+    except BadAddress as error:
+        problems.append(FieldError("domain", error.code, error.message))
+    return NOWHERE.domain
+
+
+def parse_password(password: str | UnsetType, owner: Address | Account, problems: list[FieldError]) -> str | UnsetType:
+    """A chosen password that is strong enough, or UNSET where one is to be generated."""
+    if password is not UNSET:
+        try:
+            check(password, f"{owner.local_part}@{owner.domain}")
+        except WeakPassword as error:
+            problems.append(FieldError("password", error.code, error.message))
+    return password
+
+
+def raise_for(problems: list[FieldError]) -> None:
+    """Raises the answer that names every problem."""
+    if problems:
+        raise invalid(*problems)

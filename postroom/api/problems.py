@@ -1,0 +1,58 @@
+"""Errors as RFC 9457 problem details. One table gives each code its HTTP status and title.
+
+A stranger would get wrong: no answer repeats a value that was sent, and none holds a traceback, SQL, path or hash.
+"""
+
+import msgspec
+
+from postroom.errors import FieldError
+
+MEDIA_TYPE = "application/problem+json"
+
+# code → (HTTP status, title)
+PROBLEMS: dict[str, tuple[int, str]] = {
+    "invalid_request": (400, "The request is not valid"),
+    "unauthorized": (401, "No valid API key"),
+    "forbidden": (403, "This key may not do that"),
+    "not_found": (404, "Not found"),
+    "method_not_allowed": (405, "Method not allowed"),
+    "request_timeout": (408, "The request took too long"),
+    "address_exists": (409, "The address is taken"),
+    "domain_exists": (409, "The domain is taken"),
+    "domain_not_active": (409, "The domain is not active"),
+    "reserved_local_part": (409, "The local part is reserved"),
+    "payload_too_large": (413, "The request body is too large"),
+    "unsupported_media_type": (415, "Send JSON"),
+    "internal_error": (500, "Something went wrong on our side"),
+    "busy": (503, "Try again shortly"),
+}
+
+
+class ProblemField(msgspec.Struct, frozen=True):
+    """One field at fault."""
+
+    field: str
+    code: str
+    message: str
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The body of every error answer."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    errors: tuple[ProblemField, ...] = ()
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def encode(code: str, detail: str, request_id: str, fields: tuple[FieldError, ...] = ()) -> tuple[int, bytes]:
+    """HTTP status and body of an error."""
+    status, title = PROBLEMS[code]
+    errors = tuple(ProblemField(f.field, f.code, f.message) for f in fields)
+    return status, _encode(Problem(f"urn:postroom:error:{code}", title, status, detail, code, request_id, errors))

@@ -1,0 +1,143 @@
+"""The table of routes: dispatch, authorization, parsing, OpenAPI and the documentation tests all read it.
+
+A stranger would get wrong: a route is not written without saying who may call it. PUBLIC is a scope like any other.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from postroom.api import accounts, events, health, stats
+from postroom.api.account_shapes import (
+    CreatedAccount,
+    DeletedAccount,
+    DomainsAccount,
+    ListedAccount,
+    ResetAccount,
+    UpdatedAccount,
+)
+from postroom.api.call import Answer
+from postroom.api.wire import NoQuery
+
+PUBLIC = "public"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One endpoint. `gives` is its success body; `shows` the account in it, by default; `refuses` lists codes
+    beside those that every route may answer."""
+
+    method: str
+    path: str
+    scope: str
+    handler: Callable[..., Awaitable[Answer]]
+    summary: str
+    gives: type[msgspec.Struct]
+    query: type[msgspec.Struct] = NoQuery
+    body: type[msgspec.Struct] | None = None
+    shows: type[msgspec.Struct] | None = None
+    status: int = 200
+    refuses: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The operation's name, as `accounts.create`."""
+        return f"{self.handler.__module__.rpartition('.')[2]}.{self.handler.__name__}"
+
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        "GET",
+        "/v2/domains/:domain/email-accounts",
+        "accounts:read",
+        accounts.get_domain_page,
+        "List by domain",
+        accounts.DomainPageAnswer,
+        query=accounts.DomainPageQuery,
+        shows=DomainsAccount,
+        refuses=("not_found",),
+    ),
+    Route(
+        "POST",
+        "/v2/email-accounts/create",
+        "accounts:write",
+        accounts.create,
+        "Create account",
+        accounts.SecretAnswer,
+        query=accounts.FieldsQuery,
+        body=accounts.CreateBody,
+        shows=CreatedAccount,
+        status=201,
+        refuses=("not_found", "domain_not_active", "reserved_local_part", "address_exists"),
+    ),
+    Route(
+        "GET",
+        "/v2/email-accounts",
+        "accounts:read",
+        accounts.get_page,
+        "List accounts",
+        accounts.PageAnswer,
+        query=accounts.PageQuery,
+        shows=ListedAccount,
+    ),
+    Route(
+        "GET",
+        "/v2/email-accounts/:id",
+        "accounts:read",
+        accounts.get,
+        "Get account",
+        accounts.AccountAnswer,
+        query=accounts.FieldsQuery,
+        shows=ListedAccount,
+        refuses=("not_found",),
+    ),
+    Route(
+        "PUT",
+        "/v2/email-accounts/:id",
+        "accounts:write",
+        accounts.update,
+        "Update account",
+        accounts.AccountAnswer,
+        query=accounts.FieldsQuery,
+        body=accounts.UpdateBody,
+        shows=UpdatedAccount,
+        refuses=("not_found",),
+    ),
+    Route(
+        "POST",
+        "/v2/email-accounts/delete",
+        "accounts:write",
+        accounts.delete,
+        "Delete account",
+        accounts.DeletedAnswer,
+        query=accounts.FieldsQuery,
+        body=accounts.DeleteBody,
+        shows=DeletedAccount,
+        refuses=("not_found",),
+    ),
+    Route(
+        "POST",
+        "/v2/email-accounts/:id/password/reset",
+        "accounts:write",
+        accounts.reset,
+        "Reset password",
+        accounts.SecretAnswer,
+        query=accounts.FieldsQuery,
+        body=accounts.ResetBody,
+        shows=ResetAccount,
+        refuses=("not_found",),
+    ),
+    Route(
+        "GET",
+        "/v2/events",
+        "events:read",
+        events.get_page,
+        "List events",
+        events.EventsAnswer,
+        query=events.EventsQuery,
+    ),
+    Route("GET", "/v2/stats", "stats:read", stats.get, "Count accounts", stats.StatsAnswer, query=stats.StatsQuery),
+    Route("GET", "/healthz", PUBLIC, health.alive, "Is it alive", health.Alive),
+    Route("GET", "/readyz", PUBLIC, health.ready, "Is everything ready", health.Ready, refuses=("busy",)),
+)

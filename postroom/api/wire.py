@@ -1,0 +1,147 @@
+"""From bytes to typed requests: query strings, JSON bodies and the small types that they share.
+
+A stranger would get wrong: UNSET is "not sent" and None is "sent as null"; of a repeated JSON key the last counts
+(RFC 8259 section 4), a repeated query parameter is refused.
+"""
+
+import functools
+import re
+import unicodedata
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+from msgspec import Meta
+
+from postroom.errors import FieldError, Refused, invalid
+
+LIMIT_MAX = 500
+LARGEST = 2**63 - 1
+
+# Query numbers are plain ASCII digits; `clamp` is the most that is answered.
+Limit = Annotated[int, Meta(ge=1, description=f"Page size; more than {LIMIT_MAX} is answered as {LIMIT_MAX}.")]
+Offset = Annotated[int, Meta(ge=0, description="How many to skip. `after` is cheaper at depth.")]
+After = Annotated[int, Meta(ge=0, description="Only items with a greater id: the cursor of the Link header.")]
+Id = Annotated[int, Meta(ge=1, le=LARGEST)]
+
+B = TypeVar("B", bound=msgspec.Struct)
+_WHERE = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
+_UNKNOWN = re.compile(r"^Object contains unknown field `([^`]*)`")
+_MISSING = re.compile(r"^Object missing required field `([^`]*)`")
+
+
+class NoQuery(msgspec.Struct, frozen=True):
+    """A route without query parameters."""
+
+
+class NoBody(msgspec.Struct, frozen=True):
+    """A route without a body."""
+
+
+def parse_query(kind: type[B], query: bytes) -> B:
+    """A query string as its type. Unknown parameters are ignored; known ones are parsed strictly."""
+    parsers = _query_parsers(kind)
+    values: dict[str, Any] = {}
+    problems: list[FieldError] = []
+    for pair in query.split(b"&") if query else ():
+        raw_name, _, raw_value = pair.partition(b"=")
+        name, value = _unquote(raw_name), _unquote(raw_value)
+        if name is None or value is None:
+            raise invalid(FieldError("query", "invalid_encoding", "Use UTF-8, percent-encoded, without NUL."))
+        if name not in parsers:
+            continue
+        if name in values:
+            problems.append(FieldError(name, "repeated", "Send this parameter once."))
+            continue
+        try:
+            values[name] = parsers[name](value)
+        except ValueError as error:
+            problems.append(FieldError(name, "invalid", str(error)))
+    if problems:
+        raise invalid(*problems)
+    return kind(**values)
+
+
+def decode_body(decoder: msgspec.json.Decoder[B], body: bytes) -> B:
+    """A JSON body as its type; no body at all counts as an empty object."""
+    try:
+        return decoder.decode(body or b"{}")
+    except msgspec.ValidationError as error:
+        raise invalid(_field_error(str(error), decoder.type)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Refused("invalid_request", "The body is not valid JSON in UTF-8 (RFC 8259).") from None
+
+
+def check_user_id(text: str, field: str = "user_id") -> FieldError | None:
+    """1 to 128 printable characters, compared exactly."""
+    if 1 <= len(text) <= 128 and text.isprintable():
+        return None
+    return FieldError(field, "invalid", "A user_id is 1 to 128 printable characters.")
+
+
+def check_display_name(text: str) -> FieldError | None:
+    """Any Unicode up to 255 characters, without control characters."""
+    if len(text) > 255:
+        return FieldError("display_name", "too_long", "A display name has at most 255 characters.")
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text):
+        return FieldError("display_name", "control_character", "A display name has no control characters.")
+    return None
+
+
+def _unquote(raw: bytes) -> str | None:
+    try:
+        text = unquote_to_bytes(raw.replace(b"+", b" ")).decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    return None if "\0" in text else text
+
+
+@functools.cache
+def _query_parsers(kind: type[msgspec.Struct]) -> dict[str, Callable[[str], Any]]:
+    hints = get_type_hints(kind, include_extras=True)
+    return {name: _parser(name, hint) for name, hint in hints.items()}
+
+
+def _parser(name: str, hint: Any) -> Callable[[str], Any]:
+    args = [hint, *get_args(hint)]
+    ints = [a for a in args if a is int or (get_origin(a) is Annotated and a.__origin__ is int)]
+    if not ints:
+        return _text
+    metas = [m for a in ints if get_origin(a) is Annotated for m in a.__metadata__ if isinstance(m, Meta)]
+    metas += [m for m in args if isinstance(m, Meta)]
+    lowest = next((m.ge for m in metas if m.ge is not None), 0)
+    return functools.partial(_number, lowest=int(lowest), most=LIMIT_MAX if name == "limit" else LARGEST)
+
+
+def _text(value: str) -> str:
+    if not value:
+        raise ValueError("Leave the parameter out or give it a value.")
+    return value
+
+
+def _number(value: str, lowest: int, most: int) -> int:
+    if not (value.isascii() and value.isdigit()) or len(value) > 19 or int(value) > LARGEST:
+        raise ValueError("Send a whole number in plain digits.")
+    if int(value) < lowest:
+        raise ValueError(f"The smallest value is {lowest}.")
+    return min(int(value), most)
+
+
+def _field_error(message: str, kind: Any) -> FieldError:
+    """msgspec's one-line message as a field error that names types and rules, never a value that was sent."""
+    where = _WHERE.search(message)
+    path = where.group(1) if where else ""
+    problem = message[: where.start()] if where else message
+    if unknown := _UNKNOWN.match(problem):
+        return FieldError(_safe(unknown.group(1)), "unknown_field", "There is no such field.")
+    if missing := _MISSING.match(problem):
+        return FieldError(missing.group(1), "required", "This field is required.")
+    if problem.startswith("Invalid enum value"):
+        choices = [c for arg in get_args(get_type_hints(kind)[path]) for c in get_args(arg)]
+        return FieldError(path, "invalid", f"Use one of: {', '.join(choices)}.")
+    return FieldError(_safe(path) or "body", "invalid", f"{problem}.".replace("..", "."))
+
+
+def _safe(name: str) -> str:
+    return "".join(c for c in name[:64] if c.isprintable())

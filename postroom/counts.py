@@ -1,0 +1,70 @@
+"""Counters of live accounts by domain and status, kept in the transaction that changes an account, so that
+`GET /v2/stats` never counts rows.
+
+A stranger would get wrong: the row of user `''` is the sum over all users of the domain.
+"""
+
+import msgspec
+
+from postroom.db import Tx
+
+EVERY_USER = ""
+STATUSES = ("active", "suspended", "disabled")
+
+ADD = """
+INSERT INTO account_counts (organization_id, user_id, domain_id, status, accounts)
+VALUES (:organization, :user_id, :domain_id, :status, :by)
+ON CONFLICT (organization_id, user_id, domain_id, status)
+DO UPDATE SET accounts = account_counts.accounts + excluded.accounts"""
+TOTALS = """
+SELECT status, SUM(accounts) FROM account_counts
+WHERE organization_id = :organization AND user_id = :user_id GROUP BY status"""
+BY_DOMAIN = """
+SELECT domains.name, counted.status, counted.accounts FROM account_counts AS counted
+JOIN domains ON domains.id = counted.domain_id
+WHERE counted.organization_id = :organization AND counted.user_id = :user_id
+  AND counted.domain_id > :after AND counted.domain_id <= :last
+ORDER BY counted.domain_id"""
+DOMAIN_PAGE = """
+SELECT DISTINCT domain_id FROM account_counts
+WHERE organization_id = :organization AND user_id = :user_id
+ORDER BY domain_id LIMIT :limit OFFSET :offset"""
+
+
+class Count(msgspec.Struct):
+    """How many live accounts there are, by status."""
+
+    total: int = 0
+    active: int = 0
+    suspended: int = 0
+    disabled: int = 0
+
+    def add(self, status: str, number: int) -> None:
+        setattr(self, status, getattr(self, status) + number)
+        self.total += number
+
+
+def add(tx: Tx, organization_id: int, domain_id: int, user_id: str, status: str, by: int) -> None:
+    """Counts one account more (1) or less (-1)."""
+    for user in (EVERY_USER, user_id):
+        tx.run(ADD, organization=organization_id, user_id=user, domain_id=domain_id, status=status, by=by)
+
+
+def totals(tx: Tx, organization_id: int, user_id: str | None) -> Count:
+    """All live accounts of an organization, or of one of its users."""
+    count = Count()
+    for status, number in tx.all(TOTALS, organization=organization_id, user_id=user_id or EVERY_USER):
+        count.add(status, int(number))
+    return count
+
+
+def by_domain(tx: Tx, organization_id: int, user_id: str | None, limit: int, offset: int) -> list[tuple[str, Count]]:
+    """A page of domains that have or had accounts, each with its counts, in the order of their creation."""
+    who = {"organization": organization_id, "user_id": user_id or EVERY_USER}
+    ids = [row[0] for row in tx.all(DOMAIN_PAGE, **who, limit=limit, offset=offset)]
+    if not ids:
+        return []
+    found: dict[str, Count] = {}
+    for name, status, number in tx.all(BY_DOMAIN, **who, after=ids[0] - 1, last=ids[-1]):
+        found.setdefault(name, Count()).add(status, int(number))
+    return list(found.items())

@@ -1,0 +1,11 @@
+"""The database: one SQL text for SQLite and PostgreSQL, one transaction a request, one group-committing writer.
+
+Nothing outside this package knows a driver. A stranger would get wrong: `read` runs outside a transaction and
+sees each statement's own snapshot; what must be decided is decided by a statement inside `write`.
+"""
+
+from postroom.db.database import Database, open_database
+from postroom.db.migrations import NewerSchema, migrate
+from postroom.db.tx import Row, Tx
+
+__all__ = ["Database", "NewerSchema", "Row", "Tx", "migrate", "open_database"]

@@ -1,0 +1,102 @@
+"""A process's hold on the database: the read path, the slow read path and the writer."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from postroom.db.postgres import Postgres
+from postroom.db.sqlite import SQLite
+from postroom.db.tx import Connection, Tx
+from postroom.db.writer import Engine, Writer, run_alone
+
+T = TypeVar("T")
+
+READ_THREADS = 8
+SEARCH_THREADS = 2
+
+
+def engine_for(url: str) -> Engine:
+    """The engine of a `sqlite:///` or `postgresql://` URL."""
+    return SQLite(url) if url.startswith("sqlite:///") else Postgres(url)
+
+
+def open_database(url: str) -> "Database":
+    """Opens the database of this process. Raises Busy when it cannot be reached."""
+    return Database(engine_for(url))
+
+
+class Database:
+    """Reads in the loop where they are cheap, slow reads in threads, writes through the one writer."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._inline = engine.reader() if engine.inline_reads else None
+        self._readers = _Readers(engine, READ_THREADS)
+        self._searchers = _Readers(engine, SEARCH_THREADS)
+        self._writer: Writer | None = None
+
+    async def read(self, work: Callable[[Tx], T]) -> T:
+        """A read that an index answers at once."""
+        if self._inline is not None:
+            return work(Tx(self._inline))
+        return await self._readers.run(work)
+
+    async def search(self, work: Callable[[Tx], T]) -> T:
+        """A read that may take long (a deep offset, a sum): it never holds up the loop."""
+        return await self._searchers.run(work)
+
+    async def ping(self) -> None:
+        """Raises Busy when the database does not answer."""
+        await self.search(lambda tx: tx.one("SELECT name FROM mail_host WHERE id = 1"))
+
+    async def write(self, work: Callable[[Tx], T]) -> T:
+        """A transaction; the answer comes after the commit. Raises Busy, and whatever `work` raises."""
+        if self._writer is None:
+            self._writer = Writer(self._engine)
+        result: T = await self._writer.write(work)
+        return result
+
+    def write_alone(self, work: Callable[[Tx], T]) -> T:
+        """A transaction without an event loop, on a connection of its own."""
+        connection = self._engine.writer()
+        try:
+            result: T = run_alone(connection, self._engine, work)
+        finally:
+            connection.close()
+        return result
+
+    def close(self) -> None:
+        """Finishes the writes that wait and closes every connection."""
+        if self._writer is not None:
+            self._writer.close()
+        self._readers.close()
+        self._searchers.close()
+        if self._inline is not None:
+            self._inline.close()
+
+
+class _Readers:
+    """A few threads, each with a connection of its own, opened when first needed."""
+
+    def __init__(self, engine: Engine, threads: int) -> None:
+        self._engine = engine
+        self._local = threading.local()
+        self._opened: list[Connection] = []
+        self._pool = ThreadPoolExecutor(threads, "reader")
+
+    async def run(self, work: Callable[[Tx], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, work)
+
+    def _read(self, work: Callable[[Tx], T]) -> T:
+        connection: Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = self._engine.reader()
+            self._opened.append(connection)
+        return work(Tx(connection))
+
+    def close(self) -> None:
+        self._pool.shutdown()
+        for connection in self._opened:
+            connection.close()

@@ -1,0 +1,88 @@
+"""The schema: numbered files applied in order, each in one transaction; the views are dropped and made again
+with them. A stranger would get wrong: an applied file is never edited, its checksum is kept and held."""
+
+import hashlib
+import re
+from pathlib import Path
+
+from postroom.db.database import engine_for
+from postroom.db.tx import Tx
+from postroom.db.writer import Engine, run_alone
+
+SCHEMA = Path(__file__).parent.parent / "schema"
+VIEWS = "mail_views.sql"
+
+LEDGER = """
+CREATE TABLE IF NOT EXISTS schema_migrations (
+  name       TEXT PRIMARY KEY,
+  checksum   TEXT NOT NULL,
+  applied_at BIGINT NOT NULL
+)"""
+APPLIED = "SELECT name, checksum FROM schema_migrations"
+RECORD = """
+INSERT INTO schema_migrations (name, checksum, applied_at) VALUES (:name, :checksum, :now)
+ON CONFLICT (name) DO UPDATE SET checksum = excluded.checksum, applied_at = excluded.applied_at"""
+
+
+class NewerSchema(Exception):
+    """The database was made by a newer Postroom, or an applied migration was edited."""
+
+
+def migrate(url: str, folder: Path = SCHEMA) -> None:
+    """Brings the database to this version's schema. All or nothing; does nothing when it is there already.
+
+    Raises NewerSchema when the database knows migrations that this version does not.
+    """
+    engine = engine_for(url)
+    connection = engine.writer()
+    try:
+        run_alone(connection, engine, lambda tx: _apply(tx, engine, folder))
+    finally:
+        connection.close()
+
+
+def statements(text: str) -> list[str]:
+    """The statements of a schema file. Its literals hold neither `;` nor `--`."""
+    bare = re.sub(r"--[^\n]*", "", text)
+    return [part.strip() for part in bare.split(";") if part.strip()]
+
+
+def _apply(tx: Tx, engine: Engine, folder: Path) -> None:
+    tx.run(LEDGER)
+    applied: dict[str, str] = dict(tx.all(APPLIED))
+    files = {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("[0-9]*.sql"))}
+    _check_known(applied, files)
+    new = {name: text for name, text in files.items() if name not in applied}
+    views = (folder / VIEWS).read_text(encoding="utf-8")
+    if not new and applied.get(VIEWS) == _checksum(views):
+        return
+    _drop_views(tx, views)
+    for name, text in new.items():
+        _run_all(tx, engine, text)
+        tx.run(RECORD, name=name, checksum=_checksum(text), now=tx.now)
+    _run_all(tx, engine, views)
+    tx.run(RECORD, name=VIEWS, checksum=_checksum(views), now=tx.now)
+
+
+def _check_known(applied: dict[str, str], files: dict[str, str]) -> None:
+    for name, checksum in applied.items():
+        if name == VIEWS:
+            continue
+        if name not in files:
+            raise NewerSchema(f"The database has migration {name}, which this version does not know: upgrade.")
+        if checksum != _checksum(files[name]):
+            raise NewerSchema(f"Migration {name} is not the one that made this database: restore the file.")
+
+
+def _drop_views(tx: Tx, views: str) -> None:
+    for name in reversed(re.findall(r"CREATE VIEW (\w+)", views)):
+        tx.run(f"DROP VIEW IF EXISTS {name}")
+
+
+def _run_all(tx: Tx, engine: Engine, text: str) -> None:
+    for statement in statements(text):
+        tx.run(statement.replace("{identity}", engine.identity).replace("{exact_text}", engine.exact_text))
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

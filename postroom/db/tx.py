@@ -1,0 +1,41 @@
+"""What a noun sees of the database: a transaction that knows the time and runs statements with `:name` parameters."""
+
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+Row = tuple[Any, ...]
+
+
+class Connection(Protocol):
+    """One connection of an engine. `fetch` runs a statement and returns all its rows at once, because an open
+    cursor would hold back checkpoints."""
+
+    def fetch(self, sql: str, params: Mapping[str, Any]) -> list[Row]: ...
+
+    def in_transaction(self) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+class Tx:
+    """A transaction, or a moment of reading. `now` is in milliseconds since 1970 UTC, the same all through."""
+
+    __slots__ = ("_connection", "now")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.now = time.time_ns() // 1_000_000
+
+    def all(self, sql: str, **params: Any) -> list[Row]:
+        """All rows of a statement."""
+        return self._connection.fetch(sql, params)
+
+    def one(self, sql: str, **params: Any) -> Row | None:
+        """The first row, or None."""
+        rows = self._connection.fetch(sql, params)
+        return rows[0] if rows else None
+
+    def run(self, sql: str, **params: Any) -> None:
+        """A statement whose rows nobody needs."""
+        self._connection.fetch(sql, params)

@@ -1,0 +1,170 @@
+"""The one way to write: a thread that commits many requests with one fsync.
+
+It takes a job, drains what else waits, begins, runs each job behind a savepoint, commits, and only then wakes
+the waiters: an acknowledgement follows the fsync. A job that is refused or fails is rolled back alone; a commit
+that fails fails all its jobs and says so.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from postroom.db.tx import Connection, Tx
+from postroom.errors import Busy
+
+BATCH = 256
+WAITING = 4096
+IDLE_SECONDS = 0.5
+
+Work = Callable[[Tx], Any]
+
+
+class Engine(Protocol):
+    """What differs between the engines."""
+
+    identity: str
+    exact_text: str
+    begin: str
+    inline_reads: bool
+
+    def reader(self) -> Connection: ...
+
+    def writer(self) -> Connection: ...
+
+    def tend(self, connection: Any, *, idle: bool) -> None: ...
+
+
+@dataclass(slots=True)
+class Job:
+    """One request's transaction and who waits for it."""
+
+    work: Work
+    future: asyncio.Future[Any]
+    result: Any = None
+    error: BaseException | None = None
+
+    def settle(self) -> None:
+        if self.future.done():  # whoever waited has gone away
+            return
+        if self.error is None:
+            self.future.set_result(self.result)
+        else:
+            self.future.set_exception(self.error)
+
+
+def run_alone(connection: Connection, engine: Engine, work: Work) -> Any:
+    """One transaction by itself, in the calling thread: for the command line and for migrations."""
+    connection.fetch(engine.begin, {})
+    try:
+        result = work(Tx(connection))
+        connection.fetch("COMMIT", {})
+    except BaseException:
+        _roll_back(connection)
+        raise
+    return result
+
+
+class Writer:
+    """The writing thread of a process. `close` finishes what waits."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection = engine.writer()
+        self._jobs: queue.Queue[Job | None] = queue.Queue(WAITING)
+        self._dirty = False
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._thread.start()
+
+    async def write(self, work: Work) -> Any:
+        """Runs `work` in a transaction; returns after the commit. Raises Busy when too much waits."""
+        job = Job(work, asyncio.get_running_loop().create_future())
+        try:
+            self._jobs.put_nowait(job)
+        except queue.Full:
+            raise Busy("Too many writes are waiting. Try again.") from None
+        return await job.future
+
+    def close(self) -> None:
+        self._jobs.put(None)
+        self._thread.join()
+        self._connection.close()
+
+    def _run(self) -> None:
+        open_ = True
+        while open_:
+            try:
+                job = self._jobs.get(timeout=IDLE_SECONDS)
+            except queue.Empty:
+                self._tend(idle=True)
+                continue
+            jobs, open_ = self._drain(job)
+            if jobs:
+                self._commit(jobs)
+                self._wake(jobs)
+                self._tend(idle=False)
+
+    def _drain(self, job: Job | None) -> tuple[list[Job], bool]:
+        jobs: list[Job] = []
+        while job is not None:
+            if not job.future.cancelled():
+                jobs.append(job)
+            if len(jobs) == BATCH:
+                return jobs, True
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                return jobs, True
+        return jobs, False
+
+    def _commit(self, jobs: list[Job]) -> None:
+        """Begin, every job, commit. After an error here no job of the batch counts."""
+        try:
+            self._connection.fetch(self._engine.begin, {})
+            for job in jobs:
+                self._run_job(job)
+            self._connection.fetch("COMMIT", {})
+            self._dirty = True
+        except Exception as error:  # the waiters get it: nothing is hidden
+            _roll_back(self._connection)
+            for job in jobs:
+                job.error = error
+
+    def _run_job(self, job: Job) -> None:
+        self._connection.fetch("SAVEPOINT job", {})
+        try:
+            job.result = job.work(Tx(self._connection))
+        except Exception as error:
+            if not self._connection.in_transaction():  # a full disk rolls everything back
+                raise
+            job.error = error
+            self._connection.fetch("ROLLBACK TO SAVEPOINT job", {})
+        self._connection.fetch("RELEASE SAVEPOINT job", {})
+
+    def _wake(self, jobs: list[Job]) -> None:
+        loop = jobs[0].future.get_loop()
+        try:
+            loop.call_soon_threadsafe(_settle, jobs)
+        except RuntimeError:  # the loop closed while we committed; nobody waits any more
+            return
+
+    def _tend(self, *, idle: bool) -> None:
+        if not self._dirty:
+            return
+        try:
+            self._engine.tend(self._connection, idle=idle)
+        except Busy:  # a reader is in the way; the next batch tries again
+            return
+        self._dirty = not idle
+
+
+def _settle(jobs: list[Job]) -> None:
+    for job in jobs:
+        job.settle()
+
+
+def _roll_back(connection: Connection) -> None:
+    if connection.in_transaction():
+        connection.fetch("ROLLBACK", {})

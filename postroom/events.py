@@ -1,0 +1,81 @@
+"""Events: what happened, written in the transaction that it tells of. They are the audit log and the outbox.
+
+A stranger would get wrong: `data` never holds a secret, and nothing is ever sent from here.
+"""
+
+from typing import Any
+
+import msgspec
+
+from postroom.actor import Actor
+from postroom.db import Tx
+
+INSERT = """
+INSERT INTO events (organization_id, type, account_id, domain_id, user_id, key_id, request_id, client_address,
+  data, created_at)
+VALUES (:organization, :type, :account_id, :domain_id, :user_id, :key_id, :request_id, :client_address,
+  :data, :now)"""
+COLUMNS = """
+SELECT id, type, account_id, domain_id, user_id, key_id, request_id, client_address, data, created_at FROM events
+WHERE organization_id = :organization AND id > :after"""
+FILTERS = {
+    "account_id": " AND account_id = :account_id",
+    "domain_id": " AND domain_id = :domain_id",
+    "user_id": " AND user_id = :user_id",
+}
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One thing that happened. `created_at` is in milliseconds since 1970 UTC."""
+
+    id: int
+    type: str
+    account_id: int | None
+    domain_id: int | None
+    user_id: str | None
+    key_id: int | None
+    request_id: str | None
+    client_address: str | None
+    data: dict[str, Any]
+    created_at: int
+
+
+def record(
+    tx: Tx,
+    actor: Actor,
+    type_: str,
+    *,
+    account_id: int | None = None,
+    domain_id: int | None = None,
+    user_id: str | None = None,
+    data: dict[str, Any] | None = None,
+) -> None:
+    """Writes one event; `type_` is in the past tense, as `account.created`."""
+    tx.run(
+        INSERT,
+        organization=actor.organization_id,
+        type=type_,
+        account_id=account_id,
+        domain_id=domain_id,
+        user_id=user_id,
+        key_id=actor.key_id,
+        request_id=actor.request_id,
+        client_address=actor.client_address,
+        data=_encode(data or {}).decode(),
+        now=tx.now,
+    )
+
+
+def page_sql(filters: frozenset[str]) -> str:
+    """The statement of a page with these filters."""
+    where = "".join(text for name, text in FILTERS.items() if name in filters)
+    return f"{COLUMNS}{where} ORDER BY id LIMIT :limit"
+
+
+def page(tx: Tx, actor: Actor, *, after: int, limit: int, **filters: int | str) -> list[Event]:
+    """Events after a cursor, oldest first. A key that is bound to a user sees that user's alone."""
+    sql = page_sql(frozenset(filters))
+    rows = tx.all(sql, organization=actor.organization_id, after=after, limit=limit, **filters)
+    return [Event(*(*row[:8], msgspec.json.decode(row[8]), row[9])) for row in rows]

@@ -1,0 +1,73 @@
+"""What the operator has from the first start: the mail host's own domain with its postmaster, and a demo
+organization with an active domain and a key.
+
+A stranger would get wrong: nobody knows the postmaster's password at first; it is reset like any other
+(docs/operations.md). Mail to postmaster@ and abuse@ of platform domains is kept there.
+"""
+
+from dataclasses import dataclass
+
+from postroom import accounts, domains, keys, organizations, passwords
+from postroom.accounts import CreateAccount
+from postroom.actor import Actor
+from postroom.db import Database, Tx
+from postroom.domains import Status
+
+ORGANIZATION = "operator"
+DEMO_ORGANIZATION = "demo"
+DEMO_DOMAIN = "demo.test"
+
+SET_HOST = """
+INSERT INTO mail_host (id, name) VALUES (1, :name)
+ON CONFLICT (id) DO UPDATE SET name = excluded.name"""
+HAS_KEYS = "SELECT 1 FROM api_keys LIMIT 1"
+
+
+@dataclass(frozen=True, slots=True)
+class FirstStart:
+    """`api_key` is there at the first start only: it cannot be read again."""
+
+    api_key: str | None
+    demo_domain: str = DEMO_DOMAIN
+
+
+def prepare(database: Database, hostname: str) -> FirstStart:
+    """Makes what is missing; at any later start that is nothing."""
+    return database.write_alone(lambda tx: _prepare(tx, hostname))
+
+
+def create_key(tx: Tx, organization: str, user_id: str | None) -> str:
+    """The operator's way to a key; the organization is made when it is new."""
+    return keys.create(tx, Actor(organizations.ensure(tx, organization)), user_id=user_id)
+
+
+def create_domain(tx: Tx, organization: str, name: str, user_id: str | None, status: Status) -> domains.Domain:
+    """The operator's way to a domain. Raises `domain_exists`."""
+    return domains.create(tx, Actor(organizations.ensure(tx, organization)), name, user_id, status)
+
+
+def _prepare(tx: Tx, hostname: str) -> FirstStart:
+    _own_host(tx, hostname)
+    if tx.one(HAS_KEYS):
+        return FirstStart(None)
+    demo = Actor(organizations.ensure(tx, DEMO_ORGANIZATION))
+    domains.create(tx, demo, DEMO_DOMAIN, None, "active")
+    return FirstStart(keys.create(tx, demo))
+
+
+def _own_host(tx: Tx, hostname: str) -> None:
+    """The mail host's domain and the account that gets its postmaster's mail."""
+    actor = Actor(organizations.ensure(tx, ORGANIZATION))
+    tx.run(SET_HOST, name=hostname)
+    domain = domains.find(tx, actor.organization_id, hostname, None)
+    if domain is None:
+        domain = domains.create(tx, actor, hostname, ORGANIZATION, "active")
+        command = CreateAccount(
+            domain=hostname,
+            local_part="postmaster",
+            user_id=ORGANIZATION,
+            display_name="Postmaster",
+            password=passwords.hash_generated(passwords.generate()),
+            allow_reserved=True,
+        )
+        accounts.create(tx, actor, command)

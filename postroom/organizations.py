@@ -1,0 +1,16 @@
+"""Organizations: the tenants. The operator names them; nobody else can make or see one but its own keys."""
+
+from postroom.db import Tx
+
+INSERT = """
+INSERT INTO organizations (name, created_at) VALUES (:name, :now)
+ON CONFLICT (name) DO NOTHING RETURNING id"""
+FIND = "SELECT id FROM organizations WHERE name = :name"
+
+
+def ensure(tx: Tx, name: str) -> int:
+    """The id of the organization of this name, made when it is new."""
+    row = tx.one(INSERT, name=name, now=tx.now) or tx.one(FIND, name=name)
+    if row is None:
+        raise LookupError("an organization that exists and cannot be found")
+    return int(row[0])

@@ -1,0 +1,185 @@
+"""The parts of a service that are Python: how the API and the worker are run, and what prepares the database.
+
+    python -I -m postroom.parts api --parent PID --listener FD --instance VALUE
+    python -I -m postroom.parts worker --parent PID
+    python -I -m postroom.parts prepare --parent PID --report FD
+
+A stranger would get wrong: these processes die with the supervisor, however it died. The kernel does that, and
+only for a process that asked for it after it got its final user id. The imports are in the functions because each
+part starts the faster for what it does not load.
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from postroom import logs, readiness
+from postroom import settings as settings_of
+from postroom.errors import Busy
+from postroom.instance import CannotStart
+from postroom.mailplane import doveadm
+from postroom.mailplane.guard import PR_SET_PDEATHSIG, prctl
+from postroom.mailplane.supervisor import Part
+from postroom.settings import Settings
+
+# Shorter than the grace that the supervisor gives.
+DRAIN = 8
+DOVEADM_KEY = "doveadm.key"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Prepared(msgspec.Struct):
+    """What the first start made; the API key is there only then."""
+
+    demo_domain: str
+    api_key: str | None = None
+
+
+def part(name: str, settings: Settings, files: tuple[int, ...] = (), *arguments: str) -> Part:
+    """How the supervisor runs one of these: isolated from the caller's environment, with the settings in it."""
+    command = [
+        sys.executable,
+        "-I",
+        "-m",
+        "postroom.parts",
+        name.partition("-")[0],
+        "--parent",
+        str(os.getpid()),
+        *arguments,
+    ]
+    environment = {"PATH": PATH, "LANG": "C.UTF-8"} | settings.environment()
+    if zone := os.environ.get("TZ"):
+        environment["TZ"] = zone
+    return Part(name, command, environment, files=files)
+
+
+def run_api(settings: Settings, listener: socket.socket, instance: str) -> None:
+    """Serves the API on the socket until SIGTERM or SIGINT; requests under way are answered."""
+    import uvicorn
+
+    from postroom.api.app import create_app
+    from postroom.db import open_database
+
+    database = open_database(settings.database)
+    try:
+        app = create_app(
+            database,
+            settings,
+            end_sessions=session_ender(settings),
+            probe=readiness.Readiness(readiness.checks(settings)),
+            instance=instance,
+        )
+        config = uvicorn.Config(
+            app,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            log_config=None,
+            log_level=settings.log_level,
+            timeout_graceful_shutdown=DRAIN,
+        )
+        # uvicorn raises the signal once more after a clean end; that must not look like a failure.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        database.close()
+
+
+def run_worker(settings: Settings) -> None:
+    """Runs the worker until SIGTERM or SIGINT."""
+    from postroom import worker
+    from postroom.db import open_database
+
+    async def run() -> None:
+        alive = readiness.worker_alive(settings.data)
+        work = asyncio.create_task(worker.run(database, end_sessions=session_ender(settings), alive=alive))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, work.cancel)
+        await asyncio.wait([work])
+        if not work.cancelled():
+            work.result()
+
+    database = open_database(settings.database)
+    try:
+        asyncio.run(run())
+    finally:
+        database.close()
+
+
+def prepare(settings: Settings) -> Prepared:
+    """Brings the database up to date and makes what the first start makes. Raises CannotStart."""
+    from postroom import operator
+    from postroom.db import NewerSchema, migrate, open_database
+
+    try:
+        migrate(settings.database)
+    except (NewerSchema, Busy) as error:
+        raise CannotStart(str(error)) from None
+    database = open_database(settings.database)
+    try:
+        first = operator.prepare(database, settings.hostname)
+    finally:
+        database.close()
+    return Prepared(first.demo_domain, first.api_key)
+
+
+def session_ender(settings: Settings) -> Callable[[Sequence[tuple[int, int]]], Awaitable[bool]]:
+    """Ends login sessions through Dovecot, with the key of Dovecot's present life."""
+    run = settings.data / "run"
+
+    async def end(sessions: Sequence[tuple[int, int]]) -> bool:
+        if settings.mail == "off":
+            return True
+        try:
+            key = (run / DOVEADM_KEY).read_text(encoding="ascii").strip()
+        except OSError:
+            return False
+        return await doveadm.end_sessions(run / "dovecot" / "http", key, sessions)
+
+    return end
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="postroom.parts")
+    parser.add_argument("part", choices=["api", "worker", "prepare"])
+    parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--listener", type=int)
+    parser.add_argument("--report", type=int)
+    parser.add_argument("--instance", default="")
+    options = parser.parse_args(arguments)
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != options.parent:
+        sys.exit("The supervisor is gone.")
+    # Everything comes from the environment; there is no settings file in the run directory.
+    settings = settings_of.load(folder=Path(os.environ["POSTROOM_DATA"], "run"))
+    logs.configure(settings.log_level)
+    match options.part:
+        case "api":
+            run_api(settings, socket.socket(fileno=options.listener), options.instance)
+        case "worker":
+            run_worker(settings)
+        case "prepare":
+            with os.fdopen(options.report, "wb") as report:
+                report.write(msgspec.json.encode(_prepare_or_exit(settings)))
+
+
+def _prepare_or_exit(settings: Settings) -> Prepared:
+    try:
+        return prepare(settings)
+    except CannotStart as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""`postroom serve`: brings an instance up, watches over it and takes it down. Wiring only.
+
+A stranger would get wrong: this process keeps root when it was started as root, so it has no HTTP and no database
+of its own. Whatever reads a request or a row runs as the system user, in postroom/parts.py.
+"""
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from typing import Literal
+
+import msgspec
+
+from postroom import identity, instance, parts, ports, readiness
+from postroom.identity import Identity
+from postroom.instance import CannotStart
+from postroom.mailplane import daemons, logfiles, orphans
+from postroom.mailplane.supervisor import Part, Supervisor
+from postroom.parts import Prepared
+from postroom.settings import Settings
+from postroom.terminal import Terminal
+
+Only = Literal["api", "worker", "mail"]
+
+CLEAN, FAILED, UNUSABLE = 0, 1, 2
+STARTS_TRIED = 4
+UNREADY_FOR_LONG = 60.0
+ROTATION = 10.0
+PAUSE = 0.1
+DAEMON_GRACE = 5.0
+DAEMONS = ("dovecot", "postfix")
+
+
+class NotReady(Exception):
+    """A part does not come up; the text is one line for the operator."""
+
+
+def serve(settings: Settings, only: Only | None = None) -> int:
+    """Runs the service, or one part of it, until it is told to stop. Answers the exit code."""
+    terminal = Terminal()
+    os.umask(0o022)
+    try:
+        if only == "api" or only == "worker":
+            _run_alone(settings, only, terminal)
+        else:
+            asyncio.run(_Service(settings, only, terminal).run())
+    except (CannotStart, identity.NoSystemUser) as error:
+        terminal.refuse(str(error))
+        return UNUSABLE
+    except NotReady as error:
+        terminal.refuse(str(error))
+        return FAILED
+    return CLEAN
+
+
+def _run_alone(settings: Settings, part: Literal["api", "worker"], terminal: Terminal) -> None:
+    """The API or the worker in this process, as the system user; its log is the standard output."""
+    _, _locks = _open_instance(settings, part)
+    listener = ports.listen(settings) if part == "api" else None
+    identity.ensure().become()
+    os.chdir(settings.data)
+    with terminal.step("Database"):
+        prepared = parts.prepare(settings)
+    if listener:
+        terminal.block(settings, prepared, readiness.has_postfix(settings))
+        parts.run_api(settings, listener, secrets.token_hex(8))
+    else:
+        parts.run_worker(settings)
+
+
+def _open_instance(settings: Settings, only: Only | None) -> tuple[Identity, list[int]]:
+    """Makes and locks the data directory. The lock lasts as long as its descriptors are open."""
+    instance.check_path(settings.data)
+    me = identity.ensure()
+    instance.make_directories(settings.data, me)
+    return me, instance.lock(settings.data, only, me)
+
+
+class _Service:
+    """The supervised service: everything, or the mail daemons alone."""
+
+    def __init__(self, settings: Settings, only: Literal["mail"] | None, terminal: Terminal) -> None:
+        self._settings = settings
+        self._only = only
+        self._terminal = terminal
+        self._mail = settings.mail == "on"
+        self._postfix = self._mail and os.geteuid() == 0
+        self._instance = secrets.token_hex(8)
+        self._listener: socket.socket | None = None
+        self._supervisor: Supervisor | None = None
+        self._life: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Up, until told to stop, and down again."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, self._told)
+        self._life = asyncio.create_task(self._live())
+        await asyncio.wait([self._life])
+        if self._supervisor:
+            await self._take_down(self._supervisor)
+        if not self._life.cancelled():
+            self._life.result()
+
+    def _told(self) -> None:
+        """The first signal ends in order, the second at once."""
+        if self._life and not self._life.done() and not self._life.cancelling():
+            self._life.cancel()
+        elif self._supervisor:
+            self._supervisor.kill()
+
+    async def _live(self) -> None:
+        settings, say = self._settings, self._terminal
+        self._refuse_without_daemons()
+        with say.step(f"Data directory {settings.data}"):
+            me, self._locks = _open_instance(settings, self._only)
+        owner = (me.uid, me.gid) if me.ownership() else None
+        self._supervisor = supervisor = Supervisor(settings.data, owner, say.line)
+        await self._end_orphans()
+        with say.step("Ports"):
+            self._take_ports()
+        with say.step("Database"):
+            prepared = await self._prepare(supervisor)
+        found: list[daemons.Daemon] = []
+        if self._mail:
+            with say.step("Mail configuration"):
+                found = self._configure(me)
+        with say.step("Ready"):
+            self._start(supervisor, found)
+            await self._until_ready(supervisor)
+        say.block(settings, prepared, self._postfix)
+        while True:
+            await asyncio.sleep(ROTATION)
+            logfiles.rotate(settings.data / "log", owner)
+
+    def _refuse_without_daemons(self) -> None:
+        missing = daemons.missing(with_postfix=self._postfix) if self._mail else []
+        if missing:
+            raise CannotStart(
+                f"Missing: {' '.join(missing)}. On Debian `apt-get install` has them; POSTROOM_MAIL=off does without."
+            )
+
+    async def _end_orphans(self) -> None:
+        """Before the ports are looked at: what an earlier run left behind may still listen on them."""
+        run = self._settings.data / "run"
+        files = [run / f"{name}.pid" for name in DAEMONS] if self._only else list(run.glob("*.pid"))
+        count = await orphans.end(self._settings.data, files)
+        for path in files:
+            path.unlink(missing_ok=True)
+        if count:
+            self._terminal.line(f"  ended {count} processes that an earlier run had left behind")
+
+    def _take_ports(self) -> None:
+        if self._only is None:
+            self._listener = ports.listen(self._settings)
+        if self._mail:
+            ports.check_free(ports.mail_ports(self._settings, self._postfix))
+
+    async def _prepare(self, supervisor: Supervisor) -> Prepared:
+        """Has the database made ready by the system user; a new API key comes back through a pipe."""
+        source, report = os.pipe()
+        part = parts.part("prepare", self._settings, (report,), "--report", str(report))
+        try:
+            process = supervisor.once(part)
+        except OSError as error:
+            raise CannotStart(f"The system user cannot run {sys.executable}: {error.strerror}.") from None
+        finally:
+            os.close(report)
+        with os.fdopen(source, "rb") as report_end:
+            if await process != 0:
+                raise CannotStart(f"The database cannot be used: {supervisor.last_words(part.name)}")
+            return msgspec.json.decode(report_end.read(), type=Prepared)
+
+    def _configure(self, me: Identity) -> list[daemons.Daemon]:
+        """Writes the daemons' files and lets the daemons themselves check them."""
+        try:
+            daemons.write_configuration(self._settings, me, secrets.token_urlsafe(32))
+            found = [daemons.dovecot(self._settings)]
+            if self._postfix:
+                found.append(daemons.postfix(self._settings))
+            for daemon in found:
+                daemon.check()
+        except daemons.Unusable as error:
+            raise CannotStart(str(error)) from None
+        return found
+
+    def _start(self, supervisor: Supervisor, found: list[daemons.Daemon]) -> None:
+        for daemon in found:
+            supervisor.start(Part(daemon.name, daemon.command, daemon.environment, daemon=True, grace=DAEMON_GRACE))
+        if self._listener is None:
+            return
+        readiness.worker_alive(self._settings.data).unlink(missing_ok=True)
+        supervisor.start(parts.part("worker", self._settings))
+        listener = self._listener.fileno()
+        arguments = ("--listener", str(listener), "--instance", self._instance)
+        for number in range(1, self._settings.workers + 1):
+            name = "api" if number == 1 else f"api-{number}"
+            supervisor.start(parts.part(name, self._settings, (listener,), *arguments))
+
+    async def _until_ready(self, supervisor: Supervisor) -> None:
+        """Waits for every part to answer. Gives up on one that does not even stay alive."""
+        began, said = time.monotonic(), False
+        while reasons := await self._unready():
+            for name in supervisor.names:
+                if supervisor.failures(name) >= STARTS_TRIED:
+                    raise NotReady(f"{name} does not start: {supervisor.last_words(name)}")
+            if not said and time.monotonic() - began > UNREADY_FOR_LONG:
+                self._terminal.line(f"  still waiting: {'; '.join(reasons)}")
+                said = True
+            await asyncio.sleep(PAUSE)
+
+    async def _unready(self) -> list[str]:
+        if self._listener:
+            return await readiness.ask_api(self._settings)
+        answers = [await check() for name, check in readiness.checks(self._settings).items() if name != "worker"]
+        return [reason for reason in answers if reason]
+
+    async def _take_down(self, supervisor: Supervisor) -> None:
+        """The API first: its last requests may still need the others."""
+        if self._listener:
+            self._listener.close()
+        api = [name for name in supervisor.names if name.partition("-")[0] == "api"]
+        await supervisor.stop(api)
+        await supervisor.stop(supervisor.names)

@@ -1,0 +1,92 @@
+"""What `postroom serve` says on the terminal: steps with their times, one block when it is ready, later lines.
+
+A stranger would get wrong: nobody may be listening any more. A closed pipe must not end the service.
+"""
+
+import shlex
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.text import Text
+
+from postroom.parts import Prepared
+from postroom.settings import Settings
+
+DEMO_USER = "user_123"
+DEMO_LOCAL_PART = "billing"
+WIDTH = 44
+
+
+class _Output(Console):
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
+class Terminal:
+    """Colours on a terminal, plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        self._out = _Output(highlight=False, soft_wrap=True)
+
+    def line(self, text: str, style: str = "") -> None:
+        self._out.print(Text(text, style=style))
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Says the name of a step, ticked and with its time, once it is done."""
+        began = time.monotonic()
+        yield
+        took = time.monotonic() - began
+        self._out.print(Text("✓ ", "green") + Text(f"{name:<{WIDTH}}") + Text(f" {took:6.2f} s", "dim"))
+
+    def refuse(self, why: str) -> None:
+        """The one line of a service that cannot start."""
+        self._out.print(Text("✗ ", "red") + Text(why))
+
+    def block(self, settings: Settings, prepared: Prepared | None, with_postfix: bool) -> None:
+        """All that a developer needs to begin."""
+        rows = [("API", settings.api_url), ("API docs", f"{settings.api_url}/docs")]
+        if settings.mail == "on":
+            rows += _mail_rows(settings, with_postfix)
+        if prepared:
+            outbound = "outbound mail off" if settings.outbound == "off" else "outbound mail on"
+            rows.append(("Demo domain", f"{prepared.demo_domain} (active, loopback only, {outbound})"))
+            rows.append(
+                ("API key", prepared.api_key or "shown at the first start; `postroom keys create` makes another")
+            )
+        self._out.print()
+        for name, value in rows:
+            self._out.print(Text(f"  {name:<12}", "bold") + Text(value))
+        if prepared:
+            self._out.print()
+            self._out.print(Text(curl(settings, prepared)))
+        self._out.print()
+
+
+def _mail_rows(settings: Settings, with_postfix: bool) -> list[tuple[str, str]]:
+    host = ", ".join(settings.listen_addresses)
+    reading = (
+        f"IMAP {settings.imap_port}, IMAPS {settings.imaps_port}, POP3 {settings.pop3_port}, "
+        f"POP3S {settings.pop3s_port}, ManageSieve {settings.sieve_port}"
+    )
+    sending = (
+        f"SMTP {settings.smtp_port}, submission {settings.submission_port}, submissions {settings.submissions_port}"
+    )
+    return [
+        ("Mail host", f"{host} ({settings.hostname})"),
+        ("Reading", reading),
+        ("Sending", sending if with_postfix else "off: Postfix needs root"),
+    ]
+
+
+def curl(settings: Settings, prepared: Prepared) -> str:
+    """A command that makes the first mailbox, to be pasted."""
+    key = shlex.quote(f"x-api-key: {prepared.api_key}") if prepared.api_key else '"x-api-key: $API_KEY"'
+    body = f'{{"domain":"{prepared.demo_domain}","local_part":"{DEMO_LOCAL_PART}","user_id":"{DEMO_USER}"}}'
+    return (
+        f"curl -sS {settings.api_url}/v2/email-accounts/create \\\n"
+        f"  -H {key} -H 'content-type: application/json' \\\n"
+        f"  -d '{body}'"
+    )

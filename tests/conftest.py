@@ -1,0 +1,48 @@
+"""What the tests stand on: a real SQLite file, a real PostgreSQL, the API over real HTTP."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from postroom.db import migrate
+from tests.postgres import PostgresServer
+from tests.server import ApiServer, Tenant
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL of Debian's binaries on a free port of the loopback."""
+    with PostgresServer.start() as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A new database with the schema; every test that takes it runs on both engines."""
+    if request.param == "sqlite":
+        folder: Path = tmp_path_factory.mktemp("db")
+        url = f"sqlite:///{folder / 'postroom.db'}"
+    else:
+        url = request.getfixturevalue("postgres").new_database()
+    migrate(url)
+    return url
+
+
+@pytest.fixture(scope="session")
+def api(database_url: str) -> Iterator[ApiServer]:
+    """The API on a free port. Tests share it: each makes a tenant of its own."""
+    with ApiServer.start(database_url) as server:
+        yield server
+
+
+@pytest.fixture
+def tenant(api: ApiServer) -> Tenant:
+    """An organization with a key and an active platform domain, new for each test."""
+    return api.new_tenant()
+
+
+@pytest.fixture
+def stranger(api: ApiServer) -> Tenant:
+    """Another organization, which must see nothing."""
+    return api.new_tenant()

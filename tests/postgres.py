@@ -1,0 +1,71 @@
+"""A PostgreSQL server for the tests, from Debian's binaries, in a folder of its own."""
+
+import itertools
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+
+
+def free_port(address: str = "127.0.0.1") -> int:
+    """A port that nobody listens on just now."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+        probe.bind((address, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class PostgresServer:
+    port: int
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def url(self, name: str) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
+
+    def new_database(self) -> str:
+        name = f"postroom_{next(self._numbers)}"
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
+        return self.url(name)
+
+    @classmethod
+    @contextmanager
+    def start(cls) -> "Iterator[PostgresServer]":
+        binaries = _binaries()
+        folder = Path(tempfile.mkdtemp(prefix="pg-"))
+        data, user = folder / "data", _user(folder)
+        run = [binaries / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "-E", "UTF8", "--no-sync"]
+        subprocess.run(run, check=True, capture_output=True, user=user, cwd=folder)
+        port = free_port()
+        options = f"-c listen_addresses=127.0.0.1 -p {port} -c unix_socket_directories= -c fsync=off"
+        control = [binaries / "pg_ctl", "-D", data, "-w", "-l", folder / "log"]
+        subprocess.run([*control, "-o", options, "start"], check=True, capture_output=True, user=user, cwd=folder)
+        try:
+            yield cls(port)
+        finally:
+            subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True, user=user, cwd=folder)
+            shutil.rmtree(folder)
+
+
+def _binaries() -> Path:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not found:
+        raise RuntimeError("PostgreSQL's binaries are missing: apt-get install postgresql")
+    return found[-1].parent
+
+
+def _user(folder: Path) -> str | None:
+    """initdb refuses root, so as root it runs as Debian's user postgres."""
+    if os.geteuid() != 0:
+        return None
+    shutil.chown(folder, "postgres")
+    return pwd.getpwnam("postgres").pw_name
