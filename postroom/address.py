@@ -134,7 +134,7 @@ def refused_domain(domain: str, own_hostname: str) -> bool:
 
 
 def _to_ascii(text: str) -> str:
-    """IDNA 2008 after the mapping of UTS 46, non-transitional; every A-label must be what its U-label gives."""
+    """IDNA 2008 after the mapping of UTS 46, non-transitional; `idna` refuses A-labels that no U-label gives."""
     if _CONTROL.search(text):
         raise _bad_domain("A domain has no control characters.")
     if text[0] == "[" or ":" in text:
@@ -143,10 +143,9 @@ def _to_ascii(text: str) -> str:
         raise _bad_domain("A domain does not end in a dot.")
     try:
         name = idna.encode(text, uts46=True).decode("ascii")
-        faithful = idna.encode(idna.decode(name)).decode("ascii") == name
     except UnicodeError:
-        faithful = False
-    if not faithful or not _HOST.fullmatch(name):
+        name = ""
+    if not _HOST.fullmatch(name):  # after the mapping too: a soft hyphen may have hidden a last dot
         raise _bad_domain("This is not a domain name (letters, digits and hyphens; IDNA 2008).")
     return name
 

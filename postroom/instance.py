@@ -92,14 +92,14 @@ def _lock(path: Path, kind: int, identity: Identity) -> int:
     return descriptor
 
 
-def is_locked(data: Path, name: str = "lock") -> bool:
-    """Whether a service holds the lock."""
+def is_locked(data: Path) -> bool:
+    """Whether a service, or a part of one, holds the lock."""
     try:
-        descriptor = os.open(data / "run" / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(data / "run" / "lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:

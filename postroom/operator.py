@@ -12,6 +12,7 @@ from postroom.accounts import CreateAccount
 from postroom.actor import Actor
 from postroom.db import Database, Tx
 from postroom.domains import Status
+from postroom.errors import Refused
 
 ORGANIZATION = "operator"
 DEMO_ORGANIZATION = "demo"
@@ -20,7 +21,7 @@ DEMO_DOMAIN = "demo.test"
 SET_HOST = """
 INSERT INTO mail_host (id, name) VALUES (1, :name)
 ON CONFLICT (id) DO UPDATE SET name = excluded.name"""
-HAS_KEYS = "SELECT 1 FROM api_keys LIMIT 1"
+HAS_STARTED = "SELECT 1 FROM mail_host WHERE id = 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class FirstStart:
 
 
 def prepare(database: Database, hostname: str) -> FirstStart:
-    """Makes what is missing; at any later start that is nothing."""
+    """Makes what is missing; at any later start that is nothing. Raises Refused for a host name that is taken."""
     return database.write_alone(lambda tx: _prepare(tx, hostname))
 
 
@@ -47,11 +48,13 @@ def create_domain(tx: Tx, organization: str, name: str, user_id: str | None, sta
 
 
 def _prepare(tx: Tx, hostname: str) -> FirstStart:
+    started = tx.one(HAS_STARTED)
     _own_host(tx, hostname)
-    if tx.one(HAS_KEYS):
+    if started:
         return FirstStart(None)
     demo = Actor(organizations.ensure(tx, DEMO_ORGANIZATION))
-    domains.create(tx, demo, DEMO_DOMAIN, None, "active")
+    if domains.find(tx, demo.organization_id, DEMO_DOMAIN, None) is None:
+        domains.create(tx, demo, DEMO_DOMAIN, None, "active")
     return FirstStart(keys.create(tx, demo))
 
 
@@ -61,7 +64,11 @@ def _own_host(tx: Tx, hostname: str) -> None:
     tx.run(SET_HOST, name=hostname)
     domain = domains.find(tx, actor.organization_id, hostname, None)
     if domain is None:
-        domain = domains.create(tx, actor, hostname, ORGANIZATION, "active")
+        try:
+            domains.create(tx, actor, hostname, ORGANIZATION, "active")
+        except Refused:
+            detail = "POSTROOM_HOSTNAME is a managed domain of another organization: choose another name."
+            raise Refused("domain_exists", detail) from None
         command = CreateAccount(
             domain=hostname,
             local_part="postmaster",

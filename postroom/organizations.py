@@ -1,6 +1,7 @@
 """Organizations: the tenants. The operator names them; nobody else can make or see one but its own keys."""
 
 from postroom.db import Tx
+from postroom.errors import Refused
 
 INSERT = """
 INSERT INTO organizations (name, created_at) VALUES (:name, :now)
@@ -13,4 +14,12 @@ def ensure(tx: Tx, name: str) -> int:
     row = tx.one(INSERT, name=name, now=tx.now) or tx.one(FIND, name=name)
     if row is None:
         raise LookupError("an organization that exists and cannot be found")
+    return int(row[0])
+
+
+def get(tx: Tx, name: str) -> int:
+    """The id of an organization that exists. Raises not_found."""
+    row = tx.one(FIND, name=name)
+    if row is None:
+        raise Refused("not_found", "There is no organization of this name.")
     return int(row[0])

@@ -38,6 +38,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 class Prepared(msgspec.Struct):
     """What the first start made; the API key is there only then."""
 
+    organization: str
     demo_domain: str
     api_key: str | None = None
 
@@ -131,7 +132,7 @@ def prepare(settings: Settings) -> Prepared:
         first = operator.prepare(database, settings.hostname)
     finally:
         database.close()
-    return Prepared(first.demo_domain, first.api_key)
+    return Prepared(operator.DEMO_ORGANIZATION, first.demo_domain, first.api_key)
 
 
 def session_ender(settings: Settings) -> Callable[[Sequence[tuple[int, int]]], Awaitable[bool]]:

@@ -18,6 +18,7 @@ FRESH = 1.0
 FRESH_WHILE_UNREADY = 0.1
 WORKER_SILENCE = 5.0
 PATIENCE = 5.0
+SILENT = "The API does not answer."
 
 Check = Callable[[], Awaitable[str | None]]
 
@@ -78,7 +79,7 @@ async def ask_api(settings: Settings) -> list[str]:
             finally:
                 writer.close()
     except (OSError, TimeoutError):
-        return ["The API does not answer."]
+        return [SILENT]
     if head.startswith(b"HTTP/1.1 200"):
         return []
     try:

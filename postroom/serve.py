@@ -33,6 +33,7 @@ ROTATION = 10.0
 PAUSE = 0.1
 DAEMON_GRACE = 5.0
 DAEMONS = ("dovecot", "postfix")
+WITHOUT_ROOT = "SMTP is off: Postfix needs root to start, and this service has none."
 
 
 class NotReady(Exception):
@@ -55,6 +56,24 @@ def serve(settings: Settings, only: Only | None = None) -> int:
         terminal.refuse(str(error))
         return FAILED
     return CLEAN
+
+
+def status(settings: Settings) -> list[tuple[str, str, str]]:
+    """Each part as (name, state, reason), asked from outside; the state is running, stopped or off."""
+    if settings.mail == "off":
+        off = [(name, "off", "POSTROOM_MAIL=off") for name in DAEMONS]
+    else:
+        off = [] if readiness.has_postfix(settings) else [("postfix", "off", WITHOUT_ROOT)]
+    if not instance.is_locked(settings.data):
+        names = ["api", *readiness.checks(settings)]
+        return [(name, "stopped", f"nothing runs on {settings.data}") for name in names] + off
+    return asyncio.run(_ask_parts(settings)) + off
+
+
+async def _ask_parts(settings: Settings) -> list[tuple[str, str, str]]:
+    api = readiness.SILENT if readiness.SILENT in await readiness.ask_api(settings) else None
+    reasons = {"api": api} | await readiness.Readiness(readiness.checks(settings))()
+    return [(name, "stopped" if reason else "running", reason or "") for name, reason in reasons.items()]
 
 
 def _run_alone(settings: Settings, part: Literal["api", "worker"], terminal: Terminal) -> None:
@@ -119,6 +138,8 @@ class _Service:
             me, self._locks = _open_instance(settings, self._only)
         owner = (me.uid, me.gid) if me.ownership() else None
         self._supervisor = supervisor = Supervisor(settings.data, owner, say.line)
+        if self._mail and not self._postfix:
+            say.line(f"  {WITHOUT_ROOT}")
         await self._end_orphans()
         with say.step("Ports"):
             self._take_ports()

@@ -21,6 +21,8 @@ from postroom.address import BadAddress, parse_host
 PREFIX = "POSTROOM_"
 FILE = "postroom.toml"
 SYSTEM_DATA = Path("/var/lib/postroom/data")
+# What the programs that call Postroom use; `postroom env` prints the first.
+CLIENT_VARIABLES = ("POSTROOM_URL", "POSTROOM_API_KEY")
 PORTS = (
     "port",
     "imap_port",
@@ -149,7 +151,7 @@ def _checkout() -> Path:
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     found = {}
     for key, value in environ.items():
-        if key.startswith(PREFIX):
+        if key.startswith(PREFIX) and key not in CLIENT_VARIABLES:
             name = key.removeprefix(PREFIX).lower()
             if name not in Settings.__struct_fields__ or key != key.upper():
                 raise BadSettings(f"{key} is not a setting.{_nearest(name, variable)}")

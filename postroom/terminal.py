@@ -45,23 +45,21 @@ class Terminal:
         """The one line of a service that cannot start."""
         self._out.print(Text("✗ ", "red") + Text(why))
 
-    def block(self, settings: Settings, prepared: Prepared | None, with_postfix: bool) -> None:
+    def block(self, settings: Settings, prepared: Prepared, with_postfix: bool) -> None:
         """All that a developer needs to begin."""
-        rows = [("API", settings.api_url), ("API docs", f"{settings.api_url}/docs")]
-        if settings.mail == "on":
-            rows += _mail_rows(settings, with_postfix)
-        if prepared:
-            outbound = "outbound mail off" if settings.outbound == "off" else "outbound mail on"
-            rows.append(("Demo domain", f"{prepared.demo_domain} (active, loopback only, {outbound})"))
-            rows.append(
-                ("API key", prepared.api_key or "shown at the first start; `postroom keys create` makes another")
-            )
+        another = f"`postroom keys create --organization {prepared.organization}` makes another"
+        rows = [
+            ("API", settings.api_url),
+            ("API docs", f"{settings.api_url}/docs"),
+            *(_mail_rows(settings, with_postfix) if settings.mail == "on" else ()),
+            ("Demo domain", f"{prepared.demo_domain} (active, loopback only, outbound mail {settings.outbound})"),
+            ("API key", prepared.api_key or f"shown at the first start only; {another}"),
+        ]
         self._out.print()
         for name, value in rows:
             self._out.print(Text(f"  {name:<12}", "bold") + Text(value))
-        if prepared:
-            self._out.print()
-            self._out.print(Text(curl(settings, prepared)))
+        self._out.print()
+        self._out.print(Text(curl(settings, prepared)))
         self._out.print()
 
 

@@ -147,6 +147,8 @@ def test_domains(text, canonical):
         ("xn--n3h.example", "not a domain name"),  # the snowman again
         ("xn--a.example", "not a domain name"),
         ("xn--.example", "not a domain name"),
+        ("xn---bbk.example", "not a domain name"),  # another spelling of xn--bbk
+        ("a.example.\u00ad", "not a domain name"),  # a soft hyphen, which the mapping takes away
         ("xn--abc-.example", "not a domain name"),  # punycode of plain ASCII
         ("xn--zzzzzz999999.example", "not a domain name"),
         ("xn--strasse-.example", "not a domain name"),

@@ -88,6 +88,8 @@ def test_generated_passwords():
         "qwertyuiop, and then some",
         "pass password passwords",
         "314159265358979",
+        "qwopzxnmertyghjk",  # two neighbours are no run
+        "qwertyuiopasdfg!",  # nor is a run with something else behind it
         "the local part of bill is short",
         "\u2028 separators are text",
         "".join(map(chr, range(0x4E00, 0x4E00 + 256))),
@@ -122,6 +124,7 @@ def test_accepted(password):
         ("repeated", "xk7!Lm2?xk7!Lm2?"),
         ("repeated", "xk7!Lm2?xk7!Lm2?xk7!"),
         ("repeated", "Xk7!Lm2?xk7!lM2?"),
+        ("repeated", "İstanbulİstanbul"),  # its lower case is longer
         ("repeated", "🦊🐶🐱🐭🐹🦊🐶🐱🐭🐹🦊🐶🐱🐭🐹"),
         ("repeated", "z" * 256),
         ("few_characters", "zxzzxxqkzqkkxzqxz"),
@@ -136,6 +139,7 @@ def test_accepted(password):
         ("keyboard_run", "!@#$%^&*()qwerty"),
         ("keyboard_run", "1q2w3e4r5t6y7u8i9o0p"),
         ("keyboard_run", "zaq12wsxcde34rfvbgt5"),
+        ("keyboard_run", "wsxqazrfvedcyhn"),
         ("keyboard_run", "abcdefghijklmnop"),
         ("contains_address", "billing is what I do"),
         ("contains_address", "I do BILLING all day"),

@@ -1,6 +1,6 @@
 """PostgreSQL through psycopg. Statements are written with `:name`; they are translated once and cached.
 
-A stranger would get wrong: a literal `%` or `::` has no place in our SQL.
+A stranger would get wrong: a `:` in a literal or as a cast has no place in our SQL.
 """
 
 import functools
@@ -23,8 +23,8 @@ _PASSING = (psycopg.OperationalError, psycopg.errors.SerializationFailure, psyco
 
 @functools.cache
 def translate(sql: str) -> bytes:
-    """`:name` → `%(name)s`."""
-    return _PARAMETER.sub(r"%(\1)s", sql).encode()
+    """`:name` → `%(name)s`, and `%` → `%%`."""
+    return _PARAMETER.sub(r"%(\1)s", sql.replace("%", "%%")).encode()
 
 
 class PostgresConnection:

@@ -1,0 +1,178 @@
+"""The two daemons as something that can be started: their files, their commands, their own checks.
+
+A stranger would get wrong: a daemon is run by its master program alone, never by its start script; the system's
+own Dovecot and Postfix, their files under /etc and their services are neither used nor touched.
+"""
+
+import grp
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from postroom.identity import Identity
+from postroom.mailplane import certificate
+from postroom.mailplane.render import File, Plane, configuration, tls_paths
+from postroom.settings import Settings
+
+DOVECOT = "/usr/sbin/dovecot"
+DOVECONF = "/usr/bin/doveconf"
+POSTFIX = "/usr/sbin/postfix"
+POSTCONF = "/usr/sbin/postconf"
+POSTFIX_MASTER = "/usr/lib/postfix/sbin/master"
+ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C"}
+CHECK_TIMEOUT = 60
+
+# Debian package -> the file of it that we need.
+DOVECOT_PACKAGES = {
+    "dovecot-core": DOVECOT,
+    "dovecot-imapd": "/usr/lib/dovecot/imap",
+    "dovecot-pop3d": "/usr/lib/dovecot/pop3",
+    "dovecot-lmtpd": "/usr/lib/dovecot/lmtp",
+    "dovecot-managesieved": "/usr/lib/dovecot/managesieve",
+    "dovecot-sieve": "/usr/lib/dovecot/modules/lib90_sieve_plugin.so",
+    "dovecot-sqlite": "/usr/lib/dovecot/modules/auth/libdriver_sqlite.so",
+}
+POSTFIX_PACKAGES = {
+    "postfix": POSTFIX_MASTER,
+    "postfix-sqlite": "/usr/lib/postfix/postfix-sqlite.so",
+}
+HOSTNAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+", re.IGNORECASE)
+RELAYHOST = re.compile(r"\[[0-9A-Fa-f:.]+\](:[0-9]+)?|\[?[A-Za-z0-9.-]+\]?(:[0-9]+)?")
+
+
+class Unusable(Exception):
+    """The mail plane cannot run like this; the text is for the operator, with the daemon's own words."""
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """A daemon that the supervisor runs: `command` in the foreground, its log on stdout and stderr."""
+
+    name: str
+    command: list[str]
+    checks: list[list[str]]
+    pid_file: Path  # the daemon's own
+    environment: dict[str, str]
+    silent: bool = False  # whether a check that prints a warning has failed
+
+    def check(self) -> None:
+        """Lets the daemon check its own files, and make what is missing. Raises Unusable with its words."""
+        for command in self.checks:
+            done = subprocess.run(
+                command,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=CHECK_TIMEOUT,
+            )
+            words = done.stderr.strip()
+            if done.returncode != 0 or (self.silent and words):
+                raise Unusable(f"{self.name} refuses its configuration: {words or done.stdout.strip()}")
+
+
+def missing(with_postfix: bool) -> list[str]:
+    """The Debian packages that are needed and not there."""
+    needed = DOVECOT_PACKAGES | (POSTFIX_PACKAGES if with_postfix else {})
+    return [package for package, path in needed.items() if not Path(path).exists()]
+
+
+def dovecot(settings: Settings) -> Daemon:
+    """Dovecot: IMAP, POP3, ManageSieve, LMTP, and Postfix's SMTP AUTH. Runs with and without root."""
+    path = str(settings.data / "dovecot" / "dovecot.conf")
+    return Daemon(
+        name="dovecot",
+        command=[DOVECOT, "-F", "-c", path],
+        checks=[[DOVECONF, "-n", "-c", path]],
+        pid_file=settings.data / "run" / "dovecot" / "master.pid",
+        environment=ENVIRONMENT,
+    )
+
+
+def postfix(settings: Settings) -> Daemon:
+    """Postfix: SMTP in, submission and the queue. Its master needs root."""
+    folder = str(settings.data / "postfix")
+    return Daemon(
+        name="postfix",
+        # Not `postfix start-fg`: SIGTERM to that script orphans the master.
+        command=[POSTFIX_MASTER, "-s", "-c", folder],
+        # postconf names unknown settings; `postfix check` also makes the queue's directories.
+        checks=[[POSTCONF, "-c", folder, "-n"], [POSTCONF, "-c", folder, "-M"], [POSTFIX, "-c", folder, "check"]],
+        pid_file=settings.data / "spool" / "pid" / "master.pid",
+        environment=ENVIRONMENT,
+        silent=True,
+    )
+
+
+def write_configuration(settings: Settings, identity: Identity, doveadm_key: str) -> None:
+    """Writes every file of both daemons, and the self-signed certificate where one is needed."""
+    _check(settings)
+    root = os.geteuid() == 0
+    plane = Plane(
+        user=identity.name,
+        group=_group(identity.gid),
+        root=root,
+        python=os.path.realpath(sys.executable),
+        doveadm_key=doveadm_key,
+    )
+    for name in _folders(root):
+        _make_folder(settings.data / name)
+    if not settings.tls_cert:
+        certificate.ensure(*tls_paths(settings), settings.hostname)
+    for path, file in configuration(settings, plane).items():
+        _write(settings.data / path, file, identity)
+
+
+def _folders(root: bool) -> Iterator[str]:
+    yield from ("dovecot", "tls")
+    if root:
+        yield from ("postfix", "spool")
+
+
+def _check(settings: Settings) -> None:
+    """What would end up in a daemon's file and mean something else there."""
+    if not settings.database.startswith("sqlite:///"):
+        raise Unusable(
+            "The mail plane works on SQLite only for now: leave POSTROOM_DATABASE_URL or set POSTROOM_MAIL=off."
+        )
+    if not HOSTNAME.fullmatch(settings.hostname):
+        raise Unusable("POSTROOM_HOSTNAME must be a full host name, like mail.example.com.")
+    if settings.relayhost and not RELAYHOST.fullmatch(settings.relayhost):
+        raise Unusable("POSTROOM_RELAYHOST must be host:port.")
+    for setting, path in zip(("POSTROOM_TLS_CERT", "POSTROOM_TLS_KEY"), tls_paths(settings), strict=True):
+        if settings.tls_cert and not path.is_file():
+            raise Unusable(f"{setting}: there is no file {path}.")
+
+
+def _group(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
+
+
+def _make_folder(path: Path) -> None:
+    """A directory of root's (or ours): what stands in it is run by root, so nobody else may have made it."""
+    path.mkdir(mode=0o755, exist_ok=True)
+    status = path.lstat()
+    if path.is_symlink() or status.st_uid != os.geteuid():
+        raise Unusable(f"{path} must be a directory of the user that starts Postroom.")
+    path.chmod(0o755)
+
+
+def _write(path: Path, file: File, identity: Identity) -> None:
+    """Replaces a file in one step; a reader sees the old one or the new one."""
+    draft = path.with_name(path.name + ".new")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as output:
+        output.write(file.text)
+        os.fchmod(output.fileno(), file.mode)
+        if file.private:
+            identity.own(output.fileno())
+    draft.replace(path)

@@ -1,0 +1,98 @@
+"""Ending sessions through Dovecot's doveadm, over HTTP on its unix socket.
+
+A stranger would get wrong: doveadm answers 200 for its failures too, and "nobody is logged in" is one of them
+(exit code 68), for us a success. A session that is just logging in may register after the kick, so the worker
+kicks once more later.
+"""
+
+import asyncio
+import base64
+import http.client
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from postroom.mailplane.names import login_name
+
+LIMIT_SECONDS = 5.0
+LONGEST_ANSWER = 16 * 1024 * 1024
+UNKNOWN_USER = 67
+NO_SESSION = 68
+
+log = structlog.get_logger()
+
+
+class Failed(Exception):
+    """doveadm did not do what it was asked; the text says why."""
+
+
+async def end_sessions(socket: Path, key: str, logins: Sequence[tuple[int, int]]) -> bool:
+    """Ends every session of these (account id, generation) pairs. False, and a logged reason, when it cannot."""
+    if not logins:
+        return True
+    names = [login_name(*login) for login in logins]
+    try:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            answer = await _post(socket, key, json.dumps([["kick", {"mask": [name]}, name] for name in names]))
+        _check(answer, names)
+    except TimeoutError:
+        return _not_ended("doveadm did not answer in time", len(names))
+    except (OSError, EOFError, http.client.HTTPException, ValueError, Failed) as error:
+        return _not_ended(str(error) or type(error).__name__, len(names))
+    return True
+
+
+def _not_ended(reason: str, sessions: int) -> bool:
+    log.warning("sessions_not_ended", reason=reason, logins=sessions)
+    return False
+
+
+async def _post(socket: Path, key: str, body: str) -> Any:
+    reader, writer = await asyncio.open_unix_connection(socket, limit=LONGEST_ANSWER)
+    try:
+        credentials = base64.b64encode(key.encode()).decode()
+        content = body.encode()
+        head = (
+            "POST /doveadm/v1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            f"Authorization: X-Dovecot-API {credentials}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+        )
+        writer.write(head.encode() + content)
+        await writer.drain()
+        return _decode(await reader.read())
+    finally:
+        writer.close()
+
+
+class _Received:
+    """What http.client wants of a socket."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def makefile(self, mode: str) -> io.BytesIO:  # noqa: ARG002 - http.client's
+        return io.BytesIO(self._data)
+
+
+def _decode(data: bytes) -> Any:
+    response = http.client.HTTPResponse(_Received(data))  # type: ignore[arg-type]
+    response.begin()
+    body = response.read()
+    if response.status != http.HTTPStatus.OK:
+        raise Failed(f"doveadm answered {response.status} {response.reason}")
+    return json.loads(body)
+
+
+def _check(answer: Any, names: list[str]) -> None:
+    """Every name must be answered for, by success or by "nobody there"."""
+    open_names = set(names)
+    for kind, result, tag in answer:
+        if kind == "error" and result.get("exitCode") not in (UNKNOWN_USER, NO_SESSION):
+            raise Failed(f"doveadm kick failed: {json.dumps(result)}")
+        open_names.discard(tag)
+    if open_names:
+        raise Failed(f"doveadm did not answer for {len(open_names)} of {len(names)} logins")

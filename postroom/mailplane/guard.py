@@ -1,0 +1,103 @@
+"""The guard of a daemon: runs it in a session of its own and ends the whole session when the daemon ends, when
+told to (SIGTERM), or when the supervisor is dead.
+
+    guard.py LIFELINE GRACE PIDFILE COMMAND...
+
+A stranger would get wrong: LIFELINE is the read end of a pipe whose only write end the supervisor holds, so its
+end of file is the supervisor's death, also by SIGKILL. Postfix's master changes its user id, which clears the
+signal that the kernel would send at the parent's death; hence this process. It imports the standard library only.
+"""
+
+import ctypes
+import os
+import pathlib
+import select
+import signal
+import sys
+import time
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+LAST_MOMENT = 1.0
+PAUSE = 0.02
+
+
+def main(arguments: list[str]) -> int:
+    lifeline, grace, pid_file, command = int(arguments[0]), float(arguments[1]), arguments[2], arguments[3:]
+    told, wake = os.pipe()
+    os.set_blocking(wake, False)
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: None)
+    signal.set_wakeup_fd(wake)
+    # What the daemon leaves behind becomes our child, so that it can be waited for.
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    child = os.fork()
+    if child == 0:
+        _become(command, pid_file)
+    ended = os.pidfd_open(child)
+    select.select([lifeline, told, ended], [], [])
+    os.kill(child, signal.SIGTERM)
+    select.select([ended], [], [], grace)
+    status = _end_session(child)
+    _remove(pid_file, child)
+    return status if status >= 0 else 128 - status
+
+
+def prctl(option: int, value: int) -> None:
+    """prctl(2), which Python does not have."""
+    ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def _become(command: list[str], pid_file: str) -> None:
+    """In the child: the process id is on disk before the daemon exists, so that none goes unrecorded."""
+    try:
+        guard = os.getppid()
+        os.setsid()
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        descriptor = os.open(pid_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        os.close(descriptor)
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() == guard:
+            os.execv(command[0], command)  # noqa: S606 - the command is the supervisor's
+    except OSError as error:
+        print(f"{command[0]}: {error.strerror}", file=sys.stderr, flush=True)
+    os._exit(127)
+
+
+def _end_session(leader: int) -> int:
+    """Ends everything in the daemon's session, at last by SIGKILL. Answers how the daemon itself ended."""
+    deadline = time.monotonic() + LAST_MOMENT
+    status = 0
+    while True:
+        _signal(leader, signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL)
+        try:
+            pid, how = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return status
+        if pid == leader:
+            status = os.waitstatus_to_exitcode(how)
+        elif pid == 0:
+            time.sleep(PAUSE)
+
+
+def _signal(group: int, number: int) -> None:
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return
+
+
+def _remove(pid_file: str, pid: int) -> None:
+    path = pathlib.Path(pid_file)
+    try:
+        if path.read_text(encoding="ascii").strip() == str(pid):
+            path.unlink()
+    except FileNotFoundError:
+        return
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,48 @@
+"""The log files of the parts.
+
+A stranger would get wrong: a part holds its log open for as long as it lives, so a full log is copied and then
+emptied in place. That is right only because every log is opened for appending.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+LARGEST = 32 * 1024 * 1024
+KEPT = 3
+MODE = 0o640
+
+
+def open_log(path: Path, owner: tuple[int, int] | None) -> int:
+    """A descriptor that appends to the log, which belongs to `owner` (user and group)."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(path, flags, MODE)
+    if owner:
+        os.fchown(descriptor, *owner)
+    return descriptor
+
+
+def rotate(folder: Path, owner: tuple[int, int] | None, largest: int = LARGEST) -> None:
+    """Empties each log that has grown too large into `<name>.1`, which becomes `<name>.2`, and so on."""
+    for path in folder.glob("*.log"):
+        if path.is_symlink() or path.stat().st_size <= largest:
+            continue
+        for number in range(KEPT - 1, 0, -1):
+            older = path.with_name(f"{path.name}.{number}")
+            if older.exists():
+                older.replace(path.with_name(f"{path.name}.{number + 1}"))
+        copy = path.with_name(f"{path.name}.1")
+        with path.open("rb") as full, os.fdopen(open_log(copy, owner), "wb") as kept:
+            shutil.copyfileobj(full, kept)
+        os.truncate(path, 0)
+
+
+def last_line(path: Path) -> str:
+    """The last line that says something, for an operator who has not opened the log yet."""
+    try:
+        with path.open("rb") as log:
+            log.seek(max(0, path.stat().st_size - 8192))
+            lines = log.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")

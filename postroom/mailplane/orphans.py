@@ -1,0 +1,86 @@
+"""Orphans: processes of an earlier run that outlived their supervisor. They are found by their pid files and
+ended before a new run looks at the ports.
+
+A stranger would get wrong: a number in a pid file may belong to somebody else by now. A process is ours only if it
+is in the session of that number and its command line, environment, working directory or root lies in our data
+directory.
+"""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+PATIENCE = 3.0
+PAUSE = 0.02
+ENDED = "ZX"
+
+
+async def end(data: Path, pid_files: Iterable[Path]) -> int:
+    """Ends what is left of these parts and waits until it is gone. Answers how many processes there were."""
+    sessions = {session for path in pid_files if (session := read_pid(path))}
+    ours = find(data, sessions)
+    deadline = time.monotonic() + PATIENCE
+    while left := find(data, sessions):
+        for pid in left:
+            _signal(pid, signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL)
+        await asyncio.sleep(PAUSE)
+    return len(ours)
+
+
+def read_pid(path: Path) -> int | None:
+    """The process id in a pid file."""
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def find(data: Path, sessions: set[int]) -> list[int]:
+    """The living processes of these sessions that are ours."""
+    if not sessions:
+        return []
+    processes = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return [pid for pid in processes if _session(pid) in sessions and _is_ours(pid, data)]
+
+
+def _session(pid: int) -> int | None:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    state, _, _, session = status.rpartition(")")[2].split()[:4]
+    return None if state in ENDED else int(session)
+
+
+def _is_ours(pid: int, data: Path) -> bool:
+    folder, process = os.fsencode(data), Path(f"/proc/{pid}")
+    for link in ("cwd", "root"):
+        try:
+            path = os.fsencode((process / link).readlink())
+        except OSError:
+            continue
+        if path == folder or path.startswith(folder + b"/"):
+            return True
+    for strings in ("cmdline", "environ"):
+        try:
+            text = (process / strings).read_bytes()
+        except OSError:
+            continue
+        if any(_within(part, folder) for part in text.split(b"\0")):
+            return True
+    return False
+
+
+def _within(text: bytes, folder: bytes) -> bool:
+    path = text.rpartition(b"=")[2]
+    return path == folder or path.startswith(folder + b"/")
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return

@@ -1,0 +1,48 @@
+"""Whether the daemons answer: each one's greeting on its first listen address, read with a time limit.
+
+A stranger would get wrong: a connection that opens proves nothing. Postfix's master accepts for a dead smtpd, and
+an smtpd that cannot reach the database gives no banner at all.
+"""
+
+import asyncio
+
+from postroom.mailplane.render import reachable
+from postroom.settings import Settings
+
+LIMIT_SECONDS = 2.0
+
+
+async def dovecot(settings: Settings) -> str | None:
+    """None when IMAP greets, else one sentence why not."""
+    return await _greeting("Dovecot", settings, settings.imap_port, b"* OK", b"a LOGOUT\r\n")
+
+
+async def postfix(settings: Settings) -> str | None:
+    """None when SMTP greets, else one sentence why not."""
+    return await _greeting("Postfix", settings, settings.smtp_port, b"220 ", b"QUIT\r\n")
+
+
+async def _greeting(name: str, settings: Settings, port: int, expected: bytes, farewell: bytes) -> str | None:
+    address = reachable(settings.listen_addresses[0])
+    try:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            line = await _first_line(address, port, farewell)
+    except TimeoutError:
+        return f"{name} gives no greeting on port {port} within {LIMIT_SECONDS:.0f} s."
+    except OSError as error:
+        return f"{name} does not answer on port {port}: {error.strerror or error}."
+    if not line.startswith(expected):
+        return f"{name} closed the connection on port {port}." if not line else f"{name} greets wrongly on port {port}."
+    return None
+
+
+async def _first_line(address: str, port: int, farewell: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection(address, port)
+    try:
+        line = await reader.readline()
+        writer.write(farewell)
+        await writer.drain()
+        await reader.readline()  # the answer, so that the daemon does not log a lost connection
+        return line
+    finally:
+        writer.close()

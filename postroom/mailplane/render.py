@@ -1,0 +1,169 @@
+"""The configuration of both daemons as text, rendered from the settings and the files in templates/. Pure.
+
+A stranger would get wrong: the policy is not here. What may log in, receive or send is in the views; a template
+says only which view is asked, and when.
+"""
+
+import ipaddress
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from postroom.mailplane.names import INTERNAL_DOMAIN
+from postroom.settings import Settings
+
+TEMPLATES = Path(__file__).with_name("templates")
+SENDMAIL = Path(__file__).with_name("sendmail.py")
+
+# Every look-up of Postfix: name -> (what it answers, query).
+MAPS = {
+    "domains": ("Domains that mail is taken for.", "SELECT name FROM mail_domains WHERE name = '%s'"),
+    "aliases": (
+        "Which account an address belongs to.",
+        "SELECT target FROM mail_aliases WHERE local_part = '%u' AND domain = '%d'",
+    ),
+    "recipients": (
+        "Accounts that can be delivered to.",
+        "SELECT id FROM mail_recipients WHERE id = '%u' AND '%d' = 'acct.internal'",
+    ),
+    "refusals": (
+        "Addresses that exist and are closed.",
+        "SELECT action FROM mail_refusals WHERE local_part = '%u' AND domain = '%d'",
+    ),
+    "senders": (
+        "Which login may send as an address.",
+        "SELECT login FROM mail_senders WHERE local_part = '%u' AND domain = '%d'",
+    ),
+    "ended_sessions": (
+        "Refuses a login that is no longer good.",
+        "SELECT '421 4.7.0 Session ended: log in again'"
+        " WHERE NOT EXISTS (SELECT 1 FROM mail_sessions WHERE id = '%u' AND domain = '%d')",
+    ),
+}
+
+# Dovecot's services that are chrooted by default, which only root can do.
+UNCHROOTED = (
+    "anvil",
+    "stats",
+    "imap-login",
+    "pop3-login",
+    "managesieve-login",
+    "submission-login",
+    "imap-urlauth-login",
+)
+
+
+@dataclass(frozen=True)
+class File:
+    """One generated file. `private`: for the data directory's owner alone; else root's, and readable."""
+
+    text: str
+    mode: int = 0o644
+    private: bool = False
+
+
+@dataclass(frozen=True)
+class Plane:
+    """What the templates need beside the settings. Without root there is no Postfix."""
+
+    user: str
+    group: str
+    root: bool
+    python: str
+    doveadm_key: str
+
+
+def tls_paths(settings: Settings) -> tuple[Path, Path]:
+    """Certificate and key in force: the operator's, else the self-signed pair in the data directory."""
+    if settings.tls_cert:
+        return Path(settings.tls_cert).absolute(), Path(settings.tls_key).absolute()
+    return settings.data / "tls" / "cert.pem", settings.data / "tls" / "key.pem"
+
+
+def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
+    """Every generated file by its path below the data directory."""
+    environment = _environment(settings)
+    values = _values(settings, plane)
+
+    def render(template: str, **more: object) -> str:
+        return environment.get_template(template).render(values, **more)
+
+    files = {
+        "dovecot/dovecot.conf": File(render("dovecot.conf.j2")),
+        "dovecot/sql.conf.ext": File(render("sql.conf.ext.j2")),
+        "run/doveadm.key": File(plane.doveadm_key, 0o600, private=True),
+    }
+    if plane.root:
+        files["dovecot/sendmail"] = File(render("sendmail.j2"), 0o755)
+        files["postfix/main.cf"] = File(render("main.cf.j2"))
+        files["postfix/master.cf"] = File(render("master.cf.j2"))
+        for name, (meaning, query) in MAPS.items():
+            files[f"postfix/{name}.cf"] = File(render("map.cf.j2", meaning=meaning, query=query))
+    return files
+
+
+def _environment(settings: Settings) -> Environment:
+    environment = Environment(  # noqa: S701 - these are configuration files, not HTML
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["host"] = bracketed
+    environment.filters["quote"] = shlex.quote
+    environment.filters["map_path"] = lambda name: f"proxy:sqlite:{settings.data}/postfix/{name}.cf"
+    return environment
+
+
+def _values(settings: Settings, plane: Plane) -> dict[str, object]:
+    certificate, key = tls_paths(settings)
+    addresses = settings.listen_addresses
+    return {
+        "data": settings.data,
+        "database": settings.database.removeprefix("sqlite:///"),
+        "internal": INTERNAL_DOMAIN,
+        "hostname": settings.hostname,
+        "addresses": addresses,
+        "protocols": "all" if any(":" in address for address in addresses) else "ipv4",
+        "message_size": settings.message_size,
+        "outbound": settings.outbound == "on",
+        "relayhost": relayhost(settings.relayhost),
+        "tls_cert": certificate,
+        "tls_key": key,
+        "maps": list(MAPS),
+        "unchrooted": UNCHROOTED,
+        "user": plane.user,
+        "group": plane.group,
+        "root": plane.root,
+        "python": plane.python,
+        "script": str(SENDMAIL),
+        "socket": f"{settings.data}/spool/public/sieve",
+        "sendmail": f"{settings.data}/dovecot/sendmail" if plane.root else "/bin/false",
+        **{name: getattr(settings, name) for name in settings.__struct_fields__ if name.endswith("_port")},
+    }
+
+
+def bracketed(address: str) -> str:
+    """An address as it stands before `:port`."""
+    return f"[{address}]" if ":" in address else address
+
+
+def relayhost(text: str) -> str:
+    """`host:port` as Postfix wants it: in brackets, which mean no MX look-up."""
+    if not text or text.startswith("["):
+        return text
+    host, separator, port = text.rpartition(":")
+    if not separator or not port.isdigit() or ":" in host:
+        host, separator, port = text, "", ""
+    return f"[{host}]{separator}{port}"
+
+
+def reachable(address: str) -> str:
+    """The address to dial for a listener on `address`."""
+    parsed = ipaddress.ip_address(address)
+    if not parsed.is_unspecified:
+        return address
+    return "127.0.0.1" if parsed.version == 4 else "::1"
