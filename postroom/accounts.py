@@ -30,7 +30,7 @@ SELECT :organization, :domain_id, :user_id, :address, :display_name, 'active',
   CASE WHEN EXISTS (SELECT 1 FROM accounts
     WHERE organization_id = :organization AND user_id = :user_id AND is_default = 1) THEN 0 ELSE 1 END,
   :password, 1, :now, :now
-RETURNING {COLUMNS}"""
+ON CONFLICT DO NOTHING RETURNING {COLUMNS}"""
 TAKE_ADDRESS = """
 INSERT INTO addresses (domain_id, local_part, account_id, user_id) VALUES (:domain_id, :local_part, :id, :user_id)
 ON CONFLICT (domain_id, local_part) DO UPDATE
@@ -128,19 +128,7 @@ def create(tx: Tx, actor: Actor, command: CreateAccount) -> Account:
     Raises not_found (no such domain for this user), `domain_not_active`, `reserved_local_part`, `address_exists`.
     """
     domain = _domain_for(tx, actor, command)
-    row = tx.one(
-        INSERT,
-        organization=actor.organization_id,
-        domain_id=domain.id,
-        user_id=command.user_id,
-        address=f"{command.local_part}@{domain.name}",
-        display_name=command.display_name,
-        password=command.password,
-        now=tx.now,
-    )
-    if row is None:
-        raise LookupError("an insert that returned no row")
-    account = from_row(row)
+    account = _insert(tx, actor, domain, command)
     taken = tx.one(
         TAKE_ADDRESS,
         domain_id=domain.id,
@@ -211,6 +199,23 @@ def _domain_for(tx: Tx, actor: Actor, command: CreateAccount) -> domains.Domain:
             "allow_reserved: true.",
         )
     return domain
+
+
+def _insert(tx: Tx, actor: Actor, domain: domains.Domain, command: CreateAccount) -> Account:
+    values = {
+        "organization": actor.organization_id,
+        "domain_id": domain.id,
+        "user_id": command.user_id,
+        "address": f"{command.local_part}@{domain.name}",
+        "display_name": command.display_name,
+        "password": command.password,
+        "now": tx.now,
+    }
+    # No row: another process has just made this user's first account. It is visible now, so this is not the first.
+    row = tx.one(INSERT, **values) or tx.one(INSERT, **values)
+    if row is None:
+        raise LookupError("an insert that returned no row")
+    return from_row(row)
 
 
 def _hold(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:

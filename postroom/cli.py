@@ -20,7 +20,7 @@ from postroom.settings import PORTS, Settings, variable
 
 T = TypeVar("T")
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 keys_app = typer.Typer(no_args_is_help=True, help="API keys.")
 domains_app = typer.Typer(no_args_is_help=True, help="Managed domains.")
 app.add_typer(keys_app, name="keys")
@@ -36,7 +36,10 @@ def main() -> None:
     """The entry point: errors of the operator are one line and an exit code, never a traceback."""
     try:
         app()
-    except (Refused, Busy) as error:
+    except Refused as error:
+        found = "There is no such thing in this organization." if error.code == "not_found" else error.detail
+        _fail(" ".join(field.message for field in error.fields) or found, 1)
+    except Busy as error:
         _fail(error.detail, 1)
     except (settings.BadSettings, instance.CannotStart, identity.NoSystemUser) as error:
         _fail(str(error), 2)
@@ -73,7 +76,8 @@ def status(as_json: Json = False) -> None:
 def env() -> None:
     """Print shell exports of the URL and the ports: eval "$(postroom env)"."""
     found = settings.load()
-    values = {"POSTROOM_URL": found.api_url, variable("mail_host"): found.listen_addresses[0]}
+    values = {"POSTROOM_URL": found.api_url}
+    values |= {variable(name): str(getattr(found, name)) for name in ("data", "host", "mail_host")}
     values |= {variable(name): str(getattr(found, name)) for name in PORTS}
     for name, value in values.items():
         print(f"export {name}={shlex.quote(value)}")

@@ -9,8 +9,9 @@ import msgspec
 
 from postroom import events
 from postroom.actor import Actor
+from postroom.address import refused_domain
 from postroom.db import Tx
-from postroom.errors import Refused, not_found
+from postroom.errors import FieldError, Refused, invalid, not_found
 
 Status = Literal["pending", "active", "suspended"]
 STATUSES: tuple[str, ...] = get_args(Status)
@@ -32,6 +33,7 @@ WHERE id = :id AND organization_id = :organization AND status <> :status
     SELECT 1 FROM domains AS other
     WHERE other.name = domains.name AND other.id <> domains.id AND other.status <> 'pending'))
 RETURNING id"""
+HOST = "SELECT name FROM mail_host WHERE id = 1"
 LIST = (
     "SELECT id, organization_id, user_id, name, status FROM domains WHERE organization_id = :organization ORDER BY id"
 )
@@ -62,7 +64,16 @@ def get(tx: Tx, organization_id: int, name: str, user_id: str | None) -> Domain:
 
 
 def create(tx: Tx, actor: Actor, name: str, user_id: str | None, status: Status) -> Domain:
-    """Makes a domain. Raises `domain_exists` when the name is claimed so already or another one owns it."""
+    """Makes a domain. Raises `domain_exists` when the name is claimed so already or another one owns it, and
+    `invalid_request` for a name that nobody may claim."""
+    host = tx.one(HOST)
+    if refused_domain(name, host[0] if host else ""):
+        raise invalid(FieldError("domain", "refused_domain", "This name is nobody's to claim."))
+    return add(tx, actor, name, user_id, status)
+
+
+def add(tx: Tx, actor: Actor, name: str, user_id: str | None, status: Status) -> Domain:
+    """As `create`, for any name: the mail host's own domain is made with it."""
     row = tx.one(INSERT, organization=actor.organization_id, user_id=user_id, name=name, status=status, now=tx.now)
     if row is None:
         raise Refused("domain_exists", "This domain exists already.")

@@ -24,7 +24,7 @@ class Refused(Exception):
 
 def not_found() -> Refused:
     """Foreign and missing look the same, so there is one sentence for both."""
-    return Refused("not_found", "There is nothing here that this key may see.")
+    return Refused("not_found", "There is nothing here.")
 
 
 def invalid(*fields: FieldError) -> Refused:

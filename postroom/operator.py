@@ -65,9 +65,9 @@ def _own_host(tx: Tx, hostname: str) -> None:
     domain = domains.find(tx, actor.organization_id, hostname, None)
     if domain is None:
         try:
-            domains.create(tx, actor, hostname, ORGANIZATION, "active")
+            domains.add(tx, actor, hostname, ORGANIZATION, "active")
         except Refused:
-            detail = "POSTROOM_HOSTNAME is a managed domain of another organization: choose another name."
+            detail = "POSTROOM_HOSTNAME is a managed domain already: choose another name."
             raise Refused("domain_exists", detail) from None
         command = CreateAccount(
             domain=hostname,

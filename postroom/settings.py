@@ -80,10 +80,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         50 * 1024 * 1024
     )
     purge_days: Annotated[
-        int, Meta(ge=0, le=3650, description="Days a deleted account's mail is kept before it is erased.")
+        int,
+        Meta(
+            ge=0,
+            le=3650,
+            description="Days a deleted account's mail is kept before it is erased. Nothing is erased yet.",
+        ),
     ] = 7
     resolver: Annotated[
-        str, Meta(description="`address:port` of the DNS server that checks domains. Empty: the system's.")
+        str, Meta(description="`address:port` of the DNS server that checks domains. Not used yet.")
     ] = ""
     trusted_proxies: Annotated[
         str, Meta(description="Networks whose X-Forwarded-For is believed, separated by commas.")

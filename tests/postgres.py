@@ -52,7 +52,9 @@ class PostgresServer:
         try:
             yield cls(port)
         finally:
-            subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True, user=user, cwd=folder)
+            subprocess.run(
+                [*control, "-m", "immediate", "stop"], check=True, capture_output=True, user=user, cwd=folder
+            )
             shutil.rmtree(folder)
 
 

@@ -69,7 +69,15 @@ class ApiServer:
             probe=server._probe,
             instance="test",
         )
-        config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False)
+        config = uvicorn.Config(  # as postroom/parts.py has it
+            app,
+            http="httptools",
+            ws="none",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            log_config=None,
+        )
         running = uvicorn.Server(config)
         thread = threading.Thread(target=asyncio.run, args=(running.serve([listener]),))
         thread.start()

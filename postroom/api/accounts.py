@@ -104,8 +104,8 @@ async def create(call: Call, query: FieldsQuery, body: CreateBody) -> Answer:
     """Makes an account; its mailbox works when this answers."""
     show = shape(query.fields, shapes.created)
     problems = text_problems(query.user_id, body.user_id, body.display_name)
+    user_id = required_user(call.actor, problems, query.user_id, body.user_id)
     address = parse_address(body.domain, body.local_part, problems)
-    user_id = required_user(call.actor, query.user_id, body.user_id) if not problems else ""
     password = parse_password(body.password, address, problems)
     raise_for(problems)
     secret, stored = await _password(call, password)

@@ -114,7 +114,9 @@ class App:
         return msgspec.structs.replace(actor, request_id=request_id, client_address=address)
 
     async def _reply(self, scope: Scope, receive: Receive, actor: Actor | None, segments: list[str]) -> Reply:
-        if segments == ["openapi.json"] and scope["method"] in ("GET", "HEAD"):
+        if segments == ["openapi.json"]:
+            if scope["method"] not in ("GET", "HEAD"):
+                raise _MethodNotAllowed("GET, HEAD")
             return Reply(200, self._openapi)
         found = self._router.find(segments)
         if found is None:

@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 
 from postroom.actor import Actor
 from postroom.db import Database
-from postroom.errors import FieldError, invalid, not_found
+from postroom.errors import FieldError, not_found
 from postroom.passwords import Hashers
 from postroom.sessions import EndSessions
 
@@ -55,12 +55,11 @@ def sent_user(actor: Actor, *sent: str | UnsetType) -> str | None:
     return users.pop() if users else None
 
 
-def required_user(actor: Actor, *sent: str | UnsetType) -> str:
-    """As `sent_user`, where there must be one."""
-    user = sent_user(actor, *sent)
-    if user is None:
-        raise invalid(FieldError("user_id", "required", "This field is required."))
-    return user
+def required_user(actor: Actor, problems: list[FieldError], *sent: str | UnsetType) -> str:
+    """As `sent_user`, where there must be one; its absence is added to the problems."""
+    if actor.user_id is None and all(user is UNSET for user in sent):
+        problems.append(FieldError("user_id", "required", "This field is required."))
+    return "" if problems else sent_user(actor, *sent) or ""
 
 
 def path_id(call: Call) -> int:

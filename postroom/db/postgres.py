@@ -27,6 +27,10 @@ def translate(sql: str) -> bytes:
     return _PARAMETER.sub(r"%(\1)s", sql.replace("%", "%%")).encode()
 
 
+class StatementFailed(Exception):
+    """A statement that PostgreSQL refuses: a mistake of ours."""
+
+
 class PostgresConnection:
     """A connection used by one thread at a time; it is opened anew after the server went away."""
 
@@ -44,6 +48,9 @@ class PostgresConnection:
             if isinstance(error, psycopg.OperationalError):
                 self.close()
             raise Busy("The database is not available. Try again.") from error
+        except psycopg.Error as error:
+            # The server's detail quotes the row, and with it the hash of a password: it must reach no log.
+            raise StatementFailed(f"{error.sqlstate} {error.diag.message_primary}") from None
 
     def in_transaction(self) -> bool:
         if self._raw is None or self._raw.closed:

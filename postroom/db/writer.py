@@ -6,6 +6,7 @@ that fails fails all its jobs and says so.
 """
 
 import asyncio
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
@@ -167,4 +168,5 @@ def _settle(jobs: list[Job]) -> None:
 
 def _roll_back(connection: Connection) -> None:
     if connection.in_transaction():
-        connection.fetch("ROLLBACK", {})
+        with contextlib.suppress(Busy):  # the connection is gone, and the transaction with it
+            connection.fetch("ROLLBACK", {})

@@ -6,16 +6,18 @@ own Dovecot and Postfix, their files under /etc and their services are neither u
 
 import grp
 import os
-import re
+import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from postroom.identity import Identity
+from postroom.instance import PLAIN_PATH
 from postroom.mailplane import certificate
-from postroom.mailplane.render import File, Plane, configuration, tls_paths
+from postroom.mailplane.render import File, Plane, configuration, database_path, tls_paths
 from postroom.settings import Settings
 
 DOVECOT = "/usr/sbin/dovecot"
@@ -25,6 +27,7 @@ POSTCONF = "/usr/sbin/postconf"
 POSTFIX_MASTER = "/usr/lib/postfix/sbin/master"
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C"}
 CHECK_TIMEOUT = 60
+SETTLED_SECONDS = 10
 
 # Debian package -> the file of it that we need.
 DOVECOT_PACKAGES = {
@@ -40,8 +43,6 @@ POSTFIX_PACKAGES = {
     "postfix": POSTFIX_MASTER,
     "postfix-sqlite": "/usr/lib/postfix/postfix-sqlite.so",
 }
-HOSTNAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+", re.IGNORECASE)
-RELAYHOST = re.compile(r"\[[0-9A-Fa-f:.]+\](:[0-9]+)?|\[?[A-Za-z0-9.-]+\]?(:[0-9]+)?")
 
 
 class Unusable(Exception):
@@ -62,18 +63,25 @@ class Daemon:
     def check(self) -> None:
         """Lets the daemon check its own files, and make what is missing. Raises Unusable with its words."""
         for command in self.checks:
-            done = subprocess.run(
-                command,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=CHECK_TIMEOUT,
-            )
+            done = _run(command, self.environment)
             words = done.stderr.strip()
             if done.returncode != 0 or (self.silent and words):
                 raise Unusable(f"{self.name} refuses its configuration: {words or done.stdout.strip()}")
+
+
+def _run(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=CHECK_TIMEOUT,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Unusable(str(error)) from None
 
 
 def missing(with_postfix: bool) -> list[str]:
@@ -140,13 +148,19 @@ def _check(settings: Settings) -> None:
         raise Unusable(
             "The mail plane works on SQLite only for now: leave POSTROOM_DATABASE_URL or set POSTROOM_MAIL=off."
         )
-    if not HOSTNAME.fullmatch(settings.hostname):
-        raise Unusable("POSTROOM_HOSTNAME must be a full host name, like mail.example.com.")
-    if settings.relayhost and not RELAYHOST.fullmatch(settings.relayhost):
-        raise Unusable("POSTROOM_RELAYHOST must be host:port.")
-    for setting, path in zip(("POSTROOM_TLS_CERT", "POSTROOM_TLS_KEY"), tls_paths(settings), strict=True):
-        if settings.tls_cert and not path.is_file():
-            raise Unusable(f"{setting}: there is no file {path}.")
+    for path in (database_path(settings), *tls_paths(settings)):
+        if not PLAIN_PATH.fullmatch(str(path)):
+            raise Unusable(f"{path}: a path for the mail daemons may have letters, digits and ._+@- only.")
+    if settings.tls_cert:
+        _check_certificate(settings)
+
+
+def _check_certificate(settings: Settings) -> None:
+    """With a pair that does not fit Postfix would start and only warn, and nobody could submit."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*tls_paths(settings))
+    except OSError as error:  # ssl.SSLError too
+        raise Unusable(f"POSTROOM_TLS_CERT and POSTROOM_TLS_KEY: {error.strerror or error}.") from None
 
 
 def _group(gid: int) -> str:
@@ -175,4 +189,8 @@ def _write(path: Path, file: File, identity: Identity) -> None:
         os.fchmod(output.fileno(), file.mode)
         if file.private:
             identity.own(output.fileno())
+        # Postfix waits for a fresh file's writer to finish, a second for each program that reads it. We have.
+        output.flush()
+        settled = time.time() - SETTLED_SECONDS
+        os.utime(output.fileno(), (settled, settled))
     draft.replace(path)

@@ -32,6 +32,11 @@ MAPS = {
         "Addresses that exist and are closed.",
         "SELECT action FROM mail_refusals WHERE local_part = '%u' AND domain = '%d'",
     ),
+    "returns": (
+        "Addresses that exist and are closed: what a Sieve script sends there goes back.",
+        "SELECT 'FILTER error:5.2.1 This mailbox is disabled'"
+        " FROM mail_refusals WHERE local_part = '%u' AND domain = '%d'",
+    ),
     "senders": (
         "Which login may send as an address.",
         "SELECT login FROM mail_senders WHERE local_part = '%u' AND domain = '%d'",
@@ -82,6 +87,11 @@ def tls_paths(settings: Settings) -> tuple[Path, Path]:
     return settings.data / "tls" / "cert.pem", settings.data / "tls" / "key.pem"
 
 
+def database_path(settings: Settings) -> Path:
+    """The SQLite file."""
+    return Path(settings.database.removeprefix("sqlite:///")).absolute()
+
+
 def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
     """Every generated file by its path below the data directory."""
     environment = _environment(settings)
@@ -123,14 +133,14 @@ def _values(settings: Settings, plane: Plane) -> dict[str, object]:
     addresses = settings.listen_addresses
     return {
         "data": settings.data,
-        "database": settings.database.removeprefix("sqlite:///"),
+        "database": database_path(settings),
         "internal": INTERNAL_DOMAIN,
         "hostname": settings.hostname,
         "addresses": addresses,
         "protocols": "all" if any(":" in address for address in addresses) else "ipv4",
         "message_size": settings.message_size,
         "outbound": settings.outbound == "on",
-        "relayhost": relayhost(settings.relayhost),
+        "relayhost": settings.relayhost,
         "tls_cert": certificate,
         "tls_key": key,
         "maps": list(MAPS),
@@ -149,16 +159,6 @@ def _values(settings: Settings, plane: Plane) -> dict[str, object]:
 def bracketed(address: str) -> str:
     """An address as it stands before `:port`."""
     return f"[{address}]" if ":" in address else address
-
-
-def relayhost(text: str) -> str:
-    """`host:port` as Postfix wants it: in brackets, which mean no MX look-up."""
-    if not text or text.startswith("["):
-        return text
-    host, separator, port = text.rpartition(":")
-    if not separator or not port.isdigit() or ":" in host:
-        host, separator, port = text, "", ""
-    return f"[{host}]{separator}{port}"
 
 
 def reachable(address: str) -> str:

@@ -2,7 +2,7 @@
 
 It hands the message on standard input to our own Postfix over SMTP on a unix socket, which the system's sendmail
 would not. A stranger would get wrong: it runs alone, without the package and its libraries, for each message; and
-its exit status decides whether Dovecot tries again later (75, sysexits.h) or lets the script's action fail.
+Dovecot takes any exit status but 0 for a passing failure and delivers later, so Postfix refuses nothing here.
 """
 
 import smtplib
@@ -10,8 +10,7 @@ import socket
 import sys
 
 TIMEOUT = 25
-EX_UNAVAILABLE = 69
-EX_TEMPFAIL = 75
+EX_TEMPFAIL = 75  # sysexits.h
 
 
 class UnixSMTP(smtplib.SMTP):
@@ -29,12 +28,9 @@ def main(path: str, *arguments: str) -> int:
     sender = arguments[arguments.index("-f") + 1]
     try:
         send(path, "" if sender == "<>" else sender, arguments[mark + 1 :], sys.stdin.buffer.read())
-    except smtplib.SMTPRecipientsRefused as error:
-        return _refused(*next(iter(error.recipients.values())))
-    except smtplib.SMTPResponseException as error:
-        return _refused(error.smtp_code, error.smtp_error)
     except OSError as error:  # the socket's errors and smtplib's own
-        return _refused(450, str(error))
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return EX_TEMPFAIL
     return 0
 
 
@@ -44,12 +40,6 @@ def send(path: str, sender: str, recipients: tuple[str, ...], message: bytes) ->
         server.ehlo_or_helo_if_needed()
         options = ["body=8bitmime"] if server.has_extn("8bitmime") else []
         server.sendmail(sender, recipients, message, options)
-
-
-def _refused(code: int, reason: bytes | str) -> int:
-    text = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else reason
-    print(f"{code} {text}", file=sys.stderr)
-    return EX_UNAVAILABLE if code >= 500 else EX_TEMPFAIL
 
 
 if __name__ == "__main__":

@@ -1,0 +1,285 @@
+# What start and test share: Debian packages and the venv. Sourced, with $here set to the checkout.
+# Everything is decided by what is there: a second run calls neither apt nor pip.
+# A function that `step` runs has no `set -e` (POSIX ignores it in a condition), hence the `|| return`.
+# shellcheck shell=sh disable=SC2086  # lists of packages are split on purpose
+
+unset PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH
+umask 022
+
+DOVECOT_PACKAGES='dovecot-core dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-managesieved dovecot-sieve dovecot-sqlite'
+POSTFIX_PACKAGES='postfix postfix-sqlite'
+PYTHON_PACKAGES='python3 python3-venv'
+SHARED_VENV=/var/lib/postroom/venv
+POLICY=/usr/sbin/policy-rc.d
+KEPT_POLICY=$POLICY.before-postroom
+POLICY_TEXT='#!/bin/sh
+# Postroom installs packages: start no service. Taken away after it.
+exit 101'
+NO_CLUSTER=/etc/postgresql-common/createcluster.d/postroom.conf
+
+exec 3>&2
+output=$(mktemp)
+guarded=
+trap leave EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+leave() {
+    rm -f "$output"
+    [ -z "$guarded" ] || allow_services
+}
+
+root() { [ "$(id -u)" = 0 ]; }
+
+# One line on the terminal, also from inside a step.
+fail() {
+    printf '✗ %s\n' "$1" >&3
+    exit 2
+}
+
+# step NAME COMMAND...: runs it silently, then says the ticked name and the time; its output only if it fails.
+step() {
+    name=$1
+    shift
+    [ ! -t 1 ] || printf '  %s …\r' "$name"
+    began=$(now)
+    if ! "$@" >"$output" 2>&1 </dev/null; then
+        tail -n 200 "$output" >&2
+        printf '✗ %s\n' "$name" >&2
+        exit 1
+    fi
+    took=$(($(now) - began))
+    printf '✓ %-44s %3d.%02d s\n' "$name" $((took / 100)) $((took % 100))
+}
+
+# Hundredths of a second.
+now() {
+    read -r up _ </proc/uptime
+    echo "${up%.*}${up#*.}"
+}
+
+# --- Debian packages -------------------------------------------------------------------------------------------
+
+# The setting, from where postroom/settings.py reads it.
+mail_is_off() {
+    case ${POSTROOM_MAIL:-} in off) return 0 ;; ?*) return 1 ;; esac
+    for folder in . "$here" /etc/postroom; do
+        [ ! -f "$folder/postroom.toml" ] || { grep -Eq '^ *mail *= *.off' "$folder/postroom.toml"; return; }
+    done
+    return 1
+}
+
+# What running needs. Postfix works as root only, and what is merely handy is not asked of anybody else.
+packages() {
+    ! root || echo curl
+    [ -x "$here/.venv/bin/python" ] || find_python >/dev/null || echo $PYTHON_PACKAGES
+    mail_is_off || echo $DOVECOT_PACKAGES
+    mail_is_off || ! root || echo $POSTFIX_PACKAGES
+}
+
+missing_of() {
+    there=$(dpkg-query -W -f '${db:Status-Abbrev}|${Package}\n' "$@" 2>/dev/null | sed -n 's/^.i.*|//p' | xargs)
+    for package in "$@"; do
+        case " $there " in *" $package "*) ;; *) echo "$package" ;; esac
+    done
+}
+
+# need PACKAGE...: installs what is missing, or says what is.
+need() {
+    command -v dpkg-query >/dev/null || { need_elsewhere; return; }
+    ! root || ! is_left_forbidden || end_forbidding
+    missing=$(missing_of "$@" | xargs)
+    [ -n "$missing" ] || return 0
+    without=; mail_is_off || without=' POSTROOM_MAIL=off needs no mail packages.'
+    root || fail "Missing: $missing. Without root nothing is installed: let root run apt-get install with them.$without"
+    command -v apt-get >/dev/null || fail "Missing, and there is no apt-get to install it: $missing.$without"
+    step "Debian packages" install $missing
+}
+
+# Another system: the API needs a Python only; the mail plane is made for the daemons as Debian packages them.
+need_elsewhere() {
+    find_python >/dev/null || fail "Missing: Python 3.11 or newer with its venv module; install it with your system's package manager."
+    mail_is_off || fail "Missing: Dovecot 2.3 and Postfix as Debian 12 packages them. POSTROOM_MAIL=off runs the API alone."
+}
+
+install() {
+    export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
+    exec 9>/run/postroom-install.lock
+    flock 9
+    fresh=$(missing_of dovecot-core postfix postgresql-common | xargs)
+    apt-get update -q || echo 'The package lists are not up to date.'
+    removed=$(apt-get install -s --no-install-recommends "$@" | sed -n 's/^Remv \([^ ]*\).*/\1/p' | xargs)
+    [ -z "$removed" ] || fail "Postroom needs $*, for which apt would remove: $removed. Nothing was changed."
+    forbid_services
+    preseed "$@" || return
+    apt-get install -q -y --no-install-recommends --no-remove -o DPkg::Lock::Timeout=120 \
+        -o Dpkg::Options::=--force-confold "$@" 9>&- || return
+    keep_off_at_boot
+    allow_services
+    exec 9>&-
+}
+
+# Debian starts a service when its package is installed, unless this file says no. One that was there comes back.
+forbid_services() {
+    guarded=1
+    allow_services
+    guarded=1
+    [ ! -e $POLICY ] || mv $POLICY $KEPT_POLICY
+    printf '%s\n' "$POLICY_TEXT" >$POLICY
+    chmod 755 $POLICY
+}
+
+allow_services() {
+    if [ -e $KEPT_POLICY ]; then
+        mv $KEPT_POLICY $POLICY
+    elif [ -e $POLICY ] && [ "$(cat $POLICY)" = "$POLICY_TEXT" ]; then
+        rm $POLICY
+    fi
+    ! rm $NO_CLUSTER 2>/dev/null || rmdir ${NO_CLUSTER%/*} 2>/dev/null || :
+    guarded=
+}
+
+# An installation that was killed could not take its guard away.
+is_left_forbidden() { [ -e $KEPT_POLICY ] || { [ -e $POLICY ] && [ "$(cat $POLICY)" = "$POLICY_TEXT" ]; }; }
+
+end_forbidding() {
+    exec 9>/run/postroom-install.lock
+    flock 9
+    allow_services
+    exec 9>&-
+}
+
+is_fresh() { case " $fresh " in *" $1 "*) ;; *) return 1 ;; esac; }
+
+# Answers for what is not installed yet only: an existing service keeps its configuration.
+preseed() {
+    ! is_fresh postfix || echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections || return
+    case " $* " in *' postgresql '*) is_fresh postgresql-common || return 0 ;; *) return 0 ;; esac
+    mkdir -p ${NO_CLUSTER%/*} && echo 'create_main_cluster = false' >$NO_CLUSTER
+}
+
+# The units of what we have just installed: Postroom runs the daemons itself.
+keep_off_at_boot() {
+    command -v systemctl >/dev/null || return 0
+    ! is_fresh dovecot-core || systemctl disable dovecot.service dovecot.socket || :
+    ! is_fresh postfix || systemctl disable postfix.service || :
+    ! is_fresh postgresql-common || systemctl disable postgresql.service || :
+}
+
+# --- The venv --------------------------------------------------------------------------------------------------
+
+# The first directory on the way up from $1 that others may not enter.
+closed_above() {
+    folder=$1
+    while :; do
+        case $(stat -c %a "$folder") in *[02468]) echo "$folder"; return ;; esac
+        [ "$folder" != / ] || return 1
+        folder=$(dirname "$folder")
+    done
+}
+
+# A Python is good if it is new enough, can make a venv, and the system user can run it.
+is_good() {
+    [ -x "$1" ] || return
+    ! root || ! closed_above "$(dirname "$1")" >/dev/null || return
+    "$1" -I -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+}
+
+# Debian's own first: another one is often in somebody's home.
+find_python() {
+    for candidate in /usr/bin/python3 python3.13 python3.12 python3.11 python3; do
+        path=$(command -v $candidate) || continue
+        path=$(readlink -f "$path")
+        ! is_good "$path" || { echo "$path"; return; }
+    done
+    return 1
+}
+
+# install_venv LOCK: $here/.venv with what LOCK pins and Postroom in it. Each stamp is written last.
+install_venv() {
+    lock=$1
+    choose_place
+    python=$(cat "$venv/python.stamp" 2>/dev/null) && is_reachable "$python" || remake_venv
+    wanted=$(sha256sum <"$here/$lock")
+    is_stamped "$lock" || step "Python packages" install_lock
+    wanted=$(source_state)
+    is_stamped postroom || step "Postroom" install_postroom
+    [ -z "$(find "$here/postroom" -name '*.py' -newer "$venv/postroom.stamp" | head -n 1)" ] || recompile
+}
+
+is_stamped() { [ "$(cat "$venv/$1.stamp" 2>/dev/null)" = "$wanted" ]; }
+
+is_reachable() { [ -x "$1" ] && { ! root || ! closed_above "$(dirname "$1")" >/dev/null; }; }
+
+# Where the system user could not reach the checkout, the venv lies elsewhere with a copy of Postroom in it.
+choose_place() {
+    venv=$here/.venv
+    mode=editable
+    link=$(readlink "$venv") || link=
+    if ! root || ! closed=$(closed_above "$here"); then
+        [ "$link" != $SHARED_VENV ] || rm "$venv"
+        return
+    fi
+    if [ "$link" != $SHARED_VENV ]; then
+        [ ! -f "$venv/pyvenv.cfg" ] || rm -rf "$venv"
+        mkdir -p ${SHARED_VENV%/*}
+        ln -sn $SHARED_VENV "$venv"
+        echo "  $closed is closed to other users, so Postroom is installed into $SHARED_VENV."
+    fi
+    venv=$SHARED_VENV
+    mode=copy
+}
+
+remake_venv() {
+    python=$(find_python) || fail "Missing: Python 3.11 or newer with its venv module (Debian: $PYTHON_PACKAGES)."
+    step "Python environment" make_venv
+}
+
+make_venv() {
+    "$python" -m venv --clear "$venv" || return
+    echo "$python" >"$venv/python.stamp"
+}
+
+pip_install() {
+    "$venv/bin/python" -m pip --disable-pip-version-check --no-input -q install --no-compile "$@"
+}
+
+install_lock() {
+    rm -f "$venv/$lock.stamp"
+    pip_install --require-hashes --only-binary :all: -r "$here/$lock" || return
+    compile "$venv/lib"
+    echo "$wanted" >"$venv/$lock.stamp"
+}
+
+# A copy is renewed with every file of the source, an editable installation with its metadata only.
+source_state() {
+    echo "$mode $here"
+    if [ $mode = copy ]; then
+        find "$here/postroom" "$here/pyproject.toml" -type f ! -path '*/__pycache__/*' -print0 \
+            | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum
+    else
+        sha256sum <"$here/pyproject.toml"
+    fi
+}
+
+install_postroom() {
+    rm -f "$venv/postroom.stamp"
+    if [ $mode = copy ]; then
+        pip_install --no-deps --no-build-isolation --force-reinstall "$here" || return
+        compile "$venv/lib"
+    else
+        pip_install --no-deps --no-build-isolation -e "$here" || return
+        compile "$here/postroom"
+    fi
+    echo "$wanted" >"$venv/postroom.stamp"
+}
+
+recompile() {
+    compile "$here/postroom"
+    touch "$venv/postroom.stamp" 2>/dev/null || :
+}
+
+# A checkout may belong to somebody else: then it runs uncompiled.
+compile() {
+    "$venv/bin/python" -m compileall -q -j 0 "$1" >/dev/null 2>&1 || :
+}

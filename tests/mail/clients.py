@@ -1,0 +1,155 @@
+"""Mail clients for the tests. Each connects from an address of its own in 127/8, because Dovecot and Postfix slow
+down a client that fails often, and those penalties stay on."""
+
+import base64
+import imaplib
+import poplib
+import random
+import smtplib
+import socket
+import ssl
+from email.message import EmailMessage
+
+from tests.service import Service, wait_for
+
+HOST = "127.0.0.1"
+
+
+def own_address() -> str:
+    """A loopback address that nobody else uses."""
+    return f"127.{random.randrange(1, 255)}.{random.randrange(256)}.{random.randrange(1, 255)}"
+
+
+def tls() -> ssl.SSLContext:
+    """The service makes its certificate itself, so that nobody vouches for it."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class _OwnAddress:
+    """imaplib and poplib cannot bind; these sockets come from an address of their own."""
+
+    host: str
+    port: int
+    ssl_context: ssl.SSLContext
+
+    def _create_socket(self, timeout: float | None = None) -> socket.socket:
+        plain = socket.create_connection((self.host, self.port), 60, (own_address(), 0))
+        return self._wrap(plain)
+
+    def _wrap(self, plain: socket.socket) -> socket.socket:
+        return plain
+
+
+class PlainImap(_OwnAddress, imaplib.IMAP4):
+    """IMAP on the port of STARTTLS."""
+
+
+class Imap(_OwnAddress, imaplib.IMAP4_SSL):
+    """IMAP over TLS."""
+
+    def _wrap(self, plain: socket.socket) -> socket.socket:
+        return self.ssl_context.wrap_socket(plain)
+
+    def subjects(self) -> list[str]:
+        """The subjects in the INBOX, oldest first."""
+        self.select("INBOX", readonly=True)
+        _, found = self.search(None, "ALL")
+        return [self._subject(number) for number in found[0].split()]
+
+    def _subject(self, number: bytes) -> str:
+        _, data = self.fetch(number.decode(), "(BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
+        header: bytes = data[0][1]  # type: ignore[index, assignment]
+        return header.decode().partition(":")[2].strip()
+
+    def wait_for(self, subject: str) -> bytes:
+        """The whole message of this subject, as soon as it is there."""
+        subjects = wait_for(f"a mail called {subject}", lambda: self._subjects_with(subject))
+        _, data = self.fetch(str(subjects.index(subject) + 1), "(BODY.PEEK[])")
+        message: bytes = data[0][1]  # type: ignore[index, assignment]
+        return message
+
+    def _subjects_with(self, subject: str) -> list[str]:
+        found = self.subjects()
+        return found if subject in found else []
+
+    def is_open(self) -> bool:
+        """Whether the server still listens to this session."""
+        try:
+            return self.noop()[0] == "OK"
+        except (imaplib.IMAP4.abort, OSError):
+            return False
+
+
+def imap_login(service: Service, user: str, password: str) -> Imap:
+    imap = Imap(HOST, service.ports["imaps_port"], ssl_context=tls())
+    try:
+        imap.login(user, password)
+    except Imap.error:
+        imap.shutdown()
+        raise
+    return imap
+
+
+class Pop3(poplib.POP3_SSL):
+    """POP3 over TLS."""
+
+    def _create_socket(self, timeout: float) -> socket.socket:
+        plain = socket.create_connection((self.host, self.port), timeout, (own_address(), 0))
+        return tls().wrap_socket(plain)
+
+
+def smtp(service: Service) -> smtplib.SMTP:
+    """A connection as another mail server makes it."""
+    return smtplib.SMTP(HOST, service.ports["smtp_port"], "client.example", 60, (own_address(), 0))
+
+
+def message(sender: str, to: str, subject: str) -> EmailMessage:
+    made = EmailMessage()
+    made["From"], made["To"], made["Subject"] = sender, to, subject
+    made["Message-ID"] = f"<{random.randrange(10**12)}@client.example>"
+    made.set_content("Hello.\n")
+    return made
+
+
+def deliver(service: Service, sender: str, to: str, subject: str) -> None:
+    """A message by SMTP from outside. Raises smtplib.SMTPRecipientsRefused."""
+    with smtp(service) as client:
+        client.send_message(message(sender, to, subject), sender, [to])
+
+
+def refusal(service: Service, to: str) -> tuple[int, str]:
+    """What SMTP from outside says to a recipient."""
+    with smtp(service) as client:
+        client.ehlo()
+        client.mail("someone@elsewhere.example")
+        code, text = client.rcpt(to)
+        return code, text.decode()
+
+
+def submission(service: Service, user: str, password: str, over_tls: bool = True) -> smtplib.SMTP:
+    """A submission session that has logged in. Raises smtplib.SMTPAuthenticationError."""
+    source = (own_address(), 0)
+    client: smtplib.SMTP
+    if over_tls:
+        port = service.ports["submissions_port"]
+        client = smtplib.SMTP_SSL(HOST, port, "client.example", timeout=60, context=tls(), source_address=source)
+    else:
+        client = smtplib.SMTP(HOST, service.ports["submission_port"], "client.example", 60, source)
+        client.starttls(context=tls())
+    client.ehlo()
+    # smtplib's own login sends nothing but ASCII.
+    secret = base64.b64encode(f"\0{user}\0{password}".encode()).decode()
+    code, text = client.docmd("AUTH", f"PLAIN {secret}")
+    if code != 235:
+        client.close()
+        raise smtplib.SMTPAuthenticationError(code, text)
+    return client
+
+
+def submit(service: Service, user: str, password: str, to: str, subject: str) -> None:
+    """A message of a user to somebody."""
+    with submission(service, user, password) as client:
+        client.send_message(message(user, to, subject), user, [to])

@@ -1,0 +1,99 @@
+"""A developer's platform in the mail tests: an organization, a domain, accounts made over HTTP."""
+
+import http.client
+import itertools
+import json
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from tests.mail.clients import Imap, deliver, imap_login, submit
+from tests.service import Service
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Mailbox:
+    """An account and its password."""
+
+    platform: "Platform"
+    id: int
+    address: str
+    password: str
+
+    def login(self, password: str | None = None) -> Imap:
+        """A new IMAPS session."""
+        return imap_login(self.platform.service, self.address, password or self.password)
+
+    def can_login(self, password: str | None = None) -> bool:
+        try:
+            self.login(password).logout()
+        except Imap.error:
+            return False
+        return True
+
+    def receive(self, subject: str = "hello", sender: str = "someone@elsewhere.example") -> None:
+        """A message by SMTP from outside."""
+        deliver(self.platform.service, sender, self.address, subject)
+
+    def send(self, to: str, subject: str = "hello") -> None:
+        """A message by submission."""
+        submit(self.platform.service, self.address, self.password, to, subject)
+
+    def subjects(self) -> list[str]:
+        """What is in the INBOX now."""
+        with self.login() as imap:
+            return imap.subjects()
+
+    def wait_for(self, subject: str) -> bytes:
+        """The message of this subject, as soon as it is there."""
+        with self.login() as imap:
+            return imap.wait_for(subject)
+
+    def update(self, **fields: Any) -> None:
+        self.platform.call("PUT", f"/v2/email-accounts/{self.id}", fields)
+
+    def reset(self) -> "Mailbox":
+        """The same account with its new password."""
+        answer = self.platform.call("POST", f"/v2/email-accounts/{self.id}/password/reset", {})
+        return Mailbox(self.platform, self.id, self.address, answer["password"])
+
+    def delete(self) -> None:
+        self.platform.call("POST", "/v2/email-accounts/delete", {"id": self.id})
+
+
+@dataclass(frozen=True)
+class Platform:
+    service: Service
+    organization: str
+    domain: str
+    key: str
+
+    @classmethod
+    def new(cls, service: Service, user: str | None = None) -> "Platform":
+        """With `user`, the domain belongs to that user."""
+        number = next(_numbers)
+        organization, domain = f"platform {number}", f"p{number}.test"
+        owner = ["--user", user] if user else []
+        service.run("domains", "create", domain, "--organization", organization, "--active", *owner).check_returncode()
+        made = service.run("keys", "create", "--organization", organization, "--json")
+        return cls(service, organization, domain, json.loads(made.stdout)["api_key"])
+
+    def call(self, method: str, path: str, body: Any) -> Any:
+        """A call of the API that must succeed."""
+        status, answer = self.try_call(method, path, body)
+        assert status < 300, answer
+        return answer
+
+    def try_call(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.service.ports["port"], timeout=60)) as connection:
+            headers = {"x-api-key": self.key, "content-type": "application/json"}
+            connection.request(method, path, json.dumps(body), headers)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+
+    def create(self, local_part: str = "billing", user_id: str = "user_123", **fields: Any) -> Mailbox:
+        body = {"domain": self.domain, "local_part": local_part, "user_id": user_id, **fields}
+        made = self.call("POST", "/v2/email-accounts/create", body)
+        return Mailbox(self, made["account"]["id"], made["account"]["address"], made["password"])

@@ -1,0 +1,228 @@
+"""The generated configuration as text: the rules that a look at the files can hold. What the daemons make of them
+is tried with real daemons in the other files of this folder."""
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from postroom.identity import Identity
+from postroom.mailplane import certificate, daemons
+from postroom.mailplane.names import login_name
+from postroom.mailplane.render import MAPS, File, Plane, configuration, reachable
+from postroom.settings import Settings, load
+
+DATA = "/var/lib/postroom/data"
+KEY = "the-doveadm-key"
+ROOT = Plane("postroom", "postroom", root=True, python="/usr/bin/python3", doveadm_key=KEY)
+ROOTLESS = Plane("dev", "staff", root=False, python="/usr/bin/python3", doveadm_key=KEY)
+
+
+def settings(**values: str) -> Settings:
+    return load({"POSTROOM_" + name.upper(): value for name, value in ({"data": DATA} | values).items()})
+
+
+def render(plane: Plane = ROOT, /, **values: str) -> dict[str, File]:
+    return configuration(settings(**values), plane)
+
+
+def main_cf(**values: str) -> dict[str, str]:
+    """main.cf as Postfix reads it: a line that starts with a space continues the one before."""
+    text = re.sub(r"(?m)^#.*\n", "", render(ROOT, **values)["postfix/main.cf"].text)
+    lines = re.sub(r"\n[ \t]+", " ", text).splitlines()
+    return dict(re.split(r"\s*=\s*", line, maxsplit=1) for line in lines if line)
+
+
+def services(**values: str) -> dict[str, str]:
+    """master.cf as name -> the rest."""
+    text = re.sub(r"(?m)^#.*\n", "", render(ROOT, **values)["postfix/master.cf"].text)
+    lines = re.sub(r"\n[ \t]+", " ", text).splitlines()
+    return dict(line.split(maxsplit=1) for line in lines if line)
+
+
+def dovecot(plane: Plane = ROOT, **values: str) -> str:
+    return render(plane, **values)["dovecot/dovecot.conf"].text
+
+
+def test_it_works() -> None:
+    assert sorted(render()) == [
+        "dovecot/dovecot.conf",
+        "dovecot/sendmail",
+        "dovecot/sql.conf.ext",
+        *sorted(["postfix/main.cf", "postfix/master.cf", *(f"postfix/{name}.cf" for name in MAPS)]),
+        "run/doveadm.key",
+    ]
+
+
+def test_every_file_is_filled_in_and_says_where_it_comes_from() -> None:
+    for path, file in render().items():
+        assert "{{" not in file.text.replace("{ {", ""), path
+        if path != "run/doveadm.key":
+            assert file.text.startswith("#"), path
+
+
+def test_the_key_is_in_one_private_file() -> None:
+    files = render()
+    assert [path for path, file in files.items() if KEY in file.text] == ["run/doveadm.key"]
+    assert (files["run/doveadm.key"].mode, files["run/doveadm.key"].private) == (0o600, True)
+
+
+def test_without_root_there_is_no_postfix_and_no_other_user() -> None:
+    files = render(ROOTLESS)
+    assert sorted(files) == ["dovecot/dovecot.conf", "dovecot/sql.conf.ext", "run/doveadm.key"]
+    text = files["dovecot/dovecot.conf"].text
+    assert set(re.findall(r"\n\s*(?:default_\w+_)?user = (\S+)", text)) == {"dev"}
+    assert "chroot =\n" in text
+    assert "postdrop" not in text
+
+
+def test_the_rules_of_dovecot() -> None:
+    lines = {line.strip() for line in dovecot().splitlines()}
+    assert lines >= {
+        "auth_cache_size = 0",
+        "auth_failure_delay = 2 secs",
+        "auth_verbose_passwords = no",
+        "ssl = required",
+        "disable_plaintext_auth = yes",
+        "lmtp_save_to_detail_mailbox = no",
+        "mail_max_userip_connections = 50",
+        "doveadm_port = 0",
+    }
+    assert "auth_username_chars" not in dovecot()  # never widened: CVE-2026-24031
+    assert not re.search(r"service (lmtp|doveadm) \{[^}]*inet_listener", dovecot())
+
+
+def test_the_database_is_read_by_its_owner() -> None:
+    assert re.search(r"service auth-worker \{\s*user = postroom\s*\}", dovecot())
+    assert services()["proxymap"].split()[:4] == ["unix", "-", "n", "n"]
+
+
+def test_a_suspended_account_is_hidden_from_smtp() -> None:
+    assert "(nologin IS NULL OR '%s' <> 'smtp')" in render()["dovecot/sql.conf.ext"].text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("mynetworks", ""),
+        ("mydestination", ""),
+        ("relay_domains", ""),
+        ("virtual_alias_domains", ""),
+        ("disable_vrfy_command", "yes"),
+        ("smtpd_forbid_bare_newline", "yes"),
+        ("smtpd_forbid_unauth_pipelining", "yes"),
+        ("smtpd_tls_auth_only", "yes"),
+        ("smtpd_sasl_auth_enable", "no"),
+        ("virtual_mailbox_limit", "0"),
+        ("hopcount_limit", "50"),
+        ("smtpd_relay_restrictions", "reject_unauth_destination"),
+    ],
+)
+def test_the_rules_of_postfix(name: str, value: str) -> None:
+    assert main_cf()[name] == value
+
+
+def test_the_queue_wants_room_for_a_message_and_a_half() -> None:
+    values = main_cf(message_size="1000001")
+    assert int(values["queue_minfree"]) >= 1.49 * int(values["message_size_limit"])
+
+
+def test_every_listener_refuses_internal_names_and_closed_mailboxes() -> None:
+    values = main_cf()
+    for name in ("smtpd_recipient_restrictions", "submission_recipient_restrictions"):
+        assert "$closed_recipients" in values[name]
+    assert "acct.internal = 550 5.1.1" in values["closed_recipients"]
+    assert "acct.internal = FILTER error:5.1.1" in values["sieve_recipient_restrictions"]
+
+
+def test_proxymap_opens_our_maps_and_nothing_else() -> None:
+    values = main_cf()
+    used = set(re.findall(r"proxy:\S+\.cf", " ".join(v for k, v in values.items() if k != "proxy_read_maps")))
+    assert used == set(values["proxy_read_maps"].split(", "))
+
+
+def test_each_address_has_its_listeners() -> None:
+    found = services(mail_host="127.0.0.1,::1", smtp_port="25", submission_port="587", submissions_port="465")
+    assert {name for name, rest in found.items() if rest.startswith("inet")} == {
+        f"{host}:{port}" for host in ("127.0.0.1", "[::1]") for port in (25, 587, 465)
+    }
+    assert main_cf(mail_host="127.0.0.1,::1")["inet_protocols"] == "all"
+    assert main_cf()["inet_protocols"] == "ipv4"
+    assert "\nlisten = 127.0.0.1, ::1\n" in dovecot(mail_host="127.0.0.1,::1")
+
+
+def test_the_only_other_way_in_is_a_unix_socket() -> None:
+    public = [rest for rest in services().values() if rest.endswith("smtpd") or " smtpd " in rest]
+    assert [rest.split()[0] for rest in public] == ["inet", "inet", "inet", "unix"]
+
+
+def test_submission_authenticates_and_asks_for_the_session_again() -> None:
+    found = services()
+    for port in (1587, 1465):
+        assert "-o smtpd_sasl_auth_enable=yes" in found[f"127.0.0.1:{port}"]
+        assert "-o smtpd_end_of_data_restrictions=$submission_end_of_data_restrictions" in found[f"127.0.0.1:{port}"]
+    values = main_cf()
+    assert values["submission_end_of_data_restrictions"] == "$live_session"
+    assert values["submission_sender_restrictions"].startswith("$live_session,")
+
+
+def test_outbound_is_off_unless_told() -> None:
+    assert "POSTROOM_OUTBOUND=off" in main_cf()["default_transport"]
+    values = main_cf(outbound="on", relayhost="[smtp.example.com]:2525")
+    assert "default_transport" not in values
+    assert values["relayhost"] == "[smtp.example.com]:2525"
+
+
+@pytest.mark.parametrize(
+    ("listen", "dial"), [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("127.0.0.5", "127.0.0.5"), ("::1", "::1")]
+)
+def test_the_address_to_dial(listen: str, dial: str) -> None:
+    assert reachable(listen) == dial
+
+
+def test_two_instances_share_nothing() -> None:
+    for file in render(data="/srv/other").values():
+        assert DATA not in file.text
+
+
+def test_names() -> None:
+    assert login_name(7, 3) == "7@3.acct.internal"
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"database_url": "postgresql://localhost/postroom"}, "POSTROOM_DATABASE_URL"),
+        ({"tls_cert": "/nonexistent/cert.pem", "tls_key": "/nonexistent/key.pem"}, "POSTROOM_TLS_CERT"),
+        ({"tls_cert": "/etc/a b.pem", "tls_key": "/etc/key.pem"}, "a b.pem"),
+    ],
+)
+def test_it_refuses(values: dict[str, str], words: str, tmp_path: Path) -> None:
+    with pytest.raises(daemons.Unusable, match=words):
+        daemons.write_configuration(settings(**{"data": str(tmp_path)} | values), Identity("dev", 1, 1), KEY)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_certificate_is_kept_while_it_serves(tmp_path: Path) -> None:
+    pair = tmp_path / "cert.pem", tmp_path / "key.pem"
+    certificate.ensure(*pair, "mail.example.com")
+    first = [path.read_bytes() for path in pair]
+    certificate.ensure(*pair, "mail.example.com")
+    assert [path.read_bytes() for path in pair] == first
+    assert pair[1].stat().st_mode & 0o777 == 0o600
+    certificate.ensure(*pair, "mail.example.org")
+    names = x509.load_pem_x509_certificate(pair[0].read_bytes()).extensions.get_extension_for_class(
+        x509.SubjectAlternativeName
+    )
+    assert "mail.example.org" in names.value.get_values_for_type(x509.DNSName)
+
+
+def test_a_certificate_near_its_end_is_made_again(tmp_path: Path) -> None:
+    pair = tmp_path / "cert.pem", tmp_path / "key.pem"
+    old = certificate.self_signed("mail.example.com", datetime.now(UTC) - certificate.LIFETIME)
+    for path, content in zip(pair, old, strict=True):
+        path.write_bytes(content)
+    certificate.ensure(*pair, "mail.example.com")
+    assert pair[0].read_bytes() != old[0]

@@ -1,0 +1,76 @@
+"""Mail belongs to an account, never to an address: storage and queue are keyed by the id."""
+
+import subprocess
+from pathlib import Path
+
+from tests.mail.platform import Platform
+from tests.service import Service, wait_for
+
+
+def test_it_works(platform: Platform) -> None:
+    mailbox = platform.create()
+    mailbox.receive("hello")
+    mailbox.wait_for("hello")
+    home = platform.service.data / "mail" / f"{mailbox.id % 256:02x}" / str(mailbox.id)
+    assert len([path for path in home.rglob("*") if path.parent.name in ("new", "cur")]) == 1
+
+
+def test_an_address_that_is_made_again_starts_empty(platform: Platform) -> None:
+    old = platform.create()
+    old.receive("old")
+    old.wait_for("old")
+    old.delete()
+    new = platform.create()
+    assert new.id > old.id
+    assert new.subjects() == []
+    assert not old.can_login()
+
+
+def test_queued_mail_of_the_old_account_never_reaches_the_new_one(platform: Platform) -> None:
+    """Taken while Dovecot does not answer, so that it waits in the queue."""
+    service = platform.service
+    old, neighbour = platform.create(), platform.create("neighbour")
+    with _dovecot_stopped(service):
+        old.receive("for the old one")
+        neighbour.receive("for the neighbour")
+        wait_for("both to wait", lambda: _queue(service).count("acct.internal") == 2)
+        assert f"{old.id}@acct.internal" in _queue(service)
+    # Dovecot is back: delete and make again before the next try of the queue.
+    old.delete()
+    new = platform.create()
+    subprocess.run(["postqueue", "-c", service.data / "postfix", "-f"], check=True)
+    assert neighbour.wait_for("for the neighbour")
+    wait_for("an empty queue", lambda: "acct.internal" not in _queue(service))
+    assert new.subjects() == []
+
+
+def test_everything_belongs_to_the_system_user(platform: Platform) -> None:
+    mailbox = platform.create()
+    mailbox.receive("hello")
+    mailbox.wait_for("hello")
+    data = platform.service.data
+    owner = data.stat().st_uid
+    assert owner != 0
+    for folder in ("mail", "db"):
+        found = [data / folder, *(data / folder).rglob("*")]
+        assert [path for path in found if path.lstat().st_uid != owner] == []
+        assert (data / folder).stat().st_mode & 0o077 == 0
+    assert {path.stat().st_mode & 0o777 for path in (data / "db").iterdir()} == {0o600}
+
+
+class _dovecot_stopped:
+    """LMTP does not answer: its socket is out of the way."""
+
+    def __init__(self, service: Service) -> None:
+        self._socket: Path = service.data / "run" / "dovecot" / "lmtp"
+
+    def __enter__(self) -> None:
+        self._socket.rename(self._socket.with_name("lmtp.away"))
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.with_name("lmtp.away").rename(self._socket)
+
+
+def _queue(service: Service) -> str:
+    command = ["postqueue", "-c", service.data / "postfix", "-p"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -1,0 +1,113 @@
+"""What else must hold of a running instance: mail goes on without the API, and the settings do what they say."""
+
+import os
+import socket
+import ssl
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from postroom.mailplane.certificate import self_signed
+from tests.mail.clients import refusal, submission, tls
+from tests.mail.platform import Platform
+from tests.service import Service, wait_for
+
+
+@pytest.fixture
+def lone() -> Iterator[Service]:
+    """An instance that a test may stop and start."""
+    with Service.new() as new:
+        yield new
+
+
+def test_mail_goes_on_while_the_api_is_stopped(lone: Service) -> None:
+    """With the API gone nobody keeps the database's -wal and -shm alive: the daemons must make them."""
+    mailbox = Platform.new(lone.start()).create()
+    assert lone.stop() == 0
+    assert [path.name for path in (lone.data / "db").iterdir()] == ["postroom.db"]
+    lone.launch("--only", "mail")
+    wait_for("Dovecot and Postfix", lambda: _answers(lone, "imaps_port") and _answers(lone, "smtp_port"))
+    assert refusal(lone, f"nobody@{mailbox.platform.domain}")[0] == 550
+    mailbox.receive("without the API")
+    assert mailbox.wait_for("without the API")
+    mailbox.send(mailbox.address, "sent without the API")
+    assert mailbox.wait_for("sent without the API")
+    owner = lone.data.stat().st_uid
+    assert {path.stat().st_uid for path in (lone.data / "db").iterdir()} == {owner}
+    assert lone.stop() == 0
+
+
+def test_a_mailbox_outlives_a_restart(lone: Service) -> None:
+    mailbox = Platform.new(lone.start()).create()
+    mailbox.receive("kept")
+    mailbox.wait_for("kept")
+    assert lone.stop() == 0
+    lone.start()
+    assert mailbox.subjects() == ["kept"]
+    assert "pr_" not in lone.said(), "the API key is shown at the first start only"
+
+
+@pytest.fixture
+def certificate() -> Iterator[tuple[Path, Path]]:
+    """A certificate of the operator's own, where root alone can read the key."""
+    with Service.new() as scratch:
+        folder = scratch.data.parent
+        cert, key = folder / "cert.pem", folder / "key.pem"
+        certificate_pem, key_pem = self_signed("mail.own.example", datetime.now(UTC))
+        cert.write_bytes(certificate_pem)
+        key.write_bytes(key_pem)
+        key.chmod(0o600)
+        yield cert, key
+
+
+def test_settings_reach_the_daemons(certificate: tuple[Path, Path]) -> None:
+    cert, key = certificate
+    settings = {
+        "mail_host": "127.0.0.1,::1",
+        "hostname": "mail.own.example",
+        "outbound": "on",
+        "message_size": "100000",
+        "tls_cert": str(cert),
+        "tls_key": str(key),
+    }
+    with Service.new(**settings) as service:
+        mailbox = Platform.new(service.start()).create()
+        for address in ("127.0.0.1", "::1"):
+            for port in ("imaps_port", "submissions_port"):
+                assert _served_certificate(address, service.ports[port]) == ssl.PEM_cert_to_DER_cert(cert.read_text())
+            with socket.create_connection((address, service.ports["smtp_port"])) as client:
+                assert client.recv(1024).startswith(b"220 mail.own.example ESMTP")
+        with submission(service, mailbox.address, mailbox.password) as client:
+            client.ehlo()
+            assert client.esmtp_features["size"] == "100000"
+            client.mail(mailbox.address)
+            assert client.rcpt("someone@elsewhere.example")[0] == 250
+        assert service.stop() == 0
+
+
+def test_no_password_and_no_key_reaches_a_log(lone: Service) -> None:
+    platform = Platform.new(lone.start())
+    old = platform.create("alice", password="the old secret passphrase 1")
+    new = old.reset()
+    new.send(new.address)
+    assert not old.can_login()
+    assert new.wait_for("hello")
+    assert lone.stop() == 0
+    text = b"".join(path.read_bytes() for path in (lone.data / "log").iterdir()) + os.fsencode(lone.said())
+    for secret in (old.password, new.password, platform.key):
+        assert secret.encode() not in text
+
+
+def _answers(service: Service, port: str) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", service.ports[port])).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def _served_certificate(address: str, port: int) -> bytes | None:
+    with socket.create_connection((address, port)) as plain, tls().wrap_socket(plain) as client:
+        return client.getpeercert(binary_form=True)

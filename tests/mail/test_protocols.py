@@ -1,0 +1,161 @@
+"""Every protocol that is promised, and real clients: swaks sends, mbsync reads."""
+
+import base64
+import poplib
+import socket
+import ssl
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.mail.clients import HOST, Imap, PlainImap, Pop3, own_address, tls
+from tests.mail.platform import Mailbox, Platform
+
+
+@pytest.fixture
+def mailbox(platform: Platform) -> Mailbox:
+    return platform.create()
+
+
+def test_imap_with_starttls(mailbox: Mailbox) -> None:
+    imap = PlainImap(HOST, mailbox.platform.service.ports["imap_port"])
+    assert "LOGINDISABLED" in imap.capabilities
+    with pytest.raises(Imap.error):
+        imap.login(mailbox.address, mailbox.password)
+    imap = PlainImap(HOST, mailbox.platform.service.ports["imap_port"])
+    imap.starttls(tls())
+    assert imap.login(mailbox.address, mailbox.password)[0] == "OK"
+    imap.logout()
+
+
+def test_imap_has_the_special_folders(mailbox: Mailbox) -> None:
+    with mailbox.login() as imap:
+        _, found = imap.list()
+    names = b"\n".join(line for line in found if isinstance(line, bytes))
+    for special in (b"\\Sent", b"\\Drafts", b"\\Junk", b"\\Trash"):
+        assert special in names
+
+
+def test_pop3_with_starttls_and_over_tls(mailbox: Mailbox) -> None:
+    mailbox.receive("hello")
+    mailbox.wait_for("hello")
+    ports = mailbox.platform.service.ports
+    plain = poplib.POP3(HOST, ports["pop3_port"])
+    plain.stls(tls())
+    for pop3 in (plain, Pop3(HOST, ports["pop3s_port"])):
+        pop3.user(mailbox.address)
+        pop3.pass_(mailbox.password)
+        assert pop3.stat()[0] == 1
+        pop3.quit()
+
+
+def test_managesieve(mailbox: Mailbox) -> None:
+    """RFC 5804: a script is put and made active, then files mail."""
+    script = b"""require ["fileinto", "mailbox"];
+if header :contains "subject" "invoice" { fileinto :create "Bills"; }
+"""
+    _put_script(mailbox, script)
+    mailbox.receive("invoice 1")
+    mailbox.receive("other")
+    mailbox.wait_for("other")
+    with mailbox.login() as imap:
+        assert imap.select("Bills", readonly=True) == ("OK", [b"1"])
+    assert mailbox.subjects() == ["other"]
+
+
+def test_what_sieve_sends_goes_through_our_own_postfix(platform: Platform) -> None:
+    alice, bob = platform.create("alice"), platform.create("bob")
+    script = f"""require ["vacation", "copy"];
+redirect :copy "{bob.address}";
+vacation :subject "away" "Back soon";
+"""
+    _put_script(alice, script.encode())
+    writer = platform.create("writer")
+    writer.send(alice.address, "question")
+    assert alice.wait_for("question")
+    assert bob.wait_for("question")
+    reply = writer.wait_for("away")
+    assert f"From: {alice.address}".encode() in reply or f"From: <{alice.address}>".encode() in reply
+    assert b"acct.internal" not in reply
+
+
+def test_swaks_submits_and_mbsync_reads(platform: Platform, tmp_path: Path) -> None:
+    alice, bob = platform.create("alice"), platform.create("bob")
+    ports = platform.service.ports
+    swaks = ["swaks", "--server", HOST, "--port", str(ports["submission_port"]), "-tls", "--silent", "2"]
+    login = ["--auth", "PLAIN", "--auth-user", alice.address, "--auth-password", alice.password]
+    envelope = ["--from", alice.address, "--to", bob.address, "--header", "Subject: by swaks"]
+    subprocess.run([*swaks, *login, *envelope, "--local-interface", own_address()], check=True, capture_output=True)
+    bob.wait_for("by swaks")
+    config = tmp_path / "mbsyncrc"
+    certificate = platform.service.data / "tls" / "cert.pem"
+    config.write_text(
+        f"""
+IMAPAccount a
+Host localhost
+Port {ports["imaps_port"]}
+User {bob.address}
+Pass "{bob.password}"
+SSLType IMAPS
+CertificateFile {certificate}
+
+IMAPStore far
+Account a
+
+MaildirStore near
+Path {tmp_path}/m/
+Inbox {tmp_path}/m/INBOX
+
+Channel c
+Far :far:
+Near :near:
+Patterns INBOX
+Create Near
+SyncState *
+"""
+    )
+    (tmp_path / "m").mkdir()
+    done = subprocess.run(["mbsync", "-c", config, "c"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    read = [path.read_text() for path in (tmp_path / "m" / "INBOX").rglob("*") if path.parent.name in ("new", "cur")]
+    assert len(read) == 1
+    assert "Subject: by swaks" in read[0]
+
+
+def test_wrong_passwords_are_refused_alike(platform: Platform, mailbox: Mailbox) -> None:
+    """Nobody learns from the answer which accounts there are."""
+    answers = set()
+    for address in (mailbox.address, f"nobody@{platform.domain}", "someone@elsewhere.example"):
+        with pytest.raises(Imap.error) as refused:
+            Mailbox(platform, 0, address, "wrong password here").login()
+        answers.add(str(refused.value))
+    assert len(answers) == 1
+
+
+def _put_script(mailbox: Mailbox, script: bytes) -> None:
+    port = mailbox.platform.service.ports["sieve_port"]
+    with socket.create_connection((HOST, port), 60, (own_address(), 0)) as plain:
+        _answer(plain)
+        plain.sendall(b"STARTTLS\r\n")
+        _answer(plain)
+        with tls().wrap_socket(plain) as client:
+            _answer(client)
+            secret = base64.b64encode(f"\0{mailbox.address}\0{mailbox.password}".encode()).decode()
+            for line in (
+                f'AUTHENTICATE "PLAIN" "{secret}"'.encode(),
+                b'PUTSCRIPT "main" {%d+}\r\n' % len(script) + script,
+                b'SETACTIVE "main"',
+            ):
+                client.sendall(line + b"\r\n")
+                _answer(client)
+
+
+def _answer(client: socket.socket | ssl.SSLSocket) -> None:
+    """Reads to the line that ends an answer of ManageSieve."""
+    text = b""
+    while not any(line.startswith((b"OK", b"NO", b"BYE")) for line in text.splitlines() if text.endswith(b"\r\n")):
+        chunk = client.recv(4096)
+        assert chunk, text
+        text += chunk
+    assert any(line.startswith(b"OK") for line in text.splitlines()), text

@@ -1,0 +1,176 @@
+"""A whole service for the tests: `postroom serve` as a process, on ports and a data directory of its own."""
+
+import http.client
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from postroom.settings import PORTS, variable
+
+T = TypeVar("T")
+
+LONG = 60.0
+COMMAND = Path(sys.executable).with_name("postroom")
+
+
+def wait_for(what: str, ask: Callable[[], T], limit: float = LONG) -> T:
+    """Asks until the answer is true, and gives it back."""
+    deadline = time.monotonic() + limit
+    while not (answer := ask()):
+        assert time.monotonic() < deadline, f"waited {limit:.0f} s for: {what}"
+        threading.Event().wait(0.02)
+    return answer
+
+
+def free_ports() -> dict[str, int]:
+    """A free port for each setting, below those that the kernel gives to clients."""
+    while True:
+        first = random.randrange(20_000, 32_000, 10)
+        try:
+            for port in range(first, first + len(PORTS)):
+                socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        return {name: first + number for number, name in enumerate(PORTS)}
+
+
+@dataclass
+class Service:
+    """An instance. It can be started any number of times."""
+
+    data: Path
+    ports: dict[str, int] = field(default_factory=free_ports)
+    settings: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[str] | None = None
+
+    @classmethod
+    @contextmanager
+    def new(cls, **settings: str) -> "Iterator[Service]":
+        """An instance in a new directory, which is taken away with all its processes at the end."""
+        folder = Path(tempfile.mkdtemp(prefix="postroom-", dir="/tmp"))  # short, for unix sockets
+        folder.chmod(0o755)
+        service = cls(folder / "data", settings=settings)
+        try:
+            yield service
+        finally:
+            service.kill()
+            shutil.rmtree(folder)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        numbers = {variable(name): str(port) for name, port in self.ports.items()}
+        ours = {variable(name): value for name, value in self.settings.items()}
+        outer = {name: value for name, value in os.environ.items() if not name.startswith("POSTROOM_")}
+        return outer | {"POSTROOM_DATA": str(self.data)} | numbers | ours
+
+    @property
+    def output(self) -> Path:
+        return self.data.parent / "output"
+
+    def start(self, *arguments: str) -> "Service":
+        """Starts it and waits for its block."""
+        self.launch(*arguments)
+        wait_for("the block", lambda: "}'" in self.said() or self.ended())
+        assert not self.ended(), self.said()
+        return self
+
+    def launch(self, *arguments: str) -> None:
+        """Starts it and does not wait."""
+        with self.output.open("w") as output:
+            self.process = subprocess.Popen(
+                [COMMAND, "serve", *arguments],
+                env=self.environment,
+                stdout=output,
+                stderr=output,
+                text=True,
+                start_new_session=True,
+            )
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command line of this instance to its end."""
+        return subprocess.run([COMMAND, *arguments], env=self.environment, capture_output=True, text=True, timeout=LONG)
+
+    def said(self) -> str:
+        return self.output.read_text()
+
+    def key(self) -> str:
+        """The API key that the first start has shown."""
+        found = re.search(r"pr_[\w-]+", self.said())
+        assert found, self.said()
+        return found[0]
+
+    def ended(self) -> bool:
+        assert self.process
+        return self.process.poll() is not None
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Tells it to stop and answers the exit code."""
+        assert self.process
+        self.process.send_signal(number)
+        return self.process.wait(LONG)
+
+    def kill(self) -> None:
+        """Ends whatever is left of it, however."""
+        while left := self.processes():
+            for pid in left:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            threading.Event().wait(0.02)
+        if self.process:
+            self.process.wait(LONG)
+
+    def get(self, path: str) -> tuple[int, Any]:
+        """An answer of the API."""
+        with closing(http.client.HTTPConnection("127.0.0.1", self.ports["port"], timeout=LONG)) as connection:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+
+    def ready(self) -> bool:
+        return self.get("/readyz")[0] == 200
+
+    def pid(self, name: str) -> int:
+        """The process id of a part."""
+        return int((self.data / "run" / f"{name}.pid").read_text())
+
+    def processes(self) -> dict[int, str]:
+        """Every living process of this instance, with its command line, however it is related."""
+        return {pid: command for pid, command in _processes() if _belongs(pid, os.fsencode(self.data))}
+
+
+def _processes() -> Iterator[tuple[int, str]]:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                alive = (entry / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if alive:
+                yield int(entry.name), command.strip()
+
+
+def _belongs(pid: int, data: bytes) -> bool:
+    process = Path(f"/proc/{pid}")
+    try:
+        links = [os.fsencode((process / link).readlink()) for link in ("cwd", "root")]
+        texts = [(process / text).read_bytes() for text in ("cmdline", "environ")]
+    except OSError:
+        return False
+    return any(data in text for text in [*links, *texts])

@@ -1,0 +1,288 @@
+"""The documents: everything that a reader may meet is in them, and what they say works when it is pasted.
+
+A stranger would get wrong: an `sh` block is run, and the `json` or `text` block right behind it is what it prints.
+"""
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+import typer.main
+
+from postroom import cli, settings
+from postroom.actor import ALL_SCOPES
+from postroom.api.account_shapes import FIELDS
+from postroom.api.problems import PROBLEMS
+from postroom.api.routes import PUBLIC, ROUTES, Route
+from tests.service import COMMAND, Service
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
+API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+
+# Whatever differs between two runs, by its name in the JSON.
+VOLATILE = {
+    *("id", "account_id", "domain_id", "key_id", "request_id", "instance", "client_address"),
+    *("password", "created_at", "updated_at"),
+}
+# What the reader does before the commands, or sets to his own; here the test does.
+NOT_RUN = re.compile(r"(git clone |\./start|\./test|API_KEY=|DATA=|BACKUP=)")
+# Where an absolute path in a document may lead: into the product's own places, or to those of every system.
+PATHS = ("/etc/", "/opt/postroom/", "/var/lib/postroom", "/var/backups/postroom", "/usr/", "/v2/", "/v2`")
+PATHS += ("/healthz", "/readyz", "/openapi.json", "/docs", "/INBOX")
+
+
+class Block(NamedTuple):
+    """A fenced block."""
+
+    kind: str
+    text: str
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def blocks(name: str) -> list[Block]:
+    return [Block(*match.groups()) for match in re.finditer(r"^```(\w*)\n(.*?)^```$", read(name), re.M | re.S)]
+
+
+def prose(name: str) -> str:
+    return re.sub(r"^```.*?^```$", "", read(name), flags=re.M | re.S)
+
+
+def section(title: str) -> str:
+    """The text under a heading of docs/api.md, up to the next one."""
+    found = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", API, re.M | re.S)
+    assert found, f"docs/api.md has no section {title}"
+    return found[1]
+
+
+def anchor(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def first_cells(text: str) -> list[str]:
+    """The names in the first column of the tables in a text."""
+    rows = re.findall(r"^\|([^|]*)\|", text, re.M)
+    return [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
+
+
+def constants(names: set[str]) -> Iterator[tuple[str, str]]:
+    """Each constant text that is an argument of a call of one of these names, as (name, text)."""
+    for path in (ROOT / "postroom").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names:
+                position = 1 if node.func.id == "FieldError" else 0
+                if isinstance(code := node.args[position], ast.Constant):
+                    yield node.func.id, code.value
+
+
+def recorded_events() -> set[str]:
+    """The event types in the modules that record any."""
+    found = set()
+    for path in (ROOT / "postroom").glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        if "events.record(" in text:
+            values = [node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant)]
+            found |= {v for v in values if isinstance(v, str) and re.fullmatch(r"[a-z]+\.[a-z_]+", v)}
+    return found
+
+
+def test_every_route_has_a_section() -> None:
+    titles = re.findall(r"^### ([A-Z]+ /.*)$", API, re.M)
+    assert sorted(titles) == sorted(f"{route.method} {route.path}" for route in ROUTES)
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+def test_a_section_names_all_of_its_route(route: Route) -> None:
+    text = section(f"{route.method} {route.path}")
+    names = [field.name for kind in (route.query, route.body) if kind for field in msgspec.structs.fields(kind)]
+    names += [] if route.scope == PUBLIC else [route.scope, *route.refuses]
+    assert [name for name in names if f"`{name}`" not in text] == []
+
+
+def test_the_readme_has_the_seven_endpoints() -> None:
+    rows = re.findall(r"^\| (GET|POST|PUT) \| `([^`]+)` \|", read("README.md"), re.M)
+    assert rows == [(route.method, route.path) for route in ROUTES if "email-accounts" in route.path]
+    others = {route.path for route in ROUTES if "email-accounts" not in route.path}
+    assert [path for path in others if f"`{path}`" not in read("README.md")] == []
+
+
+def test_every_error_code_is_documented() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", section("Errors"), re.M)
+    assert rows == [(code, str(status)) for code, (status, _) in PROBLEMS.items()]
+
+
+def test_every_code_of_a_field_is_documented() -> None:
+    table = section("Errors").partition("Codes of single fields")[2]
+    used = {code for _, code in constants({"FieldError", "BadAddress", "WeakPassword"})}
+    assert set(first_cells(table)) == used
+
+
+def test_every_event_is_documented() -> None:
+    types = [name for name in first_cells(section("GET /v2/events")) if "." in name]
+    assert sorted(types) == sorted(recorded_events())
+
+
+def test_every_field_of_an_account_is_documented() -> None:
+    assert first_cells(section("The account")) == list(FIELDS)
+
+
+def test_every_scope_in_use_is_one_that_a_key_may_have() -> None:
+    assert {route.scope for route in ROUTES} <= {PUBLIC, *ALL_SCOPES}
+
+
+def test_every_setting_is_in_the_table() -> None:
+    rows = [
+        f"| `{name}` | {kind} | {f'`{default}`' if default else 'empty'} | {meaning} |"
+        for name, kind, default, meaning in settings.describe()
+    ]
+    assert [line for line in read("docs/settings.md").splitlines() if line.startswith("| `")] == rows
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_settings_that_are_named_exist(name: str) -> None:
+    known = {row[0] for row in settings.describe()} | set(settings.CLIENT_VARIABLES)
+    assert set(re.findall(r"POSTROOM_[A-Z_0-9]+[A-Z0-9]", read(name))) <= known
+
+
+def test_the_tree_is_the_tree() -> None:
+    """Every module is named in ARCHITECTURE.md, and no other is."""
+    tree = next(block.text for block in blocks("ARCHITECTURE.md") if "cli.py" in block.text)
+    modules = {path.name for path in (ROOT / "postroom").rglob("*.py")} - {"__init__.py"}
+    assert set(re.findall(r"\w+\.py\b", tree)) == modules
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_commands_exist(name: str) -> None:
+    """`postroom …` in a document is a command of ours, with options that it has."""
+    for line in re.findall(r"(?:^|`|\()postroom ([a-z]+[^`)\n]*)", read(name), re.M):
+        command, options = typer.main.get_command(cli.app), re.findall(r"--[a-z-]+", line)
+        for word in line.split():
+            commands = getattr(command, "commands", {})
+            command = commands.get(word, command)
+        known = [option for parameter in command.params for option in parameter.opts]
+        assert not getattr(command, "commands", {}), f"{line}: not a whole command"
+        assert [option for option in options if option not in known] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_resolve(name: str) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", prose(name)):
+        if re.match(r"https?:", target):
+            continue
+        file, _, heading = target.partition("#")
+        path = (ROOT / name).parent / file if file else ROOT / name
+        assert path.exists(), target
+        if heading:
+            assert heading in [anchor(text) for text in re.findall(r"^#+ (.*)$", path.read_text("utf-8"), re.M)], target
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_paths_lead_to_places_that_readers_have(name: str) -> None:
+    paths = re.findall(r"(?<![\w.:/}>~*\])-])/[A-Za-z][^\s'\",;)]*", read(name).replace("$POSTROOM_URL/", " /"))
+    assert [path for path in paths if not path.startswith(PATHS)] == []
+
+
+# --- the commands
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    with Service.new() as new:
+        yield new.start()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the documents send mail, and Postfix needs root")
+@pytest.mark.parametrize("name", ["README.md", "docs/api.md", "docs/operations.md"])
+def test_commands_do_what_the_document_says(service: Service, name: str, tmp_path: Path) -> None:
+    found = blocks(name)
+    commands = [number for number, block in enumerate(found) if block.kind == "sh" and runnable(block.text)]
+    assert commands
+    printed = run([runnable(found[number].text) for number in commands], service, tmp_path)
+    for number, output in zip(commands, printed, strict=True):
+        promised = found[number + 1] if number + 1 < len(found) else Block("", "")
+        if promised.kind == "json":
+            answer = output[output.index("{") :]
+            assert stable(json.loads(answer)) == stable(json.loads(promised.text)), found[number].text
+            assert order(json.loads(answer)) == order(json.loads(promised.text)), found[number].text
+        elif promised.kind == "text":
+            for line in promised.text.splitlines():
+                assert re.search("^" + re.escape(line).replace("…", ".+") + r"\r?$", output, re.M), (line, output)
+
+
+def test_the_readme_has_the_curl_of_the_first_start(service: Service) -> None:
+    body = re.search(r"-d '(.*)'", service.said())
+    assert body
+    assert body[1] in read("README.md")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the documents are for a service that root has started")
+def test_backups_are_whole(service: Service, tmp_path: Path) -> None:
+    """What docs/operations.md says about backups, seen from the other side."""
+    texts = [runnable(block.text) for block in blocks("docs/operations.md") if "BACKUP=" in block.text]
+    run(texts, service, tmp_path)
+    done = subprocess.run(
+        [COMMAND.with_name("python"), "-c", CHECK_DATABASE, tmp_path / "backup" / "postroom.db"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["ok", "postmaster@mail.postroom.test"]
+    assert {path.stat().st_mode & 0o077 for path in (tmp_path / "backup").iterdir()} == {0}
+    owners = {path.stat().st_uid for path in (service.data / "db").iterdir()}
+    assert owners == {service.data.stat().st_uid}
+
+
+CHECK_DATABASE = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1])
+print(*database.execute("PRAGMA integrity_check").fetchone())
+print(*database.execute("SELECT address FROM accounts WHERE id = 1").fetchone())
+"""
+
+
+def runnable(text: str) -> str:
+    return "\n".join(line for line in text.splitlines() if not NOT_RUN.match(line)).strip()
+
+
+def run(commands: list[str], service: Service, folder: Path) -> list[str]:
+    """Runs the commands in one shell and answers what each has printed."""
+    mark = "\x1e"
+    script = "".join(f"{command}\nprintf '{mark}'\n" for command in commands)
+    environment = service.environment | {
+        "API_KEY": service.key(),
+        "POSTROOM_URL": f"http://127.0.0.1:{service.ports['port']}",
+        "PATH": f"{COMMAND.parent}:{os.environ['PATH']}",
+        "DATA": str(service.data),
+        "BACKUP": str(folder / "backup"),
+    }
+    bash = [shutil.which("bash") or "bash", "-eu", "-o", "pipefail", "-c", script]
+    done = subprocess.run(bash, env=environment, cwd=folder, capture_output=True, text=True, timeout=120)
+    printed = done.stdout.split(mark)
+    assert done.returncode == 0, f"{commands[len(printed) - 1]}\n{printed[-1]}\n{done.stderr}"
+    return printed[:-1]
+
+
+def stable(value: Any) -> Any:
+    """The JSON with the type alone of what differs between two runs."""
+    if isinstance(value, dict):
+        return {k: type(v).__name__ if k in VOLATILE else stable(v) for k, v in value.items()}
+    return [stable(item) for item in value] if isinstance(value, list) else value
+
+
+def order(value: Any) -> Any:
+    """The keys of the JSON in their order."""
+    if isinstance(value, dict):
+        return [(key, order(item)) for key, item in value.items()]
+    return [order(item) for item in value] if isinstance(value, list) else None
