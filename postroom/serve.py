@@ -116,7 +116,8 @@ class _Service:
     async def run(self) -> None:
         """Up, until told to stop, and down again."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            asyncio.get_running_loop().add_signal_handler(number, self._told)
+            if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                asyncio.get_running_loop().add_signal_handler(number, self._told)
         self._life = asyncio.create_task(self._live())
         await asyncio.wait([self._life])
         if self._supervisor:
@@ -158,6 +159,8 @@ class _Service:
             logfiles.rotate(settings.data / "log", owner)
 
     def _refuse_without_daemons(self) -> None:
+        if self._only and not self._mail:
+            raise CannotStart("POSTROOM_MAIL is off: there is no mail part to run.")
         missing = daemons.missing(with_postfix=self._postfix) if self._mail else []
         if missing:
             raise CannotStart(

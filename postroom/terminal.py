@@ -6,7 +6,7 @@ A stranger would get wrong: nobody may be listening any more. A closed pipe must
 import shlex
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.text import Text
@@ -23,6 +23,10 @@ class _Output(Console):
     def on_broken_pipe(self) -> None:
         self.quiet = True
 
+    def say(self, *parts: Text) -> None:
+        with suppress(OSError):  # the terminal is gone
+            self.print(Text.assemble(*parts))
+
 
 class Terminal:
     """Colours on a terminal, plain lines elsewhere."""
@@ -30,8 +34,9 @@ class Terminal:
     def __init__(self) -> None:
         self._out = _Output(highlight=False, soft_wrap=True)
 
-    def line(self, text: str, style: str = "") -> None:
-        self._out.print(Text(text, style=style))
+    def line(self, text: str) -> None:
+        """A line that stands for itself."""
+        self._out.say(Text(text))
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -39,11 +44,11 @@ class Terminal:
         began = time.monotonic()
         yield
         took = time.monotonic() - began
-        self._out.print(Text("✓ ", "green") + Text(f"{name:<{WIDTH}}") + Text(f" {took:6.2f} s", "dim"))
+        self._out.say(Text("✓ ", "green"), Text(f"{name:<{WIDTH}}"), Text(f" {took:6.2f} s", "dim"))
 
     def refuse(self, why: str) -> None:
         """The one line of a service that cannot start."""
-        self._out.print(Text("✗ ", "red") + Text(why))
+        self._out.say(Text("✗ ", "red"), Text(why))
 
     def block(self, settings: Settings, prepared: Prepared, with_postfix: bool) -> None:
         """All that a developer needs to begin."""
@@ -55,12 +60,12 @@ class Terminal:
             ("Demo domain", f"{prepared.demo_domain} (active, loopback only, outbound mail {settings.outbound})"),
             ("API key", prepared.api_key or f"shown at the first start only; {another}"),
         ]
-        self._out.print()
+        self._out.say()
         for name, value in rows:
-            self._out.print(Text(f"  {name:<12}", "bold") + Text(value))
-        self._out.print()
-        self._out.print(Text(curl(settings, prepared)))
-        self._out.print()
+            self._out.say(Text(f"  {name:<12}", "bold"), Text(value))
+        self._out.say()
+        self._out.say(Text(curl(settings, prepared)))
+        self._out.say()
 
 
 def _mail_rows(settings: Settings, with_postfix: bool) -> list[tuple[str, str]]:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from postroom.mailplane.orphans import read_pid
 from postroom.settings import PORTS, variable
 
 T = TypeVar("T")
@@ -146,23 +147,30 @@ class Service:
         return self.get("/readyz")[0] == 200
 
     def pid(self, name: str) -> int:
-        """The process id of a part."""
-        return int((self.data / "run" / f"{name}.pid").read_text())
+        """The process id of a part; 0 while it is away."""
+        return read_pid(self.data / "run" / f"{name}.pid") or 0
 
     def processes(self) -> dict[int, str]:
         """Every living process of this instance, with its command line, however it is related."""
         return {pid: command for pid, command in _processes() if _belongs(pid, os.fsencode(self.data))}
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that waits to be reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 def _processes() -> Iterator[tuple[int, str]]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                alive = (entry / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
                 command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             except OSError:
                 continue
-            if alive:
+            if is_alive(int(entry.name)):
                 yield int(entry.name), command.strip()
 
 

@@ -68,7 +68,12 @@ class Supervisor:
         """Runs a part that ends by itself; the exit status comes later. Raises OSError if it cannot be run."""
         process = self._run(part)
         status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        watch(process, lambda: status.done() or status.set_result(process.returncode))
+
+        def ended() -> None:
+            if not status.done():  # a cancelled wait
+                status.set_result(process.returncode)
+
+        watch(process, ended)
         return status
 
     def last_words(self, name: str) -> str:

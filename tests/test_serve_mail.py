@@ -1,0 +1,142 @@
+"""`postroom serve` with Dovecot and Postfix: who runs as whom, and that nothing outlives the service."""
+
+import imaplib
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from postroom.mailplane import orphans
+from tests.service import Service, is_alive, wait_for
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="Postfix needs root")
+
+DAEMONS = ("dovecot", "postfix")
+# The masters, and the two helpers that Dovecot itself wants as root.
+MAY_KEEP_ROOT = ("postroom serve", "guard.py", "dovecot -F", "master -s", "/log", "/config", "proxymap")
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with Service.new() as new:
+        yield new.start()
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def name_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+
+
+def session(service: Service, name: str) -> list[int]:
+    """Every process of a daemon."""
+    return orphans.find(service.data, {service.pid(name)})
+
+
+def kill(pids: list[int], number: int = signal.SIGKILL) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def test_it_works(service: Service) -> None:
+    assert imaplib.IMAP4("127.0.0.1", service.ports["imap_port"]).welcome.startswith(b"* OK")
+    with socket.create_connection(("127.0.0.1", service.ports["smtp_port"])) as client:
+        assert client.recv(1024).startswith(b"220 ")
+    assert service.get("/readyz")[1]["parts"].keys() == {"database", "worker", *DAEMONS}
+    assert service.stop() == 0
+    assert service.processes() == {}
+
+
+def test_only_the_masters_keep_root(service: Service) -> None:
+    with imaplib.IMAP4("127.0.0.1", service.ports["imap_port"]):
+        running = [pid for name in DAEMONS for pid in session(service, name)]
+        roots = [pid for pid in [*running, *service.processes()] if Path(f"/proc/{pid}").stat().st_uid == 0]
+        assert [name_of(pid) for pid in roots if not any(name in name_of(pid) for name in MAY_KEEP_ROOT)] == []
+
+
+def test_root_leaves_no_file_of_its_own(service: Service) -> None:
+    service.stop()
+    for folder in ("db", "mail"):
+        paths = [service.data / folder, *(service.data / folder).rglob("*")]
+        assert {path.lstat().st_uid for path in paths} == {service.data.stat().st_uid}
+        assert (service.data / folder).stat().st_mode & 0o777 == 0o700
+    assert service.data.stat().st_mode & 0o777 == 0o711
+
+
+def test_two_instances_run_side_by_side(service: Service) -> None:
+    with Service.new() as other:
+        other.start()
+        assert service.ready()
+        assert other.ready()
+        assert other.stop() == 0
+    assert service.ready()
+
+
+def test_everything_dies_with_the_supervisor(service: Service) -> None:
+    daemons = [pid for name in DAEMONS for pid in session(service, name)]
+    service.stop(signal.SIGKILL)
+    wait_for("every process to be gone", lambda: not service.processes())
+    assert not any(is_alive(pid) for pid in daemons)
+
+
+def test_a_start_ends_the_orphans_of_a_killed_run(service: Service) -> None:
+    """Supervisor and guards are killed at once: nobody is left to end the daemons."""
+    assert service.process
+    guards = [parent(service.pid(name)) for name in DAEMONS]
+    daemons = [pid for name in DAEMONS for pid in session(service, name)]
+    kill([service.process.pid], signal.SIGSTOP)
+    kill([*guards, service.process.pid])
+    service.process.wait()
+    assert session(service, "postfix"), "Postfix is expected to outlive its guard"
+    service.start()
+    assert "processes that an earlier run had left behind" in service.said()
+    assert not any(is_alive(pid) for pid in daemons)
+    assert service.ready()
+
+
+@pytest.mark.parametrize("name", DAEMONS)
+def test_a_crashed_daemon_comes_back(service: Service, name: str) -> None:
+    assert service.process
+    dead = service.pid(name)
+    kill([service.process.pid], signal.SIGSTOP)  # so that it stays away until it has been missed
+    kill(session(service, name))
+    wait_for("the daemon to be missed", lambda: service.get("/readyz")[1]["parts"][name] != "ok")
+    kill([service.process.pid], signal.SIGCONT)
+    wait_for("the daemon to be back", service.ready)
+    assert service.pid(name) != dead
+    assert f"{name} ended (" in service.said()
+
+
+@pytest.mark.parametrize("name", DAEMONS)
+def test_a_daemon_whose_guard_is_killed_is_replaced(service: Service, name: str) -> None:
+    dead = service.pid(name)
+    kill([parent(dead)])
+    wait_for("another daemon", lambda: service.pid(name) not in (0, dead) and service.ready())
+    assert not is_alive(dead)
+
+
+def test_it_refuses_a_mail_port_that_is_taken(service: Service) -> None:
+    service.stop()
+    with socket.create_server(("127.0.0.1", service.ports["smtp_port"])):
+        done = service.run("serve")
+    assert done.returncode == 2
+    assert "POSTROOM_SMTP_PORT" in done.stdout
+    assert service.processes() == {}
+
+
+def test_mail_alone(service: Service) -> None:
+    """As a unit of its own, beside the API."""
+    service.stop()
+    service.launch("--only", "mail")
+    wait_for("the daemons", lambda: "}'" in service.said())
+    assert not (service.data / "run" / "api.pid").exists()
+    assert imaplib.IMAP4("127.0.0.1", service.ports["imap_port"]).welcome.startswith(b"* OK")
+    assert service.stop() == 0
+    assert service.processes() == {}
