@@ -22,7 +22,7 @@ import msgspec
 
 from postroom import logs, readiness
 from postroom import settings as settings_of
-from postroom.errors import Busy
+from postroom.errors import Busy, Refused
 from postroom.instance import CannotStart
 from postroom.mailplane import doveadm
 from postroom.mailplane.guard import PR_SET_PDEATHSIG, prctl
@@ -130,6 +130,8 @@ def prepare(settings: Settings) -> Prepared:
     database = open_database(settings.database)
     try:
         first = operator.prepare(database, settings.hostname)
+    except Refused as error:
+        raise CannotStart(error.detail) from None
     finally:
         database.close()
     return Prepared(operator.DEMO_ORGANIZATION, first.demo_domain, first.api_key)

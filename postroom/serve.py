@@ -15,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-from postroom import identity, instance, parts, ports, readiness
+from postroom import identity, instance, logs, parts, ports, readiness
 from postroom.identity import Identity
 from postroom.instance import CannotStart
 from postroom.mailplane import daemons, logfiles, orphans
@@ -63,7 +63,8 @@ def status(settings: Settings) -> list[tuple[str, str, str]]:
     if settings.mail == "off":
         off = [(name, "off", "POSTROOM_MAIL=off") for name in DAEMONS]
     else:
-        off = [] if readiness.has_postfix(settings) else [("postfix", "off", WITHOUT_ROOT)]
+        expected = readiness.has_postfix(settings) or os.geteuid() == 0
+        off = [] if expected else [("postfix", "off", WITHOUT_ROOT)]
     if not instance.is_locked(settings.data):
         names = ["api", *readiness.checks(settings)]
         return [(name, "stopped", f"nothing runs on {settings.data}") for name in names] + off
@@ -82,6 +83,7 @@ def _run_alone(settings: Settings, part: Literal["api", "worker"], terminal: Ter
     listener = ports.listen(settings) if part == "api" else None
     identity.ensure().become()
     os.chdir(settings.data)
+    logs.configure(settings.log_level)
     with terminal.step("Database"):
         prepared = parts.prepare(settings)
     if listener:
@@ -153,7 +155,7 @@ class _Service:
         with say.step("Ready"):
             self._start(supervisor, found)
             await self._until_ready(supervisor)
-        say.block(settings, prepared, self._postfix)
+        say.block(settings, prepared, self._postfix, with_api=self._only is None)
         while True:
             await asyncio.sleep(ROTATION)
             logfiles.rotate(settings.data / "log", owner)

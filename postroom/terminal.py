@@ -50,12 +50,11 @@ class Terminal:
         """The one line of a service that cannot start."""
         self._out.say(Text("✗ ", "red"), Text(why))
 
-    def block(self, settings: Settings, prepared: Prepared, with_postfix: bool) -> None:
+    def block(self, settings: Settings, prepared: Prepared, with_postfix: bool, with_api: bool = True) -> None:
         """All that a developer needs to begin."""
         another = f"`postroom keys create --organization {prepared.organization}` makes another"
         rows = [
-            ("API", settings.api_url),
-            ("API docs", f"{settings.api_url}/docs"),
+            *([("API", settings.api_url), ("API docs", f"{settings.api_url}/docs")] if with_api else ()),
             *(_mail_rows(settings, with_postfix) if settings.mail == "on" else ()),
             ("Demo domain", f"{prepared.demo_domain} (active, loopback only, outbound mail {settings.outbound})"),
             ("API key", prepared.api_key or f"shown at the first start only; {another}"),
@@ -64,8 +63,9 @@ class Terminal:
         for name, value in rows:
             self._out.say(Text(f"  {name:<12}", "bold"), Text(value))
         self._out.say()
-        self._out.say(Text(curl(settings, prepared)))
-        self._out.say()
+        if with_api:
+            self._out.say(Text(curl(settings, prepared)))
+            self._out.say()
 
 
 def _mail_rows(settings: Settings, with_postfix: bool) -> list[tuple[str, str]]:

@@ -135,7 +135,7 @@ def test_mail_alone(service: Service) -> None:
     """As a unit of its own, beside the API."""
     service.stop()
     service.launch("--only", "mail")
-    wait_for("the daemons", lambda: "}'" in service.said())
+    wait_for("the daemons", lambda: "API key" in service.said())
     assert not (service.data / "run" / "api.pid").exists()
     assert imaplib.IMAP4("127.0.0.1", service.ports["imap_port"]).welcome.startswith(b"* OK")
     assert service.stop() == 0

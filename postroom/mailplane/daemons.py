@@ -56,7 +56,6 @@ class Daemon:
     name: str
     command: list[str]
     checks: list[list[str]]
-    pid_file: Path  # the daemon's own
     environment: dict[str, str]
     silent: bool = False  # whether a check that prints a warning has failed
 
@@ -97,7 +96,6 @@ def dovecot(settings: Settings) -> Daemon:
         name="dovecot",
         command=[DOVECOT, "-F", "-c", path],
         checks=[[DOVECONF, "-n", "-c", path]],
-        pid_file=settings.data / "run" / "dovecot" / "master.pid",
         environment=ENVIRONMENT,
     )
 
@@ -111,7 +109,6 @@ def postfix(settings: Settings) -> Daemon:
         command=[POSTFIX_MASTER, "-s", "-c", folder],
         # postconf names unknown settings; `postfix check` also makes the queue's directories.
         checks=[[POSTCONF, "-c", folder, "-n"], [POSTCONF, "-c", folder, "-M"], [POSTFIX, "-c", folder, "check"]],
-        pid_file=settings.data / "spool" / "pid" / "master.pid",
         environment=ENVIRONMENT,
         silent=True,
     )

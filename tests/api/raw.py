@@ -1,0 +1,32 @@
+"""Requests as bytes, for what a well-behaved client cannot send."""
+
+import json
+import socket
+from typing import Any
+
+from tests.server import Response, Tenant
+
+PATH = "/v2/email-accounts"
+CREATE = "/v2/email-accounts/create"
+
+
+def plain(tenant: Tenant, method: str, target: bytes | str, *headers: str) -> tuple[int, bytes]:
+    """A request with exactly this line and these headers; the status and all that came back."""
+    line = method.encode() + b" " + (target.encode() if isinstance(target, str) else target) + b" HTTP/1.1"
+    more = ["Host: x", f"x-api-key: {tenant.key}", "Connection: close", *headers, "", ""]
+    with socket.create_connection(("127.0.0.1", tenant.api.port), timeout=30) as connection:
+        connection.sendall(b"\r\n".join([line, *(header.encode() for header in more)]))
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    return int(answer.split(b" ", 2)[1]), answer
+
+
+def create_raw(tenant: Tenant, body: bytes, content_type: str = "application/json") -> Response:
+    """A create with this body and type."""
+    return tenant.post(CREATE, raw=body, headers={"content-type": content_type})
+
+
+def body_for(tenant: Tenant, local_part: str, **more: Any) -> bytes:
+    """The JSON of a create."""
+    return json.dumps({"domain": tenant.domain, "local_part": local_part, "user_id": "u", **more}).encode()

@@ -1,0 +1,70 @@
+"""What the tests read and move in the database behind the API's back: rows before and after, stored passwords, time."""
+
+import base64
+import hashlib
+from typing import Any
+
+from argon2 import PasswordHasher
+from argon2.exceptions import VerifyMismatchError
+
+from postroom.db import Tx
+from tests.server import Tenant
+
+DAY_MS = 24 * 3600 * 1000
+OF_ORGANIZATION = {
+    "accounts": "organization_id = :o",
+    "addresses": "domain_id IN (SELECT id FROM domains WHERE organization_id = :o)",
+    "account_counts": "organization_id = :o",
+    "domains": "organization_id = :o",
+    "events": "organization_id = :o",
+    "session_endings": "account_id IN (SELECT id FROM accounts WHERE organization_id = :o)",
+}
+
+
+def rows(tenant: Tenant, table: str | None = None) -> Any:
+    """Every row that an organization has, by table: equal before and after is nothing done."""
+
+    def work(tx: Tx) -> Any:
+        found = {}
+        for name, where in OF_ORGANIZATION.items():
+            every = tx.all(f"SELECT * FROM {name} WHERE {where}", o=tenant.organization_id)
+            found[name] = sorted(every, key=lambda row: [(value is None, value) for value in row])
+        return found[table] if table else found
+
+    return tenant.api.database.write_alone(work)
+
+
+def age_addresses(tenant: Tenant, milliseconds: int) -> None:
+    """Lets time pass for the organization's resting addresses."""
+    sql = f"UPDATE addresses SET rests_until = rests_until - :by WHERE {OF_ORGANIZATION['addresses']}"
+    tenant.api.database.write_alone(lambda tx: tx.run(sql, by=milliseconds, o=tenant.organization_id))
+
+
+def stored_password(tenant: Tenant, id_: int) -> str:
+    row = tenant.api.database.write_alone(lambda tx: tx.one("SELECT password FROM accounts WHERE id = :id", id=id_))
+    assert row
+    return str(row[0])
+
+
+def opens(tenant: Tenant, id_: int, password: str) -> bool:
+    """Whether the password is the account's, checked as Dovecot checks it."""
+    scheme, _, hashed = stored_password(tenant, id_).removeprefix("{").partition("}")
+    if scheme == "SSHA512":
+        raw = base64.b64decode(hashed)
+        return hashlib.sha512(password.encode() + raw[64:]).digest() == raw[:64]
+    assert scheme == "ARGON2ID"
+    try:
+        return PasswordHasher().verify(hashed, password)
+    except VerifyMismatchError:
+        return False
+
+
+def new_events(tenant: Tenant, before: int = 0) -> list[str]:
+    """The types of the account events after a cursor."""
+    return [event["type"] for event in tenant.events(after=before) if event["account_id"]]
+
+
+def last_event(tenant: Tenant) -> int:
+    """A cursor behind everything that has happened."""
+    found: int = tenant.events()[-1]["id"]
+    return found

@@ -1,0 +1,194 @@
+"""Every route of the table against every caller who must get nothing: no key, a wrong, revoked or expired one, another
+organization, another user, a missing scope. What is foreign answers as what is missing, to the byte."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from postroom import keys
+from postroom.actor import ALL_SCOPES, Actor
+from postroom.api.routes import PUBLIC, ROUTES, Route
+from postroom.db import Tx
+from tests.api.rows import rows
+from tests.server import Response, Tenant
+
+MISSING_ID = 9**18
+MISSING_DOMAIN = "nobody-has-this.test"
+
+
+@dataclass
+class Thing:
+    """What a request is about: an account and its domain, or nothing that exists."""
+
+    id: int
+    domain: str
+
+
+Ask = tuple[str, Any]
+
+# How to ask each route for one thing: path and body. A new route fails the first test until it is here.
+ABOUT: dict[str, Callable[[Thing], Ask]] = {
+    "GET /v2/domains/:domain/email-accounts": lambda t: (f"/v2/domains/{t.domain}/email-accounts", None),
+    "POST /v2/email-accounts/create": lambda t: (
+        "/v2/email-accounts/create",
+        {"domain": t.domain, "local_part": "new", "user_id": "owner"},
+    ),
+    "GET /v2/email-accounts/:id": lambda t: (f"/v2/email-accounts/{t.id}", None),
+    "PUT /v2/email-accounts/:id": lambda t: (f"/v2/email-accounts/{t.id}", {"status": "disabled"}),
+    "POST /v2/email-accounts/delete": lambda t: ("/v2/email-accounts/delete", {"id": t.id}),
+    "POST /v2/email-accounts/:id/password/reset": lambda t: (f"/v2/email-accounts/{t.id}/password/reset", {}),
+}
+# Routes about all that the caller has: with every filter that could name a foreign thing.
+LISTS: dict[str, Callable[[Thing], list[Ask]]] = {
+    "GET /v2/email-accounts": lambda t: [
+        ("/v2/email-accounts", None),
+        (f"/v2/email-accounts?domain={t.domain}", None),
+        (f"/v2/email-accounts?q=private@{t.domain}", None),
+        ("/v2/email-accounts?user_id=owner", None),
+        (f"/v2/email-accounts?after={t.id - 1}", None),
+    ],
+    "GET /v2/events": lambda t: [
+        ("/v2/events?limit=500", None),
+        (f"/v2/events?account_id={t.id}", None),
+        (f"/v2/events?domain={t.domain}", None),
+        ("/v2/events?user_id=owner", None),
+    ],
+    "GET /v2/stats": lambda t: [("/v2/stats", None), ("/v2/stats?user_id=owner", None)],
+}
+GUARDED = [route for route in ROUTES if route.scope != PUBLIC]
+
+
+def name(route: Route) -> str:
+    return f"{route.method} {route.path}"
+
+
+def asks(route: Route, thing: Thing) -> list[Ask]:
+    return LISTS[name(route)](thing) if name(route) in LISTS else [ABOUT[name(route)](thing)]
+
+
+def ask(tenant: Tenant, route: Route, about: Ask, key: str | None) -> Response:
+    return tenant.api.request(route.method, about[0], about[1], key=key)
+
+
+def alike(answer: Response) -> tuple[int, dict[str, str], str]:
+    """An answer without what is new each time."""
+    headers = {k: v for k, v in answer.headers.items() if k not in ("x-request-id", "date")}
+    return answer.status, headers, answer.text.replace(answer.headers["x-request-id"], "")
+
+
+@pytest.fixture
+def secret(tenant: Tenant) -> Thing:
+    """An account that nobody but its owner may see, on a domain of the owner's own."""
+    domain = tenant.new_domain(user_id="owner")
+    account = tenant.account("private", domain=domain, user_id="owner", display_name="hidden")
+    return Thing(account["id"], domain)
+
+
+def test_every_route_of_the_table_is_covered() -> None:
+    assert {name(route) for route in GUARDED} == ABOUT.keys() | LISTS.keys()
+    assert {route.path for route in ROUTES if route.scope == PUBLIC} == {"/healthz", "/readyz"}
+    assert all(route.path.startswith("/v2/") for route in GUARDED)
+    assert {route.scope for route in GUARDED} <= set(ALL_SCOPES)
+    writes = {route.scope.endswith(":write") for route in GUARDED if route.method not in ("GET", "HEAD")}
+    assert writes == {True}
+
+
+INSIDERS: dict[str, Callable[[Tenant, Route], str]] = {
+    "the organization": lambda tenant, route: tenant.key,
+    "its user": lambda tenant, route: tenant.new_key(user_id="owner"),
+    "the one scope": lambda tenant, route: tenant.new_key(scopes=[route.scope]),
+}
+
+
+@pytest.mark.parametrize("insider", INSIDERS)
+@pytest.mark.parametrize("route", GUARDED, ids=name)
+def test_its_owner_gets_it(tenant: Tenant, secret: Thing, route: Route, insider: str) -> None:
+    answer = ask(tenant, route, asks(route, secret)[0], INSIDERS[insider](tenant, route))
+    assert answer.status == route.status, answer.text
+
+
+@pytest.mark.parametrize("route", GUARDED, ids=name)
+def test_no_key_no_answer(tenant: Tenant, secret: Thing, route: Route) -> None:
+    revoked, expired = tenant.new_key(), tenant.new_key(expires_at=1)
+
+    def revoke(tx: Tx) -> None:
+        newest = keys.get_all(tx, tenant.organization_id)[-2]
+        keys.revoke(tx, Actor(tenant.organization_id), newest.id)
+
+    tenant.api.database.write_alone(revoke)
+    before = rows(tenant)
+    refused = []
+    for key in (None, "pr_" + "x" * 43, revoked, expired):
+        for thing in (secret, Thing(MISSING_ID, MISSING_DOMAIN)):
+            refused += [ask(tenant, route, about, key) for about in asks(route, thing)]
+    assert {answer.status for answer in refused} == {401}
+    assert len({str(alike(answer)) for answer in refused}) == 1
+    assert rows(tenant) == before
+
+
+@pytest.mark.parametrize("route", GUARDED, ids=name)
+def test_a_missing_scope(tenant: Tenant, secret: Thing, route: Route) -> None:
+    key = tenant.new_key(scopes=[scope for scope in ALL_SCOPES if scope != route.scope])
+    before = rows(tenant)
+    refused = [
+        ask(tenant, route, about, key)
+        for thing in (secret, Thing(MISSING_ID, MISSING_DOMAIN))
+        for about in asks(route, thing)
+    ]
+    assert {(answer.status, answer.code) for answer in refused} == {(403, "forbidden")}
+    assert len({str(alike(answer)) for answer in refused}) == 1
+    assert rows(tenant) == before
+
+
+OUTSIDERS: dict[str, Callable[[Tenant, Tenant], str]] = {
+    "another organization": lambda tenant, stranger: stranger.key,
+    "another organization's owner": lambda tenant, stranger: stranger.new_key(user_id="owner"),
+    "another user": lambda tenant, stranger: tenant.new_key(user_id="other"),
+    "another user in capitals": lambda tenant, stranger: tenant.new_key(user_id="Owner"),
+}
+
+
+@pytest.mark.parametrize("outsider", OUTSIDERS)
+@pytest.mark.parametrize("route", [r for r in GUARDED if name(r) in ABOUT], ids=name)
+def test_foreign_is_missing(tenant: Tenant, stranger: Tenant, secret: Thing, route: Route, outsider: str) -> None:
+    key = OUTSIDERS[outsider](tenant, stranger)
+    before = rows(tenant), rows(stranger), len(tenant.api.ended)
+    foreign = ask(tenant, route, asks(route, secret)[0], key)
+    missing = ask(tenant, route, asks(route, Thing(MISSING_ID, MISSING_DOMAIN))[0], key)
+    assert (foreign.status, foreign.code) == (404, "not_found")
+    assert alike(foreign) == alike(missing)
+    assert (rows(tenant), rows(stranger), len(tenant.api.ended)) == before
+
+
+@pytest.mark.parametrize("outsider", OUTSIDERS)
+@pytest.mark.parametrize("route", [r for r in GUARDED if name(r) in LISTS], ids=name)
+def test_lists_hold_nothing_foreign(
+    tenant: Tenant, stranger: Tenant, secret: Thing, route: Route, outsider: str
+) -> None:
+    key = OUTSIDERS[outsider](tenant, stranger)
+    for foreign, missing in zip(asks(route, secret), asks(route, Thing(MISSING_ID, MISSING_DOMAIN)), strict=True):
+        answer = ask(tenant, route, foreign, key)
+        assert answer.status in (200, 404)
+        assert not re.search(f"private|hidden|{re.escape(secret.domain)}", answer.text)
+        if answer.status == 200 and "total" in answer.json.get("accounts", {}):
+            assert answer.json["accounts"]["total"] == 0
+        if "after" not in foreign[0]:
+            assert alike(answer) == alike(ask(tenant, route, missing, key))
+
+
+@pytest.mark.parametrize("user_id", ["other", "Owner", "owner "])
+@pytest.mark.parametrize("route", [r for r in GUARDED if ":id" in r.path or r.path.endswith("delete")], ids=name)
+def test_the_users_must_agree(tenant: Tenant, secret: Thing, route: Route, user_id: str) -> None:
+    path, body = asks(route, secret)[0]
+    before = rows(tenant)
+    answers = [tenant.request(route.method, path, body, user_id=user_id)]
+    if body is not None:
+        answers += [tenant.request(route.method, path, {**body, "user_id": user_id})]
+        answers += [tenant.request(route.method, path, {**body, "user_id": "owner"}, user_id=user_id)]
+        answers += [tenant.request(route.method, path, {**body, "user_id": user_id}, user_id="owner")]
+    missing = ask(tenant, route, asks(route, Thing(MISSING_ID, MISSING_DOMAIN))[0], tenant.key)
+    assert {str(alike(answer)) for answer in answers} == {str(alike(missing))}
+    assert rows(tenant) == before

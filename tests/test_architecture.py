@@ -1,0 +1,270 @@
+"""The house's rules, held by reading the source: who may import whom, where SQL lives, how long a function may be."""
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import postroom
+from postroom.actor import ALL_SCOPES
+from postroom.api.routes import PUBLIC, ROUTES
+
+ROOT = Path(postroom.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+DRIVERS = {"sqlite3", "psycopg", "asyncpg", "aiosqlite", "sqlalchemy"}
+# Modules beside the nouns: the edges and the wiring, which nouns do not know.
+EDGES = {
+    "postroom.api",
+    "postroom.mailplane",
+    "postroom.worker",
+    "postroom.cli",
+    "postroom.settings",
+    "postroom.serve",
+    "postroom.parts",
+}
+# A noun has SQL of its own.
+SQL = re.compile(r"^\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM)\b", re.MULTILINE)
+WRITES = re.compile(r"\b(?:INSERT INTO|UPDATE(?!\s+SET)|DELETE FROM)\s+(\w+)")
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(path): path for path in FILES}
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
+    """Every module that a file imports, also inside functions; `from postroom import keys` is postroom.keys."""
+    found: set[str] = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            assert node.module
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name for name in inner if name in MODULES} or {node.module}
+            if any(name not in MODULES for name in inner):
+                found.add(node.module)
+    return frozenset(found)
+
+
+def ours(path: Path) -> set[str]:
+    return {name for name in imports(path) if name.partition(".")[0] == "postroom"}
+
+
+def inside(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def text_of(node: ast.JoinedStr) -> str:
+    """An f-string without its values."""
+    return "".join(str(part.value) for part in node.values if isinstance(part, ast.Constant))
+
+
+def strings(path: Path) -> Iterator[str]:
+    """Every string literal, f-strings put together without their values; docstrings left out."""
+    docs = {
+        id(node.body[0].value)
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+            yield node.value
+        elif isinstance(node, ast.JoinedStr):
+            yield text_of(node)
+
+
+def holds_sql(path: Path) -> bool:
+    return any(SQL.search(text) for text in strings(path))
+
+
+NOUNS = {
+    name: path
+    for name, path in MODULES.items()
+    if name.count(".") == 1 and path.name != "__init__.py" and (holds_sql(path) or name == "postroom.account_pages")
+}
+
+
+def test_it_works() -> None:
+    """The tests see what they judge."""
+    assert {f"postroom.{noun}" for noun in ("accounts", "domains", "keys", "events", "counts")} <= NOUNS.keys()
+    assert "postroom.worker" not in NOUNS
+    assert "sqlite3" in imports(MODULES["postroom.db.sqlite"])
+    assert "postroom.keys" in imports(MODULES["postroom.api.app"])
+
+
+@pytest.mark.parametrize("name", NOUNS)
+def test_a_noun_does_not_know_the_edges(name: str) -> None:
+    assert not [wanted for wanted in ours(NOUNS[name]) if inside(wanted, *EDGES)]
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if inside(name, "postroom.api")])
+def test_the_api_knows_neither_mail_plane_nor_sql(name: str) -> None:
+    assert not [wanted for wanted in ours(MODULES[name]) if inside(wanted, "postroom.mailplane", "postroom.cli")]
+    assert not holds_sql(MODULES[name])
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if inside(name, "postroom.mailplane")])
+def test_the_mail_plane_knows_neither_nouns_nor_database(name: str) -> None:
+    forbidden = [*NOUNS, "postroom.db", "postroom.api"]
+    assert not [wanted for wanted in ours(MODULES[name]) if inside(wanted, *forbidden)]
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if not inside(name, "postroom.db")])
+def test_only_the_database_knows_a_driver(name: str) -> None:
+    assert not {wanted.partition(".")[0] for wanted in imports(MODULES[name])} & DRIVERS
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if inside(name, "postroom.db")])
+def test_the_database_knows_no_noun(name: str) -> None:
+    allowed = ("postroom.db", "postroom.errors")
+    assert not [wanted for wanted in ours(MODULES[name]) if not inside(wanted, *allowed)]
+
+
+def test_no_import_cycles() -> None:
+    """Imports inside functions count: they only hide one."""
+    graph = {name: {wanted for wanted in ours(path) if wanted in MODULES} - {name} for name, path in MODULES.items()}
+    for package in {name for name, path in MODULES.items() if path.name == "__init__.py"}:
+        graph[package] = {wanted for wanted in graph[package] if not inside(wanted, package)}
+    done: set[str] = set()
+
+    def visit(name: str, way: tuple[str, ...]) -> None:
+        assert name not in way, " → ".join([*way[way.index(name) :], name])
+        if name not in done:
+            for wanted in sorted(graph[name]):
+                visit(wanted, (*way, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def test_two_modules_do_not_write_one_table() -> None:
+    writers: dict[str, set[str]] = {}
+    for name, path in MODULES.items():
+        for text in strings(path):
+            if SQL.search(text):
+                for table in WRITES.findall(text):
+                    writers.setdefault(table, set()).add(name)
+    assert {"accounts", "addresses", "events", "domains"} <= writers.keys()
+    assert {table: names for table, names in writers.items() if len(names) > 1} == {}
+
+
+def test_every_table_is_written_by_somebody() -> None:
+    schema = "".join(path.read_text() for path in (ROOT / "schema").glob("0*.sql"))
+    text = " ".join(text for path in NOUNS.values() for text in strings(path))
+    for table in re.findall(r"CREATE TABLE (\w+)", schema):
+        assert re.search(rf"(INSERT INTO|UPDATE) {table}\b", text), table
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_files_and_functions_are_short(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno
+            assert node.end_lineno - node.lineno + 1 <= 40, node.name
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_every_file_says_what_it_owns(path: Path) -> None:
+    assert ast.get_docstring(tree(path))
+    assert not re.search(r"(^|_)(utils?|common|base|core|manager|service|repository|factory)$", path.stem)
+
+
+# Who may catch everything, and what becomes of it.
+CATCHES_ALL = {
+    ("postroom.api.app", "_serve"): "becomes a 500 and a line in the log",
+    ("postroom.db.writer", "_commit"): "goes to every waiter",
+    ("postroom.db.writer", "_run_job"): "goes to the waiter",
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_nothing_hides_errors(name: str) -> None:
+    for function in ast.walk(tree(MODULES[name])):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        for node in ast.walk(function):
+            if isinstance(node, ast.ExceptHandler) and _catches_all(node):
+                raises = any(isinstance(inner, ast.Raise) and inner.exc is None for inner in ast.walk(node))
+                assert raises or (name, function.name) in CATCHES_ALL, f"{name}.{function.name}"
+
+
+def _catches_all(node: ast.ExceptHandler) -> bool:
+    return node.type is None or (isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException"))
+
+
+def test_every_route_has_a_scope() -> None:
+    assert {route.scope for route in ROUTES} <= {PUBLIC, *ALL_SCOPES}
+    for route in ROUTES:
+        assert (route.scope == PUBLIC) == (not route.path.startswith("/v2/"))
+        assert route.handler.__module__.startswith("postroom.api.")
+        assert route.handler.__doc__
+
+
+# Functions that put statements together: from pieces of their own module, chosen by name.
+SQL_BUILDERS = {("postroom.account_pages", "page_sql"), ("postroom.events", "page_sql")}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_sql_is_put_together_from_constants_only(name: str) -> None:
+    """An f-string with SQL takes module constants only; statements are passed as constants, not built at the call."""
+    module = tree(MODULES[name])
+    constants = {
+        target.id
+        for node in module.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for function, node in _f_strings(module):
+        if not SQL.search(text_of(node)) or (name, function) in SQL_BUILDERS:
+            continue
+        for part in node.values:
+            if isinstance(part, ast.FormattedValue):
+                assert isinstance(part.value, ast.Name), f"{name}: {ast.unparse(node)}"
+                assert part.value.id in constants, f"{name}: {part.value.id} is no constant of the module"
+
+
+def _f_strings(module: ast.Module) -> Iterator[tuple[str, ast.JoinedStr]]:
+    """Each f-string with the function that it is in."""
+    for top in module.body:
+        name = top.name if isinstance(top, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) else ""
+        for node in ast.walk(top):
+            if isinstance(node, ast.JoinedStr):
+                yield name, node
+
+
+@pytest.mark.parametrize("name", NOUNS)
+def test_statements_are_constants(name: str) -> None:
+    """The first argument of tx.one, tx.all and tx.run is a constant of the module or comes from a page_sql."""
+    for node in ast.walk(tree(NOUNS[name])):
+        is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+        if is_call and node.func.attr in ("one", "all", "run") and ast.unparse(node.func.value) == "tx":  # type: ignore[attr-defined]
+            first = node.args[0]  # type: ignore[attr-defined]
+            assert isinstance(first, ast.Name), f"{name}: {ast.unparse(node)}"
+            assert first.id.isupper() or first.id == "sql", f"{name}: {ast.unparse(node)}"
+
+
+def test_daemons_read_views_only() -> None:
+    tables = set(re.findall(r"CREATE TABLE (\w+)", (ROOT / "schema" / "0001_start.sql").read_text()))
+    folder = ROOT / "mailplane"
+    for path in [*folder.rglob("*.j2"), *folder.rglob("*.py")]:
+        for source in re.findall(r"\b(?:FROM|JOIN) (\w+)", path.read_text(encoding="utf-8")):
+            assert source not in tables, f"{path.name} reads {source}"

@@ -1,0 +1,263 @@
+"""Every statement of the nouns and every look-up of the mail daemons finds an index, on both engines.
+
+The statements are collected from the modules, so that a new one cannot be forgotten.
+"""
+
+import importlib
+import itertools
+import json
+import pkgutil
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+import postroom
+from postroom import account_pages, events
+from postroom.db import Tx, migrate, open_database
+from postroom.db.migrations import SCHEMA, VIEWS
+from postroom.mailplane import render
+
+VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
+# Read whole on purpose: (module, constant) → why.
+WHOLE = {("operator", "HAS_KEYS"): "one row of any, at a start"}
+
+# A value for each parameter that a statement may have; a new one is added here.
+SAMPLES: dict[str, Any] = {
+    "account_id": 1,
+    "address": "a@x.test",
+    "after": 5,
+    "by": 1,
+    "client_address": "::1",
+    "data": "{}",
+    "digest": "d",
+    "display_name": None,
+    "domain_id": 1,
+    "due_at": 1,
+    "expires_at": None,
+    "generation": 1,
+    "id": 1,
+    "key_id": 1,
+    "last": 9,
+    "limit": 10,
+    "local_part": "a",
+    "name": "x.test",
+    "now": 1,
+    "offset": 10,
+    "organization": 1,
+    "password": "x",
+    "prefix": "p",
+    "q": "a",
+    "q_end": "a\x7f",
+    "request_id": "r",
+    "scopes": "s",
+    "status": "active",
+    "type": "t",
+    "until": 1,
+    "user_id": "u",
+}
+
+
+def statements() -> dict[str, str]:
+    """Every SQL constant of the modules at the top of the package, and every page that can be asked for."""
+    found = {}
+    for info in pkgutil.iter_modules(postroom.__path__):
+        if info.ispkg or info.name == "__main__":
+            continue
+        module = importlib.import_module(f"postroom.{info.name}")
+        for name, value in vars(module).items():
+            is_sql = isinstance(value, str) and name.isupper() and value.lstrip().startswith(VERBS)
+            if is_sql and (info.name, name) not in WHOLE:
+                found[f"{info.name}.{name}"] = value
+    for filters in _subsets(account_pages.SEARCH_FILTERS):
+        for offset in (False, True):
+            found[f"account_pages({', '.join(sorted(filters))}, {offset})"] = account_pages.page_sql(filters, offset)
+    for filters in _subsets(events.FILTERS):
+        found[f"events({', '.join(sorted(filters))})"] = events.page_sql(filters)
+    return found
+
+
+def _subsets(names: Any) -> Iterator[frozenset[str]]:
+    for size in range(len(names) + 1):
+        for chosen in itertools.combinations(names, size):
+            yield frozenset(chosen)
+
+
+def daemon_queries() -> dict[str, str]:
+    """Postfix's maps and Dovecot's queries as they are generated, with a value for what the daemon puts in."""
+    found = {f"postfix {name}": query for name, (_, query) in render.MAPS.items()}
+    text = (render.TEMPLATES / "sql.conf.ext.j2").read_text(encoding="utf-8").replace("\\\n", " ")
+    for name, query in re.findall(r"^(\w+_query) = (.*)$", text, re.MULTILINE):
+        if name != "iterate_query":  # all accounts, for doveadm's -A
+            found[f"dovecot {name}"] = query
+    values = {"%u": "7", "%Ln": "a", "%n": "7", "%Ld": "x.test", "%s": "imap", "%%": "%"}
+    for name, query in found.items():
+        by_id = "id = '%" in query
+        values["%d"] = "acct.internal" if by_id else "x.test"
+        query = re.sub(r"\{\{.*?\}\}", "acct.internal", query)
+        found[name] = re.sub(r"%(?:L?[nd]|u|s|%)", lambda m: values[m[0]], query)
+    return found
+
+
+# By what each view is asked.
+VIEW_KEYS: dict[str, dict[str, Any]] = {
+    "mail_domains": {"name": "x.test"},
+    "mail_logins": {"local_part": "a", "domain": "x.test"},
+    "mail_aliases": {"local_part": "a", "domain": "x.test"},
+    "mail_refusals": {"local_part": "a", "domain": "x.test"},
+    "mail_senders": {"local_part": "a", "domain": "x.test"},
+    "mail_recipients": {"id": 7},
+    "mail_sessions": {"id": 7, "domain": "1.acct.internal"},
+}
+VIEW_QUERIES = {
+    view: f"SELECT * FROM {view} WHERE " + " AND ".join(f"{column} = :{column}" for column in keys)
+    for view, keys in VIEW_KEYS.items()
+}
+
+
+# PostgreSQL plans by what is in the tables: enough of everything that no reading of a whole index looks cheap.
+FILL = """
+INSERT INTO organizations (name, created_at) SELECT 'o' || n, 1 FROM generate_series(1, 20) AS n;
+INSERT INTO domains (organization_id, user_id, name, status, created_at, updated_at)
+  SELECT 1 + n % 20, 'u' || n % 7, 'd' || n || '.test', 'active', 1, 1 FROM generate_series(1, 400) AS n;
+INSERT INTO accounts (organization_id, domain_id, user_id, address, status, is_default, password, generation,
+    created_at, updated_at)
+  SELECT 1 + n % 20, 1 + n % 400, 'u' || n % 50, 'a' || n || '@d' || 1 + n % 400 || '.test', 'active', 0, 'x', 1, 1, 1
+  FROM generate_series(1, 20000) AS n;
+INSERT INTO addresses (domain_id, local_part, account_id, user_id)
+  SELECT domain_id, 'a' || id, id, user_id FROM accounts;
+INSERT INTO events (organization_id, type, account_id, domain_id, user_id, data, created_at)
+  SELECT organization_id, 't', id, domain_id, user_id, '{}', 1 FROM accounts;
+INSERT INTO account_counts (organization_id, user_id, domain_id, status, accounts)
+  SELECT DISTINCT organization_id, user_id, domain_id, 'active', 1 FROM accounts;
+INSERT INTO api_keys (organization_id, prefix, digest, scopes, created_at)
+  SELECT organization_id, 'p', 'd' || id, 's', 1 FROM accounts;
+INSERT INTO session_endings (account_id, generation, due_at) SELECT id, 1, id FROM accounts;
+INSERT INTO mail_host (id, name) VALUES (1, 'd1.test');
+ANALYZE
+"""
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database to plan in. SQLite plans by the schema alone, so it may stay empty."""
+    if request.param == "sqlite":
+        found = f"sqlite:///{tmp_path_factory.mktemp('plans') / 'postroom.db'}"
+        migrate(found)
+        return found
+    found = str(request.getfixturevalue("postgres").new_database())
+    migrate(found)
+    with psycopg.connect(found, autocommit=True) as connection:
+        for statement in FILL.split(";"):
+            connection.execute(statement.encode())
+    return found
+
+
+def scans(url: str, sql: str, params: dict[str, Any]) -> list[str]:
+    """The steps of the plan that read a whole table or a whole index."""
+    database = open_database(url)
+    try:
+        if url.startswith("sqlite"):
+            plan = database.write_alone(lambda tx: tx.all(f"EXPLAIN QUERY PLAN {sql}", **params))
+            return [row[3] for row in plan if _is_scan(row[3], sql)]
+        return database.write_alone(lambda tx: _postgres_scans(tx, sql, params))
+    finally:
+        database.close()
+
+
+def _is_scan(step: str, sql: str) -> bool:
+    """`SCAN accounts USING INDEX …` is one too. A constant row, the two roles and a view's rows are none."""
+    match = re.match(r"SCAN ([\w.]+)", step)
+    if match is None or step == "SCAN CONSTANT ROW" or match[1] in ("role", *VIEW_KEYS):
+        return False
+    # Foreign keys that point at a new row are only looked for while an older violation waits in the transaction.
+    return not (sql.lstrip().startswith("INSERT") and match[1] not in sql)
+
+
+def _postgres_scans(tx: Tx, sql: str, params: dict[str, Any]) -> list[str]:
+    tx.run("SET LOCAL enable_seqscan = off")
+    ((plan,),) = tx.all(f"EXPLAIN (FORMAT JSON) {sql}", **params)
+    plan = json.loads(plan) if isinstance(plan, str) else plan
+    return [
+        f"{node['Node Type']} on {node['Relation Name']}"
+        for node in _nodes(plan[0]["Plan"])
+        if "Relation Name" in node and node["Node Type"] != "ModifyTable" and not _by_index(node)
+    ]
+
+
+def _by_index(node: Any) -> bool:
+    if node["Node Type"] == "Bitmap Heap Scan":
+        return all("Index Cond" in child for child in _nodes(node) if child["Node Type"] == "Bitmap Index Scan")
+    return "Index Cond" in node
+
+
+def _nodes(node: Any) -> Iterator[Any]:
+    yield node
+    for child in node.get("Plans", ()):
+        yield from _nodes(child)
+
+
+@pytest.mark.parametrize("name", statements())
+def test_every_statement_uses_an_index(url: str, name: str) -> None:
+    sql = statements()[name]
+    params = {p: SAMPLES[p] for p in re.findall(r":([a-z_]+)", sql)}
+    assert scans(url, sql, params) == []
+
+
+def expected_index(name: str) -> str:
+    """The index that leaves least to read for a page's filters."""
+    filters = set(re.findall(r"\w+", name.partition("(")[2]))
+    if name.startswith("events"):
+        chosen = next((f for f in ("account", "user", "domain") if f"{f}_id" in filters), "organization")
+        return f"events_{chosen} ("
+    if "q" in filters:
+        return "accounts_address (organization_id=? AND address>? AND address<?)"
+    chosen = "_".join(f for f in ("domain", "user") if f"{f}_id" in filters) or "organization"
+    return f"accounts_{chosen} ("
+
+
+@pytest.mark.parametrize("name", [name for name in statements() if "(" in name])
+def test_sqlite_takes_the_best_index_of_a_page(tmp_path: Path, name: str) -> None:
+    """It plans by the schema alone, so this holds for any data. Only a search may have to sort."""
+    found = f"sqlite:///{tmp_path / 'postroom.db'}"
+    migrate(found)
+    sql = statements()[name]
+    params = {p: SAMPLES[p] for p in re.findall(r":([a-z_]+)", sql)}
+    database = open_database(found)
+    plan = [row[3] for row in database.write_alone(lambda tx: tx.all(f"EXPLAIN QUERY PLAN {sql}", **params))]
+    database.close()
+    assert f"INDEX {expected_index(name)}" in plan[0]
+    assert len(plan) == 1 + ("address" in plan[0])
+
+
+@pytest.mark.parametrize("name", daemon_queries())
+def test_every_look_up_of_a_daemon_uses_an_index(url: str, name: str) -> None:
+    assert scans(url, daemon_queries()[name], {}) == []
+
+
+@pytest.mark.parametrize("view", VIEW_QUERIES)
+def test_every_view_uses_an_index(url: str, view: str) -> None:
+    assert scans(url, VIEW_QUERIES[view], VIEW_KEYS[view]) == []
+
+
+def test_nothing_is_forgotten() -> None:
+    names = statements()
+    assert len([name for name in names if name.startswith("accounts.")]) >= 10
+    assert len([name for name in names if name.startswith("account_pages(")]) == 2 * 2**4
+    assert len([name for name in names if name.startswith("events(")]) == 2**3
+    assert VIEW_KEYS.keys() == set(re.findall(r"CREATE VIEW (\w+)", (SCHEMA / VIEWS).read_text(encoding="utf-8")))
+    asked = " ".join(daemon_queries().values())
+    assert set(re.findall(r"FROM (\w+)", asked)) == VIEW_KEYS.keys()
+
+
+def test_a_scan_is_noticed(url: str) -> None:
+    for sql in (
+        "SELECT id FROM accounts WHERE display_name = :x",
+        "SELECT id FROM accounts WHERE +organization_id = 1",
+        "UPDATE accounts SET display_name = :x WHERE user_id = :x",
+        "SELECT * FROM mail_logins WHERE address = :x",
+    ):
+        assert scans(url, sql, {"x": "x"} if ":x" in sql else {}), sql

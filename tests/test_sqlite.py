@@ -1,0 +1,129 @@
+"""The SQLite engine: durable, honest when it is locked or full, and its log folded in."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from postroom.db import Database, Tx, open_database
+from postroom.db import sqlite as sqlite_engine
+from postroom.errors import Busy
+
+ADD = "INSERT INTO organizations (name, created_at) VALUES (:name, 1) RETURNING id"
+FIND = "SELECT name FROM organizations WHERE name = :name"
+
+
+def add(name: str) -> Callable[[Tx], str]:
+    def work(tx: Tx) -> str:
+        tx.run(ADD, name=name)
+        return name
+
+    return work
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "test.db"
+
+
+@pytest.fixture
+def database(path: Path) -> Iterator[Database]:
+    opened = open_database(f"sqlite:///{path}")
+    opened.write_alone(lambda tx: tx.run("CREATE TABLE organizations (id INTEGER PRIMARY KEY, name TEXT, created_at)"))
+    yield opened
+    opened.close()
+
+
+def test_sqlite_is_durable(path: Path, database: Database) -> None:
+    def pragmas(tx: Tx) -> dict[str, Any]:
+        names = ("journal_mode", "synchronous", "wal_autocheckpoint", "foreign_keys", "query_only")
+        return {name: tx.one(f"PRAGMA {name}")[0] for name in names}  # type: ignore[index]
+
+    expected = {"journal_mode": "wal", "synchronous": 2, "wal_autocheckpoint": 0, "foreign_keys": 1, "query_only": 0}
+    assert asyncio.run(_write(database, pragmas)) == expected
+    assert database.write_alone(pragmas) == expected
+    read = asyncio.run(_read(database, pragmas))
+    assert (read["query_only"], read["wal_autocheckpoint"]) == (1, 0)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+async def _write(database: Database, work: Callable[[Tx], Any]) -> Any:
+    return await database.write(work)
+
+
+async def _read(database: Database, work: Callable[[Tx], Any]) -> Any:
+    assert await database.search(work) == await database.read(work)
+    return await database.read(work)
+
+
+def test_readers_cannot_write(database: Database) -> None:
+    for read in (database.read, database.search):
+        with pytest.raises(Exception, match=r"readonly|cannot be written"):
+            asyncio.run(_call(read, add("x")))
+
+
+async def _call(read: Callable[..., Any], work: Callable[[Tx], Any]) -> Any:
+    return await read(work)
+
+
+def test_a_database_locked_by_another(path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writes are Busy after a while, reads go on, and afterwards all is well."""
+    assert sqlite_engine.BUSY_SECONDS <= 5
+    monkeypatch.setattr(sqlite_engine, "BUSY_SECONDS", 0.2)
+    database.write_alone(add("before"))
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    async def go() -> None:
+        writes = [asyncio.create_task(database.write(add(f"n{n}"))) for n in range(3)]
+        await asyncio.sleep(0)
+        for read in (database.read, database.search):
+            assert await read(lambda tx: tx.one(FIND, name="before")) == ("before",)
+        for answer in await asyncio.gather(*writes, return_exceptions=True):
+            assert isinstance(answer, Busy)
+            assert answer.seconds >= 1
+        other.execute("ROLLBACK")
+        assert await database.write(add("after")) == "after"
+
+    asyncio.run(go())
+    other.close()
+
+
+def test_a_full_disk_is_busy_and_passes(path: Path, database: Database) -> None:
+    def fill(tx: Tx) -> None:
+        tx.run(f"PRAGMA max_page_count = {tx.one('PRAGMA page_count')[0]}")  # type: ignore[index]
+
+    def much(tx: Tx) -> None:
+        tx.run("INSERT INTO organizations (name) VALUES (:name)", name="x" * 100_000)
+
+    async def go() -> None:
+        await database.write(fill)
+        answers = await asyncio.gather(
+            database.write(add("a")), database.write(much), database.write(add("b")), return_exceptions=True
+        )
+        assert isinstance(answers[1], Busy)
+        await database.write(lambda tx: tx.run("PRAGMA max_page_count = 100000"))
+        await database.write(much)
+        for name, answer in (("a", answers[0]), ("b", answers[2])):
+            seen = await database.read(lambda tx, name=name: tx.one(FIND, name=name))  # type: ignore[misc]
+            assert (seen is not None) == (answer == name)
+
+    asyncio.run(go())
+
+
+def test_the_wal_is_folded_in(path: Path, database: Database) -> None:
+    wal = path.with_name("test.db-wal")
+
+    async def go() -> None:
+        for number in range(20):
+            await database.write(add(f"n{number}"))
+        while wal.stat().st_size:  # the writer does it when it has nothing else to do
+            await asyncio.sleep(0.01)
+
+    asyncio.run(go())
+    other = sqlite3.connect(f"file:{path}?immutable=1", uri=True)
+    assert other.execute("SELECT count(*) FROM organizations").fetchone() == (20,)
+    other.close()

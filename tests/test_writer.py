@@ -1,0 +1,310 @@
+"""The one way to write: many requests, one commit; an answer comes after it, and one failure stays one failure."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import pytest
+
+from postroom.db import Tx
+from postroom.db import writer as writer_module
+from postroom.db.database import engine_for
+from postroom.db.tx import Connection, Row
+from postroom.db.writer import Engine, Writer
+from postroom.errors import Busy, Refused
+
+ADD = "INSERT INTO organizations (name, created_at) VALUES (:name, 1) RETURNING id"
+FIND = "SELECT name FROM organizations WHERE name = :name"
+
+
+def add(name: str) -> Callable[[Tx], str]:
+    def work(tx: Tx) -> str:
+        tx.run(ADD, name=name)
+        return name
+
+    return work
+
+
+class Watched:
+    """A connection that counts commits and fails at a statement when told to."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.statements: list[str] = []
+        self.failing: dict[str, Exception] = {}
+
+    def fetch(self, sql: str, params: Mapping[str, Any]) -> list[Row]:
+        self.statements.append(sql)
+        if sql in self.failing:
+            raise self.failing.pop(sql)
+        return self._connection.fetch(sql, params)
+
+    def in_transaction(self) -> bool:
+        return self._connection.in_transaction()
+
+    def close(self) -> None:
+        self.statements.append("closed")
+        self._connection.close()
+
+    @property
+    def commits(self) -> int:
+        return self.statements.count("COMMIT")
+
+
+class WatchedEngine:
+    """A real engine whose writing connection is watched."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = engine_for(url)
+        self.identity, self.exact_text = self._engine.identity, self._engine.exact_text
+        self.begin, self.inline_reads = self._engine.begin, self._engine.inline_reads
+        self.watched = Watched(self._engine.writer())
+
+    def reader(self) -> Connection:
+        return self._engine.reader()
+
+    def writer(self) -> Watched:
+        return self.watched
+
+    def tend(self, connection: Watched, *, idle: bool) -> None:
+        self._engine.tend(connection, idle=idle)
+
+
+@pytest.fixture
+def engine(database_url: str) -> WatchedEngine:
+    return WatchedEngine(database_url)
+
+
+@pytest.fixture
+def prefix(request: pytest.FixtureRequest) -> str:
+    """The tests share a database; this keeps their rows apart."""
+    return f"{request.node.name} "
+
+
+def found(engine: Engine, name: str) -> bool:
+    """Whether another connection sees the row."""
+    other = engine.reader()
+    try:
+        return bool(other.fetch(FIND, {"name": name}))
+    finally:
+        other.close()
+
+
+@contextlib.asynccontextmanager
+async def held(writer: Writer) -> AsyncIterator[None]:
+    """While this lasts the writer is busy with a job, and what is sent waits."""
+    entered, go = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def wait(_tx: Tx) -> None:
+        loop.call_soon_threadsafe(entered.set)
+        assert go.wait(30)
+
+    job = asyncio.create_task(writer.write(wait))
+    await entered.wait()
+    try:
+        yield
+    finally:
+        go.set()
+        await job
+
+
+async def sent(writer: Writer, *works: Callable[[Tx], Any]) -> list[asyncio.Task[Any]]:
+    """The jobs, in the queue."""
+    tasks = [asyncio.create_task(writer.write(work)) for work in works]
+    await asyncio.sleep(0)
+    return tasks
+
+
+def run(engine: WatchedEngine, test: Callable[[Writer], Any]) -> Any:
+    async def go() -> Any:
+        writer = Writer(engine)
+        try:
+            return await test(writer)
+        finally:
+            await asyncio.to_thread(writer.close)
+
+    return asyncio.run(go())
+
+
+def test_it_works(engine: WatchedEngine, prefix: str) -> None:
+    async def test(writer: Writer) -> None:
+        assert await writer.write(add(prefix + "a")) == prefix + "a"
+        assert found(engine, prefix + "a")
+
+    run(engine, test)
+
+
+def test_many_jobs_share_a_commit(engine: WatchedEngine, prefix: str) -> None:
+    async def test(writer: Writer) -> None:
+        async with held(writer):
+            jobs = await sent(writer, *(add(f"{prefix}{n}") for n in range(50)))
+            before = engine.watched.commits
+        assert await asyncio.gather(*jobs) == [f"{prefix}{n}" for n in range(50)]
+        assert engine.watched.commits - before == 2  # the held job's, and theirs
+
+    run(engine, test)
+
+
+def test_an_answer_follows_its_commit(engine: WatchedEngine, prefix: str) -> None:
+    """When a job's future is done, another connection sees its row: for each of a batch."""
+
+    async def test(writer: Writer) -> None:
+        async def add_and_look(name: str) -> bool:
+            await writer.write(add(name))
+            return found(engine, name)
+
+        names = [f"{prefix}{n}" for n in range(20)]
+        async with held(writer):
+            looks = [asyncio.create_task(add_and_look(name)) for name in names]
+            await asyncio.sleep(0)
+            assert not any(found(engine, name) for name in names)
+        assert all(await asyncio.gather(*looks))
+
+    run(engine, test)
+
+
+@pytest.mark.parametrize("error", [ValueError("ours"), Refused("not_found", "No."), Busy("Now not.")], ids=repr)
+def test_an_error_fails_its_own_job_only(engine: WatchedEngine, prefix: str, error: Exception) -> None:
+    def fail(tx: Tx) -> None:
+        tx.run(ADD, name=prefix + "failed")
+        raise error
+
+    async def test(writer: Writer) -> None:
+        async with held(writer):
+            jobs = await sent(writer, add(prefix + "a"), fail, add(prefix + "b"))
+        answers = await asyncio.gather(*jobs, return_exceptions=True)
+        assert answers == [prefix + "a", error, prefix + "b"]
+        assert [found(engine, prefix + name) for name in ("a", "failed", "b")] == [True, False, True]
+        assert await writer.write(add(prefix + "c"))
+
+    run(engine, test)
+
+
+def test_a_statement_that_is_wrong_fails_its_own_job_only(engine: WatchedEngine, prefix: str) -> None:
+    def twice(tx: Tx) -> None:
+        tx.run(ADD, name=prefix + "a")
+
+    async def test(writer: Writer) -> None:
+        async with held(writer):
+            wrong = lambda tx: tx.run("SELECT nothing FROM nowhere")  # noqa: E731
+            jobs = await sent(writer, add(prefix + "a"), twice, wrong, add(prefix + "b"))
+        answers = await asyncio.gather(*jobs, return_exceptions=True)
+        assert [isinstance(answer, Exception) for answer in answers] == [False, True, True, False]
+        assert found(engine, prefix + "b")
+
+    run(engine, test)
+
+
+@pytest.mark.parametrize("where", ["COMMIT", "begin", "SAVEPOINT job"])
+def test_a_failing_commit_fails_them_all_and_says_so(engine: WatchedEngine, prefix: str, where: str) -> None:
+    async def test(writer: Writer) -> None:
+        async with held(writer):
+            jobs = await sent(writer, *(add(f"{prefix}{n}") for n in range(5)))
+            error = Busy("The disk is full.")
+            _fail_in_the_next_batch(engine, where, error)
+        answers = await asyncio.gather(*jobs, return_exceptions=True)
+        assert answers == [error] * 5
+        assert not any(found(engine, f"{prefix}{n}") for n in range(5))
+        assert await writer.write(add(prefix + "later"))
+        assert found(engine, prefix + "later")
+
+    run(engine, test)
+
+
+def _fail_in_the_next_batch(engine: WatchedEngine, where: str, error: Exception) -> None:
+    """Lets the running batch commit, then fails at this statement once."""
+    watched, real = engine.watched, engine.watched.fetch
+    statement = engine.begin if where == "begin" else where
+    state = {"committed": False, "failed": False}
+
+    def fetch(sql: str, params: Mapping[str, Any]) -> list[Row]:
+        if state["committed"] and not state["failed"] and sql == statement:
+            state["failed"] = True
+            raise error
+        rows = real(sql, params)
+        state["committed"] = state["committed"] or sql == "COMMIT"
+        return rows
+
+    watched.fetch = fetch  # type: ignore[method-assign]
+
+
+def test_the_queue_is_bounded(engine: WatchedEngine, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "WAITING", 3)
+
+    async def test(writer: Writer) -> None:
+        async with held(writer):
+            jobs = await sent(writer, *(add(f"{prefix}{n}") for n in range(3)))
+            with pytest.raises(Busy) as refused:
+                await writer.write(add(prefix + "too many"))
+            assert refused.value.seconds >= 1
+        assert len(await asyncio.gather(*jobs)) == 3
+        assert not found(engine, prefix + "too many")
+
+    run(engine, test)
+
+
+def test_a_large_queue_is_several_batches(engine: WatchedEngine, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "BATCH", 4)
+
+    async def test(writer: Writer) -> None:
+        async with held(writer):
+            jobs = await sent(writer, *(add(f"{prefix}{n}") for n in range(10)))
+            before = engine.watched.commits
+        assert len(await asyncio.gather(*jobs)) == 10
+        assert engine.watched.commits - before == 1 + 3
+
+    run(engine, test)
+
+
+def test_a_cancelled_job_is_skipped(engine: WatchedEngine, prefix: str) -> None:
+    async def test(writer: Writer) -> None:
+        async with held(writer):
+            first, second = await sent(writer, add(prefix + "cancelled"), add(prefix + "kept"))
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+        await second
+        assert [found(engine, prefix + name) for name in ("cancelled", "kept")] == [False, True]
+
+    run(engine, test)
+
+
+def test_close_finishes_what_waits(engine: WatchedEngine, prefix: str) -> None:
+    async def go() -> None:
+        writer = Writer(engine)
+        async with held(writer):
+            jobs = await sent(writer, *(add(f"{prefix}{n}") for n in range(10)))
+            closing = asyncio.create_task(asyncio.to_thread(writer.close))
+            await asyncio.sleep(0)
+        await closing
+        assert len(await asyncio.gather(*jobs)) == 10
+
+    asyncio.run(go())
+    assert engine.watched.statements[-1] == "closed"
+    assert all(found(engine, f"{prefix}{n}") for n in range(10))
+
+
+def test_the_loop_may_be_gone(engine: WatchedEngine, prefix: str) -> None:
+    """Whoever waited went away with its loop; what was sent is committed all the same."""
+    writer = Writer(engine)
+    go = threading.Event()
+
+    async def leave() -> None:
+        entered = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def work(tx: Tx) -> None:
+            loop.call_soon_threadsafe(entered.set)
+            assert go.wait(30)
+            add(prefix + "left")(tx)
+
+        waiting = asyncio.create_task(writer.write(work))
+        await entered.wait()
+        waiting.cancel()
+
+    asyncio.run(leave())
+    go.set()
+    writer.close()
+    assert found(engine, prefix + "left")
