@@ -1,6 +1,7 @@
 """The SQLite engine: durable, honest when it is locked or full, and its log folded in."""
 
 import asyncio
+import fcntl
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,6 +91,27 @@ def test_a_database_locked_by_another(path: Path, database: Database, monkeypatc
 
     asyncio.run(go())
     other.close()
+
+
+def test_one_process_writes_at_a_time(path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint beside another process's commit can corrupt the file, so a writer waits for the lock file."""
+    with Path(f"{path}-lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        monkeypatch.setattr(sqlite_engine, "BUSY_SECONDS", 0.1)
+        for write in (lambda work: asyncio.run(_write(database, work)), database.write_alone):
+            with pytest.raises(Busy):
+                write(add("kept out"))
+        assert asyncio.run(_read(database, lambda tx: tx.one(FIND, name="kept out"))) is None
+    assert asyncio.run(_write(database, add("let in"))) == "let in"
+
+
+def test_opening_the_file_again_drops_no_lock(path: Path, database: Database) -> None:
+    """Closing any descriptor of the file would drop every lock that this process has on it."""
+    asyncio.run(_read(database, lambda tx: tx.one(FIND, name="")))
+    held = f":{path.stat().st_ino} "
+    assert held in Path("/proc/locks").read_text()
+    database.write_alone(add("another connection"))
+    assert held in Path("/proc/locks").read_text()
 
 
 def test_a_full_disk_is_busy_and_passes(path: Path, database: Database) -> None:

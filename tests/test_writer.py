@@ -68,6 +68,9 @@ class WatchedEngine:
     def writer(self) -> Watched:
         return self.watched
 
+    def exclusive(self) -> contextlib.AbstractContextManager[None]:
+        return self._engine.exclusive()
+
     def tend(self, connection: Watched, *, idle: bool) -> None:
         self._engine.tend(connection, idle=idle)
 
@@ -284,6 +287,16 @@ def test_close_finishes_what_waits(engine: WatchedEngine, prefix: str) -> None:
     asyncio.run(go())
     assert engine.watched.statements[-1] == "closed"
     assert all(found(engine, f"{prefix}{n}") for n in range(10))
+
+
+def test_a_closed_writer_refuses(engine: WatchedEngine, prefix: str) -> None:
+    async def go() -> None:
+        writer = Writer(engine)
+        await asyncio.to_thread(writer.close)
+        with pytest.raises(Busy):
+            await writer.write(add(prefix))
+
+    asyncio.run(go())
 
 
 def test_the_loop_may_be_gone(engine: WatchedEngine, prefix: str) -> None:

@@ -3,6 +3,7 @@
 A stranger would get wrong: a `:` in a literal or as a cast has no place in our SQL.
 """
 
+import contextlib
 import functools
 import re
 from collections.abc import Mapping
@@ -78,6 +79,10 @@ class Postgres:
 
     def writer(self) -> PostgresConnection:
         return PostgresConnection(self._url)
+
+    def exclusive(self) -> contextlib.AbstractContextManager[None]:
+        """PostgreSQL keeps writers apart itself."""
+        return contextlib.nullcontext()
 
     def tend(self, connection: PostgresConnection, *, idle: bool) -> None:
         """PostgreSQL tends to itself."""

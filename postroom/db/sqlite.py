@@ -1,13 +1,17 @@
 """SQLite: WAL with synchronous=FULL, so that what was acknowledged survives a power cut.
 
-SQLite before 3.51.3 can corrupt a database when a checkpoint runs beside a commit of another thread. So no
-connection checkpoints by itself (wal_autocheckpoint=0); the writer does it between its batches.
+SQLite before 3.51.3 can corrupt a database when a checkpoint runs beside a commit. So no connection checkpoints by
+itself (wal_autocheckpoint=0); a writer does it between its batches, and a lock file keeps the writers of several
+processes (API, worker, command line) apart.
 """
 
+import contextlib
+import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ EXACT_TEXT = "TEXT"
 BUSY_SECONDS = 5.0
 CHECKPOINT_SECONDS = 0.2
 WAL_PAGES_MAX = 16_384  # 64 MB
+LOCK_PAUSE = 0.0005
 
 
 class SQLiteConnection:
@@ -26,8 +31,7 @@ class SQLiteConnection:
 
     def __init__(self, path: Path, *, writes: bool) -> None:
         try:
-            # Group and others never read the file; the umask of whoever starts us does not matter.
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            _create(path)
             self._raw = sqlite3.connect(
                 path,
                 timeout=BUSY_SECONDS,
@@ -75,6 +79,19 @@ class SQLite:
     def writer(self) -> SQLiteConnection:
         return SQLiteConnection(self._path, writes=True)
 
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Only one process writes or checkpoints. Raises Busy when another one does not let go."""
+        try:
+            lock = os.open(f"{self._path}-lock", os.O_CREAT | os.O_RDWR, 0o600)
+        except OSError as error:
+            raise Busy("The database cannot be written now. Try again later.", seconds=5) from error
+        try:
+            _wait_for(lock)
+            yield
+        finally:
+            os.close(lock)
+
     def tend(self, connection: SQLiteConnection, *, idle: bool) -> None:
         """Checkpoint between batches: often and gently under load, whole when idle or when the WAL grew large."""
         if idle:
@@ -86,6 +103,26 @@ class SQLite:
             _, pages, _ = connection.fetch("PRAGMA wal_checkpoint(PASSIVE)", {})[0]
             if pages > WAL_PAGES_MAX:
                 connection.fetch("PRAGMA wal_checkpoint(TRUNCATE)", {})
+
+
+def _wait_for(lock: int) -> None:
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise Busy("The database is busy. Try again.") from None
+            time.sleep(LOCK_PAUSE)
+        else:
+            return
+
+
+def _create(path: Path) -> None:
+    """Makes the file unreadable to others, whatever the umask. One that exists is not even opened: closing it again
+    would drop the locks of this process's other connections (sqlite.org/howtocorrupt.html, 2.2)."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def _refused(error: sqlite3.OperationalError) -> Exception:

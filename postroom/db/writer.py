@@ -13,8 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import structlog
+
 from postroom.db.tx import Connection, Tx
 from postroom.errors import Busy
+
+log = structlog.get_logger()
 
 BATCH = 256
 WAITING = 4096
@@ -34,6 +38,8 @@ class Engine(Protocol):
     def reader(self) -> Connection: ...
 
     def writer(self) -> Connection: ...
+
+    def exclusive(self) -> contextlib.AbstractContextManager[None]: ...
 
     def tend(self, connection: Any, *, idle: bool) -> None: ...
 
@@ -58,13 +64,14 @@ class Job:
 
 def run_alone(connection: Connection, engine: Engine, work: Work) -> Any:
     """One transaction by itself, in the calling thread: for the command line and for migrations."""
-    connection.fetch(engine.begin, {})
-    try:
-        result = work(Tx(connection))
-        connection.fetch("COMMIT", {})
-    except BaseException:
-        _roll_back(connection)
-        raise
+    with engine.exclusive():
+        connection.fetch(engine.begin, {})
+        try:
+            result = work(Tx(connection))
+            connection.fetch("COMMIT", {})
+        except BaseException:
+            _roll_back(connection)
+            raise
     return result
 
 
@@ -76,11 +83,14 @@ class Writer:
         self._connection = engine.writer()
         self._jobs: queue.Queue[Job | None] = queue.Queue(WAITING)
         self._dirty = False
+        self._closing = False
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
     async def write(self, work: Work) -> Any:
         """Runs `work` in a transaction; returns after the commit. Raises Busy when too much waits."""
+        if self._closing:
+            raise Busy("The service is stopping. Try again.")
         job = Job(work, asyncio.get_running_loop().create_future())
         try:
             self._jobs.put_nowait(job)
@@ -89,6 +99,7 @@ class Writer:
         return await job.future
 
     def close(self) -> None:
+        self._closing = True
         self._jobs.put(None)
         self._thread.join()
         self._connection.close()
@@ -123,10 +134,11 @@ class Writer:
     def _commit(self, jobs: list[Job]) -> None:
         """Begin, every job, commit. After an error here no job of the batch counts."""
         try:
-            self._connection.fetch(self._engine.begin, {})
-            for job in jobs:
-                self._run_job(job)
-            self._connection.fetch("COMMIT", {})
+            with self._engine.exclusive():
+                self._connection.fetch(self._engine.begin, {})
+                for job in jobs:
+                    self._run_job(job)
+                self._connection.fetch("COMMIT", {})
             self._dirty = True
         except Exception as error:  # the waiters get it: nothing is hidden
             _roll_back(self._connection)
@@ -155,8 +167,12 @@ class Writer:
         if not self._dirty:
             return
         try:
-            self._engine.tend(self._connection, idle=idle)
+            with self._engine.exclusive():
+                self._engine.tend(self._connection, idle=idle)
         except Busy:  # a reader is in the way; the next batch tries again
+            return
+        except Exception as error:  # the thread must live on: what was acknowledged is safe in the WAL
+            log.error("checkpoint failed", exc_info=error)
             return
         self._dirty = not idle
 
