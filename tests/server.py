@@ -117,7 +117,7 @@ class ApiServer:
         try:
             connection.request(method, target, data, sent)
             answer = connection.getresponse()
-            text = answer.read().decode()
+            text = answer.read().decode(errors="replace")
             return Response(answer.status, {k.lower(): v for k, v in answer.getheaders()}, text)
         finally:
             connection.close()

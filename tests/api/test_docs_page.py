@@ -1,0 +1,45 @@
+"""GET /docs: the API reference, vendored; the browser is forbidden to ask anybody else."""
+
+import re
+
+from postroom.api.routes import ROUTES
+from tests.server import ApiServer
+
+
+def test_it_works(api: ApiServer) -> None:
+    page = api.request("GET", "/docs/")
+    assert page.status == 200
+    assert page.headers["content-type"].startswith("text/html")
+    assert page.headers["x-request-id"]
+    paths = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert "/docs/page.js" in paths
+    for path in paths:
+        assert path.startswith("/"), path
+        assert api.request("GET", path).status == 200
+    assert 'url: "/openapi.json"' in api.request("GET", "/docs/page.js").text
+
+
+def test_it_is_found_without_the_slash(api: ApiServer) -> None:
+    answer = api.request("GET", "/docs")
+    assert answer.status in (307, 308)
+    assert answer.headers["location"].endswith("/docs/")
+
+
+def test_the_browser_may_ask_this_server_only(api: ApiServer) -> None:
+    policy = api.request("GET", "/docs/").headers["content-security-policy"]
+    rules = {name: sources for name, *sources in (rule.split() for rule in policy.split(";"))}
+    assert rules.pop("default-src") == ["'none'"]
+    allowed = {source for sources in rules.values() for source in sources}
+    assert allowed <= {"'self'", "'none'", "data:", "'unsafe-inline'"}
+    assert rules["script-src"] == rules["connect-src"] == ["'self'"]
+
+
+def test_nothing_outside_its_folder_is_served(api: ApiServer) -> None:
+    for path in ("/docs/../app.py", "/docs/%2e%2e/app.py", "/docs/..%2fapp.py", "/docs//etc/passwd"):
+        assert api.request("GET", path).status == 404
+
+
+def test_it_documents_every_route(api: ApiServer) -> None:
+    shown = api.request("GET", "/openapi.json").json["paths"]
+    expected = {(route.method.lower(), re.sub(r":(\w+)", r"{\1}", route.path)) for route in ROUTES}
+    assert {(method, path) for path, methods in shown.items() for method in methods} == expected
