@@ -41,6 +41,8 @@ def main() -> None:
         _fail(" ".join(field.message for field in error.fields) or found, 1)
     except Busy as error:
         _fail(error.detail, 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except (settings.BadSettings, instance.CannotStart, identity.NoSystemUser) as error:
         _fail(str(error), 2)
 

@@ -29,7 +29,7 @@ class FirstStart:
     """`api_key` is there at the first start only: it cannot be read again."""
 
     api_key: str | None
-    demo_domain: str = DEMO_DOMAIN
+    demo_domain: str | None
 
 
 def prepare(database: Database, hostname: str) -> FirstStart:
@@ -51,11 +51,15 @@ def _prepare(tx: Tx, hostname: str) -> FirstStart:
     started = tx.one(HAS_STARTED)
     _own_host(tx, hostname)
     if started:
-        return FirstStart(None)
+        return FirstStart(None, DEMO_DOMAIN)
     demo = Actor(organizations.ensure(tx, DEMO_ORGANIZATION))
+    key = keys.create(tx, demo)
     if domains.find(tx, demo.organization_id, DEMO_DOMAIN, None) is None:
-        domains.create(tx, demo, DEMO_DOMAIN, None, "active")
-    return FirstStart(keys.create(tx, demo))
+        try:
+            domains.create(tx, demo, DEMO_DOMAIN, None, "active")
+        except Refused:  # the operator has given the name away, or to the mail host: then there is no demo
+            return FirstStart(key, None)
+    return FirstStart(key, DEMO_DOMAIN)
 
 
 def _own_host(tx: Tx, hostname: str) -> None:

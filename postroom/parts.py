@@ -39,7 +39,7 @@ class Prepared(msgspec.Struct):
     """What the first start made; the API key is there only then."""
 
     organization: str
-    demo_domain: str
+    demo_domain: str | None
     api_key: str | None = None
 
 

@@ -6,6 +6,7 @@ of its own. Whatever reads a request or a row runs as the system user, in postro
 
 import asyncio
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -32,6 +33,7 @@ UNREADY_FOR_LONG = 60.0
 ROTATION = 10.0
 PAUSE = 0.1
 DAEMON_GRACE = 5.0
+OPEN_FILES = 65_536
 DAEMONS = ("dovecot", "postfix")
 WITHOUT_ROOT = "SMTP is off: Postfix needs root to start, and this service has none."
 
@@ -44,6 +46,7 @@ def serve(settings: Settings, only: Only | None = None) -> int:
     """Runs the service, or one part of it, until it is told to stop. Answers the exit code."""
     terminal = Terminal()
     os.umask(0o022)
+    _allow_connections()
     try:
         if only == "api" or only == "worker":
             _run_alone(settings, only, terminal)
@@ -56,6 +59,13 @@ def serve(settings: Settings, only: Only | None = None) -> int:
         terminal.refuse(str(error))
         return FAILED
     return CLEAN
+
+
+def _allow_connections() -> None:
+    """Each connection is a file; the soft limit is often 1,024, the hard one far above."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def status(settings: Settings) -> list[tuple[str, str, str]]:

@@ -56,7 +56,7 @@ class Terminal:
         rows = [
             *([("API", settings.api_url), ("API docs", f"{settings.api_url}/docs")] if with_api else ()),
             *(_mail_rows(settings, with_postfix) if settings.mail == "on" else ()),
-            ("Demo domain", f"{prepared.demo_domain} (active, loopback only, outbound mail {settings.outbound})"),
+            *_demo_row(settings, prepared),
             ("API key", prepared.api_key or f"shown at the first start only; {another}"),
         ]
         self._out.say()
@@ -66,6 +66,12 @@ class Terminal:
         if with_api:
             self._out.say(Text(curl(settings, prepared)))
             self._out.say()
+
+
+def _demo_row(settings: Settings, prepared: Prepared) -> list[tuple[str, str]]:
+    if not prepared.demo_domain:
+        return []
+    return [("Demo domain", f"{prepared.demo_domain} (active, loopback only, outbound mail {settings.outbound})")]
 
 
 def _mail_rows(settings: Settings, with_postfix: bool) -> list[tuple[str, str]]:
@@ -87,7 +93,7 @@ def _mail_rows(settings: Settings, with_postfix: bool) -> list[tuple[str, str]]:
 def curl(settings: Settings, prepared: Prepared) -> str:
     """A command that makes the first mailbox, to be pasted."""
     key = shlex.quote(f"x-api-key: {prepared.api_key}") if prepared.api_key else '"x-api-key: $API_KEY"'
-    body = f'{{"domain":"{prepared.demo_domain}","local_part":"{DEMO_LOCAL_PART}","user_id":"{DEMO_USER}"}}'
+    body = f'{{"domain":"{prepared.demo_domain or "YOUR.DOMAIN"}","local_part":"{DEMO_LOCAL_PART}","user_id":"{DEMO_USER}"}}'
     return (
         f"curl -sS {settings.api_url}/v2/email-accounts/create \\\n"
         f"  -H {key} -H 'content-type: application/json' \\\n"

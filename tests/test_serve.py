@@ -190,6 +190,19 @@ def test_parts_run_as_the_system_user(service: Service) -> None:
         assert status_of(pid, "Groups") == ""
 
 
+@AS_ROOT
+def test_a_pid_file_is_never_written_through_a_link(service: Service) -> None:
+    service.start()
+    victim, dead = service.data.parent / "victim", service.pid("worker")
+    victim.write_text("precious")
+    link = service.data / "run" / "worker.pid"
+    link.unlink()
+    link.symlink_to(victim)
+    os.kill(dead, signal.SIGKILL)
+    wait_for("the pid of another process", lambda: service.pid("worker") not in (0, dead))
+    assert victim.read_text() == "precious"
+
+
 def test_parts_inherit_nothing(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLOUD_SECRET", "x")
     service.start()
@@ -236,3 +249,12 @@ def test_a_full_log_is_kept_aside(tmp_path: Path) -> None:
     os.close(descriptor)
     assert [path.read_text(), (tmp_path / "api.log.1").read_text()] == ["now\n", "second\n"]
     assert (tmp_path / "api.log.2").read_text() == "first\n"
+
+
+def test_a_demo_domain_that_is_taken_does_not_stop_the_first_start(service: Service) -> None:
+    service.settings["mail"] = "off"
+    service.run("domains", "create", "demo.test", "--organization", "acme", "--active").check_returncode()
+    service.start()
+    assert "Demo domain" not in service.said()
+    assert service.key()
+    assert service.stop() == 0

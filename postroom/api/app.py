@@ -72,7 +72,7 @@ class App:
             await _lifespan(receive, send)
         elif scope["type"] != "http":
             raise NotImplementedError(scope["type"])
-        elif scope["path"] == "/docs" or scope["path"].startswith("/docs/"):
+        elif scope["path"].startswith("/docs/"):
             await self._docs(scope, receive, _with_policy(send))
         else:
             await self._serve(scope, receive, send)
@@ -114,6 +114,8 @@ class App:
         return msgspec.structs.replace(actor, request_id=request_id, client_address=address)
 
     async def _reply(self, scope: Scope, receive: Receive, actor: Actor | None, segments: list[str]) -> Reply:
+        if segments == ["docs"]:
+            return Reply(307, b"", ((b"location", b"/docs/"),))
         if segments == ["openapi.json"]:
             if scope["method"] not in ("GET", "HEAD"):
                 raise _MethodNotAllowed("GET, HEAD")

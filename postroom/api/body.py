@@ -25,6 +25,9 @@ async def read_body(
             body = await _receive_all(receive)
     except TimeoutError:
         raise Refused("request_timeout", f"The body did not arrive within {SECONDS} seconds.") from None
+    # httptools drops the body of a request that offers an upgrade (h2c): done without it would be done wrongly.
+    if not body and b"upgrade" in sent and (b"transfer-encoding" in sent or length not in (b"", b"0")):
+        raise Refused("invalid_request", "A request with a body takes no Upgrade header here: speak plain HTTP/1.1.")
     if body and sent.get(b"content-type", b"").replace(b" ", b"").replace(b'"', b"").lower() not in TYPES:
         raise Refused("unsupported_media_type", "Send the body with Content-Type: application/json.")
     return body

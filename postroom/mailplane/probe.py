@@ -14,15 +14,17 @@ LIMIT_SECONDS = 2.0
 
 async def dovecot(settings: Settings) -> str | None:
     """None when IMAP greets, else one sentence why not."""
-    return await _greeting("Dovecot", settings, settings.imap_port, b"* OK", b"a LOGOUT\r\n")
+    return await _greeting("Dovecot", settings, settings.imap_port, (b"* OK",), b"a LOGOUT\r\n")
 
 
 async def postfix(settings: Settings) -> str | None:
-    """None when SMTP greets, else one sentence why not."""
-    return await _greeting("Postfix", settings, settings.smtp_port, b"220 ", b"QUIT\r\n")
+    """None when SMTP greets, else one sentence why not. 421 is Postfix too: other clients of this address were many."""
+    return await _greeting("Postfix", settings, settings.smtp_port, (b"220 ", b"421 "), b"QUIT\r\n")
 
 
-async def _greeting(name: str, settings: Settings, port: int, expected: bytes, farewell: bytes) -> str | None:
+async def _greeting(
+    name: str, settings: Settings, port: int, expected: tuple[bytes, ...], farewell: bytes
+) -> str | None:
     address = reachable(settings.listen_addresses[0])
     try:
         async with asyncio.timeout(LIMIT_SECONDS):

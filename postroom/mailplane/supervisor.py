@@ -115,7 +115,7 @@ class Supervisor:
         life.began = time.monotonic()
         life.process = self._run(part)
         if not part.daemon:
-            pid_file(self._data, part.name).write_text(f"{life.process.pid}\n", encoding="ascii")
+            _record(pid_file(self._data, part.name), life.process.pid)
         watch(life.process, lambda: self._ended(life))
 
     def _run(self, part: Part) -> subprocess.Popen[bytes]:
@@ -188,6 +188,13 @@ def log_name(name: str) -> str:
 def pid_file(data: Path, name: str) -> Path:
     """Where the process id of a part is written while it runs; of a daemon itself, not of its guard."""
     return data / "run" / f"{name}.pid"
+
+
+def _record(path: Path, pid: int) -> None:
+    """Never through a link: the folder belongs to the system user, and this process may be root."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w", encoding="ascii") as file:
+        file.write(f"{pid}\n")
 
 
 def watch(process: subprocess.Popen[bytes], ended: Callable[[], None]) -> None:

@@ -26,11 +26,13 @@ JOIN addresses ON addresses.domain_id = domains.id
 JOIN accounts ON accounts.id = addresses.account_id
 WHERE domains.status <> 'pending' AND accounts.deleted_at IS NULL;
 
--- Where mail for <id>@acct.internal is stored. Suspended and disabled accounts still get what was accepted.
+-- Where mail for <id>@acct.internal is stored. Suspended and disabled accounts still get what was accepted, and it
+-- waits: their Sieve scripts do not run, for a script may send.
 CREATE VIEW mail_recipients AS
 SELECT
   accounts.id,
   accounts.address,
+  CASE WHEN accounts.status = 'active' THEN 1 ELSE 0 END AS filtered,
   substr('0123456789abcdef', CAST(accounts.id % 256 / 16 AS INTEGER) + 1, 1)
     || substr('0123456789abcdef', CAST(accounts.id % 16 AS INTEGER) + 1, 1) || '/' || accounts.id AS home
 FROM accounts

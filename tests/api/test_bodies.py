@@ -150,3 +150,13 @@ def test_an_unknown_field_is_refused_by_name(tenant: Tenant) -> None:
 
 def test_a_body_where_none_is_wanted_is_ignored(tenant: Tenant) -> None:
     assert tenant.request("GET", PATH, raw=b"not json", headers={"content-type": "text/plain"}).status == 200
+
+
+@pytest.mark.parametrize("length", ["Content-Length: 22", "Transfer-Encoding: chunked"])
+def test_an_offered_upgrade_never_loses_the_body(tenant: Tenant, length: str) -> None:
+    """As `curl --http2` and Java's HttpClient send it: what the body says must not be left out in silence."""
+    id_ = tenant.account()["id"]
+    offer = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
+    status, answer = plain(tenant, "PUT", f"{PATH}/{id_}", "Content-Type: application/json", length, *offer)
+    assert (status, b"Upgrade" in answer) == (400, True)
+    assert plain(tenant, "GET", f"{PATH}/{id_}", *offer)[0] == 200

@@ -80,6 +80,19 @@ vacation :subject "away" "Back soon";
     assert b"acct.internal" not in reply
 
 
+def test_the_script_of_a_suspended_user_does_not_run(platform: Platform) -> None:
+    """It would send, and mail must wait in the INBOX."""
+    alice, bob = platform.create("alice"), platform.create("bob")
+    _put_script(alice, f'redirect "{bob.address}";\n'.encode())
+    bob.send(alice.address, "sent on")
+    assert bob.wait_for("sent on")
+    alice.update(status="suspended")
+    bob.send(alice.address, "waits")
+    alice.update(status="active")
+    assert alice.wait_for("waits")
+    assert bob.subjects() == ["sent on"]
+
+
 def test_swaks_submits_and_mbsync_reads(platform: Platform, tmp_path: Path) -> None:
     alice, bob = platform.create("alice"), platform.create("bob")
     ports = platform.service.ports
