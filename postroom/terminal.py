@@ -93,7 +93,8 @@ def _mail_rows(settings: Settings, with_postfix: bool) -> list[tuple[str, str]]:
 def curl(settings: Settings, prepared: Prepared) -> str:
     """A command that makes the first mailbox, to be pasted."""
     key = shlex.quote(f"x-api-key: {prepared.api_key}") if prepared.api_key else '"x-api-key: $API_KEY"'
-    body = f'{{"domain":"{prepared.demo_domain or "YOUR.DOMAIN"}","local_part":"{DEMO_LOCAL_PART}","user_id":"{DEMO_USER}"}}'
+    domain = prepared.demo_domain or "YOUR.DOMAIN"
+    body = f'{{"domain":"{domain}","local_part":"{DEMO_LOCAL_PART}","user_id":"{DEMO_USER}"}}'
     return (
         f"curl -sS {settings.api_url}/v2/email-accounts/create \\\n"
         f"  -H {key} -H 'content-type: application/json' \\\n"
