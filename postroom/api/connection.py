@@ -44,7 +44,8 @@ class Connection(HttpToolsProtocol):
     _in_head = False
     _given_up = False  # whatever comes is thrown away
     _received = 0  # bytes of the request that is being read, but for those that came with the end of the last one
-    _chunk = 0
+    _chunk = 0  # bytes that came together last
+    _fresh = True  # nothing of another request came with them
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -65,6 +66,7 @@ class Connection(HttpToolsProtocol):
             return
         self._unset_keepalive_if_required()
         self._chunk = len(data)
+        self._fresh = self.cycle is None or not self.cycle.more_body
         self._received += len(data)
         try:
             self._feed(data)
@@ -93,7 +95,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._in_head = True
-        self._received = 0
+        self._received = self._chunk if self._fresh else 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -103,7 +105,7 @@ class Connection(HttpToolsProtocol):
             lengths = (len(name) + len(value) + 4 for name, value in self.headers)
             if len(self.url) + sum(lengths) > LARGEST_HEAD:
                 raise _HeadTooLarge
-        self._in_head = False
+        self._in_head = self._fresh = False
         self._disarm()
         super().on_headers_complete()
         self.headers = []  # where trailers go
