@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from postroom.api import connection as connection_module
-from postroom.api.connection import LARGEST_HEAD, LARGEST_REQUEST, MOST_HEADERS
+from postroom.api.connection import LARGEST_HEAD, LARGEST_REQUEST, MOST_HEADERS, configure
 from postroom.settings import Settings
 from tests.api.raw import CREATE, PATH, body_for
 from tests.server import ApiServer, Response, Tenant
@@ -316,6 +316,7 @@ def test_time_runs_for_heads_only(api: ApiServer, tenant: Tenant, monkeypatch: p
 
 def test_an_idle_connection_is_closed(tenant: Tenant, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_module, "KEEP_ALIVE_SECONDS", 0.1)
+    assert configure(None).timeout_keep_alive == 0.1
     with ApiServer.start(database_url) as server, connected(server) as client:
         client.send(HEALTH)
         assert client.answer().status == 200
