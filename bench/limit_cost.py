@@ -8,7 +8,7 @@ import tracemalloc
 from collections.abc import Callable
 from itertools import cycle
 
-from postroom.api.limits import MOST, Limits, Rate, Windows
+from postroom.api.rate_limits import MOST, Limits, Rate, Windows
 
 ROUNDS = 5
 CALLS = 200_000

@@ -18,7 +18,7 @@ from postroom import domains, keys, operator, organizations
 from postroom.actor import ALL_SCOPES, Actor
 from postroom.api.app import create_app
 from postroom.api.connection import configure
-from postroom.api.limits import Clock
+from postroom.api.rate_limits import Clock
 from postroom.db import Database, Tx, open_database
 from postroom.domains import Status
 from postroom.settings import Settings

@@ -21,8 +21,8 @@ from postroom.actor import Actor
 from postroom.api import auth, problems
 from postroom.api.body import read_body
 from postroom.api.call import Answer, Call, Probe, Services
-from postroom.api.limits import Clock, Limits, parse_rate
 from postroom.api.openapi import document
+from postroom.api.rate_limits import Clock, Limits, parse_rate
 from postroom.api.router import BadPath, Router, split_path
 from postroom.api.routes import PUBLIC, ROUTES, Route
 from postroom.api.wire import decode_body, parse_query

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from postroom import keys
-from postroom.api.limits import MOST, WRONG_KEYS, Limits, Rate, Windows, network_of, parse_rate
+from postroom.api.rate_limits import MOST, WRONG_KEYS, Limits, Rate, Windows, network_of, parse_rate
 from postroom.errors import TooMany
 from postroom.settings import Settings
 from tests.api.raw import CREATE, PATH, create_raw
