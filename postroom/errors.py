@@ -32,6 +32,14 @@ def invalid(*fields: FieldError) -> Refused:
     return Refused("invalid_request", "The request is not valid: see errors.", *fields)
 
 
+class TooMany(Refused):
+    """A limit of calls is reached; it opens again after `seconds`."""
+
+    def __init__(self, detail: str, seconds: int) -> None:
+        super().__init__("too_many_requests", detail)
+        self.seconds = seconds
+
+
 class Busy(Exception):
     """The database or the password hashers cannot take more now; try again after `seconds`."""
 

@@ -66,6 +66,7 @@ def run_api(settings: Settings, listener: socket.socket, instance: str) -> None:
     import uvicorn
 
     from postroom.api.app import create_app
+    from postroom.api.connection import configure
     from postroom.db import open_database
 
     database = open_database(settings.database)
@@ -77,18 +78,7 @@ def run_api(settings: Settings, listener: socket.socket, instance: str) -> None:
             probe=readiness.Readiness(readiness.checks(settings)),
             instance=instance,
         )
-        config = uvicorn.Config(
-            app,
-            loop="uvloop",
-            http="httptools",
-            ws="none",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            log_config=None,
-            log_level=settings.log_level,
-            timeout_graceful_shutdown=DRAIN,
-        )
+        config = configure(app, loop="uvloop", log_level=settings.log_level, timeout_graceful_shutdown=DRAIN)
         # uvicorn raises the signal once more after a clean end; that must not look like a failure.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)

@@ -39,7 +39,7 @@ PORTS = (
 FORMATS = {
     "relayhost": (r"(\[[^\[\]\s]+\]|[^\[\]\s:]+)(:[0-9]{1,5})?", "use host:port, or [host]:port to skip its MX"),
     "resolver": (r"(\[[0-9A-Fa-f:]+\]|[0-9.]+):[0-9]{1,5}", "use address:port, like 127.0.0.1:53 or [::1]:53"),
-    "rate_limit": (r"off|[1-9][0-9]*/(second|minute|hour|day)", "use off or a rate like 6000/minute"),
+    "rate_limit": (r"off|[1-9][0-9]{0,11}/(second|minute|hour|day)", "use off or a rate like 6000/minute"),
 }
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -97,9 +97,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="Least severe line that is logged.")
     ] = "info"
-    rate_limit: Annotated[
-        str, Meta(description="`off`, or calls a key may make as `6000/minute`. Not enforced yet.")
-    ] = "6000/minute"
+    rate_limit: Annotated[str, Meta(description="`off`, or calls a key may make, as `6000/minute`.")] = "6000/minute"
     imap_port: Annotated[Port, Meta(description="IMAP with STARTTLS.")] = 1143
     imaps_port: Annotated[Port, Meta(description="IMAP over TLS.")] = 1993
     pop3_port: Annotated[Port, Meta(description="POP3 with STARTTLS.")] = 1110

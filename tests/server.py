@@ -1,11 +1,11 @@
 """The API over real HTTP for the tests: one server a database, one tenant a test."""
 
-import asyncio
 import http.client
 import itertools
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,11 +17,16 @@ import uvicorn
 from postroom import domains, keys, operator, organizations
 from postroom.actor import ALL_SCOPES, Actor
 from postroom.api.app import create_app
+from postroom.api.connection import configure
+from postroom.api.rate_limits import Clock
 from postroom.db import Database, Tx, open_database
 from postroom.domains import Status
 from postroom.settings import Settings
 
 _numbers = itertools.count(1)
+
+# The tests share a server and an address; those that want a limit start a server with one.
+UNLIMITED = Settings(rate_limit="off")
 
 
 @dataclass(frozen=True)
@@ -59,27 +64,19 @@ class ApiServer:
 
     @classmethod
     @contextmanager
-    def start(cls, url: str, settings: Settings | None = None) -> "Iterator[ApiServer]":
+    def start(cls, url: str, settings: Settings = UNLIMITED, clock: Clock = time.monotonic) -> "Iterator[ApiServer]":
         listener = socket.create_server(("127.0.0.1", 0))
         server = cls(listener.getsockname()[1], open_database(url))
         app = create_app(
             server.database,
-            settings or Settings(),
+            settings,
             end_sessions=server._end_sessions,
             probe=server._probe,
             instance="test",
+            clock=clock,
         )
-        config = uvicorn.Config(  # as postroom/parts.py has it
-            app,
-            http="httptools",
-            ws="none",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            log_config=None,
-        )
-        running = uvicorn.Server(config)
-        thread = threading.Thread(target=asyncio.run, args=(running.serve([listener]),))
+        running = uvicorn.Server(configure(app, loop="uvloop"))
+        thread = threading.Thread(target=running.run, args=([listener],))
         thread.start()
         try:
             yield server

@@ -22,11 +22,12 @@ from postroom.api import auth, problems
 from postroom.api.body import read_body
 from postroom.api.call import Answer, Call, Probe, Services
 from postroom.api.openapi import document
+from postroom.api.rate_limits import Clock, Limits, parse_rate
 from postroom.api.router import BadPath, Router, split_path
 from postroom.api.routes import PUBLIC, ROUTES, Route
 from postroom.api.wire import decode_body, parse_query
 from postroom.db import Database
-from postroom.errors import Busy, Refused, not_found
+from postroom.errors import Busy, Refused, TooMany, not_found
 from postroom.passwords import Hashers
 from postroom.sessions import EndSessions
 from postroom.settings import Settings, split
@@ -58,8 +59,9 @@ class Reply(msgspec.Struct):
 class App:
     """The API over one database."""
 
-    def __init__(self, services: Services, trusted: tuple[auth.Network, ...] = ()) -> None:
+    def __init__(self, services: Services, limits: Limits, trusted: tuple[auth.Network, ...] = ()) -> None:
         self._services = services
+        self._limits = limits
         self._router = Router(ROUTES)
         self._trusted = trusted
         self._decoders = {r.path + r.method: msgspec.json.Decoder(r.body) for r in ROUTES if r.body}
@@ -86,11 +88,11 @@ class App:
             reply = await self._reply(scope, receive, actor, segments)
         except Exception as error:
             reply = _problem(error, request_id)
-        await _send(send, scope["method"], reply, request_id)
+        await _send(send, scope["method"], reply, request_id, scope.get("quota", ()))
         _log(scope, reply, request_id, actor, started)
 
-    async def _admit(self, scope: Scope, request_id: str) -> tuple[Actor | None, list[str]]:
-        """The caller, where one is needed, and the path. Raises Unauthorized before anything else."""
+    async def _admit(self, scope: Scope, request_id: str) -> tuple[Actor | None, list[str] | None]:
+        """The caller, where one is needed, and the path (None: malformed). Raises Unauthorized before anything else."""
         segments: list[str] | None
         try:
             segments = split_path(scope["raw_path"])
@@ -99,21 +101,28 @@ class App:
         actor = None
         if segments is None or segments[:1] == ["v2"]:
             actor = await self._authenticate(scope, request_id)
-        if segments is None:
-            raise Refused("invalid_request", "The path must be UTF-8, percent-encoded, without NUL.")
         return actor, segments
 
     async def _authenticate(self, scope: Scope, request_id: str) -> Actor:
         headers = scope["headers"]
         key = auth.key_of(headers)
-        actor = await self._services.database.read(lambda tx: keys.authenticate(tx, key)) if key else None
-        if actor is None:
-            raise Refused("unauthorized", "Send a valid API key in the x-api-key header.")
         peer = scope["client"][0] if scope["client"] else ""
         address = auth.client_address(peer, headers, self._trusted)
+        self._limits.admit(address, key)
+        actor = await self._services.database.read(lambda tx: keys.authenticate(tx, key)) if key else None
+        if actor is None:
+            self._limits.wrong(address)
+            raise Refused("unauthorized", "Send a valid API key in the x-api-key header.")
+        self._limits.right(key)
         return msgspec.structs.replace(actor, request_id=request_id, client_address=address)
 
-    async def _reply(self, scope: Scope, receive: Receive, actor: Actor | None, segments: list[str]) -> Reply:
+    async def _reply(self, scope: Scope, receive: Receive, actor: Actor | None, segments: list[str] | None) -> Reply:
+        if actor is not None:
+            scope["quota"], wait = self._limits.spend(actor.key_id)
+            if wait:
+                raise TooMany("This key has made too many requests.", wait)
+        if segments is None:
+            raise Refused("invalid_request", "The path must be UTF-8, percent-encoded, without NUL.")
         if segments == ["docs"]:
             return Reply(307, b"", ((b"location", b"/docs/"),))
         if segments == ["openapi.json"]:
@@ -154,11 +163,18 @@ class _MethodNotAllowed(Refused):
 
 
 def create_app(
-    database: Database, settings: Settings, *, end_sessions: EndSessions, probe: Probe, instance: str
+    database: Database,
+    settings: Settings,
+    *,
+    end_sessions: EndSessions,
+    probe: Probe,
+    instance: str,
+    clock: Clock = time.monotonic,
 ) -> App:
     """The application over an open database; `end_sessions` and `probe` come from whoever wires the parts."""
     services = Services(database, Hashers(), end_sessions, probe, instance)
-    return App(services, auth.networks(split(settings.trusted_proxies)))
+    limits = Limits(parse_rate(settings.rate_limit), settings.workers, clock)
+    return App(services, limits, auth.networks(split(settings.trusted_proxies)))
 
 
 async def _public(route: Route, services: Services) -> Answer:
@@ -177,6 +193,8 @@ def _problem(error: Exception, request_id: str) -> Reply:
         headers += ((b"retry-after", str(error.seconds).encode()),)
     else:
         log.error("request failed", request_id=request_id, exc_info=error)
+    if isinstance(error, TooMany):
+        headers += ((b"retry-after", str(error.seconds).encode()),)
     if isinstance(error, _MethodNotAllowed):
         headers += ((b"allow", error.allow.encode()),)
     if code == "unauthorized":
@@ -185,9 +203,10 @@ def _problem(error: Exception, request_id: str) -> Reply:
     return Reply(status, body, headers)
 
 
-async def _send(send: Send, method: str, reply: Reply, request_id: str) -> None:
+async def _send(send: Send, method: str, reply: Reply, request_id: str, quota: Headers) -> None:
     headers = [
         *reply.headers,
+        *quota,
         *ALWAYS,
         (b"content-length", b"%d" % len(reply.body)),
         (b"x-request-id", request_id.encode()),

@@ -11,7 +11,7 @@ from postroom.api.routes import PUBLIC, Route
 
 REFERENCE = "#/components/schemas/{name}"
 # What any route under /v2 may answer.
-COMMON = ("invalid_request", "unauthorized", "forbidden", "internal_error", "busy")
+COMMON = ("invalid_request", "unauthorized", "forbidden", "too_many_requests", "internal_error", "busy")
 WITH_BODY = ("payload_too_large", "unsupported_media_type")
 
 

@@ -23,6 +23,8 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "reserved_local_part": (409, "The local part is reserved"),
     "payload_too_large": (413, "The request body is too large"),
     "unsupported_media_type": (415, "Send JSON"),
+    "too_many_requests": (429, "Too many requests"),
+    "headers_too_large": (431, "The request head is too large"),
     "internal_error": (500, "Something went wrong on our side"),
     "busy": (503, "Try again shortly"),
 }

@@ -64,7 +64,7 @@ def test_each_operation(document: Any, route: Route) -> None:
     assert (shown.get("security") == []) == (route.scope == PUBLIC)
     if route.scope != PUBLIC:
         assert f"`{route.scope}`" in shown["description"]
-        assert {"400", "401", "403", "503"} <= set(shown["responses"])
+        assert {"400", "401", "403", "429", "503"} <= set(shown["responses"])
     for code in route.refuses:
         assert str(PROBLEMS[code][0]) in shown["responses"]
     in_path = {p["name"] for p in shown["parameters"] if p["in"] == "path"}
