@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from postroom import counts, domains, events, sessions
+from postroom import counts, domains, events, limits, sessions
 from postroom.actor import Actor
 from postroom.address import RESERVED
 from postroom.db import Row, Tx
@@ -125,9 +125,11 @@ def get(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
 def create(tx: Tx, actor: Actor, command: CreateAccount) -> Account:
     """Makes a mailbox that works at the commit.
 
-    Raises not_found (no such domain for this user), `domain_not_active`, `reserved_local_part`, `address_exists`.
+    Raises not_found (no such domain for this user), `domain_not_active`, `reserved_local_part`, `address_exists`,
+    `limit_reached`.
     """
     domain = _domain_for(tx, actor, command)
+    limits.check_account(tx, actor.organization_id, command.user_id, domain.id)
     account = _insert(tx, actor, domain, command)
     taken = tx.one(
         TAKE_ADDRESS,

@@ -23,12 +23,15 @@ T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 keys_app = typer.Typer(no_args_is_help=True, help="API keys.")
 domains_app = typer.Typer(no_args_is_help=True, help="Managed domains.")
+limits_app = typer.Typer(no_args_is_help=True, help="How much an organization or a user may have.")
 app.add_typer(keys_app, name="keys")
+app.add_typer(limits_app, name="limits")
 app.add_typer(domains_app, name="domains")
 
 Organization = Annotated[str, typer.Option(help="The organization's name; it is made when it is new.")]
 User = Annotated[str | None, typer.Option(help="The platform's user_id.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Cap = Annotated[int | None, typer.Option(min=-1, help="How many there may be; -1 for no limit.")]
 Only = Literal["api", "worker", "mail"]
 
 
@@ -114,6 +117,44 @@ def revoke_key(key_id: int, organization: Organization) -> None:
     from postroom.actor import Actor
 
     _write(lambda tx: keys.revoke(tx, Actor(organizations.get(tx, organization)), key_id))
+
+
+@limits_app.command("set")
+def set_limits(
+    organization: Organization,
+    user: User = None,
+    domains: Cap = None,
+    accounts: Cap = None,
+    accounts_per_domain: Cap = None,
+    as_json: Json = False,
+) -> None:
+    """Cap how much an organization, or one of its users, may have. What is not given stays; -1 lifts a cap."""
+    from postroom import limits, organizations
+    from postroom.actor import Actor
+    from postroom.limits import SetLimits
+
+    _check_user(user)
+    given = {"domains": domains, "accounts": accounts, "accounts_per_domain": accounts_per_domain}
+    command = SetLimits(**{name: None if cap == -1 else cap for name, cap in given.items() if cap is not None})
+    found = _write(lambda tx: limits.change(tx, Actor(organizations.get(tx, organization)), user, command))
+    _show_limits(found, as_json)
+
+
+@limits_app.command("show")
+def show_limits(organization: Organization, user: User = None, as_json: Json = False) -> None:
+    """Show the caps of an organization, or of one of its users."""
+    from postroom import limits, organizations
+
+    _check_user(user)
+    _show_limits(_write(lambda tx: limits.get(tx, organizations.get(tx, organization), user)), as_json)
+
+
+def _show_limits(found: Any, as_json: bool) -> None:
+    import msgspec
+
+    caps = msgspec.structs.asdict(found)
+    lines = [f"{name.replace('_', ' '):<20} {'no limit' if cap is None else cap}" for name, cap in caps.items()]
+    _show(caps, "\n".join(lines), as_json)
 
 
 @domains_app.command("create")

@@ -25,6 +25,9 @@ JOIN domains ON domains.id = counted.domain_id
 WHERE counted.organization_id = :organization AND counted.user_id = :user_id
   AND counted.domain_id > :after AND counted.domain_id <= :last
 ORDER BY counted.domain_id"""
+OF_DOMAIN = """
+SELECT COALESCE(SUM(accounts), 0) FROM account_counts
+WHERE organization_id = :organization AND user_id = :user_id AND domain_id = :domain_id"""
 DOMAIN_PAGE = """
 SELECT DISTINCT domain_id FROM account_counts
 WHERE organization_id = :organization AND user_id = :user_id
@@ -56,6 +59,12 @@ def totals(tx: Tx, organization_id: int, user_id: str | None) -> Count:
     for status, number in tx.all(TOTALS, organization=organization_id, user_id=user_id or EVERY_USER):
         count.add(status, int(number))
     return count
+
+
+def of_domain(tx: Tx, organization_id: int, user_id: str | None, domain_id: int) -> int:
+    """The live accounts of one domain, or those of one user on it."""
+    row = tx.one(OF_DOMAIN, organization=organization_id, user_id=user_id or EVERY_USER, domain_id=domain_id)
+    return int(row[0]) if row else 0
 
 
 def by_domain(tx: Tx, organization_id: int, user_id: str | None, limit: int, offset: int) -> list[tuple[str, Count]]:

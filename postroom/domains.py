@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from postroom import events
+from postroom import events, limits
 from postroom.actor import Actor
 from postroom.address import refused_domain
 from postroom.db import Tx
@@ -69,6 +69,7 @@ def create(tx: Tx, actor: Actor, name: str, user_id: str | None, status: Status)
     host = tx.one(HOST)
     if refused_domain(name, host[0] if host else ""):
         raise invalid(FieldError("domain", "refused_domain", "This name is nobody's to claim."))
+    limits.check_domain(tx, actor.organization_id, user_id)
     return add(tx, actor, name, user_id, status)
 
 

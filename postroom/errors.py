@@ -22,6 +22,19 @@ class Refused(Exception):
         self.fields = fields
 
 
+class LimitReached(Refused):
+    """One more would be too many; `limit` is the cap that stands in the way."""
+
+    def __init__(self, name: str, limit: int) -> None:
+        what = name.replace("_", " ")
+        super().__init__(
+            "limit_reached",
+            f"The limit of {limit} {what} is reached.",
+            FieldError(name, "limit_reached", f"At most {limit}."),
+        )
+        self.limit = limit
+
+
 def not_found() -> Refused:
     """Foreign and missing look the same, so there is one sentence for both."""
     return Refused("not_found", "There is nothing here.")

@@ -28,6 +28,8 @@ WHOLE = {("operator", "HAS_KEYS"): "one row of any, at a start"}
 # A value for each parameter that a statement may have; a new one is added here.
 SAMPLES: dict[str, Any] = {
     "account_id": 1,
+    "accounts": 1,
+    "accounts_per_domain": 1,
     "address": "a@x.test",
     "after": 5,
     "by": 1,
@@ -36,6 +38,7 @@ SAMPLES: dict[str, Any] = {
     "digest": "d",
     "display_name": None,
     "domain_id": 1,
+    "domains": 1,
     "due_at": 1,
     "expires_at": None,
     "generation": 1,

@@ -27,7 +27,7 @@ from postroom.api.router import BadPath, Router, split_path
 from postroom.api.routes import PUBLIC, ROUTES, Route
 from postroom.api.wire import decode_body, parse_query
 from postroom.db import Database
-from postroom.errors import Busy, Refused, TooMany, not_found
+from postroom.errors import Busy, LimitReached, Refused, TooMany, not_found
 from postroom.passwords import Hashers
 from postroom.sessions import EndSessions
 from postroom.settings import Settings, split
@@ -199,7 +199,8 @@ def _problem(error: Exception, request_id: str) -> Reply:
         headers += ((b"allow", error.allow.encode()),)
     if code == "unauthorized":
         headers += ((b"www-authenticate", b'Bearer realm="postroom"'),)
-    status, body = problems.encode(code, detail, request_id, fields)
+    limit = error.limit if isinstance(error, LimitReached) else None
+    status, body = problems.encode(code, detail, request_id, fields, limit)
     return Reply(status, body, headers)
 
 

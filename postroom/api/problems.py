@@ -20,6 +20,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "address_exists": (409, "The address is taken"),
     "domain_exists": (409, "The domain is taken"),
     "domain_not_active": (409, "The domain is not active"),
+    "limit_reached": (409, "A limit is reached"),
     "reserved_local_part": (409, "The local part is reserved"),
     "payload_too_large": (413, "The request body is too large"),
     "unsupported_media_type": (415, "Send JSON"),
@@ -48,13 +49,18 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     code: str
     request_id: str
     errors: tuple[ProblemField, ...] = ()
+    limit: int | None = None
 
 
 _encode = msgspec.json.Encoder().encode
 
 
-def encode(code: str, detail: str, request_id: str, fields: tuple[FieldError, ...] = ()) -> tuple[int, bytes]:
-    """HTTP status and body of an error."""
+def encode(
+    code: str, detail: str, request_id: str, fields: tuple[FieldError, ...] = (), limit: int | None = None
+) -> tuple[int, bytes]:
+    """HTTP status and body of an error; `limit` is the cap that was reached."""
     status, title = PROBLEMS[code]
     errors = tuple(ProblemField(f.field, f.code, f.message) for f in fields)
-    return status, _encode(Problem(f"urn:postroom:error:{code}", title, status, detail, code, request_id, errors))
+    return status, _encode(
+        Problem(f"urn:postroom:error:{code}", title, status, detail, code, request_id, errors, limit)
+    )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from postroom.api import accounts, events, health, stats
+from postroom.api import accounts, events, health, limits, stats
 from postroom.api.account_shapes import (
     CreatedAccount,
     DeletedAccount,
@@ -69,7 +69,7 @@ ROUTES: tuple[Route, ...] = (
         body=accounts.CreateBody,
         shows=CreatedAccount,
         status=201,
-        refuses=("not_found", "domain_not_active", "reserved_local_part", "address_exists"),
+        refuses=("not_found", "domain_not_active", "reserved_local_part", "address_exists", "limit_reached"),
     ),
     Route(
         "GET",
@@ -136,6 +136,25 @@ ROUTES: tuple[Route, ...] = (
         "List events",
         events.EventsAnswer,
         query=events.EventsQuery,
+    ),
+    Route(
+        "GET",
+        "/v2/limits",
+        "stats:read",
+        limits.get,
+        "Show limits",
+        limits.LimitsAnswer,
+        query=limits.LimitsQuery,
+    ),
+    Route(
+        "PUT",
+        "/v2/limits",
+        "limits:write",
+        limits.change,
+        "Set limits",
+        limits.LimitsAnswer,
+        query=limits.LimitsQuery,
+        body=limits.LimitsBody,
     ),
     Route("GET", "/v2/stats", "stats:read", stats.get, "Count accounts", stats.StatsAnswer, query=stats.StatsQuery),
     Route("GET", "/healthz", PUBLIC, health.alive, "Is it alive", health.Alive),

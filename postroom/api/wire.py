@@ -23,6 +23,7 @@ LARGEST = 2**63 - 1
 Limit = Annotated[int, Meta(ge=1, description=f"Page size; more than {LIMIT_MAX} is answered as {LIMIT_MAX}.")]
 Offset = Annotated[int, Meta(ge=0, description="How many to skip. `after` is cheaper at depth.")]
 After = Annotated[int, Meta(ge=0, description="Only items with a greater id: the cursor of the Link header.")]
+Cap = Annotated[int, Meta(ge=0, le=LARGEST, description="How many there may be.")]
 Id = Annotated[int, Meta(ge=1, le=LARGEST)]
 
 B = TypeVar("B", bound=msgspec.Struct)

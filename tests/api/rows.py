@@ -17,6 +17,7 @@ OF_ORGANIZATION = {
     "account_counts": "organization_id = :o",
     "domains": "organization_id = :o",
     "events": "organization_id = :o",
+    "limits": "organization_id = :o",
     "session_endings": "account_id IN (SELECT id FROM accounts WHERE organization_id = :o)",
 }
 

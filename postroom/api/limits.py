@@ -1,0 +1,47 @@
+"""The limits endpoints: what a user may have. A key that is bound to a user may read its limits, never set them."""
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from postroom import limits
+from postroom.api.call import Answer, Call, required_user, sent_user
+from postroom.api.fields import raise_for, text_problems
+from postroom.api.wire import Cap
+from postroom.errors import Refused
+from postroom.limits import Limits, SetLimits
+
+
+class LimitsQuery(msgspec.Struct, frozen=True):
+    user_id: str | UnsetType = UNSET
+
+
+class LimitsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    user_id: str | UnsetType = UNSET
+    domains: Cap | UnsetType | None = UNSET
+    accounts: Cap | UnsetType | None = UNSET
+    accounts_per_domain: Cap | UnsetType | None = UNSET
+
+
+class LimitsAnswer(msgspec.Struct, frozen=True):
+    user_id: str | None
+    limits: Limits
+
+
+async def get(call: Call, query: LimitsQuery) -> Answer:
+    """Shows how much a user may have; without `user_id`, the organization as a whole. Null is no cap."""
+    raise_for(text_problems(query.user_id))
+    user_id = sent_user(call.actor, query.user_id)
+    found = await call.services.database.read(lambda tx: limits.get(tx, call.actor.organization_id, user_id))
+    return Answer(LimitsAnswer(user_id, found))
+
+
+async def change(call: Call, query: LimitsQuery, body: LimitsBody) -> Answer:
+    """Sets how much a user may have; what is absent stays, null lifts the cap."""
+    problems = text_problems(query.user_id, body.user_id)
+    user_id = required_user(call.actor, problems, query.user_id, body.user_id)
+    raise_for(problems)
+    if call.actor.user_id is not None:
+        raise Refused("forbidden", "A key that is bound to a user does not set limits.")
+    command = SetLimits(body.domains, body.accounts, body.accounts_per_domain)
+    changed = await call.services.database.write(lambda tx: limits.change(tx, call.actor, user_id, command))
+    return Answer(LimitsAnswer(user_id, changed))

@@ -1,0 +1,90 @@
+"""Limits: how many domains and accounts an organization, or one of its users, may have.
+
+A stranger would get wrong: the limits of the organization as a whole (user `''`) are the operator's alone, a key
+sets those of single users. A limit below what is there takes nothing away, it refuses more.
+"""
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from postroom import counts, events
+from postroom.actor import Actor
+from postroom.db import Tx
+from postroom.errors import LimitReached
+
+ORGANIZATION = ""
+
+GET = """
+SELECT domains, accounts, accounts_per_domain FROM limits
+WHERE organization_id = :organization AND user_id = :user_id"""
+SET = """
+INSERT INTO limits (organization_id, user_id, domains, accounts, accounts_per_domain)
+VALUES (:organization, :user_id, :domains, :accounts, :accounts_per_domain)
+ON CONFLICT (organization_id, user_id) DO UPDATE
+SET domains = excluded.domains, accounts = excluded.accounts, accounts_per_domain = excluded.accounts_per_domain"""
+APPLY = """
+SELECT user_id, domains, accounts, accounts_per_domain FROM limits
+WHERE organization_id = :organization AND user_id IN ('', :user_id)"""
+COUNT_DOMAINS = """
+SELECT COUNT(*) FROM domains
+WHERE organization_id = :organization AND COALESCE(user_id, '') = COALESCE(:user_id, user_id, '')"""
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """The caps of a user or of an organization; None is no cap."""
+
+    domains: int | None = None
+    accounts: int | None = None
+    accounts_per_domain: int | None = None
+
+
+class SetLimits(msgspec.Struct, frozen=True):
+    """What to change; UNSET is untouched, None lifts the cap."""
+
+    domains: int | UnsetType | None = UNSET
+    accounts: int | UnsetType | None = UNSET
+    accounts_per_domain: int | UnsetType | None = UNSET
+
+
+def get(tx: Tx, organization_id: int, user_id: str | None) -> Limits:
+    """The limits of a user, or of the organization as a whole."""
+    row = tx.one(GET, organization=organization_id, user_id=user_id or ORGANIZATION)
+    return Limits(*row) if row else Limits()
+
+
+def change(tx: Tx, actor: Actor, user_id: str | None, command: SetLimits) -> Limits:
+    """Sets what is given. Nothing to change is nothing done."""
+    old = get(tx, actor.organization_id, user_id)
+    given = {name: cap for name, cap in msgspec.structs.asdict(command).items() if cap is not UNSET}
+    new = msgspec.structs.replace(old, **given)
+    if new != old:
+        caps = msgspec.structs.asdict(new)
+        tx.run(SET, organization=actor.organization_id, user_id=user_id or ORGANIZATION, **caps)
+        events.record(tx, actor, "limits.changed", user_id=user_id, data=caps)
+    return new
+
+
+def check_account(tx: Tx, organization_id: int, user_id: str, domain_id: int) -> None:
+    """Raises LimitReached where one account more would be too many."""
+    for who, limits in _applying(tx, organization_id, user_id):
+        if limits.accounts is not None and counts.totals(tx, organization_id, who).total >= limits.accounts:
+            raise LimitReached("accounts", limits.accounts)
+        if limits.accounts_per_domain is not None:
+            there = counts.of_domain(tx, organization_id, who, domain_id)
+            if there >= limits.accounts_per_domain:
+                raise LimitReached("accounts_per_domain", limits.accounts_per_domain)
+
+
+def check_domain(tx: Tx, organization_id: int, user_id: str | None) -> None:
+    """Raises LimitReached where one domain more would be too many."""
+    for who, limits in _applying(tx, organization_id, user_id or ORGANIZATION):
+        if limits.domains is not None:
+            row = tx.one(COUNT_DOMAINS, organization=organization_id, user_id=who)
+            if row and row[0] >= limits.domains:
+                raise LimitReached("domains", limits.domains)
+
+
+def _applying(tx: Tx, organization_id: int, user_id: str) -> list[tuple[str | None, Limits]]:
+    """The limits that count here, with the user they are of. Mostly none: one look-up."""
+    rows = tx.all(APPLY, organization=organization_id, user_id=user_id)
+    return [(row[0] or None, Limits(*row[1:])) for row in rows]
