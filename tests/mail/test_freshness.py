@@ -41,6 +41,7 @@ def test_every_kind_of_password_works(platform: Platform, password: dict[str, st
 def test_reset_ends_the_old_password_and_its_sessions(platform: Platform) -> None:
     old = platform.create()
     imap = old.login()
+    assert imap.is_open()
     new = old.reset()
     assert not imap.is_open()
     assert not old.can_login()
@@ -52,6 +53,7 @@ def test_reset_ends_the_old_password_and_its_sessions(platform: Platform) -> Non
 def test_a_session_of_the_new_password_outlives_the_second_ending(platform: Platform) -> None:
     mailbox = platform.create().reset()
     imap = mailbox.login()
+    assert imap.is_open()
     wait_for("the worker's second ending", lambda: _due_endings(platform) == 0)
     assert imap.is_open()
 
@@ -60,6 +62,7 @@ def test_a_login_under_way_at_the_reset_is_ended_by_the_worker(platform: Platfor
     """Played by a session that the first ending cannot see: it is made from the row alone."""
     mailbox = platform.create()
     imap = mailbox.login()
+    assert imap.is_open()
     _sql(platform, "INSERT INTO session_endings (account_id, generation, due_at) VALUES (?, 1, 0)", mailbox.id)
     wait_for("the end of the session", lambda: not imap.is_open())
 
@@ -90,6 +93,7 @@ def test_a_message_that_was_being_sent_at_the_reset_is_refused(platform: Platfor
 def test_who_is_not_active_cannot_log_in_or_send(platform: Platform, status: str) -> None:
     mailbox = platform.create()
     imap = mailbox.login()
+    assert imap.is_open()
     client = submission(platform.service, mailbox.address, mailbox.password)
     mailbox.update(status=status)
     assert not imap.is_open()
@@ -141,6 +145,7 @@ def test_disabled_is_refused_at_submission_too(platform: Platform) -> None:
 def test_delete_acts_at_once(platform: Platform) -> None:
     mailbox = platform.create()
     imap = mailbox.login()
+    assert imap.is_open()
     mailbox.delete()
     assert not imap.is_open()
     assert not mailbox.can_login()
