@@ -4,6 +4,7 @@ A stranger would get wrong: a socket that listens on IPv6 and IPv4 shows an IPv4
 (RFC 4291 2.5.5.2). It is looked for as the IPv4 address that it is.
 """
 
+import functools
 import ipaddress
 from collections.abc import Sequence
 
@@ -25,7 +26,7 @@ def holds(networks: Sequence[str], address: str) -> bool:
         return False
     if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
         found = found.ipv4_mapped
-    return any(found in ipaddress.ip_network(network) for network in networks)
+    return any(found in _read(network) for network in networks)
 
 
 def within(inner: Sequence[str], outer: Sequence[str]) -> bool:
@@ -33,8 +34,14 @@ def within(inner: Sequence[str], outer: Sequence[str]) -> bool:
     return all(any(_inside(network, other) for other in outer) for network in inner)
 
 
+@functools.lru_cache(4096)
+def _read(text: str) -> Network:
+    """Kept, because a key is checked at every request."""
+    return ipaddress.ip_network(text)
+
+
 def _inside(inner: str, outer: str) -> bool:
-    small, large = ipaddress.ip_network(inner), ipaddress.ip_network(outer)
+    small, large = _read(inner), _read(outer)
     if isinstance(small, ipaddress.IPv4Network) and isinstance(large, ipaddress.IPv4Network):
         return small.subnet_of(large)
     if isinstance(small, ipaddress.IPv6Network) and isinstance(large, ipaddress.IPv6Network):

@@ -20,6 +20,7 @@ import typer.main
 from postroom import cli, settings
 from postroom.actor import ALL_SCOPES
 from postroom.api.account_shapes import FIELDS
+from postroom.api.keys import ShownKey
 from postroom.api.problems import PROBLEMS
 from postroom.api.routes import PUBLIC, ROUTES, Route
 from tests.service import COMMAND, Service
@@ -140,6 +141,15 @@ def test_every_field_of_an_account_is_documented() -> None:
 
 def test_every_scope_in_use_is_one_that_a_key_may_have() -> None:
     assert {route.scope for route in ROUTES} <= {PUBLIC, *ALL_SCOPES}
+
+
+def test_every_scope_is_documented() -> None:
+    assert [scope for scope in ALL_SCOPES if f"`{scope}`" not in section("Keys")] == []
+
+
+def test_every_field_of_a_key_is_documented() -> None:
+    described = API.partition("\n## Keys\n")[2].partition("\n### ")[0]
+    assert [name for name in first_cells(described) if name != "key_id"] == list(ShownKey.__struct_fields__)
 
 
 def test_every_setting_is_in_the_table() -> None:

@@ -79,10 +79,12 @@ def test_a_key_of_domains_sees_those_that_are_as_narrow(tenant: Tenant) -> None:
 
 
 def test_a_key_whose_domains_are_gone_is_seen_by_no_key_of_domains(tenant: Tenant) -> None:
+    tenant.create()
     key = tenant.new_key(domains=[tenant.domain])
     gone = tenant.new_key(domains=[tenant.new_domain()])
     id_ = tenant.key_id(gone)
     tenant.api.database.write_alone(lambda tx: tx.run("DELETE FROM api_key_domains WHERE key_id = :id", id=id_))
     assert ids(tenant.get(PATH, key=key)) == [tenant.key_id(key)]
     assert tenant.get(PATH).json["items"][-1]["domains"] == []
+    assert len(tenant.get("/v2/email-accounts", key=key).json["items"]) == 1
     assert tenant.get("/v2/email-accounts", key=gone).json["items"] == []
