@@ -7,17 +7,20 @@ an index that would be the wrong one. tests/test_plans.py holds every one of the
 import functools
 
 from postroom.accounts import COLUMNS, Account, from_row
+from postroom.actor import Actor
 from postroom.db import Tx
 
 FILTERS = {
     "user_id": " AND user_id = :user_id",
     "domain_id": " AND domain_id = :domain_id",
+    "bound": " AND domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound)",
     "status": " AND status = :status",
 }
 # A search finds its matches in the index of addresses and sorts them; no other index may look better.
 SEARCH_FILTERS = {
     "user_id": " AND COALESCE(user_id, '') = :user_id",
     "domain_id": " AND +domain_id = :domain_id",
+    "bound": " AND +domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound)",
     "status": " AND status = :status",
     "q": " AND address >= :q AND address < :q_end",
 }
@@ -28,7 +31,8 @@ def page_sql(filters: frozenset[str], offset: bool) -> str:
     """The statement of a page with these filters."""
     pieces = SEARCH_FILTERS if "q" in filters else FILTERS
     where = "".join(text for name, text in pieces.items() if name in filters)
-    organization = "+organization_id" if "domain_id" in filters and "q" not in filters else "organization_id"
+    by_domain = "q" not in filters and not filters.isdisjoint({"domain_id", "bound"})
+    organization = "+organization_id" if by_domain else "organization_id"
     id_ = "+id" if "q" in filters else "id"
     return (
         f"SELECT {COLUMNS} FROM accounts WHERE {organization} = :organization{where} AND {id_} > :after"
@@ -37,14 +41,15 @@ def page_sql(filters: frozenset[str], offset: bool) -> str:
 
 
 def page(
-    tx: Tx, organization_id: int, *, limit: int, offset: int = 0, after: int = 0, **filters: int | str | None
+    tx: Tx, actor: Actor, *, limit: int, offset: int = 0, after: int = 0, **filters: int | str | None
 ) -> list[Account]:
     """Accounts by id, oldest first; filters that are None do not count. `q` is a prefix of the address."""
+    filters |= {"bound": actor.bound}
     given = {name: value for name, value in filters.items() if value is not None}
     sql = page_sql(frozenset(given), offset > 0)
     if "q" in given:
         given["q_end"] = f"{given['q']}\x7f"  # addresses are ASCII: this is past every one that begins with q
     if offset:
         given["offset"] = offset
-    rows = tx.all(sql, organization=organization_id, after=after, limit=limit, **given)
+    rows = tx.all(sql, organization=actor.organization_id, after=after, limit=limit, **given)
     return [from_row(row) for row in rows]

@@ -42,7 +42,8 @@ UPDATE addresses SET account_id = NULL, rests_until = :until
 WHERE domain_id = :domain_id AND account_id = :id AND local_part = :local_part"""
 MINE = """
 WHERE id = :id AND organization_id = :organization AND user_id = COALESCE(:user_id, user_id)
-  AND deleted_at IS NULL"""
+  AND deleted_at IS NULL
+  AND (CAST(:bound AS BIGINT) IS NULL OR domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound))"""
 GET = f"SELECT {COLUMNS} FROM accounts {MINE}"
 # An update that changes nothing takes the row for this transaction on both engines; what is decided on it holds.
 HOLD = f"UPDATE accounts SET generation = generation {MINE} RETURNING {COLUMNS}"
@@ -116,7 +117,7 @@ def from_row(row: Row) -> Account:
 
 def get(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
     """One account. Raises not_found for a foreign, unknown or deleted one."""
-    row = tx.one(GET, id=id_, organization=actor.organization_id, user_id=user_id)
+    row = tx.one(GET, id=id_, organization=actor.organization_id, user_id=user_id, bound=actor.bound)
     if row is None:
         raise not_found()
     return from_row(row)
@@ -157,6 +158,8 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateA
     if command.status is not UNSET and command.status != account.status:
         account, ended = _set_status(tx, actor, account, command.status)
     if command.is_default is not UNSET and not account.is_default:
+        if actor.bound is not None:  # the mail to postmaster@ of the user's other domains would move with it
+            raise Refused("forbidden", "A key that is bound to domains cannot move the default account of a user.")
         _move_default(tx, actor, account, account.id)
         account = msgspec.structs.replace(account, is_default=True, updated_at=tx.now)
     return account, ended
@@ -190,7 +193,7 @@ def delete(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> tuple[Account
 
 
 def _domain_for(tx: Tx, actor: Actor, command: CreateAccount) -> domains.Domain:
-    domain = domains.get(tx, actor.organization_id, command.domain, command.user_id)
+    domain = domains.get(tx, actor, command.domain, command.user_id)
     if domain.status != "active":
         raise Refused("domain_not_active", f"The domain is {domain.status}. Accounts need an active domain.")
     owns = domain.user_id is not None and domain.user_id == command.user_id
@@ -221,7 +224,7 @@ def _insert(tx: Tx, actor: Actor, domain: domains.Domain, command: CreateAccount
 
 
 def _hold(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
-    row = tx.one(HOLD, id=id_, organization=actor.organization_id, user_id=user_id)
+    row = tx.one(HOLD, id=id_, organization=actor.organization_id, user_id=user_id, bound=actor.bound)
     if row is None:
         raise not_found()
     return from_row(row)
@@ -271,7 +274,7 @@ def _move_default(tx: Tx, actor: Actor, account: Account, heir: int | None) -> N
     if heir is None:
         return
     tx.run(SET_DEFAULT, id=heir, organization=account.organization_id, now=tx.now)
-    heir_account = get(tx, actor, heir, None)
+    heir_account = get(tx, Actor(actor.organization_id), heir, None)  # it may be one that the caller does not see
     _record(tx, actor, "account.updated", heir_account, changed=["is_default"])
 
 

@@ -23,5 +23,6 @@ class Actor(msgspec.Struct, frozen=True):
     scopes: frozenset[str] = frozenset(ALL_SCOPES)
     user_id: str | None = None  # the user that the key is bound to
     key_id: int | None = None
+    bound: int | None = None  # the key, where it is bound to domains: no others exist then
     request_id: str | None = None
     client_address: str | None = None

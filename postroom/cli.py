@@ -10,11 +10,13 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
-from postroom import identity, instance, settings
+from postroom import identity, instance, networks, settings
+from postroom.actor import ALL_SCOPES
 from postroom.errors import Busy, Refused
 from postroom.settings import PORTS, Settings, variable
 
@@ -32,6 +34,7 @@ Organization = Annotated[str, typer.Option(help="The organization's name; it is 
 User = Annotated[str | None, typer.Option(help="The platform's user_id.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Cap = Annotated[int | None, typer.Option(min=-1, help="How many there may be; -1 for no limit.")]
+DAY_MS = 24 * 3600 * 1000
 Only = Literal["api", "worker", "mail"]
 
 
@@ -89,12 +92,30 @@ def env() -> None:
 
 
 @keys_app.command("create")
-def create_key(organization: Organization, user: User = None, as_json: Json = False) -> None:
+def create_key(
+    organization: Organization,
+    user: User = None,
+    name: Annotated[str | None, typer.Option(help="What you will know it by.")] = None,
+    scope: Annotated[list[str] | None, typer.Option(help="May be repeated; all scopes without it.")] = None,
+    domain: Annotated[list[str] | None, typer.Option(help="May be repeated; no other domain exists then.")] = None,
+    network: Annotated[list[str] | None, typer.Option(help="CIDR that it is used from; may be repeated.")] = None,
+    expires_in_days: Annotated[int | None, typer.Option(min=1, max=36_500)] = None,
+    as_json: Json = False,
+) -> None:
     """Make an API key and print it; it cannot be read again."""
     from postroom import operator
+    from postroom.db import Tx
+    from postroom.keys import CreateKey
 
     _check_user(user)
-    key = _write(lambda tx: operator.create_key(tx, organization, user))
+    scopes, names, found = _scopes(scope), [_domain(text) for text in domain or ()], _networks(network)
+
+    def work(tx: Tx) -> str:
+        expires_at = tx.now + expires_in_days * DAY_MS if expires_in_days else None
+        command = CreateKey(name, user, scopes, tuple(names) or None, found, expires_at)
+        return operator.create_key(tx, organization, command)
+
+    key = _write(work)
     _show({"api_key": key}, key, as_json)
 
 
@@ -106,8 +127,7 @@ def list_keys(organization: Organization, as_json: Json = False) -> None:
     from postroom import keys, organizations
 
     found = _write(lambda tx: keys.get_all(tx, organizations.get(tx, organization)))
-    lines = [f"{k.id:>5}  {k.prefix}…  {'revoked' if k.revoked_at else 'live':<8} {k.user_id or ''}" for k in found]
-    _show(msgspec.to_builtins(found), "\n".join(line.rstrip() for line in lines), as_json)
+    _show(msgspec.to_builtins(found), "\n".join(_key_line(key) for key in found), as_json)
 
 
 @keys_app.command("revoke")
@@ -205,11 +225,35 @@ def _set_status(domain: str, organization: str, user: str | None, status: Litera
     name = _domain(domain)
 
     def work(tx: Tx) -> None:
-        organization_id = organizations.get(tx, organization)
-        found = domains.get(tx, organization_id, name, user)
-        domains.set_status(tx, Actor(organization_id), found, status)
+        actor = Actor(organizations.get(tx, organization))
+        domains.set_status(tx, actor, domains.get(tx, actor, name, user), status)
 
     _write(work)
+
+
+def _key_line(key: Any) -> str:
+    """One line for a person; what limits the key stands at its end."""
+    state = "revoked" if key.revoked_at else f"until {_day(key.expires_at)}" if key.expires_at else "live"
+    used = f"used {_day(key.last_used_at)}" if key.last_used_at else "never used"
+    limits = [key.user_id or "", *(key.domains or ()), *(key.networks or ()), key.name or ""]
+    return f"{key.id:>5}  {key.prefix}…  {state:<16} {used:<15} {'  '.join(filter(None, limits))}".rstrip()
+
+
+def _day(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).date().isoformat()
+
+
+def _scopes(texts: list[str] | None) -> tuple[str, ...] | None:
+    if not set(texts or ()) <= set(ALL_SCOPES):
+        raise Refused("invalid_request", f"The scopes are: {', '.join(ALL_SCOPES)}.")
+    return tuple(scope for scope in ALL_SCOPES if scope in texts) if texts else None
+
+
+def _networks(texts: list[str] | None) -> tuple[str, ...] | None:
+    try:
+        return tuple(networks.parse(text) for text in texts) if texts else None
+    except ValueError as error:
+        raise Refused("invalid_request", f"--network: {error}.") from None
 
 
 def _domain(text: str) -> str:

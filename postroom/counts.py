@@ -6,6 +6,7 @@ A stranger would get wrong: the row of user `''` is the sum over all users of th
 
 import msgspec
 
+from postroom.actor import Actor
 from postroom.db import Tx
 
 EVERY_USER = ""
@@ -18,12 +19,16 @@ ON CONFLICT (organization_id, user_id, domain_id, status)
 DO UPDATE SET accounts = account_counts.accounts + excluded.accounts"""
 TOTALS = """
 SELECT status, SUM(accounts) FROM account_counts
-WHERE organization_id = :organization AND user_id = :user_id GROUP BY status"""
+WHERE organization_id = :organization AND user_id = :user_id
+  AND (CAST(:bound AS BIGINT) IS NULL OR domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound))
+GROUP BY status"""
 BY_DOMAIN = """
 SELECT domains.name, counted.status, counted.accounts FROM account_counts AS counted
 JOIN domains ON domains.id = counted.domain_id
 WHERE counted.organization_id = :organization AND counted.user_id = :user_id
   AND counted.domain_id > :after AND counted.domain_id <= :last
+  AND (CAST(:bound AS BIGINT) IS NULL
+    OR counted.domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound))
 ORDER BY counted.domain_id"""
 OF_DOMAIN = """
 SELECT COALESCE(SUM(accounts), 0) FROM account_counts
@@ -31,6 +36,7 @@ WHERE organization_id = :organization AND user_id = :user_id AND domain_id = :do
 DOMAIN_PAGE = """
 SELECT DISTINCT domain_id FROM account_counts
 WHERE organization_id = :organization AND user_id = :user_id
+  AND (CAST(:bound AS BIGINT) IS NULL OR domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound))
 ORDER BY domain_id LIMIT :limit OFFSET :offset"""
 
 
@@ -53,10 +59,10 @@ def add(tx: Tx, organization_id: int, domain_id: int, user_id: str, status: str,
         tx.run(ADD, organization=organization_id, user_id=user, domain_id=domain_id, status=status, by=by)
 
 
-def totals(tx: Tx, organization_id: int, user_id: str | None) -> Count:
-    """All live accounts of an organization, or of one of its users."""
+def totals(tx: Tx, actor: Actor, user_id: str | None) -> Count:
+    """All live accounts that the actor sees, or those of one user."""
     count = Count()
-    for status, number in tx.all(TOTALS, organization=organization_id, user_id=user_id or EVERY_USER):
+    for status, number in tx.all(TOTALS, **_whose(actor, user_id)):
         count.add(status, int(number))
     return count
 
@@ -67,13 +73,17 @@ def of_domain(tx: Tx, organization_id: int, user_id: str | None, domain_id: int)
     return int(row[0]) if row else 0
 
 
-def by_domain(tx: Tx, organization_id: int, user_id: str | None, limit: int, offset: int) -> list[tuple[str, Count]]:
+def by_domain(tx: Tx, actor: Actor, user_id: str | None, limit: int, offset: int) -> list[tuple[str, Count]]:
     """A page of domains that have or had accounts, each with its counts, in the order of their creation."""
-    who = {"organization": organization_id, "user_id": user_id or EVERY_USER}
-    ids = [row[0] for row in tx.all(DOMAIN_PAGE, **who, limit=limit, offset=offset)]
+    whose = _whose(actor, user_id)
+    ids = [row[0] for row in tx.all(DOMAIN_PAGE, **whose, limit=limit, offset=offset)]
     if not ids:
         return []
     found: dict[str, Count] = {}
-    for name, status, number in tx.all(BY_DOMAIN, **who, after=ids[0] - 1, last=ids[-1]):
+    for name, status, number in tx.all(BY_DOMAIN, **whose, after=ids[0] - 1, last=ids[-1]):
         found.setdefault(name, Count()).add(status, int(number))
     return list(found.items())
+
+
+def _whose(actor: Actor, user_id: str | None) -> dict[str, int | str | None]:
+    return {"organization": actor.organization_id, "user_id": user_id or EVERY_USER, "bound": actor.bound}

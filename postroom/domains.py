@@ -21,6 +21,7 @@ FIND = """
 SELECT id, organization_id, user_id, name, status FROM domains
 WHERE organization_id = :organization AND name = :name
   AND COALESCE(user_id, :user_id, '') = COALESCE(:user_id, user_id, '')
+  AND (CAST(:bound AS BIGINT) IS NULL OR id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound))
 ORDER BY CASE status WHEN 'active' THEN 0 WHEN 'suspended' THEN 1 ELSE 2 END, id LIMIT 1"""
 INSERT = """
 INSERT INTO domains (organization_id, user_id, name, status, created_at, updated_at)
@@ -49,15 +50,15 @@ class Domain(msgspec.Struct, frozen=True):
     status: Status
 
 
-def find(tx: Tx, organization_id: int, name: str, user_id: str | None) -> Domain | None:
+def find(tx: Tx, actor: Actor, name: str, user_id: str | None) -> Domain | None:
     """The domain of this name as the user sees it (None: the organization as a whole)."""
-    row = tx.one(FIND, organization=organization_id, name=name, user_id=user_id)
+    row = tx.one(FIND, organization=actor.organization_id, name=name, user_id=user_id, bound=actor.bound)
     return Domain(*row) if row else None
 
 
-def get(tx: Tx, organization_id: int, name: str, user_id: str | None) -> Domain:
+def get(tx: Tx, actor: Actor, name: str, user_id: str | None) -> Domain:
     """As `find`. Raises not_found for a foreign or unknown one."""
-    domain = find(tx, organization_id, name, user_id)
+    domain = find(tx, actor, name, user_id)
     if domain is None:
         raise not_found()
     return domain

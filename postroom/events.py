@@ -21,12 +21,14 @@ WHERE organization_id = :organization AND id > :after"""
 FILTERS = {
     "account_id": " AND account_id = :account_id",
     "domain_id": " AND domain_id = :domain_id",
+    "bound": " AND domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound)",
     "user_id": " AND user_id = :user_id",
 }
 # An account has few events, its domain and its user may have millions: the account chooses the index.
 ACCOUNT_FILTERS = {
     "account_id": " AND account_id = :account_id",
     "domain_id": " AND +domain_id = :domain_id",
+    "bound": " AND +domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound)",
     "user_id": " AND COALESCE(user_id, '') = :user_id",
 }
 
@@ -82,7 +84,9 @@ def page_sql(filters: frozenset[str]) -> str:
 
 
 def page(tx: Tx, actor: Actor, *, after: int, limit: int, **filters: int | str) -> list[Event]:
-    """Events after a cursor, oldest first. A key that is bound to a user sees that user's alone."""
+    """Events after a cursor, oldest first. A key that is bound to a user or to domains sees theirs alone."""
+    if actor.bound is not None:
+        filters["bound"] = actor.bound
     sql = page_sql(frozenset(filters))
     rows = tx.all(sql, organization=actor.organization_id, after=after, limit=limit, **filters)
     return [Event(*(*row[:8], msgspec.json.decode(row[8]), row[9])) for row in rows]

@@ -67,7 +67,7 @@ def change(tx: Tx, actor: Actor, user_id: str | None, command: SetLimits) -> Lim
 def check_account(tx: Tx, organization_id: int, user_id: str, domain_id: int) -> None:
     """Raises LimitReached where one account more would be too many."""
     for who, limits in _applying(tx, organization_id, user_id):
-        if limits.accounts is not None and counts.totals(tx, organization_id, who).total >= limits.accounts:
+        if limits.accounts is not None and counts.totals(tx, Actor(organization_id), who).total >= limits.accounts:
             raise LimitReached("accounts", limits.accounts)
         if limits.accounts_per_domain is not None:
             there = counts.of_domain(tx, organization_id, who, domain_id)

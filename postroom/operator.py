@@ -13,6 +13,7 @@ from postroom.actor import Actor
 from postroom.db import Database, Tx
 from postroom.domains import Status
 from postroom.errors import Refused
+from postroom.keys import CreateKey
 
 ORGANIZATION = "operator"
 DEMO_ORGANIZATION = "demo"
@@ -37,9 +38,9 @@ def prepare(database: Database, hostname: str) -> FirstStart:
     return database.write_alone(lambda tx: _prepare(tx, hostname))
 
 
-def create_key(tx: Tx, organization: str, user_id: str | None) -> str:
+def create_key(tx: Tx, organization: str, command: CreateKey) -> str:
     """The operator's way to a key; the organization is made when it is new."""
-    return keys.create(tx, Actor(organizations.ensure(tx, organization)), user_id=user_id)
+    return keys.create(tx, Actor(organizations.ensure(tx, organization)), command)[1]
 
 
 def create_domain(tx: Tx, organization: str, name: str, user_id: str | None, status: Status) -> domains.Domain:
@@ -53,8 +54,8 @@ def _prepare(tx: Tx, hostname: str) -> FirstStart:
     if started:
         return FirstStart(None, DEMO_DOMAIN)
     demo = Actor(organizations.ensure(tx, DEMO_ORGANIZATION))
-    key = keys.create(tx, demo)
-    if domains.find(tx, demo.organization_id, DEMO_DOMAIN, None) is None:
+    _, key = keys.create(tx, demo, CreateKey())
+    if domains.find(tx, demo, DEMO_DOMAIN, None) is None:
         try:
             domains.create(tx, demo, DEMO_DOMAIN, None, "active")
         except Refused:  # the operator has given the name away, or to the mail host: then there is no demo
@@ -66,7 +67,7 @@ def _own_host(tx: Tx, hostname: str) -> None:
     """The mail host's domain and the account that gets its postmaster's mail."""
     actor = Actor(organizations.ensure(tx, ORGANIZATION))
     tx.run(SET_HOST, name=hostname)
-    domain = domains.find(tx, actor.organization_id, hostname, None)
+    domain = domains.find(tx, actor, hostname, None)
     if domain is None:
         try:
             domains.add(tx, actor, hostname, ORGANIZATION, "active")

@@ -21,6 +21,7 @@ from postroom.api.connection import configure
 from postroom.api.rate_limits import Clock
 from postroom.db import Database, Tx, open_database
 from postroom.domains import Status
+from postroom.keys import CreateKey
 from postroom.settings import Settings
 
 _numbers = itertools.count(1)
@@ -125,7 +126,7 @@ class ApiServer:
 
         def work(tx: Tx) -> tuple[int, str]:
             operator.create_domain(tx, organization, domain, None, "active")
-            return organizations.ensure(tx, organization), operator.create_key(tx, organization, None)
+            return organizations.ensure(tx, organization), operator.create_key(tx, organization, CreateKey())
 
         organization_id, key = self.database.write_alone(work)
         return Tenant(self, organization_id, organization, domain, key)
@@ -178,19 +179,22 @@ class Tenant:
 
     def set_domain_status(self, name: str, status: Status) -> None:
         def work(tx: Tx) -> None:
-            domain = domains.get(tx, self.organization_id, name, None)
+            domain = domains.get(tx, Actor(self.organization_id), name, None)
             domains.set_status(tx, Actor(self.organization_id), domain, status)
 
         self.api.database.write_alone(work)
 
-    def new_key(
-        self, user_id: str | None = None, scopes: Sequence[str] = ALL_SCOPES, expires_at: int | None = None
-    ) -> str:
-        """Another key of this organization."""
-        actor = Actor(self.organization_id)
-        return self.api.database.write_alone(
-            lambda tx: keys.create(tx, actor, user_id=user_id, scopes=scopes, expires_at=expires_at)
-        )
+    def new_key(self, scopes: Sequence[str] = ALL_SCOPES, domains: Sequence[str] | None = None, **fields: Any) -> str:
+        """Another key of this organization, made by the operator."""
+        command = CreateKey(scopes=tuple(scopes), domains=None if domains is None else tuple(domains), **fields)
+        return self.api.database.write_alone(lambda tx: operator.create_key(tx, self.organization, command))
+
+    def key_id(self, key: str) -> int:
+        """The id of a key."""
+        sql = "SELECT id FROM api_keys WHERE digest = :digest"
+        row = self.api.database.write_alone(lambda tx: tx.one(sql, digest=keys.digest(key)))
+        assert row
+        return int(row[0])
 
     def events(self, **filters: Any) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.get("/v2/events", limit=500, **filters).json["items"]

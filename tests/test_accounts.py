@@ -60,8 +60,8 @@ def test_a_refused_create_leaves_nothing_in_a_transaction_that_goes_on(database:
 
     answers = asyncio.run(run())
     assert [isinstance(answer, Refused) for answer in answers] == [False, True, False, True, False, True, True, True]
-    page = database.write_alone(lambda tx: account_pages.page(tx, actor.organization_id, limit=50))
-    total = database.write_alone(lambda tx: counts.totals(tx, actor.organization_id, None)).total
+    page = database.write_alone(lambda tx: account_pages.page(tx, actor, limit=50))
+    total = database.write_alone(lambda tx: counts.totals(tx, actor, None)).total
     recorded = database.write_alone(lambda tx: events.page(tx, actor, after=0, limit=50))
     assert len(page) == total == 3
     assert Counter(event.type for event in recorded) == {"domain.created": 1, "account.created": 3}
@@ -212,7 +212,7 @@ def _create(tx: Tx, actor: Actor, model: Model, domain: str, name: str, user_id:
 
 
 def compare(tx: Tx, actor: Actor, model: Model, names: list[str]) -> None:
-    page = account_pages.page(tx, actor.organization_id, limit=1000)
+    page = account_pages.page(tx, actor, limit=1000)
     shown = {
         a.id: {
             "user_id": a.user_id,
@@ -230,9 +230,9 @@ def compare(tx: Tx, actor: Actor, model: Model, names: list[str]) -> None:
     for user_id in (None, *USERS):
         mine = [a for a in model.living.values() if user_id in (None, a["user_id"])]
         by_status = Counter(a["status"] for a in mine)
-        total = counts.totals(tx, actor.organization_id, user_id)
+        total = counts.totals(tx, actor, user_id)
         assert (total.active, total.suspended, total.disabled) == tuple(by_status[s] for s in STATUSES)
-        for name, count in counts.by_domain(tx, actor.organization_id, user_id, 50, 0):
+        for name, count in counts.by_domain(tx, actor, user_id, 50, 0):
             assert count.total == sum(a["domain"] == name for a in mine)
     recorded = Counter(e.type for e in events.page(tx, actor, after=0, limit=10_000) if e.account_id)
     assert recorded == model.events

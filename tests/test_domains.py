@@ -78,7 +78,7 @@ def test_a_domain_has_one_owner(database: Database) -> None:
             with pytest.raises(Refused) as refused:
                 act()
             assert refused.value.code == "domain_exists"
-        owned = domains.get(tx, first.organization_id, "owner.test", None)
+        owned = domains.get(tx, first, "owner.test", None)
         domains.set_status(tx, first, owned, "pending")
         domains.set_status(tx, second, claim, "active")
 

@@ -8,6 +8,7 @@ from postroom import accounts, events, keys, operator, organizations
 from postroom.accounts import CreateAccount
 from postroom.actor import ALL_SCOPES, Actor
 from postroom.db import Database, Tx, open_database
+from postroom.keys import CreateKey
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_a_page(database: Database) -> None:
 def test_what_the_operator_does_is_recorded_too(database: Database) -> None:
     def work(tx: Tx) -> None:
         made = operator.create_domain(tx, "operated", "operated.test", "u1", "active")
-        key = operator.create_key(tx, "operated", "u1")
+        key = operator.create_key(tx, "operated", CreateKey(user_id="u1"))
         actor = Actor(made.organization_id)
         (key_id,) = [found.id for found in keys.get_all(tx, actor.organization_id)]
         keys.revoke(tx, actor, key_id)

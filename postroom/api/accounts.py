@@ -141,7 +141,7 @@ async def get_page(call: Call, query: PageQuery) -> Answer:
     def work(tx: Tx) -> list[Account]:
         if name is UNSET:
             return _page(tx, call, query, None)
-        domain = domains.find(tx, call.actor.organization_id, name, sent_user(call.actor, query.user_id))
+        domain = domains.find(tx, call.actor, name, sent_user(call.actor, query.user_id))
         return _page(tx, call, query, domain.id) if domain else []
 
     found = await _read_page(call, query, work)
@@ -159,7 +159,7 @@ async def get_domain_page(call: Call, query: DomainPageQuery) -> Answer:
         raise not_found()
 
     def work(tx: Tx) -> tuple[domains.Domain, list[Account]]:
-        domain = domains.get(tx, call.actor.organization_id, name, sent_user(call.actor, query.user_id))
+        domain = domains.get(tx, call.actor, name, sent_user(call.actor, query.user_id))
         return domain, _page(tx, call, query, domain.id)
 
     domain, found = await _read_page(call, query, work)
@@ -230,7 +230,7 @@ def _page(tx: Tx, call: Call, query: DomainPageQuery, domain_id: int | None) -> 
     """One account more than the page holds tells whether there is a next page."""
     return account_pages.page(
         tx,
-        call.actor.organization_id,
+        call.actor,
         limit=query.limit + 1,
         offset=query.offset,
         after=query.after,
@@ -245,7 +245,7 @@ async def _read_page(call: Call, query: DomainPageQuery, work: Callable[[Tx], An
     if query.status is not UNSET and query.status not in ("active", "suspended", "disabled"):
         raise invalid(FieldError("status", "invalid", "Use one of: active, suspended, disabled."))
     database = call.services.database
-    slow = query.offset > DEEP or query.q is not UNSET or query.status is not UNSET
+    slow = query.offset > DEEP or query.q is not UNSET or query.status is not UNSET or call.actor.bound is not None
     return await (database.search(work) if slow else database.read(work))
 
 

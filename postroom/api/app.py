@@ -21,6 +21,7 @@ from postroom.actor import Actor
 from postroom.api import auth, problems
 from postroom.api.body import read_body
 from postroom.api.call import Answer, Call, Probe, Services
+from postroom.api.last_uses import LastUses
 from postroom.api.openapi import document
 from postroom.api.rate_limits import Clock, Limits, parse_rate
 from postroom.api.router import BadPath, Router, split_path
@@ -64,6 +65,7 @@ class App:
         self._limits = limits
         self._router = Router(ROUTES)
         self._trusted = trusted
+        self._last_uses = LastUses(services.database)
         self._decoders = {r.path + r.method: msgspec.json.Decoder(r.body) for r in ROUTES if r.body}
         self._openapi = _encode(document(ROUTES, __version__))
         static = StaticFiles(directory=Path(__file__).parent / "docs", html=True)
@@ -105,15 +107,18 @@ class App:
 
     async def _authenticate(self, scope: Scope, request_id: str) -> Actor:
         headers = scope["headers"]
-        key = auth.key_of(headers)
         peer = scope["client"][0] if scope["client"] else ""
         address = auth.client_address(peer, headers, self._trusted)
+        key = auth.key_of(headers)
         self._limits.admit(address, key)
-        actor = await self._services.database.read(lambda tx: keys.authenticate(tx, key)) if key else None
-        if actor is None:
+        found = await self._services.database.read(lambda tx: keys.authenticate(tx, key, address)) if key else None
+        if found is None:
             self._limits.wrong(address)
             raise Refused("unauthorized", "Send a valid API key in the x-api-key header.")
         self._limits.right(key)
+        actor, is_to_note = found
+        if is_to_note:
+            self._last_uses.add(actor)
         return msgspec.structs.replace(actor, request_id=request_id, client_address=address)
 
     async def _reply(self, scope: Scope, receive: Receive, actor: Actor | None, segments: list[str] | None) -> Reply:

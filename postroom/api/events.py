@@ -55,7 +55,7 @@ async def get_page(call: Call, query: EventsQuery) -> Answer:
 
     def work(tx: Tx) -> list[Event]:
         if name is not UNSET:
-            domain = domains.find(tx, call.actor.organization_id, name, user_id)
+            domain = domains.find(tx, call.actor, name, user_id)
             if domain is None:
                 return []
             filters["domain_id"] = domain.id

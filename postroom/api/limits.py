@@ -1,4 +1,4 @@
-"""The limits endpoints: what a user may have. A key that is bound to a user may read its limits, never set them."""
+"""The limits endpoints: what a user may have. A bound key may read them, never set them."""
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -40,8 +40,8 @@ async def change(call: Call, query: LimitsQuery, body: LimitsBody) -> Answer:
     problems = text_problems(query.user_id, body.user_id)
     user_id = required_user(call.actor, problems, query.user_id, body.user_id)
     raise_for(problems)
-    if call.actor.user_id is not None:
-        raise Refused("forbidden", "A key that is bound to a user does not set limits.")
+    if call.actor.user_id is not None or call.actor.bound is not None:
+        raise Refused("forbidden", "A key that is bound to a user or to domains does not set limits.")
     command = SetLimits(body.domains, body.accounts, body.accounts_per_domain)
     changed = await call.services.database.write(lambda tx: limits.change(tx, call.actor, user_id, command))
     return Answer(LimitsAnswer(user_id, changed))

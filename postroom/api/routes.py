@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from postroom.api import accounts, events, health, limits, stats
+from postroom.api import accounts, events, health, keys, limits, stats
 from postroom.api.account_shapes import (
     CreatedAccount,
     DeletedAccount,
@@ -126,6 +126,30 @@ ROUTES: tuple[Route, ...] = (
         query=accounts.FieldsQuery,
         body=accounts.ResetBody,
         shows=ResetAccount,
+        refuses=("not_found",),
+    ),
+    Route(
+        "POST",
+        "/v2/keys",
+        "keys:write",
+        keys.create,
+        "Create key",
+        keys.CreatedKeyAnswer,
+        query=keys.UserQuery,
+        body=keys.CreateKeyBody,
+        status=201,
+        refuses=("not_found",),
+    ),
+    Route("GET", "/v2/keys", "keys:read", keys.get_page, "List keys", keys.KeysAnswer, query=keys.KeysQuery),
+    Route(
+        "POST",
+        "/v2/keys/delete",
+        "keys:write",
+        keys.delete,
+        "Delete key",
+        keys.DeletedKeyAnswer,
+        query=keys.UserQuery,
+        body=keys.DeleteKeyBody,
         refuses=("not_found",),
     ),
     Route(

@@ -32,11 +32,11 @@ class StatsAnswer(msgspec.Struct, frozen=True):
 async def get(call: Call, query: StatsQuery) -> Answer:
     """Counts live accounts by status, in all and by domain."""
     raise_for(text_problems(query.user_id))
-    organization_id, user_id = call.actor.organization_id, sent_user(call.actor, query.user_id)
+    user_id = sent_user(call.actor, query.user_id)
 
     def work(tx: Tx) -> StatsAnswer:
-        page = counts.by_domain(tx, organization_id, user_id, query.limit, query.offset)
+        page = counts.by_domain(tx, call.actor, user_id, query.limit, query.offset)
         by_domain = [DomainCount(name, count) for name, count in page]
-        return StatsAnswer(counts.totals(tx, organization_id, user_id), by_domain, query.limit, query.offset)
+        return StatsAnswer(counts.totals(tx, call.actor, user_id), by_domain, query.limit, query.offset)
 
     return Answer(await call.services.database.search(work))

@@ -81,12 +81,12 @@ def check_user_id(text: str, field: str = "user_id") -> FieldError | None:
     return FieldError(field, "invalid", "A user_id is 1 to 128 printable characters.")
 
 
-def check_display_name(text: str) -> FieldError | None:
+def check_display_name(text: str, field: str = "display_name") -> FieldError | None:
     """Any Unicode up to 255 characters, without control characters."""
     if len(text) > 255:
-        return FieldError("display_name", "too_long", "A display name has at most 255 characters.")
+        return FieldError(field, "too_long", "A name has at most 255 characters.")
     if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text):
-        return FieldError("display_name", "control_character", "A display name has no control characters.")
+        return FieldError(field, "control_character", "A name has no control characters.")
     return None
 
 
@@ -132,7 +132,7 @@ def _number(value: str, lowest: int, most: int) -> int:
 def _field_error(message: str, kind: Any) -> FieldError:
     """msgspec's one-line message as a field error that names types and rules, never a value that was sent."""
     where = _WHERE.search(message)
-    path = where.group(1) if where else ""
+    path = where.group(1).partition("[")[0] if where else ""  # an element of a list is at fault as the list
     problem = message[: where.start()] if where else message
     if unknown := _UNKNOWN.match(problem):
         return FieldError(_safe(unknown.group(1)), "unknown_field", "There is no such field.")

@@ -18,8 +18,12 @@ OF_ORGANIZATION = {
     "domains": "organization_id = :o",
     "events": "organization_id = :o",
     "limits": "organization_id = :o",
+    "api_keys": "organization_id = :o",
+    "api_key_domains": "key_id IN (SELECT id FROM api_keys WHERE organization_id = :o)",
     "session_endings": "account_id IN (SELECT id FROM accounts WHERE organization_id = :o)",
 }
+# Without last_used_at, which is written beside the requests.
+COLUMNS = {"api_keys": "id, digest, name, user_id, scopes, domain_bound, networks, parent_id, expires_at, revoked_at"}
 
 
 def rows(tenant: Tenant, table: str | None = None) -> Any:
@@ -28,7 +32,8 @@ def rows(tenant: Tenant, table: str | None = None) -> Any:
     def work(tx: Tx) -> Any:
         found = {}
         for name, where in OF_ORGANIZATION.items():
-            every = tx.all(f"SELECT * FROM {name} WHERE {where}", o=tenant.organization_id)
+            columns = COLUMNS.get(name, "*")
+            every = tx.all(f"SELECT {columns} FROM {name} WHERE {where}", o=tenant.organization_id)
             found[name] = sorted(every, key=lambda row: [(value is None, value) for value in row])
         return found[table] if table else found
 

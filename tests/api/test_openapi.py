@@ -101,6 +101,7 @@ def test_answers_are_as_described(document: Any, tenant: Tenant) -> None:
         "accounts.get": tenant.get(f"/v2/email-accounts/{account['id']}"),
         "accounts.get_page": tenant.get("/v2/email-accounts"),
         "accounts.get_domain_page": tenant.get(f"/v2/domains/{tenant.domain}/email-accounts"),
+        "keys.get_page": tenant.get("/v2/keys"),
         "events.get_page": tenant.get("/v2/events"),
         "stats.get": tenant.get("/v2/stats"),
     }

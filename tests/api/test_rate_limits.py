@@ -152,7 +152,7 @@ def test_wrong_keys_are_limited_by_address(
 ) -> None:
     asked = []
     real = keys.authenticate
-    monkeypatch.setattr(keys, "authenticate", lambda tx, key: asked.append(key) or real(tx, key))
+    monkeypatch.setattr(keys, "authenticate", lambda tx, key, address: asked.append(key) or real(tx, key, address))
     with limited(database_url, clock) as tenant:
         answers = [tenant.get(PATH, key=key) for _ in range(WRONG)]
         assert {(answer.status, answer.code) for answer in answers} == {(401, "unauthorized")}

@@ -11,7 +11,6 @@ import pytest
 from postroom import keys
 from postroom.actor import ALL_SCOPES, Actor
 from postroom.api.routes import PUBLIC, ROUTES, Route
-from postroom.db import Tx
 from tests.api.rows import rows
 from tests.server import Response, Tenant
 
@@ -21,10 +20,14 @@ MISSING_DOMAIN = "nobody-has-this.test"
 
 @dataclass
 class Thing:
-    """What a request is about: an account and its domain, or nothing that exists."""
+    """What a request is about: an account, its domain and a key for that domain, or nothing that exists."""
 
     id: int
     domain: str
+    key_id: int
+
+
+NOTHING = Thing(MISSING_ID, MISSING_DOMAIN, MISSING_ID)
 
 
 Ask = tuple[str, Any]
@@ -39,6 +42,8 @@ ABOUT: dict[str, Callable[[Thing], Ask]] = {
     "GET /v2/email-accounts/:id": lambda t: (f"/v2/email-accounts/{t.id}", None),
     "PUT /v2/email-accounts/:id": lambda t: (f"/v2/email-accounts/{t.id}", {"status": "disabled"}),
     "POST /v2/email-accounts/delete": lambda t: ("/v2/email-accounts/delete", {"id": t.id}),
+    "POST /v2/keys": lambda t: ("/v2/keys", {"domains": [t.domain]}),
+    "POST /v2/keys/delete": lambda t: ("/v2/keys/delete", {"id": t.key_id}),
     "POST /v2/email-accounts/:id/password/reset": lambda t: (f"/v2/email-accounts/{t.id}/password/reset", {}),
 }
 # Routes about all that the caller has: with every filter that could name a foreign thing.
@@ -49,6 +54,11 @@ LISTS: dict[str, Callable[[Thing], list[Ask]]] = {
         (f"/v2/email-accounts?q=private@{t.domain}", None),
         ("/v2/email-accounts?user_id=owner", None),
         (f"/v2/email-accounts?after={t.id - 1}", None),
+    ],
+    "GET /v2/keys": lambda t: [
+        ("/v2/keys", None),
+        ("/v2/keys?user_id=owner", None),
+        (f"/v2/keys?after={t.key_id - 1}", None),
     ],
     "GET /v2/events": lambda t: [
         ("/v2/events?limit=500", None),
@@ -77,16 +87,19 @@ def ask(tenant: Tenant, route: Route, about: Ask, key: str | None) -> Response:
 
 def alike(answer: Response) -> tuple[int, dict[str, str], str]:
     """An answer without what is new each time."""
-    headers = {k: v for k, v in answer.headers.items() if k not in ("x-request-id", "date")}
-    return answer.status, headers, answer.text.replace(answer.headers["x-request-id"], "")
+    text = re.sub('("last_used_at"):"[^"]*"', r"\1:null", answer.text)
+    new = {"x-request-id", "date"} | ({"content-length"} if "last_used_at" in text else set())
+    headers = {k: v for k, v in answer.headers.items() if k not in new}
+    return answer.status, headers, text.replace(answer.headers["x-request-id"], "")
 
 
 @pytest.fixture
 def secret(tenant: Tenant) -> Thing:
-    """An account that nobody but its owner may see, on a domain of the owner's own."""
+    """An account that nobody but its owner may see, on a domain of the owner's own, and the owner's key for it."""
     domain = tenant.new_domain(user_id="owner")
     account = tenant.account("private", domain=domain, user_id="owner", display_name="hidden")
-    return Thing(account["id"], domain)
+    key = tenant.new_key(name="hidden key", user_id="owner", domains=[domain])
+    return Thing(account["id"], domain, tenant.key_id(key))
 
 
 def test_every_route_of_the_table_is_covered() -> None:
@@ -98,37 +111,36 @@ def test_every_route_of_the_table_is_covered() -> None:
     assert writes == {True}
 
 
-INSIDERS: dict[str, Callable[[Tenant, Route], str]] = {
-    "the organization": lambda tenant, route: tenant.key,
-    "its user": lambda tenant, route: tenant.new_key(user_id="owner"),
-    "the one scope": lambda tenant, route: tenant.new_key(scopes=[route.scope]),
+INSIDERS: dict[str, Callable[[Tenant, Route, Thing], str]] = {
+    "the organization": lambda tenant, route, thing: tenant.key,
+    "its user": lambda tenant, route, thing: tenant.new_key(user_id="owner"),
+    "its domain": lambda tenant, route, thing: tenant.new_key(domains=[tenant.domain, thing.domain]),
+    "its user on its domain": lambda tenant, route, thing: tenant.new_key(user_id="owner", domains=[thing.domain]),
+    "its network": lambda tenant, route, thing: tenant.new_key(networks=("192.0.2.0/24", "127.0.0.0/8")),
+    "the one scope": lambda tenant, route, thing: tenant.new_key(scopes=[route.scope]),
 }
 
 
 # A user does not raise his own limits.
-FORBIDDEN = {("PUT /v2/limits", "its user")}
+FORBIDDEN = {("PUT /v2/limits", insider) for insider in ("its user", "its domain", "its user on its domain")}
 
 
 @pytest.mark.parametrize("insider", INSIDERS)
 @pytest.mark.parametrize("route", GUARDED, ids=name)
 def test_its_owner_gets_it(tenant: Tenant, secret: Thing, route: Route, insider: str) -> None:
-    answer = ask(tenant, route, asks(route, secret)[0], INSIDERS[insider](tenant, route))
+    answer = ask(tenant, route, asks(route, secret)[0], INSIDERS[insider](tenant, route, secret))
     assert answer.status == (403 if (name(route), insider) in FORBIDDEN else route.status), answer.text
 
 
 @pytest.mark.parametrize("route", GUARDED, ids=name)
 def test_no_key_no_answer(tenant: Tenant, secret: Thing, route: Route) -> None:
-    revoked, expired = tenant.new_key(), tenant.new_key(expires_at=1)
-
-    def revoke(tx: Tx) -> None:
-        newest = keys.get_all(tx, tenant.organization_id)[-2]
-        keys.revoke(tx, Actor(tenant.organization_id), newest.id)
-
-    tenant.api.database.write_alone(revoke)
+    revoked, expired, elsewhere = tenant.new_key(), tenant.new_key(expires_at=1), tenant.new_key(networks=("::1/128",))
+    id_ = tenant.key_id(revoked)
+    tenant.api.database.write_alone(lambda tx: keys.revoke(tx, Actor(tenant.organization_id), id_))
     before = rows(tenant)
     refused = []
-    for key in (None, "pr_" + "x" * 43, revoked, expired):
-        for thing in (secret, Thing(MISSING_ID, MISSING_DOMAIN)):
+    for key in (None, "pr_" + "x" * 43, revoked, expired, elsewhere):
+        for thing in (secret, NOTHING):
             refused += [ask(tenant, route, about, key) for about in asks(route, thing)]
     assert {answer.status for answer in refused} == {401}
     assert len({str(alike(answer)) for answer in refused}) == 1
@@ -139,11 +151,7 @@ def test_no_key_no_answer(tenant: Tenant, secret: Thing, route: Route) -> None:
 def test_a_missing_scope(tenant: Tenant, secret: Thing, route: Route) -> None:
     key = tenant.new_key(scopes=[scope for scope in ALL_SCOPES if scope != route.scope])
     before = rows(tenant)
-    refused = [
-        ask(tenant, route, about, key)
-        for thing in (secret, Thing(MISSING_ID, MISSING_DOMAIN))
-        for about in asks(route, thing)
-    ]
+    refused = [ask(tenant, route, about, key) for thing in (secret, NOTHING) for about in asks(route, thing)]
     assert {(answer.status, answer.code) for answer in refused} == {(403, "forbidden")}
     assert len({str(alike(answer)) for answer in refused}) == 1
     assert rows(tenant) == before
@@ -154,6 +162,8 @@ OUTSIDERS: dict[str, Callable[[Tenant, Tenant], str]] = {
     "another organization's owner": lambda tenant, stranger: stranger.new_key(user_id="owner"),
     "another user": lambda tenant, stranger: tenant.new_key(user_id="other"),
     "another user in capitals": lambda tenant, stranger: tenant.new_key(user_id="Owner"),
+    "another domain": lambda tenant, stranger: tenant.new_key(domains=[tenant.domain]),
+    "its user on another domain": lambda tenant, stranger: tenant.new_key(user_id="owner", domains=[tenant.domain]),
 }
 
 
@@ -163,7 +173,7 @@ def test_foreign_is_missing(tenant: Tenant, stranger: Tenant, secret: Thing, rou
     key = OUTSIDERS[outsider](tenant, stranger)
     before = rows(tenant), rows(stranger), len(tenant.api.ended)
     foreign = ask(tenant, route, asks(route, secret)[0], key)
-    missing = ask(tenant, route, asks(route, Thing(MISSING_ID, MISSING_DOMAIN))[0], key)
+    missing = ask(tenant, route, asks(route, NOTHING)[0], key)
     assert (foreign.status, foreign.code) == (404, "not_found")
     assert alike(foreign) == alike(missing)
     assert (rows(tenant), rows(stranger), len(tenant.api.ended)) == before
@@ -175,7 +185,7 @@ def test_lists_hold_nothing_foreign(
     tenant: Tenant, stranger: Tenant, secret: Thing, route: Route, outsider: str
 ) -> None:
     key = OUTSIDERS[outsider](tenant, stranger)
-    for foreign, missing in zip(asks(route, secret), asks(route, Thing(MISSING_ID, MISSING_DOMAIN)), strict=True):
+    for foreign, missing in zip(asks(route, secret), asks(route, NOTHING), strict=True):
         answer = ask(tenant, route, foreign, key)
         assert answer.status in (200, 403, 404)
         assert not re.search(f"private|hidden|{re.escape(secret.domain)}", answer.text)
@@ -195,6 +205,6 @@ def test_the_users_must_agree(tenant: Tenant, secret: Thing, route: Route, user_
         answers += [tenant.request(route.method, path, {**body, "user_id": user_id})]
         answers += [tenant.request(route.method, path, {**body, "user_id": "owner"}, user_id=user_id)]
         answers += [tenant.request(route.method, path, {**body, "user_id": user_id}, user_id="owner")]
-    missing = ask(tenant, route, asks(route, Thing(MISSING_ID, MISSING_DOMAIN))[0], tenant.key)
+    missing = ask(tenant, route, asks(route, NOTHING)[0], tenant.key)
     assert {str(alike(answer)) for answer in answers} == {str(alike(missing))}
     assert rows(tenant) == before

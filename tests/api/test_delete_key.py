@@ -1,0 +1,125 @@
+"""POST /v2/keys/delete: a key ends at once, and with it every key that it made."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.api.rows import last_event, rows
+from tests.server import ApiServer, Tenant
+
+PATH = "/v2/keys/delete"
+
+
+def make(tenant: Tenant, key: str, **fields: Any) -> str:
+    made = tenant.post("/v2/keys", fields, key=key)
+    assert made.status == 201, made.text
+    secret: str = made.json["api_key"]
+    return secret
+
+
+def status(tenant: Tenant, key: str) -> int:
+    return tenant.get("/v2/stats", key=key).status
+
+
+def test_it_works(tenant: Tenant) -> None:
+    key = make(tenant, tenant.key)
+    assert status(tenant, key) == 200
+    done = tenant.post(PATH, {"id": tenant.key_id(key)})
+    assert done.status == 200
+    assert done.json == {"ok": True, "deleted": {"id": tenant.key_id(key), "prefix": key[:10]}}
+    assert [*done.json, *done.json["deleted"]] == ["ok", "deleted", "id", "prefix"]
+    assert status(tenant, key) == 401
+    assert tenant.post(PATH, {"id": tenant.key_id(key)}).status == 404
+
+
+REFUSED: list[tuple[Any, str, str]] = [
+    ({}, "id", "required"),
+    ({"id": "1"}, "id", "invalid"),
+    ({"id": 0}, "id", "invalid"),
+    ({"id": 2**63}, "id", "invalid"),
+    ({"id": True}, "id", "invalid"),
+    ({"id": 1, "user_id": None}, "user_id", "invalid"),
+    ({"id": 1, "user_id": ""}, "user_id", "invalid"),
+    ({"id": 1, "prefix": "pr_"}, "prefix", "unknown_field"),
+]
+
+
+@pytest.mark.parametrize(("body", "field", "code"), REFUSED, ids=ascii)
+def test_it_refuses(tenant: Tenant, body: Any, field: str, code: str) -> None:
+    before = rows(tenant)
+    refused = tenant.post(PATH, body)
+    assert (refused.status, refused.code) == (400, "invalid_request")
+    assert refused.problem(field) == code
+    assert rows(tenant) == before
+
+
+def test_every_process_refuses_it_at_once(tenant: Tenant, database_url: str) -> None:
+    key = make(tenant, tenant.key)
+    child = make(tenant, key)
+    with ApiServer.start(database_url) as other:
+        doors = [tenant.api, other]
+        assert [door.request("GET", "/v2/stats", key=k).status for door in doors for k in (key, child)] == [200] * 4
+        assert other.request("POST", PATH, {"id": tenant.key_id(key)}, key=tenant.key).status == 200
+        assert [door.request("GET", "/v2/stats", key=k).status for door in doors for k in (key, child)] == [401] * 4
+
+
+def test_all_that_it_made_dies_with_it(tenant: Tenant) -> None:
+    parent = make(tenant, tenant.key)
+    children = [make(tenant, parent), make(tenant, parent, user_id="u")]
+    grandchild, sibling = make(tenant, children[1]), make(tenant, tenant.key)
+    at = last_event(tenant)
+    done = tenant.post(PATH, {"id": tenant.key_id(parent)})
+    assert done.json["deleted"]["prefix"] == parent[:10]
+    dead = [parent, *children, grandchild]
+    assert [status(tenant, key) for key in dead] == [401] * 4
+    assert [status(tenant, key) for key in (sibling, tenant.key)] == [200] * 2
+    ended = tenant.events(after=at)
+    assert [event["type"] for event in ended] == ["key.revoked"] * 4
+    assert [event["data"] for event in ended] == [{"key_id": tenant.key_id(k), "prefix": k[:10]} for k in dead]
+    assert [event["user_id"] for event in ended] == [None, None, "u", "u"]
+    assert {event["key_id"] for event in ended} == {tenant.key_id(tenant.key)}
+    assert {event["request_id"] for event in ended} == {done.headers["x-request-id"]}
+
+
+def test_a_key_may_end_itself(tenant: Tenant) -> None:
+    key = make(tenant, tenant.key)
+    assert tenant.post(PATH, {"id": tenant.key_id(key)}, key=key).status == 200
+    assert status(tenant, key) == 401
+
+
+def test_an_expired_key_can_be_deleted(tenant: Tenant) -> None:
+    expired = tenant.new_key(expires_at=1)
+    assert tenant.post(PATH, {"id": tenant.key_id(expired)}).status == 200
+
+
+def test_a_bound_key_deletes_what_is_as_narrow_alone(tenant: Tenant) -> None:
+    other = tenant.new_domain()
+    caller = tenant.new_key(user_id="u", domains=[tenant.domain])
+    wider = [
+        tenant.key,
+        tenant.new_key(user_id="u"),
+        tenant.new_key(domains=[tenant.domain]),
+        tenant.new_key(user_id="v", domains=[tenant.domain]),
+        tenant.new_key(user_id="u", domains=[tenant.domain, other]),
+        tenant.new_key(user_id="u", domains=[other]),
+    ]
+    before = rows(tenant)
+    assert {tenant.post(PATH, {"id": tenant.key_id(key)}, key=caller).status for key in wider} == {404}
+    assert rows(tenant) == before
+    as_narrow = tenant.new_key(["stats:read"], [tenant.domain], user_id="u")
+    assert tenant.post(PATH, {"id": tenant.key_id(as_narrow)}, key=caller).status == 200
+
+
+def test_a_key_that_is_deleted_meanwhile_makes_none(tenant: Tenant) -> None:
+    """Whoever wins, no child outlives its parent."""
+    for _ in range(10):
+        parent = make(tenant, tenant.key)
+        with ThreadPoolExecutor(5) as pool:
+            making = [pool.submit(tenant.post, "/v2/keys", {}, key=parent) for _ in range(4)]
+            ending = pool.submit(tenant.post, PATH, {"id": tenant.key_id(parent)})
+        assert ending.result().status == 200
+        answers = [made.result() for made in making]
+        assert {answer.status for answer in answers} <= {201, 401}
+        made = [answer.json["api_key"] for answer in answers if answer.status == 201]
+        assert {status(tenant, key) for key in made} <= {401}
