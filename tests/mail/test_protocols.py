@@ -11,6 +11,7 @@ import pytest
 
 from tests.mail.clients import HOST, Imap, PlainImap, Pop3, own_address, tls
 from tests.mail.platform import Mailbox, Platform
+from tests.service import wait_for
 
 
 @pytest.fixture
@@ -88,6 +89,8 @@ def test_the_script_of_a_suspended_user_does_not_run(platform: Platform) -> None
     assert bob.wait_for("sent on")
     alice.update(status="suspended")
     bob.send(alice.address, "waits")
+    inbox = platform.service.data / "mail" / f"{alice.id % 256:02x}" / str(alice.id) / "Maildir" / "new"
+    wait_for("the delivery, while nobody can log in", lambda: inbox.is_dir() and any(inbox.iterdir()))
     alice.update(status="active")
     assert alice.wait_for("waits")
     assert bob.subjects() == ["sent on"]
