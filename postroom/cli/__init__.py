@@ -1,0 +1,1 @@
+"""The command line of Postroom, one file a group of commands."""

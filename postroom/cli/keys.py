@@ -1,0 +1,88 @@
+"""`postroom keys`: API keys."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from postroom import networks
+from postroom.actor import ALL_SCOPES
+from postroom.cli import options, store
+from postroom.cli.options import Json, Organization, User
+from postroom.errors import Refused
+
+app = typer.Typer(no_args_is_help=True, help="API keys.")
+DAY_MS = 24 * 3600 * 1000
+
+
+@app.command("create")
+def create_key(
+    organization: Organization,
+    user: User = None,
+    name: Annotated[str | None, typer.Option(help="What you will know it by.")] = None,
+    scope: Annotated[list[str] | None, typer.Option(help="May be repeated; all scopes without it.")] = None,
+    domain: Annotated[list[str] | None, typer.Option(help="May be repeated; no other domain exists then.")] = None,
+    network: Annotated[list[str] | None, typer.Option(help="CIDR that it is used from; may be repeated.")] = None,
+    expires_in_days: Annotated[int | None, typer.Option(min=1, max=36_500)] = None,
+    as_json: Json = False,
+) -> None:
+    """Make an API key and print it; it cannot be read again."""
+    from postroom import operator
+    from postroom.db import Tx
+    from postroom.keys import CreateKey
+
+    options.check_user(user)
+    scopes, names, found = _scopes(scope), [options.domain(text) for text in domain or ()], _networks(network)
+
+    def work(tx: Tx) -> str:
+        expires_at = tx.now + expires_in_days * DAY_MS if expires_in_days else None
+        command = CreateKey(name, user, scopes, tuple(names) or None, found, expires_at)
+        return operator.create_key(tx, organization, command)
+
+    key = store.write(work)
+    options.show({"api_key": key}, key, as_json)
+
+
+@app.command("list")
+def list_keys(organization: Organization, as_json: Json = False) -> None:
+    """List the keys of an organization."""
+    import msgspec
+
+    from postroom import keys, organizations
+
+    found = store.write(lambda tx: keys.get_all(tx, organizations.get(tx, organization)))
+    options.show(msgspec.to_builtins(found), "\n".join(_key_line(key) for key in found), as_json)
+
+
+@app.command("revoke")
+def revoke_key(key_id: int, organization: Organization) -> None:
+    """End an API key; it is refused from this moment."""
+    from postroom import keys, organizations
+    from postroom.actor import Actor
+
+    store.write(lambda tx: keys.revoke(tx, Actor(organizations.get(tx, organization)), key_id))
+
+
+def _key_line(key: Any) -> str:
+    """One line for a person; what limits the key stands at its end."""
+    state = "revoked" if key.revoked_at else f"until {_day(key.expires_at)}" if key.expires_at else "live"
+    used = f"used {_day(key.last_used_at)}" if key.last_used_at else "never used"
+    limits = [key.user_id or "", *(key.domains or ()), *(key.networks or ()), key.name or ""]
+    return f"{key.id:>5}  {key.prefix}…  {state:<16} {used:<15} {'  '.join(filter(None, limits))}".rstrip()
+
+
+def _day(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).date().isoformat()
+
+
+def _scopes(texts: list[str] | None) -> tuple[str, ...] | None:
+    if not set(texts or ()) <= set(ALL_SCOPES):
+        raise Refused("invalid_request", f"The scopes are: {', '.join(ALL_SCOPES)}.")
+    return tuple(scope for scope in ALL_SCOPES if scope in texts) if texts else None
+
+
+def _networks(texts: list[str] | None) -> tuple[str, ...] | None:
+    try:
+        return tuple(networks.parse(text) for text in texts) if texts else None
+    except ValueError as error:
+        raise Refused("invalid_request", f"--network: {error}.") from None

@@ -1,0 +1,49 @@
+"""`postroom limits`: how much an organization or a user may have."""
+
+from typing import Annotated, Any
+
+import typer
+
+from postroom.cli import options, store
+from postroom.cli.options import Json, Organization, User
+
+app = typer.Typer(no_args_is_help=True, help="How much an organization or a user may have.")
+Cap = Annotated[int | None, typer.Option(min=-1, help="How many there may be; -1 for no limit.")]
+
+
+@app.command("set")
+def set_limits(
+    organization: Organization,
+    user: User = None,
+    domains: Cap = None,
+    accounts: Cap = None,
+    accounts_per_domain: Cap = None,
+    as_json: Json = False,
+) -> None:
+    """Cap how much an organization, or one of its users, may have. What is not given stays; -1 lifts a cap."""
+    from postroom import limits, organizations
+    from postroom.actor import Actor
+    from postroom.limits import SetLimits
+
+    options.check_user(user)
+    given = {"domains": domains, "accounts": accounts, "accounts_per_domain": accounts_per_domain}
+    command = SetLimits(**{name: None if cap == -1 else cap for name, cap in given.items() if cap is not None})
+    found = store.write(lambda tx: limits.change(tx, Actor(organizations.get(tx, organization)), user, command))
+    _show_limits(found, as_json)
+
+
+@app.command("show")
+def show_limits(organization: Organization, user: User = None, as_json: Json = False) -> None:
+    """Show the caps of an organization, or of one of its users."""
+    from postroom import limits, organizations
+
+    options.check_user(user)
+    _show_limits(store.write(lambda tx: limits.get(tx, organizations.get(tx, organization), user)), as_json)
+
+
+def _show_limits(found: Any, as_json: bool) -> None:
+    import msgspec
+
+    caps = msgspec.structs.asdict(found)
+    lines = [f"{name.replace('_', ' '):<20} {'no limit' if cap is None else cap}" for name, cap in caps.items()]
+    options.show(caps, "\n".join(lines), as_json)

@@ -1,0 +1,40 @@
+"""The command line: thin commands over the same functions that the API uses.
+
+A stranger would get wrong: what a command does not need is not imported, so that each starts fast.
+"""
+
+import sys
+
+import typer
+
+from postroom import identity, instance, settings
+from postroom.cli import domains, keys, limits, run
+from postroom.errors import Busy, Refused
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.command()(run.serve)
+app.command()(run.status)
+app.command()(run.env)
+app.add_typer(keys.app, name="keys")
+app.add_typer(limits.app, name="limits")
+app.add_typer(domains.app, name="domains")
+
+
+def main() -> None:
+    """The entry point: errors of the operator are one line and an exit code, never a traceback."""
+    try:
+        app()
+    except Refused as error:
+        found = "There is no such thing in this organization." if error.code == "not_found" else error.detail
+        _fail(" ".join(field.message for field in error.fields) or found, 1)
+    except Busy as error:
+        _fail(error.detail, 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (settings.BadSettings, instance.CannotStart, identity.NoSystemUser) as error:
+        _fail(str(error), 2)
+
+
+def _fail(text: str, code: int) -> None:
+    print(f"postroom: {text}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,36 @@
+"""The way of the commands to the data: as the system user, whether the server runs or not.
+
+A stranger would get wrong: run as root a command becomes the system user first, so that no file of root's is left
+behind.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from postroom import identity, instance, settings
+from postroom.settings import Settings
+
+T = TypeVar("T")
+
+
+def write(work: Callable[[Any], T]) -> T:
+    """One transaction as the system user; the schema is made when nobody started the server yet."""
+    from postroom.db import migrate, open_database
+
+    found = settings.load()
+    _become_owner(found)
+    migrate(found.database)
+    database = open_database(found.database)
+    try:
+        return database.write_alone(work)
+    finally:
+        database.close()
+
+
+def _become_owner(found: Settings) -> None:
+    instance.check_path(found.data)
+    me = identity.ensure()
+    instance.make_directories(found.data, me)
+    me.become()
+    os.umask(0o077)

@@ -1,0 +1,74 @@
+"""A real DNS server for the tests: authoritative for what a test publishes, over UDP and TCP on the loopback."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from dnslib import QTYPE, RCODE, RR, DNSRecord
+from dnslib.server import BaseResolver, DNSHandler, DNSServer
+
+TXT_PIECE = 255
+
+
+@dataclass
+class DnsServer(BaseResolver):  # type: ignore[misc]
+    """What it answers: absolute names without a trailing dot, and their records in zone-file form."""
+
+    records: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    rcodes: dict[str, str] = field(default_factory=dict)
+    """Names that are answered with an error, as `SERVFAIL`."""
+    port: int = 0
+
+    @classmethod
+    @contextmanager
+    def start(cls) -> "Iterator[DnsServer]":
+        server = cls()
+        udp = DNSServer(server, address="127.0.0.1", port=0)
+        server.port = udp.server.server_address[1]
+        tcp = DNSServer(server, address="127.0.0.1", port=server.port, tcp=True)
+        udp.start_thread()
+        tcp.start_thread()
+        try:
+            yield server
+        finally:
+            for running in (udp, tcp):
+                running.stop()
+                running.server.server_close()
+
+    @property
+    def address(self) -> str:
+        """As POSTROOM_RESOLVER takes it."""
+        return f"127.0.0.1:{self.port}"
+
+    def publish(self, name: str, record_type: str, *values: str) -> None:
+        """Sets the records of a name; TXT values are plain text, the others zone-file form."""
+        self.records[name.rstrip(".").lower(), record_type] = list(values)
+
+    def withdraw(self, name: str, record_type: str) -> None:
+        del self.records[name.rstrip(".").lower(), record_type]
+
+    def resolve(self, request: DNSRecord, handler: DNSHandler) -> DNSRecord:
+        reply = request.reply()
+        name, kind = str(request.q.qname).rstrip(".").lower(), QTYPE[request.q.qtype]
+        if name in self.rcodes:
+            reply.header.rcode = getattr(RCODE, self.rcodes[name])
+            return reply
+        for _ in range(20):
+            found = self.records.get((name, kind), [])
+            for value in found:
+                reply.add_answer(*RR.fromZone(f"{name}. 60 IN {kind} {_zone(kind, value)}"))
+            alias = self.records.get((name, "CNAME"), [])
+            if found or not alias:
+                break
+            reply.add_answer(*RR.fromZone(f"{name}. 60 IN CNAME {alias[0]}"))
+            name = alias[0].rstrip(".").lower()
+        if not reply.rr and not any(known == name or known.endswith(f".{name}") for known, _ in self.records):
+            reply.header.rcode = RCODE.NXDOMAIN
+        return reply
+
+
+def _zone(kind: str, value: str) -> str:
+    if kind != "TXT":
+        return value
+    pieces = [value[at : at + TXT_PIECE] for at in range(0, len(value), TXT_PIECE)] or [""]
+    return " ".join('"' + piece.replace("\\", "\\\\").replace('"', '\\"') + '"' for piece in pieces)
