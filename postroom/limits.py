@@ -27,7 +27,8 @@ SELECT user_id, domains, accounts, accounts_per_domain FROM limits
 WHERE organization_id = :organization AND user_id IN ('', :user_id)"""
 COUNT_DOMAINS = """
 SELECT COUNT(*) FROM domains
-WHERE organization_id = :organization AND COALESCE(user_id, '') = COALESCE(:user_id, user_id, '')"""
+WHERE organization_id = :organization AND deleted_at IS NULL
+  AND COALESCE(user_id, '') = COALESCE(:user_id, user_id, '')"""
 
 
 class Limits(msgspec.Struct, frozen=True):
