@@ -103,6 +103,13 @@ def asks(route: Route, thing: Thing) -> list[Ask]:
     return LISTS[name(route)](thing) if name(route) in LISTS else [ABOUT[name(route)](thing)]
 
 
+def honestly(about: Ask, user_id: str) -> Ask:
+    """The same, asked by somebody who says who he is: only the statements can tell him from the owner."""
+    path, body = about
+    named = {**body, "user_id": user_id} if body and "user_id" in body else body
+    return path.replace("user_id=owner", f"user_id={user_id}"), named
+
+
 def ask(tenant: Tenant, route: Route, about: Ask, key: str | None) -> Response:
     return tenant.api.request(route.method, about[0], about[1], key=key)
 
@@ -205,6 +212,9 @@ def test_foreign_is_missing(tenant: Tenant, stranger: Tenant, secret: Thing, rou
     missing = ask(tenant, route, asks(route, NOTHING)[0], key)
     assert (foreign.status, foreign.code) == (404, "not_found")
     assert alike(foreign) == alike(missing)
+    for user_id in ("other", "Owner"):
+        honest = ask(tenant, route, honestly(asks(route, secret)[0], user_id), key)
+        assert alike(honest) == alike(missing)
     assert (rows(tenant), rows(stranger), len(tenant.api.ended)) == before
 
 
