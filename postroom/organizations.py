@@ -1,11 +1,12 @@
 """Organizations: the tenants. The operator names them; nobody else can make or see one but its own keys."""
 
 from postroom.db import Tx
-from postroom.errors import Refused
+from postroom.errors import Refused, not_found
 
 INSERT = """
 INSERT INTO organizations (name, created_at) VALUES (:name, :now)
 ON CONFLICT (name) DO NOTHING RETURNING id"""
+NAME = "SELECT name FROM organizations WHERE id = :id"
 FIND = "SELECT id FROM organizations WHERE name = :name"
 
 
@@ -23,3 +24,10 @@ def get(tx: Tx, name: str) -> int:
     if row is None:
         raise Refused("not_found", "There is no organization of this name.")
     return int(row[0])
+
+
+def check(tx: Tx, organization_id: int, sent: int | str) -> None:
+    """Raises not_found unless what a caller has sent, an id or a name, is his own organization."""
+    row = tx.one(NAME, id=organization_id)
+    if row is None or str(sent) not in (str(organization_id), row[0]):
+        raise not_found()
