@@ -177,7 +177,7 @@ def create_app(
     clock: Clock = time.monotonic,
 ) -> App:
     """The application over an open database; `end_sessions` and `probe` come from whoever wires the parts."""
-    services = Services(database, Hashers(), end_sessions, probe, instance)
+    services = Services(database, Hashers(), end_sessions, probe, instance, settings.purge_days)
     limits = Limits(parse_rate(settings.rate_limit), settings.workers, clock)
     return App(services, limits, auth.networks(split(settings.trusted_proxies)))
 

@@ -26,6 +26,7 @@ class Services:
     end_sessions: EndSessions
     probe: Probe
     instance: str
+    purge_days: int
 
 
 @dataclass(frozen=True, slots=True)

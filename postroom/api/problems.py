@@ -19,6 +19,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "request_timeout": (408, "The request took too long"),
     "address_exists": (409, "The address is taken"),
     "domain_exists": (409, "The domain is taken"),
+    "domain_gone": (409, "The domain is gone"),
     "domain_not_active": (409, "The domain is not active"),
     "limit_reached": (409, "A limit is reached"),
     "reserved_local_part": (409, "The local part is reserved"),
