@@ -18,6 +18,7 @@ from postroom.db.writer import run_alone
 from postroom.errors import Refused
 
 STATUSES: tuple[Status, ...] = ("active", "suspended", "disabled")
+GRACE_MS = 7 * 24 * 3600 * 1000
 USERS = ("u1", "u2", "u3")
 NAMES = ("a", "b", "c", "d", "e", "f")
 
@@ -189,7 +190,7 @@ def step(tx: Tx, actor: Actor, model: Model, chance: random.Random, names: list[
         before = next(i for i, a in model.living.items() if a["is_default"] and a["user_id"] == account["user_id"])
         model.set_default(account["user_id"], id_, before)
     elif act == "delete":
-        accounts.delete(tx, actor, id_, user_id)
+        accounts.delete(tx, actor, id_, user_id, grace_ms=GRACE_MS)
         model.delete(id_, tx.now)
     else:
         accounts.reset(tx, actor, id_, user_id, "{SSHA512}new")
@@ -297,7 +298,7 @@ def test_the_rest_of_an_address_is_30_days_to_the_millisecond(database: Database
     def work(tx: Tx) -> None:
         actor = new_domain(tx, "rest.test")
         made = accounts.create(tx, actor, command("rest.test", "a", "first"))
-        accounts.delete(tx, actor, made.id, None)
+        accounts.delete(tx, actor, made.id, None, grace_ms=GRACE_MS)
         tx.run("SAVEPOINT early")
         tx.now += 30 * 24 * 3600 * 1000 - 1
         with pytest.raises(Refused, match="taken"):
