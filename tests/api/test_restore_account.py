@@ -1,11 +1,13 @@
 """POST /v2/email-accounts/:id/restore, and what a delete leaves to be restored or erased."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from postroom.settings import Settings
 from tests.api.rows import DAY_MS, age_addresses, age_deletions, last_event, new_events, rows, stored_password
-from tests.server import Response, Tenant
+from tests.server import ApiServer, Response, Tenant
 
 
 def delete(tenant: Tenant, id_: int, **fields: Any) -> None:
@@ -203,3 +205,23 @@ def test_purge_of_one_that_is_deleted_already(tenant: Tenant) -> None:
     assert tenant.post("/v2/email-accounts/delete", {"id": account["id"], "purge": True}).status == 404
     assert [event["data"].get("changed") for event in tenant.events(after=at)] == [["purge_at"]]
     assert tenant.get("/v2/stats").json["accounts"]["total"] == 0
+
+
+def test_without_days_it_is_erased_at_once(database_url: str) -> None:
+    with ApiServer.start(database_url, Settings(rate_limit="off", purge_days=0)) as api:
+        tenant = api.new_tenant()
+        account = tenant.account()
+        gone = tenant.post("/v2/email-accounts/delete", {"id": account["id"]}, fields="*").json["deleted"]
+        assert gone["purge_at"] == gone["deleted_at"]
+        assert restore(tenant, account["id"]).status == 404
+
+
+def test_one_of_many_at_once_takes_the_address(tenant: Tenant) -> None:
+    """A restore beside creates of the same address: one of them has it."""
+    account = tenant.account("name")
+    delete(tenant, account["id"])
+    with ThreadPoolExecutor(8) as pool:
+        made = [pool.submit(tenant.create, "name") for _ in range(4)]
+        back = [pool.submit(restore, tenant, account["id"]) for _ in range(4)]
+    assert sum(done.result().status == 201 for done in made) + any(done.result().status == 200 for done in back) == 1
+    assert tenant.get("/v2/stats").json["accounts"]["total"] == 1
