@@ -42,10 +42,7 @@ async def purge_due(database: Database, mail: Path) -> None:
 def erase(mail: Path, account_id: int, most: int) -> int:
     """Takes away the folder of an account, at most so many entries; answers how many more it might have. 0: it may
     not be done yet."""
-    try:
-        root = os.open(mail, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # where it leads is the operator's choice
-    except FileNotFoundError:
-        return most
+    root = os.open(mail, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # where it leads is the operator's choice
     try:
         shelf = os.open(f"{account_id % 256:02x}", FOLDER, dir_fd=root)
     except FileNotFoundError:

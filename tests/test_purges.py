@@ -142,6 +142,11 @@ def test_an_account_folder_that_is_a_link_is_taken_away_alone(mail: Path) -> Non
     assert len(list(other.rglob("*:2,S"))) == 3
 
 
+def test_mail_that_is_not_there_as_a_whole_is_not_called_erased(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        purges.erase(tmp_path / "not mounted", 7, 1000)
+
+
 def test_neighbours_on_the_shelf_stay(mail: Path) -> None:
     folder, others = folder_of(mail, 7), [folder_of(mail, 7 + 256), folder_of(mail, 7 + 512)]
     purges.erase(mail, 7, 1000)
