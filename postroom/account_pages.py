@@ -40,16 +40,37 @@ def page_sql(filters: frozenset[str], offset: bool) -> str:
     )
 
 
+@functools.cache
+def deleted_sql(filters: frozenset[str], offset: bool) -> str:
+    """The statement of a page of deleted accounts that can still be restored: few, in an index of their own."""
+    where = "".join(text for name, text in (FILTERS | {"q": SEARCH_FILTERS["q"]}).items() if name in filters)
+    return (
+        f"SELECT {COLUMNS} FROM accounts WHERE organization_id = :organization{where} AND id > :after"
+        " AND purge_at IS NOT NULL AND +purge_at > :now AND purged_at IS NULL ORDER BY id"
+        " LIMIT :limit" + (" OFFSET :offset" if offset else "")
+    )
+
+
 def page(
-    tx: Tx, actor: Actor, *, limit: int, offset: int = 0, after: int = 0, **filters: int | str | None
+    tx: Tx,
+    actor: Actor,
+    *,
+    limit: int,
+    offset: int = 0,
+    after: int = 0,
+    deleted: bool = False,
+    **filters: int | str | None,
 ) -> list[Account]:
-    """Accounts by id, oldest first; filters that are None do not count. `q` is a prefix of the address."""
+    """Accounts by id, oldest first; filters that are None do not count. `q` is a prefix of the address. `deleted`
+    ones are those that can be restored."""
     filters |= {"bound": actor.bound}
     given = {name: value for name, value in filters.items() if value is not None}
-    sql = page_sql(frozenset(given), offset > 0)
+    sql = (deleted_sql if deleted else page_sql)(frozenset(given), offset > 0)
     if "q" in given:
         given["q_end"] = f"{given['q']}\x7f"  # addresses are ASCII: this is past every one that begins with q
     if offset:
         given["offset"] = offset
+    if deleted:
+        given["now"] = tx.now
     rows = tx.all(sql, organization=actor.organization_id, after=after, limit=limit, **given)
     return [from_row(row) for row in rows]
