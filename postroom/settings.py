@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from postroom.address import BadAddress, parse_host
+from postroom.dns import MailHost
 
 PREFIX = "POSTROOM_"
 FILE = "postroom.toml"
@@ -88,7 +89,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 7
     resolver: Annotated[
-        str, Meta(description="`address:port` of the DNS server that checks domains. Not used yet.")
+        str, Meta(description="`address:port` of the DNS server that checks domains. Empty: the system's own.")
     ] = ""
     trusted_proxies: Annotated[
         str, Meta(description="Networks whose X-Forwarded-For is believed, separated by commas.")
@@ -116,6 +117,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def database(self) -> str:
         """The URL in force: `sqlite:///<path>` or `postgresql://…`."""
         return self.database_url or f"sqlite:///{self.data / 'db' / 'postroom.db'}"
+
+    @property
+    def dns_host(self) -> MailHost:
+        """The host that the DNS records of every domain lead to."""
+        return MailHost(self.hostname, self.submission_port, self.submissions_port, self.imaps_port)
 
     @property
     def api_url(self) -> str:

@@ -9,9 +9,11 @@ from msgspec import UNSET, UnsetType
 
 from postroom.actor import Actor
 from postroom.db import Database
+from postroom.dns import MailHost
 from postroom.errors import FieldError, not_found
 from postroom.passwords import Hashers
 from postroom.sessions import EndSessions
+from postroom.verification import Verification
 
 # Part of the installation → None when it answers, else one sentence why it does not.
 Probe = Callable[[], Awaitable[dict[str, str | None]]]
@@ -26,6 +28,8 @@ class Services:
     end_sessions: EndSessions
     probe: Probe
     instance: str
+    mail_host: MailHost
+    verification: Verification
 
 
 @dataclass(frozen=True, slots=True)
