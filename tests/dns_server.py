@@ -9,12 +9,7 @@ from dnslib import QTYPE, RCODE, RR, DNSError, DNSRecord
 from dnslib.server import BaseResolver, DNSHandler, DNSLogger, DNSServer
 
 TXT_PIECE = 255
-
-
-class Handler(DNSHandler):  # type: ignore[misc]
-    """What is longer than this is cut off over UDP, so that the client asks again over TCP."""
-
-    udplen = 1232
+UDP_MOST = 1232
 
 
 @dataclass
@@ -34,7 +29,6 @@ class DnsServer(BaseResolver):  # type: ignore[misc]
     @contextmanager
     def start(cls) -> "Iterator[DnsServer]":
         server = cls()
-        options = {"address": "127.0.0.1", "handler": Handler, "logger": DNSLogger(logf=lambda _: None)}
         udp, tcp = server._listen()
         udp.start_thread()
         tcp.start_thread()
@@ -47,7 +41,7 @@ class DnsServer(BaseResolver):  # type: ignore[misc]
 
     def _listen(self) -> tuple[DNSServer, DNSServer]:
         """On a port that is free for UDP and for TCP."""
-        options = {"address": "127.0.0.1", "handler": Handler, "logger": DNSLogger(logf=lambda _: None)}
+        options = {"address": "127.0.0.1", "logger": DNSLogger(logf=lambda _: None)}
         while True:
             udp = DNSServer(self, port=0, **options)
             self.port = udp.server.server_address[1]
@@ -97,6 +91,9 @@ class DnsServer(BaseResolver):  # type: ignore[misc]
             name = alias[0].rstrip(".").lower()
         if not reply.rr and not any(known == name or known.endswith(f".{name}") for known, _ in self.records):
             reply.header.rcode = RCODE.NXDOMAIN
+        if handler.protocol == "udp" and len(reply.pack()) > UDP_MOST:  # the client asks again over TCP
+            reply = request.reply()
+            reply.header.tc = 1
         return reply
 
 
