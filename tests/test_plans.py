@@ -44,6 +44,7 @@ SAMPLES: dict[str, Any] = {
     "domains": 1,
     "due_at": 1,
     "expires_at": None,
+    "failures": 1,
     "generation": 1,
     "id": 1,
     "key_id": 1,
@@ -61,6 +62,7 @@ SAMPLES: dict[str, Any] = {
     "purge_at": 1,
     "q": "a",
     "q_end": "a\x7f",
+    "reason": "r",
     "request_id": "r",
     "scopes": "s",
     "status": "active",
@@ -153,6 +155,8 @@ INSERT INTO api_keys (organization_id, prefix, digest, scopes, created_at)
 INSERT INTO api_key_domains (key_id, domain_id) SELECT id, 1 + id % 400 FROM api_keys;
 INSERT INTO session_endings (account_id, generation, due_at) SELECT id, 1, id FROM accounts;
 INSERT INTO mail_host (id, name) VALUES (1, 'd1.test');
+INSERT INTO domain_checks (domain_id, due_at, free_at, failures) SELECT id, id, 0, 0 FROM domains;
+INSERT INTO domain_names (name) SELECT DISTINCT name FROM domains;
 ANALYZE
 """
 
