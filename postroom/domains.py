@@ -8,10 +8,11 @@ from typing import Literal, get_args
 
 import msgspec
 
-from postroom import events, limits
+from postroom import dkim, events, limits
 from postroom.actor import Actor
 from postroom.address import refused_domain
 from postroom.db import Tx
+from postroom.dkim import NewKey
 from postroom.errors import FieldError, Refused, invalid, not_found
 
 Status = Literal["pending", "active", "suspended"]
@@ -73,17 +74,17 @@ def get(tx: Tx, actor: Actor, name: str, user_id: str | None) -> Domain:
     return domain
 
 
-def claim(tx: Tx, actor: Actor, name: str, user_id: str) -> Domain:
+def claim(tx: Tx, actor: Actor, name: str, user_id: str, key: NewKey | None = None) -> Domain:
     """A user's claim: pending until the DNS proves it, and it ends by itself. Raises as `create` does."""
     _check_new(tx, actor, name, user_id)
-    return add(tx, actor, name, user_id, "pending", tx.now + CLAIM_DAYS * DAY_MS)
+    return add(tx, actor, name, user_id, "pending", tx.now + CLAIM_DAYS * DAY_MS, key)
 
 
-def create(tx: Tx, actor: Actor, name: str, user_id: str | None, status: Status) -> Domain:
+def create(tx: Tx, actor: Actor, name: str, user_id: str | None, status: Status, key: NewKey | None = None) -> Domain:
     """Makes a domain on the operator's word. Raises `domain_exists` when the name is claimed so already or another
     one owns it, and `invalid_request` for a name that nobody may claim."""
     _check_new(tx, actor, name, user_id)
-    return add(tx, actor, name, user_id, status)
+    return add(tx, actor, name, user_id, status, key=key)
 
 
 def _check_new(tx: Tx, actor: Actor, name: str, user_id: str | None) -> None:
@@ -93,8 +94,16 @@ def _check_new(tx: Tx, actor: Actor, name: str, user_id: str | None) -> None:
     limits.check_domain(tx, actor.organization_id, user_id)
 
 
-def add(tx: Tx, actor: Actor, name: str, user_id: str | None, status: Status, expires_at: int | None = None) -> Domain:
-    """As `create`, for any name: the mail host's own domain is made with it."""
+def add(
+    tx: Tx,
+    actor: Actor,
+    name: str,
+    user_id: str | None,
+    status: Status,
+    expires_at: int | None = None,
+    key: NewKey | None = None,
+) -> Domain:
+    """As `create`, for any name: the mail host's own domain is made with it. Without a key the worker makes one."""
     row = tx.one(
         INSERT,
         organization=actor.organization_id,
@@ -109,6 +118,7 @@ def add(tx: Tx, actor: Actor, name: str, user_id: str | None, status: Status, ex
     if row is None:
         raise Refused("domain_exists", "This domain exists already.")
     domain = Domain(*row)
+    dkim.add(tx, domain.id, key)
     data = {"domain": name, "status": status}
     events.record(tx, actor, "domain.created", domain_id=domain.id, user_id=user_id, data=data)
     return domain

@@ -91,10 +91,14 @@ def run_worker(settings: Settings) -> None:
     """Runs the worker until SIGTERM or SIGINT."""
     from postroom import worker
     from postroom.db import open_database
+    from postroom.resolver import Resolver
 
     async def run() -> None:
         alive = readiness.worker_alive(settings.data)
-        work = asyncio.create_task(worker.run(database, end_sessions=session_ender(settings), alive=alive))
+        resolver = Resolver(settings.resolver)
+        work = asyncio.create_task(
+            worker.run(database, end_sessions=session_ender(settings), resolver=resolver, alive=alive)
+        )
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, work.cancel)
         await asyncio.wait([work])

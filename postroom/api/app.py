@@ -28,6 +28,7 @@ from postroom.api.router import BadPath, Router, split_path
 from postroom.api.routes import PUBLIC, ROUTES, Route
 from postroom.api.wire import decode_body, parse_query
 from postroom.db import Database
+from postroom.dkim import Generator
 from postroom.errors import Busy, LimitReached, Refused, TooMany, not_found
 from postroom.passwords import Hashers
 from postroom.sessions import EndSessions
@@ -177,7 +178,7 @@ def create_app(
     clock: Clock = time.monotonic,
 ) -> App:
     """The application over an open database; `end_sessions` and `probe` come from whoever wires the parts."""
-    services = Services(database, Hashers(), end_sessions, probe, instance)
+    services = Services(database, Hashers(), Generator(), end_sessions, probe, instance)
     limits = Limits(parse_rate(settings.rate_limit), settings.workers, clock)
     return App(services, limits, auth.networks(split(settings.trusted_proxies)))
 

@@ -24,7 +24,7 @@ async def alive(_services: Services) -> Answer:
 
 
 async def ready(services: Services) -> Answer:
-    """Says whether database, worker, Dovecot and Postfix answer; 200 only when all of them do."""
+    """Says whether database, worker, Dovecot, opendkim and Postfix answer; 200 only when all of them do."""
     parts = {"database": await _database(services)} | await services.probe()
     shown = {name: reason or "ok" for name, reason in parts.items()}
     fine = not any(parts.values())

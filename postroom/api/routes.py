@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from postroom.api import accounts, events, health, keys, limits, stats
+from postroom.api import accounts, dkim, events, health, keys, limits, stats
 from postroom.api.account_shapes import (
     CreatedAccount,
     DeletedAccount,
@@ -56,6 +56,17 @@ ROUTES: tuple[Route, ...] = (
         accounts.DomainPageAnswer,
         query=accounts.DomainPageQuery,
         shows=DomainsAccount,
+        refuses=("not_found",),
+    ),
+    Route(
+        "POST",
+        "/v2/domains/:domain/dkim/rotate",
+        "domains:write",
+        dkim.rotate,
+        "Rotate DKIM key",
+        dkim.RotateAnswer,
+        query=dkim.RotateQuery,
+        body=dkim.RotateBody,
         refuses=("not_found",),
     ),
     Route(
