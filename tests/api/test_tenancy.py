@@ -42,6 +42,7 @@ ABOUT: dict[str, Callable[[Thing], Ask]] = {
     "GET /v2/email-accounts/:id": lambda t: (f"/v2/email-accounts/{t.id}", None),
     "PUT /v2/email-accounts/:id": lambda t: (f"/v2/email-accounts/{t.id}", {"status": "disabled"}),
     "POST /v2/email-accounts/delete": lambda t: ("/v2/email-accounts/delete", {"id": t.id}),
+    "POST /v2/domains/:domain/dkim/rotate": lambda t: (f"/v2/domains/{t.domain}/dkim/rotate", {}),
     "POST /v2/keys": lambda t: ("/v2/keys", {"domains": [t.domain]}),
     "POST /v2/keys/delete": lambda t: ("/v2/keys/delete", {"id": t.key_id}),
     "POST /v2/email-accounts/:id/password/reset": lambda t: (f"/v2/email-accounts/{t.id}/password/reset", {}),

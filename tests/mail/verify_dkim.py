@@ -1,4 +1,4 @@
-"""Verifies the DKIM signature of a message on standard input with dkimpy, asking the DNS server on PORT of the loopback.
+"""Verifies the DKIM signature of a message on standard input with dkimpy, asking the DNS server on a port of 127.0.0.1.
 
     /usr/bin/python3 verify_dkim.py PORT < message
 
