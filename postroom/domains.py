@@ -8,10 +8,11 @@ from typing import Literal, get_args
 
 import msgspec
 
-from postroom import checks, counts, dns, events, limits, sessions
+from postroom import checks, counts, dkim, dns, events, limits, sessions
 from postroom.actor import Actor
 from postroom.address import refused_domain
 from postroom.db import Tx
+from postroom.dkim import NewKey
 from postroom.errors import FieldError, Refused, invalid, not_found
 
 Status = Literal["pending", "active", "suspended"]
@@ -129,9 +130,9 @@ def is_active(tx: Tx, name: str) -> bool:
     return tx.one(IS_ACTIVE, name=name) is not None
 
 
-def records(_tx: Tx, domain: Domain, host: dns.MailHost) -> list[dns.Record]:
+def records(tx: Tx, domain: Domain, host: dns.MailHost) -> list[dns.Record]:
     """The DNS records that the domain needs."""
-    return dns.wanted(domain.token, (), host)
+    return dns.wanted(domain.token, dkim.records(tx, domain.id), host)
 
 
 def is_managed(tx: Tx, organization_id: int, id_: int) -> bool:
@@ -139,21 +140,21 @@ def is_managed(tx: Tx, organization_id: int, id_: int) -> bool:
     return tx.one(MANAGED, id=id_, organization=organization_id) is not None
 
 
-def claim(tx: Tx, actor: Actor, name: str, user_id: str) -> Domain:
+def claim(tx: Tx, actor: Actor, name: str, user_id: str, key: NewKey | None = None) -> Domain:
     """A user's claim: pending until the DNS proves it, and it ends by itself. Raises as `create` does, and
     `forbidden` for a key that is bound to domains."""
     if actor.bound is not None:
         raise Refused("forbidden", "A key that is bound to domains cannot claim another one.")
     _check_new(tx, actor, name, user_id)
-    return add(tx, actor, name, user_id, "pending", tx.now + CLAIM_DAYS * DAY_MS)
+    return add(tx, actor, name, user_id, "pending", tx.now + CLAIM_DAYS * DAY_MS, key)
 
 
-def create(tx: Tx, actor: Actor, name: str, user_id: str | None, status: Status) -> Domain:
+def create(tx: Tx, actor: Actor, name: str, user_id: str | None, status: Status, key: NewKey | None = None) -> Domain:
     """Makes a domain on the operator's word. Raises `domain_exists` when the name is claimed so already, when it is
     a platform domain, or (not a pending one) when another one owns it, and `invalid_request` for a name that nobody
     may claim."""
     _check_new(tx, actor, name, user_id)
-    return add(tx, actor, name, user_id, status)
+    return add(tx, actor, name, user_id, status, key=key)
 
 
 def _check_new(tx: Tx, actor: Actor, name: str, user_id: str | None) -> None:
@@ -163,8 +164,16 @@ def _check_new(tx: Tx, actor: Actor, name: str, user_id: str | None) -> None:
     limits.check_domain(tx, actor.organization_id, user_id)
 
 
-def add(tx: Tx, actor: Actor, name: str, user_id: str | None, status: Status, expires_at: int | None = None) -> Domain:
-    """As `create`, for any name: the mail host's own domain is made with it."""
+def add(
+    tx: Tx,
+    actor: Actor,
+    name: str,
+    user_id: str | None,
+    status: Status,
+    expires_at: int | None = None,
+    key: NewKey | None = None,
+) -> Domain:
+    """As `create`, for any name: the mail host's own domain is made with it. Without a key the worker makes one."""
     row = tx.one(
         INSERT,
         organization=actor.organization_id,
@@ -181,6 +190,7 @@ def add(tx: Tx, actor: Actor, name: str, user_id: str | None, status: Status, ex
     domain = Domain(*row)
     if status == "pending":
         checks.schedule(tx, domain.id, tx.now + checks.FIRST_MS)
+    dkim.add(tx, domain.id, key)
     data = {"domain": name, "status": status}
     events.record(tx, actor, "domain.created", domain_id=domain.id, user_id=user_id, data=data)
     return domain

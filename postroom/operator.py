@@ -2,7 +2,8 @@
 organization with an active domain and a key.
 
 A stranger would get wrong: nobody knows the postmaster's password at first; it is reset like any other
-(docs/operations.md). Mail to postmaster@ and abuse@ of platform domains is kept there.
+(docs/operations.md). Mail to postmaster@ and abuse@ of platform domains is kept there. The worker makes the DKIM
+keys of both domains: a start does not wait for them.
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from postroom import accounts, domains, keys, organizations, passwords
 from postroom.accounts import CreateAccount
 from postroom.actor import Actor
 from postroom.db import Database, Tx
+from postroom.dkim import NewKey
 from postroom.domains import Status
 from postroom.errors import Refused
 from postroom.keys import CreateKey
@@ -43,9 +45,11 @@ def create_key(tx: Tx, organization: str, command: CreateKey) -> str:
     return keys.create(tx, Actor(organizations.ensure(tx, organization)), command)[1]
 
 
-def create_domain(tx: Tx, organization: str, name: str, user_id: str | None, status: Status) -> domains.Domain:
+def create_domain(
+    tx: Tx, organization: str, name: str, user_id: str | None, status: Status, key: NewKey | None = None
+) -> domains.Domain:
     """The operator's way to a domain. Raises `domain_exists`."""
-    return domains.create(tx, Actor(organizations.ensure(tx, organization)), name, user_id, status)
+    return domains.create(tx, Actor(organizations.ensure(tx, organization)), name, user_id, status, key)
 
 
 def delete_domain(tx: Tx, organization: str, name: str, user_id: str | None) -> None:

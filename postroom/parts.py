@@ -96,10 +96,16 @@ def run_worker(settings: Settings) -> None:
 
     async def run() -> None:
         alive = readiness.worker_alive(settings.data)
-        ender, mail = session_ender(settings), settings.data / "mail"
-        verification = Verification(database, Resolver(settings.resolver), settings.dns_host)
+        resolver = Resolver(settings.resolver)
         work = asyncio.create_task(
-            worker.run(database, end_sessions=ender, verification=verification, mail=mail, alive=alive)
+            worker.run(
+                database,
+                end_sessions=session_ender(settings),
+                resolver=resolver,
+                verification=Verification(database, resolver, settings.dns_host),
+                mail=settings.data / "mail",
+                alive=alive,
+            )
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, work.cancel)

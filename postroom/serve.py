@@ -34,7 +34,7 @@ ROTATION = 10.0
 PAUSE = 0.1
 DAEMON_GRACE = 5.0
 OPEN_FILES = 65_536
-DAEMONS = ("dovecot", "postfix")
+DAEMONS = ("dovecot", "opendkim", "postfix")
 WITHOUT_ROOT = "SMTP is off: Postfix needs root to start, and this service has none."
 
 
@@ -74,7 +74,7 @@ def status(settings: Settings) -> list[tuple[str, str, str]]:
         off = [(name, "off", "POSTROOM_MAIL=off") for name in DAEMONS]
     else:
         expected = readiness.has_postfix(settings) or os.geteuid() == 0
-        off = [] if expected else [("postfix", "off", WITHOUT_ROOT)]
+        off = [] if expected else [(name, "off", WITHOUT_ROOT) for name in ("opendkim", "postfix")]
     if not instance.is_locked(settings.data):
         names = ["api", *readiness.checks(settings)]
         return [(name, "stopped", f"nothing runs on {settings.data}") for name in names] + off
@@ -216,7 +216,7 @@ class _Service:
             daemons.write_configuration(self._settings, me, secrets.token_urlsafe(32))
             found = [daemons.dovecot(self._settings)]
             if self._postfix:
-                found.append(daemons.postfix(self._settings))
+                found += [daemons.opendkim(self._settings, me), daemons.postfix(self._settings)]
             for daemon in found:
                 daemon.check()
         except daemons.Unusable as error:

@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from postroom import checks, consents, domains
+from postroom import checks, consents, dkim, domains
 from postroom.actor import Actor
 from postroom.answers import Answers, Question
 from postroom.db import Database, Tx
@@ -125,11 +125,11 @@ async def look(resolver: Resolver, records: Sequence[Record], domain: str, host:
 
 
 def outcome(records: Sequence[Record], findings: Sequence[Finding]) -> Outcome:
-    """What the required records say together. Without an ownership record nothing is proven."""
+    """What the required records say together. Without an ownership record, or a DKIM key, nothing is proven."""
     required = [finding.status for record, finding in zip(records, findings, strict=True) if record.required]
     if {"missing", "differs"} & set(required):
         return "failing"
-    if "unanswered" in required or not any(record.purpose == "ownership" for record in records):
+    if "unanswered" in required or not {"ownership", "dkim"} <= {record.purpose for record in records}:
         return "unanswered"
     return "proven"
 
@@ -140,6 +140,7 @@ def settle(tx: Tx, actor: Actor, plan: Plan, findings: Sequence[Finding], *, by_
     if domain is None:
         checks.drop(tx, plan.domain.id)
         return None
+    _switch_keys(tx, domain, plan.records, findings)
     due_at, failures = checks.standing(tx, domain.id)
     found = outcome(plan.records, findings)
     if not domains.is_for_dns(domain):
@@ -165,6 +166,13 @@ def _begin(tx: Tx, actor: Actor, name: str, user_id: str | None, host: MailHost)
 
 def _plan(tx: Tx, domain: Domain | None, host: MailHost) -> Plan | None:
     return Plan(domain, domains.records(tx, domain, host)) if domain else None
+
+
+def _switch_keys(tx: Tx, domain: Domain, records: Sequence[Record], findings: Sequence[Finding]) -> None:
+    """A new DKIM key signs as soon as the DNS shows it."""
+    for record, finding in zip(records, findings, strict=True):
+        if record.purpose == "dkim" and not record.required and finding.status == "ok":
+            dkim.switch(tx, domain.id, record.host.partition(".")[0])
 
 
 def _recheck(

@@ -1,6 +1,6 @@
 """The worker: work that is due. It carries out session endings once more, checks the DNS of domains, ends claims whose
-time is over, erases the mail of accounts that were deleted long enough ago, and is, beside a check on request, the
-only part that may ever talk to the outside network.
+time is over, looks after DKIM keys, erases the mail of accounts that were deleted long enough ago, and is, beside a
+check on request, the only part that may ever talk to the outside network.
 
 A stranger would get wrong: nothing is lost when the worker is down; what is due waits in the database. And what waits
 for the DNS is beside the round, so that no slow domain holds up the end of a session.
@@ -12,23 +12,33 @@ from pathlib import Path
 
 import structlog
 
-from postroom import checks, domains, purges, sessions
+from postroom import checks, dkim, domains, purges, sessions
 from postroom.db import Database
+from postroom.dkim import Due
 from postroom.errors import Busy
+from postroom.resolver import Resolver, Unanswered
 from postroom.sessions import EndSessions
 from postroom.verification import Verification
 
 PAUSE_SECONDS = 1.0
 CHECKS_AT_ONCE = 16
+KEYS_AT_ONCE = 10
 
 log = structlog.get_logger()
 
 
 async def run(
-    database: Database, *, end_sessions: EndSessions, verification: Verification, mail: Path, alive: Path
+    database: Database,
+    *,
+    end_sessions: EndSessions,
+    resolver: Resolver,
+    verification: Verification,
+    mail: Path,
+    alive: Path,
 ) -> None:
     """Works until it is cancelled; touches `alive` at every round, so that others see it."""
     async with asyncio.TaskGroup() as group:
+        group.create_task(_keep_on(lambda: keep_keys(database, resolver)))
         running: set[asyncio.Task[None]] = set()
         while True:
             alive.touch()
@@ -67,6 +77,39 @@ async def start_checks(
         task = group.create_task(_round(lambda id_=domain_id: verification.by_itself(id_)))  # type: ignore[misc]
         running.add(task)
         task.add_done_callback(running.discard)
+
+
+async def keep_keys(database: Database, resolver: Resolver) -> None:
+    """Makes the DKIM keys that are wanted, lets those sign that the DNS shows, drops those that have retired."""
+    for key in await database.read(lambda tx: dkim.due(tx, KEYS_AT_ONCE)):
+        await _keep_key(database, resolver, key)
+
+
+async def _keep_key(database: Database, resolver: Resolver, key: Due) -> None:
+    if key.state == "wanted":
+        new = await asyncio.to_thread(dkim.generate)
+        await database.write(lambda tx: dkim.fill(tx, key.domain_id, new))
+    elif key.state == "retiring":
+        await database.write(lambda tx: dkim.forget(tx, key))
+    elif key.selector and await _is_shown(resolver, key, key.selector):
+        selector = key.selector
+        await database.write(lambda tx: dkim.switch(tx, key.domain_id, selector))
+    else:
+        await database.write(lambda tx: dkim.postpone(tx, key))
+
+
+async def _is_shown(resolver: Resolver, key: Due, selector: str) -> bool:
+    try:
+        found = await resolver.find(f"{selector}._domainkey.{key.domain}", "TXT")
+    except Unanswered:
+        return False
+    return dkim.is_shown(key.value or "", found.values)
+
+
+async def _keep_on(work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await _round(work)
+        await asyncio.sleep(PAUSE_SECONDS)
 
 
 async def _round(work: Callable[[], Awaitable[None]]) -> None:

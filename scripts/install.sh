@@ -7,7 +7,7 @@ unset PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH
 umask 022
 
 DOVECOT_PACKAGES='dovecot-core dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-managesieved dovecot-sieve dovecot-sqlite'
-POSTFIX_PACKAGES='postfix postfix-sqlite'
+POSTFIX_PACKAGES='postfix postfix-sqlite opendkim libopendbx1-sqlite3'
 PYTHON_PACKAGES='python3 python3-venv'
 SHARED_VENV=/var/lib/postroom/venv
 POLICY=/usr/sbin/policy-rc.d
@@ -106,7 +106,7 @@ install() {
     export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
     exec 9>/run/postroom-install.lock
     flock 9
-    fresh=$(missing_of dovecot-core postfix postgresql-common | xargs)
+    fresh=$(missing_of dovecot-core postfix opendkim postgresql-common | xargs)
     apt-get update -q || echo 'The package lists are not up to date.'
     removed=$(apt-get install -s --no-install-recommends "$@" | sed -n 's/^Remv \([^ ]*\).*/\1/p' | xargs)
     [ -z "$removed" ] || fail "Postroom needs $*, for which apt would remove: $removed. Nothing was changed."
@@ -163,6 +163,7 @@ keep_off_at_boot() {
     command -v systemctl >/dev/null || return 0
     ! is_fresh dovecot-core || systemctl disable dovecot.service dovecot.socket || :
     ! is_fresh postfix || systemctl disable postfix.service || :
+    ! is_fresh opendkim || systemctl disable opendkim.service || :
     ! is_fresh postgresql-common || systemctl disable postgresql.service || :
 }
 

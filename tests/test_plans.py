@@ -65,11 +65,14 @@ SAMPLES: dict[str, Any] = {
     "reason": "r",
     "request_id": "r",
     "scopes": "s",
-    "status": "active",
+    "private_key": "k",
+    "selector": "s",
+    "status": "signing",
     "token": "t",
     "type": "t",
     "until": 1,
     "user_id": "u",
+    "value": "v",
 }
 
 
@@ -106,6 +109,9 @@ def daemon_queries() -> dict[str, str]:
     for name, query in re.findall(r"^(\w+_query) = (.*)$", text, re.MULTILINE):
         if name != "iterate_query":  # all accounts, for doveadm's -A
             found[f"dovecot {name}"] = query
+    text = (render.TEMPLATES / "opendkim.conf.j2").read_text(encoding="utf-8")
+    for table, key, columns in re.findall(r"table=(\w+)\?keycol=(\w+)\?datacol=([\w,]+)", text):
+        found[f"opendkim {table}"] = f"SELECT {columns} FROM {table} WHERE {key} = 'x.test'"  # as opendkim puts it
     values = {"%u": "7", "%Ln": "a", "%n": "7", "%Ld": "x.test", "%s": "imap", "%%": "%"}
     for name, query in found.items():
         by_id = "id = '%" in query
@@ -123,6 +129,7 @@ VIEW_KEYS: dict[str, dict[str, Any]] = {
     "mail_refusals": {"local_part": "a", "domain": "x.test"},
     "mail_senders": {"local_part": "a", "domain": "x.test"},
     "mail_recipients": {"id": 7},
+    "mail_signing_keys": {"domain": "x.test"},
     "mail_sessions": {"id": 7, "domain": "1.acct.internal"},
 }
 VIEW_QUERIES = {
@@ -154,6 +161,9 @@ INSERT INTO api_keys (organization_id, prefix, digest, scopes, created_at)
   SELECT organization_id, 'p', 'd' || id, 's', 1 FROM accounts;
 INSERT INTO api_key_domains (key_id, domain_id) SELECT id, 1 + id % 400 FROM api_keys;
 INSERT INTO session_endings (account_id, generation, due_at) SELECT id, 1, id FROM accounts;
+INSERT INTO dkim_keys (domain_id, selector, private_key, value, state, created_at, due_at)
+  SELECT id, 's', 'k', 'v', state, 1, 1
+  FROM domains CROSS JOIN (VALUES ('signing'), ('next'), ('retiring')) AS s (state);
 INSERT INTO mail_host (id, name) VALUES (1, 'd1.test');
 INSERT INTO domain_checks (domain_id, due_at, free_at, failures) SELECT id, id, 0, 0 FROM domains;
 INSERT INTO domain_names (name) SELECT DISTINCT name FROM domains;

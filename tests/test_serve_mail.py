@@ -15,7 +15,7 @@ from tests.service import Service, is_alive, wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="Postfix needs root")
 
-DAEMONS = ("dovecot", "postfix")
+DAEMONS = ("dovecot", "opendkim", "postfix")
 # The masters, and the two helpers that Dovecot itself wants as root.
 MAY_KEEP_ROOT = ("postroom serve", "guard.py", "dovecot -F", "master -s", "/log", "/config", "proxymap")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from postroom import accounts, checks, dns, domains, organizations, verification, worker
+from postroom import accounts, checks, dkim, domains, organizations, verification, worker
 from postroom.accounts import CreateAccount
 from postroom.actor import Actor
 from postroom.db import Database, open_database
@@ -24,6 +24,9 @@ HOST = MailHost("mx.host.example", 587, 465, 993)
 _numbers = count(1)
 
 
+KEY = dkim.generate()
+
+
 @dataclass
 class World:
     database: Database
@@ -34,7 +37,7 @@ class World:
 
     def claim(self, organization: str, name: str) -> Domain:
         def work(tx: Any) -> Domain:
-            return domains.claim(tx, Actor(organizations.ensure(tx, organization)), name, "u")
+            return domains.claim(tx, Actor(organizations.ensure(tx, organization)), name, "u", KEY)
 
         return self.database.write_alone(work)
 
@@ -44,7 +47,7 @@ class World:
         return found
 
     def publish(self, domain: Domain, **without: bool) -> None:
-        for record in dns.wanted(domain.token, [], HOST):
+        for record in self.database.write_alone(lambda tx: domains.records(tx, domain, HOST)):
             name = domain.name if record.host == "@" else f"{record.host}.{domain.name}"
             if record.record_type in ("TXT", "MX"):
                 value = f"10 {HOST.name}." if record.record_type == "MX" else record.expected_value
@@ -278,6 +281,7 @@ def test_the_worker_ends_sessions_while_the_dns_is_silent(world: World, tmp_path
     async def run() -> None:
         (tmp_path / "mail").mkdir()
         parts = {"end_sessions": end_sessions, "verification": world.verification(30)}
+        parts |= {"resolver": Resolver(world.dns.address)}
         parts |= {"mail": tmp_path / "mail", "alive": tmp_path / "alive"}
         work = asyncio.create_task(worker.run(world.database, **parts))  # type: ignore[arg-type]
         await until(lambda: len({q[0] for q in world.dns.asked} & world.dns.silent) >= worker.CHECKS_AT_ONCE)

@@ -28,6 +28,7 @@ from postroom.api.router import BadPath, Router, split_path
 from postroom.api.routes import PUBLIC, ROUTES, Route
 from postroom.api.wire import decode_body, parse_query
 from postroom.db import Database
+from postroom.dkim import Generator
 from postroom.errors import Busy, LimitReached, Refused, TooMany, not_found
 from postroom.passwords import Hashers
 from postroom.resolver import Resolver
@@ -183,8 +184,17 @@ def create_app(
 ) -> App:
     """The application over an open database; `end_sessions` and `probe` come from whoever wires the parts."""
     host = settings.dns_host
-    verification = Verification(database, Resolver(settings.resolver), host)
-    services = Services(database, Hashers(), end_sessions, probe, instance, host, verification, settings.purge_days)
+    services = Services(
+        database=database,
+        hashers=Hashers(),
+        generator=Generator(),
+        end_sessions=end_sessions,
+        probe=probe,
+        instance=instance,
+        mail_host=host,
+        verification=Verification(database, Resolver(settings.resolver), host),
+        purge_days=settings.purge_days,
+    )
     limits = Limits(parse_rate(settings.rate_limit), settings.workers, clock)
     return App(services, limits, auth.networks(split(settings.trusted_proxies)))
 

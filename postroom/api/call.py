@@ -9,6 +9,7 @@ from msgspec import UNSET, UnsetType
 
 from postroom.actor import Actor
 from postroom.db import Database
+from postroom.dkim import Generator
 from postroom.dns import MailHost
 from postroom.errors import FieldError, not_found
 from postroom.passwords import Hashers
@@ -25,6 +26,7 @@ class Services:
 
     database: Database
     hashers: Hashers
+    generator: Generator
     end_sessions: EndSessions
     probe: Probe
     instance: str

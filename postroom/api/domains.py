@@ -94,11 +94,12 @@ async def create(call: Call, query: DomainQuery, body: CreateDomainBody) -> Answ
     name = parse_domain_field(body.domain, problems)
     user_id = required_user(call.actor, problems, query.user_id, body.user_id)
     raise_for(problems)
+    key = await call.services.generator.generate()
 
     def work(tx: Tx) -> DomainInfo:
         if body.organization_id is not UNSET:
             organizations.check(tx, call.actor.organization_id, body.organization_id)
-        domain = domains.claim(tx, call.actor, name, user_id)
+        domain = domains.claim(tx, call.actor, name, user_id, key)
         return info(domain, domains.records(tx, domain, host), host, show)
 
     host = call.services.mail_host

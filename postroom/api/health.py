@@ -25,7 +25,7 @@ async def alive(_services: Services, _headers: Headers) -> Answer:
 
 
 async def ready(services: Services, _headers: Headers) -> Answer:
-    """Says whether database, worker, Dovecot and Postfix answer; 200 only when all of them do."""
+    """Says whether database, worker, Dovecot, opendkim and Postfix answer; 200 only when all of them do."""
     parts = {"database": await _database(services)} | await services.probe()
     shown = {name: reason or "ok" for name, reason in parts.items()}
     fine = not any(parts.values())

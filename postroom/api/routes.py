@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from postroom.api import accounts, domains, events, health, keys, limits, mta_sts, stats, verification
+from postroom.api import accounts, dkim, domains, events, health, keys, limits, mta_sts, stats, verification
 from postroom.api.account_shapes import (
     CreatedAccount,
     DeletedAccount,
@@ -69,6 +69,17 @@ ROUTES: tuple[Route, ...] = (
         query=verification.VerifyQuery,
         body=verification.VerifyBody,
         refuses=("not_found", "too_many_requests"),
+    ),
+    Route(
+        "POST",
+        "/v2/domains/:domain/dkim/rotate",
+        "domains:write",
+        dkim.rotate,
+        "Rotate DKIM key",
+        dkim.RotateAnswer,
+        query=dkim.RotateQuery,
+        body=dkim.RotateBody,
+        refuses=("not_found",),
     ),
     Route(
         "POST",

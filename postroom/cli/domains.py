@@ -23,12 +23,12 @@ def create_domain(
     as_json: Json = False,
 ) -> None:
     """Make a managed domain. Without --user it is a platform domain for every user of the organization."""
-    from postroom import operator
+    from postroom import dkim, operator
 
     options.check_user(user)
-    name = options.domain(domain)
+    name, key = options.domain(domain), dkim.generate()
     made = store.write(
-        lambda tx: operator.create_domain(tx, organization, name, user, "active" if active else "pending")
+        lambda tx: operator.create_domain(tx, organization, name, user, "active" if active else "pending", key)
     )
     options.show({"domain": made.name, "status": made.status}, f"{made.name} {made.status}", as_json)
 

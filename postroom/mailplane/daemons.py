@@ -1,4 +1,4 @@
-"""The two daemons as something that can be started: their files, their commands, their own checks.
+"""The daemons as something that can be started: their files, their commands, their own checks.
 
 A stranger would get wrong: a daemon is run by its master program alone, never by its start script; the system's
 own Dovecot and Postfix, their files under /etc and their services are neither used nor touched.
@@ -6,6 +6,7 @@ own Dovecot and Postfix, their files under /etc and their services are neither u
 
 import grp
 import os
+import re
 import ssl
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 from postroom.identity import Identity
 from postroom.instance import PLAIN_PATH
 from postroom.mailplane import certificate
-from postroom.mailplane.render import File, Plane, configuration, database_path, tls_paths
+from postroom.mailplane.render import File, Plane, configuration, database_path, milter_path, tls_paths
 from postroom.settings import Settings
 
 DOVECOT = "/usr/sbin/dovecot"
@@ -25,6 +26,9 @@ DOVECONF = "/usr/bin/doveconf"
 POSTFIX = "/usr/sbin/postfix"
 POSTCONF = "/usr/sbin/postconf"
 POSTFIX_MASTER = "/usr/lib/postfix/sbin/master"
+OPENDKIM = "/usr/sbin/opendkim"
+SETPRIV = "/usr/bin/setpriv"
+POSTFIX_GROUP = "postfix"
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C"}
 CHECK_TIMEOUT = 60
 SETTLED_SECONDS = 10
@@ -42,6 +46,8 @@ DOVECOT_PACKAGES = {
 POSTFIX_PACKAGES = {
     "postfix": POSTFIX_MASTER,
     "postfix-sqlite": "/usr/lib/postfix/postfix-sqlite.so",
+    "opendkim": OPENDKIM,
+    "libopendbx1-sqlite3": "/usr/lib/opendbx/libsqlite3backend.so",
 }
 
 
@@ -114,8 +120,21 @@ def postfix(settings: Settings) -> Daemon:
     )
 
 
+def opendkim(settings: Settings, identity: Identity) -> Daemon:
+    """OpenDKIM: signs what is submitted. It never is root: it reads the database as its owner."""
+    owner = [f"--reuid={identity.uid}", f"--regid={identity.gid}", "--clear-groups", "--no-new-privs"]
+    command = [SETPRIV, *owner, "--pdeathsig", "SIGTERM", OPENDKIM]
+    path = str(settings.data / "opendkim" / "opendkim.conf")
+    return Daemon(
+        name="opendkim",
+        command=[*command, "-f", "-x", path],
+        checks=[[*command, "-n", "-x", path]],
+        environment=ENVIRONMENT,
+    )
+
+
 def write_configuration(settings: Settings, identity: Identity, doveadm_key: str) -> None:
-    """Writes every file of both daemons, and the self-signed certificate where one is needed."""
+    """Writes every file of the daemons, and the self-signed certificate where one is needed."""
     _check(settings)
     root = os.geteuid() == 0
     plane = Plane(
@@ -127,6 +146,8 @@ def write_configuration(settings: Settings, identity: Identity, doveadm_key: str
     )
     for name in _folders(root):
         _make_folder(settings.data / name)
+    if root:
+        _make_socket_folder(milter_path(settings).parent, identity)
     if not settings.tls_cert:
         certificate.ensure(*tls_paths(settings), settings.hostname)
     for path, file in configuration(settings, plane).items():
@@ -136,7 +157,7 @@ def write_configuration(settings: Settings, identity: Identity, doveadm_key: str
 def _folders(root: bool) -> Iterator[str]:
     yield from ("dovecot", "tls")
     if root:
-        yield from ("postfix", "spool")
+        yield from ("postfix", "spool", "opendkim")
 
 
 def _check(settings: Settings) -> None:
@@ -148,6 +169,8 @@ def _check(settings: Settings) -> None:
     for path in (database_path(settings), *tls_paths(settings)):
         if not PLAIN_PATH.fullmatch(str(path)):
             raise Unusable(f"{path}: a path for the mail daemons may have letters, digits and ._+@- only.")
+    if re.search(r"[+@]|^.$", database_path(settings).name):
+        raise Unusable(f"{database_path(settings)}: opendkim opens no database with + or @ in its file's name.")
     if settings.tls_cert:
         _check_certificate(settings)
 
@@ -174,6 +197,13 @@ def _make_folder(path: Path) -> None:
     if path.is_symlink() or status.st_uid != os.geteuid():
         raise Unusable(f"{path} must be a directory of the user that starts Postroom.")
     path.chmod(0o755)
+
+
+def _make_socket_folder(path: Path, identity: Identity) -> None:
+    """Ours, and Postfix may enter: who reaches the socket has anything signed."""
+    path.mkdir(mode=0o700, exist_ok=True)
+    os.chown(path, identity.uid, grp.getgrnam(POSTFIX_GROUP).gr_gid, follow_symlinks=False)
+    path.chmod(0o710)
 
 
 def _write(path: Path, file: File, identity: Identity) -> None:

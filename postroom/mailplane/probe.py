@@ -1,15 +1,21 @@
 """Whether the daemons answer: each one's greeting on its first listen address, read with a time limit.
 
 A stranger would get wrong: a connection that opens proves nothing. Postfix's master accepts for a dead smtpd, and
-an smtpd that cannot reach the database gives no banner at all.
+an smtpd that cannot reach the database gives no banner at all. opendkim speaks second: it is asked as Postfix asks.
 """
 
 import asyncio
+import struct
+from pathlib import Path
 
-from postroom.mailplane.render import reachable
+from postroom.mailplane.render import milter_path, reachable
 from postroom.settings import Settings
 
 LIMIT_SECONDS = 2.0
+# The milter protocol: a length, a command, its data. Option negotiation (version 6; every action and protocol step is
+# offered, because opendkim turns away a mail server that offers less than it needs), and the end.
+NEGOTIATE = struct.pack(">IcIII", 13, b"O", 6, 0x1FF, 0x1FFFFF)
+QUIT = struct.pack(">Ic", 1, b"Q")
 
 
 async def dovecot(settings: Settings) -> str | None:
@@ -20,6 +26,30 @@ async def dovecot(settings: Settings) -> str | None:
 async def postfix(settings: Settings) -> str | None:
     """None when SMTP greets, else one sentence why not. 421 is Postfix too: other clients of this address were many."""
     return await _greeting("Postfix", settings, settings.smtp_port, (b"220 ", b"421 "), b"QUIT\r\n")
+
+
+async def opendkim(settings: Settings) -> str | None:
+    """None when the milter negotiates, else one sentence why not."""
+    try:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            answer = await _negotiate(milter_path(settings))
+    except TimeoutError:
+        return f"opendkim gives no answer within {LIMIT_SECONDS:.0f} s: nothing can be submitted."
+    except (OSError, asyncio.IncompleteReadError):
+        return "opendkim does not answer: nothing can be submitted."
+    return None if answer == b"O" else "opendkim answers wrongly: nothing can be submitted."
+
+
+async def _negotiate(path: Path) -> bytes:
+    reader, writer = await asyncio.open_unix_connection(path)
+    try:
+        writer.write(NEGOTIATE)
+        answer = await reader.readexactly(5)
+        writer.write(QUIT)
+        await writer.drain()
+        return answer[4:]
+    finally:
+        writer.close()
 
 
 async def _greeting(

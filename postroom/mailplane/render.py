@@ -1,4 +1,4 @@
-"""The configuration of both daemons as text, rendered from the settings and the files in templates/. Pure.
+"""The configuration of the daemons as text, rendered from the settings and the files in templates/. Pure.
 
 A stranger would get wrong: the policy is not here. What may log in, receive or send is in the views; a template
 says only which view is asked, and when.
@@ -71,7 +71,7 @@ class File:
 
 @dataclass(frozen=True)
 class Plane:
-    """What the templates need beside the settings. Without root there is no Postfix."""
+    """What the templates need beside the settings. Without root there is no Postfix, and nothing to sign."""
 
     user: str
     group: str
@@ -90,6 +90,11 @@ def tls_paths(settings: Settings) -> tuple[Path, Path]:
 def database_path(settings: Settings) -> Path:
     """The SQLite file."""
     return Path(settings.database.removeprefix("sqlite:///")).absolute()
+
+
+def milter_path(settings: Settings) -> Path:
+    """The socket on which opendkim takes what is to be signed."""
+    return settings.data / "opendkim" / "socket" / "milter"
 
 
 def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
@@ -111,6 +116,8 @@ def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
         files["postfix/master.cf"] = File(render("master.cf.j2"))
         for name, (meaning, query) in MAPS.items():
             files[f"postfix/{name}.cf"] = File(render("map.cf.j2", meaning=meaning, query=query))
+        files["opendkim/opendkim.conf"] = File(render("opendkim.conf.j2"))
+        files["opendkim/sign.lua"] = File(render("sign.lua.j2"))
     return files
 
 
@@ -150,6 +157,7 @@ def _values(settings: Settings, plane: Plane) -> dict[str, object]:
         "root": plane.root,
         "python": plane.python,
         "script": str(SENDMAIL),
+        "milter": milter_path(settings),
         "socket": f"{settings.data}/spool/public/sieve",
         "sendmail": f"{settings.data}/dovecot/sendmail" if plane.root else "/bin/false",
         **{name: getattr(settings, name) for name in settings.__struct_fields__ if name.endswith("_port")},

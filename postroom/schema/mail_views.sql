@@ -89,3 +89,10 @@ FROM domains
 JOIN addresses ON addresses.domain_id = domains.id
 JOIN accounts ON accounts.id = addresses.account_id
 WHERE domains.status <> 'pending' AND accounts.status = 'active' AND accounts.deleted_at IS NULL;
+
+-- Which key signs what is submitted with a sender of this domain. opendkim alone reads it; a pending domain has none.
+CREATE VIEW mail_signing_keys AS
+SELECT domains.name AS domain, dkim_keys.selector, dkim_keys.private_key
+FROM domains
+JOIN dkim_keys ON dkim_keys.domain_id = domains.id
+WHERE domains.status <> 'pending' AND dkim_keys.state = 'signing';

@@ -21,6 +21,7 @@ OF_ORGANIZATION = {
     "events": "organization_id = :o",
     "limits": "organization_id = :o",
     "api_keys": "organization_id = :o",
+    "dkim_keys": "domain_id IN (SELECT id FROM domains WHERE organization_id = :o)",
     "api_key_domains": "key_id IN (SELECT id FROM api_keys WHERE organization_id = :o)",
     "session_endings": "account_id IN (SELECT id FROM accounts WHERE organization_id = :o)",
 }

@@ -51,6 +51,8 @@ def test_it_works() -> None:
         "dovecot/dovecot.conf",
         "dovecot/sendmail",
         "dovecot/sql.conf.ext",
+        "opendkim/opendkim.conf",
+        "opendkim/sign.lua",
         *sorted(["postfix/main.cf", "postfix/master.cf", *(f"postfix/{name}.cf" for name in MAPS)]),
         "run/doveadm.key",
     ]
@@ -60,7 +62,7 @@ def test_every_file_is_filled_in_and_says_where_it_comes_from() -> None:
     for path, file in render().items():
         assert "{{" not in file.text.replace("{ {", ""), path
         if path != "run/doveadm.key":
-            assert file.text.startswith("#"), path
+            assert file.text.startswith(("#", "--")), path
 
 
 def test_the_key_is_in_one_private_file() -> None:
@@ -168,6 +170,15 @@ def test_submission_authenticates_and_asks_for_the_session_again() -> None:
     assert values["submission_sender_restrictions"].startswith("$live_session,")
 
 
+def test_what_is_submitted_is_signed_and_nothing_else() -> None:
+    signed = [name for name, rest in services().items() if "smtpd_milters=" in rest]
+    assert signed == ["127.0.0.1:1587", "127.0.0.1:1465"]
+    values = main_cf()
+    assert values["submission_milters"] == f"unix:{DATA}/opendkim/socket/milter"
+    assert values["milter_default_action"] == "tempfail"
+    assert not {"smtpd_milters", "non_smtpd_milters"} & values.keys()
+
+
 def test_outbound_is_off_unless_told() -> None:
     assert "POSTROOM_OUTBOUND=off" in main_cf()["default_transport"]
     values = main_cf(outbound="on", relayhost="[smtp.example.com]:2525")
@@ -195,6 +206,7 @@ def test_names() -> None:
     ("values", "words"),
     [
         ({"database_url": "postgresql://localhost/postroom"}, "POSTROOM_DATABASE_URL"),
+        ({"database_url": "sqlite:////srv/a+b.db"}, "opendkim"),
         ({"tls_cert": "/nonexistent/cert.pem", "tls_key": "/nonexistent/key.pem"}, "POSTROOM_TLS_CERT"),
         ({"tls_cert": "/etc/a b.pem", "tls_key": "/etc/key.pem"}, "a b.pem"),
     ],

@@ -1,0 +1,251 @@
+"""DKIM on real mail: what a client submits is signed, a stranger's verifier accepts it against the published record, a
+rotation changes the key under way, and nothing leaves unsigned."""
+
+import os
+import re
+import signal
+import smtplib
+import subprocess
+from collections.abc import Iterator
+from email import message_from_bytes
+from pathlib import Path
+
+import pytest
+
+from postroom import dkim
+from postroom.db import open_database
+from postroom.mailplane import orphans
+from tests.dns_server import DnsServer
+from tests.mail.clients import message, smtp, submission
+from tests.mail.platform import Mailbox, Platform
+from tests.service import Service, wait_for
+
+VERIFIER = Path(__file__).with_name("verify_dkim.py")
+
+
+@pytest.fixture(scope="module")
+def dns() -> Iterator[DnsServer]:
+    with DnsServer.start() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def service(dns: DnsServer) -> Iterator[Service]:
+    """A service of this file's own: it asks our DNS server, and its opendkim is killed."""
+    with Service.new(resolver=dns.address) as new:
+        new.start()
+        yield new
+        assert new.stop() == 0
+
+
+def publish(dns: DnsServer, platform: Platform) -> list[str]:
+    """Publishes exactly what the domain's DKIM records are to be; answers the selectors."""
+    database = open_database(f"sqlite:///{platform.service.data / 'db' / 'postroom.db'}")
+    sql = "SELECT id FROM domains WHERE name = :name"
+
+    try:
+        records = database.write_alone(lambda tx: dkim.records(tx, (tx.one(sql, name=platform.domain) or (0,))[0]))
+    finally:
+        database.close()
+    for record in records:
+        dns.publish(f"{record.selector}._domainkey.{platform.domain}", "TXT", record.value)
+    return [record.selector for record in records]
+
+
+def verifies(dns: DnsServer, raw: bytes) -> bool:
+    done = subprocess.run(
+        ["/usr/bin/python3", VERIFIER, str(dns.port)], input=raw, capture_output=True, timeout=60, check=True
+    )
+    return done.stdout.strip() == b"good"
+
+
+def tags(raw: bytes) -> dict[str, str]:
+    """The tags of the one signature."""
+    signatures = message_from_bytes(raw).get_all("DKIM-Signature") or []
+    assert len(signatures) == 1
+    found = (tag.partition("=") for tag in re.sub(r"\s+", "", signatures[0]).split(";"))
+    return {name: value for name, _, value in found}
+
+
+def submit(box: Mailbox, from_: str | None, to: str, subject: str, sender: str = "") -> None:
+    """A message whose From is not the sender's, or not there."""
+    made = message(from_ or "x", to, subject)
+    if from_ is None:
+        del made["From"]
+    with submission(box.platform.service, box.address, box.password) as client:
+        client.sendmail(sender or box.address, [to], made.as_bytes())
+
+
+@pytest.mark.parametrize("over_tls", [True, False])
+def test_it_works(platform: Platform, dns: DnsServer, over_tls: bool) -> None:
+    box = platform.create()
+    (selector,) = publish(dns, platform)
+    with submission(platform.service, box.address, box.password, over_tls) as client:
+        client.send_message(message(box.address, box.address, "signed"), box.address, [box.address])
+    raw = box.wait_for("signed")
+    found = tags(raw)
+    assert (found["d"], found["s"], found["a"]) == (platform.domain, selector, "rsa-sha256")
+    assert found["c"] == "relaxed/relaxed"
+    assert "l" not in found
+    headers = found["h"].lower().split(":")
+    assert headers.count("from") == 2, "a second From must break the signature"
+    assert {"to", "subject", "date", "message-id", "mime-version", "content-type"} <= set(headers)
+    assert verifies(dns, raw)
+    assert not verifies(dns, raw.replace(b"Hello.", b"Hullo."))
+    assert not verifies(dns, raw.replace(b"Subject: signed", b"Subject: forged"))
+    assert not verifies(dns, b"From: ceo@elsewhere.example\r\n" + raw)
+
+
+def test_a_record_that_is_not_published_proves_nothing(platform: Platform, dns: DnsServer) -> None:
+    box = platform.create()
+    box.send(box.address, "unpublished")
+    assert not verifies(dns, box.wait_for("unpublished"))
+
+
+def test_mail_from_outside_is_not_signed(platform: Platform) -> None:
+    box = platform.create()
+    box.receive("from outside")
+    with smtp(platform.service) as client:  # somebody who pretends to be our user
+        client.send_message(message(box.address, box.address, "pretended"), box.address, [box.address])
+    for subject in ("from outside", "pretended"):
+        assert b"DKIM-Signature" not in box.wait_for(subject)
+
+
+def test_nobody_gets_the_signature_of_another_domain(service: Service, platform: Platform, dns: DnsServer) -> None:
+    """The sender is the login's; the From header is whatever it says, and does not choose the key."""
+    other = Platform.new(service)
+    publish(dns, other)
+    publish(dns, platform)
+    box = platform.create()
+    froms = (
+        f"ceo@{other.domain}",
+        f"CEO <ceo@{other.domain}>, {box.address}",
+        f'"x\'; DROP TABLE dkim_keys; --"@{other.domain}',
+        f"a@x' OR domain = '{other.domain}",
+        "no address at all",
+        f"ceo@{other.domain}\r\nSender: ceo@{other.domain}",
+    )
+    for number, from_ in enumerate(froms):
+        made = message(box.address, box.address, f"forged {number}").as_bytes()
+        made = re.sub(rb"(?m)^From: .*$", b"From: " + from_.replace("\r\n", "\n").encode(), made)
+        with submission(service, box.address, box.password) as client:
+            client.sendmail(box.address, [box.address], made)
+        raw = box.wait_for(f"forged {number}")
+        assert tags(raw)["d"] == platform.domain, from_
+
+
+def test_a_message_without_from_is_signed_too(platform: Platform, dns: DnsServer) -> None:
+    box = platform.create()
+    publish(dns, platform)
+    submit(box, None, box.address, "nameless")
+    raw = box.wait_for("nameless")
+    assert tags(raw)["d"] == platform.domain
+    assert verifies(dns, raw)
+
+
+def test_the_spelling_of_the_sender_does_not_matter(platform: Platform, dns: DnsServer) -> None:
+    box = platform.create()
+    publish(dns, platform)
+    submit(box, box.address, box.address, "capitals", box.address.upper())
+    raw = box.wait_for("capitals")
+    assert tags(raw)["d"] == platform.domain
+    assert verifies(dns, raw)
+
+
+def test_a_rotation_under_real_mail(platform: Platform, dns: DnsServer) -> None:
+    box = platform.create()
+    (old,) = publish(dns, platform)
+    path = f"/v2/domains/{platform.domain}/dkim/rotate?user_id=user_123"
+    answer = platform.call("POST", path, {})
+    assert platform.call("POST", path, {}) == answer, "a second call changes nothing"
+    assert [(item["selector"] == old, item["state"]) for item in answer["dkim"]] == [(True, "signing"), (False, "next")]
+    box.send(box.address, "before")
+    before = box.wait_for("before")
+    assert tags(before)["s"] == old
+    new = answer["dkim"][1]["selector"]
+    assert publish(dns, platform) == [old, new]
+
+    def states() -> dict[str, str]:
+        database = open_database(f"sqlite:///{platform.service.data / 'db' / 'postroom.db'}")
+        sql = "UPDATE dkim_keys SET due_at = 1 WHERE state = 'next' AND selector = :selector"
+        try:
+            database.write_alone(lambda tx: tx.run(sql, selector=new))  # so that the worker need not wait
+            rows = database.write_alone(lambda tx: tx.all("SELECT selector, state FROM dkim_keys"))
+        finally:
+            database.close()
+        return dict(rows)
+
+    wait_for("the switch", lambda: states()[new] == "signing")
+    assert states()[old] == "retiring"
+    box.send(box.address, "after")
+    after = box.wait_for("after")
+    assert tags(after)["s"] == new
+    assert verifies(dns, before)
+    assert verifies(dns, after)
+
+
+def test_a_domain_that_is_no_longer_signed_for(platform: Platform) -> None:
+    """Without a restart: a suspended domain signs on, a key that is gone is missed, and nothing leaves unsigned."""
+    box = platform.create()
+    platform.service.run(
+        "domains", "suspend", platform.domain, "--organization", platform.organization
+    ).check_returncode()
+    box.send(box.address, "suspended")
+    assert tags(box.wait_for("suspended"))["d"] == platform.domain
+    database = open_database(f"sqlite:///{platform.service.data / 'db' / 'postroom.db'}")
+    sql = "DELETE FROM dkim_keys WHERE domain_id = (SELECT id FROM domains WHERE name = :name)"
+    database.write_alone(lambda tx: tx.run(sql, name=platform.domain))
+    database.close()
+    with pytest.raises(smtplib.SMTPResponseException) as refused:
+        box.send(box.address, "unsigned")
+    assert refused.value.smtp_code == 451
+    log = (platform.service.data / "log" / "opendkim.log").read_text()
+    assert f"no usable DKIM key for {platform.domain}" in log
+    assert box.subjects() == ["suspended"]
+
+
+def test_nothing_leaves_unsigned_while_opendkim_is_away(platform: Platform, dns: DnsServer) -> None:
+    service = platform.service
+    box = platform.create()
+    publish(dns, platform)
+    assert service.process
+    os.kill(service.process.pid, signal.SIGSTOP)  # so that it stays away
+    try:
+        for pid in orphans.find(service.data, {service.pid("opendkim")}):
+            os.kill(pid, signal.SIGKILL)
+        wait_for("it to be missed", lambda: service.get("/readyz")[1]["parts"]["opendkim"] != "ok")
+        with pytest.raises(smtplib.SMTPException):
+            box.send(box.address, "too early")
+    finally:
+        os.kill(service.process.pid, signal.SIGCONT)
+    wait_for("it to be back", service.ready)
+    box.send(box.address, "later")
+    assert verifies(dns, box.wait_for("later"))
+    assert box.subjects() == ["later"]
+
+
+def test_the_private_key_stays_where_it_is(platform: Platform) -> None:
+    """In no answer, event, log or process: only in the database."""
+    box = platform.create()
+    box.send(box.address, "canary")
+    raw = box.wait_for("canary")
+    said = [str(platform.call("POST", f"/v2/domains/{platform.domain}/dkim/rotate", {"user_id": "user_123"}))]
+    database = open_database(f"sqlite:///{platform.service.data / 'db' / 'postroom.db'}")
+    keys = [key for (key,) in database.write_alone(lambda tx: tx.all("SELECT private_key FROM dkim_keys")) if key]
+    events = database.write_alone(lambda tx: tx.all("SELECT data FROM events"))
+    database.close()
+    said += [str(events), raw.decode(), platform.service.said()]
+    said += [path.read_text(errors="replace") for path in (platform.service.data / "log").iterdir()]
+    for pid in platform.service.processes():
+        said += [Path(f"/proc/{pid}/{name}").read_text(errors="replace") for name in ("cmdline", "environ")]
+    assert len(keys) >= 2
+    for key in keys:
+        lines = [line for line in key.splitlines() if "-----" not in line]
+        assert not [line for line in lines for text in said if line in text]
+
+
+def test_only_postfix_reaches_the_signer(service: Service) -> None:
+    folder = service.data / "opendkim" / "socket"
+    assert folder.stat().st_mode & 0o777 == 0o710
+    assert folder.group() == "postfix"
+    assert folder.stat().st_uid == service.data.stat().st_uid

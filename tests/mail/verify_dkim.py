@@ -1,0 +1,25 @@
+"""Verifies the DKIM signature of a message on standard input with dkimpy, asking the DNS server on a port of 127.0.0.1.
+
+    /usr/bin/python3 verify_dkim.py PORT < message
+
+dkimpy is Debian's (python3-dkim), so this runs in Debian's Python, apart from the tests.
+"""
+
+import sys
+
+import dkim
+import dns.resolver
+
+resolver = dns.resolver.Resolver(configure=False)
+resolver.nameservers, resolver.port = ["127.0.0.1"], int(sys.argv[1])
+
+
+def txt(name: bytes, timeout: float = 5) -> bytes | None:
+    try:
+        answer = resolver.resolve(name.decode().rstrip("."), "TXT", lifetime=timeout)
+    except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+        return None
+    return b"".join(answer[0].strings)
+
+
+print("good" if dkim.verify(sys.stdin.buffer.read(), dnsfunc=txt) else "bad")
