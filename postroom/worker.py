@@ -1,5 +1,5 @@
-"""The worker: work that is due. It carries out session endings once more, and is the only part that may ever
-talk to the outside network.
+"""The worker: work that is due. It carries out session endings once more, forgets kept answers whose time is over,
+and is the only part that may ever talk to the outside network.
 
 A stranger would get wrong: nothing is lost when the worker is down; what is due waits in the database.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from postroom import sessions
+from postroom import idempotency, sessions
 from postroom.db import Database
 from postroom.errors import Busy
 from postroom.sessions import EndSessions
@@ -25,6 +25,7 @@ async def run(database: Database, *, end_sessions: EndSessions, alive: Path) -> 
     while True:
         alive.touch()
         await _round(lambda: end_due_sessions(database, end_sessions))
+        await _round(lambda: prune_answers(database))
         await asyncio.sleep(PAUSE_SECONDS)
 
 
@@ -36,6 +37,12 @@ async def end_due_sessions(database: Database, end_sessions: EndSessions) -> Non
     ids = [id_ for id_, _ in due]
     ended = await end_sessions([pair for _, pair in due])
     await database.write(lambda tx: (sessions.settle if ended else sessions.postpone)(tx, ids))
+
+
+async def prune_answers(database: Database) -> None:
+    """Forgets answers that were kept for retries, some in a round."""
+    if ids := await database.read(idempotency.due):
+        await database.write(lambda tx: idempotency.prune(tx, ids))
 
 
 async def _round(work: Callable[[], Awaitable[None]]) -> None:

@@ -33,6 +33,7 @@ SAMPLES: dict[str, Any] = {
     "activated_by": "dns",
     "address": "a@x.test",
     "after": 5,
+    "answer": "x",
     "bound": 1,
     "by": 1,
     "client_address": "::1",
@@ -60,6 +61,7 @@ SAMPLES: dict[str, Any] = {
     "prefix": "p",
     "q": "a",
     "q_end": "a\x7f",
+    "request": "r",
     "request_id": "r",
     "scopes": "s",
     "status": "active",
@@ -146,6 +148,8 @@ INSERT INTO api_keys (organization_id, prefix, digest, scopes, created_at)
   SELECT organization_id, 'p', 'd' || id, 's', 1 FROM accounts;
 INSERT INTO api_key_domains (key_id, domain_id) SELECT id, 1 + id % 400 FROM api_keys;
 INSERT INTO session_endings (account_id, generation, due_at) SELECT id, 1, id FROM accounts;
+INSERT INTO idempotent_answers (organization_id, key_id, name, request, answer, expires_at)
+  SELECT organization_id, id, 'n' || id, 'r', 'a', id FROM api_keys;
 INSERT INTO mail_host (id, name) VALUES (1, 'd1.test');
 ANALYZE
 """

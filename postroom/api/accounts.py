@@ -1,6 +1,6 @@
 """The account endpoints: parse, hash, one transaction, end sessions, answer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -17,7 +17,6 @@ from postroom.api.wire import After, Id, Limit, Offset
 from postroom.db import Tx
 from postroom.errors import FieldError, invalid, not_found
 from postroom.passwords import generate, hash_generated
-from postroom.sessions import Ended
 
 
 class FieldsQuery(msgspec.Struct, frozen=True):
@@ -117,9 +116,13 @@ async def create(call: Call, query: FieldsQuery, body: CreateBody) -> Answer:
         password=stored,
         allow_reserved=body.allow_reserved,
     )
-    account = await call.services.database.write(lambda tx: accounts.create(tx, call.actor, command))
-    location = (b"location", b"/v2/email-accounts/%d" % account.id)
-    return Answer(SecretAnswer(show(account), secret), 201, (location,))
+
+    def work(tx: Tx) -> Answer:
+        account = accounts.create(tx, call.actor, command)
+        location = (b"location", b"/v2/email-accounts/%d" % account.id)
+        return Answer(SecretAnswer(show(account), secret), 201, (location,))
+
+    return await call.write(work)
 
 
 async def get(call: Call, query: FieldsQuery) -> Answer:
@@ -178,11 +181,12 @@ async def update(call: Call, query: FieldsQuery, body: UpdateBody) -> Answer:
     raise_for(problems)
     id_, user_id = path_id(call), sent_user(call.actor, query.user_id, body.user_id)
     command = UpdateAccount(body.display_name, body.status, True if body.is_default is True else UNSET)
-    account, ended = await call.services.database.write(
-        lambda tx: accounts.update(tx, call.actor, id_, user_id, command)
-    )
-    await _end(call, ended)
-    return Answer(AccountAnswer(show(account)))
+
+    def work(tx: Tx) -> Answer:
+        account, ended = accounts.update(tx, call.actor, id_, user_id, command)
+        return Answer(AccountAnswer(show(account)), ended=tuple(ended))
+
+    return await call.write(work)
 
 
 async def delete(call: Call, query: FieldsQuery, body: DeleteBody) -> Answer:
@@ -190,9 +194,12 @@ async def delete(call: Call, query: FieldsQuery, body: DeleteBody) -> Answer:
     show = shape(query.fields, shapes.deleted)
     raise_for(text_problems(query.user_id, body.user_id))
     user_id = sent_user(call.actor, query.user_id, body.user_id)
-    account, ended = await call.services.database.write(lambda tx: accounts.delete(tx, call.actor, body.id, user_id))
-    await _end(call, [ended])
-    return Answer(DeletedAnswer(True, show(account)))
+
+    def work(tx: Tx) -> Answer:
+        account, ended = accounts.delete(tx, call.actor, body.id, user_id)
+        return Answer(DeletedAnswer(True, show(account)), ended=(ended,))
+
+    return await call.write(work)
 
 
 async def reset(call: Call, query: FieldsQuery, body: ResetBody) -> Answer:
@@ -207,9 +214,12 @@ async def reset(call: Call, query: FieldsQuery, body: ResetBody) -> Answer:
         password = parse_password(password, known, problems)
         raise_for(problems)
     secret, stored = await _password(call, password)
-    account, ended = await call.services.database.write(lambda tx: accounts.reset(tx, call.actor, id_, user_id, stored))
-    await _end(call, [ended])
-    return Answer(SecretAnswer(show(account), secret))
+
+    def work(tx: Tx) -> Answer:
+        account, ended = accounts.reset(tx, call.actor, id_, user_id, stored)
+        return Answer(SecretAnswer(show(account), secret), ended=(ended,))
+
+    return await call.write(work)
 
 
 async def _password(call: Call, chosen: str | UnsetType) -> tuple[str, str]:
@@ -218,12 +228,6 @@ async def _password(call: Call, chosen: str | UnsetType) -> tuple[str, str]:
         secret = generate()
         return secret, hash_generated(secret)
     return chosen, await call.services.hashers.hash_chosen(chosen)
-
-
-async def _end(call: Call, ended: Sequence[Ended]) -> None:
-    """Ends sessions before the answer. What fails here the worker does again (sessions.py)."""
-    if ended:
-        await call.services.end_sessions(ended)
 
 
 def _page(tx: Tx, call: Call, query: DomainPageQuery, domain_id: int | None) -> list[Account]:

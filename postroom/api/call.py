@@ -8,13 +8,29 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from postroom.actor import Actor
-from postroom.db import Database
+from postroom.db import Database, Tx
 from postroom.errors import FieldError, not_found
 from postroom.passwords import Hashers
-from postroom.sessions import EndSessions
+from postroom.sessions import Ended, EndSessions
 
 # Part of the installation → None when it answers, else one sentence why it does not.
 Probe = Callable[[], Awaitable[dict[str, str | None]]]
+
+encode = msgspec.json.Encoder().encode
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """`payload` becomes JSON; the sessions in `ended` are ended before it is sent."""
+
+    payload: Any
+    status: int = 200
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    ended: tuple[Ended, ...] = ()
+
+
+# A transaction that makes the answer, and what keeps that answer in the same transaction (retries.py).
+Work = Callable[[Tx], Answer]
+Keep = Callable[[Work], Work]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +53,17 @@ class Call:
     path: dict[str, str]
     path_text: str
     query_text: bytes
+    keep: Keep | None = None
 
+    async def write(self, work: Work) -> Answer:
+        """The one transaction of a write. Its answer is made inside, so that it can be kept with the change.
 
-class Answer(msgspec.Struct, frozen=True):
-    """`payload` becomes JSON."""
-
-    payload: Any
-    status: int = 200
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+        Sessions are ended after the commit; what fails there the worker does again (sessions.py).
+        """
+        answer = await self.services.database.write(work if self.keep is None else self.keep(work))
+        if answer.ended:
+            await self.services.end_sessions(answer.ended)
+        return answer
 
 
 def sent_user(actor: Actor, *sent: str | UnsetType) -> str | None:

@@ -45,6 +45,11 @@ class Route:
         """The operation's name, as `accounts.create`."""
         return f"{self.handler.__module__.rpartition('.')[2]}.{self.handler.__name__}"
 
+    @property
+    def writes(self) -> bool:
+        """Whether it changes something, and so takes an Idempotency-Key."""
+        return self.method not in ("GET", "HEAD")
+
 
 ROUTES: tuple[Route, ...] = (
     Route(
