@@ -146,7 +146,7 @@ def test_a_key_that_ends_itself(tenant: Tenant) -> None:
     assert tenant.post("/v2/keys/delete", body, headers=once, key=key).code == "unauthorized"
 
 
-@pytest.mark.parametrize("sent", ["", '""', "x" * 256, "smörgås", "a\tb", "a\x7fb"], ids=repr)
+@pytest.mark.parametrize("sent", ["", '""', "x" * 256, "smörgås", "a\tb"], ids=repr)
 def test_it_refuses(tenant: Tenant, sent: str) -> None:
     before = rows(tenant)
     body = body_for(tenant, "a")
@@ -207,13 +207,14 @@ def test_what_is_over_is_forgotten_in_steps(tenant: Tenant) -> None:
     database.write_alone(lambda tx: idempotency.prune(tx, idempotency.due(tx)))
     assert len(rows(tenant, "idempotent_answers")) == 3
     age(tenant, DAY_MS)
+    key_id = tenant.key_id(tenant.key)
 
     def fill(tx: Tx) -> None:
         many = """
         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300)
         INSERT INTO idempotent_answers (organization_id, key_id, name, request, answer, expires_at)
         SELECT :o, :key, 'n' || i, 'r', 'a', 1 FROM n"""
-        tx.run(many, o=tenant.organization_id, key=tenant.key_id(tenant.key))
+        tx.run(many, o=tenant.organization_id, key=key_id)
 
     database.write_alone(fill)
     left = []
