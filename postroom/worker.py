@@ -1,6 +1,6 @@
 """The worker: work that is due. It carries out session endings once more, checks the DNS of domains, ends claims whose
-time is over, looks after DKIM keys, erases the mail of accounts that were deleted long enough ago, and is, beside a
-check on request, the only part that may ever talk to the outside network.
+time is over, looks after DKIM keys, erases the mail of accounts that were deleted long enough ago, forgets kept answers
+whose time is over, and is, beside a check on request, the only part that may ever talk to the outside network.
 
 A stranger would get wrong: nothing is lost when the worker is down; what is due waits in the database. And what waits
 for the DNS is beside the round, so that no slow domain holds up the end of a session.
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from postroom import checks, dkim, domains, purges, sessions
+from postroom import checks, dkim, domains, idempotency, purges, sessions
 from postroom.db import Database
 from postroom.dkim import Due
 from postroom.errors import Busy
@@ -45,6 +45,7 @@ async def run(
             await _round(lambda: end_due_sessions(database, end_sessions))
             await _round(lambda: purges.purge_due(database, mail))
             await _round(lambda: expire_claims(database))
+            await _round(lambda: prune_answers(database))
             await _round(lambda: start_checks(database, verification, group, running))
             await asyncio.sleep(PAUSE_SECONDS)
 
@@ -110,6 +111,12 @@ async def _keep_on(work: Callable[[], Awaitable[None]]) -> None:
     while True:
         await _round(work)
         await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def prune_answers(database: Database) -> None:
+    """Forgets answers that were kept for retries, some in a round."""
+    if ids := await database.read(idempotency.due):
+        await database.write(lambda tx: idempotency.prune(tx, ids))
 
 
 async def _round(work: Callable[[], Awaitable[None]]) -> None:

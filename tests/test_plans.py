@@ -33,6 +33,7 @@ SAMPLES: dict[str, Any] = {
     "activated_by": "dns",
     "address": "a@x.test",
     "after": 5,
+    "answer": "x",
     "bound": 1,
     "by": 1,
     "client_address": "::1",
@@ -63,6 +64,7 @@ SAMPLES: dict[str, Any] = {
     "q": "a",
     "q_end": "a\x7f",
     "reason": "r",
+    "request": "r",
     "request_id": "r",
     "scopes": "s",
     "private_key": "k",
@@ -164,6 +166,8 @@ INSERT INTO session_endings (account_id, generation, due_at) SELECT id, 1, id FR
 INSERT INTO dkim_keys (domain_id, selector, private_key, value, state, created_at, due_at)
   SELECT id, 's', 'k', 'v', state, 1, 1
   FROM domains CROSS JOIN (VALUES ('signing'), ('next'), ('retiring')) AS s (state);
+INSERT INTO idempotent_answers (organization_id, key_id, name, request, answer, expires_at)
+  SELECT organization_id, id, 'n' || id, 'r', 'a', id FROM api_keys;
 INSERT INTO mail_host (id, name) VALUES (1, 'd1.test');
 INSERT INTO domain_checks (domain_id, due_at, free_at, failures) SELECT id, id, 0, 0 FROM domains;
 INSERT INTO domain_names (name) SELECT DISTINCT name FROM domains;

@@ -1,5 +1,6 @@
 """The account endpoints: parse, hash, one transaction, end sessions, answer."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from postroom.api.fields import parse_address, parse_domain_field, parse_passwor
 from postroom.api.pages import DEEP, next_link
 from postroom.api.wire import After, Id, Limit, Offset
 from postroom.db import Tx
-from postroom.errors import Busy, FieldError, invalid, not_found
+from postroom.errors import FieldError, invalid, not_found
 from postroom.passwords import generate, hash_generated
 from postroom.sessions import Ended
 
@@ -121,9 +122,13 @@ async def create(call: Call, query: FieldsQuery, body: CreateBody) -> Answer:
         password=stored,
         allow_reserved=body.allow_reserved,
     )
-    account = await call.services.database.write(lambda tx: accounts.create(tx, call.actor, command))
-    location = (b"location", b"/v2/email-accounts/%d" % account.id)
-    return Answer(SecretAnswer(show(account), secret), 201, (location,))
+
+    def work(tx: Tx) -> Answer:
+        account = accounts.create(tx, call.actor, command)
+        location = (b"location", b"/v2/email-accounts/%d" % account.id)
+        return Answer(SecretAnswer(show(account), secret), 201, (location,))
+
+    return await call.write(work)
 
 
 async def get(call: Call, query: FieldsQuery) -> Answer:
@@ -184,10 +189,12 @@ async def update(call: Call, query: FieldsQuery, body: UpdateBody) -> Answer:
     raise_for(problems)
     id_, user_id = path_id(call), sent_user(call.actor, query.user_id, body.user_id)
     command = UpdateAccount(body.display_name, body.status, True if body.is_default is True else UNSET)
-    account, ended = await call.services.database.write(
-        lambda tx: accounts.update(tx, call.actor, id_, user_id, command)
-    )
-    return Answer(AccountAnswer(show(await _end(call, account, ended))))
+
+    def work(tx: Tx) -> Answer:
+        account, ended = accounts.update(tx, call.actor, id_, user_id, command)
+        return _ending(call, account, ended, lambda account: AccountAnswer(show(account)))
+
+    return await call.write(work)
 
 
 async def delete(call: Call, query: FieldsQuery, body: DeleteBody) -> Answer:
@@ -196,10 +203,12 @@ async def delete(call: Call, query: FieldsQuery, body: DeleteBody) -> Answer:
     raise_for(text_problems(query.user_id, body.user_id))
     user_id = sent_user(call.actor, query.user_id, body.user_id)
     grace_ms = call.services.purge_days * DAY_MS
-    account, ended = await call.services.database.write(
-        lambda tx: accounts.delete(tx, call.actor, body.id, user_id, grace_ms=grace_ms, purge=body.purge)
-    )
-    return Answer(DeletedAnswer(True, show(await _end(call, account, ended))))
+
+    def work(tx: Tx) -> Answer:
+        account, ended = accounts.delete(tx, call.actor, body.id, user_id, grace_ms=grace_ms, purge=body.purge)
+        return _ending(call, account, ended, lambda account: DeletedAnswer(True, show(account)))
+
+    return await call.write(work)
 
 
 async def restore(call: Call, query: FieldsQuery, body: RestoreBody) -> Answer:
@@ -207,8 +216,7 @@ async def restore(call: Call, query: FieldsQuery, body: RestoreBody) -> Answer:
     show = shape(query.fields, shapes.updated)
     raise_for(text_problems(query.user_id, body.user_id))
     id_, user_id = path_id(call), sent_user(call.actor, query.user_id, body.user_id)
-    account = await call.services.database.write(lambda tx: accounts.restore(tx, call.actor, id_, user_id))
-    return Answer(AccountAnswer(show(account)))
+    return await call.write(lambda tx: Answer(AccountAnswer(show(accounts.restore(tx, call.actor, id_, user_id)))))
 
 
 async def reset(call: Call, query: FieldsQuery, body: ResetBody) -> Answer:
@@ -223,8 +231,12 @@ async def reset(call: Call, query: FieldsQuery, body: ResetBody) -> Answer:
         password = parse_password(password, known, problems)
         raise_for(problems)
     secret, stored = await _password(call, password)
-    account, ended = await call.services.database.write(lambda tx: accounts.reset(tx, call.actor, id_, user_id, stored))
-    return Answer(SecretAnswer(show(await _end(call, account, [ended])), secret))
+
+    def work(tx: Tx) -> Answer:
+        account, ended = accounts.reset(tx, call.actor, id_, user_id, stored)
+        return _ending(call, account, [ended], lambda account: SecretAnswer(show(account), secret))
+
+    return await call.write(work)
 
 
 async def _password(call: Call, chosen: str | UnsetType) -> tuple[str, str]:
@@ -235,19 +247,13 @@ async def _password(call: Call, chosen: str | UnsetType) -> tuple[str, str]:
     return chosen, await call.services.hashers.hash_chosen(chosen)
 
 
-async def _end(call: Call, account: Account, ended: Sequence[Ended]) -> Account:
-    """Ends sessions before the answer. What fails here the worker does later, and the answer says so."""
+def _ending(call: Call, account: Account, ended: Sequence[Ended], shown: Callable[[Account], Any]) -> Answer:
+    """The answer to a change that ends sessions: once they have ended, and when they could not be."""
     if not ended:
-        return account
-    done = await call.services.end_sessions(ended)
-    if not done:
-        try:
-            done = not await call.services.database.write(
-                lambda tx: accounts.put_off_endings(tx, call.actor, account, ended)
-            )
-        except Busy:  # the change itself is committed, and the worker will end them all the same
-            done = False
-    return msgspec.structs.replace(account, sessions_ended=done)
+        return Answer(shown(account))
+    done, late = (shown(msgspec.structs.replace(account, sessions_ended=is_done)) for is_done in (True, False))
+    put_off = functools.partial(accounts.put_off_endings, actor=call.actor, account=account, ended=ended)
+    return Answer(done, ended=tuple(ended), late=late, put_off=put_off)
 
 
 def _page(tx: Tx, call: Call, query: DomainPageQuery, domain_id: int | None) -> list[Account]:

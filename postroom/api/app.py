@@ -7,6 +7,7 @@ one learns which paths, methods or bodies there are.
 import os
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,15 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from postroom import __version__, keys
+from postroom import __version__, idempotency, keys
 from postroom.actor import Actor
 from postroom.api import auth, problems
 from postroom.api.body import read_body
-from postroom.api.call import Answer, Call, Probe, Services
+from postroom.api.call import Answer, Call, Keep, Probe, Services, encode
 from postroom.api.last_uses import LastUses
 from postroom.api.openapi import document
 from postroom.api.rate_limits import Clock, Limits, parse_rate
+from postroom.api.retries import Retries, idempotency_key
 from postroom.api.router import BadPath, Router, split_path
 from postroom.api.routes import PUBLIC, ROUTES, Route
 from postroom.api.wire import decode_body, parse_query
@@ -42,7 +44,6 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = tuple[tuple[bytes, bytes], ...]
 
 log = structlog.get_logger()
-_encode = msgspec.json.Encoder().encode
 
 JSON: Headers = ((b"content-type", b"application/json"),)
 TEXT: Headers = ((b"content-type", b"text/plain; charset=utf-8"),)
@@ -70,8 +71,9 @@ class App:
         self._router = Router(ROUTES)
         self._trusted = trusted
         self._last_uses = LastUses(services.database)
+        self._retries = Retries(services)
         self._decoders = {r.path + r.method: msgspec.json.Decoder(r.body) for r in ROUTES if r.body}
-        self._openapi = _encode(document(ROUTES, __version__))
+        self._openapi = encode(document(ROUTES, __version__))
         static = StaticFiles(directory=Path(__file__).parent / "docs", html=True)
         self._docs = Starlette(routes=[Mount("/docs", static)])
 
@@ -150,7 +152,7 @@ class App:
         answer = await self._handle(route, scope, receive, actor, values)
         if route.gives is str:
             return Reply(answer.status, answer.payload.encode(), TEXT + answer.headers)
-        return Reply(answer.status, _encode(answer.payload), JSON + answer.headers)
+        return Reply(answer.status, encode(answer.payload), JSON + answer.headers)
 
     async def _handle(
         self, route: Route, scope: Scope, receive: Receive, actor: Actor | None, values: dict[str, str]
@@ -159,9 +161,21 @@ class App:
             return await _public(route, self._services, scope["headers"])
         if route.scope not in actor.scopes:
             raise Refused("forbidden", f"This key lacks the scope {route.scope}.")
+        once = idempotency_key(scope["headers"]) if route.writes else None
         body = await read_body(scope["headers"], receive) if route.body else b""
-        query = parse_query(route.query, scope["query_string"])
         call = Call(self._services, actor, values, scope["path"], scope["query_string"])
+        if once is None:
+            return await self._run(route, call, body)
+        request = b"%b %b?%b\n%b" % (route.method.encode(), scope["raw_path"], scope["query_string"], body)
+        tried = idempotency.attempt(actor, auth.key_of(scope["headers"]) or "", once, request)
+
+        async def run(keep: Keep) -> Answer:
+            return await self._run(route, replace(call, keep=keep), body)
+
+        return await self._retries.once(tried, run)
+
+    async def _run(self, route: Route, call: Call, body: bytes) -> Answer:
+        query = parse_query(route.query, call.query_text)
         if route.body is None:
             return await route.handler(call, query)
         return await route.handler(call, query, decode_body(self._decoders[route.path + route.method], body))

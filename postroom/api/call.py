@@ -1,5 +1,6 @@
 """What a handler gets and gives: a call that is authenticated and parsed, and an answer."""
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -8,16 +9,35 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from postroom.actor import Actor
-from postroom.db import Database
+from postroom.db import Database, Tx
 from postroom.dkim import Generator
 from postroom.dns import MailHost
-from postroom.errors import FieldError, not_found
+from postroom.errors import Busy, FieldError, not_found
 from postroom.passwords import Hashers
-from postroom.sessions import EndSessions
+from postroom.sessions import Ended, EndSessions
 from postroom.verification import Verification
 
 # Part of the installation → None when it answers, else one sentence why it does not.
 Probe = Callable[[], Awaitable[dict[str, str | None]]]
+
+encode = msgspec.json.Encoder().encode
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """`payload` becomes JSON, or goes as it is where the route gives text. The sessions in `ended` are ended before it
+    is sent; where they cannot be, `late` is sent instead, and `put_off` writes that down (False: they have ended)."""
+
+    payload: Any
+    status: int = 200
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    ended: tuple[Ended, ...] = ()
+    late: Any = None
+    put_off: Callable[[Tx], bool] | None = None
+
+
+# A transaction that makes the answer, and what keeps that answer in the same transaction (retries.py).
+Work = Callable[[Tx], Answer]
+Keep = Callable[[Work], Work]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +64,22 @@ class Call:
     path: dict[str, str]
     path_text: str
     query_text: bytes
+    keep: Keep | None = None
 
+    async def write(self, work: Work) -> Answer:
+        """The one transaction of a write. Its answer is made inside, so that it can be kept with the change.
 
-class Answer(msgspec.Struct, frozen=True):
-    """`payload` becomes JSON, or goes as it is where the route gives text."""
-
-    payload: Any
-    status: int = 200
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+        Sessions are ended after the commit. What fails there the worker does again (sessions.py), and the answer says
+        so.
+        """
+        answer = await self.services.database.write(work if self.keep is None else self.keep(work))
+        if not answer.ended or await self.services.end_sessions(answer.ended):
+            return answer
+        if answer.put_off is not None:
+            with contextlib.suppress(Busy):  # the change is committed, and the worker will end them all the same
+                if not await self.services.database.write(answer.put_off):
+                    return answer
+        return msgspec.structs.replace(answer, payload=answer.late)
 
 
 def sent_user(actor: Actor, *sent: str | UnsetType) -> str | None:

@@ -50,12 +50,18 @@ async def rotate(call: Call, query: RotateQuery, body: RotateBody) -> Answer:
     problems = text_problems(query.user_id, body.user_id)
     user_id = required_user(call.actor, problems, query.user_id, body.user_id)
     raise_for(problems)
-    database = call.services.database
-    domain, keys = await database.read(lambda tx: _find(tx, call, user_id))
-    if not any(key.state == "next" for key in keys):
-        new = await call.services.generator.generate()
-        domain, keys = await database.write(lambda tx: _rotate(tx, call, user_id, new))
-    return Answer(RotateAnswer(domain.name, [_item(key) for key in keys]))
+    _, keys = await call.services.database.read(lambda tx: _find(tx, call, user_id))
+    is_under_way = any(key.state == "next" for key in keys)
+    new = None if is_under_way else await call.services.generator.generate()
+
+    def work(tx: Tx) -> Answer:
+        domain, keys = _find(tx, call, user_id)
+        if new is not None:
+            dkim.rotate(tx, call.actor, domain.id, new)
+            keys = dkim.get_all(tx, domain.id)
+        return Answer(RotateAnswer(domain.name, [_item(key) for key in keys]))
+
+    return await call.write(work)
 
 
 def _find(tx: Tx, call: Call, user_id: str) -> tuple[Domain, list[dkim.Key]]:
@@ -64,12 +70,6 @@ def _find(tx: Tx, call: Call, user_id: str) -> tuple[Domain, list[dkim.Key]]:
     if problems:
         raise not_found()
     domain = domains.get_own(tx, call.actor, name, user_id)
-    return domain, dkim.get_all(tx, domain.id)
-
-
-def _rotate(tx: Tx, call: Call, user_id: str, new: dkim.NewKey) -> tuple[Domain, list[dkim.Key]]:
-    domain, _ = _find(tx, call, user_id)
-    dkim.rotate(tx, call.actor, domain.id, new)
     return domain, dkim.get_all(tx, domain.id)
 
 

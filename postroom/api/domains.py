@@ -96,16 +96,17 @@ async def create(call: Call, query: DomainQuery, body: CreateDomainBody) -> Answ
     raise_for(problems)
     key = await call.services.generator.generate()
 
-    def work(tx: Tx) -> DomainInfo:
+    host = call.services.mail_host
+    location = (b"location", f"/v2/domains/{name}/info".encode())
+
+    def work(tx: Tx) -> Answer:
         if body.organization_id is not UNSET:
             organizations.check(tx, call.actor.organization_id, body.organization_id)
         domain = domains.claim(tx, call.actor, name, user_id, key)
-        return info(domain, domains.records(tx, domain, host), host, show)
+        made = info(domain, domains.records(tx, domain, host), host, show)
+        return Answer(CreatedDomainAnswer("Domain created", made), 201, (location,))
 
-    host = call.services.mail_host
-    made = await call.services.database.write(work)
-    location = (b"location", f"/v2/domains/{name}/info".encode())
-    return Answer(CreatedDomainAnswer("Domain created", made), 201, (location,))
+    return await call.write(work)
 
 
 async def get_page(call: Call, query: DomainsQuery) -> Answer:
@@ -158,11 +159,11 @@ async def delete(call: Call, query: DomainUserQuery, body: DeleteDomainBody) -> 
     user_id = required_user(call.actor, problems, query.user_id, body.user_id)
     raise_for(problems)
 
-    def work(tx: Tx) -> None:
+    def work(tx: Tx) -> Answer:
         domains.delete(tx, call.actor, domains.get_own(tx, call.actor, name, user_id))
+        return Answer(DeletedDomainAnswer(True, name))
 
-    await call.services.database.write(work)
-    return Answer(DeletedDomainAnswer(True, name))
+    return await call.write(work)
 
 
 async def set_route(call: Call, query: DomainQuery, body: RouteBody) -> Answer:
@@ -174,8 +175,12 @@ async def set_route(call: Call, query: DomainQuery, body: RouteBody) -> Answer:
     later = [FieldError(field, "not_available", "Webhooks come later.") for field, is_sent in sent.items() if is_sent]
     if later:
         raise Refused("not_available", "Inbound mail is stored; webhooks are not available yet.", *later)
-    domain = await call.services.database.read(lambda tx: domains.get_own(tx, call.actor, name, user_id))
-    return Answer(RouteAnswer(show(domain), route(domain)))
+
+    def work(tx: Tx) -> Answer:
+        domain = domains.get_own(tx, call.actor, name, user_id)
+        return Answer(RouteAnswer(show(domain), route(domain)))
+
+    return await call.write(work)
 
 
 async def consent(call: Call, query: DomainUserQuery, body: ConsentBody) -> Answer:
@@ -185,11 +190,11 @@ async def consent(call: Call, query: DomainUserQuery, body: ConsentBody) -> Answ
     subdomain = parse_domain_field(body.subdomain, problems, "subdomain")
     raise_for(problems)
 
-    def work(tx: Tx) -> None:
+    def work(tx: Tx) -> Answer:
         consents.give(tx, call.actor, domains.get_own(tx, call.actor, name, user_id), subdomain)
+        return Answer(ConsentAnswer(True, subdomain))
 
-    await call.services.database.write(work)
-    return Answer(ConsentAnswer(True, subdomain))
+    return await call.write(work)
 
 
 def _domain_and_user(call: Call, query_user: str | UnsetType, body_user: str | UnsetType = UNSET) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from postroom.api.call import Answer, Call, sent_user
 from postroom.api.fields import raise_for, text_problems
 from postroom.api.pages import next_link
 from postroom.api.wire import After, Id, Limit, Offset, check_display_name
+from postroom.db import Tx
 from postroom.errors import FieldError
 from postroom.keys import ApiKey, CreateKey
 
@@ -104,8 +105,12 @@ async def create(call: Call, query: UserQuery, body: CreateKeyBody) -> Answer:
     )
     raise_for(problems)
     command = msgspec.structs.replace(command, user_id=sent_user(call.actor, query.user_id, body.user_id))
-    made, secret = await call.services.database.write(lambda tx: keys.create(tx, call.actor, command))
-    return Answer(CreatedKeyAnswer(_show(made), secret), 201)
+
+    def work(tx: Tx) -> Answer:
+        made, secret = keys.create(tx, call.actor, command)
+        return Answer(CreatedKeyAnswer(_show(made), secret), 201)
+
+    return await call.write(work)
 
 
 async def get_page(call: Call, query: KeysQuery) -> Answer:
@@ -124,8 +129,12 @@ async def delete(call: Call, query: UserQuery, body: DeleteKeyBody) -> Answer:
     """Revokes a key and every key that was made with it; they are refused from this moment."""
     raise_for(text_problems(query.user_id, body.user_id))
     user_id = sent_user(call.actor, query.user_id, body.user_id)
-    ended = await call.services.database.write(lambda tx: keys.revoke(tx, call.actor, body.id, user_id))
-    return Answer(DeletedKeyAnswer(True, DeletedKey(ended.id, ended.prefix)))
+
+    def work(tx: Tx) -> Answer:
+        ended = keys.revoke(tx, call.actor, body.id, user_id)
+        return Answer(DeletedKeyAnswer(True, DeletedKey(ended.id, ended.prefix)))
+
+    return await call.write(work)
 
 
 def _scopes(sent: list[str] | UnsetType, problems: list[FieldError]) -> tuple[str, ...] | None:

@@ -43,5 +43,4 @@ async def change(call: Call, query: LimitsQuery, body: LimitsBody) -> Answer:
     if call.actor.user_id is not None or call.actor.bound is not None:
         raise Refused("forbidden", "A key that is bound to a user or to domains does not set limits.")
     command = SetLimits(body.domains, body.accounts, body.accounts_per_domain)
-    changed = await call.services.database.write(lambda tx: limits.change(tx, call.actor, user_id, command))
-    return Answer(LimitsAnswer(user_id, changed))
+    return await call.write(lambda tx: Answer(LimitsAnswer(user_id, limits.change(tx, call.actor, user_id, command))))

@@ -8,12 +8,28 @@ import msgspec
 from postroom.api.account_shapes import FullAccount
 from postroom.api.domain_shapes import FullDomain, ShownDomain
 from postroom.api.problems import MEDIA_TYPE, PROBLEMS, Problem
+from postroom.api.retries import HEADER, LONGEST
 from postroom.api.routes import PUBLIC, Route
 
 REFERENCE = "#/components/schemas/{name}"
 # What any route under /v2 may answer.
 COMMON = ("invalid_request", "unauthorized", "forbidden", "too_many_requests", "internal_error", "busy")
 WITH_BODY = ("payload_too_large", "unsupported_media_type")
+WRITES = ("idempotency_conflict", "idempotency_key_reused")
+HEADERS = {"x-request-id": {"schema": {"type": "string"}}}
+REPLAYED = {
+    "Idempotent-Replayed": {
+        "description": "Only where this answer is that of an earlier request with the same Idempotency-Key.",
+        "schema": {"type": "string", "const": "true"},
+    }
+}
+IDEMPOTENCY_KEY = {
+    "name": HEADER,
+    "in": "header",
+    "required": False,
+    "description": "The same request with the same key within 24 hours is carried out once and answered the same.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST},
+}
 
 
 def document(routes: Sequence[Route], version: str) -> dict[str, Any]:
@@ -51,7 +67,7 @@ def _operation(route: Route) -> dict[str, Any]:
         "summary": route.summary,
         "description": (route.handler.__doc__ or "").strip(),
         "tags": [route.name.partition(".")[0]],
-        "parameters": [*_path_parameters(route), *_query_parameters(route)],
+        "parameters": [*_path_parameters(route), *_query_parameters(route), *([IDEMPOTENCY_KEY] * route.writes)],
         "responses": _responses(route),
     }
     if route.scope == PUBLIC:
@@ -87,11 +103,11 @@ def _responses(route: Route) -> dict[str, Any]:
     responses: dict[str, Any] = {
         str(route.status): {
             "description": "Success",
-            "headers": {"x-request-id": {"schema": {"type": "string"}}},
+            "headers": HEADERS | (REPLAYED if route.writes else {}),
             "content": {"text/plain" if route.gives is str else "application/json": {"schema": _success(route)}},
         }
     }
-    common = () if route.scope == PUBLIC else COMMON + (WITH_BODY if route.body else ())
+    common = () if route.scope == PUBLIC else COMMON + WITH_BODY * bool(route.body) + WRITES * route.writes
     by_status: dict[int, list[str]] = {}
     for code in (*common, *route.refuses):
         by_status.setdefault(PROBLEMS[code][0], []).append(code)

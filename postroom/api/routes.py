@@ -27,7 +27,7 @@ PUBLIC = "public"
 @dataclass(frozen=True, slots=True)
 class Route:
     """One endpoint. `gives` is its success body (`str`: plain text); `shows` the account in it, by default; `refuses`
-    lists codes beside those that every route may answer."""
+    lists codes beside those that every route may answer; `is_kept`: an Idempotency-Key keeps the answer of a write."""
 
     method: str
     path: str
@@ -40,11 +40,17 @@ class Route:
     shows: type[msgspec.Struct] | None = None
     status: int = 200
     refuses: tuple[str, ...] = ()
+    is_kept: bool = True
 
     @property
     def name(self) -> str:
         """The operation's name, as `accounts.create`."""
         return f"{self.handler.__module__.rpartition('.')[2]}.{self.handler.__name__}"
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changes something, and so takes an Idempotency-Key."""
+        return self.is_kept and self.method not in ("GET", "HEAD")
 
 
 ROUTES: tuple[Route, ...] = (
@@ -68,6 +74,7 @@ ROUTES: tuple[Route, ...] = (
         verification.VerifiedAnswer,
         query=verification.VerifyQuery,
         body=verification.VerifyBody,
+        is_kept=False,
         refuses=("not_found", "too_many_requests"),
     ),
     Route(

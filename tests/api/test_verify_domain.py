@@ -194,6 +194,7 @@ def test_taking_over(world: World, ours: Tenant, theirs: Tenant) -> None:
 
     before = ours.events()[-1]["id"]
     both = [answer.json["dns"][0]["expected_value"], world.verify(ours, name).json["dns"][0]["expected_value"]]
+    world.dns.publish_all(name, answer.json["dns"])
     world.dns.publish(f"_postroom-challenge.{name}", "TXT", *both)
     assert world.verify(theirs, name).json["domain"]["status"] == "active"
     (lost,) = ours.events(after=before)

@@ -1,0 +1,359 @@
+"""Idempotency-Key: every write of the table, sent again, is carried out once and answered byte for byte."""
+
+import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from postroom import accounts, idempotency, keys
+from postroom.actor import Actor
+from postroom.api.routes import PUBLIC, ROUTES, Route
+from postroom.db import Tx, migrate
+from tests.api.raw import CREATE, PATH, body_for, plain
+from tests.api.rows import DAY_MS, new_events, opens, rows
+from tests.api.test_tenancy import Ask, Thing, asks, name
+from tests.server import ApiServer, Response, Tenant
+
+WRITES = [route for route in ROUTES if route.writes]
+# They change nothing as they are asked here.
+QUIET = {"PUT /v2/domains/:domain/route", "POST /v2/email-accounts/:id/restore", "POST /v2/domains/:domain/dkim/rotate"}
+# Of each answer's own: the id of the request, the time, what is left of the limit.
+LIVE = {"x-request-id", "date", "ratelimit", "idempotent-replayed"}
+
+
+@pytest.fixture
+def thing(tenant: Tenant) -> Thing:
+    """An account, its domain and a key for it: test_tenancy knows how each route is asked for them."""
+    domain = tenant.new_domain(user_id="owner")
+    account = tenant.account("private", domain=domain, user_id="owner")
+    key_id = tenant.key_id(tenant.new_key(user_id="owner", domains=[domain]))
+    return Thing(account["id"], domain, tenant.new_domain(user_id="owner"), key_id)
+
+
+def send(tenant: Tenant, route: Route, about: Ask, once: str, **options: Any) -> Response:
+    return tenant.request(route.method, about[0], about[1], headers={"Idempotency-Key": once}, **options)
+
+
+def alike(answer: Response) -> tuple[int, dict[str, str], str]:
+    return answer.status, {k: v for k, v in answer.headers.items() if k not in LIVE}, answer.text
+
+
+def is_replay(answer: Response) -> bool:
+    return answer.headers.get("idempotent-replayed") == "true"
+
+
+def test_it_works(tenant: Tenant) -> None:
+    once = {"Idempotency-Key": str(uuid4())}
+    body = {"domain": tenant.domain, "local_part": "billing", "user_id": "u"}
+    first = tenant.post(CREATE, body, headers=once)
+    second = tenant.post(CREATE, body, headers=once)
+    assert (first.status, is_replay(first), is_replay(second)) == (201, False, True)
+    assert first.text == second.text
+    assert first.headers["location"] == second.headers["location"]
+    assert second.headers["cache-control"] == "no-store"
+    assert first.headers["x-request-id"] != second.headers["x-request-id"]
+    assert opens(tenant, first.json["account"]["id"], second.json["password"])
+    assert new_events(tenant) == ["account.created"]
+
+
+def test_it_takes_every_write() -> None:
+    others = [name(route) for route in ROUTES if route not in WRITES and route.method not in ("GET", "HEAD")]
+    assert others == ["POST /v2/domains/:domain/verify"]
+    assert all(200 <= route.status < 300 and route.scope != PUBLIC for route in WRITES)
+
+
+@pytest.mark.parametrize("route", WRITES, ids=name)
+def test_every_write_is_carried_out_once(tenant: Tenant, thing: Thing, route: Route) -> None:
+    about, once = asks(route, thing)[0], str(uuid4())
+    before = len(tenant.events())
+    first = send(tenant, route, about, once)
+    assert (first.status, is_replay(first)) == (route.status, False), first.text
+    after, ended = rows(tenant), len(tenant.api.ended)
+    assert len(tenant.events()) > before or name(route) in QUIET
+    again = send(tenant, route, about, once)
+    assert is_replay(again), again.text
+    assert alike(again) == alike(first)
+    assert rows(tenant) == after
+    # Whoever died before the sessions were ended is made good for.
+    assert tenant.api.ended[ended:] in ([], tenant.api.ended[:ended][ended - len(tenant.api.ended) :])
+
+
+@pytest.mark.parametrize("route", WRITES, ids=name)
+def test_another_request_is_refused(tenant: Tenant, thing: Thing, route: Route) -> None:
+    """Any byte of the body, the query or the path makes it another one, and nothing is done."""
+    (path, body), once = asks(route, thing)[0], str(uuid4())
+    assert send(tenant, route, (path, body), once).status == route.status
+    after = rows(tenant)
+    others = [
+        send(tenant, route, (path, None), once, raw=json.dumps(body).encode() + b" "),
+        send(tenant, route, (f"{path}?user_id=owner", body), once),
+        send(tenant, route, (path, {"nonsense": 1}), once),
+    ]
+    others += [send(tenant, r, asks(r, thing)[0], once) for r in WRITES if r is not route]
+    assert {(other.status, other.code) for other in others} == {(422, "idempotency_key_reused")}
+    assert rows(tenant) == after
+
+
+@pytest.mark.parametrize("route", WRITES, ids=name)
+def test_each_api_key_is_by_itself(tenant: Tenant, stranger: Tenant, thing: Thing, route: Route) -> None:
+    about, once = asks(route, thing)[0], str(uuid4())
+    first = send(tenant, route, about, once)
+    assert first.status == route.status
+    mine, theirs = tenant.new_key(), stranger.key
+    alone = [tenant.request(route.method, *about, key=key) for key in (theirs,)]
+    others = [send(tenant, route, about, once, key=key) for key in (mine, theirs)]
+    assert not any(is_replay(other) for other in others)
+    # A stranger's claim of the name is carried out, and cannot be twice.
+    assert others[1].status == (409 if alone[0].status == 201 else alone[0].status)
+    assert is_replay(send(tenant, route, about, once))
+
+
+@pytest.mark.parametrize("route", WRITES, ids=name)
+def test_a_refusal_frees_the_key(tenant: Tenant, thing: Thing, route: Route) -> None:
+    about, once, narrow = asks(route, thing)[0], str(uuid4()), tenant.new_key(scopes=["accounts:read"])
+    before = rows(tenant)
+    assert send(tenant, route, about, once, key=narrow).code == "forbidden"
+    assert send(tenant, route, (about[0], {"nonsense": 1}), once).code == "invalid_request"
+    assert rows(tenant) == before
+    assert send(tenant, route, about, once).status == route.status
+
+
+def test_a_refusal_by_the_database_frees_the_key(tenant: Tenant) -> None:
+    tenant.set_domain_status(tenant.domain, "suspended")
+    once, body = {"Idempotency-Key": "once"}, {"domain": tenant.domain, "local_part": "a", "user_id": "u"}
+    before = rows(tenant)
+    assert tenant.post(CREATE, body, headers=once).code == "domain_not_active"
+    assert rows(tenant) == before
+    tenant.set_domain_status(tenant.domain, "active")
+    made = tenant.post(CREATE, body, headers=once)
+    assert (made.status, is_replay(made)) == (201, False)
+
+
+def test_a_revoked_key_replays_nothing(tenant: Tenant) -> None:
+    key, once = tenant.new_key(), {"Idempotency-Key": "once"}
+    body = {"domain": tenant.domain, "local_part": "a", "user_id": "u"}
+    assert tenant.post(CREATE, body, headers=once, key=key).status == 201
+    assert is_replay(tenant.post(CREATE, body, headers=once, key=key))
+    id_ = tenant.key_id(key)
+    tenant.api.database.write_alone(lambda tx: keys.revoke(tx, Actor(tenant.organization_id), id_))
+    assert tenant.post(CREATE, body, headers=once, key=key).code == "unauthorized"
+
+
+def test_a_key_that_ends_itself(tenant: Tenant) -> None:
+    key = tenant.new_key()
+    body, once = {"id": tenant.key_id(key)}, {"Idempotency-Key": "once"}
+    assert tenant.post("/v2/keys/delete", body, headers=once, key=key).status == 200
+    assert tenant.post("/v2/keys/delete", body, headers=once, key=key).code == "unauthorized"
+
+
+@pytest.mark.parametrize("sent", ["", '""', "x" * 256, "smörgås", "a\tb"], ids=repr)
+def test_it_refuses(tenant: Tenant, sent: str) -> None:
+    before = rows(tenant)
+    body = body_for(tenant, "a")
+    refused = tenant.post(CREATE, raw=body, headers={"Idempotency-Key": sent})
+    assert (refused.status, refused.code, refused.problem("Idempotency-Key")) == (400, "invalid_request", "invalid")
+    assert rows(tenant) == before
+    for method in ("GET", "HEAD"):
+        assert tenant.request(method, PATH, headers={"Idempotency-Key": sent}).status == 200
+
+
+def test_it_refuses_two(tenant: Tenant) -> None:
+    headers = ["content-length: 2", "content-type: application/json"]
+    status, answer = plain(tenant, "POST", CREATE, "Idempotency-Key: a", "idempotency-key: a", *headers)
+    assert status == 400
+    assert b'"repeated"' in answer
+
+
+@pytest.mark.parametrize("sent", ["x", "x" * 255, '"8e03978e-40d5-43dd-bc93-6894a57f9324"', "a b"])
+def test_it_takes_what_can_be_meant(tenant: Tenant, sent: str) -> None:
+    body = {"domain": tenant.domain, "local_part": "a", "user_id": "u"}
+    answers = [tenant.post(CREATE, body, headers={"Idempotency-Key": sent}) for _ in range(2)]
+    assert [is_replay(answer) for answer in answers] == [False, True]
+
+
+def test_reads_ignore_it(tenant: Tenant) -> None:
+    account = tenant.account()
+    once = {"Idempotency-Key": "once"}
+    assert tenant.get(f"{PATH}/{account['id']}", headers=once).status == 200
+    tenant.put(f"{PATH}/{account['id']}", {"status": "disabled"}, headers=once)
+    shown = tenant.get(f"{PATH}/{account['id']}", fields="status", headers=once)
+    assert (shown.json["account"]["status"], is_replay(shown)) == ("disabled", False)
+
+
+def age(tenant: Tenant, milliseconds: int) -> None:
+    """Lets time pass for the organization's kept answers."""
+    sql = "UPDATE idempotent_answers SET expires_at = expires_at - :by WHERE organization_id = :o"
+    tenant.api.database.write_alone(lambda tx: tx.run(sql, by=milliseconds, o=tenant.organization_id))
+
+
+def test_it_is_over_after_a_day(tenant: Tenant) -> None:
+    account, once = tenant.account(), {"Idempotency-Key": "once"}
+    path = f"{PATH}/{account['id']}/password/reset"
+    first = tenant.post(path, {}, headers=once)
+    age(tenant, DAY_MS - 60_000)
+    assert tenant.post(path, {}, headers=once).text == first.text
+    age(tenant, 60_000)
+    second = tenant.post(path, {}, headers=once)
+    assert (is_replay(second), second.status) == (False, 200)
+    assert second.json["password"] != first.json["password"]
+    assert tenant.post(path, {}, headers=once).text == second.text
+    assert len(rows(tenant, "idempotent_answers")) == 1
+
+
+def test_what_is_over_is_forgotten_in_steps(tenant: Tenant) -> None:
+    for number in range(3):
+        tenant.post(CREATE, raw=body_for(tenant, f"a{number}"), headers={"Idempotency-Key": str(number)})
+    database = tenant.api.database
+    database.write_alone(lambda tx: idempotency.prune(tx, idempotency.due(tx)))
+    assert len(rows(tenant, "idempotent_answers")) == 3
+    age(tenant, DAY_MS)
+    key_id = tenant.key_id(tenant.key)
+
+    def fill(tx: Tx) -> None:
+        many = """
+        WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300)
+        INSERT INTO idempotent_answers (organization_id, key_id, name, request, answer, expires_at)
+        SELECT :o, :key, 'n' || i, 'r', 'a', 1 FROM n"""
+        tx.run(many, o=tenant.organization_id, key=key_id)
+
+    database.write_alone(fill)
+    left = []
+    while due := database.write_alone(idempotency.due):
+        database.write_alone(lambda tx, due=due: idempotency.prune(tx, due))  # type: ignore[misc]
+        left.append(len(rows(tenant, "idempotent_answers")))
+    assert left[-1] == 0
+    assert len(left) >= 2
+
+
+def test_a_key_that_is_used_again_is_not_pruned(tenant: Tenant) -> None:
+    """The worker has looked, and then the key was used anew."""
+    once = {"Idempotency-Key": "once"}
+    tenant.post(CREATE, raw=body_for(tenant, "a"), headers=once)
+    age(tenant, DAY_MS)
+    due = tenant.api.database.write_alone(idempotency.due)
+    assert tenant.post(CREATE, raw=body_for(tenant, "b"), headers=once).status == 201
+    tenant.api.database.write_alone(lambda tx: idempotency.prune(tx, due))
+    assert is_replay(tenant.post(CREATE, raw=body_for(tenant, "b"), headers=once))
+
+
+@pytest.fixture
+def second(tenant: Tenant, database_url: str) -> Iterator[Tenant]:
+    """The same tenant at another API on the same database."""
+    with ApiServer.start(database_url) as other:
+        yield Tenant(other, tenant.organization_id, tenant.organization, tenant.domain, tenant.key)
+
+
+def test_any_process_answers_again(tenant: Tenant, second: Tenant) -> None:
+    once, body = {"Idempotency-Key": "once"}, body_for(tenant, "a")
+    first, again = (t.post(CREATE, raw=body, headers=once) for t in (tenant, second))
+    assert alike(again) == alike(first)
+    assert is_replay(again)
+
+
+@pytest.mark.parametrize("chosen", [{}, {"password": "correct horse battery staple"}], ids=["generated", "chosen"])
+def test_at_once_at_two_processes(tenant: Tenant, second: Tenant, chosen: dict[str, str]) -> None:
+    """One is carried out; the others get its answer, or hear that it is still running and get it then."""
+    for turn in range(4):
+        once, body = {"Idempotency-Key": str(uuid4())}, body_for(tenant, f"a{turn}", **chosen)
+        with ThreadPoolExecutor(12) as pool:
+            answers = list(
+                pool.map(lambda t, o=once, b=body: t.post(CREATE, raw=b, headers=o), [tenant, second] * 6)  # type: ignore[misc]
+            )
+        made = [answer for answer in answers if answer.status == 201]
+        assert {answer.code for answer in answers if answer.status != 201} <= {"idempotency_conflict"}
+        assert [is_replay(answer) for answer in made].count(False) == 1
+        assert len({answer.text for answer in made}) == 1
+        assert second.post(CREATE, raw=body, headers=once).text == made[0].text
+    assert new_events(tenant) == ["account.created"] * 4
+
+
+def test_resets_at_once_at_two_processes(tenant: Tenant, second: Tenant) -> None:
+    """Nothing but the Idempotency-Key stands in the way of a second reset."""
+    id_ = tenant.account()["id"]
+    for _ in range(4):
+        once = {"Idempotency-Key": str(uuid4())}
+        with ThreadPoolExecutor(12) as pool:
+            answers = list(
+                pool.map(lambda t, o=once: t.post(f"{PATH}/{id_}/password/reset", {}, headers=o), [tenant, second] * 6)  # type: ignore[misc]
+            )
+        made = {answer.json["password"] for answer in answers if answer.status == 200}
+        assert len(made) == 1
+        assert opens(tenant, id_, made.pop())
+    assert new_events(tenant).count("account.password_reset") == 4
+
+
+def test_still_running(tenant: Tenant, second: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first is held inside its transaction: this process says so at once, another one waits for the outcome."""
+    inside, go_on, real = threading.Event(), threading.Event(), accounts.create
+
+    def create(*arguments: Any) -> Any:
+        inside.set()
+        assert go_on.wait(30)
+        return real(*arguments)
+
+    monkeypatch.setattr(accounts, "create", create)
+    once, body = {"Idempotency-Key": "once"}, body_for(tenant, "a")
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(tenant.post, CREATE, raw=body, headers=once)
+        assert inside.wait(30)
+        refused = tenant.post(CREATE, raw=body, headers=once)
+        elsewhere = pool.submit(second.post, CREATE, raw=body, headers=once)
+        go_on.set()
+        assert (refused.status, refused.code) == (409, "idempotency_conflict")
+        assert first.result().status == 201
+        assert elsewhere.result().text == first.result().text
+    assert is_replay(elsewhere.result())
+    assert new_events(tenant) == ["account.created"]
+
+
+def test_a_replay_ends_the_sessions(tenant: Tenant) -> None:
+    """The first may have died between its commit and the ending."""
+    id_, once = tenant.account()["id"], {"Idempotency-Key": "once"}
+    for _ in range(2):
+        tenant.post(f"{PATH}/{id_}/password/reset", {}, headers=once)
+    assert tenant.api.ended.count((id_, 1)) == 2
+    assert len({generation for account, generation in tenant.api.ended if account == id_}) == 1
+
+
+def test_a_kept_answer_opens_in_its_own_row_only(tenant: Tenant) -> None:
+    once, body = {"Idempotency-Key": "once"}, body_for(tenant, "a")
+    tenant.post(CREATE, raw=body, headers=once)
+    sql = "UPDATE idempotent_answers SET answer = :answer WHERE organization_id = :o"
+    answer = rows(tenant, "idempotent_answers")[0][5]
+    forged = ("A" if answer[0] != "A" else "B") + answer[1:]
+    tenant.api.database.write_alone(lambda tx: tx.run(sql, answer=forged, o=tenant.organization_id))
+    assert tenant.post(CREATE, raw=body, headers=once).status == 500
+    assert new_events(tenant) == ["account.created"]
+
+
+def test_the_files_hold_no_secret(tmp_path: Path) -> None:
+    """Neither what is answered nor what opens it is in any byte of the database."""
+    url = f"sqlite:///{tmp_path / 'postroom.db'}"
+    migrate(url)
+    secrets: list[str] = []
+    with ApiServer.start(url) as api:
+        tenant = api.new_tenant()
+        for number in range(20):
+            once = f"idempotency-{uuid4()}"
+            made = tenant.create(f"a{number}", password=... if number % 2 else f"correct horse {uuid4()}")
+            assert made.status == 201
+            reset = tenant.post(
+                f"{PATH}/{made.json['account']['id']}/password/reset", {}, headers={"Idempotency-Key": once}
+            )
+            key = tenant.post("/v2/keys", {}, headers={"Idempotency-Key": f"{once}-key"})
+            chosen = f"horse battery {uuid4()}"
+            raw = body_for(tenant, f"b{number}", password=chosen)
+            assert tenant.post(CREATE, raw=raw, headers={"Idempotency-Key": f"{once}-create"}).status == 201
+            secrets += [once, reset.json["password"], key.json["api_key"], chosen]
+        secrets.append(tenant.key)
+        files = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+        assert f"a1@{tenant.domain}".encode() in files
+        assert b"wal" in b"".join(path.name.encode() for path in tmp_path.iterdir())
+        assert [secret for secret in secrets if secret.encode() in files] == []
+    files = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert [secret for secret in secrets if secret.encode() in files] == []
