@@ -80,6 +80,7 @@ ROUTES: tuple[Route, ...] = (
         accounts.PageAnswer,
         query=accounts.PageQuery,
         shows=ListedAccount,
+        refuses=("not_found",),
     ),
     Route(
         "GET",
@@ -140,7 +141,16 @@ ROUTES: tuple[Route, ...] = (
         status=201,
         refuses=("not_found",),
     ),
-    Route("GET", "/v2/keys", "keys:read", keys.get_page, "List keys", keys.KeysAnswer, query=keys.KeysQuery),
+    Route(
+        "GET",
+        "/v2/keys",
+        "keys:read",
+        keys.get_page,
+        "List keys",
+        keys.KeysAnswer,
+        query=keys.KeysQuery,
+        refuses=("not_found",),
+    ),
     Route(
         "POST",
         "/v2/keys/delete",
@@ -160,6 +170,7 @@ ROUTES: tuple[Route, ...] = (
         "List events",
         events.EventsAnswer,
         query=events.EventsQuery,
+        refuses=("not_found",),
     ),
     Route(
         "GET",
@@ -169,6 +180,7 @@ ROUTES: tuple[Route, ...] = (
         "Show limits",
         limits.LimitsAnswer,
         query=limits.LimitsQuery,
+        refuses=("not_found",),
     ),
     Route(
         "PUT",
@@ -179,8 +191,18 @@ ROUTES: tuple[Route, ...] = (
         limits.LimitsAnswer,
         query=limits.LimitsQuery,
         body=limits.LimitsBody,
+        refuses=("not_found",),
     ),
-    Route("GET", "/v2/stats", "stats:read", stats.get, "Count accounts", stats.StatsAnswer, query=stats.StatsQuery),
+    Route(
+        "GET",
+        "/v2/stats",
+        "stats:read",
+        stats.get,
+        "Count accounts",
+        stats.StatsAnswer,
+        query=stats.StatsQuery,
+        refuses=("not_found",),
+    ),
     Route("GET", "/healthz", PUBLIC, health.alive, "Is it alive", health.Alive),
     Route("GET", "/readyz", PUBLIC, health.ready, "Is everything ready", health.Ready, refuses=("busy",)),
 )

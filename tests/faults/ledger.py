@@ -149,6 +149,8 @@ class Ledger:
     entries: dict[str, Entry] = field(default_factory=dict)
     mails: dict[str, list[str]] = field(default_factory=dict)
     """Subjects that SMTP took, by address."""
+    either: bool = False
+    """Whether a 503 may have been carried out: a PostgreSQL that goes away in a COMMIT does not tell."""
     acknowledged: int = 0
     busy: int = 0
     unanswered: list[Entry] = field(default_factory=list)
@@ -184,6 +186,8 @@ class Ledger:
                 self.acknowledged += 1
             elif answer[0] == 503 and int(answer[1].get("Retry-After", 0)) > 0:
                 self.busy += 1
+                if self.either:
+                    entry.possible = list(dict.fromkeys([before, operation.after(before, body, None)]))
             else:
                 self.surprises.append((method, path, body, answer[0], answer[2]))
         return answer is not None
@@ -254,12 +258,12 @@ class Ledger:
 
 
 def logs_in(service: Service, address: str, password: str) -> bool:
+    """Whether this is the password; raises when the server does not say."""
     try:
         imap_login(service, address, password).shutdown()
-    except Imap.abort:
-        raise
     except Imap.error as error:
-        assert "UNAVAILABLE" not in str(error), error
+        if isinstance(error, Imap.abort) or "[UNAVAILABLE]" in str(error):
+            raise
         return False
     return True
 
