@@ -48,6 +48,12 @@ def check_that_reads_go_on(ledger: Ledger, mailbox: str) -> None:
     ledger.mail(mailbox, "while nothing can be written")
 
 
+def wait_for_refusals(ledger: Ledger, count: int) -> None:
+    """Until so many writes were answered 503, and none in another way that is no 2xx."""
+    wait_for("writes to be refused", lambda: ledger.busy >= count or ledger.surprises, 120)
+    assert ledger.surprises == []
+
+
 @contextmanager
 def full(disk: Path) -> Iterator[None]:
     """Not one more byte fits."""
@@ -79,7 +85,7 @@ def test_a_full_disk(service: Service) -> None:
         load.wait_for(30)
         for _ in range(2):
             with full(Path(f"/proc/{service.process.pid}/root{database}")):
-                wait_for("writes to be refused", lambda seen=ledger.busy: ledger.busy >= seen + 8)
+                wait_for_refusals(ledger, ledger.busy + 8)
                 check_that_reads_go_on(ledger, "inbox@demo.test")
             load.wait_for(30)
     assert pids(service) == before
@@ -104,7 +110,7 @@ def under_a_lock(ledger: Ledger, mailbox: str, refusals: int) -> None:
     with Load(ledger, mailbox) as load:
         load.wait_for(30)
         with locked(ledger.service):
-            wait_for("writes to be refused", lambda: ledger.busy >= refusals, 120)
+            wait_for_refusals(ledger, refusals)
             check_that_reads_go_on(ledger, mailbox)
         load.wait_for(30)
     assert pids(ledger.service) == before
