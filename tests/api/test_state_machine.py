@@ -16,8 +16,8 @@ from hypothesis.stateful import (
 from tests.server import ApiServer, Response, Tenant
 
 ACCOUNTS = "/v2/email-accounts"
-NAMES = ("alice", "bob", "carol", "dave")
-USERS = ("user_1", "user_2", "user_3")
+NAMES = ("alice", "bob", "carol", "dave", "erin", "frank")
+USERS = ("user_1", "user_2")
 STATUSES = ("active", "suspended", "disabled")
 RANK = {"active": 0, "suspended": 1, "disabled": 2}
 
@@ -175,8 +175,8 @@ class Machine(RuleBasedStateMachine):
 def test_it_behaves_like_the_model(api: ApiServer) -> None:
     machine = type("OnThisDatabase", (Machine,), {"api": api})
     budget = settings(
-        max_examples=30,
-        stateful_step_count=30,
+        max_examples=40,
+        stateful_step_count=40,
         derandomize=True,
         deadline=None,
         database=None,
