@@ -12,6 +12,22 @@ from tests.postgres import PostgresServer
 from tests.server import UNLIMITED, ApiServer, Tenant
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults", action="store_true", help="the long fault tests, and only those")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long: a fault test that `./test --faults` runs, and nothing else does")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The long tests run by name only: `--faults`."""
+    wanted = bool(config.getoption("--faults"))
+    others = [item for item in items if bool(item.get_closest_marker("long")) != wanted]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if bool(item.get_closest_marker("long")) == wanted]
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL of Debian's binaries on a free port of the loopback."""

@@ -7,10 +7,12 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -26,6 +28,8 @@ def free_port(address: str = "127.0.0.1") -> int:
 @dataclass
 class PostgresServer:
     port: int
+    restart: Callable[[], None]
+    """Stops it as a crash does, and starts it again."""
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def url(self, name: str) -> str:
@@ -48,14 +52,19 @@ class PostgresServer:
         port = free_port()
         options = f"-c listen_addresses=127.0.0.1 -p {port} -c unix_socket_directories= -c fsync=off"
         control = [binaries / "pg_ctl", "-D", data, "-w", "-l", folder / "log"]
-        subprocess.run([*control, "-o", options, "start"], check=True, capture_output=True, user=user, cwd=folder)
+        run = partial(subprocess.run, check=True, capture_output=True, user=user, cwd=folder)
+        start, stop = [*control, "-o", options, "start"], [*control, "-m", "immediate", "stop"]
+        run(start)
         try:
-            yield cls(port)
+            yield cls(port, lambda: _each(run, stop, start))
         finally:
-            subprocess.run(
-                [*control, "-m", "immediate", "stop"], check=True, capture_output=True, user=user, cwd=folder
-            )
+            run(stop)
             shutil.rmtree(folder)
+
+
+def _each(run: Callable[[list[Any]], Any], *commands: list[Any]) -> None:
+    for command in commands:
+        run(command)
 
 
 def _binaries() -> Path:

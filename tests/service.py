@@ -57,6 +57,8 @@ class Service:
     ports: dict[str, int] = field(default_factory=free_ports)
     settings: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[str] | None = None
+    prefix: tuple[str, ...] = ()
+    """A command that runs the service, as `unshare` does."""
 
     @classmethod
     @contextmanager
@@ -93,7 +95,7 @@ class Service:
         """Starts it and does not wait."""
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
-                [COMMAND, "serve", *arguments],
+                [*self.prefix, COMMAND, "serve", *arguments],
                 env=self.environment,
                 stdout=output,
                 stderr=output,

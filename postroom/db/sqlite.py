@@ -128,7 +128,7 @@ def _create(path: Path) -> None:
 def _refused(error: sqlite3.OperationalError) -> Exception:
     """Locked, full or unwritable passes; anything else is a mistake of ours and stays what it is."""
     code = error.sqlite_errorcode & 0xFF
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
         return Busy("The database is busy. Try again.")
     if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
         return Busy("The database cannot be written now. Try again later.", seconds=5)

@@ -1,0 +1,71 @@
+"""Poison HTTP: schemathesis makes requests out of our own OpenAPI document, right ones and wrong ones, and holds every
+answer against it."""
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import CHECKS, load_all_checks
+
+from postroom.api.routes import PUBLIC, ROUTES, Route
+from tests.server import ApiServer, Tenant
+
+load_all_checks()
+# A valid domain or address is more than a JSON schema can say.
+LEFT_OUT = {"positive_data_acceptance"}
+BUDGET = settings(
+    max_examples=25,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture(scope="module")
+def schema(api: ApiServer) -> Iterator[Any]:
+    document = api.request("GET", "/openapi.json").json
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loaded = schemathesis.openapi.from_dict(document)
+        loaded.config.update(base_url=f"http://127.0.0.1:{api.port}")
+        yield loaded
+
+
+def check(schema: Any, tenant: Tenant, route: Route, mode: GenerationMode, known: dict[str, Any]) -> None:
+    """Many requests for a route; `known` are values of parameters and fields that name something real."""
+    checks = [CHECKS.get_one(name) for name in CHECKS.get_all_names() if name not in LEFT_OUT]
+    path = "/".join(f"{{{part[1:]}}}" if part.startswith(":") else part for part in route.path.split("/"))
+    operation = schema[path][route.method]
+
+    @given(case=operation.as_strategy(generation_mode=mode))
+    @BUDGET
+    def run(case: Any) -> None:
+        for part in (case.path_parameters, case.body):
+            if known and isinstance(part, dict):
+                part.update({name: value for name, value in known.items() if name in part})
+        case.call_and_validate(headers={"x-api-key": tenant.key}, checks=checks)
+
+    run()
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+def test_right_requests(schema: Any, tenant: Tenant, route: Route) -> None:
+    check(schema, tenant, route, GenerationMode.POSITIVE, {})
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.scope != PUBLIC], ids=lambda route: route.name)
+def test_wrong_requests(schema: Any, tenant: Tenant, route: Route) -> None:
+    check(schema, tenant, route, GenerationMode.NEGATIVE, {})
+
+
+@pytest.mark.parametrize("route", [r for r in ROUTES if ":" in r.path or r.body], ids=lambda route: route.name)
+def test_requests_about_what_exists(schema: Any, tenant: Tenant, route: Route) -> None:
+    account = tenant.account()
+    known = {"id": account["id"], "domain": tenant.domain, "user_id": account["user_id"]}
+    check(schema, tenant, route, GenerationMode.POSITIVE, known)

@@ -1,0 +1,186 @@
+"""Any sequence of calls, of several users, against a plain dict: over HTTP, on both databases."""
+
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.server import ApiServer, Response, Tenant
+
+ACCOUNTS = "/v2/email-accounts"
+NAMES = ("alice", "bob", "carol", "dave", "erin", "frank")
+USERS = ("user_1", "user_2")
+STATUSES = ("active", "suspended", "disabled")
+RANK = {"active": 0, "suspended": 1, "disabled": 2}
+
+names, users, statuses = st.sampled_from(NAMES), st.sampled_from(USERS), st.sampled_from(STATUSES)
+display_names = st.none() | st.text(st.characters(exclude_categories=["C", "Z"]), max_size=20)
+filters = st.sampled_from([{}, *({"user_id": user} for user in USERS)])
+
+
+class Machine(RuleBasedStateMachine):
+    """The model: accounts by id, and to whom each address belongs or last belonged."""
+
+    api: ApiServer
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.accounts: dict[int, dict[str, Any]] = {}
+        self.owners: dict[str, str] = {}
+        self.deleted: list[int] = []
+        self.passwords: set[str] = set()
+
+    @initialize()
+    def begin(self) -> None:
+        self.tenant: Tenant = self.api.new_tenant()
+
+    @rule(name=names, user=users, display_name=display_names)
+    def create(self, name: str, user: str, display_name: str | None) -> None:
+        answer = self.tenant.create(name, user_id=user, display_name=display_name)
+        taken = any(account["local_part"] == name for account in self.accounts.values())
+        if taken or self.owners.get(name, user) != user:  # of another user it rests
+            assert (answer.status, answer.code) == (409, "address_exists")
+            return
+        assert answer.status == 201, answer.text
+        self._new_password(answer)
+        made = answer.json["account"]
+        assert made["id"] > max([0, *self.accounts, *self.deleted])
+        first = not self._of(user)
+        self.accounts[made["id"]] = {
+            "id": made["id"],
+            "user_id": user,
+            "domain": self.tenant.domain,
+            "local_part": name,
+            "address": f"{name}@{self.tenant.domain}",
+            "display_name": display_name,
+            "status": "active",
+            "is_default": first,
+        }
+        self.owners[name] = user
+
+    @precondition(lambda self: self.accounts)
+    @rule(data=st.data(), status=statuses, display_name=display_names, what=st.integers(1, 3), filter_=filters)
+    def update(
+        self, data: st.DataObject, status: str, display_name: str | None, what: int, filter_: dict[str, str]
+    ) -> None:
+        account = self._any(data)
+        body = {"status": status} if what & 1 else {}
+        body |= {"display_name": display_name} if what & 2 else {}  # type: ignore[dict-item]
+        answer = self.tenant.put(f"{ACCOUNTS}/{account['id']}", body | filter_)
+        if self._refuses(answer, account, filter_):
+            return
+        before = account["status"]
+        account |= body
+        if before != "disabled" and account["status"] == "disabled":
+            self._hand_over(account)
+
+    @precondition(lambda self: self.accounts)
+    @rule(data=st.data(), filter_=filters)
+    def make_default(self, data: st.DataObject, filter_: dict[str, str]) -> None:
+        account = self._any(data)
+        answer = self.tenant.put(f"{ACCOUNTS}/{account['id']}", {"is_default": True, **filter_})
+        if not self._refuses(answer, account, filter_):
+            self._make_default(account)
+
+    @precondition(lambda self: self.accounts)
+    @rule(data=st.data(), filter_=filters)
+    def reset(self, data: st.DataObject, filter_: dict[str, str]) -> None:
+        account = self._any(data)
+        answer = self.tenant.post(f"{ACCOUNTS}/{account['id']}/password/reset", filter_)
+        if not self._refuses(answer, account, filter_):
+            self._new_password(answer)
+
+    @precondition(lambda self: self.accounts)
+    @rule(data=st.data(), filter_=filters)
+    def delete(self, data: st.DataObject, filter_: dict[str, str]) -> None:
+        account = self._any(data)
+        answer = self.tenant.post(f"{ACCOUNTS}/delete", {"id": account["id"], **filter_})
+        if self._refuses(answer, account, filter_):
+            return
+        del self.accounts[account["id"]]
+        self.deleted.append(account["id"])
+        self._hand_over(account)
+
+    @precondition(lambda self: self.deleted)
+    @rule(data=st.data())
+    def ask_for_a_deleted_one(self, data: st.DataObject) -> None:
+        id_ = data.draw(st.sampled_from(self.deleted))
+        path = f"{ACCOUNTS}/{id_}"
+        for answer in (
+            self.tenant.get(path),
+            self.tenant.put(path, {"status": "active"}),
+            self.tenant.post(f"{path}/password/reset", {}),
+            self.tenant.post(f"{ACCOUNTS}/delete", {"id": id_}),
+        ):
+            assert (answer.status, answer.code) == (404, "not_found")
+
+    @rule(filter_=filters, status=st.none() | statuses, limit=st.integers(1, 4), start=st.sampled_from(["", "a", "bo"]))
+    def list_pages(self, filter_: dict[str, str], status: str | None, limit: int, start: str) -> None:
+        query: dict[str, Any] = filter_ | ({"status": status} if status else {}) | ({"q": start} if start else {})
+        wanted = [
+            id_
+            for id_, account in sorted(self.accounts.items())
+            if all(account[name] == value for name, value in query.items() if name != "q")
+            and account["address"].startswith(start)
+        ]
+        found: list[int] = []
+        while page := self.tenant.get(ACCOUNTS, limit=limit, after=found[-1] if found else 0, **query).json["items"]:
+            found += [account["id"] for account in page]
+        assert found == wanted
+
+    @invariant()
+    def everything_is_as_in_the_model(self) -> None:
+        found = self.tenant.get(ACCOUNTS, fields="*", limit=500).json["items"]
+        shown = [{k: v for k, v in account.items() if k not in ("created_at", "updated_at")} for account in found]
+        assert shown == [self.accounts[id_] for id_ in sorted(self.accounts)]
+        totals = self.tenant.get("/v2/stats").json["accounts"]
+        counted = {status: sum(a["status"] == status for a in self.accounts.values()) for status in STATUSES}
+        assert totals == {"total": len(self.accounts), **counted}
+
+    def _any(self, data: st.DataObject) -> dict[str, Any]:
+        return self.accounts[data.draw(st.sampled_from(sorted(self.accounts)))]
+
+    def _refuses(self, answer: Response, account: dict[str, Any], filter_: dict[str, str]) -> bool:
+        if filter_.get("user_id", account["user_id"]) != account["user_id"]:
+            assert (answer.status, answer.code) == (404, "not_found")
+            return True
+        assert answer.status == 200, answer.text
+        return False
+
+    def _new_password(self, answer: Response) -> None:
+        assert answer.json["password"] not in self.passwords
+        self.passwords.add(answer.json["password"])
+
+    def _of(self, user: str) -> list[dict[str, Any]]:
+        return [account for account in self.accounts.values() if account["user_id"] == user]
+
+    def _hand_over(self, account: dict[str, Any]) -> None:
+        """The default account went or was disabled: the best of the others follows, the oldest among equals."""
+        if account["is_default"] and (others := self._of(account["user_id"])):
+            self._make_default(min(others, key=lambda other: (RANK[other["status"]], other["id"])))
+
+    def _make_default(self, account: dict[str, Any]) -> None:
+        for other in self._of(account["user_id"]):
+            other["is_default"] = other is account
+
+
+def test_it_behaves_like_the_model(api: ApiServer) -> None:
+    machine = type("OnThisDatabase", (Machine,), {"api": api})
+    budget = settings(
+        max_examples=40,
+        stateful_step_count=40,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(machine, settings=budget)  # type: ignore[no-untyped-call]

@@ -1,0 +1,313 @@
+"""What Postroom acknowledged, and whether it is true.
+
+Every 2xx is written down with what it promised. A request without an answer may have happened or not, and nothing in
+between. `compare` asks the running product over HTTP, by IMAP logins and for the mail that was taken, and then knows
+which of the two it was.
+"""
+
+import http.client
+import itertools
+import json
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import urlencode
+
+from tests.mail.clients import Imap, deliver, imap_login
+from tests.service import Service, wait_for
+
+ACCOUNTS = "/v2/email-accounts"
+LOGINS = 24  # of each comparison, beside those that must decide between two passwords
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class State:
+    """An account as a client may know it. Without a password: it was in an answer that never came."""
+
+    exists: bool
+    password: str | None = None
+    status: str = "active"
+    display_name: str | None = None
+
+    @property
+    def shown(self) -> tuple[bool, str, str | None]:
+        """What HTTP shows of it."""
+        return (self.exists, self.status, self.display_name) if self.exists else (False, "", None)
+
+
+ABSENT = State(exists=False)
+
+
+@dataclass
+class Entry:
+    """An account: the states that it may be in. More than one only while a request without an answer is open."""
+
+    local_part: str
+    user_id: str
+    possible: list[State]
+    id: int | None = None
+    existed: bool = False
+    changed: bool = True
+    """Since the last comparison."""
+
+    @property
+    def state(self) -> State:
+        assert len(self.possible) == 1, self
+        return self.possible[0]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """Something that a client does to an account. `after` tells the state that follows, with the request's body and
+    with the answer, None while there is none."""
+
+    ask: Callable[[Entry], tuple[str, str, dict[str, Any]]]
+    after: Callable[[State, dict[str, Any], Any], State]
+
+
+def _password() -> str:
+    return f"the phrase number {random.randrange(10**12):012} is long"
+
+
+def _secret(body: dict[str, Any], answer: Any) -> str | None:
+    chosen: str | None = body.get("password")
+    return chosen or (answer["password"] if answer else None)
+
+
+CREATE = Operation(
+    lambda entry: (
+        "POST",
+        f"{ACCOUNTS}/create",
+        {"domain": "demo.test", "local_part": entry.local_part, "user_id": entry.user_id, "display_name": "new"},
+    ),
+    lambda _state, body, answer: State(True, _secret(body, answer), display_name="new"),
+)
+RESET = Operation(
+    lambda entry: ("POST", f"{ACCOUNTS}/{entry.id}/password/reset", {}),
+    lambda state, body, answer: replace(state, password=_secret(body, answer)),
+)
+CHOOSE = Operation(
+    lambda entry: ("POST", f"{ACCOUNTS}/{entry.id}/password/reset", {"password": _password()}), RESET.after
+)
+RENAME = Operation(
+    lambda entry: ("PUT", f"{ACCOUNTS}/{entry.id}", {"display_name": f"name {next(_numbers)}"}),
+    lambda state, body, _answer: replace(state, display_name=body["display_name"]),
+)
+SUSPEND = Operation(
+    lambda entry: ("PUT", f"{ACCOUNTS}/{entry.id}", {"status": "suspended", "display_name": "suspended"}),
+    lambda state, body, _answer: replace(state, **body),
+)
+RESUME = Operation(
+    lambda entry: ("PUT", f"{ACCOUNTS}/{entry.id}", {"status": "active", "display_name": "resumed"}),
+    SUSPEND.after,
+)
+DELETE = Operation(lambda entry: ("POST", f"{ACCOUNTS}/delete", {"id": entry.id}), lambda *_: ABSENT)
+
+# What is done to an account that exists; one more is one line.
+OPERATIONS = (RESET, CHOOSE, RENAME, SUSPEND, RESUME, DELETE)
+
+
+class Client:
+    """A client's connection, opened again when it is lost."""
+
+    def __init__(self, port: int, key: str) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        self._headers = {"x-api-key": key, "content-type": "application/json"}
+
+    def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any, Any] | None:
+        """Status, headers and body; None when no answer came."""
+        try:
+            self._connection.request(method, path, None if body is None else json.dumps(body), self._headers)
+            answer = self._connection.getresponse()
+            return answer.status, answer.headers, json.loads(answer.read())
+        except (OSError, http.client.HTTPException):
+            self._connection.close()
+            return None
+
+    def get(self, path: str, **query: Any) -> Any:
+        """An answer that must be 200."""
+        answer = self.call("GET", f"{path}?{urlencode(query)}" if query else path)
+        assert answer, path
+        assert answer[0] == 200, answer
+        return answer[2]
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@dataclass
+class Ledger:
+    """Everything that one service acknowledged to one key."""
+
+    service: Service
+    key: str
+    entries: dict[str, Entry] = field(default_factory=dict)
+    mails: dict[str, list[str]] = field(default_factory=dict)
+    """Subjects that SMTP took, by address."""
+    either: bool = False
+    """Whether a 503 may have been carried out: a PostgreSQL that goes away in a COMMIT does not tell."""
+    acknowledged: int = 0
+    busy: int = 0
+    unanswered: list[Entry] = field(default_factory=list)
+    surprises: list[Any] = field(default_factory=list)
+    """Answers that are neither 2xx nor 503 with Retry-After."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def client(self) -> Client:
+        return Client(self.service.ports["port"], self.key)
+
+    def create(self, client: Client, local_part: str | None = None) -> Entry:
+        """A new account, acknowledged or not."""
+        with self._lock:
+            entry = Entry(local_part or f"a{next(_numbers)}", f"user_{random.randrange(8)}", [ABSENT])
+            self.entries[f"{entry.local_part}@demo.test"] = entry
+        self.perform(client, entry, CREATE)
+        return entry
+
+    def perform(self, client: Client, entry: Entry, operation: Operation) -> bool:
+        """Asks once and writes down what came of it; whether an answer came."""
+        method, path, body = operation.ask(entry)
+        answer = client.call(method, path, body)
+        with self._lock:
+            entry.changed = True
+            before = entry.state
+            if answer is None:
+                entry.possible = list(dict.fromkeys([before, operation.after(before, body, None)]))
+                self.unanswered.append(entry)
+            elif answer[0] < 300:
+                entry.possible = [operation.after(before, body, answer[2])]
+                entry.id = entry.id or answer[2]["account"]["id"]
+                entry.existed = True
+                self.acknowledged += 1
+            elif answer[0] == 503 and int(answer[1].get("Retry-After", 0)) > 0:
+                self.busy += 1
+                if self.either:
+                    entry.possible = list(dict.fromkeys([before, operation.after(before, body, None)]))
+            else:
+                self.surprises.append((method, path, body, answer[0], answer[2]))
+        return answer is not None
+
+    def mail(self, address: str, subject: str) -> None:
+        """A message from outside; raises when it is not taken."""
+        deliver(self.service, "someone@elsewhere.example", address, subject)
+        with self._lock:
+            self.mails.setdefault(address, []).append(subject)
+
+    def compare(self, logins: int = LOGINS) -> None:
+        """Fails unless every promise is kept and nothing is half-made."""
+        assert self.surprises == []
+        client = self.client()
+        shown = {account["address"]: account for account in _all(client, ACCOUNTS, fields="*")}
+        assert set(shown) <= set(self.entries), "an account that nobody asked for"
+        for address, entry in self.entries.items():
+            _settle(entry, shown.get(address))
+        _check_whole(client, self.entries.values(), shown.values())
+        if self.service.settings.get("mail") != "off":
+            self._log_in(client, logins)
+            for address, subjects in self.mails.items():
+                self._find_mail(address, subjects)
+        for entry in self.entries.values():
+            entry.changed = False
+        self.unanswered.clear()
+        client.close()
+
+    def _log_in(self, client: Client, logins: int) -> None:
+        open_ = [entry for entry in self.entries.values() if len(entry.possible) > 1 or entry.possible[0].exists]
+        unsure = [entry for entry in open_ if len(entry.possible) > 1 or entry.possible[0].password is None]
+        sure = [entry for entry in self.entries.values() if entry.changed and entry not in unsure and entry.existed]
+        chosen = random.sample(sure, min(logins, len(sure)))
+        with ThreadPoolExecutor(8) as pool:
+            for _ in pool.map(self._check_login, unsure + chosen):
+                continue
+        for entry in unsure:
+            if entry.state.exists and entry.state.password is None:
+                self.perform(client, entry, RESET)
+                self._check_login(entry)
+
+    def _check_login(self, entry: Entry) -> None:
+        """Which password it is; nobody who is suspended or deleted gets in."""
+        address = f"{entry.local_part}@demo.test"
+        known = [state for state in entry.possible if state.password]
+        works = [state for state in known if logs_in(self.service, address, str(state.password))]
+        if entry.possible[0].exists and entry.possible[0].status == "active":
+            if not works:
+                works = [state for state in entry.possible if state.password is None]
+            assert len(works) == 1, f"{address}: no acknowledged password works: {entry}"
+            entry.possible = works
+        else:
+            assert works == [], f"{address} logs in, but is {entry}"
+            if len(entry.possible) > 1:  # which of the passwords cannot be seen
+                entry.possible = [replace(entry.possible[0], password=None)]
+
+    def _find_mail(self, address: str, subjects: Iterable[str]) -> None:
+        password = self.entries[address].state.password
+        assert password
+        with imap_login(self.service, address, password) as imap:
+            missing = set(subjects)
+
+            def arrived() -> bool:
+                missing.difference_update(subjects_of(imap))
+                return not missing
+
+            wait_for(f"mail that was taken for {address}", arrived)
+
+
+def logs_in(service: Service, address: str, password: str) -> bool:
+    """Whether this is the password; raises when the server does not say."""
+    try:
+        imap_login(service, address, password).shutdown()
+    except Imap.error as error:
+        if isinstance(error, Imap.abort) or "[UNAVAILABLE]" in str(error):
+            raise
+        return False
+    return True
+
+
+def subjects_of(imap: Imap) -> Counter[str]:
+    """Every subject in the INBOX, by one command."""
+    _, counted = imap.select("INBOX", readonly=True)
+    if counted == [b"0"]:
+        return Counter()
+    _, data = imap.fetch("1:*", "(BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
+    headers = [part[1].decode() for part in data if isinstance(part, tuple)]
+    return Counter(header.partition(":")[2].strip() for header in headers)
+
+
+def _all(client: Client, path: str, **query: Any) -> list[Any]:
+    """Every page of a list."""
+    found: list[Any] = []
+    while page := client.get(path, limit=500, after=found[-1]["id"] if found else 0, **query)["items"]:
+        found += page
+    return found
+
+
+def _settle(entry: Entry, account: Any) -> None:
+    """Leaves the states that HTTP shows."""
+    seen = (True, account["status"], account["display_name"]) if account else (False, "", None)
+    left = [state for state in entry.possible if state.shown == seen]
+    assert left, f"promised {entry}, found {account}"
+    entry.possible = left if account else left[:1]
+    if account:
+        entry.id = entry.id or account["id"]
+        entry.existed = True
+        assert (entry.id, entry.user_id) == (account["id"], account["user_id"])
+
+
+def _check_whole(client: Client, entries: Iterable[Entry], accounts: Iterable[Any]) -> None:
+    """What is written in one transaction is there together: account, events, counts, default account."""
+    accounts = list(accounts)
+    events = Counter(event["type"] for event in _all(client, "/v2/events"))
+    existed = sum(entry.existed for entry in entries)
+    assert events["account.created"] == existed, "an account without its event, or an event without its account"
+    assert events["account.deleted"] == existed - len(accounts)
+    users = {account["user_id"] for account in accounts}
+    assert Counter(account["user_id"] for account in accounts if account["is_default"]) == Counter(users)
+    counted = client.get("/v2/stats")
+    assert counted["accounts"]["total"] == len(accounts), counted
+    ids = [entry.id for entry in entries if entry.id]
+    assert len(ids) == len(set(ids)), "an id was given twice"

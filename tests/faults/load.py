@@ -1,0 +1,72 @@
+"""Clients that work while a fault happens: each has accounts of its own and sends one request after the other."""
+
+import random
+import smtplib
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+
+from tests.faults.ledger import OPERATIONS, Client, Entry, Ledger
+from tests.service import wait_for
+
+CLIENTS = 4
+PAUSE = 0.02
+
+
+class Load:
+    """While it is entered, clients create and change accounts, and mail comes in for `mailbox`."""
+
+    def __init__(self, ledger: Ledger, mailbox: str | None = None) -> None:
+        self._ledger = ledger
+        self._stop = threading.Event()
+        self._failed: list[BaseException] = []
+        self._threads = [threading.Thread(target=self._run, args=(self._work,)) for _ in range(CLIENTS)]
+        if mailbox:
+            self._threads.append(threading.Thread(target=self._run, args=(lambda: self._send(mailbox),)))
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        if not error and self._failed:
+            raise self._failed[0]
+
+    def wait_for(self, more: int) -> None:
+        """Until so many more requests are acknowledged."""
+        goal = self._ledger.acknowledged + more
+        wait_for(f"{more} more answers", lambda: self._ledger.acknowledged >= goal or self._failed)
+
+    def _run(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:
+            self._failed.append(error)
+
+    def _work(self) -> None:
+        client, mine = self._ledger.client(), list[Entry]()
+        while not self._stop.is_set():
+            answered = self._step(client, mine)
+            mine = [entry for entry in mine if len(entry.possible) == 1 and entry.state.exists]
+            if not answered:
+                self._stop.wait(PAUSE)
+        client.close()
+
+    def _step(self, client: Client, mine: list[Entry]) -> bool:
+        if len(mine) < 3 or random.random() < 0.3:
+            mine.append(self._ledger.create(client))
+            return len(mine[-1].possible) == 1
+        return self._ledger.perform(client, random.choice(mine), random.choice(OPERATIONS))
+
+    def _send(self, mailbox: str) -> None:
+        number = 0
+        while not self._stop.is_set():
+            number += 1
+            with suppress(OSError, smtplib.SMTPException):
+                self._ledger.mail(mailbox, f"mail {random.randrange(10**12)} {number}")
+            self._stop.wait(PAUSE)

@@ -1,0 +1,111 @@
+"""kill -9 at any moment: nothing acknowledged is lost, nothing is half-made, and the next start works."""
+
+import os
+import random
+import signal
+import threading
+from contextlib import suppress
+
+import pytest
+
+from tests.faults.ledger import Ledger
+from tests.faults.load import Load
+from tests.service import Service, wait_for
+
+
+def kill_group(service: Service) -> None:
+    """The supervisor and whatever shares its group; daemons with sessions of their own may live on."""
+    assert service.process
+    os.killpg(service.process.pid, signal.SIGKILL)
+    service.process.wait()
+
+
+def kill_main(service: Service) -> None:
+    assert service.process
+    service.process.kill()
+    service.process.wait()
+
+
+def kill_all(service: Service) -> None:
+    """As a power cut does, but for the disk: guards and daemons too, at once."""
+    pids = list(service.processes())
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+    assert service.process
+    service.process.wait()
+
+
+def kill_guards(service: Service) -> None:
+    """Supervisor and guards: Postfix and Dovecot stay on their ports, and nobody is left to end them."""
+    assert service.process
+    pids = [service.process.pid, *(pid for pid, command in service.processes().items() if "guard.py" in command)]
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+    service.process.wait()
+
+
+KILLS = (kill_group, kill_main, kill_all, kill_guards)
+
+
+def rounds(ledger: Ledger, mailbox: str, number: int) -> None:
+    for round_ in range(number):
+        with Load(ledger, mailbox) as load:
+            load.wait_for(random.randrange(1, 60))
+            KILLS[round_ % len(KILLS)](ledger.service)
+        ledger.service.start()
+        ledger.compare()
+
+
+def test_nothing_acknowledged_is_lost(ledger: Ledger, mailbox: str) -> None:
+    rounds(ledger, mailbox, 8)
+    assert len(ledger.mails[mailbox]) > 8
+
+
+@pytest.mark.long
+def test_nothing_acknowledged_is_lost_in_50_rounds(ledger: Ledger, mailbox: str) -> None:
+    rounds(ledger, mailbox, 50)
+
+
+def test_the_api_process_alone(ledger: Ledger, mailbox: str) -> None:
+    """Clients see the connection end; the supervisor brings the API back and nobody restarts anything."""
+    for _ in range(4):
+        dead = ledger.service.pid("api")
+        with Load(ledger, mailbox) as load:
+            load.wait_for(random.randrange(1, 60))
+            os.kill(dead, signal.SIGKILL)
+            wait_for("another API", lambda dead=dead: ledger.service.pid("api") not in (0, dead))
+            load.wait_for(20)
+        ledger.compare()
+
+
+def test_killed_while_it_starts(ledger: Ledger, mailbox: str) -> None:
+    """At random points between the first instruction and a little after the last part is up."""
+    with Load(ledger, mailbox) as load:
+        load.wait_for(50)
+    kill_all(ledger.service)
+    for round_ in range(8):
+        ledger.service.launch()
+        threading.Event().wait(random.uniform(0, 2))
+        KILLS[round_ % len(KILLS)](ledger.service)
+    ledger.service.start()
+    ledger.compare()
+
+
+def test_killed_while_it_makes_the_database(service: Service) -> None:
+    """The schema and what the first start makes: all of it is there afterwards, or none, and a start goes on."""
+    for _ in range(8):
+        service.launch()
+        folder = service.data / "db"
+        wait_for("the database file", lambda folder=folder: (folder / "postroom.db").exists() or service.ended())
+        threading.Event().wait(random.uniform(0, 0.05))
+        kill_all(service)
+    service.start()
+    made = service.run("keys", "create", "--organization", "demo")  # the first key may have been shown to nobody
+    ledger = Ledger(service, made.stdout.strip())
+    with Load(ledger) as load:
+        load.wait_for(20)
+    ledger.compare()
