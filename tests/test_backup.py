@@ -212,7 +212,7 @@ def test_killed_at_any_moment(stopped: Platform) -> None:
         shutil.rmtree(service.data)
         subprocess.run(["cp", "-a", spare, service.data], check=True)
         killed = killed_at(service, file, call)
-        done(service, "keys", "list", "--organization", "since-nothing")  # what opens the data ends what was decided
+        done(service, "keys", "list", "--organization", "demo")  # what opens the data ends what was decided
         found = {name: rows for name, rows in state(service).items() if name in ("domains", "mail") or "/" in name}
         old = found == {name: now[name] for name in now if name in found or "/" in name}
         new = found == {name: then[name] for name in then if name in found or "/" in name}
