@@ -8,13 +8,14 @@ import sys
 import typer
 
 from postroom import identity, instance, settings
-from postroom.cli import backup, domains, keys, limits, run
+from postroom.cli import backup, doctor, domains, keys, limits, run
 from postroom.errors import BadBackup, Busy, Refused
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command()(run.serve)
 app.command()(run.status)
 app.command()(run.env)
+app.command()(doctor.doctor)
 app.command()(backup.backup)
 app.command()(backup.restore)
 app.add_typer(keys.app, name="keys")
