@@ -16,7 +16,7 @@ RETRY_MS = 10_000
 INSERT = "INSERT INTO session_endings (account_id, generation, due_at) VALUES (:account_id, :generation, :due_at)"
 DUE = "SELECT id, account_id, generation FROM session_endings WHERE due_at <= :now ORDER BY due_at, id LIMIT 200"
 DELETE = "DELETE FROM session_endings WHERE id = :id"
-OLDEST = "SELECT due_at FROM session_endings ORDER BY due_at LIMIT 1"
+OLDEST = "SELECT due_at FROM session_endings WHERE due_at <= :now ORDER BY due_at LIMIT 1"
 POSTPONE = "UPDATE session_endings SET due_at = :due_at WHERE id = :id"
 
 
@@ -43,8 +43,8 @@ def due(tx: Tx) -> list[tuple[int, Ended]]:
 
 
 def oldest_due(tx: Tx) -> int | None:
-    """When the ending that waits longest was, or is, due."""
-    row = tx.one(OLDEST)
+    """Since when the ending that waits longest is due."""
+    row = tx.one(OLDEST, now=tx.now)
     return int(row[0]) if row else None
 
 
