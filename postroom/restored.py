@@ -13,6 +13,8 @@ MOVED, ASIDE = "restored-", "before-restore-"
 
 def finish(data: Path) -> Path | None:
     """Puts a decided restore in its place. Answers where the former data went, if there was any."""
+    if not os.access(data, os.R_OK | os.X_OK, effective_ids=True):  # not there, or closed: whoever opens it says so
+        return None
     aside = None
     for decided in sorted(data.glob(f"{MOVED}*")):
         for source in sorted(path for path in decided.iterdir() if path.name in ("db", "mail")):
