@@ -60,3 +60,7 @@ class Busy(Exception):
         super().__init__(detail)
         self.detail = detail
         self.seconds = seconds
+
+
+class BadBackup(Exception):
+    """A backup that cannot be written, read or restored; the text is one clear line for the operator."""

@@ -6,6 +6,8 @@ A stranger would get wrong: `become` is final for the process, also for what it 
 import os
 import pwd
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -59,6 +61,23 @@ class Identity:
             os.setgroups([])
             os.setresgid(self.gid, self.gid, self.gid)
             os.setresuid(self.uid, self.uid, self.uid)
+
+    @contextmanager
+    def acting(self) -> Iterator[None]:
+        """This user for a while, for what reads where that user may have put a link. Does nothing without root."""
+        if os.geteuid() != 0 or self.uid == 0:
+            yield
+            return
+        groups = os.getgroups()
+        os.setgroups([])
+        os.setegid(self.gid)
+        os.seteuid(self.uid)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
+            os.setgroups(groups)
 
 
 def find() -> Identity | None:

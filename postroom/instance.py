@@ -10,6 +10,7 @@ import re
 import time
 from pathlib import Path
 
+from postroom import restored
 from postroom.identity import Identity
 
 # A unix socket's path has 107 bytes (unix(7)); Dovecot's and Postfix's names below the directory take up to 42.
@@ -37,6 +38,8 @@ def check_path(data: Path) -> None:
 def make_directories(data: Path, identity: Identity) -> None:
     """Makes the data directory with its modes and owner."""
     try:
+        with identity.acting():
+            restored.finish(data)
         for name, mode in DIRECTORIES.items():
             path = data / name
             path.mkdir(parents=not name, exist_ok=True)

@@ -24,6 +24,7 @@ DELETE = "DELETE FROM session_endings WHERE id = :id RETURNING account_id, late"
 LATE = """
 UPDATE session_endings SET late = 1 WHERE account_id = :account_id AND generation = :generation RETURNING id"""
 ACCOUNT = "SELECT organization_id, domain_id, user_id, address, status FROM accounts WHERE id = :id"
+OLDEST = "SELECT due_at FROM session_endings WHERE due_at <= :now ORDER BY due_at LIMIT 1"
 POSTPONE = "UPDATE session_endings SET due_at = :due_at WHERE id = :id"
 
 
@@ -53,6 +54,12 @@ def end_domain(tx: Tx, domain_id: int) -> None:
 def due(tx: Tx) -> list[tuple[int, Ended]]:
     """Endings that the worker must carry out now, with their ids."""
     return [(row[0], Ended(row[1], row[2])) for row in tx.all(DUE, now=tx.now)]
+
+
+def oldest_due(tx: Tx) -> int | None:
+    """Since when the ending that waits longest is due."""
+    row = tx.one(OLDEST, now=tx.now)
+    return int(row[0]) if row else None
 
 
 def settle(tx: Tx, ids: Sequence[int]) -> None:

@@ -22,8 +22,10 @@ from postroom.dns import MailHost
 PREFIX = "POSTROOM_"
 FILE = "postroom.toml"
 SYSTEM_DATA = Path("/var/lib/postroom/data")
-# What the programs that call Postroom use; `postroom env` prints the first.
-CLIENT_VARIABLES = ("POSTROOM_URL", "POSTROOM_API_KEY")
+# What is no setting: what the programs that call Postroom use (`postroom env` prints the first), and a secret that
+# stands in no file.
+PASSPHRASE = "POSTROOM_BACKUP_PASSPHRASE"  # noqa: S105
+CLIENT_VARIABLES = ("POSTROOM_URL", "POSTROOM_API_KEY", PASSPHRASE)
 PORTS = (
     "port",
     "imap_port",

@@ -251,31 +251,6 @@ def test_the_readme_has_the_curl_of_the_first_start(service: Service) -> None:
     assert body[1] in read("README.md")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="the documents are for a service that root has started")
-def test_backups_are_whole(service: Service, tmp_path: Path) -> None:
-    """What docs/operations.md says about backups, seen from the other side."""
-    texts = [runnable(block.text) for block in blocks("docs/operations.md") if "BACKUP=" in block.text]
-    run(texts, service, tmp_path)
-    done = subprocess.run(
-        [COMMAND.with_name("python"), "-c", CHECK_DATABASE, tmp_path / "backup" / "postroom.db"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.split() == ["ok", "postmaster@mail.postroom.test"]
-    assert {path.stat().st_mode & 0o077 for path in (tmp_path / "backup").iterdir()} == {0}
-    owners = {path.stat().st_uid for path in (service.data / "db").iterdir()}
-    assert owners == {service.data.stat().st_uid}
-
-
-CHECK_DATABASE = """
-import sqlite3, sys
-database = sqlite3.connect(sys.argv[1])
-print(*database.execute("PRAGMA integrity_check").fetchone())
-print(*database.execute("SELECT address FROM accounts WHERE id = 1").fetchone())
-"""
-
-
 def runnable(text: str) -> str:
     return "\n".join(line for line in text.splitlines() if not NOT_RUN.match(line)).strip()
 

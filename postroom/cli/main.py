@@ -8,13 +8,16 @@ import sys
 import typer
 
 from postroom import identity, instance, settings
-from postroom.cli import domains, keys, limits, run
-from postroom.errors import Busy, Refused
+from postroom.cli import backup, doctor, domains, keys, limits, run
+from postroom.errors import BadBackup, Busy, Refused
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command()(run.serve)
 app.command()(run.status)
 app.command()(run.env)
+app.command()(doctor.doctor)
+app.command()(backup.backup)
+app.command()(backup.restore)
 app.add_typer(keys.app, name="keys")
 app.add_typer(limits.app, name="limits")
 app.add_typer(domains.app, name="domains")
@@ -29,6 +32,8 @@ def main() -> None:
         _fail(" ".join(field.message for field in error.fields) or found, 1)
     except Busy as error:
         _fail(error.detail, 1)
+    except BadBackup as error:
+        _fail(str(error), 1)
     except KeyboardInterrupt:
         sys.exit(130)
     except (settings.BadSettings, instance.CannotStart, identity.NoSystemUser) as error:

@@ -41,6 +41,12 @@ def migrate(url: str, folder: Path = SCHEMA) -> None:
         connection.close()
 
 
+def check_known(applied: dict[str, str]) -> None:
+    """Raises NewerSchema when this version does not know one of these migrations."""
+    files = {path.name: path.read_text(encoding="utf-8") for path in sorted(SCHEMA.glob("[0-9]*.sql"))}
+    _check_known(applied, files)
+
+
 def statements(text: str) -> list[str]:
     """The statements of a schema file. Its literals hold neither `;` nor `--`."""
     bare = re.sub(r"--[^\n]*", "", text)

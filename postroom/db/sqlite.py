@@ -95,14 +95,25 @@ class SQLite:
     def tend(self, connection: SQLiteConnection, *, idle: bool) -> None:
         """Checkpoint between batches: often and gently under load, whole when idle or when the WAL grew large."""
         if idle:
-            connection.fetch("PRAGMA wal_checkpoint(TRUNCATE)", {})
+            if _truncate(connection):
+                raise Busy("A reader keeps the WAL.")
             return
         now = time.monotonic()
         if now - self._checkpointed >= CHECKPOINT_SECONDS:
             self._checkpointed = now
             _, pages, _ = connection.fetch("PRAGMA wal_checkpoint(PASSIVE)", {})[0]
             if pages > WAL_PAGES_MAX:
-                connection.fetch("PRAGMA wal_checkpoint(TRUNCATE)", {})
+                _truncate(connection)
+
+
+def _truncate(connection: SQLiteConnection) -> bool:
+    """Empties the WAL, or says that a reader is in the way. It does not wait: a backup reads for long, and behind a
+    checkpoint that waits for it all writes would."""
+    connection.fetch("PRAGMA busy_timeout=0", {})
+    try:
+        return bool(connection.fetch("PRAGMA wal_checkpoint(TRUNCATE)", {})[0][0])
+    finally:
+        connection.fetch(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000:.0f}", {})
 
 
 def _wait_for(lock: int) -> None:

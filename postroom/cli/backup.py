@@ -1,0 +1,103 @@
+"""`postroom backup` and `restore`.
+
+A stranger would get wrong: run as root, both read and write the data as the system user; only FILE is root's.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from postroom import identity, instance, settings
+from postroom.archive import Said
+from postroom.errors import BadBackup
+from postroom.settings import PASSPHRASE
+
+
+def backup(
+    file: Path,
+    mail: Annotated[bool, typer.Option("--mail", help="Put the mail folders in it, too.")] = False,
+) -> None:
+    """Write a backup of the database to FILE; the service may run. POSTROOM_BACKUP_PASSPHRASE encrypts it."""
+    from postroom import backup as making
+
+    found, passphrase = settings.load(), os.environ.get(PASSPHRASE, "")
+    me = identity.find()
+    if not me:
+        raise BadBackup(f"There is nothing to back up: {found.data} was never used.")
+    with _progress() as said:
+        manifest = making.make(found.data, found.database, file.absolute(), me, passphrase, mail=mail, said=said)
+    sealed = "encrypted" if passphrase else f"NOT encrypted: it has password hashes. {PASSPHRASE} encrypts it"
+    rows = manifest.rows.get("accounts", 0)
+    print(f"{file}: {file.stat().st_size} bytes, {rows} accounts{', mail' if mail else ''}, verified, {sealed}.")
+
+
+def restore(
+    file: Path,
+    force: Annotated[bool, typer.Option("--force", help="Replace data that is there; it is moved aside.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Accept what will differ without being asked.")] = False,
+) -> None:
+    """Bring back what `postroom backup` wrote; the service must not run."""
+    from postroom import restore as restoring
+
+    found = settings.load()
+    try:
+        source = file.open("rb")
+    except OSError as error:
+        raise BadBackup(f"{file}: {error.strerror}.") from None
+    if found.database != f"sqlite:///{found.data / 'db' / restoring.FILE}":
+        raise BadBackup("POSTROOM_DATABASE_URL is set: only the data directory's own database is restored.")
+    instance.check_path(found.data)
+    me = identity.ensure()
+    instance.make_directories(found.data, me)
+    _locks = instance.lock(found.data, None, me)
+    me.become()
+    os.umask(0o077)
+    if not restoring.is_empty(found.data) and not force:
+        raise BadBackup(f"{found.data} is in use already: --force replaces it and moves what is there aside.")
+    with source, _progress() as said:
+        manifest = restoring.stage(source, os.environ.get(PASSPHRASE, ""), found.data, said)
+    try:
+        _accept(restoring.compare(found.data), yes)
+    except BaseException:
+        restoring.discard(found.data)
+        raise
+    aside = restoring.commit(found.data)
+    print(f"Restored {manifest.rows['accounts']} accounts{' and their mail' if manifest.mail else ', no mail'}.")
+    if aside:
+        print(f"What was there before is in {aside}.")
+
+
+def _accept(found: "object", yes: bool) -> None:
+    """Says what will differ and asks."""
+    from postroom.differences import Differences
+
+    if isinstance(found, Differences):
+        lines = found.lines()
+    else:
+        lines = ["The present database cannot be read, so what will differ is not known."]
+    for line in lines:
+        print(line)
+    if not lines or yes:
+        return
+    if not sys.stdin.isatty():
+        raise BadBackup("Nothing was changed: --yes accepts what will differ.")
+    if not typer.confirm("Restore it?"):
+        raise BadBackup("Nothing was changed.")
+
+
+@contextmanager
+def _progress() -> Iterator[Said]:
+    """A bar on a terminal, nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (BarColumn(pulse_style="green"), DownloadColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda size: progress.advance(task, size)

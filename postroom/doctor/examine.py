@@ -1,0 +1,155 @@
+"""Everything that `postroom doctor` looks at, in order. It changes nothing.
+
+A stranger would get wrong: it works while the service runs and while it does not, with root and without; what it can
+not see then is `skipped`, with the reason.
+"""
+
+import asyncio
+import os
+import platform
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import msgspec
+
+from postroom import identity, instance, serve, sessions
+from postroom.db import NewerSchema, check_known, open_database, snapshots
+from postroom.doctor import files, network
+from postroom.doctor.finding import Finding
+from postroom.errors import BadBackup, Busy
+from postroom.identity import Identity
+from postroom.mailplane import daemons
+from postroom.settings import Settings
+
+LONG_QUEUE = 1000
+OLD_SECONDS = 4 * 3600
+LATE_MS = 60_000
+SECONDS = 30
+
+
+class _Queued(msgspec.Struct):
+    arrival_time: int
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """All findings."""
+    with_postfix = settings.mail == "on" and os.geteuid() == 0
+    found = list(_versions(settings, with_postfix))
+    running = instance.is_locked(settings.data)
+    found += _parts(settings) if running else network.free_ports(settings, with_postfix)
+    me = identity.find()
+    if me and settings.data.is_dir():
+        found += files.disk(settings)
+        found += files.clock(settings)
+        found += _private(settings, me, running)
+    else:
+        found.append(Finding("skipped", "data", f"{settings.data} is not there: it was never started.", "./start"))
+    if settings.mail == "on":
+        found += files.certificate(settings)
+        found += _queue(settings) if running else ()
+        found += asyncio.run(_outside(settings))
+    return found
+
+
+def _private(settings: Settings, me: Identity, running: bool) -> Iterator[Finding]:
+    """What only root and the owner of the data can look at."""
+    if os.geteuid() not in (0, settings.data.stat().st_uid):
+        for subject in ("permissions", "database"):
+            yield Finding(
+                "skipped", subject, f"{settings.data} is another user's: look as root.", "sudo postroom doctor"
+            )
+        return
+    yield from files.permissions(settings, me)
+    with me.acting():
+        yield from list(_database(settings, running))
+
+
+async def _outside(settings: Settings) -> list[Finding]:
+    looked: tuple[AsyncIterator[Finding], ...] = (network.host(settings), network.port_25(settings))
+    return [finding for findings in looked async for finding in findings]
+
+
+def _versions(settings: Settings, with_postfix: bool) -> Iterator[Finding]:
+    found = [f"Python {platform.python_version()}", f"SQLite {snapshots.version()}"]
+    missing = daemons.missing(with_postfix) if settings.mail == "on" else []
+    if missing:
+        yield Finding("error", "versions", f"Missing: {' '.join(missing)}.", f"apt-get install {' '.join(missing)}")
+    elif settings.mail == "on":
+        found.append(f"Dovecot {_said(daemons.DOVECOT, '--version').partition(' ')[0]}")
+        found.append(f"Postfix {_said(daemons.POSTCONF, '-d', '-h', 'mail_version') or 'not there'}")
+    yield Finding("ok", "versions", ", ".join(found) + ".")
+
+
+def _parts(settings: Settings) -> Iterator[Finding]:
+    for part, state, reason in serve.status(settings):
+        log = f"tail {settings.data}/log/{part}.log"
+        match state:
+            case "stopped":
+                yield Finding("error", "parts", f"{part}: {reason}", log)
+            case "off":
+                yield Finding("skipped", "parts", f"{part}: {reason}")
+            case _:
+                yield Finding("ok", "parts", f"{part} answers.")
+
+
+def _database(settings: Settings, running: bool) -> Iterator[Finding]:
+    """Whether it is whole and of this version; whether work waits in it that the worker should have done."""
+    try:
+        if settings.database.startswith("sqlite:///"):
+            path = Path(settings.database.removeprefix("sqlite:///"))
+            if not path.exists():
+                yield Finding("skipped", "database", f"{path} is not there yet.", "./start")
+                return
+            check_known(snapshots.quick_check(path))
+        yield Finding("ok", "database", "It is whole and of a schema that this version knows.")
+        if running:
+            yield from _late_work(settings)
+    except BadBackup as error:
+        yield Finding("error", "database", str(error), "postroom restore FILE --force")
+    except NewerSchema as error:
+        yield Finding("error", "database", str(error), "git pull")
+    except Busy as error:
+        yield Finding("error", "database", error.detail, f"tail {settings.data}/log/api.log")
+
+
+def _late_work(settings: Settings) -> Iterator[Finding]:
+    database = open_database(settings.database)
+    try:
+        due = asyncio.run(database.search(sessions.oldest_due))
+    finally:
+        database.close()
+    late = time.time_ns() // 1_000_000 - due if due else 0
+    if late > LATE_MS:
+        text = f"The worker is {late // 1000} s late with ending sessions."
+        yield Finding("error", "worker", text, f"tail {settings.data}/log/worker.log")
+    else:
+        yield Finding("ok", "worker", "No work waits for it.")
+
+
+def _queue(settings: Settings) -> Iterator[Finding]:
+    folder = settings.data / "postfix"
+    if os.geteuid() != 0 or not folder.exists():
+        yield Finding("skipped", "queue", "Postfix needs root, and so does a look at its queue.")
+        return
+    command = f"postqueue -c {folder}"
+    lines = _said("/usr/sbin/postqueue", "-c", str(folder), "-j").splitlines()
+    waiting = [msgspec.json.decode(line, type=_Queued) for line in lines if line.startswith("{")]
+    oldest = max((time.time() - message.arrival_time for message in waiting), default=0)
+    if len(waiting) >= LONG_QUEUE or oldest > OLD_SECONDS:
+        text = f"{len(waiting)} messages wait, the oldest for {oldest / 3600:.1f} h."
+        yield Finding("warning", "queue", text, f"{command} -p")
+    else:
+        yield Finding("ok", "queue", f"{len(waiting)} messages wait.")
+
+
+def _said(*command: str) -> str:
+    """What a program prints, or nothing."""
+    try:
+        done = subprocess.run(
+            command, env=daemons.ENVIRONMENT, capture_output=True, text=True, errors="replace", timeout=SECONDS
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()

@@ -1,0 +1,125 @@
+"""The machine under an instance: owners and modes, disk, clock, certificate.
+
+A stranger would get wrong: modes are compared as the most that is allowed; a stricter one is fine.
+"""
+
+import os
+import ssl
+import stat
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+
+from postroom.doctor.finding import Finding, Level
+from postroom.identity import Identity
+from postroom.instance import DIRECTORIES
+from postroom.mailplane.render import tls_paths
+from postroom.settings import Settings
+
+MIB = 1024 * 1024
+NEARLY_FULL, FULL = 1024 * MIB, 100 * MIB
+FEW_INODES = 0.05
+RENEW = timedelta(days=21)
+DRIFT = 300
+
+
+def permissions(settings: Settings, me: Identity) -> Iterator[Finding]:
+    """Owner and mode of what Postroom keeps."""
+    wanted = {settings.data / name: mode for name, mode in DIRECTORIES.items()}
+    wanted |= dict.fromkeys(_database_files(settings.data / "db"), 384)
+    fine = True
+    for path, mode in wanted.items():
+        try:
+            status = path.lstat()
+        except FileNotFoundError:
+            continue
+        if status.st_uid != me.uid:
+            fine = False
+            yield Finding("error", "permissions", f"{path} does not belong to {me.name}.", f"chown {me.name}: {path}")
+        if stat.S_IMODE(status.st_mode) & ~mode:
+            fine = False
+            text = f"{path} is open to others: mode {stat.S_IMODE(status.st_mode):o}."
+            yield Finding("error", "permissions", text, f"chmod {mode:o} {path}")
+    if fine:
+        yield Finding("ok", "permissions", f"Owners and modes in {settings.data} are right.")
+
+
+def disk(settings: Settings) -> Iterator[Finding]:
+    """Space and inodes where the data lies."""
+    found = os.statvfs(settings.data)
+    free = found.f_bavail * found.f_frsize
+    level: Level = "error" if free < FULL else "warning" if free < NEARLY_FULL else "ok"
+    yield Finding(level, "disk", f"{free // MIB} MiB are free.", "" if level == "ok" else f"du -xh -d2 {settings.data}")
+    if found.f_files and found.f_favail / found.f_files < FEW_INODES:
+        yield Finding("warning", "disk", f"{found.f_favail} inodes are free.", f"df -i {settings.data}")
+
+
+def clock(settings: Settings) -> Iterator[Finding]:
+    """Whether files are of the future. Nobody outside is asked for the time."""
+    now = time.time()
+    paths = [settings.data / name for name in ("run/worker.alive", "run", "db/postroom.db-wal", "db/postroom.db")]
+    newest = 0.0
+    for path in paths:
+        try:
+            newest = max(newest, path.stat().st_mtime)
+        except OSError:
+            continue
+    if newest > now + DRIFT:
+        text = f"The clock is {newest - now:.0f} s behind files that Postroom wrote."
+        yield Finding("error", "clock", text, "timedatectl")
+    else:
+        said = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
+        yield Finding("ok", "clock", f"{said}; not before what was written. Time servers are not asked.")
+
+
+def certificate(settings: Settings) -> Iterator[Finding]:
+    """The mail ports' certificate: readable, fits its key and the host's name, not at its end."""
+    path, key = tls_paths(settings)
+    try:
+        found = x509.load_pem_x509_certificate(path.read_bytes())
+        if os.access(key, os.R_OK):
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(path, key)
+    except FileNotFoundError:
+        level: Level = "error" if settings.tls_cert else "skipped"
+        yield Finding(level, "certificate", f"{path} is not there{'' if settings.tls_cert else ' yet'}.")
+        return
+    except (OSError, ValueError) as error:
+        text = f"{path} cannot be used: {getattr(error, 'strerror', None) or error}."
+        yield Finding("error", "certificate", text, f"openssl x509 -in {path} -noout -text")
+        return
+    yield from _dates_and_names(settings, path, found)
+
+
+def _dates_and_names(settings: Settings, path: Path, found: x509.Certificate) -> Iterator[Finding]:
+    look, now, ends = f"openssl x509 -in {path} -noout -text", datetime.now(UTC), found.not_valid_after_utc
+    if not _names(found, settings.hostname):
+        yield Finding("error", "certificate", f"It is not for {settings.hostname}.", look)
+    if found.not_valid_before_utc > now:
+        yield Finding("error", "certificate", f"It is valid from {found.not_valid_before_utc:%Y-%m-%d} only.", look)
+    elif ends < now:
+        yield Finding("error", "certificate", f"It ended on {ends:%Y-%m-%d}.", look)
+    elif ends - now < RENEW:
+        yield Finding("warning", "certificate", f"It ends on {ends:%Y-%m-%d}.", look)
+    elif found.issuer == found.subject and not all(a.startswith(("127.", "::1")) for a in settings.listen_addresses):
+        yield Finding("warning", "certificate", "It is self-signed: clients will warn. Set POSTROOM_TLS_CERT and _KEY.")
+    else:
+        yield Finding("ok", "certificate", f"It is valid until {ends:%Y-%m-%d}.")
+
+
+def _names(found: x509.Certificate, hostname: str) -> bool:
+    try:
+        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return False
+    known = {name.lower() for name in names.get_values_for_type(x509.DNSName)}
+    return hostname in known or f"*.{hostname.partition('.')[2]}" in known
+
+
+def _database_files(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if not path.is_dir()]
+    except OSError:
+        return []

@@ -1,0 +1,23 @@
+"""What `postroom doctor` found: one line for each thing that it looked at, and the next command where one helps."""
+
+from typing import Literal
+
+import msgspec
+
+Level = Literal["ok", "skipped", "warning", "error"]
+LEVELS: tuple[Level, ...] = ("ok", "skipped", "warning", "error")
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """`next` is a command for the shell, or empty."""
+
+    level: Level
+    subject: str
+    text: str
+    next: str = ""
+
+
+def exit_code(findings: list[Finding]) -> int:
+    """0: fine. 1: warnings. 2: errors."""
+    levels = {finding.level for finding in findings}
+    return 2 if "error" in levels else 1 if "warning" in levels else 0

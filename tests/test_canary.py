@@ -1,0 +1,168 @@
+"""Known passwords and keys, sent to every endpoint in right and wrong places, and through a crash; then looked for in
+everything that the service keeps, logs, runs or answers.
+
+A stranger would get wrong: an answer may hold a secret only where the product says so, which is once, in `password` or
+`api_key` of the call that made it.
+"""
+
+import base64
+import hashlib
+import http.client
+import itertools
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+import pytest
+
+from postroom.api.routes import ROUTES, Route
+from tests.mail.clients import imap_login
+from tests.mail.platform import Mailbox, Platform
+from tests.service import Service, wait_for
+
+PASSWORDS = [f"Canary-{number:02}-{hashlib.sha256(str(number).encode()).hexdigest()[:20]}" for number in range(30)]
+KEYS = [f"pr_Canary{number:02}{hashlib.sha256(f'k{number}'.encode()).hexdigest()[:33]}" for number in range(20)]
+CANARIES = [*PASSWORDS, *KEYS]
+# What is called like this is kept because somebody asked for it, and is no secret to anybody who may read it.
+NAMES = ("display_name", "name", "user_id")
+
+
+class Watched:
+    """An instance that is told secrets, and what it may answer with them."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.platform = Platform.new(service)
+        self.known = set(CANARIES) | {service.key(), self.platform.key}
+        self._turn = itertools.cycle(CANARIES)
+
+    def call(self, method: str, target: str, body: bytes | None, headers: dict[str, str]) -> Any:
+        """One call. Its answer repeats no secret that it was sent; secrets that it makes are watched from then on."""
+        with closing(http.client.HTTPConnection("127.0.0.1", self.service.ports["port"], timeout=60)) as connection:
+            connection.request(method, target, body, headers)
+            answer = connection.getresponse()
+            text = answer.read()
+            found = json.loads(text) if answer.status < 300 and text.startswith(b"{") else {}
+            meant = {found[name] for name in ("password", "api_key") if found.get(name)}
+            # The link to the next page has the caller's own query, as it must.
+            headers_shown = [header for header in answer.getheaders() if header[0].lower() != "link"]
+            shown = str(headers_shown) + text.decode(errors="replace")
+            for secret in meant:
+                shown = shown.replace(secret, "", 1)
+            self.known |= meant
+            assert not [secret for secret in self.known if secret in shown], (method, target, answer.status)
+            return found
+
+    def tell(self, route: Route, account: int) -> None:
+        """A secret in every place of a call: header, path, query, each field, and a body that is no JSON."""
+        key = {"x-api-key": self.platform.key}
+        sent = {"content-type": "application/json"}
+        path = route.path.replace(":id", str(account)).replace(":domain", self.platform.domain)
+        self.call(route.method, path, None, {"x-api-key": next(self._turn)})
+        self.call(route.method, path, None, {"authorization": f"Bearer {next(self._turn)}"})
+        self.call(
+            route.method, path, None, {"authorization": f"Basic {base64.b64encode(next(self._turn).encode()).decode()}"}
+        )
+        self.call(route.method, path, None, key | {"cookie": next(self._turn), "user-agent": next(self._turn)})
+        for place in (f"{path}/{next(self._turn)}", f"/v2/{next(self._turn)}", f"{path}?{next(self._turn)}=1"):
+            self.call(route.method, place, None, key)
+        fields = {field.name for field in msgspec.structs.fields(route.query)}
+        for name in sorted({"nonsense"} | fields - set(NAMES)):
+            self.call(route.method, f"{path}?{name}={quote(next(self._turn))}", None, key)
+        for raw in (
+            f"{{{next(self._turn)}",
+            f'{{"x": "{next(self._turn)}"}}',
+            f'"{next(self._turn)}"',
+            next(self._turn),
+        ):
+            self.call(route.method, path, raw.encode(), key | sent)
+        for field in msgspec.structs.fields(route.body) if route.body else ():
+            if field.name in NAMES:
+                continue
+            for value in (secret := next(self._turn), {secret: 1}, [secret]):
+                self.call(route.method, path, json.dumps({field.name: value}).encode(), key | sent)
+
+
+@pytest.fixture(scope="module")
+def watched() -> Iterator[Watched]:
+    with Service.new(log_level="debug", rate_limit="off") as service:
+        service.start()
+        yield Watched(service)
+
+
+def use(watched: Watched) -> None:
+    """Accounts with chosen and generated passwords, logins right and wrong, keys, refusals."""
+    headers = {"x-api-key": watched.platform.key, "content-type": "application/json"}
+    body = {"domain": watched.platform.domain, "user_id": "u"}
+    for number, password in enumerate(PASSWORDS):
+        text = json.dumps(body | {"local_part": f"c{number}", "password": password}).encode()
+        made = watched.call("POST", "/v2/email-accounts/create", text, headers)
+        watched.call("POST", "/v2/email-accounts/create", text, headers)  # taken
+        id_ = made["account"]["id"]
+        watched.call("POST", f"/v2/email-accounts/{id_}/password/reset", b"{}", headers)
+        text = json.dumps({"password": password}).encode()
+        watched.call("POST", f"/v2/email-accounts/{id_}/password/reset", text, headers)
+        if number < 3:
+            address = made["account"]["address"]
+            box = Mailbox(watched.platform, id_, address, password)
+            box.receive("hello")
+            box.send(address, "hello again")
+            box.wait_for("hello again")
+            with pytest.raises(Exception, match=r"(?i)auth"):
+                imap_login(watched.service, address, KEYS[number])
+    for route in ROUTES:
+        watched.tell(route, id_)
+    for _ in range(3):
+        watched.call("POST", "/v2/keys", b'{"name": "made"}', headers)
+
+
+def crash(watched: Watched) -> None:
+    """The API dies with requests under way, and everything dies at once."""
+    headers = {"x-api-key": watched.platform.key, "content-type": "application/json"}
+    pid = watched.service.pid("api")
+    connection = http.client.HTTPConnection("127.0.0.1", watched.service.ports["port"], timeout=60)
+    body = {"domain": watched.platform.domain, "user_id": "u", "local_part": "crash", "password": PASSWORDS[0]}
+    connection.request("POST", "/v2/email-accounts/create", json.dumps(body).encode(), headers)
+    os.kill(pid, signal.SIGKILL)
+    connection.close()
+    wait_for("another API", lambda: watched.service.pid("api") not in (0, pid) and watched.service.ready())
+
+
+def places(service: Service) -> Iterator[tuple[str, bytes]]:
+    """Every file of the instance, and arguments and environment of every process of it."""
+    for path in service.data.parent.rglob("*"):
+        if path.is_file() and not path.is_symlink() and path != service.output:
+            yield str(path), path.read_bytes()
+    for pid in service.processes():
+        for name in ("cmdline", "environ"):
+            yield f"/proc/{pid}/{name}", Path(f"/proc/{pid}/{name}").read_bytes()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the spool needs Postfix, and Postfix needs root")
+def test_it_works(watched: Watched) -> None:
+    use(watched)
+    crash(watched)
+    assert len(CANARIES) == 50
+    assert len(watched.known) > 80
+    looked = dict(places(watched.service))
+    for part in ("api.log", "postroom.db", "dovecot.log", "postfix.log", "/spool/", "/mail/", "/cmdline", "/environ"):
+        assert any(part in name for name in looked), part
+    assert b"debug" in next(text for name, text in looked.items() if name.endswith("api.log"))
+    found = [(name, secret) for name, text in looked.items() for secret in watched.known if secret.encode() in text]
+    assert found == []
+    shown = watched.service.output.read_text()
+    assert shown.count(watched.service.key()) == shown.count("pr_") == 2  # the block and its curl
+
+
+def test_a_leak_is_noticed(watched: Watched) -> None:
+    """The net is not torn: a secret in a log is found."""
+    leak = watched.service.data / "log" / "leak.log"
+    leak.write_text(f"x {PASSWORDS[7]} y")
+    assert any(PASSWORDS[7].encode() in text for _, text in places(watched.service))
+    leak.unlink()

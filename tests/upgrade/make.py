@@ -1,0 +1,71 @@
+"""Makes the fixtures of the schema that this checkout has: `.venv/bin/python -m tests.upgrade.make`, at a release."""
+
+import os
+import sqlite3
+import subprocess
+from pathlib import Path
+
+import psycopg
+
+from postroom.db.migrations import SCHEMA
+from tests.mail.platform import Platform
+from tests.postgres import PostgresServer
+from tests.service import Service
+
+HERE = Path(__file__).parent
+
+
+def fill(service: Service) -> None:
+    """A little of everything that the product can hold, by the product itself."""
+    service.start()
+    platform = Platform.new(service)
+    owned = Platform.new(service, user="u 2")
+    boxes = [platform.create(name, user_id=f"user_{name}") for name in ("first", "second", "third", "fourth", "fifth")]
+    owned.create("sixth", user_id="u 2", display_name="Zoë 'x'; -- 雪")
+    boxes[0].reset()
+    boxes[1].update(status="suspended")
+    boxes[2].update(status="disabled")
+    boxes[3].delete()
+    for arguments in (
+        ("keys", "create", "--name", "narrow", "--domain", platform.domain, "--network", "192.0.2.0/24"),
+        ("keys", "revoke", "2"),
+        ("limits", "set", "--accounts", "100", "--user", "user_first"),
+        ("domains", "create", "pending.test"),
+        ("domains", "create", "suspended.test", "--active"),
+        ("domains", "suspend", "suspended.test"),
+    ):
+        service.run(*arguments, "--organization", platform.organization).check_returncode()
+    service.stop()
+
+
+def main(target: Path = HERE) -> None:
+    name = sorted(path.stem for path in SCHEMA.glob("0*.sql"))[-1]
+    with Service.new(mail="off") as service:
+        fill(service)
+        with sqlite3.connect(service.data / "db" / "postroom.db") as database:
+            text = "\n".join(database.iterdump())
+        (target / f"{name}.sqlite.sql").write_text(text + "\n", encoding="utf-8")
+    with PostgresServer.start() as server:
+        url = server.new_database()
+        with Service.new(mail="off", database_url=url) as service:
+            fill(service)
+        dump = ["pg_dump", "--inserts", "--no-owner", "--no-privileges", "-d", url]
+        text = subprocess.run(dump, check=True, capture_output=True, text=True, env=os.environ | {"LANG": "C"}).stdout
+        lines = [line for line in text.splitlines() if line and not line.startswith(("--", "\\", "SET "))]
+        lines = [line for line in lines if "set_config('search_path'" not in line]
+        (target / f"{name}.postgresql.sql").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def load(fixture: Path, url: str) -> None:
+    """Makes a database from a fixture."""
+    text = fixture.read_text(encoding="utf-8")
+    if url.startswith("sqlite:///"):
+        with sqlite3.connect(url.removeprefix("sqlite:///")) as database:
+            database.executescript(text)
+    else:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(text.encode())
+
+
+if __name__ == "__main__":
+    main()

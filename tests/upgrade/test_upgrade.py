@@ -1,0 +1,124 @@
+"""Every released schema is brought to the newest one, whenever the process is killed, and keeps its data."""
+
+import random
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from postroom.db import migrate
+from postroom.db.migrations import SCHEMA, VIEWS
+from tests.upgrade.make import HERE, load
+
+FIXTURES = sorted(HERE.glob("*.sql"))
+CHANGELOG = HERE.parent.parent / "CHANGELOG.md"
+ROUNDS = 6
+ALL = sorted(path.name for path in SCHEMA.glob("0*.sql"))
+
+KILLED = """
+import os, signal, sys
+from postroom.db import migrate, tx
+left, real = int(sys.argv[2]), tx.Tx.run
+def run(self, sql, **params):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(self, sql, **params)
+tx.Tx.run = run
+migrate(sys.argv[1])
+print(int(sys.argv[2]) - left)
+"""
+
+
+def migrate_in_a_process(url: str, kill_at: int) -> int | None:
+    """How many statements it ran, or None when it was killed before the one of this number."""
+    ended = subprocess.run([sys.executable, "-c", KILLED, url, str(kill_at)], capture_output=True, text=True)
+    assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
+    return int(ended.stdout) if ended.returncode == 0 else None
+
+
+def query(url: str, text: str) -> list[Any]:
+    if url.startswith("sqlite:///"):
+        with sqlite3.connect(url.removeprefix("sqlite:///")) as database:
+            return database.execute(text).fetchall()
+    with psycopg.connect(url) as connection:
+        return connection.execute(text.encode()).fetchall()
+
+
+def columns(url: str) -> dict[str, list[str]]:
+    """The columns of each table."""
+    if url.startswith("sqlite:///"):
+        names = [
+            n for (n,) in query(url, "SELECT name FROM sqlite_master WHERE type='table' AND name NOT LIKE 'sqlite%'")
+        ]
+        return {name: [row[1] for row in query(url, f"PRAGMA table_info({name})")] for name in names}
+    rows = query(
+        url,
+        "SELECT table_name, column_name FROM information_schema.columns JOIN pg_tables ON tablename = table_name"
+        " WHERE table_schema = 'public' ORDER BY 1, ordinal_position",
+    )
+    found: dict[str, list[str]] = {}
+    for table, column in rows:
+        found.setdefault(table, []).append(column)
+    return found
+
+
+def contents(url: str, wanted: dict[str, list[str]]) -> dict[str, list[Any]]:
+    """The rows of these tables and columns."""
+    return {
+        table: sorted(query(url, f"SELECT {', '.join(names)} FROM {table}"), key=repr)
+        for table, names in wanted.items()
+        if table != "schema_migrations"
+    }
+
+
+def ledger(url: str) -> list[str]:
+    return [name for (name,) in query(url, "SELECT name FROM schema_migrations ORDER BY name") if name != VIEWS]
+
+
+@pytest.mark.parametrize("fixture", FIXTURES, ids=lambda path: path.stem)
+def test_it_works(fixture: Path, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    def new() -> str:
+        if fixture.name.endswith(".sqlite.sql"):
+            (tmp_path / "postroom.db").unlink(missing_ok=True)
+            url = f"sqlite:///{tmp_path / 'postroom.db'}"
+        else:
+            url = request.getfixturevalue("postgres").new_database()
+        load(fixture, url)
+        return url
+
+    url = new()
+    steps = migrate_in_a_process(url, 0)
+    assert steps
+    for kill_at in random.sample(range(1, steps + 1), min(ROUNDS, steps)):
+        url = new()
+        before_schema, before_columns = ledger(url), columns(url)
+        before = contents(url, before_columns)
+        assert len(before["accounts"]) >= 6
+        assert migrate_in_a_process(url, kill_at) is None
+        assert ledger(url) == before_schema, kill_at
+        assert columns(url) == before_columns
+        assert contents(url, before_columns) == before
+        migrate(url)
+        assert ledger(url) == ALL
+        kept = {table: [n for n in names if n in columns(url)[table]] for table, names in before_columns.items()}
+        assert contents(url, kept) == before
+        assert query(url, "SELECT login FROM mail_logins")
+
+
+def test_every_released_schema_has_its_fixtures() -> None:
+    """A version names its newest migration in the changelog as `Schema: NAME`."""
+    sections = re.split(r"^## ", CHANGELOG.read_text(encoding="utf-8"), flags=re.M)[1:]
+    for section in sections:
+        named = re.findall(r"Schema: `(\w+)`", section)
+        assert named or "not released" in section.splitlines()[0], f"{section.splitlines()[0]} names no schema"
+        for name in named:
+            assert f"{name}.sql" in ALL
+            assert {HERE / f"{name}.sqlite.sql", HERE / f"{name}.postgresql.sql"} <= set(FIXTURES), name
