@@ -43,14 +43,17 @@ class PostgresServer:
 
     @classmethod
     @contextmanager
-    def start(cls) -> "Iterator[PostgresServer]":
+    def start(cls, *, durable: bool = False) -> "Iterator[PostgresServer]":
+        """A new server; it syncs to disk only where it is told to."""
         binaries = _binaries()
         folder = Path(tempfile.mkdtemp(prefix="pg-"))
         data, user = folder / "data", _user(folder)
         run = [binaries / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "-E", "UTF8", "--no-sync"]
         subprocess.run(run, check=True, capture_output=True, user=user, cwd=folder)
         port = free_port()
-        options = f"-c listen_addresses=127.0.0.1 -p {port} -c unix_socket_directories= -c fsync=off"
+        options = (
+            f"-c listen_addresses=127.0.0.1 -p {port} -c unix_socket_directories= -c fsync={'on' if durable else 'off'}"
+        )
         control = [binaries / "pg_ctl", "-D", data, "-w", "-l", folder / "log"]
         run = partial(subprocess.run, check=True, capture_output=True, user=user, cwd=folder)
         start, stop = [*control, "-o", options, "start"], [*control, "-m", "immediate", "stop"]
