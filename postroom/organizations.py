@@ -6,6 +6,7 @@ from postroom.errors import Refused
 INSERT = """
 INSERT INTO organizations (name, created_at) VALUES (:name, :now)
 ON CONFLICT (name) DO NOTHING RETURNING id"""
+NAME = "SELECT name FROM organizations WHERE id = :id"
 FIND = "SELECT id FROM organizations WHERE name = :name"
 
 
@@ -23,3 +24,11 @@ def get(tx: Tx, name: str) -> int:
     if row is None:
         raise Refused("not_found", "There is no organization of this name.")
     return int(row[0])
+
+
+def name_of(tx: Tx, organization_id: int) -> str:
+    """What the operator has called it."""
+    row = tx.one(NAME, id=organization_id)
+    if row is None:
+        raise LookupError("a key without an organization")
+    return str(row[0])

@@ -50,6 +50,13 @@ def parse_password(password: str | UnsetType, owner: Address | Account, problems
     return password
 
 
+def is_newest(order: str, problems: list[FieldError]) -> bool:
+    """Whether a list is asked for with its newest items first."""
+    if order not in ("oldest", "newest"):
+        problems.append(FieldError("order", "invalid", "Use one of: oldest, newest."))
+    return order == "newest"
+
+
 def raise_for(problems: list[FieldError]) -> None:
     """Raises the answer that names every problem."""
     if problems:

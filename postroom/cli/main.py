@@ -8,13 +8,14 @@ import sys
 import typer
 
 from postroom import identity, instance, settings
-from postroom.cli import domains, keys, limits, run
+from postroom.cli import console, domains, keys, limits, run
 from postroom.errors import Busy, Refused
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command()(run.serve)
 app.command()(run.status)
 app.command()(run.env)
+app.command()(console.console_link)
 app.add_typer(keys.app, name="keys")
 app.add_typer(limits.app, name="limits")
 app.add_typer(domains.app, name="domains")
