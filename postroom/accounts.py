@@ -143,6 +143,7 @@ def create(tx: Tx, actor: Actor, command: CreateAccount) -> Account:
     if taken is None:
         raise Refused("address_exists", "This address is taken.")
     _count(tx, account, 1)
+    _domain_for(tx, actor, command)  # once more: it may have been deleted while we waited for its counter
     _record(tx, actor, "account.created", account)
     return account
 

@@ -26,16 +26,22 @@ BY_DOMAIN = """
 SELECT domains.name, counted.status, counted.accounts FROM account_counts AS counted
 JOIN domains ON domains.id = counted.domain_id
 WHERE counted.organization_id = :organization AND counted.user_id = :user_id
-  AND counted.domain_id > :after AND counted.domain_id <= :last
+  AND counted.domain_id > :after AND counted.domain_id <= :last AND domains.deleted_at IS NULL
   AND (CAST(:bound AS BIGINT) IS NULL
     OR counted.domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound))
 ORDER BY counted.domain_id"""
 OF_DOMAIN = """
 SELECT COALESCE(SUM(accounts), 0) FROM account_counts
 WHERE organization_id = :organization AND user_id = :user_id AND domain_id = :domain_id"""
+# An update that changes nothing: whoever makes an account on the domain meanwhile waits at this row.
+HOLD = """
+INSERT INTO account_counts (organization_id, user_id, domain_id, status, accounts)
+VALUES (:organization, '', :domain_id, 'active', 0)
+ON CONFLICT (organization_id, user_id, domain_id, status) DO UPDATE SET accounts = account_counts.accounts"""
 DOMAIN_PAGE = """
 SELECT DISTINCT domain_id FROM account_counts
 WHERE organization_id = :organization AND user_id = :user_id
+  AND NOT EXISTS (SELECT 1 FROM domains WHERE id = account_counts.domain_id AND deleted_at IS NOT NULL)
   AND (CAST(:bound AS BIGINT) IS NULL OR domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound))
 ORDER BY domain_id LIMIT :limit OFFSET :offset"""
 
@@ -65,6 +71,11 @@ def totals(tx: Tx, actor: Actor, user_id: str | None) -> Count:
     for status, number in tx.all(TOTALS, **_whose(actor, user_id)):
         count.add(status, int(number))
     return count
+
+
+def hold(tx: Tx, organization_id: int, domain_id: int) -> None:
+    """Takes the domain's counter for this transaction: what `of_domain` says stays true until its end."""
+    tx.run(HOLD, organization=organization_id, domain_id=domain_id)
 
 
 def of_domain(tx: Tx, organization_id: int, user_id: str | None, domain_id: int) -> int:

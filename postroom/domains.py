@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from postroom import events, limits
+from postroom import counts, dns, events, limits
 from postroom.actor import Actor
 from postroom.address import refused_domain
 from postroom.db import Tx
@@ -19,7 +19,8 @@ STATUSES: tuple[str, ...] = get_args(Status)
 
 CLAIM_DAYS = 7
 DAY_MS = 24 * 3600 * 1000
-COLUMNS = "id, organization_id, user_id, name, status, token, activated_by, expires_at, degraded_at, degraded_reason"
+COLUMNS = """id, organization_id, user_id, name, status, token, activated_by, expires_at, degraded_at, degraded_reason,
+  created_at, updated_at"""
 
 # A platform domain matches every user of its organization; a claim that is active comes before one that is not.
 FIND = f"""
@@ -31,8 +32,27 @@ ORDER BY CASE status WHEN 'active' THEN 0 WHEN 'suspended' THEN 1 ELSE 2 END, id
 INSERT = f"""
 INSERT INTO domains
   (organization_id, user_id, name, status, token, activated_by, expires_at, created_at, updated_at)
-VALUES (:organization, :user_id, :name, :status, :token, :activated_by, :expires_at, :now, :now)
+SELECT :organization, :user_id, :name, :status, :token, :activated_by, :expires_at, :now, :now
+WHERE NOT EXISTS (
+  SELECT 1 FROM domains AS platform
+  WHERE platform.organization_id = :organization AND platform.name = :name AND platform.user_id IS NULL
+    AND platform.deleted_at IS NULL)
 ON CONFLICT DO NOTHING RETURNING {COLUMNS}"""
+DELETE = """
+UPDATE domains SET status = 'pending', deleted_at = :now, expires_at = NULL, updated_at = :now
+WHERE id = :id AND organization_id = :organization AND deleted_at IS NULL RETURNING id"""
+# A user's own domains and those of the platform, each found by its own part of the index.
+LISTED = f"""
+SELECT {COLUMNS} FROM domains
+WHERE organization_id = :organization AND deleted_at IS NULL AND id > :after
+  AND status = COALESCE(:status, status)
+  AND (CAST(:bound AS BIGINT) IS NULL OR id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound))"""
+PAGE = f"""{LISTED} AND user_id = :user_id
+UNION ALL {LISTED} AND user_id IS NULL
+ORDER BY id LIMIT :limit OFFSET :offset"""
+IS_ACTIVE = "SELECT 1 FROM domains WHERE name = :name AND status <> 'pending' AND status = 'active'"
+UNPROVABLE = "SELECT id FROM domains WHERE token IS NULL"
+MAKE_PROVABLE = "UPDATE domains SET token = :token WHERE id = :id"
 SET_STATUS = """
 UPDATE domains SET status = :status, activated_by = 'operator', expires_at = NULL, updated_at = :now
 WHERE id = :id AND organization_id = :organization AND deleted_at IS NULL AND status <> :status
@@ -57,6 +77,8 @@ class Domain(msgspec.Struct, frozen=True):
     expires_at: int | None
     degraded_at: int | None
     degraded_reason: str | None
+    created_at: int
+    updated_at: int
 
 
 def find(tx: Tx, actor: Actor, name: str, user_id: str | None) -> Domain | None:
@@ -73,15 +95,54 @@ def get(tx: Tx, actor: Actor, name: str, user_id: str | None) -> Domain:
     return domain
 
 
+def get_own(tx: Tx, actor: Actor, name: str, user_id: str | None) -> Domain:
+    """A domain that the actor may change. Raises not_found, and `forbidden` for a bound key and a platform domain."""
+    domain = get(tx, actor, name, user_id)
+    if domain.user_id is None and (actor.user_id is not None or actor.bound is not None):
+        raise Refused("forbidden", "A platform domain is changed with a key that is bound to nothing.")
+    return domain
+
+
+def page(
+    tx: Tx, actor: Actor, user_id: str, *, status: Status | None, limit: int, offset: int, after: int
+) -> list[Domain]:
+    """The domains that a user sees, by id: his own, and the platform's."""
+    rows = tx.all(
+        PAGE,
+        organization=actor.organization_id,
+        user_id=user_id,
+        bound=actor.bound,
+        status=status,
+        limit=limit,
+        offset=offset,
+        after=after,
+    )
+    return [Domain(*row) for row in rows]
+
+
+def is_active(tx: Tx, name: str) -> bool:
+    """Whether this name is an active domain, whoever has it."""
+    return tx.one(IS_ACTIVE, name=name) is not None
+
+
+def records(_tx: Tx, domain: Domain, host: dns.MailHost) -> list[dns.Record]:
+    """The DNS records that the domain needs."""
+    return dns.wanted(domain.token, (), host)
+
+
 def claim(tx: Tx, actor: Actor, name: str, user_id: str) -> Domain:
-    """A user's claim: pending until the DNS proves it, and it ends by itself. Raises as `create` does."""
+    """A user's claim: pending until the DNS proves it, and it ends by itself. Raises as `create` does, and
+    `forbidden` for a key that is bound to domains."""
+    if actor.bound is not None:
+        raise Refused("forbidden", "A key that is bound to domains cannot claim another one.")
     _check_new(tx, actor, name, user_id)
     return add(tx, actor, name, user_id, "pending", tx.now + CLAIM_DAYS * DAY_MS)
 
 
 def create(tx: Tx, actor: Actor, name: str, user_id: str | None, status: Status) -> Domain:
-    """Makes a domain on the operator's word. Raises `domain_exists` when the name is claimed so already or another
-    one owns it, and `invalid_request` for a name that nobody may claim."""
+    """Makes a domain on the operator's word. Raises `domain_exists` when the name is claimed so already, when it is
+    a platform domain, or (not a pending one) when another one owns it, and `invalid_request` for a name that nobody
+    may claim."""
     _check_new(tx, actor, name, user_id)
     return add(tx, actor, name, user_id, status)
 
@@ -101,7 +162,7 @@ def add(tx: Tx, actor: Actor, name: str, user_id: str | None, status: Status, ex
         user_id=user_id,
         name=name,
         status=status,
-        token=secrets.token_hex(16),
+        token=_new_token(),
         activated_by=None if status == "pending" else "operator",
         expires_at=expires_at,
         now=tx.now,
@@ -112,6 +173,29 @@ def add(tx: Tx, actor: Actor, name: str, user_id: str | None, status: Status, ex
     data = {"domain": name, "status": status}
     events.record(tx, actor, "domain.created", domain_id=domain.id, user_id=user_id, data=data)
     return domain
+
+
+def delete(tx: Tx, actor: Actor, domain: Domain) -> None:
+    """Ends a domain; its name may be claimed anew, by anybody. Raises `domain_not_empty` while accounts live on it."""
+    counts.hold(tx, domain.organization_id, domain.id)
+    living = counts.of_domain(tx, domain.organization_id, None, domain.id)
+    if living:
+        accounts = "1 account lives" if living == 1 else f"{living} accounts live"
+        raise Refused("domain_not_empty", f"{accounts} on this domain. Delete them first; nothing was changed.")
+    if tx.one(DELETE, id=domain.id, organization=actor.organization_id, now=tx.now) is None:
+        raise not_found()
+    data = {"domain": domain.name, "status": domain.status}
+    events.record(tx, actor, "domain.deleted", domain_id=domain.id, user_id=domain.user_id, data=data)
+
+
+def give_tokens(tx: Tx) -> None:
+    """A token for each domain that was made before there were any."""
+    for (id_,) in tx.all(UNPROVABLE):
+        tx.run(MAKE_PROVABLE, id=id_, token=_new_token())
+
+
+def _new_token() -> str:
+    return secrets.token_hex(16)
 
 
 def set_status(tx: Tx, actor: Actor, domain: Domain, status: Status) -> None:

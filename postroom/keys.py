@@ -48,7 +48,8 @@ INSERT INTO api_key_domains (key_id, domain_id)
 SELECT :id, domain_id FROM api_key_domains WHERE key_id = :parent"""
 DOMAINS = """
 SELECT domains.name FROM api_key_domains JOIN domains ON domains.id = api_key_domains.domain_id
-WHERE api_key_domains.key_id = :id AND domains.organization_id = :organization ORDER BY domains.name, domains.id"""
+WHERE api_key_domains.key_id = :id AND domains.organization_id = :organization AND domains.deleted_at IS NULL
+ORDER BY domains.name, domains.id"""
 # A caller who is bound to domains sees keys that are bound to some of these and to no other.
 MINE = """
 organization_id = :organization AND COALESCE(user_id, '') = COALESCE(:user_id, user_id, '') AND revoked_at IS NULL

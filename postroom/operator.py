@@ -65,8 +65,15 @@ def _demo_link(tx: Tx) -> str | None:
     return console_sessions.make_link(tx, organization, found) if found else None
 
 
+def delete_domain(tx: Tx, organization: str, name: str, user_id: str | None) -> None:
+    """The operator's way to end a domain. Raises not_found, `domain_not_empty`."""
+    actor = Actor(organizations.get(tx, organization))
+    domains.delete(tx, actor, domains.get(tx, actor, name, user_id))
+
+
 def _prepare(tx: Tx, hostname: str) -> FirstStart:
     started = tx.one(HAS_STARTED)
+    domains.give_tokens(tx)
     _own_host(tx, hostname)
     if started:
         return FirstStart(None, DEMO_DOMAIN, _demo_link(tx))

@@ -1,7 +1,7 @@
 """Organizations: the tenants. The operator names them; nobody else can make or see one but its own keys."""
 
 from postroom.db import Tx
-from postroom.errors import Refused
+from postroom.errors import Refused, not_found
 
 INSERT = """
 INSERT INTO organizations (name, created_at) VALUES (:name, :now)
@@ -32,3 +32,10 @@ def name_of(tx: Tx, organization_id: int) -> str:
     if row is None:
         raise LookupError("a key without an organization")
     return str(row[0])
+
+
+def check(tx: Tx, organization_id: int, sent: int | str) -> None:
+    """Raises not_found unless what a caller has sent, an id or a name, is his own organization."""
+    row = tx.one(NAME, id=organization_id)
+    if row is None or str(sent) not in (str(organization_id), row[0]):
+        raise not_found()

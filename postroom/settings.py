@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from postroom.address import BadAddress, parse_host
+from postroom.dns import MailHost
 
 PREFIX = "POSTROOM_"
 FILE = "postroom.toml"
@@ -121,6 +122,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def api_url(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
+
+    @property
+    def dns_host(self) -> MailHost:
+        """What the DNS records of managed domains lead to."""
+        ports = (self.submission_port, self.submissions_port, self.imaps_port)
+        return MailHost(self.hostname, *ports, sts_mode="enforce" if self.tls_cert else "testing")
 
     def environment(self) -> dict[str, str]:
         """These settings as environment variables, for the processes that we start."""

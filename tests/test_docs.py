@@ -11,7 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import msgspec
 import pytest
@@ -19,28 +19,30 @@ import typer.main
 
 from postroom import settings
 from postroom.actor import ALL_SCOPES
+from postroom.api import domain_shapes
 from postroom.api.account_shapes import FIELDS
 from postroom.api.keys import ShownKey
 from postroom.api.problems import PROBLEMS
 from postroom.api.routes import PUBLIC, ROUTES, Route
 from postroom.cli.main import app
+from postroom.dns import Purpose
 from tests.service import COMMAND, Service
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
-API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+API = "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("api.md", "domains.md"))
 
 # Whatever differs between two runs, by its name in the JSON.
 VOLATILE = {
     *("id", "account_id", "domain_id", "key_id", "request_id", "instance", "client_address"),
-    *("password", "created_at", "updated_at", "api_key", "prefix", "parent_id"),
+    *("password", "created_at", "updated_at", "expires_at", "api_key", "prefix", "parent_id", "expected_value"),
 }
 # What the reader does before the commands, or sets to his own; here the test does.
 NOT_RUN = re.compile(r"(git clone |\./start|\./test|API_KEY=|DATA=|BACKUP=)")
 # Where an absolute path in a document may lead: into the product's own places, or to those of every system.
 PATHS = ("/etc/", "/opt/postroom/", "/var/lib/postroom", "/var/backups/postroom", "/usr/", "/v2/", "/v2`")
-PATHS += ("/healthz", "/readyz", "/openapi.json", "/docs", "/INBOX")
+PATHS += ("/.well-known/mta-sts.txt", "/healthz", "/readyz", "/openapi.json", "/docs", "/INBOX")
 
 
 class Block(NamedTuple):
@@ -63,9 +65,9 @@ def prose(name: str) -> str:
 
 
 def section(title: str) -> str:
-    """The text under a heading of docs/api.md, up to the next one."""
+    """The text under a heading of the reference, up to the next one."""
     found = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", API, re.M | re.S)
-    assert found, f"docs/api.md has no section {title}"
+    assert found, f"neither docs/api.md nor docs/domains.md has a section {title}"
     return found[1]
 
 
@@ -138,6 +140,14 @@ def test_every_event_is_documented() -> None:
 
 def test_every_field_of_an_account_is_documented() -> None:
     assert first_cells(section("The account")) == list(FIELDS)
+
+
+def test_every_field_of_a_domain_is_documented() -> None:
+    assert first_cells(section("The domain")) == list(domain_shapes.FIELDS)
+
+
+def test_every_purpose_of_a_record_is_documented() -> None:
+    assert [name for name in get_args(Purpose) if f"`{name}`" not in section("The records")] == []
 
 
 def test_every_scope_in_use_is_one_that_a_key_may_have() -> None:
@@ -215,7 +225,7 @@ def service() -> Iterator[Service]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the documents send mail, and Postfix needs root")
-@pytest.mark.parametrize("name", ["README.md", "docs/api.md", "docs/operations.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/api.md", "docs/domains.md", "docs/operations.md"])
 def test_commands_do_what_the_document_says(service: Service, name: str, tmp_path: Path) -> None:
     found = blocks(name)
     commands = [number for number, block in enumerate(found) if block.kind == "sh" and runnable(block.text)]

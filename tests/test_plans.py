@@ -23,7 +23,7 @@ from postroom.mailplane import render
 
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
 # Read whole on purpose: (module, constant) → why.
-WHOLE = {("operator", "HAS_KEYS"): "one row of any, at a start"}
+WHOLE = {("domains", "UNPROVABLE"): "what an upgrade left, at a start"}
 
 # A value for each parameter that a statement may have; a new one is added here.
 SAMPLES: dict[str, Any] = {

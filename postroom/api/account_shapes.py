@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from postroom.accounts import Account, Status
-from postroom.errors import FieldError, invalid
+from postroom.api.fields import shape as fields_shape
 
 NOTE = "Save this password now. It will not be shown again."
 
@@ -129,11 +129,4 @@ FIELDS: dict[str, Callable[[Account], Any]] = {
 
 def shape(fields: str | msgspec.UnsetType, default: Callable[[Account], Any]) -> Callable[[Account], Any]:
     """How to show an account for this `?fields=`: the default shape, all fields (`*`) or the named ones."""
-    if fields is msgspec.UNSET:
-        return default
-    names = list(FIELDS) if fields == "*" else [name.strip() for name in fields.split(",")]
-    if not set(names) <= FIELDS.keys():
-        known = ", ".join(FIELDS)
-        raise invalid(FieldError("fields", "unknown_field", f"Known fields: {known}. Or * for all."))
-    wanted = [(name, FIELDS[name]) for name in dict.fromkeys(names)]
-    return lambda account: {name: read(account) for name, read in wanted}
+    return fields_shape(fields, default, FIELDS)

@@ -11,6 +11,7 @@ from postroom.accounts import Account, CreateAccount, Status, UpdateAccount
 from postroom.api import account_shapes as shapes
 from postroom.api.account_shapes import NOTE, shape
 from postroom.api.call import Answer, Call, path_id, required_user, sent_user
+from postroom.api.domain_shapes import ShownDomain
 from postroom.api.fields import is_newest, parse_address, parse_domain_field, parse_password, raise_for, text_problems
 from postroom.api.pages import DEEP, next_link
 from postroom.api.wire import After, Id, Limit, Offset
@@ -82,11 +83,6 @@ class PageAnswer(msgspec.Struct, frozen=True):
     items: Any
     limit: int
     offset: int
-
-
-class ShownDomain(msgspec.Struct, frozen=True):
-    domain: str
-    status: domains.Status
 
 
 class DomainPageAnswer(msgspec.Struct, frozen=True):

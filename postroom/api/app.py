@@ -43,6 +43,7 @@ log = structlog.get_logger()
 _encode = msgspec.json.Encoder().encode
 
 JSON: Headers = ((b"content-type", b"application/json"),)
+TEXT: Headers = ((b"content-type", b"text/plain; charset=utf-8"),)
 ALWAYS: Headers = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 DOCS_POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -130,6 +131,8 @@ class App:
             raise _MethodNotAllowed(endpoint.allow)
         scope["route"] = route.path
         answer = await self._handle(route, scope, receive, actor, values)
+        if route.gives is str:
+            return Reply(answer.status, answer.payload.encode(), TEXT + answer.headers)
         return Reply(answer.status, _encode(answer.payload), JSON + answer.headers)
 
     async def _outside(self, scope: Scope, receive: Receive, segments: list[str], request_id: str) -> Reply | None:
@@ -153,7 +156,7 @@ class App:
         self, route: Route, scope: Scope, receive: Receive, actor: Actor | None, values: dict[str, str]
     ) -> Answer:
         if route.scope == PUBLIC or actor is None:
-            return await _public(route, self._services)
+            return await _public(route, self._services, scope["headers"])
         if route.scope not in actor.scopes:
             raise Refused("forbidden", f"This key lacks the scope {route.scope}.")
         body = await read_body(scope["headers"], receive) if route.body else b""
@@ -180,15 +183,15 @@ def create_app(
     clock: Clock = time.monotonic,
 ) -> App:
     """The application over an open database; `end_sessions` and `probe` come from whoever wires the parts."""
-    services = Services(database, Hashers(), end_sessions, probe, instance)
+    services = Services(database, Hashers(), end_sessions, probe, instance, settings.dns_host)
     limits = Limits(parse_rate(settings.rate_limit), settings.workers, clock)
     return App(services, limits, auth.networks(split(settings.trusted_proxies)))
 
 
-async def _public(route: Route, services: Services) -> Answer:
+async def _public(route: Route, services: Services, headers: auth.Headers) -> Answer:
     if route.scope != PUBLIC:  # a route outside /v2 that wants a key: the table is wrong, so nobody passes
         raise Refused("unauthorized", "Send a valid API key in the x-api-key header.")
-    return await route.handler(services)
+    return await route.handler(services, headers)
 
 
 def _problem(error: Exception, request_id: str) -> Reply:

@@ -9,6 +9,7 @@ from msgspec import UNSET, UnsetType
 
 from postroom.actor import Actor
 from postroom.db import Database
+from postroom.dns import MailHost
 from postroom.errors import FieldError, not_found
 from postroom.passwords import Hashers
 from postroom.sessions import EndSessions
@@ -26,6 +27,7 @@ class Services:
     end_sessions: EndSessions
     probe: Probe
     instance: str
+    mail_host: MailHost
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Call:
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """`payload` becomes JSON."""
+    """`payload` becomes JSON, or goes as it is where the route gives text."""
 
     payload: Any
     status: int = 200

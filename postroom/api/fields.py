@@ -1,5 +1,8 @@
 """The fields that several endpoints take, checked into lists of problems, so that one answer names all of them."""
 
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
 from msgspec import UNSET, UnsetType
 
 from postroom.accounts import Account
@@ -7,6 +10,8 @@ from postroom.address import Address, BadAddress, parse_domain, parse_local_part
 from postroom.api.wire import check_display_name, check_user_id
 from postroom.errors import FieldError, invalid
 from postroom.passwords import WeakPassword, check
+
+T = TypeVar("T")
 
 NOWHERE = Address("x", "invalid")
 
@@ -31,12 +36,12 @@ def parse_address(domain: str, local_part: str, problems: list[FieldError]) -> A
     return NOWHERE
 
 
-def parse_domain_field(domain: str, problems: list[FieldError]) -> str:
+def parse_domain_field(domain: str, problems: list[FieldError], field: str = "domain") -> str:
     """The canonical domain name; what is wrong with it is added to the problems."""
     try:
         return parse_domain(domain)
     except BadAddress as error:
-        problems.append(FieldError("domain", error.code, error.message))
+        problems.append(FieldError(field, error.code, error.message))
     return NOWHERE.domain
 
 
@@ -55,6 +60,20 @@ def is_newest(order: str, problems: list[FieldError]) -> bool:
     if order not in ("oldest", "newest"):
         problems.append(FieldError("order", "invalid", "Use one of: oldest, newest."))
     return order == "newest"
+
+
+def shape(
+    fields: str | UnsetType, default: Callable[[T], Any], known: Mapping[str, Callable[[T], Any]]
+) -> Callable[[T], Any]:
+    """How to show a thing for this `?fields=`: the default shape, all known fields (`*`) or the named ones."""
+    if fields is UNSET:
+        return default
+    names = list(known) if fields == "*" else [name.strip() for name in fields.split(",")]
+    if not set(names) <= known.keys():
+        message = f"Known fields: {', '.join(known)}. Or * for all."
+        raise invalid(FieldError("fields", "unknown_field", message))
+    wanted = [(name, known[name]) for name in dict.fromkeys(names)]
+    return lambda thing: {name: read(thing) for name, read in wanted}
 
 
 def raise_for(problems: list[FieldError]) -> None:

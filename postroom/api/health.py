@@ -2,6 +2,7 @@
 
 import msgspec
 
+from postroom.api.auth import Headers
 from postroom.api.call import Answer, Services
 from postroom.errors import Busy
 
@@ -18,12 +19,12 @@ class Ready(msgspec.Struct, frozen=True):
     parts: dict[str, str]
 
 
-async def alive(_services: Services) -> Answer:
+async def alive(_services: Services, _headers: Headers) -> Answer:
     """Says that this process answers."""
     return Answer(Alive())
 
 
-async def ready(services: Services) -> Answer:
+async def ready(services: Services, _headers: Headers) -> Answer:
     """Says whether database, worker, Dovecot and Postfix answer; 200 only when all of them do."""
     parts = {"database": await _database(services)} | await services.probe()
     shown = {name: reason or "ok" for name, reason in parts.items()}

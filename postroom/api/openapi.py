@@ -6,6 +6,7 @@ from typing import Any, get_type_hints
 import msgspec
 
 from postroom.api.account_shapes import FullAccount
+from postroom.api.domain_shapes import FullDomain, ShownDomain
 from postroom.api.problems import MEDIA_TYPE, PROBLEMS, Problem
 from postroom.api.routes import PUBLIC, Route
 
@@ -17,8 +18,9 @@ WITH_BODY = ("payload_too_large", "unsupported_media_type")
 
 def document(routes: Sequence[Route], version: str) -> dict[str, Any]:
     """The document as plain data."""
-    types = {kind for route in routes for kind in (route.gives, route.body, route.shows) if kind}
-    _, schemas = msgspec.json.schema_components([*types, FullAccount, Problem], ref_template=REFERENCE)
+    types = {kind for route in routes for kind in (route.gives, route.body, route.shows) if kind and kind is not str}
+    types |= {FullAccount, ShownDomain, FullDomain, Problem}
+    _, schemas = msgspec.json.schema_components(types, ref_template=REFERENCE)
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         path = "/".join(f"{{{part[1:]}}}" if part.startswith(":") else part for part in route.path.split("/"))
@@ -86,7 +88,7 @@ def _responses(route: Route) -> dict[str, Any]:
         str(route.status): {
             "description": "Success",
             "headers": {"x-request-id": {"schema": {"type": "string"}}},
-            "content": {"application/json": {"schema": _success(route)}},
+            "content": {"text/plain" if route.gives is str else "application/json": {"schema": _success(route)}},
         }
     }
     common = () if route.scope == PUBLIC else COMMON + (WITH_BODY if route.body else ())
@@ -116,5 +118,7 @@ def _success(route: Route) -> dict[str, Any]:
     return schema
 
 
-def _ref(kind: type[msgspec.Struct]) -> dict[str, Any]:
+def _ref(kind: type[msgspec.Struct] | type[str]) -> dict[str, Any]:
+    if kind is str:
+        return {"type": "string"}
     return {"$ref": REFERENCE.format(name=kind.__name__)}

@@ -12,6 +12,7 @@ MEDIA_TYPE = "application/problem+json"
 # code → (HTTP status, title)
 PROBLEMS: dict[str, tuple[int, str]] = {
     "invalid_request": (400, "The request is not valid"),
+    "not_available": (400, "Not available yet"),
     "unauthorized": (401, "No valid API key"),
     "forbidden": (403, "This key may not do that"),
     "csrf_refused": (403, "This did not come from the console"),
@@ -20,6 +21,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "request_timeout": (408, "The request took too long"),
     "address_exists": (409, "The address is taken"),
     "domain_exists": (409, "The domain is taken"),
+    "domain_not_empty": (409, "The domain has accounts"),
     "domain_not_active": (409, "The domain is not active"),
     "limit_reached": (409, "A limit is reached"),
     "reserved_local_part": (409, "The local part is reserved"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from postroom.api import accounts, events, health, keys, limits, stats
+from postroom.api import accounts, domains, events, health, keys, limits, mta_sts, stats
 from postroom.api.account_shapes import (
     CreatedAccount,
     DeletedAccount,
@@ -18,6 +18,7 @@ from postroom.api.account_shapes import (
     UpdatedAccount,
 )
 from postroom.api.call import Answer
+from postroom.api.domain_shapes import DomainInfo
 from postroom.api.wire import NoQuery
 
 PUBLIC = "public"
@@ -25,15 +26,15 @@ PUBLIC = "public"
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One endpoint. `gives` is its success body; `shows` the account in it, by default; `refuses` lists codes
-    beside those that every route may answer."""
+    """One endpoint. `gives` is its success body (`str`: plain text); `shows` the account in it, by default; `refuses`
+    lists codes beside those that every route may answer."""
 
     method: str
     path: str
     scope: str
     handler: Callable[..., Awaitable[Answer]]
     summary: str
-    gives: type[msgspec.Struct]
+    gives: type[msgspec.Struct] | type[str]
     query: type[msgspec.Struct] = NoQuery
     body: type[msgspec.Struct] | None = None
     shows: type[msgspec.Struct] | None = None
@@ -130,6 +131,70 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "POST",
+        "/v2/domain",
+        "domains:write",
+        domains.create,
+        "Claim domain",
+        domains.CreatedDomainAnswer,
+        query=domains.DomainQuery,
+        body=domains.CreateDomainBody,
+        status=201,
+        refuses=("not_found", "domain_exists", "limit_reached"),
+    ),
+    Route(
+        "GET",
+        "/v2/domains",
+        "domains:read",
+        domains.get_page,
+        "List domains",
+        domains.DomainsAnswer,
+        query=domains.DomainsQuery,
+    ),
+    Route(
+        "GET",
+        "/v2/domains/:domain/info",
+        "domains:read",
+        domains.get,
+        "Show domain",
+        DomainInfo,
+        query=domains.DomainQuery,
+        refuses=("not_found",),
+    ),
+    Route(
+        "POST",
+        "/v2/domains/delete",
+        "domains:write",
+        domains.delete,
+        "Delete domain",
+        domains.DeletedDomainAnswer,
+        query=domains.DomainUserQuery,
+        body=domains.DeleteDomainBody,
+        refuses=("not_found", "domain_not_empty"),
+    ),
+    Route(
+        "PUT",
+        "/v2/domains/:domain/route",
+        "domains:write",
+        domains.set_route,
+        "Set route of mail",
+        domains.RouteAnswer,
+        query=domains.DomainQuery,
+        body=domains.RouteBody,
+        refuses=("not_available", "not_found"),
+    ),
+    Route(
+        "POST",
+        "/v2/domains/:domain/consent",
+        "domains:write",
+        domains.consent,
+        "Consent to subdomain",
+        domains.ConsentAnswer,
+        query=domains.DomainUserQuery,
+        body=domains.ConsentBody,
+        refuses=("not_found", "domain_not_active"),
+    ),
+    Route(
+        "POST",
         "/v2/keys",
         "keys:write",
         keys.create,
@@ -181,6 +246,7 @@ ROUTES: tuple[Route, ...] = (
         body=limits.LimitsBody,
     ),
     Route("GET", "/v2/stats", "stats:read", stats.get, "Count accounts", stats.StatsAnswer, query=stats.StatsQuery),
+    Route("GET", "/.well-known/mta-sts.txt", PUBLIC, mta_sts.policy, "MTA-STS policy", str, refuses=("not_found",)),
     Route("GET", "/healthz", PUBLIC, health.alive, "Is it alive", health.Alive),
     Route("GET", "/readyz", PUBLIC, health.ready, "Is everything ready", health.Ready, refuses=("busy",)),
 )

@@ -1,11 +1,15 @@
 """`postroom domains`: managed domains."""
 
-from typing import Annotated, Literal
+import sys
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from postroom.cli import options, store
 from postroom.cli.options import Json, Organization, User
+
+if TYPE_CHECKING:
+    from postroom.dns import Record
 
 app = typer.Typer(no_args_is_help=True, help="Managed domains.")
 
@@ -50,6 +54,62 @@ def activate_domain(domain: str, organization: Organization, user: User = None) 
 def suspend_domain(domain: str, organization: Organization, user: User = None) -> None:
     """Refuse new accounts on a domain; those that exist keep working."""
     _set_status(domain, organization, user, "suspended")
+
+
+@app.command("delete")
+def delete_domain(domain: str, organization: Organization, user: User = None) -> None:
+    """End a domain without accounts; its name is free for a new claim."""
+    from postroom import operator
+
+    name = options.domain(domain)
+    store.write(lambda tx: operator.delete_domain(tx, organization, name, user))
+    print(f"{name} deleted")
+
+
+@app.command("dns")
+def show_dns(
+    domain: str,
+    organization: Organization,
+    user: User = None,
+    form: Annotated[Literal["table", "zone", "json"], typer.Option("--format", help="How to print them.")] = "table",
+) -> None:
+    """Print the DNS records that a domain needs."""
+    import msgspec
+
+    from postroom import dns, domains, organizations, settings
+    from postroom.actor import Actor
+    from postroom.api.domain_shapes import DomainInfo, info, shown
+    from postroom.db import Tx
+
+    name, host = options.domain(domain), settings.load().dns_host
+
+    def work(tx: Tx) -> DomainInfo:
+        found = domains.get(tx, Actor(organizations.get(tx, organization)), name, user)
+        return info(found, domains.records(tx, found, host), host, shown)
+
+    found = store.write(work)
+    if form == "json":
+        print(msgspec.json.encode(found).decode())
+    elif form == "zone":
+        print(dns.zone(name, found.dns), end="")
+    else:
+        _print_table(found.dns)
+
+
+def _print_table(records: "list[Record]") -> None:
+    """A table; where nobody looks at it, as wide as its longest value."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for title in ("type", "host", "priority", "value", "", "for"):
+        table.add_column(title, overflow="fold")
+    for record in records:
+        priority = "" if record.priority is None else str(record.priority)
+        need = "required" if record.required else "recommended"
+        table.add_row(record.record_type, record.host, priority, record.expected_value, need, record.purpose)
+    Console(width=None if sys.stdout.isatty() else 1000, markup=False, highlight=False).print(table)
 
 
 def _set_status(domain: str, organization: str, user: str | None, status: Literal["active", "suspended"]) -> None:

@@ -20,14 +20,16 @@ MISSING_DOMAIN = "nobody-has-this.test"
 
 @dataclass
 class Thing:
-    """What a request is about: an account, its domain and a key for that domain, or nothing that exists."""
+    """What a request is about: an account, its domain, a domain without accounts and a key for both, or nothing that
+    exists."""
 
     id: int
     domain: str
+    empty: str
     key_id: int
 
 
-NOTHING = Thing(MISSING_ID, MISSING_DOMAIN, MISSING_ID)
+NOTHING = Thing(MISSING_ID, MISSING_DOMAIN, MISSING_DOMAIN, MISSING_ID)
 
 
 Ask = tuple[str, Any]
@@ -42,12 +44,26 @@ ABOUT: dict[str, Callable[[Thing], Ask]] = {
     "GET /v2/email-accounts/:id": lambda t: (f"/v2/email-accounts/{t.id}", None),
     "PUT /v2/email-accounts/:id": lambda t: (f"/v2/email-accounts/{t.id}", {"status": "disabled"}),
     "POST /v2/email-accounts/delete": lambda t: ("/v2/email-accounts/delete", {"id": t.id}),
+    "GET /v2/domains/:domain/info": lambda t: (f"/v2/domains/{t.domain}/info?user_id=owner", None),
+    "POST /v2/domains/delete": lambda t: ("/v2/domains/delete", {"domain": t.empty, "user_id": "owner"}),
+    "PUT /v2/domains/:domain/route": lambda t: (
+        f"/v2/domains/{t.domain}/route",
+        {"user_id": "owner", "forward_mode": "store"},
+    ),
+    "POST /v2/domains/:domain/consent": lambda t: (
+        f"/v2/domains/{t.domain}/consent",
+        {"user_id": "owner", "subdomain": f"shop.{t.domain}"},
+    ),
     "POST /v2/keys": lambda t: ("/v2/keys", {"domains": [t.domain]}),
     "POST /v2/keys/delete": lambda t: ("/v2/keys/delete", {"id": t.key_id}),
     "POST /v2/email-accounts/:id/password/reset": lambda t: (f"/v2/email-accounts/{t.id}/password/reset", {}),
 }
 # Routes about all that the caller has: with every filter that could name a foreign thing.
 LISTS: dict[str, Callable[[Thing], list[Ask]]] = {
+    "GET /v2/domains": lambda t: [
+        ("/v2/domains?user_id=owner", None),
+        (f"/v2/domains?user_id=owner&after={t.id - 1}", None),
+    ],
     "GET /v2/email-accounts": lambda t: [
         ("/v2/email-accounts", None),
         (f"/v2/email-accounts?domain={t.domain}", None),
@@ -70,6 +86,10 @@ LISTS: dict[str, Callable[[Thing], list[Ask]]] = {
     "PUT /v2/limits": lambda t: [("/v2/limits", {"user_id": "owner", "accounts": 1000})],
     "GET /v2/stats": lambda t: [("/v2/stats", None), ("/v2/stats?user_id=owner", None)],
 }
+# Routes that make something of any name: what is there already, for others, must not show.
+MAKES: dict[str, Callable[[str], Ask]] = {
+    "POST /v2/domain": lambda name: ("/v2/domain", {"domain": name, "user_id": "owner"}),
+}
 GUARDED = [route for route in ROUTES if route.scope != PUBLIC]
 
 
@@ -78,7 +98,16 @@ def name(route: Route) -> str:
 
 
 def asks(route: Route, thing: Thing) -> list[Ask]:
+    if name(route) in MAKES:
+        return [MAKES[name(route)](f"new.{thing.domain}")]
     return LISTS[name(route)](thing) if name(route) in LISTS else [ABOUT[name(route)](thing)]
+
+
+def honestly(about: Ask, user_id: str) -> Ask:
+    """The same, asked by somebody who says who he is: only the statements can tell him from the owner."""
+    path, body = about
+    named = {**body, "user_id": user_id} if body and "user_id" in body else body
+    return path.replace("user_id=owner", f"user_id={user_id}"), named
 
 
 def ask(tenant: Tenant, route: Route, about: Ask, key: str | None) -> Response:
@@ -96,15 +125,19 @@ def alike(answer: Response) -> tuple[int, dict[str, str], str]:
 @pytest.fixture
 def secret(tenant: Tenant) -> Thing:
     """An account that nobody but its owner may see, on a domain of the owner's own, and the owner's key for it."""
-    domain = tenant.new_domain(user_id="owner")
+    domain, empty = tenant.new_domain(user_id="owner"), tenant.new_domain(user_id="owner")
     account = tenant.account("private", domain=domain, user_id="owner", display_name="hidden")
-    key = tenant.new_key(name="hidden key", user_id="owner", domains=[domain])
-    return Thing(account["id"], domain, tenant.key_id(key))
+    key = tenant.new_key(name="hidden key", user_id="owner", domains=[domain, empty])
+    return Thing(account["id"], domain, empty, tenant.key_id(key))
 
 
 def test_every_route_of_the_table_is_covered() -> None:
-    assert {name(route) for route in GUARDED} == ABOUT.keys() | LISTS.keys()
-    assert {route.path for route in ROUTES if route.scope == PUBLIC} == {"/healthz", "/readyz"}
+    assert {name(route) for route in GUARDED} == ABOUT.keys() | LISTS.keys() | MAKES.keys()
+    assert {route.path for route in ROUTES if route.scope == PUBLIC} == {
+        "/healthz",
+        "/readyz",
+        "/.well-known/mta-sts.txt",
+    }
     assert all(route.path.startswith("/v2/") for route in GUARDED)
     assert {route.scope for route in GUARDED} <= set(ALL_SCOPES)
     writes = {route.scope.endswith(":write") for route in GUARDED if route.method not in ("GET", "HEAD")}
@@ -114,15 +147,18 @@ def test_every_route_of_the_table_is_covered() -> None:
 INSIDERS: dict[str, Callable[[Tenant, Route, Thing], str]] = {
     "the organization": lambda tenant, route, thing: tenant.key,
     "its user": lambda tenant, route, thing: tenant.new_key(user_id="owner"),
-    "its domain": lambda tenant, route, thing: tenant.new_key(domains=[tenant.domain, thing.domain]),
-    "its user on its domain": lambda tenant, route, thing: tenant.new_key(user_id="owner", domains=[thing.domain]),
+    "its domain": lambda tenant, route, thing: tenant.new_key(domains=[tenant.domain, thing.domain, thing.empty]),
+    "its user on its domain": lambda tenant, route, thing: tenant.new_key(
+        user_id="owner", domains=[thing.domain, thing.empty]
+    ),
     "its network": lambda tenant, route, thing: tenant.new_key(networks=("192.0.2.0/24", "127.0.0.0/8")),
     "the one scope": lambda tenant, route, thing: tenant.new_key(scopes=[route.scope]),
 }
 
 
-# A user does not raise his own limits.
+# A user does not raise his own limits, and a key for some domains claims no other.
 FORBIDDEN = {("PUT /v2/limits", insider) for insider in ("its user", "its domain", "its user on its domain")}
+FORBIDDEN |= {("POST /v2/domain", insider) for insider in ("its domain", "its user on its domain")}
 
 
 @pytest.mark.parametrize("insider", INSIDERS)
@@ -176,6 +212,9 @@ def test_foreign_is_missing(tenant: Tenant, stranger: Tenant, secret: Thing, rou
     missing = ask(tenant, route, asks(route, NOTHING)[0], key)
     assert (foreign.status, foreign.code) == (404, "not_found")
     assert alike(foreign) == alike(missing)
+    for user_id in ("other", "Owner"):
+        honest = ask(tenant, route, honestly(asks(route, secret)[0], user_id), key)
+        assert alike(honest) == alike(missing)
     assert (rows(tenant), rows(stranger), len(tenant.api.ended)) == before
 
 
@@ -193,6 +232,36 @@ def test_lists_hold_nothing_foreign(
             assert answer.json["accounts"]["total"] == 0
         if "after" not in foreign[0]:
             assert alike(answer) == alike(ask(tenant, route, missing, key))
+
+
+@pytest.mark.parametrize("outsider", OUTSIDERS)
+@pytest.mark.parametrize("route", [r for r in GUARDED if name(r) in MAKES], ids=name)
+def test_a_claim_tells_nothing_of_others(
+    tenant: Tenant, stranger: Tenant, secret: Thing, route: Route, outsider: str
+) -> None:
+    """A domain that others have, one that others have claimed and a free one answer alike, below others' ones too."""
+    key = OUTSIDERS[outsider](tenant, stranger)
+    user = "Owner" if "capitals" in outsider else "other" if "another user" in outsider else "owner"
+    claimed = tenant.new_domain(user_id="owner", status="pending")
+    names = [secret.domain, claimed, f"free.{claimed}", f"a.{secret.domain}", f"b.{secret.domain}"]
+    before = rows(tenant, "accounts"), rows(tenant, "addresses")
+    answers = []
+    for domain in names:
+        path, body = MAKES[name(route)](domain)
+        status, headers, text = alike(ask(tenant, route, (path, {**body, "user_id": user}), key))
+        headers = {k: v for k, v in headers.items() if k not in ("content-length", "location")}
+        answers.append(
+            (
+                status,
+                headers,
+                re.sub('(_postroom-challenge","expected_value":")[0-9a-f]{32}', r"\1T", text).replace(domain, "NAME"),
+            )
+        )
+    assert answers == [answers[0]] * len(names)
+    assert answers[0][0] == (403 if "domain" in outsider else 201)
+    assert (rows(tenant, "accounts"), rows(tenant, "addresses")) == before
+    shown = tenant.get(f"/v2/domains/{secret.domain}/info", user_id="owner").json["domain"]
+    assert shown == {"domain": secret.domain, "status": "active"}
 
 
 @pytest.mark.parametrize("user_id", ["other", "Owner", "owner "])

@@ -1,0 +1,161 @@
+"""POST /v2/domain: a claim, pending, with the DNS records that prove it."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from postroom.domains import CLAIM_DAYS
+from tests.api.rows import DAY_MS, rows
+from tests.server import Tenant
+
+PATH = "/v2/domain"
+ALL_FIELDS = [
+    *("id", "domain", "user_id", "status", "activated_by", "degraded_at", "degraded_reason"),
+    *("expires_at", "created_at", "updated_at"),
+]
+HOST = "mail.postroom.test"
+
+
+def claim(tenant: Tenant, domain: str, **options: Any) -> Any:
+    return tenant.post(PATH, {"domain": domain, "user_id": "user_123"}, **options)
+
+
+def test_it_works(tenant: Tenant) -> None:
+    name = f"customer.{tenant.domain}"
+    made = claim(tenant, name.upper())
+    assert made.status == 201, made.text
+    assert made.headers["location"] == f"/v2/domains/{name}/info"
+    assert list(made.json) == ["message", "domain"]
+    assert made.json["message"] == "Domain created"
+    shown = made.json["domain"]
+    assert list(shown) == ["domain", "dns", "route", "mx"]
+    assert shown["domain"] == {"domain": name, "status": "pending"}
+    assert shown["route"] == {"domain": name, "forward_mode": "store"}
+    assert shown["mx"] == {"host": HOST, "priority": 10}
+    for record in shown["dns"]:
+        assert set(record) - {"priority"} == {"record_type", "host", "expected_value", "required", "purpose"}
+        assert ("priority" in record) == (record["record_type"] in ("MX", "SRV"))
+    required = [record["purpose"] for record in shown["dns"] if record["required"]]
+    assert required[:3] == ["ownership", "mx", "spf"]
+    assert tenant.get(made.headers["location"], user_id="user_123").json == shown
+
+
+def test_it_is_pending_and_ends(tenant: Tenant) -> None:
+    name = f"claim.{tenant.domain}"
+    made = claim(tenant, name, fields="*").json["domain"]["domain"]
+    assert list(made) == ALL_FIELDS
+    assert (made["user_id"], made["status"], made["activated_by"]) == ("user_123", "pending", None)
+    (row,) = [row for row in rows(tenant, "domains") if name in row]
+    assert made["id"] in row
+    (ends, made_at) = (
+        tenant.api.database.write_alone(
+            lambda tx: tx.one("SELECT expires_at, created_at FROM domains WHERE id = :id", id=made["id"])
+        )
+        or ()
+    )
+    assert ends - made_at == CLAIM_DAYS * DAY_MS
+    assert tenant.create(domain=name).code == "domain_not_active"
+    event = tenant.events()[-1]
+    assert (event["type"], event["domain_id"], event["user_id"]) == ("domain.created", made["id"], "user_123")
+    assert event["data"] == {"domain": name, "status": "pending"}
+
+
+def test_fields(tenant: Tenant) -> None:
+    made = claim(tenant, f"f.{tenant.domain}", fields="status,domain").json["domain"]["domain"]
+    assert made == {"status": "pending", "domain": f"f.{tenant.domain}"}
+    refused = claim(tenant, f"g.{tenant.domain}", fields="domain,token")
+    assert (refused.status, refused.problem("fields")) == (400, "unknown_field")
+    assert all(name in refused.text for name in ALL_FIELDS)
+
+
+REFUSED: list[tuple[Any, str, str]] = [
+    ({}, "domain", "required"),
+    ({"domain": "customer.test"}, "user_id", "required"),
+    ({"domain": "customer.test", "user_id": None}, "user_id", "invalid"),
+    ({"domain": "customer.test", "user_id": ""}, "user_id", "invalid"),
+    ({"domain": 7, "user_id": "u"}, "domain", "invalid"),
+    ({"domain": "customer", "user_id": "u"}, "domain", "invalid_domain"),
+    ({"domain": "co.uk", "user_id": "u"}, "domain", "invalid_domain"),
+    ({"domain": "192.0.2.1", "user_id": "u"}, "domain", "invalid_domain"),
+    ({"domain": "a.internal", "user_id": "u"}, "domain", "refused_domain"),
+    ({"domain": "1.acct.internal", "user_id": "u"}, "domain", "refused_domain"),
+    ({"domain": "a.local", "user_id": "u"}, "domain", "refused_domain"),
+    ({"domain": "a.localhost", "user_id": "u"}, "domain", "refused_domain"),
+    ({"domain": "customer.test", "user_id": "u", "status": "active"}, "status", "unknown_field"),
+    ({"domain": "customer.test", "user_id": "u", "organization_id": None}, "organization_id", "invalid"),
+    ({"domain": "customer.test", "user_id": "u", "organization_id": 1.5}, "organization_id", "invalid"),
+]
+
+
+@pytest.mark.parametrize(("body", "field", "code"), REFUSED)
+def test_it_refuses(tenant: Tenant, body: Any, field: str, code: str) -> None:
+    before = rows(tenant)
+    refused = tenant.post(PATH, body)
+    assert (refused.status, refused.problem(field)) == (400, code)
+    assert rows(tenant) == before
+
+
+def test_the_servers_own_name(tenant: Tenant) -> None:
+    """The name in the database counts: it is what the daemons take mail for."""
+
+    def rename(name: str) -> None:
+        sql = "INSERT INTO mail_host (id, name) VALUES (1, :name) ON CONFLICT (id) DO UPDATE SET name = excluded.name"
+        tenant.api.database.write_alone(lambda tx: tx.run(sql, name=name))
+
+    rename(f"mx.{tenant.domain}")
+    assert claim(tenant, f"mx.{tenant.domain}").problem("domain") == "refused_domain"
+    rename(HOST)
+    assert claim(tenant, f"mx.{tenant.domain}").status == 201
+
+
+def test_the_same_name(tenant: Tenant, stranger: Tenant) -> None:
+    """One claim of a user; others may claim it too, and see nothing of it. A platform domain is there for all."""
+    name = f"same.{tenant.domain}"
+    assert claim(tenant, name).status == 201
+    again = claim(tenant, name)
+    assert (again.status, again.code) == (409, "domain_exists")
+    other = tenant.post(PATH, {"domain": name, "user_id": "other"})
+    foreign = claim(stranger, name)
+    tokens = {made.json["domain"]["dns"][0]["expected_value"] for made in (other, foreign)}
+    assert (other.status, foreign.status, len(tokens)) == (201, 201, 2)
+    assert claim(tenant, tenant.domain).code == "domain_exists"
+    assert claim(stranger, tenant.domain).status == 201
+
+
+def test_the_organization(tenant: Tenant, stranger: Tenant) -> None:
+    own = [tenant.organization_id, str(tenant.organization_id), tenant.organization]
+    for number, organization in enumerate(own):
+        body = {"domain": f"o{number}.{tenant.domain}", "user_id": "u", "organization_id": organization}
+        assert tenant.post(PATH, body).status == 201
+    before = rows(tenant)
+    for organization in (stranger.organization_id, stranger.organization, 9**18, "nobody", ""):
+        body = {"domain": f"p.{tenant.domain}", "user_id": "u", "organization_id": organization}
+        refused = tenant.post(PATH, body)
+        assert (refused.status, refused.code) == (404, "not_found")
+    assert rows(tenant) == before
+
+
+def test_keys(tenant: Tenant) -> None:
+    """A bound user is filled in; a key for some domains claims none."""
+    bound = tenant.new_key(user_id="shop")
+    made = tenant.post(PATH, {"domain": f"k.{tenant.domain}"}, key=bound, fields="user_id")
+    assert made.json["domain"]["domain"] == {"user_id": "shop"}
+    assert claim(tenant, f"l.{tenant.domain}", key=bound).status == 404
+    narrow = tenant.new_key(domains=[tenant.domain])
+    assert (claim(tenant, f"m.{tenant.domain}", key=narrow).code) == "forbidden"
+
+
+def test_a_limit(tenant: Tenant) -> None:
+    assert tenant.put("/v2/limits", {"user_id": "user_123", "domains": 1}).status == 200
+    assert claim(tenant, f"a.{tenant.domain}").status == 201
+    refused = claim(tenant, f"b.{tenant.domain}")
+    assert (refused.status, refused.code, refused.json["limit"]) == (409, "limit_reached", 1)
+
+
+def test_many_at_once(tenant: Tenant) -> None:
+    name = f"race.{tenant.domain}"
+    with ThreadPoolExecutor(12) as pool:
+        made = list(pool.map(lambda _: claim(tenant, name), range(24)))
+    assert sorted(answer.status for answer in made) == [201] + [409] * 23
+    assert len([row for row in rows(tenant, "domains") if name in row]) == 1
