@@ -24,8 +24,8 @@ from tests.server import ApiServer
 FOLDER = Path(__file__).parent / "screenshots"
 DAY = 24 * 3600 * 1000
 ORGANIZATION = "Northwind Hosting"
-PEOPLE = "amelie bruno clara dev emil farah goran hana ines jonas kira leo mila noor otto petra rosa sami tilda".split()
-ROLES = "billing support sales hello team orders invoices press jobs studio".split()
+PEOPLE = ["amelie", "bruno", "clara", "dev", "emil", "farah", "goran", "hana", "ines", "jonas", "kira", "leo", "mila"]
+ROLES = ["billing", "support", "sales", "hello", "team", "orders", "invoices", "press", "jobs", "studio"]
 DOMAINS = {
     "harborlight.example": "acme_studio",
     "fernandco.example": "fern_and_co",

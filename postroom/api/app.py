@@ -82,7 +82,7 @@ class App:
         elif scope["path"].startswith("/docs/"):
             await self._docs(scope, receive, _with(send, ((b"content-security-policy", DOCS_POLICY),)))
         elif scope["path"].startswith(self._console.prefix):
-            await self._files(scope, receive, _with(send, console.FILE_HEADERS))
+            await self._files(scope, receive, _with(send, console.FILE_HEADERS, console.KEEP))
         else:
             await self._serve(scope, receive, send)
 
@@ -243,7 +243,9 @@ def _log(scope: Scope, reply: Reply, request_id: str, actor: Actor | None, start
     )
 
 
-def _with(send: Send, headers: Headers) -> Send:
+def _with(send: Send, headers: Headers, found: Headers = ()) -> Send:
+    """Sends with these headers, and with `found` where the file is there."""
+
     async def sending(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             extra = [
@@ -251,7 +253,7 @@ def _with(send: Send, headers: Headers) -> Send:
                 (b"x-content-type-options", b"nosniff"),
                 (b"x-request-id", os.urandom(12).hex().encode()),
             ]
-            message["headers"] = [*message["headers"], *extra]
+            message["headers"] = [*message["headers"], *extra, *(found if message["status"] < 400 else ())]
         await send(message)
 
     return sending

@@ -44,8 +44,8 @@ PAGE_HEADERS: Headers = (
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
+KEEP: Headers = ((b"cache-control", b"public, max-age=31536000, immutable"),)
 FILE_HEADERS: Headers = (
-    (b"cache-control", b"public, max-age=31536000, immutable"),
     (b"content-security-policy", POLICY),
     (b"cross-origin-resource-policy", b"same-origin"),
 )

@@ -32,7 +32,7 @@ export async function page(main, context) {
 }
 
 function view({ domain, dns }, context) {
-  const records = h("div");
+  const records = h("div", { class: "stack" });
   const verdict = h("div");
   const draw = (info) => {
     fill(verdict, summary(info));
