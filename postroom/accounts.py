@@ -1,10 +1,11 @@
-"""Accounts: create, get, update, reset, delete. The commit is the provisioning, because the mail daemons read
-the same rows through views.
+"""Accounts: create, get, update, reset, delete, restore, purge. The commit is the provisioning, because the mail
+daemons read the same rows through views.
 
 A stranger would get wrong: an account is found by organization and, where one is given, user, never by its id
 alone; and every change that must end sessions starts a new generation of the account (see sessions.py).
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -20,9 +21,10 @@ from postroom.sessions import Ended
 Status = Literal["active", "suspended", "disabled"]
 
 REST_MS = 30 * 24 * 3600 * 1000
+PURGE_AGAIN_MS = 3600 * 1000
 
 COLUMNS = """id, organization_id, domain_id, user_id, address, display_name, status, generation, created_at,
-  updated_at, is_default"""
+  updated_at, is_default, deleted_at, purge_at"""
 INSERT = f"""
 INSERT INTO accounts (organization_id, domain_id, user_id, address, display_name, status, is_default, password,
   generation, created_at, updated_at)
@@ -40,13 +42,16 @@ RETURNING account_id"""
 REST_ADDRESS = """
 UPDATE addresses SET account_id = NULL, rests_until = :until
 WHERE domain_id = :domain_id AND account_id = :id AND local_part = :local_part"""
-MINE = """
+SEEN = """
 WHERE id = :id AND organization_id = :organization AND user_id = COALESCE(:user_id, user_id)
-  AND deleted_at IS NULL
   AND (CAST(:bound AS BIGINT) IS NULL OR domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound))"""
+MINE = f"{SEEN} AND deleted_at IS NULL"
 GET = f"SELECT {COLUMNS} FROM accounts {MINE}"
 # An update that changes nothing takes the row for this transaction on both engines; what is decided on it holds.
 HOLD = f"UPDATE accounts SET generation = generation {MINE} RETURNING {COLUMNS}"
+HOLD_DELETED = f"""
+UPDATE accounts SET generation = generation {SEEN} AND deleted_at IS NOT NULL AND purge_at > :now AND purged_at IS NULL
+RETURNING {COLUMNS}"""
 UPDATE = """
 UPDATE accounts SET display_name = :display_name, status = :status, generation = :generation, updated_at = :now
 WHERE id = :id AND organization_id = :organization"""
@@ -54,8 +59,27 @@ RESET = """
 UPDATE accounts SET password = :password, generation = generation + 1, updated_at = :now
 WHERE id = :id AND organization_id = :organization"""
 DELETE = """
-UPDATE accounts SET deleted_at = :now, updated_at = :now, is_default = 0, generation = generation + 1
+UPDATE accounts SET deleted_at = :now, purge_at = :purge_at, updated_at = :now, is_default = 0,
+  generation = generation + 1
 WHERE id = :id AND organization_id = :organization"""
+HASTEN_PURGE = "UPDATE accounts SET purge_at = :now WHERE id = :id AND organization_id = :organization"
+RESTORE = f"""
+UPDATE accounts SET deleted_at = NULL, purge_at = NULL, updated_at = :now,
+  is_default = CASE WHEN EXISTS (SELECT 1 FROM accounts AS other
+    WHERE other.organization_id = :organization AND other.user_id = :user_id AND other.is_default = 1) THEN 0 ELSE 1 END
+WHERE id = :id AND organization_id = :organization RETURNING {COLUMNS}"""
+# While sessions of an account have still to end, one of them could write into its folder again.
+DUE_PURGES = """
+SELECT id FROM accounts
+WHERE purge_at <= :now AND NOT EXISTS (SELECT 1 FROM session_endings WHERE account_id = accounts.id)
+ORDER BY purge_at, id LIMIT 50"""
+BEGIN_PURGE = """
+UPDATE accounts SET purged_at = COALESCE(purged_at, :now), display_name = NULL, password = ''
+WHERE id = :id AND purge_at <= :now AND deleted_at IS NOT NULL RETURNING id"""
+POSTPONE_PURGE = "UPDATE accounts SET purge_at = :until WHERE id = :id AND purged_at IS NOT NULL"
+FINISH_PURGE = f"""
+UPDATE accounts SET purge_at = NULL WHERE id = :id AND purge_at IS NOT NULL AND purged_at IS NOT NULL
+RETURNING {COLUMNS}"""
 DROP_DEFAULT = """
 UPDATE accounts SET is_default = 0, updated_at = :now
 WHERE organization_id = :organization AND user_id = :user_id AND is_default = 1"""
@@ -81,6 +105,9 @@ class Account(msgspec.Struct, frozen=True):
     created_at: int
     updated_at: int
     is_default: bool
+    deleted_at: int | None = None
+    purge_at: int | None = None
+    sessions_ended: bool | None = None  # of the change just made; None where none had to end
 
     @property
     def local_part(self) -> str:
@@ -112,7 +139,7 @@ class UpdateAccount(msgspec.Struct, frozen=True):
 
 def from_row(row: Row) -> Account:
     """An account from a row of COLUMNS."""
-    return Account(*(*row[:10], bool(row[10])))
+    return Account(*(*row[:10], bool(row[10]), *row[11:]))
 
 
 def get(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
@@ -132,16 +159,7 @@ def create(tx: Tx, actor: Actor, command: CreateAccount) -> Account:
     domain = _domain_for(tx, actor, command)
     limits.check_account(tx, actor.organization_id, command.user_id, domain.id)
     account = _insert(tx, actor, domain, command)
-    taken = tx.one(
-        TAKE_ADDRESS,
-        domain_id=domain.id,
-        local_part=command.local_part,
-        id=account.id,
-        user_id=command.user_id,
-        now=tx.now,
-    )
-    if taken is None:
-        raise Refused("address_exists", "This address is taken.")
+    _take_address(tx, account)
     _count(tx, account, 1)
     _domain_for(tx, actor, command)  # once more: it may have been deleted while we waited for its counter
     _record(tx, actor, "account.created", account)
@@ -174,10 +192,18 @@ def reset(tx: Tx, actor: Actor, id_: int, user_id: str | None, password: str) ->
     return msgspec.structs.replace(account, updated_at=tx.now), sessions.end(tx, account.id, account.generation)
 
 
-def delete(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> tuple[Account, Ended]:
-    """Ends an account: no login, no mail. Its mail stays in its folder, which no other account will ever get."""
+def delete(
+    tx: Tx, actor: Actor, id_: int, user_id: str | None, *, grace_ms: int, purge: bool = False
+) -> tuple[Account, list[Ended]]:
+    """Ends an account: no login, no mail. Its mail stays in its folder, which no other account will ever get, until
+    the grace is over; `purge` ends the grace now, also of an account that is deleted already."""
+    if purge and (deleted := _hold_deleted(tx, actor, id_, user_id)):
+        tx.run(HASTEN_PURGE, id=id_, organization=actor.organization_id, now=tx.now)
+        _record(tx, actor, "account.updated", deleted, changed=["purge_at"])
+        return msgspec.structs.replace(deleted, purge_at=tx.now), []
     account = _hold(tx, actor, id_, user_id)
-    tx.run(DELETE, id=id_, organization=actor.organization_id, now=tx.now)
+    purge_at = tx.now if purge else tx.now + grace_ms
+    tx.run(DELETE, id=id_, organization=actor.organization_id, purge_at=purge_at, now=tx.now)
     tx.run(
         REST_ADDRESS,
         id=id_,
@@ -189,8 +215,63 @@ def delete(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> tuple[Account
     _record(tx, actor, "account.deleted", account)
     if account.is_default:
         _move_default(tx, actor, account, _successor(tx, account))
-    account = msgspec.structs.replace(account, is_default=False, updated_at=tx.now)
-    return account, sessions.end(tx, account.id, account.generation)
+    gone = {"is_default": False, "updated_at": tx.now, "deleted_at": tx.now, "purge_at": purge_at}
+    return msgspec.structs.replace(account, **gone), [sessions.end(tx, account.id, account.generation)]
+
+
+def restore(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
+    """Brings a deleted account back as it was. One that lives is answered as it is.
+
+    Raises not_found (purged, or about to be), `domain_gone`, `limit_reached`, `address_exists`.
+    """
+    old = _hold_deleted(tx, actor, id_, user_id)
+    if old is None:
+        return get(tx, actor, id_, user_id)
+    limits.check_account(tx, actor.organization_id, old.user_id, old.domain_id)
+    row = tx.one(RESTORE, id=id_, organization=actor.organization_id, user_id=old.user_id, now=tx.now)
+    if row is None:
+        raise LookupError("a held row that is gone")
+    account = from_row(row)
+    _take_address(tx, account)
+    _count(tx, account, 1)
+    # After the counter, where the deletion of a domain meets it (domains.delete).
+    if not domains.is_managed(tx, actor.organization_id, old.domain_id):
+        raise Refused("domain_gone", "The account's domain is no longer there.")
+    _record(tx, actor, "account.restored", account)
+    return account
+
+
+def begin_purges(tx: Tx) -> list[int]:
+    """Accounts whose mail is to be erased now. From here on they cannot be restored, and what is personal in their
+    rows is gone; the rows stay, so that events have something to tell of."""
+    due = [row[0] for row in tx.all(DUE_PURGES, now=tx.now)]
+    return [id_ for id_ in due if tx.one(BEGIN_PURGE, id=id_, now=tx.now)]
+
+
+def purges_are_due(tx: Tx) -> bool:
+    """Whether there is anything to begin, or to go on with."""
+    return tx.one(DUE_PURGES, now=tx.now) is not None
+
+
+def finish_purge(tx: Tx, id_: int) -> None:
+    """The mail is erased."""
+    row = tx.one(FINISH_PURGE, id=id_)
+    if row is not None:
+        account = from_row(row)
+        _record(tx, Actor(account.organization_id), "account.purged", account)
+
+
+def postpone_purge(tx: Tx, id_: int) -> None:
+    """The mail could not be erased; it is tried again."""
+    tx.run(POSTPONE_PURGE, id=id_, until=tx.now + PURGE_AGAIN_MS)
+
+
+def put_off_endings(tx: Tx, actor: Actor, account: Account, ended: Sequence[Ended]) -> bool:
+    """Writes down that these sessions could not be ended yet. False: the worker has ended them meanwhile."""
+    if not sessions.mark_late(tx, ended):
+        return False
+    _record(tx, actor, "account.sessions_pending", account)
+    return True
 
 
 def _domain_for(tx: Tx, actor: Actor, command: CreateAccount) -> domains.Domain:
@@ -229,6 +310,19 @@ def _hold(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
     if row is None:
         raise not_found()
     return from_row(row)
+
+
+def _hold_deleted(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account | None:
+    """A deleted account in its grace."""
+    whose = {"organization": actor.organization_id, "user_id": user_id, "bound": actor.bound}
+    row = tx.one(HOLD_DELETED, id=id_, **whose, now=tx.now)
+    return from_row(row) if row else None
+
+
+def _take_address(tx: Tx, account: Account) -> None:
+    whose = {"id": account.id, "user_id": account.user_id, "now": tx.now}
+    if tx.one(TAKE_ADDRESS, domain_id=account.domain_id, local_part=account.local_part, **whose) is None:
+        raise Refused("address_exists", "This address is taken.")
 
 
 def _save(tx: Tx, account: Account) -> None:

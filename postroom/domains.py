@@ -62,6 +62,9 @@ WHERE id = :id AND organization_id = :organization AND deleted_at IS NULL AND st
     WHERE other.name = domains.name AND other.id <> domains.id AND other.status <> 'pending'))
 RETURNING id"""
 HOST = "SELECT name FROM mail_host WHERE id = 1"
+MANAGED = """
+SELECT id FROM domains
+WHERE id = :id AND organization_id = :organization AND deleted_at IS NULL AND status <> 'pending'"""
 LIST = f"SELECT {COLUMNS} FROM domains WHERE organization_id = :organization AND deleted_at IS NULL ORDER BY id"
 
 
@@ -122,6 +125,11 @@ def is_active(tx: Tx, name: str) -> bool:
 def records(_tx: Tx, domain: Domain, host: dns.MailHost) -> list[dns.Record]:
     """The DNS records that the domain needs."""
     return dns.wanted(domain.token, (), host)
+
+
+def is_managed(tx: Tx, organization_id: int, id_: int) -> bool:
+    """Whether mail is taken for this domain."""
+    return tx.one(MANAGED, id=id_, organization=organization_id) is not None
 
 
 def claim(tx: Tx, actor: Actor, name: str, user_id: str) -> Domain:

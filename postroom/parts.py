@@ -95,7 +95,8 @@ def run_worker(settings: Settings) -> None:
 
     async def run() -> None:
         alive = readiness.worker_alive(settings.data)
-        work = asyncio.create_task(worker.run(database, end_sessions=session_ender(settings), alive=alive))
+        mail = settings.data / "mail"
+        work = asyncio.create_task(worker.run(database, end_sessions=session_ender(settings), mail=mail, alive=alive))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, work.cancel)
         await asyncio.wait([work])

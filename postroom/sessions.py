@@ -8,6 +8,8 @@ session that logged in with the new password, which is of generation 4.
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
+from postroom import events
+from postroom.actor import Actor
 from postroom.db import Tx
 
 AGAIN_MS = 3_000
@@ -15,7 +17,10 @@ RETRY_MS = 10_000
 
 INSERT = "INSERT INTO session_endings (account_id, generation, due_at) VALUES (:account_id, :generation, :due_at)"
 DUE = "SELECT id, account_id, generation FROM session_endings WHERE due_at <= :now ORDER BY due_at, id LIMIT 200"
-DELETE = "DELETE FROM session_endings WHERE id = :id"
+DELETE = "DELETE FROM session_endings WHERE id = :id RETURNING account_id, late"
+LATE = """
+UPDATE session_endings SET late = 1 WHERE account_id = :account_id AND generation = :generation RETURNING id"""
+ACCOUNT = "SELECT organization_id, domain_id, user_id, address, status FROM accounts WHERE id = :id"
 POSTPONE = "UPDATE session_endings SET due_at = :due_at WHERE id = :id"
 
 
@@ -42,9 +47,26 @@ def due(tx: Tx) -> list[tuple[int, Ended]]:
 
 
 def settle(tx: Tx, ids: Sequence[int]) -> None:
-    """Carried out."""
+    """Carried out. It is an event only where the API had to answer that it was not."""
     for id_ in ids:
-        tx.run(DELETE, id=id_)
+        row = tx.one(DELETE, id=id_)
+        if row and row[1] and (account := tx.one(ACCOUNT, id=row[0])):
+            organization_id, domain_id, user_id, address, status = account
+            events.record(
+                tx,
+                Actor(organization_id),
+                "account.sessions_ended",
+                account_id=row[0],
+                domain_id=domain_id,
+                user_id=user_id,
+                data={"address": address, "status": status},
+            )
+
+
+def mark_late(tx: Tx, ended: Sequence[Ended]) -> bool:
+    """The API could not end these before it answers. False: the worker has done it since."""
+    found = [tx.one(LATE, account_id=pair.account_id, generation=pair.generation) for pair in ended]
+    return any(found)
 
 
 def postpone(tx: Tx, ids: Sequence[int]) -> None:

@@ -85,7 +85,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=3650,
-            description="Days a deleted account's mail is kept before it is erased. Nothing is erased yet.",
+            description="Days a deleted account can be restored, before its mail is erased; 0: at once.",
         ),
     ] = 7
     resolver: Annotated[

@@ -1,4 +1,5 @@
-"""The worker: work that is due. It carries out session endings once more, and is the only part that may ever
+"""The worker: work that is due. It carries out session endings once more, erases the
+mail of accounts that were deleted long enough ago, and is the only part that may ever
 talk to the outside network.
 
 A stranger would get wrong: nothing is lost when the worker is down; what is due waits in the database.
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from postroom import sessions
+from postroom import purges, sessions
 from postroom.db import Database
 from postroom.errors import Busy
 from postroom.sessions import EndSessions
@@ -20,11 +21,12 @@ PAUSE_SECONDS = 1.0
 log = structlog.get_logger()
 
 
-async def run(database: Database, *, end_sessions: EndSessions, alive: Path) -> None:
+async def run(database: Database, *, end_sessions: EndSessions, mail: Path, alive: Path) -> None:
     """Works until it is cancelled; touches `alive` at every round, so that others see it."""
     while True:
         alive.touch()
         await _round(lambda: end_due_sessions(database, end_sessions))
+        await _round(lambda: purges.purge_due(database, mail))
         await asyncio.sleep(PAUSE_SECONDS)
 
 

@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,6 +60,10 @@ class ApiServer:
     database: Database
     ended: list[tuple[int, int]] = field(default_factory=list)
     """The sessions that the API asked to end, as (account id, generation), in order."""
+    ends: bool = True
+    """Whether sessions can be ended now."""
+    meanwhile: Callable[[], None] = lambda: None
+    """What happens while sessions are being ended."""
     reasons: dict[str, str | None] = field(default_factory=dict)
     """What the probe answers."""
 
@@ -88,7 +92,8 @@ class ApiServer:
 
     async def _end_sessions(self, pairs: Sequence[tuple[int, int]]) -> bool:
         self.ended += [tuple(pair) for pair in pairs]
-        return True
+        self.meanwhile()
+        return self.ends
 
     async def _probe(self) -> dict[str, str | None]:
         return self.reasons

@@ -18,6 +18,7 @@ from postroom.db.writer import run_alone
 from postroom.errors import Refused
 
 STATUSES: tuple[Status, ...] = ("active", "suspended", "disabled")
+GRACE_MS = 7 * 24 * 3600 * 1000
 USERS = ("u1", "u2", "u3")
 NAMES = ("a", "b", "c", "d", "e", "f")
 
@@ -111,6 +112,7 @@ class Held:
 @dataclass
 class Model:
     living: dict[int, dict[str, Any]] = field(default_factory=dict)
+    deleted: dict[int, tuple[dict[str, Any], int]] = field(default_factory=dict)
     addresses: dict[tuple[str, str], Held] = field(default_factory=dict)
     ended: Counter[tuple[int, int]] = field(default_factory=Counter)
     events: Counter[str] = field(default_factory=Counter)
@@ -168,14 +170,33 @@ class Model:
         self.events["account.deleted"] += 1
         if account["is_default"]:
             self.succeed(account["user_id"])
+        self.deleted[id_] = account | {"is_default": False}, now + GRACE_MS
+
+    def restore(self, id_: int, now: int) -> str | None:
+        """Why it cannot be, or None when it is done."""
+        if id_ in self.living:
+            return None
+        account, purge_at = self.deleted[id_]
+        if purge_at <= now:
+            return "not_found"
+        if not self.may_take(account["domain"], account["name"], account["user_id"], now):
+            return "address_exists"
+        first = not any(a["user_id"] == account["user_id"] for a in self.living.values())
+        self.living[id_] = account | {"is_default": first}
+        self.addresses[account["domain"], account["name"]] = Held(account["user_id"], id_)
+        self.events["account.restored"] += 1
+        return None
 
 
 def step(tx: Tx, actor: Actor, model: Model, chance: random.Random, names: list[str]) -> None:
     """One random operation on the product and on the model."""
-    tx.now += chance.choice([1, 1000, REST_MS // 3])
-    act = chance.choice(["create", "create", "create", "status", "status", "default", "delete", "reset"])
+    tx.now += chance.choice([1, 1000, 1000, REST_MS // 3])
+    act = chance.choice(["create", "create", "create", "status", "status", "default", "delete", "reset", "restore"])
     if act == "create" or not model.living:
         _create(tx, actor, model, chance.choice(names), chance.choice(NAMES), chance.choice(USERS))
+        return
+    if act == "restore":
+        _restore(tx, actor, model, chance.choice([*model.living, *model.deleted]))
         return
     id_ = chance.choice(list(model.living))
     account = model.living[id_]
@@ -189,12 +210,25 @@ def step(tx: Tx, actor: Actor, model: Model, chance: random.Random, names: list[
         before = next(i for i, a in model.living.items() if a["is_default"] and a["user_id"] == account["user_id"])
         model.set_default(account["user_id"], id_, before)
     elif act == "delete":
-        accounts.delete(tx, actor, id_, user_id)
+        accounts.delete(tx, actor, id_, user_id, grace_ms=GRACE_MS)
         model.delete(id_, tx.now)
     else:
         accounts.reset(tx, actor, id_, user_id, "{SSHA512}new")
         model.end(id_, account)
         model.events["account.password_reset"] += 1
+
+
+def _restore(tx: Tx, actor: Actor, model: Model, id_: int) -> None:
+    tx.run("SAVEPOINT step")
+    why = model.restore(id_, tx.now)
+    if why is None:
+        assert accounts.restore(tx, actor, id_, None).id == id_
+    else:
+        with pytest.raises(Refused) as refused:
+            accounts.restore(tx, actor, id_, None)
+        assert refused.value.code == why
+        tx.run("ROLLBACK TO SAVEPOINT step")
+    tx.run("RELEASE SAVEPOINT step")
 
 
 def _create(tx: Tx, actor: Actor, model: Model, domain: str, name: str, user_id: str) -> None:
@@ -225,6 +259,8 @@ def compare(tx: Tx, actor: Actor, model: Model, names: list[str]) -> None:
         for a in page
     }
     assert shown == model.living
+    restorable = sorted(i for i, (_, until) in model.deleted.items() if until > tx.now and i not in model.living)
+    assert [a.id for a in account_pages.page(tx, actor, limit=1000, deleted=True)] == restorable
     for user in {a["user_id"] for a in model.living.values()}:
         assert sum(a["is_default"] for a in model.living.values() if a["user_id"] == user) == 1
     for user_id in (None, *USERS):
@@ -297,7 +333,7 @@ def test_the_rest_of_an_address_is_30_days_to_the_millisecond(database: Database
     def work(tx: Tx) -> None:
         actor = new_domain(tx, "rest.test")
         made = accounts.create(tx, actor, command("rest.test", "a", "first"))
-        accounts.delete(tx, actor, made.id, None)
+        accounts.delete(tx, actor, made.id, None, grace_ms=GRACE_MS)
         tx.run("SAVEPOINT early")
         tx.now += 30 * 24 * 3600 * 1000 - 1
         with pytest.raises(Refused, match="taken"):

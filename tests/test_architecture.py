@@ -220,7 +220,11 @@ def test_every_route_has_a_scope() -> None:
 
 
 # Functions that put statements together: from pieces of their own module, chosen by name.
-SQL_BUILDERS = {("postroom.account_pages", "page_sql"), ("postroom.events", "page_sql")}
+SQL_BUILDERS = {
+    ("postroom.account_pages", "page_sql"),
+    ("postroom.account_pages", "deleted_sql"),
+    ("postroom.events", "page_sql"),
+}
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -59,7 +59,7 @@ def test_role_mail_always_arrives(database: Database, role: str) -> None:
         assert (target(tx, platform), target(tx, own)) == ((operators,), (f"{second.id}@acct.internal",))
         named = accounts.create(tx, actor, CreateAccount(own, role, "u1", None, "x", allow_reserved=True))
         assert target(tx, own) == (f"{named.id}@acct.internal",)
-        accounts.delete(tx, actor, named.id, None)
+        accounts.delete(tx, actor, named.id, None, grace_ms=0)
         assert target(tx, own) == (f"{second.id}@acct.internal",)
         raise _Done
 

@@ -58,6 +58,7 @@ SAMPLES: dict[str, Any] = {
     "parent": 1,
     "password": "x",
     "prefix": "p",
+    "purge_at": 1,
     "q": "a",
     "q_end": "a\x7f",
     "request_id": "r",
@@ -85,6 +86,8 @@ def statements() -> dict[str, str]:
         for offset, newest in itertools.product((False, True), repeat=2):
             name = f"account_pages({', '.join(sorted(filters))}, {offset}, {newest})"
             found[name] = account_pages.page_sql(filters, offset, newest)
+        for offset in (False, True):
+            found[f"deleted({', '.join(sorted(filters))}, {offset})"] = account_pages.deleted_sql(filters, offset)
     for filters in _subsets(events.FILTERS):
         for newest in (False, True):
             found[f"events({', '.join(sorted(filters))}, {newest})"] = events.page_sql(filters, newest)
@@ -137,6 +140,10 @@ INSERT INTO domains (organization_id, user_id, name, status, created_at, updated
 INSERT INTO accounts (organization_id, domain_id, user_id, address, status, is_default, password, generation,
     created_at, updated_at)
   SELECT 1 + n % 20, 1 + n % 400, 'u' || n % 50, 'a' || n || '@d' || 1 + n % 400 || '.test', 'active', 0, 'x', 1, 1, 1
+  FROM generate_series(1, 20000) AS n;
+INSERT INTO accounts (organization_id, domain_id, user_id, address, status, is_default, password, generation,
+    created_at, updated_at, deleted_at, purge_at)
+  SELECT 1 + n % 20, 1 + n % 400, 'u' || n % 50, 'gone' || n, 'active', 0, 'x', 1, 1, 1, 1, n
   FROM generate_series(1, 20000) AS n;
 INSERT INTO addresses (domain_id, local_part, account_id, user_id)
   SELECT domain_id, 'a' || id, id, user_id FROM accounts;
@@ -229,6 +236,8 @@ def expected_index(name: str) -> str:
     if name.startswith("events"):
         chosen = next((f for f in ("account", "user", "domain") if f"{f}_id" in filters), "organization")
         return f"events_{chosen} ("
+    if name.startswith("deleted"):
+        return "accounts_deleted (organization_id=? AND id>?)"
     if "q" in filters:
         return "accounts_address (organization_id=? AND address>? AND address<?)"
     if "bound" in filters:
@@ -249,7 +258,9 @@ def test_sqlite_takes_the_best_index_of_a_page(tmp_path: Path, name: str) -> Non
     plan = [row[3] for row in database.write_alone(lambda tx: tx.all(f"EXPLAIN QUERY PLAN {sql}", **params))]
     database.close()
     assert f"INDEX {expected_index(name)}" in plan[0]
-    sorts = "address" in plan[0] or (name.startswith("account") and "bound" in name and "domain_id" not in name)
+    sorts = "INDEX accounts_address" in plan[0] or (
+        name.startswith("account") and "bound" in name and "domain_id" not in name
+    )
     bound = ["LIST SUBQUERY", "SEARCH api_key_domains USING COVERING INDEX"] if "bound" in name else []
     assert [step for step in plan[1:] if not step.startswith(tuple(bound))] == ["USE TEMP B-TREE FOR ORDER BY"] * sorts
 
@@ -268,6 +279,7 @@ def test_nothing_is_forgotten() -> None:
     names = statements()
     assert len([name for name in names if name.startswith("accounts.")]) >= 10
     assert len([name for name in names if name.startswith("account_pages(")]) == 4 * 2**5
+    assert len([name for name in names if name.startswith("deleted(")]) == 2 * 2**5
     assert len([name for name in names if name.startswith("events(")]) == 2 * 2**4
     assert VIEW_KEYS.keys() == set(re.findall(r"CREATE VIEW (\w+)", (SCHEMA / VIEWS).read_text(encoding="utf-8")))
     asked = " ".join(daemon_queries().values())

@@ -72,6 +72,9 @@ class FullAccount(msgspec.Struct, frozen=True):
     is_default: bool
     created_at: str
     updated_at: str
+    deleted_at: str | None
+    purge_at: str | None
+    sessions_ended: bool | None
 
 
 def created(account: Account) -> CreatedAccount:
@@ -124,6 +127,9 @@ FIELDS: dict[str, Callable[[Account], Any]] = {
     "is_default": lambda a: a.is_default,
     "created_at": lambda a: timestamp(a.created_at),
     "updated_at": lambda a: timestamp(a.updated_at),
+    "deleted_at": lambda a: a.deleted_at and timestamp(a.deleted_at),
+    "purge_at": lambda a: a.purge_at and timestamp(a.purge_at),
+    "sessions_ended": lambda a: a.sessions_ended,
 }
 
 

@@ -16,9 +16,11 @@ from postroom.api.fields import is_newest, parse_address, parse_domain_field, pa
 from postroom.api.pages import DEEP, next_link
 from postroom.api.wire import After, Id, Limit, Offset
 from postroom.db import Tx
-from postroom.errors import FieldError, not_found
+from postroom.errors import Busy, FieldError, not_found
 from postroom.passwords import generate, hash_generated
 from postroom.sessions import Ended
+
+DAY_MS = 24 * 3600 * 1000
 
 
 class FieldsQuery(msgspec.Struct, frozen=True):
@@ -41,6 +43,7 @@ class DomainPageQuery(msgspec.Struct, frozen=True):
 
 class PageQuery(DomainPageQuery, frozen=True):
     domain: str | UnsetType = UNSET
+    deleted: str | UnsetType = UNSET
 
 
 class CreateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,6 +64,11 @@ class UpdateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class DeleteBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: Id
+    user_id: str | UnsetType = UNSET
+    purge: bool = False
+
+
+class RestoreBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user_id: str | UnsetType = UNSET
 
 
@@ -133,6 +141,8 @@ async def get_page(call: Call, query: PageQuery) -> Answer:
     show = shape(query.fields, shapes.listed)
     problems = text_problems(query.user_id)
     name = UNSET if query.domain is UNSET else parse_domain_field(query.domain, problems)
+    if query.deleted not in (UNSET, "true", "false"):
+        problems.append(FieldError("deleted", "invalid", "Use true or false."))
     raise_for(problems)
 
     def work(tx: Tx) -> list[Account]:
@@ -178,8 +188,7 @@ async def update(call: Call, query: FieldsQuery, body: UpdateBody) -> Answer:
     account, ended = await call.services.database.write(
         lambda tx: accounts.update(tx, call.actor, id_, user_id, command)
     )
-    await _end(call, ended)
-    return Answer(AccountAnswer(show(account)))
+    return Answer(AccountAnswer(show(await _end(call, account, ended))))
 
 
 async def delete(call: Call, query: FieldsQuery, body: DeleteBody) -> Answer:
@@ -187,9 +196,20 @@ async def delete(call: Call, query: FieldsQuery, body: DeleteBody) -> Answer:
     show = shape(query.fields, shapes.deleted)
     raise_for(text_problems(query.user_id, body.user_id))
     user_id = sent_user(call.actor, query.user_id, body.user_id)
-    account, ended = await call.services.database.write(lambda tx: accounts.delete(tx, call.actor, body.id, user_id))
-    await _end(call, [ended])
-    return Answer(DeletedAnswer(True, show(account)))
+    grace_ms = call.services.purge_days * DAY_MS
+    account, ended = await call.services.database.write(
+        lambda tx: accounts.delete(tx, call.actor, body.id, user_id, grace_ms=grace_ms, purge=body.purge)
+    )
+    return Answer(DeletedAnswer(True, show(await _end(call, account, ended))))
+
+
+async def restore(call: Call, query: FieldsQuery, body: RestoreBody) -> Answer:
+    """Brings back a deleted account whose mail is not erased yet: same password, mail and status."""
+    show = shape(query.fields, shapes.updated)
+    raise_for(text_problems(query.user_id, body.user_id))
+    id_, user_id = path_id(call), sent_user(call.actor, query.user_id, body.user_id)
+    account = await call.services.database.write(lambda tx: accounts.restore(tx, call.actor, id_, user_id))
+    return Answer(AccountAnswer(show(account)))
 
 
 async def reset(call: Call, query: FieldsQuery, body: ResetBody) -> Answer:
@@ -205,8 +225,7 @@ async def reset(call: Call, query: FieldsQuery, body: ResetBody) -> Answer:
         raise_for(problems)
     secret, stored = await _password(call, password)
     account, ended = await call.services.database.write(lambda tx: accounts.reset(tx, call.actor, id_, user_id, stored))
-    await _end(call, [ended])
-    return Answer(SecretAnswer(show(account), secret))
+    return Answer(SecretAnswer(show(await _end(call, account, [ended])), secret))
 
 
 async def _password(call: Call, chosen: str | UnsetType) -> tuple[str, str]:
@@ -217,10 +236,19 @@ async def _password(call: Call, chosen: str | UnsetType) -> tuple[str, str]:
     return chosen, await call.services.hashers.hash_chosen(chosen)
 
 
-async def _end(call: Call, ended: Sequence[Ended]) -> None:
-    """Ends sessions before the answer. What fails here the worker does again (sessions.py)."""
-    if ended:
-        await call.services.end_sessions(ended)
+async def _end(call: Call, account: Account, ended: Sequence[Ended]) -> Account:
+    """Ends sessions before the answer. What fails here the worker does later, and the answer says so."""
+    if not ended:
+        return account
+    done = await call.services.end_sessions(ended)
+    if not done:
+        try:
+            done = not await call.services.database.write(
+                lambda tx: accounts.put_off_endings(tx, call.actor, account, ended)
+            )
+        except Busy:  # the change itself is committed, and the worker will end them all the same
+            done = False
+    return msgspec.structs.replace(account, sessions_ended=done)
 
 
 def _page(tx: Tx, call: Call, query: DomainPageQuery, domain_id: int | None) -> list[Account]:
@@ -236,7 +264,12 @@ def _page(tx: Tx, call: Call, query: DomainPageQuery, domain_id: int | None) -> 
         domain_id=domain_id,
         status=None if query.status is UNSET else query.status,
         q=None if query.q is UNSET else query.q.lower(),
+        deleted=_deleted(query),
     )
+
+
+def _deleted(query: DomainPageQuery) -> bool:
+    return isinstance(query, PageQuery) and query.deleted == "true"
 
 
 async def _read_page(call: Call, query: DomainPageQuery, work: Callable[[Tx], Any]) -> Any:
@@ -246,7 +279,13 @@ async def _read_page(call: Call, query: DomainPageQuery, work: Callable[[Tx], An
     is_newest(query.order, problems)
     raise_for(problems)
     database = call.services.database
-    slow = query.offset > DEEP or query.q is not UNSET or query.status is not UNSET or call.actor.bound is not None
+    slow = (
+        _deleted(query)
+        or query.offset > DEEP
+        or query.q is not UNSET
+        or query.status is not UNSET
+        or call.actor.bound is not None
+    )
     return await (database.search(work) if slow else database.read(work))
 
 

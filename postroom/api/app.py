@@ -183,7 +183,7 @@ def create_app(
     clock: Clock = time.monotonic,
 ) -> App:
     """The application over an open database; `end_sessions` and `probe` come from whoever wires the parts."""
-    services = Services(database, Hashers(), end_sessions, probe, instance, settings.dns_host)
+    services = Services(database, Hashers(), end_sessions, probe, instance, settings.dns_host, settings.purge_days)
     limits = Limits(parse_rate(settings.rate_limit), settings.workers, clock)
     return App(services, limits, auth.networks(split(settings.trusted_proxies)))
 

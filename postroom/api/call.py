@@ -28,6 +28,7 @@ class Services:
     probe: Probe
     instance: str
     mail_host: MailHost
+    purge_days: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "address_exists": (409, "The address is taken"),
     "domain_exists": (409, "The domain is taken"),
     "domain_not_empty": (409, "The domain has accounts"),
+    "domain_gone": (409, "The domain is gone"),
     "domain_not_active": (409, "The domain is not active"),
     "limit_reached": (409, "A limit is reached"),
     "reserved_local_part": (409, "The local part is reserved"),

@@ -195,6 +195,18 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "POST",
+        "/v2/email-accounts/:id/restore",
+        "accounts:write",
+        accounts.restore,
+        "Restore account",
+        accounts.AccountAnswer,
+        query=accounts.FieldsQuery,
+        body=accounts.RestoreBody,
+        shows=UpdatedAccount,
+        refuses=("not_found", "domain_gone", "address_exists", "limit_reached"),
+    ),
+    Route(
+        "POST",
         "/v2/keys",
         "keys:write",
         keys.create,

@@ -49,6 +49,12 @@ def age_addresses(tenant: Tenant, milliseconds: int) -> None:
     tenant.api.database.write_alone(lambda tx: tx.run(sql, by=milliseconds, o=tenant.organization_id))
 
 
+def age_deletions(tenant: Tenant, milliseconds: int) -> None:
+    """Lets time pass for the organization's deleted accounts."""
+    sql = f"UPDATE accounts SET purge_at = purge_at - :by WHERE {OF_ORGANIZATION['accounts']}"
+    tenant.api.database.write_alone(lambda tx: tx.run(sql, by=milliseconds, o=tenant.organization_id))
+
+
 def stored_password(tenant: Tenant, id_: int) -> str:
     row = tenant.api.database.write_alone(lambda tx: tx.one("SELECT password FROM accounts WHERE id = :id", id=id_))
     assert row

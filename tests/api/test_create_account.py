@@ -283,6 +283,9 @@ def test_fields(tenant: Tenant) -> None:
         "is_default",
         "created_at",
         "updated_at",
+        "deleted_at",
+        "purge_at",
+        "sessions_ended",
     ]
     assert made["account"] == tenant.full(made["account"]["id"])
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", made["account"]["created_at"])

@@ -37,7 +37,9 @@ REFUSED: list[tuple[Any, str, str]] = [
     ({"id": 1, "user_id": None}, "user_id", "invalid"),
     ({"id": 1, "user_id": ""}, "user_id", "invalid"),
     ({"id": 1, "user_id": 1}, "user_id", "invalid"),
-    ({"id": 1, "purge": True}, "purge", "unknown_field"),
+    ({"id": 1, "purge": 1}, "purge", "invalid"),
+    ({"id": 1, "purge": None}, "purge", "invalid"),
+    ({"id": 1, "erase": True}, "erase", "unknown_field"),
     ([1], "body", "invalid"),
     ("x", "body", "invalid"),
     (None, "id", "required"),
@@ -110,7 +112,9 @@ def test_fields(tenant: Tenant) -> None:
     account = tenant.account(display_name="Z")
     done = tenant.post(PATH, {"id": account["id"]}, fields="*").json
     assert list(done) == ["ok", "deleted"]
-    changed = {"is_default": False, "updated_at": done["deleted"]["updated_at"]}
+    changed = {name: done["deleted"][name] for name in ("updated_at", "deleted_at", "purge_at")}
+    assert changed["deleted_at"] == changed["updated_at"] < changed["purge_at"]
+    changed |= {"is_default": False, "sessions_ended": True}
     assert done["deleted"] == account | changed
     assert list(done["deleted"]) == list(account)
 

@@ -16,6 +16,9 @@ ALL_FIELDS = [
     "is_default",
     "created_at",
     "updated_at",
+    "deleted_at",
+    "purge_at",
+    "sessions_ended",
 ]
 
 

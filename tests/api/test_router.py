@@ -95,7 +95,9 @@ def test_it_agrees_with_starlettes(method: str, path: str) -> None:
 
 
 def _word_for_an_id(path: str) -> bool:
-    return bool(re.fullmatch(r"/v2/email-accounts/(?!create$|delete$)[^/]*[^0-9/][^/]*(/password/reset)?", path))
+    return bool(
+        re.fullmatch(r"/v2/email-accounts/(?!create$|delete$)[^/]*[^0-9/][^/]*(/password/reset|/restore)?", path)
+    )
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")

@@ -56,6 +56,7 @@ ABOUT: dict[str, Callable[[Thing], Ask]] = {
     ),
     "POST /v2/keys": lambda t: ("/v2/keys", {"domains": [t.domain]}),
     "POST /v2/keys/delete": lambda t: ("/v2/keys/delete", {"id": t.key_id}),
+    "POST /v2/email-accounts/:id/restore": lambda t: (f"/v2/email-accounts/{t.id}/restore", {}),
     "POST /v2/email-accounts/:id/password/reset": lambda t: (f"/v2/email-accounts/{t.id}/password/reset", {}),
 }
 # Routes about all that the caller has: with every filter that could name a foreign thing.
@@ -69,6 +70,7 @@ LISTS: dict[str, Callable[[Thing], list[Ask]]] = {
         (f"/v2/email-accounts?domain={t.domain}", None),
         (f"/v2/email-accounts?q=private@{t.domain}", None),
         ("/v2/email-accounts?user_id=owner", None),
+        ("/v2/email-accounts?deleted=true", None),
         (f"/v2/email-accounts?after={t.id - 1}", None),
     ],
     "GET /v2/keys": lambda t: [
