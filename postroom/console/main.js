@@ -54,7 +54,7 @@ async function render() {
   main.replaceChildren();
   window.scrollTo(0, 0);
   await page(main, { part: match[1] && decodeURIComponent(match[1]), go, signal: controller.signal });
-  main.querySelector("h1")?.focus({ preventScroll: true });
+  if (!controller.signal.aborted) main.querySelector("h1")?.focus({ preventScroll: true });
 }
 
 function renderSignIn() {

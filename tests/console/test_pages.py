@@ -90,7 +90,7 @@ def test_what_is_refused_is_said_at_the_field(console: Visit) -> None:
     expect(box.locator(".error")).to_contain_text(re.compile("taken|exists|address"))
     fill_account(console, "no spaces")
     console.dialog.get_by_role("button", name="Create account").click()
-    expect(box.locator("input")).to_have_attribute("aria-invalid", "")
+    expect(box.locator("input")).to_have_attribute("aria-invalid", "true")
 
 
 def test_filters_and_search(console: Visit) -> None:
@@ -118,7 +118,7 @@ def test_keys(console: Visit) -> None:
     console.dialog.get_by_role("button", name="Create key").click()
     made = console.page.locator(".secret").inner_text()
     assert console.tenant.get("/v2/email-accounts", key=made).status == 200
-    assert console.tenant.create(key=made).status == 403
+    assert console.tenant.post("/v2/email-accounts/create", {}, key=made).status == 403
     console.button("Done").click()
     console.button("Revoke Reports").click()
     console.dialog.get_by_role("button", name="Revoke").click()
@@ -246,8 +246,8 @@ def test_a_hundred_thousand_accounts(console: Visit) -> None:
     INSERT INTO accounts (organization_id, domain_id, user_id, address, status, is_default, password, generation,
       created_at, updated_at)
     WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)
-    SELECT :o, (SELECT id FROM domains WHERE name = :d), 'u' || i % 999, 'a' || printf('%06d', i) || '@' || :d, 'active',
-      0, 'x', 1, 1, 1 FROM n"""
+    SELECT :o, (SELECT id FROM domains WHERE name = :d), 'u' || i % 999, 'a' || printf('%06d', i) || '@' || :d,
+      'active', 0, 'x', 1, 1, 1 FROM n"""
     tenant.api.database.write_alone(lambda tx: tx.run(fill, o=tenant.organization_id, d=tenant.domain))
     console.open("/accounts")
     first = console.page.locator("tbody tr a").first
