@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from postroom import counts, dns, events, limits
+from postroom import checks, counts, dns, events, limits, sessions
 from postroom.actor import Actor
 from postroom.address import refused_domain
 from postroom.db import Tx
@@ -55,7 +55,8 @@ IS_ACTIVE = "SELECT 1 FROM domains WHERE name = :name AND status <> 'pending' AN
 UNPROVABLE = "SELECT id FROM domains WHERE token IS NULL"
 MAKE_PROVABLE = "UPDATE domains SET token = :token WHERE id = :id"
 SET_STATUS = """
-UPDATE domains SET status = :status, activated_by = 'operator', expires_at = NULL, updated_at = :now
+UPDATE domains SET status = :status, activated_by = 'operator', expires_at = NULL, degraded_at = NULL,
+  degraded_reason = NULL, updated_at = :now
 WHERE id = :id AND organization_id = :organization AND deleted_at IS NULL AND status <> :status
   AND (:status = 'pending' OR NOT EXISTS (
     SELECT 1 FROM domains AS other
@@ -172,6 +173,8 @@ def add(tx: Tx, actor: Actor, name: str, user_id: str | None, status: Status, ex
     if row is None:
         raise Refused("domain_exists", "This domain exists already.")
     domain = Domain(*row)
+    if status == "pending":
+        checks.schedule(tx, domain.id, tx.now + checks.FIRST_MS)
     data = {"domain": name, "status": status}
     events.record(tx, actor, "domain.created", domain_id=domain.id, user_id=user_id, data=data)
     return domain
@@ -214,3 +217,108 @@ def set_status(tx: Tx, actor: Actor, domain: Domain, status: Status) -> None:
 def get_all(tx: Tx, organization_id: int) -> list[Domain]:
     """Every domain of an organization."""
     return [Domain(*row) for row in tx.all(LIST, organization=organization_id)]
+
+
+# What the DNS decides. A domain that the operator has decided on stays as it is: `activated_by` is 'operator' then.
+
+OF_ID = f"SELECT {COLUMNS} FROM domains WHERE id = :id AND deleted_at IS NULL"
+# Whoever holds the row of a name is alone in giving the name an owner.
+HOLD_NAME = """
+INSERT INTO domain_names (name) VALUES (:name) ON CONFLICT (name) DO UPDATE SET name = excluded.name"""
+PROVEN = """
+WHERE id = :id AND organization_id = :organization AND token = :token AND status = 'pending' AND deleted_at IS NULL
+  AND activated_by IS NULL"""
+HOLD_CLAIM = f"UPDATE domains SET updated_at = updated_at {PROVEN} RETURNING id"
+CUT_OFF = f"""
+UPDATE domains SET status = 'pending', activated_by = NULL, token = :token, degraded_at = NULL, degraded_reason = NULL,
+  updated_at = :now, expires_at = CASE
+    WHEN EXISTS (SELECT 1 FROM accounts WHERE domain_id = domains.id AND deleted_at IS NULL) THEN NULL
+    ELSE CAST(:expires_at AS BIGINT) END
+WHERE name = :name AND status <> 'pending' AND status = 'active' AND activated_by = 'dns' AND id <> :id
+RETURNING {COLUMNS}"""
+ACTIVATE = f"""
+UPDATE domains SET status = 'active', activated_by = 'dns', expires_at = NULL, updated_at = :now {PROVEN}
+  AND NOT EXISTS (SELECT 1 FROM domains AS other WHERE other.name = domains.name AND other.status <> 'pending')
+RETURNING {COLUMNS}"""
+DEGRADE = """
+UPDATE domains SET degraded_at = :now, degraded_reason = :reason, updated_at = :now
+WHERE id = :id AND status = 'active' AND activated_by = 'dns' AND degraded_at IS NULL RETURNING id"""
+RECOVER = """
+UPDATE domains SET degraded_at = NULL, degraded_reason = NULL, updated_at = :now
+WHERE id = :id AND status = 'active' AND activated_by = 'dns' AND degraded_at IS NOT NULL RETURNING id"""
+EXPIRED = """
+SELECT id FROM domains
+WHERE expires_at <= :now AND status = 'pending' AND deleted_at IS NULL
+  AND NOT EXISTS (SELECT 1 FROM accounts WHERE domain_id = domains.id AND deleted_at IS NULL)
+ORDER BY expires_at LIMIT 100"""
+EXPIRE = f"""
+UPDATE domains SET deleted_at = :now, expires_at = NULL, token = NULL, updated_at = :now
+WHERE id = :id AND expires_at <= :now AND status = 'pending' AND deleted_at IS NULL
+  AND NOT EXISTS (SELECT 1 FROM accounts WHERE domain_id = domains.id AND deleted_at IS NULL)
+RETURNING {COLUMNS}"""
+
+
+def of_id(tx: Tx, id_: int) -> Domain | None:
+    """A domain that is there, for work that nobody asks for. Not for a caller: it belongs to any organization."""
+    row = tx.one(OF_ID, id=id_)
+    return Domain(*row) if row else None
+
+
+def is_for_dns(domain: Domain) -> bool:
+    """Whether the DNS decides on it."""
+    return domain.activated_by != "operator" and domain.token is not None
+
+
+def prove(tx: Tx, actor: Actor, domain: Domain) -> bool:
+    """Makes a claim active whose token and records were found, as `domain` was before it was looked for. An owner
+    who is so by DNS is cut off for it. False: it stays pending, because it has changed meanwhile or the operator has
+    given the name to another one."""
+    tx.run(HOLD_NAME, name=domain.name)
+    proof = {"id": domain.id, "organization": actor.organization_id, "token": domain.token}
+    if tx.one(HOLD_CLAIM, **proof) is None:
+        return False
+    new = {"token": secrets.token_hex(16), "expires_at": tx.now + CLAIM_DAYS * DAY_MS}
+    lost = tx.one(CUT_OFF, name=domain.name, id=domain.id, now=tx.now, **new)
+    if tx.one(ACTIVATE, **proof, now=tx.now) is None:
+        return False
+    if lost is not None:
+        _tell_of_loss(tx, Domain(*lost))
+    _record(tx, actor, "domain.activated", domain, {"from": "pending", "to": "active"})
+    return True
+
+
+def _tell_of_loss(tx: Tx, lost: Domain) -> None:
+    """The old owner learns that it is lost, and nothing about the new one."""
+    sessions.end_domain(tx, lost.id)
+    checks.schedule(tx, lost.id, tx.now + checks.FIRST_MS)
+    _record(tx, Actor(lost.organization_id), "domain.lost", lost, {"from": "active", "to": "pending"})
+
+
+def degrade(tx: Tx, actor: Actor, domain: Domain, reason: str) -> None:
+    """Marks an active domain whose records are wrong. Its mail goes on."""
+    if tx.one(DEGRADE, id=domain.id, reason=reason, now=tx.now):
+        _record(tx, actor, "domain.degraded", domain, {"reason": reason})
+
+
+def recover(tx: Tx, actor: Actor, domain: Domain) -> None:
+    """Takes the mark away; without one that is nothing."""
+    if tx.one(RECOVER, id=domain.id, now=tx.now):
+        _record(tx, actor, "domain.recovered", domain, {})
+
+
+def expired(tx: Tx) -> list[int]:
+    """Claims whose time is over."""
+    return [row[0] for row in tx.all(EXPIRED, now=tx.now)]
+
+
+def expire(tx: Tx, id_: int) -> None:
+    """Ends a claim whose time is over and that has no accounts; any other one stays."""
+    row = tx.one(EXPIRE, id=id_, now=tx.now)
+    if row is not None:
+        domain = Domain(*row)
+        checks.drop(tx, domain.id)
+        _record(tx, Actor(domain.organization_id), "domain.expired", domain, {})
+
+
+def _record(tx: Tx, actor: Actor, type_: str, domain: Domain, data: dict[str, str]) -> None:
+    events.record(tx, actor, type_, domain_id=domain.id, user_id=domain.user_id, data={"domain": domain.name, **data})

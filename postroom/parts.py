@@ -92,11 +92,16 @@ def run_worker(settings: Settings) -> None:
     """Runs the worker until SIGTERM or SIGINT."""
     from postroom import worker
     from postroom.db import open_database
+    from postroom.resolver import Resolver
+    from postroom.verification import Verification
 
     async def run() -> None:
         alive = readiness.worker_alive(settings.data)
-        mail = settings.data / "mail"
-        work = asyncio.create_task(worker.run(database, end_sessions=session_ender(settings), mail=mail, alive=alive))
+        ender, mail = session_ender(settings), settings.data / "mail"
+        verification = Verification(database, Resolver(settings.resolver), settings.dns_host)
+        work = asyncio.create_task(
+            worker.run(database, end_sessions=ender, verification=verification, mail=mail, alive=alive)
+        )
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, work.cancel)
         await asyncio.wait([work])

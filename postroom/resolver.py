@@ -15,6 +15,15 @@ import dns.resolver
 
 SECONDS = 5.0
 MOST_VALUES = 100
+PAYLOAD = 1232  # https://www.dnsflagday.net/2020/: what is larger comes by TCP, which the library sees to
+REASONS = {
+    "LifetimeTimeout": "it timed out",
+    "NoNameservers": "its servers failed",
+    "YXDOMAIN": "the name is too long",
+    "ChainTooLong": "too many CNAME records follow one another, or they lead in a circle",
+    "NameTooLong": "the name is too long",
+    "LabelTooLong": "the name is too long",
+}
 
 
 class Unanswered(Exception):
@@ -33,26 +42,46 @@ class Found:
 class Resolver:
     """Asks the server at `address:port`; the system's own resolvers where it is empty."""
 
-    def __init__(self, address: str = "") -> None:
-        self._resolver = dns.asyncresolver.Resolver(configure=not address)
+    def __init__(self, address: str = "", seconds: float = SECONDS) -> None:
+        self._resolver = dns.asyncresolver.Resolver(configure=False)
+        self._resolver.nameservers = []
         if address:
             host, _, port = address.rpartition(":")
             self._resolver.nameservers = [host.strip("[]")]
             self._resolver.port = int(port)
-        self._resolver.lifetime = SECONDS
+        else:
+            self._use_the_systems()
+        self._resolver.use_edns(0, 0, PAYLOAD)
+        self._resolver.lifetime = seconds
+
+    def _use_the_systems(self) -> None:
+        try:
+            self._resolver.read_resolv_conf("/etc/resolv.conf")
+        except dns.resolver.NoResolverConfiguration:  # a machine without DNS starts; its checks are unanswered
+            self._resolver.nameservers = []
 
     async def find(self, name: str, record_type: str) -> Found:
         """The records of one type at an absolute name. Raises Unanswered."""
         try:
-            answer = await self._resolver.resolve(
-                dns.name.from_text(name), record_type, raise_on_no_answer=False, search=False
-            )
-        except dns.resolver.NXDOMAIN:
-            return Found()
-        except (dns.exception.DNSException, OSError) as error:
-            raise Unanswered(type(error).__name__) from None
-        alias = str(answer.canonical_name).rstrip(".") if answer.canonical_name != answer.qname else None
-        return Found(tuple(_text(record) for record in list(answer.rrset or ())[:MOST_VALUES]), alias)
+            absolute = dns.name.from_text(name)
+            answer = await self._resolver.resolve(absolute, record_type, raise_on_no_answer=False, search=False)
+        except dns.resolver.NXDOMAIN as error:
+            return Found(alias=_alias(absolute, error.canonical_name))
+        except (dns.exception.DNSException, OSError, EOFError) as error:
+            raise Unanswered(_reason(error)) from None
+        values = tuple(_text(record) for record in list(answer.rrset or ())[:MOST_VALUES])
+        return Found(values, _alias(answer.qname, answer.canonical_name))
+
+
+def _reason(error: Exception) -> str:
+    """For NoNameservers, what was wrong with the answer of one of them, where that is known."""
+    causes = [tried[3] for tried in getattr(error, "kwargs", {}).get("errors", ())]
+    names = [type(cause).__name__ for cause in [*causes, error]]
+    return next((REASONS[name] for name in names if name in REASONS), "the answer was unusable")
+
+
+def _alias(name: dns.name.Name, canonical: dns.name.Name) -> str | None:
+    return str(canonical).rstrip(".") if canonical != name else None
 
 
 def _text(record: object) -> str:

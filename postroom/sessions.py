@@ -16,6 +16,9 @@ AGAIN_MS = 3_000
 RETRY_MS = 10_000
 
 INSERT = "INSERT INTO session_endings (account_id, generation, due_at) VALUES (:account_id, :generation, :due_at)"
+INSERT_DOMAIN = """
+INSERT INTO session_endings (account_id, generation, due_at)
+SELECT id, generation, :due_at FROM accounts WHERE domain_id = :domain_id AND deleted_at IS NULL"""
 DUE = "SELECT id, account_id, generation FROM session_endings WHERE due_at <= :now ORDER BY due_at, id LIMIT 200"
 DELETE = "DELETE FROM session_endings WHERE id = :id RETURNING account_id, late"
 LATE = """
@@ -39,6 +42,12 @@ def end(tx: Tx, account_id: int, generation: int) -> Ended:
     """Writes down that the sessions of this generation must end, now and once more soon."""
     tx.run(INSERT, account_id=account_id, generation=generation, due_at=tx.now + AGAIN_MS)
     return Ended(account_id, generation)
+
+
+def end_domain(tx: Tx, domain_id: int) -> None:
+    """Writes down that the sessions of every account of a domain must end: by the worker, now and once more soon."""
+    for due_at in (tx.now, tx.now + AGAIN_MS):
+        tx.run(INSERT_DOMAIN, domain_id=domain_id, due_at=due_at)
 
 
 def due(tx: Tx) -> list[tuple[int, Ended]]:

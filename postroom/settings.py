@@ -89,7 +89,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 7
     resolver: Annotated[
-        str, Meta(description="`address:port` of the DNS server that checks domains. Not used yet.")
+        str, Meta(description="`address:port` of the DNS server that checks domains. Empty: the system's own.")
     ] = ""
     trusted_proxies: Annotated[
         str, Meta(description="Networks whose X-Forwarded-For is believed, separated by commas.")

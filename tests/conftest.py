@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from postroom.db import migrate
+from tests.dns_server import DnsServer
 from tests.postgres import PostgresServer
-from tests.server import ApiServer, Tenant
+from tests.server import UNLIMITED, ApiServer, Tenant
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +34,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 @pytest.fixture(scope="session")
 def api(database_url: str) -> Iterator[ApiServer]:
     """The API on a free port. Tests share it: each makes a tenant of its own."""
-    with ApiServer.start(database_url) as server:
+    with DnsServer.start() as dns, ApiServer.start(database_url, replace(UNLIMITED, resolver=dns.address)) as server:
         yield server
 
 

@@ -1,13 +1,15 @@
 """A real DNS server for the tests: authoritative for what a test publishes, over UDP and TCP on the loopback."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
-from dnslib import QTYPE, RCODE, RR, DNSRecord
-from dnslib.server import BaseResolver, DNSHandler, DNSServer
+from dnslib import QTYPE, RCODE, RR, DNSError, DNSRecord
+from dnslib.server import BaseResolver, DNSHandler, DNSLogger, DNSServer
 
 TXT_PIECE = 255
+UDP_MOST = 1232
 
 
 @dataclass
@@ -17,15 +19,17 @@ class DnsServer(BaseResolver):  # type: ignore[misc]
     records: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     rcodes: dict[str, str] = field(default_factory=dict)
     """Names that are answered with an error, as `SERVFAIL`."""
+    silent: set[str] = field(default_factory=set)
+    """Names that are never answered."""
+    asked: list[tuple[str, str, str]] = field(default_factory=list)
+    """The questions, as (name, type, protocol)."""
     port: int = 0
 
     @classmethod
     @contextmanager
     def start(cls) -> "Iterator[DnsServer]":
         server = cls()
-        udp = DNSServer(server, address="127.0.0.1", port=0)
-        server.port = udp.server.server_address[1]
-        tcp = DNSServer(server, address="127.0.0.1", port=server.port, tcp=True)
+        udp, tcp = server._listen()
         udp.start_thread()
         tcp.start_thread()
         try:
@@ -34,6 +38,17 @@ class DnsServer(BaseResolver):  # type: ignore[misc]
             for running in (udp, tcp):
                 running.stop()
                 running.server.server_close()
+
+    def _listen(self) -> tuple[DNSServer, DNSServer]:
+        """On a port that is free for UDP and for TCP."""
+        options = {"address": "127.0.0.1", "logger": DNSLogger(logf=lambda _: None)}
+        while True:
+            udp = DNSServer(self, port=0, **options)
+            self.port = udp.server.server_address[1]
+            try:
+                return udp, DNSServer(self, port=self.port, tcp=True, **options)
+            except OSError:
+                udp.server.server_close()
 
     @property
     def address(self) -> str:
@@ -44,12 +59,24 @@ class DnsServer(BaseResolver):  # type: ignore[misc]
         """Sets the records of a name; TXT values are plain text, the others zone-file form."""
         self.records[name.rstrip(".").lower(), record_type] = list(values)
 
+    def publish_all(self, domain: str, wanted: Iterable[Mapping[str, Any]]) -> None:
+        """Publishes the records as the API lists them, and nothing else."""
+        for record in wanted:
+            name = domain if record["host"] == "@" else f"{record['host']}.{domain}"
+            kind, value = record["record_type"], record["expected_value"]
+            if "priority" in record:
+                value = f"{record['priority']} {value}"
+            self.publish(name, kind, value if kind == "TXT" else f"{value}.")
+
     def withdraw(self, name: str, record_type: str) -> None:
         del self.records[name.rstrip(".").lower(), record_type]
 
     def resolve(self, request: DNSRecord, handler: DNSHandler) -> DNSRecord:
         reply = request.reply()
         name, kind = str(request.q.qname).rstrip(".").lower(), QTYPE[request.q.qtype]
+        self.asked.append((name, kind, handler.protocol))
+        if name in self.silent:
+            raise DNSError("silent")
         if name in self.rcodes:
             reply.header.rcode = getattr(RCODE, self.rcodes[name])
             return reply
@@ -64,6 +91,9 @@ class DnsServer(BaseResolver):  # type: ignore[misc]
             name = alias[0].rstrip(".").lower()
         if not reply.rr and not any(known == name or known.endswith(f".{name}") for known, _ in self.records):
             reply.header.rcode = RCODE.NXDOMAIN
+        if handler.protocol == "udp" and len(reply.pack()) > UDP_MOST:  # the client asks again over TCP
+            reply = request.reply()
+            reply.header.tc = 1
         return reply
 
 

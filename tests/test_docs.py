@@ -26,6 +26,7 @@ from postroom.api.problems import PROBLEMS
 from postroom.api.routes import PUBLIC, ROUTES, Route
 from postroom.cli.main import app
 from postroom.dns import Purpose
+from tests.dns_server import DnsServer
 from tests.service import COMMAND, Service
 
 ROOT = Path(__file__).parent.parent
@@ -220,12 +221,14 @@ def test_paths_lead_to_places_that_readers_have(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
-    with Service.new() as new:
+    with DnsServer.start() as dns, Service.new(resolver=dns.address) as new:
         yield new.start()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the documents send mail, and Postfix needs root")
-@pytest.mark.parametrize("name", ["README.md", "docs/api.md", "docs/domains.md", "docs/operations.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/api.md", "docs/domains.md", "docs/operations.md", "docs/verification.md"]
+)
 def test_commands_do_what_the_document_says(service: Service, name: str, tmp_path: Path) -> None:
     found = blocks(name)
     commands = [number for number, block in enumerate(found) if block.kind == "sh" and runnable(block.text)]

@@ -44,6 +44,7 @@ SAMPLES: dict[str, Any] = {
     "domains": 1,
     "due_at": 1,
     "expires_at": None,
+    "failures": 1,
     "generation": 1,
     "id": 1,
     "key_id": 1,
@@ -61,6 +62,7 @@ SAMPLES: dict[str, Any] = {
     "purge_at": 1,
     "q": "a",
     "q_end": "a\x7f",
+    "reason": "r",
     "request_id": "r",
     "scopes": "s",
     "status": "active",
@@ -160,6 +162,8 @@ INSERT INTO console_sessions (organization_id, key_id, digest, created_at, expir
 INSERT INTO console_links (organization_id, key_id, digest, expires_at)
   SELECT organization_id, id, 'd' || id, id FROM api_keys;
 INSERT INTO mail_host (id, name) VALUES (1, 'd1.test');
+INSERT INTO domain_checks (domain_id, due_at, free_at, failures) SELECT id, id, 0, 0 FROM domains;
+INSERT INTO domain_names (name) SELECT DISTINCT name FROM domains;
 ANALYZE
 """
 

@@ -31,8 +31,10 @@ from postroom.api.wire import decode_body, parse_query
 from postroom.db import Database
 from postroom.errors import Busy, LimitReached, Refused, TooMany, not_found
 from postroom.passwords import Hashers
+from postroom.resolver import Resolver
 from postroom.sessions import EndSessions
 from postroom.settings import Settings, split
+from postroom.verification import Verification
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -183,7 +185,9 @@ def create_app(
     clock: Clock = time.monotonic,
 ) -> App:
     """The application over an open database; `end_sessions` and `probe` come from whoever wires the parts."""
-    services = Services(database, Hashers(), end_sessions, probe, instance, settings.dns_host, settings.purge_days)
+    host = settings.dns_host
+    verification = Verification(database, Resolver(settings.resolver), host)
+    services = Services(database, Hashers(), end_sessions, probe, instance, host, verification, settings.purge_days)
     limits = Limits(parse_rate(settings.rate_limit), settings.workers, clock)
     return App(services, limits, auth.networks(split(settings.trusted_proxies)))
 

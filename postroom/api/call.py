@@ -13,6 +13,7 @@ from postroom.dns import MailHost
 from postroom.errors import FieldError, not_found
 from postroom.passwords import Hashers
 from postroom.sessions import EndSessions
+from postroom.verification import Verification
 
 # Part of the installation → None when it answers, else one sentence why it does not.
 Probe = Callable[[], Awaitable[dict[str, str | None]]]
@@ -28,6 +29,7 @@ class Services:
     probe: Probe
     instance: str
     mail_host: MailHost
+    verification: Verification
     purge_days: int
 
 

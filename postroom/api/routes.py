@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from postroom.api import accounts, domains, events, health, keys, limits, mta_sts, stats
+from postroom.api import accounts, domains, events, health, keys, limits, mta_sts, stats, verification
 from postroom.api.account_shapes import (
     CreatedAccount,
     DeletedAccount,
@@ -58,6 +58,17 @@ ROUTES: tuple[Route, ...] = (
         query=accounts.DomainPageQuery,
         shows=DomainsAccount,
         refuses=("not_found",),
+    ),
+    Route(
+        "POST",
+        "/v2/domains/:domain/verify",
+        "domains:write",
+        verification.verify,
+        "Verify domain",
+        verification.VerifiedAnswer,
+        query=verification.VerifyQuery,
+        body=verification.VerifyBody,
+        refuses=("not_found", "too_many_requests"),
     ),
     Route(
         "POST",

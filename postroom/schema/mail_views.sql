@@ -26,23 +26,25 @@ JOIN addresses ON addresses.domain_id = domains.id
 JOIN accounts ON accounts.id = addresses.account_id
 WHERE domains.status <> 'pending' AND accounts.deleted_at IS NULL;
 
--- Where mail for <id>@acct.internal is stored. Suspended and disabled accounts still get what was accepted, and it
--- waits: their Sieve scripts do not run, for a script may send.
+-- Where mail for <id>@acct.internal is stored. Suspended and disabled accounts, and those of a domain that was lost,
+-- still get what was accepted, and it waits: their Sieve scripts do not run, for a script may send.
 CREATE VIEW mail_recipients AS
 SELECT
   accounts.id,
   accounts.address,
-  CASE WHEN accounts.status = 'active' THEN 1 ELSE 0 END AS filtered,
+  CASE WHEN accounts.status = 'active' AND domains.status <> 'pending' THEN 1 ELSE 0 END AS filtered,
   substr('0123456789abcdef', CAST(accounts.id % 256 / 16 AS INTEGER) + 1, 1)
     || substr('0123456789abcdef', CAST(accounts.id % 16 AS INTEGER) + 1, 1) || '/' || accounts.id AS home
 FROM accounts
+JOIN domains ON domains.id = accounts.domain_id
 WHERE accounts.deleted_at IS NULL;
 
--- Sessions that are still good: id and generation of each account that may send.
+-- Sessions that are still good: id and generation of each account that may send. Not on a domain that was lost.
 CREATE VIEW mail_sessions AS
-SELECT id, generation || '.acct.internal' AS domain
+SELECT accounts.id, accounts.generation || '.acct.internal' AS domain
 FROM accounts
-WHERE status = 'active' AND deleted_at IS NULL;
+JOIN domains ON domains.id = accounts.domain_id
+WHERE accounts.status = 'active' AND accounts.deleted_at IS NULL AND domains.status <> 'pending';
 
 -- Which address is whose. Mail to postmaster@ and abuse@ always arrives (RFC 5321 4.5.1, RFC 2142): without an
 -- account of that name at the default account of the domain's user, on a platform domain at the operator's.

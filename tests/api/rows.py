@@ -17,6 +17,7 @@ OF_ORGANIZATION = {
     "account_counts": "organization_id = :o",
     "domains": "organization_id = :o",
     "domain_consents": "parent_id IN (SELECT id FROM domains WHERE organization_id = :o)",
+    "domain_checks": "domain_id IN (SELECT id FROM domains WHERE organization_id = :o)",
     "events": "organization_id = :o",
     "limits": "organization_id = :o",
     "api_keys": "organization_id = :o",

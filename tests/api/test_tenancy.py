@@ -37,6 +37,7 @@ Ask = tuple[str, Any]
 # How to ask each route for one thing: path and body. A new route fails the first test until it is here.
 ABOUT: dict[str, Callable[[Thing], Ask]] = {
     "GET /v2/domains/:domain/email-accounts": lambda t: (f"/v2/domains/{t.domain}/email-accounts", None),
+    "POST /v2/domains/:domain/verify": lambda t: (f"/v2/domains/{t.domain}/verify", {"user_id": "owner"}),
     "POST /v2/email-accounts/create": lambda t: (
         "/v2/email-accounts/create",
         {"domain": t.domain, "local_part": "new", "user_id": "owner"},

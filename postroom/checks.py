@@ -1,0 +1,69 @@
+"""When the DNS of a domain is looked at: what is due, who is at it, and how often it has failed.
+
+A stranger would get wrong: a check is leased by moving `free_at` ahead. Whoever dies in the middle loses nothing,
+because the lease runs out and the check is still due.
+"""
+
+from postroom.db import Tx
+
+FIRST_MS = 30_000
+LEASE_MS = 30_000
+REST_MS = 3_000
+
+SCHEDULE = """
+INSERT INTO domain_checks (domain_id, due_at, free_at, failures) VALUES (:domain_id, :due_at, 0, 0)
+ON CONFLICT (domain_id) DO UPDATE SET due_at = excluded.due_at, failures = 0"""
+BEGIN = """
+INSERT INTO domain_checks (domain_id, free_at, failures) VALUES (:domain_id, :until, 0)
+ON CONFLICT (domain_id) DO UPDATE SET free_at = excluded.free_at
+WHERE domain_checks.free_at <= :now RETURNING domain_id"""
+FREE_AT = "SELECT free_at FROM domain_checks WHERE domain_id = :domain_id"
+DUE = """
+SELECT domain_id FROM domain_checks WHERE due_at <= :now AND free_at <= :now ORDER BY due_at, domain_id LIMIT :limit"""
+LEASE = """
+UPDATE domain_checks SET free_at = :until
+WHERE domain_id = :domain_id AND due_at <= :now AND free_at <= :now RETURNING domain_id"""
+PLAN = "SELECT due_at, failures FROM domain_checks WHERE domain_id = :domain_id"
+SETTLE = """
+UPDATE domain_checks SET due_at = :due_at, free_at = :until, failures = :failures WHERE domain_id = :domain_id"""
+DROP = "DELETE FROM domain_checks WHERE domain_id = :domain_id"
+
+
+def schedule(tx: Tx, domain_id: int, due_at: int) -> None:
+    """A check by itself at this time, with nothing failed before."""
+    tx.run(SCHEDULE, domain_id=domain_id, due_at=due_at)
+
+
+def begin(tx: Tx, domain_id: int) -> int:
+    """Leases the check of a domain, due or not. Milliseconds to wait where one is under way or just over, else 0."""
+    if tx.one(BEGIN, domain_id=domain_id, until=tx.now + LEASE_MS, now=tx.now):
+        return 0
+    row = tx.one(FREE_AT, domain_id=domain_id)
+    return max(int(row[0]) - tx.now, 1) if row else 1
+
+
+def due(tx: Tx, limit: int) -> list[int]:
+    """Domains whose check is due and that nobody is at."""
+    return [row[0] for row in tx.all(DUE, now=tx.now, limit=limit)]
+
+
+def lease(tx: Tx, domain_ids: list[int]) -> list[int]:
+    """Those of them that nobody else has taken meanwhile; they are the caller's for a while."""
+    taken = [tx.one(LEASE, domain_id=id_, until=tx.now + LEASE_MS, now=tx.now) for id_ in domain_ids]
+    return [row[0] for row in taken if row]
+
+
+def standing(tx: Tx, domain_id: int) -> tuple[int | None, int]:
+    """When the next one is due, and how many have failed."""
+    row = tx.one(PLAN, domain_id=domain_id)
+    return (row[0], row[1]) if row else (None, 0)
+
+
+def settle(tx: Tx, domain_id: int, *, due_at: int | None, failures: int) -> None:
+    """A check is over; another one may begin after a short rest."""
+    tx.run(SETTLE, domain_id=domain_id, due_at=due_at, failures=failures, until=tx.now + REST_MS)
+
+
+def drop(tx: Tx, domain_id: int) -> None:
+    """Nothing is left to be checked."""
+    tx.run(DROP, domain_id=domain_id)

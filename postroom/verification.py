@@ -1,0 +1,193 @@
+"""A check of a domain from its begin to its end: what is asked, what the answers mean for it, and when it is due again.
+
+A stranger would get wrong: the DNS is asked between two transactions. The second one judges the domain as it is by
+then, and what was asked for must still be what it needs. Silence of the DNS never changes a domain.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from math import ceil
+from typing import Literal
+
+import msgspec
+
+from postroom import checks, consents, domains
+from postroom.actor import Actor
+from postroom.answers import Answers, Question
+from postroom.db import Database, Tx
+from postroom.dns import MailHost, Record
+from postroom.domains import Domain
+from postroom.errors import Busy, TooMany, not_found
+from postroom.findings import Finding, judge
+from postroom.resolver import Resolver, Unanswered
+
+SECONDS = 15.0
+QUESTIONS = 80
+AT_ONCE = 8
+# Checks on request, of a process and of an organization in it.
+CHECKS = 16
+CHECKS_OF_ONE = 4
+
+HOUR_MS = 3600 * 1000
+DAY_MS = 24 * HOUR_MS
+# Checks of an active domain that fail one after the other before it is called degraded.
+FAILURES = 3
+
+Outcome = Literal["proven", "failing", "unanswered"]
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a check looks for: the domain as it was then, and its records."""
+
+    domain: Domain
+    records: list[Record]
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """A check that is over: the domain as it is now, and a finding for each record."""
+
+    domain: Domain
+    records: list[Record]
+    findings: list[Finding]
+
+
+class Verification:
+    """Checks domains, on request and by itself."""
+
+    def __init__(self, database: Database, resolver: Resolver, host: MailHost) -> None:
+        self._database = database
+        self._resolver = resolver
+        self._host = host
+        self._running: Counter[int] = Counter()
+
+    async def on_request(self, actor: Actor, name: str, user_id: str | None) -> Checked:
+        """Checks now. Raises not_found, TooMany while the domain is being checked or just was, Busy."""
+        with self._place(actor.organization_id):
+            plan = await self._database.write(lambda tx: _begin(tx, actor, name, user_id, self._host))
+            findings = await self._look(plan)
+            domain = await self._database.write(lambda tx: settle(tx, actor, plan, findings, by_itself=False))
+        if domain is None:
+            raise not_found()
+        return Checked(domain, plan.records, findings)
+
+    async def by_itself(self, domain_id: int) -> None:
+        """Checks a domain whose check was leased."""
+        plan = await self._database.read(lambda tx: _plan(tx, domains.of_id(tx, domain_id), self._host))
+        if plan is None or not domains.is_for_dns(plan.domain):
+            await self._database.write(lambda tx: checks.drop(tx, domain_id))
+            return
+        findings = await self._look(plan)
+        actor = Actor(plan.domain.organization_id)
+        await self._database.write(lambda tx: settle(tx, actor, plan, findings, by_itself=True))
+
+    async def _look(self, plan: Plan) -> list[Finding]:
+        return await look(self._resolver, plan.records, plan.domain.name, self._host)
+
+    @contextmanager
+    def _place(self, organization_id: int) -> Iterator[None]:
+        """One of the places for checks on request: nobody takes them all."""
+        if self._running[organization_id] >= CHECKS_OF_ONE:
+            raise TooMany("Too many domains of this organization are being checked.", 1)
+        if self._running.total() >= CHECKS:
+            raise Busy("Too many domains are being checked. Try again.")
+        self._running[organization_id] += 1
+        try:
+            yield
+        finally:
+            self._running[organization_id] -= 1
+            self._running += Counter()  # drops those that are at none
+
+
+async def look(resolver: Resolver, records: Sequence[Record], domain: str, host: MailHost) -> list[Finding]:
+    """Asks for all that the findings need, round by round, within bounds of time and number."""
+    answers = Answers()
+    limit = asyncio.Semaphore(AT_ONCE)
+
+    async def ask(question: Question) -> None:
+        async with limit:
+            try:
+                answers.add(question, await resolver.find(*question))
+            except Unanswered as silence:
+                answers.add(question, silence)
+
+    findings = [judge(record, domain, host, answers) for record in records]
+    try:
+        async with asyncio.timeout(SECONDS):
+            while answers.open and len(answers) + len(answers.open) <= QUESTIONS:
+                await asyncio.gather(*(ask(question) for question in sorted(answers.open)))
+                findings = [judge(record, domain, host, answers) for record in records]
+    except TimeoutError:
+        findings = [judge(record, domain, host, answers) for record in records]
+    return findings
+
+
+def outcome(records: Sequence[Record], findings: Sequence[Finding]) -> Outcome:
+    """What the required records say together. Without an ownership record nothing is proven."""
+    required = [finding.status for record, finding in zip(records, findings, strict=True) if record.required]
+    if {"missing", "differs"} & set(required):
+        return "failing"
+    if "unanswered" in required or not any(record.purpose == "ownership" for record in records):
+        return "unanswered"
+    return "proven"
+
+
+def settle(tx: Tx, actor: Actor, plan: Plan, findings: Sequence[Finding], *, by_itself: bool) -> Domain | None:
+    """Writes down what a check has found. The domain as it is then; None where it is gone."""
+    domain = domains.of_id(tx, plan.domain.id)
+    if domain is None:
+        checks.drop(tx, plan.domain.id)
+        return None
+    due_at, failures = checks.standing(tx, domain.id)
+    found = outcome(plan.records, findings)
+    if not domains.is_for_dns(domain):
+        due_at, failures = None, 0
+    elif domain.status == "active":
+        due_at, failures = _recheck(tx, actor, domain, found, _reason(plan.records, findings), failures, by_itself)
+    elif found == "proven" and not consents.blocked_by_parent(tx, domain) and domains.prove(tx, actor, plan.domain):
+        due_at, failures = _tomorrow(tx), 0
+    elif by_itself or due_at is None:
+        due_at, failures = tx.now + min(checks.FIRST_MS * 2**failures, HOUR_MS), min(failures + 1, 20)
+    checks.settle(tx, domain.id, due_at=due_at, failures=failures)
+    return domains.of_id(tx, domain.id)
+
+
+def _begin(tx: Tx, actor: Actor, name: str, user_id: str | None, host: MailHost) -> Plan:
+    plan = _plan(tx, domains.get(tx, actor, name, user_id), host)
+    assert plan is not None
+    wait = checks.begin(tx, plan.domain.id)
+    if wait:
+        raise TooMany("This domain is being checked, or just was.", ceil(wait / 1000))
+    return plan
+
+
+def _plan(tx: Tx, domain: Domain | None, host: MailHost) -> Plan | None:
+    return Plan(domain, domains.records(tx, domain, host)) if domain else None
+
+
+def _recheck(
+    tx: Tx, actor: Actor, domain: Domain, found: Outcome, reason: str, failures: int, by_itself: bool
+) -> tuple[int, int]:
+    """An active domain: when it is due again, and its failures. On request it can only get better."""
+    if found == "proven":
+        domains.recover(tx, actor, domain)
+        return _tomorrow(tx), 0
+    if found == "failing" and by_itself:
+        failures += 1
+        if failures >= FAILURES:
+            domains.degrade(tx, actor, domain, reason)
+    return tx.now + HOUR_MS, failures
+
+
+def _reason(records: Sequence[Record], findings: Sequence[Finding]) -> str:
+    """Which required records are not right, as `mx differs, spf missing`."""
+    pairs = zip(records, findings, strict=True)
+    wrong = [(record.purpose, finding.status) for record, finding in pairs if record.required]
+    return ", ".join(f"{purpose} {status}" for purpose, status in wrong if status in ("missing", "differs"))
+
+
+def _tomorrow(tx: Tx) -> int:
+    """In a day, more or less, so that what came together does not stay together."""
+    return tx.now + DAY_MS + random.randint(-HOUR_MS, HOUR_MS)  # noqa: S311

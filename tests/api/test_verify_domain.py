@@ -1,0 +1,280 @@
+"""POST /v2/domains/:domain/verify against a real DNS server: from a claim to an active domain, and what stops it."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import pytest
+
+from postroom import domains
+from postroom.actor import Actor
+from postroom.settings import Settings
+from tests.api.rows import rows
+from tests.dns_server import DnsServer
+from tests.server import ApiServer, Response, Tenant
+
+USER = "user_123"
+_numbers = count(1)
+
+
+@dataclass
+class World:
+    """An API whose resolver is a DNS server of the test's own."""
+
+    api: ApiServer
+    dns: DnsServer
+
+    def claim(self, tenant: Tenant, name: str, user_id: str = USER) -> str:
+        work = lambda tx: domains.claim(tx, Actor(tenant.organization_id), name, user_id)  # noqa: E731
+        tenant.api.database.write_alone(work)
+        return name
+
+    def new_claim(self, tenant: Tenant) -> str:
+        return self.claim(tenant, f"claim{next(_numbers)}-{tenant.organization_id}.example")
+
+    def rest(self) -> None:
+        """Lets the rest after a check pass."""
+        self.api.database.write_alone(lambda tx: tx.run("UPDATE domain_checks SET free_at = 0"))
+
+    def verify(self, tenant: Tenant, name: str, **options: Any) -> Response:
+        self.rest()
+        return tenant.post(f"/v2/domains/{name}/verify", {"user_id": USER}, **options)
+
+    def proven(self, tenant: Tenant, name: str) -> Response:
+        """Publishes what the answer lists, and verifies."""
+        self.dns.publish_all(name, self.verify(tenant, name).json["dns"])
+        return self.verify(tenant, name)
+
+
+@pytest.fixture(scope="module")
+def world(database_url: str) -> Iterator[World]:
+    with DnsServer.start() as dns:
+        settings = Settings(rate_limit="off", resolver=dns.address, hostname="mx.host.example")
+        with ApiServer.start(database_url, settings) as api:
+            yield World(api, dns)
+
+
+@pytest.fixture
+def ours(world: World) -> Tenant:
+    return world.api.new_tenant()
+
+
+@pytest.fixture
+def theirs(world: World) -> Tenant:
+    return world.api.new_tenant()
+
+
+def statuses(answer: Response) -> dict[str, str]:
+    return {record["purpose"]: record["status"] for record in answer.json["dns"]}
+
+
+def told(tenant: Tenant, name: str) -> list[str]:
+    """What the events say of a domain."""
+    return [event["type"] for event in tenant.events() if event["data"].get("domain") == name]
+
+
+def test_it_works(world: World, ours: Tenant) -> None:
+    name = world.new_claim(ours)
+    answer = world.verify(ours, name)
+    assert answer.status == 200, answer.text
+    assert list(answer.json) == ["domain", "dns", "route", "mx"]
+    assert answer.json["domain"] == {"domain": name, "status": "pending"}
+    assert answer.json["route"] == {"domain": name, "forward_mode": "store"}
+    assert answer.json["mx"] == {"host": "mx.host.example", "priority": 10}
+    assert set(statuses(answer).values()) == {"missing"}
+    first = answer.json["dns"][0]
+    assert list(first) == ["record_type", "host", "expected_value", "required", "purpose", "status", "found", "mend"]
+    assert (first["host"], first["found"]) == ("_postroom-challenge", [])
+    assert f"_postroom-challenge.{name}" in first["mend"]
+
+    world.dns.publish_all(name, answer.json["dns"])
+    answer = world.verify(ours, name)
+    assert answer.json["domain"] == {"domain": name, "status": "active"}
+    assert set(statuses(answer).values()) == {"ok"}
+    assert answer.json["dns"][0]["found"] == [first["expected_value"]]
+    (event,) = (event for event in ours.events() if event["type"] == "domain.activated" and event["user_id"] == USER)
+    assert event["data"] == {"domain": name, "from": "pending", "to": "active"}
+    assert event["request_id"] == answer.headers["x-request-id"]
+    assert ours.account("billing", domain=name)["address"] == f"billing@{name}"
+    assert world.verify(ours, name).json == answer.json, "again is nothing"
+    assert told(ours, name) == ["domain.created", "domain.activated"]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [({}, "user_id"), ({"user_id": None}, "user_id"), ({"user_id": ""}, "user_id"), ({"user_id": USER, "x": 1}, "x")],
+)
+def test_it_refuses(world: World, ours: Tenant, body: dict[str, object], field: str) -> None:
+    name = world.new_claim(ours)
+    before = rows(ours)
+    answer = ours.post(f"/v2/domains/{name}/verify", body)
+    assert (answer.status, answer.code) == (400, "invalid_request")
+    assert answer.problem(field)
+    assert rows(ours) == before
+
+
+@pytest.mark.parametrize("name", ["nobody.example", "not%20a%20name", "com"])
+def test_what_is_not_there(world: World, ours: Tenant, name: str) -> None:
+    assert ours.post(f"/v2/domains/{name}/verify", {"user_id": USER}).code == "not_found"
+
+
+def test_foreign_is_missing_and_asks_nothing(world: World, ours: Tenant, theirs: Tenant) -> None:
+    name = world.new_claim(ours)
+    asked = len(world.dns.asked)
+    assert theirs.post(f"/v2/domains/{name}/verify", {"user_id": USER}).code == "not_found"
+    assert ours.post(f"/v2/domains/{name}/verify", {"user_id": "another"}).code == "not_found"
+    assert len(world.dns.asked) == asked
+
+
+@pytest.mark.parametrize("purpose", ["ownership", "mx", "spf"])
+def test_each_required_record_is_required(world: World, ours: Tenant, purpose: str) -> None:
+    name = world.new_claim(ours)
+    listed = world.verify(ours, name).json["dns"]
+    world.dns.publish_all(name, [record for record in listed if record["purpose"] != purpose])
+    answer = world.verify(ours, name)
+    assert answer.json["domain"]["status"] == "pending"
+    assert statuses(answer)[purpose] == "missing"
+    assert "domain.activated" not in told(ours, name)
+
+
+def test_the_required_records_are_enough(world: World, ours: Tenant) -> None:
+    name = world.new_claim(ours)
+    listed = world.verify(ours, name).json["dns"]
+    world.dns.publish_all(name, [record for record in listed if record["required"]])
+    assert world.verify(ours, name).json["domain"]["status"] == "active"
+
+
+def test_the_token_of_another_claim_proves_nothing(world: World, ours: Tenant, theirs: Tenant) -> None:
+    name = world.new_claim(ours)
+    world.claim(theirs, name)
+    world.dns.publish_all(name, world.verify(theirs, name).json["dns"])
+    answer = world.verify(ours, name)
+    assert statuses(answer)["ownership"] == "differs"
+    assert answer.json["domain"]["status"] == "pending"
+
+
+def test_silence_changes_nothing(world: World, ours: Tenant) -> None:
+    name = world.new_claim(ours)
+    world.dns.publish_all(name, world.verify(ours, name).json["dns"])
+    world.dns.rcodes[name] = "SERVFAIL"
+    answer = world.verify(ours, name)
+    assert {statuses(answer)[purpose] for purpose in ("mx", "spf")} == {"unanswered"}
+    assert answer.json["domain"]["status"] == "pending"
+    del world.dns.rcodes[name]
+    assert world.verify(ours, name).json["domain"]["status"] == "active"
+    world.dns.rcodes[name] = "SERVFAIL"
+    assert world.verify(ours, name).json["domain"]["status"] == "active"
+    assert "domain.degraded" not in told(ours, name)
+
+
+def test_a_check_at_a_time(world: World, ours: Tenant) -> None:
+    """While one runs and shortly after it, another one has to wait, and says for how long."""
+    name = world.new_claim(ours)
+    answers: list[Response] = []
+    call = lambda: answers.append(ours.post(f"/v2/domains/{name}/verify", {"user_id": USER}))  # noqa: E731
+    threads = [threading.Thread(target=call) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answer.status for answer in answers) == [200, 429, 429]
+    later = ours.post(f"/v2/domains/{name}/verify", {"user_id": USER})
+    assert later.code == "too_many_requests"
+    assert 1 <= int(later.headers["retry-after"]) <= 30
+    assert world.verify(ours, name).status == 200
+
+
+def test_taking_over(world: World, ours: Tenant, theirs: Tenant) -> None:
+    """A new proof cuts off the old owner, whose token is a new one then: his old records take nothing back."""
+    name = world.new_claim(ours)
+    assert world.proven(ours, name).json["domain"]["status"] == "active"
+    account = ours.account("billing", domain=name)
+    world.claim(theirs, name)
+    answer = world.verify(theirs, name)
+    assert (statuses(answer)["ownership"], answer.json["domain"]["status"]) == ("differs", "pending")
+
+    before = ours.events()[-1]["id"]
+    both = [answer.json["dns"][0]["expected_value"], world.verify(ours, name).json["dns"][0]["expected_value"]]
+    world.dns.publish(f"_postroom-challenge.{name}", "TXT", *both)
+    assert world.verify(theirs, name).json["domain"]["status"] == "active"
+    (lost,) = ours.events(after=before)
+    assert (lost["type"], lost["data"]) == ("domain.lost", {"domain": name, "from": "active", "to": "pending"})
+    assert (lost["user_id"], lost["key_id"], lost["request_id"], lost["client_address"]) == (USER, None, None, None)
+    assert {row[1:3] for row in rows(ours, "session_endings")} == {(account["id"], 1)}
+    views = {
+        "mail_sessions": "id = :id",
+        "mail_logins": "domain = :name AND local_part = 'billing'",
+        "mail_senders": "domain = :name AND local_part = 'billing'",
+    }
+    for view, where in views.items():
+        sql = f"SELECT * FROM {view} WHERE {where}"
+        params = {"id": account["id"]} if "id =" in where else {"name": name}
+        assert world.api.database.write_alone(lambda tx, s=sql, p=params: tx.all(s, **p)) == [], view
+    assert ours.create("more", domain=name).code == "domain_not_active"
+    assert ours.get(f"/v2/email-accounts/{account['id']}").status == 200
+
+    answer = world.verify(ours, name)
+    assert answer.json["domain"]["status"] == "pending"
+    assert answer.json["dns"][0]["expected_value"] not in both
+    assert statuses(answer)["ownership"] == "differs"
+    assert theirs.account("billing", domain=name)["id"] != account["id"]
+
+    world.dns.publish_all(name, answer.json["dns"])
+    assert world.verify(ours, name).json["domain"]["status"] == "active", "with a new proof it is his again"
+    assert told(theirs, name)[-1] == "domain.lost"
+    assert theirs.organization not in ours.get("/v2/events", limit=500).text
+
+
+def test_what_the_operator_has_given_is_not_taken_over(world: World, ours: Tenant, theirs: Tenant) -> None:
+    name = ours.new_domain(user_id=USER)
+    world.claim(theirs, name)
+    for status in ("active", "suspended"):
+        ours.set_domain_status(name, status)
+        answer = world.proven(theirs, name)
+        assert set(statuses(answer).values()) == {"ok"}
+        assert answer.json["domain"]["status"] == "pending"
+        assert world.verify(ours, name).json["domain"]["status"] == status
+    assert "domain.lost" not in told(ours, name)
+
+
+def test_what_the_operator_has_taken_back_stays_so(world: World, ours: Tenant) -> None:
+    name = world.new_claim(ours)
+    assert world.proven(ours, name).json["domain"]["status"] == "active"
+    ours.set_domain_status(name, "pending")
+    assert world.verify(ours, name).json["domain"]["status"] == "pending"
+
+
+def test_two_claims_at_once(world: World, ours: Tenant, theirs: Tenant) -> None:
+    """Both are proven at the same moment: one row is active at any time, and the other claim never half."""
+    name = world.new_claim(ours)
+    world.claim(theirs, name)
+    listed = world.verify(ours, name).json["dns"]
+    tokens = [tenant_answer.json["dns"][0]["expected_value"] for tenant_answer in (world.verify(theirs, name),)]
+    world.dns.publish_all(name, listed)
+    world.dns.publish(f"_postroom-challenge.{name}", "TXT", listed[0]["expected_value"], *tokens)
+    world.rest()
+    answers: list[Response] = []
+
+    def call(tenant: Tenant) -> None:
+        answers.append(tenant.post(f"/v2/domains/{name}/verify", {"user_id": USER}))
+
+    threads = [threading.Thread(target=call, args=(tenant,)) for tenant in (ours, theirs)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {answer.status for answer in answers} == {200}
+    sql = "SELECT status FROM domains WHERE name = :name ORDER BY status"
+    found = world.api.database.write_alone(lambda tx: tx.all(sql, name=name))
+    assert [row[0] for row in found] == ["active", "pending"]
+    happened = told(ours, name) + told(theirs, name)
+    assert happened.count("domain.activated") == happened.count("domain.lost") + 1
+
+
+def test_the_token_is_in_no_event_and_no_log(world: World, ours: Tenant, log_lines: list[str]) -> None:
+    name = world.new_claim(ours)
+    token = world.proven(ours, name).json["dns"][0]["expected_value"]
+    assert token not in ours.get("/v2/events", limit=500).text
+    assert not [line for line in log_lines if token in line]

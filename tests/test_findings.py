@@ -1,0 +1,229 @@
+"""What a check finds of each wanted record, asked of a real DNS server: a zone, a status, and how to mend it."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from postroom import dns, spf
+from postroom.dns import DkimRecord, MailHost, Record
+from postroom.findings import LONGEST_FOUND, Finding
+from postroom.resolver import Resolver
+from postroom.verification import look
+from tests.dns_server import DnsServer
+
+HOST = MailHost("mx.host.example", 587, 465, 993)
+KEY = "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8A" + "b" * 340 + "IDAQAB"
+DKIM = f"v=DKIM1; k=rsa; p={KEY}"
+TOKEN = "0123456789abcdef0123456789abcdef"
+D = "shop.example"
+WANTED = {record.purpose: record for record in dns.wanted(TOKEN, [DkimRecord("s1", DKIM, True)], HOST)}
+
+Zone = dict[tuple[str, str], list[str]]
+
+
+@pytest.fixture
+def server() -> Iterator[DnsServer]:
+    with DnsServer.start() as new:
+        yield new
+
+
+def find(server: DnsServer, record: Record, zone: Zone, seconds: float = 5.0) -> Finding:
+    for (name, kind), values in zone.items():
+        server.publish(name, kind, *values)
+    (finding,) = asyncio.run(look(Resolver(server.address, seconds), [record], D, HOST))
+    return finding
+
+
+def txt(name: str, *values: str) -> Zone:
+    return {(name, "TXT"): list(values)}
+
+
+def test_it_works(server: DnsServer) -> None:
+    """Everything as it is wanted is ok; nothing at all is missing, each with a sentence."""
+    wanted = list(WANTED.values())
+    assert {find(server, record, {}).status for record in wanted} == {"missing"}
+    shown = [
+        {"record_type": r.record_type, "host": r.host, "expected_value": r.expected_value}
+        | ({} if r.priority is None else {"priority": r.priority})
+        for r in wanted
+    ]
+    server.publish_all(D, shown)
+    findings = asyncio.run(look(Resolver(server.address), wanted, D, HOST))
+    assert {(finding.status, finding.mend) for finding in findings} == {("ok", None)}
+    assert all(finding.found for finding in findings)
+
+
+NAME, KEYNAME = f"_postroom-challenge.{D}", f"s1._domainkey.{D}"
+A = ("mx.host.example", "A")
+AAAA = ("mx.host.example", "AAAA")
+CASES: list[tuple[dns.Purpose, Zone, str, str | None]] = [
+    ("ownership", txt(NAME, TOKEN), "ok", None),
+    ("ownership", txt(NAME, "of another claim", TOKEN), "ok", None),
+    ("ownership", txt(NAME, "of another claim"), "differs", TOKEN),
+    ("ownership", txt(NAME, TOKEN.upper()), "differs", TOKEN),
+    ("ownership", txt(NAME, f'"{TOKEN}"'), "differs", "quotation marks"),
+    ("ownership", txt(NAME, f" {TOKEN}"), "differs", "spaces"),
+    ("ownership", txt(f"{NAME}.{D}", TOKEN), "missing", "domain name twice: enter _postroom-challenge as"),
+    ("ownership", txt(D, TOKEN), "missing", "at shop.example itself"),
+    ("ownership", txt(D, "other"), "missing", f"no such record at {NAME}"),
+    ("ownership", {(NAME, "CNAME"): ["elsewhere.example."]}, "differs", "CNAME is in the way"),
+    ("ownership", {(NAME, "CNAME"): ["c.example."], ("c.example", "TXT"): [TOKEN]}, "ok", None),
+    ("mx", {(D, "MX"): ["50 MX.Host.Example."]}, "ok", None),
+    ("mx", {(D, "MX"): ["10 mx.host.example.", "20 backup.example."]}, "ok", None),
+    ("mx", {(D, "MX"): ["10 mx.host.example.", "10 other.example."]}, "differs", "the lowest number"),
+    ("mx", {(D, "MX"): ["10 mx.host.example.", "5 other.example."]}, "differs", "the lowest number"),
+    ("mx", {(D, "MX"): ["10 other.example."]}, "differs", "leads to mx.host.example"),
+    ("mx", {(D, "MX"): ["0 ."]}, "differs", "leads to mx.host.example"),
+    ("mx", {(D, "MX"): [f"10 mx.host.example.{D}."]}, "differs", "mx.host.example. with a dot at its end"),
+    ("mx", {(f"{D}.{D}", "MX"): ["10 mx.host.example."]}, "missing", "domain name twice: enter @ as"),
+    ("mx", {(D, "CNAME"): ["web.example."]}, "differs", "CNAME is in the way"),
+    ("spf", txt(D, "v=spf1 a:mx.host.example -all"), "ok", None),
+    ("spf", txt(D, "other", "v=spf1 include:x.example a:MX.host.example -all") | txt("x.example", "v=spf1 -all"),
+     "ok", None),
+    ("spf", txt(D, "V=SPF1 +A:mx.host.example/32 -ALL"), "ok", None),
+    ("spf", txt(D, "v=spf1 mx ~all") | {(D, "MX"): ["10 mx.host.example."]}, "ok", None),
+    ("spf", txt(D, "v=spf1 mx:o.example ~all") | {("o.example", "MX"): ["10 mx.host.example."]}, "ok", None),
+    ("spf", txt(D, "v=spf1 mx ~all") | {(D, "MX"): ["10 other.example."]}, "differs", "a:mx.host.example mx ~all"),
+    ("spf", txt(D, "v=spf1 ip4:192.0.2.0/24 -all") | {A: ["192.0.2.9"]}, "ok", None),
+    ("spf", txt(D, "v=spf1 ip6:2001:db8::/32 -all") | {AAAA: ["2001:db8::1"]}, "ok", None),
+    ("spf", txt(D, "v=spf1 ip4:198.51.100.0/24 -all") | {A: ["192.0.2.9"]}, "differs", "ip4:198.51.100.0/24 -all"),
+    ("spf", txt(D, "v=spf1 a -all") | {A: ["192.0.2.9"], (D, "A"): ["192.0.2.9"]}, "ok", None),
+    ("spf", txt(D, "v=spf1 ip4:nonsense -all"), "differs", "an address that is none"),
+    ("spf", txt(D, "v=spf1 include:p.example -all") | txt("p.example", "v=spf1 a:mx.host.example ~all"), "ok", None),
+    ("spf", txt(D, "v=spf1 redirect=p.example") | txt("p.example", "v=spf1 a:mx.host.example ~all"), "ok", None),
+    ("spf", txt(D, "v=spf1 redirect=p.example") | txt("p.example", "v=spf1 -all"), "differs",
+     "v=spf1 a:mx.host.example redirect=p.example"),
+    ("spf", txt(D, "v=spf1 include:p.example a:mx.host.example -all"), "differs", "leads to p.example"),
+    ("spf", txt(D, f"v=spf1 include:{D} -all"), "differs", "more than 10 look-ups"),
+    ("spf", txt(D, "v=spf1 -all a:mx.host.example"), "differs", "a:mx.host.example -all"),
+    ("spf", txt(D, "v=spf1 -a:mx.host.example ~all"), "differs", "does not let mx.host.example send"),
+    ("spf", txt(D, "v=spf1 +all"), "differs", "v=spf1 a:mx.host.example ~all"),
+    ("spf", txt(D, "v=spf1"), "differs", "v=spf1 a:mx.host.example ~all"),
+    ("spf", txt(D, "v=spf1 a:mx.host.example spam -all"), "ok", None),
+    ("spf", txt(D, "v=spf1 spam a:mx.host.example -all"), "differs", "does not know: spam"),
+    ("spf", txt(D, "v=spf1 exists:%{i}.x.example include:bad..name a:mx.host.example -all"), "ok", None),
+    ("spf", txt(D, "v=spf1 include:p.example -all", "v=spf1 mx ~all"), "differs",
+     "one SPF record: replace all of them by v=spf1 a:mx.host.example include:p.example mx -all"),
+    ("spf", txt(D, '"v=spf1 a:mx.host.example ~all"'), "differs", "quotation marks"),
+    ("spf", txt(D, "v=spf10 a:mx.host.example"), "missing", "no such record"),
+    ("spf", txt(f"{D}.{D}", "v=spf1 a:mx.host.example ~all"), "missing", "domain name twice"),
+    ("dkim", txt(KEYNAME, DKIM), "ok", None),
+    ("dkim", txt(KEYNAME, f"p={KEY[:99]} {KEY[99:]};k=rsa ; v=DKIM1; t=s; n=x; h=sha256;"), "ok", None),
+    ("dkim", txt(KEYNAME, DKIM.replace(";", "\\;")), "differs", "backslashes"),
+    ("dkim", txt(KEYNAME, f'"{DKIM[:250]}" "{DKIM[250:]}"'), "differs", "quotation marks"),
+    ("dkim", txt(KEYNAME, DKIM[:255]), "differs", "cut off after 255 characters"),
+    ("dkim", txt(KEYNAME, "v=DKIM1; k=rsa; p="), "differs", "revokes the key"),
+    ("dkim", txt(KEYNAME, "v=DKIM1; k=rsa; p=AAAA"), "differs", "Another key"),
+    ("dkim", txt(KEYNAME, "hello"), "differs", "Replace it by the expected value"),
+    ("dkim", txt(KEYNAME, DKIM.replace("rsa", "ed25519")), "differs", "tags beside it"),
+    ("dkim", txt(KEYNAME, f"{DKIM}; h=sha1"), "differs", "tags beside it"),
+    ("dkim", txt(KEYNAME, DKIM, "v=DKIM1; p=AAAA"), "differs", "There are 2 such records"),
+    ("dkim", txt(f"{KEYNAME}.{D}", DKIM), "missing", "domain name twice: enter s1._domainkey"),
+    ("dkim", txt(D, DKIM), "missing", "enter s1._domainkey as its host"),
+    ("dkim", {(KEYNAME, "CNAME"): ["keys.example."], ("keys.example", "TXT"): [DKIM]}, "ok", None),
+    ("dmarc", txt(f"_dmarc.{D}", "v=DMARC1; p=reject; rua=mailto:a@x.example"), "ok", None),
+    ("dmarc", txt(f"_dmarc.{D}", "v=DMARC1; sp=none; p=quarantine"), "ok", None),
+    ("dmarc", txt(f"_dmarc.{D}", "v=DMARC1; p=maybe"), "differs", "Replace it"),
+    ("dmarc", txt(f"_dmarc.{D}", "v=DMARC1; p=none", "v=DMARC1; p=reject"), "differs", "There are 2"),
+    ("dmarc", txt(f"_dmarc.{D}", "hello"), "missing", "no such record"),
+    ("tls_rpt", txt(f"_smtp._tls.{D}", "v=TLSRPTv1;rua=https://r.example/x"), "ok", None),
+    ("tls_rpt", txt(f"_smtp._tls.{D}", "v=TLSRPTv1"), "differs", "Replace it"),
+    ("mta_sts", txt(f"_mta-sts.{D}", "v=STSv1; id=20260101T000000;"), "ok", None),
+    ("mta_sts", txt(f"_mta-sts.{D}", "v=STSv1; id=has-hyphen"), "differs", "Replace it"),
+    ("mta_sts_host", {(f"mta-sts.{D}", "CNAME"): ["MX.host.example."]}, "ok", None),
+    ("mta_sts_host", {(f"mta-sts.{D}", "CNAME"): ["x.example."]}, "differs", "leads elsewhere"),
+    ("mta_sts_host", {(f"mta-sts.{D}", "CNAME"): [f"mx.host.example.{D}."]}, "differs", "with a dot at its end"),
+    ("mta_sts_host", {(f"mta-sts.{D}.{D}", "CNAME"): ["mx.host.example."]}, "missing", "domain name twice"),
+    ("submission", {(f"_submission._tcp.{D}", "SRV"): ["10 5 587 mx.host.example."]}, "ok", None),
+    ("submission", {(f"_submission._tcp.{D}", "SRV"): ["0 1 25 mx.host.example."]}, "differs", "1 587 mx.host.example"),
+    ("imaps", {(f"_imaps._tcp.{D}", "SRV"): ["0 1 993 x.example."]}, "differs", "leads elsewhere"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("purpose", "zone", "status", "mend"), CASES, ids=str)
+def test_a_zone(server: DnsServer, purpose: dns.Purpose, zone: Zone, status: str, mend: str | None) -> None:
+    finding = find(server, WANTED[purpose], zone)
+    assert finding.status == status, finding
+    if mend is None:
+        assert finding.mend is None
+    else:
+        assert finding.mend
+        assert mend in finding.mend
+        assert (finding.found == ()) == (status == "missing")
+
+
+def test_a_merged_record_lets_us_send(server: DnsServer) -> None:
+    """What a mend proposes is ok when it is published, for each SPF record of the table."""
+    for purpose, zone, status, _ in CASES:
+        texts = [v for v in zone.get((D, "TXT"), []) if spf.is_record(v)]
+        if purpose == "spf" and status == "differs" and texts and "ip4:nonsense" not in texts[0]:
+            merged = spf.with_host(texts, HOST)
+            assert find(server, WANTED["spf"], txt(D, merged)).status == "ok", merged
+
+
+@pytest.mark.parametrize("code", ["SERVFAIL", "REFUSED"])
+def test_an_error_is_unanswered(server: DnsServer, code: str) -> None:
+    server.rcodes[D] = code
+    finding = find(server, WANTED["mx"], {})
+    assert (finding.status, finding.found) == ("unanswered", ())
+    assert "its servers failed" in (finding.mend or "")
+
+
+def test_silence_is_unanswered(server: DnsServer) -> None:
+    """The one name alone: what was answered stays known."""
+    server.silent.add(D)
+    server.publish(NAME, "TXT", TOKEN)
+    wanted = [WANTED["mx"], WANTED["ownership"]]
+    found = asyncio.run(look(Resolver(server.address, 0.3), wanted, D, HOST))
+    assert [finding.status for finding in found] == ["unanswered", "ok"]
+    assert "timed out" in (found[0].mend or "")
+
+
+def test_silence_about_a_hint_is_nothing(server: DnsServer) -> None:
+    server.silent.add(f"{D}.{D}")
+    assert find(server, WANTED["mx"], {}, 0.3).status == "missing"
+
+
+def test_silence_in_the_middle_of_a_record(server: DnsServer) -> None:
+    """An SPF record whose include does not answer may or may not let us send."""
+    server.silent.add("p.example")
+    zone = txt(D, "v=spf1 include:p.example -all")
+    assert find(server, WANTED["spf"], zone, 0.3).status == "unanswered"
+
+
+def test_aliases_in_a_circle(server: DnsServer) -> None:
+    zone: Zone = {(NAME, "CNAME"): ["b.example."], ("b.example", "CNAME"): [f"{NAME}."]}
+    finding = find(server, WANTED["ownership"], zone)
+    assert finding.status == "unanswered"
+    assert "circle" in (finding.mend or "")
+
+
+def test_a_long_chain_of_aliases(server: DnsServer) -> None:
+    zone: Zone = {(f"{n}.example", "CNAME"): [f"{n + 1}.example."] for n in range(1, 40)}
+    zone |= {(NAME, "CNAME"): ["1.example."], ("40.example", "TXT"): [TOKEN]}
+    assert find(server, WANTED["ownership"], zone).status == "unanswered"
+
+
+def test_what_is_huge_comes_by_tcp_and_is_shown_in_part(server: DnsServer) -> None:
+    zone = txt(NAME, TOKEN, *(f"{n}" + "x" * 1100 for n in range(12)))
+    finding = find(server, WANTED["ownership"], zone)
+    assert finding.status == "ok"
+    assert (NAME, "TXT", "tcp") in server.asked
+    assert len(finding.found) <= 10
+    assert max(map(len, finding.found)) == LONGEST_FOUND + 1
+
+
+def test_the_number_of_questions_is_bounded(server: DnsServer) -> None:
+    """A tree of includes that would never end."""
+    zone: Zone = {}
+    for n in range(60):
+        zone |= txt(f"p{n}.example", f"v=spf1 ?include:p{n + 1}.example ?include:p{n + 2}.example -all")
+    zone |= txt(D, "v=spf1 include:p0.example -all")
+    assert find(server, WANTED["spf"], zone).status == "differs"
+    assert len(server.asked) < 40
+
+
+def test_foreign_text_is_cleaned(server: DnsServer) -> None:
+    finding = find(server, WANTED["ownership"], txt(NAME, "a\x00b\x1b[31m\r\nc"))
+    assert finding.found == ("a\ufffdb\ufffd[31m\ufffd\ufffdc",)

@@ -1,0 +1,295 @@
+"""Checks that nobody asks for: what is due and when, what a check does to a domain, and that silence does nothing."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from postroom import accounts, checks, dns, domains, organizations, verification, worker
+from postroom.accounts import CreateAccount
+from postroom.actor import Actor
+from postroom.db import Database, open_database
+from postroom.dns import MailHost
+from postroom.domains import Domain
+from postroom.resolver import Resolver
+from postroom.verification import DAY_MS, HOUR_MS, Verification
+from tests.dns_server import DnsServer
+from tests.service import wait_for
+
+HOST = MailHost("mx.host.example", 587, 465, 993)
+_numbers = count(1)
+
+
+@dataclass
+class World:
+    database: Database
+    dns: DnsServer
+
+    def run(self, sql: str, **params: Any) -> list[Any]:
+        return self.database.write_alone(lambda tx: tx.all(sql, **params))
+
+    def claim(self, organization: str, name: str) -> Domain:
+        def work(tx: Any) -> Domain:
+            return domains.claim(tx, Actor(organizations.ensure(tx, organization)), name, "u")
+
+        return self.database.write_alone(work)
+
+    def domain(self, id_: int) -> Domain:
+        found = self.database.write_alone(lambda tx: domains.of_id(tx, id_))
+        assert found
+        return found
+
+    def publish(self, domain: Domain, **without: bool) -> None:
+        for record in dns.wanted(domain.token, [], HOST):
+            name = domain.name if record.host == "@" else f"{record.host}.{domain.name}"
+            if record.record_type in ("TXT", "MX"):
+                value = f"10 {HOST.name}." if record.record_type == "MX" else record.expected_value
+                self.dns.publish(name, record.record_type, *([] if record.purpose in without else [value]))
+
+    def active(self, organization: str = "ours") -> Domain:
+        """A domain that is active by DNS."""
+        domain = self.claim(organization, f"n{next(_numbers)}.example")
+        self.publish(domain)
+        self.check(domain)
+        assert self.domain(domain.id).status == "active"
+        return self.domain(domain.id)
+
+    def check(self, domain: Domain, seconds: float = 5.0) -> tuple[int | None, int]:
+        """A check by itself, to its end: in how many milliseconds the next is due, and its failures."""
+        asyncio.run(self.verification(seconds).by_itself(domain.id))
+        due_at, failures = self.database.write_alone(lambda tx: checks.standing(tx, domain.id))
+        ((now,),) = self.database.write_alone(lambda tx: [(tx.now,)])
+        return (None if due_at is None else due_at - now), failures
+
+    def verification(self, seconds: float = 5.0) -> Verification:
+        return Verification(self.database, Resolver(self.dns.address, seconds), HOST)
+
+    def account(self, domain: Domain) -> int:
+        command = CreateAccount(domain.name, "a", "u", None, "x")
+        return self.database.write_alone(lambda tx: accounts.create(tx, Actor(domain.organization_id), command).id)
+
+    def told(self, domain: Domain) -> list[str]:
+        return [row[0] for row in self.run("SELECT type FROM events WHERE domain_id = :id ORDER BY id", id=domain.id)]
+
+
+@pytest.fixture
+def world(database_url: str) -> Iterator[World]:
+    database = open_database(database_url)
+    database.write_alone(lambda tx: tx.run("DELETE FROM domain_checks"))
+    with DnsServer.start() as server:
+        yield World(database, server)
+    database.close()
+
+
+def near(milliseconds: int | None, expected: int, by: int = 60_000) -> bool:
+    return milliseconds is not None and abs(milliseconds - expected) <= by
+
+
+def test_it_works(world: World) -> None:
+    """A new claim is due soon, then less and less often; once it is proven, daily."""
+    domain = world.claim("ours", f"n{next(_numbers)}.example")
+    waits = [world.check(domain)[0] for _ in range(9)]
+    for wait, seconds in zip(waits, (30, 60, 120, 240, 480, 960, 1920, 3600, 3600), strict=True):
+        assert near(wait, seconds * 1000, 15_000)
+    world.publish(domain)
+    wait, failures = world.check(domain)
+    assert failures == 0
+    assert near(wait, DAY_MS, HOUR_MS + 60_000)
+    found = world.domain(domain.id)
+    assert (found.status, found.activated_by, found.expires_at) == ("active", "dns", None)
+    assert world.told(domain) == ["domain.created", "domain.activated"]
+    world.check(domain)
+    assert world.told(domain) == ["domain.created", "domain.activated"]
+
+
+def test_it_is_degraded_after_some_failures_and_recovers(world: World) -> None:
+    domain = world.active()
+    world.publish(domain, mx=True)
+    for failures in range(1, verification.FAILURES + 2):
+        wait, counted = world.check(domain)
+        assert (near(wait, HOUR_MS), counted) == (True, failures)
+        assert (world.domain(domain.id).degraded_at is not None) == (failures >= verification.FAILURES)
+    found = world.domain(domain.id)
+    assert (found.status, found.degraded_reason) == ("active", "mx missing")
+    assert world.run("SELECT 1 FROM mail_domains WHERE name = :name", name=domain.name) == [(1,)]
+    world.publish(domain)
+    wait, counted = world.check(domain)
+    assert (near(wait, DAY_MS, HOUR_MS + 60_000), counted) == (True, 0)
+    assert world.domain(domain.id).degraded_at is None
+    assert world.told(domain)[2:] == ["domain.degraded", "domain.recovered"]
+
+
+def test_failures_count_one_after_the_other(world: World) -> None:
+    domain = world.active()
+    for _ in range(3):
+        world.publish(domain, spf=True)
+        world.check(domain)
+        world.check(domain)
+        world.publish(domain)
+        world.check(domain)
+    assert world.domain(domain.id).degraded_at is None
+
+
+def test_silence_is_no_failure(world: World) -> None:
+    domain = world.active()
+    world.dns.rcodes[domain.name] = "SERVFAIL"
+    world.publish(domain, spf=True)
+    for _ in range(verification.FAILURES + 1):
+        wait, failures = world.check(domain)
+        assert (near(wait, HOUR_MS), failures) == (True, 0)
+    world.dns.rcodes.clear()
+    world.dns.silent.add(domain.name)
+    assert world.check(domain, 0.3)[1] == 0
+    assert world.domain(domain.id).degraded_at is None
+    assert world.told(domain)[2:] == []
+
+
+def test_on_request_it_gets_better_only(world: World) -> None:
+    domain = world.active()
+    actor = Actor(domain.organization_id)
+
+    def ask() -> None:
+        world.run("UPDATE domain_checks SET free_at = 0 WHERE domain_id = :id RETURNING 1", id=domain.id)
+        asyncio.run(world.verification().on_request(actor, domain.name, "u"))
+
+    world.publish(domain, mx=True)
+    for _ in range(verification.FAILURES + 1):
+        ask()
+    assert world.domain(domain.id).degraded_at is None
+    for _ in range(verification.FAILURES):
+        world.check(domain)
+    assert world.domain(domain.id).degraded_at is not None
+    world.publish(domain)
+    ask()
+    assert world.domain(domain.id).degraded_at is None
+
+
+def test_what_the_operator_decides_is_not_checked(world: World) -> None:
+    domain = world.active()
+    actor = Actor(domain.organization_id)
+    world.database.write_alone(lambda tx: domains.set_status(tx, actor, domain, "suspended"))
+    asked = len(world.dns.asked)
+    assert world.check(domain) == (None, 0)
+    assert len(world.dns.asked) == asked
+    assert world.domain(domain.id).status == "suspended"
+
+
+def test_a_domain_without_a_token_is_never_proven(world: World) -> None:
+    domain = world.claim("ours", f"n{next(_numbers)}.example")
+    world.publish(domain)
+    world.run("UPDATE domains SET token = NULL WHERE id = :id RETURNING 1", id=domain.id)
+    world.check(domain)
+    assert world.domain(domain.id).status == "pending"
+
+
+def test_a_proof_is_of_the_token_that_was_asked_for(world: World) -> None:
+    """A claim whose token has changed, or that is gone, while the DNS was asked."""
+    domain = world.claim("ours", f"n{next(_numbers)}.example")
+    actor = Actor(domain.organization_id)
+    for sql in (
+        "UPDATE domains SET token = 'new' WHERE id = :id RETURNING 1",
+        "UPDATE domains SET token = :token, deleted_at = 1 WHERE id = :id RETURNING 1",
+    ):
+        world.run(sql, id=domain.id, **({"token": domain.token} if ":token" in sql else {}))
+        assert not world.database.write_alone(lambda tx: domains.prove(tx, actor, domain))
+    assert world.told(domain) == ["domain.created"]
+
+
+def test_one_of_two_workers_checks(world: World) -> None:
+    domain = world.claim("ours", f"n{next(_numbers)}.example")
+    lease = lambda: world.database.write_alone(lambda tx: checks.lease(tx, [domain.id]))  # noqa: E731
+    assert lease() == [], "it is not due yet"
+    world.run("UPDATE domain_checks SET due_at = 0 RETURNING 1")
+    assert world.database.write_alone(lambda tx: checks.due(tx, 10)) == [domain.id]
+    assert (lease(), lease()) == ([domain.id], [])
+    assert world.database.write_alone(lambda tx: checks.due(tx, 10)) == []
+    world.run("UPDATE domain_checks SET free_at = free_at - :by RETURNING 1", by=checks.LEASE_MS)
+    assert lease() == [domain.id], "whoever had it has died"
+
+
+def test_a_claim_expires(world: World) -> None:
+    domain = world.claim("ours", f"n{next(_numbers)}.example")
+    assert domain.expires_at
+    expire = lambda: asyncio.run(worker.expire_claims(world.database))  # noqa: E731
+    expire()
+    assert world.domain(domain.id).status == "pending"
+    world.run("UPDATE domains SET expires_at = 1 WHERE id = :id RETURNING 1", id=domain.id)
+    expire()
+    assert world.database.write_alone(lambda tx: domains.of_id(tx, domain.id)) is None
+    assert world.told(domain) == ["domain.created", "domain.expired"]
+    assert world.run("SELECT 1 FROM domain_checks WHERE domain_id = :id", id=domain.id) == []
+    again = world.claim("ours", domain.name)
+    assert again.token != domain.token
+
+
+def test_a_domain_with_accounts_does_not_expire(world: World) -> None:
+    """Lost with an account: no end. Lost without one: as any claim."""
+    with_account, without = world.active("first"), world.active("first")
+    world.account(with_account)
+    for lost in (with_account, without):
+        claim = world.claim("second", lost.name)
+        world.publish(claim)
+        world.check(claim)
+        assert world.domain(claim.id).status == "active"
+    ends = [world.domain(lost.id).expires_at for lost in (with_account, without)]
+    assert [end is None for end in ends] == [True, False]
+    world.run("UPDATE domains SET expires_at = 1 WHERE id = :id RETURNING 1", id=with_account.id)
+    asyncio.run(worker.expire_claims(world.database))
+    assert world.domain(with_account.id).name == with_account.name
+
+
+def test_every_session_of_a_lost_domain_ends(world: World) -> None:
+    """At the next round and once more; a login, a sender and a script find nothing any more."""
+    lost = world.active("first")
+    account = world.account(lost)
+    elsewhere = world.account(world.active("first"))
+    claim = world.claim("second", lost.name)
+    world.publish(claim)
+    world.check(claim)
+    rows = world.run("SELECT account_id, generation, due_at FROM session_endings ORDER BY due_at")
+    ended = [row for row in rows if row[0] in (account, elsewhere)]
+    assert [row[:2] for row in ended] == [(account, 1), (account, 1)]
+    assert ended[1][2] - ended[0][2] == 3000
+    assert world.run("SELECT filtered FROM mail_recipients WHERE id = :id", id=account) == [(0,)]
+    assert world.run("SELECT id FROM mail_sessions WHERE id = :id", id=account) == []
+    assert world.run("SELECT id FROM mail_sessions WHERE id = :id", id=elsewhere) == [(elsewhere,)]
+    assert world.told(lost)[-1] == "domain.lost"
+
+
+def test_the_worker_ends_sessions_while_the_dns_is_silent(world: World, tmp_path: Path) -> None:
+    """More domains than it checks at once, none of which is answered; a session that must end, ends."""
+    lost = world.active("first")
+    account = world.account(lost)
+    claims = [world.claim("silent", f"n{next(_numbers)}.example") for _ in range(worker.CHECKS_AT_ONCE + 4)]
+    world.dns.silent |= {claim.name for claim in claims}
+    world.dns.silent |= {f"_postroom-challenge.{claim.name}" for claim in claims}
+    world.run("UPDATE domain_checks SET due_at = 0 RETURNING 1")
+    world.run("DELETE FROM session_endings RETURNING 1")
+    ended: list[tuple[int, int]] = []
+
+    async def end_sessions(pairs: Any) -> bool:
+        ended.extend(tuple(pair) for pair in pairs)
+        return True
+
+    async def run() -> None:
+        (tmp_path / "mail").mkdir()
+        parts = {"end_sessions": end_sessions, "verification": world.verification(30)}
+        parts |= {"mail": tmp_path / "mail", "alive": tmp_path / "alive"}
+        work = asyncio.create_task(worker.run(world.database, **parts))  # type: ignore[arg-type]
+        await until(lambda: len({q[0] for q in world.dns.asked} & world.dns.silent) >= worker.CHECKS_AT_ONCE)
+        insert = "INSERT INTO session_endings (account_id, generation, due_at) VALUES (:id, 7, 0)"
+        await world.database.write(lambda tx: tx.run(insert, id=account))
+        await until(lambda: (account, 7) in ended)
+        work.cancel()
+        await asyncio.wait([work])
+
+    asyncio.run(run())
+    assert {world.domain(claim.id).status for claim in claims} == {"pending"}
+
+
+async def until(ask: Callable[[], bool]) -> None:
+    await asyncio.to_thread(wait_for, "the worker", ask)
