@@ -82,6 +82,7 @@ def age(tx: Tx, chance: random.Random) -> None:
 def shoot(page: Page, name: str) -> None:
     page.locator("h1").first.wait_for(state="attached")
     expect(page.locator(".skeleton, [aria-busy]")).to_have_count(0)
+    page.mouse.move(0, 0)
     page.screenshot(path=FOLDER / f"{name}.png", animations="disabled")
 
 
@@ -93,7 +94,7 @@ def sign_in(page: Page, base: str, key: str) -> None:
 
 
 def pictures(page: Page, base: str, account: int) -> None:
-    for name in ("accounts", "keys", "events", "domains"):
+    for name in ("accounts", "keys"):
         page.goto(f"{base}/{name}")
         shoot(page, name)
     page.goto(f"{base}/accounts/{account}")
@@ -129,13 +130,12 @@ def main() -> None:
             for suffix, options in looks:
                 page = browser.new_page(**options)
                 page.goto(base)
-                if not suffix:
-                    shoot(page, "sign-in")
                 sign_in(page, base, key)
-                shoot(page, f"overview{suffix}")
+                if suffix != "-phone":
+                    shoot(page, f"overview{suffix}")
                 if not suffix:
                     pictures(page, base, account)
-                else:
+                elif suffix == "-phone":
                     page.goto(f"{base}/accounts")
                     shoot(page, f"accounts{suffix}")
                 page.close()

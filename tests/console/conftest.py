@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from postroom.db import migrate
-from tests.server import ApiServer, Tenant
+from tests.server import Tenant
 
 # A browser says this of every answer that is not 2xx, wanted or not.
 NOT_OURS = "Failed to load resource"
@@ -81,12 +81,6 @@ def database_url(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session")
-def api(database_url: str) -> Iterator[ApiServer]:
-    with ApiServer.start(database_url) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         found = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
@@ -96,7 +90,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(browser: Browser, tenant: Tenant, request: pytest.FixtureRequest) -> Iterator[Visit]:
-    """A visitor who is not signed in. A mark `looks` gives the window's options."""
+    """A visitor who is not signed in. An indirect parameter gives the window's options."""
     options = getattr(request, "param", {})
     context = browser.new_context(**options)
     context.set_default_timeout(15_000)
