@@ -21,11 +21,14 @@ async function knownDomains() {
 }
 
 export async function createAccount({ go, domain = "", user = "", created = () => {} }) {
-  const names = domain ? [domain] : await knownDomains();
   const own = current().key.user_id;
-  const list = h("datalist", { id: "known-domains" }, names.map((name) => h("option", { value: name })));
+  const list = h("datalist", { id: "known-domains" });
   const local = input("local_part", { autofocus: true, required: true, placeholder: "billing", class: "grow" });
-  const place = input("domain", { required: true, placeholder: "example.com", list: "known-domains", value: domain || (names.length === 1 ? names[0] : "") });
+  const place = input("domain", { required: true, placeholder: "example.com", list: "known-domains", value: domain });
+  knownDomains().then((names) => {
+    fill(list, names.map((name) => h("option", { value: name })));
+    if (names.length === 1 && !place.value && document.activeElement !== place) [place.value] = names;
+  });
   const headers = once();
   await dialog("Create account", (close, element) =>
     form(
