@@ -61,6 +61,7 @@ def test_copying_without_the_clipboard_interface(console: Visit) -> None:
     console.open(f"/accounts/{account['id']}")
     console.button("Copy the address").click()
     expect(console.page.locator(".copyable .done")).to_have_count(1)
+    assert console.page.evaluate("[isSecureContext, copied]") == [False, account["address"]]
 
 
 def test_creating_with_the_keyboard_alone(console: Visit) -> None:
