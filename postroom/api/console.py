@@ -99,7 +99,11 @@ class Console:
 
     def page(self, segments: list[str]) -> Said | None:
         """The page for the path of one."""
-        is_one = segments[0] in PAGES and (len(segments) == 1 or (len(segments) == 2 and segments[1] != ""))
+        is_one = (
+            bool(segments)
+            and segments[0] in PAGES
+            and (len(segments) == 1 or (len(segments) == 2 and segments[1] != ""))
+        )
         return Said(200, self._page, PAGE_HEADERS) if is_one and segments != ["", ""] else None
 
     async def session(self, scope: Scope, receive: Receive, request_id: str) -> Said:
