@@ -10,6 +10,8 @@ from postroom.accounts import COLUMNS, Account, from_row
 from postroom.actor import Actor
 from postroom.db import Tx
 
+# Past every id.
+NO_END = 2**62
 FILTERS = {
     "user_id": " AND user_id = :user_id",
     "domain_id": " AND domain_id = :domain_id",
@@ -27,16 +29,17 @@ SEARCH_FILTERS = {
 
 
 @functools.cache
-def page_sql(filters: frozenset[str], offset: bool) -> str:
-    """The statement of a page with these filters."""
+def page_sql(filters: frozenset[str], offset: bool, newest: bool = False) -> str:
+    """The statement of a page with these filters, oldest or newest first."""
     pieces = SEARCH_FILTERS if "q" in filters else FILTERS
     where = "".join(text for name, text in pieces.items() if name in filters)
     by_domain = "q" not in filters and not filters.isdisjoint({"domain_id", "bound"})
     organization = "+organization_id" if by_domain else "organization_id"
     id_ = "+id" if "q" in filters else "id"
+    beyond, order = ("<", f"{id_} DESC") if newest else (">", id_)
     return (
-        f"SELECT {COLUMNS} FROM accounts WHERE {organization} = :organization{where} AND {id_} > :after"
-        f" AND deleted_at IS NULL ORDER BY {id_} LIMIT :limit" + (" OFFSET :offset" if offset else "")
+        f"SELECT {COLUMNS} FROM accounts WHERE {organization} = :organization{where} AND {id_} {beyond} :after"
+        f" AND deleted_at IS NULL ORDER BY {order} LIMIT :limit" + (" OFFSET :offset" if offset else "")
     )
 
 
@@ -58,19 +61,21 @@ def page(
     limit: int,
     offset: int = 0,
     after: int = 0,
+    newest: bool = False,
     deleted: bool = False,
     **filters: int | str | None,
 ) -> list[Account]:
-    """Accounts by id, oldest first; filters that are None do not count. `q` is a prefix of the address. `deleted`
-    ones are those that can be restored."""
+    """Accounts by id after a cursor (0: from the start), oldest or newest first; filters that are None do not count.
+    `q` is a prefix of the address. `deleted` ones are those that can be restored, oldest first."""
     filters |= {"bound": actor.bound}
     given = {name: value for name, value in filters.items() if value is not None}
-    sql = (deleted_sql if deleted else page_sql)(frozenset(given), offset > 0)
+    offset_too, start = offset > 0, after or (NO_END if newest and not deleted else 0)
+    sql = deleted_sql(frozenset(given), offset_too) if deleted else page_sql(frozenset(given), offset_too, newest)
     if "q" in given:
         given["q_end"] = f"{given['q']}\x7f"  # addresses are ASCII: this is past every one that begins with q
     if offset:
         given["offset"] = offset
     if deleted:
         given["now"] = tx.now
-    rows = tx.all(sql, organization=actor.organization_id, after=after, limit=limit, **given)
+    rows = tx.all(sql, organization=actor.organization_id, after=start, limit=limit, **given)
     return [from_row(row) for row in rows]

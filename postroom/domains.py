@@ -51,6 +51,7 @@ WHERE organization_id = :organization AND deleted_at IS NULL AND id > :after
 PAGE = f"""{LISTED} AND user_id = :user_id
 UNION ALL {LISTED} AND user_id IS NULL
 ORDER BY id LIMIT :limit OFFSET :offset"""
+PAGE_OF_ALL = f"{LISTED} ORDER BY id LIMIT :limit OFFSET :offset"
 IS_ACTIVE = "SELECT 1 FROM domains WHERE name = :name AND status <> 'pending' AND status = 'active'"
 UNPROVABLE = "SELECT id FROM domains WHERE token IS NULL"
 MAKE_PROVABLE = "UPDATE domains SET token = :token WHERE id = :id"
@@ -109,19 +110,12 @@ def get_own(tx: Tx, actor: Actor, name: str, user_id: str | None) -> Domain:
 
 
 def page(
-    tx: Tx, actor: Actor, user_id: str, *, status: Status | None, limit: int, offset: int, after: int
+    tx: Tx, actor: Actor, user_id: str | None, *, status: Status | None, limit: int, offset: int, after: int
 ) -> list[Domain]:
-    """The domains that a user sees, by id: his own, and the platform's."""
-    rows = tx.all(
-        PAGE,
-        organization=actor.organization_id,
-        user_id=user_id,
-        bound=actor.bound,
-        status=status,
-        limit=limit,
-        offset=offset,
-        after=after,
-    )
+    """The domains that a user sees, by id: his own, and the platform's. None: those of every user."""
+    given = {"organization": actor.organization_id, "bound": actor.bound, "status": status}
+    given |= {"limit": limit, "offset": offset, "after": after}
+    rows = tx.all(PAGE_OF_ALL, **given) if user_id is None else tx.all(PAGE, user_id=user_id, **given)
     return [Domain(*row) for row in rows]
 
 

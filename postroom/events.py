@@ -17,7 +17,7 @@ VALUES (:organization, :type, :account_id, :domain_id, :user_id, :key_id, :reque
   :data, :now)"""
 COLUMNS = """
 SELECT id, type, account_id, domain_id, user_id, key_id, request_id, client_address, data, created_at FROM events
-WHERE organization_id = :organization AND id > :after"""
+WHERE organization_id = :organization"""
 FILTERS = {
     "account_id": " AND account_id = :account_id",
     "domain_id": " AND domain_id = :domain_id",
@@ -31,6 +31,9 @@ ACCOUNT_FILTERS = {
     "bound": " AND +domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound)",
     "user_id": " AND COALESCE(user_id, '') = :user_id",
 }
+
+# Past every id.
+NO_END = 2**62
 
 _encode = msgspec.json.Encoder().encode
 
@@ -76,17 +79,20 @@ def record(
     )
 
 
-def page_sql(filters: frozenset[str]) -> str:
-    """The statement of a page with these filters."""
+def page_sql(filters: frozenset[str], newest: bool = False) -> str:
+    """The statement of a page with these filters, oldest or newest first."""
     pieces = ACCOUNT_FILTERS if "account_id" in filters else FILTERS
     where = "".join(text for name, text in pieces.items() if name in filters)
-    return f"{COLUMNS}{where} ORDER BY id LIMIT :limit"
+    order = "AND id < :after ORDER BY id DESC" if newest else "AND id > :after ORDER BY id"
+    return f"{COLUMNS}{where} {order} LIMIT :limit"
 
 
-def page(tx: Tx, actor: Actor, *, after: int, limit: int, **filters: int | str) -> list[Event]:
-    """Events after a cursor, oldest first. A key that is bound to a user or to domains sees theirs alone."""
+def page(tx: Tx, actor: Actor, *, after: int, limit: int, newest: bool = False, **filters: int | str) -> list[Event]:
+    """Events after a cursor (0: from the start), oldest or newest first. A key that is bound to a user or to domains
+    sees theirs alone."""
     if actor.bound is not None:
         filters["bound"] = actor.bound
-    sql = page_sql(frozenset(filters))
+    sql = page_sql(frozenset(filters), newest)
+    after = after or (NO_END if newest else 0)
     rows = tx.all(sql, organization=actor.organization_id, after=after, limit=limit, **filters)
     return [Event(*(*row[:8], msgspec.json.decode(row[8]), row[9])) for row in rows]

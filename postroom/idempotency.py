@@ -55,11 +55,12 @@ class Answered(Exception):
     """Another transaction has already answered this Idempotency-Key; nothing was done."""
 
 
-def attempt(actor: Actor, api_key: str, idempotency_key: bytes, request: bytes) -> Attempt:
-    """What can be known of a request by whoever has both keys. Neither holds NUL, so their order cannot be mistaken."""
+def attempt(actor: Actor, credential: str, idempotency_key: bytes, request: bytes) -> Attempt:
+    """What can be known of a request by whoever has the Idempotency-Key and the credential: the API key, or
+    the token of a session. Neither holds NUL, so their order cannot be mistaken."""
     if actor.key_id is None:
         raise LookupError("an Idempotency-Key without an API key")
-    derived = HKDF(SHA256(), 96, None, INFO).derive(api_key.encode() + b"\0" + idempotency_key)
+    derived = HKDF(SHA256(), 96, None, INFO).derive(credential.encode() + b"\0" + idempotency_key)
     name, secret, signing = derived[:32], derived[32:64], derived[64:]
     return Attempt(
         actor.organization_id, actor.key_id, name.hex(), hmac.digest(signing, request, "sha256").hex(), secret

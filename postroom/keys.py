@@ -28,6 +28,15 @@ VALUES (:organization, :prefix, :digest, :name, :user_id, :scopes, :domain_bound
 FIND = """
 SELECT id, organization_id, user_id, scopes, domain_bound, networks, last_used_at FROM api_keys
 WHERE digest = :digest AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)"""
+FIND_ID = """
+SELECT id, organization_id, user_id, scopes, domain_bound, networks, last_used_at FROM api_keys
+WHERE id = :id AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)"""
+GET = f"SELECT {COLUMNS} FROM api_keys WHERE id = :id AND organization_id = :organization"
+# The operator's: the oldest key that may do everything in its organization.
+WIDEST = """
+SELECT id FROM api_keys
+WHERE organization_id = :organization AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)
+  AND user_id IS NULL AND domain_bound = 0 AND networks IS NULL AND parent_id IS NULL ORDER BY id LIMIT 1"""
 # An update that changes nothing: whoever revokes this key waits for its new child, or the child is not made.
 HOLD = f"""
 UPDATE api_keys SET revoked_at = NULL
@@ -96,7 +105,15 @@ def digest(key: str) -> str:
 def authenticate(tx: Tx, key: str, client_address: str) -> tuple[Actor, bool] | None:
     """Who holds this key, and whether its use should be written down (see `use`). None when it is unknown, revoked,
     expired or used from elsewhere."""
-    row = tx.one(FIND, digest=digest(key), now=tx.now)
+    return _authenticated(tx, tx.one(FIND, digest=digest(key), now=tx.now), client_address)
+
+
+def authenticate_id(tx: Tx, key_id: int, client_address: str) -> tuple[Actor, bool] | None:
+    """As `authenticate`, for who has shown the key before (console_sessions.py)."""
+    return _authenticated(tx, tx.one(FIND_ID, id=key_id, now=tx.now), client_address)
+
+
+def _authenticated(tx: Tx, row: Row | None, client_address: str) -> tuple[Actor, bool] | None:
     if row is None:
         return None
     key_id, organization_id, user_id, scopes, domain_bound, allowed, last_used_at = row
@@ -105,6 +122,20 @@ def authenticate(tx: Tx, key: str, client_address: str) -> tuple[Actor, bool] | 
     bound = key_id if domain_bound else None
     actor = Actor(organization_id, frozenset(scopes.split()), user_id, key_id, bound)
     return actor, last_used_at is None or last_used_at <= tx.now - USE_MS
+
+
+def get(tx: Tx, organization_id: int, key_id: int) -> ApiKey:
+    """A key of an organization. Raises not_found."""
+    row = tx.one(GET, id=key_id, organization=organization_id)
+    if row is None:
+        raise not_found()
+    return _from_row(tx, organization_id, row)
+
+
+def widest(tx: Tx, organization_id: int) -> int | None:
+    """The id of the oldest live key of an organization that is bound to nothing, if there is one."""
+    row = tx.one(WIDEST, organization=organization_id, now=tx.now)
+    return int(row[0]) if row else None
 
 
 def use(tx: Tx, actor: Actor) -> None:

@@ -8,7 +8,7 @@ keys of both domains: a start does not wait for them.
 
 from dataclasses import dataclass
 
-from postroom import accounts, domains, keys, organizations, passwords
+from postroom import accounts, console_sessions, domains, keys, organizations, passwords
 from postroom.accounts import CreateAccount
 from postroom.actor import Actor
 from postroom.db import Database, Tx
@@ -29,10 +29,12 @@ HAS_STARTED = "SELECT 1 FROM mail_host WHERE id = 1"
 
 @dataclass(frozen=True, slots=True)
 class FirstStart:
-    """`api_key` is there at the first start only: it cannot be read again."""
+    """`api_key` is there at the first start only: it cannot be read again. `console_link` is there while the demo
+    organization has a key."""
 
     api_key: str | None
     demo_domain: str | None
+    console_link: str | None = None
 
 
 def prepare(database: Database, hostname: str) -> FirstStart:
@@ -52,6 +54,21 @@ def create_domain(
     return domains.create(tx, Actor(organizations.ensure(tx, organization)), name, user_id, status, key)
 
 
+def create_link(tx: Tx, organization: str, key_id: int | None = None) -> str:
+    """The token of a link that signs in to the console once, with this key or with the oldest that is bound to nothing.
+    Raises not_found, and invalid_request where there is no such key."""
+    organization_id = organizations.get(tx, organization)
+    found = keys.widest(tx, organization_id) if key_id is None else keys.get(tx, organization_id, key_id).id
+    if found is None:
+        raise Refused("invalid_request", "This organization has no key that is bound to nothing: name one of its keys.")
+    return console_sessions.make_link(tx, organization_id, found)
+
+
+def _demo_link(tx: Tx) -> str | None:
+    found = keys.widest(tx, organization := organizations.ensure(tx, DEMO_ORGANIZATION))
+    return console_sessions.make_link(tx, organization, found) if found else None
+
+
 def delete_domain(tx: Tx, organization: str, name: str, user_id: str | None) -> None:
     """The operator's way to end a domain. Raises not_found, `domain_not_empty`."""
     actor = Actor(organizations.get(tx, organization))
@@ -63,15 +80,15 @@ def _prepare(tx: Tx, hostname: str) -> FirstStart:
     domains.give_tokens(tx)
     _own_host(tx, hostname)
     if started:
-        return FirstStart(None, DEMO_DOMAIN)
+        return FirstStart(None, DEMO_DOMAIN, _demo_link(tx))
     demo = Actor(organizations.ensure(tx, DEMO_ORGANIZATION))
     _, key = keys.create(tx, demo, CreateKey())
     if domains.find(tx, demo, DEMO_DOMAIN, None) is None:
         try:
             domains.create(tx, demo, DEMO_DOMAIN, None, "active")
         except Refused:  # the operator has given the name away, or to the mail host: then there is no demo
-            return FirstStart(key, None)
-    return FirstStart(key, DEMO_DOMAIN)
+            return FirstStart(key, None, _demo_link(tx))
+    return FirstStart(key, DEMO_DOMAIN, _demo_link(tx))
 
 
 def _own_host(tx: Tx, hostname: str) -> None:

@@ -26,6 +26,14 @@ def get(tx: Tx, name: str) -> int:
     return int(row[0])
 
 
+def name_of(tx: Tx, organization_id: int) -> str:
+    """What the operator has called it."""
+    row = tx.one(NAME, id=organization_id)
+    if row is None:
+        raise LookupError("a key without an organization")
+    return str(row[0])
+
+
 def check(tx: Tx, organization_id: int, sent: int | str) -> None:
     """Raises not_found unless what a caller has sent, an id or a name, is his own organization."""
     row = tx.one(NAME, id=organization_id)

@@ -41,6 +41,7 @@ class Prepared(msgspec.Struct):
     organization: str
     demo_domain: str | None
     api_key: str | None = None
+    console_link: str | None = None
 
 
 def part(name: str, settings: Settings, files: tuple[int, ...] = (), *arguments: str) -> Part:
@@ -136,7 +137,7 @@ def prepare(settings: Settings) -> Prepared:
         raise CannotStart(error.detail) from None
     finally:
         database.close()
-    return Prepared(operator.DEMO_ORGANIZATION, first.demo_domain, first.api_key)
+    return Prepared(operator.DEMO_ORGANIZATION, first.demo_domain, first.api_key, first.console_link)
 
 
 def session_ender(settings: Settings) -> Callable[[Sequence[tuple[int, int]]], Awaitable[bool]]:

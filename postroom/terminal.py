@@ -57,6 +57,7 @@ class Terminal:
             *([("API", settings.api_url), ("API docs", f"{settings.api_url}/docs")] if with_api else ()),
             *(_mail_rows(settings, with_postfix) if settings.mail == "on" else ()),
             *_demo_row(settings, prepared),
+            *(_console_rows(settings, prepared) if with_api else ()),
             ("API key", prepared.api_key or f"shown at the first start only; {another}"),
         ]
         self._out.say()
@@ -72,6 +73,18 @@ def _demo_row(settings: Settings, prepared: Prepared) -> list[tuple[str, str]]:
     if not prepared.demo_domain:
         return []
     return [("Demo domain", f"{prepared.demo_domain} (active, loopback only, outbound mail {settings.outbound})")]
+
+
+def _console_rows(settings: Settings, prepared: Prepared) -> list[tuple[str, str]]:
+    another = f"`postroom console-link --organization {prepared.organization}` makes another"
+    if not prepared.console_link:
+        return [("Console", f"{settings.api_url}/")]
+    return [("Console", console_link(settings, prepared.console_link)), ("", f"for one use; {another}")]
+
+
+def console_link(settings: Settings, token: str) -> str:
+    """Where the link leads. What follows the # stays in the browser: no server or proxy writes it down."""
+    return f"{settings.api_url}/sign-in#link={token}"
 
 
 def _mail_rows(settings: Settings, with_postfix: bool) -> list[tuple[str, str]]:

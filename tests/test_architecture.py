@@ -105,7 +105,7 @@ def test_it_works() -> None:
     assert {f"postroom.{noun}" for noun in ("accounts", "domains", "keys", "events", "counts")} <= NOUNS.keys()
     assert "postroom.worker" not in NOUNS
     assert "sqlite3" in imports(MODULES["postroom.db.sqlite"])
-    assert "postroom.keys" in imports(MODULES["postroom.api.app"])
+    assert "postroom.keys" in imports(MODULES["postroom.api.admission"])
 
 
 @pytest.mark.parametrize("name", NOUNS)

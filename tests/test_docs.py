@@ -43,7 +43,16 @@ VOLATILE = {
 NOT_RUN = re.compile(r"(git clone |\./start|\./test|API_KEY=|DATA=|BACKUP=)")
 # Where an absolute path in a document may lead: into the product's own places, or to those of every system.
 PATHS = ("/etc/", "/opt/postroom/", "/var/lib/postroom", "/var/backups/postroom", "/usr/", "/v2/", "/v2`")
-PATHS += ("/.well-known/mta-sts.txt", "/healthz", "/readyz", "/openapi.json", "/docs", "/INBOX")
+PATHS += (
+    "/.well-known/mta-sts.txt",
+    "/healthz",
+    "/readyz",
+    "/console/session",
+    "/sign-in",
+    "/openapi.json",
+    "/docs",
+    "/INBOX",
+)
 
 
 class Block(NamedTuple):

@@ -90,11 +90,14 @@ def statements() -> dict[str, str]:
             if is_sql and (info.name, name) not in WHOLE:
                 found[f"{info.name}.{name}"] = value
     for filters in _subsets(account_pages.SEARCH_FILTERS):
+        for offset, newest in itertools.product((False, True), repeat=2):
+            name = f"account_pages({', '.join(sorted(filters))}, {offset}, {newest})"
+            found[name] = account_pages.page_sql(filters, offset, newest)
         for offset in (False, True):
-            found[f"account_pages({', '.join(sorted(filters))}, {offset})"] = account_pages.page_sql(filters, offset)
             found[f"deleted({', '.join(sorted(filters))}, {offset})"] = account_pages.deleted_sql(filters, offset)
     for filters in _subsets(events.FILTERS):
-        found[f"events({', '.join(sorted(filters))})"] = events.page_sql(filters)
+        for newest in (False, True):
+            found[f"events({', '.join(sorted(filters))}, {newest})"] = events.page_sql(filters, newest)
     return found
 
 
@@ -168,6 +171,10 @@ INSERT INTO dkim_keys (domain_id, selector, private_key, value, state, created_a
   FROM domains CROSS JOIN (VALUES ('signing'), ('next'), ('retiring')) AS s (state);
 INSERT INTO idempotent_answers (organization_id, key_id, name, request, answer, expires_at)
   SELECT organization_id, id, 'n' || id, 'r', 'a', id FROM api_keys;
+INSERT INTO console_sessions (organization_id, key_id, digest, created_at, expires_at)
+  SELECT organization_id, id, 'd' || id, 1, id FROM api_keys;
+INSERT INTO console_links (organization_id, key_id, digest, expires_at)
+  SELECT organization_id, id, 'd' || id, id FROM api_keys;
 INSERT INTO mail_host (id, name) VALUES (1, 'd1.test');
 INSERT INTO domain_checks (domain_id, due_at, free_at, failures) SELECT id, id, 0, 0 FROM domains;
 INSERT INTO domain_names (name) SELECT DISTINCT name FROM domains;
@@ -289,9 +296,9 @@ def test_every_view_uses_an_index(url: str, view: str) -> None:
 def test_nothing_is_forgotten() -> None:
     names = statements()
     assert len([name for name in names if name.startswith("accounts.")]) >= 10
-    assert len([name for name in names if name.startswith("account_pages(")]) == 2 * 2**5
+    assert len([name for name in names if name.startswith("account_pages(")]) == 4 * 2**5
     assert len([name for name in names if name.startswith("deleted(")]) == 2 * 2**5
-    assert len([name for name in names if name.startswith("events(")]) == 2**4
+    assert len([name for name in names if name.startswith("events(")]) == 2 * 2**4
     assert VIEW_KEYS.keys() == set(re.findall(r"CREATE VIEW (\w+)", (SCHEMA / VIEWS).read_text(encoding="utf-8")))
     asked = " ".join(daemon_queries().values())
     assert set(re.findall(r"FROM (\w+)", asked)) == VIEW_KEYS.keys()

@@ -13,11 +13,11 @@ from postroom.api import account_shapes as shapes
 from postroom.api.account_shapes import NOTE, shape
 from postroom.api.call import Answer, Call, path_id, required_user, sent_user
 from postroom.api.domain_shapes import ShownDomain
-from postroom.api.fields import parse_address, parse_domain_field, parse_password, raise_for, text_problems
+from postroom.api.fields import is_newest, parse_address, parse_domain_field, parse_password, raise_for, text_problems
 from postroom.api.pages import DEEP, next_link
 from postroom.api.wire import After, Id, Limit, Offset
 from postroom.db import Tx
-from postroom.errors import FieldError, invalid, not_found
+from postroom.errors import FieldError, not_found
 from postroom.passwords import generate, hash_generated
 from postroom.sessions import Ended
 
@@ -35,6 +35,7 @@ class DomainPageQuery(msgspec.Struct, frozen=True):
     user_id: str | UnsetType = UNSET
     status: str | UnsetType = UNSET
     q: str | UnsetType = UNSET
+    order: str = "oldest"
     limit: Limit = 50
     offset: Offset = 0
     after: After = 0
@@ -264,6 +265,7 @@ def _page(tx: Tx, call: Call, query: DomainPageQuery, domain_id: int | None) -> 
         limit=query.limit + 1,
         offset=query.offset,
         after=query.after,
+        newest=query.order == "newest",
         user_id=sent_user(call.actor, query.user_id),
         domain_id=domain_id,
         status=None if query.status is UNSET else query.status,
@@ -277,8 +279,11 @@ def _deleted(query: DomainPageQuery) -> bool:
 
 
 async def _read_page(call: Call, query: DomainPageQuery, work: Callable[[Tx], Any]) -> Any:
+    problems: list[FieldError] = []
     if query.status is not UNSET and query.status not in ("active", "suspended", "disabled"):
-        raise invalid(FieldError("status", "invalid", "Use one of: active, suspended, disabled."))
+        problems.append(FieldError("status", "invalid", "Use one of: active, suspended, disabled."))
+    is_newest(query.order, problems)
+    raise_for(problems)
     database = call.services.database
     slow = (
         _deleted(query)

@@ -17,12 +17,13 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from postroom import __version__, idempotency, keys
+from postroom import __version__, idempotency
 from postroom.actor import Actor
-from postroom.api import auth, problems
+from postroom.api import auth, console, problems
+from postroom.api.admission import Admission
 from postroom.api.body import read_body
 from postroom.api.call import Answer, Call, Keep, Probe, Services, encode
-from postroom.api.last_uses import LastUses
+from postroom.api.console import Console
 from postroom.api.openapi import document
 from postroom.api.rate_limits import Clock, Limits, parse_rate
 from postroom.api.retries import Retries, idempotency_key
@@ -69,13 +70,14 @@ class App:
         self._services = services
         self._limits = limits
         self._router = Router(ROUTES)
-        self._trusted = trusted
-        self._last_uses = LastUses(services.database)
+        self._admission = Admission(services.database, limits, trusted)
+        self._console = Console(services.database, self._admission)
         self._retries = Retries(services)
         self._decoders = {r.path + r.method: msgspec.json.Decoder(r.body) for r in ROUTES if r.body}
         self._openapi = encode(document(ROUTES, __version__))
         static = StaticFiles(directory=Path(__file__).parent / "docs", html=True)
         self._docs = Starlette(routes=[Mount("/docs", static)])
+        self._files = Starlette(routes=[Mount(self._console.prefix, self._console.files)])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -83,7 +85,9 @@ class App:
         elif scope["type"] != "http":
             raise NotImplementedError(scope["type"])
         elif scope["path"].startswith("/docs/"):
-            await self._docs(scope, receive, _with_policy(send))
+            await self._docs(scope, receive, _with(send, ((b"content-security-policy", DOCS_POLICY),)))
+        elif scope["path"].startswith(self._console.prefix):
+            await self._files(scope, receive, _with(send, console.FILE_HEADERS, console.KEEP))
         else:
             await self._serve(scope, receive, send)
 
@@ -93,7 +97,7 @@ class App:
         actor: Actor | None = None
         try:
             actor, segments = await self._admit(scope, request_id)
-            reply = await self._reply(scope, receive, actor, segments)
+            reply = await self._reply(scope, receive, actor, segments, request_id)
         except Exception as error:
             reply = _problem(error, request_id)
         await _send(send, scope["method"], reply, request_id, scope.get("quota", ()))
@@ -108,38 +112,20 @@ class App:
             segments = None
         actor = None
         if segments is None or segments[:1] == ["v2"]:
-            actor = await self._authenticate(scope, request_id)
+            actor = await self._admission.actor(scope, request_id)
         return actor, segments
 
-    async def _authenticate(self, scope: Scope, request_id: str) -> Actor:
-        headers = scope["headers"]
-        peer = scope["client"][0] if scope["client"] else ""
-        address = auth.client_address(peer, headers, self._trusted)
-        key = auth.key_of(headers)
-        self._limits.admit(address, key)
-        found = await self._services.database.read(lambda tx: keys.authenticate(tx, key, address)) if key else None
-        if found is None:
-            self._limits.wrong(address)
-            raise Refused("unauthorized", "Send a valid API key in the x-api-key header.")
-        self._limits.right(key)
-        actor, is_to_note = found
-        if is_to_note:
-            self._last_uses.add(actor)
-        return msgspec.structs.replace(actor, request_id=request_id, client_address=address)
-
-    async def _reply(self, scope: Scope, receive: Receive, actor: Actor | None, segments: list[str] | None) -> Reply:
+    async def _reply(
+        self, scope: Scope, receive: Receive, actor: Actor | None, segments: list[str] | None, request_id: str
+    ) -> Reply:
         if actor is not None:
             scope["quota"], wait = self._limits.spend(actor.key_id)
             if wait:
                 raise TooMany("This key has made too many requests.", wait)
         if segments is None:
             raise Refused("invalid_request", "The path must be UTF-8, percent-encoded, without NUL.")
-        if segments == ["docs"]:
-            return Reply(307, b"", ((b"location", b"/docs/"),))
-        if segments == ["openapi.json"]:
-            if scope["method"] not in ("GET", "HEAD"):
-                raise _MethodNotAllowed("GET, HEAD")
-            return Reply(200, self._openapi)
+        if actor is None and (reply := await self._outside(scope, receive, segments, request_id)):
+            return reply
         found = self._router.find(segments)
         if found is None:
             raise not_found()
@@ -154,6 +140,23 @@ class App:
             return Reply(answer.status, answer.payload.encode(), TEXT + answer.headers)
         return Reply(answer.status, encode(answer.payload), JSON + answer.headers)
 
+    async def _outside(self, scope: Scope, receive: Receive, segments: list[str], request_id: str) -> Reply | None:
+        """What is served beside the table: the console, the sessions of it, and the documents."""
+        if segments == console.SESSION:
+            if scope["method"] not in console.METHODS:
+                raise _MethodNotAllowed(", ".join(console.METHODS))
+            scope["route"] = "/console/session"
+            said = await self._console.session(scope, receive, request_id)
+            return Reply(said.status, said.body, JSON + said.headers)
+        page = self._console.page(segments)
+        if page is None and segments not in (["docs"], ["openapi.json"]):
+            return None
+        if scope["method"] not in ("GET", "HEAD"):
+            raise _MethodNotAllowed("GET, HEAD")
+        if page:
+            return Reply(*page)
+        return Reply(200, self._openapi) if segments != ["docs"] else Reply(307, b"", ((b"location", b"/docs/"),))
+
     async def _handle(
         self, route: Route, scope: Scope, receive: Receive, actor: Actor | None, values: dict[str, str]
     ) -> Answer:
@@ -167,7 +170,8 @@ class App:
         if once is None:
             return await self._run(route, call, body)
         request = b"%b %b?%b\n%b" % (route.method.encode(), scope["raw_path"], scope["query_string"], body)
-        tried = idempotency.attempt(actor, auth.key_of(scope["headers"]) or "", once, request)
+        secret = auth.key_of(scope["headers"]) or auth.session_token(scope["headers"]) or ""
+        tried = idempotency.attempt(actor, secret, once, request)
 
         async def run(keep: Keep) -> Answer:
             return await self._run(route, replace(call, keep=keep), body)
@@ -268,11 +272,17 @@ def _log(scope: Scope, reply: Reply, request_id: str, actor: Actor | None, start
     )
 
 
-def _with_policy(send: Send) -> Send:
+def _with(send: Send, headers: Headers, found: Headers = ()) -> Send:
+    """Sends with these headers, and with `found` where the file is there."""
+
     async def sending(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            extra = [(b"content-security-policy", DOCS_POLICY), (b"x-content-type-options", b"nosniff")]
-            message["headers"] = [*message["headers"], *extra, (b"x-request-id", os.urandom(12).hex().encode())]
+            extra = [
+                *headers,
+                (b"x-content-type-options", b"nosniff"),
+                (b"x-request-id", os.urandom(12).hex().encode()),
+            ]
+            message["headers"] = [*message["headers"], *extra, *(found if message["status"] < 400 else ())]
         await send(message)
 
     return sending

@@ -1,4 +1,5 @@
-"""Who calls: the API key of `x-api-key` or `Authorization: Bearer`, and the address of the client.
+"""What a request's head says of who calls: the API key of `x-api-key` or `Authorization: Bearer`, the cookie of the
+console, the site that asks, and the address of the client.
 
 A stranger would get wrong: the query string is never looked at for a key, and X-Forwarded-For counts only from
 networks that the operator trusts.
@@ -8,6 +9,9 @@ import ipaddress
 from collections.abc import Sequence
 
 Headers = Sequence[tuple[bytes, bytes]]
+# A browser takes a `__Host-` cookie over HTTPS only, and no other host can set it (RFC 6265bis 4.1.3.2).
+SECURE_COOKIE = b"__Host-postroom"
+COOKIE = b"postroom"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -23,6 +27,32 @@ def key_of(headers: Headers) -> str | None:
         return None
     key = found.pop()
     return key.decode("ascii", "replace") if 0 < len(key) <= 200 else None
+
+
+def sends_key(headers: Headers) -> bool:
+    """Whether a header for a key is there, whatever it holds."""
+    return any(name in (b"x-api-key", b"authorization") for name, _ in headers)
+
+
+def session_token(headers: Headers) -> str | None:
+    """What the cookie of a console session holds, under either of its names. Two different cookies are none."""
+    pairs = [pair.strip().partition(b"=") for n, value in headers if n == b"cookie" for pair in value.split(b";")]
+    found = {value for name, _, value in pairs if name in (COOKIE, SECURE_COOKIE)}
+    return _text(value) if len(found) == 1 and 0 < len(value := found.pop()) <= 200 else None
+
+
+def is_cross_site(headers: Headers) -> bool:
+    """Whether a page of another site has made the browser send this. Browsers say so in Sec-Fetch-Site; over plain HTTP
+    they leave it out, and then Origin has to be our own host where it is sent."""
+    site, origin = header(headers, b"sec-fetch-site"), header(headers, b"origin")
+    if site:
+        return site not in ("same-origin", "none")
+    return bool(origin) and origin.partition("://")[2] != header(headers, b"host")
+
+
+def header(headers: Headers, wanted: bytes) -> str:
+    """The first header of this name, or nothing."""
+    return next((_text(value) for name, value in headers if name == wanted), "")
 
 
 def client_address(peer: str, headers: Headers, trusted: Sequence[Network]) -> str:

@@ -32,6 +32,7 @@ class DomainUserQuery(msgspec.Struct, frozen=True):
 class DomainsQuery(msgspec.Struct, frozen=True):
     user_id: str | UnsetType = UNSET
     status: str | UnsetType = UNSET
+    every_user: str = "false"
     limit: Limit = 50
     offset: Offset = 0
     after: After = 0
@@ -115,7 +116,7 @@ async def get_page(call: Call, query: DomainsQuery) -> Answer:
     problems = text_problems(query.user_id)
     if query.status is not UNSET and query.status not in STATUSES:
         problems.append(FieldError("status", "invalid", f"Use one of: {', '.join(STATUSES)}."))
-    user_id = required_user(call.actor, problems, query.user_id)
+    user_id = _listed_user(call, query, problems)
     raise_for(problems)
 
     def work(tx: Tx) -> list[Domain]:
@@ -195,6 +196,17 @@ async def consent(call: Call, query: DomainUserQuery, body: ConsentBody) -> Answ
         return Answer(ConsentAnswer(True, subdomain))
 
     return await call.write(work)
+
+
+def _listed_user(call: Call, query: DomainsQuery, problems: list[FieldError]) -> str | None:
+    """The user whose domains are listed. None is every user, which has to be said, and not together with a user."""
+    if query.every_user not in ("true", "false"):
+        problems.append(FieldError("every_user", "invalid", "Use one of: true, false."))
+    if query.every_user != "true":
+        return required_user(call.actor, problems, query.user_id)
+    if query.user_id is not UNSET:
+        problems.append(FieldError("every_user", "invalid", "Send either this or user_id."))
+    return call.actor.user_id
 
 
 def _domain_and_user(call: Call, query_user: str | UnsetType, body_user: str | UnsetType = UNSET) -> tuple[str, str]:

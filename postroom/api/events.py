@@ -1,4 +1,4 @@
-"""The events endpoint: the audit log, oldest first, with a cursor."""
+"""The events endpoint: the audit log with a cursor, oldest first unless asked otherwise."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 from postroom import domains, events
 from postroom.api.account_shapes import timestamp
 from postroom.api.call import Answer, Call, sent_user
-from postroom.api.fields import parse_domain_field, raise_for, text_problems
+from postroom.api.fields import is_newest, parse_domain_field, raise_for, text_problems
 from postroom.api.pages import next_link
 from postroom.api.wire import After, Id, Limit
 from postroom.db import Tx
@@ -20,6 +20,7 @@ class EventsQuery(msgspec.Struct, frozen=True):
     account_id: Id | UnsetType = UNSET
     domain: str | UnsetType = UNSET
     user_id: str | UnsetType = UNSET
+    order: str = "oldest"
     limit: Limit = 50
     after: After = 0
 
@@ -47,6 +48,7 @@ async def get_page(call: Call, query: EventsQuery) -> Answer:
     """Lists what happened, filtered by account, domain or user."""
     problems: list[FieldError] = text_problems(query.user_id)
     name = UNSET if query.domain is UNSET else parse_domain_field(query.domain, problems)
+    newest = is_newest(query.order, problems)
     raise_for(problems)
     user_id = sent_user(call.actor, query.user_id)
     filters: dict[str, int | str] = {} if user_id is None else {"user_id": user_id}
@@ -59,7 +61,7 @@ async def get_page(call: Call, query: EventsQuery) -> Answer:
             if domain is None:
                 return []
             filters["domain_id"] = domain.id
-        return events.page(tx, call.actor, after=query.after, limit=query.limit + 1, **filters)
+        return events.page(tx, call.actor, after=query.after, limit=query.limit + 1, newest=newest, **filters)
 
     found = await call.services.database.search(work)
     items = [_show(event) for event in found[: query.limit]]

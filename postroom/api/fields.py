@@ -55,6 +55,13 @@ def parse_password(password: str | UnsetType, owner: Address | Account, problems
     return password
 
 
+def is_newest(order: str, problems: list[FieldError]) -> bool:
+    """Whether a list is asked for with its newest items first."""
+    if order not in ("oldest", "newest"):
+        problems.append(FieldError("order", "invalid", "Use one of: oldest, newest."))
+    return order == "newest"
+
+
 def shape(
     fields: str | UnsetType, default: Callable[[T], Any], known: Mapping[str, Callable[[T], Any]]
 ) -> Callable[[T], Any]:

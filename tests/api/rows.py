@@ -24,6 +24,8 @@ OF_ORGANIZATION = {
     "dkim_keys": "domain_id IN (SELECT id FROM domains WHERE organization_id = :o)",
     "api_key_domains": "key_id IN (SELECT id FROM api_keys WHERE organization_id = :o)",
     "idempotent_answers": "organization_id = :o",
+    "console_sessions": "organization_id = :o",
+    "console_links": "organization_id = :o",
     "session_endings": "account_id IN (SELECT id FROM accounts WHERE organization_id = :o)",
 }
 # Without last_used_at, which is written beside the requests.

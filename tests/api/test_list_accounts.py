@@ -277,3 +277,15 @@ def test_head(tenant: Tenant) -> None:
     got, head = tenant.get(PATH, limit=1), tenant.request("HEAD", PATH, limit=1)
     assert (head.status, head.text) == (200, "")
     assert head.headers["link"] == got.headers["link"]
+
+
+def test_newest_first(tenant: Tenant) -> None:
+    ids = [tenant.account(name)["id"] for name in ("one", "two", "three", "twelve")]
+    first = tenant.get(PATH, order="newest", limit=3)
+    assert [item["id"] for item in first.json["items"]] == ids[:0:-1]
+    path = first.headers["link"].partition(">")[0].removeprefix("<")
+    assert [item["id"] for item in tenant.get(path).json["items"]] == ids[:1]
+    assert [item["id"] for item in tenant.get(PATH, order="newest", q="tw").json["items"]] == [ids[3], ids[1]]
+    found = tenant.get(f"/v2/domains/{tenant.domain}/email-accounts", order="newest", offset=1, limit=1)
+    assert [item["id"] for item in found.json["items"]] == [ids[2]]
+    assert tenant.get(PATH, order="other").problem("order") == "invalid"

@@ -84,3 +84,15 @@ def test_it_refuses(tenant: Tenant, query: dict[str, str], field: str) -> None:
     refused = tenant.get(PATH, **query)
     assert refused.status == 400
     assert refused.problem(field)
+
+
+def test_of_every_user(tenant: Tenant, stranger: Tenant) -> None:
+    names = [tenant.domain, tenant.new_domain(user_id="u"), tenant.new_domain(user_id="v")]
+    stranger.new_domain(user_id="u")
+    assert [item["domain"] for item in tenant.get(PATH, every_user="true").json["items"]] == names
+    narrow = tenant.new_key(user_id="u")
+    assert [item["domain"] for item in tenant.get(PATH, every_user="true", key=narrow).json["items"]] == names[:2]
+    bound = tenant.new_key(domains=names[2:])
+    assert [item["domain"] for item in tenant.get(PATH, every_user="true", key=bound).json["items"]] == names[2:]
+    assert tenant.get(PATH, every_user="true", user_id="u").problem("every_user") == "invalid"
+    assert tenant.get(PATH, every_user="yes").problem("every_user") == "invalid"

@@ -125,3 +125,14 @@ def test_no_event_holds_a_key(tenant: Tenant, api: ApiServer) -> None:
     assert "key.created" in text
     assert key not in text
     assert tenant.key not in text
+
+
+def test_newest_first(tenant: Tenant) -> None:
+    for name in ("one", "two", "three"):
+        tenant.account(name)
+    oldest = [event["id"] for event in tenant.events()]
+    first = tenant.get("/v2/events", order="newest", limit=2)
+    assert [event["id"] for event in first.json["items"]] == oldest[:-3:-1]
+    path = first.headers["link"].partition(">")[0].removeprefix("<")
+    assert [event["id"] for event in tenant.get(path).json["items"]] == oldest[-3:-5:-1]
+    assert tenant.get("/v2/events", order="other").problem("order") == "invalid"

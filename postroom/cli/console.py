@@ -1,0 +1,24 @@
+"""`postroom console-link`: a way into the web console for whoever has no key at hand."""
+
+from typing import Annotated
+
+import typer
+
+from postroom.cli import options, store
+from postroom.cli.options import Json, Organization
+
+
+def console_link(
+    organization: Organization,
+    key: Annotated[
+        int | None,
+        typer.Option(help="The id of the key to sign in with; without it the oldest that is bound to nothing."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Print a link that signs in to the web console once, within 15 minutes."""
+    from postroom import operator, settings, terminal
+
+    token = store.write(lambda tx: operator.create_link(tx, organization, key))
+    link = terminal.console_link(settings.load(), token)
+    options.show({"link": link}, link, as_json)

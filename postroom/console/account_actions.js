@@ -1,0 +1,154 @@
+// What is done to accounts: from the list, from the page of one, and from the overview.
+
+import { current, get, post, put } from "./api.js";
+import { fill, h } from "./dom.js";
+import { copyable, confirm, dialog, explain, field, form, input, toast } from "./widgets.js";
+import { secretPanel } from "./secret.js";
+
+/** A name for a request, so that sending it twice does it once. */
+function once() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return { "idempotency-key": Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("") };
+}
+
+/** Domains to choose from: the busiest that the counters know. Another can be typed. */
+async function knownDomains() {
+  try {
+    return (await get("/v2/stats?limit=200")).domains.map((item) => item.domain);
+  } catch {
+    return []; // then all are typed
+  }
+}
+
+export async function createAccount({ go, domain = "", user = "", created = () => {} }) {
+  const own = current().key.user_id;
+  const list = h("datalist", { id: "known-domains" });
+  const local = input("local_part", { autofocus: true, required: true, placeholder: "billing", class: "grow" });
+  const place = input("domain", { required: true, placeholder: "example.com", list: "known-domains", value: domain });
+  knownDomains().then((names) => {
+    fill(list, names.map((name) => h("option", { value: name })));
+    if (names.length === 1 && !place.value && document.activeElement !== place) [place.value] = names;
+  });
+  const headers = once();
+  await dialog("Create account", (close, element) =>
+    form(
+      [
+        h("div", { class: "address-pair" }, field("Name before the @", local), h("span", { class: "at", "aria-hidden": "true" }, "@"), field("Domain", place), list),
+        h("div", { class: "pair" },
+          field("User", input("user_id", { required: true, value: own || user, readonly: Boolean(own), placeholder: "user_123" }), { hint: "Your platform's id of the customer." }),
+          field("Display name", input("display_name", { placeholder: "Optional", spellcheck: "true", autocapitalize: "words" }))),
+        field("Password", input("password", { type: "password", autocomplete: "new-password", placeholder: "Empty: a strong one is made" }), { hint: "15 characters or more, or leave it empty." }),
+      ],
+      { verb: "Create account", close },
+      async (values) => {
+        const body = { domain: values.domain.trim(), local_part: values.local_part.trim(), user_id: values.user_id };
+        if (values.display_name) body.display_name = values.display_name;
+        if (values.password) body.password = values.password;
+        const missing = ["local_part", "domain", "user_id"].filter((name) => !body[name]);
+        if (missing.length) throw { status: 400, message: "", fields: missing.map((name) => ({ field: name, message: "This is needed." })) };
+        let made;
+        try {
+          made = await post("/v2/email-accounts/create", body, { headers });
+        } catch (problem) {
+          if (problem.status > 0) Object.assign(headers, once()); // refused: what is sent next is another request
+          throw placed(problem);
+        }
+        const { account } = made;
+        fill(element.querySelector("h2"), "Account created");
+        element.querySelector("form").replaceWith(
+          secretPanel({
+            label: "Password",
+            secret: made.password,
+            note: made.note,
+            lines: [h("div", { class: "field" }, h("span", { class: "label" }, "Address"), copyable(account.address, "Copy the address"))],
+            close,
+          }),
+        );
+        created(account, go);
+      },
+    ),
+  );
+}
+
+/** A refusal that is about a field, though the API names none, is shown at that field. */
+function placed(problem) {
+  const field = { address_exists: "local_part", reserved_local_part: "local_part", domain_not_active: "domain", not_found: "domain" }[problem.code];
+  if (field && !problem.fields.length) {
+    const text = problem.code === "not_found" ? "There is no such domain for this user." : problem.message;
+    problem.fields = [{ field, message: text }];
+  }
+  return problem;
+}
+
+export async function resetPassword(account) {
+  return dialog("Reset password", (close, element) =>
+    form(
+      [
+        h("p", { class: "lead" }, "The old password stops working and open sessions end at once. ", h("strong", null, account.address), " keeps all its mail."),
+        field("New password", input("password", { type: "password", autocomplete: "new-password", placeholder: "Empty: a strong one is made", autofocus: true })),
+      ],
+      { verb: "Reset password", close },
+      async (values) => {
+        const made = await post(`/v2/email-accounts/${account.id}/password/reset`, values.password ? { password: values.password } : {});
+        fill(element.querySelector("h2"), "Password reset");
+        element.querySelector("form").replaceWith(secretPanel({ label: "New password", secret: made.password, note: made.note, close }));
+      },
+    ),
+  );
+}
+
+const CHANGES = {
+  suspended: ["Suspend", "No login and no sending, and open sessions end. Mail still arrives and waits."],
+  disabled: ["Disable", "No login and no sending, open sessions end, and new mail is refused."],
+  active: ["Resume", "Same password, all mail."],
+};
+
+export async function changeStatus(account, to) {
+  const [verb, text] = CHANGES[to];
+  const change = () => put(`/v2/email-accounts/${account.id}`, { status: to });
+  if (to === "active") {
+    try {
+      await change();
+    } catch (problem) {
+      toast(explain(problem));
+      return false;
+    }
+    toast(`${account.address} is active again`);
+    return true;
+  }
+  const done = await confirm(`${verb} ${account.address}?`, text, verb, change);
+  if (done) toast(`${account.address} is ${to}`);
+  return Boolean(done);
+}
+
+export async function editName(account) {
+  return dialog("Change display name", (close) =>
+    form(
+      [field("Display name", input("display_name", { value: account.display_name || "", autofocus: true, spellcheck: "true" }), { hint: "Empty: none." })],
+      { verb: "Save", close },
+      async (values) => close(await put(`/v2/email-accounts/${account.id}`, { display_name: values.display_name || null })),
+    ),
+  );
+}
+
+/** Deletes an account. `restored` is called when the deletion has been undone. */
+export async function deleteAccount(account, restored) {
+  const text = "No login and no mail from this moment. Its mail is kept for some days; until then the deletion can be undone.";
+  const done = await confirm(`Delete ${account.address}?`, text, "Delete", () => post("/v2/email-accounts/delete", { id: account.id }));
+  if (!done) return false;
+  toast(`${account.address} is deleted`, {
+    action: "Undo",
+    seconds: 20,
+    onaction: async () => {
+      try {
+        await post(`/v2/email-accounts/${account.id}/restore`, {});
+        toast(`${account.address} is back`);
+        restored();
+      } catch (problem) {
+        toast(explain(problem));
+      }
+    },
+  });
+  return true;
+}
+

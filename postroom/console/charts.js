@@ -1,0 +1,68 @@
+// Small charts as SVG. Each has a text for those who do not see it.
+
+import { h, newId, s } from "./dom.js";
+import { number } from "./format.js";
+
+const MINUTE = 60_000;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+// The longest first: [length of a bar, bars, words, how a bar is called].
+const SCALES = [
+  [DAY, 14, "the last 14 days", { weekday: "short", day: "numeric", month: "short" }],
+  [HOUR, 24, "the last 24 hours", { hour: "2-digit", minute: "2-digit" }],
+  [5 * MINUTE, 24, "the last two hours", { hour: "2-digit", minute: "2-digit" }],
+  [MINUTE, 20, "the last 20 minutes", { hour: "2-digit", minute: "2-digit" }],
+  [MINUTE / 12, 24, "the last two minutes", { hour: "2-digit", minute: "2-digit", second: "2-digit" }],
+];
+
+/** Counts times in bars of the longest scale that is known whole: nothing is known from before `covered`. */
+export function buckets(times, covered, now = Date.now()) {
+  const [size, count, words, style] = SCALES.find(([length, bars]) => startOf(now, length, bars) >= covered) || SCALES.at(-1);
+  const start = startOf(now, size, count);
+  const label = new Intl.DateTimeFormat("en", style);
+  const bars = Array.from({ length: count }, (_, place) => ({ label: label.format(start + place * size), count: 0 }));
+  for (const time of times) {
+    const place = Math.floor((time - start) / size);
+    if (place >= 0 && place < count) bars[place].count += 1;
+  }
+  return { title: words, bars };
+}
+
+/** The start of the first of so many bars; days begin at midnight here. */
+function startOf(now, size, count) {
+  const shift = size === DAY ? new Date(now).getTimezoneOffset() * MINUTE : 0;
+  return (Math.floor((now - shift) / size) - count + 1) * size + shift;
+}
+
+export function columns(title, bars, words) {
+  const width = 100 / bars.length;
+  const highest = Math.max(1, ...bars.map((bar) => bar.count));
+  const total = bars.reduce((sum, bar) => sum + bar.count, 0);
+  const id = newId("chart");
+  const drawn = bars.map((bar, place) => {
+    const height = bar.count ? Math.max(2, (bar.count / highest) * 56) : 0.8;
+    const box = { x: place * width + width * 0.14, y: 58 - height, width: width * 0.72, height, rx: 0.5, class: bar.count ? "bar" : "bar none" };
+    return s("g", null, s("rect", { x: place * width, y: 0, width, height: 60, class: "hit" }), s("rect", box), s("title", null, `${bar.label}: ${words(bar.count)}`));
+  });
+  return h(
+    "figure",
+    { class: "chart" },
+    h("figcaption", { id }, h("strong", null, number(total)), ` in ${title}`),
+    s("svg", { viewBox: "0 0 100 60", preserveAspectRatio: "none", role: "img", "aria-labelledby": id }, drawn),
+    h("div", { class: "axis", "aria-hidden": "true" }, h("span", null, bars[0].label), h("span", null, bars.at(-1).label)),
+  );
+}
+
+/** Parts of a whole as one line: [[count, status], …]. */
+export function share(parts) {
+  const total = parts.reduce((sum, [count]) => sum + count, 0) || 1;
+  let at = 0;
+  const rects = parts.map(([count, name]) => {
+    const width = (count / total) * 100;
+    const rect = s("rect", { x: at, y: 0, width, height: 6, class: `share ${name}` });
+    at += width;
+    return rect;
+  });
+  const words = parts.filter(([count]) => count).map(([count, name]) => `${number(count)} ${name}`);
+  return s("svg", { viewBox: "0 0 100 6", preserveAspectRatio: "none", class: "share-line", role: "img", "aria-label": words.join(", ") || "none" }, rects);
+}

@@ -1,0 +1,68 @@
+// Events in words.
+
+import { h } from "./dom.js";
+import { moment } from "./widgets.js";
+
+const WORDS = {
+  "account.created": ["good", "Account created"],
+  "account.updated": ["", "Account changed"],
+  "account.suspended": ["warn", "Account suspended"],
+  "account.disabled": ["warn", "Account disabled"],
+  "account.resumed": ["good", "Account resumed"],
+  "account.password_reset": ["", "Password reset"],
+  "account.sessions_pending": ["warn", "Sessions still open"],
+  "account.sessions_ended": ["good", "Sessions ended"],
+  "account.deleted": ["bad", "Account deleted"],
+  "account.restored": ["good", "Account restored"],
+  "account.purged": ["bad", "Mail erased"],
+  "domain.created": ["good", "Domain added"],
+  "domain.activated": ["good", "Domain active"],
+  "domain.consented": ["", "Subdomain allowed"],
+  "domain.lost": ["bad", "Domain lost to its owner"],
+  "domain.expired": ["warn", "Claim expired"],
+  "domain.suspended": ["warn", "Domain suspended"],
+  "domain.deleted": ["bad", "Domain deleted"],
+  "domain.degraded": ["warn", "Domain's DNS fails"],
+  "domain.recovered": ["good", "Domain's DNS is right again"],
+  "key.created": ["good", "Key made"],
+  "key.revoked": ["bad", "Key revoked"],
+  "limits.changed": ["", "Limits changed"],
+  "console.signed_in": ["", "Signed in to the console"],
+};
+
+/** What happened, as words; a type that is unknown here is shown as it is. */
+export function words(event) {
+  const [tone, text] = WORDS[event.type] || ["", event.type.replace(/[._]/g, " ")];
+  return h("span", { class: `event ${tone}` }, h("span", { class: "dot", "aria-hidden": "true" }), h("span", { title: event.type }, text));
+}
+
+/** What it happened to. */
+export function subject(event, { plain = false } = {}) {
+  const { data } = event;
+  const text = data.address || data.subdomain || data.domain || (data.prefix && `${data.prefix}…`) || event.user_id || "";
+  if (plain || !text) return h("span", null, text);
+  if (event.account_id) return h("a", { href: `/accounts/${event.account_id}` }, text);
+  return h("span", null, text);
+}
+
+export function detail(event) {
+  const { changed, from, to } = event.data;
+  if (changed) return changed.map((name) => name.replaceAll("_", " ")).join(", ");
+  return from && to ? `${from} → ${to}` : "";
+}
+
+export function by(event) {
+  return event.key_id ? `key ${event.key_id}` : "operator";
+}
+
+/** One line of a short list. */
+export function eventLine(event, options) {
+  return h(
+    "li",
+    null,
+    words(event),
+    h("span", { class: "subject" }, subject(event, options)),
+    h("span", { class: "faint by" }, by(event)),
+    h("span", { class: "faint" }, moment(event.created_at)),
+  );
+}

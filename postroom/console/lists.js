@@ -1,0 +1,99 @@
+// A table that is paged by the API's cursors: any depth costs the same, and the way back is remembered.
+
+import { call } from "./api.js";
+import { fill, h, icon } from "./dom.js";
+import { failure, loading } from "./widgets.js";
+
+/**
+ * `path()` is the first page; `head` the titles of the columns; `row(item)` gives a <tr>; `none()` says what is shown
+ * where there is nothing. Returns { element, reload }.
+ */
+export function pagedTable({ label, path, head, row, none }) {
+  const body = h("div", { class: "table-body" });
+  const pager = h("nav", { class: "pager", "aria-label": `Pages of ${label}` });
+  const element = h("div", { class: "card flush" }, body, pager);
+  let trail = history.state?.trail || [];
+  let asked = 0;
+  let controller = new AbortController();
+
+  async function show(quiet) {
+    const turn = (asked += 1);
+    controller.abort();
+    controller = new AbortController();
+    body.setAttribute("aria-busy", "true");
+    if (!quiet) fill(body, loading(8));
+    try {
+      const { data, next } = await call("GET", trail.at(-1) || path(), { signal: controller.signal });
+      if (turn !== asked) return;
+      history.replaceState({ ...history.state, trail }, "");
+      fill(body, data.items.length ? table(data.items) : none());
+      fill(pager, steps(next, data.items.length));
+    } catch (problem) {
+      if (turn !== asked || problem.name === "AbortError" || problem.status === 401) return;
+      fill(body, failure(problem, () => show()));
+      fill(pager);
+    } finally {
+      if (turn === asked) body.removeAttribute("aria-busy");
+    }
+  }
+
+  function table(items) {
+    return h(
+      "div",
+      { class: "scroll", tabindex: "0", role: "region", "aria-label": label },
+      h(
+        "table",
+        null,
+        h("thead", null, h("tr", null, head.map((text) => h("th", { scope: "col" }, text || h("span", { class: "offscreen" }, "Actions"))))),
+        h("tbody", null, items.map(row)),
+      ),
+    );
+  }
+
+  function steps(next, count) {
+    if (!next && !trail.length) return [];
+    const go = (change) => () => {
+      trail = change;
+      show(true).then(() => element.scrollIntoView({ block: "start" }));
+    };
+    return [
+      h("span", { class: "faint" }, `Page ${trail.length + 1}`, count ? `, ${count} shown` : ""),
+      h("button", { type: "button", class: "button", disabled: !trail.length, onclick: go(trail.slice(0, -1)) }, icon("left"), h("span", null, "Previous")),
+      h("button", { type: "button", class: "button", disabled: !next, onclick: go([...trail, next]) }, h("span", null, "Next"), icon("right")),
+    ];
+  }
+
+  return {
+    element,
+    show,
+    /** From the first page, for other filters. */
+    restart() {
+      trail = [];
+      return show(true);
+    },
+    reload: () => show(true),
+  };
+}
+
+/** Runs `act` once nobody has called for a while. */
+export function debounced(act, milliseconds = 180) {
+  let timer;
+  return (...values) => {
+    clearTimeout(timer);
+    timer = setTimeout(() => act(...values), milliseconds);
+  };
+}
+
+/** The filters of a page, kept in its address so that it can be reloaded, shared and gone back to. */
+export function filtersInAddress(names) {
+  const query = new URLSearchParams(location.search);
+  const values = Object.fromEntries(names.map((name) => [name, query.get(name) || ""]));
+  return {
+    values,
+    set(name, value) {
+      values[name] = value;
+      const kept = new URLSearchParams(Object.entries(values).filter(([, text]) => text));
+      history.replaceState({}, "", kept.size ? `${location.pathname}?${kept}` : location.pathname);
+    },
+  };
+}

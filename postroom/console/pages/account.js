@@ -1,0 +1,85 @@
+// One account: what it is, what can be done to it, what happened to it.
+
+import { can, get } from "../api.js";
+import { changeStatus, deleteAccount, editName, resetPassword } from "../account_actions.js";
+import { fill, h } from "../dom.js";
+import { detail, words } from "../event_words.js";
+import { pagedTable } from "../lists.js";
+import { button, card, copyable, empty, facts, moment, pageHead, region, status } from "../widgets.js";
+
+const MEANS = {
+  active: "Logs in, sends and receives.",
+  suspended: "No login and no sending. Mail still arrives and waits.",
+  disabled: "No login, no sending, and new mail is refused.",
+};
+
+export async function page(main, { part, go, signal }) {
+  await region(main, async () => {
+    const { account } = await get(`/v2/email-accounts/${part}?fields=*`, { signal });
+    document.title = `${account.address} · Postroom`;
+    return view(account, { main, part, go, signal });
+  });
+}
+
+function view(account, context) {
+  const again = () => page(context.main, context);
+  const history = card("Events of this account", h("div"), { kind: "bare" });
+  if (can("events:read")) {
+    const list = pagedTable({
+      label: "Events of this account",
+      path: () => `/v2/events?account_id=${account.id}&order=newest&limit=20`,
+      head: ["What", "Detail", "By", "When"],
+      row: (event) => h("tr", null, h("td", null, words(event)), h("td", { class: "grow faint" }, detail(event)), h("td", { class: "faint nowrap" }, event.key_id ? `key ${event.key_id}` : "operator"), h("td", { class: "nowrap" }, moment(event.created_at))),
+      none: () => empty("events", "No events", "Nothing is known of this account."),
+    });
+    history.lastElementChild.replaceWith(list.element);
+    list.show();
+  }
+  return [
+    pageHead(account.address, { back: ["/accounts", "Accounts"], actions: can("accounts:write") && actions(account, context, again) }),
+    h("div", { class: "columns" }, card("Account", about(account, again)), card("Status", state(account, again))),
+    settings(account),
+    can("events:read") && history,
+  ];
+}
+
+function actions(account, { go }, again) {
+  return [
+    button("Reset password", { icon: "keys", onclick: async () => (await resetPassword(account)) && again() }),
+    button("Delete", { kind: "danger-outline", onclick: async () => (await deleteAccount(account, () => go(`/accounts/${account.id}`))) && go("/accounts") }),
+  ];
+}
+
+function about(account, again) {
+  const change = can("accounts:write") && button(account.display_name ? "Change" : "Add", { kind: "plain", onclick: async () => (await editName(account)) && again() });
+  return facts([
+    ["Address", copyable(account.address, "Copy the address")],
+    ["Display name", h("span", { class: "with-action" }, h("span", null, account.display_name || h("span", { class: "faint" }, "none")), change)],
+    ["User", h("span", null, h("a", { href: `/accounts?user_id=${encodeURIComponent(account.user_id)}` }, account.user_id), account.is_default && h("span", { class: "tag" }, "default account"))],
+    ["Domain", h("a", { href: `/domains/${encodeURIComponent(account.domain)}` }, account.domain)],
+    ["Id", copyable(String(account.id), "Copy the id")],
+    ["Created", moment(account.created_at)],
+    ["Changed", moment(account.updated_at)],
+  ]);
+}
+
+function state(account, again) {
+  const to = (status_, text) => account.status !== status_ && button(text, { onclick: async () => (await changeStatus(account, status_)) && again() });
+  return h(
+    "div",
+    { class: "card-body" },
+    h("p", { class: "verdict" }, status(account.status)),
+    h("p", { class: "faint" }, MEANS[account.status]),
+    can("accounts:write") && h("div", { class: "buttons start" }, to("active", "Resume"), account.status === "active" && to("suspended", "Suspend"), to("disabled", "Disable")),
+  );
+}
+
+function settings(account) {
+  return card(
+    "Mail clients",
+    facts([
+      ["User name", copyable(account.address, "Copy the user name")],
+      ["Password", h("span", { class: "faint" }, "shown once, when the account was made; a reset makes another")],
+    ]),
+  );
+}

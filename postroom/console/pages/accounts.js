@@ -1,0 +1,67 @@
+// Accounts: search as you type, filters, pages, and making one.
+
+import { can, current, withQuery } from "../api.js";
+import { changeStatus, createAccount, deleteAccount, resetPassword } from "../account_actions.js";
+import { fill, h, icon } from "../dom.js";
+import { debounced, filtersInAddress, pagedTable } from "../lists.js";
+import { menu } from "../menu.js";
+import { button, empty, input, moment, pageHead, select, status } from "../widgets.js";
+
+const STATUSES = [["", "Every status"], ["active", "Active"], ["suspended", "Suspended"], ["disabled", "Disabled"]];
+
+export async function page(main, { go }) {
+  const filters = filtersInAddress(["q", "domain", "user_id", "status"]);
+  const add = () => createAccount({ go, domain: filters.values.domain, user: filters.values.user_id, created: () => list.restart() });
+  const list = pagedTable({
+    label: "Accounts",
+    path: () => withQuery("/v2/email-accounts", { fields: "*", order: "newest", limit: 50, ...filters.values }),
+    head: ["Address", "User", "Status", "Created", ""],
+    row: (account) => row(account, list),
+    none: () => nothing(filters.values, add),
+  });
+  const later = debounced((name, value) => (filters.set(name, value), list.restart()));
+  const text = (name, label, props) =>
+    input(name, { value: filters.values[name], placeholder: label, "aria-label": label, type: "search", oninput: (event) => later(name, event.target.value.trim()), ...props });
+  fill(
+    main,
+    pageHead("Accounts", { actions: can("accounts:write") && button("Create account", { icon: "plus", kind: "primary", onclick: add }) }),
+    h(
+      "div",
+      { class: "filters", role: "search" },
+      h("div", { class: "search" }, icon("search"), text("q", "Search addresses from their start")),
+      text("domain", "Domain"),
+      !current().key.user_id && text("user_id", "User"),
+      select("status", STATUSES, filters.values.status, { "aria-label": "Status", onchange: (event) => (filters.set("status", event.target.value), list.restart()) }),
+    ),
+    list.element,
+  );
+  await list.show();
+}
+
+function nothing(values, add) {
+  if (Object.values(values).some(Boolean)) return empty("search", "No account fits", "Try a shorter start of the address, or fewer filters.");
+  return empty("accounts", "No accounts yet", "An account is a real mailbox: it receives, sends and can be read the moment it is made.", can("accounts:write") && button("Create account", { icon: "plus", kind: "primary", onclick: add }));
+}
+
+function row(account, list) {
+  return h(
+    "tr",
+    null,
+    h("td", { class: "grow" }, h("a", { class: "strong clip", href: `/accounts/${account.id}` }, account.address), h("div", { class: "faint clip" }, account.display_name)),
+    h("td", { class: "clip" }, account.user_id, account.is_default && h("span", { class: "tag", title: "This user's default account" }, "default")),
+    h("td", null, status(account.status)),
+    h("td", { class: "nowrap" }, moment(account.created_at)),
+    h("td", { class: "end" }, can("accounts:write") && menu(`Actions for ${account.address}`, actions(account, list))),
+  );
+}
+
+function actions(account, list) {
+  const change = (to) => async () => (await changeStatus(account, to)) && list.reload();
+  return [
+    ["Reset password", () => resetPassword(account)],
+    account.status !== "active" && ["Resume", change("active")],
+    account.status === "active" && ["Suspend", change("suspended")],
+    account.status !== "disabled" && ["Disable", change("disabled")],
+    ["Delete", async () => (await deleteAccount(account, list.reload)) && list.reload(), "danger-text"],
+  ].filter(Boolean);
+}

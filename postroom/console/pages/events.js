@@ -1,0 +1,43 @@
+// The audit log, newest first.
+
+import { withQuery } from "../api.js";
+import { fill, h } from "../dom.js";
+import { by, detail, subject, words } from "../event_words.js";
+import { debounced, filtersInAddress, pagedTable } from "../lists.js";
+import { empty, input, moment, pageHead } from "../widgets.js";
+
+export async function page(main) {
+  const filters = filtersInAddress(["user_id", "domain", "account_id"]);
+  const list = pagedTable({
+    label: "Events",
+    path: () => withQuery("/v2/events", { order: "newest", limit: 50, ...filters.values }),
+    head: ["What", "To what", "User", "By", "From", "When"],
+    row,
+    none: () => empty("events", "No events", "Nothing has happened that fits these filters."),
+  });
+  const filter = (name, label, props) => {
+    const control = input(name, { value: filters.values[name], placeholder: label, "aria-label": label, type: "search", ...props });
+    control.addEventListener("input", debounced(() => (filters.set(name, control.value.trim()), list.restart())));
+    return control;
+  };
+  fill(
+    main,
+    pageHead("Events", { lead: "Everything that was done, by whom and from where. Written in the same transaction as the change." }),
+    h("div", { class: "filters", role: "search" }, filter("user_id", "User"), filter("domain", "Domain"), filter("account_id", "Account id", { inputmode: "numeric" })),
+    list.element,
+  );
+  await list.show();
+}
+
+function row(event) {
+  return h(
+    "tr",
+    null,
+    h("td", null, words(event)),
+    h("td", { class: "grow" }, subject(event), h("div", { class: "faint" }, detail(event))),
+    h("td", { class: "clip" }, event.user_id),
+    h("td", { class: "faint nowrap", title: event.request_id ? `request ${event.request_id}` : null }, by(event)),
+    h("td", { class: "faint mono" }, event.client_address),
+    h("td", { class: "nowrap" }, moment(event.created_at)),
+  );
+}

@@ -1,0 +1,212 @@
+"""/console/session: signing in by key or by link, what the cookie is good for, and what ends it."""
+
+import http.cookies
+from typing import Any
+
+import pytest
+
+from postroom import keys, operator
+from tests.api.rows import rows
+from tests.server import ApiServer, Response, Tenant
+
+SESSION = "/console/session"
+PATH = "/v2/email-accounts"
+
+
+class Browser:
+    """What a browser keeps after signing in: the cookie, and what the page was told."""
+
+    def __init__(self, tenant: Tenant, answer: Response) -> None:
+        assert answer.status == 201, answer.text
+        self.tenant = tenant
+        self.told = answer.json
+        self.set_cookie = answer.headers["set-cookie"]
+        ((self.name, morsel),) = http.cookies.SimpleCookie(self.set_cookie).items()
+        self.token = morsel.value
+
+    def request(self, method: str, path: str, body: Any = None, **headers: str) -> Response:
+        sent = {"cookie": f"{self.name}={self.token}", "x-csrf-token": self.told["csrf_token"]}
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.tenant.api.request(method, path, body, headers={k: v for k, v in sent.items() if v})
+
+
+def signed_in(tenant: Tenant, key: str | None = None, **headers: str) -> Browser:
+    return Browser(tenant, tenant.post(SESSION, {}, key=key or tenant.key, headers=headers))
+
+
+def create(browser: Browser, local_part: str = "new", **headers: str) -> Response:
+    body = {"domain": browser.tenant.domain, "local_part": local_part, "user_id": "u"}
+    return browser.request("POST", f"{PATH}/create", body, **headers)
+
+
+def test_it_works(tenant: Tenant) -> None:
+    browser = signed_in(tenant)
+    assert browser.told["organization"] == tenant.organization
+    assert browser.told["key"]["id"] == tenant.key_id(tenant.key)
+    assert "HttpOnly" in browser.set_cookie
+    assert "SameSite=Strict" in browser.set_cookie
+    assert tenant.key not in browser.set_cookie + str(browser.told)
+    assert browser.request("GET", SESSION).json == browser.told
+    assert browser.request("GET", PATH).status == 200
+    assert create(browser).status == 201
+    assert tenant.events()[-1]["key_id"] == tenant.key_id(tenant.key)
+    assert [e["type"] for e in tenant.events()].count("console.signed_in") == 1
+
+
+def test_only_hashes_are_stored(tenant: Tenant) -> None:
+    browser = signed_in(tenant)
+    link = tenant.api.database.write_alone(lambda tx: operator.create_link(tx, tenant.organization))
+    stored = str(rows(tenant))
+    assert keys.digest(browser.token) in stored
+    assert keys.digest(link) in stored
+    for secret in (browser.token, link, tenant.key, browser.told["csrf_token"]):
+        assert secret not in stored
+
+
+def test_over_https_the_cookie_is_for_this_host_alone(tenant: Tenant) -> None:
+    browser = signed_in(tenant, origin="https://mail.example", host="mail.example")
+    assert browser.name == "__Host-postroom"
+    assert "; Secure" in browser.set_cookie
+    assert "Path=/" in browser.set_cookie
+    assert browser.request("GET", PATH).status == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x_csrf_token": ""},
+        {"x_csrf_token": "0" * 64},
+        {"x_csrf_token": "\xe9"},
+        {"sec_fetch_site": "cross-site"},
+        {"sec_fetch_site": "same-site"},
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+    ],
+    ids=str,
+)
+def test_it_refuses_what_another_site_sends(tenant: Tenant, headers: dict[str, str]) -> None:
+    browser = signed_in(tenant)
+    before = rows(tenant)
+    refused = create(browser, **headers)
+    assert (refused.status, refused.code) == (403, "csrf_refused")
+    out = browser.request("DELETE", SESSION, **headers)
+    assert (out.status, out.code) == (403, "csrf_refused")
+    assert rows(tenant) == before
+    assert create(browser).status == 201
+
+
+def test_another_site_cannot_sign_in(tenant: Tenant) -> None:
+    refused = tenant.post(SESSION, {}, headers={"origin": "https://evil.example"})
+    assert (refused.status, refused.code) == (403, "csrf_refused")
+
+
+def test_the_token_of_another_session_is_no_proof(tenant: Tenant) -> None:
+    one, other = signed_in(tenant), signed_in(tenant)
+    assert create(one, x_csrf_token=other.told["csrf_token"]).status == 403
+
+
+def test_a_key_in_a_header_wins(tenant: Tenant, stranger: Tenant) -> None:
+    browser = signed_in(tenant)
+    assert browser.request("GET", PATH, x_api_key="pr_wrong").status == 401
+    account = stranger.account()
+    assert browser.request("GET", f"{PATH}/{account['id']}", x_api_key=stranger.key).status == 200
+    assert browser.request("GET", f"{PATH}/{account['id']}").status == 404
+
+
+def test_a_wrong_key_signs_nobody_in(tenant: Tenant) -> None:
+    for key in ("pr_wrong", "", tenant.key[:-1]):
+        refused = tenant.post(SESSION, {}, key=key)
+        assert (refused.status, refused.code) == (401, "unauthorized")
+        assert "set-cookie" not in refused.headers
+
+
+def test_a_session_is_no_wider_than_its_key(tenant: Tenant) -> None:
+    browser = signed_in(tenant, tenant.new_key(["accounts:read"], user_id="u"))
+    assert browser.told["key"]["scopes"] == ["accounts:read"]
+    assert browser.request("GET", PATH).status == 200
+    assert create(browser).status == 403
+    assert browser.request("GET", PATH + "?user_id=other").status == 404
+
+
+def test_it_ends_when_it_is_told_to(tenant: Tenant) -> None:
+    browser, other = signed_in(tenant), signed_in(tenant)
+    assert browser.request("DELETE", SESSION).status == 200
+    assert browser.request("GET", PATH).status == 401
+    assert browser.request("GET", SESSION).status == 401
+    assert other.request("GET", PATH).status == 200
+
+
+def test_it_ends_with_its_key(tenant: Tenant) -> None:
+    key = tenant.new_key()
+    browser = signed_in(tenant, key)
+    tenant.post("/v2/keys/delete", {"id": tenant.key_id(key)})
+    assert browser.request("GET", PATH).status == 401
+
+
+def test_it_ends_with_its_time(tenant: Tenant) -> None:
+    browser = signed_in(tenant)
+    sql = "UPDATE console_sessions SET expires_at = 1 WHERE organization_id = :o"
+    tenant.api.database.write_alone(lambda tx: tx.run(sql, o=tenant.organization_id))
+    assert browser.request("GET", PATH).status == 401
+    signed_in(tenant)
+    assert len(rows(tenant, "console_sessions")) == 1
+
+
+def test_a_link_works_once(tenant: Tenant, api: ApiServer) -> None:
+    link = api.database.write_alone(lambda tx: operator.create_link(tx, tenant.organization))
+    browser = Browser(tenant, tenant.post(SESSION, {"link": link}, key=None))
+    assert browser.told["key"]["id"] == tenant.key_id(tenant.key)
+    assert create(browser).status == 201
+    again = tenant.post(SESSION, {"link": link}, key=None)
+    assert (again.status, again.code) == (401, "unauthorized")
+
+
+def test_a_link_that_is_too_old_or_made_up(tenant: Tenant) -> None:
+    link = tenant.api.database.write_alone(lambda tx: operator.create_link(tx, tenant.organization))
+    sql = "UPDATE console_links SET expires_at = 1 WHERE organization_id = :o"
+    tenant.api.database.write_alone(lambda tx: tx.run(sql, o=tenant.organization_id))
+    for token in (link, "0" * 64, "x"):
+        assert tenant.post(SESSION, {"link": token}, key=None).status == 401
+
+
+def test_a_link_ends_with_its_key(tenant: Tenant) -> None:
+    key_id = tenant.key_id(tenant.new_key())
+    link = tenant.api.database.write_alone(lambda tx: operator.create_link(tx, tenant.organization, key_id))
+    tenant.post("/v2/keys/delete", {"id": key_id})
+    assert tenant.post(SESSION, {"link": link}, key=None).status == 401
+
+
+def test_two_cookies_are_none(tenant: Tenant) -> None:
+    browser = signed_in(tenant)
+    assert browser.request("GET", PATH, cookie=f"postroom={browser.token}; postroom=other").status == 401
+
+
+def test_other_methods(tenant: Tenant) -> None:
+    refused = tenant.request("PUT", SESSION, {})
+    assert (refused.status, refused.headers["allow"]) == (405, "GET, POST, DELETE")
+
+
+def test_the_page(api: ApiServer) -> None:
+    for path in ("/", "/accounts", "/accounts/7", "/domains/x.test", "/keys", "/events", "/sign-in"):
+        page = api.request("GET", path)
+        assert page.status == 200
+        policy = page.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+        assert "unsafe" not in policy
+        assert page.headers["x-content-type-options"] == "nosniff"
+    for path in ("/nothing", "/accounts/7/x", "/accounts/", "/console/", "/console/index.html", "//"):
+        assert api.request("GET", path).status == 404
+    assert api.request("POST", "/", {}).status == 405
+
+
+def test_its_files_are_kept_for_ever(api: ApiServer) -> None:
+    text = api.request("GET", "/").text
+    for path in [part.split('"')[0] for part in text.split('"/console/')[1:]]:
+        found = api.request("GET", f"/console/{path}")
+        assert found.status == 200
+        assert "immutable" in found.headers["cache-control"]
+    (version,) = {part.split("/")[0] for part in text.split('"/console/')[1:]}
+    for path in (f"/console/{version}/nothing.js", f"/console/{version}/../../keys.py", "/console/0/main.js"):
+        missing = api.request("GET", path)
+        assert missing.status == 404
+        assert "immutable" not in missing.headers.get("cache-control", "")

@@ -1,0 +1,108 @@
+"""A real Chromium before a real server. What every page promises is asserted at the end of each test: no error on the
+browser's console, no violation of the policy, no request to anybody else."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from postroom.db import migrate
+from tests.server import Tenant
+
+# A browser says this of every answer that is not 2xx, wanted or not.
+NOT_OURS = "Failed to load resource"
+
+
+@dataclass
+class Visit:
+    """A browser window of its own, at a server, for one tenant."""
+
+    page: Page
+    tenant: Tenant
+    errors: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+
+    @property
+    def base(self) -> str:
+        return f"http://127.0.0.1:{self.tenant.api.port}"
+
+    def watch(self) -> None:
+        self.page.on("console", self._keep)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("request", lambda request: self._judge(request.url))
+
+    def _keep(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning") and not message.text.startswith(NOT_OURS):
+            self.errors.append(message.text)
+
+    def _judge(self, url: str) -> None:
+        if urlsplit(url).netloc != urlsplit(self.base).netloc and not url.startswith("data:"):
+            self.outside.append(url)
+
+    def open(self, path: str) -> None:
+        self.page.goto(self.base + path)
+        self.settle()
+
+    def settle(self) -> None:
+        """Waits until nothing is being loaded."""
+        self.page.locator("h1").first.wait_for(state="attached")
+        expect(self.page.locator(".skeleton, [aria-busy]")).to_have_count(0)
+
+    def sign_in(self, key: str | None = None) -> "Visit":
+        self.open("/")
+        self.page.get_by_label("API key").fill(key or self.tenant.key)
+        self.button("Sign in").click()
+        expect(self.page.get_by_role("navigation", name="Console")).to_be_visible()
+        self.settle()
+        return self
+
+    def button(self, name: str) -> Any:
+        return self.page.get_by_role("button", name=name, exact=True)
+
+    @property
+    def dialog(self) -> Any:
+        return self.page.get_by_role("dialog")
+
+    def end(self) -> None:
+        self.page.close()
+        assert self.errors == []
+        assert self.outside == []
+
+
+@pytest.fixture(scope="session")
+def database_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One engine is enough here: the API's own tests run on both."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('db') / 'postroom.db'}"
+    migrate(url)
+    return url
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Not for longer than a file: an event loop runs in this thread until Playwright ends."""
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, tenant: Tenant, request: pytest.FixtureRequest) -> Iterator[Visit]:
+    """A visitor who is not signed in. An indirect parameter gives the window's options."""
+    options = getattr(request, "param", {})
+    context = browser.new_context(**options)
+    context.set_default_timeout(15_000)
+    made = Visit(context.new_page(), tenant)
+    made.watch()
+    yield made
+    made.end()
+    context.close()
+
+
+@pytest.fixture
+def console(visit: Visit) -> Visit:
+    """A visitor who is signed in with the tenant's key."""
+    return visit.sign_in()
