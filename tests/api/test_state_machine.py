@@ -19,6 +19,8 @@ ACCOUNTS = "/v2/email-accounts"
 NAMES = ("alice", "bob", "carol", "dave", "erin", "frank")
 USERS = ("user_1", "user_2")
 STATUSES = ("active", "suspended", "disabled")
+# Fields of an account that only a deletion or an end of sessions fills.
+NULLS = ("deleted_at", "purge_at", "sessions_ended")
 RANK = {"active": 0, "suspended": 1, "disabled": 2}
 
 names, users, statuses = st.sampled_from(NAMES), st.sampled_from(USERS), st.sampled_from(STATUSES)
@@ -35,7 +37,7 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.accounts: dict[int, dict[str, Any]] = {}
         self.owners: dict[str, str] = {}
-        self.deleted: list[int] = []
+        self.deleted: dict[int, dict[str, Any]] = {}
         self.passwords: set[str] = set()
 
     @initialize()
@@ -106,13 +108,27 @@ class Machine(RuleBasedStateMachine):
         if self._refuses(answer, account, filter_):
             return
         del self.accounts[account["id"]]
-        self.deleted.append(account["id"])
+        self.deleted[account["id"]] = account
         self._hand_over(account)
+
+    @precondition(lambda self: self.deleted)
+    @rule(data=st.data(), filter_=filters)
+    def restore(self, data: st.DataObject, filter_: dict[str, str]) -> None:
+        account = self.deleted[data.draw(st.sampled_from(sorted(self.deleted)))]
+        answer = self.tenant.post(f"{ACCOUNTS}/{account['id']}/restore", filter_)
+        is_own = filter_.get("user_id", account["user_id"]) == account["user_id"]
+        if is_own and any(other["address"] == account["address"] for other in self.accounts.values()):
+            assert (answer.status, answer.code) == (409, "address_exists")
+            return
+        if self._refuses(answer, account, filter_):
+            return
+        account["is_default"] = not self._of(account["user_id"])
+        self.accounts[account["id"]] = self.deleted.pop(account["id"])
 
     @precondition(lambda self: self.deleted)
     @rule(data=st.data())
     def ask_for_a_deleted_one(self, data: st.DataObject) -> None:
-        id_ = data.draw(st.sampled_from(self.deleted))
+        id_ = data.draw(st.sampled_from(sorted(self.deleted)))
         path = f"{ACCOUNTS}/{id_}"
         for answer in (
             self.tenant.get(path),
@@ -139,7 +155,9 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def everything_is_as_in_the_model(self) -> None:
         found = self.tenant.get(ACCOUNTS, fields="*", limit=500).json["items"]
-        shown = [{k: v for k, v in account.items() if k not in ("created_at", "updated_at")} for account in found]
+        unmodelled = ("created_at", "updated_at", *NULLS)
+        shown = [{k: v for k, v in account.items() if k not in unmodelled} for account in found]
+        assert not [account for account in found for name in NULLS if account[name] is not None]
         assert shown == [self.accounts[id_] for id_ in sorted(self.accounts)]
         totals = self.tenant.get("/v2/stats").json["accounts"]
         counted = {status: sum(a["status"] == status for a in self.accounts.values()) for status in STATUSES}

@@ -1,0 +1,68 @@
+"""The whole way of a platform: a claim, the records of its answer in the DNS, an active domain, an account on it whose
+mail is signed; and a second organization that finds no trace of any of it."""
+
+import http.client
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from tests.dns_server import DnsServer
+from tests.mail.platform import Mailbox, Platform
+from tests.mail.test_dkim import verifies
+from tests.service import Service
+
+NAME, USER = "shop.example", "customer 7"
+
+
+@pytest.fixture(scope="module")
+def dns() -> Iterator[DnsServer]:
+    with DnsServer.start() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def service(dns: DnsServer) -> Iterator[Service]:
+    with Service.new(resolver=dns.address, hostname="mx.host.example") as new:
+        yield new.start()
+        assert new.stop() == 0
+
+
+def seen(platform: Platform, path: str) -> tuple[int, Any]:
+    with closing(http.client.HTTPConnection("127.0.0.1", platform.service.ports["port"], timeout=60)) as connection:
+        connection.request("GET", path, headers={"x-api-key": platform.key})
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+
+def test_it_works(service: Service, platform: Platform, dns: DnsServer) -> None:
+    claim = platform.call("POST", "/v2/domain", {"domain": NAME, "user_id": USER})["domain"]
+    assert claim["domain"] == {"domain": NAME, "status": "pending"}
+    body = {"domain": NAME, "local_part": "hello", "user_id": USER}
+    assert platform.try_call("POST", "/v2/email-accounts/create", body)[0] == 409
+    dns.publish_all(NAME, claim["dns"])
+    checked = platform.call("POST", f"/v2/domains/{NAME}/verify", {"user_id": USER})
+    assert checked["domain"]["status"] == "active"
+    assert {record["status"] for record in checked["dns"]} == {"ok"}
+
+    made = platform.call("POST", "/v2/email-accounts/create", body)
+    box = Mailbox(platform, made["account"]["id"], made["account"]["address"], made["password"])
+    box.send(box.address, "signed")
+    assert verifies(dns, box.wait_for("signed"))
+
+    stranger = Platform.new(service)
+    foreign, missing = (seen(stranger, f"/v2/domains/{name}/info?user_id=x") for name in (NAME, "no.example"))
+    for _, problem in (foreign, missing):
+        del problem["request_id"]
+    assert foreign == missing
+    assert foreign[0] == 404
+    for path in ("/v2/domains?user_id=x", "/v2/email-accounts", "/v2/events", "/v2/stats", "/v2/keys"):
+        status, found = seen(stranger, path)
+        assert status == 200
+        assert "shop" not in json.dumps(found), path
+        assert USER not in json.dumps(found), path
+    assert (
+        stranger.call("POST", "/v2/domain", {"domain": NAME, "user_id": "x"})["domain"]["domain"]["status"] == "pending"
+    )
