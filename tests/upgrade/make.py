@@ -26,6 +26,10 @@ def fill(service: Service) -> None:
     boxes[1].update(status="suspended")
     boxes[2].update(status="disabled")
     boxes[3].delete()
+    platform.call("POST", "/v2/domain", {"domain": "claim.example", "user_id": "user_first"})
+    platform.call("POST", "/v2/domains/claim.example/dkim/rotate", {"user_id": "user_first"})
+    consent = {"user_id": "user_first", "subdomain": f"shop.{platform.domain}"}
+    platform.call("POST", f"/v2/domains/{platform.domain}/consent", consent)
     for arguments in (
         ("keys", "create", "--name", "narrow", "--domain", platform.domain, "--network", "192.0.2.0/24"),
         ("keys", "revoke", "2"),
