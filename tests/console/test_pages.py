@@ -251,7 +251,8 @@ def test_a_hundred_thousand_accounts(console: Visit) -> None:
     INSERT INTO accounts (organization_id, domain_id, user_id, address, status, is_default, password, generation,
       created_at, updated_at)
     WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)
-    SELECT :o, (SELECT id FROM domains WHERE name = :d), 'u' || i % 999, 'a' || substr('000000' || i, length('000000' || i) - 5) || '@' || :d,
+    SELECT :o, (SELECT id FROM domains WHERE name = :d), 'u' || i % 999,
+      'a' || substr('000000' || i, length('000000' || i) - 5) || '@' || :d,
       'active', 0, 'x', 1, 1, 1 FROM n"""
     tenant.api.database.write_alone(lambda tx: tx.run(fill, o=tenant.organization_id, d=tenant.domain))
     console.open("/accounts")
