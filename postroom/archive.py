@@ -7,6 +7,7 @@ that it is whole. Mail may change while it is read: each message file is in it w
 import hashlib
 import io
 import os
+import stat
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -111,11 +112,15 @@ def _add_directory(tar: tarfile.TarFile, name: str) -> None:
 
 
 def _add_file(tar: tarfile.TarFile, name: str, path: Path, said: Said) -> bool:
-    """Whether it was still there."""
+    """Whether it was still there. What is no file is nothing of ours."""
     try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return True
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return path.is_symlink()  # nothing of ours
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise BadBackup(f"{path} cannot be read: {error.strerror}.") from None
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if status.st_size < SMALL:

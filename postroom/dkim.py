@@ -9,6 +9,7 @@ import asyncio
 import base64
 import secrets
 import time
+from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -60,6 +61,7 @@ FROM dkim_keys JOIN domains ON domains.id = dkim_keys.domain_id
 WHERE dkim_keys.due_at <= :now ORDER BY dkim_keys.due_at LIMIT :limit"""
 POSTPONE = "UPDATE dkim_keys SET due_at = :until WHERE id = :id AND state = 'next'"
 FORGET = "DELETE FROM dkim_keys WHERE id = :id AND state = 'retiring'"
+DROP = "DELETE FROM dkim_keys WHERE domain_id = :domain_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,22 +105,24 @@ def generate() -> NewKey:
 
 
 class Generator:
-    """One thread that generates, and a short queue: a key costs as much as a thousand reads."""
+    """One thread that generates, and a short queue, of which nobody takes all: a key costs as much as a thousand
+    reads."""
 
-    def __init__(self, waiting: int = 32) -> None:
+    def __init__(self, waiting: int = 32, waiting_of_one: int = 8) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="dkim")
-        self._most = waiting
-        self._taken = 0
+        self._most, self._most_of_one = waiting, waiting_of_one
+        self._taken: Counter[int] = Counter()
 
-    async def generate(self) -> NewKey:
+    async def generate(self, organization_id: int) -> NewKey:
         """As the function of this name, off the event loop. Raises Busy when too many wait already."""
-        if self._taken >= self._most:
+        if self._taken[organization_id] >= self._most_of_one or self._taken.total() >= self._most:
             raise Busy("Too many keys are being made at once.")
-        self._taken += 1
+        self._taken[organization_id] += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, generate)
         finally:
-            self._taken -= 1
+            self._taken[organization_id] -= 1
+            self._taken += Counter()  # drops those that are at none
 
     def close(self) -> None:
         """Ends the thread; what still waits is cancelled."""
@@ -167,6 +171,11 @@ def switch(tx: Tx, domain_id: int, selector: str) -> bool:
     data = {"domain": name, "from": retired[0], "to": selector}
     events.record(tx, Actor(organization_id), "domain.dkim_switched", domain_id=domain_id, user_id=user_id, data=data)
     return True
+
+
+def drop(tx: Tx, domain_id: int) -> None:
+    """Erases every key of a domain that has ended: its records may stay in the DNS for ever."""
+    tx.run(DROP, domain_id=domain_id)
 
 
 def get_all(tx: Tx, domain_id: int) -> list[Key]:

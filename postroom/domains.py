@@ -58,7 +58,7 @@ MAKE_PROVABLE = "UPDATE domains SET token = :token WHERE id = :id"
 SET_STATUS = """
 UPDATE domains SET status = :status, activated_by = 'operator', expires_at = NULL, degraded_at = NULL,
   degraded_reason = NULL, updated_at = :now
-WHERE id = :id AND organization_id = :organization AND deleted_at IS NULL AND status <> :status
+WHERE id = :id AND organization_id = :organization AND deleted_at IS NULL
   AND (:status = 'pending' OR NOT EXISTS (
     SELECT 1 FROM domains AS other
     WHERE other.name = domains.name AND other.id <> domains.id AND other.status <> 'pending'))
@@ -134,12 +134,19 @@ def is_managed(tx: Tx, organization_id: int, id_: int) -> bool:
     return tx.one(MANAGED, id=id_, organization=organization_id) is not None
 
 
-def claim(tx: Tx, actor: Actor, name: str, user_id: str, key: NewKey | None = None) -> Domain:
-    """A user's claim: pending until the DNS proves it, and it ends by itself. Raises as `create` does, and
-    `forbidden` for a key that is bound to domains."""
+def check_claim(tx: Tx, actor: Actor, name: str, user_id: str) -> None:
+    """Raises what `claim` would raise now, before a key is made for it; `claim` decides."""
     if actor.bound is not None:
         raise Refused("forbidden", "A key that is bound to domains cannot claim another one.")
     _check_new(tx, actor, name, user_id)
+    if find(tx, actor, name, user_id):
+        raise Refused("domain_exists", "This domain exists already.")
+
+
+def claim(tx: Tx, actor: Actor, name: str, user_id: str, key: NewKey | None = None) -> Domain:
+    """A user's claim: pending until the DNS proves it, and it ends by itself. Raises as `create` does, and
+    `forbidden` for a key that is bound to domains."""
+    check_claim(tx, actor, name, user_id)
     return add(tx, actor, name, user_id, "pending", tx.now + CLAIM_DAYS * DAY_MS, key)
 
 
@@ -199,6 +206,7 @@ def delete(tx: Tx, actor: Actor, domain: Domain) -> None:
         raise Refused("domain_not_empty", f"{accounts} on this domain. Delete them first; nothing was changed.")
     if tx.one(DELETE, id=domain.id, organization=actor.organization_id, now=tx.now) is None:
         raise not_found()
+    dkim.drop(tx, domain.id)
     data = {"domain": domain.name, "status": domain.status}
     events.record(tx, actor, "domain.deleted", domain_id=domain.id, user_id=domain.user_id, data=data)
 
@@ -214,8 +222,9 @@ def _new_token() -> str:
 
 
 def set_status(tx: Tx, actor: Actor, domain: Domain, status: Status) -> None:
-    """Moves a domain to a status; the same one twice is nothing. Raises `domain_exists` for a second owner."""
-    if domain.status == status:
+    """Moves a domain to a status on the operator's word, which no proof by DNS undoes; the same one twice is nothing.
+    Raises `domain_exists` for a second owner."""
+    if domain.status == status and (status == "pending" or domain.activated_by == "operator"):
         return
     if tx.one(SET_STATUS, id=domain.id, organization=actor.organization_id, status=status, now=tx.now) is None:
         raise Refused("domain_exists", "Another organization owns this domain.")
@@ -327,6 +336,7 @@ def expire(tx: Tx, id_: int) -> None:
     if row is not None:
         domain = Domain(*row)
         checks.drop(tx, domain.id)
+        dkim.drop(tx, domain.id)
         _record(tx, Actor(domain.organization_id), "domain.expired", domain, {})
 
 

@@ -1,7 +1,8 @@
 """One instance: its data directory, and the lock that lets only one service work on it.
 
 A stranger would get wrong: the lock belongs to an open file that no child inherits, so it is free the moment
-the service is dead, however it died.
+the service is dead, however it died. Started as root, the directory stays root's, with the sticky bit: the system user
+works in it and cannot put something else in the place of what root reads or runs.
 """
 
 import fcntl
@@ -17,7 +18,9 @@ from postroom.identity import Identity
 LONGEST_PATH = 107 - 42
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/._+@-]+")
 LOCK_PATIENCE = 0.5
-DIRECTORIES = {"": 0o711, "db": 0o700, "mail": 0o700, "run": 0o711, "log": 0o750}
+# What the system user owns, and what root keeps where there is root: mode for one, mode for the other.
+OWNED = {"db": 0o700, "mail": 0o700}
+KEPT = {"": (0o711, 0o1771), "run": (0o711, 0o1771), "log": (0o750, 0o750)}
 
 
 class CannotStart(Exception):
@@ -40,24 +43,40 @@ def make_directories(data: Path, identity: Identity) -> None:
     try:
         with identity.acting():
             restored.finish(data)
-        for name, mode in DIRECTORIES.items():
-            path = data / name
-            path.mkdir(parents=not name, exist_ok=True)
-            _check_owner(path, identity)
-            path.chmod(mode)
+        root = bool(identity.ownership())
+        for name, modes in KEPT.items():
+            _make(data / name, identity, 0 if root else identity.uid, modes[root])
+        for name, mode in OWNED.items():
+            _make(data / name, identity, identity.uid, mode)
     except OSError as error:
         raise CannotStart(f"POSTROOM_DATA: {error.filename}: {error.strerror}.") from None
     _check_reach(data, identity)
 
 
-def _check_owner(path: Path, identity: Identity) -> None:
-    owner = path.lstat().st_uid
-    if owner == 0 and not any(path.iterdir()):
-        identity.own(path)
-    elif owner != identity.uid:
-        raise CannotStart(
-            f"POSTROOM_DATA: {path} belongs to user {owner}, Postroom runs as {identity.name} ({identity.uid})."
-        )
+def directories(root: bool) -> dict[str, tuple[int, bool]]:
+    """Each directory with its mode, and whether root owns it."""
+    kept = {name: (modes[root], root) for name, modes in KEPT.items()}
+    return kept | {name: (mode, False) for name, mode in OWNED.items()}
+
+
+def _make(path: Path, identity: Identity, owner: int, mode: int) -> None:
+    """A directory with its owner and mode. A link in its place is refused, and so is somebody else's directory."""
+    path.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
+        kept = found.st_uid == 0 and found.st_gid == identity.gid
+        if not (kept or found.st_uid == identity.uid or (found.st_uid == 0 and next(path.iterdir(), None) is None)):
+            raise CannotStart(
+                f"POSTROOM_DATA: {path} belongs to user {found.st_uid}, "
+                f"Postroom runs as {identity.name} ({identity.uid})."
+            )
+        if os.geteuid() == 0:
+            os.fchown(descriptor, owner, identity.gid)
+        if os.geteuid() in (0, found.st_uid):
+            os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
 
 
 def _check_reach(data: Path, identity: Identity) -> None:

@@ -146,7 +146,8 @@ def settle(tx: Tx, actor: Actor, plan: Plan, findings: Sequence[Finding], *, by_
     if not domains.is_for_dns(domain):
         due_at, failures = None, 0
     elif domain.status == "active":
-        due_at, failures = _recheck(tx, actor, domain, found, _reason(plan.records, findings), failures, by_itself)
+        reason = _reason(plan.records, findings)
+        due_at, failures = _recheck(tx, actor, domain, found, reason, (due_at, failures), by_itself)
     elif found == "proven" and not consents.blocked_by_parent(tx, domain) and domains.prove(tx, actor, plan.domain):
         due_at, failures = _tomorrow(tx), 0
     elif by_itself or due_at is None:
@@ -176,12 +177,21 @@ def _switch_keys(tx: Tx, domain: Domain, records: Sequence[Record], findings: Se
 
 
 def _recheck(
-    tx: Tx, actor: Actor, domain: Domain, found: Outcome, reason: str, failures: int, by_itself: bool
-) -> tuple[int, int]:
-    """An active domain: when it is due again, and its failures. On request it can only get better."""
+    tx: Tx,
+    actor: Actor,
+    domain: Domain,
+    found: Outcome,
+    reason: str,
+    standing: tuple[int | None, int],
+    by_itself: bool,
+) -> tuple[int | None, int]:
+    """An active domain: when it is due again, and its failures. On request it can only get better, not wait longer."""
     if found == "proven":
         domains.recover(tx, actor, domain)
         return _tomorrow(tx), 0
+    due_at, failures = standing
+    if not by_itself and due_at is not None:
+        return due_at, failures
     if found == "failing" and by_itself:
         failures += 1
         if failures >= FAILURES:

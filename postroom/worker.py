@@ -7,6 +7,7 @@ for the DNS is beside the round, so that no slow domain holds up the end of a se
 """
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from postroom.sessions import EndSessions
 from postroom.verification import Verification
 
 PAUSE_SECONDS = 1.0
+# Of one kind of work in a round, before the others have their turn.
+BATCHES = 20
 CHECKS_AT_ONCE = 16
 KEYS_AT_ONCE = 10
 
@@ -52,12 +55,14 @@ async def run(
 
 async def end_due_sessions(database: Database, end_sessions: EndSessions) -> None:
     """Ends the sessions that are due; what cannot be ended now is tried again later."""
-    due = await database.read(sessions.due)
-    if not due:
-        return
-    ids = [id_ for id_, _ in due]
-    ended = await end_sessions([pair for _, pair in due])
-    await database.write(lambda tx: (sessions.settle if ended else sessions.postpone)(tx, ids))
+    for _ in range(BATCHES):
+        due = await database.read(sessions.due)
+        if not due:
+            return
+        ids = [id_ for id_, _ in due]
+        ended = await end_sessions([pair for _, pair in due])
+        work = functools.partial(sessions.settle if ended else sessions.postpone, ids=ids)
+        await database.write(work)
 
 
 async def expire_claims(database: Database) -> None:
@@ -115,8 +120,10 @@ async def _keep_on(work: Callable[[], Awaitable[None]]) -> None:
 
 async def prune_answers(database: Database) -> None:
     """Forgets answers that were kept for retries, some in a round."""
-    if ids := await database.read(idempotency.due):
-        await database.write(lambda tx: idempotency.prune(tx, ids))
+    for _ in range(BATCHES):
+        if not (ids := await database.read(idempotency.due)):
+            return
+        await database.write(functools.partial(idempotency.prune, ids=ids))
 
 
 async def _round(work: Callable[[], Awaitable[None]]) -> None:

@@ -87,10 +87,10 @@ def test_it_works(stopped: Platform) -> None:
     after = state(service)
     assert after.pop("sqlite_sequence") != before.pop("sqlite_sequence")
     assert after == before
-    for path, mode in {"": 0o711, "db": 0o700, "mail": 0o700, "db/postroom.db": 0o600}.items():
+    for path, mode in {"db": 0o700, "mail": 0o700, "db/postroom.db": 0o600}.items():
         status = (service.data / path).stat()
         assert stat.S_IMODE(status.st_mode) == mode
-        assert status.st_uid == service.data.stat().st_uid
+        assert status.st_uid == (service.data / "mail").stat().st_uid
     service.start()
 
 
@@ -199,7 +199,8 @@ def test_killed_at_any_moment(stopped: Platform) -> None:
     (mail / "1.then:2,").write_text("then")
 
     for path in (service.data / "mail").rglob("*"):
-        os.chown(path, service.data.stat().st_uid, service.data.stat().st_gid)
+        owner = (service.data / "db").stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
     file = backup(service, "", "--mail")
     then = state(service)
     done(service, "domains", "create", "since.test", "--organization", "since")

@@ -62,7 +62,7 @@ def test_it_works() -> None:
         assert has(look(service, 0), "ok", "ports", "free")
         assert files == {path: path.stat().st_mtime_ns for path in service.data.rglob("*.cf")}
         owners = {path.stat().st_uid for path in (service.data / "db").iterdir()}
-        assert owners == {service.data.stat().st_uid}
+        assert owners == {(service.data / "db").stat().st_uid}
 
 
 def test_never_started() -> None:

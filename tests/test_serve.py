@@ -185,8 +185,8 @@ def test_parts_run_as_the_system_user(service: Service) -> None:
     service.start()
     for part in ("api", "worker"):
         pid = service.pid(part)
-        assert Path(f"/proc/{pid}").stat().st_uid == service.data.stat().st_uid != 0
-        assert status_of(pid, "Uid").split() == [str(service.data.stat().st_uid)] * 4
+        assert Path(f"/proc/{pid}").stat().st_uid == (service.data / "db").stat().st_uid != 0
+        assert status_of(pid, "Uid").split() == [str((service.data / "db").stat().st_uid)] * 4
         assert status_of(pid, "Groups") == ""
 
 
@@ -229,7 +229,7 @@ def test_a_part_alone_stays_in_the_foreground(service: Service, part: str) -> No
         assert service.get("/readyz")[1]["parts"]["worker"] == "The worker does not run."
     else:
         wait_for("the worker", (service.data / "run" / "worker.alive").exists)
-    assert Path(f"/proc/{pid}").stat().st_uid == service.data.stat().st_uid
+    assert Path(f"/proc/{pid}").stat().st_uid == (service.data / "db").stat().st_uid
     assert service.stop() == 0
 
 

@@ -2,8 +2,10 @@
 
 import imaplib
 import os
+import pwd
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -65,9 +67,37 @@ def test_root_leaves_no_file_of_its_own(service: Service) -> None:
     service.stop()
     for folder in ("db", "mail"):
         paths = [service.data / folder, *(service.data / folder).rglob("*")]
-        assert {path.lstat().st_uid for path in paths} == {service.data.stat().st_uid}
+        assert {path.lstat().st_uid for path in paths} == {pwd.getpwnam("postroom").pw_uid}
         assert (service.data / folder).stat().st_mode & 0o777 == 0o700
-    assert service.data.stat().st_mode & 0o777 == 0o711
+
+
+def test_what_root_reads_cannot_be_replaced(service: Service) -> None:
+    """Whoever has taken over the system user does not get root at the next start."""
+    service.stop()
+    elsewhere = service.data.parent / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    attempts = """
+import os, sys
+data, elsewhere = sys.argv[1:]
+for name in ("postfix", "dovecot", "opendkim", "run", "log", "run/dovecot"):
+    try:
+        os.rename(f"{data}/{name}", f"{data}/away")
+    except OSError:
+        continue
+    print(name)
+os.rename(f"{data}/mail", f"{data}/mail-away")
+os.symlink(elsewhere, f"{data}/mail")
+"""
+    user = pwd.getpwnam("postroom")
+    command = ["/usr/bin/python3", "-c", attempts, service.data, elsewhere]
+    done = subprocess.run(command, capture_output=True, text=True, user=user.pw_uid, group=user.pw_gid, extra_groups=[])
+    assert (done.stdout, done.stderr) == ("", "")
+    service.launch()
+    wait_for("the refusal", service.ended)
+    assert "POSTROOM_DATA" in service.said()
+    assert (elsewhere.stat().st_mode & 0o777, elsewhere.stat().st_uid) == (0o700, 0)
+    (service.data / "mail").unlink()
+    (service.data / "mail-away").rename(service.data / "mail")
 
 
 def test_two_instances_run_side_by_side(service: Service) -> None:

@@ -17,7 +17,7 @@ from postroom.api.last_uses import LastUses
 from postroom.api.rate_limits import Limits
 from postroom.console_sessions import Session
 from postroom.db import Database, Tx
-from postroom.errors import Refused
+from postroom.errors import Refused, TooMany
 
 Scope = MutableMapping[str, Any]
 
@@ -51,6 +51,12 @@ class Admission:
         if found is None:
             raise self._wrong(address)
         return self._known(key, *found, request_id, address)
+
+    def spend(self, actor: Actor) -> None:
+        """Counts a call that is outside the table like any other. Raises TooMany."""
+        _, wait = self._limits.spend(actor.key_id)
+        if wait:
+            raise TooMany("This key has made too many requests.", wait)
 
     async def by_session(self, scope: Scope, request_id: str) -> Session:
         """The session that the cookie names; a write proves that the console has sent it."""

@@ -35,9 +35,11 @@ def sends_key(headers: Headers) -> bool:
 
 
 def session_token(headers: Headers) -> str | None:
-    """What the cookie of a console session holds, under either of its names. Two different cookies are none."""
+    """What the cookie of a console session holds. The name that only TLS can set counts alone where it is there; two
+    different ones of a name are none."""
     pairs = [pair.strip().partition(b"=") for n, value in headers if n == b"cookie" for pair in value.split(b";")]
-    found = {value for name, _, value in pairs if name in (COOKIE, SECURE_COOKIE)}
+    secure = {value for name, _, value in pairs if name == SECURE_COOKIE}
+    found = secure or {value for name, _, value in pairs if name == COOKIE}
     return _text(value) if len(found) == 1 and 0 < len(value := found.pop()) <= 200 else None
 
 

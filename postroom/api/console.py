@@ -127,14 +127,16 @@ class Console:
             session = await self._admission.by_link(scope, body.link, request_id)
         else:
             actor = await self._admission.by_key(scope, request_id)
+            self._admission.spend(actor)
             session = await self._database.write(lambda tx: console_sessions.start(tx, actor))
         return session, await self._describe(session)
 
     def _opened(self, scope: Scope, made: tuple[Session, bytes]) -> Said:
         session, described = made
         is_secure = auth.header(scope["headers"], b"origin").startswith("https://")
-        name = auth.SECURE_COOKIE if is_secure else auth.COOKIE
-        return Said(201, described, (_cookie(name, session.token.encode(), SESSION_MS // 1000),))
+        name, other = (auth.SECURE_COOKIE, auth.COOKIE) if is_secure else (auth.COOKIE, auth.SECURE_COOKIE)
+        made_now = _cookie(name, session.token.encode(), SESSION_MS // 1000)
+        return Said(201, described, (made_now, _cookie(other, b"", 0)))
 
     async def _describe(self, session: Session) -> bytes:
         def work(tx: Tx) -> SessionAnswer:

@@ -52,7 +52,7 @@ async def rotate(call: Call, query: RotateQuery, body: RotateBody) -> Answer:
     raise_for(problems)
     _, keys = await call.services.database.read(lambda tx: _find(tx, call, user_id))
     is_under_way = any(key.state == "next" for key in keys)
-    new = None if is_under_way else await call.services.generator.generate()
+    new = None if is_under_way else await call.services.generator.generate(call.actor.organization_id)
 
     def work(tx: Tx) -> Answer:
         domain, keys = _find(tx, call, user_id)

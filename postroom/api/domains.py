@@ -95,7 +95,8 @@ async def create(call: Call, query: DomainQuery, body: CreateDomainBody) -> Answ
     name = parse_domain_field(body.domain, problems)
     user_id = required_user(call.actor, problems, query.user_id, body.user_id)
     raise_for(problems)
-    key = await call.services.generator.generate()
+    await call.services.database.read(lambda tx: domains.check_claim(tx, call.actor, name, user_id))
+    key = await call.services.generator.generate(call.actor.organization_id)
 
     host = call.services.mail_host
     location = (b"location", f"/v2/domains/{name}/info".encode())

@@ -55,7 +55,7 @@ def examine(settings: Settings) -> list[Finding]:
 
 def _private(settings: Settings, me: Identity, running: bool) -> Iterator[Finding]:
     """What only root and the owner of the data can look at."""
-    if os.geteuid() not in (0, settings.data.stat().st_uid):
+    if os.geteuid() not in (0, (settings.data / "db").stat().st_uid):
         for subject in ("permissions", "database"):
             yield Finding(
                 "skipped", subject, f"{settings.data} is another user's: look as root.", "sudo postroom doctor"

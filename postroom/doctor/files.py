@@ -4,6 +4,7 @@ A stranger would get wrong: modes are compared as the most that is allowed; a st
 """
 
 import os
+import pwd
 import ssl
 import stat
 import time
@@ -15,7 +16,7 @@ from cryptography import x509
 
 from postroom.doctor.finding import Finding, Level
 from postroom.identity import Identity
-from postroom.instance import DIRECTORIES
+from postroom.instance import directories
 from postroom.mailplane.render import tls_paths
 from postroom.settings import Settings
 
@@ -28,17 +29,21 @@ DRIFT = 300
 
 def permissions(settings: Settings, me: Identity) -> Iterator[Finding]:
     """Owner and mode of what Postroom keeps."""
-    wanted = {settings.data / name: mode for name, mode in DIRECTORIES.items()}
-    wanted |= dict.fromkeys(_database_files(settings.data / "db"), 384)
+    root = pwd.getpwuid(0)
+    found = directories(settings.data.exists() and settings.data.stat().st_uid == 0).items()
+    wanted = {settings.data / name: (mode, root.pw_name if kept else me.name) for name, (mode, kept) in found}
+    wanted |= dict.fromkeys(_database_files(settings.data / "db"), (0o600, me.name))
     fine = True
-    for path, mode in wanted.items():
+    for path, (mode, owner) in wanted.items():
         try:
             status = path.lstat()
         except FileNotFoundError:
             continue
-        if status.st_uid != me.uid:
+        if status.st_uid != (0 if owner == root.pw_name else me.uid):
             fine = False
-            yield Finding("error", "permissions", f"{path} does not belong to {me.name}.", f"chown {me.name}: {path}")
+            yield Finding(
+                "error", "permissions", f"{path} does not belong to {owner}.", f"chown {owner}:{me.name} {path}"
+            )
         if stat.S_IMODE(status.st_mode) & ~mode:
             fine = False
             text = f"{path} is open to others: mode {stat.S_IMODE(status.st_mode):o}."

@@ -248,4 +248,4 @@ def test_only_postfix_reaches_the_signer(service: Service) -> None:
     folder = service.data / "opendkim" / "socket"
     assert folder.stat().st_mode & 0o777 == 0o710
     assert folder.group() == "postfix"
-    assert folder.stat().st_uid == service.data.stat().st_uid
+    assert folder.stat().st_uid == (service.data / "db").stat().st_uid

@@ -49,7 +49,7 @@ def test_everything_belongs_to_the_system_user(platform: Platform) -> None:
     mailbox.receive("hello")
     mailbox.wait_for("hello")
     data = platform.service.data
-    owner = data.stat().st_uid
+    owner = (data / "db").stat().st_uid
     assert owner != 0
     for folder in ("mail", "db"):
         found = [data / folder, *(data / folder).rglob("*")]

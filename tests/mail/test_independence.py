@@ -34,7 +34,7 @@ def test_mail_goes_on_while_the_api_is_stopped(lone: Service) -> None:
     assert mailbox.wait_for("without the API")
     mailbox.send(mailbox.address, "sent without the API")
     assert mailbox.wait_for("sent without the API")
-    owner = lone.data.stat().st_uid
+    owner = (lone.data / "db").stat().st_uid
     assert {path.stat().st_uid for path in (lone.data / "db").iterdir()} == {owner}
     assert lone.stop() == 0
 
