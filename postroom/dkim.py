@@ -108,7 +108,7 @@ class Generator:
     """One thread that generates, and a short queue, of which nobody takes all: a key costs as much as a thousand
     reads."""
 
-    def __init__(self, waiting: int = 32, waiting_of_one: int = 8) -> None:
+    def __init__(self, waiting: int = 32, waiting_of_one: int = 24) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="dkim")
         self._most, self._most_of_one = waiting, waiting_of_one
         self._taken: Counter[int] = Counter()

@@ -170,11 +170,16 @@ def test_a_key_shows_no_secret_and_fits_a_name() -> None:
 
 def test_the_queue_of_the_generator_is_short() -> None:
     async def run() -> None:
-        generator = dkim.Generator(waiting=1)
-        first = asyncio.create_task(generator.generate())
+        generator = dkim.Generator(waiting=2, waiting_of_one=1)
+        first = asyncio.create_task(generator.generate(1))
         await asyncio.sleep(0)
         with pytest.raises(Busy):
-            await generator.generate()
+            await generator.generate(1)
+        second = asyncio.create_task(generator.generate(2))
+        await asyncio.sleep(0)
+        with pytest.raises(Busy):
+            await generator.generate(3)
+        assert (await second).selector != (await first).selector
         assert (await first).value.startswith("v=DKIM1")
         generator.close()
 

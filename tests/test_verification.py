@@ -297,3 +297,27 @@ def test_the_worker_ends_sessions_while_the_dns_is_silent(world: World, tmp_path
 
 async def until(ask: Callable[[], bool]) -> None:
     await asyncio.to_thread(wait_for, "the worker", ask)
+
+
+def test_the_operator_keeps_a_domain_for_its_owner(world: World) -> None:
+    """After the operator's word no proof by DNS takes it away."""
+    domain = world.active()
+    actor = Actor(domain.organization_id)
+    world.database.write_alone(lambda tx: domains.set_status(tx, actor, domain, "active"))
+    assert world.domain(domain.id).activated_by == "operator"
+    rival = world.claim("theirs", domain.name)
+    world.publish(rival)
+    world.check(rival)
+    assert (world.domain(domain.id).status, world.domain(rival.id).status) == ("active", "pending")
+
+
+def test_a_check_on_request_puts_nothing_off(world: World) -> None:
+    domain = world.active()
+    world.publish(domain, mx=True)
+    world.run("UPDATE domain_checks SET due_at = 5 WHERE domain_id = :id", id=domain.id)
+    actor = Actor(domain.organization_id)
+    plan = verification.Plan(domain, world.database.write_alone(lambda tx: domains.records(tx, domain, HOST)))
+    found = asyncio.run(verification.look(Resolver(world.dns.address), plan.records, domain.name, HOST))
+    settle = verification.settle
+    world.database.write_alone(lambda tx: settle(tx, actor, plan, found, by_itself=False))
+    assert world.run("SELECT due_at, failures FROM domain_checks WHERE domain_id = :id", id=domain.id) == [(5, 0)]

@@ -136,7 +136,7 @@ class Console:
         is_secure = auth.header(scope["headers"], b"origin").startswith("https://")
         name, other = (auth.SECURE_COOKIE, auth.COOKIE) if is_secure else (auth.COOKIE, auth.SECURE_COOKIE)
         made_now = _cookie(name, session.token.encode(), SESSION_MS // 1000)
-        return Said(201, described, (made_now, _cookie(other, b"", 0)))
+        return Said(201, described, (_cookie(other, b"", 0), made_now))
 
     async def _describe(self, session: Session) -> bytes:
         def work(tx: Tx) -> SessionAnswer:

@@ -110,3 +110,12 @@ def test_accounts_that_are_made_meanwhile(tenant: Tenant) -> None:
             made = pool.submit(tenant.create, f"a{number}", domain=name, user_id="u")
             ended = pool.submit(delete, tenant, name)
         assert (made.result().status, ended.result().status) in ((201, 409), (404, 200), (409, 200))
+
+
+def test_its_dkim_key_is_erased(tenant: Tenant) -> None:
+    """The record may stay in the customer's DNS; nobody can sign for it any more."""
+    name = f"claim.{tenant.domain}"
+    assert tenant.post("/v2/domain", {"domain": name, "user_id": "u"}).status == 201
+    before = len(rows(tenant, "dkim_keys"))
+    assert delete(tenant, name).status == 200
+    assert len(rows(tenant, "dkim_keys")) == before - 1
