@@ -6,8 +6,8 @@ for an event loop.
 
 import asyncio
 import os
-import time
 from collections.abc import Coroutine
+from time import sleep
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -58,7 +58,7 @@ class Client(Operations):
                 result: T = done.value
                 return result
             if isinstance(step, Wait):
-                time.sleep(step.seconds)
+                sleep(step.seconds)
                 outcome = None
             else:
                 outcome = self._send(step)
