@@ -134,7 +134,11 @@ def _send(method: str, template: str, request: Request[Any]) -> Send:
 
 
 def _segment(part: str, values: Mapping[str, str | int]) -> str:
-    return quote(str(values[part[1:]]), safe="") if part.startswith(":") else part
+    """A segment of the path. What the caller gives stays inside it: as `..` it would lead to another route."""
+    if not part.startswith(":"):
+        return part
+    value = quote(str(values[part[1:]]), safe="")
+    return value.replace(".", "%2E") if value in (".", "..") else value
 
 
 def _tried(send: Send, accepts: tuple[int, ...], patience: Patience) -> Plan[httpx2.Response]:

@@ -135,6 +135,13 @@ def test_a_refusal_is_an_exception(
     assert (type(again), again.code, again.errors) == (kind, code, error.errors)
 
 
+@pytest.mark.parametrize("domain", [".", "..", "", "../email-accounts?x=", "a/b", "%2e%2e"])
+def test_a_domain_leads_to_no_other_route(client: Client, tenant: Tenant, domain: str) -> None:
+    tenant.account("billing")
+    with pytest.raises(NotFound):
+        list(client.list_domain_accounts(domain))
+
+
 def test_it_says_which_field_is_wrong(client: Client, tenant: Tenant) -> None:
     with pytest.raises(Invalid) as refused:
         client.create_account(tenant.domain, "a+b", password="hunter2")
