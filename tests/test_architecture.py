@@ -125,6 +125,11 @@ def test_the_mail_plane_knows_neither_nouns_nor_database(name: str) -> None:
     assert not [wanted for wanted in ours(MODULES[name]) if inside(wanted, *forbidden)]
 
 
+@pytest.mark.parametrize("name", [name for name in MODULES if inside(name, "postroom.client")])
+def test_the_client_knows_nothing_of_the_server(name: str) -> None:
+    assert not [wanted for wanted in ours(MODULES[name]) if not inside(wanted, "postroom.client")]
+
+
 @pytest.mark.parametrize("name", [name for name in MODULES if not inside(name, "postroom.db")])
 def test_only_the_database_knows_a_driver(name: str) -> None:
     assert not {wanted.partition(".")[0] for wanted in imports(MODULES[name])} & DRIVERS

@@ -25,6 +25,8 @@ from postroom.api.keys import ShownKey
 from postroom.api.problems import PROBLEMS
 from postroom.api.routes import PUBLIC, ROUTES, Route
 from postroom.cli.main import app
+from postroom.client.methods import Listing, Operation
+from postroom.client.operations import Operations
 from postroom.dns import Purpose
 from tests.dns_server import DnsServer
 from tests.service import COMMAND, Service
@@ -173,6 +175,12 @@ def test_every_field_of_a_key_is_documented() -> None:
     assert [name for name in first_cells(described) if name != "key_id"] == list(ShownKey.__struct_fields__)
 
 
+def test_every_method_of_the_client_is_in_the_table() -> None:
+    methods = {name: m for name, m in vars(Operations).items() if isinstance(m, Operation | Listing)}
+    rows = re.findall(r"^\| `(\w+)` \| `([A-Z]+) (\S+)` \|", read("docs/python.md"), re.M)
+    assert sorted(rows) == sorted((name, m.method, m.path) for name, m in methods.items())
+
+
 def test_every_setting_is_in_the_table() -> None:
     rows = [
         f"| `{name}` | {kind} | {f'`{default}`' if default else 'empty'} | {meaning} |"
@@ -236,7 +244,8 @@ def service() -> Iterator[Service]:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the documents send mail, and Postfix needs root")
 @pytest.mark.parametrize(
-    "name", ["README.md", "docs/api.md", "docs/domains.md", "docs/operations.md", "docs/verification.md"]
+    "name",
+    ["README.md", "docs/api.md", "docs/domains.md", "docs/operations.md", "docs/verification.md", "docs/python.md"],
 )
 def test_commands_do_what_the_document_says(service: Service, name: str, tmp_path: Path) -> None:
     found = blocks(name)

@@ -1,0 +1,95 @@
+"""A method of both clients from one description: `@operation` for one answer, `@listing` for a list.
+
+A stranger would get wrong: the function under the decorator sends nothing. It answers a `Request`; the method's type is
+that of its answer, or an awaitable of it, by the client that it is called on.
+"""
+
+import functools
+from collections.abc import Callable, Coroutine
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
+
+from postroom.client.paging import AsyncPages, Pages
+from postroom.client.request import Listed, Patience, Plan, Request, call, call_page
+from postroom.client.shapes import Page
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Blocking(Protocol):
+    """A client that carries out a plan and answers."""
+
+    patience: Patience
+
+    def run(self, plan: Plan[T]) -> T: ...
+
+
+class Awaiting(Protocol):
+    """A client whose answers are awaited."""
+
+    patience: Patience
+
+    def run_async(self, plan: Plan[T]) -> Coroutine[Any, Any, T]: ...
+
+
+class Operation(Generic[P, T]):
+    """A route as a method."""
+
+    def __init__(self, method: str, path: str, describe: Callable[Concatenate[Any, P], Request[T]]) -> None:
+        self.method, self.path, self.describe = method, path, describe
+        self.__doc__ = describe.__doc__
+
+    @overload
+    def __get__(self, client: None, owner: type) -> "Operation[P, T]": ...
+    @overload
+    def __get__(self, client: Blocking, owner: type) -> Callable[P, T]: ...
+    @overload
+    def __get__(self, client: Awaiting, owner: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
+    def __get__(self, client: Blocking | Awaiting | None, owner: type) -> Any:
+        if client is None:
+            return self
+        run: Callable[[Plan[T]], Any] = client.run_async if hasattr(client, "run_async") else client.run
+
+        def method(*args: P.args, **kwargs: P.kwargs) -> Any:
+            request = self.describe(client, *args, **kwargs)
+            return run(call(self.method, self.path, request, client.patience))
+
+        return functools.wraps(self.describe)(method)
+
+
+class Listing(Generic[P, T]):
+    """A route that answers a list, as a method."""
+
+    def __init__(self, method: str, path: str, describe: Callable[Concatenate[Any, P], Request[Page[T]]]) -> None:
+        self.method, self.path, self.describe = method, path, describe
+        self.__doc__ = describe.__doc__
+
+    @overload
+    def __get__(self, client: None, owner: type) -> "Listing[P, T]": ...
+    @overload
+    def __get__(self, client: Blocking, owner: type) -> Callable[P, Pages[T]]: ...
+    @overload
+    def __get__(self, client: Awaiting, owner: type) -> Callable[P, AsyncPages[T]]: ...
+    def __get__(self, client: Blocking | Awaiting | None, owner: type) -> Any:
+        if client is None:
+            return self
+
+        def method(*args: P.args, **kwargs: P.kwargs) -> Any:
+            request = self.describe(client, *args, **kwargs)
+
+            def plan(next_: str | None) -> Plan[Listed[T]]:
+                return call_page(self.method, self.path, request, next_, client.patience)
+
+            if hasattr(client, "run_async"):
+                return AsyncPages(lambda next_: client.run_async(plan(next_)))
+            return Pages(lambda next_: client.run(plan(next_)))
+
+        return functools.wraps(self.describe)(method)
+
+
+def operation(method: str, path: str) -> Callable[[Callable[Concatenate[Any, P], Request[T]]], Operation[P, T]]:
+    return lambda describe: Operation(method, path, describe)
+
+
+def listing(path: str) -> Callable[[Callable[Concatenate[Any, P], Request[Page[T]]]], Listing[P, T]]:
+    return lambda describe: Listing("GET", path, describe)

@@ -1,0 +1,330 @@
+"""The methods of both clients, one for each route. tests/client/test_operations.py compares them with the table.
+
+A stranger would get wrong: `fields` is no parameter. The client asks for the whole account and domain, always.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
+
+from msgspec import UNSET, UnsetType
+
+from postroom.client import shapes
+from postroom.client.methods import listing, operation
+from postroom.client.request import Request, changed, given, part_of, shape_of
+from postroom.client.shapes import Page
+
+Status = Literal["active", "suspended", "disabled"]
+Order = Literal["oldest", "newest"]
+WHOLE = {"fields": "*"}
+
+_account = part_of(shapes.ShownAccount, lambda answer: answer.account)
+_deleted_account = part_of(shapes.DeletedAccount, lambda answer: answer.deleted)
+_account_with_password = shape_of(shapes.AccountWithPassword)
+_accounts = shape_of(Page[shapes.Account])
+_domain = shape_of(shapes.DomainInfo)
+_created_domain = part_of(shapes.CreatedDomain, lambda answer: answer.domain)
+_deleted_domain = part_of(shapes.DeletedDomain, lambda answer: answer.deleted)
+_domains = shape_of(Page[shapes.Domain])
+_checked = shape_of(shapes.DomainChecked)
+_route = part_of(shapes.RouteSet, lambda answer: answer.route)
+_consent = part_of(shapes.Consent, lambda answer: answer.subdomain)
+_dkim = shape_of(shapes.DomainKeys)
+_key = shape_of(shapes.KeyWithSecret)
+_keys = shape_of(Page[shapes.Key])
+_deleted_key = part_of(shapes.DeletedKey, lambda answer: answer.deleted)
+_events = shape_of(Page[shapes.Event])
+_limits = shape_of(shapes.Limits)
+_stats = shape_of(shapes.Stats)
+_alive = part_of(shapes.Alive, lambda answer: answer.status)
+_readiness = shape_of(shapes.Readiness)
+
+
+class Operations:
+    """What the API can do."""
+
+    @operation("POST", "/v2/email-accounts/create")
+    def create_account(
+        self,
+        domain: str,
+        local_part: str,
+        *,
+        user_id: str | None = None,
+        display_name: str | None = None,
+        password: str | None = None,
+        allow_reserved: bool | None = None,
+        idempotency_key: str | None = None,
+    ) -> Request[shapes.AccountWithPassword]:
+        """Makes an account. Its mailbox works when this answers; the password is answered this once."""
+        body = given(
+            domain=domain,
+            local_part=local_part,
+            user_id=user_id,
+            display_name=display_name,
+            password=password,
+            allow_reserved=allow_reserved,
+        )
+        return Request(_account_with_password, query=WHOLE, body=body, idempotency_key=idempotency_key)
+
+    @operation("GET", "/v2/email-accounts/:id")
+    def get_account(self, id: int, *, user_id: str | None = None) -> Request[shapes.Account]:
+        """Fetches one account."""
+        return Request(_account, path={"id": id}, query=WHOLE | given(user_id=user_id))
+
+    @listing("/v2/email-accounts")
+    def list_accounts(
+        self,
+        *,
+        domain: str | None = None,
+        user_id: str | None = None,
+        status: Status | None = None,
+        q: str | None = None,
+        deleted: bool | None = None,
+        order: Order | None = None,
+        limit: int | None = None,
+        offset: int | None = None,
+        after: int | None = None,
+    ) -> Request[Page[shapes.Account]]:
+        """Lists accounts. `q` is the beginning of the address; `deleted` lists those that can be restored."""
+        query = given(domain=domain, user_id=user_id, status=status, q=q, order=order)
+        query |= given(deleted=_flag(deleted), limit=limit, offset=offset, after=after)
+        return Request(_accounts, query=WHOLE | query)
+
+    @listing("/v2/domains/:domain/email-accounts")
+    def list_domain_accounts(
+        self,
+        domain: str,
+        *,
+        user_id: str | None = None,
+        status: Status | None = None,
+        q: str | None = None,
+        order: Order | None = None,
+        limit: int | None = None,
+        offset: int | None = None,
+        after: int | None = None,
+    ) -> Request[Page[shapes.Account]]:
+        """Lists the accounts of one domain, which must exist."""
+        query = given(user_id=user_id, status=status, q=q, order=order, limit=limit, offset=offset, after=after)
+        return Request(_accounts, path={"domain": domain}, query=WHOLE | query)
+
+    @operation("PUT", "/v2/email-accounts/:id")
+    def update_account(
+        self,
+        id: int,
+        *,
+        user_id: str | None = None,
+        display_name: str | UnsetType | None = UNSET,
+        status: Status | None = None,
+        is_default: bool | None = None,
+        idempotency_key: str | None = None,
+    ) -> Request[shapes.Account]:
+        """Changes what is given. `display_name=None` takes the name away."""
+        body = given(user_id=user_id, status=status, is_default=is_default) | changed(display_name=display_name)
+        return Request(_account, path={"id": id}, query=WHOLE, body=body, idempotency_key=idempotency_key)
+
+    @operation("POST", "/v2/email-accounts/delete")
+    def delete_account(
+        self,
+        id: int,
+        *,
+        user_id: str | None = None,
+        purge: bool | None = None,
+        idempotency_key: str | None = None,
+    ) -> Request[shapes.Account]:
+        """Ends an account. It can be restored until `purge_at`, unless `purge` has its mail erased at once."""
+        body = given(id=id, user_id=user_id, purge=purge)
+        return Request(_deleted_account, query=WHOLE, body=body, idempotency_key=idempotency_key)
+
+    @operation("POST", "/v2/email-accounts/:id/restore")
+    def restore_account(
+        self, id: int, *, user_id: str | None = None, idempotency_key: str | None = None
+    ) -> Request[shapes.Account]:
+        """Brings back a deleted account: same password, mail and status."""
+        body = given(user_id=user_id)
+        return Request(_account, path={"id": id}, query=WHOLE, body=body, idempotency_key=idempotency_key)
+
+    @operation("POST", "/v2/email-accounts/:id/password/reset")
+    def reset_password(
+        self,
+        id: int,
+        *,
+        user_id: str | None = None,
+        password: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Request[shapes.AccountWithPassword]:
+        """Replaces the password. The old one and every open session are dead when this answers."""
+        body, path = given(user_id=user_id, password=password), {"id": id}
+        return Request(_account_with_password, path=path, query=WHOLE, body=body, idempotency_key=idempotency_key)
+
+    @operation("POST", "/v2/domain")
+    def create_domain(
+        self,
+        domain: str,
+        *,
+        user_id: str | None = None,
+        organization_id: int | str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Request[shapes.DomainInfo]:
+        """Claims a domain: pending until its DNS holds the records of this answer."""
+        body = given(domain=domain, user_id=user_id, organization_id=organization_id)
+        return Request(_created_domain, query=WHOLE, body=body, idempotency_key=idempotency_key)
+
+    @listing("/v2/domains")
+    def list_domains(
+        self,
+        *,
+        user_id: str | None = None,
+        status: str | None = None,
+        every_user: bool | None = None,
+        limit: int | None = None,
+        offset: int | None = None,
+        after: int | None = None,
+    ) -> Request[Page[shapes.Domain]]:
+        """Lists the domains of a user, or with `every_user` of all."""
+        query = given(user_id=user_id, status=status, every_user=_flag(every_user))
+        return Request(_domains, query=WHOLE | query | given(limit=limit, offset=offset, after=after))
+
+    @operation("GET", "/v2/domains/:domain/info")
+    def get_domain(self, domain: str, *, user_id: str | None = None) -> Request[shapes.DomainInfo]:
+        """Fetches a domain and what its DNS must hold."""
+        return Request(_domain, path={"domain": domain}, query=WHOLE | given(user_id=user_id))
+
+    @operation("POST", "/v2/domains/:domain/verify")
+    def verify_domain(self, domain: str, *, user_id: str | None = None) -> Request[shapes.DomainChecked]:
+        """Looks at the DNS of a domain now. A claim whose required records are all right becomes active."""
+        return Request(_checked, path={"domain": domain}, body=given(user_id=user_id))
+
+    @operation("POST", "/v2/domains/delete")
+    def delete_domain(
+        self, domain: str, *, user_id: str | None = None, idempotency_key: str | None = None
+    ) -> Request[str]:
+        """Ends a domain without accounts; answers its name."""
+        body = given(domain=domain, user_id=user_id)
+        return Request(_deleted_domain, body=body, idempotency_key=idempotency_key)
+
+    @operation("PUT", "/v2/domains/:domain/route")
+    def set_route(
+        self,
+        domain: str,
+        forward_mode: Literal["store", "webhook", "webhook_then_store"],
+        *,
+        user_id: str | None = None,
+        webhook_url: str | None = None,
+        webhook_secret: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Request[shapes.InboundRoute]:
+        """Sets what becomes of mail to a domain."""
+        body = given(forward_mode=forward_mode, user_id=user_id, webhook_url=webhook_url, webhook_secret=webhook_secret)
+        return Request(_route, path={"domain": domain}, query=WHOLE, body=body, idempotency_key=idempotency_key)
+
+    @operation("POST", "/v2/domains/:domain/consent")
+    def consent_subdomain(
+        self, domain: str, subdomain: str, *, user_id: str | None = None, idempotency_key: str | None = None
+    ) -> Request[str]:
+        """Lets others claim a name below a domain; answers that name."""
+        body = given(subdomain=subdomain, user_id=user_id)
+        return Request(_consent, path={"domain": domain}, body=body, idempotency_key=idempotency_key)
+
+    @operation("POST", "/v2/domains/:domain/dkim/rotate")
+    def rotate_dkim(
+        self, domain: str, *, user_id: str | None = None, idempotency_key: str | None = None
+    ) -> Request[shapes.DomainKeys]:
+        """Makes a new DKIM key. The old one signs until the DNS shows the new one."""
+        return Request(_dkim, path={"domain": domain}, body=given(user_id=user_id), idempotency_key=idempotency_key)
+
+    @operation("POST", "/v2/keys")
+    def create_key(
+        self,
+        *,
+        name: str | None = None,
+        user_id: str | None = None,
+        scopes: Sequence[str] | None = None,
+        domains: Sequence[str] | None = None,
+        networks: Sequence[str] | None = None,
+        expires_at: datetime | None = None,
+        idempotency_key: str | None = None,
+    ) -> Request[shapes.KeyWithSecret]:
+        """Makes a key that is no wider than the one in use, and dies with it. `api_key` is answered this once."""
+        body = given(
+            name=name, user_id=user_id, scopes=scopes, domains=domains, networks=networks, expires_at=expires_at
+        )
+        return Request(_key, body=body, idempotency_key=idempotency_key)
+
+    @listing("/v2/keys")
+    def list_keys(
+        self,
+        *,
+        user_id: str | None = None,
+        limit: int | None = None,
+        offset: int | None = None,
+        after: int | None = None,
+    ) -> Request[Page[shapes.Key]]:
+        """Lists the keys, without their secrets."""
+        return Request(_keys, query=given(user_id=user_id, limit=limit, offset=offset, after=after))
+
+    @operation("POST", "/v2/keys/delete")
+    def delete_key(
+        self, id: int, *, user_id: str | None = None, idempotency_key: str | None = None
+    ) -> Request[shapes.KeyName]:
+        """Revokes a key and those that it has made."""
+        return Request(_deleted_key, body=given(id=id, user_id=user_id), idempotency_key=idempotency_key)
+
+    @listing("/v2/events")
+    def list_events(
+        self,
+        *,
+        account_id: int | None = None,
+        domain: str | None = None,
+        user_id: str | None = None,
+        order: Order | None = None,
+        limit: int | None = None,
+        after: int | None = None,
+    ) -> Request[Page[shapes.Event]]:
+        """Lists what happened."""
+        query = given(account_id=account_id, domain=domain, user_id=user_id, order=order, limit=limit, after=after)
+        return Request(_events, query=query)
+
+    @operation("GET", "/v2/limits")
+    def get_limits(self, *, user_id: str | None = None) -> Request[shapes.Limits]:
+        """Fetches how much a user, or without `user_id` the organization, may have."""
+        return Request(_limits, query=given(user_id=user_id))
+
+    @operation("PUT", "/v2/limits")
+    def set_limits(
+        self,
+        *,
+        user_id: str | None = None,
+        domains: int | UnsetType | None = UNSET,
+        accounts: int | UnsetType | None = UNSET,
+        accounts_per_domain: int | UnsetType | None = UNSET,
+        idempotency_key: str | None = None,
+    ) -> Request[shapes.Limits]:
+        """Sets how much a user may have; None lifts a cap."""
+        caps = changed(domains=domains, accounts=accounts, accounts_per_domain=accounts_per_domain)
+        return Request(_limits, body=given(user_id=user_id) | caps, idempotency_key=idempotency_key)
+
+    @operation("GET", "/v2/stats")
+    def get_stats(
+        self, *, user_id: str | None = None, limit: int | None = None, offset: int | None = None
+    ) -> Request[shapes.Stats]:
+        """Counts accounts by status, in all and for a page of domains."""
+        return Request(_stats, query=given(user_id=user_id, limit=limit, offset=offset))
+
+    @operation("GET", "/.well-known/mta-sts.txt")
+    def get_mta_sts_policy(self, domain: str) -> Request[str]:
+        """Fetches the MTA-STS policy of an active domain, as another mail server does."""
+        return Request(bytes.decode, headers={"host": f"mta-sts.{domain}"})
+
+    @operation("GET", "/healthz")
+    def get_health(self) -> Request[str]:
+        """Answers `ok` where the process answers."""
+        return Request(_alive)
+
+    @operation("GET", "/readyz")
+    def get_readiness(self) -> Request[shapes.Readiness]:
+        """Says which parts of the installation answer. That some do not is an answer, not an exception."""
+        return Request(_readiness, accepts=(503,))
+
+
+def _flag(value: bool | None) -> str | None:
+    return None if value is None else str(value).lower()

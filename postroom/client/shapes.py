@@ -1,0 +1,241 @@
+"""What the API answers, as the client gives it: accounts and domains always whole, times as `datetime`.
+
+A stranger would get wrong: a new field or status of a newer server must not break an old client, so unknown fields are
+left out and what may grow is `str`. tests/client/test_shapes.py compares with the server's own.
+"""
+
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+SECRETS = ("password", "api_key")
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """Readable in a terminal or a log, where no secret may be."""
+
+    def __repr__(self) -> str:
+        inner = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
+        return f"{type(self).__name__}({inner})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [(name, "…" if name in SECRETS else getattr(self, name)) for name in self.__struct_fields__]
+
+
+class Page(Shape, Generic[T], frozen=True):
+    items: list[T]
+
+
+class Account(Shape, frozen=True):
+    id: int
+    user_id: str
+    domain: str
+    local_part: str
+    address: str
+    display_name: str | None
+    status: str
+    is_default: bool
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None
+    purge_at: datetime | None
+    sessions_ended: bool | None
+
+
+class AccountWithPassword(Shape, frozen=True):
+    """The password is answered this once."""
+
+    account: Account
+    password: str
+    note: str
+
+
+class ShownAccount(Shape, frozen=True):
+    account: Account
+
+
+class DeletedAccount(Shape, frozen=True):
+    deleted: Account
+
+
+class DomainName(Shape, frozen=True):
+    domain: str
+    status: str
+
+
+class Domain(Shape, frozen=True):
+    id: int
+    domain: str
+    user_id: str | None
+    status: str
+    activated_by: str | None
+    degraded_at: datetime | None
+    degraded_reason: str | None
+    expires_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class Record(Shape, frozen=True):
+    """A DNS record that a domain needs; `host` is relative to the domain, `@` is the domain itself."""
+
+    record_type: str
+    host: str
+    expected_value: str
+    required: bool
+    purpose: str
+    priority: int | None = None
+
+
+class CheckedRecord(Record, frozen=True, kw_only=True):
+    """A wanted record, what was found of it, and how to mend it."""
+
+    status: str
+    found: tuple[str, ...]
+    mend: str | None
+
+
+class InboundRoute(Shape, frozen=True):
+    domain: str
+    forward_mode: str
+
+
+class MailExchanger(Shape, frozen=True):
+    host: str
+    priority: int
+
+
+class DomainInfo(Shape, frozen=True):
+    domain: Domain
+    dns: list[Record]
+    route: InboundRoute
+    mx: MailExchanger
+
+
+class CreatedDomain(Shape, frozen=True):
+    domain: DomainInfo
+
+
+class DomainChecked(Shape, frozen=True):
+    domain: DomainName
+    dns: list[CheckedRecord]
+    route: InboundRoute
+    mx: MailExchanger
+
+
+class DeletedDomain(Shape, frozen=True):
+    deleted: str
+
+
+class RouteSet(Shape, frozen=True):
+    route: InboundRoute
+
+
+class Consent(Shape, frozen=True):
+    subdomain: str
+
+
+class DkimRecord(Shape, frozen=True):
+    """A `next` record is to be published, a `signing` one to be kept, a `retiring` one until `remove_after`."""
+
+    host: str
+    expected_value: str
+    required: bool
+    selector: str
+    state: str
+    remove_after: datetime | None
+    record_type: str
+    purpose: str
+
+
+class DomainKeys(Shape, frozen=True):
+    domain: str
+    dkim: list[DkimRecord]
+
+
+class Key(Shape, frozen=True):
+    id: int
+    prefix: str
+    name: str | None
+    user_id: str | None
+    scopes: tuple[str, ...]
+    domains: tuple[str, ...] | None
+    networks: tuple[str, ...] | None
+    parent_id: int | None
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+
+class KeyWithSecret(Shape, frozen=True):
+    """The key itself, `api_key`, is answered this once."""
+
+    key: Key
+    api_key: str
+    note: str
+
+
+class KeyName(Shape, frozen=True):
+    id: int
+    prefix: str
+
+
+class DeletedKey(Shape, frozen=True):
+    deleted: KeyName
+
+
+class Event(Shape, frozen=True):
+    id: int
+    type: str
+    account_id: int | None
+    domain_id: int | None
+    user_id: str | None
+    key_id: int | None
+    request_id: str | None
+    client_address: str | None
+    data: dict[str, Any]
+    created_at: datetime
+
+
+class Caps(Shape, frozen=True):
+    domains: int | None
+    accounts: int | None
+    accounts_per_domain: int | None
+
+
+class Limits(Shape, frozen=True):
+    """None is no cap."""
+
+    user_id: str | None
+    limits: Caps
+
+
+class AccountCount(Shape, frozen=True):
+    total: int
+    active: int
+    suspended: int
+    disabled: int
+
+
+class DomainCount(Shape, frozen=True):
+    domain: str
+    accounts: AccountCount
+
+
+class Stats(Shape, frozen=True):
+    accounts: AccountCount
+    domains: list[DomainCount]
+
+
+class Alive(Shape, frozen=True):
+    status: str
+
+
+class Readiness(Shape, frozen=True):
+    """`parts` gives each part `ok` or the reason why not."""
+
+    status: str
+    instance: str
+    parts: dict[str, str]

@@ -1,0 +1,140 @@
+"""The two clients: how a plan is carried out, blocking or awaited, over httpx2.
+
+A stranger would get wrong: a client keeps connections open and belongs into a `with`; one is enough for all threads, or
+for an event loop.
+"""
+
+import asyncio
+import os
+from collections.abc import Coroutine
+from time import sleep
+from types import TracebackType
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import httpx2
+
+from postroom.client.operations import Operations
+from postroom.client.request import Outcome, Patience, Plan, Send, Wait
+
+T = TypeVar("T")
+
+
+class Client(Operations):
+    """The API, blocking. Address and key come from POSTROOM_URL and POSTROOM_API_KEY unless given. `timeout` is that
+    of one attempt, in seconds."""
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout: float = 30,
+        retries: int = 4,
+        longest_wait: float = 60,
+    ) -> None:
+        self.patience = Patience(retries, longest_wait)
+        url, headers = _target(base_url, api_key)
+        self._http = httpx2.Client(base_url=url, headers=headers, timeout=timeout)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client({str(self._http.base_url)!r})"
+
+    def close(self) -> None:
+        self._http.close()
+
+    def run(self, plan: Plan[T]) -> T:
+        outcome: Outcome = None
+        while True:
+            try:
+                step = plan.send(outcome)
+            except StopIteration as done:
+                result: T = done.value
+                return result
+            if isinstance(step, Wait):
+                sleep(step.seconds)
+                outcome = None
+            else:
+                outcome = self._send(step)
+
+    def _send(self, send: Send) -> Outcome:
+        try:
+            return self._http.request(
+                send.method, send.target, params=send.params, headers=send.headers, content=send.content
+            )
+        except httpx2.RequestError as error:
+            return error
+
+
+class AsyncClient(Operations):
+    """As `Client`, with `await`, and `async for` over lists."""
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout: float = 30,
+        retries: int = 4,
+        longest_wait: float = 60,
+    ) -> None:
+        self.patience = Patience(retries, longest_wait)
+        url, headers = _target(base_url, api_key)
+        self._http = httpx2.AsyncClient(base_url=url, headers=headers, timeout=timeout)
+
+    async def __aenter__(self) -> "AsyncClient":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"AsyncClient({str(self._http.base_url)!r})"
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    def run_async(self, plan: Plan[T]) -> Coroutine[Any, Any, T]:
+        return self._run(plan)
+
+    async def _run(self, plan: Plan[T]) -> T:
+        outcome: Outcome = None
+        while True:
+            try:
+                step = plan.send(outcome)
+            except StopIteration as done:
+                result: T = done.value
+                return result
+            if isinstance(step, Wait):
+                await asyncio.sleep(step.seconds)
+                outcome = None
+            else:
+                outcome = await self._send(step)
+
+    async def _send(self, send: Send) -> Outcome:
+        try:
+            return await self._http.request(
+                send.method, send.target, params=send.params, headers=send.headers, content=send.content
+            )
+        except httpx2.RequestError as error:
+            return error
+
+
+def _target(base_url: str | None, api_key: str | None) -> tuple[str, dict[str, str]]:
+    """Address and headers. A call to a public route needs no key."""
+    url = base_url or os.environ.get("POSTROOM_URL", "")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("Give base_url, or set POSTROOM_URL: http://… or https://…")
+    key = api_key or os.environ.get("POSTROOM_API_KEY", "")
+    if not (key.isascii() and key.isprintable()) or key != key.strip():
+        raise ValueError("The API key is not one: pr_ and 43 characters.")
+    return url, {"x-api-key": key} if key else {}

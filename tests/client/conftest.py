@@ -1,0 +1,18 @@
+"""A client for the tenant of a test, and the same calls by the async one."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from postroom.client import Client
+from tests.server import Tenant
+
+
+@pytest.fixture
+def client(tenant: Tenant) -> Iterator[Client]:
+    with Client(url_of(tenant), tenant.key, retries=0) as new:
+        yield new
+
+
+def url_of(tenant: Tenant) -> str:
+    return f"http://127.0.0.1:{tenant.api.port}"

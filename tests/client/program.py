@@ -1,0 +1,50 @@
+"""A small program of a user, which mypy reads in tests/client/test_types.py. Each type is the exact one."""
+
+from typing import assert_type
+
+from postroom.client import (
+    Account,
+    AccountWithPassword,
+    AsyncClient,
+    AsyncPages,
+    Client,
+    DomainInfo,
+    KeyWithSecret,
+    Pages,
+    Stats,
+)
+
+
+def blocking() -> None:
+    with Client() as client:
+        made = client.create_account("demo.test", "billing", user_id="user_123")
+        assert_type(made, AccountWithPassword)
+        assert_type(made.password, str)
+        assert_type(client.get_account(made.account.id), Account)
+        assert_type(client.list_accounts(domain="demo.test"), Pages[Account])
+        for account in client.list_accounts():
+            assert_type(account, Account)
+        assert_type(client.delete_domain("demo.test"), str)
+        assert_type(client.get_stats(), Stats)
+
+
+async def awaited() -> None:
+    async with AsyncClient() as client:
+        made = await client.create_account("demo.test", "billing", user_id="user_123")
+        assert_type(made, AccountWithPassword)
+        assert_type(await client.create_domain("demo.test"), DomainInfo)
+        assert_type(await client.create_key(scopes=["accounts:read"]), KeyWithSecret)
+        assert_type(client.list_accounts(), AsyncPages[Account])
+        async for account in client.list_accounts():
+            assert_type(account, Account)
+
+
+def wrong(client: Client, other: AsyncClient) -> None:
+    client.create_account("demo.test")  # type: ignore[call-arg]
+    client.get_account("7")  # type: ignore[arg-type]
+    client.update_account(7, status="gone")  # type: ignore[arg-type]
+    client.list_accounts(colour="red")  # type: ignore[call-arg]
+    print(client.get_stats().nothing)  # type: ignore[attr-defined]
+    print(other.get_stats().accounts)  # type: ignore[attr-defined]
+    for _ in other.list_accounts():  # type: ignore[attr-defined]
+        pass

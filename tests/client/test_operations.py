@@ -1,0 +1,87 @@
+"""The methods are the table of routes: none is missing, and each sends what its route takes."""
+
+import inspect
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+
+from postroom.api.routes import ROUTES, Route
+from postroom.client.methods import Listing, Operation
+from postroom.client.operations import Operations
+
+Method = Operation[..., Any] | Listing[..., Any]
+METHODS: Mapping[str, Method] = {
+    name: value for name, value in vars(Operations).items() if isinstance(value, Operation | Listing)
+}
+# Not in the table: the Host header is the parameter of this route.
+HOST = {"get_mta_sts_policy": {"domain"}}
+VALUES: dict[str, Any] = {
+    "id": 7,
+    "limit": 3,
+    "offset": 4,
+    "after": 5,
+    "account_id": 6,
+    "expires_at": datetime.now(UTC),
+}
+
+
+def method_of(route: Route) -> tuple[str, Method]:
+    found = [(name, m) for name, m in METHODS.items() if (m.method, m.path) == (route.method, route.path)]
+    assert len(found) == 1, f"{route.method} {route.path} has {len(found)} methods in postroom/client/operations.py"
+    return found[0]
+
+
+def names(kind: type[msgspec.Struct] | None) -> set[str]:
+    return {field.name for field in msgspec.structs.fields(kind)} if kind else set()
+
+
+def path_names(route: Route) -> set[str]:
+    return {part[1:] for part in route.path.split("/") if part.startswith(":")}
+
+
+def sample(name: str) -> Any:
+    return VALUES.get(name, f"a {name}")
+
+
+def test_each_method_is_a_route() -> None:
+    assert {(m.method, m.path) for m in METHODS.values()} == {(route.method, route.path) for route in ROUTES}
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+def test_a_method_takes_what_its_route_takes(route: Route) -> None:
+    name, method = method_of(route)
+    parameters = set(inspect.signature(method.describe).parameters) - {"self"}
+    wanted = path_names(route) | names(route.query) | names(route.body) | HOST.get(name, set())
+    assert parameters == wanted - {"fields"} | ({"idempotency_key"} if route.writes else set())
+    assert method.__doc__
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+def test_a_method_sends_what_it_is_given(route: Route) -> None:
+    _, method = method_of(route)
+    parameters = set(inspect.signature(method.describe).parameters) - {"self"}
+    request = method.describe(None, **{name: sample(name) for name in parameters})
+    in_query = names(route.query) - (names(route.body) & {"user_id"})
+    assert request.path == {name: sample(name) for name in path_names(route)}
+    assert request.body == ({name: sample(name) for name in names(route.body)} if route.body else None)
+    sent = {name: request.query[name] for name in request.query if name not in ("fields", "deleted", "every_user")}
+    assert sent == {name: sample(name) for name in in_query - {"fields", "deleted", "every_user"}}
+    assert set(request.query) == in_query
+    assert request.query.get("fields") == ("*" if "fields" in in_query else None)
+    assert request.idempotency_key == (sample("idempotency_key") if route.writes else None)
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+def test_a_method_sends_nothing_that_it_is_not_given(route: Route) -> None:
+    _, method = method_of(route)
+    required = [
+        p.name
+        for p in inspect.signature(method.describe).parameters.values()
+        if p.default is inspect.Parameter.empty and p.name != "self"
+    ]
+    request = method.describe(None, **{name: sample(name) for name in required})
+    assert set(request.query) <= {"fields"}
+    assert set(request.body or {}) == set(required) - set(request.path) - HOST.get(_, set())

@@ -1,0 +1,15 @@
+"""The types that a user's mypy sees, blocking and async: exact ones, and mistakes are found."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+PROGRAM = Path(__file__).with_name("program.py")
+
+
+def test_mypy_agrees_with_a_small_program(tmp_path: Path) -> None:
+    """`--strict` warns of an ignore that is not needed, so each mistake in it must be one for mypy."""
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file", "", "--cache-dir", str(tmp_path)]
+    root = PROGRAM.parent.parent.parent
+    done = subprocess.run([*command, str(PROGRAM)], capture_output=True, text=True, cwd=root)
+    assert done.returncode == 0, done.stdout + done.stderr
