@@ -87,7 +87,8 @@ def ledger(url: str) -> list[str]:
 def test_it_works(fixture: Path, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     def new() -> str:
         if fixture.name.endswith(".sqlite.sql"):
-            (tmp_path / "postroom.db").unlink(missing_ok=True)
+            for left in tmp_path.glob("postroom.db*"):  # the log of a killed process too
+                left.unlink()
             url = f"sqlite:///{tmp_path / 'postroom.db'}"
         else:
             url = request.getfixturevalue("postgres").new_database()
