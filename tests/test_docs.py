@@ -239,6 +239,7 @@ def test_paths_lead_to_places_that_readers_have(name: str) -> None:
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
     with DnsServer.start() as dns, Service.new(resolver=dns.address) as new:
+        dns.publish("mail.postroom.test", "A", "127.0.0.1")
         yield new.start()
 
 

@@ -2,8 +2,9 @@
 
 A stranger would get wrong: doveadm answers 200 for its failures too, and "nobody is logged in" is one of them
 (exit code 68), for us a success. Each login is kicked twice: Dovecot's anvil may read the first kick before the
-news of a session that its client has already seen open, never the second. A login that is still under way registers
-later than both, so the worker kicks once more.
+news of a session that its client has already seen open, never the second. A kick is a signal, after which a session may
+answer one command more: so it is repeated until nobody is logged in. A login that is still under way registers later
+than all of this, so the worker kicks once more.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ import structlog
 from postroom.mailplane.names import login_name
 
 LIMIT_SECONDS = 5.0
+PAUSE_SECONDS = 0.002
 UNKNOWN_USER = 67
 NO_SESSION = 68
 
@@ -30,15 +32,15 @@ class Failed(Exception):
 
 async def end_sessions(socket: Path, key: str, logins: Sequence[tuple[int, int]]) -> bool:
     """Ends every session of these (account id, generation) pairs. False, and a logged reason, when it cannot."""
-    if not logins:
-        return True
-    names = [login_name(*login) for login in logins]
+    names = left = [login_name(*login) for login in logins]
     try:
         async with asyncio.timeout(LIMIT_SECONDS):
-            answer = await _post(socket, key, json.dumps([["kick", {"mask": [name]}, name] for name in names * 2]))
-        _check(answer, names)
+            while left:
+                answer = await _post(socket, key, json.dumps([["kick", {"mask": [name]}, name] for name in left * 2]))
+                left = _still_there(answer, left)
+                await asyncio.sleep(PAUSE_SECONDS if left else 0)
     except TimeoutError:
-        return _not_ended("doveadm gave no answer, which is also how it refuses a key", len(names))
+        return _not_ended("doveadm gave no answer in time, which is also how it refuses a key", len(names))
     except (OSError, ValueError, Failed) as error:
         return _not_ended(str(error), len(names))
     return True
@@ -75,12 +77,13 @@ def _decode(data: bytes) -> Any:
     return json.loads(body)
 
 
-def _check(answer: Any, names: list[str]) -> None:
-    """Every name must be answered for, by success or by "nobody there"."""
-    open_names = set(names)
+def _still_there(answer: Any, names: list[str]) -> list[str]:
+    """The names whose last kick found a session. Every name must be answered for, by success or by "nobody there"."""
+    found: dict[str, bool] = {}
     for kind, result, tag in answer:
         if kind == "error" and result.get("exitCode") not in (UNKNOWN_USER, NO_SESSION):
             raise Failed(f"doveadm kick failed: {json.dumps(result)}")
-        open_names.discard(tag)
-    if open_names:
-        raise Failed(f"doveadm did not answer for {len(open_names)} of {len(names)} logins")
+        found[tag] = kind != "error"
+    if missing := set(names) - found.keys():
+        raise Failed(f"doveadm did not answer for {len(missing)} of {len(names)} logins")
+    return [name for name in names if found[name]]
