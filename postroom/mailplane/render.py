@@ -118,6 +118,7 @@ def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
             files[f"postfix/{name}.cf"] = File(render("map.cf.j2", meaning=meaning, query=query))
         files["opendkim/opendkim.conf"] = File(render("opendkim.conf.j2"))
         files["opendkim/sign.lua"] = File(render("sign.lua.j2"))
+        files["opendkim/from.lua"] = File(render("from.lua.j2"))
     return files
 
 

@@ -111,6 +111,44 @@ def test_mail_from_outside_is_not_signed(platform: Platform) -> None:
         assert b"DKIM-Signature" not in box.wait_for(subject)
 
 
+def test_nobody_gets_the_signature_for_a_neighbour(service: Service, platform: Platform, dns: DnsServer) -> None:
+    """Several customers share a platform domain: its signature vouches for an address only to whom it belongs."""
+    publish(dns, platform)
+    alice, bob = platform.create("alice", user_id="a"), platform.create("bob", user_id="b")
+    forged = (
+        bob.address,
+        f"Bob <{bob.address.upper()}>",
+        f"{bob.address}, {alice.address}",
+        f"{alice.address}, {bob.address}",
+        f'"{alice.address}" <{bob.address}>',
+        f"<{alice.address}>{bob.address}",
+        f"bob (x) @ {platform.domain}",
+        f"bob@(x){platform.domain}",
+        f'"(" <{bob.address}> ")" <{alice.address}>',
+        f'"bob"@{platform.domain}',
+        f"bob+x@{platform.domain}",
+        f"xalice@{platform.domain}",
+        f"alicex@{platform.domain}",
+        f"{bob.address}.",
+        f"{alice.address}\r\nFrom: {bob.address}",
+        f"Bob\r\n <bob@{platform.domain}>",
+    )
+    own = (alice.address, f"Alice <{alice.address}>", f"Alice <alice+shop@{platform.domain}>", alice.address.upper())
+    with submission(service, alice.address, alice.password) as client:
+        for from_ in forged:
+            made = message(alice.address, alice.address, "forged").as_bytes()
+            made = made.replace(b"From: " + alice.address.encode(), b"From: " + from_.encode(), 1)
+            assert b"From: " + from_.encode() in made
+            with pytest.raises(smtplib.SMTPDataError) as refused:
+                client.sendmail(alice.address, [alice.address], made)
+            assert (refused.value.smtp_code, from_) == (550, from_)
+            assert b"From must be your own address" in refused.value.smtp_error
+        for number, from_ in enumerate(own):
+            made = message(from_, alice.address, f"own {number}").as_bytes()
+            client.sendmail(alice.address, [alice.address], made)
+            assert verifies(dns, alice.wait_for(f"own {number}"))
+
+
 def test_nobody_gets_the_signature_of_another_domain(service: Service, platform: Platform, dns: DnsServer) -> None:
     """The sender is the login's; the From header is whatever it says, and does not choose the key."""
     other = Platform.new(service)
