@@ -309,3 +309,19 @@ def test_a_dump_of_postgresql(postgres: Any, tmp_path: Path) -> None:
             assert (box.address,) in connection.execute("SELECT address FROM accounts").fetchall()
         service.stop()
         assert "POSTROOM_DATABASE_URL" in refused(service, "restore", str(file))
+
+
+def test_what_is_no_file_does_not_hold_up_a_backup(stopped: Platform) -> None:
+    """A socket or a pipe in a mail folder is nothing of ours, and never becomes a file."""
+    service = stopped.service
+    folder = service.data / "mail" / "02" / "2" / "Maildir" / "cur"
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / "pipe")
+    (folder / "1.kept:2,").write_text("kept")
+    owner = (service.data / "db").stat()
+    for path in (service.data / "mail").rglob("*"):
+        os.chown(path, owner.st_uid, owner.st_gid)
+    file = backup(service, "", "--mail")
+    shutil.rmtree(service.data / "mail" / "02")
+    done(service, "restore", str(file), "--force", "--yes")
+    assert [path.name for path in folder.iterdir()] == ["1.kept:2,"]

@@ -299,6 +299,21 @@ async def until(ask: Callable[[], bool]) -> None:
     await asyncio.to_thread(wait_for, "the worker", ask)
 
 
+def test_many_endings_do_not_wait_for_the_next_round(world: World) -> None:
+    """One organization's crowd of endings must not keep another's waiting, a batch a second."""
+    account = world.account(world.active())
+    many = """
+    WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
+    INSERT INTO session_endings (account_id, generation, due_at) SELECT :id, i, 0 FROM n RETURNING id"""
+    world.run(many, id=account)
+
+    async def end_sessions(_pairs: Any) -> bool:
+        return True
+
+    asyncio.run(worker.end_due_sessions(world.database, end_sessions))
+    assert world.run("SELECT id FROM session_endings WHERE due_at = 0") == []
+
+
 def test_the_operator_keeps_a_domain_for_its_owner(world: World) -> None:
     """After the operator's word no proof by DNS takes it away."""
     domain = world.active()

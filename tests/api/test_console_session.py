@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from postroom import keys, operator
+from postroom.settings import Settings
 from tests.api.rows import rows
 from tests.server import ApiServer, Response, Tenant
 
@@ -210,3 +211,23 @@ def test_its_files_are_kept_for_ever(api: ApiServer) -> None:
         missing = api.request("GET", path)
         assert missing.status == 404
         assert "immutable" not in missing.headers.get("cache-control", "")
+
+
+def test_two_names_of_the_cookie(tenant: Tenant) -> None:
+    """A session of plain HTTP, or a cookie that a neighbouring host has set, does not lock out one of TLS."""
+    plain = signed_in(tenant)
+    host = f"127.0.0.1:{tenant.api.port}"
+    secure = signed_in(tenant, origin=f"https://{host}", host=host)
+    assert (plain.name, secure.name) == ("postroom", "__Host-postroom")
+    both = f"{plain.name}={plain.token}; {secure.name}={secure.token}"
+    headers = {"cookie": both, "x-csrf-token": secure.told["csrf_token"]}
+    assert tenant.api.request("GET", SESSION, headers=headers).json["csrf_token"] == secure.told["csrf_token"]
+    assert tenant.api.request("DELETE", SESSION, headers=headers).status == 200
+
+
+def test_signing_in_is_counted_like_any_call(database_url: str) -> None:
+    with ApiServer.start(database_url, Settings(rate_limit="3/hour")) as server:
+        tenant = server.new_tenant()
+        answers = [tenant.post(SESSION, {}) for _ in range(4)]
+        assert [answer.status for answer in answers] == [201, 201, 201, 429]
+        assert int(answers[-1].headers["retry-after"]) > 0

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from postroom import dkim
 from postroom.domains import CLAIM_DAYS
 from tests.api.rows import DAY_MS, rows
 from tests.server import Tenant
@@ -159,3 +160,22 @@ def test_many_at_once(tenant: Tenant) -> None:
         made = list(pool.map(lambda _: claim(tenant, name), range(24)))
     assert sorted(answer.status for answer in made) == [201] + [409] * 23
     assert len([row for row in rows(tenant, "domains") if name in row]) == 1
+
+
+def test_no_key_is_made_for_what_is_refused(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key costs as much as a thousand reads: nobody gets one made who cannot have the domain."""
+    body = {"domain": f"once.{tenant.domain}", "user_id": "u"}
+    assert tenant.post("/v2/domain", body).status == 201
+    made: list[dkim.NewKey] = []
+
+    def counted() -> dkim.NewKey:
+        made.append(generate())
+        return made[-1]
+
+    generate = dkim.generate
+    monkeypatch.setattr(dkim, "generate", counted)
+    bound = tenant.new_key(domains=[tenant.domain])
+    assert tenant.post("/v2/domain", body).code == "domain_exists"
+    assert tenant.post("/v2/domain", {"domain": "a.internal", "user_id": "u"}).code == "invalid_request"
+    assert tenant.post("/v2/domain", {"domain": "free.example", "user_id": "u"}, key=bound).code == "forbidden"
+    assert made == []

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from postroom import verification
 from postroom.settings import Settings
 from tests.api.rows import rows
 from tests.dns_server import DnsServer
 from tests.server import ApiServer, Response, Tenant
+from tests.service import wait_for
 
 USER = "user_123"
 _numbers = count(1)
@@ -225,6 +227,41 @@ def test_taking_over(world: World, ours: Tenant, theirs: Tenant) -> None:
     assert theirs.organization not in ours.get("/v2/events", limit=500).text
 
 
+def test_a_name_below_another_organizations_domain_waits_for_its_consent(
+    world: World, ours: Tenant, theirs: Tenant
+) -> None:
+    parent = world.new_claim(ours)
+    assert world.proven(ours, parent).json["domain"]["status"] == "active"
+    below = world.claim(theirs, f"shop.{parent}")
+    answer = world.proven(theirs, below)
+    assert set(statuses(answer).values()) == {"ok"}
+    assert answer.json["domain"]["status"] == "pending"
+    assert ours.organization not in answer.text
+    consent = {"user_id": USER, "subdomain": below}
+    assert ours.post(f"/v2/domains/{parent}/consent", consent).status == 200
+    assert world.verify(theirs, below).json["domain"]["status"] == "active"
+
+
+def test_one_organization_does_not_take_every_check(world: World, ours: Tenant, theirs: Tenant) -> None:
+    """Checks that wait for a silent DNS are counted: the organization's own next one has to wait, another's has not."""
+    names = [world.new_claim(ours) for _ in range(verification.CHECKS_OF_ONE + 1)]
+    free = world.new_claim(theirs)
+    world.rest()
+    world.dns.silent |= set(names)
+    answers: list[Response] = []
+    call = lambda name: answers.append(ours.post(f"/v2/domains/{name}/verify", {"user_id": USER}))  # noqa: E731
+    threads = [threading.Thread(target=call, args=(name,)) for name in names[:-1]]
+    for thread in threads:
+        thread.start()
+    wait_for("the checks to ask", lambda: set(names[:-1]) <= {question[0] for question in world.dns.asked})
+    refused = ours.post(f"/v2/domains/{names[-1]}/verify", {"user_id": USER})
+    assert (refused.status, refused.code) == (429, "too_many_requests")
+    assert theirs.post(f"/v2/domains/{free}/verify", {"user_id": USER}).status == 200
+    for thread in threads:
+        thread.join()
+    assert {answer.status for answer in answers} == {200}
+
+
 def test_what_the_operator_has_given_is_not_taken_over(world: World, ours: Tenant, theirs: Tenant) -> None:
     name = ours.new_domain(user_id=USER)
     world.claim(theirs, name)
@@ -249,9 +286,11 @@ def test_two_claims_at_once(world: World, ours: Tenant, theirs: Tenant) -> None:
     name = world.new_claim(ours)
     world.claim(theirs, name)
     listed = world.verify(ours, name).json["dns"]
-    tokens = [tenant_answer.json["dns"][0]["expected_value"] for tenant_answer in (world.verify(theirs, name),)]
-    world.dns.publish_all(name, listed)
-    world.dns.publish(f"_postroom-challenge.{name}", "TXT", listed[0]["expected_value"], *tokens)
+    others = world.verify(theirs, name).json["dns"]
+    for records in (listed, others):  # each has a DKIM key of its own
+        world.dns.publish_all(name, records)
+    tokens = [records[0]["expected_value"] for records in (listed, others)]
+    world.dns.publish(f"_postroom-challenge.{name}", "TXT", *tokens)
     world.rest()
     answers: list[Response] = []
 
@@ -264,6 +303,7 @@ def test_two_claims_at_once(world: World, ours: Tenant, theirs: Tenant) -> None:
     for thread in threads:
         thread.join()
     assert {answer.status for answer in answers} == {200}
+    assert {status for answer in answers for status in statuses(answer).values()} == {"ok"}
     sql = "SELECT status FROM domains WHERE name = :name ORDER BY status"
     found = world.api.database.write_alone(lambda tx: tx.all(sql, name=name))
     assert [row[0] for row in found] == ["active", "pending"]

@@ -51,6 +51,7 @@ def test_it_works() -> None:
         "dovecot/dovecot.conf",
         "dovecot/sendmail",
         "dovecot/sql.conf.ext",
+        "opendkim/from.lua",
         "opendkim/opendkim.conf",
         "opendkim/sign.lua",
         *sorted(["postfix/main.cf", "postfix/master.cf", *(f"postfix/{name}.cf" for name in MAPS)]),
