@@ -4,12 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
 from postroom.db import migrate
-from tests.dns_server import DnsServer
 from tests.postgres import PostgresServer
-from tests.server import UNLIMITED, ApiServer, Tenant
+from tests.server import ApiServer, Tenant, serve
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,7 +48,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 @pytest.fixture(scope="session")
 def api(database_url: str) -> Iterator[ApiServer]:
     """The API on a free port. Tests share it: each makes a tenant of its own."""
-    with DnsServer.start() as dns, ApiServer.start(database_url, replace(UNLIMITED, resolver=dns.address)) as server:
+    with serve(database_url) as server:
         yield server
 
 

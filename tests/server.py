@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
+import msgspec
 import uvicorn
 
 from postroom import domains, keys, operator, organizations
@@ -23,6 +24,7 @@ from postroom.db import Database, Tx, open_database
 from postroom.domains import Status
 from postroom.keys import CreateKey
 from postroom.settings import Settings
+from tests.dns_server import DnsServer
 
 _numbers = itertools.count(1)
 
@@ -135,6 +137,16 @@ class ApiServer:
 
         organization_id, key = self.database.write_alone(work)
         return Tenant(self, organization_id, organization, domain, key)
+
+
+@contextmanager
+def serve(url: str) -> Iterator[ApiServer]:
+    """An API without limits, whose resolver is a DNS server of ours."""
+    with (
+        DnsServer.start() as dns,
+        ApiServer.start(url, msgspec.structs.replace(UNLIMITED, resolver=dns.address)) as api,
+    ):
+        yield api
 
 
 @dataclass

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from postroom.db import migrate
-from tests.server import Tenant
+from tests.server import ApiServer, Tenant, serve
 
 # A browser says this of every answer that is not 2xx, wanted or not.
 NOT_OURS = "Failed to load resource"
@@ -73,11 +73,12 @@ class Visit:
 
 
 @pytest.fixture(scope="session")
-def database_url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One engine is enough here: the API's own tests run on both."""
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """A server of these tests' own. One engine is enough here: the API's own tests run on both."""
     url = f"sqlite:///{tmp_path_factory.mktemp('db') / 'postroom.db'}"
     migrate(url)
-    return url
+    with serve(url) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
