@@ -168,6 +168,32 @@ def test_sessions_that_could_not_be_ended_are_ended_later(platform: Platform) ->
         wait_for("its event", lambda box=box: events(box)[-1] == "account.sessions_ended")
 
 
+def imap_processes(service: Service) -> list[int]:
+    """Each serves a session; they are children of Dovecot's master."""
+    (master,) = [pid for pid, command in service.processes().items() if command.startswith("/usr/sbin/dovecot ")]
+    children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+    return [
+        int(pid) for pid in children if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"dovecot-postroom/imap\0")
+    ]
+
+
+def test_a_session_that_does_not_go_is_not_called_ended(platform: Platform) -> None:
+    """A kick is a signal. One that is given and not yet obeyed is no end of a session."""
+    mailbox = platform.create()
+    session = mailbox.login()
+    held = imap_processes(platform.service)
+    assert held
+    for pid in held:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        assert ACTS["reset"](mailbox) is False
+    finally:
+        for pid in held:
+            os.kill(pid, signal.SIGCONT)
+    wait_for("the end of the session", lambda: not session.is_open())
+    wait_for("the event", lambda: events(mailbox)[-1] == "account.sessions_ended")
+
+
 def test_dovecot_was_away(platform: Platform) -> None:
     """Its master is stopped as a whole, with all of its processes: nobody answers."""
     mailbox = platform.create()
