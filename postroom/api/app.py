@@ -119,7 +119,7 @@ class App:
         self, scope: Scope, receive: Receive, actor: Actor | None, segments: list[str] | None, request_id: str
     ) -> Reply:
         if actor is not None:
-            scope["quota"], wait = self._limits.spend(actor.key_id)
+            scope["quota"], wait = self._limits.spend(actor.root_id)
             if wait:
                 raise TooMany("This key has made too many requests.", wait)
         if segments is None:
