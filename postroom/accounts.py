@@ -167,7 +167,10 @@ def create(tx: Tx, actor: Actor, command: CreateAccount) -> Account:
 
 
 def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateAccount) -> tuple[Account, list[Ended]]:
-    """Changes what is given, and which sessions must end for it. Nothing to change is nothing done."""
+    """Changes what is given, and which sessions must end for it. Nothing to change is nothing done.
+
+    Raises not_found, and for `is_default` `account_disabled` and `forbidden` (a key bound to domains).
+    """
     account = _hold(tx, actor, id_, user_id)
     ended: list[Ended] = []
     if command.display_name is not UNSET and command.display_name != account.display_name:
@@ -179,6 +182,8 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateA
     if command.is_default is not UNSET and not account.is_default:
         if actor.bound is not None:  # the mail to postmaster@ of the user's other domains would move with it
             raise Refused("forbidden", "A key that is bound to domains cannot move the default account of a user.")
+        if account.status == "disabled":  # the user's mail to postmaster@ would go to the operator
+            raise Refused("account_disabled", "A disabled account cannot be made the default: make it active first.")
         _move_default(tx, actor, account, account.id)
         account = msgspec.structs.replace(account, is_default=True, updated_at=tx.now)
     return account, ended

@@ -139,6 +139,7 @@ def check_claim(tx: Tx, actor: Actor, name: str, user_id: str) -> None:
     if actor.bound is not None:
         raise Refused("forbidden", "A key that is bound to domains cannot claim another one.")
     _check_new(tx, actor, name, user_id)
+    limits.check_claim(tx, actor.organization_id, user_id)
     if find(tx, actor, name, user_id):
         raise Refused("domain_exists", "This domain exists already.")
 

@@ -66,6 +66,7 @@ SAMPLES: dict[str, Any] = {
     "reason": "r",
     "request": "r",
     "request_id": "r",
+    "root": 1,
     "scopes": "s",
     "private_key": "k",
     "selector": "s",
@@ -147,7 +148,8 @@ VIEW_QUERIES = {
 FILL = """
 INSERT INTO organizations (name, created_at) SELECT 'o' || n, 1 FROM generate_series(1, 20) AS n;
 INSERT INTO domains (organization_id, user_id, name, status, created_at, updated_at)
-  SELECT 1 + n % 20, 'u' || n % 7, 'd' || n || '.test', 'active', 1, 1 FROM generate_series(1, 400) AS n;
+  SELECT 1 + n % 20, 'u' || n % 7, 'd' || n || '.test', CASE WHEN n > 400 THEN 'pending' ELSE 'active' END, 1, 1
+  FROM generate_series(1, 800) AS n;
 INSERT INTO accounts (organization_id, domain_id, user_id, address, status, is_default, password, generation,
     created_at, updated_at)
   SELECT 1 + n % 20, 1 + n % 400, 'u' || n % 50, 'a' || n || '@d' || 1 + n % 400 || '.test', 'active', 0, 'x', 1, 1, 1

@@ -54,7 +54,7 @@ class Admission:
 
     def spend(self, actor: Actor) -> None:
         """Counts a call that is outside the table like any other. Raises TooMany."""
-        _, wait = self._limits.spend(actor.key_id)
+        _, wait = self._limits.spend(actor.root_id)
         if wait:
             raise TooMany("This key has made too many requests.", wait)
 

@@ -14,6 +14,9 @@ from typing import Any
 import msgspec
 import structlog
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
@@ -76,8 +79,9 @@ class App:
         self._decoders = {r.path + r.method: msgspec.json.Decoder(r.body) for r in ROUTES if r.body}
         self._openapi = encode(document(ROUTES, __version__))
         static = StaticFiles(directory=Path(__file__).parent / "docs", html=True)
-        self._docs = Starlette(routes=[Mount("/docs", static)])
-        self._files = Starlette(routes=[Mount(self._console.prefix, self._console.files)])
+        refused: dict[Any, Any] = {HTTPException: _no_file}
+        self._docs = Starlette(routes=[Mount("/docs", static)], exception_handlers=refused)
+        self._files = Starlette(routes=[Mount(self._console.prefix, self._console.files)], exception_handlers=refused)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -85,9 +89,9 @@ class App:
         elif scope["type"] != "http":
             raise NotImplementedError(scope["type"])
         elif scope["path"].startswith("/docs/"):
-            await self._docs(scope, receive, _with(send, ((b"content-security-policy", DOCS_POLICY),)))
+            await self._docs(scope, receive, _with(scope, send, ((b"content-security-policy", DOCS_POLICY),)))
         elif scope["path"].startswith(self._console.prefix):
-            await self._files(scope, receive, _with(send, console.FILE_HEADERS, console.KEEP))
+            await self._files(scope, receive, _with(scope, send, console.FILE_HEADERS, console.KEEP))
         else:
             await self._serve(scope, receive, send)
 
@@ -119,7 +123,7 @@ class App:
         self, scope: Scope, receive: Receive, actor: Actor | None, segments: list[str] | None, request_id: str
     ) -> Reply:
         if actor is not None:
-            scope["quota"], wait = self._limits.spend(actor.key_id)
+            scope["quota"], wait = self._limits.spend(actor.root_id)
             if wait:
                 raise TooMany("This key has made too many requests.", wait)
         if segments is None:
@@ -272,15 +276,25 @@ def _log(scope: Scope, reply: Reply, request_id: str, actor: Actor | None, start
     )
 
 
-def _with(send: Send, headers: Headers, found: Headers = ()) -> Send:
+def _no_file(request: Request, error: Exception) -> Response:
+    """What is no file of the documents or of the console, as any other problem."""
+    is_write = isinstance(error, HTTPException) and error.status_code == 405
+    refused = _MethodNotAllowed("GET, HEAD") if is_write else not_found()
+    reply = _problem(refused, request.scope["request_id"])
+    headers = {name.decode(): value.decode() for name, value in reply.headers}
+    return Response(reply.body, reply.status, headers)
+
+
+def _with(scope: Scope, send: Send, headers: Headers, found: Headers = ()) -> Send:
     """Sends with these headers, and with `found` where the file is there."""
+    request_id = scope["request_id"] = os.urandom(12).hex()
 
     async def sending(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             extra = [
                 *headers,
                 (b"x-content-type-options", b"nosniff"),
-                (b"x-request-id", os.urandom(12).hex().encode()),
+                (b"x-request-id", request_id.encode()),
             ]
             message["headers"] = [*message["headers"], *extra, *(found if message["status"] < 400 else ())]
         await send(message)
