@@ -270,6 +270,7 @@ EXPIRED = """
 SELECT id FROM domains
 WHERE expires_at <= :now AND status = 'pending' AND deleted_at IS NULL
   AND NOT EXISTS (SELECT 1 FROM accounts WHERE domain_id = domains.id AND deleted_at IS NULL)
+  AND NOT EXISTS (SELECT 1 FROM leases WHERE kind = 'claim' AND item = domains.id AND free_at > :now)
 ORDER BY expires_at LIMIT 100"""
 EXPIRE = f"""
 UPDATE domains SET deleted_at = :now, expires_at = NULL, token = NULL, updated_at = :now
