@@ -4,10 +4,10 @@ A stranger would get wrong: under /v2 the key is checked before anything else is
 one learns which paths, methods or bodies there are.
 """
 
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,7 @@ class App:
         except BadPath:
             segments = None
         actor = None
-        if segments is None or segments[:1] == ["v2"]:
+        if segments is None or (segments and segments[0] == "v2"):
             actor = await self._admission.actor(scope, request_id)
         return actor, segments
 
@@ -178,7 +178,7 @@ class App:
         tried = idempotency.attempt(actor, secret, once, request)
 
         async def run(keep: Keep) -> Answer:
-            return await self._run(route, replace(call, keep=keep), body)
+            return await self._run(route, msgspec.structs.replace(call, keep=keep), body)
 
         return await self._retries.once(tried, run)
 
@@ -263,6 +263,8 @@ async def _send(send: Send, method: str, reply: Reply, request_id: str, quota: H
 def _log(scope: Scope, reply: Reply, request_id: str, actor: Actor | None, started: float) -> None:
     """Reads that went well are for debugging only; the path is the route's, without what was sent in it."""
     quiet = reply.status < 400 and scope["method"] in ("GET", "HEAD")
+    if quiet and not log.is_enabled_for(logging.DEBUG):
+        return
     write = log.debug if quiet else log.info
     write(
         "request",
