@@ -24,8 +24,8 @@ from postroom import __version__, idempotency
 from postroom.actor import Actor
 from postroom.api import auth, console, problems
 from postroom.api.admission import Admission
-from postroom.api.body import read_body
-from postroom.api.call import Answer, Call, Keep, Probe, Services, encode
+from postroom.api.body import XML_TYPES, read_body
+from postroom.api.call import Answer, Call, Keep, Probe, Services, Visit, encode
 from postroom.api.console import Console
 from postroom.api.openapi import document
 from postroom.api.rate_limits import Clock, Limits, parse_rate
@@ -50,7 +50,6 @@ Headers = tuple[tuple[bytes, bytes], ...]
 log = structlog.get_logger()
 
 JSON: Headers = ((b"content-type", b"application/json"),)
-TEXT: Headers = ((b"content-type", b"text/plain; charset=utf-8"),)
 ALWAYS: Headers = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 DOCS_POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -141,7 +140,8 @@ class App:
         scope["route"] = route.path
         answer = await self._handle(route, scope, receive, actor, values)
         if route.gives is str:
-            return Reply(answer.status, answer.payload.encode(), TEXT + answer.headers)
+            media = (b"content-type", route.media.encode())
+            return Reply(answer.status, answer.payload.encode(), (media, *answer.headers))
         return Reply(answer.status, encode(answer.payload), JSON + answer.headers)
 
     async def _outside(self, scope: Scope, receive: Receive, segments: list[str], request_id: str) -> Reply | None:
@@ -165,7 +165,8 @@ class App:
         self, route: Route, scope: Scope, receive: Receive, actor: Actor | None, values: dict[str, str]
     ) -> Answer:
         if route.scope == PUBLIC or actor is None:
-            return await _public(route, self._services, scope["headers"])
+            body = await read_body(scope["headers"], receive, XML_TYPES) if route.takes_xml else b""
+            return await _public(route, Visit(self._services, scope["headers"], scope["query_string"], body))
         if route.scope not in actor.scopes:
             raise Refused("forbidden", f"This key lacks the scope {route.scope}.")
         once = idempotency_key(scope["headers"]) if route.writes else None
@@ -221,10 +222,10 @@ def create_app(
     return App(services, limits, auth.networks(split(settings.trusted_proxies)))
 
 
-async def _public(route: Route, services: Services, headers: auth.Headers) -> Answer:
+async def _public(route: Route, visit: Visit) -> Answer:
     if route.scope != PUBLIC:  # a route outside /v2 that wants a key: the table is wrong, so nobody passes
         raise Refused("unauthorized", "Send a valid API key in the x-api-key header.")
-    return await route.handler(services, headers)
+    return await route.handler(visit, parse_query(route.query, visit.query_text))
 
 
 def _problem(error: Exception, request_id: str) -> Reply:

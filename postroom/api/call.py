@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from postroom.actor import Actor
+from postroom.api.auth import Headers
 from postroom.db import Database, Tx
 from postroom.dkim import Generator
 from postroom.dns import MailHost
@@ -53,6 +54,15 @@ class Services:
     mail_host: MailHost
     verification: Verification
     purge_days: int
+
+
+class Visit(msgspec.Struct, frozen=True):
+    """One request to a route that needs no key. `body` is the XML document of a route that takes one."""
+
+    services: Services
+    headers: Headers
+    query_text: bytes
+    body: bytes = b""
 
 
 class Call(msgspec.Struct, frozen=True):
