@@ -148,9 +148,7 @@ class _Service:
     async def _live(self) -> None:
         settings, say = self._settings, self._terminal
         self._refuse_without_daemons()
-        if (
-            not settings.data.exists()
-        ):  # so nothing of ours can be on the ports yet, and a refusal leaves nothing behind
+        if not settings.data.exists():  # nothing of ours can be on the ports yet, and a refusal leaves nothing behind
             self._take_ports()
         with say.step(f"Data directory {settings.data}"):
             me, self._locks = _open_instance(settings, self._only)
