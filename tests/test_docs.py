@@ -35,6 +35,7 @@ from tests.service import COMMAND, Service
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+INDEX = (ROOT / "docs" / "llms.txt").read_text(encoding="utf-8")
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 API = "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("api.md", "domains.md"))
 
@@ -54,6 +55,7 @@ PATHS += (
     "/console/session",
     "/sign-in",
     "/openapi.json",
+    "/llms.txt",
     "/docs",
     "/INBOX",
 )
@@ -189,6 +191,11 @@ def test_every_command_of_the_api_is_in_the_table() -> None:
     assert {name: (method, path) for name, method, path in rows} == wanted
 
 
+def test_the_index_for_agents_has_every_document() -> None:
+    linked = set(re.findall(r"\]\(/docs/([\w-]+\.md)\)", INDEX))
+    assert linked == {path.name for path in (ROOT / "docs").glob("*.md")}
+
+
 def test_every_setting_is_in_the_table() -> None:
     rows = [
         f"| `{name}` | {kind} | {f'`{default}`' if default else 'empty'} | {meaning} |"
@@ -264,6 +271,7 @@ def service() -> Iterator[Service]:
         "docs/verification.md",
         "docs/python.md",
         "docs/cli.md",
+        "docs/mcp.md",
     ],
 )
 def test_commands_do_what_the_document_says(service: Service, name: str, tmp_path: Path) -> None:

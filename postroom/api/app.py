@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 
 from postroom import __version__, idempotency
 from postroom.actor import Actor
-from postroom.api import auth, console, problems
+from postroom.api import auth, console, documents, problems
 from postroom.api.admission import Admission
 from postroom.api.body import read_body
 from postroom.api.call import Answer, Call, Keep, Probe, Services, encode
@@ -77,6 +77,7 @@ class App:
         self._openapi = encode(document(ROUTES, __version__))
         static = StaticFiles(directory=Path(__file__).parent / "docs", html=True)
         self._docs = Starlette(routes=[Mount("/docs", static)])
+        self._documents = documents.documents()
         self._files = Starlette(routes=[Mount(self._console.prefix, self._console.files)])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,6 +85,8 @@ class App:
             await _lifespan(receive, send)
         elif scope["type"] != "http":
             raise NotImplementedError(scope["type"])
+        elif documents.is_one(scope["path"]):
+            await self._documents(scope, receive, _with(send, ((b"content-security-policy", DOCS_POLICY),)))
         elif scope["path"].startswith("/docs/"):
             await self._docs(scope, receive, _with(send, ((b"content-security-policy", DOCS_POLICY),)))
         elif scope["path"].startswith(self._console.prefix):

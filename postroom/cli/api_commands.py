@@ -58,7 +58,7 @@ def command(
 
     def run(url: str | None, key_file: Path | None, as_json: bool, every: bool = False, **given: Any) -> None:
         arguments = _arguments(parameters, given) | dict(fixed)
-        with connection.client(url, key_file, asks=entry.path.startswith("/v2/")) as client:
+        with connection.client(url, key_file, asks=not entry.is_public) as client:
             if entry.is_list:
                 show_list(entry, client, arguments, as_json, every)
             else:

@@ -21,6 +21,7 @@ from postroom.client.shapes import SECRETS, Page
 Kind = Literal["text", "number", "flag", "list"]
 # What may not stand in a command line, nor be repeated.
 HIDDEN = (*SECRETS, "webhook_secret")
+PUBLIC = ("/.well-known/", "/healthz", "/readyz")
 
 # What each parameter means, by its name, or by operation and name where that differs.
 WORDS = {
@@ -100,6 +101,11 @@ class Entry:
     def reads(self) -> bool:
         """Whether it changes nothing."""
         return self.operation.method == "GET"
+
+    @property
+    def is_public(self) -> bool:
+        """Whether it needs no key."""
+        return self.path.startswith(PUBLIC)
 
     @property
     def secret(self) -> str | None:
