@@ -18,6 +18,7 @@ import pytest
 import typer.main
 
 from postroom import settings
+from postroom.accounts import Status
 from postroom.actor import ALL_SCOPES
 from postroom.api import domain_shapes
 from postroom.api.account_shapes import FIELDS
@@ -30,6 +31,7 @@ from postroom.client.catalog import catalog
 from postroom.client.methods import Listing, Operation
 from postroom.client.operations import Operations
 from postroom.dns import Purpose
+from postroom.domains import Status as DomainStatus
 from tests.dns_server import DnsServer
 from tests.service import COMMAND, Service
 
@@ -147,6 +149,33 @@ def test_every_code_of_a_field_is_documented() -> None:
     table = section("Errors").partition("Codes of single fields")[2]
     used = {code for _, code in constants({"FieldError", "BadAddress", "WeakPassword"})}
     assert set(first_cells(table)) == used
+
+
+def test_every_error_code_has_its_section() -> None:
+    rows = re.findall(r"^### `(\w+)` \((\d+)\)\n\n\w", read("docs/errors.md"), re.M)
+    assert sorted(rows) == sorted((code, str(status)) for code, (status, _) in PROBLEMS.items())
+
+
+def test_every_code_of_a_field_says_how_to_mend_it() -> None:
+    table = read("docs/errors.md").partition("## Single fields")[2].partition("\n## ")[0]
+    used = {code for _, code in constants({"FieldError", "BadAddress", "WeakPassword"})}
+    assert set(re.findall(r"`([^`]+)`", "".join(re.findall(r"^\|([^|]*)\|", table, re.M)))) == used
+
+
+def test_what_the_clients_send_again_is_said() -> None:
+    sentence = re.search(r"by themselves after (.*?)\.", read("docs/errors.md"), re.S)
+    assert sentence
+    again = {code for code, (status, _) in PROBLEMS.items() if status in (429, 503)} | {"idempotency_conflict"}
+    assert set(re.findall(r"`(\w+)`", sentence[1])) == again
+
+
+def test_every_status_has_its_row() -> None:
+    text = read("docs/concepts.md")
+    domain, account = (
+        first_cells(text.partition(f"## {title}")[2].partition("\n## ")[0]) for title in ("Domain", "Account")
+    )
+    assert domain == list(get_args(DomainStatus))
+    assert account == list(get_args(Status))
 
 
 def test_every_event_is_documented() -> None:

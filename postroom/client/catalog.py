@@ -29,7 +29,7 @@ WORDS = {
     "accounts": "How many accounts there may be.",
     "accounts_per_domain": "How many accounts one domain may have.",
     "after": "Only what comes behind this id: the cursor of a list.",
-    "allow_reserved": "Allow role addresses such as billing@ on a platform domain.",
+    "allow_reserved": "Allow a role address such as admin@, on the user's own domain.",
     "deleted": "List the deleted accounts that can be restored.",
     "display_name": "The name that people see.",
     "domain": "The domain, as customer.com.",
