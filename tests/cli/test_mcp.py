@@ -12,10 +12,9 @@ import pytest
 from mcp import Client, StdioServerParameters, stdio_client
 from mcp.types import CallToolResult, Tool
 
-from postroom.api.routes import ROUTES, Route
+from postroom.api.routes import Route
 from postroom.client.catalog import catalog
-from tests.cli.program import environment
-from tests.client.test_operations import method_of
+from tests.cli.program import environment, names_of, route_of
 from tests.server import Tenant
 from tests.service import COMMAND, LONG
 
@@ -58,9 +57,9 @@ def data(result: CallToolResult) -> dict[str, Any]:
 def test_each_route_is_a_tool(tenant: Tenant, tmp_path: Path) -> None:
     async def work(client: Client) -> None:
         tools = await tools_of(client)
-        assert len(tools) == len(ROUTES)
-        for route in ROUTES:
-            _check(route, tools[method_of(route)[0]])
+        assert list(tools) == list(catalog())
+        for name, entry in catalog().items():
+            _check(route_of(entry), tools[name])
         assert client.instructions
 
     talk(tenant, tmp_path, work)
@@ -68,9 +67,7 @@ def test_each_route_is_a_tool(tenant: Tenant, tmp_path: Path) -> None:
 
 def _check(route: Route, tool: Tool) -> None:
     schema = tool.input_schema
-    names = {name for kind in (route.query, route.body) if kind for name in kind.__struct_fields__} - {"fields"}
-    names |= {part[1:] for part in route.path.split("/") if part.startswith(":")}
-    names |= {"idempotency_key"} if route.writes else set()
+    names = names_of(route) | ({"idempotency_key"} if route.writes else set())
     names |= {"domain"} if tool.name == "get_mta_sts_policy" else set()
     assert set(schema["properties"]) == names
     assert schema["additionalProperties"] is False
@@ -172,7 +169,7 @@ def test_read_only(tenant: Tenant, tmp_path: Path) -> None:
 
     async def work(client: Client) -> None:
         tools = await tools_of(client)
-        assert set(tools) == {method_of(route)[0] for route in ROUTES if route.method == "GET"}
+        assert set(tools) == {name for name, entry in catalog().items() if route_of(entry).method == "GET"}
         assert all(tool.annotations and tool.annotations.read_only_hint for tool in tools.values())
         assert data(await client.call_tool("get_account", {"id": id_}))["account"]["id"] == id_
         refused = await client.call_tool("delete_account", {"id": id_})
