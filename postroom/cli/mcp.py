@@ -19,6 +19,8 @@ def mcp(
         from postroom.mcp import stdio
     except ModuleNotFoundError as error:
         raise BadSettings("The MCP server is not installed: pip install 'postroom[mcp]'.") from error
+    if str(key_file) == "-":
+        raise BadSettings("stdin is the agent's: give --key-file a file.")
     base, key = connection.find(url, key_file)
     if not key:
         raise BadSettings("There is no API key: set POSTROOM_API_KEY, give --key-file, or postroom api login.")

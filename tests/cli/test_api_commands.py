@@ -201,6 +201,17 @@ def test_the_words_are_those_of_parameters() -> None:
     assert set(WORDS) <= used
 
 
+@pytest.mark.parametrize(("command", "missing"), [("api stats", "client"), ("mcp", "mcp")])
+def test_an_extra_that_is_not_installed_is_named(tmp_path: Path, command: str, missing: str) -> None:
+    program = (
+        f"import sys; sys.modules |= dict.fromkeys(('httpx2', 'mcp')); sys.argv = 'postroom {command}'.split();"
+        "from postroom.cli.main import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"pip install 'postroom[{missing}]'" in done.stderr
+
+
 def test_the_other_commands_do_not_load_the_client() -> None:
     look = "import sys, postroom.cli.main; print([m for m in ('httpx2', 'postroom.client', 'mcp') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", look], capture_output=True, text=True).stdout == "[]\n"

@@ -128,6 +128,9 @@ def test_it_works(tenant: Tenant, tmp_path: Path, mode: Literal["auto", "legacy"
     assert passwords[1] == "chosen by the user 42"
     assert [secret for secret in (*passwords, tenant.key) if secret in said] == []
     assert {event["type"] for event in tenant.events()} >= {"account.created", "account.password_reset", "key.created"}
+    kept = "SELECT count(*) FROM idempotent_answers WHERE organization_id = :organization"
+    row = tenant.api.database.write_alone(lambda tx: tx.one(kept, organization=tenant.organization_id))
+    assert row == (7,)  # each write of this session has had an Idempotency-Key
 
 
 def test_lists_writes_and_errors(tenant: Tenant, tmp_path: Path) -> None:
@@ -190,8 +193,9 @@ def test_a_key_that_is_none_is_told(tenant: Tenant, tmp_path: Path) -> None:
 
 def test_it_does_not_start_without_a_key(tenant: Tenant, tmp_path: Path) -> None:
     surroundings = environment(tenant, tmp_path) | {"POSTROOM_API_KEY": ""}
-    done = subprocess.run(
-        [COMMAND, "mcp"], env=surroundings, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LONG
-    )
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "POSTROOM_API_KEY" in done.stderr
+    for options, says in (([], "POSTROOM_API_KEY"), (["--key-file", "-"], "stdin")):
+        done = subprocess.run(
+            [COMMAND, "mcp", *options], env=surroundings, input="", capture_output=True, text=True, timeout=LONG
+        )
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        assert says in done.stderr
