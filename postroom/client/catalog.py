@@ -90,6 +90,11 @@ class Entry:
         return (self.operation.__doc__ or "").strip()
 
     @property
+    def summary(self) -> str:
+        """The first sentence of the words."""
+        return self.words.partition(".")[0].replace("`", "")
+
+    @property
     def path(self) -> str:
         return self.operation.path
 
