@@ -4,6 +4,7 @@ A stranger would get wrong: `guide` is a link to docs/, so that what is installe
 """
 
 from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.responses import FileResponse
@@ -18,8 +19,11 @@ def is_one(path: str) -> bool:
     return path == INDEX or (path.startswith("/docs/") and path.endswith(".md"))
 
 
-def documents() -> Starlette:
+def documents(refused: dict[Any, Any]) -> Starlette:
+    """What serves them; `refused` says what an exception becomes."""
+
     async def index(_: object) -> FileResponse:
         return FileResponse(FOLDER / "llms.txt", media_type="text/markdown")
 
-    return Starlette(routes=[Route(INDEX, index), Mount("/docs", StaticFiles(directory=FOLDER))])
+    routes = [Route(INDEX, index), Mount("/docs", StaticFiles(directory=FOLDER))]
+    return Starlette(routes=routes, exception_handlers=refused)

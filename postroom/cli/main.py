@@ -27,7 +27,7 @@ app.add_typer(api.app, name="api")
 
 
 def main() -> None:
-    """The entry point: errors of the operator are one line and an exit code, never a traceback."""
+    """Runs a command: errors of the operator are one line and an exit code, never a traceback."""
     try:
         app()
     except Refused as error:
