@@ -22,7 +22,7 @@ from starlette.staticfiles import StaticFiles
 
 from postroom import __version__, idempotency
 from postroom.actor import Actor
-from postroom.api import auth, console, problems
+from postroom.api import auth, console, documents, problems
 from postroom.api.admission import Admission
 from postroom.api.body import XML_TYPES, read_body
 from postroom.api.call import Answer, Call, Keep, Probe, Services, Visit, encode
@@ -80,6 +80,7 @@ class App:
         static = StaticFiles(directory=Path(__file__).parent / "docs", html=True)
         refused: dict[Any, Any] = {HTTPException: _no_file}
         self._docs = Starlette(routes=[Mount("/docs", static)], exception_handlers=refused)
+        self._documents = documents.documents(refused)
         self._files = Starlette(routes=[Mount(self._console.prefix, self._console.files)], exception_handlers=refused)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,6 +88,8 @@ class App:
             await _lifespan(receive, send)
         elif scope["type"] != "http":
             raise NotImplementedError(scope["type"])
+        elif documents.is_one(scope["path"]):
+            await self._documents(scope, receive, _with(scope, send, ((b"content-security-policy", DOCS_POLICY),)))
         elif scope["path"].startswith("/docs/"):
             await self._docs(scope, receive, _with(scope, send, ((b"content-security-policy", DOCS_POLICY),)))
         elif scope["path"].startswith(self._console.prefix):
