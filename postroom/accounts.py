@@ -76,6 +76,7 @@ ORDER BY purge_at, id LIMIT 50"""
 BEGIN_PURGE = """
 UPDATE accounts SET purged_at = COALESCE(purged_at, :now), display_name = NULL, password = ''
 WHERE id = :id AND purge_at <= :now AND deleted_at IS NOT NULL RETURNING id"""
+OLDEST_PURGE = "SELECT purge_at FROM accounts WHERE purge_at <= :now ORDER BY purge_at LIMIT 1"
 POSTPONE_PURGE = "UPDATE accounts SET purge_at = :until WHERE id = :id AND purged_at IS NOT NULL"
 FINISH_PURGE = f"""
 UPDATE accounts SET purge_at = NULL WHERE id = :id AND purge_at IS NOT NULL AND purged_at IS NOT NULL
@@ -251,6 +252,12 @@ def begin_purges(tx: Tx) -> list[int]:
 def purges_are_due(tx: Tx) -> bool:
     """Whether there is anything to begin, or to go on with."""
     return tx.one(DUE_PURGES, now=tx.now) is not None
+
+
+def oldest_purge(tx: Tx) -> int | None:
+    """Since when the mail that waits longest to be erased is due."""
+    row = tx.one(OLDEST_PURGE, now=tx.now)
+    return int(row[0]) if row else None
 
 
 def finish_purge(tx: Tx, id_: int) -> None:

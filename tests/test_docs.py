@@ -35,7 +35,8 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 API = "".join(
-    (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("api.md", "domains.md", "client-settings.md")
+    (ROOT / "docs" / name).read_text(encoding="utf-8")
+    for name in ("api.md", "domains.md", "client-settings.md", "monitoring.md")
 )
 
 # Whatever differs between two runs, by its name in the JSON.
@@ -55,6 +56,7 @@ PATHS += (
     "/Autodiscover/Autodiscover.xml",
     "/healthz",
     "/readyz",
+    "/metrics",
     "/console/session",
     "/sign-in",
     "/openapi.json",
@@ -255,7 +257,7 @@ def service() -> Iterator[Service]:
     [
         "README.md",
         *("docs/api.md", "docs/domains.md", "docs/client-settings.md"),
-        *("docs/operations.md", "docs/verification.md", "docs/python.md"),
+        *("docs/monitoring.md", "docs/operations.md", "docs/verification.md", "docs/python.md"),
     ],
 )
 def test_commands_do_what_the_document_says(service: Service, name: str, tmp_path: Path) -> None:
