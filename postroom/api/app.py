@@ -4,16 +4,19 @@ A stranger would get wrong: under /v2 the key is checked before anything else is
 one learns which paths, methods or bodies there are.
 """
 
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import structlog
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
@@ -79,8 +82,9 @@ class App:
         self._decoders = {r.path + r.method: msgspec.json.Decoder(r.body) for r in ROUTES if r.body}
         self._openapi = encode(document(ROUTES, __version__))
         static = StaticFiles(directory=Path(__file__).parent / "docs", html=True)
-        self._docs = Starlette(routes=[Mount("/docs", static)])
-        self._files = Starlette(routes=[Mount(self._console.prefix, self._console.files)])
+        refused: dict[Any, Any] = {HTTPException: _no_file}
+        self._docs = Starlette(routes=[Mount("/docs", static)], exception_handlers=refused)
+        self._files = Starlette(routes=[Mount(self._console.prefix, self._console.files)], exception_handlers=refused)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -88,9 +92,9 @@ class App:
         elif scope["type"] != "http":
             raise NotImplementedError(scope["type"])
         elif scope["path"].startswith("/docs/"):
-            await self._docs(scope, receive, _with(send, ((b"content-security-policy", DOCS_POLICY),)))
+            await self._docs(scope, receive, _with(scope, send, ((b"content-security-policy", DOCS_POLICY),)))
         elif scope["path"].startswith(self._console.prefix):
-            await self._files(scope, receive, _with(send, console.FILE_HEADERS, console.KEEP))
+            await self._files(scope, receive, _with(scope, send, console.FILE_HEADERS, console.KEEP))
         else:
             await self._serve(scope, receive, send)
 
@@ -116,16 +120,17 @@ class App:
         except BadPath:
             segments = None
         actor = None
-        if segments is None or segments[:1] == ["v2"] or segments == METRICS:
-            actor = self._admission.local(scope) if segments == METRICS else None
-            actor = actor or await self._admission.actor(scope, request_id)
+        if segments is None or (segments and segments[0] == "v2"):
+            actor = await self._admission.actor(scope, request_id)
+        elif segments == METRICS:
+            actor = self._admission.local(scope) or await self._admission.actor(scope, request_id)
         return actor, segments
 
     async def _reply(
         self, scope: Scope, receive: Receive, actor: Actor | None, segments: list[str] | None, request_id: str
     ) -> Reply:
         if actor is not None:
-            scope["quota"], wait = self._limits.spend(actor.key_id)
+            scope["quota"], wait = self._limits.spend(actor.root_id)
             if wait:
                 raise TooMany("This key has made too many requests.", wait)
         if segments is None:
@@ -182,7 +187,7 @@ class App:
         tried = idempotency.attempt(actor, secret, once, request)
 
         async def run(keep: Keep) -> Answer:
-            return await self._run(route, replace(call, keep=keep), body)
+            return await self._run(route, msgspec.structs.replace(call, keep=keep), body)
 
         return await self._retries.once(tried, run)
 
@@ -271,6 +276,8 @@ async def _send(send: Send, method: str, reply: Reply, request_id: str, quota: H
 def _log(scope: Scope, reply: Reply, request_id: str, actor: Actor | None, seconds: float) -> None:
     """Reads that went well are for debugging only; the path is the route's, without what was sent in it."""
     quiet = reply.status < 400 and scope["method"] in ("GET", "HEAD")
+    if quiet and not log.is_enabled_for(logging.DEBUG):
+        return
     write = log.debug if quiet else log.info
     write(
         "request",
@@ -284,15 +291,25 @@ def _log(scope: Scope, reply: Reply, request_id: str, actor: Actor | None, secon
     )
 
 
-def _with(send: Send, headers: Headers, found: Headers = ()) -> Send:
+def _no_file(request: Request, error: Exception) -> Response:
+    """What is no file of the documents or of the console, as any other problem."""
+    is_write = isinstance(error, HTTPException) and error.status_code == 405
+    refused = _MethodNotAllowed("GET, HEAD") if is_write else not_found()
+    reply = _problem(refused, request.scope["request_id"])
+    headers = {name.decode(): value.decode() for name, value in reply.headers}
+    return Response(reply.body, reply.status, headers)
+
+
+def _with(scope: Scope, send: Send, headers: Headers, found: Headers = ()) -> Send:
     """Sends with these headers, and with `found` where the file is there."""
+    request_id = scope["request_id"] = os.urandom(12).hex()
 
     async def sending(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             extra = [
                 *headers,
                 (b"x-content-type-options", b"nosniff"),
-                (b"x-request-id", os.urandom(12).hex().encode()),
+                (b"x-request-id", request_id.encode()),
             ]
             message["headers"] = [*message["headers"], *extra, *(found if message["status"] < 400 else ())]
         await send(message)

@@ -77,8 +77,7 @@ class Services:
     tallies: Tallies
 
 
-@dataclass(frozen=True, slots=True)
-class Visit:
+class Visit(msgspec.Struct, frozen=True):
     """One request to a route that needs no key. `body` is the XML document of a route that takes one."""
 
     services: Services
@@ -87,8 +86,7 @@ class Visit:
     body: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """One authenticated request. `path` holds the parameters of the route's path."""
 
     services: Services
@@ -116,10 +114,14 @@ class Call:
 
 def sent_user(actor: Actor, *sent: str | UnsetType) -> str | None:
     """The user that the call is about. Query, body and key may not disagree: that looks like a foreign account."""
-    users = {user for user in (*sent, actor.user_id or UNSET) if user is not UNSET}
-    if len(users) > 1:
-        raise not_found()
-    return users.pop() if users else None
+    found = actor.user_id
+    for user in sent:
+        if user is UNSET:
+            continue
+        if found is not None and user != found:
+            raise not_found()
+        found = user
+    return found
 
 
 def required_user(actor: Actor, problems: list[FieldError], *sent: str | UnsetType) -> str:

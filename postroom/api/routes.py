@@ -171,7 +171,7 @@ ROUTES: tuple[Route, ...] = (
         query=accounts.FieldsQuery,
         body=accounts.UpdateBody,
         shows=UpdatedAccount,
-        refuses=("not_found",),
+        refuses=("not_found", "account_disabled"),
     ),
     Route(
         "POST",

@@ -129,7 +129,7 @@ class Operations:
         is_default: bool | None = None,
         idempotency_key: str | None = None,
     ) -> Request[shapes.Account]:
-        """Changes what is given. `display_name=None` takes the name away."""
+        """Changes what is given, and leaves the rest as it is."""
         body = given(user_id=user_id, status=status, is_default=is_default) | changed(display_name=display_name)
         return Request(_account, path={"id": id}, query=WHOLE, body=body, idempotency_key=idempotency_key)
 
