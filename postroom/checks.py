@@ -30,7 +30,6 @@ ORDER BY turn, due_at, domain_id LIMIT :limit"""
 LEASE = """
 UPDATE domain_checks SET free_at = :until
 WHERE domain_id = :domain_id AND due_at <= :now AND free_at <= :now RETURNING domain_id"""
-OLDEST = "SELECT due_at FROM domain_checks WHERE due_at <= :now AND free_at <= :now ORDER BY due_at LIMIT 1"
 PLAN = "SELECT due_at, failures FROM domain_checks WHERE domain_id = :domain_id"
 SETTLE = """
 UPDATE domain_checks SET due_at = :due_at, free_at = :until, failures = :failures WHERE domain_id = :domain_id"""
@@ -58,12 +57,6 @@ def begin(tx: Tx, domain_id: int) -> tuple[int | None, int]:
 def due(tx: Tx, limit: int) -> list[int]:
     """Domains whose check is due and that nobody is at, each organization's in turn."""
     return [row[0] for row in tx.all(DUE, now=tx.now, limit=limit)]
-
-
-def oldest_due(tx: Tx) -> int | None:
-    """Since when the check that waits longest is due."""
-    row = tx.one(OLDEST, now=tx.now)
-    return int(row[0]) if row else None
 
 
 def lease(tx: Tx, domain_ids: list[int]) -> list[tuple[int, int]]:

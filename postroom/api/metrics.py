@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, gener
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from postroom import __version__, checks, counts, purges, sessions
+from postroom import __version__, counts, lateness
 from postroom.actor import Actor
 from postroom.api.call import Answer, Call, Measured
 from postroom.api.tallies import BOUNDS, Account
@@ -61,8 +61,7 @@ class _Everything(Collector):
 def _kept(tx: Tx, actor: Actor, size: int) -> Kept:
     """Who asks without a key is the operator, and gets the sum over all organizations."""
     found = counts.everything(tx) if actor.key_id is None else counts.totals(tx, actor, None)
-    due = {"sessions": sessions.oldest_due(tx), "purges": purges.oldest_due(tx), "checks": checks.oldest_due(tx)}
-    return Kept(found, {work: 0 if at is None else (tx.now - at) / 1000 for work, at in due.items()}, size)
+    return Kept(found, lateness.by_work(tx), size)
 
 
 def _everything(
