@@ -11,12 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from postroom.db import Database
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds, each included
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 SHARE_SECONDS = 1.0
+
+log = structlog.get_logger()
 
 
 class Tally(msgspec.Struct):
@@ -58,6 +61,8 @@ class Tallies:
         self._found: dict[tuple[str, str | None, int], Tally] = {}
         self._is_shared = len(place.names) > 1
         self._is_to_come = False
+        if self._is_shared:  # what an earlier process has left, perhaps of another version
+            self._path(place.name).unlink(missing_ok=True)
 
     def count(self, method: str, route: str | None, status: int, seconds: float) -> None:
         """One request that has been answered."""
@@ -93,8 +98,11 @@ class Tallies:
         self._is_to_come = False
         path = self._path(self._place.name)
         new = path.with_suffix(".new")
-        new.write_bytes(msgspec.json.encode(self._own()))
-        new.replace(path)
+        try:
+            new.write_bytes(msgspec.json.encode(self._own()))
+            new.replace(path)
+        except OSError as error:
+            log.warning("the counts of requests are not shared", reason=error.strerror)
 
     def _read(self, name: str) -> Account | None:
         try:
