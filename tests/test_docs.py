@@ -40,7 +40,8 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 INDEX = (ROOT / "docs" / "llms.txt").read_text(encoding="utf-8")
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 API = "".join(
-    (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("api.md", "domains.md", "client-settings.md")
+    (ROOT / "docs" / name).read_text(encoding="utf-8")
+    for name in ("api.md", "domains.md", "client-settings.md", "monitoring.md")
 )
 
 # Whatever differs between two runs, by its name in the JSON.
@@ -60,6 +61,7 @@ PATHS += (
     "/Autodiscover/Autodiscover.xml",
     "/healthz",
     "/readyz",
+    "/metrics",
     "/console/session",
     "/sign-in",
     "/openapi.json",

@@ -60,6 +60,16 @@ class Database:
         """Raises Busy when the database does not answer."""
         await self.search(lambda tx: tx.one("SELECT name FROM mail_host WHERE id = 1"))
 
+    @property
+    def waiting(self) -> int:
+        """How many writes wait for the writer."""
+        return self._writer.waiting if self._writer else 0
+
+    async def size(self) -> int:
+        """The bytes of the whole database."""
+        row = await self.search(lambda tx: tx.one(self._engine.size))
+        return int(row[0]) if row else 0
+
     async def write(self, work: Callable[[Tx], T]) -> T:
         """A transaction; the answer comes after the commit. Raises Busy, and whatever `work` raises."""
         if self._writer is None:
