@@ -191,6 +191,12 @@ class Ledger:
                 self.surprises.append((method, path, body, answer[0], answer[2]))
         return answer is not None
 
+    @property
+    def created(self) -> int:
+        """How many creates were answered 201."""
+        with self._lock:
+            return sum(entry.existed for entry in self.entries.values())
+
     def mail(self, address: str, subject: str) -> None:
         """A message from outside; raises when it is not taken."""
         deliver(self.service, "someone@elsewhere.example", address, subject)
