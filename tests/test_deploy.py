@@ -109,7 +109,7 @@ def test_the_image_has_all_that_it_copies() -> None:
 def test_the_check_is_shell() -> None:
     path = DEPLOY / "docker" / "check"
     assert os.access(path, os.X_OK)
-    subprocess.run(["sh", "-n", path], check=True)
+    subprocess.run(["shellcheck", path], check=True)
 
 
 def test_the_unit(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ def test_several_hosts(postgres: PostgresServer) -> None:
         hosts = ",".join(f"127.0.0.1:{port}" for port in (free_port(), silent.getsockname()[1], postgres.port))
         with connect(f"postgresql://postgres@{hosts}/postgres") as raw:
             assert raw.info.port == postgres.port
+            assert raw.info.get_parameters()["connect_timeout"] == "2"
 
 
 def test_what_cannot_be_written_is_no_database(url: str) -> None:

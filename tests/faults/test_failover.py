@@ -1,6 +1,8 @@
 """A PostgreSQL primary dies and its synchronous standby takes over: nobody restarts Postroom, nothing that was answered
 is lost, and where a commit's outcome is unknown the answer says so."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,10 +16,35 @@ import pytest
 from tests.faults.conftest import new_ledger
 from tests.faults.ledger import ACCOUNTS, Client, Ledger
 from tests.faults.load import Load, settled
-from tests.service import Service, wait_for
+from tests.service import LONG, Service, wait_for
 from tests.standby import Pair
 
 BACK_WITHIN = 5.0
+# A server and two connections in a network of their own, which goes away. Says what each was told.
+VANISH = """
+import subprocess, threading
+from postroom.db.postgres import PostgresConnection
+from postroom.errors import Busy
+from tests.postgres import PostgresServer
+
+def ask(connection, sql):
+    try:
+        connection.fetch(sql, {})
+    except Busy as error:
+        print(error.code, flush=True)
+
+with PostgresServer.start() as server:
+    reading, writing = (PostgresConnection(server.url("postgres")) for _ in range(2))
+    writing.fetch("BEGIN", {})
+    reader = threading.Thread(target=ask, args=(reading, "SELECT pg_sleep(600)"))
+    reader.start()
+    while writing.fetch("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'", {}) == []:
+        continue
+    subprocess.run(["ip", "link", "set", "lo", "down"], check=True)
+    reader.join()
+    ask(writing, "COMMIT")
+    ask(PostgresConnection(server.url("postgres")), "SELECT 1")
+"""
 ROUNDS = 10
 
 
@@ -176,3 +203,13 @@ def test_ten_times_in_a_row() -> None:
         print("seconds from the promotion to the first 201:", *(f"{seconds:.2f}" for seconds in took))
         assert max(took) < BACK_WITHIN
         assert world.service.pid("api") == api
+
+
+@pytest.mark.long
+def test_a_host_that_vanishes() -> None:
+    """No packet tells of it: a statement that waits, a commit on its way, a new connection."""
+    script = 'ip link set lo up && exec "$0" -c "$1"'
+    done = subprocess.run(
+        ["unshare", "--net", "sh", "-c", script, sys.executable, VANISH], capture_output=True, text=True, timeout=LONG
+    )
+    assert (done.stdout.split(), done.returncode) == (["busy", "outcome_unknown", "busy"], 0), done.stderr
