@@ -106,8 +106,9 @@ def test_the_image_has_all_that_it_copies() -> None:
     assert "install_venv requirements.lock" in lock
 
 
-def test_the_check_is_shell() -> None:
-    path = DEPLOY / "docker" / "check"
+@pytest.mark.parametrize("kind", ["docker", "systemd"])
+def test_the_check_is_shell(kind: str) -> None:
+    path = DEPLOY / kind / "check"
     assert os.access(path, os.X_OK)
     subprocess.run(["shellcheck", path], check=True)
 
