@@ -249,7 +249,7 @@ def _problem(error: Exception, request_id: str) -> Reply:
     if isinstance(error, Refused):
         code, detail, fields = error.code, error.detail, error.fields  # type: ignore[assignment]
     elif isinstance(error, Busy):
-        code, detail = "busy", error.detail
+        code, detail = error.code, error.detail
         headers += ((b"retry-after", str(error.seconds).encode()),)
     else:
         log.error("request failed", request_id=request_id, exc_info=error)
