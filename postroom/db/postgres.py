@@ -38,13 +38,15 @@ class PostgresConnection:
     def __init__(self, url: str) -> None:
         self._url = url
         self._raw: psycopg.Connection | None = None
+        self._cursor: psycopg.Cursor[Row]
 
     def fetch(self, sql: str, params: Mapping[str, Any]) -> list[Row]:
         try:
             if self._raw is None or self._raw.closed:
                 self._raw = psycopg.connect(self._url, autocommit=True)
-            cursor = self._raw.execute(translate(sql), params)
-            return cursor.fetchall() if cursor.description else []
+                self._cursor = self._raw.cursor()  # one for all statements: a new one is a third of a look-up
+            self._cursor.execute(translate(sql), params)
+            return self._cursor.fetchall() if self._cursor.rownumber is not None else []
         except _PASSING as error:
             if isinstance(error, psycopg.OperationalError):
                 self.close()
