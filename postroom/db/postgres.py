@@ -70,6 +70,7 @@ class Postgres:
     exact_text = EXACT_TEXT
     begin = "BEGIN"
     inline_reads = False
+    has_roles = True
 
     def __init__(self, url: str) -> None:
         self._url = url

@@ -68,6 +68,7 @@ class SQLite:
     exact_text = EXACT_TEXT
     begin = "BEGIN IMMEDIATE"
     inline_reads = True  # a point read costs microseconds, less than a hop to a thread
+    has_roles = False
 
     def __init__(self, url: str) -> None:
         self._path = Path(url.removeprefix("sqlite:///"))

@@ -34,6 +34,7 @@ class Engine(Protocol):
     exact_text: str
     begin: str
     inline_reads: bool
+    has_roles: bool
 
     def reader(self) -> Connection: ...
 

@@ -1,4 +1,10 @@
-"""One running Postroom for the mail tests, with its real Dovecot and Postfix; a new domain for each test."""
+"""One running Postroom for the mail tests, with its real Dovecot and Postfix; a new domain for each test.
+
+Every test that has a service runs on SQLite and on PostgreSQL. The files in BOTH do so always: they ask the daemons
+each question that the views answer (login, recipient, alias, sender, refusal, session, signing key, delivery by id).
+The others are about protocols, processes and files, where the engine changes little: on PostgreSQL they run with
+`--faults`.
+"""
 
 import os
 from collections.abc import Iterator
@@ -8,11 +14,29 @@ import pytest
 from tests.mail.platform import Platform
 from tests.service import Service
 
+BOTH = {"test_freshness", "test_delivery", "test_submission", "test_identity", "test_dkim"}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "database" in metafunc.fixturenames:
+        always = metafunc.module.__name__.rpartition(".")[2] in BOTH
+        marks = [] if always else [pytest.mark.long]
+        engines = ["sqlite", pytest.param("postgresql", marks=marks)]
+        metafunc.parametrize("database", engines, indirect=True, scope="session")
+
 
 @pytest.fixture(scope="session")
-def service() -> Iterator[Service]:
+def database(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The settings of a service on a database of its own: nothing for SQLite."""
+    if request.param == "sqlite":
+        return {}
+    return {"database_url": request.getfixturevalue("postgres").new_database()}
+
+
+@pytest.fixture(scope="session")
+def service(database: dict[str, str]) -> Iterator[Service]:
     assert os.geteuid() == 0, "Postfix needs root: run the tests as root"
-    with Service.new() as new:
+    with Service.new(**database) as new:
         new.start()
         yield new
         assert new.stop() == 0

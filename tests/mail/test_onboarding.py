@@ -24,8 +24,8 @@ def dns() -> Iterator[DnsServer]:
 
 
 @pytest.fixture(scope="module")
-def service(dns: DnsServer) -> Iterator[Service]:
-    with Service.new(resolver=dns.address, hostname="mx.host.example") as new:
+def service(dns: DnsServer, database: dict[str, str]) -> Iterator[Service]:
+    with Service.new(resolver=dns.address, hostname="mx.host.example", **database) as new:
         yield new.start()
         assert new.stop() == 0
 
