@@ -171,6 +171,8 @@ class _Service:
         say.block(settings, prepared, self._postfix, with_api=self._only is None)
         while True:
             await asyncio.sleep(ROTATION)
+            if self._outages and self._outages.done():
+                self._outages.result()
             logfiles.rotate(settings.data / "log", owner)
 
     def _refuse_without_daemons(self) -> None:
