@@ -1,9 +1,9 @@
 """One running Postroom for the mail tests, with its real Dovecot and Postfix; a new domain for each test.
 
-Every test that has a service runs on SQLite and on PostgreSQL. The files in BOTH do so always: they ask the daemons
+Every test that shares a service runs on SQLite and on PostgreSQL. What is in BOTH does so always: these ask the daemons
 each question that the views answer (login, recipient, alias, sender, refusal, session, signing key, delivery by id).
 The others are about protocols, processes and files, where the engine changes little: on PostgreSQL they run with
-`--faults`.
+`--faults`. test_outage.py is about PostgreSQL alone.
 """
 
 import os
@@ -14,14 +14,22 @@ import pytest
 from tests.mail.platform import Platform
 from tests.service import Service
 
-BOTH = {"test_freshness", "test_delivery", "test_submission", "test_identity", "test_dkim"}
+BOTH = {
+    "test_freshness",
+    "test_delivery",
+    "test_submission",
+    "test_identity",
+    "test_dkim::test_it_works",
+    "test_dkim::test_a_rotation_under_real_mail",
+    "test_dkim::test_a_domain_that_is_no_longer_signed_for",
+}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "database" in metafunc.fixturenames:
-        always = metafunc.module.__name__.rpartition(".")[2] in BOTH
-        marks = [] if always else [pytest.mark.long]
-        engines = ["sqlite", pytest.param("postgresql", marks=marks)]
+        module = metafunc.module.__name__.rpartition(".")[2]
+        always = {module, f"{module}::{metafunc.function.__name__}"} & BOTH
+        engines = ["sqlite", pytest.param("postgresql", marks=[] if always else [pytest.mark.long])]
         metafunc.parametrize("database", engines, indirect=True, scope="session")
 
 
