@@ -142,9 +142,12 @@ def _make(owner: "psycopg.Connection[tuple[object, ...]]", found: dict[str, str]
 
 
 def _new_password(kept: Path) -> str:
-    password = secrets.token_urlsafe(24)
-    with os.fdopen(os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+    password, draft = secrets.token_urlsafe(24), kept.with_name(f"{kept.name}.new")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
         file.write(password + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(kept)
     return password
 
 

@@ -141,5 +141,9 @@ def test_an_id_that_is_none_is_nobodys(mailbox: Mailbox, name: str, code: int) -
     assert (asked.returncode, asked.stderr) == (code, "")
 
 
-def test_doctor_knows_the_role(service: Service) -> None:
+def test_doctor_looks_at_the_role_and_its_password(service: Service) -> None:
     assert "The daemons' role can read the mail views" in service.run("doctor").stdout
+    file = service.data / "postfix" / "database.conf"
+    file.chmod(0o644)
+    assert f"{file} is open to others" in service.run("doctor").stdout
+    file.chmod(0o600)
