@@ -89,8 +89,9 @@ async def _ask_parts(settings: Settings) -> list[tuple[str, str, str]]:
 
 def _run_alone(settings: Settings, part: Literal["api", "worker"], terminal: Terminal) -> None:
     """The API or the worker in this process, as the system user; its log is the standard output."""
+    early = ports.listen(settings) if part == "api" and not settings.data.exists() else None
     _, _locks = _open_instance(settings, part)
-    listener = ports.listen(settings) if part == "api" else None
+    listener = early or (ports.listen(settings) if part == "api" else None)
     identity.ensure().become()
     os.chdir(settings.data)
     logs.configure(settings.log_level)
@@ -148,6 +149,10 @@ class _Service:
     async def _live(self) -> None:
         settings, say = self._settings, self._terminal
         self._refuse_without_daemons()
+        if (
+            not settings.data.exists()
+        ):  # so nothing of ours can be on the ports yet, and a refusal leaves nothing behind
+            self._take_ports()
         with say.step(f"Data directory {settings.data}"):
             me, self._locks = _open_instance(settings, self._only)
         owner = (me.uid, me.gid) if me.ownership() else None
@@ -195,7 +200,7 @@ class _Service:
             self._terminal.line(f"  ended {count} processes that an earlier run had left behind")
 
     def _take_ports(self) -> None:
-        if self._only is None:
+        if self._only is None and self._listener is None:
             self._listener = ports.listen(self._settings)
         if self._mail:
             ports.check_free(ports.mail_ports(self._settings, self._postfix))

@@ -38,6 +38,9 @@ PORTS = (
     "submissions_port",
 )
 
+# What mail clients connect to. Each has a port to listen on, and perhaps another one before a NAT.
+CLIENT_SERVICES = ("imap", "imaps", "pop3", "pop3s", "sieve", "submission", "submissions")
+
 # Settings that end in the daemons' files or in a socket call, and what each has to look like.
 FORMATS = {
     "relayhost": (r"(\[[^\[\]\s]+\]|[^\[\]\s:]+)(:[0-9]{1,5})?", "use host:port, or [host]:port to skip its MX"),
@@ -113,6 +116,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     submission_port: Annotated[Port, Meta(description="Submission (RFC 6409) with STARTTLS.")] = 1587
     submissions_port: Annotated[Port, Meta(description="Submission over TLS (RFC 8314).")] = 1465
 
+    public_ports: Annotated[
+        str, Meta(description="Ports at which clients reach others than we listen on, as `imaps=993,submission=587`.")
+    ] = ""
+
     @property
     def listen_addresses(self) -> list[str]:
         """The addresses of `mail_host`, without brackets."""
@@ -134,9 +141,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def dns_host(self) -> MailHost:
-        """What the DNS records of managed domains lead to."""
-        ports = (self.submission_port, self.submissions_port, self.imaps_port)
-        return MailHost(self.hostname, *ports, sts_mode="enforce" if self.tls_cert else "testing")
+        """What the DNS records of managed domains lead to, and what mail clients are told."""
+        ports: dict[str, Any] = {f"{name}_port": getattr(self, f"{name}_port") for name in CLIENT_SERVICES}
+        ports |= {f"{name}_port": port for name, port in _public_ports(self.public_ports)}
+        return MailHost(self.hostname, **ports, sts_mode="enforce" if self.tls_cert else "testing")
 
     def environment(self) -> dict[str, str]:
         """These settings as environment variables, for the processes that we start."""
@@ -231,6 +239,10 @@ def _check(settings: Settings) -> None:
         value = getattr(settings, name)
         if value and not re.fullmatch(pattern, value):
             raise BadSettings(f"{variable(name)}: {advice}.")
+    for name, port in _public_ports(settings.public_ports):
+        if name not in CLIENT_SERVICES or not 1 <= port <= 65535:
+            services = ", ".join(CLIENT_SERVICES)
+            raise BadSettings(f"POSTROOM_PUBLIC_PORTS: use pairs like imaps=993, of {services} and a port.")
     _check_network(settings)
 
 
@@ -268,6 +280,12 @@ def _hostname(text: str) -> str:
 def split(text: str) -> list[str]:
     """The items of a setting that is a list, separated by commas."""
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _public_ports(text: str) -> list[tuple[str, int]]:
+    """The pairs of `public_ports`; port 0 stands for what is none."""
+    pairs = [part.partition("=") for part in split(text)]
+    return [(name.strip(), int(port) if re.fullmatch(r" *[0-9]{1,5} *", port) else 0) for name, _, port in pairs]
 
 
 def _address(text: str) -> None:

@@ -1,7 +1,7 @@
 # What start and test share: Debian packages and the venv. Sourced, with $here set to the checkout.
 # Everything is decided by what is there: a second run calls neither apt nor pip.
 # A function that `step` runs has no `set -e` (POSIX ignores it in a condition), hence the `|| return`.
-# shellcheck shell=sh disable=SC2086  # lists of packages are split on purpose
+# shellcheck shell=sh disable=SC2015,SC2086,SC2154  # lists of packages are split on purpose; $here is the sourcer's
 
 unset PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH
 umask 022

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from postroom import accounts, events, operator, organizations, purges, sessions
+from postroom import accounts, events, operator, organizations, purges, sessions, worker
 from postroom.accounts import CreateAccount
 from postroom.actor import Actor
 from postroom.db import Database, Tx, open_database
@@ -53,7 +53,7 @@ def end_sessions(tx: Tx) -> None:
 
 
 def purge(database: Database, mail: Path) -> None:
-    asyncio.run(purges.purge_due(database, mail))
+    asyncio.run(worker.purge_due(database, mail))
 
 
 def row(database: Database, id_: int) -> tuple[object, ...]:

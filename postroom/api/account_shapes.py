@@ -91,7 +91,8 @@ def created(account: Account) -> CreatedAccount:
 
 
 def listed(account: Account) -> ListedAccount:
-    return ListedAccount(account.id, account.user_id, account.domain, account.address)
+    address = account.address
+    return ListedAccount(account.id, account.user_id, address.rpartition("@")[2], address)
 
 
 def of_domain(account: Account) -> DomainsAccount:

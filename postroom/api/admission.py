@@ -39,13 +39,18 @@ class Admission:
 
     async def actor(self, scope: Scope, request_id: str) -> Actor:
         """Who calls. Raises `unauthorized`, `csrf_refused`, TooMany."""
-        if auth.sends_key(scope["headers"]) or auth.session_token(scope["headers"]) is None:
-            return await self.by_key(scope, request_id)
-        return (await self.by_session(scope, request_id)).actor
+        headers = scope["headers"]
+        key = auth.key_of(headers)
+        if key is None and not auth.sends_key(headers) and auth.session_token(headers) is not None:
+            return (await self.by_session(scope, request_id)).actor
+        return await self._by_key(key, scope, request_id)
 
     async def by_key(self, scope: Scope, request_id: str) -> Actor:
         """The holder of the key that was sent."""
-        address, key = self.address_of(scope), auth.key_of(scope["headers"])
+        return await self._by_key(auth.key_of(scope["headers"]), scope, request_id)
+
+    async def _by_key(self, key: str | None, scope: Scope, request_id: str) -> Actor:
+        address = self.address_of(scope)
         self._limits.admit(address, key)
         found = await self._database.read(lambda tx: keys.authenticate(tx, key, address)) if key else None
         if found is None:
@@ -54,7 +59,7 @@ class Admission:
 
     def spend(self, actor: Actor) -> None:
         """Counts a call that is outside the table like any other. Raises TooMany."""
-        _, wait = self._limits.spend(actor.key_id)
+        _, wait = self._limits.spend(actor.root_id)
         if wait:
             raise TooMany("This key has made too many requests.", wait)
 

@@ -4,16 +4,19 @@ A stranger would get wrong: under /v2 the key is checked before anything else is
 one learns which paths, methods or bodies there are.
 """
 
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import structlog
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
@@ -21,8 +24,8 @@ from postroom import __version__, idempotency
 from postroom.actor import Actor
 from postroom.api import auth, console, problems
 from postroom.api.admission import Admission
-from postroom.api.body import read_body
-from postroom.api.call import Answer, Call, Keep, Probe, Services, encode
+from postroom.api.body import XML_TYPES, read_body
+from postroom.api.call import Answer, Call, Keep, Probe, Services, Visit, encode
 from postroom.api.console import Console
 from postroom.api.openapi import document
 from postroom.api.rate_limits import Clock, Limits, parse_rate
@@ -47,7 +50,6 @@ Headers = tuple[tuple[bytes, bytes], ...]
 log = structlog.get_logger()
 
 JSON: Headers = ((b"content-type", b"application/json"),)
-TEXT: Headers = ((b"content-type", b"text/plain; charset=utf-8"),)
 ALWAYS: Headers = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 DOCS_POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -76,8 +78,9 @@ class App:
         self._decoders = {r.path + r.method: msgspec.json.Decoder(r.body) for r in ROUTES if r.body}
         self._openapi = encode(document(ROUTES, __version__))
         static = StaticFiles(directory=Path(__file__).parent / "docs", html=True)
-        self._docs = Starlette(routes=[Mount("/docs", static)])
-        self._files = Starlette(routes=[Mount(self._console.prefix, self._console.files)])
+        refused: dict[Any, Any] = {HTTPException: _no_file}
+        self._docs = Starlette(routes=[Mount("/docs", static)], exception_handlers=refused)
+        self._files = Starlette(routes=[Mount(self._console.prefix, self._console.files)], exception_handlers=refused)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -85,9 +88,9 @@ class App:
         elif scope["type"] != "http":
             raise NotImplementedError(scope["type"])
         elif scope["path"].startswith("/docs/"):
-            await self._docs(scope, receive, _with(send, ((b"content-security-policy", DOCS_POLICY),)))
+            await self._docs(scope, receive, _with(scope, send, ((b"content-security-policy", DOCS_POLICY),)))
         elif scope["path"].startswith(self._console.prefix):
-            await self._files(scope, receive, _with(send, console.FILE_HEADERS, console.KEEP))
+            await self._files(scope, receive, _with(scope, send, console.FILE_HEADERS, console.KEEP))
         else:
             await self._serve(scope, receive, send)
 
@@ -111,7 +114,7 @@ class App:
         except BadPath:
             segments = None
         actor = None
-        if segments is None or segments[:1] == ["v2"]:
+        if segments is None or (segments and segments[0] == "v2"):
             actor = await self._admission.actor(scope, request_id)
         return actor, segments
 
@@ -119,7 +122,7 @@ class App:
         self, scope: Scope, receive: Receive, actor: Actor | None, segments: list[str] | None, request_id: str
     ) -> Reply:
         if actor is not None:
-            scope["quota"], wait = self._limits.spend(actor.key_id)
+            scope["quota"], wait = self._limits.spend(actor.root_id)
             if wait:
                 raise TooMany("This key has made too many requests.", wait)
         if segments is None:
@@ -137,7 +140,8 @@ class App:
         scope["route"] = route.path
         answer = await self._handle(route, scope, receive, actor, values)
         if route.gives is str:
-            return Reply(answer.status, answer.payload.encode(), TEXT + answer.headers)
+            media = (b"content-type", route.media.encode())
+            return Reply(answer.status, answer.payload.encode(), (media, *answer.headers))
         return Reply(answer.status, encode(answer.payload), JSON + answer.headers)
 
     async def _outside(self, scope: Scope, receive: Receive, segments: list[str], request_id: str) -> Reply | None:
@@ -161,7 +165,8 @@ class App:
         self, route: Route, scope: Scope, receive: Receive, actor: Actor | None, values: dict[str, str]
     ) -> Answer:
         if route.scope == PUBLIC or actor is None:
-            return await _public(route, self._services, scope["headers"])
+            body = await read_body(scope["headers"], receive, XML_TYPES) if route.takes_xml else b""
+            return await _public(route, Visit(self._services, scope["headers"], scope["query_string"], body))
         if route.scope not in actor.scopes:
             raise Refused("forbidden", f"This key lacks the scope {route.scope}.")
         once = idempotency_key(scope["headers"]) if route.writes else None
@@ -174,7 +179,7 @@ class App:
         tried = idempotency.attempt(actor, secret, once, request)
 
         async def run(keep: Keep) -> Answer:
-            return await self._run(route, replace(call, keep=keep), body)
+            return await self._run(route, msgspec.structs.replace(call, keep=keep), body)
 
         return await self._retries.once(tried, run)
 
@@ -217,10 +222,10 @@ def create_app(
     return App(services, limits, auth.networks(split(settings.trusted_proxies)))
 
 
-async def _public(route: Route, services: Services, headers: auth.Headers) -> Answer:
+async def _public(route: Route, visit: Visit) -> Answer:
     if route.scope != PUBLIC:  # a route outside /v2 that wants a key: the table is wrong, so nobody passes
         raise Refused("unauthorized", "Send a valid API key in the x-api-key header.")
-    return await route.handler(services, headers)
+    return await route.handler(visit, parse_query(route.query, visit.query_text))
 
 
 def _problem(error: Exception, request_id: str) -> Reply:
@@ -259,6 +264,8 @@ async def _send(send: Send, method: str, reply: Reply, request_id: str, quota: H
 def _log(scope: Scope, reply: Reply, request_id: str, actor: Actor | None, started: float) -> None:
     """Reads that went well are for debugging only; the path is the route's, without what was sent in it."""
     quiet = reply.status < 400 and scope["method"] in ("GET", "HEAD")
+    if quiet and not log.is_enabled_for(logging.DEBUG):
+        return
     write = log.debug if quiet else log.info
     write(
         "request",
@@ -272,15 +279,25 @@ def _log(scope: Scope, reply: Reply, request_id: str, actor: Actor | None, start
     )
 
 
-def _with(send: Send, headers: Headers, found: Headers = ()) -> Send:
+def _no_file(request: Request, error: Exception) -> Response:
+    """What is no file of the documents or of the console, as any other problem."""
+    is_write = isinstance(error, HTTPException) and error.status_code == 405
+    refused = _MethodNotAllowed("GET, HEAD") if is_write else not_found()
+    reply = _problem(refused, request.scope["request_id"])
+    headers = {name.decode(): value.decode() for name, value in reply.headers}
+    return Response(reply.body, reply.status, headers)
+
+
+def _with(scope: Scope, send: Send, headers: Headers, found: Headers = ()) -> Send:
     """Sends with these headers, and with `found` where the file is there."""
+    request_id = scope["request_id"] = os.urandom(12).hex()
 
     async def sending(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             extra = [
                 *headers,
                 (b"x-content-type-options", b"nosniff"),
-                (b"x-request-id", os.urandom(12).hex().encode()),
+                (b"x-request-id", request_id.encode()),
             ]
             message["headers"] = [*message["headers"], *extra, *(found if message["status"] < 400 else ())]
         await send(message)

@@ -17,16 +17,18 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 def key_of(headers: Headers) -> str | None:
     """The API key that was sent, if any. Two different keys are none."""
-    found = set()
+    found = None
     for name, value in headers:
         if name == b"x-api-key":
-            found.add(value.strip())
+            key = value.strip()
         elif name == b"authorization" and value[:7].lower() == b"bearer ":
-            found.add(value[7:].strip())
-    if len(found) != 1:
-        return None
-    key = found.pop()
-    return key.decode("ascii", "replace") if 0 < len(key) <= 200 else None
+            key = value[7:].strip()
+        else:
+            continue
+        if found is not None and key != found:
+            return None
+        found = key
+    return found.decode("ascii", "replace") if found and len(found) <= 200 else None
 
 
 def sends_key(headers: Headers) -> bool:

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from postroom.actor import Actor
+from postroom.api.auth import Headers
 from postroom.db import Database, Tx
 from postroom.dkim import Generator
 from postroom.dns import MailHost
@@ -55,8 +56,16 @@ class Services:
     purge_days: int
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Visit(msgspec.Struct, frozen=True):
+    """One request to a route that needs no key. `body` is the XML document of a route that takes one."""
+
+    services: Services
+    headers: Headers
+    query_text: bytes
+    body: bytes = b""
+
+
+class Call(msgspec.Struct, frozen=True):
     """One authenticated request. `path` holds the parameters of the route's path."""
 
     services: Services
@@ -84,10 +93,14 @@ class Call:
 
 def sent_user(actor: Actor, *sent: str | UnsetType) -> str | None:
     """The user that the call is about. Query, body and key may not disagree: that looks like a foreign account."""
-    users = {user for user in (*sent, actor.user_id or UNSET) if user is not UNSET}
-    if len(users) > 1:
-        raise not_found()
-    return users.pop() if users else None
+    found = actor.user_id
+    for user in sent:
+        if user is UNSET:
+            continue
+        if found is not None and user != found:
+            raise not_found()
+        found = user
+    return found
 
 
 def required_user(actor: Actor, problems: list[FieldError], *sent: str | UnsetType) -> str:

@@ -20,10 +20,13 @@ def text_problems(
     query_user: str | UnsetType, body_user: str | UnsetType = UNSET, display_name: str | None = None
 ) -> list[FieldError]:
     """What is wrong with a user_id or a display name."""
-    problems = [check_user_id(user) for user in (query_user, body_user) if user is not UNSET]
-    if display_name is not None:
-        problems.append(check_display_name(display_name))
-    return [problem for problem in problems if problem]
+    problems: list[FieldError] = []
+    for user in (query_user, body_user):
+        if user is not UNSET and (problem := check_user_id(user)):
+            problems.append(problem)
+    if display_name is not None and (problem := check_display_name(display_name)):
+        problems.append(problem)
+    return problems
 
 
 def parse_address(domain: str, local_part: str, problems: list[FieldError]) -> Address:

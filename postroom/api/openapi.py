@@ -79,6 +79,8 @@ def _operation(route: Route) -> dict[str, Any]:
             "required": True,
             "content": {"application/json": {"schema": _ref(route.body)}},
         }
+    if route.takes_xml:
+        operation["requestBody"] = {"required": True, "content": {"text/xml": {"schema": {"type": "string"}}}}
     return operation
 
 
@@ -104,7 +106,9 @@ def _responses(route: Route) -> dict[str, Any]:
         str(route.status): {
             "description": "Success",
             "headers": HEADERS | (REPLAYED if route.writes else {}),
-            "content": {"text/plain" if route.gives is str else "application/json": {"schema": _success(route)}},
+            "content": {
+                route.media.partition(";")[0] if route.gives is str else "application/json": {"schema": _success(route)}
+            },
         }
     }
     common = () if route.scope == PUBLIC else COMMON + WITH_BODY * bool(route.body) + WRITES * route.writes

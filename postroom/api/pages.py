@@ -1,7 +1,7 @@
 """Paging: offset and limit as the specification has them, and a keyset cursor in the `Link` header (RFC 8288)."""
 
 from collections.abc import Mapping
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import quote, quote_from_bytes
 
 from postroom.api.call import Call
 
@@ -11,9 +11,9 @@ DEEP = 1_000
 
 def next_link(call: Call, last_id: int, limit: int) -> Mapping[bytes, bytes]:
     """The header that leads to the page after this one."""
-    kept = [(k, v) for k, v in parse_qsl(call.query_text.decode("ascii", "ignore")) if k not in _PAGING]
-    query = urlencode([*kept, ("limit", limit), ("after", last_id)])
+    kept = [pair for pair in call.query_text.split(b"&") if pair and pair.partition(b"=")[0] not in _PAGING]
+    query = quote_from_bytes(b"&".join((*kept, b"limit=%d&after=%d" % (limit, last_id))), safe="=&%+")
     return {b"link": f'<{quote(call.path_text)}?{query}>; rel="next"'.encode()}
 
 
-_PAGING = {"limit", "offset", "after"}
+_PAGING = {b"limit", b"offset", b"after"}

@@ -19,6 +19,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "not_found": (404, "Not found"),
     "method_not_allowed": (405, "Method not allowed"),
     "request_timeout": (408, "The request took too long"),
+    "account_disabled": (409, "The account is disabled"),
     "address_exists": (409, "The address is taken"),
     "domain_exists": (409, "The domain is taken"),
     "domain_not_empty": (409, "The domain has accounts"),

@@ -1,6 +1,7 @@
 """Finding the route of a path. What it handles: HEAD as GET; a literal segment before a parameter, so that
 `GET /v2/email-accounts/create` is 405 and never an id; `%2F` inside a parameter stays inside it; NUL and what is
-not UTF-8 are refused; a trailing or doubled slash is another path; `:name` never matches an empty segment.
+not UTF-8 are refused; a trailing or doubled slash is another path; `:name` never matches an empty segment; Outlook
+spells the path of Autodiscover in any mixture of cases.
 
 tests/api/test_router.py compares it with Starlette's router over generated paths and methods.
 """
@@ -11,6 +12,8 @@ from urllib.parse import unquote_to_bytes
 
 from postroom.api.routes import Route
 
+AUTODISCOVER = ["autodiscover", "autodiscover.xml"]
+
 
 class BadPath(ValueError):
     """A path that is not UTF-8, or holds NUL."""
@@ -20,7 +23,6 @@ class BadPath(ValueError):
 class Endpoint:
     """A path of the table with its methods."""
 
-    segments: tuple[str, ...]
     methods: dict[str, Route] = field(default_factory=dict)
 
     @property
@@ -30,45 +32,57 @@ class Endpoint:
         return ", ".join(sorted(methods))
 
 
+@dataclass(slots=True)
+class _Place:
+    """Where a path has come to: what may follow, and the endpoint of a path that ends here."""
+
+    words: dict[str, "_Place"] = field(default_factory=dict)
+    parameters: dict[str, "_Place"] = field(default_factory=dict)
+    endpoint: Endpoint | None = None
+
+
 class Router:
-    """The table, arranged for looking up."""
+    """The table as a tree of segments."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
-        self._by_length: dict[int, list[Endpoint]] = {}
+        self._root = _Place()
         for route in routes:
-            self._endpoint(tuple(route.path.split("/")[1:])).methods[route.method] = route
-        for endpoints in self._by_length.values():
-            endpoints.sort(key=lambda endpoint: [segment.startswith(":") for segment in endpoint.segments])
-
-    def _endpoint(self, segments: tuple[str, ...]) -> Endpoint:
-        endpoints = self._by_length.setdefault(len(segments), [])
-        for endpoint in endpoints:
-            if endpoint.segments == segments:
-                return endpoint
-        endpoints.append(Endpoint(segments))
-        return endpoints[-1]
+            place = self._root
+            for segment in route.path.split("/")[1:]:
+                if segment[:1] == ":":
+                    place = place.parameters.setdefault(segment[1:], _Place())
+                else:
+                    place = place.words.setdefault(segment, _Place())
+            place.endpoint = place.endpoint or Endpoint()
+            place.endpoint.methods[route.method] = route
 
     def find(self, segments: Sequence[str]) -> tuple[Endpoint, dict[str, str]] | None:
         """The endpoint of a path and the parameters in it."""
-        for endpoint in self._by_length.get(len(segments), ()):
-            values: dict[str, str] = {}
-            for wanted, got in zip(endpoint.segments, segments, strict=True):
-                if wanted[:1] == ":" and got:
-                    values[wanted[1:]] = got
-                elif wanted != got:
-                    break
-            else:
-                return endpoint, values
-        return None
+        if found := _find(self._root, segments, 0):
+            return found
+        folded = [segment.lower() for segment in segments]
+        return _find(self._root, folded, 0) if folded == AUTODISCOVER else None
+
+
+def _find(place: _Place, segments: Sequence[str], depth: int) -> tuple[Endpoint, dict[str, str]] | None:
+    if depth == len(segments):
+        return (place.endpoint, {}) if place.endpoint else None
+    segment = segments[depth]
+    if (word := place.words.get(segment)) and (found := _find(word, segments, depth + 1)):
+        return found
+    for name, parameter in place.parameters.items() if segment else ():
+        if found := _find(parameter, segments, depth + 1):
+            found[1][name] = segment
+            return found
+    return None
 
 
 def split_path(raw: bytes) -> list[str]:
     """The segments of a path as it was sent, each percent-decoded. Raises BadPath."""
     try:
-        if b"%" not in raw:
-            segments = raw.decode("ascii").split("/")[1:]
-        else:
-            segments = [unquote_to_bytes(part).decode("utf-8") for part in raw.split(b"/")[1:]]
+        if b"%" not in raw and b"\0" not in raw:
+            return raw.decode("ascii").split("/")[1:]
+        segments = [unquote_to_bytes(part).decode("utf-8") for part in raw.split(b"/")[1:]]
     except UnicodeDecodeError:
         raise BadPath from None
     if any("\0" in segment for segment in segments):

@@ -43,6 +43,11 @@ ABOUT: dict[str, Callable[[Thing], Ask]] = {
         {"domain": t.domain, "local_part": "new", "user_id": "owner"},
     ),
     "GET /v2/email-accounts/:id": lambda t: (f"/v2/email-accounts/{t.id}", None),
+    "GET /v2/email-accounts/:id/client-settings": lambda t: (f"/v2/email-accounts/{t.id}/client-settings", None),
+    "GET /v2/email-accounts/:id/client-settings.mobileconfig": lambda t: (
+        f"/v2/email-accounts/{t.id}/client-settings.mobileconfig",
+        None,
+    ),
     "PUT /v2/email-accounts/:id": lambda t: (f"/v2/email-accounts/{t.id}", {"status": "disabled"}),
     "POST /v2/email-accounts/delete": lambda t: ("/v2/email-accounts/delete", {"id": t.id}),
     "GET /v2/domains/:domain/info": lambda t: (f"/v2/domains/{t.domain}/info?user_id=owner", None),
@@ -141,6 +146,9 @@ def test_every_route_of_the_table_is_covered() -> None:
         "/healthz",
         "/readyz",
         "/.well-known/mta-sts.txt",
+        "/mail/config-v1.1.xml",
+        "/.well-known/autoconfig/mail/config-v1.1.xml",
+        "/autodiscover/autodiscover.xml",
     }
     assert all(route.path.startswith("/v2/") for route in GUARDED)
     assert {route.scope for route in GUARDED} <= set(ALL_SCOPES)
