@@ -7,12 +7,15 @@ The others are about protocols, processes and files, where the engine changes li
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.mail.platform import Platform
+from tests.postgres import PostgresServer
 from tests.service import Service
+
+NewDatabase = Callable[[], dict[str, str]]
 
 BOTH = {
     "test_freshness",
@@ -34,17 +37,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def database(request: pytest.FixtureRequest) -> dict[str, str]:
-    """The settings of a service on a database of its own: nothing for SQLite."""
+def database(request: pytest.FixtureRequest) -> NewDatabase:
+    """The settings of a service on a database of its own at each call: nothing for SQLite."""
     if request.param == "sqlite":
-        return {}
-    return {"database_url": request.getfixturevalue("postgres").new_database()}
+        return dict
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return lambda: {"database_url": server.new_database()}
 
 
 @pytest.fixture(scope="session")
-def service(database: dict[str, str]) -> Iterator[Service]:
+def service(database: NewDatabase) -> Iterator[Service]:
     assert os.geteuid() == 0, "Postfix needs root: run the tests as root"
-    with Service.new(**database) as new:
+    with Service.new(**database()) as new:
         new.start()
         yield new
         assert new.stop() == 0

@@ -17,6 +17,7 @@ from postroom.db import open_database
 from postroom.mailplane import orphans
 from tests.dns_server import DnsServer
 from tests.mail.clients import message, smtp, submission
+from tests.mail.conftest import NewDatabase
 from tests.mail.platform import Mailbox, Platform
 from tests.service import Service, wait_for
 
@@ -30,9 +31,9 @@ def dns() -> Iterator[DnsServer]:
 
 
 @pytest.fixture(scope="module")
-def service(dns: DnsServer, database: dict[str, str]) -> Iterator[Service]:
+def service(dns: DnsServer, database: NewDatabase) -> Iterator[Service]:
     """A service of this file's own: it asks our DNS server, and its opendkim is killed."""
-    with Service.new(resolver=dns.address, **database) as new:
+    with Service.new(resolver=dns.address, **database()) as new:
         new.start()
         yield new
         assert new.stop() == 0
