@@ -120,6 +120,7 @@ class Postgres:
     begin = "BEGIN"
     inline_reads = False
     size = "SELECT pg_database_size(current_database())"
+    has_roles = True
 
     def __init__(self, url: str) -> None:
         self._url = url

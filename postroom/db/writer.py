@@ -35,6 +35,7 @@ class Engine(Protocol):
     begin: str
     inline_reads: bool
     size: str
+    has_roles: bool
 
     def reader(self) -> Connection: ...
 
