@@ -195,6 +195,8 @@ def test_every_file_says_what_it_owns(path: Path) -> None:
 # Who may catch everything, and what becomes of it.
 CATCHES_ALL = {
     ("postroom.api.app", "_serve"): "becomes a 500 and a line in the log",
+    ("postroom.worker", "_together"): "is tried row by row, and a line in the log",
+    ("postroom.worker", "_alone"): "puts one row off, and a line in the log",
     ("postroom.db.writer", "_tend"): "becomes a line in the log; the next batch tries again",
     ("postroom.db.writer", "_commit"): "goes to every waiter",
     ("postroom.db.writer", "_run_job"): "goes to the waiter",
