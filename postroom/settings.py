@@ -222,6 +222,9 @@ def _check(settings: Settings) -> None:
         value = getattr(settings, name)
         if value and not re.fullmatch(pattern, value):
             raise BadSettings(f"{variable(name)}: {advice}.")
+    calls = settings.rate_limit.partition("/")[0]
+    if calls.isdigit() and int(calls) < settings.workers:
+        raise BadSettings("POSTROOM_RATE_LIMIT is shared by POSTROOM_WORKERS processes: a call for each at least.")
     _check_network(settings)
 
 
