@@ -231,6 +231,7 @@ SQL_BUILDERS = {
     ("postroom.account_pages", "page_sql"),
     ("postroom.account_pages", "deleted_sql"),
     ("postroom.events", "page_sql"),
+    ("postroom.db.transfer", "_select"),  # as the next one
     ("postroom.db.snapshots", "_count"),  # the names of tables, from the database itself
 }
 
