@@ -76,7 +76,7 @@ class Postgres:
     exact_text = EXACT_TEXT
     begin = "BEGIN"
     # For what follows in a batch, which holds what was done before it: shorter than the wait for a deadlock to be seen.
-    patience: str | None = "SET LOCAL lock_timeout = 200"
+    patience: str | None = "SET LOCAL lock_timeout = 50"
     inline_reads = False
 
     def __init__(self, url: str) -> None:
