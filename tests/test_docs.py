@@ -18,6 +18,7 @@ import pytest
 import typer.main
 
 from postroom import settings
+from postroom.accounts import Status
 from postroom.actor import ALL_SCOPES
 from postroom.api import domain_shapes
 from postroom.api.account_shapes import FIELDS
@@ -30,14 +31,17 @@ from postroom.client.catalog import catalog
 from postroom.client.methods import Listing, Operation
 from postroom.client.operations import Operations
 from postroom.dns import Purpose
+from postroom.domains import Status as DomainStatus
 from tests.dns_server import DnsServer
 from tests.service import COMMAND, Service
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+INDEX = (ROOT / "docs" / "llms.txt").read_text(encoding="utf-8")
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 API = "".join(
-    (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("api.md", "domains.md", "client-settings.md")
+    (ROOT / "docs" / name).read_text(encoding="utf-8")
+    for name in ("api.md", "domains.md", "client-settings.md", "monitoring.md")
 )
 
 # Whatever differs between two runs, by its name in the JSON.
@@ -57,9 +61,11 @@ PATHS += (
     "/Autodiscover/Autodiscover.xml",
     "/healthz",
     "/readyz",
+    "/metrics",
     "/console/session",
     "/sign-in",
     "/openapi.json",
+    "/llms.txt",
     "/docs",
     "/INBOX",
 )
@@ -78,6 +84,18 @@ def read(name: str) -> str:
 
 def blocks(name: str) -> list[Block]:
     return [Block(*match.groups()) for match in re.finditer(r"^```(\w*)\n(.*?)^```$", read(name), re.M | re.S)]
+
+
+def runnable(text: str) -> str:
+    return "\n".join(line for line in text.splitlines() if not NOT_RUN.match(line)).strip()
+
+
+def commands(name: str) -> list[int]:
+    """Which blocks of a document are run."""
+    return [number for number, block in enumerate(blocks(name)) if block.kind == "sh" and runnable(block.text)]
+
+
+RUN = [name for name in NAMES if commands(name)]
 
 
 def prose(name: str) -> str:
@@ -153,6 +171,33 @@ def test_every_code_of_a_field_is_documented() -> None:
     assert set(first_cells(table)) == used
 
 
+def test_every_error_code_has_its_section() -> None:
+    rows = re.findall(r"^### `(\w+)` \((\d+)\)\n\n\w", read("docs/errors.md"), re.M)
+    assert sorted(rows) == sorted((code, str(status)) for code, (status, _) in PROBLEMS.items())
+
+
+def test_every_code_of_a_field_says_how_to_mend_it() -> None:
+    table = read("docs/errors.md").partition("## Single fields")[2].partition("\n## ")[0]
+    used = {code for _, code in constants({"FieldError", "BadAddress", "WeakPassword"})}
+    assert set(re.findall(r"`([^`]+)`", "".join(re.findall(r"^\|([^|]*)\|", table, re.M)))) == used
+
+
+def test_what_the_clients_send_again_is_said() -> None:
+    sentence = re.search(r"by themselves after (.*?)\.", read("docs/errors.md"), re.S)
+    assert sentence
+    again = {code for code, (status, _) in PROBLEMS.items() if status in (429, 503)} | {"idempotency_conflict"}
+    assert set(re.findall(r"`(\w+)`", sentence[1])) == again
+
+
+def test_every_status_has_its_row() -> None:
+    text = read("docs/concepts.md")
+    domain, account = (
+        first_cells(text.partition(f"## {title}")[2].partition("\n## ")[0]) for title in ("Domain", "Account")
+    )
+    assert domain == list(get_args(DomainStatus))
+    assert account == list(get_args(Status))
+
+
 def test_every_event_is_documented() -> None:
     types = [name for name in first_cells(section("GET /v2/events")) if "." in name]
     assert sorted(types) == sorted(recorded_events())
@@ -193,6 +238,11 @@ def test_every_command_of_the_api_is_in_the_table() -> None:
     wanted = {" ".join(filter(None, place(e))): (e.operation.method, e.path) for e in catalog().values()}
     rows = re.findall(r"^\| `postroom api ([a-z -]+)` \| `([A-Z]+) (\S+)` \|", read("docs/cli.md"), re.M)
     assert {name: (method, path) for name, method, path in rows} == wanted
+
+
+def test_the_index_for_agents_has_every_document() -> None:
+    linked = set(re.findall(r"\]\(/docs/([\w-]+\.md)\)", INDEX))
+    assert linked == {path.name for path in (ROOT / "docs").glob("*.md")}
 
 
 def test_every_setting_is_in_the_table() -> None:
@@ -259,26 +309,17 @@ def service() -> Iterator[Service]:
         yield new.start()
 
 
+def test_the_documents_have_commands() -> None:
+    assert {"README.md", "docs/api.md", "docs/cli.md", "docs/operations.md", "docs/python.md"} <= set(RUN)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="the documents send mail, and Postfix needs root")
-@pytest.mark.parametrize(
-    "name",
-    [
-        "README.md",
-        "docs/api.md",
-        "docs/domains.md",
-        "docs/client-settings.md",
-        "docs/operations.md",
-        "docs/verification.md",
-        "docs/python.md",
-        "docs/cli.md",
-    ],
-)
+@pytest.mark.parametrize("name", RUN)
 def test_commands_do_what_the_document_says(service: Service, name: str, tmp_path: Path) -> None:
     found = blocks(name)
-    commands = [number for number, block in enumerate(found) if block.kind == "sh" and runnable(block.text)]
-    assert commands
-    printed = run([runnable(found[number].text) for number in commands], service, tmp_path)
-    for number, output in zip(commands, printed, strict=True):
+    numbers = commands(name)
+    printed = run([runnable(found[number].text) for number in numbers], service, tmp_path)
+    for number, output in zip(numbers, printed, strict=True):
         promised = found[number + 1] if number + 1 < len(found) else Block("", "")
         if promised.kind == "json":
             answer = output[output.index("{") :]
@@ -293,10 +334,6 @@ def test_the_readme_has_the_curl_of_the_first_start(service: Service) -> None:
     body = re.search(r"-d '(.*)'", service.said())
     assert body
     assert body[1] in read("README.md")
-
-
-def runnable(text: str) -> str:
-    return "\n".join(line for line in text.splitlines() if not NOT_RUN.match(line)).strip()
 
 
 def run(commands: list[str], service: Service, folder: Path) -> list[str]:

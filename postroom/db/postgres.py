@@ -117,6 +117,7 @@ class Postgres:
     exact_text = EXACT_TEXT
     begin = "BEGIN"
     inline_reads = False
+    size = "SELECT pg_database_size(current_database())"
 
     def __init__(self, url: str) -> None:
         self._url = url
