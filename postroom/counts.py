@@ -14,7 +14,7 @@ STATUSES = ("active", "suspended", "disabled")
 
 ADD = """
 INSERT INTO account_counts (organization_id, user_id, domain_id, status, accounts)
-VALUES (:organization, :user_id, :domain_id, :status, :by)
+VALUES (:organization, '', :domain_id, :status, :by), (:organization, :user_id, :domain_id, :status, :by)
 ON CONFLICT (organization_id, user_id, domain_id, status)
 DO UPDATE SET accounts = account_counts.accounts + excluded.accounts"""
 TOTALS = """
@@ -66,8 +66,7 @@ class Count(msgspec.Struct):
 
 def add(tx: Tx, organization_id: int, domain_id: int, user_id: str, status: str, by: int) -> None:
     """Counts one account more (1) or less (-1)."""
-    for user in (EVERY_USER, user_id):
-        tx.run(ADD, organization=organization_id, user_id=user, domain_id=domain_id, status=status, by=by)
+    tx.run(ADD, organization=organization_id, user_id=user_id, domain_id=domain_id, status=status, by=by)
 
 
 def totals(tx: Tx, actor: Actor, user_id: str | None) -> Count:

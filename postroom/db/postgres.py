@@ -60,6 +60,7 @@ class PostgresConnection:
         self._url = url
         self._raw: psycopg.Connection | None = None
         self._warned = False
+        self._cursor: psycopg.Cursor[Row]
 
     def fetch(self, sql: str, params: Mapping[str, Any]) -> list[Row]:
         if sql == "COMMIT":
@@ -69,8 +70,9 @@ class PostgresConnection:
             if self._raw is None or self._raw.closed:
                 self._raw = connect(self._url)
                 self._raw.add_notice_handler(self._notice)
-            cursor = self._raw.execute(translate(sql), params)
-            return cursor.fetchall() if cursor.description else []
+                self._cursor = self._raw.cursor()  # one for all statements: a new one is a third of a look-up
+            self._cursor.execute(translate(sql), params)
+            return self._cursor.fetchall() if self._cursor.rownumber is not None else []
         except _PASSING as error:
             if isinstance(error, psycopg.OperationalError):
                 self.close()
