@@ -10,7 +10,7 @@ from bench.report import Row, machine, number
 
 PROGRAMS = {
     "Dovecot": ["dovecot", "--version"],
-    "Postfix": ["postconf", "-h", "mail_version"],
+    "Postfix": ["postconf", "-dh", "mail_version"],
     "PostgreSQL": ["psql", "--version"],
 }
 WIDTH, LINE, LEFT = 900, 22, 430

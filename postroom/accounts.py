@@ -72,6 +72,7 @@ WHERE id = :id AND organization_id = :organization RETURNING {COLUMNS}"""
 DUE_PURGES = """
 SELECT id FROM accounts
 WHERE purge_at <= :now AND NOT EXISTS (SELECT 1 FROM session_endings WHERE account_id = accounts.id)
+  AND NOT EXISTS (SELECT 1 FROM leases WHERE kind = 'purge' AND item = accounts.id AND free_at > :now)
 ORDER BY purge_at, id LIMIT 50"""
 BEGIN_PURGE = """
 UPDATE accounts SET purged_at = COALESCE(purged_at, :now), display_name = NULL, password = ''
@@ -173,7 +174,10 @@ def create(tx: Tx, actor: Actor, command: CreateAccount) -> Account:
 
 
 def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateAccount) -> tuple[Account, list[Ended]]:
-    """Changes what is given, and which sessions must end for it. Nothing to change is nothing done."""
+    """Changes what is given, and which sessions must end for it. Nothing to change is nothing done.
+
+    Raises not_found, and for `is_default` `account_disabled` and `forbidden` (a key bound to domains).
+    """
     account = _hold(tx, actor, id_, user_id)
     ended: list[Ended] = []
     if command.display_name is not UNSET and command.display_name != account.display_name:
@@ -185,6 +189,8 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateA
     if command.is_default is not UNSET and not account.is_default:
         if actor.bound is not None:  # the mail to postmaster@ of the user's other domains would move with it
             raise Refused("forbidden", "A key that is bound to domains cannot move the default account of a user.")
+        if account.status == "disabled":  # the user's mail to postmaster@ would go to the operator
+            raise Refused("account_disabled", "A disabled account cannot be made the default: make it active first.")
         _move_default(tx, actor, account, account.id)
         account = msgspec.structs.replace(account, is_default=True, updated_at=tx.now)
     return account, ended
@@ -247,16 +253,15 @@ def restore(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
     return account
 
 
-def begin_purges(tx: Tx) -> list[int]:
-    """Accounts whose mail is to be erased now. From here on they cannot be restored, and what is personal in their
-    rows is gone; the rows stay, so that events have something to tell of."""
-    due = [row[0] for row in tx.all(DUE_PURGES, now=tx.now)]
-    return [id_ for id_ in due if tx.one(BEGIN_PURGE, id=id_, now=tx.now)]
+def due_purges(tx: Tx) -> list[int]:
+    """Accounts whose mail is to be erased now, or to go on with, some at a time: those that nobody is at."""
+    return [row[0] for row in tx.all(DUE_PURGES, now=tx.now)]
 
 
-def purges_are_due(tx: Tx) -> bool:
-    """Whether there is anything to begin, or to go on with."""
-    return tx.one(DUE_PURGES, now=tx.now) is not None
+def begin_purge(tx: Tx, id_: int) -> bool:
+    """From here on the account cannot be restored, and what is personal in its row is gone; the row stays, so that
+    events have something to tell of. False: it was restored meanwhile."""
+    return tx.one(BEGIN_PURGE, id=id_, now=tx.now) is not None
 
 
 def finish_purge(tx: Tx, id_: int) -> None:

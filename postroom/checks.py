@@ -18,14 +18,24 @@ INSERT INTO domain_checks (domain_id, free_at, failures) VALUES (:domain_id, :un
 ON CONFLICT (domain_id) DO UPDATE SET free_at = excluded.free_at
 WHERE domain_checks.free_at <= :now RETURNING domain_id"""
 FREE_AT = "SELECT free_at FROM domain_checks WHERE domain_id = :domain_id"
+# Organizations take turns, so that one with many domains does not keep the others waiting.
 DUE = """
-SELECT domain_id FROM domain_checks WHERE due_at <= :now AND free_at <= :now ORDER BY due_at, domain_id LIMIT :limit"""
+SELECT domain_id FROM (
+  SELECT domain_checks.domain_id, domain_checks.due_at,
+    ROW_NUMBER() OVER (PARTITION BY domains.organization_id ORDER BY domain_checks.due_at, domain_id) AS turn
+  FROM domain_checks JOIN domains ON domains.id = domain_checks.domain_id
+  WHERE domain_checks.due_at <= :now AND domain_checks.free_at <= :now AND NOT EXISTS (
+    SELECT 1 FROM leases WHERE kind = 'check' AND item = domain_checks.domain_id AND leases.free_at > :now)) AS waiting
+ORDER BY turn, due_at, domain_id LIMIT :limit"""
 LEASE = """
 UPDATE domain_checks SET free_at = :until
 WHERE domain_id = :domain_id AND due_at <= :now AND free_at <= :now RETURNING domain_id"""
 PLAN = "SELECT due_at, failures FROM domain_checks WHERE domain_id = :domain_id"
 SETTLE = """
 UPDATE domain_checks SET due_at = :due_at, free_at = :until, failures = :failures WHERE domain_id = :domain_id"""
+# An update that changes nothing: who finds no row has lost the lease, and it is somebody else's now.
+HOLD = """
+UPDATE domain_checks SET free_at = free_at WHERE domain_id = :domain_id AND free_at = :until RETURNING domain_id"""
 DROP = "DELETE FROM domain_checks WHERE domain_id = :domain_id"
 
 
@@ -34,23 +44,31 @@ def schedule(tx: Tx, domain_id: int, due_at: int) -> None:
     tx.run(SCHEDULE, domain_id=domain_id, due_at=due_at)
 
 
-def begin(tx: Tx, domain_id: int) -> int:
-    """Leases the check of a domain, due or not. Milliseconds to wait where one is under way or just over, else 0."""
-    if tx.one(BEGIN, domain_id=domain_id, until=tx.now + LEASE_MS, now=tx.now):
-        return 0
+def begin(tx: Tx, domain_id: int) -> tuple[int | None, int]:
+    """Leases the check of a domain, due or not: until when. Or None, and the milliseconds to wait where one is under
+    way or just over."""
+    until = tx.now + LEASE_MS
+    if tx.one(BEGIN, domain_id=domain_id, until=until, now=tx.now):
+        return until, 0
     row = tx.one(FREE_AT, domain_id=domain_id)
-    return max(int(row[0]) - tx.now, 1) if row else 1
+    return None, max(int(row[0]) - tx.now, 1) if row else 1
 
 
 def due(tx: Tx, limit: int) -> list[int]:
-    """Domains whose check is due and that nobody is at."""
+    """Domains whose check is due and that nobody is at, each organization's in turn."""
     return [row[0] for row in tx.all(DUE, now=tx.now, limit=limit)]
 
 
-def lease(tx: Tx, domain_ids: list[int]) -> list[int]:
-    """Those of them that nobody else has taken meanwhile; they are the caller's for a while."""
-    taken = [tx.one(LEASE, domain_id=id_, until=tx.now + LEASE_MS, now=tx.now) for id_ in domain_ids]
-    return [row[0] for row in taken if row]
+def lease(tx: Tx, domain_ids: list[int]) -> list[tuple[int, int]]:
+    """Those of them that nobody else has taken meanwhile, and until when they are the caller's."""
+    until = tx.now + LEASE_MS
+    taken = [tx.one(LEASE, domain_id=id_, until=until, now=tx.now) for id_ in domain_ids]
+    return [(row[0], until) for row in taken if row]
+
+
+def hold(tx: Tx, domain_id: int, until: int) -> bool:
+    """Whether a lease is still the caller's; then the check is held for this transaction."""
+    return tx.one(HOLD, domain_id=domain_id, until=until) is not None
 
 
 def standing(tx: Tx, domain_id: int) -> tuple[int | None, int]:

@@ -54,11 +54,17 @@ WHERE domain_id = :domain_id AND state = 'signing' AND EXISTS (
   WHERE successor.domain_id = :domain_id AND successor.state = 'next' AND successor.selector = :selector)
 RETURNING selector"""
 PROMOTE = "UPDATE dkim_keys SET state = 'signing', due_at = NULL WHERE domain_id = :domain_id AND state = 'next'"
+# Organizations take turns, so that one with many keys does not keep the others waiting.
 DUE = """
-SELECT dkim_keys.id, dkim_keys.domain_id, domains.name, dkim_keys.selector, dkim_keys.value, dkim_keys.state,
-  dkim_keys.created_at
-FROM dkim_keys JOIN domains ON domains.id = dkim_keys.domain_id
-WHERE dkim_keys.due_at <= :now ORDER BY dkim_keys.due_at LIMIT :limit"""
+SELECT id, domain_id, name, selector, value, state, created_at FROM (
+  SELECT dkim_keys.id, dkim_keys.domain_id, domains.name, dkim_keys.selector, dkim_keys.value, dkim_keys.state,
+    dkim_keys.created_at, dkim_keys.due_at,
+    ROW_NUMBER() OVER (PARTITION BY domains.organization_id ORDER BY dkim_keys.due_at, dkim_keys.id) AS turn
+  FROM dkim_keys JOIN domains ON domains.id = dkim_keys.domain_id
+  WHERE dkim_keys.due_at <= :now AND NOT EXISTS (
+    SELECT 1 FROM leases WHERE kind = 'key' AND item = dkim_keys.id AND free_at > :now)) AS waiting
+ORDER BY turn, due_at, id LIMIT :limit"""
+IS_DUE = "SELECT 1 FROM dkim_keys WHERE id = :id AND due_at <= :now"
 POSTPONE = "UPDATE dkim_keys SET due_at = :until WHERE id = :id AND state = 'next'"
 FORGET = "DELETE FROM dkim_keys WHERE id = :id AND state = 'retiring'"
 DROP = "DELETE FROM dkim_keys WHERE domain_id = :domain_id"
@@ -200,6 +206,11 @@ def is_shown(value: str, found: Iterable[str]) -> bool:
 def due(tx: Tx, limit: int) -> list[Due]:
     """Keys that are wanted, wait for the DNS or have retired for long enough."""
     return [Due(*row) for row in tx.all(DUE, now=tx.now, limit=limit)]
+
+
+def is_due(tx: Tx, id_: int) -> bool:
+    """Whether a key is (still) to be looked after."""
+    return tx.one(IS_DUE, id=id_, now=tx.now) is not None
 
 
 def postpone(tx: Tx, key: Due) -> None:

@@ -24,10 +24,15 @@ Purpose = Literal[
     "submission",
     "submissions",
     "imaps",
+    "pop3s",
+    "sieve",
+    "autoconfig",
+    "autodiscover",
 ]
 CHALLENGE = "_postroom-challenge"
 PRIORITY = 10
 TTL = 3600
+HTTPS = 443  # what answers there is the operator's reverse proxy
 STRING = 255  # RFC 1035 3.3: the longest string of a TXT record
 POLICY_SECONDS = 7 * 24 * 3600  # RFC 8461 3.2: weeks, so that an attacker cannot wait for its end
 
@@ -52,13 +57,17 @@ class DkimRecord(msgspec.Struct, frozen=True):
 
 
 class MailHost(msgspec.Struct, frozen=True):
-    """The host that the records lead to, and its ports. `sts_mode` is `enforce` where others can check its
-    certificate."""
+    """The host that the records lead to, and its ports as clients reach them. `sts_mode` is `enforce` where others can
+    check its certificate."""
 
     name: str
-    submission_port: int
-    submissions_port: int
-    imaps_port: int
+    submission_port: int = 587
+    submissions_port: int = 465
+    imaps_port: int = 993
+    imap_port: int = 143
+    pop3s_port: int = 995
+    pop3_port: int = 110
+    sieve_port: int = 4190
     sts_mode: Literal["testing", "enforce"] = "testing"
 
 
@@ -105,5 +114,11 @@ def wanted(token: str | None, dkim: Sequence[DkimRecord], host: MailHost) -> lis
         Record("SRV", "_submission._tcp", f"1 {host.submission_port} {host.name}", False, "submission", 0),
         Record("SRV", "_submissions._tcp", f"1 {host.submissions_port} {host.name}", False, "submissions", 0),
         Record("SRV", "_imaps._tcp", f"1 {host.imaps_port} {host.name}", False, "imaps", 0),
+        # RFC 6186 3.4: of IMAP and POP3 a client prefers the one with the smaller number.
+        Record("SRV", "_pop3s._tcp", f"1 {host.pop3s_port} {host.name}", False, "pop3s", PRIORITY),
+        Record("SRV", "_sieve._tcp", f"1 {host.sieve_port} {host.name}", False, "sieve", 0),
+        Record("CNAME", "autoconfig", host.name, False, "autoconfig"),
+        # Not a CNAME: behind this one the certificate of the mail host is enough for every domain.
+        Record("SRV", "_autodiscover._tcp", f"1 {HTTPS} {host.name}", False, "autodiscover", 0),
     ]
     return records

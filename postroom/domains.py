@@ -139,6 +139,7 @@ def check_claim(tx: Tx, actor: Actor, name: str, user_id: str) -> None:
     if actor.bound is not None:
         raise Refused("forbidden", "A key that is bound to domains cannot claim another one.")
     _check_new(tx, actor, name, user_id)
+    limits.check_claim(tx, actor.organization_id, user_id)
     if find(tx, actor, name, user_id):
         raise Refused("domain_exists", "This domain exists already.")
 
@@ -269,6 +270,7 @@ EXPIRED = """
 SELECT id FROM domains
 WHERE expires_at <= :now AND status = 'pending' AND deleted_at IS NULL
   AND NOT EXISTS (SELECT 1 FROM accounts WHERE domain_id = domains.id AND deleted_at IS NULL)
+  AND NOT EXISTS (SELECT 1 FROM leases WHERE kind = 'claim' AND item = domains.id AND free_at > :now)
 ORDER BY expires_at LIMIT 100"""
 EXPIRE = f"""
 UPDATE domains SET deleted_at = :now, expires_at = NULL, token = NULL, updated_at = :now

@@ -34,7 +34,10 @@ RETURNING id"""
 FILL = """
 UPDATE idempotent_answers SET answer = :answer
 WHERE key_id = :key_id AND name = :name AND organization_id = :organization"""
-DUE = "SELECT id FROM idempotent_answers WHERE expires_at <= :now ORDER BY expires_at LIMIT 200"
+DUE = """
+SELECT id FROM idempotent_answers WHERE expires_at <= :now AND NOT EXISTS (
+  SELECT 1 FROM leases WHERE kind = 'answer' AND item = idempotent_answers.id AND free_at > :now)
+ORDER BY expires_at LIMIT 200"""
 DELETE = "DELETE FROM idempotent_answers WHERE id = :id AND expires_at <= :now"
 
 

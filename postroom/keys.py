@@ -21,16 +21,17 @@ USE_MS = 60_000
 
 COLUMNS = """id, prefix, name, user_id, scopes, domain_bound, networks, parent_id, created_at, expires_at,
   last_used_at, revoked_at"""
+WHO = "id, COALESCE(root_id, id), organization_id, user_id, scopes, domain_bound, networks, last_used_at"
 INSERT = f"""
 INSERT INTO api_keys (organization_id, prefix, digest, name, user_id, scopes, domain_bound, networks, parent_id,
-  created_at, expires_at)
+  root_id, created_at, expires_at)
 VALUES (:organization, :prefix, :digest, :name, :user_id, :scopes, :domain_bound, :networks, :parent,
-  :now, :expires_at) RETURNING {COLUMNS}"""
-FIND = """
-SELECT id, organization_id, user_id, scopes, domain_bound, networks, last_used_at FROM api_keys
+  :root, :now, :expires_at) RETURNING {COLUMNS}"""
+FIND = f"""
+SELECT {WHO} FROM api_keys
 WHERE digest = :digest AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)"""
-FIND_ID = """
-SELECT id, organization_id, user_id, scopes, domain_bound, networks, last_used_at FROM api_keys
+FIND_ID = f"""
+SELECT {WHO} FROM api_keys
 WHERE id = :id AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)"""
 GET = f"SELECT {COLUMNS} FROM api_keys WHERE id = :id AND organization_id = :organization"
 # The operator's: the oldest key that may do everything in its organization.
@@ -117,11 +118,11 @@ def authenticate_id(tx: Tx, key_id: int, client_address: str) -> tuple[Actor, bo
 def _authenticated(tx: Tx, row: Row | None, client_address: str) -> tuple[Actor, bool] | None:
     if row is None:
         return None
-    key_id, organization_id, user_id, scopes, domain_bound, allowed, last_used_at = row
+    key_id, root_id, organization_id, user_id, scopes, domain_bound, allowed, last_used_at = row
     if allowed is not None and not networks.holds(allowed.split(), client_address):
         return None
     bound = key_id if domain_bound else None
-    actor = Actor(organization_id, _scopes(scopes), user_id, key_id, bound)
+    actor = Actor(organization_id, _scopes(scopes), user_id, key_id, root_id, bound)
     return actor, last_used_at is None or last_used_at <= tx.now - USE_MS
 
 
@@ -244,6 +245,7 @@ def _insert(tx: Tx, actor: Actor, command: CreateKey, secret: str, *, is_bound: 
         domain_bound=int(is_bound),
         networks=None if command.networks is None else " ".join(command.networks),
         parent=actor.key_id,
+        root=actor.root_id,
         now=tx.now,
         expires_at=command.expires_at,
     )

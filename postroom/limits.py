@@ -13,6 +13,8 @@ from postroom.db import Tx
 from postroom.errors import LimitReached
 
 ORGANIZATION = ""
+# Claims that wait for their proof, where `domains` is no cap: each costs a DKIM key and checks of its DNS.
+PENDING, PENDING_OF_USER = 5000, 500
 
 GET = """
 SELECT domains, accounts, accounts_per_domain FROM limits
@@ -29,6 +31,10 @@ COUNT_DOMAINS = """
 SELECT COUNT(*) FROM domains
 WHERE organization_id = :organization AND deleted_at IS NULL
   AND COALESCE(user_id, '') = COALESCE(:user_id, user_id, '')"""
+
+COUNT_PENDING = """
+SELECT COUNT(*), COUNT(CASE WHEN user_id = :user_id THEN 1 END) FROM domains
+WHERE organization_id = :organization AND deleted_at IS NULL AND status = 'pending'"""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -83,6 +89,15 @@ def check_domain(tx: Tx, organization_id: int, user_id: str | None) -> None:
             row = tx.one(COUNT_DOMAINS, organization=organization_id, user_id=who)
             if row and row[0] >= limits.domains:
                 raise LimitReached("domains", limits.domains)
+
+
+def check_claim(tx: Tx, organization_id: int, user_id: str) -> None:
+    """Raises LimitReached where one more claim would be too many. Where a cap of domains is set, it counts alone."""
+    capped = {who for who, limits in _applying(tx, organization_id, user_id) if limits.domains is not None}
+    counted = tx.one(COUNT_PENDING, organization=organization_id, user_id=user_id) or (0, 0)
+    for who, pending, most in zip((None, user_id), counted, (PENDING, PENDING_OF_USER), strict=True):
+        if who not in capped and pending >= most:
+            raise LimitReached("pending_domains", most)
 
 
 def _applying(tx: Tx, organization_id: int, user_id: str) -> list[tuple[str | None, Limits]]:

@@ -1,20 +1,21 @@
 """The end of a deleted account's mail: what is due is erased from the disk, a bounded part at a time.
 
 A stranger would get wrong: the path is made of the account's number alone, every folder below `mail` is opened
-without following links, and only an account that `accounts.begin_purges` has given up is ever touched. A kill in the
+without following links, and only an account that `accounts.begin_purge` has given up is ever touched. A kill in the
 middle leaves less of it, and the next round goes on.
 """
 
 import asyncio
 import os
+from collections.abc import Callable
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import structlog
 
-from postroom import accounts
-from postroom.db import Database
+from postroom import accounts, leases
+from postroom.db import Database, Tx
 
 ENTRIES = 2000
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -22,21 +23,23 @@ FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 log = structlog.get_logger()
 
 
-async def purge_due(database: Database, mail: Path) -> None:
-    """Erases mail that is due, up to ENTRIES files and folders."""
-    if not await database.read(accounts.purges_are_due):
-        return
-    left = ENTRIES
-    for id_ in await database.write(accounts.begin_purges):
-        try:
-            left = await asyncio.to_thread(erase, mail, id_, left)
-        except OSError as error:
-            log.warning("mail_not_erased", account_id=id_, reason=error.strerror)
-            await database.write(partial(accounts.postpone_purge, id_=id_))
-            continue
-        if left <= 0:
-            return
-        await database.write(partial(accounts.finish_purge, id_=id_))
+async def purge(database: Database, mail: Path, id_: int, most: int) -> int:
+    """Erases the mail of an account whose purge has begun, up to so many files and folders; answers how many more it
+    might have."""
+    try:
+        left = await asyncio.to_thread(erase, mail, id_, most)
+    except OSError as error:
+        log.warning("mail_not_erased", account_id=id_, reason=error.strerror)
+        await database.write(partial(_end, id_=id_, how=accounts.postpone_purge))
+        return most
+    await database.write(partial(_end, id_=id_, how=accounts.finish_purge if left > 0 else None))
+    return left
+
+
+def _end(tx: Tx, id_: int, how: Callable[[Tx, int], None] | None) -> None:
+    if how:
+        how(tx, id_)
+    leases.end(tx, "purge", [id_])
 
 
 def erase(mail: Path, account_id: int, most: int) -> int:

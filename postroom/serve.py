@@ -19,7 +19,7 @@ import msgspec
 from postroom import identity, instance, logs, parts, ports, readiness
 from postroom.identity import Identity
 from postroom.instance import CannotStart
-from postroom.mailplane import daemons, logfiles, orphans
+from postroom.mailplane import daemons, logfiles, orphans, outages, queues
 from postroom.mailplane.supervisor import Part, Supervisor
 from postroom.parts import Prepared
 from postroom.settings import Settings
@@ -89,8 +89,9 @@ async def _ask_parts(settings: Settings) -> list[tuple[str, str, str]]:
 
 def _run_alone(settings: Settings, part: Literal["api", "worker"], terminal: Terminal) -> None:
     """The API or the worker in this process, as the system user; its log is the standard output."""
+    early = ports.listen(settings) if part == "api" and not settings.data.exists() else None
     _, _locks = _open_instance(settings, part)
-    listener = ports.listen(settings) if part == "api" else None
+    listener = early or (ports.listen(settings) if part == "api" else None)
     identity.ensure().become()
     os.chdir(settings.data)
     logs.configure(settings.log_level)
@@ -124,6 +125,7 @@ class _Service:
         self._listener: socket.socket | None = None
         self._supervisor: Supervisor | None = None
         self._life: asyncio.Task[None] | None = None
+        self._outages: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Up, until told to stop, and down again."""
@@ -147,6 +149,8 @@ class _Service:
     async def _live(self) -> None:
         settings, say = self._settings, self._terminal
         self._refuse_without_daemons()
+        if not settings.data.exists():  # nothing of ours can be on the ports yet, and a refusal leaves nothing behind
+            self._take_ports()
         with say.step(f"Data directory {settings.data}"):
             me, self._locks = _open_instance(settings, self._only)
         owner = (me.uid, me.gid) if me.ownership() else None
@@ -161,19 +165,25 @@ class _Service:
         found: list[daemons.Daemon] = []
         if self._mail:
             with say.step("Mail configuration"):
-                found = self._configure(me)
+                found = self._configure(me, prepared)
         with say.step("Ready"):
             self._start(supervisor, found)
+            if self._postfix and not settings.is_sqlite:
+                self._outages = asyncio.create_task(outages.watch(settings.data))
             await self._until_ready(supervisor)
         say.block(settings, prepared, self._postfix, with_api=self._only is None)
         while True:
+            if self._postfix:
+                queues.write(settings.data)
             await asyncio.sleep(ROTATION)
+            if self._outages and self._outages.done():
+                self._outages.result()
             logfiles.rotate(settings.data / "log", owner)
 
     def _refuse_without_daemons(self) -> None:
         if self._only and not self._mail:
             raise CannotStart("POSTROOM_MAIL is off: there is no mail part to run.")
-        missing = daemons.missing(with_postfix=self._postfix) if self._mail else []
+        missing = daemons.missing(self._settings, with_postfix=self._postfix) if self._mail else []
         if missing:
             raise CannotStart(
                 f"Missing: {' '.join(missing)}. On Debian `apt-get install` has them; POSTROOM_MAIL=off does without."
@@ -190,7 +200,7 @@ class _Service:
             self._terminal.line(f"  ended {count} processes that an earlier run had left behind")
 
     def _take_ports(self) -> None:
-        if self._only is None:
+        if self._only is None and self._listener is None:
             self._listener = ports.listen(self._settings)
         if self._mail:
             ports.check_free(ports.mail_ports(self._settings, self._postfix))
@@ -210,10 +220,10 @@ class _Service:
                 raise CannotStart(f"The database cannot be used: {supervisor.last_words(part.name)}")
             return msgspec.json.decode(report_end.read(), type=Prepared)
 
-    def _configure(self, me: Identity) -> list[daemons.Daemon]:
+    def _configure(self, me: Identity, prepared: Prepared) -> list[daemons.Daemon]:
         """Writes the daemons' files and lets the daemons themselves check them."""
         try:
-            daemons.write_configuration(self._settings, me, secrets.token_urlsafe(32))
+            daemons.write_configuration(self._settings, me, secrets.token_urlsafe(32), prepared.mail_role)
             found = [daemons.dovecot(self._settings)]
             if self._postfix:
                 found += [daemons.opendkim(self._settings, me), daemons.postfix(self._settings)]
@@ -232,8 +242,7 @@ class _Service:
         supervisor.start(parts.part("worker", self._settings))
         listener = self._listener.fileno()
         arguments = ("--listener", str(listener), "--instance", self._instance)
-        for number in range(1, self._settings.workers + 1):
-            name = "api" if number == 1 else f"api-{number}"
+        for name in parts.api_names(self._settings):
             supervisor.start(parts.part(name, self._settings, (listener,), *arguments))
 
     async def _until_ready(self, supervisor: Supervisor) -> None:

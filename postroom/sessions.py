@@ -19,7 +19,16 @@ INSERT = "INSERT INTO session_endings (account_id, generation, due_at) VALUES (:
 INSERT_DOMAIN = """
 INSERT INTO session_endings (account_id, generation, due_at)
 SELECT id, generation, :due_at FROM accounts WHERE domain_id = :domain_id AND deleted_at IS NULL"""
-DUE = "SELECT id, account_id, generation FROM session_endings WHERE due_at <= :now ORDER BY due_at, id LIMIT 200"
+# Organizations take turns, so that one with a crowd of endings does not keep the others waiting.
+DUE = """
+SELECT id, account_id, generation FROM (
+  SELECT session_endings.id, session_endings.account_id, session_endings.generation, session_endings.due_at,
+    ROW_NUMBER() OVER (PARTITION BY accounts.organization_id ORDER BY due_at, session_endings.id) AS turn
+  FROM session_endings JOIN accounts ON accounts.id = session_endings.account_id
+  WHERE session_endings.due_at <= :now AND NOT EXISTS (
+    SELECT 1 FROM leases WHERE kind = 'session' AND item = session_endings.id AND free_at > :now)) AS waiting
+ORDER BY turn, due_at, id LIMIT :limit"""
+IS_DUE = "SELECT 1 FROM session_endings WHERE id = :id AND due_at <= :now"
 DELETE = "DELETE FROM session_endings WHERE id = :id RETURNING account_id, late"
 LATE = """
 UPDATE session_endings SET late = 1 WHERE account_id = :account_id AND generation = :generation RETURNING id"""
@@ -51,9 +60,14 @@ def end_domain(tx: Tx, domain_id: int) -> None:
         tx.run(INSERT_DOMAIN, domain_id=domain_id, due_at=due_at)
 
 
-def due(tx: Tx) -> list[tuple[int, Ended]]:
-    """Endings that the worker must carry out now, with their ids."""
-    return [(row[0], Ended(row[1], row[2])) for row in tx.all(DUE, now=tx.now)]
+def due(tx: Tx, limit: int = 200) -> list[tuple[int, Ended]]:
+    """Endings that a worker must carry out now, with their ids: those that nobody is at."""
+    return [(row[0], Ended(row[1], row[2])) for row in tx.all(DUE, now=tx.now, limit=limit)]
+
+
+def is_due(tx: Tx, id_: int) -> bool:
+    """Whether an ending is (still) to be carried out."""
+    return tx.one(IS_DUE, id=id_, now=tx.now) is not None
 
 
 def oldest_due(tx: Tx) -> int | None:

@@ -38,6 +38,9 @@ PORTS = (
     "submissions_port",
 )
 
+# What mail clients connect to. Each has a port to listen on, and perhaps another one before a NAT.
+CLIENT_SERVICES = ("imap", "imaps", "pop3", "pop3s", "sieve", "submission", "submissions")
+
 # Settings that end in the daemons' files or in a socket call, and what each has to look like.
 FORMATS = {
     "relayhost": (r"(\[[^\[\]\s]+\]|[^\[\]\s:]+)(:[0-9]{1,5})?", "use host:port, or [host]:port to skip its MX"),
@@ -63,6 +66,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: Annotated[Port, Meta(description="Port of the API.")] = 3000
     database_url: Annotated[
         str, Meta(description="Empty: SQLite in the data directory. Or `sqlite:///path`, `postgresql://…`.")
+    ] = ""
+    mail_database_url: Annotated[
+        str, Meta(description="With PostgreSQL, how the mail daemons connect. Empty: as a role that Postroom makes.")
     ] = ""
     mail: Annotated[Switch, Meta(description="`off` runs the API without Dovecot and Postfix.")] = "on"
     mail_host: Annotated[
@@ -110,6 +116,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     submission_port: Annotated[Port, Meta(description="Submission (RFC 6409) with STARTTLS.")] = 1587
     submissions_port: Annotated[Port, Meta(description="Submission over TLS (RFC 8314).")] = 1465
 
+    metrics: Annotated[
+        Literal["key", "loopback"],
+        Meta(
+            description="`key`: /metrics needs a key with `metrics:read`; `loopback`: programs on this host need none."
+        ),
+    ] = "key"
+    public_ports: Annotated[
+        str, Meta(description="Ports at which clients reach others than we listen on, as `imaps=993,submission=587`.")
+    ] = ""
+
     @property
     def listen_addresses(self) -> list[str]:
         """The addresses of `mail_host`, without brackets."""
@@ -121,15 +137,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.database_url or f"sqlite:///{self.data / 'db' / 'postroom.db'}"
 
     @property
+    def is_sqlite(self) -> bool:
+        return self.database.startswith("sqlite:///")
+
+    @property
     def api_url(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
     @property
     def dns_host(self) -> MailHost:
-        """What the DNS records of managed domains lead to."""
-        ports = (self.submission_port, self.submissions_port, self.imaps_port)
-        return MailHost(self.hostname, *ports, sts_mode="enforce" if self.tls_cert else "testing")
+        """What the DNS records of managed domains lead to, and what mail clients are told."""
+        ports: dict[str, Any] = {f"{name}_port": getattr(self, f"{name}_port") for name in CLIENT_SERVICES}
+        ports |= {f"{name}_port": port for name, port in _public_ports(self.public_ports)}
+        return MailHost(self.hostname, **ports, sts_mode="enforce" if self.tls_cert else "testing")
 
     def environment(self) -> dict[str, str]:
         """These settings as environment variables, for the processes that we start."""
@@ -218,10 +239,16 @@ def _check(settings: Settings) -> None:
         raise BadSettings("POSTROOM_TLS_CERT and POSTROOM_TLS_KEY belong together: set both or neither.")
     if not settings.database.startswith(("sqlite:///", "postgresql://")):
         raise BadSettings("POSTROOM_DATABASE_URL: use sqlite:///path or postgresql://….")
+    if settings.mail_database_url and not settings.mail_database_url.startswith("postgresql://"):
+        raise BadSettings("POSTROOM_MAIL_DATABASE_URL: use postgresql://….")
     for name, (pattern, advice) in FORMATS.items():
         value = getattr(settings, name)
         if value and not re.fullmatch(pattern, value):
             raise BadSettings(f"{variable(name)}: {advice}.")
+    for name, port in _public_ports(settings.public_ports):
+        if name not in CLIENT_SERVICES or not 1 <= port <= 65535:
+            services = ", ".join(CLIENT_SERVICES)
+            raise BadSettings(f"POSTROOM_PUBLIC_PORTS: use pairs like imaps=993, of {services} and a port.")
     _check_network(settings)
 
 
@@ -259,6 +286,12 @@ def _hostname(text: str) -> str:
 def split(text: str) -> list[str]:
     """The items of a setting that is a list, separated by commas."""
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _public_ports(text: str) -> list[tuple[str, int]]:
+    """The pairs of `public_ports`; port 0 stands for what is none."""
+    pairs = [part.partition("=") for part in split(text)]
+    return [(name.strip(), int(port) if re.fullmatch(r" *[0-9]{1,5} *", port) else 0) for name, _, port in pairs]
 
 
 def _address(text: str) -> None:

@@ -44,6 +44,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     domain: Domain
     records: list[Record]
+    until: int  # the end of the lease
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -73,9 +74,9 @@ class Verification:
             raise not_found()
         return Checked(domain, plan.records, findings)
 
-    async def by_itself(self, domain_id: int) -> None:
-        """Checks a domain whose check was leased."""
-        plan = await self._database.read(lambda tx: _plan(tx, domains.of_id(tx, domain_id), self._host))
+    async def by_itself(self, domain_id: int, until: int) -> None:
+        """Checks a domain whose check was leased until then."""
+        plan = await self._database.read(lambda tx: _plan(tx, domains.of_id(tx, domain_id), self._host, until))
         if plan is None or not domains.is_for_dns(plan.domain):
             await self._database.write(lambda tx: checks.drop(tx, domain_id))
             return
@@ -135,11 +136,15 @@ def outcome(records: Sequence[Record], findings: Sequence[Finding]) -> Outcome:
 
 
 def settle(tx: Tx, actor: Actor, plan: Plan, findings: Sequence[Finding], *, by_itself: bool) -> Domain | None:
-    """Writes down what a check has found. The domain as it is then; None where it is gone."""
+    """Writes down what a check has found, once: nothing where its lease has run out and is somebody else's. The domain
+    as it is then; None where it is gone."""
+    is_ours = checks.hold(tx, plan.domain.id, plan.until)
     domain = domains.of_id(tx, plan.domain.id)
     if domain is None:
         checks.drop(tx, plan.domain.id)
         return None
+    if not is_ours:
+        return domain
     _switch_keys(tx, domain, plan.records, findings)
     due_at, failures = checks.standing(tx, domain.id)
     found = outcome(plan.records, findings)
@@ -157,16 +162,15 @@ def settle(tx: Tx, actor: Actor, plan: Plan, findings: Sequence[Finding], *, by_
 
 
 def _begin(tx: Tx, actor: Actor, name: str, user_id: str | None, host: MailHost) -> Plan:
-    plan = _plan(tx, domains.get(tx, actor, name, user_id), host)
-    assert plan is not None
-    wait = checks.begin(tx, plan.domain.id)
-    if wait:
+    domain = domains.get(tx, actor, name, user_id)
+    until, wait = checks.begin(tx, domain.id)
+    if until is None:
         raise TooMany("This domain is being checked, or just was.", ceil(wait / 1000))
-    return plan
+    return Plan(domain, domains.records(tx, domain, host), until)
 
 
-def _plan(tx: Tx, domain: Domain | None, host: MailHost) -> Plan | None:
-    return Plan(domain, domains.records(tx, domain, host)) if domain else None
+def _plan(tx: Tx, domain: Domain | None, host: MailHost, until: int) -> Plan | None:
+    return Plan(domain, domains.records(tx, domain, host), until) if domain else None
 
 
 def _switch_keys(tx: Tx, domain: Domain, records: Sequence[Record], findings: Sequence[Finding]) -> None:

@@ -2,30 +2,35 @@
 time is over, looks after DKIM keys, erases the mail of accounts that were deleted long enough ago, forgets kept answers
 whose time is over, and is, beside a check on request, the only part that may ever talk to the outside network.
 
-A stranger would get wrong: nothing is lost when the worker is down; what is due waits in the database. And what waits
-for the DNS is beside the round, so that no slow domain holds up the end of a session.
+A stranger would get wrong: nothing is lost when the worker is down; what is due waits in the database. What waits for
+the DNS is beside the round, so that no slow domain holds up the end of a session. And a row whose work fails is put off
+alone, whatever the failure is (leases.py): it must not stop the others.
 """
 
 import asyncio
-import functools
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import structlog
 
-from postroom import checks, dkim, domains, idempotency, purges, sessions
-from postroom.db import Database
+from postroom import accounts, checks, dkim, domains, idempotency, leases, purges, sessions
+from postroom.db import Database, Tx
 from postroom.dkim import Due
 from postroom.errors import Busy
+from postroom.leases import Kind
 from postroom.resolver import Resolver, Unanswered
-from postroom.sessions import EndSessions
+from postroom.sessions import Ended, EndSessions
 from postroom.verification import Verification
 
 PAUSE_SECONDS = 1.0
 # Of one kind of work in a round, before the others have their turn.
 BATCHES = 20
+BATCH = 200
 CHECKS_AT_ONCE = 16
 KEYS_AT_ONCE = 10
+# To end sessions takes up to 5 s, and whoever logged in at the wrong moment stays in until it is done.
+ENDING_MS = 10_000
 
 log = structlog.get_logger()
 
@@ -46,29 +51,54 @@ async def run(
         while True:
             alive.touch()
             await _round(lambda: end_due_sessions(database, end_sessions))
-            await _round(lambda: purges.purge_due(database, mail))
+            await _round(lambda: purge_due(database, mail))
             await _round(lambda: expire_claims(database))
             await _round(lambda: prune_answers(database))
+            await _round(lambda: forget_leases(database))
             await _round(lambda: start_checks(database, verification, group, running))
             await asyncio.sleep(PAUSE_SECONDS)
 
 
 async def end_due_sessions(database: Database, end_sessions: EndSessions) -> None:
     """Ends the sessions that are due; what cannot be ended now is tried again later."""
-    for _ in range(BATCHES):
-        due = await database.read(sessions.due)
-        if not due:
-            return
-        ids = [id_ for id_, _ in due]
-        ended = await end_sessions([pair for _, pair in due])
-        work = functools.partial(sessions.settle if ended else sessions.postpone, ids=ids)
-        await database.write(work)
+    due = dict(await database.read(lambda tx: sessions.due(tx, BATCHES * BATCH)))
+    ids = list(due)
+    for batch in (ids[start : start + BATCH] for start in range(0, len(ids), BATCH)):
+        take = partial(leases.take, kind="session", items=batch, is_due=sessions.is_due, milliseconds=ENDING_MS)
+        ours = await database.write(take)
+        await _together(database, "session", ours, partial(_end_sessions, database, end_sessions, due))
+
+
+async def _end_sessions(database: Database, end_sessions: EndSessions, due: dict[int, Ended], ids: list[int]) -> None:
+    ended = await end_sessions([due[id_] for id_ in ids])
+
+    def write_down(tx: Tx) -> None:
+        (sessions.settle if ended else sessions.postpone)(tx, ids)
+        leases.end(tx, "session", ids)
+
+    await database.write(write_down)
+
+
+async def purge_due(database: Database, mail: Path) -> None:
+    """Erases the mail of deleted accounts, up to so many files and folders."""
+    left = purges.ENTRIES
+
+    async def purge(id_: int) -> None:
+        nonlocal left
+        take = partial(leases.take, kind="purge", items=[id_], is_due=accounts.begin_purge)
+        ours: list[int] = await database.write(take)
+        if ours:
+            left = await purges.purge(database, mail, id_, left)
+
+    for id_ in await database.read(accounts.due_purges):
+        if left > 0:
+            await _alone(database, "purge", id_, partial(purge, id_))
 
 
 async def expire_claims(database: Database) -> None:
     """Ends the claims whose time is over."""
     for id_ in await database.read(domains.expired):
-        await database.write(lambda tx, id_=id_: domains.expire(tx, id_))  # type: ignore[misc]
+        await _alone(database, "claim", id_, partial(database.write, partial(domains.expire, id_=id_)))
 
 
 async def start_checks(
@@ -79,29 +109,40 @@ async def start_checks(
     due = await database.read(lambda tx: checks.due(tx, free)) if free else []
     if not due:
         return
-    for domain_id in await database.write(lambda tx: checks.lease(tx, due)):
-        task = group.create_task(_round(lambda id_=domain_id: verification.by_itself(id_)))  # type: ignore[misc]
+    for domain_id, until in await database.write(lambda tx: checks.lease(tx, due)):
+        task = group.create_task(_round(partial(_check, database, verification, domain_id, until)))
         running.add(task)
         task.add_done_callback(running.discard)
+
+
+async def _check(database: Database, verification: Verification, domain_id: int, until: int) -> None:
+    await _alone(database, "check", domain_id, partial(verification.by_itself, domain_id, until))
 
 
 async def keep_keys(database: Database, resolver: Resolver) -> None:
     """Makes the DKIM keys that are wanted, lets those sign that the DNS shows, drops those that have retired."""
     for key in await database.read(lambda tx: dkim.due(tx, KEYS_AT_ONCE)):
-        await _keep_key(database, resolver, key)
+        take = partial(leases.take, kind="key", items=[key.id], is_due=dkim.is_due)
+        if await database.write(take):
+            await _alone(database, "key", key.id, partial(_keep_key, database, resolver, key))
 
 
 async def _keep_key(database: Database, resolver: Resolver, key: Due) -> None:
+    change: Callable[[Tx], object]
     if key.state == "wanted":
-        new = await asyncio.to_thread(dkim.generate)
-        await database.write(lambda tx: dkim.fill(tx, key.domain_id, new))
+        change = partial(dkim.fill, domain_id=key.domain_id, key=await asyncio.to_thread(dkim.generate))
     elif key.state == "retiring":
-        await database.write(lambda tx: dkim.forget(tx, key))
+        change = partial(dkim.forget, key=key)
     elif key.selector and await _is_shown(resolver, key, key.selector):
-        selector = key.selector
-        await database.write(lambda tx: dkim.switch(tx, key.domain_id, selector))
+        change = partial(dkim.switch, domain_id=key.domain_id, selector=key.selector)
     else:
-        await database.write(lambda tx: dkim.postpone(tx, key))
+        change = partial(dkim.postpone, key=key)
+
+    def write_down(tx: Tx) -> None:
+        change(tx)
+        leases.end(tx, "key", [key.id])
+
+    await database.write(write_down)
 
 
 async def _is_shown(resolver: Resolver, key: Due, selector: str) -> bool:
@@ -112,18 +153,55 @@ async def _is_shown(resolver: Resolver, key: Due, selector: str) -> bool:
     return dkim.is_shown(key.value or "", found.values)
 
 
+async def prune_answers(database: Database) -> None:
+    """Forgets answers that were kept for retries, some in a round."""
+    for _ in range(BATCHES):
+        if not (due := await database.read(idempotency.due)):
+            return
+        await _together(database, "answer", due, partial(_prune, database))
+
+
+async def _prune(database: Database, ids: list[int]) -> None:
+    await database.write(partial(idempotency.prune, ids=ids))
+
+
+async def forget_leases(database: Database) -> None:
+    """Drops leases of rows that went meanwhile."""
+    if await database.read(leases.are_forgotten):
+        await database.write(leases.forget)
+
+
+async def _together(
+    database: Database, kind: Kind, items: list[int], work: Callable[[list[int]], Awaitable[None]]
+) -> None:
+    """The work of many rows at once. Where it fails, that of each alone: it is one row's failure and not theirs."""
+    if len(items) > 1:
+        try:
+            await work(items)
+            return
+        except Busy:
+            raise
+        except Exception as error:
+            log.warning("work is tried row by row", kind=kind, rows=len(items), exc_info=error)
+    for item in items:
+        await _alone(database, kind, item, partial(work, [item]))
+
+
+async def _alone(database: Database, kind: Kind, item: int, work: Callable[[], Awaitable[None]]) -> None:
+    """One row's work; a failure is logged and puts that row off."""
+    try:
+        await work()
+    except Busy:
+        raise
+    except Exception as error:
+        log.error("work has failed and is put off", kind=kind, item=item, exc_info=error)
+        await database.write(partial(leases.put_off, kind=kind, item=item))
+
+
 async def _keep_on(work: Callable[[], Awaitable[None]]) -> None:
     while True:
         await _round(work)
         await asyncio.sleep(PAUSE_SECONDS)
-
-
-async def prune_answers(database: Database) -> None:
-    """Forgets answers that were kept for retries, some in a round."""
-    for _ in range(BATCHES):
-        if not (ids := await database.read(idempotency.due)):
-            return
-        await database.write(functools.partial(idempotency.prune, ids=ids))
 
 
 async def _round(work: Callable[[], Awaitable[None]]) -> None:

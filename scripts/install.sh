@@ -1,13 +1,17 @@
 # What start and test share: Debian packages and the venv. Sourced, with $here set to the checkout.
 # Everything is decided by what is there: a second run calls neither apt nor pip.
 # A function that `step` runs has no `set -e` (POSIX ignores it in a condition), hence the `|| return`.
-# shellcheck shell=sh disable=SC2086  # lists of packages are split on purpose
+# shellcheck shell=sh disable=SC2015,SC2086,SC2154  # lists of packages are split on purpose; $here is the sourcer's
 
 unset PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH
 umask 022
 
-DOVECOT_PACKAGES='dovecot-core dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-managesieved dovecot-sieve dovecot-sqlite'
-POSTFIX_PACKAGES='postfix postfix-sqlite opendkim libopendbx1-sqlite3'
+DOVECOT_PACKAGES='dovecot-core dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-managesieved dovecot-sieve'
+POSTFIX_PACKAGES='postfix opendkim'
+SQLITE_PACKAGES='dovecot-sqlite'
+SQLITE_POSTFIX_PACKAGES='postfix-sqlite libopendbx1-sqlite3'
+PGSQL_PACKAGES='dovecot-auth-lua lua-sql-postgres'
+PGSQL_POSTFIX_PACKAGES='postfix-pgsql libopendbx1-pgsql'
 PYTHON_PACKAGES='python3 python3-venv'
 SHARED_VENV=/var/lib/postroom/venv
 POLICY=/usr/sbin/policy-rc.d
@@ -60,11 +64,21 @@ now() {
 
 # --- Debian packages -------------------------------------------------------------------------------------------
 
-# The setting, from where postroom/settings.py reads it.
+# Two settings, from where postroom/settings.py reads them.
 mail_is_off() {
     case ${POSTROOM_MAIL:-} in off) return 0 ;; ?*) return 1 ;; esac
+    in_file '^ *mail *= *.off'
+}
+
+is_postgresql() {
+    case ${POSTROOM_DATABASE_URL:-} in postgresql:*) return 0 ;; ?*) return 1 ;; esac
+    in_file '^ *database_url *= *.postgresql:'
+}
+
+# Whether the settings file has a line like this.
+in_file() {
     for folder in . "$here" /etc/postroom; do
-        [ ! -f "$folder/postroom.toml" ] || { grep -Eq '^ *mail *= *.off' "$folder/postroom.toml"; return; }
+        [ ! -f "$folder/postroom.toml" ] || { grep -Eq "$1" "$folder/postroom.toml"; return; }
     done
     return 1
 }
@@ -73,8 +87,12 @@ mail_is_off() {
 packages() {
     ! root || echo curl
     [ -x "$here/.venv/bin/python" ] || find_python >/dev/null || echo $PYTHON_PACKAGES
-    mail_is_off || echo $DOVECOT_PACKAGES
-    mail_is_off || ! root || echo $POSTFIX_PACKAGES
+    ! mail_is_off || return 0
+    echo $DOVECOT_PACKAGES
+    if is_postgresql; then echo $PGSQL_PACKAGES; else echo $SQLITE_PACKAGES; fi
+    root || return 0
+    echo $POSTFIX_PACKAGES
+    if is_postgresql; then echo $PGSQL_POSTFIX_PACKAGES; else echo $SQLITE_POSTFIX_PACKAGES; fi
 }
 
 missing_of() {
@@ -256,7 +274,7 @@ install_lock() {
 source_state() {
     echo "$mode $here"
     if [ $mode = copy ]; then
-        find "$here/postroom" "$here/pyproject.toml" -type f ! -path '*/__pycache__/*' -print0 \
+        find "$here/postroom" "$here/docs" "$here/pyproject.toml" -type f ! -path '*/__pycache__/*' -print0 \
             | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum
     else
         sha256sum <"$here/pyproject.toml"

@@ -38,6 +38,10 @@ def test_it_works() -> None:
     assert found["_submission._tcp", "SRV"] == ["0 1 587 mx.example.net."]
     assert found["_submissions._tcp", "SRV"] == ["0 1 465 mx.example.net."]
     assert found["_imaps._tcp", "SRV"] == ["0 1 993 mx.example.net."]
+    assert found["_pop3s._tcp", "SRV"] == ["10 1 995 mx.example.net."]
+    assert found["_sieve._tcp", "SRV"] == ["0 1 4190 mx.example.net."]
+    assert found["autoconfig", "CNAME"] == ["mx.example.net."]
+    assert found["_autodiscover._tcp", "SRV"] == ["0 1 443 mx.example.net."]
     assert len(found) == len(records()) + 2
 
 

@@ -18,28 +18,36 @@ import pytest
 import typer.main
 
 from postroom import settings
+from postroom.accounts import Status
 from postroom.actor import ALL_SCOPES
 from postroom.api import domain_shapes
 from postroom.api.account_shapes import FIELDS
 from postroom.api.keys import ShownKey
 from postroom.api.problems import PROBLEMS
 from postroom.api.routes import PUBLIC, ROUTES, Route
+from postroom.cli.api_commands import place
 from postroom.cli.main import app
+from postroom.client.catalog import catalog
 from postroom.client.methods import Listing, Operation
 from postroom.client.operations import Operations
 from postroom.dns import Purpose
+from postroom.domains import Status as DomainStatus
 from tests.dns_server import DnsServer
 from tests.service import COMMAND, Service
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+INDEX = (ROOT / "docs" / "llms.txt").read_text(encoding="utf-8")
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
-API = "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("api.md", "domains.md"))
+API = "".join(
+    (ROOT / "docs" / name).read_text(encoding="utf-8")
+    for name in ("api.md", "domains.md", "client-settings.md", "monitoring.md")
+)
 
 # Whatever differs between two runs, by its name in the JSON.
 VOLATILE = {
     *("id", "account_id", "domain_id", "key_id", "request_id", "instance", "client_address"),
-    *("password", "created_at", "updated_at", "expires_at", "api_key", "prefix", "parent_id", "expected_value"),
+    *("password", "created_at", "updated_at", "expires_at", "api_key", "prefix", "parent_id", "expected_value", "port"),
 }
 # What the reader does before the commands, or sets to his own; here the test does.
 NOT_RUN = re.compile(r"(git clone |\./start|\./test|API_KEY=|DATA=|BACKUP=)")
@@ -47,11 +55,17 @@ NOT_RUN = re.compile(r"(git clone |\./start|\./test|API_KEY=|DATA=|BACKUP=)")
 PATHS = ("/etc/", "/opt/postroom/", "/var/lib/postroom", "/var/backups/postroom", "/usr/", "/v2/", "/v2`")
 PATHS += (
     "/.well-known/mta-sts.txt",
+    "/.well-known/autoconfig/",
+    "/mail/config-v1.1.xml",
+    "/autodiscover/",
+    "/Autodiscover/Autodiscover.xml",
     "/healthz",
     "/readyz",
+    "/metrics",
     "/console/session",
     "/sign-in",
     "/openapi.json",
+    "/llms.txt",
     "/docs",
     "/INBOX",
 )
@@ -72,6 +86,18 @@ def blocks(name: str) -> list[Block]:
     return [Block(*match.groups()) for match in re.finditer(r"^```(\w*)\n(.*?)^```$", read(name), re.M | re.S)]
 
 
+def runnable(text: str) -> str:
+    return "\n".join(line for line in text.splitlines() if not NOT_RUN.match(line)).strip()
+
+
+def commands(name: str) -> list[int]:
+    """Which blocks of a document are run."""
+    return [number for number, block in enumerate(blocks(name)) if block.kind == "sh" and runnable(block.text)]
+
+
+RUN = [name for name in NAMES if commands(name)]
+
+
 def prose(name: str) -> str:
     return re.sub(r"^```.*?^```$", "", read(name), flags=re.M | re.S)
 
@@ -79,7 +105,7 @@ def prose(name: str) -> str:
 def section(title: str) -> str:
     """The text under a heading of the reference, up to the next one."""
     found = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", API, re.M | re.S)
-    assert found, f"neither docs/api.md nor docs/domains.md has a section {title}"
+    assert found, f"no document of the API has a section {title}"
     return found[1]
 
 
@@ -145,6 +171,33 @@ def test_every_code_of_a_field_is_documented() -> None:
     assert set(first_cells(table)) == used
 
 
+def test_every_error_code_has_its_section() -> None:
+    rows = re.findall(r"^### `(\w+)` \((\d+)\)\n\n\w", read("docs/errors.md"), re.M)
+    assert sorted(rows) == sorted((code, str(status)) for code, (status, _) in PROBLEMS.items())
+
+
+def test_every_code_of_a_field_says_how_to_mend_it() -> None:
+    table = read("docs/errors.md").partition("## Single fields")[2].partition("\n## ")[0]
+    used = {code for _, code in constants({"FieldError", "BadAddress", "WeakPassword"})}
+    assert set(re.findall(r"`([^`]+)`", "".join(re.findall(r"^\|([^|]*)\|", table, re.M)))) == used
+
+
+def test_what_the_clients_send_again_is_said() -> None:
+    sentence = re.search(r"by themselves after (.*?)\.", read("docs/errors.md"), re.S)
+    assert sentence
+    again = {code for code, (status, _) in PROBLEMS.items() if status in (429, 503)} | {"idempotency_conflict"}
+    assert set(re.findall(r"`(\w+)`", sentence[1])) == again
+
+
+def test_every_status_has_its_row() -> None:
+    text = read("docs/concepts.md")
+    domain, account = (
+        first_cells(text.partition(f"## {title}")[2].partition("\n## ")[0]) for title in ("Domain", "Account")
+    )
+    assert domain == list(get_args(DomainStatus))
+    assert account == list(get_args(Status))
+
+
 def test_every_event_is_documented() -> None:
     types = [name for name in first_cells(section("GET /v2/events")) if "." in name]
     assert sorted(types) == sorted(recorded_events())
@@ -181,6 +234,17 @@ def test_every_method_of_the_client_is_in_the_table() -> None:
     assert sorted(rows) == sorted((name, m.method, m.path) for name, m in methods.items())
 
 
+def test_every_command_of_the_api_is_in_the_table() -> None:
+    wanted = {" ".join(filter(None, place(e))): (e.operation.method, e.path) for e in catalog().values()}
+    rows = re.findall(r"^\| `postroom api ([a-z -]+)` \| `([A-Z]+) (\S+)` \|", read("docs/cli.md"), re.M)
+    assert {name: (method, path) for name, method, path in rows} == wanted
+
+
+def test_the_index_for_agents_has_every_document() -> None:
+    linked = set(re.findall(r"\]\(/docs/([\w-]+\.md)\)", INDEX))
+    assert linked == {path.name for path in (ROOT / "docs").glob("*.md")}
+
+
 def test_every_setting_is_in_the_table() -> None:
     rows = [
         f"| `{name}` | {kind} | {f'`{default}`' if default else 'empty'} | {meaning} |"
@@ -206,6 +270,8 @@ def test_the_tree_is_the_tree() -> None:
 def test_commands_exist(name: str) -> None:
     """`postroom …` in a document is a command of ours, with options that it has."""
     for line in re.findall(r"(?:^|`|\()postroom ([a-z]+[^`)\n]*)", read(name), re.M):
+        if line.rstrip(" …") == "api":  # the group as a whole
+            continue
         command, options = typer.main.get_command(app), re.findall(r"--[a-z-]+", line)
         for word in line.split():
             commands = getattr(command, "commands", {})
@@ -229,7 +295,7 @@ def test_links_resolve(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_paths_lead_to_places_that_readers_have(name: str) -> None:
-    paths = re.findall(r"(?<![\w.:/}>~*\])-])/[A-Za-z][^\s'\",;)]*", read(name).replace("$POSTROOM_URL/", " /"))
+    paths = re.findall(r"(?<![\w.:/}<>~*\])-])/[A-Za-z][^\s'\",;)]*", read(name).replace("$POSTROOM_URL/", " /"))
     assert [path for path in paths if not path.startswith(PATHS)] == []
 
 
@@ -243,17 +309,17 @@ def service() -> Iterator[Service]:
         yield new.start()
 
 
+def test_the_documents_have_commands() -> None:
+    assert {"README.md", "docs/api.md", "docs/cli.md", "docs/operations.md", "docs/python.md"} <= set(RUN)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="the documents send mail, and Postfix needs root")
-@pytest.mark.parametrize(
-    "name",
-    ["README.md", "docs/api.md", "docs/domains.md", "docs/operations.md", "docs/verification.md", "docs/python.md"],
-)
+@pytest.mark.parametrize("name", RUN)
 def test_commands_do_what_the_document_says(service: Service, name: str, tmp_path: Path) -> None:
     found = blocks(name)
-    commands = [number for number, block in enumerate(found) if block.kind == "sh" and runnable(block.text)]
-    assert commands
-    printed = run([runnable(found[number].text) for number in commands], service, tmp_path)
-    for number, output in zip(commands, printed, strict=True):
+    numbers = commands(name)
+    printed = run([runnable(found[number].text) for number in numbers], service, tmp_path)
+    for number, output in zip(numbers, printed, strict=True):
         promised = found[number + 1] if number + 1 < len(found) else Block("", "")
         if promised.kind == "json":
             answer = output[output.index("{") :]
@@ -268,10 +334,6 @@ def test_the_readme_has_the_curl_of_the_first_start(service: Service) -> None:
     body = re.search(r"-d '(.*)'", service.said())
     assert body
     assert body[1] in read("README.md")
-
-
-def runnable(text: str) -> str:
-    return "\n".join(line for line in text.splitlines() if not NOT_RUN.match(line)).strip()
 
 
 def run(commands: list[str], service: Service, folder: Path) -> list[str]:

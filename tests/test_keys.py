@@ -37,7 +37,7 @@ def test_it_works(database: Database) -> None:
         operator = Actor(organizations.ensure(tx, "keys"))
         made, secret = keys.create(tx, operator, CreateKey(user_id="u", scopes=("keys:write",)))
         actor = holder(tx, secret)
-        assert actor == Actor(operator.organization_id, frozenset({"keys:write"}), "u", made.id)
+        assert actor == Actor(operator.organization_id, frozenset({"keys:write"}), "u", made.id, made.id)
         child, _ = keys.create(tx, actor, CreateKey())
         assert (child.user_id, child.scopes, child.parent_id) == ("u", ("keys:write",), made.id)
         assert keys.get_all(tx, operator.organization_id)[-2:] == [made, child]

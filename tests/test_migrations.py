@@ -170,3 +170,21 @@ def test_a_migration_may_change_what_a_view_reads(new_url: NewUrl, folder: Path)
 def test_statements() -> None:
     assert statements("-- a; b\nSELECT 1; -- c\n\n;  SELECT\n2;") == ["SELECT 1", "SELECT\n2"]
     assert all("--" not in part for part in statements((SCHEMA / VIEWS).read_text()))
+
+
+def test_keys_that_were_made_by_keys_find_their_root(new_url: NewUrl, folder: Path) -> None:
+    url = new_url()
+    later = [path.rename(path.with_suffix(".later")) for path in folder.glob("0*.sql") if path.name >= "0014"]
+    migrate(url, folder)
+    database = open_database(url)
+    database.write_alone(lambda tx: tx.run("INSERT INTO organizations (name, created_at) VALUES ('o', 1)"))
+    made = """
+    INSERT INTO api_keys (organization_id, prefix, digest, scopes, created_at, parent_id)
+    VALUES (1, 'p', :d, 's', 1, :p)"""
+    for digest, parent in (("a", None), ("b", 1), ("c", 2), ("d", None), ("e", 2)):
+        database.write_alone(lambda tx, given=(digest, parent): tx.run(made, d=given[0], p=given[1]))  # type: ignore[misc]
+    database.close()
+    for path in later:
+        path.rename(path.with_suffix(".sql"))
+    migrate(url, folder)
+    assert ask(url, "SELECT id, root_id FROM api_keys ORDER BY id") == [(1, None), (2, 1), (3, 1), (4, None), (5, 1)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from postroom import accounts, events, operator, organizations, purges, sessions
+from postroom import accounts, events, operator, organizations, purges, sessions, worker
 from postroom.accounts import CreateAccount
 from postroom.actor import Actor
 from postroom.db import Database, Tx, open_database
@@ -53,7 +53,11 @@ def end_sessions(tx: Tx) -> None:
 
 
 def purge(database: Database, mail: Path) -> None:
-    asyncio.run(purges.purge_due(database, mail))
+    asyncio.run(worker.purge_due(database, mail))
+
+
+def entries(folder: Path) -> int:
+    return sum(1 for _ in folder.rglob("*"))
 
 
 def row(database: Database, id_: int) -> tuple[object, ...]:
@@ -107,6 +111,20 @@ def test_what_cannot_be_erased_is_put_off_and_others_are_not(database: Database,
     assert row(database, stuck)[3] is not None
     assert types(database, "stuck")[-1] == "account.deleted"
     database.write_alone(lambda tx: tx.run("UPDATE accounts SET purge_at = NULL WHERE id = :id", id=stuck))
+
+
+def test_a_round_is_bounded(database: Database, mail: Path) -> None:
+    """2,000 files and folders; what is left is still due, and is not called erased."""
+    id_ = database.write_alone(lambda tx: deleted_account(tx, "large", 0))
+    folder = folder_of(mail, id_, files=2500)
+    database.write_alone(end_sessions)
+    before = entries(mail)
+    purge(database, mail)
+    assert entries(mail) == before - 2000
+    assert "account.purged" not in types(database, "large")
+    purge(database, mail)
+    assert not folder.exists()
+    assert types(database, "large")[-1] == "account.purged"
 
 
 def test_a_part_at_a_time(mail: Path) -> None:

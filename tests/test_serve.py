@@ -1,16 +1,19 @@
 """`postroom serve` without the mail daemons: what starts, what is refused, what ends."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from postroom.client import Client
 from postroom.mailplane import logfiles
-from tests.service import Service, wait_for
+from tests.service import COMMAND, Service, wait_for
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="there is a system user only as root")
 
@@ -78,7 +81,24 @@ def test_it_refuses_a_port_that_is_taken(service: Service) -> None:
         done = service.run("serve")
     assert done.returncode == 2
     assert f"Port {service.ports['port']} on 127.0.0.1 is taken: choose another with POSTROOM_PORT." in done.stdout
-    assert not (service.data / "db" / "postroom.db").exists()
+    assert not service.data.exists(), "a start that is refused leaves nothing behind"
+
+
+def test_an_interrupt_while_it_is_read_says_nothing(service: Service) -> None:
+    """At the command's entry, before its modules are there."""
+    assert "from postroom.cli import start" in COMMAND.read_text()
+    interrupted = """
+import os, signal, sys
+class Finder:
+    def find_spec(name, path=None, target=None):
+        if name == "postroom.cli.main":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder)
+from postroom.cli import start
+start()
+"""
+    done = subprocess.run([sys.executable, "-c", interrupted], env=service.environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
 @pytest.mark.parametrize(
@@ -216,6 +236,12 @@ def test_several_api_processes_share_the_port(service: Service) -> None:
     service.settings["workers"] = "2"
     service.start()
     assert service.pid("api") != service.pid("api-2")
+
+    def named() -> set[str]:
+        with Client(f"http://127.0.0.1:{service.ports['port']}", service.key()) as client:
+            return set(re.findall(r'process="([^"]+)"', client.get_metrics()))
+
+    wait_for("the metrics of both", lambda: named() == {"api", "api-2"})
     assert service.stop() == 0
 
 

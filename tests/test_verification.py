@@ -12,7 +12,7 @@ import pytest
 from postroom import accounts, checks, dkim, domains, organizations, verification, worker
 from postroom.accounts import CreateAccount
 from postroom.actor import Actor
-from postroom.db import Database, open_database
+from postroom.db import Database, Tx, open_database
 from postroom.dns import MailHost
 from postroom.domains import Domain
 from postroom.resolver import Resolver
@@ -61,9 +61,20 @@ class World:
         assert self.domain(domain.id).status == "active"
         return self.domain(domain.id)
 
+    def lease(self, domain: Domain) -> int:
+        """Takes the check of a domain, whoever is at it: the end of the lease."""
+
+        def work(tx: Tx) -> int:
+            tx.run("UPDATE domain_checks SET free_at = 0 WHERE domain_id = :id", id=domain.id)
+            until, _ = checks.begin(tx, domain.id)
+            assert until
+            return until
+
+        return self.database.write_alone(work)
+
     def check(self, domain: Domain, seconds: float = 5.0) -> tuple[int | None, int]:
         """A check by itself, to its end: in how many milliseconds the next is due, and its failures."""
-        asyncio.run(self.verification(seconds).by_itself(domain.id))
+        asyncio.run(self.verification(seconds).by_itself(domain.id, self.lease(domain)))
         due_at, failures = self.database.write_alone(lambda tx: checks.standing(tx, domain.id))
         ((now,),) = self.database.write_alone(lambda tx: [(tx.now,)])
         return (None if due_at is None else due_at - now), failures
@@ -208,10 +219,13 @@ def test_one_of_two_workers_checks(world: World) -> None:
     assert lease() == [], "it is not due yet"
     world.run("UPDATE domain_checks SET due_at = 0 RETURNING 1")
     assert world.database.write_alone(lambda tx: checks.due(tx, 10)) == [domain.id]
-    assert (lease(), lease()) == ([domain.id], [])
+    ((taken, until),) = lease()
+    assert (taken, lease()) == (domain.id, [])
     assert world.database.write_alone(lambda tx: checks.due(tx, 10)) == []
     world.run("UPDATE domain_checks SET free_at = free_at - :by RETURNING 1", by=checks.LEASE_MS)
-    assert lease() == [domain.id], "whoever had it has died"
+    assert [id_ for id_, _ in lease()] == [domain.id], "whoever had it has died"
+    hold = lambda: world.database.write_alone(lambda tx: checks.hold(tx, domain.id, until))  # noqa: E731
+    assert not hold(), "and if it has not died, it is too late"
 
 
 def test_a_claim_expires(world: World) -> None:
@@ -331,7 +345,8 @@ def test_a_check_on_request_puts_nothing_off(world: World) -> None:
     world.publish(domain, mx=True)
     world.run("UPDATE domain_checks SET due_at = 5 WHERE domain_id = :id", id=domain.id)
     actor = Actor(domain.organization_id)
-    plan = verification.Plan(domain, world.database.write_alone(lambda tx: domains.records(tx, domain, HOST)))
+    records = world.database.write_alone(lambda tx: domains.records(tx, domain, HOST))
+    plan = verification.Plan(domain, records, world.lease(domain))
     found = asyncio.run(verification.look(Resolver(world.dns.address), plan.records, domain.name, HOST))
     settle = verification.settle
     world.database.write_alone(lambda tx: settle(tx, actor, plan, found, by_itself=False))

@@ -14,21 +14,25 @@ from typing import Any
 import msgspec
 import structlog
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from postroom import __version__, idempotency
 from postroom.actor import Actor
-from postroom.api import auth, console, problems
+from postroom.api import auth, console, documents, problems
 from postroom.api.admission import Admission
-from postroom.api.body import read_body
-from postroom.api.call import Answer, Call, Keep, Probe, Services, encode
+from postroom.api.body import XML_TYPES, read_body
+from postroom.api.call import Answer, Call, Keep, Measure, Probe, Services, Visit, encode, nothing_measured
 from postroom.api.console import Console
 from postroom.api.openapi import document
 from postroom.api.rate_limits import Clock, Limits, parse_rate
 from postroom.api.retries import Retries, idempotency_key
 from postroom.api.router import BadPath, Router, split_path
 from postroom.api.routes import PUBLIC, ROUTES, Route
+from postroom.api.tallies import ALONE, Place, Tallies
 from postroom.api.wire import decode_body, parse_query
 from postroom.db import Database
 from postroom.dkim import Generator
@@ -46,8 +50,8 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 log = structlog.get_logger()
 
+METRICS = ["metrics"]
 JSON: Headers = ((b"content-type", b"application/json"),)
-TEXT: Headers = ((b"content-type", b"text/plain; charset=utf-8"),)
 ALWAYS: Headers = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 DOCS_POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -66,28 +70,34 @@ class Reply(msgspec.Struct):
 class App:
     """The API over one database."""
 
-    def __init__(self, services: Services, limits: Limits, trusted: tuple[auth.Network, ...] = ()) -> None:
+    def __init__(
+        self, services: Services, limits: Limits, trusted: tuple[auth.Network, ...] = (), lets_local_in: bool = False
+    ) -> None:
         self._services = services
         self._limits = limits
         self._router = Router(ROUTES)
-        self._admission = Admission(services.database, limits, trusted)
+        self._admission = Admission(services.database, limits, trusted, lets_local_in)
         self._console = Console(services.database, self._admission)
         self._retries = Retries(services)
         self._decoders = {r.path + r.method: msgspec.json.Decoder(r.body) for r in ROUTES if r.body}
         self._openapi = encode(document(ROUTES, __version__))
         static = StaticFiles(directory=Path(__file__).parent / "docs", html=True)
-        self._docs = Starlette(routes=[Mount("/docs", static)])
-        self._files = Starlette(routes=[Mount(self._console.prefix, self._console.files)])
+        refused: dict[Any, Any] = {HTTPException: _no_file}
+        self._docs = Starlette(routes=[Mount("/docs", static)], exception_handlers=refused)
+        self._documents = documents.documents(refused)
+        self._files = Starlette(routes=[Mount(self._console.prefix, self._console.files)], exception_handlers=refused)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
         elif scope["type"] != "http":
             raise NotImplementedError(scope["type"])
+        elif documents.is_one(scope["path"]):
+            await self._documents(scope, receive, _with(scope, send, ((b"content-security-policy", DOCS_POLICY),)))
         elif scope["path"].startswith("/docs/"):
-            await self._docs(scope, receive, _with(send, ((b"content-security-policy", DOCS_POLICY),)))
+            await self._docs(scope, receive, _with(scope, send, ((b"content-security-policy", DOCS_POLICY),)))
         elif scope["path"].startswith(self._console.prefix):
-            await self._files(scope, receive, _with(send, console.FILE_HEADERS, console.KEEP))
+            await self._files(scope, receive, _with(scope, send, console.FILE_HEADERS, console.KEEP))
         else:
             await self._serve(scope, receive, send)
 
@@ -101,7 +111,9 @@ class App:
         except Exception as error:
             reply = _problem(error, request_id)
         await _send(send, scope["method"], reply, request_id, scope.get("quota", ()))
-        _log(scope, reply, request_id, actor, started)
+        seconds = time.perf_counter() - started
+        self._services.tallies.count(scope["method"], scope.get("route"), reply.status, seconds)
+        _log(scope, reply, request_id, actor, seconds)
 
     async def _admit(self, scope: Scope, request_id: str) -> tuple[Actor | None, list[str] | None]:
         """The caller, where one is needed, and the path (None: malformed). Raises Unauthorized before anything else."""
@@ -113,13 +125,15 @@ class App:
         actor = None
         if segments is None or (segments and segments[0] == "v2"):
             actor = await self._admission.actor(scope, request_id)
+        elif segments == METRICS:
+            actor = self._admission.local(scope) or await self._admission.actor(scope, request_id)
         return actor, segments
 
     async def _reply(
         self, scope: Scope, receive: Receive, actor: Actor | None, segments: list[str] | None, request_id: str
     ) -> Reply:
         if actor is not None:
-            scope["quota"], wait = self._limits.spend(actor.key_id)
+            scope["quota"], wait = self._limits.spend(actor.root_id)
             if wait:
                 raise TooMany("This key has made too many requests.", wait)
         if segments is None:
@@ -137,7 +151,8 @@ class App:
         scope["route"] = route.path
         answer = await self._handle(route, scope, receive, actor, values)
         if route.gives is str:
-            return Reply(answer.status, answer.payload.encode(), TEXT + answer.headers)
+            media = (b"content-type", route.media.encode())
+            return Reply(answer.status, answer.payload.encode(), (media, *answer.headers))
         return Reply(answer.status, encode(answer.payload), JSON + answer.headers)
 
     async def _outside(self, scope: Scope, receive: Receive, segments: list[str], request_id: str) -> Reply | None:
@@ -161,7 +176,8 @@ class App:
         self, route: Route, scope: Scope, receive: Receive, actor: Actor | None, values: dict[str, str]
     ) -> Answer:
         if route.scope == PUBLIC or actor is None:
-            return await _public(route, self._services, scope["headers"])
+            body = await read_body(scope["headers"], receive, XML_TYPES) if route.takes_xml else b""
+            return await _public(route, Visit(self._services, scope["headers"], scope["query_string"], body))
         if route.scope not in actor.scopes:
             raise Refused("forbidden", f"This key lacks the scope {route.scope}.")
         once = idempotency_key(scope["headers"]) if route.writes else None
@@ -198,6 +214,8 @@ def create_app(
     end_sessions: EndSessions,
     probe: Probe,
     instance: str,
+    measure: Measure = nothing_measured,
+    place: Place = ALONE,
     clock: Clock = time.monotonic,
 ) -> App:
     """The application over an open database; `end_sessions` and `probe` come from whoever wires the parts."""
@@ -212,15 +230,17 @@ def create_app(
         mail_host=host,
         verification=Verification(database, Resolver(settings.resolver), host),
         purge_days=settings.purge_days,
+        measure=measure,
+        tallies=Tallies(database, place),
     )
     limits = Limits(parse_rate(settings.rate_limit), settings.workers, clock)
-    return App(services, limits, auth.networks(split(settings.trusted_proxies)))
+    return App(services, limits, auth.networks(split(settings.trusted_proxies)), settings.metrics == "loopback")
 
 
-async def _public(route: Route, services: Services, headers: auth.Headers) -> Answer:
+async def _public(route: Route, visit: Visit) -> Answer:
     if route.scope != PUBLIC:  # a route outside /v2 that wants a key: the table is wrong, so nobody passes
         raise Refused("unauthorized", "Send a valid API key in the x-api-key header.")
-    return await route.handler(services, headers)
+    return await route.handler(visit, parse_query(route.query, visit.query_text))
 
 
 def _problem(error: Exception, request_id: str) -> Reply:
@@ -229,7 +249,7 @@ def _problem(error: Exception, request_id: str) -> Reply:
     if isinstance(error, Refused):
         code, detail, fields = error.code, error.detail, error.fields  # type: ignore[assignment]
     elif isinstance(error, Busy):
-        code, detail = "busy", error.detail
+        code, detail = error.code, error.detail
         headers += ((b"retry-after", str(error.seconds).encode()),)
     else:
         log.error("request failed", request_id=request_id, exc_info=error)
@@ -256,7 +276,7 @@ async def _send(send: Send, method: str, reply: Reply, request_id: str, quota: H
     await send({"type": "http.response.body", "body": b"" if method == "HEAD" else reply.body})
 
 
-def _log(scope: Scope, reply: Reply, request_id: str, actor: Actor | None, started: float) -> None:
+def _log(scope: Scope, reply: Reply, request_id: str, actor: Actor | None, seconds: float) -> None:
     """Reads that went well are for debugging only; the path is the route's, without what was sent in it."""
     quiet = reply.status < 400 and scope["method"] in ("GET", "HEAD")
     if quiet and not log.is_enabled_for(logging.DEBUG):
@@ -267,22 +287,32 @@ def _log(scope: Scope, reply: Reply, request_id: str, actor: Actor | None, start
         method=scope["method"],
         route=scope.get("route"),
         status=reply.status,
-        ms=round((time.perf_counter() - started) * 1000, 2),
+        ms=round(seconds * 1000, 2),
         request_id=request_id,
         key_id=actor.key_id if actor else None,
         client_address=actor.client_address if actor else None,
     )
 
 
-def _with(send: Send, headers: Headers, found: Headers = ()) -> Send:
+def _no_file(request: Request, error: Exception) -> Response:
+    """What is no file of the documents or of the console, as any other problem."""
+    is_write = isinstance(error, HTTPException) and error.status_code == 405
+    refused = _MethodNotAllowed("GET, HEAD") if is_write else not_found()
+    reply = _problem(refused, request.scope["request_id"])
+    headers = {name.decode(): value.decode() for name, value in reply.headers}
+    return Response(reply.body, reply.status, headers)
+
+
+def _with(scope: Scope, send: Send, headers: Headers, found: Headers = ()) -> Send:
     """Sends with these headers, and with `found` where the file is there."""
+    request_id = scope["request_id"] = os.urandom(12).hex()
 
     async def sending(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             extra = [
                 *headers,
                 (b"x-content-type-options", b"nosniff"),
-                (b"x-request-id", os.urandom(12).hex().encode()),
+                (b"x-request-id", request_id.encode()),
             ]
             message["headers"] = [*message["headers"], *extra, *(found if message["status"] < 400 else ())]
         await send(message)

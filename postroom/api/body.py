@@ -1,4 +1,4 @@
-"""Reading a request body within its limits: 64 KiB, 30 seconds, JSON in UTF-8."""
+"""Reading a request body within its limits: 64 KiB, 30 seconds, JSON in UTF-8 or an XML document."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
@@ -10,10 +10,13 @@ LARGEST = 64 * 1024
 SECONDS = 30
 
 TYPES = (b"application/json", b"application/json;charset=utf-8")
+XML_TYPES = tuple(kind + charset for kind in (b"text/xml", b"application/xml") for charset in (b"", b";charset=utf-8"))
 
 
 async def read_body(
-    headers: Sequence[tuple[bytes, bytes]], receive: Callable[[], Awaitable[MutableMapping[str, Any]]]
+    headers: Sequence[tuple[bytes, bytes]],
+    receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
+    types: Sequence[bytes] = TYPES,
 ) -> bytes:
     """The whole body. Raises payload_too_large, unsupported_media_type, request_timeout."""
     sent = dict(headers)
@@ -28,8 +31,8 @@ async def read_body(
     # httptools drops the body of a request that offers an upgrade (h2c): done without it would be done wrongly.
     if not body and b"upgrade" in sent and (b"transfer-encoding" in sent or length not in (b"", b"0")):
         raise Refused("invalid_request", "A request with a body takes no Upgrade header here: speak plain HTTP/1.1.")
-    if body and sent.get(b"content-type", b"").replace(b" ", b"").replace(b'"', b"").lower() not in TYPES:
-        raise Refused("unsupported_media_type", "Send the body with Content-Type: application/json.")
+    if body and sent.get(b"content-type", b"").replace(b" ", b"").replace(b'"', b"").lower() not in types:
+        raise Refused("unsupported_media_type", f"Send the body with Content-Type: {types[0].decode()}.")
     return body
 
 

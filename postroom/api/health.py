@@ -2,8 +2,8 @@
 
 import msgspec
 
-from postroom.api.auth import Headers
-from postroom.api.call import Answer, Services
+from postroom.api.call import Answer, Services, Visit
+from postroom.api.wire import NoQuery
 from postroom.errors import Busy
 
 
@@ -19,13 +19,14 @@ class Ready(msgspec.Struct, frozen=True):
     parts: dict[str, str]
 
 
-async def alive(_services: Services, _headers: Headers) -> Answer:
+async def alive(_visit: Visit, _query: NoQuery) -> Answer:
     """Says that this process answers."""
     return Answer(Alive())
 
 
-async def ready(services: Services, _headers: Headers) -> Answer:
+async def ready(visit: Visit, _query: NoQuery) -> Answer:
     """Says whether database, worker, Dovecot, opendkim and Postfix answer; 200 only when all of them do."""
+    services = visit.services
     parts = {"database": await _database(services)} | await services.probe()
     shown = {name: reason or "ok" for name, reason in parts.items()}
     fine = not any(parts.values())

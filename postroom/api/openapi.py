@@ -15,7 +15,7 @@ REFERENCE = "#/components/schemas/{name}"
 # What any route under /v2 may answer.
 COMMON = ("invalid_request", "unauthorized", "forbidden", "too_many_requests", "internal_error", "busy")
 WITH_BODY = ("payload_too_large", "unsupported_media_type")
-WRITES = ("idempotency_conflict", "idempotency_key_reused")
+WRITES = ("idempotency_conflict", "idempotency_key_reused", "outcome_unknown")
 HEADERS = {"x-request-id": {"schema": {"type": "string"}}}
 REPLAYED = {
     "Idempotent-Replayed": {
@@ -79,6 +79,8 @@ def _operation(route: Route) -> dict[str, Any]:
             "required": True,
             "content": {"application/json": {"schema": _ref(route.body)}},
         }
+    if route.takes_xml:
+        operation["requestBody"] = {"required": True, "content": {"text/xml": {"schema": {"type": "string"}}}}
     return operation
 
 
@@ -104,7 +106,9 @@ def _responses(route: Route) -> dict[str, Any]:
         str(route.status): {
             "description": "Success",
             "headers": HEADERS | (REPLAYED if route.writes else {}),
-            "content": {"text/plain" if route.gives is str else "application/json": {"schema": _success(route)}},
+            "content": {
+                route.media.partition(";")[0] if route.gives is str else "application/json": {"schema": _success(route)}
+            },
         }
     }
     common = () if route.scope == PUBLIC else COMMON + WITH_BODY * bool(route.body) + WRITES * route.writes

@@ -19,6 +19,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "not_found": (404, "Not found"),
     "method_not_allowed": (405, "Method not allowed"),
     "request_timeout": (408, "The request took too long"),
+    "account_disabled": (409, "The account is disabled"),
     "address_exists": (409, "The address is taken"),
     "domain_exists": (409, "The domain is taken"),
     "domain_not_empty": (409, "The domain has accounts"),
@@ -34,6 +35,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "headers_too_large": (431, "The request head is too large"),
     "internal_error": (500, "Something went wrong on our side"),
     "busy": (503, "Try again shortly"),
+    "outcome_unknown": (503, "It may have been carried out"),
 }
 
 

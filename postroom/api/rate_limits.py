@@ -1,8 +1,9 @@
 """How many calls a key may make, and how many wrong keys an address may send.
 
-A stranger would get wrong: an address is judged by its wrong keys alone, and even then a key that has been right
-before is looked up, so that nobody is locked out by a neighbour behind the same address. Each process counts for
-itself and therefore gives its share of the limit.
+A stranger would get wrong: a key and all that were made with it count as one, or a key would make itself more calls by
+making keys. An address is judged by its wrong keys alone, and even then a key that has been right before is looked up,
+so that nobody is locked out by a neighbour behind the same address. Each process counts for itself and therefore gives
+its share of the limit.
 """
 
 import ipaddress
@@ -107,11 +108,11 @@ class Limits:
                 self._right.popitem(last=False)
             self._right[mark] = None
 
-    def spend(self, key_id: int | None) -> tuple[Headers, int]:
-        """Counts a call of a key. The headers that tell of it, and 0 or the seconds to wait."""
+    def spend(self, root_id: int | None) -> tuple[Headers, int]:
+        """Counts a call of a family of keys. The headers that tell of it, and 0 or the seconds to wait."""
         if not self._on:
             return (), 0
-        left, seconds = self._keys.spend(key_id)
+        left, seconds = self._keys.spend(root_id)
         state = b'"default";r=%d;t=%d' % (max(left, 0), ceil(seconds))
         return (self._policy, (b"ratelimit", state)), ceil(seconds) if left < 0 else 0
 

@@ -1,6 +1,7 @@
 """Finding the route of a path. What it handles: HEAD as GET; a literal segment before a parameter, so that
 `GET /v2/email-accounts/create` is 405 and never an id; `%2F` inside a parameter stays inside it; NUL and what is
-not UTF-8 are refused; a trailing or doubled slash is another path; `:name` never matches an empty segment.
+not UTF-8 are refused; a trailing or doubled slash is another path; `:name` never matches an empty segment; Outlook
+spells the path of Autodiscover in any mixture of cases.
 
 tests/api/test_router.py compares it with Starlette's router over generated paths and methods.
 """
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
 from postroom.api.routes import Route
+
+AUTODISCOVER = ["autodiscover", "autodiscover.xml"]
 
 
 class BadPath(ValueError):
@@ -55,7 +58,10 @@ class Router:
 
     def find(self, segments: Sequence[str]) -> tuple[Endpoint, dict[str, str]] | None:
         """The endpoint of a path and the parameters in it."""
-        return _find(self._root, segments, 0)
+        if found := _find(self._root, segments, 0):
+            return found
+        folded = [segment.lower() for segment in segments]
+        return _find(self._root, folded, 0) if folded == AUTODISCOVER else None
 
 
 def _find(place: _Place, segments: Sequence[str], depth: int) -> tuple[Endpoint, dict[str, str]] | None:

@@ -8,7 +8,20 @@ from dataclasses import dataclass
 
 import msgspec
 
-from postroom.api import accounts, dkim, domains, events, health, keys, limits, mta_sts, stats, verification
+from postroom.api import (
+    accounts,
+    client_settings,
+    dkim,
+    domains,
+    events,
+    health,
+    keys,
+    limits,
+    metrics,
+    mta_sts,
+    stats,
+    verification,
+)
 from postroom.api.account_shapes import (
     CreatedAccount,
     DeletedAccount,
@@ -22,12 +35,14 @@ from postroom.api.domain_shapes import DomainInfo
 from postroom.api.wire import NoQuery
 
 PUBLIC = "public"
+XML = "application/xml; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One endpoint. `gives` is its success body (`str`: plain text); `shows` the account in it, by default; `refuses`
-    lists codes beside those that every route may answer; `is_kept`: an Idempotency-Key keeps the answer of a write."""
+    """One endpoint. `gives` is its success body (`str`: a text of the type `media`); `shows` the account in it, by
+    default; `refuses` lists codes beside those that every route may answer; `is_kept`: an Idempotency-Key keeps the
+    answer of a write; `takes_xml`: the body is an XML document, for a handler without a key."""
 
     method: str
     path: str
@@ -41,6 +56,8 @@ class Route:
     status: int = 200
     refuses: tuple[str, ...] = ()
     is_kept: bool = True
+    media: str = "text/plain; charset=utf-8"
+    takes_xml: bool = False
 
     @property
     def name(self) -> str:
@@ -124,6 +141,27 @@ ROUTES: tuple[Route, ...] = (
         refuses=("not_found",),
     ),
     Route(
+        "GET",
+        "/v2/email-accounts/:id/client-settings",
+        "accounts:read",
+        client_settings.get,
+        "Show client settings",
+        client_settings.SettingsAnswer,
+        query=client_settings.AccountQuery,
+        refuses=("not_found",),
+    ),
+    Route(
+        "GET",
+        "/v2/email-accounts/:id/client-settings.mobileconfig",
+        "accounts:read",
+        client_settings.get_profile,
+        "Apple profile",
+        str,
+        query=client_settings.AccountQuery,
+        refuses=("not_found",),
+        media="application/x-apple-aspen-config",
+    ),
+    Route(
         "PUT",
         "/v2/email-accounts/:id",
         "accounts:write",
@@ -133,7 +171,7 @@ ROUTES: tuple[Route, ...] = (
         query=accounts.FieldsQuery,
         body=accounts.UpdateBody,
         shows=UpdatedAccount,
-        refuses=("not_found",),
+        refuses=("not_found", "account_disabled"),
     ),
     Route(
         "POST",
@@ -309,7 +347,42 @@ ROUTES: tuple[Route, ...] = (
         query=stats.StatsQuery,
         refuses=("not_found",),
     ),
+    Route("GET", "/metrics", "metrics:read", metrics.get, "Metrics", str, media=metrics.MEDIA),
     Route("GET", "/.well-known/mta-sts.txt", PUBLIC, mta_sts.policy, "MTA-STS policy", str, refuses=("not_found",)),
+    Route(
+        "GET",
+        "/mail/config-v1.1.xml",
+        PUBLIC,
+        client_settings.autoconfig,
+        "Autoconfig",
+        str,
+        query=client_settings.AutoconfigQuery,
+        refuses=("invalid_request", "not_found"),
+        media=XML,
+    ),
+    Route(
+        "GET",
+        "/.well-known/autoconfig/mail/config-v1.1.xml",
+        PUBLIC,
+        client_settings.autoconfig_of_site,
+        "Autoconfig at the site",
+        str,
+        query=client_settings.AutoconfigQuery,
+        refuses=("invalid_request", "not_found"),
+        media=XML,
+    ),
+    Route(
+        "POST",
+        "/autodiscover/autodiscover.xml",
+        PUBLIC,
+        client_settings.autodiscover,
+        "Autodiscover",
+        str,
+        is_kept=False,
+        refuses=("invalid_request", "not_found", "payload_too_large", "unsupported_media_type"),
+        media=XML,
+        takes_xml=True,
+    ),
     Route("GET", "/healthz", PUBLIC, health.alive, "Is it alive", health.Alive),
     Route("GET", "/readyz", PUBLIC, health.ready, "Is everything ready", health.Ready, refuses=("busy",)),
 )

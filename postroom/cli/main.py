@@ -8,7 +8,7 @@ import sys
 import typer
 
 from postroom import identity, instance, settings
-from postroom.cli import backup, console, doctor, domains, keys, limits, run
+from postroom.cli import api, backup, console, doctor, domains, keys, limits, mcp, run
 from postroom.errors import BadBackup, Busy, Refused
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -19,13 +19,15 @@ app.command()(doctor.doctor)
 app.command()(backup.backup)
 app.command()(backup.restore)
 app.command()(console.console_link)
+app.command()(mcp.mcp)
 app.add_typer(keys.app, name="keys")
 app.add_typer(limits.app, name="limits")
 app.add_typer(domains.app, name="domains")
+app.add_typer(api.app, name="api")
 
 
 def main() -> None:
-    """The entry point: errors of the operator are one line and an exit code, never a traceback."""
+    """Runs a command: errors of the operator are one line and an exit code, never a traceback."""
     try:
         app()
     except Refused as error:

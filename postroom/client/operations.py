@@ -22,6 +22,7 @@ _account = part_of(shapes.ShownAccount, lambda answer: answer.account)
 _deleted_account = part_of(shapes.DeletedAccount, lambda answer: answer.deleted)
 _account_with_password = shape_of(shapes.AccountWithPassword)
 _accounts = shape_of(Page[shapes.Account])
+_client_settings = shape_of(shapes.ClientSettings)
 _domain = shape_of(shapes.DomainInfo)
 _created_domain = part_of(shapes.CreatedDomain, lambda answer: answer.domain)
 _deleted_domain = part_of(shapes.DeletedDomain, lambda answer: answer.deleted)
@@ -71,6 +72,16 @@ class Operations:
         """Fetches one account."""
         return Request(_account, path={"id": id}, query=WHOLE | given(user_id=user_id))
 
+    @operation("GET", "/v2/email-accounts/:id/client-settings")
+    def get_client_settings(self, id: int, *, user_id: str | None = None) -> Request[shapes.ClientSettings]:
+        """Says which servers a mail client of the account uses."""
+        return Request(_client_settings, path={"id": id}, query=given(user_id=user_id))
+
+    @operation("GET", "/v2/email-accounts/:id/client-settings.mobileconfig")
+    def get_client_profile(self, id: int, *, user_id: str | None = None) -> Request[str]:
+        """Makes a configuration profile for iPhone, iPad and Mac, without the password."""
+        return Request(bytes.decode, path={"id": id}, query=given(user_id=user_id))
+
     @listing("/v2/email-accounts")
     def list_accounts(
         self,
@@ -118,7 +129,7 @@ class Operations:
         is_default: bool | None = None,
         idempotency_key: str | None = None,
     ) -> Request[shapes.Account]:
-        """Changes what is given. `display_name=None` takes the name away."""
+        """Changes what is given, and leaves the rest as it is."""
         body = given(user_id=user_id, status=status, is_default=is_default) | changed(display_name=display_name)
         return Request(_account, path={"id": id}, query=WHOLE, body=body, idempotency_key=idempotency_key)
 
@@ -309,6 +320,11 @@ class Operations:
     ) -> Request[shapes.Stats]:
         """Counts accounts by status, in all and for a page of domains."""
         return Request(_stats, query=given(user_id=user_id, limit=limit, offset=offset))
+
+    @operation("GET", "/metrics")
+    def get_metrics(self) -> Request[str]:
+        """Fetches the metrics of the whole instance in Prometheus' text format."""
+        return Request(bytes.decode)
 
     @operation("GET", "/.well-known/mta-sts.txt")
     def get_mta_sts_policy(self, domain: str) -> Request[str]:

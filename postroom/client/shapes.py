@@ -44,6 +44,28 @@ class Account(Shape, frozen=True):
     sessions_ended: bool | None
 
 
+class MailServer(Shape, frozen=True):
+    """One way to reach a service; `security` is `tls` or `starttls`."""
+
+    host: str
+    port: int
+    security: str
+    username: str
+    authentication: str
+
+
+class ClientSettings(Shape, frozen=True):
+    """What a mail client needs to know, the best way to each service first."""
+
+    id: int
+    address: str
+    display_name: str | None
+    imap: list[MailServer]
+    pop3: list[MailServer]
+    submission: list[MailServer]
+    managesieve: list[MailServer]
+
+
 class AccountWithPassword(Shape, frozen=True):
     """The password is answered this once."""
 

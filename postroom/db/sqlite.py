@@ -69,7 +69,9 @@ class SQLite:
     identity = IDENTITY
     exact_text = EXACT_TEXT
     begin = "BEGIN IMMEDIATE"
+    size = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
     inline_reads = True  # a point read costs microseconds, less than a hop to a thread
+    has_roles = False
 
     def __init__(self, url: str) -> None:
         self._path = Path(url.removeprefix("sqlite:///"))

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from postroom import dkim
+from postroom import dkim, limits
+from postroom.actor import Actor
 from postroom.domains import CLAIM_DAYS
+from postroom.limits import SetLimits
 from tests.api.rows import DAY_MS, rows
 from tests.server import Tenant
 
@@ -152,6 +154,45 @@ def test_a_limit(tenant: Tenant) -> None:
     assert claim(tenant, f"a.{tenant.domain}").status == 201
     refused = claim(tenant, f"b.{tenant.domain}")
     assert (refused.status, refused.code, refused.json["limit"]) == (409, "limit_reached", 1)
+
+
+PENDING = """
+INSERT INTO domains (organization_id, user_id, name, status, created_at, updated_at)
+WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :count)
+SELECT :organization, :user_id, :user_id || '-' || n || '.waiting.test', 'pending', 1, 1 FROM numbers"""
+END_ONE = """
+UPDATE domains SET deleted_at = 1
+WHERE id = (SELECT MIN(id) FROM domains WHERE organization_id = :organization AND user_id = :user_id)"""
+
+
+def test_claims_that_wait_are_capped(tenant: Tenant, stranger: Tenant) -> None:
+    """Unless a cap of domains is set: 500 of a user, 5,000 of an organization."""
+
+    def run(sql: str, user: str, **more: int) -> None:
+        given = {"organization": tenant.organization_id, "user_id": user, **more}
+        tenant.api.database.write_alone(lambda tx: tx.run(sql, **given))
+
+    def refused(user: str, limit: int) -> bool:
+        before = rows(tenant, "domains"), rows(tenant, "events")
+        answer = tenant.post(PATH, {"domain": f"one-more.{tenant.domain}", "user_id": user})
+        assert (answer.status, answer.code, answer.json["limit"]) == (409, "limit_reached", limit)
+        assert answer.problem("pending_domains") == "limit_reached"
+        return (rows(tenant, "domains"), rows(tenant, "events")) == before
+
+    run(PENDING, "many", count=500)
+    assert refused("many", 500)
+    assert tenant.post(PATH, {"domain": f"few.{tenant.domain}", "user_id": "few"}).status == 201
+    run(END_ONE, "many")
+    assert tenant.post(PATH, {"domain": f"room.{tenant.domain}", "user_id": "many"}).status == 201
+    tenant.put("/v2/limits", {"user_id": "many", "domains": 502})
+    assert tenant.post(PATH, {"domain": f"capped.{tenant.domain}", "user_id": "many"}).status == 201
+    run(PENDING, "crowd", count=4998)
+    assert refused("few", 5000)
+    assert tenant.create("inbox").status == 201
+    assert claim(stranger, f"theirs.{tenant.domain}").status == 201
+    actor = Actor(tenant.organization_id)
+    tenant.api.database.write_alone(lambda tx: limits.change(tx, actor, None, SetLimits(domains=10_000)))
+    assert tenant.post(PATH, {"domain": f"raised.{tenant.domain}", "user_id": "few"}).status == 201
 
 
 def test_many_at_once(tenant: Tenant) -> None:

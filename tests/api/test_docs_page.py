@@ -38,6 +38,17 @@ def test_nothing_outside_its_folder_is_served(api: ApiServer) -> None:
         assert api.request("GET", path).status == 404
 
 
+def test_what_is_not_there_is_a_problem_like_any_other(api: ApiServer) -> None:
+    console = api.request("GET", "/").text.partition('"/console/')[2].partition("/")[0]
+    for folder in ("/docs", f"/console/{console}"):
+        missing, refused = api.request("GET", f"{folder}/nope"), api.request("POST", f"{folder}/nope")
+        assert (missing.status, missing.code) == (404, "not_found")
+        assert (refused.status, refused.code, refused.headers["allow"]) == (405, "method_not_allowed", "GET, HEAD")
+        for answer in (missing, refused):
+            assert answer.json["request_id"] == answer.headers["x-request-id"]
+            assert "immutable" not in answer.headers.get("cache-control", "")
+
+
 def test_it_documents_every_route(api: ApiServer) -> None:
     shown = api.request("GET", "/openapi.json").json["paths"]
     expected = {(route.method.lower(), re.sub(r":(\w+)", r"{\1}", route.path)) for route in ROUTES}

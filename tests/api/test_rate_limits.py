@@ -80,6 +80,16 @@ def test_every_key_has_its_own(database_url: str, clock: Clock) -> None:
         assert state(stranger.get(PATH)) == (2, 60)
 
 
+def test_keys_that_a_key_makes_share_its_limit(database_url: str, clock: Clock) -> None:
+    """Otherwise a key would make itself as many calls as it likes."""
+    with limited(database_url, clock) as tenant:
+        child = tenant.post("/v2/keys", {}).json["api_key"]
+        grandchild = tenant.post("/v2/keys", {}, key=child).json["api_key"]
+        assert state(tenant.get(PATH, key=grandchild)) == (0, 60)
+        assert {tenant.get(PATH, key=key).status for key in (tenant.key, child, grandchild)} == {429}
+        assert state(tenant.get(PATH, key=tenant.new_key())) == (2, 60)
+
+
 ANSWERS: list[tuple[int, Callable[[Tenant], Response]]] = [
     (200, lambda t: t.request("HEAD", PATH)),
     (201, lambda t: t.create()),

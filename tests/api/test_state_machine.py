@@ -89,6 +89,10 @@ class Machine(RuleBasedStateMachine):
     def make_default(self, data: st.DataObject, filter_: dict[str, str]) -> None:
         account = self._any(data)
         answer = self.tenant.put(f"{ACCOUNTS}/{account['id']}", {"is_default": True, **filter_})
+        is_own = filter_.get("user_id", account["user_id"]) == account["user_id"]
+        if is_own and account["status"] == "disabled" and not account["is_default"]:
+            assert (answer.status, answer.code) == (409, "account_disabled")
+            return
         if not self._refuses(answer, account, filter_):
             self._make_default(account)
 

@@ -43,6 +43,11 @@ ABOUT: dict[str, Callable[[Thing], Ask]] = {
         {"domain": t.domain, "local_part": "new", "user_id": "owner"},
     ),
     "GET /v2/email-accounts/:id": lambda t: (f"/v2/email-accounts/{t.id}", None),
+    "GET /v2/email-accounts/:id/client-settings": lambda t: (f"/v2/email-accounts/{t.id}/client-settings", None),
+    "GET /v2/email-accounts/:id/client-settings.mobileconfig": lambda t: (
+        f"/v2/email-accounts/{t.id}/client-settings.mobileconfig",
+        None,
+    ),
     "PUT /v2/email-accounts/:id": lambda t: (f"/v2/email-accounts/{t.id}", {"status": "disabled"}),
     "POST /v2/email-accounts/delete": lambda t: ("/v2/email-accounts/delete", {"id": t.id}),
     "GET /v2/domains/:domain/info": lambda t: (f"/v2/domains/{t.domain}/info?user_id=owner", None),
@@ -94,6 +99,8 @@ LISTS: dict[str, Callable[[Thing], list[Ask]]] = {
 MAKES: dict[str, Callable[[str], Ask]] = {
     "POST /v2/domain": lambda name: ("/v2/domain", {"domain": name, "user_id": "owner"}),
 }
+# What is of the whole instance: tests/api/test_metrics.py holds that it names nothing in it.
+WHOLE = {"GET /metrics": "/metrics"}
 GUARDED = [route for route in ROUTES if route.scope != PUBLIC]
 
 
@@ -104,6 +111,8 @@ def name(route: Route) -> str:
 def asks(route: Route, thing: Thing) -> list[Ask]:
     if name(route) in MAKES:
         return [MAKES[name(route)](f"new.{thing.domain}")]
+    if name(route) in WHOLE:
+        return [(WHOLE[name(route)], None)]
     return LISTS[name(route)](thing) if name(route) in LISTS else [ABOUT[name(route)](thing)]
 
 
@@ -136,13 +145,16 @@ def secret(tenant: Tenant) -> Thing:
 
 
 def test_every_route_of_the_table_is_covered() -> None:
-    assert {name(route) for route in GUARDED} == ABOUT.keys() | LISTS.keys() | MAKES.keys()
+    assert {name(route) for route in GUARDED} == ABOUT.keys() | LISTS.keys() | MAKES.keys() | WHOLE.keys()
     assert {route.path for route in ROUTES if route.scope == PUBLIC} == {
         "/healthz",
         "/readyz",
         "/.well-known/mta-sts.txt",
+        "/mail/config-v1.1.xml",
+        "/.well-known/autoconfig/mail/config-v1.1.xml",
+        "/autodiscover/autodiscover.xml",
     }
-    assert all(route.path.startswith("/v2/") for route in GUARDED)
+    assert all(route.path.startswith("/v2/") or name(route) in WHOLE for route in GUARDED)
     assert {route.scope for route in GUARDED} <= set(ALL_SCOPES)
     writes = {route.scope.endswith(":write") for route in GUARDED if route.method not in ("GET", "HEAD")}
     assert writes == {True}
@@ -160,8 +172,9 @@ INSIDERS: dict[str, Callable[[Tenant, Route, Thing], str]] = {
 }
 
 
-# A user does not raise his own limits, and a key for some domains claims no other.
+# A user does not raise his own limits, a key for some domains claims no other, and neither sees the whole instance.
 FORBIDDEN = {("PUT /v2/limits", insider) for insider in ("its user", "its domain", "its user on its domain")}
+FORBIDDEN |= {("GET /metrics", insider) for insider in ("its user", "its domain", "its user on its domain")}
 FORBIDDEN |= {("POST /v2/domain", insider) for insider in ("its domain", "its user on its domain")}
 
 

@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import islice
 
 import pytest
 
@@ -59,11 +60,12 @@ def secret(tenant: Tenant) -> Thing:
 
 
 def differences(timer: Timer, foreign: Iterator[Ask], missing: Iterator[Ask], number: int) -> list[float]:
-    """Foreign minus missing, in turns who is first."""
+    """Foreign minus missing, in turns who is first. What the requests are about is there before the first of them: its
+    making would cost one of each pair the end of another connection's work."""
     found = []
-    for turn in range(number):
-        first, second = (foreign, missing) if turn % 2 else (missing, foreign)
-        one, two = timer.seconds(next(first)), timer.seconds(next(second))
+    for turn, pair in enumerate(list(zip(islice(foreign, number), islice(missing, number), strict=True))):
+        first, second = pair if turn % 2 else reversed(pair)
+        one, two = timer.seconds(first), timer.seconds(second)
         found.append(one - two if turn % 2 else two - one)
     return found
 

@@ -196,6 +196,22 @@ def test_the_default_moves(tenant: Tenant) -> None:
     ]
 
 
+def test_a_disabled_account_does_not_become_the_default(tenant: Tenant) -> None:
+    """Mail to the user's postmaster@ would go to the operator. One that is the default already stays it."""
+    first, second = tenant.account("a"), tenant.account("b")
+    path = PATH.format(second["id"])
+    tenant.put(path, {"status": "disabled"})
+    before = rows(tenant)
+    for body in ({"is_default": True}, {"is_default": True, "display_name": "x"}):
+        refused = tenant.put(path, body)
+        assert (refused.status, refused.code) == (409, "account_disabled")
+    assert rows(tenant) == before
+    tenant.put(PATH.format(first["id"]), {"status": "disabled"})
+    assert tenant.put(PATH.format(first["id"]), {"is_default": True}).status == 200  # nothing to change
+    assert tenant.put(path, {"is_default": True, "status": "suspended"}).status == 200
+    assert [tenant.full(account["id"])["is_default"] for account in (first, second)] == [False, True]
+
+
 def test_a_suspended_default_stays_the_default(tenant: Tenant) -> None:
     first = tenant.account("a")
     tenant.account("b")

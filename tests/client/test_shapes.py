@@ -7,11 +7,23 @@ import msgspec
 import pytest
 import rich.console
 
-from postroom.api import accounts, dkim, domain_shapes, events, health, keys, limits, stats, verification
+from postroom.api import (
+    accounts,
+    client_settings,
+    dkim,
+    domain_shapes,
+    events,
+    health,
+    keys,
+    limits,
+    stats,
+    verification,
+)
 from postroom.api.account_shapes import FullAccount
 from postroom.client import Account, AccountWithPassword, Client, KeyWithSecret, shapes
 from postroom.client.operations import Operations
 from postroom.client.request import call
+from postroom.client_settings import Server
 from postroom.counts import Count
 from postroom.dns import Record
 from postroom.limits import Limits
@@ -19,6 +31,8 @@ from tests.server import Tenant
 
 PAIRS: list[tuple[type[msgspec.Struct], type[msgspec.Struct]]] = [
     (shapes.Account, FullAccount),
+    (shapes.MailServer, Server),
+    (shapes.ClientSettings, client_settings.SettingsAnswer),
     (shapes.AccountWithPassword, accounts.SecretAnswer),
     (shapes.Domain, domain_shapes.FullDomain),
     (shapes.DomainName, domain_shapes.ShownDomain),

@@ -1,5 +1,6 @@
 """Each page's main job, done with a mouse, a keyboard and a phone."""
 
+import plistlib
 import re
 
 import pytest
@@ -30,6 +31,7 @@ def test_an_account_from_its_creation_to_its_end(console: Visit) -> None:
     console.dialog.get_by_role("button", name="Copy", exact=True).click()
     expect(console.button("Copied")).to_be_visible()
     console.button("Done").click()
+    expect(secret).to_have_count(0)
     assert password not in page.content()
     page.get_by_role("link", name=f"welcome@{console.tenant.domain}").click()
     for verb, status in (("Suspend", "suspended"), ("Resume", "active"), ("Disable", "disabled")):
@@ -51,6 +53,20 @@ def test_an_account_from_its_creation_to_its_end(console: Visit) -> None:
         f"account.{t}" for t in ("created", "suspended", "resumed", "disabled", "password_reset", "deleted")
     ]
     assert types[6] == "account.restored"
+
+
+def test_settings_for_mail_clients(console: Visit) -> None:
+    account = console.tenant.account("settings", display_name="Settings")
+    console.open(f"/accounts/{account['id']}")
+    for label in ("Copy the user name", "Copy the server", "Copy the managesieve port with STARTTLS"):
+        expect(console.button(label)).to_be_visible()
+    ways = console.page.locator(".way code")
+    expect(ways).to_have_text(["1993", "1143", "1995", "1110", "1465", "1587", "4190"])
+    with console.page.expect_download() as download:
+        console.page.get_by_role("link", name="Profile for iPhone and Mac").click()
+    assert download.value.suggested_filename == f"{account['address']}.mobileconfig"
+    (mail,) = plistlib.loads(download.value.path().read_bytes())["PayloadContent"]
+    assert (mail["EmailAddress"], mail["EmailAccountName"]) == (account["address"], "Settings")
 
 
 def test_copying_without_the_clipboard_interface(console: Visit) -> None:
@@ -184,6 +200,19 @@ def test_busy_and_too_many(console: Visit) -> None:
     console.page.goto(f"{console.base}/keys")
     expect(console.page.get_by_text("The server is busy")).to_be_visible()
     expect(console.page.locator("tbody tr")).to_have_count(1)
+
+
+def test_an_unknown_outcome(console: Visit) -> None:
+    """Whoever just tries again may do it twice."""
+    console.page.route(
+        "**/v2/email-accounts/create",
+        lambda route: route.fulfill(status=503, headers={"retry-after": "1"}, json={"code": "outcome_unknown"}),
+    )
+    console.open("/accounts")
+    console.button("Create account").first.click()
+    fill_account(console, "unsure")
+    console.dialog.get_by_role("button", name="Create account").click()
+    expect(console.dialog.get_by_text("It may have been carried out")).to_be_visible()
 
 
 def test_nothing_that_is_stored_becomes_markup(console: Visit) -> None:

@@ -2,6 +2,7 @@
 is tried with real daemons in the other files of this folder."""
 
 import re
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from postroom.settings import Settings, load
 DATA = "/var/lib/postroom/data"
 KEY = "the-doveadm-key"
 ROOT = Plane("postroom", "postroom", root=True, python="/usr/bin/python3", doveadm_key=KEY)
+ROLE = {"host": "127.0.0.1", "port": "5432", "dbname": "mail", "user": "mail_role", "password": "the-password"}
+POSTGRES = Plane("postroom", "postroom", root=True, python="/usr/bin/python3", doveadm_key=KEY, postgres=ROLE)
 ROOTLESS = Plane("dev", "staff", root=False, python="/usr/bin/python3", doveadm_key=KEY)
 
 
@@ -46,6 +49,9 @@ def dovecot(plane: Plane = ROOT, **values: str) -> str:
     return render(plane, **values)["dovecot/dovecot.conf"].text
 
 
+REGEXPS = ("postfix/notices.regexp", "postfix/replies.regexp")
+
+
 def test_it_works() -> None:
     assert sorted(render()) == [
         "dovecot/dovecot.conf",
@@ -54,7 +60,7 @@ def test_it_works() -> None:
         "opendkim/from.lua",
         "opendkim/opendkim.conf",
         "opendkim/sign.lua",
-        *sorted(["postfix/main.cf", "postfix/master.cf", *(f"postfix/{name}.cf" for name in MAPS)]),
+        *sorted(["postfix/main.cf", "postfix/master.cf", *(f"postfix/{name}.cf" for name in MAPS), *REGEXPS]),
         "run/doveadm.key",
     ]
 
@@ -69,7 +75,45 @@ def test_every_file_is_filled_in_and_says_where_it_comes_from() -> None:
 def test_the_key_is_in_one_private_file() -> None:
     files = render()
     assert [path for path, file in files.items() if KEY in file.text] == ["run/doveadm.key"]
-    assert (files["run/doveadm.key"].mode, files["run/doveadm.key"].private) == (0o600, True)
+    assert (files["run/doveadm.key"].mode, files["run/doveadm.key"].owner) == (0o600, "postroom")
+
+
+def test_the_password_of_the_database_is_for_who_reads_it_alone() -> None:
+    files = render(POSTGRES)
+    private = {path: file for path, file in files.items() if ROLE["password"] in file.text}
+    assert {path: (file.owner, file.mode) for path, file in private.items()} == {
+        "dovecot/database.conf": ("postroom", 0o600),
+        "postfix/database.conf": ("postfix", 0o600),
+        "opendkim/database.conf": ("postroom", 0o600),
+    }
+    assert not [path for path, file in files.items() if "sqlite:" in file.text.lower()]
+
+
+def test_the_engines_differ_in_how_they_are_asked_only() -> None:
+    sqlite, postgres = render(), render(POSTGRES)
+    assert set(sqlite) - set(postgres) == {"dovecot/sql.conf.ext"}
+    private = {f"{daemon}/database.conf" for daemon in ("dovecot", "postfix", "opendkim")}
+    assert set(postgres) - set(sqlite) == private | {"dovecot/auth.lua", "postfix/answers.cf"}
+    for name in MAPS.keys() - {"recipients", "ended_sessions"}:
+        first, second = (files[f"postfix/{name}.cf"].text.partition("query = ")[2] for files in (sqlite, postgres))
+        assert first == second
+
+
+@pytest.mark.parametrize(
+    ("role", "words"),
+    [
+        ({"host": "/run/postgresql"}, "host"),
+        ({"host": "::1"}, "host"),
+        ({"dbname": "a/b"}, "dbname"),
+        ({"password": "x\nhost=elsewhere"}, "password"),
+        ({"password": "x "}, "password"),
+    ],
+)
+def test_it_refuses_a_database_that_a_daemon_would_misread(role: dict[str, str], words: str, tmp_path: Path) -> None:
+    found = settings(data=str(tmp_path), database_url="postgresql://localhost/mail")
+    with pytest.raises(daemons.Unusable, match=words):
+        daemons.write_configuration(found, Identity("dev", 1, 1), KEY, ROLE | role)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_root_there_is_no_postfix_and_no_other_user() -> None:
@@ -206,7 +250,6 @@ def test_names() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"database_url": "postgresql://localhost/postroom"}, "POSTROOM_DATABASE_URL"),
         ({"database_url": "sqlite:////srv/a+b.db"}, "opendkim"),
         ({"tls_cert": "/nonexistent/cert.pem", "tls_key": "/nonexistent/key.pem"}, "POSTROOM_TLS_CERT"),
         ({"tls_cert": "/etc/a b.pem", "tls_key": "/etc/key.pem"}, "a b.pem"),
@@ -239,3 +282,35 @@ def test_a_certificate_near_its_end_is_made_again(tmp_path: Path) -> None:
         path.write_bytes(content)
     certificate.ensure(*pair, "mail.example.com")
     assert pair[0].read_bytes() != old[0]
+
+
+# What is asked, and the answer.
+NOTICES = """
+<7@acct.internal> (expanded from <a@x.test>): the mailbox said => REPLACE <a@x.test>: the mailbox said
+<7@acct.internal> (expanded from => REPLACE A mailbox (of
+Final-Recipient: rfc822; 7@acct.internal => REPLACE Final-Recipient: x-local; mailbox
+Original-Recipient: rfc822;a@x.test =>
+Diagnostic-Code: smtp; 550 <7@acct.internal> 7@acct.internal => REPLACE Diagnostic-Code: smtp; 550 <mailbox> mailbox
+    7@acct.internal => IGNORE
+Your message to <7@acct.internal> was automatically rejected: => REPLACE Your message was automatically rejected:
+somebody@acct.internal =>
+"""
+REPLIES = """
+5.1.1 host m[/d/lmtp] said: 550 5.1.1 <7@acct.internal> No: 7@acct.internal (in reply) => 5.1.1 the mailbox said: No
+4.2.0 host m[/d/lmtp] said: 451 4.2.0 <7@acct.internal> Later (in reply to DATA) => 4.2.0 the mailbox said: Later
+4.3.0 host m[/d/lmtp] said: 421 4.3.0 Bye => 4.3.0 host the mailbox server said: 421 4.3.0 Bye
+4.4.1 connect to m[/d/lmtp]: Connection refused => 4.4.1 connect to the mailbox server: Connection refused
+4.4.2 lost connection with m[/d/lmtp] while receiving => 4.4.2 lost connection with the mailbox server while receiving
+2.0.0 250 2.0.0 <7@acct.internal> abc Saved =>
+"""
+
+
+@pytest.mark.parametrize(("name", "said"), [("notices", NOTICES), ("replies", REPLIES)])
+def test_what_is_told_outside_has_no_internal_name(tmp_path: Path, name: str, said: str) -> None:
+    """Asked as Postfix asks, line by line."""
+    (tmp_path / "main.cf").touch()
+    (tmp_path / name).write_text(render()[f"postfix/{name}.regexp"].text)
+    for line, answer in (pair.split(" =>") for pair in said.strip("\n").splitlines()):
+        command = ["/usr/sbin/postmap", "-c", tmp_path, "-q", line, f"regexp:{tmp_path / name}"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert (done.stdout.strip(), done.stderr) == (answer.strip(), ""), line

@@ -15,13 +15,14 @@ const MEANS = {
 
 export async function page(main, { part, go, signal }) {
   await region(main, async () => {
-    const { account } = await get(`/v2/email-accounts/${part}?fields=*`, { signal });
+    const path = `/v2/email-accounts/${part}`;
+    const [{ account }, servers] = await Promise.all([get(`${path}?fields=*`, { signal }), get(`${path}/client-settings`, { signal })]);
     document.title = `${account.address} · Postroom`;
-    return view(account, { main, part, go, signal });
+    return view(account, servers, { main, part, go, signal });
   });
 }
 
-function view(account, context) {
+function view(account, servers, context) {
   const again = () => page(context.main, context);
   const history = card("Events of this account", h("div"), { kind: "bare" });
   if (can("events:read")) {
@@ -38,7 +39,7 @@ function view(account, context) {
   return [
     pageHead(account.address, { back: ["/accounts", "Accounts"], actions: can("accounts:write") && actions(account, context, again) }),
     h("div", { class: "columns" }, card("Account", about(account, again)), card("Status", state(account, again))),
-    settings(account),
+    settings(account, servers),
     can("events:read") && history,
   ];
 }
@@ -74,12 +75,26 @@ function state(account, again) {
   );
 }
 
-function settings(account) {
+const SERVICES = [
+  ["imap", "Reading (IMAP)"],
+  ["pop3", "Reading (POP3)"],
+  ["submission", "Sending (SMTP)"],
+  ["managesieve", "Filters (Sieve)"],
+];
+const SECURITY = { tls: "TLS", starttls: "STARTTLS" };
+
+/** What to enter in a mail client. There is one host, and the ways to reach a service differ in port and encryption. */
+function settings(account, servers) {
+  const way = (server, name) => h("span", { class: "way" }, copyable(String(server.port), `Copy the ${name} port with ${SECURITY[server.security]}`), h("span", { class: "faint" }, SECURITY[server.security]));
+  const download = h("a", { class: "button", href: `/v2/email-accounts/${account.id}/client-settings.mobileconfig`, download: `${account.address}.mobileconfig`, "data-outside": "" }, "Profile for iPhone and Mac");
   return card(
-    "Mail clients",
+    "Settings for mail clients",
     facts([
       ["User name", copyable(account.address, "Copy the user name")],
       ["Password", h("span", { class: "faint" }, "shown once, when the account was made; a reset makes another")],
+      ["Server", copyable(servers.imap[0].host, "Copy the server")],
+      ...SERVICES.map(([name, label]) => [label, h("span", { class: "ways" }, servers[name].map((server) => way(server, name)))]),
     ]),
+    { actions: download },
   );
 }

@@ -17,6 +17,10 @@ const PURPOSES = {
   submission: "Mail clients find sending",
   submissions: "Mail clients find sending",
   imaps: "Mail clients find reading",
+  pop3s: "Mail clients find reading by POP3",
+  sieve: "Mail clients find filters",
+  autoconfig: "Thunderbird finds all settings",
+  autodiscover: "Outlook finds all settings",
 };
 const SIGNS = { ok: ["good", "check", "Found"], missing: ["bad", "cross", "Missing"], differs: ["warn", "alert", "Differs"], unanswered: ["warn", "alert", "No answer"] };
 

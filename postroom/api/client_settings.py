@@ -1,0 +1,102 @@
+"""What mail clients need to know: of an account, for who has a key; of a domain, for the clients themselves.
+
+A stranger would get wrong: without a key nothing is said about an address. Any address of an active domain gets the
+same answer, and a domain that is not active here 404.
+"""
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from postroom import accounts, client_settings, domains
+from postroom.accounts import Account
+from postroom.address import Address, BadAddress
+from postroom.api.call import Answer, Call, Visit, path_id, sent_user
+from postroom.api.fields import raise_for, text_problems
+from postroom.api.hosts import domain_behind, domain_in, host_of
+from postroom.api.wire import NoQuery
+from postroom.client_settings import OUTLOOK, BadRequest, Server
+from postroom.errors import Refused, not_found
+
+
+class AccountQuery(msgspec.Struct, frozen=True):
+    user_id: str | UnsetType = UNSET
+
+
+class AutoconfigQuery(msgspec.Struct, frozen=True):
+    emailaddress: str | UnsetType = UNSET
+
+
+class SettingsAnswer(msgspec.Struct, frozen=True):
+    """Of each service the best way first. The password is in no answer but that of create and reset."""
+
+    id: int
+    address: str
+    display_name: str | None
+    imap: list[Server]
+    pop3: list[Server]
+    submission: list[Server]
+    managesieve: list[Server]
+
+
+async def get(call: Call, query: AccountQuery) -> Answer:
+    """Says which servers a mail client of the account uses."""
+    account = await _account(call, query)
+    known = client_settings.settings(call.services.mail_host, account.address)
+    ways = (known.imap, known.pop3, known.submission, known.managesieve)
+    return Answer(SettingsAnswer(account.id, account.address, account.display_name, *ways))
+
+
+async def get_profile(call: Call, query: AccountQuery) -> Answer:
+    """Makes a configuration profile for iPhone, iPad and Mac: unsigned, without the password."""
+    account = await _account(call, query)
+    text = client_settings.profile(account.id, account.address, account.display_name, call.services.mail_host)
+    name = f'attachment; filename="{account.address}.mobileconfig"'
+    return Answer(text, headers=((b"content-disposition", name.encode()),))
+
+
+async def autoconfig(visit: Visit, query: AutoconfigQuery) -> Answer:
+    """Answers Thunderbird and others at `autoconfig.` before an active domain; any other Host is 404."""
+    return await _autoconfig(visit, query, domain_behind("autoconfig", host_of(visit.headers)))
+
+
+async def autoconfig_of_site(visit: Visit, query: AutoconfigQuery) -> Answer:
+    """Answers the same at the domain itself, where its web site passes this path on, and at `autoconfig.` before it."""
+    host = host_of(visit.headers)
+    return await _autoconfig(visit, query, domain_behind("autoconfig", host) or domain_in(host))
+
+
+async def autodiscover(visit: Visit, _query: NoQuery) -> Answer:
+    """Answers Outlook at `autodiscover.` before an active domain, at the domain itself and at the mail host."""
+    try:
+        request = client_settings.parse_autodiscover(visit.body)
+    except BadRequest:
+        raise Refused("invalid_request", "Send a request of Autodiscover (POX) without a document type.") from None
+    try:
+        address = Address.parse(request.address)
+    except BadAddress:
+        raise not_found() from None
+    own, host = visit.services.mail_host, host_of(visit.headers)
+    asked = host in (own.name, address.domain, f"autodiscover.{address.domain}")
+    if request.schema not in ("", OUTLOOK) or not asked or not await _is_active(visit, address.domain):
+        raise not_found()
+    return Answer(client_settings.autodiscover(str(address), own))
+
+
+async def _autoconfig(visit: Visit, query: AutoconfigQuery, domain: str | None) -> Answer:
+    """At the host that a client finds through the MX of many domains, the address says which of them is meant."""
+    own = visit.services.mail_host
+    if query.emailaddress is not UNSET and host_of(visit.headers) == f"autoconfig.{own.name.partition('.')[2]}":
+        domain = domain_in(query.emailaddress.rpartition("@")[2])
+    if domain is None or not await _is_active(visit, domain):
+        raise not_found()
+    return Answer(client_settings.autoconfig(domain, own))
+
+
+async def _is_active(visit: Visit, domain: str) -> bool:
+    return await visit.services.database.read(lambda tx: domains.is_active(tx, domain))
+
+
+async def _account(call: Call, query: AccountQuery) -> Account:
+    raise_for(text_problems(query.user_id))
+    id_, user_id = path_id(call), sent_user(call.actor, query.user_id)
+    return await call.services.database.read(lambda tx: accounts.get(tx, call.actor, id_, user_id))

@@ -1,0 +1,84 @@
+"""`postroom api accounts create`, one or many, and the words that people use for a change of status.
+
+A stranger would get wrong: a status has one command each and `update --status` does the same.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from postroom.cli import api_commands, connection
+from postroom.cli.connection import KeyFile, Url
+from postroom.cli.options import Json
+from postroom.client.catalog import WORDS, catalog
+
+# The operations whose command is written here and not made.
+OWN = ("create_account",)
+STATUSES = {
+    "suspend": ("suspended", "No login and no sending; mail still arrives and waits. Open sessions end."),
+    "disable": ("disabled", "No login, no sending, and new mail is refused. Open sessions end."),
+    "resume": ("active", "Back to active: same password, all mail."),
+}
+
+PasswordFile = Annotated[Path | None, typer.Option(help=f"{WORDS['password']} The file holds it, - for stdin.")]
+Source = Annotated[
+    Path | None,
+    typer.Option("--from", help="Many: a CSV with address, user_id and, if you like, display_name and password."),
+]
+Passwords = Annotated[
+    Path | None, typer.Option(help="With --from: where the passwords go, - for stdout; else FROM.passwords.csv.")
+]
+
+
+def add(app: typer.Typer) -> None:
+    app.command("create")(create)
+    update = catalog()["update_account"]
+    for name, (status, words) in STATUSES.items():
+        fixed = {"status": status}
+        hidden = ("display_name", "is_default")
+        app.command(name, help=words)(api_commands.command(update, fixed, without=hidden))
+
+
+def create(
+    address: Annotated[str | None, typer.Argument(help="As billing@customer.com.", show_default=False)] = None,
+    user_id: Annotated[str | None, typer.Option("--user", help=WORDS["user_id"])] = None,
+    display_name: Annotated[str | None, typer.Option(help=WORDS["display_name"])] = None,
+    password_file: PasswordFile = None,
+    allow_reserved: Annotated[bool, typer.Option("--allow-reserved", help=WORDS["allow_reserved"])] = False,
+    idempotency_key: Annotated[str | None, typer.Option(help=WORDS["idempotency_key"])] = None,
+    source: Source = None,
+    passwords: Passwords = None,
+    as_json: Json = False,
+    url: Url = None,
+    key_file: KeyFile = None,
+) -> None:
+    """Make an account, or with --from many. The password is shown this once; those of many go into a new file."""
+    if (source is None) == (address is None):
+        raise typer.BadParameter("Give an address, or --from FILE.")
+    given = {
+        "user_id": user_id,
+        "display_name": display_name,
+        "password": password_file and connection.read(password_file),
+        "allow_reserved": allow_reserved or None,
+        "idempotency_key": idempotency_key,
+    }
+    with connection.client(url, key_file) as client:
+        if source is not None:
+            from postroom.cli import batch
+
+            if passwords is None:
+                passwords = source.with_name(f"{source.name}.passwords.csv")
+            batch.run(client, source, passwords, _for_all(given))
+            return
+        local_part, _, domain = str(address).rpartition("@")
+        arguments = {"domain": domain, "local_part": local_part} | given
+        api_commands.show_one(api_commands.ask(catalog()["create_account"], client, arguments), as_json)
+
+
+def _for_all(given: dict[str, Any]) -> dict[str, Any]:
+    """What is the same for every row."""
+    wrong = [name for name in ("display_name", "password", "idempotency_key") if given[name] is not None]
+    if wrong:
+        raise typer.BadParameter(f"With --from, {wrong[0].replace('_', '-')} is a column or made for each row.")
+    return {name: given[name] for name in ("user_id", "allow_reserved")}

@@ -1,0 +1,206 @@
+"""The commands of `postroom api`, made from the client's operations: arguments, options and help are theirs.
+
+A stranger would get wrong: `--json` prints what the API has answered, byte for byte, not what the client reads from it.
+"""
+
+import inspect
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+import typer
+
+from postroom.cli import connection
+from postroom.cli.connection import KeyFile, Url
+from postroom.cli.options import Json
+from postroom.settings import BadSettings
+
+try:
+    from postroom.client import Client
+    from postroom.client.catalog import Entry, Parameter
+except ModuleNotFoundError as error:
+    raise BadSettings(connection.MISSING) from error
+
+# The groups by the first segment of a path behind /v2; what is in none is a command by itself.
+GROUPS = {"email-accounts": "accounts", "domain": "domains", "domains": "domains", "keys": "keys", "limits": "limits"}
+OPTIONS = {"user_id": "user", "is_default": "default", "scopes": "scope", "networks": "network"}
+PAGE = 500
+
+
+class Items(msgspec.Struct):
+    """The items of a page, as they are."""
+
+    items: list[msgspec.Raw]
+
+
+def place(entry: Entry) -> tuple[str, str]:
+    """The group of an operation and its name there: create_account is `accounts create`."""
+    segments = entry.path.split("/")
+    group = GROUPS.get(segments[2], "") if segments[1] == "v2" else ""
+    verb, _, noun = entry.name.partition("_")
+    if not group:
+        return "", noun.replace("_", "-") if verb in ("get", "list") else f"{verb}-{noun.replace('_', '-')}"
+    nouns = [part for part in noun.split("_") if part not in (group, group.removesuffix("s"))]
+    return group, "-".join([verb, *nouns])
+
+
+def command(
+    entry: Entry, fixed: Mapping[str, Any] = MappingProxyType({}), without: Sequence[str] = ()
+) -> Callable[..., None]:
+    """The function of a command. `fixed` are arguments that it always gives, `without` those that it never does."""
+    parameters = [one for one in entry.parameters if one.name not in (*fixed, *without)]
+
+    def run(url: str | None, key_file: Path | None, as_json: bool, every: bool = False, **given: Any) -> None:
+        arguments = _arguments(parameters, given) | dict(fixed)
+        with connection.client(url, key_file, asks=not entry.is_public) as client:
+            if entry.is_list:
+                show_list(entry, client, arguments, as_json, every)
+            else:
+                show_one(ask(entry, client, arguments), as_json)
+
+    signature = [option for parameter in parameters for option in _options(parameter)]
+    if entry.is_list:
+        every = typer.Option("--all", help="All of them, page by page; with --json one a line.")
+        signature.append(_option("every", Annotated[bool, every], False))
+    return with_signature(run, signature)
+
+
+def with_signature(run: Callable[..., None], signature: list[inspect.Parameter]) -> Callable[..., None]:
+    """The function as typer is to read it, with the options that each command has."""
+    signature += [_option("as_json", Json, False), _option("url", Url, None), _option("key_file", KeyFile, None)]
+    run.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in signature}
+    return run
+
+
+def ask(entry: Entry, client: Client, arguments: dict[str, Any]) -> bytes:
+    with _waiting(entry.summary):
+        return client.run(entry.ask(client.patience, arguments))
+
+
+def show_one(body: bytes, as_json: bool) -> None:
+    try:
+        answer = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        print(json.dumps(body.decode()) if as_json else body.decode(), end="\n" if as_json else "")
+        return
+    if as_json:
+        print(body.decode())
+    else:
+        from postroom.cli import tables
+
+        tables.show(answer)
+
+
+def show_list(entry: Entry, client: Client, arguments: dict[str, Any], as_json: bool, every: bool) -> None:
+    if every:
+        pages = _pages(entry, client, {"limit": PAGE} | arguments)
+        if as_json:
+            for body, _ in pages:
+                for item in msgspec.json.decode(body, type=Items).items:
+                    print(bytes(item).decode())
+            return
+        with _counting(entry.summary) as count:
+            bodies = [body for body, _ in pages if count(len(msgspec.json.decode(body, type=Items).items))]
+        next_ = None
+    else:
+        with _waiting(entry.summary):
+            body, next_ = next(_pages(entry, client, arguments))
+        if as_json:
+            print(body.decode())
+        bodies = [body]
+    if not as_json:
+        from postroom.cli import tables
+
+        tables.show_items(entry.path, [item for body in bodies for item in msgspec.json.decode(body)["items"]])
+    if next_:
+        after = parse_qs(urlsplit(next_).query).get("after", [""])[0]
+        print(f"There are more: --after {after}, or --all.", file=sys.stderr)
+
+
+def _pages(entry: Entry, client: Client, arguments: dict[str, Any]) -> Iterator[tuple[bytes, str | None]]:
+    """Each page as it was answered, and where the next one is; one is asked for when it is wanted."""
+    page = client.run(entry.ask_page(client.patience, arguments))
+    yield page.items[0], page.next
+    while page.next:
+        page = client.run(entry.ask_page(client.patience, arguments, page.next))
+        yield page.items[0], page.next
+
+
+def _options(parameter: Parameter) -> Iterator[inspect.Parameter]:
+    """What a parameter becomes in a command line; a secret is never in it, but in a file."""
+    name, words = parameter.name, parameter.words
+    dashed = OPTIONS.get(name, "domain" if (name, parameter.kind) == ("domains", "list") else name).replace("_", "-")
+    kind: Any = {"text": str, "number": int, "flag": bool, "list": list[str]}[parameter.kind]
+    if parameter.choices:
+        kind = Literal[parameter.choices]
+    if parameter.is_required:
+        yield _option(name, Annotated[kind, typer.Argument(help=words, show_default=False)], inspect.Parameter.empty)
+    elif parameter.is_hidden:
+        words = f"{words} The file holds it, - for stdin."
+        yield _option(name, Annotated[Path | None, typer.Option(f"--{dashed}-file", help=words)], None)
+    elif parameter.kind == "flag":
+        yield _option(name, Annotated[bool, typer.Option(f"--{dashed}", help=words)], False)
+    else:
+        words += " May be repeated." if parameter.kind == "list" else ""
+        bounds: dict[str, Any] = {"min": 1, "max": PAGE} if name == "limit" else {}
+        yield _option(name, Annotated[kind | None, typer.Option(f"--{dashed}", help=words, **bounds)], None)
+    if parameter.is_nullable:
+        none = typer.Option(f"--no-{dashed}", help="No limit." if parameter.kind == "number" else "Take it away.")
+        yield _option(f"no_{name}", Annotated[bool, none], False)
+
+
+def _option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _arguments(parameters: list[Parameter], given: dict[str, Any]) -> dict[str, Any]:
+    """What the operation is given: nothing that was left out."""
+    found: dict[str, Any] = {}
+    for parameter in parameters:
+        value = given[parameter.name]
+        if given.get(f"no_{parameter.name}"):
+            if value is not None:
+                raise typer.BadParameter(f"Give a value or --no-{parameter.name.replace('_', '-')}, not both.")
+            found[parameter.name] = None
+        elif isinstance(value, Path):
+            found[parameter.name] = connection.read(value)
+        elif value is not None and value is not False and value != []:
+            found[parameter.name] = value
+    return found
+
+
+@contextmanager
+def _waiting(words: str) -> Iterator[None]:
+    """On a terminal something that moves, elsewhere nothing."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(words):
+        yield
+
+
+@contextmanager
+def _counting(words: str) -> Iterator[Callable[[int], bool]]:
+    """How many there are so far, on a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn
+
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed}"))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(words, total=None)
+
+        def count(number: int) -> bool:
+            progress.advance(task, number)
+            return True
+
+        yield count

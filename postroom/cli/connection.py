@@ -1,0 +1,127 @@
+"""Where the API is and the key to it, for `postroom api` and `postroom mcp`; how a failed call ends a command.
+
+A stranger would get wrong: the key of the user's file goes to the URL of that file and to no other.
+"""
+
+import json
+import os
+import stat
+import sys
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from postroom.settings import BadSettings
+
+if TYPE_CHECKING:
+    from postroom.client import Client, PostroomError
+
+PANEL = "Connection"
+MISSING = "The API's client is not installed: pip install 'postroom[client]'."
+Url = Annotated[
+    str | None, typer.Option("--url", help="The API, http(s)://…; else POSTROOM_URL.", rich_help_panel=PANEL)
+]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--key-file", help="A file that holds the key, - for stdin; else POSTROOM_API_KEY.", rich_help_panel=PANEL
+    ),
+]
+
+
+def find(url: str | None, key_file: Path | None) -> tuple[str, str]:
+    """URL and key, from the first that has them: options, environment, the user's file. An empty key is none."""
+    saved = _saved()
+    base = url or os.environ.get("POSTROOM_URL") or saved.get("url")
+    if not base:
+        raise BadSettings("Where is the API? Give --url, set POSTROOM_URL, or save it: postroom api login.")
+    key = read(key_file) if key_file else os.environ.get("POSTROOM_API_KEY", "")
+    if not key and base == saved.get("url"):
+        key = saved.get("key", "")
+    return base, key
+
+
+def read(file: Path) -> str:
+    """A secret from a file, or from stdin. What an agent starts has no shell to expand a ~."""
+    try:
+        return (sys.stdin.read() if str(file) == "-" else file.expanduser().read_text(encoding="utf-8")).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSettings(f"{file} cannot be read: {getattr(error, 'strerror', 'it is no text')}.") from None
+
+
+@contextmanager
+def client(url: str | None, key_file: Path | None, *, asks: bool = True) -> "Iterator[Client]":
+    """A client; where there is no key and somebody at the terminal, he is asked. What fails is one line."""
+    base, key = find(url, key_file)
+    if not key and asks and sys.stdin.isatty() and sys.stderr.isatty():
+        key = typer.prompt("API key", hide_input=True, err=True)
+    with open_client(base, key) as opened:
+        yield opened
+
+
+@contextmanager
+def open_client(base: str, key: str) -> "Iterator[Client]":
+    try:
+        from postroom.client import Client, PostroomError
+    except ModuleNotFoundError as error:
+        raise BadSettings(MISSING) from error
+    try:
+        opened = Client(base, key or None)
+    except ValueError as error:
+        raise BadSettings(str(error)) from None
+    try:
+        with opened:
+            yield opened
+    except PostroomError as error:
+        fail(error)
+
+
+def fail(error: "PostroomError") -> NoReturn:
+    print(f"postroom: {line(error)}", file=sys.stderr)
+    raise typer.Exit(1)
+
+
+def line(error: "PostroomError") -> str:
+    """One line: what is wrong, with which fields, and what to ask the operator about."""
+    fields = "".join(f" {problem.field}: {problem.message}" for problem in error.errors)
+    request = f", request {error.request_id}" if error.request_id else ""
+    return f"{error.detail}{fields} ({error.code}{request})"
+
+
+def file() -> Path:
+    """The user's file."""
+    folder = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(folder) / "postroom" / "api.toml"
+
+
+def save(base: str, key: str) -> Path:
+    """Keeps URL and key for the user alone."""
+    path = file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as writing:
+        writing.write(f"url = {json.dumps(base)}\nkey = {json.dumps(key)}\n")
+    new.replace(path)
+    return path
+
+
+def _saved() -> dict[str, str]:
+    try:
+        with file().open("rb") as reading:
+            found = os.fstat(reading.fileno())
+            if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+                raise BadSettings(f"{file()} holds a key and others may read it: chmod 600 it, as its owner.")
+            values = tomllib.load(reading)
+    except FileNotFoundError:
+        return {}
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
+        raise BadSettings(f"{file()} cannot be read. Make it again: postroom api login.") from None
+    if not all(isinstance(value, str) for value in values.values()):
+        raise BadSettings(f"{file()} has url and key, both texts.")
+    return values

@@ -1,0 +1,169 @@
+"""The operations as data, for what is made from them: the commands of `postroom api` and the tools of `postroom mcp`.
+
+A stranger would get wrong: an operation that is asked by the catalog answers the API's own JSON, not a shape.
+"""
+
+import dataclasses
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from msgspec import UnsetType
+
+from postroom.client.methods import Listing, Operation
+from postroom.client.operations import Operations
+from postroom.client.request import Listed, Patience, Plan, call, call_page
+from postroom.client.shapes import SECRETS, Page
+
+Kind = Literal["text", "number", "flag", "list"]
+# What may not stand in a command line, nor be repeated.
+HIDDEN = (*SECRETS, "webhook_secret")
+PUBLIC = ("/.well-known/", "/healthz", "/readyz")
+
+# What each parameter means, by its name, or by operation and name where that differs.
+WORDS = {
+    "account_id": "The id of an account.",
+    "accounts": "How many accounts there may be.",
+    "accounts_per_domain": "How many accounts one domain may have.",
+    "after": "Only what comes behind this id: the cursor of a list.",
+    "allow_reserved": "Allow a role address such as admin@, on the user's own domain.",
+    "deleted": "List the deleted accounts that can be restored.",
+    "display_name": "The name that people see.",
+    "domain": "The domain, as customer.com.",
+    "domains": "How many domains there may be.",
+    "create_key.domains": "The domains that exist for the key; all without it.",
+    "every_user": "List the domains of all users.",
+    "expires_at": "When it ends, as 2027-01-31T00:00:00Z.",
+    "forward_mode": "What becomes of mail to the domain; only store is available now.",
+    "id": "The id, a number.",
+    "idempotency_key": "Give the same key to send the same request again: it is carried out once, for 24 hours.",
+    "is_default": "Make it the user's default account.",
+    "limit": "How many at most, up to 500; 50 without it.",
+    "local_part": "What stands before the @.",
+    "name": "What you will know it by.",
+    "networks": "Networks that the key may be used from, in CIDR notation.",
+    "offset": "How many to skip; `after` is cheaper.",
+    "order": "The oldest or the newest first.",
+    "organization_id": "Must be the organization of the key.",
+    "password": "A password of your choice; without it one is generated.",
+    "purge": "Erase its mail at once; it cannot be restored then.",
+    "q": "The beginning of the address.",
+    "scopes": "What the key may do; all that the key in use may without it.",
+    "status": "The status.",
+    "subdomain": "The name below the domain that others may claim.",
+    "user_id": "The platform's user_id; a key bound to a user needs none.",
+    "webhook_secret": "The secret that signs calls of the webhook.",
+    "webhook_url": "Where the webhook is.",
+}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter. A `nullable` one may be null, which is not the same as not sent."""
+
+    name: str
+    kind: Kind
+    words: str
+    is_required: bool
+    is_positional: bool
+    is_nullable: bool
+    choices: tuple[str, ...] = ()
+
+    @property
+    def is_hidden(self) -> bool:
+        return self.name in HIDDEN
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One operation. `secret` is the field of its answer that is shown once."""
+
+    name: str
+    operation: Operation[..., Any] | Listing[..., Any]
+    parameters: tuple[Parameter, ...]
+
+    @property
+    def words(self) -> str:
+        return (self.operation.__doc__ or "").strip()
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of the words."""
+        return self.words.partition(".")[0].replace("`", "")
+
+    @property
+    def path(self) -> str:
+        return self.operation.path
+
+    @property
+    def is_list(self) -> bool:
+        return isinstance(self.operation, Listing)
+
+    @property
+    def reads(self) -> bool:
+        """Whether it changes nothing."""
+        return self.operation.method == "GET"
+
+    @property
+    def is_public(self) -> bool:
+        """Whether it needs no key."""
+        return self.path.startswith(PUBLIC)
+
+    @property
+    def secret(self) -> str | None:
+        answer = get_type_hints(self.operation.describe)["return"]
+        (shape,) = get_args(answer)
+        fields = getattr(shape, "__struct_fields__", ())
+        return next((name for name in fields if name in SECRETS), None)
+
+    def ask(self, patience: Patience, arguments: dict[str, Any]) -> Plan[bytes]:
+        """The plan of one call; its answer is the body."""
+        request = dataclasses.replace(self.operation.describe(None, **arguments), decode=bytes)
+        return call(self.operation.method, self.path, request, patience)
+
+    def ask_page(self, patience: Patience, arguments: dict[str, Any], next_: str | None = None) -> Plan[Listed[bytes]]:
+        """The plan of one page; its only item is the body."""
+        request = dataclasses.replace(
+            self.operation.describe(None, **arguments), decode=lambda body: Page(items=[bytes(body)])
+        )
+        return call_page(self.operation.method, self.path, request, next_, patience)
+
+
+@cache
+def catalog() -> dict[str, Entry]:
+    """Every operation by its name."""
+    found = {name: value for name, value in vars(Operations).items() if isinstance(value, Operation | Listing)}
+    return {name: Entry(name, value, tuple(_parameters(name, value))) for name, value in found.items()}
+
+
+def _parameters(name: str, operation: Operation[..., Any] | Listing[..., Any]) -> list[Parameter]:
+    hints = get_type_hints(operation.describe)
+    signature = inspect.signature(operation.describe)
+    return [_parameter(name, one, hints[one.name]) for one in signature.parameters.values() if one.name != "self"]
+
+
+def _parameter(operation: str, parameter: inspect.Parameter, hint: Any) -> Parameter:
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    found = [kind for kind in kinds if kind not in (NoneType, UnsetType)]
+    choices = next((get_args(kind) for kind in found if get_origin(kind) is Literal), ())
+    return Parameter(
+        parameter.name,
+        _kind(found),
+        WORDS.get(f"{operation}.{parameter.name}") or WORDS.get(parameter.name, ""),
+        is_required=parameter.default is inspect.Parameter.empty,
+        is_positional=parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        is_nullable=UnsetType in kinds,
+        choices=tuple(choices),
+    )
+
+
+def _kind(found: Sequence[Any]) -> Kind:
+    """Times are text: the API reads them."""
+    if any(get_origin(kind) is not None and get_origin(kind) is not Literal for kind in found):
+        return "list"
+    if bool in found:
+        return "flag"
+    return "number" if found == [int] else "text"

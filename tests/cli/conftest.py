@@ -1,0 +1,21 @@
+"""A server for the commands. SQLite alone: what they send is the same for both engines."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from postroom.db import migrate
+from tests.server import ApiServer, Tenant, serve
+
+
+@pytest.fixture(scope="session")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    url = f"sqlite:///{tmp_path_factory.mktemp('db') / 'postroom.db'}"
+    migrate(url)
+    with serve(url) as server:
+        yield server
+
+
+@pytest.fixture
+def tenant(api: ApiServer) -> Tenant:
+    return api.new_tenant()

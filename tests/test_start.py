@@ -1,0 +1,78 @@
+"""`./start`, `./test` and scripts/install.sh: the shell of it, and what is said where it cannot go on."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent.parent
+SCRIPTS = ("start", "test", "scripts/install.sh")
+WITHOUT_ROOT = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+# Nothing is installed for whoever is in this mount namespace.
+NO_PACKAGES = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /var/lib/dpkg && exec "$@"', "sh")
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="another user and a mount of its own are root's to make")
+
+
+@pytest.fixture
+def checkout() -> Iterator[Path]:
+    """The scripts alone, where any user can read them."""
+    folder = Path(tempfile.mkdtemp(prefix="postroom-", dir="/tmp"))
+    folder.chmod(0o755)
+    for name in SCRIPTS:
+        (folder / name).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        shutil.copy(HERE / name, folder / name)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_the_shell_is_right() -> None:
+    done = subprocess.run(["shellcheck", "-x", *SCRIPTS], cwd=HERE, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@AS_ROOT
+def test_without_root_it_says_what_is_missing(checkout: Path) -> None:
+    """In one line, and nothing was made."""
+    before = sorted(checkout.rglob("*"))
+    done = subprocess.run(
+        [*NO_PACKAGES, *WITHOUT_ROOT, checkout / "start"],
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("✗ Missing: ")
+    assert "dovecot-imapd" in done.stderr
+    assert "postfix" not in done.stderr, "without root there is no Postfix to run"
+    assert sorted(checkout.rglob("*")) == before
+
+
+@AS_ROOT
+@pytest.mark.parametrize(
+    ("url", "in_file", "wanted", "unwanted"),
+    [
+        ("", False, "dovecot-sqlite", "dovecot-auth-lua"),
+        ("postgresql://db/postroom", False, "dovecot-auth-lua lua-sql-postgres", "dovecot-sqlite"),
+        ("postgresql://db/postroom", True, "dovecot-auth-lua lua-sql-postgres", "dovecot-sqlite"),
+        ("sqlite:////srv/postroom.db", True, "dovecot-sqlite", "dovecot-auth-lua"),
+    ],
+)
+def test_the_packages_are_those_of_the_database(
+    checkout: Path, url: str, in_file: bool, wanted: str, unwanted: str
+) -> None:
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    if in_file:
+        (checkout / "postroom.toml").write_text(f'database_url = "{url}"\n')
+    elif url:
+        environment["POSTROOM_DATABASE_URL"] = url
+    done = subprocess.run(
+        [*NO_PACKAGES, *WITHOUT_ROOT, checkout / "start"], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert wanted in done.stderr
+    assert unwanted not in done.stderr
