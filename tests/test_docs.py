@@ -1,12 +1,14 @@
 """The documents: everything that a reader may meet is in them, and what they say works when it is pasted.
 
-A stranger would get wrong: an `sh` block is run, and the `json` or `text` block right behind it is what it prints.
+A stranger would get wrong: an `sh` block is run, and the `json` or `text` block right behind it is what it prints. In
+the reference of the routes the `python` blocks are run too, between the `sh` blocks, as one program.
 """
 
 import ast
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -26,7 +28,7 @@ from postroom.api.problems import PROBLEMS
 from postroom.api.routes import PUBLIC, ROUTES, Route
 from postroom.cli.api_commands import place
 from postroom.cli.main import app
-from postroom.client.catalog import catalog
+from postroom.client.catalog import Entry, catalog
 from postroom.client.methods import Listing, Operation
 from postroom.client.operations import Operations
 from postroom.dns import Purpose
@@ -36,9 +38,8 @@ from tests.service import COMMAND, Service
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
-API = "".join(
-    (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("api.md", "domains.md", "client-settings.md")
-)
+REFERENCE = ("docs/api.md", "docs/domains.md", "docs/client-settings.md")
+API = "".join((ROOT / name).read_text(encoding="utf-8") for name in REFERENCE)
 
 # Whatever differs between two runs, by its name in the JSON.
 VOLATILE = {
@@ -133,6 +134,15 @@ def test_a_section_names_all_of_its_route(route: Route) -> None:
     names = [field.name for kind in (route.query, route.body) if kind for field in msgspec.structs.fields(kind)]
     names += [] if route.scope == PUBLIC else [route.scope, *route.refuses]
     assert [name for name in names if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize("entry", catalog().values(), ids=lambda entry: entry.name)
+def test_a_section_has_the_call_with_curl_and_in_python(entry: Entry) -> None:
+    text = section(f"{entry.operation.method} {entry.path}")
+    path = re.sub(r":\w+", "[^/?]+", entry.path)
+    fences = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S)
+    assert [code for kind, code in fences if kind in ("sh", "shell") and re.search(rf'curl .*URL{path}["?]', code)]
+    assert [code for kind, code in fences if kind == "python" and f"client.{entry.name}(" in code]
 
 
 def test_the_readme_has_the_seven_endpoints() -> None:
@@ -275,9 +285,9 @@ def service() -> Iterator[Service]:
 )
 def test_commands_do_what_the_document_says(service: Service, name: str, tmp_path: Path) -> None:
     found = blocks(name)
-    commands = [number for number, block in enumerate(found) if block.kind == "sh" and runnable(block.text)]
+    commands = [number for number, block in enumerate(found) if command(name, block)]
     assert commands
-    printed = run([runnable(found[number].text) for number in commands], service, tmp_path)
+    printed = run([command(name, found[number]) for number in commands], service, tmp_path)
     for number, output in zip(commands, printed, strict=True):
         promised = found[number + 1] if number + 1 < len(found) else Block("", "")
         if promised.kind == "json":
@@ -295,16 +305,47 @@ def test_the_readme_has_the_curl_of_the_first_start(service: Service) -> None:
     assert body[1] in read("README.md")
 
 
+def command(name: str, block: Block) -> str:
+    """What a block is to the shell; nothing if it is not run."""
+    if block.kind == "python" and name in REFERENCE:
+        return program(block)
+    return runnable(block.text) if block.kind == "sh" else ""
+
+
 def runnable(text: str) -> str:
     return "\n".join(line for line in text.splitlines() if not NOT_RUN.match(line)).strip()
+
+
+def program(block: Block) -> str:
+    return f"program {shlex.quote(repr(block.text))}"
+
+
+# One Python for all `python` blocks of a document, beside the shell.
+PROGRAM = r"""
+coproc PYTHON { exec python -c '
+import ast, sys
+names = {}
+for line in sys.stdin:
+    exec(ast.literal_eval(line), names)
+    print("\x1e", end="", flush=True)
+'; }
+program() {
+    printf '%s\n' "$1" >&"${PYTHON[1]}"
+    IFS= read -r -d $'\x1e' printed <&"${PYTHON[0]}"
+    printf '%s' "$printed"
+}
+"""
 
 
 def run(commands: list[str], service: Service, folder: Path) -> list[str]:
     """Runs the commands in one shell and answers what each has printed."""
     mark = "\x1e"
-    script = "".join(f"{command}\nprintf '{mark}'\n" for command in commands)
+    opening = next(program(block) for block in blocks("docs/api.md") if block.kind == "python")
+    script = f"{PROGRAM}{opening}\n" if any(command.startswith("program ") for command in commands) else ""
+    script += "".join(f"{command}\nprintf '{mark}'\n" for command in commands)
     environment = service.environment | {
         "API_KEY": service.key(),
+        "POSTROOM_API_KEY": service.key(),
         "POSTROOM_URL": f"http://127.0.0.1:{service.ports['port']}",
         "PATH": f"{COMMAND.parent}:{os.environ['PATH']}",
         "DATA": str(service.data),
