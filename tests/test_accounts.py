@@ -206,6 +206,10 @@ def step(tx: Tx, actor: Actor, model: Model, chance: random.Random, names: list[
         accounts.update(tx, actor, id_, user_id, UpdateAccount(status=status))
         model.set_status(id_, status)
     elif act == "default":
+        if account["status"] == "disabled" and not account["is_default"]:
+            with pytest.raises(Refused, match="disabled"):
+                accounts.update(tx, actor, id_, user_id, UpdateAccount(is_default=True))
+            return
         accounts.update(tx, actor, id_, user_id, UpdateAccount(is_default=True))
         before = next(i for i, a in model.living.items() if a["is_default"] and a["user_id"] == account["user_id"])
         model.set_default(account["user_id"], id_, before)

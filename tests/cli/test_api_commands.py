@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 import typer.main
 
-from postroom.api.routes import ROUTES, Route
+from postroom.api.routes import Route
 from postroom.cli import tables
 from postroom.cli.api import build
 from postroom.cli.api_commands import place
 from postroom.client.catalog import Entry, catalog
 from tests.cli.program import environment, run, url_of
+from tests.client.test_operations import OURS
 from tests.server import Tenant
 from tests.service import COMMAND, wait_for
 
@@ -37,7 +38,7 @@ def commands() -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+@pytest.mark.parametrize("route", OURS, ids=lambda route: route.name)
 def test_each_route_has_a_command(route: Route) -> None:
     entry = entry_of(route)
     command = commands()[" ".join(filter(None, place(entry)))]
