@@ -274,6 +274,7 @@ def service() -> Iterator[Service]:
     "name",
     [
         "README.md",
+        "docs/quick-start.md",
         "docs/api.md",
         "docs/domains.md",
         "docs/client-settings.md",
