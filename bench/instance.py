@@ -1,6 +1,5 @@
 """What is measured: a whole `postroom serve` with data in it, and the limits beside it."""
 
-import functools
 import os
 import socket
 import subprocess
@@ -10,22 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.progress import track
-
 from bench import load
+from bench.fill import fill
 from bench.load import Load, Request
-from postroom import operator, passwords
-from postroom.accounts import CreateAccount, create
-from postroom.actor import Actor
-from postroom.db import Tx, open_database
-from postroom.keys import CreateKey
-from postroom.organizations import ensure
 from tests.postgres import PostgresServer, free_port
 from tests.service import Service, wait_for
 
-ORGANIZATION = "bench"
-USERS = 1000
-BATCH = 2000
 # Far more than any run makes, so that the limit is counted and never reached.
 RATE = "600000000/minute"
 
@@ -79,35 +68,6 @@ def _database(postgres: bool) -> Iterator[dict[str, str]]:
         return
     with PostgresServer.start(durable=True) as server:
         yield {"database_url": server.new_database()}
-
-
-def fill(url: str, accounts: int, domains: int) -> tuple[int, str, int]:
-    """Makes accounts with the product's own code. Answers the organization, a key and the first id."""
-    database = open_database(url)
-    hashed = passwords.hash_generated(passwords.generate())
-
-    def prepare(tx: Tx) -> tuple[int, str]:
-        for number in range(domains):
-            operator.create_domain(tx, ORGANIZATION, f"d{number}.test", None, "active")
-        return ensure(tx, ORGANIZATION), operator.create_key(tx, ORGANIZATION, CreateKey())
-
-    def batch(tx: Tx, start: int) -> int:
-        ids = []
-        for number in range(start, min(start + BATCH, accounts)):
-            name, user = f"d{number % domains}.test", f"user_{number % USERS}"
-            command = CreateAccount(name, f"a{number}", user, None, hashed)
-            ids.append(create(tx, Actor(organization), command).id)
-        return ids[0]
-
-    try:
-        organization, key = database.write_alone(prepare)
-        firsts = [
-            database.write_alone(functools.partial(batch, start=start))
-            for start in track(range(0, accounts, BATCH), f"{accounts:,} accounts", transient=True)
-        ]
-    finally:
-        database.close()
-    return organization, key, firsts[0]
 
 
 @contextmanager

@@ -167,7 +167,8 @@ def create(tx: Tx, actor: Actor, command: CreateAccount) -> Account:
     account = _insert(tx, actor, domain, command)
     _take_address(tx, account)
     _count(tx, account, 1)
-    _domain_for(tx, actor, command)  # once more: it may have been deleted while we waited for its counter
+    if not domains.is_managed(tx, actor.organization_id, domain.id):  # deleted while we waited for its counter
+        raise not_found()
     _record(tx, actor, "account.created", account)
     return account
 

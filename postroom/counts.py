@@ -14,7 +14,7 @@ STATUSES = ("active", "suspended", "disabled")
 
 ADD = """
 INSERT INTO account_counts (organization_id, user_id, domain_id, status, accounts)
-VALUES (:organization, :user_id, :domain_id, :status, :by)
+VALUES (:organization, '', :domain_id, :status, :by), (:organization, :user_id, :domain_id, :status, :by)
 ON CONFLICT (organization_id, user_id, domain_id, status)
 DO UPDATE SET accounts = account_counts.accounts + excluded.accounts"""
 TOTALS = """
@@ -22,6 +22,11 @@ SELECT status, SUM(accounts) FROM account_counts
 WHERE organization_id = :organization AND user_id = :user_id
   AND (CAST(:bound AS BIGINT) IS NULL OR domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound))
 GROUP BY status"""
+# Organization by organization (CROSS JOIN holds SQLite to that), so that the table's key finds the sums over all users.
+EVERYTHING = """
+SELECT counted.status, SUM(counted.accounts) FROM organizations CROSS JOIN account_counts AS counted
+WHERE organizations.id > 0 AND counted.organization_id = organizations.id AND counted.user_id = ''
+GROUP BY counted.status"""
 BY_DOMAIN = """
 SELECT domains.name, counted.status, counted.accounts FROM account_counts AS counted
 JOIN domains ON domains.id = counted.domain_id
@@ -61,14 +66,21 @@ class Count(msgspec.Struct):
 
 def add(tx: Tx, organization_id: int, domain_id: int, user_id: str, status: str, by: int) -> None:
     """Counts one account more (1) or less (-1)."""
-    for user in (EVERY_USER, user_id):
-        tx.run(ADD, organization=organization_id, user_id=user, domain_id=domain_id, status=status, by=by)
+    tx.run(ADD, organization=organization_id, user_id=user_id, domain_id=domain_id, status=status, by=by)
 
 
 def totals(tx: Tx, actor: Actor, user_id: str | None) -> Count:
     """All live accounts that the actor sees, or those of one user."""
     count = Count()
     for status, number in tx.all(TOTALS, **_whose(actor, user_id)):
+        count.add(status, int(number))
+    return count
+
+
+def everything(tx: Tx) -> Count:
+    """All live accounts of every organization, for the operator."""
+    count = Count()
+    for status, number in tx.all(EVERYTHING):
         count.add(status, int(number))
     return count
 

@@ -54,12 +54,26 @@ class TooMany(Refused):
 
 
 class Busy(Exception):
-    """The database or the password hashers cannot take more now; try again after `seconds`."""
+    """The database or the password hashers cannot take more now: nothing was done; try again after `seconds`."""
+
+    code = "busy"
 
     def __init__(self, detail: str, seconds: int = 1) -> None:
         super().__init__(detail)
         self.detail = detail
         self.seconds = seconds
+
+
+class OutcomeUnknown(Busy):
+    """The database was lost in the commit: what was asked for has happened or not, as a whole."""
+
+    code = "outcome_unknown"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The database was lost while this was being committed: it may have been carried out. "
+            "Look, or send it again with the same Idempotency-Key."
+        )
 
 
 class BadBackup(Exception):

@@ -1,6 +1,6 @@
 """The parts of a service that are Python: how the API and the worker are run, and what prepares the database.
 
-    python -I -m postroom.parts api --parent PID --listener FD --instance VALUE
+    python -I -m postroom.parts api --parent PID --name NAME --listener FD --instance VALUE
     python -I -m postroom.parts worker --parent PID
     python -I -m postroom.parts prepare --parent PID --report FD
 
@@ -31,7 +31,6 @@ from postroom.settings import Settings
 
 # Shorter than the grace that the supervisor gives.
 DRAIN = 8
-DOVEADM_KEY = "doveadm.key"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -54,6 +53,8 @@ def part(name: str, settings: Settings, files: tuple[int, ...] = (), *arguments:
         name.partition("-")[0],
         "--parent",
         str(os.getpid()),
+        "--name",
+        name,
         *arguments,
     ]
     environment = {"PATH": PATH, "LANG": "C.UTF-8"} | settings.environment()
@@ -62,13 +63,15 @@ def part(name: str, settings: Settings, files: tuple[int, ...] = (), *arguments:
     return Part(name, command, environment, files=files)
 
 
-def run_api(settings: Settings, listener: socket.socket, instance: str) -> None:
+def run_api(settings: Settings, listener: socket.socket, instance: str, name: str = "api") -> None:
     """Serves the API on the socket until SIGTERM or SIGINT; requests under way are answered."""
     import uvicorn
 
     from postroom.api.app import create_app
     from postroom.api.connection import configure
+    from postroom.api.tallies import Place
     from postroom.db import open_database
+    from postroom.measures import Measures
 
     database = open_database(settings.database)
     try:
@@ -77,7 +80,9 @@ def run_api(settings: Settings, listener: socket.socket, instance: str) -> None:
             settings,
             end_sessions=session_ender(settings),
             probe=readiness.Readiness(readiness.checks(settings)),
+            measure=Measures(settings),
             instance=instance,
+            place=Place(name, api_names(settings) if name in api_names(settings) else (name,), settings.data / "run"),
         )
         config = configure(app, loop="uvloop", log_level=settings.log_level, timeout_graceful_shutdown=DRAIN)
         # uvicorn raises the signal once more after a clean end; that must not look like a failure.
@@ -86,6 +91,11 @@ def run_api(settings: Settings, listener: socket.socket, instance: str) -> None:
         uvicorn.Server(config).run(sockets=[listener])
     finally:
         database.close()
+
+
+def api_names(settings: Settings) -> list[str]:
+    """The processes that answer on the API's port."""
+    return ["api", *(f"api-{number}" for number in range(2, settings.workers + 1))]
 
 
 def run_worker(settings: Settings) -> None:
@@ -148,7 +158,7 @@ def session_ender(settings: Settings) -> Callable[[Sequence[tuple[int, int]]], A
         if settings.mail == "off":
             return True
         try:
-            key = (run / DOVEADM_KEY).read_text(encoding="ascii").strip()
+            key = (run / doveadm.KEY).read_text(encoding="ascii").strip()
         except OSError:
             return False
         return await doveadm.end_sessions(run / "dovecot" / "http", key, sessions)
@@ -163,6 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--listener", type=int)
     parser.add_argument("--report", type=int)
     parser.add_argument("--instance", default="")
+    parser.add_argument("--name", default="")
     options = parser.parse_args(arguments)
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != options.parent:
@@ -172,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logs.configure(settings.log_level)
     match options.part:
         case "api":
-            run_api(settings, socket.socket(fileno=options.listener), options.instance)
+            run_api(settings, socket.socket(fileno=options.listener), options.instance, options.name)
         case "worker":
             run_worker(settings)
         case "prepare":

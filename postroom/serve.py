@@ -19,7 +19,7 @@ import msgspec
 from postroom import identity, instance, logs, parts, ports, readiness
 from postroom.identity import Identity
 from postroom.instance import CannotStart
-from postroom.mailplane import daemons, logfiles, orphans
+from postroom.mailplane import daemons, logfiles, orphans, queues
 from postroom.mailplane.render import tls_paths
 from postroom.mailplane.renewal import Renewal
 from postroom.mailplane.supervisor import Part, Supervisor
@@ -150,9 +150,7 @@ class _Service:
     async def _live(self) -> None:
         settings, say = self._settings, self._terminal
         self._refuse_without_daemons()
-        if (
-            not settings.data.exists()
-        ):  # so nothing of ours can be on the ports yet, and a refusal leaves nothing behind
+        if not settings.data.exists():  # nothing of ours can be on the ports yet, and a refusal leaves nothing behind
             self._take_ports()
         with say.step(f"Data directory {settings.data}"):
             me, self._locks = _open_instance(settings, self._only)
@@ -175,6 +173,8 @@ class _Service:
             await self._until_ready(supervisor)
         say.block(settings, prepared, self._postfix, with_api=self._only is None)
         while True:
+            if self._postfix:
+                queues.write(settings.data)
             await asyncio.sleep(ROTATION)
             logfiles.rotate(settings.data / "log", owner)
             if settings.tls_cert and self._mail:
@@ -251,8 +251,7 @@ class _Service:
         supervisor.start(parts.part("worker", self._settings))
         listener = self._listener.fileno()
         arguments = ("--listener", str(listener), "--instance", self._instance)
-        for number in range(1, self._settings.workers + 1):
-            name = "api" if number == 1 else f"api-{number}"
+        for name in parts.api_names(self._settings):
             supervisor.start(parts.part(name, self._settings, (listener,), *arguments))
 
     async def _until_ready(self, supervisor: Supervisor) -> None:

@@ -113,6 +113,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     submission_port: Annotated[Port, Meta(description="Submission (RFC 6409) with STARTTLS.")] = 1587
     submissions_port: Annotated[Port, Meta(description="Submission over TLS (RFC 8314).")] = 1465
 
+    metrics: Annotated[
+        Literal["key", "loopback"],
+        Meta(
+            description="`key`: /metrics needs a key with `metrics:read`; `loopback`: programs on this host need none."
+        ),
+    ] = "key"
     public_ports: Annotated[
         str, Meta(description="Ports at which clients reach others than we listen on, as `imaps=993,submission=587`.")
     ] = ""

@@ -256,7 +256,7 @@ install_lock() {
 source_state() {
     echo "$mode $here"
     if [ $mode = copy ]; then
-        find "$here/postroom" "$here/pyproject.toml" -type f ! -path '*/__pycache__/*' -print0 \
+        find "$here/postroom" "$here/docs" "$here/pyproject.toml" -type f ! -path '*/__pycache__/*' -print0 \
             | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum
     else
         sha256sum <"$here/pyproject.toml"

@@ -45,9 +45,9 @@ class PostgresServer:
     @contextmanager
     def start(cls, *, durable: bool = False) -> "Iterator[PostgresServer]":
         """A new server; it syncs to disk only where it is told to."""
-        binaries = _binaries()
+        binaries = find_binaries()
         folder = Path(tempfile.mkdtemp(prefix="pg-"))
-        data, user = folder / "data", _user(folder)
+        data, user = folder / "data", unprivileged(folder)
         run = [binaries / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "-E", "UTF8", "--no-sync"]
         subprocess.run(run, check=True, capture_output=True, user=user, cwd=folder)
         port = free_port()
@@ -70,14 +70,14 @@ def _each(run: Callable[[list[Any]], Any], *commands: list[Any]) -> None:
         run(command)
 
 
-def _binaries() -> Path:
+def find_binaries() -> Path:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not found:
         raise RuntimeError("PostgreSQL's binaries are missing: apt-get install postgresql")
     return found[-1].parent
 
 
-def _user(folder: Path) -> str | None:
+def unprivileged(folder: Path) -> str | None:
     """initdb refuses root, so as root it runs as Debian's user postgres."""
     if os.geteuid() != 0:
         return None

@@ -18,8 +18,10 @@ import uvicorn
 from postroom import domains, keys, operator, organizations
 from postroom.actor import ALL_SCOPES, Actor
 from postroom.api.app import create_app
+from postroom.api.call import Measured
 from postroom.api.connection import configure
 from postroom.api.rate_limits import Clock
+from postroom.api.tallies import ALONE, Place
 from postroom.db import Database, Tx, open_database
 from postroom.domains import Status
 from postroom.keys import CreateKey
@@ -69,9 +71,14 @@ class ApiServer:
     reasons: dict[str, str | None] = field(default_factory=dict)
     """What the probe answers."""
 
+    measured: Measured = field(default_factory=Measured)
+    """What the parts beside the API are found to be."""
+
     @classmethod
     @contextmanager
-    def start(cls, url: str, settings: Settings = UNLIMITED, clock: Clock = time.monotonic) -> "Iterator[ApiServer]":
+    def start(
+        cls, url: str, settings: Settings = UNLIMITED, clock: Clock = time.monotonic, place: Place = ALONE
+    ) -> "Iterator[ApiServer]":
         listener = socket.create_server(("127.0.0.1", 0))
         server = cls(listener.getsockname()[1], open_database(url))
         app = create_app(
@@ -79,7 +86,9 @@ class ApiServer:
             settings,
             end_sessions=server._end_sessions,
             probe=server._probe,
+            measure=server._measure,
             instance="test",
+            place=place,
             clock=clock,
         )
         running = uvicorn.Server(configure(app, loop="uvloop"))
@@ -96,6 +105,9 @@ class ApiServer:
         self.ended += [tuple(pair) for pair in pairs]
         self.meanwhile()
         return self.ends
+
+    async def _measure(self) -> Measured:
+        return self.measured
 
     async def _probe(self) -> dict[str, str | None]:
         return self.reasons

@@ -10,10 +10,13 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
+from postroom import archive, identity
+from postroom.backup import make
+from postroom.errors import BadBackup
 from postroom.settings import PASSPHRASE
 from tests.mail.clients import imap_login
 from tests.mail.platform import Platform
@@ -132,6 +135,28 @@ def test_damage_is_found(stopped: Platform, passphrase: str) -> None:
         assert "damaged" in line or "cut short" in line or "no backup" in line, line
     assert state(service) == before
     assert not list(service.data.glob("rest*"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="it acts as the system user")
+def test_what_the_disk_did_not_keep_is_no_backup(stopped: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is read again before it gets its name; the backup of before stays."""
+    data, write = stopped.service.data, archive.write
+    file = backup(stopped.service)
+    before = file.read_bytes()
+
+    def write_badly(output: BinaryIO, *arguments: Any) -> None:
+        write(output, *arguments)
+        output.seek(len(before) // 2)
+        byte = output.read(1)
+        output.seek(-1, os.SEEK_CUR)
+        output.write(bytes([byte[0] ^ 4]))
+
+    monkeypatch.setattr(archive, "write", write_badly)
+    url = f"sqlite:///{data / 'db' / 'postroom.db'}"
+    with pytest.raises(BadBackup, match="damaged"):
+        make(data, url, file, identity.ensure(), "", mail=True, said=lambda _: None)
+    assert file.read_bytes() == before
+    assert not list(file.parent.glob("*.part"))
 
 
 def test_it_refuses(stopped: Platform) -> None:

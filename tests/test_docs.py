@@ -8,9 +8,6 @@ import ast
 import json
 import os
 import re
-import shlex
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -20,6 +17,7 @@ import pytest
 import typer.main
 
 from postroom import settings
+from postroom.accounts import Status
 from postroom.actor import ALL_SCOPES
 from postroom.api import domain_shapes
 from postroom.api.account_shapes import FIELDS
@@ -32,13 +30,16 @@ from postroom.client.catalog import Entry, catalog
 from postroom.client.methods import Listing, Operation
 from postroom.client.operations import Operations
 from postroom.dns import Purpose
+from postroom.domains import Status as DomainStatus
 from tests.dns_server import DnsServer
-from tests.service import COMMAND, Service
+from tests.service import Service
+from tests.shell import python, run
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+INDEX = (ROOT / "docs" / "llms.txt").read_text(encoding="utf-8")
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
-REFERENCE = ("docs/api.md", "docs/domains.md", "docs/client-settings.md")
+REFERENCE = ("docs/api.md", "docs/domains.md", "docs/client-settings.md", "docs/monitoring.md")
 API = "".join((ROOT / name).read_text(encoding="utf-8") for name in REFERENCE)
 
 # Whatever differs between two runs, by its name in the JSON.
@@ -58,9 +59,11 @@ PATHS += (
     "/Autodiscover/Autodiscover.xml",
     "/healthz",
     "/readyz",
+    "/metrics",
     "/console/session",
     "/sign-in",
     "/openapi.json",
+    "/llms.txt",
     "/docs",
     "/INBOX",
 )
@@ -79,6 +82,25 @@ def read(name: str) -> str:
 
 def blocks(name: str) -> list[Block]:
     return [Block(*match.groups()) for match in re.finditer(r"^```(\w*)\n(.*?)^```$", read(name), re.M | re.S)]
+
+
+def runnable(text: str) -> str:
+    return "\n".join(line for line in text.splitlines() if not NOT_RUN.match(line)).strip()
+
+
+def command(name: str, block: Block) -> str:
+    """What a block is to the shell; nothing if it is not run."""
+    if block.kind == "python" and name in REFERENCE:
+        return python(block.text)
+    return runnable(block.text) if block.kind == "sh" else ""
+
+
+def commands(name: str) -> list[int]:
+    """Which blocks of a document are run."""
+    return [number for number, block in enumerate(blocks(name)) if command(name, block)]
+
+
+RUN = [name for name in NAMES if commands(name)]
 
 
 def prose(name: str) -> str:
@@ -163,6 +185,33 @@ def test_every_code_of_a_field_is_documented() -> None:
     assert set(first_cells(table)) == used
 
 
+def test_every_error_code_has_its_section() -> None:
+    rows = re.findall(r"^### `(\w+)` \((\d+)\)\n\n\w", read("docs/errors.md"), re.M)
+    assert sorted(rows) == sorted((code, str(status)) for code, (status, _) in PROBLEMS.items())
+
+
+def test_every_code_of_a_field_says_how_to_mend_it() -> None:
+    table = read("docs/errors.md").partition("## Single fields")[2].partition("\n## ")[0]
+    used = {code for _, code in constants({"FieldError", "BadAddress", "WeakPassword"})}
+    assert set(re.findall(r"`([^`]+)`", "".join(re.findall(r"^\|([^|]*)\|", table, re.M)))) == used
+
+
+def test_what_the_clients_send_again_is_said() -> None:
+    sentence = re.search(r"by themselves after (.*?)\.", read("docs/errors.md"), re.S)
+    assert sentence
+    again = {code for code, (status, _) in PROBLEMS.items() if status in (429, 503)} | {"idempotency_conflict"}
+    assert set(re.findall(r"`(\w+)`", sentence[1])) == again
+
+
+def test_every_status_has_its_row() -> None:
+    text = read("docs/concepts.md")
+    domain, account = (
+        first_cells(text.partition(f"## {title}")[2].partition("\n## ")[0]) for title in ("Domain", "Account")
+    )
+    assert domain == list(get_args(DomainStatus))
+    assert account == list(get_args(Status))
+
+
 def test_every_event_is_documented() -> None:
     types = [name for name in first_cells(section("GET /v2/events")) if "." in name]
     assert sorted(types) == sorted(recorded_events())
@@ -203,6 +252,11 @@ def test_every_command_of_the_api_is_in_the_table() -> None:
     wanted = {" ".join(filter(None, place(e))): (e.operation.method, e.path) for e in catalog().values()}
     rows = re.findall(r"^\| `postroom api ([a-z -]+)` \| `([A-Z]+) (\S+)` \|", read("docs/cli.md"), re.M)
     assert {name: (method, path) for name, method, path in rows} == wanted
+
+
+def test_the_index_for_agents_has_every_document() -> None:
+    linked = set(re.findall(r"\]\(/docs/([\w-]+\.md)\)", INDEX))
+    assert linked == {path.name for path in (ROOT / "docs").glob("*.md")}
 
 
 def test_every_setting_is_in_the_table() -> None:
@@ -269,27 +323,18 @@ def service() -> Iterator[Service]:
         yield new.start()
 
 
+def test_the_documents_have_commands() -> None:
+    assert {"README.md", "docs/api.md", "docs/cli.md", "docs/operations.md", "docs/python.md"} <= set(RUN)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="the documents send mail, and Postfix needs root")
-@pytest.mark.parametrize(
-    "name",
-    [
-        "README.md",
-        "docs/quick-start.md",
-        "docs/api.md",
-        "docs/domains.md",
-        "docs/client-settings.md",
-        "docs/operations.md",
-        "docs/verification.md",
-        "docs/python.md",
-        "docs/cli.md",
-    ],
-)
+@pytest.mark.parametrize("name", RUN)
 def test_commands_do_what_the_document_says(service: Service, name: str, tmp_path: Path) -> None:
     found = blocks(name)
-    commands = [number for number, block in enumerate(found) if command(name, block)]
-    assert commands
-    printed = run([command(name, found[number]) for number in commands], service, tmp_path)
-    for number, output in zip(commands, printed, strict=True):
+    numbers = commands(name)
+    opening = next(block.text for block in blocks("docs/api.md") if block.kind == "python")
+    printed = run([command(name, found[number]) for number in numbers], opening, service, tmp_path)
+    for number, output in zip(numbers, printed, strict=True):
         promised = found[number + 1] if number + 1 < len(found) else Block("", "")
         if promised.kind == "json":
             answer = output[output.index("{") :]
@@ -304,59 +349,6 @@ def test_the_readme_has_the_curl_of_the_first_start(service: Service) -> None:
     body = re.search(r"-d '(.*)'", service.said())
     assert body
     assert body[1] in read("README.md")
-
-
-def command(name: str, block: Block) -> str:
-    """What a block is to the shell; nothing if it is not run."""
-    if block.kind == "python" and name in REFERENCE:
-        return program(block)
-    return runnable(block.text) if block.kind == "sh" else ""
-
-
-def runnable(text: str) -> str:
-    return "\n".join(line for line in text.splitlines() if not NOT_RUN.match(line)).strip()
-
-
-def program(block: Block) -> str:
-    return f"program {shlex.quote(repr(block.text))}"
-
-
-# One Python for all `python` blocks of a document, beside the shell.
-PROGRAM = r"""
-coproc PYTHON { exec python -c '
-import ast, sys
-names = {}
-for line in sys.stdin:
-    exec(ast.literal_eval(line), names)
-    print("\x1e", end="", flush=True)
-'; }
-program() {
-    printf '%s\n' "$1" >&"${PYTHON[1]}"
-    IFS= read -r -d $'\x1e' printed <&"${PYTHON[0]}"
-    printf '%s' "$printed"
-}
-"""
-
-
-def run(commands: list[str], service: Service, folder: Path) -> list[str]:
-    """Runs the commands in one shell and answers what each has printed."""
-    mark = "\x1e"
-    opening = next(program(block) for block in blocks("docs/api.md") if block.kind == "python")
-    script = f"{PROGRAM}{opening}\n" if any(command.startswith("program ") for command in commands) else ""
-    script += "".join(f"{command}\nprintf '{mark}'\n" for command in commands)
-    environment = service.environment | {
-        "API_KEY": service.key(),
-        "POSTROOM_API_KEY": service.key(),
-        "POSTROOM_URL": f"http://127.0.0.1:{service.ports['port']}",
-        "PATH": f"{COMMAND.parent}:{os.environ['PATH']}",
-        "DATA": str(service.data),
-        "BACKUP": str(folder / "backup"),
-    }
-    bash = [shutil.which("bash") or "bash", "-eu", "-o", "pipefail", "-c", script]
-    done = subprocess.run(bash, env=environment, cwd=folder, capture_output=True, text=True, timeout=120)
-    printed = done.stdout.split(mark)
-    assert done.returncode == 0, f"{commands[len(printed) - 1]}\n{printed[-1]}\n{done.stderr}"
-    return printed[:-1]
 
 
 def stable(value: Any) -> Any:

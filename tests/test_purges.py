@@ -56,6 +56,10 @@ def purge(database: Database, mail: Path) -> None:
     asyncio.run(worker.purge_due(database, mail))
 
 
+def entries(folder: Path) -> int:
+    return sum(1 for _ in folder.rglob("*"))
+
+
 def row(database: Database, id_: int) -> tuple[object, ...]:
     sql = "SELECT password, display_name, address, purge_at, purged_at IS NULL FROM accounts WHERE id = :id"
     found = database.write_alone(lambda tx: tx.one(sql, id=id_))
@@ -107,6 +111,20 @@ def test_what_cannot_be_erased_is_put_off_and_others_are_not(database: Database,
     assert row(database, stuck)[3] is not None
     assert types(database, "stuck")[-1] == "account.deleted"
     database.write_alone(lambda tx: tx.run("UPDATE accounts SET purge_at = NULL WHERE id = :id", id=stuck))
+
+
+def test_a_round_is_bounded(database: Database, mail: Path) -> None:
+    """2,000 files and folders; what is left is still due, and is not called erased."""
+    id_ = database.write_alone(lambda tx: deleted_account(tx, "large", 0))
+    folder = folder_of(mail, id_, files=2500)
+    database.write_alone(end_sessions)
+    before = entries(mail)
+    purge(database, mail)
+    assert entries(mail) == before - 2000
+    assert "account.purged" not in types(database, "large")
+    purge(database, mail)
+    assert not folder.exists()
+    assert types(database, "large")[-1] == "account.purged"
 
 
 def test_a_part_at_a_time(mail: Path) -> None:

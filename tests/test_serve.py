@@ -1,6 +1,7 @@
 """`postroom serve` without the mail daemons: what starts, what is refused, what ends."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from postroom.client import Client
 from postroom.mailplane import logfiles
 from tests.service import COMMAND, Service, wait_for
 
@@ -234,6 +236,12 @@ def test_several_api_processes_share_the_port(service: Service) -> None:
     service.settings["workers"] = "2"
     service.start()
     assert service.pid("api") != service.pid("api-2")
+
+    def named() -> set[str]:
+        with Client(f"http://127.0.0.1:{service.ports['port']}", service.key()) as client:
+            return set(re.findall(r'process="([^"]+)"', client.get_metrics()))
+
+    wait_for("the metrics of both", lambda: named() == {"api", "api-2"})
     assert service.stop() == 0
 
 

@@ -71,6 +71,22 @@ def test_it_works(service: Service, dns: DnsServer) -> None:
     ]
 
 
+EXPIRED_CLAIM = """
+INSERT INTO domains (organization_id, user_id, name, status, expires_at, created_at, updated_at)
+SELECT organization_id, 'u', 'late.example', 'pending', 1, 1, 1 FROM api_keys"""
+OLD_ANSWER = """
+INSERT INTO idempotent_answers (organization_id, key_id, name, request, answer, expires_at)
+SELECT organization_id, id, 'n', 'r', 'a', 1 FROM api_keys"""
+
+
+def test_the_worker_ends_what_is_over(service: Service) -> None:
+    """Claims and kept answers whose time has come; how is tested beside them."""
+    for sql in (EXPIRED_CLAIM, OLD_ANSWER):
+        run(service, sql)
+    wait_for("the claim to end", lambda: run(service, "SELECT deleted_at FROM domains WHERE expires_at = 1") == [])
+    wait_for("the answer to be forgotten", lambda: run(service, "SELECT id FROM idempotent_answers") == [])
+
+
 def test_a_worker_that_is_killed_loses_no_check(service: Service, dns: DnsServer) -> None:
     assert service.run("domains", "create", NAME, "--organization", "demo", "--user", "u").returncode == 0
     publish(service, dns)

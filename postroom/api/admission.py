@@ -21,21 +21,44 @@ from postroom.errors import Refused, TooMany
 
 Scope = MutableMapping[str, Any]
 
+OPERATOR = 0  # of no organization
+NOT_LOCAL = {
+    b"x-forwarded-for",
+    b"x-forwarded-host",
+    b"x-real-ip",
+    b"forwarded",
+    b"via",
+    b"x-api-key",
+    b"authorization",
+}
+NOT_LOCAL |= {b"cookie", b"origin", b"sec-fetch-site"}
 READS = ("GET", "HEAD", "OPTIONS")
 
 
 class Admission:
     """The door of one process."""
 
-    def __init__(self, database: Database, limits: Limits, trusted: tuple[auth.Network, ...]) -> None:
+    def __init__(
+        self, database: Database, limits: Limits, trusted: tuple[auth.Network, ...], lets_local_in: bool
+    ) -> None:
         self._database = database
         self._limits = limits
         self._trusted = trusted
+        self._lets_local_in = lets_local_in
         self._last_uses = LastUses(database)
 
     def address_of(self, scope: Scope) -> str:
         """The client's address."""
         return auth.client_address(scope["client"][0] if scope["client"] else "", scope["headers"], self._trusted)
+
+    def local(self, scope: Scope) -> Actor | None:
+        """The operator, where the settings let him read the metrics without a key: a program on this host that has not
+        come through a proxy. Who sends a key is not him."""
+        peer = scope["client"][0] if scope["client"] else ""
+        sent = {name for name, _ in scope["headers"]}
+        if not self._lets_local_in or sent & NOT_LOCAL or not auth.is_loopback(peer):
+            return None
+        return Actor(OPERATOR, frozenset({"metrics:read"}))
 
     async def actor(self, scope: Scope, request_id: str) -> Actor:
         """Who calls. Raises `unauthorized`, `csrf_refused`, TooMany."""

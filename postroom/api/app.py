@@ -22,16 +22,17 @@ from starlette.staticfiles import StaticFiles
 
 from postroom import __version__, idempotency
 from postroom.actor import Actor
-from postroom.api import auth, console, problems
+from postroom.api import auth, console, documents, problems
 from postroom.api.admission import Admission
 from postroom.api.body import XML_TYPES, read_body
-from postroom.api.call import Answer, Call, Keep, Probe, Services, Visit, encode
+from postroom.api.call import Answer, Call, Keep, Measure, Probe, Services, Visit, encode, nothing_measured
 from postroom.api.console import Console
 from postroom.api.openapi import document
 from postroom.api.rate_limits import Clock, Limits, parse_rate
 from postroom.api.retries import Retries, idempotency_key
 from postroom.api.router import BadPath, Router, split_path
 from postroom.api.routes import PUBLIC, ROUTES, Route
+from postroom.api.tallies import ALONE, Place, Tallies
 from postroom.api.wire import decode_body, parse_query
 from postroom.db import Database
 from postroom.dkim import Generator
@@ -49,6 +50,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 log = structlog.get_logger()
 
+METRICS = ["metrics"]
 JSON: Headers = ((b"content-type", b"application/json"),)
 ALWAYS: Headers = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 DOCS_POLICY = (
@@ -68,11 +70,13 @@ class Reply(msgspec.Struct):
 class App:
     """The API over one database."""
 
-    def __init__(self, services: Services, limits: Limits, trusted: tuple[auth.Network, ...] = ()) -> None:
+    def __init__(
+        self, services: Services, limits: Limits, trusted: tuple[auth.Network, ...] = (), lets_local_in: bool = False
+    ) -> None:
         self._services = services
         self._limits = limits
         self._router = Router(ROUTES)
-        self._admission = Admission(services.database, limits, trusted)
+        self._admission = Admission(services.database, limits, trusted, lets_local_in)
         self._console = Console(services.database, self._admission)
         self._retries = Retries(services)
         self._decoders = {r.path + r.method: msgspec.json.Decoder(r.body) for r in ROUTES if r.body}
@@ -80,6 +84,7 @@ class App:
         static = StaticFiles(directory=Path(__file__).parent / "docs", html=True)
         refused: dict[Any, Any] = {HTTPException: _no_file}
         self._docs = Starlette(routes=[Mount("/docs", static)], exception_handlers=refused)
+        self._documents = documents.documents(refused)
         self._files = Starlette(routes=[Mount(self._console.prefix, self._console.files)], exception_handlers=refused)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,6 +92,8 @@ class App:
             await _lifespan(receive, send)
         elif scope["type"] != "http":
             raise NotImplementedError(scope["type"])
+        elif documents.is_one(scope["path"]):
+            await self._documents(scope, receive, _with(scope, send, ((b"content-security-policy", DOCS_POLICY),)))
         elif scope["path"].startswith("/docs/"):
             await self._docs(scope, receive, _with(scope, send, ((b"content-security-policy", DOCS_POLICY),)))
         elif scope["path"].startswith(self._console.prefix):
@@ -104,7 +111,9 @@ class App:
         except Exception as error:
             reply = _problem(error, request_id)
         await _send(send, scope["method"], reply, request_id, scope.get("quota", ()))
-        _log(scope, reply, request_id, actor, started)
+        seconds = time.perf_counter() - started
+        self._services.tallies.count(scope["method"], scope.get("route"), reply.status, seconds)
+        _log(scope, reply, request_id, actor, seconds)
 
     async def _admit(self, scope: Scope, request_id: str) -> tuple[Actor | None, list[str] | None]:
         """The caller, where one is needed, and the path (None: malformed). Raises Unauthorized before anything else."""
@@ -116,6 +125,8 @@ class App:
         actor = None
         if segments is None or (segments and segments[0] == "v2"):
             actor = await self._admission.actor(scope, request_id)
+        elif segments == METRICS:
+            actor = self._admission.local(scope) or await self._admission.actor(scope, request_id)
         return actor, segments
 
     async def _reply(
@@ -203,6 +214,8 @@ def create_app(
     end_sessions: EndSessions,
     probe: Probe,
     instance: str,
+    measure: Measure = nothing_measured,
+    place: Place = ALONE,
     clock: Clock = time.monotonic,
 ) -> App:
     """The application over an open database; `end_sessions` and `probe` come from whoever wires the parts."""
@@ -217,9 +230,11 @@ def create_app(
         mail_host=host,
         verification=Verification(database, Resolver(settings.resolver), host),
         purge_days=settings.purge_days,
+        measure=measure,
+        tallies=Tallies(database, place),
     )
     limits = Limits(parse_rate(settings.rate_limit), settings.workers, clock)
-    return App(services, limits, auth.networks(split(settings.trusted_proxies)))
+    return App(services, limits, auth.networks(split(settings.trusted_proxies)), settings.metrics == "loopback")
 
 
 async def _public(route: Route, visit: Visit) -> Answer:
@@ -234,7 +249,7 @@ def _problem(error: Exception, request_id: str) -> Reply:
     if isinstance(error, Refused):
         code, detail, fields = error.code, error.detail, error.fields  # type: ignore[assignment]
     elif isinstance(error, Busy):
-        code, detail = "busy", error.detail
+        code, detail = error.code, error.detail
         headers += ((b"retry-after", str(error.seconds).encode()),)
     else:
         log.error("request failed", request_id=request_id, exc_info=error)
@@ -261,7 +276,7 @@ async def _send(send: Send, method: str, reply: Reply, request_id: str, quota: H
     await send({"type": "http.response.body", "body": b"" if method == "HEAD" else reply.body})
 
 
-def _log(scope: Scope, reply: Reply, request_id: str, actor: Actor | None, started: float) -> None:
+def _log(scope: Scope, reply: Reply, request_id: str, actor: Actor | None, seconds: float) -> None:
     """Reads that went well are for debugging only; the path is the route's, without what was sent in it."""
     quiet = reply.status < 400 and scope["method"] in ("GET", "HEAD")
     if quiet and not log.is_enabled_for(logging.DEBUG):
@@ -272,7 +287,7 @@ def _log(scope: Scope, reply: Reply, request_id: str, actor: Actor | None, start
         method=scope["method"],
         route=scope.get("route"),
         status=reply.status,
-        ms=round((time.perf_counter() - started) * 1000, 2),
+        ms=round(seconds * 1000, 2),
         request_id=request_id,
         key_id=actor.key_id if actor else None,
         client_address=actor.client_address if actor else None,

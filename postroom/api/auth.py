@@ -74,6 +74,11 @@ def client_address(peer: str, headers: Headers, trusted: Sequence[Network]) -> s
     return address
 
 
+def is_loopback(address: str) -> bool:
+    """Whether it is this host, by its own address."""
+    return _is_address(address) and ipaddress.ip_address(address).is_loopback
+
+
 def networks(texts: Sequence[str]) -> tuple[Network, ...]:
     """The trusted networks of the settings."""
     return tuple(ipaddress.ip_network(text) for text in texts)

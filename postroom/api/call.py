@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from postroom.actor import Actor
 from postroom.api.auth import Headers
+from postroom.api.tallies import Tallies
 from postroom.db import Database, Tx
 from postroom.dkim import Generator
 from postroom.dns import MailHost
@@ -20,6 +21,24 @@ from postroom.verification import Verification
 
 # Part of the installation → None when it answers, else one sentence why it does not.
 Probe = Callable[[], Awaitable[dict[str, str | None]]]
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """What can be measured of the parts beside the API; None: it cannot be, now or here."""
+
+    logins: dict[tuple[str, str], int] | None = None  # by service and result
+    mail_queue: dict[str, int] | None = None
+    certificate_ends: float | None = None
+    worker_silence: float | None = None
+
+
+Measure = Callable[[], Awaitable[Measured]]
+
+
+async def nothing_measured() -> Measured:
+    """Where nobody measures."""
+    return Measured()
+
 
 encode = msgspec.json.Encoder().encode
 
@@ -54,6 +73,8 @@ class Services:
     mail_host: MailHost
     verification: Verification
     purge_days: int
+    measure: Measure
+    tallies: Tallies
 
 
 class Visit(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ REFERENCE = "#/components/schemas/{name}"
 # What any route under /v2 may answer.
 COMMON = ("invalid_request", "unauthorized", "forbidden", "too_many_requests", "internal_error", "busy")
 WITH_BODY = ("payload_too_large", "unsupported_media_type")
-WRITES = ("idempotency_conflict", "idempotency_key_reused")
+WRITES = ("idempotency_conflict", "idempotency_key_reused", "outcome_unknown")
 HEADERS = {"x-request-id": {"schema": {"type": "string"}}}
 REPLAYED = {
     "Idempotent-Replayed": {

@@ -35,6 +35,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "headers_too_large": (431, "The request head is too large"),
     "internal_error": (500, "Something went wrong on our side"),
     "busy": (503, "Try again shortly"),
+    "outcome_unknown": (503, "It may have been carried out"),
 }
 
 

@@ -17,6 +17,7 @@ from postroom.api import (
     health,
     keys,
     limits,
+    metrics,
     mta_sts,
     stats,
     verification,
@@ -346,6 +347,7 @@ ROUTES: tuple[Route, ...] = (
         query=stats.StatsQuery,
         refuses=("not_found",),
     ),
+    Route("GET", "/metrics", "metrics:read", metrics.get, "Metrics", str, media=metrics.MEDIA),
     Route("GET", "/.well-known/mta-sts.txt", PUBLIC, mta_sts.policy, "MTA-STS policy", str, refuses=("not_found",)),
     Route(
         "GET",

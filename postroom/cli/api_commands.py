@@ -58,7 +58,7 @@ def command(
 
     def run(url: str | None, key_file: Path | None, as_json: bool, every: bool = False, **given: Any) -> None:
         arguments = _arguments(parameters, given) | dict(fixed)
-        with connection.client(url, key_file, asks=entry.path.startswith("/v2/")) as client:
+        with connection.client(url, key_file, asks=not entry.is_public) as client:
             if entry.is_list:
                 show_list(entry, client, arguments, as_json, every)
             else:
@@ -80,7 +80,7 @@ def with_signature(run: Callable[..., None], signature: list[inspect.Parameter])
 
 
 def ask(entry: Entry, client: Client, arguments: dict[str, Any]) -> bytes:
-    with _waiting(entry.words):
+    with _waiting(entry.summary):
         return client.run(entry.ask(client.patience, arguments))
 
 
@@ -106,11 +106,11 @@ def show_list(entry: Entry, client: Client, arguments: dict[str, Any], as_json: 
                 for item in msgspec.json.decode(body, type=Items).items:
                     print(bytes(item).decode())
             return
-        with _counting(entry.words) as count:
+        with _counting(entry.summary) as count:
             bodies = [body for body, _ in pages if count(len(msgspec.json.decode(body, type=Items).items))]
         next_ = None
     else:
-        with _waiting(entry.words):
+        with _waiting(entry.summary):
             body, next_ = next(_pages(entry, client, arguments))
         if as_json:
             print(body.decode())

@@ -46,9 +46,9 @@ def find(url: str | None, key_file: Path | None) -> tuple[str, str]:
 
 
 def read(file: Path) -> str:
-    """A secret from a file, or from stdin."""
+    """A secret from a file, or from stdin. What an agent starts has no shell to expand a ~."""
     try:
-        return (sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")).strip()
+        return (sys.stdin.read() if str(file) == "-" else file.expanduser().read_text(encoding="utf-8")).strip()
     except (OSError, UnicodeDecodeError) as error:
         raise BadSettings(f"{file} cannot be read: {getattr(error, 'strerror', 'it is no text')}.") from None
 

@@ -8,7 +8,7 @@ import sys
 import typer
 
 from postroom import identity, instance, settings
-from postroom.cli import api, backup, console, doctor, domains, keys, limits, run
+from postroom.cli import api, backup, console, doctor, domains, keys, limits, mcp, run
 from postroom.errors import BadBackup, Busy, Refused
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -19,6 +19,7 @@ app.command()(doctor.doctor)
 app.command()(backup.backup)
 app.command()(backup.restore)
 app.command()(console.console_link)
+app.command()(mcp.mcp)
 app.add_typer(keys.app, name="keys")
 app.add_typer(limits.app, name="limits")
 app.add_typer(domains.app, name="domains")

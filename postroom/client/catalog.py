@@ -21,6 +21,7 @@ from postroom.client.shapes import SECRETS, Page
 Kind = Literal["text", "number", "flag", "list"]
 # What may not stand in a command line, nor be repeated.
 HIDDEN = (*SECRETS, "webhook_secret")
+PUBLIC = ("/.well-known/", "/healthz", "/readyz")
 
 # What each parameter means, by its name, or by operation and name where that differs.
 WORDS = {
@@ -28,7 +29,7 @@ WORDS = {
     "accounts": "How many accounts there may be.",
     "accounts_per_domain": "How many accounts one domain may have.",
     "after": "Only what comes behind this id: the cursor of a list.",
-    "allow_reserved": "Allow role addresses such as billing@ on a platform domain.",
+    "allow_reserved": "Allow a role address such as admin@, on the user's own domain.",
     "deleted": "List the deleted accounts that can be restored.",
     "display_name": "The name that people see.",
     "domain": "The domain, as customer.com.",
@@ -89,6 +90,11 @@ class Entry:
         return (self.operation.__doc__ or "").strip()
 
     @property
+    def summary(self) -> str:
+        """The first sentence of the words."""
+        return self.words.partition(".")[0].replace("`", "")
+
+    @property
     def path(self) -> str:
         return self.operation.path
 
@@ -100,6 +106,11 @@ class Entry:
     def reads(self) -> bool:
         """Whether it changes nothing."""
         return self.operation.method == "GET"
+
+    @property
+    def is_public(self) -> bool:
+        """Whether it needs no key."""
+        return self.path.startswith(PUBLIC)
 
     @property
     def secret(self) -> str | None:

@@ -321,6 +321,11 @@ class Operations:
         """Counts accounts by status, in all and for a page of domains."""
         return Request(_stats, query=given(user_id=user_id, limit=limit, offset=offset))
 
+    @operation("GET", "/metrics")
+    def get_metrics(self) -> Request[str]:
+        """Fetches the metrics of the whole instance in Prometheus' text format."""
+        return Request(bytes.decode)
+
     @operation("GET", "/.well-known/mta-sts.txt")
     def get_mta_sts_policy(self, domain: str) -> Request[str]:
         """Fetches the MTA-STS policy of an active domain, as another mail server does."""

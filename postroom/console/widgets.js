@@ -212,6 +212,7 @@ function showErrors(element, alert, problem) {
 /** What went wrong, in a sentence for a person. */
 export function explain(problem) {
   if (problem.status === 429) return `Too many requests. Try again in ${problem.retryAfter || 1} s.`;
+  if (problem.code === "outcome_unknown") return "It may have been carried out. Look before you try again.";
   if (problem.status === 503) return "The server is busy. Try again in a moment.";
   if (problem.status === undefined) return "Something went wrong on this page.";
   return problem.message;

@@ -10,6 +10,7 @@ from postroom.db.postgres import Postgres
 from postroom.db.sqlite import SQLite
 from postroom.db.tx import Connection, Tx
 from postroom.db.writer import Engine, Writer, run_alone
+from postroom.errors import Busy
 
 T = TypeVar("T")
 
@@ -33,15 +34,23 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._inline = engine.reader() if engine.inline_reads else None
+        self._kept_out = False  # the last read in the loop, or in a thread since, did not get in
         self._readers = _Readers(engine, READ_THREADS)
         self._searchers = _Readers(engine, SEARCH_THREADS)
         self._writer: Writer | None = None
 
     async def read(self, work: Callable[[Tx], T]) -> T:
-        """A read that an index answers at once."""
-        if self._inline is not None:
-            return work(Tx(self._inline))
-        return await self._readers.run(work)
+        """A read that an index answers at once. Where another process keeps readers out, SQLite waits for ten seconds
+        and cannot be told to wait less: the next ones wait in threads then, until one of them gets in."""
+        if self._inline is not None and not self._kept_out:
+            try:
+                return work(Tx(self._inline))
+            except Busy:
+                self._kept_out = True
+                raise
+        found = await self._readers.run(work)
+        self._kept_out = False
+        return found
 
     async def search(self, work: Callable[[Tx], T]) -> T:
         """A read that may take long (a deep offset, a sum): it never holds up the loop."""
@@ -50,6 +59,16 @@ class Database:
     async def ping(self) -> None:
         """Raises Busy when the database does not answer."""
         await self.search(lambda tx: tx.one("SELECT name FROM mail_host WHERE id = 1"))
+
+    @property
+    def waiting(self) -> int:
+        """How many writes wait for the writer."""
+        return self._writer.waiting if self._writer else 0
+
+    async def size(self) -> int:
+        """The bytes of the whole database."""
+        row = await self.search(lambda tx: tx.one(self._engine.size))
+        return int(row[0]) if row else 0
 
     async def write(self, work: Callable[[Tx], T]) -> T:
         """A transaction; the answer comes after the commit. Raises Busy, and whatever `work` raises."""

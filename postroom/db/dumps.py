@@ -6,19 +6,21 @@ arguments of a process.
 
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from postroom.db.postgres import connect
 from postroom.db.snapshots import Contents
-from postroom.errors import BadBackup
+from postroom.errors import BadBackup, Busy
 
 LEDGER = "SELECT name, checksum FROM schema_migrations ORDER BY name"
 TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY tablename"
 # libpq's variable for each part of a connection string.
-VARIABLES = {"host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT", "user": "PGUSER", "dbname": "PGDATABASE"}
+VARIABLES = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "dbname": "PGDATABASE"}
 VARIABLES |= {"password": "PGPASSWORD", "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT"}
 VARIABLES |= {"target_session_attrs": "PGTARGETSESSIONATTRS", "options": "PGOPTIONS", "service": "PGSERVICE"}
 
@@ -26,12 +28,17 @@ VARIABLES |= {"target_session_attrs": "PGTARGETSESSIONATTRS", "options": "PGOPTI
 def take(url: str, target: Path) -> Contents:
     """Dumps the database as it is at this moment. Raises BadBackup."""
     try:
-        with psycopg.connect(url) as connection:
-            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        with connect(url) as connection, connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             contents = _contents(connection)
             row = connection.execute("SELECT pg_export_snapshot()").fetchone()
-            _run(["pg_dump", "--format=custom", "--no-owner", f"--snapshot={row[0] if row else ''}"], url, target)
+            # The snapshot is known to the server that we are on, whatever other hosts the URL names.
+            place = {"host": connection.info.host, "port": str(connection.info.port)}
+            dump = ["pg_dump", "--format=custom", "--no-owner", f"--snapshot={row[0] if row else ''}"]
+            _run(dump, {**conninfo_to_dict(url), **place}, target)
             return contents
+    except Busy as error:
+        raise BadBackup(error.detail) from None
     except psycopg.Error:
         raise BadBackup("The database is not available.") from None
 
@@ -44,8 +51,7 @@ def _contents(connection: "psycopg.Connection[tuple[object, ...]]") -> Contents:
     return Contents(ledger, {name: int(str(row[0])) for name, row in rows.items() if row})
 
 
-def _run(command: list[str], url: str, target: Path) -> None:
-    parts = conninfo_to_dict(url)
+def _run(command: list[str], parts: Mapping[str, object], target: Path) -> None:
     variables = {VARIABLES[name]: str(value) for name, value in parts.items() if name in VARIABLES}
     try:
         with target.open("wb") as output:

@@ -34,6 +34,7 @@ class Engine(Protocol):
     exact_text: str
     begin: str
     inline_reads: bool
+    size: str
 
     def reader(self) -> Connection: ...
 
@@ -86,6 +87,11 @@ class Writer:
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs nobody has taken yet."""
+        return self._jobs.qsize()
 
     async def write(self, work: Work) -> Any:
         """Runs `work` in a transaction; returns after the commit. Raises Busy when too much waits."""

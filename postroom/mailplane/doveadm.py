@@ -22,6 +22,9 @@ LIMIT_SECONDS = 5.0
 PAUSE_SECONDS = 0.002
 UNKNOWN_USER = 67
 NO_SESSION = 68
+KEY = "doveadm.key"
+# What dovecot.conf calls its metrics of logins, and what each tells.
+LOGINS = {"logins": "success", "refused_logins": "failure"}
 
 log = structlog.get_logger()
 
@@ -44,6 +47,22 @@ async def end_sessions(socket: Path, key: str, logins: Sequence[tuple[int, int]]
     except (OSError, ValueError, Failed) as error:
         return _not_ended(str(error), len(names))
     return True
+
+
+async def logins(socket: Path, key: str) -> dict[tuple[str, str], int] | None:
+    """How often each service has let somebody in or has refused, since Dovecot's start. None where it does not say."""
+    found: dict[tuple[str, str], int] = {}
+    try:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            answer = await _post(socket, key, json.dumps([["statsDump", {"fields": "count"}, "logins"]]))
+        for metric in answer[0][1]:
+            name, _, service = metric["metric_name"].rpartition("_")
+            if name in LOGINS:
+                found[service, LOGINS[name]] = int(metric["count"])
+    except (TimeoutError, OSError, ValueError, LookupError, TypeError, Failed) as error:
+        log.info("dovecot's statistics are not there", reason=str(error))
+        return None
+    return found
 
 
 def _not_ended(reason: str, sessions: int) -> bool:

@@ -5,6 +5,7 @@ says only which view is asked, and when.
 """
 
 import ipaddress
+import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +117,8 @@ def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
         files["postfix/master.cf"] = File(render("master.cf.j2"))
         for name, (meaning, query) in MAPS.items():
             files[f"postfix/{name}.cf"] = File(render("map.cf.j2", meaning=meaning, query=query))
+        files["postfix/replies.regexp"] = File(render("replies.regexp.j2"))
+        files["postfix/notices.regexp"] = File(render("notices.regexp.j2"))
         files["opendkim/opendkim.conf"] = File(render("opendkim.conf.j2"))
         files["opendkim/sign.lua"] = File(render("sign.lua.j2"))
         files["opendkim/from.lua"] = File(render("from.lua.j2"))
@@ -132,6 +135,7 @@ def _environment(settings: Settings) -> Environment:
     )
     environment.filters["host"] = bracketed
     environment.filters["quote"] = shlex.quote
+    environment.filters["regexp"] = re.escape
     environment.filters["map_path"] = lambda name: f"proxy:sqlite:{settings.data}/postfix/{name}.cf"
     return environment
 

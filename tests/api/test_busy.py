@@ -9,10 +9,12 @@ import pytest
 
 from postroom.db import migrate
 from postroom.db import sqlite as sqlite_engine
+from postroom.settings import Settings
 from tests.postgres import PostgresServer
 from tests.server import ApiServer, Response
 
 PATH = "/v2/email-accounts"
+OPEN = Settings(rate_limit="off", metrics="loopback")
 
 
 def test_sqlite_locked_by_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +46,7 @@ def test_postgresql_goes_away_and_comes_back(postgres: PostgresServer) -> None:
     url = postgres.new_database()
     name = url.rpartition("/")[2]
     migrate(url)
-    with ApiServer.start(url) as api, psycopg.connect(postgres.url("postgres"), autocommit=True) as operator:
+    with ApiServer.start(url, OPEN) as api, psycopg.connect(postgres.url("postgres"), autocommit=True) as operator:
         tenant = api.new_tenant()
         account = tenant.account("first")
         operator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
@@ -54,6 +56,10 @@ def test_postgresql_goes_away_and_comes_back(postgres: PostgresServer) -> None:
             assert int(refused.headers["retry-after"]) >= 1
         assert api.request("GET", "/readyz").json["parts"]["database"] != "ok"
         assert api.request("GET", "/healthz").status == 200
+        metrics = api.request("GET", "/metrics")
+        assert metrics.status == 200
+        assert 'postroom_part_up{part="database"} 0.0' in metrics.text
+        assert "postroom_accounts" not in metrics.text
         operator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
         assert _in_the_end(lambda: tenant.create("second"), 201).json["account"]["isDefault"] is False
         shown = _in_the_end(lambda: tenant.get(f"{PATH}/{account['id']}", fields="*"), 200)

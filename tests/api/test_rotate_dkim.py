@@ -1,5 +1,7 @@
 """POST /v2/domains/:domain/dkim/rotate"""
 
+from datetime import datetime, timedelta
+
 import pytest
 
 from postroom import dkim
@@ -70,7 +72,9 @@ def test_the_old_record_stays_for_a_week(tenant: Tenant) -> None:
     assert tenant.api.database.write_alone(lambda tx: dkim.switch(tx, id_, new))
     shown = tenant.post(path(tenant.domain), {"user_id": "u"}).json["dkim"]
     assert [(key["selector"], key["state"]) for key in shown[:2]] == [(old, "retiring"), (new, "signing")]
-    assert shown[0]["remove_after"].endswith("Z")
+    (switched,) = (event for event in tenant.events() if event["type"] == "domain.dkim_switched")
+    ends, began = (datetime.fromisoformat(text) for text in (shown[0]["remove_after"], switched["created_at"]))
+    assert ends - began == timedelta(days=7)
     assert shown[1]["remove_after"] is None
 
 

@@ -99,6 +99,8 @@ LISTS: dict[str, Callable[[Thing], list[Ask]]] = {
 MAKES: dict[str, Callable[[str], Ask]] = {
     "POST /v2/domain": lambda name: ("/v2/domain", {"domain": name, "user_id": "owner"}),
 }
+# What is of the whole instance: tests/api/test_metrics.py holds that it names nothing in it.
+WHOLE = {"GET /metrics": "/metrics"}
 GUARDED = [route for route in ROUTES if route.scope != PUBLIC]
 
 
@@ -109,6 +111,8 @@ def name(route: Route) -> str:
 def asks(route: Route, thing: Thing) -> list[Ask]:
     if name(route) in MAKES:
         return [MAKES[name(route)](f"new.{thing.domain}")]
+    if name(route) in WHOLE:
+        return [(WHOLE[name(route)], None)]
     return LISTS[name(route)](thing) if name(route) in LISTS else [ABOUT[name(route)](thing)]
 
 
@@ -141,7 +145,7 @@ def secret(tenant: Tenant) -> Thing:
 
 
 def test_every_route_of_the_table_is_covered() -> None:
-    assert {name(route) for route in GUARDED} == ABOUT.keys() | LISTS.keys() | MAKES.keys()
+    assert {name(route) for route in GUARDED} == ABOUT.keys() | LISTS.keys() | MAKES.keys() | WHOLE.keys()
     assert {route.path for route in ROUTES if route.scope == PUBLIC} == {
         "/healthz",
         "/readyz",
@@ -150,7 +154,7 @@ def test_every_route_of_the_table_is_covered() -> None:
         "/.well-known/autoconfig/mail/config-v1.1.xml",
         "/autodiscover/autodiscover.xml",
     }
-    assert all(route.path.startswith("/v2/") for route in GUARDED)
+    assert all(route.path.startswith("/v2/") or name(route) in WHOLE for route in GUARDED)
     assert {route.scope for route in GUARDED} <= set(ALL_SCOPES)
     writes = {route.scope.endswith(":write") for route in GUARDED if route.method not in ("GET", "HEAD")}
     assert writes == {True}
@@ -168,8 +172,9 @@ INSIDERS: dict[str, Callable[[Tenant, Route, Thing], str]] = {
 }
 
 
-# A user does not raise his own limits, and a key for some domains claims no other.
+# A user does not raise his own limits, a key for some domains claims no other, and neither sees the whole instance.
 FORBIDDEN = {("PUT /v2/limits", insider) for insider in ("its user", "its domain", "its user on its domain")}
+FORBIDDEN |= {("GET /metrics", insider) for insider in ("its user", "its domain", "its user on its domain")}
 FORBIDDEN |= {("POST /v2/domain", insider) for insider in ("its domain", "its user on its domain")}
 
 

@@ -46,6 +46,15 @@ class World:
         self.dns.publish_all(name, self.verify(tenant, name).json["dns"])
         return self.verify(tenant, name)
 
+    def looked_at_after(self, event: dict[str, Any]) -> int:
+        """How long after this event its domain is due to be checked by itself."""
+        sql = """
+        SELECT due_at - (SELECT created_at FROM events WHERE id = :event) FROM domain_checks
+        WHERE domain_id = (SELECT domain_id FROM events WHERE id = :event)"""
+        row = self.api.database.write_alone(lambda tx: tx.one(sql, event=event["id"]))
+        assert row
+        return int(row[0])
+
 
 @pytest.fixture(scope="module")
 def world(database_url: str) -> Iterator[World]:
@@ -201,6 +210,7 @@ def test_taking_over(world: World, ours: Tenant, theirs: Tenant) -> None:
     assert world.verify(theirs, name).json["domain"]["status"] == "active"
     (lost,) = ours.events(after=before)
     assert (lost["type"], lost["data"]) == ("domain.lost", {"domain": name, "from": "active", "to": "pending"})
+    assert world.looked_at_after(lost) == 30_000, "the old owner's is looked at again soon, not tomorrow"
     assert (lost["user_id"], lost["key_id"], lost["request_id"], lost["client_address"]) == (USER, None, None, None)
     assert {row[1:3] for row in rows(ours, "session_endings")} == {(account["id"], 1)}
     views = {

@@ -5,8 +5,21 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from postroom.api.routes import ROUTES, Route
+from postroom.client.catalog import Entry
 from tests.server import Tenant
 from tests.service import COMMAND, LONG
+
+
+def route_of(entry: Entry) -> Route:
+    """The route of an operation. tests/client/test_operations.py holds that no route is without an operation."""
+    return next(route for route in ROUTES if (route.method, route.path) == (entry.operation.method, entry.path))
+
+
+def names_of(route: Route) -> set[str]:
+    """What a route takes, by name, without `fields`."""
+    names = {name for kind in (route.query, route.body) if kind for name in kind.__struct_fields__} - {"fields"}
+    return names | {part[1:] for part in route.path.split("/") if part.startswith(":")}
 
 
 def environment(tenant: Tenant | None, home: Path) -> dict[str, str]:

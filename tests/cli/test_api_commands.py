@@ -14,19 +14,13 @@ from typing import Any
 import pytest
 import typer.main
 
-from postroom.api.routes import Route
 from postroom.cli import tables
 from postroom.cli.api import build
 from postroom.cli.api_commands import place
 from postroom.client.catalog import Entry, catalog
-from tests.cli.program import environment, run, url_of
-from tests.client.test_operations import OURS
+from tests.cli.program import environment, names_of, route_of, run, url_of
 from tests.server import Tenant
 from tests.service import COMMAND, wait_for
-
-
-def entry_of(route: Route) -> Entry:
-    return next(e for e in catalog().values() if (e.operation.method, e.path) == (route.method, route.path))
 
 
 def commands() -> dict[str, Any]:
@@ -38,12 +32,10 @@ def commands() -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("route", OURS, ids=lambda route: route.name)
-def test_each_route_has_a_command(route: Route) -> None:
-    entry = entry_of(route)
+@pytest.mark.parametrize("entry", catalog().values(), ids=lambda entry: entry.name)
+def test_each_route_has_a_command(entry: Entry) -> None:
     command = commands()[" ".join(filter(None, place(entry)))]
-    names = {name for kind in (route.query, route.body) if kind for name in kind.__struct_fields__} - {"fields"}
-    names |= {part[1:] for part in route.path.split("/") if part.startswith(":")}
+    names = names_of(route_of(entry))
     if entry.name == "create_account":
         names = names - {"domain", "local_part", "password"} | {"address", "password_file"}
     taken = {parameter.name for parameter in command.params}
@@ -207,6 +199,17 @@ def test_the_words_are_those_of_parameters() -> None:
 
     used = {name for e in catalog().values() for p in e.parameters for name in (p.name, f"{e.name}.{p.name}")}
     assert set(WORDS) <= used
+
+
+@pytest.mark.parametrize(("command", "missing"), [("api stats", "client"), ("mcp", "mcp")])
+def test_an_extra_that_is_not_installed_is_named(tmp_path: Path, command: str, missing: str) -> None:
+    program = (
+        f"import sys; sys.modules |= dict.fromkeys(('httpx2', 'mcp')); sys.argv = 'postroom {command}'.split();"
+        "from postroom.cli.main import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"pip install 'postroom[{missing}]'" in done.stderr
 
 
 def test_the_other_commands_do_not_load_the_client() -> None:

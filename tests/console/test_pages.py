@@ -202,6 +202,19 @@ def test_busy_and_too_many(console: Visit) -> None:
     expect(console.page.locator("tbody tr")).to_have_count(1)
 
 
+def test_an_unknown_outcome(console: Visit) -> None:
+    """Whoever just tries again may do it twice."""
+    console.page.route(
+        "**/v2/email-accounts/create",
+        lambda route: route.fulfill(status=503, headers={"retry-after": "1"}, json={"code": "outcome_unknown"}),
+    )
+    console.open("/accounts")
+    console.button("Create account").first.click()
+    fill_account(console, "unsure")
+    console.dialog.get_by_role("button", name="Create account").click()
+    expect(console.dialog.get_by_text("It may have been carried out")).to_be_visible()
+
+
 def test_nothing_that_is_stored_becomes_markup(console: Visit) -> None:
     account = console.tenant.account("xss", user_id=XSS, display_name=XSS)
     console.tenant.post("/v2/keys", {"name": XSS, "user_id": XSS})

@@ -115,9 +115,9 @@ OPERATIONS = (RESET, CHOOSE, RENAME, SUSPEND, RESUME, DELETE)
 class Client:
     """A client's connection, opened again when it is lost."""
 
-    def __init__(self, port: int, key: str) -> None:
+    def __init__(self, port: int, key: str, **headers: str) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        self._headers = {"x-api-key": key, "content-type": "application/json"}
+        self._headers = {"x-api-key": key, "content-type": "application/json", **headers}
 
     def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any, Any] | None:
         """Status, headers and body; None when no answer came."""
@@ -149,10 +149,9 @@ class Ledger:
     entries: dict[str, Entry] = field(default_factory=dict)
     mails: dict[str, list[str]] = field(default_factory=dict)
     """Subjects that SMTP took, by address."""
-    either: bool = False
-    """Whether a 503 may have been carried out: a PostgreSQL that goes away in a COMMIT does not tell."""
     acknowledged: int = 0
     busy: int = 0
+    """503, the unknown outcomes too. What is `busy` was not carried out."""
     unanswered: list[Entry] = field(default_factory=list)
     surprises: list[Any] = field(default_factory=list)
     """Answers that are neither 2xx nor 503 with Retry-After."""
@@ -186,11 +185,17 @@ class Ledger:
                 self.acknowledged += 1
             elif answer[0] == 503 and int(answer[1].get("Retry-After", 0)) > 0:
                 self.busy += 1
-                if self.either:
+                if answer[2]["code"] == "outcome_unknown":
                     entry.possible = list(dict.fromkeys([before, operation.after(before, body, None)]))
             else:
                 self.surprises.append((method, path, body, answer[0], answer[2]))
         return answer is not None
+
+    @property
+    def created(self) -> int:
+        """How many creates were answered 201."""
+        with self._lock:
+            return sum(entry.existed for entry in self.entries.values())
 
     def mail(self, address: str, subject: str) -> None:
         """A message from outside; raises when it is not taken."""

@@ -70,3 +70,12 @@ class Load:
             with suppress(OSError, smtplib.SMTPException):
                 self._ledger.mail(mailbox, f"mail {random.randrange(10**12)} {number}")
             self._stop.wait(PAUSE)
+
+
+def settled(ledger: Ledger) -> bool:
+    """After an outage each pooled reader answers one 503."""
+    client = ledger.client()
+    answers = [client.call("GET", "/v2/stats") for _ in range(12)]
+    answers += [client.call("GET", "/v2/email-accounts") for _ in range(12)]
+    client.close()
+    return all(answer and answer[0] == 200 for answer in answers)

@@ -2,6 +2,7 @@
 is tried with real daemons in the other files of this folder."""
 
 import re
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,6 +47,9 @@ def dovecot(plane: Plane = ROOT, **values: str) -> str:
     return render(plane, **values)["dovecot/dovecot.conf"].text
 
 
+REGEXPS = ("postfix/notices.regexp", "postfix/replies.regexp")
+
+
 def test_it_works() -> None:
     assert sorted(render()) == [
         "dovecot/dovecot.conf",
@@ -54,7 +58,7 @@ def test_it_works() -> None:
         "opendkim/from.lua",
         "opendkim/opendkim.conf",
         "opendkim/sign.lua",
-        *sorted(["postfix/main.cf", "postfix/master.cf", *(f"postfix/{name}.cf" for name in MAPS)]),
+        *sorted(["postfix/main.cf", "postfix/master.cf", *(f"postfix/{name}.cf" for name in MAPS), *REGEXPS]),
         "run/doveadm.key",
     ]
 
@@ -239,3 +243,35 @@ def test_a_certificate_near_its_end_is_made_again(tmp_path: Path) -> None:
         path.write_bytes(content)
     certificate.ensure(*pair, "mail.example.com")
     assert pair[0].read_bytes() != old[0]
+
+
+# What is asked, and the answer.
+NOTICES = """
+<7@acct.internal> (expanded from <a@x.test>): the mailbox said => REPLACE <a@x.test>: the mailbox said
+<7@acct.internal> (expanded from => REPLACE A mailbox (of
+Final-Recipient: rfc822; 7@acct.internal => REPLACE Final-Recipient: x-local; mailbox
+Original-Recipient: rfc822;a@x.test =>
+Diagnostic-Code: smtp; 550 <7@acct.internal> 7@acct.internal => REPLACE Diagnostic-Code: smtp; 550 <mailbox> mailbox
+    7@acct.internal => IGNORE
+Your message to <7@acct.internal> was automatically rejected: => REPLACE Your message was automatically rejected:
+somebody@acct.internal =>
+"""
+REPLIES = """
+5.1.1 host m[/d/lmtp] said: 550 5.1.1 <7@acct.internal> No: 7@acct.internal (in reply) => 5.1.1 the mailbox said: No
+4.2.0 host m[/d/lmtp] said: 451 4.2.0 <7@acct.internal> Later (in reply to DATA) => 4.2.0 the mailbox said: Later
+4.3.0 host m[/d/lmtp] said: 421 4.3.0 Bye => 4.3.0 host the mailbox server said: 421 4.3.0 Bye
+4.4.1 connect to m[/d/lmtp]: Connection refused => 4.4.1 connect to the mailbox server: Connection refused
+4.4.2 lost connection with m[/d/lmtp] while receiving => 4.4.2 lost connection with the mailbox server while receiving
+2.0.0 250 2.0.0 <7@acct.internal> abc Saved =>
+"""
+
+
+@pytest.mark.parametrize(("name", "said"), [("notices", NOTICES), ("replies", REPLIES)])
+def test_what_is_told_outside_has_no_internal_name(tmp_path: Path, name: str, said: str) -> None:
+    """Asked as Postfix asks, line by line."""
+    (tmp_path / "main.cf").touch()
+    (tmp_path / name).write_text(render()[f"postfix/{name}.regexp"].text)
+    for line, answer in (pair.split(" =>") for pair in said.strip("\n").splitlines()):
+        command = ["/usr/sbin/postmap", "-c", tmp_path, "-q", line, f"regexp:{tmp_path / name}"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert (done.stdout.strip(), done.stderr) == (answer.strip(), ""), line

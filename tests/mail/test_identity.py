@@ -31,7 +31,7 @@ def test_queued_mail_of_the_old_account_never_reaches_the_new_one(platform: Plat
     service = platform.service
     old, neighbour = platform.create(), platform.create("neighbour")
     with _dovecot_stopped(service):
-        old.receive("for the old one")
+        old.receive("for the old one", sender=neighbour.address)
         neighbour.receive("for the neighbour")
         wait_for("both to wait", lambda: _queue(service).count("acct.internal") == 2)
         assert f"{old.id}@acct.internal" in _queue(service)
@@ -42,6 +42,11 @@ def test_queued_mail_of_the_old_account_never_reaches_the_new_one(platform: Plat
     assert neighbour.wait_for("for the neighbour")
     wait_for("an empty queue", lambda: "acct.internal" not in _queue(service))
     assert new.subjects() == []
+    bounce = neighbour.wait_for("Undelivered Mail Returned to Sender").decode()
+    for told in (f"\n<{old.address}>: ", f"Original-Recipient: rfc822;{old.address}", "Status: 5.1.1", "550 5.1.1"):
+        assert told in bounce.replace("\r", "")
+    for secret in ("acct.internal", str(service.data), "lmtp"):
+        assert secret not in bounce.replace("with LMTP", "")
 
 
 def test_everything_belongs_to_the_system_user(platform: Platform) -> None:

@@ -81,6 +81,16 @@ vacation :subject "away" "Back soon";
     assert b"acct.internal" not in reply
 
 
+def test_a_rejection_does_not_show_the_internal_name(platform: Platform) -> None:
+    alice, writer = platform.create("alice"), platform.create("writer")
+    _put_script(alice, b'require "reject";\nreject "no, thank you";\n')
+    writer.send(alice.address, "question")
+    reply = writer.wait_for("Rejected: question")
+    assert b"no, thank you" in reply
+    assert b"Final-Recipient: x-local; mailbox" in reply
+    assert b"acct.internal" not in reply
+
+
 def test_the_script_of_a_suspended_user_does_not_run(platform: Platform) -> None:
     """It would send, and mail must wait in the INBOX."""
     alice, bob = platform.create("alice"), platform.create("bob")

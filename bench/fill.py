@@ -1,0 +1,104 @@
+"""A database with a million accounts, in minutes: the rows that `accounts.create` would write, made by the database.
+
+    python -m bench.fill [--accounts N] [--domains N] [--database-url URL]   (without a URL: a new SQLite file)
+
+A stranger would get wrong: this does not go through the product's own functions, which would take a statement for each
+row. bench/scale.py asks the product about what it made.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+from rich.progress import track
+
+from postroom import operator, passwords
+from postroom.db import Tx, migrate, open_database
+from postroom.keys import CreateKey
+from postroom.organizations import ensure
+
+ORGANIZATION = "bench"
+USERS = 1000
+CHUNK = 25_000
+
+# Each user's first account is the default one.
+ACCOUNTS = """
+INSERT INTO accounts (organization_id, domain_id, user_id, address, status, is_default, password, generation,
+  created_at, updated_at)
+WITH RECURSIVE numbers (n) AS (
+  SELECT CAST(:first AS BIGINT) UNION ALL SELECT n + 1 FROM numbers WHERE n < CAST(:last AS BIGINT))
+SELECT domains.organization_id, domains.id, 'user_' || (n % CAST(:users AS BIGINT)), 'a' || n || '@' || domains.name,
+  'active', CASE WHEN n < CAST(:users AS BIGINT) THEN 1 ELSE 0 END, :password, 1, CAST(:now AS BIGINT),
+  CAST(:now AS BIGINT)
+FROM numbers JOIN domains ON domains.name = 'd' || (n % CAST(:domains AS BIGINT)) || '.test'
+  AND domains.status <> 'pending'
+ORDER BY n"""
+ADDRESSES = """
+INSERT INTO addresses (domain_id, local_part, account_id, user_id)
+SELECT accounts.domain_id, REPLACE(accounts.address, '@' || domains.name, ''), accounts.id, accounts.user_id
+FROM accounts JOIN domains ON domains.id = accounts.domain_id WHERE accounts.id > :after ORDER BY accounts.id"""
+EVENTS = """
+INSERT INTO events (organization_id, type, account_id, domain_id, user_id, data, created_at)
+SELECT organization_id, 'account.created', id, domain_id, user_id,
+  '{"address":"' || address || '","status":"active"}', created_at
+FROM accounts WHERE id > :after ORDER BY id"""
+COUNTS = """
+INSERT INTO account_counts (organization_id, user_id, domain_id, status, accounts)
+SELECT organization_id, '', domain_id, 'active', COUNT(*) FROM accounts
+WHERE organization_id = :organization GROUP BY organization_id, domain_id
+UNION ALL
+SELECT organization_id, user_id, domain_id, 'active', COUNT(*) FROM accounts
+WHERE organization_id = :organization GROUP BY organization_id, user_id, domain_id"""
+NEWEST = "SELECT COALESCE(MAX(id), 0) FROM accounts"
+
+
+def fill(url: str, accounts: int, domains: int) -> tuple[int, str, int]:
+    """Fills a migrated database. Answers the organization, a key and the id of the first account."""
+    database = open_database(url)
+    hashed = passwords.hash_generated(passwords.generate())
+
+    def prepare(tx: Tx) -> tuple[int, str, int]:
+        for number in range(domains):
+            operator.create_domain(tx, ORGANIZATION, f"d{number}.test", None, "active")
+        return ensure(tx, ORGANIZATION), operator.create_key(tx, ORGANIZATION, CreateKey()), _newest(tx) + 1
+
+    def chunk(tx: Tx, first: int) -> None:
+        before, last = _newest(tx), min(first + CHUNK, accounts) - 1
+        numbers = {"first": first, "last": last, "users": USERS, "domains": domains}
+        tx.run(ACCOUNTS, **numbers, password=hashed, now=tx.now)
+        tx.run(ADDRESSES, after=before)
+        tx.run(EVENTS, after=before)
+
+    try:
+        organization, key, first_id = database.write_alone(prepare)
+        for first in track(range(0, accounts, CHUNK), f"{accounts:,} accounts", transient=True):
+            database.write_alone(lambda tx, first=first: chunk(tx, first))  # type: ignore[misc]
+        database.write_alone(lambda tx: tx.run(COUNTS, organization=organization))
+        if url.startswith("postgresql"):
+            database.write_alone(lambda tx: tx.run("ANALYZE"))
+    finally:
+        database.close()
+    return organization, key, first_id
+
+
+def _newest(tx: Tx) -> int:
+    row = tx.one(NEWEST)
+    return int(row[0]) if row else 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--accounts", type=int, default=1_000_000)
+    parser.add_argument("--domains", type=int, default=1)
+    parser.add_argument("--database-url")
+    options = parser.parse_args()
+    url = options.database_url or f"sqlite:///{Path(tempfile.mkdtemp(prefix='postroom-fill-')) / 'postroom.db'}"
+    began = time.perf_counter()
+    migrate(url)
+    _, key, first = fill(url, options.accounts, options.domains)
+    print(f"{options.accounts:,} accounts from id {first} in {time.perf_counter() - began:.0f} s: {url}\nkey: {key}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Flat as it grows: calls, successions and the daemons' look-ups at a thousand accounts and at a million.
+
+python -m bench.scale [--postgres] [--accounts N]
+"""
+
+import argparse
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from bench.http_calls import creation, get, page
+from bench.instance import Instance, start
+from bench.load import Load, Request
+from bench.report import Median, Row, show, side_by_side
+from postroom import account_pages, accounts
+from postroom.actor import Actor
+from postroom.db import Tx
+from postroom.db.database import engine_for
+
+SMALL = 1_000
+CALLS = 400
+# What each daemon asks, by the view and the columns that it asks by (tests/test_plans.py holds their plans).
+LOOK_UPS = {
+    "Dovecot: a login": "SELECT * FROM mail_logins WHERE local_part = :local_part AND domain = :domain",
+    "Dovecot: a delivery": "SELECT * FROM mail_recipients WHERE id = :id",
+    "Postfix: a recipient": "SELECT target FROM mail_aliases WHERE local_part = :local_part AND domain = :domain",
+    "Postfix: a sender": "SELECT login FROM mail_senders WHERE local_part = :local_part AND domain = :domain",
+    "Postfix: a session": "SELECT 1 FROM mail_sessions WHERE id = :id AND domain = '1.acct.internal'",
+    "Postfix: a domain": "SELECT name FROM mail_domains WHERE name = :domain",
+}
+SKIP = (
+    "SELECT id FROM accounts WHERE organization_id = :organization AND deleted_at IS NULL ORDER BY id LIMIT 1 OFFSET :n"
+)
+
+
+class Inside:
+    """The product's own functions over the database of an instance, without HTTP."""
+
+    def __init__(self, instance: Instance, domains: int) -> None:
+        self.instance = instance
+        self.domains = domains
+        self.actor = Actor(instance.organization)
+        self.connection = engine_for(instance.database).writer()
+
+    def pick(self) -> dict[str, object]:
+        """An account by all its names."""
+        n = random.randrange(self.instance.accounts)
+        return {"local_part": f"a{n}", "domain": f"d{n % self.domains}.test", "id": self.instance.first + n}
+
+    def look_up(self, sql: str) -> float:
+        return self.median(lambda tx: tx.all(sql, **self.pick()))
+
+    def succession(self) -> float:
+        """A user's default account is deleted and the oldest other one takes its place; then all is undone."""
+
+        def work(tx: Tx) -> None:
+            default = self.instance.first + random.randrange(min(1_000, self.instance.accounts // 2))
+            accounts.delete(tx, self.actor, default, None, grace_ms=0)
+
+        return self.median(work, calls=CALLS // 4)
+
+    def page(self, offset: int) -> float:
+        return self.median(lambda tx: account_pages.page(tx, self.actor, limit=51, offset=offset), calls=9)
+
+    def skip(self, offset: int) -> float:
+        return self.median(lambda tx: tx.all(SKIP, organization=self.actor.organization_id, n=offset), calls=9)
+
+    def median(self, work: Callable[[Tx], object], calls: int = CALLS) -> float:
+        """µs a call; nothing of it stays."""
+        spent = []
+        self.connection.fetch("BEGIN", {})
+        for _ in range(calls):
+            self.connection.fetch("SAVEPOINT one", {})
+            began = time.perf_counter()
+            work(Tx(self.connection))
+            spent.append((time.perf_counter() - began) * 1e6)
+            self.connection.fetch("ROLLBACK TO SAVEPOINT one", {})
+            self.connection.fetch("RELEASE SAVEPOINT one", {})
+        self.connection.fetch("ROLLBACK", {})
+        return statistics.median(spent)
+
+
+def calls(small: Instance, big: Instance, domains: int, name: str) -> Iterator[Row]:
+    """Over HTTP, in CPU time of the API's processes: what else runs on the machine is not in it."""
+    questions: list[tuple[str, Callable[[Instance, int], Request], float]] = [
+        ("get by id", lambda instance, _: get(instance), 1.3),
+        ("list of 50 after a random id", lambda instance, _: page(instance), 1.5),
+        ("create", lambda _, domains: creation(domains), 1.3),
+    ]
+    for question, request, at_most in questions:
+        runs: dict[str, list[Load]] = {"small": [], "big": []}
+
+        def one(instance: Instance, which: str, number: int, domains: int, request=request, runs=runs) -> float:  # type: ignore[no-untyped-def]
+            runs[which].append(instance.run(request(instance, domains), seed=number, seconds=2))
+            return float(runs[which][-1].cpu_us)
+
+        found, before = side_by_side(
+            lambda number, one=one: one(big, "big", number, domains),
+            lambda number, one=one: one(small, "small", number, 1),
+        )
+        p99 = {which: statistics.median(run.p99 for run in found) for which, found in runs.items()}
+        more = f"p99 {p99['big']:.1f} ms, at {SMALL:,} accounts {p99['small']:.1f} ms"
+        yield Row(f"{question}, {name}", found.value, "µs", found.spread, AT_SMALL, before.value, None, at_most, more)
+
+
+AT_SMALL = f"at {SMALL:,} accounts"
+
+
+def inside(small: Instance, big: Instance, domains: int, name: str) -> Iterator[Row]:
+    """Without HTTP."""
+    with _inside(big, domains) as ours, _inside(small, 1) as before:
+        for question, sql in LOOK_UPS.items():
+            found = side_by_side(lambda _, sql=sql: ours.look_up(sql), lambda _, sql=sql: before.look_up(sql))
+            yield _against(f"{question}, {name}", *found, AT_SMALL)
+        found = side_by_side(lambda _: ours.succession(), lambda _: before.succession())
+        yield _against(f"delete with a new default account, {name}", *found, AT_SMALL)
+        deep = big.accounts - 100
+        found = side_by_side(lambda _: ours.page(deep), lambda _: ours.skip(deep))
+        yield _against(f"page at offset {deep:,}, {name}", *found, "walking the index", 1.5)
+
+
+def _against(question: str, found: Median, limit: Median, what: str, at_most: float | None = None) -> Row:
+    return Row(question, found.value, "µs", found.spread, what, limit.value, None, at_most)
+
+
+@contextmanager
+def _inside(instance: Instance, domains: int) -> Iterator[Inside]:
+    found = Inside(instance, domains)
+    try:
+        yield found
+    finally:
+        found.connection.close()
+
+
+def measure(most: int, *, postgres: bool = False) -> Iterator[Row]:
+    """A thousand accounts beside `most` of them on one domain, and beside a tenth of these on 1,000 domains."""
+    engine = "PostgreSQL" if postgres else "SQLite"
+    with start(SMALL, 1, postgres=postgres) as small:
+        for accounts_, domains in ((most, 1), (most // 10, 1_000)):
+            with start(accounts_, domains, postgres=postgres) as big:
+                name = f"{engine}, {domains:,} × {accounts_ // domains:,}"
+                yield from calls(small, big, domains, name)
+                yield from inside(small, big, domains, name)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--postgres", action="store_true")
+    parser.add_argument("--accounts", type=int, default=1_000_000)
+    options = parser.parse_args()
+    for row in measure(options.accounts, postgres=options.postgres):
+        print(show(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()

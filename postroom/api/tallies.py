@@ -1,0 +1,111 @@
+"""Counting requests by route and status, and their time by route, for /metrics.
+
+A stranger would get wrong: each process counts for itself, under a name of its own, and what it answers at /metrics
+holds the others' counts from their files. So every series belongs to one process and only grows until that one
+restarts, which is what Prometheus expects of a counter; in a sum it would take that for a reset of all.
+"""
+
+import asyncio
+from bisect import bisect_left
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from postroom.db import Database
+
+BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds, each included
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+SHARE_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+class Tally(msgspec.Struct):
+    """The requests of one method, route and status. The last bucket is for what took longer than every bound."""
+
+    method: str
+    route: str
+    status: int
+    count: int = 0
+    seconds: float = 0.0
+    buckets: list[int] = msgspec.field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
+
+
+class Account(msgspec.Struct):
+    """What one process has counted, and how many writes wait in it."""
+
+    process: str
+    waiting: int
+    tallies: list[Tally]
+
+
+class Place(msgspec.Struct, frozen=True):
+    """The name of this process among those that answer on the same port, and where they leave their counts."""
+
+    name: str = "api"
+    names: Sequence[str] = ("api",)
+    folder: Path = Path()
+
+
+ALONE = Place()
+
+
+class Tallies:
+    """The counts of this process. It never counts by what a client has invented: an unknown route is `none`."""
+
+    def __init__(self, database: Database, place: Place) -> None:
+        self._database = database
+        self._place = place
+        self._found: dict[tuple[str, str | None, int], Tally] = {}
+        self._is_shared = len(place.names) > 1
+        self._is_to_come = False
+        if self._is_shared:  # what an earlier process has left, perhaps of another version
+            self._path(place.name).unlink(missing_ok=True)
+
+    def count(self, method: str, route: str | None, status: int, seconds: float) -> None:
+        """One request that has been answered."""
+        tally = self._found.get((method, route, status))
+        if tally is None:
+            tally = self._new(method, route, status)
+        tally.count += 1
+        tally.seconds += seconds
+        tally.buckets[bisect_left(BOUNDS, seconds)] += 1
+        if self._is_shared and not self._is_to_come:
+            self._is_to_come = True
+            asyncio.get_running_loop().call_later(SHARE_SECONDS, self._share)
+
+    def accounts(self) -> list[Account]:
+        """What each process has counted; the others up to a second ago."""
+        others = (self._read(name) for name in self._place.names if name != self._place.name)
+        return [self._own(), *(account for account in others if account)]
+
+    def _new(self, method: str, route: str | None, status: int) -> Tally:
+        known = method if method in METHODS else "other"
+        tally = self._found.setdefault((known, route, status), Tally(known, route or "none", status))
+        if known == method:
+            self._found[method, route, status] = tally
+        return tally
+
+    def _own(self) -> Account:
+        return Account(self._place.name, self._database.waiting, list(self._found.values()))
+
+    def _path(self, name: str) -> Path:
+        return self._place.folder / f"{name}.counts"
+
+    def _share(self) -> None:
+        self._is_to_come = False
+        path = self._path(self._place.name)
+        new = path.with_suffix(".new")
+        try:
+            new.write_bytes(msgspec.json.encode(self._own()))
+            new.replace(path)
+        except OSError as error:
+            log.warning("the counts of requests are not shared", reason=error.strerror)
+
+    def _read(self, name: str) -> Account | None:
+        try:
+            return msgspec.json.decode(self._path(name).read_bytes(), type=Account)
+        except FileNotFoundError:  # it has answered nothing yet
+            return None

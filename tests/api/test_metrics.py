@@ -1,0 +1,255 @@
+"""GET /metrics: Prometheus' text format, right over several processes, and nobody's name in it."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from postroom.api.call import Measured
+from postroom.api.routes import ROUTES
+from postroom.api.tallies import BOUNDS, Place, Tallies
+from postroom.settings import Settings
+from tests.server import ApiServer, Response, Tenant
+from tests.service import wait_for
+
+PATH = "/metrics"
+DOCS = Path(__file__).parents[2] / "docs"
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def samples(answer: Response) -> Samples:
+    """Every sample by its name and labels, as Prometheus' own parser reads them."""
+    assert answer.status == 200, answer.text
+    found = {}
+    for family in text_string_to_metric_families(answer.text):
+        assert family.documentation
+        for sample in family.samples:
+            key = (sample.name, frozenset(sample.labels.items()))
+            assert key not in found
+            found[key] = sample.value
+    return found
+
+
+def value(found: Samples, name: str, **labels: str) -> float:
+    return found.get((f"postroom_{name}", frozenset(labels.items())), 0.0)
+
+
+def test_it_works(tenant: Tenant) -> None:
+    account = tenant.account()
+    tenant.account("second")
+    suspended = tenant.put(f"/v2/email-accounts/{account['id']}", {"status": "suspended"})
+    assert suspended.status == 200
+    answer = tenant.get(PATH)
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    found = samples(answer)
+    for status, number in (("active", 1), ("suspended", 1), ("disabled", 0)):
+        assert value(found, "accounts", status=status) == number
+    assert value(found, "part_up", part="database") == 1
+    assert value(found, "database_size_bytes") > 10_000
+    for work in ("sessions", "purges", "checks"):
+        assert value(found, "worker_lag_seconds", work=work) >= 0
+    assert ("postroom_writes_waiting", frozenset({("process", "api")})) in found
+
+
+def test_requests_are_counted_by_route_and_status(tenant: Tenant) -> None:
+    before = samples(tenant.get(PATH))
+    for _ in range(3):
+        tenant.get("/v2/email-accounts")
+    tenant.get("/v2/email-accounts", limit="x")
+    tenant.get("/v2/no-such-thing")
+    tenant.request("PURGE", "/v2/email-accounts")
+    after = samples(tenant.get(PATH))
+
+    def more(name: str, **labels: str) -> float:
+        return value(after, name, process="api", **labels) - value(before, name, process="api", **labels)
+
+    listing = {"method": "GET", "route": "/v2/email-accounts"}
+    assert more("requests_total", **listing, status="200") == 3
+    assert more("requests_total", **listing, status="400") == 1
+    assert more("requests_total", method="GET", route="none", status="404") == 1
+    assert more("requests_total", method="other", route="none", status="405") == 1
+    assert more("request_duration_seconds_count", **listing) == 4
+    assert more("request_duration_seconds_bucket", **listing, le="+Inf") == 4
+    assert more("request_duration_seconds_sum", **listing) > 0
+    buckets = [more("request_duration_seconds_bucket", **listing, le=str(bound)) for bound in BOUNDS]
+    assert buckets == sorted(buckets)
+
+
+def test_it_names_nobody(tenant: Tenant) -> None:
+    """Labels are of ours alone, whatever clients send: nothing personal, and no endless series."""
+    account = tenant.account("private", display_name="hidden")
+    tenant.get(f"/v2/email-accounts/{account['id']}")
+    tenant.get(f"/v2/domains/{tenant.domain}/info", user_id="user_123")
+    tenant.get("/v2/secret-path")
+    text = tenant.get(PATH).text
+    assert not re.search(f"private|hidden|user_123|secret|{re.escape(tenant.domain)}", text)
+    assert tenant.organization not in text
+    routes = set(re.findall(r'route="([^"]*)"', text))
+    assert routes <= {route.path for route in ROUTES} | {"none", "/console/session"}
+
+
+def test_a_key_counts_its_organization_alone(tenant: Tenant, stranger: Tenant) -> None:
+    stranger.account()
+    assert value(samples(tenant.get(PATH)), "accounts", status="active") == 0
+    assert value(samples(stranger.get(PATH)), "accounts", status="active") == 1
+
+
+def test_a_bound_key_sees_nothing(tenant: Tenant) -> None:
+    for key in (tenant.new_key(user_id="u"), tenant.new_key(domains=[tenant.domain])):
+        refused = tenant.get(PATH, key=key)
+        assert (refused.status, refused.code) == (403, "forbidden")
+
+
+@pytest.fixture
+def everything(tenant: Tenant) -> Iterator[Samples]:
+    """A scrape of an instance where all can be measured."""
+    api = tenant.api
+    before, reasons = api.measured, dict(api.reasons)
+    api.measured = Measured(
+        logins={("imap", "success"): 7, ("imap", "failure"): 2},
+        mail_queue={"deferred": 3, "active": 0},
+        certificate_ends=1_900_000_000.0,
+        worker_silence=0.5,
+    )
+    api.reasons = {"dovecot": None, "postfix": "It does not answer."}
+    tenant.account()
+    yield samples(tenant.get(PATH))
+    api.measured, api.reasons = before, reasons
+
+
+def test_what_is_measured_elsewhere(tenant: Tenant, everything: Samples) -> None:
+    found = everything
+    assert value(found, "logins_total", service="imap", result="success") == 7
+    assert value(found, "logins_total", service="imap", result="failure") == 2
+    assert value(found, "mail_queue_messages", queue="deferred") == 3
+    assert value(found, "certificate_expiry_timestamp_seconds") == 1_900_000_000
+    assert value(found, "worker_silence_seconds") == 0.5
+    assert (value(found, "part_up", part="dovecot"), value(found, "part_up", part="postfix")) == (1, 0)
+    tenant.api.measured = Measured()
+    names = {name for name, _ in samples(tenant.get(PATH))}
+    assert not names & {
+        f"postroom_{name}" for name in ("logins_total", "mail_queue_messages", "worker_silence_seconds")
+    }
+
+
+def test_work_that_is_late(tenant: Tenant) -> None:
+    id_ = tenant.account()["id"]
+    assert tenant.post("/v2/email-accounts/delete", {"id": id_, "purge": True}).status == 200
+    sql = {
+        "purges": "UPDATE accounts SET purge_at = purge_at - 100000 WHERE id = :id",
+        "sessions": "UPDATE session_endings SET due_at = due_at - 200000 WHERE account_id = :id",
+    }
+    for statement in sql.values():
+        tenant.api.database.write_alone(lambda tx, statement=statement: tx.run(statement, id=id_))  # type: ignore[misc]
+    found = samples(tenant.get(PATH))
+    assert value(found, "worker_lag_seconds", work="purges") >= 100
+    assert value(found, "worker_lag_seconds", work="sessions") >= 100
+
+
+@pytest.fixture
+def open_api(database_url: str) -> Iterator[ApiServer]:
+    with ApiServer.start(database_url, Settings(rate_limit="off", metrics="loopback")) as api:
+        yield api
+
+
+def test_from_this_host_without_a_key(open_api: ApiServer, tenant: Tenant, stranger: Tenant) -> None:
+    tenant.account()
+    stranger.account()
+    found = samples(open_api.request("GET", PATH))
+    assert value(found, "accounts", status="active") >= 2
+    proxied = [{name: "192.0.2.1"} for name in ("x-forwarded-for", "forwarded", "x-real-ip", "via")]
+    for headers in ({"x-api-key": "wrong"}, {"cookie": "postroom=x"}, *proxied):
+        assert open_api.request("GET", PATH, headers=headers).status == 401
+    assert open_api.request("GET", "/v2/email-accounts").status == 401
+    assert open_api.request("POST", PATH, {}).status == 405
+    assert tenant.get(PATH, key=None).status == 401
+
+
+def test_several_processes(database_url: str, tenant: Tenant, tmp_path: Path) -> None:
+    """Whichever process is asked answers for all, each under its own name."""
+    names, quiet = ("api", "api-2"), Settings(rate_limit="off")
+    for name in names:
+        (tmp_path / f"{name}.counts").write_text("what another version has left")
+    first, second = (Place(name, names, tmp_path) for name in names)
+    listing = {"method": "GET", "route": "/v2/email-accounts", "status": "200"}
+    with (
+        ApiServer.start(database_url, quiet, place=first) as one,
+        ApiServer.start(database_url, quiet, place=second) as two,
+    ):
+        assert two.request("GET", PATH, key=tenant.key).status == 200  # before the first one has left anything
+        for api, times in ((one, 5), (two, 2)):
+            for _ in range(times):
+                assert api.request("GET", "/v2/email-accounts", key=tenant.key).status == 200
+
+        def told(api: ApiServer) -> list[float]:
+            found = samples(api.request("GET", PATH, key=tenant.key))
+            return [value(found, "requests_total", process=name, **listing) for name in names]
+
+        for api in (one, two):
+            assert wait_for("what both have counted", lambda api=api: told(api) == [5, 2])  # type: ignore[misc]
+
+
+def test_one_process_leaves_no_file(database_url: str, tenant: Tenant, tmp_path: Path) -> None:
+    with ApiServer.start(database_url, Settings(), place=Place("api", ("api",), tmp_path)) as api:
+        assert api.request("GET", "/healthz").status == 200
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tally_is_cumulated_in_its_bucket(tenant: Tenant) -> None:
+    tallies = Tallies(tenant.api.database, Place())
+    for seconds in (0.0, 0.001, 0.0011, 10.0, 10.1, 99.0):
+        tallies.count("GET", "/healthz", 200, seconds)
+    (account,) = tallies.accounts()
+    (tally,) = account.tallies
+    assert tally.count == sum(tally.buckets) == 6
+    assert (tally.buckets[0], tally.buckets[1], tally.buckets[-2], tally.buckets[-1]) == (2, 1, 1, 2)
+
+
+def test_invented_methods_are_one(tenant: Tenant) -> None:
+    tallies = Tallies(tenant.api.database, Place())
+    for number in range(50):
+        tallies.count(f"M{number}", None, 401, 0.1)
+    (account,) = tallies.accounts()
+    assert [(tally.method, tally.route, tally.count) for tally in account.tallies] == [("other", "none", 50)]
+
+
+# --- the documents that name metrics
+
+
+def expressions() -> list[str]:
+    """What the dashboard asks for, and the alert rules."""
+    board = json.loads((DOCS / "grafana.json").read_text(encoding="utf-8"))
+    shown = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    rules = re.findall(r"^ +expr: (.*)$", (DOCS / "monitoring.md").read_text(encoding="utf-8"), re.M)
+    assert len(shown) > 10
+    assert len(rules) > 5
+    return [*shown, *rules]
+
+
+def test_every_expression_is_of_metrics_and_labels_that_exist(everything: Samples) -> None:
+    labels: dict[str, set[str]] = {}
+    for name, pairs in everything:
+        labels.setdefault(name, {"instance", "job"}).update(label for label, _ in pairs)
+    for expression in expressions():
+        used = re.findall(r"(postroom_\w+)(?:\{([^}]*)\})?", expression)
+        assert used or "up{" in expression, expression
+        for name, matchers in used:
+            assert name in labels, expression
+            assert set(re.findall(r"(\w+)(?:=|!=|=~|!~)\"", matchers)) <= labels[name], expression
+        grouped = {label for group in re.findall(r"by \(([^)]*)\)", expression) for label in group.split(", ")}
+        assert grouped <= set().union(*(labels[name] for name, _ in used)), expression
+
+
+def test_every_metric_is_documented_and_shown(everything: Samples) -> None:
+    rows = re.findall(r"^\| `(postroom_\w+)` \| (.*?) \|", (DOCS / "monitoring.md").read_text(encoding="utf-8"), re.M)
+    documented = {name: set(re.findall(r"`(\w+)`", cell)) for name, cell in rows}
+    found: dict[str, set[str]] = {}
+    for name, pairs in everything:
+        plain = re.sub(r"(?<=duration_seconds)_(bucket|count|sum)$", "", name)
+        found.setdefault(plain, set()).update({label for label, _ in pairs} - {"le"})
+    assert documented == found
+    board = " ".join(expressions())
+    assert [name for name in found if name not in board] == []

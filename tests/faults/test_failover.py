@@ -1,0 +1,215 @@
+"""A PostgreSQL primary dies and its synchronous standby takes over: nobody restarts Postroom, nothing that was answered
+is lost, and where a commit's outcome is unknown the answer says so."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.conftest import new_ledger
+from tests.faults.ledger import ACCOUNTS, Client, Ledger
+from tests.faults.load import Load, settled
+from tests.service import LONG, Service, wait_for
+from tests.standby import Pair
+
+BACK_WITHIN = 5.0
+# A server and two connections in a network of their own, which goes away. Says what each was told.
+VANISH = """
+import subprocess, threading
+from postroom.db.postgres import PostgresConnection
+from postroom.errors import Busy
+from tests.postgres import PostgresServer
+
+def ask(connection, sql):
+    try:
+        connection.fetch(sql, {})
+    except Busy as error:
+        print(error.code, flush=True)
+
+with PostgresServer.start() as server:
+    reading, writing = (PostgresConnection(server.url("postgres")) for _ in range(2))
+    writing.fetch("BEGIN", {})
+    reader = threading.Thread(target=ask, args=(reading, "SELECT pg_sleep(600)"))
+    reader.start()
+    while writing.fetch("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'", {}) == []:
+        continue
+    subprocess.run(["ip", "link", "set", "lo", "down"], check=True)
+    reader.join()
+    ask(writing, "COMMIT")
+    ask(PostgresConnection(server.url("postgres")), "SELECT 1")
+"""
+ROUNDS = 10
+
+
+@dataclass
+class World:
+    """A pair of servers, a service on it, and what the service acknowledged."""
+
+    pair: Pair
+    service: Service
+    ledger: Ledger
+    key: str
+    """Of another organization, which the ledger does not know."""
+
+    def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any, Any] | None:
+        client = Client(self.service.ports["port"], self.key, **headers)
+        try:
+            return client.call(method, path, body)
+        finally:
+            client.close()
+
+    def create_once(self, name: str) -> tuple[int, Any, Any] | None:
+        """A create with an Idempotency-Key of its own."""
+        body = {"domain": "other.test", "local_part": name, "user_id": "user_1"}
+        return self.call("POST", f"{ACCOUNTS}/create", body, **{"Idempotency-Key": name})
+
+    def find(self, path: str) -> list[Any]:
+        answer = self.call("GET", path)
+        assert answer
+        assert answer[0] == 200, answer
+        found: list[Any] = answer[2]["items"]
+        return found
+
+    def has(self, name: str) -> bool:
+        """Whether there is an account of that name; never a second one, nor one without its event."""
+        accounts = self.find(f"{ACCOUNTS}?q={name}@other.test")
+        events = [event for a in accounts for event in self.find(f"/v2/events?account_id={a['id']}")]
+        assert [event["type"] for event in events] == ["account.created"] * len(accounts)
+        assert len(accounts) <= 1
+        return len(accounts) == 1
+
+    def run(self, *arguments: str) -> str:
+        """A command line that must work."""
+        done = self.service.run(*arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+
+@contextmanager
+def started() -> Iterator[World]:
+    with Pair.start() as pair, Service.new(mail="off", rate_limit="off", database_url=pair.url) as service:
+        service.start()
+        world = World(pair, service, new_ledger(service), "")
+        world.run("domains", "create", "other.test", "--organization", "other", "--active")
+        world.key = world.run("keys", "create", "--organization", "other")
+        yield world
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with started() as world:
+        yield world
+
+
+def fail_over(world: World) -> float:
+    """Kills the primary under load and promotes the standby. Answers the seconds from there to the first 201."""
+    pair, ledger = world.pair, world.ledger
+    with Load(ledger) as load:
+        load.wait_for(50)
+        pair.primary.kill()
+        refused = ledger.busy
+        wait_for("503", lambda: ledger.busy > refused + 4)
+        created = ledger.created
+        pair.promote()
+        promoted = time.monotonic()
+        wait_for("201", lambda: ledger.created > created)
+        took = time.monotonic() - promoted
+        load.wait_for(50)
+    wait_for("all readers", lambda: settled(ledger))
+    ledger.compare()
+    return took
+
+
+@contextmanager
+def hanging_create(world: World, name: str) -> "Iterator[Future[tuple[int, Any, Any] | None]]":
+    """A create that the primary has carried out, and the standby has not."""
+    world.pair.standby.stop()
+    with ThreadPoolExecutor(1) as pool:
+        create = pool.submit(world.create_once, name)
+        wait_for("the commit", lambda: world.pair.holds_back("accounts"))
+        assert not create.done()
+        yield create
+
+
+def assert_unknown(answer: tuple[int, Any, Any] | None) -> None:
+    assert answer
+    status, headers, problem = answer
+    assert (status, problem["code"]) == (503, "outcome_unknown")
+    assert int(headers["Retry-After"]) > 0
+    assert "Idempotency-Key" in problem["detail"]
+
+
+def assert_answered(answer: tuple[int, Any, Any] | None, *, replayed: bool) -> None:
+    assert answer
+    assert (answer[0], answer[1]["Idempotent-Replayed"] == "true") == (201, replayed)
+
+
+def test_a_commit_that_the_primary_alone_has(world: World) -> None:
+    """Somebody breaks off the wait for the standby: PostgreSQL calls that a success, with a warning."""
+    pair = world.pair
+    with hanging_create(world, "alone") as create:
+        pair.break_off()
+        assert_unknown(create.result())
+        pair.standby.start()
+    assert world.has("alone")
+    assert_answered(world.create_once("alone"), replayed=True)
+    assert world.has("alone")
+
+
+def test_a_commit_that_died_with_the_primary(world: World) -> None:
+    pair = world.pair
+    with hanging_create(world, "died") as create:
+        pair.primary.kill()
+        assert_unknown(create.result())
+        pair.standby.start()
+        pair.promote()
+    wait_for("all readers", lambda: settled(world.ledger))
+    assert not world.has("died")
+    assert_answered(world.create_once("died"), replayed=False)
+    assert world.has("died")
+
+
+def test_the_primary_is_killed_under_load(world: World, tmp_path: Path) -> None:
+    """API, worker, command line and backup find the new primary."""
+    api, worker = world.service.pid("api"), world.service.pid("worker")
+    world.pair.add_standby()
+    fail_over(world)
+    made = world.create_once("purged")
+    assert_answered(made, replayed=False)
+    assert made
+    world.call("POST", f"{ACCOUNTS}/delete", {"id": made[2]["account"]["id"], "purge": True})
+    wait_for("the worker", lambda: world.find("/v2/events?type=account.purged"))
+    assert world.run("keys", "create", "--organization", "demo").startswith("pr_")
+    world.run("backup", str(tmp_path / "backup"))
+    assert (world.service.pid("api"), world.service.pid("worker")) == (api, worker)
+
+
+@pytest.mark.long
+def test_ten_times_in_a_row() -> None:
+    """Each time the other one of the two hosts is the primary. The one bound on time: five seconds."""
+    with started() as world:
+        api = world.service.pid("api")
+        took = []
+        for _ in range(ROUNDS):
+            took.append(fail_over(world))
+            world.pair.add_standby()
+        print("seconds from the promotion to the first 201:", *(f"{seconds:.2f}" for seconds in took))
+        assert max(took) < BACK_WITHIN
+        assert world.service.pid("api") == api
+
+
+@pytest.mark.long
+def test_a_host_that_vanishes() -> None:
+    """No packet tells of it: a statement that waits, a commit on its way, a new connection."""
+    script = 'ip link set lo up && exec "$0" -c "$1"'
+    done = subprocess.run(
+        ["unshare", "--net", "sh", "-c", script, sys.executable, VANISH], capture_output=True, text=True, timeout=LONG
+    )
+    assert (done.stdout.split(), done.returncode) == (["busy", "outcome_unknown", "busy"], 0), done.stderr

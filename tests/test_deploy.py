@@ -1,0 +1,128 @@
+"""deploy/: what its files name exists here, and systemd finds nothing to say. Docker itself is not run."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from postroom.mailplane.supervisor import Part
+from postroom.settings import PORTS, SYSTEM_DATA, Settings, load
+from tests.service import COMMAND
+
+DEPLOY = Path(__file__).parent.parent / "deploy"
+CHECKOUT = DEPLOY.parent
+COMPOSE = ["compose.yaml", "compose.postgresql.yaml"]
+API_PORT = 3000
+
+
+def dockerfile() -> list[tuple[str, str]]:
+    """Its instructions."""
+    text = (DEPLOY / "docker" / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", "")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return [(line.partition(" ")[0], line.partition(" ")[2]) for line in lines]
+
+
+def of_the_image() -> dict[str, str]:
+    pairs = [rest.split("=", 1) for kind, rest in dockerfile() if kind == "ENV"]
+    return {name: value for name, value in pairs if name.startswith("POSTROOM_")}
+
+
+def compose(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((DEPLOY / "docker" / name).read_text(encoding="utf-8"))
+    return found
+
+
+def environment(name: str) -> dict[str, str]:
+    """What Postroom has in its environment, with what the reader puts into .env."""
+    given: dict[str, str] = compose(name)["services"]["postroom"]["environment"]
+    assert all(isinstance(value, str) for value in given.values()), "YAML reads on and off as true and false"
+    return {key: re.sub(r"\$\{\w+:\?[^}]*\}", "secret", value) for key, value in given.items()}
+
+
+def settings(name: str, folder: Path) -> Settings:
+    return load(of_the_image() | environment(name), folder)
+
+
+@pytest.mark.parametrize("name", COMPOSE)
+def test_the_settings_are_ours(name: str, tmp_path: Path) -> None:
+    """Each name and value is taken; an unknown one would be an error."""
+    found = settings(name, tmp_path)
+    assert found.hostname == "mail.example.com"
+    assert found.database.startswith("postgresql://" if "postgresql" in name else "sqlite:///")
+
+
+@pytest.mark.parametrize("name", COMPOSE)
+def test_what_is_published_is_listened_on(name: str, tmp_path: Path) -> None:
+    found = settings(name, tmp_path)
+    inside = {int(port.rpartition(":")[2]) for port in compose(name)["services"]["postroom"]["ports"]}
+    mail = {getattr(found, port) for port in PORTS if port != "port"}
+    assert inside == ({API_PORT} if found.mail == "off" else mail)
+    (exposed,) = [rest for kind, rest in dockerfile() if kind == "EXPOSE"]
+    assert {API_PORT, *mail} == {*map(int, exposed.split())} or found.mail == "off"
+
+
+@pytest.mark.parametrize("name", COMPOSE)
+def test_the_data_is_in_a_volume_and_stops_are_waited_for(name: str, tmp_path: Path) -> None:
+    service = compose(name)["services"]["postroom"]
+    targets = {volume.split(":")[1]: volume.split(":")[0] for volume in service["volumes"]}
+    assert targets[str(settings(name, tmp_path).data.parent)] in compose(name)["volumes"]
+    assert int(service["stop_grace_period"].rstrip("s")) > Part("", [], {}).grace
+    assert service["init"] is True
+
+
+@pytest.mark.parametrize("name", COMPOSE)
+def test_files_that_are_named_exist(name: str) -> None:
+    folder = DEPLOY / "docker"
+    build = compose(name)["services"]["postroom"]["build"]
+    assert (folder / build["context"]).resolve() == CHECKOUT
+    assert (CHECKOUT / build["dockerfile"]).is_file()
+    for service in compose(name)["services"].values():
+        for volume in service["volumes"]:
+            source = volume.split(":")[0]
+            assert source in (*compose(name)["volumes"], "./tls") or (folder / source).is_file()
+
+
+def test_the_proxy_is_the_one_that_is_trusted(tmp_path: Path) -> None:
+    described = compose("compose.yaml")
+    proxy = described["services"]["caddy"]
+    assert settings("compose.yaml", tmp_path).trusted_proxies == f"{proxy['networks']['front']['ipv4_address']}/32"
+    assert proxy["environment"]["API_UPSTREAM"] == f"postroom:{API_PORT}"
+    used = set(re.findall(r"\{\$(\w+):", (DEPLOY / "proxy" / "Caddyfile").read_text(encoding="utf-8")))
+    assert used == set(proxy["environment"])
+
+
+def test_the_image_has_all_that_it_copies() -> None:
+    taken = (DEPLOY / "docker" / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
+    for kind, rest in dockerfile():
+        for source in rest.split()[:-1] if kind == "COPY" else ():
+            assert (CHECKOUT / source).exists()
+            assert f"!{source}" in taken
+    lock = next(rest for kind, rest in dockerfile() if kind == "RUN" and "install_venv" in rest)
+    assert "install_venv requirements.lock" in lock
+
+
+@pytest.mark.parametrize("kind", ["docker", "systemd"])
+def test_the_check_is_shell(kind: str) -> None:
+    path = DEPLOY / kind / "check"
+    assert os.access(path, os.X_OK)
+    subprocess.run(["shellcheck", path], check=True)
+
+
+def test_the_unit(tmp_path: Path) -> None:
+    """systemd's own check, with the place of this checkout."""
+    analyze = shutil.which("systemd-analyze")
+    assert analyze, "systemd-analyze is missing: apt-get install systemd"
+    unit = (DEPLOY / "systemd" / "postroom.service").read_text(encoding="utf-8")
+    ours = tmp_path / "postroom.service"
+    ours.write_text(unit.replace("/opt/postroom/.venv/bin/postroom", str(COMMAND)), encoding="utf-8")
+    done = subprocess.run([analyze, "verify", "--man=no", ours], capture_output=True, text=True)
+    said = [line for line in done.stderr.splitlines() if str(ours) in line or ours.name in line]
+    assert (done.returncode, said) == (0, [])
+    directory = re.search(r"^StateDirectory=(.+)$", unit, re.M)
+    assert directory
+    assert Path("/var/lib", directory[1], "data") == SYSTEM_DATA
