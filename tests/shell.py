@@ -1,4 +1,4 @@
-"""The reader's shell, for the commands of a document: one bash, and one Python beside it for the blocks of a program."""
+"""The reader's shell, for the commands of a document: one bash, and one Python beside it."""
 
 import os
 import shlex
