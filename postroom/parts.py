@@ -31,16 +31,19 @@ from postroom.settings import Settings
 
 # Shorter than the grace that the supervisor gives.
 DRAIN = 8
+MAIL_ROLE = "mail_role.password"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Prepared(msgspec.Struct):
-    """What the first start made; the API key is there only then."""
+    """What the first start made; the API key is there only then. `mail_role`: how the mail daemons connect to
+    PostgreSQL, as libpq's parameters."""
 
     organization: str
     demo_domain: str | None
     api_key: str | None = None
     console_link: str | None = None
+    mail_role: dict[str, str] | None = None
 
 
 def part(name: str, settings: Settings, files: tuple[int, ...] = (), *arguments: str) -> Part:
@@ -134,11 +137,15 @@ def run_worker(settings: Settings) -> None:
 def prepare(settings: Settings) -> Prepared:
     """Brings the database up to date and makes what the first start makes. Raises CannotStart."""
     from postroom import operator
-    from postroom.db import NewerSchema, migrate, open_database
+    from postroom.db import NewerSchema, NoMailRole, mail_role, migrate, open_database
 
+    role = None
     try:
         migrate(settings.database)
-    except (NewerSchema, Busy) as error:
+        if settings.mail == "on" and not settings.is_sqlite:
+            kept = settings.data / "db" / MAIL_ROLE
+            role = mail_role.prepare(settings.database, settings.mail_database_url, kept)
+    except (NewerSchema, NoMailRole, Busy) as error:
         raise CannotStart(str(error)) from None
     database = open_database(settings.database)
     try:
@@ -147,7 +154,7 @@ def prepare(settings: Settings) -> Prepared:
         raise CannotStart(error.detail) from None
     finally:
         database.close()
-    return Prepared(operator.DEMO_ORGANIZATION, first.demo_domain, first.api_key, first.console_link)
+    return Prepared(operator.DEMO_ORGANIZATION, first.demo_domain, first.api_key, first.console_link, role)
 
 
 def session_ender(settings: Settings) -> Callable[[Sequence[tuple[int, int]]], Awaitable[bool]]:

@@ -19,7 +19,7 @@ import msgspec
 from postroom import identity, instance, logs, parts, ports, readiness
 from postroom.identity import Identity
 from postroom.instance import CannotStart
-from postroom.mailplane import daemons, logfiles, orphans, queues
+from postroom.mailplane import daemons, logfiles, orphans, outages, queues
 from postroom.mailplane.render import tls_paths
 from postroom.mailplane.renewal import Renewal
 from postroom.mailplane.supervisor import Part, Supervisor
@@ -127,6 +127,7 @@ class _Service:
         self._listener: socket.socket | None = None
         self._supervisor: Supervisor | None = None
         self._life: asyncio.Task[None] | None = None
+        self._outages: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Up, until told to stop, and down again."""
@@ -167,15 +168,19 @@ class _Service:
         renewal = Renewal(*tls_paths(settings))
         if self._mail:
             with say.step("Mail configuration"):
-                found = self._configure(me)
+                found = self._configure(me, prepared)
         with say.step("Ready"):
             self._start(supervisor, found)
+            if self._postfix and not settings.is_sqlite:
+                self._outages = asyncio.create_task(outages.watch(settings.data))
             await self._until_ready(supervisor)
         say.block(settings, prepared, self._postfix, with_api=self._only is None)
         while True:
             if self._postfix:
                 queues.write(settings.data)
             await asyncio.sleep(ROTATION)
+            if self._outages and self._outages.done():
+                self._outages.result()
             logfiles.rotate(settings.data / "log", owner)
             if settings.tls_cert and self._mail:
                 self._renew(renewal, supervisor)
@@ -192,7 +197,7 @@ class _Service:
     def _refuse_without_daemons(self) -> None:
         if self._only and not self._mail:
             raise CannotStart("POSTROOM_MAIL is off: there is no mail part to run.")
-        missing = daemons.missing(with_postfix=self._postfix) if self._mail else []
+        missing = daemons.missing(self._settings, with_postfix=self._postfix) if self._mail else []
         if missing:
             raise CannotStart(
                 f"Missing: {' '.join(missing)}. On Debian `apt-get install` has them; POSTROOM_MAIL=off does without."
@@ -229,10 +234,10 @@ class _Service:
                 raise CannotStart(f"The database cannot be used: {supervisor.last_words(part.name)}")
             return msgspec.json.decode(report_end.read(), type=Prepared)
 
-    def _configure(self, me: Identity) -> list[daemons.Daemon]:
+    def _configure(self, me: Identity, prepared: Prepared) -> list[daemons.Daemon]:
         """Writes the daemons' files and lets the daemons themselves check them."""
         try:
-            daemons.write_configuration(self._settings, me, secrets.token_urlsafe(32))
+            daemons.write_configuration(self._settings, me, secrets.token_urlsafe(32), prepared.mail_role)
             found = [daemons.dovecot(self._settings)]
             if self._postfix:
                 found += [daemons.opendkim(self._settings, me), daemons.postfix(self._settings)]

@@ -67,6 +67,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: Annotated[
         str, Meta(description="Empty: SQLite in the data directory. Or `sqlite:///path`, `postgresql://…`.")
     ] = ""
+    mail_database_url: Annotated[
+        str, Meta(description="With PostgreSQL, how the mail daemons connect. Empty: as a role that Postroom makes.")
+    ] = ""
     mail: Annotated[Switch, Meta(description="`off` runs the API without Dovecot and Postfix.")] = "on"
     mail_host: Annotated[
         str, Meta(description="Addresses the mail ports listen on, IPv4 or IPv6, separated by commas.")
@@ -132,6 +135,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def database(self) -> str:
         """The URL in force: `sqlite:///<path>` or `postgresql://…`."""
         return self.database_url or f"sqlite:///{self.data / 'db' / 'postroom.db'}"
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.database.startswith("sqlite:///")
 
     @property
     def api_url(self) -> str:
@@ -232,6 +239,8 @@ def _check(settings: Settings) -> None:
         raise BadSettings("POSTROOM_TLS_CERT and POSTROOM_TLS_KEY belong together: set both or neither.")
     if not settings.database.startswith(("sqlite:///", "postgresql://")):
         raise BadSettings("POSTROOM_DATABASE_URL: use sqlite:///path or postgresql://….")
+    if settings.mail_database_url and not settings.mail_database_url.startswith("postgresql://"):
+        raise BadSettings("POSTROOM_MAIL_DATABASE_URL: use postgresql://….")
     for name, (pattern, advice) in FORMATS.items():
         value = getattr(settings, name)
         if value and not re.fullmatch(pattern, value):
@@ -240,6 +249,9 @@ def _check(settings: Settings) -> None:
         if name not in CLIENT_SERVICES or not 1 <= port <= 65535:
             services = ", ".join(CLIENT_SERVICES)
             raise BadSettings(f"POSTROOM_PUBLIC_PORTS: use pairs like imaps=993, of {services} and a port.")
+    calls = settings.rate_limit.partition("/")[0]
+    if calls.isdigit() and int(calls) < settings.workers:
+        raise BadSettings("POSTROOM_RATE_LIMIT is shared by POSTROOM_WORKERS processes: a call for each at least.")
     _check_network(settings)
 
 

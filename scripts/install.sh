@@ -6,8 +6,12 @@
 unset PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH
 umask 022
 
-DOVECOT_PACKAGES='dovecot-core dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-managesieved dovecot-sieve dovecot-sqlite'
-POSTFIX_PACKAGES='postfix postfix-sqlite opendkim libopendbx1-sqlite3'
+DOVECOT_PACKAGES='dovecot-core dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-managesieved dovecot-sieve'
+POSTFIX_PACKAGES='postfix opendkim'
+SQLITE_PACKAGES='dovecot-sqlite'
+SQLITE_POSTFIX_PACKAGES='postfix-sqlite libopendbx1-sqlite3'
+PGSQL_PACKAGES='dovecot-auth-lua lua-sql-postgres'
+PGSQL_POSTFIX_PACKAGES='postfix-pgsql libopendbx1-pgsql'
 PYTHON_PACKAGES='python3 python3-venv'
 SHARED_VENV=/var/lib/postroom/venv
 POLICY=/usr/sbin/policy-rc.d
@@ -60,11 +64,21 @@ now() {
 
 # --- Debian packages -------------------------------------------------------------------------------------------
 
-# The setting, from where postroom/settings.py reads it.
+# Two settings, from where postroom/settings.py reads them.
 mail_is_off() {
     case ${POSTROOM_MAIL:-} in off) return 0 ;; ?*) return 1 ;; esac
+    in_file '^ *mail *= *.off'
+}
+
+is_postgresql() {
+    case ${POSTROOM_DATABASE_URL:-} in postgresql:*) return 0 ;; ?*) return 1 ;; esac
+    in_file '^ *database_url *= *.postgresql:'
+}
+
+# Whether the settings file has a line like this.
+in_file() {
     for folder in . "$here" /etc/postroom; do
-        [ ! -f "$folder/postroom.toml" ] || { grep -Eq '^ *mail *= *.off' "$folder/postroom.toml"; return; }
+        [ ! -f "$folder/postroom.toml" ] || { grep -Eq "$1" "$folder/postroom.toml"; return; }
     done
     return 1
 }
@@ -73,8 +87,12 @@ mail_is_off() {
 packages() {
     ! root || echo curl
     [ -x "$here/.venv/bin/python" ] || find_python >/dev/null || echo $PYTHON_PACKAGES
-    mail_is_off || echo $DOVECOT_PACKAGES
-    mail_is_off || ! root || echo $POSTFIX_PACKAGES
+    ! mail_is_off || return 0
+    echo $DOVECOT_PACKAGES
+    if is_postgresql; then echo $PGSQL_PACKAGES; else echo $SQLITE_PACKAGES; fi
+    root || return 0
+    echo $POSTFIX_PACKAGES
+    if is_postgresql; then echo $PGSQL_POSTFIX_PACKAGES; else echo $SQLITE_POSTFIX_PACKAGES; fi
 }
 
 missing_of() {

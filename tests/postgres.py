@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psycopg
 
@@ -28,12 +27,20 @@ def free_port(address: str = "127.0.0.1") -> int:
 @dataclass
 class PostgresServer:
     port: int
-    restart: Callable[[], None]
-    """Stops it as a crash does, and starts it again."""
+    password: str
+    stop: Callable[[], object]
+    """As a crash does."""
+    resume: Callable[[], object]
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
+    def restart(self) -> None:
+        """Stops it as a crash does, and starts it again."""
+        self.stop()
+        self.resume()
+
     def url(self, name: str) -> str:
-        return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
+        user = f"postgres:{self.password}" if self.password else "postgres"
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{name}"
 
     def new_database(self) -> str:
         name = f"postroom_{next(self._numbers)}"
@@ -43,12 +50,14 @@ class PostgresServer:
 
     @classmethod
     @contextmanager
-    def start(cls, *, durable: bool = False) -> "Iterator[PostgresServer]":
-        """A new server; it syncs to disk only where it is told to."""
+    def start(cls, *, durable: bool = False, password: str = "") -> "Iterator[PostgresServer]":
+        """A new server; it syncs to disk only where it is told to, and trusts everybody where there is no password."""
         binaries = find_binaries()
         folder = Path(tempfile.mkdtemp(prefix="pg-"))
         data, user = folder / "data", unprivileged(folder)
-        run = [binaries / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "-E", "UTF8", "--no-sync"]
+        run = [binaries / "initdb", "-D", data, "-U", "postgres", "-E", "UTF8", "--no-sync"]
+        (folder / "password").write_text(password)
+        run += ["--auth=scram-sha-256", f"--pwfile={folder / 'password'}"] if password else ["--auth=trust"]
         subprocess.run(run, check=True, capture_output=True, user=user, cwd=folder)
         port = free_port()
         options = (
@@ -59,15 +68,10 @@ class PostgresServer:
         start, stop = [*control, "-o", options, "start"], [*control, "-m", "immediate", "stop"]
         run(start)
         try:
-            yield cls(port, lambda: _each(run, stop, start))
+            yield cls(port, password, partial(run, stop), partial(run, start))
         finally:
             run(stop)
             shutil.rmtree(folder)
-
-
-def _each(run: Callable[[list[Any]], Any], *commands: list[Any]) -> None:
-    for command in commands:
-        run(command)
 
 
 def find_binaries() -> Path:

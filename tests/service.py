@@ -81,6 +81,10 @@ class Service:
         return outer | {"POSTROOM_DATA": str(self.data)} | numbers | ours
 
     @property
+    def database_url(self) -> str:
+        return self.settings.get("database_url", f"sqlite:///{self.data / 'db' / 'postroom.db'}")
+
+    @property
     def output(self) -> Path:
         return self.data.parent / "output"
 

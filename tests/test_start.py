@@ -51,3 +51,28 @@ def test_without_root_it_says_what_is_missing(checkout: Path) -> None:
     assert "dovecot-imapd" in done.stderr
     assert "postfix" not in done.stderr, "without root there is no Postfix to run"
     assert sorted(checkout.rglob("*")) == before
+
+
+@AS_ROOT
+@pytest.mark.parametrize(
+    ("url", "in_file", "wanted", "unwanted"),
+    [
+        ("", False, "dovecot-sqlite", "dovecot-auth-lua"),
+        ("postgresql://db/postroom", False, "dovecot-auth-lua lua-sql-postgres", "dovecot-sqlite"),
+        ("postgresql://db/postroom", True, "dovecot-auth-lua lua-sql-postgres", "dovecot-sqlite"),
+        ("sqlite:////srv/postroom.db", True, "dovecot-sqlite", "dovecot-auth-lua"),
+    ],
+)
+def test_the_packages_are_those_of_the_database(
+    checkout: Path, url: str, in_file: bool, wanted: str, unwanted: str
+) -> None:
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    if in_file:
+        (checkout / "postroom.toml").write_text(f'database_url = "{url}"\n')
+    elif url:
+        environment["POSTROOM_DATABASE_URL"] = url
+    done = subprocess.run(
+        [*NO_PACKAGES, *WITHOUT_ROOT, checkout / "start"], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert wanted in done.stderr
+    assert unwanted not in done.stderr

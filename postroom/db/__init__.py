@@ -5,7 +5,8 @@ sees each statement's own snapshot; what must be decided is decided by a stateme
 """
 
 from postroom.db.database import Database, open_database
+from postroom.db.mail_role import NoMailRole
 from postroom.db.migrations import NewerSchema, check_known, migrate
 from postroom.db.tx import Row, Tx
 
-__all__ = ["Database", "NewerSchema", "Row", "Tx", "check_known", "migrate", "open_database"]
+__all__ = ["Database", "NewerSchema", "NoMailRole", "Row", "Tx", "check_known", "migrate", "open_database"]

@@ -1,10 +1,12 @@
 """The schema: numbered files applied in order, each in one transaction; the views are dropped and made again
-with them. A stranger would get wrong: an applied file is never edited, its checksum is kept and held."""
+with them, and given again to the roles that could read them. A stranger would get wrong: an applied file is never
+edited, its checksum is kept and held."""
 
 import hashlib
 import re
 from pathlib import Path
 
+from postroom.db import mail_role
 from postroom.db.database import engine_for
 from postroom.db.tx import Tx
 from postroom.db.writer import Engine, run_alone
@@ -62,11 +64,15 @@ def _apply(tx: Tx, engine: Engine, folder: Path) -> None:
     views = (folder / VIEWS).read_text(encoding="utf-8")
     if not new and applied.get(VIEWS) == _checksum(views):
         return
-    _drop_views(tx, views)
+    names = re.findall(r"CREATE VIEW (\w+)", views)
+    readers = mail_role.holders(tx, names) if engine.has_roles else []
+    _drop_views(tx, names)
     for name, text in new.items():
         _run_all(tx, engine, text)
         tx.run(RECORD, name=name, checksum=_checksum(text), now=tx.now)
     _run_all(tx, engine, views)
+    for role in readers:
+        mail_role.grant(tx, names, role)
     tx.run(RECORD, name=VIEWS, checksum=_checksum(views), now=tx.now)
 
 
@@ -80,8 +86,8 @@ def _check_known(applied: dict[str, str], files: dict[str, str]) -> None:
             raise NewerSchema(f"Migration {name} is not the one that made this database: restore the file.")
 
 
-def _drop_views(tx: Tx, views: str) -> None:
-    for name in reversed(re.findall(r"CREATE VIEW (\w+)", views)):
+def _drop_views(tx: Tx, names: list[str]) -> None:
+    for name in reversed(names):
         tx.run(f"DROP VIEW IF EXISTS {name}")
 
 

@@ -15,12 +15,13 @@ from pathlib import Path
 import msgspec
 
 from postroom import identity, instance, serve, sessions
-from postroom.db import NewerSchema, check_known, open_database, snapshots
+from postroom.db import NewerSchema, NoMailRole, check_known, mail_role, open_database, snapshots
 from postroom.doctor import files, network
 from postroom.doctor.finding import Finding
 from postroom.errors import BadBackup, Busy
 from postroom.identity import Identity
 from postroom.mailplane import daemons
+from postroom.parts import MAIL_ROLE
 from postroom.settings import Settings
 
 LONG_QUEUE = 1000
@@ -73,7 +74,7 @@ async def _outside(settings: Settings) -> list[Finding]:
 
 def _versions(settings: Settings, with_postfix: bool) -> Iterator[Finding]:
     found = [f"Python {platform.python_version()}", f"SQLite {snapshots.version()}"]
-    missing = daemons.missing(with_postfix) if settings.mail == "on" else []
+    missing = daemons.missing(settings, with_postfix) if settings.mail == "on" else []
     if missing:
         yield Finding("error", "versions", f"Missing: {' '.join(missing)}.", f"apt-get install {' '.join(missing)}")
     elif settings.mail == "on":
@@ -104,6 +105,8 @@ def _database(settings: Settings, running: bool) -> Iterator[Finding]:
                 return
             check_known(snapshots.quick_check(path))
         yield Finding("ok", "database", "It is whole and of a schema that this version knows.")
+        if settings.mail == "on" and not settings.is_sqlite:
+            yield _mail_role(settings)
         if running:
             yield from _late_work(settings)
     except BadBackup as error:
@@ -112,6 +115,16 @@ def _database(settings: Settings, running: bool) -> Iterator[Finding]:
         yield Finding("error", "database", str(error), "git pull")
     except Busy as error:
         yield Finding("error", "database", error.detail, f"tail {settings.data}/log/api.log")
+
+
+def _mail_role(settings: Settings) -> Finding:
+    try:
+        found = mail_role.fault(settings.database, settings.mail_database_url, settings.data / "db" / MAIL_ROLE)
+    except NoMailRole as error:
+        return Finding("error", "mail role", str(error))
+    if found:
+        return Finding("error", "mail role", *found)
+    return Finding("ok", "mail role", "The daemons' role can read the mail views, and nothing else.")
 
 
 def _late_work(settings: Settings) -> Iterator[Finding]:

@@ -33,13 +33,15 @@ def permissions(settings: Settings, me: Identity) -> Iterator[Finding]:
     found = directories(settings.data.exists() and settings.data.stat().st_uid == 0).items()
     wanted = {settings.data / name: (mode, root.pw_name if kept else me.name) for name, (mode, kept) in found}
     wanted |= dict.fromkeys(_database_files(settings.data / "db"), (0o600, me.name))
+    readers = {"dovecot": me.name, "opendkim": me.name, "postfix": "postfix"}  # of the database's password
+    wanted |= {settings.data / name / "database.conf": (0o600, reader) for name, reader in readers.items()}
     fine = True
     for path, (mode, owner) in wanted.items():
         try:
             status = path.lstat()
         except FileNotFoundError:
             continue
-        if status.st_uid != (0 if owner == root.pw_name else me.uid):
+        if status.st_uid != (me.uid if owner == me.name else pwd.getpwnam(owner).pw_uid):
             fine = False
             yield Finding(
                 "error", "permissions", f"{path} does not belong to {owner}.", f"chown {owner}:{me.name} {path}"

@@ -6,19 +6,28 @@ own Dovecot and Postfix, their files under /etc and their services are neither u
 
 import grp
 import os
+import pwd
 import re
 import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from postroom.identity import Identity
 from postroom.instance import PLAIN_PATH
 from postroom.mailplane import certificate
-from postroom.mailplane.render import File, Plane, configuration, database_path, milter_path, tls_paths
+from postroom.mailplane.render import (
+    File,
+    Plane,
+    configuration,
+    database_path,
+    milter_path,
+    service_path,
+    tls_paths,
+)
 from postroom.settings import Settings
 
 DOVECOT = "/usr/sbin/dovecot"
@@ -41,14 +50,29 @@ DOVECOT_PACKAGES = {
     "dovecot-lmtpd": "/usr/lib/dovecot/lmtp",
     "dovecot-managesieved": "/usr/lib/dovecot/managesieve",
     "dovecot-sieve": "/usr/lib/dovecot/modules/lib90_sieve_plugin.so",
-    "dovecot-sqlite": "/usr/lib/dovecot/modules/auth/libdriver_sqlite.so",
 }
 POSTFIX_PACKAGES = {
     "postfix": POSTFIX_MASTER,
-    "postfix-sqlite": "/usr/lib/postfix/postfix-sqlite.so",
     "opendkim": OPENDKIM,
-    "libopendbx1-sqlite3": "/usr/lib/opendbx/libsqlite3backend.so",
 }
+# What each engine needs beside: for Dovecot, and for Postfix.
+SQLITE_PACKAGES = (
+    {"dovecot-sqlite": "/usr/lib/dovecot/modules/auth/libdriver_sqlite.so"},
+    {
+        "postfix-sqlite": "/usr/lib/postfix/postfix-sqlite.so",
+        "libopendbx1-sqlite3": "/usr/lib/opendbx/libsqlite3backend.so",
+    },
+)
+PGSQL_PACKAGES = (
+    {
+        "dovecot-auth-lua": "/usr/lib/dovecot/modules/auth/libauthdb_lua.so",
+        "lua-sql-postgres": "/usr/lib/*/lua/5.4/luasql/postgres.so",
+    },
+    {
+        "postfix-pgsql": "/usr/lib/postfix/postfix-pgsql.so",
+        "libopendbx1-pgsql": "/usr/lib/opendbx/libpgsqlbackend.so",
+    },
+)
 
 
 class Unusable(Exception):
@@ -89,10 +113,11 @@ def _run(command: list[str], environment: dict[str, str]) -> subprocess.Complete
         raise Unusable(str(error)) from None
 
 
-def missing(with_postfix: bool) -> list[str]:
+def missing(settings: Settings, with_postfix: bool) -> list[str]:
     """The Debian packages that are needed and not there."""
-    needed = DOVECOT_PACKAGES | (POSTFIX_PACKAGES if with_postfix else {})
-    return [package for package, path in needed.items() if not Path(path).exists()]
+    for_dovecot, for_postfix = SQLITE_PACKAGES if settings.is_sqlite else PGSQL_PACKAGES
+    needed = DOVECOT_PACKAGES | for_dovecot | (POSTFIX_PACKAGES | for_postfix if with_postfix else {})
+    return [package for package, path in needed.items() if not any(Path("/").glob(path.lstrip("/")))]
 
 
 def dovecot(settings: Settings) -> Daemon:
@@ -125,17 +150,23 @@ def opendkim(settings: Settings, identity: Identity) -> Daemon:
     owner = [f"--reuid={identity.uid}", f"--regid={identity.gid}", "--clear-groups", "--no-new-privs"]
     command = [SETPRIV, *owner, "--pdeathsig", "SIGTERM", OPENDKIM]
     path = str(settings.data / "opendkim" / "opendkim.conf")
+    service = {"PGSERVICEFILE": str(service_path(settings, "opendkim")), "PGSERVICE": "postroom"}
     return Daemon(
         name="opendkim",
         command=[*command, "-f", "-x", path],
         checks=[[*command, "-n", "-x", path]],
-        environment=ENVIRONMENT,
+        environment=ENVIRONMENT | (service if not settings.is_sqlite else {}),
     )
 
 
-def write_configuration(settings: Settings, identity: Identity, doveadm_key: str) -> None:
-    """Writes every file of the daemons, and the self-signed certificate where one is needed."""
-    _check(settings)
+def write_configuration(
+    settings: Settings, identity: Identity, doveadm_key: str, postgres: Mapping[str, str] | None = None
+) -> None:
+    """Writes every file of the daemons, and the self-signed certificate where one is needed.
+
+    `postgres`: how the daemons connect, as libpq's parameters.
+    """
+    _check(settings, postgres)
     root = os.geteuid() == 0
     plane = Plane(
         user=identity.name,
@@ -143,6 +174,7 @@ def write_configuration(settings: Settings, identity: Identity, doveadm_key: str
         root=root,
         python=os.path.realpath(sys.executable),
         doveadm_key=doveadm_key,
+        postgres=postgres,
     )
     for name in _folders(root):
         _make_folder(settings.data / name)
@@ -151,7 +183,7 @@ def write_configuration(settings: Settings, identity: Identity, doveadm_key: str
     if not settings.tls_cert:
         certificate.ensure(*tls_paths(settings), settings.hostname)
     for path, file in configuration(settings, plane).items():
-        _write(settings.data / path, file, identity)
+        _write(settings.data / path, file)
 
 
 def _folders(root: bool) -> Iterator[str]:
@@ -160,19 +192,28 @@ def _folders(root: bool) -> Iterator[str]:
         yield from ("postfix", "spool", "opendkim")
 
 
-def _check(settings: Settings) -> None:
+def _check(settings: Settings, postgres: Mapping[str, str] | None) -> None:
     """What would end up in a daemon's file and mean something else there."""
-    if not settings.database.startswith("sqlite:///"):
-        raise Unusable(
-            "The mail plane works on SQLite only for now: leave POSTROOM_DATABASE_URL or set POSTROOM_MAIL=off."
-        )
-    for path in (database_path(settings), *tls_paths(settings)):
+    for path in (*(() if postgres else (database_path(settings),)), *tls_paths(settings)):
         if not PLAIN_PATH.fullmatch(str(path)):
             raise Unusable(f"{path}: a path for the mail daemons may have letters, digits and ._+@- only.")
-    if re.search(r"[+@]|^.$", database_path(settings).name):
+    if postgres:
+        _check_postgres(postgres)
+    elif re.search(r"[+@]|^.$", database_path(settings).name):
         raise Unusable(f"{database_path(settings)}: opendkim opens no database with + or @ in its file's name.")
     if settings.tls_cert:
         _check_certificate(settings)
+
+
+def _check_postgres(postgres: Mapping[str, str]) -> None:
+    for name, value in postgres.items():
+        if re.search(r"[\x00-\x1f\x7f]|^\s|\s$", f"{name}={value}"):
+            raise Unusable(f"POSTROOM_MAIL_DATABASE_URL: {name} must not begin or end with a space.")
+    for name in ("host", "port", "dbname"):
+        if not re.fullmatch(r"[A-Za-z0-9_.,-]+" if name == "host" else r"[A-Za-z0-9_.,-]*", postgres.get(name, "")):
+            raise Unusable(
+                f"POSTROOM_MAIL_DATABASE_URL: opendkim wants a {name} of letters, digits and ._- (no socket, no IPv6)."
+            )
 
 
 def _check_certificate(settings: Settings) -> None:
@@ -206,7 +247,7 @@ def _make_socket_folder(path: Path, identity: Identity) -> None:
     path.chmod(0o710)
 
 
-def _write(path: Path, file: File, identity: Identity) -> None:
+def _write(path: Path, file: File) -> None:
     """Replaces a file in one step; a reader sees the old one or the new one."""
     draft = path.with_name(path.name + ".new")
     draft.unlink(missing_ok=True)
@@ -214,8 +255,9 @@ def _write(path: Path, file: File, identity: Identity) -> None:
     with os.fdopen(descriptor, "w", encoding="utf-8") as output:
         output.write(file.text)
         os.fchmod(output.fileno(), file.mode)
-        if file.private:
-            identity.own(output.fileno())
+        if file.owner and os.geteuid() == 0:
+            owner = pwd.getpwnam(file.owner)
+            os.fchown(output.fileno(), owner.pw_uid, owner.pw_gid)
         # Postfix waits for a fresh file's writer to finish, a second for each program that reads it. We have.
         output.flush()
         settled = time.time() - SETTLED_SECONDS

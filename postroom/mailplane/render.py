@@ -7,6 +7,7 @@ says only which view is asked, and when.
 import ipaddress
 import re
 import shlex
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,10 @@ from postroom.settings import Settings
 TEMPLATES = Path(__file__).with_name("templates")
 SENDMAIL = Path(__file__).with_name("sendmail.py")
 
+# How a text of a client becomes an id. SQLite compares as the column's type; PostgreSQL must not even be asked to
+# cast what is no number, because its error would be a 4xx for ever instead of "there is no such account".
+IDS = {"sqlite": "'{}'", "pgsql": "CAST(substring('{}' FROM '^[0-9]{{1,18}}$') AS BIGINT)"}
+
 # Every look-up of Postfix: name -> (what it answers, query).
 MAPS = {
     "domains": ("Domains that mail is taken for.", "SELECT name FROM mail_domains WHERE name = '%s'"),
@@ -27,7 +32,7 @@ MAPS = {
     ),
     "recipients": (
         "Accounts that can be delivered to.",
-        "SELECT id FROM mail_recipients WHERE id = '%u' AND '%d' = 'acct.internal'",
+        "SELECT id FROM mail_recipients WHERE id = {id} AND '%d' = 'acct.internal'",
     ),
     "refusals": (
         "Addresses that exist and are closed.",
@@ -45,9 +50,11 @@ MAPS = {
     "ended_sessions": (
         "Refuses a login that is no longer good.",
         "SELECT '421 4.7.0 Session ended: log in again'"
-        " WHERE NOT EXISTS (SELECT 1 FROM mail_sessions WHERE id = '%u' AND domain = '%d')",
+        " WHERE NOT EXISTS (SELECT 1 FROM mail_sessions WHERE id = {id} AND domain = '%d')",
     ),
 }
+
+PGSQL_MAPS = {"answers": ("Whether the database answers: there is no such row.", "SELECT 'REJECT' WHERE '%s' = ''")}
 
 # Dovecot's services that are chrooted by default, which only root can do.
 UNCHROOTED = (
@@ -63,11 +70,11 @@ UNCHROOTED = (
 
 @dataclass(frozen=True)
 class File:
-    """One generated file. `private`: for the data directory's owner alone; else root's, and readable."""
+    """One generated file. `owner`: who alone may read it; else it is root's, and readable."""
 
     text: str
     mode: int = 0o644
-    private: bool = False
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,16 @@ class Plane:
     root: bool
     python: str
     doveadm_key: str
+    # PostgreSQL: libpq's parameters for the role of the daemons. None: SQLite.
+    postgres: Mapping[str, str] | None = None
+
+    @property
+    def engine(self) -> str:
+        return "sqlite" if self.postgres is None else "pgsql"
+
+    @property
+    def maps(self) -> dict[str, tuple[str, str]]:
+        return MAPS if self.postgres is None else MAPS | PGSQL_MAPS
 
 
 def tls_paths(settings: Settings) -> tuple[Path, Path]:
@@ -100,7 +117,7 @@ def milter_path(settings: Settings) -> Path:
 
 def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
     """Every generated file by its path below the data directory."""
-    environment = _environment(settings)
+    environment = _environment(settings, plane.engine)
     values = _values(settings, plane)
 
     def render(template: str, **more: object) -> str:
@@ -108,24 +125,45 @@ def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
 
     files = {
         "dovecot/dovecot.conf": File(render("dovecot.conf.j2")),
-        "dovecot/sql.conf.ext": File(render("sql.conf.ext.j2")),
-        "run/doveadm.key": File(plane.doveadm_key, 0o600, private=True),
+        "run/doveadm.key": File(plane.doveadm_key, 0o600, plane.user),
     }
+    if plane.postgres:
+        files["dovecot/auth.lua"] = File(render("auth.lua.j2"))
+    else:
+        files["dovecot/sql.conf.ext"] = File(render("sql.conf.ext.j2"))
     if plane.root:
         files["dovecot/sendmail"] = File(render("sendmail.j2"), 0o755)
         files["postfix/main.cf"] = File(render("main.cf.j2"))
         files["postfix/master.cf"] = File(render("master.cf.j2"))
-        for name, (meaning, query) in MAPS.items():
-            files[f"postfix/{name}.cf"] = File(render("map.cf.j2", meaning=meaning, query=query))
+        for name, (meaning, query) in plane.maps.items():
+            text = render("map.cf.j2", meaning=meaning, query=query.format(id=IDS[plane.engine].format("%u")))
+            files[f"postfix/{name}.cf"] = File(text)
         files["postfix/replies.regexp"] = File(render("replies.regexp.j2"))
         files["postfix/notices.regexp"] = File(render("notices.regexp.j2"))
         files["opendkim/opendkim.conf"] = File(render("opendkim.conf.j2"))
         files["opendkim/sign.lua"] = File(render("sign.lua.j2"))
         files["opendkim/from.lua"] = File(render("from.lua.j2"))
-    return files
+    return files | dict(_services(settings, plane))
 
 
-def _environment(settings: Settings) -> Environment:
+def service_path(settings: Settings, daemon: str) -> Path:
+    """Where libpq finds the database in a daemon: its service file, with the password in it."""
+    return settings.data / daemon / "database.conf"
+
+
+def _services(settings: Settings, plane: Plane) -> Iterator[tuple[str, File]]:
+    """The same file for each daemon, because each reads it as another user."""
+    if plane.postgres is None:
+        return
+    text = "\n".join(["[postroom]", *(f"{name}={value}" for name, value in plane.postgres.items()), ""])
+    readers = {"dovecot": plane.user}
+    if plane.root:
+        readers |= {"postfix": "postfix", "opendkim": plane.user}
+    for daemon, reader in readers.items():
+        yield str(service_path(settings, daemon).relative_to(settings.data)), File(text, 0o600, reader)
+
+
+def _environment(settings: Settings, engine: str) -> Environment:
     environment = Environment(  # noqa: S701 - these are configuration files, not HTML
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
@@ -136,7 +174,7 @@ def _environment(settings: Settings) -> Environment:
     environment.filters["host"] = bracketed
     environment.filters["quote"] = shlex.quote
     environment.filters["regexp"] = re.escape
-    environment.filters["map_path"] = lambda name: f"proxy:sqlite:{settings.data}/postfix/{name}.cf"
+    environment.filters["map_path"] = lambda name: f"proxy:{engine}:{settings.data}/postfix/{name}.cf"
     return environment
 
 
@@ -146,6 +184,8 @@ def _values(settings: Settings, plane: Plane) -> dict[str, object]:
     return {
         "data": settings.data,
         "database": database_path(settings),
+        "postgres": plane.postgres,
+        "engine": plane.engine,
         "internal": INTERNAL_DOMAIN,
         "hostname": settings.hostname,
         "addresses": addresses,
@@ -155,7 +195,7 @@ def _values(settings: Settings, plane: Plane) -> dict[str, object]:
         "relayhost": settings.relayhost,
         "tls_cert": certificate,
         "tls_key": key,
-        "maps": list(MAPS),
+        "maps": list(plane.maps),
         "unchrooted": UNCHROOTED,
         "user": plane.user,
         "group": plane.group,

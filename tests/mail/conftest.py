@@ -1,18 +1,54 @@
-"""One running Postroom for the mail tests, with its real Dovecot and Postfix; a new domain for each test."""
+"""One running Postroom for the mail tests, with its real Dovecot and Postfix; a new domain for each test.
+
+Every test that shares a service runs on SQLite and on PostgreSQL. What is in BOTH does so always: these ask the daemons
+each question that the views answer (login, recipient, alias, sender, refusal, session, signing key, delivery by id).
+The others are about protocols, processes and files, where the engine changes little: on PostgreSQL they run with
+`--faults`. test_outage.py is about PostgreSQL alone.
+"""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.mail.platform import Platform
+from tests.postgres import PostgresServer
 from tests.service import Service
+
+NewDatabase = Callable[[], dict[str, str]]
+
+BOTH = {
+    "test_freshness",
+    "test_delivery",
+    "test_submission",
+    "test_identity",
+    "test_dkim::test_it_works",
+    "test_dkim::test_a_rotation_under_real_mail",
+    "test_dkim::test_a_domain_that_is_no_longer_signed_for",
+}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "database" in metafunc.fixturenames:
+        module = metafunc.module.__name__.rpartition(".")[2]
+        always = {module, f"{module}::{metafunc.function.__name__}"} & BOTH
+        engines = ["sqlite", pytest.param("postgresql", marks=[] if always else [pytest.mark.long])]
+        metafunc.parametrize("database", engines, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
-def service() -> Iterator[Service]:
+def database(request: pytest.FixtureRequest) -> NewDatabase:
+    """The settings of a service on a database of its own at each call: nothing for SQLite."""
+    if request.param == "sqlite":
+        return dict
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return lambda: {"database_url": server.new_database()}
+
+
+@pytest.fixture(scope="session")
+def service(database: NewDatabase) -> Iterator[Service]:
     assert os.geteuid() == 0, "Postfix needs root: run the tests as root"
-    with Service.new() as new:
+    with Service.new(**database()) as new:
         new.start()
         yield new
         assert new.stop() == 0

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
+from postroom.db import open_database
 from tests.mail.clients import Imap, deliver, imap_login, submit
 from tests.service import Service
 
@@ -79,6 +80,14 @@ class Platform:
         service.run("domains", "create", domain, "--organization", organization, "--active", *owner).check_returncode()
         made = service.run("keys", "create", "--organization", organization, "--json")
         return cls(service, organization, domain, json.loads(made.stdout)["api_key"])
+
+    def sql(self, sql: str, **values: int | str) -> list[Any]:
+        """Straight to the database, for what nobody can ask over HTTP."""
+        database = open_database(self.service.database_url)
+        try:
+            return database.write_alone(lambda tx: tx.all(sql, **values))
+        finally:
+            database.close()
 
     def call(self, method: str, path: str, body: Any) -> Any:
         """A call of the API that must succeed."""

@@ -18,6 +18,8 @@ from postroom.settings import Settings, load
 DATA = "/var/lib/postroom/data"
 KEY = "the-doveadm-key"
 ROOT = Plane("postroom", "postroom", root=True, python="/usr/bin/python3", doveadm_key=KEY)
+ROLE = {"host": "127.0.0.1", "port": "5432", "dbname": "mail", "user": "mail_role", "password": "the-password"}
+POSTGRES = Plane("postroom", "postroom", root=True, python="/usr/bin/python3", doveadm_key=KEY, postgres=ROLE)
 ROOTLESS = Plane("dev", "staff", root=False, python="/usr/bin/python3", doveadm_key=KEY)
 
 
@@ -73,7 +75,45 @@ def test_every_file_is_filled_in_and_says_where_it_comes_from() -> None:
 def test_the_key_is_in_one_private_file() -> None:
     files = render()
     assert [path for path, file in files.items() if KEY in file.text] == ["run/doveadm.key"]
-    assert (files["run/doveadm.key"].mode, files["run/doveadm.key"].private) == (0o600, True)
+    assert (files["run/doveadm.key"].mode, files["run/doveadm.key"].owner) == (0o600, "postroom")
+
+
+def test_the_password_of_the_database_is_for_who_reads_it_alone() -> None:
+    files = render(POSTGRES)
+    private = {path: file for path, file in files.items() if ROLE["password"] in file.text}
+    assert {path: (file.owner, file.mode) for path, file in private.items()} == {
+        "dovecot/database.conf": ("postroom", 0o600),
+        "postfix/database.conf": ("postfix", 0o600),
+        "opendkim/database.conf": ("postroom", 0o600),
+    }
+    assert not [path for path, file in files.items() if "sqlite:" in file.text.lower()]
+
+
+def test_the_engines_differ_in_how_they_are_asked_only() -> None:
+    sqlite, postgres = render(), render(POSTGRES)
+    assert set(sqlite) - set(postgres) == {"dovecot/sql.conf.ext"}
+    private = {f"{daemon}/database.conf" for daemon in ("dovecot", "postfix", "opendkim")}
+    assert set(postgres) - set(sqlite) == private | {"dovecot/auth.lua", "postfix/answers.cf"}
+    for name in MAPS.keys() - {"recipients", "ended_sessions"}:
+        first, second = (files[f"postfix/{name}.cf"].text.partition("query = ")[2] for files in (sqlite, postgres))
+        assert first == second
+
+
+@pytest.mark.parametrize(
+    ("role", "words"),
+    [
+        ({"host": "/run/postgresql"}, "host"),
+        ({"host": "::1"}, "host"),
+        ({"dbname": "a/b"}, "dbname"),
+        ({"password": "x\nhost=elsewhere"}, "password"),
+        ({"password": "x "}, "password"),
+    ],
+)
+def test_it_refuses_a_database_that_a_daemon_would_misread(role: dict[str, str], words: str, tmp_path: Path) -> None:
+    found = settings(data=str(tmp_path), database_url="postgresql://localhost/mail")
+    with pytest.raises(daemons.Unusable, match=words):
+        daemons.write_configuration(found, Identity("dev", 1, 1), KEY, ROLE | role)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_root_there_is_no_postfix_and_no_other_user() -> None:
@@ -210,7 +250,6 @@ def test_names() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"database_url": "postgresql://localhost/postroom"}, "POSTROOM_DATABASE_URL"),
         ({"database_url": "sqlite:////srv/a+b.db"}, "opendkim"),
         ({"tls_cert": "/nonexistent/cert.pem", "tls_key": "/nonexistent/key.pem"}, "POSTROOM_TLS_CERT"),
         ({"tls_cert": "/etc/a b.pem", "tls_key": "/etc/key.pem"}, "a b.pem"),

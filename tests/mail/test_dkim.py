@@ -17,6 +17,7 @@ from postroom.db import open_database
 from postroom.mailplane import orphans
 from tests.dns_server import DnsServer
 from tests.mail.clients import message, smtp, submission
+from tests.mail.conftest import NewDatabase
 from tests.mail.platform import Mailbox, Platform
 from tests.service import Service, wait_for
 
@@ -30,9 +31,9 @@ def dns() -> Iterator[DnsServer]:
 
 
 @pytest.fixture(scope="module")
-def service(dns: DnsServer) -> Iterator[Service]:
+def service(dns: DnsServer, database: NewDatabase) -> Iterator[Service]:
     """A service of this file's own: it asks our DNS server, and its opendkim is killed."""
-    with Service.new(resolver=dns.address) as new:
+    with Service.new(resolver=dns.address, **database()) as new:
         new.start()
         yield new
         assert new.stop() == 0
@@ -40,7 +41,7 @@ def service(dns: DnsServer) -> Iterator[Service]:
 
 def publish(dns: DnsServer, platform: Platform) -> list[str]:
     """Publishes exactly what the domain's DKIM records are to be; answers the selectors."""
-    database = open_database(f"sqlite:///{platform.service.data / 'db' / 'postroom.db'}")
+    database = open_database(platform.service.database_url)
     sql = "SELECT id FROM domains WHERE name = :name"
 
     try:
@@ -208,7 +209,7 @@ def test_a_rotation_under_real_mail(platform: Platform, dns: DnsServer) -> None:
     assert publish(dns, platform) == [old, new]
 
     def states() -> dict[str, str]:
-        database = open_database(f"sqlite:///{platform.service.data / 'db' / 'postroom.db'}")
+        database = open_database(platform.service.database_url)
         sql = "UPDATE dkim_keys SET due_at = 1 WHERE state = 'next' AND selector = :selector"
         try:
             database.write_alone(lambda tx: tx.run(sql, selector=new))  # so that the worker need not wait
@@ -234,7 +235,7 @@ def test_a_domain_that_is_no_longer_signed_for(platform: Platform) -> None:
     ).check_returncode()
     box.send(box.address, "suspended")
     assert tags(box.wait_for("suspended"))["d"] == platform.domain
-    database = open_database(f"sqlite:///{platform.service.data / 'db' / 'postroom.db'}")
+    database = open_database(platform.service.database_url)
     sql = "DELETE FROM dkim_keys WHERE domain_id = (SELECT id FROM domains WHERE name = :name)"
     database.write_alone(lambda tx: tx.run(sql, name=platform.domain))
     database.close()
@@ -272,7 +273,7 @@ def test_the_private_key_stays_where_it_is(platform: Platform) -> None:
     box.send(box.address, "canary")
     raw = box.wait_for("canary")
     said = [str(platform.call("POST", f"/v2/domains/{platform.domain}/dkim/rotate", {"user_id": "user_123"}))]
-    database = open_database(f"sqlite:///{platform.service.data / 'db' / 'postroom.db'}")
+    database = open_database(platform.service.database_url)
     keys = [key for (key,) in database.write_alone(lambda tx: tx.all("SELECT private_key FROM dkim_keys")) if key]
     events = database.write_alone(lambda tx: tx.all("SELECT data FROM events"))
     database.close()

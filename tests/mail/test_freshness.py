@@ -1,7 +1,6 @@
 """What the API answers is true for the daemons at that moment: the next LOGIN, the next RCPT, the open sessions."""
 
 import smtplib
-import sqlite3
 
 import pytest
 
@@ -68,7 +67,7 @@ def test_a_login_under_way_at_the_reset_is_ended_by_the_worker(platform: Platfor
     """Played by a session that the first ending cannot see: it is made from the row alone."""
     mailbox = platform.create()
     imap = mailbox.login()
-    _sql(platform, "INSERT INTO session_endings (account_id, generation, due_at) VALUES (?, 1, 0)", mailbox.id)
+    platform.sql("INSERT INTO session_endings (account_id, generation, due_at) VALUES (:id, 1, 0)", id=mailbox.id)
     wait_for("the end of the session", lambda: not imap.is_open())
 
 
@@ -177,14 +176,4 @@ def test_a_suspended_domain_keeps_its_mail(platform: Platform) -> None:
 
 
 def _due_endings(platform: Platform) -> int:
-    return int(_sql(platform, "SELECT COUNT(*) FROM session_endings")[0][0])
-
-
-def _sql(platform: Platform, sql: str, *values: int) -> list[tuple[int, ...]]:
-    """Straight to the database, for what nobody can ask over HTTP."""
-    connection = sqlite3.connect(platform.service.data / "db" / "postroom.db", timeout=60)
-    try:
-        with connection:
-            return connection.execute(sql, values).fetchall()
-    finally:
-        connection.close()
+    return int(platform.sql("SELECT COUNT(*) FROM session_endings")[0][0])

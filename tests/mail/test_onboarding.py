@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.dns_server import DnsServer
+from tests.mail.conftest import NewDatabase
 from tests.mail.platform import Mailbox, Platform
 from tests.mail.test_dkim import verifies
 from tests.service import Service
@@ -24,8 +25,8 @@ def dns() -> Iterator[DnsServer]:
 
 
 @pytest.fixture(scope="module")
-def service(dns: DnsServer) -> Iterator[Service]:
-    with Service.new(resolver=dns.address, hostname="mx.host.example") as new:
+def service(dns: DnsServer, database: NewDatabase) -> Iterator[Service]:
+    with Service.new(resolver=dns.address, hostname="mx.host.example", **database()) as new:
         yield new.start()
         assert new.stop() == 0
 

@@ -3,7 +3,6 @@
 import os
 import signal
 import smtplib
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,9 +90,9 @@ def test_a_grace_that_is_over_ends_in_a_purge(platform: Platform) -> None:
     mailbox.receive("hello")
     mailbox.wait_for("hello")
     mailbox.delete()
-    wait_for("the sessions to be ended for good", lambda: not _sql(platform, ENDINGS, mailbox.id))
+    wait_for("the sessions to be ended for good", lambda: not platform.sql(ENDINGS, id=mailbox.id))
     assert folder_of(mailbox).exists()
-    _sql(platform, "UPDATE accounts SET purge_at = 1 WHERE id = ?", mailbox.id)
+    platform.sql("UPDATE accounts SET purge_at = 1 WHERE id = :id", id=mailbox.id)
     wait_for("the purge", lambda: events(mailbox)[-1] == "account.purged")
     assert not folder_of(mailbox).exists()
 
@@ -225,14 +224,4 @@ def test_an_smtp_session_that_had_authenticated_sends_nothing_more(platform: Pla
     assert friend.subjects() == []
 
 
-ENDINGS = "SELECT id FROM session_endings WHERE account_id = ?"
-
-
-def _sql(platform: Platform, sql: str, *values: int) -> list[tuple[int, ...]]:
-    """Straight to the database, for what nobody can ask over HTTP: time that passes."""
-    connection = sqlite3.connect(platform.service.data / "db" / "postroom.db", timeout=60)
-    try:
-        with connection:
-            return connection.execute(sql, values).fetchall()
-    finally:
-        connection.close()
+ENDINGS = "SELECT id FROM session_endings WHERE account_id = :id"

@@ -1,0 +1,149 @@
+"""PostgreSQL goes away under the daemons and comes back: no wrong answer meanwhile, no restart after it. And what only
+a service on PostgreSQL can show: its passwords, and its ids."""
+
+import os
+import smtplib
+import subprocess
+from collections.abc import Iterator
+from email import message_from_bytes
+from pathlib import Path
+
+import pytest
+
+from tests.mail.clients import Imap, imap_login, refusal, submission
+from tests.mail.platform import Mailbox, Platform
+from tests.postgres import PostgresServer
+from tests.service import Service, wait_for
+
+SECRET = "the-owners-password"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    """One that asks for passwords, and that a test may stop."""
+    with PostgresServer.start(password=SECRET) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def service(server: PostgresServer) -> Iterator[Service]:
+    assert os.geteuid() == 0, "Postfix needs root: run the tests as root"
+    with Service.new(database_url=server.new_database()) as new:
+        new.start()
+        yield new
+        assert new.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def mailbox(service: Service) -> Mailbox:
+    return Platform.new(service).create()
+
+
+def logs_in(mailbox: Mailbox) -> bool:
+    try:
+        imap_login(mailbox.platform.service, mailbox.address, mailbox.password).logout()
+    except Imap.error as error:
+        if "[UNAVAILABLE]" not in str(error):
+            raise
+        return False
+    return True
+
+
+def submits(mailbox: Mailbox) -> bool:
+    """Every refusal is one that passes, whatever stage it comes at."""
+    try:
+        mailbox.send(mailbox.address, "submitted")
+    except smtplib.SMTPRecipientsRefused as refused:
+        codes = [code for code, _ in refused.recipients.values()]
+    except smtplib.SMTPResponseException as refused:
+        codes = [refused.smtp_code]
+    else:
+        return True
+    assert {code // 100 for code in codes} == {4}, codes
+    return False
+
+
+def takes(mailbox: Mailbox, address: str = "") -> int:
+    code = refusal(mailbox.platform.service, address or mailbox.address)[0]
+    assert code == 250 or code // 100 == 4 or address
+    return code
+
+
+def test_it_works(mailbox: Mailbox, server: PostgresServer) -> None:
+    service = mailbox.platform.service
+    mailbox.receive("before")
+    mailbox.wait_for("before")
+    open_session = mailbox.login()
+    before = [service.pid(name) for name in ("api", "worker", "dovecot", "opendkim", "postfix")]
+    server.stop()
+    for _ in range(3):
+        assert not logs_in(mailbox)
+        assert not submits(mailbox)
+        assert takes(mailbox) // 100 == 4
+        assert takes(mailbox, f"nobody@{mailbox.platform.domain}") // 100 == 4
+        assert open_session.is_open()
+    server.resume()
+    wait_for("logins", lambda: logs_in(mailbox), 5)
+    wait_for("recipients", lambda: takes(mailbox) == 250, 5)
+    wait_for("submission", lambda: submits(mailbox), 5)
+    assert message_from_bytes(mailbox.wait_for("submitted"))["DKIM-Signature"]
+    wait_for("a refusal", lambda: takes(mailbox, f"nobody@{mailbox.platform.domain}") == 550, 5)
+    assert [service.pid(name) for name in ("api", "worker", "dovecot", "opendkim", "postfix")] == before
+    wait_for("the API", service.ready)
+
+
+def test_connections_that_are_cut_off_are_made_again(mailbox: Mailbox, server: PostgresServer) -> None:
+    """As a failover does, or a proxy between: nobody was ever told that the server is away."""
+    assert logs_in(mailbox)
+    assert takes(mailbox) == 250
+    server.restart()
+    wait_for("logins", lambda: logs_in(mailbox), 5)
+    wait_for("recipients", lambda: takes(mailbox) == 250, 5)
+    wait_for("submission", lambda: submits(mailbox), 5)
+
+
+def test_a_wrong_password_is_still_wrong(mailbox: Mailbox) -> None:
+    service = mailbox.platform.service
+    with pytest.raises(Imap.error, match="AUTHENTICATIONFAILED"):
+        imap_login(service, mailbox.address, "wrong")
+    with pytest.raises(smtplib.SMTPAuthenticationError) as refused:
+        submission(service, mailbox.address, "wrong")
+    assert refused.value.smtp_code == 535
+
+
+def test_the_passwords_of_the_database_are_nowhere_else(mailbox: Mailbox) -> None:
+    service = mailbox.platform.service
+    ours = (service.data / "db" / "mail_role.password").read_text().strip()
+    for path in (path for path in service.data.rglob("*") if path.is_file() and not path.is_symlink()):
+        text = path.read_bytes()
+        if SECRET.encode() in text or ours.encode() in text:
+            assert path.stat().st_mode & 0o777 == 0o600, path
+            assert SECRET.encode() not in text, path
+    commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in service.processes()]
+    assert not [command for command in commands if SECRET.encode() in command or ours.encode() in command]
+    assert SECRET not in service.said()
+    assert ours not in service.said()
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("{id}", 0), ("x", 1), ("{id}x", 1), ("9" * 30, 1), ("-1", 1), ("'; SELECT 1 --", 1)]
+)
+def test_an_id_that_is_none_is_nobodys(mailbox: Mailbox, name: str, code: int) -> None:
+    """Not even a failing question: that would be a 4xx for ever."""
+    service = mailbox.platform.service
+    folder, address = service.data / "postfix", f"{name.format(id=mailbox.id)}@acct.internal"
+    asked = subprocess.run(
+        ["postmap", "-c", folder, "-q", address, f"pgsql:{folder}/recipients.cf"],
+        env=os.environ | {"PGSERVICEFILE": str(folder / "database.conf")},
+        capture_output=True,
+        text=True,
+    )
+    assert (asked.returncode, asked.stderr) == (code, "")
+
+
+def test_doctor_looks_at_the_role_and_its_password(service: Service) -> None:
+    assert "The daemons' role can read the mail views" in service.run("doctor").stdout
+    file = service.data / "postfix" / "database.conf"
+    file.chmod(0o644)
+    assert f"{file} is open to others" in service.run("doctor").stdout
+    file.chmod(0o600)
