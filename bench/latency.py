@@ -8,12 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from bench import load, report
 from bench.http_calls import creation, get
 from bench.instance import Instance, start
 from bench.load import Load, Request
 from bench.report import Row, median, show
 
-SECONDS = 4
 LIST_OF_500 = Request("GET", '"/v2/email-accounts?limit=500"')
 
 
@@ -22,19 +22,19 @@ def beside(instance: Instance, foreground: Request, background: Request | None) 
     found: list[Load] = []
 
     def run() -> None:
-        found.append(instance.run(background, connections=16, seconds=SECONDS + 2))  # type: ignore[arg-type]
+        found.append(instance.run(background, connections=16, seconds=load.SECONDS + 2))  # type: ignore[arg-type]
 
-    load = threading.Thread(target=run) if background else None
-    if load:
-        load.start()
+    busy = threading.Thread(target=run) if background else None
+    if busy:
+        busy.start()
         time.sleep(1)  # what wrk needs to be at full speed; nothing is decided by it
-    measured = instance.run(foreground, connections=8, seconds=SECONDS)
-    if load:
-        load.join()
+    measured = instance.run(foreground, connections=8)
+    if busy:
+        busy.join()
     return measured, found[0] if found else None
 
 
-def measure(*, postgres: bool = False, rounds: int = 3) -> Iterator[Row]:
+def measure(*, postgres: bool = False) -> Iterator[Row]:
     engine = "PostgreSQL" if postgres else "SQLite"
     questions: list[tuple[str, Callable[[Instance], Request], Callable[[], Request] | None, float | None]] = [
         ("get alone", get, None, None),
@@ -53,11 +53,12 @@ def measure(*, postgres: bool = False, rounds: int = 3) -> Iterator[Row]:
         alone: dict[str, float] = {}
         for question, foreground, background, at_most in questions:
             pairs = [
-                beside(instance, foreground(instance), background() if background else None) for _ in range(rounds)
+                beside(instance, foreground(instance), background() if background else None)
+                for _ in range(report.ROUNDS)
             ]
             found = median([measured.p99 for measured, _ in pairs])
             rate = median([measured.per_second for measured, _ in pairs]).value
-            other = median([load.per_second for _, load in pairs if load]).value if background else 0
+            other = median([other.per_second for _, other in pairs if other]).value if background else 0
             kind = question.partition(" ")[0]
             alone.setdefault(kind, found.value)
             limit = (f"{kind} alone", alone[kind]) if background else ("", None)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-ROUNDS = 3
+ROUNDS = 3  # bench.all --quick makes it fewer
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ def median(values: Sequence[float]) -> Median:
     return Median(middle, (max(values) - min(values)) / 2 / middle if middle else 0.0)
 
 
-def side_by_side(*runs: Callable[[int], float], rounds: int = ROUNDS) -> list[Median]:
+def side_by_side(*runs: Callable[[int], float], rounds: int | None = None) -> list[Median]:
     """Runs that are compared take turns, so that a noisy moment hits all of them. Each gets the round's number."""
     found: list[list[float]] = [[] for _ in runs]
-    for number in range(rounds):
+    for number in range(rounds or ROUNDS):
         for place, run in enumerate(runs):
             found[place].append(run(number))
     return [median(values) for values in found]

@@ -99,7 +99,7 @@ class PostgresConnection:
             # An error is a rollback. FATAL, or no word at all, may have come after the commit was made.
             certain = error.diag.severity_nonlocalized == "ERROR"
             self.close()
-            raise Busy("The database has refused the commit. Try again.") if certain else OutcomeUnknown() from error
+            raise Busy("The database has refused the commit. Try again.") if certain else OutcomeUnknown() from None
         if done != "COMMIT":
             raise StatementFailed("The transaction had failed before, and was rolled back at its commit.")
         if self._warned:

@@ -1,0 +1,70 @@
+"""Everything that is measured, and docs/performance.md with what came out, whatever it is.
+
+    python -m bench.all [--quick] [--output FOLDER]
+
+`--quick` shows that it runs, in a few minutes; its figures say little. Measure on a machine that does nothing else.
+"""
+
+import argparse
+import datetime
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from bench import http_calls, latency, load, mail, memory, parts, report, scale
+from bench.page import Section, page, plot
+from bench.report import Row, show
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def sections(quick: bool) -> Iterator[tuple[str, str, Callable[[], Iterator[Row]]]]:
+    """Title, what it says, and what measures it."""
+    accounts, most = (5_000, 50_000) if quick else (20_000, 1_000_000)
+    beside = "Each line beside its limit, which was measured in turns with it. 32 connections."
+    calls = http_calls.measure
+    yield "Calls, SQLite", beside, lambda: calls(accounts, 1, brief=quick)
+    yield "Calls, SQLite, two workers", beside, lambda: calls(accounts, 1, workers=2, brief=True)
+    yield "Calls, PostgreSQL", beside, lambda: calls(accounts, 1, postgres=True, brief=quick)
+    yield "Calls, PostgreSQL, two workers", beside, lambda: calls(accounts, 1, postgres=True, workers=2, brief=True)
+    grown = "CPU time a call over HTTP; median time of a look-up inside the database's process, without HTTP."
+    yield "Growth, SQLite", grown, lambda: scale.measure(most, wide=not quick)
+    yield "Growth, PostgreSQL", grown, lambda: scale.measure(most // 2, postgres=True, wide=False)
+    crowd = "Eight connections of one kind of call beside sixteen of another that run at full speed."
+    yield "Latency under load", crowd, lambda: latency.measure()
+    yield "Memory and start", "Processes of one service.", lambda: _both(memory.measure)
+    yield "Mail", mail.SAYS, lambda: mail.measure(quick=quick)
+    where = "CPU time in one process without sockets: the profile behind the figures above."
+    yield "Where the time of a get goes", where, parts.measure
+
+
+def _both(measure: Callable[[str], Iterator[Row]]) -> Iterator[Row]:
+    for switch in ("off", "on"):
+        yield from measure(switch)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--output", type=Path, default=DOCS)
+    options = parser.parse_args()
+    load.SECONDS = 1 if options.quick else 2
+    report.ROUNDS = 1 if options.quick else 3
+    began, found = time.perf_counter(), []
+    for title, says, measure in sections(options.quick):
+        print(f"\n{title} ({time.perf_counter() - began:.0f} s)", flush=True)
+        rows = []
+        for row in measure():
+            print(f"  {show(row)}", flush=True)
+            rows.append(row)
+        found.append(Section(title, says, rows))
+    minutes = (time.perf_counter() - began) / 60
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    (options.output / "performance.svg").write_text(plot(found), encoding="utf-8")
+    text = page(found, today, minutes, options.quick)
+    (options.output / "performance.md").write_text(text, encoding="utf-8")
+    print(f"\n{options.output / 'performance.md'} after {minutes:.1f} minutes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""The mail side: logins and deliveries beside stock daemons over flat files, and an account's first login.
+
+    python -m bench.mail [--quick]       (as root: Postfix)
+
+A stranger would get wrong: the client runs on the same cores, so a ratio is nearer to 1 than the daemons alone are.
+"""
+
+import argparse
+import http.client
+import json
+import socket
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from bench import stock
+from bench.instance import Instance, start
+from bench.report import Row, show, side_by_side
+from postroom.passwords import generate, hash_generated
+from tests.service import wait_for
+
+SAYS = (
+    "Stock is Dovecot and Postfix over flat files, with the same hash of the password. Clients run on the same cores, "
+    "eight at a time; IMAP on the loopback without TLS, so that nothing hides what the look-up costs."
+)
+CLIENTS = 8
+MAILBOXES = 50
+MESSAGE = "From: <a@elsewhere.example>\r\nTo: <{to}>\r\nSubject: hello\r\nMessage-ID: <{id}@x>\r\n\r\nHello.\r\n.\r\n"
+
+Mailbox = tuple[str, str]
+
+
+def login(port: int, user: str, password: str) -> bool:
+    """One session: a login and a logout. Whether the login was let in."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client, client.makefile("rwb") as stream:
+        stream.readline()
+        stream.write(f'a LOGIN "{user}" "{password}"\r\nb LOGOUT\r\n'.encode())
+        stream.flush()
+        return any(line.startswith(b"a OK") for line in stream)
+
+
+def logins(port: int, mailboxes: Sequence[Mailbox], seconds: float) -> float:
+    """Logins a second."""
+    end, counts = time.perf_counter() + seconds, []
+
+    def work(place: int) -> None:
+        count = 0
+        while time.perf_counter() < end:
+            assert login(port, *mailboxes[(place + count) % len(mailboxes)])
+            count += 1
+        counts.append(count)
+
+    return _together(work) and sum(counts) / seconds
+
+
+def deliveries(port: int, mailboxes: Sequence[Mailbox], mail: Path, each: int) -> float:
+    """Messages a second, from the first connection to the last file in a mailbox."""
+    before, began = _arrived(mail), time.perf_counter()
+
+    def work(place: int) -> None:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as client, client.makefile("rwb") as stream:
+            _say(stream, None, b"220")
+            _say(stream, "EHLO client.example", b"250")
+            for number in range(each):
+                to = mailboxes[(place * each + number) % len(mailboxes)][0]
+                _say(stream, "MAIL FROM:<a@elsewhere.example>", b"250")
+                _say(stream, f"RCPT TO:<{to}>", b"250")
+                _say(stream, "DATA", b"354")
+                _say(stream, MESSAGE.format(to=to, id=f"{began}.{place}.{number}").removesuffix("\r\n"), b"250")
+
+    _together(work)
+    wait_for("all messages", lambda: _arrived(mail) >= before + CLIENTS * each)
+    return CLIENTS * each / (time.perf_counter() - began)
+
+
+def _say(stream: object, line: str | None, expected: bytes) -> None:
+    if line is not None:
+        stream.write(line.encode() + b"\r\n")  # type: ignore[attr-defined]
+        stream.flush()  # type: ignore[attr-defined]
+    while (answer := stream.readline())[3:4] == b"-":  # type: ignore[attr-defined]
+        continue
+    assert answer.startswith(expected), answer
+
+
+def _arrived(mail: Path) -> int:
+    return sum(1 for _ in mail.glob("**/new/*"))
+
+
+def _together(work: Callable[[int], None]) -> bool:
+    failed: list[BaseException] = []
+
+    def run(place: int) -> None:
+        try:
+            work(place)
+        except BaseException as error:  # raised below
+            failed.append(error)
+
+    threads = [threading.Thread(target=run, args=(place,)) for place in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise failed[0]
+    return True
+
+
+def create(instance: Instance, local_part: str) -> Mailbox:
+    """An account by HTTP: address and password."""
+    with closing(http.client.HTTPConnection("127.0.0.1", instance.service.ports["port"], timeout=30)) as connection:
+        body = {"domain": "d0.test", "local_part": local_part, "user_id": "user_mail"}
+        headers = {"x-api-key": instance.key, "content-type": "application/json"}
+        connection.request("POST", "/v2/email-accounts/create", json.dumps(body), headers)
+        answer = json.loads(connection.getresponse().read())
+        return answer["account"]["address"], answer["password"]
+
+
+def first_logins(instance: Instance, accounts: int) -> Iterator[Row]:
+    """A login right after each create, tried once."""
+    failed, spent = 0, []
+    for number in range(accounts):
+        began = time.perf_counter()
+        failed += not login(instance.service.ports["imap_port"], *create(instance, f"first{number}"))
+        spent.append((time.perf_counter() - began) * 1000)
+    yield Row(f"first logins refused, of {accounts:,}", failed, "", 0.0, at_most=0)
+    yield Row("from the request to the first login's end", statistics.median(spent), "ms", 0.0)
+
+
+def measure(*, quick: bool = False) -> Iterator[Row]:
+    names, password = [f"m{number}" for number in range(MAILBOXES)], generate()
+    seconds, each = (1.0, 10) if quick else (3.0, 60)
+    with start(1_000, 1, mail="on") as instance, stock.start(dict.fromkeys(names, hash_generated(password))) as plain:
+        ours = [create(instance, name) for name in names]
+        theirs = [(f"{name}@{stock.DOMAIN}", password) for name in names]
+        ports, mail = instance.service.ports, instance.service.data / "mail"
+        for mailbox in ours[:CLIENTS]:  # the folders of a mailbox are made at its first login
+            login(ports["imap_port"], *mailbox)
+        found, limit = side_by_side(
+            lambda _: logins(ports["imap_port"], ours, seconds), lambda _: logins(plain.imap, theirs, seconds)
+        )
+        yield Row("IMAP logins", found.value, "/s", found.spread, "stock", limit.value, 0.8)
+        found, limit = side_by_side(
+            lambda _: deliveries(ports["smtp_port"], ours, mail, each),
+            lambda _: deliveries(plain.smtp, theirs, plain.mail, each),
+        )
+        yield Row("SMTP to the mailbox", found.value, "/s", found.spread, "stock", limit.value, 0.8)
+        yield from first_logins(instance, 100 if quick else 1_000)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    for row in measure(quick=parser.parse_args().quick):
+        print(show(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()

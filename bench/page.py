@@ -1,0 +1,102 @@
+"""docs/performance.md and its plot, made of rows. It says what came out: a target that is missed is listed first."""
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from xml.sax.saxutils import escape
+
+from bench.report import Row, machine, number
+
+PROGRAMS = {
+    "Dovecot": ["dovecot", "--version"],
+    "Postfix": ["postconf", "-dh", "mail_version"],
+    "PostgreSQL": ["psql", "--version"],
+}
+WIDTH, LINE, LEFT = 900, 22, 430
+
+
+@dataclass(frozen=True)
+class Section:
+    title: str
+    says: str
+    rows: Sequence[Row]
+
+
+def page(sections: Sequence[Section], date: str, minutes: float, quick: bool) -> str:
+    """The document."""
+    warning = "\n**A quick run: one short round of each, so these figures say little.**\n" if quick else ""
+    lines = [
+        "# Performance",
+        "",
+        "Made by `python -m bench.all`; nothing here is written by hand. Figures are medians, ± half of their range.",
+        "Absolute ones hold for this machine only: what counts is the ratio to a limit that was measured in the same",
+        "run. CPU µs are user and system time of the API's processes for a call.",
+        warning,
+        f"{date}, {minutes:.0f} minutes. {machine()}. {programs()}.",
+        "",
+        "![Ratios and their targets](performance.svg)",
+        "",
+        *missed(sections),
+    ]
+    for section in sections:
+        lines += ["", f"## {section.title}", "", section.says, "", *table(section.rows)]
+    return "\n".join(lines) + "\n"
+
+
+def missed(sections: Sequence[Section]) -> list[str]:
+    """The targets that were not reached, with their profile's place."""
+    judged = [row for section in sections for row in section.rows if row.verdict]
+    wrong = [row for row in judged if row.verdict.startswith("MISSED")]
+    lines = ["## Targets", "", f"{len(judged) - len(wrong)} of {len(judged)} are met.", ""]
+    for row in wrong:
+        got = f"{row.ratio:.2f} × {row.limit}" if row.ratio is not None else f"{number(row.value)} {row.unit}"
+        lines.append(f"* Missed: {row.question}: {got}, target {row.verdict.partition(': ')[2]}.")
+    if wrong:
+        lines += ["", "Where the time goes is at the end of this page."]
+    return lines
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    lines = ["| | | compared with | ratio | target | |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        value = f"{number(row.value)} {row.unit}" + (f" ± {row.spread * 100:.0f} %" if row.spread else "")
+        limit = f"{row.limit}: {number(row.limit_value)}" if row.limit_value else ""
+        ratio = f"{row.ratio:.2f}" if row.ratio is not None else ""
+        cells = (row.question, value, limit, ratio, row.verdict.replace("met: ", "met, "), row.more)
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def programs() -> str:
+    said = [f"{name} {version(name)}" for name in ("uvicorn", "uvloop", "psycopg")]
+    for name, command in PROGRAMS.items():
+        try:
+            answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        except (OSError, subprocess.CalledProcessError):
+            continue
+        said.append(f"{name} {next((word for word in answer if word[0].isdigit()), '?')}")
+    return ", ".join(said)
+
+
+def plot(sections: Sequence[Section]) -> str:
+    """A bar for each ratio that has a target, and a mark where the target is."""
+    rows = [row for section in sections for row in section.rows if row.ratio is not None and row.verdict]
+    height, scale = LINE * (len(rows) + 1), (WIDTH - LEFT - 60) / 3
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif"',
+        ' font-size="12">',
+        f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>',
+    ]
+    for place, row in enumerate(rows):
+        y, target = LINE * place + 8, row.at_least if row.at_least is not None else row.at_most
+        good = row.verdict.startswith("met")
+        width = min(row.ratio or 0.0, 3.0) * scale
+        mark = LEFT + min(target or 0.0, 3.0) * scale
+        lines += [
+            f'<text x="{LEFT - 8}" y="{y + 12}" text-anchor="end">{escape(row.question)} / {escape(row.limit)}</text>',
+            f'<rect x="{LEFT}" y="{y}" width="{width:.0f}" height="14" fill="{"#2a7" if good else "#c60"}"/>',
+            f'<line x1="{mark:.0f}" x2="{mark:.0f}" y1="{y - 3}" y2="{y + 17}" stroke="#000" stroke-width="2"/>',
+            f'<text x="{LEFT + width + 6:.0f}" y="{y + 12}">{row.ratio:.2f}</text>',
+        ]
+    return "\n".join([*lines, "</svg>"]) + "\n"

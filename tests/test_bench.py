@@ -1,0 +1,67 @@
+"""The benchmarks' own promises: bulk rows are what the product would have written, and the page hides nothing."""
+
+from pathlib import Path
+
+from bench.fill import USERS, fill
+from bench.page import Section, page, plot
+from bench.report import Row
+from postroom import operator, organizations
+from postroom.accounts import CreateAccount, create
+from postroom.actor import Actor
+from postroom.db import Row as Found
+from postroom.db import Tx, migrate, open_database
+
+ACCOUNTS, DOMAINS = USERS + 30, 3
+# All that does not differ from run to run: no times, no hashes.
+WRITTEN = (
+    """SELECT id, domain_id, user_id, address, display_name, status, is_default, generation, deleted_at, purge_at
+       FROM accounts ORDER BY id""",
+    "SELECT domain_id, local_part, account_id, user_id, rests_until FROM addresses ORDER BY account_id",
+    """SELECT account_id, type, domain_id, user_id, key_id, data FROM events
+       WHERE type = 'account.created' ORDER BY account_id""",
+    "SELECT user_id, domain_id, status, accounts FROM account_counts ORDER BY domain_id, user_id",
+)
+
+
+def rows(url: str) -> list[list[Found]]:
+    database = open_database(url)
+    try:
+        return [database.write_alone(lambda tx, sql=sql: tx.all(sql)) for sql in WRITTEN]  # type: ignore[misc]
+    finally:
+        database.close()
+
+
+def by_the_product(url: str) -> None:
+    def work(tx: Tx) -> None:
+        for number in range(DOMAINS):
+            operator.create_domain(tx, "bench", f"d{number}.test", None, "active")
+        actor = Actor(organizations.ensure(tx, "bench"))
+        for n in range(ACCOUNTS):
+            create(tx, actor, CreateAccount(f"d{n % DOMAINS}.test", f"a{n}", f"user_{n % USERS}", None, "x"))
+
+    database = open_database(url)
+    try:
+        database.write_alone(work)
+    finally:
+        database.close()
+
+
+def test_bulk_rows_are_those_that_the_product_writes(tmp_path: Path) -> None:
+    bulk, product = f"sqlite:///{tmp_path / 'bulk.db'}", f"sqlite:///{tmp_path / 'product.db'}"
+    migrate(bulk)
+    migrate(product)
+    fill(bulk, ACCOUNTS, DOMAINS)
+    by_the_product(product)
+    assert rows(bulk) == rows(product)
+
+
+def test_the_page_lists_what_was_missed_and_what_was_met() -> None:
+    met = Row("get by id", 20_000, "/s", 0.05, "bare answer", 30_000, at_least=0.5)
+    missed = Row("create", 3_000, "/s", 0.05, "bare <answer>", 30_000, at_least=0.15)
+    sections = [Section("Calls", "Beside.", [met, missed])]
+    text = page(sections, "2026-01-01", 3, quick=False)
+    assert "1 of 2 are met." in text
+    assert "* Missed: create: 0.10 × bare <answer>, target ≥ 0.15." in text
+    assert "| get by id | 20,000 /s ± 5 % | bare answer: 30,000 | 0.67 | met, ≥ 0.5 |" in text
+    assert "A quick run" in page(sections, "2026-01-01", 3, quick=True)
+    assert "bare &lt;answer&gt;" in plot(sections)
