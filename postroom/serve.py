@@ -20,6 +20,8 @@ from postroom import identity, instance, logs, parts, ports, readiness
 from postroom.identity import Identity
 from postroom.instance import CannotStart
 from postroom.mailplane import daemons, logfiles, orphans, outages, queues
+from postroom.mailplane.render import tls_paths
+from postroom.mailplane.renewal import Renewal
 from postroom.mailplane.supervisor import Part, Supervisor
 from postroom.parts import Prepared
 from postroom.settings import Settings
@@ -163,6 +165,7 @@ class _Service:
         with say.step("Database"):
             prepared = await self._prepare(supervisor)
         found: list[daemons.Daemon] = []
+        renewal = Renewal(*tls_paths(settings))
         if self._mail:
             with say.step("Mail configuration"):
                 found = self._configure(me, prepared)
@@ -179,6 +182,17 @@ class _Service:
             if self._outages and self._outages.done():
                 self._outages.result()
             logfiles.rotate(settings.data / "log", owner)
+            if settings.tls_cert and self._mail:
+                self._renew(renewal, supervisor)
+
+    def _renew(self, renewal: Renewal, supervisor: Supervisor) -> None:
+        wrong = renewal.due()
+        if wrong:
+            self._terminal.line(f"The certificate has changed and cannot be used, the old one stays: {wrong}")
+        elif wrong is not None:
+            for name in ("dovecot", "postfix") if self._postfix else ("dovecot",):
+                supervisor.reload(name)
+            self._terminal.line("The certificate has changed; Dovecot and Postfix read it.")
 
     def _refuse_without_daemons(self) -> None:
         if self._only and not self._mail:

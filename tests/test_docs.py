@@ -1,14 +1,13 @@
 """The documents: everything that a reader may meet is in them, and what they say works when it is pasted.
 
-A stranger would get wrong: an `sh` block is run, and the `json` or `text` block right behind it is what it prints.
+A stranger would get wrong: an `sh` block is run, and the `json` or `text` block right behind it is what it prints. In
+the reference of the routes the `python` blocks are run too, between the `sh` blocks, as one program.
 """
 
 import ast
 import json
 import os
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -27,22 +26,21 @@ from postroom.api.problems import PROBLEMS
 from postroom.api.routes import PUBLIC, ROUTES, Route
 from postroom.cli.api_commands import place
 from postroom.cli.main import app
-from postroom.client.catalog import catalog
+from postroom.client.catalog import Entry, catalog
 from postroom.client.methods import Listing, Operation
 from postroom.client.operations import Operations
 from postroom.dns import Purpose
 from postroom.domains import Status as DomainStatus
 from tests.dns_server import DnsServer
-from tests.service import COMMAND, Service
+from tests.service import Service
+from tests.shell import python, run
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 INDEX = (ROOT / "docs" / "llms.txt").read_text(encoding="utf-8")
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
-API = "".join(
-    (ROOT / "docs" / name).read_text(encoding="utf-8")
-    for name in ("api.md", "domains.md", "client-settings.md", "monitoring.md")
-)
+REFERENCE = ("docs/api.md", "docs/domains.md", "docs/client-settings.md", "docs/monitoring.md")
+API = "".join((ROOT / name).read_text(encoding="utf-8") for name in REFERENCE)
 
 # Whatever differs between two runs, by its name in the JSON.
 VOLATILE = {
@@ -90,9 +88,16 @@ def runnable(text: str) -> str:
     return "\n".join(line for line in text.splitlines() if not NOT_RUN.match(line)).strip()
 
 
+def command(name: str, block: Block) -> str:
+    """What a block is to the shell; nothing if it is not run."""
+    if block.kind == "python" and name in REFERENCE:
+        return python(block.text)
+    return runnable(block.text) if block.kind == "sh" else ""
+
+
 def commands(name: str) -> list[int]:
     """Which blocks of a document are run."""
-    return [number for number, block in enumerate(blocks(name)) if block.kind == "sh" and runnable(block.text)]
+    return [number for number, block in enumerate(blocks(name)) if command(name, block)]
 
 
 RUN = [name for name in NAMES if commands(name)]
@@ -151,6 +156,15 @@ def test_a_section_names_all_of_its_route(route: Route) -> None:
     names = [field.name for kind in (route.query, route.body) if kind for field in msgspec.structs.fields(kind)]
     names += [] if route.scope == PUBLIC else [route.scope, *route.refuses]
     assert [name for name in names if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize("entry", catalog().values(), ids=lambda entry: entry.name)
+def test_a_section_has_the_call_with_curl_and_in_python(entry: Entry) -> None:
+    text = section(f"{entry.operation.method} {entry.path}")
+    path = re.sub(r":\w+", "[^/?]+", entry.path)
+    fences = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S)
+    assert [code for kind, code in fences if kind in ("sh", "shell") and re.search(rf'curl .*URL{path}["?]', code)]
+    assert [code for kind, code in fences if kind == "python" and f"client.{entry.name}(" in code]
 
 
 def test_the_readme_has_the_seven_endpoints() -> None:
@@ -318,7 +332,8 @@ def test_the_documents_have_commands() -> None:
 def test_commands_do_what_the_document_says(service: Service, name: str, tmp_path: Path) -> None:
     found = blocks(name)
     numbers = commands(name)
-    printed = run([runnable(found[number].text) for number in numbers], service, tmp_path)
+    opening = next(block.text for block in blocks("docs/api.md") if block.kind == "python")
+    printed = run([command(name, found[number]) for number in numbers], opening, service, tmp_path)
     for number, output in zip(numbers, printed, strict=True):
         promised = found[number + 1] if number + 1 < len(found) else Block("", "")
         if promised.kind == "json":
@@ -334,24 +349,6 @@ def test_the_readme_has_the_curl_of_the_first_start(service: Service) -> None:
     body = re.search(r"-d '(.*)'", service.said())
     assert body
     assert body[1] in read("README.md")
-
-
-def run(commands: list[str], service: Service, folder: Path) -> list[str]:
-    """Runs the commands in one shell and answers what each has printed."""
-    mark = "\x1e"
-    script = "".join(f"{command}\nprintf '{mark}'\n" for command in commands)
-    environment = service.environment | {
-        "API_KEY": service.key(),
-        "POSTROOM_URL": f"http://127.0.0.1:{service.ports['port']}",
-        "PATH": f"{COMMAND.parent}:{os.environ['PATH']}",
-        "DATA": str(service.data),
-        "BACKUP": str(folder / "backup"),
-    }
-    bash = [shutil.which("bash") or "bash", "-eu", "-o", "pipefail", "-c", script]
-    done = subprocess.run(bash, env=environment, cwd=folder, capture_output=True, text=True, timeout=120)
-    printed = done.stdout.split(mark)
-    assert done.returncode == 0, f"{commands[len(printed) - 1]}\n{printed[-1]}\n{done.stderr}"
-    return printed[:-1]
 
 
 def stable(value: Any) -> Any:

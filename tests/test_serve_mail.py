@@ -5,14 +5,19 @@ import os
 import pwd
 import signal
 import socket
+import ssl
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from postroom.client import Client
 from postroom.mailplane import orphans
+from postroom.mailplane.certificate import self_signed
+from postroom.mailplane.renewal import Renewal
 from tests.service import Service, is_alive, wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="Postfix needs root")
@@ -183,3 +188,52 @@ def test_mail_alone(service: Service) -> None:
     assert imaplib.IMAP4("127.0.0.1", service.ports["imap_port"]).welcome.startswith(b"* OK")
     assert service.stop() == 0
     assert service.processes() == {}
+
+
+def renew(folder: Path) -> tuple[Path, Path]:
+    """A new pair."""
+    paths = folder / "cert.pem", folder / "key.pem"
+    for path, content in zip(paths, self_signed("mail.postroom.test", datetime.now(UTC)), strict=True):
+        path.write_bytes(content)
+    return paths
+
+
+def make_account(service: Service) -> tuple[str, str]:
+    """Address and password."""
+    with Client(f"http://127.0.0.1:{service.ports['port']}", service.key()) as client:
+        made = client.create_account("demo.test", "reader", user_id="user_1")
+        return made.account.address, made.password
+
+
+def test_a_renewed_certificate_is_read_without_a_restart(tmp_path: Path) -> None:
+    certificate, key = renew(tmp_path)
+    with Service.new(tls_cert=str(certificate), tls_key=str(key)) as service:
+        service.start()
+        daemons = [service.pid(name) for name in DAEMONS]
+        listeners = [("127.0.0.1", service.ports[name]) for name in ("imaps_port", "pop3s_port", "submissions_port")]
+        assert {ssl.get_server_certificate(listener) for listener in listeners} == {certificate.read_text()}
+        account = make_account(service)
+        renew(tmp_path)
+        for listener in listeners:
+            wait_for("it", lambda at=listener: ssl.get_server_certificate(at) == certificate.read_text())
+        trusting = ssl.create_default_context(cafile=certificate)
+        trusting.check_hostname = False
+        with imaplib.IMAP4_SSL(*listeners[0], ssl_context=trusting) as session:
+            session.login(*account)
+            assert session.select()[0] == "OK"
+        assert [service.pid(name) for name in DAEMONS] == daemons
+        assert service.ready()
+        assert service.stop() == 0
+
+
+def test_a_pair_that_does_not_fit_is_not_read(tmp_path: Path) -> None:
+    certificate, key = renew(tmp_path)
+    renewal = Renewal(certificate, key)
+    assert renewal.due() is None
+    certificate.write_bytes(self_signed("mail.postroom.test", datetime.now(UTC))[0])
+    assert renewal.due(), "the key is still the old one"
+    assert renewal.due() is None
+    renew(tmp_path)
+    assert renewal.due() == ""
+    key.unlink()
+    assert renewal.due()

@@ -1,5 +1,5 @@
 """The guard of a daemon: runs it in a session of its own and ends the whole session when the daemon ends, when
-told to (SIGTERM), or when the supervisor is dead.
+told to (SIGTERM), or when the supervisor is dead. It passes SIGHUP on: the daemon reads its files again.
 
     guard.py LIFELINE GRACE PIDFILE COMMAND...
 
@@ -36,12 +36,17 @@ def main(arguments: list[str]) -> int:
     if child == 0:
         _become(command, pid_file)
     ended = os.pidfd_open(child)
-    select.select([lifeline, told, ended], [], [])
+    while _is_reload(told, select.select([lifeline, told, ended], [], [])[0]):
+        os.kill(child, signal.SIGHUP)
     os.kill(child, signal.SIGTERM)
     select.select([ended], [], [], grace)
     status = _end_session(child)
     _remove(pid_file, child)
     return status if status >= 0 else 128 - status
+
+
+def _is_reload(told: int, ready: list[int]) -> bool:
+    return ready == [told] and set(os.read(told, 512)) == {signal.SIGHUP}
 
 
 def prctl(option: int, value: int) -> None:

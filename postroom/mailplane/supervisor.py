@@ -91,6 +91,10 @@ class Supervisor:
         self._spawn(life)
         self._lives[part.name] = life
 
+    def reload(self, name: str) -> None:
+        """Has a daemon read its files again. Nothing for one that is away: it reads them when it comes back."""
+        _signal(self._lives[name], signal.SIGHUP)
+
     async def stop(self, names: Iterable[str]) -> None:
         """Ends these parts: SIGTERM, then SIGKILL after the grace of each."""
         lives = [self._lives[name] for name in names]
