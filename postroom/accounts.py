@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from postroom import counts, domains, events, limits, sessions
+from postroom import account_users, addresses, counts, domains, events, limits, sessions
 from postroom.actor import Actor
 from postroom.address import RESERVED
 from postroom.db import Row, Tx
@@ -20,7 +20,6 @@ from postroom.sessions import Ended
 
 Status = Literal["active", "suspended", "disabled"]
 
-REST_MS = 30 * 24 * 3600 * 1000
 PURGE_AGAIN_MS = 3600 * 1000
 
 COLUMNS = """id, organization_id, domain_id, user_id, address, display_name, status, generation, created_at,
@@ -31,17 +30,7 @@ INSERT INTO accounts (organization_id, domain_id, user_id, address, display_name
 SELECT :organization, :domain_id, :user_id, :address, :display_name, 'active',
   CASE WHEN EXISTS (SELECT 1 FROM accounts
     WHERE organization_id = :organization AND user_id = :user_id AND is_default = 1) THEN 0 ELSE 1 END,
-  :password, 1, :now, :now
-ON CONFLICT DO NOTHING RETURNING {COLUMNS}"""
-TAKE_ADDRESS = """
-INSERT INTO addresses (domain_id, local_part, account_id, user_id) VALUES (:domain_id, :local_part, :id, :user_id)
-ON CONFLICT (domain_id, local_part) DO UPDATE
-SET account_id = excluded.account_id, user_id = excluded.user_id, rests_until = NULL
-WHERE addresses.account_id IS NULL AND (addresses.user_id = excluded.user_id OR addresses.rests_until <= :now)
-RETURNING account_id"""
-REST_ADDRESS = """
-UPDATE addresses SET account_id = NULL, rests_until = :until
-WHERE domain_id = :domain_id AND account_id = :id AND local_part = :local_part"""
+  :password, 1, :now, :now RETURNING {COLUMNS}"""
 SEEN = """
 WHERE id = :id AND organization_id = :organization AND user_id = COALESCE(:user_id, user_id)
   AND (CAST(:bound AS BIGINT) IS NULL OR domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound))"""
@@ -164,9 +153,10 @@ def create(tx: Tx, actor: Actor, command: CreateAccount) -> Account:
     """
     domain = _domain_for(tx, actor, command)
     limits.check_account(tx, actor.organization_id, command.user_id, domain.id)
+    counts.add(tx, actor.organization_id, domain.id, command.user_id, "active", 1)
+    account_users.hold(tx, actor.organization_id, command.user_id)
     account = _insert(tx, actor, domain, command)
-    _take_address(tx, account)
-    _count(tx, account, 1)
+    addresses.take(tx, account.domain_id, account.local_part, account.id, account.user_id)
     if not domains.is_managed(tx, actor.organization_id, domain.id):  # deleted while we waited for its counter
         raise not_found()
     _record(tx, actor, "account.created", account)
@@ -178,7 +168,8 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateA
 
     Raises not_found, and for `is_default` `account_disabled` and `forbidden` (a key bound to domains).
     """
-    account = _hold(tx, actor, id_, user_id)
+    moves = command.status is not UNSET or command.is_default is not UNSET
+    account = _hold_with_user(tx, actor, id_, user_id) if moves else _hold(tx, actor, id_, user_id)
     ended: list[Ended] = []
     if command.display_name is not UNSET and command.display_name != account.display_name:
         account = msgspec.structs.replace(account, display_name=command.display_name, updated_at=tx.now)
@@ -213,16 +204,10 @@ def delete(
         tx.run(HASTEN_PURGE, id=id_, organization=actor.organization_id, now=tx.now)
         _record(tx, actor, "account.updated", deleted, changed=["purge_at"])
         return msgspec.structs.replace(deleted, purge_at=tx.now), []
-    account = _hold(tx, actor, id_, user_id)
+    account = _hold_with_user(tx, actor, id_, user_id)
     purge_at = tx.now if purge else tx.now + grace_ms
     tx.run(DELETE, id=id_, organization=actor.organization_id, purge_at=purge_at, now=tx.now)
-    tx.run(
-        REST_ADDRESS,
-        id=id_,
-        domain_id=account.domain_id,
-        local_part=account.local_part,
-        until=tx.now + REST_MS,
-    )
+    addresses.rest(tx, account.domain_id, account.local_part, id_)
     _count(tx, account, -1)
     _record(tx, actor, "account.deleted", account)
     if account.is_default:
@@ -240,12 +225,13 @@ def restore(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
     if old is None:
         return get(tx, actor, id_, user_id)
     limits.check_account(tx, actor.organization_id, old.user_id, old.domain_id)
+    _count(tx, old, 1)
+    account_users.hold(tx, actor.organization_id, old.user_id)
     row = tx.one(RESTORE, id=id_, organization=actor.organization_id, user_id=old.user_id, now=tx.now)
     if row is None:
         raise LookupError("a held row that is gone")
     account = from_row(row)
-    _take_address(tx, account)
-    _count(tx, account, 1)
+    addresses.take(tx, account.domain_id, account.local_part, account.id, account.user_id)
     # After the counter, where the deletion of a domain meets it (domains.delete).
     if not domains.is_managed(tx, actor.organization_id, old.domain_id):
         raise Refused("domain_gone", "The account's domain is no longer there.")
@@ -300,17 +286,16 @@ def _domain_for(tx: Tx, actor: Actor, command: CreateAccount) -> domains.Domain:
 
 
 def _insert(tx: Tx, actor: Actor, domain: domains.Domain, command: CreateAccount) -> Account:
-    values = {
-        "organization": actor.organization_id,
-        "domain_id": domain.id,
-        "user_id": command.user_id,
-        "address": f"{command.local_part}@{domain.name}",
-        "display_name": command.display_name,
-        "password": command.password,
-        "now": tx.now,
-    }
-    # No row: another process has just made this user's first account. It is visible now, so this is not the first.
-    row = tx.one(INSERT, **values) or tx.one(INSERT, **values)
+    row = tx.one(
+        INSERT,
+        organization=actor.organization_id,
+        domain_id=domain.id,
+        user_id=command.user_id,
+        address=f"{command.local_part}@{domain.name}",
+        display_name=command.display_name,
+        password=command.password,
+        now=tx.now,
+    )
     if row is None:
         raise LookupError("an insert that returned no row")
     return from_row(row)
@@ -323,17 +308,19 @@ def _hold(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
     return from_row(row)
 
 
+def _hold_with_user(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
+    """As `_hold`, where the default account of the user may move with it."""
+    seen = get(tx, actor, id_, user_id)
+    counts.hold(tx, seen.organization_id, seen.domain_id)
+    account_users.hold(tx, seen.organization_id, seen.user_id)
+    return _hold(tx, actor, id_, user_id)
+
+
 def _hold_deleted(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account | None:
     """A deleted account in its grace."""
     whose = {"organization": actor.organization_id, "user_id": user_id, "bound": actor.bound}
     row = tx.one(HOLD_DELETED, id=id_, **whose, now=tx.now)
     return from_row(row) if row else None
-
-
-def _take_address(tx: Tx, account: Account) -> None:
-    whose = {"id": account.id, "user_id": account.user_id, "now": tx.now}
-    if tx.one(TAKE_ADDRESS, domain_id=account.domain_id, local_part=account.local_part, **whose) is None:
-        raise Refused("address_exists", "This address is taken.")
 
 
 def _save(tx: Tx, account: Account) -> None:

@@ -63,6 +63,9 @@ WHERE id = :id AND organization_id = :organization AND deleted_at IS NULL
     SELECT 1 FROM domains AS other
     WHERE other.name = domains.name AND other.id <> domains.id AND other.status <> 'pending'))
 RETURNING id"""
+# Whoever holds the row of a name is alone in giving the name an owner.
+HOLD_NAME = """
+INSERT INTO domain_names (name) VALUES (:name) ON CONFLICT (name) DO UPDATE SET name = excluded.name"""
 HOST = "SELECT name FROM mail_host WHERE id = 1"
 MANAGED = """
 SELECT id FROM domains
@@ -176,6 +179,8 @@ def add(
     key: NewKey | None = None,
 ) -> Domain:
     """As `create`, for any name: the mail host's own domain is made with it. Without a key the worker makes one."""
+    if status != "pending":
+        tx.run(HOLD_NAME, name=name)
     row = tx.one(
         INSERT,
         organization=actor.organization_id,
@@ -227,6 +232,8 @@ def set_status(tx: Tx, actor: Actor, domain: Domain, status: Status) -> None:
     Raises `domain_exists` for a second owner."""
     if domain.status == status and (status == "pending" or domain.activated_by == "operator"):
         return
+    if status != "pending":
+        tx.run(HOLD_NAME, name=domain.name)
     if tx.one(SET_STATUS, id=domain.id, organization=actor.organization_id, status=status, now=tx.now) is None:
         raise Refused("domain_exists", "Another organization owns this domain.")
     data = {"domain": domain.name, "from": domain.status, "to": status}
@@ -242,9 +249,6 @@ def get_all(tx: Tx, organization_id: int) -> list[Domain]:
 # What the DNS decides. A domain that the operator has decided on stays as it is: `activated_by` is 'operator' then.
 
 OF_ID = f"SELECT {COLUMNS} FROM domains WHERE id = :id AND deleted_at IS NULL"
-# Whoever holds the row of a name is alone in giving the name an owner.
-HOLD_NAME = """
-INSERT INTO domain_names (name) VALUES (:name) ON CONFLICT (name) DO UPDATE SET name = excluded.name"""
 PROVEN = """
 WHERE id = :id AND organization_id = :organization AND token = :token AND status = 'pending' AND deleted_at IS NULL
   AND activated_by IS NULL"""

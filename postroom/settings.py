@@ -249,6 +249,9 @@ def _check(settings: Settings) -> None:
         if name not in CLIENT_SERVICES or not 1 <= port <= 65535:
             services = ", ".join(CLIENT_SERVICES)
             raise BadSettings(f"POSTROOM_PUBLIC_PORTS: use pairs like imaps=993, of {services} and a port.")
+    calls = settings.rate_limit.partition("/")[0]
+    if calls.isdigit() and int(calls) < settings.workers:
+        raise BadSettings("POSTROOM_RATE_LIMIT is shared by POSTROOM_WORKERS processes: a call for each at least.")
     _check_network(settings)
 
 

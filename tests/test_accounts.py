@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from postroom import account_pages, accounts, counts, events, operator, organizations, sessions
-from postroom.accounts import REST_MS, Account, CreateAccount, Status, UpdateAccount
+from postroom.accounts import Account, CreateAccount, Status, UpdateAccount
 from postroom.actor import Actor
+from postroom.addresses import REST_MS
 from postroom.db import Database, Tx, open_database
 from postroom.db.writer import run_alone
 from postroom.errors import Refused

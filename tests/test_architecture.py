@@ -195,6 +195,8 @@ def test_every_file_says_what_it_owns(path: Path) -> None:
 # Who may catch everything, and what becomes of it.
 CATCHES_ALL = {
     ("postroom.api.app", "_serve"): "becomes a 500 and a line in the log",
+    ("postroom.worker", "_together"): "is tried row by row, and a line in the log",
+    ("postroom.worker", "_alone"): "puts one row off, and a line in the log",
     ("postroom.db.writer", "_tend"): "becomes a line in the log; the next batch tries again",
     ("postroom.db.writer", "_commit"): "goes to every waiter",
     ("postroom.db.writer", "_run_job"): "goes to the waiter",
@@ -229,6 +231,7 @@ SQL_BUILDERS = {
     ("postroom.account_pages", "page_sql"),
     ("postroom.account_pages", "deleted_sql"),
     ("postroom.events", "page_sql"),
+    ("postroom.db.transfer", "_select"),  # as the next one
     ("postroom.db.snapshots", "_count"),  # the names of tables, from the database itself
 }
 

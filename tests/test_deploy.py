@@ -102,6 +102,9 @@ def test_the_image_has_all_that_it_copies() -> None:
         for source in rest.split()[:-1] if kind == "COPY" else ():
             assert (CHECKOUT / source).exists()
             assert f"!{source}" in taken
+    copied = {rest.split()[0] for kind, rest in dockerfile() if kind == "COPY"}
+    for link in (path for path in (CHECKOUT / "postroom").rglob("*") if path.is_symlink()):
+        assert link.resolve().relative_to(CHECKOUT).parts[0] in copied, link
     lock = next(rest for kind, rest in dockerfile() if kind == "RUN" and "install_venv" in rest)
     assert "install_venv requirements.lock" in lock
 

@@ -128,6 +128,13 @@ def test_a_value_that_cannot_be(tmp_path, name, value):
     assert "hush" not in line
 
 
+def test_each_process_must_have_a_call_to_give(tmp_path):
+    with pytest.raises(BadSettings, match="POSTROOM_RATE_LIMIT is shared"):
+        load({"POSTROOM_RATE_LIMIT": "3/minute", "POSTROOM_WORKERS": "4"}, tmp_path)
+    load({"POSTROOM_RATE_LIMIT": "4/minute", "POSTROOM_WORKERS": "4"}, tmp_path)
+    load({"POSTROOM_RATE_LIMIT": "off", "POSTROOM_WORKERS": "4"}, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("text", "name"),
     [

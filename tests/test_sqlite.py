@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import sqlite3
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from postroom.db import Database, Tx, open_database
 from postroom.db import sqlite as sqlite_engine
 from postroom.errors import Busy
+from tests.service import wait_for
 
 ADD = "INSERT INTO organizations (name, created_at) VALUES (:name, 1) RETURNING id"
 FIND = "SELECT name FROM organizations WHERE name = :name"
@@ -103,6 +105,34 @@ def test_one_process_writes_at_a_time(path: Path, database: Database, monkeypatc
                 write(add("kept out"))
         assert asyncio.run(_read(database, lambda tx: tx.one(FIND, name="kept out"))) is None
     assert asyncio.run(_write(database, add("let in"))) == "let in"
+
+
+def test_whoever_waits_is_next(path: Path) -> None:
+    """A process that has just written does not come before one that waits, however quick it is."""
+    engine = sqlite_engine.SQLite(f"sqlite:///{path}")
+    order = []
+
+    def wait_and_write() -> None:
+        with engine.exclusive():
+            order.append("waited")
+
+    with ThreadPoolExecutor(1) as pool:
+        with engine.exclusive():
+            other = pool.submit(wait_and_write)
+            wait_for("the turn to be taken", lambda: _is_locked(Path(f"{path}-turn")))
+        with engine.exclusive():
+            order.append("again")
+        other.result()
+    assert order == ["waited", "again"]
+
+
+def _is_locked(path: Path) -> bool:
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def test_opening_the_file_again_drops_no_lock(path: Path, database: Database) -> None:

@@ -60,6 +60,7 @@ class WatchedEngine:
         self._engine = engine_for(url)
         self.identity, self.exact_text = self._engine.identity, self._engine.exact_text
         self.begin, self.inline_reads = self._engine.begin, self._engine.inline_reads
+        self.patience = self._engine.patience
         self.watched = Watched(self._engine.writer())
 
     def reader(self) -> Connection:

@@ -136,4 +136,4 @@ def network_of(address: str) -> str:
 
 
 def _share(rate: Rate, workers: int) -> Rate:
-    return Rate(max(1, rate.calls // workers), rate.seconds)
+    return Rate(rate.calls // workers, rate.seconds)

@@ -8,7 +8,7 @@ import sys
 import typer
 
 from postroom import identity, instance, settings
-from postroom.cli import api, backup, console, doctor, domains, keys, limits, mcp, run
+from postroom.cli import api, backup, console, database, doctor, domains, keys, limits, mcp, run
 from postroom.errors import BadBackup, Busy, Refused
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -18,6 +18,7 @@ app.command()(run.env)
 app.command()(doctor.doctor)
 app.command()(backup.backup)
 app.command()(backup.restore)
+app.command()(database.migrate_database)
 app.command()(console.console_link)
 app.command()(mcp.mcp)
 app.add_typer(keys.app, name="keys")

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from postroom.db.postgres import Postgres
 from postroom.db.sqlite import SQLite
-from postroom.db.tx import Connection, Tx
+from postroom.db.tx import Connection, Lost, Tx
 from postroom.db.writer import Engine, Writer, run_alone
 from postroom.errors import Busy
 
@@ -113,7 +113,10 @@ class _Readers:
         if connection is None:
             connection = self._local.connection = self._engine.reader()
             self._opened.append(connection)
-        return work(Tx(connection))
+        try:
+            return work(Tx(connection))
+        except Lost:  # after an outage; a read changes nothing, so it may be asked again
+            return work(Tx(connection))
 
     def close(self) -> None:
         self._pool.shutdown()

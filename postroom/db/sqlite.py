@@ -23,7 +23,8 @@ EXACT_TEXT = "TEXT"
 BUSY_SECONDS = 5.0
 CHECKPOINT_SECONDS = 0.2
 WAL_PAGES_MAX = 16_384  # 64 MB
-LOCK_PAUSE = 0.0005
+# One waits for the lock, all others for their turn to do so.
+LOCK_PAUSE, TURN_PAUSE = 0.0002, 0.001
 
 
 class SQLiteConnection:
@@ -69,6 +70,7 @@ class SQLite:
     identity = IDENTITY
     exact_text = EXACT_TEXT
     begin = "BEGIN IMMEDIATE"
+    patience: str | None = None
     size = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
     inline_reads = True  # a point read costs microseconds, less than a hop to a thread
     has_roles = False
@@ -85,16 +87,16 @@ class SQLite:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Only one process writes or checkpoints. Raises Busy when another one does not let go."""
-        try:
-            lock = os.open(f"{self._path}-lock", os.O_CREAT | os.O_RDWR, 0o600)
-        except OSError as error:
-            raise Busy("The database cannot be written now. Try again later.", seconds=5) from error
-        try:
-            _wait_for(lock)
+        """Only one process writes or checkpoints. Raises Busy when another one does not let go.
+
+        Whoever waits for the lock holds the turn, so that a busy process cannot take the lock again and again.
+        """
+        deadline = time.monotonic() + BUSY_SECONDS
+        with _opened(f"{self._path}-lock") as lock:
+            with _opened(f"{self._path}-turn") as turn:
+                _wait_for(turn, deadline, TURN_PAUSE)
+                _wait_for(lock, deadline, LOCK_PAUSE)
             yield
-        finally:
-            os.close(lock)
 
     def tend(self, connection: SQLiteConnection, *, idle: bool) -> None:
         """Checkpoint between batches: often and gently under load, whole when idle or when the WAL grew large."""
@@ -120,15 +122,27 @@ def _truncate(connection: SQLiteConnection) -> bool:
         connection.fetch(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000:.0f}", {})
 
 
-def _wait_for(lock: int) -> None:
-    deadline = time.monotonic() + BUSY_SECONDS
+@contextmanager
+def _opened(path: str) -> Iterator[int]:
+    """A lock file; what is locked is free again when it is closed, or its process is dead."""
+    try:
+        lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError as error:
+        raise Busy("The database cannot be written now. Try again later.", seconds=5) from error
+    try:
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def _wait_for(lock: int, deadline: float, pause: float) -> None:
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
                 raise Busy("The database is busy. Try again.") from None
-            time.sleep(LOCK_PAUSE)
+            time.sleep(pause)
         else:
             return
 

@@ -4,7 +4,17 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from postroom.errors import Busy
+
 Row = tuple[Any, ...]
+
+
+class Lost(Busy):
+    """The connection is gone, and what was under way on it; the next statement opens another one."""
+
+
+class Collided(Busy):
+    """Two transactions were in each other's way and this one gave way: it was not carried out and can be run again."""
 
 
 class Connection(Protocol):

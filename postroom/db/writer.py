@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from postroom.db.tx import Connection, Tx
+from postroom.db.tx import Collided, Connection, Lost, Tx
 from postroom.errors import Busy
 
 log = structlog.get_logger()
@@ -23,6 +23,8 @@ log = structlog.get_logger()
 BATCH = 256
 WAITING = 4096
 IDLE_SECONDS = 0.5
+# Times that a transaction is run before whoever waits for it is told that another one was always in its way.
+TRIES = 5
 
 Work = Callable[[Tx], Any]
 
@@ -33,6 +35,7 @@ class Engine(Protocol):
     identity: str
     exact_text: str
     begin: str
+    patience: str | None
     inline_reads: bool
     size: str
     has_roles: bool
@@ -46,7 +49,7 @@ class Engine(Protocol):
     def tend(self, connection: Any, *, idle: bool) -> None: ...
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Job:
     """One request's transaction and who waits for it."""
 
@@ -66,6 +69,13 @@ class Job:
 
 def run_alone(connection: Connection, engine: Engine, work: Work) -> Any:
     """One transaction by itself, in the calling thread: for the command line and for migrations."""
+    for _ in range(TRIES - 1):
+        with contextlib.suppress(Collided):
+            return _run_once(connection, engine, work)
+    return _run_once(connection, engine, work)
+
+
+def _run_once(connection: Connection, engine: Engine, work: Work) -> Any:
     with engine.exclusive():
         connection.fetch(engine.begin, {})
         try:
@@ -122,7 +132,10 @@ class Writer:
             jobs, open_ = self._drain(job)
             if jobs:
                 self._commit(jobs)
-                self._wake(jobs)
+                again = [job for job in jobs if isinstance(job.error, Collided)]
+                self._wake([job for job in jobs if job not in again])
+                for job in again:
+                    self._commit_alone(job)
                 self._tend(idle=False)
 
     def _drain(self, job: Job | None) -> tuple[list[Job], bool]:
@@ -138,12 +151,29 @@ class Writer:
                 return jobs, True
         return jobs, False
 
+    def _commit_alone(self, job: Job) -> None:
+        """A job that another process was in the way of: alone it holds nothing that anybody could wait for."""
+        for _ in range(TRIES - 1):
+            job.error = None
+            self._commit([job])
+            if not isinstance(job.error, Collided):
+                break
+        self._wake([job])
+
+    def _begin(self) -> None:
+        with contextlib.suppress(Lost):  # after an outage; nothing was begun, so the next line may
+            self._connection.fetch(self._engine.begin, {})
+            return
+        self._connection.fetch(self._engine.begin, {})
+
     def _commit(self, jobs: list[Job]) -> None:
         """Begin, every job, commit. After an error here no job of the batch counts."""
         try:
             with self._engine.exclusive():
-                self._connection.fetch(self._engine.begin, {})
-                for job in jobs:
+                self._begin()
+                for number, job in enumerate(jobs):
+                    if number == 1 and self._engine.patience:
+                        self._connection.fetch(self._engine.patience, {})
                     self._run_job(job)
                 self._connection.fetch("COMMIT", {})
             self._dirty = True
@@ -164,6 +194,8 @@ class Writer:
         self._connection.fetch("RELEASE SAVEPOINT job", {})
 
     def _wake(self, jobs: list[Job]) -> None:
+        if not jobs:
+            return
         loop = jobs[0].future.get_loop()
         try:
             loop.call_soon_threadsafe(_settle, jobs)

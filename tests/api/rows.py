@@ -13,6 +13,7 @@ from tests.server import Tenant
 DAY_MS = 24 * 3600 * 1000
 OF_ORGANIZATION = {
     "accounts": "organization_id = :o",
+    "account_users": "organization_id = :o",
     "addresses": "domain_id IN (SELECT id FROM domains WHERE organization_id = :o)",
     "account_counts": "organization_id = :o",
     "domains": "organization_id = :o",

@@ -26,7 +26,11 @@ def test_mail_goes_on_while_the_api_is_stopped(lone: Service) -> None:
     """With the API gone nobody keeps the database's -wal and -shm alive: the daemons must make them."""
     mailbox = Platform.new(lone.start()).create()
     assert lone.stop() == 0
-    assert {path.name for path in (lone.data / "db").iterdir()} == {"postroom.db", "postroom.db-lock"}
+    assert {path.name for path in (lone.data / "db").iterdir()} == {
+        "postroom.db",
+        "postroom.db-lock",
+        "postroom.db-turn",
+    }
     lone.launch("--only", "mail")
     wait_for("Dovecot and Postfix", lambda: _answers(lone, "imaps_port") and _answers(lone, "smtp_port"))
     assert refusal(lone, f"nobody@{mailbox.platform.domain}")[0] == 550

@@ -1,0 +1,54 @@
+"""`postroom migrate-database`: from SQLite to PostgreSQL."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from postroom import identity, instance, settings
+from postroom.errors import BadBackup
+
+
+def migrate_database(
+    to: Annotated[
+        str, typer.Option("--to", help="An empty database: postgresql://…; PGPASSWORD may have its password.")
+    ],
+) -> None:
+    """Move the SQLite database into a PostgreSQL one; the service must not run."""
+    from postroom.db import migrate, transfer
+
+    found = settings.load()
+    if not found.database.startswith("sqlite:///"):
+        raise BadBackup("POSTROOM_DATABASE_URL names a PostgreSQL database already: only SQLite is moved.")
+    if not to.startswith("postgresql://"):
+        raise BadBackup("--to: use postgresql://….")
+    instance.check_path(found.data)
+    me = identity.ensure()
+    instance.make_directories(found.data, me)
+    _locks = instance.lock(found.data, None, me)
+    me.become()
+    os.umask(0o077)
+    source = transfer.path_of(found.database)
+    if not source.exists():
+        raise BadBackup(f"There is nothing to move: {source} was never made.")
+    migrate(found.database)
+    with _progress() as said:
+        moved = transfer.transfer(source, to, said)
+    rows = sum(table.rows for table in moved.values())
+    print(f"{rows} rows of {len(moved)} tables are in the target, counted and compared ({source} is as it was).")
+    print("Set POSTROOM_DATABASE_URL to it before the next start.")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on a terminal, nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda table, done, total: progress.update(task, description=table, completed=done, total=total)

@@ -1,0 +1,188 @@
+"""A SQLite database moved into a PostgreSQL one: all rows in one transaction, counted and summed up on both sides
+before it is committed.
+
+A stranger would get wrong: ids that were given and are gone must not be given again, so the sequences go on from where
+SQLite's were and not from the largest id that is left. And the sum of a table does not depend on the order of its rows,
+because text is not sorted alike on both sides.
+"""
+
+import contextlib
+import hashlib
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+import psycopg
+from psycopg import sql
+
+from postroom.db.migrations import migrate
+from postroom.db.sqlite import SQLite
+from postroom.errors import BadBackup, Busy
+
+Said = Callable[[str, int, int], None]
+"""Told what is done, and how many rows of how many."""
+
+SOME = 1000
+LEDGER = "schema_migrations"
+OURS = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
+VERSIONS = "SELECT name, checksum FROM schema_migrations"
+LAST_IDS = "SELECT name, seq FROM sqlite_sequence"
+# Of this schema alone: what else a server has is none of ours.
+THEIRS = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY tablename"
+MOVE_ON = "SELECT setval(pg_get_serial_sequence(%s, 'id'), %s)"
+# Nobody else reads or writes the target, nor moves another database into it.
+ALONE = "SELECT pg_advisory_xact_lock(hashtextextended('postroom transfer', 0))"
+
+
+class Sum(msgspec.Struct, frozen=True):
+    """What a table has: so many rows, and a sum of what is in them."""
+
+    rows: int
+    digest: int
+
+
+def path_of(url: str) -> Path:
+    """The file of a `sqlite:///` URL."""
+    return Path(url.removeprefix("sqlite:///"))
+
+
+def transfer(source: Path, url: str, said: Said) -> dict[str, Sum]:
+    """Moves every row; the source stays as it is. What each table has. Does nothing where that was done before. Raises
+    BadBackup: nothing was moved then."""
+    try:
+        with SQLite(f"sqlite:///{source}").exclusive(), contextlib.closing(_open(source)) as rows:
+            _prepare(rows, url)
+            with psycopg.connect(url) as target:
+                found = _transfer(rows, target, said)
+            with psycopg.connect(url, autocommit=True) as target:
+                target.execute("ANALYZE")
+            return found
+    except Busy as busy:
+        raise BadBackup(busy.detail) from None
+    except (psycopg.Error, sqlite3.Error) as error:
+        # Not what PostgreSQL says of the row: there are hashes of passwords in it.
+        raise BadBackup(f"Nothing was moved: {_reason(error)}.") from None
+
+
+def _open(source: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"file:{quote(str(source))}?mode=rw", uri=True, isolation_level=None)
+    connection.execute("PRAGMA query_only=1")
+    connection.execute("PRAGMA wal_autocheckpoint=0")
+    connection.execute("BEGIN")
+    return connection
+
+
+def _prepare(source: sqlite3.Connection, url: str) -> None:
+    """Gives the target the schema, unless it is somebody else's."""
+    ours = _tables(source)
+    with psycopg.connect(url) as target:
+        theirs = {str(name) for (name,) in target.execute(THEIRS)}
+        if theirs and LEDGER not in theirs:
+            raise BadBackup(f"The target has tables that are not Postroom's, as {min(theirs)}: name an empty database.")
+    migrate(url)
+    with psycopg.connect(url) as target:
+        if set(target.execute(VERSIONS)) != set(source.execute(VERSIONS)):
+            raise BadBackup("The two databases are not of the same version.")
+        if foreign := {str(name) for (name,) in target.execute(THEIRS)} - set(ours):
+            raise BadBackup(
+                f"The target has tables that are not Postroom's, as {min(foreign)}: name an empty database."
+            )
+
+
+def _transfer(source: sqlite3.Connection, target: "psycopg.Connection[Any]", said: Said) -> dict[str, Sum]:
+    target.execute(ALONE)
+    tables = [table for table in _tables(source) if table != LEDGER]
+    total = 2 * sum(source.execute(_select(table, ["COUNT(*)"])).fetchone()[0] for table in tables)
+    done = 0
+
+    def tell(table: str, rows: int) -> None:
+        nonlocal done
+        done += rows
+        said(table, done, total)
+
+    filled = [table for table in tables if target.execute((_select(table, ["1"]) + " LIMIT 1").encode()).fetchone()]
+    wanted: dict[str, Sum] = {}
+    for table in tables:
+        columns = [f'"{row[1]}"' for row in source.execute(f'PRAGMA table_info("{table}")')]
+        rows = _Summed(source.execute(_select(table, columns)), partial(tell, table))
+        if filled:  # by a run that was killed behind its commit, or by others: that is seen by the sums
+            rows.drain()
+        else:
+            _copy(rows, target, table, columns)
+        wanted[table] = rows.sum()
+        with target.cursor(name="verify") as cursor:
+            cursor.itersize = SOME
+            there = _Summed(cursor.execute(_select(table, columns).encode()), partial(tell, table))
+            there.drain()
+        if there.sum() != wanted[table]:
+            what = "has data of its own" if filled else "has not got what was sent"
+            raise BadBackup(f"The target {what} (table {table}). Nothing was moved; name an empty database.")
+    for table, last in source.execute(LAST_IDS).fetchall():
+        if last:
+            target.execute(MOVE_ON, [table, last])
+    return wanted
+
+
+def _tables(source: sqlite3.Connection) -> list[str]:
+    """The tables, each behind those that it refers to."""
+    left = {name: _referred(source, name) - {name} for (name,) in source.execute(OURS).fetchall()}
+    found: list[str] = []
+    while left:
+        free = sorted(name for name, wanted in left.items() if not wanted & left.keys())
+        if not free:
+            raise LookupError("tables that refer to each other")
+        found += free
+        left = {name: wanted for name, wanted in left.items() if name not in free}
+    return found
+
+
+def _referred(source: sqlite3.Connection, table: str) -> set[str]:
+    return {row[2] for row in source.execute(f'PRAGMA foreign_key_list("{table}")')}
+
+
+def _select(table: str, columns: Sequence[str]) -> str:
+    """For both engines; the names are from the database itself."""
+    return f'SELECT {", ".join(columns)} FROM "{table}"'
+
+
+def _copy(rows: Iterable[tuple[Any, ...]], target: "psycopg.Connection[Any]", table: str, columns: list[str]) -> None:
+    names = [sql.Identifier(column.strip('"')) for column in columns]
+    copy = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table), sql.SQL(", ").join(names))
+    with target.cursor() as cursor, cursor.copy(copy) as out:
+        for row in rows:
+            out.write_row(row)
+
+
+class _Summed:
+    """Rows that are counted and summed up while they pass."""
+
+    def __init__(self, rows: Iterable[tuple[Any, ...]], said: Callable[[int], None]) -> None:
+        self._rows, self._said = rows, said
+        self._count = self._digest = 0
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        for row in self._rows:
+            digest = hashlib.sha256(msgspec.json.encode(row)).digest()
+            self._digest = (self._digest + int.from_bytes(digest)) % 2**256
+            self._count += 1
+            if self._count % SOME == 0:
+                self._said(SOME)
+            yield row
+        self._said(self._count % SOME)
+
+    def drain(self) -> None:
+        for _ in self:
+            pass
+
+    def sum(self) -> Sum:
+        return Sum(self._count, self._digest)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, psycopg.Error):
+        return error.diag.message_primary or "PostgreSQL is not available or has refused it"
+    return str(error)
