@@ -28,8 +28,8 @@ class Nowhere(asyncio.Transport):
     def is_closing(self) -> bool:
         return False
 
-    def get_extra_info(self, _name: str, default: Any = None) -> Any:
-        return default
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return ("127.0.0.1", 4000) if name in ("peername", "sockname") else default
 
 
 async def application(_scope: Any, _receive: Any, send: Any) -> None:

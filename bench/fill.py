@@ -50,6 +50,9 @@ WHERE organization_id = :organization GROUP BY organization_id, domain_id
 UNION ALL
 SELECT organization_id, user_id, domain_id, 'active', COUNT(*) FROM accounts
 WHERE organization_id = :organization GROUP BY organization_id, user_id, domain_id"""
+HOLDERS = """
+INSERT INTO account_users (organization_id, user_id)
+SELECT DISTINCT organization_id, user_id FROM accounts WHERE organization_id = :organization"""
 NEWEST = "SELECT COALESCE(MAX(id), 0) FROM accounts"
 
 
@@ -74,7 +77,8 @@ def fill(url: str, accounts: int, domains: int) -> tuple[int, str, int]:
         organization, key, first_id = database.write_alone(prepare)
         for first in track(range(0, accounts, CHUNK), f"{accounts:,} accounts", transient=True):
             database.write_alone(lambda tx, first=first: chunk(tx, first))  # type: ignore[misc]
-        database.write_alone(lambda tx: tx.run(COUNTS, organization=organization))
+        for sql in (COUNTS, HOLDERS):
+            database.write_alone(lambda tx, sql=sql: tx.run(sql, organization=organization))  # type: ignore[misc]
         if url.startswith("postgresql"):
             database.write_alone(lambda tx: tx.run("ANALYZE"))
     finally:

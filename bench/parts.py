@@ -15,6 +15,7 @@ import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from bench.connection_cost import Nowhere
 from bench.fill import fill
 from bench.report import Row, show
 from postroom import accounts, keys, logs
@@ -36,18 +37,6 @@ HEADERS = [
     (b"content-length", b"77"),
     (b"x-request-id", b"0" * 24),
 ]
-
-
-class Nowhere(asyncio.Transport):
-    """Takes everything."""
-
-    def write(self, data: Any) -> None: ...
-    def close(self) -> None: ...
-    def is_closing(self) -> bool:
-        return False
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return ("127.0.0.1", 4000) if name in ("peername", "sockname") else default
 
 
 def constant(headers: list[tuple[bytes, bytes]]) -> Any:

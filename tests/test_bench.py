@@ -20,6 +20,7 @@ WRITTEN = (
     """SELECT account_id, type, domain_id, user_id, key_id, data FROM events
        WHERE type = 'account.created' ORDER BY account_id""",
     "SELECT user_id, domain_id, status, accounts FROM account_counts ORDER BY domain_id, user_id",
+    "SELECT organization_id, user_id FROM account_users ORDER BY user_id",
 )
 
 
