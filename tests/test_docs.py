@@ -276,7 +276,9 @@ def test_settings_that_are_named_exist(name: str) -> None:
 def test_the_tree_is_the_tree() -> None:
     """Every module is named in ARCHITECTURE.md, and no other is."""
     tree = next(block.text for block in blocks("ARCHITECTURE.md") if "worker.py" in block.text)
-    modules = {path.name for path in (ROOT / "postroom").rglob("*.py")} - {"__init__.py"}
+    modules = {path.name for folder in ("postroom", "bench") for path in (ROOT / folder).rglob("*.py")} - {
+        "__init__.py"
+    }
     assert set(re.findall(r"\w+\.py\b", tree)) == modules
 
 
