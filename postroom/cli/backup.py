@@ -12,8 +12,9 @@ from typing import Annotated
 
 import typer
 
-from postroom import identity, instance, settings
+from postroom import identity, settings
 from postroom.archive import Said
+from postroom.cli import store
 from postroom.errors import BadBackup
 from postroom.settings import PASSPHRASE
 
@@ -51,12 +52,7 @@ def restore(
         raise BadBackup(f"{file}: {error.strerror}.") from None
     if found.database != f"sqlite:///{found.data / 'db' / restoring.FILE}":
         raise BadBackup("POSTROOM_DATABASE_URL is set: only the data directory's own database is restored.")
-    instance.check_path(found.data)
-    me = identity.ensure()
-    instance.make_directories(found.data, me)
-    _locks = instance.lock(found.data, None, me)
-    me.become()
-    os.umask(0o077)
+    _locks = store.take(found)
     if not restoring.is_empty(found.data) and not force:
         raise BadBackup(f"{found.data} is in use already: --force replaces it and moves what is there aside.")
     with source, _progress() as said:

@@ -1,13 +1,13 @@
 """`postroom migrate-database`: from SQLite to PostgreSQL."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
-from postroom import identity, instance, settings
+from postroom import settings
+from postroom.cli import store
 from postroom.errors import BadBackup
 
 
@@ -24,12 +24,7 @@ def migrate_database(
         raise BadBackup("POSTROOM_DATABASE_URL names a PostgreSQL database already: only SQLite is moved.")
     if not to.startswith("postgresql://"):
         raise BadBackup("--to: use postgresql://….")
-    instance.check_path(found.data)
-    me = identity.ensure()
-    instance.make_directories(found.data, me)
-    _locks = instance.lock(found.data, None, me)
-    me.become()
-    os.umask(0o077)
+    _locks = store.take(found)
     source = transfer.path_of(found.database)
     if not source.exists():
         raise BadBackup(f"There is nothing to move: {source} was never made.")

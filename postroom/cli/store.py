@@ -28,6 +28,17 @@ def write(work: Callable[[Any], T]) -> T:
         database.close()
 
 
+def take(found: Settings) -> list[int]:
+    """Goes on as the system user, alone: no service runs on the instance while these descriptors are open."""
+    instance.check_path(found.data)
+    me = identity.ensure()
+    instance.make_directories(found.data, me)
+    locks = instance.lock(found.data, None, me)
+    me.become()
+    os.umask(0o077)
+    return locks
+
+
 def _become_owner(found: Settings) -> None:
     instance.check_path(found.data)
     me = identity.ensure()
