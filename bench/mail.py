@@ -20,6 +20,7 @@ from bench import stock
 from bench.instance import Instance, start
 from bench.report import Row, show, side_by_side
 from postroom.passwords import generate, hash_generated
+from tests.mail.clients import own_address
 from tests.service import wait_for
 
 SAYS = (
@@ -61,7 +62,12 @@ def deliveries(port: int, mailboxes: Sequence[Mailbox], mail: Path, each: int) -
     before, began = _arrived(mail), time.perf_counter()
 
     def work(place: int) -> None:
-        with socket.create_connection(("127.0.0.1", port), timeout=60) as client, client.makefile("rwb") as stream:
+        with (
+            socket.create_connection(
+                ("127.0.0.1", port), 60, (own_address(), 0)
+            ) as client,  # one address may send so much
+            client.makefile("rwb") as stream,
+        ):
             _say(stream, None, b"220")
             _say(stream, "EHLO client.example", b"250")
             for number in range(each):
