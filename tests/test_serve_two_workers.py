@@ -20,9 +20,9 @@ from postroom import accounts, dkim, domains, operator, organizations, sessions
 from postroom.accounts import CreateAccount
 from postroom.actor import Actor
 from postroom.db import Database, Tx, open_database
+from postroom.mailplane import doveadm
 from postroom.mailplane.doveadm import NO_SESSION
 from postroom.mailplane.names import login_name
-from postroom.parts import DOVEADM_KEY
 from tests.dns_server import DnsServer
 from tests.service import Service, wait_for
 
@@ -59,7 +59,7 @@ class Doveadm:
 
         path = run / "dovecot" / "http"
         path.parent.mkdir(parents=True)
-        (run / DOVEADM_KEY).write_text("key")
+        (run / doveadm.KEY).write_text("key")
         server = socketserver.ThreadingUnixStreamServer(str(path), Handler)
         path.chmod(0o666)
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
