@@ -58,6 +58,15 @@ def test_it_works(service: Service) -> None:
         assert client.recv(1024).startswith(b"220 ")
     assert service.get("/readyz")[1]["parts"].keys() == {"database", "worker", *DAEMONS}
     assert service.stop() == 0
+
+
+def test_it_starts_over_a_message_that_was_being_written(service: Service) -> None:
+    """Who is killed in the middle leaves a file by its first name, and Postfix's check has something to say of it."""
+    assert service.stop() == 0
+    left = service.data / "spool" / "incoming" / "155139.16320"
+    left.touch(0o600)
+    os.chown(left, pwd.getpwnam("postfix").pw_uid, -1)
+    assert service.start().stop() == 0
     assert service.processes() == {}
 
 

@@ -32,9 +32,10 @@ def backup(
         raise BadBackup(f"There is nothing to back up: {found.data} was never used.")
     with _progress() as said:
         manifest = making.make(found.data, found.database, file.absolute(), me, passphrase, mail=mail, said=said)
-    sealed = "encrypted" if passphrase else f"NOT encrypted: it has password hashes. {PASSPHRASE} encrypts it"
+    open_ = f"NOT encrypted: it has password hashes and private DKIM keys. {PASSPHRASE} encrypts it"
+    kept, sealed = "mail" if mail else "WITHOUT their mail (--mail adds it)", "encrypted" if passphrase else open_
     rows = manifest.rows.get("accounts", 0)
-    print(f"{file}: {file.stat().st_size} bytes, {rows} accounts{', mail' if mail else ''}, verified, {sealed}.")
+    print(f"{file}: {file.stat().st_size} bytes, {rows} accounts, {kept}, verified, {sealed}.")
 
 
 def restore(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from postroom.client import Client, PostroomError
 
 PANEL = "Connection"
-MISSING = "The API's client is not installed: pip install 'postroom[client]'."
+MISSING = "The API's client is not installed: pip install '.[client]' in Postroom's checkout."
 Url = Annotated[
     str | None, typer.Option("--url", help="The API, http(s)://…; else POSTROOM_URL.", rich_help_panel=PANEL)
 ]
@@ -57,7 +57,9 @@ def read(file: Path) -> str:
 def client(url: str | None, key_file: Path | None, *, asks: bool = True) -> "Iterator[Client]":
     """A client; where there is no key and somebody at the terminal, he is asked. What fails is one line."""
     base, key = find(url, key_file)
-    if not key and asks and sys.stdin.isatty() and sys.stderr.isatty():
+    if not key and asks:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise BadSettings("There is no API key: set POSTROOM_API_KEY, or run postroom api login.")
         key = typer.prompt("API key", hide_input=True, err=True)
     with open_client(base, key) as opened:
         yield opened

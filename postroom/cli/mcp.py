@@ -18,7 +18,7 @@ def mcp(
     try:
         from postroom.mcp import stdio
     except ModuleNotFoundError as error:
-        raise BadSettings("The MCP server is not installed: pip install 'postroom[mcp]'.") from error
+        raise BadSettings("The MCP server is not installed: pip install '.[mcp]' in Postroom's checkout.") from error
     if str(key_file) == "-":
         raise BadSettings("stdin is the agent's: give --key-file a file.")
     base, key = connection.find(url, key_file)

@@ -133,22 +133,25 @@ export async function editName(account) {
 
 /** Deletes an account. `restored` is called when the deletion has been undone. */
 export async function deleteAccount(account, restored) {
-  const text = "No login and no mail from this moment. Its mail is kept for some days; until then the deletion can be undone.";
+  const text = "No login and no mail from this moment. Its mail is kept for some days; until then it can be restored: choose Deleted in the list of accounts.";
   const done = await confirm(`Delete ${account.address}?`, text, "Delete", () => post("/v2/email-accounts/delete", { id: account.id }));
   if (!done) return false;
   toast(`${account.address} is deleted`, {
     action: "Undo",
     seconds: 20,
-    onaction: async () => {
-      try {
-        await post(`/v2/email-accounts/${account.id}/restore`, {});
-        toast(`${account.address} is back`);
-        restored();
-      } catch (problem) {
-        toast(explain(problem));
-      }
-    },
+    onaction: async () => (await restoreAccount(account)) && restored(),
   });
+  return true;
+}
+
+export async function restoreAccount(account) {
+  try {
+    await post(`/v2/email-accounts/${account.id}/restore`, {});
+  } catch (problem) {
+    toast(explain(problem));
+    return false;
+  }
+  toast(`${account.address} is back`);
   return true;
 }
 

@@ -25,6 +25,10 @@ export function secretPanel({ label, secret, note, lines = [], close, done = "Do
     h("p", { class: "once" }, icon("alert"), h("span", null, note)),
     h("div", { class: "buttons" }, button(done, { onclick: () => close(true) })),
   );
-  setTimeout(() => copyIt.focus());
+  setTimeout(() => {
+    copyIt.focus();
+    // It is not shown again: one Escape too many must not take it away.
+    panel.closest("dialog").addEventListener("cancel", (event) => copyIt.textContent !== "Copied" && event.preventDefault());
+  });
   return panel;
 }

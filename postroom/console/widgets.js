@@ -237,7 +237,7 @@ export function empty(name, title, text, action) {
 export function failure(problem, retry) {
   if (problem.name !== "Problem" && problem.status === undefined) console.error(problem);
   const titles = { 0: "No connection", 403: "Not for this key", 404: "Nothing here", 429: "Slow down", 503: "Busy" };
-  const waits = problem.retryAfter && [429, 503].includes(problem.status);
+  const waits = problem.retryAfter > 0 && [429, 503].includes(problem.status);
   const box = h(
     "div",
     { class: "state", role: "alert" },

@@ -94,23 +94,34 @@ class Daemon:
         for command in self.checks:
             done = _run(command, self.environment)
             words = done.stderr.strip()
-            if done.returncode != 0 or (self.silent and words):
+            # What the check of the queue says is about messages, and no reason to refuse a start.
+            warned = [line for line in words.splitlines() if not line.startswith("postsuper: ")]
+            if done.returncode != 0 or (self.silent and warned):
                 raise Unusable(f"{self.name} refuses its configuration: {words or done.stdout.strip()}")
 
 
 def _run(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(
+        process = subprocess.Popen(
             command,
             env=environment,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            timeout=CHECK_TIMEOUT,
         )
+        with process:
+            # Postfix logs to /dev/stdout, which its tools open anew as a user of their own.
+            os.fchmod(process.stdout.fileno(), 0o666)  # type: ignore[union-attr]
+            try:
+                output, words = process.communicate(timeout=CHECK_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Unusable(str(error)) from None
+    return subprocess.CompletedProcess(command, process.returncode, output, words)
 
 
 def missing(settings: Settings, with_postfix: bool) -> list[str]:

@@ -55,6 +55,43 @@ def test_an_account_from_its_creation_to_its_end(console: Visit) -> None:
     assert types[6] == "account.restored"
 
 
+def test_a_deleted_account_is_found_and_restored(console: Visit) -> None:
+    account = console.tenant.account("gone", user_id="u1")
+    console.tenant.account("other")
+    console.tenant.post("/v2/email-accounts/delete", {"id": account["id"], "user_id": "u1"})
+    console.open("/accounts")
+    page = console.page
+    expect(page.get_by_text(account["address"])).to_have_count(0)
+    page.get_by_label("Status").select_option("Deleted")
+    rows = page.locator("tbody tr")
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text(account["address"])
+    expect(rows).to_contain_text("erased in")
+    console.button(f"Actions for {account['address']}").click()
+    page.get_by_role("menuitem", name="Restore").click()
+    expect(page.get_by_text("Nothing to restore")).to_be_visible()
+    assert console.tenant.full(account["id"])["status"] == "active"
+
+
+def test_an_escape_does_not_lose_a_password(console: Visit) -> None:
+    account = console.tenant.account("kept")
+    console.open(f"/accounts/{account['id']}")
+    console.button("Reset password").click()
+    console.dialog.get_by_role("button", name="Reset password").click()
+    expect(console.page.locator(".secret")).to_be_visible()
+    console.page.keyboard.press("Escape")
+    expect(console.page.locator(".secret")).to_be_visible()
+    console.dialog.get_by_role("button", name="Copy", exact=True).click()
+    expect(console.button("Copied")).to_be_visible()
+    console.page.keyboard.press("Escape")
+    expect(console.page.locator(".secret")).to_have_count(0)
+
+
+def test_what_is_not_there_says_so_and_no_more(console: Visit) -> None:
+    console.page.goto(f"{console.base}/accounts/999999999")
+    expect(console.page.locator(".state p").first).to_have_text("There is nothing here.")
+
+
 def test_settings_for_mail_clients(console: Visit) -> None:
     account = console.tenant.account("settings", display_name="Settings")
     console.open(f"/accounts/{account['id']}")
@@ -92,6 +129,8 @@ def test_creating_with_the_keyboard_alone(console: Visit) -> None:
     page.keyboard.press("Enter")
     expect(page.locator(".secret")).to_be_visible()
     expect(console.button("Copy")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(console.button("Copied")).to_be_visible()
     page.keyboard.press("Escape")
     expect(console.dialog).to_have_count(0)
     expect(page.get_by_role("link", name=f"keys@{console.tenant.domain}")).to_be_visible()
@@ -157,6 +196,7 @@ def test_domains(console: Visit) -> None:
     expect(console.page.locator(".record").first).to_contain_text("Missing")
     expect(console.page.locator(".mend").first).to_contain_text("publish it")
     expect(console.page.locator(".banner")).to_contain_text("0 of")
+    expect(console.page.locator(".banner")).to_contain_text("user ")
     console.button("Delete").click()
     console.dialog.get_by_role("button", name="Delete").click()
     expect(console.page.get_by_role("heading", name="Domains", exact=True)).to_be_visible()

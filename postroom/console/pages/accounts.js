@@ -1,20 +1,20 @@
 // Accounts: search as you type, filters, pages, and making one.
 
 import { can, current, withQuery } from "../api.js";
-import { changeStatus, createAccount, deleteAccount, resetPassword } from "../account_actions.js";
+import { changeStatus, createAccount, deleteAccount, resetPassword, restoreAccount } from "../account_actions.js";
 import { fill, h, icon } from "../dom.js";
 import { debounced, filtersInAddress, pagedTable } from "../lists.js";
 import { menu } from "../menu.js";
 import { button, empty, input, moment, pageHead, select, status } from "../widgets.js";
 
-const STATUSES = [["", "Every status"], ["active", "Active"], ["suspended", "Suspended"], ["disabled", "Disabled"]];
+const STATUSES = [["", "Every status"], ["active", "Active"], ["suspended", "Suspended"], ["disabled", "Disabled"], ["deleted", "Deleted"]];
 
 export async function page(main, { go }) {
   const filters = filtersInAddress(["q", "domain", "user_id", "status"]);
   const add = () => createAccount({ go, domain: filters.values.domain, user: filters.values.user_id, created: () => list.restart() });
   const list = pagedTable({
     label: "Accounts",
-    path: () => withQuery("/v2/email-accounts", { fields: "*", order: "newest", limit: 50, ...filters.values }),
+    path: () => withQuery("/v2/email-accounts", { fields: "*", order: "newest", limit: 50, ...filters.values, ...asked(filters.values) }),
     head: ["Address", "User", "Status", "Created", ""],
     row: (account) => row(account, list),
     none: () => nothing(filters.values, add),
@@ -38,7 +38,13 @@ export async function page(main, { go }) {
   await list.show();
 }
 
+/** Deleted is no status of an account, but what a person looks for is in one list. */
+function asked({ status }) {
+  return status === "deleted" ? { status: "", deleted: "true" } : {};
+}
+
 function nothing(values, add) {
+  if (values.status === "deleted") return empty("search", "Nothing to restore", "Deleted accounts are here until their mail is erased.");
   if (Object.values(values).some(Boolean)) return empty("search", "No account fits", "Try a shorter start of the address, or fewer filters.");
   return empty("accounts", "No accounts yet", "An account is a real mailbox: it receives, sends and can be read the moment it is made.", can("accounts:write") && button("Create account", { icon: "plus", kind: "primary", onclick: add }));
 }
@@ -47,15 +53,16 @@ function row(account, list) {
   return h(
     "tr",
     null,
-    h("td", { class: "grow" }, h("a", { class: "strong clip", href: `/accounts/${account.id}` }, account.address), h("div", { class: "faint clip" }, account.display_name)),
+    h("td", { class: "grow" }, account.deleted_at ? h("span", { class: "strong clip" }, account.address) : h("a", { class: "strong clip", href: `/accounts/${account.id}` }, account.address), h("div", { class: "faint clip" }, account.display_name)),
     h("td", { class: "clip" }, account.user_id, account.is_default && h("span", { class: "tag", title: "This user's default account" }, "default")),
-    h("td", null, status(account.status)),
+    h("td", null, account.deleted_at ? h("span", { class: "faint nowrap" }, "erased ", moment(account.purge_at)) : status(account.status)),
     h("td", { class: "nowrap" }, moment(account.created_at)),
     h("td", { class: "end" }, can("accounts:write") && menu(`Actions for ${account.address}`, actions(account, list))),
   );
 }
 
 function actions(account, list) {
+  if (account.deleted_at) return [["Restore", async () => (await restoreAccount(account)) && list.reload()]];
   const change = (to) => async () => (await changeStatus(account, to)) && list.reload();
   return [
     ["Reset password", () => resetPassword(account)],

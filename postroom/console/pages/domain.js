@@ -43,7 +43,7 @@ function view({ domain, dns }, context) {
     fill(records, group("Required", info.dns.filter((record) => record.required)), group("Recommended", info.dns.filter((record) => !record.required)));
   };
   draw({ domain, dns });
-  const check = button("Check DNS now", { icon: "refresh", kind: domain.status === "pending" ? "primary" : "", onclick: () => verify(check, draw, context) });
+  const check = button("Check DNS now", { icon: "refresh", kind: domain.status === "pending" ? "primary" : "", onclick: () => verify(check, draw, domain, context) });
   return [
     pageHead(domain.domain, {
       back: ["/domains", "Domains"],
@@ -76,12 +76,12 @@ function summary({ domain, dns }) {
   );
 }
 
-async function verify(control, draw, { path, user }) {
+async function verify(control, draw, domain, { path, user }) {
   control.disabled = true;
   control.classList.add("busy");
   try {
     const info = await post(withQuery(`${path}/verify`, { fields: "*" }), { user_id: user });
-    draw(info);
+    draw({ ...info, domain: { ...domain, ...info.domain } });
     toast(info.domain.status === "active" ? "The domain is active" : "Checked");
   } catch (problem) {
     toast(explain(problem));
