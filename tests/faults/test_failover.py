@@ -35,11 +35,11 @@ def ask(connection, sql):
 
 with PostgresServer.start() as server:
     reading, writing = (PostgresConnection(server.url("postgres")) for _ in range(2))
-    writing.fetch("BEGIN", {})
     reader = threading.Thread(target=ask, args=(reading, "SELECT pg_sleep(600)"))
     reader.start()
     while writing.fetch("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'", {}) == []:
-        continue
+        continue  # before BEGIN: in a transaction this view does not change
+    writing.fetch("BEGIN", {})
     subprocess.run(["ip", "link", "set", "lo", "down"], check=True)
     reader.join()
     ask(writing, "COMMIT")
