@@ -50,17 +50,22 @@ def missed(sections: Sequence[Section]) -> list[str]:
     wrong = [row for row in judged if row.verdict.startswith("MISSED")]
     lines = ["## Targets", "", f"{len(judged) - len(wrong)} of {len(judged)} are met.", ""]
     for row in wrong:
-        got = f"{row.ratio:.2f} × {row.limit}" if row.ratio is not None else f"{number(row.value)} {row.unit}"
+        got = f"{row.ratio:.2f} × {row.limit}" if row.ratio is not None else quantity(row)
         lines.append(f"* Missed: {row.question}: {got}, target {row.verdict.partition(': ')[2]}.")
     if wrong:
         lines += ["", "Where the time goes is at the end of this page."]
     return lines
 
 
+def quantity(row: Row) -> str:
+    """A value with its unit."""
+    return f"{number(row.value)} {row.unit}".replace(" /s", "/s")
+
+
 def table(rows: Sequence[Row]) -> list[str]:
     lines = ["| | | compared with | ratio | target | |", "|---|---|---|---|---|---|"]
     for row in rows:
-        value = f"{number(row.value)} {row.unit}" + (f" ± {row.spread * 100:.0f} %" if row.spread else "")
+        value = quantity(row) + (f" ± {row.spread * 100:.0f} %" if row.spread else "")
         limit = f"{row.limit}: {number(row.limit_value)}" if row.limit_value else ""
         ratio = f"{row.ratio:.2f}" if row.ratio is not None else ""
         cells = (row.question, value, limit, ratio, row.verdict.replace("met: ", "met, "), row.more)

@@ -63,6 +63,6 @@ def test_the_page_lists_what_was_missed_and_what_was_met() -> None:
     text = page(sections, "2026-01-01", 3, quick=False)
     assert "1 of 2 are met." in text
     assert "* Missed: create: 0.10 × bare <answer>, target ≥ 0.15." in text
-    assert "| get by id | 20,000 /s ± 5 % | bare answer: 30,000 | 0.67 | met, ≥ 0.5 |" in text
+    assert "| get by id | 20,000/s ± 5 % | bare answer: 30,000 | 0.67 | met, ≥ 0.5 |" in text
     assert "A quick run" in page(sections, "2026-01-01", 3, quick=True)
     assert "bare &lt;answer&gt;" in plot(sections)
