@@ -17,7 +17,8 @@ MINUTE = 60_000
 
 
 def line(account_id: int, second: float, success: str = "yes", before: str = f"{STAMP}stats: Info: ") -> str:
-    fields = f'"duration":1,"success":"{success}","original_user":"a@b.test","user":"{account_id}@1.acct.internal"'
+    who = f'"original_user":"a@b.test","user":"{account_id}@1.acct.internal"'
+    fields = f'"duration":1,"success":"{success}","service":"imap",{who}'
     return f'{before}{{"event":"auth_request_finished","end_time":{second},"fields":{{{fields}}}}}\n'
 
 
@@ -54,6 +55,7 @@ def test_a_log_that_is_begun_anew(tmp_path: Path) -> None:
     "text",
     [
         line(7, 1, success="no"),
+        line(7, 1).replace("imap", "lmtp"),
         line(7, 1, before=f"{STAMP}auth: Info: "),
         line(7, 1, before=f"{STAMP}imap-login: Info: Disconnected: user=<{STAMP}stats: Info: "),
         line(0, 1),

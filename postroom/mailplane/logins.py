@@ -15,6 +15,8 @@ import structlog
 
 from postroom.mailplane.names import INTERNAL_DOMAIN
 
+# As Dovecot calls them; submission is smtp.
+SERVICES = ("imap", "pop3", "sieve", "smtp")
 LINE = re.compile(rb"[-0-9]{10} [0-9:.]{15} stats: Info: (\{.*\})\n")
 # Seconds of the year 9999: what follows is no time.
 LATEST = 253_402_300_800
@@ -25,6 +27,7 @@ log = structlog.get_logger()
 
 class _Fields(msgspec.Struct):
     success: str
+    service: str
     user: str
 
 
@@ -86,6 +89,7 @@ def login(line: bytes) -> tuple[int, int] | None:
     except msgspec.DecodeError:
         return None
     name = LOGIN.fullmatch(event.fields.user)
-    if name is None or event.fields.success != "yes" or not 0 < event.end_time < LATEST:
+    is_login = event.fields.success == "yes" and event.fields.service in SERVICES
+    if name is None or not is_login or not 0 < event.end_time < LATEST:
         return None
     return int(name[1]), int(event.end_time * 1000)
