@@ -283,7 +283,7 @@ def killed_at(service: Service, file: Path, call: int) -> bool:
 @pytest.mark.skipif(os.geteuid() != 0, reason="delivery needs Postfix, and Postfix needs root")
 def test_under_load(tmp_path: Path) -> None:
     """What was acknowledged before the backup began is there; what is there is whole; logins and mail work."""
-    with Service.new() as service, Service.new() as other:
+    with Service.new(rate_limit="off") as service, Service.new() as other:
         service.start()
         platform = Platform.new(service)
         first = [platform.create(f"before{number}") for number in range(20)]
