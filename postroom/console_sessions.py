@@ -96,5 +96,6 @@ def follow_link(tx: Tx, token: str, request_id: str, client_address: str) -> Ses
     row = tx.one(TAKE_LINK, digest=keys.digest(token), now=tx.now)
     found = keys.authenticate_id(tx, row[0], client_address) if row else None
     if found is None:
-        raise Refused("unauthorized", "This link has been used or is too old.")
+        detail = "This link has been used or is too old: postroom console-link makes another, or sign in with a key."
+        raise Refused("unauthorized", detail)
     return start(tx, msgspec.structs.replace(found[0], request_id=request_id, client_address=client_address))

@@ -230,7 +230,7 @@ def _refuse_wider(parent: ApiKey, command: CreateKey) -> None:
     if parent.expires_at is not None and (command.expires_at or 0) > parent.expires_at:
         wider.append(FieldError("expires_at", "too_wide", "The key that you use expires before this."))
     if wider:
-        raise Refused("forbidden", "A key cannot make a wider key.", *wider)
+        raise Refused("forbidden", "A key cannot make a wider key: ask for less, or use a wider one.", *wider)
 
 
 def _insert(tx: Tx, actor: Actor, command: CreateKey, secret: str, *, is_bound: bool) -> Row:

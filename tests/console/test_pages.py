@@ -89,7 +89,7 @@ def test_an_escape_does_not_lose_a_password(console: Visit) -> None:
 
 def test_what_is_not_there_says_so_and_no_more(console: Visit) -> None:
     console.page.goto(f"{console.base}/accounts/999999999")
-    expect(console.page.locator(".state p").first).to_have_text("There is nothing here.")
+    expect(console.page.locator(".state p").first).to_have_text("It is not there, or not for this key to see.")
 
 
 def test_settings_for_mail_clients(console: Visit) -> None:
