@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+NOT_THERE = "It is not there."
+
 
 @dataclass(frozen=True)
 class FieldError:
@@ -37,7 +39,7 @@ class LimitReached(Refused):
 
 def not_found() -> Refused:
     """Foreign and missing look the same: what a caller of the API reads depends on the path alone (api/problems.py)."""
-    return Refused("not_found", "It is not there.")
+    return Refused("not_found", NOT_THERE)
 
 
 def invalid(*fields: FieldError) -> Refused:

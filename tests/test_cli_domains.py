@@ -12,6 +12,7 @@ from tests.service import Service
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
     with Service.new(hostname="mx.example.net") as new:
+        new.run("keys", "create", "--organization", "cli").check_returncode()
         made = new.run("domains", "create", "shop.test", "--organization", "cli", "--user", "u")
         assert made.returncode == 0, made.stderr
         yield new

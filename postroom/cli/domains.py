@@ -11,7 +11,7 @@ from postroom.cli.options import Json, Organization, User
 if TYPE_CHECKING:
     from postroom.dns import Record
 
-app = typer.Typer(no_args_is_help=True, help="Managed domains.")
+app = typer.Typer(no_args_is_help=True, help="Managed domains, on the server itself.")
 
 
 @app.command("create")
@@ -23,13 +23,18 @@ def create_domain(
     as_json: Json = False,
 ) -> None:
     """Make a managed domain. Without --user it is a platform domain for every user of the organization."""
-    from postroom import dkim, operator
+    from postroom import dkim, operator, organizations
+    from postroom.db import Tx
+    from postroom.domains import Domain
 
     options.check_user(user)
     name, key = options.domain(domain), dkim.generate()
-    made = store.write(
-        lambda tx: operator.create_domain(tx, organization, name, user, "active" if active else "pending", key)
-    )
+
+    def work(tx: Tx) -> Domain:
+        organizations.get(tx, organization)  # a name that is mistyped makes none
+        return operator.create_domain(tx, organization, name, user, "active" if active else "pending", key)
+
+    made = store.write(work)
     options.show({"domain": made.name, "status": made.status}, f"{made.name} {made.status}", as_json)
 
 
