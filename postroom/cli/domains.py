@@ -1,7 +1,6 @@
 """`postroom domains`: managed domains."""
 
-import sys
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -84,6 +83,7 @@ def show_dns(
     from postroom import dns, domains, organizations, settings
     from postroom.actor import Actor
     from postroom.api.domain_shapes import DomainInfo, info, shown
+    from postroom.cli import tables
     from postroom.db import Tx
 
     name, host = options.domain(domain), settings.load().dns_host
@@ -98,23 +98,13 @@ def show_dns(
     elif form == "zone":
         print(dns.zone(name, found.dns), end="")
     else:
-        _print_table(found.dns)
+        tables.show_rows([_row(record) for record in found.dns])
 
 
-def _print_table(records: "list[Record]") -> None:
-    """A table; where nobody looks at it, as wide as its longest value."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    for title in ("type", "host", "priority", "value", "", "for"):
-        table.add_column(title, overflow="fold")
-    for record in records:
-        priority = "" if record.priority is None else str(record.priority)
-        need = "required" if record.required else "recommended"
-        table.add_row(record.record_type, record.host, priority, record.expected_value, need, record.purpose)
-    Console(width=None if sys.stdout.isatty() else 1000, markup=False, highlight=False).print(table)
+def _row(record: "Record") -> dict[str, Any]:
+    need = "required" if record.required else "recommended"
+    what = {"type": record.record_type, "host": record.host, "priority": record.priority}
+    return what | {"value": record.expected_value, "for": record.purpose, "": need}
 
 
 def _set_status(domain: str, organization: str, user: str | None, status: Literal["active", "suspended"]) -> None:
