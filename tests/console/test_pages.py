@@ -203,6 +203,21 @@ def test_domains(console: Visit) -> None:
     expect(console.page.get_by_role("link", name="customer.example")).to_have_count(0)
 
 
+def test_a_domain_of_the_demo_explains_itself(console: Visit) -> None:
+    """Why it is active without a record, whose it is, what these names are, and what to do for a real domain."""
+    notes = console.page.locator(".notes p")
+    console.open(f"/domains/{console.tenant.domain}")
+    expect(notes).to_have_count(4)
+    for text in ("nothing has to be published", "every user of the organization", "Add domain", "POSTROOM_HOSTNAME"):
+        expect(console.page.locator(".notes")).to_contain_text(text)
+    expect(console.page.get_by_role("heading", name="Required for mail with the Internet")).to_be_visible()
+    console.tenant.post("/v2/domain", {"domain": "real.example", "user_id": "u"})
+    console.open("/domains/real.example?user_id=u")
+    expect(notes).to_have_count(1)
+    expect(notes).to_contain_text("mail.postroom.test is what this server calls itself")
+    expect(console.page.get_by_role("heading", name="Required", exact=True)).to_be_visible()
+
+
 def test_overview_and_events(console: Visit) -> None:
     console.tenant.account("first")
     console.tenant.api.reasons["postfix"] = "nothing listens"
