@@ -44,7 +44,7 @@ def test_it_works(service: Service) -> None:
 def test_revoke(service: Service) -> None:
     key = json.loads(service.run("keys", "create", "--organization", "cli", "--json").stdout)["api_key"]
     id_ = next(line.split()[0] for line in listed(service).splitlines() if key[:10] in line)
-    assert service.run("keys", "revoke", id_, "--organization", "cli").returncode == 0
+    assert service.run("keys", "revoke", id_, "--organization", "cli").stdout.startswith(f"key {id_} revoked")
     assert any(key[:10] in line and "revoked" in line for line in listed(service).splitlines())
     again = service.run("keys", "revoke", id_, "--organization", "cli")
     assert (again.returncode, again.stdout) == (1, "")

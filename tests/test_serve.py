@@ -277,6 +277,14 @@ def test_status_for_somebody_else_says_what_he_cannot_see(service: Service) -> N
         return {row["part"]: row["state"] for row in json.loads(done.stdout)}
 
     assert asked(1)["api"] == "stopped"
+    refused = subprocess.run(
+        [*command[:-2], "keys", "list", "--organization", "x"],
+        env=service.environment,
+        cwd="/",
+        capture_output=True,
+        text=True,
+    )
+    assert (refused.returncode, "as root, or as the user" in refused.stderr) == (2, True)
     service.settings["mail"] = "on"
     service.start()
     assert asked(0) == dict.fromkeys(("api", "worker", "dovecot", "opendkim", "postfix"), "running")

@@ -147,7 +147,7 @@ class App:
         method = scope["method"]
         route = endpoint.methods.get("GET" if method == "HEAD" else method)
         if route is None:
-            raise _MethodNotAllowed(endpoint.allow)
+            raise _MethodNotAllowed(endpoint.allow, method)
         scope["route"] = route.path
         answer = await self._handle(route, scope, receive, actor, values)
         if route.gives is str:
@@ -204,8 +204,9 @@ class App:
 
 
 class _MethodNotAllowed(Refused):
-    def __init__(self, allow: str) -> None:
-        super().__init__("method_not_allowed", f"This path takes: {allow}.")
+    def __init__(self, allow: str, method: str = "") -> None:
+        hint = " To delete, POST the id or name to the path that ends in /delete." if method == "DELETE" else ""
+        super().__init__("method_not_allowed", f"This path takes: {allow}.{hint}")
         self.allow = allow
 
 

@@ -45,10 +45,10 @@ _ACCOUNT = (
     "Send the user_id that the account was made with, or none."
 )
 _DOMAIN = (
-    "No domain of yours has this name, for this user_id: GET /v2/domains lists yours, POST /v2/domain claims one. "
-    "A domain without a user belongs to every user_id."
+    "No domain of yours has this name, for this user_id: GET /v2/domains?every_user=true lists yours, POST /v2/domain "
+    "claims one. A domain without a user belongs to every user_id."
 )
-_KEY = "No key that this one may see or make: GET /v2/keys lists yours, GET /v2/domains the domains."
+_KEY = "No key that this one may see or make: GET /v2/keys lists yours, GET /v2/domains?every_user=true the domains."
 _USER = "This key is bound to another user_id: send that one, or none."
 _HOST = "No active domain is served at this host name."
 NO_PATH = "There is no such path. GET /openapi.json lists all of them, /docs explains them."

@@ -119,3 +119,4 @@ def _set_status(domain: str, organization: str, user: str | None, status: Litera
         domains.set_status(tx, actor, domains.get(tx, actor, name, user), status)
 
     store.write(work)
+    print(f"{name} {status}")

@@ -65,6 +65,7 @@ def revoke_key(key_id: int, organization: Organization) -> None:
     from postroom.actor import Actor
 
     store.write(lambda tx: keys.revoke(tx, Actor(organizations.get(tx, organization)), key_id))
+    print(f"key {key_id} revoked, and every key that was made with it")
 
 
 def _key_line(key: Any) -> str:

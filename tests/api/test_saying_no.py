@@ -57,6 +57,18 @@ def test_an_answer_names_the_parameters_that_it_has_ignored(tenant: Tenant) -> N
     assert tenant.post(f"{DELETE}?userId=user_123", {"id": account["id"]}).headers["x-ignored-parameters"]
 
 
+def test_what_a_newcomer_tries_first(tenant: Tenant) -> None:
+    deleted = tenant.request("DELETE", f"{LIST}/1")
+    assert (deleted.status, deleted.headers["allow"]) == (405, "GET, HEAD, PUT")
+    assert "/delete" in deleted.json["detail"]
+    (error,) = tenant.get("/v2/domains").json["errors"]
+    assert (error["field"], error["code"]) == ("user_id", "required")
+    assert "every_user=true" in error["message"]
+    for name in ("https://customer.com/", "customer.com/x", "ann@customer.com"):
+        (error,) = tenant.post("/v2/domain", {"domain": name, "user_id": "u"}).json["errors"]
+        assert (error["code"], "the name alone" in error["message"]) == ("invalid_domain", True)
+
+
 def test_a_create_without_its_domain_says_that_it_is_the_domain(tenant: Tenant) -> None:
     missing = tenant.create(domain="nobody-has-this.test")
     assert (missing.status, missing.code) == (404, "not_found")

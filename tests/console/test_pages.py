@@ -210,7 +210,7 @@ def test_a_domain_of_the_demo_explains_itself(console: Visit) -> None:
     expect(notes).to_have_count(4)
     for text in ("nothing has to be published", "every user of the organization", "Add domain", "POSTROOM_HOSTNAME"):
         expect(console.page.locator(".notes")).to_contain_text(text)
-    expect(console.page.get_by_role("heading", name="Required for mail with the Internet")).to_be_visible()
+    expect(console.page.get_by_role("heading", name="What a real domain would need")).to_be_visible()
     console.tenant.post("/v2/domain", {"domain": "real.example", "user_id": "u"})
     console.open("/domains/real.example?user_id=u")
     expect(notes).to_have_count(1)

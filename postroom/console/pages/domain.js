@@ -57,7 +57,8 @@ function view({ domain, dns, mx }, context) {
   const verdict = h("div");
   const draw = (info) => {
     fill(verdict, summary(info));
-    const needed = domain.activated_by === "operator" ? "Required for mail with the Internet" : "Required";
+    const byOperator = RESERVED.test(domain.domain) ? "What a real domain would need" : "Required for mail with the Internet";
+    const needed = domain.activated_by === "operator" ? byOperator : "Required";
     fill(records, group(needed, info.dns.filter((record) => record.required)), group("Recommended", info.dns.filter((record) => !record.required)));
   };
   draw({ domain, dns });
