@@ -49,7 +49,7 @@ _DOMAIN = (
     "claims one. A domain without a user belongs to every user_id."
 )
 _KEY = "No key that this one may see or make: GET /v2/keys lists yours, GET /v2/domains?every_user=true the domains."
-_USER = "This key is bound to another user_id: send that one, or none."
+_USER = "The user_id is not that of this key, or query and body name two: send the right one once, or none."
 _HOST = "No active domain is served at this host name."
 NO_PATH = "There is no such path. GET /openapi.json lists all of them, /docs explains them."
 MISSING = {
