@@ -104,7 +104,7 @@ def show_dns(
 def _row(record: "Record") -> dict[str, Any]:
     need = "required" if record.required else "recommended"
     what = {"type": record.record_type, "host": record.host, "priority": record.priority}
-    return what | {"value": record.expected_value, "for": record.purpose, "": need}
+    return what | {"value": record.expected_value, "for": record.purpose, "need": need}
 
 
 def _set_status(domain: str, organization: str, user: str | None, status: Literal["active", "suspended"]) -> None:

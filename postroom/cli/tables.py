@@ -28,6 +28,7 @@ STYLES = {
 }
 SECRET = ("password", "api_key")
 COPIED = ("expected_value", "value", "host", "username")
+LONGEST = ("expected_value", "value", "found", "mend")  # stand last, where nothing else is pushed far away
 # As wide as anything; between two columns; the most that a column gets before the others have theirs, and the least.
 WHOLE, GAP, WIDEST, NARROWEST = 10_000, 3, 20, 12
 
@@ -49,14 +50,14 @@ def show_items(path: str, items: Sequence[dict[str, Any]], wide: bool = False) -
         screen.print(table)
         return
     _print_cut(screen, rows, names)
-    print("There is more of each: --wide, or --json.", file=sys.stderr)
+    print("Not everything fits: --wide or --json shows all.", file=sys.stderr)
 
 
 def show_rows(items: Sequence[dict[str, Any]]) -> None:
     """What one thing has many of, nothing cut: a table, or where that is too wide one row after the other."""
     rows, names = _flat(items, None)
     screen = console()
-    table = _table(rows, names)
+    table = _table(rows, sorted(names, key=lambda name: name in LONGEST))
     if _fits(screen, table):
         screen.print(table)
         return
@@ -159,9 +160,11 @@ def _print_cut(screen: Console, rows: Sequence[dict[str, Any]], names: Sequence[
 
 
 def _short(name: str, value: Any) -> Text:
-    """A value on one line; of a time what a person reads."""
+    """A value on one line; of a time what a person reads, of what an event tells the values."""
     if name.endswith("_at") and isinstance(value, str):
         value = value[:16].replace("T", " ")
+    if isinstance(value, dict):
+        value = list(value.values())
     return cell(", ".join(map(str, value)) if isinstance(value, list) else value)
 
 
