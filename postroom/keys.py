@@ -190,7 +190,8 @@ def revoke(tx: Tx, actor: Actor, key_id: int, user_id: str | None = None) -> Api
         raise not_found()
     ended = [row]
     for parent in ended:  # grows: one generation is held before the next one is looked for
-        ended += tx.all(REVOKE_CHILDREN, parent=parent[0], organization=actor.organization_id, now=tx.now)
+        children = tx.all(REVOKE_CHILDREN, parent=parent[0], organization=actor.organization_id, now=tx.now)
+        ended += sorted(children, key=lambda row: int(row[0]))  # RETURNING has no order
     found = [_from_row(tx, actor.organization_id, row) for row in ended]
     for key in found:
         events.record(tx, actor, "key.revoked", user_id=key.user_id, data={"key_id": key.id, "prefix": key.prefix})
