@@ -68,6 +68,9 @@ def parse_query(kind: type[B], query: bytes) -> B:
 
 def ignored(kind: type[msgspec.Struct], query: bytes) -> tuple[tuple[bytes, bytes], ...]:
     """The header that names the parameters of a query string that its type does not know, and what they may mean."""
+    raw = {pair.partition(b"=")[0] for pair in query.split(b"&")}
+    if raw <= _raw_names(kind):  # as nearly always
+        return ()
     known = _query_parsers(kind)
     names = [_unquote(pair.partition(b"=")[0]) or "" for pair in query.split(b"&")]
     unknown = [name for name in dict.fromkeys(names) if name and name not in known][:HEADER_NAMES_MAX]
@@ -131,6 +134,11 @@ def _unquote(raw: bytes) -> str | None:
 def _query_parsers(kind: type[msgspec.Struct]) -> dict[str, Callable[[str], Any]]:
     hints = get_type_hints(kind, include_extras=True)
     return {name: _parser(name, hint) for name, hint in hints.items()}
+
+
+@functools.cache
+def _raw_names(kind: type[msgspec.Struct]) -> frozenset[bytes]:
+    return frozenset(name.encode() for name in _query_parsers(kind))
 
 
 def _parser(name: str, hint: Any) -> Callable[[str], Any]:
