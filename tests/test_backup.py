@@ -232,7 +232,7 @@ def test_killed_at_any_moment(stopped: Platform) -> None:
         os.chown(path, owner.st_uid, owner.st_gid)
     file = backup(service, "", "--mail")
     then = state(service)
-    done(service, "domains", "create", "since.test", "--organization", "since")
+    done(service, "domains", "create", "since.test", "--organization", "demo")
     (mail / "2.since:2,").write_text("since")
     now = state(service)
     spare = service.data.parent / "spare"
