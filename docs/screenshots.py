@@ -16,10 +16,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from playwright.sync_api import Page, expect, sync_playwright
 
-from postroom import operator
+from postroom import dkim, operator
 from postroom.db import Tx, migrate
 from postroom.keys import CreateKey
 from postroom.mailboxes import OpenSession, Usage
+from postroom.settings import Settings
 from tests.server import ApiServer
 
 FOLDER = Path(__file__).parent / "screenshots"
@@ -27,6 +28,7 @@ DAY = 24 * 3600 * 1000
 ORGANIZATION = "Northwind Hosting"
 PEOPLE = ["amelie", "bruno", "clara", "dev", "emil", "farah", "goran", "hana", "ines", "jonas", "kira", "leo", "mila"]
 ROLES = ["billing", "support", "sales", "hello", "team", "orders", "invoices", "press", "jobs", "studio"]
+SETTINGS = Settings(rate_limit="off", hostname="mail.northwind.example")
 DOMAINS = {
     "harborlight.example": "acme_studio",
     "fernandco.example": "fern_and_co",
@@ -36,11 +38,11 @@ DOMAINS = {
 
 
 def make(tx: Tx) -> str:
-    """The company: its domains and a key."""
-    operator.create_domain(tx, ORGANIZATION, "northwind-mail.example", None, "active")
+    """The company: its domains, each with a DKIM key, which a worker would make, and an API key."""
+    operator.create_domain(tx, ORGANIZATION, "northwind-mail.example", None, "active", dkim.generate())
     for name, user in DOMAINS.items():
-        operator.create_domain(tx, ORGANIZATION, name, user, "active")
-    operator.create_domain(tx, ORGANIZATION, "brightpath.example", "brightpath", "pending")
+        operator.create_domain(tx, ORGANIZATION, name, user, "active", dkim.generate())
+    operator.create_domain(tx, ORGANIZATION, "brightpath.example", "brightpath", "pending", dkim.generate())
     return operator.create_key(tx, ORGANIZATION, CreateKey("Console"))
 
 
@@ -118,8 +120,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         url = f"sqlite:///{folder}/postroom.db"
         migrate(url)
-        with ApiServer.start(url) as server:
-            server.reasons.update(worker=None, dovecot=None, postfix=None)
+        with ApiServer.start(url, SETTINGS) as server:
+            server.reasons.update(worker=None, dovecot=None, opendkim=None, postfix=None)
             key = server.database.write_alone(make)
             account = populate(server, key)
             server.mailboxes.size = Usage(1_288_490_188, 4812)

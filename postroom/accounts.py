@@ -220,7 +220,7 @@ def restore(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
     addresses.take(tx, account.domain_id, account.local_part, account.id, account.user_id)
     # After the counter, where the deletion of a domain meets it (domains.delete).
     if not domains.is_managed(tx, actor.organization_id, old.domain_id):
-        raise Refused("domain_gone", "The account's domain is no longer there.")
+        raise Refused("domain_gone", domains.GONE)
     _record(tx, actor, "account.restored", account)
     return account
 
@@ -260,7 +260,7 @@ def put_off_endings(tx: Tx, actor: Actor, account: Account, ended: Sequence[Ende
 def _domain_for(tx: Tx, actor: Actor, command: CreateAccount) -> domains.Domain:
     domain = domains.get(tx, actor, command.domain, command.user_id)
     if domain.status != "active":
-        raise Refused("domain_not_active", f"The domain is {domain.status}. Accounts need an active domain.")
+        raise Refused("domain_not_active", domains.INACTIVE[domain.status])
     owns = domain.user_id is not None and domain.user_id == command.user_id
     if command.local_part in RESERVED and not (command.allow_reserved and owns):
         raise Refused(

@@ -137,6 +137,10 @@ def _to_ascii(text: str) -> str:
     """IDNA 2008 after the mapping of UTS 46, non-transitional; `idna` refuses A-labels that no U-label gives."""
     if _CONTROL.search(text):
         raise _bad_domain("A domain has no control characters.")
+    if "/" in text or "@" in text:
+        raise _bad_domain(
+            "This is not a domain name: send the name alone, like example.com, without https:// or a path."
+        )
     if text[0] == "[" or ":" in text:
         raise _bad_domain("A domain is a name, not an IP address.")
     if text[-1] in _DOTS:

@@ -23,7 +23,8 @@ def take(tx: Tx, domain_id: int, local_part: str, account_id: int, user_id: str)
     """From the commit on, mail to the address is the account's. Raises `address_exists`."""
     whose = {"id": account_id, "user_id": user_id}
     if tx.one(TAKE, domain_id=domain_id, local_part=local_part, **whose, now=tx.now) is None:
-        raise Refused("address_exists", "This address is taken.")
+        detail = "This address is taken, or another user had it within the last 30 days: choose another local_part."
+        raise Refused("address_exists", detail)
 
 
 def rest(tx: Tx, domain_id: int, local_part: str, account_id: int) -> None:

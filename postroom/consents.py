@@ -25,7 +25,10 @@ def give(tx: Tx, actor: Actor, parent: Domain, name: str) -> None:
     if parent.name not in _above(name):
         raise invalid(FieldError("subdomain", "invalid", "This name is not below the domain."))
     if parent.status == "pending":
-        raise Refused("domain_not_active", "The domain is pending. A consent needs a domain that is proven.")
+        raise Refused(
+            "domain_not_active",
+            "The domain is pending. A consent needs a proven one: POST /v2/domains/:domain/verify.",
+        )
     if tx.one(GIVE, parent=parent.id, name=name, now=tx.now) is not None:
         data = {"domain": parent.name, "subdomain": name}
         events.record(tx, actor, "domain.consented", domain_id=parent.id, user_id=parent.user_id, data=data)

@@ -80,7 +80,7 @@ def end(tx: Tx, token: str) -> None:
 def make_link(tx: Tx, organization_id: int, key_id: int) -> str:
     """The token of a link that signs in with this key, once, within LINK_MS."""
     tx.run(END_LINKS, now=tx.now)
-    token = secrets.token_hex(32)
+    token = secrets.token_urlsafe(32)  # 43 characters: at the usual address the link fits into 80 columns
     tx.run(
         INSERT_LINK,
         organization=organization_id,
@@ -96,5 +96,6 @@ def follow_link(tx: Tx, token: str, request_id: str, client_address: str) -> Ses
     row = tx.one(TAKE_LINK, digest=keys.digest(token), now=tx.now)
     found = keys.authenticate_id(tx, row[0], client_address) if row else None
     if found is None:
-        raise Refused("unauthorized", "This link has been used or is too old.")
+        detail = "This link has been used or is too old: postroom console-link makes another, or sign in with a key."
+        raise Refused("unauthorized", detail)
     return start(tx, msgspec.structs.replace(found[0], request_id=request_id, client_address=client_address))

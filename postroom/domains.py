@@ -53,6 +53,16 @@ UNION ALL {LISTED} AND user_id IS NULL
 ORDER BY id LIMIT :limit OFFSET :offset"""
 PAGE_OF_ALL = f"{LISTED} ORDER BY id LIMIT :limit OFFSET :offset"
 IS_ACTIVE = "SELECT 1 FROM domains WHERE name = :name AND status <> 'pending' AND status = 'active'"
+INACTIVE = {
+    "pending": "The domain is pending. Accounts need an active one: publish the records that GET "
+    "/v2/domains/:domain/info lists, then POST /v2/domains/:domain/verify.",
+    "suspended": "The domain is suspended. Accounts need an active one: the operator can activate it.",
+}
+GONE = (
+    "The account's domain was deleted, or is pending again. One that is pending can be verified first; after a "
+    "deletion, make a new account."
+)
+EXISTS = "This domain is there already: GET /v2/domains/:domain/info shows it, and what it still needs."
 UNPROVABLE = "SELECT id FROM domains WHERE token IS NULL"
 MAKE_PROVABLE = "UPDATE domains SET token = :token WHERE id = :id"
 SET_STATUS = """
@@ -140,11 +150,11 @@ def is_managed(tx: Tx, organization_id: int, id_: int) -> bool:
 def check_claim(tx: Tx, actor: Actor, name: str, user_id: str) -> None:
     """Raises what `claim` would raise now, before a key is made for it; `claim` decides."""
     if actor.bound is not None:
-        raise Refused("forbidden", "A key that is bound to domains cannot claim another one.")
+        raise Refused("forbidden", "A key that is bound to domains cannot claim another one: use one that is not.")
     _check_new(tx, actor, name, user_id)
     limits.check_claim(tx, actor.organization_id, user_id)
     if find(tx, actor, name, user_id):
-        raise Refused("domain_exists", "This domain exists already.")
+        raise Refused("domain_exists", EXISTS)
 
 
 def claim(tx: Tx, actor: Actor, name: str, user_id: str, key: NewKey | None = None) -> Domain:
@@ -165,7 +175,8 @@ def create(tx: Tx, actor: Actor, name: str, user_id: str | None, status: Status,
 def _check_new(tx: Tx, actor: Actor, name: str, user_id: str | None) -> None:
     host = tx.one(HOST)
     if refused_domain(name, host[0] if host else ""):
-        raise invalid(FieldError("domain", "refused_domain", "This name is nobody's to claim."))
+        message = "This name is nobody's to claim, as .local, .internal and the server's own: send one that you own."
+        raise invalid(FieldError("domain", "refused_domain", message))
     limits.check_domain(tx, actor.organization_id, user_id)
 
 
@@ -193,7 +204,7 @@ def add(
         now=tx.now,
     )
     if row is None:
-        raise Refused("domain_exists", "This domain exists already.")
+        raise Refused("domain_exists", EXISTS)
     domain = Domain(*row)
     if status == "pending":
         checks.schedule(tx, domain.id, tx.now + checks.FIRST_MS)

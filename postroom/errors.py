@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+NOT_THERE = "It is not there."
+
 
 @dataclass(frozen=True)
 class FieldError:
@@ -29,15 +31,15 @@ class LimitReached(Refused):
         what = name.replace("_", " ")
         super().__init__(
             "limit_reached",
-            f"The limit of {limit} {what} is reached.",
+            f"The limit of {limit} {what} is reached: delete one, or have it raised (PUT /v2/limits).",
             FieldError(name, "limit_reached", f"At most {limit}."),
         )
         self.limit = limit
 
 
 def not_found() -> Refused:
-    """Foreign and missing look the same, so there is one sentence for both."""
-    return Refused("not_found", "There is nothing here.")
+    """Foreign and missing look the same: what a caller of the API reads depends on the path alone (api/problems.py)."""
+    return Refused("not_found", NOT_THERE)
 
 
 def invalid(*fields: FieldError) -> Refused:

@@ -49,7 +49,8 @@ def make_directories(data: Path, identity: Identity) -> None:
         for name, mode in OWNED.items():
             _make(data / name, identity, identity.uid, mode)
     except OSError as error:
-        raise CannotStart(f"POSTROOM_DATA: {error.filename}: {error.strerror}.") from None
+        who = f" Run this as root, or as the user {identity.name}." if isinstance(error, PermissionError) else ""
+        raise CannotStart(f"POSTROOM_DATA: {error.filename}: {error.strerror}.{who}") from None
     _check_reach(data, identity)
 
 

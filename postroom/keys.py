@@ -190,7 +190,8 @@ def revoke(tx: Tx, actor: Actor, key_id: int, user_id: str | None = None) -> Api
         raise not_found()
     ended = [row]
     for parent in ended:  # grows: one generation is held before the next one is looked for
-        ended += tx.all(REVOKE_CHILDREN, parent=parent[0], organization=actor.organization_id, now=tx.now)
+        children = tx.all(REVOKE_CHILDREN, parent=parent[0], organization=actor.organization_id, now=tx.now)
+        ended += sorted(children, key=lambda row: int(row[0]))  # RETURNING has no order
     found = [_from_row(tx, actor.organization_id, row) for row in ended]
     for key in found:
         events.record(tx, actor, "key.revoked", user_id=key.user_id, data={"key_id": key.id, "prefix": key.prefix})
@@ -230,7 +231,7 @@ def _refuse_wider(parent: ApiKey, command: CreateKey) -> None:
     if parent.expires_at is not None and (command.expires_at or 0) > parent.expires_at:
         wider.append(FieldError("expires_at", "too_wide", "The key that you use expires before this."))
     if wider:
-        raise Refused("forbidden", "A key cannot make a wider key.", *wider)
+        raise Refused("forbidden", "A key cannot make a wider key: ask for less, or use a wider one.", *wider)
 
 
 def _insert(tx: Tx, actor: Actor, command: CreateKey, secret: str, *, is_bound: bool) -> Row:

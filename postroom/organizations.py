@@ -8,6 +8,7 @@ INSERT INTO organizations (name, created_at) VALUES (:name, :now)
 ON CONFLICT (name) DO NOTHING RETURNING id"""
 NAME = "SELECT name FROM organizations WHERE id = :id"
 FIND = "SELECT id FROM organizations WHERE name = :name"
+NAMES = "SELECT name FROM organizations ORDER BY name LIMIT 20"
 
 
 def ensure(tx: Tx, name: str) -> int:
@@ -18,11 +19,19 @@ def ensure(tx: Tx, name: str) -> int:
     return int(row[0])
 
 
+def exists(tx: Tx, name: str) -> bool:
+    """Whether there is an organization of this name."""
+    return tx.one(FIND, name=name) is not None
+
+
 def get(tx: Tx, name: str) -> int:
-    """The id of an organization that exists. Raises not_found."""
+    """The id of an organization that exists. Raises not_found, which tells the operator which there are."""
     row = tx.one(FIND, name=name)
     if row is None:
-        raise Refused("not_found", "There is no organization of this name.")
+        names = ", ".join(str(row[0]) for row in tx.all(NAMES))
+        there = f"There are: {names}. " if names else "There is none: is it the right data directory (POSTROOM_DATA)? "
+        detail = f"There is no organization {name}. {there}`postroom keys create --organization NAME` makes one."
+        raise Refused("not_found", detail)
     return int(row[0])
 
 

@@ -69,6 +69,14 @@ class Readiness:
 
 async def ask_api(settings: Settings) -> list[str]:
     """What the API's own /readyz finds wrong; nothing when the service is ready."""
+    parts = await told_by_api(settings)
+    if parts is None:
+        return [SILENT]
+    return [reason for reason in parts.values() if reason != "ok"] if parts else ["The API gives no account of itself."]
+
+
+async def told_by_api(settings: Settings) -> dict[str, str] | None:
+    """What the API says of each part, `ok` or a reason. None: it does not answer."""
     host = render.reachable(settings.host)
     request = f"GET /readyz HTTP/1.1\r\nHost: {render.bracketed(host)}\r\nConnection: close\r\n\r\n"
     try:
@@ -76,23 +84,22 @@ async def ask_api(settings: Settings) -> list[str]:
             reader, writer = await asyncio.open_connection(host, settings.port)
             try:
                 writer.write(request.encode())
-                head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+                _, _, body = (await reader.read()).partition(b"\r\n\r\n")
             finally:
                 writer.close()
     except (OSError, TimeoutError):
-        return [SILENT]
-    if head.startswith(b"HTTP/1.1 200"):
-        return []
+        return None
     try:
-        parts = msgspec.json.decode(body, type=_Answer).parts
+        return msgspec.json.decode(body, type=_Answer).parts
     except msgspec.DecodeError:
-        return ["The API gives no account of itself."]
-    return [reason for reason in parts.values() if reason != "ok"]
+        return {}
 
 
 async def _worker(alive: Path) -> str | None:
     try:
         silence = time.time() - alive.stat().st_mtime
+    except PermissionError:
+        return probe.UNSEEN
     except OSError:
         return "The worker does not run."
     return None if silence < WORKER_SILENCE else f"The worker has been silent for {silence:.0f} s."

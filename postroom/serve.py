@@ -19,7 +19,7 @@ import msgspec
 from postroom import identity, instance, logs, parts, ports, readiness
 from postroom.identity import Identity
 from postroom.instance import CannotStart
-from postroom.mailplane import daemons, logfiles, orphans, outages, queues
+from postroom.mailplane import daemons, logfiles, orphans, outages, probe, queues
 from postroom.mailplane.render import tls_paths
 from postroom.mailplane.renewal import Renewal
 from postroom.mailplane.supervisor import Part, Supervisor
@@ -71,7 +71,12 @@ def _allow_connections() -> None:
 
 
 def status(settings: Settings) -> list[tuple[str, str, str]]:
-    """Each part as (name, state, reason), asked from outside; the state is running, stopped or off."""
+    """Each part as (name, state, reason), asked from outside; the state is running, stopped, off, or unknown to this
+    user."""
+    try:
+        settings.data.exists()
+    except PermissionError:
+        return [(name, "unknown", probe.UNSEEN) for name in ("api", "worker", *DAEMONS)]
     if settings.mail == "off":
         off = [(name, "off", "POSTROOM_MAIL=off") for name in DAEMONS]
     else:
@@ -84,9 +89,18 @@ def status(settings: Settings) -> list[tuple[str, str, str]]:
 
 
 async def _ask_parts(settings: Settings) -> list[tuple[str, str, str]]:
-    api = readiness.SILENT if readiness.SILENT in await readiness.ask_api(settings) else None
+    told = await readiness.told_by_api(settings)
+    api = readiness.SILENT if told is None else None
     reasons = {"api": api} | await readiness.Readiness(readiness.checks(settings))()
-    return [(name, "stopped" if reason else "running", reason or "") for name, reason in reasons.items()]
+    return [_state(name, reason, told or {}) for name, reason in reasons.items()]
+
+
+def _state(name: str, reason: str | None, told: dict[str, str]) -> tuple[str, str, str]:
+    """A part's row. What this user cannot see, the API may have said."""
+    if reason == probe.UNSEEN and name in told:
+        reason = None if told[name] == "ok" else told[name]
+    state = "unknown" if reason == probe.UNSEEN else "stopped" if reason else "running"
+    return name, state, reason or ""
 
 
 def _run_alone(settings: Settings, part: Literal["api", "worker"], terminal: Terminal) -> None:
@@ -128,6 +142,7 @@ class _Service:
         self._supervisor: Supervisor | None = None
         self._life: asyncio.Task[None] | None = None
         self._outages: asyncio.Task[None] | None = None
+        self._told_at: float | None = None
 
     async def run(self) -> None:
         """Up, until told to stop, and down again."""
@@ -138,12 +153,16 @@ class _Service:
         await asyncio.wait([self._life])
         if self._supervisor:
             await self._take_down(self._supervisor)
+        if self._told_at is not None:
+            self._terminal.line(f"stopped after {time.monotonic() - self._told_at:.1f} s")
         if not self._life.cancelled():
             self._life.result()
 
     def _told(self) -> None:
         """The first signal ends in order, the second at once."""
         if self._life and not self._life.done() and not self._life.cancelling():
+            self._told_at = time.monotonic()
+            self._terminal.stopping()
             self._life.cancel()
         elif self._supervisor:
             self._supervisor.kill()

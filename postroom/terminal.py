@@ -38,6 +38,11 @@ class Terminal:
         """A line that stands for itself."""
         self._out.say(Text(text))
 
+    def stopping(self) -> None:
+        """The first word after a Ctrl-C, which the terminal shows itself as ^C."""
+        below = "\n" if self._out.is_terminal else ""
+        self.line(f"{below}stopping … (once more ends all at once)")
+
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Says the name of a step, ticked and with its time, once it is done."""
@@ -57,14 +62,20 @@ class Terminal:
             *([("API", settings.api_url), ("API docs", f"{settings.api_url}/docs")] if with_api else ()),
             *(_mail_rows(settings, with_postfix) if settings.mail == "on" else ()),
             *_demo_row(settings, prepared),
-            *(_console_rows(settings, prepared) if with_api else ()),
+            *([("Console", f"{settings.api_url}/")] if with_api else ()),
             ("API key", prepared.api_key or f"shown at the first start only; {another}"),
         ]
         self._out.say()
         for name, value in rows:
             self._out.say(Text(f"  {name:<12}", "bold"), Text(value))
         self._out.say()
+        if with_api and prepared.console_link:
+            another = f"postroom console-link --organization {prepared.organization}"
+            self._out.say(Text("Sign in to the console, once (another link: "), Text(another, "bold"), Text("):"))
+            self._out.say(Text(console_link(settings, prepared.console_link)))
+            self._out.say()
         if with_api:
+            self._out.say(Text("Make a first mailbox:"))
             self._out.say(Text(curl(settings, prepared)))
             self._out.say()
 
@@ -73,13 +84,6 @@ def _demo_row(settings: Settings, prepared: Prepared) -> list[tuple[str, str]]:
     if not prepared.demo_domain:
         return []
     return [("Demo domain", f"{prepared.demo_domain} (active, loopback only, outbound mail {settings.outbound})")]
-
-
-def _console_rows(settings: Settings, prepared: Prepared) -> list[tuple[str, str]]:
-    another = f"`postroom console-link --organization {prepared.organization}` makes another"
-    if not prepared.console_link:
-        return [("Console", f"{settings.api_url}/")]
-    return [("Console", console_link(settings, prepared.console_link)), ("", f"for one use; {another}")]
 
 
 def console_link(settings: Settings, token: str) -> str:

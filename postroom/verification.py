@@ -165,7 +165,7 @@ def _begin(tx: Tx, actor: Actor, name: str, user_id: str | None, host: MailHost)
     domain = domains.get(tx, actor, name, user_id)
     until, wait = checks.begin(tx, domain.id)
     if until is None:
-        raise TooMany("This domain is being checked, or just was.", ceil(wait / 1000))
+        raise TooMany("This domain is being checked, or just was: wait for Retry-After.", ceil(wait / 1000))
     return Plan(domain, domains.records(tx, domain, host), until)
 
 

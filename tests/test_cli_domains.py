@@ -12,6 +12,7 @@ from tests.service import Service
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
     with Service.new(hostname="mx.example.net") as new:
+        new.run("keys", "create", "--organization", "cli").check_returncode()
         made = new.run("domains", "create", "shop.test", "--organization", "cli", "--user", "u")
         assert made.returncode == 0, made.stderr
         yield new
@@ -41,6 +42,9 @@ def test_it_works(service: Service) -> None:
 def test_delete(service: Service) -> None:
     made = service.run("domains", "create", "gone.test", "--organization", "cli", "--user", "u", "--active")
     assert made.returncode == 0, made.stderr
+    command = ("gone.test", "--organization", "cli", "--user", "u")
+    assert service.run("domains", "suspend", *command).stdout == "gone.test suspended\n"
+    assert service.run("domains", "activate", *command).stdout == "gone.test active\n"
     ended = service.run("domains", "delete", "gone.test", "--organization", "cli", "--user", "u")
     assert (ended.returncode, ended.stdout) == (0, "gone.test deleted\n")
     assert "gone.test" not in service.run("domains", "list", "--organization", "cli").stdout

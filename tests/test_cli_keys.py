@@ -5,12 +5,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from postroom import __version__
 from tests.service import Service
 
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
     with Service.new() as new:
+        new.run("keys", "create", "--organization", "cli").check_returncode()
         made = new.run("domains", "create", "shop.test", "--organization", "cli", "--active")
         assert made.returncode == 0, made.stderr
         yield new
@@ -42,10 +44,34 @@ def test_it_works(service: Service) -> None:
 def test_revoke(service: Service) -> None:
     key = json.loads(service.run("keys", "create", "--organization", "cli", "--json").stdout)["api_key"]
     id_ = next(line.split()[0] for line in listed(service).splitlines() if key[:10] in line)
-    assert service.run("keys", "revoke", id_, "--organization", "cli").returncode == 0
+    assert service.run("keys", "revoke", id_, "--organization", "cli").stdout.startswith(f"key {id_} revoked")
     assert any(key[:10] in line and "revoked" in line for line in listed(service).splitlines())
     again = service.run("keys", "revoke", id_, "--organization", "cli")
     assert (again.returncode, again.stdout) == (1, "")
+
+
+def test_only_a_key_makes_an_organization(service: Service) -> None:
+    """A typing error anywhere else says which there are, and how to make one."""
+    for command in (
+        ["domains", "create", "typo.test"],
+        ["domains", "list"],
+        ["keys", "list"],
+        ["limits", "set", "--accounts", "3"],
+        ["console-link"],
+    ):
+        refused = service.run(*command, "--organization", "clii")
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert refused.stderr.startswith("postroom: There is no organization clii. There are: cli")
+        assert "`postroom keys create --organization NAME` makes one" in refused.stderr
+    made = service.run("keys", "create", "--organization", "made")
+    assert made.stdout.startswith("pr_")
+    assert made.stderr == "The organization made is new: it was made with this key.\n"
+    assert service.run("keys", "create", "--organization", "made").stderr == ""
+
+
+def test_version_and_help(service: Service) -> None:
+    assert service.run("--version").stdout == f"postroom {__version__}\n"
+    assert service.run("keys", "-h").returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,7 @@ def test_it_refuses_a_broken_database(service: Service) -> None:
 def test_a_signal_stops_everything(service: Service, number: int) -> None:
     service.start()
     assert service.stop(number) == 0
+    assert re.search(r"^stopping ….*\nstopped after \d+\.\d s\n\Z", service.said(), re.M)
     assert service.processes() == {}
     assert not list((service.data / "run").glob("*.pid"))
 
@@ -271,6 +272,34 @@ def test_status_tells_what_runs(service: Service) -> None:
     assert "running" in service.run("status").stdout
 
 
+@AS_ROOT
+def test_status_for_somebody_else_says_what_he_cannot_see(service: Service) -> None:
+    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", COMMAND, "status", "--json"]
+
+    def asked(expected: int, **settings: str) -> dict[str, str]:
+        done = subprocess.run(command, env=service.environment | settings, cwd="/", capture_output=True, text=True)
+        assert done.returncode == expected, done.stderr
+        return {row["part"]: row["state"] for row in json.loads(done.stdout)}
+
+    assert asked(1)["api"] == "stopped"
+    refused = subprocess.run(
+        [*command[:-2], "keys", "list", "--organization", "x"],
+        env=service.environment,
+        cwd="/",
+        capture_output=True,
+        text=True,
+    )
+    assert (refused.returncode, "as root, or as the user" in refused.stderr) == (2, True)
+    service.settings["mail"] = "on"
+    service.start()
+    assert asked(0) == dict.fromkeys(("api", "worker", "dovecot", "opendkim", "postfix"), "running")
+    without_the_api = asked(1, POSTROOM_PORT="1")
+    assert (without_the_api["api"], without_the_api["opendkim"]) == ("stopped", "unknown")
+    service.data.parent.chmod(0o700)
+    assert set(asked(0).values()) == {"unknown"}
+    service.data.parent.chmod(0o755)
+
+
 def test_a_full_log_is_kept_aside(tmp_path: Path) -> None:
     path = tmp_path / "api.log"
     descriptor = logfiles.open_log(path, None)
@@ -285,6 +314,7 @@ def test_a_full_log_is_kept_aside(tmp_path: Path) -> None:
 
 def test_a_demo_domain_that_is_taken_does_not_stop_the_first_start(service: Service) -> None:
     service.settings["mail"] = "off"
+    service.run("keys", "create", "--organization", "acme").check_returncode()
     service.run("domains", "create", "demo.test", "--organization", "acme", "--active").check_returncode()
     service.start()
     assert "Demo domain" not in service.said()

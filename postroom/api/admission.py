@@ -84,7 +84,7 @@ class Admission:
         """Counts a call that is outside the table like any other. Raises TooMany."""
         _, wait = self._limits.spend(actor.root_id)
         if wait:
-            raise TooMany("This key has made too many requests.", wait)
+            raise TooMany("This key has made too many requests: wait for Retry-After.", wait)
 
     async def by_session(self, scope: Scope, request_id: str) -> Session:
         """The session that the cookie names; a write proves that the console has sent it."""

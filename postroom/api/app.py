@@ -34,7 +34,7 @@ from postroom.api.route import PUBLIC, Route
 from postroom.api.router import BadPath, Router, split_path
 from postroom.api.routes import ROUTES
 from postroom.api.tallies import ALONE, Place, Tallies
-from postroom.api.wire import decode_body, parse_query
+from postroom.api.wire import decode_body, ignored, parse_query
 from postroom.db import Database
 from postroom.dkim import Generator
 from postroom.errors import Busy, LimitReached, Refused, TooMany, not_found
@@ -112,7 +112,7 @@ class App:
             actor, segments = await self._admit(scope, request_id)
             reply = await self._reply(scope, receive, actor, segments, request_id)
         except Exception as error:
-            reply = _problem(error, request_id)
+            reply = _problem(error, request_id, scope.get("route"))
         await _send(send, scope["method"], reply, request_id, scope.get("quota", ()))
         seconds = time.perf_counter() - started
         self._services.tallies.count(scope["method"], scope.get("route"), reply.status, seconds)
@@ -138,7 +138,7 @@ class App:
         if actor is not None:
             scope["quota"], wait = self._limits.spend(actor.root_id)
             if wait:
-                raise TooMany("This key has made too many requests.", wait)
+                raise TooMany("This key has made too many requests: wait for Retry-After.", wait)
         if segments is None:
             raise Refused("invalid_request", "The path must be UTF-8, percent-encoded, without NUL.")
         if actor is None and (reply := await self._outside(scope, receive, segments, request_id)):
@@ -150,7 +150,7 @@ class App:
         method = scope["method"]
         route = endpoint.methods.get("GET" if method == "HEAD" else method)
         if route is None:
-            raise _MethodNotAllowed(endpoint.allow)
+            raise _MethodNotAllowed(endpoint.allow, method)
         scope["route"] = route.path
         answer = await self._handle(route, scope, receive, actor, values)
         if route.gives is str:
@@ -182,7 +182,9 @@ class App:
             body = await read_body(scope["headers"], receive, XML_TYPES) if route.takes_xml else b""
             return await _public(route, Visit(self._services, scope["headers"], scope["query_string"], body))
         if route.scope not in actor.scopes:
-            raise Refused("forbidden", f"This key lacks the scope {route.scope}.")
+            raise Refused("forbidden", f"This key lacks the scope {route.scope}: send a key that has it.")
+        if scope["query_string"]:
+            scope["quota"] += ignored(route.query, scope["query_string"])
         once = idempotency_key(scope["headers"]) if route.writes else None
         body = await read_body(scope["headers"], receive) if route.body else b""
         call = Call(self._services, actor, values, scope["path"], scope["query_string"])
@@ -205,8 +207,9 @@ class App:
 
 
 class _MethodNotAllowed(Refused):
-    def __init__(self, allow: str) -> None:
-        super().__init__("method_not_allowed", f"This path takes: {allow}.")
+    def __init__(self, allow: str, method: str = "") -> None:
+        hint = " To delete, POST the id or name to the path that ends in /delete." if method == "DELETE" else ""
+        super().__init__("method_not_allowed", f"This path takes: {allow}.{hint}")
         self.allow = allow
 
 
@@ -248,11 +251,13 @@ async def _public(route: Route, visit: Visit) -> Answer:
     return await route.handler(visit, parse_query(route.query, visit.query_text))
 
 
-def _problem(error: Exception, request_id: str) -> Reply:
+def _problem(error: Exception, request_id: str, route: str | None = None) -> Reply:
     headers: Headers = ((b"content-type", problems.MEDIA_TYPE.encode()),)
     code, detail, fields = "internal_error", "The request id finds this in the log.", ()
     if isinstance(error, Refused):
         code, detail, fields = error.code, error.detail, error.fields  # type: ignore[assignment]
+        if code == "not_found":
+            detail = problems.missing(route)
     elif isinstance(error, Busy):
         code, detail = error.code, error.detail
         headers += ((b"retry-after", str(error.seconds).encode()),)

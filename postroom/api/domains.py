@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from postroom import consents, domains, organizations
-from postroom.api.call import Answer, Call, required_user
+from postroom.api.call import Answer, Call, required_user, sent_user
 from postroom.api.domain_shapes import FIELDS, DomainInfo, ForwardMode, InboundRoute, Shown, info, route, shown
 from postroom.api.fields import parse_domain_field, raise_for, shape, text_problems
 from postroom.api.pages import DEEP, next_link
@@ -204,7 +204,10 @@ def _listed_user(call: Call, query: DomainsQuery, problems: list[FieldError]) ->
     if query.every_user not in ("true", "false"):
         problems.append(FieldError("every_user", "invalid", "Use one of: true, false."))
     if query.every_user != "true":
-        return required_user(call.actor, problems, query.user_id)
+        if call.actor.user_id is None and query.user_id is UNSET:
+            problems.append(FieldError("user_id", "required", "Send user_id, or every_user=true for those of all."))
+            return None
+        return sent_user(call.actor, query.user_id)
     if query.user_id is not UNSET:
         problems.append(FieldError("every_user", "invalid", "Send either this or user_id."))
     return call.actor.user_id

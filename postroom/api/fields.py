@@ -7,7 +7,7 @@ from msgspec import UNSET, UnsetType
 
 from postroom.account_rows import Account
 from postroom.address import Address, BadAddress, parse_domain, parse_local_part
-from postroom.api.wire import check_display_name, check_user_id
+from postroom.api.wire import check_display_name, check_user_id, unknown_names
 from postroom.errors import FieldError, invalid
 from postroom.passwords import WeakPassword, check
 
@@ -73,7 +73,7 @@ def shape(
         return default
     names = list(known) if fields == "*" else [name.strip() for name in fields.split(",")]
     if not set(names) <= known.keys():
-        message = f"Known fields: {', '.join(known)}. Or * for all."
+        message = f"{unknown_names(names, known)} Known fields: {', '.join(known)}. Or * for all."
         raise invalid(FieldError("fields", "unknown_field", message))
     wanted = [(name, known[name]) for name in dict.fromkeys(names)]
     return lambda thing: {name: read(thing) for name, read in wanted}

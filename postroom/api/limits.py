@@ -41,6 +41,9 @@ async def change(call: Call, query: LimitsQuery, body: LimitsBody) -> Answer:
     user_id = required_user(call.actor, problems, query.user_id, body.user_id)
     raise_for(problems)
     if call.actor.user_id is not None or call.actor.bound is not None:
-        raise Refused("forbidden", "A key that is bound to a user or to domains does not set limits.")
+        raise Refused(
+            "forbidden",
+            "A key that is bound to a user or to domains sets no limits: use one that is bound to nothing.",
+        )
     command = SetLimits(body.domains, body.accounts, body.accounts_per_domain)
     return await call.write(lambda tx: Answer(LimitsAnswer(user_id, limits.change(tx, call.actor, user_id, command))))

@@ -93,7 +93,10 @@ class Limits:
         if self._on and len(self._addresses) and (key is None or hash(key) not in self._right):
             wait = self._addresses.wait(network_of(address))
             if wait:
-                raise TooMany("This address has sent too many requests without a valid API key.", ceil(wait))
+                raise TooMany(
+                    "This address has sent too many requests without a valid API key: wait for Retry-After.",
+                    ceil(wait),
+                )
 
     def wrong(self, address: str) -> None:
         """No key, or one that is not valid, came from this address."""

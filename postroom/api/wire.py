@@ -4,12 +4,13 @@ A stranger would get wrong: UNSET is "not sent" and None is "sent as null"; of a
 (RFC 8259 section 4), a repeated query parameter is refused.
 """
 
+import difflib
 import functools
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
 from msgspec import Meta
@@ -27,9 +28,10 @@ Cap = Annotated[int, Meta(ge=0, le=LARGEST, description="How many there may be."
 Id = Annotated[int, Meta(ge=1, le=LARGEST)]
 
 B = TypeVar("B", bound=msgspec.Struct)
-_WHERE = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
-_UNKNOWN = re.compile(r"^Object contains unknown field `([^`]*)`")
-_MISSING = re.compile(r"^Object missing required field `([^`]*)`")
+_WHERE = re.compile(r" - at `[^`]*`$")
+# How many unknown names are told: a body of 64 KiB has room for thousands, a header for few.
+NAMES_MAX = 20
+HEADER_NAMES_MAX = 5
 
 
 class NoQuery(msgspec.Struct, frozen=True):
@@ -64,12 +66,42 @@ def parse_query(kind: type[B], query: bytes) -> B:
     return kind(**values)
 
 
+def ignored(kind: type[msgspec.Struct], query: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    """The header that names the parameters of a query string that its type does not know, and what they may mean."""
+    raw = {pair.partition(b"=")[0] for pair in query.split(b"&")}
+    if raw <= _raw_names(kind):  # as nearly always
+        return ()
+    known = _query_parsers(kind)
+    names = [_unquote(pair.partition(b"=")[0]) or "" for pair in query.split(b"&")]
+    unknown = [name for name in dict.fromkeys(names) if name and name not in known][:HEADER_NAMES_MAX]
+    if not unknown:
+        return ()
+    shown = (f"{quote(name, safe='')[:64]}{_meant(name, known, ';meant={}')}" for name in unknown)
+    return ((b"x-ignored-parameters", ", ".join(shown).encode()),)
+
+
+def _meant(name: str, known: Iterable[str], words: str) -> str:
+    """These words with the known name that looks most like this one; nothing where none does."""
+    plain = {each.replace("_", ""): each for each in known}
+    spelled = name[:64].lower().replace("_", "").replace("-", "")
+    close = difflib.get_close_matches(spelled, plain, 1)
+    return words.format(plain[close[0]]) if close else ""
+
+
+def unknown_names(names: Iterable[str], known: Iterable[str]) -> str:
+    """Says which names of a list are unknown, by their places: no value that was sent is repeated."""
+    wrong = [(place, name) for place, name in enumerate(names, 1) if name not in known][:NAMES_MAX]
+    told = (f"name {place}{_meant(name, known, ' (did you mean {}?)')}" for place, name in wrong)
+    return f"Not known: {', '.join(told)}."
+
+
 def decode_body(decoder: msgspec.json.Decoder[B], body: bytes) -> B:
     """A JSON body as its type; no body at all counts as an empty object."""
     try:
-        return decoder.decode(body or b"{}")
-    except msgspec.ValidationError as error:
-        raise invalid(_field_error(str(error), decoder.type)) from None
+        try:
+            return decoder.decode(body or b"{}")
+        except msgspec.ValidationError as error:
+            raise invalid(*_field_errors(decoder.type, body) or [_field_error("", str(error), decoder.type)]) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Refused("invalid_request", "The body is not valid JSON in UTF-8 (RFC 8259).") from None
 
@@ -104,6 +136,11 @@ def _query_parsers(kind: type[msgspec.Struct]) -> dict[str, Callable[[str], Any]
     return {name: _parser(name, hint) for name, hint in hints.items()}
 
 
+@functools.cache
+def _raw_names(kind: type[msgspec.Struct]) -> frozenset[bytes]:
+    return frozenset(name.encode() for name in _query_parsers(kind))
+
+
 def _parser(name: str, hint: Any) -> Callable[[str], Any]:
     args = [hint, *get_args(hint)]
     ints = [a for a in args if a is int or (get_origin(a) is Annotated and a.__origin__ is int)]
@@ -129,19 +166,41 @@ def _number(value: str, lowest: int, most: int) -> int:
     return min(int(value), most)
 
 
-def _field_error(message: str, kind: Any) -> FieldError:
+def _field_errors(kind: Any, body: bytes) -> list[FieldError]:
+    """All that is wrong with the fields of an object, each looked at by itself."""
+    try:
+        sent = msgspec.json.decode(body or b"{}", type=dict[str, msgspec.Raw])
+    except msgspec.ValidationError:  # no object at all
+        return []
+    hints = get_type_hints(kind, include_extras=True)
+    unknown = [name for name in sent if name not in hints][:NAMES_MAX]
+    problems = [_unknown_field(name, hints) for name in unknown]
+    required = (field.name for field in msgspec.structs.fields(kind) if field.required)
+    problems += [FieldError(name, "required", "This field is required.") for name in required if name not in sent]
+    for name in filter(hints.get, sent):
+        try:
+            msgspec.json.decode(sent[name], type=hints[name])
+        except msgspec.ValidationError as error:
+            problems.append(_field_error(name, str(error), hints[name]))
+    return problems
+
+
+def _unknown_field(name: str, known: Iterable[str]) -> FieldError:
+    hint = _meant(name, known, ": did you mean {}?") or f". Known: {', '.join(known)}."
+    return FieldError(_safe(name), "unknown_field", f"There is no such field{hint}")
+
+
+def _field_error(name: str, message: str, hint: Any) -> FieldError:
     """msgspec's one-line message as a field error that names types and rules, never a value that was sent."""
-    where = _WHERE.search(message)
-    path = where.group(1).partition("[")[0] if where else ""  # an element of a list is at fault as the list
-    problem = message[: where.start()] if where else message
-    if unknown := _UNKNOWN.match(problem):
-        return FieldError(_safe(unknown.group(1)), "unknown_field", "There is no such field.")
-    if missing := _MISSING.match(problem):
-        return FieldError(missing.group(1), "required", "This field is required.")
+    problem = _WHERE.sub("", message)  # an element of a list is at fault as the list
     if problem.startswith("Invalid enum value"):
-        choices = [c for arg in get_args(get_type_hints(kind)[path]) for c in get_args(arg)]
-        return FieldError(path, "invalid", f"Use one of: {', '.join(choices)}.")
-    return FieldError(_safe(path) or "body", "invalid", f"{problem}.".replace("..", "."))
+        problem = f"Use one of: {', '.join(_choices(hint))}"
+    return FieldError(name or "body", "invalid", f"{problem}.".replace("..", "."))
+
+
+def _choices(hint: Any) -> Iterator[str]:
+    for arg in get_args(hint):
+        yield from [arg] if isinstance(arg, str) else _choices(arg)
 
 
 def _safe(name: str) -> str:

@@ -56,6 +56,8 @@ def create(
     """Make an account, or with --from many. The password is shown this once; those of many go into a new file."""
     if (source is None) == (address is None):
         raise typer.BadParameter("Give an address, or --from FILE.")
+    if address is not None and "@" not in address:
+        raise typer.BadParameter(f"{address} is no address: it has the form name@domain.")
     given = {
         "user_id": user_id,
         "display_name": display_name,

@@ -56,18 +56,21 @@ def command(
     """The function of a command. `fixed` are arguments that it always gives, `without` those that it never does."""
     parameters = [one for one in entry.parameters if one.name not in (*fixed, *without)]
 
-    def run(url: str | None, key_file: Path | None, as_json: bool, every: bool = False, **given: Any) -> None:
+    def run(
+        url: str | None, key_file: Path | None, as_json: bool, every: bool = False, wide: bool = False, **given: Any
+    ) -> None:
         arguments = _arguments(parameters, given) | dict(fixed)
         with connection.client(url, key_file, asks=not entry.is_public) as client:
             if entry.is_list:
-                show_list(entry, client, arguments, as_json, every)
+                show_list(entry, client, arguments, as_json, every, wide)
             else:
                 show_one(ask(entry, client, arguments), as_json)
 
     signature = [option for parameter in parameters for option in _options(parameter)]
     if entry.is_list:
         every = typer.Option("--all", help="All of them, page by page; with --json one a line.")
-        signature.append(_option("every", Annotated[bool, every], False))
+        whole = typer.Option("--wide", help="Every column and all of each value, however narrow the terminal is.")
+        signature += [_option("every", Annotated[bool, every], False), _option("wide", Annotated[bool, whole], False)]
     return with_signature(run, signature)
 
 
@@ -98,7 +101,7 @@ def show_one(body: bytes, as_json: bool) -> None:
         tables.show(answer)
 
 
-def show_list(entry: Entry, client: Client, arguments: dict[str, Any], as_json: bool, every: bool) -> None:
+def show_list(entry: Entry, client: Client, arguments: dict[str, Any], as_json: bool, every: bool, wide: bool) -> None:
     if every:
         pages = _pages(entry, client, {"limit": PAGE} | arguments)
         if as_json:
@@ -118,7 +121,7 @@ def show_list(entry: Entry, client: Client, arguments: dict[str, Any], as_json: 
     if not as_json:
         from postroom.cli import tables
 
-        tables.show_items(entry.path, [item for body in bodies for item in msgspec.json.decode(body)["items"]])
+        tables.show_items(entry.path, [item for body in bodies for item in msgspec.json.decode(body)["items"]], wide)
     if next_:
         after = parse_qs(urlsplit(next_).query).get("after", [""])[0]
         print(f"There are more: --after {after}, or --all.", file=sys.stderr)

@@ -1,7 +1,6 @@
 """`postroom domains`: managed domains."""
 
-import sys
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -11,7 +10,7 @@ from postroom.cli.options import Json, Organization, User
 if TYPE_CHECKING:
     from postroom.dns import Record
 
-app = typer.Typer(no_args_is_help=True, help="Managed domains.")
+app = typer.Typer(no_args_is_help=True, help="Managed domains, on the server itself.")
 
 
 @app.command("create")
@@ -23,13 +22,18 @@ def create_domain(
     as_json: Json = False,
 ) -> None:
     """Make a managed domain. Without --user it is a platform domain for every user of the organization."""
-    from postroom import dkim, operator
+    from postroom import dkim, operator, organizations
+    from postroom.db import Tx
+    from postroom.domains import Domain
 
     options.check_user(user)
     name, key = options.domain(domain), dkim.generate()
-    made = store.write(
-        lambda tx: operator.create_domain(tx, organization, name, user, "active" if active else "pending", key)
-    )
+
+    def work(tx: Tx) -> Domain:
+        organizations.get(tx, organization)  # a name that is mistyped makes none
+        return operator.create_domain(tx, organization, name, user, "active" if active else "pending", key)
+
+    made = store.write(work)
     options.show({"domain": made.name, "status": made.status}, f"{made.name} {made.status}", as_json)
 
 
@@ -79,6 +83,7 @@ def show_dns(
     from postroom import dns, domains, organizations, settings
     from postroom.actor import Actor
     from postroom.api.domain_shapes import DomainInfo, info, shown
+    from postroom.cli import tables
     from postroom.db import Tx
 
     name, host = options.domain(domain), settings.load().dns_host
@@ -93,23 +98,13 @@ def show_dns(
     elif form == "zone":
         print(dns.zone(name, found.dns), end="")
     else:
-        _print_table(found.dns)
+        tables.show_rows([_row(record) for record in found.dns])
 
 
-def _print_table(records: "list[Record]") -> None:
-    """A table; where nobody looks at it, as wide as its longest value."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    for title in ("type", "host", "priority", "value", "", "for"):
-        table.add_column(title, overflow="fold")
-    for record in records:
-        priority = "" if record.priority is None else str(record.priority)
-        need = "required" if record.required else "recommended"
-        table.add_row(record.record_type, record.host, priority, record.expected_value, need, record.purpose)
-    Console(width=None if sys.stdout.isatty() else 1000, markup=False, highlight=False).print(table)
+def _row(record: "Record") -> dict[str, Any]:
+    need = "required" if record.required else "recommended"
+    what = {"type": record.record_type, "host": record.host, "priority": record.priority}
+    return what | {"value": record.expected_value, "for": record.purpose, "need": need}
 
 
 def _set_status(domain: str, organization: str, user: str | None, status: Literal["active", "suspended"]) -> None:
@@ -124,3 +119,4 @@ def _set_status(domain: str, organization: str, user: str | None, status: Litera
         domains.set_status(tx, actor, domains.get(tx, actor, name, user), status)
 
     store.write(work)
+    print(f"{name} {status}")

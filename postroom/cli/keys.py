@@ -1,5 +1,6 @@
 """`postroom keys`: API keys."""
 
+import sys
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ from postroom.cli import options, store
 from postroom.cli.options import Json, Organization, User
 from postroom.errors import Refused
 
-app = typer.Typer(no_args_is_help=True, help="API keys.")
+app = typer.Typer(no_args_is_help=True, help="API keys, on the server itself.")
 DAY_MS = 24 * 3600 * 1000
 
 
@@ -26,20 +27,23 @@ def create_key(
     expires_in_days: Annotated[int | None, typer.Option(min=1, max=36_500)] = None,
     as_json: Json = False,
 ) -> None:
-    """Make an API key and print it; it cannot be read again."""
-    from postroom import operator
+    """Make an API key and print it; it cannot be read again. An organization that is not there is made, too."""
+    from postroom import operator, organizations
     from postroom.db import Tx
     from postroom.keys import CreateKey
 
     options.check_user(user)
     scopes, names, found = _scopes(scope), [options.domain(text) for text in domain or ()], _networks(network)
 
-    def work(tx: Tx) -> str:
+    def work(tx: Tx) -> tuple[str, bool]:
+        is_new = not organizations.exists(tx, organization)
         expires_at = tx.now + expires_in_days * DAY_MS if expires_in_days else None
         command = CreateKey(name, user, scopes, tuple(names) or None, found, expires_at)
-        return operator.create_key(tx, organization, command)
+        return operator.create_key(tx, organization, command), is_new
 
-    key = store.write(work)
+    key, is_new = store.write(work)
+    if is_new:
+        print(f"The organization {organization} is new: it was made with this key.", file=sys.stderr)
     options.show({"api_key": key}, key, as_json)
 
 
@@ -61,6 +65,7 @@ def revoke_key(key_id: int, organization: Organization) -> None:
     from postroom.actor import Actor
 
     store.write(lambda tx: keys.revoke(tx, Actor(organizations.get(tx, organization)), key_id))
+    print(f"key {key_id} revoked, and every key that was made with it")
 
 
 def _key_line(key: Any) -> str:

@@ -9,9 +9,20 @@ import typer
 
 from postroom import identity, instance, settings
 from postroom.cli import api, backup, console, database, doctor, domains, keys, limits, mcp, run
-from postroom.errors import BadBackup, Busy, Refused
+from postroom.errors import NOT_THERE, BadBackup, Busy, Refused
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+NOTHING = (
+    "There is no such thing in this organization, for this --user: `postroom domains list` and `postroom keys list` "
+    "show what there is."
+)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.callback()(run.version)
 app.command()(run.serve)
 app.command()(run.status)
 app.command()(run.env)
@@ -32,7 +43,7 @@ def main() -> None:
     try:
         app()
     except Refused as error:
-        found = "There is no such thing in this organization." if error.code == "not_found" else error.detail
+        found = NOTHING if error.detail == NOT_THERE else error.detail
         _fail(" ".join(field.message for field in error.fields) or found, 1)
     except Busy as error:
         _fail(error.detail, 1)

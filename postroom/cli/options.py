@@ -7,7 +7,7 @@ import typer
 
 from postroom.errors import Refused
 
-Organization = Annotated[str, typer.Option(help="The organization's name; it is made when it is new.")]
+Organization = Annotated[str, typer.Option(help="The organization's name.")]
 User = Annotated[str | None, typer.Option(help="The platform's user_id.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -6,11 +6,27 @@ from typing import Annotated, Literal
 
 import typer
 
-from postroom import settings
+from postroom import __version__, settings
 from postroom.cli.options import Json
 from postroom.settings import PORTS, variable
 
 Only = Literal["api", "worker", "mail"]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"postroom {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", help="Print the version and end.", callback=_print_version, is_eager=True)
+]
+
+
+def version(_version: Version = False) -> None:
+    """Mailboxes for every user of a platform, by one HTTP call. On the server itself, as root or as postroom; `api` and
+    `mcp` work from anywhere with a key."""
 
 
 def serve(only: Annotated[Only | None, typer.Option(help="Run this part alone.")] = None) -> None:

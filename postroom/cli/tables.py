@@ -9,35 +9,80 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-# The columns of the lists; others have every field that is no list.
+# The columns of the lists, the first ones for a narrow terminal; others have every field that is no list.
 COLUMNS = {
     "email-accounts": ("id", "address", "user_id", "status", "is_default", "display_name", "created_at"),
     "domains": ("id", "domain", "user_id", "status", "degraded_reason", "expires_at"),
     "keys": ("id", "prefix", "name", "user_id", "scopes", "domains", "networks", "expires_at", "last_used_at"),
-    "events": ("id", "created_at", "type", "user_id", "account_id", "domain_id", "key_id", "data"),
+    "events": ("id", "created_at", "type", "user_id", "data", "account_id", "domain_id", "key_id"),
 }
 STYLES = {
     **{"active": "green", "right": "green", "ok": "green", "suspended": "yellow", "pending": "yellow"},
     **{"disabled": "red", "missing": "red", "wrong": "red"},
 }
 SECRET = ("password", "api_key")
+COPIED = ("expected_value", "value", "host", "username")
+LONGEST = ("expected_value", "value", "found", "mend")  # stand last, where nothing else is pushed far away
+# As wide as anything; between two columns; the most that a column gets before the others have theirs, and the least.
+WHOLE, GAP, WIDEST, NARROWEST = 10_000, 3, 20, 12
 
 
-def console() -> Console:
+def console(wide: bool = False) -> Console:
     """As wide as the terminal; where nobody looks, as wide as its longest value."""
-    return Console(width=None if sys.stdout.isatty() else 1000, markup=False, highlight=False)
+    return Console(width=None if sys.stdout.isatty() and not wide else WHOLE, markup=False, highlight=False)
 
 
-def show_items(path: str, items: Sequence[dict[str, Any]]) -> None:
-    """A list."""
+def show_items(path: str, items: Sequence[dict[str, Any]], wide: bool = False) -> None:
+    """A list. Where it is wider than the terminal: its first columns, cut, unless all of it is wanted."""
     columns = COLUMNS.get(path.rpartition("/")[2])
     if columns and any(item.get("deleted_at") for item in items):
         columns = (*columns, "purge_at")
-    _print_table(items, columns)
+    rows, names = _flat(items, columns)
+    screen = console(wide)
+    table = _table(rows, names)
+    if _fits(screen, table):
+        screen.print(table)
+        return
+    _print_cut(screen, rows, names)
+    print("Not everything fits: --wide or --json shows all.", file=sys.stderr)
+
+
+def show_rows(items: Sequence[dict[str, Any]]) -> None:
+    """What one thing has many of, nothing cut: a table, or where that is too wide one row after the other."""
+    rows, names = _flat(items, None)
+    screen = console()
+    table = _table(rows, sorted(names, key=lambda name: name in LONGEST))
+    if _fits(screen, table):
+        screen.print(table)
+        return
+    for number, row in enumerate(rows):
+        if number:
+            screen.print()
+        _print_fields(screen, row)
+
+
+def _print_fields(screen: Console, row: dict[str, Any]) -> None:
+    """Field by field; what is to be copied and does not fit stands whole on a line of its own."""
+    longest = max(map(len, row))
+    for name, value in row.items():
+        text, label = cell(value), Text(name.replace("_", " "), "dim")
+        if not text.plain:
+            continue
+        if name in COPIED and longest + GAP + cell_len(text.plain) > screen.width:
+            screen.print(label)
+            screen.print(text, soft_wrap=True)
+        else:
+            grid = Table.grid(padding=(0, GAP))
+            grid.add_column(width=longest)
+            grid.add_column(overflow="fold")
+            grid.add_row(label, text)
+            screen.print(grid)
 
 
 def show(answer: Any) -> None:
@@ -46,6 +91,8 @@ def show(answer: Any) -> None:
         console().print(cell(answer))
         return
     grid = Table.grid(padding=(0, 2))
+    grid.add_column()
+    grid.add_column(overflow="fold")
     for name, value in _fields(answer):
         grid.add_row(
             Text(name.replace("_", " "), "dim"), cell("–" if value is None else value, "bold" * (name in SECRET))
@@ -53,7 +100,7 @@ def show(answer: Any) -> None:
     console().print(grid)
     for name, rows in _lists(answer):
         console().print(Text(f"\n{name.replace('_', ' ')}", "bold"))
-        _print_table(rows, None)
+        show_rows(rows)
 
 
 def cell(value: Any, style: str = "") -> Text:
@@ -69,15 +116,56 @@ def cell(value: Any, style: str = "") -> Text:
     return Text(safe, style or STYLES.get(safe, ""))
 
 
-def _print_table(rows: Sequence[dict[str, Any]], columns: Iterable[str] | None) -> None:
-    flat = [dict(_fields(row)) for row in rows]
+def _flat(items: Sequence[dict[str, Any]], columns: Iterable[str] | None) -> tuple[list[dict[str, Any]], list[str]]:
+    """The rows with the fields of what is in them, and the names of the columns."""
+    flat = [dict(_fields(item)) for item in items]
     names = list(columns or dict.fromkeys(name for row in flat for name in row))
+    return [
+        {name: row.get(name, item.get(name)) for name in names} for item, row in zip(items, flat, strict=True)
+    ], names
+
+
+def _table(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for name in names:
         table.add_column(name.replace("_", " "), overflow="fold")
-    for whole, row in zip(rows, flat, strict=True):
-        table.add_row(*(cell(row.get(name, whole.get(name))) for name in names))
-    console().print(table)
+    for row in rows:
+        table.add_row(*(cell(row[name]) for name in names))
+    return table
+
+
+def _fits(screen: Console, table: Table) -> bool:
+    return Measurement.get(screen, screen.options.update(max_width=WHOLE), table).maximum <= screen.width
+
+
+def _print_cut(screen: Console, rows: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
+    """As many of the first columns as there is room for; an empty one is left out."""
+    shown = {name: [_short(name, row[name]) for row in rows] for name in names}
+    natural = {name: max(map(cell_len, (name, *(text.plain for text in shown[name])))) for name in names}
+    room, widths = screen.width, dict[str, int]()
+    for name in names:
+        width = min(natural[name], WIDEST, room)
+        if any(text.plain for text in shown[name]) and width >= min(natural[name], NARROWEST):
+            widths[name] = width
+            room -= width + GAP
+    room += GAP
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for name, width in widths.items():
+        more = max(0, min(natural[name] - width, room))
+        room -= more
+        table.add_column(name.replace("_", " "), width=width + more, no_wrap=True, overflow="ellipsis")
+    for texts in zip(*(shown[name] for name in widths), strict=True):
+        table.add_row(*texts)
+    screen.print(table)
+
+
+def _short(name: str, value: Any) -> Text:
+    """A value on one line; of a time what a person reads, of what an event tells the values."""
+    if name.endswith("_at") and isinstance(value, str):
+        value = value[:16].replace("T", " ")
+    if isinstance(value, dict):
+        value = list(value.values())
+    return cell(", ".join(map(str, value)) if isinstance(value, list) else value)
 
 
 def _fields(answer: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

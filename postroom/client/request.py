@@ -190,6 +190,8 @@ def _foreign(response: httpx2.Response) -> Failed:
 
 
 def _unreachable(cause: httpx2.RequestError | None) -> Unreachable:
-    error = Unreachable(Problem("unreachable", 0, f"There was no answer: {type(cause).__name__}. {cause}".strip()))
+    where = f" from {cause.request.url.scheme}://{cause.request.url.netloc.decode()}" if cause else ""
+    detail = f"There was no answer{where}: {type(cause).__name__}. {cause}".strip()
+    error = Unreachable(Problem("unreachable", 0, detail))
     error.__cause__ = cause
     return error

@@ -12,6 +12,7 @@ from postroom.mailplane.render import milter_path, reachable
 from postroom.settings import Settings
 
 LIMIT_SECONDS = 2.0
+UNSEEN = "It cannot be seen as this user: ask again as root or as postroom."
 # The milter protocol: a length, a command, its data. Option negotiation (version 6; every action and protocol step is
 # offered, because opendkim turns away a mail server that offers less than it needs), and the end.
 NEGOTIATE = struct.pack(">IcIII", 13, b"O", 6, 0x1FF, 0x1FFFFF)
@@ -35,6 +36,8 @@ async def opendkim(settings: Settings) -> str | None:
             answer = await _negotiate(milter_path(settings))
     except TimeoutError:
         return f"opendkim gives no answer within {LIMIT_SECONDS:.0f} s: nothing can be submitted."
+    except PermissionError:
+        return UNSEEN
     except (OSError, asyncio.IncompleteReadError):
         return "opendkim does not answer: nothing can be submitted."
     return None if answer == b"O" else "opendkim answers wrongly: nothing can be submitted."

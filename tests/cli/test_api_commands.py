@@ -126,6 +126,7 @@ def test_an_error_is_one_line(tenant: Tenant, tmp_path: Path) -> None:
     missing = run(tenant, tmp_path, "accounts", "get", "4711")
     assert (missing.returncode, missing.stderr.count("\n")) == (1, 1)
     assert run(tenant, tmp_path, "accounts", "get", "x").returncode == 2
+    assert "name@domain" in run(tenant, tmp_path, "accounts", "create", "billing", "--user", "u").stderr
     assert run(tenant, tmp_path, "accounts", "get", "1", "--url", "ftp://x").returncode == 2
 
 

@@ -219,6 +219,7 @@ def test_nobody_there(tenant: Tenant) -> None:
     with Client("http://127.0.0.1:1", tenant.key, retries=1) as client, pytest.raises(Unreachable) as failed:
         client.get_stats()
     assert (failed.value.code, failed.value.status) == ("unreachable", 0)
+    assert "from http://127.0.0.1:1: " in failed.value.detail
     assert tenant.key not in repr(failed.value)
 
 

@@ -93,7 +93,7 @@ def test_an_escape_does_not_lose_a_password(console: Visit) -> None:
 
 def test_what_is_not_there_says_so_and_no_more(console: Visit) -> None:
     console.page.goto(f"{console.base}/accounts/999999999")
-    expect(console.page.locator(".state p").first).to_have_text("There is nothing here.")
+    expect(console.page.locator(".state p").first).to_have_text("It is not there, or not for this key to see.")
 
 
 def test_settings_for_mail_clients(console: Visit) -> None:
@@ -250,6 +250,21 @@ def test_domains(console: Visit) -> None:
     console.dialog.get_by_role("button", name="Delete").click()
     expect(console.page.get_by_role("heading", name="Domains", exact=True)).to_be_visible()
     expect(console.page.get_by_role("link", name="customer.example")).to_have_count(0)
+
+
+def test_a_domain_of_the_demo_explains_itself(console: Visit) -> None:
+    """Why it is active without a record, whose it is, what these names are, and what to do for a real domain."""
+    notes = console.page.locator(".notes p")
+    console.open(f"/domains/{console.tenant.domain}")
+    expect(notes).to_have_count(4)
+    for text in ("nothing has to be published", "every user of the organization", "Add domain", "POSTROOM_HOSTNAME"):
+        expect(console.page.locator(".notes")).to_contain_text(text)
+    expect(console.page.get_by_role("heading", name="What a real domain would need")).to_be_visible()
+    console.tenant.post("/v2/domain", {"domain": "real.example", "user_id": "u"})
+    console.open("/domains/real.example?user_id=u")
+    expect(notes).to_have_count(1)
+    expect(notes).to_contain_text("mail.postroom.test is what this server calls itself")
+    expect(console.page.get_by_role("heading", name="Required", exact=True)).to_be_visible()
 
 
 def test_overview_and_events(console: Visit) -> None:

@@ -97,8 +97,8 @@ def started() -> Iterator[World]:
     with Pair.start() as pair, Service.new(mail="off", rate_limit="off", database_url=pair.url) as service:
         service.start()
         world = World(pair, service, new_ledger(service), "")
-        world.run("domains", "create", "other.test", "--organization", "other", "--active")
         world.key = world.run("keys", "create", "--organization", "other")
+        world.run("domains", "create", "other.test", "--organization", "other", "--active")
         yield world
 
 

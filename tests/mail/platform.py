@@ -77,8 +77,8 @@ class Platform:
         number = next(_numbers)
         organization, domain = f"platform {number}", f"p{number}.test"
         owner = ["--user", user] if user else []
-        service.run("domains", "create", domain, "--organization", organization, "--active", *owner).check_returncode()
         made = service.run("keys", "create", "--organization", organization, "--json")
+        service.run("domains", "create", domain, "--organization", organization, "--active", *owner).check_returncode()
         return cls(service, organization, domain, json.loads(made.stdout)["api_key"])
 
     def sql(self, sql: str, **values: int | str) -> list[Any]:

@@ -18,7 +18,7 @@ from tests.upgrade.make import HERE, load
 
 FIXTURES = sorted(HERE.glob("*.sql"))
 CHANGELOG = HERE.parent.parent / "CHANGELOG.md"
-ROUNDS = 6
+ROUNDS, LONG_ROUNDS = 3, 20
 ALL = sorted(path.name for path in SCHEMA.glob("0*.sql"))
 
 KILLED = """
@@ -83,8 +83,9 @@ def ledger(url: str) -> list[str]:
     return [name for (name,) in query(url, "SELECT name FROM schema_migrations ORDER BY name") if name != VIEWS]
 
 
+@pytest.mark.parametrize("rounds", [ROUNDS, pytest.param(LONG_ROUNDS, marks=pytest.mark.long)])
 @pytest.mark.parametrize("fixture", FIXTURES, ids=lambda path: path.stem)
-def test_it_works(fixture: Path, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_it_works(fixture: Path, rounds: int, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     def new() -> str:
         if fixture.name.endswith(".sqlite.sql"):
             for left in tmp_path.glob("postroom.db*"):  # the log of a killed process too
@@ -98,7 +99,7 @@ def test_it_works(fixture: Path, request: pytest.FixtureRequest, tmp_path: Path)
     url = new()
     steps = migrate_in_a_process(url, 0)
     assert steps
-    for kill_at in random.sample(range(1, steps + 1), min(ROUNDS, steps)):
+    for kill_at in random.sample(range(1, steps + 1), min(rounds, steps)):
         url = new()
         before_schema, before_columns = ledger(url), columns(url)
         before = contents(url, before_columns)

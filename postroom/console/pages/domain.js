@@ -35,12 +35,31 @@ export async function page(main, context) {
   });
 }
 
-function view({ domain, dns }, context) {
+// Names for trying things out, which the public DNS never has (RFC 6761); the demo's and the first host name's is .test.
+const RESERVED = /\.(test|invalid|localhost)$/;
+
+/** What a newcomer asks: why it is active without any record, who may use it, and what these names are. */
+function notes(domain, mx) {
+  const isTrial = RESERVED.test(domain.domain);
+  return [
+    domain.activated_by === "operator" &&
+      `The operator has made this domain ${domain.status}, so nothing has to be published for it, and its DNS is not checked again. ${isTrial ? "" : "For mail with the Internet the records below are still needed."}`,
+    !domain.user_id && "A platform domain: every user of the organization may have accounts on it.",
+    isTrial &&
+      `No name under .${domain.domain.split(".").at(-1)} is in the public DNS: this domain is for trying things out, with mail that stays on this server. For a real one: Domains, Add domain, publish the records that are shown, Check DNS now.`,
+    RESERVED.test(mx.host) &&
+      `${mx.host} is what this server calls itself until the operator gives it a real name (POSTROOM_HOSTNAME). Records that lead to it help nobody outside: set the name first.`,
+  ].filter(Boolean);
+}
+
+function view({ domain, dns, mx }, context) {
   const records = h("div", { class: "stack" });
   const verdict = h("div");
   const draw = (info) => {
     fill(verdict, summary(info));
-    fill(records, group("Required", info.dns.filter((record) => record.required)), group("Recommended", info.dns.filter((record) => !record.required)));
+    const byOperator = RESERVED.test(domain.domain) ? "What a real domain would need" : "Required for mail with the Internet";
+    const needed = domain.activated_by === "operator" ? byOperator : "Required";
+    fill(records, group(needed, info.dns.filter((record) => record.required)), group("Recommended", info.dns.filter((record) => !record.required)));
   };
   draw({ domain, dns });
   const check = button("Check DNS now", { icon: "refresh", kind: domain.status === "pending" ? "primary" : "", onclick: () => verify(check, draw, domain, context) });
@@ -54,6 +73,7 @@ function view({ domain, dns }, context) {
       ],
     }),
     verdict,
+    h("div", { class: "notes" }, notes(domain, mx).map((text) => h("p", null, text))),
     records,
   ];
 }

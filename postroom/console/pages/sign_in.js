@@ -6,7 +6,7 @@ import { explain, field, form, input, loading } from "../widgets.js";
 
 export function page(shell, { themeButton, done }) {
   const box = h("div", { class: "sign-in-box" });
-  const link = /^#link=([0-9a-f]{64})$/.exec(location.hash)?.[1];
+  const link = /^#link=([\w-]{43})$/.exec(location.hash)?.[1];
   fill(
     shell,
     h("div", { class: "sign-in-tools" }, themeButton()),

@@ -1,0 +1,29 @@
+"""docs/screenshots.py: what it invents is complete."""
+
+import importlib.util
+from pathlib import Path
+
+from postroom import dkim, domains, organizations
+from postroom.db import Tx, migrate, open_database
+
+SCRIPT = Path(__file__).parent.parent / "docs" / "screenshots.py"
+
+
+def test_every_domain_has_its_dkim_record(tmp_path: Path) -> None:
+    """The server of the pictures has no worker that would make it."""
+    spec = importlib.util.spec_from_file_location("screenshots", SCRIPT)
+    assert spec
+    assert spec.loader
+    pictures = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pictures)
+    url = f"sqlite:///{tmp_path / 'postroom.db'}"
+    migrate(url)
+    database = open_database(url)
+
+    def work(tx: Tx) -> list[str]:
+        pictures.make(tx)
+        found = domains.get_all(tx, organizations.get(tx, pictures.ORGANIZATION))
+        return [domain.name for domain in found if dkim.records(tx, domain.id)]
+
+    assert {*pictures.DOMAINS, "brightpath.example"} <= set(database.write_alone(work))
+    database.close()
