@@ -13,7 +13,7 @@ import msgspec
 import uvicorn
 
 from postroom import account_pages
-from postroom.accounts import COLUMNS
+from postroom.account_rows import COLUMNS
 from postroom.db.sqlite import SQLite
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]

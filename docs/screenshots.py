@@ -19,6 +19,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 from postroom import dkim, operator
 from postroom.db import Tx, migrate
 from postroom.keys import CreateKey
+from postroom.mailboxes import OpenSession, Usage
 from postroom.settings import Settings
 from tests.server import ApiServer
 
@@ -78,6 +79,7 @@ def age(tx: Tx, chance: random.Random) -> None:
         tx.run("UPDATE events SET created_at = :moment WHERE id = :id", moment=moment, id=id_)
         if account_id and type_ == "account.created":
             tx.run("UPDATE accounts SET created_at = :moment WHERE id = :id", moment=moment, id=account_id)
+    tx.run("UPDATE accounts SET last_login_at = :moment WHERE status = 'active'", moment=now - 7 * 60_000)
     tx.run("UPDATE domains SET created_at = :moment, updated_at = :moment", moment=now - 40 * DAY)
 
 
@@ -122,6 +124,9 @@ def main() -> None:
             server.reasons.update(worker=None, dovecot=None, opendkim=None, postfix=None)
             key = server.database.write_alone(make)
             account = populate(server, key)
+            server.mailboxes.size = Usage(1_288_490_188, 4812)
+            phone, desk = OpenSession("imap", "198.51.100.23"), OpenSession("imap", "2001:db8:7::2a")
+            server.mailboxes.open = [phone, phone, desk, desk, desk]
             browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
             base = f"http://127.0.0.1:{server.port}"
             looks: list[tuple[str, dict[str, Any]]] = [

@@ -6,7 +6,7 @@ an index that would be the wrong one. tests/test_plans.py holds every one of the
 
 import functools
 
-from postroom.accounts import COLUMNS, Account, from_row
+from postroom.account_rows import COLUMNS, Account, from_row
 from postroom.actor import Actor
 from postroom.db import Tx
 

@@ -5,25 +5,24 @@ A stranger would get wrong: an account is found by organization and, where one i
 alone; and every change that must end sessions starts a new generation of the account (see sessions.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from postroom import account_users, addresses, counts, domains, events, limits, sessions
+from postroom.account_rows import COLUMNS, Account, Status, from_row
 from postroom.actor import Actor
 from postroom.address import RESERVED
-from postroom.db import Row, Tx
+from postroom.db import Tx
 from postroom.errors import Refused, not_found
 from postroom.sessions import Ended
 
-Status = Literal["active", "suspended", "disabled"]
-
 PURGE_AGAIN_MS = 3600 * 1000
+# How old the time of the last login may be while an account logs in again and again.
+LOGIN_MS = 60_000
 
-COLUMNS = """id, organization_id, domain_id, user_id, address, display_name, status, generation, created_at,
-  updated_at, is_default, deleted_at, purge_at"""
 INSERT = f"""
 INSERT INTO accounts (organization_id, domain_id, user_id, address, display_name, status, is_default, password,
   generation, created_at, updated_at)
@@ -66,6 +65,10 @@ ORDER BY purge_at, id LIMIT 50"""
 BEGIN_PURGE = """
 UPDATE accounts SET purged_at = COALESCE(purged_at, :now), display_name = NULL, password = ''
 WHERE id = :id AND purge_at <= :now AND deleted_at IS NOT NULL RETURNING id"""
+LOGS_IN = """
+WHERE id = :id AND status = 'active' AND deleted_at IS NULL AND (last_login_at IS NULL OR last_login_at <= :before)"""
+IS_NEW_LOGIN = f"SELECT 1 FROM accounts {LOGS_IN}"
+LOG_IN = f"UPDATE accounts SET last_login_at = :at {LOGS_IN}"
 POSTPONE_PURGE = "UPDATE accounts SET purge_at = :until WHERE id = :id AND purged_at IS NOT NULL"
 FINISH_PURGE = f"""
 UPDATE accounts SET purge_at = NULL WHERE id = :id AND purge_at IS NOT NULL AND purged_at IS NOT NULL
@@ -79,33 +82,6 @@ OLDEST = """
 SELECT id FROM accounts
 WHERE organization_id = :organization AND user_id = :user_id AND status = :status AND deleted_at IS NULL
 ORDER BY id LIMIT 1"""
-
-
-class Account(msgspec.Struct, frozen=True):
-    """A mailbox account. Times are in milliseconds since 1970 UTC."""
-
-    id: int
-    organization_id: int
-    domain_id: int
-    user_id: str
-    address: str
-    display_name: str | None
-    status: Status
-    generation: int
-    created_at: int
-    updated_at: int
-    is_default: bool
-    deleted_at: int | None = None
-    purge_at: int | None = None
-    sessions_ended: bool | None = None  # of the change just made; None where none had to end
-
-    @property
-    def local_part(self) -> str:
-        return self.address.rpartition("@")[0]
-
-    @property
-    def domain(self) -> str:
-        return self.address.rpartition("@")[2]
 
 
 class CreateAccount(msgspec.Struct, frozen=True):
@@ -125,16 +101,6 @@ class UpdateAccount(msgspec.Struct, frozen=True):
     display_name: str | UnsetType | None = UNSET
     status: Status | UnsetType = UNSET
     is_default: Literal[True] | UnsetType = UNSET
-
-
-def from_row(row: Row) -> Account:
-    """An account from a row of COLUMNS."""
-    # Spelled out: with slices and stars it takes twice as long, and a page has fifty.
-    id_, organization, domain, user, address, name, status, generation, created, updated, default, deleted, purge = row
-    is_default = default == 1
-    return Account(
-        id_, organization, domain, user, address, name, status, generation, created, updated, is_default, deleted, purge
-    )
 
 
 def get(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
@@ -193,6 +159,26 @@ def reset(tx: Tx, actor: Actor, id_: int, user_id: str | None, password: str) ->
     tx.run(RESET, id=id_, organization=actor.organization_id, password=password, now=tx.now)
     _record(tx, actor, "account.password_reset", account)
     return msgspec.structs.replace(account, updated_at=tx.now), sessions.end(tx, account.id, account.generation)
+
+
+def sign_out(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> tuple[Account, Ended]:
+    """Ends every session. The password stays, and so does the status."""
+    account = _hold(tx, actor, id_, user_id)
+    _save(tx, msgspec.structs.replace(account, generation=account.generation + 1))
+    _record(tx, actor, "account.signed_out", account)
+    return msgspec.structs.replace(account, updated_at=tx.now), sessions.end(tx, account.id, account.generation)
+
+
+def new_logins(tx: Tx, logins: Mapping[int, int]) -> dict[int, int]:
+    """Those of these logins (account id to time) that are worth a write. The right password of a suspended account is
+    no login."""
+    return {id_: at for id_, at in logins.items() if tx.one(IS_NEW_LOGIN, id=id_, before=at - LOGIN_MS)}
+
+
+def log_in(tx: Tx, logins: Mapping[int, int]) -> None:
+    """Writes down when accounts have logged in. A time that is yet to come, by a wrong clock, is now."""
+    for id_, at in sorted(logins.items()):
+        tx.run(LOG_IN, id=id_, at=min(at, tx.now), before=at - LOGIN_MS)
 
 
 def delete(

@@ -66,6 +66,12 @@ class Busy(Exception):
         self.seconds = seconds
 
 
+class MailUnavailable(Busy):
+    """Dovecot, which was asked about a mailbox, gives no answer."""
+
+    code = "mail_unavailable"
+
+
 class OutcomeUnknown(Busy):
     """The database was lost in the commit: what was asked for has happened or not, as a whole."""
 

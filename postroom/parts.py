@@ -26,7 +26,8 @@ from postroom.errors import Busy, Refused
 from postroom.instance import CannotStart
 from postroom.mailplane import doveadm
 from postroom.mailplane.guard import PR_SET_PDEATHSIG, prctl
-from postroom.mailplane.supervisor import Part
+from postroom.mailplane.logins import LoginLog
+from postroom.mailplane.supervisor import Part, log_name
 from postroom.settings import Settings
 
 # Shorter than the grace that the supervisor gives.
@@ -74,6 +75,8 @@ def run_api(settings: Settings, listener: socket.socket, instance: str, name: st
     from postroom.api.connection import configure
     from postroom.api.tallies import Place
     from postroom.db import open_database
+    from postroom.dovecot_mailboxes import DovecotMailboxes
+    from postroom.mailboxes import NoMailboxes
     from postroom.measures import Measures
 
     database = open_database(settings.database)
@@ -82,6 +85,7 @@ def run_api(settings: Settings, listener: socket.socket, instance: str, name: st
             database,
             settings,
             end_sessions=session_ender(settings),
+            mailboxes=DovecotMailboxes(settings) if settings.mail == "on" else NoMailboxes(),
             probe=readiness.Readiness(readiness.checks(settings)),
             measure=Measures(settings),
             instance=instance,
@@ -119,6 +123,7 @@ def run_worker(settings: Settings) -> None:
                 verification=Verification(database, resolver, settings.dns_host),
                 mail=settings.data / "mail",
                 alive=alive,
+                read_logins=LoginLog(settings.data / "log" / log_name("dovecot")),
             )
         )
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,6 +1,7 @@
 """The worker: work that is due. It carries out session endings once more, checks the DNS of domains, ends claims whose
 time is over, looks after DKIM keys, erases the mail of accounts that were deleted long enough ago, forgets kept answers
-whose time is over, and is, beside a check on request, the only part that may ever talk to the outside network.
+whose time is over, writes down when accounts have logged in, and is, beside a check on request, the only part that may
+ever talk to the outside network.
 
 A stranger would get wrong: nothing is lost when the worker is down; what is due waits in the database. What waits for
 the DNS is beside the round, so that no slow domain holds up the end of a session. And a row whose work fails is put off
@@ -32,6 +33,9 @@ KEYS_AT_ONCE = 10
 # To end sessions takes up to 5 s, and whoever logged in at the wrong moment stays in until it is done.
 ENDING_MS = 10_000
 
+# When accounts (by id) have logged in since the last call, in milliseconds since 1970.
+ReadLogins = Callable[[], dict[int, int]]
+
 log = structlog.get_logger()
 
 
@@ -43,10 +47,12 @@ async def run(
     verification: Verification,
     mail: Path,
     alive: Path,
+    read_logins: ReadLogins,
 ) -> None:
     """Works until it is cancelled; touches `alive` at every round, so that others see it."""
     async with asyncio.TaskGroup() as group:
         group.create_task(_keep_on(lambda: keep_keys(database, resolver)))
+        group.create_task(_keep_on(partial(write_logins, database, read_logins, {})))
         running: set[asyncio.Task[None]] = set()
         while True:
             alive.touch()
@@ -151,6 +157,19 @@ async def _is_shown(resolver: Resolver, key: Due, selector: str) -> bool:
     except Unanswered:
         return False
     return dkim.is_shown(key.value or "", found.values)
+
+
+async def write_logins(database: Database, read_logins: ReadLogins, waiting: dict[int, int]) -> None:
+    """Writes down the last logins of accounts, some in a transaction. What cannot be written now stays in `waiting`."""
+    for id_, at in (await asyncio.to_thread(read_logins)).items():
+        waiting[id_] = max(at, waiting.get(id_, 0))
+    ids = sorted(waiting)
+    for batch in (ids[start : start + BATCH] for start in range(0, len(ids), BATCH)):
+        told = {id_: waiting[id_] for id_ in batch}
+        if new := await database.read(partial(accounts.new_logins, logins=told)):
+            await database.write(partial(accounts.log_in, logins=new))
+        for id_ in batch:
+            del waiting[id_]
 
 
 async def prune_answers(database: Database) -> None:

@@ -25,6 +25,7 @@ from postroom.api.tallies import ALONE, Place
 from postroom.db import Database, Tx, open_database
 from postroom.domains import Status
 from postroom.keys import CreateKey
+from postroom.mailboxes import Mailboxes, OpenSession, Usage
 from postroom.settings import Settings
 from tests.dns_server import DnsServer
 
@@ -59,6 +60,29 @@ class Response:
 
 
 @dataclass
+class Told(Mailboxes):
+    """Mailboxes of which no Dovecot is asked, but what was said last; or that cannot be asked, and why."""
+
+    problem: Exception | None = None
+    asked: list[int] = field(default_factory=list)
+    size: Usage = field(default_factory=lambda: Usage(0, 0))
+    open: list[OpenSession] = field(default_factory=list)
+
+    async def usage(self, account_id: int) -> Usage:
+        self._ask(account_id)
+        return self.size
+
+    async def sessions(self, account_id: int) -> list[OpenSession]:
+        self._ask(account_id)
+        return self.open
+
+    def _ask(self, account_id: int) -> None:
+        self.asked.append(account_id)
+        if self.problem:
+            raise self.problem
+
+
+@dataclass
 class ApiServer:
     port: int
     database: Database
@@ -70,6 +94,9 @@ class ApiServer:
     """What happens while sessions are being ended."""
     reasons: dict[str, str | None] = field(default_factory=dict)
     """What the probe answers."""
+
+    mailboxes: Told = field(default_factory=Told)
+    """What is told of mailboxes."""
 
     measured: Measured = field(default_factory=Measured)
     """What the parts beside the API are found to be."""
@@ -85,6 +112,7 @@ class ApiServer:
             server.database,
             settings,
             end_sessions=server._end_sessions,
+            mailboxes=server.mailboxes,
             probe=server._probe,
             measure=server._measure,
             instance="test",

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from postroom import account_pages, accounts, counts, events, operator, organizations, sessions
-from postroom.accounts import Account, CreateAccount, Status, UpdateAccount
+from postroom.account_rows import Account, Status
+from postroom.accounts import CreateAccount, UpdateAccount
 from postroom.actor import Actor
 from postroom.addresses import REST_MS
 from postroom.db import Database, Tx, open_database

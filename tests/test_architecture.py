@@ -10,7 +10,8 @@ import pytest
 
 import postroom
 from postroom.actor import ALL_SCOPES
-from postroom.api.routes import PUBLIC, ROUTES
+from postroom.api.route import PUBLIC
+from postroom.api.routes import ROUTES
 
 ROOT = Path(postroom.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
@@ -246,6 +247,13 @@ def test_sql_is_put_together_from_constants_only(name: str) -> None:
         if isinstance(node, ast.Assign)
         for target in node.targets
         if isinstance(target, ast.Name)
+    }
+    constants |= {
+        alias.name
+        for node in module.body
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("postroom.")
+        for alias in node.names
+        if alias.name.isupper()
     }
     for function, node in _f_strings(module):
         if not SQL.search(text_of(node)) or (name, function) in SQL_BUILDERS:

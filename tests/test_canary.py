@@ -21,7 +21,8 @@ from urllib.parse import quote
 import msgspec
 import pytest
 
-from postroom.api.routes import ROUTES, Route
+from postroom.api.route import Route
+from postroom.api.routes import ROUTES
 from tests.mail.clients import imap_login
 from tests.mail.platform import Mailbox, Platform
 from tests.service import Service, wait_for

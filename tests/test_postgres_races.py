@@ -13,7 +13,8 @@ import psycopg
 import pytest
 
 from postroom import accounts, dkim, domains, operator, organizations
-from postroom.accounts import Account, CreateAccount, UpdateAccount
+from postroom.account_rows import Account
+from postroom.accounts import CreateAccount, UpdateAccount
 from postroom.actor import Actor
 from postroom.db import Database, Tx, migrate, open_database
 from postroom.domains import Domain

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from postroom.client import Client
+from postroom.client import Client, Conflict
 from postroom.mailplane import logfiles
 from tests.service import COMMAND, Service, wait_for
 
@@ -43,7 +43,12 @@ def test_it_works(service: Service) -> None:
     service.start()
     curl = "curl" + service.said().partition("curl")[2]
     done = subprocess.run(["sh", "-c", curl], capture_output=True, text=True, check=True)
-    assert '"address":"billing@demo.test"' in done.stdout
+    account = json.loads(done.stdout)["account"]
+    assert account["address"] == "billing@demo.test"
+    with Client(f"http://127.0.0.1:{service.ports['port']}", service.key()) as client:
+        for ask in (client.get_usage, client.get_sessions):
+            with pytest.raises(Conflict, match="POSTROOM_MAIL is off"):
+                ask(account["id"])
     assert service.stop() == 0
     assert service.processes() == {}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from postroom.accounts import Account, Status
+from postroom.account_rows import Account, Status
 from postroom.api.fields import shape as fields_shape
 
 NOTE = "Save this password now. It will not be shown again."
@@ -74,6 +74,7 @@ class FullAccount(msgspec.Struct, frozen=True):
     updated_at: str
     deleted_at: str | None
     purge_at: str | None
+    last_login_at: str | None
     sessions_ended: bool | None
 
 
@@ -130,6 +131,7 @@ FIELDS: dict[str, Callable[[Account], Any]] = {
     "updated_at": lambda a: timestamp(a.updated_at),
     "deleted_at": lambda a: a.deleted_at and timestamp(a.deleted_at),
     "purge_at": lambda a: a.purge_at and timestamp(a.purge_at),
+    "last_login_at": lambda a: a.last_login_at and timestamp(a.last_login_at),
     "sessions_ended": lambda a: a.sessions_ended,
 }
 

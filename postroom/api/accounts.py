@@ -8,7 +8,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from postroom import account_pages, accounts, domains
-from postroom.accounts import Account, CreateAccount, Status, UpdateAccount
+from postroom.account_rows import Account, Status
+from postroom.accounts import CreateAccount, UpdateAccount
 from postroom.api import account_shapes as shapes
 from postroom.api.account_shapes import NOTE, shape
 from postroom.api.call import Answer, Call, path_id, required_user, sent_user
@@ -70,6 +71,10 @@ class DeleteBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RestoreBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    user_id: str | UnsetType = UNSET
+
+
+class SignOutBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user_id: str | UnsetType = UNSET
 
 
@@ -218,6 +223,19 @@ async def restore(call: Call, query: FieldsQuery, body: RestoreBody) -> Answer:
     raise_for(text_problems(query.user_id, body.user_id))
     id_, user_id = path_id(call), sent_user(call.actor, query.user_id, body.user_id)
     return await call.write(lambda tx: Answer(AccountAnswer(show(accounts.restore(tx, call.actor, id_, user_id)))))
+
+
+async def sign_out(call: Call, query: FieldsQuery, body: SignOutBody) -> Answer:
+    """Ends every open session; the password stays."""
+    show = shape(query.fields, shapes.reset)
+    raise_for(text_problems(query.user_id, body.user_id))
+    id_, user_id = path_id(call), sent_user(call.actor, query.user_id, body.user_id)
+
+    def work(tx: Tx) -> Answer:
+        account, ended = accounts.sign_out(tx, call.actor, id_, user_id)
+        return _ending(call, account, [ended], lambda account: AccountAnswer(show(account)))
+
+    return await call.write(work)
 
 
 async def reset(call: Call, query: FieldsQuery, body: ResetBody) -> Answer:

@@ -30,13 +30,15 @@ from postroom.api.console import Console
 from postroom.api.openapi import document
 from postroom.api.rate_limits import Clock, Limits, parse_rate
 from postroom.api.retries import Retries, idempotency_key
+from postroom.api.route import PUBLIC, Route
 from postroom.api.router import BadPath, Router, split_path
-from postroom.api.routes import PUBLIC, ROUTES, Route
+from postroom.api.routes import ROUTES
 from postroom.api.tallies import ALONE, Place, Tallies
 from postroom.api.wire import decode_body, ignored, parse_query
 from postroom.db import Database
 from postroom.dkim import Generator
 from postroom.errors import Busy, LimitReached, Refused, TooMany, not_found
+from postroom.mailboxes import Mailboxes, NoMailboxes
 from postroom.passwords import Hashers
 from postroom.resolver import Resolver
 from postroom.sessions import EndSessions
@@ -51,6 +53,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 log = structlog.get_logger()
 
 METRICS = ["metrics"]
+NO_MAILBOXES = NoMailboxes()
 JSON: Headers = ((b"content-type", b"application/json"),)
 ALWAYS: Headers = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 DOCS_POLICY = (
@@ -217,17 +220,19 @@ def create_app(
     end_sessions: EndSessions,
     probe: Probe,
     instance: str,
+    mailboxes: Mailboxes = NO_MAILBOXES,
     measure: Measure = nothing_measured,
     place: Place = ALONE,
     clock: Clock = time.monotonic,
 ) -> App:
-    """The application over an open database; `end_sessions` and `probe` come from whoever wires the parts."""
+    """The application over an open database; what asks the other parts comes from whoever wires them."""
     host = settings.dns_host
     services = Services(
         database=database,
         hashers=Hashers(),
         generator=Generator(),
         end_sessions=end_sessions,
+        mailboxes=mailboxes,
         probe=probe,
         instance=instance,
         mail_host=host,

@@ -15,6 +15,7 @@ from postroom.db import Database, Tx
 from postroom.dkim import Generator
 from postroom.dns import MailHost
 from postroom.errors import Busy, FieldError, not_found
+from postroom.mailboxes import Mailboxes
 from postroom.passwords import Hashers
 from postroom.sessions import Ended, EndSessions
 from postroom.verification import Verification
@@ -68,6 +69,7 @@ class Services:
     hashers: Hashers
     generator: Generator
     end_sessions: EndSessions
+    mailboxes: Mailboxes
     probe: Probe
     instance: str
     mail_host: MailHost

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from postroom import accounts, client_settings, domains
-from postroom.accounts import Account
+from postroom.account_rows import Account
 from postroom.address import Address, BadAddress
 from postroom.api.call import Answer, Call, Visit, path_id, sent_user
 from postroom.api.fields import raise_for, text_problems

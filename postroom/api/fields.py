@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from msgspec import UNSET, UnsetType
 
-from postroom.accounts import Account
+from postroom.account_rows import Account
 from postroom.address import Address, BadAddress, parse_domain, parse_local_part
 from postroom.api.wire import check_display_name, check_user_id, unknown_names
 from postroom.errors import FieldError, invalid

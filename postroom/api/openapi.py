@@ -9,7 +9,7 @@ from postroom.api.account_shapes import FullAccount
 from postroom.api.domain_shapes import FullDomain, ShownDomain
 from postroom.api.problems import MEDIA_TYPE, PROBLEMS, Problem
 from postroom.api.retries import HEADER, LONGEST
-from postroom.api.routes import PUBLIC, Route
+from postroom.api.route import PUBLIC, Route
 
 REFERENCE = "#/components/schemas/{name}"
 # What any route under /v2 may answer.

@@ -25,6 +25,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "domain_not_empty": (409, "The domain has accounts"),
     "domain_gone": (409, "The domain is gone"),
     "domain_not_active": (409, "The domain is not active"),
+    "mail_off": (409, "This instance runs without mail"),
     "idempotency_conflict": (409, "The same request is still running"),
     "limit_reached": (409, "A limit is reached"),
     "reserved_local_part": (409, "The local part is reserved"),
@@ -35,6 +36,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "headers_too_large": (431, "The request head is too large"),
     "internal_error": (500, "Something went wrong on our side"),
     "busy": (503, "Try again shortly"),
+    "mail_unavailable": (503, "Dovecot does not answer"),
     "outcome_unknown": (503, "It may have been carried out"),
 }
 
@@ -60,6 +62,9 @@ MISSING = {
     "/v2/email-accounts/:id/client-settings": _ACCOUNT,
     "/v2/email-accounts/:id/client-settings.mobileconfig": _ACCOUNT,
     "/v2/email-accounts/:id/password/reset": _ACCOUNT,
+    "/v2/email-accounts/:id/sessions": _ACCOUNT,
+    "/v2/email-accounts/:id/sessions/end": _ACCOUNT,
+    "/v2/email-accounts/:id/usage": _ACCOUNT,
     "/v2/email-accounts/:id/restore": (
         "No account of yours that can be restored has this id, for this user_id: "
         "GET /v2/email-accounts?deleted=true lists those whose mail is not erased yet."

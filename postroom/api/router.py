@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
-from postroom.api.routes import Route
+from postroom.api.route import Route
 
 AUTODISCOVER = ["autodiscover", "autodiscover.xml"]
 

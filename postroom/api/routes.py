@@ -1,12 +1,7 @@
 """The table of routes: dispatch, authorization, parsing, OpenAPI and the documentation tests all read it.
 
-A stranger would get wrong: a route is not written without saying who may call it. PUBLIC is a scope like any other.
+A stranger would get wrong: the order means nothing; a path with a name in it gives way to one that is spelled out.
 """
-
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-
-import msgspec
 
 from postroom.api import (
     accounts,
@@ -17,6 +12,7 @@ from postroom.api import (
     health,
     keys,
     limits,
+    mailboxes,
     metrics,
     mta_sts,
     stats,
@@ -30,45 +26,10 @@ from postroom.api.account_shapes import (
     ResetAccount,
     UpdatedAccount,
 )
-from postroom.api.call import Answer
 from postroom.api.domain_shapes import DomainInfo
-from postroom.api.wire import NoQuery
+from postroom.api.route import PUBLIC, Route
 
-PUBLIC = "public"
 XML = "application/xml; charset=utf-8"
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One endpoint. `gives` is its success body (`str`: a text of the type `media`); `shows` the account in it, by
-    default; `refuses` lists codes beside those that every route may answer; `is_kept`: an Idempotency-Key keeps the
-    answer of a write; `takes_xml`: the body is an XML document, for a handler without a key."""
-
-    method: str
-    path: str
-    scope: str
-    handler: Callable[..., Awaitable[Answer]]
-    summary: str
-    gives: type[msgspec.Struct] | type[str]
-    query: type[msgspec.Struct] = NoQuery
-    body: type[msgspec.Struct] | None = None
-    shows: type[msgspec.Struct] | None = None
-    status: int = 200
-    refuses: tuple[str, ...] = ()
-    is_kept: bool = True
-    media: str = "text/plain; charset=utf-8"
-    takes_xml: bool = False
-
-    @property
-    def name(self) -> str:
-        """The operation's name, as `accounts.create`."""
-        return f"{self.handler.__module__.rpartition('.')[2]}.{self.handler.__name__}"
-
-    @property
-    def writes(self) -> bool:
-        """Whether it changes something, and so takes an Idempotency-Key."""
-        return self.is_kept and self.method not in ("GET", "HEAD")
-
 
 ROUTES: tuple[Route, ...] = (
     Route(
@@ -194,6 +155,38 @@ ROUTES: tuple[Route, ...] = (
         accounts.SecretAnswer,
         query=accounts.FieldsQuery,
         body=accounts.ResetBody,
+        shows=ResetAccount,
+        refuses=("not_found",),
+    ),
+    Route(
+        "GET",
+        "/v2/email-accounts/:id/usage",
+        "accounts:read",
+        mailboxes.usage,
+        "Show usage",
+        mailboxes.UsageAnswer,
+        query=mailboxes.MailboxQuery,
+        refuses=("not_found", "mail_off", "mail_unavailable"),
+    ),
+    Route(
+        "GET",
+        "/v2/email-accounts/:id/sessions",
+        "accounts:read",
+        mailboxes.sessions,
+        "List open sessions",
+        mailboxes.SessionsAnswer,
+        query=mailboxes.MailboxQuery,
+        refuses=("not_found", "mail_off", "mail_unavailable"),
+    ),
+    Route(
+        "POST",
+        "/v2/email-accounts/:id/sessions/end",
+        "accounts:write",
+        accounts.sign_out,
+        "End sessions",
+        accounts.AccountAnswer,
+        query=accounts.FieldsQuery,
+        body=accounts.SignOutBody,
         shows=ResetAccount,
         refuses=("not_found",),
     ),

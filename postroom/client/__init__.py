@@ -36,9 +36,11 @@ from postroom.client.shapes import (
     KeyWithSecret,
     Limits,
     MailExchanger,
+    OpenSession,
     Readiness,
     Record,
     Stats,
+    Usage,
 )
 from postroom.client.transport import AsyncClient, Client
 
@@ -72,6 +74,7 @@ __all__ = [
     "Limits",
     "MailExchanger",
     "NotFound",
+    "OpenSession",
     "Pages",
     "PostroomError",
     "Readiness",
@@ -79,4 +82,5 @@ __all__ = [
     "Stats",
     "TooMany",
     "Unreachable",
+    "Usage",
 ]

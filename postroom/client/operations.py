@@ -24,6 +24,8 @@ _account_with_password = shape_of(shapes.AccountWithPassword)
 _accounts = shape_of(Page[shapes.Account])
 _client_settings = shape_of(shapes.ClientSettings)
 _domain = shape_of(shapes.DomainInfo)
+_usage = shape_of(shapes.Usage)
+_sessions = part_of(shapes.OpenSessions, lambda answer: answer.sessions)
 _created_domain = part_of(shapes.CreatedDomain, lambda answer: answer.domain)
 _deleted_domain = part_of(shapes.DeletedDomain, lambda answer: answer.deleted)
 _domains = shape_of(Page[shapes.Domain])
@@ -166,6 +168,24 @@ class Operations:
         """Replaces the password. The old one and every open session are dead when this answers."""
         body, path = given(user_id=user_id, password=password), {"id": id}
         return Request(_account_with_password, path=path, query=WHOLE, body=body, idempotency_key=idempotency_key)
+
+    @operation("GET", "/v2/email-accounts/:id/usage")
+    def get_usage(self, id: int, *, user_id: str | None = None) -> Request[shapes.Usage]:
+        """Says how large the mailbox of an account is now."""
+        return Request(_usage, path={"id": id}, query=given(user_id=user_id))
+
+    @operation("GET", "/v2/email-accounts/:id/sessions")
+    def get_sessions(self, id: int, *, user_id: str | None = None) -> Request[list[shapes.OpenSession]]:
+        """Says who is logged in to an account now."""
+        return Request(_sessions, path={"id": id}, query=given(user_id=user_id))
+
+    @operation("POST", "/v2/email-accounts/:id/sessions/end")
+    def end_sessions(
+        self, id: int, *, user_id: str | None = None, idempotency_key: str | None = None
+    ) -> Request[shapes.Account]:
+        """Ends every open session of an account. The password stays, so that a client may log in again."""
+        body = given(user_id=user_id)
+        return Request(_account, path={"id": id}, query=WHOLE, body=body, idempotency_key=idempotency_key)
 
     @operation("POST", "/v2/domain")
     def create_domain(

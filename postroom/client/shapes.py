@@ -41,7 +41,30 @@ class Account(Shape, frozen=True):
     updated_at: datetime
     deleted_at: datetime | None
     purge_at: datetime | None
+    last_login_at: datetime | None
     sessions_ended: bool | None
+
+
+class Usage(Shape, frozen=True):
+    """The mail in all folders of an account."""
+
+    id: int
+    address: str
+    used_bytes: int
+    messages: int
+
+
+class OpenSession(Shape, frozen=True):
+    """One connection that has logged in; `protocol` is `imap`, `pop3` or `managesieve`."""
+
+    protocol: str
+    client_address: str
+
+
+class OpenSessions(Shape, frozen=True):
+    id: int
+    address: str
+    sessions: list[OpenSession]
 
 
 class MailServer(Shape, frozen=True):

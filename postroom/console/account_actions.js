@@ -121,6 +121,14 @@ export async function changeStatus(account, to) {
   return Boolean(done);
 }
 
+export async function signOut(account) {
+  const text = "Every open session ends now, and what is just being sent is cut off. The password stays, so a mail client that knows it logs in again: to keep it out, reset the password.";
+  const done = await confirm(`Sign out ${account.address} everywhere?`, text, "Sign out", () => post(`/v2/email-accounts/${account.id}/sessions/end?fields=sessions_ended`, {}));
+  if (!done) return false;
+  toast(done.account.sessions_ended ? `${account.address} is signed out` : "Dovecot does not answer now. The sessions end as soon as it does.");
+  return true;
+}
+
 export async function editName(account) {
   return dialog("Change display name", (close) =>
     form(

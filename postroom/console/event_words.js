@@ -10,6 +10,7 @@ const WORDS = {
   "account.disabled": ["warn", "Account disabled"],
   "account.resumed": ["good", "Account resumed"],
   "account.password_reset": ["", "Password reset"],
+  "account.signed_out": ["", "Signed out everywhere"],
   "account.sessions_pending": ["warn", "Sessions still open"],
   "account.sessions_ended": ["good", "Sessions ended"],
   "account.deleted": ["bad", "Account deleted"],

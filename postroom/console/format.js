@@ -16,6 +16,15 @@ export const plural = (count, one, many = `${one}s`) => `${number(count)} ${coun
 export const when = (text) => exact.format(new Date(text));
 export const date = (text) => day.format(new Date(text));
 
+const SIZES = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];
+
+/** "618 byte", "2.1 kB", "14 MB". */
+export function size(bytes) {
+  const step = Math.min(SIZES.length - 1, bytes < 1000 ? 0 : Math.floor(Math.log10(bytes) / 3));
+  const value = bytes / 1000 ** step;
+  return new Intl.NumberFormat("en", { style: "unit", unit: SIZES[step], maximumFractionDigits: step && value < 10 ? 1 : 0 }).format(value);
+}
+
 /** "3 hours ago", "in 2 days". */
 export function ago(text, now = Date.now()) {
   const seconds = (new Date(text) - now) / 1000;

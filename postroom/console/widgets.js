@@ -209,10 +209,14 @@ function showErrors(element, alert, problem) {
   first?.focus();
 }
 
+// Where it is not the server that fails, but the mail behind it.
+const MAIL = { mail_unavailable: "No answer from the mailbox", mail_off: "No mail here" };
+
 /** What went wrong, in a sentence for a person. */
 export function explain(problem) {
   if (problem.status === 429) return `Too many requests. Try again in ${problem.retryAfter || 1} s.`;
   if (problem.code === "outcome_unknown") return "It may have been carried out. Look before you try again.";
+  if (MAIL[problem.code]) return problem.message;
   if (problem.status === 503) return "The server is busy. Try again in a moment.";
   if (problem.status === 404) return "It is not there, or not for this key to see.";
   if (problem.status === undefined) return "Something went wrong on this page.";
@@ -243,10 +247,10 @@ export function failure(problem, retry) {
     "div",
     { class: "state", role: "alert" },
     h("div", { class: "state-icon warn" }, icon("alert")),
-    h("h2", null, titles[problem.status] || "That did not work"),
+    h("h2", null, MAIL[problem.code] || titles[problem.status] || "That did not work"),
     h("p", null, explain(problem), waits && " This page tries by itself."),
     problem.requestId && h("p", { class: "faint" }, "Request ", h("code", null, problem.requestId)),
-    retry && ![403, 404].includes(problem.status) && button("Try again", { icon: "refresh", onclick: retry }),
+    retry && ![403, 404].includes(problem.status) && problem.code !== "mail_off" && button("Try again", { icon: "refresh", onclick: retry }),
   );
   if (waits && retry) setTimeout(() => box.isConnected && retry(), problem.retryAfter * 1000 + 200);
   return box;

@@ -1,4 +1,4 @@
-"""Ending sessions through Dovecot's doveadm, over HTTP on its unix socket.
+"""Sessions and the size of mailboxes, asked of Dovecot's doveadm over HTTP on its unix socket; and ending sessions.
 
 A stranger would get wrong: doveadm answers 200 for its failures too, and "nobody is logged in" is one of them
 (exit code 68), for us a success. Each login is kicked twice: Dovecot's anvil may read the first kick before the
@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from postroom.mailplane.names import login_name
+from postroom.mailplane.names import delivery_name, every_login, login_name
 
 LIMIT_SECONDS = 5.0
 PAUSE_SECONDS = 0.002
@@ -63,6 +63,35 @@ async def logins(socket: Path, key: str) -> dict[tuple[str, str], int] | None:
         log.info("dovecot's statistics are not there", reason=str(error))
         return None
     return found
+
+
+async def sessions(socket: Path, key: str, account_id: int) -> list[tuple[str, str]]:
+    """The open sessions of an account: Dovecot's name of the protocol and the client's address. Raises Failed."""
+    answer = await _ask(socket, key, "who", {"mask": [every_login(account_id)], "separateConnections": True})
+    return sorted((one["service"], one["ip"]) for one in answer)
+
+
+async def usage(socket: Path, key: str, account_id: int) -> tuple[int, int] | None:
+    """How many bytes and messages an account's mail is; None for one that Dovecot does not know. Raises Failed."""
+    what = {"user": delivery_name(account_id), "field": ["vsize", "messages"], "totalSum": True, "mailboxMask": ["*"]}
+    answer = await _ask(socket, key, "mailboxStatus", what)
+    return (int(answer[0]["vsize"]), int(answer[0]["messages"])) if answer is not None else None
+
+
+async def _ask(socket: Path, key: str, command: str, parameters: dict[str, Any]) -> Any:
+    """The result of one command; None where there is no such user. Raises Failed, however it fails."""
+    try:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            kind, result, _ = (await _post(socket, key, json.dumps([[command, parameters, "asked"]])))[0]
+    except TimeoutError:
+        raise Failed("doveadm gave no answer in time, which is also how it refuses a key") from None
+    except (OSError, ValueError) as error:
+        raise Failed(str(error)) from error
+    if kind == "error":
+        if result.get("exitCode") == UNKNOWN_USER:
+            return None
+        raise Failed(f"doveadm {command} failed: {json.dumps(result)}")
+    return result
 
 
 def _not_ended(reason: str, sessions: int) -> bool:

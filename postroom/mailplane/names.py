@@ -9,3 +9,13 @@ INTERNAL_DOMAIN = "acct.internal"
 def login_name(account_id: int, generation: int) -> str:
     """Who a session has logged in as. A reset or a suspension starts a new generation."""
     return f"{account_id}@{generation}.{INTERNAL_DOMAIN}"
+
+
+def every_login(account_id: int) -> str:
+    """Every login name of an account, for commands that take a pattern."""
+    return f"{account_id}@*.{INTERNAL_DOMAIN}"
+
+
+def delivery_name(account_id: int) -> str:
+    """Where mail for an account is delivered."""
+    return f"{account_id}@{INTERNAL_DOMAIN}"

@@ -285,6 +285,7 @@ def test_fields(tenant: Tenant) -> None:
         "updated_at",
         "deleted_at",
         "purge_at",
+        "last_login_at",
         "sessions_ended",
     ]
     assert made["account"] == tenant.full(made["account"]["id"])

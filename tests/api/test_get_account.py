@@ -18,6 +18,7 @@ ALL_FIELDS = [
     "updated_at",
     "deleted_at",
     "purge_at",
+    "last_login_at",
     "sessions_ended",
 ]
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from postroom.api.problems import PROBLEMS
-from postroom.api.routes import PUBLIC, ROUTES, Route
+from postroom.api.route import PUBLIC, Route
+from postroom.api.routes import ROUTES
 from tests.server import ApiServer, Tenant
 
 PATH = "/openapi.json"

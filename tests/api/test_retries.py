@@ -12,7 +12,8 @@ import pytest
 
 from postroom import accounts, idempotency, keys
 from postroom.actor import Actor
-from postroom.api.routes import PUBLIC, ROUTES, Route
+from postroom.api.route import PUBLIC, Route
+from postroom.api.routes import ROUTES
 from postroom.db import Tx, migrate
 from tests.api.raw import CREATE, PATH, body_for, plain
 from tests.api.rows import DAY_MS, new_events, opens, rows

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 
-from postroom.api.routes import PUBLIC, ROUTES, Route
+from postroom.api.route import PUBLIC, Route
+from postroom.api.routes import ROUTES
 from tests.server import ApiServer, Tenant
 
 load_all_checks()

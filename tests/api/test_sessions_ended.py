@@ -14,6 +14,7 @@ from tests.server import ApiServer, Response, Tenant
 Act = Callable[[Tenant, int], Response]
 ACTS: dict[str, Act] = {
     "reset": lambda t, id_: t.post(f"/v2/email-accounts/{id_}/password/reset", {}, fields="*"),
+    "sign out": lambda t, id_: t.post(f"/v2/email-accounts/{id_}/sessions/end", {}, fields="*"),
     "suspend": lambda t, id_: t.put(f"/v2/email-accounts/{id_}", {"status": "suspended"}, fields="*"),
     "disable": lambda t, id_: t.put(f"/v2/email-accounts/{id_}", {"status": "disabled"}, fields="*"),
     "delete": lambda t, id_: t.post("/v2/email-accounts/delete", {"id": id_}, fields="*"),

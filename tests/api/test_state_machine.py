@@ -20,7 +20,7 @@ NAMES = ("alice", "bob", "carol", "dave", "erin", "frank")
 USERS = ("user_1", "user_2")
 STATUSES = ("active", "suspended", "disabled")
 # Fields of an account that only a deletion or an end of sessions fills.
-NULLS = ("deleted_at", "purge_at", "sessions_ended")
+NULLS = ("deleted_at", "purge_at", "last_login_at", "sessions_ended")
 RANK = {"active": 0, "suspended": 1, "disabled": 2}
 
 names, users, statuses = st.sampled_from(NAMES), st.sampled_from(USERS), st.sampled_from(STATUSES)
@@ -106,6 +106,12 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.accounts)
     @rule(data=st.data(), filter_=filters)
+    def sign_out(self, data: st.DataObject, filter_: dict[str, str]) -> None:
+        account = self._any(data)
+        self._refuses(self.tenant.post(f"{ACCOUNTS}/{account['id']}/sessions/end", filter_), account, filter_)
+
+    @precondition(lambda self: self.accounts)
+    @rule(data=st.data(), filter_=filters)
     def delete(self, data: st.DataObject, filter_: dict[str, str]) -> None:
         account = self._any(data)
         answer = self.tenant.post(f"{ACCOUNTS}/delete", {"id": account["id"], **filter_})
@@ -138,6 +144,7 @@ class Machine(RuleBasedStateMachine):
             self.tenant.get(path),
             self.tenant.put(path, {"status": "active"}),
             self.tenant.post(f"{path}/password/reset", {}),
+            self.tenant.post(f"{path}/sessions/end", {}),
             self.tenant.post(f"{ACCOUNTS}/delete", {"id": id_}),
         ):
             assert (answer.status, answer.code) == (404, "not_found")

@@ -10,7 +10,8 @@ import pytest
 
 from postroom import keys
 from postroom.actor import ALL_SCOPES, Actor
-from postroom.api.routes import PUBLIC, ROUTES, Route
+from postroom.api.route import PUBLIC, Route
+from postroom.api.routes import ROUTES
 from tests.api.rows import rows
 from tests.server import Response, Tenant
 
@@ -48,6 +49,9 @@ ABOUT: dict[str, Callable[[Thing], Ask]] = {
         f"/v2/email-accounts/{t.id}/client-settings.mobileconfig",
         None,
     ),
+    "GET /v2/email-accounts/:id/usage": lambda t: (f"/v2/email-accounts/{t.id}/usage", None),
+    "GET /v2/email-accounts/:id/sessions": lambda t: (f"/v2/email-accounts/{t.id}/sessions", None),
+    "POST /v2/email-accounts/:id/sessions/end": lambda t: (f"/v2/email-accounts/{t.id}/sessions/end", {}),
     "PUT /v2/email-accounts/:id": lambda t: (f"/v2/email-accounts/{t.id}", {"status": "disabled"}),
     "POST /v2/email-accounts/delete": lambda t: ("/v2/email-accounts/delete", {"id": t.id}),
     "GET /v2/domains/:domain/info": lambda t: (f"/v2/domains/{t.domain}/info?user_id=owner", None),
@@ -224,7 +228,7 @@ OUTSIDERS: dict[str, Callable[[Tenant, Tenant], str]] = {
 @pytest.mark.parametrize("route", [r for r in GUARDED if name(r) in ABOUT], ids=name)
 def test_foreign_is_missing(tenant: Tenant, stranger: Tenant, secret: Thing, route: Route, outsider: str) -> None:
     key = OUTSIDERS[outsider](tenant, stranger)
-    before = rows(tenant), rows(stranger), len(tenant.api.ended)
+    before = rows(tenant), rows(stranger), len(tenant.api.ended), len(tenant.api.mailboxes.asked)
     foreign = ask(tenant, route, asks(route, secret)[0], key)
     missing = ask(tenant, route, asks(route, NOTHING)[0], key)
     assert (foreign.status, foreign.code) == (404, "not_found")
@@ -232,7 +236,7 @@ def test_foreign_is_missing(tenant: Tenant, stranger: Tenant, secret: Thing, rou
     for user_id in ("other", "Owner"):
         honest = ask(tenant, route, honestly(asks(route, secret)[0], user_id), key)
         assert alike(honest) == alike(missing)
-    assert (rows(tenant), rows(stranger), len(tenant.api.ended)) == before
+    assert (rows(tenant), rows(stranger), len(tenant.api.ended), len(tenant.api.mailboxes.asked)) == before
 
 
 @pytest.mark.parametrize("outsider", OUTSIDERS)

@@ -16,7 +16,7 @@ from itertools import islice
 import pytest
 
 from postroom import dkim
-from postroom.api.routes import Route
+from postroom.api.route import Route
 from tests.api.test_tenancy import ABOUT, GUARDED, LISTS, MAKES, NOTHING, Ask, Thing, asks, honestly, name
 from tests.server import Tenant
 

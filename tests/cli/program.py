@@ -5,7 +5,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from postroom.api.routes import ROUTES, Route
+from postroom.api.route import Route
+from postroom.api.routes import ROUTES
 from postroom.client.catalog import Entry
 from tests.server import Tenant
 from tests.service import COMMAND, LONG

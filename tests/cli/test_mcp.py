@@ -12,7 +12,7 @@ import pytest
 from mcp import Client, StdioServerParameters, stdio_client
 from mcp.types import CallToolResult, Tool
 
-from postroom.api.routes import Route
+from postroom.api.route import Route
 from postroom.client.catalog import catalog
 from tests.cli.program import environment, names_of, route_of
 from tests.server import Tenant

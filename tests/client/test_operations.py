@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from postroom.api.routes import ROUTES, XML, Route
+from postroom.api.route import Route
+from postroom.api.routes import ROUTES, XML
 from postroom.client.methods import Listing, Operation
 from postroom.client.operations import Operations
 

@@ -16,6 +16,7 @@ from postroom.api import (
     health,
     keys,
     limits,
+    mailboxes,
     stats,
     verification,
 )
@@ -27,12 +28,16 @@ from postroom.client_settings import Server
 from postroom.counts import Count
 from postroom.dns import Record
 from postroom.limits import Limits
+from postroom.mailboxes import OpenSession
 from tests.server import Tenant
 
 PAIRS: list[tuple[type[msgspec.Struct], type[msgspec.Struct]]] = [
     (shapes.Account, FullAccount),
     (shapes.MailServer, Server),
     (shapes.ClientSettings, client_settings.SettingsAnswer),
+    (shapes.Usage, mailboxes.UsageAnswer),
+    (shapes.OpenSession, OpenSession),
+    (shapes.OpenSessions, mailboxes.SessionsAnswer),
     (shapes.AccountWithPassword, accounts.SecretAnswer),
     (shapes.Domain, domain_shapes.FullDomain),
     (shapes.DomainName, domain_shapes.ShownDomain),

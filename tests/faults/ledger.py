@@ -106,10 +106,11 @@ RESUME = Operation(
     lambda entry: ("PUT", f"{ACCOUNTS}/{entry.id}", {"status": "active", "display_name": "resumed"}),
     SUSPEND.after,
 )
+SIGN_OUT = Operation(lambda entry: ("POST", f"{ACCOUNTS}/{entry.id}/sessions/end", {}), lambda state, *_: state)
 DELETE = Operation(lambda entry: ("POST", f"{ACCOUNTS}/delete", {"id": entry.id}), lambda *_: ABSENT)
 
 # What is done to an account that exists; one more is one line.
-OPERATIONS = (RESET, CHOOSE, RENAME, SUSPEND, RESUME, DELETE)
+OPERATIONS = (RESET, CHOOSE, RENAME, SUSPEND, RESUME, SIGN_OUT, DELETE)
 
 
 class Client:

@@ -1,11 +1,12 @@
 // One account: what it is, what can be done to it, what happened to it.
 
 import { can, get } from "../api.js";
-import { changeStatus, deleteAccount, editName, resetPassword } from "../account_actions.js";
-import { fill, h } from "../dom.js";
+import { changeStatus, deleteAccount, editName, resetPassword, signOut } from "../account_actions.js";
+import { h } from "../dom.js";
 import { detail, words } from "../event_words.js";
+import { number, plural, size } from "../format.js";
 import { pagedTable } from "../lists.js";
-import { button, card, copyable, empty, facts, moment, pageHead, region, status } from "../widgets.js";
+import { button, card, copyable, empty, facts, iconButton, moment, pageHead, region, status } from "../widgets.js";
 
 const MEANS = {
   active: "Logs in, sends and receives.",
@@ -38,7 +39,8 @@ function view(account, servers, context) {
   }
   return [
     pageHead(account.address, { back: ["/accounts", "Accounts"], actions: can("accounts:write") && actions(account, context, again) }),
-    h("div", { class: "columns" }, card("Account", about(account, again)), card("Status", state(account, again))),
+    h("div", { class: "columns" }, card("Account", about(account, again)), h("div", { class: "stack" }, card("Status", state(account, again)), mailbox(account, context))),
+    sessions(account, context),
     settings(account, servers),
     can("events:read") && history,
   ];
@@ -61,6 +63,7 @@ function about(account, again) {
     ["Id", copyable(String(account.id), "Copy the id")],
     ["Created", moment(account.created_at)],
     ["Changed", moment(account.updated_at)],
+    ["Last login", moment(account.last_login_at)],
   ]);
 }
 
@@ -73,6 +76,43 @@ function state(account, again) {
     h("p", { class: "faint" }, MEANS[account.status]),
     can("accounts:write") && h("div", { class: "buttons start" }, to("active", "Resume"), account.status === "active" && to("suspended", "Suspend"), to("disabled", "Disable")),
   );
+}
+
+/** How much mail there is. Dovecot is asked for it, and may be away while the rest of the page is there. */
+function mailbox(account, { signal }) {
+  const content = h("div", { class: "brief" });
+  region(content, async () => {
+    const usage = await get(`/v2/email-accounts/${account.id}/usage`, { signal });
+    return facts([
+      ["Used", h("span", { title: plural(usage.used_bytes, "byte") }, size(usage.used_bytes))],
+      ["Messages", number(usage.messages)],
+    ]);
+  }, 2);
+  return card("Mailbox", content);
+}
+
+const PROTOCOLS = { imap: "IMAP", pop3: "POP3", managesieve: "ManageSieve" };
+
+/** Who is logged in now: a mail client has several connections, which are one line. */
+function sessions(account, { signal }) {
+  const content = h("div", { class: "brief" });
+  const load = () => region(content, async () => {
+    const found = (await get(`/v2/email-accounts/${account.id}/sessions`, { signal })).sessions;
+    out.hidden = !found.length;
+    if (!found.length) return empty("accounts", "Nobody is logged in", "Mail clients show here while they are connected to read mail.");
+    const counts = new Map();
+    for (const { protocol, client_address: from } of found) counts.set(`${protocol} ${from}`, (counts.get(`${protocol} ${from}`) || 0) + 1);
+    return facts(
+      [...counts].map(([key, count]) => {
+        const [protocol, from] = key.split(" ");
+        return [PROTOCOLS[protocol] || protocol, h("span", { class: "with-action" }, h("code", null, from), h("span", { class: "faint nowrap" }, plural(count, "connection")))];
+      }),
+    );
+  }, 2);
+  const out = button("Sign out everywhere", { kind: "danger-outline", hidden: true, onclick: async () => (await signOut(account)) && load() });
+  const actions = h("div", { class: "buttons start" }, can("accounts:write") && out, iconButton("refresh", "Look again", load));
+  load();
+  return card("Open sessions", content, { actions });
 }
 
 const SERVICES = [
