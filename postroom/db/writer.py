@@ -116,7 +116,7 @@ class Writer:
         loop = asyncio.get_running_loop()
         job = Job(work, loop.create_future())
         self._jobs.append(job)
-        if not self._will_ring:  # once, behind all requests that have come together: else the first is a batch alone
+        if not self._will_ring:  # once, behind all that have come together: else the first is a batch by itself
             self._will_ring = True
             loop.call_soon(self._ring)
         return await job.future
@@ -132,12 +132,14 @@ class Writer:
         self._connection.close()
 
     def _run(self) -> None:
-        while not self._closing:
+        open_ = True
+        while open_:
             try:
                 self._bell.get(timeout=IDLE_SECONDS)
             except queue.Empty:
                 self._tend(idle=True)
                 continue
+            open_ = not self._closing  # before the last look: what came until then is still taken
             while jobs := self._next_batch():
                 self._commit(jobs)
                 again = [job for job in jobs if isinstance(job.error, Collided)]
