@@ -6,25 +6,19 @@ One process, no client; best of many rounds, so that what else the machine does 
 """
 
 import asyncio
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
 from typing import Any
-
-import uvloop
 
 from bench.connection_cost import Nowhere
 from bench.fill import fill
-from bench.parts import connect
+from bench.parts import application, connect, on_a_new_database
 from bench.report import Row, show
-from postroom import logs, passwords
+from postroom import passwords
 from postroom.accounts import CreateAccount, create
 from postroom.actor import Actor
-from postroom.api.app import create_app
 from postroom.api.connection import Connection, configure
-from postroom.db import Tx, migrate, open_database
-from postroom.settings import Settings
+from postroom.db import Tx, open_database
 
 ACCOUNTS = 20_000
 TOGETHER = 32  # as many as the connections of the other measurements
@@ -46,14 +40,7 @@ class Answers(Nowhere):
 async def costs(url: str) -> dict[str, float]:
     organization, key, _ = fill(url, ACCOUNTS, 1)
     database = open_database(url)
-
-    async def nothing(*_: Any) -> Any:
-        return {}
-
-    app = create_app(
-        database, Settings(rate_limit="600000000/minute"), end_sessions=nothing, probe=nothing, instance="b"
-    )
-    answers = Answers()
+    app, answers = application(database), Answers()
     connections = [connect(Connection, configure(app)) for _ in range(TOGETHER)]
     for connection in connections:
         connection.connection_made(answers)
@@ -93,11 +80,7 @@ async def costs(url: str) -> dict[str, float]:
 
 
 def measure() -> Iterator[Row]:
-    logs.configure("info")
-    with tempfile.TemporaryDirectory() as folder:
-        url = f"sqlite:///{Path(folder) / 'postroom.db'}"
-        migrate(url)
-        best = uvloop.run(costs(url))
+    best = on_a_new_database(costs)
     yield Row("create, a commit each, without HTTP", best["one"], "µs", 0.0)
     yield Row(f"create, {TOGETHER} a commit, without HTTP", best["batch"], "µs", 0.0)
     yield Row(f"create, {TOGETHER} at once, whole", best["whole"], "µs", 0.0)
