@@ -6,8 +6,11 @@ One process, no client; best of many rounds, so that what else the machine does 
 """
 
 import asyncio
+import contextlib
+import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from bench.connection_cost import Nowhere
@@ -80,7 +83,8 @@ async def costs(url: str) -> dict[str, float]:
 
 
 def measure() -> Iterator[Row]:
-    best = on_a_new_database(costs)
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):  # the log, which belongs to it
+        best = on_a_new_database(costs)
     yield Row("create, a commit each, without HTTP", best["one"], "µs", 0.0)
     yield Row(f"create, {TOGETHER} a commit, without HTTP", best["batch"], "µs", 0.0)
     yield Row(f"create, {TOGETHER} at once, whole", best["whole"], "µs", 0.0)
