@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import http_calls, latency, load, mail, memory, parts, report, scale
+from bench import create_cost, http_calls, latency, load, mail, memory, parts, report, scale
 from bench.page import Section, page, plot
 from bench.report import Row, show
 
@@ -36,6 +36,7 @@ def sections(quick: bool) -> Iterator[tuple[str, str, Callable[[], Iterator[Row]
     yield "Mail", mail.SAYS, lambda: mail.measure(quick=quick)
     where = "CPU time in one process without sockets: the profile behind the figures above."
     yield "Where the time of a get goes", where, parts.measure
+    yield "What a create costs", "The same for a create, with its thread and its commits.", create_cost.measure
 
 
 def _both(measure: Callable[[str], Iterator[Row]]) -> Iterator[Row]:

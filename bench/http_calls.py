@@ -10,7 +10,7 @@ import os
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 
 from argon2 import PasswordHasher
@@ -27,6 +27,7 @@ from postroom.db.database import engine_for
 from postroom.db.writer import run_alone
 
 LIST = "/v2/email-accounts"
+Once = tuple[str, str, str]  # method, path, body
 _tags = (f"{os.getpid():x}r{number}x" for number in itertools.count())
 
 
@@ -148,25 +149,28 @@ def deletes(instance: Instance, name: str) -> Iterator[Row]:
 
     def ours(number: int) -> float:
         last = instance.first + instance.accounts - 1 - number * share
-        return _delete(instance, range(last, last - share, -1))
+        return each(instance, [deletion(id_) for id_ in range(last, last - share, -1)])
 
     (found,) = side_by_side(ours, rounds=rounds)
     yield Row(f"delete, {name}", found.value, "/s", found.spread)
 
 
-def _delete(instance: Instance, ids: range, threads: int = 16) -> float:
-    """wrk does not stop after so many requests; threads do."""
-    turn, lock = iter(ids), threading.Lock()
+def deletion(id_: int) -> Once:
+    return "POST", f"{LIST}/delete", f'{{"id":{id_}}}'
+
+
+def each(instance: Instance, requests: Sequence[Once], threads: int = 16) -> float:
+    """Requests a second, each of them sent once: wrk does not stop after so many requests; threads do."""
+    turn, lock = iter(requests), threading.Lock()
 
     def work() -> None:
         with closing(http.client.HTTPConnection("127.0.0.1", instance.service.ports["port"])) as connection:
             while True:
                 with lock:
-                    id_ = next(turn, None)
-                if id_ is None:
+                    request = next(turn, None)
+                if request is None:
                     return
-                headers = {"x-api-key": instance.key, "content-type": "application/json"}
-                connection.request("POST", f"{LIST}/delete", f'{{"id":{id_}}}', headers)
+                connection.request(*request, {"x-api-key": instance.key, "content-type": "application/json"})
                 answer = connection.getresponse()
                 answer.read()
                 assert answer.status == 200, answer.status
@@ -177,11 +181,12 @@ def _delete(instance: Instance, ids: range, threads: int = 16) -> float:
         worker.start()
     for worker in workers:
         worker.join()
-    return len(ids) / (time.perf_counter() - began)
+    return len(requests) / (time.perf_counter() - began)
 
 
 def commits_alone(instance: Instance, seconds: float = 2.0) -> float:
-    """The same SQL without HTTP, a commit for each account, one after the other."""
+    """The same SQL without HTTP, a commit for each account, one after the other, and the checkpoints that it makes due:
+    what it left in the WAL, the next measurement would pay."""
     engine, tag, number = engine_for(instance.database), next(_tags), 0
     hashed = passwords.hash_generated(passwords.generate())
     connection = engine.writer()
@@ -195,6 +200,7 @@ def commits_alone(instance: Instance, seconds: float = 2.0) -> float:
         while time.perf_counter() - began < seconds:
             number += 1
             run_alone(connection, engine, one)
+            engine.tend(connection, idle=False)
         return number / (time.perf_counter() - began)
     finally:
         connection.close()

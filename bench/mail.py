@@ -1,4 +1,5 @@
-"""The mail side: logins and deliveries beside stock daemons over flat files, and an account's first login.
+"""The mail side: logins and deliveries beside stock daemons over flat files, an account's first login, and what ends
+sessions beside doveadm.
 
     python -m bench.mail [--quick]       (as root: Postfix)
 
@@ -6,7 +7,10 @@ A stranger would get wrong: the client runs on the same cores, so a ratio is nea
 """
 
 import argparse
+import asyncio
+import dataclasses
 import http.client
+import itertools
 import json
 import socket
 import statistics
@@ -17,9 +21,12 @@ from contextlib import closing
 from pathlib import Path
 
 from bench import stock
+from bench.http_calls import LIST, deletion, each, reset
 from bench.instance import Instance, start
 from bench.report import Row, show, side_by_side
+from postroom import parts
 from postroom.passwords import generate, hash_generated
+from postroom.settings import Settings
 from tests.mail.clients import own_address
 from tests.service import wait_for
 
@@ -135,6 +142,44 @@ def first_logins(instance: Instance, accounts: int) -> Iterator[Row]:
     yield Row("from the request to the first login's end", statistics.median(spent), "ms", 0.0)
 
 
+def endings(instance: Instance, seconds: float) -> Iterator[Row]:
+    """What ends sessions, beside the rate at which doveadm ends them for whoever asks nothing else of it."""
+    kept = dataclasses.replace(instance, accounts=100)
+    share, ids = 150, itertools.count(instance.first + kept.accounts)
+    suspended = '{"status":"suspended"}'
+
+    def suspend(_: int) -> float:
+        return each(instance, [("PUT", f"{LIST}/{id_}", suspended) for id_ in itertools.islice(ids, share)])
+
+    def delete(_: int) -> float:
+        return each(instance, [deletion(id_) for id_ in itertools.islice(ids, share)])
+
+    found = side_by_side(
+        lambda number: instance.run(reset(kept), connections=16, seed=number).per_second,
+        suspend,
+        delete,
+        lambda _: asyncio.run(kicks(instance, seconds)),
+    )
+    for name, ours in zip(("reset", "suspend", "delete"), found[:-1], strict=True):
+        question = f"{name}, mail plane on"
+        yield Row(question, ours.value, "/s", ours.spread, "doveadm alone", found[-1].value, 0.7)
+
+
+async def kicks(instance: Instance, seconds: float, together: int = 16) -> float:
+    """Endings a second of sessions that are not there, as mostly they are not."""
+    end = parts.session_ender(Settings(data=instance.service.data, mail="on"))
+    last, count = time.perf_counter() + seconds, 0
+
+    async def one(place: int) -> None:
+        nonlocal count
+        while time.perf_counter() < last:
+            assert await end([(instance.first + (count + place) % instance.accounts, 1)])
+            count += 1
+
+    await asyncio.gather(*(one(place) for place in range(together)))
+    return count / seconds
+
+
 def measure(*, quick: bool = False) -> Iterator[Row]:
     names, password = [f"m{number}" for number in range(MAILBOXES)], generate()
     seconds, each = (1.0, 10) if quick else (3.0, 60)
@@ -153,6 +198,7 @@ def measure(*, quick: bool = False) -> Iterator[Row]:
             lambda _: deliveries(plain.smtp, theirs, plain.mail, each),
         )
         yield Row("SMTP to the mailbox", found.value, "/s", found.spread, "stock", limit.value, 0.8)
+        yield from endings(instance, seconds)
         yield from first_logins(instance, 100 if quick else 1_000)
 
 

@@ -13,7 +13,8 @@ PROGRAMS = {
     "Postfix": ["postconf", "-dh", "mail_version"],
     "PostgreSQL": ["psql", "--version"],
 }
-WIDTH, LINE, LEFT = 900, 22, 430
+LINE, BARS = 22, 410
+CHARACTER = 6.6  # wide, on the average, at this size
 
 
 @dataclass(frozen=True)
@@ -87,21 +88,23 @@ def programs() -> str:
 def plot(sections: Sequence[Section]) -> str:
     """A bar for each ratio that has a target, and a mark where the target is."""
     rows = [row for section in sections for row in section.rows if row.ratio is not None and row.verdict]
-    height, scale = LINE * (len(rows) + 1), (WIDTH - LEFT - 60) / 3
+    labels = [f"{row.question} / {row.limit}" for row in rows]
+    left = round(max(map(len, labels), default=0) * CHARACTER) + 16
+    width, height, scale = left + BARS + 60, LINE * (len(rows) + 1), BARS / 3
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif"',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif"',
         ' font-size="12">',
-        f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>',
+        f'<rect width="{width}" height="{height}" fill="#fff"/>',
     ]
-    for place, row in enumerate(rows):
+    for place, (row, label) in enumerate(zip(rows, labels, strict=True)):
         y, target = LINE * place + 8, row.at_least if row.at_least is not None else row.at_most
         good = row.verdict.startswith("met")
-        width = min(row.ratio or 0.0, 3.0) * scale
-        mark = LEFT + min(target or 0.0, 3.0) * scale
+        bar = min(row.ratio or 0.0, 3.0) * scale
+        mark = left + min(target or 0.0, 3.0) * scale
         lines += [
-            f'<text x="{LEFT - 8}" y="{y + 12}" text-anchor="end">{escape(row.question)} / {escape(row.limit)}</text>',
-            f'<rect x="{LEFT}" y="{y}" width="{width:.0f}" height="14" fill="{"#2a7" if good else "#c60"}"/>',
+            f'<text x="{left - 8}" y="{y + 12}" text-anchor="end">{escape(label)}</text>',
+            f'<rect x="{left}" y="{y}" width="{bar:.0f}" height="14" fill="{"#2a7" if good else "#c60"}"/>',
             f'<line x1="{mark:.0f}" x2="{mark:.0f}" y1="{y - 3}" y2="{y + 17}" stroke="#000" stroke-width="2"/>',
-            f'<text x="{LEFT + width + 6:.0f}" y="{y + 12}">{row.ratio:.2f}</text>',
+            f'<text x="{max(left + bar, mark) + 6:.0f}" y="{y + 12}">{row.ratio:.2f}</text>',
         ]
     return "\n".join([*lines, "</svg>"]) + "\n"

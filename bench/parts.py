@@ -6,7 +6,7 @@ python -m bench.parts
 import asyncio
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ from bench.fill import fill
 from bench.report import Row, show
 from postroom import accounts, keys, logs
 from postroom.actor import Actor
-from postroom.api.app import create_app
+from postroom.api.app import App, create_app
 from postroom.api.connection import Connection, configure
-from postroom.db import migrate, open_database
+from postroom.db import Database, migrate, open_database
 from postroom.settings import Settings
 
 ACCOUNTS = 2000
@@ -54,16 +54,29 @@ def connect(kind: type[HttpToolsProtocol], config: uvicorn.Config) -> HttpToolsP
     return protocol
 
 
-async def costs(url: str) -> dict[str, float]:
-    organization, key, first = fill(url, ACCOUNTS, 1)
-    database = open_database(url)
+def application(database: Database) -> App:
+    """The API, without mail daemons and without a limit that could be reached."""
 
     async def nothing(*_: Any) -> Any:
         return {}
 
-    app = create_app(
-        database, Settings(rate_limit="600000000/minute"), end_sessions=nothing, probe=nothing, instance="b"
-    )
+    settings = Settings(rate_limit="600000000/minute")
+    return create_app(database, settings, end_sessions=nothing, probe=nothing, instance="b")
+
+
+def on_a_new_database(costs: Callable[[str], Coroutine[Any, Any, dict[str, float]]]) -> dict[str, float]:
+    """What `costs` finds on a SQLite database of its own."""
+    logs.configure("info")
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"sqlite:///{Path(folder) / 'postroom.db'}"
+        migrate(url)
+        return uvloop.run(costs(url))
+
+
+async def costs(url: str) -> dict[str, float]:
+    organization, key, first = fill(url, ACCOUNTS, 1)
+    database = open_database(url)
+    app = application(database)
     bare = uvicorn.Config(constant([HEADERS[0], HEADERS[5]]), ws="none", access_log=False, log_config=None)
     ours = uvicorn.Config(constant(HEADERS), ws="none", access_log=False, log_config=None)
     head = f" HTTP/1.1\r\nHost: x\r\nx-api-key: {key}\r\ncontent-type: application/json\r\n\r\n"
@@ -96,11 +109,7 @@ async def costs(url: str) -> dict[str, float]:
 
 
 def measure() -> Iterator[Row]:
-    logs.configure("info")
-    with tempfile.TemporaryDirectory() as folder:
-        url = f"sqlite:///{Path(folder) / 'postroom.db'}"
-        migrate(url)
-        best = uvloop.run(costs(url))
+    best = on_a_new_database(costs)
     rest = best["whole"] - best["connection"] - best["key"] - best["account"]
     for what, value in (
         ("a bare answer: uvicorn alone", best["bare"]),

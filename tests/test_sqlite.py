@@ -135,6 +135,34 @@ def _is_locked(path: Path) -> bool:
     return False
 
 
+def test_the_lock_is_not_asked_for_before_a_checkpoint_is_due(path: Path, database: Database) -> None:
+    """Between two batches another process may have it."""
+    engine = sqlite_engine.SQLite(f"sqlite:///{path}")
+    connection = engine.writer()
+    engine.tend(connection, idle=False)
+    with engine.exclusive():
+        engine.tend(connection, idle=False)
+    connection.close()
+
+
+def test_reads_of_many_rows_take_turns_with_the_loop(database: Database) -> None:
+    turns, seen = 0, []
+
+    async def watch() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def go() -> None:
+        watcher = asyncio.create_task(watch())
+        await asyncio.gather(*(database.read_many(lambda _: seen.append(turns)) for _ in range(8)))
+        watcher.cancel()
+
+    asyncio.run(go())
+    assert len(seen) == len(set(seen)) == 8
+
+
 def test_opening_the_file_again_drops_no_lock(path: Path, database: Database) -> None:
     """Closing any descriptor of the file would drop every lock that this process has on it."""
     asyncio.run(_read(database, lambda tx: tx.one(FIND, name="")))

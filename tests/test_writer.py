@@ -152,6 +152,22 @@ def test_many_jobs_share_a_commit(engine: WatchedEngine, prefix: str) -> None:
     run(engine, test)
 
 
+def test_jobs_that_come_together_share_a_commit(engine: WatchedEngine, prefix: str) -> None:
+    """The writer is idle, and does not begin with the first while the loop is at the second."""
+    begun = threading.Event()
+
+    async def test(writer: Writer) -> None:
+        async def second() -> None:
+            assert not begun.wait(0.1)
+            await writer.write(add(prefix + "second"))
+
+        before = engine.watched.commits
+        await asyncio.gather(writer.write(lambda _: begun.set()), second())
+        assert engine.watched.commits - before == 1
+
+    run(engine, test)
+
+
 def test_an_answer_follows_its_commit(engine: WatchedEngine, prefix: str) -> None:
     """When a job's future is done, another connection sees its row: for each of a batch."""
 

@@ -15,7 +15,7 @@ from postroom.api.account_shapes import NOTE, shape
 from postroom.api.call import Answer, Call, path_id, required_user, sent_user
 from postroom.api.domain_shapes import ShownDomain
 from postroom.api.fields import is_newest, parse_address, parse_domain_field, parse_password, raise_for, text_problems
-from postroom.api.pages import DEEP, next_link
+from postroom.api.pages import DEEP, next_link, read_page
 from postroom.api.wire import After, Id, Limit, Offset
 from postroom.db import Tx
 from postroom.errors import FieldError, not_found
@@ -302,7 +302,6 @@ async def _read_page(call: Call, query: DomainPageQuery, work: Callable[[Tx], An
         problems.append(FieldError("status", "invalid", "Use one of: active, suspended, disabled."))
     is_newest(query.order, problems)
     raise_for(problems)
-    database = call.services.database
     slow = (
         _deleted(query)
         or query.offset > DEEP
@@ -310,7 +309,7 @@ async def _read_page(call: Call, query: DomainPageQuery, work: Callable[[Tx], An
         or query.status is not UNSET
         or call.actor.bound is not None
     )
-    return await (database.search(work) if slow else database.read(work))
+    return await read_page(call, work, limit=query.limit, slow=slow)
 
 
 def _shown(

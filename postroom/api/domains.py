@@ -13,7 +13,7 @@ from postroom import consents, domains, organizations
 from postroom.api.call import Answer, Call, required_user, sent_user
 from postroom.api.domain_shapes import FIELDS, DomainInfo, ForwardMode, InboundRoute, Shown, info, route, shown
 from postroom.api.fields import parse_domain_field, raise_for, shape, text_problems
-from postroom.api.pages import DEEP, next_link
+from postroom.api.pages import DEEP, next_link, read_page
 from postroom.api.wire import After, Id, Limit, Offset
 from postroom.db import Tx
 from postroom.domains import STATUSES, Domain
@@ -131,9 +131,8 @@ async def get_page(call: Call, query: DomainsQuery) -> Answer:
             after=query.after,
         )
 
-    database = call.services.database
     slow = query.offset > DEEP or query.status is not UNSET or call.actor.bound is not None
-    found = await (database.search(work) if slow else database.read(work))
+    found = await read_page(call, work, limit=query.limit, slow=slow)
     items = found[: query.limit]
     headers = next_link(call, items[-1].id, query.limit) if len(found) > query.limit else {}
     return Answer(

@@ -34,6 +34,7 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._inline = engine.reader() if engine.inline_reads else None
+        self._many = asyncio.Lock()
         self._kept_out = False  # the last read in the loop, or in a thread since, did not get in
         self._readers = _Readers(engine, READ_THREADS)
         self._searchers = _Readers(engine, SEARCH_THREADS)
@@ -51,6 +52,15 @@ class Database:
         found = await self._readers.run(work)
         self._kept_out = False
         return found
+
+    async def read_many(self, work: Callable[[Tx], T]) -> T:
+        """A read of many rows, as `read`. In the loop there is one in a turn, however many have come: a write takes
+        several turns, and each would wait for all of them."""
+        if self._inline is None:
+            return await self.read(work)
+        async with self._many:
+            await asyncio.sleep(0)
+            return await self.read(work)
 
     async def search(self, work: Callable[[Tx], T]) -> T:
         """A read that may take long (a deep offset, a sum): it never holds up the loop."""

@@ -21,8 +21,8 @@ from postroom.errors import Busy
 IDENTITY = "INTEGER PRIMARY KEY AUTOINCREMENT"
 EXACT_TEXT = "TEXT"
 BUSY_SECONDS = 5.0
-CHECKPOINT_SECONDS = 0.2
-WAL_PAGES_MAX = 16_384  # 64 MB
+CHECKPOINT_SECONDS = 1.0
+WAL_PAGES_MAX = 32_768  # 128 MB
 # One waits for the lock, all others for their turn to do so.
 LOCK_PAUSE, TURN_PAUSE = 0.0002, 0.001
 
@@ -100,12 +100,14 @@ class SQLite:
 
     def tend(self, connection: SQLiteConnection, *, idle: bool) -> None:
         """Checkpoint between batches: often and gently under load, whole when idle or when the WAL grew large."""
-        if idle:
-            if _truncate(connection):
-                raise Busy("A reader keeps the WAL.")
-            return
         now = time.monotonic()
-        if now - self._checkpointed >= CHECKPOINT_SECONDS:
+        if not idle and now - self._checkpointed < CHECKPOINT_SECONDS:
+            return
+        with self.exclusive():
+            if idle:
+                if _truncate(connection):
+                    raise Busy("A reader keeps the WAL.")
+                return
             self._checkpointed = now
             _, pages, _ = connection.fetch("PRAGMA wal_checkpoint(PASSIVE)", {})[0]
             if pages > WAL_PAGES_MAX:

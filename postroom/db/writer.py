@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -93,7 +94,9 @@ class Writer:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._connection = engine.writer()
-        self._jobs: queue.Queue[Job | None] = queue.Queue(WAITING)
+        self._jobs: deque[Job] = deque()  # the loop puts them in, the thread takes them out
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._will_ring = False
         self._dirty = False
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -102,22 +105,29 @@ class Writer:
     @property
     def waiting(self) -> int:
         """How many jobs nobody has taken yet."""
-        return self._jobs.qsize()
+        return len(self._jobs)
 
     async def write(self, work: Work) -> Any:
         """Runs `work` in a transaction; returns after the commit. Raises Busy when too much waits."""
         if self._closing:
             raise Busy("The service is stopping. Try again.")
-        job = Job(work, asyncio.get_running_loop().create_future())
-        try:
-            self._jobs.put_nowait(job)
-        except queue.Full:
-            raise Busy("Too many writes are waiting. Try again.") from None
+        if len(self._jobs) >= WAITING:
+            raise Busy("Too many writes are waiting. Try again.")
+        loop = asyncio.get_running_loop()
+        job = Job(work, loop.create_future())
+        self._jobs.append(job)
+        if not self._will_ring:  # once, behind all that have come together: else the first is a batch by itself
+            self._will_ring = True
+            loop.call_soon(self._ring)
         return await job.future
+
+    def _ring(self) -> None:
+        self._will_ring = False
+        self._bell.put(None)
 
     def close(self) -> None:
         self._closing = True
-        self._jobs.put(None)
+        self._bell.put(None)
         self._thread.join()
         self._connection.close()
 
@@ -125,12 +135,12 @@ class Writer:
         open_ = True
         while open_:
             try:
-                job = self._jobs.get(timeout=IDLE_SECONDS)
+                self._bell.get(timeout=IDLE_SECONDS)
             except queue.Empty:
                 self._tend(idle=True)
                 continue
-            jobs, open_ = self._drain(job)
-            if jobs:
+            open_ = not self._closing  # before the last look: what came until then is still taken
+            while jobs := self._next_batch():
                 self._commit(jobs)
                 again = [job for job in jobs if isinstance(job.error, Collided)]
                 self._wake([job for job in jobs if job not in again])
@@ -138,18 +148,13 @@ class Writer:
                     self._commit_alone(job)
                 self._tend(idle=False)
 
-    def _drain(self, job: Job | None) -> tuple[list[Job], bool]:
+    def _next_batch(self) -> list[Job]:
         jobs: list[Job] = []
-        while job is not None:
+        while self._jobs and len(jobs) < BATCH:
+            job = self._jobs.popleft()
             if not job.future.cancelled():
                 jobs.append(job)
-            if len(jobs) == BATCH:
-                return jobs, True
-            try:
-                job = self._jobs.get_nowait()
-            except queue.Empty:
-                return jobs, True
-        return jobs, False
+        return jobs
 
     def _commit_alone(self, job: Job) -> None:
         """A job that another process was in the way of: alone it holds nothing that anybody could wait for."""
@@ -206,8 +211,7 @@ class Writer:
         if not self._dirty:
             return
         try:
-            with self._engine.exclusive():
-                self._engine.tend(self._connection, idle=idle)
+            self._engine.tend(self._connection, idle=idle)
         except Busy:  # a reader is in the way; the next batch tries again
             return
         except Exception as error:  # the thread must live on: what was acknowledged is safe in the WAL

@@ -1,0 +1,50 @@
+"""What checkpoints cost creates, by how many creates lie between two of them: batches of 24, without HTTP.
+
+python -m bench.checkpoint_cost
+"""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from bench.fill import fill
+from postroom import passwords
+from postroom.accounts import CreateAccount, create
+from postroom.actor import Actor
+from postroom.db import Tx, migrate
+from postroom.db.sqlite import SQLite, SQLiteConnection
+
+BATCHES, SIZE = 200, 24
+EVERY = (2, 5, 20, 100, 200)  # batches
+
+
+def batch(connection: SQLiteConnection, actor: Actor, password: str, number: int) -> None:
+    connection.fetch("BEGIN IMMEDIATE", {})
+    for n in range(number * SIZE, (number + 1) * SIZE):
+        create(Tx(connection), actor, CreateAccount("d0.test", f"c{n}", f"user_{n * 37 % 1000}", None, password))
+    connection.fetch("COMMIT", {})
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"sqlite:///{Path(folder) / 'postroom.db'}"
+        migrate(url)
+        actor = Actor(fill(url, 20_000, 1)[0])
+        connection, password = SQLite(url).writer(), passwords.hash_generated(passwords.generate())
+        for turn, every in enumerate(EVERY):
+            spent, began = [], time.perf_counter()
+            for number in range(1, BATCHES + 1):
+                batch(connection, actor, password, turn * BATCHES + number)
+                if number % every == 0:
+                    paused = time.perf_counter()
+                    pages = connection.fetch("PRAGMA wal_checkpoint(PASSIVE)", {})[0][1]
+                    spent.append(time.perf_counter() - paused)
+            share = sum(spent) / (time.perf_counter() - began)
+            middle = statistics.median(spent) * 1000
+            print(f"every {every * SIZE:>5,} creates: {middle:5.1f} ms for {pages:>6,} pages, {share:4.0%} of the time")
+        connection.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""What a create costs, in µs of CPU time: its transaction alone, in a batch, and the whole request without sockets.
+
+    python -m bench.create_cost
+
+One process, no client; best of many rounds, so that what else the machine does hardly shows.
+"""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.connection_cost import Nowhere
+from bench.fill import fill
+from bench.parts import application, connect, on_a_new_database
+from bench.report import Row, show
+from postroom import passwords
+from postroom.accounts import CreateAccount, create
+from postroom.actor import Actor
+from postroom.api.connection import Connection, configure
+from postroom.db import Tx, open_database
+
+ACCOUNTS = 20_000
+TOGETHER = 32  # as many as the connections of the other measurements
+ROUNDS = 60
+
+
+class Answers(Nowhere):
+    """Takes answers and counts them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def write(self, data: Any) -> None:
+        assert data.startswith(b"HTTP/1.1 201"), data
+        self.count += 1
+
+
+async def costs(url: str) -> dict[str, float]:
+    organization, key, _ = fill(url, ACCOUNTS, 1)
+    database = open_database(url)
+    app, answers = application(database), Answers()
+    connections = [connect(Connection, configure(app)) for _ in range(TOGETHER)]
+    for connection in connections:
+        connection.connection_made(answers)
+    actor, hashed = Actor(organization), passwords.hash_generated(passwords.generate())
+
+    def alone(number: int) -> Callable[[Tx], object]:
+        command = CreateAccount("d0.test", f"alone{number}", f"user_{number % 1000}", None, hashed)
+        return lambda tx: create(tx, actor, command)
+
+    async def batch(numbers: range) -> None:
+        await asyncio.gather(*(database.write(alone(number)) for number in numbers))
+
+    async def one(numbers: range) -> None:
+        for number in numbers:
+            await database.write(alone(number))
+
+    async def whole(numbers: range) -> None:
+        wanted = answers.count + len(numbers)
+        for connection, number in zip(connections, numbers, strict=True):
+            body = b'{"domain":"d0.test","local_part":"whole%d","user_id":"user_%d"}' % (number, number % 1000)
+            head = f"POST /v2/email-accounts/create HTTP/1.1\r\nHost: x\r\nx-api-key: {key}\r\ncontent-type: "
+            head += f"application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+            connection.data_received(head.encode() + body)
+        while answers.count < wanted:
+            await asyncio.sleep(0.0005)
+
+    kinds: dict[str, Callable[[range], Awaitable[None]]] = {"one": one, "batch": batch, "whole": whole}
+    best = dict.fromkeys(kinds, float("inf"))
+    for number in range(ROUNDS):
+        for place, (name, run) in enumerate(kinds.items()):
+            first = (number * len(kinds) + place) * TOGETHER
+            began = time.process_time()
+            await run(range(first, first + TOGETHER))
+            best[name] = min(best[name], (time.process_time() - began) / TOGETHER * 1e6)
+    database.close()
+    return best
+
+
+def measure() -> Iterator[Row]:
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):  # the log, which belongs to it
+        best = on_a_new_database(costs)
+    yield Row("create, a commit each, without HTTP", best["one"], "µs", 0.0)
+    yield Row(f"create, {TOGETHER} a commit, without HTTP", best["batch"], "µs", 0.0)
+    yield Row(f"create, {TOGETHER} at once, whole", best["whole"], "µs", 0.0)
+
+
+if __name__ == "__main__":
+    for row in measure():
+        print(show(row))
