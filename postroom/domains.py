@@ -137,12 +137,12 @@ def is_managed(tx: Tx, organization_id: int, id_: int) -> bool:
     return tx.one(MANAGED, id=id_, organization=organization_id) is not None
 
 
-def check_claim(tx: Tx, actor: Actor, name: str, user_id: str) -> None:
+def check_claim(tx: Tx, actor: Actor, name: str, user_id: str, *, looks: bool = True) -> None:
     """Raises what `claim` would raise now, before a key is made for it; `claim` decides."""
     if actor.bound is not None:
         raise Refused("forbidden", "A key that is bound to domains cannot claim another one.")
-    _check_new(tx, actor, name, user_id)
-    limits.check_claim(tx, actor.organization_id, user_id)
+    _check_new(tx, actor, name, user_id, looks=looks)
+    limits.check_claim(tx, actor.organization_id, user_id, looks=looks)
     if find(tx, actor, name, user_id):
         raise Refused("domain_exists", "This domain exists already.")
 
@@ -150,7 +150,7 @@ def check_claim(tx: Tx, actor: Actor, name: str, user_id: str) -> None:
 def claim(tx: Tx, actor: Actor, name: str, user_id: str, key: NewKey | None = None) -> Domain:
     """A user's claim: pending until the DNS proves it, and it ends by itself. Raises as `create` does, and
     `forbidden` for a key that is bound to domains."""
-    check_claim(tx, actor, name, user_id)
+    check_claim(tx, actor, name, user_id, looks=False)
     return add(tx, actor, name, user_id, "pending", tx.now + CLAIM_DAYS * DAY_MS, key)
 
 
@@ -162,11 +162,11 @@ def create(tx: Tx, actor: Actor, name: str, user_id: str | None, status: Status,
     return add(tx, actor, name, user_id, status, key=key)
 
 
-def _check_new(tx: Tx, actor: Actor, name: str, user_id: str | None) -> None:
+def _check_new(tx: Tx, actor: Actor, name: str, user_id: str | None, *, looks: bool = False) -> None:
     host = tx.one(HOST)
     if refused_domain(name, host[0] if host else ""):
         raise invalid(FieldError("domain", "refused_domain", "This name is nobody's to claim."))
-    limits.check_domain(tx, actor.organization_id, user_id)
+    limits.check_domain(tx, actor.organization_id, user_id, looks=looks)
 
 
 def add(

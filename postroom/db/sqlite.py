@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from postroom.db.tx import Row
-from postroom.errors import Busy
+from postroom.errors import Busy, OutcomeUnknown
 
 IDENTITY = "INTEGER PRIMARY KEY AUTOINCREMENT"
 EXACT_TEXT = "TEXT"
@@ -55,6 +55,8 @@ class SQLiteConnection:
         try:
             return self._raw.execute(sql, params).fetchall()
         except sqlite3.OperationalError as error:
+            if sql == "COMMIT" and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR:
+                raise OutcomeUnknown from error  # it may stand whole in the WAL, and a crash would bring it back
             raise _refused(error) from error
 
     def in_transaction(self) -> bool:
