@@ -59,6 +59,9 @@ class SQLiteConnection:
                 raise OutcomeUnknown from error  # it may stand whole in the WAL, and a crash would bring it back
             raise _refused(error) from error
 
+    def run(self, sql: str, params: Mapping[str, Any]) -> None:
+        self.fetch(sql, params)
+
     def in_transaction(self) -> bool:
         return self._raw.in_transaction
 
@@ -83,6 +86,9 @@ class SQLite:
 
     def reader(self) -> SQLiteConnection:
         return SQLiteConnection(self._path, writes=False)
+
+    def loop_reads(self) -> None:
+        """There is no server to wait for."""
 
     def writer(self) -> SQLiteConnection:
         return SQLiteConnection(self._path, writes=True)
