@@ -37,9 +37,16 @@ def page_sql(filters: frozenset[str], offset: bool, newest: bool = False) -> str
     organization = "+organization_id" if by_domain else "organization_id"
     id_ = "+id" if "q" in filters else "id"
     beyond, order = ("<", f"{id_} DESC") if newest else (">", id_)
+    rest = (
+        f" FROM accounts WHERE {organization} = :organization{where} AND {id_} {beyond} :after"
+        f" AND deleted_at IS NULL ORDER BY {order} LIMIT :limit"
+    )
+    if not offset:
+        return f"SELECT {COLUMNS}{rest}"
+    # What is skipped is counted in the index; PostgreSQL would look at the row of each.
     return (
-        f"SELECT {COLUMNS} FROM accounts WHERE {organization} = :organization{where} AND {id_} {beyond} :after"
-        f" AND deleted_at IS NULL ORDER BY {order} LIMIT :limit" + (" OFFSET :offset" if offset else "")
+        f"SELECT {COLUMNS} FROM accounts WHERE organization_id = :organization"
+        f" AND id IN (SELECT id{rest} OFFSET :offset) ORDER BY {order.removeprefix('+')}"
     )
 
 

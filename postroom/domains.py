@@ -147,12 +147,12 @@ def is_managed(tx: Tx, organization_id: int, id_: int) -> bool:
     return tx.one(MANAGED, id=id_, organization=organization_id) is not None
 
 
-def check_claim(tx: Tx, actor: Actor, name: str, user_id: str) -> None:
+def check_claim(tx: Tx, actor: Actor, name: str, user_id: str, *, looks: bool = True) -> None:
     """Raises what `claim` would raise now, before a key is made for it; `claim` decides."""
     if actor.bound is not None:
         raise Refused("forbidden", "A key that is bound to domains cannot claim another one: use one that is not.")
-    _check_new(tx, actor, name, user_id)
-    limits.check_claim(tx, actor.organization_id, user_id)
+    _check_new(tx, actor, name, user_id, looks=looks)
+    limits.check_claim(tx, actor.organization_id, user_id, looks=looks)
     if find(tx, actor, name, user_id):
         raise Refused("domain_exists", EXISTS)
 
@@ -160,7 +160,7 @@ def check_claim(tx: Tx, actor: Actor, name: str, user_id: str) -> None:
 def claim(tx: Tx, actor: Actor, name: str, user_id: str, key: NewKey | None = None) -> Domain:
     """A user's claim: pending until the DNS proves it, and it ends by itself. Raises as `create` does, and
     `forbidden` for a key that is bound to domains."""
-    check_claim(tx, actor, name, user_id)
+    check_claim(tx, actor, name, user_id, looks=False)
     return add(tx, actor, name, user_id, "pending", tx.now + CLAIM_DAYS * DAY_MS, key)
 
 
@@ -172,12 +172,12 @@ def create(tx: Tx, actor: Actor, name: str, user_id: str | None, status: Status,
     return add(tx, actor, name, user_id, status, key=key)
 
 
-def _check_new(tx: Tx, actor: Actor, name: str, user_id: str | None) -> None:
+def _check_new(tx: Tx, actor: Actor, name: str, user_id: str | None, *, looks: bool = False) -> None:
     host = tx.one(HOST)
     if refused_domain(name, host[0] if host else ""):
         message = "This name is nobody's to claim, as .local, .internal and the server's own: send one that you own."
         raise invalid(FieldError("domain", "refused_domain", message))
-    limits.check_domain(tx, actor.organization_id, user_id)
+    limits.check_domain(tx, actor.organization_id, user_id, looks=looks)
 
 
 def add(

@@ -7,7 +7,7 @@ sets those of single users. A limit below what is there takes nothing away, it r
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from postroom import counts, events
+from postroom import counts, events, organizations
 from postroom.actor import Actor
 from postroom.db import Tx
 from postroom.errors import LimitReached
@@ -27,6 +27,12 @@ SET domains = excluded.domains, accounts = excluded.accounts, accounts_per_domai
 APPLY = """
 SELECT user_id, domains, accounts, accounts_per_domain FROM limits
 WHERE organization_id = :organization AND user_id IN ('', :user_id)"""
+# An update that changes nothing: under a cap one transaction at a time counts what is there. Without one nobody waits.
+HOLD = """
+UPDATE limits SET domains = domains
+WHERE organization_id = :organization AND user_id IN ('', :user_id)
+  AND (domains IS NOT NULL OR accounts IS NOT NULL OR accounts_per_domain IS NOT NULL)
+RETURNING user_id, domains, accounts, accounts_per_domain"""
 COUNT_DOMAINS = """
 SELECT COUNT(*) FROM domains
 WHERE organization_id = :organization AND deleted_at IS NULL
@@ -72,8 +78,8 @@ def change(tx: Tx, actor: Actor, user_id: str | None, command: SetLimits) -> Lim
 
 
 def check_account(tx: Tx, organization_id: int, user_id: str, domain_id: int) -> None:
-    """Raises LimitReached where one account more would be too many."""
-    for who, limits in _applying(tx, organization_id, user_id):
+    """Raises LimitReached where one account more would be too many; under a cap that stays true to the commit."""
+    for who, limits in _applying(tx, HOLD, organization_id, user_id):
         if limits.accounts is not None and counts.totals(tx, Actor(organization_id), who).total >= limits.accounts:
             raise LimitReached("accounts", limits.accounts)
         if limits.accounts_per_domain is not None:
@@ -82,25 +88,28 @@ def check_account(tx: Tx, organization_id: int, user_id: str, domain_id: int) ->
                 raise LimitReached("accounts_per_domain", limits.accounts_per_domain)
 
 
-def check_domain(tx: Tx, organization_id: int, user_id: str | None) -> None:
-    """Raises LimitReached where one domain more would be too many."""
-    for who, limits in _applying(tx, organization_id, user_id or ORGANIZATION):
+def check_domain(tx: Tx, organization_id: int, user_id: str | None, *, looks: bool = False) -> None:
+    """Raises LimitReached where one domain more would be too many. `looks` holds nothing: it decides nothing."""
+    for who, limits in _applying(tx, APPLY if looks else HOLD, organization_id, user_id or ORGANIZATION):
         if limits.domains is not None:
             row = tx.one(COUNT_DOMAINS, organization=organization_id, user_id=who)
             if row and row[0] >= limits.domains:
                 raise LimitReached("domains", limits.domains)
 
 
-def check_claim(tx: Tx, organization_id: int, user_id: str) -> None:
-    """Raises LimitReached where one more claim would be too many. Where a cap of domains is set, it counts alone."""
-    capped = {who for who, limits in _applying(tx, organization_id, user_id) if limits.domains is not None}
+def check_claim(tx: Tx, organization_id: int, user_id: str, *, looks: bool = False) -> None:
+    """Raises LimitReached where one more claim would be too many. Where a cap of domains is set, it counts alone.
+    An organization's claims are always capped, so they are made one at a time."""
+    if not looks:
+        organizations.hold(tx, organization_id)
+    capped = {who for who, limits in _applying(tx, APPLY, organization_id, user_id) if limits.domains is not None}
     counted = tx.one(COUNT_PENDING, organization=organization_id, user_id=user_id) or (0, 0)
     for who, pending, most in zip((None, user_id), counted, (PENDING, PENDING_OF_USER), strict=True):
         if who not in capped and pending >= most:
             raise LimitReached("pending_domains", most)
 
 
-def _applying(tx: Tx, organization_id: int, user_id: str) -> list[tuple[str | None, Limits]]:
+def _applying(tx: Tx, sql: str, organization_id: int, user_id: str) -> list[tuple[str | None, Limits]]:
     """The limits that count here, with the user they are of. Mostly none: one look-up."""
-    rows = tx.all(APPLY, organization=organization_id, user_id=user_id)
+    rows = tx.all(sql, organization=organization_id, user_id=user_id)
     return [(row[0] or None, Limits(*row[1:])) for row in rows]

@@ -6,6 +6,8 @@ from postroom.errors import Refused, not_found
 INSERT = """
 INSERT INTO organizations (name, created_at) VALUES (:name, :now)
 ON CONFLICT (name) DO NOTHING RETURNING id"""
+# An update that changes nothing: it keeps nobody from making what belongs to the organization.
+HOLD = "UPDATE organizations SET name = name WHERE id = :id"
 NAME = "SELECT name FROM organizations WHERE id = :id"
 FIND = "SELECT id FROM organizations WHERE name = :name"
 NAMES = "SELECT name FROM organizations ORDER BY name LIMIT 20"
@@ -22,6 +24,11 @@ def ensure(tx: Tx, name: str) -> int:
 def exists(tx: Tx, name: str) -> bool:
     """Whether there is an organization of this name."""
     return tx.one(FIND, name=name) is not None
+
+
+def hold(tx: Tx, organization_id: int) -> None:
+    """From here to the end of the transaction nobody else holds the organization."""
+    tx.run(HOLD, id=organization_id)
 
 
 def get(tx: Tx, name: str) -> int:

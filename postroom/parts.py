@@ -142,12 +142,14 @@ def run_worker(settings: Settings) -> None:
 def prepare(settings: Settings) -> Prepared:
     """Brings the database up to date and makes what the first start makes. Raises CannotStart."""
     from postroom import operator
-    from postroom.db import NewerSchema, NoMailRole, mail_role, migrate, open_database
+    from postroom.db import NewerSchema, NoMailRole, migrate, open_database
 
     role = None
     try:
         migrate(settings.database)
         if settings.mail == "on" and not settings.is_sqlite:
+            from postroom.db import mail_role
+
             kept = settings.data / "db" / MAIL_ROLE
             role = mail_role.prepare(settings.database, settings.mail_database_url, kept)
     except (NewerSchema, NoMailRole, Busy) as error:

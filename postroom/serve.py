@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import msgspec
@@ -20,7 +21,7 @@ from postroom import identity, instance, logs, parts, ports, readiness
 from postroom.identity import Identity
 from postroom.instance import CannotStart
 from postroom.mailplane import daemons, logfiles, orphans, outages, probe, queues
-from postroom.mailplane.render import tls_paths
+from postroom.mailplane.render import database_path, tls_paths
 from postroom.mailplane.renewal import Renewal
 from postroom.mailplane.supervisor import Part, Supervisor
 from postroom.parts import Prepared
@@ -181,13 +182,14 @@ class _Service:
         await self._end_orphans()
         with say.step("Ports"):
             self._take_ports()
+        configuring = self._configure_early(me)
         with say.step("Database"):
             prepared = await self._prepare(supervisor)
         found: list[daemons.Daemon] = []
         renewal = Renewal(*tls_paths(settings))
         if self._mail:
             with say.step("Mail configuration"):
-                found = self._configure(me, prepared)
+                found = await configuring if configuring else self._configure(me, prepared.mail_role)
         with say.step("Ready"):
             self._start(supervisor, found)
             if self._postfix and not settings.is_sqlite:
@@ -253,15 +255,23 @@ class _Service:
                 raise CannotStart(f"The database cannot be used: {supervisor.last_words(part.name)}")
             return msgspec.json.decode(report_end.read(), type=Prepared)
 
-    def _configure(self, me: Identity, prepared: Prepared) -> list[daemons.Daemon]:
+    def _configure_early(self, me: Identity) -> "asyncio.Task[list[daemons.Daemon]] | None":
+        """Beside the database, where the daemons are not told anything that is known only afterwards."""
+        if not self._mail or not self._settings.is_sqlite or not database_path(self._settings).exists():
+            return None
+        task = asyncio.create_task(asyncio.to_thread(self._configure, me, None))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # should the database be refused
+        return task
+
+    def _configure(self, me: Identity, mail_role: dict[str, str] | None) -> list[daemons.Daemon]:
         """Writes the daemons' files and lets the daemons themselves check them."""
         try:
-            daemons.write_configuration(self._settings, me, secrets.token_urlsafe(32), prepared.mail_role)
+            daemons.write_configuration(self._settings, me, secrets.token_urlsafe(32), mail_role)
             found = [daemons.dovecot(self._settings)]
             if self._postfix:
                 found += [daemons.opendkim(self._settings, me), daemons.postfix(self._settings)]
-            for daemon in found:
-                daemon.check()
+            with ThreadPoolExecutor() as pool:  # each is a program or three
+                list(pool.map(daemons.Daemon.check, found))
         except daemons.Unusable as error:
             raise CannotStart(str(error)) from None
         return found

@@ -290,6 +290,9 @@ def test_sqlite_takes_the_best_index_of_a_page(tmp_path: Path, name: str) -> Non
     database = open_database(found)
     plan = [row[3] for row in database.write_alone(lambda tx: tx.all(f"EXPLAIN QUERY PLAN {sql}", **params))]
     database.close()
+    if "OFFSET" in sql and not name.startswith("deleted"):  # around what chooses the page
+        assert plan.pop(0) == "SEARCH accounts USING INTEGER PRIMARY KEY (rowid=?)"
+        assert plan.pop(0).startswith("LIST SUBQUERY")
     assert f"INDEX {expected_index(name)}" in plan[0]
     sorts = "INDEX accounts_address" in plan[0] or (
         name.startswith("account") and "bound" in name and "domain_id" not in name

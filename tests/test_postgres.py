@@ -8,7 +8,8 @@ from contextlib import closing
 import psycopg
 import pytest
 
-from postroom.db.postgres import PostgresConnection, StatementFailed, connect
+from postroom.db.pipeline import StatementFailed, connect
+from postroom.db.postgres import PostgresConnection
 from postroom.errors import Busy, OutcomeUnknown
 from tests.postgres import PostgresServer, free_port
 
@@ -103,3 +104,47 @@ def test_a_commit_on_a_connection_that_was_lost_before(connection: PostgresConne
     with pytest.raises(Busy) as refused:
         connection.fetch("COMMIT", {})
     assert not isinstance(refused.value, OutcomeUnknown)
+
+
+def test_what_nobody_waits_for_may_fail_the_commit(connection: PostgresConnection) -> None:
+    connection.fetch("BEGIN", {})
+    connection.run("SELECT 1 / 0", {})
+    with pytest.raises(StatementFailed):
+        connection.fetch("COMMIT", {})
+    connection.fetch("ROLLBACK", {})
+    assert not connection.in_transaction()
+
+
+def test_what_failed_unseen_is_rolled_back(connection: PostgresConnection) -> None:
+    connection.fetch("BEGIN", {})
+    for sql in ("SAVEPOINT here", "SELECT 1 / 0", "SELECT 2"):
+        connection.run(sql, {})
+    connection.fetch("ROLLBACK TO SAVEPOINT here", {})
+    assert connection.fetch("SELECT 3", {}) == [(3,)]
+    connection.fetch("COMMIT", {})
+
+
+def test_numbers_of_any_size_are_one_statement(connection: PostgresConnection) -> None:
+    for number in (1, 2**20, 2**40, None, -(2**62)):
+        assert connection.fetch("SELECT CAST(:number AS BIGINT)", {"number": number}) == [(number,)]
+    ((prepared,),) = connection.fetch(
+        "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE 'SELECT CAST%'", {}
+    )
+    assert prepared == 2, "None has no type"
+
+
+def test_a_statement_that_was_wrong_is_wrong_again(connection: PostgresConnection) -> None:
+    """It must not count as prepared."""
+    for _ in range(3):
+        with pytest.raises(StatementFailed, match="nonsense"):
+            connection.fetch("SELECT nonsense", {})
+        assert connection.fetch("SELECT 1", {}) == [(1,)]
+
+
+def test_a_value_that_cannot_be_sent(connection: PostgresConnection) -> None:
+    connection.fetch("BEGIN", {})
+    connection.run("SELECT 1", {})
+    with pytest.raises(StatementFailed):
+        connection.fetch("SELECT CAST(:text AS TEXT)", {"text": "a\0b"})
+    assert connection.fetch("SELECT 2", {}) == [(2,)]
+    connection.fetch("COMMIT", {})

@@ -12,13 +12,14 @@ from typing import Any
 import psycopg
 import pytest
 
-from postroom import accounts, dkim, domains, operator, organizations
+from postroom import accounts, dkim, domains, limits, operator, organizations
 from postroom.account_rows import Account
 from postroom.accounts import CreateAccount, UpdateAccount
 from postroom.actor import Actor
 from postroom.db import Database, Tx, migrate, open_database
 from postroom.domains import Domain
 from postroom.errors import Refused
+from postroom.limits import SetLimits
 from tests.postgres import PostgresServer
 from tests.service import wait_for
 
@@ -78,6 +79,15 @@ class World:
     def disable(self, account: Account) -> Work:
         return lambda tx: accounts.update(tx, self.actor, account.id, None, UpdateAccount(status="disabled"))
 
+    def own(self, name: str) -> Callable[[Tx], Domain]:
+        return lambda tx: domains.create(tx, self.actor, f"{name}.{self.domain}", "u", "active", KEY)
+
+    def claim(self, name: str) -> Callable[[Tx], Domain]:
+        return lambda tx: domains.claim(tx, self.actor, f"{name}.{self.domain}", "u", KEY)
+
+    def cap(self, user_id: str | None, cap: str) -> None:
+        self.do(lambda tx: limits.change(tx, self.actor, user_id, SetLimits(**{cap: 1})))
+
     def default(self) -> list[int]:
         sql = DEFAULTS.format(living="deleted_at IS NULL")
         return [row[0] for row in self.do(lambda tx: tx.all(sql, o=self.actor.organization_id))]
@@ -133,6 +143,50 @@ def test_two_that_come_back(world: World) -> None:
         world.do(world.delete(account))
     found = world.beside(*(world.restore(account) for account in gone))
     assert [account.is_default for account in found] == [True, False]
+
+
+@pytest.mark.parametrize("who", ["u", None])
+@pytest.mark.parametrize("cap", ["accounts", "accounts_per_domain"])
+def test_one_place_is_left_for_an_account(world: World, who: str | None, cap: str) -> None:
+    world.cap(who, cap)
+    found = world.beside(world.create("one"), world.create("two"))
+    assert [getattr(one, "address", one) for one in found] == [f"one@{world.domain}", "limit_reached"]
+
+
+def test_one_place_is_left_for_an_account_that_comes_back(world: World) -> None:
+    (gone,) = world.made("gone")
+    world.do(world.delete(gone))
+    world.cap(None, "accounts")
+    assert world.beside(world.create("new", "other"), world.restore(gone))[1] == "limit_reached"
+
+
+def test_one_place_is_left_for_a_domain(world: World) -> None:
+    world.cap("u", "domains")
+    found = world.beside(world.own("one"), world.own("two"))
+    assert [getattr(one, "name", one) for one in found] == [f"one.{world.domain}", "limit_reached"]
+
+
+@pytest.mark.parametrize("most", ["PENDING", "PENDING_OF_USER"])
+def test_one_place_is_left_for_a_claim(world: World, most: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, most, 1)
+    found = world.beside(world.claim("one"), world.claim("two"))
+    assert [getattr(one, "name", one) for one in found] == [f"one.{world.domain}", "limit_reached"]
+
+
+def test_without_a_cap_nobody_waits(world: World) -> None:
+    """Two accounts on two domains for two users of one organization; the second one is there before the first."""
+    other = f"other.{world.domain}"
+    world.do(lambda tx: operator.create_domain(tx, world.organization, other, None, "active", KEY))
+    world.cap("somebody", "accounts")
+    world.cap(None, "accounts")
+    world.do(lambda tx: limits.change(tx, world.actor, None, SetLimits(accounts=None)))
+    command = CreateAccount(other, "two", "v", None, "{SSHA512}x")
+
+    def first(tx: Tx) -> None:
+        accounts.create(tx, world.actor, CreateAccount(world.domain, "one", "u", None, "{SSHA512}x"))
+        world.do(lambda tx: accounts.create(tx, world.actor, command))
+
+    world.do(first)
 
 
 def test_two_want_to_be_the_default(world: World) -> None:

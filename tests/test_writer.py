@@ -12,7 +12,7 @@ from postroom.db import Tx
 from postroom.db import writer as writer_module
 from postroom.db.database import engine_for
 from postroom.db.tx import Connection, Row
-from postroom.db.writer import Engine, Writer
+from postroom.db.writer import Engine, LoopReads, Writer
 from postroom.errors import Busy, Refused
 
 ADD = "INSERT INTO organizations (name, created_at) VALUES (:name, 1) RETURNING id"
@@ -36,10 +36,17 @@ class Watched:
         self.failing: dict[str, Exception] = {}
 
     def fetch(self, sql: str, params: Mapping[str, Any]) -> list[Row]:
+        self._note(sql)
+        return self._connection.fetch(sql, params)
+
+    def run(self, sql: str, params: Mapping[str, Any]) -> None:
+        self._note(sql)
+        self._connection.run(sql, params)
+
+    def _note(self, sql: str) -> None:
         self.statements.append(sql)
         if sql in self.failing:
             raise self.failing.pop(sql)
-        return self._connection.fetch(sql, params)
 
     def in_transaction(self) -> bool:
         return self._connection.in_transaction()
@@ -65,6 +72,9 @@ class WatchedEngine:
 
     def reader(self) -> Connection:
         return self._engine.reader()
+
+    def loop_reads(self) -> LoopReads | None:
+        return self._engine.loop_reads()
 
     def writer(self) -> Watched:
         return self.watched
@@ -237,15 +247,12 @@ def test_a_failing_commit_fails_them_all_and_says_so(engine: WatchedEngine, pref
 def _fail_in_the_next_batch(engine: WatchedEngine, where: str, error: Exception) -> None:
     """Lets the running batch commit, then fails at this statement once."""
     watched, real = engine.watched, engine.watched.fetch
-    statement = engine.begin if where == "begin" else where
-    state = {"committed": False, "failed": False}
 
     def fetch(sql: str, params: Mapping[str, Any]) -> list[Row]:
-        if state["committed"] and not state["failed"] and sql == statement:
-            state["failed"] = True
-            raise error
         rows = real(sql, params)
-        state["committed"] = state["committed"] or sql == "COMMIT"
+        if sql == "COMMIT":
+            watched.fetch = real  # type: ignore[method-assign]
+            watched.failing[engine.begin if where == "begin" else where] = error
         return rows
 
     watched.fetch = fetch  # type: ignore[method-assign]

@@ -5,7 +5,7 @@ sees each statement's own snapshot; what must be decided is decided by a stateme
 """
 
 from postroom.db.database import Database, open_database
-from postroom.db.mail_role import NoMailRole
+from postroom.db.grants import NoMailRole
 from postroom.db.migrations import NewerSchema, check_known, migrate
 from postroom.db.tx import Row, Tx
 

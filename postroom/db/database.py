@@ -6,7 +6,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from postroom.db.postgres import Postgres
 from postroom.db.sqlite import SQLite
 from postroom.db.tx import Connection, Lost, Tx
 from postroom.db.writer import Engine, Writer, run_alone
@@ -20,7 +19,11 @@ SEARCH_THREADS = 2
 
 def engine_for(url: str) -> Engine:
     """The engine of a `sqlite:///` or `postgresql://` URL."""
-    return SQLite(url) if url.startswith("sqlite:///") else Postgres(url)
+    if url.startswith("sqlite:///"):
+        return SQLite(url)
+    from postroom.db.postgres import Postgres  # its driver takes as long to load as half of the API
+
+    return Postgres(url)
 
 
 def open_database(url: str) -> "Database":
@@ -36,6 +39,7 @@ class Database:
         self._inline = engine.reader() if engine.inline_reads else None
         self._many = asyncio.Lock()
         self._kept_out = False  # the last read in the loop, or in a thread since, did not get in
+        self._in_loop = engine.loop_reads()
         self._readers = _Readers(engine, READ_THREADS)
         self._searchers = _Readers(engine, SEARCH_THREADS)
         self._writer: Writer | None = None
@@ -43,6 +47,9 @@ class Database:
     async def read(self, work: Callable[[Tx], T]) -> T:
         """A read that an index answers at once. Where another process keeps readers out, SQLite waits for ten seconds
         and cannot be told to wait less: the next ones wait in threads then, until one of them gets in."""
+        if self._in_loop is not None:
+            answer: T = await self._in_loop.run(work)
+            return answer
         if self._inline is not None and not self._kept_out:
             try:
                 return work(Tx(self._inline))
@@ -100,6 +107,8 @@ class Database:
         """Finishes the writes that wait and closes every connection."""
         if self._writer is not None:
             self._writer.close()
+        if self._in_loop is not None:
+            self._in_loop.close()
         self._readers.close()
         self._searchers.close()
         if self._inline is not None:

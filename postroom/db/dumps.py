@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from postroom.db.postgres import connect
+from postroom.db.pipeline import connect
 from postroom.db.snapshots import Contents
 from postroom.errors import BadBackup, Busy
 

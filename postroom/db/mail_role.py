@@ -14,13 +14,9 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from postroom.db.tx import Tx
+from postroom.db.grants import NoMailRole
 from postroom.errors import Busy
 
-HOLDERS = """
-SELECT DISTINCT grantee FROM information_schema.role_table_grants
-WHERE table_schema = current_schema() AND table_name = :view AND privilege_type = 'SELECT'
-  AND grantee <> current_user AND grantee <> 'PUBLIC'"""
 VIEWS = """
 SELECT relname, has_table_privilege(%s, oid, 'SELECT') FROM pg_class
 WHERE relnamespace = current_schema()::regnamespace AND relkind = 'v' AND relname LIKE 'mail\\_%%'"""
@@ -33,21 +29,6 @@ ORDER BY relname"""
 TIMEOUTS = {"connect_timeout": "3", "tcp_user_timeout": "5000"}
 NAME = re.compile(r"[A-Za-z0-9_.-]+")
 SETTING = "POSTROOM_MAIL_DATABASE_URL"
-
-
-class NoMailRole(Exception):
-    """The daemons have no role that they can use; the text is one line for the operator, with the SQL that helps."""
-
-
-def holders(tx: Tx, views: list[str]) -> list[str]:
-    """The roles that may read one of these views, beside its owner."""
-    return sorted({str(grantee) for view in views for (grantee,) in tx.all(HOLDERS, view=view)})
-
-
-def grant(tx: Tx, views: list[str], role: str) -> None:
-    """Lets a role read these views."""
-    name = role.replace('"', '""')
-    tx.run(f'GRANT SELECT ON {", ".join(views)} TO "{name}"')
 
 
 def prepare(url: str, mail_url: str, kept: Path) -> dict[str, str]:

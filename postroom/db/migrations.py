@@ -6,7 +6,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from postroom.db import mail_role
+from postroom.db import grants
 from postroom.db.database import engine_for
 from postroom.db.tx import Tx
 from postroom.db.writer import Engine, run_alone
@@ -65,14 +65,14 @@ def _apply(tx: Tx, engine: Engine, folder: Path) -> None:
     if not new and applied.get(VIEWS) == _checksum(views):
         return
     names = re.findall(r"CREATE VIEW (\w+)", views)
-    readers = mail_role.holders(tx, names) if engine.has_roles else []
+    readers = grants.holders(tx, names) if engine.has_roles else []
     _drop_views(tx, names)
     for name, text in new.items():
         _run_all(tx, engine, text)
         tx.run(RECORD, name=name, checksum=_checksum(text), now=tx.now)
     _run_all(tx, engine, views)
     for role in readers:
-        mail_role.grant(tx, names, role)
+        grants.grant(tx, names, role)
     tx.run(RECORD, name=VIEWS, checksum=_checksum(views), now=tx.now)
 
 

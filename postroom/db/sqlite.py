@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from postroom.db.tx import Row
-from postroom.errors import Busy
+from postroom.errors import Busy, OutcomeUnknown
 
 IDENTITY = "INTEGER PRIMARY KEY AUTOINCREMENT"
 EXACT_TEXT = "TEXT"
@@ -55,7 +55,12 @@ class SQLiteConnection:
         try:
             return self._raw.execute(sql, params).fetchall()
         except sqlite3.OperationalError as error:
+            if sql == "COMMIT" and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR:
+                raise OutcomeUnknown from error  # it may stand whole in the WAL, and a crash would bring it back
             raise _refused(error) from error
+
+    def run(self, sql: str, params: Mapping[str, Any]) -> None:
+        self.fetch(sql, params)
 
     def in_transaction(self) -> bool:
         return self._raw.in_transaction
@@ -81,6 +86,9 @@ class SQLite:
 
     def reader(self) -> SQLiteConnection:
         return SQLiteConnection(self._path, writes=False)
+
+    def loop_reads(self) -> None:
+        """There is no server to wait for."""
 
     def writer(self) -> SQLiteConnection:
         return SQLiteConnection(self._path, writes=True)

@@ -19,9 +19,11 @@ class Collided(Busy):
 
 class Connection(Protocol):
     """One connection of an engine. `fetch` runs a statement and returns all its rows at once, because an open
-    cursor would hold back checkpoints."""
+    cursor would hold back checkpoints. `run` may leave it for the next `fetch` to carry out, in order, and to fail."""
 
     def fetch(self, sql: str, params: Mapping[str, Any]) -> list[Row]: ...
+
+    def run(self, sql: str, params: Mapping[str, Any]) -> None: ...
 
     def in_transaction(self) -> bool: ...
 
@@ -47,5 +49,5 @@ class Tx:
         return rows[0] if rows else None
 
     def run(self, sql: str, **params: Any) -> None:
-        """A statement whose rows nobody needs."""
-        self._connection.fetch(sql, params)
+        """A statement whose rows nobody needs. Where it fails, the transaction does, at the latest at its end."""
+        self._connection.run(sql, params)

@@ -30,6 +30,14 @@ TRIES = 5
 Work = Callable[[Tx], Any]
 
 
+class LoopReads(Protocol):
+    """Reads in the event loop that wait for a server without holding it up."""
+
+    async def run(self, work: Work) -> Any: ...
+
+    def close(self) -> None: ...
+
+
 class Engine(Protocol):
     """What differs between the engines."""
 
@@ -42,6 +50,8 @@ class Engine(Protocol):
     has_roles: bool
 
     def reader(self) -> Connection: ...
+
+    def loop_reads(self) -> LoopReads | None: ...
 
     def writer(self) -> Connection: ...
 
@@ -178,7 +188,7 @@ class Writer:
                 self._begin()
                 for number, job in enumerate(jobs):
                     if number == 1 and self._engine.patience:
-                        self._connection.fetch(self._engine.patience, {})
+                        self._connection.run(self._engine.patience, {})
                     self._run_job(job)
                 self._connection.fetch("COMMIT", {})
             self._dirty = True
@@ -188,15 +198,16 @@ class Writer:
                 job.error = error
 
     def _run_job(self, job: Job) -> None:
-        self._connection.fetch("SAVEPOINT job", {})
+        self._connection.run("SAVEPOINT job", {})
         try:
             job.result = job.work(Tx(self._connection))
+            self._connection.fetch("RELEASE SAVEPOINT job", {})  # what the job has run without waiting may fail here
         except Exception as error:
             if not self._connection.in_transaction():  # a full disk rolls everything back
                 raise
             job.error = error
             self._connection.fetch("ROLLBACK TO SAVEPOINT job", {})
-        self._connection.fetch("RELEASE SAVEPOINT job", {})
+            self._connection.run("RELEASE SAVEPOINT job", {})
 
     def _wake(self, jobs: list[Job]) -> None:
         if not jobs:

@@ -138,8 +138,8 @@ def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
         for name, (meaning, query) in plane.maps.items():
             text = render("map.cf.j2", meaning=meaning, query=query.format(id=IDS[plane.engine].format("%u")))
             files[f"postfix/{name}.cf"] = File(text)
-        files["postfix/replies.regexp"] = File(render("replies.regexp.j2"))
-        files["postfix/notices.regexp"] = File(render("notices.regexp.j2"))
+        for name in ("addresses", "internal", "notices", "replies"):
+            files[f"postfix/{name}.regexp"] = File(render(f"{name}.regexp.j2"))
         files["opendkim/opendkim.conf"] = File(render("opendkim.conf.j2"))
         files["opendkim/sign.lua"] = File(render("sign.lua.j2"))
         files["opendkim/from.lua"] = File(render("from.lua.j2"))

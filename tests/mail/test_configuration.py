@@ -49,7 +49,7 @@ def dovecot(plane: Plane = ROOT, **values: str) -> str:
     return render(plane, **values)["dovecot/dovecot.conf"].text
 
 
-REGEXPS = ("postfix/notices.regexp", "postfix/replies.regexp")
+REGEXPS = tuple(f"postfix/{name}.regexp" for name in ("addresses", "internal", "notices", "replies"))
 
 
 def test_it_works() -> None:
@@ -303,14 +303,34 @@ REPLIES = """
 4.4.2 lost connection with m[/d/lmtp] while receiving => 4.4.2 lost connection with the mailbox server while receiving
 2.0.0 250 2.0.0 <7@acct.internal> abc Saved =>
 """
+ADDRESSES = """
+a@x.test => a@x.test
+a+b@x.test => a@x.test
+a+b+c@x.test => a@x.test
+a+b@c@x.test => a@x.test
++a@x.test =>
+a@b@x.test =>
+x.test =>
+@x.test =>
+a@ =>
+"""
+INTERNAL = """
+7@acct.internal => 7@acct.internal
+7+tag@acct.internal => 7+tag@acct.internal
+@acct.internal =>
+7@acct.internal.test =>
+7@acct-internal =>
+a@x.test =>
+"""
+SAID = {"notices": NOTICES, "replies": REPLIES, "addresses": ADDRESSES, "internal": INTERNAL}
 
 
-@pytest.mark.parametrize(("name", "said"), [("notices", NOTICES), ("replies", REPLIES)])
-def test_what_is_told_outside_has_no_internal_name(tmp_path: Path, name: str, said: str) -> None:
-    """Asked as Postfix asks, line by line."""
+@pytest.mark.parametrize("name", SAID)
+def test_the_regexps(tmp_path: Path, name: str) -> None:
+    """What is told outside has no internal name, and a view is asked for an address. Asked as Postfix asks."""
     (tmp_path / "main.cf").touch()
     (tmp_path / name).write_text(render()[f"postfix/{name}.regexp"].text)
-    for line, answer in (pair.split(" =>") for pair in said.strip("\n").splitlines()):
+    for line, answer in (pair.split(" =>") for pair in SAID[name].strip("\n").splitlines()):
         command = ["/usr/sbin/postmap", "-c", tmp_path, "-q", line, f"regexp:{tmp_path / name}"]
         done = subprocess.run(command, capture_output=True, text=True)
         assert (done.stdout.strip(), done.stderr) == (answer.strip(), ""), line

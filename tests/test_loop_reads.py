@@ -1,0 +1,132 @@
+"""Reads on PostgreSQL in the event loop: many requests on few connections, and none is another one's trouble."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from postroom.db import Database, Tx, open_database
+from postroom.db.pipeline import StatementFailed
+from postroom.errors import Busy
+from tests.postgres import PostgresServer
+
+KILL = """
+SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()"""
+Work = Callable[[Tx], Any]
+
+
+@pytest.fixture(scope="module")
+def url(postgres: PostgresServer) -> str:
+    return postgres.new_database()
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    opened = open_database(url)
+    yield opened
+    opened.close()
+
+
+def value(number: int) -> Work:
+    return lambda tx: tx.one(
+        "SELECT CAST(:number AS BIGINT), CAST(:text AS TEXT)", number=number, text=f"text {number}"
+    )
+
+
+def together(database: Database, *works: Work) -> list[Any]:
+    async def run() -> list[Any]:
+        return await asyncio.gather(*(database.read(work) for work in works), return_exceptions=True)
+
+    return asyncio.run(run())
+
+
+def test_everybody_gets_his_own_answer(database: Database) -> None:
+    assert together(database, *map(value, range(300))) == [(number, f"text {number}") for number in range(300)]
+
+
+def test_a_read_of_several_statements(database: Database) -> None:
+    """What the second one asks depends on what the first one found, and the time is the same all through."""
+
+    def work(tx: Tx) -> Any:
+        (first,) = tx.one("SELECT CAST(:a AS BIGINT) + 1", a=1) or ()
+        tx.run("SELECT 1")
+        return tx.all("SELECT CAST(:first AS BIGINT), CAST(:now AS BIGINT)", first=first, now=tx.now), tx.now
+
+    for rows, now in together(database, *[work] * 20):
+        assert rows == [(2, now)]
+
+
+def test_a_statement_that_is_wrong_fails_its_own_read_only(database: Database) -> None:
+    """Many on each connection: the ones behind a wrong one are not carried out, and asked again."""
+    wrong: list[Work] = [
+        lambda tx: tx.one("SELECT nonsense"),
+        lambda tx: tx.one("SELECT 1 / CAST(:zero AS BIGINT)", zero=0),
+        lambda tx: tx.one("SELECT CAST(:text AS TEXT)", text="a\0b"),
+    ]
+    for _ in range(2):
+        answers = together(database, *map(value, range(30)), *wrong, *map(value, range(30, 60)))
+        failed = [answer for answer in answers if isinstance(answer, StatementFailed)]
+        assert len(failed) == len(wrong)
+        assert [answer[0] for answer in answers if answer not in failed] == list(range(60))
+
+
+def test_a_read_may_catch_what_it_likes(database: Database) -> None:
+    def work(tx: Tx) -> Any:
+        try:
+            return tx.one("SELECT 1")
+        except Exception:
+            return None
+
+    assert together(database, work) == [(1,)]
+
+
+def test_a_slow_statement_holds_up_nobody(database: Database) -> None:
+    async def run() -> None:
+        slow = asyncio.create_task(database.read(lambda tx: tx.one("SELECT 1 FROM pg_sleep(600)")))
+        asked: Work = lambda tx: tx.one("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")  # noqa: E731
+        while await database.search(asked) != (1,):
+            continue
+        assert [await database.read(value(number)) for number in range(9)]
+        slow.cancel()  # whoever asked has gone away, and PostgreSQL still works on it
+        await asyncio.gather(slow, return_exceptions=True)
+        assert [await database.read(value(number)) for number in range(9)]
+
+    asyncio.run(run())
+
+
+def test_all_connections_are_lost_under_load(database: Database, url: str) -> None:
+    """Whatever was under way is asked again; nobody has to hear of it."""
+
+    async def run() -> None:
+        await asyncio.gather(*(database.read(value(number)) for number in range(50)))
+        asked = [asyncio.create_task(database.read(value(number))) for number in range(50)]
+        await asyncio.sleep(0)  # they are sent
+        with psycopg.connect(url, autocommit=True) as operator:
+            operator.execute(KILL)
+        assert [(await one)[0] for one in asked] == list(range(50))
+
+    asyncio.run(run())
+
+
+def test_without_a_server_it_is_busy_and_comes_back(postgres: PostgresServer, database: Database, url: str) -> None:
+    name = url.rpartition("/")[2]
+
+    async def run() -> None:
+        with psycopg.connect(postgres.url("postgres"), autocommit=True) as operator:
+            assert await database.read(value(1))
+            operator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
+            operator.execute(KILL.replace("current_database()", f"'{name}'").encode())
+            for answer in await asyncio.gather(*(database.read(value(2)) for _ in range(9)), return_exceptions=True):
+                assert isinstance(answer, Busy)
+            operator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
+            assert await database.read(value(3))
+
+    asyncio.run(run())
+
+
+def test_another_event_loop(database: Database) -> None:
+    for number in range(3):
+        assert together(database, value(number)) == [(number, f"text {number}")]
