@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from postroom import account_users, addresses, counts, domains, events, limits, sessions
+from postroom import account_users, addresses, counts, domains, events, limits, nodes, sessions
 from postroom.actor import Actor
 from postroom.address import RESERVED
 from postroom.db import Row, Tx
@@ -30,7 +30,7 @@ INSERT INTO accounts (organization_id, domain_id, user_id, address, display_name
 SELECT :organization, :domain_id, :user_id, :address, :display_name, 'active',
   CASE WHEN EXISTS (SELECT 1 FROM accounts
     WHERE organization_id = :organization AND user_id = :user_id AND is_default = 1) THEN 0 ELSE 1 END,
-  :password, 1, :now, :now RETURNING {COLUMNS}"""
+  :password, 1, :now, :now RETURNING {COLUMNS}, EXISTS (SELECT 1 FROM nodes WHERE id > 0 AND seen_at IS NOT NULL)"""
 SEEN = """
 WHERE id = :id AND organization_id = :organization AND user_id = COALESCE(:user_id, user_id)
   AND (CAST(:bound AS BIGINT) IS NULL OR domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound))"""
@@ -298,7 +298,11 @@ def _insert(tx: Tx, actor: Actor, domain: domains.Domain, command: CreateAccount
     )
     if row is None:
         raise LookupError("an insert that returned no row")
-    return from_row(row)
+    *values, has_nodes = row
+    account = from_row(tuple(values))
+    if has_nodes:
+        nodes.place(tx, account.id, domain.id)
+    return account
 
 
 def _hold(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Iterator
 
 from postroom.instance import CannotStart
-from postroom.settings import Settings, variable
+from postroom.settings import NODE_PORTS, Settings, variable
 
 BACKLOG = 2048
 DOVECOT = ("imap_port", "imaps_port", "pop3_port", "pop3s_port", "sieve_port")
@@ -22,6 +22,9 @@ def mail_ports(settings: Settings, with_postfix: bool) -> Iterator[tuple[str, st
     for name in (*DOVECOT, *POSTFIX) if with_postfix else DOVECOT:
         for address in settings.listen_addresses:
             yield name, address, getattr(settings, name)
+    for port in range(settings.node_port, settings.node_port + NODE_PORTS) if settings.node else ():
+        for address in settings.listen_addresses:
+            yield "node_port", address, port
 
 
 def check_free(listeners: Iterator[tuple[str, str, int]]) -> None:

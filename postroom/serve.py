@@ -164,6 +164,8 @@ class _Service:
             self._take_ports()
         with say.step("Database"):
             prepared = await self._prepare(supervisor)
+        if prepared.taken:
+            say.line(f"  {prepared.taken} accounts are node {settings.node}'s from now on, with the mail that is here.")
         found: list[daemons.Daemon] = []
         renewal = Renewal(*tls_paths(settings))
         if self._mail:
@@ -237,7 +239,8 @@ class _Service:
     def _configure(self, me: Identity, prepared: Prepared) -> list[daemons.Daemon]:
         """Writes the daemons' files and lets the daemons themselves check them."""
         try:
-            daemons.write_configuration(self._settings, me, secrets.token_urlsafe(32), prepared.mail_role)
+            key = prepared.node.secret if prepared.node else secrets.token_urlsafe(32)
+            daemons.write_configuration(self._settings, me, key, prepared.mail_role, prepared.node)
             found = [daemons.dovecot(self._settings)]
             if self._postfix:
                 found += [daemons.opendkim(self._settings, me), daemons.postfix(self._settings)]
