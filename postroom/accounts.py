@@ -62,6 +62,9 @@ DUE_PURGES = """
 SELECT id FROM accounts
 WHERE purge_at <= :now AND NOT EXISTS (SELECT 1 FROM session_endings WHERE account_id = accounts.id)
   AND NOT EXISTS (SELECT 1 FROM leases WHERE kind = 'purge' AND item = accounts.id AND free_at > :now)
+  AND (CAST(:node AS BIGINT) IS NULL OR EXISTS (SELECT 1 FROM account_homes
+    WHERE account_id = accounts.id AND node_id = :node))
+  AND NOT EXISTS (SELECT 1 FROM account_moves WHERE account_id = accounts.id)
 ORDER BY purge_at, id LIMIT 50"""
 BEGIN_PURGE = """
 UPDATE accounts SET purged_at = COALESCE(purged_at, :now), display_name = NULL, password = ''
@@ -239,9 +242,10 @@ def restore(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
     return account
 
 
-def due_purges(tx: Tx) -> list[int]:
-    """Accounts whose mail is to be erased now, or to go on with, some at a time: those that nobody is at."""
-    return [row[0] for row in tx.all(DUE_PURGES, now=tx.now)]
+def due_purges(tx: Tx, node: int | None = None) -> list[int]:
+    """Accounts whose mail is to be erased now, or to go on with, some at a time: those that nobody is at. Of several
+    nodes: whose mail this one has."""
+    return [row[0] for row in tx.all(DUE_PURGES, now=tx.now, node=node)]
 
 
 def begin_purge(tx: Tx, id_: int) -> bool:
@@ -255,6 +259,7 @@ def finish_purge(tx: Tx, id_: int) -> None:
     row = tx.one(FINISH_PURGE, id=id_)
     if row is not None:
         account = from_row(row)
+        nodes.leave(tx, id_)
         _record(tx, Actor(account.organization_id), "account.purged", account)
 
 

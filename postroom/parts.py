@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -107,23 +108,30 @@ def api_names(settings: Settings) -> list[str]:
 
 def run_worker(settings: Settings) -> None:
     """Runs the worker until SIGTERM or SIGINT."""
-    from postroom import worker
+    from postroom import nodes, worker
     from postroom.db import open_database
     from postroom.doorkeeper import Doorkeeper
+    from postroom.moving import Mover
     from postroom.resolver import Resolver
     from postroom.verification import Verification
 
     async def run() -> None:
         alive = readiness.worker_alive(settings.data)
         resolver = Resolver(settings.resolver)
+        doorkeeper, mail = Doorkeeper(settings, database), settings.data / "mail"
+        mover = None
+        if settings.node:
+            node = await database.read(partial(nodes.get, name=settings.node))
+            mover = Mover(database, node.id, mail, doorkeeper.door)
         work = asyncio.create_task(
             worker.run(
                 database,
-                end_sessions=Doorkeeper(settings, database),
+                end_sessions=doorkeeper,
                 resolver=resolver,
                 verification=Verification(database, resolver, settings.dns_host),
-                mail=settings.data / "mail",
+                mail=mail,
                 alive=alive,
+                mover=mover,
             )
         )
         for number in (signal.SIGTERM, signal.SIGINT):

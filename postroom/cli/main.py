@@ -8,7 +8,7 @@ import sys
 import typer
 
 from postroom import identity, instance, settings
-from postroom.cli import api, backup, console, database, doctor, domains, keys, limits, mcp, nodes, run
+from postroom.cli import accounts, api, backup, console, database, doctor, domains, keys, limits, mcp, nodes, run
 from postroom.errors import BadBackup, Busy, Refused
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -25,6 +25,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(limits.app, name="limits")
 app.add_typer(domains.app, name="domains")
 app.add_typer(nodes.app, name="nodes")
+app.add_typer(accounts.app, name="accounts")
 app.add_typer(api.app, name="api")
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import structlog
 
-from postroom.mailplane.names import login_name
+from postroom.mailplane.names import every_login, login_name
 
 LIMIT_SECONDS = 5.0
 PAUSE_SECONDS = 0.002
@@ -64,7 +64,16 @@ def _tls(authority: str) -> ssl.SSLContext:
 
 async def end_sessions(door: Door, logins: Sequence[tuple[int, int]]) -> bool:
     """Ends every session of these (account id, generation) pairs. False, and a logged reason, when it cannot."""
-    names = left = [login_name(*login) for login in logins]
+    return await _end(door, [login_name(*login) for login in logins])
+
+
+async def end_account(door: Door, account_id: int) -> bool:
+    """Ends every session of an account."""
+    return await _end(door, [every_login(account_id)])
+
+
+async def _end(door: Door, names: list[str]) -> bool:
+    left = names
     try:
         async with asyncio.timeout(LIMIT_SECONDS):
             while left:

@@ -2,7 +2,9 @@
 
 import smtplib
 import ssl
+import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -53,13 +55,30 @@ class Machine:
     def submission(self, box: Mailbox) -> smtplib.SMTP:
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        client = smtplib.SMTP_SSL(self.address, self.port("submissions_port"), "client.example", 60, context=context)
+        client = smtplib.SMTP_SSL(
+            self.address, self.port("submissions_port"), "client.example", timeout=60, context=context
+        )
         client.login(box.address, box.password)
         return client
+
+    def flush(self) -> None:
+        """Has what waits here tried again now."""
+        subprocess.run(["postqueue", "-c", self.service.data / "postfix", "-f"], check=True)
+
+    def queued(self) -> bool:
+        """Whether Postfix has mail that waits."""
+        done = subprocess.run(["postqueue", "-c", self.service.data / "postfix", "-j"], check=True, capture_output=True)
+        return bool(done.stdout)
 
     def holds(self, box: Mailbox, suffix: str = "") -> bool:
         """Whether the mail of an account is on this machine's disk."""
         return (self.service.data / "mail" / f"{box.id % 256:02x}" / f"{box.id}{suffix}").is_dir()
+
+
+def _join(machine: Machine) -> None:
+    done = machine.service.run("nodes", "add", machine.name, machine.address)
+    assert done.returncode == 0, done.stderr
+    machine.service.start()
 
 
 @dataclass(frozen=True)
@@ -70,19 +89,16 @@ class Cluster:
     @contextmanager
     def start(cls, postgres: PostgresServer) -> "Iterator[Cluster]":
         url = postgres.new_database()
-        with ExitStack() as stack:
+        with ExitStack() as stack, ThreadPoolExecutor() as pool:
             machines = []
             for number, name in enumerate(NAMES, 2):
-                address = f"127.0.0.{number}"
-                options = {"database_url": url, "node": name, "mail_host": address}
+                options = {"database_url": url, "node": name, "mail_host": f"127.0.0.{number}"}
                 service = stack.enter_context(Service.new(**options))
-                done = service.run("nodes", "add", name, address)
-                assert done.returncode == 0, done.stderr
-                service.start()
-                machines.append(Machine(name, address, service))
+                machines.append(Machine(name, f"127.0.0.{number}", service))
+            list(pool.map(_join, machines[:1]))
+            list(pool.map(_join, machines[1:]))
             yield cls(machines)
-            for machine in machines:
-                assert machine.service.stop() == 0
+            assert set(pool.map(lambda machine: machine.service.stop(), machines)) == {0}
 
     def platform(self) -> Platform:
         return Platform.new(self.machines[0].service)

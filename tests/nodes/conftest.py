@@ -15,6 +15,6 @@ def cluster(postgres: PostgresServer) -> Iterator[Cluster]:
         yield found
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def platform(cluster: Cluster) -> Platform:
     return cluster.platform()
