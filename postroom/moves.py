@@ -13,7 +13,7 @@ import msgspec
 from postroom import events, nodes
 from postroom.actor import Actor
 from postroom.db import Row, Tx
-from postroom.errors import Refused, not_found
+from postroom.errors import Refused
 
 Phase = Literal["copy", "frozen", "clean", "cancelled"]
 
@@ -56,11 +56,11 @@ class Move(msgspec.Struct, frozen=True):
 def request(tx: Tx, account_id: int, target: str) -> Move:
     """Asks for a move; the worker of the node that has the mail carries it out. The same one twice is one.
 
-    Raises not_found, `unknown_node`, `node_not_ready`, `already_there`, `move_under_way`.
+    Raises `unknown_account`, `unknown_node`, `node_not_ready`, `already_there`, `move_under_way`.
     """
     node = nodes.get(tx, target)
     if tx.one(ACCOUNT, account_id=account_id) is None:
-        raise not_found()
+        raise Refused("unknown_account", f"There is no account {account_id}.")
     if node.draining or node.seen_at is None:
         raise Refused("node_not_ready", f"{target} is being drained." if node.draining else f"Start {target} first.")
     row = tx.one(INSERT, account_id=account_id, target=node.id, now=tx.now)

@@ -28,6 +28,9 @@ SHORT_SECONDS = 2.0
 PROGRESS_SECONDS = 1.0
 COPY_SECONDS = 24 * 3600.0
 FREEZE_SECONDS = 60.0
+# For deliveries that were let in before the freeze: until they begin to write, and until they are done.
+DRAIN_SECONDS = 0.5
+DELIVERY_SECONDS = 15.0
 # Between the nodes' copies of one account.
 LOCK_SECONDS = 30
 
@@ -126,15 +129,31 @@ class Mover:
 
     async def _finish(self, move: Move, here: Door, there: "_There") -> None:
         """Frozen: what is left, exactly, and then the account is there."""
-        await asyncio.to_thread(sealing.seal, self._mail, move.account_id)
-        if not await doveadm.end_account(here, move.account_id):
-            raise Stuck("Its sessions could not be ended.")
+        await self._close(move, here)
         await _back_up(here, there, move.account_id)
         ours, theirs = [await _contents(door, move.account_id) for door in (here, there.door)]
         if ours != theirs:
             raise Stuck("The copy is not the same as the mailbox.")
         if await self._database.write(partial(moves.switch, move=move)):
             log.info("account_moved", account_id=move.account_id, source=move.source, target=move.target)
+
+    async def _close(self, move: Move, here: Door) -> None:
+        """Ends what is under way: in order, as far as that goes; then nothing can be added."""
+        for seal in (False, True):
+            if seal:
+                await self._wait_for_deliveries(move)
+                await asyncio.to_thread(sealing.seal, self._mail, move.account_id)
+            if not await doveadm.end_account(here, move.account_id):
+                raise Stuck("Its sessions could not be ended.")
+        await asyncio.to_thread(sealing.unlock, self._mail, move.account_id)
+
+    async def _wait_for_deliveries(self, move: Move) -> None:
+        """New ones are put off. One that the seal would interrupt is done again later, and might be there twice."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DELIVERY_SECONDS):
+                await asyncio.sleep(DRAIN_SECONDS)
+                while not await asyncio.to_thread(sealing.is_quiet, self._mail, move.account_id):
+                    await asyncio.sleep(DRAIN_SECONDS / 5)
 
     async def _erase(self, move: Move, suffix: str) -> None:
         """What is left here is erased, a bounded part in a round."""

@@ -7,9 +7,12 @@ change places in one step of the file system, so there is no moment between.
 
 import ctypes
 import os
+import time
 from pathlib import Path
 
 SEALED = ".sealed"
+# A file of a delivery under way grows; what is older was left behind.
+STALE_SECONDS = 60
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 RENAME_EXCHANGE = 2  # renameat2(2): ext4, XFS, Btrfs, tmpfs; not NFS
 
@@ -41,6 +44,48 @@ def unseal(mail: Path, account_id: int) -> None:
         os.fsync(shelf)
     finally:
         os.close(shelf)
+
+
+def is_quiet(mail: Path, account_id: int) -> bool:
+    """Whether no delivery and no change is under way in the mailbox, as far as files show it."""
+    home = _home(mail, account_id)
+    now = time.time()
+    drafts = [path for folder in _folders(home) for path in _entries(folder / "tmp")]
+    return not any(now - modified < STALE_SECONDS for path in (*drafts, *_locks(home)) if (modified := _modified(path)))
+
+
+def unlock(mail: Path, account_id: int) -> None:
+    """Takes away the locks in a sealed mailbox: whoever held one can neither go on nor give it back."""
+    for path in _locks(_home(mail, account_id, SEALED)):
+        path.unlink(missing_ok=True)
+
+
+def _home(mail: Path, account_id: int, suffix: str = "") -> Path:
+    return mail / f"{account_id % 256:02x}" / f"{account_id}{suffix}"
+
+
+def _folders(home: Path) -> list[Path]:
+    """The folders of a Maildir++: beside each other, with a dot in front."""
+    inbox = home / "Maildir"
+    return [inbox, *(path for path in _entries(inbox) if path.name.startswith(".") and path.is_dir())]
+
+
+def _locks(home: Path) -> list[Path]:
+    return [path for folder in (home, *_folders(home)) for path in _entries(folder) if path.name.endswith(".lock")]
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.lstat().st_mtime
+    except FileNotFoundError:
+        return 0
 
 
 def _open_shelf(mail: Path, account_id: int) -> int:

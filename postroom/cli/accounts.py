@@ -25,7 +25,7 @@ def show_account(account_id: Id, as_json: Json = False) -> None:
         home = nodes.home(tx, account_id)
         names = {node.id: node.name for node in nodes.everything(tx)}
         if home is None:
-            raise Refused("not_found", f"Account {account_id} is on no node.")
+            raise Refused("unknown_account", f"Account {account_id} is on no node.")
         move = moves.get(tx, account_id)
         to = names[move.target] if move else None
         return {"id": account_id, "node": names[home], "phase": move.phase if move else None, "to": to}
@@ -48,12 +48,7 @@ def move_account(
     from postroom import moves, settings
     from postroom.db import open_database
 
-    try:
-        move = store.write(lambda tx: moves.request(tx, account_id, node))
-    except Refused as error:
-        if error.code != "not_found":
-            raise
-        raise Refused("not_found", f"There is no account {account_id}.") from None
+    move = store.write(lambda tx: moves.request(tx, account_id, node))
     if not wait:
         print(f"{account_id} is on its way to {node}: `postroom accounts show {account_id}` tells how far it is.")
         return
