@@ -53,7 +53,5 @@ class Doorkeeper:
             return None
         if node is None or node.name == self._settings.node:
             return Door(key, socket=run / "dovecot" / "http")
-        if node.node_port is None:
-            return None
         authority = self._settings.data / "tls" / "nodes.pem"
-        return Door(key, address=node.address, port=node.node_port + 1, host=node.host, authority=authority)
+        return Door(key, address=node.address, port=node.port + 1, host=node.host, authority=authority)

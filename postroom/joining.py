@@ -32,7 +32,7 @@ def join(database: Database, settings: Settings) -> tuple[OwnNode | None, int]:
             )
         return None, 0
     kept = settings.data / "db" / FOLDER
-    ports = Ports(settings.imaps_port, settings.pop3s_port, settings.sieve_port, settings.node_port)
+    ports = Ports(settings.imaps_port, settings.pop3s_port, settings.sieve_port)
     try:
         begin = partial(nodes.begin, name=settings.node, folder=_read(kept), ports=ports)
         node, taken = database.write_alone(begin)
@@ -58,6 +58,7 @@ def _own(node: Node, database: Database, settings: Settings) -> OwnNode:
     return OwnNode(
         id=node.id,
         host=node.host,
+        port=node.port,
         certificate=certificate,
         key=key,
         authority=known.certificate,

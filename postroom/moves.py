@@ -30,9 +30,14 @@ GET = f"SELECT {COLUMNS} FROM account_moves WHERE account_id = :account_id"
 # Those that wait for this node: it has the mail, or what is left of it.
 DUE = f"""
 SELECT {COLUMNS} FROM account_moves
-WHERE ((source = :node AND phase <> 'cancelled') OR (target = :node AND phase = 'cancelled'))
+WHERE source = :node AND phase <> 'cancelled'
   AND NOT EXISTS (SELECT 1 FROM leases WHERE kind = 'move' AND item = account_moves.account_id AND free_at > :now)
 ORDER BY CASE phase WHEN 'frozen' THEN 0 ELSE 1 END, account_id LIMIT 1"""
+DUE_HERE = f"""
+SELECT {COLUMNS} FROM account_moves
+WHERE target = :node AND phase = 'cancelled'
+  AND NOT EXISTS (SELECT 1 FROM leases WHERE kind = 'move' AND item = account_moves.account_id AND free_at > :now)
+LIMIT 1"""
 SET_PHASE = """
 UPDATE account_moves SET phase = :phase, reason = :reason WHERE account_id = :account_id AND phase = :from_phase
 RETURNING account_id"""
@@ -84,7 +89,7 @@ def get(tx: Tx, account_id: int) -> Move | None:
 
 def next_due(tx: Tx, node: int) -> Move | None:
     """What this node must go on with: first what is frozen, which somebody waits for."""
-    row = tx.one(DUE, node=node, now=tx.now)
+    row = tx.one(DUE, node=node, now=tx.now) or tx.one(DUE_HERE, node=node, now=tx.now)
     return _from_row(row) if row else None
 
 

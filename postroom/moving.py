@@ -100,9 +100,9 @@ class Mover:
         found = {node.id: node for node in await self._database.read(nodes.everything)}
         here, target = self._door(found[move.source]), found[move.target]
         there = self._door(target)
-        if here is None or there is None or target.node_port is None:
+        if here is None or there is None:
             raise Stuck(f"{target.name} is not reached yet.")
-        return here, _There(there, f"tcps:{_host(target.address)}:{target.node_port + 2}")
+        return here, _There(there, f"tcps:{_host(target.address)}:{target.port + 2}")
 
     async def _copy(self, move: Move, here: Door, there: "_There") -> None:
         """Copies, with what arrives meanwhile, until the difference is small."""

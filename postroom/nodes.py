@@ -19,15 +19,15 @@ SEEN_MS = 5_000
 AWAY_MS = 30_000
 FOLDER_BYTES = 16
 
-COLUMNS = """nodes.id, name, address, founder, draining, folder, imaps_port, pop3s_port, sieve_port, node_port, seen_at,
+COLUMNS = """nodes.id, name, address, port, founder, draining, folder, imaps_port, pop3s_port, sieve_port, seen_at,
   (SELECT COALESCE(SUM(accounts), 0) FROM node_loads WHERE node_id = nodes.id)"""
 ALL = f"SELECT {COLUMNS} FROM nodes WHERE id > 0 ORDER BY id"
 GET = f"SELECT {COLUMNS} FROM nodes WHERE name = :name"
 HOLD = "UPDATE nodes SET address = address WHERE name = :name RETURNING id"
 ADD = """
-INSERT INTO nodes (name, address, founder, created_at)
-SELECT :name, :address, CASE WHEN EXISTS (SELECT 1 FROM nodes) THEN 0 ELSE 1 END, :now WHERE true
-ON CONFLICT (name) DO UPDATE SET address = excluded.address, folder = NULL RETURNING id"""
+INSERT INTO nodes (name, address, port, founder, created_at)
+SELECT :name, :address, :port, CASE WHEN EXISTS (SELECT 1 FROM nodes WHERE id > 0) THEN 0 ELSE 1 END, :now WHERE true
+ON CONFLICT (name) DO UPDATE SET address = excluded.address, port = excluded.port, folder = NULL RETURNING id"""
 ADD_LOAD = """
 INSERT INTO node_loads (node_id, shard, accounts) VALUES (:id, :shard, :by)
 ON CONFLICT (node_id, shard) DO UPDATE SET accounts = node_loads.accounts + excluded.accounts"""
@@ -36,8 +36,7 @@ IS_USED = "SELECT 1 FROM account_homes WHERE node_id = :id LIMIT 1"
 REMOVE_LOADS = "DELETE FROM node_loads WHERE node_id = :id"
 REMOVE = "DELETE FROM nodes WHERE id = :id AND founder = 0"
 BEGIN = """
-UPDATE nodes SET folder = :folder, imaps_port = :imaps, pop3s_port = :pops, sieve_port = :sieve, node_port = :own,
-  seen_at = :now
+UPDATE nodes SET folder = :folder, imaps_port = :imaps, pop3s_port = :pops, sieve_port = :sieve, seen_at = :now
 WHERE id = :id"""
 SEE = "UPDATE nodes SET seen_at = :now WHERE id = :id"
 FOUND = """
@@ -70,13 +69,13 @@ class Node(msgspec.Struct, frozen=True):
     id: int
     name: str
     address: str
+    port: int
     founder: bool
     draining: bool
     folder: str | None
     imaps_port: int | None
     pop3s_port: int | None
     sieve_port: int | None
-    node_port: int | None
     seen_at: int | None
     accounts: int
 
@@ -102,7 +101,6 @@ class Ports(msgspec.Struct, frozen=True):
     imaps: int
     pops: int
     sieve: int
-    own: int
 
 
 def everything(tx: Tx) -> list[Node]:
@@ -119,15 +117,15 @@ def get(tx: Tx, name: str) -> Node:
 
 
 def _from_row(row: tuple[object, ...]) -> Node:
-    id_, name, address, founder, draining, *rest, accounts = row
-    values = (id_, name, address, founder == 1, draining == 1, *rest, int(accounts))  # type: ignore[call-overload]
+    id_, name, address, port, founder, draining, *rest, accounts = row
+    values = (id_, name, address, port, founder == 1, draining == 1, *rest, int(accounts))  # type: ignore[call-overload]
     return Node(*values)
 
 
-def add(tx: Tx, name: str, address: str, authority: Authority) -> Node:
+def add(tx: Tx, name: str, address: str, port: int, authority: Authority) -> Node:
     """Adds a node. One that is there gets a new address, and may start from another data directory."""
     tx.run(SET_AUTHORITY, certificate=authority.certificate, private_key=authority.private_key)
-    row = tx.one(ADD, name=name, address=address, now=tx.now)
+    row = tx.one(ADD, name=name, address=address, port=port, now=tx.now)
     for shard in range(SHARDS if row else 0):
         tx.run(ADD_LOAD, id=row[0], shard=shard, by=0)  # type: ignore[index]
     return get(tx, name)

@@ -36,10 +36,7 @@ PORTS = (
     "smtp_port",
     "submission_port",
     "submissions_port",
-    "node_port",
 )
-# Ports from `node_port` on: SMTP, the ending of sessions, copies.
-NODE_PORTS = 3
 
 # What mail clients connect to. Each has a port to listen on, and perhaps another one before a NAT.
 CLIENT_SERVICES = ("imap", "imaps", "pop3", "pop3s", "sieve", "submission", "submissions")
@@ -122,9 +119,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     node: Annotated[
         str, Meta(description="Of several machines, the name of this one (`postroom nodes add`). Empty: there is one.")
     ] = ""
-    node_port: Annotated[Port, Meta(description="First of three ports for the other machines; with `node` alone.")] = (
-        1700
-    )
 
     metrics: Annotated[
         Literal["key", "loopback"],
@@ -278,17 +272,10 @@ def _check_network(settings: Settings) -> None:
         _network(network)
     taken: dict[int, str] = {}
     for name in PORTS:
-        for port in _ports(settings, name):
-            if port in taken:
-                raise BadSettings(f"{variable(name)} and {variable(taken[port])} are both {port}.")
-            taken[port] = name
-
-
-def _ports(settings: Settings, name: str) -> range:
-    first = getattr(settings, name)
-    if name != "node_port":
-        return range(first, first + 1)
-    return range(first, first + NODE_PORTS if settings.node else first)
+        port = getattr(settings, name)
+        if port in taken:
+            raise BadSettings(f"{variable(name)} and {variable(taken[port])} are both {port}.")
+        taken[port] = name
 
 
 def _absolute(path: Path) -> Path:

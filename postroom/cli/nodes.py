@@ -19,6 +19,9 @@ Name = Annotated[str, typer.Argument(help="The node's name, as its POSTROOM_NODE
 def add_node(
     name: Name,
     address: Annotated[str, typer.Argument(help="The IP address at which the other nodes reach it.")],
+    port: Annotated[
+        int, typer.Option(help="The first of three ports there, for the other nodes alone.", min=1, max=65533)
+    ] = 1700,
     as_json: Json = False,
 ) -> None:
     """Add a machine. The first one is that which was there before: it keeps every account. A node that is there gets a
@@ -31,7 +34,7 @@ def add_node(
     if settings.load().is_sqlite:
         raise Refused("invalid_request", "Several machines need PostgreSQL: set POSTROOM_DATABASE_URL. See docs.")
     known = Authority(*authority.new())
-    node = store.write(lambda tx: nodes.add(tx, name, address, known))
+    node = store.write(lambda tx: nodes.add(tx, name, address, port, known))
     text = f"{name} is reached at {address}. Start it with POSTROOM_NODE={name}."
     if node.founder and node.seen_at is None:
         text += (
@@ -105,4 +108,6 @@ def _line(node: Any, now: int) -> str:
 
 
 def _shown(node: Any) -> dict[str, Any]:
-    return {name: getattr(node, name) for name in ("name", "address", "accounts", "draining", "founder", "seen_at")}
+    return {
+        name: getattr(node, name) for name in ("name", "address", "port", "accounts", "draining", "founder", "seen_at")
+    }

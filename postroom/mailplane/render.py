@@ -87,11 +87,13 @@ class File:
 
 @dataclass(frozen=True)
 class OwnNode:
-    """Of several machines this one. PEM texts; `secret`: what the nodes' doveadm asks for; `bind`: the address that it
-    comes from, if it is one of this machine's own; `trusted`: the addresses of all nodes."""
+    """Of several machines this one. `port`: the first of three. Certificates and key are PEM; `secret`: what the nodes'
+    doveadm asks for; `bind`: the address that it comes from, if it is one of this machine's own; `trusted`: the addresses
+    of all nodes."""
 
     id: int
     host: str
+    port: int
     certificate: str
     key: str
     authority: str
@@ -230,7 +232,7 @@ def _values(settings: Settings, plane: Plane) -> dict[str, object]:
         "tls_key": key,
         "maps": list(plane.maps),
         "node": plane.node,
-        "node_addresses": [plane.node.bind] if plane.node and plane.node.bind else addresses,
+        "node_addresses": node_addresses(settings, plane.node),
         "unchrooted": UNCHROOTED,
         "user": plane.user,
         "group": plane.group,
@@ -242,6 +244,11 @@ def _values(settings: Settings, plane: Plane) -> dict[str, object]:
         "sendmail": f"{settings.data}/dovecot/sendmail" if plane.root else "/bin/false",
         **{name: getattr(settings, name) for name in settings.__struct_fields__ if name.endswith("_port")},
     }
+
+
+def node_addresses(settings: Settings, node: OwnNode | None) -> list[str]:
+    """Where this node listens for the others: where they reach it, unless that is a router's address."""
+    return [node.bind] if node and node.bind else settings.listen_addresses
 
 
 def bracketed(address: str) -> str:

@@ -4,6 +4,7 @@ CREATE TABLE nodes (
   id         {identity},
   name       TEXT NOT NULL UNIQUE,
   address    TEXT NOT NULL,             -- at which the other nodes reach it
+  port       BIGINT NOT NULL,           -- the first of three there: mail, the ending of sessions, copies
   founder    BIGINT NOT NULL,           -- 1: the machine that was there before there were nodes
   draining   BIGINT NOT NULL DEFAULT 0, -- 1: takes no new accounts
   created_at BIGINT NOT NULL,
@@ -12,7 +13,6 @@ CREATE TABLE nodes (
   imaps_port BIGINT,
   pop3s_port BIGINT,
   sieve_port BIGINT,
-  node_port  BIGINT,
   seen_at    BIGINT
 );
 

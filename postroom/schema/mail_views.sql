@@ -111,8 +111,8 @@ SELECT
   nodes.sieve_port,
   CASE WHEN account_moves.phase = 'frozen' THEN 1 ELSE 0 END AS frozen,
   CASE WHEN account_moves.phase = 'frozen' THEN 'retry:4.2.1 The mailbox is being moved, it will be back soon'
-    WHEN nodes.address LIKE '%:%' THEN 'nodes:[ipv6:' || nodes.address || ']:' || nodes.node_port
-    ELSE 'nodes:[' || nodes.address || ']:' || nodes.node_port END AS route
+    WHEN nodes.address LIKE '%:%' THEN 'nodes:[ipv6:' || nodes.address || ']:' || nodes.port
+    ELSE 'nodes:[' || nodes.address || ']:' || nodes.port END AS route
 FROM account_homes
 JOIN nodes ON nodes.id = account_homes.node_id
 LEFT JOIN account_moves ON account_moves.account_id = account_homes.account_id;

@@ -26,6 +26,11 @@ class Machine:
     address: str
     service: Service
 
+    @property
+    def own_port(self) -> int:
+        """The first of those for the other machines."""
+        return max(self.service.ports.values()) + 1
+
     def port(self, name: str) -> int:
         return self.service.ports[name]
 
@@ -76,7 +81,7 @@ class Machine:
 
 
 def _join(machine: Machine) -> None:
-    done = machine.service.run("nodes", "add", machine.name, machine.address)
+    done = machine.service.run("nodes", "add", machine.name, machine.address, "--port", str(machine.own_port))
     assert done.returncode == 0, done.stderr
     machine.service.start()
 

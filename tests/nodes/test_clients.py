@@ -94,7 +94,7 @@ def test_mail_cannot_be_injected(cluster: Cluster, box: Mailbox) -> None:
     home = cluster.home(box)
 
     def code(context: ssl.SSLContext | None) -> int:
-        with smtplib.SMTP(home.address, home.port("node_port"), "client.example", 60) as client:
+        with smtplib.SMTP(home.address, home.own_port, "client.example", 60) as client:
             if context:
                 client.starttls(context=context)
             client.ehlo()
@@ -123,7 +123,7 @@ def test_what_is_between_the_machines_is_not_public(cluster: Cluster, box: Mailb
         (1, b"POST /doveadm/v1 HTTP/1.0\r\n\r\n"),
         (2, b"VERSION\tdoveadm-server\t1\t0\nPLAIN\tAHgAeA==\n"),
     ):
-        plain = socket.create_connection((home.address, home.port("node_port") + port), 60)
+        plain = socket.create_connection((home.address, home.own_port + port), 60)
         with context.wrap_socket(plain, server_hostname=host) as client:
             client.sendall(sent)
             answer = b"".join(iter(lambda client=client: client.recv(4096), b""))  # type: ignore[misc]

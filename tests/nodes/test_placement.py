@@ -15,7 +15,7 @@ from tests.nodes.cluster import Cluster
 from tests.postgres import PostgresServer
 from tests.service import Service
 
-PORTS = Ports(1993, 1995, 4190, 1700)
+PORTS = Ports(1993, 1995, 4190)
 AUTHORITY = Authority("certificate", "key")
 
 
@@ -36,7 +36,7 @@ def _make(tx: Tx, number: int) -> int:
 
 
 def _add(database: Database, name: str) -> None:
-    database.write_alone(lambda tx: nodes.add(tx, name, "192.0.2.1", AUTHORITY))
+    database.write_alone(lambda tx: nodes.add(tx, name, "192.0.2.1", 1700, AUTHORITY))
 
 
 def _begin(database: Database, name: str, folder: str | None = None) -> int:
