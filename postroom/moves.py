@@ -125,7 +125,6 @@ def switch(tx: Tx, move: Move) -> bool:
     if not nodes.relocate(tx, move.account_id, move.source, move.target):
         raise LookupError("a frozen account that is not at its source")
     if row := tx.one(ACCOUNT, account_id=move.account_id):
-        names = {node.id: node.name for node in nodes.everything(tx)}
         organization_id, domain_id, user_id, address, status = row
         events.record(
             tx,
@@ -134,7 +133,7 @@ def switch(tx: Tx, move: Move) -> bool:
             account_id=move.account_id,
             domain_id=domain_id,
             user_id=user_id,
-            data={"address": address, "status": status, "from": names[move.source], "to": names[move.target]},
+            data={"address": address, "status": status},
         )
     return True
 

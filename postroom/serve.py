@@ -164,7 +164,7 @@ class _Service:
             self._take_ports()
         with say.step("Database"):
             prepared = await self._prepare(supervisor)
-        if prepared.node and self._mail:
+        if prepared.node:
             ports.check_free(ports.node_ports(settings, prepared.node))
         if prepared.taken:
             say.line(f"  {prepared.taken} accounts are node {settings.node}'s from now on, with the mail that is here.")

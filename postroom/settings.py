@@ -245,6 +245,8 @@ def _check(settings: Settings) -> None:
         raise BadSettings("POSTROOM_DATABASE_URL: use sqlite:///path or postgresql://….")
     if settings.node and settings.is_sqlite:
         raise BadSettings("POSTROOM_NODE needs PostgreSQL: set POSTROOM_DATABASE_URL. SQLite is for one machine.")
+    if settings.node and settings.mail == "off":
+        raise BadSettings("POSTROOM_NODE needs POSTROOM_MAIL=on: every node reaches the mailboxes of the others.")
     if settings.mail_database_url and not settings.mail_database_url.startswith("postgresql://"):
         raise BadSettings("POSTROOM_MAIL_DATABASE_URL: use postgresql://….")
     for name, (pattern, advice) in FORMATS.items():

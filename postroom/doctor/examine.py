@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from postroom import identity, instance, serve, sessions
+from postroom import identity, instance, nodes, serve, sessions
 from postroom.db import NewerSchema, NoMailRole, check_known, mail_role, open_database, snapshots
 from postroom.doctor import files, network
 from postroom.doctor.finding import Finding
@@ -109,6 +109,8 @@ def _database(settings: Settings, running: bool) -> Iterator[Finding]:
             yield _mail_role(settings)
         if running:
             yield from _late_work(settings)
+        if settings.node:
+            yield from _nodes(settings)
     except BadBackup as error:
         yield Finding("error", "database", str(error), "postroom restore FILE --force")
     except NewerSchema as error:
@@ -139,6 +141,23 @@ def _late_work(settings: Settings) -> Iterator[Finding]:
         yield Finding("error", "worker", text, f"tail {settings.data}/log/worker.log")
     else:
         yield Finding("ok", "worker", "No work waits for it.")
+
+
+def _nodes(settings: Settings) -> Iterator[Finding]:
+    database = open_database(settings.database)
+    try:
+        found = asyncio.run(database.search(nodes.everything))
+    finally:
+        database.close()
+    now = time.time_ns() // 1_000_000
+    for node in found:
+        if node.seen_at is None:
+            yield Finding("warning", "nodes", f"{node.name} was never started.", f"postroom nodes remove {node.name}")
+        elif node.is_away(now):
+            text = f"{node.name} has not been seen for {(now - node.seen_at) // 1000} s: its mailboxes are away."
+            yield Finding("error", "nodes", text, "postroom nodes list")
+        else:
+            yield Finding("ok", "nodes", f"{node.name} runs and has {node.accounts} accounts.")
 
 
 def _queue(settings: Settings) -> Iterator[Finding]:

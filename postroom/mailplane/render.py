@@ -88,8 +88,8 @@ class File:
 @dataclass(frozen=True)
 class OwnNode:
     """Of several machines this one. `port`: the first of three. Certificates and key are PEM; `secret`: what the nodes'
-    doveadm asks for; `bind`: the address that it comes from, if it is one of this machine's own; `trusted`: the addresses
-    of all nodes."""
+    doveadm asks for; `bind`: the address that it comes from, if it is one of this machine's own; `trusted`: the
+    addresses of all nodes."""
 
     id: int
     host: str

@@ -183,8 +183,8 @@ def test_everything_moves(cluster: Cluster, box: Mailbox) -> None:
     home.deliver(box, "filed")
     with home.imap(box) as imap:
         wait_for("the script", lambda: imap.select("Archive", readonly=True) == ("OK", [b"1"]))
-    told = box.platform.sql("SELECT data FROM events WHERE account_id = :id AND type = 'account.moved'", id=box.id)
-    assert f'"from":"{home.name}","to":"{other.name}"' in told[0][0]
+    sql = "SELECT COUNT(*) FROM events WHERE account_id = :id AND type = 'account.moved'"
+    assert box.platform.sql(sql, id=box.id) == [(1,)]
 
 
 def _seen(machine: Machine, box: Mailbox) -> list[Any]:

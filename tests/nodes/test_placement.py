@@ -122,10 +122,11 @@ def test_the_command_line(cluster: Cluster) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"node": "x", "mail": "off"}, "POSTROOM_NODE needs PostgreSQL"),
-        ({"node": "unknown", "mail": "off", "database_url": ""}, "postroom nodes add unknown"),
+        ({"node": "x"}, "POSTROOM_NODE needs PostgreSQL"),
+        ({"node": "x", "mail": "off", "database_url": ""}, "POSTROOM_NODE needs POSTROOM_MAIL=on"),
+        ({"node": "unknown", "database_url": ""}, "postroom nodes add unknown"),
         ({"mail": "off", "database_url": ""}, "set POSTROOM_NODE"),
-        ({"node": "ber", "mail": "off", "database_url": ""}, "another data directory"),
+        ({"node": "ber", "database_url": ""}, "another data directory"),
     ],
 )
 def test_it_refuses_to_start(cluster: Cluster, settings: dict[str, str], said: str) -> None:
