@@ -1,6 +1,5 @@
 """Where new accounts are placed, and machines that come and go."""
 
-import json
 from typing import Any
 
 import pytest
@@ -11,9 +10,7 @@ from postroom.actor import Actor
 from postroom.db import Database, Tx, migrate, open_database
 from postroom.errors import Busy, Refused
 from postroom.nodes import Authority, Ports
-from tests.nodes.cluster import Cluster
 from tests.postgres import PostgresServer
-from tests.service import Service
 
 PORTS = Ports(1993, 1995, 4190)
 AUTHORITY = Authority("certificate", "key")
@@ -107,33 +104,3 @@ def test_a_node_is_removed_when_it_has_nothing(database: Database) -> None:
     database.write_alone(lambda tx: nodes.leave(tx, id_))
     database.write_alone(lambda tx: nodes.remove(tx, "b"))
     assert _loads(database) == {"a": 0}
-
-
-def test_the_command_line(cluster: Cluster) -> None:
-    found = json.loads(cluster.run("nodes", "list", "--json").stdout)
-    assert {node["name"] for node in found} == {"ams", "ber", "cph"}
-    assert cluster.run("nodes", "drain", "cph").stdout.startswith("cph takes no new accounts.")
-    assert "draining" in cluster.run("nodes", "list").stdout
-    assert cluster.run("nodes", "undrain", "cph").returncode == 0
-    for arguments in (("add", "Upper", "192.0.2.1"), ("add", "a", "somewhere"), ("remove", "ams"), ("drain", "x")):
-        assert cluster.run("nodes", *arguments).returncode == 1, arguments
-
-
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        ({"node": "x"}, "POSTROOM_NODE needs PostgreSQL"),
-        ({"node": "x", "mail": "off", "database_url": ""}, "POSTROOM_NODE needs POSTROOM_MAIL=on"),
-        ({"node": "unknown", "database_url": ""}, "postroom nodes add unknown"),
-        ({"mail": "off", "database_url": ""}, "set POSTROOM_NODE"),
-        ({"node": "ber", "database_url": ""}, "another data directory"),
-    ],
-)
-def test_it_refuses_to_start(cluster: Cluster, settings: dict[str, str], said: str) -> None:
-    if "database_url" in settings:
-        settings = settings | {"database_url": cluster.machines[0].service.database_url}
-    with Service.new(**settings) as service:
-        service.launch()
-        assert service.process
-        assert service.process.wait(60) == 2
-        assert said in service.said()
