@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from postroom import account_users, addresses, counts, domains, events, limits, sessions
+from postroom import account_users, addresses, counts, domains, events, limits, nodes, sessions
 from postroom.account_rows import COLUMNS, Account, Status, from_row
 from postroom.actor import Actor
 from postroom.address import RESERVED
@@ -29,7 +29,7 @@ INSERT INTO accounts (organization_id, domain_id, user_id, address, display_name
 SELECT :organization, :domain_id, :user_id, :address, :display_name, 'active',
   CASE WHEN EXISTS (SELECT 1 FROM accounts
     WHERE organization_id = :organization AND user_id = :user_id AND is_default = 1) THEN 0 ELSE 1 END,
-  :password, 1, :now, :now RETURNING {COLUMNS}"""
+  :password, 1, :now, :now RETURNING {COLUMNS}, EXISTS (SELECT 1 FROM nodes WHERE id > 0 AND seen_at IS NOT NULL)"""
 SEEN = """
 WHERE id = :id AND organization_id = :organization AND user_id = COALESCE(:user_id, user_id)
   AND (CAST(:bound AS BIGINT) IS NULL OR domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound))"""
@@ -61,6 +61,9 @@ DUE_PURGES = """
 SELECT id FROM accounts
 WHERE purge_at <= :now AND NOT EXISTS (SELECT 1 FROM session_endings WHERE account_id = accounts.id)
   AND NOT EXISTS (SELECT 1 FROM leases WHERE kind = 'purge' AND item = accounts.id AND free_at > :now)
+  AND (CAST(:node AS BIGINT) IS NULL OR EXISTS (SELECT 1 FROM account_homes
+    WHERE account_id = accounts.id AND node_id = :node))
+  AND NOT EXISTS (SELECT 1 FROM account_moves WHERE account_id = accounts.id)
 ORDER BY purge_at, id LIMIT 50"""
 BEGIN_PURGE = """
 UPDATE accounts SET purged_at = COALESCE(purged_at, :now), display_name = NULL, password = ''
@@ -225,9 +228,10 @@ def restore(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
     return account
 
 
-def due_purges(tx: Tx) -> list[int]:
-    """Accounts whose mail is to be erased now, or to go on with, some at a time: those that nobody is at."""
-    return [row[0] for row in tx.all(DUE_PURGES, now=tx.now)]
+def due_purges(tx: Tx, node: int | None = None) -> list[int]:
+    """Accounts whose mail is to be erased now, or to go on with, some at a time: those that nobody is at. Of several
+    nodes: whose mail this one has."""
+    return [row[0] for row in tx.all(DUE_PURGES, now=tx.now, node=node)]
 
 
 def begin_purge(tx: Tx, id_: int) -> bool:
@@ -241,6 +245,7 @@ def finish_purge(tx: Tx, id_: int) -> None:
     row = tx.one(FINISH_PURGE, id=id_)
     if row is not None:
         account = from_row(row)
+        nodes.leave(tx, id_)
         _record(tx, Actor(account.organization_id), "account.purged", account)
 
 
@@ -284,7 +289,11 @@ def _insert(tx: Tx, actor: Actor, domain: domains.Domain, command: CreateAccount
     )
     if row is None:
         raise LookupError("an insert that returned no row")
-    return from_row(row)
+    *values, has_nodes = row
+    account = from_row(tuple(values))
+    if has_nodes:
+        nodes.place(tx, account.id, domain.id)
+    return account
 
 
 def _hold(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:

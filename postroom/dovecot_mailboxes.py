@@ -1,11 +1,12 @@
-"""Mailboxes as this instance's Dovecot has them, asked with the key of Dovecot's present life."""
+"""Mailboxes as Dovecot has them."""
 
 import structlog
 
+from postroom.doorkeeper import Doorkeeper
 from postroom.errors import MailUnavailable, not_found
 from postroom.mailboxes import OpenSession, ServiceName, Usage
 from postroom.mailplane import doveadm
-from postroom.settings import Settings
+from postroom.mailplane.doveadm import Door
 
 SERVICES: dict[str, ServiceName] = {"imap": "imap", "pop3": "pop3", "sieve": "managesieve"}
 RETRY_SECONDS = 5
@@ -14,30 +15,34 @@ log = structlog.get_logger()
 
 
 class DovecotMailboxes:
-    """Asks Dovecot when it is asked."""
+    """Asks Dovecot when it is asked; of several nodes, those that the account is on."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._run = settings.data / "run"
-        self._socket = self._run / "dovecot" / "http"
+    def __init__(self, doorkeeper: Doorkeeper) -> None:
+        self._doorkeeper = doorkeeper
 
     async def usage(self, account_id: int) -> Usage:
+        doors = await self._doors(account_id)
         try:
-            found = await doveadm.usage(self._socket, self._key(), account_id)
-        except (OSError, doveadm.Failed) as error:
+            found = await doveadm.usage(doors[0], account_id) if doors else None
+        except doveadm.Failed as error:
             raise _unavailable(error) from error
         if found is None:
             raise not_found()
         return Usage(*found)
 
     async def sessions(self, account_id: int) -> list[OpenSession]:
+        doors = await self._doors(account_id)
         try:
-            found = await doveadm.sessions(self._socket, self._key(), account_id)
-        except (OSError, doveadm.Failed) as error:
+            found = [session for door in doors for session in await doveadm.sessions(door, account_id)]
+        except doveadm.Failed as error:
             raise _unavailable(error) from error
         return [OpenSession(SERVICES[service], address) for service, address in found if service in SERVICES]
 
-    def _key(self) -> str:
-        return (self._run / doveadm.KEY).read_text(encoding="ascii").strip()
+    async def _doors(self, account_id: int) -> list[Door]:
+        doors = await self._doorkeeper.doors(account_id)
+        if None in doors:
+            raise _unavailable(doveadm.Failed("it has not started yet"))
+        return [door for door in doors if door]
 
 
 def _unavailable(error: Exception) -> MailUnavailable:

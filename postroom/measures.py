@@ -12,6 +12,7 @@ from cryptography import x509
 from postroom import readiness
 from postroom.api.call import Measured
 from postroom.mailplane import doveadm, queues
+from postroom.mailplane.doveadm import Door
 from postroom.mailplane.render import tls_paths
 from postroom.settings import Settings
 
@@ -38,7 +39,7 @@ class Measures:
             key = (run / doveadm.KEY).read_text(encoding="ascii").strip()
         except OSError:
             return None
-        return await doveadm.logins(run / "dovecot" / "http", key)
+        return await doveadm.logins(Door(key, socket=run / "dovecot" / "http"))
 
 
 def _certificate_ends(settings: Settings) -> float | None:

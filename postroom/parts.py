@@ -15,7 +15,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -24,9 +25,9 @@ from postroom import logs, readiness
 from postroom import settings as settings_of
 from postroom.errors import Busy, Refused
 from postroom.instance import CannotStart
-from postroom.mailplane import doveadm
 from postroom.mailplane.guard import PR_SET_PDEATHSIG, prctl
 from postroom.mailplane.logins import LoginLog
+from postroom.mailplane.render import OwnNode
 from postroom.mailplane.supervisor import Part, log_name
 from postroom.settings import Settings
 
@@ -38,13 +39,16 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 class Prepared(msgspec.Struct):
     """What the first start made; the API key is there only then. `mail_role`: how the mail daemons connect to
-    PostgreSQL, as libpq's parameters."""
+    PostgreSQL, as libpq's parameters. `node`: of several machines this one; `taken`: so many accounts are its own since
+    this start."""
 
     organization: str
     demo_domain: str | None
     api_key: str | None = None
     console_link: str | None = None
     mail_role: dict[str, str] | None = None
+    node: OwnNode | None = None
+    taken: int = 0
 
 
 def part(name: str, settings: Settings, files: tuple[int, ...] = (), *arguments: str) -> Part:
@@ -75,17 +79,19 @@ def run_api(settings: Settings, listener: socket.socket, instance: str, name: st
     from postroom.api.connection import configure
     from postroom.api.tallies import Place
     from postroom.db import open_database
+    from postroom.doorkeeper import Doorkeeper
     from postroom.dovecot_mailboxes import DovecotMailboxes
     from postroom.mailboxes import NoMailboxes
     from postroom.measures import Measures
 
     database = open_database(settings.database)
+    doorkeeper = Doorkeeper(settings, database)
     try:
         app = create_app(
             database,
             settings,
-            end_sessions=session_ender(settings),
-            mailboxes=DovecotMailboxes(settings) if settings.mail == "on" else NoMailboxes(),
+            end_sessions=doorkeeper,
+            mailboxes=DovecotMailboxes(doorkeeper) if settings.mail == "on" else NoMailboxes(),
             probe=readiness.Readiness(readiness.checks(settings)),
             measure=Measures(settings),
             instance=instance,
@@ -107,23 +113,31 @@ def api_names(settings: Settings) -> list[str]:
 
 def run_worker(settings: Settings) -> None:
     """Runs the worker until SIGTERM or SIGINT."""
-    from postroom import worker
+    from postroom import nodes, worker
     from postroom.db import open_database
+    from postroom.doorkeeper import Doorkeeper
+    from postroom.moving import Mover
     from postroom.resolver import Resolver
     from postroom.verification import Verification
 
     async def run() -> None:
         alive = readiness.worker_alive(settings.data)
         resolver = Resolver(settings.resolver)
+        doorkeeper, mail = Doorkeeper(settings, database), settings.data / "mail"
+        mover = None
+        if settings.node:
+            node = await database.read(partial(nodes.get, name=settings.node))
+            mover = Mover(database, node.id, mail, doorkeeper.door)
         work = asyncio.create_task(
             worker.run(
                 database,
-                end_sessions=session_ender(settings),
+                end_sessions=doorkeeper,
                 resolver=resolver,
                 verification=Verification(database, resolver, settings.dns_host),
-                mail=settings.data / "mail",
+                mail=mail,
                 alive=alive,
                 read_logins=LoginLog(settings.data / "log" / log_name("dovecot")),
+                mover=mover,
             )
         )
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -141,7 +155,7 @@ def run_worker(settings: Settings) -> None:
 
 def prepare(settings: Settings) -> Prepared:
     """Brings the database up to date and makes what the first start makes. Raises CannotStart."""
-    from postroom import operator
+    from postroom import joining, operator
     from postroom.db import NewerSchema, NoMailRole, migrate, open_database
 
     role = None
@@ -156,28 +170,13 @@ def prepare(settings: Settings) -> Prepared:
         raise CannotStart(str(error)) from None
     database = open_database(settings.database)
     try:
+        node, taken = joining.join(database, settings)
         first = operator.prepare(database, settings.hostname)
     except Refused as error:
         raise CannotStart(error.detail) from None
     finally:
         database.close()
-    return Prepared(operator.DEMO_ORGANIZATION, first.demo_domain, first.api_key, first.console_link, role)
-
-
-def session_ender(settings: Settings) -> Callable[[Sequence[tuple[int, int]]], Awaitable[bool]]:
-    """Ends login sessions through Dovecot, with the key of Dovecot's present life."""
-    run = settings.data / "run"
-
-    async def end(sessions: Sequence[tuple[int, int]]) -> bool:
-        if settings.mail == "off":
-            return True
-        try:
-            key = (run / doveadm.KEY).read_text(encoding="ascii").strip()
-        except OSError:
-            return False
-        return await doveadm.end_sessions(run / "dovecot" / "http", key, sessions)
-
-    return end
+    return Prepared(operator.DEMO_ORGANIZATION, first.demo_domain, first.api_key, first.console_link, role, node, taken)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

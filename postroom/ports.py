@@ -10,9 +10,11 @@ import socket
 from collections.abc import Iterator
 
 from postroom.instance import CannotStart
+from postroom.mailplane.render import OwnNode, node_addresses
 from postroom.settings import Settings, variable
 
 BACKLOG = 2048
+NODE_PORTS = 3
 DOVECOT = ("imap_port", "imaps_port", "pop3_port", "pop3s_port", "sieve_port")
 POSTFIX = ("smtp_port", "submission_port", "submissions_port")
 
@@ -22,6 +24,13 @@ def mail_ports(settings: Settings, with_postfix: bool) -> Iterator[tuple[str, st
     for name in (*DOVECOT, *POSTFIX) if with_postfix else DOVECOT:
         for address in settings.listen_addresses:
             yield name, address, getattr(settings, name)
+
+
+def node_ports(settings: Settings, node: OwnNode) -> Iterator[tuple[str, str, int]]:
+    """The listeners for the other nodes."""
+    for port in range(node.port, node.port + NODE_PORTS):
+        for address in node_addresses(settings, node):
+            yield "node", address, port
 
 
 def check_free(listeners: Iterator[tuple[str, str, int]]) -> None:

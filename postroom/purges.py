@@ -42,7 +42,7 @@ def _end(tx: Tx, id_: int, how: Callable[[Tx, int], None] | None) -> None:
     leases.end(tx, "purge", [id_])
 
 
-def erase(mail: Path, account_id: int, most: int) -> int:
+def erase(mail: Path, account_id: int, most: int, suffix: str = "") -> int:
     """Takes away the folder of an account, at most so many entries; answers how many more it might have. 0: it may
     not be done yet."""
     root = os.open(mail, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # where it leads is the operator's choice
@@ -53,7 +53,7 @@ def erase(mail: Path, account_id: int, most: int) -> int:
     finally:
         os.close(root)
     try:
-        return _erase_entry(shelf, str(account_id), most)
+        return _erase_entry(shelf, f"{account_id}{suffix}", most)
     finally:
         os.close(shelf)
 

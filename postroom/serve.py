@@ -21,7 +21,7 @@ from postroom import identity, instance, logs, parts, ports, readiness
 from postroom.identity import Identity
 from postroom.instance import CannotStart
 from postroom.mailplane import daemons, logfiles, orphans, outages, probe, queues
-from postroom.mailplane.render import database_path, tls_paths
+from postroom.mailplane.render import OwnNode, database_path, tls_paths
 from postroom.mailplane.renewal import Renewal
 from postroom.mailplane.supervisor import Part, Supervisor
 from postroom.parts import Prepared
@@ -185,11 +185,15 @@ class _Service:
         configuring = self._configure_early(me)
         with say.step("Database"):
             prepared = await self._prepare(supervisor)
+        if prepared.node:
+            ports.check_free(ports.node_ports(settings, prepared.node))
+        if prepared.taken:
+            say.line(f"  {prepared.taken} accounts are node {settings.node}'s from now on, with the mail that is here.")
         found: list[daemons.Daemon] = []
         renewal = Renewal(*tls_paths(settings))
         if self._mail:
             with say.step("Mail configuration"):
-                found = await configuring if configuring else self._configure(me, prepared.mail_role)
+                found = await configuring if configuring else self._configure(me, prepared.mail_role, prepared.node)
         with say.step("Ready"):
             self._start(supervisor, found)
             if self._postfix and not settings.is_sqlite:
@@ -263,10 +267,13 @@ class _Service:
         task.add_done_callback(lambda done: done.cancelled() or done.exception())  # should the database be refused
         return task
 
-    def _configure(self, me: Identity, mail_role: dict[str, str] | None) -> list[daemons.Daemon]:
+    def _configure(
+        self, me: Identity, mail_role: dict[str, str] | None, node: OwnNode | None = None
+    ) -> list[daemons.Daemon]:
         """Writes the daemons' files and lets the daemons themselves check them."""
         try:
-            daemons.write_configuration(self._settings, me, secrets.token_urlsafe(32), mail_role)
+            key = node.secret if node else secrets.token_urlsafe(32)
+            daemons.write_configuration(self._settings, me, key, mail_role, node)
             found = [daemons.dovecot(self._settings)]
             if self._postfix:
                 found += [daemons.opendkim(self._settings, me), daemons.postfix(self._settings)]

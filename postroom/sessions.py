@@ -26,7 +26,9 @@ SELECT id, account_id, generation FROM (
     ROW_NUMBER() OVER (PARTITION BY accounts.organization_id ORDER BY due_at, session_endings.id) AS turn
   FROM session_endings JOIN accounts ON accounts.id = session_endings.account_id
   WHERE session_endings.due_at <= :now AND NOT EXISTS (
-    SELECT 1 FROM leases WHERE kind = 'session' AND item = session_endings.id AND free_at > :now)) AS waiting
+    SELECT 1 FROM leases WHERE kind = 'session' AND item = session_endings.id AND free_at > :now)
+    AND (CAST(:node AS BIGINT) IS NULL OR EXISTS (SELECT 1 FROM account_homes
+      WHERE account_id = session_endings.account_id AND node_id = :node))) AS waiting
 ORDER BY turn, due_at, id LIMIT :limit"""
 IS_DUE = "SELECT 1 FROM session_endings WHERE id = :id AND due_at <= :now"
 DELETE = "DELETE FROM session_endings WHERE id = :id RETURNING account_id, late"
@@ -60,9 +62,10 @@ def end_domain(tx: Tx, domain_id: int) -> None:
         tx.run(INSERT_DOMAIN, domain_id=domain_id, due_at=due_at)
 
 
-def due(tx: Tx, limit: int = 200) -> list[tuple[int, Ended]]:
-    """Endings that a worker must carry out now, with their ids: those that nobody is at."""
-    return [(row[0], Ended(row[1], row[2])) for row in tx.all(DUE, now=tx.now, limit=limit)]
+def due(tx: Tx, limit: int = 200, node: int | None = None) -> list[tuple[int, Ended]]:
+    """Endings that a worker must carry out now, with their ids: those that nobody is at. Of several nodes: of accounts
+    whose mail this one has."""
+    return [(row[0], Ended(row[1], row[2])) for row in tx.all(DUE, now=tx.now, limit=limit, node=node)]
 
 
 def is_due(tx: Tx, id_: int) -> bool:

@@ -45,6 +45,7 @@ CLIENT_SERVICES = ("imap", "imaps", "pop3", "pop3s", "sieve", "submission", "sub
 FORMATS = {
     "relayhost": (r"(\[[^\[\]\s]+\]|[^\[\]\s:]+)(:[0-9]{1,5})?", "use host:port, or [host]:port to skip its MX"),
     "resolver": (r"(\[[0-9A-Fa-f:]+\]|[0-9.]+):[0-9]{1,5}", "use address:port, like 127.0.0.1:53 or [::1]:53"),
+    "node": (r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", "use up to 32 lower-case letters, digits and hyphens"),
     "rate_limit": (r"off|[1-9][0-9]{0,11}/(second|minute|hour|day)", "use off or a rate like 6000/minute"),
 }
 
@@ -115,6 +116,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     smtp_port: Annotated[Port, Meta(description="SMTP for inbound mail.")] = 1025
     submission_port: Annotated[Port, Meta(description="Submission (RFC 6409) with STARTTLS.")] = 1587
     submissions_port: Annotated[Port, Meta(description="Submission over TLS (RFC 8314).")] = 1465
+    node: Annotated[
+        str, Meta(description="Of several machines, the name of this one (`postroom nodes add`). Empty: there is one.")
+    ] = ""
 
     metrics: Annotated[
         Literal["key", "loopback"],
@@ -239,6 +243,10 @@ def _check(settings: Settings) -> None:
         raise BadSettings("POSTROOM_TLS_CERT and POSTROOM_TLS_KEY belong together: set both or neither.")
     if not settings.database.startswith(("sqlite:///", "postgresql://")):
         raise BadSettings("POSTROOM_DATABASE_URL: use sqlite:///path or postgresql://….")
+    if settings.node and settings.is_sqlite:
+        raise BadSettings("POSTROOM_NODE needs PostgreSQL: set POSTROOM_DATABASE_URL. SQLite is for one machine.")
+    if settings.node and settings.mail == "off":
+        raise BadSettings("POSTROOM_NODE needs POSTROOM_MAIL=on: every node reaches the mailboxes of the others.")
     if settings.mail_database_url and not settings.mail_database_url.startswith("postgresql://"):
         raise BadSettings("POSTROOM_MAIL_DATABASE_URL: use postgresql://….")
     for name, (pattern, advice) in FORMATS.items():

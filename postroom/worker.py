@@ -20,6 +20,7 @@ from postroom.db import Database, Tx
 from postroom.dkim import Due
 from postroom.errors import Busy
 from postroom.leases import Kind
+from postroom.moving import Mover
 from postroom.resolver import Resolver, Unanswered
 from postroom.sessions import Ended, EndSessions
 from postroom.verification import Verification
@@ -48,16 +49,21 @@ async def run(
     mail: Path,
     alive: Path,
     read_logins: ReadLogins,
+    mover: Mover | None = None,
 ) -> None:
     """Works until it is cancelled; touches `alive` at every round, so that others see it."""
     async with asyncio.TaskGroup() as group:
+        node = mover.node if mover else None
         group.create_task(_keep_on(lambda: keep_keys(database, resolver)))
         group.create_task(_keep_on(partial(write_logins, database, read_logins, {})))
+        if mover:
+            group.create_task(_keep_on(partial(move_due, database, mover)))
+            group.create_task(_keep_on(mover.be_seen))
         running: set[asyncio.Task[None]] = set()
         while True:
             alive.touch()
-            await _round(lambda: end_due_sessions(database, end_sessions))
-            await _round(lambda: purge_due(database, mail))
+            await _round(lambda: end_due_sessions(database, end_sessions, node))
+            await _round(lambda: purge_due(database, mail, node))
             await _round(lambda: expire_claims(database))
             await _round(lambda: prune_answers(database))
             await _round(lambda: forget_leases(database))
@@ -65,9 +71,9 @@ async def run(
             await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def end_due_sessions(database: Database, end_sessions: EndSessions) -> None:
+async def end_due_sessions(database: Database, end_sessions: EndSessions, node: int | None = None) -> None:
     """Ends the sessions that are due; what cannot be ended now is tried again later."""
-    due = dict(await database.read(lambda tx: sessions.due(tx, BATCHES * BATCH)))
+    due = dict(await database.read(lambda tx: sessions.due(tx, BATCHES * BATCH, node)))
     ids = list(due)
     for batch in (ids[start : start + BATCH] for start in range(0, len(ids), BATCH)):
         take = partial(leases.take, kind="session", items=batch, is_due=sessions.is_due, milliseconds=ENDING_MS)
@@ -85,7 +91,7 @@ async def _end_sessions(database: Database, end_sessions: EndSessions, due: dict
     await database.write(write_down)
 
 
-async def purge_due(database: Database, mail: Path) -> None:
+async def purge_due(database: Database, mail: Path, node: int | None = None) -> None:
     """Erases the mail of deleted accounts, up to so many files and folders."""
     left = purges.ENTRIES
 
@@ -96,9 +102,15 @@ async def purge_due(database: Database, mail: Path) -> None:
         if ours:
             left = await purges.purge(database, mail, id_, left)
 
-    for id_ in await database.read(accounts.due_purges):
+    for id_ in await database.read(partial(accounts.due_purges, node=node)):
         if left > 0:
             await _alone(database, "purge", id_, partial(purge, id_))
+
+
+async def move_due(database: Database, mover: Mover) -> None:
+    """Goes on with an account on its way from this node to another."""
+    if move := await mover.due():
+        await _alone(database, "move", move.account_id, partial(mover.carry_on, move))
 
 
 async def expire_claims(database: Database) -> None:

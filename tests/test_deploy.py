@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from msgspec.structs import replace
 
 from postroom.mailplane.supervisor import Part
 from postroom.settings import PORTS, SYSTEM_DATA, Settings, load
@@ -54,6 +55,17 @@ def test_the_settings_are_ours(name: str, tmp_path: Path) -> None:
     found = settings(name, tmp_path)
     assert found.hostname == "mail.example.com"
     assert found.database.startswith("postgresql://" if "postgresql" in name else "sqlite:///")
+
+
+def test_two_nodes_differ_in_name_and_address_alone(tmp_path: Path) -> None:
+    found = []
+    for name in ("ams", "ber"):
+        folder = tmp_path / name
+        folder.mkdir()
+        shutil.copy(DEPLOY / "nodes" / f"{name}.toml", folder / "postroom.toml")
+        found.append(load({}, folder))
+    assert [settings.node for settings in found] == ["ams", "ber"]
+    assert replace(found[0], node="", host="") == replace(found[1], node="", host="")
 
 
 @pytest.mark.parametrize("name", COMPOSE)

@@ -174,7 +174,7 @@ def test_statements() -> None:
 
 def test_keys_that_were_made_by_keys_find_their_root(new_url: NewUrl, folder: Path) -> None:
     url = new_url()
-    later = [path.rename(path.with_suffix(".later")) for path in folder.glob("0*.sql") if path.name >= "0014"]
+    later = [path.rename(path.with_suffix(".later")) for path in folder.glob("0014*.sql")]
     migrate(url, folder)
     database = open_database(url)
     database.write_alone(lambda tx: tx.run("INSERT INTO organizations (name, created_at) VALUES ('o', 1)"))

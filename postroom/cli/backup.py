@@ -33,7 +33,8 @@ def backup(
     with _progress() as said:
         manifest = making.make(found.data, found.database, file.absolute(), me, passphrase, mail=mail, said=said)
     open_ = f"NOT encrypted: it has password hashes and private DKIM keys. {PASSPHRASE} encrypts it"
-    kept, sealed = "mail" if mail else "WITHOUT their mail (--mail adds it)", "encrypted" if passphrase else open_
+    with_mail = f"the mail of node {found.node} alone" if found.node else "mail"
+    kept, sealed = with_mail if mail else "WITHOUT their mail (--mail adds it)", "encrypted" if passphrase else open_
     rows = manifest.rows.get("accounts", 0)
     print(f"{file}: {file.stat().st_size} bytes, {rows} accounts, {kept}, verified, {sealed}.")
 

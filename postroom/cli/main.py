@@ -8,7 +8,7 @@ import sys
 import typer
 
 from postroom import identity, instance, settings
-from postroom.cli import api, backup, console, database, doctor, domains, keys, limits, mcp, run
+from postroom.cli import accounts, api, backup, console, database, doctor, domains, keys, limits, mcp, nodes, run
 from postroom.errors import NOT_THERE, BadBackup, Busy, Refused
 
 NOTHING = (
@@ -35,6 +35,8 @@ app.command()(mcp.mcp)
 app.add_typer(keys.app, name="keys")
 app.add_typer(limits.app, name="limits")
 app.add_typer(domains.app, name="domains")
+app.add_typer(nodes.app, name="nodes")
+app.add_typer(accounts.app, name="accounts")
 app.add_typer(api.app, name="api")
 
 

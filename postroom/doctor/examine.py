@@ -9,13 +9,14 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
-from postroom import identity, instance, serve, sessions
-from postroom.db import NewerSchema, NoMailRole, check_known, mail_role, open_database, snapshots
+from postroom import identity, instance, nodes, serve, sessions
+from postroom.db import NewerSchema, NoMailRole, Tx, check_known, mail_role, open_database, snapshots
 from postroom.doctor import files, network
 from postroom.doctor.finding import Finding
 from postroom.errors import BadBackup, Busy
@@ -23,6 +24,8 @@ from postroom.identity import Identity
 from postroom.mailplane import daemons
 from postroom.parts import MAIL_ROLE
 from postroom.settings import Settings
+
+T = TypeVar("T")
 
 LONG_QUEUE = 1000
 OLD_SECONDS = 4 * 3600
@@ -109,6 +112,8 @@ def _database(settings: Settings, running: bool) -> Iterator[Finding]:
             yield _mail_role(settings)
         if running:
             yield from _late_work(settings)
+        if settings.node:
+            yield from _nodes(settings)
     except BadBackup as error:
         yield Finding("error", "database", str(error), "postroom restore FILE --force")
     except NewerSchema as error:
@@ -128,17 +133,33 @@ def _mail_role(settings: Settings) -> Finding:
 
 
 def _late_work(settings: Settings) -> Iterator[Finding]:
-    database = open_database(settings.database)
-    try:
-        due = asyncio.run(database.search(sessions.oldest_due))
-    finally:
-        database.close()
+    due = _ask(settings, sessions.oldest_due)
     late = time.time_ns() // 1_000_000 - due if due else 0
     if late > LATE_MS:
         text = f"The worker is {late // 1000} s late with ending sessions."
         yield Finding("error", "worker", text, f"tail {settings.data}/log/worker.log")
     else:
         yield Finding("ok", "worker", "No work waits for it.")
+
+
+def _nodes(settings: Settings) -> Iterator[Finding]:
+    now = time.time_ns() // 1_000_000
+    for node in _ask(settings, nodes.everything):
+        if node.seen_at is None:
+            yield Finding("warning", "nodes", f"{node.name} was never started.", f"postroom nodes remove {node.name}")
+        elif node.is_away(now):
+            text = f"{node.name} has not been seen for {(now - node.seen_at) // 1000} s: its mailboxes are away."
+            yield Finding("error", "nodes", text, "postroom nodes list")
+        else:
+            yield Finding("ok", "nodes", f"{node.name} runs and has {node.accounts} accounts.")
+
+
+def _ask(settings: Settings, work: Callable[[Tx], T]) -> T:
+    database = open_database(settings.database)
+    try:
+        return asyncio.run(database.search(work))
+    finally:
+        database.close()
 
 
 def _queue(settings: Settings) -> Iterator[Finding]:

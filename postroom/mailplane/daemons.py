@@ -21,6 +21,7 @@ from postroom.instance import PLAIN_PATH
 from postroom.mailplane import certificate
 from postroom.mailplane.render import (
     File,
+    OwnNode,
     Plane,
     configuration,
     database_path,
@@ -171,7 +172,11 @@ def opendkim(settings: Settings, identity: Identity) -> Daemon:
 
 
 def write_configuration(
-    settings: Settings, identity: Identity, doveadm_key: str, postgres: Mapping[str, str] | None = None
+    settings: Settings,
+    identity: Identity,
+    doveadm_key: str,
+    postgres: Mapping[str, str] | None = None,
+    node: OwnNode | None = None,
 ) -> None:
     """Writes every file of the daemons, and the self-signed certificate where one is needed.
 
@@ -186,6 +191,7 @@ def write_configuration(
         python=os.path.realpath(sys.executable),
         doveadm_key=doveadm_key,
         postgres=postgres,
+        node=node,
     )
     for name in _folders(root):
         _make_folder(settings.data / name)

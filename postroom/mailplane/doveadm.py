@@ -9,8 +9,11 @@ than all of this, so the worker kicks once more.
 
 import asyncio
 import base64
+import functools
 import json
+import ssl
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ PAUSE_SECONDS = 0.002
 UNKNOWN_USER = 67
 NO_SESSION = 68
 KEY = "doveadm.key"
+LONGEST_ANSWER = 2**20
 # What dovecot.conf calls its metrics of logins, and what each tells.
 LOGINS = {"logins": "success", "refused_logins": "failure"}
 
@@ -33,13 +37,47 @@ class Failed(Exception):
     """doveadm did not do what it was asked; the text says why."""
 
 
-async def end_sessions(socket: Path, key: str, logins: Sequence[tuple[int, int]]) -> bool:
+@dataclass(frozen=True)
+class Door:
+    """Where a Dovecot takes commands: on its unix socket, or over TLS where it is another node's."""
+
+    key: str
+    socket: Path | None = None
+    address: str = ""
+    port: int = 0
+    host: str = ""
+    authority: Path | None = None
+
+    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self.socket:
+            return await asyncio.open_unix_connection(self.socket, limit=LONGEST_ANSWER)
+        tls = _tls(str(self.authority))
+        return await asyncio.open_connection(
+            self.address, self.port, ssl=tls, server_hostname=self.host, limit=LONGEST_ANSWER
+        )
+
+
+@functools.cache
+def _tls(authority: str) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=authority)
+
+
+async def end_sessions(door: Door, logins: Sequence[tuple[int, int]]) -> bool:
     """Ends every session of these (account id, generation) pairs. False, and a logged reason, when it cannot."""
-    names = left = [login_name(*login) for login in logins]
+    return await _end(door, [login_name(*login) for login in logins])
+
+
+async def end_account(door: Door, account_id: int) -> bool:
+    """Ends every session of an account."""
+    return await _end(door, [every_login(account_id)])
+
+
+async def _end(door: Door, names: list[str]) -> bool:
+    left = names
     try:
         async with asyncio.timeout(LIMIT_SECONDS):
             while left:
-                answer = await _post(socket, key, json.dumps([["kick", {"mask": [name]}, name] for name in left * 2]))
+                answer = await ask(door, [["kick", {"mask": [name]}, name] for name in left * 2])
                 left = _still_there(answer, left)
                 await asyncio.sleep(PAUSE_SECONDS if left else 0)
     except TimeoutError:
@@ -49,12 +87,12 @@ async def end_sessions(socket: Path, key: str, logins: Sequence[tuple[int, int]]
     return True
 
 
-async def logins(socket: Path, key: str) -> dict[tuple[str, str], int] | None:
+async def logins(door: Door) -> dict[tuple[str, str], int] | None:
     """How often each service has let somebody in or has refused, since Dovecot's start. None where it does not say."""
     found: dict[tuple[str, str], int] = {}
     try:
         async with asyncio.timeout(LIMIT_SECONDS):
-            answer = await _post(socket, key, json.dumps([["statsDump", {"fields": "count"}, "logins"]]))
+            answer = await ask(door, [["statsDump", {"fields": "count"}, "logins"]])
         for metric in answer[0][1]:
             name, _, service = metric["metric_name"].rpartition("_")
             if name in LOGINS:
@@ -65,24 +103,24 @@ async def logins(socket: Path, key: str) -> dict[tuple[str, str], int] | None:
     return found
 
 
-async def sessions(socket: Path, key: str, account_id: int) -> list[tuple[str, str]]:
+async def sessions(door: Door, account_id: int) -> list[tuple[str, str]]:
     """The open sessions of an account: Dovecot's name of the protocol and the client's address. Raises Failed."""
-    answer = await _ask(socket, key, "who", {"mask": [every_login(account_id)], "separateConnections": True})
+    answer = await _ask_one(door, "who", {"mask": [every_login(account_id)], "separateConnections": True})
     return sorted((one["service"], one["ip"]) for one in answer)
 
 
-async def usage(socket: Path, key: str, account_id: int) -> tuple[int, int] | None:
+async def usage(door: Door, account_id: int) -> tuple[int, int] | None:
     """How many bytes and messages an account's mail is; None for one that Dovecot does not know. Raises Failed."""
     what = {"user": delivery_name(account_id), "field": ["vsize", "messages"], "totalSum": True, "mailboxMask": ["*"]}
-    answer = await _ask(socket, key, "mailboxStatus", what)
+    answer = await _ask_one(door, "mailboxStatus", what)
     return (int(answer[0]["vsize"]), int(answer[0]["messages"])) if answer is not None else None
 
 
-async def _ask(socket: Path, key: str, command: str, parameters: dict[str, Any]) -> Any:
+async def _ask_one(door: Door, command: str, parameters: dict[str, Any]) -> Any:
     """The result of one command; None where there is no such user. Raises Failed, however it fails."""
     try:
         async with asyncio.timeout(LIMIT_SECONDS):
-            kind, result, _ = (await _post(socket, key, json.dumps([[command, parameters, "asked"]])))[0]
+            kind, result, _ = (await ask(door, [[command, parameters, "asked"]]))[0]
     except TimeoutError:
         raise Failed("doveadm gave no answer in time, which is also how it refuses a key") from None
     except (OSError, ValueError) as error:
@@ -99,11 +137,12 @@ def _not_ended(reason: str, sessions: int) -> bool:
     return False
 
 
-async def _post(socket: Path, key: str, body: str) -> Any:
-    reader, writer = await asyncio.open_unix_connection(socket)
+async def ask(door: Door, commands: Sequence[Sequence[Any]]) -> Any:
+    """Carries out commands; each answer is [kind, result, tag]. Raises OSError, ValueError, Failed."""
+    reader, writer = await door.open()
     try:
-        credentials = base64.b64encode(key.encode()).decode()
-        content = body.encode()
+        credentials = base64.b64encode(door.key.encode()).decode()
+        content = json.dumps(commands).encode()
         head = (
             "POST /doveadm/v1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
             f"Authorization: X-Dovecot-API {credentials}\r\n"

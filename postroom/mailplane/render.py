@@ -54,6 +54,14 @@ MAPS = {
     ),
 }
 
+# Of several machines: where the account's mail is, if not here.
+NODE_MAPS = {
+    "routes": (
+        "On which other node a mailbox is.",
+        "SELECT route FROM mail_homes WHERE id = {id} AND '%d' = 'acct.internal' AND (node <> {node} OR frozen = 1)",
+    )
+}
+
 PGSQL_MAPS = {"answers": ("Whether the database answers: there is no such row.", "SELECT 'REJECT' WHERE '%s' = ''")}
 
 # Dovecot's services that are chrooted by default, which only root can do.
@@ -78,6 +86,23 @@ class File:
 
 
 @dataclass(frozen=True)
+class OwnNode:
+    """Of several machines this one. `port`: the first of three. Certificates and key are PEM; `secret`: what the nodes'
+    doveadm asks for; `bind`: the address that it comes from, if it is one of this machine's own; `trusted`: the
+    addresses of all nodes."""
+
+    id: int
+    host: str
+    port: int
+    certificate: str
+    key: str
+    authority: str
+    secret: str
+    bind: str
+    trusted: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Plane:
     """What the templates need beside the settings. Without root there is no Postfix, and nothing to sign."""
 
@@ -88,6 +113,7 @@ class Plane:
     doveadm_key: str
     # PostgreSQL: libpq's parameters for the role of the daemons. None: SQLite.
     postgres: Mapping[str, str] | None = None
+    node: OwnNode | None = None
 
     @property
     def engine(self) -> str:
@@ -95,7 +121,7 @@ class Plane:
 
     @property
     def maps(self) -> dict[str, tuple[str, str]]:
-        return MAPS if self.postgres is None else MAPS | PGSQL_MAPS
+        return MAPS | (PGSQL_MAPS if self.postgres else {}) | (NODE_MAPS if self.node else {})
 
 
 def tls_paths(settings: Settings) -> tuple[Path, Path]:
@@ -136,14 +162,23 @@ def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
         files["postfix/main.cf"] = File(render("main.cf.j2"))
         files["postfix/master.cf"] = File(render("master.cf.j2"))
         for name, (meaning, query) in plane.maps.items():
-            text = render("map.cf.j2", meaning=meaning, query=query.format(id=IDS[plane.engine].format("%u")))
+            own = plane.node.id if plane.node else 0
+            query = query.format(id=IDS[plane.engine].format("%u"), node=own)
+            text = render("map.cf.j2", name=name, meaning=meaning, query=query)
             files[f"postfix/{name}.cf"] = File(text)
         for name in ("addresses", "internal", "notices", "replies"):
             files[f"postfix/{name}.regexp"] = File(render(f"{name}.regexp.j2"))
         files["opendkim/opendkim.conf"] = File(render("opendkim.conf.j2"))
         files["opendkim/sign.lua"] = File(render("sign.lua.j2"))
         files["opendkim/from.lua"] = File(render("from.lua.j2"))
-    return files | dict(_services(settings, plane))
+    return files | dict(_services(settings, plane)) | dict(_node_files(plane))
+
+
+def _node_files(plane: Plane) -> Iterator[tuple[str, File]]:
+    if plane.node:
+        yield "tls/nodes.pem", File(plane.node.authority)
+        yield "tls/node.pem", File(plane.node.certificate)
+        yield "tls/node.key", File(plane.node.key, 0o600, "root" if plane.root else plane.user)
 
 
 def service_path(settings: Settings, daemon: str) -> Path:
@@ -196,6 +231,8 @@ def _values(settings: Settings, plane: Plane) -> dict[str, object]:
         "tls_cert": certificate,
         "tls_key": key,
         "maps": list(plane.maps),
+        "node": plane.node,
+        "node_addresses": node_addresses(settings, plane.node),
         "unchrooted": UNCHROOTED,
         "user": plane.user,
         "group": plane.group,
@@ -207,6 +244,11 @@ def _values(settings: Settings, plane: Plane) -> dict[str, object]:
         "sendmail": f"{settings.data}/dovecot/sendmail" if plane.root else "/bin/false",
         **{name: getattr(settings, name) for name in settings.__struct_fields__ if name.endswith("_port")},
     }
+
+
+def node_addresses(settings: Settings, node: OwnNode | None) -> list[str]:
+    """Where this node listens for the others: where they reach it, unless that is a router's address."""
+    return [node.bind] if node and node.bind else settings.listen_addresses
 
 
 def bracketed(address: str) -> str:

@@ -12,6 +12,7 @@ SELECT name FROM domains WHERE status <> 'pending';
 -- Who may log in with an address and a password. `nologin` names the reason why not (yet).
 CREATE VIEW mail_logins AS
 SELECT
+  accounts.id,
   addresses.local_part,
   domains.name AS domain,
   accounts.id || '@' || accounts.generation || '.acct.internal' AS login,
@@ -96,3 +97,22 @@ SELECT domains.name AS domain, dkim_keys.selector, dkim_keys.private_key
 FROM domains
 JOIN dkim_keys ON dkim_keys.domain_id = domains.id
 WHERE domains.status <> 'pending' AND dkim_keys.state = 'signing';
+
+-- Of several machines: which has the mail of an account, and how the others reach it. `frozen`: it is on its way to
+-- another one, and for a moment nobody logs in and nothing is delivered. `route` is for Postfix (transport(5)).
+CREATE VIEW mail_homes AS
+SELECT
+  account_homes.account_id AS id,
+  nodes.id AS node,
+  nodes.name || '.node.internal' AS host,
+  nodes.address,
+  nodes.imaps_port,
+  nodes.pop3s_port,
+  nodes.sieve_port,
+  CASE WHEN account_moves.phase = 'frozen' THEN 1 ELSE 0 END AS frozen,
+  CASE WHEN account_moves.phase = 'frozen' THEN 'retry:4.2.1 The mailbox is being moved, it will be back soon'
+    WHEN nodes.address LIKE '%:%' THEN 'nodes:[ipv6:' || nodes.address || ']:' || nodes.port
+    ELSE 'nodes:[' || nodes.address || ']:' || nodes.port END AS route
+FROM account_homes
+JOIN nodes ON nodes.id = account_homes.node_id
+LEFT JOIN account_moves ON account_moves.account_id = account_homes.account_id;

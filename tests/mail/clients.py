@@ -153,3 +153,31 @@ def submit(service: Service, user: str, password: str, to: str, subject: str) ->
     """A message of a user to somebody."""
     with submission(service, user, password) as client:
         client.send_message(message(user, to, subject), user, [to])
+
+
+def put_script(host: str, port: int, user: str, password: str, script: bytes) -> None:
+    """Stores a Sieve script by ManageSieve and makes it the active one."""
+    with socket.create_connection((host, port), 60, (own_address(), 0)) as plain:
+        _answer(plain)
+        plain.sendall(b"STARTTLS\r\n")
+        _answer(plain)
+        with tls().wrap_socket(plain) as client:
+            _answer(client)
+            secret = base64.b64encode(f"\0{user}\0{password}".encode()).decode()
+            for line in (
+                f'AUTHENTICATE "PLAIN" "{secret}"'.encode(),
+                b'PUTSCRIPT "main" {%d+}\r\n' % len(script) + script,
+                b'SETACTIVE "main"',
+            ):
+                client.sendall(line + b"\r\n")
+                _answer(client)
+
+
+def _answer(client: socket.socket | ssl.SSLSocket) -> None:
+    """Reads to the line that ends an answer of ManageSieve."""
+    text = b""
+    while not any(line.startswith((b"OK", b"NO", b"BYE")) for line in text.splitlines() if text.endswith(b"\r\n")):
+        chunk = client.recv(4096)
+        assert chunk, text
+        text += chunk
+    assert any(line.startswith(b"OK") for line in text.splitlines()), text

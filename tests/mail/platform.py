@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from postroom.db import open_database
-from tests.mail.clients import Imap, deliver, imap_login, submit
+from tests.mail.clients import HOST, Imap, deliver, imap_login, put_script, submit
 from tests.service import Service
 
 _numbers = itertools.count(1)
@@ -41,6 +41,10 @@ class Mailbox:
     def send(self, to: str, subject: str = "hello") -> None:
         """A message by submission."""
         submit(self.platform.service, self.address, self.password, to, subject)
+
+    def put_script(self, script: bytes) -> None:
+        """A Sieve script, which is the active one from here on."""
+        put_script(HOST, self.platform.service.ports["sieve_port"], self.address, self.password, script)
 
     def subjects(self) -> list[str]:
         """What is in the INBOX now."""

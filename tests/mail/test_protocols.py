@@ -1,9 +1,6 @@
 """Every protocol that is promised, and real clients: swaks sends, mbsync reads."""
 
-import base64
 import poplib
-import socket
-import ssl
 import subprocess
 from pathlib import Path
 
@@ -56,7 +53,7 @@ def test_managesieve(mailbox: Mailbox) -> None:
     script = b"""require ["fileinto", "mailbox"];
 if header :contains "subject" "invoice" { fileinto :create "Bills"; }
 """
-    _put_script(mailbox, script)
+    mailbox.put_script(script)
     mailbox.receive("invoice 1")
     mailbox.receive("other")
     mailbox.wait_for("other")
@@ -71,7 +68,7 @@ def test_what_sieve_sends_goes_through_our_own_postfix(platform: Platform) -> No
 redirect :copy "{bob.address}";
 vacation :subject "away" "Back soon";
 """
-    _put_script(alice, script.encode())
+    alice.put_script(script.encode())
     writer = platform.create("writer")
     writer.send(alice.address, "question")
     assert alice.wait_for("question")
@@ -83,7 +80,7 @@ vacation :subject "away" "Back soon";
 
 def test_a_rejection_does_not_show_the_internal_name(platform: Platform) -> None:
     alice, writer = platform.create("alice"), platform.create("writer")
-    _put_script(alice, b'require "reject";\nreject "no, thank you";\n')
+    alice.put_script(b'require "reject";\nreject "no, thank you";\n')
     writer.send(alice.address, "question")
     reply = writer.wait_for("Rejected: question")
     assert b"no, thank you" in reply
@@ -94,7 +91,7 @@ def test_a_rejection_does_not_show_the_internal_name(platform: Platform) -> None
 def test_the_script_of_a_suspended_user_does_not_run(platform: Platform) -> None:
     """It would send, and mail must wait in the INBOX."""
     alice, bob = platform.create("alice"), platform.create("bob")
-    _put_script(alice, f'redirect "{bob.address}";\n'.encode())
+    alice.put_script(f'redirect "{bob.address}";\n'.encode())
     bob.send(alice.address, "sent on")
     assert bob.wait_for("sent on")
     alice.update(status="suspended")
@@ -157,31 +154,3 @@ def test_wrong_passwords_are_refused_alike(platform: Platform, mailbox: Mailbox)
             Mailbox(platform, 0, address, "wrong password here").login()
         answers.add(str(refused.value))
     assert len(answers) == 1
-
-
-def _put_script(mailbox: Mailbox, script: bytes) -> None:
-    port = mailbox.platform.service.ports["sieve_port"]
-    with socket.create_connection((HOST, port), 60, (own_address(), 0)) as plain:
-        _answer(plain)
-        plain.sendall(b"STARTTLS\r\n")
-        _answer(plain)
-        with tls().wrap_socket(plain) as client:
-            _answer(client)
-            secret = base64.b64encode(f"\0{mailbox.address}\0{mailbox.password}".encode()).decode()
-            for line in (
-                f'AUTHENTICATE "PLAIN" "{secret}"'.encode(),
-                b'PUTSCRIPT "main" {%d+}\r\n' % len(script) + script,
-                b'SETACTIVE "main"',
-            ):
-                client.sendall(line + b"\r\n")
-                _answer(client)
-
-
-def _answer(client: socket.socket | ssl.SSLSocket) -> None:
-    """Reads to the line that ends an answer of ManageSieve."""
-    text = b""
-    while not any(line.startswith((b"OK", b"NO", b"BYE")) for line in text.splitlines() if text.endswith(b"\r\n")):
-        chunk = client.recv(4096)
-        assert chunk, text
-        text += chunk
-    assert any(line.startswith(b"OK") for line in text.splitlines()), text

@@ -1,0 +1,113 @@
+"""`postroom nodes`: several machines on one database."""
+
+import ipaddress
+import re
+import time
+from typing import Annotated, Any
+
+import typer
+
+from postroom.cli import options, store
+from postroom.cli.options import Json
+from postroom.errors import Refused
+
+app = typer.Typer(no_args_is_help=True, help="Several machines on one PostgreSQL database.")
+Name = Annotated[str, typer.Argument(help="The node's name, as its POSTROOM_NODE says it.")]
+
+
+@app.command("add")
+def add_node(
+    name: Name,
+    address: Annotated[str, typer.Argument(help="The IP address at which the other nodes reach it.")],
+    port: Annotated[
+        int, typer.Option(help="The first of three ports there, for the other nodes alone.", min=1, max=65533)
+    ] = 1700,
+    as_json: Json = False,
+) -> None:
+    """Add a machine. The first one is that which was there before: it keeps every account. A node that is there gets a
+    new address, and may start from another data directory."""
+    from postroom import nodes, settings
+    from postroom.mailplane import authority
+    from postroom.nodes import Authority
+
+    _check(name, address)
+    if settings.load().is_sqlite:
+        raise Refused("invalid_request", "Several machines need PostgreSQL: set POSTROOM_DATABASE_URL. See docs.")
+    known = Authority(*authority.new())
+    node = store.write(lambda tx: nodes.add(tx, name, address, port, known))
+    text = f"{name} is reached at {address}. Start it with POSTROOM_NODE={name}."
+    if node.founder and node.seen_at is None:
+        text += (
+            "\nIt is the first one: set POSTROOM_NODE on the machine whose data directory has the mail, and start that "
+            "again before any other. It keeps the accounts that are there."
+        )
+    options.show(_shown(node), text, as_json)
+
+
+def _check(name: str, address: str) -> None:
+    from postroom.settings import FORMATS
+
+    pattern, advice = FORMATS["node"]
+    if not re.fullmatch(pattern, name):
+        raise Refused("invalid_request", f"A node's name: {advice}.")
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        raise Refused("invalid_request", f"{address} is not an IP address.") from None
+
+
+@app.command("list")
+def list_nodes(as_json: Json = False) -> None:
+    """Show the nodes, how many accounts each has and when it was seen."""
+    from postroom import nodes
+
+    found = store.write(nodes.everything)
+    now = time.time_ns() // 1_000_000
+    lines = [_line(node, now) for node in found]
+    options.show([_shown(node) for node in found], "\n".join(lines) or "There is one machine.", as_json)
+
+
+@app.command("drain")
+def drain_node(name: Name, as_json: Json = False) -> None:
+    """Place no new accounts on a node. Those that it has stay: `postroom accounts move` takes them elsewhere."""
+    _set_draining(name, True, as_json)
+
+
+@app.command("undrain")
+def undrain_node(name: Name, as_json: Json = False) -> None:
+    """Place new accounts on a node again."""
+    _set_draining(name, False, as_json)
+
+
+@app.command("remove")
+def remove_node(name: Name) -> None:
+    """Forget a node that is drained and has no account any more."""
+    from postroom import nodes
+
+    store.write(lambda tx: nodes.remove(tx, name))
+    print(f"{name} is removed.")
+
+
+def _set_draining(name: str, draining: bool, as_json: bool) -> None:
+    from postroom import nodes
+
+    node = store.write(lambda tx: nodes.drain(tx, name, draining))
+    text = f"{name} takes no new accounts. It has {node.accounts}." if draining else f"{name} takes new accounts."
+    options.show(_shown(node), text, as_json)
+
+
+def _line(node: Any, now: int) -> str:
+    state = "draining" if node.draining else "takes accounts"
+    if node.seen_at is None:
+        seen = "never started"
+    elif node.is_away(now):
+        seen = f"not seen for {(now - node.seen_at) // 1000} s"
+    else:
+        seen = "runs"
+    return f"{node.name:<16} {node.address:<24} {node.accounts:>9} accounts  {state:<14}  {seen}"
+
+
+def _shown(node: Any) -> dict[str, Any]:
+    return {
+        name: getattr(node, name) for name in ("name", "address", "port", "accounts", "draining", "founder", "seen_at")
+    }

@@ -1,0 +1,124 @@
+"""Three machines of one Postroom: instances on 127.0.0.2 to 127.0.0.4, on one PostgreSQL."""
+
+import smtplib
+import ssl
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tests.mail import clients
+from tests.mail.clients import Imap, Pop3
+from tests.mail.platform import Mailbox, Platform
+from tests.postgres import PostgresServer
+from tests.service import Service
+
+NAMES = ("ams", "ber", "cph")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One node, and clients that connect to it."""
+
+    name: str
+    address: str
+    service: Service
+
+    @property
+    def own_port(self) -> int:
+        """The first of those for the other machines."""
+        return max(self.service.ports.values()) + 1
+
+    def port(self, name: str) -> int:
+        return self.service.ports[name]
+
+    def imap(self, box: Mailbox, password: str | None = None) -> Imap:
+        """A session that has logged in here."""
+        imap = Imap(self.address, self.port("imaps_port"), ssl_context=clients.tls())
+        try:
+            imap.login(box.address, password or box.password)
+        except (Imap.error, OSError):
+            imap.shutdown()
+            raise
+        return imap
+
+    def pop3(self, box: Mailbox) -> Pop3:
+        pop3 = Pop3(self.address, self.port("pop3s_port"))
+        pop3.user(box.address)
+        pop3.pass_(box.password)
+        return pop3
+
+    def deliver(self, box: Mailbox, subject: str) -> None:
+        """A message by SMTP from outside, handed to this machine."""
+        source = (clients.own_address(), 0)
+        with smtplib.SMTP(self.address, self.port("smtp_port"), "client.example", 60, source) as client:
+            sender = "someone@elsewhere.example"
+            client.send_message(clients.message(sender, box.address, subject), sender, [box.address])
+
+    def submission(self, box: Mailbox) -> smtplib.SMTP:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        client = smtplib.SMTP_SSL(
+            self.address, self.port("submissions_port"), "client.example", timeout=60, context=context
+        )
+        client.login(box.address, box.password)
+        return client
+
+    def flush(self) -> None:
+        """Has what waits here tried again now."""
+        subprocess.run(["postqueue", "-c", self.service.data / "postfix", "-f"], check=True)
+
+    def queued(self) -> bool:
+        """Whether Postfix has mail that waits."""
+        done = subprocess.run(["postqueue", "-c", self.service.data / "postfix", "-j"], check=True, capture_output=True)
+        return bool(done.stdout)
+
+    def holds(self, box: Mailbox, suffix: str = "") -> bool:
+        """Whether the mail of an account is on this machine's disk."""
+        return (self.service.data / "mail" / f"{box.id % 256:02x}" / f"{box.id}{suffix}").is_dir()
+
+
+def _join(machine: Machine) -> None:
+    done = machine.service.run("nodes", "add", machine.name, machine.address, "--port", str(machine.own_port))
+    assert done.returncode == 0, done.stderr
+    machine.service.start()
+
+
+@dataclass(frozen=True)
+class Cluster:
+    machines: list[Machine]
+
+    @classmethod
+    @contextmanager
+    def start(cls, postgres: PostgresServer) -> "Iterator[Cluster]":
+        url = postgres.new_database()
+        with ExitStack() as stack, ThreadPoolExecutor() as pool:
+            machines = []
+            for number, name in enumerate(NAMES, 2):
+                options = {"database_url": url, "node": name, "mail_host": f"127.0.0.{number}"}
+                service = stack.enter_context(Service.new(**options))
+                machines.append(Machine(name, f"127.0.0.{number}", service))
+            list(pool.map(_join, machines[:1]))
+            list(pool.map(_join, machines[1:]))
+            yield cls(machines)
+            assert set(pool.map(lambda machine: machine.service.stop(), machines)) == {0}
+
+    def platform(self) -> Platform:
+        return Platform.new(self.machines[0].service)
+
+    def run(self, *arguments: str) -> Any:
+        return self.machines[0].service.run(*arguments)
+
+    def home(self, box: Mailbox) -> Machine:
+        """The machine that an account is placed on."""
+        rows = box.platform.sql(
+            "SELECT name FROM nodes JOIN account_homes ON node_id = nodes.id WHERE account_id = :id", id=box.id
+        )
+        return next(machine for machine in self.machines if machine.name == rows[0][0])
+
+    def other(self, box: Mailbox) -> Machine:
+        """A machine that an account is not placed on."""
+        home = self.home(box)
+        return next(machine for machine in self.machines if machine is not home)

@@ -1,0 +1,387 @@
+"""Three machines: clients and mail reach a mailbox through each of them, nobody but they can use what lies between
+them, and accounts move from one to another under fire. In one file, so that one cluster is started for all."""
+
+import itertools
+import json
+import os
+import re
+import smtplib
+import socket
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.mail import clients
+from tests.mail.clients import Imap
+from tests.mail.platform import Mailbox, Platform
+from tests.nodes.cluster import Cluster, Machine
+from tests.nodes.fire import Fire
+from tests.service import Service, wait_for
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def box(platform: Platform) -> Mailbox:
+    return platform.create(f"box{next(_numbers)}")
+
+
+def test_it_works(cluster: Cluster, box: Mailbox) -> None:
+    """IMAP, SMTP and submission on every machine; the mail is on one."""
+    for machine in cluster.machines:
+        machine.deliver(box, f"through {machine.name}")
+        with machine.submission(box) as client:
+            client.send_message(
+                clients.message(box.address, box.address, f"from {machine.name}"), box.address, [box.address]
+            )
+    wanted = {f"{how} {machine.name}" for machine in cluster.machines for how in ("through", "from")}
+    for machine in cluster.machines:
+        with machine.imap(box) as imap:
+            found = wait_for("all of them", lambda imap=imap: _if(imap.subjects(), 6))  # type: ignore[misc]
+            assert set(found) == wanted
+    assert [machine.name for machine in cluster.machines if machine.holds(box)] == [cluster.home(box).name]
+
+
+def _if(found: list[str], number: int) -> list[str]:
+    return found if len(found) >= number else []
+
+
+def test_pop3_and_managesieve(cluster: Cluster, box: Mailbox) -> None:
+    other = cluster.other(box)
+    script = b'require ["fileinto", "mailbox"];\nif header "subject" "bill" { fileinto :create "Bills"; }\n'
+    clients.put_script(other.address, other.port("sieve_port"), box.address, box.password, script)
+    other.deliver(box, "bill")
+    other.deliver(box, "hello")
+    with cluster.home(box).imap(box) as imap:
+        imap.wait_for("hello")
+        wait_for("the bill", lambda: imap.select("Bills", readonly=True)[0] == "OK")
+    pop3 = other.pop3(box)
+    assert pop3.stat()[0] == 1
+    pop3.quit()
+
+
+def test_a_wrong_password_and_a_suspended_account(cluster: Cluster, box: Mailbox) -> None:
+    with pytest.raises(Imap.error, match="AUTHENTICATIONFAILED"):
+        cluster.other(box).imap(box, "another password")
+    box.update(status="suspended")
+    with pytest.raises(Imap.error, match="suspended"):
+        cluster.other(box).imap(box)
+
+
+def test_the_home_knows_where_a_client_is(cluster: Cluster, box: Mailbox) -> None:
+    """In its log, and for its penalties: not the machine that has passed it on."""
+    with cluster.other(box).imap(box) as imap:
+        client = imap.sock.getsockname()[0]
+    log = cluster.home(box).service.data / "log" / "dovecot.log"
+    wait_for(
+        "the line", lambda: f"Login: user=<{box.address}>" in (text := log.read_text()) and f"rip={client}" in text
+    )
+
+
+def test_a_reset_ends_sessions_on_every_machine(cluster: Cluster, box: Mailbox) -> None:
+    """Before it is answered, whichever machine is asked."""
+    sessions = [machine.imap(box) for machine in cluster.machines]
+    platforms = [Platform(m.service, "", "", box.platform.key) for m in cluster.machines]
+    for platform in platforms:
+        answer = platform.call("POST", f"/v2/email-accounts/{box.id}/password/reset?fields=sessions_ended", {})
+        assert answer["account"]["sessions_ended"] is True
+        assert not any(session.is_open() for session in sessions)
+        box = Mailbox(platform, box.id, box.address, answer["password"])
+        sessions = [machine.imap(box) for machine in cluster.machines]
+    for session in sessions:
+        session.logout()
+
+
+def test_mail_cannot_be_injected(cluster: Cluster, box: Mailbox) -> None:
+    """Between the machines mail is taken from those who have a certificate of their authority, and from nobody else."""
+    home = cluster.home(box)
+
+    def code(context: ssl.SSLContext | None) -> int:
+        with smtplib.SMTP(home.address, home.own_port, "client.example", 60) as client:
+            if context:
+                client.starttls(context=context)
+            client.ehlo()
+            client.mail("someone@elsewhere.example")
+            return client.rcpt(f"{box.id}@acct.internal")[0]
+
+    assert code(None) == 530  # TLS first
+    stranger = clients.tls()
+    with pytest.raises(OSError):
+        code(stranger)
+    stranger.load_cert_chain(home.service.data / "tls" / "cert.pem", home.service.data / "tls" / "key.pem")
+    with pytest.raises(OSError):
+        code(stranger)
+    friend = clients.tls()
+    tls = cluster.other(box).service.data / "tls"
+    friend.load_cert_chain(tls / "node.pem", tls / "node.key")
+    assert code(friend) == 250
+
+
+def test_what_is_between_the_machines_is_not_public(cluster: Cluster, box: Mailbox) -> None:
+    """Commands and copies need the key that the machines have from the database."""
+    home = cluster.home(box)
+    context = ssl.create_default_context(cafile=str(home.service.data / "tls" / "nodes.pem"))
+    host = f"{home.name}.node.internal"
+    for port, sent in (
+        (1, b"POST /doveadm/v1 HTTP/1.0\r\n\r\n"),
+        (2, b"VERSION\tdoveadm-server\t1\t0\nPLAIN\tAHgAeA==\n"),
+    ):
+        plain = socket.create_connection((home.address, home.own_port + port), 60)
+        with context.wrap_socket(plain, server_hostname=host) as client:
+            client.sendall(sent)
+            answer = b"".join(iter(lambda client=client: client.recv(4096), b""))  # type: ignore[misc]
+        assert not re.search(rb"200 OK|^\+", answer, re.MULTILINE), answer
+
+
+def test_a_machine_that_is_away(cluster: Cluster, box: Mailbox) -> None:
+    """Its users are told to try again, its mail waits where it was taken, and a reset says what it could not do."""
+    home, other = cluster.home(box), cluster.other(box)
+    here = Platform(other.service, "", "", box.platform.key)
+    assert home.service.stop() == 0
+    try:
+        with pytest.raises(Imap.error, match="UNAVAILABLE"):
+            other.imap(box)
+        other.deliver(box, "while it was away")
+        answer = here.call("POST", f"/v2/email-accounts/{box.id}/password/reset?fields=sessions_ended", {})
+        assert answer["account"]["sessions_ended"] is False
+        queue = other.service.data / "spool" / "deferred"
+        wait_for("mail that waits", lambda: any(path.is_file() for path in queue.rglob("*")))
+    finally:
+        home.service.start()
+    box = Mailbox(here, box.id, box.address, answer["password"])
+    other.flush()
+    with other.imap(box) as imap:
+        imap.wait_for("while it was away")
+    late = "SELECT 1 FROM events WHERE account_id = :id AND type = 'account.sessions_ended'"
+    wait_for("the worker of its home", lambda: box.platform.sql(late, id=box.id))
+
+
+def test_certificates_are_private(cluster: Cluster) -> None:
+    for machine in cluster.machines:
+        key: Path = machine.service.data / "tls" / "node.key"
+        assert key.stat().st_mode & 0o077 == 0
+
+
+def move(cluster: Cluster, box: Mailbox, machine: Machine) -> None:
+    done = cluster.run("accounts", "move", str(box.id), machine.name)
+    assert (done.returncode, done.stdout) == (0, f"{box.id} is on {machine.name}.\n"), done.stderr
+
+
+def is_over(box: Mailbox) -> bool:
+    return not box.platform.sql("SELECT 1 FROM account_moves WHERE account_id = :id", id=box.id)
+
+
+def test_it_works_under_fire(cluster: Cluster, box: Mailbox) -> None:
+    """There and back. UIDs stay, so that no client loads its mail anew."""
+    home = cluster.home(box)
+    _under_fire(cluster, box, [cluster.other(box), home])
+
+
+@pytest.mark.long
+def test_round_and_round(cluster: Cluster, box: Mailbox) -> None:
+    """As the test above, through all machines, twice."""
+    home = cluster.home(box)
+    others = [machine for machine in cluster.machines if machine is not home]
+    _under_fire(cluster, box, [*others, home, *others, home])
+
+
+def _under_fire(cluster: Cluster, box: Mailbox, way: list[Machine]) -> None:
+    with Fire.on(cluster, box) as fire:
+        wait_for("mail", lambda: len(fire.taken) > 2 and len(fire.appended) > 2)
+        for machine in way:
+            wait_for("the end of the last move", lambda: is_over(box))
+            acknowledged = len(fire.appended) + len(fire.taken)
+            move(cluster, box, machine)
+            assert cluster.home(box) is machine
+            wait_for("mail after it", lambda: len(fire.appended) + len(fire.taken) > acknowledged)  # noqa: B023
+    fire.check()
+    wait_for("the old copy's end", lambda: is_over(box))
+    assert [machine.name for machine in cluster.machines if machine.holds(box)] == [way[-1].name]
+    assert not any(machine.holds(box, ".sealed") for machine in cluster.machines)
+
+
+def test_everything_moves(cluster: Cluster, box: Mailbox) -> None:
+    """Folders, flags, keywords, subscriptions and scripts; open sessions end."""
+    home, other = cluster.home(box), cluster.other(box)
+    script = b'require ["fileinto", "mailbox"];\nfileinto :create "Archive";\n'
+    clients.put_script(home.address, home.port("sieve_port"), box.address, box.password, script)
+    with home.imap(box) as imap:
+        imap.create("Work/Deep")
+        imap.subscribe("Work/Deep")
+        imap.append("Work/Deep", r"(\Seen \Flagged Later)", None, b"Subject: a\r\n\r\nx\r\n")  # type: ignore[arg-type]
+    before = _seen(home, box)
+    session = home.imap(box)
+    move(cluster, box, other)
+    assert not session.is_open()
+    assert _seen(home, box) == before
+    home.deliver(box, "filed")
+    with home.imap(box) as imap:
+        wait_for("the script", lambda: imap.select("Archive", readonly=True) == ("OK", [b"1"]))
+    sql = "SELECT COUNT(*) FROM events WHERE account_id = :id AND type = 'account.moved'"
+    assert box.platform.sql(sql, id=box.id) == [(1,)]
+
+
+def _seen(machine: Machine, box: Mailbox) -> list[Any]:
+    with machine.imap(box) as imap:
+        folders = [imap.list(), imap.lsub(), imap.select("Work/Deep", readonly=True)]
+        return [*folders, imap.response("UIDVALIDITY"), imap.fetch("1:*", "(UID FLAGS INTERNALDATE BODY.PEEK[])")]
+
+
+def test_a_worker_that_is_killed(cluster: Cluster, box: Mailbox) -> None:
+    """While the account is frozen: the next one goes on."""
+    home, other = cluster.home(box), cluster.other(box)
+    home.deliver(box, "hello")
+    with home.imap(box) as imap:
+        imap.wait_for("hello")
+    assert cluster.run("accounts", "move", str(box.id), other.name, "--no-wait").returncode == 0
+    _kill_in(home, box, "frozen")
+    wait_for("the move", lambda: cluster.home(box) is other)
+    with home.imap(box) as imap:
+        assert imap.subjects() == ["hello"]
+
+
+@pytest.mark.long
+def test_a_worker_that_is_killed_under_fire(cluster: Cluster, box: Mailbox) -> None:
+    """Again and again, in the middle of a move: the next one goes on, and the account is open in the end."""
+    home, other = cluster.home(box), cluster.other(box)
+    with Fire.on(cluster, box) as fire:
+        wait_for("mail", lambda: len(fire.taken) > 2 and len(fire.appended) > 2)
+        assert cluster.run("accounts", "move", str(box.id), other.name, "--no-wait").returncode == 0
+        for phase in ("copy", "frozen", "frozen", "clean"):
+            _kill_in(home, box, phase)
+        wait_for("the move", lambda: cluster.home(box) is other)
+        acknowledged = len(fire.appended)
+        wait_for("mail after it", lambda: len(fire.appended) > acknowledged)
+    fire.check()
+    wait_for("the old copy's end", lambda: is_over(box))
+    assert not home.holds(box)
+
+
+def _kill_in(machine: Machine, box: Mailbox, phase: str) -> None:
+    """Kills the worker as soon as the move is in this phase, if it ever is."""
+    sql = "SELECT phase FROM account_moves WHERE account_id = :id"
+    rows = wait_for("the phase", lambda: _in(box.platform.sql(sql, id=box.id) or [("clean",)], phase))
+    assert rows
+    if pid := machine.service.pid("worker"):
+        os.kill(pid, 9)
+        wait_for("the next one", lambda: machine.service.pid("worker") not in (0, pid))
+
+
+def _in(rows: list[Any], phase: str) -> list[Any]:
+    return rows if rows[0][0] in (phase, "clean") else []
+
+
+def test_a_target_that_is_away(cluster: Cluster, box: Mailbox) -> None:
+    """The account stays where it is, and open; the move says why, and goes on when the target is back."""
+    home, other = cluster.home(box), cluster.other(box)
+    assert other.service.stop() == 0
+    try:
+        assert home.service.run("accounts", "move", str(box.id), other.name, "--no-wait").returncode == 0
+        sql = "SELECT phase, reason FROM account_moves WHERE account_id = :id AND reason IS NOT NULL"
+        ((phase, reason),) = wait_for("a reason", lambda: box.platform.sql(sql, id=box.id))
+        assert phase == "copy"
+        assert reason
+        home.deliver(box, "meanwhile")
+        with home.imap(box) as imap:
+            imap.wait_for("meanwhile")
+    finally:
+        other.service.start()
+    box.platform.sql("UPDATE leases SET free_at = 0 WHERE kind = 'move' AND item = :id RETURNING item", id=box.id)
+    wait_for("the move", lambda: cluster.home(box) is other)
+    with home.imap(box) as imap:
+        assert imap.subjects() == ["meanwhile"]
+
+
+def test_an_account_that_is_deleted_on_its_way(cluster: Cluster, box: Mailbox) -> None:
+    """What was copied is erased on the target; what the grace keeps is where it was."""
+    home, other = cluster.home(box), cluster.other(box)
+    home.deliver(box, "hello")
+    with home.imap(box) as imap:
+        imap.wait_for("hello")
+    box.delete()
+    box.platform.sql(
+        "INSERT INTO account_moves (account_id, source, target, phase, created_at) SELECT :id, s.id, t.id, 'copy', 1"
+        " FROM nodes s, nodes t WHERE s.name = :s AND t.name = :t RETURNING account_id",
+        id=box.id,
+        s=home.name,
+        t=other.name,
+    )
+    wait_for("the end", lambda: is_over(box))
+    assert (home.holds(box), other.holds(box)) == (True, False)
+
+
+def test_a_move_that_is_refused(cluster: Cluster, box: Mailbox) -> None:
+    home, other = cluster.home(box), cluster.other(box)
+    for arguments, said in (
+        ((str(box.id), "nowhere"), "There is no node nowhere"),
+        ((str(box.id), home.name), f"is on {home.name} already"),
+        (("999999999", other.name), "There is no account 999999999"),
+    ):
+        done = cluster.run("accounts", "move", *arguments)
+        assert done.returncode == 1
+        assert said in done.stderr
+
+
+def test_a_purge_is_done_where_the_mail_is(cluster: Cluster, box: Mailbox) -> None:
+    home, other = cluster.home(box), cluster.other(box)
+    move(cluster, box, other)
+    other.deliver(box, "hello")
+    with other.imap(box) as imap:
+        imap.wait_for("hello")
+    box.platform.call("POST", "/v2/email-accounts/delete", {"id": box.id, "purge": True})
+    box.platform.sql("UPDATE session_endings SET due_at = 1 WHERE account_id = :id RETURNING id", id=box.id)
+    wait_for("the purge", lambda: not other.holds(box) and not home.holds(box))
+    wait_for("its home", lambda: not box.platform.sql("SELECT 1 FROM account_homes WHERE account_id = :id", id=box.id))
+
+
+def test_the_command_line(cluster: Cluster) -> None:
+    found = json.loads(cluster.run("nodes", "list", "--json").stdout)
+    assert {node["name"] for node in found} == {"ams", "ber", "cph"}
+    assert cluster.run("nodes", "drain", "cph").stdout.startswith("cph takes no new accounts.")
+    assert "draining" in cluster.run("nodes", "list").stdout
+    assert cluster.run("nodes", "undrain", "cph").returncode == 0
+    for arguments in (("add", "Upper", "192.0.2.1"), ("add", "a", "somewhere"), ("remove", "ams"), ("drain", "x")):
+        assert cluster.run("nodes", *arguments).returncode == 1, arguments
+
+
+def test_doctor_says_which_node_is_away(cluster: Cluster, platform: Platform) -> None:
+    for name in ("dublin", "essen"):
+        assert cluster.run("nodes", "add", name, "127.0.0.9").returncode == 0
+        assert cluster.run("nodes", "drain", name).returncode == 0
+    try:
+        platform.sql("UPDATE nodes SET seen_at = 1 WHERE name = 'essen' RETURNING id")
+        found = json.loads(cluster.run("doctor", "--json").stdout)
+        said = {row["text"].partition(" ")[0]: row for row in found if row["subject"] == "nodes"}
+        assert {name: row["level"] for name, row in said.items()} == {
+            "ams": "ok",
+            "ber": "ok",
+            "cph": "ok",
+            "dublin": "warning",
+            "essen": "error",
+        }
+        assert "has not been seen for" in said["essen"]["text"]
+    finally:
+        for name in ("dublin", "essen"):
+            assert cluster.run("nodes", "remove", name).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"node": "x"}, "POSTROOM_NODE needs PostgreSQL"),
+        ({"node": "x", "mail": "off", "database_url": ""}, "POSTROOM_NODE needs POSTROOM_MAIL=on"),
+        ({"node": "unknown", "database_url": ""}, "postroom nodes add unknown"),
+        ({"mail": "off", "database_url": ""}, "set POSTROOM_NODE"),
+        ({"node": "ber", "database_url": ""}, "another data directory"),
+    ],
+)
+def test_it_refuses_to_start(cluster: Cluster, settings: dict[str, str], said: str) -> None:
+    if "database_url" in settings:
+        settings = settings | {"database_url": cluster.machines[0].service.database_url}
+    with Service.new(**settings) as service:
+        service.launch()
+        assert service.process
+        assert service.process.wait(60) == 2
+        assert said in service.said()

@@ -1,0 +1,79 @@
+"""A sealed mailbox: nothing can be added to it, nothing is lost, and a crash in any step can be gone on from."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from postroom import sealing
+
+ID = 4711
+SHELF = f"{ID % 256:02x}"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    found = tmp_path / SHELF / str(ID)
+    for name in ("new", "tmp", "cur"):
+        (found / "Maildir" / name).mkdir(parents=True)
+    (found / "Maildir" / "new" / "1").write_text("hello")
+    return found
+
+
+def sealed(home: Path) -> Path:
+    return home.with_name(f"{ID}.sealed")
+
+
+def test_it_works(tmp_path: Path, home: Path) -> None:
+    for _ in range(2):
+        sealing.seal(tmp_path, ID)
+        assert (sealed(home) / "Maildir" / "new" / "1").read_text() == "hello"
+        with pytest.raises(OSError, match=r"Not a directory|File exists"):
+            (home / "Maildir").mkdir(parents=True)
+        with pytest.raises(NotADirectoryError):
+            (home / "Maildir" / "new" / "2").write_text("late")
+    for _ in range(2):
+        sealing.unseal(tmp_path, ID)
+        assert (home / "Maildir" / "new" / "1").read_text() == "hello"
+        assert not sealed(home).exists()
+
+
+def test_a_mailbox_that_was_never_used(tmp_path: Path) -> None:
+    sealing.seal(tmp_path, ID)
+    assert (tmp_path / SHELF / str(ID)).is_file()
+    sealing.unseal(tmp_path, ID)
+    assert (tmp_path / SHELF / str(ID)).is_dir()
+
+
+def test_a_crash_before_the_places_are_changed(tmp_path: Path, home: Path) -> None:
+    """The file lies there already; with unsealing it is the same the other way round."""
+    sealed(home).touch()
+    sealing.unseal(tmp_path, ID)
+    assert home.is_dir()
+    sealing.seal(tmp_path, ID)
+    assert home.is_file()
+    assert sealed(home).is_dir()
+
+
+def test_what_is_under_way(tmp_path: Path, home: Path) -> None:
+    assert sealing.is_quiet(tmp_path, ID)
+    draft, lock = home / "Maildir" / "tmp" / "2", home / "Maildir" / ".Work" / "dovecot-uidlist.lock"
+    lock.parent.mkdir()
+    for path in (draft, lock):
+        path.touch()
+        assert not sealing.is_quiet(tmp_path, ID)
+        os.utime(path, (1, 1))
+        assert sealing.is_quiet(tmp_path, ID)
+    sealing.seal(tmp_path, ID)
+    sealing.unlock(tmp_path, ID)
+    left = {path.name for path in sealed(home).rglob("*") if path.is_file()}
+    assert left == {"1", "2"}
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / SHELF).symlink_to(elsewhere)
+    with pytest.raises(OSError, match=r"Not a directory|symbolic"):
+        sealing.seal(tmp_path, ID)
+    assert list(elsewhere.iterdir()) == []
