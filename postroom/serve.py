@@ -200,14 +200,18 @@ class _Service:
                 self._outages = asyncio.create_task(outages.watch(settings.data))
             await self._until_ready(supervisor)
         say.block(settings, prepared, self._postfix, with_api=self._only is None)
+        await self._keep_up(supervisor, owner, renewal)
+
+    async def _keep_up(self, supervisor: Supervisor, owner: tuple[int, int] | None, renewal: Renewal) -> None:
+        """What is to be done again and again, until the end."""
         while True:
             if self._postfix:
-                queues.write(settings.data)
+                queues.write(self._settings.data)
             await asyncio.sleep(ROTATION)
             if self._outages and self._outages.done():
                 self._outages.result()
-            logfiles.rotate(settings.data / "log", owner)
-            if settings.tls_cert and self._mail:
+            logfiles.rotate(self._settings.data / "log", owner)
+            if self._settings.tls_cert and self._mail:
                 self._renew(renewal, supervisor)
 
     def _renew(self, renewal: Renewal, supervisor: Supervisor) -> None:

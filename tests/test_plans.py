@@ -26,7 +26,10 @@ from postroom.settings import load
 
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
 # Read whole on purpose: (module, constant) → why.
-WHOLE = {("domains", "UNPROVABLE"): "what an upgrade left, at a start"}
+WHOLE = {
+    ("domains", "UNPROVABLE"): "what an upgrade left, at a start",
+    ("organizations", "NAMES"): "twenty of them, for an operator who has misspelt one",
+}
 
 # A value for each parameter that a statement may have; a new one is added here.
 SAMPLES: dict[str, Any] = {
@@ -37,6 +40,7 @@ SAMPLES: dict[str, Any] = {
     "address": "a@x.test",
     "after": 5,
     "answer": "x",
+    "at": 1,
     "before": 1,
     "bound": 1,
     "by": 1,
