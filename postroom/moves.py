@@ -42,7 +42,7 @@ LIMIT 1"""
 LEFT = """
 SELECT account_id FROM account_homes JOIN accounts ON accounts.id = account_homes.account_id
 WHERE node_id = :node AND deleted_at IS NULL
-  AND NOT EXISTS (SELECT 1 FROM account_moves WHERE account_moves.account_id = account_homes.account_id)
+  AND (SELECT 1 FROM account_moves WHERE account_moves.account_id = account_homes.account_id) IS NULL
 ORDER BY account_id LIMIT :limit"""
 LEAVING = "SELECT account_id FROM account_moves WHERE source = :node AND phase IN ('copy', 'frozen')"
 SET_PHASE = """
