@@ -67,7 +67,7 @@ class Database:
             return await self.read(work)
         async with self._many:
             await asyncio.sleep(0)
-            return await self.read(work)
+        return await self.read(work)  # outside: in threads they need not wait for each other
 
     async def search(self, work: Callable[[Tx], T]) -> T:
         """A read that may take long (a deep offset, a sum): it never holds up the loop."""
