@@ -157,6 +157,26 @@ def test_a_slow_statement_holds_up_nobody(database: Database) -> None:
     asyncio.run(run())
 
 
+def test_long_lists_take_turns(database: Database, url: str) -> None:
+    """Two are under way, so that however many come a turn of the loop stays short."""
+    many: Work = lambda tx: tx.one("SELECT 'many' FROM pg_sleep(600)")  # noqa: E731
+    of_many = "FROM pg_stat_activity WHERE query LIKE 'SELECT ''many''%' AND state = 'active'"
+
+    async def run() -> None:
+        lists = [asyncio.create_task(database.read_many(many)) for _ in range(3)]
+        while await database.search(lambda tx: tx.one(f"SELECT count(*) >= 2 {of_many}")) != (True,):
+            continue
+        assert [await database.read(value(number)) for number in range(9)]
+        assert await database.search(lambda tx: tx.one(f"SELECT count(*) {of_many}")) == (2,)
+        for one in lists:
+            one.cancel()
+        await asyncio.gather(*lists, return_exceptions=True)
+
+    asyncio.run(run())
+    with psycopg.connect(url, autocommit=True) as operator:
+        operator.execute(f"SELECT pg_terminate_backend(pid, 10000) {of_many}".encode())
+
+
 def test_all_connections_are_lost_under_load(database: Database, url: str) -> None:
     """Whatever was under way is asked again; nobody has to hear of it."""
 
