@@ -74,6 +74,26 @@ def test_a_statement_that_is_wrong_fails_its_own_read_only(database: Database) -
         assert [answer[0] for answer in answers if answer not in failed] == list(range(60))
 
 
+def test_many_statements_that_are_wrong(database: Database) -> None:
+    """What is asked again may not be behind another wrong one."""
+
+    async def client(first: int) -> list[Any]:
+        wrong: Work = lambda tx: tx.one("SELECT 1 / CAST(:zero AS BIGINT)", zero=0)  # noqa: E731
+        with pytest.raises(StatementFailed):
+            await database.read(wrong)
+        right = await database.read(value(first)), await database.read(value(first + 1))
+        with pytest.raises(StatementFailed):
+            await database.read(wrong)
+        return [*right, await database.read(value(first + 2))]
+
+    async def run() -> None:
+        for _ in range(4):
+            answers = await asyncio.gather(*map(client, range(100)))
+            assert [[number for number, _ in each] for each in answers] == [[n, n + 1, n + 2] for n in range(100)]
+
+    asyncio.run(run())
+
+
 def test_who_relies_on_what_was_not_prepared_asks_again(database: Database) -> None:
     """A statement is prepared behind one that fails, and others have been sent before that is known."""
     same: Work = lambda tx: tx.one("SELECT CAST(:number AS BIGINT), 'prepared behind a wrong one'", number=1)  # noqa: E731

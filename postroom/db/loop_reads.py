@@ -108,10 +108,11 @@ class _Line:
     async def ask(self, sql: str, params: Mapping[str, Any]) -> list[Row]:
         try:
             return await self._ask(sql, params)
-        except Lost:  # after an outage; it changes nothing, so it may be asked again
-            return await self._ask(sql, params)
+        except Lost:  # after an outage, or behind a statement that has failed; it changes nothing, so again
+            return await self._ask(sql, params, alone=True)
 
-    async def _ask(self, sql: str, params: Mapping[str, Any]) -> list[Row]:
+    async def _ask(self, sql: str, params: Mapping[str, Any], *, alone: bool = False) -> list[Row]:
+        """`alone`: between syncs of its own, so that no other statement can fail it."""
         loop = asyncio.get_running_loop()
         if self._raw is None or self._loop is not loop:
             self._coming += 1
@@ -120,6 +121,8 @@ class _Line:
             finally:
                 self._coming -= 1
         answer: asyncio.Future[list[Row]] = loop.create_future()
+        if alone:
+            self._send()
         try:
             self._pipeline.send(sql, params)
         except psycopg.Error as error:
@@ -127,7 +130,9 @@ class _Line:
                 self._lose()
             raise failure(error) from None
         self._waiting.append(answer)
-        if not self._sending:  # what else is asked in this turn of the loop goes with it
+        if alone:
+            self._send()
+        elif not self._sending:  # what else is asked in this turn of the loop goes with it
             self._sending = True
             loop.call_soon(self._send)
         return await answer
