@@ -178,7 +178,8 @@ async def write_logins(database: Database, read_logins: ReadLogins, waiting: dic
     ids = sorted(waiting)
     for batch in (ids[start : start + BATCH] for start in range(0, len(ids), BATCH)):
         told = {id_: waiting[id_] for id_ in batch}
-        if new := await database.read(partial(accounts.new_logins, logins=told)):
+        # In a thread: in the loop PostgreSQL's answers would have it run again for each of them.
+        if new := await database.search(partial(accounts.new_logins, logins=told)):
             await database.write(partial(accounts.log_in, logins=new))
         for id_ in batch:
             del waiting[id_]

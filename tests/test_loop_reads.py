@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from postroom.db import Database, Tx, open_database
+from postroom.db import Database, Tx, loop_reads, open_database
 from postroom.db.pipeline import StatementFailed
 from postroom.errors import Busy
 from tests.postgres import PostgresServer
@@ -65,12 +65,92 @@ def test_a_statement_that_is_wrong_fails_its_own_read_only(database: Database) -
         lambda tx: tx.one("SELECT nonsense"),
         lambda tx: tx.one("SELECT 1 / CAST(:zero AS BIGINT)", zero=0),
         lambda tx: tx.one("SELECT CAST(:text AS TEXT)", text="a\0b"),
+        lambda tx: tx.one("SELECT CAST('infinity' AS DATE)"),  # an answer that Python cannot hold
     ]
     for _ in range(2):
         answers = together(database, *map(value, range(30)), *wrong, *map(value, range(30, 60)))
         failed = [answer for answer in answers if isinstance(answer, StatementFailed)]
         assert len(failed) == len(wrong)
         assert [answer[0] for answer in answers if answer not in failed] == list(range(60))
+
+
+def test_many_statements_that_are_wrong(database: Database) -> None:
+    """What is asked again may not be behind another wrong one."""
+
+    async def client(first: int) -> list[Any]:
+        wrong: Work = lambda tx: tx.one("SELECT 1 / CAST(:zero AS BIGINT)", zero=0)  # noqa: E731
+        with pytest.raises(StatementFailed):
+            await database.read(wrong)
+        right = await database.read(value(first)), await database.read(value(first + 1))
+        with pytest.raises(StatementFailed):
+            await database.read(wrong)
+        return [*right, await database.read(value(first + 2))]
+
+    async def run() -> None:
+        for _ in range(4):
+            answers = await asyncio.gather(*map(client, range(100)))
+            assert [[number for number, _ in each] for each in answers] == [[n, n + 1, n + 2] for n in range(100)]
+
+    asyncio.run(run())
+
+
+def test_who_relies_on_what_was_not_prepared_asks_again(database: Database) -> None:
+    """A statement is prepared behind one that fails, and others have been sent before that is known."""
+    same: Work = lambda tx: tx.one("SELECT CAST(:number AS BIGINT), 'prepared behind a wrong one'", number=1)  # noqa: E731
+    late_and_wrong: Work = lambda tx: tx.one("SELECT 1 / (count(*) - 1) FROM pg_sleep(0.1)")  # noqa: E731
+
+    async def run() -> list[Any]:
+        await asyncio.gather(*(database.read(value(number)) for number in range(9)))  # all are connected
+        asked = [asyncio.create_task(database.read(work)) for work in [late_and_wrong] * 4 + [same] * 4]
+        for _ in range(3):  # turns of the loop: those are sent
+            await asyncio.sleep(0)
+        asked += [asyncio.create_task(database.read(same)) for _ in range(4)]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    answers = asyncio.run(run())
+    assert [type(answer) for answer in answers[:4]] == [StatementFailed] * 4
+    assert answers[4:] == [(1, "prepared behind a wrong one")] * 8
+
+
+def test_a_statement_that_is_cancelled_fails_its_own_read_only(database: Database, url: str) -> None:
+    """By the operator, or by a statement_timeout of his: the connections stay."""
+    of_all: Work = lambda tx: tx.one("SELECT pg_backend_pid()")  # noqa: E731
+
+    async def run() -> None:
+        before = set(await asyncio.gather(*(database.read(of_all) for _ in range(40))))
+        tasks = [asyncio.create_task(database.read(lambda tx: tx.one("SELECT 1 FROM pg_sleep(600)")))]
+        await asyncio.sleep(0)
+        tasks += [asyncio.create_task(database.read(value(number))) for number in range(40)]
+        with psycopg.connect(url, autocommit=True) as operator:
+            while not tasks[0].done():
+                operator.execute("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+                await asyncio.sleep(0)
+        slow, *others = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(slow, Busy)
+        assert [answer[0] for answer in others] == list(range(40))
+        assert set(await asyncio.gather(*(database.read(of_all) for _ in range(40)))) == before
+
+    asyncio.run(run())
+
+
+def test_a_read_that_changes_its_mind_gets_no_answer(database: Database) -> None:
+    """It would get the answer to what it asked before: another's row."""
+    numbers = iter(range(100))
+
+    def work(tx: Tx) -> Any:
+        return tx.one("SELECT CAST(:number AS BIGINT)", number=next(numbers))
+
+    (answer,) = together(database, work)
+    assert isinstance(answer, LookupError)
+
+
+def test_too_many_reads_at_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where whoever asked has gone away: PostgreSQL has still to answer."""
+    monkeypatch.setattr(loop_reads, "WAITING", 2)
+    answers = together(database, *map(value, range(20)))
+    refused = [answer for answer in answers if isinstance(answer, Busy)]
+    assert [answer[0] for answer in answers if answer not in refused] == list(range(8))
+    assert together(database, value(1)) == [(1, "text 1")]
 
 
 def test_a_read_may_catch_what_it_likes(database: Database) -> None:
@@ -95,6 +175,26 @@ def test_a_slow_statement_holds_up_nobody(database: Database) -> None:
         assert [await database.read(value(number)) for number in range(9)]
 
     asyncio.run(run())
+
+
+def test_long_lists_take_turns(database: Database, url: str) -> None:
+    """Two are under way, so that however many come a turn of the loop stays short."""
+    many: Work = lambda tx: tx.one("SELECT 'many' FROM pg_sleep(600)")  # noqa: E731
+    of_many = "FROM pg_stat_activity WHERE query LIKE 'SELECT ''many''%' AND state = 'active'"
+
+    async def run() -> None:
+        lists = [asyncio.create_task(database.read_many(many)) for _ in range(3)]
+        while await database.search(lambda tx: tx.one(f"SELECT count(*) >= 2 {of_many}")) != (True,):
+            continue
+        assert [await database.read(value(number)) for number in range(9)]
+        assert await database.search(lambda tx: tx.one(f"SELECT count(*) {of_many}")) == (2,)
+        for one in lists:
+            one.cancel()
+        await asyncio.gather(*lists, return_exceptions=True)
+
+    asyncio.run(run())
+    with psycopg.connect(url, autocommit=True) as operator:
+        operator.execute(f"SELECT pg_terminate_backend(pid, 10000) {of_many}".encode())
 
 
 def test_all_connections_are_lost_under_load(database: Database, url: str) -> None:

@@ -124,6 +124,27 @@ def test_what_failed_unseen_is_rolled_back(connection: PostgresConnection) -> No
     connection.fetch("COMMIT", {})
 
 
+def test_a_rollback_on_a_connection_that_was_lost(connection: PostgresConnection, url: str) -> None:
+    """It is not sent on a new connection, where there is nothing to roll back and it would be a mistake of ours."""
+    connection.fetch("BEGIN", {})
+    ((pid,),) = connection.fetch("SELECT pg_backend_pid()", {})
+    connection.run("SAVEPOINT here", {})
+    with connect(url) as other:
+        other.execute("SELECT pg_terminate_backend(%s, 60000)", [pid])
+    with pytest.raises(Busy):
+        connection.fetch("ROLLBACK TO SAVEPOINT here", {})
+    assert connection.fetch("SELECT 1", {}) == [(1,)]
+
+
+def test_a_value_that_cannot_be_read(connection: PostgresConnection) -> None:
+    """The commit behind it gets an answer of its own."""
+    connection.fetch("BEGIN", {})
+    with pytest.raises(StatementFailed):
+        connection.fetch("SELECT CAST('infinity' AS DATE)", {})
+    assert connection.fetch("SELECT 2", {}) == [(2,)]
+    connection.fetch("COMMIT", {})
+
+
 def test_numbers_of_any_size_are_one_statement(connection: PostgresConnection) -> None:
     for number in (1, 2**20, 2**40, None, -(2**62)):
         assert connection.fetch("SELECT CAST(:number AS BIGINT)", {"number": number}) == [(number,)]

@@ -9,6 +9,7 @@ import platform
 import shutil
 import sqlite3
 import struct
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -101,6 +102,21 @@ def test_a_database_locked_by_another(path: Path, database: Database, monkeypatc
 
     asyncio.run(go())
     other.close()
+
+
+def test_long_lists_that_are_kept_out_do_not_wait_for_each_other(database: Database) -> None:
+    """Else the last of many would have waited for all of them, each as long as SQLite tries."""
+
+    def keep_out(_: Tx) -> None:
+        raise Busy("Another process keeps readers out.")
+
+    async def go() -> None:
+        with pytest.raises(Busy):
+            await database.read(keep_out)
+        both_wait = threading.Barrier(2)
+        await asyncio.gather(*(database.read_many(lambda _: both_wait.wait(10)) for _ in range(2)))
+
+    asyncio.run(go())
 
 
 def test_one_process_writes_at_a_time(path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,8 @@ T = TypeVar("T")
 
 READ_THREADS = 8
 SEARCH_THREADS = 2
+# Where a server finds the rows: one list is made from what it has sent while it looks for the next.
+MANY_AT_ONCE = 2
 
 
 def engine_for(url: str) -> Engine:
@@ -37,7 +39,7 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._inline = engine.reader() if engine.inline_reads else None
-        self._many = asyncio.Lock()
+        self._many = asyncio.Semaphore(MANY_AT_ONCE if self._inline is None else 1)
         self._kept_out = False  # the last read in the loop, or in a thread since, did not get in
         self._in_loop = engine.loop_reads()
         self._readers = _Readers(engine, READ_THREADS)
@@ -63,11 +65,11 @@ class Database:
     async def read_many(self, work: Callable[[Tx], T]) -> T:
         """A read of many rows, as `read`. In the loop there is one in a turn, however many have come: a write takes
         several turns, and each would wait for all of them."""
-        if self._inline is None:
-            return await self.read(work)
         async with self._many:
+            if self._inline is None:
+                return await self.read(work)
             await asyncio.sleep(0)
-            return await self.read(work)
+        return await self.read(work)  # outside: in threads they need not wait for each other
 
     async def search(self, work: Callable[[Tx], T]) -> T:
         """A read that may take long (a deep offset, a sum): it never holds up the loop."""

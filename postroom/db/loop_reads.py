@@ -10,15 +10,19 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg.errors import PipelineAborted
 
 from postroom.db.pipeline import Outcome, Pipeline, connect, failure
 from postroom.db.tx import Lost, Row, Tx
+from postroom.errors import Busy
 
 T = TypeVar("T")
 
 # One does for most; a page that PostgreSQL has to fetch from its disk holds up what is behind it on its connection.
 LINES = 4
+# On one connection, before the next are refused. Who asked may have gone; PostgreSQL has it before it all the same.
+WAITING = 4096
+# Severities of an error after which PostgreSQL ends the connection.
+LAST_WORDS = ("FATAL", "PANIC")
 
 
 class LoopReads:
@@ -35,7 +39,9 @@ class LoopReads:
                 return work(tx)
             except _Unanswered as asked:
                 line = min(self._lines, key=lambda line: line.load)
-                answers.add(await line.ask(asked.sql, asked.params))
+                if line.load >= WAITING:
+                    raise Busy("Too many reads are waiting. Try again.") from None
+                answers.add(asked.sql, asked.params, await line.ask(asked.sql, asked.params))
 
     def close(self) -> None:
         for line in self._lines:
@@ -54,18 +60,21 @@ class _Answers:
     """The connection that a read sees: it knows the answers so far."""
 
     def __init__(self) -> None:
-        self._known: list[list[Row]] = []
+        self._known: list[tuple[str, Mapping[str, Any], list[Row]]] = []
         self._used = 0
 
-    def add(self, rows: list[Row]) -> None:
-        self._known.append(rows)
+    def add(self, sql: str, params: Mapping[str, Any], rows: list[Row]) -> None:
+        self._known.append((sql, params, rows))
         self._used = 0
 
     def fetch(self, sql: str, params: Mapping[str, Any]) -> list[Row]:
         if self._used == len(self._known):
             raise _Unanswered(sql, params)
+        asked, given, rows = self._known[self._used]
+        if asked != sql or given != params:
+            raise LookupError("a read that does not ask the same when it is run again")
         self._used += 1
-        return self._known[self._used - 1]
+        return rows
 
     def run(self, sql: str, params: Mapping[str, Any]) -> None:
         self.fetch(sql, params)
@@ -99,10 +108,11 @@ class _Line:
     async def ask(self, sql: str, params: Mapping[str, Any]) -> list[Row]:
         try:
             return await self._ask(sql, params)
-        except Lost:  # after an outage; it changes nothing, so it may be asked again
-            return await self._ask(sql, params)
+        except Lost:  # after an outage, or behind a statement that has failed; it changes nothing, so again
+            return await self._ask(sql, params, alone=True)
 
-    async def _ask(self, sql: str, params: Mapping[str, Any]) -> list[Row]:
+    async def _ask(self, sql: str, params: Mapping[str, Any], *, alone: bool = False) -> list[Row]:
+        """`alone`: between syncs of its own, so that no other statement can fail it."""
         loop = asyncio.get_running_loop()
         if self._raw is None or self._loop is not loop:
             self._coming += 1
@@ -111,14 +121,18 @@ class _Line:
             finally:
                 self._coming -= 1
         answer: asyncio.Future[list[Row]] = loop.create_future()
+        if alone:
+            self._send()
         try:
             self._pipeline.send(sql, params)
         except psycopg.Error as error:
             if isinstance(error, psycopg.OperationalError):
-                self._lose(error)
+                self._lose()
             raise failure(error) from None
         self._waiting.append(answer)
-        if not self._sending:  # what else is asked in this turn of the loop goes with it
+        if alone:
+            self._send()
+        elif not self._sending:  # what else is asked in this turn of the loop goes with it
             self._sending = True
             loop.call_soon(self._send)
         return await answer
@@ -126,6 +140,7 @@ class _Line:
     async def _open(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._loop is not loop:
             self.close()
+            self._waiting.clear()
             self._loop, self._opening = loop, None
         if self._opening is None or self._opening.done():
             self._opening = loop.create_task(self._connect(loop))
@@ -153,17 +168,18 @@ class _Line:
                 self._loop.remove_writer(self._socket)
             else:
                 self._loop.add_writer(self._socket, self._flush, self._pipeline.flush)
-        except psycopg.OperationalError as error:
-            self._lose(error)
+        except psycopg.OperationalError:
+            self._lose()
 
     def _receive(self) -> None:
         try:
             for outcome in self._pipeline.outcomes():
-                if isinstance(outcome, psycopg.OperationalError) and not isinstance(outcome, PipelineAborted):
-                    raise outcome  # the server's last word before it ends
+                if isinstance(outcome, psycopg.Error) and outcome.diag.severity_nonlocalized in LAST_WORDS:
+                    self._lose()
+                    return
                 self._settle(self._waiting.popleft(), outcome)
-        except psycopg.OperationalError as error:
-            self._lose(error)
+        except psycopg.OperationalError:
+            self._lose()
 
     def _settle(self, answer: asyncio.Future[list[Row]], outcome: Outcome) -> None:
         if answer.done():  # whoever waited has gone away
@@ -173,11 +189,11 @@ class _Line:
         else:
             answer.set_result(outcome)
 
-    def _lose(self, error: psycopg.OperationalError) -> None:
+    def _lose(self) -> None:
         waiting, self._waiting = self._waiting, deque()
         self.close()
         for answer in waiting:
-            self._settle(answer, error)
+            self._settle(answer, psycopg.OperationalError("the connection is gone"))
 
     def close(self) -> None:
         raw, self._raw = self._raw, None

@@ -14,7 +14,7 @@ import psycopg
 from psycopg import pq
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.errors import PipelineAborted, error_from_result
+from psycopg.errors import InvalidSqlStatementName, PipelineAborted, error_from_result
 from psycopg.types.numeric import Int8Dumper
 
 from postroom.db.tx import Collided, Lost, Row
@@ -85,7 +85,7 @@ class Pipeline:
         self._values = Transformer(raw)
         self._prepared: dict[tuple[str, tuple[int, ...]], bytes] = {}
         self._made = 0
-        self._due: deque[tuple[int, Any]] = deque()
+        self._due: deque[tuple[int, Any, Outcome | None]] = deque()  # what it is, of which statement, what is known
         self.tag = b""  # of the last statement that gave no rows: what PostgreSQL says that it has done
 
     @property
@@ -103,14 +103,14 @@ class Pipeline:
             self._made += 1
             name = self._prepared[key] = b"s%d" % self._made
             self._pg.send_prepare(name, text, key[1])
-            self._due.append((_PREPARATION, key))
+            self._due.append((_PREPARATION, key, None))
         self._pg.send_query_prepared(name, values, self._values.formats)
-        self._due.append((_STATEMENT, None))
+        self._due.append((_STATEMENT, key, None))
 
     def sync(self) -> bool:
         """Sends what was put. False: not all of it, `flush` goes on when the socket can be written to."""
         self._pg.pipeline_sync()
-        self._due.append((_SYNC, None))
+        self._due.append((_SYNC, None, None))
         return self.flush()
 
     def flush(self) -> bool:
@@ -123,20 +123,29 @@ class Pipeline:
             result = self._pg.get_result()
             if result is None:  # the end of one statement's results
                 continue
-            kind, key = self._due.popleft()
+            kind, key, known = self._due.popleft()
             outcome = self._outcome(result)
             if kind == _PREPARATION and isinstance(outcome, psycopg.Error):
-                del self._prepared[key]
+                self._prepared.pop(key, None)
                 if not isinstance(outcome, PipelineAborted):  # the statement behind it is aborted for this
                     self._due.popleft()
-                    self._due.appendleft((_STATEMENT, outcome))
+                    self._due.appendleft((_STATEMENT, key, outcome))
             elif kind == _STATEMENT:
-                yield outcome if key is None else key
+                yield self._of_statement(key, outcome) if known is None else known
+
+    def _of_statement(self, key: Any, outcome: Outcome) -> Outcome:
+        if not isinstance(outcome, InvalidSqlStatementName):
+            return outcome
+        self._prepared.pop(key, None)
+        return PipelineAborted("its preparation was behind a statement that has failed")
 
     def _outcome(self, result: pq.abc.PGresult) -> Outcome:
         if result.status == pq.ExecStatus.TUPLES_OK:
             self._values.set_pgresult(result)
-            return self._values.load_rows(0, result.ntuples, tuple)
+            try:
+                return self._values.load_rows(0, result.ntuples, tuple)
+            except (psycopg.DataError, ValueError):  # raised here, the next answer would go to who waits for this one
+                return psycopg.DataError("a value that Python cannot hold")
         if result.status == pq.ExecStatus.COMMAND_OK:
             self.tag = result.command_status or b""
             return []

@@ -39,6 +39,9 @@ class PostgresConnection:
             return []
         if sql.startswith("ROLLBACK"):
             self._settle_what_is_undone()
+            if self._raw is None or self._raw.closed:  # and what was to be rolled back with it
+                self.close()
+                raise failure(psycopg.OperationalError("the connection is gone"))
         was_open = self._raw is not None and not self._raw.closed
         put, self._put = self._put, []
         try:

@@ -130,8 +130,12 @@ def test_disabled_is_refused_and_comes_back(platform: Platform) -> None:
     mailbox.update(status="disabled")
     code, text = refusal(platform.service, mailbox.address)
     assert (code, text[:5]) == (550, "5.2.1")
-    code, text = refusal(platform.service, mailbox.address.replace("@", "+tag@"))
-    assert (code, text[:5]) == (550, "5.2.1")
+    local_part, domain = mailbox.address.split("@")
+    for local in ("{0}+tag", "{0}+", "{0}+a+b", '"{0}"', '"{0}+a b"'):
+        to = f"{local.format(local_part)}@{domain}"
+        for spelled in (to, to.upper()):
+            code, text = refusal(platform.service, spelled)
+            assert (spelled, code, text[:5]) == (spelled, 550, "5.2.1")
     mailbox.update(status="active")
     assert refusal(platform.service, mailbox.address)[0] == 250
     assert mailbox.can_login()
