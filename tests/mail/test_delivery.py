@@ -1,5 +1,6 @@
 """Mail from outside: who receives it, who is refused and in which words."""
 
+import smtplib
 from email import message_from_bytes
 from email.policy import default
 
@@ -30,6 +31,14 @@ def test_it_refuses(platform: Platform) -> None:
     }
     answers = {to: refusal(platform.service, to) for to in refused}
     assert {to: (code, text[:5]) for to, (code, text) in answers.items()} == refused
+
+
+@pytest.mark.parametrize("sender", ["5@acct.internal", "5@1.ACCT.internal"])
+def test_nobody_outside_has_an_internal_name(platform: Platform, sender: str) -> None:
+    """A bounce to it would reach a mailbox past its addresses."""
+    with pytest.raises(smtplib.SMTPRecipientsRefused) as refused:
+        platform.create().receive(sender=sender)
+    assert {answer for answer, _ in refused.value.recipients.values()} == {550}
 
 
 @pytest.mark.parametrize("spelling", ["{0}+tag@{1}", "{0}+a+b@{1}", "BILLING@{1}", "Billing+Tag@{1}"])
