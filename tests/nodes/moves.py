@@ -23,6 +23,22 @@ def start_move(box: Mailbox, source: Machine, target: Machine, phase: str) -> No
     box.platform.sql(sql, id=box.id, s=source.name, t=target.name, phase=phase)
 
 
+def place(box: Mailbox, machine: Machine) -> None:
+    """Says that the mailbox is there; nothing of it is."""
+    sql = "UPDATE account_homes SET node_id = nodes.id FROM nodes WHERE name = :to AND account_id = :id RETURNING name"
+    box.platform.sql(sql, id=box.id, to=machine.name)
+
+
+def has_home(box: Mailbox) -> bool:
+    return bool(box.platform.sql("SELECT 1 FROM account_homes WHERE account_id = :id", id=box.id))
+
+
+def purge(box: Mailbox) -> None:
+    """Deletes it with its mail, and does not wait for the ends of sessions."""
+    box.platform.call("POST", "/v2/email-accounts/delete", {"id": box.id, "purge": True})
+    box.platform.sql("DELETE FROM session_endings WHERE account_id = :id RETURNING id", id=box.id)
+
+
 def is_over(box: Mailbox) -> bool:
     return not box.platform.sql("SELECT 1 FROM account_moves WHERE account_id = :id", id=box.id)
 

@@ -15,9 +15,9 @@ from postroom.mailplane import authority
 from tests.mail import clients
 from tests.mail.clients import Imap
 from tests.mail.platform import Mailbox, Platform
-from tests.nodes.cluster import Cluster
+from tests.nodes.cluster import Cluster, Machine
 from tests.nodes.fire import Fire
-from tests.nodes.moves import is_over, kill_in, move, seen, start_move, under_fire
+from tests.nodes.moves import has_home, is_over, kill_in, move, place, purge, seen, start_move, under_fire
 from tests.service import Service, wait_for
 
 _numbers = itertools.count(1)
@@ -156,10 +156,35 @@ def test_the_largest_message_comes_through(cluster: Cluster, box: Mailbox) -> No
         imap.wait_for(largest)
 
 
+def test_a_machine_that_is_not_the_one_it_should_be(cluster: Cluster, box: Mailbox) -> None:
+    """Whoever answers at a machine's address without its certificate gets no password and no command."""
+    home, other = cluster.home(box), cluster.other(box)
+    (liar,) = (machine for machine in cluster.machines if machine not in (home, other))
+    sql = "UPDATE nodes SET address = :address, port = :port, imaps_port = :imaps WHERE name = :name RETURNING id"
+
+    def point_to(machine: Machine) -> None:
+        values = {"address": machine.address, "port": machine.own_port, "imaps": machine.port("imaps_port")}
+        box.platform.sql(sql, name=home.name, **values)
+
+    point_to(liar)
+    try:
+        with pytest.raises(Imap.error, match="UNAVAILABLE"):
+            other.imap(box)
+        there = Platform(other.service, "", "", box.platform.key)
+        answer = there.call("POST", f"/v2/email-accounts/{box.id}/sessions/end?fields=sessions_ended", {})
+        assert answer["account"]["sessions_ended"] is False
+    finally:
+        point_to(home)
+    assert box.address not in (liar.service.data / "log" / "dovecot.log").read_text()
+
+
 def test_a_machine_that_is_away(cluster: Cluster, box: Mailbox) -> None:
     """Its users are told to try again, its mail waits where it was taken, and a reset says what it could not do."""
     home, other = cluster.home(box), cluster.other(box)
-    here = Platform(other.service, "", "", box.platform.key)
+    here = Platform(other.service, "", box.platform.domain, box.platform.key)
+    gone, mark = here.create(f"gone{box.id}"), here.create(f"mark{box.id}")
+    place(gone, home)
+    place(mark, other)
     assert home.service.stop() == 0
     try:
         with pytest.raises(Imap.error, match="UNAVAILABLE"):
@@ -169,6 +194,10 @@ def test_a_machine_that_is_away(cluster: Cluster, box: Mailbox) -> None:
         assert answer["account"]["sessions_ended"] is False
         queue = other.service.data / "spool" / "deferred"
         wait_for("mail that waits", lambda: any(path.is_file() for path in queue.rglob("*")))
+        purge(gone)
+        purge(mark)
+        wait_for("a purge here", lambda: not has_home(mark))
+        assert has_home(gone)
     finally:
         home.service.start()
     box = Mailbox(here, box.id, box.address, answer["password"])
@@ -316,8 +345,7 @@ def test_a_session_that_was_slow_to_begin(cluster: Cluster, box: Mailbox) -> Non
     """It ends, although the account is elsewhere already: it would make an empty mailbox anew where the old one was."""
     home, other = cluster.home(box), cluster.other(box)
     session = home.imap(box)
-    sql = "UPDATE account_homes SET node_id = nodes.id FROM nodes WHERE name = :to AND account_id = :id RETURNING name"
-    box.platform.sql(sql, id=box.id, to=other.name)
+    place(box, other)
     start_move(box, home, other, "clean")
     wait_for("the end", lambda: is_over(box))
     assert not session.is_open()
@@ -341,10 +369,9 @@ def test_a_purge_is_done_where_the_mail_is(cluster: Cluster, box: Mailbox) -> No
     other.deliver(box, "hello")
     with other.imap(box) as imap:
         imap.wait_for("hello")
-    box.platform.call("POST", "/v2/email-accounts/delete", {"id": box.id, "purge": True})
-    box.platform.sql("UPDATE session_endings SET due_at = 1 WHERE account_id = :id RETURNING id", id=box.id)
+    purge(box)
     wait_for("the purge", lambda: not other.holds(box) and not home.holds(box))
-    wait_for("its home", lambda: not box.platform.sql("SELECT 1 FROM account_homes WHERE account_id = :id", id=box.id))
+    wait_for("its home", lambda: not has_home(box))
 
 
 def test_the_command_line(cluster: Cluster) -> None:
