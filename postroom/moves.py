@@ -38,6 +38,13 @@ SELECT {COLUMNS} FROM account_moves
 WHERE target = :node AND phase = 'cancelled'
   AND NOT EXISTS (SELECT 1 FROM leases WHERE kind = 'move' AND item = account_moves.account_id AND free_at > :now)
 LIMIT 1"""
+# Accounts of a node that nobody has asked to move.
+LEFT = """
+SELECT account_id FROM account_homes JOIN accounts ON accounts.id = account_homes.account_id
+WHERE node_id = :node AND deleted_at IS NULL
+  AND (SELECT 1 FROM account_moves WHERE account_moves.account_id = account_homes.account_id) IS NULL
+ORDER BY account_id LIMIT :limit"""
+LEAVING = "SELECT account_id FROM account_moves WHERE source = :node AND phase IN ('copy', 'frozen')"
 SET_PHASE = """
 UPDATE account_moves SET phase = :phase, reason = :reason WHERE account_id = :account_id AND phase = :from_phase
 RETURNING account_id"""
@@ -79,6 +86,22 @@ def request(tx: Tx, account_id: int, target: str) -> Move:
             "move_under_way", "The account is on its way already, or what an earlier move has left is erased."
         )
     return move
+
+
+def request_more(tx: Tx, source: str, at_once: int) -> int:
+    """Asks for moves of what is left on a drained node, each to the node that has the fewest accounts then, until so
+    many are under way. Answers how many are: 0 when nothing is left.
+
+    Raises `unknown_node`, `node_in_use`, `node_not_ready`.
+    """
+    node = nodes.get(tx, source)
+    if not node.draining:
+        raise Refused("node_in_use", f"{source} takes new accounts: `postroom nodes drain {source}` first.")
+    under_way = len(tx.all(LEAVING, node=node.id))
+    for (account_id,) in tx.all(LEFT, node=node.id, limit=max(at_once - under_way, 0)):
+        request(tx, account_id, nodes.lightest(tx).name)
+        under_way += 1
+    return under_way
 
 
 def get(tx: Tx, account_id: int) -> Move | None:

@@ -127,6 +127,14 @@ def _from_row(row: tuple[object, ...]) -> Node:
     return Node(*values)
 
 
+def lightest(tx: Tx) -> Node:
+    """The node that is there and has the fewest accounts, of those that take new ones. Raises `node_not_ready`."""
+    ready = [node for node in everything(tx) if node.seen_at and not node.draining and not node.is_away(tx.now)]
+    if not ready:
+        raise Refused("node_not_ready", "No node can take them: each is drained or away (`postroom nodes list`).")
+    return min(ready, key=lambda node: node.accounts)
+
+
 def add(tx: Tx, name: str, address: str, port: int, authority: Authority) -> Node:
     """Adds a node. One that is there gets a new address, and may start from another data directory."""
     tx.run(SET_AUTHORITY, certificate=authority.certificate, private_key=authority.private_key)

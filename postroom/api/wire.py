@@ -67,16 +67,19 @@ def parse_query(kind: type[B], query: bytes) -> B:
 
 
 def ignored(kind: type[msgspec.Struct], query: bytes) -> tuple[tuple[bytes, bytes], ...]:
-    """The header that names the parameters of a query string that its type does not know, and what they may mean."""
+    """The header that names the parameters of a query string that its type does not know, and what they may mean. One
+    that looks like none that it knows is told by its place: it may be anything, a secret too."""
     raw = {pair.partition(b"=")[0] for pair in query.split(b"&")}
     if raw <= _raw_names(kind):  # as nearly always
         return ()
     known = _query_parsers(kind)
-    names = [_unquote(pair.partition(b"=")[0]) or "" for pair in query.split(b"&")]
-    unknown = [name for name in dict.fromkeys(names) if name and name not in known][:HEADER_NAMES_MAX]
+    names = enumerate((_unquote(pair.partition(b"=")[0]) or "" for pair in query.split(b"&")), 1)
+    unknown = {name: place for place, name in reversed(list(names)) if name and name not in known}
     if not unknown:
         return ()
-    shown = (f"{quote(name, safe='')[:64]}{_meant(name, known, ';meant={}')}" for name in unknown)
+    first = sorted(unknown.items(), key=lambda item: item[1])[:HEADER_NAMES_MAX]
+    meant = ((place, name, _meant(name, known, ";meant={}")) for name, place in first)
+    shown = (f"{quote(name, safe='')[:64]}{words}" if words else f"#{place}" for place, name, words in meant)
     return ((b"x-ignored-parameters", ", ".join(shown).encode()),)
 
 

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import sys
 import time
 from typing import Annotated, Any
 
@@ -10,6 +11,10 @@ import typer
 from postroom.cli import options, store
 from postroom.cli.options import Json
 from postroom.errors import Refused
+
+# A node carries out one move at a time; the others wait for it.
+AT_ONCE = 10
+PAUSE_SECONDS = 0.5
 
 app = typer.Typer(no_args_is_help=True, help="Several machines on one PostgreSQL database.")
 Name = Annotated[str, typer.Argument(help="The node's name, as its POSTROOM_NODE says it.")]
@@ -69,7 +74,7 @@ def list_nodes(as_json: Json = False) -> None:
 
 @app.command("drain")
 def drain_node(name: Name, as_json: Json = False) -> None:
-    """Place no new accounts on a node. Those that it has stay: `postroom accounts move` takes them elsewhere."""
+    """Place no new accounts on a node. Those that it has stay: `postroom nodes empty` takes them elsewhere."""
     _set_draining(name, True, as_json)
 
 
@@ -77,6 +82,28 @@ def drain_node(name: Name, as_json: Json = False) -> None:
 def undrain_node(name: Name, as_json: Json = False) -> None:
     """Place new accounts on a node again."""
     _set_draining(name, False, as_json)
+
+
+@app.command("empty")
+def empty_node(name: Name) -> None:
+    """Move every account of a drained node to the others, a few at a time. To interrupt this stops none that has begun;
+    run again it goes on."""
+    from postroom import moves, nodes, settings
+    from postroom.db import open_database
+
+    store.write(lambda tx: moves.request_more(tx, name, AT_ONCE))
+    database = open_database(settings.load().database)
+    try:
+        while database.write_alone(lambda tx: moves.request_more(tx, name, AT_ONCE)):
+            if sys.stderr.isatty():
+                left = database.write_alone(lambda tx: nodes.get(tx, name)).accounts
+                print(f"\r{left} accounts are left on {name} ".ljust(60), end="", file=sys.stderr, flush=True)
+            time.sleep(PAUSE_SECONDS)
+        left = database.write_alone(lambda tx: nodes.get(tx, name)).accounts
+    finally:
+        database.close()
+    rest = f" The mail of {left} deleted accounts stays until it is purged." if left else ""
+    print(f"{name} has no account any more.{rest}")
 
 
 @app.command("remove")

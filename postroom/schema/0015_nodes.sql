@@ -21,7 +21,7 @@ CREATE TABLE account_homes (
   account_id BIGINT PRIMARY KEY REFERENCES accounts(id),
   node_id    BIGINT NOT NULL REFERENCES nodes(id)
 );
-CREATE INDEX account_homes_node ON account_homes (node_id);
+CREATE INDEX account_homes_node ON account_homes (node_id, account_id);
 
 -- How many accounts a node has, in shards: whoever makes an account holds one of them until the commit.
 CREATE TABLE node_loads (

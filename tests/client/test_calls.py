@@ -203,7 +203,7 @@ class Website(BaseHTTPRequestHandler):
 
 def test_another_server_is_not_taken_for_ours() -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Website) as server:
-        threading.Thread(target=server.serve_forever).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,)).start()
         with Client(f"http://127.0.0.1:{server.server_port}", "pr_key") as client:
             with pytest.raises(Failed) as failed:
                 client.get_stats()

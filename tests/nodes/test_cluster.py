@@ -384,6 +384,24 @@ def test_the_command_line(cluster: Cluster) -> None:
         assert cluster.run("nodes", *arguments).returncode == 1, arguments
 
 
+def test_a_node_is_emptied(cluster: Cluster, box: Mailbox) -> None:
+    """Its accounts go to the others, with their mail; a node that takes new accounts is not emptied."""
+    home = cluster.home(box)
+    home.deliver(box, "kept")
+    with home.imap(box) as imap:
+        imap.wait_for("kept")
+    assert "nodes drain" in cluster.run("nodes", "empty", home.name).stderr
+    assert cluster.run("nodes", "drain", home.name).returncode == 0
+    try:
+        done = cluster.run("nodes", "empty", home.name)
+        assert done.stdout.startswith(f"{home.name} has no account any more."), done.stderr
+        assert cluster.home(box) is not home
+        with home.imap(box) as imap:
+            assert imap.subjects() == ["kept"]
+    finally:
+        assert cluster.run("nodes", "undrain", home.name).returncode == 0
+
+
 def test_doctor_says_which_node_is_away(cluster: Cluster, platform: Platform) -> None:
     for name in ("dublin", "essen"):
         assert cluster.run("nodes", "add", name, "127.0.0.9").returncode == 0
