@@ -63,7 +63,7 @@ WHERE purge_at <= :now AND NOT EXISTS (SELECT 1 FROM session_endings WHERE accou
   AND NOT EXISTS (SELECT 1 FROM leases WHERE kind = 'purge' AND item = accounts.id AND free_at > :now)
   AND (CAST(:node AS BIGINT) IS NULL OR EXISTS (SELECT 1 FROM account_homes
     WHERE account_id = accounts.id AND node_id = :node))
-  AND NOT EXISTS (SELECT 1 FROM account_moves WHERE account_id = accounts.id)
+  AND NOT EXISTS (SELECT 1 FROM account_moves WHERE account_id = accounts.id AND phase IN ('copy', 'frozen'))
 ORDER BY purge_at, id LIMIT 50"""
 BEGIN_PURGE = """
 UPDATE accounts SET purged_at = COALESCE(purged_at, :now), display_name = NULL, password = ''

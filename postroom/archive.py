@@ -15,6 +15,7 @@ from typing import BinaryIO, Literal
 
 import msgspec
 
+from postroom import sealing
 from postroom.errors import BadBackup
 from postroom.sealed import MAGIC, Opener, Sealer
 
@@ -62,8 +63,8 @@ def write(output: BinaryIO, manifest: Manifest, database: Path, mail: Path | Non
         _add(tar, MANIFEST, io.BytesIO(text := msgspec.json.encode(manifest)), len(text), 0, said)
         with database.open("rb") as file:
             _add(tar, DATABASE, file, database.stat().st_size, 0, said)
-        for folder in sorted(mail.glob("*/*")) if mail else ():
-            _add_account(tar, mail or folder, folder, said)
+        for home in _homes(mail) if mail else ():
+            _add_account(tar, mail or home, home, said)
     tee.write(TRAILER + tee.digest.hexdigest().encode() + b"\n")
     if sealer:
         sealer.finish()
@@ -77,23 +78,32 @@ def _add(tar: tarfile.TarFile, name: str, source: BinaryIO, size: int, modified:
     said(size)
 
 
-def _add_account(tar: tarfile.TarFile, mail: Path, folder: Path, said: Said) -> None:
-    """A message that is moved while we read (it was read, or flagged) is found at its new name in the next round."""
+def _homes(mail: Path) -> list[Path]:
+    """The folder of each account, by its open name."""
+    return sorted({path.with_name(path.name.removesuffix(sealing.SEALED)) for path in mail.glob("*/*")})
+
+
+def _add_account(tar: tarfile.TarFile, mail: Path, home: Path, said: Said) -> None:
+    """A message that is moved while we read (it was read, or flagged) is found at its new name in the next round; so is
+    a mailbox that is sealed or unsealed meanwhile."""
     stored: set[str] = set()
     lost = True
     while lost:
+        folder = sealing.place(home)
         lost = False
         for path in _walk(folder):
-            place = path.parent.parent if path.parent.name in ("new", "cur") else path.parent
-            identity = f"{place}/{path.name.partition(':2,')[0]}"
+            name = path.relative_to(folder)
+            place = name.parent.parent if name.parent.name in ("new", "cur") else name.parent
+            identity = f"{place}/{name.name.partition(':2,')[0]}"
             if identity in stored:
                 continue
-            if _add_file(tar, f"{MAIL}/{path.relative_to(mail)}", path, said):
+            if _add_file(tar, f"{MAIL}/{home.relative_to(mail) / name}", path, said):
                 stored.add(identity)
             else:
                 lost = True
-        if not stored:
-            _add_directory(tar, f"{MAIL}/{folder.relative_to(mail)}")
+        lost = lost or sealing.place(home) != folder
+    if not stored:
+        _add_directory(tar, f"{MAIL}/{home.relative_to(mail)}")
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -117,7 +127,7 @@ def _add_file(tar: tarfile.TarFile, name: str, path: Path, said: Said) -> bool:
         if not stat.S_ISREG(path.lstat().st_mode):
             return True
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
         raise BadBackup(f"{path} cannot be read: {error.strerror}.") from None

@@ -74,7 +74,7 @@ class Mover:
         if move.phase == "cancelled":
             await self._erase(move, "")
         elif move.phase == "clean":
-            await self._erase(move, sealing.SEALED)
+            await self._clean(move)
         elif move.phase == "copy" and not await self._database.read(
             partial(moves.is_wanted, account_id=move.account_id)
         ):
@@ -160,6 +160,13 @@ class Mover:
                 await asyncio.sleep(DRAIN_SECONDS)
                 while not await asyncio.to_thread(sealing.is_quiet, self._mail, move.account_id):
                     await asyncio.sleep(DRAIN_SECONDS / 5)
+
+    async def _clean(self, move: Move) -> None:
+        """A session that was slow to begin ends before the file goes that stands in its mailbox's place."""
+        here, _ = await self._ends(move)
+        if not await doveadm.end_account(here, move.account_id):
+            raise Stuck("Its sessions could not be ended.")
+        await self._erase(move, sealing.SEALED)
 
     async def _erase(self, move: Move, suffix: str) -> None:
         """What is left here is erased, a bounded part in a round."""

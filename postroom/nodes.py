@@ -32,7 +32,9 @@ ADD_LOAD = """
 INSERT INTO node_loads (node_id, shard, accounts) VALUES (:id, :shard, :by)
 ON CONFLICT (node_id, shard) DO UPDATE SET accounts = node_loads.accounts + excluded.accounts"""
 DRAIN = "UPDATE nodes SET draining = :by WHERE name = :name RETURNING id"
-IS_USED = "SELECT 1 FROM account_homes WHERE node_id = :id LIMIT 1"
+IS_USED = """
+SELECT 1 WHERE EXISTS (SELECT 1 FROM account_homes WHERE node_id = :id)
+  OR EXISTS (SELECT 1 FROM account_moves WHERE source = :id OR target = :id)"""
 REMOVE_LOADS = "DELETE FROM node_loads WHERE node_id = :id"
 REMOVE = "DELETE FROM nodes WHERE id = :id AND founder = 0"
 BEGIN = """
@@ -43,11 +45,13 @@ FOUND = """
 INSERT INTO account_homes (account_id, node_id)
 SELECT id, :id FROM accounts WHERE id > 0 AND (deleted_at IS NULL OR purge_at IS NOT NULL)
 ON CONFLICT DO NOTHING RETURNING account_id"""
-# The node with the fewest accounts. One that has never run is not reached by the others yet.
+# The node with the fewest accounts; one that is away only if all are. One that has never run is not reached by the
+# others yet.
 PLACE = """
 INSERT INTO account_homes (account_id, node_id)
 SELECT :account_id, id FROM nodes WHERE id > 0 AND draining = 0 AND seen_at IS NOT NULL
-ORDER BY (SELECT COALESCE(SUM(accounts), 0) FROM node_loads WHERE node_id = nodes.id), id LIMIT 1 RETURNING node_id"""
+ORDER BY CASE WHEN seen_at < :away THEN 1 ELSE 0 END,
+  (SELECT COALESCE(SUM(accounts), 0) FROM node_loads WHERE node_id = nodes.id), id LIMIT 1 RETURNING node_id"""
 LEAVE = "DELETE FROM account_homes WHERE account_id = :account_id RETURNING node_id"
 RELOCATE = """
 UPDATE account_homes SET node_id = :target WHERE account_id = :account_id AND node_id = :source RETURNING account_id"""
@@ -153,7 +157,10 @@ def remove(tx: Tx, name: str) -> None:
     if node.founder:
         raise Refused("node_in_use", f"{name} is the first node and stays: drain it instead.")
     if not node.draining or tx.one(IS_USED, id=node.id):
-        raise Refused("node_in_use", f"{name} is not drained and empty: drain it, move its accounts, wait for purges.")
+        raise Refused(
+            "node_in_use",
+            f"{name} is not drained and empty: drain it, move its accounts, wait for the ends of moves and purges.",
+        )
     tx.run(REMOVE_LOADS, id=node.id)
     tx.run(REMOVE, id=node.id)
 
@@ -197,8 +204,8 @@ def see(tx: Tx, id_: int) -> None:
 
 
 def place(tx: Tx, account_id: int, domain_id: int) -> None:
-    """Gives a new account a home: on the node that has the fewest."""
-    row = tx.one(PLACE, account_id=account_id)
+    """Gives a new account a home: on the node that has the fewest. Raises Busy."""
+    row = tx.one(PLACE, account_id=account_id, away=tx.now - AWAY_MS)
     if row is None:
         raise Busy("No node takes new accounts: each is drained or was never started.", 60)
     _count(tx, row[0], domain_id, 1)

@@ -6,11 +6,14 @@ change places in one step of the file system, so there is no moment between.
 """
 
 import ctypes
+import errno
 import os
+import shutil
 import time
 from pathlib import Path
 
 SEALED = ".sealed"
+COPY_LOCKS = (".dovecot-sync.lock", ".dovecot-box-sync.lock")
 # A file of a delivery under way grows; what is older was left behind.
 STALE_SECONDS = 60
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -25,6 +28,7 @@ def seal(mail: Path, account_id: int) -> None:
     try:
         name = str(account_id)
         if not _is_sealed(shelf, name):
+            _clear(mail, shelf, account_id)
             _make(shelf, name)
             os.close(os.open(name + SEALED, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=shelf))
             _exchange(shelf, name, name + SEALED)
@@ -46,6 +50,12 @@ def unseal(mail: Path, account_id: int) -> None:
         os.close(shelf)
 
 
+def place(home: Path) -> Path:
+    """Where the mailbox of this folder is now."""
+    sealed = home.with_name(f"{home.name}{SEALED}")
+    return sealed if sealed.is_dir() and not home.is_dir() else home
+
+
 def is_quiet(mail: Path, account_id: int) -> bool:
     """Whether no delivery and no change is under way in the mailbox, as far as files show it."""
     home = _home(mail, account_id)
@@ -55,9 +65,11 @@ def is_quiet(mail: Path, account_id: int) -> bool:
 
 
 def unlock(mail: Path, account_id: int) -> None:
-    """Takes away the locks in a sealed mailbox: whoever held one can neither go on nor give it back."""
+    """Takes away the locks in a sealed mailbox: whoever held one can neither go on nor give it back. Not that of a
+    copy, which goes on although the worker that began it was killed, and must be waited for."""
     for path in _locks(_home(mail, account_id, SEALED)):
-        path.unlink(missing_ok=True)
+        if path.name not in COPY_LOCKS:
+            path.unlink(missing_ok=True)
 
 
 def _home(mail: Path, account_id: int, suffix: str = "") -> Path:
@@ -106,11 +118,27 @@ def _make(parent: int, name: str) -> None:
 
 
 def _is_sealed(shelf: int, name: str) -> bool:
+    """Where both are folders the mailbox is open: the other one was made by a command that went on after its end."""
+    return _is_folder(shelf, name + SEALED) and not _is_folder(shelf, name)
+
+
+def _is_folder(shelf: int, name: str) -> bool:
     try:
-        os.close(os.open(name + SEALED, FOLDER, dir_fd=shelf))
+        os.close(os.open(name, FOLDER, dir_fd=shelf))
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
+
+
+def _clear(mail: Path, shelf: int, account_id: int) -> None:
+    """Takes away such a folder. One with mail in it is nobody's to erase."""
+    name = f"{account_id}{SEALED}"
+    if not _is_folder(shelf, name):
+        return
+    for folder in _folders(_home(mail, account_id, SEALED)):
+        if _entries(folder / "new") or _entries(folder / "cur"):
+            raise OSError(errno.ENOTEMPTY, f"{name} is in the way, and there is mail in it", name)
+    shutil.rmtree(name, dir_fd=shelf)
 
 
 def _exchange(shelf: int, one: str, other: str) -> None:

@@ -41,6 +41,7 @@ SAMPLES: dict[str, Any] = {
     "after": 5,
     "answer": "x",
     "at": 1,
+    "away": 1,
     "before": 1,
     "bound": 1,
     "by": 1,

@@ -1,11 +1,13 @@
 """A sealed mailbox: nothing can be added to it, nothing is lost, and a crash in any step can be gone on from."""
 
+import hashlib
 import os
 from pathlib import Path
 
 import pytest
 
-from postroom import sealing
+from postroom import archive, sealing
+from postroom.archive import Manifest
 
 ID = 4711
 SHELF = f"{ID % 256:02x}"
@@ -55,10 +57,33 @@ def test_a_crash_before_the_places_are_changed(tmp_path: Path, home: Path) -> No
     assert sealed(home).is_dir()
 
 
+def test_a_sealed_folder_beside_an_open_mailbox(tmp_path: Path, home: Path) -> None:
+    """A command that went on after its end has made it anew. It never takes the mailbox's place."""
+    (sealed(home) / "Maildir" / "new").mkdir(parents=True)
+    sealing.unseal(tmp_path, ID)
+    assert (home / "Maildir" / "new" / "1").is_file()
+    sealing.seal(tmp_path, ID)
+    assert home.is_file()
+    assert (sealed(home) / "Maildir" / "new" / "1").is_file()
+
+
+def test_a_sealed_folder_with_mail_is_not_erased(tmp_path: Path, home: Path) -> None:
+    there = sealed(home) / "Maildir" / ".Work" / "cur"
+    there.mkdir(parents=True)
+    (there / "1:2,S").touch()
+    with pytest.raises(OSError, match="is in the way"):
+        sealing.seal(tmp_path, ID)
+    assert (there / "1:2,S").exists()
+    assert home.is_dir()
+
+
 def test_what_is_under_way(tmp_path: Path, home: Path) -> None:
     assert sealing.is_quiet(tmp_path, ID)
     draft, lock = home / "Maildir" / "tmp" / "2", home / "Maildir" / ".Work" / "dovecot-uidlist.lock"
     lock.parent.mkdir()
+    for name in sealing.COPY_LOCKS:
+        (home / name).touch()
+        os.utime(home / name, (1, 1))
     for path in (draft, lock):
         path.touch()
         assert not sealing.is_quiet(tmp_path, ID)
@@ -67,7 +92,7 @@ def test_what_is_under_way(tmp_path: Path, home: Path) -> None:
     sealing.seal(tmp_path, ID)
     sealing.unlock(tmp_path, ID)
     left = {path.name for path in sealed(home).rglob("*") if path.is_file()}
-    assert left == {"1", "2"}
+    assert left == {"1", "2", *sealing.COPY_LOCKS}  # a copy that goes on must be waited for
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
@@ -77,3 +102,21 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"Not a directory|symbolic"):
         sealing.seal(tmp_path, ID)
     assert list(elsewhere.iterdir()) == []
+
+
+def test_a_backup_has_it_in_its_place(tmp_path: Path) -> None:
+    """Restored it is a mailbox, whatever was with it when it was read."""
+    mail, database, target = tmp_path / "mail", tmp_path / "database", tmp_path / "restored"
+    letter = Path(SHELF, str(ID), "Maildir", "new", "1")
+    (mail / letter).parent.mkdir(parents=True)
+    (mail / letter).write_text("hello")
+    database.write_text("rows")
+    digest = hashlib.sha256(database.read_bytes()).hexdigest()
+    manifest = Manifest(archive.FORMAT, "1", 1, "postgresql", {}, {}, digest, True)
+    sealing.seal(mail, ID)
+    with (tmp_path / "backup").open("w+b") as file:
+        archive.write(file, manifest, database, mail, "", lambda _: None)
+        file.seek(0)
+        archive.read(file, "", target, lambda _: None)
+    assert (target / "mail" / letter).read_text() == "hello"
+    assert [path.name for path in (target / "mail" / SHELF).iterdir()] == [str(ID)]

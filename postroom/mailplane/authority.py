@@ -1,8 +1,8 @@
 """The authority that the nodes know each other by, and the certificate of one node: for proxied logins, for mail handed
 on, for ending sessions and for copies between them.
 
-A stranger would get wrong: nobody outside is ever shown these. Clients see the operator's certificate; a node's own is
-chosen by the name that another node asks for (`NAME.node.internal`).
+A stranger would get wrong: clients see the operator's certificate; a node's own is chosen by the name that another node
+asks for (`NAME.node.internal`), so it tells whoever knows that name nothing but an address.
 """
 
 import ipaddress

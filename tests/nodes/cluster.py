@@ -57,6 +57,23 @@ class Machine:
             sender = "someone@elsewhere.example"
             client.send_message(clients.message(sender, box.address, subject), sender, [box.address])
 
+    def deliver_largest(self, box: Mailbox) -> str:
+        """Larger and larger messages, until one is refused; answers the subject of the last that was taken."""
+        taken = ""
+        with smtplib.SMTP(
+            self.address, self.port("smtp_port"), "client.example", 60, (clients.own_address(), 0)
+        ) as smtp:
+            smtp.ehlo()
+            limit, line = int(smtp.esmtp_features["size"]), b"x" * 78 + b"\r\n"
+            for size in range(limit - 2000, limit, 100):
+                head = b"Subject: %d\r\n\r\n" % size
+                try:
+                    smtp.sendmail("someone@elsewhere.example", box.address, head + line * (size // len(line)))
+                except smtplib.SMTPDataError:
+                    break
+                taken = str(size)
+        return taken
+
     def submission(self, box: Mailbox) -> smtplib.SMTP:
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -97,7 +114,7 @@ class Cluster:
         with ExitStack() as stack, ThreadPoolExecutor() as pool:
             machines = []
             for number, name in enumerate(NAMES, 2):
-                options = {"database_url": url, "node": name, "mail_host": f"127.0.0.{number}"}
+                options = {"database_url": url, "node": name, "mail_host": f"127.0.0.{number}", "message_size": "65536"}
                 service = stack.enter_context(Service.new(**options))
                 machines.append(Machine(name, f"127.0.0.{number}", service))
             list(pool.map(_join, machines[:1]))

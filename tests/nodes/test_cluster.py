@@ -3,21 +3,21 @@ them, and accounts move from one to another under fire. In one file, so that one
 
 import itertools
 import json
-import os
 import re
 import smtplib
 import socket
 import ssl
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from postroom.mailplane import authority
 from tests.mail import clients
 from tests.mail.clients import Imap
 from tests.mail.platform import Mailbox, Platform
 from tests.nodes.cluster import Cluster, Machine
 from tests.nodes.fire import Fire
+from tests.nodes.moves import has_home, is_over, kill_in, move, place, purge, seen, start_move, under_fire
 from tests.service import Service, wait_for
 
 _numbers = itertools.count(1)
@@ -135,10 +135,56 @@ def test_what_is_between_the_machines_is_not_public(cluster: Cluster, box: Mailb
         assert not re.search(rb"200 OK|^\+", answer, re.MULTILINE), answer
 
 
+def test_a_mailbox_is_asked_where_it_is(cluster: Cluster, box: Mailbox) -> None:
+    """How large it is, who is logged in and who was, through a machine that only passes clients on."""
+    other = cluster.other(box)
+    there, path = Platform(other.service, "", "", box.platform.key), f"/v2/email-accounts/{box.id}"
+    other.deliver(box, "hello")
+    with other.imap(box) as imap:
+        imap.wait_for("hello")
+        assert there.call("GET", f"{path}/usage", None)["messages"] == 1
+        open_now = [{"protocol": "imap", "client_address": imap.sock.getsockname()[0]}]
+        assert there.call("GET", f"{path}/sessions", None)["sessions"] == open_now
+    last = f"{path}?fields=last_login_at"
+    wait_for("the login", lambda: there.call("GET", last, None)["account"]["last_login_at"])
+
+
+def test_the_largest_message_comes_through(cluster: Cluster, box: Mailbox) -> None:
+    """What one machine has taken is not too large for the other, although each adds a line of its own."""
+    largest = cluster.other(box).deliver_largest(box)
+    with cluster.home(box).imap(box) as imap:
+        imap.wait_for(largest)
+
+
+def test_a_machine_that_is_not_the_one_it_should_be(cluster: Cluster, box: Mailbox) -> None:
+    """Whoever answers at a machine's address without its certificate gets no password and no command."""
+    home, other = cluster.home(box), cluster.other(box)
+    (liar,) = (machine for machine in cluster.machines if machine not in (home, other))
+    sql = "UPDATE nodes SET address = :address, port = :port, imaps_port = :imaps WHERE name = :name RETURNING id"
+
+    def point_to(machine: Machine) -> None:
+        values = {"address": machine.address, "port": machine.own_port, "imaps": machine.port("imaps_port")}
+        box.platform.sql(sql, name=home.name, **values)
+
+    point_to(liar)
+    try:
+        with pytest.raises(Imap.error, match="UNAVAILABLE"):
+            other.imap(box)
+        there = Platform(other.service, "", "", box.platform.key)
+        answer = there.call("POST", f"/v2/email-accounts/{box.id}/sessions/end?fields=sessions_ended", {})
+        assert answer["account"]["sessions_ended"] is False
+    finally:
+        point_to(home)
+    assert box.address not in (liar.service.data / "log" / "dovecot.log").read_text()
+
+
 def test_a_machine_that_is_away(cluster: Cluster, box: Mailbox) -> None:
     """Its users are told to try again, its mail waits where it was taken, and a reset says what it could not do."""
     home, other = cluster.home(box), cluster.other(box)
-    here = Platform(other.service, "", "", box.platform.key)
+    here = Platform(other.service, "", box.platform.domain, box.platform.key)
+    gone, mark = here.create(f"gone{box.id}"), here.create(f"mark{box.id}")
+    place(gone, home)
+    place(mark, other)
     assert home.service.stop() == 0
     try:
         with pytest.raises(Imap.error, match="UNAVAILABLE"):
@@ -148,6 +194,10 @@ def test_a_machine_that_is_away(cluster: Cluster, box: Mailbox) -> None:
         assert answer["account"]["sessions_ended"] is False
         queue = other.service.data / "spool" / "deferred"
         wait_for("mail that waits", lambda: any(path.is_file() for path in queue.rglob("*")))
+        purge(gone)
+        purge(mark)
+        wait_for("a purge here", lambda: not has_home(mark))
+        assert has_home(gone)
     finally:
         home.service.start()
     box = Mailbox(here, box.id, box.address, answer["password"])
@@ -158,25 +208,26 @@ def test_a_machine_that_is_away(cluster: Cluster, box: Mailbox) -> None:
     wait_for("the worker of its home", lambda: box.platform.sql(late, id=box.id))
 
 
-def test_certificates_are_private(cluster: Cluster) -> None:
+def test_what_the_machines_know_each_other_by_is_private(cluster: Cluster, platform: Platform) -> None:
+    """The authority's key, those of the machines and what their doveadm asks for: in no log, event or command line."""
+    ((key,),) = platform.sql("SELECT private_key FROM node_authority")
+    secrets, said = [key, authority.secret(key)], [str(platform.sql("SELECT data FROM events"))]
     for machine in cluster.machines:
-        key: Path = machine.service.data / "tls" / "node.key"
-        assert key.stat().st_mode & 0o077 == 0
-
-
-def move(cluster: Cluster, box: Mailbox, machine: Machine) -> None:
-    done = cluster.run("accounts", "move", str(box.id), machine.name)
-    assert (done.returncode, done.stdout) == (0, f"{box.id} is on {machine.name}.\n"), done.stderr
-
-
-def is_over(box: Mailbox) -> bool:
-    return not box.platform.sql("SELECT 1 FROM account_moves WHERE account_id = :id", id=box.id)
+        data = machine.service.data
+        for path in (data / "tls" / "node.key", data / "run" / "doveadm.key"):
+            assert path.stat().st_mode & 0o077 == 0
+            secrets.append(path.read_text())
+        said += [machine.service.said(), *(path.read_text(errors="replace") for path in (data / "log").iterdir())]
+        for pid in machine.service.processes():
+            said += [Path(f"/proc/{pid}/{name}").read_text(errors="replace") for name in ("cmdline", "environ")]
+    lines = {line for secret in secrets for line in secret.splitlines() if "-----" not in line}
+    assert not [line for line in lines for text in said if line in text]
 
 
 def test_it_works_under_fire(cluster: Cluster, box: Mailbox) -> None:
     """There and back. UIDs stay, so that no client loads its mail anew."""
     home = cluster.home(box)
-    _under_fire(cluster, box, [cluster.other(box), home])
+    under_fire(cluster, box, [cluster.other(box), home])
 
 
 @pytest.mark.long
@@ -184,22 +235,7 @@ def test_round_and_round(cluster: Cluster, box: Mailbox) -> None:
     """As the test above, through all machines, twice."""
     home = cluster.home(box)
     others = [machine for machine in cluster.machines if machine is not home]
-    _under_fire(cluster, box, [*others, home, *others, home])
-
-
-def _under_fire(cluster: Cluster, box: Mailbox, way: list[Machine]) -> None:
-    with Fire.on(cluster, box) as fire:
-        wait_for("mail", lambda: len(fire.taken) > 2 and len(fire.appended) > 2)
-        for machine in way:
-            wait_for("the end of the last move", lambda: is_over(box))
-            acknowledged = len(fire.appended) + len(fire.taken)
-            move(cluster, box, machine)
-            assert cluster.home(box) is machine
-            wait_for("mail after it", lambda: len(fire.appended) + len(fire.taken) > acknowledged)  # noqa: B023
-    fire.check()
-    wait_for("the old copy's end", lambda: is_over(box))
-    assert [machine.name for machine in cluster.machines if machine.holds(box)] == [way[-1].name]
-    assert not any(machine.holds(box, ".sealed") for machine in cluster.machines)
+    under_fire(cluster, box, [*others, home, *others, home])
 
 
 def test_everything_moves(cluster: Cluster, box: Mailbox) -> None:
@@ -211,22 +247,16 @@ def test_everything_moves(cluster: Cluster, box: Mailbox) -> None:
         imap.create("Work/Deep")
         imap.subscribe("Work/Deep")
         imap.append("Work/Deep", r"(\Seen \Flagged Later)", None, b"Subject: a\r\n\r\nx\r\n")  # type: ignore[arg-type]
-    before = _seen(home, box)
+    before = seen(home, box)
     session = home.imap(box)
     move(cluster, box, other)
     assert not session.is_open()
-    assert _seen(home, box) == before
+    assert seen(home, box) == before
     home.deliver(box, "filed")
     with home.imap(box) as imap:
         wait_for("the script", lambda: imap.select("Archive", readonly=True) == ("OK", [b"1"]))
     sql = "SELECT COUNT(*) FROM events WHERE account_id = :id AND type = 'account.moved'"
     assert box.platform.sql(sql, id=box.id) == [(1,)]
-
-
-def _seen(machine: Machine, box: Mailbox) -> list[Any]:
-    with machine.imap(box) as imap:
-        folders = [imap.list(), imap.lsub(), imap.select("Work/Deep", readonly=True)]
-        return [*folders, imap.response("UIDVALIDITY"), imap.fetch("1:*", "(UID FLAGS INTERNALDATE BODY.PEEK[])")]
 
 
 def test_a_worker_that_is_killed(cluster: Cluster, box: Mailbox) -> None:
@@ -236,7 +266,7 @@ def test_a_worker_that_is_killed(cluster: Cluster, box: Mailbox) -> None:
     with home.imap(box) as imap:
         imap.wait_for("hello")
     assert cluster.run("accounts", "move", str(box.id), other.name, "--no-wait").returncode == 0
-    _kill_in(home, box, "frozen")
+    kill_in(home, box, "frozen")
     wait_for("the move", lambda: cluster.home(box) is other)
     with home.imap(box) as imap:
         assert imap.subjects() == ["hello"]
@@ -250,27 +280,13 @@ def test_a_worker_that_is_killed_under_fire(cluster: Cluster, box: Mailbox) -> N
         wait_for("mail", lambda: len(fire.taken) > 2 and len(fire.appended) > 2)
         assert cluster.run("accounts", "move", str(box.id), other.name, "--no-wait").returncode == 0
         for phase in ("copy", "frozen", "frozen", "clean"):
-            _kill_in(home, box, phase)
+            kill_in(home, box, phase)
         wait_for("the move", lambda: cluster.home(box) is other)
         acknowledged = len(fire.appended)
         wait_for("mail after it", lambda: len(fire.appended) > acknowledged)
     fire.check()
     wait_for("the old copy's end", lambda: is_over(box))
     assert not home.holds(box)
-
-
-def _kill_in(machine: Machine, box: Mailbox, phase: str) -> None:
-    """Kills the worker as soon as the move is in this phase, if it ever is."""
-    sql = "SELECT phase FROM account_moves WHERE account_id = :id"
-    rows = wait_for("the phase", lambda: _in(box.platform.sql(sql, id=box.id) or [("clean",)], phase))
-    assert rows
-    if pid := machine.service.pid("worker"):
-        os.kill(pid, 9)
-        wait_for("the next one", lambda: machine.service.pid("worker") not in (0, pid))
-
-
-def _in(rows: list[Any], phase: str) -> list[Any]:
-    return rows if rows[0][0] in (phase, "clean") else []
 
 
 def test_a_target_that_is_away(cluster: Cluster, box: Mailbox) -> None:
@@ -301,15 +317,38 @@ def test_an_account_that_is_deleted_on_its_way(cluster: Cluster, box: Mailbox) -
     with home.imap(box) as imap:
         imap.wait_for("hello")
     box.delete()
-    box.platform.sql(
-        "INSERT INTO account_moves (account_id, source, target, phase, created_at) SELECT :id, s.id, t.id, 'copy', 1"
-        " FROM nodes s, nodes t WHERE s.name = :s AND t.name = :t RETURNING account_id",
-        id=box.id,
-        s=home.name,
-        t=other.name,
-    )
+    start_move(box, home, other, "copy")
     wait_for("the end", lambda: is_over(box))
     assert (home.holds(box), other.holds(box)) == (True, False)
+
+
+def test_a_question_before_the_seal(cluster: Cluster, box: Mailbox) -> None:
+    """It must not make the folder that the move then takes for the mailbox: copied would be nothing, and erased all."""
+    home, other = cluster.home(box), cluster.other(box)
+    home.deliver(box, "hello")
+    with home.imap(box) as imap:
+        imap.wait_for("hello")
+    later = "INSERT INTO leases (kind, item, free_at, failures) VALUES ('move', :id, :at, 0) RETURNING item"
+    box.platform.sql(later, id=box.id, at=2**52)
+    start_move(box, home, other, "frozen")
+    assert box.platform.call("GET", f"/v2/email-accounts/{box.id}/usage", None)["messages"] == 1
+    assert not home.holds(box, ".sealed")
+    with pytest.raises(Imap.error, match="UNAVAILABLE"):
+        home.imap(box)
+    box.platform.sql("DELETE FROM leases WHERE kind = 'move' AND item = :id RETURNING item", id=box.id)
+    wait_for("the end", lambda: is_over(box))
+    with home.imap(box) as imap:
+        assert imap.subjects() == ["hello"]
+
+
+def test_a_session_that_was_slow_to_begin(cluster: Cluster, box: Mailbox) -> None:
+    """It ends, although the account is elsewhere already: it would make an empty mailbox anew where the old one was."""
+    home, other = cluster.home(box), cluster.other(box)
+    session = home.imap(box)
+    place(box, other)
+    start_move(box, home, other, "clean")
+    wait_for("the end", lambda: is_over(box))
+    assert not session.is_open()
 
 
 def test_a_move_that_is_refused(cluster: Cluster, box: Mailbox) -> None:
@@ -330,10 +369,9 @@ def test_a_purge_is_done_where_the_mail_is(cluster: Cluster, box: Mailbox) -> No
     other.deliver(box, "hello")
     with other.imap(box) as imap:
         imap.wait_for("hello")
-    box.platform.call("POST", "/v2/email-accounts/delete", {"id": box.id, "purge": True})
-    box.platform.sql("UPDATE session_endings SET due_at = 1 WHERE account_id = :id RETURNING id", id=box.id)
+    purge(box)
     wait_for("the purge", lambda: not other.holds(box) and not home.holds(box))
-    wait_for("its home", lambda: not box.platform.sql("SELECT 1 FROM account_homes WHERE account_id = :id", id=box.id))
+    wait_for("its home", lambda: not has_home(box))
 
 
 def test_the_command_line(cluster: Cluster) -> None:

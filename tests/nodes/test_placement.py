@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from postroom import accounts, nodes, operator, organizations
+from postroom import accounts, moves, nodes, operator, organizations
 from postroom.accounts import CreateAccount
 from postroom.actor import Actor
 from postroom.db import Database, Tx, migrate, open_database
@@ -101,6 +101,43 @@ def test_a_node_is_removed_when_it_has_nothing(database: Database) -> None:
     for name in ("a", "b"):
         with pytest.raises(Refused):
             database.write_alone(lambda tx, name=name: nodes.remove(tx, name))
+    database.write_alone(lambda tx: moves.request(tx, id_, "a"))
     database.write_alone(lambda tx: nodes.leave(tx, id_))
+    with pytest.raises(Refused, match="wait for the ends of moves"):
+        database.write_alone(lambda tx: nodes.remove(tx, "b"))
+    database.write_alone(lambda tx: moves.finish(tx, id_))
     database.write_alone(lambda tx: nodes.remove(tx, "b"))
     assert _loads(database) == {"a": 0}
+
+
+@pytest.mark.parametrize(("phase", "due"), [("copy", False), ("frozen", False), ("cancelled", True), ("clean", True)])
+def test_a_purge_waits_for_no_other_machine(database: Database, phase: str, due: bool) -> None:
+    """Only while the mail might be on its way. What is left elsewhere that machine erases, whenever it is back."""
+    for name in ("a", "b"):
+        _add(database, name)
+        _begin(database, name)
+
+    def work(tx: Tx) -> list[int]:
+        id_ = _make(tx, 0)
+        home = nodes.home(tx, id_)
+        assert home
+        moves.request(tx, id_, "b" if home == nodes.get(tx, "a").id else "a")
+        tx.run("UPDATE account_moves SET phase = :phase", phase=phase)
+        tx.run("UPDATE accounts SET deleted_at = 1, purge_at = 1 WHERE id = :id", id=id_)
+        return accounts.due_purges(tx, home)
+
+    assert bool(database.write_alone(work)) is due
+
+
+def test_a_node_that_is_away_gets_none(database: Database) -> None:
+    """While another one is there: nobody could use a mailbox on it."""
+    for name in ("a", "b"):
+        _add(database, name)
+        _begin(database, name)
+    database.write_alone(lambda tx: tx.run("UPDATE nodes SET seen_at = 1 WHERE name = 'a'"))
+    for number in range(2):
+        database.write_alone(lambda tx, number=number: _make(tx, number))
+    assert _loads(database) == {"a": 0, "b": 2}
+    database.write_alone(lambda tx: tx.run("UPDATE nodes SET seen_at = 1"))
+    database.write_alone(lambda tx: _make(tx, 2))
+    assert _loads(database) == {"a": 1, "b": 2}
