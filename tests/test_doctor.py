@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -133,13 +134,11 @@ def test_a_late_worker(service: Service) -> None:
     """One that hangs, with work that waits."""
     service.start()
     worker = service.pid("worker")
-    os.kill(worker, signal.SIGSTOP)
+    insert = "INSERT INTO session_endings (account_id, generation, due_at) SELECT id, 1, 1 FROM accounts LIMIT 1"
+    with closing(sqlite3.connect(service.data / "db" / "postroom.db", timeout=30)) as database, database:
+        database.execute(insert)
+        os.kill(worker, signal.SIGSTOP)  # while the lock is ours, so that it is not the worker's
     try:
-        with sqlite3.connect(service.data / "db" / "postroom.db") as database:
-            account = database.execute("SELECT id FROM accounts").fetchone()[0]
-            database.execute(
-                "INSERT INTO session_endings (account_id, generation, due_at) VALUES (?, 1, 1)", (account,)
-            )
         found = wait_for("silence", lambda: has(look(service, 2), "error", "parts", "worker", "worker.log"))
         assert found
         assert has(look(service, 2), "error", "worker", "late")
