@@ -25,6 +25,8 @@ from postroom.settings import PORTS, variable
 T = TypeVar("T")
 
 LONG = 60.0
+# For what may fail once on a busy machine: a lease that runs out, and the pause after a failure.
+RETRIED = 300.0
 COMMAND = Path(sys.executable).with_name("postroom")
 
 
@@ -109,7 +111,9 @@ class Service:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs a command line of this instance to its end."""
-        return subprocess.run([COMMAND, *arguments], env=self.environment, capture_output=True, text=True, timeout=LONG)
+        return subprocess.run(
+            [COMMAND, *arguments], env=self.environment, capture_output=True, text=True, timeout=RETRIED
+        )
 
     def said(self) -> str:
         return self.output.read_text()

@@ -6,7 +6,7 @@ from typing import Any
 from tests.mail.platform import Mailbox
 from tests.nodes.cluster import Cluster, Machine
 from tests.nodes.fire import Fire
-from tests.service import wait_for
+from tests.service import RETRIED, wait_for
 
 
 def move(cluster: Cluster, box: Mailbox, machine: Machine) -> None:
@@ -47,13 +47,13 @@ def under_fire(cluster: Cluster, box: Mailbox, way: list[Machine]) -> None:
     with Fire.on(cluster, box) as fire:
         wait_for("mail", lambda: len(fire.taken) > 2 and len(fire.appended) > 2)
         for machine in way:
-            wait_for("the end of the last move", lambda: is_over(box))
+            wait_for("the end of the last move", lambda: is_over(box), RETRIED)
             acknowledged = len(fire.appended) + len(fire.taken)
             move(cluster, box, machine)
             assert cluster.home(box) is machine
             wait_for("mail after it", lambda: len(fire.appended) + len(fire.taken) > acknowledged)  # noqa: B023
     fire.check()
-    wait_for("the old copy's end", lambda: is_over(box))
+    wait_for("the old copy's end", lambda: is_over(box), RETRIED)
     assert [machine.name for machine in cluster.machines if machine.holds(box)] == [way[-1].name]
     assert not any(machine.holds(box, ".sealed") for machine in cluster.machines)
 

@@ -18,7 +18,7 @@ from tests.mail.platform import Mailbox, Platform
 from tests.nodes.cluster import Cluster, Machine
 from tests.nodes.fire import Fire
 from tests.nodes.moves import has_home, is_over, kill_in, move, place, purge, seen, start_move, under_fire
-from tests.service import Service, wait_for
+from tests.service import RETRIED, Service, wait_for
 
 _numbers = itertools.count(1)
 
@@ -267,7 +267,7 @@ def test_a_worker_that_is_killed(cluster: Cluster, box: Mailbox) -> None:
         imap.wait_for("hello")
     assert cluster.run("accounts", "move", str(box.id), other.name, "--no-wait").returncode == 0
     kill_in(home, box, "frozen")
-    wait_for("the move", lambda: cluster.home(box) is other)
+    wait_for("the move", lambda: cluster.home(box) is other, RETRIED)
     with home.imap(box) as imap:
         assert imap.subjects() == ["hello"]
 
@@ -281,11 +281,11 @@ def test_a_worker_that_is_killed_under_fire(cluster: Cluster, box: Mailbox) -> N
         assert cluster.run("accounts", "move", str(box.id), other.name, "--no-wait").returncode == 0
         for phase in ("copy", "frozen", "frozen", "clean"):
             kill_in(home, box, phase)
-        wait_for("the move", lambda: cluster.home(box) is other)
+        wait_for("the move", lambda: cluster.home(box) is other, RETRIED)
         acknowledged = len(fire.appended)
         wait_for("mail after it", lambda: len(fire.appended) > acknowledged)
     fire.check()
-    wait_for("the old copy's end", lambda: is_over(box))
+    wait_for("the old copy's end", lambda: is_over(box), RETRIED)
     assert not home.holds(box)
 
 
@@ -305,7 +305,7 @@ def test_a_target_that_is_away(cluster: Cluster, box: Mailbox) -> None:
     finally:
         other.service.start()
     box.platform.sql("UPDATE leases SET free_at = 0 WHERE kind = 'move' AND item = :id RETURNING item", id=box.id)
-    wait_for("the move", lambda: cluster.home(box) is other)
+    wait_for("the move", lambda: cluster.home(box) is other, RETRIED)
     with home.imap(box) as imap:
         assert imap.subjects() == ["meanwhile"]
 
@@ -318,7 +318,7 @@ def test_an_account_that_is_deleted_on_its_way(cluster: Cluster, box: Mailbox) -
         imap.wait_for("hello")
     box.delete()
     start_move(box, home, other, "copy")
-    wait_for("the end", lambda: is_over(box))
+    wait_for("the end", lambda: is_over(box), RETRIED)
     assert (home.holds(box), other.holds(box)) == (True, False)
 
 
@@ -336,7 +336,7 @@ def test_a_question_before_the_seal(cluster: Cluster, box: Mailbox) -> None:
     with pytest.raises(Imap.error, match="UNAVAILABLE"):
         home.imap(box)
     box.platform.sql("DELETE FROM leases WHERE kind = 'move' AND item = :id RETURNING item", id=box.id)
-    wait_for("the end", lambda: is_over(box))
+    wait_for("the end", lambda: is_over(box), RETRIED)
     with home.imap(box) as imap:
         assert imap.subjects() == ["hello"]
 
@@ -347,7 +347,7 @@ def test_a_session_that_was_slow_to_begin(cluster: Cluster, box: Mailbox) -> Non
     session = home.imap(box)
     place(box, other)
     start_move(box, home, other, "clean")
-    wait_for("the end", lambda: is_over(box))
+    wait_for("the end", lambda: is_over(box), RETRIED)
     assert not session.is_open()
 
 
@@ -370,8 +370,8 @@ def test_a_purge_is_done_where_the_mail_is(cluster: Cluster, box: Mailbox) -> No
     with other.imap(box) as imap:
         imap.wait_for("hello")
     purge(box)
-    wait_for("the purge", lambda: not other.holds(box) and not home.holds(box))
-    wait_for("its home", lambda: not has_home(box))
+    wait_for("the purge", lambda: not other.holds(box) and not home.holds(box), RETRIED)
+    wait_for("its home", lambda: not has_home(box), RETRIED)
 
 
 def test_the_command_line(cluster: Cluster) -> None:
