@@ -25,7 +25,7 @@ from postroom.settings import PORTS, variable
 T = TypeVar("T")
 
 LONG = 60.0
-# For what may fail once on a busy machine: a lease that runs out, and the pause after a failure.
+# For a move that fails once: the account is closed for a minute at most, and tried again after half of one.
 RETRIED = 300.0
 COMMAND = Path(sys.executable).with_name("postroom")
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from postroom import archive, identity
+from postroom import archive, identity, restore
 from postroom.backup import make
 from postroom.errors import BadBackup
 from postroom.settings import PASSPHRASE
@@ -132,7 +132,8 @@ def test_damage_is_found(stopped: Platform, passphrase: str) -> None:
     damaged += [whole + b"x", b"hello"]
     for content in damaged:
         with pytest.raises(BadBackup, match=r"damaged|cut short|no backup"):
-            archive.read(BytesIO(content), passphrase, None, lambda _: None)
+            restore.stage(BytesIO(content), passphrase, service.data, lambda _: None)
+        assert not list(service.data.glob("rest*"))
     for content in (damaged[5], damaged[-3]):
         file.write_bytes(content)
         line = refused(service, "restore", str(file), "--force", "--yes", passphrase=passphrase)

@@ -19,7 +19,7 @@ load_all_checks()
 # A valid domain or address is more than a JSON schema can say.
 LEFT_OUT = {"positive_data_acceptance"}
 BUDGET = settings(
-    max_examples=15,
+    max_examples=25,
     derandomize=True,
     deadline=None,
     database=None,

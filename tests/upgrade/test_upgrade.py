@@ -18,7 +18,7 @@ from tests.upgrade.make import HERE, load
 
 FIXTURES = sorted(HERE.glob("*.sql"))
 CHANGELOG = HERE.parent.parent / "CHANGELOG.md"
-ROUNDS, LONG_ROUNDS = 3, 20
+ROUNDS, LONG_ROUNDS = 6, 20
 ALL = sorted(path.name for path in SCHEMA.glob("0*.sql"))
 
 KILLED = """
