@@ -99,7 +99,7 @@ def request_more(tx: Tx, source: str, at_once: int) -> int:
         raise Refused("node_in_use", f"{source} takes new accounts: `postroom nodes drain {source}` first.")
     under_way = len(tx.all(LEAVING, node=node.id))
     for (account_id,) in tx.all(LEFT, node=node.id, limit=max(at_once - under_way, 0)):
-        request(tx, account_id, nodes.lightest(tx).name)
+        request(tx, account_id, nodes.lightest(tx))
         under_way += 1
     return under_way
 

@@ -47,11 +47,14 @@ SELECT id, :id FROM accounts WHERE id > 0 AND (deleted_at IS NULL OR purge_at IS
 ON CONFLICT DO NOTHING RETURNING account_id"""
 # The node with the fewest accounts; one that is away only if all are. One that has never run is not reached by the
 # others yet.
-PLACE = """
-INSERT INTO account_homes (account_id, node_id)
-SELECT :account_id, id FROM nodes WHERE id > 0 AND draining = 0 AND seen_at IS NOT NULL
+LIGHTEST = """
+FROM nodes WHERE id > 0 AND draining = 0 AND seen_at IS NOT NULL
 ORDER BY CASE WHEN seen_at < :away THEN 1 ELSE 0 END,
-  (SELECT COALESCE(SUM(accounts), 0) FROM node_loads WHERE node_id = nodes.id), id LIMIT 1 RETURNING node_id"""
+  (SELECT COALESCE(SUM(accounts), 0) FROM node_loads WHERE node_id = nodes.id), id LIMIT 1"""
+NAME_OF_LIGHTEST = f"SELECT name {LIGHTEST}"
+PLACE = f"""
+INSERT INTO account_homes (account_id, node_id)
+SELECT :account_id, id {LIGHTEST} RETURNING node_id"""
 LEAVE = "DELETE FROM account_homes WHERE account_id = :account_id RETURNING node_id"
 RELOCATE = """
 UPDATE account_homes SET node_id = :target WHERE account_id = :account_id AND node_id = :source RETURNING account_id"""
@@ -127,12 +130,12 @@ def _from_row(row: tuple[object, ...]) -> Node:
     return Node(*values)
 
 
-def lightest(tx: Tx) -> Node:
-    """The node that is there and has the fewest accounts, of those that take new ones. Raises `node_not_ready`."""
-    ready = [node for node in everything(tx) if node.seen_at and not node.draining and not node.is_away(tx.now)]
-    if not ready:
-        raise Refused("node_not_ready", "No node can take them: each is drained or away (`postroom nodes list`).")
-    return min(ready, key=lambda node: node.accounts)
+def lightest(tx: Tx) -> str:
+    """The name of the node that the next account is placed on. Raises `node_not_ready`."""
+    row = tx.one(NAME_OF_LIGHTEST, away=tx.now - AWAY_MS)
+    if row is None:
+        raise Refused("node_not_ready", "No node takes accounts: each is drained or was never started.")
+    return str(row[0])
 
 
 def add(tx: Tx, name: str, address: str, port: int, authority: Authority) -> Node:

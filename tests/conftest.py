@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from postroom.db import migrate
 from tests.postgres import PostgresServer
 from tests.server import ApiServer, Tenant, serve
+
+TOGETHER = "tests/nodes/"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,6 +28,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     others = [item for item in items if bool(item.get_closest_marker("long")) != wanted]
     config.hook.pytest_deselected(items=others)
     items[:] = [item for item in items if bool(item.get_closest_marker("long")) == wanted]
+
+
+class ByFile(LoadFileScheduling):
+    """A file's tests on one worker, and those of the three machines, which are started once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return TOGETHER if nodeid.startswith(TOGETHER) else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,14 @@
 """A progress bar for `./test` in place of pytest's dots: a bar on a terminal, a line for each tenth elsewhere."""
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 
 import pytest
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+# As the ids of tests name them.
+ENGINES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -32,6 +36,7 @@ class Bar:
         self._bar = Progress(*columns, auto_refresh=False, transient=True)
         self._task = self._bar.add_task("tests", total=None, at="")
         self._total = self._done = 0
+        self._passed: Counter[str] = Counter()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._begin(len(session.items))
@@ -46,8 +51,17 @@ class Bar:
         elif self._done * 10 // self._total > (self._done - 1) * 10 // self._total:
             print(f"  tests {self._done * 100 // self._total:3} % ({self._done} of {self._total})", flush=True)
 
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" and report.passed:
+            on = [engine for engine in ENGINES if engine in report.nodeid.partition("[")[2]]
+            self._passed[on[0] if on else ""] += 1
+
     def pytest_sessionfinish(self) -> None:
         self._bar.stop()
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        counts = ", ".join(f"{self._passed[engine]} on {name}" for engine, name in ENGINES.items())
+        terminalreporter.write_line(f"passed: {counts}, {self._passed['']} whose names say no database")
 
     def _begin(self, total: int) -> None:
         self._total = total

@@ -277,6 +277,24 @@ def test_a_proof_and_the_operators_word_for_the_same(world: World) -> None:
     assert owners(world, name) == [proven.id]
 
 
+async def batch(database: Database, works: list[Work], entered: asyncio.Event, go: Event) -> list[Any]:
+    """Two in one transaction: the first one is done, and the second one is behind it until `go`."""
+    loop, go_on = asyncio.get_running_loop(), Event()
+
+    def wait(_tx: Tx) -> None:
+        loop.call_soon_threadsafe(entered.set)
+        assert go.wait(30)
+
+    first, second = works
+    plug = asyncio.create_task(database.write(lambda _tx: go_on.wait(30)))
+    await asyncio.sleep(0)
+    jobs = [asyncio.create_task(database.write(work)) for work in (first, wait, second)]
+    await asyncio.sleep(0)
+    go_on.set()
+    await plug
+    return await asyncio.gather(*jobs)
+
+
 def test_batches_that_wait_for_each_other(world: World) -> None:
     """Each process commits many requests at once and holds what they hold. In opposite orders that is a deadlock: one
     request is carried out after the others, and none is refused."""
@@ -289,29 +307,13 @@ def test_batches_that_wait_for_each_other(world: World) -> None:
         command = CreateAccount(domain, local_part, local_part, None, "{SSHA512}x")
         return lambda tx: accounts.create(tx, world.actor, command)
 
-    async def batch(database: Database, mark: str, in_order: list[str], entered: asyncio.Event, go: Event) -> list[Any]:
-        loop, go_on = asyncio.get_running_loop(), Event()
-
-        def wait(_tx: Tx) -> None:
-            loop.call_soon_threadsafe(entered.set)
-            assert go.wait(30)
-
-        first, second = (create(domain, f"{mark}{number}") for number, domain in enumerate(in_order))
-        # The first one is done and the second one is behind it in the same transaction.
-        works: list[Work] = [first, wait, second]
-        plug = asyncio.create_task(database.write(lambda _tx: go_on.wait(30)))
-        await asyncio.sleep(0)
-        jobs = [asyncio.create_task(database.write(work)) for work in works]
-        await asyncio.sleep(0)
-        go_on.set()
-        await plug
-        return await asyncio.gather(*jobs)
-
     async def run() -> list[Any]:
         go, entered = Event(), [asyncio.Event(), asyncio.Event()]
         running = [
-            asyncio.create_task(batch(world.database, "a", there, entered[0], go)),
-            asyncio.create_task(batch(other, "b", there[::-1], entered[1], go)),
+            asyncio.create_task(
+                batch(world.database, [create(there[0], "a0"), create(there[1], "a1")], entered[0], go)
+            ),
+            asyncio.create_task(batch(other, [create(there[1], "b0"), create(there[0], "b1")], entered[1], go)),
         ]
         for each in entered:
             await each.wait()

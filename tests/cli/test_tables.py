@@ -1,9 +1,6 @@
 """The tables of `postroom api` on a terminal of 80 columns: read as a person would, with nothing folded into pieces."""
 
-import os
-import pty
 import re
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,28 +9,16 @@ import pytest
 from tests.cli.program import environment, run
 from tests.server import Tenant
 from tests.service import COMMAND
+from tests.terminal import said_at_terminal
 
 WIDTH = 80
 
 
 def at_terminal(tenant: Tenant, home: Path, *arguments: str, columns: int = WIDTH) -> list[str]:
     """The lines that a command prints on a terminal, without colours."""
-    ours, theirs = pty.openpty()
     surroundings = environment(tenant, home) | {"COLUMNS": str(columns), "TERM": "xterm"}
-    process = subprocess.Popen(
-        [COMMAND, "api", *arguments], env=surroundings, stdin=subprocess.DEVNULL, stdout=theirs, stderr=subprocess.PIPE
-    )
-    os.close(theirs)
-    said = b""
-    try:
-        while part := os.read(ours, 65536):
-            said += part
-    except OSError:  # the other end is closed
-        pass
-    _, errors = process.communicate(timeout=60)
-    os.close(ours)
-    assert process.returncode == 0, errors
-    return [line.rstrip() for line in re.sub(r"\x1b\[[\d;]*m", "", said.decode()).splitlines()]
+    said = said_at_terminal([COMMAND, "api", *arguments], surroundings)
+    return [line.rstrip() for line in re.sub(r"\x1b\[[\d;]*m", "", said).splitlines()]
 
 
 @pytest.fixture

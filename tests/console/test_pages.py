@@ -1,17 +1,12 @@
 """Each page's main job, done with a mouse, a keyboard and a phone."""
 
-import plistlib
 import re
-from collections.abc import Iterator
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from postroom.errors import MailUnavailable, Refused
-from postroom.mailboxes import OpenSession, Usage
+from tests.console.axe import judge
 from tests.console.conftest import Visit
-from tests.server import Told
 
 XSS = "<img src=x onerror=alert(1)>\"'><script>alert(2)</script>"
 PHONE = {"viewport": {"width": 375, "height": 700}, "has_touch": True}
@@ -94,65 +89,6 @@ def test_an_escape_does_not_lose_a_password(console: Visit) -> None:
 def test_what_is_not_there_says_so_and_no_more(console: Visit) -> None:
     console.page.goto(f"{console.base}/accounts/999999999")
     expect(console.page.locator(".state p").first).to_have_text("It is not there, or not for this key to see.")
-
-
-def test_settings_for_mail_clients(console: Visit) -> None:
-    account = console.tenant.account("settings", display_name="Settings")
-    console.open(f"/accounts/{account['id']}")
-    for label in ("Copy the user name", "Copy the server", "Copy the managesieve port with STARTTLS"):
-        expect(console.button(label)).to_be_visible()
-    ways = console.page.locator(".way code")
-    expect(ways).to_have_text(["1993", "1143", "1995", "1110", "1465", "1587", "4190"])
-    with console.page.expect_download() as download:
-        console.page.get_by_role("link", name="Profile for iPhone and Mac").click()
-    assert download.value.suggested_filename == f"{account['address']}.mobileconfig"
-    (mail,) = plistlib.loads(download.value.path().read_bytes())["PayloadContent"]
-    assert (mail["EmailAddress"], mail["EmailAccountName"]) == (account["address"], "Settings")
-
-
-@pytest.fixture
-def told(console: Visit) -> Iterator[Told]:
-    """What is told of mailboxes: a size and three sessions."""
-    mailboxes = console.tenant.api.mailboxes
-    mailboxes.size = Usage(2_150_000, 1234)
-    mailboxes.open = [OpenSession("imap", "192.0.2.7")] * 2 + [OpenSession("pop3", "2001:db8::1")]
-    yield mailboxes
-    mailboxes.size, mailboxes.open, mailboxes.problem = Usage(0, 0), [], None
-
-
-def test_the_mailbox_of_an_account(console: Visit, told: Told) -> None:
-    account, page = console.tenant.account("mailbox"), console.page
-    console.open(f"/accounts/{account['id']}")
-    facts = {"Used": "2.2 MB", "Messages": "1,234", "Last login": "never"}
-    facts |= {"IMAP": "192.0.2.72 connections", "POP3": "2001:db8::11 connection"}
-    for name, value in facts.items():
-        row = page.locator("dl > div", has=page.locator("dt", has_text=re.compile(f"^{name}$")))
-        expect(row.locator("dd")).to_have_text(value)
-    console.button("Sign out everywhere").focus()
-    page.keyboard.press("Enter")
-    told.open = []
-    console.dialog.get_by_role("button", name="Sign out").click()
-    expect(page.get_by_text("Nobody is logged in")).to_be_visible()
-    expect(console.button("Sign out everywhere")).to_be_hidden()
-    assert (account["id"], 1) in console.tenant.api.ended
-    told.open = [OpenSession("managesieve", "192.0.2.9")]
-    console.button("Look again").click()
-    expect(page.locator("dt", has_text="ManageSieve")).to_be_visible()
-
-
-def test_a_page_whose_mailbox_gives_no_answer(console: Visit, told: Told) -> None:
-    """The rest of it is there all the same, and what failed is there as soon as Dovecot is."""
-    account, page = console.tenant.account("away"), console.page
-    told.problem = MailUnavailable("Dovecot does not answer now. Try again.", 1)
-    console.open(f"/accounts/{account['id']}")
-    expect(page.get_by_role("alert").get_by_role("heading")).to_have_text(["No answer from the mailbox"] * 2)
-    expect(page.locator(".verdict")).to_have_text("active")
-    judge(console, "an account whose mailbox gives no answer")
-    told.problem = None
-    expect(page.get_by_text("2.2 MB")).to_be_visible()
-    told.problem = Refused("mail_off", "This instance runs without mail: POSTROOM_MAIL is off.")
-    console.open(f"/accounts/{account['id']}")
-    expect(page.get_by_role("alert").get_by_role("heading")).to_have_text(["No mail here"] * 2)
 
 
 def test_copying_without_the_clipboard_interface(console: Visit) -> None:
@@ -350,12 +286,6 @@ def test_accessibility(console: Visit) -> None:
     console.button("Sign out").click()
     expect(console.button("Sign in")).to_be_visible()
     judge(console, "signing in")
-
-
-def judge(console: Visit, what: str) -> None:
-    found = Axe().run(console.page).response["violations"]
-    serious = [v for v in found if v["impact"] in ("serious", "critical")]
-    assert serious == [], (what, [(v["id"], [n["html"][:150] for n in v["nodes"][:3]]) for v in serious])
 
 
 @pytest.mark.parametrize("visit", [PHONE], ids=["phone"], indirect=True)

@@ -1,12 +1,15 @@
 """One cluster for all tests of several machines; each makes accounts of its own."""
 
+import itertools
 from collections.abc import Iterator
 
 import pytest
 
-from tests.mail.platform import Platform
+from tests.mail.platform import Mailbox, Platform
 from tests.nodes.cluster import Cluster
 from tests.postgres import PostgresServer
+
+_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +21,8 @@ def cluster(postgres: PostgresServer) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def platform(cluster: Cluster) -> Platform:
     return cluster.platform()
+
+
+@pytest.fixture
+def box(platform: Platform) -> Mailbox:
+    return platform.create(f"box{next(_numbers)}")
