@@ -1,5 +1,6 @@
 """A whole service for the tests: `postroom serve` as a process, on ports and a data directory of its own."""
 
+import fcntl
 import http.client
 import json
 import os
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from postroom.mailplane.orphans import read_pid
 from postroom.settings import PORTS, variable
@@ -27,6 +28,8 @@ T = TypeVar("T")
 LONG = 60.0
 # For a move that fails once: the account is closed for a minute at most, and tried again after half of one.
 RETRIED = 300.0
+LOCKS = Path(tempfile.gettempdir()) / f"postroom-ports-{os.getuid()}"
+_held: dict[int, IO[str]] = {}
 COMMAND = Path(sys.executable).with_name("postroom")
 
 
@@ -40,15 +43,26 @@ def wait_for(what: str, ask: Callable[[], T], limit: float = LONG) -> T:
 
 
 def free_ports() -> dict[str, int]:
-    """A free port for each setting, below those that the kernel gives to clients."""
+    """A free port for each setting, below those that the kernel gives to clients. They stay ours while nobody listens
+    on them, as in a restart: until `give_back`, or the end of this process."""
+    LOCKS.mkdir(exist_ok=True)
     while True:
         first = random.randrange(20_000, 32_000, 10)
+        lock = (LOCKS / str(first)).open("w")
         try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for port in range(first, first + len(PORTS)):
                 socket.create_server(("127.0.0.1", port)).close()
         except OSError:
+            lock.close()
             continue
+        _held[first] = lock
         return {name: first + number for number, name in enumerate(PORTS)}
+
+
+def give_back(ports: dict[str, int]) -> None:
+    """Lets others have them."""
+    _held.pop(min(ports.values())).close()
 
 
 @dataclass
@@ -73,6 +87,7 @@ class Service:
             yield service
         finally:
             service.kill()
+            give_back(service.ports)
             shutil.rmtree(folder)
 
     @property
