@@ -56,12 +56,19 @@ def connect(url: str) -> psycopg.Connection:
     return psycopg.connect(**parameters, autocommit=True)  # type: ignore[arg-type]
 
 
+def is_lost(error: psycopg.Error) -> bool:
+    """Whether the connection is of no use any more. What PostgreSQL calls an ERROR is the statement's alone."""
+    return isinstance(error, psycopg.OperationalError) and error.diag.severity_nonlocalized != "ERROR"
+
+
 def failure(error: psycopg.Error, *, was_open: bool = True) -> Exception:
     """What an error of PostgreSQL or of the connection is to us."""
     if isinstance(error, _COLLIDED):
         return Collided("The database is busy. Try again.")
-    if isinstance(error, psycopg.OperationalError):  # connection lost, server starting or full
+    if is_lost(error):  # or not there, because the server is starting or full
         return (Lost if was_open else Busy)("The database is not available. Try again.")
+    if isinstance(error, psycopg.OperationalError):  # a statement_timeout, a full disk: this statement and no other
+        return Busy("The database has given it up. Try again.")
     # The server's detail quotes the row, and with it the hash of a password: it must reach no log.
     return StatementFailed(f"{error.sqlstate} {error.diag.message_primary}")
 
