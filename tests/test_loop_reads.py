@@ -24,7 +24,9 @@ def url(postgres: PostgresServer) -> str:
 
 
 @pytest.fixture
-def database(url: str) -> Iterator[Database]:
+def database(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    """What is slow here is slow on purpose, and is not given up (test_hanging_postgres.py)."""
+    monkeypatch.setattr(loop_reads, "PATIENCE", 600.0)
     opened = open_database(url)
     yield opened
     opened.close()
@@ -230,3 +232,24 @@ def test_without_a_server_it_is_busy_and_comes_back(postgres: PostgresServer, da
 def test_another_event_loop(database: Database) -> None:
     for number in range(3):
         assert together(database, value(number)) == [(number, f"text {number}")]
+
+
+def test_a_connection_that_cannot_be_opened_costs_little(
+    postgres: PostgresServer, database: Database, url: str
+) -> None:
+    """As where the server takes no more clients: the others carry its reads."""
+    name = url.rpartition("/")[2]
+    of_all: Work = lambda tx: tx.one("SELECT pg_backend_pid()")  # noqa: E731
+
+    async def run() -> None:
+        ((pid,), *_) = await asyncio.gather(*(database.read(of_all) for _ in range(40)))
+        with psycopg.connect(postgres.url("postgres"), autocommit=True) as operator:
+            operator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
+            operator.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
+            answers = [
+                await asyncio.gather(database.read(value(number)), return_exceptions=True) for number in range(9)
+            ]
+            operator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
+        assert len([answer for (answer,) in answers if isinstance(answer, Busy)]) <= 1
+
+    asyncio.run(run())
