@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from postroom.db import Database, Tx, loop_reads, open_database
+from postroom.db.database import TURNS_BETWEEN
 from postroom.db.pipeline import StatementFailed
 from postroom.errors import Busy
 from tests.postgres import PostgresServer
@@ -197,6 +198,30 @@ def test_long_lists_take_turns(database: Database, url: str) -> None:
     asyncio.run(run())
     with psycopg.connect(url, autocommit=True) as operator:
         operator.execute(f"SELECT pg_terminate_backend(pid, 10000) {of_many}".encode())
+
+
+def test_long_lists_leave_turns_to_others(database: Database) -> None:
+    """However short the turns are: of eight, two at a time, the last one is asked for after four times as many."""
+    turns, asked = 0, []
+
+    async def watch() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def many(tx: Tx) -> Any:
+        asked.append(turns)
+        return tx.all("SELECT 1")
+
+    async def run() -> None:
+        watcher = asyncio.create_task(watch())
+        await asyncio.gather(*(database.read_many(many) for _ in range(8)))
+        watcher.cancel()
+
+    asyncio.run(run())
+    assert asked[0] >= TURNS_BETWEEN
+    assert asked[-1] >= 8 // 2 * TURNS_BETWEEN
 
 
 def test_all_connections_are_lost_under_load(database: Database, url: str) -> None:

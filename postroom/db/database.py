@@ -18,6 +18,8 @@ READ_THREADS = 8
 SEARCH_THREADS = 2
 # Where a server finds the rows: one list is made from what it has sent while it looks for the next.
 MANY_AT_ONCE = 2
+# Turns of the loop that each such list leaves to others before it asks: a create takes eight.
+TURNS_BETWEEN = 8
 # Seconds that whoever asks waits in all: for the turn of a long list, for a search and its thread, for a sign of life.
 LIST_SECONDS = 10.0
 SEARCH_SECONDS = 40.0
@@ -73,9 +75,10 @@ class Database:
         async with _at_most(LIST_SECONDS):
             await self._many.acquire()
         try:
+            for _ in range(TURNS_BETWEEN if self._inline is None else 1):
+                await asyncio.sleep(0)
             if self._inline is None:
                 return await self.read(work)
-            await asyncio.sleep(0)
         finally:
             self._many.release()
         return await self.read(work)  # outside: in threads they need not wait for each other
