@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--output", type=Path, default=DOCS)
     options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
     load.SECONDS = 1 if options.quick else 2
     report.ROUNDS = 1 if options.quick else 3
     began, found = time.perf_counter(), []

@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from postroom.db import Tx
+from postroom.db import Tx, migrate
 from postroom.db import writer as writer_module
 from postroom.db.database import engine_for
 from postroom.db.tx import Connection, Row
@@ -66,7 +67,8 @@ class WatchedEngine:
     def __init__(self, url: str) -> None:
         self._engine = engine_for(url)
         self.identity, self.exact_text = self._engine.identity, self._engine.exact_text
-        self.begin, self.inline_reads = self._engine.begin, self._engine.inline_reads
+        self.begin = "BEGIN IMMEDIATE" if url.startswith("sqlite") else "BEGIN"
+        self.computes = self._engine.computes
         self.patience = self._engine.patience
         self.watched = Watched(self._engine.writer())
 
@@ -79,8 +81,8 @@ class WatchedEngine:
     def writer(self) -> Watched:
         return self.watched
 
-    def exclusive(self) -> contextlib.AbstractContextManager[None]:
-        return self._engine.exclusive()
+    def begun(self, connection: Watched, *, waits: bool = True) -> contextlib.AbstractContextManager[None]:
+        return self._engine.begun(connection, waits=waits)
 
     def tend(self, connection: Watched, *, idle: bool) -> None:
         self._engine.tend(connection, idle=idle)
@@ -108,21 +110,28 @@ def found(engine: Engine, name: str) -> bool:
 
 @contextlib.asynccontextmanager
 async def held(writer: Writer) -> AsyncIterator[None]:
-    """While this lasts the writer is busy with a job, and what is sent waits."""
-    entered, go = asyncio.Event(), threading.Event()
-    loop = asyncio.get_running_loop()
-
-    def wait(_tx: Tx) -> None:
-        loop.call_soon_threadsafe(entered.set)
-        assert go.wait(30)
-
-    job = asyncio.create_task(writer.write(wait))
-    await entered.wait()
+    """While this lasts the writer's thread is busy with a job, and what is sent waits."""
+    go = threading.Event()
+    job = await begun(writer, go)
     try:
         yield
     finally:
         go.set()
         await job
+
+
+async def begun(writer: Writer, go: threading.Event, more: Callable[[Tx], Any] = lambda _: None) -> asyncio.Task[Any]:
+    """A job that the thread is at until it is told to go on with `more`."""
+    entered, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def wait(tx: Tx) -> None:
+        loop.call_soon_threadsafe(entered.set)
+        assert go.wait(30)
+        more(tx)
+
+    job = asyncio.create_task(writer.write(wait, is_long=True))
+    await entered.wait()
+    return job
 
 
 async def sent(writer: Writer, *works: Callable[[Tx], Any]) -> list[asyncio.Task[Any]]:
@@ -329,19 +338,73 @@ def test_the_loop_may_be_gone(engine: WatchedEngine, prefix: str) -> None:
     go = threading.Event()
 
     async def leave() -> None:
-        entered = asyncio.Event()
-        loop = asyncio.get_running_loop()
-
-        def work(tx: Tx) -> None:
-            loop.call_soon_threadsafe(entered.set)
-            assert go.wait(30)
-            add(prefix + "left")(tx)
-
-        waiting = asyncio.create_task(writer.write(work))
-        await entered.wait()
-        waiting.cancel()
+        (await begun(writer, go, add(prefix + "left"))).cancel()
 
     asyncio.run(leave())
     go.set()
     writer.close()
     assert found(engine, prefix + "left")
+
+
+def test_close_in_the_loop_does_not_wait_for_the_loop(engine: WatchedEngine, prefix: str) -> None:
+    """The loop that should run the jobs of the next batch waits for the writer."""
+
+    async def test() -> None:
+        writer, go = Writer(engine), threading.Event()
+        job = await begun(writer, go)
+        jobs = await sent(writer, *(add(f"{prefix}{n}") for n in range(3)))
+        go.set()
+        writer.close()
+        assert await asyncio.gather(job, *jobs) == [None, *(f"{prefix}{n}" for n in range(3))]
+
+    asyncio.run(test())
+    assert all(found(engine, f"{prefix}{n}") for n in range(3))
+
+
+def test_jobs_run_in_the_loop_where_statements_only_compute(engine: WatchedEngine) -> None:
+    async def test(writer: Writer) -> None:
+        here = threading.get_ident()
+        short = await writer.write(lambda _: threading.get_ident())
+        long = await writer.write(lambda _: threading.get_ident(), is_long=True)
+        assert (short == here) == engine.computes
+        assert long != here
+
+    run(engine, test)
+
+
+def test_short_and_long_jobs_share_a_commit(engine: WatchedEngine, prefix: str) -> None:
+    async def test(writer: Writer) -> None:
+        async with held(writer):
+            long = asyncio.create_task(writer.write(add(prefix + "long"), is_long=True))
+            (short,) = await sent(writer, add(prefix + "short"))
+            before = engine.watched.commits
+        assert await asyncio.gather(long, short) == [prefix + "long", prefix + "short"]
+        assert engine.watched.commits - before == 2  # the held job's, and theirs
+        assert found(engine, prefix + "long")
+
+    run(engine, test)
+
+
+def test_a_job_that_is_broken_off_is_not_committed(tmp_path: Path) -> None:
+    """Ctrl-C comes in whatever the loop is at, also in the middle of a job; on SQLite it is at the jobs."""
+    url = f"sqlite:///{tmp_path / 'postroom.db'}"
+    migrate(url)
+    engine = WatchedEngine(url)
+
+    def broken_off(tx: Tx) -> None:
+        tx.run(ADD, name="half")
+        raise KeyboardInterrupt
+
+    async def go() -> None:
+        writer = Writer(engine)
+        try:
+            async with held(writer):
+                jobs = await sent(writer, broken_off, add("behind"))
+            await asyncio.gather(*jobs)
+        finally:
+            writer.close()
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(go())
+    assert not found(engine, "half")
+    assert not found(engine, "behind")
