@@ -24,7 +24,8 @@ from bench import stock
 from bench.http_calls import LIST, deletion, each, reset
 from bench.instance import Instance, start
 from bench.report import Row, show, side_by_side
-from postroom import parts
+from postroom.db import open_database
+from postroom.doorkeeper import Doorkeeper
 from postroom.passwords import generate, hash_generated
 from postroom.settings import Settings
 from tests.mail.clients import own_address
@@ -167,7 +168,8 @@ def endings(instance: Instance, seconds: float) -> Iterator[Row]:
 
 async def kicks(instance: Instance, seconds: float, together: int = 16) -> float:
     """Endings a second of sessions that are not there, as mostly they are not."""
-    end = parts.session_ender(Settings(data=instance.service.data, mail="on"))
+    database = open_database(instance.database)
+    end = Doorkeeper(Settings(data=instance.service.data, mail="on"), database)
     last, count = time.perf_counter() + seconds, 0
 
     async def one(place: int) -> None:
@@ -176,7 +178,8 @@ async def kicks(instance: Instance, seconds: float, together: int = 16) -> float
             assert await end([(instance.first + (count + place) % instance.accounts, 1)])
             count += 1
 
-    await asyncio.gather(*(one(place) for place in range(together)))
+    with closing(database):
+        await asyncio.gather(*(one(place) for place in range(together)))
     return count / seconds
 
 
