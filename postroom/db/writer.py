@@ -148,8 +148,9 @@ class Writer:
 
     def _ring(self) -> None:
         self._will_ring = False
-        batch = self._begun_in_loop() if self._engine.computes else None
+        batch = None
         try:
+            batch = self._begun_in_loop() if self._engine.computes else None
             if batch is not None and batch.turn is not None:
                 batch.turn.go_on()
         finally:
@@ -165,9 +166,12 @@ class Writer:
             if batch.jobs:
                 self._open(batch, waits=False)
                 return batch
-        except Exception:  # the thread meets it too, and tells the waiters
-            self._jobs.extendleft(reversed(batch.jobs))
-        self._free.release()
+        except Busy:
+            return None
+        finally:
+            if not batch.is_begun:
+                self._jobs.extendleft(reversed(batch.jobs))
+                self._free.release()
         return None
 
     def close(self) -> None:
