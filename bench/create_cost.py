@@ -8,9 +8,9 @@ One process, no client; best of many rounds, so that what else the machine does 
 import asyncio
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from bench.connection_cost import Nowhere
@@ -101,7 +101,7 @@ async def costs(url: str) -> dict[str, float]:
 
 
 def measure() -> Iterator[Row]:
-    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):  # the log, which belongs to it
+    with _no_output():  # the log, which belongs to it
         best = on_a_new_database(costs)
     for what, value in (
         (f"create, {TOGETHER} at once, whole", best["whole"]),
@@ -111,6 +111,21 @@ def measure() -> Iterator[Row]:
         ("a transaction and a commit for each", best["one"]),
     ):
         yield Row(what, value, "µs", 0.0)
+
+
+@contextlib.contextmanager
+def _no_output() -> Iterator[None]:
+    """Whoever holds the standard output writes to nowhere: a logger keeps the one that it was made with."""
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
 
 
 if __name__ == "__main__":
