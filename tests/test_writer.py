@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -9,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from postroom.db import Tx, migrate
+from postroom.db import Tx, migrate, turn
 from postroom.db import writer as writer_module
 from postroom.db.database import engine_for
 from postroom.db.tx import Connection, Row
-from postroom.db.writer import Engine, LoopReads, Writer
+from postroom.db.writer import Engine, LoopReads, Writer, run_alone
 from postroom.errors import Busy, Refused
+from tests.service import wait_for
 
 ADD = "INSERT INTO organizations (name, created_at) VALUES (:name, 1) RETURNING id"
 FIND = "SELECT name FROM organizations WHERE name = :name"
@@ -65,12 +67,14 @@ class WatchedEngine:
     """A real engine whose writing connection is watched."""
 
     def __init__(self, url: str) -> None:
+        self.url = url
         self._engine = engine_for(url)
         self.identity, self.exact_text = self._engine.identity, self._engine.exact_text
         self.begin = "BEGIN IMMEDIATE" if url.startswith("sqlite") else "BEGIN"
         self.computes = self._engine.computes
         self.patience = self._engine.patience
         self.watched = Watched(self._engine.writer())
+        self.begun_in: list[str] = []
 
     def reader(self) -> Connection:
         return self._engine.reader()
@@ -82,6 +86,7 @@ class WatchedEngine:
         return self.watched
 
     def begun(self, connection: Watched, *, waits: bool = True) -> contextlib.AbstractContextManager[None]:
+        self.begun_in.append(threading.current_thread().name)
         return self._engine.begun(connection, waits=waits)
 
     def tend(self, connection: Watched, *, idle: bool) -> None:
@@ -91,6 +96,14 @@ class WatchedEngine:
 @pytest.fixture
 def engine(database_url: str) -> WatchedEngine:
     return WatchedEngine(database_url)
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> WatchedEngine:
+    """A database of its own, where the loop runs the jobs."""
+    url = f"sqlite:///{tmp_path / 'postroom.db'}"
+    migrate(url)
+    return WatchedEngine(url)
 
 
 @pytest.fixture
@@ -385,26 +398,92 @@ def test_short_and_long_jobs_share_a_commit(engine: WatchedEngine, prefix: str) 
     run(engine, test)
 
 
-def test_a_job_that_is_broken_off_is_not_committed(tmp_path: Path) -> None:
-    """Ctrl-C comes in whatever the loop is at, also in the middle of a job; on SQLite it is at the jobs."""
-    url = f"sqlite:///{tmp_path / 'postroom.db'}"
-    migrate(url)
-    engine = WatchedEngine(url)
+@pytest.mark.parametrize("begun_in", ["loop", "thread"])
+def test_a_job_that_is_broken_off_is_not_committed(sqlite: WatchedEngine, begun_in: str) -> None:
+    """Ctrl-C comes in whatever the loop is at, also in the middle of a job."""
 
     def broken_off(tx: Tx) -> None:
         tx.run(ADD, name="half")
         raise KeyboardInterrupt
 
     async def go() -> None:
-        writer = Writer(engine)
+        writer = Writer(sqlite)
         try:
-            async with held(writer):
-                jobs = await sent(writer, broken_off, add("behind"))
+            async with held(writer) if begun_in == "thread" else contextlib.nullcontext():
+                jobs = await sent(writer, add("before"), broken_off, add("behind"))
             await asyncio.gather(*jobs)
         finally:
             writer.close()
 
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(go())
-    assert not found(engine, "half")
-    assert not found(engine, "behind")
+    assert not any(found(sqlite, name) for name in ("before", "half", "behind"))
+
+
+def test_a_loop_that_is_gone_leaves_the_rest_to_the_thread(
+    sqlite: WatchedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has run the first job of a batch, and never comes to the others."""
+    monkeypatch.setattr(turn, "SLICE_SECONDS", 0.0)
+    writer, loop = Writer(sqlite), asyncio.new_event_loop()
+
+    async def go() -> None:
+        await sent(writer, *(add(f"left {n}") for n in range(3)))
+        await asyncio.sleep(0)
+
+    loop.run_until_complete(go())
+    wait_for("all of them", lambda: all(found(sqlite, f"left {n}") for n in range(3)))
+    asyncio.run(_write(writer, add("of the next loop")))
+    writer.close()
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+
+
+async def _write(writer: Writer, work: Callable[[Tx], Any]) -> None:
+    await writer.write(work)
+
+
+def test_a_loop_that_is_busy_does_not_keep_others_from_writing(
+    sqlite: WatchedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has begun a batch, and then something else takes all its time: here the write of another process."""
+    monkeypatch.setattr(turn, "SLICE_SECONDS", 0.0)
+
+    def other() -> None:
+        engine = engine_for(sqlite.url)
+        connection = engine.writer()
+        run_alone(connection, engine, add("of another process"))
+        connection.close()
+
+    async def test(writer: Writer) -> None:
+        jobs = await sent(writer, *(add(f"ours {n}") for n in range(3)))
+        await asyncio.sleep(0)
+        assert sqlite.begun_in == ["MainThread"]
+        other()
+        await asyncio.gather(*jobs)
+
+    run(sqlite, test)
+    assert found(sqlite, "of another process")
+
+
+def test_a_loop_that_does_not_get_in_tries_again_after_the_thread_has(sqlite: WatchedEngine) -> None:
+    """Where readers are locked out too, SQLite waits for seconds at each try, whatever it is told."""
+    path = sqlite.url.removeprefix("sqlite:///")
+
+    async def test(writer: Writer) -> None:
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            jobs = await sent(writer, add("first"))
+            while "writer" not in sqlite.begun_in:
+                await asyncio.sleep(0)
+            jobs += await sent(writer, add("second"))
+            other.execute("ROLLBACK")
+            await asyncio.gather(*jobs)
+        assert sqlite.begun_in == ["MainThread", "writer", "writer"]
+        wait_for("the thread", lambda: not writer._free.locked())
+        await writer.write(add("third"))
+        assert sqlite.begun_in[3:] == ["MainThread"]
+
+    run(sqlite, test)

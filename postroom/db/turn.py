@@ -1,7 +1,8 @@
 """The jobs of a batch, run in the event loop while the writer's thread waits for them.
 
-A stranger would get wrong: the loop may have ended, or wait for the thread itself (`Writer.close`). What it has not
-run by then, the thread runs; nobody runs a job twice, and nobody runs one beside another.
+A stranger would get wrong: the loop may have ended, may be busy with something else for long while other processes wait
+for the lock, or may wait for the thread itself (`Writer.close`). Where it does not come to a job, the thread runs the
+rest; nobody runs a job twice, and nobody runs one beside another.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ J = TypeVar("J")
 
 # So long it keeps the loop; then whoever else is due has a turn.
 SLICE_SECONDS = 0.001
+# A loop that has come to no job in this time is stuck.
 LOOK_SECONDS = 0.05
 
 
@@ -40,10 +42,12 @@ class Turn(Generic[J]):
 
     def wait(self, closing: threading.Event) -> None:
         """In the thread: returns when all have run."""
+        left = len(self._left)
         while not self._is_over():
-            if closing.is_set() or self._loop.is_closed():
+            if closing.is_set() or len(self._left) == left:
                 self._run_until(float("inf"))
                 break
+            left = len(self._left)
         if self._error is not None:
             raise self._error
 
@@ -69,12 +73,14 @@ class Turn(Generic[J]):
             while self._left:
                 try:
                     self._run(self._left.popleft())
-                except BaseException as error:
-                    self._left.clear()
-                    self._error = (
-                        error if isinstance(error, Exception) else Busy("The write was broken off. Try again.")
-                    )
-                    if not isinstance(error, Exception):
-                        raise
+                except Exception as error:
+                    self._give_up(error)
+                except BaseException:
+                    self._give_up(Busy("The write was broken off. Try again."))
+                    raise
                 if time.perf_counter() >= end:
                     return
+
+    def _give_up(self, error: Exception) -> None:
+        self._error = error  # before the others go: then it is over
+        self._left.clear()

@@ -122,6 +122,7 @@ class Writer:
         self._bell: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._free = threading.Lock()  # held by whoever uses the connection; the loop gives it on with its batch
         self._will_ring = False
+        self._kept_out = False  # the last begin in the loop did not get in, nor has the thread since
         self._dirty = False
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -133,7 +134,8 @@ class Writer:
         return len(self._jobs)
 
     async def write(self, work: Work, *, is_long: bool = False) -> Any:
-        """Runs `work` in a transaction; returns after the commit. Raises Busy when too much waits."""
+        """Runs `work` in a transaction; returns after the commit. Writes of which none waits for another have no order.
+        Raises Busy when too much waits."""
         if self._closing.is_set():
             raise Busy("The service is stopping. Try again.")
         if len(self._jobs) >= WAITING:
@@ -159,20 +161,22 @@ class Writer:
     def _begun_in_loop(self) -> Batch | None:
         """A batch that comes to its commit a turn of the loop earlier, where neither the thread nor another process is
         at one. What is in the way the thread waits for, and it says what fails."""
-        if not self._free.acquire(blocking=False):
+        if self._kept_out or self._closing.is_set() or not self._free.acquire(blocking=False):
             return None
-        batch = Batch(self._next_batch())
+        batch = Batch([])
         try:
+            batch.jobs = self._next_batch()
             if batch.jobs:
                 self._open(batch, waits=False)
-                return batch
         except Busy:
-            return None
+            self._kept_out = True  # until the thread gets in: SQLite waits for seconds where readers are locked out
         finally:
             if not batch.is_begun:
+                batch.held.close()
+                _roll_back(self._connection)
                 self._jobs.extendleft(reversed(batch.jobs))
                 self._free.release()
-        return None
+        return batch if batch.is_begun else None
 
     def close(self) -> None:
         self._closing.set()
@@ -227,9 +231,10 @@ class Writer:
     def _open(self, batch: Batch, *, waits: bool = True) -> None:
         """Begins, and says what the loop is to run."""
         batch.held.enter_context(self._engine.begun(self._connection, waits=waits))
-        batch.is_begun = True
         if self._engine.computes and (short := [job for job in batch.jobs if not job.is_long]):
             batch.turn = Turn(short, self._run_job, short[0].future.get_loop())
+        self._kept_out = False
+        batch.is_begun = True
 
     def _commit(self, batch: Batch) -> None:
         """Begin, every job, commit. After an error here no job of the batch counts."""
