@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from postroom.db import Tx, migrate, turn
+from postroom.db import sqlite as sqlite_engine
 from postroom.db import writer as writer_module
 from postroom.db.database import engine_for
 from postroom.db.tx import Connection, Row
@@ -468,22 +469,28 @@ def test_a_loop_that_is_busy_does_not_keep_others_from_writing(
     assert found(sqlite, "of another process")
 
 
-def test_a_loop_that_does_not_get_in_tries_again_after_the_thread_has(sqlite: WatchedEngine) -> None:
+def test_a_loop_that_does_not_get_in_tries_again_after_the_thread_has(
+    sqlite: WatchedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where readers are locked out too, SQLite waits for seconds at each try, whatever it is told."""
+    monkeypatch.setattr(sqlite_engine, "BUSY_SECONDS", 0.05)
     path = sqlite.url.removeprefix("sqlite:///")
+
+    async def write(writer: Writer, name: str) -> list[str]:
+        """Who has tried to begin for it."""
+        await asyncio.to_thread(wait_for, "the thread", lambda: not writer._free.locked())
+        sqlite.begun_in.clear()
+        with contextlib.suppress(Busy):
+            await writer.write(add(name))
+        return sqlite.begun_in[:]
 
     async def test(writer: Writer) -> None:
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            jobs = await sent(writer, add("first"))
-            while "writer" not in sqlite.begun_in:
-                await asyncio.sleep(0)
-            jobs += await sent(writer, add("second"))
-            other.execute("ROLLBACK")
-            await asyncio.gather(*jobs)
-        assert sqlite.begun_in == ["MainThread", "writer", "writer"]
-        wait_for("the thread", lambda: not writer._free.locked())
-        await writer.write(add("third"))
-        assert sqlite.begun_in[3:] == ["MainThread"]
+            assert await write(writer, "first") == ["MainThread", "writer"]
+            assert await write(writer, "second") == ["writer"]
+        assert await write(writer, "third") == ["writer"]
+        assert await write(writer, "fourth") == ["MainThread"]
 
     run(sqlite, test)
+    assert [found(sqlite, name) for name in ("first", "second", "third", "fourth")] == [False, False, True, True]
