@@ -200,7 +200,7 @@ async def _prune(database: Database, ids: list[int]) -> None:
 async def forget_leases(database: Database) -> None:
     """Drops leases of rows that went meanwhile."""
     if await database.read(leases.are_forgotten):
-        await database.write(leases.forget)
+        await database.write(leases.forget, is_long=True)
 
 
 async def _together(
