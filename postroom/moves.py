@@ -18,6 +18,7 @@ from postroom.db import Row, Tx
 from postroom.errors import Refused
 
 Phase = Literal["copy", "frozen", "clean"]
+STATES = ("copy", "frozen", "clean", "cancelled")
 
 COLUMNS = "account_moves.account_id, source, target, phase, messages, copied, reason, cancelled"
 ACCOUNT = """
@@ -42,6 +43,10 @@ WHERE node_id = :node AND deleted_at IS NULL
   AND (SELECT 1 FROM account_moves WHERE account_moves.account_id = account_homes.account_id) IS NULL
 ORDER BY account_id LIMIT :limit"""
 ALL = f"SELECT {COLUMNS} FROM account_moves WHERE account_id > 0 ORDER BY account_id"
+COUNT = """
+SELECT CASE cancelled WHEN 1 THEN 'cancelled' ELSE phase END, COUNT(*) FROM account_moves WHERE account_id > 0
+GROUP BY 1"""
+COUNT_LEFTOVERS = "SELECT COUNT(*) FROM node_leftovers WHERE node_id > 0"
 LEAVING = "SELECT account_id FROM account_moves WHERE source = :node AND phase IN ('copy', 'frozen')"
 THAW = "UPDATE account_moves SET phase = 'copy', reason = :reason WHERE account_id = :account_id AND phase = 'frozen'"
 GO_ON = """
@@ -131,6 +136,14 @@ def get(tx: Tx, account_id: int) -> Move | None:
 def everything(tx: Tx) -> list[Move]:
     """Every move."""
     return [_from_row(row) for row in tx.all(ALL)]
+
+
+def by_state(tx: Tx) -> dict[str, int]:
+    """How many there are; of the cancelled ones also those whose copy is not erased yet."""
+    found = dict.fromkeys(STATES, 0) | dict(tx.all(COUNT))
+    for (left,) in tx.all(COUNT_LEFTOVERS):
+        found["cancelled"] += left
+    return found
 
 
 def next_due(tx: Tx, node: int) -> Move | None:

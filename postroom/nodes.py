@@ -107,8 +107,12 @@ class Node(msgspec.Struct, frozen=True):
         """The name in its certificate, which no DNS knows."""
         return f"{self.name}.node.internal"
 
+    def silence(self, now: int) -> int | None:
+        """For how many milliseconds it has not been seen; None before its first start. Clocks differ a little."""
+        return None if self.seen_at is None else max(0, now - self.seen_at)
+
     def is_away(self, now: int) -> bool:
-        return self.seen_at is not None and now - self.seen_at > AWAY_MS
+        return (self.silence(now) or 0) > AWAY_MS
 
 
 class Authority(msgspec.Struct, frozen=True):
