@@ -191,7 +191,7 @@ def cancel(tx: Tx, account_id: int) -> Move | None:
 
 
 def take_back(tx: Tx, move: Move) -> None:
-    """The account is open where it was; what has come to the target is left for that one to erase."""
+    """The move is over, and the account where it was; what has come to the target is left for that one to erase."""
     nodes.hold_home(tx, move.account_id)
     if tx.one(TAKE_BACK, account_id=move.account_id, target=move.target) is None:
         return

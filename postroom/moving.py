@@ -83,11 +83,18 @@ class Mover:
         if move.phase == "clean":
             await self._clean(move)
         elif move.cancelled or (move.phase == "copy" and not await self._is_wanted(move)):
-            await asyncio.to_thread(sealing.unseal, self._mail, move.account_id)
-            await self._database.write(partial(moves.take_back, move=move))
-            log.info("move_cancelled", account_id=move.account_id, source=move.source, target=move.target)
+            await self._take_back(move)
         else:
             await self._move(move)
+
+    async def _take_back(self, move: Move) -> None:
+        """Opens the account, and has its copy erased once nothing adds to that any more."""
+        await asyncio.to_thread(sealing.unseal, self._mail, move.account_id)
+        await self._database.write(partial(moves.thaw, account_id=move.account_id, reason="It is cancelled."))
+        if await asyncio.to_thread(sealing.is_being_copied, self._mail, move.account_id):
+            raise Stuck("A copy that was begun before is still under way.")
+        await self._database.write(partial(moves.take_back, move=move))
+        log.info("move_cancelled", account_id=move.account_id, source=move.source, target=move.target)
 
     async def _is_wanted(self, move: Move) -> bool:
         return await self._database.read(partial(moves.is_wanted, account_id=move.account_id))

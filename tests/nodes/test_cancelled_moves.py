@@ -1,13 +1,18 @@
 """Moves that are cancelled: the account is open where it was, with all its mail, and nothing of it is elsewhere."""
 
+import asyncio
 import json
 import random
 import shutil
+import subprocess
 import threading
 
 import pytest
 
 from postroom import sealing
+from postroom.mailplane import doveadm
+from postroom.mailplane.doveadm import Door
+from postroom.mailplane.names import login_name
 from tests.mail.clients import Imap
 from tests.mail.platform import Mailbox
 from tests.nodes.cluster import Cluster, Machine
@@ -147,3 +152,36 @@ def test_a_source_that_is_lost(cluster: Cluster, box: Mailbox) -> None:
     assert (home.holds(box), other.holds(box)) == (False, True)
     with home.imap(box) as imap:
         assert imap.subjects() == ["hello"]
+
+
+@pytest.mark.long
+def test_a_copy_that_outlives_its_worker(cluster: Cluster, box: Mailbox) -> None:
+    """doveadm goes on when whoever asked it is gone. The copy is erased when nothing is added to it any more."""
+    home, other = cluster.home(box), cluster.other(box)
+    fill(home, box)
+    (file,) = [path for name in ("new", "cur") for path in (home.mail(box) / "Maildir" / name).iterdir()]
+    for number in range(2_000):
+        shutil.copy(file, file.parent.parent / "new" / f"{number}.host")
+    subprocess.run(["chown", "-R", home.owner, home.mail(box)], check=True)
+    hold(box)
+    start_move(box, home, other, "copy")
+    asyncio.run(_ask_and_leave(home, other, box))
+    cancel(home, box)
+    reason = "SELECT 1 FROM account_moves WHERE account_id = :id AND reason LIKE 'A copy %'"
+    wait_for("the reason why it waits", lambda: box.platform.sql(reason, id=box.id))
+    wait_for("its end", lambda: not sealing.is_being_copied(home.service.data / "mail", box.id), RETRIED)
+    release(box)
+    wait_for("the end", lambda: is_over(box))
+    wait_for("the copy's end", lambda: not box.platform.sql(LEFT, id=box.id))
+    assert (home.holds(box), other.holds(box)) == (True, False)
+
+
+async def _ask_and_leave(home: Machine, other: Machine, box: Mailbox) -> None:
+    run = home.service.data / "run"
+    door = Door((run / doveadm.KEY).read_text().strip(), socket=run / "dovecot" / "http")
+    where = f"tcps:{other.address}:{other.own_port + 2}"
+    command = ["backup", {"user": login_name(box.id, 0), "destination": [where], "lockTimeout": 30}, "copy"]
+    asking = asyncio.create_task(doveadm.ask(door, [command]))
+    while not (other.holds(box) and sealing.is_being_copied(home.service.data / "mail", box.id)):
+        await asyncio.sleep(0.01)
+    asking.cancel()
