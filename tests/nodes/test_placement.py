@@ -1,5 +1,7 @@
 """Where new accounts are placed, and machines that come and go."""
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ from postroom import accounts, moves, nodes, operator, organizations
 from postroom.accounts import CreateAccount
 from postroom.actor import Actor
 from postroom.db import Database, Tx, migrate, open_database
+from postroom.db.migrations import SCHEMA, VIEWS
 from postroom.errors import Busy, Refused
 from postroom.nodes import Authority, Ports
 from tests.postgres import PostgresServer
@@ -157,6 +160,31 @@ def test_a_cancelled_move_goes_no_further(database: Database) -> None:
     assert database.write_alone(lambda tx: nodes.next_leftover(tx, move.target)) == id_
     assert database.write_alone(lambda tx: nodes.next_leftover(tx, move.source)) is None
     assert database.write_alone(lambda tx: moves.cancel(tx, id_)) is None
+
+
+def test_a_move_that_was_cancelled_before_the_upgrade(postgres: PostgresServer, tmp_path: Path) -> None:
+    """Then it was a phase, and the target's to end."""
+    for file in SCHEMA.glob("*.sql"):
+        if file.name < "0017" or file.name == VIEWS:
+            shutil.copy(file, tmp_path)
+    url = postgres.new_database()
+    migrate(url, tmp_path)
+    found = open_database(url)
+    try:
+        for name in ("a", "b"):
+            _add(found, name)
+            _begin(found, name)
+        id_ = found.write_alone(lambda tx: _make(tx, 0))
+        home = found.write_alone(lambda tx: nodes.home(tx, id_))
+        target = next(node.id for node in found.write_alone(nodes.everything) if node.id != home)
+        sql = """INSERT INTO account_moves (account_id, source, target, phase, created_at)
+            VALUES (:id, :home, :target, 'cancelled', 1)"""
+        found.write_alone(lambda tx: tx.run(sql, id=id_, home=home, target=target))
+        migrate(url)
+        assert found.write_alone(lambda tx: moves.get(tx, id_)) is None
+        assert found.write_alone(lambda tx: nodes.next_leftover(tx, target)) == id_
+    finally:
+        found.close()
 
 
 def test_what_is_at_home_is_no_leftover(database: Database) -> None:
