@@ -3,12 +3,13 @@
 python -m bench.checkpoint_cost
 """
 
-import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from bench.fill import fill
+from bench.report import Row, median, show
 from postroom import passwords
 from postroom.accounts import CreateAccount, create
 from postroom.actor import Actor
@@ -26,25 +27,27 @@ def batch(connection: SQLiteConnection, actor: Actor, password: str, number: int
     connection.fetch("COMMIT", {})
 
 
-def main() -> None:
+def measure() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{Path(folder) / 'postroom.db'}"
         migrate(url)
         actor = Actor(fill(url, 20_000, 1)[0])
         connection, password = SQLite(url).writer(), passwords.hash_generated(passwords.generate())
         for turn, every in enumerate(EVERY):
-            spent, began = [], time.perf_counter()
+            spent, pages, began = [], 0, time.perf_counter()
             for number in range(1, BATCHES + 1):
                 batch(connection, actor, password, turn * BATCHES + number)
                 if number % every == 0:
                     paused = time.perf_counter()
                     pages = connection.fetch("PRAGMA wal_checkpoint(PASSIVE)", {})[0][1]
-                    spent.append(time.perf_counter() - paused)
-            share = sum(spent) / (time.perf_counter() - began)
-            middle = statistics.median(spent) * 1000
-            print(f"every {every * SIZE:>5,} creates: {middle:5.1f} ms for {pages:>6,} pages, {share:4.0%} of the time")
+                    spent.append((time.perf_counter() - paused) * 1000)
+            share = sum(spent) / 1000 / (time.perf_counter() - began)
+            found = median(spent)
+            more = f"{pages:,} pages, {share:.0%} of the time"
+            yield Row(f"a checkpoint every {every * SIZE:,} creates", found.value, "ms", found.spread, more=more)
         connection.close()
 
 
 if __name__ == "__main__":
-    main()
+    for row in measure():
+        print(show(row), flush=True)

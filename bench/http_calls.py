@@ -201,7 +201,9 @@ def commits_alone(instance: Instance, seconds: float = 2.0) -> float:
             number += 1
             run_alone(connection, engine, one)
             engine.tend(connection, idle=False)
-        return number / (time.perf_counter() - began)
+        rate = number / (time.perf_counter() - began)
+        engine.tend(connection, idle=True)
+        return rate
     finally:
         connection.close()
 

@@ -61,9 +61,11 @@ def measure(*, postgres: bool = False) -> Iterator[Row]:
             other = median([other.per_second for _, other in pairs if other]).value if background else 0
             kind = question.partition(" ")[0]
             alone.setdefault(kind, found.value)
-            limit = (f"{kind} alone", alone[kind]) if background else ("", None)
+            limit, limited = (f"{kind} alone", alone[kind]) if background else ("", None)
             more = f"{rate:,.0f}/s" + (f" beside {other:,.0f}/s" if background else "")
-            yield Row(f"p99 of {question}, {engine}", found.value, "ms", found.spread, *limit, None, at_most, more)
+            yield Row(
+                f"p99 of {question}, {engine}", found.value, "ms", found.spread, limit, limited, None, at_most, more
+            )
 
 
 def main() -> None:

@@ -24,9 +24,10 @@ from bench import stock
 from bench.http_calls import LIST, deletion, each, reset
 from bench.instance import Instance, start
 from bench.report import Row, show, side_by_side
-from postroom import parts
+from postroom.mailplane import doveadm
+from postroom.mailplane.doveadm import Door
+from postroom.mailplane.names import login_name
 from postroom.passwords import generate, hash_generated
-from postroom.settings import Settings
 from tests.mail.clients import own_address
 from tests.service import wait_for
 
@@ -143,7 +144,7 @@ def first_logins(instance: Instance, accounts: int) -> Iterator[Row]:
 
 
 def endings(instance: Instance, seconds: float) -> Iterator[Row]:
-    """What ends sessions, beside the rate at which doveadm ends them for whoever asks nothing else of it."""
+    """What ends sessions, beside the rate at which doveadm ends them for whoever asks nothing else, one by one."""
     kept = dataclasses.replace(instance, accounts=100)
     share, ids = 150, itertools.count(instance.first + kept.accounts)
     suspended = '{"status":"suspended"}'
@@ -166,14 +167,16 @@ def endings(instance: Instance, seconds: float) -> Iterator[Row]:
 
 
 async def kicks(instance: Instance, seconds: float, together: int = 16) -> float:
-    """Endings a second of sessions that are not there, as mostly they are not."""
-    end = parts.session_ender(Settings(data=instance.service.data, mail="on"))
+    """Endings a second of sessions that are not there, as mostly they are not; a question to doveadm for each."""
+    run = instance.service.data / "run"
+    door = Door((run / doveadm.KEY).read_text(encoding="ascii").strip(), socket=run / "dovecot" / "http")
     last, count = time.perf_counter() + seconds, 0
 
     async def one(place: int) -> None:
         nonlocal count
         while time.perf_counter() < last:
-            assert await end([(instance.first + (count + place) % instance.accounts, 1)])
+            id_ = instance.first + (count + place) % instance.accounts
+            assert await doveadm.end(door, [login_name(id_, 1)])
             count += 1
 
     await asyncio.gather(*(one(place) for place in range(together)))

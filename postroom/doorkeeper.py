@@ -13,6 +13,7 @@ from postroom.db import Database
 from postroom.errors import Busy
 from postroom.mailplane import doveadm
 from postroom.mailplane.doveadm import Door
+from postroom.mailplane.endings import Endings
 from postroom.nodes import Node
 from postroom.settings import Settings
 
@@ -23,6 +24,7 @@ class Doorkeeper:
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
         self._database = database
+        self._endings = Endings()
 
     async def __call__(self, sessions: Sequence[tuple[int, int]]) -> bool:
         """Ends these, by account and generation. True: none of them has a session left."""
@@ -49,7 +51,7 @@ class Doorkeeper:
 
     async def _end(self, node: Node | None, sessions: Sequence[tuple[int, int]]) -> bool:
         door = self.door(node)
-        return door is not None and await doveadm.end_sessions(door, sessions)
+        return door is not None and await self._endings.end(door, sessions)
 
     def door(self, node: Node | None) -> Door | None:
         """How Dovecot of a node is reached; None: it has not started yet."""

@@ -63,7 +63,16 @@ class Mover:
         except (Stuck, Failed, OSError, ValueError, TimeoutError) as error:
             reason = str(error) or "It took too long."
             log.warning("move_put_off", account_id=move.account_id, phase=move.phase, reason=reason)
-            await self._database.write(partial(_put_off, account_id=move.account_id, reason=reason))
+            await self._database.write(partial(_put_off, move=move, reason=reason))
+
+    async def leftover(self) -> int | None:
+        """An account of which something is left here that is to be erased."""
+        return await self._database.read(partial(nodes.next_leftover, node=self.node))
+
+    async def erase_leftover(self, account_id: int) -> None:
+        """Erases what a cancelled move has left of an account."""
+        if await self._erase(account_id):
+            await self._database.write(partial(_forget, node=self.node, account_id=account_id))
 
     async def be_seen(self) -> None:
         """Says now and then that the node is there."""
@@ -71,16 +80,24 @@ class Mover:
         await asyncio.sleep(nodes.SEEN_MS / 1000)
 
     async def _step(self, move: Move) -> None:
-        if move.phase == "cancelled":
-            await self._erase(move, "")
-        elif move.phase == "clean":
+        if move.phase == "clean":
             await self._clean(move)
-        elif move.phase == "copy" and not await self._database.read(
-            partial(moves.is_wanted, account_id=move.account_id)
-        ):
-            await self._database.write(partial(moves.cancel, account_id=move.account_id))
+        elif move.cancelled or (move.phase == "copy" and not await self._is_wanted(move)):
+            await self._take_back(move)
         else:
             await self._move(move)
+
+    async def _take_back(self, move: Move) -> None:
+        """Opens the account, and has its copy erased once nothing adds to that any more."""
+        await asyncio.to_thread(sealing.unseal, self._mail, move.account_id)
+        await self._database.write(partial(moves.thaw, account_id=move.account_id, reason="It is cancelled."))
+        if await asyncio.to_thread(sealing.is_being_copied, self._mail, move.account_id):
+            raise Stuck("A copy that was begun before is still under way.")
+        await self._database.write(partial(moves.take_back, move=move))
+        log.info("move_cancelled", account_id=move.account_id, source=move.source, target=move.target)
+
+    async def _is_wanted(self, move: Move) -> bool:
+        return await self._database.read(partial(moves.is_wanted, account_id=move.account_id))
 
     async def _move(self, move: Move) -> None:
         here, there = await self._ends(move)
@@ -108,6 +125,8 @@ class Mover:
         """Copies, with what arrives meanwhile, until the difference is small."""
         took = 0.0
         for number in range(1, PASSES + 1):
+            if await self._is_cancelled(move):
+                return
             began = asyncio.get_running_loop().time()
             copying = asyncio.create_task(_back_up(here, there, move.account_id))
             try:
@@ -127,6 +146,9 @@ class Mover:
                 return
         if took > LONG_SECONDS:
             raise Stuck("More arrives than can be copied.")
+
+    async def _is_cancelled(self, move: Move) -> bool:
+        return await self._database.read(partial(moves.is_cancelled, account_id=move.account_id))
 
     async def _tell(self, move: Move, here: Door, there: "_There") -> None:
         counts = [await _count(door, move.account_id) for door in (here, there.door)]
@@ -166,15 +188,15 @@ class Mover:
         here, _ = await self._ends(move)
         if not await doveadm.end_account(here, move.account_id):
             raise Stuck("Its sessions could not be ended.")
-        await self._erase(move, sealing.SEALED)
+        if await self._erase(move.account_id):
+            await self._database.write(partial(moves.finish, account_id=move.account_id))
 
-    async def _erase(self, move: Move, suffix: str) -> None:
-        """What is left here is erased, a bounded part in a round."""
+    async def _erase(self, account_id: int) -> bool:
+        """What is left here is erased, a bounded part in a round. True: nothing is left."""
         left = purges.ENTRIES
-        for name in dict.fromkeys((suffix, "")):
-            left = await asyncio.to_thread(purges.erase, self._mail, move.account_id, left, name) if left > 0 else 0
-        if left > 0:
-            await self._database.write(partial(_done, account_id=move.account_id))
+        for name in (sealing.SEALED, ""):
+            left = await asyncio.to_thread(purges.erase, self._mail, account_id, left, name) if left > 0 else 0
+        return left > 0
 
 
 class _There:
@@ -185,14 +207,15 @@ class _There:
         self.destination = destination
 
 
-def _put_off(tx: Tx, account_id: int, reason: str) -> None:
-    moves.explain(tx, account_id, reason)
-    leases.put_off(tx, "move", account_id)
+def _put_off(tx: Tx, move: Move, reason: str) -> None:
+    moves.explain(tx, move.account_id, reason)
+    if move.cancelled or not moves.is_cancelled(tx, move.account_id):  # one cancelled meanwhile is not tried again
+        leases.put_off(tx, "move", move.account_id)
 
 
-def _done(tx: Tx, account_id: int) -> None:
-    moves.finish(tx, account_id)
-    leases.end(tx, "move", [account_id])
+def _forget(tx: Tx, node: int, account_id: int) -> None:
+    nodes.forget_leftover(tx, node, account_id)
+    leases.end(tx, "leftover", [account_id])
 
 
 def _host(address: str) -> str:

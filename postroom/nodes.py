@@ -35,6 +35,21 @@ DRAIN = "UPDATE nodes SET draining = :by WHERE name = :name RETURNING id"
 IS_USED = """
 SELECT 1 WHERE EXISTS (SELECT 1 FROM account_homes WHERE node_id = :id)
   OR EXISTS (SELECT 1 FROM account_moves WHERE source = :id OR target = :id)"""
+HOLD_HOME = "UPDATE account_homes SET node_id = node_id WHERE account_id = :account_id RETURNING node_id"
+# Where an account is at home nothing is ever left.
+LEFTOVER = """
+SELECT account_id FROM node_leftovers
+WHERE node_id = :node
+  AND NOT EXISTS (SELECT 1 FROM leases WHERE kind = 'leftover' AND item = node_leftovers.account_id AND free_at > :now)
+  AND NOT EXISTS (SELECT 1 FROM account_homes WHERE account_id = node_leftovers.account_id AND node_id = :node)
+ORDER BY account_id LIMIT 1"""
+LEFTOVERS = "SELECT account_id, node_id FROM node_leftovers WHERE node_id > 0 ORDER BY account_id"
+IS_LEFT = "SELECT 1 FROM node_leftovers WHERE node_id = :node AND account_id = :account_id"
+LEAVE_BEHIND = """
+INSERT INTO node_leftovers (account_id, node_id) VALUES (:account_id, :node) ON CONFLICT DO NOTHING"""
+FORGET_LEFTOVER = "DELETE FROM node_leftovers WHERE node_id = :node AND account_id = :account_id"
+HAS_LEFTOVERS = "SELECT 1 FROM node_leftovers WHERE node_id = :id LIMIT 1"
+REMOVE_LEFTOVERS = "DELETE FROM node_leftovers WHERE node_id = :id"
 REMOVE_LOADS = "DELETE FROM node_loads WHERE node_id = :id"
 REMOVE = "DELETE FROM nodes WHERE id = :id AND founder = 0"
 BEGIN = """
@@ -92,8 +107,12 @@ class Node(msgspec.Struct, frozen=True):
         """The name in its certificate, which no DNS knows."""
         return f"{self.name}.node.internal"
 
+    def silence(self, now: int) -> int | None:
+        """For how many milliseconds it has not been seen; None before its first start. Clocks differ a little."""
+        return None if self.seen_at is None else max(0, now - self.seen_at)
+
     def is_away(self, now: int) -> bool:
-        return self.seen_at is not None and now - self.seen_at > AWAY_MS
+        return (self.silence(now) or 0) > AWAY_MS
 
 
 class Authority(msgspec.Struct, frozen=True):
@@ -154,7 +173,8 @@ def drain(tx: Tx, name: str, draining: bool) -> Node:
 
 
 def remove(tx: Tx, name: str) -> None:
-    """Forgets a node that has no mail. Raises `unknown_node`, `node_in_use`."""
+    """Forgets a node that has no mail. What cancelled moves have left on one that is away is forgotten with it. Raises
+    `unknown_node`, `node_in_use`."""
     node = get(tx, name)
     tx.run(HOLD, name=name)
     if node.founder:
@@ -162,8 +182,12 @@ def remove(tx: Tx, name: str) -> None:
     if not node.draining or tx.one(IS_USED, id=node.id):
         raise Refused(
             "node_in_use",
-            f"{name} is not drained and empty: drain it, move its accounts, wait for the ends of moves and purges.",
+            f"{name} is not drained and empty: drain it, move its accounts, wait for the ends of moves and purges "
+            "(`postroom accounts list-moves`).",
         )
+    if not node.is_away(tx.now) and tx.one(HAS_LEFTOVERS, id=node.id):
+        raise Refused("node_in_use", f"{name} erases what cancelled moves have left there: try again in a moment.")
+    tx.run(REMOVE_LEFTOVERS, id=node.id)
     tx.run(REMOVE_LOADS, id=node.id)
     tx.run(REMOVE, id=node.id)
 
@@ -239,6 +263,37 @@ def home(tx: Tx, account_id: int) -> int | None:
     """The node that has the account's mail; None where there is one machine, or no mail any more."""
     row = tx.one(HOME, account_id=account_id)
     return int(row[0]) if row else None
+
+
+def hold_home(tx: Tx, account_id: int) -> None:
+    """Whoever else would say where the account goes waits for the end of this transaction."""
+    tx.run(HOLD_HOME, account_id=account_id)
+
+
+def leave_behind(tx: Tx, account_id: int, node: int) -> None:
+    """A cancelled move has left something of the account on this node, which is to be erased there."""
+    tx.run(LEAVE_BEHIND, account_id=account_id, node=node)
+
+
+def is_left(tx: Tx, account_id: int, node: int) -> bool:
+    """Whether that is still so."""
+    return tx.one(IS_LEFT, account_id=account_id, node=node) is not None
+
+
+def leftovers(tx: Tx) -> list[tuple[int, int]]:
+    """All of it, as account and node."""
+    return tx.all(LEFTOVERS)
+
+
+def next_leftover(tx: Tx, node: int) -> int | None:
+    """An account of which this node has what a cancelled move has left."""
+    row = tx.one(LEFTOVER, node=node, now=tx.now)
+    return int(row[0]) if row else None
+
+
+def forget_leftover(tx: Tx, node: int, account_id: int) -> None:
+    """It is erased."""
+    tx.run(FORGET_LEFTOVER, node=node, account_id=account_id)
 
 
 def _count(tx: Tx, node_id: int, by_what: int, by: int) -> None:

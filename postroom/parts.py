@@ -11,6 +11,7 @@ part starts the faster for what it does not load.
 
 import argparse
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -98,6 +99,9 @@ def run_api(settings: Settings, listener: socket.socket, instance: str, name: st
             place=Place(name, api_names(settings) if name in api_names(settings) else (name,), settings.data / "run"),
         )
         config = configure(app, loop="uvloop", log_level=settings.log_level, timeout_graceful_shutdown=DRAIN)
+        # What is there now stays: else the collector looks at all of it again and again, 15 ms each time.
+        gc.collect()
+        gc.freeze()
         # uvicorn raises the signal once more after a clean end; that must not look like a failure.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)

@@ -7,6 +7,7 @@ change places in one step of the file system, so there is no moment between.
 
 import ctypes
 import errno
+import fcntl
 import os
 import shutil
 import time
@@ -64,6 +65,12 @@ def is_quiet(mail: Path, account_id: int) -> bool:
     return not any(now - modified < STALE_SECONDS for path in (*drafts, *_locks(home)) if (modified := _modified(path)))
 
 
+def is_being_copied(mail: Path, account_id: int) -> bool:
+    """Whether a copy of the mailbox is under way, whoever began it. A file that nobody locks was left behind."""
+    home = place(_home(mail, account_id))
+    return any(_is_locked(home / name) for name in COPY_LOCKS)
+
+
 def unlock(mail: Path, account_id: int) -> None:
     """Takes away the locks in a sealed mailbox: whoever held one can neither go on nor give it back. Not that of a
     copy, which goes on although the worker that began it was killed, and must be waited for."""
@@ -84,6 +91,20 @@ def _folders(home: Path) -> list[Path]:
 
 def _locks(home: Path) -> list[Path]:
     return [path for folder in (home, *_folders(home)) for path in _entries(folder) if path.name.endswith(".lock")]
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    try:
+        fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False
 
 
 def _entries(folder: Path) -> list[Path]:

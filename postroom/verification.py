@@ -69,7 +69,9 @@ class Verification:
         with self._place(actor.organization_id):
             plan = await self._database.write(lambda tx: _begin(tx, actor, name, user_id, self._host))
             findings = await self._look(plan)
-            domain = await self._database.write(lambda tx: settle(tx, actor, plan, findings, by_itself=False))
+            domain = await self._database.write(
+                lambda tx: settle(tx, actor, plan, findings, by_itself=False), is_long=True
+            )
         if domain is None:
             raise not_found()
         return Checked(domain, plan.records, findings)
@@ -82,7 +84,7 @@ class Verification:
             return
         findings = await self._look(plan)
         actor = Actor(plan.domain.organization_id)
-        await self._database.write(lambda tx: settle(tx, actor, plan, findings, by_itself=True))
+        await self._database.write(lambda tx: settle(tx, actor, plan, findings, by_itself=True), is_long=True)
 
     async def _look(self, plan: Plan) -> list[Finding]:
         return await look(self._resolver, plan.records, plan.domain.name, self._host)

@@ -58,6 +58,7 @@ async def run(
         group.create_task(_keep_on(partial(write_logins, database, read_logins, {})))
         if mover:
             group.create_task(_keep_on(partial(move_due, database, mover)))
+            group.create_task(_keep_on(partial(erase_leftovers, database, mover)))
             group.create_task(_keep_on(mover.be_seen))
         running: set[asyncio.Task[None]] = set()
         while True:
@@ -111,6 +112,12 @@ async def move_due(database: Database, mover: Mover) -> None:
     """Goes on with an account on its way from this node to another."""
     if move := await mover.due():
         await _alone(database, "move", move.account_id, partial(mover.carry_on, move))
+
+
+async def erase_leftovers(database: Database, mover: Mover) -> None:
+    """Erases what a cancelled move has left on this node."""
+    if (account_id := await mover.leftover()) is not None:
+        await _alone(database, "leftover", account_id, partial(mover.erase_leftover, account_id))
 
 
 async def expire_claims(database: Database) -> None:
@@ -200,7 +207,7 @@ async def _prune(database: Database, ids: list[int]) -> None:
 async def forget_leases(database: Database) -> None:
     """Drops leases of rows that went meanwhile."""
     if await database.read(leases.are_forgotten):
-        await database.write(leases.forget)
+        await database.write(leases.forget, is_long=True)
 
 
 async def _together(

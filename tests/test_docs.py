@@ -257,6 +257,17 @@ def test_every_command_of_the_api_is_in_the_table() -> None:
     assert {name: (method, path) for name, method, path in rows} == wanted
 
 
+def test_every_command_of_the_operator_is_in_the_tables() -> None:
+    def names(group: Any, *words: str) -> Iterator[str]:
+        for word, command in group.commands.items():
+            inner = (*words, word)
+            yield from names(command, *inner) if hasattr(command, "commands") else [" ".join(inner)]
+
+    table = read("docs/operations.md").partition("## The command line")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `postroom ([a-z][a-z -]*?)(?: -{2}| \[| [A-Z]|`)", table, re.M)
+    assert sorted(rows) == sorted(name for name in names(typer.main.get_command(app)) if not name.startswith("api "))
+
+
 def test_the_index_for_agents_has_every_document() -> None:
     linked = set(re.findall(r"\]\(/docs/([\w-]+\.md)\)", INDEX))
     assert linked == {path.name for path in (ROOT / "docs").glob("*.md")}
@@ -295,7 +306,7 @@ def test_commands_exist(name: str) -> None:
         for word in line.split():
             commands = getattr(command, "commands", {})
             command = commands.get(word, command)
-        known = [option for parameter in command.params for option in parameter.opts]
+        known = [option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)]
         assert not getattr(command, "commands", {}), f"{line}: not a whole command"
         assert [option for option in options if option not in known] == []
 

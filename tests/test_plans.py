@@ -234,6 +234,7 @@ INSERT INTO node_loads (node_id, shard, accounts) SELECT id, n, 1 FROM nodes CRO
 INSERT INTO account_homes (account_id, node_id) SELECT id, 1 + id % 20 FROM accounts;
 INSERT INTO account_moves (account_id, source, target, phase, created_at)
   SELECT id, 1 + id % 20, 1 + id % 19, 'copy', 1 FROM accounts WHERE id % 40 = 0;
+INSERT INTO node_leftovers (account_id, node_id) SELECT id, 1 + id % 20 FROM accounts WHERE id % 40 = 1;
 INSERT INTO account_users (organization_id, user_id) SELECT DISTINCT organization_id, user_id FROM accounts;
 ANALYZE
 """

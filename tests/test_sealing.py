@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,24 @@ def test_it_works(tmp_path: Path, home: Path) -> None:
         sealing.unseal(tmp_path, ID)
         assert (home / "Maildir" / "new" / "1").read_text() == "hello"
         assert not sealed(home).exists()
+
+
+def test_a_copy_under_way(tmp_path: Path, home: Path) -> None:
+    """It shows by its lock, sealed or not; a lock file that nobody holds says nothing."""
+    assert not sealing.is_being_copied(tmp_path, 1)
+    file = home / ".dovecot-sync.lock"
+    file.touch()
+    assert not sealing.is_being_copied(tmp_path, ID)
+    hold = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); input()"
+    command = [sys.executable, "-c", hold, str(file)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as copying:
+        assert copying.stdout
+        copying.stdout.readline()
+        assert sealing.is_being_copied(tmp_path, ID)
+        sealing.seal(tmp_path, ID)
+        assert sealing.is_being_copied(tmp_path, ID)
+        copying.kill()
+    assert not sealing.is_being_copied(tmp_path, ID)
 
 
 def test_a_mailbox_that_was_never_used(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The SQLite engine: durable, honest when it is locked or full, and its log folded in."""
 
 import asyncio
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -10,6 +11,7 @@ import shutil
 import sqlite3
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -51,10 +53,11 @@ def database(path: Path) -> Iterator[Database]:
 
 def test_sqlite_is_durable(path: Path, database: Database) -> None:
     def pragmas(tx: Tx) -> dict[str, Any]:
-        names = ("journal_mode", "synchronous", "wal_autocheckpoint", "foreign_keys", "query_only")
+        names = ("journal_mode", "synchronous", "wal_autocheckpoint", "foreign_keys", "query_only", "busy_timeout")
         return {name: tx.one(f"PRAGMA {name}")[0] for name in names}  # type: ignore[index]
 
     expected = {"journal_mode": "wal", "synchronous": 2, "wal_autocheckpoint": 0, "foreign_keys": 1, "query_only": 0}
+    expected["busy_timeout"] = 0  # whoever writes waits in our code, where it can be told not to
     assert asyncio.run(_write(database, pragmas)) == expected
     assert database.write_alone(pragmas) == expected
     read = asyncio.run(_read(database, pragmas))
@@ -129,6 +132,35 @@ def test_one_process_writes_at_a_time(path: Path, database: Database, monkeypatc
                 write(add("kept out"))
         assert asyncio.run(_read(database, lambda tx: tx.one(FIND, name="kept out"))) is None
     assert asyncio.run(_write(database, add("let in"))) == "let in"
+
+
+@pytest.mark.parametrize("how", ["a writer of ours", "another program"])
+def test_whoever_keeps_it_from_writing_does_not_hold_up_the_loop(
+    path: Path, database: Database, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """The loop begins a batch itself where it can; where it would have to wait, the thread waits."""
+    waited, pause = [], time.sleep
+
+    def sleep(seconds: float) -> None:
+        waited.append(threading.current_thread().name)
+        pause(seconds)
+
+    async def go() -> None:
+        with contextlib.ExitStack() as held:
+            if how == "another program":
+                other = held.enter_context(closing(sqlite3.connect(path, isolation_level=None)))
+                other.execute("BEGIN IMMEDIATE")
+            else:
+                held.enter_context(sqlite_engine.SQLite(f"sqlite:///{path}").exclusive())
+            writing = asyncio.create_task(database.write(add("kept waiting")))
+            while not waited:
+                await asyncio.sleep(0)
+            assert not writing.done()
+        await writing
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    asyncio.run(go())
+    assert set(waited) == {"writer"}
 
 
 def test_whoever_waits_is_next(path: Path) -> None:

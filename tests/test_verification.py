@@ -1,6 +1,7 @@
 """Checks that nobody asks for: what is due and when, what a check does to a domain, and that silence does nothing."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -339,6 +340,25 @@ def test_the_operator_keeps_a_domain_for_its_owner(world: World) -> None:
     world.publish(rival)
     world.check(rival)
     assert (world.domain(domain.id).status, world.domain(rival.id).status) == ("active", "pending")
+
+
+def test_however_many_accounts_a_proof_takes_away_the_loop_goes_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them has sessions to end: that is done in the writer's thread."""
+    threads: list[str] = []
+
+    def settle(*arguments: Any, **options: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return verification_settle(*arguments, **options)
+
+    verification_settle = verification.settle
+    monkeypatch.setattr(verification, "settle", settle)
+    domain = world.claim("u", f"n{next(_numbers)}.example")
+    world.check(domain)
+    world.run("UPDATE domain_checks SET free_at = 0 WHERE domain_id = :id RETURNING 1", id=domain.id)
+    asyncio.run(world.verification().on_request(Actor(domain.organization_id), domain.name, "u"))
+    assert threads == ["writer"] * 2
 
 
 def test_a_check_on_request_puts_nothing_off(world: World) -> None:

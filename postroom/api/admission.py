@@ -110,7 +110,7 @@ class Admission:
             return console_sessions.follow_link(tx, token, request_id, address)
 
         try:
-            return await self._database.write(work)
+            return await self._database.write(work, is_long=True)
         except Refused:
             self._limits.wrong(address)
             raise

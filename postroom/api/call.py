@@ -98,13 +98,14 @@ class Call(msgspec.Struct, frozen=True):
     query_text: bytes
     keep: Keep | None = None
 
-    async def write(self, work: Work) -> Answer:
-        """The one transaction of a write. Its answer is made inside, so that it can be kept with the change.
+    async def write(self, work: Work, *, is_long: bool = False) -> Answer:
+        """The one transaction of a write (see Database.write). Its answer is made inside, so that it can be kept with
+        the change.
 
         Sessions are ended after the commit. What fails there the worker does again (sessions.py), and the answer says
         so.
         """
-        answer = await self.services.database.write(work if self.keep is None else self.keep(work))
+        answer = await self.services.database.write(self.keep(work) if self.keep else work, is_long=is_long)
         if not answer.ended or await self.services.end_sessions(answer.ended):
             return answer
         if answer.put_off is not None:

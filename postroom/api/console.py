@@ -128,7 +128,7 @@ class Console:
         else:
             actor = await self._admission.by_key(scope, request_id)
             self._admission.spend(actor)
-            session = await self._database.write(lambda tx: console_sessions.start(tx, actor))
+            session = await self._database.write(lambda tx: console_sessions.start(tx, actor), is_long=True)
         return session, await self._describe(session)
 
     def _opened(self, scope: Scope, made: tuple[Session, bytes]) -> Said:

@@ -134,7 +134,7 @@ async def delete(call: Call, query: UserQuery, body: DeleteKeyBody) -> Answer:
         ended = keys.revoke(tx, call.actor, body.id, user_id)
         return Answer(DeletedKeyAnswer(True, DeletedKey(ended.id, ended.prefix)))
 
-    return await call.write(work)
+    return await call.write(work, is_long=True)  # with as many keys as it has made
 
 
 def _scopes(sent: list[str] | UnsetType, problems: list[FieldError]) -> tuple[str, ...] | None:

@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, gener
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from postroom import __version__, counts, lateness
+from postroom import __version__, counts, lateness, moves, nodes
 from postroom.actor import Actor
 from postroom.api.call import Answer, Call, Measured
 from postroom.api.tallies import BOUNDS, Account
@@ -25,11 +25,15 @@ MEDIA = CONTENT_TYPE_PLAIN_0_0_4
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """What the database knows: accounts, since when work is due (seconds), its size in bytes."""
+    """What the database knows: accounts, since when work is due (seconds), its size in bytes; of several machines each,
+    for how long it has been silent (seconds), how many accounts it has, and the moves between them by their state."""
 
     accounts: Count
     lags: dict[str, float]
     size: int
+    silences: dict[str, float]
+    homes: dict[str, int]
+    moves: dict[str, int]
 
 
 async def get(call: Call, _query: NoQuery) -> Answer:
@@ -61,7 +65,10 @@ class _Everything(Collector):
 def _kept(tx: Tx, actor: Actor, size: int) -> Kept:
     """Who asks without a key is the operator, and gets the sum over all organizations."""
     found = counts.everything(tx) if actor.key_id is None else counts.totals(tx, actor, None)
-    return Kept(found, lateness.by_work(tx), size)
+    machines = nodes.everything(tx)
+    silent = {node.name: silence / 1000 for node in machines if (silence := node.silence(tx.now)) is not None}
+    homes = {node.name: node.accounts for node in machines}
+    return Kept(found, lateness.by_work(tx), size, silent, homes, moves.by_state(tx) if machines else {})
 
 
 def _everything(
@@ -81,6 +88,17 @@ def _everything(
         lags = [((work,), seconds) for work, seconds in kept.lags.items()]
         yield _gauge("worker_lag_seconds", "For how long the oldest work has been due.", ["work"], lags)
         yield _gauge("database_size_bytes", "Size of the database.", [], [((), kept.size)])
+        if kept.homes:
+            yield from _nodes(kept)
+
+
+def _nodes(kept: Kept) -> Iterator[Metric]:
+    silent = [((node,), seconds) for node, seconds in kept.silences.items()]
+    yield _gauge("node_silence_seconds", "For how long a node has not said that it is there.", ["node"], silent)
+    homes = [((node,), number) for node, number in kept.homes.items()]
+    yield _gauge("node_accounts", "Accounts at home on a node.", ["node"], homes)
+    by_phase = [((phase,), number) for phase, number in kept.moves.items()]
+    yield _gauge("moves", "Accounts on their way to another node.", ["phase"], by_phase)
 
 
 def _requests(found: list[Account]) -> Iterator[Metric]:

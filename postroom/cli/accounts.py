@@ -28,7 +28,7 @@ def show_account(account_id: Id, as_json: Json = False) -> None:
             raise Refused("unknown_account", f"Account {account_id} is on no node.")
         move = moves.get(tx, account_id)
         to = names[move.target] if move else None
-        return {"id": account_id, "node": names[home], "phase": move.phase if move else None, "to": to}
+        return {"id": account_id, "node": names[home], "phase": move.state if move else None, "to": to}
 
     found = store.write(work)
     text = f"{account_id} is on {found['node']}."
@@ -60,6 +60,71 @@ def move_account(
     print(f"{account_id} is on {node}.")
 
 
+@app.command("cancel-move")
+def cancel_move(account_id: Id, as_json: Json = False) -> None:
+    """End a move where it began, up to the moment in which the account is at home on its new node. What that one has
+    got of it is erased, now or when it is back."""
+    from postroom import moves, nodes
+
+    def work(tx: Any) -> dict[str, Any]:
+        move, names = moves.cancel(tx, account_id), {node.id: node for node in nodes.everything(tx)}
+        home = nodes.home(tx, account_id)
+        ends = [names[move.source], names[move.target]] if move else []
+        return {
+            "id": account_id,
+            "node": names[home].name if home else None,
+            "phase": move.state if move else None,
+            "to": ends[1].name if ends else None,
+            "frozen": move is not None and move.phase == "frozen",
+            "waits_for": [node.name for node in ends if node.is_away(tx.now)],
+        }
+
+    found = store.write(work)
+    options.show(found, _cancelled(found), as_json)
+
+
+def _cancelled(found: dict[str, Any]) -> str:
+    id_, node, away = found["id"], found["node"], found["waits_for"]
+    if found["phase"] is None:
+        return f"{id_} is not on its way: it is on {node}." if node else f"{id_} is not on its way."
+    first, second = (f"when {name} is back" if name in away else "in a moment" for name in (node, found["to"]))
+    opens = f" It opens again {first}." if found["frozen"] else ""
+    erased = first if node in away else second
+    return f"The move is cancelled: {id_} stays on {node}.{opens} What {found['to']} has of it is erased {erased}."
+
+
+@app.command("list-moves")
+def list_moves(as_json: Json = False) -> None:
+    """Show the accounts that are on their way, and what cancelled moves have left that is not erased yet."""
+    from postroom import moves, nodes
+
+    def work(tx: Any) -> list[dict[str, Any]]:
+        names = {node.id: node.name for node in nodes.everything(tx)}
+        under_way, left = moves.everything(tx), nodes.leftovers(tx)
+        unknown = dict.fromkeys(("messages", "copied", "reason"))
+        return [
+            *(
+                {
+                    **{"id": move.account_id, "from": names[move.source], "to": names[move.target]},
+                    **{"phase": move.state, "messages": move.messages, "copied": move.copied, "reason": move.reason},
+                }
+                for move in under_way
+            ),
+            *({"id": id_, "from": None, "to": names[node], "phase": "erase", **unknown} for id_, node in left),
+        ]
+
+    found = store.write(work)
+    options.show(found, "\n".join(map(_line, found)) or "No account is on its way.", as_json)
+
+
+def _line(move: dict[str, Any]) -> str:
+    if move["phase"] == "erase":
+        return f"{move['id']:>12}  what {move['to']} has of it is erased when {move['to']} is there"
+    way = f"{move['from']} → {move['to']}"
+    how = f"{move['copied']} of {move['messages']} messages"
+    return f"{move['id']:>12}  {way:<36} {move['phase']:<10} {how}  {move['reason'] or ''}".rstrip()
+
+
 def _follow(database: Any, account_id: int, target: int) -> None:
     from postroom import moves, nodes
 
@@ -69,8 +134,8 @@ def _follow(database: Any, account_id: int, target: int) -> None:
         if home == target:
             _say(_bar(1, 1), end=True)
             return
-        if move is None or move.phase == "cancelled":
-            raise Refused("move_cancelled", f"The move has ended: account {account_id} was deleted.")
+        if move is None or move.cancelled:
+            raise Refused("move_cancelled", f"The move was cancelled, or account {account_id} was deleted.")
         if move.reason and move.reason != told:
             print(f"It is tried again: {move.reason}", file=sys.stderr)
             told = move.reason

@@ -128,7 +128,7 @@ def _line(node: Any, now: int) -> str:
     if node.seen_at is None:
         seen = "never started"
     elif node.is_away(now):
-        seen = f"not seen for {(now - node.seen_at) // 1000} s"
+        seen = f"not seen for {node.silence(now) // 1000} s"
     else:
         seen = "runs"
     return f"{node.name:<16} {node.address:<24} {node.accounts:>9} accounts  {state:<14}  {seen}"

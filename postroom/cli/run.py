@@ -2,13 +2,14 @@
 
 import json
 import shlex
-from typing import Annotated, Literal
+import time
+from typing import Annotated, Any, Literal
 
 import typer
 
 from postroom import __version__, settings
 from postroom.cli.options import Json
-from postroom.settings import PORTS, variable
+from postroom.settings import PORTS, Settings, variable
 
 Only = Literal["api", "worker", "mail"]
 
@@ -37,16 +38,50 @@ def serve(only: Annotated[Only | None, typer.Option(help="Run this part alone.")
 
 
 def status(as_json: Json = False) -> None:
-    """Say what runs, what does not and why. Exit code 1 when a part that should run does not."""
+    """Say what runs, what does not and why; of several machines also how the others do. Exit code 1 when a part of this
+    one that should run does not."""
     from postroom import serve as service
 
-    rows = service.status(settings.load())
+    found = settings.load()
+    rows = service.status(found)
+    if found.node:
+        rows += _nodes(found)
     if as_json:
         print(json.dumps([{"part": part, "state": state, "reason": reason} for part, state, reason in rows]))
     else:
+        width = max(10, *(len(part) for part, _, _ in rows))
         for part, state, reason in rows:
-            print(f"{part:<10} {state:<8} {reason}".rstrip())
+            print(f"{part:<{width}} {state:<8} {reason}".rstrip())
     raise typer.Exit(1 if any(state == "stopped" for _, state, _ in rows) else 0)
+
+
+def _nodes(found: Settings) -> list[tuple[str, str, str]]:
+    """A row for each node, from the database."""
+    import asyncio
+
+    from postroom import nodes
+    from postroom.db import open_database
+    from postroom.errors import Busy
+
+    database = open_database(found.database)
+    try:
+        machines = asyncio.run(database.search(nodes.everything))
+    except Busy as error:
+        return [("nodes", "unknown", error.detail)]
+    finally:
+        database.close()
+    now = time.time_ns() // 1_000_000
+    return [(f"node {node.name}", *_node(node, now)) for node in machines]
+
+
+def _node(node: Any, now: int) -> tuple[str, str]:
+    reason = f"{node.accounts} accounts" + (", takes no new ones" if node.draining else "")
+    silence = node.silence(now)
+    if silence is None:
+        return "new", f"{reason}, was never started"
+    if node.is_away(now):
+        return "away", f"{reason}, not seen for {silence // 1000} s"
+    return "running", reason
 
 
 def env() -> None:

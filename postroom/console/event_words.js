@@ -16,6 +16,8 @@ const WORDS = {
   "account.deleted": ["bad", "Account deleted"],
   "account.restored": ["good", "Account restored"],
   "account.purged": ["bad", "Mail erased"],
+  "account.moved": ["", "Moved to another machine"],
+  "account.move_cancelled": ["", "Move to another machine cancelled"],
   "domain.created": ["good", "Domain added"],
   "domain.activated": ["good", "Domain active"],
   "domain.consented": ["", "Subdomain allowed"],

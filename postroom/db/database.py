@@ -45,7 +45,7 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._inline = engine.reader() if engine.inline_reads else None
+        self._inline = engine.reader() if engine.computes else None
         self._many = asyncio.Semaphore(MANY_AT_ONCE if self._inline is None else 1)
         self._kept_out = False  # the last read in the loop, or in a thread since, did not get in
         self._in_loop = engine.loop_reads()
@@ -104,11 +104,12 @@ class Database:
         row = await self.search(lambda tx: tx.one(self._engine.size))
         return int(row[0]) if row else 0
 
-    async def write(self, work: Callable[[Tx], T]) -> T:
-        """A transaction; the answer comes after the commit. Raises Busy, and whatever `work` raises."""
+    async def write(self, work: Callable[[Tx], T], *, is_long: bool = False) -> T:
+        """A transaction; the answer comes after the commit. One that may touch any number of rows says so, and never
+        holds up the loop. Raises Busy, and whatever `work` raises."""
         if self._writer is None:
             self._writer = Writer(self._engine)
-        result: T = await self._writer.write(work)
+        result: T = await self._writer.write(work, is_long=is_long)
         return result
 
     def write_alone(self, work: Callable[[Tx], T]) -> T:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from postroom.db.tx import Row
+from postroom.db.tx import Connection, Row
 from postroom.errors import Busy, OutcomeUnknown
 
 IDENTITY = "INTEGER PRIMARY KEY AUTOINCREMENT"
@@ -48,7 +48,9 @@ class SQLiteConnection:
         for pragma in ("journal_mode=WAL", "wal_autocheckpoint=0", "foreign_keys=1", "cache_size=-65536"):
             self._raw.execute(f"PRAGMA {pragma}")
         # What a savepoint may have to bring back stays in memory: in a file it was a third of a create.
-        for pragma in ("synchronous=FULL", "temp_store=MEMORY") if writes else ("query_only=1",):
+        # And whoever writes waits outside of SQLite, where it can be told not to (`begun`).
+        writing = ("synchronous=FULL", "temp_store=MEMORY", "busy_timeout=0")
+        for pragma in writing if writes else ("query_only=1",):
             self._raw.execute(f"PRAGMA {pragma}")
 
     def fetch(self, sql: str, params: Mapping[str, Any]) -> list[Row]:
@@ -74,10 +76,9 @@ class SQLite:
 
     identity = IDENTITY
     exact_text = EXACT_TEXT
-    begin = "BEGIN IMMEDIATE"
     patience: str | None = None
     size = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
-    inline_reads = True  # a point read costs microseconds, less than a hop to a thread
+    computes = True  # a statement takes microseconds, less than a hop to a thread
     has_roles = False
 
     def __init__(self, url: str) -> None:
@@ -94,16 +95,25 @@ class SQLite:
         return SQLiteConnection(self._path, writes=True)
 
     @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Only one process writes or checkpoints. Raises Busy when another one does not let go.
+    def exclusive(self, *, waits: bool = True) -> Iterator[None]:
+        """Only one process writes or checkpoints. Raises Busy when another one does not let go, or has it.
 
         Whoever waits for the lock holds the turn, so that a busy process cannot take the lock again and again.
         """
-        deadline = time.monotonic() + BUSY_SECONDS
+        deadline = time.monotonic() + (BUSY_SECONDS if waits else -1)
         with _opened(f"{self._path}-lock") as lock:
             with _opened(f"{self._path}-turn") as turn:
                 _wait_for(turn, deadline, TURN_PAUSE)
                 _wait_for(lock, deadline, LOCK_PAUSE)
+            yield
+
+    @contextmanager
+    def begun(self, connection: Connection, *, waits: bool = True) -> Iterator[None]:
+        """A transaction that is begun, and alone. Raises Busy when others are in the way: at once, or after a while."""
+        with self.exclusive(waits=waits):
+            deadline = time.monotonic() + (BUSY_SECONDS if waits else -1)
+            while not _begins(connection, deadline):
+                time.sleep(TURN_PAUSE)
             yield
 
     def tend(self, connection: SQLiteConnection, *, idle: bool) -> None:
@@ -125,11 +135,19 @@ class SQLite:
 def _truncate(connection: SQLiteConnection) -> bool:
     """Empties the WAL, or says that a reader is in the way. It does not wait: a backup reads for long, and behind a
     checkpoint that waits for it all writes would."""
-    connection.fetch("PRAGMA busy_timeout=0", {})
+    return bool(connection.fetch("PRAGMA wal_checkpoint(TRUNCATE)", {})[0][0])
+
+
+def _begins(connection: Connection, deadline: float) -> bool:
+    """Of a program that writes the file behind our back the lock knows nothing."""
     try:
-        return bool(connection.fetch("PRAGMA wal_checkpoint(TRUNCATE)", {})[0][0])
-    finally:
-        connection.fetch(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000:.0f}", {})
+        connection.fetch("BEGIN IMMEDIATE", {})
+    except Busy as error:
+        is_locked = getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+        if not is_locked or time.monotonic() > deadline:
+            raise
+        return False
+    return True
 
 
 @contextmanager

@@ -1,8 +1,12 @@
 """The one way to write: a thread that commits many requests with one fsync.
 
-It takes a job, drains what else waits, begins, runs each job behind a savepoint, commits, and only then wakes
+It takes a job, drains what else waits, begins, has each job run behind a savepoint, commits, and only then wakes
 the waiters: an acknowledgement follows the fsync. A job that is refused or fails is rolled back alone; a commit
 that fails fails all its jobs and says so.
+
+A stranger would get wrong: the thread is for what waits (the lock, the disk, a server). Where a statement only
+computes, the jobs of a batch are run in the event loop between the thread's begin and its commit (turn.py), for two
+threads that both run Python mostly wait for each other.
 """
 
 import asyncio
@@ -11,12 +15,13 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import structlog
 
-from postroom.db.tx import Collided, Connection, Lost, Tx
+from postroom.db.turn import Turn
+from postroom.db.tx import Collided, Connection, Tx
 from postroom.errors import Busy
 
 log = structlog.get_logger()
@@ -45,9 +50,8 @@ class Engine(Protocol):
 
     identity: str
     exact_text: str
-    begin: str
     patience: str | None
-    inline_reads: bool
+    computes: bool
     size: str
     has_roles: bool
 
@@ -57,7 +61,7 @@ class Engine(Protocol):
 
     def writer(self, *, is_patient: bool = False) -> Connection: ...
 
-    def exclusive(self) -> contextlib.AbstractContextManager[None]: ...
+    def begun(self, connection: Any, *, waits: bool = True) -> contextlib.AbstractContextManager[None]: ...
 
     def tend(self, connection: Any, *, idle: bool) -> None: ...
 
@@ -68,6 +72,7 @@ class Job:
 
     work: Work
     future: asyncio.Future[Any]
+    is_long: bool = False
     result: Any = None
     error: BaseException | None = None
 
@@ -80,6 +85,16 @@ class Job:
             self.future.set_exception(self.error)
 
 
+@dataclass(slots=True)
+class Batch:
+    """The jobs of one commit. `turn` are those that the loop runs, once it is begun; `held` lasts until its end."""
+
+    jobs: list[Job]
+    is_begun: bool = False
+    turn: Turn[Job] | None = None
+    held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+
 def run_alone(connection: Connection, engine: Engine, work: Work) -> Any:
     """One transaction by itself, in the calling thread: for the command line and for migrations."""
     for _ in range(TRIES - 1):
@@ -89,8 +104,7 @@ def run_alone(connection: Connection, engine: Engine, work: Work) -> Any:
 
 
 def _run_once(connection: Connection, engine: Engine, work: Work) -> Any:
-    with engine.exclusive():
-        connection.fetch(engine.begin, {})
+    with engine.begun(connection):
         try:
             result = work(Tx(connection))
             connection.fetch("COMMIT", {})
@@ -107,10 +121,12 @@ class Writer:
         self._engine = engine
         self._connection = engine.writer()
         self._jobs: deque[Job] = deque()  # the loop puts them in, the thread takes them out
-        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._bell: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
+        self._free = threading.Lock()  # held by whoever uses the connection; the loop gives it on with its batch
         self._will_ring = False
+        self._kept_out = False  # the last begin in the loop did not get in, nor has the thread since
         self._dirty = False
-        self._closing = False
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
@@ -119,14 +135,15 @@ class Writer:
         """How many jobs nobody has taken yet."""
         return len(self._jobs)
 
-    async def write(self, work: Work) -> Any:
-        """Runs `work` in a transaction; returns after the commit. Raises Busy when too much waits."""
-        if self._closing:
+    async def write(self, work: Work, *, is_long: bool = False) -> Any:
+        """Runs `work` in a transaction; returns after the commit. Writes of which none waits for another have no order.
+        Raises Busy when too much waits."""
+        if self._closing.is_set():
             raise Busy("The service is stopping. Try again.")
         if len(self._jobs) >= WAITING:
             raise Busy("Too many writes are waiting. Try again.")
         loop = asyncio.get_running_loop()
-        job = Job(work, loop.create_future())
+        job = Job(work, loop.create_future(), is_long)
         self._jobs.append(job)
         if not self._will_ring:  # once, behind all that have come together: else the first is a batch by itself
             self._will_ring = True
@@ -145,10 +162,36 @@ class Writer:
 
     def _ring(self) -> None:
         self._will_ring = False
-        self._bell.put(None)
+        batch = None
+        try:
+            batch = self._begun_in_loop() if self._engine.computes else None
+            if batch is not None and batch.turn is not None:
+                batch.turn.go_on()
+        finally:
+            self._bell.put(batch)
+
+    def _begun_in_loop(self) -> Batch | None:
+        """A batch that comes to its commit a turn of the loop earlier, where neither the thread nor another process is
+        at one. What is in the way the thread waits for, and it says what fails."""
+        if self._kept_out or self._closing.is_set() or not self._free.acquire(blocking=False):
+            return None
+        batch = Batch([])
+        try:
+            batch.jobs = self._next_batch()
+            if batch.jobs:
+                self._open(batch, waits=False)
+        except Busy:
+            self._kept_out = True  # until the thread gets in: SQLite waits for seconds where readers are locked out
+        finally:
+            if not batch.is_begun:
+                batch.held.close()
+                _roll_back(self._connection)
+                self._jobs.extendleft(reversed(batch.jobs))
+                self._free.release()
+        return batch if batch.is_begun else None
 
     def close(self) -> None:
-        self._closing = True
+        self._closing.set()
         self._bell.put(None)
         self._thread.join()
         self._connection.close()
@@ -157,18 +200,20 @@ class Writer:
         open_ = True
         while open_:
             try:
-                self._bell.get(timeout=IDLE_SECONDS)
+                batch = self._bell.get(timeout=IDLE_SECONDS)
             except queue.Empty:
-                self._tend(idle=True)
+                if self._free.acquire(blocking=False):
+                    self._tend(idle=True)
+                    self._free.release()
                 continue
-            open_ = not self._closing  # before the last look: what came until then is still taken
-            while jobs := self._next_batch():
-                self._commit(jobs)
-                again = [job for job in jobs if isinstance(job.error, Collided)]
-                self._wake([job for job in jobs if job not in again])
-                for job in again:
-                    self._commit_alone(job)
-                self._tend(idle=False)
+            if batch is None and not self._free.acquire(blocking=False):
+                continue  # the loop has begun a batch, which is behind this one in the queue
+            open_ = not self._closing.is_set()  # before the last look: what came until then is still taken
+            batch = batch or Batch(self._next_batch())
+            while batch.jobs:
+                self._finish(batch)
+                batch = Batch(self._next_batch())
+            self._free.release()
 
     def _next_batch(self) -> list[Job]:
         jobs: list[Job] = []
@@ -178,36 +223,56 @@ class Writer:
                 jobs.append(job)
         return jobs
 
+    def _finish(self, batch: Batch) -> None:
+        self._commit(batch)
+        again = [job for job in batch.jobs if isinstance(job.error, Collided)]
+        self._wake([job for job in batch.jobs if job not in again])
+        for job in again:
+            self._commit_alone(job)
+        self._tend(idle=False)
+
     def _commit_alone(self, job: Job) -> None:
         """A job that another process was in the way of: alone it holds nothing that anybody could wait for."""
         for _ in range(TRIES - 1):
             job.error = None
-            self._commit([job])
+            self._commit(Batch([job]))
             if not isinstance(job.error, Collided):
                 break
         self._wake([job])
 
-    def _begin(self) -> None:
-        with contextlib.suppress(Lost):  # after an outage; nothing was begun, so the next line may
-            self._connection.fetch(self._engine.begin, {})
-            return
-        self._connection.fetch(self._engine.begin, {})
+    def _open(self, batch: Batch, *, waits: bool = True) -> None:
+        """Begins, and says what the loop is to run."""
+        batch.held.enter_context(self._engine.begun(self._connection, waits=waits))
+        if self._engine.computes and (short := [job for job in batch.jobs if not job.is_long]):
+            batch.turn = Turn(short, self._run_job, short[0].future.get_loop())
+        self._kept_out = False
+        batch.is_begun = True
 
-    def _commit(self, jobs: list[Job]) -> None:
+    def _commit(self, batch: Batch) -> None:
         """Begin, every job, commit. After an error here no job of the batch counts."""
         try:
-            with self._engine.exclusive():
-                self._begin()
-                for number, job in enumerate(jobs):
-                    if number == 1 and self._engine.patience:
-                        self._connection.run(self._engine.patience, {})
-                    self._run_job(job)
+            with batch.held:
+                if not batch.is_begun:
+                    self._open(batch)
+                    if batch.turn is not None:
+                        batch.turn.start()
+                self._run_jobs(batch)
                 self._connection.fetch("COMMIT", {})
             self._dirty = True
         except Exception as error:  # the waiters get it: nothing is hidden
             _roll_back(self._connection)
-            for job in jobs:
+            for job in batch.jobs:
                 job.error = error
+
+    def _run_jobs(self, batch: Batch) -> None:
+        jobs = batch.jobs
+        if batch.turn is not None:
+            batch.turn.wait(self._closing)
+            jobs = [job for job in jobs if job.is_long]
+        for number, job in enumerate(jobs):
+            if number == 1 and self._engine.patience:
+                self._connection.run(self._engine.patience, {})
+            self._run_job(job)
 
     def _run_job(self, job: Job) -> None:
         self._connection.run("SAVEPOINT job", {})

@@ -145,10 +145,11 @@ def _late_work(settings: Settings) -> Iterator[Finding]:
 def _nodes(settings: Settings) -> Iterator[Finding]:
     now = time.time_ns() // 1_000_000
     for node in _ask(settings, nodes.everything):
-        if node.seen_at is None:
+        silence = node.silence(now)
+        if silence is None:
             yield Finding("warning", "nodes", f"{node.name} was never started.", f"postroom nodes remove {node.name}")
         elif node.is_away(now):
-            text = f"{node.name} has not been seen for {(now - node.seen_at) // 1000} s: its mailboxes are away."
+            text = f"{node.name} has not been seen for {silence // 1000} s: its mailboxes are away."
             yield Finding("error", "nodes", text, "postroom nodes list")
         else:
             yield Finding("ok", "nodes", f"{node.name} runs and has {node.accounts} accounts.")

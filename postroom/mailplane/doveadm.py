@@ -12,14 +12,14 @@ import base64
 import functools
 import json
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from postroom.mailplane.names import delivery_name, every_login, login_name
+from postroom.mailplane.names import delivery_name, every_login
 
 LIMIT_SECONDS = 5.0
 PAUSE_SECONDS = 0.002
@@ -62,28 +62,26 @@ def _tls(authority: str) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=authority)
 
 
-async def end_sessions(door: Door, logins: Sequence[tuple[int, int]]) -> bool:
-    """Ends every session of these (account id, generation) pairs. False, and a logged reason, when it cannot."""
-    return await _end(door, [login_name(*login) for login in logins])
-
-
 async def end_account(door: Door, account_id: int) -> bool:
-    """Ends every session of an account."""
-    return await _end(door, [every_login(account_id)])
+    """Ends every session of an account. False, and a logged reason, when it cannot."""
+    return await end(door, [every_login(account_id)])
 
 
-async def _end(door: Door, names: list[str]) -> bool:
+async def end(door: Door, names: list[str], told: Callable[[list[str]], None] = lambda _: None) -> bool:
+    """Ends every session of these logins; who is left is told again and again. False, and a logged reason, when it
+    cannot."""
     left = names
     try:
         async with asyncio.timeout(LIMIT_SECONDS):
             while left:
                 answer = await ask(door, [["kick", {"mask": [name]}, name] for name in left * 2])
                 left = _still_there(answer, left)
+                told(left)
                 await asyncio.sleep(PAUSE_SECONDS if left else 0)
     except TimeoutError:
-        return _not_ended("doveadm gave no answer in time, which is also how it refuses a key", len(names))
+        return _not_ended("doveadm gave no answer in time, which is also how it refuses a key", len(left))
     except (OSError, ValueError, Failed) as error:
-        return _not_ended(str(error), len(names))
+        return _not_ended(str(error), len(left))
     return True
 
 

@@ -1,11 +1,12 @@
 """/console/session: signing in by key or by link, what the cookie is good for, and what ends it."""
 
 import http.cookies
+import threading
 from typing import Any
 
 import pytest
 
-from postroom import keys, operator
+from postroom import console_sessions, keys, operator
 from postroom.settings import Settings
 from tests.api.rows import rows
 from tests.server import ApiServer, Response, Tenant
@@ -231,3 +232,23 @@ def test_signing_in_is_counted_like_any_call(database_url: str) -> None:
         answers = [tenant.post(SESSION, {}) for _ in range(4)]
         assert [answer.status for answer in answers] == [201, 201, 201, 429]
         assert int(answers[-1].headers["retry-after"]) > 0
+
+
+def test_however_many_sessions_are_over_the_loop_goes_on(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever signs in clears away what is over, in the writer's thread."""
+    threads: list[str] = []
+
+    def noted(real: Any) -> Any:
+        def note(*arguments: Any) -> Any:
+            threads.append(threading.current_thread().name)
+            return real(*arguments)
+
+        return note
+
+    for name in ("start", "follow_link"):
+        monkeypatch.setattr(console_sessions, name, noted(getattr(console_sessions, name)))
+    signed_in(tenant)
+    link = tenant.api.database.write_alone(lambda tx: operator.create_link(tx, tenant.organization))
+    assert tenant.post(SESSION, {"link": link}, key=None).status == 201
+    assert set(threads) == {"writer"}
+    assert len(threads) >= 2

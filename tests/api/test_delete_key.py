@@ -1,10 +1,12 @@
 """POST /v2/keys/delete: a key ends at once, and with it every key that it made."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from postroom import keys
 from tests.api.rows import last_event, rows
 from tests.server import ApiServer, Tenant
 
@@ -123,3 +125,22 @@ def test_a_key_that_is_deleted_meanwhile_makes_none(tenant: Tenant) -> None:
         assert {answer.status for answer in answers} <= {201, 401}
         made = [answer.json["api_key"] for answer in answers if answer.status == 201]
         assert {status(tenant, key) for key in made} <= {401}
+
+
+def test_however_many_keys_end_the_loop_goes_on(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is done in the writer's thread: a get is answered meanwhile."""
+    inside, go_on, real = threading.Event(), threading.Event(), keys.revoke
+
+    def revoke(*arguments: Any) -> Any:
+        inside.set()
+        assert go_on.wait(30)
+        return real(*arguments)
+
+    monkeypatch.setattr(keys, "revoke", revoke)
+    ended = make(tenant, tenant.key)
+    with ThreadPoolExecutor(1) as pool:
+        ending = pool.submit(tenant.post, PATH, {"id": tenant.key_id(ended)})
+        assert inside.wait(30)
+        assert tenant.get("/v2/domains?every_user=true").status == 200
+        go_on.set()
+        assert ending.result().status == 200

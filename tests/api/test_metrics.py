@@ -3,17 +3,21 @@
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from postroom import moves, nodes
 from postroom.api.call import Measured
 from postroom.api.routes import ROUTES
 from postroom.api.tallies import BOUNDS, Place, Tallies
+from postroom.db import Tx
+from postroom.nodes import Authority, Ports
 from postroom.settings import Settings
 from tests.server import ApiServer, Response, Tenant
-from tests.service import wait_for
+from tests.service import LONG, wait_for
 
 PATH = "/metrics"
 DOCS = Path(__file__).parents[2] / "docs"
@@ -115,9 +119,47 @@ def everything(tenant: Tenant) -> Iterator[Samples]:
         worker_silence=0.5,
     )
     api.reasons = {"dovecot": None, "postfix": "It does not answer."}
-    tenant.account()
-    yield samples(tenant.get(PATH))
-    api.measured, api.reasons = before, reasons
+    account = tenant.account()
+    api.database.write_alone(partial(_join, account_id=account["id"]))
+    try:
+        yield samples(tenant.get(PATH))
+    finally:
+        api.measured, api.reasons = before, reasons
+        api.database.write_alone(_part)
+
+
+def _join(tx: Tx, account_id: int) -> None:
+    """Two nodes; one that was never started; an account that moves, and what a cancelled move has left."""
+    for name in ("a", "b", "c"):
+        nodes.add(tx, name, "192.0.2.1", 1700, Authority("certificate", "key"))
+    for name in ("a", "b"):
+        nodes.begin(tx, name, None, Ports(1993, 1995, 4190))
+    a, b, _ = (node.id for node in nodes.everything(tx))
+    tx.run("UPDATE nodes SET seen_at = seen_at - 90000 WHERE name = 'b'")
+    moves.request(tx, account_id, "b")
+    moves.freeze(tx, account_id)
+    for node in (a, b):
+        tx.run("INSERT INTO node_leftovers (account_id, node_id) VALUES (:id, :node)", id=account_id, node=node)
+
+
+def _part(tx: Tx) -> None:
+    """One machine again, as the other tests expect it."""
+    for table in ("node_leftovers", "account_moves", "account_homes", "node_loads", "node_authority", "nodes"):
+        tx.run(f"DELETE FROM {table}")
+
+
+def test_several_machines(tenant: Tenant, everything: Samples) -> None:
+    """Whether each is there, how many accounts it has, and what is on its way; of one machine nothing of this."""
+    assert 90 <= value(everything, "node_silence_seconds", node="b") < 90 + LONG
+    assert value(everything, "node_silence_seconds", node="a") < LONG
+    assert ("postroom_node_silence_seconds", frozenset({("node", "c")})) not in everything
+    assert value(everything, "node_accounts", node="a") >= 1
+    assert {node: value(everything, "node_accounts", node=node) for node in "bc"} == {"b": 0, "c": 0}
+    found = {phase: value(everything, "moves", phase=phase) for phase in ("copy", "frozen", "clean", "cancelled")}
+    assert found == {"copy": 0, "frozen": 1, "clean": 0, "cancelled": 2}
+    tenant.api.database.write_alone(_part)
+    names = {name for name, _ in samples(tenant.get(PATH))}
+    assert not names & {"postroom_node_silence_seconds", "postroom_node_accounts", "postroom_moves"}
 
 
 def test_what_is_measured_elsewhere(tenant: Tenant, everything: Samples) -> None:

@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,6 +13,7 @@ import pytest
 
 from postroom import accounts, idempotency, keys
 from postroom.actor import Actor
+from postroom.api.call import Call
 from postroom.api.route import PUBLIC, Route
 from postroom.api.routes import ROUTES
 from postroom.db import Tx, migrate
@@ -298,6 +300,7 @@ def test_still_running(tenant: Tenant, second: Tenant, monkeypatch: pytest.Monke
         return real(*arguments)
 
     monkeypatch.setattr(accounts, "create", create)
+    monkeypatch.setattr(Call, "write", partialmethod(Call.write, is_long=True))  # where it does not hold up the loop
     once, body = {"Idempotency-Key": "once"}, body_for(tenant, "a")
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(tenant.post, CREATE, raw=body, headers=once)

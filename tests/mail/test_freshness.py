@@ -1,11 +1,13 @@
 """What the API answers is true for the daemons at that moment: the next LOGIN, the next RCPT, the open sessions."""
 
 import smtplib
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.mail.clients import HOST, Imap, Pop3, message, refusal, submission
-from tests.mail.platform import Platform
+from tests.mail.platform import Mailbox, Platform
 from tests.service import wait_for
 
 PASSWORDS = [{}, {"password": "correct horse battery staple"}, {"password": "Zwölf Boxkämpfer ☃ jagen"}]
@@ -54,6 +56,23 @@ def test_a_session_that_has_just_been_opened_ends_too(platform: Platform) -> Non
         imap = mailbox.login()
         mailbox = mailbox.reset()
         assert not imap.is_open()
+
+
+def test_sessions_that_end_at_the_same_time_end_each(platform: Platform) -> None:
+    """They share a question to doveadm, and no answer is sent before its own sessions are gone."""
+    mailboxes = [platform.create(f"user{number}") for number in range(12)]
+    kept = platform.create("kept").login()
+
+    def ends(mailbox: Mailbox) -> list[bool]:
+        sessions = [mailbox.login(), mailbox.login()]
+        gate.wait(30)
+        mailbox.reset()
+        return [imap.is_open() for imap in sessions]
+
+    gate = threading.Barrier(len(mailboxes))
+    with ThreadPoolExecutor(len(mailboxes)) as pool:
+        assert list(pool.map(ends, mailboxes)) == [[False, False]] * len(mailboxes)
+    assert kept.is_open()
 
 
 def test_a_session_of_the_new_password_outlives_the_second_ending(platform: Platform) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tests.mail import clients
@@ -94,7 +95,16 @@ class Machine:
 
     def holds(self, box: Mailbox, suffix: str = "") -> bool:
         """Whether the mail of an account is on this machine's disk."""
-        return (self.service.data / "mail" / f"{box.id % 256:02x}" / f"{box.id}{suffix}").is_dir()
+        return self.mail(box, suffix).is_dir()
+
+    def mail(self, box: Mailbox, suffix: str = "") -> Path:
+        """Where on this machine's disk it is, if it is here."""
+        return self.service.data / "mail" / f"{box.id % 256:02x}" / f"{box.id}{suffix}"
+
+    @property
+    def owner(self) -> str:
+        """Whose its mail is."""
+        return (self.service.data / "mail").owner()
 
 
 def _join(machine: Machine) -> None:

@@ -1,6 +1,7 @@
 """Moves as the tests make them."""
 
 import os
+import subprocess
 from typing import Any
 
 from tests.mail.platform import Mailbox
@@ -21,6 +22,23 @@ def start_move(box: Mailbox, source: Machine, target: Machine, phase: str) -> No
         " FROM nodes s, nodes t WHERE s.name = :s AND t.name = :t RETURNING account_id"
     )
     box.platform.sql(sql, id=box.id, s=source.name, t=target.name, phase=phase)
+
+
+def hold(box: Mailbox) -> None:
+    """No worker goes on with its move, as if it had been put off."""
+    later = "INSERT INTO leases (kind, item, free_at, failures) VALUES ('move', :id, :at, 0) RETURNING item"
+    box.platform.sql(later, id=box.id, at=2**52)
+
+
+def release(box: Mailbox) -> None:
+    box.platform.sql("DELETE FROM leases WHERE kind = 'move' AND item = :id RETURNING item", id=box.id)
+
+
+def copy(box: Mailbox, source: Machine, target: Machine) -> None:
+    """The mailbox's files, as a copy leaves them."""
+    shelf = target.mail(box).parent
+    subprocess.run(["install", "-d", "-m", "700", f"--owner={source.owner}", shelf], check=True)
+    subprocess.run(["cp", "-a", source.mail(box), shelf], check=True)
 
 
 def place(box: Mailbox, machine: Machine) -> None:

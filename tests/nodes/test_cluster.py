@@ -243,7 +243,7 @@ def test_a_node_is_emptied(cluster: Cluster, box: Mailbox) -> None:
         assert cluster.run("nodes", "undrain", home.name).returncode == 0
 
 
-def test_doctor_says_which_node_is_away(cluster: Cluster, platform: Platform) -> None:
+def test_doctor_and_status_say_which_node_is_away(cluster: Cluster, platform: Platform) -> None:
     for name in ("dublin", "essen"):
         assert cluster.run("nodes", "add", name, "127.0.0.9").returncode == 0
         assert cluster.run("nodes", "drain", name).returncode == 0
@@ -259,9 +259,26 @@ def test_doctor_says_which_node_is_away(cluster: Cluster, platform: Platform) ->
             "essen": "error",
         }
         assert "has not been seen for" in said["essen"]["text"]
+        done = cluster.run("status", "--json")
+        assert done.returncode == 0, done.stdout  # it is about this machine alone
+        rows = {row["part"]: row for row in json.loads(done.stdout)}
+        states = {part.removeprefix("node "): row["state"] for part, row in rows.items() if part.startswith("node ")}
+        assert states == {"ams": "running", "ber": "running", "cph": "running", "dublin": "new", "essen": "away"}
+        assert rows["node essen"]["reason"].startswith("0 accounts, takes no new ones, not seen for ")
+        assert "\nnode dublin new      0 accounts" in cluster.run("status").stdout
     finally:
         for name in ("dublin", "essen"):
             assert cluster.run("nodes", "remove", name).returncode == 0
+
+
+def test_status_without_the_database() -> None:
+    """It says what it can see all the same."""
+    url = "postgresql://postroom@127.0.0.1:1/postroom"
+    with Service.new(node="x", database_url=url) as service:
+        done = service.run("status", "--json")
+    rows = {row["part"]: row for row in json.loads(done.stdout)}
+    assert (rows["api"]["state"], rows["nodes"]["state"]) == ("stopped", "unknown")
+    assert rows["nodes"]["reason"]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,19 @@ from tests.mail.clients import Imap
 from tests.mail.platform import Mailbox
 from tests.nodes.cluster import Cluster
 from tests.nodes.fire import Fire
-from tests.nodes.moves import has_home, is_over, kill_in, move, place, purge, seen, start_move, under_fire
+from tests.nodes.moves import (
+    has_home,
+    hold,
+    is_over,
+    kill_in,
+    move,
+    place,
+    purge,
+    release,
+    seen,
+    start_move,
+    under_fire,
+)
 from tests.service import COMMAND, RETRIED, wait_for
 from tests.terminal import said_at_terminal
 
@@ -128,14 +140,13 @@ def test_a_question_before_the_seal(cluster: Cluster, box: Mailbox) -> None:
     home.deliver(box, "hello")
     with home.imap(box) as imap:
         imap.wait_for("hello")
-    later = "INSERT INTO leases (kind, item, free_at, failures) VALUES ('move', :id, :at, 0) RETURNING item"
-    box.platform.sql(later, id=box.id, at=2**52)
+    hold(box)
     start_move(box, home, other, "frozen")
     assert box.platform.call("GET", f"/v2/email-accounts/{box.id}/usage", None)["messages"] == 1
     assert not home.holds(box, ".sealed")
     with pytest.raises(Imap.error, match="UNAVAILABLE"):
         home.imap(box)
-    box.platform.sql("DELETE FROM leases WHERE kind = 'move' AND item = :id RETURNING item", id=box.id)
+    release(box)
     wait_for("the end", lambda: is_over(box), RETRIED)
     with home.imap(box) as imap:
         assert imap.subjects() == ["hello"]

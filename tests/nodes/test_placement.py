@@ -1,5 +1,7 @@
 """Where new accounts are placed, and machines that come and go."""
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ from postroom import accounts, moves, nodes, operator, organizations
 from postroom.accounts import CreateAccount
 from postroom.actor import Actor
 from postroom.db import Database, Tx, migrate, open_database
+from postroom.db.migrations import SCHEMA, VIEWS
 from postroom.errors import Busy, Refused
 from postroom.nodes import Authority, Ports
 from tests.postgres import PostgresServer
@@ -110,7 +113,7 @@ def test_a_node_is_removed_when_it_has_nothing(database: Database) -> None:
     assert _loads(database) == {"a": 0}
 
 
-@pytest.mark.parametrize(("phase", "due"), [("copy", False), ("frozen", False), ("cancelled", True), ("clean", True)])
+@pytest.mark.parametrize(("phase", "due"), [("copy", False), ("frozen", False), ("clean", True)])
 def test_a_purge_waits_for_no_other_machine(database: Database, phase: str, due: bool) -> None:
     """Only while the mail might be on its way. What is left elsewhere that machine erases, whenever it is back."""
     for name in ("a", "b"):
@@ -127,6 +130,97 @@ def test_a_purge_waits_for_no_other_machine(database: Database, phase: str, due:
         return accounts.due_purges(tx, home)
 
     assert bool(database.write_alone(work)) is due
+
+
+def _moved(tx: Tx) -> moves.Move:
+    """The move of a new account."""
+    id_ = _make(tx, 0)
+    return moves.request(tx, id_, "b" if nodes.home(tx, id_) == nodes.get(tx, "a").id else "a")
+
+
+def test_a_cancelled_move_goes_no_further(database: Database) -> None:
+    """Whatever its worker is about to do: it neither closes the account nor takes it elsewhere."""
+    for name in ("a", "b"):
+        _add(database, name)
+        _begin(database, name)
+    move = database.write_alone(_moved)
+    id_ = move.account_id
+    database.write_alone(lambda tx: moves.cancel(tx, id_))
+    assert not database.write_alone(lambda tx: moves.freeze(tx, id_))
+    database.write_alone(lambda tx: tx.run("UPDATE account_moves SET phase = 'frozen'"))
+    assert not database.write_alone(lambda tx: moves.switch(tx, move))
+    assert database.write_alone(lambda tx: moves.cancel(tx, id_))  # once more
+    database.write_alone(lambda tx: moves.thaw(tx, id_, "late"))
+    due = database.write_alone(lambda tx: moves.next_due(tx, move.source))
+    assert due
+    assert (due.phase, due.cancelled) == ("copy", True)
+    assert database.write_alone(lambda tx: nodes.next_leftover(tx, move.target)) is None
+    database.write_alone(lambda tx: moves.take_back(tx, move))
+    assert database.write_alone(lambda tx: nodes.home(tx, id_)) == move.source
+    assert database.write_alone(lambda tx: nodes.next_leftover(tx, move.target)) == id_
+    assert database.write_alone(lambda tx: nodes.next_leftover(tx, move.source)) is None
+    assert database.write_alone(lambda tx: moves.cancel(tx, id_)) is None
+
+
+def test_a_move_that_was_cancelled_before_the_upgrade(postgres: PostgresServer, tmp_path: Path) -> None:
+    """Then it was a phase, and the target's to end."""
+    for file in SCHEMA.glob("*.sql"):
+        if file.name < "0017" or file.name == VIEWS:
+            shutil.copy(file, tmp_path)
+    url = postgres.new_database()
+    migrate(url, tmp_path)
+    found = open_database(url)
+    try:
+        for name in ("a", "b"):
+            _add(found, name)
+            _begin(found, name)
+        id_ = found.write_alone(lambda tx: _make(tx, 0))
+        home = found.write_alone(lambda tx: nodes.home(tx, id_))
+        target = next(node.id for node in found.write_alone(nodes.everything) if node.id != home)
+        sql = """INSERT INTO account_moves (account_id, source, target, phase, created_at)
+            VALUES (:id, :home, :target, 'cancelled', 1)"""
+        found.write_alone(lambda tx: tx.run(sql, id=id_, home=home, target=target))
+        migrate(url)
+        assert found.write_alone(lambda tx: moves.get(tx, id_)) is None
+        assert found.write_alone(lambda tx: nodes.next_leftover(tx, target)) == id_
+    finally:
+        found.close()
+
+
+def test_what_is_at_home_is_no_leftover(database: Database) -> None:
+    """Whatever the tables say: nothing is erased where the account is."""
+    for name in ("a", "b"):
+        _add(database, name)
+        _begin(database, name)
+    move = database.write_alone(_moved)
+    database.write_alone(lambda tx: moves.take_back(tx, move))
+    database.write_alone(lambda tx: nodes.relocate(tx, move.account_id, move.source, move.target))
+    assert database.write_alone(lambda tx: nodes.next_leftover(tx, move.target)) is None
+
+
+def test_a_node_that_is_lost_is_removed(database: Database) -> None:
+    """With what cancelled moves have left on it; one that is there erases that first. Others are emptied meanwhile."""
+    for name in ("a", "b", "c"):
+        _add(database, name)
+        _begin(database, name)
+    database.write_alone(lambda tx: [nodes.drain(tx, name, True) for name in ("b", "c")])
+    id_ = database.write_alone(lambda tx: _make(tx, 0))
+    database.write_alone(lambda tx: [nodes.drain(tx, name, name == "a") for name in ("a", "b", "c")])
+    move = database.write_alone(lambda tx: moves.request(tx, id_, "c"))
+    database.write_alone(lambda tx: nodes.drain(tx, "c", True))
+    with pytest.raises(Refused, match="list-moves"):
+        database.write_alone(lambda tx: nodes.remove(tx, "c"))
+    database.write_alone(lambda tx: moves.take_back(tx, move))
+    with pytest.raises(Refused, match="in a moment"):
+        database.write_alone(lambda tx: nodes.remove(tx, "c"))
+    database.write_alone(lambda tx: [nodes.drain(tx, name, name != "c") for name in ("b", "c")])
+    assert database.write_alone(lambda tx: moves.request_more(tx, "a", 10)) == 1  # waits for c
+    assert database.write_alone(lambda tx: moves.get(tx, id_)) is None
+    database.write_alone(lambda tx: [nodes.drain(tx, name, name != "b") for name in ("b", "c")])
+    assert database.write_alone(lambda tx: moves.request_more(tx, "a", 10)) == 1
+    database.write_alone(lambda tx: tx.run("UPDATE nodes SET seen_at = 1 WHERE name = 'c'"))
+    database.write_alone(lambda tx: nodes.remove(tx, "c"))
+    assert _loads(database) == {"a": 1, "b": 0}
 
 
 def test_a_node_that_is_away_gets_none(database: Database) -> None:
