@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from postroom.db import Database, Tx, loop_reads, open_database
+from postroom.db.database import TURNS_BETWEEN
 from postroom.db.pipeline import StatementFailed
 from postroom.errors import Busy
 from tests.postgres import PostgresServer
@@ -24,7 +25,9 @@ def url(postgres: PostgresServer) -> str:
 
 
 @pytest.fixture
-def database(url: str) -> Iterator[Database]:
+def database(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    """What is slow here is slow on purpose, and is not given up (test_hanging_postgres.py)."""
+    monkeypatch.setattr(loop_reads, "PATIENCE", 600.0)
     opened = open_database(url)
     yield opened
     opened.close()
@@ -197,6 +200,30 @@ def test_long_lists_take_turns(database: Database, url: str) -> None:
         operator.execute(f"SELECT pg_terminate_backend(pid, 10000) {of_many}".encode())
 
 
+def test_long_lists_leave_turns_to_others(database: Database) -> None:
+    """However short the turns are: of eight, two at a time, the last one is asked for after four times as many."""
+    turns, asked = 0, []
+
+    async def watch() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def many(tx: Tx) -> Any:
+        asked.append(turns)
+        return tx.all("SELECT 1")
+
+    async def run() -> None:
+        watcher = asyncio.create_task(watch())
+        await asyncio.gather(*(database.read_many(many) for _ in range(8)))
+        watcher.cancel()
+
+    asyncio.run(run())
+    assert asked[0] >= TURNS_BETWEEN
+    assert asked[-1] >= 8 // 2 * TURNS_BETWEEN
+
+
 def test_all_connections_are_lost_under_load(database: Database, url: str) -> None:
     """Whatever was under way is asked again; nobody has to hear of it."""
 
@@ -230,3 +257,24 @@ def test_without_a_server_it_is_busy_and_comes_back(postgres: PostgresServer, da
 def test_another_event_loop(database: Database) -> None:
     for number in range(3):
         assert together(database, value(number)) == [(number, f"text {number}")]
+
+
+def test_a_connection_that_cannot_be_opened_costs_little(
+    postgres: PostgresServer, database: Database, url: str
+) -> None:
+    """As where the server takes no more clients: the others carry its reads."""
+    name = url.rpartition("/")[2]
+    of_all: Work = lambda tx: tx.one("SELECT pg_backend_pid()")  # noqa: E731
+
+    async def run() -> None:
+        ((pid,), *_) = await asyncio.gather(*(database.read(of_all) for _ in range(40)))
+        with psycopg.connect(postgres.url("postgres"), autocommit=True) as operator:
+            operator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
+            operator.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
+            answers = [
+                await asyncio.gather(database.read(value(number)), return_exceptions=True) for number in range(9)
+            ]
+            operator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
+        assert len([answer for (answer,) in answers if isinstance(answer, Busy)]) <= 1
+
+    asyncio.run(run())

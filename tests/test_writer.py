@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from postroom.db import Tx, migrate, turn
@@ -17,6 +18,7 @@ from postroom.db.database import engine_for
 from postroom.db.tx import Connection, Row
 from postroom.db.writer import Engine, LoopReads, Writer, run_alone
 from postroom.errors import Busy, Refused
+from tests.postgres import PostgresServer
 from tests.service import wait_for
 
 ADD = "INSERT INTO organizations (name, created_at) VALUES (:name, 1) RETURNING id"
@@ -247,6 +249,29 @@ def test_a_statement_that_is_wrong_fails_its_own_job_only(engine: WatchedEngine,
         answers = await asyncio.gather(*jobs, return_exceptions=True)
         assert [isinstance(answer, Exception) for answer in answers] == [False, True, True, False]
         assert found(engine, prefix + "b")
+
+    run(engine, test)
+
+
+def test_a_statement_timeout_fails_its_own_job_only(postgres: PostgresServer, prefix: str) -> None:
+    """As the operator sets one for the database. What nobody waits for shows it at the savepoint's release."""
+    url = postgres.new_database()
+    migrate(url)
+    with psycopg.connect(url, autocommit=True) as operator:
+        operator.execute(f"ALTER DATABASE {url.rpartition('/')[2]} SET statement_timeout = '1s'".encode())
+    engine = WatchedEngine(url)
+    waits: Callable[[Tx], Any] = lambda tx: tx.one("SELECT 1 FROM pg_sleep(600)")  # noqa: E731
+    does_not: Callable[[Tx], Any] = lambda tx: tx.run("SELECT 1 FROM pg_sleep(600)")  # noqa: E731
+
+    async def test(writer: Writer) -> None:
+        async with held(writer):
+            jobs = await sent(writer, add(prefix + "a"), waits, add(prefix + "b"), does_not, add(prefix + "c"))
+            before = engine.watched.commits
+        answers = await asyncio.gather(*jobs, return_exceptions=True)
+        assert [answers[n] for n in (0, 2, 4)] == [prefix + name for name in "abc"]
+        assert [type(answers[n]) for n in (1, 3)] == [Busy, Busy]
+        assert all(found(engine, prefix + name) for name in "abc")
+        assert engine.watched.commits - before == 2, "one for what was held, one for all others"
 
     run(engine, test)
 

@@ -1,8 +1,9 @@
 """A process's hold on the database: the read path, the slow read path and the writer."""
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -17,6 +18,12 @@ READ_THREADS = 8
 SEARCH_THREADS = 2
 # Where a server finds the rows: one list is made from what it has sent while it looks for the next.
 MANY_AT_ONCE = 2
+# Turns of the loop that each such list leaves to others before it asks: a create takes eight.
+TURNS_BETWEEN = 8
+# Seconds that whoever asks waits in all: for the turn of a long list, for a search and its thread, for a sign of life.
+LIST_SECONDS = 10.0
+SEARCH_SECONDS = 40.0
+PING_SECONDS = 3.0
 
 
 def engine_for(url: str) -> Engine:
@@ -65,19 +72,27 @@ class Database:
     async def read_many(self, work: Callable[[Tx], T]) -> T:
         """A read of many rows, as `read`. In the loop there is one in a turn, however many have come: a write takes
         several turns, and each would wait for all of them."""
-        async with self._many:
+        async with _at_most(LIST_SECONDS):
+            await self._many.acquire()
+        try:
+            for _ in range(TURNS_BETWEEN if self._inline is None else 1):
+                await asyncio.sleep(0)
             if self._inline is None:
                 return await self.read(work)
-            await asyncio.sleep(0)
+        finally:
+            self._many.release()
         return await self.read(work)  # outside: in threads they need not wait for each other
 
     async def search(self, work: Callable[[Tx], T]) -> T:
         """A read that may take long (a deep offset, a sum): it never holds up the loop."""
-        return await self._searchers.run(work)
+        async with _at_most(SEARCH_SECONDS):
+            return await self._searchers.run(work)
 
     async def ping(self) -> None:
         """Raises Busy when the database does not answer."""
-        await self.search(lambda tx: tx.one("SELECT name FROM mail_host WHERE id = 1"))
+        work: Callable[[Tx], object] = lambda tx: tx.one("SELECT name FROM mail_host WHERE id = 1")  # noqa: E731
+        async with _at_most(PING_SECONDS):
+            await (self._searchers.run(work) if self._in_loop is None else self._in_loop.run(work))
 
     @property
     def waiting(self) -> int:
@@ -99,7 +114,7 @@ class Database:
 
     def write_alone(self, work: Callable[[Tx], T]) -> T:
         """A transaction without an event loop, on a connection of its own."""
-        connection = self._engine.writer()
+        connection = self._engine.writer(is_patient=True)
         try:
             result: T = run_alone(connection, self._engine, work)
         finally:
@@ -116,6 +131,16 @@ class Database:
         self._searchers.close()
         if self._inline is not None:
             self._inline.close()
+
+
+@contextlib.asynccontextmanager
+async def _at_most(seconds: float) -> AsyncIterator[None]:
+    """Raises Busy when it takes longer."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise Busy("The database takes too long. Try again.") from None
 
 
 class _Readers:

@@ -36,7 +36,7 @@ def migrate(url: str, folder: Path = SCHEMA) -> None:
     Raises NewerSchema when the database knows migrations that this version does not.
     """
     engine = engine_for(url)
-    connection = engine.writer()
+    connection = engine.writer(is_patient=True)
     try:
         run_alone(connection, engine, lambda tx: _apply(tx, engine, folder))
     finally:

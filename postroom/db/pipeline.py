@@ -4,6 +4,7 @@ A stranger would get wrong: what follows a statement that failed is not carried 
 outcome is PipelineAborted.
 """
 
+import contextlib
 import functools
 import re
 from collections import deque
@@ -42,9 +43,16 @@ _COLLIDED = (
 _PARAMETER = re.compile(r":([a-z_]+)")
 _STATEMENT, _PREPARATION, _SYNC = range(3)
 
+# What a server may take to hear that a statement is not wanted any more, and then to say so.
+CANCEL_SECONDS = 2.0
+
 
 class StatementFailed(Exception):
     """A statement that PostgreSQL refuses: a mistake of ours."""
+
+
+class NoAnswer(psycopg.OperationalError):
+    """The server has been waited for long enough."""
 
 
 def connect(url: str) -> psycopg.Connection:
@@ -56,14 +64,29 @@ def connect(url: str) -> psycopg.Connection:
     return psycopg.connect(**parameters, autocommit=True)  # type: ignore[arg-type]
 
 
+def is_lost(error: psycopg.Error) -> bool:
+    """Whether the connection is of no use any more. What PostgreSQL calls an ERROR is the statement's alone."""
+    return isinstance(error, psycopg.OperationalError) and error.diag.severity_nonlocalized != "ERROR"
+
+
 def failure(error: psycopg.Error, *, was_open: bool = True) -> Exception:
     """What an error of PostgreSQL or of the connection is to us."""
     if isinstance(error, _COLLIDED):
         return Collided("The database is busy. Try again.")
-    if isinstance(error, psycopg.OperationalError):  # connection lost, server starting or full
+    if isinstance(error, NoAnswer):  # so it is not asked again at once
+        return Busy("The database does not answer. Try again.")
+    if is_lost(error):  # or not there, because the server is starting or full
         return (Lost if was_open else Busy)("The database is not available. Try again.")
+    if isinstance(error, psycopg.OperationalError):  # a statement_timeout, a full disk: this statement and no other
+        return Busy("The database has given it up. Try again.")
     # The server's detail quotes the row, and with it the hash of a password: it must reach no log.
     return StatementFailed(f"{error.sqlstate} {error.diag.message_primary}")
+
+
+def cancel(raw: psycopg.Connection) -> None:
+    """Asks the server to give up what it does for a connection, so that it is not left there with its locks."""
+    with contextlib.suppress(psycopg.Error):  # a server that does not listen either
+        raw.cancel_safe(timeout=CANCEL_SECONDS)
 
 
 @functools.cache

@@ -91,7 +91,7 @@ class SQLite:
     def loop_reads(self) -> None:
         """There is no server to wait for."""
 
-    def writer(self) -> SQLiteConnection:
+    def writer(self, *, is_patient: bool = False) -> SQLiteConnection:  # noqa: ARG002
         return SQLiteConnection(self._path, writes=True)
 
     @contextmanager

@@ -29,6 +29,8 @@ log = structlog.get_logger()
 BATCH = 256
 WAITING = 4096
 IDLE_SECONDS = 0.5
+# Seconds that a write waits for its turn, before it is told to come again.
+TURN_SECONDS = 10.0
 # Times that a transaction is run before whoever waits for it is told that another one was always in its way.
 TRIES = 5
 
@@ -57,7 +59,7 @@ class Engine(Protocol):
 
     def loop_reads(self) -> LoopReads | None: ...
 
-    def writer(self) -> Connection: ...
+    def writer(self, *, is_patient: bool = False) -> Connection: ...
 
     def begun(self, connection: Any, *, waits: bool = True) -> contextlib.AbstractContextManager[None]: ...
 
@@ -146,7 +148,17 @@ class Writer:
         if not self._will_ring:  # once, behind all that have come together: else the first is a batch by itself
             self._will_ring = True
             loop.call_soon(self._ring)
-        return await job.future
+        turn = loop.call_later(TURN_SECONDS, self._give_up, job)
+        try:
+            return await job.future
+        finally:
+            turn.cancel()
+
+    def _give_up(self, job: Job) -> None:
+        with contextlib.suppress(ValueError):  # one that was taken is told of its outcome, and no other
+            self._jobs.remove(job)
+            job.error = Busy("Other writes take too long. Try again.")
+            job.settle()
 
     def _ring(self) -> None:
         self._will_ring = False

@@ -6,13 +6,15 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from postroom.db.postgres import PostgresConnection
+from postroom.errors import Busy, OutcomeUnknown
 from tests.faults.conftest import new_ledger
 from tests.faults.ledger import ACCOUNTS, Client, Ledger
 from tests.faults.load import Load, settled
@@ -149,6 +151,29 @@ def assert_unknown(answer: tuple[int, Any, Any] | None) -> None:
 def assert_answered(answer: tuple[int, Any, Any] | None, *, replayed: bool) -> None:
     assert answer
     assert (answer[0], answer[1]["Idempotent-Replayed"] == "true") == (201, replayed)
+
+
+def test_a_commit_that_waits_too_long(world: World) -> None:
+    """It is `outcome_unknown`, and while it waits on the server no other is sent after it. Nobody breaks it off."""
+    pair = world.pair
+    pair.primary.execute("CREATE TABLE notes (text TEXT)", "postroom")
+    note = "INSERT INTO notes VALUES (:text)"
+    with closing(PostgresConnection(pair.url, 1.0)) as connection:
+        pair.standby.stop()
+        connection.fetch("BEGIN", {})
+        connection.fetch(note, {"text": "waits"})
+        with pytest.raises(OutcomeUnknown):
+            connection.fetch("COMMIT", {})
+        for _ in range(2):
+            with pytest.raises(Busy, match="standby"):
+                connection.fetch("BEGIN", {})
+        assert pair.primary.execute("SELECT text FROM notes", "postroom") == []
+        pair.standby.start()
+        wait_for("the commit", lambda: pair.primary.execute("SELECT text FROM notes", "postroom"))
+        connection.fetch("BEGIN", {})
+        connection.fetch(note, {"text": "follows"})
+        connection.fetch("COMMIT", {})
+    assert pair.primary.execute("SELECT text FROM notes", "postroom") == [("waits",), ("follows",)]
 
 
 def test_a_commit_that_the_primary_alone_has(world: World) -> None:
