@@ -8,17 +8,19 @@ import http.client
 import itertools
 import os
 import statistics
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from pathlib import Path
 
 from argon2 import PasswordHasher
 
 from bench import load
 from bench.instance import Instance, constant, start
 from bench.load import Load, Request
-from bench.report import Row, show, side_by_side
+from bench.report import Row, median, show, side_by_side
 from postroom import passwords
 from postroom.accounts import CreateAccount, create
 from postroom.actor import Actor
@@ -121,6 +123,9 @@ def writes(instance: Instance, domains: int, name: str) -> Iterator[Row]:
     yield Row(f"create, {name}", found.value, "/s", found.spread, "a commit each", alone.value, bound)
     p99 = sorted(run.p99 for run in runs)[len(runs) // 2]
     yield Row(f"create, {name}: p99", p99, "ms", 0.0, at_most=12 if "SQLite" in name else None)
+    if "SQLite" in name:
+        syncs = median([syncs_alone(instance) for _ in range(3)])
+        yield Row(f"a commit each, {name}", alone.value, "/s", alone.spread, "4 KiB and fdatasync", syncs.value)
     for question, request in (("update", update(instance)), ("reset", reset(instance))):
         yield _plain(f"{question}, {name}", instance, lambda request=request: request)  # type: ignore[misc]
     yield from deletes(instance, name)
@@ -206,6 +211,18 @@ def commits_alone(instance: Instance, seconds: float = 2.0) -> float:
         return rate
     finally:
         connection.close()
+
+
+def syncs_alone(instance: Instance, seconds: float = 0.5) -> float:
+    """What the disk allows: 4 KiB are appended and brought to it, one after the other, where the database is."""
+    folder, number = Path(instance.database.removeprefix("sqlite:///")).parent, 0
+    with tempfile.TemporaryFile(dir=folder) as file:
+        began = time.perf_counter()
+        while time.perf_counter() - began < seconds:
+            os.write(file.fileno(), b"x" * 4096)
+            os.fdatasync(file.fileno())
+            number += 1
+        return number / (time.perf_counter() - began)
 
 
 def hashes_alone(seconds: float = 2.0) -> float:

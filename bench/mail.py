@@ -26,7 +26,7 @@ from bench.instance import Instance, start
 from bench.report import Row, show, side_by_side
 from postroom.mailplane import doveadm
 from postroom.mailplane.doveadm import Door
-from postroom.mailplane.names import login_name
+from postroom.mailplane.names import delivery_name, login_name
 from postroom.passwords import generate, hash_generated
 from tests.mail.clients import own_address
 from tests.service import wait_for
@@ -68,26 +68,58 @@ def logins(port: int, mailboxes: Sequence[Mailbox], seconds: float) -> float:
 def deliveries(port: int, mailboxes: Sequence[Mailbox], mail: Path, each: int) -> float:
     """Messages a second, from the first connection to the last file in a mailbox."""
     before, began = _arrived(mail), time.perf_counter()
-
-    def work(place: int) -> None:
-        with (
-            socket.create_connection(
-                ("127.0.0.1", port), 60, (own_address(), 0)
-            ) as client,  # one address may send so much
-            client.makefile("rwb") as stream,
-        ):
-            _say(stream, None, b"220")
-            _say(stream, "EHLO client.example", b"250")
-            for number in range(each):
-                to = mailboxes[(place * each + number) % len(mailboxes)][0]
-                _say(stream, "MAIL FROM:<a@elsewhere.example>", b"250")
-                _say(stream, f"RCPT TO:<{to}>", b"250")
-                _say(stream, "DATA", b"354")
-                _say(stream, MESSAGE.format(to=to, id=f"{began}.{place}.{number}").removesuffix("\r\n"), b"250")
-
-    _together(work)
+    _together(lambda place: _send(port, mailboxes, place, each, began))
     wait_for("all messages", lambda: _arrived(mail) >= before + CLIENTS * each)
     return CLIENTS * each / (time.perf_counter() - began)
+
+
+def accepts(port: int, mailboxes: Sequence[Mailbox], mail: Path, each: int) -> float:
+    """Messages a second that SMTP takes; whether they have arrived yet does not count."""
+    before, began = _arrived(mail), time.perf_counter()
+    _together(lambda place: _send(port, mailboxes, place, each, began))
+    spent = time.perf_counter() - began
+    wait_for("all messages", lambda: _arrived(mail) >= before + CLIENTS * each)
+    return CLIENTS * each / spent
+
+
+def lmtp(path: Path, recipients: Sequence[str], each: int) -> float:
+    """Messages a second that Dovecot delivers, without Postfix."""
+    began = time.perf_counter()
+
+    def work(place: int) -> None:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(60)
+            client.connect(str(path))
+            with client.makefile("rwb") as stream:
+                _say(stream, None, b"220")
+                _say(stream, "LHLO client.example", b"250")
+                for number in range(each):
+                    to = recipients[(place * each + number) % len(recipients)]
+                    _transact(stream, to, f"{began}.{place}.{number}")
+
+    _together(work)
+    return CLIENTS * each / (time.perf_counter() - began)
+
+
+def _send(port: int, mailboxes: Sequence[Mailbox], place: int, each: int, run: float) -> None:
+    """One client's messages."""
+    source = (own_address(), 0)  # one address may send so much
+    with (
+        socket.create_connection(("127.0.0.1", port), 60, source) as client,
+        client.makefile("rwb") as stream,
+    ):
+        _say(stream, None, b"220")
+        _say(stream, "EHLO client.example", b"250")
+        for number in range(each):
+            to = mailboxes[(place * each + number) % len(mailboxes)][0]
+            _transact(stream, to, f"{run}.{place}.{number}")
+
+
+def _transact(stream: object, to: str, id_: str) -> None:
+    _say(stream, "MAIL FROM:<a@elsewhere.example>", b"250")
+    _say(stream, f"RCPT TO:<{to}>", b"250")
+    _say(stream, "DATA", b"354")
+    _say(stream, MESSAGE.format(to=to, id=id_).removesuffix("\r\n"), b"250")
 
 
 def _say(stream: object, line: str | None, expected: bytes) -> None:
@@ -201,6 +233,17 @@ def measure(*, quick: bool = False) -> Iterator[Row]:
             lambda _: deliveries(plain.smtp, theirs, plain.mail, each),
         )
         yield Row("SMTP to the mailbox", found.value, "/s", found.spread, "stock", limit.value, 0.8)
+        found, limit = side_by_side(
+            lambda _: accepts(ports["smtp_port"], ours, mail, each),
+            lambda _: accepts(plain.smtp, theirs, plain.mail, each),
+        )
+        yield Row("SMTP accepts", found.value, "/s", found.spread, "stock", limit.value, 0.8)
+        names_inside = [delivery_name(instance.first + instance.accounts + n) for n in range(MAILBOXES)]
+        found, limit = side_by_side(
+            lambda _: lmtp(instance.service.data / "run" / "dovecot" / "lmtp", names_inside, each * 3),
+            lambda _: lmtp(plain.folder / "run" / "lmtp", [name for name, _ in theirs], each * 3),
+        )
+        yield Row("LMTP deliveries", found.value, "/s", found.spread, "stock", limit.value, 0.8)
         yield from endings(instance, seconds)
         yield from first_logins(instance, 100 if quick else 1_000)
 
