@@ -32,8 +32,10 @@ from tests.mail.clients import own_address
 from tests.service import wait_for
 
 SAYS = (
-    "Stock is Dovecot and Postfix over flat files, with the same hash of the password. Clients run on the same cores, "
-    "eight at a time; IMAP on the loopback without TLS, so that nothing hides what the look-up costs."
+    "Stock is Dovecot and Postfix over flat files, with the same hash of the password. Clients run on the same "
+    "cores, eight at a time; IMAP on the loopback without TLS, so that nothing hides what the look-up costs. A "
+    "message that SMTP accepts costs us four questions to the database by way of proxymap, where stock looks into "
+    "its own memory and asks nothing about the sender; with the delivery behind it that is a small part."
 )
 CLIENTS = 8
 MAILBOXES = 50
