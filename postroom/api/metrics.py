@@ -63,12 +63,14 @@ class _Everything(Collector):
 
 
 def _kept(tx: Tx, actor: Actor, size: int) -> Kept:
-    """Who asks without a key is the operator, and gets the sum over all organizations."""
-    found = counts.everything(tx) if actor.key_id is None else counts.totals(tx, actor, None)
+    """Who asks without a key is the operator, and gets the sum over all organizations. Where accounts are, and how many
+    are on their way, is for him alone: a key would learn how many others have."""
+    is_operator = actor.key_id is None
+    found = counts.everything(tx) if is_operator else counts.totals(tx, actor, None)
     machines = nodes.everything(tx)
     silent = {node.name: silence / 1000 for node in machines if (silence := node.silence(tx.now)) is not None}
-    homes = {node.name: node.accounts for node in machines}
-    return Kept(found, lateness.by_work(tx), size, silent, homes, moves.by_state(tx) if machines else {})
+    homes = {node.name: node.accounts for node in machines} if is_operator else {}
+    return Kept(found, lateness.by_work(tx), size, silent, homes, moves.by_state(tx) if homes else {})
 
 
 def _everything(
@@ -88,13 +90,15 @@ def _everything(
         lags = [((work,), seconds) for work, seconds in kept.lags.items()]
         yield _gauge("worker_lag_seconds", "For how long the oldest work has been due.", ["work"], lags)
         yield _gauge("database_size_bytes", "Size of the database.", [], [((), kept.size)])
-        if kept.homes:
-            yield from _nodes(kept)
+        yield from _nodes(kept)
 
 
 def _nodes(kept: Kept) -> Iterator[Metric]:
-    silent = [((node,), seconds) for node, seconds in kept.silences.items()]
-    yield _gauge("node_silence_seconds", "For how long a node has not said that it is there.", ["node"], silent)
+    if kept.silences:
+        silent = [((node,), seconds) for node, seconds in kept.silences.items()]
+        yield _gauge("node_silence_seconds", "For how long a node has not said that it is there.", ["node"], silent)
+    if not kept.homes:
+        return
     homes = [((node,), number) for node, number in kept.homes.items()]
     yield _gauge("node_accounts", "Accounts at home on a node.", ["node"], homes)
     by_phase = [((phase,), number) for phase, number in kept.moves.items()]
