@@ -105,24 +105,41 @@ def test_the_thread_runs_what_a_loop_has_left() -> None:
     assert ran == [1, 2, 3]
 
 
+class Watched:
+    """A lock that says when another thread than this one comes to it."""
+
+    def __init__(self) -> None:
+        self._lock, self._mine = threading.Lock(), threading.get_ident()
+        self.wanted = threading.Event()
+
+    def __enter__(self) -> None:
+        if threading.get_ident() != self._mine:
+            self.wanted.set()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
 def test_none_is_run_twice_or_beside_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loop is at a job when the thread is told to run what is left."""
+    """The loop is at a job when the thread comes to run what is left."""
     monkeypatch.setattr(turn, "LOOK_SECONDS", 0.001)
     ran: list[int] = []
     at, beside = 0, 0
-    closing = threading.Event()
+    closing, running = threading.Event(), Watched()
 
     def run(job: int) -> None:
         nonlocal at, beside
         at += 1
         beside = max(beside, at)
         closing.set()
-        time.sleep(0.02)
+        assert running.wanted.wait(30)
         ran.append(job)
         at -= 1
 
     async def go() -> None:
         turn_ = Turn([1, 2, 3, 4], run, asyncio.get_running_loop())
+        turn_._running = running  # type: ignore[assignment]
         turn_.start()
         await asyncio.to_thread(turn_.wait, closing)
 
