@@ -1,99 +1,20 @@
 """The one way to write: many requests, one commit; an answer comes after it, and one failure stays one failure."""
 
 import asyncio
-import contextlib
-import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import psycopg
 import pytest
 
-from postroom.db import Tx, migrate, turn
-from postroom.db import sqlite as sqlite_engine
+from postroom.db import Tx, migrate
 from postroom.db import writer as writer_module
-from postroom.db.database import engine_for
-from postroom.db.tx import Connection, Row
-from postroom.db.writer import Engine, LoopReads, Writer, run_alone
+from postroom.db.tx import Row
+from postroom.db.writer import Writer
 from postroom.errors import Busy, Refused
 from tests.postgres import PostgresServer
-from tests.service import wait_for
-
-ADD = "INSERT INTO organizations (name, created_at) VALUES (:name, 1) RETURNING id"
-FIND = "SELECT name FROM organizations WHERE name = :name"
-
-
-def add(name: str) -> Callable[[Tx], str]:
-    def work(tx: Tx) -> str:
-        tx.run(ADD, name=name)
-        return name
-
-    return work
-
-
-class Watched:
-    """A connection that counts commits and fails at a statement when told to."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self.statements: list[str] = []
-        self.failing: dict[str, Exception] = {}
-
-    def fetch(self, sql: str, params: Mapping[str, Any]) -> list[Row]:
-        self._note(sql)
-        return self._connection.fetch(sql, params)
-
-    def run(self, sql: str, params: Mapping[str, Any]) -> None:
-        self._note(sql)
-        self._connection.run(sql, params)
-
-    def _note(self, sql: str) -> None:
-        self.statements.append(sql)
-        if sql in self.failing:
-            raise self.failing.pop(sql)
-
-    def in_transaction(self) -> bool:
-        return self._connection.in_transaction()
-
-    def close(self) -> None:
-        self.statements.append("closed")
-        self._connection.close()
-
-    @property
-    def commits(self) -> int:
-        return self.statements.count("COMMIT")
-
-
-class WatchedEngine:
-    """A real engine whose writing connection is watched."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self._engine = engine_for(url)
-        self.identity, self.exact_text = self._engine.identity, self._engine.exact_text
-        self.begin = "BEGIN IMMEDIATE" if url.startswith("sqlite") else "BEGIN"
-        self.computes = self._engine.computes
-        self.patience = self._engine.patience
-        self.watched = Watched(self._engine.writer())
-        self.begun_in: list[str] = []
-
-    def reader(self) -> Connection:
-        return self._engine.reader()
-
-    def loop_reads(self) -> LoopReads | None:
-        return self._engine.loop_reads()
-
-    def writer(self) -> Watched:
-        return self.watched
-
-    def begun(self, connection: Watched, *, waits: bool = True) -> contextlib.AbstractContextManager[None]:
-        self.begun_in.append(threading.current_thread().name)
-        return self._engine.begun(connection, waits=waits)
-
-    def tend(self, connection: Watched, *, idle: bool) -> None:
-        self._engine.tend(connection, idle=idle)
+from tests.writers import ADD, WatchedEngine, add, begun, found, held, run, sent
 
 
 @pytest.fixture
@@ -102,70 +23,9 @@ def engine(database_url: str) -> WatchedEngine:
 
 
 @pytest.fixture
-def sqlite(tmp_path: Path) -> WatchedEngine:
-    """A database of its own, where the loop runs the jobs."""
-    url = f"sqlite:///{tmp_path / 'postroom.db'}"
-    migrate(url)
-    return WatchedEngine(url)
-
-
-@pytest.fixture
 def prefix(request: pytest.FixtureRequest) -> str:
     """The tests share a database; this keeps their rows apart."""
     return f"{request.node.name} "
-
-
-def found(engine: Engine, name: str) -> bool:
-    """Whether another connection sees the row."""
-    other = engine.reader()
-    try:
-        return bool(other.fetch(FIND, {"name": name}))
-    finally:
-        other.close()
-
-
-@contextlib.asynccontextmanager
-async def held(writer: Writer) -> AsyncIterator[None]:
-    """While this lasts the writer's thread is busy with a job, and what is sent waits."""
-    go = threading.Event()
-    job = await begun(writer, go)
-    try:
-        yield
-    finally:
-        go.set()
-        await job
-
-
-async def begun(writer: Writer, go: threading.Event, more: Callable[[Tx], Any] = lambda _: None) -> asyncio.Task[Any]:
-    """A job that the thread is at until it is told to go on with `more`."""
-    entered, loop = asyncio.Event(), asyncio.get_running_loop()
-
-    def wait(tx: Tx) -> None:
-        loop.call_soon_threadsafe(entered.set)
-        assert go.wait(30)
-        more(tx)
-
-    job = asyncio.create_task(writer.write(wait, is_long=True))
-    await entered.wait()
-    return job
-
-
-async def sent(writer: Writer, *works: Callable[[Tx], Any]) -> list[asyncio.Task[Any]]:
-    """The jobs, in the queue."""
-    tasks = [asyncio.create_task(writer.write(work)) for work in works]
-    await asyncio.sleep(0)
-    return tasks
-
-
-def run(engine: WatchedEngine, test: Callable[[Writer], Any]) -> Any:
-    async def go() -> Any:
-        writer = Writer(engine)
-        try:
-            return await test(writer)
-        finally:
-            await asyncio.to_thread(writer.close)
-
-    return asyncio.run(go())
 
 
 def test_it_works(engine: WatchedEngine, prefix: str) -> None:
@@ -422,100 +282,3 @@ def test_short_and_long_jobs_share_a_commit(engine: WatchedEngine, prefix: str) 
         assert found(engine, prefix + "long")
 
     run(engine, test)
-
-
-@pytest.mark.parametrize("begun_in", ["loop", "thread"])
-def test_a_job_that_is_broken_off_is_not_committed(sqlite: WatchedEngine, begun_in: str) -> None:
-    """Ctrl-C comes in whatever the loop is at, also in the middle of a job."""
-
-    def broken_off(tx: Tx) -> None:
-        tx.run(ADD, name="half")
-        raise KeyboardInterrupt
-
-    async def go() -> None:
-        writer = Writer(sqlite)
-        try:
-            async with held(writer) if begun_in == "thread" else contextlib.nullcontext():
-                jobs = await sent(writer, add("before"), broken_off, add("behind"))
-            await asyncio.gather(*jobs)
-        finally:
-            writer.close()
-
-    with pytest.raises(KeyboardInterrupt):
-        asyncio.run(go())
-    assert not any(found(sqlite, name) for name in ("before", "half", "behind"))
-
-
-def test_a_loop_that_is_gone_leaves_the_rest_to_the_thread(
-    sqlite: WatchedEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It has run the first job of a batch, and never comes to the others."""
-    monkeypatch.setattr(turn, "SLICE_SECONDS", 0.0)
-    writer, loop = Writer(sqlite), asyncio.new_event_loop()
-
-    async def go() -> None:
-        await sent(writer, *(add(f"left {n}") for n in range(3)))
-        await asyncio.sleep(0)
-
-    loop.run_until_complete(go())
-    wait_for("all of them", lambda: all(found(sqlite, f"left {n}") for n in range(3)))
-    asyncio.run(_write(writer, add("of the next loop")))
-    writer.close()
-    for task in asyncio.all_tasks(loop):
-        task.cancel()
-    loop.run_until_complete(asyncio.sleep(0))
-    loop.close()
-
-
-async def _write(writer: Writer, work: Callable[[Tx], Any]) -> None:
-    await writer.write(work)
-
-
-def test_a_loop_that_is_busy_does_not_keep_others_from_writing(
-    sqlite: WatchedEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It has begun a batch, and then something else takes all its time: here the write of another process."""
-    monkeypatch.setattr(turn, "SLICE_SECONDS", 0.0)
-
-    def other() -> None:
-        engine = engine_for(sqlite.url)
-        connection = engine.writer()
-        run_alone(connection, engine, add("of another process"))
-        connection.close()
-
-    async def test(writer: Writer) -> None:
-        jobs = await sent(writer, *(add(f"ours {n}") for n in range(3)))
-        await asyncio.sleep(0)
-        assert sqlite.begun_in == ["MainThread"]
-        other()
-        await asyncio.gather(*jobs)
-
-    run(sqlite, test)
-    assert found(sqlite, "of another process")
-
-
-def test_a_loop_that_does_not_get_in_tries_again_after_the_thread_has(
-    sqlite: WatchedEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where readers are locked out too, SQLite waits for seconds at each try, whatever it is told."""
-    monkeypatch.setattr(sqlite_engine, "BUSY_SECONDS", 0.05)
-    path = sqlite.url.removeprefix("sqlite:///")
-
-    async def write(writer: Writer, name: str) -> list[str]:
-        """Who has tried to begin for it."""
-        await asyncio.to_thread(wait_for, "the thread", lambda: not writer._free.locked())
-        sqlite.begun_in.clear()
-        with contextlib.suppress(Busy):
-            await writer.write(add(name))
-        return sqlite.begun_in[:]
-
-    async def test(writer: Writer) -> None:
-        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
-            other.execute("BEGIN IMMEDIATE")
-            assert await write(writer, "first") == ["MainThread", "writer"]
-            assert await write(writer, "second") == ["writer"]
-        assert await write(writer, "third") == ["writer"]
-        assert await write(writer, "fourth") == ["MainThread"]
-
-    run(sqlite, test)
-    assert [found(sqlite, name) for name in ("first", "second", "third", "fourth")] == [False, False, True, True]
