@@ -171,10 +171,29 @@ def test_a_section_has_the_call_with_curl_and_in_python(entry: Entry) -> None:
 
 
 def test_the_readme_has_the_seven_endpoints() -> None:
+    """The seven of the specification, which each has a route."""
     rows = re.findall(r"^\| (GET|POST|PUT) \| `([^`]+)` \|", read("README.md"), re.M)
-    assert rows == [(route.method, route.path) for route in ROUTES if "email-accounts" in route.path]
-    others = {route.path for route in ROUTES if "email-accounts" not in route.path}
-    assert [path for path in others if f"`{path}`" not in read("README.md")] == []
+    assert len(rows) == 7
+    assert set(rows) <= {(route.method, route.path) for route in ROUTES if "email-accounts" in route.path}
+
+
+@pytest.mark.parametrize(("name", "most"), [("README.md", 900)])
+def test_a_first_document_is_short(name: str, most: int) -> None:
+    assert len(read(name).split()) <= most
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "decisions").glob("0*.md")), ids=lambda path: path.stem)
+def test_a_decision_is_short(path: Path) -> None:
+    """Status, Context, Decision, Consequences in at most 150 words, in a file that its title names."""
+    text = path.read_text(encoding="utf-8")
+    assert re.findall(r"^(?:## |)(Status|Context|Decision|Consequences)", text, re.M) == [
+        "Status",
+        "Context",
+        "Decision",
+        "Consequences",
+    ]
+    assert len(text.split()) <= 150
+    assert text.startswith(f"# {path.stem[:4]}: ")
 
 
 def test_every_error_code_is_documented() -> None:
