@@ -15,8 +15,8 @@ from postroom import spf, spf_proposal, txt_records
 from postroom.answers import Answers
 from postroom.dns import MailHost, Record
 from postroom.resolver import Found, Unanswered
-from postroom.spf_check import Check, Result, TooVoid, name_of
-from postroom.spf_faults import Broken
+from postroom.spf_check import MOST_LOOKUPS, Check, Result, TooVoid, name_of
+from postroom.spf_faults import MOST_SHOWN, Broken
 from postroom.spf_macros import Client
 
 Status = Literal["ok", "missing", "differs", "unanswered"]
@@ -63,8 +63,8 @@ def judge(record: Record, domain: str, host: MailHost, answers: Answers) -> Find
 def _kind(record: Record) -> _Kind:
     expected = record.expected_value
 
-    def begins(prefix: str) -> Callable[[str], bool]:
-        return lambda value: re.sub(r"\s", "", value).lower().startswith(prefix)
+    def has(version: str) -> Callable[[str], bool]:
+        return lambda value: version in re.sub(r"\s", "", value).lower()
 
     def with_expected(fault: Callable[[str], str | None]) -> Callable[[str], str | None]:
         return lambda value: f"{text} {_replace(expected)}" if (text := fault(value)) else None
@@ -73,11 +73,11 @@ def _kind(record: Record) -> _Kind:
         case "dkim":
             return _Kind(bool, bool, lambda value: _dkim_fault(value, expected))
         case "dmarc":
-            return _Kind(txt_records.is_dmarc, begins("v=dmarc1"), with_expected(txt_records.dmarc_fault))
+            return _Kind(txt_records.is_dmarc, has("v=dmarc1"), with_expected(txt_records.dmarc_fault))
         case "tls_rpt":
-            return _Kind(txt_records.is_tls_rpt, begins("v=tlsrptv1"), with_expected(txt_records.tls_rpt_fault))
+            return _Kind(txt_records.is_tls_rpt, has("v=tlsrptv1"), with_expected(txt_records.tls_rpt_fault))
         case "mta_sts":
-            return _Kind(txt_records.is_mta_sts, begins("v=stsv1"), with_expected(txt_records.mta_sts_fault))
+            return _Kind(txt_records.is_mta_sts, has("v=stsv1"), with_expected(txt_records.mta_sts_fault))
     return _Kind(bool, bool, lambda value: None if value == expected else _replace(expected), single=False)
 
 
@@ -104,15 +104,22 @@ def _spf(name: str, domain: str, host: MailHost, answers: Answers) -> Finding:
     if not records:
         return _no_spf(name, domain, host, found, answers)
 
-    merged = spf_proposal.with_host(records, host.name)
     if len(records) > 1:
-        return _differs(records, f"A domain has one SPF record: replace all of them by {merged}")
+        merged = spf_proposal.with_host(records, host.name)
+        return _differs(records, f"A domain has one SPF record: replace all of them by {merged.text}")
     try:
-        refused = _refused(domain, host, answers)
+        refused, addresses = _refused(domain, host, answers)
     except Broken as broken:
         useless = spf_proposal.broken_terms(domain, records, answers, void=isinstance(broken, TooVoid))
-        return _differs(records, f"{broken} Replace it by {spf_proposal.with_host(records, host.name, useless)}")
-    return _differs(records, f"{refused}: replace it by {merged}") if refused else _ok(records)
+        merged = spf_proposal.with_host(records, host.name, useless)
+        return _differs(records, f"{broken} {_without(merged)}Replace it by {merged.text}")
+    merged = spf_proposal.with_host(records, host.name, addresses=addresses)
+    return _differs(records, f"{refused}: replace it by {merged.text}") if refused else _ok(records)
+
+
+def _without(proposal: spf_proposal.Proposal) -> str:
+    terms = ", ".join(f"`{term[:MOST_SHOWN]}`" for term in proposal.left_out[:MOST_FOUND])
+    return f"The proposed record leaves out {terms}. " if terms else ""
 
 
 def _no_spf(name: str, domain: str, host: MailHost, found: Found, answers: Answers) -> Finding:
@@ -122,37 +129,40 @@ def _no_spf(name: str, domain: str, host: MailHost, found: Found, answers: Answe
         plain = [_plain(value) for value in meant]
         merged = spf_proposal.with_host(plain, host.name)
         is_spelling = len(meant) == 1 and spf.is_record(plain[0])
-        text = _spelling(meant[0]) if is_spelling else "An SPF record begins with v=spf1 and a space."
-        return _differs(meant, text if is_spelling and merged == plain[0] else f"{text} Replace it by {merged}")
+        text = _spelling(meant[0]) if is_spelling else "Receivers see no SPF record, for its version ends in no space."
+        mend = text if merged.text == plain[0] else f"{text} {_without(merged)}Replace it by {merged.text}"
+        return _differs(meant, mend)
     doubled = answers.hint(f"{name}.{domain}", "TXT").values
     return _absent(name, found.alias, _doubled("@", domain) if any(map(spf.is_record, doubled)) else None)
 
 
-def _refused(domain: str, host: MailHost, answers: Answers) -> str:
-    """Why the domain's record does not let our host send from each of its addresses; empty where it does.
+def _refused(domain: str, host: MailHost, answers: Answers) -> tuple[str, Sequence[Client]]:
+    """Why the domain's record does not let our host send from each of its addresses; empty where it does. And the
+    addresses, where the record has as many look-ups as it can have, so that ours must not need one.
 
     Raises Broken, and Unanswered while an answer that this needs is open.
     """
     addresses = _addresses(host.name, answers)
     for address in addresses or [_DUMMY]:
         stand_in = "" if addresses else host.name
-        result, met_all = _evaluated(domain, address, host, answers, stand_in)
-        if result == "pass" and met_all:
+        result, check = _evaluated(domain, address, host, answers, stand_in)
+        full = addresses if check.lookups >= MOST_LOOKUPS else ()
+        if result == "pass" and check.met_all:
             result, _ = _evaluated(domain, address, host, answers, stand_in, everybody=False)
             if result != "pass":
-                return "The record lets every host of the Internet send"
+                return "The record lets every host of the Internet send", full
         if result != "pass":
             at = f" from {address}" if len(addresses) > 1 else ""
-            return f"The record does not let {host.name} send{at}"
-    return ""
+            return f"The record does not let {host.name} send{at}", full
+    return "", ()
 
 
 def _evaluated(
     domain: str, client: Client, host: MailHost, answers: Answers, stand_in: str, *, everybody: bool = True
-) -> tuple[Result, bool]:
+) -> tuple[Result, Check]:
     sender = f"postmaster@{domain}"
     check = Check(answers, client, sender, host.name, stand_in=stand_in, everybody=everybody)
-    return check.result(domain), check.met_all
+    return check.result(domain), check
 
 
 def _addresses(name: str, answers: Answers) -> list[Client]:

@@ -66,7 +66,8 @@ class TooVoid(Broken):
 
 class Check:
     """One evaluation. `stand_in` is a host without an address, which is taken to have the client's. Where `everybody`
-    is false, `+all` is neutral: such a term names nobody. `met_all` tells whether the evaluation met one."""
+    is false, `+all` is neutral: such a term names nobody. `met_all` tells whether the evaluation met one, `lookups` how
+    many terms needed the DNS."""
 
     def __init__(
         self,
@@ -85,7 +86,7 @@ class Check:
         self._helo = helo
         self._stand_in = stand_in
         self._everybody = everybody
-        self._lookups = 0
+        self.lookups = 0
         self._void_lookups = 0
         self._is_void = False  # this term has had a void look-up
         self.met_all = False
@@ -200,9 +201,10 @@ class Check:
 
     def _count(self) -> None:
         self._is_void = False
-        self._lookups += 1
-        if self._lookups > MOST_LOOKUPS:
-            raise Broken(f"The record needs more than {MOST_LOOKUPS} look-ups, so receivers do not use it.")
+        self.lookups += 1
+        if self.lookups > MOST_LOOKUPS:
+            fewer = "use fewer include, a, mx, ptr and exists"
+            raise Broken(f"The record needs more than {MOST_LOOKUPS} look-ups, so receivers do not use it: {fewer}.")
 
 
 def the_one(records: Sequence[str]) -> Record:

@@ -30,17 +30,17 @@ def _why(text: str) -> str:
     if odd := _odd_character(text):
         return odd
     if text[-1:] in (",", ";"):
-        return "terms end in a space, without a comma or semicolon"
+        return "a space ends a term, not a comma or semicolon"
     if text[:1] in "+?~-" and mark == "=":
         return f"`{name}=` takes no sign before it"
     if name in _NAMES:
         return f"write `{_NAMES[name]}:`"
     if mark in (":", "=") and not value:
-        return f"nothing stands behind `{name}{mark}`, where no space may be"
+        return f"a value must follow `{name}{mark}` without a space"
     if name in ("ip4", "ip6"):
         return _why_no_network(name, mark, value)
     if name == "all":
-        return "nothing may follow `all` but a space"
+        return "only a space may follow `all`"
     if name in MECHANISMS or mark == "=":
         return _why_no_name(name, mark, value)
     return "SPF knows no such term"
@@ -63,12 +63,12 @@ def _why_no_network(name: str, mark: str, value: str) -> str:
         return f"write `{name}:` and an {family} address"
     address, slash, length = value.partition("/")
     if name == "ip4" and ":" in address:
-        return "this is no IPv4 address; an IPv6 address is written as `ip6:`"
+        return "this is not an IPv4 address without a port; an IPv6 address is written as `ip6:`"
     if slash and not (re.fullmatch(r"0|[1-9][0-9]{0,2}", length) and int(length) <= most):
         return f"the prefix length of an {family} network is 0 to {most}, not `{length}`"
     if re.search(r"[g-z]", address) and "." in address:
         return f"this is a name and not an {family} address; a host is written as `a:host.example`"
-    return f"`{address}` is an address that is none in {family}"
+    return f"`{address}` is an address that is none of {family}"
 
 
 def _why_no_name(name: str, mark: str, value: str) -> str:
@@ -77,8 +77,8 @@ def _why_no_name(name: str, mark: str, value: str) -> str:
     lengths = re.search(r"(?:/([^/]*))?(?://([^/]*))?\Z", (mark if mark == "/" else "") + value)
     if lengths and (lengths[1] or lengths[2]) and not re.search(r"[a-z%{]", lengths[0]):
         if name in ("a", "mx"):
-            return "a prefix length is 0 to 32, behind two slashes 0 to 128"
+            return "a prefix length is a number from 0 to 32, after two slashes from 0 to 128"
         return f"`{name}` takes no prefix length"
     if re.search(r"%(?![{%_-])|%\{(?![slodiphv][0-9]*r?[.\-+,/_=]*\})", value):
-        return "its macro is none of RFC 7208 section 7"
-    return "it wants a whole domain name there, with a dot and a last label that is not a number"
+        return "RFC 7208 section 7 has no such macro"
+    return "a full domain name must stand there, with a dot and a last label that is not a number"

@@ -7,13 +7,15 @@ was meant where the meaning is certain, and left out otherwise.
 import re
 from collections.abc import Collection, Iterator, Sequence
 
+import msgspec
+
 from postroom import spf
 from postroom.answers import Answers, Open
 from postroom.resolver import Unanswered
 from postroom.spf import Mechanism, Modifier, Record, Term
 from postroom.spf_check import MOST_LOOKUPS, escaped, the_one
 from postroom.spf_faults import DASHES, MECHANISMS, Broken
-from postroom.spf_macros import MacroString, is_name
+from postroom.spf_macros import Client, MacroString, is_name
 
 _VERSION = re.compile(r"\W*v\s*=\s*spf1\b[\s,;]*", re.ASCII | re.IGNORECASE)
 _MEANT = str.maketrans(dict.fromkeys(DASHES, "-") | {"\uff1a": ":"} | dict.fromkeys("\"'`\u201c\u201d\u2018\u2019"))
@@ -26,9 +28,20 @@ def is_meant(value: str) -> bool:
     return _VERSION.match(value) is not None
 
 
-def with_host(records: Sequence[str], host: str, broken: Collection[str] = ()) -> str:
-    """One record that says what these say, without the terms in `broken`, and lets the host send."""
-    terms = {term: meaning for term, meaning in _readable(records) if term.lower() not in broken}
+class Proposal(msgspec.Struct, frozen=True):
+    """The record, and the terms of theirs that are not in it because receivers cannot use them."""
+
+    text: str
+    left_out: tuple[str, ...]
+
+
+def with_host(
+    records: Sequence[str], host: str, broken: Collection[str] = (), addresses: Sequence[Client] = ()
+) -> Proposal:
+    """One record that says what these say, without the terms in `broken`, and lets the host send: by its name, or by
+    its addresses where some are given."""
+    read = list(_read(records))
+    terms = {term: meaning for term, meaning in read if meaning and term.lower() not in broken}
     kept = [term for term, meaning in terms.items() if _stays(meaning, host)]
     redirects = [term for term, meaning in terms.items() if meaning.name == "redirect"]
     explanations = [term for term, meaning in terms.items() if meaning.name == "exp"]
@@ -36,9 +49,11 @@ def with_host(records: Sequence[str], host: str, broken: Collection[str] = ()) -
     if len(records) > 1 or len(redirects) > 1:  # one record has one redirect; an include lets the same hosts send
         kept += [f"include:{term.partition('=')[2]}" for term in redirects]
         redirects = []
-    ours = f"v=spf1 a:{host}"
-    merged = " ".join([*_unlike([ours, *kept]), *(ends or redirects or ["~all"])[:1], *explanations[:1]])
-    return merged if len(merged) <= spf.MOST_CHARACTERS else f"{ours} ~all"
+    ours = [f"ip{address.version}:{address}" for address in addresses] or [f"a:{host}"]
+    merged = " ".join(["v=spf1", *_unlike([*ours, *kept]), *(ends or redirects or ["~all"])[:1], *explanations[:1]])
+    if len(merged) > spf.MOST_CHARACTERS:
+        return Proposal(f"v=spf1 a:{host} ~all", ("all of its terms",))
+    return Proposal(merged, tuple(dict.fromkeys(term for term, _ in read if term not in terms)))
 
 
 def broken_terms(domain: str, records: Sequence[str], answers: Answers, *, void: bool = False) -> frozenset[str]:
@@ -49,7 +64,7 @@ def broken_terms(domain: str, records: Sequence[str], answers: Answers, *, void:
     """
     walk = _Walk(domain, answers)
     useless = set()
-    for term, meaning in _readable(records):
+    for term, meaning in ((term, meaning) for term, meaning in _read(records) if meaning):
         name = domain if isinstance(meaning, Mechanism) and meaning.domain is None else _fixed(_domain_of(meaning))
         if name is None:
             continue
@@ -120,8 +135,8 @@ class _Walk:
         return the_one([value for value in values if spf.is_record(value)])
 
 
-def _readable(records: Sequence[str]) -> Iterator[tuple[str, Term]]:
-    """The terms that receivers can read, or could if they were written as they were meant."""
+def _read(records: Sequence[str]) -> Iterator[tuple[str, Term | None]]:
+    """The terms that receivers can read, or could if they were written as they were meant; None with all others."""
     for record in records:
         words = _VERSION.sub("", record, count=1).split()
         while words:
@@ -129,12 +144,11 @@ def _readable(records: Sequence[str]) -> Iterator[tuple[str, Term]]:
             if meaning := _parsed(word):
                 yield word, meaning
                 continue
-            word = _RENAMED.sub(r"\1ip\2:", word.translate(_MEANT)).strip(",;")
-            if word[-1:] in ("=", ":") and words and not _parsed(words[0]) and _parsed(word + words[0]):
-                word += words.pop(0)
-            for piece in [word] if _parsed(word) else re.split("[,;]", word):
-                if meaning := _parsed(piece):
-                    yield piece, meaning
+            meant = _RENAMED.sub(r"\1ip\2:", word.translate(_MEANT)).strip(",;")
+            if meant[-1:] in ("=", ":") and words and not _parsed(words[0]) and _parsed(meant + words[0]):
+                meant += words.pop(0)
+            for piece in [meant] if _parsed(meant) else re.split("[,;]", meant):
+                yield piece, _parsed(piece)
 
 
 def _parsed(text: str) -> Term | None:

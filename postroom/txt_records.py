@@ -21,12 +21,12 @@ def dkim_fault(value: str, expected: str) -> str | None:
     """A DKIM key record (RFC 6376 3.6.1) beside the one that we want."""
     pairs, wanted = _tag_list(value), dict(_tag_list(expected) or ())
     if pairs is None:
-        return "The value is no list of tags as name=value; with one ; between them."
+        return "The value must be a list of tags as name=value, with one ; between them."
     tags = dict(pairs)
     if len(tags) < len(pairs):
         return "The value has a tag more than once."
     if "v" in tags and pairs[0] != ("v", "DKIM1"):
-        return "Where the value has v=, it begins with v=DKIM1, in this spelling: receivers ignore it otherwise."
+        return "A value with a v= tag must begin with v=DKIM1, in this spelling: receivers ignore it otherwise."
     key = re.sub(rf"[{_FOLD}]", "", tags.get("p", "-"))
     if key == "-":
         return "The value has no p=."
@@ -51,7 +51,7 @@ def is_dmarc(value: str) -> bool:
 def dmarc_fault(value: str) -> str | None:
     """A DMARC record (RFC 7489 6.3, 6.4). Receivers ignore what they do not know behind the version."""
     if not is_dmarc(value):
-        return "It begins with v=DMARC1; in this spelling: receivers ignore it otherwise."
+        return "The record must begin with v=DMARC1 in capitals, and a semicolon: receivers ignore it otherwise."
     found = [tag for part in value.split(";") if (tag := _DMARC_TAG.fullmatch(part))]
     tags = {tag[1].lower(): tag[2].strip(_FOLD).lower() for tag in found}
     if len(tags) < len(found):
@@ -71,14 +71,14 @@ def is_tls_rpt(value: str) -> bool:
 def tls_rpt_fault(value: str) -> str | None:
     """A TLS-RPT record (RFC 8460 3)."""
     if not is_tls_rpt(value):
-        return "It begins with v=TLSRPTv1; in this spelling: senders ignore it otherwise."
+        return "The record must begin with v=TLSRPTv1; in this spelling: senders ignore it otherwise."
     fields = _fields(value)
     if fields is None:
-        return "Behind the version it has fields as name=value, with one ; between them and no other spaces."
+        return "Behind the version there must be fields as name=value, with one ; between them and no other spaces."
     targets = [text for name, text in fields if name == "rua"]
     uris = [uri.strip(" \t") for uri in targets[0].split(",")] if len(targets) == 1 else []
     if not uris or not all(map(_URI.fullmatch, uris)):
-        return "It has one rua=, with addresses as mailto:name@example.com or https://example.com/path."
+        return "The record must have one rua=, with addresses as mailto:name@example.com or https://example.com/path."
     if not any(uri.lower().startswith(("mailto:", "https:")) for uri in uris):
         return "Its rua= has neither a mailto: nor an https: address."
     return None
@@ -92,13 +92,13 @@ def is_mta_sts(value: str) -> bool:
 def mta_sts_fault(value: str) -> str | None:
     """An MTA-STS record (RFC 8461 3.1)."""
     if not is_mta_sts(value):
-        return "It begins with v=STSv1; in this spelling: senders ignore it otherwise."
+        return "The record must begin with v=STSv1; in this spelling: senders ignore it otherwise."
     fields = _fields(value)
     if fields is None:
-        return "Behind the version it has fields as name=value, with one ; between them and no other spaces."
+        return "Behind the version there must be fields as name=value, with one ; between them and no other spaces."
     ids = [text for name, text in fields if name == "id"]
     if len(ids) != 1 or not _POLICY_ID.fullmatch(ids[0]):
-        return "It has one id=, of 1 to 32 letters and digits."
+        return "The record must have one id=, of 1 to 32 letters and digits."
     return None
 
 

@@ -111,7 +111,7 @@ CASES: list[tuple[dns.Purpose, Zone, str, str | None]] = [
     ("spf", txt(f"{D}.{D}", "v=spf1 a:mx.host.example ~all"), "missing", "domain name twice"),
     ("dkim", txt(KEYNAME, DKIM), "ok", None),
     ("dkim", txt(KEYNAME, f"v=DKIM1 ;p={KEY[:99]} {KEY[99:]};k=rsa ; t=s; n=x; h=sha256;"), "ok", None),
-    ("dkim", txt(KEYNAME, f"p={KEY[:99]} {KEY[99:]};k=rsa ; v=DKIM1; t=s"), "differs", "begins with v=DKIM1"),
+    ("dkim", txt(KEYNAME, f"p={KEY[:99]} {KEY[99:]};k=rsa ; v=DKIM1; t=s"), "differs", "begin with v=DKIM1"),
     ("dkim", txt(KEYNAME, DKIM.replace(";", "\\;")), "differs", "backslashes"),
     ("dkim", txt(KEYNAME, f'"{DKIM[:250]}" "{DKIM[250:]}"'), "differs", "quotation marks"),
     ("dkim", txt(KEYNAME, DKIM[:255]), "differs", "cut off after 255 characters"),
@@ -160,7 +160,7 @@ def test_a_merged_record_lets_us_send(server: DnsServer) -> None:
     for purpose, zone, status, _ in CASES:
         texts = [v for v in zone.get((D, "TXT"), []) if spf.is_record(v)]
         if purpose == "spf" and status == "differs" and texts and "ip4:nonsense" not in texts[0]:
-            merged = spf_proposal.with_host(texts, HOST.name)
+            merged = spf_proposal.with_host(texts, HOST.name).text
             assert find(server, WANTED["spf"], txt(D, merged)).status == "ok", merged
 
 
