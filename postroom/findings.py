@@ -110,7 +110,8 @@ def _spf(name: str, domain: str, host: MailHost, answers: Answers) -> Finding:
     try:
         refused, addresses = _refused(domain, host, answers)
     except Broken as broken:
-        useless = spf_proposal.broken_terms(domain, records, answers, void=isinstance(broken, TooVoid))
+        is_void = isinstance(broken, TooVoid)
+        useless = spf_proposal.broken_terms(domain, records, host.name, answers, void=is_void)
         merged = spf_proposal.with_host(records, host.name, useless)
         return _differs(records, f"{broken} {_without(merged)}Replace it by {merged.text}")
     merged = spf_proposal.with_host(records, host.name, addresses=addresses)

@@ -17,7 +17,7 @@ from postroom.spf_check import MOST_LOOKUPS, escaped, the_one
 from postroom.spf_faults import DASHES, MECHANISMS, Broken
 from postroom.spf_macros import Client, MacroString, is_name
 
-_VERSION = re.compile(r"\W*v\s*=\s*spf1\b[\s,;]*", re.ASCII | re.IGNORECASE)
+_VERSION = re.compile(r"\W*v\s*=\s*spf1(?![0-9])[\s,;]*", re.ASCII | re.IGNORECASE)
 _MEANT = str.maketrans(dict.fromkeys(DASHES, "-") | {"\uff1a": ":"} | dict.fromkeys("\"'`\u201c\u201d\u2018\u2019"))
 _RENAMED = re.compile(r"([+?~-]?)ipv([46]):", re.IGNORECASE)
 _VOID_TYPES = {"a": ("A", "AAAA"), "mx": ("MX",), "exists": ("A",)}
@@ -56,7 +56,9 @@ def with_host(
     return Proposal(merged, tuple(dict.fromkeys(term for term, _ in read if term not in terms)))
 
 
-def broken_terms(domain: str, records: Sequence[str], answers: Answers, *, void: bool = False) -> frozenset[str]:
+def broken_terms(
+    domain: str, records: Sequence[str], host: str, answers: Answers, *, void: bool = False
+) -> frozenset[str]:
     """Terms of a domain's records, in lower case, that parse and are of no use: an include or redirect that leads to no
     record, to one that does not parse, or in a circle; with `void` also a, mx and exists of names without records.
 
@@ -66,7 +68,7 @@ def broken_terms(domain: str, records: Sequence[str], answers: Answers, *, void:
     useless = set()
     for term, meaning in ((term, meaning) for term, meaning in _read(records) if meaning):
         name = domain if isinstance(meaning, Mechanism) and meaning.domain is None else _fixed(_domain_of(meaning))
-        if name is None:
+        if name is None or name.lower() == host:
             continue
         if meaning.name in ("include", "redirect"):
             is_useless = not walk.is_usable(name)
