@@ -41,7 +41,7 @@ class _Kind(msgspec.Struct, frozen=True):
 
     mine: Callable[[str], bool]
     meant: Callable[[str], bool]
-    fault: Callable[[str], str | None]
+    fault: txt_records.Judge
     single: bool = True
 
 
@@ -66,7 +66,7 @@ def _kind(record: Record) -> _Kind:
     def has(version: str) -> Callable[[str], bool]:
         return lambda value: version in re.sub(r"\s", "", value).lower()
 
-    def with_expected(fault: Callable[[str], str | None]) -> Callable[[str], str | None]:
+    def with_expected(fault: txt_records.Judge) -> txt_records.Judge:
         return lambda value: f"{text} {_replace(expected)}" if (text := fault(value)) else None
 
     match record.purpose:

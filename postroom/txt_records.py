@@ -4,6 +4,9 @@ Each `…_fault` function answers None for a record that receivers use, else a s
 """
 
 import re
+from collections.abc import Callable
+
+Judge = Callable[[str], str | None]
 
 _FOLD = " \t\r\n"
 _TAG_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
