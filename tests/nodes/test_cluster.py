@@ -7,6 +7,7 @@ import smtplib
 import socket
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -154,7 +155,11 @@ def test_a_machine_that_is_not_the_one_it_should_be(cluster: Cluster, box: Mailb
     sql = "UPDATE nodes SET address = :address, port = :port, imaps_port = :imaps WHERE name = :name RETURNING id"
 
     def point_to(machine: Machine) -> None:
-        values = {"address": machine.address, "port": machine.own_port, "imaps": machine.port("imaps_port")}
+        values: dict[str, Any] = {
+            "address": machine.address,
+            "port": machine.own_port,
+            "imaps": machine.port("imaps_port"),
+        }
         box.platform.sql(sql, name=home.name, **values)
 
     point_to(liar)
