@@ -12,11 +12,10 @@ from postroom.actor import Actor
 from postroom.db import Database, Tx, migrate, open_database
 from postroom.db.migrations import SCHEMA, VIEWS
 from postroom.errors import Busy, Refused
-from postroom.nodes import Authority, Ports
+from postroom.nodes import Ports
 from tests.postgres import PostgresServer
 
 PORTS = Ports(1993, 1995, 4190)
-AUTHORITY = Authority("certificate", "key")
 
 
 @pytest.fixture
@@ -36,7 +35,7 @@ def _make(tx: Tx, number: int) -> int:
 
 
 def _add(database: Database, name: str) -> None:
-    database.write_alone(lambda tx: nodes.add(tx, name, "192.0.2.1", 1700, AUTHORITY))
+    database.write_alone(lambda tx: nodes.add(tx, name, "192.0.2.1", 1700))
 
 
 def _begin(database: Database, name: str, folder: str | None = None) -> int:
