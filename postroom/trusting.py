@@ -75,6 +75,7 @@ class Trusting:
         self._next = read(data, NEXT)
         self._secret = ""
         self._told = ""
+        self._is_believed = True
 
     def act(self, tx: Tx, *, alone: bool = False) -> None:
         """Writes what is this node's to write. `alone`: do not wait for another one to share its secret."""
@@ -164,8 +165,10 @@ class Trusting:
             await database.write(self.act)
             view = await database.read(View.look)
         own = self.own(view)
-        if own is None or not view.row(self._pair):
-            log.error("node_not_believed", node=self._node.name, help="postroom nodes list")
+        was_believed, self._is_believed = self._is_believed, own is not None
+        if own is None:
+            if was_believed:
+                log.error("node_not_believed", node=self._node.name, help="postroom nodes list")
             return
         if trust_file.digest(own) != self._told:
             trust_file.tell(self._data, own)

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from postroom import node_trust
 from postroom.mailplane import node_pair
@@ -52,6 +55,26 @@ def shown(machine: Machine) -> x509.Certificate:
     return x509.load_der_x509_certificate(found)
 
 
+def _signed_by(pair: Pair) -> Pair:
+    """A certificate for another node, signed with the key of this one, and both certificates."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    issuer, signer = x509.load_pem_x509_certificate(pair.certificate.encode()), pair.key.encode()
+    now, name = datetime.now(UTC), "ams.node.internal"
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .issuer_name(issuer.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(serialization.load_pem_private_key(signer, None), hashes.SHA256())  # type: ignore[arg-type]
+    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return Pair(made.public_bytes(serialization.Encoding.PEM).decode() + pair.certificate, pem.decode())
+
+
 def keys(machine: Machine) -> set[str]:
     return {path.read_text() for path in (machine.service.data / "db").glob("node*.pem")}
 
@@ -87,6 +110,7 @@ def test_a_machine_that_is_removed_is_believed_no_more(cluster: Cluster, platfor
     for machine in cluster.machines:
         wait_for("its own Postfix", lambda machine=machine: is_believed(machine, pair, tmp_path))  # type: ignore[misc]
         assert (machine.service.data / "run" / "doveadm.key").read_text().strip() == secret
+        assert not is_believed(machine, _signed_by(pair), tmp_path), "nobody's certificate signs another"
     assert cluster.run("nodes", "drain", "dan").returncode == 0
     assert cluster.run("nodes", "remove", "dan").returncode == 0
     cluster.wait_for_trust()
