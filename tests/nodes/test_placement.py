@@ -170,12 +170,17 @@ def test_a_move_that_was_cancelled_before_the_upgrade(postgres: PostgresServer, 
     migrate(url, tmp_path)
     found = open_database(url)
     try:
-        for name in ("a", "b"):
-            _add(found, name)
-            _begin(found, name)
+        # As that version did: the noun of this one asks for columns that came later.
+        machine = """INSERT INTO nodes (name, address, port, founder, created_at, seen_at)
+            VALUES (:name, '192.0.2.1', 1700, :founder, 1, :now) RETURNING id"""
+        for name, founder in (("a", 1), ("b", 0)):
+            found.write_alone(
+                lambda tx, name=name, founder=founder: tx.all(machine, name=name, founder=founder, now=tx.now)
+            )
         id_ = found.write_alone(lambda tx: _make(tx, 0))
         home = found.write_alone(lambda tx: nodes.home(tx, id_))
-        target = next(node.id for node in found.write_alone(nodes.everything) if node.id != home)
+        other = "SELECT id FROM nodes WHERE id <> :home AND id > 0"
+        ((target,),) = found.write_alone(lambda tx: tx.all(other, home=home))
         sql = """INSERT INTO account_moves (account_id, source, target, phase, created_at)
             VALUES (:id, :home, :target, 'cancelled', 1)"""
         found.write_alone(lambda tx: tx.run(sql, id=id_, home=home, target=target))
