@@ -62,5 +62,5 @@ class Doorkeeper:
             return None
         if node is None or node.name == self._settings.node:
             return Door(key, socket=run / "dovecot" / "http")
-        authority = self._settings.data / "tls" / "nodes.pem"
-        return Door(key, address=node.address, port=node.port + 1, host=node.host, authority=authority)
+        bundle = self._settings.data / "tls" / "nodes.pem"
+        return Door(key, address=node.address, port=node.port + 1, host=node.host, bundle=bundle)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from postroom import node_trust
 from postroom.db import Tx
 from postroom.errors import Busy, Refused
 
@@ -17,9 +18,12 @@ SHARDS = 16
 # A node that has not been seen for as long is said to be away. It says that it is there once in SEEN_MS.
 SEEN_MS = 5_000
 AWAY_MS = 30_000
+# Whoever has not been seen for as long is not waited for.
+LIVE_MS = 12_000
 FOLDER_BYTES = 16
 
 COLUMNS = """nodes.id, name, address, port, founder, draining, folder, imaps_port, pop3s_port, sieve_port, seen_at,
+  trusts,
   (SELECT COALESCE(SUM(accounts), 0) FROM node_loads WHERE node_id = nodes.id)"""
 ALL = f"SELECT {COLUMNS} FROM nodes WHERE id > 0 ORDER BY id"
 GET = f"SELECT {COLUMNS} FROM nodes WHERE name = :name"
@@ -53,8 +57,11 @@ REMOVE_LEFTOVERS = "DELETE FROM node_leftovers WHERE node_id = :id"
 REMOVE_LOADS = "DELETE FROM node_loads WHERE node_id = :id"
 REMOVE = "DELETE FROM nodes WHERE id = :id AND founder = 0"
 BEGIN = """
-UPDATE nodes SET folder = :folder, imaps_port = :imaps, pop3s_port = :pops, sieve_port = :sieve, seen_at = :now
+UPDATE nodes SET folder = :folder, imaps_port = :imaps, pop3s_port = :pops, sieve_port = :sieve, seen_at = :now,
+  trusts = 0
 WHERE id = :id"""
+TRUST = "UPDATE nodes SET trusts = :certificate WHERE id = :id"
+HOLD_ALL = "UPDATE nodes SET address = address WHERE founder = 1"
 SEE = "UPDATE nodes SET seen_at = :now WHERE id = :id"
 FOUND = """
 INSERT INTO account_homes (account_id, node_id)
@@ -80,14 +87,11 @@ SELECT {COLUMNS} FROM nodes WHERE id IN (
   UNION SELECT source FROM account_moves WHERE account_id = :account_id)
 ORDER BY CASE WHEN id = (SELECT node_id FROM account_homes WHERE account_id = :account_id) THEN 0 ELSE 1 END"""
 HOME = "SELECT node_id FROM account_homes WHERE account_id = :account_id"
-AUTHORITY = "SELECT certificate, private_key FROM node_authority WHERE id = 1"
-SET_AUTHORITY = """
-INSERT INTO node_authority (id, certificate, private_key) VALUES (1, :certificate, :private_key)
-ON CONFLICT (id) DO NOTHING"""
 
 
 class Node(msgspec.Struct, frozen=True):
-    """A machine. Ports and `seen_at` are its own words, missing before its first start."""
+    """A machine. Ports and `seen_at` are its own words, missing before its first start. `trusts`: the number of the
+    last certificate (node_trust.py) that it knows of; 0 while it does not run."""
 
     id: int
     name: str
@@ -100,6 +104,7 @@ class Node(msgspec.Struct, frozen=True):
     pop3s_port: int | None
     sieve_port: int | None
     seen_at: int | None
+    trusts: int
     accounts: int
 
     @property
@@ -114,12 +119,9 @@ class Node(msgspec.Struct, frozen=True):
     def is_away(self, now: int) -> bool:
         return (self.silence(now) or 0) > AWAY_MS
 
-
-class Authority(msgspec.Struct, frozen=True):
-    """Who signs the certificates that the nodes know each other by. PEM."""
-
-    certificate: str
-    private_key: str
+    def is_live(self, now: int) -> bool:
+        """Whether it runs, and was seen just now."""
+        return self.trusts > 0 and self.seen_at is not None and now - self.seen_at < LIVE_MS
 
 
 class Ports(msgspec.Struct, frozen=True):
@@ -157,9 +159,8 @@ def lightest(tx: Tx) -> str:
     return str(row[0])
 
 
-def add(tx: Tx, name: str, address: str, port: int, authority: Authority) -> Node:
-    """Adds a node. One that is there gets a new address, and may start from another data directory."""
-    tx.run(SET_AUTHORITY, certificate=authority.certificate, private_key=authority.private_key)
+def add(tx: Tx, name: str, address: str, port: int) -> Node:
+    """Adds a node. One that is there gets a new address, and may start from another data directory, with a new key."""
     row = tx.one(ADD, name=name, address=address, port=port, now=tx.now)
     for shard in range(SHARDS if row else 0):
         tx.run(ADD_LOAD, id=row[0], shard=shard, by=0)  # type: ignore[index]
@@ -175,6 +176,7 @@ def drain(tx: Tx, name: str, draining: bool) -> Node:
 def remove(tx: Tx, name: str) -> None:
     """Forgets a node that has no mail. What cancelled moves have left on one that is away is forgotten with it. Raises
     `unknown_node`, `node_in_use`."""
+    hold_all(tx)
     node = get(tx, name)
     tx.run(HOLD, name=name)
     if node.founder:
@@ -187,17 +189,10 @@ def remove(tx: Tx, name: str) -> None:
         )
     if not node.is_away(tx.now) and tx.one(HAS_LEFTOVERS, id=node.id):
         raise Refused("node_in_use", f"{name} erases what cancelled moves have left there: try again in a moment.")
+    node_trust.forget(tx, node.id)
     tx.run(REMOVE_LEFTOVERS, id=node.id)
     tx.run(REMOVE_LOADS, id=node.id)
     tx.run(REMOVE, id=node.id)
-
-
-def authority(tx: Tx) -> Authority:
-    """The authority, which the first node brings."""
-    row = tx.one(AUTHORITY)
-    if row is None:
-        raise LookupError("nodes without an authority")
-    return Authority(*row)
 
 
 def begin(tx: Tx, name: str, folder: str | None, ports: Ports) -> tuple[Node, int]:
@@ -223,6 +218,16 @@ def begin(tx: Tx, name: str, folder: str | None, ports: Ports) -> tuple[Node, in
     values = msgspec.structs.asdict(ports)
     tx.run(BEGIN, id=node.id, folder=folder or secrets.token_hex(FOLDER_BYTES), now=tx.now, **values)
     return get(tx, name), taken
+
+
+def hold_all(tx: Tx) -> None:
+    """Whoever else would say what the nodes know each other by waits for the end of this transaction."""
+    tx.run(HOLD_ALL)
+
+
+def trust(tx: Tx, id_: int, certificate: int) -> None:
+    """This node's daemons believe every certificate up to this number."""
+    tx.run(TRUST, id=id_, certificate=certificate)
 
 
 def see(tx: Tx, id_: int) -> None:

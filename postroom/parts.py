@@ -19,6 +19,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -31,6 +32,10 @@ from postroom.mailplane.logins import LoginLog
 from postroom.mailplane.render import OwnNode
 from postroom.mailplane.supervisor import Part, log_name
 from postroom.settings import Settings
+
+if TYPE_CHECKING:
+    from postroom.db import Database
+    from postroom.nodes import Node
 
 # Shorter than the grace that the supervisor gives.
 DRAIN = 8
@@ -117,7 +122,7 @@ def api_names(settings: Settings) -> list[str]:
 
 def run_worker(settings: Settings) -> None:
     """Runs the worker until SIGTERM or SIGINT."""
-    from postroom import nodes, worker
+    from postroom import joining, worker
     from postroom.db import open_database
     from postroom.doorkeeper import Doorkeeper
     from postroom.moving import Mover
@@ -125,13 +130,12 @@ def run_worker(settings: Settings) -> None:
     from postroom.verification import Verification
 
     async def run() -> None:
-        alive = readiness.worker_alive(settings.data)
         resolver = Resolver(settings.resolver)
         doorkeeper, mail = Doorkeeper(settings, database), settings.data / "mail"
-        mover = None
-        if settings.node:
-            node = await database.read(partial(nodes.get, name=settings.node))
+        mover = keep_trust = None
+        if node := await _node(database, settings):
             mover = Mover(database, node.id, mail, doorkeeper.door)
+            keep_trust = partial(joining.trusting_of(node, settings).keep_on, database)
         work = asyncio.create_task(
             worker.run(
                 database,
@@ -139,9 +143,10 @@ def run_worker(settings: Settings) -> None:
                 resolver=resolver,
                 verification=Verification(database, resolver, settings.dns_host),
                 mail=mail,
-                alive=alive,
+                alive=readiness.worker_alive(settings.data),
                 read_logins=LoginLog(settings.data / "log" / log_name("dovecot")),
                 mover=mover,
+                keep_trust=keep_trust,
             )
         )
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -155,6 +160,13 @@ def run_worker(settings: Settings) -> None:
         asyncio.run(run())
     finally:
         database.close()
+
+
+async def _node(database: "Database", settings: Settings) -> "Node | None":
+    """Of several machines this one."""
+    from postroom import nodes
+
+    return await database.read(partial(nodes.get, name=settings.node)) if settings.node else None
 
 
 def prepare(settings: Settings) -> Prepared:

@@ -13,14 +13,16 @@ import socket
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Literal
 
 import msgspec
 
 from postroom import identity, instance, logs, parts, ports, readiness
+from postroom.following import Following
 from postroom.identity import Identity
 from postroom.instance import CannotStart
-from postroom.mailplane import daemons, logfiles, orphans, outages, probe, queues
+from postroom.mailplane import daemons, logfiles, orphans, outages, probe, queues, trust_file
 from postroom.mailplane.render import OwnNode, database_path, tls_paths
 from postroom.mailplane.renewal import Renewal
 from postroom.mailplane.supervisor import Part, Supervisor
@@ -129,6 +131,14 @@ def _open_instance(settings: Settings, only: Only | None) -> tuple[Identity, lis
     return me, instance.lock(settings.data, only, me)
 
 
+def _refuse_unusable(node: OwnNode) -> None:
+    """It comes from the database, and ends up in files that are read as root."""
+    try:
+        trust_file.check(node)
+    except trust_file.NotUsable as error:
+        raise CannotStart(f"What the database says of the nodes cannot be used: {error}") from None
+
+
 class _Service:
     """The supervised service: everything, or the mail daemons alone."""
 
@@ -143,6 +153,7 @@ class _Service:
         self._supervisor: Supervisor | None = None
         self._life: asyncio.Task[None] | None = None
         self._outages: asyncio.Task[None] | None = None
+        self._follower: asyncio.Task[None] | None = None
         self._told_at: float | None = None
 
     async def run(self) -> None:
@@ -152,6 +163,8 @@ class _Service:
                 asyncio.get_running_loop().add_signal_handler(number, self._told)
         self._life = asyncio.create_task(self._live())
         await asyncio.wait([self._life])
+        if self._follower:
+            self._follower.cancel()
         if self._supervisor:
             await self._take_down(self._supervisor)
         if self._told_at is not None:
@@ -186,6 +199,7 @@ class _Service:
         with say.step("Database"):
             prepared = await self._prepare(supervisor)
         if prepared.node:
+            _refuse_unusable(prepared.node)
             ports.check_free(ports.node_ports(settings, prepared.node))
         if prepared.taken:
             say.line(f"  {prepared.taken} accounts are node {settings.node}'s from now on, with the mail that is here.")
@@ -199,6 +213,9 @@ class _Service:
             if self._postfix and not settings.is_sqlite:
                 self._outages = asyncio.create_task(outages.watch(settings.data))
             await self._until_ready(supervisor)
+        if self._mail and prepared.node:
+            following = Following(settings, me, prepared.mail_role, prepared.node, say.line)
+            self._follower = asyncio.create_task(following.keep_on(partial(self._reload, supervisor)))
         say.block(settings, prepared, self._postfix, with_api=self._only is None)
         await self._keep_up(supervisor, owner, renewal)
 
@@ -208,8 +225,9 @@ class _Service:
             if self._postfix:
                 queues.write(self._settings.data)
             await asyncio.sleep(ROTATION)
-            if self._outages and self._outages.done():
-                self._outages.result()
+            for task in (self._outages, self._follower):
+                if task and task.done():
+                    task.result()
             logfiles.rotate(self._settings.data / "log", owner)
             if self._settings.tls_cert and self._mail:
                 self._renew(renewal, supervisor)
@@ -219,9 +237,12 @@ class _Service:
         if wrong:
             self._terminal.line(f"The certificate has changed and cannot be used, the old one stays: {wrong}")
         elif wrong is not None:
-            for name in ("dovecot", "postfix") if self._postfix else ("dovecot",):
-                supervisor.reload(name)
+            self._reload(supervisor)
             self._terminal.line("The certificate has changed; Dovecot and Postfix read it.")
+
+    def _reload(self, supervisor: Supervisor) -> None:
+        for name in ("dovecot", "postfix") if self._postfix else ("dovecot",):
+            supervisor.reload(name)
 
     def _refuse_without_daemons(self) -> None:
         if self._only and not self._mail:

@@ -50,6 +50,7 @@ async def run(
     alive: Path,
     read_logins: ReadLogins,
     mover: Mover | None = None,
+    keep_trust: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Works until it is cancelled; touches `alive` at every round, so that others see it."""
     async with asyncio.TaskGroup() as group:
@@ -60,6 +61,8 @@ async def run(
             group.create_task(_keep_on(partial(move_due, database, mover)))
             group.create_task(_keep_on(partial(erase_leftovers, database, mover)))
             group.create_task(_keep_on(mover.be_seen))
+        if keep_trust:
+            group.create_task(_keep_on(keep_trust))
         running: set[asyncio.Task[None]] = set()
         while True:
             alive.touch()

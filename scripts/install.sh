@@ -13,7 +13,7 @@ SQLITE_POSTFIX_PACKAGES='postfix-sqlite libopendbx1-sqlite3'
 PGSQL_PACKAGES='dovecot-auth-lua lua-sql-postgres'
 PGSQL_POSTFIX_PACKAGES='postfix-pgsql libopendbx1-pgsql'
 PYTHON_PACKAGES='python3 python3-venv'
-SHARED_VENV=/var/lib/postroom/venv
+VENVS=/var/lib/postroom
 POLICY=/usr/sbin/policy-rc.d
 KEPT_POLICY=$POLICY.before-postroom
 POLICY_TEXT='#!/bin/sh
@@ -230,22 +230,31 @@ is_stamped() { [ "$(cat "$venv/$1.stamp" 2>/dev/null)" = "$wanted" ]; }
 
 is_reachable() { [ -x "$1" ] && { ! root || ! closed_above "$(dirname "$1")" >/dev/null; }; }
 
-# Where the system user could not reach the checkout, the venv lies elsewhere with a copy of Postroom in it.
+# The first path of the checkout, or above it, that others may not enter or read: a clone under umask 077 has many.
+closed_to_others() {
+    closed_above "$here" && return
+    find "$here/postroom" "$here/docs" "$here/pyproject.toml" \( -type d ! -perm -005 -o -type f ! -perm -004 \) \
+        2>/dev/null | grep -m 1 .
+}
+
+# Where the system user could not reach the checkout, the venv lies elsewhere with a copy of Postroom in it. Each checkout
+# has its own, so that to try another changes nothing of what runs (decision 0174).
 choose_place() {
     venv=$here/.venv
     mode=editable
     link=$(readlink "$venv") || link=
-    if ! root || ! closed=$(closed_above "$here"); then
-        [ "$link" != $SHARED_VENV ] || rm "$venv"
-        return
+    if ! root || ! closed=$(closed_to_others); then
+        case $link in "$VENVS"/venv*) rm "$venv" ;; esac
+        return 0
     fi
-    if [ "$link" != $SHARED_VENV ]; then
-        [ ! -f "$venv/pyvenv.cfg" ] || rm -rf "$venv"
-        mkdir -p ${SHARED_VENV%/*}
-        ln -sn $SHARED_VENV "$venv"
-        echo "  $closed is closed to other users, so Postroom is installed into $SHARED_VENV."
+    place=$VENVS/venv-$(printf %s "$here" | sha256sum | cut -c 1-12)
+    if [ "$link" != "$place" ]; then
+        rm -rf "$venv"
+        mkdir -p "$VENVS"
+        ln -sn "$place" "$venv"
+        echo "  $closed is closed to other users, so Postroom is installed into $place."
     fi
-    venv=$SHARED_VENV
+    venv=$place
     mode=copy
 }
 

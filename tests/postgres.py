@@ -55,16 +55,16 @@ class PostgresServer:
         binaries = find_binaries()
         folder = Path(tempfile.mkdtemp(prefix="pg-"))
         data, user = folder / "data", unprivileged(folder)
-        run = [binaries / "initdb", "-D", data, "-U", "postgres", "-E", "UTF8", "--no-sync"]
+        make: list[str | Path] = [binaries / "initdb", "-D", data, "-U", "postgres", "-E", "UTF8", "--no-sync"]
         (folder / "password").write_text(password)
-        run += ["--auth=scram-sha-256", f"--pwfile={folder / 'password'}"] if password else ["--auth=trust"]
-        subprocess.run(run, check=True, capture_output=True, user=user, cwd=folder)
+        make += ["--auth=scram-sha-256", f"--pwfile={folder / 'password'}"] if password else ["--auth=trust"]
+        run = partial(subprocess.run, check=True, capture_output=True, user=user, cwd=folder)
+        run(make)
         port = free_port()
         options = (
             f"-c listen_addresses=127.0.0.1 -p {port} -c unix_socket_directories= -c fsync={'on' if durable else 'off'}"
         )
-        control = [binaries / "pg_ctl", "-D", data, "-w", "-l", folder / "log"]
-        run = partial(subprocess.run, check=True, capture_output=True, user=user, cwd=folder)
+        control: list[str | Path] = [binaries / "pg_ctl", "-D", data, "-w", "-l", folder / "log"]
         start, stop = [*control, "-o", options, "start"], [*control, "-m", "immediate", "stop"]
         run(start)
         try:

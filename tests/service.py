@@ -31,6 +31,8 @@ RETRIED = 300.0
 LOCKS = Path(tempfile.gettempdir()) / f"postroom-ports-{os.getuid()}"
 _held: dict[int, IO[str]] = {}
 COMMAND = Path(sys.executable).with_name("postroom")
+# A shell's background job and nohup hand on signals that are ignored, and so would the programs that are tested.
+SIGNALLED = ("/usr/bin/env", "--default-signal=HUP,INT,QUIT")
 
 
 def wait_for(what: str, ask: Callable[[], T], limit: float = LONG) -> T:
@@ -116,7 +118,7 @@ class Service:
         """Starts it and does not wait."""
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
-                [*self.prefix, COMMAND, "serve", *arguments],
+                [*SIGNALLED, *self.prefix, COMMAND, "serve", *arguments],
                 env=self.environment,
                 stdout=output,
                 stderr=output,

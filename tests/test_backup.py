@@ -274,8 +274,7 @@ main()
 
 def killed_at(service: Service, file: Path, call: int) -> bool:
     """Restores and is killed right before the call of this number that changes a directory."""
-    python = COMMAND.with_name("python")
-    command = [python, "-c", KILL, str(call), "restore", str(file), "--force", "--yes"]
+    command = [str(COMMAND.with_name("python")), "-c", KILL, str(call), "restore", str(file), "--force", "--yes"]
     ended = subprocess.run(command, env=service.environment, capture_output=True, text=True, timeout=60)
     assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
     return ended.returncode != 0

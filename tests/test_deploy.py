@@ -1,5 +1,6 @@
 """deploy/: what its files name exists here, and systemd finds nothing to say. Docker itself is not run."""
 
+import ipaddress
 import os
 import re
 import shutil
@@ -68,6 +69,17 @@ def test_two_nodes_differ_in_name_and_address_alone(tmp_path: Path) -> None:
     assert replace(found[0], node="", host="") == replace(found[1], node="", host="")
 
 
+def test_machines_are_trusted_one_by_one(tmp_path: Path) -> None:
+    """Never a network: whoever gets an address in it would be believed."""
+    for name in ("ams", "ber"):
+        shutil.copy(DEPLOY / "nodes" / f"{name}.toml", tmp_path / "postroom.toml")
+        trusted = load({}, tmp_path).trusted_proxies.replace(",", " ").split()
+        assert [ipaddress.ip_network(network).num_addresses for network in trusted] == [1]
+    text = (CHECKOUT / "docs" / "several-machines.md").read_text(encoding="utf-8")
+    (rule,) = re.findall(r"ip saddr (.+?) tcp dport \{ 1700-1702 \}", text)
+    assert [str(ipaddress.ip_address(address)) for address in rule.strip("{ }").split(", ")] == ["10.0.0.1", "10.0.0.2"]
+
+
 @pytest.mark.parametrize("name", COMPOSE)
 def test_what_is_published_is_listened_on(name: str, tmp_path: Path) -> None:
     found = settings(name, tmp_path)
@@ -134,7 +146,7 @@ def test_the_unit(tmp_path: Path) -> None:
     assert analyze, "systemd-analyze is missing: apt-get install systemd"
     unit = (DEPLOY / "systemd" / "postroom.service").read_text(encoding="utf-8")
     ours = tmp_path / "postroom.service"
-    ours.write_text(unit.replace("/opt/postroom/.venv/bin/postroom", str(COMMAND)), encoding="utf-8")
+    ours.write_text(unit.replace("/opt/postroom/.venv/bin/postroom", f'"{COMMAND}"'), encoding="utf-8")
     done = subprocess.run([analyze, "verify", "--man=no", ours], capture_output=True, text=True)
     said = [line for line in done.stderr.splitlines() if str(ours) in line or ours.name in line]
     assert (done.returncode, said) == (0, [])

@@ -53,7 +53,15 @@ VOLATILE = {
 # What the reader does before the commands, or sets to his own; here the test does.
 NOT_RUN = re.compile(r"(git clone |\./start|\./test|API_KEY=|DATA=|BACKUP=)")
 # Where an absolute path in a document may lead: into the product's own places, or to those of every system.
-PATHS = ("/etc/", "/opt/postroom/", "/var/lib/postroom", "/var/backups/postroom", "/usr/", "/v2/", "/v2`")
+PATHS: tuple[str, ...] = (
+    "/etc/",
+    "/opt/postroom/",
+    "/var/lib/postroom",
+    "/var/backups/postroom",
+    "/usr/",
+    "/v2/",
+    "/v2`",
+)
 PATHS += (
     "/.well-known/mta-sts.txt",
     "/.well-known/autoconfig/",

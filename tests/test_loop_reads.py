@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -130,7 +130,7 @@ def test_a_statement_that_is_cancelled_fails_its_own_read_only(database: Databas
                 await asyncio.sleep(0)
         slow, *others = await asyncio.gather(*tasks, return_exceptions=True)
         assert isinstance(slow, Busy)
-        assert [answer[0] for answer in others] == list(range(40))
+        assert [cast(Any, answer)[0] for answer in others] == list(range(40))
         assert set(await asyncio.gather(*(database.read(of_all) for _ in range(40)))) == before
 
     asyncio.run(run())

@@ -14,7 +14,7 @@ import pytest
 
 from postroom.client import Client, Conflict
 from postroom.mailplane import logfiles
-from tests.service import COMMAND, Service, wait_for
+from tests.service import COMMAND, SIGNALLED, Service, wait_for
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="there is a system user only as root")
 
@@ -103,7 +103,8 @@ sys.meta_path.insert(0, Finder)
 from postroom.cli import start
 start()
 """
-    done = subprocess.run([sys.executable, "-c", interrupted], env=service.environment, capture_output=True, text=True)
+    command = [*SIGNALLED, sys.executable, "-c", interrupted]
+    done = subprocess.run(command, env=service.environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
@@ -274,7 +275,7 @@ def test_status_tells_what_runs(service: Service) -> None:
 
 @AS_ROOT
 def test_status_for_somebody_else_says_what_he_cannot_see(service: Service) -> None:
-    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", COMMAND, "status", "--json"]
+    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", str(COMMAND), "status", "--json"]
 
     def asked(expected: int, **settings: str) -> dict[str, str]:
         done = subprocess.run(command, env=service.environment | settings, cwd="/", capture_output=True, text=True)

@@ -116,7 +116,7 @@ os.rename(f"{data}/mail", f"{data}/mail-away")
 os.symlink(elsewhere, f"{data}/mail")
 """
     user = pwd.getpwnam("postroom")
-    command = ["/usr/bin/python3", "-c", attempts, service.data, elsewhere]
+    command = ["/usr/bin/python3", "-c", attempts, str(service.data), str(elsewhere)]
     done = subprocess.run(command, capture_output=True, text=True, user=user.pw_uid, group=user.pw_gid, extra_groups=[])
     assert (done.stdout, done.stderr) == ("", "")
     service.launch()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent.parent
-SCRIPTS = ("start", "test", "scripts/install.sh")
+SCRIPTS = ("start", "test", "scripts/install.sh", "scripts/closed-checkout", "scripts/audit", "scripts/sbom")
 WITHOUT_ROOT = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 # Nothing is installed for whoever is in this mount namespace.
 NO_PACKAGES = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /var/lib/dpkg && exec "$@"', "sh")

@@ -66,6 +66,7 @@ class WatchedEngine:
         self.begin = "BEGIN IMMEDIATE" if url.startswith("sqlite") else "BEGIN"
         self.computes = self._engine.computes
         self.patience = self._engine.patience
+        self.size, self.has_roles = self._engine.size, self._engine.has_roles
         self.watched = Watched(self._engine.writer())
         self.begun_in: list[str] = []
 
@@ -75,7 +76,7 @@ class WatchedEngine:
     def loop_reads(self) -> LoopReads | None:
         return self._engine.loop_reads()
 
-    def writer(self) -> Watched:
+    def writer(self, *, is_patient: bool = False) -> Watched:
         return self.watched
 
     def begun(self, connection: Watched, *, waits: bool = True) -> contextlib.AbstractContextManager[None]:

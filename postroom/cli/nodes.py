@@ -32,14 +32,11 @@ def add_node(
     """Add a machine. The first one is that which was there before: it keeps every account. A node that is there gets a
     new address, and may start from another data directory."""
     from postroom import nodes, settings
-    from postroom.mailplane import authority
-    from postroom.nodes import Authority
 
     _check(name, address)
     if settings.load().is_sqlite:
         raise Refused("invalid_request", "Several machines need PostgreSQL: set POSTROOM_DATABASE_URL. See docs.")
-    known = Authority(*authority.new())
-    node = store.write(lambda tx: nodes.add(tx, name, address, port, known))
+    node = store.write(lambda tx: nodes.add(tx, name, address, port))
     text = f"{name} is reached at {address}. Start it with POSTROOM_NODE={name}."
     if node.founder and node.seen_at is None:
         text += (
@@ -108,7 +105,7 @@ def empty_node(name: Name) -> None:
 
 @app.command("remove")
 def remove_node(name: Name) -> None:
-    """Forget a node that is drained and has no account any more."""
+    """Forget a node that is drained and has no account any more. The others stop believing it within seconds."""
     from postroom import nodes
 
     store.write(lambda tx: nodes.remove(tx, name))

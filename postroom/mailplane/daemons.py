@@ -183,24 +183,40 @@ def write_configuration(
     `postgres`: how the daemons connect, as libpq's parameters.
     """
     _check(settings, postgres)
-    root = os.geteuid() == 0
-    plane = Plane(
-        user=identity.name,
-        group=_group(identity.gid),
-        root=root,
-        python=os.path.realpath(sys.executable),
-        doveadm_key=doveadm_key,
-        postgres=postgres,
-        node=node,
-    )
-    for name in _folders(root):
+    plane = _plane(identity, doveadm_key, postgres, node)
+    for name in _folders(plane.root):
         _make_folder(settings.data / name)
-    if root:
+    if plane.root:
         _make_socket_folder(milter_path(settings).parent, identity)
     if not settings.tls_cert:
         certificate.ensure(*tls_paths(settings), settings.hostname)
     for path, file in configuration(settings, plane).items():
         _write(settings.data / path, file)
+
+
+def renew_configuration(
+    settings: Settings, identity: Identity, postgres: Mapping[str, str] | None, node: OwnNode
+) -> bool:
+    """Writes those files anew that say something else for what a node knows now, while the daemons run. False: none."""
+    plane = _plane(identity, node.secret, postgres, node)
+    changed = False
+    for path, file in configuration(settings, plane).items():
+        if (settings.data / path).read_text(encoding="utf-8") != file.text:
+            _write(settings.data / path, file)
+            changed = True
+    return changed
+
+
+def _plane(identity: Identity, doveadm_key: str, postgres: Mapping[str, str] | None, node: OwnNode | None) -> Plane:
+    return Plane(
+        user=identity.name,
+        group=_group(identity.gid),
+        root=os.geteuid() == 0,
+        python=os.path.realpath(sys.executable),
+        doveadm_key=doveadm_key,
+        postgres=postgres,
+        node=node,
+    )
 
 
 def _folders(root: bool) -> Iterator[str]:

@@ -46,20 +46,21 @@ class Door:
     address: str = ""
     port: int = 0
     host: str = ""
-    authority: Path | None = None
+    bundle: Path | None = None
 
     async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self.socket:
             return await asyncio.open_unix_connection(self.socket, limit=LONGEST_ANSWER)
-        tls = _tls(str(self.authority))
+        tls = _tls(self.bundle, self.bundle.stat().st_mtime_ns) if self.bundle else None
         return await asyncio.open_connection(
             self.address, self.port, ssl=tls, server_hostname=self.host, limit=LONGEST_ANSWER
         )
 
 
-@functools.cache
-def _tls(authority: str) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=authority)
+@functools.lru_cache(2)
+def _tls(bundle: Path, _changed: int) -> ssl.SSLContext:
+    """Believes what stands in the file, as it was last changed."""
+    return ssl.create_default_context(cafile=bundle)
 
 
 async def end_account(door: Door, account_id: int) -> bool:

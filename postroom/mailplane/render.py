@@ -86,20 +86,30 @@ class File:
 
 
 @dataclass(frozen=True)
+class Peer:
+    """Another node: where it takes mail from nodes, and the name in its certificate."""
+
+    address: str
+    port: int
+    host: str
+
+
+@dataclass(frozen=True)
 class OwnNode:
-    """Of several machines this one. `port`: the first of three. Certificates and key are PEM; `secret`: what the nodes'
-    doveadm asks for; `bind`: the address that it comes from, if it is one of this machine's own; `trusted`: the
-    addresses of all nodes."""
+    """Of several machines this one. `port`: the first of three. Certificates and key are PEM; `bundle`: those that it
+    believes; `secret`: what the nodes' doveadm asks for; `bind`: the address that it comes from, if it is one of this
+    machine's own; `trusted`: the addresses of all nodes that it believes; `peers`: the others among them."""
 
     id: int
     host: str
     port: int
     certificate: str
     key: str
-    authority: str
+    bundle: str
     secret: str
     bind: str
     trusted: tuple[str, ...]
+    peers: tuple[Peer, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -176,9 +186,23 @@ def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
 
 def _node_files(plane: Plane) -> Iterator[tuple[str, File]]:
     if plane.node:
-        yield "tls/nodes.pem", File(plane.node.authority)
+        yield "tls/nodes.pem", File(plane.node.bundle)
         yield "tls/node.pem", File(plane.node.certificate)
         yield "tls/node.key", File(plane.node.key, 0o600, "root" if plane.root else plane.user)
+        if plane.root:
+            yield "postfix/nodes", File(_policy(plane.node.peers))
+
+
+def _policy(peers: tuple[Peer, ...]) -> str:
+    """Postfix's table of which certificate is that of which node. Of two nodes at one place neither is believed."""
+    places = [_place(peer) for peer in peers]
+    lines = [f"{_place(peer)} verify match={peer.host}" for peer in peers if places.count(_place(peer)) == 1]
+    return "\n".join(["# Which certificate a node has. Made by Postroom.", *lines, ""])
+
+
+def _place(peer: Peer) -> str:
+    """As the view mail_homes writes it."""
+    return f"[ipv6:{peer.address}]:{peer.port}" if ":" in peer.address else f"[{peer.address}]:{peer.port}"
 
 
 def service_path(settings: Settings, daemon: str) -> Path:

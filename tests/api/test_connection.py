@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any, cast
 
 import pytest
 
@@ -316,7 +317,7 @@ def test_time_runs_for_heads_only(api: ApiServer, tenant: Tenant, monkeypatch: p
 
 def test_an_idle_connection_is_closed(tenant: Tenant, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_module, "KEEP_ALIVE_SECONDS", 0.1)
-    assert configure(None).timeout_keep_alive == 0.1
+    assert configure(cast(Any, None)).timeout_keep_alive == 0.1
     with ApiServer.start(database_url) as server, connected(server) as client:
         client.send(HEALTH)
         assert client.answer().status == 200

@@ -2,6 +2,7 @@
 
 import plistlib
 import xml.etree.ElementTree as ET
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ def autodiscover(
     return tenant.api.request("POST", path, raw=body.encode(), headers=headers)
 
 
-def get(tenant: Tenant, host: str, path: str = AUTOCONFIG, **query: str) -> Response:
+def get(tenant: Tenant, host: str, path: str = AUTOCONFIG, **query: Any) -> Response:
     return tenant.api.request("GET", path, headers={"host": host}, **query)
 
 

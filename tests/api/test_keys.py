@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -180,7 +180,7 @@ def test_the_last_use_is_written_down(tenant: Tenant) -> None:
     tenant.get("/v2/stats", key=key)
     used = wait_for("the last use", lambda: last_use(tenant, key))
     shown = tenant.get("/v2/keys").json["items"][-1]["last_used_at"]
-    assert datetime.fromisoformat(shown) == datetime.fromtimestamp(used / 1000, UTC)
+    assert datetime.fromisoformat(shown) == datetime.fromtimestamp(cast(int, used) / 1000, UTC)
 
 
 def test_the_last_use_is_coarse(tenant: Tenant, database_url: str) -> None:

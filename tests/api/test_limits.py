@@ -6,6 +6,7 @@ import pytest
 
 from postroom import limits
 from postroom.actor import ALL_SCOPES, Actor
+from postroom.errors import LimitReached
 from postroom.limits import SetLimits
 from tests.api.rows import rows
 from tests.server import Tenant
@@ -105,12 +106,12 @@ def test_the_organization_as_a_whole(tenant: Tenant, stranger: Tenant) -> None:
 def test_domains(tenant: Tenant) -> None:
     tenant.put(PATH, {"user_id": "u", "domains": 1})
     tenant.new_domain(user_id="u")
-    with pytest.raises(limits.LimitReached) as refused:
+    with pytest.raises(LimitReached) as refused:
         tenant.new_domain(user_id="u")
     assert (refused.value.code, refused.value.limit) == ("limit_reached", 1)
     tenant.new_domain(user_id="another")
     _limit_organization(tenant, SetLimits(domains=3))
-    with pytest.raises(limits.LimitReached):
+    with pytest.raises(LimitReached):
         tenant.new_domain()
 
 

@@ -14,7 +14,7 @@ from postroom.api.call import Measured
 from postroom.api.routes import ROUTES
 from postroom.api.tallies import BOUNDS, Place, Tallies
 from postroom.db import Tx
-from postroom.nodes import Authority, Ports
+from postroom.nodes import Ports
 from postroom.settings import Settings
 from tests.server import ApiServer, Response, Tenant
 from tests.service import LONG, wait_for
@@ -137,7 +137,7 @@ def everything(tenant: Tenant, open_api: ApiServer) -> Iterator[Samples]:
 def _join(tx: Tx, account_id: int) -> None:
     """Two nodes; one that was never started; an account that moves, and what a cancelled move has left."""
     for name in ("a", "b", "c"):
-        nodes.add(tx, name, "192.0.2.1", 1700, Authority("certificate", "key"))
+        nodes.add(tx, name, "192.0.2.1", 1700)
     for name in ("a", "b"):
         nodes.begin(tx, name, None, Ports(1993, 1995, 4190))
     a, b, _ = (node.id for node in nodes.everything(tx))
@@ -150,7 +150,7 @@ def _join(tx: Tx, account_id: int) -> None:
 
 def _part(tx: Tx) -> None:
     """One machine again, as the other tests expect it."""
-    for table in ("node_leftovers", "account_moves", "account_homes", "node_loads", "node_authority", "nodes"):
+    for table in ("node_leftovers", "account_moves", "account_homes", "node_loads", "nodes"):
         tx.run(f"DELETE FROM {table}")
 
 

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from postroom.api import problems
-from postroom.api.routes import ROUTES, Route
+from postroom.api.route import Route
+from postroom.api.routes import ROUTES
 from tests.server import Tenant
 
 CREATE, LIST, DELETE = "/v2/email-accounts/create", "/v2/email-accounts", "/v2/email-accounts/delete"

@@ -38,7 +38,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [COMMAND, "api", *arguments],
-        env=environment(tenant, home) | (more or {}),
+        env={**environment(tenant, home), **(more or {})},
         cwd=home,
         input=given,
         capture_output=True,

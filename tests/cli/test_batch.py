@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.program import environment, run
 from tests.server import Tenant
-from tests.service import COMMAND, wait_for
+from tests.service import COMMAND, SIGNALLED, wait_for
 
 CREATE = ("accounts", "create", "--from", "accounts.csv")
 NAME = "accounts.csv.passwords.csv"
@@ -55,7 +55,11 @@ def test_the_same_command_carries_on(tenant: Tenant, tmp_path: Path) -> None:
     """After a Ctrl-C, also one that came behind an answer and before its line, or in the middle of that line."""
     write(tenant, tmp_path, [f"n{number}" for number in range(200)])
     process = subprocess.Popen(
-        [COMMAND, "api", *CREATE], env=environment(tenant, tmp_path), cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        [*SIGNALLED, COMMAND, "api", *CREATE],
+        env=environment(tenant, tmp_path),
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     wait_for("some", lambda: (tmp_path / NAME).exists() and len(written(tmp_path)) > 3)
     process.send_signal(signal.SIGINT)

@@ -5,6 +5,7 @@ import asyncio
 import sqlite3
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -57,7 +58,7 @@ def test_each_call_has_a_key_of_its_own(tenant: Tenant) -> None:
 
 def test_a_key_of_the_caller_outlives_the_client(tenant: Tenant) -> None:
     """A program that has died in between asks again, and gets the password."""
-    once = {"user_id": "user_123", "idempotency_key": "order 42"}
+    once: dict[str, Any] = {"user_id": "user_123", "idempotency_key": "order 42"}
     with BreakingProxy.start(tenant.api.port, [0]) as proxy, Client(proxy.url, tenant.key, retries=0) as client:
         with pytest.raises(Unreachable) as failed:
             client.create_account(tenant.domain, "billing", **once)

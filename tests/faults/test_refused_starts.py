@@ -79,7 +79,7 @@ def another_key(service: Service) -> None:
 )
 def test_it_refuses(service: Service, broken: Callable[[Service], None], said: str) -> None:
     broken(service)
-    command, folder = [COMMAND, "serve"], folder_of(service)
+    command, folder = [str(COMMAND), "serve"], folder_of(service)
     done = subprocess.run(command, env=service.environment, cwd=folder, capture_output=True, text=True, timeout=LONG)
     words = done.stdout + done.stderr
     assert done.returncode == 2, words

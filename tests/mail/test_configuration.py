@@ -331,6 +331,6 @@ def test_the_regexps(tmp_path: Path, name: str) -> None:
     (tmp_path / "main.cf").touch()
     (tmp_path / name).write_text(render()[f"postfix/{name}.regexp"].text)
     for line, answer in (pair.split(" =>") for pair in SAID[name].strip("\n").splitlines()):
-        command = ["/usr/sbin/postmap", "-c", tmp_path, "-q", line, f"regexp:{tmp_path / name}"]
+        command = ["/usr/sbin/postmap", "-c", str(tmp_path), "-q", line, f"regexp:{tmp_path / name}"]
         done = subprocess.run(command, capture_output=True, text=True)
         assert (done.stdout.strip(), done.stderr) == (answer.strip(), ""), line

@@ -77,5 +77,5 @@ class _dovecot_stopped:
 
 
 def _queue(service: Service) -> str:
-    command = ["postqueue", "-c", service.data / "postfix", "-p"]
+    command = ["postqueue", "-c", str(service.data / "postfix"), "-p"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout

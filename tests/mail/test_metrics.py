@@ -16,7 +16,11 @@ def samples(platform: Platform) -> dict[tuple[str, ...], float]:
     """The samples by name and the values of their labels."""
     with Client(f"http://127.0.0.1:{platform.service.ports['port']}", platform.key) as client:
         families = list(text_string_to_metric_families(client.get_metrics()))
-    return {(s.name, *map(s.labels.get, sorted(s.labels))): s.value for family in families for s in family.samples}
+    return {
+        (s.name, *(s.labels[label] for label in sorted(s.labels))): s.value
+        for family in families
+        for s in family.samples
+    }
 
 
 def test_it_works(platform: Platform, service: Service) -> None:

@@ -64,6 +64,7 @@ def test_a_create_survives_being_killed(platform: Platform) -> None:
             first = create(platform, local_part, once)
             kill_apis(platform.service)
         again = wait_for("an answer", lambda o=once, p=local_part: create(platform, p, o))  # type: ignore[misc]
+        assert again
         assert again[0] == 201, again
         replayed += again[2]
         if first is not None and first[0] == 201:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from postroom.mailplane import trust_file
 from tests.mail import clients
 from tests.mail.clients import Imap, Pop3
 from tests.mail.platform import Mailbox, Platform
 from tests.postgres import PostgresServer
-from tests.service import Service
+from tests.service import Service, wait_for
 
 NAMES = ("ams", "ber", "cph")
 
@@ -101,6 +102,13 @@ class Machine:
         """Where on this machine's disk it is, if it is here."""
         return self.service.data / "mail" / f"{box.id % 256:02x}" / f"{box.id}{suffix}"
 
+    def believes(self, certificates: str) -> bool:
+        """Whether its daemons were told to believe these and no others, and nothing newer waits for them."""
+        data = self.service.data
+        told = trust_file.told(data)
+        there = (data / "tls" / "nodes.pem").read_text()
+        return told is not None and there == certificates and trust_file.given(data) == trust_file.digest(told)
+
     @property
     def owner(self) -> str:
         """Whose its mail is."""
@@ -129,8 +137,26 @@ class Cluster:
                 machines.append(Machine(name, f"127.0.0.{number}", service))
             list(pool.map(_join, machines[:1]))
             list(pool.map(_join, machines[1:]))
-            yield cls(machines)
+            cluster = cls(machines)
+            cluster.wait_for_trust()
+            yield cluster
             assert set(pool.map(lambda machine: machine.service.stop(), machines)) == {0}
+
+    def wait_for_trust(self) -> None:
+        """Until every machine's daemons believe every certificate that stands in the database, and no other."""
+        platform = self.platform()
+
+        def is_so() -> bool:
+            rows = platform.sql("SELECT certificate, secret FROM node_certificates ORDER BY id")
+            behind = platform.sql(
+                "SELECT 1 FROM nodes WHERE trusts > 0 AND trusts <> (SELECT MAX(id) FROM node_certificates)"
+            )
+            wanted = "".join(certificate for certificate, _ in rows)
+            secrets = {(machine.service.data / "run" / "doveadm.key").read_text() for machine in self.machines}
+            believe = all(machine.believes(wanted) for machine in self.machines)
+            return not behind and believe and len(secrets) == 1 and all(secret for _, secret in rows)
+
+        wait_for("the machines to know each other", is_so)
 
     def platform(self) -> Platform:
         return Platform.new(self.machines[0].service)

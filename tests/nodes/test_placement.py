@@ -12,11 +12,10 @@ from postroom.actor import Actor
 from postroom.db import Database, Tx, migrate, open_database
 from postroom.db.migrations import SCHEMA, VIEWS
 from postroom.errors import Busy, Refused
-from postroom.nodes import Authority, Ports
+from postroom.nodes import Ports
 from tests.postgres import PostgresServer
 
 PORTS = Ports(1993, 1995, 4190)
-AUTHORITY = Authority("certificate", "key")
 
 
 @pytest.fixture
@@ -36,7 +35,7 @@ def _make(tx: Tx, number: int) -> int:
 
 
 def _add(database: Database, name: str) -> None:
-    database.write_alone(lambda tx: nodes.add(tx, name, "192.0.2.1", 1700, AUTHORITY))
+    database.write_alone(lambda tx: nodes.add(tx, name, "192.0.2.1", 1700))
 
 
 def _begin(database: Database, name: str, folder: str | None = None) -> int:
@@ -171,12 +170,17 @@ def test_a_move_that_was_cancelled_before_the_upgrade(postgres: PostgresServer, 
     migrate(url, tmp_path)
     found = open_database(url)
     try:
-        for name in ("a", "b"):
-            _add(found, name)
-            _begin(found, name)
+        # As that version did: the noun of this one asks for columns that came later.
+        machine = """INSERT INTO nodes (name, address, port, founder, created_at, seen_at)
+            VALUES (:name, '192.0.2.1', 1700, :founder, 1, :now) RETURNING id"""
+        for name, founder in (("a", 1), ("b", 0)):
+            found.write_alone(
+                lambda tx, name=name, founder=founder: tx.all(machine, name=name, founder=founder, now=tx.now)
+            )
         id_ = found.write_alone(lambda tx: _make(tx, 0))
         home = found.write_alone(lambda tx: nodes.home(tx, id_))
-        target = next(node.id for node in found.write_alone(nodes.everything) if node.id != home)
+        other = "SELECT id FROM nodes WHERE id <> :home AND id > 0"
+        ((target,),) = found.write_alone(lambda tx: tx.all(other, home=home))
         sql = """INSERT INTO account_moves (account_id, source, target, phase, created_at)
             VALUES (:id, :home, :target, 'cancelled', 1)"""
         found.write_alone(lambda tx: tx.run(sql, id=id_, home=home, target=target))

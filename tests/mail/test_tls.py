@@ -1,0 +1,36 @@
+"""Every listener that carries passwords or mail, asked for TLS by a client that offers weak things only."""
+
+import pytest
+
+from tests.mail.handshakes import GOOD, WEAK, taken
+from tests.service import Service
+
+# Setting of the port -> the protocol of STARTTLS there, as openssl names it.
+LISTENERS = {
+    "smtp_port": "smtp",
+    "submission_port": "smtp",
+    "submissions_port": "",
+    "imap_port": "imap",
+    "imaps_port": "",
+    "pop3_port": "pop3",
+    "pop3s_port": "",
+    "sieve_port": "sieve",
+}
+
+
+def test_every_listener_is_asked(service: Service) -> None:
+    assert set(LISTENERS) == set(service.ports) - {"port"}
+
+
+@pytest.mark.parametrize("name", LISTENERS)
+def test_it_works(service: Service, name: str) -> None:
+    assert [offer for offer, said in GOOD.items() if not taken("127.0.0.1", *_at(service, name), said)] == []
+
+
+@pytest.mark.parametrize("name", LISTENERS)
+def test_what_is_weak_is_refused(service: Service, name: str) -> None:
+    assert [offer for offer, said in WEAK.items() if taken("127.0.0.1", *_at(service, name), said)] == []
+
+
+def _at(service: Service, name: str) -> tuple[int, str]:
+    return service.ports[name], LISTENERS[name]

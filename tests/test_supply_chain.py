@@ -1,0 +1,158 @@
+"""What is installed is what the locks say, to the byte, and so does the bill of materials. An audit that could not be
+made does not look like one that found nothing.
+"""
+
+import http.server
+import json
+import re
+import subprocess
+import threading
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+HERE = Path(__file__).parent.parent
+LOCKS = ("requirements.lock", "requirements-test.lock")
+# One requirement: name, exact version, perhaps a marker; then hashes, and comments.
+PINNED = re.compile(
+    r"(?P<name>[a-z0-9][a-z0-9-]*)==(?P<version>[0-9][\w.!+]*)(?P<marker> ; [^\\]+?)?(?P<hashes>( --hash=\S+)+)"
+)
+HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
+
+
+def requirements(name: str) -> dict[str, tuple[str, frozenset[str]]]:
+    """Version and hashes of each requirement. A line that is of another form fails."""
+    found: dict[str, tuple[str, frozenset[str]]] = {}
+    text = re.sub(r"^\s*#.*\n", "", (HERE / name).read_text(), flags=re.M)
+    for line in re.sub(r"\s*\\\n\s*", " ", text).splitlines():
+        matched = PINNED.fullmatch(line)
+        assert matched, f"{name}: not pinned with hashes and nothing else: {line}"
+        hashes = matched["hashes"].split()
+        assert all(map(HASH.fullmatch, hashes)), line
+        assert len(set(hashes)) == len(hashes), line
+        assert matched["name"] not in found, f"{name}: {matched['name']} stands there twice"
+        found[matched["name"]] = matched["version"], frozenset(HASH.findall(line))
+    return found
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_everything_is_pinned_with_hashes(name: str) -> None:
+    """No option, address, range or file in a lock; and nothing that pyproject.toml wants is missing from it."""
+    project = tomllib.loads((HERE / "pyproject.toml").read_text())["project"]
+    extras = ["install", "client", *(["mcp", "test"] if "test" in name else [])]
+    wanted = [*project["dependencies"], *(one for extra in extras for one in project["optional-dependencies"][extra])]
+    names = {re.split(r"[\[<>=~! ]", one)[0].lower().replace("_", "-").replace(".", "-") for one in wanted}
+    assert len(names) > 15
+    assert names <= requirements(name).keys()
+
+
+def test_what_is_tested_is_what_runs() -> None:
+    """The tests' lock has every requirement of the other one: the same version and the very same files."""
+    runtime, tests = (requirements(name) for name in LOCKS)
+    assert len(runtime) > 30
+    assert {name: tests.get(name) for name in runtime} == runtime
+
+
+def test_locks_are_installed_with_their_hashes_and_never_built() -> None:
+    """Whatever installs them: pip must compare, and take wheels alone (a source package runs its own code)."""
+    installer = (HERE / "scripts" / "install.sh").read_text()
+    uses = re.findall(r"pip_install (.*-r .*)", installer)
+    assert uses == ['--require-hashes --only-binary :all: -r "$here/$lock" || return']
+
+
+@pytest.fixture(scope="module")
+def bill() -> str:
+    done = subprocess.run([HERE / "scripts" / "sbom"], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_the_bill_of_materials_is_valid(bill: str) -> None:
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill) is None
+    assert json.loads(bill)["metadata"]["component"]["name"] == "postroom"
+
+
+def test_the_bill_of_materials_is_the_lock(bill: str) -> None:
+    """Name, version, package URL and hashes of each, and nothing else."""
+    runtime = requirements("requirements.lock")
+
+    def described(component: dict[str, Any]) -> tuple[str, str, frozenset[str]]:
+        hashes = [one["content"] for place in component["externalReferences"] for one in place["hashes"]]
+        return component["version"], component["purl"], frozenset(hashes)
+
+    found = {one["name"]: described(one) for one in json.loads(bill)["components"]}
+    assert found == {
+        name: (version, f"pkg:pypi/{name}@{version}", hashes) for name, (version, hashes) in runtime.items()
+    }
+
+
+def test_the_bill_of_materials_is_the_same_each_time(bill: str, tmp_path: Path) -> None:
+    subprocess.run([HERE / "scripts" / "sbom", tmp_path / "bill.json"], check=True)
+    assert (tmp_path / "bill.json").read_text().strip() == bill.strip()
+
+
+@contextmanager
+def database_of_holes(known: dict[str, Any]) -> Iterator[str]:
+    """Answers as OSV does: holes by the package's name."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            content = json.dumps(known.get(asked["package"]["name"], {})).encode()
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/v1/query"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def audit(url: str) -> subprocess.CompletedProcess[str]:
+    command = ["env", "-u", "HTTP_PROXY", "-u", "http_proxy", f"OSV_URL={url}", str(HERE / "scripts" / "audit")]
+    return subprocess.run([*command, "--no-index"], capture_output=True, text=True)
+
+
+def test_an_audit_that_finds_nothing() -> None:
+    with database_of_holes({}) as url:
+        done = audit(url)
+    assert (done.returncode, done.stdout.count("no known hole")) == (0, 2), done.stderr
+
+
+def test_an_audit_that_finds_a_hole() -> None:
+    hole = {
+        "id": "GHSA-xxxx-xxxx-xxxx",
+        "modified": "2026-01-01T00:00:00Z",
+        "summary": "A hole.",
+        "affected": [
+            {"package": {"name": "idna", "ecosystem": "PyPI"}, "ranges": [], "versions": [], "ecosystem_specific": {}}
+        ],
+    }
+    with database_of_holes({"idna": {"vulns": [hole]}}) as url:
+        done = audit(url)
+    assert done.returncode == 1, done.stderr
+    assert "GHSA-xxxx-xxxx-xxxx" in done.stdout
+    assert "no known hole" not in done.stdout
+
+
+def test_an_audit_without_a_network() -> None:
+    """It is no audit, and says so."""
+    done = audit("http://127.0.0.1:1/v1/query")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "NOTHING WAS CHECKED" in done.stderr
