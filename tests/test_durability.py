@@ -29,7 +29,7 @@ class Step:
 def steps(service: Service, folder: Path, *arguments: str) -> list[Step]:
     """What a command does to files, in order."""
     trace = folder / "trace"
-    command = ["strace", "-f", "-y", "-o", trace, "-e", f"trace={CALLS}", COMMAND, *arguments]
+    command = ["strace", "-f", "-y", "-o", str(trace), "-e", f"trace={CALLS}", str(COMMAND), *arguments]
     done = subprocess.run(command, env=service.environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return list(_read(trace.read_text(encoding="utf-8", errors="replace")))
