@@ -113,6 +113,38 @@ def test_what_cannot_be_erased_is_put_off_and_others_are_not(database: Database,
     database.write_alone(lambda tx: tx.run("UPDATE accounts SET purge_at = NULL WHERE id = :id", id=stuck))
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["restored", "restored and deleted again"])
+def test_what_was_restored_meanwhile_is_not_purged(
+    database: Database, mail: Path, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    """The worker has looked, and then the account was brought back: by a node whose clock is behind, for one. Its mail,
+    its password and its name stay, and so they do when its new grace has only begun."""
+    name = f"back{again}".lower()
+    id_ = database.write_alone(lambda tx: deleted_account(tx, name, GRACE_MS))
+    folder = folder_of(mail, id_)
+    database.write_alone(end_sessions)
+    monkeypatch.setattr(accounts, "due_purges", lambda tx, node: [id_])  # as it was found before
+
+    def bring_back(tx: Tx) -> None:
+        actor = Actor(organizations.ensure(tx, f"{name}.test"))
+        accounts.restore(tx, actor, id_, None)
+        if again:
+            accounts.delete(tx, actor, id_, None, grace_ms=GRACE_MS)
+
+    database.write_alone(bring_back)
+    database.write_alone(end_sessions)
+    before, told = row(database, id_), types(database, name)
+    assert not database.write_alone(lambda tx: accounts.begin_purge(tx, id_))
+    purge(database, mail)
+    assert row(database, id_) == before
+    assert before[:2] == ("{SSHA512}x", "Personal")
+    assert len(list(folder.rglob("*:2,S"))) == 3
+    assert types(database, name) == told
+    assert (
+        database.write_alone(lambda tx: tx.all("SELECT 1 FROM leases WHERE kind = 'purge' AND item = :i", i=id_)) == []
+    )
+
+
 def test_a_round_is_bounded(database: Database, mail: Path) -> None:
     """2,000 files and folders; what is left is still due, and is not called erased."""
     id_ = database.write_alone(lambda tx: deleted_account(tx, "large", 0))

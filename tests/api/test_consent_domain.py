@@ -65,6 +65,20 @@ def test_who_blocks(tenant: Tenant, stranger: Tenant) -> None:
     assert not blocked(stranger, f"b.{own}")
 
 
+@pytest.mark.parametrize("levels", [1, 2, 3, 5])
+def test_a_name_is_blocked_from_any_height(tenant: Tenant, stranger: Tenant, levels: int) -> None:
+    """The owner of a name has all that is below it, whoever has the names between."""
+    name = tenant.new_domain(user_id="u")
+    between = [".".join(["a"] * level + [name]) for level in range(1, levels)]
+    below = ".".join(["a"] * levels + [name])
+    for each in between:  # the claimant's own, proven before the name above was
+        stranger.new_domain(each, "u", "active")
+    stranger.new_domain(below, "u", "pending")
+    assert blocked(stranger, below)
+    assert consent(tenant, name, below).status == 200
+    assert not blocked(stranger, below)
+
+
 def test_it_says_the_same_with_and_without_a_claim(tenant: Tenant, stranger: Tenant) -> None:
     name = tenant.new_domain(user_id="u")
     stranger.new_domain(f"a.{name}", "u", "pending")

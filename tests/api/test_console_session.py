@@ -73,17 +73,17 @@ def test_over_https_the_cookie_is_for_this_host_alone(tenant: Tenant) -> None:
     assert browser.request("GET", PATH).status == 200
 
 
+FROM_ANOTHER_SITE = [
+    {"sec_fetch_site": "cross-site"},
+    {"sec_fetch_site": "same-site"},
+    {"origin": "https://evil.example"},
+    {"origin": "null"},
+]
+
+
 @pytest.mark.parametrize(
     "headers",
-    [
-        {"x_csrf_token": ""},
-        {"x_csrf_token": "0" * 64},
-        {"x_csrf_token": "\xe9"},
-        {"sec_fetch_site": "cross-site"},
-        {"sec_fetch_site": "same-site"},
-        {"origin": "https://evil.example"},
-        {"origin": "null"},
-    ],
+    [{"x_csrf_token": ""}, {"x_csrf_token": "0" * 64}, {"x_csrf_token": "\xe9"}, *FROM_ANOTHER_SITE],
     ids=str,
 )
 def test_it_refuses_what_another_site_sends(tenant: Tenant, headers: dict[str, str]) -> None:
@@ -95,6 +95,19 @@ def test_it_refuses_what_another_site_sends(tenant: Tenant, headers: dict[str, s
     assert (out.status, out.code) == (403, "csrf_refused")
     assert rows(tenant) == before
     assert create(browser).status == 201
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", SESSION), ("GET", PATH), ("HEAD", PATH)])
+@pytest.mark.parametrize("headers", FROM_ANOTHER_SITE, ids=str)
+def test_another_site_reads_nothing(tenant: Tenant, method: str, path: str, headers: dict[str, str]) -> None:
+    """The browser would send the cookie with it; a read needs no token."""
+    browser = signed_in(tenant)
+    refused = browser.request(method, path, **headers)
+    assert refused.status == 403
+    assert "set-cookie" not in refused.headers
+    assert tenant.organization not in refused.text
+    for allowed in ({}, {"sec_fetch_site": "same-origin"}, {"sec_fetch_site": "none"}):
+        assert browser.request(method, path, **allowed).status == 200
 
 
 def test_another_site_cannot_sign_in(tenant: Tenant) -> None:
@@ -143,6 +156,25 @@ def test_it_ends_with_its_key(tenant: Tenant) -> None:
     browser = signed_in(tenant, key)
     tenant.post("/v2/keys/delete", {"id": tenant.key_id(key)})
     assert browser.request("GET", PATH).status == 401
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("revoked_at", 1), ("expires_at", 1), ("networks", "192.0.2.0/24 2001:db8::/32")]
+)
+def test_it_is_as_good_as_its_key_is_now(tenant: Tenant, column: str, value: str | int) -> None:
+    """A session, and a link that waits, are worth nothing once the key would be refused; the cookie stays unused."""
+    key_id = tenant.key_id(key := tenant.new_key())
+    browser = signed_in(tenant, key)
+    link = tenant.api.database.write_alone(lambda tx: operator.create_link(tx, tenant.organization, key_id))
+    assert browser.request("GET", SESSION).status == 200
+    sql = f"UPDATE api_keys SET {column} = :value WHERE id = :id"
+    tenant.api.database.write_alone(lambda tx: tx.run(sql, value=value, id=key_id))
+    before = rows(tenant, "console_sessions")
+    asked = [browser.request("GET", SESSION), browser.request("GET", PATH), create(browser)]
+    asked += [browser.request("DELETE", SESSION), tenant.post(SESSION, {"link": link}, key=None)]
+    assert {(answer.status, answer.code) for answer in asked} == {(401, "unauthorized")}
+    assert rows(tenant, "console_sessions") == before
+    assert rows(tenant, "accounts") == []
 
 
 def test_it_ends_with_its_time(tenant: Tenant) -> None:
@@ -232,6 +264,21 @@ def test_signing_in_is_counted_like_any_call(database_url: str) -> None:
         answers = [tenant.post(SESSION, {}) for _ in range(4)]
         assert [answer.status for answer in answers] == [201, 201, 201, 429]
         assert int(answers[-1].headers["retry-after"]) > 0
+
+
+def test_signing_in_counts_for_the_whole_family_of_a_key(database_url: str) -> None:
+    """Otherwise a key would sign in as often as it likes, with keys that it makes."""
+    with ApiServer.start(database_url, Settings(rate_limit="6/hour")) as server:
+        tenant = server.new_tenant()
+        child = tenant.post("/v2/keys", {}).json["api_key"]
+        grandchild = tenant.post("/v2/keys", {}, key=child).json["api_key"]
+        answers = [tenant.post(SESSION, {}, key=key) for key in (child, grandchild, child, grandchild)]
+        assert [answer.status for answer in answers] == [201] * 4
+        for key in (tenant.key, child, grandchild):
+            assert tenant.post(SESSION, {}, key=key).status == 429
+        browser = Browser(tenant, answers[0])
+        assert browser.request("GET", PATH).status == 429
+        assert tenant.post(SESSION, {}, key=tenant.new_key()).status == 201
 
 
 def test_however_many_sessions_are_over_the_loop_goes_on(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:

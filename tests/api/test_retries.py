@@ -1,5 +1,6 @@
 """Idempotency-Key: every write of the table, sent again, is carried out once and answered byte for byte."""
 
+import itertools
 import json
 import threading
 from collections.abc import Iterator
@@ -114,6 +115,33 @@ def test_each_api_key_is_by_itself(tenant: Tenant, stranger: Tenant, thing: Thin
     # A stranger's claim of the name is carried out, and cannot be twice.
     assert others[1].status == (409 if alone[0].status == 201 else alone[0].status)
     assert is_replay(send(tenant, route, about, once))
+
+
+@pytest.mark.parametrize("route", WRITES, ids=name)
+def test_a_key_and_those_that_it_made_are_each_by_themselves(tenant: Tenant, thing: Thing, route: Route) -> None:
+    """They share a limit of calls, never an answer: a child may see less than its parent."""
+    about, once = asks(route, thing)[0], str(uuid4())
+    child = tenant.post("/v2/keys", {}).json["api_key"]
+    grandchild = tenant.post("/v2/keys", {}, key=child).json["api_key"]
+    family = [child, grandchild, tenant.key]
+    assert [is_replay(send(tenant, route, about, once, key=key)) for key in family] == [False] * 3
+    assert is_replay(send(tenant, route, about, once, key=child))
+    # Nor does one of them learn that another has used the Idempotency-Key for something else.
+    once = str(uuid4())
+    assert send(tenant, route, about, once, key=child).status != 422
+    changed = (f"{about[0]}{'&' if '?' in about[0] else '?'}user_id=owner", about[1])
+    assert {send(tenant, route, changed, once, key=key).status == 422 for key in (grandchild, tenant.key)} == {False}
+
+
+def test_only_who_sent_the_request_can_open_its_answer() -> None:
+    """Neither half of what was sent is enough: not the Idempotency-Key without the API key, and not the other way."""
+    actor = Actor(1, frozenset(), key_id=1)
+    tried = [
+        idempotency.attempt(actor, credential, once, b"request")
+        for credential, once in itertools.product(("pr_a", "pr_b"), (b"1", b"2"))
+    ]
+    for field in ("name", "secret", "request"):
+        assert len({getattr(each, field) for each in tried}) == 4, field
 
 
 @pytest.mark.parametrize("route", WRITES, ids=name)
@@ -242,6 +270,36 @@ def test_a_key_that_is_used_again_is_not_pruned(tenant: Tenant) -> None:
     assert tenant.post(CREATE, raw=body_for(tenant, "b"), headers=once).status == 201
     tenant.api.database.write_alone(lambda tx: idempotency.prune(tx, due))
     assert is_replay(tenant.post(CREATE, raw=body_for(tenant, "b"), headers=once))
+
+
+class Died(Exception):
+    """What a process that is killed would not raise; but nothing of the request happens after it either."""
+
+
+@pytest.mark.parametrize("route", WRITES, ids=name)
+def test_the_answer_is_kept_with_the_change(
+    tenant: Tenant, thing: Thing, route: Route, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process dies at the first commit of the request, before anything else of it: the answer is there already."""
+    about, once, database = asks(route, thing)[0], str(uuid4()), tenant.api.database
+    real, cut = database.write, []
+
+    async def write(work: Any, **options: Any) -> Any:
+        await real(work, **options)
+        cut.append(work)
+        raise Died
+
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "write", write)
+        assert send(tenant, route, about, once).status == 500
+    after = rows(tenant)
+    assert len(cut) == 1
+    again = send(tenant, route, about, once)
+    assert (again.status, is_replay(again)) == (route.status, True), again.text
+    assert rows(tenant) == after
+    if "password" in again.json:
+        id_ = again.json["account"]["id"]
+        assert opens(tenant, id_, again.json["password"])
 
 
 @pytest.fixture

@@ -21,13 +21,15 @@ MISSING_DOMAIN = "nobody-has-this.test"
 
 @dataclass
 class Thing:
-    """What a request is about: an account, its domain, a domain without accounts and a key for both, or nothing that
-    exists."""
+    """What a request is about: an account, its domain, a domain without accounts, a key for both and a deleted account,
+    or nothing that exists."""
 
     id: int
     domain: str
     empty: str
     key_id: int
+    deleted_id: int = MISSING_ID
+    """An account that was deleted and can be restored."""
 
 
 NOTHING = Thing(MISSING_ID, MISSING_DOMAIN, MISSING_DOMAIN, MISSING_ID)
@@ -74,7 +76,7 @@ ABOUT: dict[str, Callable[[Thing], Ask]] = {
 LISTS: dict[str, Callable[[Thing], list[Ask]]] = {
     "GET /v2/domains": lambda t: [
         ("/v2/domains?user_id=owner", None),
-        (f"/v2/domains?user_id=owner&after={t.id - 1}", None),
+        ("/v2/domains?user_id=owner&after=1", None),
     ],
     "GET /v2/email-accounts": lambda t: [
         ("/v2/email-accounts", None),
@@ -82,6 +84,8 @@ LISTS: dict[str, Callable[[Thing], list[Ask]]] = {
         (f"/v2/email-accounts?q=private@{t.domain}", None),
         ("/v2/email-accounts?user_id=owner", None),
         ("/v2/email-accounts?deleted=true", None),
+        (f"/v2/email-accounts?deleted=true&after={t.deleted_id - 1}", None),
+        (f"/v2/email-accounts?deleted=true&q=private.too@{t.domain}", None),
         (f"/v2/email-accounts?after={t.id - 1}", None),
     ],
     "GET /v2/keys": lambda t: [
@@ -145,7 +149,9 @@ def secret(tenant: Tenant) -> Thing:
     domain, empty = tenant.new_domain(user_id="owner"), tenant.new_domain(user_id="owner")
     account = tenant.account("private", domain=domain, user_id="owner", display_name="hidden")
     key = tenant.new_key(name="hidden key", user_id="owner", domains=[domain, empty])
-    return Thing(account["id"], domain, empty, tenant.key_id(key))
+    deleted = tenant.account("private.too", domain=domain, user_id="owner", display_name="hidden")["id"]
+    assert tenant.post("/v2/email-accounts/delete", {"id": deleted}).status == 200
+    return Thing(account["id"], domain, empty, tenant.key_id(key), deleted)
 
 
 def test_every_route_of_the_table_is_covered() -> None:
@@ -239,6 +245,45 @@ def test_foreign_is_missing(tenant: Tenant, stranger: Tenant, secret: Thing, rou
     assert (rows(tenant), rows(stranger), len(tenant.api.ended), len(tenant.api.mailboxes.asked)) == before
 
 
+# What there may be of an account that was deleted: asked like this by those who must get nothing.
+OF_DELETED: dict[str, Callable[[int], Ask]] = {
+    "restore": lambda id_: (f"/v2/email-accounts/{id_}/restore", {}),
+    "purge": lambda id_: ("/v2/email-accounts/delete", {"id": id_, "purge": True}),
+    "delete": lambda id_: ("/v2/email-accounts/delete", {"id": id_}),
+    "reset": lambda id_: (f"/v2/email-accounts/{id_}/password/reset", {}),
+}
+
+
+@pytest.mark.parametrize("outsider", OUTSIDERS)
+@pytest.mark.parametrize("wanted", OF_DELETED)
+def test_a_foreign_deleted_account_is_missing(
+    tenant: Tenant, stranger: Tenant, secret: Thing, wanted: str, outsider: str
+) -> None:
+    key = OUTSIDERS[outsider](tenant, stranger)
+    before = rows(tenant), rows(stranger)
+    foreign, missing = (
+        tenant.api.request("POST", *OF_DELETED[wanted](id_), key=key) for id_ in (secret.deleted_id, MISSING_ID)
+    )
+    assert (foreign.status, foreign.code) == (404, "not_found")
+    assert alike(foreign) == alike(missing)
+    assert (rows(tenant), rows(stranger)) == before
+    if wanted in ("restore", "purge"):
+        assert tenant.post(*OF_DELETED[wanted](secret.deleted_id)).status == 200
+
+
+SECRET = "private|hidden|{domain}"
+
+
+@pytest.mark.parametrize("route", [r for r in GUARDED if name(r) in LISTS and "limits" not in r.path], ids=name)
+def test_lists_show_their_owner_what_others_do_not_see(tenant: Tenant, secret: Thing, route: Route) -> None:
+    """Otherwise the next test would look for what is in no answer at all."""
+    for about in asks(route, secret):
+        answer = ask(tenant, route, about, tenant.key)
+        assert re.search(SECRET.format(domain=re.escape(secret.domain)), answer.text), about
+        if "deleted=true" in about[0]:
+            assert [item["id"] for item in answer.json["items"]] == [secret.deleted_id]
+
+
 @pytest.mark.parametrize("outsider", OUTSIDERS)
 @pytest.mark.parametrize("route", [r for r in GUARDED if name(r) in LISTS], ids=name)
 def test_lists_hold_nothing_foreign(
@@ -248,7 +293,7 @@ def test_lists_hold_nothing_foreign(
     for foreign, missing in zip(asks(route, secret), asks(route, NOTHING), strict=True):
         answer = ask(tenant, route, foreign, key)
         assert answer.status in (200, 403, 404)
-        assert not re.search(f"private|hidden|{re.escape(secret.domain)}", answer.text)
+        assert not re.search(SECRET.format(domain=re.escape(secret.domain)), answer.text)
         if answer.status == 200 and "total" in answer.json.get("accounts", ()):
             assert answer.json["accounts"]["total"] == 0
         if "after" not in foreign[0]:

@@ -8,7 +8,7 @@ import time
 import pytest
 from hypothesis import HealthCheck, settings
 
-EXAMPLES = 300  # of each target; with `--fuzz`, of each round
+EXAMPLES = 200  # of each target; with `--fuzz`, of each round
 
 NEW = settings(
     max_examples=EXAMPLES,

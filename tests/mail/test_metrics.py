@@ -38,11 +38,26 @@ def test_it_works(platform: Platform, service: Service) -> None:
 
     wait_for("Dovecot's counts", lambda: min(more()) >= 1)
     after = samples(platform)
-    assert {after["postroom_mail_queue_messages", queue] >= 0 for queue in queues.QUEUES} == {True}
+    assert {key[1] for key in after if key[0] == "postroom_mail_queue_messages"} == set(queues.QUEUES)
     assert after["postroom_certificate_expiry_timestamp_seconds",] > time.time() + 24 * 3600
     assert 0 <= after["postroom_worker_silence_seconds",] < 60
     for part in ("database", "worker", "dovecot", "opendkim", "postfix"):
         assert after["postroom_part_up", part] == 1
+
+
+def test_a_message_that_waits_is_counted(platform: Platform, service: Service) -> None:
+    held = service.data / "spool" / "hold" / "0FFFFF"
+
+    def on_hold() -> float:
+        return samples(platform)["postroom_mail_queue_messages", "hold"]
+
+    before = on_hold()
+    held.touch()  # Postfix leaves what is on hold alone
+    try:
+        wait_for("the count of what is on hold", lambda: on_hold() == before + 1)
+    finally:
+        held.unlink()
+    wait_for("the count without it", lambda: on_hold() == before)
 
 
 def test_queues_are_counted(tmp_path: Path) -> None:

@@ -1,25 +1,31 @@
-"""Idempotency-Key against `kill -9`: a create is cut off anywhere, sent again, and there is one account whose password
-opens the mailbox."""
+"""Idempotency-Key against `kill -9`: a create is cut before, in and after its commit, sent again, and there is one
+account whose password opens the mailbox."""
 
 import http.client
 import json
 import os
-import random
+import re
 import signal
-import threading
+import sqlite3
+import subprocess
+import tempfile
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from tests.mail.clients import imap_login
 from tests.mail.platform import Platform
-from tests.service import Service, wait_for
+from tests.service import Service, is_alive, wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="Postfix needs root")
 
-ROUNDS = 6
+TRACED = re.compile(r"^TracerPid:\s+[1-9]", re.M)
+# System calls of the process at which a create is cut: of the database, of the disk, and of the answer to the client.
+WRITE, SYNC, ANSWER = "pwrite64", "fsync,fdatasync", "write"
+STEP = 6  # a transaction that changes a row makes more writes than this
 
 
 @pytest.fixture
@@ -50,31 +56,75 @@ def test_any_worker_answers_again(platform: Platform) -> None:
     assert [answer and answer[2] for answer in answers] == [False] + [True] * 19
 
 
-def test_a_create_survives_being_killed(platform: Platform) -> None:
-    replayed = 0
-    for number in range(ROUNDS):
+def test_a_create_survives_being_cut(platform: Platform) -> None:
+    """The process dies within the create for certain, ever later, until one is answered. The same request again makes
+    the account, or finds it: where it was committed, its answer is there."""
+    committed = {cut: survives(platform, f"a{n}", *cut) for n, cut in enumerate([(WRITE, 1), (SYNC, 1), (ANSWER, 1)])}
+    assert committed == {(WRITE, 1): False, (SYNC, 1): False, (ANSWER, 1): True}
+    number = 1 + STEP
+    while survives(platform, f"b{number}", WRITE, number) is not None:
+        number += STEP
+    assert number > 1 + STEP
+
+
+def survives(platform: Platform, local_part: str, calls: str, number: int) -> bool | None:
+    """Cuts a create and sends it again. Whether the cut came after the commit; None where it was answered before."""
+    once, address = str(uuid4()), f"{local_part}@{platform.domain}"
+    with killed_at(platform.service, calls, number):
+        first = create(platform, local_part, once)
+    was_there = is_in_database(platform.service, address)
+    again = wait_for("an answer", lambda: create(platform, local_part, once))
+    assert (again[0], again[2]) == (201, was_there), again
+    check(platform, address, again)
+    return was_there if first is None else None
+
+
+def is_in_database(service: Service, address: str) -> bool:
+    with closing(sqlite3.connect(f"file:{service.data}/db/postroom.db?mode=ro", uri=True)) as database:
+        return database.execute("SELECT 1 FROM accounts WHERE address = ?", (address,)).fetchone() is not None
+
+
+def test_a_create_survives_a_kill_after_its_answer(platform: Platform) -> None:
+    for number in range(2):
         once, local_part = str(uuid4()), f"a{number}"
-        # Half of the rounds die at any moment of the create, the others when it has just been answered.
-        if number % 2:
-            killer = threading.Timer(random.uniform(0, 0.01), lambda: kill_apis(platform.service))
-            killer.start()
-            first = create(platform, local_part, once)
-            killer.join()
-        else:
-            first = create(platform, local_part, once)
-            kill_apis(platform.service)
+        first = create(platform, local_part, once)
+        kill_apis(platform.service)
         again = wait_for("an answer", lambda o=once, p=local_part: create(platform, p, o))  # type: ignore[misc]
-        assert again
-        assert again[0] == 201, again
-        replayed += again[2]
-        if first is not None and first[0] == 201:
-            assert (again[1], again[2]) == (first[1], True)
-        made = json.loads(again[1])
-        imap_login(platform.service, made["account"]["address"], made["password"]).logout()
-    assert replayed >= ROUNDS // 2
-    status, page = platform.try_call("GET", f"/v2/domains/{platform.domain}/email-accounts", None)
-    assert status == 200
-    assert [item["address"] for item in page["items"]] == [f"a{number}@{platform.domain}" for number in range(ROUNDS)]
+        assert first
+        assert again == (201, first[1], True)
+        check(platform, f"{local_part}@{platform.domain}", again)
+
+
+def check(platform: Platform, address: str, answer: tuple[int, bytes, bool]) -> None:
+    """There is one account of this address, and the password that was answered opens it."""
+    made = json.loads(answer[1])
+    imap_login(platform.service, made["account"]["address"], made["password"]).logout()
+    status, page = platform.try_call("GET", f"/v2/email-accounts?q={address}", None)
+    assert (status, [item["address"] for item in page["items"]]) == (200, [address])
+
+
+@contextmanager
+def killed_at(service: Service, calls: str, number: int) -> Iterator[None]:
+    """Whichever API process comes first to its call of this number is killed as it makes it, by strace."""
+    names = ("api", "api-2")
+    wait_for("both processes", lambda: all(is_alive(service.pid(name)) for name in names) and service.ready())
+    pids = [service.pid(name) for name in names]
+    inject = ["-e", f"trace={calls}", "-e", f"inject={calls}:signal=KILL:when={number}"]
+    attach = [argument for pid in pids for argument in ("-p", str(pid))]
+    with tempfile.TemporaryFile("w+") as said:
+        strace = subprocess.Popen(["strace", "-f", *inject, *attach], stderr=said, text=True)
+
+        def is_attached() -> bool:
+            said.seek(0)
+            assert strace.poll() is None, said.read()
+            return all(TRACED.search(Path(f"/proc/{pid}/status").read_text()) for pid in pids)
+
+        wait_for("strace", is_attached)
+        try:
+            yield
+        finally:
+            strace.kill()  # the kernel lets go of whom it had; strace itself may wait for the dead
+            strace.wait()
 
 
 def kill_apis(service: Service) -> None:

@@ -1,0 +1,102 @@
+"""Pages of every list: the Link header is there exactly while more follows, and its way shows each item once."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from postroom.api.routes import ROUTES
+from tests.api.test_list_accounts import next_of
+from tests.server import Tenant
+
+COUNT = 4
+
+
+def accounts(tenant: Tenant) -> str:
+    for number in range(COUNT):
+        tenant.account(f"a{number}")
+    return "/v2/email-accounts"
+
+
+def deleted_accounts(tenant: Tenant) -> str:
+    for number in range(COUNT):
+        assert tenant.post("/v2/email-accounts/delete", {"id": tenant.account(f"a{number}")["id"]}).status == 200
+    return "/v2/email-accounts?deleted=true"
+
+
+def accounts_of_a_domain(tenant: Tenant) -> str:
+    accounts(tenant)
+    return f"/v2/domains/{tenant.domain}/email-accounts"
+
+
+def domains(tenant: Tenant) -> str:
+    for _ in range(COUNT):
+        tenant.new_domain(user_id="u", status="pending")
+    return "/v2/domains?user_id=u&status=pending"
+
+
+def domains_of_all(tenant: Tenant) -> str:
+    for number in range(COUNT - 1):  # with the tenant's own
+        tenant.new_domain(user_id=f"u{number}")
+    return "/v2/domains?every_user=true"
+
+
+def keys(tenant: Tenant) -> str:
+    for _ in range(COUNT - 1):  # with the tenant's own
+        tenant.new_key()
+    return "/v2/keys"
+
+
+def events(tenant: Tenant) -> str:
+    id_ = tenant.account()["id"]
+    for number in range(COUNT - 1):  # with its creation
+        assert tenant.put(f"/v2/email-accounts/{id_}", {"display_name": str(number)}).status == 200
+    return f"/v2/events?account_id={id_}"
+
+
+# How to make COUNT items and ask for them, by the path of the route.
+LISTS: dict[str, tuple[Callable[[Tenant], str], ...]] = {
+    "/v2/email-accounts": (accounts, deleted_accounts),
+    "/v2/domains/:domain/email-accounts": (accounts_of_a_domain,),
+    "/v2/domains": (domains, domains_of_all),
+    "/v2/keys": (keys,),
+    "/v2/events": (events,),
+}
+ASKED = [(made, {}) for each in LISTS.values() for made in each]
+ASKED += [(made, {"order": "newest"}) for made in (accounts, accounts_of_a_domain, events)]
+ASKED += [(made, {"q": "a"}) for made in (accounts, deleted_accounts, accounts_of_a_domain)]
+
+
+def test_it_asks_every_list() -> None:
+    """Every route that takes a cursor has one row here, and every order."""
+    taking = {name: {route.path for route in ROUTES if hasattr(route.query, name)} for name in ("after", "order")}
+    assert taking["after"] == LISTS.keys()
+    assert taking["order"] == {path for path, made in LISTS.items() if made[0] in [m for m, q in ASKED if "order" in q]}
+
+
+def walk(tenant: Tenant, path: str, **query: Any) -> list[list[int]]:
+    """The ids of every page, from the first one along the links."""
+    joined = "&".join(f"{name}={value}" for name, value in query.items())
+    link: str | None = f"{path}{'&' if '?' in path else '?'}{joined}"
+    found = []
+    while link:
+        answer = tenant.get(link)
+        assert answer.status == 200, answer.text
+        found.append([item["id"] if "id" in item else item["domain"] for item in answer.json["items"]])
+        link = next_of(answer)
+    return found
+
+
+@pytest.mark.parametrize(("made", "query"), ASKED, ids=lambda value: getattr(value, "__name__", str(value)))
+def test_a_link_leads_on_while_more_follows(
+    tenant: Tenant, made: Callable[[Tenant], str], query: dict[str, str]
+) -> None:
+    """A page that is exactly full is the last one where nothing follows: no link to an empty page."""
+    path = made(tenant)
+    (every,) = walk(tenant, path, limit=COUNT + 1, **query)
+    assert len(set(every)) == COUNT
+    for limit in range(1, COUNT + 1):
+        expected = [every[start : start + limit] for start in range(0, COUNT, limit)]
+        assert walk(tenant, path, limit=limit, **query) == expected, limit
+    if made is not events:  # which take a cursor alone
+        assert walk(tenant, path, limit=COUNT - 1, offset=1, **query) == [every[1:]]

@@ -1,0 +1,145 @@
+"""Planted faults: each is a small change that breaks one promise, and the tests that must fail for it.
+
+`scripts/plant NAME...` plants each in a copy of the checkout, with a Python environment of its own, so that whole
+services run the planted code too. The checkout is never touched. A fault is found when its tests pass in a copy
+without it and fail in a copy with it.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent.parent
+TABLE = HERE / "scripts" / "faults.toml"
+LEFT_OUT = (".git", ".venv*", "__pycache__", ".*_cache", ".hypothesis", "data", "postroom.toml")
+SECONDS = 600
+FAILED = 1  # pytest: tests were run, and some failed
+
+
+class BadFault(Exception):
+    """A row that cannot be planted."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One row of the table: in `file`, `old` becomes `new`; `tests` are what pytest is called with."""
+
+    name: str
+    kind: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+    def planted(self, text: str) -> str:
+        """The file's text with the fault in it. Raises BadFault unless the old text is there exactly once."""
+        if (times := text.count(self.old)) != 1:
+            raise BadFault(f"{self.name}: the old text is in {self.file} {times} times, not once.")
+        return text.replace(self.old, self.new)
+
+
+def read(table: Path = TABLE) -> list[Fault]:
+    """The rows of a table."""
+    rows = tomllib.loads(table.read_text(encoding="utf-8"))["fault"]
+    return [Fault(**{**row, "tests": tuple(row["tests"])}) for row in rows]
+
+
+@contextmanager
+def copied() -> Iterator[Path]:
+    """A copy of the checkout that other users can read, with an environment in which its own modules come first."""
+    folder = Path(tempfile.mkdtemp(prefix="postroom-planted-", dir="/tmp"))  # short, for unix sockets
+    folder.chmod(0o755)
+    try:
+        copy = folder / "checkout"
+        shutil.copytree(HERE, copy, symlinks=True, ignore=shutil.ignore_patterns(*LEFT_OUT))
+        _make_environment(copy)
+        yield copy
+    finally:
+        shutil.rmtree(folder)
+
+
+def _make_environment(copy: Path) -> None:
+    environment = copy / ".venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    (packages,) = environment.glob("lib/python*/site-packages")
+    ours = f"{copy}\nimport site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
+    (packages / "a-copy.pth").write_text(ours, encoding="utf-8")
+    command = environment / "bin" / "postroom"
+    starts = "import sys\nfrom postroom.cli import start\nsys.exit(start())\n"
+    command.write_text(f"#!{environment}/bin/python\n{starts}", encoding="utf-8")
+    command.chmod(0o755)
+    look = [str(environment / "bin" / "python"), "-I", "-c", "import postroom; print(postroom.__file__)"]
+    found = subprocess.run(look, capture_output=True, text=True, check=True).stdout
+    assert Path(found.strip()).is_relative_to(copy), found
+
+
+def run(copy: Path, tests: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Runs these tests in a copy, up to the first failure."""
+    command = [str(copy / ".venv" / "bin" / "python"), "-B", "-m", "pytest", "-x", "--tb=line", *tests]
+    return subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=SECONDS)
+
+
+def check_without(tests: Sequence[str]) -> None:
+    """Raises BadFault unless these tests pass as long as nothing is planted."""
+    with copied() as copy:
+        done = run(copy, tests)
+    if done.returncode != 0:
+        raise BadFault(f"{' '.join(tests)}: it does not pass without a fault.\n{done.stdout[-2000:]}{done.stderr}")
+
+
+def find(fault: Fault) -> str | None:
+    """Plants a fault and runs its tests: the first that fails, or None where all pass. Raises BadFault."""
+    with copied() as copy:
+        target = copy / fault.file
+        target.write_text(fault.planted(target.read_text(encoding="utf-8")), encoding="utf-8")
+        done = run(copy, fault.tests)
+    if done.returncode not in (0, FAILED):
+        raise BadFault(f"{fault.name}: the tests did not run.\n{done.stdout[-2000:]}{done.stderr}")
+    failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED ", "ERROR "))]
+    return failed[0].partition(" - ")[0].split(" ", 1)[1] if failed else None
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="scripts/plant", description="Plants faults; every one must be found.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="faults of the table, or `all`")
+    parser.add_argument("--list", action="store_true", help="shows the table")
+    parser.add_argument("--quick", action="store_true", help="does not look whether the tests pass without the fault")
+    parser.add_argument("--table", type=Path, default=TABLE, help="another table")
+    asked = parser.parse_args(arguments)
+    table = {fault.name: fault for fault in read(asked.table)}
+    if asked.list or not asked.names:
+        for fault in table.values():
+            print(f"{fault.kind:12} {fault.name:44} {' '.join(fault.tests)}")
+        return 0
+    names = list(table) if asked.names == ["all"] else asked.names
+    if unknown := [name for name in names if name not in table]:
+        parser.error(f"no such fault: {', '.join(unknown)}")
+    sound = {fault.tests for fault in table.values()} if asked.quick else set[tuple[str, ...]]()
+    return 1 if [name for name in names if not _is_found(table[name], sound)] else 0
+
+
+def _is_found(fault: Fault, sound: set[tuple[str, ...]]) -> bool:
+    began = time.monotonic()
+    try:
+        if fault.tests not in sound:
+            check_without(fault.tests)
+            sound.add(fault.tests)
+        by = find(fault)
+    except (BadFault, subprocess.TimeoutExpired) as error:
+        print(f"✗ {fault.name}: {error}", flush=True)
+        return False
+    print(f"{'✓' if by else '✗'} {fault.name:44} {time.monotonic() - began:5.1f} s  {by or 'NOT FOUND'}", flush=True)
+    return by is not None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,91 @@
+"""The table of planted faults: each row can still be planted, and what plants them tells the truth.
+
+`scripts/plant all` runs the rows themselves; here only a small one is planted.
+"""
+
+import ast
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests import planted
+from tests.planted import HERE, BadFault, Fault
+
+FAULTS = planted.read()
+PLANT = HERE / "scripts" / "plant"
+
+
+def test_names_are_for_one_fault_each() -> None:
+    names = [fault.name for fault in FAULTS]
+    assert len(names) == len(set(names))
+    assert len(names) >= 50
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_it_can_be_planted(fault: Fault) -> None:
+    """The old text is there once, and the new one is as good a program."""
+    text = fault.planted((HERE / fault.file).read_text(encoding="utf-8"))
+    assert text != (HERE / fault.file).read_text(encoding="utf-8")
+    if fault.file.endswith(".py"):
+        compile(text, fault.file, "exec")
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_its_tests_are_there(fault: Fault) -> None:
+    named = [test for test in fault.tests if test.startswith("tests/")]
+    assert named
+    for path, _, function in (test.partition("::") for test in named):
+        tree = ast.parse((HERE / path).read_text(encoding="utf-8"))
+        functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+        assert function in functions or (not function and any(name.startswith("test_") for name in functions)), path
+
+
+def test_a_text_that_is_not_there_once_is_refused() -> None:
+    fault = Fault("x", "x", "x", "b", "c", ())
+    assert fault.planted("abd") == "acd"
+    for text in ("ad", "abdb"):
+        with pytest.raises(BadFault, match="not once"):
+            fault.planted(text)
+
+
+ROW = """
+[[fault]]
+name = "{name}"
+kind = "test"
+file = "postroom/networks.py"
+old = '''    return str(ipaddress.ip_network(text))'''
+new = '''{new}'''
+tests = ["{tests}"]
+"""
+FOUND = ROW.format(name="found", new="    return text", tests="tests/test_networks.py")
+# A change that nobody notices; a change whose test is broken; a test that fails without any fault.
+SAME = ROW.format(name="same", new='    return f"{ipaddress.ip_network(text)}"', tests="tests/test_networks.py")
+BROKEN = ROW.format(name="broken", new="    return str(", tests="tests/test_networks.py")
+FAILING = ROW.format(name="failing", new="    return text", tests="tests/no_such_test.py")
+
+
+@pytest.mark.parametrize(
+    ("row", "options", "code", "said"),
+    [
+        (FOUND, ["--quick"], 0, "✓ found"),
+        (SAME, ["--quick"], 1, "NOT FOUND"),
+        (BROKEN, ["--quick"], 1, "the tests did not run"),
+        (FAILING, [], 1, "does not pass without a fault"),
+    ],
+    ids=["found", "not found", "no program", "no test"],
+)
+def test_it_tells_the_truth(tmp_path: Path, row: str, options: list[str], code: int, said: str) -> None:
+    table = tmp_path / "table.toml"
+    table.write_text(row, encoding="utf-8")
+    before = (HERE / "postroom" / "networks.py").read_bytes()
+    command = [PLANT, *options, "--table", table, "all"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, said in done.stdout) == (code, True), done.stdout + done.stderr
+    assert (HERE / "postroom" / "networks.py").read_bytes() == before
+
+
+def test_the_list_is_shown() -> None:
+    done = subprocess.run([PLANT, "--list"], capture_output=True, text=True, check=True)
+    assert len(done.stdout.splitlines()) == len(FAULTS)
+    assert subprocess.run([PLANT, "no-such-fault"], capture_output=True).returncode == 2

@@ -1,0 +1,164 @@
+"""Every statement that reads or writes a tenant's table names the organization, or is on a list with its reason.
+
+A tenant's table is one with a column `organization_id`. What hangs on such a row (`addresses`, `dkim_keys`, `leases`,
+…) is reached by the id of a row that was found with its organization. A statement is judged SELECT by SELECT: each
+must compare `organization_id` with `:organization`, or be tied to a row of the statement around it.
+"""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from postroom.db.migrations import SCHEMA
+from tests.test_plans import WHOLE, statements
+
+TABLES = frozenset(
+    name
+    for path in sorted(SCHEMA.glob("0*.sql"))
+    for name, columns in re.findall(r"CREATE TABLE (\w+) \((.*?)\n\)", path.read_text(encoding="utf-8"), re.S)
+    if re.search(r"^\s*organization_id\b", columns, re.M)
+)
+
+# Why a statement does without, and which do, as module and constant.
+WITHOUT: dict[str, str] = {
+    name: reason
+    for reason, statements_ in {
+        "who asks is found by a secret, or by the id behind it, and brings the organization": [
+            "keys.FIND",
+            "keys.FIND_ID",
+            "console_sessions.FIND",
+            "console_sessions.END",
+            "console_sessions.TAKE_LINK",
+        ],
+        "the worker looks for what is due in every organization": [
+            "accounts.DUE_PURGES",
+            "checks.DUE",
+            "dkim.DUE",
+            "domains.EXPIRED",
+            "idempotency.DUE",
+            "sessions.DUE",
+            "lateness.PURGE",
+        ],
+        "what is over goes, whoever had it": ["console_sessions.END_EXPIRED", "console_sessions.END_LINKS"],
+        "the worker goes on with a row that it has found due": [
+            "accounts.BEGIN_PURGE",
+            "accounts.POSTPONE_PURGE",
+            "accounts.FINISH_PURGE",
+            "dkim.OWNER",
+            "domains.EXPIRE",
+            "idempotency.DELETE",
+            "sessions.ACCOUNT",
+            "sessions.INSERT_DOMAIN",
+        ],
+        "a check of the DNS goes on with the domain that it has begun with": [
+            "domains.OF_ID",
+            "domains.DEGRADE",
+            "domains.RECOVER",
+        ],
+        "of a name only one organization is the owner; no caller is told which": [
+            "consents.FOREIGN_PARENT",
+            "domains.CUT_OFF",
+            "domains.IS_ACTIVE",
+        ],
+        "Dovecot says who has logged in, by the id of the account": ["accounts.IS_NEW_LOGIN", "accounts.LOG_IN"],
+        "the operator's, over all organizations": [
+            "counts.EVERYTHING",
+            "differences.ACCOUNTS",
+            "differences.KEYS",
+            "domains.MAKE_PROVABLE",
+            "moves.ACCOUNT",
+            "moves.LEFT",
+            "nodes.FOUND",
+        ],
+    }.items()
+    for name in statements_
+}
+
+
+def parts(sql: str, around: tuple[str, ...] = ()) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The statement without what is in brackets, then each SELECT in brackets, with what stands around it."""
+    bare, inner = _split(sql)
+    for one in re.split(r"\bUNION ALL\b", bare):
+        yield one, around
+    for text in inner:
+        yield from parts(text, (*around, bare))
+
+
+def _split(sql: str) -> tuple[str, list[str]]:
+    """The text outside of brackets, and what is in each that has a SELECT in it. Other brackets stay."""
+    bare, inner, depth, start = "", list[str](), 0, 0
+    for at, letter in enumerate(sql):
+        if letter == "(":
+            if depth == 0:
+                start = at
+            depth += 1
+        elif letter == ")":
+            depth -= 1
+            if depth == 0:
+                text = sql[start + 1 : at]
+                if re.search(r"\bSELECT\b", text):
+                    inner.append(text)
+                    bare += " () "
+                else:
+                    bare += f"({text})"
+        elif depth == 0:
+            bare += letter
+    return bare, inner
+
+
+def tables(part: str) -> list[str]:
+    """The tenants' tables that a part reads, changes or adds to."""
+    found = re.findall(r"\b(?:FROM|JOIN|UPDATE(?!\s+SET)|INTO)\s+(\w+)", part)
+    return [name for name in found if name in TABLES]
+
+
+def names(part: str) -> set[str]:
+    """The tables of a part, and the other names that it gives them."""
+    pairs = re.findall(r"\b(?:FROM|JOIN|UPDATE(?!\s+SET)|INTO)\s+(\w+)(?:\s+AS\s+(\w+))?", part)
+    return {name for pair in pairs for name in pair if name}
+
+
+def names_organization(part: str, around: tuple[str, ...]) -> bool:
+    if re.search(r"\bINSERT INTO\b", part):
+        return ":organization" in part and "organization_id" in part.partition("VALUES")[0].partition("SELECT")[0]
+    where = part.partition("WHERE")[2]
+    if re.search(r"\borganization_id = :organization\b", where) or re.search(r"organization_id = \w+\.organiz", where):
+        return True
+    outer = {name for each in around for name in names(each)} - names(part)
+    outer |= {name for each in around for name in names(each)} & names(part) if " AS " in part else set()
+    return any(re.search(rf"= {name}\.\w+|\b{name}\.\w+ =", part) for name in outer)
+
+
+def without(sql: str) -> list[str]:
+    """The tables that a statement touches in a part without the organization."""
+    return [table for part, around in parts(sql) for table in tables(part) if not names_organization(part, around)]
+
+
+STATEMENTS = statements()
+TOUCHING = {name: sql for name, sql in STATEMENTS.items() if any(tables(part) for part, _ in parts(sql))}
+
+
+def test_it_works() -> None:
+    assert {"accounts", "domains", "events", "api_keys", "limits", "idempotent_answers", "console_sessions"} <= TABLES
+    assert {"accounts.GET", "accounts.RESET", "domains.FIND", "keys.REVOKE", "events.INSERT"} <= TOUCHING.keys()
+    assert without("SELECT id FROM accounts WHERE id = :id") == ["accounts"]
+    assert without("SELECT id FROM accounts WHERE id = :id AND organization_id = :organization") == []
+    assert without("SELECT organization_id FROM accounts WHERE id = :id OR 1 = organization_id") == ["accounts"]
+    assert without("DELETE FROM domains WHERE id IN (SELECT domain_id FROM accounts WHERE id = :id)") == [
+        "domains",
+        "accounts",
+    ]
+    assert without("UPDATE domains SET name = :name WHERE organization_id = :organization AND EXISTS (SELECT 1 FROM "
+                   "accounts WHERE domain_id = domains.id)") == []  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TOUCHING)
+def test_a_statement_names_the_organization(name: str) -> None:
+    found = without(TOUCHING[name])
+    assert (found == []) == (name not in WITHOUT), f"{name}: {found}"
+
+
+def test_the_list_has_no_strangers() -> None:
+    assert WITHOUT.keys() <= TOUCHING.keys()
+    assert not {".".join(name) for name in WHOLE} & WITHOUT.keys()
