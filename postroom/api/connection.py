@@ -209,7 +209,7 @@ class Connection(Reader):
                 self._arm(STALL_SECONDS)
             else:
                 self.transport.abort()
-        elif self._rest:
+        elif self._rest.strip(b"\r\n"):
             self._fail("request_timeout", f"The request head did not arrive within {HEAD_SECONDS:.0f} seconds.")
         else:
             self.close()

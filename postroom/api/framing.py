@@ -15,11 +15,10 @@ Header = tuple[bytes, bytes]
 
 _NAME = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _FIELD = _NAME + rb":[\t -~\x80-\xff]*+\r\n"
-# RFC 9112 3 and 5, without line folding. Empty lines before it are allowed by section 2.2.
-HEAD = re.compile(rb"(?:\r\n)*+" + _NAME + rb" [!-~]++ HTTP/1\.[01]\r\n(?:" + _FIELD + rb")*+\r\n")
-EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
-# How a head begins: with a method, or with the first half of an empty line.
-BEGIN = re.compile(_NAME + rb"|\r\Z")
+# RFC 9112 3 and 5, without line folding, and without the empty lines before it that section 2.2 would have ignored.
+HEAD = re.compile(_NAME + rb" [!-~]++ HTTP/1\.[01]\r\n(?:" + _FIELD + rb")*+\r\n")
+EMPTY_LINES = re.compile(rb"(?:\r\n)*+\r?")
+BEGIN = re.compile(_NAME)
 END = b"\r\n\r\n"
 
 # RFC 3986 3.2.2 without the comma, which some programs use to merge two headers into one.

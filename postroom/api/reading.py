@@ -85,8 +85,10 @@ class Reader(HttpToolsProtocol):
         return True
 
     def _wait_for_head(self) -> bool:
-        rest = self._rest = self._rest[framing.EMPTY_LINES.match(self._rest).end() :]  # type: ignore[union-attr]
-        if rest.find(framing.END, max(self._searched - 3, 0)) >= 0 or (rest and not framing.BEGIN.match(rest)):
+        rest = self._rest
+        if len(rest) <= _LINE and framing.EMPTY_LINES.fullmatch(rest):
+            return False  # nothing to answer, but what follows is no request any more
+        if rest.find(framing.END, max(self._searched - 3, 0)) >= 0 or not framing.BEGIN.match(rest):
             raise framing.unframed()
         if len(rest) > LARGEST_HEAD + _LINE:
             raise _head_too_large()

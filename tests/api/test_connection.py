@@ -23,8 +23,9 @@ LONG = 30
 class Client:
     """A connection that sends bytes and reads answers, or the end."""
 
-    def __init__(self, server: ApiServer) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", server.port), timeout=LONG)
+    def __init__(self, server: ApiServer, source: str = "127.0.0.1", of: socket.socket | None = None) -> None:
+        where = ("127.0.0.1", server.port)
+        self.socket = of or socket.create_connection(where, timeout=LONG, source_address=(source, 0))
         self.reading = self.socket.makefile("rb")
 
     def send(self, data: bytes) -> None:
@@ -53,8 +54,8 @@ def client(api: ApiServer) -> Iterator[Client]:
 
 
 @contextmanager
-def connected(server: ApiServer) -> Iterator[Client]:
-    one = Client(server)
+def connected(server: ApiServer, source: str = "127.0.0.1", of: socket.socket | None = None) -> Iterator[Client]:
+    one = Client(server, source, of)
     try:
         yield one
     finally:
