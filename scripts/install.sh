@@ -124,7 +124,7 @@ install() {
     export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
     exec 9>/run/postroom-install.lock
     flock 9
-    fresh=$(missing_of dovecot-core postfix opendkim postgresql-common | xargs)
+    fresh=$(missing_of dovecot-core postfix opendkim postgresql-common caddy nginx | xargs)
     apt-get update -q || echo 'The package lists are not up to date.'
     removed=$(apt-get install -s --no-install-recommends "$@" | sed -n 's/^Remv \([^ ]*\).*/\1/p' | xargs)
     [ -z "$removed" ] || fail "Postroom needs $*, for which apt would remove: $removed. Nothing was changed."
@@ -183,6 +183,8 @@ keep_off_at_boot() {
     ! is_fresh postfix || systemctl disable postfix.service || :
     ! is_fresh opendkim || systemctl disable opendkim.service || :
     ! is_fresh postgresql-common || systemctl disable postgresql.service || :
+    ! is_fresh caddy || systemctl disable caddy.service || :
+    ! is_fresh nginx || systemctl disable nginx.service || :
 }
 
 # --- The venv --------------------------------------------------------------------------------------------------

@@ -76,6 +76,7 @@ class App:
     def __init__(
         self, services: Services, limits: Limits, trusted: tuple[auth.Network, ...] = (), lets_local_in: bool = False
     ) -> None:
+        self.trusted = trusted
         self._services = services
         self._limits = limits
         self._router = Router(ROUTES)

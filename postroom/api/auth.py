@@ -61,7 +61,7 @@ def header(headers: Headers, wanted: bytes) -> str:
 
 def client_address(peer: str, headers: Headers, trusted: Sequence[Network]) -> str:
     """The right-most address of X-Forwarded-For that is not a trusted proxy; without trust, the peer."""
-    if not trusted or not _trusts(peer, trusted):
+    if not trusted or not trusts(peer, trusted):
         return peer
     hops = [hop.strip() for name, value in headers if name == b"x-forwarded-for" for hop in _text(value).split(",")]
     address = peer
@@ -69,7 +69,7 @@ def client_address(peer: str, headers: Headers, trusted: Sequence[Network]) -> s
         if not _is_address(hop):
             break
         address = hop
-        if not _trusts(hop, trusted):
+        if not trusts(hop, trusted):
             break
     return address
 
@@ -84,7 +84,8 @@ def networks(texts: Sequence[str]) -> tuple[Network, ...]:
     return tuple(ipaddress.ip_network(text) for text in texts)
 
 
-def _trusts(address: str, trusted: Sequence[Network]) -> bool:
+def trusts(address: str, trusted: Sequence[Network]) -> bool:
+    """Whether the address is in one of the networks."""
     return _is_address(address) and any(ipaddress.ip_address(address) in network for network in trusted)
 
 

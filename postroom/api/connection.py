@@ -1,204 +1,168 @@
-"""One connection of a client: uvicorn's protocol, with bounds for what comes before the application is asked.
+"""A connection of a client: for how long it is waited for, how many there may be, and what it is told at the end.
 
-A stranger would get wrong: the parser keeps a header until it is whole and uvicorn keeps all of them, so without
-these bounds a client without a key fills the memory, or holds connections for nothing. And uvicorn appends
-trailers to the headers; here they are dropped, else one could name a client's address behind the proxy's back.
+Every wait for a client has a bound: for a head, for a body (`body`), for the next request, and for the client to take
+an answer. What waits for a client is counted by address, so that one address cannot hold what all others need
+(decision 0131).
 """
 
 import asyncio
+import functools
 import os
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import unquote
 
-import httptools
 import structlog
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
 from postroom.api import problems
 from postroom.api.app import ALWAYS, App
+from postroom.api.peers import Peers
+from postroom.api.reading import Reader
+from postroom.errors import Refused
 
-LARGEST_HEAD = 32 * 1024
-MOST_HEADERS = 100
-# All bytes of one request: its body may have 64 KiB, and chunks of one byte take six.
-LARGEST_REQUEST = 1024 * 1024
 HEAD_SECONDS = 10.0
 # Longer than the common proxies keep a connection, so that they close it and no request meets a closed one.
 KEEP_ALIVE_SECONDS = 75
 # A process may usually have 1,024 files open. Those too many are told so, but only some at a time.
 MOST_CONNECTIONS = 900
 MOST_REFUSED = 50
+# Of these so many may wait for one address: for the rest of a request, or for the client to take an answer.
+MOST_WAITING = 512
 # After an answer to what could not be read, the rest is thrown away so long, so that the answer arrives.
 LINGER_SECONDS = 2.0
+# Of an answer that does not fit into the system's buffers a client must take so many bytes in so many seconds.
+STALL_SECONDS = 10.0
+SLOWEST_BYTES = 4096
 
 log = structlog.get_logger()
 
 
-class _HeadTooLarge(Exception):
-    pass
+class Connection(Reader):
+    """A connection that is bounded in size, time and number. What cannot be read is answered as any other problem."""
 
-
-class Cycle(RequestResponseCycle):
-    """One request and its answer. Head and body leave in one write: with two it is a call of the system more, and
-    mostly a packet."""
-
-    _head: Any = None  # waits for its body
-
-    async def send(self, message: Any) -> None:
-        if message["type"] == "http.response.start" and not self.response_started:
-            self._head = message
-            return
-        head, self._head = self._head, None
-        if head is None:
-            await super().send(message)
-        elif not self._send_whole(head, message):
-            await super().send(head)
-            await super().send(message)
-
-    def _send_whole(self, head: Any, message: Any) -> bool:
-        """Sends an answer that is all there. What is not is left to uvicorn: a file in pieces, an answer without its
-        length, a client that reads slowly, and a header with a line break in it, which uvicorn refuses."""
-        sent = [*self.default_headers, *head["headers"]]
-        lines = b"".join([b"%b: %b\r\n" % header for header in sent])
-        is_plain = lines.count(b"\n") == lines.count(b"\r") == len(sent) and b"content-length: " in lines
-        if not is_plain or self.disconnected or self.flow.write_paused or message.get("more_body"):
-            return False
-        end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
-        self.response_started = self.response_complete = True
-        self.transport.write(b"".join((STATUS_LINE[head["status"]], lines, end, message["body"])))
-        self.message_event.set()
-        if not self.keep_alive:
-            self.transport.close()
-        self.on_response()
-        return True
-
-
-class Connection(HttpToolsProtocol):
-    """A connection whose head, size and time are bounded. What cannot be read is answered as any other problem."""
-
-    _in_head = False
-    _given_up = False  # whatever comes is thrown away
-    _received = 0  # bytes of the request that is being read, but for those that came with the end of the last one
-    _chunk = 0  # bytes that came together last
-    _fresh = True  # nothing of another request came with them
+    _waits = False  # counted as waiting for its client
+    _is_refused = False
+    _unsent = 0  # bytes of answers that the client had not taken when we looked last
     _deadline: asyncio.TimerHandle | None = None
+    _stall: asyncio.TimerHandle | None = None
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        peers: Peers | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._peers = Peers() if peers is None else peers
+
+    # --- its begin and its end
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > MOST_CONNECTIONS + MOST_REFUSED:
-            transport.abort()
-        elif len(self.connections) > MOST_CONNECTIONS:
-            self._fail("busy", "There are too many connections.")
-        else:
-            self._arm(HEAD_SECONDS)
+        self.write, self.is_closing = transport.write, transport.is_closing  # what a cycle wants of its transport
+        self._peer = self._peers.enter(self.client[0] if self.client else "")
+        if len(self.connections) - self._peers.refused > MOST_CONNECTIONS and not self._make_room():
+            self._refuse("busy", "There are too many connections.")
+            return
+        self._arm(HEAD_SECONDS)
+        self._count()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        if self._stall is not None:
+            self._stall.cancel()
+        self._rest, self._given_up = b"", True
+        self._peers.leave(self._peer)
+        self._peer.waiting -= self._waits
+        self._peers.refused -= self._is_refused
         super().connection_lost(exc)
+
+    def close(self) -> None:
+        """Ends the connection after an answer. What the client still sends is thrown away for a time, or the answer
+        would be lost with it (RFC 9112 9.6)."""
+        self._given_up = True
+        self._unsent = self.transport.get_write_buffer_size()
+        if self._in_body or self._rest:
+            self._linger()
+        else:
+            self.transport.close()
+            self._arm(STALL_SECONDS)
+        self._count()
+
+    def timeout_keep_alive_handler(self) -> None:
+        if not self._given_up:
+            self.close()
+
+    # --- what comes
 
     def data_received(self, data: bytes) -> None:
         if self._given_up:
             return
         self._unset_keepalive_if_required()
-        self._chunk = len(data)
-        self._fresh = self.cycle is None or not self.cycle.more_body
-        self._received += len(data)
-        try:
-            self._feed(data)
-        except httptools.HttpParserError as error:
-            if isinstance(error.__context__, _HeadTooLarge):
-                self._fail_for_size()
-            else:
-                self._fail("invalid_request", "This is not HTTP/1.1.")
-            return
-        if self._in_head and self._received > LARGEST_HEAD:
-            self._fail_for_size()
-        elif self._received > LARGEST_REQUEST:
-            self._stop_reading()
-        elif self._deadline is None and (self._in_head or self.cycle is None or self.cycle.response_complete):
-            self._arm(HEAD_SECONDS)
+        self._rest = self._rest + data if self._rest else data
+        self._go_on()
 
-    def _feed(self, data: bytes) -> None:
-        """An offer to upgrade is ignored, and what comes behind it is the next request."""
-        while data:
-            try:
-                self.parser.feed_data(data)
-            except httptools.HttpParserUpgrade as upgrade:
-                data = data[upgrade.args[0] :]
-            else:
-                return
-
-    def on_message_begin(self) -> None:
-        self._in_head = True
-        self._received = self._chunk if self._fresh else 0
-        super().on_message_begin()
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._given_up:
+            self._unset_keepalive_if_required()
+        elif self._in_body or self._rest:
+            self._unset_keepalive_if_required()
+            self._go_on()
 
     def on_headers_complete(self) -> None:
-        if len(self.headers) > MOST_HEADERS:
-            raise _HeadTooLarge
-        if self._received + self._chunk > LARGEST_HEAD:  # more than it can be, so the sum is taken only where it may be
-            lengths = (len(name) + len(value) + 4 for name, value in self.headers)
-            if len(self.url) + sum(lengths) > LARGEST_HEAD:
-                raise _HeadTooLarge
-        self._in_head = self._fresh = False
+        super().on_headers_complete()
         self._disarm()
-        self._begin()
-        self.headers = []  # where trailers go
 
-    def _begin(self) -> None:
-        """What uvicorn does with a head, with our cycle, and without WebSockets and a root path."""
-        parser, url, before = self.parser, httptools.parse_url(self.url), self.cycle
-        path, version = url.path.decode("ascii"), parser.get_http_version()
-        self.scope["method"] = parser.get_method().decode("ascii")
-        self.scope["http_version"] = version
-        self.scope["path"] = unquote(path) if "%" in path else path
-        self.scope["raw_path"] = url.path
-        self.scope["query_string"] = url.query or b""
-        self.cycle = Cycle(
-            self.scope,
-            self.transport,
-            self.flow,
-            self.logger,
-            self.access_logger,
-            False,
-            self.server_state.default_headers,
-            asyncio.Event(),
-            self.expect_100_continue,
-            version != "1.0" and parser.should_keep_alive(),
-            self.on_response_complete,
-        )
-        if before is None or before.response_complete:
-            self._start_asgi_task(self.cycle, self.app)
-        else:
-            self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, self.app))
+    def _read_body(self) -> None:
+        super()._read_body()
+        if not self._in_body and not self._is_answering():  # it had its answer before all of it was here
+            self._disarm()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
-    def _fail_for_size(self) -> None:
-        detail = f"The request line and headers may have {LARGEST_HEAD // 1024} KiB, in at most {MOST_HEADERS} headers."
-        self._fail("headers_too_large", detail)
+    def _go_on(self) -> None:
+        try:
+            self._read()
+        except Refused as refused:
+            self._fail(refused.code, refused.detail)
+        is_idle = self.timeout_keep_alive_task is not None and not self._in_body and not self._rest
+        if self._deadline is None and not is_idle and not self._is_answering():
+            self._unset_keepalive_if_required()
+            self._arm(HEAD_SECONDS)
+        if self._waits or self._in_body or self._rest:
+            self._count()
+
+    # --- what cannot be read
 
     def _fail(self, code: str, detail: str) -> None:
-        """Answers what cannot be read and closes, but lets requests that came whole before it be answered first."""
+        """Answers what cannot be read, and closes."""
         self._given_up = True
         cycle = self.cycle
-        if cycle is None or cycle.response_complete:
-            self._answer(code, detail)
-        elif not cycle.more_body:
-            cycle.keep_alive = False
-        elif self.pipeline or cycle.response_started:
-            self.transport.close()
-        else:  # its own body is at fault: for the application the client has gone
+        if self._in_body and not self._is_answering():  # the request has its answer
+            self.close()
+            return
+        if self._is_answering():  # its own body is at fault: for the application the client has gone
             cycle.disconnected = True
             cycle.message_event.set()
-            self._answer(code, detail)
+            if cycle.response_started:
+                self.transport.abort()
+                return
+        self._answer(code, detail)
 
-    def _stop_reading(self) -> None:
-        """The request has come to an end for us; the application answers it, or has done so."""
+    def _refuse(self, code: str, detail: str) -> None:
+        """Answers one that is too many. Only some are told at a time."""
         self._given_up = True
-        if self.cycle is not None:
-            self.cycle.keep_alive = False
-        self._arm(HEAD_SECONDS)
+        if self._peers.refused >= MOST_REFUSED or self.flow.write_paused:
+            self.transport.abort()
+        else:
+            self._peers.refused += 1
+            self._is_refused = True
+            self._fail(code, detail)
 
     def _answer(self, code: str, detail: str) -> None:
         request_id = os.urandom(12).hex()
@@ -210,15 +174,22 @@ class Connection(HttpToolsProtocol):
             (b"content-length", b"%d" % len(body)),
             (b"x-request-id", request_id.encode()),
             (b"connection", b"close"),
-            *([(b"retry-after", b"1")] if code == "busy" else []),
+            *([(b"retry-after", b"1")] if code in ("busy", "too_many_requests") else []),
         ]
         lines = b"".join(b"%b: %b\r\n" % header for header in headers)
         self.transport.write(b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (status, _phrase(status), lines, body))
+        self._linger()
+        address = self.client[0] if self.client else None
+        log.info("request", method=None, route=None, status=status, request_id=request_id, client_address=address)
+
+    def _linger(self) -> None:
+        self._rest = b""
+        self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._arm(LINGER_SECONDS)
-        address = self.client[0] if self.client else None
-        log.info("request", method=None, route=None, status=status, request_id=request_id, client_address=address)
+
+    # --- how long, and how many
 
     def _arm(self, seconds: float) -> None:
         self._disarm()
@@ -232,18 +203,82 @@ class Connection(HttpToolsProtocol):
     def _too_late(self) -> None:
         self._deadline = None
         if self._given_up:
-            self.transport.abort()
-        elif self._in_head:
+            if self.flow.write_paused:
+                return  # the other look decides, and arms this one again
+            if self._is_taking():
+                self._arm(STALL_SECONDS)
+            else:
+                self.transport.abort()
+        elif self._rest.strip(b"\r\n"):
             self._fail("request_timeout", f"The request head did not arrive within {HEAD_SECONDS:.0f} seconds.")
         else:
-            self.transport.close()
+            self.close()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unsent = self.transport.get_write_buffer_size()
+        self._watch()
+        self._count()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._stall is not None:
+            self._stall.cancel()
+        if self._given_up:
+            self._unsent = self.transport.get_write_buffer_size()
+            self._arm(STALL_SECONDS)
+        self._count()
+
+    def _watch(self) -> None:
+        self._stall = self.loop.call_later(STALL_SECONDS, self._look)
+
+    def _look(self) -> None:
+        if self._is_taking():
+            self._watch()
+        else:
+            self.transport.abort()
+
+    def _is_taking(self) -> bool:
+        """Whether the client has taken a part of what waits for it since the last look, and some is left."""
+        before, self._unsent = self._unsent, self.transport.get_write_buffer_size()
+        return 0 < self._unsent <= before - SLOWEST_BYTES
+
+    def _is_idle(self) -> bool:
+        return not self._waits and not self._given_up and not self._is_answering()
+
+    def _count(self) -> None:
+        """Counts this connection for its address where it waits for its client. One that would be too many ends."""
+        is_reading = self._in_body or self.cycle is None or (bool(self._rest) and not self._is_answering())
+        waits = self._given_up or is_reading or self.flow.write_paused
+        if waits == self._waits:
+            return
+        self._waits = waits
+        self._peer.waiting += 1 if waits else -1
+        if waits and self._peer.waiting > MOST_WAITING and not self._peer.is_trusted:
+            if self._given_up:
+                self.transport.abort()
+            else:
+                self._refuse("too_many_requests", "This address has too many requests that are not complete.")
+
+    def _make_room(self) -> bool:
+        """Closes an idle connection of an address that has more than its share, for one of another."""
+        largest = self._peers.largest()
+        if largest.connections <= MOST_WAITING or largest is self._peer:
+            return False
+        idle = (other for other in self.connections if isinstance(other, Connection) and other._peer is largest)
+        other = next((other for other in idle if other._is_idle()), None)
+        if other is not None:
+            other._given_up = True
+            other.transport.abort()
+        return other is not None
 
 
-def configure(app: App, **options: Any) -> uvicorn.Config:
+def configure(app: App | None, **options: Any) -> uvicorn.Config:
     """How uvicorn serves the API."""
+    protocol: Any = functools.partial(Connection, peers=Peers(app.trusted if app else ()))
     return uvicorn.Config(
-        app,
-        http=Connection,
+        app,  # type: ignore[arg-type]
+        http=protocol,
         ws="none",
         access_log=False,
         server_header=False,

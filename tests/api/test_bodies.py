@@ -3,13 +3,14 @@
 import http.client
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
 from postroom.api import body as body_module
 from tests.api.raw import CREATE, PATH, body_for, create_raw, plain
 from tests.api.rows import rows
-from tests.server import Tenant
+from tests.server import ApiServer, Tenant
 
 LIMIT = 64 * 1024
 
@@ -22,6 +23,22 @@ LIMIT = 64 * 1024
         "application/json; charset=utf-8",
         'application/json;charset="UTF-8"',
         "application/json ; charset=UTF-8",
+        "application/json;charset=utf8",
+        "application/json; charset=UTF8",
+        'application/json; charset="utf\\-8"',
+        "application/json;\tcharset=utf-8",
+        "application/json\t;charset=utf-8\t",
+        "application/json;",
+        "application/json; ",
+        "application/json;;charset=utf-8;",
+        "application/json; charset = utf-8",
+        "application/json; charset=us-ascii",
+        "application/json; charset=",
+        "application/json; version=1; odata.metadata=minimal",
+        'application/json; x="; charset=utf-16"; charset=utf-8',
+        'application/json; x="a\\"; charset=utf-16"',
+        "application/json; boundary; =x; profile=https://example.test/a;b",
+        "application/json; charset*=utf-8''x",
     ],
 )
 def test_json_content_types(tenant: Tenant, content_type: str) -> None:
@@ -40,6 +57,21 @@ def test_json_content_types(tenant: Tenant, content_type: str) -> None:
         "application/json; charset=utf-16",
         "application/jsonp",
         "application/problem+json",
+        "application/json; charset=utf-8; charset=utf-16",
+        "application/json; charset=utf-16; charset=utf-8",
+        'application/json; charset="utf-16"',
+        "application/json; CHARSET=latin1",
+        'application/json; x="a"; charset=utf-16',
+        'application/json; x="a\\""; charset=utf-16',
+        "application/json; charset=utf-8, text/plain",
+        "application/json, application/json",
+        "application/json text",
+        "application / json",
+        "application/",
+        "/json",
+        "json",
+        "*/*",
+        ";charset=utf-8",
     ],
 )
 def test_other_content_types(tenant: Tenant, content_type: str) -> None:
@@ -47,6 +79,20 @@ def test_other_content_types(tenant: Tenant, content_type: str) -> None:
     refused = create_raw(tenant, body_for(tenant, "a"), content_type)
     assert (refused.status, refused.code) == (415, "unsupported_media_type")
     assert rows(tenant) == before
+
+
+def test_two_content_types(tenant: Tenant) -> None:
+    """Which of them counts is not certain, unless both are taken."""
+    body = body_for(tenant, "a")
+    length = f"Content-Length: {len(body)}"
+    for other, status in (("text/plain", 415), ("application/json; charset=utf-8", 201)):
+        types = ("Content-Type: application/json", f"Content-Type: {other}")
+        head = f"POST {CREATE} HTTP/1.1\r\nHost: x\r\nx-api-key: {tenant.key}\r\n" + "\r\n".join(
+            [length, *types, "", ""]
+        )
+        with socket.create_connection(("127.0.0.1", tenant.api.port), timeout=30) as connection:
+            connection.sendall(head.encode() + body)
+            assert connection.recv(4096).split()[1] == b"%d" % status
 
 
 def _of_size(tenant: Tenant, size: int) -> bytes:
@@ -87,6 +133,44 @@ def test_a_body_that_does_not_arrive(tenant: Tenant, monkeypatch: pytest.MonkeyP
     assert status == 408
     assert b'"code":"request_timeout"' in answer
     assert tenant.api.request("GET", "/healthz").status == 200
+
+
+@pytest.mark.parametrize("path", ["/console/session", "/autodiscover/autodiscover.xml"])
+def test_a_body_of_a_stranger_that_does_not_arrive(api: ApiServer, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """Without a key, too, wherever a body is read. The connection then ends, so that it holds no place."""
+    monkeypatch.setattr(body_module, "FIRST_SECONDS", 0.1)
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: text/xml\r\nContent-Length: 10\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", api.port), timeout=30) as connection:
+        connection.sendall(head.encode())
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"\r\nconnection: close\r\n" in answer
+
+
+def test_a_body_in_crumbs(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sending something now and then does not help."""
+    monkeypatch.setattr(body_module, "FIRST_SECONDS", 0.2)
+    head = f"POST {CREATE} HTTP/1.1\r\nHost: x\r\nx-api-key: {tenant.key}\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", tenant.api.port), timeout=0.02) as connection:
+        connection.sendall(f"{head}Content-Length: 60000\r\n\r\n".encode())
+        answer = b""
+        while not answer:  # a server that waits for ever is ended by the time of the whole run
+            connection.send(b" ")
+            with suppress(TimeoutError):
+                answer = connection.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_large_body_has_more_time(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more second for each KiB that has come: the time of an empty body is over for another client meanwhile."""
+    monkeypatch.setattr(body_module, "FIRST_SECONDS", 0.3)
+    body = _of_size(tenant, LIMIT)
+    head = f"POST {CREATE} HTTP/1.1\r\nHost: x\r\nx-api-key: {tenant.key}\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", tenant.api.port), timeout=30) as connection:
+        connection.sendall(f"{head}Content-Length: {LIMIT}\r\n\r\n".encode() + body[: LIMIT // 2])
+        assert plain(tenant, "POST", CREATE, "Content-Type: application/json", "Content-Length: 10")[0] == 408
+        connection.sendall(body[LIMIT // 2 :])
+        assert connection.recv(4096).split()[1] == b"201"
 
 
 def test_a_client_that_goes_away_leaves_nothing_behind(tenant: Tenant) -> None:

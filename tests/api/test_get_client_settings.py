@@ -119,9 +119,6 @@ HOSTS = [
     "xautoconfig.{domain}",
     "autoconfig.",
     "autoconfig.{domain}.",
-    "autoconfig.{domain}:443:443",
-    "autoconfig.{domain}/x",
-    "autoconfig.{domain}@evil.test",
     "autoconfig.nobody-has-this.test",
     "autoconfig.{pending}",
     "autoconfig.{suspended}",
@@ -149,6 +146,15 @@ def test_any_other_host_is_nothing(tenant: Tenant) -> None:
             known_id = {"request_id": answer.headers["x-request-id"]}
             assert (answer.status, answer.json) == (404, missing.json | known_id), (host, path)
     assert get(tenant, tenant.domain).status == 404
+
+
+@pytest.mark.parametrize(
+    "host", ["autoconfig.{domain}:443:443", "autoconfig.{domain}/x", "autoconfig.{domain}@evil.test"]
+)
+def test_what_names_no_host(tenant: Tenant, host: str) -> None:
+    """RFC 9112 3.2: not even looked for."""
+    answer = tenant.api.request("GET", AUTOCONFIG, headers={"host": host.format(domain=tenant.domain)})
+    assert (answer.status, answer.code) == (400, "invalid_request")
 
 
 def test_any_other_question_of_outlook_is_nothing(tenant: Tenant) -> None:

@@ -1,0 +1,46 @@
+"""One request and its answer, for uvicorn: an answer that is all there leaves in one write."""
+
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+# Answers to a request whose body does not end, or too late.
+HOPELESS = (408, 413)
+
+
+class Cycle(RequestResponseCycle):
+    """One request and its answer. Head and body leave in one write: with two it is a call of the system more, and
+    mostly a packet."""
+
+    _head: Any = None  # waits for its body
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.start" and not self.response_started:
+            # A client that waits for 100 (Continue) and gets an answer may send its body, or the next request.
+            if self.more_body and (self.waiting_for_100_continue or message["status"] in HOPELESS):
+                self.keep_alive = False
+            self._head = message
+            return
+        head, self._head = self._head, None
+        if head is None:
+            await super().send(message)
+        elif not self._send_whole(head, message):
+            await super().send(head)
+            await super().send(message)
+
+    def _send_whole(self, head: Any, message: Any) -> bool:
+        """Sends an answer that is all there. What is not is left to uvicorn: a file in pieces, an answer without its
+        length, a client that reads slowly, and a header with a line break in it, which uvicorn refuses."""
+        sent = [*self.default_headers, *head["headers"]]
+        lines = b"".join([b"%b: %b\r\n" % header for header in sent])
+        is_plain = lines.count(b"\n") == lines.count(b"\r") == len(sent) and b"content-length: " in lines
+        if not is_plain or self.disconnected or self.flow.write_paused or message.get("more_body"):
+            return False
+        end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
+        self.response_started = self.response_complete = True
+        self.transport.write(b"".join((STATUS_LINE[head["status"]], lines, end, message["body"])))
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+        return True

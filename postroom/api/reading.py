@@ -1,0 +1,188 @@
+"""Reads the requests of a connection, one at a time: the next one when this one is answered.
+
+`framing` decides where each request ends. llhttp gets a head that is whole and valid, then exactly the bytes of the
+body, and must agree; otherwise the connection ends. Trailers are dropped: uvicorn would append them to the headers,
+and they could name a client's address behind the proxy's back.
+"""
+
+import asyncio
+from typing import Any
+from urllib.parse import unquote
+
+import httptools
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from postroom.api import framing
+from postroom.api.cycle import Cycle
+from postroom.api.framing import CHUNKED, Chunks, Framing
+from postroom.errors import Refused
+
+LARGEST_HEAD = 32 * 1024
+# What a head has beside its target and headers: the method, the version, spaces and line ends.
+_LINE = 64
+MOST_HEADERS = 100
+# All bytes of one request: its body may have 64 KiB, and chunks of one byte take six.
+LARGEST_REQUEST = 1024 * 1024
+
+
+class Reader(HttpToolsProtocol):
+    """The part of a connection that reads."""
+
+    _rest = b""  # received, and not read yet
+    _searched = 0  # bytes of it that are known to have no end of a head in them
+    _framing = Framing(0, False, False)  # of the request that is being read
+    _in_body = False
+    _missing = 0  # bytes of a body of known size
+    _chunks: Chunks | None = None
+    _ended = False  # llhttp has seen the end of the request
+    _received = 0  # bytes of the request
+    _given_up = False  # whatever comes is thrown away
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._framers: list[framing.Header] = []
+
+    def _read(self) -> None:
+        """Reads until the next request has to wait for the answer to this one. Raises Refused."""
+        while self._rest and not self._given_up:
+            if self._in_body:
+                self._read_body()
+            elif self._is_answering():
+                self.flow.pause_reading()
+                return
+            elif not self._read_head():
+                return
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _read_head(self) -> bool:
+        """Reads a head that has come whole, and begins its request."""
+        rest, searched = self._rest, self._searched
+        is_worth_it = not searched or rest.find(framing.END, max(searched - 3, 0)) >= 0
+        head = framing.HEAD.match(rest) if is_worth_it else None
+        if head is None:
+            return self._wait_for_head()
+        end = head.end()
+        if end > LARGEST_HEAD + _LINE:
+            raise _head_too_large()
+        self._received, self._searched, self._rest = end, 0, rest[end:]
+        self._feed(rest[:end] if self._rest else rest)
+        body = self._framing.body
+        if self._ended != (body == 0):
+            raise framing.unframed()
+        self._in_body, self._missing = body != 0, max(body, 0)
+        self._chunks = Chunks() if body == CHUNKED else None
+        self._begin()
+        return True
+
+    def _wait_for_head(self) -> bool:
+        rest = self._rest
+        if len(rest) <= _LINE and framing.EMPTY_LINES.fullmatch(rest):
+            return False  # nothing to answer, but what follows is no request any more
+        if rest.find(framing.END, max(self._searched - 3, 0)) >= 0 or not framing.BEGIN.match(rest):
+            raise framing.unframed()
+        if len(rest) > LARGEST_HEAD + _LINE:
+            raise _head_too_large()
+        self._searched = len(rest)
+        return False
+
+    def _read_body(self) -> None:
+        rest, chunks = self._rest, self._chunks
+        size = chunks.take(rest) if chunks else min(self._missing, len(rest))
+        self._missing -= 0 if chunks else size
+        self._rest = rest[size:]
+        self._received += size
+        self._feed(rest[:size])
+        is_over = chunks.ended if chunks else not self._missing
+        if self._ended != is_over:
+            raise framing.unframed()
+        if is_over:
+            self._in_body = False
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
+        elif self._received > LARGEST_REQUEST:
+            raise Refused("payload_too_large", "The body may have at most 64 KiB, and few bytes around it.")
+
+    def _feed(self, data: bytes) -> None:
+        """Has llhttp parse this, which must end where we say."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if upgrade.args[0] != len(data):
+                raise framing.unframed() from None
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            raise cause if isinstance(cause, Refused) else framing.unframed() from None
+
+    # --- what llhttp tells
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._framers = []
+        self._ended = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if name in framing.FRAMING:
+            self._framers.append((name, value))
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        if len(self.headers) > MOST_HEADERS:
+            raise _head_too_large()
+        if self._received > LARGEST_HEAD:  # more than it can be, so the sum is taken only where it may be
+            lengths = (len(name) + len(value) + 4 for name, value in self.headers)
+            if len(self.url) + sum(lengths) > LARGEST_HEAD:
+                raise _head_too_large()
+        parser, scope = self.parser, self.scope
+        method, version = parser.get_method().decode("ascii"), parser.get_http_version()
+        target = framing.target(method, self.url)
+        self._framing = framing.framing(version, self._framers, parser.should_upgrade())
+        path = target.path.decode("ascii")
+        scope["method"] = method
+        scope["http_version"] = version
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = target.path
+        scope["query_string"] = target.query
+        if target.host is not None:  # RFC 9112 3.2.2
+            self.headers[:] = [*(pair for pair in self.headers if pair[0] != b"host"), (b"host", target.host)]
+        self.headers = []  # where trailers go
+
+    def on_message_complete(self) -> None:
+        self._ended = True
+
+    def _begin(self) -> None:
+        """Has the application answer the request whose head has been read."""
+        self.cycle = Cycle(
+            self.scope,
+            self,  # type: ignore[arg-type]  # as its transport, so that we see when it closes
+            self.flow,
+            self.logger,
+            self.access_logger,
+            False,
+            self.server_state.default_headers,
+            asyncio.Event(),
+            self._framing.expects_continue,
+            self._framing.keeps_alive,
+            self.on_response_complete,
+        )
+        self.cycle.more_body = self._in_body
+        if not self._in_body:
+            self.cycle.message_event.set()
+        self._start_asgi_task(self.cycle, self.app)
+
+
+def _head_too_large() -> Refused:
+    return Refused(
+        "headers_too_large",
+        f"The request line and headers may have {LARGEST_HEAD // 1024} KiB, in at most {MOST_HEADERS} headers.",
+    )

@@ -1,0 +1,198 @@
+"""Clients that are waited for: how many for each address, and those that do not read what they have asked for."""
+
+import socket
+import threading
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+
+from postroom.api import connection as connection_module
+from postroom.api.peers import Peers
+from postroom.settings import Settings
+from tests.api.test_connection import HEALTH, LONG, Client, assert_problem, connected
+from tests.server import ApiServer
+from tests.service import wait_for
+
+
+def waiting(server: ApiServer, stack: ExitStack, start: bytes = b"GET") -> Client:
+    """A connection that has begun a request and does not end it."""
+    one = stack.enter_context(connected(server))
+    one.send(start)
+    return one
+
+
+UNFINISHED = [b"", b"GET /", b"POST /console/session HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"]
+
+
+@pytest.mark.parametrize("start", UNFINISHED, ids=["nothing", "half a head", "no body"])
+def test_an_address_holds_so_many_requests(database_url: str, monkeypatch: pytest.MonkeyPatch, start: bytes) -> None:
+    """Those that wait for their client are bounded for each address, those that have been answered are not."""
+    monkeypatch.setattr(connection_module, "MOST_WAITING", 3)
+    with ApiServer.start(database_url) as server, ExitStack() as stack:
+        idle = [stack.enter_context(connected(server)) for _ in range(2)]
+        for client in idle:
+            client.send(HEALTH)
+            assert client.answer().status == 200
+        held = [waiting(server, stack, start) for _ in range(3)]
+        refused = stack.enter_context(connected(server))
+        answer = refused.answer()
+        assert_problem(answer, 429, "too_many_requests")
+        assert answer.headers["retry-after"] == "1"
+        assert refused.ended()
+        idle[0].send(HEALTH)  # whole at once, so it waits for nobody
+        assert idle[0].answer().status == 200
+        idle[1].send(HEALTH[:9])
+        assert_problem(idle[1].answer(), 429, "too_many_requests")
+        with connected(server, "127.0.0.2") as stranger:
+            stranger.send(HEALTH)
+            assert stranger.answer().status == 200
+        held[0].socket.close()
+        held[0].reading.close()
+        free(server)
+
+
+def free(server: ApiServer) -> None:
+    """Waits until a request is taken again."""
+    for _ in range(10_000):
+        if server.request("GET", "/healthz").status == 200:
+            return
+    raise AssertionError("the place is not free")
+
+
+def test_a_trusted_proxy_is_not_counted(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "MOST_WAITING", 2)
+    settings = Settings(rate_limit="off", trusted_proxies="127.0.0.2/32")
+    with ApiServer.start(database_url, settings) as server, ExitStack() as stack:
+        held = [stack.enter_context(connected(server, "127.0.0.2")) for _ in range(4)]
+        for client in held:
+            client.send(HEALTH[:9])
+        for client in held:
+            client.send(HEALTH[9:])
+            assert client.answer().status == 200
+        for _ in range(2):
+            waiting(server, stack)
+        assert_problem(stack.enter_context(connected(server)).answer(), 429, "too_many_requests")
+
+
+def test_idle_connections_of_one_address_make_room(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address that has more than its share keeps the rest of it as long as nobody else needs a place."""
+    monkeypatch.setattr(connection_module, "MOST_CONNECTIONS", 5)
+    monkeypatch.setattr(connection_module, "MOST_WAITING", 2)
+    with ApiServer.start(database_url) as server, ExitStack() as stack:
+        crowd = [stack.enter_context(connected(server)) for _ in range(2)]
+        for number in range(5):
+            client = crowd[number] if number < 2 else stack.enter_context(connected(server))
+            crowd += [client] if number >= 2 else []
+            client.send(HEALTH)
+            assert client.answer().status == 200
+        assert_problem(stack.enter_context(connected(server)).answer(), 503, "busy")  # it is its own crowd
+        others = [stack.enter_context(connected(server, "127.0.0.2")) for _ in range(2)]
+        for other in others:
+            other.send(HEALTH)
+            assert other.answer().status == 200
+        assert sum(is_open(client) for client in crowd) == 3
+
+
+def is_open(client: Client) -> bool:
+    """Whether another request is answered."""
+    try:
+        client.send(HEALTH)
+        return client.reading.readline() != b""
+    except OSError:
+        return False
+
+
+def test_refusals_take_no_place(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was refused and lingers is not counted as a connection, or a stranger would fill them by being refused."""
+    monkeypatch.setattr(connection_module, "MOST_CONNECTIONS", 4)
+    monkeypatch.setattr(connection_module, "MOST_WAITING", 2)
+    monkeypatch.setattr(connection_module, "MOST_REFUSED", 3)
+    monkeypatch.setattr(connection_module, "LINGER_SECONDS", LONG)
+    with ApiServer.start(database_url) as server, ExitStack() as stack:
+        for _ in range(2):
+            waiting(server, stack)
+        for _ in range(3):
+            assert_problem(stack.enter_context(connected(server)).answer(), 429, "too_many_requests")
+        assert stack.enter_context(connected(server)).ended()
+        for _ in range(2):
+            other = stack.enter_context(connected(server, "127.0.0.2"))
+            other.send(HEALTH)
+            assert other.answer().status == 200
+
+
+# --- clients that do not read
+
+
+LARGE = b"/docs/swagger-ui-bundle.js"
+
+
+def deaf(server: ApiServer, stack: ExitStack, path: bytes = LARGE, line: bytes = b"") -> Client:
+    """A client that asks for much and reads none of it."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    listener.settimeout(LONG)
+    listener.connect(("127.0.0.1", server.port))
+    one = stack.enter_context(connected(server, of=listener))
+    with suppress(OSError):
+        for _ in range(40):
+            one.send(b"GET %b HTTP/1.1\r\nHost: x\r\n%b\r\n" % (path, line))
+    return one
+
+
+def held(server: ApiServer, count: int) -> None:
+    """Waits until so many connections are there; asks by a connection of its own."""
+    wait_for(f"{count} connections", lambda: connections(server.port) == count)
+
+
+def connections(port: int) -> int:
+    """The connections to this port whose server's end is there."""
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return sum(line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "01" for line in lines)
+
+
+@pytest.mark.parametrize("path", [LARGE, b"/openapi.json"], ids=repr)
+def test_a_client_that_does_not_read(database_url: str, monkeypatch: pytest.MonkeyPatch, path: bytes) -> None:
+    """A file in pieces, and answers in one piece: what nobody takes is not kept for ever."""
+    monkeypatch.setattr(connection_module, "STALL_SECONDS", 0.3)
+    with ApiServer.start(database_url) as server, ExitStack() as stack:
+        deaf(server, stack, path)
+        held(server, 0)
+
+
+def test_a_client_that_reads_slowly(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever takes a part each time gets all of it."""
+    monkeypatch.setattr(connection_module, "STALL_SECONDS", 0.3)
+    monkeypatch.setattr(connection_module, "SLOWEST_BYTES", 1)
+    with ApiServer.start(database_url) as server, ExitStack() as stack:
+        size = len(server.request("GET", LARGE.decode()).text.encode())
+        one = deaf(server, stack, LARGE, b"Connection: close\r\n")
+        got = 0
+        one.socket.settimeout(LONG)
+        with suppress(ConnectionResetError):  # at its end: the other requests were not read
+            while more := one.socket.recv(50_000):
+                got += len(more)
+                threading.Event().wait(0.001)
+        assert got > size
+
+
+def test_clients_that_do_not_read_are_counted(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "MOST_WAITING", 2)
+    with ApiServer.start(database_url) as server, ExitStack() as stack:
+        for _ in range(2):
+            deaf(server, stack)
+        wait_for("a refusal", lambda: server.request("GET", "/healthz").status == 429)
+        with connected(server, "127.0.0.2") as stranger:
+            stranger.send(HEALTH)
+            assert stranger.answer().status == 200
+
+
+def test_nobody_is_counted_who_has_gone(api: ApiServer) -> None:
+    """Whatever became of a connection, its place is free again."""
+    peers = Peers()
+    one = peers.enter("2001:db8::1")
+    assert peers.enter("2001:db8::2") is one
+    assert peers.enter("192.0.2.1") is not one
+    peers.leave(one)
+    peers.leave(one)
+    assert peers.enter("2001:db8::1") is not one
