@@ -62,6 +62,14 @@ organization_id = :organization AND COALESCE(user_id, '') = COALESCE(:user_id, u
 PAGE = f"SELECT {COLUMNS} FROM api_keys WHERE {MINE} AND id > :after ORDER BY id LIMIT :limit OFFSET :offset"
 LIST = f"SELECT {COLUMNS} FROM api_keys WHERE organization_id = :organization ORDER BY id"
 REVOKE = f"UPDATE api_keys SET revoked_at = :now WHERE id = :id AND {MINE} RETURNING {COLUMNS}"
+# The keys that made a key, from the nearest to the first.
+MADE = """
+WITH RECURSIVE makers (id, parent_id) AS (
+  SELECT id, parent_id FROM api_keys WHERE id = :id AND organization_id = :organization
+  UNION ALL
+  SELECT maker.id, maker.parent_id FROM makers JOIN api_keys AS maker ON maker.id = makers.parent_id
+)
+SELECT 1 FROM makers WHERE id = :maker"""
 REVOKE_CHILDREN = f"""
 UPDATE api_keys SET revoked_at = :now
 WHERE parent_id = :parent AND organization_id = :organization AND revoked_at IS NULL RETURNING {COLUMNS}"""
@@ -184,10 +192,15 @@ def get_all(tx: Tx, organization_id: int) -> list[ApiKey]:
 
 
 def revoke(tx: Tx, actor: Actor, key_id: int, user_id: str | None = None) -> ApiKey:
-    """Ends a key and every key that was made with it. Raises not_found for a foreign, unknown or revoked one."""
+    """Ends a key and every key that was made with it.
+
+    Raises not_found for a foreign, unknown or revoked one, and `key_too_wide` for one that may do more than the
+    actor's key and was not made with it.
+    """
     row = tx.one(REVOKE, **_mine(actor, user_id), id=key_id, now=tx.now)
     if row is None:
         raise not_found()
+    _refuse_to_end_wider(tx, actor, _from_row(tx, actor.organization_id, row))
     ended = [row]
     for parent in ended:  # grows: one generation is held before the next one is looked for
         children = tx.all(REVOKE_CHILDREN, parent=parent[0], organization=actor.organization_id, now=tx.now)
@@ -232,6 +245,24 @@ def _refuse_wider(parent: ApiKey, command: CreateKey) -> None:
         wider.append(FieldError("expires_at", "too_wide", "The key that you use expires before this."))
     if wider:
         raise Refused("forbidden", "A key cannot make a wider key: ask for less, or use a wider one.", *wider)
+
+
+def _refuse_to_end_wider(tx: Tx, actor: Actor, key: ApiKey) -> None:
+    """Raises `key_too_wide`, with what the key has more than the actor's. User and domains are not among these: keys
+    that are wider there are not found. The operator has no key and ends any."""
+    if actor.key_id is None or tx.one(MADE, id=key.id, organization=actor.organization_id, maker=actor.key_id):
+        return
+    mine = get(tx, actor.organization_id, actor.key_id)
+    wider = []
+    if not set(key.scopes) <= set(mine.scopes):
+        wider.append(FieldError("scopes", "too_wide", "It has scopes that the key that you use lacks."))
+    if mine.networks is not None and (key.networks is None or not networks.within(key.networks, mine.networks)):
+        wider.append(FieldError("networks", "too_wide", "It is valid from where the key that you use is not."))
+    if mine.expires_at is not None and (key.expires_at is None or key.expires_at > mine.expires_at):
+        wider.append(FieldError("expires_at", "too_wide", "It lives longer than the key that you use."))
+    if wider:
+        detail = "A key revokes what is no wider than itself, or what it made: use a wider key."
+        raise Refused("key_too_wide", detail, *wider)
 
 
 def _insert(tx: Tx, actor: Actor, command: CreateKey, secret: str, *, is_bound: bool) -> Row:

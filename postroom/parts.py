@@ -18,7 +18,6 @@ import socket
 import sys
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import msgspec
 
@@ -195,8 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != options.parent:
         sys.exit("The supervisor is gone.")
-    # Everything comes from the environment; there is no settings file in the run directory.
-    settings = settings_of.load(folder=Path(os.environ["POSTROOM_DATA"], "run"))
+    settings = settings_of.from_environment()
     logs.configure(settings.log_level)
     match options.part:
         case "api":

@@ -297,7 +297,7 @@ ROUTES: tuple[Route, ...] = (
         keys.DeletedKeyAnswer,
         query=keys.UserQuery,
         body=keys.DeleteKeyBody,
-        refuses=("not_found",),
+        refuses=("key_too_wide", "not_found"),
     ),
     Route(
         "GET",
