@@ -62,14 +62,7 @@ organization_id = :organization AND COALESCE(user_id, '') = COALESCE(:user_id, u
 PAGE = f"SELECT {COLUMNS} FROM api_keys WHERE {MINE} AND id > :after ORDER BY id LIMIT :limit OFFSET :offset"
 LIST = f"SELECT {COLUMNS} FROM api_keys WHERE organization_id = :organization ORDER BY id"
 REVOKE = f"UPDATE api_keys SET revoked_at = :now WHERE id = :id AND {MINE} RETURNING {COLUMNS}"
-# The keys that made a key, from the nearest to the first.
-MADE = """
-WITH RECURSIVE makers (id, parent_id) AS (
-  SELECT id, parent_id FROM api_keys WHERE id = :id AND organization_id = :organization
-  UNION ALL
-  SELECT maker.id, maker.parent_id FROM makers JOIN api_keys AS maker ON maker.id = makers.parent_id
-)
-SELECT 1 FROM makers WHERE id = :maker"""
+MAKER = "SELECT parent_id FROM api_keys WHERE id = :id AND organization_id = :organization"
 REVOKE_CHILDREN = f"""
 UPDATE api_keys SET revoked_at = :now
 WHERE parent_id = :parent AND organization_id = :organization AND revoked_at IS NULL RETURNING {COLUMNS}"""
@@ -250,7 +243,7 @@ def _refuse_wider(parent: ApiKey, command: CreateKey) -> None:
 def _refuse_to_end_wider(tx: Tx, actor: Actor, key: ApiKey) -> None:
     """Raises `key_too_wide`, with what the key has more than the actor's. User and domains are not among these: keys
     that are wider there are not found. The operator has no key and ends any."""
-    if actor.key_id is None or tx.one(MADE, id=key.id, organization=actor.organization_id, maker=actor.key_id):
+    if actor.key_id is None or _has_made(tx, actor.organization_id, actor.key_id, key):
         return
     mine = get(tx, actor.organization_id, actor.key_id)
     wider = []
@@ -263,6 +256,15 @@ def _refuse_to_end_wider(tx: Tx, actor: Actor, key: ApiKey) -> None:
     if wider:
         detail = "A key revokes what is no wider than itself, or what it made: use a wider key."
         raise Refused("key_too_wide", detail, *wider)
+
+
+def _has_made(tx: Tx, organization_id: int, maker_id: int, key: ApiKey) -> bool:
+    """Whether a key was made with another one, or with a key that was. A maker's id is lower than that of its keys."""
+    above = key.parent_id
+    while above is not None and above > maker_id:
+        row = tx.one(MAKER, id=above, organization=organization_id)
+        above = row[0] if row else None
+    return above == maker_id
 
 
 def _insert(tx: Tx, actor: Actor, command: CreateKey, secret: str, *, is_bound: bool) -> Row:

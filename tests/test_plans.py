@@ -67,7 +67,6 @@ SAMPLES: dict[str, Any] = {
     "kind": "key",
     "last": 9,
     "limit": 10,
-    "maker": 1,
     "local_part": "a",
     "messages": 1,
     "name": "x.test",
