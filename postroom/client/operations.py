@@ -343,7 +343,7 @@ class Operations:
 
     @operation("GET", "/metrics")
     def get_metrics(self) -> Request[str]:
-        """Fetches the metrics of the whole instance in Prometheus' text format."""
+        """Fetches metrics in Prometheus' text format: for a key of the operator's organization all there are."""
         return Request(bytes.decode)
 
     @operation("GET", "/.well-known/mta-sts.txt")
