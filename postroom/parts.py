@@ -121,7 +121,7 @@ def run_worker(settings: Settings) -> None:
     from postroom.doorkeeper import Doorkeeper
     from postroom.moving import Mover
     from postroom.resolver import Resolver
-    from postroom.verification import Verification
+    from postroom.verification import DAY_MS, Verification
 
     async def run() -> None:
         alive = readiness.worker_alive(settings.data)
@@ -136,7 +136,7 @@ def run_worker(settings: Settings) -> None:
                 database,
                 end_sessions=doorkeeper,
                 resolver=resolver,
-                verification=Verification(database, resolver, settings.dns_host),
+                verification=Verification(database, resolver, settings.dns_host, settings.degraded_days * DAY_MS),
                 mail=mail,
                 alive=alive,
                 read_logins=LoginLog(settings.data / "log" / log_name("dovecot")),
