@@ -105,13 +105,8 @@ def page(tx: Tx, actor: Actor, *, after: int, limit: int, newest: bool = False, 
     return [Event(*(*row[:8], msgspec.json.decode(row[8]), row[9])) for row in rows]
 
 
-def is_old(tx: Tx, before: int) -> bool:
-    """Whether there are events from before this time, in milliseconds, among the oldest."""
-    return any(at <= before for _, at in tx.all(OLDEST, limit=STEP))
-
-
 def forget(tx: Tx, before: int) -> int:
-    """Removes events from before this time, STEP of them at most. How many of the oldest it has looked at and removed."""
+    """Removes the oldest events from before this time (milliseconds), STEP of them at most. How many it were."""
     old = [id_ for id_, at in tx.all(OLDEST, limit=STEP) if at <= before]
     if old:
         tx.run(FORGET, first=old[0], last=old[-1], before=before)

@@ -13,7 +13,7 @@ import msgspec
 from postroom import domains, events, networks
 from postroom.actor import ALL_SCOPES, Actor
 from postroom.db import Row, Tx
-from postroom.errors import FieldError, Refused, invalid, not_found
+from postroom.errors import FieldError, LimitReached, Refused, invalid, not_found
 
 MARK = "pr_"
 # How old the time of the last use may be: a key is written to once in this time, however busy it is.
@@ -69,6 +69,25 @@ WHERE parent_id = :parent AND organization_id = :organization AND revoked_at IS 
 USE = """
 UPDATE api_keys SET last_used_at = :now
 WHERE id = :id AND organization_id = :organization AND (last_used_at IS NULL OR last_used_at <= :until)"""
+
+# Keys of an organization that are not revoked. The operator makes more.
+MOST = 10_000
+FULL = """
+SELECT id FROM api_keys WHERE organization_id = :organization AND revoked_at IS NULL AND id > 0
+ORDER BY id LIMIT 1 OFFSET :most"""
+# Keys that are looked at in one transaction. One that has made others goes after these.
+STEP = 200
+WITHOUT_TRACES = """
+  AND NOT EXISTS (SELECT 1 FROM api_keys AS child WHERE child.parent_id = api_keys.id)
+  AND NOT EXISTS (SELECT 1 FROM idempotent_answers WHERE key_id = api_keys.id)
+  AND NOT EXISTS (SELECT 1 FROM console_sessions WHERE key_id = api_keys.id)
+  AND NOT EXISTS (SELECT 1 FROM console_links WHERE key_id = api_keys.id)"""
+REVOKED_LONG_AGO = f"""
+SELECT id FROM api_keys WHERE revoked_at <= :before {WITHOUT_TRACES} ORDER BY revoked_at LIMIT :limit"""
+EXPIRED_LONG_AGO = f"""
+SELECT id FROM api_keys WHERE expires_at <= :before {WITHOUT_TRACES} ORDER BY expires_at LIMIT :limit"""
+UNBIND = "DELETE FROM api_key_domains WHERE key_id = :id"
+FORGET = "DELETE FROM api_keys WHERE id = :id AND (revoked_at <= :before OR expires_at <= :before)"
 
 
 class ApiKey(msgspec.Struct, frozen=True):
@@ -155,9 +174,11 @@ def create(tx: Tx, actor: Actor, command: CreateKey) -> tuple[ApiKey, str]:
     """Makes a key of the actor's organization, with the secret that cannot be read again.
 
     Raises not_found (a user or a domain that the actor does not see), `forbidden` (wider than the actor's key),
-    `invalid_request` (it would have expired already), `unauthorized` (the actor's key has just ended).
+    `invalid_request` (it would have expired already), `unauthorized` (the actor's key has just ended), LimitReached.
     """
     command = _narrowed(tx, actor, command)
+    if actor.key_id is not None and tx.one(FULL, organization=actor.organization_id, most=MOST - 1):
+        raise LimitReached("keys", MOST)
     bound = {domains.get(tx, actor, name, command.user_id).id for name in command.domains or ()}
     secret = MARK + secrets.token_urlsafe(32)
     row = _insert(tx, actor, command, secret, is_bound=bool(bound) or actor.bound is not None)
@@ -202,6 +223,17 @@ def revoke(tx: Tx, actor: Actor, key_id: int, user_id: str | None = None) -> Api
     for key in found:
         events.record(tx, actor, "key.revoked", user_id=key.user_id, data={"key_id": key.id, "prefix": key.prefix})
     return found[0]
+
+
+def forget(tx: Tx, before: int) -> int:
+    """Removes keys that ended before this time (milliseconds), STEP at most: no event tells of them any more. How many
+    it were."""
+    found = [*tx.all(REVOKED_LONG_AGO, before=before, limit=STEP), *tx.all(EXPIRED_LONG_AGO, before=before, limit=STEP)]
+    ids = sorted({row[0] for row in found})[:STEP]
+    for id_ in ids:
+        tx.run(UNBIND, id=id_)
+        tx.run(FORGET, id=id_, before=before)
+    return len(ids)
 
 
 def _narrowed(tx: Tx, actor: Actor, command: CreateKey) -> CreateKey:

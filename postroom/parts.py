@@ -141,6 +141,7 @@ def run_worker(settings: Settings) -> None:
                 alive=alive,
                 read_logins=LoginLog(settings.data / "log" / log_name("dovecot")),
                 mover=mover,
+                events_days=settings.events_days,
             )
         )
         for number in (signal.SIGTERM, signal.SIGINT):
