@@ -144,17 +144,22 @@ def run_worker(settings: Settings) -> None:
                 events_days=settings.events_days,
             )
         )
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, work.cancel)
-        await asyncio.wait([work])
-        if not work.cancelled():
-            work.result()
+        await _until_told_to_stop(work)
 
     database = open_database(settings.database)
     try:
         asyncio.run(run())
     finally:
         database.close()
+
+
+async def _until_told_to_stop(work: asyncio.Task[None]) -> None:
+    """Waits for the work, which SIGTERM and SIGINT cancel."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, work.cancel)
+    await asyncio.wait([work])
+    if not work.cancelled():
+        work.result()
 
 
 def prepare(settings: Settings) -> Prepared:
