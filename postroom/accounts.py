@@ -46,6 +46,8 @@ WHERE id = :id AND organization_id = :organization"""
 RESET = """
 UPDATE accounts SET password = :password, generation = generation + 1, updated_at = :now
 WHERE id = :id AND organization_id = :organization"""
+DISABLE_SCRIPTS = """
+UPDATE accounts SET scripts_disabled = scripts_disabled + 1 WHERE id = :id AND organization_id = :organization"""
 DELETE = """
 UPDATE accounts SET deleted_at = :now, purge_at = :purge_at, updated_at = :now, is_default = 0,
   generation = generation + 1
@@ -156,9 +158,15 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateA
     return account, ended
 
 
-def reset(tx: Tx, actor: Actor, id_: int, user_id: str | None, password: str) -> tuple[Account, Ended]:
-    """Replaces the password (a hash) and ends every session. A suspended account stays suspended."""
+def reset(
+    tx: Tx, actor: Actor, id_: int, user_id: str | None, password: str, *, disable_scripts: bool = False
+) -> tuple[Account, Ended]:
+    """Replaces the password (a hash) and ends every session. A suspended account stays suspended. With
+    `disable_scripts` no Sieve script runs from the commit on, until the owner makes one active."""
     account = _hold(tx, actor, id_, user_id)
+    if disable_scripts:
+        tx.run(DISABLE_SCRIPTS, id=id_, organization=actor.organization_id)
+        _record(tx, actor, "account.scripts_disabled", account)
     tx.run(RESET, id=id_, organization=actor.organization_id, password=password, now=tx.now)
     _record(tx, actor, "account.password_reset", account)
     return msgspec.structs.replace(account, updated_at=tx.now), sessions.end(tx, account.id, account.generation)

@@ -6,6 +6,7 @@ lower case, so that a canonical address is safe in a path, a map, a log line and
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from functools import cache
 
@@ -47,6 +48,8 @@ _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}")
 _HYPHENS = re.compile(r"(?:^|\.)..--")  # RFC 5891 4.2.3.1: only `xn--` may have hyphens there
 _DOTS = ".\u3002\uff0e\uff61"  # what UTS 46 reads as a dot
+# Emoji that Unicode does not call a symbol of other kind: a keycap, an arrow, two squares, the skin tones.
+_EMOJI = frozenset({0x20E3, 0x2194, 0x25FD, 0x25FE, *range(0x1F3FB, 0x1F400)})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -134,7 +137,8 @@ def refused_domain(domain: str, own_hostname: str) -> bool:
 
 
 def _to_ascii(text: str) -> str:
-    """IDNA 2008 after the mapping of UTS 46, non-transitional; `idna` refuses A-labels that no U-label gives."""
+    """IDNA 2008 after the mapping of UTS 46, non-transitional; `idna` refuses A-labels that no U-label gives, but for
+    those of emoji."""
     if _CONTROL.search(text):
         raise _bad_domain("A domain has no control characters.")
     if "/" in text or "@" in text:
@@ -146,12 +150,38 @@ def _to_ascii(text: str) -> str:
     if text[-1] in _DOTS:
         raise _bad_domain("A domain does not end in a dot.")
     try:
-        name = idna.encode(text, uts46=True).decode("ascii")
+        labels = idna.uts46_remap(text, std3_rules=False).split(".")
+        name = ".".join(label if _is_emoji(label) else idna.alabel(label).decode("ascii") for label in labels)
     except UnicodeError:
         name = ""
-    if not _HOST.fullmatch(name):  # after the mapping too: a soft hyphen may have hidden a last dot
+    if (
+        not _HOST.fullmatch(name) or len(name) > LONGEST_DOMAIN
+    ):  # after the mapping too: a soft hyphen may have hidden a last dot
         raise _bad_domain("This is not a domain name (letters, digits and hyphens; IDNA 2008).")
     return name
+
+
+def _is_emoji(label: str) -> bool:
+    """Whether this is the A-label of a name with emoji in it, in the one spelling that UTS 46 keeps.
+
+    IDNA 2008 knows no emoji, but registries have sold such names and resolvers find them. They are taken as A-labels
+    alone (decision 0167).
+    """
+    if not label.startswith("xn--"):
+        return False
+    try:
+        text = label[4:].encode("ascii").decode("punycode")
+        is_stable = text.encode("punycode") == label[4:].encode() and idna.uts46_remap(text) == text
+        if not is_stable or not any(map(_is_symbol, text)):
+            return False
+        idna.check_label("".join("a" if _is_symbol(char) else char for char in text))
+    except (UnicodeError, ValueError):
+        return False
+    return True
+
+
+def _is_symbol(char: str) -> bool:
+    return ord(char) in _EMOJI or unicodedata.category(char) == "So"
 
 
 @cache

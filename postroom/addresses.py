@@ -18,6 +18,13 @@ REST = """
 UPDATE addresses SET account_id = NULL, rests_until = :until
 WHERE domain_id = :domain_id AND account_id = :id AND local_part = :local_part"""
 
+# Addresses that are freed in one transaction.
+STEP = 200
+FREE = """
+DELETE FROM addresses WHERE account_id IS NULL AND rests_until <= :now AND (domain_id, local_part) IN (
+  SELECT domain_id, local_part FROM addresses WHERE rests_until <= :now ORDER BY rests_until LIMIT :limit)
+RETURNING domain_id"""
+
 
 def take(tx: Tx, domain_id: int, local_part: str, account_id: int, user_id: str) -> None:
     """From the commit on, mail to the address is the account's. Raises `address_exists`."""
@@ -30,3 +37,8 @@ def take(tx: Tx, domain_id: int, local_part: str, account_id: int, user_id: str)
 def rest(tx: Tx, domain_id: int, local_part: str, account_id: int) -> None:
     """Nobody's mail any more, and for a while nobody else's address."""
     tx.run(REST, domain_id=domain_id, local_part=local_part, id=account_id, until=tx.now + REST_MS)
+
+
+def forget(tx: Tx) -> int:
+    """Removes the rows of addresses that have rested, STEP of them at most: anybody may take them. How many it were."""
+    return len(tx.all(FREE, now=tx.now, limit=STEP))

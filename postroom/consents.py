@@ -10,18 +10,22 @@ from postroom import events
 from postroom.actor import Actor
 from postroom.db import Tx
 from postroom.domains import Domain
-from postroom.errors import FieldError, Refused, invalid
+from postroom.errors import FieldError, LimitReached, Refused, invalid
 
 GIVE = """
 INSERT INTO domain_consents (parent_id, name, created_at) VALUES (:parent, :name, :now)
 ON CONFLICT (parent_id, name) DO NOTHING RETURNING name"""
+# Names below one domain that it may give away.
+MOST = 1000
+COUNT = "SELECT COUNT(*) FROM domain_consents WHERE parent_id = :parent"
 IS_GIVEN = "SELECT 1 FROM domain_consents WHERE parent_id = :parent AND name = :name"
 FOREIGN_PARENT = """
 SELECT id FROM domains WHERE name = :name AND status <> 'pending' AND organization_id <> :organization"""
 
 
 def give(tx: Tx, actor: Actor, parent: Domain, name: str) -> None:
-    """Lets a name below the domain be somebody else's. The same again is nothing. Raises `domain_not_active`."""
+    """Lets a name below the domain be somebody else's. The same again is nothing. Raises `domain_not_active`,
+    LimitReached."""
     if parent.name not in _above(name):
         raise invalid(FieldError("subdomain", "invalid", "This name is not below the domain."))
     if parent.status == "pending":
@@ -30,6 +34,8 @@ def give(tx: Tx, actor: Actor, parent: Domain, name: str) -> None:
             "The domain is pending. A consent needs a proven one: POST /v2/domains/:domain/verify.",
         )
     if tx.one(GIVE, parent=parent.id, name=name, now=tx.now) is not None:
+        if (tx.one(COUNT, parent=parent.id) or (0,))[0] > MOST:
+            raise LimitReached("consents", MOST)
         data = {"domain": parent.name, "subdomain": name}
         events.record(tx, actor, "domain.consented", domain_id=parent.id, user_id=parent.user_id, data=data)
 

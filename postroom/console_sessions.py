@@ -18,18 +18,31 @@ from postroom.errors import Refused
 HOUR_MS = 3600 * 1000
 SESSION_MS = 12 * HOUR_MS
 LINK_MS = HOUR_MS // 4
+# Sessions that a key has at once.
+MOST = 100
+# Rows that one transaction removes.
+STEP = 200
 
 INSERT = """
 INSERT INTO console_sessions (organization_id, key_id, digest, created_at, expires_at)
 VALUES (:organization, :key_id, :digest, :now, :expires_at)"""
 FIND = "SELECT key_id, expires_at FROM console_sessions WHERE digest = :digest AND expires_at > :now"
 END = "DELETE FROM console_sessions WHERE digest = :digest"
-END_EXPIRED = "DELETE FROM console_sessions WHERE expires_at <= :now"
+END_EXPIRED = """
+DELETE FROM console_sessions WHERE id IN (
+  SELECT id FROM console_sessions WHERE expires_at <= :now ORDER BY expires_at LIMIT :limit) RETURNING id"""
+# Beyond so many of a key, the oldest end.
+END_OLDEST = """
+DELETE FROM console_sessions
+WHERE key_id = :key_id AND organization_id = :organization AND id <= (
+  SELECT id FROM console_sessions WHERE key_id = :key_id ORDER BY id DESC LIMIT 1 OFFSET :most)"""
 INSERT_LINK = """
 INSERT INTO console_links (organization_id, key_id, digest, expires_at)
 VALUES (:organization, :key_id, :digest, :expires_at)"""
 TAKE_LINK = "DELETE FROM console_links WHERE digest = :digest AND expires_at > :now RETURNING key_id"
-END_LINKS = "DELETE FROM console_links WHERE expires_at <= :now"
+END_LINKS = """
+DELETE FROM console_links WHERE id IN (
+  SELECT id FROM console_links WHERE expires_at <= :now ORDER BY expires_at LIMIT :limit) RETURNING id"""
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -46,8 +59,7 @@ def csrf_token(token: str) -> str:
 
 
 def start(tx: Tx, actor: Actor) -> Session:
-    """Signs the holder of a key in."""
-    tx.run(END_EXPIRED, now=tx.now)
+    """Signs the holder of a key in. Of more than MOST sessions of one key the oldest end."""
     token, expires_at = secrets.token_urlsafe(32), tx.now + SESSION_MS
     tx.run(
         INSERT,
@@ -57,6 +69,7 @@ def start(tx: Tx, actor: Actor) -> Session:
         now=tx.now,
         expires_at=expires_at,
     )
+    tx.run(END_OLDEST, organization=actor.organization_id, key_id=actor.key_id, most=MOST)
     events.record(tx, actor, "console.signed_in", user_id=actor.user_id)
     return Session(token, actor, expires_at)
 
@@ -77,9 +90,14 @@ def end(tx: Tx, token: str) -> None:
     tx.run(END, digest=keys.digest(token))
 
 
+def forget(tx: Tx) -> int:
+    """Removes sessions and links that are over, STEP of each at most. How many of the more numerous kind it were."""
+    removed = [tx.all(sql, now=tx.now, limit=STEP) for sql in (END_EXPIRED, END_LINKS)]
+    return max(map(len, removed))
+
+
 def make_link(tx: Tx, organization_id: int, key_id: int) -> str:
     """The token of a link that signs in with this key, once, within LINK_MS."""
-    tx.run(END_LINKS, now=tx.now)
     token = secrets.token_urlsafe(32)  # 43 characters: at the usual address the link fits into 80 columns
     tx.run(
         INSERT_LINK,

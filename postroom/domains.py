@@ -67,7 +67,7 @@ UNPROVABLE = "SELECT id FROM domains WHERE token IS NULL"
 MAKE_PROVABLE = "UPDATE domains SET token = :token WHERE id = :id"
 SET_STATUS = """
 UPDATE domains SET status = :status, activated_by = 'operator', expires_at = NULL, degraded_at = NULL,
-  degraded_reason = NULL, updated_at = :now
+  degraded_reason = NULL, elsewhere_at = NULL, updated_at = :now
 WHERE id = :id AND organization_id = :organization AND deleted_at IS NULL
   AND (:status = 'pending' OR NOT EXISTS (
     SELECT 1 FROM domains AS other
@@ -264,13 +264,23 @@ PROVEN = """
 WHERE id = :id AND organization_id = :organization AND token = :token AND status = 'pending' AND deleted_at IS NULL
   AND activated_by IS NULL"""
 HOLD_CLAIM = f"UPDATE domains SET updated_at = updated_at {PROVEN} RETURNING id"
-CUT_OFF = f"""
-UPDATE domains SET status = 'pending', activated_by = NULL, token = :token, degraded_at = NULL, degraded_reason = NULL,
-  updated_at = :now, expires_at = CASE
+AS_A_CLAIM = """
+  status = 'pending', activated_by = NULL, token = :token, degraded_at = NULL, degraded_reason = NULL,
+  elsewhere_at = NULL, updated_at = :now, expires_at = CASE
     WHEN EXISTS (SELECT 1 FROM accounts WHERE domain_id = domains.id AND deleted_at IS NULL) THEN NULL
-    ELSE CAST(:expires_at AS BIGINT) END
+    ELSE CAST(:expires_at AS BIGINT) END"""
+CUT_OFF = f"""
+UPDATE domains SET {AS_A_CLAIM}
 WHERE name = :name AND status <> 'pending' AND status = 'active' AND activated_by = 'dns' AND id <> :id
 RETURNING {COLUMNS}"""
+LOSE = f"""
+UPDATE domains SET {AS_A_CLAIM}
+WHERE id = :id AND status = 'active' AND activated_by = 'dns' AND degraded_at <= :before AND elsewhere_at <= :before
+RETURNING {COLUMNS}"""
+GOES_ELSEWHERE = """
+UPDATE domains SET elsewhere_at = :now
+WHERE id = :id AND status = 'active' AND activated_by = 'dns' AND elsewhere_at IS NULL"""
+COMES_BACK = "UPDATE domains SET elsewhere_at = NULL WHERE id = :id AND elsewhere_at IS NOT NULL"
 ACTIVATE = f"""
 UPDATE domains SET status = 'active', activated_by = 'dns', expires_at = NULL, updated_at = :now {PROVEN}
   AND NOT EXISTS (SELECT 1 FROM domains AS other WHERE other.name = domains.name AND other.status <> 'pending')
@@ -313,21 +323,43 @@ def prove(tx: Tx, actor: Actor, domain: Domain) -> bool:
     proof = {"id": domain.id, "organization": actor.organization_id, "token": domain.token}
     if tx.one(HOLD_CLAIM, **proof) is None:
         return False
-    new = {"token": secrets.token_hex(16), "expires_at": tx.now + CLAIM_DAYS * DAY_MS}
-    lost = tx.one(CUT_OFF, name=domain.name, id=domain.id, now=tx.now, **new)
+    lost = tx.one(CUT_OFF, name=domain.name, id=domain.id, now=tx.now, **_claim_anew(tx))
     if tx.one(ACTIVATE, **proof, now=tx.now) is None:
         return False
     if lost is not None:
-        _tell_of_loss(tx, Domain(*lost))
+        _tell_of_loss(tx, Domain(*lost), {})
     _record(tx, actor, "domain.activated", domain, {"from": "pending", "to": "active"})
     return True
 
 
-def _tell_of_loss(tx: Tx, lost: Domain) -> None:
+def watch(tx: Tx, domain: Domain, is_elsewhere: bool | None) -> None:
+    """Writes down since when the DNS of an active domain leads elsewhere; None, no answer of it, changes nothing."""
+    if is_elsewhere:
+        tx.run(GOES_ELSEWHERE, id=domain.id, now=tx.now)
+    elif is_elsewhere is False:
+        tx.run(COMES_BACK, id=domain.id)
+
+
+def lose(tx: Tx, domain: Domain, lost_ms: int) -> bool:
+    """Takes an active domain from an owner who has not had it in the DNS for `lost_ms` milliseconds: mail of others on
+    this server must not end with him. His accounts and their mail stay, as when another claim was proven."""
+    tx.run(HOLD_NAME, name=domain.name)
+    lost = tx.one(LOSE, id=domain.id, before=tx.now - lost_ms, now=tx.now, **_claim_anew(tx))
+    if lost is not None:
+        _tell_of_loss(tx, Domain(*lost), {"reason": "mx elsewhere"})
+    return lost is not None
+
+
+def _claim_anew(tx: Tx) -> dict[str, str | int]:
+    """What a claim begins with: a token that nobody has published, and an end."""
+    return {"token": _new_token(), "expires_at": tx.now + CLAIM_DAYS * DAY_MS}
+
+
+def _tell_of_loss(tx: Tx, lost: Domain, why: dict[str, str]) -> None:
     """The old owner learns that it is lost, and nothing about the new one."""
     sessions.end_domain(tx, lost.id)
     checks.schedule(tx, lost.id, tx.now + checks.FIRST_MS)
-    _record(tx, Actor(lost.organization_id), "domain.lost", lost, {"from": "active", "to": "pending"})
+    _record(tx, Actor(lost.organization_id), "domain.lost", lost, {"from": "active", "to": "pending", **why})
 
 
 def degrade(tx: Tx, actor: Actor, domain: Domain, reason: str) -> None:

@@ -2,6 +2,7 @@
 
 import structlog
 
+from postroom import sieve_scripts
 from postroom.doorkeeper import Doorkeeper
 from postroom.errors import MailUnavailable, not_found
 from postroom.mailboxes import OpenSession, ServiceName, Usage
@@ -24,11 +25,12 @@ class DovecotMailboxes:
         doors = await self._doors(account_id)
         try:
             found = await doveadm.usage(doors[0], account_id) if doors else None
+            active, scripts = await doveadm.scripts(doors[0], account_id) if found else (None, {})
         except doveadm.Failed as error:
             raise _unavailable(error) from error
         if found is None:
             raise not_found()
-        return Usage(*found)
+        return Usage(*found, active is not None and sieve_scripts.forwards(active, scripts))
 
     async def sessions(self, account_id: int) -> list[OpenSession]:
         doors = await self._doors(account_id)

@@ -32,6 +32,13 @@ ACCOUNT_FILTERS = {
     "user_id": " AND COALESCE(user_id, '') = :user_id",
 }
 
+# Ids go up with time, so the oldest events are the first in the table's key: no index is needed to find them. One that
+# a wrong clock has written as of the future waits for its day.
+OLDEST = "SELECT id, created_at FROM events WHERE id > 0 ORDER BY id LIMIT :limit"
+FORGET = "DELETE FROM events WHERE id >= :first AND id <= :last AND created_at <= :before"
+
+# Events that are removed in one transaction.
+STEP = 500
 # Past every id.
 NO_END = 2**62
 
@@ -96,3 +103,11 @@ def page(tx: Tx, actor: Actor, *, after: int, limit: int, newest: bool = False, 
     after = after or (NO_END if newest else 0)
     rows = tx.all(sql, organization=actor.organization_id, after=after, limit=limit, **filters)
     return [Event(*(*row[:8], msgspec.json.decode(row[8]), row[9])) for row in rows]
+
+
+def forget(tx: Tx, before: int) -> int:
+    """Removes the oldest events from before this time (milliseconds), STEP of them at most. How many it were."""
+    old = [id_ for id_, at in tx.all(OLDEST, limit=STEP) if at <= before]
+    if old:
+        tx.run(FORGET, first=old[0], last=old[-1], before=before)
+    return len(old)

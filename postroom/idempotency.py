@@ -39,6 +39,19 @@ SELECT id FROM idempotent_answers WHERE expires_at <= :now AND NOT EXISTS (
   SELECT 1 FROM leases WHERE kind = 'answer' AND item = idempotent_answers.id AND free_at > :now)
 ORDER BY expires_at LIMIT 200"""
 DELETE = "DELETE FROM idempotent_answers WHERE id = :id AND expires_at <= :now"
+# Answers that an organization may have; beyond, the oldest go before their time is over.
+MOST = 100_000
+# Answers that are removed in one transaction.
+STEP = 200
+SPENT = """
+SELECT organizations.id, (
+  SELECT id FROM idempotent_answers WHERE organization_id = organizations.id AND id > 0
+  ORDER BY id DESC LIMIT 1 OFFSET :most)
+FROM organizations WHERE organizations.id > 0"""
+TRIM = """
+DELETE FROM idempotent_answers WHERE id IN (
+  SELECT id FROM idempotent_answers WHERE organization_id = :organization AND id <= :last ORDER BY id LIMIT :limit)
+RETURNING id"""
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -119,6 +132,16 @@ def prune(tx: Tx, ids: list[int]) -> None:
     """Forgets them, but for those that have been claimed anew meanwhile."""
     for id_ in ids:
         tx.run(DELETE, id=id_, now=tx.now)
+
+
+def spent(tx: Tx, most: int = MOST) -> dict[int, int]:
+    """For each organization that has more answers than it may: the id of the newest one that is to go."""
+    return {organization: last for organization, last in tx.all(SPENT, most=most) if last is not None}
+
+
+def trim(tx: Tx, organization: int, last: int) -> int:
+    """Forgets the oldest answers of an organization up to this id, STEP of them at most. How many it were."""
+    return len(tx.all(TRIM, organization=organization, last=last, limit=STEP))
 
 
 def _bound_to(tried: Attempt) -> bytes:

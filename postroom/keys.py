@@ -13,7 +13,7 @@ import msgspec
 from postroom import domains, events, networks
 from postroom.actor import ALL_SCOPES, Actor
 from postroom.db import Row, Tx
-from postroom.errors import FieldError, Refused, invalid, not_found
+from postroom.errors import FieldError, LimitReached, Refused, invalid, not_found
 
 MARK = "pr_"
 # How old the time of the last use may be: a key is written to once in this time, however busy it is.
@@ -62,12 +62,32 @@ organization_id = :organization AND COALESCE(user_id, '') = COALESCE(:user_id, u
 PAGE = f"SELECT {COLUMNS} FROM api_keys WHERE {MINE} AND id > :after ORDER BY id LIMIT :limit OFFSET :offset"
 LIST = f"SELECT {COLUMNS} FROM api_keys WHERE organization_id = :organization ORDER BY id"
 REVOKE = f"UPDATE api_keys SET revoked_at = :now WHERE id = :id AND {MINE} RETURNING {COLUMNS}"
+MAKER = "SELECT parent_id FROM api_keys WHERE id = :id AND organization_id = :organization"
 REVOKE_CHILDREN = f"""
 UPDATE api_keys SET revoked_at = :now
 WHERE parent_id = :parent AND organization_id = :organization AND revoked_at IS NULL RETURNING {COLUMNS}"""
 USE = """
 UPDATE api_keys SET last_used_at = :now
 WHERE id = :id AND organization_id = :organization AND (last_used_at IS NULL OR last_used_at <= :until)"""
+
+# Keys of an organization that are not revoked. The operator makes more.
+MOST = 10_000
+FULL = """
+SELECT id FROM api_keys WHERE organization_id = :organization AND revoked_at IS NULL AND id > 0
+ORDER BY id LIMIT 1 OFFSET :most"""
+# Keys that are looked at in one transaction. One that has made others goes after these.
+STEP = 200
+WITHOUT_TRACES = """
+  AND NOT EXISTS (SELECT 1 FROM api_keys AS child WHERE child.parent_id = api_keys.id)
+  AND NOT EXISTS (SELECT 1 FROM idempotent_answers WHERE key_id = api_keys.id)
+  AND NOT EXISTS (SELECT 1 FROM console_sessions WHERE key_id = api_keys.id)
+  AND NOT EXISTS (SELECT 1 FROM console_links WHERE key_id = api_keys.id)"""
+REVOKED_LONG_AGO = f"""
+SELECT id FROM api_keys WHERE revoked_at <= :before {WITHOUT_TRACES} ORDER BY revoked_at LIMIT :limit"""
+EXPIRED_LONG_AGO = f"""
+SELECT id FROM api_keys WHERE expires_at <= :before {WITHOUT_TRACES} ORDER BY expires_at LIMIT :limit"""
+UNBIND = "DELETE FROM api_key_domains WHERE key_id = :id"
+FORGET = "DELETE FROM api_keys WHERE id = :id AND (revoked_at <= :before OR expires_at <= :before)"
 
 
 class ApiKey(msgspec.Struct, frozen=True):
@@ -154,9 +174,11 @@ def create(tx: Tx, actor: Actor, command: CreateKey) -> tuple[ApiKey, str]:
     """Makes a key of the actor's organization, with the secret that cannot be read again.
 
     Raises not_found (a user or a domain that the actor does not see), `forbidden` (wider than the actor's key),
-    `invalid_request` (it would have expired already), `unauthorized` (the actor's key has just ended).
+    `invalid_request` (it would have expired already), `unauthorized` (the actor's key has just ended), LimitReached.
     """
     command = _narrowed(tx, actor, command)
+    if actor.key_id is not None and tx.one(FULL, organization=actor.organization_id, most=MOST - 1):
+        raise LimitReached("keys", MOST)
     bound = {domains.get(tx, actor, name, command.user_id).id for name in command.domains or ()}
     secret = MARK + secrets.token_urlsafe(32)
     row = _insert(tx, actor, command, secret, is_bound=bool(bound) or actor.bound is not None)
@@ -184,10 +206,15 @@ def get_all(tx: Tx, organization_id: int) -> list[ApiKey]:
 
 
 def revoke(tx: Tx, actor: Actor, key_id: int, user_id: str | None = None) -> ApiKey:
-    """Ends a key and every key that was made with it. Raises not_found for a foreign, unknown or revoked one."""
+    """Ends a key and every key that was made with it.
+
+    Raises not_found for a foreign, unknown or revoked one, and `key_too_wide` for one that may do more than the
+    actor's key and was not made with it.
+    """
     row = tx.one(REVOKE, **_mine(actor, user_id), id=key_id, now=tx.now)
     if row is None:
         raise not_found()
+    _refuse_to_end_wider(tx, actor, _from_row(tx, actor.organization_id, row))
     ended = [row]
     for parent in ended:  # grows: one generation is held before the next one is looked for
         children = tx.all(REVOKE_CHILDREN, parent=parent[0], organization=actor.organization_id, now=tx.now)
@@ -196,6 +223,17 @@ def revoke(tx: Tx, actor: Actor, key_id: int, user_id: str | None = None) -> Api
     for key in found:
         events.record(tx, actor, "key.revoked", user_id=key.user_id, data={"key_id": key.id, "prefix": key.prefix})
     return found[0]
+
+
+def forget(tx: Tx, before: int) -> int:
+    """Removes keys that ended before this time (milliseconds), STEP at most: no event tells of them any more. How many
+    it were."""
+    found = [*tx.all(REVOKED_LONG_AGO, before=before, limit=STEP), *tx.all(EXPIRED_LONG_AGO, before=before, limit=STEP)]
+    ids = sorted({row[0] for row in found})[:STEP]
+    for id_ in ids:
+        tx.run(UNBIND, id=id_)
+        tx.run(FORGET, id=id_, before=before)
+    return len(ids)
 
 
 def _narrowed(tx: Tx, actor: Actor, command: CreateKey) -> CreateKey:
@@ -232,6 +270,33 @@ def _refuse_wider(parent: ApiKey, command: CreateKey) -> None:
         wider.append(FieldError("expires_at", "too_wide", "The key that you use expires before this."))
     if wider:
         raise Refused("forbidden", "A key cannot make a wider key: ask for less, or use a wider one.", *wider)
+
+
+def _refuse_to_end_wider(tx: Tx, actor: Actor, key: ApiKey) -> None:
+    """Raises `key_too_wide`, with what the key has more than the actor's. User and domains are not among these: keys
+    that are wider there are not found. The operator has no key and ends any."""
+    if actor.key_id is None or _has_made(tx, actor.organization_id, actor.key_id, key):
+        return
+    mine = get(tx, actor.organization_id, actor.key_id)
+    wider = []
+    if not set(key.scopes) <= set(mine.scopes):
+        wider.append(FieldError("scopes", "too_wide", "It has scopes that the key that you use lacks."))
+    if mine.networks is not None and (key.networks is None or not networks.within(key.networks, mine.networks)):
+        wider.append(FieldError("networks", "too_wide", "It is valid from where the key that you use is not."))
+    if mine.expires_at is not None and (key.expires_at is None or key.expires_at > mine.expires_at):
+        wider.append(FieldError("expires_at", "too_wide", "It lives longer than the key that you use."))
+    if wider:
+        detail = "A key revokes what is no wider than itself, or what it made: use a wider key."
+        raise Refused("key_too_wide", detail, *wider)
+
+
+def _has_made(tx: Tx, organization_id: int, maker_id: int, key: ApiKey) -> bool:
+    """Whether a key was made with another one, or with a key that was. A maker's id is lower than that of its keys."""
+    above = key.parent_id
+    while above is not None and above > maker_id:
+        row = tx.one(MAKER, id=above, organization=organization_id)
+        above = row[0] if row else None
+    return above == maker_id
 
 
 def _insert(tx: Tx, actor: Actor, command: CreateKey, secret: str, *, is_bound: bool) -> Row:

@@ -14,10 +14,11 @@ ServiceName = Literal["imap", "pop3", "managesieve"]
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """The mail of an account, in all its folders, as it goes over the wire."""
+    """The mail of an account, in all its folders, and whether the Sieve script that runs now redirects its mail."""
 
     used_bytes: int
     messages: int
+    forwards_by_script: bool = False
 
 
 class OpenSession(msgspec.Struct, frozen=True):

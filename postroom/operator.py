@@ -17,7 +17,7 @@ from postroom.domains import Status
 from postroom.errors import Refused
 from postroom.keys import CreateKey
 
-ORGANIZATION = "operator"
+ORGANIZATION = organizations.OPERATOR
 DEMO_ORGANIZATION = "demo"
 DEMO_DOMAIN = "demo.test"
 

@@ -3,6 +3,9 @@
 from postroom.db import Tx
 from postroom.errors import Refused, not_found
 
+# The operator's own, which has the mail host's domain. Nobody else can name it: the operator alone makes organizations.
+OPERATOR = "operator"
+
 INSERT = """
 INSERT INTO organizations (name, created_at) VALUES (:name, :now)
 ON CONFLICT (name) DO NOTHING RETURNING id"""
@@ -48,6 +51,12 @@ def name_of(tx: Tx, organization_id: int) -> str:
     if row is None:
         raise LookupError("a key without an organization")
     return str(row[0])
+
+
+def is_operators(tx: Tx, organization_id: int) -> bool:
+    """Whether this is the operator's own organization."""
+    row = tx.one(NAME, id=organization_id)
+    return row is not None and row[0] == OPERATOR
 
 
 def check(tx: Tx, organization_id: int, sent: int | str) -> None:

@@ -18,7 +18,6 @@ import socket
 import sys
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -127,7 +126,7 @@ def run_worker(settings: Settings) -> None:
     from postroom.doorkeeper import Doorkeeper
     from postroom.moving import Mover
     from postroom.resolver import Resolver
-    from postroom.verification import Verification
+    from postroom.verification import DAY_MS, Verification
 
     async def run() -> None:
         resolver = Resolver(settings.resolver)
@@ -141,19 +140,16 @@ def run_worker(settings: Settings) -> None:
                 database,
                 end_sessions=doorkeeper,
                 resolver=resolver,
-                verification=Verification(database, resolver, settings.dns_host),
+                verification=Verification(database, resolver, settings.dns_host, settings.degraded_days * DAY_MS),
                 mail=mail,
                 alive=readiness.worker_alive(settings.data),
                 read_logins=LoginLog(settings.data / "log" / log_name("dovecot")),
                 mover=mover,
                 keep_trust=keep_trust,
+                events_days=settings.events_days,
             )
         )
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, work.cancel)
-        await asyncio.wait([work])
-        if not work.cancelled():
-            work.result()
+        await _until_told_to_stop(work)
 
     database = open_database(settings.database)
     try:
@@ -167,6 +163,15 @@ async def _node(database: "Database", settings: Settings) -> "Node | None":
     from postroom import nodes
 
     return await database.read(partial(nodes.get, name=settings.node)) if settings.node else None
+
+
+async def _until_told_to_stop(work: asyncio.Task[None]) -> None:
+    """Waits for the work, which SIGTERM and SIGINT cancel."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, work.cancel)
+    await asyncio.wait([work])
+    if not work.cancelled():
+        work.result()
 
 
 def prepare(settings: Settings) -> Prepared:
@@ -207,8 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != options.parent:
         sys.exit("The supervisor is gone.")
-    # Everything comes from the environment; there is no settings file in the run directory.
-    settings = settings_of.load(folder=Path(os.environ["POSTROOM_DATA"], "run"))
+    settings = settings_of.from_environment()
     logs.configure(settings.log_level)
     match options.part:
         case "api":

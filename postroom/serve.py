@@ -19,6 +19,7 @@ from typing import Literal
 import msgspec
 
 from postroom import identity, instance, logs, parts, ports, readiness
+from postroom import settings as settings_of
 from postroom.following import Following
 from postroom.identity import Identity
 from postroom.instance import CannotStart
@@ -52,6 +53,7 @@ def serve(settings: Settings, only: Only | None = None) -> int:
     terminal = Terminal()
     os.umask(0o022)
     _allow_connections()
+    _tell_of_open_secrets(terminal)
     try:
         if only == "api" or only == "worker":
             _run_alone(settings, only, terminal)
@@ -64,6 +66,13 @@ def serve(settings: Settings, only: Only | None = None) -> int:
         terminal.refuse(str(error))
         return FAILED
     return CLEAN
+
+
+def _tell_of_open_secrets(terminal: Terminal) -> None:
+    """A settings file with a password that others can read is no reason to stop mail, and nobody looks for it."""
+    me = identity.find()
+    if fault := settings_of.open_secrets(me.gid if me else None):
+        terminal.warn(fault)
 
 
 def _allow_connections() -> None:

@@ -1,31 +1,46 @@
 """The settings: each typed, with one default, documented where it is declared.
 
-They come from `POSTROOM_<NAME>` in the environment, else from `postroom.toml` (lower-case names), else the
-default. A stranger would get wrong: empty means "not set", and an unknown name is an error, not a guess.
+They come from `POSTROOM_<NAME>` in the environment, else from the settings file (settings_file.py; lower-case names),
+else the default. Empty means "not set", and an unknown name is an error, not a guess.
 """
 
 import difflib
 import ipaddress
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from msgspec import Meta
 
+from postroom import settings_file
 from postroom.address import BadAddress, parse_host
 from postroom.dns import MailHost
+from postroom.settings_file import FILE, BadSettings
+
+__all__ = [
+    "FILE",
+    "PREFIX",
+    "BadSettings",
+    "Settings",
+    "describe",
+    "file_of",
+    "from_environment",
+    "load",
+    "open_secrets",
+    "split",
+    "variable",
+]
 
 PREFIX = "POSTROOM_"
-FILE = "postroom.toml"
 SYSTEM_DATA = Path("/var/lib/postroom/data")
 # What is no setting: what the programs that call Postroom use (`postroom env` prints the first), and a secret that
 # stands in no file.
 PASSPHRASE = "POSTROOM_BACKUP_PASSPHRASE"  # noqa: S105
-CLIENT_VARIABLES = ("POSTROOM_URL", "POSTROOM_API_KEY", PASSPHRASE)
+CLIENT_VARIABLES = ("POSTROOM_URL", "POSTROOM_API_KEY", PASSPHRASE, settings_file.VARIABLE)
 PORTS = (
     "port",
     "imap_port",
@@ -51,10 +66,6 @@ FORMATS = {
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Switch = Literal["on", "off"]
-
-
-class BadSettings(Exception):
-    """A setting that cannot be used; the text is one line for the operator."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +108,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="Days a deleted account can be restored, before its mail is erased; 0: at once.",
         ),
     ] = 7
+    events_days: Annotated[int, Meta(ge=0, le=36500, description="Days that events are kept; 0: for ever.")] = 400
+    degraded_days: Annotated[
+        int,
+        Meta(ge=1, le=3650, description="Days of failing checks after which a domain that lives elsewhere is lost."),
+    ] = 30
     resolver: Annotated[
         str, Meta(description="`address:port` of the DNS server that checks domains. Empty: the system's own.")
     ] = ""
@@ -167,10 +183,22 @@ def variable(name: str) -> str:
 
 
 def load(environ: Mapping[str, str] = os.environ, folder: Path | None = None) -> Settings:
-    """Settings from the environment and `postroom.toml`. Raises BadSettings with one line."""
-    values = _from_file(folder) | _from_environment(environ)
+    """Settings from the environment and the settings file. Raises BadSettings with one line.
+
+    With `folder` the file is looked for there alone.
+    """
+    path = file_of(environ, folder)
+    return _settings((_from_file(path) if path else {}) | _from_environment(environ))
+
+
+def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from the environment alone, for the processes that Postroom starts. Raises BadSettings."""
+    return _settings(_from_environment(environ))
+
+
+def _settings(values: dict[str, Any]) -> Settings:
     if "data" not in values:
-        values["data"] = str(SYSTEM_DATA if os.geteuid() == 0 else _checkout() / "data")
+        values["data"] = str(SYSTEM_DATA if os.geteuid() == 0 else (settings_file.checkout() or Path.cwd()) / "data")
     try:
         settings = msgspec.convert(values, Settings, strict=False, dec_hook=_decode)
     except msgspec.ValidationError as error:
@@ -179,10 +207,35 @@ def load(environ: Mapping[str, str] = os.environ, folder: Path | None = None) ->
     return msgspec.structs.replace(settings, data=_absolute(settings.data), hostname=_hostname(settings.hostname))
 
 
-def _checkout() -> Path:
-    """The checkout that this package is run from, else the current directory."""
-    root = Path(__file__).resolve().parent.parent
-    return root if (root / "pyproject.toml").exists() else Path.cwd()
+def file_of(environ: Mapping[str, str] = os.environ, folder: Path | None = None) -> Path | None:
+    """The settings file that `load` reads, if there is one. Raises BadSettings."""
+    if folder is None:
+        return settings_file.find(environ)
+    return folder / FILE if (folder / FILE).is_file() else None
+
+
+def open_secrets(group: int | None, environ: Mapping[str, str] = os.environ) -> str | None:
+    """What to say where the settings file has a password in it and others may read the file: one sentence.
+
+    `group` is the id of the system user's group, which may read the file.
+    """
+    path = file_of(environ)
+    if path is None or not any(_is_secret(name, value) for name, value in _from_file(path).items()):
+        return None
+    return settings_file.readers(path, group)
+
+
+def _is_secret(name: str, value: object) -> bool:
+    """Whether a value is a password, or a URL with one in it."""
+    if any(word in name for word in ("password", "secret", "passphrase", "token")):
+        return True
+    if not isinstance(value, str) or "://" not in value:
+        return False
+    try:
+        url = urlsplit(value)
+        return bool(url.password) or any("password" in key for key, _ in parse_qsl(url.query))
+    except ValueError:
+        return True  # it cannot be told, so it counts as one
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -197,26 +250,12 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
-def _from_file(folder: Path | None) -> dict[str, Any]:
-    folders = [folder] if folder else [Path.cwd(), _checkout(), Path("/etc/postroom")]
-    path = next((f / FILE for f in folders if _readable(f / FILE)), None)
-    if path is None:
-        return {}
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadSettings(f"{path} cannot be read: {error}") from None
+def _from_file(path: Path) -> dict[str, Any]:
+    values = settings_file.read(path)
     for name in values:
         if name not in Settings.__struct_fields__:
             raise BadSettings(f"{path}: {name} is not a setting.{_nearest(name, str)}")
     return {name: value for name, value in values.items() if value != ""}
-
-
-def _readable(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:
-        return False
 
 
 def _nearest(name: str, spell: Any) -> str:

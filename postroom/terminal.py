@@ -55,6 +55,10 @@ class Terminal:
         """The one line of a service that cannot start."""
         self._out.say(Text("✗ ", "red"), Text(why))
 
+    def warn(self, text: str) -> None:
+        """What the operator should mend, and what does not stop the service."""
+        self._out.say(Text("! ", "yellow"), Text(text))
+
     def block(self, settings: Settings, prepared: Prepared, with_postfix: bool, with_api: bool = True) -> None:
         """All that a developer needs to begin."""
         another = f"`postroom keys create --organization {prepared.organization}` makes another"

@@ -21,7 +21,7 @@ from postroom.db import Database, Tx
 from postroom.dns import MailHost, Record
 from postroom.domains import Domain
 from postroom.errors import Busy, TooMany, not_found
-from postroom.findings import Finding, judge
+from postroom.findings import MOST_FOUND, Finding, judge
 from postroom.resolver import Resolver
 
 SECONDS = 15.0
@@ -35,6 +35,8 @@ HOUR_MS = 3600 * 1000
 DAY_MS = 24 * HOUR_MS
 # Checks of an active domain that fail one after the other before it is called degraded.
 FAILURES = 3
+# For how long an active domain has to lead elsewhere before it is lost, unless the settings say otherwise.
+LOST_MS = 30 * DAY_MS
 
 Outcome = Literal["proven", "failing", "unanswered"]
 
@@ -45,6 +47,7 @@ class Plan(msgspec.Struct, frozen=True):
     domain: Domain
     records: list[Record]
     until: int  # the end of the lease
+    host: MailHost
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -58,7 +61,8 @@ class Checked(msgspec.Struct, frozen=True):
 class Verification:
     """Checks domains, on request and by itself."""
 
-    def __init__(self, database: Database, resolver: Resolver, host: MailHost) -> None:
+    def __init__(self, database: Database, resolver: Resolver, host: MailHost, lost_ms: int = LOST_MS) -> None:
+        self._lost_ms = lost_ms
         self._database = database
         self._resolver = resolver
         self._host = host
@@ -84,7 +88,11 @@ class Verification:
             return
         findings = await self._look(plan)
         actor = Actor(plan.domain.organization_id)
-        await self._database.write(lambda tx: settle(tx, actor, plan, findings, by_itself=True), is_long=True)
+
+        def work(tx: Tx) -> Domain | None:
+            return settle(tx, actor, plan, findings, by_itself=True, lost_ms=self._lost_ms)
+
+        await self._database.write(work, is_long=True)
 
     async def _look(self, plan: Plan) -> list[Finding]:
         return await look(self._resolver, plan.records, plan.domain.name, self._host)
@@ -128,7 +136,25 @@ def outcome(records: Sequence[Record], findings: Sequence[Finding]) -> Outcome:
     return "proven"
 
 
-def settle(tx: Tx, actor: Actor, plan: Plan, findings: Sequence[Finding], *, by_itself: bool) -> Domain | None:
+def leads_elsewhere(records: Sequence[Record], findings: Sequence[Finding], host: MailHost) -> bool | None:
+    """Whether the DNS says that a domain is somebody else's: it has MX records, none of them leads to us, and our
+    proof is not there. None where the DNS did not answer one of both.
+
+    A slip of the pen, such as the domain's name behind ours, or a CNAME in the way, is not elsewhere.
+    """
+    by_purpose = {record.purpose: finding for record, finding in zip(records, findings, strict=True)}
+    mx, proof = by_purpose.get("mx"), by_purpose.get("ownership")
+    if mx is None or proof is None or "unanswered" in (mx.status, proof.status):
+        return None
+    targets = [value.split()[-1].rstrip(".").lower() for value in mx.found]
+    ours = any(target == host.name or target.startswith(f"{host.name}.") for target in targets)
+    is_whole = 0 < len(targets) < MOST_FOUND and not any(value.startswith("CNAME ") for value in mx.found)
+    return mx.status == "differs" and proof.status in ("missing", "differs") and is_whole and not ours
+
+
+def settle(
+    tx: Tx, actor: Actor, plan: Plan, findings: Sequence[Finding], *, by_itself: bool, lost_ms: int = LOST_MS
+) -> Domain | None:
     """Writes down what a check has found, once: nothing where its lease has run out and is somebody else's. The domain
     as it is then; None where it is gone."""
     is_ours = checks.hold(tx, plan.domain.id, plan.until)
@@ -146,6 +172,8 @@ def settle(tx: Tx, actor: Actor, plan: Plan, findings: Sequence[Finding], *, by_
     elif domain.status == "active":
         reason = _reason(plan.records, findings)
         due_at, failures = _recheck(tx, actor, domain, found, reason, (due_at, failures), by_itself)
+        if by_itself and _is_lost(tx, domain, plan, findings, lost_ms):
+            due_at, failures = tx.now + checks.FIRST_MS, 0
     elif found == "proven" and not consents.blocked_by_parent(tx, domain) and domains.prove(tx, actor, plan.domain):
         due_at, failures = _tomorrow(tx), 0
     elif by_itself or due_at is None:
@@ -159,11 +187,11 @@ def _begin(tx: Tx, actor: Actor, name: str, user_id: str | None, host: MailHost)
     until, wait = checks.begin(tx, domain.id)
     if until is None:
         raise TooMany("This domain is being checked, or just was: wait for Retry-After.", ceil(wait / 1000))
-    return Plan(domain, domains.records(tx, domain, host), until)
+    return Plan(domain, domains.records(tx, domain, host), until, host)
 
 
 def _plan(tx: Tx, domain: Domain | None, host: MailHost, until: int) -> Plan | None:
-    return Plan(domain, domains.records(tx, domain, host), until) if domain else None
+    return Plan(domain, domains.records(tx, domain, host), until, host) if domain else None
 
 
 def _switch_keys(tx: Tx, domain: Domain, records: Sequence[Record], findings: Sequence[Finding]) -> None:
@@ -194,6 +222,13 @@ def _recheck(
         if failures >= FAILURES:
             domains.degrade(tx, actor, domain, reason)
     return tx.now + HOUR_MS, failures
+
+
+def _is_lost(tx: Tx, domain: Domain, plan: Plan, findings: Sequence[Finding], lost_ms: int) -> bool:
+    """Whether an active domain has led elsewhere for so long that it is lost now."""
+    is_elsewhere = leads_elsewhere(plan.records, findings, plan.host)
+    domains.watch(tx, domain, is_elsewhere)
+    return is_elsewhere is True and domains.lose(tx, domain, lost_ms)
 
 
 def _reason(records: Sequence[Record], findings: Sequence[Finding]) -> str:

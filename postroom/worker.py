@@ -15,7 +15,20 @@ from pathlib import Path
 
 import structlog
 
-from postroom import accounts, checks, dkim, domains, idempotency, leases, purges, sessions
+from postroom import (
+    accounts,
+    addresses,
+    checks,
+    console_sessions,
+    dkim,
+    domains,
+    events,
+    idempotency,
+    keys,
+    leases,
+    purges,
+    sessions,
+)
 from postroom.db import Database, Tx
 from postroom.dkim import Due
 from postroom.errors import Busy
@@ -31,6 +44,11 @@ BATCHES = 20
 BATCH = 200
 CHECKS_AT_ONCE = 16
 KEYS_AT_ONCE = 10
+# What is removed by itself is looked for so often, by one worker: its lease is a little shorter.
+HOUSE_SECONDS = 60.0
+HOUSE_MS = 55_000
+HOUSE_STEPS = 100
+DAY_MS = 24 * 3600 * 1000
 # To end sessions takes up to 5 s, and whoever logged in at the wrong moment stays in until it is done.
 ENDING_MS = 10_000
 
@@ -51,12 +69,14 @@ async def run(
     read_logins: ReadLogins,
     mover: Mover | None = None,
     keep_trust: Callable[[], Awaitable[None]] | None = None,
+    events_days: int = 0,
 ) -> None:
     """Works until it is cancelled; touches `alive` at every round, so that others see it."""
     async with asyncio.TaskGroup() as group:
         node = mover.node if mover else None
         group.create_task(_keep_on(lambda: keep_keys(database, resolver)))
         group.create_task(_keep_on(partial(write_logins, database, read_logins, {})))
+        group.create_task(_keep_on(partial(keep_house, database, events_days), HOUSE_SECONDS))
         if mover:
             group.create_task(_keep_on(partial(move_due, database, mover)))
             group.create_task(_keep_on(partial(erase_leftovers, database, mover)))
@@ -207,6 +227,34 @@ async def _prune(database: Database, ids: list[int]) -> None:
     await database.write(partial(idempotency.prune, ids=ids))
 
 
+async def keep_house(database: Database, events_days: int, most_answers: int = idempotency.MOST) -> None:
+    """Removes what has no bound but time or number, in transactions of bounded size: events and ended keys after
+    `events_days` (0: never), answers beyond `most_answers` of an organization, what is over in the console, addresses
+    that have rested."""
+    take = partial(leases.take, kind="house", items=[0], is_due=lambda _tx, _item: True, milliseconds=HOUSE_MS)
+    if await database.write(take):
+        await _alone(database, "house", 0, partial(_keep_house, database, events_days, most_answers))
+
+
+async def _keep_house(database: Database, events_days: int, most_answers: int) -> None:
+    await _step_by_step(database, console_sessions.forget, console_sessions.STEP)
+    await _step_by_step(database, addresses.forget, addresses.STEP)
+    spent = await database.search(partial(idempotency.spent, most=most_answers))
+    for organization, last in spent.items():
+        trim = partial(idempotency.trim, organization=organization, last=last)
+        await _step_by_step(database, trim, idempotency.STEP)
+    if events_days:
+        await _step_by_step(database, lambda tx: events.forget(tx, tx.now - events_days * DAY_MS), events.STEP)
+        await _step_by_step(database, lambda tx: keys.forget(tx, tx.now - events_days * DAY_MS), keys.STEP)
+
+
+async def _step_by_step(database: Database, work: Callable[[Tx], int], step: int) -> None:
+    """Repeats a transaction until it finds less than a whole step, or for long enough: what is left waits a minute."""
+    for _ in range(HOUSE_STEPS):
+        if await database.write(work, is_long=True) < step:
+            return
+
+
 async def forget_leases(database: Database) -> None:
     """Drops leases of rows that went meanwhile."""
     if await database.read(leases.are_forgotten):
@@ -240,10 +288,10 @@ async def _alone(database: Database, kind: Kind, item: int, work: Callable[[], A
         await database.write(partial(leases.put_off, kind=kind, item=item))
 
 
-async def _keep_on(work: Callable[[], Awaitable[None]]) -> None:
+async def _keep_on(work: Callable[[], Awaitable[None]], pause: float = PAUSE_SECONDS) -> None:
     while True:
         await _round(work)
-        await asyncio.sleep(PAUSE_SECONDS)
+        await asyncio.sleep(pause)
 
 
 async def _round(work: Callable[[], Awaitable[None]]) -> None:

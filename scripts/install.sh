@@ -67,21 +67,24 @@ now() {
 # Two settings, from where postroom/settings.py reads them.
 mail_is_off() {
     case ${POSTROOM_MAIL:-} in off) return 0 ;; ?*) return 1 ;; esac
-    in_file '^ *mail *= *.off'
+    in_file '^[[:space:]]*mail[[:space:]]*=[[:space:]]*.off'
 }
 
 is_postgresql() {
     case ${POSTROOM_DATABASE_URL:-} in postgresql:*) return 0 ;; ?*) return 1 ;; esac
-    in_file '^ *database_url *= *.postgresql:'
+    in_file '^[[:space:]]*database_url[[:space:]]*=[[:space:]]*.postgresql:'
+}
+
+# The settings file, by the rule of postroom/settings_file.py: never that of the current directory.
+settings_file() {
+    [ -z "${POSTROOM_SETTINGS:-}" ] || { echo "$POSTROOM_SETTINGS"; return; }
+    for folder in "$here" /etc/postroom; do
+        [ ! -f "$folder/postroom.toml" ] || { echo "$folder/postroom.toml"; return; }
+    done
 }
 
 # Whether the settings file has a line like this.
-in_file() {
-    for folder in . "$here" /etc/postroom; do
-        [ ! -f "$folder/postroom.toml" ] || { grep -Eq "$1" "$folder/postroom.toml"; return; }
-    done
-    return 1
-}
+in_file() { file=$(settings_file) && [ -f "$file" ] && grep -Eq "$1" "$file"; }
 
 # What running needs. Postfix works as root only, and what is merely handy is not asked of anybody else.
 packages() {
@@ -281,7 +284,8 @@ install_lock() {
     echo "$wanted" >"$venv/$lock.stamp"
 }
 
-# A copy is renewed with every file of the source, an editable installation with its metadata only.
+# A copy is renewed with every file of the source, an editable installation with its metadata only. The first line says
+# where the checkout is: postroom/settings_file.py reads it.
 source_state() {
     echo "$mode $here"
     if [ $mode = copy ]; then

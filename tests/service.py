@@ -75,6 +75,8 @@ class Service:
     ports: dict[str, int] = field(default_factory=free_ports)
     settings: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[str] | None = None
+    variables: dict[str, str] = field(default_factory=dict)
+    """What is in the environment beside the settings."""
     prefix: tuple[str, ...] = ()
     """A command that runs the service, as `unshare` does."""
 
@@ -97,7 +99,7 @@ class Service:
         numbers = {variable(name): str(port) for name, port in self.ports.items()}
         ours = {variable(name): value for name, value in self.settings.items()}
         outer = {name: value for name, value in os.environ.items() if not name.startswith("POSTROOM_")}
-        return outer | {"POSTROOM_DATA": str(self.data)} | numbers | ours
+        return outer | {"POSTROOM_DATA": str(self.data)} | numbers | ours | self.variables
 
     @property
     def database_url(self) -> str:

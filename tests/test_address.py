@@ -102,6 +102,12 @@ def test_refused_local_parts(text, reason):
         ("пример.рф", "xn--e1afmkfd.xn--p1ai"),
         ("例え。テスト", "xn--r8jz45g.xn--zckzah"),
         ("ｃｕｓｔｏｍｅｒ．ｃｏｍ", "customer.com"),
+        ("xn--n3h.example", "xn--n3h.example"),  # a snowman
+        ("xn--i-7iq.ws", "xn--i-7iq.ws"),
+        ("XN--I-7IQ.WS", "xn--i-7iq.ws"),
+        ("xn--i-7iq。ws", "xn--i-7iq.ws"),
+        ("xn--i-7iq\ufe0f.ws", "xn--i-7iq.ws"),  # a selector that UTS 46 takes away, as from any name
+        ("Bücher.xn--i-7iq.ws", "xn--bcher-kva.xn--i-7iq.ws"),
         (f"{LABEL}.example", f"{LABEL}.example"),
         (f"{LABEL}.{LABEL}.{LABEL}.{'a' * 53}.example", f"{LABEL}.{LABEL}.{LABEL}.{'a' * 53}.example"),
     ],
@@ -144,7 +150,14 @@ def test_domains(text, canonical):
         ("a.example\n", "control characters"),
         ("a\x85.example", "control characters"),
         ("☃.example", "not a domain name"),
-        ("xn--n3h.example", "not a domain name"),  # the snowman again
+        ("i❤.ws", "not a domain name"),
+        ("xn--qei9934e.ws", "not a domain name"),  # a heart, and the selector that UTS 46 takes away
+        ("xn--1ug96u.ws", "not a domain name"),  # a snowman, and a joiner that joins nothing
+        ("xn--ab-c6t.ws", "not a domain name"),  # U+2044, which looks like a slash, is no emoji
+        ("xn--a-wbb.ws", "not a domain name"),  # a combining mark at the beginning
+        ("xn--x-rda.ws", "not a domain name"),  # U+00BD, of which UTS 46 makes three characters
+        ("xn--4db995n.ws", "not a domain name"),  # both directions in one label
+        ("xn---n3h-.example", "not a domain name"),
         ("xn--a.example", "not a domain name"),
         ("xn--.example", "not a domain name"),
         ("xn---bbk.example", "not a domain name"),  # another spelling of xn--bbk
@@ -280,3 +293,32 @@ def test_parsing_anything_refuses_or_answers(text):
             parse(text)
         except BadAddress:
             continue
+
+
+EMOJI = st.characters(min_codepoint=0x2190, max_codepoint=0x1FAFF, categories=["So"])
+
+
+@given(st.text(EMOJI | st.sampled_from("abc019-äßж"), min_size=1, max_size=12))
+def test_an_emoji_name_has_one_spelling(text):
+    """What is taken is what UTS 46 keeps as it is: the A-label, in any case; the other spellings are refused."""
+    label = "xn--" + text.encode("punycode").decode()
+    assume(not text.isascii())
+    try:
+        canonical = parse_domain(f"{label}.example")
+    except BadAddress:
+        return
+    assert canonical == f"{label}.example" == parse_domain(canonical.upper()) == parse_domain(canonical)
+    assert idna.uts46_remap(text) == text
+    assert text.encode("punycode").decode("punycode") == text
+
+
+@given(st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=20))
+def test_any_a_label_that_is_taken_is_the_one_of_its_text(tail):
+    try:
+        canonical = parse_domain(f"xn--{tail}.example")
+    except BadAddress:
+        return
+    assert canonical == f"xn--{tail}.example"
+    text = tail.encode().decode("punycode")
+    assert text.encode("punycode").decode() == tail
+    assert idna.uts46_remap(text) == text

@@ -245,8 +245,10 @@ def test_several_api_processes_share_the_port(service: Service) -> None:
     service.start()
     assert service.pid("api") != service.pid("api-2")
 
+    key = service.run("keys", "create", "--organization", "operator").stdout.strip()
+
     def named() -> set[str]:
-        with Client(f"http://127.0.0.1:{service.ports['port']}", service.key()) as client:
+        with Client(f"http://127.0.0.1:{service.ports['port']}", key) as client:
             return set(re.findall(r'process="([^"]+)"', client.get_metrics()))
 
     wait_for("the metrics of both", lambda: named() == {"api", "api-2"})

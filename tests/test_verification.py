@@ -1,6 +1,7 @@
 """Checks that nobody asks for: what is due and when, what a check does to a domain, and that silence does nothing."""
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -367,8 +368,165 @@ def test_a_check_on_request_puts_nothing_off(world: World) -> None:
     world.run("UPDATE domain_checks SET due_at = 5 WHERE domain_id = :id", id=domain.id)
     actor = Actor(domain.organization_id)
     records = world.database.write_alone(lambda tx: domains.records(tx, domain, HOST))
-    plan = verification.Plan(domain, records, world.lease(domain))
+    plan = verification.Plan(domain, records, world.lease(domain), HOST)
     found = asyncio.run(verification.look(Resolver(world.dns.address), plan.records, domain.name, HOST))
     settle = verification.settle
     world.database.write_alone(lambda tx: settle(tx, actor, plan, found, by_itself=False))
     assert world.run("SELECT due_at, failures FROM domain_checks WHERE domain_id = :id", id=domain.id) == [(5, 0)]
+
+
+# --- a domain that is owned elsewhere
+
+LONG_AGO = verification.LOST_MS + HOUR_MS
+
+
+def go_elsewhere(world: World, domain: Domain) -> None:
+    """The zone as its new owner keeps it."""
+    world.publish(domain, ownership=True, spf=True, dkim=True)
+    world.dns.publish(domain.name, "MX", "10 mx.elsewhere.example.")
+
+
+def age(world: World, domain: Domain, *columns: str) -> None:
+    """As if this had been so for long."""
+    for column in columns:
+        world.run(f"UPDATE domains SET {column} = {column} - :by WHERE id = :id RETURNING 1", by=LONG_AGO, id=domain.id)
+
+
+def is_local(world: World, domain: Domain) -> bool:
+    return world.run("SELECT 1 FROM mail_domains WHERE name = :name", name=domain.name) != []
+
+
+def test_a_domain_that_lives_elsewhere_for_long_is_lost(world: World) -> None:
+    """Mail of others on this server leaves it; the accounts stay as those of a domain that was proven elsewhere."""
+    domain = world.active()
+    account = world.account(domain)
+    go_elsewhere(world, domain)
+    for _ in range(verification.FAILURES):
+        world.check(domain)
+    age(world, domain, "degraded_at")
+    world.check(domain)
+    assert is_local(world, domain), "it has led elsewhere for a moment only"
+    age(world, domain, "elsewhere_at")
+    wait, failures = world.check(domain)
+    found = world.domain(domain.id)
+    assert (found.status, found.activated_by, found.degraded_at, found.expires_at) == ("pending", None, None, None)
+    assert found.token not in (None, domain.token)
+    assert (near(wait, checks.FIRST_MS), failures) == (True, 0)
+    assert not is_local(world, domain)
+    for view in ("mail_logins", "mail_senders", "mail_aliases"):
+        assert world.run(f"SELECT 1 FROM {view} WHERE domain = :name", name=domain.name) == [], view
+    assert world.run("SELECT filtered FROM mail_recipients WHERE id = :id", id=account) == [(0,)]
+    endings = world.run("SELECT account_id FROM session_endings")
+    assert [row for row in endings if row == (account,)] == [(account,)] * 2
+    assert world.told(domain)[-2:] == ["domain.degraded", "domain.lost"]
+    ((data,),) = world.run("SELECT data FROM events WHERE domain_id = :id AND type = 'domain.lost'", id=domain.id)
+    assert json.loads(data) == {"domain": domain.name, "from": "active", "to": "pending", "reason": "mx elsewhere"}
+    actor = Actor(domain.organization_id)
+    assert world.database.write_alone(lambda tx: accounts.get(tx, actor, account, "u").id) == account
+    world.publish(found)
+    world.check(domain)
+    assert world.domain(domain.id).status == "active", "who proves it anew has it again"
+
+
+def silent_mx(world: World, domain: Domain) -> None:
+    world.dns.silent.add(domain.name)
+
+
+def silent_proof(world: World, domain: Domain) -> None:
+    world.dns.silent.add(f"_postroom-challenge.{domain.name}")
+
+
+def proof_is_there(world: World, domain: Domain) -> None:
+    world.publish(domain, spf=True, dkim=True)
+    world.dns.publish(domain.name, "MX", "10 mx.elsewhere.example.")
+
+
+def no_mx(world: World, domain: Domain) -> None:
+    world.dns.publish(domain.name, "MX")
+
+
+def also_ours(world: World, domain: Domain) -> None:
+    world.dns.publish(domain.name, "MX", "10 mx.elsewhere.example.", f"20 {HOST.name}.")
+
+
+def a_slip_of_the_pen(world: World, domain: Domain) -> None:
+    world.dns.publish(domain.name, "MX", f"10 {HOST.name}.{domain.name}.")
+
+
+def of_the_operator(world: World, domain: Domain) -> None:
+    actor = Actor(domain.organization_id)
+    world.database.write_alone(lambda tx: domains.set_status(tx, actor, domain, "active"))
+
+
+def all_is_well(world: World, domain: Domain) -> None:
+    world.publish(domain)
+
+
+def since_a_moment(world: World, domain: Domain) -> None:
+    world.run(
+        "UPDATE domains SET elsewhere_at = elsewhere_at + :by WHERE id = :id RETURNING 1", by=LONG_AGO, id=domain.id
+    )
+
+
+def degraded_since_a_moment(world: World, domain: Domain) -> None:
+    world.run(
+        "UPDATE domains SET degraded_at = degraded_at + :by WHERE id = :id RETURNING 1", by=LONG_AGO, id=domain.id
+    )
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        silent_mx,
+        silent_proof,
+        proof_is_there,
+        no_mx,
+        also_ours,
+        a_slip_of_the_pen,
+        of_the_operator,
+        all_is_well,
+        since_a_moment,
+        degraded_since_a_moment,
+    ],
+)
+def test_nothing_else_takes_a_domain_away(world: World, then: Callable[[World, Domain], None]) -> None:
+    """It has led elsewhere for all this time, and at the last check something is otherwise."""
+    domain = world.active()
+    go_elsewhere(world, domain)
+    for _ in range(verification.FAILURES):
+        world.check(domain)
+    age(world, domain, "degraded_at", "elsewhere_at")
+    then(world, domain)
+    world.check(domain, 0.5)
+    assert world.domain(domain.id).status == "active"
+    assert is_local(world, domain)
+    assert "domain.lost" not in world.told(domain)
+
+
+@pytest.mark.parametrize("then", [proof_is_there, no_mx, also_ours, all_is_well])
+def test_the_time_elsewhere_begins_anew(world: World, then: Callable[[World, Domain], None]) -> None:
+    domain = world.active()
+    go_elsewhere(world, domain)
+    for _ in range(verification.FAILURES):
+        world.check(domain)
+    age(world, domain, "degraded_at", "elsewhere_at")
+    then(world, domain)
+    world.check(domain)
+    go_elsewhere(world, domain)
+    world.check(domain)
+    assert world.domain(domain.id).status == "active"
+    age(world, domain, "degraded_at", "elsewhere_at")
+    world.check(domain)
+    expected = "active" if then is all_is_well else "pending"  # it is not degraded any more
+    assert world.domain(domain.id).status == expected
+
+
+def test_a_check_on_request_takes_nothing_away(world: World) -> None:
+    domain = world.active()
+    go_elsewhere(world, domain)
+    for _ in range(verification.FAILURES):
+        world.check(domain)
+    age(world, domain, "degraded_at", "elsewhere_at")
+    world.run("UPDATE domain_checks SET free_at = 0 WHERE domain_id = :id RETURNING 1", id=domain.id)
+    asyncio.run(world.verification().on_request(Actor(domain.organization_id), domain.name, "u"))
+    assert world.domain(domain.id).status == "active"

@@ -81,6 +81,7 @@ class SignOutBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ResetBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user_id: str | UnsetType = UNSET
     password: str | UnsetType = UNSET
+    disable_scripts: bool = False
 
 
 class AccountAnswer(msgspec.Struct, frozen=True):
@@ -252,7 +253,7 @@ async def reset(call: Call, query: FieldsQuery, body: ResetBody) -> Answer:
     secret, stored = await _password(call, password)
 
     def work(tx: Tx) -> Answer:
-        account, ended = accounts.reset(tx, call.actor, id_, user_id, stored)
+        account, ended = accounts.reset(tx, call.actor, id_, user_id, stored, disable_scripts=body.disable_scripts)
         return _ending(call, account, [ended], lambda account: SecretAnswer(show(account), secret))
 
     return await call.write(work)

@@ -4,18 +4,22 @@ A stranger would get wrong: without a key nothing is said about an address. Any 
 same answer, and a domain that is not active here 404.
 """
 
+import re
+
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from postroom import accounts, client_settings, domains
 from postroom.account_rows import Account
-from postroom.address import Address, BadAddress
+from postroom.address import LONGEST_LOCAL_PART, Address, BadAddress, parse_local_part
 from postroom.api.call import Answer, Call, Visit, path_id, sent_user
 from postroom.api.fields import raise_for, text_problems
 from postroom.api.hosts import domain_behind, domain_in, host_of
 from postroom.api.wire import NoQuery
 from postroom.client_settings import OUTLOOK, BadRequest, Server
 from postroom.errors import Refused, not_found
+
+_ATOMS = re.compile(r"[A-Za-z0-9!#$%'*+/=?^_`{|}~.-]+")  # without &, which has no place in a document of ours
 
 
 class AccountQuery(msgspec.Struct, frozen=True):
@@ -71,15 +75,27 @@ async def autodiscover(visit: Visit, _query: NoQuery) -> Answer:
         request = client_settings.parse_autodiscover(visit.body)
     except BadRequest:
         raise Refused("invalid_request", "Send a request of Autodiscover (POX) without a document type.") from None
-    try:
-        address = Address.parse(request.address)
-    except BadAddress:
-        raise not_found() from None
-    own, host = visit.services.mail_host, host_of(visit.headers)
-    asked = host in (own.name, address.domain, f"autodiscover.{address.domain}")
-    if request.schema not in ("", OUTLOOK) or not asked or not await _is_active(visit, address.domain):
+    local_part, at, text = request.address.rpartition("@")
+    domain, own, host = domain_in(text), visit.services.mail_host, host_of(visit.headers)
+    if not at or domain is None or not _is_local_part(local_part) or request.schema not in ("", OUTLOOK):
         raise not_found()
-    return Answer(client_settings.autodiscover(str(address), own))
+    if host not in (own.name, domain, f"autodiscover.{domain}") or not await _is_active(visit, domain):
+        raise not_found()
+    return Answer(client_settings.autodiscover(_login_name(local_part, domain), own))
+
+
+def _is_local_part(text: str) -> bool:
+    """Whether mail could be sent to it at some host (RFC 5321 4.1.2, an atom with dots); here or not, nobody learns."""
+    return len(text) <= LONGEST_LOCAL_PART and _ATOMS.fullmatch(text) is not None
+
+
+def _login_name(local_part: str, domain: str) -> str:
+    """What a person logs in with whose address this is: without a +tag, and canonical where that can be."""
+    base = local_part.partition("+")[0] or local_part
+    try:
+        return str(Address(parse_local_part(base), domain))
+    except BadAddress:
+        return f"{base}@{domain}"
 
 
 async def _autoconfig(visit: Visit, query: AutoconfigQuery, domain: str | None) -> Answer:

@@ -15,12 +15,13 @@ class MailboxQuery(msgspec.Struct, frozen=True):
 
 
 class UsageAnswer(msgspec.Struct, frozen=True):
-    """How much mail there is, in all folders."""
+    """How much mail there is, in all folders, and whether the Sieve script that runs now redirects mail."""
 
     id: int
     address: str
     used_bytes: int
     messages: int
+    forwards_by_script: bool
 
 
 class SessionsAnswer(msgspec.Struct, frozen=True):
@@ -32,10 +33,10 @@ class SessionsAnswer(msgspec.Struct, frozen=True):
 
 
 async def usage(call: Call, query: MailboxQuery) -> Answer:
-    """Says how large the mailbox of an account is, as Dovecot counts it now."""
+    """Says how large the mailbox of an account is, as Dovecot counts it now, and whether a script forwards its mail."""
     account = await _account(call, query)
     found = await call.services.mailboxes.usage(account.id)
-    return Answer(UsageAnswer(account.id, account.address, found.used_bytes, found.messages))
+    return Answer(UsageAnswer(account.id, account.address, *msgspec.structs.astuple(found)))
 
 
 async def sessions(call: Call, query: MailboxQuery) -> Answer:

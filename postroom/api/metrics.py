@@ -1,7 +1,9 @@
-"""The metrics endpoint: the whole instance in the text format of Prometheus.
+"""The metrics endpoint, in the text format of Prometheus.
 
-A stranger would get wrong: it names no account, domain, user or organization, and what it counts belongs to all of
-them; so a key that is bound to less than an organization is refused. What cannot be measured is left out, never 0.
+The operator sees the whole instance: without a key where the settings say so, or with a key of the organization
+`operator`. Any other key sees its organization's accounts and which parts answer, and nothing of what others do; a key
+that is bound to a user or to domains is refused (decision 0166). No account, domain, user or organization is named.
+What cannot be measured is left out, never 0.
 """
 
 import platform
@@ -12,7 +14,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, gener
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from postroom import __version__, counts, lateness, moves, nodes
+from postroom import __version__, counts, lateness, moves, nodes, organizations
 from postroom.actor import Actor
 from postroom.api.call import Answer, Call, Measured
 from postroom.api.tallies import BOUNDS, Account
@@ -25,10 +27,10 @@ MEDIA = CONTENT_TYPE_PLAIN_0_0_4
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """What the database knows: accounts, since when work is due (seconds), its size in bytes; of several machines each,
-    for how long it has been silent (seconds), how many accounts it has, and the moves between them by their state."""
+    """What the database knows of the whole instance: since when work is due (seconds), its size in bytes; of several
+    machines each, for how long it has been silent (seconds), how many accounts it has, and the moves between them by
+    their state."""
 
-    accounts: Count
     lags: dict[str, float]
     size: int
     silences: dict[str, float]
@@ -39,18 +41,23 @@ class Kept(msgspec.Struct, frozen=True):
 async def get(call: Call, _query: NoQuery) -> Answer:
     """Tells in Prometheus' text format how the instance does."""
     if call.actor.user_id is not None or call.actor.bound is not None:
-        raise Refused("forbidden", "A key that is bound to a user or to domains does not see the whole instance.")
+        raise Refused("forbidden", "A key that is bound to a user or to domains sees no metrics.")
     services = call.services
-    measured, parts = await services.measure(), await services.probe()
+    parts = await services.probe()
+    accounts: Count | None = None
     kept: Kept | None = None
+    is_operator = call.actor.key_id is None
     try:
         size = await services.database.size()
-        kept = await services.database.search(lambda tx: _kept(tx, call.actor, size))
+        is_operator, accounts, kept = await services.database.search(lambda tx: _seen(tx, call.actor, size))
         parts = {"database": None, **parts}
     except Busy as error:
         parts = {"database": error.detail, **parts}
+    found = [*_of_anybody(parts, accounts)]
+    if is_operator:
+        found += _of_the_instance(services.tallies.accounts(), await services.measure(), kept)
     registry = CollectorRegistry()
-    registry.register(_Everything(_everything(services.tallies.accounts(), measured, parts, kept)))
+    registry.register(_Everything(found))
     return Answer(generate_latest(registry).decode())
 
 
@@ -62,31 +69,35 @@ class _Everything(Collector):
         return self._metrics
 
 
-def _kept(tx: Tx, actor: Actor, size: int) -> Kept:
-    """Who asks without a key is the operator, and gets the sum over all organizations. Where accounts are, and how many
-    are on their way, is for him alone: a key would learn how many others have."""
-    is_operator = actor.key_id is None
-    found = counts.everything(tx) if is_operator else counts.totals(tx, actor, None)
+def _seen(tx: Tx, actor: Actor, size: int) -> tuple[bool, Count, Kept | None]:
+    """Whether the operator asks, the accounts that the actor sees, and what the operator alone sees."""
+    if actor.key_id is not None and not organizations.is_operators(tx, actor.organization_id):
+        return False, counts.totals(tx, actor, None), None
     machines = nodes.everything(tx)
     silent = {node.name: silence / 1000 for node in machines if (silence := node.silence(tx.now)) is not None}
-    homes = {node.name: node.accounts for node in machines} if is_operator else {}
-    return Kept(found, lateness.by_work(tx), size, silent, homes, moves.by_state(tx) if homes else {})
+    homes = {node.name: node.accounts for node in machines}
+    kept = Kept(lateness.by_work(tx), size, silent, homes, moves.by_state(tx) if homes else {})
+    return True, counts.everything(tx), kept
 
 
-def _everything(
-    found: list[Account], measured: Measured, parts: dict[str, str | None], kept: Kept | None
-) -> Iterator[Metric]:
-    yield from _requests(found)
-    waiting = [((account.process,), account.waiting) for account in found]
-    yield _gauge("writes_waiting", "Writes that wait for the writer of a process.", ["process"], waiting)
+def _of_anybody(parts: dict[str, str | None], accounts: Count | None) -> Iterator[Metric]:
+    """What every key may see: nothing of it changes with what other organizations do."""
     up = [((part,), 0 if reason else 1) for part, reason in parts.items()]
     yield _gauge("part_up", "Whether a part answers, as in /readyz.", ["part"], up)
     build = [((__version__, platform.python_version()), 1)]
     yield _gauge("build_info", "The version that runs.", ["version", "python"], build)
+    if accounts:
+        by_status = [((status,), getattr(accounts, status)) for status in counts.STATUSES]
+        yield _gauge("accounts", "Live accounts.", ["status"], by_status)
+
+
+def _of_the_instance(found: list[Account], measured: Measured, kept: Kept | None) -> Iterator[Metric]:
+    """What the operator sees."""
+    yield from _requests(found)
+    waiting = [((account.process,), account.waiting) for account in found]
+    yield _gauge("writes_waiting", "Writes that wait for the writer of a process.", ["process"], waiting)
     yield from _measured(measured)
     if kept:
-        by_status = [((status,), getattr(kept.accounts, status)) for status in counts.STATUSES]
-        yield _gauge("accounts", "Live accounts.", ["status"], by_status)
         lags = [((work,), seconds) for work, seconds in kept.lags.items()]
         yield _gauge("worker_lag_seconds", "For how long the oldest work has been due.", ["work"], lags)
         yield _gauge("database_size_bytes", "Size of the database.", [], [((), kept.size)])

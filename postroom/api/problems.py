@@ -15,6 +15,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "not_available": (400, "Not available yet"),
     "unauthorized": (401, "No valid API key"),
     "forbidden": (403, "This key may not do that"),
+    "key_too_wide": (403, "The key is wider than yours"),
     "csrf_refused": (403, "This did not come from the console"),
     "not_found": (404, "Not found"),
     "method_not_allowed": (405, "Method not allowed"),

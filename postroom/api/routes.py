@@ -252,7 +252,7 @@ ROUTES: tuple[Route, ...] = (
         domains.ConsentAnswer,
         query=domains.DomainUserQuery,
         body=domains.ConsentBody,
-        refuses=("not_found", "domain_not_active"),
+        refuses=("not_found", "domain_not_active", "limit_reached"),
     ),
     Route(
         "POST",
@@ -276,7 +276,7 @@ ROUTES: tuple[Route, ...] = (
         query=keys.UserQuery,
         body=keys.CreateKeyBody,
         status=201,
-        refuses=("not_found",),
+        refuses=("not_found", "limit_reached"),
     ),
     Route(
         "GET",
@@ -297,7 +297,7 @@ ROUTES: tuple[Route, ...] = (
         keys.DeletedKeyAnswer,
         query=keys.UserQuery,
         body=keys.DeleteKeyBody,
-        refuses=("not_found",),
+        refuses=("key_too_wide", "not_found"),
     ),
     Route(
         "GET",

@@ -49,6 +49,7 @@ WORDS = {
     "order": "The oldest or the newest first.",
     "organization_id": "Must be the organization of the key.",
     "password": "A password of your choice; without it one is generated.",
+    "disable_scripts": "Stop the Sieve scripts, which may forward mail, until the owner makes one active again.",
     "purge": "Erase its mail at once; it cannot be restored then.",
     "q": "The beginning of the address.",
     "scopes": "What the key may do; all that the key in use may without it.",

@@ -163,15 +163,18 @@ class Operations:
         *,
         user_id: str | None = None,
         password: str | None = None,
+        disable_scripts: bool | None = None,
         idempotency_key: str | None = None,
     ) -> Request[shapes.AccountWithPassword]:
-        """Replaces the password. The old one and every open session are dead when this answers."""
-        body, path = given(user_id=user_id, password=password), {"id": id}
+        """Replaces the password. The old one and every open session are dead when this answers; with `disable_scripts`
+        no Sieve script runs until its owner makes one active."""
+        body = given(user_id=user_id, password=password, disable_scripts=disable_scripts)
+        path = {"id": id}
         return Request(_account_with_password, path=path, query=WHOLE, body=body, idempotency_key=idempotency_key)
 
     @operation("GET", "/v2/email-accounts/:id/usage")
     def get_usage(self, id: int, *, user_id: str | None = None) -> Request[shapes.Usage]:
-        """Says how large the mailbox of an account is now."""
+        """Says how large the mailbox of an account is now, and whether a Sieve script forwards its mail."""
         return Request(_usage, path={"id": id}, query=given(user_id=user_id))
 
     @operation("GET", "/v2/email-accounts/:id/sessions")
@@ -343,7 +346,7 @@ class Operations:
 
     @operation("GET", "/metrics")
     def get_metrics(self) -> Request[str]:
-        """Fetches the metrics of the whole instance in Prometheus' text format."""
+        """Fetches metrics in Prometheus' text format: for a key of the operator's organization all there are."""
         return Request(bytes.decode)
 
     @operation("GET", "/.well-known/mta-sts.txt")

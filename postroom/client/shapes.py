@@ -46,12 +46,13 @@ class Account(Shape, frozen=True):
 
 
 class Usage(Shape, frozen=True):
-    """The mail in all folders of an account."""
+    """The mail in all folders of an account, and whether its active Sieve script forwards mail."""
 
     id: int
     address: str
     used_bytes: int
     messages: int
+    forwards_by_script: bool
 
 
 class OpenSession(Shape, frozen=True):

@@ -9,6 +9,7 @@ const WORDS = {
   "account.suspended": ["warn", "Account suspended"],
   "account.disabled": ["warn", "Account disabled"],
   "account.resumed": ["good", "Account resumed"],
+  "account.scripts_disabled": ["warn", "Scripts stopped"],
   "account.password_reset": ["", "Password reset"],
   "account.signed_out": ["", "Signed out everywhere"],
   "account.sessions_pending": ["warn", "Sessions still open"],

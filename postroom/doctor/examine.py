@@ -44,6 +44,7 @@ def examine(settings: Settings) -> list[Finding]:
     running = instance.is_locked(settings.data)
     found += _parts(settings) if running else network.free_ports(settings, with_postfix)
     me = identity.find()
+    found += files.settings_file(me)
     if me and settings.data.is_dir():
         found += files.disk(settings)
         found += files.clock(settings)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cryptography import x509
 
+from postroom import settings as settings_of
 from postroom.doctor.finding import Finding, Level
 from postroom.identity import Identity
 from postroom.instance import directories
@@ -52,6 +53,17 @@ def permissions(settings: Settings, me: Identity) -> Iterator[Finding]:
             yield Finding("error", "permissions", text, f"chmod {mode:o} {path}")
     if fine:
         yield Finding("ok", "permissions", f"Owners and modes in {settings.data} are right.")
+
+
+def settings_file(me: Identity | None) -> Iterator[Finding]:
+    """Whether others can read a password in the settings file."""
+    path = settings_of.file_of()
+    if path is None:
+        return
+    if fault := settings_of.open_secrets(me.gid if me else None):
+        yield Finding("error", "settings", fault, f"chmod 600 {path}")
+    else:
+        yield Finding("ok", "settings", f"{path} shows no password to others.")
 
 
 def disk(settings: Settings) -> Iterator[Finding]:

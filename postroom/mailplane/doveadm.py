@@ -27,6 +27,8 @@ UNKNOWN_USER = 67
 NO_SESSION = 68
 KEY = "doveadm.key"
 LONGEST_ANSWER = 2**20
+# Of one account; Dovecot keeps no more of them.
+MOST_SCRIPTS = 100
 # What dovecot.conf calls its metrics of logins, and what each tells.
 LOGINS = {"logins": "success", "refused_logins": "failure"}
 
@@ -115,20 +117,37 @@ async def usage(door: Door, account_id: int) -> tuple[int, int] | None:
     return (int(answer[0]["vsize"]), int(answer[0]["messages"])) if answer is not None else None
 
 
+async def scripts(door: Door, account_id: int) -> tuple[str | None, dict[str, str]]:
+    """The name of an account's active Sieve script, if there is one, and the text of all its scripts. Raises Failed."""
+    user = {"user": delivery_name(account_id)}
+    listed = await _ask_one(door, "sieveList", user) or []
+    active = next((one["script"] for one in listed if one.get("active") == "ACTIVE"), None)
+    if active is None:
+        return None, {}
+    names = [one["script"] for one in listed][:MOST_SCRIPTS]
+    answers = await _ask_all(door, [["sieveGet", {**user, "scriptname": name}, name] for name in names])
+    return active, {tag: result[0]["sieve script"] for kind, result, tag in answers if kind != "error" and result}
+
+
 async def _ask_one(door: Door, command: str, parameters: dict[str, Any]) -> Any:
     """The result of one command; None where there is no such user. Raises Failed, however it fails."""
-    try:
-        async with asyncio.timeout(LIMIT_SECONDS):
-            kind, result, _ = (await ask(door, [[command, parameters, "asked"]]))[0]
-    except TimeoutError:
-        raise Failed("doveadm gave no answer in time, which is also how it refuses a key") from None
-    except (OSError, ValueError) as error:
-        raise Failed(str(error)) from error
+    kind, result, _ = (await _ask_all(door, [[command, parameters, "asked"]]))[0]
     if kind == "error":
         if result.get("exitCode") == UNKNOWN_USER:
             return None
         raise Failed(f"doveadm {command} failed: {json.dumps(result)}")
     return result
+
+
+async def _ask_all(door: Door, commands: Sequence[Sequence[Any]]) -> Any:
+    """The answers of some commands. Raises Failed where there are none."""
+    try:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            return await ask(door, commands)
+    except TimeoutError:
+        raise Failed("doveadm gave no answer in time, which is also how it refuses a key") from None
+    except (OSError, ValueError) as error:
+        raise Failed(str(error)) from error
 
 
 def _not_ended(reason: str, sessions: int) -> bool:

@@ -20,6 +20,8 @@ SELECT
   CASE WHEN accounts.status <> 'active' THEN 'Y' END AS nologin,
   CASE WHEN accounts.status <> 'active' THEN 'This account is ' || accounts.status || '.' END AS reason,
   accounts.address,
+  CASE accounts.scripts_disabled WHEN 0 THEN '.dovecot.sieve'
+    ELSE '.dovecot.' || accounts.scripts_disabled || '.sieve' END AS active_script,
   substr('0123456789abcdef', CAST(accounts.id % 256 / 16 AS INTEGER) + 1, 1)
     || substr('0123456789abcdef', CAST(accounts.id % 16 AS INTEGER) + 1, 1) || '/' || accounts.id AS home
 FROM domains
@@ -28,12 +30,15 @@ JOIN accounts ON accounts.id = addresses.account_id
 WHERE domains.status <> 'pending' AND accounts.deleted_at IS NULL;
 
 -- Where mail for <id>@acct.internal is stored. Suspended and disabled accounts, and those of a domain that was lost,
--- still get what was accepted, and it waits: their Sieve scripts do not run, for a script may send.
+-- still get what was accepted, and it waits: their Sieve scripts do not run, for a script may send. `active_script` is the
+-- link to the active script: after a reset that stops scripts it is another one, which only the owner makes.
 CREATE VIEW mail_recipients AS
 SELECT
   accounts.id,
   accounts.address,
   CASE WHEN accounts.status = 'active' AND domains.status <> 'pending' THEN 1 ELSE 0 END AS filtered,
+  CASE accounts.scripts_disabled WHEN 0 THEN '.dovecot.sieve'
+    ELSE '.dovecot.' || accounts.scripts_disabled || '.sieve' END AS active_script,
   substr('0123456789abcdef', CAST(accounts.id % 256 / 16 AS INTEGER) + 1, 1)
     || substr('0123456789abcdef', CAST(accounts.id % 16 AS INTEGER) + 1, 1) || '/' || accounts.id AS home
 FROM accounts

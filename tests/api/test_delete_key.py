@@ -1,13 +1,18 @@
 """POST /v2/keys/delete: a key ends at once, and with it every key that it made."""
 
+import random
 import threading
+import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from postroom import keys
+from postroom.actor import ALL_SCOPES
 from tests.api.rows import last_event, rows
+from tests.api.test_console_session import signed_in
 from tests.server import ApiServer, Tenant
 
 PATH = "/v2/keys/delete"
@@ -144,3 +149,90 @@ def test_however_many_keys_end_the_loop_goes_on(tenant: Tenant, monkeypatch: pyt
         assert tenant.get("/v2/domains?every_user=true").status == 200
         go_on.set()
         assert ending.result().status == 200
+
+
+# --- a key ends what is no wider than itself, or what it made
+
+DAY_MS = 24 * 3600 * 1000
+NOW_MS = time.time_ns() // 1_000_000
+# What a key may have, from the narrowest to none at all.
+SCOPES: list[tuple[str, ...]] = [
+    ("keys:write",),
+    ("keys:write", "stats:read"),
+    ("keys:write", "events:read"),
+    ALL_SCOPES,
+]
+NETWORKS: list[tuple[str, ...] | None] = [("127.0.0.1/32",), ("127.0.0.0/8",), ("127.0.0.0/8", "::1/128"), None]
+EXPIRIES: list[int | None] = [NOW_MS + DAY_MS, NOW_MS + 2 * DAY_MS, None]
+USERS: list[str | None] = ["u", "v", None]
+
+
+def wider_fields(target: dict[str, Any], caller: dict[str, Any]) -> set[str]:
+    """What a target has that the caller lacks, by sets of single addresses and rights."""
+    inside = {("127.0.0.1/32",): {"1"}, ("127.0.0.0/8",): {"1", "8"}, ("127.0.0.0/8", "::1/128"): {"1", "8", "6"}}
+    everywhere = {"1", "8", "6", "any"}
+    wider = set()
+    if not set(target["scopes"]) <= set(caller["scopes"]):
+        wider.add("scopes")
+    if not inside.get(target["networks"], everywhere) <= inside.get(caller["networks"], everywhere):
+        wider.add("networks")
+    if (target["expires_at"] or 2**62) > (caller["expires_at"] or 2**62):
+        wider.add("expires_at")
+    return wider
+
+
+def test_a_key_revokes_no_wider_one(tenant: Tenant) -> None:
+    """Any pair of keys of one organization, a sample that is the same in each run."""
+    chosen = random.Random(7)
+    kinds = ("networks", NETWORKS), ("expires_at", EXPIRIES), ("scopes", SCOPES), ("user_id", USERS)
+    outcomes = Counter[str]()
+    for _ in range(150):
+        caller, target = ({name: chosen.choice(values) for name, values in kinds} for _ in range(2))
+        key, victim = tenant.new_key(**caller), tenant.new_key(**target)
+        answer = tenant.post(PATH, {"id": tenant.key_id(victim)}, key=key)
+        if caller["user_id"] not in (None, target["user_id"]):
+            expected, fields = "not_found", set()
+        elif fields := wider_fields(target, caller):
+            expected = "key_too_wide"
+        else:
+            expected = "ok"
+        found = "ok" if answer.status == 200 else answer.code
+        assert found == expected, (caller, target)
+        if expected == "key_too_wide":
+            assert answer.status == 403
+            assert {problem["field"] for problem in answer.json["errors"]} == fields
+            assert {problem["code"] for problem in answer.json["errors"]} == {"too_wide"}
+        assert state(tenant, victim) == ("ended" if expected == "ok" else "live")
+        outcomes[expected] += 1
+    assert set(outcomes) == {"ok", "key_too_wide", "not_found"}
+
+
+def state(tenant: Tenant, key: str) -> str:
+    sql = "SELECT revoked_at FROM api_keys WHERE digest = :digest"
+    row = tenant.api.database.write_alone(lambda tx: tx.one(sql, digest=keys.digest(key)))
+    assert row
+    return "live" if row[0] is None else "ended"
+
+
+def test_keys_write_alone_does_not_end_the_organization(tenant: Tenant) -> None:
+    """The key that a platform's own service works with survives a leaked key that can write keys alone."""
+    leaked, before = tenant.new_key(["keys:write"]), rows(tenant)
+    refused = tenant.post(PATH, {"id": tenant.key_id(tenant.key)}, key=leaked)
+    assert (refused.status, refused.code) == (403, "key_too_wide")
+    assert rows(tenant) == before
+    assert status(tenant, tenant.key) == 200
+
+
+def test_what_it_made_it_may_end_whatever_lies_between(tenant: Tenant) -> None:
+    parent = make(tenant, tenant.key)
+    grandchild = make(tenant, make(tenant, parent))
+    assert tenant.post(PATH, {"id": tenant.key_id(grandchild)}, key=parent).status == 200
+    narrow = make(tenant, parent, scopes=["keys:write"])
+    assert tenant.post(PATH, {"id": tenant.key_id(parent)}, key=narrow).code == "key_too_wide", "a maker is wider"
+    assert status(tenant, parent) == 200
+
+
+def test_a_console_session_is_its_key(tenant: Tenant) -> None:
+    browser = signed_in(tenant, tenant.new_key(["keys:read", "keys:write"]))
+    answer = browser.request("POST", PATH, {"id": tenant.key_id(tenant.key)})
+    assert (answer.status, answer.code) == (403, "key_too_wide")

@@ -114,6 +114,28 @@ def test_whether_an_address_exists_does_not_show(tenant: Tenant) -> None:
     assert ({answer.status for answer in told}, len(texts)) == ({200}, 1)
 
 
+@pytest.mark.parametrize(
+    ("local_part", "login"),
+    [
+        ("Billing", "billing"),
+        ("billing+tag", "billing"),
+        ("Billing+A+b", "billing"),
+        ("+tag", "+tag"),
+        ("o'brien", "o'brien"),
+        ("sales_-eu", "sales_-eu"),
+        ("_leading", "_leading"),
+        ("a..b", "a..b"),
+        ("a=b/c%d", "a=b/c%d"),
+        ("x" * 64, "x" * 64),
+    ],
+)
+def test_outlook_is_answered_for_any_address_of_the_domain(tenant: Tenant, local_part: str, login: str) -> None:
+    """Also for one that no account of ours could have: an alias, a catch-all, a +tag. The login is the account's."""
+    answer = autodiscover(tenant, f"{local_part}@{tenant.domain}", "mail.postroom.test")
+    assert answer.status == 200, answer.text
+    assert ET.fromstring(answer.text).findtext(f".//{{{OUTLOOK}}}LoginName") == f"{login}@{tenant.domain}"
+
+
 HOSTS = [
     "autoconfig.autoconfig.{domain}",
     "xautoconfig.{domain}",
@@ -161,6 +183,7 @@ def test_any_other_question_of_outlook_is_nothing(tenant: Tenant) -> None:
     known, here = names(tenant), "mail.postroom.test"
     refused = [autodiscover(tenant, f"x@{known[kind]}", here) for kind in ("pending", "suspended", "deleted")]
     refused += [autodiscover(tenant, address, here) for address in ("x@nobody-has-this.test", "", "x", "a b@c")]
+    refused += [autodiscover(tenant, f"{local}@{tenant.domain}", here) for local in ("", "x" * 65, "ü", '"a b"', "a b")]
     refused += [autodiscover(tenant, f"x@{tenant.domain}", host) for host in ("other.test", f"x.{tenant.domain}", "")]
     refused += [autodiscover(tenant, f"x@{tenant.domain}", here, schema=MOBILESYNC)]
     assert {(answer.status, answer.code) for answer in refused} == {(404, "not_found")}

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from postroom import moves, nodes
+from postroom import moves, nodes, operator
 from postroom.api.call import Measured
 from postroom.api.routes import ROUTES
 from postroom.api.tallies import BOUNDS, Place, Tallies
 from postroom.db import Tx
+from postroom.keys import CreateKey
 from postroom.nodes import Ports
 from postroom.settings import Settings
 from tests.server import ApiServer, Response, Tenant
@@ -41,7 +42,14 @@ def value(found: Samples, name: str, **labels: str) -> float:
     return found.get((f"postroom_{name}", frozenset(labels.items())), 0.0)
 
 
-def test_it_works(tenant: Tenant) -> None:
+@pytest.fixture
+def operators_key(tenant: Tenant) -> str:
+    """A key of the operator's own organization, as `postroom keys create --organization operator` makes one."""
+    command = CreateKey(scopes=("metrics:read",))
+    return tenant.api.database.write_alone(lambda tx: operator.create_key(tx, operator.ORGANIZATION, command))
+
+
+def test_it_works(tenant: Tenant, operators_key: str) -> None:
     account = tenant.account()
     tenant.account("second")
     suspended = tenant.put(f"/v2/email-accounts/{account['id']}", {"status": "suspended"})
@@ -52,20 +60,44 @@ def test_it_works(tenant: Tenant) -> None:
     for status, number in (("active", 1), ("suspended", 1), ("disabled", 0)):
         assert value(found, "accounts", status=status) == number
     assert value(found, "part_up", part="database") == 1
+    found = samples(tenant.get(PATH, key=operators_key))
+    assert value(found, "part_up", part="database") == 1
     assert value(found, "database_size_bytes") > 10_000
     works = {work for (name, labels) in found if name == "postroom_worker_lag_seconds" for _, work in labels}
     assert works == {"sessions", "purges", "checks"}
     assert ("postroom_writes_waiting", frozenset({("process", "api")})) in found
 
 
-def test_requests_are_counted_by_route_and_status(tenant: Tenant) -> None:
-    before = samples(tenant.get(PATH))
+def test_a_tenant_sees_nothing_of_what_others_do(tenant: Tenant, stranger: Tenant, everything: Samples) -> None:
+    """Whatever is measured and whoever is busy, what a tenant's key is told stays the same."""
+    names = {name for name, _ in samples(tenant.get(PATH))}
+    assert names == {"postroom_accounts", "postroom_part_up", "postroom_build_info"}
+    assert names < {name for name, _ in everything}
+    before = tenant.get(PATH).text
+    stranger.account()
+    for _ in range(3):
+        stranger.get("/v2/email-accounts")
+        stranger.get("/v2/no-such-thing")
+    tenant.api.measured = Measured(logins={("imap", "failure"): 3000}, mail_queue={"deferred": 90})
+    assert tenant.get(PATH).text == before
+
+
+def test_an_organization_that_is_called_alike_is_not_the_operator(tenant: Tenant, operators_key: str) -> None:
+    command = CreateKey(scopes=("metrics:read",))
+    for name in ("Operator", "operator ", "operators"):
+        key = tenant.api.database.write_alone(partial(operator.create_key, organization=name, command=command))
+        assert "postroom_requests_total" not in tenant.get(PATH, key=key).text
+    assert "postroom_requests_total" in tenant.get(PATH, key=operators_key).text
+
+
+def test_requests_are_counted_by_route_and_status(tenant: Tenant, operators_key: str) -> None:
+    before = samples(tenant.get(PATH, key=operators_key))
     for _ in range(3):
         tenant.get("/v2/email-accounts")
     tenant.get("/v2/email-accounts", limit="x")
     tenant.get("/v2/no-such-thing")
     tenant.request("PURGE", "/v2/email-accounts")
-    after = samples(tenant.get(PATH))
+    after = samples(tenant.get(PATH, key=operators_key))
 
     def more(name: str, **labels: str) -> float:
         return value(after, name, process="api", **labels) - value(before, name, process="api", **labels)
@@ -82,13 +114,13 @@ def test_requests_are_counted_by_route_and_status(tenant: Tenant) -> None:
     assert buckets == sorted(buckets)
 
 
-def test_it_names_nobody(tenant: Tenant) -> None:
+def test_it_names_nobody(tenant: Tenant, operators_key: str) -> None:
     """Labels are of ours alone, whatever clients send: nothing personal, and no endless series."""
     account = tenant.account("private", display_name="hidden")
     tenant.get(f"/v2/email-accounts/{account['id']}")
     tenant.get(f"/v2/domains/{tenant.domain}/info", user_id="user_123")
     tenant.get("/v2/secret-path")
-    text = tenant.get(PATH).text
+    text = tenant.get(PATH, key=operators_key).text
     assert not re.search(f"private|hidden|user_123|secret|{re.escape(tenant.domain)}", text)
     assert tenant.organization not in text
     routes = set(re.findall(r'route="([^"]*)"', text))
@@ -114,8 +146,8 @@ def open_api(database_url: str) -> Iterator[ApiServer]:
 
 
 @pytest.fixture
-def everything(tenant: Tenant, open_api: ApiServer) -> Iterator[Samples]:
-    """A scrape of an instance where all can be measured, with a key, and what the operator sees besides."""
+def everything(tenant: Tenant, operators_key: str) -> Iterator[Samples]:
+    """The operator's scrape of an instance where all can be measured."""
     api = tenant.api
     before, reasons = api.measured, dict(api.reasons)
     api.measured = Measured(
@@ -128,7 +160,7 @@ def everything(tenant: Tenant, open_api: ApiServer) -> Iterator[Samples]:
     account = tenant.account()
     api.database.write_alone(partial(_join, account_id=account["id"]))
     try:
-        yield samples(open_api.request("GET", PATH)) | samples(tenant.get(PATH))
+        yield samples(tenant.get(PATH, key=operators_key))
     finally:
         api.measured, api.reasons = before, reasons
         api.database.write_alone(_part)
@@ -154,7 +186,7 @@ def _part(tx: Tx) -> None:
         tx.run(f"DELETE FROM {table}")
 
 
-def test_several_machines(tenant: Tenant, everything: Samples) -> None:
+def test_several_machines(tenant: Tenant, everything: Samples, operators_key: str) -> None:
     """Whether each is there, how many accounts it has, and what is on its way; of one machine nothing of this."""
     assert 90 <= value(everything, "node_silence_seconds", node="b") < 90 + LONG
     assert value(everything, "node_silence_seconds", node="a") < LONG
@@ -163,14 +195,14 @@ def test_several_machines(tenant: Tenant, everything: Samples) -> None:
     assert {node: value(everything, "node_accounts", node=node) for node in "bc"} == {"b": 0, "c": 0}
     found = {phase: value(everything, "moves", phase=phase) for phase in ("copy", "frozen", "clean", "cancelled")}
     assert found == {"copy": 0, "frozen": 1, "clean": 0, "cancelled": 2}
-    by_key = {name for name, _ in samples(tenant.get(PATH))}
-    assert not by_key & {"postroom_node_accounts", "postroom_moves"}
+    of_nodes = {"postroom_node_silence_seconds", "postroom_node_accounts", "postroom_moves"}
+    assert not {name for name, _ in samples(tenant.get(PATH))} & of_nodes
     tenant.api.database.write_alone(_part)
-    names = {name for name, _ in samples(tenant.get(PATH))}
-    assert not names & {"postroom_node_silence_seconds", "postroom_node_accounts", "postroom_moves"}
+    names = {name for name, _ in samples(tenant.get(PATH, key=operators_key))}
+    assert not names & of_nodes
 
 
-def test_what_is_measured_elsewhere(tenant: Tenant, everything: Samples) -> None:
+def test_what_is_measured_elsewhere(tenant: Tenant, everything: Samples, operators_key: str) -> None:
     found = everything
     assert value(found, "logins_total", service="imap", result="success") == 7
     assert value(found, "logins_total", service="imap", result="failure") == 2
@@ -179,13 +211,13 @@ def test_what_is_measured_elsewhere(tenant: Tenant, everything: Samples) -> None
     assert value(found, "worker_silence_seconds") == 0.5
     assert (value(found, "part_up", part="dovecot"), value(found, "part_up", part="postfix")) == (1, 0)
     tenant.api.measured = Measured()
-    names = {name for name, _ in samples(tenant.get(PATH))}
+    names = {name for name, _ in samples(tenant.get(PATH, key=operators_key))}
     assert not names & {
         f"postroom_{name}" for name in ("logins_total", "mail_queue_messages", "worker_silence_seconds")
     }
 
 
-def test_work_that_is_late(tenant: Tenant) -> None:
+def test_work_that_is_late(tenant: Tenant, operators_key: str) -> None:
     """The oldest row of each kind counts, by how long it has been due: older here than what other tests leave."""
     id_ = tenant.account()["id"]
     assert tenant.post("/v2/email-accounts/delete", {"id": id_, "purge": True}).status == 200
@@ -202,7 +234,7 @@ def test_work_that_is_late(tenant: Tenant) -> None:
             tx.run(statement, at=tx.now - late[kind] * year * 1000, id=id_, name=claimed)
 
     tenant.api.database.write_alone(work)
-    found = samples(tenant.get(PATH))
+    found = samples(tenant.get(PATH, key=operators_key))
     for kind, years in late.items():
         assert years * year <= value(found, "worker_lag_seconds", work=kind) < years * year + LONG
     tenant.api.database.write_alone(lambda tx: tx.run("DELETE FROM domain_checks WHERE due_at < :at", at=tx.now - year))
@@ -221,7 +253,7 @@ def test_from_this_host_without_a_key(open_api: ApiServer, tenant: Tenant, stran
     assert tenant.get(PATH, key=None).status == 401
 
 
-def test_several_processes(database_url: str, tenant: Tenant, tmp_path: Path) -> None:
+def test_several_processes(database_url: str, tenant: Tenant, tmp_path: Path, operators_key: str) -> None:
     """Whichever process is asked answers for all, each under its own name."""
     names, quiet = ("api", "api-2"), Settings(rate_limit="off")
     for name in names:
@@ -232,13 +264,13 @@ def test_several_processes(database_url: str, tenant: Tenant, tmp_path: Path) ->
         ApiServer.start(database_url, quiet, place=first) as one,
         ApiServer.start(database_url, quiet, place=second) as two,
     ):
-        assert two.request("GET", PATH, key=tenant.key).status == 200  # before the first one has left anything
+        assert two.request("GET", PATH, key=operators_key).status == 200  # before the first one has left anything
         for api, times in ((one, 5), (two, 2)):
             for _ in range(times):
                 assert api.request("GET", "/v2/email-accounts", key=tenant.key).status == 200
 
         def told(api: ApiServer) -> list[float]:
-            found = samples(api.request("GET", PATH, key=tenant.key))
+            found = samples(api.request("GET", PATH, key=operators_key))
             return [value(found, "requests_total", process=name, **listing) for name in names]
 
         for api in (one, two):

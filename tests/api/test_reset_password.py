@@ -139,3 +139,36 @@ def test_a_deleted_account(tenant: Tenant) -> None:
     before = rows(tenant)
     assert tenant.post(PATH.format(id_), {"password": GOOD}).status == 404
     assert rows(tenant) == before
+
+
+def test_scripts_are_stopped_where_that_is_asked_for(tenant: Tenant) -> None:
+    """The answer has the same keys; the account's link to the active script is another one from the commit on."""
+    mine, other = tenant.account(), tenant.account("other")
+    sql = "SELECT active_script FROM mail_recipients WHERE id = :id"
+
+    def link(account: dict[str, Any]) -> str:
+        row = tenant.api.database.write_alone(lambda tx: tx.one(sql, id=account["id"]))
+        assert row
+        return str(row[0])
+
+    path = f"/v2/email-accounts/{mine['id']}/password/reset"
+    plain = tenant.post(path, {"disable_scripts": False})
+    assert (plain.status, link(mine)) == (200, ".dovecot.sieve")
+    asked = tenant.post(path, {"disable_scripts": True})
+    assert (asked.status, list(asked.json), list(asked.json["account"])) == (
+        200,
+        list(plain.json),
+        list(plain.json["account"]),
+    )
+    assert tenant.post(path, {"disable_scripts": True}).status == 200
+    assert (link(mine), link(other)) == (".dovecot.2.sieve", ".dovecot.sieve")
+    logins = tenant.api.database.write_alone(
+        lambda tx: tx.all("SELECT active_script FROM mail_logins WHERE id = :id", id=mine["id"])
+    )
+    assert logins == [(".dovecot.2.sieve",)]
+    told = [event for event in tenant.events() if event["type"] == "account.scripts_disabled"]
+    assert [(event["account_id"], event["data"]["address"]) for event in told] == [(mine["id"], mine["address"])] * 2
+    for wrong in ("yes", 1, None, []):
+        assert tenant.post(path, {"disable_scripts": wrong}).problem("disable_scripts") == "invalid"
+    stranger = tenant.post(f"/v2/email-accounts/{2**40}/password/reset", {"disable_scripts": True})
+    assert stranger.status == 404

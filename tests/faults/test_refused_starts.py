@@ -3,6 +3,7 @@
 A taken port and a broken database are in tests/test_serve.py and tests/test_serve_mail.py.
 """
 
+import os
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,25 +14,33 @@ import pytest
 from postroom.mailplane.certificate import self_signed
 from tests.service import COMMAND, LONG, Service
 
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: whoever is not decides for himself alone")
+
 
 def folder_of(service: Service) -> Path:
     return service.data.parent
 
 
+def settings_file(service: Service, content: bytes) -> None:
+    path = folder_of(service) / "postroom.toml"
+    path.write_bytes(content)
+    service.variables["POSTROOM_SETTINGS"] = str(path)
+
+
 def broken_file(service: Service) -> None:
-    (folder_of(service) / "postroom.toml").write_text('hostname = "mail.example.com\n')
+    settings_file(service, b'hostname = "mail.example.com\n')
 
 
 def unknown_setting(service: Service) -> None:
-    (folder_of(service) / "postroom.toml").write_text('host_name = "mail.example.com"\n')
+    settings_file(service, b'host_name = "mail.example.com"\n')
 
 
 def binary_file(service: Service) -> None:
-    (folder_of(service) / "postroom.toml").write_bytes(bytes(range(256)))
+    settings_file(service, bytes(range(256)))
 
 
 def wrong_value(service: Service) -> None:
-    (folder_of(service) / "postroom.toml").write_text('message_size = "much"\n')
+    settings_file(service, b'message_size = "much"\n')
 
 
 def certificate(service: Service, cert: bytes | None, key: bytes | None) -> None:
@@ -46,6 +55,15 @@ def certificate(service: Service, cert: bytes | None, key: bytes | None) -> None
 
 def pair() -> tuple[bytes, bytes]:
     return self_signed("mail.own.example", datetime.now(UTC))
+
+
+def open_file(service: Service) -> None:
+    settings_file(service, b"port = 3000\n")
+    (folder_of(service) / "postroom.toml").chmod(0o666)
+
+
+def missing_file(service: Service) -> None:
+    service.variables["POSTROOM_SETTINGS"] = str(folder_of(service) / "nothing.toml")
 
 
 def no_certificate(service: Service) -> None:
@@ -71,6 +89,8 @@ def another_key(service: Service) -> None:
         (binary_file, "postroom.toml cannot be read"),
         (unknown_setting, "Did you mean hostname?"),
         (wrong_value, "POSTROOM_MESSAGE_SIZE"),
+        pytest.param(open_file, "can be written by another user", marks=AS_ROOT),
+        (missing_file, "POSTROOM_SETTINGS"),
         (no_certificate, "POSTROOM_TLS_CERT"),
         (no_key, "POSTROOM_TLS_KEY"),
         (broken_certificate, "POSTROOM_TLS_CERT"),

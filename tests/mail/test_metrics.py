@@ -12,9 +12,9 @@ from tests.mail.platform import Platform
 from tests.service import Service, wait_for
 
 
-def samples(platform: Platform) -> dict[tuple[str, ...], float]:
-    """The samples by name and the values of their labels."""
-    with Client(f"http://127.0.0.1:{platform.service.ports['port']}", platform.key) as client:
+def samples(platform: Platform, key: str) -> dict[tuple[str, ...], float]:
+    """The samples by name and the values of their labels, with a key of the operator's."""
+    with Client(f"http://127.0.0.1:{platform.service.ports['port']}", key) as client:
         families = list(text_string_to_metric_families(client.get_metrics()))
     return {
         (s.name, *(s.labels[label] for label in sorted(s.labels))): s.value
@@ -25,20 +25,21 @@ def samples(platform: Platform) -> dict[tuple[str, ...], float]:
 
 def test_it_works(platform: Platform, service: Service) -> None:
     mailbox = platform.create()
-    before = samples(platform)
+    key = service.run("keys", "create", "--organization", "operator").stdout.strip()
+    before = samples(platform, key)
     mailbox.login().logout()
     assert not mailbox.can_login("wrong")
     submission(service, mailbox.address, mailbox.password).quit()
     counted = [("success", "imap"), ("failure", "imap"), ("success", "smtp")]
 
     def more() -> list[float]:
-        after = samples(platform)
+        after = samples(platform, key)
         keys = [("postroom_logins_total", result, kind) for result, kind in counted]
         return [after.get(key, 0.0) - before.get(key, 0.0) for key in keys]
 
     wait_for("Dovecot's counts", lambda: min(more()) >= 1)
-    after = samples(platform)
-    assert {key[1] for key in after if key[0] == "postroom_mail_queue_messages"} == set(queues.QUEUES)
+    after = samples(platform, key)
+    assert {name[1] for name in after if name[0] == "postroom_mail_queue_messages"} == set(queues.QUEUES)
     assert after["postroom_certificate_expiry_timestamp_seconds",] > time.time() + 24 * 3600
     assert 0 <= after["postroom_worker_silence_seconds",] < 60
     for part in ("database", "worker", "dovecot", "opendkim", "postfix"):

@@ -86,6 +86,7 @@ function mailbox(account, { signal }) {
     return facts([
       ["Used", h("span", { title: plural(usage.used_bytes, "byte") }, size(usage.used_bytes))],
       ["Messages", number(usage.messages)],
+      ["Forwards", usage.forwards_by_script ? h("span", { class: "tag warn" }, "by a Sieve script") : h("span", { class: "faint" }, "no script forwards its mail")],
     ]);
   }, 2);
   return card("Mailbox", content);
