@@ -29,6 +29,7 @@ from postroom.instance import CannotStart
 from postroom.mailplane.guard import PR_SET_PDEATHSIG, prctl
 from postroom.mailplane.logins import LoginLog
 from postroom.mailplane.render import OwnNode
+from postroom.mailplane.runaways import Runaways
 from postroom.mailplane.supervisor import Part, log_name
 from postroom.settings import Settings
 
@@ -141,6 +142,7 @@ def run_worker(settings: Settings) -> None:
                 mail=mail,
                 alive=alive,
                 read_logins=LoginLog(settings.data / "log" / log_name("dovecot")),
+                stop_scripts=Runaways(settings.data / "log" / log_name("dovecot"), mail),
                 mover=mover,
             )
         )

@@ -49,6 +49,7 @@ async def run(
     mail: Path,
     alive: Path,
     read_logins: ReadLogins,
+    stop_scripts: Callable[[], object] | None = None,
     mover: Mover | None = None,
 ) -> None:
     """Works until it is cancelled; touches `alive` at every round, so that others see it."""
@@ -56,6 +57,8 @@ async def run(
         node = mover.node if mover else None
         group.create_task(_keep_on(lambda: keep_keys(database, resolver)))
         group.create_task(_keep_on(partial(write_logins, database, read_logins, {})))
+        if stop_scripts:
+            group.create_task(_keep_on(partial(_in_thread, stop_scripts)))
         if mover:
             group.create_task(_keep_on(partial(move_due, database, mover)))
             group.create_task(_keep_on(partial(erase_leftovers, database, mover)))
@@ -235,6 +238,10 @@ async def _alone(database: Database, kind: Kind, item: int, work: Callable[[], A
     except Exception as error:
         log.error("work has failed and is put off", kind=kind, item=item, exc_info=error)
         await database.write(partial(leases.put_off, kind=kind, item=item))
+
+
+async def _in_thread(work: Callable[[], object]) -> None:
+    await asyncio.to_thread(work)
 
 
 async def _keep_on(work: Callable[[], Awaitable[None]]) -> None:

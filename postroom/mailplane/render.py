@@ -17,6 +17,8 @@ from postroom.mailplane.names import INTERNAL_DOMAIN
 from postroom.settings import Settings
 
 TEMPLATES = Path(__file__).with_name("templates")
+PRLIMIT = "/usr/bin/prlimit"
+LMTP = "/usr/lib/dovecot/lmtp"
 SENDMAIL = Path(__file__).with_name("sendmail.py")
 
 # How a text of a client becomes an id. SQLite compares as the column's type; PostgreSQL must not even be asked to
@@ -151,6 +153,7 @@ def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
 
     files = {
         "dovecot/dovecot.conf": File(render("dovecot.conf.j2")),
+        "dovecot/once.sieve": File(render("once.sieve.j2")),
         "run/doveadm.key": File(plane.doveadm_key, 0o600, plane.user),
     }
     if plane.postgres:
@@ -238,6 +241,8 @@ def _values(settings: Settings, plane: Plane) -> dict[str, object]:
         "group": plane.group,
         "root": plane.root,
         "python": plane.python,
+        "prlimit": PRLIMIT,
+        "lmtp": LMTP,
         "script": str(SENDMAIL),
         "milter": milter_path(settings),
         "socket": f"{settings.data}/spool/public/sieve",
