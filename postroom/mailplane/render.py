@@ -66,6 +66,12 @@ NODE_MAPS = {
 
 PGSQL_MAPS = {"answers": ("Whether the database answers: there is no such row.", "SELECT 'REJECT' WHERE '%s' = ''")}
 
+# Dovecot's default for auth_username_chars, and characters whose UTF-8 has each byte beyond ASCII that UTF-8 may have.
+USERNAME_CHARS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567890.-_@"
+BEYOND_ASCII = "".join(
+    map(chr, [*range(0x80, 0xC0), *range(0xC0, 0x800, 0x40), 0x800, *range(0x1000, 0x10000, 0x1000)])
+) + "".join(map(chr, [0x10000, 0x40000, 0x80000, 0xC0000, 0x100000]))
+
 # Dovecot's services that are chrooted by default, which only root can do.
 UNCHROOTED = (
     "anvil",
@@ -242,6 +248,7 @@ def _values(settings: Settings, plane: Plane) -> dict[str, object]:
         "root": plane.root,
         "python": plane.python,
         "prlimit": PRLIMIT,
+        "username_chars": USERNAME_CHARS + BEYOND_ASCII,
         "lmtp": LMTP,
         "script": str(SENDMAIL),
         "milter": milter_path(settings),
