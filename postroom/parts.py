@@ -116,6 +116,14 @@ def api_names(settings: Settings) -> list[str]:
     return ["api", *(f"api-{number}" for number in range(2, settings.workers + 1))]
 
 
+async def _until_told(work: asyncio.Task[None]) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, work.cancel)
+    await asyncio.wait([work])
+    if not work.cancelled():
+        work.result()
+
+
 def run_worker(settings: Settings) -> None:
     """Runs the worker until SIGTERM or SIGINT."""
     from postroom import nodes, worker
@@ -129,6 +137,7 @@ def run_worker(settings: Settings) -> None:
         alive = readiness.worker_alive(settings.data)
         resolver = Resolver(settings.resolver)
         doorkeeper, mail = Doorkeeper(settings, database), settings.data / "mail"
+        dovecot_log = settings.data / "log" / log_name("dovecot")
         mover = None
         if settings.node:
             node = await database.read(partial(nodes.get, name=settings.node))
@@ -141,16 +150,12 @@ def run_worker(settings: Settings) -> None:
                 verification=Verification(database, resolver, settings.dns_host),
                 mail=mail,
                 alive=alive,
-                read_logins=LoginLog(settings.data / "log" / log_name("dovecot")),
-                stop_scripts=Runaways(settings.data / "log" / log_name("dovecot"), mail),
+                read_logins=LoginLog(dovecot_log),
+                stop_scripts=Runaways(dovecot_log, mail),
                 mover=mover,
             )
         )
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, work.cancel)
-        await asyncio.wait([work])
-        if not work.cancelled():
-            work.result()
+        await _until_told(work)
 
     database = open_database(settings.database)
     try:

@@ -59,9 +59,9 @@ def _capitals(text: str) -> Iterator[str]:
 
 
 def _capital(letter: str) -> str:
-    """The capital that UTS 46 maps back to this letter, or the letter."""
+    """The one capital that is this letter in lower case, or the letter: of two small sigmas one has none."""
     capital = "\u1e9e" if letter == "\u00df" else letter.upper()
-    return capital if len(capital) == 1 else letter
+    return capital if capital.lower() == letter else letter
 
 
 def _lower(text: str) -> str:
