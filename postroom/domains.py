@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from postroom import checks, counts, dkim, dns, events, limits, sessions
+from postroom import checks, counts, dkim, dns, events, limits, sessions, spellings
 from postroom.actor import Actor
 from postroom.address import refused_domain
 from postroom.db import Tx
@@ -209,6 +209,7 @@ def add(
     if status == "pending":
         checks.schedule(tx, domain.id, tx.now + checks.FIRST_MS)
     dkim.add(tx, domain.id, key)
+    spellings.add(tx, name)
     data = {"domain": name, "status": status}
     events.record(tx, actor, "domain.created", domain_id=domain.id, user_id=user_id, data=data)
     return domain

@@ -8,7 +8,7 @@ keys of both domains: a start does not wait for them.
 
 from dataclasses import dataclass
 
-from postroom import accounts, console_sessions, domains, keys, organizations, passwords
+from postroom import accounts, console_sessions, domains, keys, organizations, passwords, spellings
 from postroom.accounts import CreateAccount
 from postroom.actor import Actor
 from postroom.db import Database, Tx
@@ -78,6 +78,7 @@ def delete_domain(tx: Tx, organization: str, name: str, user_id: str | None) -> 
 def _prepare(tx: Tx, hostname: str) -> FirstStart:
     started = tx.one(HAS_STARTED)
     domains.give_tokens(tx)
+    spellings.fill(tx)
     _own_host(tx, hostname)
     if started:
         return FirstStart(None, DEMO_DOMAIN, _demo_link(tx))

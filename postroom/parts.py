@@ -29,6 +29,7 @@ from postroom.instance import CannotStart
 from postroom.mailplane.guard import PR_SET_PDEATHSIG, prctl
 from postroom.mailplane.logins import LoginLog
 from postroom.mailplane.render import OwnNode
+from postroom.mailplane.runaways import Runaways
 from postroom.mailplane.supervisor import Part, log_name
 from postroom.settings import Settings
 
@@ -131,6 +132,7 @@ def run_worker(settings: Settings) -> None:
     async def run() -> None:
         resolver = Resolver(settings.resolver)
         doorkeeper, mail = Doorkeeper(settings, database), settings.data / "mail"
+        dovecot_log = settings.data / "log" / log_name("dovecot")
         mover = keep_trust = None
         if node := await _node(database, settings):
             mover = Mover(database, node.id, mail, doorkeeper.door)
@@ -143,7 +145,8 @@ def run_worker(settings: Settings) -> None:
                 verification=Verification(database, resolver, settings.dns_host, settings.degraded_days * DAY_MS),
                 mail=mail,
                 alive=readiness.worker_alive(settings.data),
-                read_logins=LoginLog(settings.data / "log" / log_name("dovecot")),
+                read_logins=LoginLog(dovecot_log),
+                stop_scripts=Runaways(dovecot_log, mail),
                 mover=mover,
                 keep_trust=keep_trust,
                 events_days=settings.events_days,

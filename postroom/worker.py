@@ -67,6 +67,7 @@ async def run(
     mail: Path,
     alive: Path,
     read_logins: ReadLogins,
+    stop_scripts: Callable[[], object] | None = None,
     mover: Mover | None = None,
     keep_trust: Callable[[], Awaitable[None]] | None = None,
     events_days: int = 0,
@@ -77,6 +78,8 @@ async def run(
         group.create_task(_keep_on(lambda: keep_keys(database, resolver)))
         group.create_task(_keep_on(partial(write_logins, database, read_logins, {})))
         group.create_task(_keep_on(partial(keep_house, database, events_days), HOUSE_SECONDS))
+        if stop_scripts:
+            group.create_task(_keep_on(partial(_in_thread, stop_scripts)))
         if mover:
             group.create_task(_keep_on(partial(move_due, database, mover)))
             group.create_task(_keep_on(partial(erase_leftovers, database, mover)))
@@ -289,6 +292,11 @@ async def _alone(database: Database, kind: Kind, item: int, work: Callable[[], A
 
 
 async def _keep_on(work: Callable[[], Awaitable[None]], pause: float = PAUSE_SECONDS) -> None:
+async def _in_thread(work: Callable[[], object]) -> None:
+    await asyncio.to_thread(work)
+
+
+async def _keep_on(work: Callable[[], Awaitable[None]]) -> None:
     while True:
         await _round(work)
         await asyncio.sleep(pause)

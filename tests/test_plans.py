@@ -28,6 +28,7 @@ VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
 # Read whole on purpose: (module, constant) → why.
 WHOLE = {
     ("domains", "UNPROVABLE"): "what an upgrade left, at a start",
+    ("spellings", "UNSPELLED"): "what an upgrade left, at a start",
     ("organizations", "NAMES"): "twenty of them, for an operator who has misspelt one",
 }
 
@@ -96,6 +97,7 @@ SAMPLES: dict[str, Any] = {
     "shard": 1,
     "sieve": 1,
     "source": 1,
+    "spelling": "x",
     "status": "signing",
     "target": 2,
     "token": "t",
@@ -185,6 +187,7 @@ VIEW_KEYS: dict[str, dict[str, Any]] = {
     "mail_signing_keys": {"domain": "x.test"},
     "mail_sessions": {"id": 7, "domain": "1.acct.internal"},
     "mail_homes": {"id": 7},
+    "mail_spellings": {"spelling": "x"},
 }
 VIEW_QUERIES = {
     view: f"SELECT * FROM {view} WHERE " + " AND ".join(f"{column} = :{column}" for column in keys)
@@ -228,6 +231,7 @@ INSERT INTO console_links (organization_id, key_id, digest, expires_at)
 INSERT INTO mail_host (id, name) VALUES (1, 'd1.test');
 INSERT INTO domain_checks (domain_id, due_at, free_at, failures) SELECT id, id, 0, 0 FROM domains;
 INSERT INTO domain_names (name) SELECT DISTINCT name FROM domains;
+INSERT INTO domain_spellings (spelling, name) SELECT DISTINCT 'x' || name, name FROM domains;
 INSERT INTO leases (kind, item, free_at, failures)
   SELECT kind, id, id, 0 FROM accounts CROSS JOIN (VALUES ('session'), ('purge'), ('key')) AS k (kind);
 INSERT INTO nodes (name, address, port, founder, created_at, seen_at)

@@ -33,6 +33,7 @@ from postroom.settings import Settings
 
 DOVECOT = "/usr/sbin/dovecot"
 DOVECONF = "/usr/bin/doveconf"
+SIEVEC = "/usr/bin/sievec"
 POSTFIX = "/usr/sbin/postfix"
 POSTCONF = "/usr/sbin/postconf"
 POSTFIX_MASTER = "/usr/lib/postfix/sbin/master"
@@ -138,7 +139,8 @@ def dovecot(settings: Settings) -> Daemon:
     return Daemon(
         name="dovecot",
         command=[DOVECOT, "-F", "-c", path],
-        checks=[[DOVECONF, "-n", "-c", path]],
+        # The script of all mailboxes is compiled here: nobody who delivers may write beside it.
+        checks=[[DOVECONF, "-n", "-c", path], [SIEVEC, "-c", path, str(settings.data / "dovecot" / "once.sieve")]],
         environment=ENVIRONMENT,
     )
 

@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 
 import msgspec
-import structlog
 
+from postroom.mailplane.logfiles import Reader
 from postroom.mailplane.names import INTERNAL_DOMAIN
 
 # As Dovecot calls them; submission is smtp.
@@ -21,8 +21,6 @@ LINE = re.compile(rb"[-0-9]{10} [0-9:.]{15} stats: Info: (\{.*\})\n")
 # Seconds of the year 9999: what follows is no time.
 LATEST = 253_402_300_800
 LOGIN = re.compile(rf"([1-9][0-9]{{0,17}})@[0-9]+\.{re.escape(INTERNAL_DOMAIN)}")
-
-log = structlog.get_logger()
 
 
 class _Fields(msgspec.Struct):
@@ -45,38 +43,16 @@ class LoginLog:
     """Dovecot's log, read on from where the last reading ended."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._former = path.with_name(f"{path.name}.1")
-        self._place = 0
-        self._began = False
+        self._reader = Reader(path)
 
     def __call__(self) -> dict[int, int]:
         """When accounts (by id) have last logged in since the last call, in milliseconds since 1970."""
         found: dict[int, int] = {}
-        try:
-            if not self._began or self._path.stat().st_size < self._place:  # a full log is copied and begun anew
-                self._read(self._former, found)
-                self._began, self._place = True, 0
-            self._read(self._path, found)
-        except FileNotFoundError:
-            pass  # Dovecot has not run yet
-        except OSError as error:
-            log.warning("logins cannot be read", reason=str(error))
+        for line in self._reader:
+            if told := login(line):
+                id_, at = told
+                found[id_] = max(at, found.get(id_, 0))
         return found
-
-    def _read(self, path: Path, found: dict[int, int]) -> None:
-        """Reads from our place to the last whole line, which is our place then."""
-        if not path.exists():
-            return
-        with path.open("rb") as file:
-            file.seek(self._place)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                self._place += len(line)
-                if told := login(line):
-                    id_, at = told
-                    found[id_] = max(at, found.get(id_, 0))
 
 
 def login(line: bytes) -> tuple[int, int] | None:

@@ -17,6 +17,8 @@ from postroom.mailplane.names import INTERNAL_DOMAIN
 from postroom.settings import Settings
 
 TEMPLATES = Path(__file__).with_name("templates")
+PRLIMIT = "/usr/bin/prlimit"
+LMTP = "/usr/lib/dovecot/lmtp"
 SENDMAIL = Path(__file__).with_name("sendmail.py")
 
 # How a text of a client becomes an id. SQLite compares as the column's type; PostgreSQL must not even be asked to
@@ -63,6 +65,12 @@ NODE_MAPS = {
 }
 
 PGSQL_MAPS = {"answers": ("Whether the database answers: there is no such row.", "SELECT 'REJECT' WHERE '%s' = ''")}
+
+# Dovecot's default for auth_username_chars, and characters whose UTF-8 has each byte beyond ASCII that UTF-8 may have.
+USERNAME_CHARS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567890.-_@"
+BEYOND_ASCII = "".join(
+    map(chr, [*range(0x80, 0xC0), *range(0xC0, 0x800, 0x40), 0x800, *range(0x1000, 0x10000, 0x1000)])
+) + "".join(map(chr, [0x10000, 0x40000, 0x80000, 0xC0000, 0x100000]))
 
 # Dovecot's services that are chrooted by default, which only root can do.
 UNCHROOTED = (
@@ -161,6 +169,7 @@ def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
 
     files = {
         "dovecot/dovecot.conf": File(render("dovecot.conf.j2")),
+        "dovecot/once.sieve": File(render("once.sieve.j2")),
         "run/doveadm.key": File(plane.doveadm_key, 0o600, plane.user),
     }
     if plane.postgres:
@@ -262,6 +271,9 @@ def _values(settings: Settings, plane: Plane) -> dict[str, object]:
         "group": plane.group,
         "root": plane.root,
         "python": plane.python,
+        "prlimit": PRLIMIT,
+        "username_chars": USERNAME_CHARS + BEYOND_ASCII,
+        "lmtp": LMTP,
         "script": str(SENDMAIL),
         "milter": milter_path(settings),
         "socket": f"{settings.data}/spool/public/sieve",

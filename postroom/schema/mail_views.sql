@@ -9,6 +9,10 @@
 CREATE VIEW mail_domains AS
 SELECT name FROM domains WHERE status <> 'pending';
 
+-- How people write an internationalized domain, and its name.
+CREATE VIEW mail_spellings AS
+SELECT spelling, name FROM domain_spellings;
+
 -- Who may log in with an address and a password. `nologin` names the reason why not (yet).
 CREATE VIEW mail_logins AS
 SELECT

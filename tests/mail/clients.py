@@ -155,7 +155,7 @@ def submit(service: Service, user: str, password: str, to: str, subject: str) ->
         client.send_message(message(user, to, subject), user, [to])
 
 
-def put_script(host: str, port: int, user: str, password: str, script: bytes) -> None:
+def put_script(host: str, port: int, user: str, password: str, script: bytes, name: str = "main") -> None:
     """Stores a Sieve script by ManageSieve and makes it the active one."""
     with socket.create_connection((host, port), 60, (own_address(), 0)) as plain:
         _answer(plain)
@@ -166,8 +166,8 @@ def put_script(host: str, port: int, user: str, password: str, script: bytes) ->
             secret = base64.b64encode(f"\0{user}\0{password}".encode()).decode()
             for line in (
                 f'AUTHENTICATE "PLAIN" "{secret}"'.encode(),
-                b'PUTSCRIPT "main" {%d+}\r\n' % len(script) + script,
-                b'SETACTIVE "main"',
+                f'PUTSCRIPT "{name}" {{{len(script)}+}}\r\n'.encode() + script,
+                f'SETACTIVE "{name}"'.encode(),
             ):
                 client.sendall(line + b"\r\n")
                 _answer(client)

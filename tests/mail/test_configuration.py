@@ -2,6 +2,7 @@
 is tried with real daemons in the other files of this folder."""
 
 import re
+import string
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from cryptography import x509
 from postroom.identity import Identity
 from postroom.mailplane import certificate, daemons
 from postroom.mailplane.names import login_name
-from postroom.mailplane.render import MAPS, File, Plane, configuration, reachable
+from postroom.mailplane.render import BEYOND_ASCII, MAPS, USERNAME_CHARS, File, Plane, configuration, reachable
 from postroom.settings import Settings, load
 
 DATA = "/var/lib/postroom/data"
@@ -55,6 +56,7 @@ REGEXPS = tuple(f"postfix/{name}.regexp" for name in ("addresses", "internal", "
 def test_it_works() -> None:
     assert sorted(render()) == [
         "dovecot/dovecot.conf",
+        "dovecot/once.sieve",
         "dovecot/sendmail",
         "dovecot/sql.conf.ext",
         "opendkim/from.lua",
@@ -118,7 +120,12 @@ def test_it_refuses_a_database_that_a_daemon_would_misread(role: dict[str, str],
 
 def test_without_root_there_is_no_postfix_and_no_other_user() -> None:
     files = render(ROOTLESS)
-    assert sorted(files) == ["dovecot/dovecot.conf", "dovecot/sql.conf.ext", "run/doveadm.key"]
+    assert sorted(files) == [
+        "dovecot/dovecot.conf",
+        "dovecot/once.sieve",
+        "dovecot/sql.conf.ext",
+        "run/doveadm.key",
+    ]
     text = files["dovecot/dovecot.conf"].text
     assert set(re.findall(r"\n\s*(?:default_\w+_)?user = (\S+)", text)) == {"dev"}
     assert "chroot =\n" in text
@@ -137,7 +144,11 @@ def test_the_rules_of_dovecot() -> None:
         "mail_max_userip_connections = 50",
         "doveadm_port = 0",
     }
-    assert "auth_username_chars" not in dovecot()  # never widened: CVE-2026-24031
+    # Dovecot's default and what is not ASCII: never a character that SQL knows (CVE-2026-24031).
+    chars = re.findall(r"^auth_username_chars = (.*)$", dovecot(), re.MULTILINE)
+    assert [text.encode("ascii", "ignore").decode() for text in chars] == [USERNAME_CHARS]
+    assert set(USERNAME_CHARS) == set(string.ascii_letters + string.digits + ".-_@")
+    assert set(BEYOND_ASCII.encode()) == {*range(0x80, 0xC0), *range(0xC2, 0xF5)}
     assert not re.search(r"service (lmtp|doveadm) \{[^}]*inet_listener", dovecot())
 
 

@@ -1,0 +1,200 @@
+"""Sieve scripts: whom they think a mail was for, what they may cost, and how many there may be."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.mail.clients import HOST, deliver, message, put_script, smtp, submission
+from tests.mail.platform import Mailbox, Platform
+from tests.service import Service, wait_for
+
+NAMED = rb"""require ["envelope", "fileinto", "mailbox", "subaddress", "variables"];
+if envelope :all :matches "to" "*" { set "all" "${1}"; }
+if envelope :user :matches "to" "*" { set "user" "${1}"; }
+if envelope :domain :matches "to" "*" { set "domain" "${1}"; }
+if envelope :detail :matches "to" "*" { set "detail" "${1}"; }
+fileinto :create "${all}|${user}|${domain}|${detail}";
+"""
+# So many characters are compared so often that it takes minutes, where nothing ends it.
+SLOW = "\n".join(
+    ['require "body";', *(f'if body :raw :contains "{"a" * 500}b{number}" {{ discard; }}' for number in range(200))]
+).encode()
+LONG = b"\r\n".join([b"a" * 900] * 2000)
+
+
+def folders(box: Mailbox) -> list[str]:
+    with box.login() as imap:
+        return [line.decode().split(' "/" ')[1].strip('"') for line in imap.list()[1] if isinstance(line, bytes)]
+
+
+@pytest.mark.parametrize("local_part", ["billing", "billing+tag", "Billing", "BILLING+Tag", "billing+a+b"])
+def test_the_envelope_has_the_address_that_was_written_to(platform: Platform, local_part: str) -> None:
+    """RFC 5228 5.4, RFC 5233."""
+    box = platform.create("billing")
+    box.put_script(NAMED)
+    deliver(platform.service, "someone@elsewhere.example", f"{local_part}@{platform.domain}", "hello")
+    user, _, detail = local_part.partition("+")
+    wanted = f"{local_part}@{platform.domain}|{user}|{platform.domain}|{detail}"
+    wait_for("the folder", lambda: wanted in folders(box))
+
+
+def test_nobody_says_for_whom_a_mail_is_but_postfix(platform: Platform) -> None:
+    box = platform.create("billing")
+    box.put_script(NAMED)
+    with smtp(platform.service) as outside, submission(platform.service, box.address, box.password) as inside:
+        for client in (outside, inside):
+            client.ehlo()
+            assert "dsn" not in client.esmtp_features
+            client.mail(box.address if client is inside else "someone@elsewhere.example")
+            assert client.rcpt(box.address, ["ORCPT=rfc822;other@elsewhere.example"])[0] >= 500
+    box.receive()
+    wait_for("the folder", lambda: f"{box.address}|billing|{platform.domain}|" in folders(box))
+
+
+def test_a_vacation_answers_for_a_tag_too(platform: Platform) -> None:
+    box, writer = platform.create("billing"), platform.create("writer")
+    box.put_script(b'require "vacation";\nvacation "I am away.";')
+    deliver(platform.service, writer.address, f"billing+tag@{platform.domain}", "question")
+    answer = writer.wait_for("Auto: question")
+    assert b"I am away." in answer
+    assert b"acct.internal" not in answer
+
+
+def test_what_a_script_rejects_names_the_address(platform: Platform) -> None:
+    box, writer = platform.create("billing"), platform.create("writer")
+    box.put_script(b'require "reject";\nreject "No thanks.";')
+    deliver(platform.service, writer.address, f"billing+tag@{platform.domain}", "offer")
+    answer = writer.wait_for("Rejected: offer")
+    assert b"Final-Recipient: rfc822; billing+tag@" + platform.domain.encode() in answer
+    assert b"acct.internal" not in answer
+
+
+def test_a_redirect_changes_no_line(platform: Platform) -> None:
+    box, target = platform.create("billing"), platform.create("target")
+    box.put_script(b'redirect "%s";' % target.address.encode())
+    text = f"Hello.\r\n  {box.id}@acct.internal stands here\r\n<{box.id}@acct.internal> (expanded from\r\nBye.\r\n"
+    with smtp(platform.service) as client:
+        client.sendmail("someone@elsewhere.example", box.address, f"Subject: told\r\n\r\n{text}")
+    assert target.wait_for("told").endswith(text.encode())
+
+
+@pytest.mark.parametrize(
+    "others", [["BILLING@{0}"], ["billing+x@{0}"], ["billing+x@{0}", "billing@{0}", "Billing+Y@{0}", "billing+x+y@{0}"]]
+)
+def test_several_spellings_of_an_address_get_one_copy(platform: Platform, others: list[str]) -> None:
+    box = platform.create("billing")
+    spelled = [box.address, *(other.format(platform.domain) for other in others)]
+    for subject in ("first", "second"):
+        with smtp(platform.service) as client:
+            made = message("someone@elsewhere.example", box.address, subject)
+            assert client.send_message(made, "someone@elsewhere.example", spelled) == {}
+    box.receive("last")
+    box.wait_for("last")
+    wait_for("an empty queue", lambda: queue(platform.service) == "")
+    assert sorted(box.subjects()) == ["first", "last", "second"]
+
+
+def test_two_accounts_get_a_copy_each(platform: Platform) -> None:
+    boxes = [platform.create("billing"), platform.create("other")]
+    with smtp(platform.service) as client:
+        made = message("someone@elsewhere.example", boxes[0].address, "both")
+        client.send_message(made, "someone@elsewhere.example", [box.address for box in boxes])
+    for box in boxes:
+        assert box.wait_for("both")
+        assert box.subjects() == ["both"]
+
+
+@pytest.mark.parametrize("extension", ["regex", "enotify", "editheader", "vnd.dovecot.execute", "vnd.dovecot.pipe"])
+def test_an_extension_that_there_is_not(platform: Platform, extension: str) -> None:
+    with pytest.raises(AssertionError, match="unknown Sieve capability"):
+        platform.create().put_script(f'require "{extension}";\nkeep;'.encode())
+
+
+def test_a_script_of_before_runs_no_regex(platform: Platform) -> None:
+    """Its compiled form neither: the mail is in the INBOX, and what the script says does not happen."""
+    box = platform.create()
+    box.put_script(b"keep;")
+    script = home(box) / "sieve" / "main.sieve"
+    script.write_bytes(b'require "regex";\nif header :regex "subject" "(a*)*b" { discard; }\ndiscard;')
+    compiled = home(box) / ".dovecot.svbin"
+    # As Dovecot has compiled it while it knew regular expressions.
+    former = platform.service.data / "former.conf"
+    text = (platform.service.data / "dovecot" / "dovecot.conf").read_text()
+    former.write_text(re.sub(r"sieve_extensions = .*", "sieve_extensions = +regex", text))
+    subprocess.run(["sievec", "-c", former, script, compiled], check=True, capture_output=True)
+    former.unlink()
+    for path in (script, compiled):
+        _give(path, home(box))
+    box.receive("a" * 60)
+    assert box.wait_for("a" * 60)
+
+
+def test_a_script_that_takes_too_long_is_stopped(platform: Platform) -> None:
+    """The mail is there, nobody else's waits, and the script stays with its owner."""
+    box, other = platform.create(), platform.create("other")
+    box.put_script(SLOW)
+    with smtp(platform.service) as client:
+        for number in range(25):  # more than are delivered at a time
+            client.sendmail("someone@elsewhere.example", box.address, b"Subject: slow%d\r\n\r\n%s\r\n" % (number, LONG))
+    other.receive("quick")
+    other.wait_for("quick")
+    assert "slow0" not in box.subjects()  # held up by its script: another's is not
+    wait_for("the script to be stopped", lambda: not (home(box) / ".dovecot.sieve").is_symlink(), 240)
+    assert (home(box) / "sieve" / "main.sieve").read_bytes() == SLOW
+
+    def arrived() -> bool:
+        subprocess.run(["postqueue", "-c", platform.service.data / "postfix", "-f"], check=True)
+        return sorted(box.subjects()) == sorted(f"slow{number}" for number in range(25))
+
+    wait_for("all of its mail", arrived, 240)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        'if header :matches "Subject" "{stars}b" {{ discard; }}',
+        'require "variables"; set "a" "{long}"; {grow}',
+        'require ["variables", "foreverypart", "mime", "extracttext"]; foreverypart {{ extracttext "a"; {grow} }}',
+    ],
+)
+def test_what_would_grow_ends(platform: Platform, script: str) -> None:
+    box = platform.create()
+    grow = "".join('set "a" "${a}${a}";' for _ in range(200))
+    box.put_script(script.format(stars="*a" * 300, long="x" * 2000, grow=grow).encode())
+    box.receive("a" * 900)
+    wait_for("the mail", lambda: len(box.subjects()) == 1)
+
+
+def test_scripts_have_a_size_and_a_number(platform: Platform) -> None:
+    box, sieve = platform.create(), platform.service.ports["sieve_port"]
+
+    def put(size: int, number: int) -> None:
+        for name in range(number):
+            script = b"keep;" + b"#" * (size - 6) + b"\n"
+            put_script(HOST, sieve, box.address, box.password, script, f"{size}-{name}")
+
+    put(128 * 1024, 1)
+    with pytest.raises(AssertionError, match="NO"):
+        put(128 * 1024 + 1, 1)
+    with pytest.raises(AssertionError, match="QUOTA/MAXSTORAGE"):
+        put(100 * 1024, 31)
+    for path in (home(box) / "sieve").glob("*.sieve"):
+        path.unlink()
+    put(100, 32)
+    with pytest.raises(AssertionError, match="QUOTA/MAXSCRIPTS"):
+        put(101, 1)
+
+
+def home(box: Mailbox) -> Path:
+    return box.platform.service.data / "mail" / f"{box.id % 256:02x}" / str(box.id)
+
+
+def _give(path: Path, like: Path) -> None:
+    subprocess.run(["chown", f"--reference={like}", path], check=True)
+
+
+def queue(service: Service) -> str:
+    command = ["postqueue", "-c", service.data / "postfix", "-j"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
