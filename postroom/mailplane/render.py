@@ -141,6 +141,11 @@ def milter_path(settings: Settings) -> Path:
     return settings.data / "opendkim" / "socket" / "milter"
 
 
+def judge_path(settings: Settings, listener: str = "submission") -> Path:
+    """The socket on which our own milter is asked about the messages of a listener."""
+    return settings.data / "milter" / "socket" / listener
+
+
 def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
     """Every generated file by its path below the data directory."""
     environment = _environment(settings, plane.engine)
@@ -240,6 +245,7 @@ def _values(settings: Settings, plane: Plane) -> dict[str, object]:
         "python": plane.python,
         "script": str(SENDMAIL),
         "milter": milter_path(settings),
+        "judges": judge_path(settings).parent,
         "socket": f"{settings.data}/spool/public/sieve",
         "sendmail": f"{settings.data}/dovecot/sendmail" if plane.root else "/bin/false",
         **{name: getattr(settings, name) for name in settings.__struct_fields__ if name.endswith("_port")},
