@@ -163,14 +163,13 @@ def run_milter(settings: Settings) -> None:
     import uvloop
 
     from postroom.db import open_database
-    from postroom.mailplane.render import judge_path
     from postroom.milter import server
 
     database = open_database(settings.database)
     try:
         gc.collect()
         gc.freeze()
-        uvloop.run(server.run(database, judge_path(settings).parent))
+        uvloop.run(server.run(database, settings))
     finally:
         database.close()
 

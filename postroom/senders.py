@@ -11,6 +11,7 @@ from postroom.address import Address, BadAddress, parse_host, parse_local_part
 from postroom.db import Tx
 
 USERS = "SELECT id, login FROM mail_senders WHERE local_part = :local_part AND domain = :domain"
+HOSTED = "SELECT 1 FROM mail_domains WHERE name = :domain"
 
 _ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
 # RFC 5322 3.4.1 without quoting, comments, white space and address literals.
@@ -42,5 +43,14 @@ def parse(text: str) -> Address:
 
 def may_use(tx: Tx, account: Account, address: Address) -> bool:
     """THE rule: whether the account may use the address as a sender now."""
-    rows = tx.all(USERS, local_part=address.local_part, domain=address.domain)
+    return _is_user(tx, account, address.local_part, address.domain)
+
+
+def poses_as_another(tx: Tx, account: Account, local_part: str, domain: str) -> bool:
+    """Whether an address that a display name shows is one that this instance hosts, and not the account's own."""
+    return not _is_user(tx, account, local_part, domain) and tx.one(HOSTED, domain=domain) is not None
+
+
+def _is_user(tx: Tx, account: Account, local_part: str, domain: str) -> bool:
+    rows = tx.all(USERS, local_part=local_part, domain=domain)
     return any(row[0] == account.id and account.login in (None, row[1]) for row in rows)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from postroom.mailplane.names import INTERNAL_DOMAIN
+from postroom.mailplane.names import INBOX_DOMAIN, INTERNAL_DOMAIN, SIGNING_HEADER
 from postroom.settings import Settings
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -58,7 +58,8 @@ MAPS = {
 NODE_MAPS = {
     "routes": (
         "On which other node a mailbox is.",
-        "SELECT route FROM mail_homes WHERE id = {id} AND '%d' = 'acct.internal' AND (node <> {node} OR frozen = 1)",
+        "SELECT route FROM mail_homes WHERE id = {id} AND '%d' IN ('acct.internal', 'inbox.acct.internal')"
+        " AND (node <> {node} OR frozen = 1)",
     )
 }
 
@@ -175,7 +176,7 @@ def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
             files[f"postfix/{name}.regexp"] = File(render(f"{name}.regexp.j2"))
         files["opendkim/opendkim.conf"] = File(render("opendkim.conf.j2"))
         files["opendkim/sign.lua"] = File(render("sign.lua.j2"))
-        files["opendkim/from.lua"] = File(render("from.lua.j2"))
+        files["opendkim/signed.lua"] = File(render("signed.lua.j2"))
     return files | dict(_services(settings, plane)) | dict(_node_files(plane))
 
 
@@ -227,6 +228,8 @@ def _values(settings: Settings, plane: Plane) -> dict[str, object]:
         "postgres": plane.postgres,
         "engine": plane.engine,
         "internal": INTERNAL_DOMAIN,
+        "inbox": INBOX_DOMAIN,
+        "signing_header": SIGNING_HEADER,
         "hostname": settings.hostname,
         "addresses": addresses,
         "protocols": "all" if any(":" in address for address in addresses) else "ipv4",
@@ -246,7 +249,7 @@ def _values(settings: Settings, plane: Plane) -> dict[str, object]:
         "script": str(SENDMAIL),
         "milter": milter_path(settings),
         "judges": judge_path(settings).parent,
-        "socket": f"{settings.data}/spool/public/sieve",
+        "sockets": f"{settings.data}/spool/public",
         "sendmail": f"{settings.data}/dovecot/sendmail" if plane.root else "/bin/false",
         **{name: getattr(settings, name) for name in settings.__struct_fields__ if name.endswith("_port")},
     }

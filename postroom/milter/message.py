@@ -55,6 +55,11 @@ def delete_header(occurrence: int, name: str) -> tuple[bytes, bytes]:
     return b"m", struct.pack(">I", occurrence) + f"{name}\0\0".encode("ascii")
 
 
+def change_sender(address: str) -> tuple[bytes, bytes]:
+    """A change: another envelope sender; empty: none."""
+    return b"e", f"<{address}>\0".encode("ascii")
+
+
 def add_recipient(address: str) -> tuple[bytes, bytes]:
     """A change: one recipient more."""
     return b"+", f"<{address}>\0".encode("ascii")

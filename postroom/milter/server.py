@@ -10,23 +10,26 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from postroom.db import Database
+from postroom.mailplane.render import judge_path
 from postroom.milter.protocol import Listener, Session
-from postroom.milter.sieve import Sieve
+from postroom.milter.sieve import Forwards, Replies
 from postroom.milter.submission import Submission
+from postroom.settings import Settings
 
 BACKLOG = 1024
 
-# Each kind of SMTP session that is asked about, made from the database.
-LISTENERS: tuple[Callable[[Database], Listener], ...] = (Submission, Sieve)
+# Each kind of SMTP session that is asked about, made from the database and the settings.
+LISTENERS: tuple[Callable[[Database, Settings], Listener], ...] = (Submission, Replies, Forwards)
 
 
-async def run(database: Database, folder: Path) -> None:
-    """Answers Postfix on a socket for each listener in `folder`, until SIGTERM or SIGINT."""
+async def run(database: Database, settings: Settings) -> None:
+    """Answers Postfix on a socket for each listener, until SIGTERM or SIGINT."""
+    folder = judge_path(settings).parent
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    servers = [await _serve(listener, folder) for listener in (make(database) for make in LISTENERS)]
+    servers = [await _serve(listener, folder) for listener in (make(database, settings) for make in LISTENERS)]
     await stop.wait()
     _close(servers)
 
