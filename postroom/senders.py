@@ -11,6 +11,7 @@ from postroom.address import Address, BadAddress, parse_host, parse_local_part
 from postroom.db import Tx
 
 USERS = "SELECT id, login FROM mail_senders WHERE local_part = :local_part AND domain = :domain"
+CLOSED = "SELECT 1 FROM mail_refusals WHERE local_part = :local_part AND domain = :domain"
 HOSTED = "SELECT 1 FROM mail_domains WHERE name = :domain"
 
 _ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
@@ -49,6 +50,11 @@ def may_use(tx: Tx, account: Account, address: Address) -> bool:
 def poses_as_another(tx: Tx, account: Account, local_part: str, domain: str) -> bool:
     """Whether an address that a display name shows is one that this instance hosts, and not the account's own."""
     return not _is_user(tx, account, local_part, domain) and tx.one(HOSTED, domain=domain) is not None
+
+
+def is_closed(tx: Tx, address: Address) -> bool:
+    """Whether the address exists here and takes no mail."""
+    return tx.one(CLOSED, local_part=address.local_part, domain=address.domain) is not None
 
 
 def _is_user(tx: Tx, account: Account, local_part: str, domain: str) -> bool:

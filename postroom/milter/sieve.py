@@ -5,18 +5,18 @@ reply that is not its owner's own is dropped, and the mail that it answers stays
 vouch for somebody else goes into the owner's INBOX instead.
 """
 
-from collections.abc import Iterable
-from functools import partial
+from dataclasses import dataclass
+from functools import cache, partial
 
 import idna
 import structlog
 from publicsuffixlist import PublicSuffixList
 
-from postroom import senders
-from postroom.address import BadAddress
+from postroom import dkim, senders
+from postroom.address import Address, BadAddress
 from postroom.db import Database, Tx
-from postroom.mailplane.names import SIGNING_HEADER, inbox_name
-from postroom.milter import header_from, identity
+from postroom.mailplane.names import INTERNAL_DOMAIN, SIGNING_HEADER, inbox_name
+from postroom.milter import header_from, identity, own_signature
 from postroom.milter.header_from import Unclear
 from postroom.milter.identity import NotOwn
 from postroom.milter.message import (
@@ -74,14 +74,11 @@ class Forwards:
     """The listener `forwards`: redirect."""
 
     name = "forwards"
-    wants = Want.RECIPIENTS
+    wants = Want.RECIPIENTS | Want.BODY
     macros = "{auth_authen} {mail_addr} i"
 
-    def __init__(self, database: Database, settings: Settings) -> None:
+    def __init__(self, database: Database, settings: Settings) -> None:  # noqa: ARG002 - every listener's
         self._database = database
-        self._hostname = settings.hostname
-        # Some receivers count only the public suffixes of registries.
-        self._suffixes = PublicSuffixList(only_icann=True)
 
     def keeps(self, name: bytes, value: bytes) -> bool:  # noqa: ARG002 - every listener's
         return True
@@ -93,40 +90,101 @@ class Forwards:
         if [name.strip().lower() for name, _ in message.headers[:2]] != FORWARDED:
             log.warning("what is no forward was dropped", account_id=account.id)
             return DISCARD
-        if await self._database.read(partial(self._may_leave, account=account, message=message)):
-            return CONTINUE
-        log.warning("a forward was kept", account_id=account.id, reason="it would vouch for somebody else")
-        return _into_the_inbox(message, account)
-
-    def _may_leave(self, tx: Tx, account: Account, message: Message) -> bool:
-        """Whether the forward vouches for nobody but its owner.
-
-        SPF vouches for the domain of the envelope sender, without one for the mail host, and DMARC takes that for any
-        From of the same organizational domain (RFC 7489 3.1.1).
-        """
-        vouching = self._hostname
-        if message.sender != b"<>":
-            try:
-                sender = senders.parse(message.macros.get("{mail_addr}", ""))
-            except BadAddress:
-                return False
-            if not senders.may_use(tx, account, sender):
-                return False
-            vouching = sender.domain
-        organization = self._organization(vouching)
-        authors = [value for name, value in message.headers if name.strip().lower() == b"from"]
-        return all(self._is_harmless(tx, account, value, organization) for value in authors)
-
-    def _is_harmless(self, tx: Tx, account: Account, value: bytes, organization: str) -> bool:
         try:
-            author = header_from.parse(value).address
-        except Unclear:
-            text = header_from.squeezed(value)
-            return organization not in text and idna.decode(organization) not in text
-        return self._organization(author.domain) != organization or senders.may_use(tx, account, author)
+            forward = await self._database.read(partial(Forward.look_at, account=account, message=message))
+            if forward.needs_signature and not await self._is_ours(forward, message):
+                raise Kept("it would vouch for somebody else")
+        except Kept as why:
+            log.info("a forward was kept", account_id=account.id, reason=str(why))
+            return _into_the_inbox(message, account)
+        return CONTINUE
 
-    def _organization(self, domain: str) -> str:
-        return self._suffixes.privatesuffix(domain) or domain
+    async def _is_ours(self, forward: "Forward", message: Message) -> bool:
+        """Whether this instance has signed the message for its author, who was asked for then."""
+        if forward.author is None:
+            return False
+        for signature in own_signature.signatures(message.headers, forward.author.domain):
+            find = partial(dkim.record, domain=signature.domain, selector=signature.selector)
+            record = await self._database.read(find)
+            if record and await own_signature.verify(signature, record, message.headers, message.body):
+                return True
+        return False
+
+
+class Kept(Exception):
+    """The forward does not leave; the text says why, for the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """What a forward would do. `author`: the mailbox of From where that is clear.
+
+    SPF vouches for the domain of the envelope sender, and DMARC takes that for any From of the same organizational
+    domain (RFC 7489 3.1.1): a forged From of a neighbour would pass. So such a message leaves only where this instance
+    has signed it, which it does for nobody but the author.
+    """
+
+    author: Address | None
+    needs_signature: bool
+
+    @classmethod
+    def look_at(cls, tx: Tx, account: Account, message: Message) -> "Forward":
+        """Raises Kept."""
+        if message.sender == b"<>":
+            # Its bounce would go nowhere, and the mail host's name would vouch for it in place of a sender.
+            raise Kept("it has no envelope sender")
+        if any(_is_closed(tx, recipient) for recipient in message.recipients):
+            raise Kept("a recipient takes no mail")
+        sender = _address(message.macros.get("{mail_addr}", ""))
+        if sender is None or not senders.may_use(tx, account, sender):
+            raise Kept("its envelope sender is not the owner's")
+        authors = [value for name, value in message.headers if name.strip().lower() == b"from"]
+        organization = _organization(sender.domain)
+        if len(authors) != 1:
+            return cls(None, any(_mentions(value, organization) for value in authors))
+        try:
+            author = header_from.parse(authors[0]).address
+        except Unclear:
+            return cls(None, _mentions(authors[0], organization))
+        is_near = _organization(author.domain) == organization
+        return cls(author, is_near and not senders.may_use(tx, account, author))
+
+
+def _is_closed(tx: Tx, recipient: bytes) -> bool:
+    """Whether mail to it would come back: an internal name, or a mailbox that is disabled."""
+    text = recipient.decode("ascii", "replace").removeprefix("<").removesuffix(">")
+    domain = text.rpartition("@")[2].lower().rstrip(".")
+    if domain == INTERNAL_DOMAIN or domain.endswith(f".{INTERNAL_DOMAIN}"):
+        return True
+    address = _address(text)
+    return address is not None and senders.is_closed(tx, address)
+
+
+def _address(text: str) -> Address | None:
+    try:
+        return senders.parse(text)
+    except BadAddress:
+        return None
+
+
+@cache
+def _suffixes() -> PublicSuffixList:
+    """Some receivers count only the public suffixes of registries: the wider organizational domains."""
+    return PublicSuffixList(only_icann=True)
+
+
+def _organization(domain: str) -> str:
+    return _suffixes().privatesuffix(domain) or domain
+
+
+def _mentions(value: bytes, organization: str) -> bool:
+    """Whether a From that is not clear could be read as of this organizational domain."""
+    text = header_from.squeezed(value)
+    try:
+        spellings = {organization, idna.decode(organization)}
+    except idna.IDNAError:  # what older rules allowed
+        spellings = {organization}
+    return any(spelling in text for spelling in spellings)
 
 
 def _owner(message: Message) -> Account | None:
@@ -137,9 +195,8 @@ def _owner(message: Message) -> Account | None:
 
 def _into_the_inbox(message: Message, account: Account) -> Answer:
     """The message as it came, for its owner alone, past the script."""
-    recipients: Iterable[bytes] = message.recipients
     return CONTINUE.after(
-        *(delete_recipient(recipient) for recipient in recipients),
+        *(delete_recipient(recipient) for recipient in message.recipients),
         add_recipient(inbox_name(account.id)),
         change_sender(""),
         *(delete_header(1, name) for name in ("X-Sieve", "X-Sieve-Redirected-From")),
