@@ -3,12 +3,15 @@
 import struct
 from dataclasses import dataclass, field
 
+# Octets of all header fields that a listener keeps of one message.
+LONGEST_HEADER = 1_048_576
+
 
 @dataclass(slots=True)
 class Message:
     """One message of one SMTP session.
 
-    `macros`: what Postfix told of the session and the envelope, by name without braces' removal (`{auth_authen}`).
+    `macros`: what Postfix told of the session and the envelope, by name with its braces (`{auth_authen}`).
     `sender`: the argument of MAIL FROM as the client wrote it. `recipients`, `headers`, `body`: empty unless the
     listener wants them. A header is its name and its value as they stand in the message, without the line end; a
     folded value has its line feeds.
@@ -21,6 +24,13 @@ class Message:
     recipients: list[bytes] = field(default_factory=list)
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     body: list[bytes] = field(default_factory=list)
+    header_octets: int = 0
+    """How long the kept header fields are in all. Past LONGEST_HEADER the rest is not kept."""
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether header fields are missing that the listener wanted."""
+        return self.header_octets > LONGEST_HEADER
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,7 +155,10 @@ class Session(asyncio.Protocol):
         name, _, value = data.partition(b"\0")
         value = value.removesuffix(b"\0")
         if self._listener.keeps(name.strip().lower(), value):
-            self._message.headers.append((name, value))
+            message = self._message
+            message.header_octets += len(data)
+            if not message.is_cut:
+                message.headers.append((name, value))
 
     def _add_body(self, data: bytes) -> None:
         self._message.body.append(data)

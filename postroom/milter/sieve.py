@@ -58,6 +58,8 @@ class Replies:
         if account is None:
             return TEMPORARY
         try:
+            if message.is_cut:
+                raise NotOwn("Every field", "they are too long")
             if message.sender != b"<>":
                 raise NotOwn("The envelope sender", "a reply has none")
             if not all(identity.is_identity(name.strip().lower()) for name, _ in message.headers):
@@ -138,6 +140,8 @@ class Forward:
         sender = _address(message.macros.get("{mail_addr}", ""))
         if sender is None or not senders.may_use(tx, account, sender):
             raise Kept("its envelope sender is not the owner's")
+        if message.is_cut:
+            raise Kept("its header is too long")
         authors = [value for name, value in message.headers if name.strip().lower() == b"from"]
         organization = _organization(sender.domain)
         if len(authors) != 1:

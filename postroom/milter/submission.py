@@ -30,6 +30,8 @@ class Submission:
         account = Account.of_login(message.macros.get("{auth_authen}", ""))
         if account is None:
             return refuse(550, "5.7.1", "Log in before you send")
+        if message.is_cut:
+            return refuse(552, "5.3.4", "The header fields that name a sender are too long")
         if any(b"\r" in value for _, value in message.headers):
             return refuse(550, "5.6.0", "A header field has a carriage return that ends no line")
         try:
