@@ -25,6 +25,8 @@ _COMMENT = r"\((?:[^()\\]|\\.)*+\)"
 _SPACE = rf"(?:[ \t]++|{_COMMENT})*+"
 _NAMED = re.compile(rf"(?P<name>{_SPACE}(?:(?:{_TEXT}|{_QUOTED}){_SPACE})*+)<(?P<address>[^<>]*)>(?P<rest>{_SPACE})")
 _BARE = re.compile(rf"(?P<name>{_SPACE})(?P<address>[^\s<>()\"]++)(?P<rest>{_SPACE})")
+_QUOTED_TEXT = re.compile(f"{_QUOTED}|{_COMMENT}")
+_ENCODED_WORD = re.compile(r"=\?[^?\s]+\?[bBqQ]\?[^?\s]*\?=")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 _BLANK_FOLD = re.compile(rb"\n[ \t]*(?=\n|\Z)")
 _LOCAL_END = re.compile(r"[A-Za-z0-9._+-]+\Z")
@@ -47,13 +49,21 @@ def parse(value: bytes) -> Mailbox:
     """The one mailbox of a field's value, which may be folded. Raises Unclear."""
     text = _unfolded(value)
     match = _NAMED.fullmatch(text) or _BARE.fullmatch(text)
-    if not match or match["name"].lstrip().startswith("."):
+    if not match or not _is_clear_name(match["name"]):
         raise Unclear
     try:
         address = senders.parse(match["address"])
     except BadAddress:
         raise Unclear from None
     return Mailbox(address, _decoded(f"{match['name']} {match['rest']}"))
+
+
+def _is_clear_name(name: str) -> bool:
+    """Whether dots and encoded words of a display name stand where parsers agree on them (RFC 2047 5)."""
+    if name.startswith(".") or name.endswith("."):
+        return False
+    words = _QUOTED_TEXT.sub(" ", name).split()
+    return all(_ENCODED_WORD.fullmatch(word) for word in words if "=?" in word)
 
 
 def shown_addresses(text: str) -> Iterator[tuple[str, str]]:
