@@ -51,7 +51,7 @@ class Replies:
         self._database = database
 
     def keeps(self, name: bytes, value: bytes) -> bool:
-        return identity.is_identity(name) or name == SIGNING_HEADER.lower().encode() or b"\r" in value
+        return identity.is_identity(name) or name == SIGNING_HEADER.lower().encode()
 
     async def judge(self, message: Message) -> Answer:
         account = _owner(message)
