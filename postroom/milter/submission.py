@@ -23,7 +23,7 @@ class Submission:
     def __init__(self, database: Database, settings: Settings) -> None:  # noqa: ARG002 - every listener's
         self._database = database
 
-    def keeps(self, name: bytes, value: bytes) -> bool:  # noqa: ARG002 - every listener's
+    def keeps(self, name: bytes) -> bool:
         return identity.is_identity(name)
 
     async def judge(self, message: Message) -> Answer:

@@ -48,7 +48,9 @@ def takers(master_cf: str) -> list[tuple[str, str]]:
 def test_every_listener_is_known(service: Service) -> None:
     running = takers((service.data / "postfix" / "master.cf").read_text())
     node = OwnNode(1, "x", 1, "x", "x", "x", "x", "192.0.2.1", ("192.0.2.1",))
-    plane = Plane("x", "x", root=True, python="/x", doveadm_key="x", postgres={"host": "x"}, node=node)
+    plane = Plane(
+        "x", "x", root=True, python="/x", doveadm_key="x", postgres={"host": "x", "dbname": "x", "user": "x"}, node=node
+    )
     several = render.configuration(load({"POSTROOM_DATA": "/x"}), plane)["postfix/master.cf"].text
     for found in (running, takers(several)):
         assert {name for program, name in found if program == "smtpd"} <= LISTENERS.keys()
