@@ -327,3 +327,16 @@ def test_mail_of_a_script_waits_while_the_milter_is_away(alice: Mailbox, target:
     subprocess.run(["/usr/sbin/postqueue", "-c", service.data / "postfix", "-f"], check=True)
     assert target.wait_for("patience")
     assert alice.subjects() == []
+
+
+def test_a_forward_is_the_message_as_it_came(alice: Mailbox, target: Mailbox) -> None:
+    """Also with lines that look like an internal name, and with as many servers on its way as are let in."""
+    alice.put_script(f'redirect "{target.address}";'.encode())
+    hops = "".join(f"Received: from a by b; hop {number}\r\n" for number in range(47))
+    head = f"{hops}From: a@elsewhere.example\r\nSubject: as it came\r\n\r\n"
+    lines = [f"{alice.id}@acct.internal", f" x {alice.id}@acct.internal", "7@acct.internal and 8@acct.internal"]
+    with smtp(alice.platform.service) as client:
+        client.sendmail("a@elsewhere.example", [alice.address], (head + "\r\n".join(lines)).encode())
+    found = target.wait_for("as it came").partition(b"\r\n\r\n")[2]
+    assert found.split(b"\r\n")[:3] == [line.encode() for line in lines]
+    assert alice.subjects() == []

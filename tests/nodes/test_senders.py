@@ -48,6 +48,15 @@ def test_replies_and_forwards_cross_machines(cluster: Cluster, box: Mailbox, pla
         assert message_from_bytes(imap.wait_for("question"))["Return-Path"] == f"<{box.address}>"
 
 
+def test_the_largest_message_is_forwarded(cluster: Cluster, box: Mailbox, platform: Platform) -> None:
+    """Each server on the way has added a line; a refusal would put off all mail of the script's owner."""
+    far = elsewhere(cluster, platform, box)
+    put_script(cluster, box, f'redirect "{far.address}";')
+    subject = cluster.home(box).deliver_largest(box)
+    with cluster.home(far).imap(far) as imap:
+        imap.wait_for(subject)
+
+
 def test_a_forged_forward_stays_in_the_inbox(cluster: Cluster, box: Mailbox, platform: Platform) -> None:
     far = elsewhere(cluster, platform, box)
     put_script(cluster, box, f'require "vacation"; redirect "{far.address}"; vacation :from "{far.address}" "x";')
