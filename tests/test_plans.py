@@ -70,6 +70,7 @@ SAMPLES: dict[str, Any] = {
     "last": 9,
     "limit": 10,
     "local_part": "a",
+    "domain": "x.test",
     "messages": 1,
     "most": 10,
     "name": "x.test",

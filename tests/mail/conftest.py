@@ -21,6 +21,8 @@ BOTH = {
     "test_freshness",
     "test_delivery",
     "test_submission",
+    "test_senders",
+    "test_ways_out",
     "test_identity",
     "test_spelled_logins",
     "test_sieve::test_the_envelope_has_the_address_that_was_written_to",

@@ -59,9 +59,9 @@ def test_it_works() -> None:
         "dovecot/once.sieve",
         "dovecot/sendmail",
         "dovecot/sql.conf.ext",
-        "opendkim/from.lua",
         "opendkim/opendkim.conf",
         "opendkim/sign.lua",
+        "opendkim/signed.lua",
         *sorted(["postfix/main.cf", "postfix/master.cf", *(f"postfix/{name}.cf" for name in MAPS), *REGEXPS]),
         "run/doveadm.key",
     ]
@@ -192,7 +192,7 @@ def test_every_listener_refuses_internal_names_and_closed_mailboxes() -> None:
     for name in ("smtpd_recipient_restrictions", "submission_recipient_restrictions"):
         assert "$closed_recipients" in values[name]
     assert "acct.internal = 550 5.1.1" in values["closed_recipients"]
-    assert "acct.internal = FILTER error:5.1.1" in values["sieve_recipient_restrictions"]
+    assert "acct.internal = FILTER error:5.1.1" in values["replies_recipient_restrictions"]
 
 
 def test_proxymap_opens_our_maps_and_nothing_else() -> None:
@@ -213,7 +213,7 @@ def test_each_address_has_its_listeners() -> None:
 
 def test_the_only_other_way_in_is_a_unix_socket() -> None:
     public = [rest for rest in services().values() if rest.endswith("smtpd") or " smtpd " in rest]
-    assert [rest.split()[0] for rest in public] == ["inet", "inet", "inet", "unix"]
+    assert [rest.split()[0] for rest in public] == ["inet", "inet", "inet", "unix", "unix"]
 
 
 def test_submission_authenticates_and_asks_for_the_session_again() -> None:
@@ -227,10 +227,19 @@ def test_submission_authenticates_and_asks_for_the_session_again() -> None:
 
 
 def test_what_is_submitted_is_signed_and_nothing_else() -> None:
-    signed = [name for name, rest in services().items() if "smtpd_milters=" in rest]
-    assert signed == ["127.0.0.1:1587", "127.0.0.1:1465"]
+    """And our own milter is asked first: what it refuses is never signed."""
+    asked = {name: re.findall(r"smtpd_milters=\$(\w+)", rest) for name, rest in services().items()}
+    assert {name: lists for name, lists in asked.items() if lists} == {
+        "127.0.0.1:1587": ["submission_milters"],
+        "127.0.0.1:1465": ["submission_milters"],
+        "replies": ["replies_milters"],
+        "forwards": ["forwards_milters"],
+    }
     values = main_cf()
-    assert values["submission_milters"] == f"unix:{DATA}/opendkim/socket/milter"
+    signer = f"unix:{DATA}/opendkim/socket/milter"
+    for name in ("submission", "replies"):
+        assert values[f"{name}_milters"] == f"unix:{DATA}/milter/socket/{name}, {signer}"
+    assert values["forwards_milters"] == f"unix:{DATA}/milter/socket/forwards"
     assert values["milter_default_action"] == "tempfail"
     assert not {"smtpd_milters", "non_smtpd_milters"} & values.keys()
 
