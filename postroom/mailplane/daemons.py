@@ -54,6 +54,7 @@ DOVECOT_PACKAGES = {
 }
 POSTFIX_PACKAGES = {
     "postfix": POSTFIX_MASTER,
+    "postfix-pcre": "/usr/lib/postfix/postfix-pcre.so",
     "opendkim": OPENDKIM,
 }
 # What each engine needs beside: for Dovecot, and for Postfix.

@@ -64,6 +64,21 @@ NODE_MAPS = {
 
 PGSQL_MAPS = {"answers": ("Whether the database answers: there is no such row.", "SELECT 'REJECT' WHERE '%s' = ''")}
 
+# Postfix's tables of patterns. Those for whole messages are PCRE, which counts further and finds faster.
+PATTERNS = (
+    "addresses.regexp",
+    "internal.regexp",
+    "notices.regexp",
+    "replies.regexp",
+    "commands.pcre",
+    "envelope_from.pcre",
+    "envelope_from_own.pcre",
+    "envelope_to.pcre",
+    "headers_in.pcre",
+    "headers_own.pcre",
+    "lines_own.pcre",
+)
+
 # Dovecot's services that are chrooted by default, which only root can do.
 UNCHROOTED = (
     "anvil",
@@ -166,8 +181,8 @@ def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
             query = query.format(id=IDS[plane.engine].format("%u"), node=own)
             text = render("map.cf.j2", name=name, meaning=meaning, query=query)
             files[f"postfix/{name}.cf"] = File(text)
-        for name in ("addresses", "internal", "notices", "replies"):
-            files[f"postfix/{name}.regexp"] = File(render(f"{name}.regexp.j2"))
+        for name in PATTERNS:
+            files[f"postfix/{name}"] = File(render(f"{name}.j2"))
         files["opendkim/opendkim.conf"] = File(render("opendkim.conf.j2"))
         files["opendkim/sign.lua"] = File(render("sign.lua.j2"))
         files["opendkim/from.lua"] = File(render("from.lua.j2"))

@@ -22,6 +22,7 @@ BOTH = {
     "test_delivery",
     "test_submission",
     "test_identity",
+    "test_as_sent",
     "test_last_login::test_it_works",
     "test_dkim::test_it_works",
     "test_dkim::test_a_rotation_under_real_mail",
