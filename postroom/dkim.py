@@ -46,6 +46,10 @@ WHERE domain_id = :domain_id AND state = 'wanted' RETURNING id"""
 KEYS = """
 SELECT selector, value, state, due_at FROM dkim_keys
 WHERE domain_id = :domain_id AND state <> 'wanted' ORDER BY id"""
+RECORD = """
+SELECT value FROM domains JOIN dkim_keys ON dkim_keys.domain_id = domains.id
+WHERE domains.name = :domain AND dkim_keys.selector = :selector AND domains.status <> 'pending'
+  AND dkim_keys.state <> 'wanted'"""
 OWNER = "SELECT organization_id, user_id, name FROM domains WHERE id = :domain_id"
 RETIRE = """
 UPDATE dkim_keys SET state = 'retiring', private_key = NULL, due_at = :until
@@ -133,6 +137,12 @@ class Generator:
     def close(self) -> None:
         """Ends the thread; what still waits is cancelled."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def record(tx: Tx, domain: str, selector: str) -> str | None:
+    """The TXT of a key of ours, by the domain's name and the selector that a signature names. None: there is none."""
+    row = tx.one(RECORD, domain=domain, selector=selector)
+    return str(row[0]) if row else None
 
 
 def add(tx: Tx, domain_id: int, key: NewKey | None) -> None:

@@ -1,7 +1,8 @@
-"""The parts of a service that are Python: how the API and the worker are run, and what prepares the database.
+"""The parts of a service that are Python: how API, worker and milter are run, and what prepares the database.
 
     python -I -m postroom.parts api --parent PID --name NAME --listener FD --instance VALUE
     python -I -m postroom.parts worker --parent PID
+    python -I -m postroom.parts milter --parent PID
     python -I -m postroom.parts prepare --parent PID --report FD
 
 A stranger would get wrong: these processes die with the supervisor, however it died. The kernel does that, and
@@ -157,6 +158,22 @@ def run_worker(settings: Settings) -> None:
         database.close()
 
 
+def run_milter(settings: Settings) -> None:
+    """Answers Postfix about senders until SIGTERM or SIGINT."""
+    import uvloop
+
+    from postroom.db import open_database
+    from postroom.milter import server
+
+    database = open_database(settings.database)
+    try:
+        gc.collect()
+        gc.freeze()
+        uvloop.run(server.run(database, settings))
+    finally:
+        database.close()
+
+
 def prepare(settings: Settings) -> Prepared:
     """Brings the database up to date and makes what the first start makes. Raises CannotStart."""
     from postroom import joining, operator
@@ -185,7 +202,7 @@ def prepare(settings: Settings) -> Prepared:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="postroom.parts")
-    parser.add_argument("part", choices=["api", "worker", "prepare"])
+    parser.add_argument("part", choices=["api", "worker", "milter", "prepare"])
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--listener", type=int)
     parser.add_argument("--report", type=int)
@@ -203,6 +220,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             run_api(settings, socket.socket(fileno=options.listener), options.instance, options.name)
         case "worker":
             run_worker(settings)
+        case "milter":
+            run_milter(settings)
         case "prepare":
             with os.fdopen(options.report, "wb") as report:
                 report.write(msgspec.json.encode(_prepare_or_exit(settings)))

@@ -29,6 +29,7 @@ def checks(settings: Settings) -> dict[str, Check]:
     if settings.mail == "on":
         found["dovecot"] = lambda: probe.dovecot(settings)
         if has_postfix(settings):
+            found["milter"] = lambda: probe.milter(settings)
             found["opendkim"] = lambda: probe.opendkim(settings)
             found["postfix"] = lambda: probe.postfix(settings)
     return found

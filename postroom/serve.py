@@ -37,7 +37,9 @@ ROTATION = 10.0
 PAUSE = 0.1
 DAEMON_GRACE = 5.0
 OPEN_FILES = 65_536
-DAEMONS = ("dovecot", "opendkim", "postfix")
+# The parts of the mail plane: daemons of others, and our own milter among them.
+DAEMONS = ("dovecot", "milter", "opendkim", "postfix")
+NEED_POSTFIX = ("milter", "opendkim", "postfix")
 WITHOUT_ROOT = "SMTP is off: Postfix needs root to start, and this service has none."
 
 
@@ -82,7 +84,7 @@ def status(settings: Settings) -> list[tuple[str, str, str]]:
         off = [(name, "off", "POSTROOM_MAIL=off") for name in DAEMONS]
     else:
         expected = readiness.has_postfix(settings) or os.geteuid() == 0
-        off = [] if expected else [(name, "off", WITHOUT_ROOT) for name in ("opendkim", "postfix")]
+        off = [] if expected else [(name, "off", WITHOUT_ROOT) for name in NEED_POSTFIX]
     if not instance.is_locked(settings.data):
         names = ["api", *readiness.checks(settings)]
         return [(name, "stopped", f"nothing runs on {settings.data}") for name in names] + off
@@ -290,6 +292,8 @@ class _Service:
     def _start(self, supervisor: Supervisor, found: list[daemons.Daemon]) -> None:
         for daemon in found:
             supervisor.start(Part(daemon.name, daemon.command, daemon.environment, daemon=True, grace=DAEMON_GRACE))
+        if self._postfix:
+            supervisor.start(parts.part("milter", self._settings))
         if self._listener is None:
             return
         readiness.worker_alive(self._settings.data).unlink(missing_ok=True)

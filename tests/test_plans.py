@@ -68,6 +68,7 @@ SAMPLES: dict[str, Any] = {
     "last": 9,
     "limit": 10,
     "local_part": "a",
+    "domain": "x.test",
     "messages": 1,
     "name": "x.test",
     "networks": None,

@@ -292,7 +292,7 @@ def test_status_for_somebody_else_says_what_he_cannot_see(service: Service) -> N
     assert (refused.returncode, "as root, or as the user" in refused.stderr) == (2, True)
     service.settings["mail"] = "on"
     service.start()
-    assert asked(0) == dict.fromkeys(("api", "worker", "dovecot", "opendkim", "postfix"), "running")
+    assert asked(0) == dict.fromkeys(("api", "worker", "dovecot", "milter", "opendkim", "postfix"), "running")
     without_the_api = asked(1, POSTROOM_PORT="1")
     assert (without_the_api["api"], without_the_api["opendkim"]) == ("stopped", "unknown")
     service.data.parent.chmod(0o700)

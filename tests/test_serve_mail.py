@@ -56,7 +56,7 @@ def test_it_works(service: Service) -> None:
     assert imaplib.IMAP4("127.0.0.1", service.ports["imap_port"]).welcome.startswith(b"* OK")
     with socket.create_connection(("127.0.0.1", service.ports["smtp_port"])) as client:
         assert client.recv(1024).startswith(b"220 ")
-    assert service.get("/readyz")[1]["parts"].keys() == {"database", "worker", *DAEMONS}
+    assert service.get("/readyz")[1]["parts"].keys() == {"database", "worker", "milter", *DAEMONS}
     assert service.stop() == 0
 
 

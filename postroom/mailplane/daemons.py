@@ -25,6 +25,7 @@ from postroom.mailplane.render import (
     Plane,
     configuration,
     database_path,
+    judge_path,
     milter_path,
     service_path,
     tls_paths,
@@ -197,7 +198,8 @@ def write_configuration(
     for name in _folders(root):
         _make_folder(settings.data / name)
     if root:
-        _make_socket_folder(milter_path(settings).parent, identity)
+        for socket in (milter_path(settings), judge_path(settings)):
+            _make_socket_folder(socket.parent, identity)
     if not settings.tls_cert:
         certificate.ensure(*tls_paths(settings), settings.hostname)
     for path, file in configuration(settings, plane).items():
@@ -207,7 +209,7 @@ def write_configuration(
 def _folders(root: bool) -> Iterator[str]:
     yield from ("dovecot", "tls")
     if root:
-        yield from ("postfix", "spool", "opendkim")
+        yield from ("postfix", "spool", "opendkim", "milter")
 
 
 def _check(settings: Settings, postgres: Mapping[str, str] | None) -> None:

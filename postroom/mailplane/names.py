@@ -4,6 +4,10 @@ A stranger would get wrong: neither is an address that mail can be sent to. They
 """
 
 INTERNAL_DOMAIN = "acct.internal"
+# <id>@INBOX_DOMAIN is delivered to the INBOX, past the account's Sieve script.
+INBOX_DOMAIN = f"inbox.{INTERNAL_DOMAIN}"
+# Between our milter and opendkim: the domain that signs a reply. It leaves in no message.
+SIGNING_HEADER = "X-Postroom-Signing-Domain"
 
 
 def login_name(account_id: int, generation: int) -> str:
@@ -14,6 +18,11 @@ def login_name(account_id: int, generation: int) -> str:
 def every_login(account_id: int) -> str:
     """Every login name of an account, for commands that take a pattern."""
     return f"{account_id}@*.{INTERNAL_DOMAIN}"
+
+
+def inbox_name(account_id: int) -> str:
+    """Where mail for an account's INBOX is delivered, past its Sieve script."""
+    return f"{account_id}@{INBOX_DOMAIN}"
 
 
 def delivery_name(account_id: int) -> str:

@@ -8,7 +8,7 @@ import asyncio
 import struct
 from pathlib import Path
 
-from postroom.mailplane.render import milter_path, reachable
+from postroom.mailplane.render import judge_path, milter_path, reachable
 from postroom.settings import Settings
 
 LIMIT_SECONDS = 2.0
@@ -31,16 +31,25 @@ async def postfix(settings: Settings) -> str | None:
 
 async def opendkim(settings: Settings) -> str | None:
     """None when the milter negotiates, else one sentence why not."""
+    return await _milter("opendkim", milter_path(settings))
+
+
+async def milter(settings: Settings) -> str | None:
+    """None when our own milter negotiates, else one sentence why not."""
+    return await _milter("The milter", judge_path(settings))
+
+
+async def _milter(name: str, path: Path) -> str | None:
     try:
         async with asyncio.timeout(LIMIT_SECONDS):
-            answer = await _negotiate(milter_path(settings))
+            answer = await _negotiate(path)
     except TimeoutError:
-        return f"opendkim gives no answer within {LIMIT_SECONDS:.0f} s: nothing can be submitted."
+        return f"{name} gives no answer within {LIMIT_SECONDS:.0f} s: nothing can be submitted."
     except PermissionError:
         return UNSEEN
     except (OSError, asyncio.IncompleteReadError):
-        return "opendkim does not answer: nothing can be submitted."
-    return None if answer == b"O" else "opendkim answers wrongly: nothing can be submitted."
+        return f"{name} does not answer: nothing can be submitted."
+    return None if answer == b"O" else f"{name} answers wrongly: nothing can be submitted."
 
 
 async def _negotiate(path: Path) -> bytes:

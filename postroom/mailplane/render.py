@@ -13,7 +13,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from postroom.mailplane.names import INTERNAL_DOMAIN
+from postroom.mailplane.names import INBOX_DOMAIN, INTERNAL_DOMAIN, SIGNING_HEADER
 from postroom.settings import Settings
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -58,7 +58,8 @@ MAPS = {
 NODE_MAPS = {
     "routes": (
         "On which other node a mailbox is.",
-        "SELECT route FROM mail_homes WHERE id = {id} AND '%d' = 'acct.internal' AND (node <> {node} OR frozen = 1)",
+        "SELECT route FROM mail_homes WHERE id = {id} AND '%d' IN ('acct.internal', 'inbox.acct.internal')"
+        " AND (node <> {node} OR frozen = 1)",
     )
 }
 
@@ -156,6 +157,11 @@ def milter_path(settings: Settings) -> Path:
     return settings.data / "opendkim" / "socket" / "milter"
 
 
+def judge_path(settings: Settings, listener: str = "submission") -> Path:
+    """The socket on which our own milter is asked about the messages of a listener."""
+    return settings.data / "milter" / "socket" / listener
+
+
 def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
     """Every generated file by its path below the data directory."""
     environment = _environment(settings, plane.engine)
@@ -185,7 +191,7 @@ def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
             files[f"postfix/{name}"] = File(render(f"{name}.j2"))
         files["opendkim/opendkim.conf"] = File(render("opendkim.conf.j2"))
         files["opendkim/sign.lua"] = File(render("sign.lua.j2"))
-        files["opendkim/from.lua"] = File(render("from.lua.j2"))
+        files["opendkim/signed.lua"] = File(render("signed.lua.j2"))
     return files | dict(_services(settings, plane)) | dict(_node_files(plane))
 
 
@@ -237,6 +243,8 @@ def _values(settings: Settings, plane: Plane) -> dict[str, object]:
         "postgres": plane.postgres,
         "engine": plane.engine,
         "internal": INTERNAL_DOMAIN,
+        "inbox": INBOX_DOMAIN,
+        "signing_header": SIGNING_HEADER,
         "hostname": settings.hostname,
         "addresses": addresses,
         "protocols": "all" if any(":" in address for address in addresses) else "ipv4",
@@ -255,7 +263,8 @@ def _values(settings: Settings, plane: Plane) -> dict[str, object]:
         "python": plane.python,
         "script": str(SENDMAIL),
         "milter": milter_path(settings),
-        "socket": f"{settings.data}/spool/public/sieve",
+        "judges": judge_path(settings).parent,
+        "sockets": f"{settings.data}/spool/public",
         "sendmail": f"{settings.data}/dovecot/sendmail" if plane.root else "/bin/false",
         **{name: getattr(settings, name) for name in settings.__struct_fields__ if name.endswith("_port")},
     }

@@ -1,16 +1,20 @@
-"""What Dovecot calls to send what a Sieve script sends: `sendmail.py SOCKET -i -f SENDER -- RECIPIENT...`.
+"""What Dovecot calls to send what a Sieve script sends: `sendmail.py SOCKETS --owner ID -i -f SENDER -- RECIPIENT...`.
 
-It hands the message on standard input to our own Postfix over SMTP on a unix socket, which the system's sendmail
-would not. A stranger would get wrong: it runs alone, without the package and its libraries, for each message; and
-Dovecot takes any exit status but 0 for a passing failure and delivers later, so Postfix refuses nothing here.
+It hands the message on standard input to our own Postfix over SMTP on a unix socket in SOCKETS, and says whose script
+it is: `replies` for what a script makes, `forwards` for what it passes on. Each message runs it anew, alone, without
+the package and its libraries. Dovecot takes any exit status but 0 for a passing failure and delivers later, so Postfix
+and its milters refuse nothing here: they drop or turn aside what may not leave.
 """
 
 import smtplib
 import socket
 import sys
+from pathlib import Path
 
 TIMEOUT = 25
 EX_TEMPFAIL = 75  # sysexits.h
+# How Dovecot's Sieve begins a message that it forwards. What a script writes itself comes later in a message.
+FORWARDED = (b"x-sieve:", b"x-sieve-redirected-from:")
 
 
 class UnixSMTP(smtplib.SMTP):
@@ -23,21 +27,37 @@ class UnixSMTP(smtplib.SMTP):
         return connection
 
 
-def main(path: str, *arguments: str) -> int:
+def main(sockets: str, *arguments: str) -> int:
+    if "--owner" not in arguments:
+        print("Nobody's script: nothing is sent.", file=sys.stderr)
+        return EX_TEMPFAIL
     mark = arguments.index("--")
+    owner = arguments[arguments.index("--owner") + 1]
     sender = arguments[arguments.index("-f") + 1]
+    message = sys.stdin.buffer.read()
+    path = str(Path(sockets, "forwards" if is_forwarded(message) else "replies"))
     try:
-        send(path, "" if sender == "<>" else sender, arguments[mark + 1 :], sys.stdin.buffer.read())
+        send(path, owner, "" if sender == "<>" else sender, arguments[mark + 1 :], message)
     except OSError as error:  # the socket's errors and smtplib's own
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return EX_TEMPFAIL
     return 0
 
 
-def send(path: str, sender: str, recipients: tuple[str, ...], message: bytes) -> None:
+def is_forwarded(message: bytes) -> bool:
+    """Whether the message came from elsewhere. Our milter looks again (postroom/milter/sieve.py)."""
+    lines = message[:1024].lower().split(b"\n", 2)
+    return all(line.startswith(begin) for line, begin in zip(lines, FORWARDED, strict=False)) and len(lines) > 1
+
+
+def send(path: str, owner: str, sender: str, recipients: tuple[str, ...], message: bytes) -> None:
     """One message through the smtpd behind the socket."""
     with UnixSMTP(path, local_hostname="localhost", timeout=TIMEOUT) as server:
-        server.ehlo_or_helo_if_needed()
+        server.ehlo()
+        code, text = server.docmd("XCLIENT", f"LOGIN={owner}")
+        if code != 220:
+            raise smtplib.SMTPResponseException(code, text)
+        server.ehlo()
         options = ["body=8bitmime"] if server.has_extn("8bitmime") else []
         server.sendmail(sender, recipients, message, options)
 

@@ -80,9 +80,10 @@ JOIN accounts ON accounts.id = addresses.account_id
 WHERE domains.status <> 'pending' AND accounts.status = 'disabled' AND accounts.deleted_at IS NULL
   AND addresses.local_part NOT IN ('postmaster', 'abuse');
 
--- Which login may send as which address.
+-- Which account, and which login of it, may send as which address.
 CREATE VIEW mail_senders AS
 SELECT
+  accounts.id,
   addresses.local_part,
   domains.name AS domain,
   accounts.id || '@' || accounts.generation || '.acct.internal' AS login

@@ -57,9 +57,9 @@ def test_it_works() -> None:
         "dovecot/dovecot.conf",
         "dovecot/sendmail",
         "dovecot/sql.conf.ext",
-        "opendkim/from.lua",
         "opendkim/opendkim.conf",
         "opendkim/sign.lua",
+        "opendkim/signed.lua",
         *sorted(["postfix/main.cf", "postfix/master.cf", *(f"postfix/{name}.cf" for name in MAPS), *TABLES]),
         "run/doveadm.key",
     ]
@@ -181,7 +181,7 @@ def test_every_listener_refuses_internal_names_and_closed_mailboxes() -> None:
     for name in ("smtpd_recipient_restrictions", "submission_recipient_restrictions"):
         assert "$closed_recipients" in values[name]
     assert "acct.internal = 550 5.1.1" in values["closed_recipients"]
-    assert "acct.internal = FILTER error:5.1.1" in values["sieve_recipient_restrictions"]
+    assert "acct.internal = FILTER error:5.1.1" in values["replies_recipient_restrictions"]
 
 
 def test_proxymap_opens_our_maps_and_nothing_else() -> None:

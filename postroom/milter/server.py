@@ -1,0 +1,48 @@
+"""The process `milter`: one unix socket for each listener, which Postfix alone can reach.
+
+`LISTENERS` is the list of them: a new listener is a class with a `name`, and an entry there and in master.cf.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from postroom.db import Database
+from postroom.mailplane.render import judge_path
+from postroom.milter.protocol import Listener, Session
+from postroom.milter.sieve import Forwards, Replies
+from postroom.milter.submission import Submission
+from postroom.settings import Settings
+
+BACKLOG = 1024
+
+# Each kind of SMTP session that is asked about, made from the database and the settings.
+LISTENERS: tuple[Callable[[Database, Settings], Listener], ...] = (Submission, Replies, Forwards)
+
+
+async def run(database: Database, settings: Settings) -> None:
+    """Answers Postfix on a socket for each listener, until SIGTERM or SIGINT."""
+    folder = judge_path(settings).parent
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    servers = [await _serve(listener, folder) for listener in (make(database, settings) for make in LISTENERS)]
+    await stop.wait()
+    _close(servers)
+
+
+async def _serve(listener: Listener, folder: Path) -> asyncio.Server:
+    path = folder / listener.name
+    path.unlink(missing_ok=True)
+    server = await asyncio.get_running_loop().create_unix_server(lambda: Session(listener), path, backlog=BACKLOG)
+    # The folder lets nobody in but Postfix and the system user.
+    os.chmod(path, 0o666)  # noqa: PTH101, S103
+    return server
+
+
+def _close(servers: Iterable[asyncio.Server]) -> None:
+    for server in servers:
+        server.close()

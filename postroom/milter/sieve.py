@@ -1,0 +1,207 @@
+"""What a Sieve script sends. A reply that it makes comes from its owner alone; mail that it forwards keeps its From.
+
+Nothing is refused: Dovecot takes a refusal for a passing failure and would defer all mail of the script's owner. A
+reply that is not its owner's own is dropped, and the mail that it answers stays in the INBOX. A forward that would
+vouch for somebody else goes into the owner's INBOX instead.
+"""
+
+from dataclasses import dataclass
+from functools import cache, partial
+
+import idna
+import structlog
+from publicsuffixlist import PublicSuffixList
+
+from postroom import dkim, senders
+from postroom.address import Address, BadAddress
+from postroom.db import Database, Tx
+from postroom.mailplane.names import INTERNAL_DOMAIN, SIGNING_HEADER, inbox_name
+from postroom.milter import header_from, identity, own_signature
+from postroom.milter.header_from import Unclear
+from postroom.milter.identity import NotOwn
+from postroom.milter.message import (
+    CONTINUE,
+    DISCARD,
+    Answer,
+    Message,
+    add_recipient,
+    change_sender,
+    delete_header,
+    delete_recipient,
+    insert_header,
+)
+from postroom.milter.protocol import TEMPORARY, Want
+from postroom.senders import Account
+from postroom.settings import Settings
+
+log = structlog.get_logger()
+
+# The first two fields of what Dovecot's Sieve forwards. A script can add fields to a reply, but none before these.
+FORWARDED = [b"x-sieve", b"x-sieve-redirected-from"]
+
+
+class Replies:
+    """The listener `replies`: vacation and reject."""
+
+    name = "replies"
+    wants = Want.NOTHING
+    macros = "{auth_authen} i"
+
+    def __init__(self, database: Database, settings: Settings) -> None:  # noqa: ARG002 - every listener's
+        self._database = database
+
+    def keeps(self, name: bytes, value: bytes) -> bool:
+        return identity.is_identity(name) or name == SIGNING_HEADER.lower().encode() or b"\r" in value
+
+    async def judge(self, message: Message) -> Answer:
+        account = _owner(message)
+        if account is None:
+            return TEMPORARY
+        try:
+            if message.is_cut:
+                raise NotOwn("Every field", "they are too long")
+            if message.sender != b"<>":
+                raise NotOwn("The envelope sender", "a reply has none")
+            if not all(identity.is_identity(name.strip().lower()) for name, _ in message.headers):
+                raise NotOwn("Every field", "one is not clear")
+            named = identity.read(message.headers)
+            await self._database.read(partial(named.check, account=account))
+        except NotOwn as error:
+            log.warning("a reply was dropped", account_id=account.id, reason=str(error))
+            return DISCARD
+        return CONTINUE.after(insert_header(0, SIGNING_HEADER, named.author.domain))
+
+
+class Forwards:
+    """The listener `forwards`: redirect."""
+
+    name = "forwards"
+    wants = Want.RECIPIENTS | Want.BODY
+    macros = "{auth_authen} {mail_addr} i"
+
+    def __init__(self, database: Database, settings: Settings) -> None:  # noqa: ARG002 - every listener's
+        self._database = database
+
+    def keeps(self, name: bytes, value: bytes) -> bool:  # noqa: ARG002 - every listener's
+        return True
+
+    async def judge(self, message: Message) -> Answer:
+        account = _owner(message)
+        if account is None:
+            return TEMPORARY
+        if [name.strip().lower() for name, _ in message.headers[:2]] != FORWARDED:
+            log.warning("what is no forward was dropped", account_id=account.id)
+            return DISCARD
+        try:
+            forward = await self._database.read(partial(Forward.look_at, account=account, message=message))
+            if forward.needs_signature and not await self._is_ours(forward, message):
+                raise Kept("it would vouch for somebody else")
+        except Kept as why:
+            log.info("a forward was kept", account_id=account.id, reason=str(why))
+            return _into_the_inbox(message, account)
+        return CONTINUE
+
+    async def _is_ours(self, forward: "Forward", message: Message) -> bool:
+        """Whether this instance has signed the message for its author, who was asked for then."""
+        if forward.author is None:
+            return False
+        for signature in own_signature.signatures(message.headers, forward.author.domain):
+            find = partial(dkim.record, domain=signature.domain, selector=signature.selector)
+            record = await self._database.read(find)
+            if record and await own_signature.verify(signature, record, message.headers, message.body):
+                return True
+        return False
+
+
+class Kept(Exception):
+    """The forward does not leave; the text says why, for the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """What a forward would do. `author`: the mailbox of From where that is clear.
+
+    SPF vouches for the domain of the envelope sender, and DMARC takes that for any From of the same organizational
+    domain (RFC 7489 3.1.1): a forged From of a neighbour would pass. So such a message leaves only where this instance
+    has signed it, which it does for nobody but the author.
+    """
+
+    author: Address | None
+    needs_signature: bool
+
+    @classmethod
+    def look_at(cls, tx: Tx, account: Account, message: Message) -> "Forward":
+        """Raises Kept."""
+        if message.sender == b"<>":
+            # Its bounce would go nowhere, and the mail host's name would vouch for it in place of a sender.
+            raise Kept("it has no envelope sender")
+        if any(_is_closed(tx, recipient) for recipient in message.recipients):
+            raise Kept("a recipient takes no mail")
+        sender = _address(message.macros.get("{mail_addr}", ""))
+        if sender is None or not senders.may_use(tx, account, sender):
+            raise Kept("its envelope sender is not the owner's")
+        if message.is_cut:
+            raise Kept("its header is too long")
+        authors = [value for name, value in message.headers if name.strip().lower() == b"from"]
+        organization = _organization(sender.domain)
+        if len(authors) != 1:
+            return cls(None, any(_mentions(value, organization) for value in authors))
+        try:
+            author = header_from.parse(authors[0]).address
+        except Unclear:
+            return cls(None, _mentions(authors[0], organization))
+        is_near = _organization(author.domain) == organization
+        return cls(author, is_near and not senders.may_use(tx, account, author))
+
+
+def _is_closed(tx: Tx, recipient: bytes) -> bool:
+    """Whether mail to it would come back: an internal name, or a mailbox that is disabled."""
+    text = recipient.decode("ascii", "replace").removeprefix("<").removesuffix(">")
+    domain = text.rpartition("@")[2].lower().rstrip(".")
+    if domain == INTERNAL_DOMAIN or domain.endswith(f".{INTERNAL_DOMAIN}"):
+        return True
+    address = _address(text)
+    return address is not None and senders.is_closed(tx, address)
+
+
+def _address(text: str) -> Address | None:
+    try:
+        return senders.parse(text)
+    except BadAddress:
+        return None
+
+
+@cache
+def _suffixes() -> PublicSuffixList:
+    """Some receivers count only the public suffixes of registries: the wider organizational domains."""
+    return PublicSuffixList(only_icann=True)
+
+
+def _organization(domain: str) -> str:
+    return _suffixes().privatesuffix(domain) or domain
+
+
+def _mentions(value: bytes, organization: str) -> bool:
+    """Whether a From that is not clear could be read as of this organizational domain."""
+    text = header_from.squeezed(value)
+    try:
+        spellings = {organization, idna.decode(organization)}
+    except idna.IDNAError:  # what older rules allowed
+        spellings = {organization}
+    return any(spelling in text for spelling in spellings)
+
+
+def _owner(message: Message) -> Account | None:
+    """Whose script it is, as sendmail.py told Postfix by XCLIENT LOGIN."""
+    login = message.macros.get("{auth_authen}", "")
+    return Account(int(login)) if login.isascii() and login.isdigit() and len(login) <= 18 else None
+
+
+def _into_the_inbox(message: Message, account: Account) -> Answer:
+    """The message as it came, for its owner alone, past the script."""
+    return CONTINUE.after(
+        *(delete_recipient(recipient) for recipient in message.recipients),
+        add_recipient(inbox_name(account.id)),
+        change_sender(""),
+        *(delete_header(1, name) for name in ("X-Sieve", "X-Sieve-Redirected-From")),
+    )

@@ -1,0 +1,68 @@
+"""What a person submits: the envelope sender, From, and every other field that names a sender are the account's own."""
+
+from functools import partial
+
+from postroom import senders
+from postroom.address import Address, BadAddress
+from postroom.db import Database, Tx
+from postroom.milter import identity
+from postroom.milter.identity import Identity, NotOwn
+from postroom.milter.message import CONTINUE, Answer, Message, refuse
+from postroom.milter.protocol import Want
+from postroom.senders import Account
+from postroom.settings import Settings
+
+
+class Submission:
+    """The listeners `submission` and `submissions`."""
+
+    name = "submission"
+    wants = Want.NOTHING
+    macros = "{auth_authen} {mail_addr}"
+
+    def __init__(self, database: Database, settings: Settings) -> None:  # noqa: ARG002 - every listener's
+        self._database = database
+
+    def keeps(self, name: bytes, value: bytes) -> bool:
+        return identity.is_identity(name) or b"\r" in value
+
+    async def judge(self, message: Message) -> Answer:
+        account = Account.of_login(message.macros.get("{auth_authen}", ""))
+        if account is None:
+            return refuse(550, "5.7.1", "Log in before you send")
+        if message.is_cut:
+            return refuse(552, "5.3.4", "The header fields that name a sender are too long")
+        if any(b"\r" in value for _, value in message.headers):
+            return refuse(550, "5.6.0", "A header field has a carriage return that ends no line")
+        try:
+            sender = _sender(message)
+            named = identity.read(message.headers)
+            await self._database.read(partial(_check, account=account, sender=sender, named=named))
+        except _ForeignSender:
+            return refuse(553, "5.7.1", "Sender address must be your own, in the form name@domain")
+        except NotOwn as error:
+            return refuse(550, "5.7.1", str(error))
+        return CONTINUE
+
+
+class _ForeignSender(Exception):
+    """The envelope sender is not the account's, or it is not certain what it is."""
+
+
+def _sender(message: Message) -> Address:
+    """The envelope sender. What the client wrote and what Postfix has made of it must read the same: opendkim takes
+    the key by the former, and the latter goes into the queue."""
+    try:
+        written = senders.parse(message.sender.decode("ascii").removeprefix("<").removesuffix(">"))
+        taken = senders.parse(message.macros.get("{mail_addr}", ""))
+    except (BadAddress, UnicodeDecodeError):
+        raise _ForeignSender from None
+    if written != taken:
+        raise _ForeignSender
+    return written
+
+
+def _check(tx: Tx, account: Account, sender: Address, named: Identity) -> None:
+    if not senders.may_use(tx, account, sender):
+        raise _ForeignSender
+    named.check(tx, account)

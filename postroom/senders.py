@@ -1,0 +1,62 @@
+"""May this account use this sender? The one rule for every way out: submission, Sieve, and what is sent over HTTP.
+
+An address of a header or an envelope is first read strictly (`parse`), and compared in the spelling of address.py
+alone. What may be used is in the view mail_senders: the account's addresses, each with any `+tag`.
+"""
+
+import re
+from dataclasses import dataclass
+
+from postroom.address import Address, BadAddress, parse_host, parse_local_part
+from postroom.db import Tx
+
+USERS = "SELECT id, login FROM mail_senders WHERE local_part = :local_part AND domain = :domain"
+CLOSED = "SELECT 1 FROM mail_refusals WHERE local_part = :local_part AND domain = :domain"
+HOSTED = "SELECT 1 FROM mail_domains WHERE name = :domain"
+
+_ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
+# RFC 5322 3.4.1 without quoting, comments, white space and address literals.
+_ADDRESS = re.compile(rf"({_ATEXT}+(?:\.{_ATEXT}+)*)@([A-Za-z0-9.-]+)")
+_LOGIN = re.compile(r"([0-9]{1,18})@([0-9]{1,18})\.acct\.internal")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who asks: an account, and the name it has logged in with. None: no login is needed, as for a Sieve script."""
+
+    id: int
+    login: str | None = None
+
+    @classmethod
+    def of_login(cls, login: str) -> "Account | None":
+        """The account behind a login name as the mail daemons know it."""
+        match = _LOGIN.fullmatch(login)
+        return cls(int(match[1]), login) if match else None
+
+
+def parse(text: str) -> Address:
+    """The mailbox that a sender's address names, without its tag. Raises BadAddress: it is not certain which."""
+    match = _ADDRESS.fullmatch(text)
+    if not match:
+        raise BadAddress("invalid_address", "A sender has the form local_part@domain, without quotes and comments.")
+    return Address(parse_local_part(match[1].partition("+")[0]), parse_host(match[2]))
+
+
+def may_use(tx: Tx, account: Account, address: Address) -> bool:
+    """THE rule: whether the account may use the address as a sender now."""
+    return _is_user(tx, account, address.local_part, address.domain)
+
+
+def poses_as_another(tx: Tx, account: Account, local_part: str, domain: str) -> bool:
+    """Whether an address that a display name shows is one that this instance hosts, and not the account's own."""
+    return not _is_user(tx, account, local_part, domain) and tx.one(HOSTED, domain=domain) is not None
+
+
+def is_closed(tx: Tx, address: Address) -> bool:
+    """Whether the address exists here and takes no mail."""
+    return tx.one(CLOSED, local_part=address.local_part, domain=address.domain) is not None
+
+
+def _is_user(tx: Tx, account: Account, local_part: str, domain: str) -> bool:
+    rows = tx.all(USERS, local_part=local_part, domain=domain)
+    return any(row[0] == account.id and account.login in (None, row[1]) for row in rows)
