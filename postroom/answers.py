@@ -1,12 +1,18 @@
-"""What the DNS has said in one check. Whoever judges asks here; what is not known yet is noted and asked for.
+"""What the DNS has said in one check. Judges ask here; what is not known yet is noted and asked for.
 
-A stranger would get wrong: a question that is still open is raised as Unanswered, like one that got no answer. So
-whoever judges needs no second text for "not yet".
+A question that is still open is raised as Open, an Unanswered. So a judge needs no second text for "not yet".
 """
 
-from postroom.resolver import Found, Unanswered
+import asyncio
+from collections.abc import Iterable
+
+from postroom.resolver import Found, Resolver, Unanswered
 
 Question = tuple[str, str]
+
+
+class Open(Unanswered):
+    """The question has not been asked yet."""
 
 
 class Answers:
@@ -35,9 +41,26 @@ class Answers:
         answer = self._look(name, record_type)
         return Found() if isinstance(answer, Unanswered) else answer
 
+    def note(self, questions: Iterable[Question]) -> None:
+        """Opens questions that will be needed, so that they are asked together."""
+        self.open |= {(name.lower(), record_type) for name, record_type in questions} - self._known.keys()
+
+    async def ask(self, resolver: Resolver, at_once: int) -> None:
+        """Asks the open questions, so many at the same time."""
+        limit = asyncio.Semaphore(at_once)
+
+        async def one(question: Question) -> None:
+            async with limit:
+                try:
+                    self.add(question, await resolver.find(*question))
+                except Unanswered as silence:
+                    self.add(question, silence)
+
+        await asyncio.gather(*(one(question) for question in sorted(self.open)))
+
     def _look(self, name: str, record_type: str) -> Found | Unanswered:
         question = name.lower(), record_type
         if question not in self._known:
             self.open.add(question)
-            raise Unanswered("it was not asked in time")
+            raise Open("it was not asked in time")
         return self._known[question]

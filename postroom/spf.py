@@ -1,108 +1,138 @@
-"""Whether a domain's SPF record (RFC 7208) lets our mail host send, and how it would look if it did.
+"""SPF records as receivers read them: the whole grammar of RFC 7208 12, and no more.
 
-A stranger would get wrong: receivers read a record from left to right and the first term that matches decides, so a
-record that names us behind `-all` does not let us send. A record that lets everybody send does not name us.
+A record with one error anywhere is a permerror (RFC 7208 4.6), also behind the term that would have matched. So a
+record is parsed to its end before anything is evaluated.
 """
 
-import ipaddress
 import re
-from collections.abc import Sequence
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
-from postroom.answers import Answers
-from postroom.dns import MailHost
+import msgspec
 
-LOOKUPS = 10  # RFC 7208 4.6.4
-_TERM = re.compile(r"([+?~-]?)(all|include|a|mx|ptr|ip4|ip6|exists)(?:[:/](.*))?", re.IGNORECASE)
-_NAME = re.compile(r"([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?", re.IGNORECASE)
+from postroom import spf_macros
+from postroom.spf_faults import Broken, of_term
+from postroom.spf_macros import BadMacro, MacroString
+
+# No record that is in use comes near; RFC 7208 3.4 asks for what fits 512 octets. A bound for the work of parsing.
+MOST_CHARACTERS = 8192
+
+Network = IPv4Network | IPv6Network
+
+_VERSION = re.compile(r"v=spf1(?: |\Z)", re.ASCII | re.IGNORECASE)
+_TERM = re.compile(r"([+?~-]?)([a-z][a-z0-9_.-]*)(.*)", re.ASCII | re.IGNORECASE | re.DOTALL)
+_LENGTHS = re.compile(r"(:.*?)?(?:/(0|[1-9][0-9]{0,2}))?(?://(0|[1-9][0-9]{0,2}))?", re.ASCII | re.DOTALL)
+_IP4 = re.compile(r"([0-9.]+)(/.*)?", re.ASCII)
+_IP6 = re.compile(r"([0-9a-f:.]+)(/.*)?", re.ASCII | re.IGNORECASE)
+_LENGTH = re.compile(r"/(?:0|[1-9][0-9]{0,2})", re.ASCII)
 
 
-class Broken(Exception):
-    """Receivers do not use such a record; the text says why, for a person."""
+class Mechanism(msgspec.Struct, frozen=True):
+    """A mechanism (RFC 7208 5). `domain` is None where it is the domain that the record belongs to."""
+
+    qualifier: str
+    name: str
+    domain: MacroString | None = None
+    network: Network | None = None
+    length4: int = 32
+    length6: int = 128
+
+
+class Modifier(msgspec.Struct, frozen=True):
+    """A modifier (RFC 7208 6); receivers ignore those with other names than `redirect` and `exp`."""
+
+    name: str
+    value: MacroString
+
+
+Term = Mechanism | Modifier
+
+
+class Record(msgspec.Struct, frozen=True):
+    """The terms in their order, and where the record goes on if none of them matches."""
+
+    mechanisms: tuple[Mechanism, ...]
+    redirect: MacroString | None
 
 
 def is_record(value: str) -> bool:
-    """Whether a TXT value is an SPF record (RFC 7208 4.5)."""
-    return value.lower() == "v=spf1" or value.lower().startswith("v=spf1 ")
+    """Whether receivers take a TXT value for an SPF record (RFC 7208 4.5)."""
+    return _VERSION.match(value) is not None
 
 
-def lets_send(text: str, domain: str, host: MailHost, answers: Answers) -> bool:
-    """Whether the record lets the host send. Raises Broken, and Unanswered while an answer that it needs is open."""
-    return _Reading(host, answers).lets_send(text, domain)
+def terms_of(text: str) -> list[str]:
+    """The terms of a record as they are written. Spaces alone are between them."""
+    return [term for term in text.split(" ")[1:] if term]
 
 
-def with_host(records: Sequence[str], host: MailHost) -> str:
-    """One record that says what these say, and names the host."""
-    terms = [term for record in records for term in record.split()[1:]]
-    ends = [term for term in terms if term.lower().lstrip("+?~-") == "all" and term.lower() not in ("all", "+all")]
-    redirects = [term for term in terms if term.lower().startswith("redirect=")]
-    kept = [term for term in terms if term.lower().lstrip("+?~-") != "all" and term not in redirects]
-    end = redirects[0] if redirects and not ends else (ends or ["~all"])[0]
-    return " ".join(dict.fromkeys(["v=spf1", f"a:{host.name}", *kept, end]))
+@lru_cache(maxsize=32)
+def parse(text: str) -> Record:
+    """The record. Raises Broken for what is a permerror to receivers."""
+    if len(text) > MOST_CHARACTERS:
+        raise Broken(f"The record has more than {MOST_CHARACTERS} characters, which is too long for receivers.")
+    terms = [parse_term(term) for term in terms_of(text)]
+    for name in ("redirect", "exp"):
+        if sum(isinstance(term, Modifier) and term.name == name for term in terms) > 1:
+            raise Broken(f"The record has {name}= more than once.")
+    redirects = [term.value for term in terms if isinstance(term, Modifier) and term.name == "redirect"]
+    return Record(tuple(term for term in terms if isinstance(term, Mechanism)), next(iter(redirects), None))
 
 
-class _Reading:
-    def __init__(self, host: MailHost, answers: Answers) -> None:
-        self._host = host
-        self._answers = answers
-        self._lookups = 0
-
-    def lets_send(self, text: str, domain: str) -> bool:
-        redirect = ""
-        for term in text.split()[1:]:
-            if term.lower().startswith("redirect="):
-                redirect = term[len("redirect=") :]
-            elif found := _TERM.fullmatch(term):
-                kind = found[2].lower()
-                if kind == "all":
-                    return False
-                if self._matches(kind, found[3] or "", domain, with_name=":" in term):
-                    return found[1] in ("", "+")
-            elif "=" not in term:
-                raise Broken(f"The record has a term that SPF does not know: {term[:60]}.")
-        if not redirect:
-            return False
-        self._count()
-        return self._other(redirect)
-
-    def _matches(self, kind: str, value: str, domain: str, *, with_name: bool) -> bool:
-        if kind in ("ip4", "ip6"):
-            return self._is_in(kind, value)
-        self._count()
-        name = (value.partition("/")[0] if with_name else domain).rstrip(".").lower()
-        if kind == "include":
-            return self._other(name)
-        if not _NAME.fullmatch(name):  # a macro: it may mean anything
-            return False
-        if kind == "a":
-            return name == self._host.name or bool(self._addresses(name) & self._addresses(self._host.name))
-        return kind == "mx" and self._host.name in {target_of(mx) for mx in self._answers.find(name, "MX").values}
-
-    def _other(self, name: str) -> bool:
-        """What the record of another domain says (RFC 7208 5.2, 6.1)."""
-        if not _NAME.fullmatch(name):
-            return False
-        records = [value for value in self._answers.find(name.rstrip(".").lower(), "TXT").values if is_record(value)]
-        if len(records) != 1:
-            raise Broken(f"The record leads to {name[:100]}, which has no SPF record or several.")
-        return self.lets_send(records[0], name)
-
-    def _is_in(self, kind: str, value: str) -> bool:
-        try:
-            network = ipaddress.ip_network(value, strict=False)
-        except ValueError:
-            raise Broken(f"The record has an address that is none: {value[:60]}.") from None
-        own = self._addresses(self._host.name, "A" if kind == "ip4" else "AAAA")
-        return any(ipaddress.ip_address(address) in network for address in own)
-
-    def _addresses(self, name: str, *kinds: str) -> set[str]:
-        return {value for kind in kinds or ("A", "AAAA") for value in self._answers.find(name, kind).values}
-
-    def _count(self) -> None:
-        self._lookups += 1
-        if self._lookups > LOOKUPS:
-            raise Broken(f"The record needs more than {LOOKUPS} look-ups, so receivers do not use it.")
+def parse_term(text: str) -> Term:
+    """One term. Raises Broken."""
+    try:
+        term = _term(text)
+    except (BadMacro, ValueError):
+        term = None
+    if term is None:
+        raise of_term(text)
+    return term
 
 
-def target_of(mx: str) -> str:
-    """The host of an MX or SRV value: its last word."""
-    return (mx.split() or [""])[-1].rstrip(".").lower()
+def _term(text: str) -> Term | None:
+    """None, BadMacro and ValueError say that it is no term."""
+    found = _TERM.fullmatch(text)
+    if not found:
+        return None
+    qualifier, name, rest = found[1], found[2].lower(), found[3]
+    if rest.startswith("="):
+        if qualifier:
+            return None
+        is_name = name in ("redirect", "exp")
+        return Modifier(name, spf_macros.parse_domain(rest[1:]) if is_name else spf_macros.parse(rest[1:]))
+    return _mechanism(qualifier or "+", name, rest)
+
+
+def _mechanism(qualifier: str, name: str, rest: str) -> Mechanism | None:
+    if name == "all":
+        return None if rest else Mechanism(qualifier, name)
+    if name in ("a", "mx"):
+        return _with_lengths(qualifier, name, rest)
+    if name == "ptr" and not rest:
+        return Mechanism(qualifier, name)
+    if not rest.startswith(":"):
+        return None
+    if name in ("include", "exists", "ptr"):
+        return Mechanism(qualifier, name, spf_macros.parse_domain(rest[1:]))
+    if name in ("ip4", "ip6"):
+        return _with_network(qualifier, name, rest[1:])
+    return None
+
+
+def _with_lengths(qualifier: str, name: str, rest: str) -> Mechanism | None:
+    found = _LENGTHS.fullmatch(rest)
+    if not found:
+        return None
+    domain = None if found[1] is None else spf_macros.parse_domain(found[1][1:])
+    length4, length6 = int(found[2] or 32), int(found[3] or 128)
+    if length4 > 32 or length6 > 128:
+        return None
+    return Mechanism(qualifier, name, domain, None, length4, length6)
+
+
+def _with_network(qualifier: str, name: str, text: str) -> Mechanism | None:
+    found = (_IP4 if name == "ip4" else _IP6).fullmatch(text)
+    if not found or (found[2] and not _LENGTH.fullmatch(found[2])):
+        return None
+    network = ip_network(text, strict=False)  # a length out of range is a ValueError
+    return Mechanism(qualifier, name, network=network) if network.version == int(name[2]) else None

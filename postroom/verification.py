@@ -16,16 +16,16 @@ import msgspec
 
 from postroom import checks, consents, dkim, domains
 from postroom.actor import Actor
-from postroom.answers import Answers, Question
+from postroom.answers import Answers
 from postroom.db import Database, Tx
 from postroom.dns import MailHost, Record
 from postroom.domains import Domain
 from postroom.errors import Busy, TooMany, not_found
 from postroom.findings import Finding, judge
-from postroom.resolver import Resolver, Unanswered
+from postroom.resolver import Resolver
 
 SECONDS = 15.0
-QUESTIONS = 80
+QUESTIONS = 160
 AT_ONCE = 8
 # Checks on request, of a process and of an organization in it.
 CHECKS = 16
@@ -107,20 +107,11 @@ class Verification:
 async def look(resolver: Resolver, records: Sequence[Record], domain: str, host: MailHost) -> list[Finding]:
     """Asks for all that the findings need, round by round, within bounds of time and number."""
     answers = Answers()
-    limit = asyncio.Semaphore(AT_ONCE)
-
-    async def ask(question: Question) -> None:
-        async with limit:
-            try:
-                answers.add(question, await resolver.find(*question))
-            except Unanswered as silence:
-                answers.add(question, silence)
-
     findings = [judge(record, domain, host, answers) for record in records]
     try:
         async with asyncio.timeout(SECONDS):
             while answers.open and len(answers) + len(answers.open) <= QUESTIONS:
-                await asyncio.gather(*(ask(question) for question in sorted(answers.open)))
+                await answers.ask(resolver, AT_ONCE)
                 findings = [judge(record, domain, host, answers) for record in records]
     except TimeoutError:
         findings = [judge(record, domain, host, answers) for record in records]

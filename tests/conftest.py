@@ -12,10 +12,15 @@ from tests.postgres import PostgresServer
 from tests.server import ApiServer, Tenant, serve
 
 TOGETHER = "tests/nodes/"
+FUZZ = Path(__file__).parent / "fuzz"
+FUZZ_SECONDS = 60.0
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults", action="store_true", help="the long fault tests, and only those")
+    parser.addoption("--fuzz", action="store_true", help="the fuzz targets, each for a time, and only those")
+    words = f"the time of each target of --fuzz; default {FUZZ_SECONDS:.0f}"
+    parser.addoption("--fuzz-seconds", type=float, default=FUZZ_SECONDS, help=words)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -23,11 +28,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The long tests run by name only: `--faults`."""
-    wanted = bool(config.getoption("--faults"))
-    others = [item for item in items if bool(item.get_closest_marker("long")) != wanted]
-    config.hook.pytest_deselected(items=others)
-    items[:] = [item for item in items if bool(item.get_closest_marker("long")) == wanted]
+    """The long tests run by name only: `--faults`. With `--fuzz` the fuzz targets alone."""
+
+    def is_wanted(item: pytest.Item) -> bool:
+        if config.getoption("--fuzz"):
+            return FUZZ in item.path.parents
+        return bool(item.get_closest_marker("long")) == bool(config.getoption("--faults"))
+
+    config.hook.pytest_deselected(items=[item for item in items if not is_wanted(item)])
+    items[:] = [item for item in items if is_wanted(item)]
 
 
 class ByFile(LoadFileScheduling):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from threading import Thread
 from typing import Any
 
-from dnslib import QTYPE, RCODE, RR, DNSError, DNSRecord
+from dnslib import QTYPE, RCODE, RR, TXT, DNSError, DNSLabel, DNSRecord
 from dnslib.server import BaseResolver, DNSHandler, DNSLogger, DNSServer
 
 TXT_PIECE = 255
@@ -16,9 +16,12 @@ POLL_SECONDS = 0.02
 
 @dataclass
 class DnsServer(BaseResolver):  # type: ignore[misc]
-    """What it answers: absolute names without a trailing dot, and their records in zone-file form."""
+    """What it answers: absolute names without a trailing dot, and their records in zone-file form, of TXT as text or as
+    the strings of the record."""
 
-    records: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    records: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
+    failing: set[tuple[str, str]] = field(default_factory=set)
+    """Names and types that are answered with `SERVFAIL`."""
     rcodes: dict[str, str] = field(default_factory=dict)
     """Names that are answered with an error, as `SERVFAIL`."""
     silent: set[str] = field(default_factory=set)
@@ -57,9 +60,9 @@ class DnsServer(BaseResolver):  # type: ignore[misc]
         """As POSTROOM_RESOLVER takes it."""
         return f"127.0.0.1:{self.port}"
 
-    def publish(self, name: str, record_type: str, *values: str) -> None:
-        """Sets the records of a name; TXT values are plain text, the others zone-file form."""
-        self.records[name.rstrip(".").lower(), record_type] = list(values)
+    def publish(self, name: str, record_type: str, *values: Any) -> None:
+        """Sets the records of a name; TXT values are plain text or a tuple of strings, the others zone-file form."""
+        self.records[_key(name), record_type] = list(values)
 
     def publish_all(self, domain: str, wanted: Iterable[Mapping[str, Any]]) -> None:
         """Publishes the records as the API lists them, and nothing else."""
@@ -82,14 +85,17 @@ class DnsServer(BaseResolver):  # type: ignore[misc]
         if name in self.rcodes:
             reply.header.rcode = getattr(RCODE, self.rcodes[name])
             return reply
+        if (name, kind) in self.failing:
+            reply.header.rcode = RCODE.SERVFAIL
+            return reply
         for _ in range(20):
             found = self.records.get((name, kind), [])
             for value in found:
-                reply.add_answer(*RR.fromZone(f"{name}. 60 IN {kind} {_zone(kind, value)}"))
+                reply.add_answer(_record(name, kind, value))
             alias = self.records.get((name, "CNAME"), [])
             if found or not alias:
                 break
-            reply.add_answer(*RR.fromZone(f"{name}. 60 IN CNAME {alias[0]}"))
+            reply.add_answer(_record(name, "CNAME", alias[0]))
             name = alias[0].rstrip(".").lower()
         if not reply.rr and not any(known == name or known.endswith(f".{name}") for known, _ in self.records):
             reply.header.rcode = RCODE.NXDOMAIN
@@ -99,8 +105,22 @@ class DnsServer(BaseResolver):  # type: ignore[misc]
         return reply
 
 
-def _zone(kind: str, value: str) -> str:
-    if kind != "TXT":
-        return value
-    pieces = [value[at : at + TXT_PIECE] for at in range(0, len(value), TXT_PIECE)] or [""]
-    return " ".join('"' + piece.replace("\\", "\\\\").replace('"', '\\"') + '"' for piece in pieces)
+def _key(name: str) -> str:
+    """A name as `resolve` finds it: without the last dot, odd characters escaped."""
+    return str(DNSLabel(name)).rstrip(".").lower()
+
+
+def _record(name: str, kind: str, value: Any) -> RR:
+    if kind == "TXT":
+        return RR(name, QTYPE.TXT, rdata=TXT(_strings(value)), ttl=60)
+    (record,) = RR.fromZone(f"name. 60 IN {kind} {value}")
+    record.rname = name
+    return record
+
+
+def _strings(value: str | tuple[str | bytes, ...]) -> list[bytes]:
+    """The strings of a TXT record, at least one (RFC 1035 3.3.14); plain text is cut where a string must end."""
+    if isinstance(value, tuple):
+        return [string if isinstance(string, bytes) else string.encode() for string in value or ("",)]
+    text = value.encode()
+    return [text[at : at + TXT_PIECE] for at in range(0, len(text), TXT_PIECE)] or [b""]

@@ -1,0 +1,39 @@
+"""How much the fuzz targets try: the same few hundred examples in `./test`, new ones for a time with `--fuzz`.
+
+A target is a test with `@given` and without `@settings`.
+"""
+
+import time
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+EXAMPLES = 300  # of each target; with `--fuzz`, of each round
+
+NEW = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
+)
+SAME = settings(NEW, derandomize=True)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """The settings of a target; `settings` refuses a test that has some already."""
+    function = item.function if isinstance(item, pytest.Function) else None
+    if function and getattr(function, "is_hypothesis_test", False) and not hasattr(function, "is_fuzz_target"):
+        profile = NEW if item.config.getoption("--fuzz") else SAME
+        profile(function).is_fuzz_target = True
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
+    """With `--fuzz`: rounds of new examples until the target's time is over. pytest's own call is the last round."""
+    if not pyfuncitem.config.getoption("--fuzz") or not hasattr(pyfuncitem.function, "is_fuzz_target"):
+        return
+    until = time.monotonic() + pyfuncitem.config.getoption("--fuzz-seconds")
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    while time.monotonic() < until:
+        pyfuncitem.obj(**arguments)
