@@ -23,6 +23,7 @@ BOTH = {
     "test_submission",
     "test_identity",
     "test_as_sent",
+    "test_port25",
     "test_last_login::test_it_works",
     "test_dkim::test_it_works",
     "test_dkim::test_a_rotation_under_real_mail",

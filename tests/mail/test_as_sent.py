@@ -156,8 +156,8 @@ def test_what_is_submitted_is_signed_or_refused_for_good(box: Mailbox, dns: DnsS
 
 # Senders of alice, who owns alice@D: what submission says, and after 250 the message is signed and arrives.
 SENDERS: dict[str, tuple[int, str]] = {
-    "alice@D.": (250, ""),
-    "alice@D ": (250, ""),
+    "alice@D.": (553, "5.7.1"),
+    "alice@D ": (553, "5.7.1"),
     "ALICE@D": (250, ""),
     "alice+" + "t" * 200 + "@D": (250, ""),
     "alice+" + "t" * 260 + "@D": (553, "5.1.7"),
