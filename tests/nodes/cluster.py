@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.dns_server import DnsServer
 from tests.mail import clients
 from tests.mail.clients import Imap, Pop3
 from tests.mail.platform import Mailbox, Platform
@@ -57,6 +58,16 @@ class Machine:
         with smtplib.SMTP(self.address, self.port("smtp_port"), "client.example", 60, source) as client:
             sender = "someone@elsewhere.example"
             client.send_message(clients.message(sender, box.address, subject), sender, [box.address])
+
+    def hand_in(self, box: Mailbox, sender: str, raw: bytes) -> tuple[int, str]:
+        """The last answer of this machine's port 25 to a message as it is."""
+        source = (clients.own_address(), 0)
+        with smtplib.SMTP(self.address, self.port("smtp_port"), "client.example", 60, source) as client:
+            client.ehlo()
+            code, text = client.mail(sender)
+            if code == 250 and client.rcpt(box.address)[0] == 250:
+                code, text = client.data(raw)
+        return code, text.decode()
 
     def deliver_largest(self, box: Mailbox) -> str:
         """Larger and larger messages, until one is refused; answers the subject of the last that was taken."""
@@ -116,20 +127,22 @@ def _join(machine: Machine) -> None:
 @dataclass(frozen=True)
 class Cluster:
     machines: list[Machine]
+    dns: DnsServer
 
     @classmethod
     @contextmanager
     def start(cls, postgres: PostgresServer) -> "Iterator[Cluster]":
         url = postgres.new_database()
         with ExitStack() as stack, ThreadPoolExecutor() as pool:
-            machines = []
+            machines, dns = [], stack.enter_context(DnsServer.start())
             for number, name in enumerate(NAMES, 2):
                 options = {"database_url": url, "node": name, "mail_host": f"127.0.0.{number}", "message_size": "65536"}
+                options["resolver"] = dns.address
                 service = stack.enter_context(Service.new(**options))
                 machines.append(Machine(name, f"127.0.0.{number}", service))
             list(pool.map(_join, machines[:1]))
             list(pool.map(_join, machines[1:]))
-            yield cls(machines)
+            yield cls(machines, dns)
             assert set(pool.map(lambda machine: machine.service.stop(), machines)) == {0}
 
     def platform(self) -> Platform:
