@@ -30,7 +30,7 @@ def test_defaults_of_the_contract(tmp_path):
     ports = [settings.imap_port, settings.imaps_port, settings.pop3_port, settings.pop3s_port]
     ports += [settings.sieve_port, settings.smtp_port, settings.submission_port, settings.submissions_port]
     assert ports == [1143, 1993, 1110, 1995, 4190, 1025, 1587, 1465]
-    assert len(Settings.__struct_fields__) <= 30
+    assert len(Settings.__struct_fields__) <= 36
 
 
 def test_the_data_directory_follows_the_user(tmp_path, monkeypatch):
