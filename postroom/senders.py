@@ -49,12 +49,17 @@ def may_use(tx: Tx, account: Account, address: Address) -> bool:
 
 def poses_as_another(tx: Tx, account: Account, local_part: str, domain: str) -> bool:
     """Whether an address that a display name shows is one that this instance hosts, and not the account's own."""
-    return not _is_user(tx, account, local_part, domain) and tx.one(HOSTED, domain=domain) is not None
+    return not _is_user(tx, account, local_part, domain) and is_hosted(tx, domain)
 
 
 def is_closed(tx: Tx, address: Address) -> bool:
     """Whether the address exists here and takes no mail."""
     return tx.one(CLOSED, local_part=address.local_part, domain=address.domain) is not None
+
+
+def is_hosted(tx: Tx, domain: str) -> bool:
+    """Whether mail for this domain (canonical) is taken here."""
+    return tx.one(HOSTED, domain=domain) is not None
 
 
 def _is_user(tx: Tx, account: Account, local_part: str, domain: str) -> bool:

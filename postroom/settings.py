@@ -119,6 +119,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: Annotated[
         str, Meta(description="Networks whose X-Forwarded-For is believed, separated by commas.")
     ] = ""
+    trusted_forwarders: Annotated[
+        str,
+        Meta(
+            description="Networks that may hand in mail of hosted domains on port 25 without proof, as a mail gateway."
+        ),
+    ] = ""
     workers: Annotated[int, Meta(ge=1, le=64, description="API processes.")] = 1
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="Least severe line that is logged.")
@@ -309,8 +315,9 @@ def _check_network(settings: Settings) -> None:
         raise BadSettings("POSTROOM_MAIL_HOST has the same address twice.")
     for address in [settings.host, *settings.listen_addresses]:
         _address(address)
-    for network in split(settings.trusted_proxies):
-        _network(network)
+    for name in ("trusted_proxies", "trusted_forwarders"):
+        for network in split(getattr(settings, name)):
+            _network(name, network)
     taken: dict[int, str] = {}
     for name in PORTS:
         port = getattr(settings, name)
@@ -351,11 +358,11 @@ def _address(text: str) -> None:
         raise BadSettings(f"{text} is not an IP address (POSTROOM_HOST, POSTROOM_MAIL_HOST).") from None
 
 
-def _network(text: str) -> None:
+def _network(name: str, text: str) -> None:
     try:
         ipaddress.ip_network(text)
     except ValueError:
-        raise BadSettings(f"POSTROOM_TRUSTED_PROXIES: {text} is not a network.") from None
+        raise BadSettings(f"{variable(name)}: {text} is not a network.") from None
 
 
 def describe() -> list[tuple[str, str, str, str]]:

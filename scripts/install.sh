@@ -7,7 +7,7 @@ unset PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH
 umask 022
 
 DOVECOT_PACKAGES='dovecot-core dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-managesieved dovecot-sieve'
-POSTFIX_PACKAGES='postfix opendkim'
+POSTFIX_PACKAGES='postfix postfix-pcre opendkim python3-dkim'
 SQLITE_PACKAGES='dovecot-sqlite'
 SQLITE_POSTFIX_PACKAGES='postfix-sqlite libopendbx1-sqlite3'
 PGSQL_PACKAGES='dovecot-auth-lua lua-sql-postgres'

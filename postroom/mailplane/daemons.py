@@ -56,7 +56,9 @@ DOVECOT_PACKAGES = {
 }
 POSTFIX_PACKAGES = {
     "postfix": POSTFIX_MASTER,
+    "postfix-pcre": "/usr/lib/postfix/postfix-pcre.so",
     "opendkim": OPENDKIM,
+    "python3-dkim": "/usr/lib/python3/dist-packages/dkim/__init__.py",
 }
 # What each engine needs beside: for Dovecot, and for Postfix.
 SQLITE_PACKAGES = (

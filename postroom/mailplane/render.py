@@ -72,6 +72,20 @@ USERNAME_CHARS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789
 BEYOND_ASCII = "".join(
     map(chr, [*range(0x80, 0xC0), *range(0xC0, 0x800, 0x40), 0x800, *range(0x1000, 0x10000, 0x1000)])
 ) + "".join(map(chr, [0x10000, 0x40000, 0x80000, 0xC0000, 0x100000]))
+# Postfix's tables of patterns. Those for whole messages are PCRE, which counts further and finds faster.
+PATTERNS = (
+    "addresses.regexp",
+    "internal.regexp",
+    "notices.regexp",
+    "replies.regexp",
+    "commands.pcre",
+    "envelope_from.pcre",
+    "envelope_from_own.pcre",
+    "envelope_to.pcre",
+    "headers_in.pcre",
+    "headers_own.pcre",
+    "lines_own.pcre",
+)
 
 # Dovecot's services that are chrooted by default, which only root can do.
 UNCHROOTED = (
@@ -191,8 +205,8 @@ def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
             query = query.format(id=IDS[plane.engine].format("%u"), node=own)
             text = render("map.cf.j2", name=name, meaning=meaning, query=query)
             files[f"postfix/{name}.cf"] = File(text)
-        for name in ("addresses", "internal", "notices", "replies"):
-            files[f"postfix/{name}.regexp"] = File(render(f"{name}.regexp.j2"))
+        for name in PATTERNS:
+            files[f"postfix/{name}"] = File(render(f"{name}.j2"))
         files["opendkim/opendkim.conf"] = File(render("opendkim.conf.j2"))
         files["opendkim/sign.lua"] = File(render("sign.lua.j2"))
         files["opendkim/signed.lua"] = File(render("signed.lua.j2"))

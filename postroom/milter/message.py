@@ -27,6 +27,9 @@ class Message:
     header_octets: int = 0
     """How long the kept header fields are in all. Past LONGEST_HEADER the rest is not kept."""
 
+    note: str = ""
+    """What a listener that answers at MAIL FROM has found then, for the end of the message."""
+
     @property
     def is_cut(self) -> bool:
         """Whether header fields are missing that the listener wanted."""
@@ -45,6 +48,8 @@ class Answer:
 
 
 CONTINUE = Answer(((b"c", b""),))
+# No further question about the message.
+ACCEPT = Answer(((b"a", b""),))
 DISCARD = Answer(((b"d", b""),))
 
 

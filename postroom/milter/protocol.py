@@ -8,7 +8,7 @@ as many waits a message. Libraries for this are unmaintained, or need libmilter 
 
 import asyncio
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from enum import Flag, auto
 from typing import Protocol, cast
 
@@ -31,6 +31,7 @@ ADD_HEADERS, ADD_RECIPIENTS, REMOVE_RECIPIENTS, CHANGE_HEADERS, CHANGE_SENDER, S
 ACTIONS = ADD_HEADERS | ADD_RECIPIENTS | REMOVE_RECIPIENTS | CHANGE_HEADERS | CHANGE_SENDER | SET_MACROS
 # Steps that are left out (SMFIP_NO*), steps without a reply (SMFIP_NR_*), and header values with their first space.
 NO_CONNECT, NO_HELO, NO_RCPT, NO_BODY, NO_END_OF_HEADERS, NO_UNKNOWN, NO_DATA = 1, 2, 8, 0x10, 0x40, 0x100, 0x200
+NO_REPLY_TO_MAIL = 0x4000
 NO_REPLIES = 0x80 | 0x1000 | 0x2000 | 0x4000 | 0x8000 | 0x10000 | 0x20000 | 0x40000 | 0x80000
 LEADING_SPACE = 0x100000
 # Stages for which macros are named (SMFIM_*).
@@ -44,6 +45,8 @@ class Want(Flag):
 
     NOTHING = 0
     CLIENT = auto()
+    SENDER = auto()
+    """To answer at MAIL FROM already: an EarlyListener."""
     RECIPIENTS = auto()
     BODY = auto()
 
@@ -63,8 +66,23 @@ class Listener(Protocol):
         """What becomes of a message. Raises Busy: the client is told to try again."""
 
 
+class EarlyListener(Listener, Protocol):
+    """A listener that answers at MAIL FROM: ACCEPT spares all further questions about the message."""
+
+    async def judge_sender(self, message: Message) -> Answer:
+        """What becomes of a message with this sender, or CONTINUE. Raises Busy."""
+
+    def has_room(self, message: Message, octets: int) -> bool:
+        """Whether so many octets more of the message may be kept. Where not, `judge` is called without them."""
+
+    def forget(self, message: Message) -> None:
+        """The message is over, however it ended."""
+
+
 class Session(asyncio.Protocol):
     """The connection for one SMTP session."""
+
+    patience_seconds = PATIENCE_SECONDS
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
@@ -120,6 +138,7 @@ class Session(asyncio.Protocol):
         version, actions, steps = struct.unpack_from(">III", data)
         wants = self._listener.wants
         leave = NO_UNKNOWN | NO_DATA | NO_END_OF_HEADERS | NO_REPLIES | LEADING_SPACE
+        leave &= ~(NO_REPLY_TO_MAIL if wants & Want.SENDER else 0)
         leave |= 0 if wants & Want.CLIENT else NO_CONNECT | NO_HELO
         leave |= 0 if wants & Want.RECIPIENTS else NO_RCPT
         leave |= 0 if wants & Want.BODY else NO_BODY
@@ -166,14 +185,17 @@ class Session(asyncio.Protocol):
     def _end(self, data: bytes) -> None:
         if data:
             self._message.body.append(data)
-        self._decision = asyncio.get_running_loop().create_task(self._decide(self._message))
-        self._decision.add_done_callback(self._decided)
+        self._start(self._listener.judge(self._message))
         self._clear()
 
-    async def _decide(self, message: Message) -> Answer:
+    def _start(self, judgement: Coroutine[None, None, Answer]) -> None:
+        self._decision = asyncio.get_running_loop().create_task(self._decide(judgement))
+        self._decision.add_done_callback(self._decided)
+
+    async def _decide(self, judgement: Coroutine[None, None, Answer]) -> Answer:
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                return await self._listener.judge(message)
+            async with asyncio.timeout(self.patience_seconds):
+                return await judgement
         except (Busy, TimeoutError):
             return TEMPORARY
 
@@ -205,3 +227,41 @@ class Session(asyncio.Protocol):
 
     def _quit(self, _data: bytes) -> None:
         self._transport.close()
+
+
+class EarlySession(Session):
+    """The connection for one SMTP session, for a listener that answers at MAIL FROM."""
+
+    patience_seconds = 45.0
+
+    def __init__(self, listener: EarlyListener) -> None:
+        super().__init__(listener)
+        self._early = listener
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        self._early.forget(self._message)
+
+    def _set_sender(self, data: bytes) -> None:
+        super()._set_sender(data)
+        self._start(self._early.judge_sender(self._message))
+
+    def _add_header(self, data: bytes) -> None:
+        if self._early.has_room(self._message, len(data)):
+            super()._add_header(data)
+
+    def _add_body(self, data: bytes) -> None:
+        if self._early.has_room(self._message, len(data)):
+            super()._add_body(data)
+
+    def _end(self, data: bytes) -> None:
+        self._add_body(data)
+        message = self._message
+        self._message = Message(client=message.client, helo=message.helo)
+        self._start(self._early.judge(message))
+        assert self._decision is not None
+        self._decision.add_done_callback(lambda _: self._early.forget(message))
+
+    def _clear(self) -> None:
+        self._early.forget(self._message)
+        super()._clear()

@@ -8,10 +8,12 @@ import os
 import signal
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import cast
 
 from postroom.db import Database
 from postroom.mailplane.render import judge_path
-from postroom.milter.protocol import Listener, Session
+from postroom.milter.inbound import Inbound
+from postroom.milter.protocol import EarlyListener, EarlySession, Listener, Session, Want
 from postroom.milter.sieve import Forwards, Replies
 from postroom.milter.submission import Submission
 from postroom.settings import Settings
@@ -19,7 +21,7 @@ from postroom.settings import Settings
 BACKLOG = 1024
 
 # Each kind of SMTP session that is asked about, made from the database and the settings.
-LISTENERS: tuple[Callable[[Database, Settings], Listener], ...] = (Submission, Replies, Forwards)
+LISTENERS: tuple[Callable[[Database, Settings], Listener], ...] = (Submission, Inbound, Replies, Forwards)
 
 
 async def run(database: Database, settings: Settings) -> None:
@@ -37,10 +39,14 @@ async def run(database: Database, settings: Settings) -> None:
 async def _serve(listener: Listener, folder: Path) -> asyncio.Server:
     path = folder / listener.name
     path.unlink(missing_ok=True)
-    server = await asyncio.get_running_loop().create_unix_server(lambda: Session(listener), path, backlog=BACKLOG)
+    server = await asyncio.get_running_loop().create_unix_server(lambda: _session(listener), path, backlog=BACKLOG)
     # The folder lets nobody in but Postfix and the system user.
     os.chmod(path, 0o666)  # noqa: PTH101, S103
     return server
+
+
+def _session(listener: Listener) -> Session:
+    return EarlySession(cast(EarlyListener, listener)) if Want.SENDER in listener.wants else Session(listener)
 
 
 def _close(servers: Iterable[asyncio.Server]) -> None:

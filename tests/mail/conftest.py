@@ -27,6 +27,8 @@ BOTH = {
     "test_spelled_logins",
     "test_sieve::test_the_envelope_has_the_address_that_was_written_to",
     "test_sieve::test_several_spellings_of_an_address_get_one_copy",
+    "test_as_sent",
+    "test_port25",
     "test_last_login::test_it_works",
     "test_dkim::test_it_works",
     "test_dkim::test_a_rotation_under_real_mail",

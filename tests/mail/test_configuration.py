@@ -13,7 +13,7 @@ from cryptography import x509
 from postroom.identity import Identity
 from postroom.mailplane import certificate, daemons
 from postroom.mailplane.names import login_name
-from postroom.mailplane.render import BEYOND_ASCII, MAPS, USERNAME_CHARS, File, Plane, configuration, reachable
+from postroom.mailplane.render import BEYOND_ASCII, MAPS, PATTERNS, USERNAME_CHARS, File, Plane, configuration, reachable
 from postroom.settings import Settings, load
 
 DATA = "/var/lib/postroom/data"
@@ -50,7 +50,7 @@ def dovecot(plane: Plane = ROOT, **values: str) -> str:
     return render(plane, **values)["dovecot/dovecot.conf"].text
 
 
-REGEXPS = tuple(f"postfix/{name}.regexp" for name in ("addresses", "internal", "notices", "replies"))
+TABLES = [f"postfix/{name}" for name in PATTERNS]
 
 
 def test_it_works() -> None:
@@ -62,7 +62,7 @@ def test_it_works() -> None:
         "opendkim/opendkim.conf",
         "opendkim/sign.lua",
         "opendkim/signed.lua",
-        *sorted(["postfix/main.cf", "postfix/master.cf", *(f"postfix/{name}.cf" for name in MAPS), *REGEXPS]),
+        *sorted(["postfix/main.cf", "postfix/master.cf", *(f"postfix/{name}.cf" for name in MAPS), *TABLES]),
         "run/doveadm.key",
     ]
 
@@ -175,7 +175,7 @@ def test_a_suspended_account_is_hidden_from_smtp() -> None:
         ("smtpd_sasl_auth_enable", "no"),
         ("virtual_mailbox_limit", "0"),
         ("hopcount_limit", "50"),
-        ("smtpd_relay_restrictions", "reject_unauth_destination"),
+        ("smtpd_relay_restrictions", "$readable_recipient, reject_unauth_destination"),
     ],
 )
 def test_the_rules_of_postfix(name: str, value: str) -> None:

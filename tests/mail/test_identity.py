@@ -3,6 +3,7 @@
 import subprocess
 from pathlib import Path
 
+from tests.mail.clients import message, submission
 from tests.mail.platform import Platform
 from tests.service import Service, wait_for
 
@@ -30,8 +31,11 @@ def test_queued_mail_of_the_old_account_never_reaches_the_new_one(platform: Plat
     """Taken while Dovecot does not answer, so that it waits in the queue."""
     service = platform.service
     old, neighbour = platform.create(), platform.create("neighbour")
-    with _dovecot_stopped(service):
-        old.receive("for the old one", sender=neighbour.address)
+    with (
+        submission(service, neighbour.address, neighbour.password) as client,
+        _dovecot_stopped(service),
+    ):
+        client.send_message(message(neighbour.address, old.address, "for the old one"))
         neighbour.receive("for the neighbour")
         wait_for("both to wait", lambda: _queue(service).count("acct.internal") == 2)
         assert f"{old.id}@acct.internal" in _queue(service)

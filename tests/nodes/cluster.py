@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from postroom.mailplane import trust_file
+from tests.dns_server import DnsServer
 from tests.mail import clients
 from tests.mail.clients import Imap, Pop3
 from tests.mail.platform import Mailbox, Platform
@@ -58,6 +59,16 @@ class Machine:
         with smtplib.SMTP(self.address, self.port("smtp_port"), "client.example", 60, source) as client:
             sender = "someone@elsewhere.example"
             client.send_message(clients.message(sender, box.address, subject), sender, [box.address])
+
+    def hand_in(self, box: Mailbox, sender: str, raw: bytes) -> tuple[int, str]:
+        """The last answer of this machine's port 25 to a message as it is."""
+        source = (clients.own_address(), 0)
+        with smtplib.SMTP(self.address, self.port("smtp_port"), "client.example", 60, source) as client:
+            client.ehlo()
+            code, text = client.mail(sender)
+            if code == 250 and client.rcpt(box.address)[0] == 250:
+                code, text = client.data(raw)
+        return code, text.decode()
 
     def deliver_largest(self, box: Mailbox) -> str:
         """Larger and larger messages, until one is refused; answers the subject of the last that was taken."""
@@ -124,20 +135,22 @@ def _join(machine: Machine) -> None:
 @dataclass(frozen=True)
 class Cluster:
     machines: list[Machine]
+    dns: DnsServer
 
     @classmethod
     @contextmanager
     def start(cls, postgres: PostgresServer) -> "Iterator[Cluster]":
         url = postgres.new_database()
         with ExitStack() as stack, ThreadPoolExecutor() as pool:
-            machines = []
+            machines, dns = [], stack.enter_context(DnsServer.start())
             for number, name in enumerate(NAMES, 2):
                 options = {"database_url": url, "node": name, "mail_host": f"127.0.0.{number}", "message_size": "65536"}
+                options["resolver"] = dns.address
                 service = stack.enter_context(Service.new(**options))
                 machines.append(Machine(name, f"127.0.0.{number}", service))
             list(pool.map(_join, machines[:1]))
             list(pool.map(_join, machines[1:]))
-            cluster = cls(machines)
+            cluster = cls(machines, dns)
             cluster.wait_for_trust()
             yield cluster
             assert set(pool.map(lambda machine: machine.service.stop(), machines)) == {0}

@@ -147,6 +147,36 @@ def test_the_largest_message_comes_through(cluster: Cluster, box: Mailbox) -> No
         imap.wait_for(largest)
 
 
+def test_mail_arrives_through_another_machine_as_it_was_sent(cluster: Cluster, box: Mailbox) -> None:
+    """Long lines and fields, and the parts of a message."""
+    part = b"--b\r\nContent-Type: text/plain\r\nX-Part: " + b"z" * 30_000 + b"\r\n\r\n"
+    raw = (
+        b"Subject: as it was sent\r\nX-Long: " + b"y" * 5_000 + b"\r\nFrom: x@elsewhere.example\r\n"
+        b"Date: Sat, 28 Nov 2026 19:00:00 +0000\r\nMessage-ID: <as-sent@elsewhere.example>\r\n"
+        b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n' + part + b"x" * 9_000 + b"\r\n..\r\n--b--\r\n"
+    )
+    code, text = cluster.other(box).hand_in(box, "x@elsewhere.example", raw)
+    assert code == 250, text
+    with cluster.home(box).imap(box) as imap:
+        assert imap.wait_for("as it was sent").endswith(b"\r\n" + raw)
+
+
+def test_nobody_speaks_for_a_hosted_domain_at_any_machine(cluster: Cluster, box: Mailbox) -> None:
+    """Port 25 of each asks for proof; what the machines hand to each other is not asked again."""
+    domain = box.platform.domain
+    sender = f"neighbour@{domain}"
+    raw = b"From: " + sender.encode() + b"\r\nSubject: proven\r\n\r\nHello.\r\n"
+    cluster.dns.publish(domain, "TXT", "v=spf1 -all")
+    for machine in cluster.machines:
+        code, text = machine.hand_in(box, sender, raw)
+        assert (code, text[:5]) == (550, "5.7.1")
+    cluster.dns.publish(domain, "TXT", "v=spf1 ip4:127.0.0.0/8 -all")
+    assert cluster.other(box).hand_in(box, sender, raw)[0] == 250
+    with cluster.home(box).imap(box) as imap:
+        imap.wait_for("proven")
+        assert imap.subjects() == ["proven"]
+
+
 def test_a_machine_that_is_not_the_one_it_should_be(cluster: Cluster, box: Mailbox) -> None:
     """Whoever answers at a machine's address without its certificate gets no password and no command."""
     home, other = cluster.home(box), cluster.other(box)

@@ -1,0 +1,129 @@
+"""Port 25: nobody writes as a hosted domain from outside, unless the domain has said that he may.
+
+A MAIL FROM on a domain that is hosted here is taken from a trusted forwarder, from a client for which the domain's SPF
+record says `pass` (RFC 7208), and where the message has a valid DKIM signature of that very domain. We sign what is
+submitted, so what others forward unchanged comes back. From is not looked at: mailing lists keep it (decision 0144).
+"""
+
+from functools import partial
+
+import structlog
+
+from postroom import networks, senders
+from postroom.db import Database
+from postroom.milter import signed_by
+from postroom.milter.message import ACCEPT, CONTINUE, Answer, Message, refuse
+from postroom.milter.protocol import Want
+from postroom.milter.signed_by import Unclear
+from postroom.milter.slots import Full, Slots
+from postroom.resolver import Resolver
+from postroom.settings import Settings, split
+from postroom.spf_check import check_host
+
+log = structlog.get_logger()
+
+SPF_SECONDS = 20.0
+# SPF records that are evaluated at once: in all, and of one domain, whose name server may be slow on purpose.
+EVALUATIONS = (64, 16)
+# Octets of messages that wait for their signature to be verified: in all, and of one client.
+LARGEST_CHECKED = 64 * 1024 * 1024
+WAITING_OCTETS = (4 * LARGEST_CHECKED, 2 * LARGEST_CHECKED)
+LATER = refuse(451, "4.7.1", "The sender's domain cannot be checked now: try again")
+TOO_LARGE = "too_large"
+NO_ROOM = "no_room"
+
+
+class Inbound:
+    """The listeners for mail from outside."""
+
+    name = "inbound"
+    wants = Want.SENDER | Want.BODY
+    macros = "{mail_addr} {client_addr} i"
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._trusted = split(settings.trusted_forwarders)
+        self._resolver = Resolver(settings.resolver)
+        self._evaluations = Slots(*EVALUATIONS)
+        self._room = Slots(*WAITING_OCTETS)
+        self._kept: dict[int, int] = {}  # octets that are kept, by the message's identity
+
+    def keeps(self, name: bytes, value: bytes) -> bool:  # noqa: ARG002 - every listener's
+        return True
+
+    async def judge_sender(self, message: Message) -> Answer:
+        domain = domain_of(message)
+        if not domain or not await self._database.read(partial(senders.is_hosted, domain=domain)):
+            return ACCEPT
+        client = message.macros.get("{client_addr}", "")
+        if networks.holds(self._trusted, client):
+            return ACCEPT
+        try:
+            with self._evaluations.one(domain):
+                found = await check_host(
+                    self._resolver, client, domain, message.macros["{mail_addr}"], seconds=SPF_SECONDS
+                )
+        except (Full, ValueError):
+            return LATER
+        log.info("a hosted sender from outside", domain=domain, client=client, spf=found)
+        return ACCEPT if found == "pass" else CONTINUE
+
+    def has_room(self, message: Message, octets: int) -> bool:
+        """Nothing is kept of a message that has no signature which could help, or for which there is no room."""
+        if message.note:
+            return False
+        kept = self._kept.get(id(message), 0) + octets
+        if kept > LARGEST_CHECKED:
+            message.note = TOO_LARGE
+        elif not self._room.take(_client(message), octets):
+            message.note = NO_ROOM
+        else:
+            self._kept[id(message)] = kept
+        if message.note:
+            message.headers.clear()
+            message.body.clear()
+            self.forget(message)
+        return not message.note
+
+    def forget(self, message: Message) -> None:
+        kept = self._kept.pop(id(message), 0)
+        if kept:
+            self._room.give_back(_client(message), kept)
+
+    async def judge(self, message: Message) -> Answer:
+        domain = domain_of(message)
+        if message.note == NO_ROOM:
+            return LATER
+        try:
+            if message.note == TOO_LARGE or message.is_cut or not _may_be_signed(message, domain):
+                return _refusal(domain)
+            signed = await signed_by.is_signed_by(domain, message.headers, message.body, self._resolver)
+        except Unclear:
+            return LATER
+        return CONTINUE if signed else _refusal(domain)
+
+
+def domain_of(message: Message) -> str:
+    """The domain of the envelope sender as Postfix has read it, in lower case; empty without one, as for a bounce."""
+    return message.macros.get("{mail_addr}", "").strip("<>").rpartition("@")[2].rstrip(".").lower()
+
+
+def _client(message: Message) -> str:
+    return message.macros.get("{client_addr}", "")
+
+
+def _may_be_signed(message: Message, domain: str) -> bool:
+    """Whether there is a signature that names the domain at all; to verify one takes a process."""
+    return any(
+        name.strip().lower() == b"dkim-signature" and domain.encode() in value.lower()
+        for name, value in message.headers
+    )
+
+
+def _refusal(domain: str) -> Answer:
+    return refuse(
+        550,
+        "5.7.1",
+        f"{domain} is hosted here, where its users log in to send. Its mail from elsewhere needs SPF pass or a DKIM "
+        f"signature with d={domain}",
+    )

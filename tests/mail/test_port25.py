@@ -1,0 +1,371 @@
+"""Nobody speaks for another on port 25: a sender on a hosted domain needs SPF, a signature of the domain, or trust."""
+
+import base64
+import os
+import signal
+import smtplib
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+
+from postroom.milter.inbound import EVALUATIONS
+from tests.dns_server import DnsServer
+from tests.mail.clients import HOST, own_address, submission
+from tests.mail.conftest import NewDatabase
+from tests.mail.platform import Mailbox, Platform
+from tests.mail.sink import Sink
+from tests.mail.test_dkim import publish
+from tests.service import Service, wait_for
+
+SIGNER = Path(__file__).with_name("sign_dkim.py")
+FORWARDER = "127.77.0.1"
+BODY = b"Hello.\r\n"
+
+
+@pytest.fixture(scope="module")
+def dns() -> Iterator[DnsServer]:
+    with DnsServer.start() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def sink() -> Iterator[Sink]:
+    with Sink.start() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def service(dns: DnsServer, sink: Sink, database: NewDatabase) -> Iterator[Service]:
+    """A service of this file's own: it asks our DNS server, and its outbound mail goes to our sink."""
+    settings = {
+        "resolver": dns.address,
+        "outbound": "on",
+        "relayhost": sink.relayhost,
+        "trusted_forwarders": f"{FORWARDER}/32, 2001:db8::/32",
+    }
+    with Service.new(**settings, **database()) as new:
+        new.start()
+        yield new
+        assert new.stop() == 0
+
+
+@pytest.fixture
+def alice(platform: Platform) -> Mailbox:
+    return platform.create("alice")
+
+
+@pytest.fixture
+def bob(platform: Platform) -> Mailbox:
+    return platform.create("bob")
+
+
+def hand_in(box: Mailbox, sender: str, raw: bytes, source: str = "", helo: str = "client.example") -> tuple[int, str]:
+    """The last answer of port 25 to a message for a mailbox."""
+    port = box.platform.service.ports["smtp_port"]
+    with smtplib.SMTP(HOST, port, helo, 60, (source or own_address(), 0)) as client:
+        client.ehlo()
+        for answer in (lambda: client.mail(sender), lambda: client.rcpt(box.address), lambda: client.data(raw)):
+            code, text = answer()
+            if code >= 400:
+                break
+        return code, text.decode()
+
+
+def letter(sender: str, subject: str) -> bytes:
+    return f"From: {sender}\r\nSubject: {subject}\r\n\r\n".encode() + BODY
+
+
+# What a hosted domain publishes, and what a client of 127/8 is told. None: no record at all.
+RECORDS: dict[str, tuple[list[str] | None, int]] = {
+    "pass": (["v=spf1 ip4:127.0.0.0/8 -all"], 250),
+    "pass by another record": (["v=spf1 include:_spf.D -all"], 250),
+    "fail": (["v=spf1 -all"], 550),
+    "fail for this address": (["v=spf1 ip4:192.0.2.0/24 -all"], 550),
+    "softfail": (["v=spf1 ~all"], 550),
+    "neutral": (["v=spf1 ?all"], 550),
+    "neutral by default": (["v=spf1"], 550),
+    "none": (None, 550),
+    "none, another text": (["spf1 ip4:127.0.0.0/8"], 550),
+    "permerror": (["v=spf1 ip4:127.0.0.0/8x -all"], 550),
+    "permerror, two records": (["v=spf1 ip4:127.0.0.0/8 -all", "v=spf1 -all"], 550),
+    "temperror": (["SERVFAIL"], 550),
+}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_it_works(alice: Mailbox, bob: Mailbox, dns: DnsServer, name: str) -> None:
+    """A neighbour's name from outside: SPF of the hosted domain decides, and nothing but `pass` is enough."""
+    texts, expected = RECORDS[name]
+    domain = alice.platform.domain
+    dns.publish(f"_spf.{domain}", "TXT", "v=spf1 ip4:127.0.0.0/8 ?all")
+    if texts == ["SERVFAIL"]:
+        dns.rcodes[domain] = "SERVFAIL"
+    elif texts:
+        dns.publish(domain, "TXT", *(text.replace("D", domain) for text in texts))
+    code, text = hand_in(bob, alice.address, letter(alice.address, name))
+    assert code == expected, text
+    if code == 250:
+        bob.wait_for(name)
+    else:
+        assert text.startswith("5.7.1")
+        assert domain in text
+        bob.receive("afterwards")
+        bob.wait_for("afterwards")
+        assert bob.subjects() == ["afterwards"]
+
+
+@cache
+def rsa_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, 2048)
+
+
+@cache
+def ed25519_key() -> ed25519.Ed25519PrivateKey:
+    return ed25519.Ed25519PrivateKey.generate()
+
+
+def public(key: rsa.RSAPrivateKey) -> str:
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return base64.b64encode(key.public_key().public_bytes(serialization.Encoding.DER, form)).decode()
+
+
+def signed(raw: bytes, domain: str, folder: Path, *options: str) -> bytes:
+    """The message with a signature of `s1._domainkey.DOMAIN`, made by dkimpy."""
+    path = folder / "key"
+    if "ed25519-sha256" in options:
+        raw_form = serialization.Encoding.Raw, serialization.PrivateFormat.Raw, serialization.NoEncryption()
+        path.write_bytes(base64.b64encode(ed25519_key().private_bytes(*raw_form)))
+    else:
+        form = serialization.PrivateFormat.TraditionalOpenSSL
+        path.write_bytes(rsa_key().private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+    command = ["/usr/bin/python3", SIGNER, path, domain, "s1", *options]
+    return subprocess.run(command, input=raw, capture_output=True, timeout=60, check=True).stdout
+
+
+Change = Callable[[bytes], bytes]
+RELAXED = ("relaxed/relaxed",)
+
+
+def same(raw: bytes) -> bytes:
+    return raw
+
+
+# How it is signed, what happens to it on the way, and what port 25 says. `D` is the sender's domain.
+SIGNATURES: dict[str, tuple[str, tuple[str, ...], Change, int]] = {
+    "valid": ("D", RELAXED, same, 250),
+    "valid, simple": ("D", ("simple/simple",), same, 250),
+    "valid, simple for the body": ("D", ("relaxed/simple",), same, 250),
+    "valid, a newer algorithm": ("D", ("relaxed/relaxed", "ed25519-sha256"), same, 250),
+    "valid, with trace fields before": ("D", RELAXED, lambda raw: b"Received: x\r\nList-Id: <l>\r\n" + raw, 250),
+    "valid, below another": ("D", RELAXED, lambda raw: b"DKIM-Signature: v=1; d=D; s=none\r\n" + raw, 250),
+    "the body was changed": ("D", RELAXED, lambda raw: raw + b"P.S.\r\n", 550),
+    "the subject was changed": ("D", RELAXED, lambda raw: raw.replace(b"Subject: ", b"Subject: Re: "), 550),
+    "From was changed": ("D", RELAXED, lambda raw: raw.replace(b"From: alice", b"From: bob"), 550),
+    "a second From before": ("D", RELAXED, lambda raw: b"From: ceo@x.example\r\n" + raw, 550),
+    "a second Subject before": ("D", RELAXED, lambda raw: b"Subject: other\r\n" + raw, 550),
+    "a part of the body, and more": (
+        "D",
+        ("simple/simple", "rsa-sha256", "length"),
+        lambda raw: raw + b"P.S.\r\n",
+        550,
+    ),
+    "a broken algorithm": ("D", ("relaxed/relaxed", "rsa-sha1"), same, 550),
+    "of another domain": ("other.example", RELAXED, same, 550),
+    "of a subdomain": ("mail.D", RELAXED, same, 550),
+    "of a longer name": ("xD", RELAXED, same, 550),
+    "cut off": ("D", RELAXED, lambda raw: raw.replace(b"bh=", b"bh=AAAA"), 550),
+    "twenty that are none": (
+        "D",
+        RELAXED,
+        lambda raw: b"DKIM-Signature: v=1; a=rsa-sha256; d=D; s=s1; h=from; bh=x; b=x\r\n" * 20 + raw,
+        550,
+    ),
+    "garbage": ("", (), lambda raw: b"DKIM-Signature: D;;=;d=D\r\nDKIM-Signature: v=1; d=D\xff\r\n" + raw, 550),
+    "none": ("", (), same, 550),
+}
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_a_signature_of_the_domain(alice: Mailbox, bob: Mailbox, dns: DnsServer, tmp_path: Path, name: str) -> None:
+    """With `d=` the very domain of MAIL FROM; SPF says no."""
+    signer, options, change, expected = SIGNATURES[name]
+    domain = alice.platform.domain
+    signer = signer.replace("D", domain)
+    dns.publish(domain, "TXT", "v=spf1 -all")
+    record = f"v=DKIM1; k=rsa; p={public(rsa_key())}"
+    if "ed25519-sha256" in options:
+        raw_form = serialization.Encoding.Raw, serialization.PublicFormat.Raw
+        encoded = base64.b64encode(ed25519_key().public_key().public_bytes(*raw_form)).decode()
+        record = f"v=DKIM1; k=ed25519; p={encoded}"
+    dns.publish(f"s1._domainkey.{signer}", "TXT", record)
+    raw = letter(alice.address, name)
+    raw = signed(raw, signer, tmp_path, *options) if signer else raw
+    code, text = hand_in(bob, alice.address, change(raw).replace(b"d=D", b"d=" + domain.encode()))
+    assert code == expected, text
+    if code == 250:
+        bob.wait_for(name)
+
+
+# The record of the key, and what port 25 says to a signature that fits. `P` is the key.
+KEYS: dict[str, tuple[list[str], int]] = {
+    "as it should be": (["v=DKIM1; k=rsa; p=P"], 250),
+    "for mail": (["v=DKIM1; s=email; h=sha256; p=P"], 250),
+    "missing": ([], 550),
+    "revoked": (["v=DKIM1; k=rsa; p="], 550),
+    "being tested": (["v=DKIM1; t=y; p=P"], 550),
+    "for something else": (["v=DKIM1; s=tlsrpt; p=P"], 550),
+    "for another digest": (["v=DKIM1; h=sha1; p=P"], 550),
+    "two records": (["v=DKIM1; p=P", "v=DKIM1; p="], 550),
+    "no record of a key": (["something else"], 550),
+    "not to be had now": (["SERVFAIL"], 451),
+}
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_the_key_is_what_the_dns_says(alice: Mailbox, bob: Mailbox, dns: DnsServer, tmp_path: Path, name: str) -> None:
+    """As for every receiver. What cannot be asked is no passing: try again."""
+    texts, expected = KEYS[name]
+    domain = alice.platform.domain
+    key = f"s1._domainkey.{domain}"
+    if texts == ["SERVFAIL"]:
+        dns.rcodes[key] = "SERVFAIL"
+    elif texts:
+        dns.publish(key, "TXT", *(text.replace("p=P", f"p={public(rsa_key())}") for text in texts))
+    raw = signed(letter(alice.address, name), domain, tmp_path)
+    code, text = hand_in(bob, alice.address, raw)
+    assert code == expected, text
+
+
+def test_what_we_signed_comes_back(alice: Mailbox, bob: Mailbox, dns: DnsServer, sink: Sink) -> None:
+    """Submitted here, signed by opendkim, sent to another server, forwarded by that server unchanged: taken."""
+    publish(dns, alice.platform)
+    dns.publish(alice.platform.domain, "TXT", "v=spf1 -all")
+    lines = b"x" * 998 + b"\r\n." + b"y" * 997 + b"\r\n.\r\n..dots\r\n \r\n\r\n"
+    raw = f"From: {alice.address}\r\nTo: friend@elsewhere.example\r\nSubject: round trip\r\n\r\n".encode() + lines
+    with submission(alice.platform.service, alice.address, alice.password) as client:
+        client.sendmail(alice.address, ["friend@elsewhere.example"], raw)
+    taken = wait_for("the message", lambda: sink.find("round trip"))
+    assert taken.sender == alice.address
+    assert taken.raw.endswith(b"\r\n\r\n" + lines)
+    for changed in (taken.raw.replace(b"xx", b"xy"), taken.raw.replace(b"round", b"square"), raw):
+        assert hand_in(bob, taken.sender, changed)[0] == 550
+    code, text = hand_in(bob, taken.sender, b"Received: from second.example\r\n" + taken.raw)
+    assert code == 250, text
+    assert bob.wait_for("round trip").endswith(b"\r\n\r\n" + lines)
+
+
+def test_a_trusted_forwarder(alice: Mailbox, bob: Mailbox, dns: DnsServer) -> None:
+    dns.publish(alice.platform.domain, "TXT", "v=spf1 -all")
+    for source, expected in ((FORWARDER, 250), ("127.77.0.2", 550)):
+        assert hand_in(bob, alice.address, letter(alice.address, source), source)[0] == expected
+    bob.wait_for(FORWARDER)
+    assert bob.subjects() == [FORWARDER]
+
+
+def test_other_senders_are_not_asked(alice: Mailbox, bob: Mailbox, dns: DnsServer) -> None:
+    """Mailing lists, bounces, subdomains that are not hosted, and a HELO with a hosted name: taken, without a question
+    to the DNS."""
+    domain = alice.platform.domain
+    dns.publish(domain, "TXT", "v=spf1 -all")
+    dns.asked.clear()
+    senders = ("list-bounces@lists.example", "", f"alice@news.{domain}", f"alice@x{domain}", f"{domain}@x.example")
+    for number, sender in enumerate(senders):
+        code, text = hand_in(bob, sender, letter(alice.address, f"other {number}"), helo=domain)
+        assert code == 250, (sender, text)
+        bob.wait_for(f"other {number}")
+    assert not [name for name, _, _ in dns.asked if name.endswith(domain)]
+
+
+@pytest.mark.parametrize(
+    ("sender", "expected"),
+    [
+        ("ALICE@{upper}", 550),
+        ("alice@{domain}.", 550),
+        ("alice+tag@{domain}", 550),
+        ("nobody@{domain}", 550),
+        ('"alice"@{domain}', 550),
+        ('"a@b.example"@{domain}', 550),
+        ("@b.example:alice@{domain}", 550),
+        ("alice@(a comment){domain}", 550),
+        ("alice@ {domain}", 550),
+        ("Alice <alice@{domain}>", 550),
+        ("alice@{domain}@{domain}", 550),
+        ("@{domain}", 550),
+        ("alice%{domain}@x.example", 250),
+        ("alice", 504),
+        ("postmaster", 504),
+    ],
+)
+def test_however_the_sender_is_written(bob: Mailbox, dns: DnsServer, sender: str, expected: int) -> None:
+    domain = bob.platform.domain
+    dns.publish(domain, "TXT", "v=spf1 -all")
+    written = sender.format(domain=domain, upper=domain.upper())
+    port = bob.platform.service.ports["smtp_port"]
+    with smtplib.SMTP(HOST, port, "client.example", 60, (own_address(), 0)) as client:
+        client.ehlo()
+        code, text = client.docmd("MAIL", f"FROM:<{written}>")
+        if code == 250:
+            client.rcpt(bob.address)
+            code, text = client.data(letter(bob.address, "written"))
+    assert code == expected, text
+
+
+def test_hosted_means_what_the_database_says_now(platform: Platform, bob: Mailbox, dns: DnsServer) -> None:
+    """A domain that is suspended is hosted still; one that is gone is anybody's, at once."""
+    other = Platform.new(platform.service)
+    dns.publish(other.domain, "TXT", "v=spf1 -all")
+    sender = f"alice@{other.domain}"
+
+    def code() -> int:
+        return hand_in(bob, sender, letter(sender, "now"))[0]
+
+    def run(*arguments: str) -> None:
+        done = platform.service.run("domains", *arguments, "--organization", other.organization)
+        assert done.returncode == 0, done.stderr
+
+    assert code() == 550
+    run("suspend", other.domain)
+    assert code() == 550
+    run("delete", other.domain)
+    assert code() == 250
+
+
+def test_who_asks_too_much_waits(alice: Mailbox, bob: Mailbox, dns: DnsServer) -> None:
+    """A domain whose DNS is slow takes a share of the checks and no more, and holds up nobody else."""
+    domain = alice.platform.domain
+    dns.silent.add(domain)
+    other = Platform.new(alice.platform.service)
+    dns.publish(other.domain, "TXT", "v=spf1 -all")
+    for_each = EVALUATIONS[1]
+    with ThreadPoolExecutor(for_each + 4) as pool:
+        answers = [pool.submit(hand_in, bob, alice.address, letter(alice.address, "slow")) for _ in range(for_each + 4)]
+        wait_for("those who wait no longer", lambda: sum(answer.done() for answer in answers) == 4)
+        assert {answer.result()[0] for answer in answers if answer.done()} == {451}
+        assert hand_in(bob, f"x@{other.domain}", letter(bob.address, "another"))[0] == 550
+        assert hand_in(bob, "x@elsewhere.example", letter(bob.address, "ordinary"))[0] == 250
+        codes = [answer.result()[0] for answer in answers]
+    assert codes.count(550) == for_each
+    dns.silent.clear()
+
+
+def test_nothing_is_taken_while_nobody_can_judge(alice: Mailbox, bob: Mailbox, dns: DnsServer) -> None:
+    """The milter is away: 451, also for a sender that would be refused."""
+    service = bob.platform.service
+    dns.publish(alice.platform.domain, "TXT", "v=spf1 -all")
+    assert service.process
+    os.kill(service.process.pid, signal.SIGSTOP)  # so that it stays away
+    try:
+        os.kill(service.pid("milter"), signal.SIGKILL)
+        wait_for("it to be missed", lambda: service.get("/readyz")[1]["parts"]["milter"] != "ok")
+        assert hand_in(bob, alice.address, letter(alice.address, "forged"))[0] == 451
+    finally:
+        os.kill(service.process.pid, signal.SIGCONT)
+    wait_for("it to be back", service.ready)
+    assert hand_in(bob, alice.address, letter(alice.address, "forged"))[0] == 550
+    assert bob.subjects() == []
