@@ -291,12 +291,11 @@ async def _alone(database: Database, kind: Kind, item: int, work: Callable[[], A
         await database.write(partial(leases.put_off, kind=kind, item=item))
 
 
-async def _keep_on(work: Callable[[], Awaitable[None]], pause: float = PAUSE_SECONDS) -> None:
 async def _in_thread(work: Callable[[], object]) -> None:
     await asyncio.to_thread(work)
 
 
-async def _keep_on(work: Callable[[], Awaitable[None]]) -> None:
+async def _keep_on(work: Callable[[], Awaitable[None]], pause: float = PAUSE_SECONDS) -> None:
     while True:
         await _round(work)
         await asyncio.sleep(pause)

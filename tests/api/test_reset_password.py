@@ -168,7 +168,8 @@ def test_scripts_are_stopped_where_that_is_asked_for(tenant: Tenant) -> None:
     assert logins == [(".dovecot.2.sieve",)]
     told = [event for event in tenant.events() if event["type"] == "account.scripts_disabled"]
     assert [(event["account_id"], event["data"]["address"]) for event in told] == [(mine["id"], mine["address"])] * 2
-    for wrong in ("yes", 1, None, []):
+    wrongs: tuple[object, ...] = ("yes", 1, None, [])
+    for wrong in wrongs:
         assert tenant.post(path, {"disable_scripts": wrong}).problem("disable_scripts") == "invalid"
     stranger = tenant.post(f"/v2/email-accounts/{2**40}/password/reset", {"disable_scripts": True})
     assert stranger.status == 404

@@ -13,7 +13,16 @@ from cryptography import x509
 from postroom.identity import Identity
 from postroom.mailplane import certificate, daemons
 from postroom.mailplane.names import login_name
-from postroom.mailplane.render import BEYOND_ASCII, MAPS, PATTERNS, USERNAME_CHARS, File, Plane, configuration, reachable
+from postroom.mailplane.render import (
+    BEYOND_ASCII,
+    MAPS,
+    PATTERNS,
+    USERNAME_CHARS,
+    File,
+    Plane,
+    configuration,
+    reachable,
+)
 from postroom.settings import Settings, load
 
 DATA = "/var/lib/postroom/data"

@@ -48,9 +48,10 @@ def test_it_works(platform: Platform, service: Service) -> None:
 
 def test_a_message_that_waits_is_counted(platform: Platform, service: Service) -> None:
     held = service.data / "spool" / "hold" / "0FFFFF"
+    key = service.run("keys", "create", "--organization", "operator").stdout.strip()
 
     def on_hold() -> float:
-        return samples(platform)["postroom_mail_queue_messages", "hold"]
+        return samples(platform, key)["postroom_mail_queue_messages", "hold"]
 
     before = on_hold()
     held.touch()  # Postfix leaves what is on hold alone

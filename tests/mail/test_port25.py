@@ -144,7 +144,7 @@ def signed(raw: bytes, domain: str, folder: Path, *options: str) -> bytes:
     else:
         form = serialization.PrivateFormat.TraditionalOpenSSL
         path.write_bytes(rsa_key().private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
-    command = ["/usr/bin/python3", SIGNER, path, domain, "s1", *options]
+    command: list[str | Path] = ["/usr/bin/python3", SIGNER, path, domain, "s1", *options]
     return subprocess.run(command, input=raw, capture_output=True, timeout=60, check=True).stdout
 
 
@@ -251,6 +251,7 @@ def test_what_we_signed_comes_back(alice: Mailbox, bob: Mailbox, dns: DnsServer,
     with submission(alice.platform.service, alice.address, alice.password) as client:
         client.sendmail(alice.address, ["friend@elsewhere.example"], raw)
     taken = wait_for("the message", lambda: sink.find("round trip"))
+    assert taken
     assert taken.sender == alice.address
     assert taken.raw.endswith(b"\r\n\r\n" + lines)
     for changed in (taken.raw.replace(b"xx", b"xy"), taken.raw.replace(b"round", b"square"), raw):

@@ -74,6 +74,7 @@ def survives(platform: Platform, local_part: str, calls: str, number: int) -> bo
         first = create(platform, local_part, once)
     was_there = is_in_database(platform.service, address)
     again = wait_for("an answer", lambda: create(platform, local_part, once))
+    assert again
     assert (again[0], again[2]) == (201, was_there), again
     check(platform, address, again)
     return was_there if first is None else None

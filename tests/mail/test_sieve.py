@@ -196,5 +196,5 @@ def _give(path: Path, like: Path) -> None:
 
 
 def queue(service: Service) -> str:
-    command = ["postqueue", "-c", service.data / "postfix", "-j"]
+    command: list[str | Path] = ["postqueue", "-c", service.data / "postfix", "-j"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
