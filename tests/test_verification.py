@@ -530,3 +530,32 @@ def test_a_check_on_request_takes_nothing_away(world: World) -> None:
     world.run("UPDATE domain_checks SET free_at = 0 WHERE domain_id = :id RETURNING 1", id=domain.id)
     asyncio.run(world.verification().on_request(Actor(domain.organization_id), domain.name, "u"))
     assert world.domain(domain.id).status == "active"
+@pytest.mark.parametrize(
+    "record",
+    [
+        f"v=spf1 a:{HOST.name} include: spf.x.example ~all",
+        f"v=spf1 a:{HOST.name} ip4:192.0.2.300 ~all",
+        f"v=spf1 a:{HOST.name} –all",
+        f"v=spf1 a:{HOST.name} -all;",
+        f"v=spf1 a:{HOST.name} redirect=a.example redirect=b.example",
+        f"v=spf1 include:nothing.example a:{HOST.name} -all",
+        "v=spf1 +all",
+    ],
+)
+def test_a_record_that_receivers_do_not_use_proves_nothing(world: World, record: str) -> None:
+    """A claim stays pending by it, and an active domain is degraded; the proposed record mends both."""
+    domain = world.claim("ours", f"n{next(_numbers)}.example")
+    world.publish(domain)
+    world.dns.publish(domain.name, "TXT", record)
+    world.check(domain)
+    assert world.domain(domain.id).status == "pending"
+    records = world.database.write_alone(lambda tx: domains.records(tx, domain, HOST))
+    found = asyncio.run(verification.look(Resolver(world.dns.address), records, domain.name, HOST))
+    (mend,) = (f.mend or "" for r, f in zip(records, found, strict=True) if r.purpose == "spf")
+    world.dns.publish(domain.name, "TXT", "v=spf1 " + mend.rpartition("v=spf1 ")[2])
+    world.check(domain)
+    assert world.domain(domain.id).status == "active"
+    world.dns.publish(domain.name, "TXT", record)
+    for _ in range(verification.FAILURES):
+        world.check(domain)
+    assert world.domain(domain.id).degraded_reason == "spf differs"
