@@ -89,7 +89,8 @@ def _pairs(node: Node, data: Path) -> list[Pair]:
                 node_pair.check(pair.certificate, node.host, node.address)
                 found.append(pair)
         except ValueError:
-            continue
+            if name == NEXT:  # for another address; it would be used in time
+                (data / "db" / NEXT).unlink()
     if not found:
         found.append(node_pair.new(node.host, node.address))
         trusting.write(data, NEXT, found[0])

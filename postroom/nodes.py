@@ -60,8 +60,9 @@ BEGIN = """
 UPDATE nodes SET folder = :folder, imaps_port = :imaps, pop3s_port = :pops, sieve_port = :sieve, seen_at = :now,
   trusts = 0
 WHERE id = :id"""
-TRUST = "UPDATE nodes SET trusts = :certificate WHERE id = :id"
-HOLD_ALL = "UPDATE nodes SET address = address WHERE founder = 1"
+TRUST = "UPDATE nodes SET trusts = :newest WHERE id = :id"
+# Of the founder, which stays for ever and has the lowest number.
+HOLD_ALL = "UPDATE nodes SET address = address WHERE id = (SELECT MIN(id) FROM nodes WHERE id > 0)"
 SEE = "UPDATE nodes SET seen_at = :now WHERE id = :id"
 FOUND = """
 INSERT INTO account_homes (account_id, node_id)
@@ -227,7 +228,7 @@ def hold_all(tx: Tx) -> None:
 
 def trust(tx: Tx, id_: int, certificate: int) -> None:
     """This node's daemons believe every certificate up to this number."""
-    tx.run(TRUST, id=id_, certificate=certificate)
+    tx.run(TRUST, id=id_, newest=certificate)
 
 
 def see(tx: Tx, id_: int) -> None:

@@ -92,12 +92,13 @@ class Trusting:
             node_trust.keep_only(tx, self._node.id, row.id)
 
     def _share(self, tx: Tx, view: View, alone: bool) -> None:
-        secret, lacking = self._open(view), [row for row in view.rows if not row.secret]
+        rows = [row for row, _ in view.good()]
+        secret, lacking = self._open(view), [row for row in rows if not row.secret]
         if not secret:
-            others = [row for row in view.rows if row.secret and self._is_live(view, row.node_id)]
+            others = [row for row in rows if row.secret and self._is_live(view, row.node_id)]
             if others and not alone:
                 return
-            secret, lacking = node_pair.new_secret(), view.rows
+            secret, lacking = node_pair.new_secret(), rows
         for row in lacking:
             node_trust.seal(tx, row.id, node_pair.seal(secret, row.certificate))
 
@@ -115,7 +116,7 @@ class Trusting:
         """Whether `act` has something to do."""
         return view.row(self._pair) is not None and bool(
             (self._next and not view.row(self._next))
-            or any(not row.secret for row in view.rows)
+            or any(not row.secret for row, _ in view.good())
             or not self._open(view)
             or (self._has_old(view) and self._is_given(view))
         )

@@ -75,7 +75,9 @@ SAMPLES: dict[str, Any] = {
     "most": 10,
     "name": "x.test",
     "networks": None,
+    "newest": 1,
     "node": 1,
+    "node_id": 1,
     "now": 1,
     "offset": 10,
     "organization": 1,
@@ -94,6 +96,7 @@ SAMPLES: dict[str, Any] = {
     "root": 1,
     "scopes": "s",
     "private_key": "k",
+    "secret": "s",
     "selector": "s",
     "shard": 1,
     "sieve": 1,
@@ -241,6 +244,7 @@ INSERT INTO node_loads (node_id, shard, accounts) SELECT id, n, 1 FROM nodes CRO
 INSERT INTO account_homes (account_id, node_id) SELECT id, 1 + id % 20 FROM accounts;
 INSERT INTO account_moves (account_id, source, target, phase, created_at)
   SELECT id, 1 + id % 20, 1 + id % 19, 'copy', 1 FROM accounts WHERE id % 40 = 0;
+INSERT INTO node_certificates (node_id, certificate, created_at) SELECT id, 'c', 1 FROM nodes WHERE id > 0;
 INSERT INTO node_leftovers (account_id, node_id) SELECT id, 1 + id % 20 FROM accounts WHERE id % 40 = 1;
 INSERT INTO account_users (organization_id, user_id) SELECT DISTINCT organization_id, user_id FROM accounts;
 ANALYZE

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -28,6 +28,14 @@ RENEW_BEFORE = timedelta(days=30)
 CURVE = ec.SECP256R1()
 POINT_BYTES = 65
 SECRET_BYTES = 32
+# What cryptography raises for a certificate that it cannot read, beside ValueError.
+NOT_READ = (
+    x509.DuplicateExtension,
+    x509.ExtensionNotFound,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+    UnsupportedAlgorithm,
+)
 
 
 @dataclass(frozen=True)
@@ -82,14 +90,17 @@ def read(pem: str) -> Pair:
 
 def check(certificate: str, host: str, address: str) -> None:
     """Raises ValueError unless a certificate is for this node alone: no authority, no other name, no long life."""
-    found = _load(certificate)
-    if certificate != found.public_bytes(serialization.Encoding.PEM).decode():
-        raise ValueError("more than one certificate")
     try:
+        found = _load(certificate)
+        is_ours = isinstance(found.public_key(), ec.EllipticCurvePublicKey)
         names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         constraints = found.extensions.get_extension_for_class(x509.BasicConstraints).value
-    except x509.ExtensionNotFound as error:
+    except NOT_READ as error:
         raise ValueError(str(error)) from None
+    if not is_ours:
+        raise ValueError("a key of another kind")
+    if certificate != found.public_bytes(serialization.Encoding.PEM).decode():
+        raise ValueError("more than one certificate")
     if set(names) != {x509.DNSName(host), x509.IPAddress(ipaddress.ip_address(address))}:
         raise ValueError("other names than the node's")
     if constraints.ca:

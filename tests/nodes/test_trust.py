@@ -33,8 +33,8 @@ def is_believed(machine: Machine, pair: Pair, folder: Path) -> bool:
     file = folder / "tried.pem"
     file.write_text(pair.pem)
     context = clients.tls()
-    context.load_cert_chain(file)
     try:
+        context.load_cert_chain(file)
         with smtplib.SMTP(machine.address, machine.own_port, "client.example", 60) as client:
             client.starttls(context=context)
             client.ehlo()
@@ -135,8 +135,11 @@ def test_the_machines_understand_each_other_after_it(cluster: Cluster, box: Mail
         lambda: node_pair.new("ams.node.internal", FOREIGN),
         lambda: node_pair.new("eve.node.internal", "127.0.0.2"),
         lambda: node_pair.new("eve.node.internal", FOREIGN, timedelta(days=800)),
+        lambda: Pair(
+            "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n", node_pair.new("eve", FOREIGN).key
+        ),
     ],
-    ids=["another name", "another address", "a long life"],
+    ids=["another name", "another address", "a long life", "no certificate"],
 )
 def test_a_certificate_that_is_not_its_nodes_own(
     cluster: Cluster, platform: Platform, tmp_path: Path, make: Callable[[], Pair]

@@ -18,6 +18,8 @@ from tests.upgrade.make import HERE, load
 
 FIXTURES = sorted(HERE.glob("*.sql"))
 CHANGELOG = HERE.parent.parent / "CHANGELOG.md"
+# Tables that a migration takes away with all that was in them: the key of the nodes' authority (0020).
+DROPPED = {"node_authority"}
 ROUNDS, LONG_ROUNDS = 6, 20
 ALL = sorted(path.name for path in SCHEMA.glob("0*.sql"))
 
@@ -110,8 +112,13 @@ def test_it_works(fixture: Path, rounds: int, request: pytest.FixtureRequest, tm
         assert contents(url, before_columns) == before
         migrate(url)
         assert ledger(url) == ALL
-        kept = {table: [n for n in names if n in columns(url)[table]] for table, names in before_columns.items()}
-        assert contents(url, kept) == before
+        after = columns(url)
+        assert after.keys() >= before_columns.keys() - DROPPED
+        assert not after.keys() & DROPPED
+        kept = {
+            table: [n for n in names if n in after[table]] for table, names in before_columns.items() if table in after
+        }
+        assert contents(url, kept) == {table: rows for table, rows in before.items() if table in after}
         assert query(url, "SELECT login FROM mail_logins")
 
 
