@@ -15,9 +15,9 @@ import structlog
 import uvicorn
 from uvicorn.server import ServerState
 
-from postroom.api import problems
+from postroom.api import auth, problems
 from postroom.api.app import ALWAYS, App
-from postroom.api.peers import Peers
+from postroom.api.peers import Peer, Peers
 from postroom.api.reading import Reader
 from postroom.errors import Refused
 
@@ -41,7 +41,7 @@ log = structlog.get_logger()
 class Connection(Reader):
     """A connection that is bounded in size, time and number. What cannot be read is answered as any other problem."""
 
-    _waits = False  # counted as waiting for its client
+    _counted: Peer | None = None  # for whom it is counted while it waits for its client
     _is_refused = False
     _unsent = 0  # bytes of answers that the client had not taken when we looked last
     _deadline: asyncio.TimerHandle | None = None
@@ -75,8 +75,8 @@ class Connection(Reader):
         if self._stall is not None:
             self._stall.cancel()
         self._rest, self._given_up = b"", True
+        self._release()
         self._peers.leave(self._peer)
-        self._peer.waiting -= self._waits
         self._peers.refused -= self._is_refused
         super().connection_lost(exc)
 
@@ -134,7 +134,7 @@ class Connection(Reader):
         if self._deadline is None and not is_idle and not self._is_answering():
             self._unset_keepalive_if_required()
             self._arm(HEAD_SECONDS)
-        if self._waits or self._in_body or self._rest:
+        if self._counted is not None or self._in_body or self._rest:
             self._count()
 
     # --- what cannot be read
@@ -244,21 +244,37 @@ class Connection(Reader):
         return 0 < self._unsent <= before - SLOWEST_BYTES
 
     def _is_idle(self) -> bool:
-        return not self._waits and not self._given_up and not self._is_answering()
+        return self._counted is None and not self._given_up and not self._is_answering()
 
     def _count(self) -> None:
         """Counts this connection for its address where it waits for its client. One that would be too many ends."""
         is_reading = self._in_body or self.cycle is None or (bool(self._rest) and not self._is_answering())
         waits = self._given_up or is_reading or self.flow.write_paused
-        if waits == self._waits:
+        counted = self._whom_to_count() if waits else None
+        if counted is self._counted:
             return
-        self._waits = waits
-        self._peer.waiting += 1 if waits else -1
-        if waits and self._peer.waiting > MOST_WAITING and not self._peer.is_trusted:
+        self._release()
+        self._counted = counted
+        if counted is None:
+            return
+        counted.waiting += 1
+        if counted.waiting > MOST_WAITING and not counted.is_trusted:
             if self._given_up:
                 self.transport.abort()
             else:
                 self._refuse("too_many_requests", "This address has too many requests that are not complete.")
+
+    def _release(self) -> None:
+        if self._counted is not None:
+            self._peers.release(self._counted)
+            self._counted = None
+
+    def _whom_to_count(self) -> Peer:
+        """The peer; for a body that comes through a trusted proxy, the client that the proxy names."""
+        if not self._in_body or not self._peer.is_trusted:
+            return self._peer
+        headers = tuple(self.cycle.scope["headers"])
+        return self._peers.of(auth.client_address(self._peer.address, headers, self._peers.trusted))
 
     def _make_room(self) -> bool:
         """Closes an idle connection of an address that has more than its share, for one of another."""
