@@ -83,6 +83,8 @@ class Connection(Reader):
     def close(self) -> None:
         """Ends the connection after an answer. What the client still sends is thrown away for a time, or the answer
         would be lost with it (RFC 9112 9.6)."""
+        if self._given_up:
+            return
         self._given_up = True
         self._unsent = self.transport.get_write_buffer_size()
         if self._in_body or self._rest:
