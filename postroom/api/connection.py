@@ -141,7 +141,7 @@ class Connection(Reader):
 
     # --- what cannot be read
 
-    def _fail(self, code: str, detail: str) -> None:
+    def _fail(self, code: str, detail: str, lingers: bool = True) -> None:
         """Answers what cannot be read, and closes."""
         self._given_up = True
         cycle = self.cycle
@@ -155,16 +155,22 @@ class Connection(Reader):
                 self.transport.abort()
                 return
         self._answer(code, detail)
+        if lingers:
+            self._linger()
+        else:
+            self.transport.close()
 
     def _refuse(self, code: str, detail: str) -> None:
-        """Answers one that is too many. Only some are told at a time."""
-        self._given_up = True
-        if self._peers.refused >= MOST_REFUSED or self.flow.write_paused:
+        """Answers one that is too many, and lingers with some of them. Of those for which there is no place at all the
+        others are not told."""
+        lingers = self._peers.refused < MOST_REFUSED
+        self._given_up = self._is_refused = True
+        self._peers.refused += 1
+        self._release()
+        if self.flow.write_paused or (code == "busy" and not lingers):
             self.transport.abort()
         else:
-            self._peers.refused += 1
-            self._is_refused = True
-            self._fail(code, detail)
+            self._fail(code, detail, lingers)
 
     def _answer(self, code: str, detail: str) -> None:
         request_id = os.urandom(12).hex()
@@ -180,7 +186,6 @@ class Connection(Reader):
         ]
         lines = b"".join(b"%b: %b\r\n" % header for header in headers)
         self.transport.write(b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (status, _phrase(status), lines, body))
-        self._linger()
         address = self.client[0] if self.client else None
         log.info("request", method=None, route=None, status=status, request_id=request_id, client_address=address)
 
@@ -250,6 +255,8 @@ class Connection(Reader):
 
     def _count(self) -> None:
         """Counts this connection for its address where it waits for its client. One that would be too many ends."""
+        if self._is_refused:
+            return
         is_reading = self._in_body or self.cycle is None or (bool(self._rest) and not self._is_answering())
         waits = self._given_up or is_reading or self.flow.write_paused
         counted = self._whom_to_count() if waits else None
