@@ -101,7 +101,7 @@ def caddy(service: Service, folder: Path, text: str) -> Iterator[int]:
     (folder / "Caddyfile").write_text(
         text.replace(":80 {", f"{names['API_NAME']} {{").replace("127.0.0.1:3000\n", names["API_UPSTREAM"] + "\n")
     )
-    adapt: list[str | Path] = ["caddy", "adapt", "--config", folder / "Caddyfile", "--adapter", "caddyfile"]
+    adapt = ["caddy", "adapt", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
     made: dict[str, Any] = json.loads(
         subprocess.run(adapt, env=os.environ | names, capture_output=True, check=True).stdout
     )

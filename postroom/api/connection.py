@@ -15,9 +15,9 @@ import structlog
 import uvicorn
 from uvicorn.server import ServerState
 
-from postroom.api import problems
+from postroom.api import auth, problems
 from postroom.api.app import ALWAYS, App
-from postroom.api.peers import Peers
+from postroom.api.peers import Peer, Peers
 from postroom.api.reading import Reader
 from postroom.errors import Refused
 
@@ -41,7 +41,7 @@ log = structlog.get_logger()
 class Connection(Reader):
     """A connection that is bounded in size, time and number. What cannot be read is answered as any other problem."""
 
-    _waits = False  # counted as waiting for its client
+    _counted: Peer | None = None  # for whom it is counted while it waits for its client
     _is_refused = False
     _unsent = 0  # bytes of answers that the client had not taken when we looked last
     _deadline: asyncio.TimerHandle | None = None
@@ -75,14 +75,16 @@ class Connection(Reader):
         if self._stall is not None:
             self._stall.cancel()
         self._rest, self._given_up = b"", True
+        self._release()
         self._peers.leave(self._peer)
-        self._peer.waiting -= self._waits
         self._peers.refused -= self._is_refused
         super().connection_lost(exc)
 
     def close(self) -> None:
         """Ends the connection after an answer. What the client still sends is thrown away for a time, or the answer
         would be lost with it (RFC 9112 9.6)."""
+        if self._given_up:
+            return
         self._given_up = True
         self._unsent = self.transport.get_write_buffer_size()
         if self._in_body or self._rest:
@@ -134,12 +136,12 @@ class Connection(Reader):
         if self._deadline is None and not is_idle and not self._is_answering():
             self._unset_keepalive_if_required()
             self._arm(HEAD_SECONDS)
-        if self._waits or self._in_body or self._rest:
+        if self._counted is not None or self._in_body or self._rest:
             self._count()
 
     # --- what cannot be read
 
-    def _fail(self, code: str, detail: str) -> None:
+    def _fail(self, code: str, detail: str, lingers: bool = True) -> None:
         """Answers what cannot be read, and closes."""
         self._given_up = True
         cycle = self.cycle
@@ -153,16 +155,22 @@ class Connection(Reader):
                 self.transport.abort()
                 return
         self._answer(code, detail)
+        if lingers:
+            self._linger()
+        else:
+            self.transport.close()
 
     def _refuse(self, code: str, detail: str) -> None:
-        """Answers one that is too many. Only some are told at a time."""
-        self._given_up = True
-        if self._peers.refused >= MOST_REFUSED or self.flow.write_paused:
+        """Answers one that is too many, and lingers with some of them. Of those for which there is no place at all the
+        others are not told."""
+        lingers = self._peers.refused < MOST_REFUSED
+        self._given_up = self._is_refused = True
+        self._peers.refused += 1
+        self._release()
+        if self.flow.write_paused or (code == "busy" and not lingers):
             self.transport.abort()
         else:
-            self._peers.refused += 1
-            self._is_refused = True
-            self._fail(code, detail)
+            self._fail(code, detail, lingers)
 
     def _answer(self, code: str, detail: str) -> None:
         request_id = os.urandom(12).hex()
@@ -178,7 +186,6 @@ class Connection(Reader):
         ]
         lines = b"".join(b"%b: %b\r\n" % header for header in headers)
         self.transport.write(b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (status, _phrase(status), lines, body))
-        self._linger()
         address = self.client[0] if self.client else None
         log.info("request", method=None, route=None, status=status, request_id=request_id, client_address=address)
 
@@ -244,21 +251,39 @@ class Connection(Reader):
         return 0 < self._unsent <= before - SLOWEST_BYTES
 
     def _is_idle(self) -> bool:
-        return not self._waits and not self._given_up and not self._is_answering()
+        return self._counted is None and not self._given_up and not self._is_answering()
 
     def _count(self) -> None:
         """Counts this connection for its address where it waits for its client. One that would be too many ends."""
+        if self._is_refused:
+            return
         is_reading = self._in_body or self.cycle is None or (bool(self._rest) and not self._is_answering())
         waits = self._given_up or is_reading or self.flow.write_paused
-        if waits == self._waits:
+        counted = self._whom_to_count() if waits else None
+        if counted is self._counted:
             return
-        self._waits = waits
-        self._peer.waiting += 1 if waits else -1
-        if waits and self._peer.waiting > MOST_WAITING and not self._peer.is_trusted:
+        self._release()
+        self._counted = counted
+        if counted is None:
+            return
+        counted.waiting += 1
+        if counted.waiting > MOST_WAITING and not counted.is_trusted:
             if self._given_up:
                 self.transport.abort()
             else:
                 self._refuse("too_many_requests", "This address has too many requests that are not complete.")
+
+    def _release(self) -> None:
+        if self._counted is not None:
+            self._peers.release(self._counted)
+            self._counted = None
+
+    def _whom_to_count(self) -> Peer:
+        """The peer; for a body that comes through a trusted proxy, the client that the proxy names."""
+        if not self._in_body or not self._peer.is_trusted:
+            return self._peer
+        headers = tuple(self.cycle.scope["headers"])
+        return self._peers.of(auth.client_address(self._peer.address, headers, self._peers.trusted))
 
     def _make_room(self) -> bool:
         """Closes an idle connection of an address that has more than its share, for one of another."""

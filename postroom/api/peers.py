@@ -1,7 +1,7 @@
 """Who is connected to one process: how many connections an address has, and how many of them wait for their client.
 
 An address is counted as the limits of wrong keys count it: the /64 of an IPv6 address. A trusted proxy speaks for many
-clients, so it is not bounded by itself (decision 0131).
+clients, so it is not bounded; the client that it names is (decision 0131).
 """
 
 from collections.abc import Sequence
@@ -26,24 +26,34 @@ class Peers:
     """The addresses that are connected, and how many connections were refused and are about to end."""
 
     def __init__(self, trusted: Sequence[auth.Network] = ()) -> None:
-        self._trusted = trusted
+        self.trusted = trusted
         self._peers: dict[str, Peer] = {}
         self.refused = 0
 
+    def of(self, address: str) -> Peer:
+        """The peer with this address."""
+        is_trusted = bool(self.trusted) and auth.trusts(address, self.trusted)
+        name = address if is_trusted else network_of(address)
+        return self._peers.setdefault(name, Peer(name, is_trusted))
+
     def enter(self, address: str) -> Peer:
         """A connection begins."""
-        is_trusted = bool(self._trusted) and auth.trusts(address, self._trusted)
-        name = address if is_trusted else network_of(address)
-        peer = self._peers.get(name)
-        if peer is None:
-            peer = self._peers[name] = Peer(name, is_trusted)
+        peer = self.of(address)
         peer.connections += 1
         return peer
 
     def leave(self, peer: Peer) -> None:
         """A connection has ended."""
         peer.connections -= 1
-        if not peer.connections:
+        self._forget(peer)
+
+    def release(self, peer: Peer) -> None:
+        """A connection waits no longer."""
+        peer.waiting -= 1
+        self._forget(peer)
+
+    def _forget(self, peer: Peer) -> None:
+        if not peer.connections and not peer.waiting:
             self._peers.pop(peer.address, None)
 
     def largest(self) -> Peer:

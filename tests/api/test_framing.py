@@ -27,6 +27,7 @@ UNCERTAIN = {
     + b"Connection: Upgrade\r\nUpgrade: h2c\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % len(HIDDEN),
     "CONNECT": b"CONNECT x:443 HTTP/1.1\r\nHost: x:443\r\n\r\n",
     "CONNECT to a path": b"CONNECT / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(HIDDEN),
+    "CONNECT to a URL": b"CONNECT http://x/ HTTP/1.1\r\nHost: x\r\n\r\n",
     "a length and chunks": POST + b"Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" % len(HIDDEN),
     "chunks and a length": POST + b"Transfer-Encoding: chunked\r\nContent-Length: %d\r\n\r\n0\r\n\r\n" % len(HIDDEN),
     "two lengths": POST + b"Content-Length: 0\r\nContent-Length: %d\r\n\r\n" % len(HIDDEN),
@@ -98,6 +99,7 @@ UNCERTAIN = {
     "a chunk that ends in a bare LF": CHUNKED + b"1\r\na\n0\r\n\r\n",
     "a trailer that frames": CHUNKED + b"0\r\nContent-Length: 5\r\n\r\n",
     "a trailer of codings": CHUNKED + b"0\r\nTransfer-Encoding: gzip\r\n\r\n",
+    "a trailer that names a host": CHUNKED + b"0\r\nHost: y\r\n\r\n",
     "a trailer with a space before the colon": CHUNKED + b"0\r\nx : y\r\n\r\n",
     "a folded trailer": CHUNKED + b"0\r\nx: y\r\n z\r\n\r\n",
 }
