@@ -67,6 +67,31 @@ def test_role_mail_always_arrives(database: Database, role: str) -> None:
         database.write_alone(work)
 
 
+@pytest.mark.parametrize("role", ["postmaster", "abuse"])
+def test_role_mail_stays_in_the_organization(database: Database, role: str) -> None:
+    """Two organizations name their users alike. Whoever gets postmaster@ can buy a certificate for the domain."""
+
+    def make(tx: Tx, name: str) -> tuple[str, str]:
+        """A domain of user u1 of its own organization, and where mail for the user's default account goes."""
+        actor = Actor(organizations.ensure(tx, name))
+        operator.create_domain(tx, name, name, "u1", "active")
+        return name, f"{accounts.create(tx, actor, command(name)).id}@acct.internal"
+
+    def targets(tx: Tx, name: str) -> list[Any]:
+        return tx.all(
+            "SELECT target FROM mail_aliases WHERE local_part = :role AND domain = :name", role=role, name=name
+        )
+
+    def work(tx: Tx) -> None:
+        made = [make(tx, f"{role}-{number}.test") for number in range(3)]
+        assert [targets(tx, name) for name, _ in made] == [[(target,)] for _, target in made]
+        empty = f"{role}-empty.test"
+        operator.create_domain(tx, empty, empty, "u1", "active")
+        assert not {row[0] for row in targets(tx, empty)} & {target for _, target in made}
+
+    database.write_alone(work)
+
+
 def test_a_domain_has_one_owner(database: Database) -> None:
     def work(tx: Tx) -> None:
         first, second = new_domain(tx, "owner.test"), Actor(organizations.ensure(tx, "claimant"))

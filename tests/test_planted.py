@@ -79,7 +79,7 @@ def test_it_tells_the_truth(tmp_path: Path, row: str, options: list[str], code: 
     table = tmp_path / "table.toml"
     table.write_text(row, encoding="utf-8")
     before = (HERE / "postroom" / "networks.py").read_bytes()
-    command: list[str | Path] = [PLANT, *options, "--table", table, "all"]
+    command = [str(PLANT), *options, "--table", str(table), "all"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert (done.returncode, said in done.stdout) == (code, True), done.stdout + done.stderr
     assert (HERE / "postroom" / "networks.py").read_bytes() == before

@@ -30,7 +30,7 @@ def checkout() -> Iterator[Path]:
 
 
 def test_the_shell_is_right() -> None:
-    done = subprocess.run(["shellcheck", "-x", *SCRIPTS], cwd=HERE, capture_output=True, text=True)
+    done = subprocess.run(["shellcheck", "-x", *SCRIPTS, "scripts/plant"], cwd=HERE, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
 
 

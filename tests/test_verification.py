@@ -202,6 +202,21 @@ def test_a_domain_without_a_token_is_never_proven(world: World) -> None:
     assert world.domain(domain.id).status == "pending"
 
 
+def test_a_domain_without_a_key_is_not_proven_yet(world: World) -> None:
+    """It would send mail that nobody signs: it waits for the worker to make its DKIM key."""
+    name = f"n{next(_numbers)}.example"
+    domain = world.database.write_alone(
+        lambda tx: domains.claim(tx, Actor(organizations.ensure(tx, "ours")), name, "u", None)
+    )
+    world.publish(domain)
+    world.check(domain)
+    assert world.domain(domain.id).status == "pending"
+    world.database.write_alone(lambda tx: dkim.fill(tx, domain.id, KEY))
+    world.publish(domain)
+    world.check(domain)
+    assert world.domain(domain.id).status == "active"
+
+
 def test_a_proof_is_of_the_token_that_was_asked_for(world: World) -> None:
     """A claim whose token has changed, or that is gone, while the DNS was asked."""
     domain = world.claim("ours", f"n{next(_numbers)}.example")

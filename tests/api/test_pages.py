@@ -62,7 +62,7 @@ LISTS: dict[str, tuple[Callable[[Tenant], str], ...]] = {
     "/v2/keys": (keys,),
     "/v2/events": (events,),
 }
-ASKED: list[tuple[Any, dict[str, str]]] = [(made, {}) for each in LISTS.values() for made in each]
+ASKED: list[tuple[Callable[[Tenant], str], dict[str, str]]] = [(made, {}) for each in LISTS.values() for made in each]
 ASKED += [(made, {"order": "newest"}) for made in (accounts, accounts_of_a_domain, events)]
 ASKED += [(made, {"q": "a"}) for made in (accounts, deleted_accounts, accounts_of_a_domain)]
 

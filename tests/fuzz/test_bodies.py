@@ -41,7 +41,7 @@ def fitting(kind: Any) -> st.SearchStrategy[Any]:
     if origin in (Annotated, typing.Union, types.UnionType, Literal):
         options = get_args(kind)
         if origin is Literal:
-            return st.sampled_from(options)
+            return st.sampled_from([*options, f"{MARK} is none of them"])
         return st.one_of([fitting(option) for option in options if option is not UnsetType and not is_note(option)])
     if origin is list:
         return st.lists(fitting(get_args(kind)[0]), max_size=3)
