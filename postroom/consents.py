@@ -35,7 +35,7 @@ def give(tx: Tx, actor: Actor, parent: Domain, name: str) -> None:
         )
     if tx.one(GIVE, parent=parent.id, name=name, now=tx.now) is not None:
         if (tx.one(COUNT, parent=parent.id) or (0,))[0] > MOST:
-            raise LimitReached("consents", MOST)
+            raise LimitReached("consents", MOST, "a domain gives no more names away")
         data = {"domain": parent.name, "subdomain": name}
         events.record(tx, actor, "domain.consented", domain_id=parent.id, user_id=parent.user_id, data=data)
 

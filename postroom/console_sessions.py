@@ -60,6 +60,7 @@ def csrf_token(token: str) -> str:
 
 def start(tx: Tx, actor: Actor) -> Session:
     """Signs the holder of a key in. Of more than MOST sessions of one key the oldest end."""
+    forget(tx)
     token, expires_at = secrets.token_urlsafe(32), tx.now + SESSION_MS
     tx.run(
         INSERT,
@@ -98,6 +99,7 @@ def forget(tx: Tx) -> int:
 
 def make_link(tx: Tx, organization_id: int, key_id: int) -> str:
     """The token of a link that signs in with this key, once, within LINK_MS."""
+    forget(tx)
     token = secrets.token_urlsafe(32)  # 43 characters: at the usual address the link fits into 80 columns
     tx.run(
         INSERT_LINK,

@@ -25,13 +25,13 @@ class Refused(Exception):
 
 
 class LimitReached(Refused):
-    """One more would be too many; `limit` is the cap that stands in the way."""
+    """One more would be too many; `limit` is the cap that stands in the way. `advice` is what to do."""
 
-    def __init__(self, name: str, limit: int) -> None:
+    def __init__(self, name: str, limit: int, advice: str = "delete one, or have it raised (PUT /v2/limits)") -> None:
         what = name.replace("_", " ")
         super().__init__(
             "limit_reached",
-            f"The limit of {limit} {what} is reached: delete one, or have it raised (PUT /v2/limits).",
+            f"The limit of {limit} {what} is reached: {advice}.",
             FieldError(name, "limit_reached", f"At most {limit}."),
         )
         self.limit = limit

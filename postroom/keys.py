@@ -178,7 +178,7 @@ def create(tx: Tx, actor: Actor, command: CreateKey) -> tuple[ApiKey, str]:
     """
     command = _narrowed(tx, actor, command)
     if actor.key_id is not None and tx.one(FULL, organization=actor.organization_id, most=MOST - 1):
-        raise LimitReached("keys", MOST)
+        raise LimitReached("keys", MOST, "delete one")
     bound = {domains.get(tx, actor, name, command.user_id).id for name in command.domains or ()}
     secret = MARK + secrets.token_urlsafe(32)
     row = _insert(tx, actor, command, secret, is_bound=bool(bound) or actor.bound is not None)

@@ -536,6 +536,22 @@ def test_the_time_elsewhere_begins_anew(world: World, then: Callable[[World, Dom
     assert world.domain(domain.id).status == expected
 
 
+@pytest.mark.parametrize("silent", [silent_mx, silent_proof])
+def test_silence_is_no_sign_of_life(world: World, silent: Callable[[World, Domain], None]) -> None:
+    """A check without an answer in between neither takes the domain away nor gives it more time."""
+    domain = world.active()
+    go_elsewhere(world, domain)
+    for _ in range(verification.FAILURES):
+        world.check(domain)
+    age(world, domain, "degraded_at", "elsewhere_at")
+    silent(world, domain)
+    world.check(domain, 0.5)
+    assert world.domain(domain.id).status == "active"
+    world.dns.silent.clear()
+    world.check(domain)
+    assert world.domain(domain.id).status == "pending"
+
+
 def test_a_check_on_request_takes_nothing_away(world: World) -> None:
     domain = world.active()
     go_elsewhere(world, domain)

@@ -186,6 +186,8 @@ INSIDERS: dict[str, Callable[[Tenant, Route, Thing], str]] = {
 FORBIDDEN = {("PUT /v2/limits", insider) for insider in ("its user", "its domain", "its user on its domain")}
 FORBIDDEN |= {("GET /metrics", insider) for insider in ("its user", "its domain", "its user on its domain")}
 FORBIDDEN |= {("POST /v2/domain", insider) for insider in ("its domain", "its user on its domain")}
+# A key does not end one that may do more.
+FORBIDDEN |= {("POST /v2/keys/delete", insider) for insider in ("its network", "the one scope")}
 
 
 @pytest.mark.parametrize("insider", INSIDERS)

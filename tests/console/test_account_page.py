@@ -71,3 +71,16 @@ def test_a_page_whose_mailbox_gives_no_answer(console: Visit, told: Told) -> Non
     told.problem = Refused("mail_off", "This instance runs without mail: POSTROOM_MAIL is off.")
     console.open(f"/accounts/{account['id']}")
     expect(page.get_by_role("alert").get_by_role("heading")).to_have_text(["No mail here"] * 2)
+
+
+def test_a_script_that_forwards_is_seen_and_a_reset_stops_it(console: Visit, told: Told) -> None:
+    account, page = console.tenant.account("taken"), console.page
+    told.size = Usage(1, 1, True)
+    console.open(f"/accounts/{account['id']}")
+    expect(page.get_by_text("by a Sieve script")).to_be_visible()
+    console.button("Reset password").click()
+    console.dialog.get_by_label("Stop its Sieve scripts too").check()
+    console.dialog.get_by_role("button", name="Reset password").click()
+    expect(console.dialog.get_by_text("Save this password now")).to_be_visible()
+    types = [event["type"] for event in console.tenant.events() if event["account_id"] == account["id"]]
+    assert types[-2:] == ["account.scripts_disabled", "account.password_reset"]

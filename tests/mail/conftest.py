@@ -30,6 +30,7 @@ BOTH = {
     "test_as_sent",
     "test_port25",
     "test_last_login::test_it_works",
+    "test_scripts::test_forwarding_ends_with_a_reset_that_stops_scripts",
     "test_dkim::test_it_works",
     "test_dkim::test_a_rotation_under_real_mail",
     "test_dkim::test_a_domain_that_is_no_longer_signed_for",

