@@ -22,6 +22,8 @@ NOBODY = [
     b"billing@b\xc3\xb6cher.test",
     b"billing@\xff\xfe",
     b"billing@b\xc3",
+    b"b\xc3@x.test",
+    b"\xff",
     b"\xc3\xbc@b\xc3\xbccher.test",
     b"billing@x' OR '1'='1",
     b'billing@x"--',

@@ -78,7 +78,8 @@ def under_fire(cluster: Cluster, box: Mailbox, way: list[Machine]) -> None:
 
 def seen(machine: Machine, box: Mailbox) -> list[Any]:
     with machine.imap(box) as imap:
-        folders = [imap.list(), imap.lsub(), imap.select("Work/Deep", readonly=True)]
+        lists = [sorted(str(line) for line in listed[1]) for listed in (imap.list(), imap.lsub())]  # in no order
+        folders = [*lists, imap.select("Work/Deep", readonly=True)]
         return [*folders, imap.response("UIDVALIDITY"), imap.fetch("1:*", "(UID FLAGS INTERNALDATE BODY.PEEK[])")]
 
 

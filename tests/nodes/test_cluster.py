@@ -334,3 +334,37 @@ def test_it_refuses_to_start(cluster: Cluster, settings: dict[str, str], said: s
         assert service.process
         assert service.process.wait(60) == 2
         assert said in service.said()
+
+
+def test_a_script_sees_the_address_and_a_message_arrives_once_through_any_node(cluster: Cluster, box: Mailbox) -> None:
+    """The node that takes the mail knows the address; the one that runs the script, only the account."""
+    other, script = cluster.other(box), b'require ["envelope", "fileinto", "mailbox", "variables"];\n'
+    script += b'if envelope :matches "to" "*" { fileinto :create "for ${1}"; }\n'
+    clients.put_script(other.address, other.port("sieve_port"), box.address, box.password, script)
+    local_part, _, domain = box.address.partition("@")
+    spelled = [f"{local_part}+Tag@{domain}", f"{local_part.upper()}@{domain}", box.address]
+    source = (clients.own_address(), 0)
+    with smtplib.SMTP(other.address, other.port("smtp_port"), "client.example", 60, source) as client:
+        sender = "someone@elsewhere.example"
+        client.send_message(clients.message(sender, box.address, "once"), sender, spelled)
+        client.send_message(clients.message(sender, box.address, "last"), sender, [box.address])
+    with cluster.home(box).imap(box) as imap:
+        wait_for("the last", lambda: imap.select(f'"for {box.address}"', readonly=True) == ("OK", [b"1"]))
+        assert imap.select(f'"for {spelled[0]}"', readonly=True) == ("OK", [b"1"])
+        assert imap.select(f'"for {spelled[1]}"', readonly=True)[0] == "NO"
+
+
+def test_an_internationalized_domain_logs_in_through_any_node(cluster: Cluster) -> None:
+    platform = Platform.new(cluster.machines[0].service)
+    add = ("domains", "create", f"bücher.{platform.domain}", "--organization", platform.organization, "--active")
+    platform.service.run(*add).check_returncode()
+    body = {"domain": f"bücher.{platform.domain}", "local_part": "billing", "user_id": "u"}
+    made = platform.call("POST", "/v2/email-accounts/create", body)
+    for machine in cluster.machines:
+        imap = Imap(machine.address, machine.port("imaps_port"), ssl_context=clients.tls())
+        imap.send(f'a LOGIN "billing@BÜCHER.{platform.domain}" "{made["password"]}"\r\n'.encode())
+        answer = imap.readline()
+        while answer.startswith(b"*"):
+            answer = imap.readline()
+        assert answer.startswith(b"a OK")
+        imap.shutdown()

@@ -58,6 +58,9 @@ def test_everything_moves(cluster: Cluster, box: Mailbox) -> None:
     script = b'require ["fileinto", "mailbox"];\nfileinto :create "Archive";\n'
     clients.put_script(home.address, home.port("sieve_port"), box.address, box.password, script)
     with home.imap(box) as imap:
+        for name in ("example.com", "a.b/.c", "..", "~", "%", r"back\\2eslash", "&ZeVnLA-.&ip4-"):
+            assert imap.create(f'"{name}"')[0] == "OK"
+            imap.subscribe(f'"{name}"')
         imap.create("Work/Deep")
         imap.subscribe("Work/Deep")
         imap.append("Work/Deep", r"(\Seen \Flagged Later)", None, b"Subject: a\r\n\r\nx\r\n")  # type: ignore[arg-type]
