@@ -243,40 +243,45 @@ def test_a_forward_has_its_owners_envelope_and_is_not_signed(alice: Mailbox, tar
     assert "DKIM-Signature" not in found
 
 
+CHANGES = (
+    ("unchanged", b"", b""),
+    ("Subject", b"Subject: signed", b"Subject: forged"),
+    ("the body", b"Hello.", b"Hullo."),
+    ("a longer body", b"Hello.", b"Hello.\r\nand more"),
+    ("From", b"From: bob@", b"From: carol@"),
+    ("a second From", b"From: bob@", b"From: ceo@elsewhere.example\r\nFrom: bob@"),
+    ("the body hash", b"bh=", b"bh=A"),
+    ("the domain", b"d=p", b"d=x.p"),
+    ("a part of the body", b"c=relaxed/relaxed;", b"c=relaxed/relaxed; l=0;"),
+    ("the selector", b"s=pr", b"s=qr"),
+)
+
+
 def test_a_forward_of_what_we_have_signed_leaves(alice: Mailbox, bob: Mailbox, target: Mailbox) -> None:
-    """Honest mail of a neighbour, with its signature; changed on the way it stays in the INBOX."""
-    bob.send(target.address, "signed")
-    raw = target.wait_for("signed")
+    """Mail of a neighbour, with its signature; changed on the way it stays in the INBOX."""
     alice.put_script(f'redirect "{target.address}";'.encode())
-    bob.send(alice.address, "honest")
-    assert target.wait_for("honest")
-    for number, (old, new) in enumerate(
-        (
-            (b"Subject: signed", b"Subject: forged"),
-            (b"Hello.", b"Hullo."),
-            (b"From: bob@", b"From: carol@"),
-            (b"\n\nHello.", b"\n\nHello.\nand more"),
-            (b"From: bob", b"From: carol@%b\r\nFrom: bob" % alice.platform.domain.encode()),
-        )
-    ):
-        changed = raw.replace(b"\r\n", b"\n")
-        assert old in changed
-        changed = changed.replace(old, new, 1)
-        changed = re.sub(rb"(?m)^Return-Path:.*\n", b"", changed) + b"%d" % number
+    for number, (_, old, new) in enumerate(CHANGES):  # each with a Message-ID of its own: Dovecot forwards none twice
+        bob.send(target.address, f"signed {number}")
+        raw = target.wait_for(f"signed {number}")
+        assert old in raw
         with smtp(alice.platform.service) as client:
-            client.sendmail("evil@elsewhere.example", [alice.address], changed)
-    wait_for("all of them", lambda: len(alice.subjects()) == 5)
-    assert "forged" not in nothing_came(target, bob)
-    assert sorted(nothing_came(target, bob)) == ["honest", "signed"]
+            client.sendmail("evil@elsewhere.example", [alice.address], raw.replace(old, new, 1))
+    wait_for("what stays", lambda: len(alice.subjects()) == len(CHANGES) - 1)
+    came = nothing_came(target, bob)
+    assert came.count("signed 0") == 2
+    assert len(came) == len(CHANGES) + 1
 
 
 def test_a_forward_of_a_forged_neighbour_stays_in_the_inbox(alice: Mailbox, bob: Mailbox, target: Mailbox) -> None:
-    alice.put_script(f'redirect "{target.address}";'.encode())
+    script = f'require ["fileinto", "mailbox"]; redirect "{target.address}"; fileinto :create "Filed";'
+    alice.put_script(script.encode())
     raw = message(bob.address, alice.address, "pretended").as_bytes()
     with smtp(alice.platform.service) as client:
         client.sendmail("evil@elsewhere.example", [alice.address], raw)
     kept = message_from_bytes(alice.wait_for("pretended"))
     assert "X-Sieve-Redirected-From" not in kept
+    with alice.login() as imap:
+        assert imap.select("Filed", readonly=True) == ("OK", [b"1"])
     assert nothing_came(target, bob) == []
 
 

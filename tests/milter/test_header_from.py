@@ -163,7 +163,11 @@ def test_hundreds_of_addresses_in_a_name_are_unclear() -> None:
         ([("From", "me@demo.test"), ("FROM ", "bob@demo.test")], "more than one From field"),
         ([("From", "me@demo.test"), ("Sender", "")], "Sender must be your own address"),
         ([("From", "me@demo.test"), ("Resent-From", "a, b")], "Resent-From must be your own address"),
-        ([("From", "me@demo.test")] + [("Resent-From", "me@demo.test")] * 20, "too many"),
+        ([("From", "me@demo.test")] + [("Resent-From", "me@demo.test")] * 20, "too many fields"),
+        (
+            [("From", "me@demo.test")] + [("Resent-From", f'"{"a@b.test " * 10}" <me@demo.test>')] * 3,
+            "too many addresses",
+        ),
     ],
 )
 def test_the_fields_of_a_message(headers: list[tuple[str, str]], says: str) -> None:
