@@ -8,6 +8,7 @@ A stranger would get wrong: the client runs on the same cores, so a ratio is nea
 
 import argparse
 import asyncio
+import base64
 import dataclasses
 import http.client
 import itertools
@@ -28,7 +29,7 @@ from postroom.mailplane import doveadm
 from postroom.mailplane.doveadm import Door
 from postroom.mailplane.names import delivery_name, login_name
 from postroom.passwords import generate, hash_generated
-from tests.mail.clients import own_address
+from tests.mail.clients import own_address, tls
 from tests.service import wait_for
 
 SAYS = (
@@ -84,6 +85,15 @@ def accepts(port: int, mailboxes: Sequence[Mailbox], mail: Path, each: int) -> f
     return CLIENTS * each / spent
 
 
+def submissions(port: int, mailboxes: Sequence[tuple[str, str]], mail: Path, each: int) -> float:
+    """Messages a second that submission over TLS takes from as many accounts as there are clients, each to itself."""
+    before, began = _arrived(mail), time.perf_counter()
+    _together(lambda place: _submit(port, mailboxes[place], each, f"{began}.{place}"))
+    spent = time.perf_counter() - began
+    wait_for("all messages", lambda: _arrived(mail) >= before + CLIENTS * each)
+    return CLIENTS * each / spent
+
+
 def lmtp(path: Path, recipients: Sequence[str], each: int) -> float:
     """Messages a second that Dovecot delivers, without Postfix."""
     began = time.perf_counter()
@@ -115,6 +125,23 @@ def _send(port: int, mailboxes: Sequence[Mailbox], place: int, each: int, run: f
         for number in range(each):
             to = mailboxes[(place * each + number) % len(mailboxes)][0]
             _transact(stream, to, f"{run}.{place}.{number}")
+
+
+def _submit(port: int, mailbox: Mailbox, each: int, run: str) -> None:
+    """One client's session: a login and its messages."""
+    address, password = mailbox
+    secret = base64.b64encode(f"\0{address}\0{password}".encode()).decode()
+    plain = socket.create_connection(("127.0.0.1", port), 60, (own_address(), 0))
+    with tls().wrap_socket(plain) as client, client.makefile("rwb") as stream:
+        _say(stream, None, b"220")
+        _say(stream, "EHLO client.example", b"250")
+        _say(stream, f"AUTH PLAIN {secret}", b"235")
+        for number in range(each):
+            text = MESSAGE.format(to=address, id=f"{run}.{number}").replace("a@elsewhere.example", address)
+            _say(stream, f"MAIL FROM:<{address}>", b"250")
+            _say(stream, f"RCPT TO:<{address}>", b"250")
+            _say(stream, "DATA", b"354")
+            _say(stream, text.removesuffix("\r\n"), b"250")
 
 
 def _transact(stream: object, to: str, id_: str) -> None:
@@ -240,6 +267,8 @@ def measure(*, quick: bool = False) -> Iterator[Row]:
             lambda _: accepts(plain.smtp, theirs, plain.mail, each),
         )
         yield Row("SMTP accepts", found.value, "/s", found.spread, "stock", limit.value, 0.8)
+        rates = [submissions(ports["submissions_port"], ours[:CLIENTS], mail, each) for _ in range(3)]
+        yield Row("submission accepts, checked and signed", statistics.median(rates), "/s", 0.0)
         names_inside = [delivery_name(instance.first + instance.accounts + n) for n in range(MAILBOXES)]
         found, limit = side_by_side(
             lambda _: lmtp(instance.service.data / "run" / "dovecot" / "lmtp", names_inside, each * 3),

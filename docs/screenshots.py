@@ -121,7 +121,7 @@ def main() -> None:
         url = f"sqlite:///{folder}/postroom.db"
         migrate(url)
         with ApiServer.start(url, SETTINGS) as server:
-            server.reasons.update(worker=None, dovecot=None, opendkim=None, postfix=None)
+            server.reasons.update(worker=None, dovecot=None, milter=None, opendkim=None, postfix=None)
             key = server.database.write_alone(make)
             account = populate(server, key)
             server.mailboxes.size = Usage(1_288_490_188, 4812)

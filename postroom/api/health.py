@@ -25,7 +25,7 @@ async def alive(_visit: Visit, _query: NoQuery) -> Answer:
 
 
 async def ready(visit: Visit, _query: NoQuery) -> Answer:
-    """Says whether database, worker, Dovecot, opendkim and Postfix answer; 200 only when all of them do."""
+    """Says whether database, worker, milter, Dovecot, opendkim and Postfix answer; 200 only when all of them do."""
     services = visit.services
     parts = {"database": await _database(services)} | await services.probe()
     shown = {name: reason or "ok" for name, reason in parts.items()}

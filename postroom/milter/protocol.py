@@ -59,8 +59,8 @@ class Listener(Protocol):
     macros: str
     """The macros wanted at MAIL FROM, separated by spaces (Postfix, MILTER_README)."""
 
-    def keeps(self, name: bytes, value: bytes) -> bool:
-        """Whether `judge` looks at this header field. `name`: in lower case without white space around it."""
+    def keeps(self, name: bytes) -> bool:
+        """Whether `judge` looks at header fields of this name, in lower case without white space around it."""
 
     async def judge(self, message: Message) -> Answer:
         """What becomes of a message. Raises Busy: the client is told to try again."""
@@ -173,7 +173,7 @@ class Session(asyncio.Protocol):
     def _add_header(self, data: bytes) -> None:
         name, _, value = data.partition(b"\0")
         value = value.removesuffix(b"\0")
-        if self._listener.keeps(name.strip().lower(), value):
+        if self._listener.keeps(name.strip().lower()):
             message = self._message
             message.header_octets += len(data)
             if not message.is_cut:

@@ -50,8 +50,8 @@ class Replies:
     def __init__(self, database: Database, settings: Settings) -> None:  # noqa: ARG002 - every listener's
         self._database = database
 
-    def keeps(self, name: bytes, value: bytes) -> bool:
-        return identity.is_identity(name) or name == SIGNING_HEADER.lower().encode() or b"\r" in value
+    def keeps(self, name: bytes) -> bool:
+        return identity.is_identity(name) or name == SIGNING_HEADER.lower().encode()
 
     async def judge(self, message: Message) -> Answer:
         account = _owner(message)
@@ -82,7 +82,7 @@ class Forwards:
     def __init__(self, database: Database, settings: Settings) -> None:  # noqa: ARG002 - every listener's
         self._database = database
 
-    def keeps(self, name: bytes, value: bytes) -> bool:  # noqa: ARG002 - every listener's
+    def keeps(self, name: bytes) -> bool:  # noqa: ARG002 - every listener's
         return True
 
     async def judge(self, message: Message) -> Answer:

@@ -23,8 +23,8 @@ class Submission:
     def __init__(self, database: Database, settings: Settings) -> None:  # noqa: ARG002 - every listener's
         self._database = database
 
-    def keeps(self, name: bytes, value: bytes) -> bool:
-        return identity.is_identity(name) or b"\r" in value
+    def keeps(self, name: bytes) -> bool:
+        return identity.is_identity(name)
 
     async def judge(self, message: Message) -> Answer:
         account = Account.of_login(message.macros.get("{auth_authen}", ""))
@@ -32,8 +32,6 @@ class Submission:
             return refuse(550, "5.7.1", "Log in before you send")
         if message.is_cut:
             return refuse(552, "5.3.4", "The header fields that name a sender are too long")
-        if any(b"\r" in value for _, value in message.headers):
-            return refuse(550, "5.6.0", "A header field has a carriage return that ends no line")
         try:
             sender = _sender(message)
             named = identity.read(message.headers)

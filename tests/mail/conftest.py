@@ -21,6 +21,8 @@ BOTH = {
     "test_freshness",
     "test_delivery",
     "test_submission",
+    "test_senders",
+    "test_ways_out",
     "test_identity",
     "test_as_sent",
     "test_port25",

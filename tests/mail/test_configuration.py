@@ -202,7 +202,7 @@ def test_each_address_has_its_listeners() -> None:
 
 def test_the_only_other_way_in_is_a_unix_socket() -> None:
     public = [rest for rest in services().values() if rest.endswith("smtpd") or " smtpd " in rest]
-    assert [rest.split()[0] for rest in public] == ["inet", "inet", "inet", "unix"]
+    assert [rest.split()[0] for rest in public] == ["inet", "inet", "inet", "unix", "unix"]
 
 
 def test_submission_authenticates_and_asks_for_the_session_again() -> None:
@@ -216,10 +216,19 @@ def test_submission_authenticates_and_asks_for_the_session_again() -> None:
 
 
 def test_what_is_submitted_is_signed_and_nothing_else() -> None:
-    signed = [name for name, rest in services().items() if "smtpd_milters=" in rest]
-    assert signed == ["127.0.0.1:1587", "127.0.0.1:1465"]
+    """And our own milter is asked first: what it refuses is never signed."""
+    asked = {name: re.findall(r"smtpd_milters=\$(\w+)", rest) for name, rest in services().items()}
+    assert {name: lists for name, lists in asked.items() if lists} == {
+        "127.0.0.1:1587": ["submission_milters"],
+        "127.0.0.1:1465": ["submission_milters"],
+        "replies": ["replies_milters"],
+        "forwards": ["forwards_milters"],
+    }
     values = main_cf()
-    assert values["submission_milters"] == f"unix:{DATA}/opendkim/socket/milter"
+    signer = f"unix:{DATA}/opendkim/socket/milter"
+    for name in ("submission", "replies"):
+        assert values[f"{name}_milters"] == f"unix:{DATA}/milter/socket/{name}, {signer}"
+    assert values["forwards_milters"] == f"unix:{DATA}/milter/socket/forwards"
     assert values["milter_default_action"] == "tempfail"
     assert not {"smtpd_milters", "non_smtpd_milters"} & values.keys()
 

@@ -188,6 +188,18 @@ def test_a_message_without_from_is_signed_too(platform: Platform, dns: DnsServer
     assert verifies(dns, raw)
 
 
+def test_a_reply_of_a_script_is_signed(platform: Platform, dns: DnsServer) -> None:
+    """It has no envelope sender, so that DMARC has nothing but the signature."""
+    publish(dns, platform)
+    alice, bob = platform.create("alice", user_id="a"), platform.create("bob", user_id="b")
+    alice.put_script(b'require "vacation"; vacation :subject "away" "Back soon.";')
+    bob.send(alice.address, "question")
+    raw = bob.wait_for("away")
+    assert b"Return-Path: <>" in raw
+    assert tags(raw)["d"] == platform.domain
+    assert verifies(dns, raw)
+
+
 def test_the_spelling_of_the_sender_does_not_matter(platform: Platform, dns: DnsServer) -> None:
     box = platform.create()
     publish(dns, platform)

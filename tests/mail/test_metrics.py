@@ -37,7 +37,7 @@ def test_it_works(platform: Platform, service: Service) -> None:
     assert {after["postroom_mail_queue_messages", queue] >= 0 for queue in queues.QUEUES} == {True}
     assert after["postroom_certificate_expiry_timestamp_seconds",] > time.time() + 24 * 3600
     assert 0 <= after["postroom_worker_silence_seconds",] < 60
-    for part in ("database", "worker", "dovecot", "opendkim", "postfix"):
+    for part in ("database", "worker", "dovecot", "milter", "opendkim", "postfix"):
         assert after["postroom_part_up", part] == 1
 
 

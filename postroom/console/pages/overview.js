@@ -8,7 +8,7 @@ import { number, plural } from "../format.js";
 import { button, card, empty, pageHead, region, status } from "../widgets.js";
 import { createAccount } from "../account_actions.js";
 
-const NAMES = { database: "Database", worker: "Worker", dovecot: "Dovecot · IMAP, POP3", postfix: "Postfix · SMTP", opendkim: "OpenDKIM · signatures" };
+const NAMES = { database: "Database", worker: "Worker", dovecot: "Dovecot · IMAP, POP3", postfix: "Postfix · SMTP", milter: "Milter · senders", opendkim: "OpenDKIM · signatures" };
 const CHART_PAGES = 2;
 
 export async function page(main, { go, signal }) {

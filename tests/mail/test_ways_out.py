@@ -1,0 +1,342 @@
+"""Every way out asks whose sender it is: an inventory of Postfix's listeners, and what leaves through each as another.
+
+A listener that this file does not know fails `test_every_listener_is_known`: it wants an attempt of its own here.
+"""
+
+import re
+import smtplib
+import socket
+import subprocess
+from email import message_from_bytes
+from pathlib import Path
+
+import pytest
+
+from postroom.mailplane import render
+from postroom.mailplane.render import OwnNode, Plane
+from postroom.mailplane.sendmail import UnixSMTP
+from postroom.settings import load
+from tests.mail.clients import HOST, deliver, message, own_address, smtp, submission
+from tests.mail.platform import Mailbox, Platform
+from tests.service import Service, wait_for
+
+# Each listener by its syslog name, and the test that tries to leave through it as another.
+LISTENERS = {
+    "": "test_port_25_relays_nothing_and_reaches_no_mailbox_by_number",
+    "submission": "test_submission_is_for_the_accounts_own_senders",
+    "submissions": "test_submission_is_for_the_accounts_own_senders",
+    "replies": "test_the_socket_for_replies_drops_what_is_not_the_owners",
+    "forwards": "test_the_socket_for_forwards_lets_nobody_else_out",
+    "node": "tests/nodes/test_cluster.py::test_mail_cannot_be_injected",
+}
+# Programs of Postfix that take messages from outside of it.
+TAKES_MAIL = {"smtpd", "pickup", "qmqpd", "postscreen"}
+
+
+def takers(master_cf: str) -> list[tuple[str, str]]:
+    """The services that take mail: the program, and its syslog name."""
+    text = re.sub(r"\n[ \t]+", " ", re.sub(r"(?m)^#.*\n", "", master_cf))
+    found = []
+    for line in filter(None, text.splitlines()):
+        words = line.split()
+        if words[7] in TAKES_MAIL:
+            name = re.search(r"syslog_name=postfix/(\w+)", line)
+            found.append((words[7], name[1] if name else ""))
+    return found
+
+
+def test_every_listener_is_known(service: Service) -> None:
+    running = takers((service.data / "postfix" / "master.cf").read_text())
+    node = OwnNode(1, "x", 1, "x", "x", "x", "x", "192.0.2.1", ("192.0.2.1",))
+    plane = Plane(
+        "x", "x", root=True, python="/x", doveadm_key="x", postgres={"host": "x", "dbname": "x", "user": "x"}, node=node
+    )
+    several = render.configuration(load({"POSTROOM_DATA": "/x"}), plane)["postfix/master.cf"].text
+    for found in (running, takers(several)):
+        assert {name for program, name in found if program == "smtpd"} <= LISTENERS.keys()
+        assert [program for program, _ in found if program != "smtpd"] == ["pickup"]
+    assert {name for _, name in takers(several)} == LISTENERS.keys()
+    for test in LISTENERS.values():
+        path, _, name = test.rpartition("::")
+        source = Path(path) if path else Path(__file__)
+        assert f"def {name}(" in (Path(__file__).parents[2] / source).read_text()
+    assert "authorized_submit_users = root\n" in (service.data / "postfix" / "main.cf").read_text()  # pickup
+
+
+@pytest.fixture
+def alice(platform: Platform) -> Mailbox:
+    return platform.create("alice", user_id="a")
+
+
+@pytest.fixture
+def bob(platform: Platform) -> Mailbox:
+    return platform.create("bob", user_id="b")
+
+
+@pytest.fixture
+def target(platform: Platform) -> Mailbox:
+    """Who gets what leaves."""
+    return platform.create("target", user_id="t")
+
+
+def nothing_came(target: Mailbox, sender: Mailbox) -> list[str]:
+    """The subjects in a mailbox once a later honest message has come."""
+    sender.send(target.address, "the last")
+    target.wait_for("the last")
+    return [subject for subject in target.subjects() if subject != "the last"]
+
+
+def test_port_25_relays_nothing_and_reaches_no_mailbox_by_number(platform: Platform, alice: Mailbox) -> None:
+    with smtp(platform.service) as client:
+        client.ehlo()
+        client.mail(alice.address)
+        assert client.rcpt("ceo@elsewhere.example")[0] == 554
+        for domain in ("acct.internal", "inbox.acct.internal", "1.acct.internal", "ACCT.INTERNAL", "acct.internal."):
+            assert 500 <= client.rcpt(f"{alice.id}@{domain}")[0] < 600, domain
+        assert "xclient" not in client.esmtp_features
+
+
+@pytest.mark.parametrize("over_tls", [True, False], ids=["submissions", "submission"])
+def test_submission_is_for_the_accounts_own_senders(
+    platform: Platform, alice: Mailbox, bob: Mailbox, target: Mailbox, over_tls: bool
+) -> None:
+    for envelope, from_ in ((bob, bob), (alice, bob), (bob, alice)):
+        with submission(platform.service, alice.address, alice.password, over_tls) as client:
+            assert "xclient" not in client.esmtp_features
+            with pytest.raises(smtplib.SMTPResponseException if envelope is alice else smtplib.SMTPRecipientsRefused):
+                client.sendmail(
+                    envelope.address,
+                    [target.address],
+                    message(from_.address, target.address, "forged").as_bytes(),
+                )
+            for name in (f"{target.id}@acct.internal", f"{target.id}@inbox.acct.internal"):
+                client.rset()
+                client.mail(alice.address)
+                assert client.rcpt(name)[0] == 550
+    assert nothing_came(target, alice) == []
+
+
+def by_socket(service: Service, name: str, owner: str, sender: str, to: str, raw: bytes) -> None:
+    """As sendmail.py hands a message over; the sockets are open to root."""
+    with UnixSMTP(str(service.data / "spool" / "public" / name), local_hostname="localhost", timeout=60) as client:
+        client.ehlo()
+        if owner:
+            assert client.docmd("XCLIENT", f"LOGIN={owner}")[0] == 220
+            client.ehlo()
+        client.sendmail(sender, [to], raw)
+
+
+def test_the_socket_for_replies_drops_what_is_not_the_owners(
+    service: Service, alice: Mailbox, bob: Mailbox, target: Mailbox
+) -> None:
+    head = f"To: {target.address}\r\nSubject: forged\r\n"
+    forged = (
+        ("", f"From: {bob.address}\r\n"),
+        ("", f"From: {alice.address}\r\nFrom: {bob.address}\r\n"),
+        ("", f"From: {alice.address}\r\nSender: {bob.address}\r\n"),
+        ("", f"From: {alice.address}\r\nX-Postroom-Signing-Domain: {alice.platform.domain}\r\n"),
+        ("", "From: 7@acct.internal\r\n"),
+        ("", ""),
+        (bob.address, f"From: {alice.address}\r\n"),
+        (bob.address, f"From: {bob.address}\r\n"),
+    )
+    for sender, from_ in forged:
+        by_socket(service, "replies", str(alice.id), sender, target.address, f"{from_}{head}\r\nx".encode())
+    with pytest.raises(smtplib.SMTPDataError):  # nobody's script
+        by_socket(service, "replies", "", "", target.address, f"From: {bob.address}\r\n{head}\r\nx".encode())
+    assert nothing_came(target, alice) == []
+
+
+def test_the_socket_for_forwards_lets_nobody_else_out(
+    service: Service, alice: Mailbox, bob: Mailbox, target: Mailbox
+) -> None:
+    mark = f"X-Sieve: x\r\nX-Sieve-Redirected-From: {alice.address}\r\n"
+    head = f"To: {target.address}\r\nSubject: forged\r\n"
+    for sender, marked, from_ in (
+        (bob.address, mark, "ceo@elsewhere.example"),  # an envelope of another
+        (bob.address, mark, bob.address),
+        ("", mark, "ceo@elsewhere.example"),
+        (alice.address, mark, bob.address),  # SPF of the domain would vouch for a neighbour
+        (alice.address, mark, f"ceo@sub.{alice.platform.domain}"),
+        (alice.address, mark, f"{bob.address}, ceo@elsewhere.example"),
+        (alice.address, mark, f"ceo@elsewhere.example\r\nFrom: bob(x)@{alice.platform.domain}"),
+        (alice.address, "", "ceo@elsewhere.example"),  # not forwarded
+        (alice.address, f"Subject: x\r\n{mark}", "ceo@elsewhere.example"),
+    ):
+        raw = f"{marked}From: {from_}\r\n{head}\r\nx".encode()
+        by_socket(service, "forwards", str(alice.id), sender, target.address, raw)
+    assert nothing_came(target, alice) == []
+    kept = alice.subjects()
+    assert kept == ["forged"] * 7
+
+
+def test_a_reply_is_from_its_owner_and_signed(platform: Platform, alice: Mailbox, bob: Mailbox) -> None:
+    """Sieve's vacation has no envelope sender: without a signature DMARC would fail for it."""
+    for number, option in enumerate(("", f':from "alice+x@{platform.domain}"', f':from "Lee <{alice.address}>"')):
+        alice.put_script(f'require "vacation"; vacation {option} :subject "away {number}" "Back soon.";'.encode())
+        bob.send(alice.address, f"question {number}")
+        reply = message_from_bytes(bob.wait_for(f"away {number}"))
+        assert reply["Return-Path"] == "<>"
+        assert alice.wait_for(f"question {number}")
+        assert f"d={platform.domain};" in reply["DKIM-Signature"]
+        assert "X-Postroom-Signing-Domain" not in reply
+        assert b"acct.internal" not in reply.as_bytes()
+
+
+def test_a_rejection_is_from_its_owner_and_signed(platform: Platform, alice: Mailbox, bob: Mailbox) -> None:
+    alice.put_script(b'require "reject"; reject "no";')
+    bob.send(alice.address, "question")
+    reply = message_from_bytes(bob.wait_for("Rejected: question"))
+    assert alice.address in reply["From"]
+    assert f"d={platform.domain};" in reply["DKIM-Signature"]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        'vacation :from "{bob}" "x";',
+        'vacation :from "Bob <{bob}>" "x";',
+        'vacation :from "ceo@elsewhere.example" "x";',
+        'vacation :from "{number}@acct.internal" "x";',
+        'vacation :from "ceo@sub.{domain}" "x";',
+        'vacation :mime "From: {bob}\r\nContent-Type: text/plain\r\n\r\nx";',
+        'vacation :mime "Sender: {bob}\r\nContent-Type: text/plain\r\n\r\nx";',
+        'vacation :from "{bob}" :mime "X-Sieve: x\r\nX-Sieve-Redirected-From: x\r\n\r\nx";',
+        'vacation :mime "X-Postroom-Signing-Domain: elsewhere.example\r\n\r\nx";',
+    ],
+)
+def test_a_forged_reply_is_dropped_and_the_mail_arrives(
+    platform: Platform, alice: Mailbox, bob: Mailbox, target: Mailbox, rule: str
+) -> None:
+    rule = rule.replace("{bob}", bob.address).replace("{domain}", platform.domain).replace("{number}", str(bob.id))
+    alice.put_script(f'require "vacation"; {rule}'.encode())
+    target.send(alice.address, "question")
+    assert alice.wait_for("question")
+    assert nothing_came(target, bob) == []
+    alice.receive("and the next")
+    assert alice.wait_for("and the next")
+
+
+def test_a_script_cannot_send_a_notice(alice: Mailbox) -> None:
+    """`notify` would choose sender, recipient and text; a script that was made before is one that does not compile."""
+    for extension in ("enotify", "notify"):
+        with pytest.raises(AssertionError, match="unknown Sieve capability"):
+            alice.put_script(f'require "{extension}"; notify "mailto:x@elsewhere.example";'.encode())
+
+
+def test_a_script_with_a_notice_that_is_there_already(alice: Mailbox, target: Mailbox) -> None:
+    folder = alice.platform.service.data / "mail" / f"{alice.id % 256:02x}" / str(alice.id)
+    alice.put_script(b"keep;")
+    script = f'require "enotify"; notify :from "{target.address}" "mailto:{target.address}";'
+    (folder / "sieve" / "main.sieve").write_text(script)
+    alice.receive("still arrives")
+    assert alice.wait_for("still arrives")
+    assert nothing_came(target, alice) == []
+
+
+def test_a_forward_has_its_owners_envelope_and_is_not_signed(alice: Mailbox, target: Mailbox) -> None:
+    alice.put_script(f'redirect "{target.address}";'.encode())
+    alice.receive("from outside")
+    found = message_from_bytes(target.wait_for("from outside"))
+    assert found["Return-Path"] == f"<{alice.address}>"
+    assert found["From"] == "someone@elsewhere.example"
+    assert "DKIM-Signature" not in found
+
+
+def test_a_forward_of_what_we_have_signed_leaves(alice: Mailbox, bob: Mailbox, target: Mailbox) -> None:
+    """Honest mail of a neighbour, with its signature; changed on the way it stays in the INBOX."""
+    bob.send(target.address, "signed")
+    raw = target.wait_for("signed")
+    alice.put_script(f'redirect "{target.address}";'.encode())
+    bob.send(alice.address, "honest")
+    assert target.wait_for("honest")
+    for number, (old, new) in enumerate(
+        (
+            (b"Subject: signed", b"Subject: forged"),
+            (b"Hello.", b"Hullo."),
+            (b"From: bob@", b"From: carol@"),
+            (b"\n\nHello.", b"\n\nHello.\nand more"),
+            (b"From: bob", b"From: carol@%b\r\nFrom: bob" % alice.platform.domain.encode()),
+        )
+    ):
+        changed = raw.replace(b"\r\n", b"\n")
+        assert old in changed
+        changed = changed.replace(old, new, 1)
+        changed = re.sub(rb"(?m)^Return-Path:.*\n", b"", changed) + b"%d" % number
+        with smtp(alice.platform.service) as client:
+            client.sendmail("evil@elsewhere.example", [alice.address], changed)
+    wait_for("all of them", lambda: len(alice.subjects()) == 5)
+    assert "forged" not in nothing_came(target, bob)
+    assert sorted(nothing_came(target, bob)) == ["honest", "signed"]
+
+
+def test_a_forward_of_a_forged_neighbour_stays_in_the_inbox(alice: Mailbox, bob: Mailbox, target: Mailbox) -> None:
+    alice.put_script(f'redirect "{target.address}";'.encode())
+    raw = message(bob.address, alice.address, "pretended").as_bytes()
+    with smtp(alice.platform.service) as client:
+        client.sendmail("evil@elsewhere.example", [alice.address], raw)
+    kept = message_from_bytes(alice.wait_for("pretended"))
+    assert "X-Sieve-Redirected-From" not in kept
+    assert nothing_came(target, bob) == []
+
+
+def test_a_bounce_is_not_forwarded(alice: Mailbox, target: Mailbox) -> None:
+    """It would bounce in turn, from nobody to nobody."""
+    alice.put_script(f'redirect "{target.address}";'.encode())
+    with smtp(alice.platform.service) as client:
+        client.sendmail("", [alice.address], message("mailer@elsewhere.example", alice.address, "bounce").as_bytes())
+    assert alice.wait_for("bounce")
+
+
+@pytest.mark.parametrize("name", ["{id}@acct.internal", "{id}@inbox.acct.internal", "{id}@1.acct.internal"])
+def test_a_script_reaches_no_mailbox_by_number(alice: Mailbox, bob: Mailbox, target: Mailbox, name: str) -> None:
+    alice.put_script(f'redirect "{name.replace("{id}", str(target.id))}";'.encode())
+    alice.receive("by number")
+    assert alice.wait_for("by number")
+    assert nothing_came(target, bob) == []
+
+
+def test_a_forward_to_a_closed_mailbox_stays_in_the_inbox(alice: Mailbox, target: Mailbox) -> None:
+    alice.put_script(f'redirect "{target.address}";'.encode())
+    target.update(status="disabled")
+    alice.receive("nobody there")
+    assert alice.wait_for("nobody there")
+
+
+def test_the_sockets_are_closed_to_others(service: Service) -> None:
+    assert (service.data / "spool" / "public").stat().st_mode & 0o007 == 0
+    with socket.create_connection((HOST, service.ports["smtp_port"]), 60, (own_address(), 0)) as client:
+        client.recv(1024)
+        client.sendall(b"EHLO x\r\n")
+        assert b"XCLIENT" not in client.recv(4096)
+
+
+def test_mail_of_a_script_waits_while_the_milter_is_away(alice: Mailbox, target: Mailbox) -> None:
+    """Dovecot defers the delivery; nothing leaves unchecked and nothing is lost."""
+    service = alice.platform.service
+    alice.put_script(f'redirect "{target.address}";'.encode())
+    socket_ = service.data / "milter" / "socket" / "forwards"
+    hidden = socket_.with_name("hidden")
+    socket_.rename(hidden)
+    try:
+        deliver(service, "someone@elsewhere.example", alice.address, "patience")
+        log = service.data / "log" / "postfix.log"
+        wait_for("it to be put off", lambda: f"to=<{alice.id}@acct.internal>" in log.read_text())
+    finally:
+        hidden.rename(socket_)
+    subprocess.run(["/usr/sbin/postqueue", "-c", service.data / "postfix", "-f"], check=True)
+    assert target.wait_for("patience")
+    assert alice.subjects() == []
+
+
+def test_a_forward_is_the_message_as_it_came(alice: Mailbox, target: Mailbox) -> None:
+    """Also with lines that look like an internal name, and with as many servers on its way as are let in."""
+    alice.put_script(f'redirect "{target.address}";'.encode())
+    hops = "".join(f"Received: from a by b; hop {number}\r\n" for number in range(47))
+    head = f"{hops}From: a@elsewhere.example\r\nSubject: as it came\r\n\r\n"
+    lines = [f"{alice.id}@acct.internal", f" x {alice.id}@acct.internal", "7@acct.internal and 8@acct.internal"]
+    with smtp(alice.platform.service) as client:
+        client.sendmail("a@elsewhere.example", [alice.address], (head + "\r\n".join(lines)).encode())
+    found = target.wait_for("as it came").partition(b"\r\n\r\n")[2]
+    assert found.split(b"\r\n")[:3] == [line.encode() for line in lines]
+    assert alice.subjects() == []
