@@ -372,3 +372,34 @@ def test_a_check_on_request_puts_nothing_off(world: World) -> None:
     settle = verification.settle
     world.database.write_alone(lambda tx: settle(tx, actor, plan, found, by_itself=False))
     assert world.run("SELECT due_at, failures FROM domain_checks WHERE domain_id = :id", id=domain.id) == [(5, 0)]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        f"v=spf1 a:{HOST.name} include: spf.x.example ~all",
+        f"v=spf1 a:{HOST.name} ip4:192.0.2.300 ~all",
+        f"v=spf1 a:{HOST.name} –all",
+        f"v=spf1 a:{HOST.name} -all;",
+        f"v=spf1 a:{HOST.name} redirect=a.example redirect=b.example",
+        f"v=spf1 include:nothing.example a:{HOST.name} -all",
+        "v=spf1 +all",
+    ],
+)
+def test_a_record_that_receivers_do_not_use_proves_nothing(world: World, record: str) -> None:
+    """A claim stays pending by it, and an active domain is degraded; the proposed record mends both."""
+    domain = world.claim("ours", f"n{next(_numbers)}.example")
+    world.publish(domain)
+    world.dns.publish(domain.name, "TXT", record)
+    world.check(domain)
+    assert world.domain(domain.id).status == "pending"
+    records = world.database.write_alone(lambda tx: domains.records(tx, domain, HOST))
+    found = asyncio.run(verification.look(Resolver(world.dns.address), records, domain.name, HOST))
+    (mend,) = (f.mend or "" for r, f in zip(records, found, strict=True) if r.purpose == "spf")
+    world.dns.publish(domain.name, "TXT", "v=spf1 " + mend.rpartition("v=spf1 ")[2])
+    world.check(domain)
+    assert world.domain(domain.id).status == "active"
+    world.dns.publish(domain.name, "TXT", record)
+    for _ in range(verification.FAILURES):
+        world.check(domain)
+    assert world.domain(domain.id).degraded_reason == "spf differs"
