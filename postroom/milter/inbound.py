@@ -48,7 +48,7 @@ class Inbound:
         self._room = Slots(*WAITING_OCTETS)
         self._kept: dict[int, int] = {}  # octets that are kept, by the message's identity
 
-    def keeps(self, name: bytes, value: bytes) -> bool:  # noqa: ARG002 - every listener's
+    def keeps(self, name: bytes) -> bool:  # noqa: ARG002 - every listener's
         return True
 
     async def judge_sender(self, message: Message) -> Answer:
@@ -69,7 +69,7 @@ class Inbound:
         return ACCEPT if found == "pass" else CONTINUE
 
     def has_room(self, message: Message, octets: int) -> bool:
-        """Nothing is kept of a message that has no signature which could help, or for which there is no room."""
+        """Nothing is kept of a message that is too large to check, or for which there is no room."""
         if message.note:
             return False
         kept = self._kept.get(id(message), 0) + octets

@@ -28,7 +28,7 @@ class Message:
     """How long the kept header fields are in all. Past LONGEST_HEADER the rest is not kept."""
 
     note: str = ""
-    """What a listener that answers at MAIL FROM has found then, for the end of the message."""
+    """What a listener has found on the way, for the end of the message."""
 
     @property
     def is_cut(self) -> bool:

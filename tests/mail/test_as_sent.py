@@ -116,6 +116,13 @@ def test_a_field_that_would_be_cut_is_refused(box: Mailbox, headers: bytes) -> N
         assert "octets" in answer[1]
 
 
+@pytest.mark.parametrize("raw", [b"X: y\0z\r\n\r\nbody", b"X: y\r\n\r\nbo\0dy"])
+def test_nul_is_refused(box: Mailbox, raw: bytes) -> None:
+    """RFC 5322 has none. No check sees what follows it in a header field, and IMAP shows another octet."""
+    for client, sender in ((inbound(box), OUTSIDE), (submitting(box), box.address)):
+        assert dialogue(client, sender.encode(), box.address.encode(), from_(box) + raw)[0] == 550
+
+
 # What is submitted: headers and body, and what is said. 250: it arrives, and its signature is good.
 SUBMITTED: dict[str, tuple[bytes, bytes, int, str]] = {
     "lines of 998": (b"X: " + b"y" * 995 + b"\r\n", b"z" * 998 + b"\r\n." + b"z" * 997, 250, ""),
@@ -336,8 +343,6 @@ def test_results_that_claim_to_be_ours_are_removed(box: Mailbox, door: str) -> N
     [
         b" Authentication-Results: %s; spf=pass\r\n",
         b"no header\r\nAuthentication-Results: %s; spf=pass\r\n",
-        b"X\0: a\r\nAuthentication-Results: %s; spf=pass\r\n",
-        b"Authentication-Results\0: %s; spf=pass\r\n",
         b"Authentication-Results\r: %s; spf=pass\r\n",
         b"Authentication\r\n -Results: %s; spf=pass\r\n",
         b"From someone Sat Nov 28\r\nAuthentication-Results: %s; spf=pass\r\n",
