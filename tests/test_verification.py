@@ -561,6 +561,8 @@ def test_a_check_on_request_takes_nothing_away(world: World) -> None:
     world.run("UPDATE domain_checks SET free_at = 0 WHERE domain_id = :id RETURNING 1", id=domain.id)
     asyncio.run(world.verification().on_request(Actor(domain.organization_id), domain.name, "u"))
     assert world.domain(domain.id).status == "active"
+
+
 @pytest.mark.parametrize(
     "record",
     [

@@ -21,7 +21,12 @@ from postroom.settings import Settings
 BACKLOG = 1024
 
 # Each kind of SMTP session that is asked about, made from the database and the settings.
-LISTENERS: tuple[Callable[[Database, Settings], Listener | EarlyListener], ...] = (Submission, Inbound, Replies, Forwards)
+LISTENERS: tuple[Callable[[Database, Settings], Listener | EarlyListener], ...] = (
+    Submission,
+    Inbound,
+    Replies,
+    Forwards,
+)
 
 
 async def run(database: Database, settings: Settings) -> None:
