@@ -7,6 +7,7 @@ without it and fail in a copy with it.
 
 import argparse
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -85,7 +86,16 @@ def _make_environment(copy: Path) -> None:
 def run(copy: Path, tests: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Runs these tests in a copy, up to the first failure."""
     command = [str(copy / ".venv" / "bin" / "python"), "-B", "-m", "pytest", "-x", "--tb=line", *tests]
-    return subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=SECONDS)
+    with subprocess.Popen(
+        command, cwd=copy, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as running:
+        try:
+            output, errors = running.communicate(timeout=SECONDS)
+        except BaseException:
+            running.send_signal(signal.SIGINT)  # pytest ends the services that its tests have started
+            running.communicate(timeout=SECONDS)
+            raise
+    return subprocess.CompletedProcess(command, running.returncode, output, errors)
 
 
 def check_without(tests: Sequence[str]) -> None:
@@ -142,4 +152,8 @@ def _is_found(fault: Fault, sound: set[tuple[str, ...]]) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)
