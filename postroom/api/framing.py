@@ -14,15 +14,17 @@ from postroom.errors import Refused
 Header = tuple[bytes, bytes]
 
 _NAME = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-_FIELD = _NAME + rb":[\t -~\x80-\xff]*+\r\n"
-# RFC 9112 3 and 5, without line folding, and without the empty lines before it that section 2.2 would have ignored.
-HEAD = re.compile(_NAME + rb" [!-~]++ HTTP/1\.[01]\r\n(?:" + _FIELD + rb")*+\r\n")
+# RFC 9112 3, without the empty lines before it that section 2.2 would have ignored. llhttp is strict in the headers.
+LINE = re.compile(_NAME + rb" [!-~]++ HTTP/1\.[01]\r\n")
 EMPTY_LINES = re.compile(rb"(?:\r\n)*+\r?")
 BEGIN = re.compile(_NAME)
 END = b"\r\n\r\n"
 
 # RFC 3986 3.2.2 without the comma, which some programs use to merge two headers into one.
-_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|(?:[0-9A-Za-z\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2}){0,255}+)(?::[0-9]*)?")
+_CHARACTERS = rb"[0-9A-Za-z\-._~!$&'()*+;=]*+"
+_HOST = re.compile(
+    rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|" + _CHARACTERS + rb"(?:%[0-9A-Fa-f]{2}" + _CHARACTERS + rb")*+)(?::[0-9]*)?"
+)
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*+)([^?#]*+)(?:\?([^#]*+))?(?:#.*)?", re.IGNORECASE)
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t -~\x80-\xff]*)?\r\n")

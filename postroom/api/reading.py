@@ -67,11 +67,9 @@ class Reader(HttpToolsProtocol):
     def _read_head(self) -> bool:
         """Reads a head that has come whole, and begins its request."""
         rest, searched = self._rest, self._searched
-        is_worth_it = not searched or rest.find(framing.END, max(searched - 3, 0)) >= 0
-        head = framing.HEAD.match(rest) if is_worth_it else None
-        if head is None:
+        end = rest.find(framing.END, searched - 3 if searched > 3 else 0) + 4
+        if end < 4 or not framing.LINE.match(rest):
             return self._wait_for_head()
-        end = head.end()
         if end > LARGEST_HEAD + _LINE:
             raise _head_too_large()
         self._received, self._searched, self._rest = end, 0, rest[end:]
