@@ -25,6 +25,7 @@ _CHARACTERS = rb"[0-9A-Za-z\-._~!$&'()*+;=]*+"
 _HOST = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|" + _CHARACTERS + rb"(?:%[0-9A-Fa-f]{2}" + _CHARACTERS + rb")*+)(?::[0-9]*)?"
 )
+_NAMED = re.compile(rb"[0-9A-Za-z.\-]++(?::[0-9]*)?")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*+)([^?#]*+)(?:\?([^#]*+))?(?:#.*)?", re.IGNORECASE)
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t -~\x80-\xff]*)?\r\n")
@@ -54,9 +55,14 @@ class Target(NamedTuple):
     host: bytes | None = None
 
 
+_PLAIN = Framing(0, True, False)
+
+
 def framing(version: str, headers: Sequence[Header], is_upgrade: bool) -> Framing:
     """How a request is framed (RFC 9112 6.3), from its headers that are in FRAMING, with names in lower case. Raises
     Refused."""
+    if len(headers) == 1 and headers[0][0] == b"host" and version == "1.1" and _NAMED.fullmatch(headers[0][1]):
+        return _PLAIN  # as most are
     hosts, lengths, codings, options = 0, [], [], b""
     offers = expects = False
     for name, raw in headers:
