@@ -25,6 +25,9 @@ class Nowhere(asyncio.Transport):
 
     def write(self, data: Any) -> None: ...
     def close(self) -> None: ...
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def is_closing(self) -> bool:
         return False
 

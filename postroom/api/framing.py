@@ -14,15 +14,18 @@ from postroom.errors import Refused
 Header = tuple[bytes, bytes]
 
 _NAME = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-_FIELD = _NAME + rb":[\t -~\x80-\xff]*+\r\n"
-# RFC 9112 3 and 5, without line folding, and without the empty lines before it that section 2.2 would have ignored.
-HEAD = re.compile(_NAME + rb" [!-~]++ HTTP/1\.[01]\r\n(?:" + _FIELD + rb")*+\r\n")
+# RFC 9112 3, without the empty lines before it that section 2.2 would have ignored. llhttp is strict in the headers.
+LINE = re.compile(_NAME + rb" [!-~]++ HTTP/1\.[01]\r\n")
 EMPTY_LINES = re.compile(rb"(?:\r\n)*+\r?")
 BEGIN = re.compile(_NAME)
 END = b"\r\n\r\n"
 
 # RFC 3986 3.2.2 without the comma, which some programs use to merge two headers into one.
-_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|(?:[0-9A-Za-z\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2}){0,255}+)(?::[0-9]*)?")
+_CHARACTERS = rb"[0-9A-Za-z\-._~!$&'()*+;=]*+"
+_HOST = re.compile(
+    rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|" + _CHARACTERS + rb"(?:%[0-9A-Fa-f]{2}" + _CHARACTERS + rb")*+)(?::[0-9]*)?"
+)
+_NAMED = re.compile(rb"[0-9A-Za-z.\-]++(?::[0-9]*)?")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*+)([^?#]*+)(?:\?([^#]*+))?(?:#.*)?", re.IGNORECASE)
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t -~\x80-\xff]*)?\r\n")
@@ -52,9 +55,14 @@ class Target(NamedTuple):
     host: bytes | None = None
 
 
+_PLAIN = Framing(0, True, False)
+
+
 def framing(version: str, headers: Sequence[Header], is_upgrade: bool) -> Framing:
     """How a request is framed (RFC 9112 6.3), from its headers that are in FRAMING, with names in lower case. Raises
     Refused."""
+    if len(headers) == 1 and headers[0][0] == b"host" and version == "1.1" and _NAMED.fullmatch(headers[0][1]):
+        return _PLAIN  # as most are
     hosts, lengths, codings, options = 0, [], [], b""
     offers = expects = False
     for name, raw in headers:

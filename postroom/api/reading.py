@@ -67,11 +67,9 @@ class Reader(HttpToolsProtocol):
     def _read_head(self) -> bool:
         """Reads a head that has come whole, and begins its request."""
         rest, searched = self._rest, self._searched
-        is_worth_it = not searched or rest.find(framing.END, max(searched - 3, 0)) >= 0
-        head = framing.HEAD.match(rest) if is_worth_it else None
-        if head is None:
+        end = rest.find(framing.END, searched - 3 if searched > 3 else 0) + 4
+        if end < 4 or not framing.LINE.match(rest):
             return self._wait_for_head()
-        end = head.end()
         if end > LARGEST_HEAD + _LINE:
             raise _head_too_large()
         self._received, self._searched, self._rest = end, 0, rest[end:]
@@ -145,16 +143,20 @@ class Reader(HttpToolsProtocol):
                 raise _head_too_large()
         parser, scope = self.parser, self.scope
         method, version = parser.get_method().decode("ascii"), parser.get_http_version()
-        target = framing.target(method, self.url)
+        url, host = self.url, None
+        if url.startswith(b"/") and b"#" not in url and method != "CONNECT":
+            raw_path, _, query = url.partition(b"?")
+        else:
+            raw_path, query, host = framing.target(method, url)
         self._framing = framing.framing(version, self._framers, parser.should_upgrade())
-        path = target.path.decode("ascii")
+        path = raw_path.decode("ascii")
         scope["method"] = method
         scope["http_version"] = version
         scope["path"] = unquote(path) if "%" in path else path
-        scope["raw_path"] = target.path
-        scope["query_string"] = target.query
-        if target.host is not None:  # RFC 9112 3.2.2
-            self.headers[:] = [*(pair for pair in self.headers if pair[0] != b"host"), (b"host", target.host)]
+        scope["raw_path"] = raw_path
+        scope["query_string"] = query
+        if host is not None:  # RFC 9112 3.2.2
+            self.headers[:] = [*(pair for pair in self.headers if pair[0] != b"host"), (b"host", host)]
         self.headers = []  # where trailers go
 
     def on_message_complete(self) -> None:
