@@ -70,10 +70,11 @@ USE = """
 UPDATE api_keys SET last_used_at = :now
 WHERE id = :id AND organization_id = :organization AND (last_used_at IS NULL OR last_used_at <= :until)"""
 
-# Keys of an organization that are not revoked. The operator makes more.
+# Live keys of an organization. The operator makes more.
 MOST = 10_000
 FULL = """
-SELECT id FROM api_keys WHERE organization_id = :organization AND revoked_at IS NULL AND id > 0
+SELECT id FROM api_keys
+WHERE organization_id = :organization AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now) AND id > 0
 ORDER BY id LIMIT 1 OFFSET :most"""
 # Keys that are looked at in one transaction. One that has made others goes after these.
 STEP = 200
@@ -177,7 +178,7 @@ def create(tx: Tx, actor: Actor, command: CreateKey) -> tuple[ApiKey, str]:
     `invalid_request` (it would have expired already), `unauthorized` (the actor's key has just ended), LimitReached.
     """
     command = _narrowed(tx, actor, command)
-    if actor.key_id is not None and tx.one(FULL, organization=actor.organization_id, most=MOST - 1):
+    if actor.key_id is not None and tx.one(FULL, organization=actor.organization_id, most=MOST - 1, now=tx.now):
         raise LimitReached("keys", MOST, "delete one")
     bound = {domains.get(tx, actor, name, command.user_id).id for name in command.domains or ()}
     secret = MARK + secrets.token_urlsafe(32)

@@ -250,6 +250,10 @@ def test_an_organization_has_so_many_keys_and_no_more(tenant: Tenant, monkeypatc
     assert made[2].json["detail"] == "The limit of 3 keys is reached: delete one."
     assert tenant.post("/v2/keys/delete", {"id": made[0].json["key"]["id"]}).status == 200
     assert tenant.post("/v2/keys", {}).status == 201, "a revoked key counts no more"
+    assert tenant.post("/v2/keys", {}).status == 409
+    sql = "UPDATE api_keys SET expires_at = 1 WHERE id = :id"
+    tenant.api.database.write_alone(lambda tx: tx.run(sql, id=made[1].json["key"]["id"]))
+    assert tenant.post("/v2/keys", {}).status == 201, "nor does one that has expired"
     assert tenant.new_key(), "the operator makes more"
 
 

@@ -124,9 +124,12 @@ async def scripts(door: Door, account_id: int) -> tuple[str | None, dict[str, st
     active = next((one["script"] for one in listed if one.get("active") == "ACTIVE"), None)
     if active is None:
         return None, {}
-    names = [one["script"] for one in listed][:MOST_SCRIPTS]
+    names = [active, *(one["script"] for one in listed if one["script"] != active)][:MOST_SCRIPTS]
     answers = await _ask_all(door, [["sieveGet", {**user, "scriptname": name}, name] for name in names])
-    return active, {tag: result[0]["sieve script"] for kind, result, tag in answers if kind != "error" and result}
+    texts = {tag: result[0].get("sieve script", "") for kind, result, tag in answers if kind != "error" and result}
+    if active not in texts:
+        raise Failed("doveadm has not shown the active script")
+    return active, texts
 
 
 async def _ask_one(door: Door, command: str, parameters: dict[str, Any]) -> Any:

@@ -47,6 +47,12 @@ def test_who_is_suspended_forwards_nothing(platform: Platform) -> None:
     assert usage(alice)["forwards_by_script"] is False
 
 
+def test_an_empty_script_forwards_nothing(platform: Platform) -> None:
+    alice = platform.create("alice")
+    alice.put_script(b"")
+    assert usage(alice)["forwards_by_script"] is False
+
+
 def test_an_included_script_counts(platform: Platform) -> None:
     alice = platform.create("alice")
     alice.put_script(b'require "include";\ninclude :personal :optional "other";\n# redirect "x@elsewhere.example";\n')
