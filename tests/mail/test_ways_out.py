@@ -345,3 +345,13 @@ def test_a_forward_is_the_message_as_it_came(alice: Mailbox, target: Mailbox) ->
     found = target.wait_for("as it came").partition(b"\r\n\r\n")[2]
     assert found.split(b"\r\n")[:3] == [line.encode() for line in lines]
     assert alice.subjects() == []
+
+
+def test_a_script_of_nobody_sends_nothing(service: Service) -> None:
+    """Dovecot's own setting names no owner, should the userdb ever not answer one."""
+    command = [service.data / "dovecot" / "sendmail", "-i", "-f", "<>", "--", "x@elsewhere.example"]
+    done = subprocess.run(command, input=b"From: x@y.test\r\n\r\nx", capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (75, b"Nobody's script: nothing is sent.\n")
+    assert (
+        f"sendmail_path = {service.data}/dovecot/sendmail\n" in (service.data / "dovecot" / "dovecot.conf").read_text()
+    )
