@@ -160,14 +160,18 @@ def test_the_socket_for_forwards_lets_nobody_else_out(
         (alice.address, mark, f"ceo@sub.{alice.platform.domain}"),
         (alice.address, mark, f"{bob.address}, ceo@elsewhere.example"),
         (alice.address, mark, f"ceo@elsewhere.example\r\nFrom: bob(x)@{alice.platform.domain}"),
+        (alice.address, mark, "ceo@elsewhere.example\r\nFrom: cto@elsewhere.example"),
+        (alice.address, mark, "=?a?q? " * 10_000 + f"bob@{alice.platform.domain}"),
+        (alice.address, mark, f"=?utf-8?q?bob=40{alice.platform.domain}?="),
+        (alice.address, mark, f"Bob ｂob＠{alice.platform.domain.upper()} ;"),
         (alice.address, "", "ceo@elsewhere.example"),  # not forwarded
         (alice.address, f"Subject: x\r\n{mark}", "ceo@elsewhere.example"),
     ):
-        raw = f"{marked}From: {from_}\r\n{head}\r\nx".encode()
+        raw = re.sub(r"(.{900}) ", r"\1\r\n ", f"{marked}From: {from_}\r\n{head}\r\nx").encode()
         by_socket(service, "forwards", str(alice.id), sender, target.address, raw)
     assert nothing_came(target, alice) == []
     kept = alice.subjects()
-    assert kept == ["forged"] * 7
+    assert kept == ["forged"] * 11
 
 
 def test_a_reply_is_from_its_owner_and_signed(platform: Platform, alice: Mailbox, bob: Mailbox) -> None:
