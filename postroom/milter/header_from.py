@@ -15,9 +15,10 @@ from email.header import decode_header
 from postroom import senders
 from postroom.address import Address, BadAddress, parse_host
 
-# Octets of one field, and addresses in one display name.
+# Octets of one field; addresses in one display name; encoded words, each of which Python looks for the end of.
 LONGEST_FIELD = 4096
 MOST_SHOWN = 20
+MOST_ENCODED = 75
 
 _TEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\u0080-\U0010ffff-]++"
 _QUOTED = r'"(?:[^"\\]|\\.)*+"'
@@ -122,6 +123,8 @@ def _decoded(text: str) -> str:
     """A text as written and with its encoded words (RFC 2047) decoded, which are honoured in quotes too."""
     if "=?" not in text:
         return text
+    if text.count("=?") > MOST_ENCODED:
+        raise Unclear
     try:
         words = [
             part.decode(charset or "latin-1") if isinstance(part, bytes) else part

@@ -160,14 +160,18 @@ def test_the_socket_for_forwards_lets_nobody_else_out(
         (alice.address, mark, f"ceo@sub.{alice.platform.domain}"),
         (alice.address, mark, f"{bob.address}, ceo@elsewhere.example"),
         (alice.address, mark, f"ceo@elsewhere.example\r\nFrom: bob(x)@{alice.platform.domain}"),
+        (alice.address, mark, "ceo@elsewhere.example\r\nFrom: cto@elsewhere.example"),
+        (alice.address, mark, "=?a?q? " * 10_000 + f"bob@{alice.platform.domain}"),
+        (alice.address, mark, f"=?utf-8?q?bob=40{alice.platform.domain}?="),
+        (alice.address, mark, f"Bob ｂob＠{alice.platform.domain.upper()} ;"),
         (alice.address, "", "ceo@elsewhere.example"),  # not forwarded
         (alice.address, f"Subject: x\r\n{mark}", "ceo@elsewhere.example"),
     ):
-        raw = f"{marked}From: {from_}\r\n{head}\r\nx".encode()
+        raw = re.sub(r"(.{900}) ", r"\1\r\n ", f"{marked}From: {from_}\r\n{head}\r\nx").encode()
         by_socket(service, "forwards", str(alice.id), sender, target.address, raw)
     assert nothing_came(target, alice) == []
     kept = alice.subjects()
-    assert kept == ["forged"] * 7
+    assert kept == ["forged"] * 11
 
 
 def test_a_reply_is_from_its_owner_and_signed(platform: Platform, alice: Mailbox, bob: Mailbox) -> None:
@@ -345,3 +349,13 @@ def test_a_forward_is_the_message_as_it_came(alice: Mailbox, target: Mailbox) ->
     found = target.wait_for("as it came").partition(b"\r\n\r\n")[2]
     assert found.split(b"\r\n")[:3] == [line.encode() for line in lines]
     assert alice.subjects() == []
+
+
+def test_a_script_of_nobody_sends_nothing(service: Service) -> None:
+    """Dovecot's own setting names no owner, should the userdb ever not answer one."""
+    command = [service.data / "dovecot" / "sendmail", "-i", "-f", "<>", "--", "x@elsewhere.example"]
+    done = subprocess.run(command, input=b"From: x@y.test\r\n\r\nx", capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (75, b"Nobody's script: nothing is sent.\n")
+    assert (
+        f"sendmail_path = {service.data}/dovecot/sendmail\n" in (service.data / "dovecot" / "dovecot.conf").read_text()
+    )

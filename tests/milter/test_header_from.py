@@ -103,6 +103,7 @@ UNCLEAR: tuple[str | bytes, ...] = (
     b"J\xfcrgen <me@demo.test>",
     b"me@demo.test \xff",
     "x" * 5000 + " <me@demo.test>",
+    '"' + "=?a?q? " * 100 + '" <me@demo.test>',
 )
 
 
