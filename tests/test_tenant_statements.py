@@ -41,6 +41,15 @@ WITHOUT: dict[str, str] = {
             "lateness.PURGE",
         ],
         "what is over goes, whoever had it": ["console_sessions.END_EXPIRED", "console_sessions.END_LINKS"],
+        "what is old or one too many goes, whoever had it": [
+            "console_sessions.END_OLDEST",
+            "events.FORGET",
+            "events.OLDEST",
+            "idempotency.TRIM",
+            "keys.EXPIRED_LONG_AGO",
+            "keys.FORGET",
+            "keys.REVOKED_LONG_AGO",
+        ],
         "the worker goes on with a row that it has found due": [
             "accounts.BEGIN_PURGE",
             "accounts.POSTPONE_PURGE",
@@ -53,11 +62,15 @@ WITHOUT: dict[str, str] = {
         ],
         "a check of the DNS goes on with the domain that it has begun with": [
             "domains.OF_ID",
+            "domains.COMES_BACK",
             "domains.DEGRADE",
+            "domains.GOES_ELSEWHERE",
+            "domains.LOSE",
             "domains.RECOVER",
         ],
         "of a name only one organization is the owner; no caller is told which": [
             "consents.FOREIGN_PARENT",
+            "dkim.RECORD",
             "domains.CUT_OFF",
             "domains.IS_ACTIVE",
         ],

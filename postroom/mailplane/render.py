@@ -17,8 +17,6 @@ from postroom.mailplane.names import INBOX_DOMAIN, INTERNAL_DOMAIN, SIGNING_HEAD
 from postroom.settings import Settings
 
 TEMPLATES = Path(__file__).with_name("templates")
-PRLIMIT = "/usr/bin/prlimit"
-LMTP = "/usr/lib/dovecot/lmtp"
 SENDMAIL = Path(__file__).with_name("sendmail.py")
 
 # How a text of a client becomes an id. SQLite compares as the column's type; PostgreSQL must not even be asked to
@@ -293,9 +291,7 @@ def _values(settings: Settings, plane: Plane) -> dict[str, object]:
         "group": plane.group,
         "root": plane.root,
         "python": plane.python,
-        "prlimit": PRLIMIT,
         "username_chars": USERNAME_CHARS + BEYOND_ASCII,
-        "lmtp": LMTP,
         "script": str(SENDMAIL),
         "milter": milter_path(settings),
         "judges": judge_path(settings).parent,

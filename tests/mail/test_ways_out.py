@@ -353,7 +353,7 @@ def test_a_forward_is_the_message_as_it_came(alice: Mailbox, target: Mailbox) ->
 
 def test_a_script_of_nobody_sends_nothing(service: Service) -> None:
     """Dovecot's own setting names no owner, should the userdb ever not answer one."""
-    command = [service.data / "dovecot" / "sendmail", "-i", "-f", "<>", "--", "x@elsewhere.example"]
+    command: list[str | Path] = [service.data / "dovecot" / "sendmail", "-i", "-f", "<>", "--", "x@elsewhere.example"]
     done = subprocess.run(command, input=b"From: x@y.test\r\n\r\nx", capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (75, b"Nobody's script: nothing is sent.\n")
     assert (
