@@ -26,6 +26,7 @@ _COMMENT = r"\((?:[^()\\]|\\.)*+\)"
 _SPACE = rf"(?:[ \t]++|{_COMMENT})*+"
 _NAMED = re.compile(rf"(?P<name>{_SPACE}(?:(?:{_TEXT}|{_QUOTED}){_SPACE})*+)<(?P<address>[^<>]*)>(?P<rest>{_SPACE})")
 _BARE = re.compile(rf"(?P<name>{_SPACE})(?P<address>[^\s<>()\"]++)(?P<rest>{_SPACE})")
+_FIRST_DOT = re.compile(rf"{_SPACE}\.")
 _QUOTED_TEXT = re.compile(f"{_QUOTED}|{_COMMENT}")
 _ENCODED_WORD = re.compile(r"=\?[^?\s]+\?[bBqQ]\?[^?\s]*\?=")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
@@ -61,7 +62,7 @@ def parse(value: bytes) -> Mailbox:
 
 def _is_clear_name(name: str) -> bool:
     """Whether dots and encoded words of a display name stand where parsers agree on them (RFC 2047 5)."""
-    if name.startswith(".") or name.endswith("."):
+    if _FIRST_DOT.match(name) or name.endswith("."):
         return False
     words = _QUOTED_TEXT.sub(" ", name).split()
     return all(_ENCODED_WORD.fullmatch(word) for word in words if "=?" in word)

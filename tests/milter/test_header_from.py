@@ -88,6 +88,8 @@ UNCLEAR: tuple[str | bytes, ...] = (
     "Me [x] <me@demo.test>",
     ". <me@demo.test>",
     ".Me <me@demo.test>",
+    " .Me <me@demo.test>",
+    "(x).Me <me@demo.test>",
     "Me.<me@demo.test>",
     "=?utf-8?q?Me?=x <me@demo.test>",
     "x=?utf-8?q?Me?= <me@demo.test>",
