@@ -5,6 +5,7 @@ record says `pass` (RFC 7208), and where the message has a valid DKIM signature 
 submitted, so what others forward unchanged comes back. From is not looked at: mailing lists keep it (decision 0144).
 """
 
+import time
 from functools import partial
 
 import structlog
@@ -28,6 +29,9 @@ EVALUATIONS = (64, 16)
 # Octets of messages that wait for their signature to be verified: in all, and of one client.
 LARGEST_CHECKED = 64 * 1024 * 1024
 WAITING_OCTETS = (4 * LARGEST_CHECKED, 2 * LARGEST_CHECKED)
+# Seconds for which a domain that is not hosted is not asked about again: mail comes in bursts.
+ELSEWHERE_SECONDS = 1.0
+MOST_ELSEWHERE = 10_000
 LATER = refuse(451, "4.7.1", "The sender's domain cannot be checked now: try again")
 TOO_LARGE = "too_large"
 NO_ROOM = "no_room"
@@ -46,6 +50,7 @@ class Inbound:
         self._resolver = Resolver(settings.resolver)
         self._evaluations = Slots(*EVALUATIONS)
         self._room = Slots(*WAITING_OCTETS)
+        self._elsewhere: dict[str, float] = {}  # domains that are not hosted, and until when that is believed
         self._kept: dict[int, int] = {}  # octets that are kept, by the message's identity
 
     def keeps(self, name: bytes) -> bool:  # noqa: ARG002 - every listener's
@@ -53,7 +58,7 @@ class Inbound:
 
     async def judge_sender(self, message: Message) -> Answer:
         domain = domain_of(message)
-        if not domain or not await self._database.read(partial(senders.is_hosted, domain=domain)):
+        if not domain or not await self._is_hosted(domain):
             return ACCEPT
         client = message.macros.get("{client_addr}", "")
         if networks.holds(self._trusted, client):
@@ -67,6 +72,17 @@ class Inbound:
             return LATER
         log.info("a hosted sender from outside", domain=domain, client=client, spf=found)
         return ACCEPT if found == "pass" else CONTINUE
+
+    async def _is_hosted(self, domain: str) -> bool:
+        now = time.monotonic()
+        if self._elsewhere.get(domain, 0.0) > now:
+            return False
+        if await self._database.read(partial(senders.is_hosted, domain=domain)):
+            return True
+        if len(self._elsewhere) >= MOST_ELSEWHERE:
+            self._elsewhere.clear()
+        self._elsewhere[domain] = now + ELSEWHERE_SECONDS
+        return False
 
     def has_room(self, message: Message, octets: int) -> bool:
         """Nothing is kept of a message that is too large to check, or for which there is no room."""

@@ -236,9 +236,10 @@ def test_submission_authenticates_and_asks_for_the_session_again() -> None:
 
 
 def test_what_is_submitted_is_signed_and_nothing_else() -> None:
-    """And our own milter is asked first: what it refuses is never signed."""
+    """And our own milter is asked first: what it refuses is never signed. On port 25 it is asked alone."""
     asked = {name: re.findall(r"smtpd_milters=\$(\w+)", rest) for name, rest in services().items()}
     assert {name: lists for name, lists in asked.items() if lists} == {
+        "127.0.0.1:1025": ["inbound_milters"],
         "127.0.0.1:1587": ["submission_milters"],
         "127.0.0.1:1465": ["submission_milters"],
         "replies": ["replies_milters"],
@@ -249,6 +250,8 @@ def test_what_is_submitted_is_signed_and_nothing_else() -> None:
     for name in ("submission", "replies"):
         assert values[f"{name}_milters"] == f"unix:{DATA}/milter/socket/{name}, {signer}"
     assert values["forwards_milters"] == f"unix:{DATA}/milter/socket/forwards"
+    assert values["inbound_milters"].startswith(f"{{ unix:{DATA}/milter/socket/inbound, ")
+    assert "default_action" not in values["inbound_milters"]
     assert values["milter_default_action"] == "tempfail"
     assert not {"smtpd_milters", "non_smtpd_milters"} & values.keys()
 
