@@ -15,9 +15,10 @@ from email.header import decode_header
 from postroom import senders
 from postroom.address import Address, BadAddress, parse_host
 
-# Octets of one field, and addresses in one display name.
+# Octets of one field; addresses in one display name; encoded words, each of which Python looks for the end of.
 LONGEST_FIELD = 4096
 MOST_SHOWN = 20
+MOST_ENCODED = 75
 
 _TEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\u0080-\U0010ffff-]++"
 _QUOTED = r'"(?:[^"\\]|\\.)*+"'
@@ -25,6 +26,7 @@ _COMMENT = r"\((?:[^()\\]|\\.)*+\)"
 _SPACE = rf"(?:[ \t]++|{_COMMENT})*+"
 _NAMED = re.compile(rf"(?P<name>{_SPACE}(?:(?:{_TEXT}|{_QUOTED}){_SPACE})*+)<(?P<address>[^<>]*)>(?P<rest>{_SPACE})")
 _BARE = re.compile(rf"(?P<name>{_SPACE})(?P<address>[^\s<>()\"]++)(?P<rest>{_SPACE})")
+_FIRST_DOT = re.compile(rf"{_SPACE}\.")
 _QUOTED_TEXT = re.compile(f"{_QUOTED}|{_COMMENT}")
 _ENCODED_WORD = re.compile(r"=\?[^?\s]+\?[bBqQ]\?[^?\s]*\?=")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
@@ -60,7 +62,7 @@ def parse(value: bytes) -> Mailbox:
 
 def _is_clear_name(name: str) -> bool:
     """Whether dots and encoded words of a display name stand where parsers agree on them (RFC 2047 5)."""
-    if name.startswith(".") or name.endswith("."):
+    if _FIRST_DOT.match(name) or name.endswith("."):
         return False
     words = _QUOTED_TEXT.sub(" ", name).split()
     return all(_ENCODED_WORD.fullmatch(word) for word in words if "=?" in word)
@@ -122,6 +124,8 @@ def _decoded(text: str) -> str:
     """A text as written and with its encoded words (RFC 2047) decoded, which are honoured in quotes too."""
     if "=?" not in text:
         return text
+    if text.count("=?") > MOST_ENCODED:
+        raise Unclear
     try:
         words = [
             part.decode(charset or "latin-1") if isinstance(part, bytes) else part

@@ -59,6 +59,8 @@ def read(headers: Iterable[tuple[bytes, bytes]]) -> Identity:
     if len(found) > MOST_FIELDS:
         raise NotOwn("Resent-From", "there are too many fields of this kind")
     claims = tuple(_claim(FIELDS[name], value) for name, value in found)
+    if sum(len(shown) for _, _, shown in claims) > header_from.MOST_SHOWN:
+        raise NotOwn("From", "the names show too many addresses")
     author = next(address for field, address, _ in claims if field == "From")
     return Identity(author, claims)
 

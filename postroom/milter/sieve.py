@@ -144,8 +144,8 @@ class Forward:
             raise Kept("its header is too long")
         authors = [value for name, value in message.headers if name.strip().lower() == b"from"]
         organization = _organization(sender.domain)
-        if len(authors) != 1:
-            return cls(None, any(_mentions(value, organization) for value in authors))
+        if len(authors) != 1:  # several, and receivers choose one of them
+            return cls(None, bool(authors))
         try:
             author = header_from.parse(authors[0]).address
         except Unclear:
@@ -183,6 +183,8 @@ def _organization(domain: str) -> str:
 
 def _mentions(value: bytes, organization: str) -> bool:
     """Whether a From that is not clear could be read as of this organizational domain."""
+    if len(value) > header_from.LONGEST_FIELD:
+        return True
     text = header_from.squeezed(value)
     try:
         spellings = {organization, idna.decode(organization)}

@@ -88,6 +88,8 @@ UNCLEAR: tuple[str | bytes, ...] = (
     "Me [x] <me@demo.test>",
     ". <me@demo.test>",
     ".Me <me@demo.test>",
+    " .Me <me@demo.test>",
+    "(x).Me <me@demo.test>",
     "Me.<me@demo.test>",
     "=?utf-8?q?Me?=x <me@demo.test>",
     "x=?utf-8?q?Me?= <me@demo.test>",
@@ -103,6 +105,7 @@ UNCLEAR: tuple[str | bytes, ...] = (
     b"J\xfcrgen <me@demo.test>",
     b"me@demo.test \xff",
     "x" * 5000 + " <me@demo.test>",
+    '"' + "=?a?q? " * 100 + '" <me@demo.test>',
 )
 
 
@@ -163,7 +166,11 @@ def test_hundreds_of_addresses_in_a_name_are_unclear() -> None:
         ([("From", "me@demo.test"), ("FROM ", "bob@demo.test")], "more than one From field"),
         ([("From", "me@demo.test"), ("Sender", "")], "Sender must be your own address"),
         ([("From", "me@demo.test"), ("Resent-From", "a, b")], "Resent-From must be your own address"),
-        ([("From", "me@demo.test")] + [("Resent-From", "me@demo.test")] * 20, "too many"),
+        ([("From", "me@demo.test")] + [("Resent-From", "me@demo.test")] * 20, "too many fields"),
+        (
+            [("From", "me@demo.test")] + [("Resent-From", f'"{"a@b.test " * 10}" <me@demo.test>')] * 3,
+            "too many addresses",
+        ),
     ],
 )
 def test_the_fields_of_a_message(headers: list[tuple[str, str]], says: str) -> None:
