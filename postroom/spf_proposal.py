@@ -40,6 +40,8 @@ def with_host(
 ) -> Proposal:
     """One record that says what these say, without the terms in `broken`, and lets the host send: by its name, or by
     its addresses where some are given."""
+    if sum(map(len, records)) > spf.MOST_CHARACTERS:
+        return Proposal(f"v=spf1 a:{host} ~all", ("all of its terms",))
     read = list(_read(records))
     terms = {term: meaning for term, meaning in read if meaning and term.lower() not in broken}
     kept = [term for term, meaning in terms.items() if _stays(meaning, host)]
@@ -138,17 +140,18 @@ class _Walk:
 
 
 def _read(records: Sequence[str]) -> Iterator[tuple[str, Term | None]]:
-    """The terms that receivers can read, or could if they were written as they were meant; None with all others."""
-    for record in records:
-        words = _VERSION.sub("", record, count=1).split()
+    """The terms that receivers can read, or could if they were written as they were meant; None with all others.
+    Nothing of records that no proposal could hold."""
+    for record in records if sum(map(len, records)) <= spf.MOST_CHARACTERS else ():
+        words = _VERSION.sub("", record, count=1).split()[::-1]
         while words:
-            word = words.pop(0)
+            word = words.pop()
             if meaning := _parsed(word):
                 yield word, meaning
                 continue
             meant = _RENAMED.sub(r"\1ip\2:", word.translate(_MEANT)).strip(",;")
-            if meant[-1:] in ("=", ":") and words and not _parsed(words[0]) and _parsed(meant + words[0]):
-                meant += words.pop(0)
+            if meant[-1:] in ("=", ":") and words and not _parsed(words[-1]) and _parsed(meant + words[-1]):
+                meant += words.pop()
             for piece in [meant] if _parsed(meant) else re.split("[,;]", meant):
                 yield piece, _parsed(piece)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from postroom import dns
+from postroom import dns, verification
 from postroom.dns import DkimRecord, MailHost, Record
 from postroom.findings import LONGEST_FOUND, Finding
 from postroom.resolver import Resolver
@@ -317,6 +317,26 @@ def test_the_number_of_questions_is_bounded(server: DnsServer) -> None:
     zone |= txt(D, "v=spf1 include:p0.example -all")
     assert find(server, WANTED["spf"], zone).status == "differs"
     assert len(server.asked) < 40
+
+
+def test_a_check_with_too_many_questions_is_unanswered(server: DnsServer) -> None:
+    """Within the bounds of RFC 7208 for each address of ours, and past ours for both together."""
+    terms = " ".join(f"mx:m{n}.example" for n in range(10))
+    zone = OURS_TWICE | txt(D, f"v=spf1 {terms} ip4:192.0.2.9 -all")
+    for n in range(10):
+        zone[f"m{n}.example", "MX"] = [f"{k} m{n}-{k}.example." for k in range(10)]
+        for k in range(10):
+            zone |= {(f"m{n}-{k}.example", "A"): ["192.0.2.1"], (f"m{n}-{k}.example", "AAAA"): ["2001:db8::1"]}
+    finding = find(server, WANTED["spf"], zone)
+    assert finding.status == "unanswered"
+    assert "not asked in time" in (finding.mend or "")
+    assert len(server.asked) <= verification.QUESTIONS
+
+
+def test_a_long_proposal_is_not_cut_off(server: DnsServer) -> None:
+    terms = " ".join(f"ip4:198.51.100.{n}" for n in range(200))
+    finding = find(server, WANTED["spf"], txt(D, f"v=spf1 {terms} –all"))
+    assert (finding.mend or "").endswith(f"Replace it by v=spf1 a:mx.host.example {terms} -all")
 
 
 def test_foreign_text_is_cleaned(server: DnsServer) -> None:

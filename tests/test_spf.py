@@ -184,3 +184,6 @@ def test_a_proposal_is_never_too_long() -> None:
     assert spf_proposal.with_host([found], HOST).text.startswith(f"v=spf1 a:{HOST} ip4:192.0.0.0 ")
     longer = [found, found.replace("192.0", "198.51")]
     assert spf_proposal.with_host(longer, HOST).text == f"v=spf1 a:{HOST} ~all"
+    almost = "v=spf1 " + "b" * (spf.MOST_CHARACTERS - 20) + "=c mx"
+    assert len(almost) <= spf.MOST_CHARACTERS
+    assert spf_proposal.with_host([almost], HOST).text == f"v=spf1 a:{HOST} ~all"

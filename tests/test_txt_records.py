@@ -129,16 +129,18 @@ def dkim_fault(value: str) -> str | None:
     return txt_records.dkim_fault(value, WANTED)
 
 
-CASES = [
-    *((dkim_fault, *row) for row in DKIM),
-    *((txt_records.dmarc_fault, *row) for row in DMARC),
-    *((txt_records.tls_rpt_fault, *row) for row in TLS_RPT),
-    *((txt_records.mta_sts_fault, *row) for row in MTA_STS),
-]
+TABLES: dict[str, tuple[txt_records.Judge, list[tuple[str, str | None]]]] = {
+    "dkim": (dkim_fault, DKIM),
+    "dmarc": (txt_records.dmarc_fault, DMARC),
+    "tls_rpt": (txt_records.tls_rpt_fault, TLS_RPT),
+    "mta_sts": (txt_records.mta_sts_fault, MTA_STS),
+}
+CASES = [(kind, *row) for kind, (_, rows) in TABLES.items() for row in rows]
 
 
-@pytest.mark.parametrize(("judge", "value", "fault"), CASES, ids=str)
-def test_a_value(judge: txt_records.Judge, value: str, fault: str | None) -> None:
+@pytest.mark.parametrize(("kind", "value", "fault"), CASES, ids=str)
+def test_a_value(kind: str, value: str, fault: str | None) -> None:
+    judge, _ = TABLES[kind]
     found = judge(value)
     if fault is None:
         assert found is None
