@@ -35,6 +35,9 @@ SINGLE = (
     b"date",
 )
 
+# What a signature that cannot be read raises. The next one may be valid.
+UNREADABLE = (dkim.DKIMException, ValueError, KeyError)
+
 
 def is_valid(message: bytes, domain: str) -> bool:
     """Whether one of the signatures of the domain is valid and covers From and the whole body."""
@@ -51,7 +54,7 @@ def _counts(reader: Any, number: int, domain: str) -> bool:
     """Whether a signature is one of the domain, and covers enough."""
     try:
         tags, fields, _ = reader.verify_headerprep(number)
-    except dkim.DKIMException:
+    except UNREADABLE:
         return False
     covers = b"from" in fields and b"l" not in tags and tags[b"a"] != b"rsa-sha1"  # RFC 8301 3.1
     return covers and bool(tags[b"d"].lower() == domain.encode())
@@ -60,7 +63,7 @@ def _counts(reader: Any, number: int, domain: str) -> bool:
 def _verifies(reader: Any, number: int) -> bool:
     try:
         return bool(reader.verify(number, dnsfunc=_key))
-    except dkim.DKIMException:
+    except UNREADABLE:
         return False
 
 

@@ -60,7 +60,7 @@ class Inbound:
         domain = domain_of(message)
         if not domain or not await self._is_hosted(domain):
             return ACCEPT
-        client = message.macros.get("{client_addr}", "")
+        client = _client(message)
         if networks.holds(self._trusted, client):
             return ACCEPT
         try:
@@ -125,7 +125,7 @@ def domain_of(message: Message) -> str:
 
 
 def _client(message: Message) -> str:
-    return message.macros.get("{client_addr}", "")
+    return message.macros.get("{client_addr}", "").removeprefix("IPv6:")
 
 
 def _may_be_signed(message: Message, domain: str) -> bool:

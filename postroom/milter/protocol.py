@@ -258,7 +258,8 @@ class EarlySession(Session):
             super()._add_body(data)
 
     def _end(self, data: bytes) -> None:
-        self._add_body(data)
+        if data:
+            self._add_body(data)
         message = self._message
         self._message = Message(client=message.client, helo=message.helo)
         self._start(self._early.judge(message))

@@ -164,6 +164,7 @@ SIGNATURES: dict[str, tuple[str, tuple[str, ...], Change, int]] = {
     "valid, a newer algorithm": ("D", ("relaxed/relaxed", "ed25519-sha256"), same, 250),
     "valid, with trace fields before": ("D", RELAXED, lambda raw: b"Received: x\r\nList-Id: <l>\r\n" + raw, 250),
     "valid, below another": ("D", RELAXED, lambda raw: b"DKIM-Signature: v=1; d=D; s=none\r\n" + raw, 250),
+    "valid, below garbage": ("D", RELAXED, lambda raw: b"DKIM-Signature: v=1; d=D; s=\xff; h=\xff; a=x\r\n" + raw, 250),
     "the body was changed": ("D", RELAXED, lambda raw: raw + b"P.S.\r\n", 550),
     "the subject was changed": ("D", RELAXED, lambda raw: raw.replace(b"Subject: ", b"Subject: Re: "), 550),
     "From was changed": ("D", RELAXED, lambda raw: raw.replace(b"From: alice", b"From: bob"), 550),
