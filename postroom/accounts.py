@@ -74,6 +74,7 @@ LOGS_IN = """
 WHERE id = :id AND status = 'active' AND deleted_at IS NULL AND (last_login_at IS NULL OR last_login_at <= :before)"""
 IS_NEW_LOGIN = f"SELECT 1 FROM accounts {LOGS_IN}"
 LOG_IN = f"UPDATE accounts SET last_login_at = :at {LOGS_IN}"
+OLDEST_PURGE_DUE = "SELECT purge_at FROM accounts WHERE purge_at <= :now ORDER BY purge_at LIMIT 1"
 POSTPONE_PURGE = "UPDATE accounts SET purge_at = :until WHERE id = :id AND purged_at IS NOT NULL"
 FINISH_PURGE = f"""
 UPDATE accounts SET purge_at = NULL WHERE id = :id AND purge_at IS NOT NULL AND purged_at IS NOT NULL
@@ -234,6 +235,12 @@ def restore(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
         raise Refused("domain_gone", domains.GONE)
     _record(tx, actor, "account.restored", account)
     return account
+
+
+def oldest_purge_due(tx: Tx) -> int | None:
+    """Since when the oldest purge has been due (ms since 1970), also one that was put off after a failure."""
+    row = tx.one(OLDEST_PURGE_DUE, now=tx.now)
+    return int(row[0]) if row else None
 
 
 def due_purges(tx: Tx, node: int | None = None) -> list[int]:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from postroom import __version__, archive
+from postroom import __version__, archive, durable
 from postroom.archive import Manifest, Said
 from postroom.db import dumps, snapshots
 from postroom.db.snapshots import Contents
@@ -35,7 +35,7 @@ def make(data: Path, url: str, file: Path, me: Identity, passphrase: str, *, mai
                 manifest = _fill(output, data, url, passphrase, mail, said)
             os.fsync(output.fileno())
         part.replace(file)
-        _sync(file.parent)
+        durable.sync(file.parent)
     except OSError as error:
         part.unlink(missing_ok=True)
         raise BadBackup(f"The backup cannot be written: {error.filename or file}: {error.strerror}.") from None
@@ -85,11 +85,3 @@ def _copied(data: Path, url: str) -> Iterator[tuple[Path, Contents]]:
             yield copy, dumps.take(url, copy)
     finally:
         copy.unlink(missing_ok=True)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

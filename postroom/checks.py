@@ -27,6 +27,7 @@ SELECT domain_id FROM (
   WHERE domain_checks.due_at <= :now AND domain_checks.free_at <= :now AND NOT EXISTS (
     SELECT 1 FROM leases WHERE kind = 'check' AND item = domain_checks.domain_id AND leases.free_at > :now)) AS waiting
 ORDER BY turn, due_at, domain_id LIMIT :limit"""
+OLDEST_DUE = "SELECT due_at FROM domain_checks WHERE due_at <= :now ORDER BY due_at LIMIT 1"
 LEASE = """
 UPDATE domain_checks SET free_at = :until
 WHERE domain_id = :domain_id AND due_at <= :now AND free_at <= :now RETURNING domain_id"""
@@ -85,3 +86,9 @@ def settle(tx: Tx, domain_id: int, *, due_at: int | None, failures: int) -> None
 def drop(tx: Tx, domain_id: int) -> None:
     """Nothing is left to be checked."""
     tx.run(DROP, domain_id=domain_id)
+
+
+def oldest_due(tx: Tx) -> int | None:
+    """Since when the oldest check has been due (ms since 1970), also one that was put off after a failure."""
+    row = tx.one(OLDEST_DUE, now=tx.now)
+    return int(row[0]) if row else None

@@ -13,7 +13,7 @@ from xml.parsers import expat
 
 import msgspec
 
-from postroom.dns import MailHost
+from postroom.mail_host import MailHost
 
 Security = Literal["tls", "starttls"]
 

@@ -14,6 +14,7 @@ from postroom.address import refused_domain
 from postroom.db import Tx
 from postroom.dkim import NewKey
 from postroom.errors import FieldError, Refused, invalid, not_found
+from postroom.mail_host import MailHost
 
 Status = Literal["pending", "active", "suspended"]
 STATUSES: tuple[str, ...] = get_args(Status)
@@ -137,7 +138,7 @@ def is_active(tx: Tx, name: str) -> bool:
     return tx.one(IS_ACTIVE, name=name) is not None
 
 
-def records(tx: Tx, domain: Domain, host: dns.MailHost) -> list[dns.Record]:
+def records(tx: Tx, domain: Domain, host: MailHost) -> list[dns.Record]:
     """The DNS records that the domain needs."""
     return dns.wanted(domain.token, dkim.records(tx, domain.id), host)
 

@@ -13,7 +13,8 @@ import msgspec
 
 from postroom import spf, spf_proposal, txt_records
 from postroom.answers import Answers
-from postroom.dns import MailHost, Record
+from postroom.dns import Record
+from postroom.mail_host import MailHost
 from postroom.resolver import Found, Unanswered
 from postroom.spf_check import MOST_LOOKUPS, Check, Result, TooVoid, name_of
 from postroom.spf_faults import MOST_SHOWN, Broken

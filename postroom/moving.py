@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from postroom import leases, moves, nodes, purges, sealing
+from postroom import leases, moves, nodes, sealing
 from postroom.db import Database, Tx
 from postroom.mailplane import doveadm
 from postroom.mailplane.doveadm import Door, Failed
@@ -193,9 +193,9 @@ class Mover:
 
     async def _erase(self, account_id: int) -> bool:
         """What is left here is erased, a bounded part in a round. True: nothing is left."""
-        left = purges.ENTRIES
+        left = sealing.ERASE_BATCH_ENTRIES
         for name in (sealing.SEALED, ""):
-            left = await asyncio.to_thread(purges.erase, self._mail, account_id, left, name) if left > 0 else 0
+            left = await asyncio.to_thread(sealing.erase, self._mail, account_id, left, name) if left > 0 else 0
         return left > 0
 
 

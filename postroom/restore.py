@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from postroom import archive, differences
+from postroom import archive, differences, durable
 from postroom.archive import Manifest, Said
 from postroom.db import NewerSchema, check_known, open_database, snapshots
 from postroom.differences import Differences
@@ -85,10 +85,10 @@ def commit(data: Path) -> Path | None:
     staging = data / STAGING
     snapshots.leap(staging / "db" / FILE)
     for path in [*_below(staging), staging]:
-        _sync(path)
+        durable.sync(path)
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     staging.rename(data / f"{MOVED}{stamp}")
-    _sync(data)
+    durable.sync(data)
     return finish(data)
 
 
@@ -112,11 +112,3 @@ def _complete_mail(mail: Path, manifest: Manifest) -> None:
 def _below(folder: Path) -> Iterator[Path]:
     for where, folders, files in os.walk(folder):
         yield from (Path(where, name) for name in (*folders, *files))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,6 +8,8 @@ import contextlib
 import os
 from pathlib import Path
 
+from postroom import durable
+
 MOVED, ASIDE = "restored-", "before-restore-"
 
 
@@ -24,15 +26,7 @@ def finish(data: Path) -> Path | None:
                 aside.mkdir(mode=0o700, exist_ok=True)
                 former.rename(aside / source.name)
             source.rename(former)
-        _sync(data)
+        durable.sync(data)
         with contextlib.suppress(OSError):
             decided.rmdir()
     return aside
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,6 +11,7 @@ import fcntl
 import os
 import shutil
 import time
+from itertools import islice
 from pathlib import Path
 
 SEALED = ".sealed"
@@ -18,6 +19,8 @@ COPY_LOCKS = (".dovecot-sync.lock", ".dovecot-box-sync.lock")
 # A file of a delivery under way grows; what is older was left behind.
 STALE_SECONDS = 60
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# What one round erases at most, so that other work has its turn.
+ERASE_BATCH_ENTRIES = 2000
 RENAME_EXCHANGE = 2  # renameat2(2): ext4, XFS, Btrfs, tmpfs; not NFS
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -166,3 +169,41 @@ def _exchange(shelf: int, one: str, other: str) -> None:
     if _libc.renameat2(shelf, one.encode(), shelf, other.encode(), RENAME_EXCHANGE) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), one)
+
+
+def erase(mail: Path, account_id: int, most: int, suffix: str = "") -> int:
+    """Takes away the folder of an account, at most so many entries; answers how many more it might have. 0: it may
+    not be done yet."""
+    root = os.open(mail, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # where it leads is the operator's choice
+    try:
+        shelf = os.open(f"{account_id % 256:02x}", FOLDER, dir_fd=root)
+    except FileNotFoundError:
+        return most
+    finally:
+        os.close(root)
+    try:
+        return _erase_entry(shelf, f"{account_id}{suffix}", most)
+    finally:
+        os.close(shelf)
+
+
+def _erase_entry(parent: int, name: str, most: int) -> int:
+    try:
+        folder = os.open(name, FOLDER, dir_fd=parent)
+    except FileNotFoundError:
+        return most
+    except NotADirectoryError:  # a file; or a link, whose target is none of ours
+        os.unlink(name, dir_fd=parent)
+        return most - 1
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in islice(entries, most)]
+        for entry_name in names:
+            if most > 0:
+                most = _erase_entry(folder, entry_name, most)
+    finally:
+        os.close(folder)
+    if most <= 0:
+        return 0
+    os.rmdir(name, dir_fd=parent)
+    return most - 1

@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from postroom import settings_file
 from postroom.address import BadAddress, parse_host
-from postroom.dns import MailHost
+from postroom.mail_host import MailHost
 from postroom.settings_file import FILE, BadSettings
 
 __all__ = [

@@ -18,10 +18,11 @@ from postroom import checks, consents, dkim, domains
 from postroom.actor import Actor
 from postroom.answers import Answers
 from postroom.db import Database, Tx
-from postroom.dns import MailHost, Record
+from postroom.dns import Record
 from postroom.domains import Domain
 from postroom.errors import Busy, TooMany, not_found
 from postroom.findings import MOST_FOUND, Finding, judge
+from postroom.mail_host import MailHost
 from postroom.resolver import Resolver
 
 SECONDS = 15.0

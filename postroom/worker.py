@@ -27,6 +27,7 @@ from postroom import (
     keys,
     leases,
     purges,
+    sealing,
     sessions,
 )
 from postroom.db import Database, Tx
@@ -120,7 +121,7 @@ async def _end_sessions(database: Database, end_sessions: EndSessions, due: dict
 
 async def purge_due(database: Database, mail: Path, node: int | None = None) -> None:
     """Erases the mail of deleted accounts, up to so many files and folders."""
-    left = purges.ENTRIES
+    left = sealing.ERASE_BATCH_ENTRIES
 
     async def purge(id_: int) -> None:
         nonlocal left

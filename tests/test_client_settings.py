@@ -7,7 +7,7 @@ import pytest
 
 from postroom import client_settings
 from postroom.client_settings import ANSWER, OUTLOOK, REQUEST, BadRequest, Server
-from postroom.dns import MailHost
+from postroom.mail_host import MailHost
 from postroom.settings import BadSettings, Settings, load
 
 HOST = MailHost("mail.example.net")

@@ -3,7 +3,8 @@
 import dns.rdatatype
 import dns.zone
 
-from postroom.dns import DkimRecord, MailHost, Record, policy_id, wanted, zone
+from postroom.dns import DkimRecord, Record, policy_id, wanted, zone
+from postroom.mail_host import MailHost
 
 HOST = MailHost("mx.example.net", 587, 465, 993)
 KEY = DkimRecord("pr1", "v=DKIM1; k=rsa; p=" + "A" * 392, True)

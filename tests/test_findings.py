@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from postroom import dns, verification
-from postroom.dns import DkimRecord, MailHost, Record
+from postroom.dns import DkimRecord, Record
 from postroom.findings import LONGEST_FOUND, Finding
+from postroom.mail_host import MailHost
 from postroom.resolver import Resolver
 from postroom.spf_check import check_host
 from postroom.verification import look

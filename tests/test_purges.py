@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from postroom import accounts, events, operator, organizations, purges, sessions, worker
+from postroom import accounts, events, operator, organizations, sealing, sessions, worker
 from postroom.accounts import CreateAccount
 from postroom.actor import Actor
 from postroom.db import Database, Tx, open_database
@@ -164,11 +164,11 @@ def test_a_part_at_a_time(mail: Path) -> None:
     rounds = 0
     while folder.exists():
         before = sum(1 for _ in folder.rglob("*"))
-        purges.erase(mail, 7, 100)
+        sealing.erase(mail, 7, 100)
         assert before - sum(1 for _ in folder.rglob("*")) <= 100
         rounds += 1
     assert rounds == 3
-    assert purges.erase(mail, 7, 100) == 100
+    assert sealing.erase(mail, 7, 100) == 100
 
 
 @pytest.mark.parametrize("where", ["Maildir/link", "Maildir/cur/link", "link"])
@@ -178,7 +178,7 @@ def test_links_are_not_followed(mail: Path, where: str, kind: str) -> None:
     target = other if kind == "folder" else other / "Maildir" / "cur" / "0:2,S"
     (folder / where).symlink_to(target)
     (folder / "up").symlink_to("../../..")
-    purges.erase(mail, 7, 1000)
+    sealing.erase(mail, 7, 1000)
     assert not folder.exists()
     assert len(list(other.rglob("*:2,S"))) == 3
 
@@ -187,18 +187,18 @@ def test_an_account_folder_that_is_a_link_is_taken_away_alone(mail: Path) -> Non
     other = folder_of(mail, 8)
     (mail / "07").mkdir()
     (mail / "07" / "7").symlink_to(other)
-    purges.erase(mail, 7, 1000)
+    sealing.erase(mail, 7, 1000)
     assert not os.path.lexists(mail / "07" / "7")
     assert len(list(other.rglob("*:2,S"))) == 3
 
 
 def test_mail_that_is_not_there_as_a_whole_is_not_called_erased(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        purges.erase(tmp_path / "not mounted", 7, 1000)
+        sealing.erase(tmp_path / "not mounted", 7, 1000)
 
 
 def test_neighbours_on_the_shelf_stay(mail: Path) -> None:
     folder, others = folder_of(mail, 7), [folder_of(mail, 7 + 256), folder_of(mail, 7 + 512)]
-    purges.erase(mail, 7, 1000)
+    sealing.erase(mail, 7, 1000)
     assert not folder.exists()
     assert all(len(list(other.rglob("*:2,S"))) == 3 for other in others)

@@ -38,7 +38,8 @@ WITHOUT: dict[str, str] = {
             "domains.EXPIRED",
             "idempotency.DUE",
             "sessions.DUE",
-            "lateness.PURGE",
+            "accounts.OLDEST_PURGE_DUE",
+            "checks.OLDEST_DUE",
         ],
         "what is over goes, whoever had it": ["console_sessions.END_EXPIRED", "console_sessions.END_LINKS"],
         "what is old or one too many goes, whoever had it": [

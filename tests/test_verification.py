@@ -15,8 +15,8 @@ from postroom import accounts, checks, dkim, domains, organizations, verificatio
 from postroom.accounts import CreateAccount
 from postroom.actor import Actor
 from postroom.db import Database, Tx, open_database
-from postroom.dns import MailHost
 from postroom.domains import Domain
+from postroom.mail_host import MailHost
 from postroom.resolver import Resolver
 from postroom.verification import DAY_MS, HOUR_MS, Verification
 from tests.dns_server import DnsServer

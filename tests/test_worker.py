@@ -16,9 +16,9 @@ from postroom import accounts, checks, dkim, domains, idempotency, leases, opera
 from postroom.accounts import CreateAccount
 from postroom.actor import Actor
 from postroom.db import Database, Tx, open_database
-from postroom.dns import MailHost
 from postroom.idempotency import Attempt
 from postroom.keys import CreateKey
+from postroom.mail_host import MailHost
 from postroom.resolver import Resolver
 from postroom.verification import Verification
 from tests.dns_server import DnsServer

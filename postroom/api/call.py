@@ -13,8 +13,8 @@ from postroom.api.auth import Headers
 from postroom.api.tallies import Tallies
 from postroom.db import Database, Tx
 from postroom.dkim import Generator
-from postroom.dns import MailHost
 from postroom.errors import Busy, FieldError, not_found
+from postroom.mail_host import MailHost
 from postroom.mailboxes import Mailboxes
 from postroom.passwords import Hashers
 from postroom.sessions import Ended, EndSessions

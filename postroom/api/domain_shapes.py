@@ -9,6 +9,7 @@ from msgspec import Meta
 from postroom import dns
 from postroom.api.account_shapes import timestamp
 from postroom.domains import Domain, Status
+from postroom.mail_host import MailHost
 
 ForwardMode = Literal["store", "webhook", "webhook_then_store"]
 # Either of two types, which msgspec's unions cannot say.
@@ -71,7 +72,7 @@ def route(domain: Domain) -> InboundRoute:
     return InboundRoute(domain.name, "store")
 
 
-def info(domain: Domain, records: list[dns.Record], host: dns.MailHost, show: Callable[[Domain], Any]) -> DomainInfo:
+def info(domain: Domain, records: list[dns.Record], host: MailHost, show: Callable[[Domain], Any]) -> DomainInfo:
     return DomainInfo(show(domain), records, route(domain), MailExchanger(host.name, dns.PRIORITY))
 
 

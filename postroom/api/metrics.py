@@ -14,7 +14,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, gener
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from postroom import __version__, counts, lateness, moves, nodes, organizations
+from postroom import __version__, accounts, checks, counts, moves, nodes, organizations, sessions
 from postroom.actor import Actor
 from postroom.api.call import Answer, Call, Measured
 from postroom.api.tallies import BOUNDS, Account
@@ -76,7 +76,7 @@ def _seen(tx: Tx, actor: Actor, size: int) -> tuple[bool, Count, Kept | None]:
     machines = nodes.everything(tx)
     silent = {node.name: silence / 1000 for node in machines if (silence := node.silence(tx.now)) is not None}
     homes = {node.name: node.accounts for node in machines}
-    kept = Kept(lateness.by_work(tx), size, silent, homes, moves.by_state(tx) if homes else {})
+    kept = Kept(_lags(tx), size, silent, homes, moves.by_state(tx) if homes else {})
     return True, counts.everything(tx), kept
 
 
@@ -102,6 +102,17 @@ def _of_the_instance(found: list[Account], measured: Measured, kept: Kept | None
         yield _gauge("worker_lag_seconds", "For how long the oldest work has been due.", ["work"], lags)
         yield _gauge("database_size_bytes", "Size of the database.", [], [((), kept.size)])
         yield from _nodes(kept)
+
+
+def _lags(tx: Tx) -> dict[str, float]:
+    """For how long the oldest work of each kind has been due, in seconds; 0 where nothing is due. Work that fails and
+    was put off counts from the time at which it was due first."""
+    due = {
+        "sessions": sessions.oldest_due(tx),
+        "purges": accounts.oldest_purge_due(tx),
+        "checks": checks.oldest_due(tx),
+    }
+    return {work: 0.0 if at is None else (tx.now - at) / 1000 for work, at in due.items()}
 
 
 def _nodes(kept: Kept) -> Iterator[Metric]:

@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postroom import dns, findings, verification
-from postroom.dns import DkimRecord, MailHost
+from postroom.dns import DkimRecord
 from postroom.findings import Finding
+from postroom.mail_host import MailHost
 from postroom.resolver import Found, Resolver, Unanswered
 
 HOST = MailHost("mx.host.example")
