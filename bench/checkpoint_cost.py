@@ -10,8 +10,8 @@ from pathlib import Path
 
 from bench.fill import fill
 from bench.report import Row, median, show
-from postroom import passwords
-from postroom.accounts import CreateAccount, create
+from postroom.accounts import passwords
+from postroom.accounts.commands import CreateAccount, create
 from postroom.actor import Actor
 from postroom.db import Tx, migrate
 from postroom.db.sqlite import SQLite, SQLiteConnection

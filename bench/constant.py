@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 import uvicorn
 
-from postroom import account_pages
-from postroom.account_rows import COLUMNS
+from postroom.accounts import queries as account_queries
+from postroom.accounts.model import COLUMNS
 from postroom.db.sqlite import SQLite
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
@@ -40,7 +40,7 @@ def application(body: Callable[[bytes], bytes]) -> Application:
 def page(path: str, organization: int) -> Callable[[bytes], bytes]:
     """The SQL of a page of the organization's accounts, and its JSON; nothing else."""
     connection = SQLite(f"sqlite:///{path}").reader()
-    sql = account_pages.page_sql(frozenset(), False)
+    sql = account_queries.page_sql(frozenset(), False)
     columns = [name.strip() for name in COLUMNS.split(",")]
     places = [columns.index(name) for name in ("id", "user_id", "address")]
     encode = msgspec.json.Encoder().encode

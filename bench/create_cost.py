@@ -17,8 +17,8 @@ from bench.connection_cost import Nowhere
 from bench.fill import fill
 from bench.parts import application, connect, on_a_new_database
 from bench.report import Row, show
-from postroom import passwords
-from postroom.accounts import CreateAccount, create
+from postroom.accounts import passwords
+from postroom.accounts.commands import CreateAccount, create
 from postroom.actor import Actor
 from postroom.api.connection import Connection, configure
 from postroom.db import Tx, open_database

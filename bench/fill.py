@@ -14,10 +14,11 @@ from pathlib import Path
 import psycopg
 from rich.progress import track
 
-from postroom import operator, passwords
+from postroom.accounts import passwords
+from postroom.auth.keys import CreateKey
 from postroom.db import Tx, migrate, open_database
-from postroom.keys import CreateKey
-from postroom.organizations import ensure
+from postroom.service import bootstrap
+from postroom.tenants.organizations import ensure
 
 ORGANIZATION = "bench"
 USERS = 1000
@@ -64,8 +65,8 @@ def fill(url: str, accounts: int, domains: int) -> tuple[int, str, int]:
 
     def prepare(tx: Tx) -> tuple[int, str, int]:
         for number in range(domains):
-            operator.create_domain(tx, ORGANIZATION, f"d{number}.test", None, "active")
-        return ensure(tx, ORGANIZATION), operator.create_key(tx, ORGANIZATION, CreateKey()), _newest(tx) + 1
+            bootstrap.create_domain(tx, ORGANIZATION, f"d{number}.test", None, "active")
+        return ensure(tx, ORGANIZATION), bootstrap.create_key(tx, ORGANIZATION, CreateKey()), _newest(tx) + 1
 
     def chunk(tx: Tx, first: int) -> None:
         before, last = _newest(tx), min(first + CHUNK, accounts) - 1

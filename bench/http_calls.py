@@ -21,8 +21,8 @@ from bench import load
 from bench.instance import Instance, constant, start
 from bench.load import Load, Request
 from bench.report import Row, median, show, side_by_side
-from postroom import passwords
-from postroom.accounts import CreateAccount, create
+from postroom.accounts import passwords
+from postroom.accounts.commands import CreateAccount, create
 from postroom.actor import Actor
 from postroom.db import Tx
 from postroom.db.database import engine_for

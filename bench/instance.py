@@ -12,8 +12,8 @@ from pathlib import Path
 from bench import load
 from bench.fill import fill
 from bench.load import Load, Request
-from tests.postgres import PostgresServer, free_port
-from tests.service import Service, wait_for
+from tests.harness.postgres import PostgresServer, free_port
+from tests.harness.service import Service, wait_for
 
 # Far more than any run makes, so that the limit is counted and never reached.
 RATE = "600000000/minute"

@@ -25,12 +25,12 @@ from bench import stock
 from bench.http_calls import LIST, deletion, each, reset
 from bench.instance import Instance, start
 from bench.report import Row, show, side_by_side
-from postroom.mailplane import doveadm
-from postroom.mailplane.doveadm import Door
-from postroom.mailplane.names import delivery_name, login_name
-from postroom.passwords import generate, hash_generated
+from postroom.accounts.passwords import generate, hash_generated
+from postroom.mailplane.dovecot import doveadm
+from postroom.mailplane.dovecot.doveadm import Door
+from postroom.mailplane.internal_addresses import delivery_name, login_name
+from tests.harness.service import wait_for
 from tests.mail.clients import own_address, tls
-from tests.service import wait_for
 
 SAYS = (
     "Stock is Dovecot and Postfix over flat files, with the same hash of the password. Clients run on the same "

@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.http_calls import creation, get
 from bench.instance import Instance, start
 from bench.report import Row, median, show
-from tests.service import wait_for
+from tests.harness.service import wait_for
 
 ROUNDS = 3
 

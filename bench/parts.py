@@ -18,11 +18,13 @@ from uvicorn.server import ServerState
 from bench.connection_cost import Nowhere
 from bench.fill import fill
 from bench.report import Row, show
-from postroom import accounts, keys, logs
+from postroom.accounts import commands as accounts
 from postroom.actor import Actor
 from postroom.api.app import App, create_app
 from postroom.api.connection import Connection, configure
+from postroom.auth import keys
 from postroom.db import Database, migrate, open_database
+from postroom.service import logging as logs
 from postroom.settings import Settings
 
 ACCOUNTS = 2000

@@ -25,11 +25,13 @@ CALLS = 200
 SERVER = """
 import os, socket, sys
 import uvicorn
-from postroom import logs, operator, settings
+from postroom.service import logging as logs
+from postroom.service import bootstrap as operator
+from postroom import settings
 from postroom.api.app import create_app
 from postroom.api.connection import configure
 from postroom.db import migrate, open_database
-from postroom.keys import CreateKey
+from postroom.auth.keys import CreateKey
 
 async def end_sessions(pairs):
     return True

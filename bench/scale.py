@@ -14,7 +14,8 @@ from bench.http_calls import creation, get, page
 from bench.instance import Instance, start
 from bench.load import Load, Request
 from bench.report import Median, Row, show, side_by_side
-from postroom import account_pages, accounts
+from postroom.accounts import commands as accounts
+from postroom.accounts import queries as account_queries
 from postroom.actor import Actor
 from postroom.db import Tx
 from postroom.db.database import engine_for
@@ -63,7 +64,7 @@ class Inside:
         return self.median(work, calls=CALLS // 4)
 
     def page(self, offset: int) -> float:
-        return self.median(lambda tx: account_pages.page(tx, self.actor, limit=51, offset=offset), calls=9)
+        return self.median(lambda tx: account_queries.page(tx, self.actor, limit=51, offset=offset), calls=9)
 
     def skip(self, offset: int) -> float:
         return self.median(lambda tx: tx.all(SKIP, organization=self.actor.organization_id, n=offset), calls=9)

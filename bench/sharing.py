@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 
 from bench.instance import start
 from postroom.db.sqlite import SQLite
-from tests.every_process import Caller, call_on, names
-from tests.service import Service
+from tests.harness.every_process import Caller, call_on, names
+from tests.harness.service import Service
 
 PROCESSES = (1, 2, 4)
 # Those that meet on a domain's counter, or on a user, are in each other's way.

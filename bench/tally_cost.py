@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from postroom.api.tallies import ALONE, BOUNDS, Tallies
+from postroom.api.request_metrics import ALONE, BOUNDS, Tallies
 from postroom.db import migrate, open_database
 
 ROUNDS = 7

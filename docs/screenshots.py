@@ -16,12 +16,13 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from playwright.sync_api import Page, expect, sync_playwright
 
-from postroom import dkim, operator
+from postroom.auth.keys import CreateKey
 from postroom.db import Tx, migrate
-from postroom.keys import CreateKey
-from postroom.mailboxes import OpenSession, Usage
+from postroom.domains import dkim
+from postroom.mailboxes.interface import OpenSession, Usage
+from postroom.service import bootstrap
 from postroom.settings import Settings
-from tests.server import ApiServer
+from tests.harness.server import ApiServer
 
 FOLDER = Path(__file__).parent / "screenshots"
 DAY = 24 * 3600 * 1000
@@ -39,11 +40,11 @@ DOMAINS = {
 
 def make(tx: Tx) -> str:
     """The company: its domains, each with a DKIM key, which a worker would make, and an API key."""
-    operator.create_domain(tx, ORGANIZATION, "northwind-mail.example", None, "active", dkim.generate())
+    bootstrap.create_domain(tx, ORGANIZATION, "northwind-mail.example", None, "active", dkim.generate())
     for name, user in DOMAINS.items():
-        operator.create_domain(tx, ORGANIZATION, name, user, "active", dkim.generate())
-    operator.create_domain(tx, ORGANIZATION, "brightpath.example", "brightpath", "pending", dkim.generate())
-    return operator.create_key(tx, ORGANIZATION, CreateKey("Console"))
+        bootstrap.create_domain(tx, ORGANIZATION, name, user, "active", dkim.generate())
+    bootstrap.create_domain(tx, ORGANIZATION, "brightpath.example", "brightpath", "pending", dkim.generate())
+    return bootstrap.create_key(tx, ORGANIZATION, CreateKey("Console"))
 
 
 def populate(server: ApiServer, key: str) -> int:

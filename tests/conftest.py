@@ -8,10 +8,10 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 from postroom.db import migrate
-from tests.postgres import PostgresServer
-from tests.server import ApiServer, Tenant, serve
+from tests.harness.postgres import PostgresServer
+from tests.harness.server import ApiServer, Tenant, serve
 
-TOGETHER = "tests/nodes/"
+TOGETHER = "tests/cluster/"
 FUZZ = Path(__file__).parent / "fuzz"
 FUZZ_SECONDS = 60.0
 

@@ -20,11 +20,11 @@ DRIVERS = {"sqlite3", "psycopg", "asyncpg", "aiosqlite", "sqlalchemy"}
 EDGES = {
     "postroom.api",
     "postroom.mailplane",
-    "postroom.worker",
+    "postroom.service.worker",
     "postroom.cli",
     "postroom.settings",
-    "postroom.serve",
-    "postroom.parts",
+    "postroom.service.serve",
+    "postroom.service.processes",
 }
 # A noun has SQL of its own.
 SQL = re.compile(r"^\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM)\b", re.MULTILINE)
@@ -46,7 +46,7 @@ def tree(path: Path) -> ast.Module:
 
 @cache
 def imports(path: Path) -> frozenset[str]:
-    """Every module that a file imports, also inside functions; `from postroom import keys` is postroom.keys."""
+    """Every module that a file imports, also inside functions; `from postroom.auth import keys` is postroom.auth.keys."""
     found: set[str] = set()
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
@@ -97,16 +97,16 @@ def holds_sql(path: Path) -> bool:
 NOUNS = {
     name: path
     for name, path in MODULES.items()
-    if name.count(".") == 1 and path.name != "__init__.py" and (holds_sql(path) or name == "postroom.account_pages")
+    if name.count(".") == 1 and path.name != "__init__.py" and (holds_sql(path) or name == "postroom.accounts.queries")
 }
 
 
 def test_it_works() -> None:
     """The tests see what they judge."""
     assert {f"postroom.{noun}" for noun in ("accounts", "domains", "keys", "events", "counts")} <= NOUNS.keys()
-    assert "postroom.worker" not in NOUNS
+    assert "postroom.service.worker" not in NOUNS
     assert "sqlite3" in imports(MODULES["postroom.db.sqlite"])
-    assert "postroom.keys" in imports(MODULES["postroom.api.admission"])
+    assert "postroom.auth.keys" in imports(MODULES["postroom.api.authentication"])
 
 
 @pytest.mark.parametrize("name", NOUNS)
@@ -196,8 +196,8 @@ def test_every_file_says_what_it_owns(path: Path) -> None:
 # Who may catch everything, and what becomes of it.
 CATCHES_ALL = {
     ("postroom.api.app", "_serve"): "becomes a 500 and a line in the log",
-    ("postroom.worker", "_together"): "is tried row by row, and a line in the log",
-    ("postroom.worker", "_alone"): "puts one row off, and a line in the log",
+    ("postroom.service.worker", "_together"): "is tried row by row, and a line in the log",
+    ("postroom.service.worker", "_alone"): "puts one row off, and a line in the log",
     ("postroom.db.writer", "_tend"): "becomes a line in the log; the next batch tries again",
     ("postroom.db.writer", "_commit"): "goes to every waiter",
     ("postroom.db.writer", "_run_job"): "goes to the waiter",
@@ -230,8 +230,8 @@ def test_every_route_has_a_scope() -> None:
 
 # Functions that put statements together: from pieces of their own module, chosen by name.
 SQL_BUILDERS = {
-    ("postroom.account_pages", "page_sql"),
-    ("postroom.account_pages", "deleted_sql"),
+    ("postroom.accounts.queries", "page_sql"),
+    ("postroom.accounts.queries", "deleted_sql"),
     ("postroom.events", "page_sql"),
     ("postroom.db.transfer", "_select"),  # as the next one
     ("postroom.db.snapshots", "_count"),  # the names of tables, from the database itself

@@ -5,11 +5,12 @@ from pathlib import Path
 from bench.fill import USERS, fill
 from bench.page import Section, page, plot
 from bench.report import Row
-from postroom import operator, organizations
-from postroom.accounts import CreateAccount, create
+from postroom.accounts.commands import CreateAccount, create
 from postroom.actor import Actor
 from postroom.db import Row as Found
 from postroom.db import Tx, migrate, open_database
+from postroom.service import bootstrap
+from postroom.tenants import organizations
 
 ACCOUNTS, DOMAINS = USERS + 30, 3
 # All that does not differ from run to run: no times, no hashes.
@@ -35,7 +36,7 @@ def rows(url: str) -> list[list[Found]]:
 def by_the_product(url: str) -> None:
     def work(tx: Tx) -> None:
         for number in range(DOMAINS):
-            operator.create_domain(tx, "bench", f"d{number}.test", None, "active")
+            bootstrap.create_domain(tx, "bench", f"d{number}.test", None, "active")
         actor = Actor(organizations.ensure(tx, "bench"))
         for n in range(ACCOUNTS):
             create(tx, actor, CreateAccount(f"d{n % DOMAINS}.test", f"a{n}", f"user_{n % USERS}", None, "x"))

@@ -23,9 +23,9 @@ import pytest
 
 from postroom.api.route import Route
 from postroom.api.routes import ROUTES
+from tests.harness.service import Service, wait_for
 from tests.mail.clients import imap_login
 from tests.mail.platform import Mailbox, Platform
-from tests.service import Service, wait_for
 
 PASSWORDS = [f"Canary-{number:02}-{hashlib.sha256(str(number).encode()).hexdigest()[:20]}" for number in range(30)]
 KEYS = [f"pr_Canary{number:02}{hashlib.sha256(f'k{number}'.encode()).hexdigest()[:33]}" for number in range(20)]

@@ -12,9 +12,9 @@ import pytest
 import yaml
 from msgspec.structs import replace
 
-from postroom.mailplane.supervisor import Part
 from postroom.settings import PORTS, SYSTEM_DATA, Settings, load
-from tests.service import COMMAND
+from postroom.supervision.supervisor import Part
+from tests.harness.service import COMMAND
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 CHECKOUT = DEPLOY.parent

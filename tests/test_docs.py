@@ -17,11 +17,11 @@ import pytest
 import typer.main
 
 from postroom import settings
-from postroom.account_rows import Status
+from postroom.accounts.model import Status
 from postroom.actor import ALL_SCOPES
-from postroom.api import domain_shapes
-from postroom.api.account_shapes import FIELDS
-from postroom.api.keys import ShownKey
+from postroom.api.endpoints import domain_views
+from postroom.api.endpoints.account_views import FIELDS
+from postroom.api.endpoints.keys import ShownKey
 from postroom.api.problems import PROBLEMS
 from postroom.api.route import PUBLIC, Route
 from postroom.api.routes import ROUTES
@@ -30,11 +30,11 @@ from postroom.cli.main import app
 from postroom.client.catalog import Entry, catalog
 from postroom.client.methods import Listing, Operation
 from postroom.client.operations import Operations
-from postroom.dns import Purpose
-from postroom.domains import Status as DomainStatus
-from tests.dns_server import DnsServer
-from tests.service import Service
-from tests.shell import python, run
+from postroom.domains.commands import Status as DomainStatus
+from postroom.domains.dns_records import Purpose
+from tests.harness.dns_server import DnsServer
+from tests.harness.service import Service
+from tests.harness.shell import python, run
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -252,7 +252,7 @@ def test_every_field_of_an_account_is_documented() -> None:
 
 
 def test_every_field_of_a_domain_is_documented() -> None:
-    assert first_cells(section("The domain")) == list(domain_shapes.FIELDS)
+    assert first_cells(section("The domain")) == list(domain_views.FIELDS)
 
 
 def test_every_purpose_of_a_record_is_documented() -> None:

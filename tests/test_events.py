@@ -4,11 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from postroom import accounts, events, keys, operator, organizations
-from postroom.accounts import CreateAccount
+from postroom import events
+from postroom.accounts import commands as accounts
+from postroom.accounts.commands import CreateAccount
 from postroom.actor import ALL_SCOPES, Actor
+from postroom.auth import keys
+from postroom.auth.keys import CreateKey
 from postroom.db import Database, Tx, open_database
-from postroom.keys import CreateKey
+from postroom.service import bootstrap
+from postroom.tenants import organizations
 
 
 @pytest.fixture
@@ -70,8 +74,8 @@ def test_a_page(database: Database) -> None:
 
 def test_what_the_operator_does_is_recorded_too(database: Database) -> None:
     def work(tx: Tx) -> None:
-        made = operator.create_domain(tx, "operated", "operated.test", "u1", "active")
-        key = operator.create_key(tx, "operated", CreateKey(user_id="u1"))
+        made = bootstrap.create_domain(tx, "operated", "operated.test", "u1", "active")
+        key = bootstrap.create_key(tx, "operated", CreateKey(user_id="u1"))
         actor = Actor(made.organization_id)
         (key_id,) = [found.id for found in keys.get_all(tx, actor.organization_id)]
         keys.revoke(tx, actor, key_id)
@@ -86,7 +90,7 @@ def test_what_the_operator_does_is_recorded_too(database: Database) -> None:
 
 def test_no_event_holds_a_password(database: Database) -> None:
     def work(tx: Tx) -> None:
-        operator.create_domain(tx, "secret", "secret.test", None, "active")
+        bootstrap.create_domain(tx, "secret", "secret.test", None, "active")
         actor = Actor(organizations.ensure(tx, "secret"))
         made = accounts.create(tx, actor, CreateAccount("secret.test", "a", "u", None, "{SSHA512}hash"))
         accounts.reset(tx, actor, made.id, None, "{ARGON2ID}hash")

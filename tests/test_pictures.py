@@ -3,8 +3,10 @@
 import importlib.util
 from pathlib import Path
 
-from postroom import dkim, domains, organizations
 from postroom.db import Tx, migrate, open_database
+from postroom.domains import commands as domains
+from postroom.domains import dkim
+from postroom.tenants import organizations
 
 SCRIPT = Path(__file__).parent.parent / "docs" / "screenshots.py"
 

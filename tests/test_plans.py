@@ -17,7 +17,8 @@ import psycopg
 import pytest
 
 import postroom
-from postroom import account_pages, events
+from postroom import events
+from postroom.accounts import queries as account_queries
 from postroom.db import Tx, migrate, open_database
 from postroom.db.migrations import SCHEMA, VIEWS
 from postroom.mailplane import render
@@ -123,12 +124,12 @@ def statements() -> dict[str, str]:
             is_sql = isinstance(value, str) and name.isupper() and value.lstrip().startswith(VERBS)
             if is_sql and (info.name, name) not in WHOLE:
                 found[f"{info.name}.{name}"] = value
-    for filters in _subsets(account_pages.SEARCH_FILTERS):
+    for filters in _subsets(account_queries.SEARCH_FILTERS):
         for offset, newest in itertools.product((False, True), repeat=2):
             name = f"account_pages({', '.join(sorted(filters))}, {offset}, {newest})"
-            found[name] = account_pages.page_sql(filters, offset, newest)
+            found[name] = account_queries.page_sql(filters, offset, newest)
         for offset in (False, True):
-            found[f"deleted({', '.join(sorted(filters))}, {offset})"] = account_pages.deleted_sql(filters, offset)
+            found[f"deleted({', '.join(sorted(filters))}, {offset})"] = account_queries.deleted_sql(filters, offset)
     for filters in _subsets(events.FILTERS):
         for newest in (False, True):
             found[f"events({', '.join(sorted(filters))}, {newest})"] = events.page_sql(filters, newest)

@@ -53,15 +53,15 @@ ROW = """
 [[fault]]
 name = "{name}"
 kind = "test"
-file = "postroom/networks.py"
+file = "postroom/auth/networks.py"
 old = '''    return str(ipaddress.ip_network(text))'''
 new = '''{new}'''
 tests = ["{tests}"]
 """
-FOUND = ROW.format(name="found", new="    return text", tests="tests/test_networks.py")
+FOUND = ROW.format(name="found", new="    return text", tests="tests/auth/test_networks.py")
 # A change that nobody notices; a change whose test is broken; a test that fails without any fault.
-SAME = ROW.format(name="same", new='    return f"{ipaddress.ip_network(text)}"', tests="tests/test_networks.py")
-BROKEN = ROW.format(name="broken", new="    return str(", tests="tests/test_networks.py")
+SAME = ROW.format(name="same", new='    return f"{ipaddress.ip_network(text)}"', tests="tests/auth/test_networks.py")
+BROKEN = ROW.format(name="broken", new="    return str(", tests="tests/auth/test_networks.py")
 FAILING = ROW.format(name="failing", new="    return text", tests="tests/no_such_test.py")
 
 

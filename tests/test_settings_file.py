@@ -13,7 +13,7 @@ import pytest
 from postroom import settings, settings_file
 from postroom.settings import BadSettings, load
 from postroom.settings_file import FILE
-from tests.service import Service
+from tests.harness.service import Service
 
 ROOT = Path(__file__).resolve().parent.parent
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

@@ -21,29 +21,30 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from postroom import __version__, idempotency
+from postroom.accounts.passwords import Hashers
 from postroom.actor import Actor
-from postroom.api import auth, console, documents, problems
-from postroom.api.admission import Admission
+from postroom.api import credentials, problems, static_docs
+from postroom.api.authentication import Admission
 from postroom.api.body import XML_TYPES, read_body
-from postroom.api.call import Answer, Call, Keep, Measure, Probe, Services, Visit, encode, nothing_measured
-from postroom.api.console import Console
+from postroom.api.context import Answer, Call, Keep, Measure, Probe, Services, Visit, encode, nothing_measured
+from postroom.api.decoding import decode_body, ignored, parse_query
+from postroom.api.endpoints import console
+from postroom.api.endpoints.console import Console
+from postroom.api.idempotency import Retries, idempotency_key
 from postroom.api.openapi import document
 from postroom.api.rate_limits import Clock, Limits, parse_rate
-from postroom.api.retries import Retries, idempotency_key
+from postroom.api.request_metrics import ALONE, Place, Tallies
 from postroom.api.route import PUBLIC, Route
 from postroom.api.router import BadPath, Router, split_path
 from postroom.api.routes import ROUTES
-from postroom.api.tallies import ALONE, Place, Tallies
-from postroom.api.wire import decode_body, ignored, parse_query
 from postroom.db import Database
-from postroom.dkim import Generator
+from postroom.domains.dkim import Generator
+from postroom.domains.resolver import Resolver
+from postroom.domains.verification import Verification
 from postroom.errors import Busy, LimitReached, Refused, TooMany, not_found
-from postroom.mailboxes import Mailboxes, NoMailboxes
-from postroom.passwords import Hashers
-from postroom.resolver import Resolver
-from postroom.sessions import EndSessions
+from postroom.mailboxes.interface import Mailboxes, NoMailboxes
+from postroom.mailboxes.session_revocations import EndSessions
 from postroom.settings import Settings, split
-from postroom.verification import Verification
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -74,7 +75,11 @@ class App:
     """The API over one database."""
 
     def __init__(
-        self, services: Services, limits: Limits, trusted: tuple[auth.Network, ...] = (), lets_local_in: bool = False
+        self,
+        services: Services,
+        limits: Limits,
+        trusted: tuple[credentials.Network, ...] = (),
+        lets_local_in: bool = False,
     ) -> None:
         self.trusted = trusted
         self._services = services
@@ -88,7 +93,7 @@ class App:
         static = StaticFiles(directory=Path(__file__).parent / "docs", html=True)
         refused: dict[Any, Any] = {HTTPException: _no_file}
         self._docs = Starlette(routes=[Mount("/docs", static)], exception_handlers=refused)
-        self._documents = documents.documents(refused)
+        self._documents = static_docs.documents(refused)
         self._files = Starlette(routes=[Mount(self._console.prefix, self._console.files)], exception_handlers=refused)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,7 +101,7 @@ class App:
             await _lifespan(receive, send)
         elif scope["type"] != "http":
             raise NotImplementedError(scope["type"])
-        elif documents.is_one(scope["path"]):
+        elif static_docs.is_one(scope["path"]):
             await self._documents(scope, receive, _with(scope, send, ((b"content-security-policy", DOCS_POLICY),)))
         elif scope["path"].startswith("/docs/"):
             await self._docs(scope, receive, _with(scope, send, ((b"content-security-policy", DOCS_POLICY),)))
@@ -192,7 +197,7 @@ class App:
         if once is None:
             return await self._run(route, call, body)
         request = b"%b %b?%b\n%b" % (route.method.encode(), scope["raw_path"], scope["query_string"], body)
-        secret = auth.key_of(scope["headers"]) or auth.session_token(scope["headers"]) or ""
+        secret = credentials.key_of(scope["headers"]) or credentials.session_token(scope["headers"]) or ""
         tried = idempotency.attempt(actor, secret, once, request)
 
         async def run(keep: Keep) -> Answer:
@@ -243,7 +248,7 @@ def create_app(
         tallies=Tallies(database, place),
     )
     limits = Limits(parse_rate(settings.rate_limit), settings.workers, clock)
-    return App(services, limits, auth.networks(split(settings.trusted_proxies)), settings.metrics == "loopback")
+    return App(services, limits, credentials.networks(split(settings.trusted_proxies)), settings.metrics == "loopback")
 
 
 async def _public(route: Route, visit: Visit) -> Answer:

@@ -15,7 +15,7 @@ import structlog
 import uvicorn
 from uvicorn.server import ServerState
 
-from postroom.api import auth, problems
+from postroom.api import credentials, problems
 from postroom.api.app import ALWAYS, App
 from postroom.api.peers import Peer, Peers
 from postroom.api.reading import Reader
@@ -283,7 +283,7 @@ class Connection(Reader):
         if not self._in_body or not self._peer.is_trusted:
             return self._peer
         headers = tuple(self.cycle.scope["headers"])
-        return self._peers.of(auth.client_address(self._peer.address, headers, self._peers.trusted))
+        return self._peers.of(credentials.client_address(self._peer.address, headers, self._peers.trusted))
 
     def _make_room(self) -> bool:
         """Closes an idle connection of an address that has more than its share, for one of another."""

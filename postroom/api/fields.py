@@ -5,11 +5,11 @@ from typing import Any, TypeVar
 
 from msgspec import UNSET, UnsetType
 
-from postroom.account_rows import Account
+from postroom.accounts.model import Account
+from postroom.accounts.passwords import WeakPassword, check
 from postroom.address import Address, BadAddress, parse_domain, parse_local_part
-from postroom.api.wire import check_display_name, check_user_id, unknown_names
+from postroom.api.decoding import check_display_name, check_user_id, unknown_names
 from postroom.errors import FieldError, invalid
-from postroom.passwords import WeakPassword, check
 
 T = TypeVar("T")
 

@@ -5,10 +5,10 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from postroom.api.account_shapes import FullAccount
-from postroom.api.domain_shapes import FullDomain, ShownDomain
+from postroom.api.endpoints.account_views import FullAccount
+from postroom.api.endpoints.domain_views import FullDomain, ShownDomain
+from postroom.api.idempotency import HEADER, LONGEST
 from postroom.api.problems import MEDIA_TYPE, PROBLEMS, Problem
-from postroom.api.retries import HEADER, LONGEST
 from postroom.api.route import PUBLIC, Route
 
 REFERENCE = "#/components/schemas/{name}"

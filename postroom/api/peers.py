@@ -7,7 +7,7 @@ clients, so it is not bounded; the client that it names is (decision 0131).
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from postroom.api import auth
+from postroom.api import credentials
 from postroom.api.rate_limits import network_of
 
 
@@ -25,14 +25,14 @@ class Peer:
 class Peers:
     """The addresses that are connected, and how many connections were refused and are about to end."""
 
-    def __init__(self, trusted: Sequence[auth.Network] = ()) -> None:
+    def __init__(self, trusted: Sequence[credentials.Network] = ()) -> None:
         self.trusted = trusted
         self._peers: dict[str, Peer] = {}
         self.refused = 0
 
     def of(self, address: str) -> Peer:
         """The peer with this address."""
-        is_trusted = bool(self.trusted) and auth.trusts(address, self.trusted)
+        is_trusted = bool(self.trusted) and credentials.trusts(address, self.trusted)
         name = address if is_trusted else network_of(address)
         return self._peers.setdefault(name, Peer(name, is_trusted))
 

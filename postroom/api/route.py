@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from postroom.api.call import Answer
-from postroom.api.wire import NoQuery
+from postroom.api.context import Answer
+from postroom.api.decoding import NoQuery
 
 PUBLIC = "public"
 

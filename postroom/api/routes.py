@@ -3,7 +3,7 @@
 A stranger would get wrong: the order means nothing; a path with a name in it gives way to one that is spelled out.
 """
 
-from postroom.api import (
+from postroom.api.endpoints import (
     accounts,
     client_settings,
     dkim,
@@ -18,7 +18,7 @@ from postroom.api import (
     stats,
     verification,
 )
-from postroom.api.account_shapes import (
+from postroom.api.endpoints.account_views import (
     CreatedAccount,
     DeletedAccount,
     DomainsAccount,
@@ -26,7 +26,7 @@ from postroom.api.account_shapes import (
     ResetAccount,
     UpdatedAccount,
 )
-from postroom.api.domain_shapes import DomainInfo
+from postroom.api.endpoints.domain_views import DomainInfo
 from postroom.api.route import PUBLIC, Route
 
 XML = "application/xml; charset=utf-8"

@@ -19,7 +19,7 @@ BAR = 30
 @app.command("show")
 def show_account(account_id: Id, as_json: Json = False) -> None:
     """Show on which node the mail of an account is, and whether it is on its way."""
-    from postroom import moves, nodes
+    from postroom.cluster import moves, nodes
 
     def work(tx: Any) -> dict[str, Any]:
         home = nodes.home(tx, account_id)
@@ -45,7 +45,8 @@ def move_account(
 ) -> None:
     """Move an account with all its mail to another node, while it is used. At the end it is closed for a moment and its
     sessions end; mail that arrives then comes some seconds later. To interrupt this does not stop the move."""
-    from postroom import moves, settings
+    from postroom import settings
+    from postroom.cluster import moves
     from postroom.db import open_database
 
     move = store.write(lambda tx: moves.request(tx, account_id, node))
@@ -64,7 +65,7 @@ def move_account(
 def cancel_move(account_id: Id, as_json: Json = False) -> None:
     """End a move where it began, up to the moment in which the account is at home on its new node. What that one has
     got of it is erased, now or when it is back."""
-    from postroom import moves, nodes
+    from postroom.cluster import moves, nodes
 
     def work(tx: Any) -> dict[str, Any]:
         move, names = moves.cancel(tx, account_id), {node.id: node for node in nodes.everything(tx)}
@@ -96,7 +97,7 @@ def _cancelled(found: dict[str, Any]) -> str:
 @app.command("list-moves")
 def list_moves(as_json: Json = False) -> None:
     """Show the accounts that are on their way, and what cancelled moves have left that is not erased yet."""
-    from postroom import moves, nodes
+    from postroom.cluster import moves, nodes
 
     def work(tx: Any) -> list[dict[str, Any]]:
         names = {node.id: node.name for node in nodes.everything(tx)}
@@ -126,7 +127,7 @@ def _line(move: dict[str, Any]) -> str:
 
 
 def _follow(database: Any, account_id: int, target: int) -> None:
-    from postroom import moves, nodes
+    from postroom.cluster import moves, nodes
 
     told = ""
     while True:

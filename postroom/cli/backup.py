@@ -12,10 +12,11 @@ from typing import Annotated
 
 import typer
 
-from postroom import identity, settings
-from postroom.archive import Said
+from postroom import settings
+from postroom.backup.archive import Said
 from postroom.cli import store
 from postroom.errors import BadBackup
+from postroom.instance import system_user
 from postroom.settings import PASSPHRASE
 
 
@@ -24,10 +25,10 @@ def backup(
     mail: Annotated[bool, typer.Option("--mail", help="Put the mail folders in it, too.")] = False,
 ) -> None:
     """Write a backup of the database to FILE; the service may run. POSTROOM_BACKUP_PASSPHRASE encrypts it."""
-    from postroom import backup as making
+    from postroom.backup import create as making
 
     found, passphrase = settings.load(), os.environ.get(PASSPHRASE, "")
-    me = identity.find()
+    me = system_user.find()
     if not me:
         raise BadBackup(f"There is nothing to back up: {found.data} was never used.")
     with _progress() as said:
@@ -45,7 +46,7 @@ def restore(
     yes: Annotated[bool, typer.Option("--yes", help="Accept what will differ without being asked.")] = False,
 ) -> None:
     """Bring back what `postroom backup` wrote; the service must not run."""
-    from postroom import restore as restoring
+    from postroom.backup import restore as restoring
 
     found = settings.load()
     try:
@@ -72,7 +73,7 @@ def restore(
 
 def _accept(found: "object", yes: bool) -> None:
     """Says what will differ and asks."""
-    from postroom.differences import Differences
+    from postroom.backup.diff import Differences
 
     if isinstance(found, Differences):
         lines = found.lines()

@@ -17,8 +17,9 @@ def console_link(
     as_json: Json = False,
 ) -> None:
     """Print a link that signs in to the web console once, within 15 minutes."""
-    from postroom import operator, settings, terminal
+    from postroom import settings
+    from postroom.service import bootstrap, terminal
 
-    token = store.write(lambda tx: operator.create_link(tx, organization, key))
+    token = store.write(lambda tx: bootstrap.create_link(tx, organization, key))
     link = terminal.console_link(settings.load(), token)
     options.show({"link": link}, link, as_json)

@@ -8,7 +8,7 @@ from postroom.cli import options, store
 from postroom.cli.options import Json, Organization, User
 
 if TYPE_CHECKING:
-    from postroom.dns import Record
+    from postroom.domains.dns_records import Record
 
 app = typer.Typer(no_args_is_help=True, help="Managed domains, on the server itself.")
 
@@ -22,16 +22,18 @@ def create_domain(
     as_json: Json = False,
 ) -> None:
     """Make a managed domain. Without --user it is a platform domain for every user of the organization."""
-    from postroom import dkim, operator, organizations
     from postroom.db import Tx
-    from postroom.domains import Domain
+    from postroom.domains import dkim
+    from postroom.domains.commands import Domain
+    from postroom.service import bootstrap
+    from postroom.tenants import organizations
 
     options.check_user(user)
     name, key = options.domain(domain), dkim.generate()
 
     def work(tx: Tx) -> Domain:
         organizations.get(tx, organization)  # a name that is mistyped makes none
-        return operator.create_domain(tx, organization, name, user, "active" if active else "pending", key)
+        return bootstrap.create_domain(tx, organization, name, user, "active" if active else "pending", key)
 
     made = store.write(work)
     options.show({"domain": made.name, "status": made.status}, f"{made.name} {made.status}", as_json)
@@ -40,7 +42,8 @@ def create_domain(
 @app.command("list")
 def list_domains(organization: Organization, as_json: Json = False) -> None:
     """List the domains of an organization."""
-    from postroom import domains, organizations
+    from postroom.domains import commands as domains
+    from postroom.tenants import organizations
 
     found = store.write(lambda tx: domains.get_all(tx, organizations.get(tx, organization)))
     lines = [f"{d.name:<40} {d.status:<10} {d.user_id or ''}".rstrip() for d in found]
@@ -63,10 +66,10 @@ def suspend_domain(domain: str, organization: Organization, user: User = None) -
 @app.command("delete")
 def delete_domain(domain: str, organization: Organization, user: User = None) -> None:
     """End a domain without accounts; its name is free for a new claim."""
-    from postroom import operator
+    from postroom.service import bootstrap
 
     name = options.domain(domain)
-    store.write(lambda tx: operator.delete_domain(tx, organization, name, user))
+    store.write(lambda tx: bootstrap.delete_domain(tx, organization, name, user))
     print(f"{name} deleted")
 
 
@@ -80,11 +83,14 @@ def show_dns(
     """Print the DNS records that a domain needs."""
     import msgspec
 
-    from postroom import dns, domains, organizations, settings
+    from postroom import settings
     from postroom.actor import Actor
-    from postroom.api.domain_shapes import DomainInfo, info, shown
+    from postroom.api.endpoints.domain_views import DomainInfo, info, shown
     from postroom.cli import tables
     from postroom.db import Tx
+    from postroom.domains import commands as domains
+    from postroom.domains import dns_records
+    from postroom.tenants import organizations
 
     name, host = options.domain(domain), settings.load().dns_host
 
@@ -96,7 +102,7 @@ def show_dns(
     if form == "json":
         print(msgspec.json.encode(found).decode())
     elif form == "zone":
-        print(dns.zone(name, found.dns), end="")
+        print(dns_records.zone(name, found.dns), end="")
     else:
         tables.show_rows([_row(record) for record in found.dns])
 
@@ -108,9 +114,10 @@ def _row(record: "Record") -> dict[str, Any]:
 
 
 def _set_status(domain: str, organization: str, user: str | None, status: Literal["active", "suspended"]) -> None:
-    from postroom import domains, organizations
     from postroom.actor import Actor
     from postroom.db import Tx
+    from postroom.domains import commands as domains
+    from postroom.tenants import organizations
 
     name = options.domain(domain)
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from postroom import networks
 from postroom.actor import ALL_SCOPES
+from postroom.auth import networks
 from postroom.cli import options, store
 from postroom.cli.options import Json, Organization, User
 from postroom.errors import Refused
@@ -28,9 +28,10 @@ def create_key(
     as_json: Json = False,
 ) -> None:
     """Make an API key and print it; it cannot be read again. An organization that is not there is made, too."""
-    from postroom import operator, organizations
+    from postroom.auth.keys import CreateKey
     from postroom.db import Tx
-    from postroom.keys import CreateKey
+    from postroom.service import bootstrap
+    from postroom.tenants import organizations
 
     options.check_user(user)
     scopes, names, found = _scopes(scope), [options.domain(text) for text in domain or ()], _networks(network)
@@ -39,7 +40,7 @@ def create_key(
         is_new = not organizations.exists(tx, organization)
         expires_at = tx.now + expires_in_days * DAY_MS if expires_in_days else None
         command = CreateKey(name, user, scopes, tuple(names) or None, found, expires_at)
-        return operator.create_key(tx, organization, command), is_new
+        return bootstrap.create_key(tx, organization, command), is_new
 
     key, is_new = store.write(work)
     if is_new:
@@ -52,7 +53,8 @@ def list_keys(organization: Organization, as_json: Json = False) -> None:
     """List the keys of an organization."""
     import msgspec
 
-    from postroom import keys, organizations
+    from postroom.auth import keys
+    from postroom.tenants import organizations
 
     found = store.write(lambda tx: keys.get_all(tx, organizations.get(tx, organization)))
     options.show(msgspec.to_builtins(found), "\n".join(_key_line(key) for key in found), as_json)
@@ -61,8 +63,9 @@ def list_keys(organization: Organization, as_json: Json = False) -> None:
 @app.command("revoke")
 def revoke_key(key_id: int, organization: Organization) -> None:
     """End an API key; it is refused from this moment."""
-    from postroom import keys, organizations
     from postroom.actor import Actor
+    from postroom.auth import keys
+    from postroom.tenants import organizations
 
     store.write(lambda tx: keys.revoke(tx, Actor(organizations.get(tx, organization)), key_id))
     print(f"key {key_id} revoked, and every key that was made with it")

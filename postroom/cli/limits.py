@@ -21,9 +21,9 @@ def set_limits(
     as_json: Json = False,
 ) -> None:
     """Cap how much an organization, or one of its users, may have. What is not given stays; -1 lifts a cap."""
-    from postroom import limits, organizations
     from postroom.actor import Actor
-    from postroom.limits import SetLimits
+    from postroom.tenants import limits, organizations
+    from postroom.tenants.limits import SetLimits
 
     options.check_user(user)
     given = {"domains": domains, "accounts": accounts, "accounts_per_domain": accounts_per_domain}
@@ -35,7 +35,7 @@ def set_limits(
 @app.command("show")
 def show_limits(organization: Organization, user: User = None, as_json: Json = False) -> None:
     """Show the caps of an organization, or of one of its users."""
-    from postroom import limits, organizations
+    from postroom.tenants import limits, organizations
 
     options.check_user(user)
     _show_limits(store.write(lambda tx: limits.get(tx, organizations.get(tx, organization), user)), as_json)

@@ -7,9 +7,10 @@ import sys
 
 import typer
 
-from postroom import identity, instance, settings
+from postroom import settings
 from postroom.cli import accounts, api, backup, console, database, doctor, domains, keys, limits, mcp, nodes, run
 from postroom.errors import NOT_THERE, BadBackup, Busy, Refused
+from postroom.instance import data_directory, system_user
 
 NOTHING = (
     "There is no such thing in this organization, for this --user: `postroom domains list` and `postroom keys list` "
@@ -53,7 +54,7 @@ def main() -> None:
         _fail(str(error), 1)
     except KeyboardInterrupt:
         sys.exit(130)
-    except (settings.BadSettings, instance.CannotStart, identity.NoSystemUser) as error:
+    except (settings.BadSettings, data_directory.CannotStart, system_user.NoSystemUser) as error:
         _fail(str(error), 2)
 
 

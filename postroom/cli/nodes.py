@@ -31,7 +31,8 @@ def add_node(
 ) -> None:
     """Add a machine. The first one is that which was there before: it keeps every account. A node that is there gets a
     new address, and may start from another data directory."""
-    from postroom import nodes, settings
+    from postroom import settings
+    from postroom.cluster import nodes
 
     _check(name, address)
     if settings.load().is_sqlite:
@@ -61,7 +62,7 @@ def _check(name: str, address: str) -> None:
 @app.command("list")
 def list_nodes(as_json: Json = False) -> None:
     """Show the nodes, how many accounts each has and when it was seen."""
-    from postroom import nodes
+    from postroom.cluster import nodes
 
     found = store.write(nodes.everything)
     now = time.time_ns() // 1_000_000
@@ -85,7 +86,8 @@ def undrain_node(name: Name, as_json: Json = False) -> None:
 def empty_node(name: Name) -> None:
     """Move every account of a drained node to the others, a few at a time. To interrupt this stops none that has begun;
     run again it goes on."""
-    from postroom import moves, nodes, settings
+    from postroom import settings
+    from postroom.cluster import moves, nodes
     from postroom.db import open_database
 
     store.write(lambda tx: moves.request_more(tx, name, AT_ONCE))
@@ -106,14 +108,14 @@ def empty_node(name: Name) -> None:
 @app.command("remove")
 def remove_node(name: Name) -> None:
     """Forget a node that is drained and has no account any more. The others stop believing it within seconds."""
-    from postroom import nodes
+    from postroom.cluster import nodes
 
     store.write(lambda tx: nodes.remove(tx, name))
     print(f"{name} is removed.")
 
 
 def _set_draining(name: str, draining: bool, as_json: bool) -> None:
-    from postroom import nodes
+    from postroom.cluster import nodes
 
     node = store.write(lambda tx: nodes.drain(tx, name, draining))
     text = f"{name} takes no new accounts. It has {node.accounts}." if draining else f"{name} takes new accounts."

@@ -32,7 +32,7 @@ def version(_version: Version = False) -> None:
 
 def serve(only: Annotated[Only | None, typer.Option(help="Run this part alone.")] = None) -> None:
     """Run everything: API, worker, Dovecot and Postfix."""
-    from postroom import serve as service
+    from postroom.service import serve as service
 
     raise typer.Exit(service.serve(settings.load(), only))
 
@@ -40,7 +40,7 @@ def serve(only: Annotated[Only | None, typer.Option(help="Run this part alone.")
 def status(as_json: Json = False) -> None:
     """Say what runs, what does not and why; of several machines also how the others do. Exit code 1 when a part of this
     one that should run does not."""
-    from postroom import serve as service
+    from postroom.service import serve as service
 
     found = settings.load()
     rows = service.status(found)
@@ -59,7 +59,7 @@ def _nodes(found: Settings) -> list[tuple[str, str, str]]:
     """A row for each node, from the database."""
     import asyncio
 
-    from postroom import nodes
+    from postroom.cluster import nodes
     from postroom.db import open_database
     from postroom.errors import Busy
 

@@ -8,7 +8,8 @@ import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from postroom import identity, instance, settings
+from postroom import settings
+from postroom.instance import data_directory, system_user
 from postroom.settings import Settings
 
 T = TypeVar("T")
@@ -30,18 +31,18 @@ def write(work: Callable[[Any], T]) -> T:
 
 def take(found: Settings) -> list[int]:
     """Goes on as the system user, alone: no service runs on the instance while these descriptors are open."""
-    instance.check_path(found.data)
-    me = identity.ensure()
-    instance.make_directories(found.data, me)
-    locks = instance.lock(found.data, None, me)
+    data_directory.check_path(found.data)
+    me = system_user.ensure()
+    data_directory.make_directories(found.data, me)
+    locks = data_directory.lock(found.data, None, me)
     me.become()
     os.umask(0o077)
     return locks
 
 
 def _become_owner(found: Settings) -> None:
-    instance.check_path(found.data)
-    me = identity.ensure()
-    instance.make_directories(found.data, me)
+    data_directory.check_path(found.data)
+    me = system_user.ensure()
+    data_directory.make_directories(found.data, me)
     me.become()
     os.umask(0o077)

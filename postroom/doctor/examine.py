@@ -15,14 +15,17 @@ from typing import TypeVar
 
 import msgspec
 
-from postroom import identity, instance, nodes, serve, sessions
+from postroom.cluster import nodes
 from postroom.db import NewerSchema, NoMailRole, Tx, check_known, mail_role, open_database, snapshots
 from postroom.doctor import files, network
 from postroom.doctor.finding import Finding
 from postroom.errors import BadBackup, Busy
-from postroom.identity import Identity
+from postroom.instance import data_directory, system_user
+from postroom.instance.system_user import Identity
+from postroom.mailboxes import session_revocations
 from postroom.mailplane import daemons
-from postroom.parts import MAIL_ROLE
+from postroom.service import serve
+from postroom.service.processes import MAIL_ROLE
 from postroom.settings import Settings
 
 T = TypeVar("T")
@@ -41,9 +44,9 @@ def examine(settings: Settings) -> list[Finding]:
     """All findings."""
     with_postfix = settings.mail == "on" and os.geteuid() == 0
     found = list(_versions(settings, with_postfix))
-    running = instance.is_locked(settings.data)
+    running = data_directory.is_locked(settings.data)
     found += _parts(settings) if running else network.free_ports(settings, with_postfix)
-    me = identity.find()
+    me = system_user.find()
     found += files.settings_file(me)
     if me and settings.data.is_dir():
         found += files.disk(settings)
@@ -134,7 +137,7 @@ def _mail_role(settings: Settings) -> Finding:
 
 
 def _late_work(settings: Settings) -> Iterator[Finding]:
-    due = _ask(settings, sessions.oldest_due)
+    due = _ask(settings, session_revocations.oldest_due)
     late = time.time_ns() // 1_000_000 - due if due else 0
     if late > LATE_MS:
         text = f"The worker is {late // 1000} s late with ending sessions."

@@ -16,8 +16,8 @@ from cryptography import x509
 
 from postroom import settings as settings_of
 from postroom.doctor.finding import Finding, Level
-from postroom.identity import Identity
-from postroom.instance import directories
+from postroom.instance.data_directory import directories
+from postroom.instance.system_user import Identity
 from postroom.mailplane.render import tls_paths
 from postroom.settings import Settings
 

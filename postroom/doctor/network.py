@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Iterator
 
 import dns.reversename
 
-from postroom import ports
 from postroom.doctor.finding import Finding
-from postroom.instance import CannotStart
-from postroom.resolver import Resolver, Unanswered
+from postroom.domains.resolver import Resolver, Unanswered
+from postroom.instance.data_directory import CannotStart
+from postroom.service import ports
 from postroom.settings import Settings
 
 OUTSIDE = "gmail.com"  # a name whose mail exchangers are always there

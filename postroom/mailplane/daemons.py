@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from postroom.identity import Identity
-from postroom.instance import PLAIN_PATH
+from postroom.instance.data_directory import PLAIN_PATH
+from postroom.instance.system_user import Identity
 from postroom.mailplane import certificate
 from postroom.mailplane.render import (
     File,

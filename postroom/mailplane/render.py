@@ -13,11 +13,12 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from postroom.mailplane.names import INBOX_DOMAIN, INTERNAL_DOMAIN, SIGNING_HEADER
+from postroom.mailplane.dovecot import sendmail
+from postroom.mailplane.internal_addresses import INBOX_DOMAIN, INTERNAL_DOMAIN, SIGNING_HEADER
 from postroom.settings import Settings
 
-TEMPLATES = Path(__file__).with_name("templates")
-SENDMAIL = Path(__file__).with_name("sendmail.py")
+TEMPLATES = [Path(__file__).parent / daemon / "templates" for daemon in ("dovecot", "postfix", "opendkim")]
+SENDMAIL = Path(sendmail.__file__)
 
 # How a text of a client becomes an id. SQLite compares as the column's type; PostgreSQL must not even be asked to
 # cast what is no number, because its error would be a 4xx for ever instead of "there is no such account".

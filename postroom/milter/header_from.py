@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from email.errors import HeaderParseError
 from email.header import decode_header
 
-from postroom import senders
+from postroom.accounts import senders
 from postroom.address import Address, BadAddress, parse_host
 
 # Octets of one field; addresses in one display name; encoded words, each of which Python looks for the end of.

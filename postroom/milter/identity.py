@@ -6,12 +6,12 @@ From appears once. Sender, Resent-From and Resent-Sender may be there; all of th
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from postroom import senders
+from postroom.accounts import senders
+from postroom.accounts.senders import Account
 from postroom.address import Address
 from postroom.db import Tx
 from postroom.milter import header_from
 from postroom.milter.header_from import Unclear
-from postroom.senders import Account
 
 FIELDS = {b"from": "From", b"sender": "Sender", b"resent-from": "Resent-From", b"resent-sender": "Resent-Sender"}
 # Fields of these names in one message.

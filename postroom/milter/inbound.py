@@ -10,16 +10,17 @@ from functools import partial
 
 import structlog
 
-from postroom import networks, senders
+from postroom.accounts import senders
+from postroom.auth import networks
 from postroom.db import Database
+from postroom.domains.resolver import Resolver
+from postroom.domains.spf_check import check_host
 from postroom.milter import signed_by
 from postroom.milter.message import ACCEPT, CONTINUE, Answer, Message, refuse
 from postroom.milter.protocol import Want
 from postroom.milter.signed_by import Unclear
 from postroom.milter.slots import Full, Slots
-from postroom.resolver import Resolver
 from postroom.settings import Settings, split
-from postroom.spf_check import check_host
 
 log = structlog.get_logger()
 

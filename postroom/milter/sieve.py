@@ -12,10 +12,12 @@ import idna
 import structlog
 from publicsuffixlist import PublicSuffixList
 
-from postroom import dkim, senders
+from postroom.accounts import senders
+from postroom.accounts.senders import Account
 from postroom.address import Address, BadAddress
 from postroom.db import Database, Tx
-from postroom.mailplane.names import INTERNAL_DOMAIN, SIGNING_HEADER, inbox_name
+from postroom.domains import dkim
+from postroom.mailplane.internal_addresses import INTERNAL_DOMAIN, SIGNING_HEADER, inbox_name
 from postroom.milter import header_from, identity, own_signature
 from postroom.milter.header_from import Unclear
 from postroom.milter.identity import NotOwn
@@ -31,7 +33,6 @@ from postroom.milter.message import (
     insert_header,
 )
 from postroom.milter.protocol import TEMPORARY, Want
-from postroom.senders import Account
 from postroom.settings import Settings
 
 log = structlog.get_logger()

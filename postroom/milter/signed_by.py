@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from postroom.resolver import Resolver, Unanswered
+from postroom.domains.resolver import Resolver, Unanswered
 
 PYTHON = "/usr/bin/python3"
 SCRIPT = Path(__file__).with_name("dkim_check.py")

@@ -2,14 +2,14 @@
 
 from functools import partial
 
-from postroom import senders
+from postroom.accounts import senders
+from postroom.accounts.senders import Account
 from postroom.address import Address, BadAddress
 from postroom.db import Database, Tx
 from postroom.milter import identity
 from postroom.milter.identity import Identity, NotOwn
 from postroom.milter.message import CONTINUE, Answer, Message, refuse
 from postroom.milter.protocol import Want
-from postroom.senders import Account
 from postroom.settings import Settings
 
 

@@ -4,7 +4,7 @@ import json
 import socket
 from typing import Any
 
-from tests.server import Response, Tenant
+from tests.harness.server import Response, Tenant
 
 PATH = "/v2/email-accounts"
 CREATE = "/v2/email-accounts/create"

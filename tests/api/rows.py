@@ -8,7 +8,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
 
 from postroom.db import Tx
-from tests.server import Tenant
+from tests.harness.server import Tenant
 
 DAY_MS = 24 * 3600 * 1000
 OF_ORGANIZATION = {

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from postroom import accounts
+from postroom.accounts import commands as accounts
 from postroom.api.problems import PROBLEMS
 from postroom.errors import Busy
 from tests.api.raw import CREATE, PATH, body_for, create_raw
-from tests.server import Response, Tenant
+from tests.harness.server import Response, Tenant
 
 LIMIT = 64 * 1024
 

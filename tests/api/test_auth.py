@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 import pytest
 
-from postroom import keys
 from postroom.actor import Actor
+from postroom.auth import keys
 from postroom.db import Tx
 from postroom.settings import Settings
-from tests.server import ApiServer, Response, Tenant
+from tests.harness.server import ApiServer, Response, Tenant
 
 PATH = "/v2/email-accounts"
 

@@ -10,7 +10,7 @@ import pytest
 from postroom.api import body as body_module
 from tests.api.raw import CREATE, PATH, body_for, create_raw, plain
 from tests.api.rows import rows
-from tests.server import ApiServer, Tenant
+from tests.harness.server import ApiServer, Tenant
 
 LIMIT = 64 * 1024
 

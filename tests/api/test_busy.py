@@ -9,8 +9,8 @@ import pytest
 from postroom.db import migrate
 from postroom.db import sqlite as sqlite_engine
 from postroom.settings import Settings
-from tests.postgres import PostgresServer
-from tests.server import ApiServer
+from tests.harness.postgres import PostgresServer
+from tests.harness.server import ApiServer
 
 PATH = "/v2/email-accounts"
 OPEN = Settings(rate_limit="off", metrics="loopback")

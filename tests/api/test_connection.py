@@ -15,7 +15,7 @@ from postroom.api.connection import configure
 from postroom.api.reading import LARGEST_HEAD, LARGEST_REQUEST, MOST_HEADERS
 from postroom.settings import Settings
 from tests.api.raw import CREATE, PATH, body_for
-from tests.server import ApiServer, Response, Tenant
+from tests.harness.server import ApiServer, Response, Tenant
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 LONG = 30

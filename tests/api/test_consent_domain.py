@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from postroom import consents, domains
 from postroom.actor import Actor
 from postroom.db import Tx
+from postroom.domains import commands as domains
+from postroom.domains import consents
 from tests.api.rows import rows
-from tests.server import Tenant
+from tests.harness.server import Tenant
 
 
 def consent(tenant: Tenant, domain: str, subdomain: str, **options: Any) -> Any:

@@ -9,7 +9,7 @@ import pytest
 
 from postroom.db import Tx
 from tests.api.rows import opens, rows, stored_password
-from tests.server import ApiServer, Tenant
+from tests.harness.server import ApiServer, Tenant
 
 PATH = "/v2/email-accounts/create"
 NOTE = "Save this password now. It will not be shown again."

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.api.rows import DAY_MS, age_addresses, new_events, opens, rows
-from tests.server import Tenant
+from tests.harness.server import Tenant
 
 GOOD = "a horse beside the lake"
 

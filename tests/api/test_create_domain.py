@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from postroom import dkim, limits
 from postroom.actor import Actor
-from postroom.domains import CLAIM_DAYS
-from postroom.limits import SetLimits
+from postroom.domains import dkim
+from postroom.domains.commands import CLAIM_DAYS
+from postroom.tenants import limits
+from postroom.tenants.limits import SetLimits
 from tests.api.rows import DAY_MS, rows
-from tests.server import Tenant
+from tests.harness.server import Tenant
 
 PATH = "/v2/domain"
 ALL_FIELDS = [

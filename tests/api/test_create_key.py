@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from postroom import keys
 from postroom.actor import ALL_SCOPES
+from postroom.auth import keys
 from tests.api.rows import last_event, rows
-from tests.server import Tenant
+from tests.harness.server import Tenant
 
 PATH = "/v2/keys"
 FIELDS = [

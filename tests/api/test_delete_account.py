@@ -7,7 +7,7 @@ import pytest
 
 from postroom.db import Tx
 from tests.api.rows import last_event, new_events, rows
-from tests.server import ApiServer, Tenant
+from tests.harness.server import ApiServer, Tenant
 
 PATH = "/v2/email-accounts/delete"
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.api.rows import rows
-from tests.server import Tenant
+from tests.harness.server import Tenant
 
 PATH = "/v2/domains/delete"
 

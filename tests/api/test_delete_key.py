@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from postroom import keys
 from postroom.actor import ALL_SCOPES
+from postroom.auth import keys
 from tests.api.rows import last_event, rows
 from tests.api.test_console_session import signed_in
-from tests.server import ApiServer, Tenant
+from tests.harness.server import ApiServer, Tenant
 
 PATH = "/v2/keys/delete"
 

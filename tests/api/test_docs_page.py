@@ -3,7 +3,7 @@
 import re
 
 from postroom.api.routes import ROUTES
-from tests.server import ApiServer
+from tests.harness.server import ApiServer
 
 
 def test_it_works(api: ApiServer) -> None:

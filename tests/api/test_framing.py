@@ -11,7 +11,7 @@ from postroom.errors import Refused
 from tests.api.raw import CREATE, body_for
 from tests.api.test_connection import HEALTH, Client, assert_problem, client, connected, head
 from tests.api.two_parsers import agree, ours
-from tests.server import ApiServer, Tenant
+from tests.harness.server import ApiServer, Tenant
 
 __all__ = ["client"]
 

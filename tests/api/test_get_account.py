@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.server import Tenant
+from tests.harness.server import Tenant
 
 PATH = "/v2/email-accounts/{}"
 ALL_FIELDS = [

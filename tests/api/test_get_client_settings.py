@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from postroom.client_settings import OUTLOOK, REQUEST
-from tests.server import Response, Tenant
+from postroom.domains.client_settings import OUTLOOK, REQUEST
+from tests.harness.server import Response, Tenant
 
 AUTOCONFIG = "/mail/config-v1.1.xml"
 OF_SITE = "/.well-known/autoconfig/mail/config-v1.1.xml"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.server import Tenant
+from tests.harness.server import Tenant
 
 
 def test_it_works(tenant: Tenant) -> None:

@@ -4,9 +4,9 @@ import socket
 
 import pytest
 
-from postroom import dns
+from postroom.domains import dns_records
 from postroom.settings import Settings
-from tests.server import ApiServer, Tenant
+from tests.harness.server import ApiServer, Tenant
 
 PATH = "/.well-known/mta-sts.txt"
 TESTING = "version: STSv1\r\nmode: testing\r\nmx: mail.postroom.test\r\nmax_age: 604800\r\n"
@@ -24,11 +24,13 @@ def test_it_works(tenant: Tenant) -> None:
 def test_the_mode_and_the_id_follow_the_certificate() -> None:
     self_signed = Settings().dns_host
     real = Settings(tls_cert="/etc/c.pem", tls_key="/etc/k.pem").dns_host
-    assert "mode: testing\r\n" in dns.policy(self_signed)
-    assert dns.policy(real) == TESTING.replace("testing", "enforce")
+    assert "mode: testing\r\n" in dns_records.policy(self_signed)
+    assert dns_records.policy(real) == TESTING.replace("testing", "enforce")
     other = Settings(hostname="mx.example.com").dns_host
-    assert len({dns.policy_id(host) for host in (self_signed, real, other)}) == 3
-    assert dns.policy_id(real) == dns.policy_id(Settings(tls_cert="/etc/d.pem", tls_key="/etc/k.pem").dns_host)
+    assert len({dns_records.policy_id(host) for host in (self_signed, real, other)}) == 3
+    assert dns_records.policy_id(real) == dns_records.policy_id(
+        Settings(tls_cert="/etc/d.pem", tls_key="/etc/k.pem").dns_host
+    )
 
 
 @pytest.mark.parametrize(

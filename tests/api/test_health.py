@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.server import ApiServer
+from tests.harness.server import ApiServer
 
 PARTS = {"worker": None, "dovecot": None, "postfix": None}
 

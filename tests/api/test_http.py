@@ -4,7 +4,7 @@ import pytest
 
 from tests.api.raw import CREATE, PATH, plain
 from tests.api.rows import rows
-from tests.server import ApiServer, Tenant
+from tests.harness.server import ApiServer, Tenant
 
 LIMIT = 64 * 1024
 

@@ -6,13 +6,13 @@ from typing import Any, cast
 
 import pytest
 
-from postroom import keys
+from postroom.auth import keys
 from postroom.db import Tx
 from postroom.settings import Settings
 from tests.api.rows import last_event, rows
 from tests.api.test_list_accounts import ids, walk
-from tests.server import ApiServer, Tenant
-from tests.service import wait_for
+from tests.harness.server import ApiServer, Tenant
+from tests.harness.service import wait_for
 
 ACCOUNTS = "/v2/email-accounts"
 

@@ -4,12 +4,12 @@ import threading
 
 import pytest
 
-from postroom import limits
 from postroom.actor import ALL_SCOPES, Actor
 from postroom.errors import LimitReached
-from postroom.limits import SetLimits
+from postroom.tenants import limits
+from postroom.tenants.limits import SetLimits
 from tests.api.rows import rows
-from tests.server import Tenant
+from tests.harness.server import Tenant
 
 PATH = "/v2/limits"
 NONE = {"domains": None, "accounts": None, "accounts_per_domain": None}

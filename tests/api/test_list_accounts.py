@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.server import Response, Tenant
+from tests.harness.server import Response, Tenant
 
 PATH = "/v2/email-accounts"
 

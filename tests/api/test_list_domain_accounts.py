@@ -6,7 +6,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.api.test_list_accounts import ids, next_of, walk
-from tests.server import Tenant
+from tests.harness.server import Tenant
 
 
 def path(domain: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.api.test_create_domain import ALL_FIELDS
-from tests.server import Tenant
+from tests.harness.server import Tenant
 
 PATH = "/v2/domains"
 

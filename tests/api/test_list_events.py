@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.api.test_list_accounts import ids, next_of, walk
-from tests.server import ApiServer, Tenant
+from tests.harness.server import ApiServer, Tenant
 
 PATH = "/v2/events"
 KEYS = [

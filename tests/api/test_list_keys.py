@@ -6,7 +6,7 @@ import pytest
 
 from tests.api.test_create_key import FIELDS
 from tests.api.test_list_accounts import ids, next_of, walk
-from tests.server import Tenant
+from tests.harness.server import Tenant
 
 PATH = "/v2/keys"
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tests.server import ApiServer
+from tests.harness.server import ApiServer
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 

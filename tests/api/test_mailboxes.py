@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from postroom.errors import MailUnavailable, Refused
-from postroom.mailboxes import OpenSession, Usage
-from tests.server import ApiServer, Tenant, Told
+from postroom.mailboxes.interface import OpenSession, Usage
+from tests.harness.server import ApiServer, Tenant, Told
 
 
 @pytest.fixture

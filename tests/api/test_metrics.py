@@ -9,16 +9,17 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from postroom import moves, nodes, operator
-from postroom.api.call import Measured
+from postroom.api.context import Measured
+from postroom.api.request_metrics import BOUNDS, Place, Tallies
 from postroom.api.routes import ROUTES
-from postroom.api.tallies import BOUNDS, Place, Tallies
+from postroom.auth.keys import CreateKey
+from postroom.cluster import moves, nodes
+from postroom.cluster.nodes import Ports
 from postroom.db import Tx
-from postroom.keys import CreateKey
-from postroom.nodes import Ports
+from postroom.service import bootstrap
 from postroom.settings import Settings
-from tests.server import ApiServer, Response, Tenant
-from tests.service import LONG, wait_for
+from tests.harness.server import ApiServer, Response, Tenant
+from tests.harness.service import LONG, wait_for
 
 PATH = "/metrics"
 DOCS = Path(__file__).parents[2] / "docs"
@@ -46,7 +47,7 @@ def value(found: Samples, name: str, **labels: str) -> float:
 def operators_key(tenant: Tenant) -> str:
     """A key of the operator's own organization, as `postroom keys create --organization operator` makes one."""
     command = CreateKey(scopes=("metrics:read",))
-    return tenant.api.database.write_alone(lambda tx: operator.create_key(tx, operator.ORGANIZATION, command))
+    return tenant.api.database.write_alone(lambda tx: bootstrap.create_key(tx, bootstrap.ORGANIZATION, command))
 
 
 def test_it_works(tenant: Tenant, operators_key: str) -> None:
@@ -85,7 +86,7 @@ def test_a_tenant_sees_nothing_of_what_others_do(tenant: Tenant, stranger: Tenan
 def test_an_organization_that_is_called_alike_is_not_the_operator(tenant: Tenant, operators_key: str) -> None:
     command = CreateKey(scopes=("metrics:read",))
     for name in ("Operator", "operator ", "operators"):
-        key = tenant.api.database.write_alone(partial(operator.create_key, organization=name, command=command))
+        key = tenant.api.database.write_alone(partial(bootstrap.create_key, organization=name, command=command))
         assert "postroom_requests_total" not in tenant.get(PATH, key=key).text
     assert "postroom_requests_total" in tenant.get(PATH, key=operators_key).text
 

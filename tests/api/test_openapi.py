@@ -8,7 +8,7 @@ import pytest
 from postroom.api.problems import PROBLEMS
 from postroom.api.route import PUBLIC, Route
 from postroom.api.routes import ROUTES
-from tests.server import ApiServer, Tenant
+from tests.harness.server import ApiServer, Tenant
 
 PATH = "/openapi.json"
 

@@ -7,7 +7,7 @@ import pytest
 
 from postroom.api.routes import ROUTES
 from tests.api.test_list_accounts import next_of
-from tests.server import Tenant
+from tests.harness.server import Tenant
 
 COUNT = 4
 

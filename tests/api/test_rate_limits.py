@@ -6,12 +6,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from postroom import keys
 from postroom.api.rate_limits import MOST, WRONG_KEYS, Limits, Rate, Windows, network_of, parse_rate
+from postroom.auth import keys
 from postroom.errors import TooMany
 from postroom.settings import Settings
 from tests.api.raw import CREATE, PATH, create_raw
-from tests.server import ApiServer, Response, Tenant
+from tests.harness.server import ApiServer, Response, Tenant
 
 WRONG = WRONG_KEYS.calls
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.api.rows import last_event, opens, rows, stored_password
-from tests.server import ApiServer, Tenant
+from tests.harness.server import ApiServer, Tenant
 
 PATH = "/v2/email-accounts/{}/password/reset"
 GOOD = "a horse beside the lake"

@@ -7,7 +7,7 @@ import pytest
 
 from postroom.settings import Settings
 from tests.api.rows import DAY_MS, age_addresses, age_deletions, last_event, new_events, rows, stored_password
-from tests.server import ApiServer, Response, Tenant
+from tests.harness.server import ApiServer, Response, Tenant
 
 
 def delete(tenant: Tenant, id_: int, **fields: Any) -> None:

@@ -12,16 +12,18 @@ from uuid import uuid4
 
 import pytest
 
-from postroom import accounts, idempotency, keys
+from postroom import idempotency
+from postroom.accounts import commands as accounts
 from postroom.actor import Actor
-from postroom.api.call import Call
+from postroom.api.context import Call
 from postroom.api.route import PUBLIC, Route
 from postroom.api.routes import ROUTES
+from postroom.auth import keys
 from postroom.db import Tx, migrate
 from tests.api.raw import CREATE, PATH, body_for, plain
 from tests.api.rows import DAY_MS, new_events, opens, rows
 from tests.api.test_tenancy import Ask, Thing, asks, name
-from tests.server import ApiServer, Response, Tenant
+from tests.harness.server import ApiServer, Response, Tenant
 
 WRITES = [route for route in ROUTES if route.writes]
 # They change nothing as they are asked here.

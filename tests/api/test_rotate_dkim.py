@@ -4,9 +4,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from postroom import dkim
+from postroom.domains import dkim
 from tests.api.rows import rows
-from tests.server import Tenant
+from tests.harness.server import Tenant
 
 
 def signing(tenant: Tenant, name: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 from postroom.api import problems
 from postroom.api.route import Route
 from postroom.api.routes import ROUTES
-from tests.server import Tenant
+from tests.harness.server import Tenant
 
 CREATE, LIST, DELETE = "/v2/email-accounts/create", "/v2/email-accounts", "/v2/email-accounts/delete"
 

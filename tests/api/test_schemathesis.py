@@ -13,7 +13,7 @@ from schemathesis.checks import CHECKS, load_all_checks
 
 from postroom.api.route import PUBLIC, Route
 from postroom.api.routes import ROUTES
-from tests.server import ApiServer, Tenant
+from tests.harness.server import ApiServer, Tenant
 
 load_all_checks()
 # A valid domain or address is more than a JSON schema can say.

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from postroom import worker
 from postroom.db import Tx
+from postroom.service import worker
 from tests.api.rows import last_event, new_events, rows
-from tests.server import ApiServer, Response, Tenant
+from tests.harness.server import ApiServer, Response, Tenant
 
 Act = Callable[[Tenant, int], Response]
 ACTS: dict[str, Act] = {

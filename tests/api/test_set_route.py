@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.api.rows import rows
-from tests.server import Tenant
+from tests.harness.server import Tenant
 
 
 def test_it_works(tenant: Tenant) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.api.rows import last_event, new_events, stored_password
-from tests.server import ApiServer, Tenant
+from tests.harness.server import ApiServer, Tenant
 
 
 def test_it_works(tenant: Tenant, api: ApiServer) -> None:

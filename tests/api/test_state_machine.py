@@ -13,7 +13,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.server import ApiServer, Response, Tenant
+from tests.harness.server import ApiServer, Response, Tenant
 
 ACCOUNTS = "/v2/email-accounts"
 NAMES = ("alice", "bob", "carol", "dave", "erin", "frank")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.server import Tenant
+from tests.harness.server import Tenant
 
 PATH = "/v2/stats"
 ZERO = {"total": 0, "active": 0, "suspended": 0, "disabled": 0}

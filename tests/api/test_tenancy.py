@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from postroom import keys
 from postroom.actor import ALL_SCOPES, Actor
 from postroom.api.route import PUBLIC, Route
 from postroom.api.routes import ROUTES
+from postroom.auth import keys
 from tests.api.rows import rows
-from tests.server import Response, Tenant
+from tests.harness.server import Response, Tenant
 
 MISSING_ID = 9**18
 MISSING_DOMAIN = "nobody-has-this.test"

@@ -15,10 +15,10 @@ from itertools import islice
 
 import pytest
 
-from postroom import dkim
 from postroom.api.route import Route
+from postroom.domains import dkim
 from tests.api.test_tenancy import ABOUT, GUARDED, LISTS, MAKES, NOTHING, Ask, Thing, asks, honestly, name
-from tests.server import Tenant
+from tests.harness.server import Tenant
 
 # Far below what a password hash or a second query of many rows would cost, far above the noise of a median.
 BOUND = 0.001

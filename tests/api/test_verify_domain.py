@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from postroom import verification
+from postroom.domains import verification
 from postroom.settings import Settings
 from tests.api.rows import rows
-from tests.dns_server import DnsServer
-from tests.server import ApiServer, Response, Tenant
-from tests.service import wait_for
+from tests.harness.dns_server import DnsServer
+from tests.harness.server import ApiServer, Response, Tenant
+from tests.harness.service import wait_for
 
 USER = "user_123"
 _numbers = count(1)

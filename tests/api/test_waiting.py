@@ -11,8 +11,8 @@ from postroom.api import connection as connection_module
 from postroom.api.peers import Peers
 from postroom.settings import Settings
 from tests.api.test_connection import HEALTH, LONG, Client, assert_problem, connected
-from tests.server import ApiServer
-from tests.service import wait_for
+from tests.harness.server import ApiServer
+from tests.harness.service import wait_for
 
 
 def waiting(server: ApiServer, stack: ExitStack, start: bytes = b"GET") -> Client:

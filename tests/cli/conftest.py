@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from postroom.db import migrate
-from tests.server import ApiServer, Tenant, serve
+from tests.harness.server import ApiServer, Tenant, serve
 
 
 @pytest.fixture(scope="session")

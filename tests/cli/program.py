@@ -8,8 +8,8 @@ from pathlib import Path
 from postroom.api.route import Route
 from postroom.api.routes import ROUTES
 from postroom.client.catalog import Entry
-from tests.server import Tenant
-from tests.service import COMMAND, LONG
+from tests.harness.server import Tenant
+from tests.harness.service import COMMAND, LONG
 
 
 def route_of(entry: Entry) -> Route:

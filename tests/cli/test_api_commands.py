@@ -19,8 +19,8 @@ from postroom.cli.api import build
 from postroom.cli.api_commands import place
 from postroom.client.catalog import Entry, catalog
 from tests.cli.program import environment, names_of, route_of, run, url_of
-from tests.server import Tenant
-from tests.service import COMMAND, wait_for
+from tests.harness.server import Tenant
+from tests.harness.service import COMMAND, wait_for
 
 
 def commands() -> dict[str, Any]:

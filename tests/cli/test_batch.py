@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.cli.program import environment, run
-from tests.server import Tenant
-from tests.service import COMMAND, SIGNALLED, wait_for
+from tests.harness.server import Tenant
+from tests.harness.service import COMMAND, SIGNALLED, wait_for
 
 CREATE = ("accounts", "create", "--from", "accounts.csv")
 NAME = "accounts.csv.passwords.csv"

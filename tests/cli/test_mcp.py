@@ -15,8 +15,8 @@ from mcp.types import CallToolResult, Tool
 from postroom.api.route import Route
 from postroom.client.catalog import catalog
 from tests.cli.program import environment, names_of, route_of
-from tests.server import Tenant
-from tests.service import COMMAND, LONG
+from tests.harness.server import Tenant
+from tests.harness.service import COMMAND, LONG
 
 Work = Callable[[Client], Awaitable[Any]]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli.program import environment, run
-from tests.server import Tenant
-from tests.service import COMMAND
-from tests.terminal import said_at_terminal
+from tests.harness.server import Tenant
+from tests.harness.service import COMMAND
+from tests.harness.terminal import said_at_terminal
 
 WIDTH = 80
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from postroom.client import Client
-from tests.server import Tenant
+from tests.harness.server import Tenant
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from postroom.client import (
     Unreachable,
 )
 from tests.client.conftest import url_of
-from tests.server import ApiServer, Tenant
+from tests.harness.server import ApiServer, Tenant
 
 
 def test_it_works(client: Client, tenant: Tenant) -> None:

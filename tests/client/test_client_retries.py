@@ -19,7 +19,7 @@ from postroom.settings import Settings
 from tests.api.rows import opens
 from tests.client.breaking_proxy import BreakingProxy
 from tests.client.conftest import url_of
-from tests.server import ApiServer, Tenant
+from tests.harness.server import ApiServer, Tenant
 
 
 @pytest.mark.parametrize("plan", [[0], [40], [0, 100, 0]])

@@ -7,11 +7,11 @@ import msgspec
 import pytest
 import rich.console
 
-from postroom.api import (
+from postroom.api.endpoints import (
     accounts,
     client_settings,
     dkim,
-    domain_shapes,
+    domain_views,
     events,
     health,
     keys,
@@ -20,16 +20,16 @@ from postroom.api import (
     stats,
     verification,
 )
-from postroom.api.account_shapes import FullAccount
+from postroom.api.endpoints.account_views import FullAccount
 from postroom.client import Account, AccountWithPassword, Client, KeyWithSecret, shapes
 from postroom.client.operations import Operations
 from postroom.client.request import call
-from postroom.client_settings import Server
-from postroom.counts import Count
-from postroom.dns import Record
-from postroom.limits import Limits
-from postroom.mailboxes import OpenSession
-from tests.server import Tenant
+from postroom.domains.client_settings import Server
+from postroom.domains.dns_records import Record
+from postroom.mailboxes.interface import OpenSession
+from postroom.tenants.limits import Limits
+from postroom.tenants.usage import Count
+from tests.harness.server import Tenant
 
 PAIRS: list[tuple[type[msgspec.Struct], type[msgspec.Struct]]] = [
     (shapes.Account, FullAccount),
@@ -39,14 +39,14 @@ PAIRS: list[tuple[type[msgspec.Struct], type[msgspec.Struct]]] = [
     (shapes.OpenSession, OpenSession),
     (shapes.OpenSessions, mailboxes.SessionsAnswer),
     (shapes.AccountWithPassword, accounts.SecretAnswer),
-    (shapes.Domain, domain_shapes.FullDomain),
-    (shapes.DomainName, domain_shapes.ShownDomain),
-    (shapes.DomainInfo, domain_shapes.DomainInfo),
+    (shapes.Domain, domain_views.FullDomain),
+    (shapes.DomainName, domain_views.ShownDomain),
+    (shapes.DomainInfo, domain_views.DomainInfo),
     (shapes.Record, Record),
     (shapes.CheckedRecord, verification.CheckedRecord),
     (shapes.DomainChecked, verification.VerifiedAnswer),
-    (shapes.InboundRoute, domain_shapes.InboundRoute),
-    (shapes.MailExchanger, domain_shapes.MailExchanger),
+    (shapes.InboundRoute, domain_views.InboundRoute),
+    (shapes.MailExchanger, domain_views.MailExchanger),
     (shapes.DkimRecord, dkim.DkimItem),
     (shapes.DomainKeys, dkim.RotateAnswer),
     (shapes.Key, keys.ShownKey),

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from postroom.db import migrate
-from tests.server import ApiServer, Tenant, serve
+from tests.harness.server import ApiServer, Tenant, serve
 
 # A browser says this of every answer that is not 2xx, wanted or not.
 NOT_OURS = "Failed to load resource"

@@ -8,10 +8,10 @@ import pytest
 from playwright.sync_api import expect
 
 from postroom.errors import MailUnavailable, Refused
-from postroom.mailboxes import OpenSession, Usage
+from postroom.mailboxes.interface import OpenSession, Usage
 from tests.console.axe import judge
 from tests.console.conftest import Visit
-from tests.server import Told
+from tests.harness.server import Told
 
 
 def test_settings_for_mail_clients(console: Visit) -> None:

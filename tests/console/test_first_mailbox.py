@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.service import Service, wait_for
+from tests.harness.service import Service, wait_for
 
 ADDRESS = "hello@demo.test"
 

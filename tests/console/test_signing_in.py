@@ -4,7 +4,7 @@ import re
 
 from playwright.sync_api import expect
 
-from postroom import operator
+from postroom.service import bootstrap
 from tests.console.conftest import Visit
 
 
@@ -33,7 +33,7 @@ def test_a_wrong_key(visit: Visit) -> None:
 
 
 def test_a_link_works_once(visit: Visit) -> None:
-    link = visit.tenant.api.database.write_alone(lambda tx: operator.create_link(tx, visit.tenant.organization))
+    link = visit.tenant.api.database.write_alone(lambda tx: bootstrap.create_link(tx, visit.tenant.organization))
     visit.page.goto(f"{visit.base}/sign-in#link={link}")
     expect(visit.page).to_have_url(f"{visit.base}/")
     expect(visit.page.get_by_role("heading", name="Overview")).to_be_visible()

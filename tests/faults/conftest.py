@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.ledger import Ledger
-from tests.service import Service
+from tests.harness.service import Service
 
 MAILBOX = "inbox"
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode
 
+from tests.harness.service import Service, wait_for
 from tests.mail.clients import Imap, deliver, imap_login
-from tests.service import Service, wait_for
 
 ACCOUNTS = "/v2/email-accounts"
 LOGINS = 24  # of each comparison, beside those that must decide between two passwords

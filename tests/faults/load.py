@@ -8,7 +8,7 @@ from contextlib import suppress
 from types import TracebackType
 
 from tests.faults.ledger import OPERATIONS, Client, Entry, Ledger
-from tests.service import wait_for
+from tests.harness.service import wait_for
 
 CLIENTS = 4
 PAUSE = 0.02

@@ -16,8 +16,8 @@ import pytest
 from tests.faults.conftest import new_ledger
 from tests.faults.ledger import Ledger, logs_in
 from tests.faults.load import Load
+from tests.harness.service import Service, wait_for
 from tests.mail.clients import Imap, imap_login, refusal
-from tests.service import Service, wait_for
 
 LOCK = """
 import sqlite3, sys

@@ -18,8 +18,8 @@ from postroom.errors import Busy, OutcomeUnknown
 from tests.faults.conftest import new_ledger
 from tests.faults.ledger import ACCOUNTS, Client, Ledger
 from tests.faults.load import Load, settled
-from tests.service import LONG, Service, wait_for
-from tests.standby import Pair
+from tests.harness.service import LONG, Service, wait_for
+from tests.harness.standby import Pair
 
 BACK_WITHIN = 5.0
 # A server and two connections in a network of their own, which goes away. Says what each was told.
@@ -27,7 +27,7 @@ VANISH = """
 import subprocess, threading
 from postroom.db.postgres import PostgresConnection
 from postroom.errors import Busy
-from tests.postgres import PostgresServer
+from tests.harness.postgres import PostgresServer
 
 def ask(connection, sql):
     try:

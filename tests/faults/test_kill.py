@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.ledger import Ledger
 from tests.faults.load import Load
-from tests.service import Service, wait_for
+from tests.harness.service import Service, wait_for
 
 
 def kill_group(service: Service) -> None:

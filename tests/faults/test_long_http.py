@@ -13,8 +13,8 @@ from postroom.api.connection import MOST_CONNECTIONS
 from tests.faults.conftest import new_ledger
 from tests.faults.ledger import Ledger
 from tests.faults.load import Load, settled
-from tests.postgres import PostgresServer
-from tests.service import Service, wait_for
+from tests.harness.postgres import PostgresServer
+from tests.harness.service import Service, wait_for
 
 pytestmark = pytest.mark.long
 FAKETIME = "faketime/libfaketimeMT.so.1"

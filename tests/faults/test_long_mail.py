@@ -9,10 +9,10 @@ from contextlib import suppress
 
 import pytest
 
-from postroom.mailplane import orphans
+from postroom.supervision import stale_processes
 from tests.faults.ledger import Ledger, subjects_of
+from tests.harness.service import Service, wait_for
 from tests.mail.clients import Imap, imap_login, message, refusal, smtp
-from tests.service import Service, wait_for
 
 pytestmark = pytest.mark.long
 SENDER = "someone@elsewhere.example"
@@ -39,7 +39,7 @@ def send(ledger: Ledger, mailbox: str, count: int) -> list[str]:
 
 
 def kill_session(service: Service, name: str) -> None:
-    for pid in orphans.find(service.data, {service.pid(name)}):
+    for pid in stale_processes.find(service.data, {service.pid(name)}):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
@@ -115,7 +115,7 @@ def test_a_queue_of_5000(ledger: Ledger, mailbox: str) -> None:
     """Taken while Dovecot cannot deliver; RCPT still answers, and then all of it is delivered."""
     service = ledger.service
     assert service.process
-    frozen = [service.process.pid, *orphans.find(service.data, {service.pid("dovecot")})]
+    frozen = [service.process.pid, *stale_processes.find(service.data, {service.pid("dovecot")})]
     for pid in frozen:
         os.kill(pid, signal.SIGSTOP)
 

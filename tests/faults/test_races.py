@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.conftest import new_ledger
 from tests.faults.ledger import ABSENT, ACCOUNTS, DELETE, Client, Entry, Ledger, State, logs_in
-from tests.service import Service
+from tests.harness.service import Service
 
 
 @pytest.fixture(scope="module")

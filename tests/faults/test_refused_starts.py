@@ -1,6 +1,6 @@
 """What stops a start: the exit code says that trying again does not help, and one line says what to mend.
 
-A taken port and a broken database are in tests/test_serve.py and tests/test_serve_mail.py.
+A taken port and a broken database are in tests/service/test_serve.py and tests/service/test_serve_mail.py.
 """
 
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from postroom.mailplane.certificate import self_signed
-from tests.service import COMMAND, LONG, Service
+from tests.harness.service import COMMAND, LONG, Service
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: whoever is not decides for himself alone")
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta, UnsetType
 
+from postroom.api.decoding import decode_body
 from postroom.api.routes import ROUTES
-from postroom.api.wire import decode_body
 from postroom.errors import Refused
 
 BODIES = sorted({route.body for route in ROUTES if route.body}, key=lambda kind: kind.__qualname__)

@@ -1,7 +1,7 @@
 """What the DNS may answer in a check of a domain: each check ends in bounded work, with a status and a text.
 
 An SPF record is ok only if a second reading of RFC 7208 lets our host send. The second reading is the ABNF of section
-12 as one pattern, and an evaluation without macros; it shares no code with `postroom.spf`.
+12 as one pattern, and an evaluation without macros; it shares no code with `postroom.domains.spf`.
 """
 
 import asyncio
@@ -16,16 +16,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroom import dns, findings, verification
-from postroom.dns import DkimRecord
-from postroom.findings import Finding
+from postroom.domains import dns_records, record_checks, verification
+from postroom.domains.dns_records import DkimRecord
+from postroom.domains.record_checks import Finding
+from postroom.domains.resolver import Found, Resolver, Unanswered
 from postroom.mail_host import MailHost
-from postroom.resolver import Found, Resolver, Unanswered
 
 HOST = MailHost("mx.host.example")
 D = "shop.example"
 KEY = "v=DKIM1; k=rsa; p=" + "QUFB" * 100
-WANTED = dns.wanted("t0k3n", [DkimRecord("s1", KEY, True)], HOST)
+WANTED = dns_records.wanted("t0k3n", [DkimRecord("s1", KEY, True)], HOST)
 SPF = next(number for number, record in enumerate(WANTED) if record.purpose == "spf")
 PUBLISHED = {D if record.host == "@" else f"{record.host}.{D}" for record in WANTED}
 
@@ -55,10 +55,10 @@ def checked(answers: Answers) -> list[Finding]:
     assert zone.asked <= verification.QUESTIONS
     for finding in found:
         assert (finding.mend is None) == (finding.status == "ok")
-        assert finding.mend is None or 0 < len(finding.mend) <= findings.LONGEST_MEND + 1
+        assert finding.mend is None or 0 < len(finding.mend) <= record_checks.LONGEST_MEND + 1
         assert finding.mend is None or finding.mend.isprintable()
-        assert len(finding.found) <= findings.MOST_FOUND
-        assert all(len(value) <= findings.LONGEST_FOUND + 1 and value.isprintable() for value in finding.found)
+        assert len(finding.found) <= record_checks.MOST_FOUND
+        assert all(len(value) <= record_checks.LONGEST_FOUND + 1 and value.isprintable() for value in finding.found)
         assert bool(finding.found) == (finding.status in ("ok", "differs")) or finding.status == "ok"
     return found
 

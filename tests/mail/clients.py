@@ -10,7 +10,7 @@ import socket
 import ssl
 from email.message import EmailMessage
 
-from tests.service import Service, wait_for
+from tests.harness.service import Service, wait_for
 
 HOST = "127.0.0.1"
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.harness.postgres import PostgresServer
+from tests.harness.service import Service
 from tests.mail.platform import Platform
-from tests.postgres import PostgresServer
-from tests.service import Service
 
 NewDatabase = Callable[[], dict[str, str]]
 

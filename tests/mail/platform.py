@@ -9,12 +9,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from postroom import dkim, operator
+from postroom.auth.keys import CreateKey
 from postroom.db import Tx, open_database
-from postroom.dkim import NewKey
-from postroom.keys import CreateKey
+from postroom.domains import dkim
+from postroom.domains.dkim import NewKey
+from postroom.service import bootstrap
+from tests.harness.service import Service
 from tests.mail.clients import HOST, Imap, deliver, imap_login, put_script, submit
-from tests.service import Service
 
 _numbers = itertools.count(1)
 
@@ -102,8 +103,8 @@ class Platform:
         organization, domain = f"platform {number}", f"p{number}.test"
 
         def make(tx: Tx) -> str:
-            key = operator.create_key(tx, organization, CreateKey())
-            operator.create_domain(tx, organization, domain, user, "active", _dkim_key())
+            key = bootstrap.create_key(tx, organization, CreateKey())
+            bootstrap.create_domain(tx, organization, domain, user, "active", _dkim_key())
             return key
 
         return cls(service, organization, domain, _write(service, make))

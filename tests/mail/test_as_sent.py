@@ -7,11 +7,11 @@ from email.parser import BytesHeaderParser
 
 import pytest
 
-from tests.dns_server import DnsServer
+from tests.harness.dns_server import DnsServer
+from tests.harness.service import wait_for
 from tests.mail.clients import own_address, smtp, submission
 from tests.mail.platform import Mailbox, Platform
 from tests.mail.test_dkim import publish, verifies
-from tests.service import wait_for
 
 OUTSIDE = "someone@elsewhere.example"
 BOUNDARY = b"=_" + b"b" * 1200

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from postroom.identity import Identity
+from postroom.instance.system_user import Identity
 from postroom.mailplane import certificate, daemons
-from postroom.mailplane.names import login_name
+from postroom.mailplane.internal_addresses import login_name
 from postroom.mailplane.render import (
     BEYOND_ASCII,
     MAPS,

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from postroom import dkim
 from postroom.db import open_database
-from postroom.mailplane import orphans
-from tests.dns_server import DnsServer
+from postroom.domains import dkim
+from postroom.supervision import stale_processes
+from tests.harness.dns_server import DnsServer
+from tests.harness.service import Service, wait_for
 from tests.mail.clients import message, smtp, submission
 from tests.mail.conftest import NewDatabase
 from tests.mail.platform import Mailbox, Platform
-from tests.service import Service, wait_for
 
 VERIFIER = Path(__file__).with_name("verify_dkim.py")
 
@@ -268,7 +268,7 @@ def test_nothing_leaves_unsigned_while_opendkim_is_away(platform: Platform, dns:
     assert service.process
     os.kill(service.process.pid, signal.SIGSTOP)  # so that it stays away
     try:
-        for pid in orphans.find(service.data, {service.pid("opendkim")}):
+        for pid in stale_processes.find(service.data, {service.pid("opendkim")}):
             os.kill(pid, signal.SIGKILL)
         wait_for("it to be missed", lambda: service.get("/readyz")[1]["parts"]["opendkim"] != "ok")
         with pytest.raises(smtplib.SMTPException):

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.harness.service import wait_for
 from tests.mail.clients import HOST, Imap, Pop3, message, refusal, submission
 from tests.mail.platform import Mailbox, Platform
-from tests.service import wait_for
 
 PASSWORDS = [{}, {"password": "correct horse battery staple"}, {"password": "Zwölf Boxkämpfer ☃ jagen"}]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.service import Service, is_alive
 from tests.mail.platform import Platform
-from tests.service import Service, is_alive
 
 UNIT = Path(__file__).parents[2] / "deploy" / "systemd" / "postroom.service"
 # ProtectSystem=strict, with the data directory in a /tmp that is the service's own.

@@ -3,9 +3,9 @@
 import subprocess
 from pathlib import Path
 
+from tests.harness.service import Service, wait_for
 from tests.mail.clients import message, submission
 from tests.mail.platform import Platform
-from tests.service import Service, wait_for
 
 
 def test_it_works(platform: Platform) -> None:

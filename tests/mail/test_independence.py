@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from postroom.mailplane.certificate import self_signed
+from tests.harness.service import Service, wait_for
 from tests.mail.clients import refusal, submission, tls
 from tests.mail.platform import Platform
-from tests.service import Service, wait_for
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from functools import partial
 
 import pytest
 
+from tests.harness.service import Service, wait_for
 from tests.mail.clients import HOST, Imap, Pop3, own_address, submission, tls
 from tests.mail.platform import Mailbox, Platform
-from tests.service import Service, wait_for
 
 
 def last_login(mailbox: Mailbox) -> str | None:

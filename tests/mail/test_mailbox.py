@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from tests.harness.service import Service, wait_for
 from tests.mail.clients import HOST, Pop3, message, submission
 from tests.mail.platform import Mailbox, Platform
-from tests.service import Service, wait_for
 
 
 def ask(mailbox: Mailbox, what: str) -> Any:

@@ -6,10 +6,10 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from postroom.client import Client
-from postroom.mailplane import queues
+from postroom.mailplane.postfix import queues
+from tests.harness.service import Service, wait_for
 from tests.mail.clients import submission
 from tests.mail.platform import Platform
-from tests.service import Service, wait_for
 
 
 def samples(platform: Platform, key: str) -> dict[tuple[str, ...], float]:

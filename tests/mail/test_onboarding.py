@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.dns_server import DnsServer
+from tests.harness.dns_server import DnsServer
+from tests.harness.service import Service
 from tests.mail.conftest import NewDatabase
 from tests.mail.platform import Mailbox, Platform
 from tests.mail.test_dkim import verifies
-from tests.service import Service
 
 NAME, USER = "shop.example", "customer 7"
 

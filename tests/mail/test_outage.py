@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.postgres import PostgresServer
+from tests.harness.service import Service, wait_for
 from tests.mail.clients import Imap, imap_login, refusal, submission
 from tests.mail.platform import Mailbox, Platform
-from tests.postgres import PostgresServer
-from tests.service import Service, wait_for
 
 SECRET = "the-owners-password"
 

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from postroom.address import Address, BadAddress
+from tests.harness.service import Service
 from tests.mail.clients import HOST, Imap, smtp, tls
 from tests.mail.platform import Mailbox, Platform
-from tests.service import Service
 
 # What has broken others: SQL, LDAP, paths, percent sequences of Dovecot and Postfix, quoting, routes, long parts.
 CURSED = (

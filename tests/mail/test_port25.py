@@ -15,13 +15,13 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from postroom.milter.inbound import EVALUATIONS
-from tests.dns_server import DnsServer
+from tests.harness.dns_server import DnsServer
+from tests.harness.service import Service, wait_for
 from tests.mail.clients import HOST, own_address, submission
 from tests.mail.conftest import NewDatabase
 from tests.mail.platform import Mailbox, Platform
 from tests.mail.sink import Sink
 from tests.mail.test_dkim import publish
-from tests.service import Service, wait_for
 
 SIGNER = Path(__file__).with_name("sign_dkim.py")
 FORWARDER = "127.77.0.1"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.service import wait_for
 from tests.mail.clients import HOST, Imap, PlainImap, Pop3, own_address, tls
 from tests.mail.platform import Mailbox, Platform
-from tests.service import wait_for
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from uuid import uuid4
 
 import pytest
 
+from tests.harness.service import Service, is_alive, wait_for
 from tests.mail.clients import imap_login
 from tests.mail.platform import Platform
-from tests.service import Service, is_alive, wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="Postfix needs root")
 

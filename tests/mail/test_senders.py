@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.service import Service, wait_for
 from tests.mail.clients import message, submission
 from tests.mail.platform import Mailbox, Platform
-from tests.service import Service, wait_for
 
 
 def send(box: Mailbox, raw: bytes, sender: str = "", to: str = "") -> tuple[int, str]:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.service import Service, wait_for
 from tests.mail.clients import HOST, deliver, message, put_script, smtp, submission
 from tests.mail.platform import Mailbox, Platform
-from tests.service import Service, wait_for
 
 NAMED = rb"""require ["envelope", "fileinto", "mailbox", "subaddress", "variables"];
 if envelope :all :matches "to" "*" { set "all" "${1}"; }

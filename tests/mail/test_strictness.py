@@ -2,9 +2,9 @@
 
 import socket
 
+from tests.harness.service import Service
 from tests.mail.clients import HOST, own_address, smtp
 from tests.mail.platform import Platform
-from tests.service import Service
 
 SMUGGLED = (
     b"Subject: outer\r\n\r\nfirst\n.\nMAIL FROM:<admin@elsewhere.example>\r\nRCPT TO:<%b>\r\nDATA\r\n"

@@ -2,8 +2,8 @@
 
 import pytest
 
+from tests.harness.service import Service
 from tests.mail.handshakes import GOOD, WEAK, taken
-from tests.service import Service
 
 # Setting of the port -> the protocol of STARTTLS there, as openssl names it.
 LISTENERS = {

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.harness.service import Service, wait_for
 from tests.mail.clients import message, refusal, submission
 from tests.mail.platform import Mailbox, Platform
-from tests.service import Service, wait_for
 
 FILES = 5000
 

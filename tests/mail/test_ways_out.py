@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from postroom.mailplane import render
+from postroom.mailplane.dovecot.sendmail import UnixSMTP
 from postroom.mailplane.render import OwnNode, Plane
-from postroom.mailplane.sendmail import UnixSMTP
 from postroom.settings import load
+from tests.harness.service import Service, wait_for
 from tests.mail.clients import HOST, deliver, message, own_address, smtp, submission
 from tests.mail.platform import Mailbox, Platform
-from tests.service import Service, wait_for
 
 # Each listener by its syslog name, and the test that tries to leave through it as another.
 LISTENERS = {
@@ -27,7 +27,7 @@ LISTENERS = {
     "submissions": "test_submission_is_for_the_accounts_own_senders",
     "replies": "test_the_socket_for_replies_drops_what_is_not_the_owners",
     "forwards": "test_the_socket_for_forwards_lets_nobody_else_out",
-    "node": "tests/nodes/test_cluster.py::test_mail_cannot_be_injected",
+    "node": "tests/cluster/test_cluster.py::test_mail_cannot_be_injected",
 }
 # Programs of Postfix that take messages from outside of it.
 TAKES_MAIL = {"smtpd", "pickup", "qmqpd", "postscreen"}

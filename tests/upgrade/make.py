@@ -8,9 +8,9 @@ from pathlib import Path
 import psycopg
 
 from postroom.db.migrations import SCHEMA
+from tests.harness.postgres import PostgresServer
+from tests.harness.service import Service
 from tests.mail.platform import Platform
-from tests.postgres import PostgresServer
-from tests.service import Service
 
 HERE = Path(__file__).parent
 

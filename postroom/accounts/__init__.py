@@ -1,0 +1,1 @@
+"""Accounts: their rows, commands, lists, addresses and passwords."""

@@ -1,0 +1,410 @@
+"""Accounts: create, get, update, reset, delete, restore, purge. The commit is the provisioning, because the mail
+daemons read the same rows through views.
+
+A stranger would get wrong: an account is found by organization and, where one is given, user, never by its id
+alone; and every change that must end sessions starts a new generation of the account (see sessions.py).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from postroom import events
+from postroom.accounts import addresses
+from postroom.accounts import locks as account_locks
+from postroom.accounts.model import COLUMNS, Account, Status, from_row
+from postroom.actor import Actor
+from postroom.address import RESERVED
+from postroom.cluster import nodes
+from postroom.db import Tx
+from postroom.domains import commands as domains
+from postroom.errors import Refused, not_found
+from postroom.mailboxes import session_revocations
+from postroom.mailboxes.session_revocations import Ended
+from postroom.tenants import limits, usage
+
+PURGE_AGAIN_MS = 3600 * 1000
+# How old the time of the last login may be while an account logs in again and again.
+LOGIN_MS = 60_000
+
+INSERT = f"""
+INSERT INTO accounts (organization_id, domain_id, user_id, address, display_name, status, is_default, password,
+  generation, created_at, updated_at)
+SELECT :organization, :domain_id, :user_id, :address, :display_name, 'active',
+  CASE WHEN EXISTS (SELECT 1 FROM accounts
+    WHERE organization_id = :organization AND user_id = :user_id AND is_default = 1) THEN 0 ELSE 1 END,
+  :password, 1, :now, :now RETURNING {COLUMNS}, EXISTS (SELECT 1 FROM nodes WHERE id > 0 AND seen_at IS NOT NULL)"""
+SEEN = """
+WHERE id = :id AND organization_id = :organization AND user_id = COALESCE(:user_id, user_id)
+  AND (CAST(:bound AS BIGINT) IS NULL OR domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound))"""
+MINE = f"{SEEN} AND deleted_at IS NULL"
+GET = f"SELECT {COLUMNS} FROM accounts {MINE}"
+# An update that changes nothing takes the row for this transaction on both engines; what is decided on it holds.
+HOLD = f"UPDATE accounts SET generation = generation {MINE} RETURNING {COLUMNS}"
+HOLD_DELETED = f"""
+UPDATE accounts SET generation = generation {SEEN} AND deleted_at IS NOT NULL AND purge_at > :now AND purged_at IS NULL
+RETURNING {COLUMNS}"""
+UPDATE = """
+UPDATE accounts SET display_name = :display_name, status = :status, generation = :generation, updated_at = :now
+WHERE id = :id AND organization_id = :organization"""
+RESET = """
+UPDATE accounts SET password = :password, generation = generation + 1, updated_at = :now
+WHERE id = :id AND organization_id = :organization"""
+DISABLE_SCRIPTS = """
+UPDATE accounts SET scripts_disabled = scripts_disabled + 1 WHERE id = :id AND organization_id = :organization"""
+DELETE = """
+UPDATE accounts SET deleted_at = :now, purge_at = :purge_at, updated_at = :now, is_default = 0,
+  generation = generation + 1
+WHERE id = :id AND organization_id = :organization"""
+HASTEN_PURGE = "UPDATE accounts SET purge_at = :now WHERE id = :id AND organization_id = :organization"
+RESTORE = f"""
+UPDATE accounts SET deleted_at = NULL, purge_at = NULL, updated_at = :now,
+  is_default = CASE WHEN EXISTS (SELECT 1 FROM accounts AS other
+    WHERE other.organization_id = :organization AND other.user_id = :user_id AND other.is_default = 1) THEN 0 ELSE 1 END
+WHERE id = :id AND organization_id = :organization RETURNING {COLUMNS}"""
+# While sessions of an account have still to end, one of them could write into its folder again.
+DUE_PURGES = """
+SELECT id FROM accounts
+WHERE purge_at <= :now AND NOT EXISTS (SELECT 1 FROM session_endings WHERE account_id = accounts.id)
+  AND NOT EXISTS (SELECT 1 FROM leases WHERE kind = 'purge' AND item = accounts.id AND free_at > :now)
+  AND (CAST(:node AS BIGINT) IS NULL OR EXISTS (SELECT 1 FROM account_homes
+    WHERE account_id = accounts.id AND node_id = :node))
+  AND NOT EXISTS (SELECT 1 FROM account_moves WHERE account_id = accounts.id AND phase IN ('copy', 'frozen'))
+ORDER BY purge_at, id LIMIT 50"""
+BEGIN_PURGE = """
+UPDATE accounts SET purged_at = COALESCE(purged_at, :now), display_name = NULL, password = ''
+WHERE id = :id AND purge_at <= :now AND deleted_at IS NOT NULL RETURNING id"""
+LOGS_IN = """
+WHERE id = :id AND status = 'active' AND deleted_at IS NULL AND (last_login_at IS NULL OR last_login_at <= :before)"""
+IS_NEW_LOGIN = f"SELECT 1 FROM accounts {LOGS_IN}"
+LOG_IN = f"UPDATE accounts SET last_login_at = :at {LOGS_IN}"
+OLDEST_PURGE_DUE = "SELECT purge_at FROM accounts WHERE purge_at <= :now ORDER BY purge_at LIMIT 1"
+POSTPONE_PURGE = "UPDATE accounts SET purge_at = :until WHERE id = :id AND purged_at IS NOT NULL"
+FINISH_PURGE = f"""
+UPDATE accounts SET purge_at = NULL WHERE id = :id AND purge_at IS NOT NULL AND purged_at IS NOT NULL
+RETURNING {COLUMNS}"""
+DROP_DEFAULT = """
+UPDATE accounts SET is_default = 0, updated_at = :now
+WHERE organization_id = :organization AND user_id = :user_id AND is_default = 1"""
+SET_DEFAULT = """
+UPDATE accounts SET is_default = 1, updated_at = :now WHERE id = :id AND organization_id = :organization"""
+OLDEST = """
+SELECT id FROM accounts
+WHERE organization_id = :organization AND user_id = :user_id AND status = :status AND deleted_at IS NULL
+ORDER BY id LIMIT 1"""
+
+
+class CreateAccount(msgspec.Struct, frozen=True):
+    """A parsed request: the address is canonical, the password hashed."""
+
+    domain: str
+    local_part: str
+    user_id: str
+    display_name: str | None
+    password: str
+    allow_reserved: bool = False
+
+
+class UpdateAccount(msgspec.Struct, frozen=True):
+    """What to change; UNSET is untouched."""
+
+    display_name: str | UnsetType | None = UNSET
+    status: Status | UnsetType = UNSET
+    is_default: Literal[True] | UnsetType = UNSET
+
+
+def get(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
+    """One account. Raises not_found for a foreign, unknown or deleted one."""
+    row = tx.one(GET, id=id_, organization=actor.organization_id, user_id=user_id, bound=actor.bound)
+    if row is None:
+        raise not_found()
+    return from_row(row)
+
+
+def create(tx: Tx, actor: Actor, command: CreateAccount) -> Account:
+    """Makes a mailbox that works at the commit.
+
+    Raises not_found (no such domain for this user), `domain_not_active`, `reserved_local_part`, `address_exists`,
+    `limit_reached`.
+    """
+    domain = _domain_for(tx, actor, command)
+    limits.check_account(tx, actor.organization_id, command.user_id, domain.id)
+    usage.add(tx, actor.organization_id, domain.id, command.user_id, "active", 1)
+    account_locks.hold(tx, actor.organization_id, command.user_id)
+    account = _insert(tx, actor, domain, command)
+    addresses.take(tx, account.domain_id, account.local_part, account.id, account.user_id)
+    if not domains.is_managed(tx, actor.organization_id, domain.id):  # deleted while we waited for its counter
+        raise not_found()
+    _record(tx, actor, "account.created", account)
+    return account
+
+
+def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateAccount) -> tuple[Account, list[Ended]]:
+    """Changes what is given, and which sessions must end for it. Nothing to change is nothing done.
+
+    Raises not_found, and for `is_default` `account_disabled` and `forbidden` (a key bound to domains).
+    """
+    moves = command.status is not UNSET or command.is_default is not UNSET
+    account = _hold_with_user(tx, actor, id_, user_id) if moves else _hold(tx, actor, id_, user_id)
+    ended: list[Ended] = []
+    if command.display_name is not UNSET and command.display_name != account.display_name:
+        account = msgspec.structs.replace(account, display_name=command.display_name, updated_at=tx.now)
+        _save(tx, account)
+        _record(tx, actor, "account.updated", account, changed=["display_name"])
+    if command.status is not UNSET and command.status != account.status:
+        account, ended = _set_status(tx, actor, account, command.status)
+    if command.is_default is not UNSET and not account.is_default:
+        if actor.bound is not None:  # the mail to postmaster@ of the user's other domains would move with it
+            raise Refused("forbidden", "A key that is bound to domains cannot move the default account of a user.")
+        if account.status == "disabled":  # the user's mail to postmaster@ would go to the operator
+            raise Refused("account_disabled", "A disabled account cannot be made the default: make it active first.")
+        _move_default(tx, actor, account, account.id)
+        account = msgspec.structs.replace(account, is_default=True, updated_at=tx.now)
+    return account, ended
+
+
+def reset(
+    tx: Tx, actor: Actor, id_: int, user_id: str | None, password: str, *, disable_scripts: bool = False
+) -> tuple[Account, Ended]:
+    """Replaces the password (a hash) and ends every session. A suspended account stays suspended. With
+    `disable_scripts` no Sieve script runs from the commit on, until the owner makes one active."""
+    account = _hold(tx, actor, id_, user_id)
+    if disable_scripts:
+        tx.run(DISABLE_SCRIPTS, id=id_, organization=actor.organization_id)
+        _record(tx, actor, "account.scripts_disabled", account)
+    tx.run(RESET, id=id_, organization=actor.organization_id, password=password, now=tx.now)
+    _record(tx, actor, "account.password_reset", account)
+    return msgspec.structs.replace(account, updated_at=tx.now), session_revocations.end(
+        tx, account.id, account.generation
+    )
+
+
+def sign_out(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> tuple[Account, Ended]:
+    """Ends every session. The password stays, and so does the status."""
+    account = _hold(tx, actor, id_, user_id)
+    _save(tx, msgspec.structs.replace(account, generation=account.generation + 1))
+    _record(tx, actor, "account.signed_out", account)
+    return msgspec.structs.replace(account, updated_at=tx.now), session_revocations.end(
+        tx, account.id, account.generation
+    )
+
+
+def new_logins(tx: Tx, logins: Mapping[int, int]) -> dict[int, int]:
+    """Those of these logins (account id to time) that are worth a write. The right password of a suspended account is
+    no login."""
+    return {id_: at for id_, at in logins.items() if tx.one(IS_NEW_LOGIN, id=id_, before=at - LOGIN_MS)}
+
+
+def log_in(tx: Tx, logins: Mapping[int, int]) -> None:
+    """Writes down when accounts have logged in. A time that is yet to come, by a wrong clock, is now."""
+    for id_, at in sorted(logins.items()):
+        tx.run(LOG_IN, id=id_, at=min(at, tx.now), before=at - LOGIN_MS)
+
+
+def delete(
+    tx: Tx, actor: Actor, id_: int, user_id: str | None, *, grace_ms: int, purge: bool = False
+) -> tuple[Account, list[Ended]]:
+    """Ends an account: no login, no mail. Its mail stays in its folder, which no other account will ever get, until
+    the grace is over; `purge` ends the grace now, also of an account that is deleted already."""
+    if purge and (deleted := _hold_deleted(tx, actor, id_, user_id)):
+        tx.run(HASTEN_PURGE, id=id_, organization=actor.organization_id, now=tx.now)
+        _record(tx, actor, "account.updated", deleted, changed=["purge_at"])
+        return msgspec.structs.replace(deleted, purge_at=tx.now), []
+    account = _hold_with_user(tx, actor, id_, user_id)
+    purge_at = tx.now if purge else tx.now + grace_ms
+    tx.run(DELETE, id=id_, organization=actor.organization_id, purge_at=purge_at, now=tx.now)
+    addresses.rest(tx, account.domain_id, account.local_part, id_)
+    _count(tx, account, -1)
+    _record(tx, actor, "account.deleted", account)
+    if account.is_default:
+        _move_default(tx, actor, account, _successor(tx, account))
+    gone = {"is_default": False, "updated_at": tx.now, "deleted_at": tx.now, "purge_at": purge_at}
+    return msgspec.structs.replace(account, **gone), [session_revocations.end(tx, account.id, account.generation)]
+
+
+def restore(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
+    """Brings a deleted account back as it was. One that lives is answered as it is.
+
+    Raises not_found (purged, or about to be), `domain_gone`, `limit_reached`, `address_exists`.
+    """
+    old = _hold_deleted(tx, actor, id_, user_id)
+    if old is None:
+        return get(tx, actor, id_, user_id)
+    limits.check_account(tx, actor.organization_id, old.user_id, old.domain_id)
+    _count(tx, old, 1)
+    account_locks.hold(tx, actor.organization_id, old.user_id)
+    row = tx.one(RESTORE, id=id_, organization=actor.organization_id, user_id=old.user_id, now=tx.now)
+    if row is None:
+        raise LookupError("a held row that is gone")
+    account = from_row(row)
+    addresses.take(tx, account.domain_id, account.local_part, account.id, account.user_id)
+    # After the counter, where the deletion of a domain meets it (domains.delete).
+    if not domains.is_managed(tx, actor.organization_id, old.domain_id):
+        raise Refused("domain_gone", domains.GONE)
+    _record(tx, actor, "account.restored", account)
+    return account
+
+
+def oldest_purge_due(tx: Tx) -> int | None:
+    """Since when the oldest purge has been due (ms since 1970), also one that was put off after a failure."""
+    row = tx.one(OLDEST_PURGE_DUE, now=tx.now)
+    return int(row[0]) if row else None
+
+
+def due_purges(tx: Tx, node: int | None = None) -> list[int]:
+    """Accounts whose mail is to be erased now, or to go on with, some at a time: those that nobody is at. Of several
+    nodes: whose mail this one has."""
+    return [row[0] for row in tx.all(DUE_PURGES, now=tx.now, node=node)]
+
+
+def begin_purge(tx: Tx, id_: int) -> bool:
+    """From here on the account cannot be restored, and what is personal in its row is gone; the row stays, so that
+    events have something to tell of. False: it was restored meanwhile."""
+    return tx.one(BEGIN_PURGE, id=id_, now=tx.now) is not None
+
+
+def finish_purge(tx: Tx, id_: int) -> None:
+    """The mail is erased."""
+    row = tx.one(FINISH_PURGE, id=id_)
+    if row is not None:
+        account = from_row(row)
+        nodes.leave(tx, id_)
+        _record(tx, Actor(account.organization_id), "account.purged", account)
+
+
+def postpone_purge(tx: Tx, id_: int) -> None:
+    """The mail could not be erased; it is tried again."""
+    tx.run(POSTPONE_PURGE, id=id_, until=tx.now + PURGE_AGAIN_MS)
+
+
+def put_off_endings(tx: Tx, actor: Actor, account: Account, ended: Sequence[Ended]) -> bool:
+    """Writes down that these sessions could not be ended yet. False: the worker has ended them meanwhile."""
+    if not session_revocations.mark_late(tx, ended):
+        return False
+    _record(tx, actor, "account.sessions_pending", account)
+    return True
+
+
+def _domain_for(tx: Tx, actor: Actor, command: CreateAccount) -> domains.Domain:
+    domain = domains.get(tx, actor, command.domain, command.user_id)
+    if domain.status != "active":
+        raise Refused("domain_not_active", domains.INACTIVE[domain.status])
+    owns = domain.user_id is not None and domain.user_id == command.user_id
+    if command.local_part in RESERVED and not (command.allow_reserved and owns):
+        raise Refused(
+            "reserved_local_part",
+            "This local part is reserved for a role (RFC 2142). The domain's own user may take it with "
+            "allow_reserved: true.",
+        )
+    return domain
+
+
+def _insert(tx: Tx, actor: Actor, domain: domains.Domain, command: CreateAccount) -> Account:
+    row = tx.one(
+        INSERT,
+        organization=actor.organization_id,
+        domain_id=domain.id,
+        user_id=command.user_id,
+        address=f"{command.local_part}@{domain.name}",
+        display_name=command.display_name,
+        password=command.password,
+        now=tx.now,
+    )
+    if row is None:
+        raise LookupError("an insert that returned no row")
+    *values, has_nodes = row
+    account = from_row(tuple(values))
+    if has_nodes:
+        nodes.place(tx, account.id, domain.id)
+    return account
+
+
+def _hold(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
+    row = tx.one(HOLD, id=id_, organization=actor.organization_id, user_id=user_id, bound=actor.bound)
+    if row is None:
+        raise not_found()
+    return from_row(row)
+
+
+def _hold_with_user(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
+    """As `_hold`, where the default account of the user may move with it."""
+    seen = get(tx, actor, id_, user_id)
+    usage.hold(tx, seen.organization_id, seen.domain_id)
+    account_locks.hold(tx, seen.organization_id, seen.user_id)
+    return _hold(tx, actor, id_, user_id)
+
+
+def _hold_deleted(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account | None:
+    """A deleted account in its grace."""
+    whose = {"organization": actor.organization_id, "user_id": user_id, "bound": actor.bound}
+    row = tx.one(HOLD_DELETED, id=id_, **whose, now=tx.now)
+    return from_row(row) if row else None
+
+
+def _save(tx: Tx, account: Account) -> None:
+    tx.run(
+        UPDATE,
+        id=account.id,
+        organization=account.organization_id,
+        display_name=account.display_name,
+        status=account.status,
+        generation=account.generation,
+        now=tx.now,
+    )
+
+
+def _set_status(tx: Tx, actor: Actor, old: Account, status: Status) -> tuple[Account, list[Ended]]:
+    ended = [session_revocations.end(tx, old.id, old.generation)] if old.status == "active" else []
+    account = msgspec.structs.replace(old, status=status, generation=old.generation + len(ended), updated_at=tx.now)
+    _save(tx, account)
+    _count(tx, old, -1)
+    _count(tx, account, 1)
+    type_ = {"active": "account.resumed", "suspended": "account.suspended", "disabled": "account.disabled"}[status]
+    _record(tx, actor, type_, account)
+    if status == "disabled" and account.is_default:
+        heir = _successor(tx, account)
+        _move_default(tx, actor, account, heir)
+        account = msgspec.structs.replace(account, is_default=heir == account.id)
+    return account, ended
+
+
+def _successor(tx: Tx, account: Account) -> int | None:
+    """The oldest active account of the user, else the oldest suspended, else the oldest disabled."""
+    for status in usage.STATUSES:
+        row = tx.one(OLDEST, organization=account.organization_id, user_id=account.user_id, status=status)
+        if row is not None:
+            return int(row[0])
+    return None
+
+
+def _move_default(tx: Tx, actor: Actor, account: Account, heir: int | None) -> None:
+    """Makes `heir` the default account of the account's user."""
+    if heir == account.id and account.is_default:
+        return
+    tx.run(DROP_DEFAULT, organization=account.organization_id, user_id=account.user_id, now=tx.now)
+    if heir is None:
+        return
+    tx.run(SET_DEFAULT, id=heir, organization=account.organization_id, now=tx.now)
+    heir_account = get(tx, Actor(actor.organization_id), heir, None)  # it may be one that the caller does not see
+    _record(tx, actor, "account.updated", heir_account, changed=["is_default"])
+
+
+def _count(tx: Tx, account: Account, by: int) -> None:
+    usage.add(tx, account.organization_id, account.domain_id, account.user_id, account.status, by)
+
+
+def _record(tx: Tx, actor: Actor, type_: str, account: Account, changed: list[str] | None = None) -> None:
+    data: dict[str, object] = {"address": account.address, "status": account.status}
+    if changed:
+        data["changed"] = changed
+    events.record(
+        tx,
+        actor,
+        type_,
+        account_id=account.id,
+        domain_id=account.domain_id,
+        user_id=account.user_id,
+        data=data,
+    )

@@ -1,0 +1,179 @@
+"""Passwords: making them, refusing weak ones, and hashing them so that Dovecot can check them.
+
+A stranger would get wrong: there are two schemes on purpose. What we generated has so much entropy that one salted
+SHA-512 is as safe as anything slower, and costs the daemons nothing at each login; what a person chose gets
+Argon2id. The `{SCHEME}` prefix is written here only: a password that looks like a hash is hashed like any other.
+"""
+
+import asyncio
+import base64
+import hashlib
+import os
+import re
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib import resources
+from itertools import pairwise
+
+from argon2 import PasswordHasher
+
+from postroom.errors import Busy
+
+SHORTEST, LONGEST = 15, 256  # Unicode characters; NIST SP 800-63B-4 3.1.1.2
+LONGEST_UNIT = 8
+FEWEST_CHARACTERS = 5
+SHORTEST_NAME = 5  # a shorter local part is in too many honest passphrases
+
+# No vowels, so that no word appears, and no digits: nothing to mistake for another, one keyboard on a phone.
+ALPHABET = "bcdfghjkmnpqrstvwxyz"
+GROUPS, GROUP = 6, 5  # 20^30 is 129.6 bits
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+# Parameters of RFC 9106 as OWASP has them for a server: 19 MiB, about 20 ms.
+_ARGON2 = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1, hash_len=32, salt_len=16)
+
+# Rows of keys as they lie, each beside its lower neighbour to the right; with Shift, and in the common layouts.
+_KEYBOARDS = (
+    ("1234567890-=", "qwertyuiop[]", "asdfghjkl;'", "zxcvbnm,./"),
+    ("!@#$%^&*()_+", "qwertyuiop{}", 'asdfghjkl:"', "zxcvbnm<>?"),
+    ("1234567890", "qwertzuiop", "asdfghjkl", "yxcvbnm"),
+    ("1234567890", "azertyuiop", "qsdfghjklm", "wxcvbn"),
+)
+_SEQUENCES = ("01234567890", "abcdefghijklmnopqrstuvwxyz")
+SHORTEST_STRETCH = 3
+
+
+class WeakPassword(ValueError):
+    """A chosen password that is refused. `message` names the rule and never repeats the password."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def generate() -> str:
+    """A new random password of at least 128 bits, easy to read out and to type."""
+    base = len(ALPHABET)
+    number = secrets.randbelow(base ** (GROUPS * GROUP))
+    letters = []
+    for _ in range(GROUPS * GROUP):
+        number, digit = divmod(number, base)
+        letters.append(ALPHABET[digit])
+    text = "".join(letters)
+    return "-".join(text[at : at + GROUP] for at in range(0, len(text), GROUP))
+
+
+def check(password: str, address: str) -> None:
+    """Raises WeakPassword when `password` may not protect the account at `address`."""
+    if len(password) < SHORTEST:
+        raise WeakPassword("too_short", f"A password has at least {SHORTEST} characters.")
+    if len(password) > LONGEST:
+        raise WeakPassword("too_long", f"A password has at most {LONGEST} characters.")
+    if _CONTROL.search(password):
+        raise WeakPassword("control_character", "A password has no control characters.")
+    if _SURROGATE.search(password):
+        raise WeakPassword("surrogate", "A password has no lone surrogates: they are not characters.")
+    _check_guessable(password, password.lower(), address.lower())
+
+
+def _check_guessable(password: str, folded: str, address: str) -> None:
+    if _is_common(folded):
+        raise WeakPassword("common", "This is one of the most common passwords, or one of them repeated.")
+    if any(_repeats(text, LONGEST_UNIT) for text in (password, folded)):
+        raise WeakPassword("repeated", f"This repeats one piece of at most {LONGEST_UNIT} characters.")
+    if len(set(password)) < FEWEST_CHARACTERS:
+        raise WeakPassword("few_characters", f"A password has at least {FEWEST_CHARACTERS} different characters.")
+    if _is_run(folded):
+        raise WeakPassword("keyboard_run", "This only follows the keyboard, the digits or the alphabet.")
+    name = address.rpartition("@")[0]
+    if address in folded or (len(name) >= SHORTEST_NAME and name in folded):
+        raise WeakPassword("contains_address", "A password does not contain the address that it protects.")
+
+
+def _is_common(folded: str) -> bool:
+    common = _common()
+    sizes = range(1, len(folded) // 2 + 1)
+    return folded in common or any(folded[:n] in common and _has_period(folded, n) for n in sizes)
+
+
+def _repeats(text: str, longest: int) -> bool:
+    return any(_has_period(text, size) for size in range(1, longest + 1) if 2 * size <= len(text))
+
+
+def _has_period(text: str, size: int) -> bool:
+    """Whether `text` is its first `size` characters again and again; the last time may be cut off."""
+    return text[size:] == text[:-size]
+
+
+def _is_run(folded: str) -> bool:
+    """Whether `folded` is nothing but stretches in which each key lies beside the one before."""
+    beside = _beside()
+    length = 1
+    for first, second in pairwise(folded):
+        if first + second in beside:
+            length += 1
+        elif length < SHORTEST_STRETCH:
+            return False
+        else:
+            length = 1
+    return length >= SHORTEST_STRETCH
+
+
+@cache
+def _beside() -> frozenset[str]:
+    """Every pair of keys of which one is the other, or lies beside, above or below it."""
+    pairs: set[tuple[str, str]] = set()
+    for rows in (*_KEYBOARDS, *((row,) for row in _SEQUENCES)):
+        for row in rows:
+            pairs.update(zip(row, row, strict=True))
+            pairs.update(pairwise(row))
+        for upper, lower in pairwise(rows):
+            pairs.update(zip(upper, lower, strict=False))  # 1-q-a-z
+            pairs.update(zip(upper[1:], lower, strict=False))  # q-2, w-a, s-z
+    return frozenset(a + b for a, b in pairs) | frozenset(b + a for a, b in pairs)
+
+
+@cache
+def _common() -> frozenset[str]:
+    text = resources.files("postroom.accounts").joinpath("common_passwords.txt").read_text(encoding="utf-8")
+    return frozenset(line for line in text.splitlines() if not line.startswith("#"))
+
+
+def hash_generated(password: str) -> str:
+    """The stored form of a password that `generate` made."""
+    salt = os.urandom(16)
+    digest = hashlib.sha512(password.encode() + salt).digest()
+    return "{SSHA512}" + base64.b64encode(digest + salt).decode("ascii")
+
+
+def hash_chosen(password: str) -> str:
+    """The stored form of a password that a person chose. Takes about 20 ms and 19 MiB."""
+    return "{ARGON2ID}" + _ARGON2.hash(password)
+
+
+class Hashers:
+    """A few threads that hash chosen passwords, and a short queue: its cost is a lever for attackers."""
+
+    def __init__(self, threads: int | None = None, waiting: int = 64) -> None:
+        threads = threads or len(os.sched_getaffinity(0))
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="hasher")
+        self._most = threads + waiting
+        self._taken = 0
+
+    async def hash_chosen(self, password: str) -> str:
+        """As the function of this name, off the event loop. Raises Busy when too many wait already."""
+        if self._taken >= self._most:
+            raise Busy("Too many passwords are being hashed at once.")
+        self._taken += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, hash_chosen, password)
+        finally:
+            self._taken -= 1
+
+    def close(self) -> None:
+        """Ends the threads; what still waits is cancelled."""
+        self._pool.shutdown(wait=True, cancel_futures=True)

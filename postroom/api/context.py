@@ -1,0 +1,142 @@
+"""What a handler gets and gives: a call that is authenticated and parsed, and an answer."""
+
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from postroom.accounts.passwords import Hashers
+from postroom.actor import Actor
+from postroom.api.credentials import Headers
+from postroom.api.request_metrics import Tallies
+from postroom.db import Database, Tx
+from postroom.domains.dkim import Generator
+from postroom.domains.verification import Verification
+from postroom.errors import Busy, FieldError, not_found
+from postroom.mail_host import MailHost
+from postroom.mailboxes.interface import Mailboxes
+from postroom.mailboxes.session_revocations import Ended, EndSessions
+
+# Part of the installation → None when it answers, else one sentence why it does not.
+Probe = Callable[[], Awaitable[dict[str, str | None]]]
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """What can be measured of the parts beside the API; None: it cannot be, now or here."""
+
+    logins: dict[tuple[str, str], int] | None = None  # by service and result
+    mail_queue: dict[str, int] | None = None
+    certificate_ends: float | None = None
+    worker_silence: float | None = None
+
+
+Measure = Callable[[], Awaitable[Measured]]
+
+
+async def nothing_measured() -> Measured:
+    """Where nobody measures."""
+    return Measured()
+
+
+encode = msgspec.json.Encoder().encode
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """`payload` becomes JSON, or goes as it is where the route gives text. The sessions in `ended` are ended before it
+    is sent; where they cannot be, `late` is sent instead, and `put_off` writes that down (False: they have ended)."""
+
+    payload: Any
+    status: int = 200
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    ended: tuple[Ended, ...] = ()
+    late: Any = None
+    put_off: Callable[[Tx], bool] | None = None
+
+
+# A transaction that makes the answer, and what keeps that answer in the same transaction (retries.py).
+Work = Callable[[Tx], Answer]
+Keep = Callable[[Work], Work]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What all handlers share."""
+
+    database: Database
+    hashers: Hashers
+    generator: Generator
+    end_sessions: EndSessions
+    mailboxes: Mailboxes
+    probe: Probe
+    instance: str
+    mail_host: MailHost
+    verification: Verification
+    purge_days: int
+    measure: Measure
+    tallies: Tallies
+
+
+class Visit(msgspec.Struct, frozen=True):
+    """One request to a route that needs no key. `body` is the XML document of a route that takes one."""
+
+    services: Services
+    headers: Headers
+    query_text: bytes
+    body: bytes = b""
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One authenticated request. `path` holds the parameters of the route's path."""
+
+    services: Services
+    actor: Actor
+    path: dict[str, str]
+    path_text: str
+    query_text: bytes
+    keep: Keep | None = None
+
+    async def write(self, work: Work, *, is_long: bool = False) -> Answer:
+        """The one transaction of a write (see Database.write). Its answer is made inside, so that it can be kept with
+        the change.
+
+        Sessions are ended after the commit. What fails there the worker does again (sessions.py), and the answer says
+        so.
+        """
+        answer = await self.services.database.write(self.keep(work) if self.keep else work, is_long=is_long)
+        if not answer.ended or await self.services.end_sessions(answer.ended):
+            return answer
+        if answer.put_off is not None:
+            with contextlib.suppress(Busy):  # the change is committed, and the worker will end them all the same
+                if not await self.services.database.write(answer.put_off):
+                    return answer
+        return msgspec.structs.replace(answer, payload=answer.late)
+
+
+def sent_user(actor: Actor, *sent: str | UnsetType) -> str | None:
+    """The user that the call is about. Query, body and key may not disagree: that looks like a foreign account."""
+    found = actor.user_id
+    for user in sent:
+        if user is UNSET:
+            continue
+        if found is not None and user != found:
+            raise not_found()
+        found = user
+    return found
+
+
+def required_user(actor: Actor, problems: list[FieldError], *sent: str | UnsetType) -> str:
+    """As `sent_user`, where there must be one; its absence is added to the problems."""
+    if actor.user_id is None and all(user is UNSET for user in sent):
+        problems.append(FieldError("user_id", "required", "This field is required."))
+    return "" if problems else sent_user(actor, *sent) or ""
+
+
+def path_id(call: Call) -> int:
+    """The `:id` of the path. What is no id names nothing."""
+    text = call.path["id"]
+    if not (text.isascii() and text.isdigit()) or text[0] == "0" or len(text) > 18:
+        raise not_found()
+    return int(text)

@@ -1,0 +1,323 @@
+"""The account endpoints: parse, hash, one transaction, end sessions, answer."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from postroom.accounts import commands as accounts
+from postroom.accounts import queries as account_queries
+from postroom.accounts.commands import CreateAccount, UpdateAccount
+from postroom.accounts.model import Account, Status
+from postroom.accounts.passwords import generate, hash_generated
+from postroom.api.context import Answer, Call, path_id, required_user, sent_user
+from postroom.api.decoding import After, Id, Limit, Offset
+from postroom.api.endpoints import account_views as shapes
+from postroom.api.endpoints.account_views import NOTE, shape
+from postroom.api.endpoints.domain_views import ShownDomain
+from postroom.api.fields import is_newest, parse_address, parse_domain_field, parse_password, raise_for, text_problems
+from postroom.api.pagination import DEEP, next_link, read_page
+from postroom.db import Tx
+from postroom.domains import commands as domains
+from postroom.errors import FieldError, not_found
+from postroom.mailboxes.session_revocations import Ended
+
+DAY_MS = 24 * 3600 * 1000
+
+
+class FieldsQuery(msgspec.Struct, frozen=True):
+    """What every account endpoint takes."""
+
+    user_id: str | UnsetType = UNSET
+    fields: str | UnsetType = UNSET
+
+
+class DomainPageQuery(msgspec.Struct, frozen=True):
+    user_id: str | UnsetType = UNSET
+    status: str | UnsetType = UNSET
+    q: str | UnsetType = UNSET
+    order: str = "oldest"
+    limit: Limit = 50
+    offset: Offset = 0
+    after: After = 0
+    fields: str | UnsetType = UNSET
+
+
+class PageQuery(DomainPageQuery, frozen=True):
+    domain: str | UnsetType = UNSET
+    deleted: str | UnsetType = UNSET
+
+
+class CreateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    domain: str
+    local_part: str
+    user_id: str | UnsetType = UNSET
+    display_name: str | None = None
+    password: str | UnsetType = UNSET
+    allow_reserved: bool = False
+
+
+class UpdateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    user_id: str | UnsetType = UNSET
+    display_name: str | UnsetType | None = UNSET
+    status: Status | UnsetType = UNSET
+    is_default: bool | UnsetType = UNSET
+
+
+class DeleteBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    id: Id
+    user_id: str | UnsetType = UNSET
+    purge: bool = False
+
+
+class RestoreBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    user_id: str | UnsetType = UNSET
+
+
+class SignOutBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    user_id: str | UnsetType = UNSET
+
+
+class ResetBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    user_id: str | UnsetType = UNSET
+    password: str | UnsetType = UNSET
+    disable_scripts: bool = False
+
+
+class AccountAnswer(msgspec.Struct, frozen=True):
+    account: Any
+
+
+class SecretAnswer(msgspec.Struct, frozen=True):
+    account: Any
+    password: str
+    note: str = NOTE
+
+
+class PageAnswer(msgspec.Struct, frozen=True):
+    items: Any
+    limit: int
+    offset: int
+
+
+class DomainPageAnswer(msgspec.Struct, frozen=True):
+    domain: ShownDomain
+    items: Any
+    limit: int
+    offset: int
+
+
+class DeletedAnswer(msgspec.Struct, frozen=True):
+    ok: bool
+    deleted: Any
+
+
+async def create(call: Call, query: FieldsQuery, body: CreateBody) -> Answer:
+    """Makes an account; its mailbox works when this answers."""
+    show = shape(query.fields, shapes.created)
+    problems = text_problems(query.user_id, body.user_id, body.display_name)
+    user_id = required_user(call.actor, problems, query.user_id, body.user_id)
+    address = parse_address(body.domain, body.local_part, problems)
+    password = parse_password(body.password, address, problems)
+    raise_for(problems)
+    secret, stored = await _password(call, password)
+    command = CreateAccount(
+        domain=address.domain,
+        local_part=address.local_part,
+        user_id=user_id,
+        display_name=body.display_name,
+        password=stored,
+        allow_reserved=body.allow_reserved,
+    )
+
+    def work(tx: Tx) -> Answer:
+        account = accounts.create(tx, call.actor, command)
+        location = (b"location", b"/v2/email-accounts/%d" % account.id)
+        return Answer(SecretAnswer(show(account), secret), 201, (location,))
+
+    return await call.write(work)
+
+
+async def get(call: Call, query: FieldsQuery) -> Answer:
+    """Fetches one account."""
+    show = shape(query.fields, shapes.listed)
+    raise_for(text_problems(query.user_id))
+    id_, user_id = path_id(call), sent_user(call.actor, query.user_id)
+    account = await call.services.database.read(lambda tx: accounts.get(tx, call.actor, id_, user_id))
+    return Answer(AccountAnswer(show(account)))
+
+
+async def get_page(call: Call, query: PageQuery) -> Answer:
+    """Lists the organization's accounts, filtered and paged."""
+    show = shape(query.fields, shapes.listed)
+    problems = text_problems(query.user_id)
+    name = UNSET if query.domain is UNSET else parse_domain_field(query.domain, problems)
+    if query.deleted not in (UNSET, "true", "false"):
+        problems.append(FieldError("deleted", "invalid", "Use true or false."))
+    raise_for(problems)
+
+    def work(tx: Tx) -> list[Account]:
+        if name is UNSET:
+            return _page(tx, call, query, None)
+        domain = domains.find(tx, call.actor, name, sent_user(call.actor, query.user_id))
+        return _page(tx, call, query, domain.id) if domain else []
+
+    found = await _read_page(call, query, work)
+    items, headers = _shown(call, query, found, show)
+    return Answer(PageAnswer(items, query.limit, query.offset), headers=headers)
+
+
+async def get_domain_page(call: Call, query: DomainPageQuery) -> Answer:
+    """Lists the accounts of one domain, filtered and paged."""
+    show = shape(query.fields, shapes.of_domain)
+    raise_for(text_problems(query.user_id))
+    problems: list[FieldError] = []
+    name = parse_domain_field(call.path["domain"], problems)
+    if problems:
+        raise not_found()
+
+    def work(tx: Tx) -> tuple[domains.Domain, list[Account]]:
+        domain = domains.get(tx, call.actor, name, sent_user(call.actor, query.user_id))
+        return domain, _page(tx, call, query, domain.id)
+
+    domain, found = await _read_page(call, query, work)
+    items, headers = _shown(call, query, found, show)
+    shown = ShownDomain(domain.name, domain.status)
+    return Answer(DomainPageAnswer(shown, items, query.limit, query.offset), headers=headers)
+
+
+async def update(call: Call, query: FieldsQuery, body: UpdateBody) -> Answer:
+    """Changes display name, status or default; what is absent stays."""
+    show = shape(query.fields, shapes.updated)
+    name = body.display_name if body.display_name is not UNSET else None
+    problems = text_problems(query.user_id, body.user_id, name)
+    if body.is_default is False:
+        problems.append(FieldError("is_default", "invalid", "Make another account the default instead."))
+    raise_for(problems)
+    id_, user_id = path_id(call), sent_user(call.actor, query.user_id, body.user_id)
+    command = UpdateAccount(body.display_name, body.status, True if body.is_default is True else UNSET)
+
+    def work(tx: Tx) -> Answer:
+        account, ended = accounts.update(tx, call.actor, id_, user_id, command)
+        return _ending(call, account, ended, lambda account: AccountAnswer(show(account)))
+
+    return await call.write(work)
+
+
+async def delete(call: Call, query: FieldsQuery, body: DeleteBody) -> Answer:
+    """Ends an account: no login and no mail from this moment."""
+    show = shape(query.fields, shapes.deleted)
+    raise_for(text_problems(query.user_id, body.user_id))
+    user_id = sent_user(call.actor, query.user_id, body.user_id)
+    grace_ms = call.services.purge_days * DAY_MS
+
+    def work(tx: Tx) -> Answer:
+        account, ended = accounts.delete(tx, call.actor, body.id, user_id, grace_ms=grace_ms, purge=body.purge)
+        return _ending(call, account, ended, lambda account: DeletedAnswer(True, show(account)))
+
+    return await call.write(work)
+
+
+async def restore(call: Call, query: FieldsQuery, body: RestoreBody) -> Answer:
+    """Brings back a deleted account whose mail is not erased yet: same password, mail and status."""
+    show = shape(query.fields, shapes.updated)
+    raise_for(text_problems(query.user_id, body.user_id))
+    id_, user_id = path_id(call), sent_user(call.actor, query.user_id, body.user_id)
+    return await call.write(lambda tx: Answer(AccountAnswer(show(accounts.restore(tx, call.actor, id_, user_id)))))
+
+
+async def sign_out(call: Call, query: FieldsQuery, body: SignOutBody) -> Answer:
+    """Ends every open session; the password stays."""
+    show = shape(query.fields, shapes.reset)
+    raise_for(text_problems(query.user_id, body.user_id))
+    id_, user_id = path_id(call), sent_user(call.actor, query.user_id, body.user_id)
+
+    def work(tx: Tx) -> Answer:
+        account, ended = accounts.sign_out(tx, call.actor, id_, user_id)
+        return _ending(call, account, [ended], lambda account: AccountAnswer(show(account)))
+
+    return await call.write(work)
+
+
+async def reset(call: Call, query: FieldsQuery, body: ResetBody) -> Answer:
+    """Replaces the password; the old one and every open session are dead when this answers."""
+    show = shape(query.fields, shapes.reset)
+    raise_for(text_problems(query.user_id, body.user_id))
+    id_, user_id = path_id(call), sent_user(call.actor, query.user_id, body.user_id)
+    password = body.password
+    if password is not UNSET:
+        known = await call.services.database.read(lambda tx: accounts.get(tx, call.actor, id_, user_id))
+        problems: list[FieldError] = []
+        password = parse_password(password, known, problems)
+        raise_for(problems)
+    secret, stored = await _password(call, password)
+
+    def work(tx: Tx) -> Answer:
+        account, ended = accounts.reset(tx, call.actor, id_, user_id, stored, disable_scripts=body.disable_scripts)
+        return _ending(call, account, [ended], lambda account: SecretAnswer(show(account), secret))
+
+    return await call.write(work)
+
+
+async def _password(call: Call, chosen: str | UnsetType) -> tuple[str, str]:
+    """The password to answer and the hash to store."""
+    if chosen is UNSET:
+        secret = generate()
+        return secret, hash_generated(secret)
+    return chosen, await call.services.hashers.hash_chosen(chosen)
+
+
+def _ending(call: Call, account: Account, ended: Sequence[Ended], shown: Callable[[Account], Any]) -> Answer:
+    """The answer to a change that ends sessions: once they have ended, and when they could not be."""
+    if not ended:
+        return Answer(shown(account))
+    done, late = (shown(msgspec.structs.replace(account, sessions_ended=is_done)) for is_done in (True, False))
+    put_off = functools.partial(accounts.put_off_endings, actor=call.actor, account=account, ended=ended)
+    return Answer(done, ended=tuple(ended), late=late, put_off=put_off)
+
+
+def _page(tx: Tx, call: Call, query: DomainPageQuery, domain_id: int | None) -> list[Account]:
+    """One account more than the page holds tells whether there is a next page."""
+    return account_queries.page(
+        tx,
+        call.actor,
+        limit=query.limit + 1,
+        offset=query.offset,
+        after=query.after,
+        newest=query.order == "newest",
+        user_id=sent_user(call.actor, query.user_id),
+        domain_id=domain_id,
+        status=None if query.status is UNSET else query.status,
+        q=None if query.q is UNSET else query.q.lower(),
+        deleted=_deleted(query),
+    )
+
+
+def _deleted(query: DomainPageQuery) -> bool:
+    return isinstance(query, PageQuery) and query.deleted == "true"
+
+
+async def _read_page(call: Call, query: DomainPageQuery, work: Callable[[Tx], Any]) -> Any:
+    problems: list[FieldError] = []
+    if query.status is not UNSET and query.status not in ("active", "suspended", "disabled"):
+        problems.append(FieldError("status", "invalid", "Use one of: active, suspended, disabled."))
+    is_newest(query.order, problems)
+    raise_for(problems)
+    slow = (
+        _deleted(query)
+        or query.offset > DEEP
+        or query.q is not UNSET
+        or query.status is not UNSET
+        or call.actor.bound is not None
+    )
+    return await read_page(call, work, limit=query.limit, slow=slow)
+
+
+def _shown(
+    call: Call, query: DomainPageQuery, found: list[Account], show: Callable[[Account], Any]
+) -> tuple[list[Any], tuple[tuple[bytes, bytes], ...]]:
+    items = found[: query.limit]
+    headers = tuple(next_link(call, items[-1].id, query.limit).items()) if len(found) > query.limit else ()
+    return [show(account) for account in items], headers

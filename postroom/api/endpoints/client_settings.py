@@ -1,0 +1,120 @@
+"""What mail clients need to know: of an account, for who has a key; of a domain, for the clients themselves.
+
+A stranger would get wrong: without a key nothing is said about an address. Any address of an active domain gets the
+same answer, and a domain that is not active here 404.
+"""
+
+import re
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from postroom.accounts import commands as accounts
+from postroom.accounts.model import Account
+from postroom.address import LONGEST_LOCAL_PART, Address, BadAddress, parse_local_part
+from postroom.api.context import Answer, Call, Visit, path_id, sent_user
+from postroom.api.decoding import NoQuery
+from postroom.api.fields import raise_for, text_problems
+from postroom.api.host_header import domain_behind, domain_in, host_of
+from postroom.domains import client_settings
+from postroom.domains import commands as domains
+from postroom.domains.client_settings import OUTLOOK, BadRequest, Server
+from postroom.errors import Refused, not_found
+
+_ATOMS = re.compile(r"[A-Za-z0-9!#$%'*+/=?^_`{|}~.-]+")  # without &, which has no place in a document of ours
+
+
+class AccountQuery(msgspec.Struct, frozen=True):
+    user_id: str | UnsetType = UNSET
+
+
+class AutoconfigQuery(msgspec.Struct, frozen=True):
+    emailaddress: str | UnsetType = UNSET
+
+
+class SettingsAnswer(msgspec.Struct, frozen=True):
+    """Of each service the best way first. The password is in no answer but that of create and reset."""
+
+    id: int
+    address: str
+    display_name: str | None
+    imap: list[Server]
+    pop3: list[Server]
+    submission: list[Server]
+    managesieve: list[Server]
+
+
+async def get(call: Call, query: AccountQuery) -> Answer:
+    """Says which servers a mail client of the account uses."""
+    account = await _account(call, query)
+    known = client_settings.settings(call.services.mail_host, account.address)
+    ways = (known.imap, known.pop3, known.submission, known.managesieve)
+    return Answer(SettingsAnswer(account.id, account.address, account.display_name, *ways))
+
+
+async def get_profile(call: Call, query: AccountQuery) -> Answer:
+    """Makes a configuration profile for iPhone, iPad and Mac: unsigned, without the password."""
+    account = await _account(call, query)
+    text = client_settings.profile(account.id, account.address, account.display_name, call.services.mail_host)
+    name = f'attachment; filename="{account.address}.mobileconfig"'
+    return Answer(text, headers=((b"content-disposition", name.encode()),))
+
+
+async def autoconfig(visit: Visit, query: AutoconfigQuery) -> Answer:
+    """Answers Thunderbird and others at `autoconfig.` before an active domain; any other Host is 404."""
+    return await _autoconfig(visit, query, domain_behind("autoconfig", host_of(visit.headers)))
+
+
+async def autoconfig_of_site(visit: Visit, query: AutoconfigQuery) -> Answer:
+    """Answers the same at the domain itself, where its web site passes this path on, and at `autoconfig.` before it."""
+    host = host_of(visit.headers)
+    return await _autoconfig(visit, query, domain_behind("autoconfig", host) or domain_in(host))
+
+
+async def autodiscover(visit: Visit, _query: NoQuery) -> Answer:
+    """Answers Outlook at `autodiscover.` before an active domain, at the domain itself and at the mail host."""
+    try:
+        request = client_settings.parse_autodiscover(visit.body)
+    except BadRequest:
+        raise Refused("invalid_request", "Send a request of Autodiscover (POX) without a document type.") from None
+    local_part, at, text = request.address.rpartition("@")
+    domain, own, host = domain_in(text), visit.services.mail_host, host_of(visit.headers)
+    if not at or domain is None or not _is_local_part(local_part) or request.schema not in ("", OUTLOOK):
+        raise not_found()
+    if host not in (own.name, domain, f"autodiscover.{domain}") or not await _is_active(visit, domain):
+        raise not_found()
+    return Answer(client_settings.autodiscover(_login_name(local_part, domain), own))
+
+
+def _is_local_part(text: str) -> bool:
+    """Whether mail could be sent to it at some host (RFC 5321 4.1.2, an atom with dots); here or not, nobody learns."""
+    return len(text) <= LONGEST_LOCAL_PART and _ATOMS.fullmatch(text) is not None
+
+
+def _login_name(local_part: str, domain: str) -> str:
+    """What a person logs in with whose address this is: without a +tag, and canonical where that can be."""
+    base = local_part.partition("+")[0] or local_part
+    try:
+        return str(Address(parse_local_part(base), domain))
+    except BadAddress:
+        return f"{base}@{domain}"
+
+
+async def _autoconfig(visit: Visit, query: AutoconfigQuery, domain: str | None) -> Answer:
+    """At the host that a client finds through the MX of many domains, the address says which of them is meant."""
+    own = visit.services.mail_host
+    if query.emailaddress is not UNSET and host_of(visit.headers) == f"autoconfig.{own.name.partition('.')[2]}":
+        domain = domain_in(query.emailaddress.rpartition("@")[2])
+    if domain is None or not await _is_active(visit, domain):
+        raise not_found()
+    return Answer(client_settings.autoconfig(domain, own))
+
+
+async def _is_active(visit: Visit, domain: str) -> bool:
+    return await visit.services.database.read(lambda tx: domains.is_active(tx, domain))
+
+
+async def _account(call: Call, query: AccountQuery) -> Account:
+    raise_for(text_problems(query.user_id))
+    id_, user_id = path_id(call), sent_user(call.actor, query.user_id)
+    return await call.services.database.read(lambda tx: accounts.get(tx, call.actor, id_, user_id))

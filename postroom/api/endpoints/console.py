@@ -1,0 +1,174 @@
+"""What serves the web console: its files, and the doors of its sessions. All else the pages ask of the public API.
+
+A stranger would get wrong: the files lie under a name made of their contents, so that they may be cached for ever and
+a new version is never mixed with an old one. Paths like /accounts/7 are one and the same page, whose scripts read it.
+"""
+
+import hashlib
+from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+from starlette.staticfiles import StaticFiles
+
+from postroom.actor import Actor
+from postroom.api import credentials
+from postroom.api.authentication import Admission
+from postroom.api.body import read_body
+from postroom.api.decoding import decode_body
+from postroom.api.endpoints.account_views import timestamp
+from postroom.auth import console_sessions, keys
+from postroom.auth.console_sessions import SESSION_MS, Session
+from postroom.db import Database, Tx
+from postroom.errors import Refused
+from postroom.tenants import organizations
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Headers = tuple[tuple[bytes, bytes], ...]
+
+FILES = Path(__file__).parents[2] / "console"
+# The first segment of each page's path.
+PAGES = ("", "accounts", "domains", "keys", "events", "sign-in")
+SESSION = ["console", "session"]
+METHODS = ("GET", "POST", "DELETE")
+POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    b"form-action 'none'; frame-ancestors 'none'; base-uri 'none'; "
+    b"require-trusted-types-for 'script'; trusted-types 'none'"
+)
+PAGE_HEADERS: Headers = (
+    (b"content-type", b"text/html; charset=utf-8"),
+    (b"content-security-policy", POLICY),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+KEEP: Headers = ((b"cache-control", b"public, max-age=31536000, immutable"),)
+FILE_HEADERS: Headers = (
+    (b"content-security-policy", POLICY),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+
+
+class SignInBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Empty where a key is sent in its header."""
+
+    link: str = ""
+
+
+class SessionKey(msgspec.Struct, frozen=True):
+    id: int
+    prefix: str
+    name: str | None
+    user_id: str | None
+    domains: tuple[str, ...] | None
+    scopes: tuple[str, ...]
+
+
+class SessionAnswer(msgspec.Struct, frozen=True):
+    """What a page has to know of who is signed in."""
+
+    organization: str
+    key: SessionKey
+    csrf_token: str
+    expires_at: str
+
+
+class Said(NamedTuple):
+    """An answer of the session's door."""
+
+    status: int
+    body: bytes
+    headers: Headers
+
+
+_encode = msgspec.json.Encoder().encode
+_decoder = msgspec.json.Decoder(SignInBody)
+
+
+class Console:
+    """The console of one process."""
+
+    def __init__(self, database: Database, admission: Admission) -> None:
+        self._database = database
+        self._admission = admission
+        version, self._page = _read()
+        self.prefix = f"/console/{version}"
+        self.files = StaticFiles(directory=FILES)
+
+    def page(self, segments: list[str]) -> Said | None:
+        """The page for the path of one."""
+        is_one = (
+            bool(segments)
+            and segments[0] in PAGES
+            and (len(segments) == 1 or (len(segments) == 2 and segments[1] != ""))
+        )
+        return Said(200, self._page, PAGE_HEADERS) if is_one and segments != ["", ""] else None
+
+    async def session(self, scope: Scope, receive: Receive, request_id: str) -> Said:
+        """GET: who is signed in. POST: sign in with a key in its header or a link in the body. DELETE: sign out."""
+        match scope["method"]:
+            case "POST":
+                return self._opened(scope, await self._sign_in(scope, receive, request_id))
+            case "DELETE":
+                session = await self._admission.by_session(scope, request_id)
+                await self._database.write(lambda tx: console_sessions.end(tx, session.token))
+                return Said(200, b'{"ok":true}', tuple(_cookie(name, b"", 0) for name in COOKIES))
+            case _:
+                session = await self._admission.by_session(scope, request_id)
+                return Said(200, await self._describe(session), ())
+
+    async def _sign_in(self, scope: Scope, receive: Receive, request_id: str) -> tuple[Session, bytes]:
+        if credentials.is_cross_site(scope["headers"]):
+            raise Refused("csrf_refused", "Signing in is for the console's own pages.")
+        body = decode_body(_decoder, await read_body(scope["headers"], receive))
+        if body.link:
+            session = await self._admission.by_link(scope, body.link, request_id)
+        else:
+            actor = await self._admission.by_key(scope, request_id)
+            self._admission.spend(actor)
+            session = await self._database.write(lambda tx: console_sessions.start(tx, actor), is_long=True)
+        return session, await self._describe(session)
+
+    def _opened(self, scope: Scope, made: tuple[Session, bytes]) -> Said:
+        session, described = made
+        is_secure = credentials.header(scope["headers"], b"origin").startswith("https://")
+        name, other = (
+            (credentials.SECURE_COOKIE, credentials.COOKIE)
+            if is_secure
+            else (credentials.COOKIE, credentials.SECURE_COOKIE)
+        )
+        made_now = _cookie(name, session.token.encode(), SESSION_MS // 1000)
+        return Said(201, described, (_cookie(other, b"", 0), made_now))
+
+    async def _describe(self, session: Session) -> bytes:
+        def work(tx: Tx) -> SessionAnswer:
+            actor: Actor = session.actor
+            key = keys.get(tx, actor.organization_id, actor.key_id or 0)
+            shown = SessionKey(key.id, key.prefix, key.name, key.user_id, key.domains, key.scopes)
+            name = organizations.name_of(tx, actor.organization_id)
+            token = console_sessions.csrf_token(session.token)
+            return SessionAnswer(name, shown, token, timestamp(session.expires_at))
+
+        return _encode(await self._database.read(work))
+
+
+COOKIES = (credentials.SECURE_COOKIE, credentials.COOKIE)
+
+
+def _cookie(name: bytes, value: bytes, seconds: int) -> tuple[bytes, bytes]:
+    secure = b"; Secure" if name == credentials.SECURE_COOKIE else b""
+    attributes = b"; Path=/; Max-Age=%d; HttpOnly; SameSite=Strict" % seconds
+    return b"set-cookie", name + b"=" + value + attributes + secure
+
+
+def _read() -> tuple[str, bytes]:
+    """The version of the files, and the page with that version in it and a hint for each module that it will need."""
+    names = sorted(path for path in FILES.rglob("*") if path.is_file())
+    version = hashlib.sha256(b"".join(b"%b\0%b\0" % (p.name.encode(), p.read_bytes()) for p in names)).hexdigest()[:16]
+    modules = [p.relative_to(FILES).as_posix() for p in names if p.suffix == ".js" and p.name != "theme.js"]
+    hints = "\n".join(f'<link rel="modulepreload" href="/console/{version}/{name}">' for name in modules)
+    page = (FILES / "index.html").read_text(encoding="utf-8")
+    return version, page.replace("{version}", version).replace("<!-- modules -->", hints).encode()

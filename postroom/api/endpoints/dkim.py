@@ -1,0 +1,80 @@
+"""The DKIM endpoint: a new key for a domain.
+
+A stranger would get wrong: the answer tells what to publish, but nothing signs with it before the DNS shows it.
+"""
+
+from typing import Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from postroom.api.context import Answer, Call, required_user
+from postroom.api.endpoints.account_views import timestamp
+from postroom.api.fields import parse_domain_field, raise_for, text_problems
+from postroom.db import Tx
+from postroom.domains import commands as domains
+from postroom.domains import dkim
+from postroom.domains.commands import Domain
+from postroom.errors import FieldError, not_found
+
+
+class RotateQuery(msgspec.Struct, frozen=True):
+    user_id: str | UnsetType = UNSET
+
+
+class RotateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    user_id: str | UnsetType = UNSET
+
+
+class DkimItem(msgspec.Struct, frozen=True):
+    """A record of a key, as the other records of a domain; `state` is what becomes of it: a `next` one is to be
+    published, a `signing` one to be kept, a `retiring` one to be kept until `remove_after`."""
+
+    host: str
+    expected_value: str
+    required: bool
+    selector: str
+    state: dkim.State
+    remove_after: str | None
+    record_type: Literal["TXT"] = "TXT"
+    purpose: Literal["dkim"] = "dkim"
+
+
+class RotateAnswer(msgspec.Struct, frozen=True):
+    domain: str
+    dkim: list[DkimItem]
+
+
+async def rotate(call: Call, query: RotateQuery, body: RotateBody) -> Answer:
+    """Makes a new DKIM key for a domain. The old one signs until the DNS shows the new one; asked again meanwhile, it
+    answers the same."""
+    problems = text_problems(query.user_id, body.user_id)
+    user_id = required_user(call.actor, problems, query.user_id, body.user_id)
+    raise_for(problems)
+    _, keys = await call.services.database.read(lambda tx: _find(tx, call, user_id))
+    is_under_way = any(key.state == "next" for key in keys)
+    new = None if is_under_way else await call.services.generator.generate(call.actor.organization_id)
+
+    def work(tx: Tx) -> Answer:
+        domain, keys = _find(tx, call, user_id)
+        if new is not None:
+            dkim.rotate(tx, call.actor, domain.id, new)
+            keys = dkim.get_all(tx, domain.id)
+        return Answer(RotateAnswer(domain.name, [_item(key) for key in keys]))
+
+    return await call.write(work)
+
+
+def _find(tx: Tx, call: Call, user_id: str) -> tuple[Domain, list[dkim.Key]]:
+    problems: list[FieldError] = []
+    name = parse_domain_field(call.path["domain"], problems)
+    if problems:
+        raise not_found()
+    domain = domains.get_own(tx, call.actor, name, user_id)
+    return domain, dkim.get_all(tx, domain.id)
+
+
+def _item(key: dkim.Key) -> DkimItem:
+    host = f"{key.selector}._domainkey"
+    until = None if key.until is None else timestamp(key.until)
+    return DkimItem(host, key.value, key.state == "signing", key.selector, key.state, until)

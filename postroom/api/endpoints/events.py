@@ -1,0 +1,75 @@
+"""The events endpoint: the audit log with a cursor, oldest first unless asked otherwise."""
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from postroom import events
+from postroom.api.context import Answer, Call, sent_user
+from postroom.api.decoding import After, Id, Limit
+from postroom.api.endpoints.account_views import timestamp
+from postroom.api.fields import is_newest, parse_domain_field, raise_for, text_problems
+from postroom.api.pagination import next_link
+from postroom.db import Tx
+from postroom.domains import commands as domains
+from postroom.errors import FieldError
+from postroom.events import Event
+
+
+class EventsQuery(msgspec.Struct, frozen=True):
+    account_id: Id | UnsetType = UNSET
+    domain: str | UnsetType = UNSET
+    user_id: str | UnsetType = UNSET
+    order: str = "oldest"
+    limit: Limit = 50
+    after: After = 0
+
+
+class ShownEvent(msgspec.Struct, frozen=True):
+    id: int
+    type: str
+    account_id: int | None
+    domain_id: int | None
+    user_id: str | None
+    key_id: int | None
+    request_id: str | None
+    client_address: str | None
+    data: dict[str, Any]
+    created_at: str
+
+
+class EventsAnswer(msgspec.Struct, frozen=True):
+    items: list[ShownEvent]
+    limit: int
+    after: int
+
+
+async def get_page(call: Call, query: EventsQuery) -> Answer:
+    """Lists what happened, filtered by account, domain or user."""
+    problems: list[FieldError] = text_problems(query.user_id)
+    name = UNSET if query.domain is UNSET else parse_domain_field(query.domain, problems)
+    newest = is_newest(query.order, problems)
+    raise_for(problems)
+    user_id = sent_user(call.actor, query.user_id)
+    filters: dict[str, int | str] = {} if user_id is None else {"user_id": user_id}
+    if query.account_id is not UNSET:
+        filters["account_id"] = query.account_id
+
+    def work(tx: Tx) -> list[Event]:
+        if name is not UNSET:
+            domain = domains.find(tx, call.actor, name, user_id)
+            if domain is None:
+                return []
+            filters["domain_id"] = domain.id
+        return events.page(tx, call.actor, after=query.after, limit=query.limit + 1, newest=newest, **filters)
+
+    found = await call.services.database.search(work)
+    items = [_show(event) for event in found[: query.limit]]
+    headers = next_link(call, items[-1].id, query.limit) if len(found) > query.limit else {}
+    return Answer(EventsAnswer(items, query.limit, query.after), headers=tuple(headers.items()))
+
+
+def _show(event: Event) -> ShownEvent:
+    values = msgspec.structs.asdict(event) | {"created_at": timestamp(event.created_at)}
+    return ShownEvent(**values)

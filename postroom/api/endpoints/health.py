@@ -1,0 +1,41 @@
+"""Health: `/healthz` says that the process answers, `/readyz` that everything a mailbox needs does."""
+
+import msgspec
+
+from postroom.api.context import Answer, Services, Visit
+from postroom.api.decoding import NoQuery
+from postroom.errors import Busy
+
+
+class Alive(msgspec.Struct, frozen=True):
+    status: str = "ok"
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """`parts` gives each part `ok` or the reason why not; `instance` is new at every start."""
+
+    status: str
+    instance: str
+    parts: dict[str, str]
+
+
+async def alive(_visit: Visit, _query: NoQuery) -> Answer:
+    """Says that this process answers."""
+    return Answer(Alive())
+
+
+async def ready(visit: Visit, _query: NoQuery) -> Answer:
+    """Says whether database, worker, milter, Dovecot, opendkim and Postfix answer; 200 only when all of them do."""
+    services = visit.services
+    parts = {"database": await _database(services)} | await services.probe()
+    shown = {name: reason or "ok" for name, reason in parts.items()}
+    fine = not any(parts.values())
+    return Answer(Ready("ready" if fine else "not ready", services.instance, shown), 200 if fine else 503)
+
+
+async def _database(services: Services) -> str | None:
+    try:
+        await services.database.ping()
+    except Busy as error:
+        return error.detail
+    return None

@@ -1,0 +1,190 @@
+"""The key endpoints: make, list, delete. A key makes keys that are as wide as itself or narrower.
+
+A stranger would get wrong: what a request leaves out is as the caller's own key has it, not unlimited.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from postroom.actor import ALL_SCOPES
+from postroom.address import BadAddress, parse_domain
+from postroom.api.context import Answer, Call, sent_user
+from postroom.api.decoding import After, Id, Limit, Offset, check_display_name
+from postroom.api.endpoints.account_views import timestamp
+from postroom.api.fields import raise_for, text_problems
+from postroom.api.pagination import next_link
+from postroom.auth import keys, networks
+from postroom.auth.keys import ApiKey, CreateKey
+from postroom.db import Tx
+from postroom.errors import FieldError
+
+LATEST = datetime(9999, 1, 1, tzinfo=UTC)
+NOTE = "Save this key now. It will not be shown again."
+
+Scopes = Annotated[list[str], Meta(min_length=1, max_length=50, description=f"Of: {', '.join(ALL_SCOPES)}.")]
+Domains = Annotated[list[str], Meta(min_length=1, max_length=100)]
+Networks = Annotated[list[str], Meta(min_length=1, max_length=50, description="CIDR, IPv4 or IPv6.")]
+Moment = Annotated[datetime, Meta(tz=True)]
+
+
+class UserQuery(msgspec.Struct, frozen=True):
+    user_id: str | UnsetType = UNSET
+
+
+class KeysQuery(msgspec.Struct, frozen=True):
+    user_id: str | UnsetType = UNSET
+    limit: Limit = 50
+    offset: Offset = 0
+    after: After = 0
+
+
+class CreateKeyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str | None = None
+    user_id: str | UnsetType = UNSET
+    scopes: Scopes | UnsetType = UNSET
+    domains: Domains | UnsetType = UNSET
+    networks: Networks | UnsetType = UNSET
+    expires_at: Moment | UnsetType = UNSET
+
+
+class DeleteKeyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    id: Id
+    user_id: str | UnsetType = UNSET
+
+
+class ShownKey(msgspec.Struct, frozen=True):
+    id: int
+    prefix: str
+    name: str | None
+    user_id: str | None
+    scopes: tuple[str, ...]
+    domains: tuple[str, ...] | None
+    networks: tuple[str, ...] | None
+    parent_id: int | None
+    created_at: str
+    expires_at: str | None
+    last_used_at: str | None
+
+
+class CreatedKeyAnswer(msgspec.Struct, frozen=True):
+    key: ShownKey
+    api_key: str
+    note: str = NOTE
+
+
+class KeysAnswer(msgspec.Struct, frozen=True):
+    items: list[ShownKey]
+    limit: int
+    offset: int
+
+
+class DeletedKey(msgspec.Struct, frozen=True):
+    id: int
+    prefix: str
+
+
+class DeletedKeyAnswer(msgspec.Struct, frozen=True):
+    ok: bool
+    deleted: DeletedKey
+
+
+async def create(call: Call, query: UserQuery, body: CreateKeyBody) -> Answer:
+    """Makes a key that is never wider than the caller's and dies with it. It is shown once."""
+    problems = text_problems(query.user_id, body.user_id)
+    if body.name is not None and (problem := check_display_name(body.name, "name")):
+        problems.append(problem)
+    command = CreateKey(
+        name=body.name,
+        scopes=_scopes(body.scopes, problems),
+        domains=_domains(body.domains, problems),
+        networks=_networks(body.networks, problems),
+        expires_at=_expiry(body.expires_at, problems),
+    )
+    raise_for(problems)
+    command = msgspec.structs.replace(command, user_id=sent_user(call.actor, query.user_id, body.user_id))
+
+    def work(tx: Tx) -> Answer:
+        made, secret = keys.create(tx, call.actor, command)
+        return Answer(CreatedKeyAnswer(_show(made), secret), 201)
+
+    return await call.write(work)
+
+
+async def get_page(call: Call, query: KeysQuery) -> Answer:
+    """Lists the keys that are not revoked; a bound key sees those that are bound as narrowly."""
+    raise_for(text_problems(query.user_id))
+    user_id = sent_user(call.actor, query.user_id)
+    found = await call.services.database.search(
+        lambda tx: keys.page(tx, call.actor, user_id, after=query.after, limit=query.limit + 1, offset=query.offset)
+    )
+    items = [_show(key) for key in found[: query.limit]]
+    headers = next_link(call, items[-1].id, query.limit) if len(found) > query.limit else {}
+    return Answer(KeysAnswer(items, query.limit, query.offset), headers=tuple(headers.items()))
+
+
+async def delete(call: Call, query: UserQuery, body: DeleteKeyBody) -> Answer:
+    """Revokes a key and every key that was made with it; they are refused from this moment."""
+    raise_for(text_problems(query.user_id, body.user_id))
+    user_id = sent_user(call.actor, query.user_id, body.user_id)
+
+    def work(tx: Tx) -> Answer:
+        ended = keys.revoke(tx, call.actor, body.id, user_id)
+        return Answer(DeletedKeyAnswer(True, DeletedKey(ended.id, ended.prefix)))
+
+    return await call.write(work, is_long=True)  # with as many keys as it has made
+
+
+def _scopes(sent: list[str] | UnsetType, problems: list[FieldError]) -> tuple[str, ...] | None:
+    if sent is UNSET:
+        return None
+    if not set(sent) <= set(ALL_SCOPES):
+        problems.append(FieldError("scopes", "invalid", f"Use these: {', '.join(ALL_SCOPES)}."))
+    return tuple(scope for scope in ALL_SCOPES if scope in sent)
+
+
+def _domains(sent: list[str] | UnsetType, problems: list[FieldError]) -> tuple[str, ...] | None:
+    if sent is UNSET:
+        return None
+    try:
+        return tuple(parse_domain(name) for name in sent)
+    except BadAddress as error:
+        problems.append(FieldError("domains", error.code, error.message))
+    return None
+
+
+def _networks(sent: list[str] | UnsetType, problems: list[FieldError]) -> tuple[str, ...] | None:
+    if sent is UNSET:
+        return None
+    try:
+        return tuple(dict.fromkeys(networks.parse(text) for text in sent))
+    except ValueError:
+        message = "A network is an address or a CIDR without host bits, like 192.0.2.0/24 or 2001:db8::/32."
+        problems.append(FieldError("networks", "invalid", message))
+    return None
+
+
+def _expiry(sent: datetime | UnsetType, problems: list[FieldError]) -> int | None:
+    if sent is UNSET:
+        return None
+    if sent >= LATEST:
+        problems.append(FieldError("expires_at", "invalid", "A key expires before the year 9999."))
+    return int(sent.timestamp() * 1000)
+
+
+def _show(key: ApiKey) -> ShownKey:
+    return ShownKey(
+        key.id,
+        key.prefix,
+        key.name,
+        key.user_id,
+        key.scopes,
+        key.domains,
+        key.networks,
+        key.parent_id,
+        timestamp(key.created_at),
+        None if key.expires_at is None else timestamp(key.expires_at),
+        None if key.last_used_at is None else timestamp(key.last_used_at),
+    )

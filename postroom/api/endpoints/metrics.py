@@ -1,0 +1,183 @@
+"""The metrics endpoint, in the text format of Prometheus.
+
+The operator sees the whole instance: without a key where the settings say so, or with a key of the organization
+`operator`. Any other key sees its organization's accounts and which parts answer, and nothing of what others do; a key
+that is bound to a user or to domains is refused (decision 0166). No account, domain, user or organization is named.
+What cannot be measured is left out, never 0.
+"""
+
+import platform
+from collections.abc import Iterable, Iterator
+
+import msgspec
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from postroom import __version__
+from postroom.accounts import commands as accounts
+from postroom.actor import Actor
+from postroom.api.context import Answer, Call, Measured
+from postroom.api.decoding import NoQuery
+from postroom.api.request_metrics import BOUNDS, Account
+from postroom.cluster import moves, nodes
+from postroom.db import Tx
+from postroom.domains import check_schedule
+from postroom.errors import Busy, Refused
+from postroom.mailboxes import session_revocations
+from postroom.tenants import organizations, usage
+from postroom.tenants.usage import Count
+
+MEDIA = CONTENT_TYPE_PLAIN_0_0_4
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What the database knows of the whole instance: since when work is due (seconds), its size in bytes; of several
+    machines each, for how long it has been silent (seconds), how many accounts it has, and the moves between them by
+    their state."""
+
+    lags: dict[str, float]
+    size: int
+    silences: dict[str, float]
+    homes: dict[str, int]
+    moves: dict[str, int]
+
+
+async def get(call: Call, _query: NoQuery) -> Answer:
+    """Tells in Prometheus' text format how the instance does."""
+    if call.actor.user_id is not None or call.actor.bound is not None:
+        raise Refused("forbidden", "A key that is bound to a user or to domains sees no metrics.")
+    services = call.services
+    parts = await services.probe()
+    accounts: Count | None = None
+    kept: Kept | None = None
+    is_operator = call.actor.key_id is None
+    try:
+        size = await services.database.size()
+        is_operator, accounts, kept = await services.database.search(lambda tx: _seen(tx, call.actor, size))
+        parts = {"database": None, **parts}
+    except Busy as error:
+        parts = {"database": error.detail, **parts}
+    found = [*_of_anybody(parts, accounts)]
+    if is_operator:
+        found += _of_the_instance(services.tallies.accounts(), await services.measure(), kept)
+    registry = CollectorRegistry()
+    registry.register(_Everything(found))
+    return Answer(generate_latest(registry).decode())
+
+
+class _Everything(Collector):
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = list(metrics)
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics
+
+
+def _seen(tx: Tx, actor: Actor, size: int) -> tuple[bool, Count, Kept | None]:
+    """Whether the operator asks, the accounts that the actor sees, and what the operator alone sees."""
+    if actor.key_id is not None and not organizations.is_operators(tx, actor.organization_id):
+        return False, usage.totals(tx, actor, None), None
+    machines = nodes.everything(tx)
+    silent = {node.name: silence / 1000 for node in machines if (silence := node.silence(tx.now)) is not None}
+    homes = {node.name: node.accounts for node in machines}
+    kept = Kept(_lags(tx), size, silent, homes, moves.by_state(tx) if homes else {})
+    return True, usage.everything(tx), kept
+
+
+def _of_anybody(parts: dict[str, str | None], accounts: Count | None) -> Iterator[Metric]:
+    """What every key may see: nothing of it changes with what other organizations do."""
+    up = [((part,), 0 if reason else 1) for part, reason in parts.items()]
+    yield _gauge("part_up", "Whether a part answers, as in /readyz.", ["part"], up)
+    build = [((__version__, platform.python_version()), 1)]
+    yield _gauge("build_info", "The version that runs.", ["version", "python"], build)
+    if accounts:
+        by_status = [((status,), getattr(accounts, status)) for status in usage.STATUSES]
+        yield _gauge("accounts", "Live accounts.", ["status"], by_status)
+
+
+def _of_the_instance(found: list[Account], measured: Measured, kept: Kept | None) -> Iterator[Metric]:
+    """What the operator sees."""
+    yield from _requests(found)
+    waiting = [((account.process,), account.waiting) for account in found]
+    yield _gauge("writes_waiting", "Writes that wait for the writer of a process.", ["process"], waiting)
+    yield from _measured(measured)
+    if kept:
+        lags = [((work,), seconds) for work, seconds in kept.lags.items()]
+        yield _gauge("worker_lag_seconds", "For how long the oldest work has been due.", ["work"], lags)
+        yield _gauge("database_size_bytes", "Size of the database.", [], [((), kept.size)])
+        yield from _nodes(kept)
+
+
+def _lags(tx: Tx) -> dict[str, float]:
+    """For how long the oldest work of each kind has been due, in seconds; 0 where nothing is due. Work that fails and
+    was put off counts from the time at which it was due first."""
+    due = {
+        "sessions": session_revocations.oldest_due(tx),
+        "purges": accounts.oldest_purge_due(tx),
+        "checks": check_schedule.oldest_due(tx),
+    }
+    return {work: 0.0 if at is None else (tx.now - at) / 1000 for work, at in due.items()}
+
+
+def _nodes(kept: Kept) -> Iterator[Metric]:
+    if kept.silences:
+        silent = [((node,), seconds) for node, seconds in kept.silences.items()]
+        yield _gauge("node_silence_seconds", "For how long a node has not said that it is there.", ["node"], silent)
+    if not kept.homes:
+        return
+    homes = [((node,), number) for node, number in kept.homes.items()]
+    yield _gauge("node_accounts", "Accounts at home on a node.", ["node"], homes)
+    by_phase = [((phase,), number) for phase, number in kept.moves.items()]
+    yield _gauge("moves", "Accounts on their way to another node.", ["phase"], by_phase)
+
+
+def _requests(found: list[Account]) -> Iterator[Metric]:
+    total = CounterMetricFamily(
+        "postroom_requests", "Requests that were answered.", labels=["process", "method", "route", "status"]
+    )
+    times = HistogramMetricFamily(
+        "postroom_request_duration_seconds", "Time to the answer.", labels=["process", "method", "route"]
+    )
+    for account in found:
+        sums: dict[tuple[str, str], tuple[list[int], float]] = {}
+        for tally in account.tallies:
+            total.add_metric([account.process, tally.method, tally.route, str(tally.status)], tally.count)
+            buckets, seconds = sums.get((tally.method, tally.route), ([0] * (len(BOUNDS) + 1), 0.0))
+            added = [a + b for a, b in zip(buckets, tally.buckets, strict=True)]
+            sums[tally.method, tally.route] = (added, seconds + tally.seconds)
+        for (method, route), (buckets, seconds) in sums.items():
+            times.add_metric([account.process, method, route], _cumulated(buckets), seconds)
+    yield total
+    yield times
+
+
+def _cumulated(buckets: list[int]) -> list[tuple[str, float]]:
+    sums = [sum(buckets[: number + 1]) for number in range(len(buckets))]
+    return [(bound, float(count)) for bound, count in zip([*map(str, BOUNDS), "+Inf"], sums, strict=True)]
+
+
+def _measured(measured: Measured) -> Iterator[Metric]:
+    if measured.logins is not None:
+        logins = CounterMetricFamily(
+            "postroom_logins", "Logins at Dovecot since its start.", labels=["service", "result"]
+        )
+        for (service, result), number in measured.logins.items():
+            logins.add_metric([service, result], number)
+        yield logins
+    if measured.mail_queue is not None:
+        queue = [((name,), number) for name, number in measured.mail_queue.items()]
+        yield _gauge("mail_queue_messages", "Messages in Postfix's queues.", ["queue"], queue)
+    if measured.certificate_ends is not None:
+        ends = [((), measured.certificate_ends)]
+        yield _gauge("certificate_expiry_timestamp_seconds", "When the mail ports' certificate ends.", [], ends)
+    if measured.worker_silence is not None:
+        silence = [((), measured.worker_silence)]
+        yield _gauge("worker_silence_seconds", "Since when the worker has not begun a round.", [], silence)
+
+
+def _gauge(name: str, help_: str, labels: list[str], samples: Iterable[tuple[tuple[str, ...], float]]) -> Metric:
+    gauge = GaugeMetricFamily(f"postroom_{name}", help_, labels=labels)
+    for values, value in samples:
+        gauge.add_metric(list(values), value)
+    return gauge

@@ -1,0 +1,101 @@
+"""Requests that are sent again: the Idempotency-Key header, and that each is carried out once.
+
+A stranger would get wrong: the set of running requests is a courtesy of this process (409 at once, before anything is
+hashed). What decides between processes is the row that a transaction claims.
+"""
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from postroom import idempotency
+from postroom.api.context import Answer, Keep, Services, Work, encode
+from postroom.db import Tx
+from postroom.errors import FieldError, Refused, invalid
+from postroom.idempotency import Answered, Attempt
+from postroom.mailboxes.session_revocations import Ended
+
+HEADER = "Idempotency-Key"
+LONGEST = 255
+REPLAYED = (b"idempotent-replayed", b"true")
+
+
+class Kept(msgspec.Struct, frozen=True, array_like=True):
+    """An answer as it is kept: what goes out, the sessions that end before, and what goes out where they do not."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+    ended: tuple[Ended, ...]
+    late: bytes
+
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(Kept).decode
+
+
+def idempotency_key(headers: list[tuple[bytes, bytes]]) -> bytes | None:
+    """The Idempotency-Key as it was sent, quotes included. Raises invalid_request for one that cannot be meant."""
+    sent = [value.strip(b" \t") for name, value in headers if name == b"idempotency-key"]
+    if not sent:
+        return None
+    if len(sent) > 1:
+        raise invalid(FieldError(HEADER, "repeated", "Send this header once."))
+    key = sent[0]
+    if not 1 <= len(key) <= LONGEST or key == b'""' or not all(32 <= byte < 127 for byte in key):
+        message = f"An Idempotency-Key is 1 to {LONGEST} printable ASCII characters, best a new UUID for each change."
+        raise invalid(FieldError(HEADER, "invalid", message))
+    return key
+
+
+class Retries:
+    """The requests with an Idempotency-Key that run in this process."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._running: set[tuple[int, str]] = set()
+
+    async def once(self, tried: Attempt, handle: Callable[[Keep], Awaitable[Answer]]) -> Answer:
+        """The answer of an earlier attempt, else that of `handle`, which keeps it in the transaction of its change.
+
+        Raises `idempotency_key_reused`, `idempotency_conflict`, and what `handle` raises: then nothing is kept.
+        """
+        if answer := await self._replay(tried):
+            return answer
+        name = (tried.key_id, tried.name)
+        if name in self._running:
+            raise _conflict()
+        self._running.add(name)
+        try:
+            return await handle(lambda work: _keeping(tried, work))
+        except Answered:  # by another process, since we looked
+            if answer := await self._replay(tried):
+                return answer
+            raise _conflict() from None
+        finally:
+            self._running.discard(name)
+
+    async def _replay(self, tried: Attempt) -> Answer | None:
+        """The kept answer. Its sessions are ended once more: a crash may have come before they were."""
+        found = await self._services.database.read(lambda tx: idempotency.find(tx, tried))
+        if found is None:
+            return None
+        kept = _unpack(found)
+        done = not kept.ended or await self._services.end_sessions(kept.ended)
+        return Answer(msgspec.Raw(kept.body if done else kept.late), kept.status, (*kept.headers, REPLAYED))
+
+
+def _keeping(tried: Attempt, work: Work) -> Work:
+    def kept(tx: Tx) -> Answer:
+        idempotency.claim(tx, tried)
+        answer = work(tx)
+        body = encode(answer.payload)
+        late = encode(answer.late) if answer.ended else b""
+        idempotency.fill(tx, tried, _pack(Kept(answer.status, answer.headers, body, answer.ended, late)))
+        return msgspec.structs.replace(answer, payload=msgspec.Raw(body))
+
+    return kept
+
+
+def _conflict() -> Refused:
+    return Refused("idempotency_conflict", "A request with this Idempotency-Key is still running. Try again shortly.")

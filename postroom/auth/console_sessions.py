@@ -1,0 +1,122 @@
+"""Sessions of the web console, and the links that sign in once. Each stands for an API key and never for more.
+
+A stranger would get wrong: a session holds neither the key nor its rights. Both are looked up at every request by the
+key's id, so a session ends with its key, at once and on every process.
+"""
+
+import hashlib
+import hmac
+import secrets
+
+import msgspec
+
+from postroom import events
+from postroom.actor import Actor
+from postroom.auth import keys
+from postroom.db import Tx
+from postroom.errors import Refused
+
+HOUR_MS = 3600 * 1000
+SESSION_MS = 12 * HOUR_MS
+LINK_MS = HOUR_MS // 4
+# Sessions that a key has at once.
+MOST = 100
+# Rows that one transaction removes.
+STEP = 200
+
+INSERT = """
+INSERT INTO console_sessions (organization_id, key_id, digest, created_at, expires_at)
+VALUES (:organization, :key_id, :digest, :now, :expires_at)"""
+FIND = "SELECT key_id, expires_at FROM console_sessions WHERE digest = :digest AND expires_at > :now"
+END = "DELETE FROM console_sessions WHERE digest = :digest"
+END_EXPIRED = """
+DELETE FROM console_sessions WHERE id IN (
+  SELECT id FROM console_sessions WHERE expires_at <= :now ORDER BY expires_at LIMIT :limit) RETURNING id"""
+# Beyond so many of a key, the oldest end.
+END_OLDEST = """
+DELETE FROM console_sessions
+WHERE key_id = :key_id AND organization_id = :organization AND id <= (
+  SELECT id FROM console_sessions WHERE key_id = :key_id ORDER BY id DESC LIMIT 1 OFFSET :most)"""
+INSERT_LINK = """
+INSERT INTO console_links (organization_id, key_id, digest, expires_at)
+VALUES (:organization, :key_id, :digest, :expires_at)"""
+TAKE_LINK = "DELETE FROM console_links WHERE digest = :digest AND expires_at > :now RETURNING key_id"
+END_LINKS = """
+DELETE FROM console_links WHERE id IN (
+  SELECT id FROM console_links WHERE expires_at <= :now ORDER BY expires_at LIMIT :limit) RETURNING id"""
+
+
+class Session(msgspec.Struct, frozen=True):
+    """A session that is open: whose it is, and until when. `token` goes into the cookie and nowhere else."""
+
+    token: str
+    actor: Actor
+    expires_at: int
+
+
+def csrf_token(token: str) -> str:
+    """What the console's own pages send back with every write; it says nothing about the session's token."""
+    return hmac.new(token.encode("utf-8", "surrogateescape"), b"postroom csrf", hashlib.sha256).hexdigest()
+
+
+def start(tx: Tx, actor: Actor) -> Session:
+    """Signs the holder of a key in. Of more than MOST sessions of one key the oldest end."""
+    forget(tx)
+    token, expires_at = secrets.token_urlsafe(32), tx.now + SESSION_MS
+    tx.run(
+        INSERT,
+        organization=actor.organization_id,
+        key_id=actor.key_id,
+        digest=keys.digest(token),
+        now=tx.now,
+        expires_at=expires_at,
+    )
+    tx.run(END_OLDEST, organization=actor.organization_id, key_id=actor.key_id, most=MOST)
+    events.record(tx, actor, "console.signed_in", user_id=actor.user_id)
+    return Session(token, actor, expires_at)
+
+
+def find(tx: Tx, token: str, client_address: str) -> tuple[Session, bool] | None:
+    """The open session of a token, and whether the use of its key should be written down (see `keys.use`). None when it
+    has ended, or when its key would be refused now."""
+    row = tx.one(FIND, digest=keys.digest(token), now=tx.now)
+    found = keys.authenticate_id(tx, row[0], client_address) if row else None
+    if row is None or found is None:
+        return None
+    actor, is_to_note = found
+    return Session(token, actor, row[1]), is_to_note
+
+
+def end(tx: Tx, token: str) -> None:
+    """Signs out; twice is as good as once."""
+    tx.run(END, digest=keys.digest(token))
+
+
+def forget(tx: Tx) -> int:
+    """Removes sessions and links that are over, STEP of each at most. How many of the more numerous kind it were."""
+    removed = [tx.all(sql, now=tx.now, limit=STEP) for sql in (END_EXPIRED, END_LINKS)]
+    return max(map(len, removed))
+
+
+def make_link(tx: Tx, organization_id: int, key_id: int) -> str:
+    """The token of a link that signs in with this key, once, within LINK_MS."""
+    forget(tx)
+    token = secrets.token_urlsafe(32)  # 43 characters: at the usual address the link fits into 80 columns
+    tx.run(
+        INSERT_LINK,
+        organization=organization_id,
+        key_id=key_id,
+        digest=keys.digest(token),
+        expires_at=tx.now + LINK_MS,
+    )
+    return token
+
+
+def follow_link(tx: Tx, token: str, request_id: str, client_address: str) -> Session:
+    """Signs in by a link and uses it up. Raises `unauthorized` for one that is used, too old or made up."""
+    row = tx.one(TAKE_LINK, digest=keys.digest(token), now=tx.now)
+    found = keys.authenticate_id(tx, row[0], client_address) if row else None
+    if found is None:
+        detail = "This link has been used or is too old: postroom console-link makes another, or sign in with a key."
+        raise Refused("unauthorized", detail)
+    return start(tx, msgspec.structs.replace(found[0], request_id=request_id, client_address=client_address))

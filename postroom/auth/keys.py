@@ -1,0 +1,338 @@
+"""API keys: `pr_` and 256 random bits, stored as SHA-256, shown once.
+
+A stranger would get wrong: a key is looked up at every request, never cached, so that a revoked one is refused
+at once by every process; and a key that was made with another one is never wider than that one and dies with it.
+"""
+
+import functools
+import hashlib
+import secrets
+
+import msgspec
+
+from postroom import events
+from postroom.actor import ALL_SCOPES, Actor
+from postroom.auth import networks
+from postroom.db import Row, Tx
+from postroom.domains import commands as domains
+from postroom.errors import FieldError, LimitReached, Refused, invalid, not_found
+
+MARK = "pr_"
+# How old the time of the last use may be: a key is written to once in this time, however busy it is.
+USE_MS = 60_000
+
+COLUMNS = """id, prefix, name, user_id, scopes, domain_bound, networks, parent_id, created_at, expires_at,
+  last_used_at, revoked_at"""
+WHO = "id, COALESCE(root_id, id), organization_id, user_id, scopes, domain_bound, networks, last_used_at"
+INSERT = f"""
+INSERT INTO api_keys (organization_id, prefix, digest, name, user_id, scopes, domain_bound, networks, parent_id,
+  root_id, created_at, expires_at)
+VALUES (:organization, :prefix, :digest, :name, :user_id, :scopes, :domain_bound, :networks, :parent,
+  :root, :now, :expires_at) RETURNING {COLUMNS}"""
+FIND = f"""
+SELECT {WHO} FROM api_keys
+WHERE digest = :digest AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)"""
+FIND_ID = f"""
+SELECT {WHO} FROM api_keys
+WHERE id = :id AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)"""
+GET = f"SELECT {COLUMNS} FROM api_keys WHERE id = :id AND organization_id = :organization"
+# The operator's: the oldest key that may do everything in its organization.
+WIDEST = """
+SELECT id FROM api_keys
+WHERE organization_id = :organization AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)
+  AND user_id IS NULL AND domain_bound = 0 AND networks IS NULL AND parent_id IS NULL ORDER BY id LIMIT 1"""
+# An update that changes nothing: whoever revokes this key waits for its new child, or the child is not made.
+HOLD = f"""
+UPDATE api_keys SET revoked_at = NULL
+WHERE id = :id AND organization_id = :organization AND revoked_at IS NULL
+  AND (expires_at IS NULL OR expires_at > :now) RETURNING {COLUMNS}"""
+BIND = "INSERT INTO api_key_domains (key_id, domain_id) VALUES (:id, :domain_id)"
+BIND_AS_PARENT = """
+INSERT INTO api_key_domains (key_id, domain_id)
+SELECT :id, domain_id FROM api_key_domains WHERE key_id = :parent"""
+DOMAINS = """
+SELECT domains.name FROM api_key_domains JOIN domains ON domains.id = api_key_domains.domain_id
+WHERE api_key_domains.key_id = :id AND domains.organization_id = :organization AND domains.deleted_at IS NULL
+ORDER BY domains.name, domains.id"""
+# A caller who is bound to domains sees keys that are bound to some of these and to no other.
+MINE = """
+organization_id = :organization AND COALESCE(user_id, '') = COALESCE(:user_id, user_id, '') AND revoked_at IS NULL
+  AND (CAST(:bound AS BIGINT) IS NULL OR (domain_bound = 1
+    AND EXISTS (SELECT 1 FROM api_key_domains AS theirs WHERE theirs.key_id = api_keys.id)
+    AND NOT EXISTS (SELECT 1 FROM api_key_domains AS theirs WHERE theirs.key_id = api_keys.id
+      AND theirs.domain_id NOT IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound))))"""
+PAGE = f"SELECT {COLUMNS} FROM api_keys WHERE {MINE} AND id > :after ORDER BY id LIMIT :limit OFFSET :offset"
+LIST = f"SELECT {COLUMNS} FROM api_keys WHERE organization_id = :organization ORDER BY id"
+REVOKE = f"UPDATE api_keys SET revoked_at = :now WHERE id = :id AND {MINE} RETURNING {COLUMNS}"
+MAKER = "SELECT parent_id FROM api_keys WHERE id = :id AND organization_id = :organization"
+REVOKE_CHILDREN = f"""
+UPDATE api_keys SET revoked_at = :now
+WHERE parent_id = :parent AND organization_id = :organization AND revoked_at IS NULL RETURNING {COLUMNS}"""
+USE = """
+UPDATE api_keys SET last_used_at = :now
+WHERE id = :id AND organization_id = :organization AND (last_used_at IS NULL OR last_used_at <= :until)"""
+
+# Live keys of an organization. The operator makes more.
+MOST = 10_000
+FULL = """
+SELECT id FROM api_keys
+WHERE organization_id = :organization AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now) AND id > 0
+ORDER BY id LIMIT 1 OFFSET :most"""
+# Keys that are looked at in one transaction. One that has made others goes after these.
+STEP = 200
+WITHOUT_TRACES = """
+  AND NOT EXISTS (SELECT 1 FROM api_keys AS child WHERE child.parent_id = api_keys.id)
+  AND NOT EXISTS (SELECT 1 FROM idempotent_answers WHERE key_id = api_keys.id)
+  AND NOT EXISTS (SELECT 1 FROM console_sessions WHERE key_id = api_keys.id)
+  AND NOT EXISTS (SELECT 1 FROM console_links WHERE key_id = api_keys.id)"""
+REVOKED_LONG_AGO = f"""
+SELECT id FROM api_keys WHERE revoked_at <= :before {WITHOUT_TRACES} ORDER BY revoked_at LIMIT :limit"""
+EXPIRED_LONG_AGO = f"""
+SELECT id FROM api_keys WHERE expires_at <= :before {WITHOUT_TRACES} ORDER BY expires_at LIMIT :limit"""
+UNBIND = "DELETE FROM api_key_domains WHERE key_id = :id"
+FORGET = "DELETE FROM api_keys WHERE id = :id AND (revoked_at <= :before OR expires_at <= :before)"
+
+
+class ApiKey(msgspec.Struct, frozen=True):
+    """What may be shown of a key. `domains` and `networks` are None where it is not bound to any."""
+
+    id: int
+    prefix: str
+    name: str | None
+    user_id: str | None
+    scopes: tuple[str, ...]
+    domains: tuple[str, ...] | None
+    networks: tuple[str, ...] | None
+    parent_id: int | None
+    created_at: int
+    expires_at: int | None
+    last_used_at: int | None
+    revoked_at: int | None
+
+
+class CreateKey(msgspec.Struct, frozen=True):
+    """A parsed request: domains and networks are canonical. None is as the parent has it, and without a parent
+    not limited."""
+
+    name: str | None = None
+    user_id: str | None = None
+    scopes: tuple[str, ...] | None = None
+    domains: tuple[str, ...] | None = None
+    networks: tuple[str, ...] | None = None
+    expires_at: int | None = None
+
+
+def digest(key: str) -> str:
+    """What is stored of a key. SHA-256 is enough: the key itself has 256 random bits."""
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def authenticate(tx: Tx, key: str, client_address: str) -> tuple[Actor, bool] | None:
+    """Who holds this key, and whether its use should be written down (see `use`). None when it is unknown, revoked,
+    expired or used from elsewhere."""
+    return _authenticated(tx, tx.one(FIND, digest=digest(key), now=tx.now), client_address)
+
+
+def authenticate_id(tx: Tx, key_id: int, client_address: str) -> tuple[Actor, bool] | None:
+    """As `authenticate`, for who has shown the key before (console_sessions.py)."""
+    return _authenticated(tx, tx.one(FIND_ID, id=key_id, now=tx.now), client_address)
+
+
+def _authenticated(tx: Tx, row: Row | None, client_address: str) -> tuple[Actor, bool] | None:
+    if row is None:
+        return None
+    key_id, root_id, organization_id, user_id, scopes, domain_bound, allowed, last_used_at = row
+    if allowed is not None and not networks.holds(allowed.split(), client_address):
+        return None
+    bound = key_id if domain_bound else None
+    actor = Actor(organization_id, _scopes(scopes), user_id, key_id, root_id, bound)
+    return actor, last_used_at is None or last_used_at <= tx.now - USE_MS
+
+
+@functools.lru_cache(maxsize=1024)
+def _scopes(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+def get(tx: Tx, organization_id: int, key_id: int) -> ApiKey:
+    """A key of an organization. Raises not_found."""
+    row = tx.one(GET, id=key_id, organization=organization_id)
+    if row is None:
+        raise not_found()
+    return _from_row(tx, organization_id, row)
+
+
+def widest(tx: Tx, organization_id: int) -> int | None:
+    """The id of the oldest live key of an organization that is bound to nothing, if there is one."""
+    row = tx.one(WIDEST, organization=organization_id, now=tx.now)
+    return int(row[0]) if row else None
+
+
+def use(tx: Tx, actor: Actor) -> None:
+    """Writes down that a key was used, unless another process has just done so."""
+    tx.run(USE, id=actor.key_id, organization=actor.organization_id, now=tx.now, until=tx.now - USE_MS)
+
+
+def create(tx: Tx, actor: Actor, command: CreateKey) -> tuple[ApiKey, str]:
+    """Makes a key of the actor's organization, with the secret that cannot be read again.
+
+    Raises not_found (a user or a domain that the actor does not see), `forbidden` (wider than the actor's key),
+    `invalid_request` (it would have expired already), `unauthorized` (the actor's key has just ended), LimitReached.
+    """
+    command = _narrowed(tx, actor, command)
+    if actor.key_id is not None and tx.one(FULL, organization=actor.organization_id, most=MOST - 1, now=tx.now):
+        raise LimitReached("keys", MOST, "delete one")
+    bound = {domains.get(tx, actor, name, command.user_id).id for name in command.domains or ()}
+    secret = MARK + secrets.token_urlsafe(32)
+    row = _insert(tx, actor, command, secret, is_bound=bool(bound) or actor.bound is not None)
+    for domain_id in sorted(bound):
+        tx.run(BIND, id=row[0], domain_id=domain_id)
+    if not bound and actor.bound is not None:
+        tx.run(BIND_AS_PARENT, id=row[0], parent=actor.bound)
+    made = _from_row(tx, actor.organization_id, row)
+    data = {"key_id": made.id, "prefix": made.prefix, "scopes": made.scopes}
+    limits = {"domains": made.domains, "networks": made.networks}
+    data |= {name: limit for name, limit in limits.items() if limit is not None}
+    events.record(tx, actor, "key.created", user_id=made.user_id, data=data)
+    return made, secret
+
+
+def page(tx: Tx, actor: Actor, user_id: str | None, *, after: int, limit: int, offset: int) -> list[ApiKey]:
+    """Keys that are live or expired, by id. A bound caller sees those that are as narrow."""
+    rows = tx.all(PAGE, **_mine(actor, user_id), after=after, limit=limit, offset=offset)
+    return [_from_row(tx, actor.organization_id, row) for row in rows]
+
+
+def get_all(tx: Tx, organization_id: int) -> list[ApiKey]:
+    """Every key of an organization, the revoked ones too."""
+    return [_from_row(tx, organization_id, row) for row in tx.all(LIST, organization=organization_id)]
+
+
+def revoke(tx: Tx, actor: Actor, key_id: int, user_id: str | None = None) -> ApiKey:
+    """Ends a key and every key that was made with it.
+
+    Raises not_found for a foreign, unknown or revoked one, and `key_too_wide` for one that may do more than the
+    actor's key and was not made with it.
+    """
+    row = tx.one(REVOKE, **_mine(actor, user_id), id=key_id, now=tx.now)
+    if row is None:
+        raise not_found()
+    _refuse_to_end_wider(tx, actor, _from_row(tx, actor.organization_id, row))
+    ended = [row]
+    for parent in ended:  # grows: one generation is held before the next one is looked for
+        children = tx.all(REVOKE_CHILDREN, parent=parent[0], organization=actor.organization_id, now=tx.now)
+        ended += sorted(children, key=lambda row: int(row[0]))  # RETURNING has no order
+    found = [_from_row(tx, actor.organization_id, row) for row in ended]
+    for key in found:
+        events.record(tx, actor, "key.revoked", user_id=key.user_id, data={"key_id": key.id, "prefix": key.prefix})
+    return found[0]
+
+
+def forget(tx: Tx, before: int) -> int:
+    """Removes keys that ended before this time (milliseconds), STEP at most: no event tells of them any more. How many
+    it were."""
+    found = [*tx.all(REVOKED_LONG_AGO, before=before, limit=STEP), *tx.all(EXPIRED_LONG_AGO, before=before, limit=STEP)]
+    ids = sorted({row[0] for row in found})[:STEP]
+    for id_ in ids:
+        tx.run(UNBIND, id=id_)
+        tx.run(FORGET, id=id_, before=before)
+    return len(ids)
+
+
+def _narrowed(tx: Tx, actor: Actor, command: CreateKey) -> CreateKey:
+    """The command within the limits of the actor's key; the operator has none."""
+    if actor.key_id is None:
+        return command if command.scopes is not None else msgspec.structs.replace(command, scopes=ALL_SCOPES)
+    row = tx.one(HOLD, id=actor.key_id, organization=actor.organization_id, now=tx.now)
+    if row is None:
+        raise Refused("unauthorized", "Send a valid API key in the x-api-key header.")
+    if command.expires_at is not None and command.expires_at <= tx.now:
+        raise invalid(FieldError("expires_at", "invalid", "This time is over."))
+    parent = _from_row(tx, actor.organization_id, row)
+    if parent.user_id is not None and command.user_id not in (None, parent.user_id):
+        raise not_found()
+    _refuse_wider(parent, command)
+    return msgspec.structs.replace(
+        command,
+        user_id=command.user_id or parent.user_id,
+        scopes=parent.scopes if command.scopes is None else command.scopes,
+        networks=parent.networks if command.networks is None else command.networks,
+        expires_at=parent.expires_at if command.expires_at is None else command.expires_at,
+    )
+
+
+def _refuse_wider(parent: ApiKey, command: CreateKey) -> None:
+    """Raises `forbidden`, with every field that asks for more than the parent has. Domains are not among these:
+    those that the parent does not see are not found."""
+    wider = []
+    if not set(command.scopes or ()) <= set(parent.scopes):
+        wider.append(FieldError("scopes", "too_wide", "The key that you use lacks one of these scopes."))
+    if parent.networks is not None and not networks.within(command.networks or (), parent.networks):
+        wider.append(FieldError("networks", "too_wide", "The key that you use is not valid from all of these."))
+    if parent.expires_at is not None and (command.expires_at or 0) > parent.expires_at:
+        wider.append(FieldError("expires_at", "too_wide", "The key that you use expires before this."))
+    if wider:
+        raise Refused("forbidden", "A key cannot make a wider key: ask for less, or use a wider one.", *wider)
+
+
+def _refuse_to_end_wider(tx: Tx, actor: Actor, key: ApiKey) -> None:
+    """Raises `key_too_wide`, with what the key has more than the actor's. User and domains are not among these: keys
+    that are wider there are not found. The operator has no key and ends any."""
+    if actor.key_id is None or _has_made(tx, actor.organization_id, actor.key_id, key):
+        return
+    mine = get(tx, actor.organization_id, actor.key_id)
+    wider = []
+    if not set(key.scopes) <= set(mine.scopes):
+        wider.append(FieldError("scopes", "too_wide", "It has scopes that the key that you use lacks."))
+    if mine.networks is not None and (key.networks is None or not networks.within(key.networks, mine.networks)):
+        wider.append(FieldError("networks", "too_wide", "It is valid from where the key that you use is not."))
+    if mine.expires_at is not None and (key.expires_at is None or key.expires_at > mine.expires_at):
+        wider.append(FieldError("expires_at", "too_wide", "It lives longer than the key that you use."))
+    if wider:
+        detail = "A key revokes what is no wider than itself, or what it made: use a wider key."
+        raise Refused("key_too_wide", detail, *wider)
+
+
+def _has_made(tx: Tx, organization_id: int, maker_id: int, key: ApiKey) -> bool:
+    """Whether a key was made with another one, or with a key that was. A maker's id is lower than that of its keys."""
+    above = key.parent_id
+    while above is not None and above > maker_id:
+        row = tx.one(MAKER, id=above, organization=organization_id)
+        above = row[0] if row else None
+    return above == maker_id
+
+
+def _insert(tx: Tx, actor: Actor, command: CreateKey, secret: str, *, is_bound: bool) -> Row:
+    row = tx.one(
+        INSERT,
+        organization=actor.organization_id,
+        prefix=secret[:10],
+        digest=digest(secret),
+        name=command.name,
+        user_id=command.user_id,
+        scopes=" ".join(command.scopes or ()),
+        domain_bound=int(is_bound),
+        networks=None if command.networks is None else " ".join(command.networks),
+        parent=actor.key_id,
+        root=actor.root_id,
+        now=tx.now,
+        expires_at=command.expires_at,
+    )
+    if row is None:
+        raise LookupError("an insert that returned no row")
+    return row
+
+
+def _from_row(tx: Tx, organization_id: int, row: Row) -> ApiKey:
+    """A key from a row of COLUMNS, with the names of its domains."""
+    id_, prefix, name, user_id, scopes, domain_bound, allowed, *rest = row
+    bound = None
+    if domain_bound:
+        bound = tuple(dict.fromkeys(found[0] for found in tx.all(DOMAINS, id=id_, organization=organization_id)))
+    within = None if allowed is None else tuple(allowed.split())
+    return ApiKey(id_, prefix, name, user_id, tuple(scopes.split()), bound, within, *rest)
+
+
+def _mine(actor: Actor, user_id: str | None) -> dict[str, int | str | None]:
+    """The parameters of MINE. A user that the caller is bound to counts whatever is asked for."""
+    return {"organization": actor.organization_id, "user_id": actor.user_id or user_id, "bound": actor.bound}

@@ -1,0 +1,1 @@
+"""Backups: made, encrypted, verified and restored."""

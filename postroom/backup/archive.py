@@ -1,0 +1,226 @@
+"""The file of a backup: a tar of manifest.json, the database and, if wanted, the mail, followed by its SHA-256.
+
+A stranger would get wrong: nothing of a backup is used before all of it has been read, because only its last line says
+that it is whole. Mail may change while it is read: each message file is in it whole or not at all.
+"""
+
+import hashlib
+import io
+import os
+import stat
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Literal
+
+import msgspec
+
+from postroom.backup.encryption import MAGIC, Opener, Sealer
+from postroom.errors import BadBackup
+from postroom.mailplane.dovecot import maildir
+
+FORMAT = 1
+MANIFEST, DATABASE, MAIL = "manifest.json", "database", "mail"
+TRAILER = b"\nsha256 "
+TRAILER_SIZE = len(TRAILER) + 64 + 1
+BLOCK = 1024 * 1024
+SMALL = 8 * 1024 * 1024  # what may change in place is read at once; Dovecot replaces its small files by renaming
+REBUILT = ("dovecot.index", "dovecot.list.index")
+
+Said = Callable[[int], None]
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a backup has and which version made it."""
+
+    format: int
+    postroom: str
+    created_at: int
+    engine: Literal["sqlite", "postgresql"]
+    migrations: dict[str, str]
+    rows: dict[str, int]
+    database_sha256: str
+    mail: bool
+
+
+class _Tee:
+    """Counts and hashes what passes."""
+
+    def __init__(self, output: BinaryIO | Sealer) -> None:
+        self._output = output
+        self.digest = hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        return self._output.write(data)
+
+
+def write(output: BinaryIO, manifest: Manifest, database: Path, mail: Path | None, passphrase: str, said: Said) -> None:
+    """Writes a whole backup. `said` hears of each stored byte of database and mail."""
+    sealer = Sealer(output, passphrase) if passphrase else None
+    tee = _Tee(sealer or output)
+    with tarfile.open(fileobj=tee, mode="w|", format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
+        _add(tar, MANIFEST, io.BytesIO(text := msgspec.json.encode(manifest)), len(text), 0, said)
+        with database.open("rb") as file:
+            _add(tar, DATABASE, file, database.stat().st_size, 0, said)
+        for home in _homes(mail) if mail else ():
+            _add_account(tar, mail or home, home, said)
+    tee.write(TRAILER + tee.digest.hexdigest().encode() + b"\n")
+    if sealer:
+        sealer.finish()
+    output.flush()
+
+
+def _add(tar: tarfile.TarFile, name: str, source: BinaryIO, size: int, modified: float, said: Said) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode, info.mtime = size, 0o600, modified
+    tar.addfile(info, source)
+    said(size)
+
+
+def _homes(mail: Path) -> list[Path]:
+    """The folder of each account, by its open name."""
+    return sorted({path.with_name(path.name.removesuffix(maildir.SEALED)) for path in mail.glob("*/*")})
+
+
+def _add_account(tar: tarfile.TarFile, mail: Path, home: Path, said: Said) -> None:
+    """A message that is moved while we read (it was read, or flagged) is found at its new name in the next round; so is
+    a mailbox that is sealed or unsealed meanwhile."""
+    stored: set[str] = set()
+    lost = True
+    while lost:
+        folder = maildir.place(home)
+        lost = False
+        for path in _walk(folder):
+            name = path.relative_to(folder)
+            place = name.parent.parent if name.parent.name in ("new", "cur") else name.parent
+            identity = f"{place}/{name.name.partition(':2,')[0]}"
+            if identity in stored:
+                continue
+            if _add_file(tar, f"{MAIL}/{home.relative_to(mail) / name}", path, said):
+                stored.add(identity)
+            else:
+                lost = True
+        lost = lost or maildir.place(home) != folder
+    if not stored:
+        _add_directory(tar, f"{MAIL}/{home.relative_to(mail)}")
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """The files of an account that nothing rebuilds. Deliveries under way, in tmp, are nobody's yet."""
+    for where, folders, files in os.walk(folder):
+        if "cur" in folders and "tmp" in folders:
+            folders.remove("tmp")
+        folders.sort(reverse=True)  # new before cur: that is the way that messages move
+        yield from (Path(where, name) for name in files if not name.startswith(REBUILT) and not name.endswith(".lock"))
+
+
+def _add_directory(tar: tarfile.TarFile, name: str) -> None:
+    info = tarfile.TarInfo(name)
+    info.type = tarfile.DIRTYPE
+    tar.addfile(info)
+
+
+def _add_file(tar: tarfile.TarFile, name: str, path: Path, said: Said) -> bool:
+    """Whether it was still there. What is no file is nothing of ours."""
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return True
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise BadBackup(f"{path} cannot be read: {error.strerror}.") from None
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if status.st_size < SMALL:
+            text = file.read()
+            _add(tar, name, io.BytesIO(text), len(text), status.st_mtime, said)
+        else:
+            _add(tar, name, file, status.st_size, status.st_mtime, said)
+    return True
+
+
+class _Checked:
+    """Reads all but the trailer, and hashes it. `finish` says whether it is what was written."""
+
+    def __init__(self, source: BinaryIO | Opener) -> None:
+        self._source = source
+        self._waiting = b""
+        self._digest = hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        while len(self._waiting) < size + TRAILER_SIZE and (more := self._source.read(max(size, BLOCK))):
+            self._waiting += more
+        ready = max(0, min(size, len(self._waiting) - TRAILER_SIZE))
+        given, self._waiting = self._waiting[:ready], self._waiting[ready:]
+        self._digest.update(given)
+        return given
+
+    def finish(self) -> None:
+        while self.read(BLOCK):
+            pass
+        if self._waiting != TRAILER + self._digest.hexdigest().encode() + b"\n":
+            raise BadBackup("The backup is damaged or cut short: its checksum is wrong.")
+
+
+def read(source: BinaryIO, passphrase: str, folder: Path | None, said: Said) -> Manifest:
+    """Reads all of a backup, checks it, and unpacks it into an empty folder. Raises BadBackup; then nothing that was
+    unpacked may be used. Without a folder it only checks."""
+    sealed = source.read(len(MAGIC)) == MAGIC
+    source.seek(0)
+    if sealed and not passphrase:
+        raise BadBackup("The backup is encrypted: set POSTROOM_BACKUP_PASSPHRASE.")
+    checked = _Checked(Opener(source, passphrase) if sealed else source)
+    try:
+        with tarfile.open(fileobj=checked, mode="r|", bufsize=tarfile.BLOCKSIZE * 20) as tar:  # type: ignore[call-overload]
+            manifest = _read_manifest(tar)
+            _unpack(tar, manifest, folder, said)
+    except (tarfile.TarError, EOFError, ValueError, OverflowError):
+        checked.finish()  # damage has its own words
+        raise BadBackup("This is no backup of Postroom.") from None
+    checked.finish()
+    return manifest
+
+
+def _read_manifest(tar: tarfile.TarFile) -> Manifest:
+    first = tar.next()
+    file = tar.extractfile(first) if first and first.name == MANIFEST else None
+    if not file:
+        raise tarfile.TarError
+    manifest = msgspec.json.decode(file.read(), type=Manifest)
+    if manifest.format != FORMAT:
+        raise BadBackup("The backup has a newer format: upgrade Postroom first.")
+    return manifest
+
+
+def _unpack(tar: tarfile.TarFile, manifest: Manifest, folder: Path | None, said: Said) -> None:
+    digest = None
+    while member := tar.next():
+        parts = PurePosixPath(member.name).parts
+        if parts != (DATABASE,) and (parts[:1] != (MAIL,) or ".." in parts or not (member.isreg() or member.isdir())):
+            raise tarfile.TarError
+        target = folder.joinpath(*parts) if folder else None
+        if target:
+            (target if member.isdir() else target.parent).mkdir(mode=0o700, parents=True, exist_ok=True)
+        if member.isreg():
+            found = _copy(tar, member, target)
+            digest = found if parts == (DATABASE,) else digest
+        said(member.size)
+    if digest != manifest.database_sha256:
+        raise tarfile.TarError
+
+
+def _copy(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path | None) -> str:
+    """Writes a member to its place, safe on the disk; answers its SHA-256."""
+    digest, source = hashlib.sha256(), tar.extractfile(member)
+    descriptor = os.open(target or os.devnull, os.O_WRONLY | (os.O_CREAT | os.O_EXCL if target else 0), 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        while source and (block := source.read(BLOCK)):
+            digest.update(block)
+            file.write(block)
+        file.flush()
+        if target:
+            os.utime(descriptor, (member.mtime, member.mtime))
+            os.fsync(descriptor)
+    return digest.hexdigest()

@@ -1,0 +1,115 @@
+"""Restoring a backup: unpacked and checked beside the present data, then put in its place.
+
+    restoring/               being unpacked; whatever stops before the next line has changed nothing
+    restored-<time>/         decided, by one rename; `finish` puts its folders in their places, also at the next start
+    before-restore-<time>/   what stood there before
+
+A stranger would get wrong: `finish` runs before anything makes the data directory's folders, so that a crash between
+two renames is never seen by anybody.
+"""
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from postroom.backup import archive, diff
+from postroom.backup.archive import Manifest, Said
+from postroom.backup.diff import Differences
+from postroom.db import NewerSchema, check_known, open_database, snapshots
+from postroom.errors import BadBackup, Busy
+from postroom.instance import durable
+from postroom.instance.pending_restore import MOVED, finish
+
+STAGING = "restoring"
+FILE = "postroom.db"
+
+
+def stage(source: BinaryIO, passphrase: str, data: Path, said: Said) -> Manifest:
+    """Unpacks a backup and checks all of it; the present data is not touched. Raises BadBackup."""
+    staging = data / STAGING
+    discard(data)
+    staging.mkdir(mode=0o700)
+    try:
+        manifest = archive.read(source, passphrase, staging, said)
+        if manifest.engine != "sqlite":
+            raise BadBackup("This is a backup of a PostgreSQL database: POSTROOM_DATABASE_URL must name one.")
+        _check_schema(manifest)
+        (staging / "db").mkdir(mode=0o700)
+        (staging / archive.DATABASE).rename(staging / "db" / FILE)
+        if snapshots.inspect(staging / "db" / FILE) != snapshots.Contents(manifest.migrations, manifest.rows):
+            raise BadBackup("The backup is damaged: its database is not the one of its manifest.")
+        _complete_mail(staging / "mail", manifest)
+    except OSError as error:
+        discard(data)
+        raise BadBackup(f"The backup cannot be unpacked: {error.strerror}.") from None
+    except BaseException:
+        discard(data)
+        raise
+    return manifest
+
+
+def discard(data: Path) -> None:
+    """Takes away what was staged."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(data / STAGING)
+
+
+def is_empty(data: Path) -> bool:
+    """Whether there is neither a database nor mail."""
+    return not (data / "db" / FILE).exists() and not any((data / "mail").glob("*"))
+
+
+def compare(data: Path) -> Differences | None:
+    """What differs from the present database; None when that one cannot be read."""
+    present = data / "db" / FILE
+    if not present.exists():
+        return Differences()
+    try:
+        snapshots.inspect(present)
+        urls = [f"sqlite:///{path}" for path in (data / STAGING / "db" / FILE, present)]
+        old, new = (open_database(url) for url in urls)
+    except (BadBackup, Busy):
+        return None
+    try:
+        return old.write_alone(lambda then: new.write_alone(lambda now: diff.find(then, now)))
+    finally:
+        old.close()
+        new.close()
+
+
+def commit(data: Path) -> Path | None:
+    """Puts what was staged in its place. Answers where the former data is now, if there was any."""
+    staging = data / STAGING
+    snapshots.leap(staging / "db" / FILE)
+    for path in [*_below(staging), staging]:
+        durable.sync(path)
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    staging.rename(data / f"{MOVED}{stamp}")
+    durable.sync(data)
+    return finish(data)
+
+
+def _check_schema(manifest: Manifest) -> None:
+    try:
+        check_known(manifest.migrations)
+    except NewerSchema as error:
+        raise BadBackup(f"The backup is of a newer version. {error}") from None
+
+
+def _complete_mail(mail: Path, manifest: Manifest) -> None:
+    """Maildir needs all of its three folders, also where one was empty."""
+    if not manifest.mail:
+        return
+    mail.mkdir(mode=0o700, exist_ok=True)
+    for where in {path.parent for name in ("cur", "new") for path in mail.rglob(name) if path.is_dir()}:
+        for name in ("cur", "new", "tmp"):
+            (where / name).mkdir(mode=0o700, exist_ok=True)
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for where, folders, files in os.walk(folder):
+        yield from (Path(where, name) for name in (*folders, *files))

@@ -1,0 +1,1 @@
+"""Several machines that share the accounts: nodes, moves between nodes, and joining."""

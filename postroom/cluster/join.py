@@ -1,0 +1,149 @@
+"""A machine joins the others when it starts: it says how they reach it, and gets what they know it by.
+
+A stranger would get wrong: the data directory has a number in it, because a node's name alone must not let another
+machine, which has none of its mail, take its place. The key that the others know the node by lies there too.
+"""
+
+import os
+import socket
+import time
+from functools import partial
+from pathlib import Path
+
+from postroom.cluster import node_trust, nodes, trust_keeper
+from postroom.cluster.nodes import Node, Ports
+from postroom.cluster.trust_keeper import CURRENT, NEXT, Trusting, View
+from postroom.db import Database, Tx
+from postroom.errors import Refused
+from postroom.mailplane import node_pair
+from postroom.mailplane.node_pair import Pair
+from postroom.mailplane.render import OwnNode
+from postroom.settings import Settings
+
+FOLDER = "node"
+# How long the nodes that run may take to know a new one. Each looks once a second.
+PATIENCE_SECONDS = 20.0
+PAUSE_SECONDS = 0.1
+
+
+def join(database: Database, settings: Settings) -> tuple[OwnNode | None, int]:
+    """What this node is, and how many accounts it has taken over just now. None where there is one machine. Raises
+    Refused."""
+    if not settings.node:
+        if database.write_alone(nodes.everything):
+            raise Refused(
+                "node_missing",
+                "There are several machines on this database (`postroom nodes list`): set POSTROOM_NODE to the name of"
+                " this one.",
+            )
+        return None, 0
+    kept = settings.data / "db" / FOLDER
+    ports = Ports(settings.imaps_port, settings.pop3s_port, settings.sieve_port)
+    try:
+        wanted = database.write_alone(partial(nodes.get, name=settings.node))
+    except Refused as error:
+        if error.code != "unknown_node":
+            raise
+        raise Refused(
+            "unknown_node", f"There is no node {settings.node} yet: postroom nodes add {settings.node} ADDRESS"
+        ) from None
+    pairs = _pairs(wanted, settings.data)
+
+    def begin(tx: Tx) -> tuple[Node, int, str]:
+        nodes.hold_all(tx)
+        before = nodes.get(tx, wanted.name)
+        node, taken = nodes.begin(tx, wanted.name, _read(kept), ports)
+        certificates = [pair.certificate for pair in pairs]
+        return node, taken, node_trust.join(tx, node.id, certificates, before.folder is None)
+
+    node, taken, known = database.write_alone(begin)
+    _keep(kept, node.folder or "")
+    _keep_pair(settings.data, pairs, known)
+    return _wait(database, trusting_of(node, settings)), taken
+
+
+def address_of_own(node: Node, settings: Settings) -> str:
+    """The address that the others reach a node at, if it is one of this machine's; empty: it is that of a router before
+    it. Raises `node_unreachable`."""
+    bind = node.address if _is_local(node.address) else ""
+    if bind and not {bind, "0.0.0.0", "::"} & set(settings.listen_addresses):  # noqa: S104
+        raise Refused(
+            "node_unreachable", f"The others reach this node at {bind}: POSTROOM_MAIL_HOST must listen there."
+        )
+    return bind
+
+
+def trusting_of(node: Node, settings: Settings) -> Trusting:
+    """What this node does so that the others know it."""
+    return Trusting(node, address_of_own(node, settings), settings.data)
+
+
+def _pairs(node: Node, data: Path) -> list[Pair]:
+    """The pairs that this data directory has for a node, the one in use first; a new one, kept as the next, if it has
+    none that is good for its name and address."""
+    found = []
+    for name in (CURRENT, NEXT):
+        pair = trust_keeper.read(data, name)
+        try:
+            if pair:
+                node_pair.check(pair.certificate, node.host, node.address)
+                found.append(pair)
+        except ValueError:
+            if name == NEXT:  # for another address; it would be used in time
+                (data / "db" / NEXT).unlink()
+    if not found:
+        found.append(node_pair.new(node.host, node.address))
+        trust_keeper.write(data, NEXT, found[0])
+    return found
+
+
+def _keep_pair(data: Path, pairs: list[Pair], known: str) -> None:
+    """The pair that the others know the node by is the one in use."""
+    (pair,) = (pair for pair in pairs if pair.certificate == known)
+    if trust_keeper.read(data, CURRENT) != pair:
+        trust_keeper.write(data, CURRENT, pair)
+    if trust_keeper.read(data, NEXT) == pair:
+        (data / "db" / NEXT).unlink()
+
+
+def _wait(database: Database, part: Trusting) -> OwnNode:
+    """Until the others know this node, and it the secret that they share; or until they have had time enough."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        late = time.monotonic() > deadline
+        database.write_alone(partial(part.act, alone=late))
+        view = database.write_alone(View.look)
+        own = part.own(view)
+        if own and (late or part.is_known(view)):
+            return own
+        if late and not own:
+            raise Refused("node_elsewhere", "This node was taken from the others while it started.")
+        time.sleep(PAUSE_SECONDS)
+
+
+def _is_local(address: str) -> bool:
+    """Whether it is this machine's, and not that of a router before it."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return None
+
+
+def _keep(path: Path, number: str) -> None:
+    if _read(path) == number:
+        return
+    draft = path.with_name(f"{path.name}.new")
+    with draft.open("w", encoding="ascii") as file:
+        file.write(f"{number}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

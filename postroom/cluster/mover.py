@@ -1,0 +1,267 @@
+"""Carrying out moves: the worker of the node that has the mail copies it while it is used, freezes the account for the
+last difference, compares, and switches.
+
+A stranger would get wrong: the freeze does not rest on ended sessions. The mailbox is sealed (sealing.py), so whoever
+was let in a moment before cannot add anything that would be lost; and deliveries are put off, never refused.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from postroom import leases
+from postroom.cluster import moves, nodes
+from postroom.cluster.moves import Move
+from postroom.cluster.nodes import Node
+from postroom.db import Database, Tx
+from postroom.mailplane.dovecot import doveadm, maildir
+from postroom.mailplane.dovecot.doveadm import Door, Failed
+from postroom.mailplane.internal_addresses import login_name
+
+# Copies while the mailbox is used: until one takes no longer than a person would wait.
+PASSES = 6
+SHORT_SECONDS = 2.0
+# What takes longer in the end is not frozen for.
+LONG_SECONDS = 20.0
+PROGRESS_SECONDS = 1.0
+COPY_SECONDS = 24 * 3600.0
+FREEZE_SECONDS = 60.0
+# For deliveries that were let in before the freeze: until they begin to write, and until they are done.
+DRAIN_SECONDS = 0.5
+DELIVERY_SECONDS = 15.0
+# Between the nodes' copies of one account.
+LOCK_SECONDS = 30
+
+log = structlog.get_logger()
+
+
+class Stuck(Exception):
+    """A move that cannot go on now; the text says why."""
+
+
+class Mover:
+    """Goes on with the moves of one node, one after the other."""
+
+    def __init__(self, database: Database, node: int, mail: Path, door: Callable[[Node], Door | None]) -> None:
+        self._database = database
+        self.node = node
+        self._mail = mail
+        self._door = door
+
+    async def due(self) -> Move | None:
+        """What is to go on now."""
+        return await self._database.read(partial(moves.next_due, node=self.node))
+
+    async def carry_on(self, move: Move) -> None:
+        """Goes on with a move. What hinders it is written down with it."""
+        try:
+            await self._step(move)
+        except (Stuck, Failed, OSError, ValueError, TimeoutError) as error:
+            reason = str(error) or "It took too long."
+            log.warning("move_put_off", account_id=move.account_id, phase=move.phase, reason=reason)
+            await self._database.write(partial(_put_off, move=move, reason=reason))
+
+    async def leftover(self) -> int | None:
+        """An account of which something is left here that is to be erased."""
+        return await self._database.read(partial(nodes.next_leftover, node=self.node))
+
+    async def erase_leftover(self, account_id: int) -> None:
+        """Erases what a cancelled move has left of an account."""
+        if await self._erase(account_id):
+            await self._database.write(partial(_forget, node=self.node, account_id=account_id))
+
+    async def be_seen(self) -> None:
+        """Says now and then that the node is there."""
+        await self._database.write(partial(nodes.see, id_=self.node))
+        await asyncio.sleep(nodes.SEEN_MS / 1000)
+
+    async def _step(self, move: Move) -> None:
+        if move.phase == "clean":
+            await self._clean(move)
+        elif move.cancelled or (move.phase == "copy" and not await self._is_wanted(move)):
+            await self._take_back(move)
+        else:
+            await self._move(move)
+
+    async def _take_back(self, move: Move) -> None:
+        """Opens the account, and has its copy erased once nothing adds to that any more."""
+        await asyncio.to_thread(maildir.unseal, self._mail, move.account_id)
+        await self._database.write(partial(moves.thaw, account_id=move.account_id, reason="It is cancelled."))
+        if await asyncio.to_thread(maildir.is_being_copied, self._mail, move.account_id):
+            raise Stuck("A copy that was begun before is still under way.")
+        await self._database.write(partial(moves.take_back, move=move))
+        log.info("move_cancelled", account_id=move.account_id, source=move.source, target=move.target)
+
+    async def _is_wanted(self, move: Move) -> bool:
+        return await self._database.read(partial(moves.is_wanted, account_id=move.account_id))
+
+    async def _move(self, move: Move) -> None:
+        here, there = await self._ends(move)
+        if move.phase == "copy":
+            await self._copy(move, here, there)
+            if not await self._database.write(partial(moves.freeze, account_id=move.account_id)):
+                return
+        try:
+            async with asyncio.timeout(FREEZE_SECONDS):
+                await self._finish(move, here, there)
+        except Exception as error:
+            await asyncio.to_thread(maildir.unseal, self._mail, move.account_id)
+            await self._database.write(partial(moves.thaw, account_id=move.account_id, reason=str(error)))
+            raise
+
+    async def _ends(self, move: Move) -> tuple[Door, "_There"]:
+        found = {node.id: node for node in await self._database.read(nodes.everything)}
+        here, target = self._door(found[move.source]), found[move.target]
+        there = self._door(target)
+        if here is None or there is None:
+            raise Stuck(f"{target.name} is not reached yet.")
+        return here, _There(there, f"tcps:{_host(target.address)}:{target.port + 2}")
+
+    async def _copy(self, move: Move, here: Door, there: "_There") -> None:
+        """Copies, with what arrives meanwhile, until the difference is small."""
+        took = 0.0
+        for number in range(1, PASSES + 1):
+            if await self._is_cancelled(move):
+                return
+            began = asyncio.get_running_loop().time()
+            copying = asyncio.create_task(_back_up(here, there, move.account_id))
+            try:
+                while not copying.done():
+                    await asyncio.wait([copying], timeout=PROGRESS_SECONDS)
+                    await self._tell(move, here, there)
+            finally:
+                copying.cancel()
+            try:
+                await copying
+            except Failed:  # it may have changed under the copy; the last one, when nothing does, must not fail
+                if number == PASSES:
+                    raise
+                continue
+            took = asyncio.get_running_loop().time() - began
+            if number > 1 and took < SHORT_SECONDS:
+                return
+        if took > LONG_SECONDS:
+            raise Stuck("More arrives than can be copied.")
+
+    async def _is_cancelled(self, move: Move) -> bool:
+        return await self._database.read(partial(moves.is_cancelled, account_id=move.account_id))
+
+    async def _tell(self, move: Move, here: Door, there: "_There") -> None:
+        counts = [await _count(door, move.account_id) for door in (here, there.door)]
+        tell = partial(moves.tell, account_id=move.account_id, messages=counts[0], copied=min(counts))
+        await self._database.write(tell)
+
+    async def _finish(self, move: Move, here: Door, there: "_There") -> None:
+        """Frozen: what is left, exactly, and then the account is there."""
+        await self._close(move, here)
+        await _back_up(here, there, move.account_id)
+        ours, theirs = [await _contents(door, move.account_id) for door in (here, there.door)]
+        if ours != theirs:
+            raise Stuck("The copy is not the same as the mailbox.")
+        if await self._database.write(partial(moves.switch, move=move)):
+            log.info("account_moved", account_id=move.account_id, source=move.source, target=move.target)
+
+    async def _close(self, move: Move, here: Door) -> None:
+        """Ends what is under way: in order, as far as that goes; then nothing can be added."""
+        for seal in (False, True):
+            if seal:
+                await self._wait_for_deliveries(move)
+                await asyncio.to_thread(maildir.seal, self._mail, move.account_id)
+            if not await doveadm.end_account(here, move.account_id):
+                raise Stuck("Its sessions could not be ended.")
+        await asyncio.to_thread(maildir.unlock, self._mail, move.account_id)
+
+    async def _wait_for_deliveries(self, move: Move) -> None:
+        """New ones are put off. One that the seal would interrupt is done again later, and might be there twice."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DELIVERY_SECONDS):
+                await asyncio.sleep(DRAIN_SECONDS)
+                while not await asyncio.to_thread(maildir.is_quiet, self._mail, move.account_id):
+                    await asyncio.sleep(DRAIN_SECONDS / 5)
+
+    async def _clean(self, move: Move) -> None:
+        """A session that was slow to begin ends before the file goes that stands in its mailbox's place."""
+        here, _ = await self._ends(move)
+        if not await doveadm.end_account(here, move.account_id):
+            raise Stuck("Its sessions could not be ended.")
+        if await self._erase(move.account_id):
+            await self._database.write(partial(moves.finish, account_id=move.account_id))
+
+    async def _erase(self, account_id: int) -> bool:
+        """What is left here is erased, a bounded part in a round. True: nothing is left."""
+        left = maildir.ERASE_BATCH_ENTRIES
+        for name in (maildir.SEALED, ""):
+            left = await asyncio.to_thread(maildir.erase, self._mail, account_id, left, name) if left > 0 else 0
+        return left > 0
+
+
+class _There:
+    """The target: its doveadm, and where copies go."""
+
+    def __init__(self, door: Door, destination: str) -> None:
+        self.door = door
+        self.destination = destination
+
+
+def _put_off(tx: Tx, move: Move, reason: str) -> None:
+    moves.explain(tx, move.account_id, reason)
+    if move.cancelled or not moves.is_cancelled(tx, move.account_id):  # one cancelled meanwhile is not tried again
+        leases.put_off(tx, "move", move.account_id)
+
+
+def _forget(tx: Tx, node: int, account_id: int) -> None:
+    nodes.forget_leftover(tx, node, account_id)
+    leases.end(tx, "leftover", [account_id])
+
+
+def _host(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def _user(account_id: int) -> str:
+    return login_name(account_id, 0)
+
+
+async def _back_up(here: Door, there: _There, account_id: int) -> None:
+    command = {"user": _user(account_id), "destination": [there.destination], "lockTimeout": LOCK_SECONDS}
+    async with asyncio.timeout(COPY_SECONDS):
+        _answer(await doveadm.ask(here, [["backup", command, "copy"]]))
+
+
+async def _count(door: Door, account_id: int) -> int:
+    with suppress(Failed, OSError, ValueError):
+        return sum(int(box["messages"]) for box in await _status(door, account_id, "messages"))
+    return 0
+
+
+async def _contents(door: Door, account_id: int) -> tuple[Any, Any]:
+    """All that must be the same on both sides: each folder, and each message with what a client knows it by."""
+    folders = await _status(door, account_id, "uidvalidity", "uidnext", "guid", "messages")
+    command = {"user": _user(account_id), "field": ["mailbox", "uid", "guid", "flags"], "query": ["all"]}
+    messages = _answer(await doveadm.ask(door, [["fetch", command, "fetch"]]))
+    return (
+        sorted(tuple(sorted(folder.items())) for folder in folders),
+        sorted((m["mailbox"], m["uid"], m["guid"], *sorted(_flags(m["flags"]))) for m in messages),
+    )
+
+
+def _flags(text: str) -> list[str]:
+    """\\Recent is the session's, not the message's."""
+    return [flag for flag in text.split() if flag != "\\Recent"]
+
+
+async def _status(door: Door, account_id: int, *fields: str) -> Any:
+    command = {"user": _user(account_id), "field": list(fields), "mailboxMask": ["*"]}
+    return _answer(await doveadm.ask(door, [["mailboxStatus", command, "status"]]))
+
+
+def _answer(answer: Any) -> Any:
+    (kind, result, _), *_ = answer
+    if kind == "error":
+        raise Failed(f"doveadm: {result.get('type')}, exit code {result.get('exitCode')}")
+    return result

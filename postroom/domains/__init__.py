@@ -1,0 +1,1 @@
+"""Domains: claims, DNS records and their checks, DKIM keys, settings for mail clients."""

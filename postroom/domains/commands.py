@@ -1,0 +1,398 @@
+"""Domains: the names that accounts live on. A domain belongs to a user, or to nobody (a platform domain).
+
+A stranger would get wrong: several claims of one name may be pending, only one row of a name is more than that.
+"""
+
+import secrets
+from typing import Literal, get_args
+
+import msgspec
+
+from postroom import events
+from postroom.actor import Actor
+from postroom.address import refused_domain
+from postroom.db import Tx
+from postroom.domains import check_schedule, dkim, dns_records, spellings
+from postroom.domains.dkim import NewKey
+from postroom.errors import FieldError, Refused, invalid, not_found
+from postroom.mail_host import MailHost
+from postroom.mailboxes import session_revocations
+from postroom.tenants import limits, usage
+
+Status = Literal["pending", "active", "suspended"]
+STATUSES: tuple[str, ...] = get_args(Status)
+
+CLAIM_DAYS = 7
+DAY_MS = 24 * 3600 * 1000
+COLUMNS = """id, organization_id, user_id, name, status, token, activated_by, expires_at, degraded_at, degraded_reason,
+  created_at, updated_at"""
+
+# A platform domain matches every user of its organization; a claim that is active comes before one that is not.
+FIND = f"""
+SELECT {COLUMNS} FROM domains
+WHERE organization_id = :organization AND name = :name AND deleted_at IS NULL
+  AND COALESCE(user_id, :user_id, '') = COALESCE(:user_id, user_id, '')
+  AND (CAST(:bound AS BIGINT) IS NULL OR id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound))
+ORDER BY CASE status WHEN 'active' THEN 0 WHEN 'suspended' THEN 1 ELSE 2 END, id LIMIT 1"""
+INSERT = f"""
+INSERT INTO domains
+  (organization_id, user_id, name, status, token, activated_by, expires_at, created_at, updated_at)
+SELECT :organization, :user_id, :name, :status, :token, :activated_by, :expires_at, :now, :now
+WHERE NOT EXISTS (
+  SELECT 1 FROM domains AS platform
+  WHERE platform.organization_id = :organization AND platform.name = :name AND platform.user_id IS NULL
+    AND platform.deleted_at IS NULL)
+ON CONFLICT DO NOTHING RETURNING {COLUMNS}"""
+DELETE = """
+UPDATE domains SET status = 'pending', deleted_at = :now, expires_at = NULL, updated_at = :now
+WHERE id = :id AND organization_id = :organization AND deleted_at IS NULL RETURNING id"""
+# A user's own domains and those of the platform, each found by its own part of the index.
+LISTED = f"""
+SELECT {COLUMNS} FROM domains
+WHERE organization_id = :organization AND deleted_at IS NULL AND id > :after
+  AND status = COALESCE(:status, status)
+  AND (CAST(:bound AS BIGINT) IS NULL OR id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound))"""
+PAGE = f"""{LISTED} AND user_id = :user_id
+UNION ALL {LISTED} AND user_id IS NULL
+ORDER BY id LIMIT :limit OFFSET :offset"""
+PAGE_OF_ALL = f"{LISTED} ORDER BY id LIMIT :limit OFFSET :offset"
+IS_ACTIVE = "SELECT 1 FROM domains WHERE name = :name AND status <> 'pending' AND status = 'active'"
+INACTIVE = {
+    "pending": "The domain is pending. Accounts need an active one: publish the records that GET "
+    "/v2/domains/:domain/info lists, then POST /v2/domains/:domain/verify.",
+    "suspended": "The domain is suspended. Accounts need an active one: the operator can activate it.",
+}
+GONE = (
+    "The account's domain was deleted, or is pending again. One that is pending can be verified first; after a "
+    "deletion, make a new account."
+)
+EXISTS = "This domain is there already: GET /v2/domains/:domain/info shows it, and what it still needs."
+UNPROVABLE = "SELECT id FROM domains WHERE token IS NULL"
+MAKE_PROVABLE = "UPDATE domains SET token = :token WHERE id = :id"
+SET_STATUS = """
+UPDATE domains SET status = :status, activated_by = 'operator', expires_at = NULL, degraded_at = NULL,
+  degraded_reason = NULL, elsewhere_at = NULL, updated_at = :now
+WHERE id = :id AND organization_id = :organization AND deleted_at IS NULL
+  AND (:status = 'pending' OR NOT EXISTS (
+    SELECT 1 FROM domains AS other
+    WHERE other.name = domains.name AND other.id <> domains.id AND other.status <> 'pending'))
+RETURNING id"""
+# Whoever holds the row of a name is alone in giving the name an owner.
+HOLD_NAME = """
+INSERT INTO domain_names (name) VALUES (:name) ON CONFLICT (name) DO UPDATE SET name = excluded.name"""
+HOST = "SELECT name FROM mail_host WHERE id = 1"
+MANAGED = """
+SELECT id FROM domains
+WHERE id = :id AND organization_id = :organization AND deleted_at IS NULL AND status <> 'pending'"""
+LIST = f"SELECT {COLUMNS} FROM domains WHERE organization_id = :organization AND deleted_at IS NULL ORDER BY id"
+
+
+class Domain(msgspec.Struct, frozen=True):
+    """A managed domain, or a claim of one. `name` is the A-label; `token` is what its ownership record must hold."""
+
+    id: int
+    organization_id: int
+    user_id: str | None
+    name: str
+    status: Status
+    token: str | None
+    activated_by: Literal["operator", "dns"] | None
+    expires_at: int | None
+    degraded_at: int | None
+    degraded_reason: str | None
+    created_at: int
+    updated_at: int
+
+
+def find(tx: Tx, actor: Actor, name: str, user_id: str | None) -> Domain | None:
+    """The domain of this name as the user sees it (None: the organization as a whole)."""
+    row = tx.one(FIND, organization=actor.organization_id, name=name, user_id=user_id, bound=actor.bound)
+    return Domain(*row) if row else None
+
+
+def get(tx: Tx, actor: Actor, name: str, user_id: str | None) -> Domain:
+    """As `find`. Raises not_found for a foreign or unknown one."""
+    domain = find(tx, actor, name, user_id)
+    if domain is None:
+        raise not_found()
+    return domain
+
+
+def get_own(tx: Tx, actor: Actor, name: str, user_id: str | None) -> Domain:
+    """A domain that the actor may change. Raises not_found, and `forbidden` for a bound key and a platform domain."""
+    domain = get(tx, actor, name, user_id)
+    if domain.user_id is None and (actor.user_id is not None or actor.bound is not None):
+        raise Refused("forbidden", "A platform domain is changed with a key that is bound to nothing.")
+    return domain
+
+
+def page(
+    tx: Tx, actor: Actor, user_id: str | None, *, status: Status | None, limit: int, offset: int, after: int
+) -> list[Domain]:
+    """The domains that a user sees, by id: his own, and the platform's. None: those of every user."""
+    given = {"organization": actor.organization_id, "bound": actor.bound, "status": status}
+    given |= {"limit": limit, "offset": offset, "after": after}
+    rows = tx.all(PAGE_OF_ALL, **given) if user_id is None else tx.all(PAGE, user_id=user_id, **given)
+    return [Domain(*row) for row in rows]
+
+
+def is_active(tx: Tx, name: str) -> bool:
+    """Whether this name is an active domain, whoever has it."""
+    return tx.one(IS_ACTIVE, name=name) is not None
+
+
+def records(tx: Tx, domain: Domain, host: MailHost) -> list[dns_records.Record]:
+    """The DNS records that the domain needs."""
+    return dns_records.wanted(domain.token, dkim.records(tx, domain.id), host)
+
+
+def is_managed(tx: Tx, organization_id: int, id_: int) -> bool:
+    """Whether mail is taken for this domain."""
+    return tx.one(MANAGED, id=id_, organization=organization_id) is not None
+
+
+def check_claim(tx: Tx, actor: Actor, name: str, user_id: str, *, looks: bool = True) -> None:
+    """Raises what `claim` would raise now, before a key is made for it; `claim` decides."""
+    if actor.bound is not None:
+        raise Refused("forbidden", "A key that is bound to domains cannot claim another one: use one that is not.")
+    _check_new(tx, actor, name, user_id, looks=looks)
+    limits.check_claim(tx, actor.organization_id, user_id, looks=looks)
+    if find(tx, actor, name, user_id):
+        raise Refused("domain_exists", EXISTS)
+
+
+def claim(tx: Tx, actor: Actor, name: str, user_id: str, key: NewKey | None = None) -> Domain:
+    """A user's claim: pending until the DNS proves it, and it ends by itself. Raises as `create` does, and
+    `forbidden` for a key that is bound to domains."""
+    check_claim(tx, actor, name, user_id, looks=False)
+    return add(tx, actor, name, user_id, "pending", tx.now + CLAIM_DAYS * DAY_MS, key)
+
+
+def create(tx: Tx, actor: Actor, name: str, user_id: str | None, status: Status, key: NewKey | None = None) -> Domain:
+    """Makes a domain on the operator's word. Raises `domain_exists` when the name is claimed so already, when it is
+    a platform domain, or (not a pending one) when another one owns it, and `invalid_request` for a name that nobody
+    may claim."""
+    _check_new(tx, actor, name, user_id)
+    return add(tx, actor, name, user_id, status, key=key)
+
+
+def _check_new(tx: Tx, actor: Actor, name: str, user_id: str | None, *, looks: bool = False) -> None:
+    host = tx.one(HOST)
+    if refused_domain(name, host[0] if host else ""):
+        message = "This name is nobody's to claim, as .local, .internal and the server's own: send one that you own."
+        raise invalid(FieldError("domain", "refused_domain", message))
+    limits.check_domain(tx, actor.organization_id, user_id, looks=looks)
+
+
+def add(
+    tx: Tx,
+    actor: Actor,
+    name: str,
+    user_id: str | None,
+    status: Status,
+    expires_at: int | None = None,
+    key: NewKey | None = None,
+) -> Domain:
+    """As `create`, for any name: the mail host's own domain is made with it. Without a key the worker makes one."""
+    if status != "pending":
+        tx.run(HOLD_NAME, name=name)
+    row = tx.one(
+        INSERT,
+        organization=actor.organization_id,
+        user_id=user_id,
+        name=name,
+        status=status,
+        token=_new_token(),
+        activated_by=None if status == "pending" else "operator",
+        expires_at=expires_at,
+        now=tx.now,
+    )
+    if row is None:
+        raise Refused("domain_exists", EXISTS)
+    domain = Domain(*row)
+    if status == "pending":
+        check_schedule.schedule(tx, domain.id, tx.now + check_schedule.FIRST_MS)
+    dkim.add(tx, domain.id, key)
+    spellings.add(tx, name)
+    data = {"domain": name, "status": status}
+    events.record(tx, actor, "domain.created", domain_id=domain.id, user_id=user_id, data=data)
+    return domain
+
+
+def delete(tx: Tx, actor: Actor, domain: Domain) -> None:
+    """Ends a domain; its name may be claimed anew, by anybody. Raises `domain_not_empty` while accounts live on it."""
+    usage.hold(tx, domain.organization_id, domain.id)
+    living = usage.of_domain(tx, domain.organization_id, None, domain.id)
+    if living:
+        accounts = "1 account lives" if living == 1 else f"{living} accounts live"
+        raise Refused("domain_not_empty", f"{accounts} on this domain. Delete them first; nothing was changed.")
+    if tx.one(DELETE, id=domain.id, organization=actor.organization_id, now=tx.now) is None:
+        raise not_found()
+    dkim.drop(tx, domain.id)
+    data = {"domain": domain.name, "status": domain.status}
+    events.record(tx, actor, "domain.deleted", domain_id=domain.id, user_id=domain.user_id, data=data)
+
+
+def give_tokens(tx: Tx) -> None:
+    """A token for each domain that was made before there were any."""
+    for (id_,) in tx.all(UNPROVABLE):
+        tx.run(MAKE_PROVABLE, id=id_, token=_new_token())
+
+
+def _new_token() -> str:
+    return secrets.token_hex(16)
+
+
+def set_status(tx: Tx, actor: Actor, domain: Domain, status: Status) -> None:
+    """Moves a domain to a status on the operator's word, which no proof by DNS undoes; the same one twice is nothing.
+    Raises `domain_exists` for a second owner."""
+    if domain.status == status and (status == "pending" or domain.activated_by == "operator"):
+        return
+    if status != "pending":
+        tx.run(HOLD_NAME, name=domain.name)
+    if tx.one(SET_STATUS, id=domain.id, organization=actor.organization_id, status=status, now=tx.now) is None:
+        raise Refused("domain_exists", "Another organization owns this domain.")
+    data = {"domain": domain.name, "from": domain.status, "to": status}
+    type_ = {"active": "domain.activated", "suspended": "domain.suspended", "pending": "domain.deactivated"}[status]
+    events.record(tx, actor, type_, domain_id=domain.id, user_id=domain.user_id, data=data)
+
+
+def get_all(tx: Tx, organization_id: int) -> list[Domain]:
+    """Every domain of an organization."""
+    return [Domain(*row) for row in tx.all(LIST, organization=organization_id)]
+
+
+# What the DNS decides. A domain that the operator has decided on stays as it is: `activated_by` is 'operator' then.
+
+OF_ID = f"SELECT {COLUMNS} FROM domains WHERE id = :id AND deleted_at IS NULL"
+PROVEN = """
+WHERE id = :id AND organization_id = :organization AND token = :token AND status = 'pending' AND deleted_at IS NULL
+  AND activated_by IS NULL"""
+HOLD_CLAIM = f"UPDATE domains SET updated_at = updated_at {PROVEN} RETURNING id"
+AS_A_CLAIM = """
+  status = 'pending', activated_by = NULL, token = :token, degraded_at = NULL, degraded_reason = NULL,
+  elsewhere_at = NULL, updated_at = :now, expires_at = CASE
+    WHEN EXISTS (SELECT 1 FROM accounts WHERE domain_id = domains.id AND deleted_at IS NULL) THEN NULL
+    ELSE CAST(:expires_at AS BIGINT) END"""
+CUT_OFF = f"""
+UPDATE domains SET {AS_A_CLAIM}
+WHERE name = :name AND status <> 'pending' AND status = 'active' AND activated_by = 'dns' AND id <> :id
+RETURNING {COLUMNS}"""
+LOSE = f"""
+UPDATE domains SET {AS_A_CLAIM}
+WHERE id = :id AND status = 'active' AND activated_by = 'dns' AND degraded_at <= :before AND elsewhere_at <= :before
+RETURNING {COLUMNS}"""
+GOES_ELSEWHERE = """
+UPDATE domains SET elsewhere_at = :now
+WHERE id = :id AND status = 'active' AND activated_by = 'dns' AND elsewhere_at IS NULL"""
+COMES_BACK = "UPDATE domains SET elsewhere_at = NULL WHERE id = :id AND elsewhere_at IS NOT NULL"
+ACTIVATE = f"""
+UPDATE domains SET status = 'active', activated_by = 'dns', expires_at = NULL, updated_at = :now {PROVEN}
+  AND NOT EXISTS (SELECT 1 FROM domains AS other WHERE other.name = domains.name AND other.status <> 'pending')
+RETURNING {COLUMNS}"""
+DEGRADE = """
+UPDATE domains SET degraded_at = :now, degraded_reason = :reason, updated_at = :now
+WHERE id = :id AND status = 'active' AND activated_by = 'dns' AND degraded_at IS NULL RETURNING id"""
+RECOVER = """
+UPDATE domains SET degraded_at = NULL, degraded_reason = NULL, updated_at = :now
+WHERE id = :id AND status = 'active' AND activated_by = 'dns' AND degraded_at IS NOT NULL RETURNING id"""
+EXPIRED = """
+SELECT id FROM domains
+WHERE expires_at <= :now AND status = 'pending' AND deleted_at IS NULL
+  AND NOT EXISTS (SELECT 1 FROM accounts WHERE domain_id = domains.id AND deleted_at IS NULL)
+  AND NOT EXISTS (SELECT 1 FROM leases WHERE kind = 'claim' AND item = domains.id AND free_at > :now)
+ORDER BY expires_at LIMIT 100"""
+EXPIRE = f"""
+UPDATE domains SET deleted_at = :now, expires_at = NULL, token = NULL, updated_at = :now
+WHERE id = :id AND expires_at <= :now AND status = 'pending' AND deleted_at IS NULL
+  AND NOT EXISTS (SELECT 1 FROM accounts WHERE domain_id = domains.id AND deleted_at IS NULL)
+RETURNING {COLUMNS}"""
+
+
+def of_id(tx: Tx, id_: int) -> Domain | None:
+    """A domain that is there, for work that nobody asks for. Not for a caller: it belongs to any organization."""
+    row = tx.one(OF_ID, id=id_)
+    return Domain(*row) if row else None
+
+
+def is_for_dns(domain: Domain) -> bool:
+    """Whether the DNS decides on it."""
+    return domain.activated_by != "operator" and domain.token is not None
+
+
+def prove(tx: Tx, actor: Actor, domain: Domain) -> bool:
+    """Makes a claim active whose token and records were found, as `domain` was before it was looked for. An owner
+    who is so by DNS is cut off for it. False: it stays pending, because it has changed meanwhile or the operator has
+    given the name to another one."""
+    tx.run(HOLD_NAME, name=domain.name)
+    proof = {"id": domain.id, "organization": actor.organization_id, "token": domain.token}
+    if tx.one(HOLD_CLAIM, **proof) is None:
+        return False
+    lost = tx.one(CUT_OFF, name=domain.name, id=domain.id, now=tx.now, **_claim_anew(tx))
+    if tx.one(ACTIVATE, **proof, now=tx.now) is None:
+        return False
+    if lost is not None:
+        _tell_of_loss(tx, Domain(*lost), {})
+    _record(tx, actor, "domain.activated", domain, {"from": "pending", "to": "active"})
+    return True
+
+
+def watch(tx: Tx, domain: Domain, is_elsewhere: bool | None) -> None:
+    """Writes down since when the DNS of an active domain leads elsewhere; None, no answer of it, changes nothing."""
+    if is_elsewhere:
+        tx.run(GOES_ELSEWHERE, id=domain.id, now=tx.now)
+    elif is_elsewhere is False:
+        tx.run(COMES_BACK, id=domain.id)
+
+
+def lose(tx: Tx, domain: Domain, lost_ms: int) -> bool:
+    """Takes an active domain from an owner who has not had it in the DNS for `lost_ms` milliseconds: mail of others on
+    this server must not end with him. His accounts and their mail stay, as when another claim was proven."""
+    tx.run(HOLD_NAME, name=domain.name)
+    lost = tx.one(LOSE, id=domain.id, before=tx.now - lost_ms, now=tx.now, **_claim_anew(tx))
+    if lost is not None:
+        _tell_of_loss(tx, Domain(*lost), {"reason": "mx elsewhere"})
+    return lost is not None
+
+
+def _claim_anew(tx: Tx) -> dict[str, str | int]:
+    """What a claim begins with: a token that nobody has published, and an end."""
+    return {"token": _new_token(), "expires_at": tx.now + CLAIM_DAYS * DAY_MS}
+
+
+def _tell_of_loss(tx: Tx, lost: Domain, why: dict[str, str]) -> None:
+    """The old owner learns that it is lost, and nothing about the new one."""
+    session_revocations.end_domain(tx, lost.id)
+    check_schedule.schedule(tx, lost.id, tx.now + check_schedule.FIRST_MS)
+    _record(tx, Actor(lost.organization_id), "domain.lost", lost, {"from": "active", "to": "pending", **why})
+
+
+def degrade(tx: Tx, actor: Actor, domain: Domain, reason: str) -> None:
+    """Marks an active domain whose records are wrong. Its mail goes on."""
+    if tx.one(DEGRADE, id=domain.id, reason=reason, now=tx.now):
+        _record(tx, actor, "domain.degraded", domain, {"reason": reason})
+
+
+def recover(tx: Tx, actor: Actor, domain: Domain) -> None:
+    """Takes the mark away; without one that is nothing."""
+    if tx.one(RECOVER, id=domain.id, now=tx.now):
+        _record(tx, actor, "domain.recovered", domain, {})
+
+
+def expired(tx: Tx) -> list[int]:
+    """Claims whose time is over."""
+    return [row[0] for row in tx.all(EXPIRED, now=tx.now)]
+
+
+def expire(tx: Tx, id_: int) -> None:
+    """Ends a claim whose time is over and that has no accounts; any other one stays."""
+    row = tx.one(EXPIRE, id=id_, now=tx.now)
+    if row is not None:
+        domain = Domain(*row)
+        check_schedule.drop(tx, domain.id)
+        dkim.drop(tx, domain.id)
+        _record(tx, Actor(domain.organization_id), "domain.expired", domain, {})
+
+
+def _record(tx: Tx, actor: Actor, type_: str, domain: Domain, data: dict[str, str]) -> None:
+    events.record(tx, actor, type_, domain_id=domain.id, user_id=domain.user_id, data={"domain": domain.name, **data})

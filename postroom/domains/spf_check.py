@@ -1,0 +1,237 @@
+"""check_host() of RFC 7208 4: whether a domain's SPF record lets a client send.
+
+Evaluation is synchronous, over answers that are known. Where one is missing, its question is noted, asked, and the
+evaluation begins again. The explanation (`exp=`) is parsed and not asked for.
+"""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_network
+from typing import Literal
+
+from postroom.domains import spf, spf_macros
+from postroom.domains.dns_lookups import Answers, Open
+from postroom.domains.resolver import Found, Resolver, Unanswered
+from postroom.domains.spf import Mechanism, Record
+from postroom.domains.spf_faults import MOST_SHOWN, Broken
+from postroom.domains.spf_macros import Client, Context, MacroString
+
+Result = Literal["pass", "fail", "softfail", "neutral", "none", "temperror", "permerror"]
+
+MOST_LOOKUPS = 10  # RFC 7208 4.6.4, for this and the next two
+MOST_VOID_LOOKUPS = 2
+MOST_HOSTS = 10  # names of one MX or PTR answer
+SECONDS = 20.0  # RFC 7208 4.6.4: at least 20
+AT_ONCE = 8
+
+_RESULTS: dict[str, Result] = {"+": "pass", "-": "fail", "~": "softfail", "?": "neutral"}
+
+
+async def check_host(
+    resolver: Resolver,
+    client: str | Client,
+    domain: str,
+    sender: str,
+    helo: str = "unknown",
+    seconds: float = SECONDS,
+) -> Result:
+    """The result for an SMTP client at an address, with `domain` in A-labels and `sender` as `local@domain`.
+
+    Raises ValueError where `client` is no address, and nothing for what the DNS says.
+    """
+    address, answers = of_client(client), Answers()
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                try:
+                    return Check(answers, address, sender, helo).result(domain)
+                except Open:
+                    await answers.ask(resolver, AT_ONCE)
+    except (Unanswered, TimeoutError):
+        return "temperror"
+    except Broken:
+        return "permerror"
+
+
+def of_client(client: str | Client) -> Client:
+    """The address to compare with: IPv4 for an IPv4-mapped one (RFC 7208 5). Raises ValueError."""
+    address = ip_address(client) if isinstance(client, str) else client
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+class TooVoid(Broken):
+    """Too many void look-ups (RFC 7208 4.6.4)."""
+
+
+class Check:
+    """One evaluation. `stand_in` is a host without an address, which is taken to have the client's. Where `everybody`
+    is false, `+all` is neutral: such a term names nobody. `met_all` tells whether the evaluation met one, `lookups` how
+    many terms needed the DNS."""
+
+    def __init__(
+        self,
+        answers: Answers,
+        client: Client,
+        sender: str,
+        helo: str = "unknown",
+        *,
+        stand_in: str = "",
+        everybody: bool = True,
+    ) -> None:
+        self._answers = answers
+        self._client = client
+        self._kind = "A" if client.version == 4 else "AAAA"
+        self._local_part, _, self._sender_domain = sender.rpartition("@")
+        self._helo = helo
+        self._stand_in = stand_in
+        self._everybody = everybody
+        self.lookups = 0
+        self._void_lookups = 0
+        self._is_void = False  # this term has had a void look-up
+        self.met_all = False
+
+    def result(self, domain: str, *, leads_here: bool = False) -> Result:
+        """What a domain's record says. Raises Broken, a permerror; Unanswered, a temperror; Open."""
+        name = domain.removesuffix(".")
+        if not spf_macros.is_name(name):
+            return "none"
+        records = [value for value in self._answers.find(escaped(name), "TXT").values if spf.is_record(value)]
+        if not records:
+            return "none"
+        try:
+            record = the_one(records)
+        except Broken as fault:
+            raise Broken(f"At {_shown(name)}, to which the record leads: {fault}") if leads_here else fault from None
+        for mechanism in record.mechanisms:
+            if self._matches(mechanism, name):
+                return self._qualified(mechanism)
+        if record.redirect is None:
+            return "neutral"
+        self._count()
+        return self._other(self._expanded(record.redirect, name), "redirect=")
+
+    def _qualified(self, mechanism: Mechanism) -> Result:
+        if mechanism.name == "all" and mechanism.qualifier == "+":
+            self.met_all = True
+            return "pass" if self._everybody else "neutral"
+        return _RESULTS[mechanism.qualifier]
+
+    def _matches(self, mechanism: Mechanism, domain: str) -> bool:
+        if mechanism.name == "all":
+            return True
+        if mechanism.network is not None:
+            return self._client in mechanism.network
+        self._count()
+        name = domain if mechanism.domain is None else self._expanded(mechanism.domain, domain)
+        if mechanism.name == "include":
+            return self._other(name, "include:") == "pass"
+        if not spf_macros.is_name(name):  # RFC 7208 4.8 leaves open what follows; there is nothing to ask for
+            return False
+        match mechanism.name:
+            case "exists":
+                return bool(self._find(escaped(name), "A").values)
+            case "ptr":
+                return any(_is_below(host, escaped(name).lower()) for host in self._validated(counts=True))
+            case "mx":
+                return self._is_exchange(mechanism, name)
+        return self._has_client(escaped(name), self._length(mechanism))
+
+    def _is_exchange(self, mechanism: Mechanism, name: str) -> bool:
+        hosts = [name_of(value) for value in sorted(self._find(escaped(name), "MX").values, key=preference_of)]
+        if len(hosts) > MOST_HOSTS:
+            raise Broken(f"The record has mx, and {_shown(name)} has more than {MOST_HOSTS} MX records.")
+        hosts = [host for host in hosts if host]  # RFC 7505: a null MX
+        self._answers.note((host, self._kind) for host in hosts)
+        return any(self._has_client(host, self._length(mechanism)) for host in hosts)
+
+    def _length(self, mechanism: Mechanism) -> int:
+        return mechanism.length4 if self._client.version == 4 else mechanism.length6
+
+    def _has_client(self, host: str, length: int) -> bool:
+        """Whether the client is in the network around one of the host's addresses."""
+        if host.lower() == self._stand_in:
+            return True
+        found = self._find(host, self._kind)
+        is_stand_in = self._stand_in and (found.alias or "").lower() == self._stand_in
+        return is_stand_in or any(self._client in ip_network(f"{at}/{length}", strict=False) for at in found.values)
+
+    def _other(self, name: str, term: str) -> Result:
+        """What another domain's record says, of include and redirect (RFC 7208 5.2, 6.1)."""
+        result = self.result(name, leads_here=True)
+        if result == "none":
+            raise Broken(f"{term} leads to {_shown(name)}, which has no SPF record.")
+        return result
+
+    def _validated(self, *, counts: bool = False) -> list[str]:
+        """The names of the client that lead back to it (RFC 7208 5.5). A DNS error is none."""
+        try:
+            pointers = (self._find if counts else self._answers.find)(self._client.reverse_pointer, "PTR").values
+        except Open:
+            raise
+        except Unanswered:
+            return []
+        hosts = [name_of(value).lower() for value in pointers[:MOST_HOSTS]]
+        self._answers.note((host, self._kind) for host in hosts)
+        known = [(host, self._answers.hint(host, self._kind).values) for host in hosts]
+        return [host for host, addresses in known if any(ip_address(at) == self._client for at in addresses)]
+
+    def _expanded(self, pieces: MacroString, domain: str) -> str:
+        local_part = self._local_part or "postmaster"  # RFC 7208 4.3
+        sender_domain = self._sender_domain or domain
+        return spf_macros.expand_domain(
+            pieces, Context(self._client, local_part, sender_domain, self._helo, domain, self._validated_name)
+        )
+
+    def _validated_name(self, domain: str) -> str:
+        """The value of the macro p: the domain itself, else a name below it, else any, else `unknown`."""
+        hosts, wanted = self._validated(), escaped(domain).lower()
+        ranked = sorted(hosts, key=lambda host: (host != wanted, not _is_below(host, wanted)))
+        return next(iter(ranked), "unknown")
+
+    def _find(self, name: str, record_type: str) -> Found:
+        """The answer for a term, whose void look-ups count (RFC 7208 4.6.4)."""
+        found = self._answers.find(name, record_type)
+        if not found.values and not self._is_void:
+            self._is_void = True
+            self._void_lookups += 1
+            if self._void_lookups > MOST_VOID_LOOKUPS:
+                raise TooVoid(f"More than {MOST_VOID_LOOKUPS} terms of the record lead to names without records.")
+        return found
+
+    def _count(self) -> None:
+        self._is_void = False
+        self.lookups += 1
+        if self.lookups > MOST_LOOKUPS:
+            fewer = "use fewer include, a, mx, ptr and exists"
+            raise Broken(f"The record needs more than {MOST_LOOKUPS} look-ups, so receivers do not use it: {fewer}.")
+
+
+def the_one(records: Sequence[str]) -> Record:
+    """The record of a domain. Raises Broken where it has several or none."""
+    if len(records) != 1:
+        raise Broken(f"There are {len(records)} SPF records, and a domain has one.")
+    return spf.parse(records[0])
+
+
+def escaped(name: str) -> str:
+    """A name from text, in the form that the resolver takes (RFC 1035 5.1)."""
+    return re.sub(r"[^A-Za-z0-9._-]", lambda found: f"\\{ord(found[0]):03d}", name)
+
+
+def preference_of(mx: str) -> int:
+    """The preference of an MX value."""
+    return int(mx.split()[0])
+
+
+def name_of(value: str) -> str:
+    """The name at the end of an MX, SRV, CNAME or PTR value, without its last dot."""
+    return value.split()[-1].removesuffix(".")
+
+
+def _is_below(host: str, name: str) -> bool:
+    return host == name or host.endswith(f".{name}")
+
+
+def _shown(name: str) -> str:
+    return name[:MOST_SHOWN]

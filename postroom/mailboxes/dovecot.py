@@ -1,0 +1,51 @@
+"""Mailboxes as Dovecot has them."""
+
+import structlog
+
+from postroom.errors import MailUnavailable, not_found
+from postroom.mailboxes.interface import OpenSession, ServiceName, Usage
+from postroom.mailboxes.session_terminator import Doorkeeper
+from postroom.mailplane.dovecot import doveadm, sieve_scripts
+from postroom.mailplane.dovecot.doveadm import Door
+
+SERVICES: dict[str, ServiceName] = {"imap": "imap", "pop3": "pop3", "sieve": "managesieve"}
+RETRY_SECONDS = 5
+
+log = structlog.get_logger()
+
+
+class DovecotMailboxes:
+    """Asks Dovecot when it is asked; of several nodes, those that the account is on."""
+
+    def __init__(self, doorkeeper: Doorkeeper) -> None:
+        self._doorkeeper = doorkeeper
+
+    async def usage(self, account_id: int) -> Usage:
+        doors = await self._doors(account_id)
+        try:
+            found = await doveadm.usage(doors[0], account_id) if doors else None
+            active, scripts = await doveadm.scripts(doors[0], account_id) if found else (None, {})
+        except doveadm.Failed as error:
+            raise _unavailable(error) from error
+        if found is None:
+            raise not_found()
+        return Usage(*found, active is not None and sieve_scripts.forwards(active, scripts))
+
+    async def sessions(self, account_id: int) -> list[OpenSession]:
+        doors = await self._doors(account_id)
+        try:
+            found = [session for door in doors for session in await doveadm.sessions(door, account_id)]
+        except doveadm.Failed as error:
+            raise _unavailable(error) from error
+        return [OpenSession(SERVICES[service], address) for service, address in found if service in SERVICES]
+
+    async def _doors(self, account_id: int) -> list[Door]:
+        doors = await self._doorkeeper.doors(account_id)
+        if None in doors:
+            raise _unavailable(doveadm.Failed("it has not started yet"))
+        return [door for door in doors if door]
+
+
+def _unavailable(error: Exception) -> MailUnavailable:
+    log.warning("dovecot does not answer", reason=str(error))
+    return MailUnavailable("Dovecot does not answer now. Try again.", RETRY_SECONDS)

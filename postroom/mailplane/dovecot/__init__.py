@@ -1,0 +1,1 @@
+"""Dovecot: its templates, doveadm, its log of logins, its mail folders."""

@@ -1,0 +1,197 @@
+"""Sessions and the size of mailboxes, asked of Dovecot's doveadm over HTTP on its unix socket; and ending sessions.
+
+A stranger would get wrong: doveadm answers 200 for its failures too, and "nobody is logged in" is one of them
+(exit code 68), for us a success. Each login is kicked twice: Dovecot's anvil may read the first kick before the
+news of a session that its client has already seen open, never the second. A kick is a signal, after which a session may
+answer one command more: so it is repeated until nobody is logged in. A login that is still under way registers later
+than all of this, so the worker kicks once more.
+"""
+
+import asyncio
+import base64
+import functools
+import json
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from postroom.mailplane.internal_addresses import delivery_name, every_login
+
+LIMIT_SECONDS = 5.0
+PAUSE_SECONDS = 0.002
+UNKNOWN_USER = 67
+NO_SESSION = 68
+KEY = "doveadm.key"
+LONGEST_ANSWER = 2**20
+# Of one account; Dovecot keeps no more of them.
+MOST_SCRIPTS = 100
+# What dovecot.conf calls its metrics of logins, and what each tells.
+LOGINS = {"logins": "success", "refused_logins": "failure"}
+
+log = structlog.get_logger()
+
+
+class Failed(Exception):
+    """doveadm did not do what it was asked; the text says why."""
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where a Dovecot takes commands: on its unix socket, or over TLS where it is another node's."""
+
+    key: str
+    socket: Path | None = None
+    address: str = ""
+    port: int = 0
+    host: str = ""
+    bundle: Path | None = None
+
+    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self.socket:
+            return await asyncio.open_unix_connection(self.socket, limit=LONGEST_ANSWER)
+        tls = _tls(self.bundle, self.bundle.stat().st_mtime_ns) if self.bundle else None
+        return await asyncio.open_connection(
+            self.address, self.port, ssl=tls, server_hostname=self.host, limit=LONGEST_ANSWER
+        )
+
+
+@functools.lru_cache(2)
+def _tls(bundle: Path, _changed: int) -> ssl.SSLContext:
+    """Believes what stands in the file, as it was last changed."""
+    return ssl.create_default_context(cafile=bundle)
+
+
+async def end_account(door: Door, account_id: int) -> bool:
+    """Ends every session of an account. False, and a logged reason, when it cannot."""
+    return await end(door, [every_login(account_id)])
+
+
+async def end(door: Door, names: list[str], told: Callable[[list[str]], None] = lambda _: None) -> bool:
+    """Ends every session of these logins; who is left is told again and again. False, and a logged reason, when it
+    cannot."""
+    left = names
+    try:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while left:
+                answer = await ask(door, [["kick", {"mask": [name]}, name] for name in left * 2])
+                left = _still_there(answer, left)
+                told(left)
+                await asyncio.sleep(PAUSE_SECONDS if left else 0)
+    except TimeoutError:
+        return _not_ended("doveadm gave no answer in time, which is also how it refuses a key", len(left))
+    except (OSError, ValueError, Failed) as error:
+        return _not_ended(str(error), len(left))
+    return True
+
+
+async def logins(door: Door) -> dict[tuple[str, str], int] | None:
+    """How often each service has let somebody in or has refused, since Dovecot's start. None where it does not say."""
+    found: dict[tuple[str, str], int] = {}
+    try:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            answer = await ask(door, [["statsDump", {"fields": "count"}, "logins"]])
+        for metric in answer[0][1]:
+            name, _, service = metric["metric_name"].rpartition("_")
+            if name in LOGINS:
+                found[service, LOGINS[name]] = int(metric["count"])
+    except (TimeoutError, OSError, ValueError, LookupError, TypeError, Failed) as error:
+        log.info("dovecot's statistics are not there", reason=str(error))
+        return None
+    return found
+
+
+async def sessions(door: Door, account_id: int) -> list[tuple[str, str]]:
+    """The open sessions of an account: Dovecot's name of the protocol and the client's address. Raises Failed."""
+    answer = await _ask_one(door, "who", {"mask": [every_login(account_id)], "separateConnections": True})
+    return sorted((one["service"], one["ip"]) for one in answer)
+
+
+async def usage(door: Door, account_id: int) -> tuple[int, int] | None:
+    """How many bytes and messages an account's mail is; None for one that Dovecot does not know. Raises Failed."""
+    what = {"user": delivery_name(account_id), "field": ["vsize", "messages"], "totalSum": True, "mailboxMask": ["*"]}
+    answer = await _ask_one(door, "mailboxStatus", what)
+    return (int(answer[0]["vsize"]), int(answer[0]["messages"])) if answer is not None else None
+
+
+async def scripts(door: Door, account_id: int) -> tuple[str | None, dict[str, str]]:
+    """The name of an account's active Sieve script, if there is one, and the text of all its scripts. Raises Failed."""
+    user = {"user": delivery_name(account_id)}
+    listed = await _ask_one(door, "sieveList", user) or []
+    active = next((one["script"] for one in listed if one.get("active") == "ACTIVE"), None)
+    if active is None:
+        return None, {}
+    names = [active, *(one["script"] for one in listed if one["script"] != active)][:MOST_SCRIPTS]
+    answers = await _ask_all(door, [["sieveGet", {**user, "scriptname": name}, name] for name in names])
+    texts = {tag: result[0].get("sieve script", "") for kind, result, tag in answers if kind != "error" and result}
+    if active not in texts:
+        raise Failed("doveadm has not shown the active script")
+    return active, texts
+
+
+async def _ask_one(door: Door, command: str, parameters: dict[str, Any]) -> Any:
+    """The result of one command; None where there is no such user. Raises Failed, however it fails."""
+    kind, result, _ = (await _ask_all(door, [[command, parameters, "asked"]]))[0]
+    if kind == "error":
+        if result.get("exitCode") == UNKNOWN_USER:
+            return None
+        raise Failed(f"doveadm {command} failed: {json.dumps(result)}")
+    return result
+
+
+async def _ask_all(door: Door, commands: Sequence[Sequence[Any]]) -> Any:
+    """The answers of some commands. Raises Failed where there are none."""
+    try:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            return await ask(door, commands)
+    except TimeoutError:
+        raise Failed("doveadm gave no answer in time, which is also how it refuses a key") from None
+    except (OSError, ValueError) as error:
+        raise Failed(str(error)) from error
+
+
+def _not_ended(reason: str, sessions: int) -> bool:
+    log.warning("sessions_not_ended", reason=reason, logins=sessions)
+    return False
+
+
+async def ask(door: Door, commands: Sequence[Sequence[Any]]) -> Any:
+    """Carries out commands; each answer is [kind, result, tag]. Raises OSError, ValueError, Failed."""
+    reader, writer = await door.open()
+    try:
+        credentials = base64.b64encode(door.key.encode()).decode()
+        content = json.dumps(commands).encode()
+        head = (
+            "POST /doveadm/v1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            f"Authorization: X-Dovecot-API {credentials}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+        )
+        writer.write(head.encode() + content)
+        await writer.drain()
+        return _decode(await reader.read())
+    finally:
+        writer.close()
+
+
+def _decode(data: bytes) -> Any:
+    """The JSON of an answer, which doveadm sends in one piece (Content-Length) and then closes."""
+    head, _, body = data.partition(b"\r\n\r\n")
+    status = head.split(b"\r\n", 1)[0].decode("ascii", "replace")
+    if not status.startswith("HTTP/1.1 200 "):
+        raise Failed(f"doveadm answered {status!r}")
+    return json.loads(body)
+
+
+def _still_there(answer: Any, names: list[str]) -> list[str]:
+    """The names whose last kick found a session. Every name must be answered for, by success or by "nobody there"."""
+    found: dict[str, bool] = {}
+    for kind, result, tag in answer:
+        if kind == "error" and result.get("exitCode") not in (UNKNOWN_USER, NO_SESSION):
+            raise Failed(f"doveadm kick failed: {json.dumps(result)}")
+        found[tag] = kind != "error"
+    if missing := set(names) - found.keys():
+        raise Failed(f"doveadm did not answer for {len(missing)} of {len(names)} logins")
+    return [name for name in names if found[name]]

@@ -1,0 +1,1 @@
+"""Postfix: its templates, its queue, its look-ups."""

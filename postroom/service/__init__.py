@@ -1,0 +1,1 @@
+"""The running service: its processes, its worker, its health, its first start."""

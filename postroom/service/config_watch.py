@@ -1,0 +1,62 @@
+"""What the supervisor of a node does with what its worker finds out about the others: new files for the daemons, while
+they run.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from postroom.instance.system_user import Identity
+from postroom.mailplane import daemons, trust_file
+from postroom.mailplane.render import OwnNode
+from postroom.mailplane.trust_file import NotUsable
+from postroom.settings import Settings
+
+PAUSE_SECONDS = 1.0
+
+
+class Following:
+    """Keeps the daemons' files at what the worker says last."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        identity: Identity,
+        postgres: Mapping[str, str] | None,
+        node: OwnNode,
+        say: Callable[[str], None],
+    ) -> None:
+        self._settings = settings
+        self._identity = identity
+        self._postgres = postgres
+        self._node = node
+        self._say = say
+        self._complaint = ""
+
+    async def keep_on(self, reload: Callable[[], None]) -> None:
+        """Until it is cancelled. `reload`: the daemons read their files again."""
+        trust_file.give(self._settings.data, self._node)
+        while True:
+            await asyncio.sleep(PAUSE_SECONDS)
+            try:
+                found = trust_file.told(self._settings.data)
+                if found and found != self._node:
+                    await self._follow(found, reload)
+                self._complaint = ""
+            except (NotUsable, OSError) as error:
+                self._complain(str(error))
+
+    async def _follow(self, found: OwnNode, reload: Callable[[], None]) -> None:
+        mine = self._node
+        if (found.id, found.host, found.port, found.bind) != (mine.id, mine.host, mine.port, mine.bind):
+            raise NotUsable("this node has another place since its start: start it again")
+        write = daemons.renew_configuration
+        if await asyncio.to_thread(write, self._settings, self._identity, self._postgres, found):
+            reload()
+        self._node = found
+        trust_file.give(self._settings.data, found)
+
+    def _complain(self, reason: str) -> None:
+        """Once for each reason."""
+        if reason != self._complaint:
+            self._complaint = reason
+            self._say(f"What this node knows of the others is not renewed: {reason}")

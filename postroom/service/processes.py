@@ -1,0 +1,262 @@
+"""The parts of a service that are Python: how API, worker and milter are run, and what prepares the database.
+
+    python -I -m postroom.service.processes api --parent PID --name NAME --listener FD --instance VALUE
+    python -I -m postroom.service.processes worker --parent PID
+    python -I -m postroom.service.processes milter --parent PID
+    python -I -m postroom.service.processes prepare --parent PID --report FD
+
+A stranger would get wrong: these processes die with the supervisor, however it died. The kernel does that, and
+only for a process that asked for it after it got its final user id. The imports are in the functions because each
+part starts the faster for what it does not load.
+"""
+
+import argparse
+import asyncio
+import gc
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from postroom import settings as settings_of
+from postroom.errors import Busy, Refused
+from postroom.instance.data_directory import CannotStart
+from postroom.mailplane.dovecot.logins import LoginLog
+from postroom.mailplane.dovecot.runaways import Runaways
+from postroom.mailplane.render import OwnNode
+from postroom.service import health_checks
+from postroom.service import logging as logs
+from postroom.settings import Settings
+from postroom.supervision.daemon_guard import PR_SET_PDEATHSIG, prctl
+from postroom.supervision.supervisor import Part, log_name
+
+if TYPE_CHECKING:
+    from postroom.cluster.nodes import Node
+    from postroom.db import Database
+
+# Shorter than the grace that the supervisor gives.
+DRAIN = 8
+MAIL_ROLE = "mail_role.password"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Prepared(msgspec.Struct):
+    """What the first start made; the API key is there only then. `mail_role`: how the mail daemons connect to
+    PostgreSQL, as libpq's parameters. `node`: of several machines this one; `taken`: so many accounts are its own since
+    this start."""
+
+    organization: str
+    demo_domain: str | None
+    api_key: str | None = None
+    console_link: str | None = None
+    mail_role: dict[str, str] | None = None
+    node: OwnNode | None = None
+    taken: int = 0
+
+
+def part(name: str, settings: Settings, files: tuple[int, ...] = (), *arguments: str) -> Part:
+    """How the supervisor runs one of these: isolated from the caller's environment, with the settings in it."""
+    command = [
+        sys.executable,
+        "-I",
+        "-m",
+        "postroom.service.processes",
+        name.partition("-")[0],
+        "--parent",
+        str(os.getpid()),
+        "--name",
+        name,
+        *arguments,
+    ]
+    environment = {"PATH": PATH, "LANG": "C.UTF-8"} | settings.environment()
+    if zone := os.environ.get("TZ"):
+        environment["TZ"] = zone
+    return Part(name, command, environment, files=files)
+
+
+def run_api(settings: Settings, listener: socket.socket, instance: str, name: str = "api") -> None:
+    """Serves the API on the socket until SIGTERM or SIGINT; requests under way are answered."""
+    import uvicorn
+
+    from postroom.api.app import create_app
+    from postroom.api.connection import configure
+    from postroom.api.request_metrics import Place
+    from postroom.db import open_database
+    from postroom.mailboxes.dovecot import DovecotMailboxes
+    from postroom.mailboxes.interface import NoMailboxes
+    from postroom.mailboxes.session_terminator import Doorkeeper
+    from postroom.service.metrics import Measures
+
+    database = open_database(settings.database)
+    doorkeeper = Doorkeeper(settings, database)
+    try:
+        app = create_app(
+            database,
+            settings,
+            end_sessions=doorkeeper,
+            mailboxes=DovecotMailboxes(doorkeeper) if settings.mail == "on" else NoMailboxes(),
+            probe=health_checks.Readiness(health_checks.checks(settings)),
+            measure=Measures(settings),
+            instance=instance,
+            place=Place(name, api_names(settings) if name in api_names(settings) else (name,), settings.data / "run"),
+        )
+        config = configure(app, loop="uvloop", log_level=settings.log_level, timeout_graceful_shutdown=DRAIN)
+        # What is there now stays: else the collector looks at all of it again and again, 15 ms each time.
+        gc.collect()
+        gc.freeze()
+        # uvicorn raises the signal once more after a clean end; that must not look like a failure.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        database.close()
+
+
+def api_names(settings: Settings) -> list[str]:
+    """The processes that answer on the API's port."""
+    return ["api", *(f"api-{number}" for number in range(2, settings.workers + 1))]
+
+
+def run_worker(settings: Settings) -> None:
+    """Runs the worker until SIGTERM or SIGINT."""
+    from postroom.cluster import join as node_join
+    from postroom.cluster.mover import Mover
+    from postroom.db import open_database
+    from postroom.domains.resolver import Resolver
+    from postroom.domains.verification import DAY_MS, Verification
+    from postroom.mailboxes.session_terminator import Doorkeeper
+    from postroom.service import worker
+
+    async def run() -> None:
+        resolver = Resolver(settings.resolver)
+        doorkeeper, mail = Doorkeeper(settings, database), settings.data / "mail"
+        dovecot_log = settings.data / "log" / log_name("dovecot")
+        mover = keep_trust = None
+        if node := await _node(database, settings):
+            mover = Mover(database, node.id, mail, doorkeeper.door)
+            keep_trust = partial(node_join.trusting_of(node, settings).keep_on, database)
+        work = asyncio.create_task(
+            worker.run(
+                database,
+                end_sessions=doorkeeper,
+                resolver=resolver,
+                verification=Verification(database, resolver, settings.dns_host, settings.degraded_days * DAY_MS),
+                mail=mail,
+                alive=health_checks.worker_alive(settings.data),
+                read_logins=LoginLog(dovecot_log),
+                stop_scripts=Runaways(dovecot_log, mail),
+                mover=mover,
+                keep_trust=keep_trust,
+                events_days=settings.events_days,
+            )
+        )
+        await _until_told_to_stop(work)
+
+    database = open_database(settings.database)
+    try:
+        asyncio.run(run())
+    finally:
+        database.close()
+
+
+async def _node(database: "Database", settings: Settings) -> "Node | None":
+    """Of several machines this one."""
+    from postroom.cluster import nodes
+
+    return await database.read(partial(nodes.get, name=settings.node)) if settings.node else None
+
+
+async def _until_told_to_stop(work: asyncio.Task[None]) -> None:
+    """Waits for the work, which SIGTERM and SIGINT cancel."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, work.cancel)
+    await asyncio.wait([work])
+    if not work.cancelled():
+        work.result()
+
+
+def run_milter(settings: Settings) -> None:
+    """Answers Postfix about senders until SIGTERM or SIGINT."""
+    import uvloop
+
+    from postroom.db import open_database
+    from postroom.milter import server
+
+    database = open_database(settings.database)
+    try:
+        gc.collect()
+        gc.freeze()
+        uvloop.run(server.run(database, settings))
+    finally:
+        database.close()
+
+
+def prepare(settings: Settings) -> Prepared:
+    """Brings the database up to date and makes what the first start makes. Raises CannotStart."""
+    from postroom.cluster import join as node_join
+    from postroom.db import NewerSchema, NoMailRole, migrate, open_database
+    from postroom.service import bootstrap
+
+    role = None
+    try:
+        migrate(settings.database)
+        if settings.mail == "on" and not settings.is_sqlite:
+            from postroom.db import mail_role
+
+            kept = settings.data / "db" / MAIL_ROLE
+            role = mail_role.prepare(settings.database, settings.mail_database_url, kept)
+    except (NewerSchema, NoMailRole, Busy) as error:
+        raise CannotStart(str(error)) from None
+    database = open_database(settings.database)
+    try:
+        node, taken = node_join.join(database, settings)
+        first = bootstrap.prepare(database, settings.hostname)
+    except Refused as error:
+        raise CannotStart(error.detail) from None
+    finally:
+        database.close()
+    return Prepared(
+        bootstrap.DEMO_ORGANIZATION, first.demo_domain, first.api_key, first.console_link, role, node, taken
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="postroom.service.processes")
+    parser.add_argument("part", choices=["api", "worker", "milter", "prepare"])
+    parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--listener", type=int)
+    parser.add_argument("--report", type=int)
+    parser.add_argument("--instance", default="")
+    parser.add_argument("--name", default="")
+    options = parser.parse_args(arguments)
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != options.parent:
+        sys.exit("The supervisor is gone.")
+    settings = settings_of.from_environment()
+    logs.configure(settings.log_level)
+    match options.part:
+        case "api":
+            run_api(settings, socket.socket(fileno=options.listener), options.instance, options.name)
+        case "worker":
+            run_worker(settings)
+        case "milter":
+            run_milter(settings)
+        case "prepare":
+            with os.fdopen(options.report, "wb") as report:
+                report.write(msgspec.json.encode(_prepare_or_exit(settings)))
+
+
+def _prepare_or_exit(settings: Settings) -> Prepared:
+    try:
+        return prepare(settings)
+    except CannotStart as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""What `postroom serve` says on the terminal: steps with their times, one block when it is ready, later lines.
+
+A stranger would get wrong: nobody may be listening any more. A closed pipe must not end the service.
+"""
+
+import shlex
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from rich.console import Console
+from rich.text import Text
+
+from postroom.service.processes import Prepared
+from postroom.settings import Settings
+
+DEMO_USER = "user_123"
+DEMO_LOCAL_PART = "billing"
+WIDTH = 44
+
+
+class _Output(Console):
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+    def say(self, *parts: Text) -> None:
+        with suppress(OSError):  # the terminal is gone
+            self.print(Text.assemble(*parts))
+
+
+class Terminal:
+    """Colours on a terminal, plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        self._out = _Output(highlight=False, soft_wrap=True)
+
+    def line(self, text: str) -> None:
+        """A line that stands for itself."""
+        self._out.say(Text(text))
+
+    def stopping(self) -> None:
+        """The first word after a Ctrl-C, which the terminal shows itself as ^C."""
+        below = "\n" if self._out.is_terminal else ""
+        self.line(f"{below}stopping … (once more ends all at once)")
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Says the name of a step, ticked and with its time, once it is done."""
+        began = time.monotonic()
+        yield
+        took = time.monotonic() - began
+        self._out.say(Text("✓ ", "green"), Text(f"{name:<{WIDTH}}"), Text(f" {took:6.2f} s", "dim"))
+
+    def refuse(self, why: str) -> None:
+        """The one line of a service that cannot start."""
+        self._out.say(Text("✗ ", "red"), Text(why))
+
+    def warn(self, text: str) -> None:
+        """What the operator should mend, and what does not stop the service."""
+        self._out.say(Text("! ", "yellow"), Text(text))
+
+    def block(self, settings: Settings, prepared: Prepared, with_postfix: bool, with_api: bool = True) -> None:
+        """All that a developer needs to begin."""
+        another = f"`postroom keys create --organization {prepared.organization}` makes another"
+        rows = [
+            *([("API", settings.api_url), ("API docs", f"{settings.api_url}/docs")] if with_api else ()),
+            *(_mail_rows(settings, with_postfix) if settings.mail == "on" else ()),
+            *_demo_row(settings, prepared),
+            *([("Console", f"{settings.api_url}/")] if with_api else ()),
+            ("API key", prepared.api_key or f"shown at the first start only; {another}"),
+        ]
+        self._out.say()
+        for name, value in rows:
+            self._out.say(Text(f"  {name:<12}", "bold"), Text(value))
+        self._out.say()
+        if with_api and prepared.console_link:
+            another = f"postroom console-link --organization {prepared.organization}"
+            self._out.say(Text("Sign in to the console, once (another link: "), Text(another, "bold"), Text("):"))
+            self._out.say(Text(console_link(settings, prepared.console_link)))
+            self._out.say()
+        if with_api:
+            self._out.say(Text("Make a first mailbox:"))
+            self._out.say(Text(curl(settings, prepared)))
+            self._out.say()
+
+
+def _demo_row(settings: Settings, prepared: Prepared) -> list[tuple[str, str]]:
+    if not prepared.demo_domain:
+        return []
+    return [("Demo domain", f"{prepared.demo_domain} (active, loopback only, outbound mail {settings.outbound})")]
+
+
+def console_link(settings: Settings, token: str) -> str:
+    """Where the link leads. What follows the # stays in the browser: no server or proxy writes it down."""
+    return f"{settings.api_url}/sign-in#link={token}"
+
+
+def _mail_rows(settings: Settings, with_postfix: bool) -> list[tuple[str, str]]:
+    host = ", ".join(settings.listen_addresses)
+    reading = (
+        f"IMAP {settings.imap_port}, IMAPS {settings.imaps_port}, POP3 {settings.pop3_port}, "
+        f"POP3S {settings.pop3s_port}, ManageSieve {settings.sieve_port}"
+    )
+    sending = (
+        f"SMTP {settings.smtp_port}, submission {settings.submission_port}, submissions {settings.submissions_port}"
+    )
+    return [
+        ("Mail host", f"{host} ({settings.hostname})"),
+        ("Reading", reading),
+        ("Sending", sending if with_postfix else "off: Postfix needs root"),
+    ]
+
+
+def curl(settings: Settings, prepared: Prepared) -> str:
+    """A command that makes the first mailbox, to be pasted."""
+    key = shlex.quote(f"x-api-key: {prepared.api_key}") if prepared.api_key else '"x-api-key: $API_KEY"'
+    domain = prepared.demo_domain or "YOUR.DOMAIN"
+    body = f'{{"domain":"{domain}","local_part":"{DEMO_LOCAL_PART}","user_id":"{DEMO_USER}"}}'
+    return (
+        f"curl -sS {settings.api_url}/v2/email-accounts/create \\\n"
+        f"  -H {key} -H 'content-type: application/json' \\\n"
+        f"  -d '{body}'"
+    )

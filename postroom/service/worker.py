@@ -1,0 +1,305 @@
+"""The worker: work that is due. It carries out session endings once more, checks the DNS of domains, ends claims whose
+time is over, looks after DKIM keys, erases the mail of accounts that were deleted long enough ago, forgets kept answers
+whose time is over, writes down when accounts have logged in, and is, beside a check on request, the only part that may
+ever talk to the outside network.
+
+A stranger would get wrong: nothing is lost when the worker is down; what is due waits in the database. What waits for
+the DNS is beside the round, so that no slow domain holds up the end of a session. And a row whose work fails is put off
+alone, whatever the failure is (leases.py): it must not stop the others.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from postroom import events, idempotency, leases
+from postroom.accounts import addresses
+from postroom.accounts import commands as accounts
+from postroom.auth import console_sessions, keys
+from postroom.cluster.mover import Mover
+from postroom.db import Database, Tx
+from postroom.domains import check_schedule, dkim
+from postroom.domains import commands as domains
+from postroom.domains.dkim import Due
+from postroom.domains.resolver import Resolver, Unanswered
+from postroom.domains.verification import Verification
+from postroom.errors import Busy
+from postroom.leases import Kind
+from postroom.mailboxes import session_revocations
+from postroom.mailboxes.session_revocations import Ended, EndSessions
+from postroom.mailplane.dovecot import maildir
+from postroom.service import purge as mail_purge
+
+PAUSE_SECONDS = 1.0
+# Of one kind of work in a round, before the others have their turn.
+BATCHES = 20
+BATCH = 200
+CHECKS_AT_ONCE = 16
+KEYS_AT_ONCE = 10
+# What is removed by itself is looked for so often, by one worker: its lease is a little shorter.
+HOUSE_SECONDS = 60.0
+HOUSE_MS = 55_000
+HOUSE_STEPS = 100
+DAY_MS = 24 * 3600 * 1000
+# To end sessions takes up to 5 s, and whoever logged in at the wrong moment stays in until it is done.
+ENDING_MS = 10_000
+
+# When accounts (by id) have logged in since the last call, in milliseconds since 1970.
+ReadLogins = Callable[[], dict[int, int]]
+
+log = structlog.get_logger()
+
+
+async def run(
+    database: Database,
+    *,
+    end_sessions: EndSessions,
+    resolver: Resolver,
+    verification: Verification,
+    mail: Path,
+    alive: Path,
+    read_logins: ReadLogins,
+    stop_scripts: Callable[[], object] | None = None,
+    mover: Mover | None = None,
+    keep_trust: Callable[[], Awaitable[None]] | None = None,
+    events_days: int = 0,
+) -> None:
+    """Works until it is cancelled; touches `alive` at every round, so that others see it."""
+    async with asyncio.TaskGroup() as group:
+        node = mover.node if mover else None
+        group.create_task(_keep_on(lambda: keep_keys(database, resolver)))
+        group.create_task(_keep_on(partial(write_logins, database, read_logins, {})))
+        group.create_task(_keep_on(partial(keep_house, database, events_days), HOUSE_SECONDS))
+        if stop_scripts:
+            group.create_task(_keep_on(partial(_in_thread, stop_scripts)))
+        if mover:
+            group.create_task(_keep_on(partial(move_due, database, mover)))
+            group.create_task(_keep_on(partial(erase_leftovers, database, mover)))
+            group.create_task(_keep_on(mover.be_seen))
+        if keep_trust:
+            group.create_task(_keep_on(keep_trust))
+        running: set[asyncio.Task[None]] = set()
+        while True:
+            alive.touch()
+            await _round(lambda: end_due_sessions(database, end_sessions, node))
+            await _round(lambda: purge_due(database, mail, node))
+            await _round(lambda: expire_claims(database))
+            await _round(lambda: prune_answers(database))
+            await _round(lambda: forget_leases(database))
+            await _round(lambda: start_checks(database, verification, group, running))
+            await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def end_due_sessions(database: Database, end_sessions: EndSessions, node: int | None = None) -> None:
+    """Ends the sessions that are due; what cannot be ended now is tried again later."""
+    due = dict(await database.read(lambda tx: session_revocations.due(tx, BATCHES * BATCH, node)))
+    ids = list(due)
+    for batch in (ids[start : start + BATCH] for start in range(0, len(ids), BATCH)):
+        take = partial(
+            leases.take, kind="session", items=batch, is_due=session_revocations.is_due, milliseconds=ENDING_MS
+        )
+        ours = await database.write(take)
+        await _together(database, "session", ours, partial(_end_sessions, database, end_sessions, due))
+
+
+async def _end_sessions(database: Database, end_sessions: EndSessions, due: dict[int, Ended], ids: list[int]) -> None:
+    ended = await end_sessions([due[id_] for id_ in ids])
+
+    def write_down(tx: Tx) -> None:
+        (session_revocations.settle if ended else session_revocations.postpone)(tx, ids)
+        leases.end(tx, "session", ids)
+
+    await database.write(write_down)
+
+
+async def purge_due(database: Database, mail: Path, node: int | None = None) -> None:
+    """Erases the mail of deleted accounts, up to so many files and folders."""
+    left = maildir.ERASE_BATCH_ENTRIES
+
+    async def purge(id_: int) -> None:
+        nonlocal left
+        take = partial(leases.take, kind="purge", items=[id_], is_due=accounts.begin_purge)
+        ours: list[int] = await database.write(take)
+        if ours:
+            left = await mail_purge.purge(database, mail, id_, left)
+
+    for id_ in await database.read(partial(accounts.due_purges, node=node)):
+        if left > 0:
+            await _alone(database, "purge", id_, partial(purge, id_))
+
+
+async def move_due(database: Database, mover: Mover) -> None:
+    """Goes on with an account on its way from this node to another."""
+    if move := await mover.due():
+        await _alone(database, "move", move.account_id, partial(mover.carry_on, move))
+
+
+async def erase_leftovers(database: Database, mover: Mover) -> None:
+    """Erases what a cancelled move has left on this node."""
+    if (account_id := await mover.leftover()) is not None:
+        await _alone(database, "leftover", account_id, partial(mover.erase_leftover, account_id))
+
+
+async def expire_claims(database: Database) -> None:
+    """Ends the claims whose time is over."""
+    for id_ in await database.read(domains.expired):
+        await _alone(database, "claim", id_, partial(database.write, partial(domains.expire, id_=id_)))
+
+
+async def start_checks(
+    database: Database, verification: Verification, group: asyncio.TaskGroup, running: set[asyncio.Task[None]]
+) -> None:
+    """Leases as many due checks as there are places, and leaves each to a task of its own."""
+    free = CHECKS_AT_ONCE - len(running)
+    due = await database.read(lambda tx: check_schedule.due(tx, free)) if free else []
+    if not due:
+        return
+    for domain_id, until in await database.write(lambda tx: check_schedule.lease(tx, due)):
+        task = group.create_task(_round(partial(_check, database, verification, domain_id, until)))
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+
+async def _check(database: Database, verification: Verification, domain_id: int, until: int) -> None:
+    await _alone(database, "check", domain_id, partial(verification.by_itself, domain_id, until))
+
+
+async def keep_keys(database: Database, resolver: Resolver) -> None:
+    """Makes the DKIM keys that are wanted, lets those sign that the DNS shows, drops those that have retired."""
+    for key in await database.read(lambda tx: dkim.due(tx, KEYS_AT_ONCE)):
+        take = partial(leases.take, kind="key", items=[key.id], is_due=dkim.is_due)
+        if await database.write(take):
+            await _alone(database, "key", key.id, partial(_keep_key, database, resolver, key))
+
+
+async def _keep_key(database: Database, resolver: Resolver, key: Due) -> None:
+    change: Callable[[Tx], object]
+    if key.state == "wanted":
+        change = partial(dkim.fill, domain_id=key.domain_id, key=await asyncio.to_thread(dkim.generate))
+    elif key.state == "retiring":
+        change = partial(dkim.forget, key=key)
+    elif key.selector and await _is_shown(resolver, key, key.selector):
+        change = partial(dkim.switch, domain_id=key.domain_id, selector=key.selector)
+    else:
+        change = partial(dkim.postpone, key=key)
+
+    def write_down(tx: Tx) -> None:
+        change(tx)
+        leases.end(tx, "key", [key.id])
+
+    await database.write(write_down)
+
+
+async def _is_shown(resolver: Resolver, key: Due, selector: str) -> bool:
+    try:
+        found = await resolver.find(f"{selector}._domainkey.{key.domain}", "TXT")
+    except Unanswered:
+        return False
+    return dkim.is_shown(key.value or "", found.values)
+
+
+async def write_logins(database: Database, read_logins: ReadLogins, waiting: dict[int, int]) -> None:
+    """Writes down the last logins of accounts, some in a transaction. What cannot be written now stays in `waiting`."""
+    for id_, at in (await asyncio.to_thread(read_logins)).items():
+        waiting[id_] = max(at, waiting.get(id_, 0))
+    ids = sorted(waiting)
+    for batch in (ids[start : start + BATCH] for start in range(0, len(ids), BATCH)):
+        told = {id_: waiting[id_] for id_ in batch}
+        # In a thread: in the loop PostgreSQL's answers would have it run again for each of them.
+        if new := await database.search(partial(accounts.new_logins, logins=told)):
+            await database.write(partial(accounts.log_in, logins=new))
+        for id_ in batch:
+            del waiting[id_]
+
+
+async def prune_answers(database: Database) -> None:
+    """Forgets answers that were kept for retries, some in a round."""
+    for _ in range(BATCHES):
+        if not (due := await database.read(idempotency.due)):
+            return
+        await _together(database, "answer", due, partial(_prune, database))
+
+
+async def _prune(database: Database, ids: list[int]) -> None:
+    await database.write(partial(idempotency.prune, ids=ids))
+
+
+async def keep_house(database: Database, events_days: int, most_answers: int = idempotency.MOST) -> None:
+    """Removes what has no bound but time or number, in transactions of bounded size: events and ended keys after
+    `events_days` (0: never), answers beyond `most_answers` of an organization, what is over in the console, addresses
+    that have rested."""
+    take = partial(leases.take, kind="house", items=[0], is_due=lambda _tx, _item: True, milliseconds=HOUSE_MS)
+    if await database.write(take):
+        await _alone(database, "house", 0, partial(_keep_house, database, events_days, most_answers))
+
+
+async def _keep_house(database: Database, events_days: int, most_answers: int) -> None:
+    await _step_by_step(database, console_sessions.forget, console_sessions.STEP)
+    await _step_by_step(database, addresses.forget, addresses.STEP)
+    spent = await database.search(partial(idempotency.spent, most=most_answers))
+    for organization, last in spent.items():
+        trim = partial(idempotency.trim, organization=organization, last=last)
+        await _step_by_step(database, trim, idempotency.STEP)
+    if events_days:
+        await _step_by_step(database, lambda tx: events.forget(tx, tx.now - events_days * DAY_MS), events.STEP)
+        await _step_by_step(database, lambda tx: keys.forget(tx, tx.now - events_days * DAY_MS), keys.STEP)
+
+
+async def _step_by_step(database: Database, work: Callable[[Tx], int], step: int) -> None:
+    """Repeats a transaction until it finds less than a whole step, or for long enough: what is left waits a minute."""
+    for _ in range(HOUSE_STEPS):
+        if await database.write(work, is_long=True) < step:
+            return
+
+
+async def forget_leases(database: Database) -> None:
+    """Drops leases of rows that went meanwhile."""
+    if await database.read(leases.are_forgotten):
+        await database.write(leases.forget, is_long=True)
+
+
+async def _together(
+    database: Database, kind: Kind, items: list[int], work: Callable[[list[int]], Awaitable[None]]
+) -> None:
+    """The work of many rows at once. Where it fails, that of each alone: it is one row's failure and not theirs."""
+    if len(items) > 1:
+        try:
+            await work(items)
+            return
+        except Busy:
+            raise
+        except Exception as error:
+            log.warning("work is tried row by row", kind=kind, rows=len(items), exc_info=error)
+    for item in items:
+        await _alone(database, kind, item, partial(work, [item]))
+
+
+async def _alone(database: Database, kind: Kind, item: int, work: Callable[[], Awaitable[None]]) -> None:
+    """One row's work; a failure is logged and puts that row off."""
+    try:
+        await work()
+    except Busy:
+        raise
+    except Exception as error:
+        log.error("work has failed and is put off", kind=kind, item=item, exc_info=error)
+        await database.write(partial(leases.put_off, kind=kind, item=item))
+
+
+async def _in_thread(work: Callable[[], object]) -> None:
+    await asyncio.to_thread(work)
+
+
+async def _keep_on(work: Callable[[], Awaitable[None]], pause: float = PAUSE_SECONDS) -> None:
+    while True:
+        await _round(work)
+        await asyncio.sleep(pause)
+
+
+async def _round(work: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await work()
+    except Busy as error:
+        log.warning("work is put off", reason=error.detail)

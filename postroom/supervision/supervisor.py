@@ -1,0 +1,234 @@
+"""The supervisor: starts the parts of a service, brings back what dies, and ends all of them.
+
+A stranger would get wrong: it is one thread and must stay so. A part's parent-death signal means the death of the
+thread that forked it, and the lifeline of the guards must be inherited by nobody else.
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from postroom.supervision import daemon_guard, logfiles, stale_processes
+
+FIRST_PAUSE = 0.2
+LONGEST_PAUSE = 10.0
+LIVED_A_WHILE = 30.0
+GUARD_MARGIN = 3.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """What to run and how. A daemon gets a guard, because it cannot watch over its parent itself, and keeps root;
+    any other part runs as the owner of the data directory."""
+
+    name: str
+    command: list[str]
+    environment: Mapping[str, str]
+    daemon: bool = False
+    files: tuple[int, ...] = ()
+    grace: float = 10.0
+
+
+@dataclass
+class _Life:
+    """A part and its present process."""
+
+    part: Part
+    process: subprocess.Popen[bytes] | None = None
+    began: float = 0.0
+    pause: float = FIRST_PAUSE
+    failures: int = 0
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    revival: asyncio.Task[None] | None = None
+    stopping: bool = False
+
+
+class Supervisor:
+    """Owns the child processes. `say` gets one line for each thing that an operator wants to know."""
+
+    def __init__(self, data: Path, owner: tuple[int, int] | None, say: Callable[[str], None]) -> None:
+        self._data = data
+        self._owner = owner
+        self._say = say
+        self._lives: dict[str, _Life] = {}
+        self._lifeline, self._own_end = os.pipe()
+
+    @property
+    def names(self) -> list[str]:
+        """The parts that run or are on their way back."""
+        return list(self._lives)
+
+    def once(self, part: Part) -> asyncio.Future[int]:
+        """Runs a part that ends by itself; the exit status comes later. Raises OSError if it cannot be run."""
+        process = self._run(part)
+        status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def ended() -> None:
+            if not status.done():  # a cancelled wait
+                status.set_result(process.returncode)
+
+        watch(process, ended)
+        return status
+
+    def last_words(self, name: str) -> str:
+        """The last line in the log of a part, and where the rest is."""
+        path = self._data / "log" / log_name(name)
+        return f"{logfiles.last_line(path)} ({path})"
+
+    def failures(self, name: str) -> int:
+        """How often the part has ended by itself."""
+        return self._lives[name].failures
+
+    def start(self, part: Part) -> None:
+        """Starts a part, and again each time it ends by itself. Raises OSError if it cannot be run at all."""
+        life = _Life(part)
+        self._spawn(life)
+        self._lives[part.name] = life
+
+    def reload(self, name: str) -> None:
+        """Has a daemon read its files again. Nothing for one that is away: it reads them when it comes back."""
+        _signal(self._lives[name], signal.SIGHUP)
+
+    async def stop(self, names: Iterable[str]) -> None:
+        """Ends these parts: SIGTERM, then SIGKILL after the grace of each."""
+        lives = [self._lives[name] for name in names]
+        for life in lives:
+            _retire(life)
+            _signal(life, signal.SIGTERM)
+        await asyncio.gather(*(self._wait(life) for life in lives))
+
+    def kill(self) -> None:
+        """Ends everything at once; a guard follows the daemon that it lost."""
+        for life in self._lives.values():
+            _retire(life)
+            session = stale_processes.read_pid(pid_file(self._data, life.part.name)) if life.part.daemon else None
+            for pid in stale_processes.find(self._data, {session} if session else set()):
+                os.kill(pid, signal.SIGKILL)
+            if not life.part.daemon:
+                _signal(life, signal.SIGKILL)
+
+    def _spawn(self, life: _Life) -> None:
+        part = life.part
+        life.ended.clear()
+        life.began = time.monotonic()
+        life.process = self._run(part)
+        if not part.daemon:
+            _record(pid_file(self._data, part.name), life.process.pid)
+        watch(life.process, lambda: self._ended(life))
+
+    def _run(self, part: Part) -> subprocess.Popen[bytes]:
+        log = logfiles.open_log(self._data / "log" / log_name(part.name), self._owner)
+        user, group = self._owner if self._owner and not part.daemon else (None, None)
+        try:
+            return subprocess.Popen(
+                self._guarded(part) if part.daemon else part.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._data,
+                env=dict(part.environment),
+                pass_fds=(*part.files, self._lifeline) if part.daemon else part.files,
+                start_new_session=True,
+                user=user,
+                group=group,
+                extra_groups=None if user is None else [],
+                umask=0o022 if part.daemon else 0o077,
+            )
+        finally:
+            os.close(log)
+
+    def _guarded(self, part: Part) -> list[str]:
+        options = [str(self._lifeline), str(part.grace), str(pid_file(self._data, part.name))]
+        return [sys.executable, "-I", "-S", daemon_guard.__file__, *options, *part.command]
+
+    def _ended(self, life: _Life) -> None:
+        life.ended.set()
+        if life.stopping or life.process is None:
+            return
+        if time.monotonic() - life.began > LIVED_A_WHILE:
+            life.pause = FIRST_PAUSE
+        self._bring_back(life, how(life.process.returncode))
+
+    def _bring_back(self, life: _Life, why: str) -> None:
+        life.failures += 1
+        self._say(f"{life.part.name} ended ({why}), starts again in {life.pause:.1f} s")
+        life.revival = asyncio.create_task(self._revive(life, life.pause))
+        life.pause = min(life.pause * 2, LONGEST_PAUSE)
+
+    async def _revive(self, life: _Life, pause: float) -> None:
+        await asyncio.sleep(pause)
+        if life.part.daemon:  # a guard that was killed leaves its daemon behind
+            await stale_processes.end(self._data, [pid_file(self._data, life.part.name)])
+        try:
+            self._spawn(life)
+        except OSError as error:
+            self._bring_back(life, str(error))
+
+    async def _wait(self, life: _Life) -> None:
+        path = pid_file(self._data, life.part.name)
+        if life.process and life.process.returncode is None:
+            try:
+                await asyncio.wait_for(life.ended.wait(), life.part.grace + GUARD_MARGIN * life.part.daemon)
+            except TimeoutError:
+                _signal(life, signal.SIGKILL)
+                await life.ended.wait()
+        if life.part.daemon:
+            await stale_processes.end(self._data, [path])
+        path.unlink(missing_ok=True)
+        self._lives.pop(life.part.name, None)
+
+
+def log_name(name: str) -> str:
+    """The log of a part; `api-2` writes to the log of `api`."""
+    return f"{name.partition('-')[0]}.log"
+
+
+def pid_file(data: Path, name: str) -> Path:
+    """Where the process id of a part is written while it runs; of a daemon itself, not of its guard."""
+    return data / "run" / f"{name}.pid"
+
+
+def _record(path: Path, pid: int) -> None:
+    """Never through a link: the folder belongs to the system user, and this process may be root."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w", encoding="ascii") as file:
+        file.write(f"{pid}\n")
+
+
+def watch(process: subprocess.Popen[bytes], ended: Callable[[], None]) -> None:
+    """Calls `ended` once the process has ended and is reaped."""
+    loop = asyncio.get_running_loop()
+    descriptor = os.pidfd_open(process.pid)
+
+    def reap() -> None:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+        process.wait()
+        ended()
+
+    loop.add_reader(descriptor, reap)
+
+
+def how(status: int) -> str:
+    """How a process ended, for a person."""
+    if status >= 0:
+        return f"exit status {status}"
+    names = {number.value: number.name for number in signal.Signals}
+    return names.get(-status, f"signal {-status}")
+
+
+def _retire(life: _Life) -> None:
+    life.stopping = True
+    if life.revival:
+        life.revival.cancel()
+
+
+def _signal(life: _Life, number: int) -> None:
+    if life.process and life.process.returncode is None:
+        life.process.send_signal(number)

@@ -1,0 +1,1 @@
+"""Organizations, what they may have at most, and what they use."""

@@ -1,0 +1,357 @@
+"""Backups of a running instance, restored: nothing acknowledged is missing, nothing damaged is used, all or nothing."""
+
+import os
+import shutil
+import signal
+import sqlite3
+import stat
+import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+
+from postroom.backup import archive, restore
+from postroom.backup.create import make
+from postroom.errors import BadBackup
+from postroom.instance import system_user
+from postroom.settings import PASSPHRASE
+from tests.harness.service import COMMAND, Service, wait_for
+from tests.mail.clients import imap_login
+from tests.mail.platform import Platform
+
+SECRET = "correct horse battery staple"
+
+
+def run(service: Service, *arguments: str, passphrase: str = "") -> subprocess.CompletedProcess[str]:
+    environment = service.environment | {PASSPHRASE: passphrase}
+    return subprocess.run([COMMAND, *arguments], env=environment, capture_output=True, text=True, timeout=120)
+
+
+def done(service: Service, *arguments: str, passphrase: str = "") -> str:
+    ended = run(service, *arguments, passphrase=passphrase)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def refused(service: Service, *arguments: str, passphrase: str = "") -> str:
+    """The one line of a command that refuses."""
+    ended = run(service, *arguments, passphrase=passphrase)
+    assert ended.returncode in (1, 2), ended.stdout
+    (line,) = ended.stderr.splitlines()
+    return line
+
+
+def state(service: Service) -> dict[str, Any]:
+    """Every file of the data with what is in it, the database by its rows."""
+    with sqlite3.connect(f"file:{service.data}/db/postroom.db?mode=ro", uri=True) as database:
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        found: dict[str, Any] = {name: database.execute(f"SELECT * FROM {name}").fetchall() for name in tables}
+    files = [path for path in (service.data / "mail").rglob("*") if path.is_file()]
+    return found | {str(path.relative_to(service.data)): path.read_bytes() for path in files}
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with Service.new(mail="off") as new:
+        yield new
+
+
+@pytest.fixture
+def stopped(service: Service) -> Platform:
+    """An instance that does not run, with two accounts and a key."""
+    service.start()
+    platform = Platform.new(service)
+    for name in ("one", "two"):
+        platform.create(name)
+    service.stop()
+    return platform
+
+
+def backup(service: Service, passphrase: str = "", *options: str) -> Path:
+    file = service.data.parent / "backup"
+    done(service, "backup", str(file), *options, passphrase=passphrase)
+    return file
+
+
+def test_it_works(stopped: Platform) -> None:
+    service = stopped.service
+    before = state(service)
+    file = service.data.parent / "backup"
+    said = done(service, "backup", str(file))
+    assert "NOT encrypted" in said
+    assert "verified" in said
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert not list(service.data.parent.glob("*.part"))
+    shutil.rmtree(service.data)
+    assert "Restored 3 accounts" in done(service, "restore", str(file))
+    after = state(service)
+    assert after.pop("sqlite_sequence") != before.pop("sqlite_sequence")
+    assert after == before
+    for path, mode in {"db": 0o700, "mail": 0o700, "db/postroom.db": 0o600}.items():
+        status = (service.data / path).stat()
+        assert stat.S_IMODE(status.st_mode) == mode
+        assert status.st_uid == (service.data / "mail").stat().st_uid
+    service.start()
+
+
+def test_an_id_is_never_given_again(stopped: Platform) -> None:
+    """Mail folders and queued mail are named by it."""
+    service = stopped.service
+    file = backup(service)
+    service.start()
+    later = stopped.create("later")
+    service.stop()
+    done(service, "restore", str(file), "--force", "--yes")
+    service.start()
+    assert stopped.create("other").id > later.id
+
+
+def test_encrypted(stopped: Platform) -> None:
+    service = stopped.service
+    file = backup(service, SECRET)
+    assert stopped.domain.encode() not in file.read_bytes()
+    assert "is encrypted" in refused(service, "restore", str(file), "--force")
+    assert "passphrase is wrong" in refused(service, "restore", str(file), "--force", passphrase="wrong")
+    before = state(service)
+    done(service, "restore", str(file), "--force", passphrase=SECRET)
+    assert state(service)["accounts"] == before["accounts"]
+
+
+@pytest.mark.parametrize("passphrase", ["", SECRET])
+def test_damage_is_found(stopped: Platform, passphrase: str) -> None:
+    service = stopped.service
+    file = backup(service, passphrase)
+    whole, before = file.read_bytes(), state(service)
+    places = [0, 40, 70, 700, len(whole) // 3, len(whole) // 2, len(whole) - 300, len(whole) - 1]
+    damaged = [whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :] for at in places]
+    damaged += [whole[:at] for at in (0, 10, 60, 600, 65 * 1024, len(whole) // 2, len(whole) - 1)]
+    damaged += [whole + b"x", b"hello"]
+    for content in damaged:
+        with pytest.raises(BadBackup, match=r"damaged|cut short|no backup"):
+            restore.stage(BytesIO(content), passphrase, service.data, lambda _: None)
+        assert not list(service.data.glob("rest*"))
+    for content in (damaged[5], damaged[-3]):
+        file.write_bytes(content)
+        line = refused(service, "restore", str(file), "--force", "--yes", passphrase=passphrase)
+        assert "damaged" in line or "cut short" in line, line
+    assert state(service) == before
+    assert not list(service.data.glob("rest*"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="it acts as the system user")
+def test_what_the_disk_did_not_keep_is_no_backup(stopped: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is read again before it gets its name; the backup of before stays."""
+    data, write = stopped.service.data, archive.write
+    file = backup(stopped.service)
+    before = file.read_bytes()
+
+    def write_badly(output: BinaryIO, *arguments: Any) -> None:
+        write(output, *arguments)
+        output.seek(len(before) // 2)
+        byte = output.read(1)
+        output.seek(-1, os.SEEK_CUR)
+        output.write(bytes([byte[0] ^ 4]))
+
+    monkeypatch.setattr(archive, "write", write_badly)
+    url = f"sqlite:///{data / 'db' / 'postroom.db'}"
+    with pytest.raises(BadBackup, match="damaged"):
+        make(data, url, file, system_user.ensure(), "", mail=True, said=lambda _: None)
+    assert file.read_bytes() == before
+    assert not list(file.parent.glob("*.part"))
+
+
+def test_it_refuses(stopped: Platform) -> None:
+    service = stopped.service
+    file = backup(service)
+    assert "--force" in refused(service, "restore", str(file))
+    assert "No such file" in refused(service, "restore", f"{file}.nope")
+    assert "cannot be written" in refused(service, "backup", "/no/such/folder/backup")
+    service.start()
+    assert "runs on" in refused(service, "restore", str(file), "--force", "--yes")
+    assert service.ready()
+
+
+def test_a_newer_schema(stopped: Platform) -> None:
+    service = stopped.service
+    with sqlite3.connect(service.data / "db" / "postroom.db") as database:
+        database.execute("INSERT INTO schema_migrations VALUES ('9999_future.sql', 'x', 1)")
+    file = backup(service)
+    assert "newer version" in refused(service, "restore", str(file), "--force")
+
+
+def test_it_says_what_will_differ(service: Service) -> None:
+    service.start()
+    platform = Platform.new(service)
+    boxes = {name: platform.create(name) for name in ("reset", "suspended", "deleted", "same")}
+    file = backup(service)
+    boxes["reset"].reset()
+    boxes["suspended"].update(status="suspended")
+    boxes["deleted"].delete()
+    platform.create("created")
+    done(service, "keys", "create", "--organization", platform.organization)
+    done(service, "keys", "revoke", "1", "--organization", "demo")
+    service.stop()
+    before = state(service)
+    asked = run(service, "restore", str(file), "--force")
+    assert asked.returncode == 1
+    assert "--yes" in asked.stderr
+    said = asked.stdout.splitlines()
+    expected = {"password": "reset@", "status": "suspended@", "deleted": "deleted@", "accounts created": "created@"}
+    for word, name in expected.items():
+        assert any(word in line and name in line and line.startswith("1 ") for line in said), (word, said)
+    assert any("keys made since" in line for line in said)
+    assert any("keys revoked since" in line for line in said)
+    assert not any("same@" in line for line in said)
+    assert state(service) == before
+    assert "is in" in done(service, "restore", str(file), "--force", "--yes")
+    (aside,) = service.data.glob("before-restore-*")
+    with sqlite3.connect(aside / "db" / "postroom.db") as database:
+        assert database.execute("SELECT * FROM accounts").fetchall() == before["accounts"]
+
+
+def test_a_database_that_is_damaged_can_be_replaced(stopped: Platform) -> None:
+    service = stopped.service
+    file = backup(service)
+    (service.data / "db" / "postroom.db").write_bytes(b"x" * 100_000)
+    assert "cannot be read" in done(service, "restore", str(file), "--force", "--yes")
+    service.start()
+
+
+def test_killed_at_any_moment(stopped: Platform) -> None:
+    """The old state or the new one, never half; the next start ends what was decided."""
+    service = stopped.service
+    mail = service.data / "mail" / "02" / "2" / "Maildir" / "cur"
+    mail.mkdir(parents=True)
+    (mail / "1.then:2,").write_text("then")
+
+    for path in (service.data / "mail").rglob("*"):
+        owner = (service.data / "db").stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
+    file = backup(service, "", "--mail")
+    then = state(service)
+    done(service, "domains", "create", "since.test", "--organization", "demo")
+    (mail / "2.since:2,").write_text("since")
+    now = state(service)
+    spare = service.data.parent / "spare"
+    subprocess.run(["cp", "-a", service.data, spare], check=True)
+    seen = set()
+    for call in range(1, 60):
+        shutil.rmtree(service.data)
+        subprocess.run(["cp", "-a", spare, service.data], check=True)
+        killed = killed_at(service, file, call)
+        done(service, "keys", "list", "--organization", "demo")  # what opens the data ends what was decided
+        found = {name: rows for name, rows in state(service).items() if name in ("domains", "mail") or "/" in name}
+        old = found == {name: now[name] for name in now if name in found or "/" in name}
+        new = found == {name: then[name] for name in then if name in found or "/" in name}
+        assert old != new, found
+        seen.add("old" if old else "new")
+        assert not list(service.data.glob("restored-*"))
+        if not killed:
+            break
+    assert seen == {"old", "new"}
+
+
+KILL = """
+import os, signal, sys
+from pathlib import Path
+left = [int(sys.argv.pop(1))]
+def counted(real):
+    def call(*a, **k):
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*a, **k)
+    return call
+os.rename = counted(os.rename); os.rmdir = counted(os.rmdir); os.mkdir = counted(os.mkdir)
+from postroom.cli.main import main
+main()
+"""
+
+
+def killed_at(service: Service, file: Path, call: int) -> bool:
+    """Restores and is killed right before the call of this number that changes a directory."""
+    command = [str(COMMAND.with_name("python")), "-c", KILL, str(call), "restore", str(file), "--force", "--yes"]
+    ended = subprocess.run(command, env=service.environment, capture_output=True, text=True, timeout=60)
+    assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
+    return ended.returncode != 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="delivery needs Postfix, and Postfix needs root")
+def test_under_load(tmp_path: Path) -> None:
+    """What was acknowledged before the backup began is there; what is there is whole; logins and mail work."""
+    with Service.new(rate_limit="off") as service, Service.new() as other:
+        service.start()
+        platform = Platform.new(service)
+        first = [platform.create(f"before{number}") for number in range(20)]
+        first[0].receive("kept")
+        first[0].wait_for("kept")
+        ending = threading.Event()
+
+        def load(writer: int) -> int:
+            made = 0
+            while not ending.is_set():
+                box = platform.create(f"during{writer}x{made}")
+                box.reset()
+                made += 1
+            return made
+
+        with ThreadPoolExecutor(4) as pool:
+            futures = [pool.submit(load, writer) for writer in range(4)]
+            try:
+                wait_for("some load", lambda: service.get("/healthz"))
+                for round_ in range(3):
+                    done(service, "backup", str(tmp_path / f"backup{round_}"), "--mail", passphrase=SECRET)
+            finally:
+                ending.set()
+            assert all(future.result() for future in futures)
+        service.stop()
+        done(other, "restore", str(tmp_path / "backup2"), passphrase=SECRET)
+        other.start()
+        for box in first:
+            imap_login(other, box.address, box.password).logout()
+        with imap_login(other, first[0].address, first[0].password) as imap:
+            assert imap.subjects() == ["kept"]
+        with sqlite3.connect(f"file:{other.data}/db/postroom.db?mode=ro", uri=True) as database:
+            assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            accounts = database.execute("SELECT COUNT(*) FROM accounts WHERE deleted_at IS NULL").fetchone()
+            counted = database.execute("SELECT SUM(accounts) FROM account_counts WHERE user_id = ''").fetchone()
+            assert accounts == counted
+
+
+def test_a_dump_of_postgresql(postgres: Any, tmp_path: Path) -> None:
+    """pg_restore of the member `database` gives the same rows."""
+    url = postgres.new_database()
+    with Service.new(mail="off", database_url=url) as service:
+        service.start()
+        box = Platform.new(service).create("one")
+        file = backup(service)
+        subprocess.run(["tar", "-xf", file, "-C", tmp_path], check=True)
+        other = postgres.new_database()
+        subprocess.run(["pg_restore", "--no-owner", "-d", other, tmp_path / "database"], check=True)
+        import psycopg
+
+        with psycopg.connect(other) as connection:
+            assert (box.address,) in connection.execute("SELECT address FROM accounts").fetchall()
+        service.stop()
+        assert "POSTROOM_DATABASE_URL" in refused(service, "restore", str(file))
+
+
+def test_what_is_no_file_does_not_hold_up_a_backup(stopped: Platform) -> None:
+    """A socket or a pipe in a mail folder is nothing of ours, and never becomes a file."""
+    service = stopped.service
+    folder = service.data / "mail" / "02" / "2" / "Maildir" / "cur"
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / "pipe")
+    (folder / "1.kept:2,").write_text("kept")
+    owner = (service.data / "db").stat()
+    for path in (service.data / "mail").rglob("*"):
+        os.chown(path, owner.st_uid, owner.st_gid)
+    file = backup(service, "", "--mail")
+    shutil.rmtree(service.data / "mail" / "02")
+    done(service, "restore", str(file), "--force", "--yes")
+    assert [path.name for path in folder.iterdir()] == ["1.kept:2,"]

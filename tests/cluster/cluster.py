@@ -1,0 +1,190 @@
+"""Three machines of one Postroom: instances on 127.0.0.2 to 127.0.0.4, on one PostgreSQL."""
+
+import smtplib
+import ssl
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from postroom.mailplane import trust_file
+from tests.harness.dns_server import DnsServer
+from tests.harness.postgres import PostgresServer
+from tests.harness.service import Service, wait_for
+from tests.mail import clients
+from tests.mail.clients import Imap, Pop3
+from tests.mail.platform import Mailbox, Platform
+
+NAMES = ("ams", "ber", "cph")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One node, and clients that connect to it."""
+
+    name: str
+    address: str
+    service: Service
+
+    @property
+    def own_port(self) -> int:
+        """The first of those for the other machines."""
+        return max(self.service.ports.values()) + 1
+
+    def port(self, name: str) -> int:
+        return self.service.ports[name]
+
+    def imap(self, box: Mailbox, password: str | None = None) -> Imap:
+        """A session that has logged in here."""
+        imap = Imap(self.address, self.port("imaps_port"), ssl_context=clients.tls())
+        try:
+            imap.login(box.address, password or box.password)
+        except (Imap.error, OSError):
+            imap.shutdown()
+            raise
+        return imap
+
+    def pop3(self, box: Mailbox) -> Pop3:
+        pop3 = Pop3(self.address, self.port("pop3s_port"))
+        pop3.user(box.address)
+        pop3.pass_(box.password)
+        return pop3
+
+    def deliver(self, box: Mailbox, subject: str) -> None:
+        """A message by SMTP from outside, handed to this machine."""
+        source = (clients.own_address(), 0)
+        with smtplib.SMTP(self.address, self.port("smtp_port"), "client.example", 60, source) as client:
+            sender = "someone@elsewhere.example"
+            client.send_message(clients.message(sender, box.address, subject), sender, [box.address])
+
+    def hand_in(self, box: Mailbox, sender: str, raw: bytes) -> tuple[int, str]:
+        """The last answer of this machine's port 25 to a message as it is."""
+        source = (clients.own_address(), 0)
+        with smtplib.SMTP(self.address, self.port("smtp_port"), "client.example", 60, source) as client:
+            client.ehlo()
+            code, text = client.mail(sender)
+            if code == 250 and client.rcpt(box.address)[0] == 250:
+                code, text = client.data(raw)
+        return code, text.decode()
+
+    def deliver_largest(self, box: Mailbox) -> str:
+        """Larger and larger messages, until one is refused; answers the subject of the last that was taken."""
+        taken = ""
+        with smtplib.SMTP(
+            self.address, self.port("smtp_port"), "client.example", 60, (clients.own_address(), 0)
+        ) as smtp:
+            smtp.ehlo()
+            limit, line = int(smtp.esmtp_features["size"]), b"x" * 78 + b"\r\n"
+            for size in range(limit - 2000, limit, 100):
+                head = b"Subject: %d\r\n\r\n" % size
+                try:
+                    smtp.sendmail("someone@elsewhere.example", box.address, head + line * (size // len(line)))
+                except smtplib.SMTPDataError:
+                    break
+                taken = str(size)
+        return taken
+
+    def submission(self, box: Mailbox) -> smtplib.SMTP:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        client = smtplib.SMTP_SSL(
+            self.address, self.port("submissions_port"), "client.example", timeout=60, context=context
+        )
+        client.login(box.address, box.password)
+        return client
+
+    def flush(self) -> None:
+        """Has what waits here tried again now."""
+        subprocess.run(["postqueue", "-c", self.service.data / "postfix", "-f"], check=True)
+
+    def queued(self) -> bool:
+        """Whether Postfix has mail that waits."""
+        done = subprocess.run(["postqueue", "-c", self.service.data / "postfix", "-j"], check=True, capture_output=True)
+        return bool(done.stdout)
+
+    def holds(self, box: Mailbox, suffix: str = "") -> bool:
+        """Whether the mail of an account is on this machine's disk."""
+        return self.mail(box, suffix).is_dir()
+
+    def mail(self, box: Mailbox, suffix: str = "") -> Path:
+        """Where on this machine's disk it is, if it is here."""
+        return self.service.data / "mail" / f"{box.id % 256:02x}" / f"{box.id}{suffix}"
+
+    def believes(self, certificates: str) -> bool:
+        """Whether its daemons were told to believe these and no others, and nothing newer waits for them."""
+        data = self.service.data
+        told = trust_file.told(data)
+        there = (data / "tls" / "nodes.pem").read_text()
+        return told is not None and there == certificates and trust_file.given(data) == trust_file.digest(told)
+
+    @property
+    def owner(self) -> str:
+        """Whose its mail is."""
+        return (self.service.data / "mail").owner()
+
+
+def _join(machine: Machine) -> None:
+    done = machine.service.run("nodes", "add", machine.name, machine.address, "--port", str(machine.own_port))
+    assert done.returncode == 0, done.stderr
+    machine.service.start()
+
+
+@dataclass(frozen=True)
+class Cluster:
+    machines: list[Machine]
+    dns: DnsServer
+
+    @classmethod
+    @contextmanager
+    def start(cls, postgres: PostgresServer) -> "Iterator[Cluster]":
+        url = postgres.new_database()
+        with ExitStack() as stack, ThreadPoolExecutor() as pool:
+            machines, dns = [], stack.enter_context(DnsServer.start())
+            for number, name in enumerate(NAMES, 2):
+                options = {"database_url": url, "node": name, "mail_host": f"127.0.0.{number}", "message_size": "65536"}
+                options["resolver"] = dns.address
+                service = stack.enter_context(Service.new(**options))
+                machines.append(Machine(name, f"127.0.0.{number}", service))
+            list(pool.map(_join, machines[:1]))
+            list(pool.map(_join, machines[1:]))
+            cluster = cls(machines, dns)
+            cluster.wait_for_trust()
+            yield cluster
+            assert set(pool.map(lambda machine: machine.service.stop(), machines)) == {0}
+
+    def wait_for_trust(self) -> None:
+        """Until every machine's daemons believe every certificate that stands in the database, and no other."""
+        platform = self.platform()
+
+        def is_so() -> bool:
+            rows = platform.sql("SELECT certificate, secret FROM node_certificates ORDER BY id")
+            behind = platform.sql(
+                "SELECT 1 FROM nodes WHERE trusts > 0 AND trusts <> (SELECT MAX(id) FROM node_certificates)"
+            )
+            wanted = "".join(certificate for certificate, _ in rows)
+            secrets = {(machine.service.data / "run" / "doveadm.key").read_text() for machine in self.machines}
+            believe = all(machine.believes(wanted) for machine in self.machines)
+            return not behind and believe and len(secrets) == 1 and all(secret for _, secret in rows)
+
+        wait_for("the machines to know each other", is_so)
+
+    def platform(self) -> Platform:
+        return Platform.new(self.machines[0].service)
+
+    def run(self, *arguments: str) -> Any:
+        return self.machines[0].service.run(*arguments)
+
+    def home(self, box: Mailbox) -> Machine:
+        """The machine that an account is placed on."""
+        rows = box.platform.sql(
+            "SELECT name FROM nodes JOIN account_homes ON node_id = nodes.id WHERE account_id = :id", id=box.id
+        )
+        return next(machine for machine in self.machines if machine.name == rows[0][0])
+
+    def other(self, box: Mailbox) -> Machine:
+        """A machine that an account is not placed on."""
+        home = self.home(box)
+        return next(machine for machine in self.machines if machine is not home)

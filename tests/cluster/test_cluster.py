@@ -1,0 +1,370 @@
+"""Three machines: clients and mail reach a mailbox through each of them, and nobody but they can use what lies between
+them."""
+
+import json
+import re
+import smtplib
+import socket
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.cluster import Cluster, Machine
+from tests.cluster.moves import has_home, place, purge
+from tests.harness.service import Service, wait_for
+from tests.mail import clients
+from tests.mail.clients import Imap
+from tests.mail.platform import Mailbox, Platform
+
+
+def test_it_works(cluster: Cluster, box: Mailbox) -> None:
+    """IMAP, SMTP and submission on every machine; the mail is on one."""
+    for machine in cluster.machines:
+        machine.deliver(box, f"through {machine.name}")
+        with machine.submission(box) as client:
+            client.send_message(
+                clients.message(box.address, box.address, f"from {machine.name}"), box.address, [box.address]
+            )
+    wanted = {f"{how} {machine.name}" for machine in cluster.machines for how in ("through", "from")}
+    for machine in cluster.machines:
+        with machine.imap(box) as imap:
+            found = wait_for("all of them", lambda imap=imap: _if(imap.subjects(), 6))  # type: ignore[misc]
+            assert set(found) == wanted
+    assert [machine.name for machine in cluster.machines if machine.holds(box)] == [cluster.home(box).name]
+
+
+def _if(found: list[str], number: int) -> list[str]:
+    return found if len(found) >= number else []
+
+
+def test_pop3_and_managesieve(cluster: Cluster, box: Mailbox) -> None:
+    other = cluster.other(box)
+    script = b'require ["fileinto", "mailbox"];\nif header "subject" "bill" { fileinto :create "Bills"; }\n'
+    clients.put_script(other.address, other.port("sieve_port"), box.address, box.password, script)
+    other.deliver(box, "bill")
+    other.deliver(box, "hello")
+    with cluster.home(box).imap(box) as imap:
+        imap.wait_for("hello")
+        wait_for("the bill", lambda: imap.select("Bills", readonly=True)[0] == "OK")
+    pop3 = other.pop3(box)
+    assert pop3.stat()[0] == 1
+    pop3.quit()
+
+
+def test_a_wrong_password_and_a_suspended_account(cluster: Cluster, box: Mailbox) -> None:
+    with pytest.raises(Imap.error, match="AUTHENTICATIONFAILED"):
+        cluster.other(box).imap(box, "another password")
+    box.update(status="suspended")
+    with pytest.raises(Imap.error, match="suspended"):
+        cluster.other(box).imap(box)
+
+
+def test_the_home_knows_where_a_client_is(cluster: Cluster, box: Mailbox) -> None:
+    """In its log, and for its penalties: not the machine that has passed it on."""
+    with cluster.other(box).imap(box) as imap:
+        client = imap.sock.getsockname()[0]
+    log = cluster.home(box).service.data / "log" / "dovecot.log"
+    wait_for(
+        "the line", lambda: f"Login: user=<{box.address}>" in (text := log.read_text()) and f"rip={client}" in text
+    )
+
+
+def test_a_reset_ends_sessions_on_every_machine(cluster: Cluster, box: Mailbox) -> None:
+    """Before it is answered, whichever machine is asked."""
+    sessions = [machine.imap(box) for machine in cluster.machines]
+    platforms = [Platform(m.service, "", "", box.platform.key) for m in cluster.machines]
+    for platform in platforms:
+        answer = platform.call("POST", f"/v2/email-accounts/{box.id}/password/reset?fields=sessions_ended", {})
+        assert answer["account"]["sessions_ended"] is True
+        assert not any(session.is_open() for session in sessions)
+        box = Mailbox(platform, box.id, box.address, answer["password"])
+        sessions = [machine.imap(box) for machine in cluster.machines]
+    for session in sessions:
+        session.logout()
+
+
+def test_mail_cannot_be_injected(cluster: Cluster, box: Mailbox) -> None:
+    """Between the machines mail is taken from those whose certificate stands in the database, and from nobody else."""
+    home = cluster.home(box)
+
+    def code(context: ssl.SSLContext | None) -> int:
+        with smtplib.SMTP(home.address, home.own_port, "client.example", 60) as client:
+            if context:
+                client.starttls(context=context)
+            client.ehlo()
+            client.mail("someone@elsewhere.example")
+            return client.rcpt(f"{box.id}@acct.internal")[0]
+
+    assert code(None) == 530  # TLS first
+    stranger = clients.tls()
+    with pytest.raises(OSError):
+        code(stranger)
+    stranger.load_cert_chain(home.service.data / "tls" / "cert.pem", home.service.data / "tls" / "key.pem")
+    with pytest.raises(OSError):
+        code(stranger)
+    friend = clients.tls()
+    tls = cluster.other(box).service.data / "tls"
+    friend.load_cert_chain(tls / "node.pem", tls / "node.key")
+    assert code(friend) == 250
+
+
+def test_what_is_between_the_machines_is_not_public(cluster: Cluster, box: Mailbox) -> None:
+    """Commands and copies need the key that the machines have from the database."""
+    home = cluster.home(box)
+    context = ssl.create_default_context(cafile=str(home.service.data / "tls" / "nodes.pem"))
+    host = f"{home.name}.node.internal"
+    for port, sent in (
+        (1, b"POST /doveadm/v1 HTTP/1.0\r\n\r\n"),
+        (2, b"VERSION\tdoveadm-server\t1\t0\nPLAIN\tAHgAeA==\n"),
+    ):
+        plain = socket.create_connection((home.address, home.own_port + port), 60)
+        with context.wrap_socket(plain, server_hostname=host) as client:
+            client.sendall(sent)
+            answer = b"".join(iter(lambda client=client: client.recv(4096), b""))  # type: ignore[misc]
+        assert not re.search(rb"200 OK|^\+", answer, re.MULTILINE), answer
+
+
+def test_a_mailbox_is_asked_where_it_is(cluster: Cluster, box: Mailbox) -> None:
+    """How large it is, who is logged in and who was, through a machine that only passes clients on."""
+    other = cluster.other(box)
+    there, path = Platform(other.service, "", "", box.platform.key), f"/v2/email-accounts/{box.id}"
+    other.deliver(box, "hello")
+    with other.imap(box) as imap:
+        imap.wait_for("hello")
+        assert there.call("GET", f"{path}/usage", None)["messages"] == 1
+        open_now = [{"protocol": "imap", "client_address": imap.sock.getsockname()[0]}]
+        assert there.call("GET", f"{path}/sessions", None)["sessions"] == open_now
+    last = f"{path}?fields=last_login_at"
+    wait_for("the login", lambda: there.call("GET", last, None)["account"]["last_login_at"])
+
+
+def test_the_largest_message_comes_through(cluster: Cluster, box: Mailbox) -> None:
+    """What one machine has taken is not too large for the other, although each adds a line of its own."""
+    largest = cluster.other(box).deliver_largest(box)
+    with cluster.home(box).imap(box) as imap:
+        imap.wait_for(largest)
+
+
+def test_mail_arrives_through_another_machine_as_it_was_sent(cluster: Cluster, box: Mailbox) -> None:
+    """Long lines and fields, and the parts of a message."""
+    part = b"--b\r\nContent-Type: text/plain\r\nX-Part: " + b"z" * 30_000 + b"\r\n\r\n"
+    raw = (
+        b"Subject: as it was sent\r\nX-Long: " + b"y" * 5_000 + b"\r\nFrom: x@elsewhere.example\r\n"
+        b"Date: Sat, 28 Nov 2026 19:00:00 +0000\r\nMessage-ID: <as-sent@elsewhere.example>\r\n"
+        b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n' + part + b"x" * 9_000 + b"\r\n..\r\n--b--\r\n"
+    )
+    code, text = cluster.other(box).hand_in(box, "x@elsewhere.example", raw)
+    assert code == 250, text
+    with cluster.home(box).imap(box) as imap:
+        assert imap.wait_for("as it was sent").endswith(b"\r\n" + raw)
+
+
+def test_nobody_speaks_for_a_hosted_domain_at_any_machine(cluster: Cluster, box: Mailbox) -> None:
+    """Port 25 of each asks for proof; what the machines hand to each other is not asked again."""
+    domain = box.platform.domain
+    sender = f"neighbour@{domain}"
+    raw = b"From: " + sender.encode() + b"\r\nSubject: proven\r\n\r\nHello.\r\n"
+    cluster.dns.publish(domain, "TXT", "v=spf1 -all")
+    for machine in cluster.machines:
+        code, text = machine.hand_in(box, sender, raw)
+        assert (code, text[:5]) == (550, "5.7.1")
+    cluster.dns.publish(domain, "TXT", "v=spf1 ip4:127.0.0.0/8 -all")
+    assert cluster.other(box).hand_in(box, sender, raw)[0] == 250
+    with cluster.home(box).imap(box) as imap:
+        imap.wait_for("proven")
+        assert imap.subjects() == ["proven"]
+
+
+def test_a_machine_that_is_not_the_one_it_should_be(cluster: Cluster, box: Mailbox) -> None:
+    """Whoever answers at a machine's address without its certificate gets no password and no command."""
+    home, other = cluster.home(box), cluster.other(box)
+    (liar,) = (machine for machine in cluster.machines if machine not in (home, other))
+    sql = "UPDATE nodes SET address = :address, port = :port, imaps_port = :imaps WHERE name = :name RETURNING id"
+
+    def point_to(machine: Machine) -> None:
+        values: dict[str, Any] = {
+            "address": machine.address,
+            "port": machine.own_port,
+            "imaps": machine.port("imaps_port"),
+        }
+        box.platform.sql(sql, name=home.name, **values)
+
+    point_to(liar)
+    try:
+        with pytest.raises(Imap.error, match="UNAVAILABLE"):
+            other.imap(box)
+        there = Platform(other.service, "", "", box.platform.key)
+        answer = there.call("POST", f"/v2/email-accounts/{box.id}/sessions/end?fields=sessions_ended", {})
+        assert answer["account"]["sessions_ended"] is False
+    finally:
+        point_to(home)
+    assert box.address not in (liar.service.data / "log" / "dovecot.log").read_text()
+
+
+def test_a_machine_that_is_away(cluster: Cluster, box: Mailbox) -> None:
+    """Its users are told to try again, its mail waits where it was taken, and a reset says what it could not do."""
+    home, other = cluster.home(box), cluster.other(box)
+    here = Platform(other.service, "", box.platform.domain, box.platform.key)
+    gone, mark = here.create(f"gone{box.id}"), here.create(f"mark{box.id}")
+    place(gone, home)
+    place(mark, other)
+    assert home.service.stop() == 0
+    try:
+        with pytest.raises(Imap.error, match="UNAVAILABLE"):
+            other.imap(box)
+        other.deliver(box, "while it was away")
+        answer = here.call("POST", f"/v2/email-accounts/{box.id}/password/reset?fields=sessions_ended", {})
+        assert answer["account"]["sessions_ended"] is False
+        queue = other.service.data / "spool" / "deferred"
+        wait_for("mail that waits", lambda: any(path.is_file() for path in queue.rglob("*")))
+        purge(gone)
+        purge(mark)
+        wait_for("a purge here", lambda: not has_home(mark))
+        assert has_home(gone)
+    finally:
+        home.service.start()
+    box = Mailbox(here, box.id, box.address, answer["password"])
+    other.flush()
+    with other.imap(box) as imap:
+        imap.wait_for("while it was away")
+    late = "SELECT 1 FROM events WHERE account_id = :id AND type = 'account.sessions_ended'"
+    wait_for("the worker of its home", lambda: box.platform.sql(late, id=box.id))
+
+
+def test_what_the_machines_know_each_other_by_is_private(cluster: Cluster, platform: Platform) -> None:
+    """The keys of the machines and what their doveadm asks for: in no log, event, command line or table."""
+    tables = [name for (name,) in platform.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
+    assert "node_certificates" in tables
+    secrets, said = [], [str(platform.sql(f"SELECT * FROM {table}")) for table in tables]
+    for machine in cluster.machines:
+        data = machine.service.data
+        for path in (data / "tls" / "node.key", data / "run" / "doveadm.key"):
+            assert path.stat().st_mode & 0o077 == 0
+            secrets.append(path.read_text())
+        said += [machine.service.said(), *(path.read_text(errors="replace") for path in (data / "log").iterdir())]
+        for pid in machine.service.processes():
+            said += [Path(f"/proc/{pid}/{name}").read_text(errors="replace") for name in ("cmdline", "environ")]
+    lines = {line for secret in secrets for line in secret.splitlines() if "-----" not in line}
+    assert not [line for line in lines for text in said if line in text]
+
+
+def test_the_command_line(cluster: Cluster) -> None:
+    found = json.loads(cluster.run("nodes", "list", "--json").stdout)
+    assert {node["name"] for node in found} == {"ams", "ber", "cph"}
+    assert cluster.run("nodes", "drain", "cph").stdout.startswith("cph takes no new accounts.")
+    assert "draining" in cluster.run("nodes", "list").stdout
+    assert cluster.run("nodes", "undrain", "cph").returncode == 0
+    for arguments in (("add", "Upper", "192.0.2.1"), ("add", "a", "somewhere"), ("remove", "ams"), ("drain", "x")):
+        assert cluster.run("nodes", *arguments).returncode == 1, arguments
+
+
+def test_a_node_is_emptied(cluster: Cluster, box: Mailbox) -> None:
+    """Its accounts go to the others, with their mail; a node that takes new accounts is not emptied."""
+    home = cluster.home(box)
+    home.deliver(box, "kept")
+    with home.imap(box) as imap:
+        imap.wait_for("kept")
+    assert "nodes drain" in cluster.run("nodes", "empty", home.name).stderr
+    assert cluster.run("nodes", "drain", home.name).returncode == 0
+    try:
+        done = cluster.run("nodes", "empty", home.name)
+        assert done.stdout.startswith(f"{home.name} has no account any more."), done.stderr
+        assert cluster.home(box) is not home
+        with home.imap(box) as imap:
+            assert imap.subjects() == ["kept"]
+    finally:
+        assert cluster.run("nodes", "undrain", home.name).returncode == 0
+
+
+def test_doctor_and_status_say_which_node_is_away(cluster: Cluster, platform: Platform) -> None:
+    for name in ("dublin", "essen"):
+        assert cluster.run("nodes", "add", name, "127.0.0.9").returncode == 0
+        assert cluster.run("nodes", "drain", name).returncode == 0
+    try:
+        platform.sql("UPDATE nodes SET seen_at = 1 WHERE name = 'essen' RETURNING id")
+        found = json.loads(cluster.run("doctor", "--json").stdout)
+        said = {row["text"].partition(" ")[0]: row for row in found if row["subject"] == "nodes"}
+        assert {name: row["level"] for name, row in said.items()} == {
+            "ams": "ok",
+            "ber": "ok",
+            "cph": "ok",
+            "dublin": "warning",
+            "essen": "error",
+        }
+        assert "has not been seen for" in said["essen"]["text"]
+        done = cluster.run("status", "--json")
+        assert done.returncode == 0, done.stdout  # it is about this machine alone
+        rows = {row["part"]: row for row in json.loads(done.stdout)}
+        states = {part.removeprefix("node "): row["state"] for part, row in rows.items() if part.startswith("node ")}
+        assert states == {"ams": "running", "ber": "running", "cph": "running", "dublin": "new", "essen": "away"}
+        assert rows["node essen"]["reason"].startswith("0 accounts, takes no new ones, not seen for ")
+        assert "\nnode dublin new      0 accounts" in cluster.run("status").stdout
+    finally:
+        for name in ("dublin", "essen"):
+            assert cluster.run("nodes", "remove", name).returncode == 0
+
+
+def test_status_without_the_database() -> None:
+    """It says what it can see all the same."""
+    url = "postgresql://postroom@127.0.0.1:1/postroom"
+    with Service.new(node="x", database_url=url) as service:
+        done = service.run("status", "--json")
+    rows = {row["part"]: row for row in json.loads(done.stdout)}
+    assert (rows["api"]["state"], rows["nodes"]["state"]) == ("stopped", "unknown")
+    assert rows["nodes"]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"node": "x"}, "POSTROOM_NODE needs PostgreSQL"),
+        ({"node": "x", "mail": "off", "database_url": ""}, "POSTROOM_NODE needs POSTROOM_MAIL=on"),
+        ({"node": "unknown", "database_url": ""}, "postroom nodes add unknown"),
+        ({"mail": "off", "database_url": ""}, "set POSTROOM_NODE"),
+        ({"node": "ber", "database_url": ""}, "another data directory"),
+    ],
+)
+def test_it_refuses_to_start(cluster: Cluster, settings: dict[str, str], said: str) -> None:
+    if "database_url" in settings:
+        settings = settings | {"database_url": cluster.machines[0].service.database_url}
+    with Service.new(**settings) as service:
+        service.launch()
+        assert service.process
+        assert service.process.wait(60) == 2
+        assert said in service.said()
+
+
+def test_a_script_sees_the_address_and_a_message_arrives_once_through_any_node(cluster: Cluster, box: Mailbox) -> None:
+    """The node that takes the mail knows the address; the one that runs the script, only the account."""
+    other, script = cluster.other(box), b'require ["envelope", "fileinto", "mailbox", "variables"];\n'
+    script += b'if envelope :matches "to" "*" { fileinto :create "for ${1}"; }\n'
+    clients.put_script(other.address, other.port("sieve_port"), box.address, box.password, script)
+    local_part, _, domain = box.address.partition("@")
+    spelled = [f"{local_part}+Tag@{domain}", f"{local_part.upper()}@{domain}", box.address]
+    source = (clients.own_address(), 0)
+    with smtplib.SMTP(other.address, other.port("smtp_port"), "client.example", 60, source) as client:
+        sender = "someone@elsewhere.example"
+        client.send_message(clients.message(sender, box.address, "once"), sender, spelled)
+        client.send_message(clients.message(sender, box.address, "last"), sender, [box.address])
+    with cluster.home(box).imap(box) as imap:
+        wait_for("the last", lambda: imap.select(f'"for {box.address}"', readonly=True) == ("OK", [b"1"]))
+        assert imap.select(f'"for {spelled[0]}"', readonly=True) == ("OK", [b"1"])
+        assert imap.select(f'"for {spelled[1]}"', readonly=True)[0] == "NO"
+
+
+def test_an_internationalized_domain_logs_in_through_any_node(cluster: Cluster) -> None:
+    platform = Platform.new(cluster.machines[0].service)
+    add = ("domains", "create", f"bücher.{platform.domain}", "--organization", platform.organization, "--active")
+    platform.service.run(*add).check_returncode()
+    body = {"domain": f"bücher.{platform.domain}", "local_part": "billing", "user_id": "u"}
+    made = platform.call("POST", "/v2/email-accounts/create", body)
+    for machine in cluster.machines:
+        imap = Imap(machine.address, machine.port("imaps_port"), ssl_context=clients.tls())
+        imap.send(f'a LOGIN "billing@BÜCHER.{platform.domain}" "{made["password"]}"\r\n'.encode())
+        answer = imap.readline()
+        while answer.startswith(b"*"):
+            answer = imap.readline()
+        assert answer.startswith(b"a OK")
+        imap.shutdown()

@@ -1,0 +1,127 @@
+"""Domains: one owner, names that nobody may claim, and whose the mail to their roles is."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from postroom.accounts import commands as accounts
+from postroom.accounts.commands import CreateAccount, UpdateAccount
+from postroom.actor import Actor
+from postroom.db import Database, Tx, open_database
+from postroom.domains import commands as domains
+from postroom.errors import Refused
+from postroom.service import bootstrap
+from postroom.tenants import organizations
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    opened = open_database(database_url)
+    yield opened
+    opened.close()
+
+
+def new_domain(tx: Tx, name: str) -> Actor:
+    """An organization with an active platform domain of the same name."""
+    bootstrap.create_domain(tx, name, name, None, "active")
+    return Actor(organizations.ensure(tx, name))
+
+
+def command(domain: str, local_part: str = "a", user_id: str = "u1") -> CreateAccount:
+    return CreateAccount(domain, local_part, user_id, None, "{SSHA512}x")
+
+
+class _Done(Exception):
+    pass
+
+
+@pytest.mark.parametrize("role", ["postmaster", "abuse"])
+def test_role_mail_always_arrives(database: Database, role: str) -> None:
+    """At the account of that name, else at the domain's user's default account, else at the operator's."""
+    host = f"host-{role}.test"
+
+    def target(tx: Tx, domain: str) -> Any:
+        sql = "SELECT target FROM mail_aliases WHERE local_part = :role AND domain = :domain"
+        return tx.one(sql, role=role, domain=domain)
+
+    def work(tx: Tx) -> None:
+        tx.run("DELETE FROM mail_host")
+        tx.run("INSERT INTO mail_host (id, name) VALUES (1, :name)", name=host)
+        keeper = Actor(organizations.ensure(tx, host))
+        domains.add(tx, keeper, host, "operator", "active")
+        made = CreateAccount(host, "postmaster", "operator", None, "x", allow_reserved=True)
+        operators = f"{accounts.create(tx, keeper, made).id}@acct.internal"
+        platform, own = f"platform-{role}.test", f"own-{role}.test"
+        actor = new_domain(tx, platform)
+        bootstrap.create_domain(tx, platform, own, "u1", "active")
+        assert target(tx, platform) == target(tx, own) == (operators,)
+        accounts.create(tx, actor, command(platform, "a", "u1"))
+        second = accounts.create(tx, actor, command(own, "b", "u1"))
+        accounts.update(tx, actor, second.id, None, UpdateAccount(is_default=True))
+        assert (target(tx, platform), target(tx, own)) == ((operators,), (f"{second.id}@acct.internal",))
+        named = accounts.create(tx, actor, CreateAccount(own, role, "u1", None, "x", allow_reserved=True))
+        assert target(tx, own) == (f"{named.id}@acct.internal",)
+        accounts.delete(tx, actor, named.id, None, grace_ms=0)
+        assert target(tx, own) == (f"{second.id}@acct.internal",)
+        raise _Done
+
+    with pytest.raises(_Done):  # the one row of mail_host stays as it was
+        database.write_alone(work)
+
+
+@pytest.mark.parametrize("role", ["postmaster", "abuse"])
+def test_role_mail_stays_in_the_organization(database: Database, role: str) -> None:
+    """Two organizations name their users alike. Whoever gets postmaster@ can buy a certificate for the domain."""
+
+    def make(tx: Tx, name: str) -> tuple[str, str]:
+        """A domain of user u1 of its own organization, and where mail for the user's default account goes."""
+        actor = Actor(organizations.ensure(tx, name))
+        bootstrap.create_domain(tx, name, name, "u1", "active")
+        return name, f"{accounts.create(tx, actor, command(name)).id}@acct.internal"
+
+    def targets(tx: Tx, name: str) -> list[Any]:
+        return tx.all(
+            "SELECT target FROM mail_aliases WHERE local_part = :role AND domain = :name", role=role, name=name
+        )
+
+    def work(tx: Tx) -> None:
+        made = [make(tx, f"{role}-{number}.test") for number in range(3)]
+        assert [targets(tx, name) for name, _ in made] == [[(target,)] for _, target in made]
+        empty = f"{role}-empty.test"
+        bootstrap.create_domain(tx, empty, empty, "u1", "active")
+        assert not {row[0] for row in targets(tx, empty)} & {target for _, target in made}
+
+    database.write_alone(work)
+
+
+def test_a_domain_has_one_owner(database: Database) -> None:
+    def work(tx: Tx) -> None:
+        first, second = new_domain(tx, "owner.test"), Actor(organizations.ensure(tx, "claimant"))
+        claim = domains.create(tx, second, "owner.test", None, "pending")
+        for act in (
+            lambda: domains.set_status(tx, second, claim, "active"),
+            lambda: domains.create(tx, second, "owner.test", "u9", "active"),
+        ):
+            with pytest.raises(Refused) as refused:
+                act()
+            assert refused.value.code == "domain_exists"
+        owned = domains.get(tx, first, "owner.test", None)
+        domains.set_status(tx, first, owned, "pending")
+        domains.set_status(tx, second, claim, "active")
+
+    database.write_alone(work)
+
+
+def test_names_that_nobody_may_claim(database: Database) -> None:
+    def work(tx: Tx) -> None:
+        tx.run("DELETE FROM mail_host")
+        tx.run("INSERT INTO mail_host (id, name) VALUES (1, 'own-host.test')")
+        for name in ("own-host.test", "acct.internal", "1.acct.internal", "x.local", "a.localhost"):
+            with pytest.raises(Refused) as refused:
+                bootstrap.create_domain(tx, "greedy", name, None, "pending")
+            assert refused.value.fields[0].code == "refused_domain"
+        raise _Done
+
+    with pytest.raises(_Done):
+        database.write_alone(work)

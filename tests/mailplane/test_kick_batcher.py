@@ -1,0 +1,140 @@
+"""Endings that are asked for together: one question to doveadm, an answer for each. What doveadm itself does with it is
+tried in tests/mail."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from postroom.mailplane.dovecot import doveadm, kick_batcher
+from postroom.mailplane.dovecot.doveadm import Door, Failed
+from postroom.mailplane.dovecot.kick_batcher import Endings
+from postroom.mailplane.internal_addresses import login_name
+
+HERE, THERE = Door("key", address="192.0.2.1"), Door("key", address="192.0.2.2")
+
+
+class Asked:
+    """What doveadm is asked, and what it says: `sessions` are the logins that still have one."""
+
+    def __init__(self) -> None:
+        self.questions: list[tuple[Door, list[str]]] = []
+        self.sessions: dict[str, int] = {}  # so many kicks more
+        self.failure: Exception | None = None
+
+    async def __call__(self, door: Door, commands: Sequence[Sequence[Any]]) -> Any:
+        names = [name for _, _, name in commands]
+        self.questions.append((door, list(dict.fromkeys(names))))
+        assert sorted(names) == sorted(self.questions[-1][1] * 2)  # each is kicked twice
+        await asyncio.sleep(0)
+        if self.failure is not None:
+            raise self.failure
+        return [self._answer(name) for name in names]
+
+    def _answer(self, name: str) -> list[Any]:
+        self.sessions[name] = self.sessions.get(name, 0) - 1
+        if self.sessions[name] >= 0:
+            return ["doveadmResponse", [], name]
+        return ["error", {"exitCode": doveadm.NO_SESSION}, name]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    found = Asked()
+    monkeypatch.setattr(doveadm, "ask", found)
+    return found
+
+
+def run(test: Callable[[Endings], Any]) -> Any:
+    async def go() -> Any:
+        return await test(Endings())
+
+    return asyncio.run(go())
+
+
+def test_those_that_come_together_share_a_question(asked: Asked) -> None:
+    async def test(ends: Endings) -> None:
+        assert await asyncio.gather(*(ends.end(HERE, [(id_, 1)]) for id_ in range(10))) == [True] * 10
+        assert await ends.end(HERE, [(10, 1), (10, 2)])
+
+    run(test)
+    assert asked.questions == [
+        (HERE, [login_name(id_, 1) for id_ in range(10)]),
+        (HERE, [login_name(10, 1), login_name(10, 2)]),
+    ]
+
+
+def test_each_dovecot_is_asked_for_its_own(asked: Asked) -> None:
+    async def test(ends: Endings) -> None:
+        assert await asyncio.gather(ends.end(HERE, [(1, 1)]), ends.end(THERE, [(2, 1)])) == [True, True]
+
+    run(test)
+    assert asked.questions == [(HERE, [login_name(1, 1)]), (THERE, [login_name(2, 1)])]
+
+
+def test_too_many_are_several_questions(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kick_batcher, "MANY", 4)
+
+    async def test(ends: Endings) -> None:
+        assert all(await asyncio.gather(*(ends.end(HERE, [(id_, 1)]) for id_ in range(10))))
+
+    run(test)
+    assert [len(names) for _, names in asked.questions] == [4, 4, 2]
+
+
+def test_who_is_gone_does_not_wait_for_who_stays(asked: Asked) -> None:
+    asked.sessions[login_name(2, 1)] = 7
+
+    async def test(ends: Endings) -> None:
+        first, second = (asyncio.create_task(ends.end(HERE, [(id_, 1)])) for id_ in (1, 2))
+        assert await first
+        assert not second.done()
+        assert await second
+
+    run(test)
+    assert [names for _, names in asked.questions[1:]] == [[login_name(2, 1)]] * 3
+
+
+@pytest.mark.parametrize("failure", [OSError("gone"), Failed("no"), ValueError("not JSON")], ids=repr)
+def test_a_failure_is_told_to_all_who_still_wait(asked: Asked, failure: Exception) -> None:
+    async def test(ends: Endings) -> None:
+        asked.failure = failure
+        assert await asyncio.gather(*(ends.end(HERE, [(id_, 1)]) for id_ in range(3))) == [False] * 3
+        asked.failure = None
+        assert await ends.end(HERE, [(1, 1)])
+
+    run(test)
+
+
+def test_those_that_were_gone_before_a_failure_are_gone(asked: Asked) -> None:
+    asked.sessions[login_name(2, 1)] = 9
+
+    async def test(ends: Endings) -> None:
+        first, second = (asyncio.create_task(ends.end(HERE, [(id_, 1)])) for id_ in (1, 2))
+        assert await first
+        asked.failure = Failed("no")
+        assert not await second
+
+    run(test)
+
+
+def test_who_goes_away_takes_nobody_with_him(asked: Asked) -> None:
+    async def test(ends: Endings) -> None:
+        first, second = (asyncio.create_task(ends.end(HERE, [(id_, 1)])) for id_ in (1, 2))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert await second
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+    run(test)
+    assert asked.questions == [(HERE, [login_name(1, 1), login_name(2, 1)])]
+
+
+def test_a_login_that_two_ask_for_is_kicked_once_for_both(asked: Asked) -> None:
+    async def test(ends: Endings) -> None:
+        assert await asyncio.gather(ends.end(HERE, [(1, 1)]), ends.end(HERE, [(1, 1), (2, 1)])) == [True, True]
+
+    run(test)
+    assert asked.questions == [(HERE, [login_name(1, 1), login_name(2, 1)])]

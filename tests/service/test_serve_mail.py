@@ -1,0 +1,248 @@
+"""`postroom serve` with Dovecot and Postfix: who runs as whom, and that nothing outlives the service."""
+
+import imaplib
+import os
+import pwd
+import signal
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from postroom.client import Client
+from postroom.mailplane.certificate import self_signed
+from postroom.mailplane.certificate_watch import Renewal
+from postroom.supervision import stale_processes
+from tests.harness.service import Service, is_alive, wait_for
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="Postfix needs root")
+
+DAEMONS = ("dovecot", "opendkim", "postfix")
+# The masters, and the two helpers that Dovecot itself wants as root.
+MAY_KEEP_ROOT = ("postroom serve", "guard.py", "dovecot -F", "master -s", "/log", "/config", "proxymap")
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with Service.new() as new:
+        yield new.start()
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def name_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+
+
+def session(service: Service, name: str) -> list[int]:
+    """Every process of a daemon."""
+    return stale_processes.find(service.data, {service.pid(name)})
+
+
+def kill(pids: list[int], number: int = signal.SIGKILL) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def test_it_works(service: Service) -> None:
+    assert imaplib.IMAP4("127.0.0.1", service.ports["imap_port"]).welcome.startswith(b"* OK")
+    with socket.create_connection(("127.0.0.1", service.ports["smtp_port"])) as client:
+        assert client.recv(1024).startswith(b"220 ")
+    assert service.get("/readyz")[1]["parts"].keys() == {"database", "worker", "milter", *DAEMONS}
+    assert service.stop() == 0
+
+
+def test_it_starts_over_a_message_that_was_being_written(service: Service) -> None:
+    """Who is killed in the middle leaves a file by its first name, and Postfix's check has something to say of it."""
+    assert service.stop() == 0
+    left = service.data / "spool" / "incoming" / "155139.16320"
+    left.touch(0o600)
+    os.chown(left, pwd.getpwnam("postfix").pw_uid, -1)
+    assert service.start().stop() == 0
+    assert service.processes() == {}
+
+
+def test_only_the_masters_keep_root(service: Service) -> None:
+    with imaplib.IMAP4("127.0.0.1", service.ports["imap_port"]):
+        running = [pid for name in DAEMONS for pid in session(service, name)]
+        roots = [pid for pid in [*running, *service.processes()] if Path(f"/proc/{pid}").stat().st_uid == 0]
+        assert [name_of(pid) for pid in roots if not any(name in name_of(pid) for name in MAY_KEEP_ROOT)] == []
+
+
+def test_root_leaves_no_file_of_its_own(service: Service) -> None:
+    service.stop()
+    for folder in ("db", "mail"):
+        paths = [service.data / folder, *(service.data / folder).rglob("*")]
+        assert {path.lstat().st_uid for path in paths} == {pwd.getpwnam("postroom").pw_uid}
+        assert (service.data / folder).stat().st_mode & 0o777 == 0o700
+
+
+def test_what_root_reads_cannot_be_replaced(service: Service) -> None:
+    """Whoever has taken over the system user does not get root at the next start."""
+    service.stop()
+    elsewhere = service.data.parent / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    attempts = """
+import os, sys
+data, elsewhere = sys.argv[1:]
+for name in ("postfix", "dovecot", "opendkim", "run", "log", "run/dovecot"):
+    try:
+        os.rename(f"{data}/{name}", f"{data}/away")
+    except OSError:
+        continue
+    print(name)
+# What root rotates: a link in the place of a log would be emptied, or given away, by root.
+for attempt in (
+    lambda: os.symlink("/etc/hostname", f"{data}/log/other.log"),
+    lambda: os.symlink("/etc/hostname", f"{data}/log/api.log.1"),
+    lambda: os.link(f"{data}/db/postroom.db", f"{data}/log/api.log.1"),
+    lambda: os.rename(f"{data}/log/api.log", f"{data}/log/api.log.1"),
+    lambda: os.unlink(f"{data}/log/api.log"),
+):
+    try:
+        attempt()
+    except PermissionError:
+        continue
+    print("log")
+os.rename(f"{data}/mail", f"{data}/mail-away")
+os.symlink(elsewhere, f"{data}/mail")
+"""
+    user = pwd.getpwnam("postroom")
+    command = ["/usr/bin/python3", "-c", attempts, str(service.data), str(elsewhere)]
+    done = subprocess.run(command, capture_output=True, text=True, user=user.pw_uid, group=user.pw_gid, extra_groups=[])
+    assert (done.stdout, done.stderr) == ("", "")
+    service.launch()
+    wait_for("the refusal", service.ended)
+    assert "POSTROOM_DATA" in service.said()
+    assert (elsewhere.stat().st_mode & 0o777, elsewhere.stat().st_uid) == (0o700, 0)
+    (service.data / "mail").unlink()
+    (service.data / "mail-away").rename(service.data / "mail")
+
+
+def test_two_instances_run_side_by_side(service: Service) -> None:
+    with Service.new() as other:
+        other.start()
+        assert service.ready()
+        assert other.ready()
+        assert other.stop() == 0
+    assert service.ready()
+
+
+def test_everything_dies_with_the_supervisor(service: Service) -> None:
+    daemons = [pid for name in DAEMONS for pid in session(service, name)]
+    service.stop(signal.SIGKILL)
+    wait_for("every process to be gone", lambda: not service.processes())
+    assert not any(is_alive(pid) for pid in daemons)
+
+
+def test_a_start_ends_the_orphans_of_a_killed_run(service: Service) -> None:
+    """Supervisor and guards are killed at once: nobody is left to end the daemons."""
+    assert service.process
+    guards = [parent(service.pid(name)) for name in DAEMONS]
+    daemons = [pid for name in DAEMONS for pid in session(service, name)]
+    kill([service.process.pid], signal.SIGSTOP)
+    kill([*guards, service.process.pid])
+    service.process.wait()
+    assert session(service, "postfix"), "Postfix is expected to outlive its guard"
+    service.start()
+    assert "processes that an earlier run had left behind" in service.said()
+    assert not any(is_alive(pid) for pid in daemons)
+    assert service.ready()
+
+
+@pytest.mark.parametrize("name", DAEMONS)
+def test_a_crashed_daemon_comes_back(service: Service, name: str) -> None:
+    assert service.process
+    dead = service.pid(name)
+    kill([service.process.pid], signal.SIGSTOP)  # so that it stays away until it has been missed
+    kill(session(service, name))
+    wait_for("the daemon to be missed", lambda: service.get("/readyz")[1]["parts"][name] != "ok")
+    kill([service.process.pid], signal.SIGCONT)
+    wait_for("the daemon to be back", service.ready)
+    assert service.pid(name) != dead
+    assert f"{name} ended (" in service.said()
+
+
+@pytest.mark.parametrize("name", DAEMONS)
+def test_a_daemon_whose_guard_is_killed_is_replaced(service: Service, name: str) -> None:
+    dead = service.pid(name)
+    kill([parent(dead)])
+    wait_for("another daemon", lambda: service.pid(name) not in (0, dead) and service.ready())
+    assert not is_alive(dead)
+
+
+def test_it_refuses_a_mail_port_that_is_taken(service: Service) -> None:
+    service.stop()
+    with socket.create_server(("127.0.0.1", service.ports["smtp_port"])):
+        done = service.run("serve")
+    assert done.returncode == 2
+    assert "POSTROOM_SMTP_PORT" in done.stdout
+    assert service.processes() == {}
+
+
+def test_mail_alone(service: Service) -> None:
+    """As a unit of its own, beside the API."""
+    service.stop()
+    service.launch("--only", "mail")
+    wait_for("the daemons", lambda: "API key" in service.said())
+    assert not (service.data / "run" / "api.pid").exists()
+    assert imaplib.IMAP4("127.0.0.1", service.ports["imap_port"]).welcome.startswith(b"* OK")
+    assert service.stop() == 0
+    assert service.processes() == {}
+
+
+def renew(folder: Path) -> tuple[Path, Path]:
+    """A new pair."""
+    paths = folder / "cert.pem", folder / "key.pem"
+    for path, content in zip(paths, self_signed("mail.postroom.test", datetime.now(UTC)), strict=True):
+        path.write_bytes(content)
+    return paths
+
+
+def make_account(service: Service) -> tuple[str, str]:
+    """Address and password."""
+    with Client(f"http://127.0.0.1:{service.ports['port']}", service.key()) as client:
+        made = client.create_account("demo.test", "reader", user_id="user_1")
+        return made.account.address, made.password
+
+
+def test_a_renewed_certificate_is_read_without_a_restart(tmp_path: Path) -> None:
+    certificate, key = renew(tmp_path)
+    with Service.new(tls_cert=str(certificate), tls_key=str(key)) as service:
+        service.start()
+        daemons = [service.pid(name) for name in DAEMONS]
+        listeners = [("127.0.0.1", service.ports[name]) for name in ("imaps_port", "pop3s_port", "submissions_port")]
+        assert {ssl.get_server_certificate(listener) for listener in listeners} == {certificate.read_text()}
+        account = make_account(service)
+        renew(tmp_path)
+        for listener in listeners:
+            wait_for("it", lambda at=listener: ssl.get_server_certificate(at) == certificate.read_text())
+        trusting = ssl.create_default_context(cafile=certificate)
+        trusting.check_hostname = False
+        with imaplib.IMAP4_SSL(*listeners[0], ssl_context=trusting) as session:
+            session.login(*account)
+            assert session.select()[0] == "OK"
+        assert [service.pid(name) for name in DAEMONS] == daemons
+        assert service.ready()
+        assert service.stop() == 0
+
+
+def test_a_pair_that_does_not_fit_is_not_read(tmp_path: Path) -> None:
+    certificate, key = renew(tmp_path)
+    renewal = Renewal(certificate, key)
+    assert renewal.due() is None
+    certificate.write_bytes(self_signed("mail.postroom.test", datetime.now(UTC))[0])
+    assert renewal.due(), "the key is still the old one"
+    assert renewal.due() is None
+    renew(tmp_path)
+    assert renewal.due() == ""
+    key.unlink()
+    assert renewal.due()
