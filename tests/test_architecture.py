@@ -16,15 +16,44 @@ from postroom.api.routes import ROUTES
 ROOT = Path(postroom.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 DRIVERS = {"sqlite3", "psycopg", "asyncpg", "aiosqlite", "sqlalchemy"}
-# Modules beside the nouns: the edges and the wiring, which nouns do not know.
+# From the bottom to the top: a package, or a module of the root, imports what stands before it.
+LAYERS = (
+    "errors",
+    "db",
+    "actor",
+    "events",
+    "mail_host",
+    "address",
+    "settings_file",
+    "settings",
+    "supervision",
+    "instance",
+    "mailplane",
+    "leases",
+    "cluster",
+    "mailboxes",
+    "tenants",
+    "domains",
+    "auth",
+    "idempotency",
+    "accounts",
+    "milter",
+    "api",
+    "service",
+    "backup",
+    "doctor",
+    "client",
+    "mcp",
+    "cli",
+)
+# What nouns do not know.
 EDGES = {
     "postroom.api",
     "postroom.mailplane",
-    "postroom.service.worker",
+    "postroom.supervision",
+    "postroom.service",
     "postroom.cli",
     "postroom.settings",
-    "postroom.service.serve",
-    "postroom.service.processes",
 }
 # A noun has SQL of its own.
 SQL = re.compile(r"^\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM)\b", re.MULTILINE)
@@ -97,13 +126,15 @@ def holds_sql(path: Path) -> bool:
 NOUNS = {
     name: path
     for name, path in MODULES.items()
-    if name.count(".") == 1 and path.name != "__init__.py" and (holds_sql(path) or name == "postroom.accounts.queries")
+    if not inside(name, "postroom.db", "postroom.mailplane")
+    and (holds_sql(path) or name == "postroom.accounts.queries")
 }
 
 
 def test_it_works() -> None:
     """The tests see what they judge."""
-    assert {f"postroom.{noun}" for noun in ("accounts", "domains", "keys", "events", "counts")} <= NOUNS.keys()
+    nouns = ("accounts.commands", "domains.commands", "auth.keys", "events", "tenants.usage")
+    assert {f"postroom.{noun}" for noun in nouns} <= NOUNS.keys()
     assert "postroom.service.worker" not in NOUNS
     assert "sqlite3" in imports(MODULES["postroom.db.sqlite"])
     assert "postroom.auth.keys" in imports(MODULES["postroom.api.authentication"])
@@ -160,13 +191,26 @@ def test_no_import_cycles() -> None:
         visit(name, ())
 
 
-def test_two_modules_do_not_write_one_table() -> None:
+def test_the_root_keeps_the_words_that_all_share() -> None:
+    in_root = {path.stem for path in ROOT.glob("*.py")}
+    assert len(in_root) <= 12
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert in_root - {"__init__"} | packages == set(LAYERS)
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name != "postroom"])
+def test_arrows_between_packages_go_one_way(name: str) -> None:
+    below = {"postroom", *(f"postroom.{layer}" for layer in LAYERS[: LAYERS.index(name.split(".")[1]) + 1])}
+    assert {".".join(wanted.split(".")[:2]) for wanted in ours(MODULES[name])} <= below
+
+
+def test_two_packages_do_not_write_one_table() -> None:
     writers: dict[str, set[str]] = {}
     for name, path in MODULES.items():
         for text in strings(path):
             if SQL.search(text):
                 for table in WRITES.findall(text):
-                    writers.setdefault(table, set()).add(name)
+                    writers.setdefault(table, set()).add(".".join(name.split(".")[:2]))
     assert {"accounts", "addresses", "events", "domains"} <= writers.keys()
     assert {table: names for table, names in writers.items() if len(names) > 1} == {}
 
