@@ -5,7 +5,7 @@ A stranger would get wrong: an account is found by organization and, where one i
 alone; and every change that must end sessions starts a new generation of the account (see sessions.py).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -24,10 +24,6 @@ from postroom.errors import Refused, not_found
 from postroom.mailboxes import session_revocations
 from postroom.mailboxes.session_revocations import Ended
 from postroom.tenants import limits, usage
-
-PURGE_AGAIN_MS = 3600 * 1000
-# How old the time of the last login may be while an account logs in again and again.
-LOGIN_MS = 60_000
 
 INSERT = f"""
 INSERT INTO accounts (organization_id, domain_id, user_id, address, display_name, status, is_default, password,
@@ -64,27 +60,6 @@ UPDATE accounts SET deleted_at = NULL, purge_at = NULL, updated_at = :now,
   is_default = CASE WHEN EXISTS (SELECT 1 FROM accounts AS other
     WHERE other.organization_id = :organization AND other.user_id = :user_id AND other.is_default = 1) THEN 0 ELSE 1 END
 WHERE id = :id AND organization_id = :organization RETURNING {COLUMNS}"""
-# While sessions of an account have still to end, one of them could write into its folder again.
-DUE_PURGES = """
-SELECT id FROM accounts
-WHERE purge_at <= :now AND NOT EXISTS (SELECT 1 FROM session_endings WHERE account_id = accounts.id)
-  AND NOT EXISTS (SELECT 1 FROM leases WHERE kind = 'purge' AND item = accounts.id AND free_at > :now)
-  AND (CAST(:node AS BIGINT) IS NULL OR EXISTS (SELECT 1 FROM account_homes
-    WHERE account_id = accounts.id AND node_id = :node))
-  AND NOT EXISTS (SELECT 1 FROM account_moves WHERE account_id = accounts.id AND phase IN ('copy', 'frozen'))
-ORDER BY purge_at, id LIMIT 50"""
-BEGIN_PURGE = """
-UPDATE accounts SET purged_at = COALESCE(purged_at, :now), display_name = NULL, password = ''
-WHERE id = :id AND purge_at <= :now AND deleted_at IS NOT NULL RETURNING id"""
-LOGS_IN = """
-WHERE id = :id AND status = 'active' AND deleted_at IS NULL AND (last_login_at IS NULL OR last_login_at <= :before)"""
-IS_NEW_LOGIN = f"SELECT 1 FROM accounts {LOGS_IN}"
-LOG_IN = f"UPDATE accounts SET last_login_at = :at {LOGS_IN}"
-OLDEST_PURGE_DUE = "SELECT purge_at FROM accounts WHERE purge_at <= :now ORDER BY purge_at LIMIT 1"
-POSTPONE_PURGE = "UPDATE accounts SET purge_at = :until WHERE id = :id AND purged_at IS NOT NULL"
-FINISH_PURGE = f"""
-UPDATE accounts SET purge_at = NULL WHERE id = :id AND purge_at IS NOT NULL AND purged_at IS NOT NULL
-RETURNING {COLUMNS}"""
 DROP_DEFAULT = """
 UPDATE accounts SET is_default = 0, updated_at = :now
 WHERE organization_id = :organization AND user_id = :user_id AND is_default = 1"""
@@ -137,7 +112,7 @@ def create(tx: Tx, actor: Actor, command: CreateAccount) -> Account:
     addresses.take(tx, account.domain_id, account.local_part, account.id, account.user_id)
     if not domains.is_managed(tx, actor.organization_id, domain.id):  # deleted while we waited for its counter
         raise not_found()
-    _record(tx, actor, "account.created", account)
+    record(tx, actor, "account.created", account)
     return account
 
 
@@ -152,7 +127,7 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateA
     if command.display_name is not UNSET and command.display_name != account.display_name:
         account = msgspec.structs.replace(account, display_name=command.display_name, updated_at=tx.now)
         _save(tx, account)
-        _record(tx, actor, "account.updated", account, changed=["display_name"])
+        record(tx, actor, "account.updated", account, changed=["display_name"])
     if command.status is not UNSET and command.status != account.status:
         account, ended = _set_status(tx, actor, account, command.status)
     if command.is_default is not UNSET and not account.is_default:
@@ -173,9 +148,9 @@ def reset(
     account = _hold(tx, actor, id_, user_id)
     if disable_scripts:
         tx.run(DISABLE_SCRIPTS, id=id_, organization=actor.organization_id)
-        _record(tx, actor, "account.scripts_disabled", account)
+        record(tx, actor, "account.scripts_disabled", account)
     tx.run(RESET, id=id_, organization=actor.organization_id, password=password, now=tx.now)
-    _record(tx, actor, "account.password_reset", account)
+    record(tx, actor, "account.password_reset", account)
     return msgspec.structs.replace(account, updated_at=tx.now), session_revocations.end(
         tx, account.id, account.generation
     )
@@ -185,22 +160,10 @@ def sign_out(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> tuple[Accou
     """Ends every session. The password stays, and so does the status."""
     account = _hold(tx, actor, id_, user_id)
     _save(tx, msgspec.structs.replace(account, generation=account.generation + 1))
-    _record(tx, actor, "account.signed_out", account)
+    record(tx, actor, "account.signed_out", account)
     return msgspec.structs.replace(account, updated_at=tx.now), session_revocations.end(
         tx, account.id, account.generation
     )
-
-
-def new_logins(tx: Tx, logins: Mapping[int, int]) -> dict[int, int]:
-    """Those of these logins (account id to time) that are worth a write. The right password of a suspended account is
-    no login."""
-    return {id_: at for id_, at in logins.items() if tx.one(IS_NEW_LOGIN, id=id_, before=at - LOGIN_MS)}
-
-
-def log_in(tx: Tx, logins: Mapping[int, int]) -> None:
-    """Writes down when accounts have logged in. A time that is yet to come, by a wrong clock, is now."""
-    for id_, at in sorted(logins.items()):
-        tx.run(LOG_IN, id=id_, at=min(at, tx.now), before=at - LOGIN_MS)
 
 
 def delete(
@@ -210,14 +173,14 @@ def delete(
     the grace is over; `purge` ends the grace now, also of an account that is deleted already."""
     if purge and (deleted := _hold_deleted(tx, actor, id_, user_id)):
         tx.run(HASTEN_PURGE, id=id_, organization=actor.organization_id, now=tx.now)
-        _record(tx, actor, "account.updated", deleted, changed=["purge_at"])
+        record(tx, actor, "account.updated", deleted, changed=["purge_at"])
         return msgspec.structs.replace(deleted, purge_at=tx.now), []
     account = _hold_with_user(tx, actor, id_, user_id)
     purge_at = tx.now if purge else tx.now + grace_ms
     tx.run(DELETE, id=id_, organization=actor.organization_id, purge_at=purge_at, now=tx.now)
     addresses.rest(tx, account.domain_id, account.local_part, id_)
     _count(tx, account, -1)
-    _record(tx, actor, "account.deleted", account)
+    record(tx, actor, "account.deleted", account)
     if account.is_default:
         _move_default(tx, actor, account, _successor(tx, account))
     gone = {"is_default": False, "updated_at": tx.now, "deleted_at": tx.now, "purge_at": purge_at}
@@ -243,47 +206,15 @@ def restore(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
     # After the counter, where the deletion of a domain meets it (domains.delete).
     if not domains.is_managed(tx, actor.organization_id, old.domain_id):
         raise Refused("domain_gone", domains.GONE)
-    _record(tx, actor, "account.restored", account)
+    record(tx, actor, "account.restored", account)
     return account
-
-
-def oldest_purge_due(tx: Tx) -> int | None:
-    """Since when the oldest purge has been due (ms since 1970), also one that was put off after a failure."""
-    row = tx.one(OLDEST_PURGE_DUE, now=tx.now)
-    return int(row[0]) if row else None
-
-
-def due_purges(tx: Tx, node: int | None = None) -> list[int]:
-    """Accounts whose mail is to be erased now, or to go on with, some at a time: those that nobody is at. Of several
-    nodes: whose mail this one has."""
-    return [row[0] for row in tx.all(DUE_PURGES, now=tx.now, node=node)]
-
-
-def begin_purge(tx: Tx, id_: int) -> bool:
-    """From here on the account cannot be restored, and what is personal in its row is gone; the row stays, so that
-    events have something to tell of. False: it was restored meanwhile."""
-    return tx.one(BEGIN_PURGE, id=id_, now=tx.now) is not None
-
-
-def finish_purge(tx: Tx, id_: int) -> None:
-    """The mail is erased."""
-    row = tx.one(FINISH_PURGE, id=id_)
-    if row is not None:
-        account = from_row(row)
-        nodes.leave(tx, id_)
-        _record(tx, Actor(account.organization_id), "account.purged", account)
-
-
-def postpone_purge(tx: Tx, id_: int) -> None:
-    """The mail could not be erased; it is tried again."""
-    tx.run(POSTPONE_PURGE, id=id_, until=tx.now + PURGE_AGAIN_MS)
 
 
 def put_off_endings(tx: Tx, actor: Actor, account: Account, ended: Sequence[Ended]) -> bool:
     """Writes down that these sessions could not be ended yet. False: the worker has ended them meanwhile."""
     if not session_revocations.mark_late(tx, ended):
         return False
-    _record(tx, actor, "account.sessions_pending", account)
+    record(tx, actor, "account.sessions_pending", account)
     return True
 
 
@@ -362,7 +293,7 @@ def _set_status(tx: Tx, actor: Actor, old: Account, status: Status) -> tuple[Acc
     _count(tx, old, -1)
     _count(tx, account, 1)
     type_ = {"active": "account.resumed", "suspended": "account.suspended", "disabled": "account.disabled"}[status]
-    _record(tx, actor, type_, account)
+    record(tx, actor, type_, account)
     if status == "disabled" and account.is_default:
         heir = _successor(tx, account)
         _move_default(tx, actor, account, heir)
@@ -388,14 +319,15 @@ def _move_default(tx: Tx, actor: Actor, account: Account, heir: int | None) -> N
         return
     tx.run(SET_DEFAULT, id=heir, organization=account.organization_id, now=tx.now)
     heir_account = get(tx, Actor(actor.organization_id), heir, None)  # it may be one that the caller does not see
-    _record(tx, actor, "account.updated", heir_account, changed=["is_default"])
+    record(tx, actor, "account.updated", heir_account, changed=["is_default"])
 
 
 def _count(tx: Tx, account: Account, by: int) -> None:
     usage.add(tx, account.organization_id, account.domain_id, account.user_id, account.status, by)
 
 
-def _record(tx: Tx, actor: Actor, type_: str, account: Account, changed: list[str] | None = None) -> None:
+def record(tx: Tx, actor: Actor, type_: str, account: Account, changed: list[str] | None = None) -> None:
+    """Records an event that is about the account."""
     data: dict[str, object] = {"address": account.address, "status": account.status}
     if changed:
         data["changed"] = changed

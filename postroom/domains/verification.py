@@ -16,7 +16,7 @@ import msgspec
 
 from postroom.actor import Actor
 from postroom.db import Database, Tx
-from postroom.domains import check_schedule, consents, dkim
+from postroom.domains import check_schedule, consents, dkim, proofs
 from postroom.domains import commands as domains
 from postroom.domains.commands import Domain
 from postroom.domains.dns_lookups import Answers
@@ -84,8 +84,8 @@ class Verification:
 
     async def by_itself(self, domain_id: int, until: int) -> None:
         """Checks a domain whose check was leased until then."""
-        plan = await self._database.read(lambda tx: _plan(tx, domains.of_id(tx, domain_id), self._host, until))
-        if plan is None or not domains.is_for_dns(plan.domain):
+        plan = await self._database.read(lambda tx: _plan(tx, proofs.of_id(tx, domain_id), self._host, until))
+        if plan is None or not proofs.is_for_dns(plan.domain):
             await self._database.write(lambda tx: check_schedule.drop(tx, domain_id))
             return
         findings = await self._look(plan)
@@ -160,7 +160,7 @@ def settle(
     """Writes down what a check has found, once: nothing where its lease has run out and is somebody else's. The domain
     as it is then; None where it is gone."""
     is_ours = check_schedule.hold(tx, plan.domain.id, plan.until)
-    domain = domains.of_id(tx, plan.domain.id)
+    domain = proofs.of_id(tx, plan.domain.id)
     if domain is None:
         check_schedule.drop(tx, plan.domain.id)
         return None
@@ -169,19 +169,19 @@ def settle(
     _switch_keys(tx, domain, plan.records, findings)
     due_at, failures = check_schedule.standing(tx, domain.id)
     found = outcome(plan.records, findings)
-    if not domains.is_for_dns(domain):
+    if not proofs.is_for_dns(domain):
         due_at, failures = None, 0
     elif domain.status == "active":
         reason = _reason(plan.records, findings)
         due_at, failures = _recheck(tx, actor, domain, found, reason, (due_at, failures), by_itself)
         if by_itself and _is_lost(tx, domain, plan, findings, lost_ms):
             due_at, failures = tx.now + check_schedule.FIRST_MS, 0
-    elif found == "proven" and not consents.blocked_by_parent(tx, domain) and domains.prove(tx, actor, plan.domain):
+    elif found == "proven" and not consents.blocked_by_parent(tx, domain) and proofs.prove(tx, actor, plan.domain):
         due_at, failures = _tomorrow(tx), 0
     elif by_itself or due_at is None:
         due_at, failures = tx.now + min(check_schedule.FIRST_MS * 2**failures, HOUR_MS), min(failures + 1, 20)
     check_schedule.settle(tx, domain.id, due_at=due_at, failures=failures)
-    return domains.of_id(tx, domain.id)
+    return proofs.of_id(tx, domain.id)
 
 
 def _begin(tx: Tx, actor: Actor, name: str, user_id: str | None, host: MailHost) -> Plan:
@@ -214,7 +214,7 @@ def _recheck(
 ) -> tuple[int | None, int]:
     """An active domain: when it is due again, and its failures. On request it can only get better, not wait longer."""
     if found == "proven":
-        domains.recover(tx, actor, domain)
+        proofs.recover(tx, actor, domain)
         return _tomorrow(tx), 0
     due_at, failures = standing
     if not by_itself and due_at is not None:
@@ -222,15 +222,15 @@ def _recheck(
     if found == "failing" and by_itself:
         failures += 1
         if failures >= FAILURES:
-            domains.degrade(tx, actor, domain, reason)
+            proofs.degrade(tx, actor, domain, reason)
     return tx.now + HOUR_MS, failures
 
 
 def _is_lost(tx: Tx, domain: Domain, plan: Plan, findings: Sequence[Finding], lost_ms: int) -> bool:
     """Whether an active domain has led elsewhere for so long that it is lost now."""
     is_elsewhere = leads_elsewhere(plan.records, findings, plan.host)
-    domains.watch(tx, domain, is_elsewhere)
-    return is_elsewhere is True and domains.lose(tx, domain, lost_ms)
+    proofs.watch(tx, domain, is_elsewhere)
+    return is_elsewhere is True and proofs.lose(tx, domain, lost_ms)
 
 
 def _reason(records: Sequence[Record], findings: Sequence[Finding]) -> str:

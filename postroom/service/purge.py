@@ -1,7 +1,7 @@
 """The end of a deleted account's mail: what is due is erased from the disk, a bounded part at a time.
 
 A stranger would get wrong: the path is made of the account's number alone, every folder below `mail` is opened
-without following links, and only an account that `accounts.begin_purge` has given up is ever touched. A kill in the
+without following links, and only an account that `purges.begin_purge` has given up is ever touched. A kill in the
 middle leaves less of it, and the next round goes on.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 
 from postroom import leases
-from postroom.accounts import commands as accounts
+from postroom.accounts import purges
 from postroom.db import Database, Tx
 from postroom.mailplane.dovecot import maildir
 
@@ -27,9 +27,9 @@ async def purge(database: Database, mail: Path, id_: int, most: int) -> int:
         left = await asyncio.to_thread(maildir.erase, mail, id_, most)
     except OSError as error:
         log.warning("mail_not_erased", account_id=id_, reason=error.strerror)
-        await database.write(partial(_end, id_=id_, how=accounts.postpone_purge))
+        await database.write(partial(_end, id_=id_, how=purges.postpone_purge))
         return most
-    await database.write(partial(_end, id_=id_, how=accounts.finish_purge if left > 0 else None))
+    await database.write(partial(_end, id_=id_, how=purges.finish_purge if left > 0 else None))
     return left
 
 

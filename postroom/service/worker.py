@@ -16,13 +16,11 @@ from pathlib import Path
 import structlog
 
 from postroom import events, idempotency, leases
-from postroom.accounts import addresses
-from postroom.accounts import commands as accounts
+from postroom.accounts import addresses, last_logins, purges
 from postroom.auth import console_sessions, keys
 from postroom.cluster.mover import Mover
 from postroom.db import Database, Tx
-from postroom.domains import check_schedule, dkim
-from postroom.domains import commands as domains
+from postroom.domains import check_schedule, dkim, proofs
 from postroom.domains.dkim import Due
 from postroom.domains.resolver import Resolver, Unanswered
 from postroom.domains.verification import Verification
@@ -121,12 +119,12 @@ async def purge_due(database: Database, mail: Path, node: int | None = None) -> 
 
     async def purge(id_: int) -> None:
         nonlocal left
-        take = partial(leases.take, kind="purge", items=[id_], is_due=accounts.begin_purge)
+        take = partial(leases.take, kind="purge", items=[id_], is_due=purges.begin_purge)
         ours: list[int] = await database.write(take)
         if ours:
             left = await mail_purge.purge(database, mail, id_, left)
 
-    for id_ in await database.read(partial(accounts.due_purges, node=node)):
+    for id_ in await database.read(partial(purges.due_purges, node=node)):
         if left > 0:
             await _alone(database, "purge", id_, partial(purge, id_))
 
@@ -145,8 +143,8 @@ async def erase_leftovers(database: Database, mover: Mover) -> None:
 
 async def expire_claims(database: Database) -> None:
     """Ends the claims whose time is over."""
-    for id_ in await database.read(domains.expired):
-        await _alone(database, "claim", id_, partial(database.write, partial(domains.expire, id_=id_)))
+    for id_ in await database.read(proofs.expired):
+        await _alone(database, "claim", id_, partial(database.write, partial(proofs.expire, id_=id_)))
 
 
 async def start_checks(
@@ -209,8 +207,8 @@ async def write_logins(database: Database, read_logins: ReadLogins, waiting: dic
     for batch in (ids[start : start + BATCH] for start in range(0, len(ids), BATCH)):
         told = {id_: waiting[id_] for id_ in batch}
         # In a thread: in the loop PostgreSQL's answers would have it run again for each of them.
-        if new := await database.search(partial(accounts.new_logins, logins=told)):
-            await database.write(partial(accounts.log_in, logins=new))
+        if new := await database.search(partial(last_logins.new_logins, logins=told)):
+            await database.write(partial(last_logins.log_in, logins=new))
         for id_ in batch:
             del waiting[id_]
 

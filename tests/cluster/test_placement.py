@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from postroom.accounts import commands as accounts
+from postroom.accounts import purges
 from postroom.accounts.commands import CreateAccount
 from postroom.actor import Actor
 from postroom.cluster import moves, nodes
@@ -129,7 +130,7 @@ def test_a_purge_waits_for_no_other_machine(database: Database, phase: str, due:
         moves.request(tx, id_, "b" if home == nodes.get(tx, "a").id else "a")
         tx.run("UPDATE account_moves SET phase = :phase", phase=phase)
         tx.run("UPDATE accounts SET deleted_at = 1, purge_at = 1 WHERE id = :id", id=id_)
-        return accounts.due_purges(tx, home)
+        return purges.due_purges(tx, home)
 
     assert bool(database.write_alone(work)) is due
 

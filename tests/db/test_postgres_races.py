@@ -18,7 +18,7 @@ from postroom.accounts.model import Account
 from postroom.actor import Actor
 from postroom.db import Database, Tx, migrate, open_database
 from postroom.domains import commands as domains
-from postroom.domains import dkim
+from postroom.domains import dkim, proofs
 from postroom.domains.commands import Domain
 from postroom.errors import Refused
 from postroom.service import bootstrap
@@ -240,7 +240,7 @@ def claim(world: World, organization: str, name: str) -> Domain:
 
 
 def prove(domain: Domain) -> Work:
-    return lambda tx: domains.prove(tx, Actor(domain.organization_id), domain)
+    return lambda tx: proofs.prove(tx, Actor(domain.organization_id), domain)
 
 
 def owners(world: World, name: str) -> list[int]:

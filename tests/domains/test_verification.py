@@ -15,7 +15,7 @@ from postroom.accounts import commands as accounts
 from postroom.accounts.commands import CreateAccount
 from postroom.actor import Actor
 from postroom.db import Database, Tx, open_database
-from postroom.domains import check_schedule, dkim, verification
+from postroom.domains import check_schedule, dkim, proofs, verification
 from postroom.domains import commands as domains
 from postroom.domains.commands import Domain
 from postroom.domains.resolver import Resolver
@@ -48,7 +48,7 @@ class World:
         return self.database.write_alone(work)
 
     def domain(self, id_: int) -> Domain:
-        found = self.database.write_alone(lambda tx: domains.of_id(tx, id_))
+        found = self.database.write_alone(lambda tx: proofs.of_id(tx, id_))
         assert found
         return found
 
@@ -230,7 +230,7 @@ def test_a_proof_is_of_the_token_that_was_asked_for(world: World) -> None:
         "UPDATE domains SET token = :token, deleted_at = 1 WHERE id = :id RETURNING 1",
     ):
         world.run(sql, id=domain.id, **({"token": domain.token} if ":token" in sql else {}))
-        assert not world.database.write_alone(lambda tx: domains.prove(tx, actor, domain))
+        assert not world.database.write_alone(lambda tx: proofs.prove(tx, actor, domain))
     assert world.told(domain) == ["domain.created"]
 
 
@@ -257,7 +257,7 @@ def test_a_claim_expires(world: World) -> None:
     assert world.domain(domain.id).status == "pending"
     world.run("UPDATE domains SET expires_at = 1 WHERE id = :id RETURNING 1", id=domain.id)
     expire()
-    assert world.database.write_alone(lambda tx: domains.of_id(tx, domain.id)) is None
+    assert world.database.write_alone(lambda tx: proofs.of_id(tx, domain.id)) is None
     assert world.told(domain) == ["domain.created", "domain.expired"]
     assert world.run("SELECT 1 FROM domain_checks WHERE domain_id = :id", id=domain.id) == []
     again = world.claim("ours", domain.name)

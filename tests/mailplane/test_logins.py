@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from postroom.accounts import commands as accounts
+from postroom.accounts import last_logins
 from postroom.accounts.commands import CreateAccount
 from postroom.actor import Actor
 from postroom.db import Database, Tx, open_database
@@ -102,7 +103,7 @@ def test_they_are_written_once_in_a_minute(database: Database, request: pytest.F
         """Writes what is new; answers what is written in the end."""
 
         def work(tx: Tx) -> dict[int, int]:
-            accounts.log_in(tx, accounts.new_logins(tx, at))
+            last_logins.log_in(tx, last_logins.new_logins(tx, at))
             found = tx.all("SELECT id, last_login_at FROM accounts WHERE last_login_at IS NOT NULL ORDER BY id")
             return {row[0]: row[1] for row in found if row[0] in made}
 

@@ -9,6 +9,7 @@ import pytest
 
 from postroom import events
 from postroom.accounts import commands as accounts
+from postroom.accounts import purges
 from postroom.accounts.commands import CreateAccount
 from postroom.actor import Actor
 from postroom.db import Database, Tx, open_database
@@ -139,7 +140,7 @@ def test_what_was_restored_meanwhile_is_not_purged(
     database.write_alone(bring_back)
     database.write_alone(end_sessions)
     before, told = row(database, id_), types(database, name)
-    assert not database.write_alone(lambda tx: accounts.begin_purge(tx, id_))
+    assert not database.write_alone(lambda tx: purges.begin_purge(tx, id_))
     purge(database, mail)
     assert row(database, id_) == before
     assert before[:2] == ("{SSHA512}x", "Personal")

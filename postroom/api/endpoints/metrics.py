@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from postroom import __version__
-from postroom.accounts import commands as accounts
+from postroom.accounts import purges
 from postroom.actor import Actor
 from postroom.api.context import Answer, Call, Measured
 from postroom.api.decoding import NoQuery
@@ -114,7 +114,7 @@ def _lags(tx: Tx) -> dict[str, float]:
     was put off counts from the time at which it was due first."""
     due = {
         "sessions": session_revocations.oldest_due(tx),
-        "purges": accounts.oldest_purge_due(tx),
+        "purges": purges.oldest_purge_due(tx),
         "checks": check_schedule.oldest_due(tx),
     }
     return {work: 0.0 if at is None else (tx.now - at) / 1000 for work, at in due.items()}

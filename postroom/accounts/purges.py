@@ -1,0 +1,58 @@
+"""The end of a deleted account: its row says how far the erasing of its mail has come."""
+
+from postroom.accounts.commands import record
+from postroom.accounts.model import COLUMNS, from_row
+from postroom.actor import Actor
+from postroom.cluster import nodes
+from postroom.db import Tx
+
+PURGE_AGAIN_MS = 3600 * 1000
+# While sessions of an account have still to end, one of them could write into its folder again.
+DUE_PURGES = """
+SELECT id FROM accounts
+WHERE purge_at <= :now AND NOT EXISTS (SELECT 1 FROM session_endings WHERE account_id = accounts.id)
+  AND NOT EXISTS (SELECT 1 FROM leases WHERE kind = 'purge' AND item = accounts.id AND free_at > :now)
+  AND (CAST(:node AS BIGINT) IS NULL OR EXISTS (SELECT 1 FROM account_homes
+    WHERE account_id = accounts.id AND node_id = :node))
+  AND NOT EXISTS (SELECT 1 FROM account_moves WHERE account_id = accounts.id AND phase IN ('copy', 'frozen'))
+ORDER BY purge_at, id LIMIT 50"""
+BEGIN_PURGE = """
+UPDATE accounts SET purged_at = COALESCE(purged_at, :now), display_name = NULL, password = ''
+WHERE id = :id AND purge_at <= :now AND deleted_at IS NOT NULL RETURNING id"""
+OLDEST_PURGE_DUE = "SELECT purge_at FROM accounts WHERE purge_at <= :now ORDER BY purge_at LIMIT 1"
+POSTPONE_PURGE = "UPDATE accounts SET purge_at = :until WHERE id = :id AND purged_at IS NOT NULL"
+FINISH_PURGE = f"""
+UPDATE accounts SET purge_at = NULL WHERE id = :id AND purge_at IS NOT NULL AND purged_at IS NOT NULL
+RETURNING {COLUMNS}"""
+
+
+def due_purges(tx: Tx, node: int | None = None) -> list[int]:
+    """Accounts whose mail is to be erased now, or to go on with, some at a time: those that nobody is at. Of several
+    nodes: whose mail this one has."""
+    return [row[0] for row in tx.all(DUE_PURGES, now=tx.now, node=node)]
+
+
+def oldest_purge_due(tx: Tx) -> int | None:
+    """Since when the oldest purge has been due (ms since 1970), also one that was put off after a failure."""
+    row = tx.one(OLDEST_PURGE_DUE, now=tx.now)
+    return int(row[0]) if row else None
+
+
+def begin_purge(tx: Tx, id_: int) -> bool:
+    """From here on the account cannot be restored, and what is personal in its row is gone; the row stays, so that
+    events have something to tell of. False: it was restored meanwhile."""
+    return tx.one(BEGIN_PURGE, id=id_, now=tx.now) is not None
+
+
+def finish_purge(tx: Tx, id_: int) -> None:
+    """The mail is erased."""
+    row = tx.one(FINISH_PURGE, id=id_)
+    if row is not None:
+        account = from_row(row)
+        nodes.leave(tx, id_)
+        record(tx, Actor(account.organization_id), "account.purged", account)
+
+
+def postpone_purge(tx: Tx, id_: int) -> None:
+    """The mail could not be erased; it is tried again."""
+    tx.run(POSTPONE_PURGE, id=id_, until=tx.now + PURGE_AGAIN_MS)
