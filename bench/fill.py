@@ -2,7 +2,7 @@
 
     python -m bench.fill [--accounts N] [--domains N] [--database-url URL]   (without a URL: a new SQLite file)
 
-A stranger would get wrong: this does not go through the product's own functions, which would take a statement for each
+This does not go through the product's own functions, which would take a statement for each
 row. bench/scale.py asks the product about what it made.
 """
 
@@ -76,11 +76,11 @@ def fill(url: str, accounts: int, domains: int) -> tuple[int, str, int]:
         tx.run(EVENTS, after=before)
 
     try:
-        organization, key, first_id = database.write_alone(prepare)
+        organization, key, first_id = database.write_sync(prepare)
         for first in track(range(0, accounts, CHUNK), f"{accounts:,} accounts", transient=True):
-            database.write_alone(lambda tx, first=first: chunk(tx, first))  # type: ignore[misc]
+            database.write_sync(lambda tx, first=first: chunk(tx, first))  # type: ignore[misc]
         for sql in (COUNTS, HOLDERS):
-            database.write_alone(lambda tx, sql=sql: tx.run(sql, organization=organization))  # type: ignore[misc]
+            database.write_sync(lambda tx, sql=sql: tx.run(sql, organization=organization))  # type: ignore[misc]
     finally:
         database.close()
     if url.startswith("postgresql"):  # what autovacuum does soon after, at a moment that nobody knows

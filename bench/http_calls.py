@@ -205,9 +205,9 @@ def commits_alone(instance: Instance, seconds: float = 2.0) -> float:
         while time.perf_counter() - began < seconds:
             number += 1
             run_alone(connection, engine, one)
-            engine.tend(connection, idle=False)
+            engine.checkpoint(connection, idle=False)
         rate = number / (time.perf_counter() - began)
-        engine.tend(connection, idle=True)
+        engine.checkpoint(connection, idle=True)
         return rate
     finally:
         connection.close()

@@ -8,7 +8,7 @@ import tracemalloc
 from collections.abc import Callable
 from itertools import cycle
 
-from postroom.api.rate_limits import MOST, Limits, Rate, Windows
+from postroom.api.rate_limits import MOST, Rate, RateLimiter, Windows
 
 ROUNDS = 5
 CALLS = 200_000
@@ -28,17 +28,17 @@ def cost(call: Callable[[int], object], names: int) -> float:
 
 def ours() -> dict[str, Callable[[int], object]]:
     rate = Rate(10**9, 60)
-    windows, limits = Windows(rate, time.monotonic), Limits(rate)
+    windows, limits = Windows(rate, time.monotonic), RateLimiter(rate)
 
     def whole(name: int) -> object:
         """Everything that a request with a valid key pays, while some address is blocked."""
-        limits.admit("192.0.2.1", key)
-        limits.right(key)
-        return limits.spend(name)
+        limits.check_address("192.0.2.1", key)
+        limits.remember_key(key)
+        return limits.consume(name)
 
     key = "pr_" + "x" * 43
-    limits.wrong("203.0.113.9")
-    return {"windows": windows.spend, "all that a valid call pays": whole}
+    limits.record_failure("203.0.113.9")
+    return {"windows": windows.consume, "all that a valid call pays": whole}
 
 
 def theirs() -> dict[str, Callable[[int], object]]:
@@ -69,7 +69,7 @@ def main() -> None:
     windows = Windows(Rate(10, 60), time.monotonic)
     tracemalloc.start()
     for number in range(3 * MOST):
-        windows.spend(f"2001:db8:{number}")
+        windows.consume(f"2001:db8:{number}")
     print(f"memory of {len(windows)} windows: {tracemalloc.get_traced_memory()[0] / 2**20:.1f} MiB")
 
 

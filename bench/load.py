@@ -1,6 +1,6 @@
 """Load by HTTP with wrk (Debian package `wrk`), and what it costs the server in CPU time.
 
-A stranger would get wrong: requests a second depend on what else the machine does; CPU time a request hardly does.
+Requests a second depend on what else the machine does; CPU time a request hardly does.
 """
 
 import os

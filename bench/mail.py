@@ -3,7 +3,7 @@ sessions beside doveadm.
 
     python -m bench.mail [--quick]       (as root: Postfix)
 
-A stranger would get wrong: the client runs on the same cores, so a ratio is nearer to 1 than the daemons alone are.
+The client runs on the same cores, so a ratio is nearer to 1 than the daemons alone are.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from bench.instance import Instance, start
 from bench.report import Row, show, side_by_side
 from postroom.accounts.passwords import generate, hash_generated
 from postroom.mailplane.dovecot import doveadm
-from postroom.mailplane.dovecot.doveadm import Door
+from postroom.mailplane.dovecot.doveadm import DoveadmEndpoint
 from postroom.mailplane.internal_addresses import delivery_name, login_name
 from tests.harness.service import wait_for
 from tests.mail.clients import own_address, tls
@@ -230,7 +230,7 @@ def endings(instance: Instance, seconds: float) -> Iterator[Row]:
 async def kicks(instance: Instance, seconds: float, together: int = 16) -> float:
     """Endings a second of sessions that are not there, as mostly they are not; a question to doveadm for each."""
     run = instance.service.data / "run"
-    door = Door((run / doveadm.KEY).read_text(encoding="ascii").strip(), socket=run / "dovecot" / "http")
+    door = DoveadmEndpoint((run / doveadm.KEY).read_text(encoding="ascii").strip(), socket=run / "dovecot" / "http")
     last, count = time.perf_counter() + seconds, 0
 
     async def one(place: int) -> None:

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from postroom.api.request_metrics import ALONE, BOUNDS, Tallies
+from postroom.api.request_metrics import ALONE, BOUNDS, RequestMetrics
 from postroom.db import migrate, open_database
 
 ROUNDS = 7
@@ -42,7 +42,7 @@ def main() -> None:
         url = f"sqlite:///{Path(folder) / 'bench.db'}"
         migrate(url)
         database = open_database(url)
-        tallies = Tallies(database, ALONE)
+        tallies = RequestMetrics(database, ALONE)
         print(f"tallies            {cost(lambda: tallies.count('GET', ROUTE, 200, 0.0013)):6.2f} µs")
         database.close()
     print(f"prometheus-client  {cost(theirs):6.2f} µs")

@@ -2,7 +2,7 @@
 
     .venv/bin/python docs/screenshots.py
 
-A stranger would get wrong: the pictures are of the console as it is. What is invented is in the database only.
+The pictures are of the console as it is. What is invented is in the database only.
 """
 
 import random
@@ -67,7 +67,7 @@ def populate(server: ApiServer, key: str) -> int:
         {"name": "Reporting", "scopes": ["stats:read", "events:read"], "expires_at": "2030-01-31T00:00:00Z"},
     ):
         server.request("POST", "/v2/keys", made_key, key=key)
-    server.database.write_alone(lambda tx: age(tx, chance))
+    server.database.write_sync(lambda tx: age(tx, chance))
     return int(ids[-3])
 
 
@@ -123,7 +123,7 @@ def main() -> None:
         migrate(url)
         with ApiServer.start(url, SETTINGS) as server:
             server.reasons.update(worker=None, dovecot=None, milter=None, opendkim=None, postfix=None)
-            key = server.database.write_alone(make)
+            key = server.database.write_sync(make)
             account = populate(server, key)
             server.mailboxes.size = Usage(1_288_490_188, 4812)
             phone, desk = OpenSession("imap", "198.51.100.23"), OpenSession("imap", "2001:db8:7::2a")

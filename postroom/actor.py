@@ -24,6 +24,6 @@ class Actor(msgspec.Struct, frozen=True):
     user_id: str | None = None  # the user that the key is bound to
     key_id: int | None = None
     root_id: int | None = None  # the key at the top of those that made this one, or itself: they share a limit of calls
-    bound: int | None = None  # the key, where it is bound to domains: no others exist then
+    restricted_key_id: int | None = None  # the key, where it is bound to domains: no others exist then
     request_id: str | None = None
     client_address: str | None = None

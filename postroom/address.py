@@ -1,6 +1,6 @@
 """Addresses: the one spelling in which Postroom stores, compares and answers them.
 
-A stranger would get wrong: an address is parsed once, at the edge, and never compared in any other spelling. What
+An address is parsed once, at the edge, and never compared in any other spelling. What
 is accepted is narrower than RFC 5321: a local part of `a-z 0-9 . _ -` and a domain of A-labels (RFC 5890), all in
 lower case, so that a canonical address is safe in a path, a map, a log line and a daemon's user name.
 """

@@ -1,6 +1,6 @@
 """Events: what happened, written in the transaction that it tells of. They are the audit log and the outbox.
 
-A stranger would get wrong: `data` never holds a secret, and nothing is ever sent from here.
+`data` never holds a secret, and nothing is ever sent from here.
 """
 
 from typing import Any
@@ -97,8 +97,8 @@ def page_sql(filters: frozenset[str], newest: bool = False) -> str:
 def page(tx: Tx, actor: Actor, *, after: int, limit: int, newest: bool = False, **filters: int | str) -> list[Event]:
     """Events after a cursor (0: from the start), oldest or newest first. A key that is bound to a user or to domains
     sees theirs alone."""
-    if actor.bound is not None:
-        filters["bound"] = actor.bound
+    if actor.restricted_key_id is not None:
+        filters["bound"] = actor.restricted_key_id
     sql = page_sql(frozenset(filters), newest)
     after = after or (NO_END if newest else 0)
     rows = tx.all(sql, organization=actor.organization_id, after=after, limit=limit, **filters)

@@ -1,6 +1,6 @@
 """Answers of writes with an Idempotency-Key, kept in the transaction of the change, for whoever asks again.
 
-A stranger would get wrong: there is no row for a request that is still running. The row is claimed at the beginning
+There is no row for a request that is still running. The row is claimed at the beginning
 of the transaction that fills it, so a crash leaves both the change and its answer, or neither.
 """
 

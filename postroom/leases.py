@@ -1,7 +1,7 @@
 """Leases of background work: of two workers one is at a row, and a row that fails again and again does not stop the
 others.
 
-A stranger would get wrong: a lease is a time. Whoever dies in the middle gives nothing back; the lease runs out and
+A lease is a time. Whoever dies in the middle gives nothing back; the lease runs out and
 the work is still due. And a failure leaves the row as it is: it is put off here, longer each time.
 """
 
@@ -30,7 +30,7 @@ FORGOTTEN = "SELECT 1 FROM leases WHERE free_at <= :before LIMIT 1"
 FORGET = "DELETE FROM leases WHERE free_at <= :before"
 
 
-def take(
+def acquire(
     tx: Tx, kind: Kind, items: Sequence[int], is_due: Callable[[Tx, int], bool], milliseconds: int = LEASE_MS
 ) -> list[int]:
     """Those of these rows that nobody else is at; they are the caller's for a while. `is_due` is asked of each that was
@@ -38,17 +38,17 @@ def take(
     until = tx.now + milliseconds
     free = [item for item in items if tx.one(TAKE, kind=kind, item=item, until=until, now=tx.now)]
     taken = [item for item in free if is_due(tx, item)]
-    end(tx, kind, sorted(set(free) - set(taken)))
+    release(tx, kind, sorted(set(free) - set(taken)))
     return taken
 
 
-def end(tx: Tx, kind: Kind, items: Sequence[int]) -> None:
+def release(tx: Tx, kind: Kind, items: Sequence[int]) -> None:
     """The work is done: to be said in the transaction that writes down what came of it."""
     for item in items:
         tx.run(END, kind=kind, item=item)
 
 
-def put_off(tx: Tx, kind: Kind, item: int) -> None:
+def back_off(tx: Tx, kind: Kind, item: int) -> None:
     """The work has failed, and would again: nobody is at it for a while, which doubles."""
     row = tx.one(FAIL, kind=kind, item=item, now=tx.now)
     failures = int(row[0]) if row else 1

@@ -242,7 +242,7 @@ CATCHES_ALL = {
     ("postroom.api.app", "_serve"): "becomes a 500 and a line in the log",
     ("postroom.service.worker", "_together"): "is tried row by row, and a line in the log",
     ("postroom.service.worker", "_alone"): "puts one row off, and a line in the log",
-    ("postroom.db.writer", "_tend"): "becomes a line in the log; the next batch tries again",
+    ("postroom.db.writer", "_checkpoint"): "becomes a line in the log; the next batch tries again",
     ("postroom.db.writer", "_commit"): "goes to every waiter",
     ("postroom.db.writer", "_run_job"): "goes to the waiter",
     ("postroom.db.turn", "_run_until"): "is raised in the thread, and goes to every waiter",

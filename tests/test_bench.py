@@ -28,7 +28,7 @@ WRITTEN = (
 def rows(url: str) -> list[list[Found]]:
     database = open_database(url)
     try:
-        return [database.write_alone(lambda tx, sql=sql: tx.all(sql)) for sql in WRITTEN]  # type: ignore[misc]
+        return [database.write_sync(lambda tx, sql=sql: tx.all(sql)) for sql in WRITTEN]  # type: ignore[misc]
     finally:
         database.close()
 
@@ -43,7 +43,7 @@ def by_the_product(url: str) -> None:
 
     database = open_database(url)
     try:
-        database.write_alone(work)
+        database.write_sync(work)
     finally:
         database.close()
 

@@ -1,7 +1,7 @@
 """Known passwords and keys, sent to every endpoint in right and wrong places, and through a crash; then looked for in
 everything that the service keeps, logs, runs or answers.
 
-A stranger would get wrong: an answer may hold a secret only where the product says so, which is once, in `password` or
+An answer may hold a secret only where the product says so, which is once, in `password` or
 `api_key` of the call that made it.
 """
 

@@ -1,6 +1,6 @@
 """The documents: everything that a reader may meet is in them, and what they say works when it is pasted.
 
-A stranger would get wrong: an `sh` block is run, and the `json` or `text` block right behind it is what it prints. In
+An `sh` block is run, and the `json` or `text` block right behind it is what it prints. In
 the reference of the routes the `python` blocks are run too, between the `sh` blocks, as one program.
 """
 

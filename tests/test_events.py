@@ -39,19 +39,19 @@ def test_it_works(database: Database) -> None:
         assert (second.type, second.account_id, second.user_id, second.data) == ("thing.ended", None, None, {})
         assert second.id > first.id
 
-    database.write_alone(work)
+    database.write_sync(work)
 
 
 def test_nothing_happened_when_the_transaction_did_not(database: Database) -> None:
-    actor = Actor(database.write_alone(lambda tx: organizations.ensure(tx, "rolled back")))
+    actor = Actor(database.write_sync(lambda tx: organizations.ensure(tx, "rolled back")))
 
     def work(tx: Tx) -> None:
         events.record(tx, actor, "thing.happened")
         raise KeyError
 
     with pytest.raises(KeyError):
-        database.write_alone(work)
-    assert database.write_alone(lambda tx: all_events(tx, actor)) == []
+        database.write_sync(work)
+    assert database.write_sync(lambda tx: all_events(tx, actor)) == []
 
 
 def test_a_page(database: Database) -> None:
@@ -69,7 +69,7 @@ def test_a_page(database: Database) -> None:
         assert events.page(tx, actor, after=0, limit=9, domain_id=1, user_id="u0") == [every[4]]
         assert events.page(tx, actor, after=every[-1].id, limit=9) == []
 
-    database.write_alone(work)
+    database.write_sync(work)
 
 
 def test_what_the_operator_does_is_recorded_too(database: Database) -> None:
@@ -85,7 +85,7 @@ def test_what_the_operator_does_is_recorded_too(database: Database) -> None:
         assert recorded[1].data == {"key_id": key_id, "prefix": key[:10], "scopes": list(ALL_SCOPES)}
         assert key not in repr(recorded)
 
-    database.write_alone(work)
+    database.write_sync(work)
 
 
 def test_no_event_holds_a_password(database: Database) -> None:
@@ -96,4 +96,4 @@ def test_no_event_holds_a_password(database: Database) -> None:
         accounts.reset(tx, actor, made.id, None, "{ARGON2ID}hash")
         assert "hash" not in repr(all_events(tx, actor))
 
-    database.write_alone(work)
+    database.write_sync(work)

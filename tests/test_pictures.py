@@ -27,5 +27,5 @@ def test_every_domain_has_its_dkim_record(tmp_path: Path) -> None:
         found = domains.get_all(tx, organizations.get(tx, pictures.ORGANIZATION))
         return [domain.name for domain in found if dkim.records(tx, domain.id)]
 
-    assert {*pictures.DOMAINS, "brightpath.example"} <= set(database.write_alone(work))
+    assert {*pictures.DOMAINS, "brightpath.example"} <= set(database.write_sync(work))
     database.close()

@@ -282,9 +282,9 @@ def scans(url: str, sql: str, params: dict[str, Any]) -> list[str]:
     database = open_database(url)
     try:
         if url.startswith("sqlite"):
-            plan = database.write_alone(lambda tx: tx.all(f"EXPLAIN QUERY PLAN {sql}", **params))
+            plan = database.write_sync(lambda tx: tx.all(f"EXPLAIN QUERY PLAN {sql}", **params))
             return [row[3] for row in plan if _is_scan(row[3], sql)]
-        return database.write_alone(lambda tx: _postgres_scans(tx, sql, params))
+        return database.write_sync(lambda tx: _postgres_scans(tx, sql, params))
     finally:
         database.close()
 
@@ -354,7 +354,7 @@ def test_sqlite_takes_the_best_index_of_a_page(tmp_path: Path, name: str) -> Non
     sql = statements()[name]
     params = {p: SAMPLES[p] for p in re.findall(r":([a-z_]+)", sql)}
     database = open_database(found)
-    plan = [row[3] for row in database.write_alone(lambda tx: tx.all(f"EXPLAIN QUERY PLAN {sql}", **params))]
+    plan = [row[3] for row in database.write_sync(lambda tx: tx.all(f"EXPLAIN QUERY PLAN {sql}", **params))]
     database.close()
     if "OFFSET" in sql and not name.startswith("deleted"):  # around what chooses the page
         assert plan.pop(0) == "SEARCH accounts USING INTEGER PRIMARY KEY (rowid=?)"

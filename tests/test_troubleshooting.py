@@ -1,6 +1,6 @@
 """docs/troubleshooting.md quotes what Postroom really says.
 
-A stranger would get wrong: what stands in “…” is a text of ours; what stands in backticks may be another program's.
+What stands in “…” is a text of ours; what stands in backticks may be another program's.
 """
 
 import ast

@@ -1,6 +1,6 @@
 """Addresses that are taken on a domain: one row each, under one unique index, so that one insert decides.
 
-A stranger would get wrong: the row outlives its account. It rests, and meanwhile only the same user may take it again.
+The row outlives its account. It rests, and meanwhile only the same user may take it again.
 """
 
 from postroom.db import Tx
@@ -34,7 +34,7 @@ def take(tx: Tx, domain_id: int, local_part: str, account_id: int, user_id: str)
         raise Refused("address_exists", detail)
 
 
-def rest(tx: Tx, domain_id: int, local_part: str, account_id: int) -> None:
+def quarantine(tx: Tx, domain_id: int, local_part: str, account_id: int) -> None:
     """Nobody's mail any more, and for a while nobody else's address."""
     tx.run(REST, domain_id=domain_id, local_part=local_part, id=account_id, until=tx.now + REST_MS)
 

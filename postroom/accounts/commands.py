@@ -1,7 +1,7 @@
 """Accounts: create, get, update, reset, delete, restore, purge. The commit is the provisioning, because the mail
 daemons read the same rows through views.
 
-A stranger would get wrong: an account is found by organization and, where one is given, user, never by its id
+An account is found by organization and, where one is given, user, never by its id
 alone; and every change that must end sessions starts a new generation of the account (see sessions.py).
 """
 
@@ -32,15 +32,15 @@ SELECT :organization, :domain_id, :user_id, :address, :display_name, 'active',
   CASE WHEN EXISTS (SELECT 1 FROM accounts
     WHERE organization_id = :organization AND user_id = :user_id AND is_default = 1) THEN 0 ELSE 1 END,
   :password, 1, :now, :now RETURNING {COLUMNS}, EXISTS (SELECT 1 FROM nodes WHERE id > 0 AND seen_at IS NOT NULL)"""
-SEEN = """
+OWNED = """
 WHERE id = :id AND organization_id = :organization AND user_id = COALESCE(:user_id, user_id)
   AND (CAST(:bound AS BIGINT) IS NULL OR domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound))"""
-MINE = f"{SEEN} AND deleted_at IS NULL"
-GET = f"SELECT {COLUMNS} FROM accounts {MINE}"
+OWNED_LIVE = f"{OWNED} AND deleted_at IS NULL"
+GET = f"SELECT {COLUMNS} FROM accounts {OWNED_LIVE}"
 # An update that changes nothing takes the row for this transaction on both engines; what is decided on it holds.
-HOLD = f"UPDATE accounts SET generation = generation {MINE} RETURNING {COLUMNS}"
-HOLD_DELETED = f"""
-UPDATE accounts SET generation = generation {SEEN} AND deleted_at IS NOT NULL AND purge_at > :now AND purged_at IS NULL
+LOCK = f"UPDATE accounts SET generation = generation {OWNED_LIVE} RETURNING {COLUMNS}"
+LOCK_DELETED = f"""
+UPDATE accounts SET generation = generation {OWNED} AND deleted_at IS NOT NULL AND purge_at > :now AND purged_at IS NULL
 RETURNING {COLUMNS}"""
 UPDATE = """
 UPDATE accounts SET display_name = :display_name, status = :status, generation = :generation, updated_at = :now
@@ -92,7 +92,7 @@ class UpdateAccount(msgspec.Struct, frozen=True):
 
 def get(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
     """One account. Raises not_found for a foreign, unknown or deleted one."""
-    row = tx.one(GET, id=id_, organization=actor.organization_id, user_id=user_id, bound=actor.bound)
+    row = tx.one(GET, id=id_, organization=actor.organization_id, user_id=user_id, bound=actor.restricted_key_id)
     if row is None:
         raise not_found()
     return from_row(row)
@@ -107,7 +107,7 @@ def create(tx: Tx, actor: Actor, command: CreateAccount) -> Account:
     domain = _domain_for(tx, actor, command)
     limits.check_account(tx, actor.organization_id, command.user_id, domain.id)
     usage.add(tx, actor.organization_id, domain.id, command.user_id, "active", 1)
-    account_locks.hold(tx, actor.organization_id, command.user_id)
+    account_locks.lock(tx, actor.organization_id, command.user_id)
     account = _insert(tx, actor, domain, command)
     addresses.take(tx, account.domain_id, account.local_part, account.id, account.user_id)
     if not domains.is_managed(tx, actor.organization_id, domain.id):  # deleted while we waited for its counter
@@ -131,7 +131,9 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateA
     if command.status is not UNSET and command.status != account.status:
         account, ended = _set_status(tx, actor, account, command.status)
     if command.is_default is not UNSET and not account.is_default:
-        if actor.bound is not None:  # the mail to postmaster@ of the user's other domains would move with it
+        if (
+            actor.restricted_key_id is not None
+        ):  # the mail to postmaster@ of the user's other domains would move with it
             raise Refused("forbidden", "A key that is bound to domains cannot move the default account of a user.")
         if account.status == "disabled":  # the user's mail to postmaster@ would go to the operator
             raise Refused("account_disabled", "A disabled account cannot be made the default: make it active first.")
@@ -178,7 +180,7 @@ def delete(
     account = _hold_with_user(tx, actor, id_, user_id)
     purge_at = tx.now if purge else tx.now + grace_ms
     tx.run(DELETE, id=id_, organization=actor.organization_id, purge_at=purge_at, now=tx.now)
-    addresses.rest(tx, account.domain_id, account.local_part, id_)
+    addresses.quarantine(tx, account.domain_id, account.local_part, id_)
     _count(tx, account, -1)
     record(tx, actor, "account.deleted", account)
     if account.is_default:
@@ -197,7 +199,7 @@ def restore(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
         return get(tx, actor, id_, user_id)
     limits.check_account(tx, actor.organization_id, old.user_id, old.domain_id)
     _count(tx, old, 1)
-    account_locks.hold(tx, actor.organization_id, old.user_id)
+    account_locks.lock(tx, actor.organization_id, old.user_id)
     row = tx.one(RESTORE, id=id_, organization=actor.organization_id, user_id=old.user_id, now=tx.now)
     if row is None:
         raise LookupError("a held row that is gone")
@@ -253,7 +255,7 @@ def _insert(tx: Tx, actor: Actor, domain: domains.Domain, command: CreateAccount
 
 
 def _hold(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
-    row = tx.one(HOLD, id=id_, organization=actor.organization_id, user_id=user_id, bound=actor.bound)
+    row = tx.one(LOCK, id=id_, organization=actor.organization_id, user_id=user_id, bound=actor.restricted_key_id)
     if row is None:
         raise not_found()
     return from_row(row)
@@ -262,15 +264,15 @@ def _hold(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
 def _hold_with_user(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
     """As `_hold`, where the default account of the user may move with it."""
     seen = get(tx, actor, id_, user_id)
-    usage.hold(tx, seen.organization_id, seen.domain_id)
-    account_locks.hold(tx, seen.organization_id, seen.user_id)
+    usage.lock(tx, seen.organization_id, seen.domain_id)
+    account_locks.lock(tx, seen.organization_id, seen.user_id)
     return _hold(tx, actor, id_, user_id)
 
 
 def _hold_deleted(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account | None:
     """A deleted account in its grace."""
-    whose = {"organization": actor.organization_id, "user_id": user_id, "bound": actor.bound}
-    row = tx.one(HOLD_DELETED, id=id_, **whose, now=tx.now)
+    whose = {"organization": actor.organization_id, "user_id": user_id, "bound": actor.restricted_key_id}
+    row = tx.one(LOCK_DELETED, id=id_, **whose, now=tx.now)
     return from_row(row) if row else None
 
 
@@ -295,9 +297,9 @@ def _set_status(tx: Tx, actor: Actor, old: Account, status: Status) -> tuple[Acc
     type_ = {"active": "account.resumed", "suspended": "account.suspended", "disabled": "account.disabled"}[status]
     record(tx, actor, type_, account)
     if status == "disabled" and account.is_default:
-        heir = _successor(tx, account)
-        _move_default(tx, actor, account, heir)
-        account = msgspec.structs.replace(account, is_default=heir == account.id)
+        new_default = _successor(tx, account)
+        _move_default(tx, actor, account, new_default)
+        account = msgspec.structs.replace(account, is_default=new_default == account.id)
     return account, ended
 
 
@@ -310,15 +312,17 @@ def _successor(tx: Tx, account: Account) -> int | None:
     return None
 
 
-def _move_default(tx: Tx, actor: Actor, account: Account, heir: int | None) -> None:
+def _move_default(tx: Tx, actor: Actor, account: Account, new_default: int | None) -> None:
     """Makes `heir` the default account of the account's user."""
-    if heir == account.id and account.is_default:
+    if new_default == account.id and account.is_default:
         return
     tx.run(DROP_DEFAULT, organization=account.organization_id, user_id=account.user_id, now=tx.now)
-    if heir is None:
+    if new_default is None:
         return
-    tx.run(SET_DEFAULT, id=heir, organization=account.organization_id, now=tx.now)
-    heir_account = get(tx, Actor(actor.organization_id), heir, None)  # it may be one that the caller does not see
+    tx.run(SET_DEFAULT, id=new_default, organization=account.organization_id, now=tx.now)
+    heir_account = get(
+        tx, Actor(actor.organization_id), new_default, None
+    )  # it may be one that the caller does not see
     record(tx, actor, "account.updated", heir_account, changed=["is_default"])
 
 

@@ -1,4 +1,4 @@
-"""An account as a row. A stranger would get wrong: who lists accounts reads the same columns as who changes them."""
+"""An account as a row. Who lists accounts reads the same columns as who changes them."""
 
 from typing import Literal
 

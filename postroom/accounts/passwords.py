@@ -1,6 +1,6 @@
 """Passwords: making them, refusing weak ones, and hashing them so that Dovecot can check them.
 
-A stranger would get wrong: there are two schemes on purpose. What we generated has so much entropy that one salted
+There are two schemes on purpose. What we generated has so much entropy that one salted
 SHA-512 is as safe as anything slower, and costs the daemons nothing at each login; what a person chose gets
 Argon2id. The `{SCHEME}` prefix is written here only: a password that looks like a hash is hashed like any other.
 """

@@ -74,7 +74,7 @@ def page(
 ) -> list[Account]:
     """Accounts by id after a cursor (0: from the start), oldest or newest first; filters that are None do not count.
     `q` is a prefix of the address. `deleted` ones are those that can be restored, oldest first."""
-    filters |= {"bound": actor.bound}
+    filters |= {"bound": actor.restricted_key_id}
     given = {name: value for name, value in filters.items() if value is not None}
     offset_too, start = offset > 0, after or (NO_END if newest and not deleted else 0)
     sql = deleted_sql(frozenset(given), offset_too) if deleted else page_sql(frozenset(given), offset_too, newest)

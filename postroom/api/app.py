@@ -1,6 +1,6 @@
 """The ASGI application: request id, authentication, route, scope, parsing, handler, answer, log line.
 
-A stranger would get wrong: under /v2 the key is checked before anything else is decided, so that nobody without
+Under /v2 the key is checked before anything else is decided, so that nobody without
 one learns which paths, methods or bodies there are.
 """
 
@@ -26,14 +26,24 @@ from postroom.actor import Actor
 from postroom.api import credentials, problems, static_docs
 from postroom.api.authentication import Admission
 from postroom.api.body import XML_TYPES, read_body
-from postroom.api.context import Answer, Call, Keep, Measure, Probe, Services, Visit, encode, nothing_measured
+from postroom.api.context import (
+    Keep,
+    Measure,
+    Probe,
+    PublicRequest,
+    RequestContext,
+    Result,
+    Services,
+    encode,
+    nothing_measured,
+)
 from postroom.api.decoding import decode_body, ignored, parse_query
 from postroom.api.endpoints import console
 from postroom.api.endpoints.console import Console
 from postroom.api.idempotency import Retries, idempotency_key
 from postroom.api.openapi import document
-from postroom.api.rate_limits import Clock, Limits, parse_rate
-from postroom.api.request_metrics import ALONE, Place, Tallies
+from postroom.api.rate_limits import Clock, RateLimiter, parse_rate
+from postroom.api.request_metrics import ALONE, ProcessSlot, RequestMetrics
 from postroom.api.route import PUBLIC, Route
 from postroom.api.router import BadPath, Router, split_path
 from postroom.api.routes import ROUTES
@@ -77,7 +87,7 @@ class App:
     def __init__(
         self,
         services: Services,
-        limits: Limits,
+        limits: RateLimiter,
         trusted: tuple[credentials.Network, ...] = (),
         lets_local_in: bool = False,
     ) -> None:
@@ -121,7 +131,7 @@ class App:
             reply = _problem(error, request_id, scope.get("route"))
         await _send(send, scope["method"], reply, request_id, scope.get("quota", ()))
         seconds = time.perf_counter() - started
-        self._services.tallies.count(scope["method"], scope.get("route"), reply.status, seconds)
+        self._services.request_metrics.count(scope["method"], scope.get("route"), reply.status, seconds)
         _log(scope, reply, request_id, actor, seconds)
 
     async def _admit(self, scope: Scope, request_id: str) -> tuple[Actor | None, list[str] | None]:
@@ -142,7 +152,7 @@ class App:
         self, scope: Scope, receive: Receive, actor: Actor | None, segments: list[str] | None, request_id: str
     ) -> Reply:
         if actor is not None:
-            scope["quota"], wait = self._limits.spend(actor.root_id)
+            scope["quota"], wait = self._limits.consume(actor.root_id)
             if wait:
                 raise TooMany("This key has made too many requests: wait for Retry-After.", wait)
         if segments is None:
@@ -183,29 +193,29 @@ class App:
 
     async def _handle(
         self, route: Route, scope: Scope, receive: Receive, actor: Actor | None, values: dict[str, str]
-    ) -> Answer:
+    ) -> Result:
         if route.scope == PUBLIC or actor is None:
             body = await read_body(scope["headers"], receive, XML_TYPES) if route.takes_xml else b""
-            return await _public(route, Visit(self._services, scope["headers"], scope["query_string"], body))
+            return await _public(route, PublicRequest(self._services, scope["headers"], scope["query_string"], body))
         if route.scope not in actor.scopes:
             raise Refused("forbidden", f"This key lacks the scope {route.scope}: send a key that has it.")
         if scope["query_string"]:
             scope["quota"] += ignored(route.query, scope["query_string"])
         once = idempotency_key(scope["headers"]) if route.writes else None
         body = await read_body(scope["headers"], receive) if route.body else b""
-        call = Call(self._services, actor, values, scope["path"], scope["query_string"])
+        call = RequestContext(self._services, actor, values, scope["path"], scope["query_string"])
         if once is None:
             return await self._run(route, call, body)
         request = b"%b %b?%b\n%b" % (route.method.encode(), scope["raw_path"], scope["query_string"], body)
         secret = credentials.key_of(scope["headers"]) or credentials.session_token(scope["headers"]) or ""
         tried = idempotency.attempt(actor, secret, once, request)
 
-        async def run(keep: Keep) -> Answer:
+        async def run(keep: Keep) -> Result:
             return await self._run(route, msgspec.structs.replace(call, keep=keep), body)
 
         return await self._retries.once(tried, run)
 
-    async def _run(self, route: Route, call: Call, body: bytes) -> Answer:
+    async def _run(self, route: Route, call: RequestContext, body: bytes) -> Result:
         query = parse_query(route.query, call.query_text)
         if route.body is None:
             return await route.handler(call, query)
@@ -228,7 +238,7 @@ def create_app(
     instance: str,
     mailboxes: Mailboxes = NO_MAILBOXES,
     measure: Measure = nothing_measured,
-    place: Place = ALONE,
+    place: ProcessSlot = ALONE,
     clock: Clock = time.monotonic,
 ) -> App:
     """The application over an open database; what asks the other parts comes from whoever wires them."""
@@ -245,16 +255,16 @@ def create_app(
         verification=Verification(database, Resolver(settings.resolver), host),
         purge_days=settings.purge_days,
         measure=measure,
-        tallies=Tallies(database, place),
+        request_metrics=RequestMetrics(database, place),
     )
-    limits = Limits(parse_rate(settings.rate_limit), settings.workers, clock)
+    limits = RateLimiter(parse_rate(settings.rate_limit), settings.workers, clock)
     return App(services, limits, credentials.networks(split(settings.trusted_proxies)), settings.metrics == "loopback")
 
 
-async def _public(route: Route, visit: Visit) -> Answer:
+async def _public(route: Route, public_request: PublicRequest) -> Result:
     if route.scope != PUBLIC:  # a route outside /v2 that wants a key: the table is wrong, so nobody passes
         raise Refused("unauthorized", "Send a valid API key in the x-api-key header.")
-    return await route.handler(visit, parse_query(route.query, visit.query_text))
+    return await route.handler(public_request, parse_query(route.query, public_request.query_text))
 
 
 def _problem(error: Exception, request_id: str, route: str | None = None) -> Reply:

@@ -1,6 +1,6 @@
 """Who is let in: by an API key, or by a session of the console, which stands for one.
 
-A stranger would get wrong: a header with a key decides alone, right or wrong; the cookie is then not looked at. And a
+A header with a key decides alone, right or wrong; the cookie is then not looked at. And a
 cookie is sent by the browser whoever asks, so a write with it must come from our own page and prove that.
 """
 
@@ -13,7 +13,7 @@ import msgspec
 from postroom.actor import Actor
 from postroom.api import credentials
 from postroom.api.key_usage import LastUses
-from postroom.api.rate_limits import Limits
+from postroom.api.rate_limits import RateLimiter
 from postroom.auth import console_sessions, keys
 from postroom.auth.console_sessions import Session
 from postroom.db import Database, Tx
@@ -39,7 +39,7 @@ class Admission:
     """The door of one process."""
 
     def __init__(
-        self, database: Database, limits: Limits, trusted: tuple[credentials.Network, ...], lets_local_in: bool
+        self, database: Database, limits: RateLimiter, trusted: tuple[credentials.Network, ...], lets_local_in: bool
     ) -> None:
         self._database = database
         self._limits = limits
@@ -76,22 +76,22 @@ class Admission:
 
     async def _by_key(self, key: str | None, scope: Scope, request_id: str) -> Actor:
         address = self.address_of(scope)
-        self._limits.admit(address, key)
+        self._limits.check_address(address, key)
         found = await self._database.read(lambda tx: keys.authenticate(tx, key, address)) if key else None
         if found is None:
             raise self._wrong(address)
         return self._known(key, *found, request_id, address)
 
-    def spend(self, actor: Actor) -> None:
+    def consume(self, actor: Actor) -> None:
         """Counts a call that is outside the table like any other. Raises TooMany."""
-        _, wait = self._limits.spend(actor.root_id)
+        _, wait = self._limits.consume(actor.root_id)
         if wait:
             raise TooMany("This key has made too many requests: wait for Retry-After.", wait)
 
     async def by_session(self, scope: Scope, request_id: str) -> Session:
         """The session that the cookie names; a write proves that the console has sent it."""
         address, token = self.address_of(scope), credentials.session_token(scope["headers"]) or ""
-        self._limits.admit(address, token)
+        self._limits.check_address(address, token)
         found = await self._database.read(lambda tx: console_sessions.find(tx, token, address))
         if found is None:
             raise self._wrong(address)
@@ -106,7 +106,7 @@ class Admission:
     async def by_link(self, scope: Scope, token: str, request_id: str) -> Session:
         """A new session for whoever follows a link for the first time."""
         address = self.address_of(scope)
-        self._limits.admit(address, None)
+        self._limits.check_address(address, None)
 
         def work(tx: Tx) -> Session:
             return console_sessions.follow_link(tx, token, request_id, address)
@@ -114,15 +114,15 @@ class Admission:
         try:
             return await self._database.write(work, is_long=True)
         except Refused:
-            self._limits.wrong(address)
+            self._limits.record_failure(address)
             raise
 
     def _wrong(self, address: str) -> Refused:
-        self._limits.wrong(address)
+        self._limits.record_failure(address)
         return Refused("unauthorized", "Send a valid API key in the x-api-key header.")
 
     def _known(self, secret: str | None, actor: Actor, is_to_note: bool, request_id: str, address: str) -> Actor:
-        self._limits.right(secret)
+        self._limits.remember_key(secret)
         if is_to_note:
             self._last_uses.add(actor)
         return msgspec.structs.replace(actor, request_id=request_id, client_address=address)

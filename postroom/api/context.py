@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 from postroom.accounts.passwords import Hashers
 from postroom.actor import Actor
 from postroom.api.credentials import Headers
-from postroom.api.request_metrics import Tallies
+from postroom.api.request_metrics import RequestMetrics
 from postroom.db import Database, Tx
 from postroom.domains.dkim import Generator
 from postroom.domains.verification import Verification
@@ -44,7 +44,7 @@ async def nothing_measured() -> Measured:
 encode = msgspec.json.Encoder().encode
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Result(msgspec.Struct, frozen=True):
     """`payload` becomes JSON, or goes as it is where the route gives text. The sessions in `ended` are ended before it
     is sent; where they cannot be, `late` is sent instead, and `put_off` writes that down (False: they have ended)."""
 
@@ -57,7 +57,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 # A transaction that makes the answer, and what keeps that answer in the same transaction (retries.py).
-Work = Callable[[Tx], Answer]
+Work = Callable[[Tx], Result]
 Keep = Callable[[Work], Work]
 
 
@@ -76,10 +76,10 @@ class Services:
     verification: Verification
     purge_days: int
     measure: Measure
-    tallies: Tallies
+    request_metrics: RequestMetrics
 
 
-class Visit(msgspec.Struct, frozen=True):
+class PublicRequest(msgspec.Struct, frozen=True):
     """One request to a route that needs no key. `body` is the XML document of a route that takes one."""
 
     services: Services
@@ -88,7 +88,7 @@ class Visit(msgspec.Struct, frozen=True):
     body: bytes = b""
 
 
-class Call(msgspec.Struct, frozen=True):
+class RequestContext(msgspec.Struct, frozen=True):
     """One authenticated request. `path` holds the parameters of the route's path."""
 
     services: Services
@@ -98,7 +98,7 @@ class Call(msgspec.Struct, frozen=True):
     query_text: bytes
     keep: Keep | None = None
 
-    async def write(self, work: Work, *, is_long: bool = False) -> Answer:
+    async def write(self, work: Work, *, is_long: bool = False) -> Result:
         """The one transaction of a write (see Database.write). Its answer is made inside, so that it can be kept with
         the change.
 
@@ -115,7 +115,7 @@ class Call(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(answer, payload=answer.late)
 
 
-def sent_user(actor: Actor, *sent: str | UnsetType) -> str | None:
+def resolve_user(actor: Actor, *sent: str | UnsetType) -> str | None:
     """The user that the call is about. Query, body and key may not disagree: that looks like a foreign account."""
     found = actor.user_id
     for user in sent:
@@ -127,16 +127,16 @@ def sent_user(actor: Actor, *sent: str | UnsetType) -> str | None:
     return found
 
 
-def required_user(actor: Actor, problems: list[FieldError], *sent: str | UnsetType) -> str:
+def require_user(actor: Actor, problems: list[FieldError], *sent: str | UnsetType) -> str:
     """As `sent_user`, where there must be one; its absence is added to the problems."""
     if actor.user_id is None and all(user is UNSET for user in sent):
         problems.append(FieldError("user_id", "required", "This field is required."))
-    return "" if problems else sent_user(actor, *sent) or ""
+    return "" if problems else resolve_user(actor, *sent) or ""
 
 
-def path_id(call: Call) -> int:
+def path_id(context: RequestContext) -> int:
     """The `:id` of the path. What is no id names nothing."""
-    text = call.path["id"]
+    text = context.path["id"]
     if not (text.isascii() and text.isdigit()) or text[0] == "0" or len(text) > 18:
         raise not_found()
     return int(text)

@@ -1,7 +1,7 @@
 """What a request's head says of who calls: the API key of `x-api-key` or `Authorization: Bearer`, the cookie of the
 console, the site that asks, and the address of the client.
 
-A stranger would get wrong: the query string is never looked at for a key, and X-Forwarded-For counts only from
+The query string is never looked at for a key, and X-Forwarded-For counts only from
 networks that the operator trusts.
 """
 

@@ -1,6 +1,6 @@
 """From bytes to typed requests: query strings, JSON bodies and the small types that they share.
 
-A stranger would get wrong: UNSET is "not sent" and None is "sent as null"; of a repeated JSON key the last counts
+UNSET is "not sent" and None is "sent as null"; of a repeated JSON key the last counts
 (RFC 8259 section 4), a repeated query parameter is refused.
 """
 

@@ -79,7 +79,7 @@ def shape(
     return lambda thing: {name: read(thing) for name, read in wanted}
 
 
-def raise_for(problems: list[FieldError]) -> None:
+def raise_if_any(problems: list[FieldError]) -> None:
     """Raises the answer that names every problem."""
     if problems:
         raise invalid(*problems)

@@ -1,6 +1,6 @@
 """Which domain the Host header of a request without a key is about.
 
-A stranger would get wrong: the one Host header alone says it; a proxy in front must pass it on, and what it says in
+The one Host header alone says it; a proxy in front must pass it on, and what it says in
 X-Forwarded-Host is not looked at.
 """
 

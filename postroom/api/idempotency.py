@@ -1,6 +1,6 @@
 """Requests that are sent again: the Idempotency-Key header, and that each is carried out once.
 
-A stranger would get wrong: the set of running requests is a courtesy of this process (409 at once, before anything is
+The set of running requests is a courtesy of this process (409 at once, before anything is
 hashed). What decides between processes is the row that a transaction claims.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from postroom import idempotency
-from postroom.api.context import Answer, Keep, Services, Work, encode
+from postroom.api.context import Keep, Result, Services, Work, encode
 from postroom.db import Tx
 from postroom.errors import FieldError, Refused, invalid
 from postroom.idempotency import Answered, Attempt
@@ -55,7 +55,7 @@ class Retries:
         self._services = services
         self._running: set[tuple[int, str]] = set()
 
-    async def once(self, tried: Attempt, handle: Callable[[Keep], Awaitable[Answer]]) -> Answer:
+    async def once(self, tried: Attempt, handle: Callable[[Keep], Awaitable[Result]]) -> Result:
         """The answer of an earlier attempt, else that of `handle`, which keeps it in the transaction of its change.
 
         Raises `idempotency_key_reused`, `idempotency_conflict`, and what `handle` raises: then nothing is kept.
@@ -75,18 +75,18 @@ class Retries:
         finally:
             self._running.discard(name)
 
-    async def _replay(self, tried: Attempt) -> Answer | None:
+    async def _replay(self, tried: Attempt) -> Result | None:
         """The kept answer. Its sessions are ended once more: a crash may have come before they were."""
         found = await self._services.database.read(lambda tx: idempotency.find(tx, tried))
         if found is None:
             return None
         kept = _unpack(found)
         done = not kept.ended or await self._services.end_sessions(kept.ended)
-        return Answer(msgspec.Raw(kept.body if done else kept.late), kept.status, (*kept.headers, REPLAYED))
+        return Result(msgspec.Raw(kept.body if done else kept.late), kept.status, (*kept.headers, REPLAYED))
 
 
 def _keeping(tried: Attempt, work: Work) -> Work:
-    def kept(tx: Tx) -> Answer:
+    def kept(tx: Tx) -> Result:
         idempotency.claim(tx, tried)
         answer = work(tx)
         body = encode(answer.payload)

@@ -1,6 +1,6 @@
 """Writing down when a key was last used, beside the requests: none waits for it, and none fails with it.
 
-A stranger would get wrong: that one write a minute and key is enough for any number of processes, because each of
+That one write a minute and key is enough for any number of processes, because each of
 them reads the time of the last use with the key itself.
 """
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 from urllib.parse import quote, quote_from_bytes
 
-from postroom.api.context import Call
+from postroom.api.context import RequestContext
 from postroom.db import Tx
 
 T = TypeVar("T")
@@ -15,15 +15,15 @@ DEEP = 1_000
 MANY = 100
 
 
-async def read_page(call: Call, work: Callable[[Tx], T], *, limit: int, slow: bool) -> T:
+async def read_page(call: RequestContext, work: Callable[[Tx], T], *, limit: int, slow: bool) -> T:
     """A page, read in the way that holds up others least."""
     database = call.services.database
     if slow:
-        return await database.search(work)
+        return await database.read_slow(work)
     return await (database.read_many(work) if limit > MANY else database.read(work))
 
 
-def next_link(call: Call, last_id: int, limit: int) -> Mapping[bytes, bytes]:
+def next_link(call: RequestContext, last_id: int, limit: int) -> Mapping[bytes, bytes]:
     """The header that leads to the page after this one."""
     kept = [pair for pair in call.query_text.split(b"&") if pair and pair.partition(b"=")[0] not in _PAGING]
     query = quote_from_bytes(b"&".join((*kept, b"limit=%d&after=%d" % (limit, last_id))), safe="=&%+")

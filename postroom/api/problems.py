@@ -1,6 +1,6 @@
 """Errors as RFC 9457 problem details. One table gives each code its HTTP status and title.
 
-A stranger would get wrong: no answer repeats a value that was sent, and none holds a traceback, SQL, path or hash.
+No answer repeats a value that was sent, and none holds a traceback, SQL, path or hash.
 """
 
 import msgspec

@@ -1,6 +1,6 @@
 """How many calls a key may make, and how many wrong keys an address may send.
 
-A stranger would get wrong: a key and all that were made with it count as one, or a key would make itself more calls by
+A key and all that were made with it count as one, or a key would make itself more calls by
 making keys. An address is judged by its wrong keys alone, and even then a key that has been right before is looked up,
 so that nobody is locked out by a neighbour behind the same address. Each process counts for itself and therefore gives
 its share of the limit.
@@ -54,7 +54,7 @@ class Windows:
     def __len__(self) -> int:
         return len(self._windows)
 
-    def spend(self, name: str | int | None) -> tuple[int, float]:
+    def consume(self, name: str | int | None) -> tuple[int, float]:
         """Counts one call. What is left (below 0: refused) and the seconds until all is there again."""
         now = self._clock()
         window = self._windows.get(name)
@@ -78,7 +78,7 @@ class Windows:
         return window
 
 
-class Limits:
+class RateLimiter:
     """The limits of one process. Without a rate there are none."""
 
     def __init__(self, rate: Rate | None, workers: int = 1, clock: Clock = time.monotonic) -> None:
@@ -88,7 +88,7 @@ class Limits:
         self._right: OrderedDict[int, None] = OrderedDict()
         self._policy = (b"ratelimit-policy", b'"default";q=%d;w=%d' % self._keys.rate)
 
-    def admit(self, address: str, key: str | None) -> None:
+    def check_address(self, address: str, key: str | None) -> None:
         """Asked before the database is. Raises TooMany when this address has sent too many wrong keys."""
         if self._on and len(self._addresses) and (key is None or hash(key) not in self._right):
             wait = self._addresses.wait(network_of(address))
@@ -98,12 +98,12 @@ class Limits:
                     ceil(wait),
                 )
 
-    def wrong(self, address: str) -> None:
+    def record_failure(self, address: str) -> None:
         """No key, or one that is not valid, came from this address."""
         if self._on:
-            self._addresses.spend(network_of(address))
+            self._addresses.consume(network_of(address))
 
-    def right(self, key: str | None) -> None:
+    def remember_key(self, key: str | None) -> None:
         """This key is valid. Only Python's hash of it is kept, which is salted in every process."""
         mark = hash(key)
         if mark not in self._right:
@@ -111,11 +111,11 @@ class Limits:
                 self._right.popitem(last=False)
             self._right[mark] = None
 
-    def spend(self, root_id: int | None) -> tuple[Headers, int]:
+    def consume(self, root_id: int | None) -> tuple[Headers, int]:
         """Counts a call of a family of keys. The headers that tell of it, and 0 or the seconds to wait."""
         if not self._on:
             return (), 0
-        left, seconds = self._keys.spend(root_id)
+        left, seconds = self._keys.consume(root_id)
         state = b'"default";r=%d;t=%d' % (max(left, 0), ceil(seconds))
         return (self._policy, (b"ratelimit", state)), ceil(seconds) if left < 0 else 0
 

@@ -1,6 +1,6 @@
 """Counting requests by route and status, and their time by route, for /metrics.
 
-A stranger would get wrong: each process counts for itself, under a name of its own, and what it answers at /metrics
+Each process counts for itself, under a name of its own, and what it answers at /metrics
 holds the others' counts from their files. So every series belongs to one process and only grows until that one
 restarts, which is what Prometheus expects of a counter; in a sum it would take that for a reset of all.
 """
@@ -33,7 +33,7 @@ class Tally(msgspec.Struct):
     buckets: list[int] = msgspec.field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
 
 
-class Account(msgspec.Struct):
+class ProcessCounters(msgspec.Struct):
     """What one process has counted, and how many writes wait in it."""
 
     process: str
@@ -41,7 +41,7 @@ class Account(msgspec.Struct):
     tallies: list[Tally]
 
 
-class Place(msgspec.Struct, frozen=True):
+class ProcessSlot(msgspec.Struct, frozen=True):
     """The name of this process among those that answer on the same port, and where they leave their counts."""
 
     name: str = "api"
@@ -49,13 +49,13 @@ class Place(msgspec.Struct, frozen=True):
     folder: Path = Path()
 
 
-ALONE = Place()
+ALONE = ProcessSlot()
 
 
-class Tallies:
+class RequestMetrics:
     """The counts of this process. It never counts by what a client has invented: an unknown route is `none`."""
 
-    def __init__(self, database: Database, place: Place) -> None:
+    def __init__(self, database: Database, place: ProcessSlot) -> None:
         self._database = database
         self._place = place
         self._found: dict[tuple[str, str | None, int], Tally] = {}
@@ -76,7 +76,7 @@ class Tallies:
             self._is_to_come = True
             asyncio.get_running_loop().call_later(SHARE_SECONDS, self._share)
 
-    def accounts(self) -> list[Account]:
+    def accounts(self) -> list[ProcessCounters]:
         """What each process has counted; the others up to a second ago."""
         others = (self._read(name) for name in self._place.names if name != self._place.name)
         return [self._own(), *(account for account in others if account)]
@@ -88,8 +88,8 @@ class Tallies:
             self._found[method, route, status] = tally
         return tally
 
-    def _own(self) -> Account:
-        return Account(self._place.name, self._database.waiting, list(self._found.values()))
+    def _own(self) -> ProcessCounters:
+        return ProcessCounters(self._place.name, self._database.waiting, list(self._found.values()))
 
     def _path(self, name: str) -> Path:
         return self._place.folder / f"{name}.counts"
@@ -104,8 +104,8 @@ class Tallies:
         except OSError as error:
             log.warning("the counts of requests are not shared", reason=error.strerror)
 
-    def _read(self, name: str) -> Account | None:
+    def _read(self, name: str) -> ProcessCounters | None:
         try:
-            return msgspec.json.decode(self._path(name).read_bytes(), type=Account)
+            return msgspec.json.decode(self._path(name).read_bytes(), type=ProcessCounters)
         except FileNotFoundError:  # it has answered nothing yet
             return None

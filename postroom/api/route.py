@@ -1,6 +1,6 @@
 """What a row of the table of routes says.
 
-A stranger would get wrong: a route is not written without saying who may call it. PUBLIC is a scope like any other.
+A route is not written without saying who may call it. PUBLIC is a scope like any other.
 """
 
 from collections.abc import Awaitable, Callable
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from postroom.api.context import Answer
+from postroom.api.context import Result
 from postroom.api.decoding import NoQuery
 
 PUBLIC = "public"
@@ -23,7 +23,7 @@ class Route:
     method: str
     path: str
     scope: str
-    handler: Callable[..., Awaitable[Answer]]
+    handler: Callable[..., Awaitable[Result]]
     summary: str
     gives: type[msgspec.Struct] | type[str]
     query: type[msgspec.Struct] = NoQuery

@@ -1,6 +1,6 @@
 """The table of routes: dispatch, authorization, parsing, OpenAPI and the documentation tests all read it.
 
-A stranger would get wrong: the order means nothing; a path with a name in it gives way to one that is spelled out.
+The order means nothing; a path with a name in it gives way to one that is spelled out.
 """
 
 from postroom.api.endpoints import (

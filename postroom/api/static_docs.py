@@ -1,6 +1,6 @@
 """The documents of docs/ as they are, for programs that read: `/llms.txt`, the index, and `/docs/….md`.
 
-A stranger would get wrong: `guide` is a link to docs/, so that what is installed has its documents with it.
+`guide` is a link to docs/, so that what is installed has its documents with it.
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Sessions of the web console, and the links that sign in once. Each stands for an API key and never for more.
 
-A stranger would get wrong: a session holds neither the key nor its rights. Both are looked up at every request by the
+A session holds neither the key nor its rights. Both are looked up at every request by the
 key's id, so a session ends with its key, at once and on every process.
 """
 

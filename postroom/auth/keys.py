@@ -1,6 +1,6 @@
 """API keys: `pr_` and 256 random bits, stored as SHA-256, shown once.
 
-A stranger would get wrong: a key is looked up at every request, never cached, so that a revoked one is refused
+A key is looked up at every request, never cached, so that a revoked one is refused
 at once by every process; and a key that was made with another one is never wider than that one and dies with it.
 """
 
@@ -42,7 +42,7 @@ SELECT id FROM api_keys
 WHERE organization_id = :organization AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)
   AND user_id IS NULL AND domain_bound = 0 AND networks IS NULL AND parent_id IS NULL ORDER BY id LIMIT 1"""
 # An update that changes nothing: whoever revokes this key waits for its new child, or the child is not made.
-HOLD = f"""
+LOCK = f"""
 UPDATE api_keys SET revoked_at = NULL
 WHERE id = :id AND organization_id = :organization AND revoked_at IS NULL
   AND (expires_at IS NULL OR expires_at > :now) RETURNING {COLUMNS}"""
@@ -55,15 +55,15 @@ SELECT domains.name FROM api_key_domains JOIN domains ON domains.id = api_key_do
 WHERE api_key_domains.key_id = :id AND domains.organization_id = :organization AND domains.deleted_at IS NULL
 ORDER BY domains.name, domains.id"""
 # A caller who is bound to domains sees keys that are bound to some of these and to no other.
-MINE = """
+OWNED_LIVE = """
 organization_id = :organization AND COALESCE(user_id, '') = COALESCE(:user_id, user_id, '') AND revoked_at IS NULL
   AND (CAST(:bound AS BIGINT) IS NULL OR (domain_bound = 1
     AND EXISTS (SELECT 1 FROM api_key_domains AS theirs WHERE theirs.key_id = api_keys.id)
     AND NOT EXISTS (SELECT 1 FROM api_key_domains AS theirs WHERE theirs.key_id = api_keys.id
       AND theirs.domain_id NOT IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound))))"""
-PAGE = f"SELECT {COLUMNS} FROM api_keys WHERE {MINE} AND id > :after ORDER BY id LIMIT :limit OFFSET :offset"
+PAGE = f"SELECT {COLUMNS} FROM api_keys WHERE {OWNED_LIVE} AND id > :after ORDER BY id LIMIT :limit OFFSET :offset"
 LIST = f"SELECT {COLUMNS} FROM api_keys WHERE organization_id = :organization ORDER BY id"
-REVOKE = f"UPDATE api_keys SET revoked_at = :now WHERE id = :id AND {MINE} RETURNING {COLUMNS}"
+REVOKE = f"UPDATE api_keys SET revoked_at = :now WHERE id = :id AND {OWNED_LIVE} RETURNING {COLUMNS}"
 MAKER = "SELECT parent_id FROM api_keys WHERE id = :id AND organization_id = :organization"
 REVOKE_CHILDREN = f"""
 UPDATE api_keys SET revoked_at = :now
@@ -184,11 +184,11 @@ def create(tx: Tx, actor: Actor, command: CreateKey) -> tuple[ApiKey, str]:
         raise LimitReached("keys", MOST, "delete one")
     bound = {domains.get(tx, actor, name, command.user_id).id for name in command.domains or ()}
     secret = MARK + secrets.token_urlsafe(32)
-    row = _insert(tx, actor, command, secret, is_bound=bool(bound) or actor.bound is not None)
+    row = _insert(tx, actor, command, secret, is_bound=bool(bound) or actor.restricted_key_id is not None)
     for domain_id in sorted(bound):
         tx.run(BIND, id=row[0], domain_id=domain_id)
-    if not bound and actor.bound is not None:
-        tx.run(BIND_AS_PARENT, id=row[0], parent=actor.bound)
+    if not bound and actor.restricted_key_id is not None:
+        tx.run(BIND_AS_PARENT, id=row[0], parent=actor.restricted_key_id)
     made = _from_row(tx, actor.organization_id, row)
     data = {"key_id": made.id, "prefix": made.prefix, "scopes": made.scopes}
     limits = {"domains": made.domains, "networks": made.networks}
@@ -243,7 +243,7 @@ def _narrowed(tx: Tx, actor: Actor, command: CreateKey) -> CreateKey:
     """The command within the limits of the actor's key; the operator has none."""
     if actor.key_id is None:
         return command if command.scopes is not None else msgspec.structs.replace(command, scopes=ALL_SCOPES)
-    row = tx.one(HOLD, id=actor.key_id, organization=actor.organization_id, now=tx.now)
+    row = tx.one(LOCK, id=actor.key_id, organization=actor.organization_id, now=tx.now)
     if row is None:
         raise Refused("unauthorized", "Send a valid API key in the x-api-key header.")
     if command.expires_at is not None and command.expires_at <= tx.now:
@@ -335,4 +335,8 @@ def _from_row(tx: Tx, organization_id: int, row: Row) -> ApiKey:
 
 def _mine(actor: Actor, user_id: str | None) -> dict[str, int | str | None]:
     """The parameters of MINE. A user that the caller is bound to counts whatever is asked for."""
-    return {"organization": actor.organization_id, "user_id": actor.user_id or user_id, "bound": actor.bound}
+    return {
+        "organization": actor.organization_id,
+        "user_id": actor.user_id or user_id,
+        "bound": actor.restricted_key_id,
+    }

@@ -1,6 +1,6 @@
 """Networks from which a key may be used, written as CIDR.
 
-A stranger would get wrong: a socket that listens on IPv6 and IPv4 shows an IPv4 client as `::ffff:203.0.113.7`
+A socket that listens on IPv6 and IPv4 shows an IPv4 client as `::ffff:203.0.113.7`
 (RFC 4291 2.5.5.2). It is looked for as the IPv4 address that it is.
 """
 

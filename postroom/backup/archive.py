@@ -1,6 +1,6 @@
 """The file of a backup: a tar of manifest.json, the database and, if wanted, the mail, followed by its SHA-256.
 
-A stranger would get wrong: nothing of a backup is used before all of it has been read, because only its last line says
+Nothing of a backup is used before all of it has been read, because only its last line says
 that it is whole. Mail may change while it is read: each message file is in it whole or not at all.
 """
 
@@ -15,7 +15,7 @@ from typing import BinaryIO, Literal
 
 import msgspec
 
-from postroom.backup.encryption import MAGIC, Opener, Sealer
+from postroom.backup.encryption import MAGIC, DecryptingReader, EncryptingWriter
 from postroom.errors import BadBackup
 from postroom.mailplane.dovecot import maildir
 
@@ -46,7 +46,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _Tee:
     """Counts and hashes what passes."""
 
-    def __init__(self, output: BinaryIO | Sealer) -> None:
+    def __init__(self, output: BinaryIO | EncryptingWriter) -> None:
         self._output = output
         self.digest = hashlib.sha256()
 
@@ -57,7 +57,7 @@ class _Tee:
 
 def write(output: BinaryIO, manifest: Manifest, database: Path, mail: Path | None, passphrase: str, said: Said) -> None:
     """Writes a whole backup. `said` hears of each stored byte of database and mail."""
-    sealer = Sealer(output, passphrase) if passphrase else None
+    sealer = EncryptingWriter(output, passphrase) if passphrase else None
     tee = _Tee(sealer or output)
     with tarfile.open(fileobj=tee, mode="w|", format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
         _add(tar, MANIFEST, io.BytesIO(text := msgspec.json.encode(manifest)), len(text), 0, said)
@@ -144,7 +144,7 @@ def _add_file(tar: tarfile.TarFile, name: str, path: Path, said: Said) -> bool:
 class _Checked:
     """Reads all but the trailer, and hashes it. `finish` says whether it is what was written."""
 
-    def __init__(self, source: BinaryIO | Opener) -> None:
+    def __init__(self, source: BinaryIO | DecryptingReader) -> None:
         self._source = source
         self._waiting = b""
         self._digest = hashlib.sha256()
@@ -171,7 +171,7 @@ def read(source: BinaryIO, passphrase: str, folder: Path | None, said: Said) -> 
     source.seek(0)
     if sealed and not passphrase:
         raise BadBackup("The backup is encrypted: set POSTROOM_BACKUP_PASSPHRASE.")
-    checked = _Checked(Opener(source, passphrase) if sealed else source)
+    checked = _Checked(DecryptingReader(source, passphrase) if sealed else source)
     try:
         with tarfile.open(fileobj=checked, mode="r|", bufsize=tarfile.BLOCKSIZE * 20) as tar:  # type: ignore[call-overload]
             manifest = _read_manifest(tar)

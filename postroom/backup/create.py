@@ -1,6 +1,6 @@
 """Making a backup: a snapshot of the database, the file from it, and a reading of that file before it gets its name.
 
-A stranger would get wrong: the database is copied first and the mail after it, so that no account in the backup lacks
+The database is copied first and the mail after it, so that no account in the backup lacks
 mail that it had then.
 """
 

@@ -1,6 +1,6 @@
 """What a restore takes back: the accounts and keys that are not as they were when the backup was made.
 
-A stranger would get wrong: a key that was revoked since works again afterwards, so keys are named as well as accounts.
+A key that was revoked since works again afterwards, so keys are named as well as accounts.
 """
 
 from collections.abc import Iterator

@@ -3,7 +3,7 @@
     "postroom-sealed-1\\n", salt (16 bytes), check (32 bytes), then chunks of 64 KiB and their tags of 16 bytes
 
 The key and the check are scrypt's 64 bytes. A chunk is ChaCha20-Poly1305 under a nonce of its number and a byte that
-marks the last one: the STREAM construction, as in age. A stranger would get wrong: what `read` gave is authentic, and
+marks the last one: the STREAM construction, as in age. What `read` gave is authentic, and
 still nothing is whole before it has given the end.
 """
 
@@ -25,7 +25,7 @@ TAG = 16
 COST = 2**17  # 128 MiB and about half a second for each guess
 
 
-class Sealer:
+class EncryptingWriter:
     """Writes to a file what it is given, sealed. Only `finish` makes it whole."""
 
     def __init__(self, output: BinaryIO, passphrase: str) -> None:
@@ -51,7 +51,7 @@ class Sealer:
         self._number += 1
 
 
-class Opener:
+class DecryptingReader:
     """Reads what a Sealer wrote. Raises BadBackup for a wrong passphrase and for any byte that is not as written."""
 
     def __init__(self, source: BinaryIO, passphrase: str) -> None:

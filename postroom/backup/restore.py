@@ -4,7 +4,7 @@
     restored-<time>/         decided, by one rename; `finish` puts its folders in their places, also at the next start
     before-restore-<time>/   what stood there before
 
-A stranger would get wrong: `finish` runs before anything makes the data directory's folders, so that a crash between
+`finish` runs before anything makes the data directory's folders, so that a crash between
 two renames is never seen by anybody.
 """
 
@@ -75,7 +75,7 @@ def compare(data: Path) -> Differences | None:
     except (BadBackup, Busy):
         return None
     try:
-        return old.write_alone(lambda then: new.write_alone(lambda now: diff.find(then, now)))
+        return old.write_sync(lambda then: new.write_sync(lambda now: diff.find(then, now)))
     finally:
         old.close()
         new.close()

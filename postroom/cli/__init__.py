@@ -1,6 +1,6 @@
 """The command line of Postroom, one file a group of commands.
 
-A stranger would get wrong: `start` is the program's entry and imports nothing before it has seen to Ctrl-C, which would
+`start` is the program's entry and imports nothing before it has seen to Ctrl-C, which would
 print a traceback while the modules are read.
 """
 

@@ -131,7 +131,7 @@ def _follow(database: Any, account_id: int, target: int) -> None:
 
     told = ""
     while True:
-        move, home = database.write_alone(lambda tx: (moves.get(tx, account_id), nodes.home(tx, account_id)))
+        move, home = database.write_sync(lambda tx: (moves.get(tx, account_id), nodes.home(tx, account_id)))
         if home == target:
             _say(_bar(1, 1), end=True)
             return

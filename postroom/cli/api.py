@@ -1,6 +1,6 @@
 """`postroom api`: every route of the API as a command, for whoever has a key to a server anywhere.
 
-A stranger would get wrong: its commands are made when one of them is asked for, so that the other commands start fast.
+Its commands are made when one of them is asked for, so that the other commands start fast.
 """
 
 from typing import Any

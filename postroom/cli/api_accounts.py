@@ -1,6 +1,6 @@
 """`postroom api accounts create`, one or many, and the words that people use for a change of status.
 
-A stranger would get wrong: a status has one command each and `update --status` does the same.
+A status has one command each and `update --status` does the same.
 """
 
 from pathlib import Path

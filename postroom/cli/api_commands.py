@@ -84,7 +84,7 @@ def with_signature(run: Callable[..., None], signature: list[inspect.Parameter])
 
 def ask(entry: Entry, client: Client, arguments: dict[str, Any]) -> bytes:
     with _waiting(entry.summary):
-        return client.run(entry.ask(client.patience, arguments))
+        return client.run(entry.ask(client.retry_policy, arguments))
 
 
 def show_one(body: bytes, as_json: bool) -> None:
@@ -129,10 +129,10 @@ def show_list(entry: Entry, client: Client, arguments: dict[str, Any], as_json: 
 
 def _pages(entry: Entry, client: Client, arguments: dict[str, Any]) -> Iterator[tuple[bytes, str | None]]:
     """Each page as it was answered, and where the next one is; one is asked for when it is wanted."""
-    page = client.run(entry.ask_page(client.patience, arguments))
+    page = client.run(entry.ask_page(client.retry_policy, arguments))
     yield page.items[0], page.next
     while page.next:
-        page = client.run(entry.ask_page(client.patience, arguments, page.next))
+        page = client.run(entry.ask_page(client.retry_policy, arguments, page.next))
         yield page.items[0], page.next
 
 

@@ -1,6 +1,6 @@
 """`postroom backup` and `restore`.
 
-A stranger would get wrong: run as root, both read and write the data as the system user; only FILE is root's.
+Run as root, both read and write the data as the system user; only FILE is root's.
 """
 
 import os

@@ -1,6 +1,6 @@
 """Accounts from a CSV file: one call a row, the passwords into a file of the user's.
 
-A stranger would get wrong: the same command run again carries on. The file of passwords says which rows are done, and
+The same command run again carries on. The file of passwords says which rows are done, and
 the name of its last column is what the Idempotency-Keys are made of: a row that was made and not written down yet is
 answered again, with its password.
 """

@@ -1,6 +1,6 @@
 """Where the API is and the key to it, for `postroom api` and `postroom mcp`; how a failed call ends a command.
 
-A stranger would get wrong: the key of the user's file goes to the URL of that file and to no other.
+The key of the user's file goes to the URL of that file and to no other.
 """
 
 import json

@@ -19,14 +19,14 @@ def doctor(as_json: Json = False) -> None:
 
     from postroom import doctor as clinic
 
-    findings = clinic.examine(settings.load())
+    diagnoses = clinic.examine(settings.load())
     if as_json:
-        print(json.dumps(msgspec.to_builtins(findings), ensure_ascii=False))
+        print(json.dumps(msgspec.to_builtins(diagnoses), ensure_ascii=False))
     else:
         console = Console(highlight=False, soft_wrap=True)
-        for finding in findings:
-            mark, style = MARKS[finding.level]
-            console.print(Text.assemble((mark, style), f" {finding.subject:<{WIDTH}} ", finding.text))
-            if finding.next:
-                console.print(Text.assemble(" " * (WIDTH + 3), ("→ ", style), (finding.next, "bold")))
-    raise typer.Exit(clinic.exit_code(findings))
+        for diagnosis in diagnoses:
+            mark, style = MARKS[diagnosis.level]
+            console.print(Text.assemble((mark, style), f" {diagnosis.subject:<{WIDTH}} ", diagnosis.text))
+            if diagnosis.next:
+                console.print(Text.assemble(" " * (WIDTH + 3), ("→ ", style), (diagnosis.next, "bold")))
+    raise typer.Exit(clinic.exit_code(diagnoses))

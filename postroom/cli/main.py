@@ -1,6 +1,6 @@
 """The command line: thin commands over the same functions that the API uses.
 
-A stranger would get wrong: what a command does not need is not imported, so that each starts fast.
+What a command does not need is not imported, so that each starts fast.
 """
 
 import sys

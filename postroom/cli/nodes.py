@@ -93,12 +93,12 @@ def empty_node(name: Name) -> None:
     store.write(lambda tx: moves.request_more(tx, name, AT_ONCE))
     database = open_database(settings.load().database)
     try:
-        while database.write_alone(lambda tx: moves.request_more(tx, name, AT_ONCE)):
+        while database.write_sync(lambda tx: moves.request_more(tx, name, AT_ONCE)):
             if sys.stderr.isatty():
-                left = database.write_alone(lambda tx: nodes.get(tx, name)).accounts
+                left = database.write_sync(lambda tx: nodes.get(tx, name)).accounts
                 print(f"\r{left} accounts are left on {name} ".ljust(60), end="", file=sys.stderr, flush=True)
             time.sleep(PAUSE_SECONDS)
-        left = database.write_alone(lambda tx: nodes.get(tx, name)).accounts
+        left = database.write_sync(lambda tx: nodes.get(tx, name)).accounts
     finally:
         database.close()
     rest = f" The mail of {left} deleted accounts stays until it is purged." if left else ""

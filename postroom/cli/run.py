@@ -65,7 +65,7 @@ def _nodes(found: Settings) -> list[tuple[str, str, str]]:
 
     database = open_database(found.database)
     try:
-        machines = asyncio.run(database.search(nodes.everything))
+        machines = asyncio.run(database.read_slow(nodes.everything))
     except Busy as error:
         return [("nodes", "unknown", error.detail)]
     finally:

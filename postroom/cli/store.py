@@ -1,6 +1,6 @@
 """The way of the commands to the data: as the system user, whether the server runs or not.
 
-A stranger would get wrong: run as root a command becomes the system user first, so that no file of root's is left
+Run as root a command becomes the system user first, so that no file of root's is left
 behind.
 """
 
@@ -24,7 +24,7 @@ def write(work: Callable[[Any], T]) -> T:
     migrate(found.database)
     database = open_database(found.database)
     try:
-        return database.write_alone(work)
+        return database.write_sync(work)
     finally:
         database.close()
 

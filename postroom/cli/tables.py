@@ -1,6 +1,6 @@
 """The API's answers as tables.
 
-A stranger would get wrong: a value may come from anybody's DNS, so no control character of one reaches the terminal.
+A value may come from anybody's DNS, so no control character of one reaches the terminal.
 """
 
 import json
@@ -28,7 +28,7 @@ STYLES = {
 }
 SECRET = ("password", "api_key")
 COPIED = ("expected_value", "value", "host", "username")
-LONGEST = ("expected_value", "value", "found", "mend")  # stand last, where nothing else is pushed far away
+LONGEST = ("expected_value", "value", "found", "fix")  # stand last, where nothing else is pushed far away
 # As wide as anything; between two columns; the most that a column gets before the others have theirs, and the least.
 WHOLE, GAP, WIDEST, NARROWEST = 10_000, 3, 20, 12
 

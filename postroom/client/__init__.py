@@ -1,6 +1,6 @@
 """The Python client of the API: `Client`, and `AsyncClient` with the same methods. It needs `postroom[client]`.
 
-A stranger would get wrong: it knows nothing of the server's modules, so that a program that imports it stays small.
+It knows nothing of the server's modules, so that a program that imports it stays small.
 """
 
 from postroom.client.errors import (

@@ -1,6 +1,6 @@
 """The operations as data, for what is made from them: the commands of `postroom api` and the tools of `postroom mcp`.
 
-A stranger would get wrong: an operation that is asked by the catalog answers the API's own JSON, not a shape.
+An operation that is asked by the catalog answers the API's own JSON, not a shape.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from msgspec import UnsetType
 
 from postroom.client.methods import Listing, Operation
 from postroom.client.operations import Operations
-from postroom.client.request import Listed, Patience, Plan, call, call_page
+from postroom.client.request import Listed, Plan, RetryPolicy, call, call_page
 from postroom.client.shapes import SECRETS, Page
 
 Kind = Literal["text", "number", "flag", "list"]
@@ -120,17 +120,19 @@ class Entry:
         fields = getattr(shape, "__struct_fields__", ())
         return next((name for name in fields if name in SECRETS), None)
 
-    def ask(self, patience: Patience, arguments: dict[str, Any]) -> Plan[bytes]:
+    def ask(self, retry_policy: RetryPolicy, arguments: dict[str, Any]) -> Plan[bytes]:
         """The plan of one call; its answer is the body."""
         request = dataclasses.replace(self.operation.describe(None, **arguments), decode=bytes)
-        return call(self.operation.method, self.path, request, patience)
+        return call(self.operation.method, self.path, request, retry_policy)
 
-    def ask_page(self, patience: Patience, arguments: dict[str, Any], next_: str | None = None) -> Plan[Listed[bytes]]:
+    def ask_page(
+        self, retry_policy: RetryPolicy, arguments: dict[str, Any], next_: str | None = None
+    ) -> Plan[Listed[bytes]]:
         """The plan of one page; its only item is the body."""
         request = dataclasses.replace(
             self.operation.describe(None, **arguments), decode=lambda body: Page(items=[bytes(body)])
         )
-        return call_page(self.operation.method, self.path, request, next_, patience)
+        return call_page(self.operation.method, self.path, request, next_, retry_policy)
 
 
 @cache

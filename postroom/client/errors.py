@@ -1,6 +1,6 @@
 """What the client raises: one class for each way to go on; `code` says which error it is.
 
-A stranger would get wrong: `Unreachable` says nothing about whether a write was carried out. The same call with the
+`Unreachable` says nothing about whether a write was carried out. The same call with the
 same `idempotency_key` finds out.
 """
 

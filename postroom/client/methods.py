@@ -1,6 +1,6 @@
 """A method of both clients from one description: `@operation` for one answer, `@listing` for a list.
 
-A stranger would get wrong: the function under the decorator sends nothing. It answers a `Request`; the method's type is
+The function under the decorator sends nothing. It answers a `Request`; the method's type is
 that of its answer, or an awaitable of it, by the client that it is called on.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from postroom.client.paging import AsyncPages, Pages
-from postroom.client.request import Listed, Patience, Plan, Request, call, call_page
+from postroom.client.request import Listed, Plan, Request, RetryPolicy, call, call_page
 from postroom.client.shapes import Page
 
 P = ParamSpec("P")
@@ -19,7 +19,7 @@ T = TypeVar("T")
 class Blocking(Protocol):
     """A client that carries out a plan and answers."""
 
-    patience: Patience
+    retry_policy: RetryPolicy
 
     def run(self, plan: Plan[T]) -> T: ...
 
@@ -27,7 +27,7 @@ class Blocking(Protocol):
 class Awaiting(Protocol):
     """A client whose answers are awaited."""
 
-    patience: Patience
+    retry_policy: RetryPolicy
 
     def run_async(self, plan: Plan[T]) -> Coroutine[Any, Any, T]: ...
 
@@ -52,7 +52,7 @@ class Operation(Generic[P, T]):
 
         def method(*args: P.args, **kwargs: P.kwargs) -> Any:
             request = self.describe(client, *args, **kwargs)
-            return run(call(self.method, self.path, request, client.patience))
+            return run(call(self.method, self.path, request, client.retry_policy))
 
         return functools.wraps(self.describe)(method)
 
@@ -78,7 +78,7 @@ class Listing(Generic[P, T]):
             request = self.describe(client, *args, **kwargs)
 
             def plan(next_: str | None) -> Plan[Listed[T]]:
-                return call_page(self.method, self.path, request, next_, client.patience)
+                return call_page(self.method, self.path, request, next_, client.retry_policy)
 
             if hasattr(client, "run_async"):
                 return AsyncPages(lambda next_: client.run_async(plan(next_)))

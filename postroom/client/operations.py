@@ -1,6 +1,6 @@
 """The methods of both clients, one for each route. tests/client/test_operations.py compares them with the table.
 
-A stranger would get wrong: `fields` is no parameter. The client asks for the whole account and domain, always.
+`fields` is no parameter. The client asks for the whole account and domain, always.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """Lists as iterators: pages are fetched as they are needed, each at the address that the one before it has told.
 
-A stranger would get wrong: `limit` is the size of a page, not of the list.
+`limit` is the size of a page, not of the list.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator

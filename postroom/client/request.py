@@ -1,6 +1,6 @@
 """One call: what is sent, how often, and what becomes of the answer. It does no I/O: a plan yields what to do next.
 
-A stranger would get wrong: the Idempotency-Key is made once for a call and stays over its retries. So a connection that
+The Idempotency-Key is made once for a call and stays over its retries. So a connection that
 breaks after the commit ends with the answer of the first attempt, password included.
 """
 
@@ -28,7 +28,7 @@ HOPELESS = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How often a call is tried again, and the longest time that it waits in between."""
 
     retries: int = 4
@@ -100,20 +100,20 @@ def part_of(kind: type[A], part: Callable[[A], T]) -> Callable[[bytes], T]:
     return lambda body: part(decode(body))
 
 
-def call(method: str, template: str, request: Request[T], patience: Patience) -> Plan[T]:
+def call(method: str, template: str, request: Request[T], retry_policy: RetryPolicy) -> Plan[T]:
     """The plan of one call."""
-    response = yield from _tried(_send(method, template, request), request.accepts, patience)
+    response = yield from _tried(_send(method, template, request), request.accepts, retry_policy)
     return _read(response, request.decode)
 
 
 def call_page(
-    method: str, template: str, request: Request[Page[T]], next_: str | None, patience: Patience
+    method: str, template: str, request: Request[Page[T]], next_: str | None, retry_policy: RetryPolicy
 ) -> Plan[Listed[T]]:
     """The plan of one page: the first one, or that at the address which the one before it has told."""
     send = _send(method, template, request)
     if next_ is not None:
         send = Send(method, next_, None, send.headers, None)
-    response = yield from _tried(send, (), patience)
+    response = yield from _tried(send, (), retry_policy)
     page = _read(response, request.decode)
     target = response.links.get("next", {}).get("url")
     if target is not None and (not target.startswith("/") or target.startswith("//")):
@@ -141,7 +141,7 @@ def _segment(part: str, values: Mapping[str, str | int]) -> str:
     return value.replace(".", "%2E") if value in (".", "..") else value
 
 
-def _tried(send: Send, accepts: tuple[int, ...], patience: Patience) -> Plan[httpx2.Response]:
+def _tried(send: Send, accepts: tuple[int, ...], retry_policy: RetryPolicy) -> Plan[httpx2.Response]:
     """Sends until there is an answer to give or patience ends."""
     attempt = 0
     while True:
@@ -154,7 +154,7 @@ def _tried(send: Send, accepts: tuple[int, ...], patience: Patience) -> Plan[htt
         else:
             error, again = _unreachable(outcome), not isinstance(outcome, HOPELESS)
         wait = _wait(attempt, error.retry_after)
-        if not again or attempt >= patience.retries or wait > patience.longest_wait:
+        if not again or attempt >= retry_policy.retries or wait > retry_policy.longest_wait:
             raise error
         attempt += 1
         yield Wait(wait)

@@ -1,6 +1,6 @@
 """What the API answers, as the client gives it: accounts and domains always whole, times as `datetime`.
 
-A stranger would get wrong: a new field or status of a newer server must not break an old client, so unknown fields are
+A new field or status of a newer server must not break an old client, so unknown fields are
 left out and what may grow is `str`. tests/client/test_shapes.py compares with the server's own.
 """
 
@@ -136,11 +136,11 @@ class Record(Shape, frozen=True):
 
 
 class CheckedRecord(Record, frozen=True, kw_only=True):
-    """A wanted record, what was found of it, and how to mend it."""
+    """A wanted record, what was found of it, and how to fix it."""
 
     status: str
     found: tuple[str, ...]
-    mend: str | None
+    fix: str | None
 
 
 class InboundRoute(Shape, frozen=True):

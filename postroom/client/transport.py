@@ -1,6 +1,6 @@
 """The two clients: how a plan is carried out, blocking or awaited, over httpx2.
 
-A stranger would get wrong: a client keeps connections open and belongs into a `with`; one is enough for all threads, or
+A client keeps connections open and belongs into a `with`; one is enough for all threads, or
 for an event loop.
 """
 
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from postroom.client.operations import Operations
-from postroom.client.request import Outcome, Patience, Plan, Send, Wait
+from postroom.client.request import Outcome, Plan, RetryPolicy, Send, Wait
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ class Client(Operations):
         retries: int = 4,
         longest_wait: float = 60,
     ) -> None:
-        self.patience = Patience(retries, longest_wait)
+        self.retry_policy = RetryPolicy(retries, longest_wait)
         url, headers = _target(base_url, api_key)
         self._http = httpx2.Client(base_url=url, headers=headers, timeout=timeout)
 
@@ -84,7 +84,7 @@ class AsyncClient(Operations):
         retries: int = 4,
         longest_wait: float = 60,
     ) -> None:
-        self.patience = Patience(retries, longest_wait)
+        self.retry_policy = RetryPolicy(retries, longest_wait)
         url, headers = _target(base_url, api_key)
         self._http = httpx2.AsyncClient(base_url=url, headers=headers, timeout=timeout)
 

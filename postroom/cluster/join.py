@@ -1,6 +1,6 @@
 """A machine joins the others when it starts: it says how they reach it, and gets what they know it by.
 
-A stranger would get wrong: the data directory has a number in it, because a node's name alone must not let another
+The data directory has a number in it, because a node's name alone must not let another
 machine, which has none of its mail, take its place. The key that the others know the node by lies there too.
 """
 
@@ -30,7 +30,7 @@ def join(database: Database, settings: Settings) -> tuple[OwnNode | None, int]:
     """What this node is, and how many accounts it has taken over just now. None where there is one machine. Raises
     Refused."""
     if not settings.node:
-        if database.write_alone(nodes.everything):
+        if database.write_sync(nodes.everything):
             raise Refused(
                 "node_missing",
                 "There are several machines on this database (`postroom nodes list`): set POSTROOM_NODE to the name of"
@@ -40,7 +40,7 @@ def join(database: Database, settings: Settings) -> tuple[OwnNode | None, int]:
     kept = settings.data / "db" / FOLDER
     ports = Ports(settings.imaps_port, settings.pop3s_port, settings.sieve_port)
     try:
-        wanted = database.write_alone(partial(nodes.get, name=settings.node))
+        wanted = database.write_sync(partial(nodes.get, name=settings.node))
     except Refused as error:
         if error.code != "unknown_node":
             raise
@@ -56,7 +56,7 @@ def join(database: Database, settings: Settings) -> tuple[OwnNode | None, int]:
         certificates = [pair.certificate for pair in pairs]
         return node, taken, node_trust.join(tx, node.id, certificates, before.folder is None)
 
-    node, taken, known = database.write_alone(begin)
+    node, taken, known = database.write_sync(begin)
     _keep(kept, node.folder or "")
     _keep_pair(settings.data, pairs, known)
     return _wait(database, trusting_of(node, settings)), taken
@@ -111,8 +111,8 @@ def _wait(database: Database, part: Trusting) -> OwnNode:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         late = time.monotonic() > deadline
-        database.write_alone(partial(part.act, alone=late))
-        view = database.write_alone(View.look)
+        database.write_sync(partial(part.act, alone=late))
+        view = database.write_sync(View.look)
         own = part.own(view)
         if own and (late or part.is_known(view)):
             return own

@@ -1,7 +1,7 @@
 """Carrying out moves: the worker of the node that has the mail copies it while it is used, freezes the account for the
 last difference, compares, and switches.
 
-A stranger would get wrong: the freeze does not rest on ended sessions. The mailbox is sealed (sealing.py), so whoever
+The freeze does not rest on ended sessions. The mailbox is sealed (sealing.py), so whoever
 was let in a moment before cannot add anything that would be lost; and deliveries are put off, never refused.
 """
 
@@ -20,7 +20,7 @@ from postroom.cluster.moves import Move
 from postroom.cluster.nodes import Node
 from postroom.db import Database, Tx
 from postroom.mailplane.dovecot import doveadm, maildir
-from postroom.mailplane.dovecot.doveadm import Door, Failed
+from postroom.mailplane.dovecot.doveadm import DoveadmEndpoint, Failed
 from postroom.mailplane.internal_addresses import login_name
 
 # Copies while the mailbox is used: until one takes no longer than a person would wait.
@@ -47,7 +47,9 @@ class Stuck(Exception):
 class Mover:
     """Goes on with the moves of one node, one after the other."""
 
-    def __init__(self, database: Database, node: int, mail: Path, door: Callable[[Node], Door | None]) -> None:
+    def __init__(
+        self, database: Database, node: int, mail: Path, door: Callable[[Node], DoveadmEndpoint | None]
+    ) -> None:
         self._database = database
         self.node = node
         self._mail = mail
@@ -75,7 +77,7 @@ class Mover:
         if await self._erase(account_id):
             await self._database.write(partial(_forget, node=self.node, account_id=account_id))
 
-    async def be_seen(self) -> None:
+    async def heartbeat(self) -> None:
         """Says now and then that the node is there."""
         await self._database.write(partial(nodes.see, id_=self.node))
         await asyncio.sleep(nodes.SEEN_MS / 1000)
@@ -114,7 +116,7 @@ class Mover:
             await self._database.write(partial(moves.thaw, account_id=move.account_id, reason=str(error)))
             raise
 
-    async def _ends(self, move: Move) -> tuple[Door, "_There"]:
+    async def _ends(self, move: Move) -> tuple[DoveadmEndpoint, "_There"]:
         found = {node.id: node for node in await self._database.read(nodes.everything)}
         here, target = self._door(found[move.source]), found[move.target]
         there = self._door(target)
@@ -122,7 +124,7 @@ class Mover:
             raise Stuck(f"{target.name} is not reached yet.")
         return here, _There(there, f"tcps:{_host(target.address)}:{target.port + 2}")
 
-    async def _copy(self, move: Move, here: Door, there: "_There") -> None:
+    async def _copy(self, move: Move, here: DoveadmEndpoint, there: "_There") -> None:
         """Copies, with what arrives meanwhile, until the difference is small."""
         took = 0.0
         for number in range(1, PASSES + 1):
@@ -151,12 +153,12 @@ class Mover:
     async def _is_cancelled(self, move: Move) -> bool:
         return await self._database.read(partial(moves.is_cancelled, account_id=move.account_id))
 
-    async def _tell(self, move: Move, here: Door, there: "_There") -> None:
+    async def _tell(self, move: Move, here: DoveadmEndpoint, there: "_There") -> None:
         counts = [await _count(door, move.account_id) for door in (here, there.door)]
         tell = partial(moves.tell, account_id=move.account_id, messages=counts[0], copied=min(counts))
         await self._database.write(tell)
 
-    async def _finish(self, move: Move, here: Door, there: "_There") -> None:
+    async def _finish(self, move: Move, here: DoveadmEndpoint, there: "_There") -> None:
         """Frozen: what is left, exactly, and then the account is there."""
         await self._close(move, here)
         await _back_up(here, there, move.account_id)
@@ -166,7 +168,7 @@ class Mover:
         if await self._database.write(partial(moves.switch, move=move)):
             log.info("account_moved", account_id=move.account_id, source=move.source, target=move.target)
 
-    async def _close(self, move: Move, here: Door) -> None:
+    async def _close(self, move: Move, here: DoveadmEndpoint) -> None:
         """Ends what is under way: in order, as far as that goes; then nothing can be added."""
         for seal in (False, True):
             if seal:
@@ -203,7 +205,7 @@ class Mover:
 class _There:
     """The target: its doveadm, and where copies go."""
 
-    def __init__(self, door: Door, destination: str) -> None:
+    def __init__(self, door: DoveadmEndpoint, destination: str) -> None:
         self.door = door
         self.destination = destination
 
@@ -211,12 +213,12 @@ class _There:
 def _put_off(tx: Tx, move: Move, reason: str) -> None:
     moves.explain(tx, move.account_id, reason)
     if move.cancelled or not moves.is_cancelled(tx, move.account_id):  # one cancelled meanwhile is not tried again
-        leases.put_off(tx, "move", move.account_id)
+        leases.back_off(tx, "move", move.account_id)
 
 
 def _forget(tx: Tx, node: int, account_id: int) -> None:
     nodes.forget_leftover(tx, node, account_id)
-    leases.end(tx, "leftover", [account_id])
+    leases.release(tx, "leftover", [account_id])
 
 
 def _host(address: str) -> str:
@@ -227,19 +229,19 @@ def _user(account_id: int) -> str:
     return login_name(account_id, 0)
 
 
-async def _back_up(here: Door, there: _There, account_id: int) -> None:
+async def _back_up(here: DoveadmEndpoint, there: _There, account_id: int) -> None:
     command = {"user": _user(account_id), "destination": [there.destination], "lockTimeout": LOCK_SECONDS}
     async with asyncio.timeout(COPY_SECONDS):
         _answer(await doveadm.ask(here, [["backup", command, "copy"]]))
 
 
-async def _count(door: Door, account_id: int) -> int:
+async def _count(door: DoveadmEndpoint, account_id: int) -> int:
     with suppress(Failed, OSError, ValueError):
         return sum(int(box["messages"]) for box in await _status(door, account_id, "messages"))
     return 0
 
 
-async def _contents(door: Door, account_id: int) -> tuple[Any, Any]:
+async def _contents(door: DoveadmEndpoint, account_id: int) -> tuple[Any, Any]:
     """All that must be the same on both sides: each folder, and each message with what a client knows it by."""
     folders = await _status(door, account_id, "uidvalidity", "uidnext", "guid", "messages")
     command = {"user": _user(account_id), "field": ["mailbox", "uid", "guid", "flags"], "query": ["all"]}
@@ -255,7 +257,7 @@ def _flags(text: str) -> list[str]:
     return [flag for flag in text.split() if flag != "\\Recent"]
 
 
-async def _status(door: Door, account_id: int, *fields: str) -> Any:
+async def _status(door: DoveadmEndpoint, account_id: int, *fields: str) -> Any:
     command = {"user": _user(account_id), "field": list(fields), "mailboxMask": ["*"]}
     return _answer(await doveadm.ask(door, [["mailboxStatus", command, "status"]]))
 

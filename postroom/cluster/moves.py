@@ -2,7 +2,7 @@
 
     copy ──▶ frozen ──▶ clean ──▶ (no row)
 
-A stranger would get wrong: the account is at home on the source until the one transaction of `switch`, which begins
+The account is at home on the source until the one transaction of `switch`, which begins
 `clean`. Whatever fails before leaves it there, and a crash leaves the phase that says how to go on (moving.py). A move
 that is cancelled before is not over yet: the source may be copying, or have sealed the mailbox. It takes the move back,
 and what the target has got is a row of its own (`node_leftovers`), so that the account waits for no node that is away.
@@ -88,7 +88,7 @@ def request(tx: Tx, account_id: int, target: str) -> Move:
     Raises `unknown_account`, `unknown_node`, `node_not_ready`, `already_there`, `move_under_way`.
     """
     node = nodes.get(tx, target)
-    nodes.hold_home(tx, account_id)
+    nodes.lock_home(tx, account_id)
     if not is_wanted(tx, account_id):
         raise Refused("unknown_account", f"There is no account {account_id}.")
     if node.draining or node.seen_at is None:
@@ -179,7 +179,7 @@ def cancel(tx: Tx, account_id: int) -> Move | None:
     Raises `unknown_account`, `already_there`.
     """
     if tx.one(CANCEL, account_id=account_id) is not None:
-        leases.end(tx, "move", [account_id])
+        leases.release(tx, "move", [account_id])
         return get(tx, account_id)
     move = get(tx, account_id)
     if move is not None:
@@ -193,11 +193,11 @@ def cancel(tx: Tx, account_id: int) -> Move | None:
 
 def take_back(tx: Tx, move: Move) -> None:
     """The move is over, and the account where it was; what has come to the target is left for that one to erase."""
-    nodes.hold_home(tx, move.account_id)
+    nodes.lock_home(tx, move.account_id)
     if tx.one(TAKE_BACK, account_id=move.account_id, target=move.target) is None:
         return
     nodes.leave_behind(tx, move.account_id, move.target)
-    leases.end(tx, "move", [move.account_id])
+    leases.release(tx, "move", [move.account_id])
     _record(tx, "account.move_cancelled", move.account_id)
 
 
@@ -225,7 +225,7 @@ def is_cancelled(tx: Tx, account_id: int) -> bool:
 def finish(tx: Tx, account_id: int) -> None:
     """Nothing is left to do."""
     tx.run(DELETE, account_id=account_id)
-    leases.end(tx, "move", [account_id])
+    leases.release(tx, "move", [account_id])
 
 
 def _record(tx: Tx, type_: str, account_id: int) -> None:

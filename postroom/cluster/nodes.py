@@ -1,7 +1,7 @@
 """Nodes: several machines that run Postroom on one database. Which there are, which has the mail of an account, and
 where a new account is placed.
 
-A stranger would get wrong: without a row in `nodes` there is one machine, and no account has a home. The first node
+Without a row in `nodes` there is one machine, and no account has a home. The first node
 that is added is the founder: the machine that was there before. It takes over every account at its first start.
 """
 
@@ -27,7 +27,7 @@ COLUMNS = """nodes.id, name, address, port, founder, draining, folder, imaps_por
   (SELECT COALESCE(SUM(accounts), 0) FROM node_loads WHERE node_id = nodes.id)"""
 ALL = f"SELECT {COLUMNS} FROM nodes WHERE id > 0 ORDER BY id"
 GET = f"SELECT {COLUMNS} FROM nodes WHERE name = :name"
-HOLD = "UPDATE nodes SET address = address WHERE name = :name RETURNING id"
+LOCK = "UPDATE nodes SET address = address WHERE name = :name RETURNING id"
 ADD = """
 INSERT INTO nodes (name, address, port, founder, created_at)
 SELECT :name, :address, :port, CASE WHEN EXISTS (SELECT 1 FROM nodes WHERE id > 0) THEN 0 ELSE 1 END, :now WHERE true
@@ -179,7 +179,7 @@ def remove(tx: Tx, name: str) -> None:
     `unknown_node`, `node_in_use`."""
     hold_all(tx)
     node = get(tx, name)
-    tx.run(HOLD, name=name)
+    tx.run(LOCK, name=name)
     if node.founder:
         raise Refused("node_in_use", f"{name} is the first node and stays: drain it instead.")
     if not node.draining or tx.one(IS_USED, id=node.id):
@@ -202,7 +202,7 @@ def begin(tx: Tx, name: str, folder: str | None, ports: Ports) -> tuple[Node, in
 
     Raises `unknown_node`, `node_elsewhere`, `founder_missing`.
     """
-    tx.run(HOLD, name=name)
+    tx.run(LOCK, name=name)
     node = get(tx, name)
     if node.folder is not None and node.folder != folder:
         raise Refused(
@@ -271,7 +271,7 @@ def home(tx: Tx, account_id: int) -> int | None:
     return int(row[0]) if row else None
 
 
-def hold_home(tx: Tx, account_id: int) -> None:
+def lock_home(tx: Tx, account_id: int) -> None:
     """Whoever else would say where the account goes waits for the end of this transaction."""
     tx.run(HOLD_HOME, account_id=account_id)
 

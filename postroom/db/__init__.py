@@ -1,6 +1,6 @@
 """The database: one SQL text for SQLite and PostgreSQL, one transaction a request, one group-committing writer.
 
-Nothing outside this package knows a driver. A stranger would get wrong: `read` runs outside a transaction and
+Nothing outside this package knows a driver. `read` runs outside a transaction and
 sees each statement's own snapshot; what must be decided is decided by a statement inside `write`.
 """
 

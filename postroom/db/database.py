@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from postroom.db.sqlite import SQLite
-from postroom.db.tx import Connection, Lost, Tx
+from postroom.db.tx import Connection, ConnectionLost, Tx
 from postroom.db.writer import Engine, Writer, run_alone
 from postroom.errors import Busy
 
@@ -45,9 +45,9 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._inline = engine.reader() if engine.computes else None
+        self._inline = engine.reader() if engine.runs_in_loop else None
         self._many = asyncio.Semaphore(MANY_AT_ONCE if self._inline is None else 1)
-        self._kept_out = False  # the last read in the loop, or in a thread since, did not get in
+        self._locked_out = False  # the last read in the loop, or in a thread since, did not get in
         self._in_loop = engine.loop_reads()
         self._readers = _Readers(engine, READ_THREADS)
         self._searchers = _Readers(engine, SEARCH_THREADS)
@@ -59,14 +59,14 @@ class Database:
         if self._in_loop is not None:
             answer: T = await self._in_loop.run(work)
             return answer
-        if self._inline is not None and not self._kept_out:
+        if self._inline is not None and not self._locked_out:
             try:
                 return work(Tx(self._inline))
             except Busy:
-                self._kept_out = True
+                self._locked_out = True
                 raise
         found = await self._readers.run(work)
-        self._kept_out = False
+        self._locked_out = False
         return found
 
     async def read_many(self, work: Callable[[Tx], T]) -> T:
@@ -83,7 +83,7 @@ class Database:
             self._many.release()
         return await self.read(work)  # outside: in threads they need not wait for each other
 
-    async def search(self, work: Callable[[Tx], T]) -> T:
+    async def read_slow(self, work: Callable[[Tx], T]) -> T:
         """A read that may take long (a deep offset, a sum): it never holds up the loop."""
         async with _at_most(SEARCH_SECONDS):
             return await self._searchers.run(work)
@@ -101,7 +101,7 @@ class Database:
 
     async def size(self) -> int:
         """The bytes of the whole database."""
-        row = await self.search(lambda tx: tx.one(self._engine.size))
+        row = await self.read_slow(lambda tx: tx.one(self._engine.size))
         return int(row[0]) if row else 0
 
     async def write(self, work: Callable[[Tx], T], *, is_long: bool = False) -> T:
@@ -112,7 +112,7 @@ class Database:
         result: T = await self._writer.write(work, is_long=is_long)
         return result
 
-    def write_alone(self, work: Callable[[Tx], T]) -> T:
+    def write_sync(self, work: Callable[[Tx], T]) -> T:
         """A transaction without an event loop, on a connection of its own."""
         connection = self._engine.writer(is_patient=True)
         try:
@@ -162,7 +162,7 @@ class _Readers:
             self._opened.append(connection)
         try:
             return work(Tx(connection))
-        except Lost:  # after an outage; a read changes nothing, so it may be asked again
+        except ConnectionLost:  # after an outage; a read changes nothing, so it may be asked again
             return work(Tx(connection))
 
     def close(self) -> None:

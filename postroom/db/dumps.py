@@ -1,6 +1,6 @@
 """Dumps of a PostgreSQL database by its own pg_dump, in its custom format.
 
-A stranger would get wrong: the rows are counted in the very snapshot that pg_dump reads, and no credential is in the
+The rows are counted in the very snapshot that pg_dump reads, and no credential is in the
 arguments of a process.
 """
 

@@ -1,6 +1,6 @@
 """Who may read the mail_* views on PostgreSQL. Without the driver, which a start on SQLite does not load.
 
-A stranger would get wrong: a view that is made again has lost its grants, so whoever migrates gives them anew.
+A view that is made again has lost its grants, so whoever migrates gives them anew.
 """
 
 from postroom.db.tx import Tx

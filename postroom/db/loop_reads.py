@@ -1,6 +1,6 @@
 """Reads on PostgreSQL in the event loop, without a thread: a few connections carry the statements of all requests.
 
-A stranger would get wrong: a read is run from its beginning again for each answer that comes. It asks until it finds
+A read is run from its beginning again for each answer that comes. It asks until it finds
 an answer that is not there yet, and asks the same the next time: nothing else may decide what it asks.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import psycopg
 
 from postroom.db.pipeline import Outcome, Pipeline, cancel, connect, failure
-from postroom.db.tx import Lost, Row, Tx
+from postroom.db.tx import ConnectionLost, Row, Tx
 from postroom.errors import Busy
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ class LoopReads:
             return await line.ask(sql, params)
         except _Silent:  # behind a statement that got no answer
             return await self._line(loop).ask(sql, params, alone=True)
-        except Lost:  # after an outage, or behind a statement that has failed; it changes nothing, so again
+        except ConnectionLost:  # after an outage, or behind a statement that has failed; it changes nothing, so again
             return await line.ask(sql, params, alone=True)
 
     def _line(self, loop: asyncio.AbstractEventLoop) -> "_Line":
@@ -73,7 +73,7 @@ class LoopReads:
             line.close()
 
 
-class _Silent(Lost):
+class _Silent(ConnectionLost):
     """The connection was given up because it said nothing."""
 
 

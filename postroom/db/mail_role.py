@@ -1,6 +1,6 @@
 """The role that the mail daemons have on PostgreSQL: it may read the mail_* views, and nothing else.
 
-A stranger would get wrong: a view that is made again has lost its grants, so whoever migrates gives them anew. The
+A view that is made again has lost its grants, so whoever migrates gives them anew. The
 password of a role that we made is in one file; where that is lost the password is not set again, because another
 machine may use it.
 """

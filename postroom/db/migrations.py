@@ -1,5 +1,5 @@
 """The schema: numbered files applied in order, each in one transaction; the views are dropped and made again
-with them, and given again to the roles that could read them. A stranger would get wrong: an applied file is never
+with them, and given again to the roles that could read them. An applied file is never
 edited, its checksum is kept and held."""
 
 import hashlib

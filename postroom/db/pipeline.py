@@ -1,6 +1,6 @@
 """Statements on one connection of PostgreSQL, each sent without waiting for the answers of those before it.
 
-A stranger would get wrong: what follows a statement that failed is not carried out, up to the next `sync`; its
+What follows a statement that failed is not carried out, up to the next `sync`; its
 outcome is PipelineAborted.
 """
 
@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import InvalidSqlStatementName, PipelineAborted, error_from_result
 from psycopg.types.numeric import Int8Dumper
 
-from postroom.db.tx import Collided, Lost, Row
+from postroom.db.tx import ConnectionLost, Row, SerializationConflict
 from postroom.errors import Busy
 
 Outcome = list[Row] | psycopg.Error
@@ -72,11 +72,11 @@ def is_lost(error: psycopg.Error) -> bool:
 def failure(error: psycopg.Error, *, was_open: bool = True) -> Exception:
     """What an error of PostgreSQL or of the connection is to us."""
     if isinstance(error, _COLLIDED):
-        return Collided("The database is busy. Try again.")
+        return SerializationConflict("The database is busy. Try again.")
     if isinstance(error, NoAnswer):  # so it is not asked again at once
         return Busy("The database does not answer. Try again.")
     if is_lost(error):  # or not there, because the server is starting or full
-        return (Lost if was_open else Busy)("The database is not available. Try again.")
+        return (ConnectionLost if was_open else Busy)("The database is not available. Try again.")
     if isinstance(error, psycopg.OperationalError):  # a statement_timeout, a full disk: this statement and no other
         return Busy("The database has given it up. Try again.")
     # The server's detail quotes the row, and with it the hash of a password: it must reach no log.

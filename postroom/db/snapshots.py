@@ -1,6 +1,6 @@
 """A snapshot: the whole SQLite database of one moment in one file, taken while others write.
 
-A stranger would get wrong: the copy reads in one transaction, so that writers of other processes neither disturb it
+The copy reads in one transaction, so that writers of other processes neither disturb it
 nor start it anew; and what a snapshot has is asked of the finished file, never of its source.
 """
 

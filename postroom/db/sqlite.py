@@ -78,7 +78,7 @@ class SQLite:
     exact_text = EXACT_TEXT
     patience: str | None = None
     size = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
-    computes = True  # a statement takes microseconds, less than a hop to a thread
+    runs_in_loop = True  # a statement takes microseconds, less than a hop to a thread
     has_roles = False
 
     def __init__(self, url: str) -> None:
@@ -116,7 +116,7 @@ class SQLite:
                 time.sleep(TURN_PAUSE)
             yield
 
-    def tend(self, connection: SQLiteConnection, *, idle: bool) -> None:
+    def checkpoint(self, connection: SQLiteConnection, *, idle: bool) -> None:
         """Checkpoint between batches: often and gently under load, whole when idle or when the WAL grew large."""
         now = time.monotonic()
         if not idle and now - self._checkpointed < CHECKPOINT_SECONDS:

@@ -1,7 +1,7 @@
 """A SQLite database moved into a PostgreSQL one: all rows in one transaction, counted and summed up on both sides
 before it is committed.
 
-A stranger would get wrong: ids that were given and are gone must not be given again, so the sequences go on from where
+Ids that were given and are gone must not be given again, so the sequences go on from where
 SQLite's were and not from the largest id that is left. And the sum of a table does not depend on the order of its rows,
 because text is not sorted alike on both sides.
 """

@@ -9,11 +9,11 @@ from postroom.errors import Busy
 Row = tuple[Any, ...]
 
 
-class Lost(Busy):
+class ConnectionLost(Busy):
     """The connection is gone, and what was under way on it; the next statement opens another one."""
 
 
-class Collided(Busy):
+class SerializationConflict(Busy):
     """Two transactions were in each other's way and this one gave way: it was not carried out and can be run again."""
 
 

@@ -4,7 +4,7 @@ It takes a job, drains what else waits, begins, has each job run behind a savepo
 the waiters: an acknowledgement follows the fsync. A job that is refused or fails is rolled back alone; a commit
 that fails fails all its jobs and says so.
 
-A stranger would get wrong: the thread is for what waits (the lock, the disk, a server). Where a statement only
+The thread is for what waits (the lock, the disk, a server). Where a statement only
 computes, the jobs of a batch are run in the event loop between the thread's begin and its commit (turn.py), for two
 threads that both run Python mostly wait for each other.
 """
@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import structlog
 
 from postroom.db.turn import Turn
-from postroom.db.tx import Collided, Connection, Tx
+from postroom.db.tx import Connection, SerializationConflict, Tx
 from postroom.errors import Busy
 
 log = structlog.get_logger()
@@ -51,7 +51,7 @@ class Engine(Protocol):
     identity: str
     exact_text: str
     patience: str | None
-    computes: bool
+    runs_in_loop: bool
     size: str
     has_roles: bool
 
@@ -63,7 +63,7 @@ class Engine(Protocol):
 
     def begun(self, connection: Any, *, waits: bool = True) -> contextlib.AbstractContextManager[None]: ...
 
-    def tend(self, connection: Any, *, idle: bool) -> None: ...
+    def checkpoint(self, connection: Any, *, idle: bool) -> None: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -76,7 +76,7 @@ class Job:
     result: Any = None
     error: BaseException | None = None
 
-    def settle(self) -> None:
+    def complete(self) -> None:
         if self.future.done():  # whoever waited has gone away
             return
         if self.error is None:
@@ -98,7 +98,7 @@ class Batch:
 def run_alone(connection: Connection, engine: Engine, work: Work) -> Any:
     """One transaction by itself, in the calling thread: for the command line and for migrations."""
     for _ in range(TRIES - 1):
-        with contextlib.suppress(Collided):
+        with contextlib.suppress(SerializationConflict):
             return _run_once(connection, engine, work)
     return _run_once(connection, engine, work)
 
@@ -121,10 +121,12 @@ class Writer:
         self._engine = engine
         self._connection = engine.writer()
         self._jobs: deque[Job] = deque()  # the loop puts them in, the thread takes them out
-        self._bell: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
-        self._free = threading.Lock()  # held by whoever uses the connection; the loop gives it on with its batch
+        self._queue_event: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
+        self._connection_lock = (
+            threading.Lock()
+        )  # held by whoever uses the connection; the loop gives it on with its batch
         self._will_ring = False
-        self._kept_out = False  # the last begin in the loop did not get in, nor has the thread since
+        self._locked_out = False  # the last begin in the loop did not get in, nor has the thread since
         self._dirty = False
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -147,7 +149,7 @@ class Writer:
         self._jobs.append(job)
         if not self._will_ring:  # once, behind all that have come together: else the first is a batch by itself
             self._will_ring = True
-            loop.call_soon(self._ring)
+            loop.call_soon(self._flush)
         turn = loop.call_later(TURN_SECONDS, self._give_up, job)
         try:
             return await job.future
@@ -158,22 +160,22 @@ class Writer:
         with contextlib.suppress(ValueError):  # one that was taken is told of its outcome, and no other
             self._jobs.remove(job)
             job.error = Busy("Other writes take too long. Try again.")
-            job.settle()
+            job.complete()
 
-    def _ring(self) -> None:
+    def _flush(self) -> None:
         self._will_ring = False
         batch = None
         try:
-            batch = self._begun_in_loop() if self._engine.computes else None
+            batch = self._begun_in_loop() if self._engine.runs_in_loop else None
             if batch is not None and batch.turn is not None:
                 batch.turn.go_on()
         finally:
-            self._bell.put(batch)
+            self._queue_event.put(batch)
 
     def _begun_in_loop(self) -> Batch | None:
         """A batch that comes to its commit a turn of the loop earlier, where neither the thread nor another process is
         at one. What is in the way the thread waits for, and it says what fails."""
-        if self._kept_out or self._closing.is_set() or not self._free.acquire(blocking=False):
+        if self._locked_out or self._closing.is_set() or not self._connection_lock.acquire(blocking=False):
             return None
         batch = Batch([])
         try:
@@ -181,18 +183,18 @@ class Writer:
             if batch.jobs:
                 self._open(batch, waits=False)
         except Busy:
-            self._kept_out = True  # until the thread gets in: SQLite waits for seconds where readers are locked out
+            self._locked_out = True  # until the thread gets in: SQLite waits for seconds where readers are locked out
         finally:
             if not batch.is_begun:
                 batch.held.close()
                 _roll_back(self._connection)
                 self._jobs.extendleft(reversed(batch.jobs))
-                self._free.release()
+                self._connection_lock.release()
         return batch if batch.is_begun else None
 
     def close(self) -> None:
         self._closing.set()
-        self._bell.put(None)
+        self._queue_event.put(None)
         self._thread.join()
         self._connection.close()
 
@@ -200,20 +202,20 @@ class Writer:
         open_ = True
         while open_:
             try:
-                batch = self._bell.get(timeout=IDLE_SECONDS)
+                batch = self._queue_event.get(timeout=IDLE_SECONDS)
             except queue.Empty:
-                if self._free.acquire(blocking=False):
-                    self._tend(idle=True)
-                    self._free.release()
+                if self._connection_lock.acquire(blocking=False):
+                    self._checkpoint(idle=True)
+                    self._connection_lock.release()
                 continue
-            if batch is None and not self._free.acquire(blocking=False):
+            if batch is None and not self._connection_lock.acquire(blocking=False):
                 continue  # the loop has begun a batch, which is behind this one in the queue
             open_ = not self._closing.is_set()  # before the last look: what came until then is still taken
             batch = batch or Batch(self._next_batch())
             while batch.jobs:
                 self._finish(batch)
                 batch = Batch(self._next_batch())
-            self._free.release()
+            self._connection_lock.release()
 
     def _next_batch(self) -> list[Job]:
         jobs: list[Job] = []
@@ -225,27 +227,27 @@ class Writer:
 
     def _finish(self, batch: Batch) -> None:
         self._commit(batch)
-        again = [job for job in batch.jobs if isinstance(job.error, Collided)]
+        again = [job for job in batch.jobs if isinstance(job.error, SerializationConflict)]
         self._wake([job for job in batch.jobs if job not in again])
         for job in again:
             self._commit_alone(job)
-        self._tend(idle=False)
+        self._checkpoint(idle=False)
 
     def _commit_alone(self, job: Job) -> None:
         """A job that another process was in the way of: alone it holds nothing that anybody could wait for."""
         for _ in range(TRIES - 1):
             job.error = None
             self._commit(Batch([job]))
-            if not isinstance(job.error, Collided):
+            if not isinstance(job.error, SerializationConflict):
                 break
         self._wake([job])
 
     def _open(self, batch: Batch, *, waits: bool = True) -> None:
         """Begins, and says what the loop is to run."""
         batch.held.enter_context(self._engine.begun(self._connection, waits=waits))
-        if self._engine.computes and (short := [job for job in batch.jobs if not job.is_long]):
+        if self._engine.runs_in_loop and (short := [job for job in batch.jobs if not job.is_long]):
             batch.turn = Turn(short, self._run_job, short[0].future.get_loop())
-        self._kept_out = False
+        self._locked_out = False
         batch.is_begun = True
 
     def _commit(self, batch: Batch) -> None:
@@ -295,11 +297,11 @@ class Writer:
         except RuntimeError:  # the loop closed while we committed; nobody waits any more
             return
 
-    def _tend(self, *, idle: bool) -> None:
+    def _checkpoint(self, *, idle: bool) -> None:
         if not self._dirty:
             return
         try:
-            self._engine.tend(self._connection, idle=idle)
+            self._engine.checkpoint(self._connection, idle=idle)
         except Busy:  # a reader is in the way; the next batch tries again
             return
         except Exception as error:  # the thread must live on: what was acknowledged is safe in the WAL
@@ -310,7 +312,7 @@ class Writer:
 
 def _settle(jobs: list[Job]) -> None:
     for job in jobs:
-        job.settle()
+        job.complete()
 
 
 def _roll_back(connection: Connection) -> None:

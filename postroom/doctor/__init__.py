@@ -1,6 +1,6 @@
 """`postroom doctor`: what may be wrong with an instance and its machine, and what to do next."""
 
+from postroom.doctor.diagnosis import Diagnosis, exit_code
 from postroom.doctor.examine import examine
-from postroom.doctor.finding import Finding, exit_code
 
-__all__ = ["Finding", "examine", "exit_code"]
+__all__ = ["Diagnosis", "examine", "exit_code"]

@@ -1,6 +1,6 @@
 """Everything that `postroom doctor` looks at, in order. It changes nothing.
 
-A stranger would get wrong: it works while the service runs and while it does not, with root and without; what it can
+It works while the service runs and while it does not, with root and without; what it can
 not see then is `skipped`, with the reason.
 """
 
@@ -18,7 +18,7 @@ import msgspec
 from postroom.cluster import nodes
 from postroom.db import NewerSchema, NoMailRole, Tx, check_known, mail_role, open_database, snapshots
 from postroom.doctor import files, network
-from postroom.doctor.finding import Finding
+from postroom.doctor.diagnosis import Diagnosis
 from postroom.errors import BadBackup, Busy
 from postroom.instance import data_directory, system_user
 from postroom.instance.system_user import Identity
@@ -40,7 +40,7 @@ class _Queued(msgspec.Struct):
     arrival_time: int
 
 
-def examine(settings: Settings) -> list[Finding]:
+def examine(settings: Settings) -> list[Diagnosis]:
     """All findings."""
     with_postfix = settings.mail == "on" and os.geteuid() == 0
     found = list(_versions(settings, with_postfix))
@@ -53,7 +53,7 @@ def examine(settings: Settings) -> list[Finding]:
         found += files.clock(settings)
         found += _private(settings, me, running)
     else:
-        found.append(Finding("skipped", "data", f"{settings.data} is not there: it was never started.", "./start"))
+        found.append(Diagnosis("skipped", "data", f"{settings.data} is not there: it was never started.", "./start"))
     if settings.mail == "on":
         found += files.certificate(settings)
         found += _queue(settings) if running else ()
@@ -61,11 +61,11 @@ def examine(settings: Settings) -> list[Finding]:
     return found
 
 
-def _private(settings: Settings, me: Identity, running: bool) -> Iterator[Finding]:
+def _private(settings: Settings, me: Identity, running: bool) -> Iterator[Diagnosis]:
     """What only root and the owner of the data can look at."""
     if os.geteuid() not in (0, (settings.data / "db").stat().st_uid):
         for subject in ("permissions", "database"):
-            yield Finding(
+            yield Diagnosis(
                 "skipped", subject, f"{settings.data} is another user's: look as root.", "sudo postroom doctor"
             )
         return
@@ -74,44 +74,44 @@ def _private(settings: Settings, me: Identity, running: bool) -> Iterator[Findin
         yield from list(_database(settings, running))
 
 
-async def _outside(settings: Settings) -> list[Finding]:
-    looked: tuple[AsyncIterator[Finding], ...] = (network.host(settings), network.port_25(settings))
-    return [finding for findings in looked async for finding in findings]
+async def _outside(settings: Settings) -> list[Diagnosis]:
+    looked: tuple[AsyncIterator[Diagnosis], ...] = (network.host(settings), network.port_25(settings))
+    return [diagnosis for diagnoses in looked async for diagnosis in diagnoses]
 
 
-def _versions(settings: Settings, with_postfix: bool) -> Iterator[Finding]:
+def _versions(settings: Settings, with_postfix: bool) -> Iterator[Diagnosis]:
     found = [f"Python {platform.python_version()}", f"SQLite {snapshots.version()}"]
     missing = daemons.missing(settings, with_postfix) if settings.mail == "on" else []
     if missing:
-        yield Finding("error", "versions", f"Missing: {' '.join(missing)}.", f"apt-get install {' '.join(missing)}")
+        yield Diagnosis("error", "versions", f"Missing: {' '.join(missing)}.", f"apt-get install {' '.join(missing)}")
     elif settings.mail == "on":
         found.append(f"Dovecot {_said(daemons.DOVECOT, '--version').partition(' ')[0]}")
         found.append(f"Postfix {_said(daemons.POSTCONF, '-d', '-h', 'mail_version') or 'not there'}")
-    yield Finding("ok", "versions", ", ".join(found) + ".")
+    yield Diagnosis("ok", "versions", ", ".join(found) + ".")
 
 
-def _parts(settings: Settings) -> Iterator[Finding]:
+def _parts(settings: Settings) -> Iterator[Diagnosis]:
     for part, state, reason in serve.status(settings):
         log = f"tail {settings.data}/log/{part}.log"
         match state:
             case "stopped":
-                yield Finding("error", "parts", f"{part}: {reason}", log)
+                yield Diagnosis("error", "parts", f"{part}: {reason}", log)
             case "off":
-                yield Finding("skipped", "parts", f"{part}: {reason}")
+                yield Diagnosis("skipped", "parts", f"{part}: {reason}")
             case _:
-                yield Finding("ok", "parts", f"{part} answers.")
+                yield Diagnosis("ok", "parts", f"{part} answers.")
 
 
-def _database(settings: Settings, running: bool) -> Iterator[Finding]:
+def _database(settings: Settings, running: bool) -> Iterator[Diagnosis]:
     """Whether it is whole and of this version; whether work waits in it that the worker should have done."""
     try:
         if settings.database.startswith("sqlite:///"):
             path = Path(settings.database.removeprefix("sqlite:///"))
             if not path.exists():
-                yield Finding("skipped", "database", f"{path} is not there yet.", "./start")
+                yield Diagnosis("skipped", "database", f"{path} is not there yet.", "./start")
                 return
             check_known(snapshots.quick_check(path))
-        yield Finding("ok", "database", "It is whole and of a schema that this version knows.")
+        yield Diagnosis("ok", "database", "It is whole and of a schema that this version knows.")
         if settings.mail == "on" and not settings.is_sqlite:
             yield _mail_role(settings)
         if running:
@@ -119,58 +119,58 @@ def _database(settings: Settings, running: bool) -> Iterator[Finding]:
         if settings.node:
             yield from _nodes(settings)
     except BadBackup as error:
-        yield Finding("error", "database", str(error), "postroom restore FILE --force")
+        yield Diagnosis("error", "database", str(error), "postroom restore FILE --force")
     except NewerSchema as error:
-        yield Finding("error", "database", str(error), "git pull")
+        yield Diagnosis("error", "database", str(error), "git pull")
     except Busy as error:
-        yield Finding("error", "database", error.detail, f"tail {settings.data}/log/api.log")
+        yield Diagnosis("error", "database", error.detail, f"tail {settings.data}/log/api.log")
 
 
-def _mail_role(settings: Settings) -> Finding:
+def _mail_role(settings: Settings) -> Diagnosis:
     try:
         found = mail_role.fault(settings.database, settings.mail_database_url, settings.data / "db" / MAIL_ROLE)
     except NoMailRole as error:
-        return Finding("error", "mail role", str(error))
+        return Diagnosis("error", "mail role", str(error))
     if found:
-        return Finding("error", "mail role", *found)
-    return Finding("ok", "mail role", "The daemons' role can read the mail views, and nothing else.")
+        return Diagnosis("error", "mail role", *found)
+    return Diagnosis("ok", "mail role", "The daemons' role can read the mail views, and nothing else.")
 
 
-def _late_work(settings: Settings) -> Iterator[Finding]:
+def _late_work(settings: Settings) -> Iterator[Diagnosis]:
     due = _ask(settings, session_revocations.oldest_due)
     late = time.time_ns() // 1_000_000 - due if due else 0
     if late > LATE_MS:
         text = f"The worker is {late // 1000} s late with ending sessions."
-        yield Finding("error", "worker", text, f"tail {settings.data}/log/worker.log")
+        yield Diagnosis("error", "worker", text, f"tail {settings.data}/log/worker.log")
     else:
-        yield Finding("ok", "worker", "No work waits for it.")
+        yield Diagnosis("ok", "worker", "No work waits for it.")
 
 
-def _nodes(settings: Settings) -> Iterator[Finding]:
+def _nodes(settings: Settings) -> Iterator[Diagnosis]:
     now = time.time_ns() // 1_000_000
     for node in _ask(settings, nodes.everything):
         silence = node.silence(now)
         if silence is None:
-            yield Finding("warning", "nodes", f"{node.name} was never started.", f"postroom nodes remove {node.name}")
+            yield Diagnosis("warning", "nodes", f"{node.name} was never started.", f"postroom nodes remove {node.name}")
         elif node.is_away(now):
             text = f"{node.name} has not been seen for {silence // 1000} s: its mailboxes are away."
-            yield Finding("error", "nodes", text, "postroom nodes list")
+            yield Diagnosis("error", "nodes", text, "postroom nodes list")
         else:
-            yield Finding("ok", "nodes", f"{node.name} runs and has {node.accounts} accounts.")
+            yield Diagnosis("ok", "nodes", f"{node.name} runs and has {node.accounts} accounts.")
 
 
 def _ask(settings: Settings, work: Callable[[Tx], T]) -> T:
     database = open_database(settings.database)
     try:
-        return asyncio.run(database.search(work))
+        return asyncio.run(database.read_slow(work))
     finally:
         database.close()
 
 
-def _queue(settings: Settings) -> Iterator[Finding]:
+def _queue(settings: Settings) -> Iterator[Diagnosis]:
     folder = settings.data / "postfix"
     if os.geteuid() != 0 or not folder.exists():
-        yield Finding("skipped", "queue", "Postfix needs root, and so does a look at its queue.")
+        yield Diagnosis("skipped", "queue", "Postfix needs root, and so does a look at its queue.")
         return
     command = f"postqueue -c {folder}"
     lines = _said("/usr/sbin/postqueue", "-c", str(folder), "-j").splitlines()
@@ -178,9 +178,9 @@ def _queue(settings: Settings) -> Iterator[Finding]:
     oldest = max((time.time() - message.arrival_time for message in waiting), default=0)
     if len(waiting) >= LONG_QUEUE or oldest > OLD_SECONDS:
         text = f"{len(waiting)} messages wait, the oldest for {oldest / 3600:.1f} h."
-        yield Finding("warning", "queue", text, f"{command} -p")
+        yield Diagnosis("warning", "queue", text, f"{command} -p")
     else:
-        yield Finding("ok", "queue", f"{len(waiting)} messages wait.")
+        yield Diagnosis("ok", "queue", f"{len(waiting)} messages wait.")
 
 
 def _said(*command: str) -> str:

@@ -1,6 +1,6 @@
 """The machine under an instance: owners and modes, disk, clock, certificate.
 
-A stranger would get wrong: modes are compared as the most that is allowed; a stricter one is fine.
+Modes are compared as the most that is allowed; a stricter one is fine.
 """
 
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 from cryptography import x509
 
 from postroom import settings as settings_of
-from postroom.doctor.finding import Finding, Level
+from postroom.doctor.diagnosis import Diagnosis, Level
 from postroom.instance.data_directory import directories
 from postroom.instance.system_user import Identity
 from postroom.mailplane.render import tls_paths
@@ -28,7 +28,7 @@ RENEW = timedelta(days=21)
 DRIFT = 300
 
 
-def permissions(settings: Settings, me: Identity) -> Iterator[Finding]:
+def permissions(settings: Settings, me: Identity) -> Iterator[Diagnosis]:
     """Owner and mode of what Postroom keeps."""
     root = pwd.getpwuid(0)
     found = directories(settings.data.exists() and settings.data.stat().st_uid == 0).items()
@@ -44,39 +44,41 @@ def permissions(settings: Settings, me: Identity) -> Iterator[Finding]:
             continue
         if status.st_uid != (me.uid if owner == me.name else pwd.getpwnam(owner).pw_uid):
             fine = False
-            yield Finding(
+            yield Diagnosis(
                 "error", "permissions", f"{path} does not belong to {owner}.", f"chown {owner}:{me.name} {path}"
             )
         if stat.S_IMODE(status.st_mode) & ~mode:
             fine = False
             text = f"{path} is open to others: mode {stat.S_IMODE(status.st_mode):o}."
-            yield Finding("error", "permissions", text, f"chmod {mode:o} {path}")
+            yield Diagnosis("error", "permissions", text, f"chmod {mode:o} {path}")
     if fine:
-        yield Finding("ok", "permissions", f"Owners and modes in {settings.data} are right.")
+        yield Diagnosis("ok", "permissions", f"Owners and modes in {settings.data} are right.")
 
 
-def settings_file(me: Identity | None) -> Iterator[Finding]:
+def settings_file(me: Identity | None) -> Iterator[Diagnosis]:
     """Whether others can read a password in the settings file."""
     path = settings_of.file_of()
     if path is None:
         return
     if fault := settings_of.open_secrets(me.gid if me else None):
-        yield Finding("error", "settings", fault, f"chmod 600 {path}")
+        yield Diagnosis("error", "settings", fault, f"chmod 600 {path}")
     else:
-        yield Finding("ok", "settings", f"{path} shows no password to others.")
+        yield Diagnosis("ok", "settings", f"{path} shows no password to others.")
 
 
-def disk(settings: Settings) -> Iterator[Finding]:
+def disk(settings: Settings) -> Iterator[Diagnosis]:
     """Space and inodes where the data lies."""
     found = os.statvfs(settings.data)
     free = found.f_bavail * found.f_frsize
     level: Level = "error" if free < FULL else "warning" if free < NEARLY_FULL else "ok"
-    yield Finding(level, "disk", f"{free // MIB} MiB are free.", "" if level == "ok" else f"du -xh -d2 {settings.data}")
+    yield Diagnosis(
+        level, "disk", f"{free // MIB} MiB are free.", "" if level == "ok" else f"du -xh -d2 {settings.data}"
+    )
     if found.f_files and found.f_favail / found.f_files < FEW_INODES:
-        yield Finding("warning", "disk", f"{found.f_favail} inodes are free.", f"df -i {settings.data}")
+        yield Diagnosis("warning", "disk", f"{found.f_favail} inodes are free.", f"df -i {settings.data}")
 
 
-def clock(settings: Settings) -> Iterator[Finding]:
+def clock(settings: Settings) -> Iterator[Diagnosis]:
     """Whether files are of the future. Nobody outside is asked for the time."""
     now = time.time()
     paths = [settings.data / name for name in ("run/worker.alive", "run", "db/postroom.db-wal", "db/postroom.db")]
@@ -88,13 +90,13 @@ def clock(settings: Settings) -> Iterator[Finding]:
             continue
     if newest > now + DRIFT:
         text = f"The clock is {newest - now:.0f} s behind files that Postroom wrote."
-        yield Finding("error", "clock", text, "timedatectl")
+        yield Diagnosis("error", "clock", text, "timedatectl")
     else:
         said = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
-        yield Finding("ok", "clock", f"{said}; not before what was written. Time servers are not asked.")
+        yield Diagnosis("ok", "clock", f"{said}; not before what was written. Time servers are not asked.")
 
 
-def certificate(settings: Settings) -> Iterator[Finding]:
+def certificate(settings: Settings) -> Iterator[Diagnosis]:
     """The mail ports' certificate: readable, fits its key and the host's name, not at its end."""
     path, key = tls_paths(settings)
     try:
@@ -103,29 +105,31 @@ def certificate(settings: Settings) -> Iterator[Finding]:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(path, key)
     except FileNotFoundError:
         level: Level = "error" if settings.tls_cert else "skipped"
-        yield Finding(level, "certificate", f"{path} is not there{'' if settings.tls_cert else ' yet'}.")
+        yield Diagnosis(level, "certificate", f"{path} is not there{'' if settings.tls_cert else ' yet'}.")
         return
     except (OSError, ValueError) as error:
         text = f"{path} cannot be used: {getattr(error, 'strerror', None) or error}."
-        yield Finding("error", "certificate", text, f"openssl x509 -in {path} -noout -text")
+        yield Diagnosis("error", "certificate", text, f"openssl x509 -in {path} -noout -text")
         return
     yield from _dates_and_names(settings, path, found)
 
 
-def _dates_and_names(settings: Settings, path: Path, found: x509.Certificate) -> Iterator[Finding]:
+def _dates_and_names(settings: Settings, path: Path, found: x509.Certificate) -> Iterator[Diagnosis]:
     look, now, ends = f"openssl x509 -in {path} -noout -text", datetime.now(UTC), found.not_valid_after_utc
     if not _names(found, settings.hostname):
-        yield Finding("error", "certificate", f"It is not for {settings.hostname}.", look)
+        yield Diagnosis("error", "certificate", f"It is not for {settings.hostname}.", look)
     if found.not_valid_before_utc > now:
-        yield Finding("error", "certificate", f"It is valid from {found.not_valid_before_utc:%Y-%m-%d} only.", look)
+        yield Diagnosis("error", "certificate", f"It is valid from {found.not_valid_before_utc:%Y-%m-%d} only.", look)
     elif ends < now:
-        yield Finding("error", "certificate", f"It ended on {ends:%Y-%m-%d}.", look)
+        yield Diagnosis("error", "certificate", f"It ended on {ends:%Y-%m-%d}.", look)
     elif ends - now < RENEW:
-        yield Finding("warning", "certificate", f"It ends on {ends:%Y-%m-%d}.", look)
+        yield Diagnosis("warning", "certificate", f"It ends on {ends:%Y-%m-%d}.", look)
     elif found.issuer == found.subject and not all(a.startswith(("127.", "::1")) for a in settings.listen_addresses):
-        yield Finding("warning", "certificate", "It is self-signed: clients will warn. Set POSTROOM_TLS_CERT and _KEY.")
+        yield Diagnosis(
+            "warning", "certificate", "It is self-signed: clients will warn. Set POSTROOM_TLS_CERT and _KEY."
+        )
     else:
-        yield Finding("ok", "certificate", f"It is valid until {ends:%Y-%m-%d}.")
+        yield Diagnosis("ok", "certificate", f"It is valid until {ends:%Y-%m-%d}.")
 
 
 def _names(found: x509.Certificate, hostname: str) -> bool:

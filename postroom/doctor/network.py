@@ -1,6 +1,6 @@
 """The world around an instance: its ports, the DNS of its host, port 25 of others.
 
-A stranger would get wrong: the DNS that does not answer proves nothing; that is a warning, never an error.
+The DNS that does not answer proves nothing; that is a warning, never an error.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import dns.reversename
 
-from postroom.doctor.finding import Finding
+from postroom.doctor.diagnosis import Diagnosis
 from postroom.domains.resolver import Resolver, Unanswered
 from postroom.instance.data_directory import CannotStart
 from postroom.service import ports
@@ -19,7 +19,7 @@ OUTSIDE = "gmail.com"  # a name whose mail exchangers are always there
 SECONDS = 5.0
 
 
-def free_ports(settings: Settings, with_postfix: bool) -> Iterator[Finding]:
+def free_ports(settings: Settings, with_postfix: bool) -> Iterator[Diagnosis]:
     """Of an instance that does not run: whether it could."""
     wanted = [("port", settings.host, settings.port)]
     if settings.mail == "on":
@@ -30,45 +30,45 @@ def free_ports(settings: Settings, with_postfix: bool) -> Iterator[Finding]:
             ports.check_free(iter([listener]))
         except CannotStart as error:
             fine = False
-            yield Finding("error", "ports", str(error), f"ss -ltnp sport = :{listener[2]}")
+            yield Diagnosis("error", "ports", str(error), f"ss -ltnp sport = :{listener[2]}")
     if fine:
-        yield Finding("ok", "ports", "All ports are free.")
+        yield Diagnosis("ok", "ports", "All ports are free.")
 
 
-async def host(settings: Settings) -> AsyncIterator[Finding]:
+async def host(settings: Settings) -> AsyncIterator[Diagnosis]:
     """The host's own records: an address, the way back from it, and an MX that leads here if there is one."""
     name, resolver = settings.hostname, Resolver(settings.resolver)
     if name.endswith(".test") and not settings.resolver:
-        yield Finding("skipped", "dns", f"{name} is a name for tests. POSTROOM_HOSTNAME sets another.")
+        yield Diagnosis("skipped", "dns", f"{name} is a name for tests. POSTROOM_HOSTNAME sets another.")
         return
     fine = True
     try:
         addresses = [value for kind in ("A", "AAAA") for value in (await resolver.find(name, kind)).values]
         if not addresses:
             fine = False
-            yield Finding("error", "dns", f"{name} has no address: publish A or AAAA.", f"dig {name} A {name} AAAA")
+            yield Diagnosis("error", "dns", f"{name} has no address: publish A or AAAA.", f"dig {name} A {name} AAAA")
         for address in addresses:
             back = str(dns.reversename.from_address(address))
             names = [value.rstrip(".").lower() for value in (await resolver.find(back, "PTR")).values]
             if name not in names:
                 fine = False
                 text = f"{address} leads back to {', '.join(names) or 'nothing'} instead of {name}: set its PTR."
-                yield Finding("warning", "dns", text, f"dig -x {address}")
+                yield Diagnosis("warning", "dns", text, f"dig -x {address}")
         exchangers = [value.split()[-1].rstrip(".").lower() for value in (await resolver.find(name, "MX")).values]
         if exchangers and name not in exchangers:
             fine = False
-            yield Finding("warning", "dns", f"The MX of {name} is {exchangers[0]}, not itself.", f"dig {name} MX")
+            yield Diagnosis("warning", "dns", f"The MX of {name} is {exchangers[0]}, not itself.", f"dig {name} MX")
     except Unanswered as error:
-        yield Finding("warning", "dns", f"The DNS gives no answer about {name}: {error}.", f"dig {name}")
+        yield Diagnosis("warning", "dns", f"The DNS gives no answer about {name}: {error}.", f"dig {name}")
         return
     if fine:
-        yield Finding("ok", "dns", f"{name} is {', '.join(addresses)}, and back.")
+        yield Diagnosis("ok", "dns", f"{name} is {', '.join(addresses)}, and back.")
 
 
-async def port_25(settings: Settings) -> AsyncIterator[Finding]:
+async def port_25(settings: Settings) -> AsyncIterator[Diagnosis]:
     """Whether mail can leave this machine: many providers close port 25."""
     if settings.outbound == "off" or settings.relayhost:
-        yield Finding("skipped", "port 25", "Nothing is sent to port 25 of others with these settings.")
+        yield Diagnosis("skipped", "port 25", "Nothing is sent to port 25 of others with these settings.")
         return
     resolver = Resolver(settings.resolver)
     try:
@@ -77,12 +77,12 @@ async def port_25(settings: Settings) -> AsyncIterator[Finding]:
         addresses = [value for kind in ("A", "AAAA") for value in (await resolver.find(target, kind)).values]
         if not await _any_opens([str(ipaddress.ip_address(address)) for address in addresses]):
             text = f"Port 25 of {target} cannot be reached: ask your provider, or set POSTROOM_RELAYHOST."
-            yield Finding("error", "port 25", text, f"nc -zv {target.rstrip('.')} 25")
+            yield Diagnosis("error", "port 25", text, f"nc -zv {target.rstrip('.')} 25")
             return
     except (Unanswered, IndexError, ValueError):
-        yield Finding("warning", "port 25", f"The DNS names no mail exchanger of {OUTSIDE}.", f"dig {OUTSIDE} MX")
+        yield Diagnosis("warning", "port 25", f"The DNS names no mail exchanger of {OUTSIDE}.", f"dig {OUTSIDE} MX")
         return
-    yield Finding("ok", "port 25", "Mail can leave: port 25 of others answers.")
+    yield Diagnosis("ok", "port 25", "Mail can leave: port 25 of others answers.")
 
 
 async def _any_opens(addresses: list[str]) -> bool:

@@ -1,6 +1,6 @@
 """When the DNS of a domain is looked at: what is due, who is at it, and how often it has failed.
 
-A stranger would get wrong: a check is leased by moving `free_at` ahead. Whoever dies in the middle loses nothing,
+A check is leased by moving `free_at` ahead. Whoever dies in the middle loses nothing,
 because the lease runs out and the check is still due.
 """
 
@@ -67,7 +67,7 @@ def lease(tx: Tx, domain_ids: list[int]) -> list[tuple[int, int]]:
     return [(row[0], until) for row in taken if row]
 
 
-def hold(tx: Tx, domain_id: int, until: int) -> bool:
+def acquire(tx: Tx, domain_id: int, until: int) -> bool:
     """Whether a lease is still the caller's; then the check is held for this transaction."""
     return tx.one(HOLD, domain_id=domain_id, until=until) is not None
 
@@ -78,7 +78,7 @@ def standing(tx: Tx, domain_id: int) -> tuple[int | None, int]:
     return (row[0], row[1]) if row else (None, 0)
 
 
-def settle(tx: Tx, domain_id: int, *, due_at: int | None, failures: int) -> None:
+def complete(tx: Tx, domain_id: int, *, due_at: int | None, failures: int) -> None:
     """A check is over; another one may begin after a short rest."""
     tx.run(SETTLE, domain_id=domain_id, due_at=due_at, failures=failures, until=tx.now + REST_MS)
 

@@ -1,7 +1,7 @@
 """What a mail client needs to know about an account, as data, and as the documents that clients read by themselves:
 Thunderbird's autoconfig, Outlook's Autodiscover (POX) and Apple's configuration profile. Pure.
 
-A stranger would get wrong: no document holds a password, and what is served without a key speaks of a domain only, so
+No document holds a password, and what is served without a key speaks of a domain only, so
 that it is the same for every address, also for one that nobody has.
 """
 

@@ -1,6 +1,6 @@
 """Domains: the names that accounts live on. A domain belongs to a user, or to nobody (a platform domain).
 
-A stranger would get wrong: several claims of one name may be pending, only one row of a name is more than that.
+Several claims of one name may be pending, only one row of a name is more than that.
 """
 
 import secrets
@@ -105,7 +105,7 @@ class Domain(msgspec.Struct, frozen=True):
 
 def find(tx: Tx, actor: Actor, name: str, user_id: str | None) -> Domain | None:
     """The domain of this name as the user sees it (None: the organization as a whole)."""
-    row = tx.one(FIND, organization=actor.organization_id, name=name, user_id=user_id, bound=actor.bound)
+    row = tx.one(FIND, organization=actor.organization_id, name=name, user_id=user_id, bound=actor.restricted_key_id)
     return Domain(*row) if row else None
 
 
@@ -120,7 +120,7 @@ def get(tx: Tx, actor: Actor, name: str, user_id: str | None) -> Domain:
 def get_own(tx: Tx, actor: Actor, name: str, user_id: str | None) -> Domain:
     """A domain that the actor may change. Raises not_found, and `forbidden` for a bound key and a platform domain."""
     domain = get(tx, actor, name, user_id)
-    if domain.user_id is None and (actor.user_id is not None or actor.bound is not None):
+    if domain.user_id is None and (actor.user_id is not None or actor.restricted_key_id is not None):
         raise Refused("forbidden", "A platform domain is changed with a key that is bound to nothing.")
     return domain
 
@@ -129,7 +129,7 @@ def page(
     tx: Tx, actor: Actor, user_id: str | None, *, status: Status | None, limit: int, offset: int, after: int
 ) -> list[Domain]:
     """The domains that a user sees, by id: his own, and the platform's. None: those of every user."""
-    given = {"organization": actor.organization_id, "bound": actor.bound, "status": status}
+    given = {"organization": actor.organization_id, "bound": actor.restricted_key_id, "status": status}
     given |= {"limit": limit, "offset": offset, "after": after}
     rows = tx.all(PAGE_OF_ALL, **given) if user_id is None else tx.all(PAGE, user_id=user_id, **given)
     return [Domain(*row) for row in rows]
@@ -152,7 +152,7 @@ def is_managed(tx: Tx, organization_id: int, id_: int) -> bool:
 
 def check_claim(tx: Tx, actor: Actor, name: str, user_id: str, *, looks: bool = True) -> None:
     """Raises what `claim` would raise now, before a key is made for it; `claim` decides."""
-    if actor.bound is not None:
+    if actor.restricted_key_id is not None:
         raise Refused("forbidden", "A key that is bound to domains cannot claim another one: use one that is not.")
     _check_new(tx, actor, name, user_id, looks=looks)
     limits.check_claim(tx, actor.organization_id, user_id, looks=looks)
@@ -220,7 +220,7 @@ def add(
 
 def delete(tx: Tx, actor: Actor, domain: Domain) -> None:
     """Ends a domain; its name may be claimed anew, by anybody. Raises `domain_not_empty` while accounts live on it."""
-    usage.hold(tx, domain.organization_id, domain.id)
+    usage.lock(tx, domain.organization_id, domain.id)
     living = usage.of_domain(tx, domain.organization_id, None, domain.id)
     if living:
         accounts = "1 account lives" if living == 1 else f"{living} accounts live"

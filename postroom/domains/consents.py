@@ -1,6 +1,6 @@
 """Consents: names below a domain that its owner lets other organizations have.
 
-A stranger would get wrong: a consent names nobody and activates nothing. Whoever claims the name must prove it like
+A consent names nobody and activates nothing. Whoever claims the name must prove it like
 any other; and neither the owner nor the claimant learns of the other.
 """
 

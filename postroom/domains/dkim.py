@@ -1,7 +1,7 @@
 """DKIM keys: made with each domain, rotated when asked (RFC 6376). A domain signs with one key; while it rotates a
 next one waits until the DNS shows it.
 
-A stranger would get wrong: `generate` takes up to 200 ms, so it never runs within a transaction. A domain that is made
+`generate` takes up to 200 ms, so it never runs within a transaction. A domain that is made
 without a key has a `wanted` one, which the worker fills in. The private key leaves this table by one view only.
 """
 

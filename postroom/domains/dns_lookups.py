@@ -15,7 +15,7 @@ class Open(Unanswered):
     """The question has not been asked yet."""
 
 
-class Answers:
+class Lookups:
     """The answers to (name, type). `open` are the questions that were met and not asked yet."""
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """The DNS records that a domain needs for its mail, as text that a customer can copy, and the MTA-STS policy that one
 of them speaks of. Pure: no question is asked.
 
-A stranger would get wrong: `host` is relative to the domain, `@` is the domain itself. `required` are the records
+`host` is relative to the domain, `@` is the domain itself. `required` are the records
 without which a claim does not become active; the others are good practice.
 """
 

@@ -1,4 +1,4 @@
-"""What the DNS has for each wanted record, and one sentence on how to mend what is not right. Pure.
+"""What the DNS has for each wanted record, and one sentence on how to fix what is not right. Pure.
 
 Records are judged as receivers judge them, by the whole grammar of each. A customer may have another MX behind ours, a
 longer SPF record, a stricter DMARC policy: all of that is ok.
@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from postroom.domains import spf, spf_proposal, txt_records
-from postroom.domains.dns_lookups import Answers
+from postroom.domains.dns_lookups import Lookups
 from postroom.domains.dns_records import Record
 from postroom.domains.resolver import Found, Unanswered
 from postroom.domains.spf_check import MOST_LOOKUPS, Check, Result, TooVoid, name_of
@@ -29,12 +29,12 @@ LONGEST_MEND = spf.MOST_CHARACTERS + 2000  # a proposed record is never cut off
 _DUMMY = ip_address("192.0.0.8")
 
 
-class Finding(msgspec.Struct, frozen=True):
-    """What a check found of one record. `mend` is for whoever keeps the zone; None where nothing is to be done."""
+class RecordCheck(msgspec.Struct, frozen=True):
+    """What a check found of one record. `fix` is for whoever keeps the zone; None where nothing is to be done."""
 
     status: Status
     found: tuple[str, ...] = ()
-    mend: str | None = None
+    fix: str | None = None
 
 
 class _Kind(msgspec.Struct, frozen=True):
@@ -46,19 +46,19 @@ class _Kind(msgspec.Struct, frozen=True):
     single: bool = True
 
 
-def judge(record: Record, domain: str, host: MailHost, answers: Answers) -> Finding:
+def judge(record: Record, domain: str, host: MailHost, lookups: Lookups) -> RecordCheck:
     """The finding for one record of a domain. What the answers lack is noted in them."""
     name = domain if record.host == "@" else f"{record.host}.{domain}"
     try:
         if record.purpose == "spf":
-            return _spf(name, domain, host, answers)
+            return _spf(name, domain, host, lookups)
         if record.record_type == "TXT":
-            return _txt(record, name, domain, _kind(record), answers)
+            return _txt(record, name, domain, _kind(record), lookups)
         if record.record_type == "MX":
-            return _mx(name, domain, host, answers)
-        return _target(record, name, domain, host, answers)
+            return _mx(name, domain, host, lookups)
+        return _target(record, name, domain, host, lookups)
     except Unanswered as silence:
-        return Finding("unanswered", (), f"The DNS gave no answer ({silence}). This says nothing about the record.")
+        return RecordCheck("unanswered", (), f"The DNS gave no answer ({silence}). This says nothing about the record.")
 
 
 def _kind(record: Record) -> _Kind:
@@ -82,8 +82,8 @@ def _kind(record: Record) -> _Kind:
     return _Kind(bool, bool, lambda value: None if value == expected else _replace(expected), single=False)
 
 
-def _txt(record: Record, name: str, domain: str, kind: _Kind, answers: Answers) -> Finding:
-    found = answers.find(name, "TXT")
+def _txt(record: Record, name: str, domain: str, kind: _Kind, lookups: Lookups) -> RecordCheck:
+    found = lookups.find(name, "TXT")
     mine = [value for value in found.values if kind.mine(value)]
     if kind.single and len(mine) > 1:
         return _differs(mine, f"There are {len(mine)} such records at {name}: keep only the expected one.")
@@ -93,26 +93,26 @@ def _txt(record: Record, name: str, domain: str, kind: _Kind, answers: Answers) 
     spelled = next((value for value in shown if kind.fault(_plain(value)) is None), None)
     if spelled is not None:
         return _differs(shown, _spelling(spelled))
-    elsewhere = _elsewhere(record, name, domain, answers, lambda value: kind.fault(_plain(value)) is None)
+    elsewhere = _elsewhere(record, name, domain, lookups, lambda value: kind.fault(_plain(value)) is None)
     if shown:
         return _differs(shown, elsewhere or kind.fault(shown[0]))
     return _absent(name, found.alias, elsewhere)
 
 
-def _spf(name: str, domain: str, host: MailHost, answers: Answers) -> Finding:
-    found = answers.find(name, "TXT")
+def _spf(name: str, domain: str, host: MailHost, lookups: Lookups) -> RecordCheck:
+    found = lookups.find(name, "TXT")
     records = [value for value in found.values if spf.is_record(value)]
     if not records:
-        return _no_spf(name, domain, host, found, answers)
+        return _no_spf(name, domain, host, found, lookups)
 
     if len(records) > 1:
         merged = spf_proposal.with_host(records, host.name)
         return _differs(records, f"A domain has one SPF record: replace all of them by {merged.text}")
     try:
-        refused, addresses = _refused(domain, host, answers)
+        refused, addresses = _refused(domain, host, lookups)
     except Broken as broken:
         is_void = isinstance(broken, TooVoid)
-        useless = spf_proposal.broken_terms(domain, records, host.name, answers, void=is_void)
+        useless = spf_proposal.broken_terms(domain, records, host.name, lookups, void=is_void)
         merged = spf_proposal.with_host(records, host.name, useless)
         return _differs(records, f"{broken} {_without(merged)}Replace it by {merged.text}")
     merged = spf_proposal.with_host(records, host.name, addresses=addresses)
@@ -124,7 +124,7 @@ def _without(proposal: spf_proposal.Proposal) -> str:
     return f"The proposed record leaves out {terms}. " if terms else ""
 
 
-def _no_spf(name: str, domain: str, host: MailHost, found: Found, answers: Answers) -> Finding:
+def _no_spf(name: str, domain: str, host: MailHost, found: Found, lookups: Lookups) -> RecordCheck:
     """No value that receivers take for an SPF record; perhaps one that a person would."""
     meant = [value for value in found.values if spf_proposal.is_meant(_plain(value))]
     if meant:
@@ -132,25 +132,25 @@ def _no_spf(name: str, domain: str, host: MailHost, found: Found, answers: Answe
         merged = spf_proposal.with_host(plain, host.name)
         is_spelling = len(meant) == 1 and spf.is_record(plain[0])
         text = _spelling(meant[0]) if is_spelling else "Receivers see no SPF record, for its version ends in no space."
-        mend = text if merged.text == plain[0] else f"{text} {_without(merged)}Replace it by {merged.text}"
-        return _differs(meant, mend)
-    doubled = answers.hint(f"{name}.{domain}", "TXT").values
+        fix = text if merged.text == plain[0] else f"{text} {_without(merged)}Replace it by {merged.text}"
+        return _differs(meant, fix)
+    doubled = lookups.hint(f"{name}.{domain}", "TXT").values
     return _absent(name, found.alias, _doubled("@", domain) if any(map(spf.is_record, doubled)) else None)
 
 
-def _refused(domain: str, host: MailHost, answers: Answers) -> tuple[str, Sequence[Client]]:
+def _refused(domain: str, host: MailHost, lookups: Lookups) -> tuple[str, Sequence[Client]]:
     """Why the domain's record does not let our host send from each of its addresses; empty where it does. And the
     addresses, where the record has as many look-ups as it can have, so that ours must not need one.
 
     Raises Broken, and Unanswered while an answer that this needs is open.
     """
-    addresses = _addresses(host.name, answers)
+    addresses = _addresses(host.name, lookups)
     for address in addresses or [_DUMMY]:
         stand_in = "" if addresses else host.name
-        result, check = _evaluated(domain, address, host, answers, stand_in)
+        result, check = _evaluated(domain, address, host, lookups, stand_in)
         full = addresses if check.lookups >= MOST_LOOKUPS else ()
         if result == "pass" and check.met_all:
-            result, _ = _evaluated(domain, address, host, answers, stand_in, everybody=False)
+            result, _ = _evaluated(domain, address, host, lookups, stand_in, everybody=False)
             if result != "pass":
                 return "The record lets every host of the Internet send", full
         if result != "pass":
@@ -160,64 +160,64 @@ def _refused(domain: str, host: MailHost, answers: Answers) -> tuple[str, Sequen
 
 
 def _evaluated(
-    domain: str, client: Client, host: MailHost, answers: Answers, stand_in: str, *, everybody: bool = True
+    domain: str, client: Client, host: MailHost, lookups: Lookups, stand_in: str, *, everybody: bool = True
 ) -> tuple[Result, Check]:
     sender = f"postmaster@{domain}"
-    check = Check(answers, client, sender, host.name, stand_in=stand_in, everybody=everybody)
+    check = Check(lookups, client, sender, host.name, stand_in=stand_in, everybody=everybody)
     return check.result(domain), check
 
 
-def _addresses(name: str, answers: Answers) -> list[Client]:
+def _addresses(name: str, lookups: Lookups) -> list[Client]:
     kinds = ("A", "AAAA")
-    answers.note((name, kind) for kind in kinds)
-    return [ip_address(value) for kind in kinds for value in answers.find(name, kind).values]
+    lookups.note((name, kind) for kind in kinds)
+    return [ip_address(value) for kind in kinds for value in lookups.find(name, kind).values]
 
 
-def _leads_here(name: str, host: MailHost, answers: Answers) -> bool:
+def _leads_here(name: str, host: MailHost, lookups: Lookups) -> bool:
     """Whether a name is our host's, an alias of it, or has no other addresses than our host has."""
     if name == host.name:
         return True
     kinds = ("A", "AAAA")
-    answers.note((each, kind) for each in (name, host.name) for kind in kinds)
-    if any((answers.find(name, kind).alias or "").lower() == host.name for kind in kinds):
+    lookups.note((each, kind) for each in (name, host.name) for kind in kinds)
+    if any((lookups.find(name, kind).alias or "").lower() == host.name for kind in kinds):
         return True
-    there = _addresses(name, answers)
-    return bool(there) and set(there) <= set(_addresses(host.name, answers))
+    there = _addresses(name, lookups)
+    return bool(there) and set(there) <= set(_addresses(host.name, lookups))
 
 
-def _mx(name: str, domain: str, host: MailHost, answers: Answers) -> Finding:
+def _mx(name: str, domain: str, host: MailHost, lookups: Lookups) -> RecordCheck:
     """Those of the lowest number get the mail; others behind them are somebody's backup."""
-    found = answers.find(name, "MX")
+    found = lookups.find(name, "MX")
     targets = sorted((int(value.split()[0]), name_of(value).lower()) for value in found.values)
     if not targets:
-        doubled = [name_of(value).lower() for value in answers.hint(f"{name}.{domain}", "MX").values]
+        doubled = [name_of(value).lower() for value in lookups.hint(f"{name}.{domain}", "MX").values]
         return _absent(name, found.alias, _doubled("@", domain) if host.name in doubled else None)
     names = [target for _, target in targets]
     if "" in names and len(names) > 1:  # RFC 7505 3
         return _differs(found.values, "An MX that leads to a dot says that the domain takes no mail: remove it.")
     first = [target for number, target in targets if number == targets[0][0]]
-    if len(first) <= MOST_FOUND and all(target and _leads_here(target, host, answers) for target in first):
+    if len(first) <= MOST_FOUND and all(target and _leads_here(target, host, lookups) for target in first):
         return _ok(found.values)
     if host.name in names:
         return _differs(found.values, f"Other hosts get the mail: remove them, or give {host.name} the lowest number.")
-    mend = f"Mail goes to another host: replace these by an MX that leads to {host.name}."
-    return _differs(found.values, _tail(names, domain, host) or mend)
+    fix = f"Mail goes to another host: replace these by an MX that leads to {host.name}."
+    return _differs(found.values, _tail(names, domain, host) or fix)
 
 
-def _target(record: Record, name: str, domain: str, host: MailHost, answers: Answers) -> Finding:
+def _target(record: Record, name: str, domain: str, host: MailHost, lookups: Lookups) -> RecordCheck:
     """A CNAME or SRV: what counts is where it leads, for SRV with the port."""
-    found = answers.find(name, record.record_type)
+    found = lookups.find(name, record.record_type)
     targets = [name_of(value).lower() for value in found.values]
     if record.record_type == "SRV":
         is_ok = _is_first([value.lower().split() for value in found.values], record, host)
     else:
-        is_ok = host.name in targets or _leads_here(name, host, answers)
+        is_ok = host.name in targets or _leads_here(name, host, lookups)
     if is_ok:
         return _ok(found.values)
     if found.values:
         tail = _tail(targets, domain, host)
         return _differs(found.values, tail or f"It leads elsewhere: replace it by {record.expected_value}.")
-    doubled = answers.hint(f"{name}.{domain}", record.record_type).values
+    doubled = lookups.hint(f"{name}.{domain}", record.record_type).values
     leads = any(name_of(value).lower() == host.name for value in doubled)
     return _absent(name, found.alias, _doubled(record.host, domain) if leads else None)
 
@@ -235,20 +235,20 @@ def _dkim_fault(value: str, expected: str) -> str | None:
     return f"{fault} {_replace(expected)}" if fault and "expected value" not in fault else fault
 
 
-def _elsewhere(record: Record, name: str, domain: str, answers: Answers, is_it: Callable[[str], bool]) -> str | None:
+def _elsewhere(record: Record, name: str, domain: str, lookups: Lookups, is_it: Callable[[str], bool]) -> str | None:
     """Whether the record stands under a name that people enter by mistake."""
-    if any(is_it(value) for value in answers.hint(f"{name}.{domain}", "TXT").values):
+    if any(is_it(value) for value in lookups.hint(f"{name}.{domain}", "TXT").values):
         return _doubled(record.host, domain)
-    if record.host != "@" and any(is_it(value) for value in answers.hint(domain, "TXT").values):
+    if record.host != "@" and any(is_it(value) for value in lookups.hint(domain, "TXT").values):
         return f"The record was found at {domain} itself: enter {record.host} as its host."
     return None
 
 
-def _absent(name: str, alias: str | None, elsewhere: str | None) -> Finding:
+def _absent(name: str, alias: str | None, elsewhere: str | None) -> RecordCheck:
     if alias:
-        mend = f"A CNAME is in the way: remove it, for no other record can stand beside a CNAME at {name}."
-        return _differs([f"CNAME {alias}"], mend)
-    return Finding("missing", (), elsewhere or f"There is no such record at {name}: publish it.")
+        fix = f"A CNAME is in the way: remove it, for no other record can stand beside a CNAME at {name}."
+        return _differs([f"CNAME {alias}"], fix)
+    return RecordCheck("missing", (), elsewhere or f"There is no such record at {name}: publish it.")
 
 
 def _doubled(host: str, domain: str) -> str:
@@ -279,12 +279,12 @@ def _plain(value: str) -> str:
     return re.sub(r'"\s*"', "", value).strip('"').strip()
 
 
-def _ok(found: Sequence[str]) -> Finding:
-    return Finding("ok", _shown(found))
+def _ok(found: Sequence[str]) -> RecordCheck:
+    return RecordCheck("ok", _shown(found))
 
 
-def _differs(found: Sequence[str], mend: str | None) -> Finding:
-    return Finding("differs", _shown(found), _clean(mend or "", LONGEST_MEND))
+def _differs(found: Sequence[str], fix: str | None) -> RecordCheck:
+    return RecordCheck("differs", _shown(found), _clean(fix or "", LONGEST_MEND))
 
 
 def _shown(found: Sequence[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from ipaddress import ip_address, ip_network
 from typing import Literal
 
 from postroom.domains import spf, spf_macros
-from postroom.domains.dns_lookups import Answers, Open
+from postroom.domains.dns_lookups import Lookups, Open
 from postroom.domains.resolver import Found, Resolver, Unanswered
 from postroom.domains.spf import Mechanism, Record
 from postroom.domains.spf_faults import MOST_SHOWN, Broken
@@ -40,14 +40,14 @@ async def check_host(
 
     Raises ValueError where `client` is no address, and nothing for what the DNS says.
     """
-    address, answers = of_client(client), Answers()
+    address, lookups = of_client(client), Lookups()
     try:
         async with asyncio.timeout(seconds):
             while True:
                 try:
-                    return Check(answers, address, sender, helo).result(domain)
+                    return Check(lookups, address, sender, helo).result(domain)
                 except Open:
-                    await answers.ask(resolver, AT_ONCE)
+                    await lookups.ask(resolver, AT_ONCE)
     except (Unanswered, TimeoutError):
         return "temperror"
     except Broken:
@@ -71,7 +71,7 @@ class Check:
 
     def __init__(
         self,
-        answers: Answers,
+        lookups: Lookups,
         client: Client,
         sender: str,
         helo: str = "unknown",
@@ -79,7 +79,7 @@ class Check:
         stand_in: str = "",
         everybody: bool = True,
     ) -> None:
-        self._answers = answers
+        self._answers = lookups
         self._client = client
         self._kind = "A" if client.version == 4 else "AAAA"
         self._local_part, _, self._sender_domain = sender.rpartition("@")

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 import msgspec
 
 from postroom.domains import spf
-from postroom.domains.dns_lookups import Answers, Open
+from postroom.domains.dns_lookups import Lookups, Open
 from postroom.domains.resolver import Unanswered
 from postroom.domains.spf import Mechanism, Modifier, Record, Term
 from postroom.domains.spf_check import MOST_LOOKUPS, escaped, the_one
@@ -59,14 +59,14 @@ def with_host(
 
 
 def broken_terms(
-    domain: str, records: Sequence[str], host: str, answers: Answers, *, void: bool = False
+    domain: str, records: Sequence[str], host: str, lookups: Lookups, *, void: bool = False
 ) -> frozenset[str]:
     """Terms of a domain's records, in lower case, that parse and are of no use: an include or redirect that leads to no
     record, to one that does not parse, or in a circle; with `void` also a, mx and exists of names without records.
 
     What the DNS does not answer counts as usable. Raises Open.
     """
-    walk = _Walk(domain, answers)
+    walk = _Walk(domain, lookups)
     useless = set()
     for term, meaning in ((term, meaning) for term, meaning in _read(records) if meaning):
         name = domain if isinstance(meaning, Mechanism) and meaning.domain is None else _fixed(_domain_of(meaning))
@@ -85,9 +85,9 @@ def broken_terms(
 class _Walk:
     """What stands behind the terms of a record, whatever the client; about as many questions as an evaluation has."""
 
-    def __init__(self, domain: str, answers: Answers) -> None:
+    def __init__(self, domain: str, lookups: Lookups) -> None:
         self._path = [domain.lower()]
-        self._answers = answers
+        self._answers = lookups
         self._questions = 0
 
     def is_usable(self, name: str) -> bool:

@@ -1,6 +1,6 @@
 """A check of a domain from its begin to its end: what is asked, what the answers mean for it, and when it is due again.
 
-A stranger would get wrong: the DNS is asked between two transactions. The second one judges the domain as it is by
+The DNS is asked between two transactions. The second one judges the domain as it is by
 then, and what was asked for must still be what it needs. Silence of the DNS never changes a domain.
 """
 
@@ -19,9 +19,9 @@ from postroom.db import Database, Tx
 from postroom.domains import check_schedule, consents, dkim, proofs
 from postroom.domains import commands as domains
 from postroom.domains.commands import Domain
-from postroom.domains.dns_lookups import Answers
+from postroom.domains.dns_lookups import Lookups
 from postroom.domains.dns_records import Record
-from postroom.domains.record_checks import MOST_FOUND, Finding, judge
+from postroom.domains.record_checks import MOST_FOUND, RecordCheck, judge
 from postroom.domains.resolver import Resolver
 from postroom.errors import Busy, TooMany, not_found
 from postroom.mail_host import MailHost
@@ -57,7 +57,7 @@ class Checked(msgspec.Struct, frozen=True):
 
     domain: Domain
     records: list[Record]
-    findings: list[Finding]
+    findings: list[RecordCheck]
 
 
 class Verification:
@@ -76,7 +76,7 @@ class Verification:
             plan = await self._database.write(lambda tx: _begin(tx, actor, name, user_id, self._host))
             findings = await self._look(plan)
             domain = await self._database.write(
-                lambda tx: settle(tx, actor, plan, findings, by_itself=False), is_long=True
+                lambda tx: complete(tx, actor, plan, findings, by_itself=False), is_long=True
             )
         if domain is None:
             raise not_found()
@@ -92,11 +92,11 @@ class Verification:
         actor = Actor(plan.domain.organization_id)
 
         def work(tx: Tx) -> Domain | None:
-            return settle(tx, actor, plan, findings, by_itself=True, lost_ms=self._lost_ms)
+            return complete(tx, actor, plan, findings, by_itself=True, lost_ms=self._lost_ms)
 
         await self._database.write(work, is_long=True)
 
-    async def _look(self, plan: Plan) -> list[Finding]:
+    async def _look(self, plan: Plan) -> list[RecordCheck]:
         return await look(self._resolver, plan.records, plan.domain.name, self._host)
 
     @contextmanager
@@ -114,21 +114,21 @@ class Verification:
             self._running += Counter()  # drops those that are at none
 
 
-async def look(resolver: Resolver, records: Sequence[Record], domain: str, host: MailHost) -> list[Finding]:
+async def look(resolver: Resolver, records: Sequence[Record], domain: str, host: MailHost) -> list[RecordCheck]:
     """Asks for all that the findings need, round by round, within bounds of time and number."""
-    answers = Answers()
-    findings = [judge(record, domain, host, answers) for record in records]
+    lookups = Lookups()
+    findings = [judge(record, domain, host, lookups) for record in records]
     try:
         async with asyncio.timeout(SECONDS):
-            while answers.open and len(answers) + len(answers.open) <= QUESTIONS:
-                await answers.ask(resolver, AT_ONCE)
-                findings = [judge(record, domain, host, answers) for record in records]
+            while lookups.open and len(lookups) + len(lookups.open) <= QUESTIONS:
+                await lookups.ask(resolver, AT_ONCE)
+                findings = [judge(record, domain, host, lookups) for record in records]
     except TimeoutError:
-        findings = [judge(record, domain, host, answers) for record in records]
+        findings = [judge(record, domain, host, lookups) for record in records]
     return findings
 
 
-def outcome(records: Sequence[Record], findings: Sequence[Finding]) -> Outcome:
+def outcome(records: Sequence[Record], findings: Sequence[RecordCheck]) -> Outcome:
     """What the required records say together. Without an ownership record, or a DKIM key, nothing is proven."""
     required = [finding.status for record, finding in zip(records, findings, strict=True) if record.required]
     if {"missing", "differs"} & set(required):
@@ -138,7 +138,7 @@ def outcome(records: Sequence[Record], findings: Sequence[Finding]) -> Outcome:
     return "proven"
 
 
-def leads_elsewhere(records: Sequence[Record], findings: Sequence[Finding], host: MailHost) -> bool | None:
+def leads_elsewhere(records: Sequence[Record], findings: Sequence[RecordCheck], host: MailHost) -> bool | None:
     """Whether the DNS says that a domain is somebody else's: it has MX records, none of them leads to us, and our
     proof is not there. None where the DNS did not answer one of both.
 
@@ -154,12 +154,12 @@ def leads_elsewhere(records: Sequence[Record], findings: Sequence[Finding], host
     return mx.status == "differs" and proof.status in ("missing", "differs") and is_whole and not ours
 
 
-def settle(
-    tx: Tx, actor: Actor, plan: Plan, findings: Sequence[Finding], *, by_itself: bool, lost_ms: int = LOST_MS
+def complete(
+    tx: Tx, actor: Actor, plan: Plan, findings: Sequence[RecordCheck], *, by_itself: bool, lost_ms: int = LOST_MS
 ) -> Domain | None:
     """Writes down what a check has found, once: nothing where its lease has run out and is somebody else's. The domain
     as it is then; None where it is gone."""
-    is_ours = check_schedule.hold(tx, plan.domain.id, plan.until)
+    is_ours = check_schedule.acquire(tx, plan.domain.id, plan.until)
     domain = proofs.of_id(tx, plan.domain.id)
     if domain is None:
         check_schedule.drop(tx, plan.domain.id)
@@ -180,7 +180,7 @@ def settle(
         due_at, failures = _tomorrow(tx), 0
     elif by_itself or due_at is None:
         due_at, failures = tx.now + min(check_schedule.FIRST_MS * 2**failures, HOUR_MS), min(failures + 1, 20)
-    check_schedule.settle(tx, domain.id, due_at=due_at, failures=failures)
+    check_schedule.complete(tx, domain.id, due_at=due_at, failures=failures)
     return proofs.of_id(tx, domain.id)
 
 
@@ -196,7 +196,7 @@ def _plan(tx: Tx, domain: Domain | None, host: MailHost, until: int) -> Plan | N
     return Plan(domain, domains.records(tx, domain, host), until, host) if domain else None
 
 
-def _switch_keys(tx: Tx, domain: Domain, records: Sequence[Record], findings: Sequence[Finding]) -> None:
+def _switch_keys(tx: Tx, domain: Domain, records: Sequence[Record], findings: Sequence[RecordCheck]) -> None:
     """A new DKIM key signs as soon as the DNS shows it."""
     for record, finding in zip(records, findings, strict=True):
         if record.purpose == "dkim" and not record.required and finding.status == "ok":
@@ -226,14 +226,14 @@ def _recheck(
     return tx.now + HOUR_MS, failures
 
 
-def _is_lost(tx: Tx, domain: Domain, plan: Plan, findings: Sequence[Finding], lost_ms: int) -> bool:
+def _is_lost(tx: Tx, domain: Domain, plan: Plan, findings: Sequence[RecordCheck], lost_ms: int) -> bool:
     """Whether an active domain has led elsewhere for so long that it is lost now."""
     is_elsewhere = leads_elsewhere(plan.records, findings, plan.host)
     proofs.watch(tx, domain, is_elsewhere)
     return is_elsewhere is True and proofs.lose(tx, domain, lost_ms)
 
 
-def _reason(records: Sequence[Record], findings: Sequence[Finding]) -> str:
+def _reason(records: Sequence[Record], findings: Sequence[RecordCheck]) -> str:
     """Which required records are not right, as `mx differs, spf missing`."""
     pairs = zip(records, findings, strict=True)
     wrong = [(record.purpose, finding.status) for record, finding in pairs if record.required]

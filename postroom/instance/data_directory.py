@@ -1,6 +1,6 @@
 """One instance: its data directory, and the lock that lets only one service work on it.
 
-A stranger would get wrong: the lock belongs to an open file that no child inherits, so it is free the moment
+The lock belongs to an open file that no child inherits, so it is free the moment
 the service is dead, however it died. Started as root, the directory stays root's, with the sticky bit: the system user
 works in it and cannot put something else in the place of what root reads or runs.
 """

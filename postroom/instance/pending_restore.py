@@ -1,6 +1,6 @@
 """The last steps of a restore, which a crash may have left to the next start.
 
-A stranger would get wrong: they may be done any number of times, and everything that opens a data directory does
+They may be done any number of times, and everything that opens a data directory does
 them first.
 """
 

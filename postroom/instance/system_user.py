@@ -1,6 +1,6 @@
 """Who Postroom runs as: the system user `postroom` when started as root, else whoever started it.
 
-A stranger would get wrong: `become` is final for the process, also for what it does at its end.
+`become` is final for the process, also for what it does at its end.
 """
 
 import os

@@ -6,7 +6,7 @@ from postroom.errors import MailUnavailable, not_found
 from postroom.mailboxes.interface import OpenSession, ServiceName, Usage
 from postroom.mailboxes.session_terminator import Doorkeeper
 from postroom.mailplane.dovecot import doveadm, sieve_scripts
-from postroom.mailplane.dovecot.doveadm import Door
+from postroom.mailplane.dovecot.doveadm import DoveadmEndpoint
 
 SERVICES: dict[str, ServiceName] = {"imap": "imap", "pop3": "pop3", "sieve": "managesieve"}
 RETRY_SECONDS = 5
@@ -39,7 +39,7 @@ class DovecotMailboxes:
             raise _unavailable(error) from error
         return [OpenSession(SERVICES[service], address) for service, address in found if service in SERVICES]
 
-    async def _doors(self, account_id: int) -> list[Door]:
+    async def _doors(self, account_id: int) -> list[DoveadmEndpoint]:
         doors = await self._doorkeeper.doors(account_id)
         if None in doors:
             raise _unavailable(doveadm.Failed("it has not started yet"))

@@ -1,6 +1,6 @@
 """What Dovecot alone knows of an account: how large its mailbox is, and who is logged in to it now.
 
-A stranger would get wrong: nothing of this is in the database. It is asked for one account at a time, when somebody
+Nothing of this is in the database. It is asked for one account at a time, when somebody
 wants to know.
 """
 

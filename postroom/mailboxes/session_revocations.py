@@ -1,7 +1,7 @@
 """Login sessions that must end: written with the change, carried out by the API before it answers, and once more
 by the worker, because a login that was under way at the commit shows up only after the first time.
 
-A stranger would get wrong: a session belongs to a generation of its account. Ending generation 3 cannot hurt a
+A session belongs to a generation of its account. Ending generation 3 cannot hurt a
 session that logged in with the new password, which is of generation 4.
 """
 
@@ -79,7 +79,7 @@ def oldest_due(tx: Tx) -> int | None:
     return int(row[0]) if row else None
 
 
-def settle(tx: Tx, ids: Sequence[int]) -> None:
+def complete(tx: Tx, ids: Sequence[int]) -> None:
     """Carried out. It is an event only where the API had to answer that it was not."""
     for id_ in ids:
         row = tx.one(DELETE, id=id_)

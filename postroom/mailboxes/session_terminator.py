@@ -1,6 +1,6 @@
 """Ending sessions, wherever they are: through the Dovecot of this machine, and through those of other nodes.
 
-A stranger would get wrong: the session is where the mailbox is. A node that a client has connected to and that only
+The session is where the mailbox is. A node that a client has connected to and that only
 passes it on has nothing to end; its half goes with the other one.
 """
 
@@ -13,7 +13,7 @@ from postroom.cluster.nodes import Node
 from postroom.db import Database
 from postroom.errors import Busy
 from postroom.mailplane.dovecot import doveadm
-from postroom.mailplane.dovecot.doveadm import Door
+from postroom.mailplane.dovecot.doveadm import DoveadmEndpoint
 from postroom.mailplane.dovecot.kick_batcher import Endings
 from postroom.settings import Settings
 
@@ -42,7 +42,7 @@ class Doorkeeper:
                 at.setdefault(node, []).append((id_, generation))
         return all(await asyncio.gather(*(self._end(node, there) for node, there in at.items())))
 
-    async def doors(self, account_id: int) -> list[Door | None]:
+    async def doors(self, account_id: int) -> list[DoveadmEndpoint | None]:
         """How those are reached that may have sessions of an account; first whoever has its mail."""
         if not self._settings.node:
             return [self.door(None)]
@@ -53,7 +53,7 @@ class Doorkeeper:
         door = self.door(node)
         return door is not None and await self._endings.end(door, sessions)
 
-    def door(self, node: Node | None) -> Door | None:
+    def door(self, node: Node | None) -> DoveadmEndpoint | None:
         """How Dovecot of a node is reached; None: it has not started yet."""
         run = self._settings.data / "run"
         try:
@@ -61,6 +61,6 @@ class Doorkeeper:
         except OSError:
             return None
         if node is None or node.name == self._settings.node:
-            return Door(key, socket=run / "dovecot" / "http")
+            return DoveadmEndpoint(key, socket=run / "dovecot" / "http")
         bundle = self._settings.data / "tls" / "nodes.pem"
-        return Door(key, address=node.address, port=node.port + 1, host=node.host, bundle=bundle)
+        return DoveadmEndpoint(key, address=node.address, port=node.port + 1, host=node.host, bundle=bundle)

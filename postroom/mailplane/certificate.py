@@ -1,6 +1,6 @@
 """The self-signed certificate that the mail ports use until the operator sets a real one.
 
-A stranger would get wrong: it is made again when the host's name changes or its end is near, and only then, so
+It is made again when the host's name changes or its end is near, and only then, so
 that a client which was told to trust it keeps its trust.
 """
 

@@ -1,6 +1,6 @@
 """A certificate that was renewed while the service runs.
 
-A stranger would get wrong: certificate and key are two files, and whoever renews them writes one after the other.
+Certificate and key are two files, and whoever renews them writes one after the other.
 A pair that does not fit is not taken; the daemons go on with the one that they have read.
 """
 

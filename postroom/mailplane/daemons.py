@@ -1,6 +1,6 @@
 """The daemons as something that can be started: their files, their commands, their own checks.
 
-A stranger would get wrong: a daemon is run by its master program alone, never by its start script; the system's
+A daemon is run by its master program alone, never by its start script; the system's
 own Dovecot and Postfix, their files under /etc and their services are neither used nor touched.
 """
 

@@ -1,6 +1,6 @@
 """The names by which the mail daemons know an account; the views (schema/mail_views.sql) make the same ones.
 
-A stranger would get wrong: neither is an address that mail can be sent to. They are refused on every listener.
+Neither is an address that mail can be sent to. They are refused on every listener.
 """
 
 INTERNAL_DOMAIN = "acct.internal"

@@ -1,6 +1,6 @@
 """Whether the daemons answer: each one's greeting on its first listen address, read with a time limit.
 
-A stranger would get wrong: a connection that opens proves nothing. Postfix's master accepts for a dead smtpd, and
+A connection that opens proves nothing. Postfix's master accepts for a dead smtpd, and
 an smtpd that cannot reach the database gives no banner at all. opendkim speaks second: it is asked as Postfix asks.
 """
 

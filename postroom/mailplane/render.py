@@ -1,6 +1,6 @@
 """The configuration of the daemons as text, rendered from the settings and the files in templates/. Pure.
 
-A stranger would get wrong: the policy is not here. What may log in, receive or send is in the views; a template
+The policy is not here. What may log in, receive or send is in the views; a template
 says only which view is asked, and when.
 """
 

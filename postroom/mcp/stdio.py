@@ -1,6 +1,6 @@
 """The server: tools over stdin and stdout, each call one call of the API.
 
-A stranger would get wrong: what goes wrong in a call is an answer that the agent reads, not an error of the protocol.
+What goes wrong in a call is an answer that the agent reads, not an error of the protocol.
 """
 
 import asyncio
@@ -67,8 +67,8 @@ def _server(client: AsyncClient, read_only: bool) -> Server[Any]:
 
 async def _ask(client: AsyncClient, entry: Entry, arguments: dict[str, Any]) -> dict[str, Any]:
     if not entry.is_list:
-        return _decode(await client.run_async(entry.ask(client.patience, arguments)))
-    page = await client.run_async(entry.ask_page(client.patience, arguments))
+        return _decode(await client.run_async(entry.ask(client.retry_policy, arguments)))
+    page = await client.run_async(entry.ask_page(client.retry_policy, arguments))
     after = parse_qs(urlsplit(page.next or "").query).get("after")
     return _decode(page.items[0]) | {"next_after": int(after[0]) if after else None}
 

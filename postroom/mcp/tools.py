@@ -1,6 +1,6 @@
 """The tools, made from the client's operations: words, the type of what a tool takes, and what it does to the world.
 
-A stranger would get wrong: an operation that writes counts as destructive unless its verb is one that only adds.
+An operation that writes counts as destructive unless its verb is one that only adds.
 """
 
 from functools import cache

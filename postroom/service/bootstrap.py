@@ -1,7 +1,7 @@
 """What the operator has from the first start: the mail host's own domain with its postmaster, and a demo
 organization with an active domain and a key.
 
-A stranger would get wrong: nobody knows the postmaster's password at first; it is reset like any other
+Nobody knows the postmaster's password at first; it is reset like any other
 (docs/operations.md). Mail to postmaster@ and abuse@ of platform domains is kept there. The worker makes the DKIM
 keys of both domains: a start does not wait for them.
 """
@@ -44,7 +44,7 @@ class FirstStart:
 
 def prepare(database: Database, hostname: str) -> FirstStart:
     """Makes what is missing; at any later start that is nothing. Raises Refused for a host name that is taken."""
-    return database.write_alone(lambda tx: _prepare(tx, hostname))
+    return database.write_sync(lambda tx: _prepare(tx, hostname))
 
 
 def create_key(tx: Tx, organization: str, command: CreateKey) -> str:

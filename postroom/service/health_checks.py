@@ -1,6 +1,6 @@
 """Readiness: which parts of the service answer, and why the others do not.
 
-A stranger would get wrong: the parts are asked by connecting to them, as a client would. That a process runs says
+The parts are asked by connecting to them, as a client would. That a process runs says
 nothing: Postfix without its database runs and greets nobody.
 """
 

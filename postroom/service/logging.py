@@ -1,6 +1,6 @@
 """The log: one JSON object a line on standard output, without secrets.
 
-A stranger would get wrong: secrets are kept out by not logging them; the redaction here is the second net.
+Secrets are kept out by not logging them; the redaction here is the second net.
 """
 
 import logging

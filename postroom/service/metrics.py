@@ -1,6 +1,6 @@
 """What /metrics tells beside the API's own counts: logins at Dovecot, Postfix's queues, the certificate, the worker.
 
-A stranger would get wrong: a scrape asks for these when it comes, and what gives no answer is None. The queues belong
+A scrape asks for these when it comes, and what gives no answer is None. The queues belong
 to Postfix and root; the supervisor, which is root, counts them now and then and leaves the numbers in a file.
 """
 
@@ -11,7 +11,7 @@ from cryptography import x509
 
 from postroom.api.context import Measured
 from postroom.mailplane.dovecot import doveadm
-from postroom.mailplane.dovecot.doveadm import Door
+from postroom.mailplane.dovecot.doveadm import DoveadmEndpoint
 from postroom.mailplane.postfix import queues
 from postroom.mailplane.render import tls_paths
 from postroom.service import health_checks
@@ -40,7 +40,7 @@ class Measures:
             key = (run / doveadm.KEY).read_text(encoding="ascii").strip()
         except OSError:
             return None
-        return await doveadm.logins(Door(key, socket=run / "dovecot" / "http"))
+        return await doveadm.logins(DoveadmEndpoint(key, socket=run / "dovecot" / "http"))
 
 
 def _certificate_ends(settings: Settings) -> float | None:

@@ -1,6 +1,6 @@
 """The ports an instance listens on: which they are, whether they are free, and the API's listening socket.
 
-A stranger would get wrong: the supervisor keeps the API's socket open, so a connection that arrives while the
+The supervisor keeps the API's socket open, so a connection that arrives while the
 API restarts waits instead of being refused.
 """
 

@@ -5,7 +5,7 @@
     python -I -m postroom.service.processes milter --parent PID
     python -I -m postroom.service.processes prepare --parent PID --report FD
 
-A stranger would get wrong: these processes die with the supervisor, however it died. The kernel does that, and
+These processes die with the supervisor, however it died. The kernel does that, and
 only for a process that asked for it after it got its final user id. The imports are in the functions because each
 part starts the faster for what it does not load.
 """
@@ -85,7 +85,7 @@ def run_api(settings: Settings, listener: socket.socket, instance: str, name: st
 
     from postroom.api.app import create_app
     from postroom.api.connection import configure
-    from postroom.api.request_metrics import Place
+    from postroom.api.request_metrics import ProcessSlot
     from postroom.db import open_database
     from postroom.mailboxes.dovecot import DovecotMailboxes
     from postroom.mailboxes.interface import NoMailboxes
@@ -103,7 +103,9 @@ def run_api(settings: Settings, listener: socket.socket, instance: str, name: st
             probe=health_checks.Readiness(health_checks.checks(settings)),
             measure=Measures(settings),
             instance=instance,
-            place=Place(name, api_names(settings) if name in api_names(settings) else (name,), settings.data / "run"),
+            place=ProcessSlot(
+                name, api_names(settings) if name in api_names(settings) else (name,), settings.data / "run"
+            ),
         )
         config = configure(app, loop="uvloop", log_level=settings.log_level, timeout_graceful_shutdown=DRAIN)
         # What is there now stays: else the collector looks at all of it again and again, 15 ms each time.

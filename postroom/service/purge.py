@@ -1,6 +1,6 @@
 """The end of a deleted account's mail: what is due is erased from the disk, a bounded part at a time.
 
-A stranger would get wrong: the path is made of the account's number alone, every folder below `mail` is opened
+The path is made of the account's number alone, every folder below `mail` is opened
 without following links, and only an account that `purges.begin_purge` has given up is ever touched. A kill in the
 middle leaves less of it, and the next round goes on.
 """
@@ -36,4 +36,4 @@ async def purge(database: Database, mail: Path, id_: int, most: int) -> int:
 def _end(tx: Tx, id_: int, how: Callable[[Tx, int], None] | None) -> None:
     if how:
         how(tx, id_)
-    leases.end(tx, "purge", [id_])
+    leases.release(tx, "purge", [id_])

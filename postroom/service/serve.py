@@ -1,6 +1,6 @@
 """`postroom serve`: brings an instance up, watches over it and takes it down. Wiring only.
 
-A stranger would get wrong: this process keeps root when it was started as root, so it has no HTTP and no database
+This process keeps root when it was started as root, so it has no HTTP and no database
 of its own. Whatever reads a request or a row runs as the system user, in postroom/service/processes.py.
 """
 

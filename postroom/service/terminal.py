@@ -1,6 +1,6 @@
 """What `postroom serve` says on the terminal: steps with their times, one block when it is ready, later lines.
 
-A stranger would get wrong: nobody may be listening any more. A closed pipe must not end the service.
+Nobody may be listening any more. A closed pipe must not end the service.
 """
 
 import shlex
@@ -56,7 +56,7 @@ class Terminal:
         self._out.say(Text("✗ ", "red"), Text(why))
 
     def warn(self, text: str) -> None:
-        """What the operator should mend, and what does not stop the service."""
+        """What the operator should fix, and what does not stop the service."""
         self._out.say(Text("! ", "yellow"), Text(text))
 
     def block(self, settings: Settings, prepared: Prepared, with_postfix: bool, with_api: bool = True) -> None:

@@ -3,7 +3,7 @@ time is over, looks after DKIM keys, erases the mail of accounts that were delet
 whose time is over, writes down when accounts have logged in, and is, beside a check on request, the only part that may
 ever talk to the outside network.
 
-A stranger would get wrong: nothing is lost when the worker is down; what is due waits in the database. What waits for
+Nothing is lost when the worker is down; what is due waits in the database. What waits for
 the DNS is beside the round, so that no slow domain holds up the end of a session. And a row whose work fails is put off
 alone, whatever the failure is (leases.py): it must not stop the others.
 """
@@ -76,7 +76,7 @@ async def run(
         if mover:
             group.create_task(_keep_on(partial(move_due, database, mover)))
             group.create_task(_keep_on(partial(erase_leftovers, database, mover)))
-            group.create_task(_keep_on(mover.be_seen))
+            group.create_task(_keep_on(mover.heartbeat))
         if keep_trust:
             group.create_task(_keep_on(keep_trust))
         running: set[asyncio.Task[None]] = set()
@@ -97,7 +97,7 @@ async def end_due_sessions(database: Database, end_sessions: EndSessions, node: 
     ids = list(due)
     for batch in (ids[start : start + BATCH] for start in range(0, len(ids), BATCH)):
         take = partial(
-            leases.take, kind="session", items=batch, is_due=session_revocations.is_due, milliseconds=ENDING_MS
+            leases.acquire, kind="session", items=batch, is_due=session_revocations.is_due, milliseconds=ENDING_MS
         )
         ours = await database.write(take)
         await _together(database, "session", ours, partial(_end_sessions, database, end_sessions, due))
@@ -107,8 +107,8 @@ async def _end_sessions(database: Database, end_sessions: EndSessions, due: dict
     ended = await end_sessions([due[id_] for id_ in ids])
 
     def write_down(tx: Tx) -> None:
-        (session_revocations.settle if ended else session_revocations.postpone)(tx, ids)
-        leases.end(tx, "session", ids)
+        (session_revocations.complete if ended else session_revocations.postpone)(tx, ids)
+        leases.release(tx, "session", ids)
 
     await database.write(write_down)
 
@@ -119,7 +119,7 @@ async def purge_due(database: Database, mail: Path, node: int | None = None) -> 
 
     async def purge(id_: int) -> None:
         nonlocal left
-        take = partial(leases.take, kind="purge", items=[id_], is_due=purges.begin_purge)
+        take = partial(leases.acquire, kind="purge", items=[id_], is_due=purges.begin_purge)
         ours: list[int] = await database.write(take)
         if ours:
             left = await mail_purge.purge(database, mail, id_, left)
@@ -168,7 +168,7 @@ async def _check(database: Database, verification: Verification, domain_id: int,
 async def keep_keys(database: Database, resolver: Resolver) -> None:
     """Makes the DKIM keys that are wanted, lets those sign that the DNS shows, drops those that have retired."""
     for key in await database.read(lambda tx: dkim.due(tx, KEYS_AT_ONCE)):
-        take = partial(leases.take, kind="key", items=[key.id], is_due=dkim.is_due)
+        take = partial(leases.acquire, kind="key", items=[key.id], is_due=dkim.is_due)
         if await database.write(take):
             await _alone(database, "key", key.id, partial(_keep_key, database, resolver, key))
 
@@ -186,7 +186,7 @@ async def _keep_key(database: Database, resolver: Resolver, key: Due) -> None:
 
     def write_down(tx: Tx) -> None:
         change(tx)
-        leases.end(tx, "key", [key.id])
+        leases.release(tx, "key", [key.id])
 
     await database.write(write_down)
 
@@ -207,7 +207,7 @@ async def write_logins(database: Database, read_logins: ReadLogins, waiting: dic
     for batch in (ids[start : start + BATCH] for start in range(0, len(ids), BATCH)):
         told = {id_: waiting[id_] for id_ in batch}
         # In a thread: in the loop PostgreSQL's answers would have it run again for each of them.
-        if new := await database.search(partial(last_logins.new_logins, logins=told)):
+        if new := await database.read_slow(partial(last_logins.new_logins, logins=told)):
             await database.write(partial(last_logins.log_in, logins=new))
         for id_ in batch:
             del waiting[id_]
@@ -229,7 +229,7 @@ async def keep_house(database: Database, events_days: int, most_answers: int = i
     """Removes what has no bound but time or number, in transactions of bounded size: events and ended keys after
     `events_days` (0: never), answers beyond `most_answers` of an organization, what is over in the console, addresses
     that have rested."""
-    take = partial(leases.take, kind="house", items=[0], is_due=lambda _tx, _item: True, milliseconds=HOUSE_MS)
+    take = partial(leases.acquire, kind="house", items=[0], is_due=lambda _tx, _item: True, milliseconds=HOUSE_MS)
     if await database.write(take):
         await _alone(database, "house", 0, partial(_keep_house, database, events_days, most_answers))
 
@@ -237,7 +237,7 @@ async def keep_house(database: Database, events_days: int, most_answers: int = i
 async def _keep_house(database: Database, events_days: int, most_answers: int) -> None:
     await _step_by_step(database, console_sessions.forget, console_sessions.STEP)
     await _step_by_step(database, addresses.forget, addresses.STEP)
-    spent = await database.search(partial(idempotency.spent, most=most_answers))
+    spent = await database.read_slow(partial(idempotency.spent, most=most_answers))
     for organization, last in spent.items():
         trim = partial(idempotency.trim, organization=organization, last=last)
         await _step_by_step(database, trim, idempotency.STEP)
@@ -283,7 +283,7 @@ async def _alone(database: Database, kind: Kind, item: int, work: Callable[[], A
         raise
     except Exception as error:
         log.error("work has failed and is put off", kind=kind, item=item, exc_info=error)
-        await database.write(partial(leases.put_off, kind=kind, item=item))
+        await database.write(partial(leases.back_off, kind=kind, item=item))
 
 
 async def _in_thread(work: Callable[[], object]) -> None:

@@ -3,7 +3,7 @@ told to (SIGTERM), or when the supervisor is dead. It passes SIGHUP on: the daem
 
     guard.py LIFELINE GRACE PIDFILE COMMAND...
 
-A stranger would get wrong: LIFELINE is the read end of a pipe whose only write end the supervisor holds, so its
+LIFELINE is the read end of a pipe whose only write end the supervisor holds, so its
 end of file is the supervisor's death, also by SIGKILL. Postfix's master changes its user id, which clears the
 signal that the kernel would send at the parent's death; hence this process. It imports the standard library only.
 """

@@ -1,6 +1,6 @@
 """The log files of the parts.
 
-A stranger would get wrong: a part holds its log open for as long as it lives, so a full log is copied and then
+A part holds its log open for as long as it lives, so a full log is copied and then
 emptied in place. That is right only because every log is opened for appending.
 """
 

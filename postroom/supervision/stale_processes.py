@@ -1,7 +1,7 @@
 """Orphans: processes of an earlier run that outlived their supervisor. They are found by their pid files and
 ended before a new run looks at the ports.
 
-A stranger would get wrong: a number in a pid file may belong to somebody else by now. A process is ours only if it
+A number in a pid file may belong to somebody else by now. A process is ours only if it
 is in the session of that number and its command line, environment, working directory or root lies in our data
 directory.
 """

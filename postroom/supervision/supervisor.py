@@ -1,6 +1,6 @@
 """The supervisor: starts the parts of a service, brings back what dies, and ends all of them.
 
-A stranger would get wrong: it is one thread and must stay so. A part's parent-death signal means the death of the
+It is one thread and must stay so. A part's parent-death signal means the death of the
 thread that forked it, and the lifeline of the guards must be inherited by nobody else.
 """
 

@@ -1,6 +1,6 @@
 """Limits: how many domains and accounts an organization, or one of its users, may have.
 
-A stranger would get wrong: the limits of the organization as a whole (user `''`) are the operator's alone, a key
+The limits of the organization as a whole (user `''`) are the operator's alone, a key
 sets those of single users. A limit below what is there takes nothing away, it refuses more.
 """
 
@@ -29,7 +29,7 @@ APPLY = """
 SELECT user_id, domains, accounts, accounts_per_domain FROM limits
 WHERE organization_id = :organization AND user_id IN ('', :user_id)"""
 # An update that changes nothing: under a cap one transaction at a time counts what is there. Without one nobody waits.
-HOLD = """
+LOCK = """
 UPDATE limits SET domains = domains
 WHERE organization_id = :organization AND user_id IN ('', :user_id)
   AND (domains IS NOT NULL OR accounts IS NOT NULL OR accounts_per_domain IS NOT NULL)
@@ -80,7 +80,7 @@ def change(tx: Tx, actor: Actor, user_id: str | None, command: SetLimits) -> Lim
 
 def check_account(tx: Tx, organization_id: int, user_id: str, domain_id: int) -> None:
     """Raises LimitReached where one account more would be too many; under a cap that stays true to the commit."""
-    for who, limits in _applying(tx, HOLD, organization_id, user_id):
+    for who, limits in _applying(tx, LOCK, organization_id, user_id):
         if limits.accounts is not None and usage.totals(tx, Actor(organization_id), who).total >= limits.accounts:
             raise LimitReached("accounts", limits.accounts)
         if limits.accounts_per_domain is not None:
@@ -91,7 +91,7 @@ def check_account(tx: Tx, organization_id: int, user_id: str, domain_id: int) ->
 
 def check_domain(tx: Tx, organization_id: int, user_id: str | None, *, looks: bool = False) -> None:
     """Raises LimitReached where one domain more would be too many. `looks` holds nothing: it decides nothing."""
-    for who, limits in _applying(tx, APPLY if looks else HOLD, organization_id, user_id or ORGANIZATION):
+    for who, limits in _applying(tx, APPLY if looks else LOCK, organization_id, user_id or ORGANIZATION):
         if limits.domains is not None:
             row = tx.one(COUNT_DOMAINS, organization=organization_id, user_id=who)
             if row and row[0] >= limits.domains:
@@ -102,7 +102,7 @@ def check_claim(tx: Tx, organization_id: int, user_id: str, *, looks: bool = Fal
     """Raises LimitReached where one more claim would be too many. Where a cap of domains is set, it counts alone.
     An organization's claims are always capped, so they are made one at a time."""
     if not looks:
-        organizations.hold(tx, organization_id)
+        organizations.lock(tx, organization_id)
     capped = {who for who, limits in _applying(tx, APPLY, organization_id, user_id) if limits.domains is not None}
     counted = tx.one(COUNT_PENDING, organization=organization_id, user_id=user_id) or (0, 0)
     for who, pending, most in zip((None, user_id), counted, (PENDING, PENDING_OF_USER), strict=True):

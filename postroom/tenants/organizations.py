@@ -10,7 +10,7 @@ INSERT = """
 INSERT INTO organizations (name, created_at) VALUES (:name, :now)
 ON CONFLICT (name) DO NOTHING RETURNING id"""
 # An update that changes nothing: it keeps nobody from making what belongs to the organization.
-HOLD = "UPDATE organizations SET name = name WHERE id = :id"
+LOCK = "UPDATE organizations SET name = name WHERE id = :id"
 NAME = "SELECT name FROM organizations WHERE id = :id"
 FIND = "SELECT id FROM organizations WHERE name = :name"
 NAMES = "SELECT name FROM organizations ORDER BY name LIMIT 20"
@@ -29,9 +29,9 @@ def exists(tx: Tx, name: str) -> bool:
     return tx.one(FIND, name=name) is not None
 
 
-def hold(tx: Tx, organization_id: int) -> None:
+def lock(tx: Tx, organization_id: int) -> None:
     """From here to the end of the transaction nobody else holds the organization."""
-    tx.run(HOLD, id=organization_id)
+    tx.run(LOCK, id=organization_id)
 
 
 def get(tx: Tx, name: str) -> int:

@@ -1,7 +1,7 @@
 """Counters of live accounts by domain and status, kept in the transaction that changes an account, so that
 `GET /v2/stats` never counts rows.
 
-A stranger would get wrong: the row of user `''` is the sum over all users of the domain.
+The row of user `''` is the sum over all users of the domain.
 """
 
 import msgspec
@@ -39,7 +39,7 @@ OF_DOMAIN = """
 SELECT COALESCE(SUM(accounts), 0) FROM account_counts
 WHERE organization_id = :organization AND user_id = :user_id AND domain_id = :domain_id"""
 # An update that changes nothing: whoever makes an account on the domain meanwhile waits at this row.
-HOLD = """
+LOCK = """
 INSERT INTO account_counts (organization_id, user_id, domain_id, status, accounts)
 VALUES (:organization, '', :domain_id, 'active', 0)
 ON CONFLICT (organization_id, user_id, domain_id, status) DO UPDATE SET accounts = account_counts.accounts"""
@@ -85,9 +85,9 @@ def everything(tx: Tx) -> Count:
     return count
 
 
-def hold(tx: Tx, organization_id: int, domain_id: int) -> None:
+def lock(tx: Tx, organization_id: int, domain_id: int) -> None:
     """Takes the domain's counter for this transaction: what `of_domain` says stays true until its end."""
-    tx.run(HOLD, organization=organization_id, domain_id=domain_id)
+    tx.run(LOCK, organization=organization_id, domain_id=domain_id)
 
 
 def of_domain(tx: Tx, organization_id: int, user_id: str | None, domain_id: int) -> int:
@@ -109,4 +109,4 @@ def by_domain(tx: Tx, actor: Actor, user_id: str | None, limit: int, offset: int
 
 
 def _whose(actor: Actor, user_id: str | None) -> dict[str, int | str | None]:
-    return {"organization": actor.organization_id, "user_id": user_id or EVERY_USER, "bound": actor.bound}
+    return {"organization": actor.organization_id, "user_id": user_id or EVERY_USER, "bound": actor.restricted_key_id}

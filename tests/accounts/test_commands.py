@@ -52,7 +52,7 @@ def test_it_works(database: Database) -> None:
         actor = new_domain(tx, "it-works.test")
         return accounts.create(tx, actor, command("it-works.test"))
 
-    made = database.write_alone(work)
+    made = database.write_sync(work)
     assert (made.address, made.local_part, made.domain) == ("a@it-works.test", "a", "it-works.test")
     assert (made.status, made.generation, made.is_default) == ("active", 1, True)
 
@@ -61,27 +61,27 @@ def test_a_refused_create_leaves_nothing_in_a_transaction_that_goes_on(database:
     async def create(name: str) -> Any:
         return await database.write(lambda tx: accounts.create(tx, actor, command("refused.test", name)))
 
-    actor = database.write_alone(lambda tx: new_domain(tx, "refused.test"))
+    actor = database.write_sync(lambda tx: new_domain(tx, "refused.test"))
 
     async def run() -> list[Any]:
         return await asyncio.gather(*(create(name) for name in "aabbccab"), return_exceptions=True)
 
     answers = asyncio.run(run())
     assert [isinstance(answer, Refused) for answer in answers] == [False, True, False, True, False, True, True, True]
-    page = database.write_alone(lambda tx: account_queries.page(tx, actor, limit=50))
-    total = database.write_alone(lambda tx: usage.totals(tx, actor, None)).total
-    recorded = database.write_alone(lambda tx: events.page(tx, actor, after=0, limit=50))
+    page = database.write_sync(lambda tx: account_queries.page(tx, actor, limit=50))
+    total = database.write_sync(lambda tx: usage.totals(tx, actor, None)).total
+    recorded = database.write_sync(lambda tx: events.page(tx, actor, after=0, limit=50))
     assert len(page) == total == 3
     assert Counter(event.type for event in recorded) == {"domain.created": 1, "account.created": 3}
 
 
 def test_two_writers_make_a_users_first_accounts(database: Database) -> None:
     """Each process has its writer; on PostgreSQL their transactions overlap."""
-    actor = database.write_alone(lambda tx: new_domain(tx, "two-writers.test"))
+    actor = database.write_sync(lambda tx: new_domain(tx, "two-writers.test"))
     made: dict[str, Account] = {}
 
     def create(name: str) -> None:
-        made[name] = database.write_alone(lambda tx: accounts.create(tx, actor, command("two-writers.test", name)))
+        made[name] = database.write_sync(lambda tx: accounts.create(tx, actor, command("two-writers.test", name)))
 
     other = threading.Thread(target=create, args=("second",))
 
@@ -90,7 +90,7 @@ def test_two_writers_make_a_users_first_accounts(database: Database) -> None:
         other.start()
         _wait_until_blocked(database, other)
 
-    database.write_alone(first)
+    database.write_sync(first)
     other.join()
     assert [made["first"].is_default, made["second"].is_default] == [True, False]
 
@@ -100,7 +100,7 @@ def _wait_until_blocked(database: Database, other: threading.Thread) -> None:
     if database._inline is not None:
         return
     sql = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    while other.is_alive() and not database.write_alone(lambda tx: tx.one(sql)):
+    while other.is_alive() and not database.write_sync(lambda tx: tx.one(sql)):
         pass
 
 
@@ -337,7 +337,7 @@ def test_it_does_as_the_model_does(database: Database, seed: int) -> None:
         )
         assert Counter(tuple(row) for row in ended) == model.ended
 
-    database.write_alone(work)
+    database.write_sync(work)
 
 
 def test_the_rest_of_an_address_is_30_days_to_the_millisecond(database: Database) -> None:
@@ -353,7 +353,7 @@ def test_the_rest_of_an_address_is_30_days_to_the_millisecond(database: Database
         tx.now += 1
         assert accounts.create(tx, actor, command("rest.test", "a", "second")).user_id == "second"
 
-    database.write_alone(work)
+    database.write_sync(work)
 
 
 def test_sessions_are_due_after_a_while_and_settled_once(database: Database) -> None:
@@ -369,10 +369,10 @@ def test_sessions_are_due_after_a_while_and_settled_once(database: Database) -> 
         assert ended not in [pair for _, pair in session_revocations.due(tx)]
         tx.now += session_revocations.RETRY_MS
         assert [id_ for id_, pair in session_revocations.due(tx) if pair == ended] == ids
-        session_revocations.settle(tx, ids)
+        session_revocations.complete(tx, ids)
         assert ended not in [pair for _, pair in session_revocations.due(tx)]
 
-    database.write_alone(work)
+    database.write_sync(work)
 
 
 class _Done(Exception):
@@ -387,7 +387,7 @@ def test_run_alone_is_the_same_transaction(database: Database) -> None:
             run_alone(connection, database._engine, _make_and_fail)
     finally:
         connection.close()
-    assert database.write_alone(lambda tx: tx.one("SELECT 1 FROM organizations WHERE name = 'gone.test'")) is None
+    assert database.write_sync(lambda tx: tx.one("SELECT 1 FROM organizations WHERE name = 'gone.test'")) is None
 
 
 def _make_and_fail(tx: Tx) -> None:

@@ -101,7 +101,7 @@ def test_who_may_use_what(database: Database) -> None:
         assert not senders.poses_as_another(tx, alice, "alice", "elsewhere.example")
         assert not senders.may_use(tx, alice, Address("alice", "elsewhere.example"))
 
-    database.write_alone(work)
+    database.write_sync(work)
 
 
 def test_a_login_before_a_reset_may_use_nothing(database: Database) -> None:
@@ -115,7 +115,7 @@ def test_a_login_before_a_reset_may_use_nothing(database: Database) -> None:
         assert not senders.may_use(tx, account, address)
         assert not senders.may_use(tx, Account(account.id), address)
 
-    database.write_alone(work)
+    database.write_sync(work)
 
 
 @pytest.mark.parametrize(
@@ -134,4 +134,4 @@ def test_a_closed_address(database: Database) -> None:
         accounts.update(tx, actor, account.id, None, UpdateAccount(status="disabled"))
         assert senders.is_closed(tx, address)
 
-    database.write_alone(work)
+    database.write_sync(work)

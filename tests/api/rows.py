@@ -44,23 +44,23 @@ def rows(tenant: Tenant, table: str | None = None) -> Any:
             found[name] = sorted(every, key=lambda row: [(value is None, value) for value in row])
         return found[table] if table else found
 
-    return tenant.api.database.write_alone(work)
+    return tenant.api.database.write_sync(work)
 
 
 def age_addresses(tenant: Tenant, milliseconds: int) -> None:
     """Lets time pass for the organization's resting addresses."""
     sql = f"UPDATE addresses SET rests_until = rests_until - :by WHERE {OF_ORGANIZATION['addresses']}"
-    tenant.api.database.write_alone(lambda tx: tx.run(sql, by=milliseconds, o=tenant.organization_id))
+    tenant.api.database.write_sync(lambda tx: tx.run(sql, by=milliseconds, o=tenant.organization_id))
 
 
 def age_deletions(tenant: Tenant, milliseconds: int) -> None:
     """Lets time pass for the organization's deleted accounts."""
     sql = f"UPDATE accounts SET purge_at = purge_at - :by WHERE {OF_ORGANIZATION['accounts']}"
-    tenant.api.database.write_alone(lambda tx: tx.run(sql, by=milliseconds, o=tenant.organization_id))
+    tenant.api.database.write_sync(lambda tx: tx.run(sql, by=milliseconds, o=tenant.organization_id))
 
 
 def stored_password(tenant: Tenant, id_: int) -> str:
-    row = tenant.api.database.write_alone(lambda tx: tx.one("SELECT password FROM accounts WHERE id = :id", id=id_))
+    row = tenant.api.database.write_sync(lambda tx: tx.one("SELECT password FROM accounts WHERE id = :id", id=id_))
     assert row
     return str(row[0])
 

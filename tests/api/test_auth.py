@@ -61,7 +61,7 @@ def test_never_the_query_string(tenant: Tenant) -> None:
 
 def test_only_a_hash_is_stored(tenant: Tenant) -> None:
     sql = "SELECT * FROM api_keys WHERE organization_id = :o"
-    (row,) = tenant.api.database.write_alone(lambda tx: tx.all(sql, o=tenant.organization_id))
+    (row,) = tenant.api.database.write_sync(lambda tx: tx.all(sql, o=tenant.organization_id))
     assert tenant.key not in repr(row)
     assert tenant.key[:10] in row
     assert keys.digest(tenant.key) in row
@@ -77,7 +77,7 @@ def test_a_revoked_key_is_refused_at_once_by_every_process(tenant: Tenant, datab
     with ApiServer.start(database_url) as other:
         doors = [tenant.api, other]
         assert [door.request("GET", PATH, key=key).status for door in doors] == [200, 200]
-        tenant.api.database.write_alone(revoke)
+        tenant.api.database.write_sync(revoke)
         assert [door.request("GET", PATH, key=key).status for door in doors] == [401, 401]
     assert tenant.get(PATH).status == 200
     assert tenant.events()[-1]["type"] == "key.revoked"
@@ -87,7 +87,7 @@ def test_an_expired_key_is_refused(tenant: Tenant) -> None:
     key = tenant.new_key(expires_at=2**60)
     assert tenant.get(PATH, key=key).status == 200
     sql = "UPDATE api_keys SET expires_at = :now WHERE digest = :digest"
-    tenant.api.database.write_alone(lambda tx: tx.run(sql, now=tx.now, digest=keys.digest(key)))
+    tenant.api.database.write_sync(lambda tx: tx.run(sql, now=tx.now, digest=keys.digest(key)))
     assert tenant.get(PATH, key=key).status == 401
 
 

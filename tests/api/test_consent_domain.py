@@ -22,7 +22,7 @@ def blocked(tenant: Tenant, name: str) -> bool:
     def work(tx: Tx) -> bool:
         return consents.blocked_by_parent(tx, domains.get(tx, Actor(tenant.organization_id), name, "u"))
 
-    return tenant.api.database.write_alone(work)
+    return tenant.api.database.write_sync(work)
 
 
 def test_it_works(tenant: Tenant, stranger: Tenant) -> None:

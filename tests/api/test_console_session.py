@@ -58,7 +58,7 @@ def test_it_works(tenant: Tenant) -> None:
 
 def test_only_hashes_are_stored(tenant: Tenant) -> None:
     browser = signed_in(tenant)
-    link = tenant.api.database.write_alone(lambda tx: bootstrap.create_link(tx, tenant.organization))
+    link = tenant.api.database.write_sync(lambda tx: bootstrap.create_link(tx, tenant.organization))
     stored = str(rows(tenant))
     assert keys.digest(browser.token) in stored
     assert keys.digest(link) in stored
@@ -166,10 +166,10 @@ def test_it_is_as_good_as_its_key_is_now(tenant: Tenant, column: str, value: str
     """A session, and a link that waits, are worth nothing once the key would be refused; the cookie stays unused."""
     key_id = tenant.key_id(key := tenant.new_key())
     browser = signed_in(tenant, key)
-    link = tenant.api.database.write_alone(lambda tx: bootstrap.create_link(tx, tenant.organization, key_id))
+    link = tenant.api.database.write_sync(lambda tx: bootstrap.create_link(tx, tenant.organization, key_id))
     assert browser.request("GET", SESSION).status == 200
     sql = f"UPDATE api_keys SET {column} = :value WHERE id = :id"
-    tenant.api.database.write_alone(lambda tx: tx.run(sql, value=value, id=key_id))
+    tenant.api.database.write_sync(lambda tx: tx.run(sql, value=value, id=key_id))
     before = rows(tenant, "console_sessions")
     asked = [browser.request("GET", SESSION), browser.request("GET", PATH), create(browser)]
     asked += [browser.request("DELETE", SESSION), tenant.post(SESSION, {"link": link}, key=None)]
@@ -181,14 +181,14 @@ def test_it_is_as_good_as_its_key_is_now(tenant: Tenant, column: str, value: str
 def test_it_ends_with_its_time(tenant: Tenant) -> None:
     browser = signed_in(tenant)
     sql = "UPDATE console_sessions SET expires_at = 1 WHERE organization_id = :o"
-    tenant.api.database.write_alone(lambda tx: tx.run(sql, o=tenant.organization_id))
+    tenant.api.database.write_sync(lambda tx: tx.run(sql, o=tenant.organization_id))
     assert browser.request("GET", PATH).status == 401
     signed_in(tenant)
     assert len(rows(tenant, "console_sessions")) == 1
 
 
 def test_a_link_works_once(tenant: Tenant, api: ApiServer) -> None:
-    link = api.database.write_alone(lambda tx: bootstrap.create_link(tx, tenant.organization))
+    link = api.database.write_sync(lambda tx: bootstrap.create_link(tx, tenant.organization))
     browser = Browser(tenant, tenant.post(SESSION, {"link": link}, key=None))
     assert browser.told["key"]["id"] == tenant.key_id(tenant.key)
     assert create(browser).status == 201
@@ -197,16 +197,16 @@ def test_a_link_works_once(tenant: Tenant, api: ApiServer) -> None:
 
 
 def test_a_link_that_is_too_old_or_made_up(tenant: Tenant) -> None:
-    link = tenant.api.database.write_alone(lambda tx: bootstrap.create_link(tx, tenant.organization))
+    link = tenant.api.database.write_sync(lambda tx: bootstrap.create_link(tx, tenant.organization))
     sql = "UPDATE console_links SET expires_at = 1 WHERE organization_id = :o"
-    tenant.api.database.write_alone(lambda tx: tx.run(sql, o=tenant.organization_id))
+    tenant.api.database.write_sync(lambda tx: tx.run(sql, o=tenant.organization_id))
     for token in (link, "0" * 64, "x"):
         assert tenant.post(SESSION, {"link": token}, key=None).status == 401
 
 
 def test_a_link_ends_with_its_key(tenant: Tenant) -> None:
     key_id = tenant.key_id(tenant.new_key())
-    link = tenant.api.database.write_alone(lambda tx: bootstrap.create_link(tx, tenant.organization, key_id))
+    link = tenant.api.database.write_sync(lambda tx: bootstrap.create_link(tx, tenant.organization, key_id))
     tenant.post("/v2/keys/delete", {"id": key_id})
     assert tenant.post(SESSION, {"link": link}, key=None).status == 401
 
@@ -296,7 +296,7 @@ def test_however_many_sessions_are_over_the_loop_goes_on(tenant: Tenant, monkeyp
     for name in ("start", "follow_link"):
         monkeypatch.setattr(console_sessions, name, noted(getattr(console_sessions, name)))
     signed_in(tenant)
-    link = tenant.api.database.write_alone(lambda tx: bootstrap.create_link(tx, tenant.organization))
+    link = tenant.api.database.write_sync(lambda tx: bootstrap.create_link(tx, tenant.organization))
     assert tenant.post(SESSION, {"link": link}, key=None).status == 201
     assert set(threads) == {"writer"}
     assert len(threads) >= 2

@@ -322,7 +322,7 @@ def test_its_event(tenant: Tenant) -> None:
     assert event["data"] == {"address": account["address"], "status": "active"}
     assert event["request_id"] == made.headers["x-request-id"]
     assert event["client_address"] == "127.0.0.1"
-    key_ids = tenant.api.database.write_alone(
+    key_ids = tenant.api.database.write_sync(
         lambda tx: tx.all("SELECT id FROM api_keys WHERE organization_id = :o", o=tenant.organization_id)
     )
     assert [(event["key_id"],)] == key_ids
@@ -336,7 +336,7 @@ def test_the_mailbox_is_there_with_the_answer(tenant: Tenant) -> None:
         shown = {"mail_aliases": "target", "mail_senders": "login", "mail_logins": "login, nologin, home"}
         return [tx.one(f"SELECT {names} FROM {view} WHERE {where}", d=tenant.domain) for view, names in shown.items()]
 
-    alias, sender, login = tenant.api.database.write_alone(views)
+    alias, sender, login = tenant.api.database.write_sync(views)
     assert alias == (f"{made['id']}@acct.internal",)
     assert sender == (f"{made['id']}@1.acct.internal",)
     assert login == (*sender, None, f"{made['id'] % 256:02x}/{made['id']}")

@@ -119,7 +119,7 @@ def test_the_same_user_may_have_the_address_again_at_once(tenant: Tenant) -> Non
     assert new["id"] > old["id"]
     assert (new["display_name"], new["status"], new["is_default"]) == (None, "active", True)
     assert tenant.get(f"/v2/email-accounts/{old['id']}").status == 404
-    homes = tenant.api.database.write_alone(
+    homes = tenant.api.database.write_sync(
         lambda tx: tx.all("SELECT home FROM mail_logins WHERE domain = :d", d=tenant.domain)
     )
     assert [row[0].partition("/")[2] for row in homes] == [str(new["id"])]

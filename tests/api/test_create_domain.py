@@ -53,7 +53,7 @@ def test_it_is_pending_and_ends(tenant: Tenant) -> None:
     (row,) = [row for row in rows(tenant, "domains") if name in row]
     assert made["id"] in row
     (ends, made_at) = (
-        tenant.api.database.write_alone(
+        tenant.api.database.write_sync(
             lambda tx: tx.one("SELECT expires_at, created_at FROM domains WHERE id = :id", id=made["id"])
         )
         or ()
@@ -105,7 +105,7 @@ def test_the_servers_own_name(tenant: Tenant) -> None:
 
     def rename(name: str) -> None:
         sql = "INSERT INTO mail_host (id, name) VALUES (1, :name) ON CONFLICT (id) DO UPDATE SET name = excluded.name"
-        tenant.api.database.write_alone(lambda tx: tx.run(sql, name=name))
+        tenant.api.database.write_sync(lambda tx: tx.run(sql, name=name))
 
     rename(f"mx.{tenant.domain}")
     assert claim(tenant, f"mx.{tenant.domain}").problem("domain") == "refused_domain"
@@ -171,7 +171,7 @@ def test_claims_that_wait_are_capped(tenant: Tenant, stranger: Tenant) -> None:
 
     def run(sql: str, user: str, **more: int) -> None:
         given = {"organization": tenant.organization_id, "user_id": user, **more}
-        tenant.api.database.write_alone(lambda tx: tx.run(sql, **given))
+        tenant.api.database.write_sync(lambda tx: tx.run(sql, **given))
 
     def refused(user: str, limit: int) -> bool:
         before = rows(tenant, "domains"), rows(tenant, "events")
@@ -192,7 +192,7 @@ def test_claims_that_wait_are_capped(tenant: Tenant, stranger: Tenant) -> None:
     assert tenant.create("inbox").status == 201
     assert claim(stranger, f"theirs.{tenant.domain}").status == 201
     actor = Actor(tenant.organization_id)
-    tenant.api.database.write_alone(lambda tx: limits.change(tx, actor, None, SetLimits(domains=10_000)))
+    tenant.api.database.write_sync(lambda tx: limits.change(tx, actor, None, SetLimits(domains=10_000)))
     assert tenant.post(PATH, {"domain": f"raised.{tenant.domain}", "user_id": "few"}).status == 201
 
 

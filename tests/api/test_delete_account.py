@@ -91,7 +91,7 @@ def test_the_daemons_know_it_no_more(tenant: Tenant) -> None:
         by_id = [tx.one(f"SELECT 1 FROM {v} WHERE id = :i", i=account["id"]) for v in VIEWS_BY_ID]
         return found + by_id
 
-    assert tenant.api.database.write_alone(views) == [None] * 5
+    assert tenant.api.database.write_sync(views) == [None] * 5
 
 
 VIEWS_BY_ID = ("mail_recipients", "mail_sessions")

@@ -17,7 +17,7 @@ def delete(tenant: Tenant, domain: str, user_id: str = "u", **options: Any) -> A
 
 def mail_is_taken(tenant: Tenant, domain: str) -> bool:
     sql = "SELECT name FROM mail_domains WHERE name = :name"
-    return tenant.api.database.write_alone(lambda tx: tx.one(sql, name=domain)) is not None
+    return tenant.api.database.write_sync(lambda tx: tx.one(sql, name=domain)) is not None
 
 
 def test_it_works(tenant: Tenant) -> None:

@@ -209,7 +209,7 @@ def test_a_key_revokes_no_wider_one(tenant: Tenant) -> None:
 
 def state(tenant: Tenant, key: str) -> str:
     sql = "SELECT revoked_at FROM api_keys WHERE digest = :digest"
-    row = tenant.api.database.write_alone(lambda tx: tx.one(sql, digest=keys.digest(key)))
+    row = tenant.api.database.write_sync(lambda tx: tx.one(sql, digest=keys.digest(key)))
     assert row
     return "live" if row[0] is None else "ended"
 

@@ -164,12 +164,12 @@ def test_it_expires_by_itself(tenant: Tenant) -> None:
 def move(tenant: Tenant, key: str, column: str, value: int) -> None:
     """Sets a time of a key, behind the API's back."""
     sql = f"UPDATE api_keys SET {column} = :value WHERE digest = :digest"
-    tenant.api.database.write_alone(lambda tx: tx.run(sql, value=value, digest=keys.digest(key)))
+    tenant.api.database.write_sync(lambda tx: tx.run(sql, value=value, digest=keys.digest(key)))
 
 
 def last_use(tenant: Tenant, key: str) -> int | None:
     sql = "SELECT last_used_at FROM api_keys WHERE digest = :digest"
-    row = tenant.api.database.write_alone(lambda tx: tx.one(sql, digest=keys.digest(key)))
+    row = tenant.api.database.write_sync(lambda tx: tx.one(sql, digest=keys.digest(key)))
     assert row
     found: int | None = row[0]
     return found
@@ -185,7 +185,7 @@ def test_the_last_use_is_written_down(tenant: Tenant) -> None:
 
 def test_the_last_use_is_coarse(tenant: Tenant, database_url: str) -> None:
     key = tenant.new_key()
-    now = tenant.api.database.write_alone(lambda tx: tx.now)
+    now = tenant.api.database.write_sync(lambda tx: tx.now)
     move(tenant, key, "last_used_at", now)
     old = tenant.new_key()
     move(tenant, old, "last_used_at", now - keys.USE_MS)
@@ -212,7 +212,7 @@ def test_only_the_first_of_several_processes_writes_it(tenant: Tenant) -> None:
         keys.use(tx, actor)
         return [tx.one("SELECT last_used_at FROM api_keys WHERE id = :id", id=actor.key_id), tx.now - 1]
 
-    row, first = tenant.api.database.write_alone(work)
+    row, first = tenant.api.database.write_sync(work)
     assert row[0] == first
 
 

@@ -132,4 +132,4 @@ def test_many_at_once_never_pass_the_limit(tenant: Tenant) -> None:
 def _limit_organization(tenant: Tenant, command: SetLimits) -> None:
     """The operator's limits, which no key can set."""
     actor = Actor(tenant.organization_id)
-    tenant.api.database.write_alone(lambda tx: limits.change(tx, actor, None, command))
+    tenant.api.database.write_sync(lambda tx: limits.change(tx, actor, None, command))

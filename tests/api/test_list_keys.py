@@ -83,7 +83,7 @@ def test_a_key_whose_domains_are_gone_is_seen_by_no_key_of_domains(tenant: Tenan
     key = tenant.new_key(domains=[tenant.domain])
     gone = tenant.new_key(domains=[tenant.new_domain()])
     id_ = tenant.key_id(gone)
-    tenant.api.database.write_alone(lambda tx: tx.run("DELETE FROM api_key_domains WHERE key_id = :id", id=id_))
+    tenant.api.database.write_sync(lambda tx: tx.run("DELETE FROM api_key_domains WHERE key_id = :id", id=id_))
     assert ids(tenant.get(PATH, key=key)) == [tenant.key_id(key)]
     assert tenant.get(PATH).json["items"][-1]["domains"] == []
     assert len(tenant.get("/v2/email-accounts", key=key).json["items"]) == 1

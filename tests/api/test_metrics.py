@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from postroom.api.context import Measured
-from postroom.api.request_metrics import BOUNDS, Place, Tallies
+from postroom.api.request_metrics import BOUNDS, ProcessSlot, RequestMetrics
 from postroom.api.routes import ROUTES
 from postroom.auth.keys import CreateKey
 from postroom.cluster import moves, nodes
@@ -47,7 +47,7 @@ def value(found: Samples, name: str, **labels: str) -> float:
 def operators_key(tenant: Tenant) -> str:
     """A key of the operator's own organization, as `postroom keys create --organization operator` makes one."""
     command = CreateKey(scopes=("metrics:read",))
-    return tenant.api.database.write_alone(lambda tx: bootstrap.create_key(tx, bootstrap.ORGANIZATION, command))
+    return tenant.api.database.write_sync(lambda tx: bootstrap.create_key(tx, bootstrap.ORGANIZATION, command))
 
 
 def test_it_works(tenant: Tenant, operators_key: str) -> None:
@@ -86,7 +86,7 @@ def test_a_tenant_sees_nothing_of_what_others_do(tenant: Tenant, stranger: Tenan
 def test_an_organization_that_is_called_alike_is_not_the_operator(tenant: Tenant, operators_key: str) -> None:
     command = CreateKey(scopes=("metrics:read",))
     for name in ("Operator", "operator ", "operators"):
-        key = tenant.api.database.write_alone(partial(bootstrap.create_key, organization=name, command=command))
+        key = tenant.api.database.write_sync(partial(bootstrap.create_key, organization=name, command=command))
         assert "postroom_requests_total" not in tenant.get(PATH, key=key).text
     assert "postroom_requests_total" in tenant.get(PATH, key=operators_key).text
 
@@ -159,12 +159,12 @@ def everything(tenant: Tenant, operators_key: str) -> Iterator[Samples]:
     )
     api.reasons = {"dovecot": None, "postfix": "It does not answer."}
     account = tenant.account()
-    api.database.write_alone(partial(_join, account_id=account["id"]))
+    api.database.write_sync(partial(_join, account_id=account["id"]))
     try:
         yield samples(tenant.get(PATH, key=operators_key))
     finally:
         api.measured, api.reasons = before, reasons
-        api.database.write_alone(_part)
+        api.database.write_sync(_part)
 
 
 def _join(tx: Tx, account_id: int) -> None:
@@ -198,7 +198,7 @@ def test_several_machines(tenant: Tenant, everything: Samples, operators_key: st
     assert found == {"copy": 0, "frozen": 1, "clean": 0, "cancelled": 2}
     of_nodes = {"postroom_node_silence_seconds", "postroom_node_accounts", "postroom_moves"}
     assert not {name for name, _ in samples(tenant.get(PATH))} & of_nodes
-    tenant.api.database.write_alone(_part)
+    tenant.api.database.write_sync(_part)
     names = {name for name, _ in samples(tenant.get(PATH, key=operators_key))}
     assert not names & of_nodes
 
@@ -237,11 +237,11 @@ def test_work_that_is_late(tenant: Tenant, operators_key: str) -> None:
             for kind, statement in sql.items():
                 tx.run(statement, at=tx.now - late[kind] * year * share, id=id_, name=name)
 
-    tenant.api.database.write_alone(work)
+    tenant.api.database.write_sync(work)
     found = samples(tenant.get(PATH, key=operators_key))
     for kind, years in late.items():
         assert years * year <= value(found, "worker_lag_seconds", work=kind) < years * year + LONG
-    tenant.api.database.write_alone(lambda tx: tx.run("DELETE FROM domain_checks WHERE due_at < :at", at=tx.now - year))
+    tenant.api.database.write_sync(lambda tx: tx.run("DELETE FROM domain_checks WHERE due_at < :at", at=tx.now - year))
 
 
 def test_from_this_host_without_a_key(open_api: ApiServer, tenant: Tenant, stranger: Tenant) -> None:
@@ -262,7 +262,7 @@ def test_several_processes(database_url: str, tenant: Tenant, tmp_path: Path, op
     names, quiet = ("api", "api-2"), Settings(rate_limit="off")
     for name in names:
         (tmp_path / f"{name}.counts").write_text("what another version has left")
-    first, second = (Place(name, names, tmp_path) for name in names)
+    first, second = (ProcessSlot(name, names, tmp_path) for name in names)
     listing = {"method": "GET", "route": "/v2/email-accounts", "status": "200"}
     with (
         ApiServer.start(database_url, quiet, place=first) as one,
@@ -282,13 +282,13 @@ def test_several_processes(database_url: str, tenant: Tenant, tmp_path: Path, op
 
 
 def test_one_process_leaves_no_file(database_url: str, tenant: Tenant, tmp_path: Path) -> None:
-    with ApiServer.start(database_url, Settings(), place=Place("api", ("api",), tmp_path)) as api:
+    with ApiServer.start(database_url, Settings(), place=ProcessSlot("api", ("api",), tmp_path)) as api:
         assert api.request("GET", "/healthz").status == 200
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_tally_is_cumulated_in_its_bucket(tenant: Tenant) -> None:
-    tallies = Tallies(tenant.api.database, Place())
+    tallies = RequestMetrics(tenant.api.database, ProcessSlot())
     for seconds in (0.0, 0.001, 0.0011, 10.0, 10.1, 99.0):
         tallies.count("GET", "/healthz", 200, seconds)
     (account,) = tallies.accounts()
@@ -298,7 +298,7 @@ def test_a_tally_is_cumulated_in_its_bucket(tenant: Tenant) -> None:
 
 
 def test_invented_methods_are_one(tenant: Tenant) -> None:
-    tallies = Tallies(tenant.api.database, Place())
+    tallies = RequestMetrics(tenant.api.database, ProcessSlot())
     for number in range(50):
         tallies.count(f"M{number}", None, 401, 0.1)
     (account,) = tallies.accounts()

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from postroom.api.rate_limits import MOST, WRONG_KEYS, Limits, Rate, Windows, network_of, parse_rate
+from postroom.api.rate_limits import MOST, WRONG_KEYS, Rate, RateLimiter, Windows, network_of, parse_rate
 from postroom.auth import keys
 from postroom.errors import TooMany
 from postroom.settings import Settings
@@ -58,14 +58,14 @@ def test_a_key_that_calls_too_often_waits(database_url: str, clock: Clock) -> No
     with limited(database_url, clock) as tenant:
         assert [state(tenant.get(PATH)) for _ in range(3)] == [(2, 60), (1, 60), (0, 60)]
         clock.now += 17.5
-        before = len(tenant.api.database.write_alone(lambda tx: tx.all("SELECT id FROM events")))
+        before = len(tenant.api.database.write_sync(lambda tx: tx.all("SELECT id FROM events")))
         for _ in range(2):
             refused = tenant.create()
             assert (refused.status, refused.code) == (429, "too_many_requests")
             assert refused.headers["retry-after"] == "43"
             assert state(refused) == (0, 43)
             assert refused.headers["ratelimit-policy"] == '"default";q=3;w=60'
-        assert len(tenant.api.database.write_alone(lambda tx: tx.all("SELECT id FROM events"))) == before
+        assert len(tenant.api.database.write_sync(lambda tx: tx.all("SELECT id FROM events"))) == before
         clock.now += float(refused.headers["retry-after"])
         assert state(tenant.get(PATH)) == (2, 60)
 
@@ -198,7 +198,7 @@ def test_a_revoked_key_is_wrong_even_where_it_was_right(database_url: str, clock
         for _ in range(WRONG + 1):
             tenant.get(PATH, key="pr_wrong")
         sql = "UPDATE api_keys SET revoked_at = :now WHERE digest = :digest"
-        tenant.api.database.write_alone(lambda tx: tx.run(sql, now=tx.now, digest=keys.digest(tenant.key)))
+        tenant.api.database.write_sync(lambda tx: tx.run(sql, now=tx.now, digest=keys.digest(tenant.key)))
         assert tenant.get(PATH).status == 401
 
 
@@ -234,50 +234,50 @@ def test_rates() -> None:
 
 def test_a_window_ends_when_it_says(clock: Clock) -> None:
     windows = Windows(Rate(2, 10), clock)
-    assert windows.spend("a") == (1, 10)
+    assert windows.consume("a") == (1, 10)
     clock.now += 9
-    assert windows.spend("a") == (0, 1)
+    assert windows.consume("a") == (0, 1)
     assert windows.wait("a") == 1
     assert windows.wait("b") == 0
-    assert windows.spend("a") == (-1, 1)
-    assert windows.spend("b") == (1, 10)
+    assert windows.consume("a") == (-1, 1)
+    assert windows.consume("b") == (1, 10)
     clock.now += 1
     assert windows.wait("a") == 0
-    assert windows.spend("a") == (1, 10)
+    assert windows.consume("a") == (1, 10)
 
 
 def test_memory_is_bounded(clock: Clock) -> None:
     windows = Windows(Rate(1, 60), clock, most=100)
-    windows.spend("first")
+    windows.consume("first")
     for number in range(99):
-        windows.spend(number)
-    assert windows.spend("first")[0] == -1
+        windows.consume(number)
+    assert windows.consume("first")[0] == -1
     for number in range(100, 1100):
-        windows.spend(number)
+        windows.consume(number)
         assert len(windows) <= 100
-    assert windows.spend(1099)[0] == -1  # the newest are still known
-    assert windows.spend("first")[0] == 0  # the oldest went
+    assert windows.consume(1099)[0] == -1  # the newest are still known
+    assert windows.consume("first")[0] == 0  # the oldest went
 
 
 def test_what_is_over_goes_by_itself(clock: Clock) -> None:
     windows = Windows(Rate(1, 60), clock)
     for number in range(100):
-        windows.spend(number)
+        windows.consume(number)
     clock.now += 60
     for _ in range(101):
-        windows.spend("one")
+        windows.consume("one")
         clock.now += 60
     assert len(windows) == 1
 
 
 def test_right_keys_are_remembered_in_bounds(clock: Clock) -> None:
-    limits = Limits(Rate(1, 60), clock=clock)
+    limits = RateLimiter(Rate(1, 60), clock=clock)
     for number in range(MOST + 1):
-        limits.right(f"pr_{number}")
+        limits.remember_key(f"pr_{number}")
     for _ in range(WRONG):
-        limits.wrong("203.0.113.7")
-    limits.admit("203.0.113.7", f"pr_{MOST}")
-    limits.admit("203.0.113.8", "pr_0")
+        limits.record_failure("203.0.113.7")
+    limits.check_address("203.0.113.7", f"pr_{MOST}")
+    limits.check_address("203.0.113.8", "pr_0")
     with pytest.raises(TooMany):
-        limits.admit("203.0.113.7", "pr_0")
+        limits.check_address("203.0.113.7", "pr_0")
     assert "pr_" not in repr(vars(limits))  # hashes only

@@ -95,7 +95,7 @@ def test_every_reset_ends_the_sessions_before_it(tenant: Tenant, api: ApiServer)
     assert [pair for pair in api.ended if pair[0] == id_] == [(id_, 1), (id_, 2), (id_, 3)]
     assert [row[1:3] for row in rows(tenant, "session_endings")] == [(id_, 1), (id_, 2), (id_, 3)]
     sql = "SELECT domain FROM mail_sessions WHERE id = :id"
-    good = api.database.write_alone(lambda tx: tx.all(sql, id=id_))
+    good = api.database.write_sync(lambda tx: tx.all(sql, id=id_))
     assert good == [("4.acct.internal",)]
 
 
@@ -147,7 +147,7 @@ def test_scripts_are_stopped_where_that_is_asked_for(tenant: Tenant) -> None:
     sql = "SELECT active_script FROM mail_recipients WHERE id = :id"
 
     def link(account: dict[str, Any]) -> str:
-        row = tenant.api.database.write_alone(lambda tx: tx.one(sql, id=account["id"]))
+        row = tenant.api.database.write_sync(lambda tx: tx.one(sql, id=account["id"]))
         assert row
         return str(row[0])
 
@@ -162,7 +162,7 @@ def test_scripts_are_stopped_where_that_is_asked_for(tenant: Tenant) -> None:
     )
     assert tenant.post(path, {"disable_scripts": True}).status == 200
     assert (link(mine), link(other)) == (".dovecot.2.sieve", ".dovecot.sieve")
-    logins = tenant.api.database.write_alone(
+    logins = tenant.api.database.write_sync(
         lambda tx: tx.all("SELECT active_script FROM mail_logins WHERE id = :id", id=mine["id"])
     )
     assert logins == [(".dovecot.2.sieve",)]

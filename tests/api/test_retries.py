@@ -15,7 +15,7 @@ import pytest
 from postroom import idempotency
 from postroom.accounts import commands as accounts
 from postroom.actor import Actor
-from postroom.api.context import Call
+from postroom.api.context import RequestContext
 from postroom.api.route import PUBLIC, Route
 from postroom.api.routes import ROUTES
 from postroom.auth import keys
@@ -173,7 +173,7 @@ def test_a_revoked_key_replays_nothing(tenant: Tenant) -> None:
     assert tenant.post(CREATE, body, headers=once, key=key).status == 201
     assert is_replay(tenant.post(CREATE, body, headers=once, key=key))
     id_ = tenant.key_id(key)
-    tenant.api.database.write_alone(lambda tx: keys.revoke(tx, Actor(tenant.organization_id), id_))
+    tenant.api.database.write_sync(lambda tx: keys.revoke(tx, Actor(tenant.organization_id), id_))
     assert tenant.post(CREATE, body, headers=once, key=key).code == "unauthorized"
 
 
@@ -221,7 +221,7 @@ def test_reads_ignore_it(tenant: Tenant) -> None:
 def age(tenant: Tenant, milliseconds: int) -> None:
     """Lets time pass for the organization's kept answers."""
     sql = "UPDATE idempotent_answers SET expires_at = expires_at - :by WHERE organization_id = :o"
-    tenant.api.database.write_alone(lambda tx: tx.run(sql, by=milliseconds, o=tenant.organization_id))
+    tenant.api.database.write_sync(lambda tx: tx.run(sql, by=milliseconds, o=tenant.organization_id))
 
 
 def test_it_is_over_after_a_day(tenant: Tenant) -> None:
@@ -242,7 +242,7 @@ def test_what_is_over_is_forgotten_in_steps(tenant: Tenant) -> None:
     for number in range(3):
         tenant.post(CREATE, raw=body_for(tenant, f"a{number}"), headers={"Idempotency-Key": str(number)})
     database = tenant.api.database
-    database.write_alone(lambda tx: idempotency.prune(tx, idempotency.due(tx)))
+    database.write_sync(lambda tx: idempotency.prune(tx, idempotency.due(tx)))
     assert len(rows(tenant, "idempotent_answers")) == 3
     age(tenant, DAY_MS)
     key_id = tenant.key_id(tenant.key)
@@ -254,10 +254,10 @@ def test_what_is_over_is_forgotten_in_steps(tenant: Tenant) -> None:
         SELECT :o, :key, 'n' || i, 'r', 'a', 1 FROM n"""
         tx.run(many, o=tenant.organization_id, key=key_id)
 
-    database.write_alone(fill)
+    database.write_sync(fill)
     left = []
-    while due := database.write_alone(idempotency.due):
-        database.write_alone(lambda tx, due=due: idempotency.prune(tx, due))  # type: ignore[misc]
+    while due := database.write_sync(idempotency.due):
+        database.write_sync(lambda tx, due=due: idempotency.prune(tx, due))  # type: ignore[misc]
         left.append(len(rows(tenant, "idempotent_answers")))
     assert left[-1] == 0
     assert len(left) >= 2
@@ -268,9 +268,9 @@ def test_a_key_that_is_used_again_is_not_pruned(tenant: Tenant) -> None:
     once = {"Idempotency-Key": "once"}
     tenant.post(CREATE, raw=body_for(tenant, "a"), headers=once)
     age(tenant, DAY_MS)
-    due = tenant.api.database.write_alone(idempotency.due)
+    due = tenant.api.database.write_sync(idempotency.due)
     assert tenant.post(CREATE, raw=body_for(tenant, "b"), headers=once).status == 201
-    tenant.api.database.write_alone(lambda tx: idempotency.prune(tx, due))
+    tenant.api.database.write_sync(lambda tx: idempotency.prune(tx, due))
     assert is_replay(tenant.post(CREATE, raw=body_for(tenant, "b"), headers=once))
 
 
@@ -360,7 +360,9 @@ def test_still_running(tenant: Tenant, second: Tenant, monkeypatch: pytest.Monke
         return real(*arguments)
 
     monkeypatch.setattr(accounts, "create", create)
-    monkeypatch.setattr(Call, "write", partialmethod(Call.write, is_long=True))  # where it does not hold up the loop
+    monkeypatch.setattr(
+        RequestContext, "write", partialmethod(RequestContext.write, is_long=True)
+    )  # where it does not hold up the loop
     once, body = {"Idempotency-Key": "once"}, body_for(tenant, "a")
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(tenant.post, CREATE, raw=body, headers=once)
@@ -390,7 +392,7 @@ def test_a_kept_answer_opens_in_its_own_row_only(tenant: Tenant) -> None:
     sql = "UPDATE idempotent_answers SET answer = :answer WHERE organization_id = :o"
     answer = rows(tenant, "idempotent_answers")[0][5]
     forged = ("A" if answer[0] != "A" else "B") + answer[1:]
-    tenant.api.database.write_alone(lambda tx: tx.run(sql, answer=forged, o=tenant.organization_id))
+    tenant.api.database.write_sync(lambda tx: tx.run(sql, answer=forged, o=tenant.organization_id))
     assert tenant.post(CREATE, raw=body, headers=once).status == 500
     assert new_events(tenant) == ["account.created"]
 

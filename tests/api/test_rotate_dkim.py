@@ -12,13 +12,13 @@ from tests.harness.server import Tenant
 def signing(tenant: Tenant, name: str) -> str:
     """Gives the domain its first key, as the worker would; answers the selector."""
     key, id_ = dkim.generate(), domain_id(tenant, name)
-    assert tenant.api.database.write_alone(lambda tx: dkim.fill(tx, id_, key))
+    assert tenant.api.database.write_sync(lambda tx: dkim.fill(tx, id_, key))
     return key.selector
 
 
 def domain_id(tenant: Tenant, name: str) -> int:
     sql = "SELECT id FROM domains WHERE name = :name"
-    row = tenant.api.database.write_alone(lambda tx: tx.one(sql, name=name))
+    row = tenant.api.database.write_sync(lambda tx: tx.one(sql, name=name))
     assert row
     return int(row[0])
 
@@ -69,7 +69,7 @@ def test_the_old_record_stays_for_a_week(tenant: Tenant) -> None:
     old = signing(tenant, tenant.domain)
     new = tenant.post(path(tenant.domain), {"user_id": "u"}).json["dkim"][1]["selector"]
     id_ = domain_id(tenant, tenant.domain)
-    assert tenant.api.database.write_alone(lambda tx: dkim.switch(tx, id_, new))
+    assert tenant.api.database.write_sync(lambda tx: dkim.switch(tx, id_, new))
     shown = tenant.post(path(tenant.domain), {"user_id": "u"}).json["dkim"]
     assert [(key["selector"], key["state"]) for key in shown[:2]] == [(old, "retiring"), (new, "signing")]
     (switched,) = (event for event in tenant.events() if event["type"] == "domain.dkim_switched")
@@ -109,7 +109,7 @@ def test_the_private_key_is_in_no_answer_event_or_log(tenant: Tenant, log_lines:
     answer = tenant.post(path(tenant.domain), {"user_id": "u"})
     sql = "SELECT private_key FROM dkim_keys WHERE domain_id = :id"
     id_ = domain_id(tenant, tenant.domain)
-    keys = [key for (key,) in tenant.api.database.write_alone(lambda tx: tx.all(sql, id=id_))]
+    keys = [key for (key,) in tenant.api.database.write_sync(lambda tx: tx.all(sql, id=id_))]
     said = answer.text + str(answer.headers) + str(tenant.events()) + str(log_lines)
     assert len(keys) == 2
     assert not [line for key in keys for line in key.splitlines() if line in said]

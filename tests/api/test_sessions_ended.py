@@ -40,7 +40,7 @@ def end_due(tenant: Tenant, ended: bool) -> None:
     async def end(_pairs: Sequence[tuple[int, int]]) -> bool:
         return ended
 
-    tenant.api.database.write_alone(lambda tx: tx.run("UPDATE session_endings SET due_at = 0"))
+    tenant.api.database.write_sync(lambda tx: tx.run("UPDATE session_endings SET due_at = 0"))
     asyncio.run(worker.end_due_sessions(tenant.api.database, end))
 
 
@@ -89,7 +89,7 @@ def test_the_worker_was_quicker(tenant: Tenant, api: ApiServer) -> None:
     def settled(tx: Tx) -> None:
         tx.run("DELETE FROM session_endings")
 
-    api.meanwhile = lambda: api.database.write_alone(settled)
+    api.meanwhile = lambda: api.database.write_sync(settled)
     api.ends = False
     try:
         assert shown(ACTS["reset"](tenant, account["id"])) is True

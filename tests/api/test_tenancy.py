@@ -201,7 +201,7 @@ def test_its_owner_gets_it(tenant: Tenant, secret: Thing, route: Route, insider:
 def test_no_key_no_answer(tenant: Tenant, secret: Thing, route: Route) -> None:
     revoked, expired, elsewhere = tenant.new_key(), tenant.new_key(expires_at=1), tenant.new_key(networks=("::1/128",))
     id_ = tenant.key_id(revoked)
-    tenant.api.database.write_alone(lambda tx: keys.revoke(tx, Actor(tenant.organization_id), id_))
+    tenant.api.database.write_sync(lambda tx: keys.revoke(tx, Actor(tenant.organization_id), id_))
     before = rows(tenant)
     refused = []
     for key in (None, "pr_" + "x" * 43, revoked, expired, elsewhere):

@@ -1,6 +1,6 @@
 """What is foreign takes as long as what is missing. (The bytes are compared in test_tenancy.py.)
 
-A stranger would get wrong: this is no assertion on time in the common sense. Pairs of requests are interleaved, so
+This is no assertion on time in the common sense. Pairs of requests are interleaved, so
 that noise meets both; the median of their differences is judged, with more pairs before a verdict of guilty.
 """
 

@@ -163,7 +163,7 @@ def _daemons_view(tenant: Tenant, id_: int) -> tuple[str | None, bool, bool]:
         assert login
         return login[0], sender is not None, refusal is not None
 
-    return tenant.api.database.write_alone(work)
+    return tenant.api.database.write_sync(work)
 
 
 def test_back_to_active_has_the_same_password(tenant: Tenant) -> None:

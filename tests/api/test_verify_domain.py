@@ -35,7 +35,7 @@ class World:
 
     def rest(self) -> None:
         """Lets the rest after a check pass."""
-        self.api.database.write_alone(lambda tx: tx.run("UPDATE domain_checks SET free_at = 0"))
+        self.api.database.write_sync(lambda tx: tx.run("UPDATE domain_checks SET free_at = 0"))
 
     def verify(self, tenant: Tenant, name: str, **options: Any) -> Response:
         self.rest()
@@ -51,7 +51,7 @@ class World:
         sql = """
         SELECT due_at - (SELECT created_at FROM events WHERE id = :event) FROM domain_checks
         WHERE domain_id = (SELECT domain_id FROM events WHERE id = :event)"""
-        row = self.api.database.write_alone(lambda tx: tx.one(sql, event=event["id"]))
+        row = self.api.database.write_sync(lambda tx: tx.one(sql, event=event["id"]))
         assert row
         return int(row[0])
 
@@ -93,9 +93,9 @@ def test_it_works(world: World, ours: Tenant) -> None:
     assert answer.json["mx"] == {"host": "mx.host.example", "priority": 10}
     assert set(statuses(answer).values()) == {"missing"}
     first = answer.json["dns"][0]
-    assert list(first) == ["record_type", "host", "expected_value", "required", "purpose", "status", "found", "mend"]
+    assert list(first) == ["record_type", "host", "expected_value", "required", "purpose", "status", "found", "fix"]
     assert (first["host"], first["found"]) == ("_postroom-challenge", [])
-    assert f"_postroom-challenge.{name}" in first["mend"]
+    assert f"_postroom-challenge.{name}" in first["fix"]
 
     world.dns.publish_all(name, answer.json["dns"])
     answer = world.verify(ours, name)
@@ -221,7 +221,7 @@ def test_taking_over(world: World, ours: Tenant, theirs: Tenant) -> None:
     for view, where in views.items():
         sql = f"SELECT * FROM {view} WHERE {where}"
         params = {"id": account["id"]} if "id =" in where else {"name": name}
-        assert world.api.database.write_alone(lambda tx, s=sql, p=params: tx.all(s, **p)) == [], view
+        assert world.api.database.write_sync(lambda tx, s=sql, p=params: tx.all(s, **p)) == [], view
     assert ours.create("more", domain=name).code == "domain_not_active"
     assert ours.get(f"/v2/email-accounts/{account['id']}").status == 200
 
@@ -315,7 +315,7 @@ def test_two_claims_at_once(world: World, ours: Tenant, theirs: Tenant) -> None:
     assert {answer.status for answer in answers} == {200}
     assert {status for answer in answers for status in statuses(answer).values()} == {"ok"}
     sql = "SELECT status FROM domains WHERE name = :name ORDER BY status"
-    found = world.api.database.write_alone(lambda tx: tx.all(sql, name=name))
+    found = world.api.database.write_sync(lambda tx: tx.all(sql, name=name))
     assert [row[0] for row in found] == ["active", "pending"]
     happened = told(ours, name) + told(theirs, name)
     assert happened.count("domain.activated") == happened.count("domain.lost") + 1

@@ -43,7 +43,7 @@ def test_it_works(database: Database) -> None:
         assert (child.user_id, child.scopes, child.parent_id) == ("u", ("keys:write",), made.id)
         assert keys.get_all(tx, operator.organization_id)[-2:] == [made, child]
 
-    database.write_alone(work)
+    database.write_sync(work)
 
 
 def test_never_for_another_user(database: Database) -> None:
@@ -52,7 +52,7 @@ def test_never_for_another_user(database: Database) -> None:
         actor = holder(tx, keys.create(tx, operator, CreateKey(user_id="u"))[1])
         assert refused(tx, actor, CreateKey(user_id="v")) == "not_found"
 
-    database.write_alone(work)
+    database.write_sync(work)
 
 
 def test_a_key_that_has_ended_since_it_was_looked_up_makes_none(database: Database) -> None:
@@ -67,4 +67,4 @@ def test_a_key_that_has_ended_since_it_was_looked_up_makes_none(database: Databa
         tx.now += 1
         assert refused(tx, actor, CreateKey()) == "unauthorized"
 
-    database.write_alone(work)
+    database.write_sync(work)

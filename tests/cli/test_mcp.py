@@ -129,7 +129,7 @@ def test_it_works(tenant: Tenant, tmp_path: Path, mode: Literal["auto", "legacy"
     assert [secret for secret in (*passwords, tenant.key) if secret in said] == []
     assert {event["type"] for event in tenant.events()} >= {"account.created", "account.password_reset", "key.created"}
     kept = "SELECT count(*) FROM idempotent_answers WHERE organization_id = :organization"
-    row = tenant.api.database.write_alone(lambda tx: tx.one(kept, organization=tenant.organization_id))
+    row = tenant.api.database.write_sync(lambda tx: tx.one(kept, organization=tenant.organization_id))
     assert row == (7,)  # each write of this session has had an Idempotency-Key
 
 

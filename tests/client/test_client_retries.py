@@ -12,7 +12,7 @@ import pytest
 
 from postroom.client import AsyncClient, Client, Conflict, Failed, TooMany, Unreachable, transport
 from postroom.client.operations import Operations
-from postroom.client.request import Patience, Wait, call_page
+from postroom.client.request import RetryPolicy, Wait, call_page
 from postroom.db import migrate
 from postroom.db import sqlite as sqlite_engine
 from postroom.settings import Settings
@@ -175,7 +175,7 @@ def test_an_attempt_that_still_runs_is_waited_for(tmp_path: Path, monkeypatch: p
 def test_a_next_page_elsewhere_is_not_asked_for(target: str) -> None:
     """The key goes to the server that it is for, whatever an answer says."""
     request = Operations.list_accounts.describe(None)
-    plan = call_page("GET", "/v2/email-accounts", request, None, Patience())
+    plan = call_page("GET", "/v2/email-accounts", request, None, RetryPolicy())
     assert not isinstance(next(plan), Wait)
     with pytest.raises(Failed):
         plan.send(httpx2.Response(200, headers={"link": f'<{target}>; rel="next"'}, content=b'{"items":[]}'))

@@ -94,7 +94,7 @@ def test_a_key_is_in_no_repr(client: Client, tenant: Tenant) -> None:
 
 def test_a_chosen_password_is_in_no_repr_of_what_is_sent(client: Client) -> None:
     request = Operations.create_account.describe(client, "demo.test", "billing", password="correct horse")
-    plan = call("POST", "/v2/email-accounts/create", request, client.patience)
+    plan = call("POST", "/v2/email-accounts/create", request, client.retry_policy)
     assert "horse" not in repr([request, plan, next(plan)])
 
 

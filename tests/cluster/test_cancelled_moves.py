@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from postroom.mailplane.dovecot import doveadm, maildir
-from postroom.mailplane.dovecot.doveadm import Door
+from postroom.mailplane.dovecot.doveadm import DoveadmEndpoint
 from postroom.mailplane.internal_addresses import login_name
 from tests.cluster.cluster import Cluster, Machine
 from tests.cluster.fire import Fire
@@ -177,7 +177,7 @@ def test_a_copy_that_outlives_its_worker(cluster: Cluster, box: Mailbox) -> None
 
 async def _ask_and_leave(home: Machine, other: Machine, box: Mailbox) -> None:
     run = home.service.data / "run"
-    door = Door((run / doveadm.KEY).read_text().strip(), socket=run / "dovecot" / "http")
+    door = DoveadmEndpoint((run / doveadm.KEY).read_text().strip(), socket=run / "dovecot" / "http")
     where = f"tcps:{other.address}:{other.own_port + 2}"
     command = ["backup", {"user": login_name(box.id, 0), "destination": [where], "lockTimeout": 30}, "copy"]
     asking = asyncio.create_task(doveadm.ask(door, [command]))

@@ -39,43 +39,43 @@ def _make(tx: Tx, number: int) -> int:
 
 
 def _add(database: Database, name: str) -> None:
-    database.write_alone(lambda tx: nodes.add(tx, name, "192.0.2.1", 1700))
+    database.write_sync(lambda tx: nodes.add(tx, name, "192.0.2.1", 1700))
 
 
 def _begin(database: Database, name: str, folder: str | None = None) -> int:
-    return database.write_alone(lambda tx: nodes.begin(tx, name, folder, PORTS))[1]
+    return database.write_sync(lambda tx: nodes.begin(tx, name, folder, PORTS))[1]
 
 
 def _loads(database: Database) -> dict[str, int]:
-    return {node.name: node.accounts for node in database.write_alone(nodes.everything)}
+    return {node.name: node.accounts for node in database.write_sync(nodes.everything)}
 
 
 def test_it_works(database: Database) -> None:
     """The first node takes over what was there when it starts; a new account goes where there are fewest."""
     for number in range(3):
-        database.write_alone(lambda tx, number=number: _make(tx, number))
+        database.write_sync(lambda tx, number=number: _make(tx, number))
     _add(database, "a")
-    database.write_alone(lambda tx: _make(tx, 3))  # by the one machine, which has not been started as a node yet
+    database.write_sync(lambda tx: _make(tx, 3))  # by the one machine, which has not been started as a node yet
     _add(database, "b")
     with pytest.raises(Refused, match="Start the first node first"):
         _begin(database, "b")
     assert _begin(database, "a") == 4
-    database.write_alone(lambda tx: _make(tx, 4))
+    database.write_sync(lambda tx: _make(tx, 4))
     assert _loads(database) == {"a": 5, "b": 0}  # b has never run
     assert _begin(database, "b") == 0
     for number in range(5, 11):
-        database.write_alone(lambda tx, number=number: _make(tx, number))
+        database.write_sync(lambda tx, number=number: _make(tx, number))
     before = _loads(database)
     assert sorted(before.values()) == [5, 6]
-    database.write_alone(lambda tx: nodes.drain(tx, "a", True))
+    database.write_sync(lambda tx: nodes.drain(tx, "a", True))
     for number in range(11, 15):
-        database.write_alone(lambda tx, number=number: _make(tx, number))
+        database.write_sync(lambda tx, number=number: _make(tx, number))
     assert _loads(database) == {"a": before["a"], "b": before["b"] + 4}
-    database.write_alone(lambda tx: nodes.drain(tx, "b", True))
+    database.write_sync(lambda tx: nodes.drain(tx, "b", True))
     with pytest.raises(Busy, match="No node takes new accounts"):
-        database.write_alone(lambda tx: _make(tx, 15))
-    database.write_alone(lambda tx: nodes.drain(tx, "a", False))
-    database.write_alone(lambda tx: _make(tx, 15))
+        database.write_sync(lambda tx: _make(tx, 15))
+    database.write_sync(lambda tx: nodes.drain(tx, "a", False))
+    database.write_sync(lambda tx: _make(tx, 15))
     assert _loads(database)["a"] == before["a"] + 1
 
 
@@ -83,7 +83,7 @@ def test_a_node_is_not_another_machine(database: Database) -> None:
     """Its name alone does not make a machine the one that has the mail."""
     _add(database, "a")
     _begin(database, "a")
-    folder = database.write_alone(nodes.everything)[0].folder
+    folder = database.write_sync(nodes.everything)[0].folder
     assert folder
     for other in (None, "another"):
         with pytest.raises(Refused, match="another data directory"):
@@ -97,22 +97,22 @@ def test_a_node_is_removed_when_it_has_nothing(database: Database) -> None:
     for name in ("a", "b"):
         _add(database, name)
         _begin(database, name)
-    id_ = database.write_alone(lambda tx: _make(tx, 0))
-    a, b = database.write_alone(nodes.everything)
-    if database.write_alone(lambda tx: nodes.home(tx, id_)) == a.id:
-        assert database.write_alone(lambda tx: nodes.relocate(tx, id_, a.id, b.id))
-    assert not database.write_alone(lambda tx: nodes.relocate(tx, id_, a.id, b.id))
+    id_ = database.write_sync(lambda tx: _make(tx, 0))
+    a, b = database.write_sync(nodes.everything)
+    if database.write_sync(lambda tx: nodes.home(tx, id_)) == a.id:
+        assert database.write_sync(lambda tx: nodes.relocate(tx, id_, a.id, b.id))
+    assert not database.write_sync(lambda tx: nodes.relocate(tx, id_, a.id, b.id))
     assert _loads(database) == {"a": 0, "b": 1}
-    database.write_alone(lambda tx: nodes.drain(tx, "b", True))
+    database.write_sync(lambda tx: nodes.drain(tx, "b", True))
     for name in ("a", "b"):
         with pytest.raises(Refused):
-            database.write_alone(lambda tx, name=name: nodes.remove(tx, name))
-    database.write_alone(lambda tx: moves.request(tx, id_, "a"))
-    database.write_alone(lambda tx: nodes.leave(tx, id_))
+            database.write_sync(lambda tx, name=name: nodes.remove(tx, name))
+    database.write_sync(lambda tx: moves.request(tx, id_, "a"))
+    database.write_sync(lambda tx: nodes.leave(tx, id_))
     with pytest.raises(Refused, match="wait for the ends of moves"):
-        database.write_alone(lambda tx: nodes.remove(tx, "b"))
-    database.write_alone(lambda tx: moves.finish(tx, id_))
-    database.write_alone(lambda tx: nodes.remove(tx, "b"))
+        database.write_sync(lambda tx: nodes.remove(tx, "b"))
+    database.write_sync(lambda tx: moves.finish(tx, id_))
+    database.write_sync(lambda tx: nodes.remove(tx, "b"))
     assert _loads(database) == {"a": 0}
 
 
@@ -132,7 +132,7 @@ def test_a_purge_waits_for_no_other_machine(database: Database, phase: str, due:
         tx.run("UPDATE accounts SET deleted_at = 1, purge_at = 1 WHERE id = :id", id=id_)
         return purges.due_purges(tx, home)
 
-    assert bool(database.write_alone(work)) is due
+    assert bool(database.write_sync(work)) is due
 
 
 def _moved(tx: Tx) -> moves.Move:
@@ -146,23 +146,23 @@ def test_a_cancelled_move_goes_no_further(database: Database) -> None:
     for name in ("a", "b"):
         _add(database, name)
         _begin(database, name)
-    move = database.write_alone(_moved)
+    move = database.write_sync(_moved)
     id_ = move.account_id
-    database.write_alone(lambda tx: moves.cancel(tx, id_))
-    assert not database.write_alone(lambda tx: moves.freeze(tx, id_))
-    database.write_alone(lambda tx: tx.run("UPDATE account_moves SET phase = 'frozen'"))
-    assert not database.write_alone(lambda tx: moves.switch(tx, move))
-    assert database.write_alone(lambda tx: moves.cancel(tx, id_))  # once more
-    database.write_alone(lambda tx: moves.thaw(tx, id_, "late"))
-    due = database.write_alone(lambda tx: moves.next_due(tx, move.source))
+    database.write_sync(lambda tx: moves.cancel(tx, id_))
+    assert not database.write_sync(lambda tx: moves.freeze(tx, id_))
+    database.write_sync(lambda tx: tx.run("UPDATE account_moves SET phase = 'frozen'"))
+    assert not database.write_sync(lambda tx: moves.switch(tx, move))
+    assert database.write_sync(lambda tx: moves.cancel(tx, id_))  # once more
+    database.write_sync(lambda tx: moves.thaw(tx, id_, "late"))
+    due = database.write_sync(lambda tx: moves.next_due(tx, move.source))
     assert due
     assert (due.phase, due.cancelled) == ("copy", True)
-    assert database.write_alone(lambda tx: nodes.next_leftover(tx, move.target)) is None
-    database.write_alone(lambda tx: moves.take_back(tx, move))
-    assert database.write_alone(lambda tx: nodes.home(tx, id_)) == move.source
-    assert database.write_alone(lambda tx: nodes.next_leftover(tx, move.target)) == id_
-    assert database.write_alone(lambda tx: nodes.next_leftover(tx, move.source)) is None
-    assert database.write_alone(lambda tx: moves.cancel(tx, id_)) is None
+    assert database.write_sync(lambda tx: nodes.next_leftover(tx, move.target)) is None
+    database.write_sync(lambda tx: moves.take_back(tx, move))
+    assert database.write_sync(lambda tx: nodes.home(tx, id_)) == move.source
+    assert database.write_sync(lambda tx: nodes.next_leftover(tx, move.target)) == id_
+    assert database.write_sync(lambda tx: nodes.next_leftover(tx, move.source)) is None
+    assert database.write_sync(lambda tx: moves.cancel(tx, id_)) is None
 
 
 def test_a_move_that_was_cancelled_before_the_upgrade(postgres: PostgresServer, tmp_path: Path) -> None:
@@ -178,19 +178,19 @@ def test_a_move_that_was_cancelled_before_the_upgrade(postgres: PostgresServer, 
         machine = """INSERT INTO nodes (name, address, port, founder, created_at, seen_at)
             VALUES (:name, '192.0.2.1', 1700, :founder, 1, :now) RETURNING id"""
         for name, founder in (("a", 1), ("b", 0)):
-            found.write_alone(
+            found.write_sync(
                 lambda tx, name=name, founder=founder: tx.all(machine, name=name, founder=founder, now=tx.now)
             )
-        id_ = found.write_alone(lambda tx: _make(tx, 0))
-        home = found.write_alone(lambda tx: nodes.home(tx, id_))
+        id_ = found.write_sync(lambda tx: _make(tx, 0))
+        home = found.write_sync(lambda tx: nodes.home(tx, id_))
         other = "SELECT id FROM nodes WHERE id <> :home AND id > 0"
-        ((target,),) = found.write_alone(lambda tx: tx.all(other, home=home))
+        ((target,),) = found.write_sync(lambda tx: tx.all(other, home=home))
         sql = """INSERT INTO account_moves (account_id, source, target, phase, created_at)
             VALUES (:id, :home, :target, 'cancelled', 1)"""
-        found.write_alone(lambda tx: tx.run(sql, id=id_, home=home, target=target))
+        found.write_sync(lambda tx: tx.run(sql, id=id_, home=home, target=target))
         migrate(url)
-        assert found.write_alone(lambda tx: moves.get(tx, id_)) is None
-        assert found.write_alone(lambda tx: nodes.next_leftover(tx, target)) == id_
+        assert found.write_sync(lambda tx: moves.get(tx, id_)) is None
+        assert found.write_sync(lambda tx: nodes.next_leftover(tx, target)) == id_
     finally:
         found.close()
 
@@ -200,10 +200,10 @@ def test_what_is_at_home_is_no_leftover(database: Database) -> None:
     for name in ("a", "b"):
         _add(database, name)
         _begin(database, name)
-    move = database.write_alone(_moved)
-    database.write_alone(lambda tx: moves.take_back(tx, move))
-    database.write_alone(lambda tx: nodes.relocate(tx, move.account_id, move.source, move.target))
-    assert database.write_alone(lambda tx: nodes.next_leftover(tx, move.target)) is None
+    move = database.write_sync(_moved)
+    database.write_sync(lambda tx: moves.take_back(tx, move))
+    database.write_sync(lambda tx: nodes.relocate(tx, move.account_id, move.source, move.target))
+    assert database.write_sync(lambda tx: nodes.next_leftover(tx, move.target)) is None
 
 
 def test_a_node_that_is_lost_is_removed(database: Database) -> None:
@@ -211,23 +211,23 @@ def test_a_node_that_is_lost_is_removed(database: Database) -> None:
     for name in ("a", "b", "c"):
         _add(database, name)
         _begin(database, name)
-    database.write_alone(lambda tx: [nodes.drain(tx, name, True) for name in ("b", "c")])
-    id_ = database.write_alone(lambda tx: _make(tx, 0))
-    database.write_alone(lambda tx: [nodes.drain(tx, name, name == "a") for name in ("a", "b", "c")])
-    move = database.write_alone(lambda tx: moves.request(tx, id_, "c"))
-    database.write_alone(lambda tx: nodes.drain(tx, "c", True))
+    database.write_sync(lambda tx: [nodes.drain(tx, name, True) for name in ("b", "c")])
+    id_ = database.write_sync(lambda tx: _make(tx, 0))
+    database.write_sync(lambda tx: [nodes.drain(tx, name, name == "a") for name in ("a", "b", "c")])
+    move = database.write_sync(lambda tx: moves.request(tx, id_, "c"))
+    database.write_sync(lambda tx: nodes.drain(tx, "c", True))
     with pytest.raises(Refused, match="list-moves"):
-        database.write_alone(lambda tx: nodes.remove(tx, "c"))
-    database.write_alone(lambda tx: moves.take_back(tx, move))
+        database.write_sync(lambda tx: nodes.remove(tx, "c"))
+    database.write_sync(lambda tx: moves.take_back(tx, move))
     with pytest.raises(Refused, match="in a moment"):
-        database.write_alone(lambda tx: nodes.remove(tx, "c"))
-    database.write_alone(lambda tx: [nodes.drain(tx, name, name != "c") for name in ("b", "c")])
-    assert database.write_alone(lambda tx: moves.request_more(tx, "a", 10)) == 1  # waits for c
-    assert database.write_alone(lambda tx: moves.get(tx, id_)) is None
-    database.write_alone(lambda tx: [nodes.drain(tx, name, name != "b") for name in ("b", "c")])
-    assert database.write_alone(lambda tx: moves.request_more(tx, "a", 10)) == 1
-    database.write_alone(lambda tx: tx.run("UPDATE nodes SET seen_at = 1 WHERE name = 'c'"))
-    database.write_alone(lambda tx: nodes.remove(tx, "c"))
+        database.write_sync(lambda tx: nodes.remove(tx, "c"))
+    database.write_sync(lambda tx: [nodes.drain(tx, name, name != "c") for name in ("b", "c")])
+    assert database.write_sync(lambda tx: moves.request_more(tx, "a", 10)) == 1  # waits for c
+    assert database.write_sync(lambda tx: moves.get(tx, id_)) is None
+    database.write_sync(lambda tx: [nodes.drain(tx, name, name != "b") for name in ("b", "c")])
+    assert database.write_sync(lambda tx: moves.request_more(tx, "a", 10)) == 1
+    database.write_sync(lambda tx: tx.run("UPDATE nodes SET seen_at = 1 WHERE name = 'c'"))
+    database.write_sync(lambda tx: nodes.remove(tx, "c"))
     assert _loads(database) == {"a": 1, "b": 0}
 
 
@@ -236,10 +236,10 @@ def test_a_node_that_is_away_gets_none(database: Database) -> None:
     for name in ("a", "b"):
         _add(database, name)
         _begin(database, name)
-    database.write_alone(lambda tx: tx.run("UPDATE nodes SET seen_at = 1 WHERE name = 'a'"))
+    database.write_sync(lambda tx: tx.run("UPDATE nodes SET seen_at = 1 WHERE name = 'a'"))
     for number in range(2):
-        database.write_alone(lambda tx, number=number: _make(tx, number))
+        database.write_sync(lambda tx, number=number: _make(tx, number))
     assert _loads(database) == {"a": 0, "b": 2}
-    database.write_alone(lambda tx: tx.run("UPDATE nodes SET seen_at = 1"))
-    database.write_alone(lambda tx: _make(tx, 2))
+    database.write_sync(lambda tx: tx.run("UPDATE nodes SET seen_at = 1"))
+    database.write_sync(lambda tx: _make(tx, 2))
     assert _loads(database) == {"a": 1, "b": 2}

@@ -179,7 +179,7 @@ def test_domains(console: Visit) -> None:
     expect(console.page.locator(".record").first).to_contain_text("_postroom-challenge")
     console.button("Check DNS now").click()
     expect(console.page.locator(".record").first).to_contain_text("Missing")
-    expect(console.page.locator(".mend").first).to_contain_text("publish it")
+    expect(console.page.locator(".fix").first).to_contain_text("publish it")
     expect(console.page.locator(".banner")).to_contain_text("0 of")
     expect(console.page.locator(".banner")).to_contain_text("user ")
     console.button("Delete").click()
@@ -317,7 +317,7 @@ def test_a_hundred_thousand_accounts(console: Visit) -> None:
     SELECT :o, (SELECT id FROM domains WHERE name = :d), 'u' || i % 999,
       'a' || substr('000000' || i, length('000000' || i) - 5) || '@' || :d,
       'active', 0, 'x', 1, 1, 1 FROM n"""
-    tenant.api.database.write_alone(lambda tx: tx.run(fill, o=tenant.organization_id, d=tenant.domain))
+    tenant.api.database.write_sync(lambda tx: tx.run(fill, o=tenant.organization_id, d=tenant.domain))
     console.open("/accounts")
     first = console.page.locator("tbody tr a").first
     expect(first).to_have_text(f"a100000@{tenant.domain}")

@@ -33,7 +33,7 @@ def test_a_wrong_key(visit: Visit) -> None:
 
 
 def test_a_link_works_once(visit: Visit) -> None:
-    link = visit.tenant.api.database.write_alone(lambda tx: bootstrap.create_link(tx, visit.tenant.organization))
+    link = visit.tenant.api.database.write_sync(lambda tx: bootstrap.create_link(tx, visit.tenant.organization))
     visit.page.goto(f"{visit.base}/sign-in#link={link}")
     expect(visit.page).to_have_url(f"{visit.base}/")
     expect(visit.page.get_by_role("heading", name="Overview")).to_be_visible()
@@ -55,7 +55,7 @@ def test_signing_out(console: Visit) -> None:
 def test_a_session_that_expires_leads_back_to_where_one_was(console: Visit) -> None:
     console.open("/accounts?status=active")
     sql = "UPDATE console_sessions SET expires_at = 1 WHERE organization_id = :o"
-    console.tenant.api.database.write_alone(lambda tx: tx.run(sql, o=console.tenant.organization_id))
+    console.tenant.api.database.write_sync(lambda tx: tx.run(sql, o=console.tenant.organization_id))
     console.page.get_by_role("link", name="Events").click()
     expect(console.page.locator(".toast")).to_contain_text("Your session has ended")
     console.page.get_by_label("API key").fill(console.tenant.key)

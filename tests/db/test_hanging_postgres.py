@@ -171,7 +171,7 @@ def test_who_waits_for_a_turn_is_told(url: str, monkeypatch: pytest.MonkeyPatch)
     async def run(database: Database) -> None:
         for ask, count, late in ((database.read_many, 2, value(1)), (database.write, 1, add("never"))):
             busy = [asyncio.create_task(ask(slow)) for _ in range(count)]
-            while await database.search(lambda tx: tx.one(f"SELECT count(*) {asleep}")) != (count,):
+            while await database.read_slow(lambda tx: tx.one(f"SELECT count(*) {asleep}")) != (count,):
                 assert not any(task.done() for task in busy)
             with pytest.raises(Busy, match="too long"):
                 await ask(late)
@@ -197,7 +197,7 @@ def test_a_server_that_hangs(url: str, line: Line, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(database_module, "PING_SECONDS", 1.0)
 
     async def run(database: Database) -> None:
-        asks = (database.read, database.read_many, database.search, database.write)
+        asks = (database.read, database.read_many, database.read_slow, database.write)
 
         def everything(number: int) -> "asyncio.Future[list[Any]]":
             asked = [*(ask(value(number)) for ask in asks), database.ping()]

@@ -170,7 +170,7 @@ def test_a_slow_statement_holds_up_nobody(database: Database) -> None:
     async def run() -> None:
         slow = asyncio.create_task(database.read(lambda tx: tx.one("SELECT 1 FROM pg_sleep(600)")))
         asked: Work = lambda tx: tx.one("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")  # noqa: E731
-        while await database.search(asked) != (1,):
+        while await database.read_slow(asked) != (1,):
             continue
         assert [await database.read(value(number)) for number in range(9)]
         slow.cancel()  # whoever asked has gone away, and PostgreSQL still works on it
@@ -187,10 +187,10 @@ def test_long_lists_take_turns(database: Database, url: str) -> None:
 
     async def run() -> None:
         lists = [asyncio.create_task(database.read_many(many)) for _ in range(3)]
-        while await database.search(lambda tx: tx.one(f"SELECT count(*) >= 2 {of_many}")) != (True,):
+        while await database.read_slow(lambda tx: tx.one(f"SELECT count(*) >= 2 {of_many}")) != (True,):
             continue
         assert [await database.read(value(number)) for number in range(9)]
-        assert await database.search(lambda tx: tx.one(f"SELECT count(*) {of_many}")) == (2,)
+        assert await database.read_slow(lambda tx: tx.one(f"SELECT count(*) {of_many}")) == (2,)
         for one in lists:
             one.cancel()
         await asyncio.gather(*lists, return_exceptions=True)

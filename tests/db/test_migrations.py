@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
 def ask(url: str, sql: str) -> list[Any]:
     database = open_database(url)
     try:
-        return database.write_alone(lambda tx: tx.all(sql))
+        return database.write_sync(lambda tx: tx.all(sql))
     finally:
         database.close()
 
@@ -177,12 +177,12 @@ def test_keys_that_were_made_by_keys_find_their_root(new_url: NewUrl, folder: Pa
     later = [path.rename(path.with_suffix(".later")) for path in folder.glob("0014*.sql")]
     migrate(url, folder)
     database = open_database(url)
-    database.write_alone(lambda tx: tx.run("INSERT INTO organizations (name, created_at) VALUES ('o', 1)"))
+    database.write_sync(lambda tx: tx.run("INSERT INTO organizations (name, created_at) VALUES ('o', 1)"))
     made = """
     INSERT INTO api_keys (organization_id, prefix, digest, scopes, created_at, parent_id)
     VALUES (1, 'p', :d, 's', 1, :p)"""
     for digest, parent in (("a", None), ("b", 1), ("c", 2), ("d", None), ("e", 2)):
-        database.write_alone(lambda tx, given=(digest, parent): tx.run(made, d=given[0], p=given[1]))  # type: ignore[misc]
+        database.write_sync(lambda tx, given=(digest, parent): tx.run(made, d=given[0], p=given[1]))  # type: ignore[misc]
     database.close()
     for path in later:
         path.rename(path.with_suffix(".sql"))

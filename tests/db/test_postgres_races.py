@@ -44,7 +44,7 @@ class World:
     domain: str
 
     def do(self, work: Work) -> Any:
-        return self.database.write_alone(work)
+        return self.database.write_sync(work)
 
     def beside(self, first: Work, second: Work) -> list[Any]:
         """`second` begins when `first` is done and not yet committed. What each answers, or how it was refused."""
@@ -99,7 +99,7 @@ class World:
 
 def _answer(database: Database, work: Work) -> Any:
     try:
-        return database.write_alone(work)
+        return database.write_sync(work)
     except Refused as refused:
         return refused.code
 
@@ -121,7 +121,7 @@ def world(url: str) -> Iterator[World]:
         bootstrap.create_domain(tx, organization, domain, None, "active", KEY)
         return organizations.ensure(tx, organization)
 
-    yield World(url, database, Actor(database.write_alone(make)), organization, domain)
+    yield World(url, database, Actor(database.write_sync(make)), organization, domain)
     database.close()
 
 
@@ -361,14 +361,14 @@ def test_a_reader_that_lost_its_connection_asks_again(world: World) -> None:
     read: Callable[[Tx], Any] = lambda tx: tx.one("SELECT 1")  # noqa: E731
 
     async def run() -> None:
-        for ask in (world.database.read, world.database.search, world.database.write):
+        for ask in (world.database.read, world.database.read_slow, world.database.write):
             assert await ask(read) == (1,)
         with psycopg.connect(world.url, autocommit=True) as operator_:
             operator_.execute(
                 "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
-        for ask in (world.database.read, world.database.search, world.database.write):
+        for ask in (world.database.read, world.database.read_slow, world.database.write):
             assert await ask(read) == (1,)
 
     asyncio.run(run())

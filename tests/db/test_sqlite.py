@@ -46,7 +46,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def database(path: Path) -> Iterator[Database]:
     opened = open_database(f"sqlite:///{path}")
-    opened.write_alone(lambda tx: tx.run("CREATE TABLE organizations (id INTEGER PRIMARY KEY, name TEXT, created_at)"))
+    opened.write_sync(lambda tx: tx.run("CREATE TABLE organizations (id INTEGER PRIMARY KEY, name TEXT, created_at)"))
     yield opened
     opened.close()
 
@@ -59,7 +59,7 @@ def test_sqlite_is_durable(path: Path, database: Database) -> None:
     expected = {"journal_mode": "wal", "synchronous": 2, "wal_autocheckpoint": 0, "foreign_keys": 1, "query_only": 0}
     expected["busy_timeout"] = 0  # whoever writes waits in our code, where it can be told not to
     assert asyncio.run(_write(database, pragmas)) == expected
-    assert database.write_alone(pragmas) == expected
+    assert database.write_sync(pragmas) == expected
     read = asyncio.run(_read(database, pragmas))
     assert (read["query_only"], read["wal_autocheckpoint"]) == (1, 0)
     assert path.stat().st_mode & 0o777 == 0o600
@@ -70,12 +70,12 @@ async def _write(database: Database, work: Callable[[Tx], Any]) -> Any:
 
 
 async def _read(database: Database, work: Callable[[Tx], Any]) -> Any:
-    assert await database.search(work) == await database.read(work)
+    assert await database.read_slow(work) == await database.read(work)
     return await database.read(work)
 
 
 def test_readers_cannot_write(database: Database) -> None:
-    for read in (database.read, database.search):
+    for read in (database.read, database.read_slow):
         with pytest.raises(Exception, match=r"readonly|cannot be written"):
             asyncio.run(_call(read, add("x")))
 
@@ -88,14 +88,14 @@ def test_a_database_locked_by_another(path: Path, database: Database, monkeypatc
     """Writes are Busy after a while, reads go on, and afterwards all is well."""
     assert sqlite_engine.BUSY_SECONDS <= 5
     monkeypatch.setattr(sqlite_engine, "BUSY_SECONDS", 0.2)
-    database.write_alone(add("before"))
+    database.write_sync(add("before"))
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
 
     async def go() -> None:
         writes = [asyncio.create_task(database.write(add(f"n{n}"))) for n in range(3)]
         await asyncio.sleep(0)
-        for read in (database.read, database.search):
+        for read in (database.read, database.read_slow):
             assert await read(lambda tx: tx.one(FIND, name="before")) == ("before",)
         for answer in await asyncio.gather(*writes, return_exceptions=True):
             assert isinstance(answer, Busy)
@@ -127,7 +127,7 @@ def test_one_process_writes_at_a_time(path: Path, database: Database, monkeypatc
     with Path(f"{path}-lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         monkeypatch.setattr(sqlite_engine, "BUSY_SECONDS", 0.1)
-        for write in (lambda work: asyncio.run(_write(database, work)), database.write_alone):
+        for write in (lambda work: asyncio.run(_write(database, work)), database.write_sync):
             with pytest.raises(Busy):
                 write(add("kept out"))
         assert asyncio.run(_read(database, lambda tx: tx.one(FIND, name="kept out"))) is None
@@ -195,9 +195,9 @@ def test_the_lock_is_not_asked_for_before_a_checkpoint_is_due(path: Path, databa
     """Between two batches another process may have it."""
     engine = sqlite_engine.SQLite(f"sqlite:///{path}")
     connection = engine.writer()
-    engine.tend(connection, idle=False)
+    engine.checkpoint(connection, idle=False)
     with engine.exclusive():
-        engine.tend(connection, idle=False)
+        engine.checkpoint(connection, idle=False)
     connection.close()
 
 
@@ -224,7 +224,7 @@ def test_opening_the_file_again_drops_no_lock(path: Path, database: Database) ->
     asyncio.run(_read(database, lambda tx: tx.one(FIND, name="")))
     held = f":{path.stat().st_ino} "
     assert held in Path("/proc/locks").read_text()
-    database.write_alone(add("another connection"))
+    database.write_sync(add("another connection"))
     assert held in Path("/proc/locks").read_text()
 
 
@@ -271,11 +271,11 @@ def test_a_commit_that_the_disk_has_not_taken(path: Path, database: Database) ->
 
     def add_without_a_disk() -> None:
         refuse_syncs()
-        database.write_alone(add("unsure"))
+        database.write_sync(add("unsure"))
 
     names = partial(_read, database, lambda tx: tx.all("SELECT name FROM organizations"))
     assert asyncio.run(names()) == []  # a reader keeps the WAL
-    database.write_alone(add("sure"))
+    database.write_sync(add("sure"))
     with ThreadPoolExecutor(1) as pool, pytest.raises(OutcomeUnknown):
         pool.submit(add_without_a_disk).result()
     crashed = path.with_name("crashed.db")
@@ -283,7 +283,7 @@ def test_a_commit_that_the_disk_has_not_taken(path: Path, database: Database) ->
         shutil.copy(f"{path}{end}", f"{crashed}{end}")
     with closing(sqlite3.connect(crashed)) as found:
         assert found.execute("SELECT name FROM organizations").fetchall() == [("sure",), ("unsure",)]
-    database.write_alone(add("after it"))
+    database.write_sync(add("after it"))
     assert asyncio.run(names()) == [("sure",), ("after it",)]
 
 

@@ -265,7 +265,7 @@ def test_jobs_run_in_the_loop_where_statements_only_compute(engine: WatchedEngin
         here = threading.get_ident()
         short = await writer.write(lambda _: threading.get_ident())
         long = await writer.write(lambda _: threading.get_ident(), is_long=True)
-        assert (short == here) == engine.computes
+        assert (short == here) == engine.runs_in_loop
         assert long != here
 
     run(engine, test)

@@ -105,7 +105,7 @@ def test_a_loop_that_does_not_get_in_tries_again_after_the_thread_has(
 
     async def write(writer: Writer, name: str) -> list[str]:
         """Who has tried to begin for it."""
-        await asyncio.to_thread(wait_for, "the thread", lambda: not writer._free.locked())
+        await asyncio.to_thread(wait_for, "the thread", lambda: not writer._connection_lock.locked())
         sqlite.begun_in.clear()
         with contextlib.suppress(Busy):
             await writer.write(add(name))

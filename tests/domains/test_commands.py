@@ -67,7 +67,7 @@ def test_role_mail_always_arrives(database: Database, role: str) -> None:
         raise _Done
 
     with pytest.raises(_Done):  # the one row of mail_host stays as it was
-        database.write_alone(work)
+        database.write_sync(work)
 
 
 @pytest.mark.parametrize("role", ["postmaster", "abuse"])
@@ -92,7 +92,7 @@ def test_role_mail_stays_in_the_organization(database: Database, role: str) -> N
         bootstrap.create_domain(tx, empty, empty, "u1", "active")
         assert not {row[0] for row in targets(tx, empty)} & {target for _, target in made}
 
-    database.write_alone(work)
+    database.write_sync(work)
 
 
 def test_a_domain_has_one_owner(database: Database) -> None:
@@ -110,7 +110,7 @@ def test_a_domain_has_one_owner(database: Database) -> None:
         domains.set_status(tx, first, owned, "pending")
         domains.set_status(tx, second, claim, "active")
 
-    database.write_alone(work)
+    database.write_sync(work)
 
 
 def test_names_that_nobody_may_claim(database: Database) -> None:
@@ -124,4 +124,4 @@ def test_names_that_nobody_may_claim(database: Database) -> None:
         raise _Done
 
     with pytest.raises(_Done):
-        database.write_alone(work)
+        database.write_sync(work)

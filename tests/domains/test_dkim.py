@@ -40,23 +40,23 @@ def database(database_url: str) -> Database:
 
 
 def new_domain(database: Database, name: str, key: NewKey | None = FIRST) -> int:
-    return database.write_alone(lambda tx: bootstrap.create_domain(tx, name, name, None, "active", key)).id
+    return database.write_sync(lambda tx: bootstrap.create_domain(tx, name, name, None, "active", key)).id
 
 
 def states(database: Database, domain_id: int) -> dict[str, str]:
-    return {key.selector: key.state for key in database.write_alone(lambda tx: dkim.get_all(tx, domain_id))}
+    return {key.selector: key.state for key in database.write_sync(lambda tx: dkim.get_all(tx, domain_id))}
 
 
 def signer(database: Database, name: str) -> tuple[str, str] | None:
     """What opendkim sees."""
     sql = "SELECT selector, private_key FROM mail_signing_keys WHERE domain = :name"
-    row = database.write_alone(lambda tx: tx.one(sql, name=name))
+    row = database.write_sync(lambda tx: tx.one(sql, name=name))
     return (row[0], row[1]) if row else None
 
 
 def make_due(database: Database, domain_id: int) -> None:
     sql = "UPDATE dkim_keys SET due_at = 1 WHERE domain_id = :id AND due_at IS NOT NULL"
-    database.write_alone(lambda tx: tx.run(sql, id=domain_id))
+    database.write_sync(lambda tx: tx.run(sql, id=domain_id))
 
 
 def keep(database: Database, dns: DnsServer, domain_id: int) -> None:
@@ -68,7 +68,7 @@ def keep(database: Database, dns: DnsServer, domain_id: int) -> None:
 def test_it_works(database: Database, dns: DnsServer) -> None:
     id_ = new_domain(database, "rotates.test")
     actor = Actor(1)
-    database.write_alone(lambda tx: dkim.rotate(tx, actor, id_, SECOND))
+    database.write_sync(lambda tx: dkim.rotate(tx, actor, id_, SECOND))
     keep(database, dns, id_)
     assert states(database, id_) == {"s1": "signing", "s2": "next"}
     assert signer(database, "rotates.test") == ("s1", "secret 1")
@@ -76,7 +76,7 @@ def test_it_works(database: Database, dns: DnsServer) -> None:
     keep(database, dns, id_)
     assert states(database, id_) == {"s1": "retiring", "s2": "signing"}
     assert signer(database, "rotates.test") == ("s2", "secret 2")
-    left = database.write_alone(lambda tx: tx.all("SELECT private_key FROM dkim_keys WHERE selector = 's1'"))
+    left = database.write_sync(lambda tx: tx.all("SELECT private_key FROM dkim_keys WHERE selector = 's1'"))
     assert {row[0] for row in left} == {None}, "a retired private key is erased"
     keep(database, dns, id_)
     assert states(database, id_) == {"s2": "signing"}
@@ -86,7 +86,7 @@ def test_it_works(database: Database, dns: DnsServer) -> None:
 def test_another_record_switches_nothing(database: Database, dns: DnsServer, published: str) -> None:
     name = f"other-{abs(hash(published))}.test"
     id_ = new_domain(database, name)
-    database.write_alone(lambda tx: dkim.rotate(tx, Actor(1), id_, SECOND))
+    database.write_sync(lambda tx: dkim.rotate(tx, Actor(1), id_, SECOND))
     dns.publish(f"s2._domainkey.{name}", "TXT", published)
     keep(database, dns, id_)
     assert states(database, id_) == {"s1": "signing", "s2": "next"}
@@ -94,7 +94,7 @@ def test_another_record_switches_nothing(database: Database, dns: DnsServer, pub
 
 def test_silence_proves_nothing(database: Database, dns: DnsServer) -> None:
     id_ = new_domain(database, "silent.test")
-    database.write_alone(lambda tx: dkim.rotate(tx, Actor(1), id_, SECOND))
+    database.write_sync(lambda tx: dkim.rotate(tx, Actor(1), id_, SECOND))
     dns.rcodes["s2._domainkey.silent.test"] = "SERVFAIL"
     keep(database, dns, id_)
     assert states(database, id_) == {"s1": "signing", "s2": "next"}
@@ -102,7 +102,7 @@ def test_silence_proves_nothing(database: Database, dns: DnsServer) -> None:
 
 def test_it_is_asked_less_and_less(database: Database) -> None:
     id_ = new_domain(database, "patient.test")
-    database.write_alone(lambda tx: dkim.rotate(tx, Actor(1), id_, SECOND))
+    database.write_sync(lambda tx: dkim.rotate(tx, Actor(1), id_, SECOND))
 
     def pause(tx: Tx, age: int) -> int:
         tx.run("UPDATE dkim_keys SET due_at = 1 WHERE domain_id = :id AND state = 'next'", id=id_)
@@ -113,19 +113,19 @@ def test_it_is_asked_less_and_less(database: Database) -> None:
         assert row
         return int(row[0]) - tx.now
 
-    pauses = [database.write_alone(lambda tx, age=age: pause(tx, age)) for age in (0, 10 * 60_000, 90 * DAY_MS)]
+    pauses = [database.write_sync(lambda tx, age=age: pause(tx, age)) for age in (0, 10 * 60_000, 90 * DAY_MS)]
     assert pauses == [30_000, 5 * 60_000, 6 * 3_600_000]
 
 
 def test_a_rotation_under_way_is_the_only_one(database: Database) -> None:
     id_ = new_domain(database, "twice.test")
     for key in (SECOND, THIRD):
-        database.write_alone(lambda tx, key=key: dkim.rotate(tx, Actor(1), id_, key))
+        database.write_sync(lambda tx, key=key: dkim.rotate(tx, Actor(1), id_, key))
     assert states(database, id_) == {"s1": "signing", "s2": "next"}
-    assert not database.write_alone(lambda tx: dkim.switch(tx, id_, "s3"))
-    assert not database.write_alone(lambda tx: dkim.switch(tx, id_, "s1"))
-    assert database.write_alone(lambda tx: dkim.switch(tx, id_, "s2"))
-    assert not database.write_alone(lambda tx: dkim.switch(tx, id_, "s2"))
+    assert not database.write_sync(lambda tx: dkim.switch(tx, id_, "s3"))
+    assert not database.write_sync(lambda tx: dkim.switch(tx, id_, "s1"))
+    assert database.write_sync(lambda tx: dkim.switch(tx, id_, "s2"))
+    assert not database.write_sync(lambda tx: dkim.switch(tx, id_, "s2"))
     assert states(database, id_) == {"s1": "retiring", "s2": "signing"}
 
 
@@ -133,12 +133,12 @@ def test_what_is_to_be_published(database: Database) -> None:
     id_ = new_domain(database, "records.test")
 
     def published() -> list[tuple[str, bool]]:
-        return [(r.selector, r.required) for r in database.write_alone(lambda tx: dkim.records(tx, id_))]
+        return [(r.selector, r.required) for r in database.write_sync(lambda tx: dkim.records(tx, id_))]
 
     assert published() == [("s1", True)]
-    database.write_alone(lambda tx: dkim.rotate(tx, Actor(1), id_, SECOND))
+    database.write_sync(lambda tx: dkim.rotate(tx, Actor(1), id_, SECOND))
     assert published() == [("s1", True), ("s2", False)]
-    database.write_alone(lambda tx: dkim.switch(tx, id_, "s2"))
+    database.write_sync(lambda tx: dkim.switch(tx, id_, "s2"))
     assert published() == [("s2", True)]
 
 
@@ -155,7 +155,7 @@ def test_the_worker_makes_what_is_wanted(database: Database, dns: DnsServer) -> 
 
 
 def test_a_pending_domain_is_not_signed_for(database: Database) -> None:
-    database.write_alone(lambda tx: bootstrap.create_domain(tx, "claimant", "pending.test", None, "pending", FIRST))
+    database.write_sync(lambda tx: bootstrap.create_domain(tx, "claimant", "pending.test", None, "pending", FIRST))
     assert signer(database, "pending.test") is None
 
 

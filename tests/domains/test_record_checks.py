@@ -1,4 +1,4 @@
-"""What a check finds of each wanted record, asked of a real DNS server: a zone, a status, and how to mend it."""
+"""What a check finds of each wanted record, asked of a real DNS server: a zone, a status, and how to fix it."""
 
 import asyncio
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 
 from postroom.domains import dns_records, verification
 from postroom.domains.dns_records import DkimRecord, Record
-from postroom.domains.record_checks import LONGEST_FOUND, Finding
+from postroom.domains.record_checks import LONGEST_FOUND, RecordCheck
 from postroom.domains.resolver import Resolver
 from postroom.domains.spf_check import check_host
 from postroom.domains.verification import look
@@ -31,7 +31,7 @@ def server() -> Iterator[DnsServer]:
         yield new
 
 
-def find(server: DnsServer, record: Record, zone: Zone, seconds: float = 5.0) -> Finding:
+def find(server: DnsServer, record: Record, zone: Zone, seconds: float = 5.0) -> RecordCheck:
     for (name, kind), values in zone.items():
         server.publish(name, kind, *values)
     (finding,) = asyncio.run(look(Resolver(server.address, seconds), [record], D, HOST))
@@ -53,7 +53,7 @@ def test_it_works(server: DnsServer) -> None:
     ]
     server.publish_all(D, shown)
     findings = asyncio.run(look(Resolver(server.address), wanted, D, HOST))
-    assert {(finding.status, finding.mend) for finding in findings} == {("ok", None)}
+    assert {(finding.status, finding.fix) for finding in findings} == {("ok", None)}
     assert all(finding.found for finding in findings)
 
 
@@ -228,15 +228,15 @@ CASES: list[tuple[dns_records.Purpose, Zone, str, str | None]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("purpose", "zone", "status", "mend"), CASES, ids=str)
-def test_a_zone(server: DnsServer, purpose: dns_records.Purpose, zone: Zone, status: str, mend: str | None) -> None:
+@pytest.mark.parametrize(("purpose", "zone", "status", "fix"), CASES, ids=str)
+def test_a_zone(server: DnsServer, purpose: dns_records.Purpose, zone: Zone, status: str, fix: str | None) -> None:
     finding = find(server, WANTED[purpose], zone)
     assert finding.status == status, finding
-    if mend is None:
-        assert finding.mend is None
+    if fix is None:
+        assert finding.fix is None
     else:
-        assert finding.mend
-        assert mend in finding.mend
+        assert finding.fix
+        assert fix in finding.fix
         assert (finding.found == ()) == (status == "missing")
 
 
@@ -247,10 +247,10 @@ PROPOSED = [zone for purpose, zone, status, _ in CASES if purpose == "spf" and s
 def test_what_is_proposed_is_ok(server: DnsServer, zone: Zone) -> None:
     """Each SPF record of the table that differs: the one to publish instead is ok, and passes for each of our
     addresses."""
-    mend = find(server, WANTED["spf"], zone).mend or ""
-    proposed = f"v=spf1 {mend.rpartition('v=spf1 ')[2]}" if "v=spf1 " in mend else ""
+    fix = find(server, WANTED["spf"], zone).fix or ""
+    proposed = f"v=spf1 {fix.rpartition('v=spf1 ')[2]}" if "v=spf1 " in fix else ""
     if not proposed:
-        assert "enter it without them" in mend
+        assert "enter it without them" in fix
         return
     finding = find(server, WANTED["spf"], txt(D, proposed))
     assert (finding.status, finding.found) == ("ok", (proposed,))
@@ -263,7 +263,7 @@ def test_an_error_is_unanswered(server: DnsServer, code: str) -> None:
     server.rcodes[D] = code
     finding = find(server, WANTED["mx"], {})
     assert (finding.status, finding.found) == ("unanswered", ())
-    assert "its servers failed" in (finding.mend or "")
+    assert "its servers failed" in (finding.fix or "")
 
 
 def test_silence_is_unanswered(server: DnsServer) -> None:
@@ -273,7 +273,7 @@ def test_silence_is_unanswered(server: DnsServer) -> None:
     wanted = [WANTED["mx"], WANTED["ownership"]]
     found = asyncio.run(look(Resolver(server.address, 0.3), wanted, D, HOST))
     assert [finding.status for finding in found] == ["unanswered", "ok"]
-    assert "timed out" in (found[0].mend or "")
+    assert "timed out" in (found[0].fix or "")
 
 
 def test_silence_about_a_hint_is_nothing(server: DnsServer) -> None:
@@ -292,7 +292,7 @@ def test_aliases_in_a_circle(server: DnsServer) -> None:
     zone: Zone = {(NAME, "CNAME"): ["b.example."], ("b.example", "CNAME"): [f"{NAME}."]}
     finding = find(server, WANTED["ownership"], zone)
     assert finding.status == "unanswered"
-    assert "circle" in (finding.mend or "")
+    assert "circle" in (finding.fix or "")
 
 
 def test_a_long_chain_of_aliases(server: DnsServer) -> None:
@@ -330,14 +330,14 @@ def test_a_check_with_too_many_questions_is_unanswered(server: DnsServer) -> Non
             zone |= {(f"m{n}-{k}.example", "A"): ["192.0.2.1"], (f"m{n}-{k}.example", "AAAA"): ["2001:db8::1"]}
     finding = find(server, WANTED["spf"], zone)
     assert finding.status == "unanswered"
-    assert "not asked in time" in (finding.mend or "")
+    assert "not asked in time" in (finding.fix or "")
     assert len(server.asked) <= verification.QUESTIONS
 
 
 def test_a_long_proposal_is_not_cut_off(server: DnsServer) -> None:
     terms = " ".join(f"ip4:198.51.100.{n}" for n in range(200))
     finding = find(server, WANTED["spf"], txt(D, f"v=spf1 {terms} –all"))
-    assert (finding.mend or "").endswith(f"Replace it by v=spf1 a:mx.host.example {terms} -all")
+    assert (finding.fix or "").endswith(f"Replace it by v=spf1 a:mx.host.example {terms} -all")
 
 
 def test_foreign_text_is_cleaned(server: DnsServer) -> None:

@@ -66,8 +66,8 @@ def test_domains_of_before_get_theirs(database: Database) -> None:
         spellings.fill(tx)
         spellings.fill(tx)
 
-    database.write_alone(make)
-    found = database.write_alone(
+    database.write_sync(make)
+    found = database.write_sync(
         lambda tx: tx.all("SELECT name FROM mail_spellings WHERE spelling = 'b\u00fccher.example'")
     )
     assert found == [("xn--bcher-kva.example",)]

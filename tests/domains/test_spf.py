@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from postroom.domains import spf, spf_proposal
-from postroom.domains.dns_lookups import Answers
+from postroom.domains.dns_lookups import Lookups
 from postroom.domains.resolver import Found
 from postroom.domains.spf import Mechanism
 from postroom.domains.spf_check import Check
@@ -114,10 +114,10 @@ RECORD = st.lists(st.tuples(SEPARATOR, TERM), max_size=8).map(lambda parts: "v=s
 
 def evaluated(record: str) -> tuple[str, int]:
     """The result for our address at a domain with this record, while nothing else but our host is in the DNS."""
-    answers = Answers()
-    answers.add(("shop.example", "TXT"), Found((record,)))
-    answers.add((HOST, "A"), Found((ADDRESS,)))
-    check = Check(answers, ip_address(ADDRESS), "postmaster@shop.example")
+    lookups = Lookups()
+    lookups.add(("shop.example", "TXT"), Found((record,)))
+    lookups.add((HOST, "A"), Found((ADDRESS,)))
+    check = Check(lookups, ip_address(ADDRESS), "postmaster@shop.example")
     return check.result("shop.example"), check.lookups
 
 

@@ -39,21 +39,21 @@ class World:
     dns: DnsServer
 
     def run(self, sql: str, **params: Any) -> list[Any]:
-        return self.database.write_alone(lambda tx: tx.all(sql, **params))
+        return self.database.write_sync(lambda tx: tx.all(sql, **params))
 
     def claim(self, organization: str, name: str) -> Domain:
         def work(tx: Any) -> Domain:
             return domains.claim(tx, Actor(organizations.ensure(tx, organization)), name, "u", KEY)
 
-        return self.database.write_alone(work)
+        return self.database.write_sync(work)
 
     def domain(self, id_: int) -> Domain:
-        found = self.database.write_alone(lambda tx: proofs.of_id(tx, id_))
+        found = self.database.write_sync(lambda tx: proofs.of_id(tx, id_))
         assert found
         return found
 
     def publish(self, domain: Domain, **without: bool) -> None:
-        for record in self.database.write_alone(lambda tx: domains.records(tx, domain, HOST)):
+        for record in self.database.write_sync(lambda tx: domains.records(tx, domain, HOST)):
             name = domain.name if record.host == "@" else f"{record.host}.{domain.name}"
             if record.record_type in ("TXT", "MX"):
                 value = f"10 {HOST.name}." if record.record_type == "MX" else record.expected_value
@@ -76,13 +76,13 @@ class World:
             assert until
             return until
 
-        return self.database.write_alone(work)
+        return self.database.write_sync(work)
 
     def check(self, domain: Domain, seconds: float = 5.0) -> tuple[int | None, int]:
         """A check by itself, to its end: in how many milliseconds the next is due, and its failures."""
         asyncio.run(self.verification(seconds).by_itself(domain.id, self.lease(domain)))
-        due_at, failures = self.database.write_alone(lambda tx: check_schedule.standing(tx, domain.id))
-        ((now,),) = self.database.write_alone(lambda tx: [(tx.now,)])
+        due_at, failures = self.database.write_sync(lambda tx: check_schedule.standing(tx, domain.id))
+        ((now,),) = self.database.write_sync(lambda tx: [(tx.now,)])
         return (None if due_at is None else due_at - now), failures
 
     def verification(self, seconds: float = 5.0) -> Verification:
@@ -90,7 +90,7 @@ class World:
 
     def account(self, domain: Domain) -> int:
         command = CreateAccount(domain.name, "a", "u", None, "x")
-        return self.database.write_alone(lambda tx: accounts.create(tx, Actor(domain.organization_id), command).id)
+        return self.database.write_sync(lambda tx: accounts.create(tx, Actor(domain.organization_id), command).id)
 
     def told(self, domain: Domain) -> list[str]:
         return [row[0] for row in self.run("SELECT type FROM events WHERE domain_id = :id ORDER BY id", id=domain.id)]
@@ -99,7 +99,7 @@ class World:
 @pytest.fixture
 def world(database_url: str) -> Iterator[World]:
     database = open_database(database_url)
-    database.write_alone(lambda tx: tx.run("DELETE FROM domain_checks"))
+    database.write_sync(lambda tx: tx.run("DELETE FROM domain_checks"))
     with DnsServer.start() as server:
         yield World(database, server)
     database.close()
@@ -191,7 +191,7 @@ def test_on_request_it_gets_better_only(world: World) -> None:
 def test_what_the_operator_decides_is_not_checked(world: World) -> None:
     domain = world.active()
     actor = Actor(domain.organization_id)
-    world.database.write_alone(lambda tx: domains.set_status(tx, actor, domain, "suspended"))
+    world.database.write_sync(lambda tx: domains.set_status(tx, actor, domain, "suspended"))
     asked = len(world.dns.asked)
     assert world.check(domain) == (None, 0)
     assert len(world.dns.asked) == asked
@@ -209,13 +209,13 @@ def test_a_domain_without_a_token_is_never_proven(world: World) -> None:
 def test_a_domain_without_a_key_is_not_proven_yet(world: World) -> None:
     """It would send mail that nobody signs: it waits for the worker to make its DKIM key."""
     name = f"n{next(_numbers)}.example"
-    domain = world.database.write_alone(
+    domain = world.database.write_sync(
         lambda tx: domains.claim(tx, Actor(organizations.ensure(tx, "ours")), name, "u", None)
     )
     world.publish(domain)
     world.check(domain)
     assert world.domain(domain.id).status == "pending"
-    world.database.write_alone(lambda tx: dkim.fill(tx, domain.id, KEY))
+    world.database.write_sync(lambda tx: dkim.fill(tx, domain.id, KEY))
     world.publish(domain)
     world.check(domain)
     assert world.domain(domain.id).status == "active"
@@ -230,23 +230,23 @@ def test_a_proof_is_of_the_token_that_was_asked_for(world: World) -> None:
         "UPDATE domains SET token = :token, deleted_at = 1 WHERE id = :id RETURNING 1",
     ):
         world.run(sql, id=domain.id, **({"token": domain.token} if ":token" in sql else {}))
-        assert not world.database.write_alone(lambda tx: proofs.prove(tx, actor, domain))
+        assert not world.database.write_sync(lambda tx: proofs.prove(tx, actor, domain))
     assert world.told(domain) == ["domain.created"]
 
 
 def test_one_of_two_workers_checks(world: World) -> None:
     domain = world.claim("ours", f"n{next(_numbers)}.example")
-    lease = lambda: world.database.write_alone(lambda tx: check_schedule.lease(tx, [domain.id]))  # noqa: E731
+    lease = lambda: world.database.write_sync(lambda tx: check_schedule.lease(tx, [domain.id]))  # noqa: E731
     assert lease() == [], "it is not due yet"
     world.run("UPDATE domain_checks SET due_at = 0 RETURNING 1")
-    assert world.database.write_alone(lambda tx: check_schedule.due(tx, 10)) == [domain.id]
+    assert world.database.write_sync(lambda tx: check_schedule.due(tx, 10)) == [domain.id]
     ((taken, until),) = lease()
     assert (taken, lease()) == (domain.id, [])
-    assert world.database.write_alone(lambda tx: check_schedule.due(tx, 10)) == []
+    assert world.database.write_sync(lambda tx: check_schedule.due(tx, 10)) == []
     world.run("UPDATE domain_checks SET free_at = free_at - :by RETURNING 1", by=check_schedule.LEASE_MS)
     assert [id_ for id_, _ in lease()] == [domain.id], "whoever had it has died"
-    hold = lambda: world.database.write_alone(lambda tx: check_schedule.hold(tx, domain.id, until))  # noqa: E731
-    assert not hold(), "and if it has not died, it is too late"
+    acquire = lambda: world.database.write_sync(lambda tx: check_schedule.acquire(tx, domain.id, until))  # noqa: E731
+    assert not acquire(), "and if it has not died, it is too late"
 
 
 def test_a_claim_expires(world: World) -> None:
@@ -257,7 +257,7 @@ def test_a_claim_expires(world: World) -> None:
     assert world.domain(domain.id).status == "pending"
     world.run("UPDATE domains SET expires_at = 1 WHERE id = :id RETURNING 1", id=domain.id)
     expire()
-    assert world.database.write_alone(lambda tx: proofs.of_id(tx, domain.id)) is None
+    assert world.database.write_sync(lambda tx: proofs.of_id(tx, domain.id)) is None
     assert world.told(domain) == ["domain.created", "domain.expired"]
     assert world.run("SELECT 1 FROM domain_checks WHERE domain_id = :id", id=domain.id) == []
     again = world.claim("ours", domain.name)
@@ -354,7 +354,7 @@ def test_the_operator_keeps_a_domain_for_its_owner(world: World) -> None:
     """After the operator's word no proof by DNS takes it away."""
     domain = world.active()
     actor = Actor(domain.organization_id)
-    world.database.write_alone(lambda tx: domains.set_status(tx, actor, domain, "active"))
+    world.database.write_sync(lambda tx: domains.set_status(tx, actor, domain, "active"))
     assert world.domain(domain.id).activated_by == "operator"
     rival = world.claim("theirs", domain.name)
     world.publish(rival)
@@ -368,12 +368,12 @@ def test_however_many_accounts_a_proof_takes_away_the_loop_goes_on(
     """Each of them has sessions to end: that is done in the writer's thread."""
     threads: list[str] = []
 
-    def settle(*arguments: Any, **options: Any) -> Any:
+    def complete(*arguments: Any, **options: Any) -> Any:
         threads.append(threading.current_thread().name)
         return verification_settle(*arguments, **options)
 
-    verification_settle = verification.settle
-    monkeypatch.setattr(verification, "settle", settle)
+    verification_settle = verification.complete
+    monkeypatch.setattr(verification, "complete", complete)
     domain = world.claim("u", f"n{next(_numbers)}.example")
     world.check(domain)
     world.run("UPDATE domain_checks SET free_at = 0 WHERE domain_id = :id RETURNING 1", id=domain.id)
@@ -386,11 +386,11 @@ def test_a_check_on_request_puts_nothing_off(world: World) -> None:
     world.publish(domain, mx=True)
     world.run("UPDATE domain_checks SET due_at = 5 WHERE domain_id = :id", id=domain.id)
     actor = Actor(domain.organization_id)
-    records = world.database.write_alone(lambda tx: domains.records(tx, domain, HOST))
+    records = world.database.write_sync(lambda tx: domains.records(tx, domain, HOST))
     plan = verification.Plan(domain, records, world.lease(domain), HOST)
     found = asyncio.run(verification.look(Resolver(world.dns.address), plan.records, domain.name, HOST))
-    settle = verification.settle
-    world.database.write_alone(lambda tx: settle(tx, actor, plan, found, by_itself=False))
+    complete = verification.complete
+    world.database.write_sync(lambda tx: complete(tx, actor, plan, found, by_itself=False))
     assert world.run("SELECT due_at, failures FROM domain_checks WHERE domain_id = :id", id=domain.id) == [(5, 0)]
 
 
@@ -441,7 +441,7 @@ def test_a_domain_that_lives_elsewhere_for_long_is_lost(world: World) -> None:
     ((data,),) = world.run("SELECT data FROM events WHERE domain_id = :id AND type = 'domain.lost'", id=domain.id)
     assert json.loads(data) == {"domain": domain.name, "from": "active", "to": "pending", "reason": "mx elsewhere"}
     actor = Actor(domain.organization_id)
-    assert world.database.write_alone(lambda tx: accounts.get(tx, actor, account, "u").id) == account
+    assert world.database.write_sync(lambda tx: accounts.get(tx, actor, account, "u").id) == account
     world.publish(found)
     world.check(domain)
     assert world.domain(domain.id).status == "active", "who proves it anew has it again"
@@ -474,7 +474,7 @@ def a_slip_of_the_pen(world: World, domain: Domain) -> None:
 
 def of_the_operator(world: World, domain: Domain) -> None:
     actor = Actor(domain.organization_id)
-    world.database.write_alone(lambda tx: domains.set_status(tx, actor, domain, "active"))
+    world.database.write_sync(lambda tx: domains.set_status(tx, actor, domain, "active"))
 
 
 def all_is_well(world: World, domain: Domain) -> None:
@@ -580,16 +580,16 @@ def test_a_check_on_request_takes_nothing_away(world: World) -> None:
     ],
 )
 def test_a_record_that_receivers_do_not_use_proves_nothing(world: World, record: str) -> None:
-    """A claim stays pending by it, and an active domain is degraded; the proposed record mends both."""
+    """A claim stays pending by it, and an active domain is degraded; the proposed record fixes both."""
     domain = world.claim("ours", f"n{next(_numbers)}.example")
     world.publish(domain)
     world.dns.publish(domain.name, "TXT", record)
     world.check(domain)
     assert world.domain(domain.id).status == "pending"
-    records = world.database.write_alone(lambda tx: domains.records(tx, domain, HOST))
+    records = world.database.write_sync(lambda tx: domains.records(tx, domain, HOST))
     found = asyncio.run(verification.look(Resolver(world.dns.address), records, domain.name, HOST))
-    (mend,) = (f.mend or "" for r, f in zip(records, found, strict=True) if r.purpose == "spf")
-    world.dns.publish(domain.name, "TXT", "v=spf1 " + mend.rpartition("v=spf1 ")[2])
+    (fix,) = (f.fix or "" for r, f in zip(records, found, strict=True) if r.purpose == "spf")
+    world.dns.publish(domain.name, "TXT", "v=spf1 " + fix.rpartition("v=spf1 ")[2])
     world.check(domain)
     assert world.domain(domain.id).status == "active"
     world.dns.publish(domain.name, "TXT", record)

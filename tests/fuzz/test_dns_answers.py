@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from postroom.domains import dns_records, record_checks, verification
 from postroom.domains.dns_records import DkimRecord
-from postroom.domains.record_checks import Finding
+from postroom.domains.record_checks import RecordCheck
 from postroom.domains.resolver import Found, Resolver, Unanswered
 from postroom.mail_host import MailHost
 
@@ -30,15 +30,15 @@ SPF = next(number for number, record in enumerate(WANTED) if record.purpose == "
 PUBLISHED = {D if record.host == "@" else f"{record.host}.{D}" for record in WANTED}
 
 Question = tuple[str, str]
-Answers = dict[Question, Found | None]
+Lookups = dict[Question, Found | None]
 
 
 class Zone(Resolver):
     """Answers from a dict; None there is no answer. What is not in it is not in the DNS."""
 
-    def __init__(self, answers: Answers) -> None:
+    def __init__(self, lookups: Lookups) -> None:
         super().__init__("127.0.0.1:53")
-        self._answers = answers
+        self._answers = lookups
         self.asked = 0
 
     async def find(self, name: str, record_type: str) -> Found:
@@ -49,14 +49,14 @@ class Zone(Resolver):
         return found
 
 
-def checked(answers: Answers) -> list[Finding]:
-    zone = Zone(answers)
+def checked(lookups: Lookups) -> list[RecordCheck]:
+    zone = Zone(lookups)
     found = asyncio.run(verification.look(zone, WANTED, D, HOST))
     assert zone.asked <= verification.QUESTIONS
     for finding in found:
-        assert (finding.mend is None) == (finding.status == "ok")
-        assert finding.mend is None or 0 < len(finding.mend) <= record_checks.LONGEST_MEND + 1
-        assert finding.mend is None or finding.mend.isprintable()
+        assert (finding.fix is None) == (finding.status == "ok")
+        assert finding.fix is None or 0 < len(finding.fix) <= record_checks.LONGEST_MEND + 1
+        assert finding.fix is None or finding.fix.isprintable()
         assert len(finding.found) <= record_checks.MOST_FOUND
         assert all(len(value) <= record_checks.LONGEST_FOUND + 1 and value.isprintable() for value in finding.found)
         assert bool(finding.found) == (finding.status in ("ok", "differs")) or finding.status == "ok"
@@ -88,8 +88,8 @@ class Unread(Exception):
 
 
 class Reading:
-    def __init__(self, answers: Answers, client: str) -> None:
-        self.answers = answers
+    def __init__(self, lookups: Lookups, client: str) -> None:
+        self.lookups = lookups
         self.client = ipaddress.ip_address(client)
         self.terms = 0
         self.void = 0
@@ -98,7 +98,7 @@ class Reading:
         name = name.lower().removesuffix(".")
         if not all(0 < len(label) < 64 for label in name.split(".")):
             raise Unread
-        answer = self.answers.get((name, kind), Found())
+        answer = self.lookups.get((name, kind), Found())
         if answer is None:
             raise Permanent("no answer")
         return answer.values
@@ -189,14 +189,14 @@ class Reading:
         return text
 
 
-def passes(answers: Answers) -> bool:
+def passes(lookups: Lookups) -> bool:
     """Whether the second reading says pass for each of our addresses, or cannot say."""
-    found = [answers.get((HOST.name, kind), Found()) for kind in ("A", "AAAA")]
+    found = [lookups.get((HOST.name, kind), Found()) for kind in ("A", "AAAA")]
     addresses = [address for each in found if each for address in each.values]
     if not addresses:  # our host is in no DNS: it may be named, as if it had an address
-        answers = answers | {(HOST.name, "A"): Found(("192.0.0.8",))}
+        lookups = lookups | {(HOST.name, "A"): Found(("192.0.0.8",))}
     try:
-        return all(Reading(answers, address).check(D) == "+" for address in addresses or ["192.0.0.8"])
+        return all(Reading(lookups, address).check(D) == "+" for address in addresses or ["192.0.0.8"])
     except Unread:
         return True
     except Permanent:
@@ -259,7 +259,7 @@ def answer(kind: str) -> st.SearchStrategy[Found | None]:
     return st.integers(0, 15).flatmap(lambda number: found if number else st.none())
 
 
-def of_name(name: str) -> st.SearchStrategy[Answers]:
+def of_name(name: str) -> st.SearchStrategy[Lookups]:
     return st.fixed_dictionaries({}, optional={(name, kind): answer(kind) for kind in ("TXT", "A", "AAAA", "MX")})
 
 
@@ -275,24 +275,24 @@ PUBLIC_ZONES = st.builds(
 
 
 @given(PUBLIC_ZONES)
-def test_any_zone(answers: Answers) -> None:
-    assert len(checked(answers)) == len(WANTED)
+def test_any_zone(lookups: Lookups) -> None:
+    assert len(checked(lookups)) == len(WANTED)
 
 
 @given(SPF_ZONES, st.lists(RECORDS, min_size=1, max_size=2))
-def test_spf(answers: Answers, texts: list[str]) -> None:
+def test_spf(lookups: Lookups, texts: list[str]) -> None:
     """An SPF record is ok only if it lets us send; what is proposed in place of another is ok."""
-    answers[D, "TXT"] = Found(tuple(texts))
-    finding = checked(answers)[SPF]
+    lookups[D, "TXT"] = Found(tuple(texts))
+    finding = checked(lookups)[SPF]
     if finding.status == "ok":
-        assert passes(answers)
-    if finding.mend and "v=spf1 " in finding.mend and finding.status == "differs":
-        proposed = "v=spf1 " + finding.mend.rpartition("v=spf1 ")[2]
-        answers[D, "TXT"] = Found((proposed,))
-        again = checked(answers)[SPF]
+        assert passes(lookups)
+    if finding.fix and "v=spf1 " in finding.fix and finding.status == "differs":
+        proposed = "v=spf1 " + finding.fix.rpartition("v=spf1 ")[2]
+        lookups[D, "TXT"] = Found((proposed,))
+        again = checked(lookups)[SPF]
         assert again.status == "ok" or "unanswered" in again.status
         assert RECORD.fullmatch(proposed)
-        assert again.status != "ok" or passes(answers)
+        assert again.status != "ok" or passes(lookups)
 
 
 # Bytes.

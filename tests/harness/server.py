@@ -20,7 +20,7 @@ from postroom.api.app import create_app
 from postroom.api.connection import configure
 from postroom.api.context import Measured
 from postroom.api.rate_limits import Clock
-from postroom.api.request_metrics import ALONE, Place
+from postroom.api.request_metrics import ALONE, ProcessSlot
 from postroom.auth import keys
 from postroom.auth.keys import CreateKey
 from postroom.db import Database, Tx, open_database
@@ -107,7 +107,7 @@ class ApiServer:
     @classmethod
     @contextmanager
     def start(
-        cls, url: str, settings: Settings = UNLIMITED, clock: Clock = time.monotonic, place: Place = ALONE
+        cls, url: str, settings: Settings = UNLIMITED, clock: Clock = time.monotonic, place: ProcessSlot = ALONE
     ) -> "Iterator[ApiServer]":
         listener = socket.create_server(("127.0.0.1", 0))
         server = cls(listener.getsockname()[1], open_database(url))
@@ -178,7 +178,7 @@ class ApiServer:
             bootstrap.create_domain(tx, organization, domain, None, "active")
             return organizations.ensure(tx, organization), bootstrap.create_key(tx, organization, CreateKey())
 
-        organization_id, key = self.database.write_alone(work)
+        organization_id, key = self.database.write_sync(work)
         return Tenant(self, organization_id, organization, domain, key)
 
 
@@ -234,7 +234,7 @@ class Tenant:
     def new_domain(self, name: str | None = None, user_id: str | None = None, status: Status = "active") -> str:
         """Another domain of this organization."""
         name = name or f"d{next(_numbers)}.test"
-        self.api.database.write_alone(lambda tx: bootstrap.create_domain(tx, self.organization, name, user_id, status))
+        self.api.database.write_sync(lambda tx: bootstrap.create_domain(tx, self.organization, name, user_id, status))
         return name
 
     def set_domain_status(self, name: str, status: Status) -> None:
@@ -242,17 +242,17 @@ class Tenant:
             domain = domains.get(tx, Actor(self.organization_id), name, None)
             domains.set_status(tx, Actor(self.organization_id), domain, status)
 
-        self.api.database.write_alone(work)
+        self.api.database.write_sync(work)
 
     def new_key(self, scopes: Sequence[str] = ALL_SCOPES, domains: Sequence[str] | None = None, **fields: Any) -> str:
         """Another key of this organization, made by the operator."""
         command = CreateKey(scopes=tuple(scopes), domains=None if domains is None else tuple(domains), **fields)
-        return self.api.database.write_alone(lambda tx: bootstrap.create_key(tx, self.organization, command))
+        return self.api.database.write_sync(lambda tx: bootstrap.create_key(tx, self.organization, command))
 
     def key_id(self, key: str) -> int:
         """The id of a key."""
         sql = "SELECT id FROM api_keys WHERE digest = :digest"
-        row = self.api.database.write_alone(lambda tx: tx.one(sql, digest=keys.digest(key)))
+        row = self.api.database.write_sync(lambda tx: tx.one(sql, digest=keys.digest(key)))
         assert row
         return int(row[0])
 

@@ -1,6 +1,6 @@
 """Two PostgreSQL servers for the tests: a primary, and a synchronous standby that can take its place.
 
-A stranger would get wrong: what a server waits for at a commit is in its own postgresql.auto.conf, which a base backup
+What a server waits for at a commit is in its own postgresql.auto.conf, which a base backup
 copies; so it is set after the backup, and the standby that is promoted waits for nobody.
 """
 

@@ -64,7 +64,7 @@ class WatchedEngine:
         self._engine = engine_for(url)
         self.identity, self.exact_text = self._engine.identity, self._engine.exact_text
         self.begin = "BEGIN IMMEDIATE" if url.startswith("sqlite") else "BEGIN"
-        self.computes = self._engine.computes
+        self.runs_in_loop = self._engine.runs_in_loop
         self.patience = self._engine.patience
         self.size, self.has_roles = self._engine.size, self._engine.has_roles
         self.watched = Watched(self._engine.writer())
@@ -83,8 +83,8 @@ class WatchedEngine:
         self.begun_in.append(threading.current_thread().name)
         return self._engine.begun(connection, waits=waits)
 
-    def tend(self, connection: Watched, *, idle: bool) -> None:
-        self._engine.tend(connection, idle=idle)
+    def checkpoint(self, connection: Watched, *, idle: bool) -> None:
+        self._engine.checkpoint(connection, idle=idle)
 
 
 def found(engine: Engine, name: str) -> bool:

@@ -84,7 +84,7 @@ def _write(service: Service, work: Callable[[Tx], Any]) -> Any:
     """In one transaction of ours beside the service, which is faster than its commands."""
     database = open_database(service.database_url)
     try:
-        return database.write_alone(work)
+        return database.write_sync(work)
     finally:
         database.close()
 

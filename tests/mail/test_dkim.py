@@ -45,7 +45,7 @@ def publish(dns: DnsServer, platform: Platform) -> list[str]:
     sql = "SELECT id FROM domains WHERE name = :name"
 
     try:
-        records = database.write_alone(lambda tx: dkim.records(tx, (tx.one(sql, name=platform.domain) or (0,))[0]))
+        records = database.write_sync(lambda tx: dkim.records(tx, (tx.one(sql, name=platform.domain) or (0,))[0]))
     finally:
         database.close()
     for record in records:
@@ -226,8 +226,8 @@ def test_a_rotation_under_real_mail(platform: Platform, dns: DnsServer) -> None:
         database = open_database(platform.service.database_url)
         sql = "UPDATE dkim_keys SET due_at = 1 WHERE state = 'next' AND selector = :selector"
         try:
-            database.write_alone(lambda tx: tx.run(sql, selector=new))  # so that the worker need not wait
-            rows = database.write_alone(lambda tx: tx.all("SELECT selector, state FROM dkim_keys"))
+            database.write_sync(lambda tx: tx.run(sql, selector=new))  # so that the worker need not wait
+            rows = database.write_sync(lambda tx: tx.all("SELECT selector, state FROM dkim_keys"))
         finally:
             database.close()
         return dict(rows)
@@ -251,7 +251,7 @@ def test_a_domain_that_is_no_longer_signed_for(platform: Platform) -> None:
     assert tags(box.wait_for("suspended"))["d"] == platform.domain
     database = open_database(platform.service.database_url)
     sql = "DELETE FROM dkim_keys WHERE domain_id = (SELECT id FROM domains WHERE name = :name)"
-    database.write_alone(lambda tx: tx.run(sql, name=platform.domain))
+    database.write_sync(lambda tx: tx.run(sql, name=platform.domain))
     database.close()
     with pytest.raises(smtplib.SMTPResponseException) as refused:
         box.send(box.address, "unsigned")
@@ -288,8 +288,8 @@ def test_the_private_key_stays_where_it_is(platform: Platform) -> None:
     raw = box.wait_for("canary")
     said = [str(platform.call("POST", f"/v2/domains/{platform.domain}/dkim/rotate", {"user_id": "user_123"}))]
     database = open_database(platform.service.database_url)
-    keys = [key for (key,) in database.write_alone(lambda tx: tx.all("SELECT private_key FROM dkim_keys")) if key]
-    events = database.write_alone(lambda tx: tx.all("SELECT data FROM events"))
+    keys = [key for (key,) in database.write_sync(lambda tx: tx.all("SELECT private_key FROM dkim_keys")) if key]
+    events = database.write_sync(lambda tx: tx.all("SELECT data FROM events"))
     database.close()
     said += [str(events), raw.decode(), platform.service.said()]
     said += [path.read_text(errors="replace") for path in (platform.service.data / "log").iterdir()]

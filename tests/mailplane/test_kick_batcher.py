@@ -8,22 +8,22 @@ from typing import Any
 import pytest
 
 from postroom.mailplane.dovecot import doveadm, kick_batcher
-from postroom.mailplane.dovecot.doveadm import Door, Failed
+from postroom.mailplane.dovecot.doveadm import DoveadmEndpoint, Failed
 from postroom.mailplane.dovecot.kick_batcher import Endings
 from postroom.mailplane.internal_addresses import login_name
 
-HERE, THERE = Door("key", address="192.0.2.1"), Door("key", address="192.0.2.2")
+HERE, THERE = DoveadmEndpoint("key", address="192.0.2.1"), DoveadmEndpoint("key", address="192.0.2.2")
 
 
 class Asked:
     """What doveadm is asked, and what it says: `sessions` are the logins that still have one."""
 
     def __init__(self) -> None:
-        self.questions: list[tuple[Door, list[str]]] = []
+        self.questions: list[tuple[DoveadmEndpoint, list[str]]] = []
         self.sessions: dict[str, int] = {}  # so many kicks more
         self.failure: Exception | None = None
 
-    async def __call__(self, door: Door, commands: Sequence[Sequence[Any]]) -> Any:
+    async def __call__(self, door: DoveadmEndpoint, commands: Sequence[Sequence[Any]]) -> Any:
         names = [name for _, _, name in commands]
         self.questions.append((door, list(dict.fromkeys(names))))
         assert sorted(names) == sorted(self.questions[-1][1] * 2)  # each is kicked twice

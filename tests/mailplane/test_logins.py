@@ -107,9 +107,9 @@ def test_they_are_written_once_in_a_minute(database: Database, request: pytest.F
             found = tx.all("SELECT id, last_login_at FROM accounts WHERE last_login_at IS NOT NULL ORDER BY id")
             return {row[0]: row[1] for row in found if row[0] in made}
 
-        return database.write_alone(work)
+        return database.write_sync(work)
 
-    made = database.write_alone(make)
+    made = database.write_sync(make)
     first = made[0]
     assert write(dict.fromkeys([*made, 10**17], 5 * MINUTE)) == {first: 5 * MINUTE}
     assert write({first: 6 * MINUTE - 1}) == write({first: MINUTE}) == {first: 5 * MINUTE}

@@ -42,24 +42,24 @@ def database(url: str) -> Iterator[Database]:
         for table in ("leases", "idempotent_answers", "console_sessions", "console_links", "events"):
             tx.run(f"DELETE FROM {table}")
 
-    found.write_alone(clear)
+    found.write_sync(clear)
     yield found
     found.close()
 
 
 def keep_house(database: Database, days: int = DAYS, most_answers: int = idempotency.MOST) -> None:
     """As another minute later: the lease of the last time is over."""
-    database.write_alone(lambda tx: tx.run("DELETE FROM leases WHERE kind = 'house'"))
+    database.write_sync(lambda tx: tx.run("DELETE FROM leases WHERE kind = 'house'"))
     asyncio.run(worker.keep_house(database, days, most_answers))
 
 
 def count(database: Database, table: str, where: str = "1 = 1", **params: Any) -> int:
-    ((found,),) = database.write_alone(lambda tx: tx.all(f"SELECT COUNT(*) FROM {table} WHERE {where}", **params))
+    ((found,),) = database.write_sync(lambda tx: tx.all(f"SELECT COUNT(*) FROM {table} WHERE {where}", **params))
     return int(found)
 
 
 def organization(database: Database, name: str = ORGANIZATION) -> int:
-    return database.write_alone(lambda tx: organizations.ensure(tx, name))
+    return database.write_sync(lambda tx: organizations.ensure(tx, name))
 
 
 def make_events(database: Database, type_: str, ages: list[int]) -> None:
@@ -71,7 +71,7 @@ def make_events(database: Database, type_: str, ages: list[int]) -> None:
             events.record(tx, actor, type_)
             tx.run("UPDATE events SET created_at = :at WHERE id = (SELECT MAX(id) FROM events)", at=tx.now - age)
 
-    database.write_alone(work)
+    database.write_sync(work)
 
 
 def test_events_are_removed_after_their_days(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +108,7 @@ def test_a_cursor_older_than_every_event_starts_at_the_oldest(tenant: Tenant) ->
     told = tenant.events()
     first, kept = told[0]["id"], told[2]["id"]
     sql = "DELETE FROM events WHERE organization_id = :organization AND id < :id"
-    tenant.api.database.write_alone(lambda tx: tx.run(sql, organization=tenant.organization_id, id=kept))
+    tenant.api.database.write_sync(lambda tx: tx.run(sql, organization=tenant.organization_id, id=kept))
     answer = tenant.get("/v2/events", after=first, limit=500)
     assert [event["id"] for event in answer.json["items"]] == [event["id"] for event in told[2:]]
 
@@ -121,12 +121,12 @@ def make_answers(database: Database, organization_id: int, number: int) -> None:
             idempotency.claim(tx, tried)
             idempotency.fill(tx, tried, b"answer")
 
-    database.write_alone(work)
+    database.write_sync(work)
 
 
 def answers(database: Database, organization_id: int) -> list[int]:
     sql = "SELECT id FROM idempotent_answers WHERE organization_id = :id ORDER BY id"
-    return [row[0] for row in database.write_alone(lambda tx: tx.all(sql, id=organization_id))]
+    return [row[0] for row in database.write_sync(lambda tx: tx.all(sql, id=organization_id))]
 
 
 def test_an_organization_has_so_many_answers_and_no_more(database: Database) -> None:
@@ -144,7 +144,7 @@ def test_answers_are_removed_after_a_day_although_nobody_asks(database: Database
     make_answers(database, organization(database), 3)
     asyncio.run(worker.prune_answers(database))
     assert count(database, "idempotent_answers") == 3
-    database.write_alone(
+    database.write_sync(
         lambda tx: tx.run("UPDATE idempotent_answers SET expires_at = expires_at - :day", day=DAY_MS + 1)
     )
     asyncio.run(worker.prune_answers(database))
@@ -163,7 +163,7 @@ def test_the_console_keeps_nothing_that_is_over(database: Database) -> None:
         for table in ("console_sessions", "console_links"):
             tx.run(f"UPDATE {table} SET expires_at = :now WHERE id < (SELECT MAX(id) FROM {table})", now=tx.now)
 
-    database.write_alone(work)
+    database.write_sync(work)
     keep_house(database)
     assert (count(database, "console_sessions"), count(database, "console_links")) == (1, 1)
 
@@ -177,17 +177,17 @@ def test_a_key_has_so_many_sessions_and_no_more(database: Database, monkeypatch:
         other = console_sessions.start(tx, actors[1]).token
         return [console_sessions.start(tx, actors[0]).token for _ in range(7)], other
 
-    tokens, other = database.write_alone(work)
-    open_ = [database.write_alone(lambda tx, token=token: console_sessions.find(tx, token, "::1")) for token in tokens]  # type: ignore[misc]
+    tokens, other = database.write_sync(work)
+    open_ = [database.write_sync(lambda tx, token=token: console_sessions.find(tx, token, "::1")) for token in tokens]  # type: ignore[misc]
     assert [found is not None for found in open_] == [False] * 3 + [True] * 4
-    assert database.write_alone(lambda tx: console_sessions.find(tx, other, "::1")) is not None
+    assert database.write_sync(lambda tx: console_sessions.find(tx, other, "::1")) is not None
 
 
 def test_addresses_that_have_rested_go(database: Database) -> None:
     """Those that rest, and those that somebody has, stay."""
     actor = Actor(organization(database))
     key = generate()
-    domain = database.write_alone(
+    domain = database.write_sync(
         lambda tx: bootstrap.create_domain(tx, ORGANIZATION, "rest.example", "u", "active", key)
     )
 
@@ -202,10 +202,10 @@ def test_addresses_that_have_rested_go(database: Database) -> None:
             id=domain.id,
         )
 
-    database.write_alone(work)
+    database.write_sync(work)
     keep_house(database)
     sql = "SELECT local_part FROM addresses WHERE domain_id = :id ORDER BY local_part"
-    assert database.write_alone(lambda tx: tx.all(sql, id=domain.id)) == [("alive",), ("resting",)]
+    assert database.write_sync(lambda tx: tx.all(sql, id=domain.id)) == [("alive",), ("resting",)]
 
 
 def test_keys_that_ended_long_ago_go(database: Database) -> None:
@@ -229,11 +229,11 @@ def test_keys_that_ended_long_ago_go(database: Database) -> None:
         tx.run("UPDATE api_keys SET expires_at = :at WHERE id = :id", at=tx.now - old, id=made["expired"])
         return made
 
-    made = database.write_alone(work)
+    made = database.write_sync(work)
     keep_house(database)
     keep_house(database)
     sql = "SELECT name FROM api_keys WHERE organization_id = :id ORDER BY id"
-    assert database.write_alone(lambda tx: tx.all(sql, id=id_)) == [("live",), ("late",)]
+    assert database.write_sync(lambda tx: tx.all(sql, id=id_)) == [("live",), ("late",)]
     assert made["child"] > made["old"]
 
 
@@ -247,7 +247,7 @@ def test_an_organization_has_so_many_keys_and_no_more(tenant: Tenant, monkeypatc
     assert tenant.post("/v2/keys", {}).status == 201, "a revoked key counts no more"
     assert tenant.post("/v2/keys", {}).status == 409
     sql = "UPDATE api_keys SET expires_at = 1 WHERE id = :id"
-    tenant.api.database.write_alone(lambda tx: tx.run(sql, id=made[1].json["key"]["id"]))
+    tenant.api.database.write_sync(lambda tx: tx.run(sql, id=made[1].json["key"]["id"]))
     assert tenant.post("/v2/keys", {}).status == 201, "nor does one that has expired"
     assert tenant.new_key(), "the operator makes more"
 
@@ -273,6 +273,6 @@ def test_of_several_workers_one_keeps_the_house(database: Database, monkeypatch:
         asyncio.run(worker.keep_house(database, DAYS))
     assert runs == [1]
     sql = "UPDATE leases SET free_at = :now WHERE kind = 'house'"
-    database.write_alone(lambda tx: tx.run(sql, now=tx.now))
+    database.write_sync(lambda tx: tx.run(sql, now=tx.now))
     asyncio.run(worker.keep_house(database, DAYS))
     assert runs == [1, 1]

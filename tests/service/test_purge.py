@@ -55,7 +55,7 @@ def deleted_account(tx: Tx, name: str, grace_ms: int) -> int:
 
 
 def end_sessions(tx: Tx) -> None:
-    session_revocations.settle(tx, [row[0] for row in tx.all("SELECT id FROM session_endings")])
+    session_revocations.complete(tx, [row[0] for row in tx.all("SELECT id FROM session_endings")])
 
 
 def purge(database: Database, mail: Path) -> None:
@@ -68,23 +68,23 @@ def entries(folder: Path) -> int:
 
 def row(database: Database, id_: int) -> tuple[object, ...]:
     sql = "SELECT password, display_name, address, purge_at, purged_at IS NULL FROM accounts WHERE id = :id"
-    found = database.write_alone(lambda tx: tx.one(sql, id=id_))
+    found = database.write_sync(lambda tx: tx.one(sql, id=id_))
     assert found
     return found
 
 
 def types(database: Database, name: str) -> list[str]:
-    actor = Actor(database.write_alone(lambda tx: organizations.ensure(tx, f"{name}.test")))
-    return [e.type for e in database.write_alone(lambda tx: events.page(tx, actor, after=0, limit=50)) if e.account_id]
+    actor = Actor(database.write_sync(lambda tx: organizations.ensure(tx, f"{name}.test")))
+    return [e.type for e in database.write_sync(lambda tx: events.page(tx, actor, after=0, limit=50)) if e.account_id]
 
 
 def test_it_works(database: Database, mail: Path) -> None:
-    id_ = database.write_alone(lambda tx: deleted_account(tx, "works", 0))
-    kept = database.write_alone(lambda tx: deleted_account(tx, "kept", GRACE_MS))
+    id_ = database.write_sync(lambda tx: deleted_account(tx, "works", 0))
+    kept = database.write_sync(lambda tx: deleted_account(tx, "kept", GRACE_MS))
     folder, other = folder_of(mail, id_), folder_of(mail, kept)
     purge(database, mail)
     assert folder.exists()  # its sessions may not have ended yet
-    database.write_alone(end_sessions)
+    database.write_sync(end_sessions)
     purge(database, mail)
     assert not folder.exists()
     assert folder.parent.exists()
@@ -97,16 +97,16 @@ def test_it_works(database: Database, mail: Path) -> None:
 
 
 def test_an_account_without_mail_is_purged_too(database: Database, mail: Path) -> None:
-    database.write_alone(lambda tx: deleted_account(tx, "empty", 0))
-    database.write_alone(end_sessions)
+    database.write_sync(lambda tx: deleted_account(tx, "empty", 0))
+    database.write_sync(end_sessions)
     purge(database, mail)
     assert types(database, "empty")[-1] == "account.purged"
 
 
 def test_what_cannot_be_erased_is_put_off_and_others_are_not(database: Database, mail: Path) -> None:
-    stuck = database.write_alone(lambda tx: deleted_account(tx, "stuck", 0))
-    fine = database.write_alone(lambda tx: deleted_account(tx, "fine", 0))
-    database.write_alone(end_sessions)
+    stuck = database.write_sync(lambda tx: deleted_account(tx, "stuck", 0))
+    fine = database.write_sync(lambda tx: deleted_account(tx, "fine", 0))
+    database.write_sync(end_sessions)
     elsewhere = mail.parent / "elsewhere"
     victim = folder_of(elsewhere, stuck)
     (mail / f"{stuck % 256:02x}").symlink_to(victim.parent)
@@ -116,7 +116,7 @@ def test_what_cannot_be_erased_is_put_off_and_others_are_not(database: Database,
     assert len(list(victim.rglob("*:2,S"))) == 3
     assert row(database, stuck)[3] is not None
     assert types(database, "stuck")[-1] == "account.deleted"
-    database.write_alone(lambda tx: tx.run("UPDATE accounts SET purge_at = NULL WHERE id = :id", id=stuck))
+    database.write_sync(lambda tx: tx.run("UPDATE accounts SET purge_at = NULL WHERE id = :id", id=stuck))
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["restored", "restored and deleted again"])
@@ -126,9 +126,9 @@ def test_what_was_restored_meanwhile_is_not_purged(
     """The worker has looked, and then the account was brought back: by a node whose clock is behind, for one. Its mail,
     its password and its name stay, and so they do when its new grace has only begun."""
     name = f"back{again}".lower()
-    id_ = database.write_alone(lambda tx: deleted_account(tx, name, GRACE_MS))
+    id_ = database.write_sync(lambda tx: deleted_account(tx, name, GRACE_MS))
     folder = folder_of(mail, id_)
-    database.write_alone(end_sessions)
+    database.write_sync(end_sessions)
     monkeypatch.setattr(accounts, "due_purges", lambda tx, node: [id_])  # as it was found before
 
     def bring_back(tx: Tx) -> None:
@@ -137,25 +137,25 @@ def test_what_was_restored_meanwhile_is_not_purged(
         if again:
             accounts.delete(tx, actor, id_, None, grace_ms=GRACE_MS)
 
-    database.write_alone(bring_back)
-    database.write_alone(end_sessions)
+    database.write_sync(bring_back)
+    database.write_sync(end_sessions)
     before, told = row(database, id_), types(database, name)
-    assert not database.write_alone(lambda tx: purges.begin_purge(tx, id_))
+    assert not database.write_sync(lambda tx: purges.begin_purge(tx, id_))
     purge(database, mail)
     assert row(database, id_) == before
     assert before[:2] == ("{SSHA512}x", "Personal")
     assert len(list(folder.rglob("*:2,S"))) == 3
     assert types(database, name) == told
     assert (
-        database.write_alone(lambda tx: tx.all("SELECT 1 FROM leases WHERE kind = 'purge' AND item = :i", i=id_)) == []
+        database.write_sync(lambda tx: tx.all("SELECT 1 FROM leases WHERE kind = 'purge' AND item = :i", i=id_)) == []
     )
 
 
 def test_a_round_is_bounded(database: Database, mail: Path) -> None:
     """2,000 files and folders; what is left is still due, and is not called erased."""
-    id_ = database.write_alone(lambda tx: deleted_account(tx, "large", 0))
+    id_ = database.write_sync(lambda tx: deleted_account(tx, "large", 0))
     folder = folder_of(mail, id_, files=2500)
-    database.write_alone(end_sessions)
+    database.write_sync(end_sessions)
     before = entries(mail)
     purge(database, mail)
     assert entries(mail) == before - 2000

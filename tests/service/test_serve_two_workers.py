@@ -88,10 +88,10 @@ class Hosts:
     dns: DnsServer
 
     def do(self, work: Callable[[Tx], Any]) -> Any:
-        return self.database.write_alone(work)
+        return self.database.write_sync(work)
 
     def rows(self, sql: str) -> list[Any]:
-        return self.database.write_alone(lambda tx: tx.all(sql))
+        return self.database.write_sync(lambda tx: tx.all(sql))
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])

@@ -62,10 +62,10 @@ class World:
     engine: str
 
     def do(self, work: Callable[[Tx], Any]) -> Any:
-        return self.database.write_alone(work)
+        return self.database.write_sync(work)
 
     def rows(self, sql: str, **params: Any) -> list[Any]:
-        return self.database.write_alone(lambda tx: tx.all(sql, **params))
+        return self.database.write_sync(lambda tx: tx.all(sql, **params))
 
     @contextmanager
     def poisoned(self, table: str, event: str, column: str, value: int) -> Iterator[None]:
@@ -132,7 +132,7 @@ def world(opened: tuple[Database, DnsServer], database_url: str, tmp_path: Path)
         tx.run("UPDATE accounts SET purge_at = NULL")
         tx.run("UPDATE domains SET expires_at = NULL")
 
-    database.write_alone(clear)
+    database.write_sync(clear)
     (tmp_path / "mail").mkdir()
     return World(database, dns, tmp_path / "mail", database_url.partition(":")[0])
 
@@ -305,7 +305,7 @@ def end_pause(world: World, item: int) -> None:
 
 def test_the_pause_has_an_end(world: World) -> None:
     for _ in range(30):
-        world.do(lambda tx: leases.put_off(tx, "key", 7))
+        world.do(lambda tx: leases.back_off(tx, "key", 7))
     ((free_at, now),) = world.do(lambda tx: [(tx.one("SELECT free_at FROM leases WHERE item = 7"), tx.now)])
     assert 0 <= free_at[0] - now <= leases.LONGEST_MS
 
@@ -313,12 +313,12 @@ def test_the_pause_has_an_end(world: World) -> None:
 def test_a_lease_is_for_one_and_runs_out(world: World) -> None:
     def take(tx: Tx, later: int = 0) -> list[int]:
         tx.now += later
-        return leases.take(tx, "key", [1, 2], lambda _tx, _item: True)
+        return leases.acquire(tx, "key", [1, 2], lambda _tx, _item: True)
 
     assert (world.do(take), world.do(take)) == ([1, 2], [])
     assert world.do(lambda tx: take(tx, leases.LEASE_MS - 5_000)) == []
     assert world.do(lambda tx: take(tx, leases.LEASE_MS + 1)) == [1, 2]
-    world.do(lambda tx: leases.end(tx, "key", [1]))
+    world.do(lambda tx: leases.release(tx, "key", [1]))
     assert world.do(take) == [1]
 
 
@@ -328,12 +328,12 @@ def test_what_was_done_meanwhile_is_not_done_again(world: World) -> None:
     world.do(lambda tx: accounts.reset(tx, actor, account, None, "{SSHA512}y"))
     world.do(lambda tx: tx.run("UPDATE session_endings SET due_at = 1"))
     seen = [id_ for id_, _ in world.do(session_revocations.due)]
-    take = lambda tx: leases.take(tx, "session", seen, session_revocations.is_due)  # noqa: E731
+    take = lambda tx: leases.acquire(tx, "session", seen, session_revocations.is_due)  # noqa: E731
     assert world.do(take) == seen
 
     def finish(tx: Tx) -> None:
-        session_revocations.settle(tx, seen)
-        leases.end(tx, "session", seen)
+        session_revocations.complete(tx, seen)
+        leases.release(tx, "session", seen)
 
     world.do(finish)
     assert world.do(take) == []
@@ -341,7 +341,7 @@ def test_what_was_done_meanwhile_is_not_done_again(world: World) -> None:
 
 
 def test_leases_of_what_went_are_forgotten(world: World) -> None:
-    world.do(lambda tx: leases.take(tx, "key", [1, 2], lambda _tx, _item: True))
+    world.do(lambda tx: leases.acquire(tx, "key", [1, 2], lambda _tx, _item: True))
     world.do(lambda tx: tx.run("UPDATE leases SET free_at = :then WHERE item = 1", then=tx.now - leases.FORGET_MS - 1))
     asyncio.run(worker.forget_leases(world.database))
     assert world.rows("SELECT item FROM leases") == [(2,)]

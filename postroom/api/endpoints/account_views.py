@@ -1,7 +1,7 @@
 """How an account looks on the wire: by default exactly the keys of each endpoint's documentation, with `?fields=`
 the full resource in snake_case.
 
-A stranger would get wrong: create answers `userId` and `isDefault` by default, because the specification does.
+Create answers `userId` and `isDefault` by default, because the specification does.
 """
 
 from collections.abc import Callable

@@ -12,12 +12,19 @@ from postroom.accounts import queries as account_queries
 from postroom.accounts.commands import CreateAccount, UpdateAccount
 from postroom.accounts.model import Account, Status
 from postroom.accounts.passwords import generate, hash_generated
-from postroom.api.context import Answer, Call, path_id, required_user, sent_user
+from postroom.api.context import RequestContext, Result, path_id, require_user, resolve_user
 from postroom.api.decoding import After, Id, Limit, Offset
 from postroom.api.endpoints import account_views as shapes
 from postroom.api.endpoints.account_views import NOTE, shape
 from postroom.api.endpoints.domain_views import ShownDomain
-from postroom.api.fields import is_newest, parse_address, parse_domain_field, parse_password, raise_for, text_problems
+from postroom.api.fields import (
+    is_newest,
+    parse_address,
+    parse_domain_field,
+    parse_password,
+    raise_if_any,
+    text_problems,
+)
 from postroom.api.pagination import DEEP, next_link, read_page
 from postroom.db import Tx
 from postroom.domains import commands as domains
@@ -114,15 +121,15 @@ class DeletedAnswer(msgspec.Struct, frozen=True):
     deleted: Any
 
 
-async def create(call: Call, query: FieldsQuery, body: CreateBody) -> Answer:
+async def create(context: RequestContext, query: FieldsQuery, body: CreateBody) -> Result:
     """Makes an account; its mailbox works when this answers."""
     show = shape(query.fields, shapes.created)
     problems = text_problems(query.user_id, body.user_id, body.display_name)
-    user_id = required_user(call.actor, problems, query.user_id, body.user_id)
+    user_id = require_user(context.actor, problems, query.user_id, body.user_id)
     address = parse_address(body.domain, body.local_part, problems)
     password = parse_password(body.password, address, problems)
-    raise_for(problems)
-    secret, stored = await _password(call, password)
+    raise_if_any(problems)
+    secret, stored = await _password(context, password)
     command = CreateAccount(
         domain=address.domain,
         local_part=address.local_part,
@@ -132,162 +139,166 @@ async def create(call: Call, query: FieldsQuery, body: CreateBody) -> Answer:
         allow_reserved=body.allow_reserved,
     )
 
-    def work(tx: Tx) -> Answer:
-        account = accounts.create(tx, call.actor, command)
+    def work(tx: Tx) -> Result:
+        account = accounts.create(tx, context.actor, command)
         location = (b"location", b"/v2/email-accounts/%d" % account.id)
-        return Answer(SecretAnswer(show(account), secret), 201, (location,))
+        return Result(SecretAnswer(show(account), secret), 201, (location,))
 
-    return await call.write(work)
+    return await context.write(work)
 
 
-async def get(call: Call, query: FieldsQuery) -> Answer:
+async def get(context: RequestContext, query: FieldsQuery) -> Result:
     """Fetches one account."""
     show = shape(query.fields, shapes.listed)
-    raise_for(text_problems(query.user_id))
-    id_, user_id = path_id(call), sent_user(call.actor, query.user_id)
-    account = await call.services.database.read(lambda tx: accounts.get(tx, call.actor, id_, user_id))
-    return Answer(AccountAnswer(show(account)))
+    raise_if_any(text_problems(query.user_id))
+    id_, user_id = path_id(context), resolve_user(context.actor, query.user_id)
+    account = await context.services.database.read(lambda tx: accounts.get(tx, context.actor, id_, user_id))
+    return Result(AccountAnswer(show(account)))
 
 
-async def get_page(call: Call, query: PageQuery) -> Answer:
+async def get_page(context: RequestContext, query: PageQuery) -> Result:
     """Lists the organization's accounts, filtered and paged."""
     show = shape(query.fields, shapes.listed)
     problems = text_problems(query.user_id)
     name = UNSET if query.domain is UNSET else parse_domain_field(query.domain, problems)
     if query.deleted not in (UNSET, "true", "false"):
         problems.append(FieldError("deleted", "invalid", "Use true or false."))
-    raise_for(problems)
+    raise_if_any(problems)
 
     def work(tx: Tx) -> list[Account]:
         if name is UNSET:
-            return _page(tx, call, query, None)
-        domain = domains.find(tx, call.actor, name, sent_user(call.actor, query.user_id))
-        return _page(tx, call, query, domain.id) if domain else []
+            return _page(tx, context, query, None)
+        domain = domains.find(tx, context.actor, name, resolve_user(context.actor, query.user_id))
+        return _page(tx, context, query, domain.id) if domain else []
 
-    found = await _read_page(call, query, work)
-    items, headers = _shown(call, query, found, show)
-    return Answer(PageAnswer(items, query.limit, query.offset), headers=headers)
+    found = await _read_page(context, query, work)
+    items, headers = _shown(context, query, found, show)
+    return Result(PageAnswer(items, query.limit, query.offset), headers=headers)
 
 
-async def get_domain_page(call: Call, query: DomainPageQuery) -> Answer:
+async def get_domain_page(context: RequestContext, query: DomainPageQuery) -> Result:
     """Lists the accounts of one domain, filtered and paged."""
     show = shape(query.fields, shapes.of_domain)
-    raise_for(text_problems(query.user_id))
+    raise_if_any(text_problems(query.user_id))
     problems: list[FieldError] = []
-    name = parse_domain_field(call.path["domain"], problems)
+    name = parse_domain_field(context.path["domain"], problems)
     if problems:
         raise not_found()
 
     def work(tx: Tx) -> tuple[domains.Domain, list[Account]]:
-        domain = domains.get(tx, call.actor, name, sent_user(call.actor, query.user_id))
-        return domain, _page(tx, call, query, domain.id)
+        domain = domains.get(tx, context.actor, name, resolve_user(context.actor, query.user_id))
+        return domain, _page(tx, context, query, domain.id)
 
-    domain, found = await _read_page(call, query, work)
-    items, headers = _shown(call, query, found, show)
+    domain, found = await _read_page(context, query, work)
+    items, headers = _shown(context, query, found, show)
     shown = ShownDomain(domain.name, domain.status)
-    return Answer(DomainPageAnswer(shown, items, query.limit, query.offset), headers=headers)
+    return Result(DomainPageAnswer(shown, items, query.limit, query.offset), headers=headers)
 
 
-async def update(call: Call, query: FieldsQuery, body: UpdateBody) -> Answer:
+async def update(context: RequestContext, query: FieldsQuery, body: UpdateBody) -> Result:
     """Changes display name, status or default; what is absent stays."""
     show = shape(query.fields, shapes.updated)
     name = body.display_name if body.display_name is not UNSET else None
     problems = text_problems(query.user_id, body.user_id, name)
     if body.is_default is False:
         problems.append(FieldError("is_default", "invalid", "Make another account the default instead."))
-    raise_for(problems)
-    id_, user_id = path_id(call), sent_user(call.actor, query.user_id, body.user_id)
+    raise_if_any(problems)
+    id_, user_id = path_id(context), resolve_user(context.actor, query.user_id, body.user_id)
     command = UpdateAccount(body.display_name, body.status, True if body.is_default is True else UNSET)
 
-    def work(tx: Tx) -> Answer:
-        account, ended = accounts.update(tx, call.actor, id_, user_id, command)
-        return _ending(call, account, ended, lambda account: AccountAnswer(show(account)))
+    def work(tx: Tx) -> Result:
+        account, ended = accounts.update(tx, context.actor, id_, user_id, command)
+        return _ending(context, account, ended, lambda account: AccountAnswer(show(account)))
 
-    return await call.write(work)
+    return await context.write(work)
 
 
-async def delete(call: Call, query: FieldsQuery, body: DeleteBody) -> Answer:
+async def delete(context: RequestContext, query: FieldsQuery, body: DeleteBody) -> Result:
     """Ends an account: no login and no mail from this moment."""
     show = shape(query.fields, shapes.deleted)
-    raise_for(text_problems(query.user_id, body.user_id))
-    user_id = sent_user(call.actor, query.user_id, body.user_id)
-    grace_ms = call.services.purge_days * DAY_MS
+    raise_if_any(text_problems(query.user_id, body.user_id))
+    user_id = resolve_user(context.actor, query.user_id, body.user_id)
+    grace_ms = context.services.purge_days * DAY_MS
 
-    def work(tx: Tx) -> Answer:
-        account, ended = accounts.delete(tx, call.actor, body.id, user_id, grace_ms=grace_ms, purge=body.purge)
-        return _ending(call, account, ended, lambda account: DeletedAnswer(True, show(account)))
+    def work(tx: Tx) -> Result:
+        account, ended = accounts.delete(tx, context.actor, body.id, user_id, grace_ms=grace_ms, purge=body.purge)
+        return _ending(context, account, ended, lambda account: DeletedAnswer(True, show(account)))
 
-    return await call.write(work)
+    return await context.write(work)
 
 
-async def restore(call: Call, query: FieldsQuery, body: RestoreBody) -> Answer:
+async def restore(context: RequestContext, query: FieldsQuery, body: RestoreBody) -> Result:
     """Brings back a deleted account whose mail is not erased yet: same password, mail and status."""
     show = shape(query.fields, shapes.updated)
-    raise_for(text_problems(query.user_id, body.user_id))
-    id_, user_id = path_id(call), sent_user(call.actor, query.user_id, body.user_id)
-    return await call.write(lambda tx: Answer(AccountAnswer(show(accounts.restore(tx, call.actor, id_, user_id)))))
+    raise_if_any(text_problems(query.user_id, body.user_id))
+    id_, user_id = path_id(context), resolve_user(context.actor, query.user_id, body.user_id)
+    return await context.write(
+        lambda tx: Result(AccountAnswer(show(accounts.restore(tx, context.actor, id_, user_id))))
+    )
 
 
-async def sign_out(call: Call, query: FieldsQuery, body: SignOutBody) -> Answer:
+async def sign_out(context: RequestContext, query: FieldsQuery, body: SignOutBody) -> Result:
     """Ends every open session; the password stays."""
     show = shape(query.fields, shapes.reset)
-    raise_for(text_problems(query.user_id, body.user_id))
-    id_, user_id = path_id(call), sent_user(call.actor, query.user_id, body.user_id)
+    raise_if_any(text_problems(query.user_id, body.user_id))
+    id_, user_id = path_id(context), resolve_user(context.actor, query.user_id, body.user_id)
 
-    def work(tx: Tx) -> Answer:
-        account, ended = accounts.sign_out(tx, call.actor, id_, user_id)
-        return _ending(call, account, [ended], lambda account: AccountAnswer(show(account)))
+    def work(tx: Tx) -> Result:
+        account, ended = accounts.sign_out(tx, context.actor, id_, user_id)
+        return _ending(context, account, [ended], lambda account: AccountAnswer(show(account)))
 
-    return await call.write(work)
+    return await context.write(work)
 
 
-async def reset(call: Call, query: FieldsQuery, body: ResetBody) -> Answer:
+async def reset(context: RequestContext, query: FieldsQuery, body: ResetBody) -> Result:
     """Replaces the password; the old one and every open session are dead when this answers."""
     show = shape(query.fields, shapes.reset)
-    raise_for(text_problems(query.user_id, body.user_id))
-    id_, user_id = path_id(call), sent_user(call.actor, query.user_id, body.user_id)
+    raise_if_any(text_problems(query.user_id, body.user_id))
+    id_, user_id = path_id(context), resolve_user(context.actor, query.user_id, body.user_id)
     password = body.password
     if password is not UNSET:
-        known = await call.services.database.read(lambda tx: accounts.get(tx, call.actor, id_, user_id))
+        known = await context.services.database.read(lambda tx: accounts.get(tx, context.actor, id_, user_id))
         problems: list[FieldError] = []
         password = parse_password(password, known, problems)
-        raise_for(problems)
-    secret, stored = await _password(call, password)
+        raise_if_any(problems)
+    secret, stored = await _password(context, password)
 
-    def work(tx: Tx) -> Answer:
-        account, ended = accounts.reset(tx, call.actor, id_, user_id, stored, disable_scripts=body.disable_scripts)
-        return _ending(call, account, [ended], lambda account: SecretAnswer(show(account), secret))
+    def work(tx: Tx) -> Result:
+        account, ended = accounts.reset(tx, context.actor, id_, user_id, stored, disable_scripts=body.disable_scripts)
+        return _ending(context, account, [ended], lambda account: SecretAnswer(show(account), secret))
 
-    return await call.write(work)
+    return await context.write(work)
 
 
-async def _password(call: Call, chosen: str | UnsetType) -> tuple[str, str]:
+async def _password(context: RequestContext, chosen: str | UnsetType) -> tuple[str, str]:
     """The password to answer and the hash to store."""
     if chosen is UNSET:
         secret = generate()
         return secret, hash_generated(secret)
-    return chosen, await call.services.hashers.hash_chosen(chosen)
+    return chosen, await context.services.hashers.hash_chosen(chosen)
 
 
-def _ending(call: Call, account: Account, ended: Sequence[Ended], shown: Callable[[Account], Any]) -> Answer:
+def _ending(
+    context: RequestContext, account: Account, ended: Sequence[Ended], shown: Callable[[Account], Any]
+) -> Result:
     """The answer to a change that ends sessions: once they have ended, and when they could not be."""
     if not ended:
-        return Answer(shown(account))
+        return Result(shown(account))
     done, late = (shown(msgspec.structs.replace(account, sessions_ended=is_done)) for is_done in (True, False))
-    put_off = functools.partial(accounts.put_off_endings, actor=call.actor, account=account, ended=ended)
-    return Answer(done, ended=tuple(ended), late=late, put_off=put_off)
+    put_off = functools.partial(accounts.put_off_endings, actor=context.actor, account=account, ended=ended)
+    return Result(done, ended=tuple(ended), late=late, put_off=put_off)
 
 
-def _page(tx: Tx, call: Call, query: DomainPageQuery, domain_id: int | None) -> list[Account]:
+def _page(tx: Tx, context: RequestContext, query: DomainPageQuery, domain_id: int | None) -> list[Account]:
     """One account more than the page holds tells whether there is a next page."""
     return account_queries.page(
         tx,
-        call.actor,
+        context.actor,
         limit=query.limit + 1,
         offset=query.offset,
         after=query.after,
         newest=query.order == "newest",
-        user_id=sent_user(call.actor, query.user_id),
+        user_id=resolve_user(context.actor, query.user_id),
         domain_id=domain_id,
         status=None if query.status is UNSET else query.status,
         q=None if query.q is UNSET else query.q.lower(),
@@ -299,25 +310,25 @@ def _deleted(query: DomainPageQuery) -> bool:
     return isinstance(query, PageQuery) and query.deleted == "true"
 
 
-async def _read_page(call: Call, query: DomainPageQuery, work: Callable[[Tx], Any]) -> Any:
+async def _read_page(context: RequestContext, query: DomainPageQuery, work: Callable[[Tx], Any]) -> Any:
     problems: list[FieldError] = []
     if query.status is not UNSET and query.status not in ("active", "suspended", "disabled"):
         problems.append(FieldError("status", "invalid", "Use one of: active, suspended, disabled."))
     is_newest(query.order, problems)
-    raise_for(problems)
+    raise_if_any(problems)
     slow = (
         _deleted(query)
         or query.offset > DEEP
         or query.q is not UNSET
         or query.status is not UNSET
-        or call.actor.bound is not None
+        or context.actor.restricted_key_id is not None
     )
-    return await read_page(call, work, limit=query.limit, slow=slow)
+    return await read_page(context, work, limit=query.limit, slow=slow)
 
 
 def _shown(
-    call: Call, query: DomainPageQuery, found: list[Account], show: Callable[[Account], Any]
+    context: RequestContext, query: DomainPageQuery, found: list[Account], show: Callable[[Account], Any]
 ) -> tuple[list[Any], tuple[tuple[bytes, bytes], ...]]:
     items = found[: query.limit]
-    headers = tuple(next_link(call, items[-1].id, query.limit).items()) if len(found) > query.limit else ()
+    headers = tuple(next_link(context, items[-1].id, query.limit).items()) if len(found) > query.limit else ()
     return [show(account) for account in items], headers

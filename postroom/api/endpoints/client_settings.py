@@ -1,6 +1,6 @@
 """What mail clients need to know: of an account, for who has a key; of a domain, for the clients themselves.
 
-A stranger would get wrong: without a key nothing is said about an address. Any address of an active domain gets the
+Without a key nothing is said about an address. Any address of an active domain gets the
 same answer, and a domain that is not active here 404.
 """
 
@@ -12,9 +12,9 @@ from msgspec import UNSET, UnsetType
 from postroom.accounts import commands as accounts
 from postroom.accounts.model import Account
 from postroom.address import LONGEST_LOCAL_PART, Address, BadAddress, parse_local_part
-from postroom.api.context import Answer, Call, Visit, path_id, sent_user
+from postroom.api.context import PublicRequest, RequestContext, Result, path_id, resolve_user
 from postroom.api.decoding import NoQuery
-from postroom.api.fields import raise_for, text_problems
+from postroom.api.fields import raise_if_any, text_problems
 from postroom.api.host_header import domain_behind, domain_in, host_of
 from postroom.domains import client_settings
 from postroom.domains import commands as domains
@@ -44,46 +44,46 @@ class SettingsAnswer(msgspec.Struct, frozen=True):
     managesieve: list[Server]
 
 
-async def get(call: Call, query: AccountQuery) -> Answer:
+async def get(context: RequestContext, query: AccountQuery) -> Result:
     """Says which servers a mail client of the account uses."""
-    account = await _account(call, query)
-    known = client_settings.settings(call.services.mail_host, account.address)
+    account = await _account(context, query)
+    known = client_settings.settings(context.services.mail_host, account.address)
     ways = (known.imap, known.pop3, known.submission, known.managesieve)
-    return Answer(SettingsAnswer(account.id, account.address, account.display_name, *ways))
+    return Result(SettingsAnswer(account.id, account.address, account.display_name, *ways))
 
 
-async def get_profile(call: Call, query: AccountQuery) -> Answer:
+async def get_profile(context: RequestContext, query: AccountQuery) -> Result:
     """Makes a configuration profile for iPhone, iPad and Mac: unsigned, without the password."""
-    account = await _account(call, query)
-    text = client_settings.profile(account.id, account.address, account.display_name, call.services.mail_host)
+    account = await _account(context, query)
+    text = client_settings.profile(account.id, account.address, account.display_name, context.services.mail_host)
     name = f'attachment; filename="{account.address}.mobileconfig"'
-    return Answer(text, headers=((b"content-disposition", name.encode()),))
+    return Result(text, headers=((b"content-disposition", name.encode()),))
 
 
-async def autoconfig(visit: Visit, query: AutoconfigQuery) -> Answer:
+async def autoconfig(public_request: PublicRequest, query: AutoconfigQuery) -> Result:
     """Answers Thunderbird and others at `autoconfig.` before an active domain; any other Host is 404."""
-    return await _autoconfig(visit, query, domain_behind("autoconfig", host_of(visit.headers)))
+    return await _autoconfig(public_request, query, domain_behind("autoconfig", host_of(public_request.headers)))
 
 
-async def autoconfig_of_site(visit: Visit, query: AutoconfigQuery) -> Answer:
+async def autoconfig_of_site(public_request: PublicRequest, query: AutoconfigQuery) -> Result:
     """Answers the same at the domain itself, where its web site passes this path on, and at `autoconfig.` before it."""
-    host = host_of(visit.headers)
-    return await _autoconfig(visit, query, domain_behind("autoconfig", host) or domain_in(host))
+    host = host_of(public_request.headers)
+    return await _autoconfig(public_request, query, domain_behind("autoconfig", host) or domain_in(host))
 
 
-async def autodiscover(visit: Visit, _query: NoQuery) -> Answer:
+async def autodiscover(public_request: PublicRequest, _query: NoQuery) -> Result:
     """Answers Outlook at `autodiscover.` before an active domain, at the domain itself and at the mail host."""
     try:
-        request = client_settings.parse_autodiscover(visit.body)
+        request = client_settings.parse_autodiscover(public_request.body)
     except BadRequest:
         raise Refused("invalid_request", "Send a request of Autodiscover (POX) without a document type.") from None
     local_part, at, text = request.address.rpartition("@")
-    domain, own, host = domain_in(text), visit.services.mail_host, host_of(visit.headers)
+    domain, own, host = domain_in(text), public_request.services.mail_host, host_of(public_request.headers)
     if not at or domain is None or not _is_local_part(local_part) or request.schema not in ("", OUTLOOK):
         raise not_found()
-    if host not in (own.name, domain, f"autodiscover.{domain}") or not await _is_active(visit, domain):
+    if host not in (own.name, domain, f"autodiscover.{domain}") or not await _is_active(public_request, domain):
         raise not_found()
-    return Answer(client_settings.autodiscover(_login_name(local_part, domain), own))
+    return Result(client_settings.autodiscover(_login_name(local_part, domain), own))
 
 
 def _is_local_part(text: str) -> bool:
@@ -100,21 +100,24 @@ def _login_name(local_part: str, domain: str) -> str:
         return f"{base}@{domain}"
 
 
-async def _autoconfig(visit: Visit, query: AutoconfigQuery, domain: str | None) -> Answer:
+async def _autoconfig(public_request: PublicRequest, query: AutoconfigQuery, domain: str | None) -> Result:
     """At the host that a client finds through the MX of many domains, the address says which of them is meant."""
-    own = visit.services.mail_host
-    if query.emailaddress is not UNSET and host_of(visit.headers) == f"autoconfig.{own.name.partition('.')[2]}":
+    own = public_request.services.mail_host
+    if (
+        query.emailaddress is not UNSET
+        and host_of(public_request.headers) == f"autoconfig.{own.name.partition('.')[2]}"
+    ):
         domain = domain_in(query.emailaddress.rpartition("@")[2])
-    if domain is None or not await _is_active(visit, domain):
+    if domain is None or not await _is_active(public_request, domain):
         raise not_found()
-    return Answer(client_settings.autoconfig(domain, own))
+    return Result(client_settings.autoconfig(domain, own))
 
 
-async def _is_active(visit: Visit, domain: str) -> bool:
-    return await visit.services.database.read(lambda tx: domains.is_active(tx, domain))
+async def _is_active(public_request: PublicRequest, domain: str) -> bool:
+    return await public_request.services.database.read(lambda tx: domains.is_active(tx, domain))
 
 
-async def _account(call: Call, query: AccountQuery) -> Account:
-    raise_for(text_problems(query.user_id))
-    id_, user_id = path_id(call), sent_user(call.actor, query.user_id)
-    return await call.services.database.read(lambda tx: accounts.get(tx, call.actor, id_, user_id))
+async def _account(context: RequestContext, query: AccountQuery) -> Account:
+    raise_if_any(text_problems(query.user_id))
+    id_, user_id = path_id(context), resolve_user(context.actor, query.user_id)
+    return await context.services.database.read(lambda tx: accounts.get(tx, context.actor, id_, user_id))

@@ -1,6 +1,6 @@
 """What serves the web console: its files, and the doors of its sessions. All else the pages ask of the public API.
 
-A stranger would get wrong: the files lie under a name made of their contents, so that they may be cached for ever and
+The files lie under a name made of their contents, so that they may be cached for ever and
 a new version is never mixed with an old one. Paths like /accounts/7 are one and the same page, whose scripts read it.
 """
 
@@ -128,7 +128,7 @@ class Console:
             session = await self._admission.by_link(scope, body.link, request_id)
         else:
             actor = await self._admission.by_key(scope, request_id)
-            self._admission.spend(actor)
+            self._admission.consume(actor)
             session = await self._database.write(lambda tx: console_sessions.start(tx, actor), is_long=True)
         return session, await self._describe(session)
 

@@ -1,6 +1,6 @@
 """The DKIM endpoint: a new key for a domain.
 
-A stranger would get wrong: the answer tells what to publish, but nothing signs with it before the DNS shows it.
+The answer tells what to publish, but nothing signs with it before the DNS shows it.
 """
 
 from typing import Literal
@@ -8,9 +8,9 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from postroom.api.context import Answer, Call, required_user
+from postroom.api.context import RequestContext, Result, require_user
 from postroom.api.endpoints.account_views import timestamp
-from postroom.api.fields import parse_domain_field, raise_for, text_problems
+from postroom.api.fields import parse_domain_field, raise_if_any, text_problems
 from postroom.db import Tx
 from postroom.domains import commands as domains
 from postroom.domains import dkim
@@ -45,32 +45,32 @@ class RotateAnswer(msgspec.Struct, frozen=True):
     dkim: list[DkimItem]
 
 
-async def rotate(call: Call, query: RotateQuery, body: RotateBody) -> Answer:
+async def rotate(context: RequestContext, query: RotateQuery, body: RotateBody) -> Result:
     """Makes a new DKIM key for a domain. The old one signs until the DNS shows the new one; asked again meanwhile, it
     answers the same."""
     problems = text_problems(query.user_id, body.user_id)
-    user_id = required_user(call.actor, problems, query.user_id, body.user_id)
-    raise_for(problems)
-    _, keys = await call.services.database.read(lambda tx: _find(tx, call, user_id))
+    user_id = require_user(context.actor, problems, query.user_id, body.user_id)
+    raise_if_any(problems)
+    _, keys = await context.services.database.read(lambda tx: _find(tx, context, user_id))
     is_under_way = any(key.state == "next" for key in keys)
-    new = None if is_under_way else await call.services.generator.generate(call.actor.organization_id)
+    new = None if is_under_way else await context.services.generator.generate(context.actor.organization_id)
 
-    def work(tx: Tx) -> Answer:
-        domain, keys = _find(tx, call, user_id)
+    def work(tx: Tx) -> Result:
+        domain, keys = _find(tx, context, user_id)
         if new is not None:
-            dkim.rotate(tx, call.actor, domain.id, new)
+            dkim.rotate(tx, context.actor, domain.id, new)
             keys = dkim.get_all(tx, domain.id)
-        return Answer(RotateAnswer(domain.name, [_item(key) for key in keys]))
+        return Result(RotateAnswer(domain.name, [_item(key) for key in keys]))
 
-    return await call.write(work)
+    return await context.write(work)
 
 
-def _find(tx: Tx, call: Call, user_id: str) -> tuple[Domain, list[dkim.Key]]:
+def _find(tx: Tx, context: RequestContext, user_id: str) -> tuple[Domain, list[dkim.Key]]:
     problems: list[FieldError] = []
-    name = parse_domain_field(call.path["domain"], problems)
+    name = parse_domain_field(context.path["domain"], problems)
     if problems:
         raise not_found()
-    domain = domains.get_own(tx, call.actor, name, user_id)
+    domain = domains.get_own(tx, context.actor, name, user_id)
     return domain, dkim.get_all(tx, domain.id)
 
 

@@ -1,6 +1,6 @@
 """The domain endpoints: claim, list, show with the DNS records, delete, route, consent.
 
-A stranger would get wrong: every call is about one user's view. A key that is bound to a user fills it in, any other
+Every call is about one user's view. A key that is bound to a user fills it in, any other
 names it; a platform domain is in every view.
 """
 
@@ -9,10 +9,10 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from postroom.api.context import Answer, Call, required_user, sent_user
+from postroom.api.context import RequestContext, Result, require_user, resolve_user
 from postroom.api.decoding import After, Id, Limit, Offset
 from postroom.api.endpoints.domain_views import FIELDS, DomainInfo, ForwardMode, InboundRoute, Shown, info, route, shown
-from postroom.api.fields import parse_domain_field, raise_for, shape, text_problems
+from postroom.api.fields import parse_domain_field, raise_if_any, shape, text_problems
 from postroom.api.pagination import DEEP, next_link, read_page
 from postroom.db import Tx
 from postroom.domains import commands as domains
@@ -90,42 +90,42 @@ class ConsentAnswer(msgspec.Struct, frozen=True):
     subdomain: str
 
 
-async def create(call: Call, query: DomainQuery, body: CreateDomainBody) -> Answer:
+async def create(context: RequestContext, query: DomainQuery, body: CreateDomainBody) -> Result:
     """Claims a domain for a user: pending until its DNS holds the records of this answer."""
     show = shape(query.fields, shown, FIELDS)
     problems = text_problems(query.user_id, body.user_id)
     name = parse_domain_field(body.domain, problems)
-    user_id = required_user(call.actor, problems, query.user_id, body.user_id)
-    raise_for(problems)
-    await call.services.database.read(lambda tx: domains.check_claim(tx, call.actor, name, user_id))
-    key = await call.services.generator.generate(call.actor.organization_id)
+    user_id = require_user(context.actor, problems, query.user_id, body.user_id)
+    raise_if_any(problems)
+    await context.services.database.read(lambda tx: domains.check_claim(tx, context.actor, name, user_id))
+    key = await context.services.generator.generate(context.actor.organization_id)
 
-    host = call.services.mail_host
+    host = context.services.mail_host
     location = (b"location", f"/v2/domains/{name}/info".encode())
 
-    def work(tx: Tx) -> Answer:
+    def work(tx: Tx) -> Result:
         if body.organization_id is not UNSET:
-            organizations.check(tx, call.actor.organization_id, body.organization_id)
-        domain = domains.claim(tx, call.actor, name, user_id, key)
+            organizations.check(tx, context.actor.organization_id, body.organization_id)
+        domain = domains.claim(tx, context.actor, name, user_id, key)
         made = info(domain, domains.records(tx, domain, host), host, show)
-        return Answer(CreatedDomainAnswer("Domain created", made), 201, (location,))
+        return Result(CreatedDomainAnswer("Domain created", made), 201, (location,))
 
-    return await call.write(work)
+    return await context.write(work)
 
 
-async def get_page(call: Call, query: DomainsQuery) -> Answer:
+async def get_page(context: RequestContext, query: DomainsQuery) -> Result:
     """Lists the domains that a user sees: the user's own and the platform's."""
     show = shape(query.fields, shown, FIELDS)
     problems = text_problems(query.user_id)
     if query.status is not UNSET and query.status not in STATUSES:
         problems.append(FieldError("status", "invalid", f"Use one of: {', '.join(STATUSES)}."))
-    user_id = _listed_user(call, query, problems)
-    raise_for(problems)
+    user_id = _listed_user(context, query, problems)
+    raise_if_any(problems)
 
     def work(tx: Tx) -> list[Domain]:
         return domains.page(
             tx,
-            call.actor,
+            context.actor,
             user_id,
             status=None if query.status is UNSET else query.status,  # type: ignore[arg-type]
             limit=query.limit + 1,
@@ -133,93 +133,95 @@ async def get_page(call: Call, query: DomainsQuery) -> Answer:
             after=query.after,
         )
 
-    slow = query.offset > DEEP or query.status is not UNSET or call.actor.bound is not None
-    found = await read_page(call, work, limit=query.limit, slow=slow)
+    slow = query.offset > DEEP or query.status is not UNSET or context.actor.restricted_key_id is not None
+    found = await read_page(context, work, limit=query.limit, slow=slow)
     items = found[: query.limit]
-    headers = next_link(call, items[-1].id, query.limit) if len(found) > query.limit else {}
-    return Answer(
+    headers = next_link(context, items[-1].id, query.limit) if len(found) > query.limit else {}
+    return Result(
         DomainsAnswer([show(domain) for domain in items], query.limit, query.offset), headers=tuple(headers.items())
     )
 
 
-async def get(call: Call, query: DomainQuery) -> Answer:
+async def get(context: RequestContext, query: DomainQuery) -> Result:
     """Shows a domain with the DNS records that it needs."""
     show = shape(query.fields, shown, FIELDS)
-    name, user_id = _domain_and_user(call, query.user_id)
-    host = call.services.mail_host
+    name, user_id = _domain_and_user(context, query.user_id)
+    host = context.services.mail_host
 
     def work(tx: Tx) -> DomainInfo:
-        domain = domains.get(tx, call.actor, name, user_id)
+        domain = domains.get(tx, context.actor, name, user_id)
         return info(domain, domains.records(tx, domain, host), host, show)
 
-    return Answer(await call.services.database.read(work))
+    return Result(await context.services.database.read(work))
 
 
-async def delete(call: Call, query: DomainUserQuery, body: DeleteDomainBody) -> Answer:
+async def delete(context: RequestContext, query: DomainUserQuery, body: DeleteDomainBody) -> Result:
     """Ends a domain without accounts; its name is free for a new claim."""
     problems = text_problems(query.user_id, body.user_id)
     name = parse_domain_field(body.domain, problems)
-    user_id = required_user(call.actor, problems, query.user_id, body.user_id)
-    raise_for(problems)
+    user_id = require_user(context.actor, problems, query.user_id, body.user_id)
+    raise_if_any(problems)
 
-    def work(tx: Tx) -> Answer:
-        domains.delete(tx, call.actor, domains.get_own(tx, call.actor, name, user_id))
-        return Answer(DeletedDomainAnswer(True, name))
+    def work(tx: Tx) -> Result:
+        domains.delete(tx, context.actor, domains.get_own(tx, context.actor, name, user_id))
+        return Result(DeletedDomainAnswer(True, name))
 
-    return await call.write(work)
+    return await context.write(work)
 
 
-async def set_route(call: Call, query: DomainQuery, body: RouteBody) -> Answer:
+async def set_route(context: RequestContext, query: DomainQuery, body: RouteBody) -> Result:
     """Sets how inbound mail is handled; there is only `store` now."""
     show = shape(query.fields, shown, FIELDS)
-    name, user_id = _domain_and_user(call, query.user_id, body.user_id)
+    name, user_id = _domain_and_user(context, query.user_id, body.user_id)
     sent = {"forward_mode": body.forward_mode != "store"}
     sent |= {field: getattr(body, field) is not UNSET for field in ("webhook_url", "webhook_secret")}
     later = [FieldError(field, "not_available", "Webhooks come later.") for field, is_sent in sent.items() if is_sent]
     if later:
         raise Refused("not_available", "Inbound mail is stored; webhooks are not available yet.", *later)
 
-    def work(tx: Tx) -> Answer:
-        domain = domains.get_own(tx, call.actor, name, user_id)
-        return Answer(RouteAnswer(show(domain), route(domain)))
+    def work(tx: Tx) -> Result:
+        domain = domains.get_own(tx, context.actor, name, user_id)
+        return Result(RouteAnswer(show(domain), route(domain)))
 
-    return await call.write(work)
+    return await context.write(work)
 
 
-async def consent(call: Call, query: DomainUserQuery, body: ConsentBody) -> Answer:
+async def consent(context: RequestContext, query: DomainUserQuery, body: ConsentBody) -> Result:
     """Lets another organization claim a name below a domain."""
-    name, user_id = _domain_and_user(call, query.user_id, body.user_id)
+    name, user_id = _domain_and_user(context, query.user_id, body.user_id)
     problems: list[FieldError] = []
     subdomain = parse_domain_field(body.subdomain, problems, "subdomain")
-    raise_for(problems)
+    raise_if_any(problems)
 
-    def work(tx: Tx) -> Answer:
-        consents.give(tx, call.actor, domains.get_own(tx, call.actor, name, user_id), subdomain)
-        return Answer(ConsentAnswer(True, subdomain))
+    def work(tx: Tx) -> Result:
+        consents.give(tx, context.actor, domains.get_own(tx, context.actor, name, user_id), subdomain)
+        return Result(ConsentAnswer(True, subdomain))
 
-    return await call.write(work)
+    return await context.write(work)
 
 
-def _listed_user(call: Call, query: DomainsQuery, problems: list[FieldError]) -> str | None:
+def _listed_user(context: RequestContext, query: DomainsQuery, problems: list[FieldError]) -> str | None:
     """The user whose domains are listed. None is every user, which has to be said, and not together with a user."""
     if query.every_user not in ("true", "false"):
         problems.append(FieldError("every_user", "invalid", "Use one of: true, false."))
     if query.every_user != "true":
-        if call.actor.user_id is None and query.user_id is UNSET:
+        if context.actor.user_id is None and query.user_id is UNSET:
             problems.append(FieldError("user_id", "required", "Send user_id, or every_user=true for those of all."))
             return None
-        return sent_user(call.actor, query.user_id)
+        return resolve_user(context.actor, query.user_id)
     if query.user_id is not UNSET:
         problems.append(FieldError("every_user", "invalid", "Send either this or user_id."))
-    return call.actor.user_id
+    return context.actor.user_id
 
 
-def _domain_and_user(call: Call, query_user: str | UnsetType, body_user: str | UnsetType = UNSET) -> tuple[str, str]:
+def _domain_and_user(
+    context: RequestContext, query_user: str | UnsetType, body_user: str | UnsetType = UNSET
+) -> tuple[str, str]:
     """The domain of the path and the user that the call is for. What is no domain names nothing."""
     problems = text_problems(query_user, body_user)
-    user_id = required_user(call.actor, problems, query_user, body_user)
-    raise_for(problems)
-    name = parse_domain_field(call.path["domain"], problems)
+    user_id = require_user(context.actor, problems, query_user, body_user)
+    raise_if_any(problems)
+    name = parse_domain_field(context.path["domain"], problems)
     if problems:
         raise not_found()
     return name, user_id

@@ -6,10 +6,10 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from postroom import events
-from postroom.api.context import Answer, Call, sent_user
+from postroom.api.context import RequestContext, Result, resolve_user
 from postroom.api.decoding import After, Id, Limit
 from postroom.api.endpoints.account_views import timestamp
-from postroom.api.fields import is_newest, parse_domain_field, raise_for, text_problems
+from postroom.api.fields import is_newest, parse_domain_field, raise_if_any, text_problems
 from postroom.api.pagination import next_link
 from postroom.db import Tx
 from postroom.domains import commands as domains
@@ -45,29 +45,29 @@ class EventsAnswer(msgspec.Struct, frozen=True):
     after: int
 
 
-async def get_page(call: Call, query: EventsQuery) -> Answer:
+async def get_page(context: RequestContext, query: EventsQuery) -> Result:
     """Lists what happened, filtered by account, domain or user."""
     problems: list[FieldError] = text_problems(query.user_id)
     name = UNSET if query.domain is UNSET else parse_domain_field(query.domain, problems)
     newest = is_newest(query.order, problems)
-    raise_for(problems)
-    user_id = sent_user(call.actor, query.user_id)
+    raise_if_any(problems)
+    user_id = resolve_user(context.actor, query.user_id)
     filters: dict[str, int | str] = {} if user_id is None else {"user_id": user_id}
     if query.account_id is not UNSET:
         filters["account_id"] = query.account_id
 
     def work(tx: Tx) -> list[Event]:
         if name is not UNSET:
-            domain = domains.find(tx, call.actor, name, user_id)
+            domain = domains.find(tx, context.actor, name, user_id)
             if domain is None:
                 return []
             filters["domain_id"] = domain.id
-        return events.page(tx, call.actor, after=query.after, limit=query.limit + 1, newest=newest, **filters)
+        return events.page(tx, context.actor, after=query.after, limit=query.limit + 1, newest=newest, **filters)
 
-    found = await call.services.database.search(work)
+    found = await context.services.database.read_slow(work)
     items = [_show(event) for event in found[: query.limit]]
-    headers = next_link(call, items[-1].id, query.limit) if len(found) > query.limit else {}
-    return Answer(EventsAnswer(items, query.limit, query.after), headers=tuple(headers.items()))
+    headers = next_link(context, items[-1].id, query.limit) if len(found) > query.limit else {}
+    return Result(EventsAnswer(items, query.limit, query.after), headers=tuple(headers.items()))
 
 
 def _show(event: Event) -> ShownEvent:

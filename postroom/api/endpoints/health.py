@@ -2,7 +2,7 @@
 
 import msgspec
 
-from postroom.api.context import Answer, Services, Visit
+from postroom.api.context import PublicRequest, Result, Services
 from postroom.api.decoding import NoQuery
 from postroom.errors import Busy
 
@@ -19,18 +19,18 @@ class Ready(msgspec.Struct, frozen=True):
     parts: dict[str, str]
 
 
-async def alive(_visit: Visit, _query: NoQuery) -> Answer:
+async def alive(_visit: PublicRequest, _query: NoQuery) -> Result:
     """Says that this process answers."""
-    return Answer(Alive())
+    return Result(Alive())
 
 
-async def ready(visit: Visit, _query: NoQuery) -> Answer:
+async def ready(public_request: PublicRequest, _query: NoQuery) -> Result:
     """Says whether database, worker, milter, Dovecot, opendkim and Postfix answer; 200 only when all of them do."""
-    services = visit.services
+    services = public_request.services
     parts = {"database": await _database(services)} | await services.probe()
     shown = {name: reason or "ok" for name, reason in parts.items()}
     fine = not any(parts.values())
-    return Answer(Ready("ready" if fine else "not ready", services.instance, shown), 200 if fine else 503)
+    return Result(Ready("ready" if fine else "not ready", services.instance, shown), 200 if fine else 503)
 
 
 async def _database(services: Services) -> str | None:

@@ -1,6 +1,6 @@
 """The key endpoints: make, list, delete. A key makes keys that are as wide as itself or narrower.
 
-A stranger would get wrong: what a request leaves out is as the caller's own key has it, not unlimited.
+What a request leaves out is as the caller's own key has it, not unlimited.
 """
 
 from datetime import UTC, datetime
@@ -11,10 +11,10 @@ from msgspec import UNSET, Meta, UnsetType
 
 from postroom.actor import ALL_SCOPES
 from postroom.address import BadAddress, parse_domain
-from postroom.api.context import Answer, Call, sent_user
+from postroom.api.context import RequestContext, Result, resolve_user
 from postroom.api.decoding import After, Id, Limit, Offset, check_display_name
 from postroom.api.endpoints.account_views import timestamp
-from postroom.api.fields import raise_for, text_problems
+from postroom.api.fields import raise_if_any, text_problems
 from postroom.api.pagination import next_link
 from postroom.auth import keys, networks
 from postroom.auth.keys import ApiKey, CreateKey
@@ -91,7 +91,7 @@ class DeletedKeyAnswer(msgspec.Struct, frozen=True):
     deleted: DeletedKey
 
 
-async def create(call: Call, query: UserQuery, body: CreateKeyBody) -> Answer:
+async def create(context: RequestContext, query: UserQuery, body: CreateKeyBody) -> Result:
     """Makes a key that is never wider than the caller's and dies with it. It is shown once."""
     problems = text_problems(query.user_id, body.user_id)
     if body.name is not None and (problem := check_display_name(body.name, "name")):
@@ -103,38 +103,38 @@ async def create(call: Call, query: UserQuery, body: CreateKeyBody) -> Answer:
         networks=_networks(body.networks, problems),
         expires_at=_expiry(body.expires_at, problems),
     )
-    raise_for(problems)
-    command = msgspec.structs.replace(command, user_id=sent_user(call.actor, query.user_id, body.user_id))
+    raise_if_any(problems)
+    command = msgspec.structs.replace(command, user_id=resolve_user(context.actor, query.user_id, body.user_id))
 
-    def work(tx: Tx) -> Answer:
-        made, secret = keys.create(tx, call.actor, command)
-        return Answer(CreatedKeyAnswer(_show(made), secret), 201)
+    def work(tx: Tx) -> Result:
+        made, secret = keys.create(tx, context.actor, command)
+        return Result(CreatedKeyAnswer(_show(made), secret), 201)
 
-    return await call.write(work)
+    return await context.write(work)
 
 
-async def get_page(call: Call, query: KeysQuery) -> Answer:
+async def get_page(context: RequestContext, query: KeysQuery) -> Result:
     """Lists the keys that are not revoked; a bound key sees those that are bound as narrowly."""
-    raise_for(text_problems(query.user_id))
-    user_id = sent_user(call.actor, query.user_id)
-    found = await call.services.database.search(
-        lambda tx: keys.page(tx, call.actor, user_id, after=query.after, limit=query.limit + 1, offset=query.offset)
+    raise_if_any(text_problems(query.user_id))
+    user_id = resolve_user(context.actor, query.user_id)
+    found = await context.services.database.read_slow(
+        lambda tx: keys.page(tx, context.actor, user_id, after=query.after, limit=query.limit + 1, offset=query.offset)
     )
     items = [_show(key) for key in found[: query.limit]]
-    headers = next_link(call, items[-1].id, query.limit) if len(found) > query.limit else {}
-    return Answer(KeysAnswer(items, query.limit, query.offset), headers=tuple(headers.items()))
+    headers = next_link(context, items[-1].id, query.limit) if len(found) > query.limit else {}
+    return Result(KeysAnswer(items, query.limit, query.offset), headers=tuple(headers.items()))
 
 
-async def delete(call: Call, query: UserQuery, body: DeleteKeyBody) -> Answer:
+async def delete(context: RequestContext, query: UserQuery, body: DeleteKeyBody) -> Result:
     """Revokes a key and every key that was made with it; they are refused from this moment."""
-    raise_for(text_problems(query.user_id, body.user_id))
-    user_id = sent_user(call.actor, query.user_id, body.user_id)
+    raise_if_any(text_problems(query.user_id, body.user_id))
+    user_id = resolve_user(context.actor, query.user_id, body.user_id)
 
-    def work(tx: Tx) -> Answer:
-        ended = keys.revoke(tx, call.actor, body.id, user_id)
-        return Answer(DeletedKeyAnswer(True, DeletedKey(ended.id, ended.prefix)))
+    def work(tx: Tx) -> Result:
+        ended = keys.revoke(tx, context.actor, body.id, user_id)
+        return Result(DeletedKeyAnswer(True, DeletedKey(ended.id, ended.prefix)))
 
-    return await call.write(work, is_long=True)  # with as many keys as it has made
+    return await context.write(work, is_long=True)  # with as many keys as it has made
 
 
 def _scopes(sent: list[str] | UnsetType, problems: list[FieldError]) -> tuple[str, ...] | None:

@@ -3,9 +3,9 @@
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from postroom.api.context import Answer, Call, required_user, sent_user
+from postroom.api.context import RequestContext, Result, require_user, resolve_user
 from postroom.api.decoding import Cap
-from postroom.api.fields import raise_for, text_problems
+from postroom.api.fields import raise_if_any, text_problems
 from postroom.errors import Refused
 from postroom.tenants import limits
 from postroom.tenants.limits import Limits, SetLimits
@@ -27,23 +27,25 @@ class LimitsAnswer(msgspec.Struct, frozen=True):
     limits: Limits
 
 
-async def get(call: Call, query: LimitsQuery) -> Answer:
+async def get(context: RequestContext, query: LimitsQuery) -> Result:
     """Shows how much a user may have; without `user_id`, the organization as a whole. Null is no cap."""
-    raise_for(text_problems(query.user_id))
-    user_id = sent_user(call.actor, query.user_id)
-    found = await call.services.database.read(lambda tx: limits.get(tx, call.actor.organization_id, user_id))
-    return Answer(LimitsAnswer(user_id, found))
+    raise_if_any(text_problems(query.user_id))
+    user_id = resolve_user(context.actor, query.user_id)
+    found = await context.services.database.read(lambda tx: limits.get(tx, context.actor.organization_id, user_id))
+    return Result(LimitsAnswer(user_id, found))
 
 
-async def change(call: Call, query: LimitsQuery, body: LimitsBody) -> Answer:
+async def change(context: RequestContext, query: LimitsQuery, body: LimitsBody) -> Result:
     """Sets how much a user may have; what is absent stays, null lifts the cap."""
     problems = text_problems(query.user_id, body.user_id)
-    user_id = required_user(call.actor, problems, query.user_id, body.user_id)
-    raise_for(problems)
-    if call.actor.user_id is not None or call.actor.bound is not None:
+    user_id = require_user(context.actor, problems, query.user_id, body.user_id)
+    raise_if_any(problems)
+    if context.actor.user_id is not None or context.actor.restricted_key_id is not None:
         raise Refused(
             "forbidden",
             "A key that is bound to a user or to domains sets no limits: use one that is bound to nothing.",
         )
     command = SetLimits(body.domains, body.accounts, body.accounts_per_domain)
-    return await call.write(lambda tx: Answer(LimitsAnswer(user_id, limits.change(tx, call.actor, user_id, command))))
+    return await context.write(
+        lambda tx: Result(LimitsAnswer(user_id, limits.change(tx, context.actor, user_id, command)))
+    )

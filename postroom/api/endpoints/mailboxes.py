@@ -5,8 +5,8 @@ from msgspec import UNSET, UnsetType
 
 from postroom.accounts import commands as accounts
 from postroom.accounts.model import Account
-from postroom.api.context import Answer, Call, path_id, sent_user
-from postroom.api.fields import raise_for, text_problems
+from postroom.api.context import RequestContext, Result, path_id, resolve_user
+from postroom.api.fields import raise_if_any, text_problems
 from postroom.mailboxes.interface import OpenSession
 
 
@@ -32,21 +32,21 @@ class SessionsAnswer(msgspec.Struct, frozen=True):
     sessions: list[OpenSession]
 
 
-async def usage(call: Call, query: MailboxQuery) -> Answer:
+async def usage(context: RequestContext, query: MailboxQuery) -> Result:
     """Says how large the mailbox of an account is, as Dovecot counts it now, and whether a script forwards its mail."""
-    account = await _account(call, query)
-    found = await call.services.mailboxes.usage(account.id)
-    return Answer(UsageAnswer(account.id, account.address, *msgspec.structs.astuple(found)))
+    account = await _account(context, query)
+    found = await context.services.mailboxes.usage(account.id)
+    return Result(UsageAnswer(account.id, account.address, *msgspec.structs.astuple(found)))
 
 
-async def sessions(call: Call, query: MailboxQuery) -> Answer:
+async def sessions(context: RequestContext, query: MailboxQuery) -> Result:
     """Lists the open sessions of an account: IMAP, POP3 and ManageSieve."""
-    account = await _account(call, query)
-    found = await call.services.mailboxes.sessions(account.id)
-    return Answer(SessionsAnswer(account.id, account.address, found))
+    account = await _account(context, query)
+    found = await context.services.mailboxes.sessions(account.id)
+    return Result(SessionsAnswer(account.id, account.address, found))
 
 
-async def _account(call: Call, query: MailboxQuery) -> Account:
-    raise_for(text_problems(query.user_id))
-    id_, user_id = path_id(call), sent_user(call.actor, query.user_id)
-    return await call.services.database.read(lambda tx: accounts.get(tx, call.actor, id_, user_id))
+async def _account(context: RequestContext, query: MailboxQuery) -> Account:
+    raise_if_any(text_problems(query.user_id))
+    id_, user_id = path_id(context), resolve_user(context.actor, query.user_id)
+    return await context.services.database.read(lambda tx: accounts.get(tx, context.actor, id_, user_id))

@@ -17,9 +17,9 @@ from prometheus_client.registry import Collector
 from postroom import __version__
 from postroom.accounts import purges
 from postroom.actor import Actor
-from postroom.api.context import Answer, Call, Measured
+from postroom.api.context import Measured, RequestContext, Result
 from postroom.api.decoding import NoQuery
-from postroom.api.request_metrics import BOUNDS, Account
+from postroom.api.request_metrics import BOUNDS, ProcessCounters
 from postroom.cluster import moves, nodes
 from postroom.db import Tx
 from postroom.domains import check_schedule
@@ -43,27 +43,27 @@ class Kept(msgspec.Struct, frozen=True):
     moves: dict[str, int]
 
 
-async def get(call: Call, _query: NoQuery) -> Answer:
+async def get(context: RequestContext, _query: NoQuery) -> Result:
     """Tells in Prometheus' text format how the instance does."""
-    if call.actor.user_id is not None or call.actor.bound is not None:
+    if context.actor.user_id is not None or context.actor.restricted_key_id is not None:
         raise Refused("forbidden", "A key that is bound to a user or to domains sees no metrics.")
-    services = call.services
+    services = context.services
     parts = await services.probe()
     accounts: Count | None = None
     kept: Kept | None = None
-    is_operator = call.actor.key_id is None
+    is_operator = context.actor.key_id is None
     try:
         size = await services.database.size()
-        is_operator, accounts, kept = await services.database.search(lambda tx: _seen(tx, call.actor, size))
+        is_operator, accounts, kept = await services.database.read_slow(lambda tx: _seen(tx, context.actor, size))
         parts = {"database": None, **parts}
     except Busy as error:
         parts = {"database": error.detail, **parts}
     found = [*_of_anybody(parts, accounts)]
     if is_operator:
-        found += _of_the_instance(services.tallies.accounts(), await services.measure(), kept)
+        found += _of_the_instance(services.request_metrics.accounts(), await services.measure(), kept)
     registry = CollectorRegistry()
     registry.register(_Everything(found))
-    return Answer(generate_latest(registry).decode())
+    return Result(generate_latest(registry).decode())
 
 
 class _Everything(Collector):
@@ -96,7 +96,7 @@ def _of_anybody(parts: dict[str, str | None], accounts: Count | None) -> Iterato
         yield _gauge("accounts", "Live accounts.", ["status"], by_status)
 
 
-def _of_the_instance(found: list[Account], measured: Measured, kept: Kept | None) -> Iterator[Metric]:
+def _of_the_instance(found: list[ProcessCounters], measured: Measured, kept: Kept | None) -> Iterator[Metric]:
     """What the operator sees."""
     yield from _requests(found)
     waiting = [((account.process,), account.waiting) for account in found]
@@ -132,7 +132,7 @@ def _nodes(kept: Kept) -> Iterator[Metric]:
     yield _gauge("moves", "Accounts on their way to another node.", ["phase"], by_phase)
 
 
-def _requests(found: list[Account]) -> Iterator[Metric]:
+def _requests(found: list[ProcessCounters]) -> Iterator[Metric]:
     total = CounterMetricFamily(
         "postroom_requests", "Requests that were answered.", labels=["process", "method", "route", "status"]
     )

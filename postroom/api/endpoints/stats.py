@@ -3,9 +3,9 @@
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from postroom.api.context import Answer, Call, sent_user
+from postroom.api.context import RequestContext, Result, resolve_user
 from postroom.api.decoding import Limit, Offset
-from postroom.api.fields import raise_for, text_problems
+from postroom.api.fields import raise_if_any, text_problems
 from postroom.db import Tx
 from postroom.tenants import usage
 from postroom.tenants.usage import Count
@@ -29,14 +29,14 @@ class StatsAnswer(msgspec.Struct, frozen=True):
     offset: int
 
 
-async def get(call: Call, query: StatsQuery) -> Answer:
+async def get(context: RequestContext, query: StatsQuery) -> Result:
     """Counts live accounts by status, in all and by domain."""
-    raise_for(text_problems(query.user_id))
-    user_id = sent_user(call.actor, query.user_id)
+    raise_if_any(text_problems(query.user_id))
+    user_id = resolve_user(context.actor, query.user_id)
 
     def work(tx: Tx) -> StatsAnswer:
-        page = usage.by_domain(tx, call.actor, user_id, query.limit, query.offset)
+        page = usage.by_domain(tx, context.actor, user_id, query.limit, query.offset)
         by_domain = [DomainCount(name, count) for name, count in page]
-        return StatsAnswer(usage.totals(tx, call.actor, user_id), by_domain, query.limit, query.offset)
+        return StatsAnswer(usage.totals(tx, context.actor, user_id), by_domain, query.limit, query.offset)
 
-    return Answer(await call.services.database.search(work))
+    return Result(await context.services.database.read_slow(work))

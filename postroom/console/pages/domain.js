@@ -1,4 +1,4 @@
-// One domain: the DNS records that it needs, whether they are there, and how to mend those that are not.
+// One domain: the DNS records that it needs, whether they are there, and how to fix those that are not.
 
 import { can, current, get, post, withQuery } from "../api.js";
 import { createAccount } from "../account_actions.js";
@@ -130,7 +130,7 @@ function recordLine(record) {
       line("Value", copyable(record.expected_value, `Copy the value of ${record.record_type} ${record.host}`)),
       record.found?.length > 0 && record.status !== "ok" && line("Found", record.found.map((value) => h("code", { class: "found" }, typeof value === "string" ? value : JSON.stringify(value)))),
     ),
-    record.mend && h("p", { class: "mend" }, record.mend),
+    record.fix && h("p", { class: "fix" }, record.fix),
   );
 }
 

@@ -1,6 +1,6 @@
 """Sessions and the size of mailboxes, asked of Dovecot's doveadm over HTTP on its unix socket; and ending sessions.
 
-A stranger would get wrong: doveadm answers 200 for its failures too, and "nobody is logged in" is one of them
+Doveadm answers 200 for its failures too, and "nobody is logged in" is one of them
 (exit code 68), for us a success. Each login is kicked twice: Dovecot's anvil may read the first kick before the
 news of a session that its client has already seen open, never the second. A kick is a signal, after which a session may
 answer one command more: so it is repeated until nobody is logged in. A login that is still under way registers later
@@ -40,7 +40,7 @@ class Failed(Exception):
 
 
 @dataclass(frozen=True)
-class Door:
+class DoveadmEndpoint:
     """Where a Dovecot takes commands: on its unix socket, or over TLS where it is another node's."""
 
     key: str
@@ -65,12 +65,12 @@ def _tls(bundle: Path, _changed: int) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=bundle)
 
 
-async def end_account(door: Door, account_id: int) -> bool:
+async def end_account(door: DoveadmEndpoint, account_id: int) -> bool:
     """Ends every session of an account. False, and a logged reason, when it cannot."""
     return await end(door, [every_login(account_id)])
 
 
-async def end(door: Door, names: list[str], told: Callable[[list[str]], None] = lambda _: None) -> bool:
+async def end(door: DoveadmEndpoint, names: list[str], told: Callable[[list[str]], None] = lambda _: None) -> bool:
     """Ends every session of these logins; who is left is told again and again. False, and a logged reason, when it
     cannot."""
     left = names
@@ -88,7 +88,7 @@ async def end(door: Door, names: list[str], told: Callable[[list[str]], None] = 
     return True
 
 
-async def logins(door: Door) -> dict[tuple[str, str], int] | None:
+async def logins(door: DoveadmEndpoint) -> dict[tuple[str, str], int] | None:
     """How often each service has let somebody in or has refused, since Dovecot's start. None where it does not say."""
     found: dict[tuple[str, str], int] = {}
     try:
@@ -104,20 +104,20 @@ async def logins(door: Door) -> dict[tuple[str, str], int] | None:
     return found
 
 
-async def sessions(door: Door, account_id: int) -> list[tuple[str, str]]:
+async def sessions(door: DoveadmEndpoint, account_id: int) -> list[tuple[str, str]]:
     """The open sessions of an account: Dovecot's name of the protocol and the client's address. Raises Failed."""
     answer = await _ask_one(door, "who", {"mask": [every_login(account_id)], "separateConnections": True})
     return sorted((one["service"], one["ip"]) for one in answer)
 
 
-async def usage(door: Door, account_id: int) -> tuple[int, int] | None:
+async def usage(door: DoveadmEndpoint, account_id: int) -> tuple[int, int] | None:
     """How many bytes and messages an account's mail is; None for one that Dovecot does not know. Raises Failed."""
     what = {"user": delivery_name(account_id), "field": ["vsize", "messages"], "totalSum": True, "mailboxMask": ["*"]}
     answer = await _ask_one(door, "mailboxStatus", what)
     return (int(answer[0]["vsize"]), int(answer[0]["messages"])) if answer is not None else None
 
 
-async def scripts(door: Door, account_id: int) -> tuple[str | None, dict[str, str]]:
+async def scripts(door: DoveadmEndpoint, account_id: int) -> tuple[str | None, dict[str, str]]:
     """The name of an account's active Sieve script, if there is one, and the text of all its scripts. Raises Failed."""
     user = {"user": delivery_name(account_id)}
     listed = await _ask_one(door, "sieveList", user) or []
@@ -132,7 +132,7 @@ async def scripts(door: Door, account_id: int) -> tuple[str | None, dict[str, st
     return active, texts
 
 
-async def _ask_one(door: Door, command: str, parameters: dict[str, Any]) -> Any:
+async def _ask_one(door: DoveadmEndpoint, command: str, parameters: dict[str, Any]) -> Any:
     """The result of one command; None where there is no such user. Raises Failed, however it fails."""
     kind, result, _ = (await _ask_all(door, [[command, parameters, "asked"]]))[0]
     if kind == "error":
@@ -142,7 +142,7 @@ async def _ask_one(door: Door, command: str, parameters: dict[str, Any]) -> Any:
     return result
 
 
-async def _ask_all(door: Door, commands: Sequence[Sequence[Any]]) -> Any:
+async def _ask_all(door: DoveadmEndpoint, commands: Sequence[Sequence[Any]]) -> Any:
     """The answers of some commands. Raises Failed where there are none."""
     try:
         async with asyncio.timeout(LIMIT_SECONDS):
@@ -158,7 +158,7 @@ def _not_ended(reason: str, sessions: int) -> bool:
     return False
 
 
-async def ask(door: Door, commands: Sequence[Sequence[Any]]) -> Any:
+async def ask(door: DoveadmEndpoint, commands: Sequence[Sequence[Any]]) -> Any:
     """Carries out commands; each answer is [kind, result, tag]. Raises OSError, ValueError, Failed."""
     reader, writer = await door.open()
     try:

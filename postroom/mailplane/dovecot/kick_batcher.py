@@ -1,7 +1,7 @@
 """Sessions that are to end at the same time: one question to doveadm for all of them, as it takes a connection and a
 process of its own for each.
 
-A stranger would get wrong: whoever waits is answered when his own are gone. And he may go away himself, as a client
+Whoever waits is answered when his own are gone. And he may go away himself, as a client
 does that has waited long enough; the others' sessions end all the same.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from postroom.mailplane.dovecot import doveadm
-from postroom.mailplane.dovecot.doveadm import Door
+from postroom.mailplane.dovecot.doveadm import DoveadmEndpoint
 from postroom.mailplane.internal_addresses import login_name
 
 # From so many on the next ones are another question.
@@ -24,7 +24,7 @@ class _Question:
     names: dict[str, None] = field(default_factory=dict)  # in their order, each once
     waiting: list[tuple[frozenset[str], asyncio.Future[bool]]] = field(default_factory=list)
 
-    def settle(self, left: Sequence[str], *, is_over: bool = False) -> None:
+    def complete(self, left: Sequence[str], *, is_over: bool = False) -> None:
         """Answers those who wait for none of these any more. Over: the others as well."""
         there, waiting = set(left), self.waiting
         self.waiting = []
@@ -40,10 +40,10 @@ class Endings:
     """The endings that one process asks for. They belong to the event loop that they are asked in."""
 
     def __init__(self) -> None:
-        self._next: dict[Door, _Question] = {}
+        self._next: dict[DoveadmEndpoint, _Question] = {}
         self._asking: set[asyncio.Task[None]] = set()
 
-    async def end(self, door: Door, logins: Sequence[tuple[int, int]]) -> bool:
+    async def end(self, door: DoveadmEndpoint, logins: Sequence[tuple[int, int]]) -> bool:
         """Ends every session of these (account id, generation) pairs. False, and a logged reason, when it cannot."""
         loop = asyncio.get_running_loop()
         names = [login_name(*login) for login in logins]
@@ -56,16 +56,16 @@ class Endings:
         question.waiting.append((frozenset(names), answer))
         return await answer
 
-    def _ask(self, door: Door, question: _Question) -> None:
+    def _ask(self, door: DoveadmEndpoint, question: _Question) -> None:
         if self._next.get(door) is question:
             del self._next[door]
         asking = asyncio.get_running_loop().create_task(self._carry_out(door, question))
         self._asking.add(asking)
         asking.add_done_callback(self._asking.discard)
 
-    async def _carry_out(self, door: Door, question: _Question) -> None:
+    async def _carry_out(self, door: DoveadmEndpoint, question: _Question) -> None:
         names = list(question.names)
         try:
-            await doveadm.end(door, names, question.settle)
+            await doveadm.end(door, names, question.complete)
         finally:
-            question.settle(names, is_over=True)
+            question.complete(names, is_over=True)

@@ -1,7 +1,7 @@
 """Who has logged in, read from Dovecot's log: by IMAP, POP3 and ManageSieve, and by submission, which Dovecot
 authenticates for Postfix.
 
-A stranger would get wrong: a log line holds what a client has sent, so only the lines count that Dovecot's statistics
+A log line holds what a client has sent, so only the lines count that Dovecot's statistics
 write of a finished authentication, as JSON. What has been read is kept nowhere: whoever begins reads the log and the
 one before it once more, and a login that is told twice does no harm. So logins of the time when nobody read are not
 lost.

@@ -1,6 +1,6 @@
 """A mailbox that is sealed: its folder has another name, and a file stands in its place.
 
-A stranger would get wrong: a session that was let in a moment ago, or a delivery under way, would make a folder that
+A session that was let in a moment ago, or a delivery under way, would make a folder that
 is missing anew, and what it has acknowledged would be lost with the old copy. It cannot where a file stands. Both
 change places in one step of the file system, so there is no moment between.
 """

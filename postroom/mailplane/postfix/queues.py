@@ -1,6 +1,6 @@
 """How many messages wait in Postfix's queues: counted by the supervisor, read by the API.
 
-A stranger would get wrong: the queues are closed to the system user, so only root counts. He may write where the
+The queues are closed to the system user, so only root counts. He may write where the
 numbers are left, so they are put there without following a link of his.
 """
 

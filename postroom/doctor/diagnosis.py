@@ -8,7 +8,7 @@ Level = Literal["ok", "skipped", "warning", "error"]
 LEVELS: tuple[Level, ...] = ("ok", "skipped", "warning", "error")
 
 
-class Finding(msgspec.Struct, frozen=True):
+class Diagnosis(msgspec.Struct, frozen=True):
     """`next` is a command for the shell, or empty."""
 
     level: Level
@@ -17,7 +17,7 @@ class Finding(msgspec.Struct, frozen=True):
     next: str = ""
 
 
-def exit_code(findings: list[Finding]) -> int:
+def exit_code(diagnoses: list[Diagnosis]) -> int:
     """0: fine. 1: warnings. 2: errors."""
-    levels = {finding.level for finding in findings}
+    levels = {diagnosis.level for diagnosis in diagnoses}
     return 2 if "error" in levels else 1 if "warning" in levels else 0
