@@ -2,7 +2,8 @@
 
     python -m bench.all [--quick] [--output FOLDER]
 
-`--quick` shows that it runs, in a few minutes; its figures say little. Measure on a machine that does nothing else.
+`--quick` shows that it runs, in a few minutes; its figures say little. Measure on a machine that
+does nothing else.
 """
 
 import argparse

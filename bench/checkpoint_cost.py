@@ -1,4 +1,5 @@
-"""What checkpoints cost creates, by how many creates lie between two of them: batches of 24, without HTTP.
+"""What checkpoints cost creates, by how many creates lie between two of them: batches of 24,
+without HTTP.
 
 python -m bench.checkpoint_cost
 """

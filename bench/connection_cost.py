@@ -1,4 +1,5 @@
-"""What our bounds cost a request before the application is asked: uvicorn's protocol, and ours, in µs.
+"""What our bounds cost a request before the application is asked: uvicorn's protocol, and ours, in
+µs.
 
 python bench/connection_cost.py
 """

@@ -1,7 +1,9 @@
-"""The limit that the API is compared with: a bare ASGI application on the same uvicorn, with the same bytes.
+"""The limit that the API is compared with: a bare ASGI application on the same uvicorn, with the
+same bytes.
 
-python -m bench.constant PORT answer              answers the bytes of standard input
-python -m bench.constant PORT page DATABASE ORGANIZATION  runs the product's own SQL of a page and encodes it
+python -m bench.constant PORT answer              answers the bytes of standard input python -m
+bench.constant PORT page DATABASE ORGANIZATION  runs the product's own SQL of a page and encodes
+it
 """
 
 import sys

@@ -1,4 +1,5 @@
-"""What a create costs, in µs of CPU time: its transaction alone, in a batch, and the whole request without sockets.
+"""What a create costs, in µs of CPU time: its transaction alone, in a batch, and the whole request
+without sockets.
 
     python -m bench.create_cost
 
@@ -42,7 +43,8 @@ class Answers(Nowhere):
 
 
 class Creates:
-    """The ways to make accounts that are measured, each over a range of numbers and in seconds of CPU time."""
+    """The ways to make accounts that are measured, each over a range of numbers and in seconds
+    of CPU time."""
 
     def __init__(self, url: str) -> None:
         organization, self._key, _ = fill(url, ACCOUNTS, 1)
@@ -127,7 +129,8 @@ def measure() -> Iterator[Row]:
 
 @contextlib.contextmanager
 def _no_output() -> Iterator[None]:
-    """Whoever holds the standard output writes to nowhere: a logger keeps the one that it was made with."""
+    """Whoever holds the standard output writes to nowhere: a logger keeps the one that it was
+    made with."""
     sys.stdout.flush()
     kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)

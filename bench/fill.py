@@ -1,4 +1,5 @@
-"""A database with a million accounts, in minutes: the rows that `accounts.create` would write, made by the database.
+"""A database with a million accounts, in minutes: the rows that `accounts.create` would write, made
+by the database.
 
     python -m bench.fill [--accounts N] [--domains N] [--database-url URL]   (without a URL: a new SQLite file)
 
@@ -59,7 +60,8 @@ NEWEST = "SELECT COALESCE(MAX(id), 0) FROM accounts"
 
 
 def fill(url: str, accounts: int, domains: int) -> tuple[int, str, int]:
-    """Fills a migrated database. Answers the organization, a key and the id of the first account."""
+    """Fills a migrated database. Answers the organization, a key and the id of the first
+    account."""
     database = open_database(url)
     hashed = passwords.hash_generated(passwords.generate())
 

@@ -1,4 +1,5 @@
-"""Calls over HTTP: get, lists, create, reset, update, delete, each beside the limit that it is compared with.
+"""Calls over HTTP: get, lists, create, reset, update, delete, each beside the limit that it is
+compared with.
 
 python -m bench.http_calls [--postgres] [--workers N] [--accounts N] [--domains N]
 """
@@ -148,7 +149,8 @@ def _plain(question: str, instance: Instance, request: Callable[[], Request]) ->
 
 
 def deletes(instance: Instance, name: str) -> Iterator[Row]:
-    """Each account is deleted once, the last ones first, so that the others stay for what comes after."""
+    """Each account is deleted once, the last ones first, so that the others stay for what comes
+    after."""
     rounds = 3
     share = min(instance.accounts // 4, 4000) // rounds
 
@@ -165,7 +167,8 @@ def deletion(id_: int) -> Once:
 
 
 def each(instance: Instance, requests: Sequence[Once], threads: int = 16) -> float:
-    """Requests a second, each of them sent once: wrk does not stop after so many requests; threads do."""
+    """Requests a second, each of them sent once: wrk does not stop after so many requests;
+    threads do."""
     turn, lock = iter(requests), threading.Lock()
 
     def work() -> None:
@@ -190,8 +193,8 @@ def each(instance: Instance, requests: Sequence[Once], threads: int = 16) -> flo
 
 
 def commits_alone(instance: Instance, seconds: float = 2.0) -> float:
-    """The same SQL without HTTP, a commit for each account, one after the other, and the checkpoints that it makes due:
-    what it left in the WAL, the next measurement would pay."""
+    """The same SQL without HTTP, a commit for each account, one after the other, and the
+    checkpoints that it makes due: what it left in the WAL, the next measurement would pay."""
     engine, tag, number = engine_for(instance.database), next(_tags), 0
     hashed = passwords.hash_generated(passwords.generate())
     connection = engine.writer()
@@ -214,7 +217,8 @@ def commits_alone(instance: Instance, seconds: float = 2.0) -> float:
 
 
 def syncs_alone(instance: Instance, seconds: float = 0.5) -> float:
-    """What the disk allows: 4 KiB are appended and brought to it, one after the other, where the database is."""
+    """What the disk allows: 4 KiB are appended and brought to it, one after the other, where the
+    database is."""
     folder, number = Path(instance.database.removeprefix("sqlite:///")).parent, 0
     with tempfile.TemporaryFile(dir=folder) as file:
         began = time.perf_counter()

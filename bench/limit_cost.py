@@ -1,4 +1,5 @@
-"""What one check of a rate limit costs, in µs: our windows, and the library `limits` where it is installed.
+"""What one check of a rate limit costs, in µs: our windows, and the library `limits` where it is
+installed.
 
 python bench/limit_cost.py        (pip install limits, for the comparison)
 """

@@ -16,7 +16,8 @@ CONNECTIONS = 32
 SECONDS = 4  # bench.all makes it shorter
 TICK = os.sysconf("SC_CLK_TCK")
 
-# wrk calls `request` for each request and `done` at the end. `n` counts, `pick` is a number up to its argument.
+# wrk calls `request` for each request and `done` at the end. `n` counts, `pick` is a number up to
+# its argument.
 SCRIPT = """
 math.randomseed({seed})
 local n = 0
@@ -35,7 +36,8 @@ end
 
 @dataclass(frozen=True)
 class Request:
-    """What wrk sends: `path` and `body` are Lua expressions over `n` (ascending) and `pick(most)` (random)."""
+    """What wrk sends: `path` and `body` are Lua expressions over `n` (ascending) and
+    `pick(most)` (random)."""
 
     method: str
     path: str
@@ -63,7 +65,8 @@ def run(
     seconds: int | None = None,
     seed: int = 1,
 ) -> Load:
-    """Sends requests for so many seconds. Raises SystemExit where wrk is missing or requests fail."""
+    """Sends requests for so many seconds. Raises SystemExit where wrk is missing or requests
+    fail."""
     if not shutil.which("wrk"):
         sys.exit("wrk is missing: apt-get install wrk")
     seconds = seconds or SECONDS

@@ -1,5 +1,5 @@
-"""The mail side: logins and deliveries beside stock daemons over flat files, an account's first login, and what ends
-sessions beside doveadm.
+"""The mail side: logins and deliveries beside stock daemons over flat files, an account's first
+login, and what ends sessions beside doveadm.
 
     python -m bench.mail [--quick]       (as root: Postfix)
 
@@ -86,7 +86,8 @@ def accepts(port: int, mailboxes: Sequence[Mailbox], mail: Path, each: int) -> f
 
 
 def submissions(port: int, mailboxes: Sequence[tuple[str, str]], mail: Path, each: int) -> float:
-    """Messages a second that submission over TLS takes from as many accounts as there are clients, each to itself."""
+    """Messages a second that submission over TLS takes from as many accounts as there are
+    clients, each to itself."""
     before, began = _arrived(mail), time.perf_counter()
     _together(lambda place: _submit(port, mailboxes[place], each, f"{began}.{place}"))
     spent = time.perf_counter() - began
@@ -205,7 +206,8 @@ def first_logins(instance: Instance, accounts: int) -> Iterator[Row]:
 
 
 def endings(instance: Instance, seconds: float) -> Iterator[Row]:
-    """What ends sessions, beside the rate at which doveadm ends them for whoever asks nothing else, one by one."""
+    """What ends sessions, beside the rate at which doveadm ends them for whoever asks nothing
+    else, one by one."""
     kept = dataclasses.replace(instance, accounts=100)
     share, ids = 150, itertools.count(instance.first + kept.accounts)
     suspended = '{"status":"suspended"}'
@@ -228,7 +230,8 @@ def endings(instance: Instance, seconds: float) -> Iterator[Row]:
 
 
 async def kicks(instance: Instance, seconds: float, together: int = 16) -> float:
-    """Endings a second of sessions that are not there, as mostly they are not; a question to doveadm for each."""
+    """Endings a second of sessions that are not there, as mostly they are not; a question to
+    doveadm for each."""
     run = instance.service.data / "run"
     door = DoveadmEndpoint((run / doveadm.KEY).read_text(encoding="ascii").strip(), socket=run / "dovecot" / "http")
     last, count = time.perf_counter() + seconds, 0

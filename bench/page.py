@@ -1,4 +1,5 @@
-"""docs/performance.md and its plot, made of rows. It says what came out: a target that is missed is listed first."""
+"""docs/performance.md and its plot, made of rows. It says what came out: a target that is missed
+is listed first."""
 
 import subprocess
 from collections.abc import Sequence

@@ -1,4 +1,5 @@
-"""Where the time of a get goes: in one process, without sockets, in µs of CPU time. Best of many short rounds.
+"""Where the time of a get goes: in one process, without sockets, in µs of CPU time. Best of many
+short rounds.
 
 python -m bench.parts
 """

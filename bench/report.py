@@ -1,4 +1,5 @@
-"""What a measurement says: rows with a median, its spread, what it is compared with, and the target."""
+"""What a measurement says: rows with a median, its spread, what it is compared with, and the
+target."""
 
 import os
 import platform
@@ -13,7 +14,8 @@ ROUNDS = 3  # bench.all --quick makes it fewer
 
 @dataclass(frozen=True)
 class Row:
-    """One line. `ratio` is value over limit; `target` is what it should be, as text and as a bound."""
+    """One line. `ratio` is value over limit; `target` is what it should be, as text and as a
+    bound."""
 
     question: str
     value: float
@@ -52,7 +54,8 @@ def median(values: Sequence[float]) -> Median:
 
 
 def side_by_side(*runs: Callable[[int], float], rounds: int | None = None) -> list[Median]:
-    """Runs that are compared take turns, so that a noisy moment hits all of them. Each gets the round's number."""
+    """Runs that are compared take turns, so that a noisy moment hits all of them. Each gets the
+    round's number."""
     found: list[list[float]] = [[] for _ in runs]
     for number in range(rounds or ROUNDS):
         for place, run in enumerate(runs):

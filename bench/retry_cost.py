@@ -1,9 +1,11 @@
-"""What an Idempotency-Key costs: creates and replays over real HTTP, one client, with the header and without.
+"""What an Idempotency-Key costs: creates and replays over real HTTP, one client, with the header
+and without.
 
-python bench/retry_cost.py [DIRECTORY]        DIRECTORY: another checkout, whose creates without it are timed too
+python bench/retry_cost.py [DIRECTORY]        DIRECTORY: another checkout, whose creates without it
+are timed too
 
-The variants take turns, so that what else the machine does meets all of them. The database is SQLite in memory-backed
-/dev/shm: no disk, so that what is left is the work.
+The variants take turns, so that what else the machine does meets all of them. The database is
+SQLite in memory-backed /dev/shm: no disk, so that what is left is the work.
 """
 
 import http.client

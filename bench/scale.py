@@ -1,4 +1,5 @@
-"""Flat as it grows: calls, successions and the daemons' look-ups at a thousand accounts and at a million.
+"""Flat as it grows: calls, successions and the daemons' look-ups at a thousand accounts and at a
+million.
 
 python -m bench.scale [--postgres] [--accounts N]
 """
@@ -22,7 +23,8 @@ from postroom.db.database import engine_for
 
 SMALL = 1_000
 CALLS = 400
-# What each daemon asks, by the view and the columns that it asks by (tests/test_plans.py holds their plans).
+# What each daemon asks, by the view and the columns that it asks by (tests/test_plans.py holds
+# their plans).
 LOOK_UPS = {
     "Dovecot: a login": "SELECT * FROM mail_logins WHERE local_part = :local_part AND domain = :domain",
     "Dovecot: a delivery": "SELECT * FROM mail_recipients WHERE id = :id",
@@ -55,7 +57,8 @@ class Inside:
         return self.median(lambda tx: tx.all(sql, **self.pick()))
 
     def succession(self) -> float:
-        """A user's default account is deleted and the oldest other one takes its place; then all is undone."""
+        """A user's default account is deleted and the oldest other one takes its place; then all
+        is undone."""
 
         def work(tx: Tx) -> None:
             default = self.instance.first + random.randrange(min(1_000, self.instance.accounts // 2))
@@ -148,7 +151,8 @@ def _inside(instance: Instance, domains: int) -> Iterator[Inside]:
 
 
 def measure(most: int, *, postgres: bool = False, wide: bool = True) -> Iterator[Row]:
-    """A thousand accounts beside `most` of them on one domain, and beside a tenth of these on 1,000 domains."""
+    """A thousand accounts beside `most` of them on one domain, and beside a tenth of these on
+    1,000 domains."""
     engine = "PostgreSQL" if postgres else "SQLite"
     with start(SMALL, 1, postgres=postgres) as small:
         for accounts_, domains in ((most, 1), (most // 10, 1_000))[: 1 + wide]:

@@ -1,11 +1,12 @@
-"""How several API processes share one database: creates over HTTP, each client on a connection of its own, as many
-connections to each process.
+"""How several API processes share one database: creates over HTTP, each client on a connection of
+its own, as many connections to each process.
 
-python -m bench.sharing [--postgres] [--seconds N] [--connections N]
-python -m bench.sharing --lock [--seconds N]        SQLite's lock alone: processes that do nothing but take it
+python -m bench.sharing [--postgres] [--seconds N] [--connections N] python -m bench.sharing --lock
+[--seconds N]        SQLite's lock alone: processes that do nothing but take it
 
-Says how long a create takes (p50, p99, the longest), how many there are a second, and the share of each process; before
-that, what the disk alone takes to keep a page, which is the limit of one client.
+Says how long a create takes (p50, p99, the longest), how many there are a second, and the share
+of each process; before that, what the disk alone takes to keep a page, which is the limit of one
+client.
 """
 
 import argparse
@@ -70,7 +71,8 @@ def measure(service: Service, key: str, connections: int, seconds: float) -> str
 
 
 def lock_waits(processes: int, seconds: float) -> str:
-    """One line: how often each process had the lock, and how long the unluckiest one waited for it."""
+    """One line: how often each process had the lock, and how long the unluckiest one waited for
+    it."""
     with tempfile.TemporaryDirectory() as folder, multiprocessing.Pool(processes) as pool:
         runs = [pool.apply_async(_take, (f"{folder}/x.db", seconds)) for _ in range(processes)]
         waits = [run.get() for run in runs]

@@ -1,4 +1,5 @@
-"""What the mail plane is compared with: Dovecot and Postfix as the distribution has them, over flat files."""
+"""What the mail plane is compared with: Dovecot and Postfix as the distribution has them, over
+flat files."""
 
 import pwd
 import re

@@ -1,4 +1,5 @@
-"""What counting one request costs, in µs: our tallies, and a counter and a histogram of prometheus-client.
+"""What counting one request costs, in µs: our tallies, and a counter and a histogram of
+prometheus-client.
 
 python bench/tally_cost.py
 """

@@ -1,4 +1,5 @@
-"""Makes docs/screenshots/: a server with an invented company in it, a real Chromium, one picture a page.
+"""Makes docs/screenshots/: a server with an invented company in it, a real Chromium, one picture a
+page.
 
     .venv/bin/python docs/screenshots.py
 

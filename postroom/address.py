@@ -1,8 +1,9 @@
 """Addresses: the one spelling in which Postroom stores, compares and answers them.
 
-An address is parsed once, at the edge, and never compared in any other spelling. What
-is accepted is narrower than RFC 5321: a local part of `a-z 0-9 . _ -` and a domain of A-labels (RFC 5890), all in
-lower case, so that a canonical address is safe in a path, a map, a log line and a daemon's user name.
+An address is parsed once, at the edge, and never compared in any other spelling. What is
+accepted is narrower than RFC 5321: a local part of `a-z 0-9 . _ -` and a domain of A-labels (RFC
+5890), all in lower case, so that a canonical address is safe in a path, a map, a log line and a
+daemon's user name.
 """
 
 import re
@@ -17,8 +18,9 @@ LONGEST_LOCAL_PART = 64  # RFC 5321 4.5.3.1.1
 LONGEST_DOMAIN = 253  # RFC 1035 2.3.4: 255 octets on the wire
 LONGEST_ADDRESS = 254  # RFC 5321 4.5.3.1.3 without the angle brackets
 
-# RFC 2142, RFC 5321 4.5.1, and the names to which authorities send (or have sent) the proof for a certificate.
-# support, billing, info, sales and marketing are in RFC 2142 too, and are what customers ask for first.
+# RFC 2142, RFC 5321 4.5.1, and the names to which authorities send (or have sent) the proof for a
+# certificate. support, billing, info, sales and marketing are in RFC 2142 too, and are what
+# customers ask for first.
 RESERVED = frozenset(
     {
         "abuse",
@@ -48,13 +50,15 @@ _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}")
 _HYPHENS = re.compile(r"(?:^|\.)..--")  # RFC 5891 4.2.3.1: only `xn--` may have hyphens there
 _DOTS = ".\u3002\uff0e\uff61"  # what UTS 46 reads as a dot
-# Emoji that Unicode does not call a symbol of other kind: a keycap, an arrow, two squares, the skin tones.
+# Emoji that Unicode does not call a symbol of other kind: a keycap, an arrow, two squares, the skin
+# tones.
 _EMOJI = frozenset({0x20E3, 0x2194, 0x25FD, 0x25FE, *range(0x1F3FB, 0x1F400)})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class BadAddress(ValueError):
-    """Not an address that Postroom gives out. `message` is a sentence and never repeats the value."""
+    """Not an address that Postroom gives out. `message` is a sentence and never repeats the
+    value."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -64,7 +68,8 @@ class BadAddress(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An address of two canonical parts. Make it from text with `parse`, or from parts that were parsed."""
+    """An address of two canonical parts. Make it from text with `parse`, or from parts that were
+    parsed."""
 
     local_part: str
     domain: str
@@ -107,7 +112,8 @@ def parse_local_part(text: str) -> str:
 
 
 def parse_domain(text: str) -> str:
-    """The canonical name of a domain that somebody can own: A-labels, lower case. Raises BadAddress."""
+    """The canonical name of a domain that somebody can own: A-labels, lower case. Raises
+    BadAddress."""
     domain = parse_host(text)
     if _suffixes().is_public(domain):
         raise _bad_domain("This is a public suffix, under which others register their domains.")
@@ -115,7 +121,8 @@ def parse_domain(text: str) -> str:
 
 
 def parse_host(text: str) -> str:
-    """The canonical name of a host: as `parse_domain`, but it may be a public suffix. Raises BadAddress."""
+    """The canonical name of a host: as `parse_domain`, but it may be a public suffix. Raises
+    BadAddress."""
     if not text or len(text) > LONGEST_DOMAIN:  # before IDNA, whose cost grows with the square of the length
         raise _bad_domain(f"A domain has 1 to {LONGEST_DOMAIN} characters.")
     name = text
@@ -130,15 +137,17 @@ def parse_host(text: str) -> str:
 
 
 def refused_domain(domain: str, own_hostname: str) -> bool:
-    """Whether a canonical domain can never be claimed: names that have no owner, and the mail host's own."""
-    # RFC 6761 6.3 localhost, RFC 6762 local; `internal` is ICANN's private TLD and carries our internal names.
+    """Whether a canonical domain can never be claimed: names that have no owner, and the mail
+    host's own."""
+    # RFC 6761 6.3 localhost, RFC 6762 local; `internal` is ICANN's private TLD and carries our
+    # internal names.
     top = domain.rpartition(".")[2]
     return top in ("internal", "local", "localhost") or domain == own_hostname.lower()
 
 
 def _to_ascii(text: str) -> str:
-    """IDNA 2008 after the mapping of UTS 46, non-transitional; `idna` refuses A-labels that no U-label gives, but for
-    those of emoji."""
+    """IDNA 2008 after the mapping of UTS 46, non-transitional; `idna` refuses A-labels that no
+    U-label gives, but for those of emoji."""
     if _CONTROL.search(text):
         raise _bad_domain("A domain has no control characters.")
     if "/" in text or "@" in text:
@@ -162,10 +171,11 @@ def _to_ascii(text: str) -> str:
 
 
 def _is_emoji(label: str) -> bool:
-    """Whether this is the A-label of a name with emoji in it, in the one spelling that UTS 46 keeps.
+    """Whether this is the A-label of a name with emoji in it, in the one spelling that UTS 46
+    keeps.
 
-    IDNA 2008 knows no emoji, but registries have sold such names and resolvers find them. They are taken as A-labels
-    alone (decision 0167).
+    IDNA 2008 knows no emoji, but registries have sold such names and resolvers find them. They
+    are taken as A-labels alone (decision 0167).
     """
     if not label.startswith("xn--"):
         return False

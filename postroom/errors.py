@@ -1,4 +1,5 @@
-"""The few ways in which Postroom says no. Codes are stable; api/problems.py gives each its HTTP status."""
+"""The few ways in which Postroom says no. Codes are stable; api/problems.py gives each its HTTP
+status."""
 
 from dataclasses import dataclass
 
@@ -25,7 +26,8 @@ class Refused(Exception):
 
 
 class LimitReached(Refused):
-    """One more would be too many; `limit` is the cap that stands in the way. `advice` is what to do."""
+    """One more would be too many; `limit` is the cap that stands in the way. `advice` is what to
+    do."""
 
     def __init__(self, name: str, limit: int, advice: str = "delete one, or have it raised (PUT /v2/limits)") -> None:
         what = name.replace("_", " ")
@@ -38,7 +40,8 @@ class LimitReached(Refused):
 
 
 def not_found() -> Refused:
-    """Foreign and missing look the same: what a caller of the API reads depends on the path alone (api/problems.py)."""
+    """Foreign and missing look the same: what a caller of the API reads depends on the path
+    alone (api/problems.py)."""
     return Refused("not_found", NOT_THERE)
 
 
@@ -56,7 +59,8 @@ class TooMany(Refused):
 
 
 class Busy(Exception):
-    """The database or the password hashers cannot take more now: nothing was done; try again after `seconds`."""
+    """The database or the password hashers cannot take more now: nothing was done; try again
+    after `seconds`."""
 
     code = "busy"
 
@@ -85,4 +89,5 @@ class OutcomeUnknown(Busy):
 
 
 class BadBackup(Exception):
-    """A backup that cannot be written, read or restored; the text is one clear line for the operator."""
+    """A backup that cannot be written, read or restored; the text is one clear line for the
+    operator."""

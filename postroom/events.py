@@ -1,4 +1,5 @@
-"""Events: what happened, written in the transaction that it tells of. They are the audit log and the outbox.
+"""Events: what happened, written in the transaction that it tells of. They are the audit log and
+the outbox.
 
 `data` never holds a secret, and nothing is ever sent from here.
 """
@@ -24,7 +25,8 @@ FILTERS = {
     "bound": " AND domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound)",
     "user_id": " AND user_id = :user_id",
 }
-# An account has few events, its domain and its user may have millions: the account chooses the index.
+# An account has few events, its domain and its user may have millions: the account chooses the
+# index.
 ACCOUNT_FILTERS = {
     "account_id": " AND account_id = :account_id",
     "domain_id": " AND +domain_id = :domain_id",
@@ -32,8 +34,8 @@ ACCOUNT_FILTERS = {
     "user_id": " AND COALESCE(user_id, '') = :user_id",
 }
 
-# Ids go up with time, so the oldest events are the first in the table's key: no index is needed to find them. One that
-# a wrong clock has written as of the future waits for its day.
+# Ids go up with time, so the oldest events are the first in the table's key: no index is needed to
+# find them. One that a wrong clock has written as of the future waits for its day.
 OLDEST = "SELECT id, created_at FROM events WHERE id > 0 ORDER BY id LIMIT :limit"
 FORGET = "DELETE FROM events WHERE id >= :first AND id <= :last AND created_at <= :before"
 
@@ -95,8 +97,8 @@ def page_sql(filters: frozenset[str], newest: bool = False) -> str:
 
 
 def page(tx: Tx, actor: Actor, *, after: int, limit: int, newest: bool = False, **filters: int | str) -> list[Event]:
-    """Events after a cursor (0: from the start), oldest or newest first. A key that is bound to a user or to domains
-    sees theirs alone."""
+    """Events after a cursor (0: from the start), oldest or newest first. A key that is bound to
+    a user or to domains sees theirs alone."""
     if actor.restricted_key_id is not None:
         filters["bound"] = actor.restricted_key_id
     sql = page_sql(frozenset(filters), newest)
@@ -106,7 +108,8 @@ def page(tx: Tx, actor: Actor, *, after: int, limit: int, newest: bool = False, 
 
 
 def forget(tx: Tx, before: int) -> int:
-    """Removes the oldest events from before this time (milliseconds), STEP of them at most. How many it were."""
+    """Removes the oldest events from before this time (milliseconds), STEP of them at most. How
+    many it were."""
     old = [id_ for id_, at in tx.all(OLDEST, limit=STEP) if at <= before]
     if old:
         tx.run(FORGET, first=old[0], last=old[-1], before=before)

@@ -1,4 +1,5 @@
-"""Answers of writes with an Idempotency-Key, kept in the transaction of the change, for whoever asks again.
+"""Answers of writes with an Idempotency-Key, kept in the transaction of the change, for whoever
+asks again.
 
 There is no row for a request that is still running. The row is claimed at the beginning
 of the transaction that fills it, so a crash leaves both the change and its answer, or neither.
@@ -24,7 +25,8 @@ NONCE = 12
 FIND = """
 SELECT request, answer FROM idempotent_answers
 WHERE key_id = :key_id AND name = :name AND organization_id = :organization AND expires_at > :now"""
-# The key decides: of two transactions the later one waits for the earlier and gets no row, unless that row is over.
+# The key decides: of two transactions the later one waits for the earlier and gets no row, unless
+# that row is over.
 CLAIM = """
 INSERT INTO idempotent_answers (organization_id, key_id, name, request, answer, expires_at)
 VALUES (:organization, :key_id, :name, :request, '', :expires_at)
@@ -72,8 +74,8 @@ class Answered(Exception):
 
 
 def attempt(actor: Actor, credential: str, idempotency_key: bytes, request: bytes) -> Attempt:
-    """What can be known of a request by whoever has the Idempotency-Key and the credential: the API key, or
-    the token of a session. Neither holds NUL, so their order cannot be mistaken."""
+    """What can be known of a request by whoever has the Idempotency-Key and the credential: the
+    API key, or the token of a session. Neither holds NUL, so their order cannot be mistaken."""
     if actor.key_id is None:
         raise LookupError("an Idempotency-Key without an API key")
     derived = HKDF(SHA256(), 96, None, INFO).derive(credential.encode() + b"\0" + idempotency_key)
@@ -84,7 +86,8 @@ def attempt(actor: Actor, credential: str, idempotency_key: bytes, request: byte
 
 
 def find(tx: Tx, tried: Attempt) -> bytes | None:
-    """The answer of an earlier attempt. Raises `idempotency_key_reused` when that was another request."""
+    """The answer of an earlier attempt. Raises `idempotency_key_reused` when that was another
+    request."""
     row = tx.one(FIND, organization=tried.organization_id, key_id=tried.key_id, name=tried.name, now=tx.now)
     if row is None:
         return None
@@ -135,12 +138,14 @@ def prune(tx: Tx, ids: list[int]) -> None:
 
 
 def spent(tx: Tx, most: int = MOST) -> dict[int, int]:
-    """For each organization that has more answers than it may: the id of the newest one that is to go."""
+    """For each organization that has more answers than it may: the id of the newest one that is
+    to go."""
     return {organization: last for organization, last in tx.all(SPENT, most=most) if last is not None}
 
 
 def trim(tx: Tx, organization: int, last: int) -> int:
-    """Forgets the oldest answers of an organization up to this id, STEP of them at most. How many it were."""
+    """Forgets the oldest answers of an organization up to this id, STEP of them at most. How
+    many it were."""
     return len(tx.all(TRIM, organization=organization, last=last, limit=STEP))
 
 

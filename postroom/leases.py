@@ -1,8 +1,8 @@
-"""Leases of background work: of two workers one is at a row, and a row that fails again and again does not stop the
-others.
+"""Leases of background work: of two workers one is at a row, and a row that fails again and again
+does not stop the others.
 
-A lease is a time. Whoever dies in the middle gives nothing back; the lease runs out and
-the work is still due. And a failure leaves the row as it is: it is put off here, longer each time.
+A lease is a time. Whoever dies in the middle gives nothing back; the lease runs out and the work
+is still due. And a failure leaves the row as it is: it is put off here, longer each time.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,8 +33,9 @@ FORGET = "DELETE FROM leases WHERE free_at <= :before"
 def acquire(
     tx: Tx, kind: Kind, items: Sequence[int], is_due: Callable[[Tx, int], bool], milliseconds: int = LEASE_MS
 ) -> list[int]:
-    """Those of these rows that nobody else is at; they are the caller's for a while. `is_due` is asked of each that was
-    free: since they were looked up, another one may have had it and be done."""
+    """Those of these rows that nobody else is at; they are the caller's for a while. `is_due` is
+    asked of each that was free: since they were looked up, another one may have had it and be
+    done."""
     until = tx.now + milliseconds
     free = [item for item in items if tx.one(TAKE, kind=kind, item=item, until=until, now=tx.now)]
     taken = [item for item in free if is_due(tx, item)]

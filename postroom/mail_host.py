@@ -6,8 +6,8 @@ import msgspec
 
 
 class MailHost(msgspec.Struct, frozen=True):
-    """The host that the records lead to, and its ports as clients reach them. `sts_mode` is `enforce` where others can
-    check its certificate."""
+    """The host that the records lead to, and its ports as clients reach them. `sts_mode` is
+    `enforce` where others can check its certificate."""
 
     name: str
     submission_port: int = 587

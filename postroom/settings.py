@@ -1,7 +1,8 @@
 """The settings: each typed, with one default, documented where it is declared.
 
-They come from `POSTROOM_<NAME>` in the environment, else from the settings file (settings_file.py; lower-case names),
-else the default. Empty means "not set", and an unknown name is an error, not a guess.
+They come from `POSTROOM_<NAME>` in the environment, else from the settings file
+(settings_file.py; lower-case names), else the default. Empty means "not set", and an unknown
+name is an error, not a guess.
 """
 
 import difflib
@@ -37,8 +38,8 @@ __all__ = [
 
 PREFIX = "POSTROOM_"
 SYSTEM_DATA = Path("/var/lib/postroom/data")
-# What is no setting: what the programs that call Postroom use (`postroom env` prints the first), and a secret that
-# stands in no file.
+# What is no setting: what the programs that call Postroom use (`postroom env` prints the first),
+# and a secret that stands in no file.
 PASSPHRASE = "POSTROOM_BACKUP_PASSPHRASE"  # noqa: S105
 CLIENT_VARIABLES = ("POSTROOM_URL", "POSTROOM_API_KEY", PASSPHRASE, settings_file.VARIABLE)
 PORTS = (
@@ -198,7 +199,8 @@ def load(environ: Mapping[str, str] = os.environ, folder: Path | None = None) ->
 
 
 def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
-    """Settings from the environment alone, for the processes that Postroom starts. Raises BadSettings."""
+    """Settings from the environment alone, for the processes that Postroom starts. Raises
+    BadSettings."""
     return _settings(_from_environment(environ))
 
 
@@ -221,7 +223,8 @@ def file_of(environ: Mapping[str, str] = os.environ, folder: Path | None = None)
 
 
 def open_secrets(group: int | None, environ: Mapping[str, str] = os.environ) -> str | None:
-    """What to say where the settings file has a password in it and others may read the file: one sentence.
+    """What to say where the settings file has a password in it and others may read the file: one
+    sentence.
 
     `group` is the id of the system user's group, which may read the file.
     """
@@ -366,7 +369,8 @@ def _network(name: str, text: str) -> None:
 
 
 def describe() -> list[tuple[str, str, str, str]]:
-    """Each setting as (variable, type, default, description); docs/settings.md is held against it."""
+    """Each setting as (variable, type, default, description); docs/settings.md is held against
+    it."""
     hints = get_type_hints(Settings, include_extras=True)
     defaults = dict(zip(Settings.__struct_fields__, Settings.__struct_defaults__, strict=True))
     rows = []

@@ -29,7 +29,8 @@ class BadSettings(Exception):
 
 
 def find(environ: Mapping[str, str]) -> Path | None:
-    """The settings file in force; None where there is none. Raises BadSettings for a named file that is not there."""
+    """The settings file in force; None where there is none. Raises BadSettings for a named file
+    that is not there."""
     if named := environ.get(VARIABLE):
         path = Path(named).absolute()
         if not _is_file(path):
@@ -41,7 +42,8 @@ def find(environ: Mapping[str, str]) -> Path | None:
 
 
 def checkout() -> Path | None:
-    """The checkout that this package runs from, or that it was copied from. None for any other installation."""
+    """The checkout that this package runs from, or that it was copied from. None for any other
+    installation."""
     root = Path(__file__).resolve().parent.parent
     if (root / "pyproject.toml").exists():
         return root
@@ -54,8 +56,8 @@ def checkout() -> Path | None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The values of a settings file. Raises BadSettings for a file that cannot be read, that is not TOML, and as root
-    for a file that another user could write."""
+    """The values of a settings file. Raises BadSettings for a file that cannot be read, that is
+    not TOML, and as root for a file that another user could write."""
     try:
         with path.open("rb") as file:
             if os.geteuid() == 0 and (fault := _writable_by(path, os.fstat(file.fileno()))):
@@ -66,7 +68,8 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def readers(path: Path, group: int | None) -> str | None:
-    """Who may read a file with a secret in it beside its owner: one sentence, or None where nobody may.
+    """Who may read a file with a secret in it beside its owner: one sentence, or None where nobody
+    may.
 
     `group` is the id of the group that may read the file: that of the system user.
     """
@@ -80,7 +83,8 @@ def readers(path: Path, group: int | None) -> str | None:
 
 
 def _writable_by(path: Path, status: os.stat_result) -> str | None:
-    """Whether another user than root could change what the path leads to: the file, or a directory on the way to it."""
+    """Whether another user than root could change what the path leads to: the file, or a
+    directory on the way to it."""
     advice = "Root takes settings from root's own files alone"
     if _is_open(status):
         return f"{path} can be written by another user. {advice}: chown root {path}; chmod go-w {path}"

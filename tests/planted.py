@@ -1,8 +1,9 @@
-"""Planted faults: each is a small change that breaks one promise, and the tests that must fail for it.
+"""Planted faults: each is a small change that breaks one promise, and the tests that must fail for
+it.
 
-`scripts/plant NAME...` plants each in a copy of the checkout, with a Python environment of its own, so that whole
-services run the planted code too. The checkout is never touched. A fault is found when its tests pass in a copy
-without it and fail in a copy with it.
+`scripts/plant NAME...` plants each in a copy of the checkout, with a Python environment of its
+own, so that whole services run the planted code too. The checkout is never touched. A fault is
+found when its tests pass in a copy without it and fail in a copy with it.
 """
 
 import argparse
@@ -32,7 +33,8 @@ class BadFault(Exception):
 
 @dataclass(frozen=True)
 class Fault:
-    """One row of the table: in `file`, `old` becomes `new`; `tests` are what pytest is called with."""
+    """One row of the table: in `file`, `old` becomes `new`; `tests` are what pytest is called
+    with."""
 
     name: str
     kind: str
@@ -42,7 +44,8 @@ class Fault:
     tests: tuple[str, ...]
 
     def planted(self, text: str) -> str:
-        """The file's text with the fault in it. Raises BadFault unless the old text is there exactly once."""
+        """The file's text with the fault in it. Raises BadFault unless the old text is there
+        exactly once."""
         if (times := text.count(self.old)) != 1:
             raise BadFault(f"{self.name}: the old text is in {self.file} {times} times, not once.")
         return text.replace(self.old, self.new)
@@ -56,7 +59,8 @@ def read(table: Path = TABLE) -> list[Fault]:
 
 @contextmanager
 def copied() -> Iterator[Path]:
-    """A copy of the checkout that other users can read, with an environment in which its own modules come first."""
+    """A copy of the checkout that other users can read, with an environment in which its own
+    modules come first."""
     folder = Path(tempfile.mkdtemp(prefix="postroom-planted-", dir="/tmp"))  # short, for unix sockets
     folder.chmod(0o755)
     try:
@@ -107,7 +111,8 @@ def check_without(tests: Sequence[str]) -> None:
 
 
 def find(fault: Fault) -> str | None:
-    """Plants a fault and runs its tests: the first that fails, or None where all pass. Raises BadFault."""
+    """Plants a fault and runs its tests: the first that fails, or None where all pass. Raises
+    BadFault."""
     with copied() as copy:
         target = copy / fault.file
         target.write_text(fault.planted(target.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,4 +1,5 @@
-"""The one spelling of an address: what is accepted, what is refused, and that nothing has two spellings."""
+"""The one spelling of an address: what is accepted, what is refused, and that nothing has two
+spellings."""
 
 import string
 
@@ -300,7 +301,8 @@ EMOJI = st.characters(min_codepoint=0x2190, max_codepoint=0x1FAFF, categories=["
 
 @given(st.text(EMOJI | st.sampled_from("abc019-äßж"), min_size=1, max_size=12))
 def test_an_emoji_name_has_one_spelling(text):
-    """What is taken is what UTS 46 keeps as it is: the A-label, in any case; the other spellings are refused."""
+    """What is taken is what UTS 46 keeps as it is: the A-label, in any case; the other spellings
+    are refused."""
     label = "xn--" + text.encode("punycode").decode()
     assume(not text.isascii())
     try:

@@ -1,4 +1,5 @@
-"""The house's rules, held by reading the source: who may import whom, where SQL lives, how long a function may be."""
+"""The house's rules, held by reading the source: who may import whom, where SQL lives, how long
+a function may be."""
 
 import ast
 import re
@@ -75,7 +76,8 @@ def tree(path: Path) -> ast.Module:
 
 @cache
 def imports(path: Path) -> frozenset[str]:
-    """Every module that a file imports, also inside functions; `from postroom.auth import keys` is postroom.auth.keys."""
+    """Every module that a file imports, also inside functions; `from postroom.auth import keys`
+    is postroom.auth.keys."""
     found: set[str] = set()
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
@@ -284,7 +286,8 @@ SQL_BUILDERS = {
 
 @pytest.mark.parametrize("name", MODULES)
 def test_sql_is_put_together_from_constants_only(name: str) -> None:
-    """An f-string with SQL takes module constants only; statements are passed as constants, not built at the call."""
+    """An f-string with SQL takes module constants only; statements are passed as constants, not
+    built at the call."""
     module = tree(MODULES[name])
     constants = {
         target.id
@@ -320,7 +323,8 @@ def _f_strings(module: ast.Module) -> Iterator[tuple[str, ast.JoinedStr]]:
 
 @pytest.mark.parametrize("name", NOUNS)
 def test_statements_are_constants(name: str) -> None:
-    """The first argument of tx.one, tx.all and tx.run is a constant of the module or comes from a page_sql."""
+    """The first argument of tx.one, tx.all and tx.run is a constant of the module or comes from
+    a page_sql."""
     for node in ast.walk(tree(NOUNS[name])):
         is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
         if is_call and node.func.attr in ("one", "all", "run") and ast.unparse(node.func.value) == "tx":  # type: ignore[attr-defined]

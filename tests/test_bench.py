@@ -1,4 +1,5 @@
-"""The benchmarks' own promises: bulk rows are what the product would have written, and the page hides nothing."""
+"""The benchmarks' own promises: bulk rows are what the product would have written, and the page
+hides nothing."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
-"""Known passwords and keys, sent to every endpoint in right and wrong places, and through a crash; then looked for in
-everything that the service keeps, logs, runs or answers.
+"""Known passwords and keys, sent to every endpoint in right and wrong places, and through a crash;
+then looked for in everything that the service keeps, logs, runs or answers.
 
 An answer may hold a secret only where the product says so, which is once, in `password` or
 `api_key` of the call that made it.
@@ -30,7 +30,8 @@ from tests.mail.platform import Mailbox, Platform
 PASSWORDS = [f"Canary-{number:02}-{hashlib.sha256(str(number).encode()).hexdigest()[:20]}" for number in range(30)]
 KEYS = [f"pr_Canary{number:02}{hashlib.sha256(f'k{number}'.encode()).hexdigest()[:33]}" for number in range(20)]
 CANARIES = [*PASSWORDS, *KEYS]
-# What is called like this is kept because somebody asked for it, and is no secret to anybody who may read it.
+# What is called like this is kept because somebody asked for it, and is no secret to anybody who
+# may read it.
 NAMES = ("display_name", "name", "user_id")
 
 
@@ -44,7 +45,8 @@ class Watched:
         self._turn = itertools.cycle(CANARIES)
 
     def call(self, method: str, target: str, body: bytes | None, headers: dict[str, str]) -> Any:
-        """One call. Its answer repeats no secret that it was sent; secrets that it makes are watched from then on."""
+        """One call. Its answer repeats no secret that it was sent; secrets that it makes are
+        watched from then on."""
         with closing(http.client.HTTPConnection("127.0.0.1", self.service.ports["port"], timeout=60)) as connection:
             connection.request(method, target, body, headers)
             answer = connection.getresponse()
@@ -61,7 +63,8 @@ class Watched:
             return found
 
     def tell(self, route: Route, account: int) -> None:
-        """A secret in every place of a call: header, path, query, each field, and a body that is no JSON."""
+        """A secret in every place of a call: header, path, query, each field, and a body that is
+        no JSON."""
         key = {"x-api-key": self.platform.key}
         sent = {"content-type": "application/json"}
         path = route.path.replace(":id", str(account)).replace(":domain", self.platform.domain)

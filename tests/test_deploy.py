@@ -1,4 +1,5 @@
-"""deploy/: what its files name exists here, and systemd finds nothing to say. Docker itself is not run."""
+"""deploy/: what its files name exists here, and systemd finds nothing to say. Docker itself is
+not run."""
 
 import ipaddress
 import os

@@ -1,7 +1,8 @@
-"""The documents: everything that a reader may meet is in them, and what they say works when it is pasted.
+"""The documents: everything that a reader may meet is in them, and what they say works when it is
+pasted.
 
-An `sh` block is run, and the `json` or `text` block right behind it is what it prints. In
-the reference of the routes the `python` blocks are run too, between the `sh` blocks, as one program.
+An `sh` block is run, and the `json` or `text` block right behind it is what it prints. In the
+reference of the routes the `python` blocks are run too, between the `sh` blocks, as one program.
 """
 
 import ast
@@ -52,7 +53,8 @@ VOLATILE = {
 }
 # What the reader does before the commands, or sets to his own; here the test does.
 NOT_RUN = re.compile(r"(git clone |\./start|\./test|API_KEY=|DATA=|BACKUP=)")
-# Where an absolute path in a document may lead: into the product's own places, or to those of every system.
+# Where an absolute path in a document may lead: into the product's own places, or to those of every
+# system.
 PATHS: tuple[str, ...] = (
     "/etc/",
     "/opt/postroom/",
@@ -192,7 +194,8 @@ def test_a_first_document_is_short(name: str, most: int) -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "docs" / "decisions").glob("0*.md")), ids=lambda path: path.stem)
 def test_a_decision_is_short(path: Path) -> None:
-    """Status, Context, Decision, Consequences in at most 150 words, in a file that its title names."""
+    """Status, Context, Decision, Consequences in at most 150 words, in a file that its title
+    names."""
     text = path.read_text(encoding="utf-8")
     assert re.findall(r"^(?:## |)(Status|Context|Decision|Consequences)", text, re.M) == [
         "Status",

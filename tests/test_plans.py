@@ -1,4 +1,5 @@
-"""Every statement of the nouns and every look-up of the mail daemons finds an index, on both engines.
+"""Every statement of the nouns and every look-up of the mail daemons finds an index, on both
+engines.
 
 The statements are collected from the modules, so that a new one cannot be forgotten.
 """
@@ -210,7 +211,8 @@ VIEW_QUERIES = {
 }
 
 
-# PostgreSQL plans by what is in the tables: enough of everything that no reading of a whole index looks cheap.
+# PostgreSQL plans by what is in the tables: enough of everything that no reading of a whole index
+# looks cheap.
 FILL = """
 INSERT INTO organizations (name, created_at) SELECT 'o' || n, 1 FROM generate_series(1, 20) AS n;
 INSERT INTO domains (organization_id, user_id, name, status, created_at, updated_at)
@@ -290,12 +292,13 @@ def scans(url: str, sql: str, params: dict[str, Any]) -> list[str]:
 
 
 def _is_scan(step: str, sql: str) -> bool:
-    """`SCAN accounts USING INDEX …` is one too. A constant row, the two roles, a view's rows and those of a
-    window are none."""
+    """`SCAN accounts USING INDEX …` is one too. A constant row, the two roles, a view's rows and
+    those of a window are none."""
     match = re.match(r"SCAN ([\w.]+)", step)
     if match is None or step == "SCAN CONSTANT ROW" or match[1] in ("role", "waiting", *VIEW_KEYS):
         return False
-    # Foreign keys that point at a new row are only looked for while an older violation waits in the transaction.
+    # Foreign keys that point at a new row are only looked for while an older violation waits in the
+    # transaction.
     return not (sql.lstrip().startswith("INSERT") and match[1] not in sql)
 
 
@@ -347,8 +350,8 @@ def expected_index(name: str) -> str:
 
 @pytest.mark.parametrize("name", [name for name in statements() if "(" in name])
 def test_sqlite_takes_the_best_index_of_a_page(tmp_path: Path, name: str) -> None:
-    """It plans by the schema alone, so this holds for any data. Only a search, and a key that is bound to several
-    domains, may have to sort."""
+    """It plans by the schema alone, so this holds for any data. Only a search, and a key that is
+    bound to several domains, may have to sort."""
     found = f"sqlite:///{tmp_path / 'postroom.db'}"
     migrate(found)
     sql = statements()[name]

@@ -1,4 +1,5 @@
-"""The settings file: where it is looked for, by `postroom` and by `./start` alike, and who could have written it."""
+"""The settings file: where it is looked for, by `postroom` and by `./start` alike, and who could
+have written it."""
 
 import itertools
 import json
@@ -48,7 +49,8 @@ def tree(tmp_path: Path) -> Path:
 @AS_ROOT
 @pytest.mark.parametrize("there", [c for n in range(5) for c in itertools.combinations(PLACES, n)], ids=str)
 def test_one_rule_in_python_and_in_the_shell(tree: Path, there: tuple[str, ...]) -> None:
-    """For each set of files that are there, both take the same one, and never that of the current directory."""
+    """For each set of files that are there, both take the same one, and never that of the
+    current directory."""
     paths = {"named": tree / "named.toml", "checkout": tree / "checkout" / FILE, "here": tree / "here" / FILE}
     for place in there:
         if place in paths:
@@ -84,7 +86,8 @@ def test_a_named_file_must_be_there(tmp_path: Path) -> None:
 
 
 def test_the_checkout_of_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """scripts/install.sh copies Postroom where the checkout is closed to other users, and writes down whence."""
+    """scripts/install.sh copies Postroom where the checkout is closed to other users, and writes
+    down whence."""
     monkeypatch.setattr(settings_file, "__file__", str(tmp_path / "lib" / "postroom" / "settings_file.py"))
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     assert settings_file.checkout() is None

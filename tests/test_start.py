@@ -1,4 +1,5 @@
-"""`./start`, `./test` and scripts/install.sh: the shell of it, and what is said where it cannot go on."""
+"""`./start`, `./test` and scripts/install.sh: the shell of it, and what is said where it cannot
+go on."""
 
 import os
 import shutil

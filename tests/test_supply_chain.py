@@ -1,5 +1,5 @@
-"""What is installed is what the locks say, to the byte, and so does the bill of materials. An audit that could not be
-made does not look like one that found nothing.
+"""What is installed is what the locks say, to the byte, and so does the bill of materials. An
+audit that could not be made does not look like one that found nothing.
 """
 
 import http.server
@@ -43,7 +43,8 @@ def requirements(name: str) -> dict[str, tuple[str, frozenset[str]]]:
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_everything_is_pinned_with_hashes(name: str) -> None:
-    """No option, address, range or file in a lock; and nothing that pyproject.toml wants is missing from it."""
+    """No option, address, range or file in a lock; and nothing that pyproject.toml wants is
+    missing from it."""
     project = tomllib.loads((HERE / "pyproject.toml").read_text())["project"]
     extras = ["install", "client", *(["mcp", "test"] if "test" in name else [])]
     wanted = [*project["dependencies"], *(one for extra in extras for one in project["optional-dependencies"][extra])]
@@ -53,14 +54,16 @@ def test_everything_is_pinned_with_hashes(name: str) -> None:
 
 
 def test_what_is_tested_is_what_runs() -> None:
-    """The tests' lock has every requirement of the other one: the same version and the very same files."""
+    """The tests' lock has every requirement of the other one: the same version and the very same
+    files."""
     runtime, tests = (requirements(name) for name in LOCKS)
     assert len(runtime) > 30
     assert {name: tests.get(name) for name in runtime} == runtime
 
 
 def test_locks_are_installed_with_their_hashes_and_never_built() -> None:
-    """Whatever installs them: pip must compare, and take wheels alone (a source package runs its own code)."""
+    """Whatever installs them: pip must compare, and take wheels alone (a source package runs its
+    own code)."""
     installer = (HERE / "scripts" / "install.sh").read_text()
     uses = re.findall(r"pip_install (.*-r .*)", installer)
     assert uses == ['--require-hashes --only-binary :all: -r "$here/$lock" || return']

@@ -1,8 +1,10 @@
-"""Every statement that reads or writes a tenant's table names the organization, or is on a list with its reason.
+"""Every statement that reads or writes a tenant's table names the organization, or is on a list
+with its reason.
 
-A tenant's table is one with a column `organization_id`. What hangs on such a row (`addresses`, `dkim_keys`, `leases`,
-…) is reached by the id of a row that was found with its organization. A statement is judged SELECT by SELECT: each
-must compare `organization_id` with `:organization`, or be tied to a row of the statement around it.
+A tenant's table is one with a column `organization_id`. What hangs on such a row (`addresses`,
+`dkim_keys`, `leases`, …) is reached by the id of a row that was found with its organization. A
+statement is judged SELECT by SELECT: each must compare `organization_id` with `:organization`,
+or be tied to a row of the statement around it.
 """
 
 import re
@@ -94,7 +96,8 @@ WITHOUT: dict[str, str] = {
 
 
 def parts(sql: str, around: tuple[str, ...] = ()) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The statement without what is in brackets, then each SELECT in brackets, with what stands around it."""
+    """The statement without what is in brackets, then each SELECT in brackets, with what stands
+    around it."""
     bare, inner = _split(sql)
     for one in re.split(r"\bUNION ALL\b", bare):
         yield one, around
@@ -103,7 +106,8 @@ def parts(sql: str, around: tuple[str, ...] = ()) -> Iterator[tuple[str, tuple[s
 
 
 def _split(sql: str) -> tuple[str, list[str]]:
-    """The text outside of brackets, and what is in each that has a SELECT in it. Other brackets stay."""
+    """The text outside of brackets, and what is in each that has a SELECT in it. Other brackets
+    stay."""
     bare, inner, depth, start = "", list[str](), 0, 0
     for at, letter in enumerate(sql):
         if letter == "(":

@@ -1,4 +1,5 @@
-"""Addresses that are taken on a domain: one row each, under one unique index, so that one insert decides.
+"""Addresses that are taken on a domain: one row each, under one unique index, so that one insert
+decides.
 
 The row outlives its account. It rests, and meanwhile only the same user may take it again.
 """
@@ -40,5 +41,6 @@ def quarantine(tx: Tx, domain_id: int, local_part: str, account_id: int) -> None
 
 
 def forget(tx: Tx) -> int:
-    """Removes the rows of addresses that have rested, STEP of them at most: anybody may take them. How many it were."""
+    """Removes the rows of addresses that have rested, STEP of them at most: anybody may take
+    them. How many it were."""
     return len(tx.all(FREE, now=tx.now, limit=STEP))

@@ -1,8 +1,8 @@
-"""Accounts: create, get, update, reset, delete, restore, purge. The commit is the provisioning, because the mail
-daemons read the same rows through views.
+"""Accounts: create, get, update, reset, delete, restore, purge. The commit is the provisioning,
+because the mail daemons read the same rows through views.
 
-An account is found by organization and, where one is given, user, never by its id
-alone; and every change that must end sessions starts a new generation of the account (see sessions.py).
+An account is found by organization and, where one is given, user, never by its id alone; and
+every change that must end sessions starts a new generation of the account (see sessions.py).
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,8 @@ WHERE id = :id AND organization_id = :organization AND user_id = COALESCE(:user_
   AND (CAST(:bound AS BIGINT) IS NULL OR domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound))"""
 OWNED_LIVE = f"{OWNED} AND deleted_at IS NULL"
 GET = f"SELECT {COLUMNS} FROM accounts {OWNED_LIVE}"
-# An update that changes nothing takes the row for this transaction on both engines; what is decided on it holds.
+# An update that changes nothing takes the row for this transaction on both engines; what is decided
+# on it holds.
 LOCK = f"UPDATE accounts SET generation = generation {OWNED_LIVE} RETURNING {COLUMNS}"
 LOCK_DELETED = f"""
 UPDATE accounts SET generation = generation {OWNED} AND deleted_at IS NOT NULL AND purge_at > :now AND purged_at IS NULL
@@ -101,8 +102,8 @@ def get(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
 def create(tx: Tx, actor: Actor, command: CreateAccount) -> Account:
     """Makes a mailbox that works at the commit.
 
-    Raises not_found (no such domain for this user), `domain_not_active`, `reserved_local_part`, `address_exists`,
-    `limit_reached`.
+    Raises not_found (no such domain for this user), `domain_not_active`, `reserved_local_part`,
+    `address_exists`, `limit_reached`.
     """
     domain = _domain_for(tx, actor, command)
     limits.check_account(tx, actor.organization_id, command.user_id, domain.id)
@@ -119,7 +120,8 @@ def create(tx: Tx, actor: Actor, command: CreateAccount) -> Account:
 def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateAccount) -> tuple[Account, list[Ended]]:
     """Changes what is given, and which sessions must end for it. Nothing to change is nothing done.
 
-    Raises not_found, and for `is_default` `account_disabled` and `forbidden` (a key bound to domains).
+    Raises not_found, and for `is_default` `account_disabled` and `forbidden` (a key bound to
+    domains).
     """
     moves = command.status is not UNSET or command.is_default is not UNSET
     account = _hold_with_user(tx, actor, id_, user_id) if moves else _hold(tx, actor, id_, user_id)
@@ -145,8 +147,9 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateA
 def reset(
     tx: Tx, actor: Actor, id_: int, user_id: str | None, password: str, *, disable_scripts: bool = False
 ) -> tuple[Account, Ended]:
-    """Replaces the password (a hash) and ends every session. A suspended account stays suspended. With
-    `disable_scripts` no Sieve script runs from the commit on, until the owner makes one active."""
+    """Replaces the password (a hash) and ends every session. A suspended account stays
+    suspended. With `disable_scripts` no Sieve script runs from the commit on, until the owner
+    makes one active."""
     account = _hold(tx, actor, id_, user_id)
     if disable_scripts:
         tx.run(DISABLE_SCRIPTS, id=id_, organization=actor.organization_id)
@@ -171,8 +174,9 @@ def sign_out(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> tuple[Accou
 def delete(
     tx: Tx, actor: Actor, id_: int, user_id: str | None, *, grace_ms: int, purge: bool = False
 ) -> tuple[Account, list[Ended]]:
-    """Ends an account: no login, no mail. Its mail stays in its folder, which no other account will ever get, until
-    the grace is over; `purge` ends the grace now, also of an account that is deleted already."""
+    """Ends an account: no login, no mail. Its mail stays in its folder, which no other account
+    will ever get, until the grace is over; `purge` ends the grace now, also of an account that
+    is deleted already."""
     if purge and (deleted := _hold_deleted(tx, actor, id_, user_id)):
         tx.run(HASTEN_PURGE, id=id_, organization=actor.organization_id, now=tx.now)
         record(tx, actor, "account.updated", deleted, changed=["purge_at"])
@@ -213,7 +217,8 @@ def restore(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
 
 
 def put_off_endings(tx: Tx, actor: Actor, account: Account, ended: Sequence[Ended]) -> bool:
-    """Writes down that these sessions could not be ended yet. False: the worker has ended them meanwhile."""
+    """Writes down that these sessions could not be ended yet. False: the worker has ended them
+    meanwhile."""
     if not session_revocations.mark_late(tx, ended):
         return False
     record(tx, actor, "account.sessions_pending", account)
@@ -304,7 +309,8 @@ def _set_status(tx: Tx, actor: Actor, old: Account, status: Status) -> tuple[Acc
 
 
 def _successor(tx: Tx, account: Account) -> int | None:
-    """The oldest active account of the user, else the oldest suspended, else the oldest disabled."""
+    """The oldest active account of the user, else the oldest suspended, else the oldest
+    disabled."""
     for status in usage.STATUSES:
         row = tx.one(OLDEST, organization=account.organization_id, user_id=account.user_id, status=status)
         if row is not None:

@@ -13,12 +13,13 @@ LOG_IN = f"UPDATE accounts SET last_login_at = :at {LOGS_IN}"
 
 
 def new_logins(tx: Tx, logins: Mapping[int, int]) -> dict[int, int]:
-    """Those of these logins (account id to time) that are worth a write. The right password of a suspended account is
-    no login."""
+    """Those of these logins (account id to time) that are worth a write. The right password of a
+    suspended account is no login."""
     return {id_: at for id_, at in logins.items() if tx.one(IS_NEW_LOGIN, id=id_, before=at - LOGIN_MS)}
 
 
 def log_in(tx: Tx, logins: Mapping[int, int]) -> None:
-    """Writes down when accounts have logged in. A time that is yet to come, by a wrong clock, is now."""
+    """Writes down when accounts have logged in. A time that is yet to come, by a wrong clock, is
+    now."""
     for id_, at in sorted(logins.items()):
         tx.run(LOG_IN, id=id_, at=min(at, tx.now), before=at - LOGIN_MS)

@@ -1,8 +1,9 @@
 """Passwords: making them, refusing weak ones, and hashing them so that Dovecot can check them.
 
-There are two schemes on purpose. What we generated has so much entropy that one salted
-SHA-512 is as safe as anything slower, and costs the daemons nothing at each login; what a person chose gets
-Argon2id. The `{SCHEME}` prefix is written here only: a password that looks like a hash is hashed like any other.
+There are two schemes on purpose. What we generated has so much entropy that one salted SHA-512
+is as safe as anything slower, and costs the daemons nothing at each login; what a person chose
+gets Argon2id. The `{SCHEME}` prefix is written here only: a password that looks like a hash is
+hashed like any other.
 """
 
 import asyncio
@@ -25,7 +26,8 @@ LONGEST_UNIT = 8
 FEWEST_CHARACTERS = 5
 SHORTEST_NAME = 5  # a shorter local part is in too many honest passphrases
 
-# No vowels, so that no word appears, and no digits: nothing to mistake for another, one keyboard on a phone.
+# No vowels, so that no word appears, and no digits: nothing to mistake for another, one keyboard on
+# a phone.
 ALPHABET = "bcdfghjkmnpqrstvwxyz"
 GROUPS, GROUP = 6, 5  # 20^30 is 129.6 bits
 
@@ -35,7 +37,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 # Parameters of RFC 9106 as OWASP has them for a server: 19 MiB, about 20 ms.
 _ARGON2 = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1, hash_len=32, salt_len=16)
 
-# Rows of keys as they lie, each beside its lower neighbour to the right; with Shift, and in the common layouts.
+# Rows of keys as they lie, each beside its lower neighbour to the right; with Shift, and in the
+# common layouts.
 _KEYBOARDS = (
     ("1234567890-=", "qwertyuiop[]", "asdfghjkl;'", "zxcvbnm,./"),
     ("!@#$%^&*()_+", "qwertyuiop{}", 'asdfghjkl:"', "zxcvbnm<>?"),
@@ -47,7 +50,8 @@ SHORTEST_STRETCH = 3
 
 
 class WeakPassword(ValueError):
-    """A chosen password that is refused. `message` names the rule and never repeats the password."""
+    """A chosen password that is refused. `message` names the rule and never repeats the
+    password."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -105,7 +109,8 @@ def _repeats(text: str, longest: int) -> bool:
 
 
 def _has_period(text: str, size: int) -> bool:
-    """Whether `text` is its first `size` characters again and again; the last time may be cut off."""
+    """Whether `text` is its first `size` characters again and again; the last time may be cut
+    off."""
     return text[size:] == text[:-size]
 
 
@@ -156,7 +161,8 @@ def hash_chosen(password: str) -> str:
 
 
 class Hashers:
-    """A few threads that hash chosen passwords, and a short queue: its cost is a lever for attackers."""
+    """A few threads that hash chosen passwords, and a short queue: its cost is a lever for
+    attackers."""
 
     def __init__(self, threads: int | None = None, waiting: int = 64) -> None:
         threads = threads or len(os.sched_getaffinity(0))
@@ -165,7 +171,8 @@ class Hashers:
         self._taken = 0
 
     async def hash_chosen(self, password: str) -> str:
-        """As the function of this name, off the event loop. Raises Busy when too many wait already."""
+        """As the function of this name, off the event loop. Raises Busy when too many wait
+        already."""
         if self._taken >= self._most:
             raise Busy("Too many passwords are being hashed at once.")
         self._taken += 1

@@ -27,20 +27,21 @@ RETURNING {COLUMNS}"""
 
 
 def due_purges(tx: Tx, node: int | None = None) -> list[int]:
-    """Accounts whose mail is to be erased now, or to go on with, some at a time: those that nobody is at. Of several
-    nodes: whose mail this one has."""
+    """Accounts whose mail is to be erased now, or to go on with, some at a time: those that
+    nobody is at. Of several nodes: whose mail this one has."""
     return [row[0] for row in tx.all(DUE_PURGES, now=tx.now, node=node)]
 
 
 def oldest_purge_due(tx: Tx) -> int | None:
-    """Since when the oldest purge has been due (ms since 1970), also one that was put off after a failure."""
+    """Since when the oldest purge has been due (ms since 1970), also one that was put off after
+    a failure."""
     row = tx.one(OLDEST_PURGE_DUE, now=tx.now)
     return int(row[0]) if row else None
 
 
 def begin_purge(tx: Tx, id_: int) -> bool:
-    """From here on the account cannot be restored, and what is personal in its row is gone; the row stays, so that
-    events have something to tell of. False: it was restored meanwhile."""
+    """From here on the account cannot be restored, and what is personal in its row is gone; the
+    row stays, so that events have something to tell of. False: it was restored meanwhile."""
     return tx.one(BEGIN_PURGE, id=id_, now=tx.now) is not None
 
 

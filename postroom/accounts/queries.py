@@ -1,7 +1,9 @@
-"""Pages of accounts: filtered lists in the order of their ids, the same cost at any depth with `after`.
+"""Pages of accounts: filtered lists in the order of their ids, the same cost at any depth with
+`after`.
 
-The statements are put together from fixed pieces, one for each set of filters; a unary `+` keeps SQLite from
-an index that would be the wrong one. tests/test_plans.py holds every one of them to an index.
+The statements are put together from fixed pieces, one for each set of filters; a unary `+` keeps
+SQLite from an index that would be the wrong one. tests/test_plans.py holds every one of them to
+an index.
 """
 
 import functools
@@ -18,7 +20,8 @@ FILTERS = {
     "bound": " AND domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound)",
     "status": " AND status = :status",
 }
-# A search finds its matches in the index of addresses and sorts them; no other index may look better.
+# A search finds its matches in the index of addresses and sorts them; no other index may look
+# better.
 SEARCH_FILTERS = {
     "user_id": " AND COALESCE(user_id, '') = :user_id",
     "domain_id": " AND +domain_id = :domain_id",
@@ -52,7 +55,8 @@ def page_sql(filters: frozenset[str], offset: bool, newest: bool = False) -> str
 
 @functools.cache
 def deleted_sql(filters: frozenset[str], offset: bool) -> str:
-    """The statement of a page of deleted accounts that can still be restored: few, in an index of their own."""
+    """The statement of a page of deleted accounts that can still be restored: few, in an index
+    of their own."""
     where = "".join(text for name, text in (FILTERS | {"q": SEARCH_FILTERS["q"]}).items() if name in filters)
     return (
         f"SELECT {COLUMNS} FROM accounts WHERE organization_id = :organization{where} AND id > :after"
@@ -72,8 +76,9 @@ def page(
     deleted: bool = False,
     **filters: int | str | None,
 ) -> list[Account]:
-    """Accounts by id after a cursor (0: from the start), oldest or newest first; filters that are None do not count.
-    `q` is a prefix of the address. `deleted` ones are those that can be restored, oldest first."""
+    """Accounts by id after a cursor (0: from the start), oldest or newest first; filters that
+    are None do not count. `q` is a prefix of the address. `deleted` ones are those that can be
+    restored, oldest first."""
     filters |= {"bound": actor.restricted_key_id}
     given = {name: value for name, value in filters.items() if value is not None}
     offset_too, start = offset > 0, after or (NO_END if newest and not deleted else 0)

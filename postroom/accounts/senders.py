@@ -1,7 +1,9 @@
-"""May this account use this sender? The one rule for every way out: submission, Sieve, and what is sent over HTTP.
+"""May this account use this sender? The one rule for every way out: submission, Sieve, and what is
+sent over HTTP.
 
-An address of a header or an envelope is first read strictly (`parse`), and compared in the spelling of address.py
-alone. What may be used is in the view mail_senders: the account's addresses, each with any `+tag`.
+An address of a header or an envelope is first read strictly (`parse`), and compared in the
+spelling of address.py alone. What may be used is in the view mail_senders: the account's
+addresses, each with any `+tag`.
 """
 
 import re
@@ -22,7 +24,8 @@ _LOGIN = re.compile(r"([0-9]{1,18})@([0-9]{1,18})\.acct\.internal")
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who asks: an account, and the name it has logged in with. None: no login is needed, as for a Sieve script."""
+    """Who asks: an account, and the name it has logged in with. None: no login is needed, as for
+    a Sieve script."""
 
     id: int
     login: str | None = None
@@ -35,7 +38,8 @@ class Account:
 
 
 def parse(text: str) -> Address:
-    """The mailbox that a sender's address names, without its tag. Raises BadAddress: it is not certain which."""
+    """The mailbox that a sender's address names, without its tag. Raises BadAddress: it is not
+    certain which."""
     match = _ADDRESS.fullmatch(text)
     if not match:
         raise BadAddress("invalid_address", "A sender has the form local_part@domain, without quotes and comments.")
@@ -48,7 +52,8 @@ def may_use(tx: Tx, account: Account, address: Address) -> bool:
 
 
 def poses_as_another(tx: Tx, account: Account, local_part: str, domain: str) -> bool:
-    """Whether an address that a display name shows is one that this instance hosts, and not the account's own."""
+    """Whether an address that a display name shows is one that this instance hosts, and not the
+    account's own."""
     return not _is_user(tx, account, local_part, domain) and is_hosted(tx, domain)
 
 

@@ -1,4 +1,5 @@
-"""The ASGI application: request id, authentication, route, scope, parsing, handler, answer, log line.
+"""The ASGI application: request id, authentication, route, scope, parsing, handler, answer, log
+line.
 
 Under /v2 the key is checked before anything else is decided, so that nobody without
 one learns which paths, methods or bodies there are.
@@ -135,7 +136,8 @@ class App:
         _log(scope, reply, request_id, actor, seconds)
 
     async def _admit(self, scope: Scope, request_id: str) -> tuple[Actor | None, list[str] | None]:
-        """The caller, where one is needed, and the path (None: malformed). Raises Unauthorized before anything else."""
+        """The caller, where one is needed, and the path (None: malformed). Raises Unauthorized
+        before anything else."""
         segments: list[str] | None
         try:
             segments = split_path(scope["raw_path"])
@@ -241,7 +243,8 @@ def create_app(
     place: ProcessSlot = ALONE,
     clock: Clock = time.monotonic,
 ) -> App:
-    """The application over an open database; what asks the other parts comes from whoever wires them."""
+    """The application over an open database; what asks the other parts comes from whoever wires
+    them."""
     host = settings.dns_host
     services = Services(
         database=database,
@@ -303,7 +306,8 @@ async def _send(send: Send, method: str, reply: Reply, request_id: str, quota: H
 
 
 def _log(scope: Scope, reply: Reply, request_id: str, actor: Actor | None, seconds: float) -> None:
-    """Reads that went well are for debugging only; the path is the route's, without what was sent in it."""
+    """Reads that went well are for debugging only; the path is the route's, without what was
+    sent in it."""
     quiet = reply.status < 400 and scope["method"] in ("GET", "HEAD")
     if quiet and not log.is_enabled_for(logging.DEBUG):
         return

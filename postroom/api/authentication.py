@@ -1,7 +1,8 @@
 """Who is let in: by an API key, or by a session of the console, which stands for one.
 
-A header with a key decides alone, right or wrong; the cookie is then not looked at. And a
-cookie is sent by the browser whoever asks, so a write with it must come from our own page and prove that.
+A header with a key decides alone, right or wrong; the cookie is then not looked at. And a cookie
+is sent by the browser whoever asks, so a write with it must come from our own page and prove
+that.
 """
 
 import hmac
@@ -54,8 +55,8 @@ class Admission:
         )
 
     def local(self, scope: Scope) -> Actor | None:
-        """The operator, where the settings let him read the metrics without a key: a program on this host that has not
-        come through a proxy. Who sends a key is not him."""
+        """The operator, where the settings let him read the metrics without a key: a program on
+        this host that has not come through a proxy. Who sends a key is not him."""
         peer = scope["client"][0] if scope["client"] else ""
         sent = {name for name, _ in scope["headers"]}
         if not self._lets_local_in or sent & NOT_LOCAL or not credentials.is_loopback(peer):

@@ -1,6 +1,7 @@
 """Reading a request body within its limits: 64 KiB, 30 seconds, JSON in UTF-8 or an XML document.
 
-A body that does not come holds a connection, so it has 10 seconds, and one more for each KiB that has come.
+A body that does not come holds a connection, so it has 10 seconds, and one more for each KiB
+that has come.
 """
 
 import asyncio

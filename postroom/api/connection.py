@@ -1,8 +1,9 @@
-"""A connection of a client: for how long it is waited for, how many there may be, and what it is told at the end.
+"""A connection of a client: for how long it is waited for, how many there may be, and what it is
+told at the end.
 
-Every wait for a client has a bound: for a head, for a body (`body`), for the next request, and for the client to take
-an answer. What waits for a client is counted by address, so that one address cannot hold what all others need
-(decision 0131).
+Every wait for a client has a bound: for a head, for a body (`body`), for the next request, and
+for the client to take an answer. What waits for a client is counted by address, so that one
+address cannot hold what all others need (decision 0131).
 """
 
 import asyncio
@@ -22,16 +23,20 @@ from postroom.api.reading import Reader
 from postroom.errors import Refused
 
 HEAD_SECONDS = 10.0
-# Longer than the common proxies keep a connection, so that they close it and no request meets a closed one.
+# Longer than the common proxies keep a connection, so that they close it and no request meets a
+# closed one.
 KEEP_ALIVE_SECONDS = 75
 # A process may usually have 1,024 files open. Those too many are told so, but only some at a time.
 MOST_CONNECTIONS = 900
 MOST_REFUSED = 50
-# Of these so many may wait for one address: for the rest of a request, or for the client to take an answer.
+# Of these so many may wait for one address: for the rest of a request, or for the client to take an
+# answer.
 MOST_WAITING = 512
-# After an answer to what could not be read, the rest is thrown away so long, so that the answer arrives.
+# After an answer to what could not be read, the rest is thrown away so long, so that the answer
+# arrives.
 LINGER_SECONDS = 2.0
-# Of an answer that does not fit into the system's buffers a client must take so many bytes in so many seconds.
+# Of an answer that does not fit into the system's buffers a client must take so many bytes in so
+# many seconds.
 STALL_SECONDS = 10.0
 SLOWEST_BYTES = 4096
 
@@ -39,7 +44,8 @@ log = structlog.get_logger()
 
 
 class Connection(Reader):
-    """A connection that is bounded in size, time and number. What cannot be read is answered as any other problem."""
+    """A connection that is bounded in size, time and number. What cannot be read is answered as
+    any other problem."""
 
     _counted: Peer | None = None  # for whom it is counted while it waits for its client
     _is_refused = False
@@ -81,8 +87,8 @@ class Connection(Reader):
         super().connection_lost(exc)
 
     def close(self) -> None:
-        """Ends the connection after an answer. What the client still sends is thrown away for a time, or the answer
-        would be lost with it (RFC 9112 9.6)."""
+        """Ends the connection after an answer. What the client still sends is thrown away for a
+        time, or the answer would be lost with it (RFC 9112 9.6)."""
         if self._given_up:
             return
         self._given_up = True
@@ -161,8 +167,8 @@ class Connection(Reader):
             self.transport.close()
 
     def _refuse(self, code: str, detail: str) -> None:
-        """Answers one that is too many, and lingers with some of them. Of those for which there is no place at all the
-        others are not told."""
+        """Answers one that is too many, and lingers with some of them. Of those for which there
+        is no place at all the others are not told."""
         lingers = self._peers.refused < MOST_REFUSED
         self._given_up = self._is_refused = True
         self._peers.refused += 1
@@ -246,7 +252,8 @@ class Connection(Reader):
             self.transport.abort()
 
     def _is_taking(self) -> bool:
-        """Whether the client has taken a part of what waits for it since the last look, and some is left."""
+        """Whether the client has taken a part of what waits for it since the last look, and some
+        is left."""
         before, self._unsent = self._unsent, self.transport.get_write_buffer_size()
         return 0 < self._unsent <= before - SLOWEST_BYTES
 
@@ -254,7 +261,8 @@ class Connection(Reader):
         return self._counted is None and not self._given_up and not self._is_answering()
 
     def _count(self) -> None:
-        """Counts this connection for its address where it waits for its client. One that would be too many ends."""
+        """Counts this connection for its address where it waits for its client. One that would
+        be too many ends."""
         if self._is_refused:
             return
         is_reading = self._in_body or self.cycle is None or (bool(self._rest) and not self._is_answering())
@@ -279,14 +287,16 @@ class Connection(Reader):
             self._counted = None
 
     def _whom_to_count(self) -> Peer:
-        """The peer; for a body that comes through a trusted proxy, the client that the proxy names."""
+        """The peer; for a body that comes through a trusted proxy, the client that the proxy
+        names."""
         if not self._in_body or not self._peer.is_trusted:
             return self._peer
         headers = tuple(self.cycle.scope["headers"])
         return self._peers.of(credentials.client_address(self._peer.address, headers, self._peers.trusted))
 
     def _make_room(self) -> bool:
-        """Closes an idle connection of an address that has more than its share, for one of another."""
+        """Closes an idle connection of an address that has more than its share, for one of
+        another."""
         largest = self._peers.largest()
         if largest.connections <= MOST_WAITING or largest is self._peer:
             return False

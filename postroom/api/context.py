@@ -45,8 +45,9 @@ encode = msgspec.json.Encoder().encode
 
 
 class Result(msgspec.Struct, frozen=True):
-    """`payload` becomes JSON, or goes as it is where the route gives text. The sessions in `ended` are ended before it
-    is sent; where they cannot be, `late` is sent instead, and `put_off` writes that down (False: they have ended)."""
+    """`payload` becomes JSON, or goes as it is where the route gives text. The sessions in
+    `ended` are ended before it is sent; where they cannot be, `late` is sent instead, and
+    `put_off` writes that down (False: they have ended)."""
 
     payload: Any
     status: int = 200
@@ -56,7 +57,8 @@ class Result(msgspec.Struct, frozen=True):
     put_off: Callable[[Tx], bool] | None = None
 
 
-# A transaction that makes the answer, and what keeps that answer in the same transaction (retries.py).
+# A transaction that makes the answer, and what keeps that answer in the same transaction
+# (retries.py).
 Work = Callable[[Tx], Result]
 Keep = Callable[[Work], Work]
 
@@ -80,7 +82,8 @@ class Services:
 
 
 class PublicRequest(msgspec.Struct, frozen=True):
-    """One request to a route that needs no key. `body` is the XML document of a route that takes one."""
+    """One request to a route that needs no key. `body` is the XML document of a route that takes
+    one."""
 
     services: Services
     headers: Headers
@@ -99,11 +102,11 @@ class RequestContext(msgspec.Struct, frozen=True):
     keep: Keep | None = None
 
     async def write(self, work: Work, *, is_long: bool = False) -> Result:
-        """The one transaction of a write (see Database.write). Its answer is made inside, so that it can be kept with
-        the change.
+        """The one transaction of a write (see Database.write). Its answer is made inside, so that
+        it can be kept with the change.
 
-        Sessions are ended after the commit. What fails there the worker does again (sessions.py), and the answer says
-        so.
+        Sessions are ended after the commit. What fails there the worker does again
+        (sessions.py), and the answer says so.
         """
         answer = await self.services.database.write(self.keep(work) if self.keep else work, is_long=is_long)
         if not answer.ended or await self.services.end_sessions(answer.ended):
@@ -116,7 +119,8 @@ class RequestContext(msgspec.Struct, frozen=True):
 
 
 def resolve_user(actor: Actor, *sent: str | UnsetType) -> str | None:
-    """The user that the call is about. Query, body and key may not disagree: that looks like a foreign account."""
+    """The user that the call is about. Query, body and key may not disagree: that looks like a
+    foreign account."""
     found = actor.user_id
     for user in sent:
         if user is UNSET:

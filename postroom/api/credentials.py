@@ -1,5 +1,5 @@
-"""What a request's head says of who calls: the API key of `x-api-key` or `Authorization: Bearer`, the cookie of the
-console, the site that asks, and the address of the client.
+"""What a request's head says of who calls: the API key of `x-api-key` or `Authorization: Bearer`,
+the cookie of the console, the site that asks, and the address of the client.
 
 The query string is never looked at for a key, and X-Forwarded-For counts only from
 networks that the operator trusts.
@@ -9,7 +9,8 @@ import ipaddress
 from collections.abc import Sequence
 
 Headers = Sequence[tuple[bytes, bytes]]
-# A browser takes a `__Host-` cookie over HTTPS only, and no other host can set it (RFC 6265bis 4.1.3.2).
+# A browser takes a `__Host-` cookie over HTTPS only, and no other host can set it (RFC 6265bis
+# 4.1.3.2).
 SECURE_COOKIE = b"__Host-postroom"
 COOKIE = b"postroom"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -37,8 +38,8 @@ def sends_key(headers: Headers) -> bool:
 
 
 def session_token(headers: Headers) -> str | None:
-    """What the cookie of a console session holds. The name that only TLS can set counts alone where it is there; two
-    different ones of a name are none."""
+    """What the cookie of a console session holds. The name that only TLS can set counts alone
+    where it is there; two different ones of a name are none."""
     pairs = [pair.strip().partition(b"=") for n, value in headers if n == b"cookie" for pair in value.split(b";")]
     secure = {value for name, _, value in pairs if name == SECURE_COOKIE}
     found = secure or {value for name, _, value in pairs if name == COOKIE}
@@ -46,8 +47,9 @@ def session_token(headers: Headers) -> str | None:
 
 
 def is_cross_site(headers: Headers) -> bool:
-    """Whether a page of another site has made the browser send this. Browsers say so in Sec-Fetch-Site; over plain HTTP
-    they leave it out, and then Origin has to be our own host where it is sent."""
+    """Whether a page of another site has made the browser send this. Browsers say so in
+    Sec-Fetch-Site; over plain HTTP they leave it out, and then Origin has to be our own host
+    where it is sent."""
     site, origin = header(headers, b"sec-fetch-site"), header(headers, b"origin")
     if site:
         return site not in ("same-origin", "none")
@@ -60,7 +62,8 @@ def header(headers: Headers, wanted: bytes) -> str:
 
 
 def client_address(peer: str, headers: Headers, trusted: Sequence[Network]) -> str:
-    """The right-most address of X-Forwarded-For that is not a trusted proxy; without trust, the peer."""
+    """The right-most address of X-Forwarded-For that is not a trusted proxy; without trust, the
+    peer."""
     if not trusted or not trusts(peer, trusted):
         return peer
     hops = [hop.strip() for name, value in headers if name == b"x-forwarded-for" for hop in _text(value).split(",")]

@@ -9,14 +9,15 @@ HOPELESS = (408, 413)
 
 
 class Cycle(RequestResponseCycle):
-    """One request and its answer. Head and body leave in one write: with two it is a call of the system more, and
-    mostly a packet."""
+    """One request and its answer. Head and body leave in one write: with two it is a call of the
+    system more, and mostly a packet."""
 
     _head: Any = None  # waits for its body
 
     async def send(self, message: Any) -> None:
         if message["type"] == "http.response.start" and not self.response_started:
-            # A client that waits for 100 (Continue) and gets an answer may send its body, or the next request.
+            # A client that waits for 100 (Continue) and gets an answer may send its body, or the
+            # next request.
             if self.more_body and (self.waiting_for_100_continue or message["status"] in HOPELESS):
                 self.keep_alive = False
             self._head = message
@@ -29,8 +30,9 @@ class Cycle(RequestResponseCycle):
             await super().send(message)
 
     def _send_whole(self, head: Any, message: Any) -> bool:
-        """Sends an answer that is all there. What is not is left to uvicorn: a file in pieces, an answer without its
-        length, a client that reads slowly, and a header with a line break in it, which uvicorn refuses."""
+        """Sends an answer that is all there. What is not is left to uvicorn: a file in pieces,
+        an answer without its length, a client that reads slowly, and a header with a line break
+        in it, which uvicorn refuses."""
         sent = [*self.default_headers, *head["headers"]]
         lines = b"".join([b"%b: %b\r\n" % header for header in sent])
         is_plain = lines.count(b"\n") == lines.count(b"\r") == len(sent) and b"content-length: " in lines

@@ -43,7 +43,8 @@ class NoBody(msgspec.Struct, frozen=True):
 
 
 def parse_query(kind: type[B], query: bytes) -> B:
-    """A query string as its type. Unknown parameters are ignored; known ones are parsed strictly."""
+    """A query string as its type. Unknown parameters are ignored; known ones are parsed
+    strictly."""
     parsers = _query_parsers(kind)
     values: dict[str, Any] = {}
     problems: list[FieldError] = []
@@ -67,8 +68,9 @@ def parse_query(kind: type[B], query: bytes) -> B:
 
 
 def ignored(kind: type[msgspec.Struct], query: bytes) -> tuple[tuple[bytes, bytes], ...]:
-    """The header that names the parameters of a query string that its type does not know, and what they may mean. One
-    that looks like none that it knows is told by its place: it may be anything, a secret too."""
+    """The header that names the parameters of a query string that its type does not know, and
+    what they may mean. One that looks like none that it knows is told by its place: it may be
+    anything, a secret too."""
     raw = {pair.partition(b"=")[0] for pair in query.split(b"&")}
     if raw <= _raw_names(kind):  # as nearly always
         return ()
@@ -92,7 +94,8 @@ def _meant(name: str, known: Iterable[str], words: str) -> str:
 
 
 def unknown_names(names: Iterable[str], known: Iterable[str]) -> str:
-    """Says which names of a list are unknown, by their places: no value that was sent is repeated."""
+    """Says which names of a list are unknown, by their places: no value that was sent is
+    repeated."""
     wrong = [(place, name) for place, name in enumerate(names, 1) if name not in known][:NAMES_MAX]
     told = (f"name {place}{_meant(name, known, ' (did you mean {}?)')}" for place, name in wrong)
     return f"Not known: {', '.join(told)}."
@@ -194,7 +197,8 @@ def _unknown_field(name: str, known: Iterable[str]) -> FieldError:
 
 
 def _field_error(name: str, message: str, hint: Any) -> FieldError:
-    """msgspec's one-line message as a field error that names types and rules, never a value that was sent."""
+    """msgspec's one-line message as a field error that names types and rules, never a value that
+    was sent."""
     problem = _WHERE.sub("", message)  # an element of a list is at fault as the list
     if problem.startswith("Invalid enum value"):
         problem = f"Use one of: {', '.join(_choices(hint))}"

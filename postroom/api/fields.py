@@ -1,4 +1,5 @@
-"""The fields that several endpoints take, checked into lists of problems, so that one answer names all of them."""
+"""The fields that several endpoints take, checked into lists of problems, so that one answer
+names all of them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -68,7 +69,8 @@ def is_newest(order: str, problems: list[FieldError]) -> bool:
 def shape(
     fields: str | UnsetType, default: Callable[[T], Any], known: Mapping[str, Callable[[T], Any]]
 ) -> Callable[[T], Any]:
-    """How to show a thing for this `?fields=`: the default shape, all known fields (`*`) or the named ones."""
+    """How to show a thing for this `?fields=`: the default shape, all known fields (`*`) or the
+    named ones."""
     if fields is UNSET:
         return default
     names = list(known) if fields == "*" else [name.strip() for name in fields.split(",")]

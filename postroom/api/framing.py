@@ -1,8 +1,10 @@
-"""Where a request ends: the grammar of its head, which bytes are its body, and where its chunks end.
+"""Where a request ends: the grammar of its head, which bytes are its body, and where its chunks
+end.
 
-llhttp, which reads a head after this module has seen it, takes more than RFC 9112 allows, and ends a request that
-offers an upgrade at its head. Two parsers that count differently are how one client's body becomes another client's
-request, so what is not certain is refused, and the connection ends (decision 0130).
+llhttp, which reads a head after this module has seen it, takes more than RFC 9112 allows, and
+ends a request that offers an upgrade at its head. Two parsers that count differently are how one
+client's body becomes another client's request, so what is not certain is refused, and the
+connection ends (decision 0130).
 """
 
 import re
@@ -14,7 +16,8 @@ from postroom.errors import Refused
 Header = tuple[bytes, bytes]
 
 _NAME = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-# RFC 9112 3, without the empty lines before it that section 2.2 would have ignored. llhttp is strict in the headers.
+# RFC 9112 3, without the empty lines before it that section 2.2 would have ignored. llhttp is
+# strict in the headers.
 LINE = re.compile(_NAME + rb" [!-~]++ HTTP/1\.[01]\r\n")
 EMPTY_LINES = re.compile(rb"(?:\r\n)*+\r?")
 BEGIN = re.compile(_NAME)
@@ -40,7 +43,8 @@ NOT_HTTP = "This is not HTTP/1.1."
 
 
 class Framing(NamedTuple):
-    """What a head says of its request: the size of its body in bytes, or CHUNKED, and of its connection."""
+    """What a head says of its request: the size of its body in bytes, or CHUNKED, and of its
+    connection."""
 
     body: int
     keeps_alive: bool
@@ -48,7 +52,8 @@ class Framing(NamedTuple):
 
 
 class Target(NamedTuple):
-    """A request target. `host` is that of an absolute one, which counts in place of the Host header."""
+    """A request target. `host` is that of an absolute one, which counts in place of the Host
+    header."""
 
     path: bytes
     query: bytes
@@ -59,8 +64,8 @@ _PLAIN = Framing(0, True, False)
 
 
 def framing(version: str, headers: Sequence[Header], is_upgrade: bool) -> Framing:
-    """How a request is framed (RFC 9112 6.3), from its headers that are in FRAMING, with names in lower case. Raises
-    Refused."""
+    """How a request is framed (RFC 9112 6.3), from its headers that are in FRAMING, with names
+    in lower case. Raises Refused."""
     if len(headers) == 1 and headers[0][0] == b"host" and version == "1.1" and _NAMED.fullmatch(headers[0][1]):
         return _PLAIN  # as most are
     hosts, lengths, codings, options = 0, [], [], b""
@@ -102,7 +107,8 @@ def _body(lengths: list[bytes], codings: list[bytes], is_new: bool) -> int:
 
 
 def target(method: str, text: bytes) -> Target:
-    """A request target (RFC 9112 3.2): a path, or a whole URL of HTTP, or `*` for OPTIONS. Raises Refused."""
+    """A request target (RFC 9112 3.2): a path, or a whole URL of HTTP, or `*` for OPTIONS.
+    Raises Refused."""
     if method == "CONNECT":
         raise unframed("This is not a proxy: CONNECT is not taken.")
     if text.startswith(b"/"):

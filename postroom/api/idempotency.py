@@ -21,7 +21,8 @@ REPLAYED = (b"idempotent-replayed", b"true")
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):
-    """An answer as it is kept: what goes out, the sessions that end before, and what goes out where they do not."""
+    """An answer as it is kept: what goes out, the sessions that end before, and what goes out
+    where they do not."""
 
     status: int
     headers: tuple[tuple[bytes, bytes], ...]
@@ -35,7 +36,8 @@ _unpack = msgspec.msgpack.Decoder(Kept).decode
 
 
 def idempotency_key(headers: list[tuple[bytes, bytes]]) -> bytes | None:
-    """The Idempotency-Key as it was sent, quotes included. Raises invalid_request for one that cannot be meant."""
+    """The Idempotency-Key as it was sent, quotes included. Raises invalid_request for one that
+    cannot be meant."""
     sent = [value.strip(b" \t") for name, value in headers if name == b"idempotency-key"]
     if not sent:
         return None
@@ -56,9 +58,11 @@ class Retries:
         self._running: set[tuple[int, str]] = set()
 
     async def once(self, tried: Attempt, handle: Callable[[Keep], Awaitable[Result]]) -> Result:
-        """The answer of an earlier attempt, else that of `handle`, which keeps it in the transaction of its change.
+        """The answer of an earlier attempt, else that of `handle`, which keeps it in the
+        transaction of its change.
 
-        Raises `idempotency_key_reused`, `idempotency_conflict`, and what `handle` raises: then nothing is kept.
+        Raises `idempotency_key_reused`, `idempotency_conflict`, and what `handle` raises: then
+        nothing is kept.
         """
         if answer := await self._replay(tried):
             return answer
@@ -76,7 +80,8 @@ class Retries:
             self._running.discard(name)
 
     async def _replay(self, tried: Attempt) -> Result | None:
-        """The kept answer. Its sessions are ended once more: a crash may have come before they were."""
+        """The kept answer. Its sessions are ended once more: a crash may have come before they
+        were."""
         found = await self._services.database.read(lambda tx: idempotency.find(tx, tried))
         if found is None:
             return None

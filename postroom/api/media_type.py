@@ -1,7 +1,7 @@
 """The Content-Type header (RFC 9110 8.3.1): strict in the type, lenient in its parameters.
 
-A parameter that is not known is ignored, whatever it looks like. `charset` must say UTF-8 where it says something:
-a body in another encoding would be read wrongly.
+A parameter that is not known is ignored, whatever it looks like. `charset` must say UTF-8 where
+it says something: a body in another encoding would be read wrongly.
 """
 
 import re

@@ -124,7 +124,8 @@ def _responses(route: Route) -> dict[str, Any]:
 
 
 def _success(route: Route) -> dict[str, Any]:
-    """The success body; where it shows accounts, the default shape or, with `?fields=`, part of the full one."""
+    """The success body; where it shows accounts, the default shape or, with `?fields=`, part of
+    the full one."""
     if route.shows is None:
         return _ref(route.gives)
     _, components = msgspec.json.schema_components([route.gives], ref_template=REFERENCE)

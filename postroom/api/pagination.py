@@ -1,4 +1,5 @@
-"""Paging: offset and limit as the specification has them, and a keyset cursor in the `Link` header (RFC 8288)."""
+"""Paging: offset and limit as the specification has them, and a keyset cursor in the `Link`
+header (RFC 8288)."""
 
 from collections.abc import Callable, Mapping
 from typing import TypeVar

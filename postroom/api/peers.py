@@ -1,7 +1,8 @@
-"""Who is connected to one process: how many connections an address has, and how many of them wait for their client.
+"""Who is connected to one process: how many connections an address has, and how many of them wait
+for their client.
 
-An address is counted as the limits of wrong keys count it: the /64 of an IPv6 address. A trusted proxy speaks for many
-clients, so it is not bounded; the client that it names is (decision 0131).
+An address is counted as the limits of wrong keys count it: the /64 of an IPv6 address. A trusted
+proxy speaks for many clients, so it is not bounded; the client that it names is (decision 0131).
 """
 
 from collections.abc import Sequence
@@ -13,8 +14,8 @@ from postroom.api.rate_limits import network_of
 
 @dataclass(slots=True)
 class Peer:
-    """One address. `waiting` are the connections that wait for their client: for the rest of a request, or to take an
-    answer."""
+    """One address. `waiting` are the connections that wait for their client: for the rest of a
+    request, or to take an answer."""
 
     address: str
     is_trusted: bool
@@ -23,7 +24,8 @@ class Peer:
 
 
 class Peers:
-    """The addresses that are connected, and how many connections were refused and are about to end."""
+    """The addresses that are connected, and how many connections were refused and are about to
+    end."""
 
     def __init__(self, trusted: Sequence[credentials.Network] = ()) -> None:
         self.trusted = trusted

@@ -41,8 +41,8 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "outcome_unknown": (503, "It may have been carried out"),
 }
 
-# What a path's 404 says. One sentence a path, so that foreign and missing, whichever of the path's things it is, look
-# the same to the byte.
+# What a path's 404 says. One sentence a path, so that foreign and missing, whichever of the path's
+# things it is, look the same to the byte.
 _ACCOUNT = (
     "No account of yours has this id, for this user_id: GET /v2/email-accounts lists yours. "
     "Send the user_id that the account was made with, or none."

@@ -1,9 +1,9 @@
 """How many calls a key may make, and how many wrong keys an address may send.
 
 A key and all that were made with it count as one, or a key would make itself more calls by
-making keys. An address is judged by its wrong keys alone, and even then a key that has been right before is looked up,
-so that nobody is locked out by a neighbour behind the same address. Each process counts for itself and therefore gives
-its share of the limit.
+making keys. An address is judged by its wrong keys alone, and even then a key that has been
+right before is looked up, so that nobody is locked out by a neighbour behind the same address.
+Each process counts for itself and therefore gives its share of the limit.
 """
 
 import ipaddress
@@ -43,7 +43,8 @@ class _Window:
 
 
 class Windows:
-    """A counter for each name, in a window that begins with its first call. Memory is bounded: the oldest goes."""
+    """A counter for each name, in a window that begins with its first call. Memory is bounded:
+    the oldest goes."""
 
     def __init__(self, rate: Rate, clock: Clock, most: int = MOST) -> None:
         self.rate = rate
@@ -55,7 +56,8 @@ class Windows:
         return len(self._windows)
 
     def consume(self, name: str | int | None) -> tuple[int, float]:
-        """Counts one call. What is left (below 0: refused) and the seconds until all is there again."""
+        """Counts one call. What is left (below 0: refused) and the seconds until all is there
+        again."""
         now = self._clock()
         window = self._windows.get(name)
         if window is None or window.ends <= now:
@@ -89,7 +91,8 @@ class RateLimiter:
         self._policy = (b"ratelimit-policy", b'"default";q=%d;w=%d' % self._keys.rate)
 
     def check_address(self, address: str, key: str | None) -> None:
-        """Asked before the database is. Raises TooMany when this address has sent too many wrong keys."""
+        """Asked before the database is. Raises TooMany when this address has sent too many wrong
+        keys."""
         if self._on and len(self._addresses) and (key is None or hash(key) not in self._right):
             wait = self._addresses.wait(network_of(address))
             if wait:
@@ -112,7 +115,8 @@ class RateLimiter:
             self._right[mark] = None
 
     def consume(self, root_id: int | None) -> tuple[Headers, int]:
-        """Counts a call of a family of keys. The headers that tell of it, and 0 or the seconds to wait."""
+        """Counts a call of a family of keys. The headers that tell of it, and 0 or the seconds
+        to wait."""
         if not self._on:
             return (), 0
         left, seconds = self._keys.consume(root_id)

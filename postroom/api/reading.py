@@ -1,8 +1,9 @@
 """Reads the requests of a connection, one at a time: the next one when this one is answered.
 
-`framing` decides where each request ends. llhttp gets a head that is whole and valid, then exactly the bytes of the
-body, and must agree; otherwise the connection ends. Trailers are dropped: uvicorn would append them to the headers,
-and they could name a client's address behind the proxy's back.
+`framing` decides where each request ends. llhttp gets a head that is whole and valid, then
+exactly the bytes of the body, and must agree; otherwise the connection ends. Trailers are
+dropped: uvicorn would append them to the headers, and they could name a client's address behind
+the proxy's back.
 """
 
 import asyncio

@@ -1,8 +1,9 @@
 """Counting requests by route and status, and their time by route, for /metrics.
 
-Each process counts for itself, under a name of its own, and what it answers at /metrics
-holds the others' counts from their files. So every series belongs to one process and only grows until that one
-restarts, which is what Prometheus expects of a counter; in a sum it would take that for a reset of all.
+Each process counts for itself, under a name of its own, and what it answers at /metrics holds
+the others' counts from their files. So every series belongs to one process and only grows until
+that one restarts, which is what Prometheus expects of a counter; in a sum it would take that for
+a reset of all.
 """
 
 import asyncio
@@ -23,7 +24,8 @@ log = structlog.get_logger()
 
 
 class Tally(msgspec.Struct):
-    """The requests of one method, route and status. The last bucket is for what took longer than every bound."""
+    """The requests of one method, route and status. The last bucket is for what took longer than
+    every bound."""
 
     method: str
     route: str
@@ -42,7 +44,8 @@ class ProcessCounters(msgspec.Struct):
 
 
 class ProcessSlot(msgspec.Struct, frozen=True):
-    """The name of this process among those that answer on the same port, and where they leave their counts."""
+    """The name of this process among those that answer on the same port, and where they leave
+    their counts."""
 
     name: str = "api"
     names: Sequence[str] = ("api",)
@@ -53,7 +56,8 @@ ALONE = ProcessSlot()
 
 
 class RequestMetrics:
-    """The counts of this process. It never counts by what a client has invented: an unknown route is `none`."""
+    """The counts of this process. It never counts by what a client has invented: an unknown
+    route is `none`."""
 
     def __init__(self, database: Database, place: ProcessSlot) -> None:
         self._database = database

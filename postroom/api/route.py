@@ -16,9 +16,10 @@ PUBLIC = "public"
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One endpoint. `gives` is its success body (`str`: a text of the type `media`); `shows` the account in it, by
-    default; `refuses` lists codes beside those that every route may answer; `is_kept`: an Idempotency-Key keeps the
-    answer of a write; `takes_xml`: the body is an XML document, for a handler without a key."""
+    """One endpoint. `gives` is its success body (`str`: a text of the type `media`); `shows` the
+    account in it, by default; `refuses` lists codes beside those that every route may answer;
+    `is_kept`: an Idempotency-Key keeps the answer of a write; `takes_xml`: the body is an XML
+    document, for a handler without a key."""
 
     method: str
     path: str

@@ -1,7 +1,8 @@
-"""Finding the route of a path. What it handles: HEAD as GET; a literal segment before a parameter, so that
-`GET /v2/email-accounts/create` is 405 and never an id; `%2F` inside a parameter stays inside it; NUL and what is
-not UTF-8 are refused; a trailing or doubled slash is another path; `:name` never matches an empty segment; Outlook
-spells the path of Autodiscover in any mixture of cases.
+"""Finding the route of a path. What it handles: HEAD as GET; a literal segment before a parameter,
+so that `GET /v2/email-accounts/create` is 405 and never an id; `%2F` inside a parameter stays
+inside it; NUL and what is not UTF-8 are refused; a trailing or doubled slash is another path;
+`:name` never matches an empty segment; Outlook spells the path of Autodiscover in any mixture of
+cases.
 
 tests/api/test_router.py compares it with Starlette's router over generated paths and methods.
 """

@@ -1,4 +1,5 @@
-"""The table of routes: dispatch, authorization, parsing, OpenAPI and the documentation tests all read it.
+"""The table of routes: dispatch, authorization, parsing, OpenAPI and the documentation tests all
+read it.
 
 The order means nothing; a path with a name in it gives way to one that is spelled out.
 """

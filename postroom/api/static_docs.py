@@ -1,4 +1,5 @@
-"""The documents of docs/ as they are, for programs that read: `/llms.txt`, the index, and `/docs/….md`.
+"""The documents of docs/ as they are, for programs that read: `/llms.txt`, the index, and
+`/docs/….md`.
 
 `guide` is a link to docs/, so that what is installed has its documents with it.
 """

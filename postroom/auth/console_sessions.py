@@ -1,4 +1,5 @@
-"""Sessions of the web console, and the links that sign in once. Each stands for an API key and never for more.
+"""Sessions of the web console, and the links that sign in once. Each stands for an API key and
+never for more.
 
 A session holds neither the key nor its rights. Both are looked up at every request by the
 key's id, so a session ends with its key, at once and on every process.
@@ -47,7 +48,8 @@ DELETE FROM console_links WHERE id IN (
 
 
 class Session(msgspec.Struct, frozen=True):
-    """A session that is open: whose it is, and until when. `token` goes into the cookie and nowhere else."""
+    """A session that is open: whose it is, and until when. `token` goes into the cookie and
+    nowhere else."""
 
     token: str
     actor: Actor
@@ -55,7 +57,8 @@ class Session(msgspec.Struct, frozen=True):
 
 
 def csrf_token(token: str) -> str:
-    """What the console's own pages send back with every write; it says nothing about the session's token."""
+    """What the console's own pages send back with every write; it says nothing about the
+    session's token."""
     return hmac.new(token.encode("utf-8", "surrogateescape"), b"postroom csrf", hashlib.sha256).hexdigest()
 
 
@@ -77,8 +80,8 @@ def start(tx: Tx, actor: Actor) -> Session:
 
 
 def find(tx: Tx, token: str, client_address: str) -> tuple[Session, bool] | None:
-    """The open session of a token, and whether the use of its key should be written down (see `keys.use`). None when it
-    has ended, or when its key would be refused now."""
+    """The open session of a token, and whether the use of its key should be written down (see
+    `keys.use`). None when it has ended, or when its key would be refused now."""
     row = tx.one(FIND, digest=keys.digest(token), now=tx.now)
     found = keys.authenticate_id(tx, row[0], client_address) if row else None
     if row is None or found is None:
@@ -93,7 +96,8 @@ def end(tx: Tx, token: str) -> None:
 
 
 def forget(tx: Tx) -> int:
-    """Removes sessions and links that are over, STEP of each at most. How many of the more numerous kind it were."""
+    """Removes sessions and links that are over, STEP of each at most. How many of the more
+    numerous kind it were."""
     removed = [tx.all(sql, now=tx.now, limit=STEP) for sql in (END_EXPIRED, END_LINKS)]
     return max(map(len, removed))
 
@@ -113,7 +117,8 @@ def make_link(tx: Tx, organization_id: int, key_id: int) -> str:
 
 
 def follow_link(tx: Tx, token: str, request_id: str, client_address: str) -> Session:
-    """Signs in by a link and uses it up. Raises `unauthorized` for one that is used, too old or made up."""
+    """Signs in by a link and uses it up. Raises `unauthorized` for one that is used, too old or
+    made up."""
     row = tx.one(TAKE_LINK, digest=keys.digest(token), now=tx.now)
     found = keys.authenticate_id(tx, row[0], client_address) if row else None
     if found is None:

@@ -1,7 +1,8 @@
 """API keys: `pr_` and 256 random bits, stored as SHA-256, shown once.
 
-A key is looked up at every request, never cached, so that a revoked one is refused
-at once by every process; and a key that was made with another one is never wider than that one and dies with it.
+A key is looked up at every request, never cached, so that a revoked one is refused at once by
+every process; and a key that was made with another one is never wider than that one and dies
+with it.
 """
 
 import functools
@@ -18,7 +19,8 @@ from postroom.domains import commands as domains
 from postroom.errors import FieldError, LimitReached, Refused, invalid, not_found
 
 MARK = "pr_"
-# How old the time of the last use may be: a key is written to once in this time, however busy it is.
+# How old the time of the last use may be: a key is written to once in this time, however busy it
+# is.
 USE_MS = 60_000
 
 COLUMNS = """id, prefix, name, user_id, scopes, domain_bound, networks, parent_id, created_at, expires_at,
@@ -41,7 +43,8 @@ WIDEST = """
 SELECT id FROM api_keys
 WHERE organization_id = :organization AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)
   AND user_id IS NULL AND domain_bound = 0 AND networks IS NULL AND parent_id IS NULL ORDER BY id LIMIT 1"""
-# An update that changes nothing: whoever revokes this key waits for its new child, or the child is not made.
+# An update that changes nothing: whoever revokes this key waits for its new child, or the child is
+# not made.
 LOCK = f"""
 UPDATE api_keys SET revoked_at = NULL
 WHERE id = :id AND organization_id = :organization AND revoked_at IS NULL
@@ -94,7 +97,8 @@ FORGET = "DELETE FROM api_keys WHERE id = :id AND (revoked_at <= :before OR expi
 
 
 class ApiKey(msgspec.Struct, frozen=True):
-    """What may be shown of a key. `domains` and `networks` are None where it is not bound to any."""
+    """What may be shown of a key. `domains` and `networks` are None where it is not bound to
+    any."""
 
     id: int
     prefix: str
@@ -111,8 +115,8 @@ class ApiKey(msgspec.Struct, frozen=True):
 
 
 class CreateKey(msgspec.Struct, frozen=True):
-    """A parsed request: domains and networks are canonical. None is as the parent has it, and without a parent
-    not limited."""
+    """A parsed request: domains and networks are canonical. None is as the parent has it, and
+    without a parent not limited."""
 
     name: str | None = None
     user_id: str | None = None
@@ -128,8 +132,8 @@ def digest(key: str) -> str:
 
 
 def authenticate(tx: Tx, key: str, client_address: str) -> tuple[Actor, bool] | None:
-    """Who holds this key, and whether its use should be written down (see `use`). None when it is unknown, revoked,
-    expired or used from elsewhere."""
+    """Who holds this key, and whether its use should be written down (see `use`). None when it
+    is unknown, revoked, expired or used from elsewhere."""
     return _authenticated(tx, tx.one(FIND, digest=digest(key), now=tx.now), client_address)
 
 
@@ -163,7 +167,8 @@ def get(tx: Tx, organization_id: int, key_id: int) -> ApiKey:
 
 
 def widest(tx: Tx, organization_id: int) -> int | None:
-    """The id of the oldest live key of an organization that is bound to nothing, if there is one."""
+    """The id of the oldest live key of an organization that is bound to nothing, if there is
+    one."""
     row = tx.one(WIDEST, organization=organization_id, now=tx.now)
     return int(row[0]) if row else None
 
@@ -176,8 +181,9 @@ def use(tx: Tx, actor: Actor) -> None:
 def create(tx: Tx, actor: Actor, command: CreateKey) -> tuple[ApiKey, str]:
     """Makes a key of the actor's organization, with the secret that cannot be read again.
 
-    Raises not_found (a user or a domain that the actor does not see), `forbidden` (wider than the actor's key),
-    `invalid_request` (it would have expired already), `unauthorized` (the actor's key has just ended), LimitReached.
+    Raises not_found (a user or a domain that the actor does not see), `forbidden` (wider than
+    the actor's key), `invalid_request` (it would have expired already), `unauthorized` (the
+    actor's key has just ended), LimitReached.
     """
     command = _narrowed(tx, actor, command)
     if actor.key_id is not None and tx.one(FULL, organization=actor.organization_id, most=MOST - 1, now=tx.now):
@@ -211,8 +217,8 @@ def get_all(tx: Tx, organization_id: int) -> list[ApiKey]:
 def revoke(tx: Tx, actor: Actor, key_id: int, user_id: str | None = None) -> ApiKey:
     """Ends a key and every key that was made with it.
 
-    Raises not_found for a foreign, unknown or revoked one, and `key_too_wide` for one that may do more than the
-    actor's key and was not made with it.
+    Raises not_found for a foreign, unknown or revoked one, and `key_too_wide` for one that may
+    do more than the actor's key and was not made with it.
     """
     row = tx.one(REVOKE, **_mine(actor, user_id), id=key_id, now=tx.now)
     if row is None:
@@ -229,8 +235,8 @@ def revoke(tx: Tx, actor: Actor, key_id: int, user_id: str | None = None) -> Api
 
 
 def forget(tx: Tx, before: int) -> int:
-    """Removes keys that ended before this time (milliseconds), STEP at most: no event tells of them any more. How many
-    it were."""
+    """Removes keys that ended before this time (milliseconds), STEP at most: no event tells of
+    them any more. How many it were."""
     found = [*tx.all(REVOKED_LONG_AGO, before=before, limit=STEP), *tx.all(EXPIRED_LONG_AGO, before=before, limit=STEP)]
     ids = sorted({row[0] for row in found})[:STEP]
     for id_ in ids:
@@ -262,8 +268,8 @@ def _narrowed(tx: Tx, actor: Actor, command: CreateKey) -> CreateKey:
 
 
 def _refuse_wider(parent: ApiKey, command: CreateKey) -> None:
-    """Raises `forbidden`, with every field that asks for more than the parent has. Domains are not among these:
-    those that the parent does not see are not found."""
+    """Raises `forbidden`, with every field that asks for more than the parent has. Domains are
+    not among these: those that the parent does not see are not found."""
     wider = []
     if not set(command.scopes or ()) <= set(parent.scopes):
         wider.append(FieldError("scopes", "too_wide", "The key that you use lacks one of these scopes."))
@@ -276,8 +282,9 @@ def _refuse_wider(parent: ApiKey, command: CreateKey) -> None:
 
 
 def _refuse_to_end_wider(tx: Tx, actor: Actor, key: ApiKey) -> None:
-    """Raises `key_too_wide`, with what the key has more than the actor's. User and domains are not among these: keys
-    that are wider there are not found. The operator has no key and ends any."""
+    """Raises `key_too_wide`, with what the key has more than the actor's. User and domains are
+    not among these: keys that are wider there are not found. The operator has no key and ends
+    any."""
     if actor.key_id is None or _has_made(tx, actor.organization_id, actor.key_id, key):
         return
     mine = get(tx, actor.organization_id, actor.key_id)
@@ -294,7 +301,8 @@ def _refuse_to_end_wider(tx: Tx, actor: Actor, key: ApiKey) -> None:
 
 
 def _has_made(tx: Tx, organization_id: int, maker_id: int, key: ApiKey) -> bool:
-    """Whether a key was made with another one, or with a key that was. A maker's id is lower than that of its keys."""
+    """Whether a key was made with another one, or with a key that was. A maker's id is lower
+    than that of its keys."""
     above = key.parent_id
     while above is not None and above > maker_id:
         row = tx.one(MAKER, id=above, organization=organization_id)

@@ -1,7 +1,8 @@
-"""The file of a backup: a tar of manifest.json, the database and, if wanted, the mail, followed by its SHA-256.
+"""The file of a backup: a tar of manifest.json, the database and, if wanted, the mail, followed by
+its SHA-256.
 
-Nothing of a backup is used before all of it has been read, because only its last line says
-that it is whole. Mail may change while it is read: each message file is in it whole or not at all.
+Nothing of a backup is used before all of it has been read, because only its last line says that
+it is whole. Mail may change while it is read: each message file is in it whole or not at all.
 """
 
 import hashlib
@@ -84,8 +85,8 @@ def _homes(mail: Path) -> list[Path]:
 
 
 def _add_account(tar: tarfile.TarFile, mail: Path, home: Path, said: Said) -> None:
-    """A message that is moved while we read (it was read, or flagged) is found at its new name in the next round; so is
-    a mailbox that is sealed or unsealed meanwhile."""
+    """A message that is moved while we read (it was read, or flagged) is found at its new name
+    in the next round; so is a mailbox that is sealed or unsealed meanwhile."""
     stored: set[str] = set()
     lost = True
     while lost:
@@ -107,7 +108,8 @@ def _add_account(tar: tarfile.TarFile, mail: Path, home: Path, said: Said) -> No
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """The files of an account that nothing rebuilds. Deliveries under way, in tmp, are nobody's yet."""
+    """The files of an account that nothing rebuilds. Deliveries under way, in tmp, are nobody's
+    yet."""
     for where, folders, files in os.walk(folder):
         if "cur" in folders and "tmp" in folders:
             folders.remove("tmp")
@@ -165,8 +167,8 @@ class _Checked:
 
 
 def read(source: BinaryIO, passphrase: str, folder: Path | None, said: Said) -> Manifest:
-    """Reads all of a backup, checks it, and unpacks it into an empty folder. Raises BadBackup; then nothing that was
-    unpacked may be used. Without a folder it only checks."""
+    """Reads all of a backup, checks it, and unpacks it into an empty folder. Raises BadBackup;
+    then nothing that was unpacked may be used. Without a folder it only checks."""
     sealed = source.read(len(MAGIC)) == MAGIC
     source.seek(0)
     if sealed and not passphrase:

@@ -1,4 +1,5 @@
-"""Making a backup: a snapshot of the database, the file from it, and a reading of that file before it gets its name.
+"""Making a backup: a snapshot of the database, the file from it, and a reading of that file before
+it gets its name.
 
 The database is copied first and the mail after it, so that no account in the backup lacks
 mail that it had then.
@@ -27,7 +28,8 @@ COPY = "backup-"
 
 
 def make(data: Path, url: str, file: Path, me: Identity, passphrase: str, *, mail: bool, said: Said) -> Manifest:
-    """Writes and verifies a backup. FILE is replaced in one step, or left as it was. Raises BadBackup."""
+    """Writes and verifies a backup. FILE is replaced in one step, or left as it was. Raises
+    BadBackup."""
     part = file.with_name(file.name + ".part")
     try:
         part.unlink(missing_ok=True)

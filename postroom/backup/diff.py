@@ -1,4 +1,5 @@
-"""What a restore takes back: the accounts and keys that are not as they were when the backup was made.
+"""What a restore takes back: the accounts and keys that are not as they were when the backup was
+made.
 
 A key that was revoked since works again afterwards, so keys are named as well as accounts.
 """

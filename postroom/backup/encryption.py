@@ -1,10 +1,11 @@
-"""Sealed files: a stream encrypted with a passphrase, in chunks, each authenticated with its place and the end with it.
+"""Sealed files: a stream encrypted with a passphrase, in chunks, each authenticated with its place
+and the end with it.
 
     "postroom-sealed-1\\n", salt (16 bytes), check (32 bytes), then chunks of 64 KiB and their tags of 16 bytes
 
-The key and the check are scrypt's 64 bytes. A chunk is ChaCha20-Poly1305 under a nonce of its number and a byte that
-marks the last one: the STREAM construction, as in age. What `read` gave is authentic, and
-still nothing is whole before it has given the end.
+The key and the check are scrypt's 64 bytes. A chunk is ChaCha20-Poly1305 under a nonce of its
+number and a byte that marks the last one: the STREAM construction, as in age. What `read` gave
+is authentic, and still nothing is whole before it has given the end.
 """
 
 import hmac
@@ -52,7 +53,8 @@ class EncryptingWriter:
 
 
 class DecryptingReader:
-    """Reads what a Sealer wrote. Raises BadBackup for a wrong passphrase and for any byte that is not as written."""
+    """Reads what a Sealer wrote. Raises BadBackup for a wrong passphrase and for any byte that
+    is not as written."""
 
     def __init__(self, source: BinaryIO, passphrase: str) -> None:
         head = source.read(len(MAGIC) + SALT + CHECK)

@@ -43,8 +43,9 @@ def move_account(
     node: Annotated[str, typer.Argument(help="The node that it goes to.")],
     wait: Annotated[bool, typer.Option(help="Follow it to its end. It goes on without.")] = True,
 ) -> None:
-    """Move an account with all its mail to another node, while it is used. At the end it is closed for a moment and its
-    sessions end; mail that arrives then comes some seconds later. To interrupt this does not stop the move."""
+    """Move an account with all its mail to another node, while it is used. At the end it is
+    closed for a moment and its sessions end; mail that arrives then comes some seconds later. To
+    interrupt this does not stop the move."""
     from postroom import settings
     from postroom.cluster import moves
     from postroom.db import open_database
@@ -63,8 +64,8 @@ def move_account(
 
 @app.command("cancel-move")
 def cancel_move(account_id: Id, as_json: Json = False) -> None:
-    """End a move where it began, up to the moment in which the account is at home on its new node. What that one has
-    got of it is erased, now or when it is back."""
+    """End a move where it began, up to the moment in which the account is at home on its new
+    node. What that one has got of it is erased, now or when it is back."""
     from postroom.cluster import moves, nodes
 
     def work(tx: Any) -> dict[str, Any]:
@@ -96,7 +97,8 @@ def _cancelled(found: dict[str, Any]) -> str:
 
 @app.command("list-moves")
 def list_moves(as_json: Json = False) -> None:
-    """Show the accounts that are on their way, and what cancelled moves have left that is not erased yet."""
+    """Show the accounts that are on their way, and what cancelled moves have left that is not
+    erased yet."""
     from postroom.cluster import moves, nodes
 
     def work(tx: Any) -> list[dict[str, Any]]:

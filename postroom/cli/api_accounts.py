@@ -1,4 +1,5 @@
-"""`postroom api accounts create`, one or many, and the words that people use for a change of status.
+"""`postroom api accounts create`, one or many, and the words that people use for a change of
+status.
 
 A status has one command each and `update --status` does the same.
 """
@@ -53,7 +54,8 @@ def create(
     url: Url = None,
     key_file: KeyFile = None,
 ) -> None:
-    """Make an account, or with --from many. The password is shown this once; those of many go into a new file."""
+    """Make an account, or with --from many. The password is shown this once; those of many go
+    into a new file."""
     if (source is None) == (address is None):
         raise typer.BadParameter("Give an address, or --from FILE.")
     if address is not None and "@" not in address:

@@ -1,6 +1,8 @@
-"""The commands of `postroom api`, made from the client's operations: arguments, options and help are theirs.
+"""The commands of `postroom api`, made from the client's operations: arguments, options and help
+are theirs.
 
-A stranger would get wrong: `--json` prints what the API has answered, byte for byte, not what the client reads from it.
+A stranger would get wrong: `--json` prints what the API has answered, byte for byte, not what
+the client reads from it.
 """
 
 import inspect
@@ -53,7 +55,8 @@ def place(entry: Entry) -> tuple[str, str]:
 def command(
     entry: Entry, fixed: Mapping[str, Any] = MappingProxyType({}), without: Sequence[str] = ()
 ) -> Callable[..., None]:
-    """The function of a command. `fixed` are arguments that it always gives, `without` those that it never does."""
+    """The function of a command. `fixed` are arguments that it always gives, `without` those
+    that it never does."""
     parameters = [one for one in entry.parameters if one.name not in (*fixed, *without)]
 
     def run(
@@ -128,7 +131,8 @@ def show_list(entry: Entry, client: Client, arguments: dict[str, Any], as_json: 
 
 
 def _pages(entry: Entry, client: Client, arguments: dict[str, Any]) -> Iterator[tuple[bytes, str | None]]:
-    """Each page as it was answered, and where the next one is; one is asked for when it is wanted."""
+    """Each page as it was answered, and where the next one is; one is asked for when it is
+    wanted."""
     page = client.run(entry.ask_page(client.retry_policy, arguments))
     yield page.items[0], page.next
     while page.next:

@@ -24,7 +24,8 @@ def backup(
     file: Path,
     mail: Annotated[bool, typer.Option("--mail", help="Put the mail folders in it, too.")] = False,
 ) -> None:
-    """Write a backup of the database to FILE; the service may run. POSTROOM_BACKUP_PASSPHRASE encrypts it."""
+    """Write a backup of the database to FILE; the service may run. POSTROOM_BACKUP_PASSPHRASE
+    encrypts it."""
     from postroom.backup import create as making
 
     found, passphrase = settings.load(), os.environ.get(PASSPHRASE, "")

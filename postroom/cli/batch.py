@@ -1,8 +1,8 @@
 """Accounts from a CSV file: one call a row, the passwords into a file of the user's.
 
-The same command run again carries on. The file of passwords says which rows are done, and
-the name of its last column is what the Idempotency-Keys are made of: a row that was made and not written down yet is
-answered again, with its password.
+The same command run again carries on. The file of passwords says which rows are done, and the
+name of its last column is what the Idempotency-Keys are made of: a row that was made and not
+written down yet is answered again, with its password.
 """
 
 import csv
@@ -36,7 +36,8 @@ class Written:
 
 
 def run(client: Client, source: Path, passwords: Path, same: dict[str, Any]) -> None:
-    """Makes what is not made yet. Rows that are refused are told and left out; anything else stops the command."""
+    """Makes what is not made yet. Rows that are refused are told and left out; anything else
+    stops the command."""
     rows = read(source)
     with _open(passwords) as written:
         waiting = [(number, row) for number, row in rows if row["address"] not in written.done]
@@ -60,7 +61,8 @@ def run(client: Client, source: Path, passwords: Path, same: dict[str, Any]) -> 
 
 
 def read(source: Path) -> list[tuple[int, dict[str, str]]]:
-    """The rows with their lines; all that is wrong with the file itself is found before the first call."""
+    """The rows with their lines; all that is wrong with the file itself is found before the
+    first call."""
     try:
         with source.open(encoding="utf-8-sig", newline="") as reading:
             table = csv.DictReader(reading, strict=True)

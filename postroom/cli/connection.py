@@ -1,4 +1,5 @@
-"""Where the API is and the key to it, for `postroom api` and `postroom mcp`; how a failed call ends a command.
+"""Where the API is and the key to it, for `postroom api` and `postroom mcp`; how a failed call ends
+a command.
 
 The key of the user's file goes to the URL of that file and to no other.
 """
@@ -34,7 +35,8 @@ KeyFile = Annotated[
 
 
 def find(url: str | None, key_file: Path | None) -> tuple[str, str]:
-    """URL and key, from the first that has them: options, environment, the user's file. An empty key is none."""
+    """URL and key, from the first that has them: options, environment, the user's file. An empty
+    key is none."""
     saved = _saved()
     base = url or os.environ.get("POSTROOM_URL") or saved.get("url")
     if not base:
@@ -55,7 +57,8 @@ def read(file: Path) -> str:
 
 @contextmanager
 def client(url: str | None, key_file: Path | None, *, asks: bool = True) -> "Iterator[Client]":
-    """A client; where there is no key and somebody at the terminal, he is asked. What fails is one line."""
+    """A client; where there is no key and somebody at the terminal, he is asked. What fails is
+    one line."""
     base, key = find(url, key_file)
     if not key and asks:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):

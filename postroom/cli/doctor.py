@@ -12,7 +12,8 @@ WIDTH = 12
 
 
 def doctor(as_json: Json = False) -> None:
-    """Look for what may be wrong and say what to do next; nothing is changed. Exit code 1: warnings, 2: errors."""
+    """Look for what may be wrong and say what to do next; nothing is changed. Exit code 1:
+    warnings, 2: errors."""
     import msgspec
     from rich.console import Console
     from rich.text import Text

@@ -21,7 +21,8 @@ def create_domain(
     active: Annotated[bool, typer.Option("--active", help="Accounts can be made at once; nothing is checked.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Make a managed domain. Without --user it is a platform domain for every user of the organization."""
+    """Make a managed domain. Without --user it is a platform domain for every user of the
+    organization."""
     from postroom.db import Tx
     from postroom.domains import dkim
     from postroom.domains.commands import Domain

@@ -27,7 +27,8 @@ def create_key(
     expires_in_days: Annotated[int | None, typer.Option(min=1, max=36_500)] = None,
     as_json: Json = False,
 ) -> None:
-    """Make an API key and print it; it cannot be read again. An organization that is not there is made, too."""
+    """Make an API key and print it; it cannot be read again. An organization that is not there
+    is made, too."""
     from postroom.auth.keys import CreateKey
     from postroom.db import Tx
     from postroom.service import bootstrap

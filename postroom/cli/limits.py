@@ -20,7 +20,8 @@ def set_limits(
     accounts_per_domain: Cap = None,
     as_json: Json = False,
 ) -> None:
-    """Cap how much an organization, or one of its users, may have. What is not given stays; -1 lifts a cap."""
+    """Cap how much an organization, or one of its users, may have. What is not given stays; -1
+    lifts a cap."""
     from postroom.actor import Actor
     from postroom.tenants import limits, organizations
     from postroom.tenants.limits import SetLimits

@@ -9,7 +9,8 @@ from postroom.cli.connection import KeyFile, Url
 
 
 def login(url: Url = None, key_file: KeyFile = None) -> None:
-    """Try URL and key, and keep both in a file that only you can read; without --key-file the key is asked for."""
+    """Try URL and key, and keep both in a file that only you can read; without --key-file the
+    key is asked for."""
     from postroom.client import PostroomError
 
     base = url or os.environ.get("POSTROOM_URL") or typer.prompt("URL of the API", err=True)

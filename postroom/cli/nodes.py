@@ -29,8 +29,8 @@ def add_node(
     ] = 1700,
     as_json: Json = False,
 ) -> None:
-    """Add a machine. The first one is that which was there before: it keeps every account. A node that is there gets a
-    new address, and may start from another data directory."""
+    """Add a machine. The first one is that which was there before: it keeps every account. A
+    node that is there gets a new address, and may start from another data directory."""
     from postroom import settings
     from postroom.cluster import nodes
 
@@ -72,7 +72,8 @@ def list_nodes(as_json: Json = False) -> None:
 
 @app.command("drain")
 def drain_node(name: Name, as_json: Json = False) -> None:
-    """Place no new accounts on a node. Those that it has stay: `postroom nodes empty` takes them elsewhere."""
+    """Place no new accounts on a node. Those that it has stay: `postroom nodes empty` takes them
+    elsewhere."""
     _set_draining(name, True, as_json)
 
 
@@ -84,8 +85,8 @@ def undrain_node(name: Name, as_json: Json = False) -> None:
 
 @app.command("empty")
 def empty_node(name: Name) -> None:
-    """Move every account of a drained node to the others, a few at a time. To interrupt this stops none that has begun;
-    run again it goes on."""
+    """Move every account of a drained node to the others, a few at a time. To interrupt this
+    stops none that has begun; run again it goes on."""
     from postroom import settings
     from postroom.cluster import moves, nodes
     from postroom.db import open_database
@@ -107,7 +108,8 @@ def empty_node(name: Name) -> None:
 
 @app.command("remove")
 def remove_node(name: Name) -> None:
-    """Forget a node that is drained and has no account any more. The others stop believing it within seconds."""
+    """Forget a node that is drained and has no account any more. The others stop believing it
+    within seconds."""
     from postroom.cluster import nodes
 
     store.write(lambda tx: nodes.remove(tx, name))

@@ -26,8 +26,8 @@ Version = Annotated[
 
 
 def version(_version: Version = False) -> None:
-    """Mailboxes for every user of a platform, by one HTTP call. On the server itself, as root or as postroom; `api` and
-    `mcp` work from anywhere with a key."""
+    """Mailboxes for every user of a platform, by one HTTP call. On the server itself, as root or
+    as postroom; `api` and `mcp` work from anywhere with a key."""
 
 
 def serve(only: Annotated[Only | None, typer.Option(help="Run this part alone.")] = None) -> None:
@@ -38,8 +38,8 @@ def serve(only: Annotated[Only | None, typer.Option(help="Run this part alone.")
 
 
 def status(as_json: Json = False) -> None:
-    """Say what runs, what does not and why; of several machines also how the others do. Exit code 1 when a part of this
-    one that should run does not."""
+    """Say what runs, what does not and why; of several machines also how the others do. Exit
+    code 1 when a part of this one that should run does not."""
     from postroom.service import serve as service
 
     found = settings.load()

@@ -30,7 +30,8 @@ def write(work: Callable[[Any], T]) -> T:
 
 
 def take(found: Settings) -> list[int]:
-    """Goes on as the system user, alone: no service runs on the instance while these descriptors are open."""
+    """Goes on as the system user, alone: no service runs on the instance while these descriptors
+    are open."""
     data_directory.check_path(found.data)
     me = system_user.ensure()
     data_directory.make_directories(found.data, me)

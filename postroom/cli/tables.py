@@ -15,7 +15,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-# The columns of the lists, the first ones for a narrow terminal; others have every field that is no list.
+# The columns of the lists, the first ones for a narrow terminal; others have every field that is no
+# list.
 COLUMNS = {
     "email-accounts": ("id", "address", "user_id", "status", "is_default", "display_name", "created_at"),
     "domains": ("id", "domain", "user_id", "status", "degraded_reason", "expires_at"),
@@ -29,7 +30,8 @@ STYLES = {
 SECRET = ("password", "api_key")
 COPIED = ("expected_value", "value", "host", "username")
 LONGEST = ("expected_value", "value", "found", "fix")  # stand last, where nothing else is pushed far away
-# As wide as anything; between two columns; the most that a column gets before the others have theirs, and the least.
+# As wide as anything; between two columns; the most that a column gets before the others have
+# theirs, and the least.
 WHOLE, GAP, WIDEST, NARROWEST = 10_000, 3, 20, 12
 
 
@@ -39,7 +41,8 @@ def console(wide: bool = False) -> Console:
 
 
 def show_items(path: str, items: Sequence[dict[str, Any]], wide: bool = False) -> None:
-    """A list. Where it is wider than the terminal: its first columns, cut, unless all of it is wanted."""
+    """A list. Where it is wider than the terminal: its first columns, cut, unless all of it is
+    wanted."""
     columns = COLUMNS.get(path.rpartition("/")[2])
     if columns and any(item.get("deleted_at") for item in items):
         columns = (*columns, "purge_at")
@@ -54,7 +57,8 @@ def show_items(path: str, items: Sequence[dict[str, Any]], wide: bool = False) -
 
 
 def show_rows(items: Sequence[dict[str, Any]]) -> None:
-    """What one thing has many of, nothing cut: a table, or where that is too wide one row after the other."""
+    """What one thing has many of, nothing cut: a table, or where that is too wide one row after
+    the other."""
     rows, names = _flat(items, None)
     screen = console()
     table = _table(rows, sorted(names, key=lambda name: name in LONGEST))
@@ -169,7 +173,8 @@ def _short(name: str, value: Any) -> Text:
 
 
 def _fields(answer: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The fields of a thing and of the things in it. `domain.domain` is the domain's name, and is called so."""
+    """The fields of a thing and of the things in it. `domain.domain` is the domain's name, and
+    is called so."""
     for name, value in answer.items():
         if isinstance(value, dict) and name != "data":
             yield from _fields(value, "" if name in ("account", "deleted", "domain", "key", "limits") else f"{name} ")

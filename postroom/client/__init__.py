@@ -1,4 +1,5 @@
-"""The Python client of the API: `Client`, and `AsyncClient` with the same methods. It needs `postroom[client]`.
+"""The Python client of the API: `Client`, and `AsyncClient` with the same methods. It needs
+`postroom[client]`.
 
 It knows nothing of the server's modules, so that a program that imports it stays small.
 """

@@ -1,4 +1,5 @@
-"""The operations as data, for what is made from them: the commands of `postroom api` and the tools of `postroom mcp`.
+"""The operations as data, for what is made from them: the commands of `postroom api` and the tools
+of `postroom mcp`.
 
 An operation that is asked by the catalog answers the API's own JSON, not a shape.
 """

@@ -62,7 +62,8 @@ class Conflict(PostroomError):
 
 
 class TooMany(PostroomError):
-    """429: `retry_after` seconds are longer than the client waits, or it has waited often enough."""
+    """429: `retry_after` seconds are longer than the client waits, or it has waited often
+    enough."""
 
 
 class Failed(PostroomError):

@@ -1,4 +1,5 @@
-"""A method of both clients from one description: `@operation` for one answer, `@listing` for a list.
+"""A method of both clients from one description: `@operation` for one answer, `@listing` for a
+list.
 
 The function under the decorator sends nothing. It answers a `Request`; the method's type is
 that of its answer, or an awaitable of it, by the client that it is called on.

@@ -1,4 +1,5 @@
-"""The methods of both clients, one for each route. tests/client/test_operations.py compares them with the table.
+"""The methods of both clients, one for each route. tests/client/test_operations.py compares them
+with the table.
 
 `fields` is no parameter. The client asks for the whole account and domain, always.
 """
@@ -58,7 +59,8 @@ class Operations:
         allow_reserved: bool | None = None,
         idempotency_key: str | None = None,
     ) -> Request[shapes.AccountWithPassword]:
-        """Makes an account. Its mailbox works when this answers; the password is answered this once."""
+        """Makes an account. Its mailbox works when this answers; the password is answered this
+        once."""
         body = given(
             domain=domain,
             local_part=local_part,
@@ -98,7 +100,8 @@ class Operations:
         offset: int | None = None,
         after: int | None = None,
     ) -> Request[Page[shapes.Account]]:
-        """Lists accounts. `q` is the beginning of the address; `deleted` lists those that can be restored."""
+        """Lists accounts. `q` is the beginning of the address; `deleted` lists those that can be
+        restored."""
         query = given(domain=domain, user_id=user_id, status=status, q=q, order=order)
         query |= given(deleted=_flag(deleted), limit=limit, offset=offset, after=after)
         return Request(_accounts, query=WHOLE | query)
@@ -144,7 +147,8 @@ class Operations:
         purge: bool | None = None,
         idempotency_key: str | None = None,
     ) -> Request[shapes.Account]:
-        """Ends an account. It can be restored until `purge_at`, unless `purge` has its mail erased at once."""
+        """Ends an account. It can be restored until `purge_at`, unless `purge` has its mail
+        erased at once."""
         body = given(id=id, user_id=user_id, purge=purge)
         return Request(_deleted_account, query=WHOLE, body=body, idempotency_key=idempotency_key)
 
@@ -166,15 +170,16 @@ class Operations:
         disable_scripts: bool | None = None,
         idempotency_key: str | None = None,
     ) -> Request[shapes.AccountWithPassword]:
-        """Replaces the password. The old one and every open session are dead when this answers; with `disable_scripts`
-        no Sieve script runs until its owner makes one active."""
+        """Replaces the password. The old one and every open session are dead when this answers;
+        with `disable_scripts` no Sieve script runs until its owner makes one active."""
         body = given(user_id=user_id, password=password, disable_scripts=disable_scripts)
         path = {"id": id}
         return Request(_account_with_password, path=path, query=WHOLE, body=body, idempotency_key=idempotency_key)
 
     @operation("GET", "/v2/email-accounts/:id/usage")
     def get_usage(self, id: int, *, user_id: str | None = None) -> Request[shapes.Usage]:
-        """Says how large the mailbox of an account is now, and whether a Sieve script forwards its mail."""
+        """Says how large the mailbox of an account is now, and whether a Sieve script forwards
+        its mail."""
         return Request(_usage, path={"id": id}, query=given(user_id=user_id))
 
     @operation("GET", "/v2/email-accounts/:id/sessions")
@@ -186,7 +191,8 @@ class Operations:
     def end_sessions(
         self, id: int, *, user_id: str | None = None, idempotency_key: str | None = None
     ) -> Request[shapes.Account]:
-        """Ends every open session of an account. The password stays, so that a client may log in again."""
+        """Ends every open session of an account. The password stays, so that a client may log in
+        again."""
         body = given(user_id=user_id)
         return Request(_account, path={"id": id}, query=WHOLE, body=body, idempotency_key=idempotency_key)
 
@@ -225,7 +231,8 @@ class Operations:
 
     @operation("POST", "/v2/domains/:domain/verify")
     def verify_domain(self, domain: str, *, user_id: str | None = None) -> Request[shapes.DomainChecked]:
-        """Looks at the DNS of a domain now. A claim whose required records are all right becomes active."""
+        """Looks at the DNS of a domain now. A claim whose required records are all right becomes
+        active."""
         return Request(_checked, path={"domain": domain}, body=given(user_id=user_id))
 
     @operation("POST", "/v2/domains/delete")
@@ -278,7 +285,8 @@ class Operations:
         expires_at: datetime | None = None,
         idempotency_key: str | None = None,
     ) -> Request[shapes.KeyWithSecret]:
-        """Makes a key that is no wider than the one in use, and dies with it. `api_key` is answered this once."""
+        """Makes a key that is no wider than the one in use, and dies with it. `api_key` is
+        answered this once."""
         body = given(
             name=name, user_id=user_id, scopes=scopes, domains=domains, networks=networks, expires_at=expires_at
         )
@@ -346,7 +354,8 @@ class Operations:
 
     @operation("GET", "/metrics")
     def get_metrics(self) -> Request[str]:
-        """Fetches metrics in Prometheus' text format: for a key of the operator's organization all there are."""
+        """Fetches metrics in Prometheus' text format: for a key of the operator's organization
+        all there are."""
         return Request(bytes.decode)
 
     @operation("GET", "/.well-known/mta-sts.txt")
@@ -361,7 +370,8 @@ class Operations:
 
     @operation("GET", "/readyz")
     def get_readiness(self) -> Request[shapes.Readiness]:
-        """Says which parts of the installation answer. That some do not is an answer, not an exception."""
+        """Says which parts of the installation answer. That some do not is an answer, not an
+        exception."""
         return Request(_readiness, accepts=(503,))
 
 

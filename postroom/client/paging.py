@@ -1,4 +1,5 @@
-"""Lists as iterators: pages are fetched as they are needed, each at the address that the one before it has told.
+"""Lists as iterators: pages are fetched as they are needed, each at the address that the one before
+it has told.
 
 `limit` is the size of a page, not of the list.
 """

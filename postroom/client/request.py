@@ -1,4 +1,5 @@
-"""One call: what is sent, how often, and what becomes of the answer. It does no I/O: a plan yields what to do next.
+"""One call: what is sent, how often, and what becomes of the answer. It does no I/O: a plan yields
+what to do next.
 
 The Idempotency-Key is made once for a call and stays over its retries. So a connection that
 breaks after the commit ends with the answer of the first attempt, password included.
@@ -37,7 +38,8 @@ class RetryPolicy:
 
 @dataclass(frozen=True, repr=False)
 class Request(Generic[T]):
-    """What to send, and how to read the answer. `accepts` are statuses beside 2xx that are answers, too."""
+    """What to send, and how to read the answer. `accepts` are statuses beside 2xx that are
+    answers, too."""
 
     decode: Callable[[bytes], T]
     path: Mapping[str, str | int] = field(default_factory=dict)
@@ -109,7 +111,8 @@ def call(method: str, template: str, request: Request[T], retry_policy: RetryPol
 def call_page(
     method: str, template: str, request: Request[Page[T]], next_: str | None, retry_policy: RetryPolicy
 ) -> Plan[Listed[T]]:
-    """The plan of one page: the first one, or that at the address which the one before it has told."""
+    """The plan of one page: the first one, or that at the address which the one before it has
+    told."""
     send = _send(method, template, request)
     if next_ is not None:
         send = Send(method, next_, None, send.headers, None)
@@ -134,7 +137,8 @@ def _send(method: str, template: str, request: Request[Any]) -> Send:
 
 
 def _segment(part: str, values: Mapping[str, str | int]) -> str:
-    """A segment of the path. What the caller gives stays inside it: as `..` it would lead to another route."""
+    """A segment of the path. What the caller gives stays inside it: as `..` it would lead to
+    another route."""
     if not part.startswith(":"):
         return part
     value = quote(str(values[part[1:]]), safe="")
@@ -161,7 +165,8 @@ def _tried(send: Send, accepts: tuple[int, ...], retry_policy: RetryPolicy) -> P
 
 
 def _wait(attempt: int, retry_after: float | None) -> float:
-    """Seconds before the next attempt, with jitter, so that many clients do not come back at once."""
+    """Seconds before the next attempt, with jitter, so that many clients do not come back at
+    once."""
     backoff: float = min(FIRST_WAIT * 2**attempt, LONGEST_BACKOFF)
     return (retry_after or 0) + backoff * random.uniform(0.5, 1)  # noqa: S311
 

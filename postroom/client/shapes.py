@@ -1,4 +1,5 @@
-"""What the API answers, as the client gives it: accounts and domains always whole, times as `datetime`.
+"""What the API answers, as the client gives it: accounts and domains always whole, times as
+`datetime`.
 
 A new field or status of a newer server must not break an old client, so unknown fields are
 left out and what may grow is `str`. tests/client/test_shapes.py compares with the server's own.
@@ -125,7 +126,8 @@ class Domain(Shape, frozen=True):
 
 
 class Record(Shape, frozen=True):
-    """A DNS record that a domain needs; `host` is relative to the domain, `@` is the domain itself."""
+    """A DNS record that a domain needs; `host` is relative to the domain, `@` is the domain
+    itself."""
 
     record_type: str
     host: str
@@ -184,7 +186,8 @@ class Consent(Shape, frozen=True):
 
 
 class DkimRecord(Shape, frozen=True):
-    """A `next` record is to be published, a `signing` one to be kept, a `retiring` one until `remove_after`."""
+    """A `next` record is to be published, a `signing` one to be kept, a `retiring` one until
+    `remove_after`."""
 
     host: str
     expected_value: str

@@ -21,8 +21,8 @@ T = TypeVar("T")
 
 
 class Client(Operations):
-    """The API, blocking. Address and key come from POSTROOM_URL and POSTROOM_API_KEY unless given. `timeout` is that
-    of one attempt, in seconds."""
+    """The API, blocking. Address and key come from POSTROOM_URL and POSTROOM_API_KEY unless
+    given. `timeout` is that of one attempt, in seconds."""
 
     def __init__(
         self,

@@ -1,7 +1,9 @@
-"""A machine joins the others when it starts: it says how they reach it, and gets what they know it by.
+"""A machine joins the others when it starts: it says how they reach it, and gets what they know it
+by.
 
-The data directory has a number in it, because a node's name alone must not let another
-machine, which has none of its mail, take its place. The key that the others know the node by lies there too.
+The data directory has a number in it, because a node's name alone must not let another machine,
+which has none of its mail, take its place. The key that the others know the node by lies there
+too.
 """
 
 import os
@@ -27,8 +29,8 @@ PAUSE_SECONDS = 0.1
 
 
 def join(database: Database, settings: Settings) -> tuple[OwnNode | None, int]:
-    """What this node is, and how many accounts it has taken over just now. None where there is one machine. Raises
-    Refused."""
+    """What this node is, and how many accounts it has taken over just now. None where there is
+    one machine. Raises Refused."""
     if not settings.node:
         if database.write_sync(nodes.everything):
             raise Refused(
@@ -63,8 +65,8 @@ def join(database: Database, settings: Settings) -> tuple[OwnNode | None, int]:
 
 
 def address_of_own(node: Node, settings: Settings) -> str:
-    """The address that the others reach a node at, if it is one of this machine's; empty: it is that of a router before
-    it. Raises `node_unreachable`."""
+    """The address that the others reach a node at, if it is one of this machine's; empty: it is
+    that of a router before it. Raises `node_unreachable`."""
     bind = node.address if _is_local(node.address) else ""
     if bind and not {bind, "0.0.0.0", "::"} & set(settings.listen_addresses):  # noqa: S104
         raise Refused(
@@ -79,8 +81,8 @@ def trusting_of(node: Node, settings: Settings) -> Trusting:
 
 
 def _pairs(node: Node, data: Path) -> list[Pair]:
-    """The pairs that this data directory has for a node, the one in use first; a new one, kept as the next, if it has
-    none that is good for its name and address."""
+    """The pairs that this data directory has for a node, the one in use first; a new one, kept
+    as the next, if it has none that is good for its name and address."""
     found = []
     for name in (CURRENT, NEXT):
         pair = trust_keeper.read(data, name)
@@ -107,7 +109,8 @@ def _keep_pair(data: Path, pairs: list[Pair], known: str) -> None:
 
 
 def _wait(database: Database, part: Trusting) -> OwnNode:
-    """Until the others know this node, and it the secret that they share; or until they have had time enough."""
+    """Until the others know this node, and it the secret that they share; or until they have had
+    time enough."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         late = time.monotonic() > deadline

@@ -1,8 +1,9 @@
-"""Carrying out moves: the worker of the node that has the mail copies it while it is used, freezes the account for the
-last difference, compares, and switches.
+"""Carrying out moves: the worker of the node that has the mail copies it while it is used, freezes
+the account for the last difference, compares, and switches.
 
-The freeze does not rest on ended sessions. The mailbox is sealed (sealing.py), so whoever
-was let in a moment before cannot add anything that would be lost; and deliveries are put off, never refused.
+The freeze does not rest on ended sessions. The mailbox is sealed (sealing.py), so whoever was
+let in a moment before cannot add anything that would be lost; and deliveries are put off, never
+refused.
 """
 
 import asyncio
@@ -31,7 +32,8 @@ LONG_SECONDS = 20.0
 PROGRESS_SECONDS = 1.0
 COPY_SECONDS = 24 * 3600.0
 FREEZE_SECONDS = 60.0
-# For deliveries that were let in before the freeze: until they begin to write, and until they are done.
+# For deliveries that were let in before the freeze: until they begin to write, and until they are
+# done.
 DRAIN_SECONDS = 0.5
 DELIVERY_SECONDS = 15.0
 # Between the nodes' copies of one account.
@@ -179,7 +181,8 @@ class Mover:
         await asyncio.to_thread(maildir.unlock, self._mail, move.account_id)
 
     async def _wait_for_deliveries(self, move: Move) -> None:
-        """New ones are put off. One that the seal would interrupt is done again later, and might be there twice."""
+        """New ones are put off. One that the seal would interrupt is done again later, and might
+        be there twice."""
         with suppress(TimeoutError):
             async with asyncio.timeout(DELIVERY_SECONDS):
                 await asyncio.sleep(DRAIN_SECONDS)
@@ -187,7 +190,8 @@ class Mover:
                     await asyncio.sleep(DRAIN_SECONDS / 5)
 
     async def _clean(self, move: Move) -> None:
-        """A session that was slow to begin ends before the file goes that stands in its mailbox's place."""
+        """A session that was slow to begin ends before the file goes that stands in its
+        mailbox's place."""
         here, _ = await self._ends(move)
         if not await doveadm.end_account(here, move.account_id):
             raise Stuck("Its sessions could not be ended.")
@@ -242,7 +246,8 @@ async def _count(door: DoveadmEndpoint, account_id: int) -> int:
 
 
 async def _contents(door: DoveadmEndpoint, account_id: int) -> tuple[Any, Any]:
-    """All that must be the same on both sides: each folder, and each message with what a client knows it by."""
+    """All that must be the same on both sides: each folder, and each message with what a client
+    knows it by."""
     folders = await _status(door, account_id, "uidvalidity", "uidnext", "guid", "messages")
     command = {"user": _user(account_id), "field": ["mailbox", "uid", "guid", "flags"], "query": ["all"]}
     messages = _answer(await doveadm.ask(door, [["fetch", command, "fetch"]]))

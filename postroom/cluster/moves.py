@@ -2,10 +2,11 @@
 
     copy ──▶ frozen ──▶ clean ──▶ (no row)
 
-The account is at home on the source until the one transaction of `switch`, which begins
-`clean`. Whatever fails before leaves it there, and a crash leaves the phase that says how to go on (moving.py). A move
-that is cancelled before is not over yet: the source may be copying, or have sealed the mailbox. It takes the move back,
-and what the target has got is a row of its own (`node_leftovers`), so that the account waits for no node that is away.
+The account is at home on the source until the one transaction of `switch`, which begins `clean`.
+Whatever fails before leaves it there, and a crash leaves the phase that says how to go on
+(moving.py). A move that is cancelled before is not over yet: the source may be copying, or have
+sealed the mailbox. It takes the move back, and what the target has got is a row of its own
+(`node_leftovers`), so that the account waits for no node that is away.
 """
 
 from typing import Literal
@@ -83,9 +84,11 @@ class Move(msgspec.Struct, frozen=True):
 
 
 def request(tx: Tx, account_id: int, target: str) -> Move:
-    """Asks for a move; the worker of the node that has the mail carries it out. The same one twice is one.
+    """Asks for a move; the worker of the node that has the mail carries it out. The same one twice
+    is one.
 
-    Raises `unknown_account`, `unknown_node`, `node_not_ready`, `already_there`, `move_under_way`.
+    Raises `unknown_account`, `unknown_node`, `node_not_ready`, `already_there`,
+    `move_under_way`.
     """
     node = nodes.get(tx, target)
     nodes.lock_home(tx, account_id)
@@ -111,8 +114,8 @@ def request(tx: Tx, account_id: int, target: str) -> Move:
 
 
 def request_more(tx: Tx, source: str, at_once: int) -> int:
-    """Asks for moves of what is left on a drained node, each to the node that has the fewest accounts then, until so
-    many are under way. Answers how many are: 0 when nothing is left.
+    """Asks for moves of what is left on a drained node, each to the node that has the fewest
+    accounts then, until so many are under way. Answers how many are: 0 when nothing is left.
 
     Raises `unknown_node`, `node_in_use`, `node_not_ready`.
     """
@@ -159,7 +162,8 @@ def is_wanted(tx: Tx, account_id: int) -> bool:
 
 
 def freeze(tx: Tx, account_id: int) -> bool:
-    """From here on nobody logs in and nothing is delivered. False: it is no longer being copied, or cancelled."""
+    """From here on nobody logs in and nothing is delivered. False: it is no longer being copied,
+    or cancelled."""
     return tx.one(GO_ON, account_id=account_id, from_phase="copy", phase="frozen") is not None
 
 
@@ -174,7 +178,8 @@ def explain(tx: Tx, account_id: int, reason: str) -> None:
 
 
 def cancel(tx: Tx, account_id: int) -> Move | None:
-    """The move is to end where it began: nobody goes on with it. None: the account is not on its way.
+    """The move is to end where it began: nobody goes on with it. None: the account is not on its
+    way.
 
     Raises `unknown_account`, `already_there`.
     """
@@ -192,7 +197,8 @@ def cancel(tx: Tx, account_id: int) -> Move | None:
 
 
 def take_back(tx: Tx, move: Move) -> None:
-    """The move is over, and the account where it was; what has come to the target is left for that one to erase."""
+    """The move is over, and the account where it was; what has come to the target is left for
+    that one to erase."""
     nodes.lock_home(tx, move.account_id)
     if tx.one(TAKE_BACK, account_id=move.account_id, target=move.target) is None:
         return
@@ -202,7 +208,8 @@ def take_back(tx: Tx, move: Move) -> None:
 
 
 def switch(tx: Tx, move: Move) -> bool:
-    """The one moment from which on the account is at home on the target. False: it was not frozen, or cancelled."""
+    """The one moment from which on the account is at home on the target. False: it was not
+    frozen, or cancelled."""
     if tx.one(GO_ON, account_id=move.account_id, from_phase="frozen", phase="clean") is None:
         return False
     if not nodes.relocate(tx, move.account_id, move.source, move.target):

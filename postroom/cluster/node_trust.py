@@ -1,7 +1,9 @@
-"""Which certificates the nodes believe each other: those that stand beside the nodes, and no others.
+"""Which certificates the nodes believe each other: those that stand beside the nodes, and no
+others.
 
-To take a row away ends the trust in it: the other nodes forget it within seconds. All rows share one secret, which
-each has sealed for its own key; whoever takes a row away clears it, and the nodes make another.
+To take a row away ends the trust in it: the other nodes forget it within seconds. All rows share
+one secret, which each has sealed for its own key; whoever takes a row away clears it, and the
+nodes make another.
 """
 
 from collections.abc import Sequence
@@ -22,7 +24,8 @@ CLEAR = "UPDATE node_certificates SET secret = NULL WHERE id > 0"
 
 
 class Trusted(msgspec.Struct, frozen=True):
-    """A certificate (PEM) of a node. `secret`: sealed for its key; None until somebody has done that."""
+    """A certificate (PEM) of a node. `secret`: sealed for its key; None until somebody has done
+    that."""
 
     id: int
     node_id: int
@@ -36,9 +39,10 @@ def everything(tx: Tx) -> list[Trusted]:
 
 
 def join(tx: Tx, node_id: int, candidates: Sequence[str], is_open: bool) -> str:
-    """A node starts and holds the keys of these certificates, the preferred one first. Answers the one that it is known
-    by. One that is not known yet is published, if the node has none, or if the operator has allowed another
-    (`is_open`), which ends the trust in those that it had. Raises `node_elsewhere`."""
+    """A node starts and holds the keys of these certificates, the preferred one first. Answers
+    the one that it is known by. One that is not known yet is published, if the node has none, or
+    if the operator has allowed another (`is_open`), which ends the trust in those that it had.
+    Raises `node_elsewhere`."""
     known = [certificate for (certificate,) in tx.all(OF_NODE, node_id=node_id)]
     for candidate in candidates:
         if candidate in known:

@@ -1,8 +1,9 @@
-"""Nodes: several machines that run Postroom on one database. Which there are, which has the mail of an account, and
-where a new account is placed.
+"""Nodes: several machines that run Postroom on one database. Which there are, which has the mail of
+an account, and where a new account is placed.
 
-Without a row in `nodes` there is one machine, and no account has a home. The first node
-that is added is the founder: the machine that was there before. It takes over every account at its first start.
+Without a row in `nodes` there is one machine, and no account has a home. The first node that is
+added is the founder: the machine that was there before. It takes over every account at its first
+start.
 """
 
 import secrets
@@ -15,7 +16,8 @@ from postroom.db import Tx
 from postroom.errors import Busy, Refused
 
 SHARDS = 16
-# A node that has not been seen for as long is said to be away. It says that it is there once in SEEN_MS.
+# A node that has not been seen for as long is said to be away. It says that it is there once in
+# SEEN_MS.
 SEEN_MS = 5_000
 AWAY_MS = 30_000
 # Whoever has not been seen for as long is not waited for.
@@ -68,8 +70,8 @@ FOUND = """
 INSERT INTO account_homes (account_id, node_id)
 SELECT id, :id FROM accounts WHERE id > 0 AND (deleted_at IS NULL OR purge_at IS NOT NULL)
 ON CONFLICT DO NOTHING RETURNING account_id"""
-# The node with the fewest accounts; one that is away only if all are. One that has never run is not reached by the
-# others yet.
+# The node with the fewest accounts; one that is away only if all are. One that has never run is not
+# reached by the others yet.
 LIGHTEST = """
 FROM nodes WHERE id > 0 AND draining = 0 AND seen_at IS NOT NULL
 ORDER BY CASE WHEN seen_at < :away THEN 1 ELSE 0 END,
@@ -81,7 +83,8 @@ SELECT :account_id, id {LIGHTEST} RETURNING node_id"""
 LEAVE = "DELETE FROM account_homes WHERE account_id = :account_id RETURNING node_id"
 RELOCATE = """
 UPDATE account_homes SET node_id = :target WHERE account_id = :account_id AND node_id = :source RETURNING account_id"""
-# Those that have a session of the account, or may: while it is on its way, both. Whoever has its mail is the first.
+# Those that have a session of the account, or may: while it is on its way, both. Whoever has its
+# mail is the first.
 HOMES = f"""
 SELECT {COLUMNS} FROM nodes WHERE id IN (
   SELECT node_id FROM account_homes WHERE account_id = :account_id
@@ -91,8 +94,9 @@ HOME = "SELECT node_id FROM account_homes WHERE account_id = :account_id"
 
 
 class Node(msgspec.Struct, frozen=True):
-    """A machine. Ports and `seen_at` are its own words, missing before its first start. `trusts`: the number of the
-    last certificate (node_trust.py) that it knows of; 0 while it does not run."""
+    """A machine. Ports and `seen_at` are its own words, missing before its first start.
+    `trusts`: the number of the last certificate (node_trust.py) that it knows of; 0 while it
+    does not run."""
 
     id: int
     name: str
@@ -114,7 +118,8 @@ class Node(msgspec.Struct, frozen=True):
         return f"{self.name}.node.internal"
 
     def silence(self, now: int) -> int | None:
-        """For how many milliseconds it has not been seen; None before its first start. Clocks differ a little."""
+        """For how many milliseconds it has not been seen; None before its first start. Clocks
+        differ a little."""
         return None if self.seen_at is None else max(0, now - self.seen_at)
 
     def is_away(self, now: int) -> bool:
@@ -161,7 +166,8 @@ def lightest(tx: Tx) -> str:
 
 
 def add(tx: Tx, name: str, address: str, port: int) -> Node:
-    """Adds a node. One that is there gets a new address, and may start from another data directory, with a new key."""
+    """Adds a node. One that is there gets a new address, and may start from another data
+    directory, with a new key."""
     row = tx.one(ADD, name=name, address=address, port=port, now=tx.now)
     for shard in range(SHARDS if row else 0):
         tx.run(ADD_LOAD, id=row[0], shard=shard, by=0)  # type: ignore[index]
@@ -175,8 +181,8 @@ def drain(tx: Tx, name: str, draining: bool) -> Node:
 
 
 def remove(tx: Tx, name: str) -> None:
-    """Forgets a node that has no mail. What cancelled moves have left on one that is away is forgotten with it. Raises
-    `unknown_node`, `node_in_use`."""
+    """Forgets a node that has no mail. What cancelled moves have left on one that is away is
+    forgotten with it. Raises `unknown_node`, `node_in_use`."""
     hold_all(tx)
     node = get(tx, name)
     tx.run(LOCK, name=name)
@@ -197,8 +203,8 @@ def remove(tx: Tx, name: str) -> None:
 
 
 def begin(tx: Tx, name: str, folder: str | None, ports: Ports) -> tuple[Node, int]:
-    """A node starts: writes down how the others reach it. The founder takes over every account at its first start;
-    answers how many. `folder`: the number in its data directory, if there is one.
+    """A node starts: writes down how the others reach it. The founder takes over every account at
+    its first start; answers how many. `folder`: the number in its data directory, if there is one.
 
     Raises `unknown_node`, `node_elsewhere`, `founder_missing`.
     """
@@ -222,7 +228,8 @@ def begin(tx: Tx, name: str, folder: str | None, ports: Ports) -> tuple[Node, in
 
 
 def hold_all(tx: Tx) -> None:
-    """Whoever else would say what the nodes know each other by waits for the end of this transaction."""
+    """Whoever else would say what the nodes know each other by waits for the end of this
+    transaction."""
     tx.run(HOLD_ALL)
 
 
@@ -266,7 +273,8 @@ def homes(tx: Tx, ids: Sequence[int]) -> dict[int, list[Node]]:
 
 
 def home(tx: Tx, account_id: int) -> int | None:
-    """The node that has the account's mail; None where there is one machine, or no mail any more."""
+    """The node that has the account's mail; None where there is one machine, or no mail any
+    more."""
     row = tx.one(HOME, account_id=account_id)
     return int(row[0]) if row else None
 
@@ -277,7 +285,8 @@ def lock_home(tx: Tx, account_id: int) -> None:
 
 
 def leave_behind(tx: Tx, account_id: int, node: int) -> None:
-    """A cancelled move has left something of the account on this node, which is to be erased there."""
+    """A cancelled move has left something of the account on this node, which is to be erased
+    there."""
     tx.run(LEAVE_BEHIND, account_id=account_id, node=node)
 
 

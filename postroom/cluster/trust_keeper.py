@@ -1,8 +1,10 @@
-"""What one node does so that all of them know each other: it publishes its certificate and a new one before the old one
-ends, shares the secret of all with whoever lacks it, and answers whom to believe.
+"""What one node does so that all of them know each other: it publishes its certificate and a new
+one before the old one ends, shares the secret of all with whoever lacks it, and answers whom to
+believe.
 
-A new certificate is used once every node that runs knows it, so nobody is ever asked to believe what has not reached
-him. The secret is sealed for each certificate; nobody who only reads the database can open it.
+A new certificate is used once every node that runs knows it, so nobody is ever asked to believe
+what has not reached him. The secret is sealed for each certificate; nobody who only reads the
+database can open it.
 """
 
 import functools
@@ -65,7 +67,8 @@ def _is_good(certificate: str, host: str, address: str) -> bool:
 
 
 class Trusting:
-    """The part of one node in it. `bind`: the address of its own that the others reach, or empty."""
+    """The part of one node in it. `bind`: the address of its own that the others reach, or
+    empty."""
 
     def __init__(self, node: Node, bind: str, data: Path) -> None:
         self._node = node
@@ -78,7 +81,8 @@ class Trusting:
         self._is_believed = True
 
     def act(self, tx: Tx, *, alone: bool = False) -> None:
-        """Writes what is this node's to write. `alone`: do not wait for another one to share its secret."""
+        """Writes what is this node's to write. `alone`: do not wait for another one to share its
+        secret."""
         nodes.hold_all(tx)
         view = View.look(tx)
         if not view.row(self._pair):
@@ -133,13 +137,15 @@ class Trusting:
         return node_id != self._node.id and view.machines[node_id].is_live(view.now)
 
     def is_known(self, view: View, pair: Pair | None = None) -> bool:
-        """Whether every other node that runs knows this one by its certificate, or by that of `pair`."""
+        """Whether every other node that runs knows this one by its certificate, or by that of
+        `pair`."""
         row = view.row(pair or self._pair)
         live = [node for node in view.machines.values() if self._is_live(view, node.id)]
         return row is not None and all(node.trusts >= row.id for node in live)
 
     def own(self, view: View) -> OwnNode | None:
-        """What this node is and whom it believes. None: nobody has shared the secret yet, or nobody believes it."""
+        """What this node is and whom it believes. None: nobody has shared the secret yet, or
+        nobody believes it."""
         self._secret = self._open(view) or self._secret
         if not self._pair or not self._secret or not view.row(self._pair):
             return None
@@ -159,7 +165,8 @@ class Trusting:
         )
 
     async def keep_on(self, database: Database) -> None:
-        """A round of all of it: publishes, shares, tells the supervisor, and says what it has told the daemons."""
+        """A round of all of it: publishes, shares, tells the supervisor, and says what it has
+        told the daemons."""
         view = await database.read(View.look)
         self._renew(view)
         if self.is_due(view):

@@ -1,7 +1,8 @@
-"""The database: one SQL text for SQLite and PostgreSQL, one transaction a request, one group-committing writer.
+"""The database: one SQL text for SQLite and PostgreSQL, one transaction a request, one
+group-committing writer.
 
-Nothing outside this package knows a driver. `read` runs outside a transaction and
-sees each statement's own snapshot; what must be decided is decided by a statement inside `write`.
+Nothing outside this package knows a driver. `read` runs outside a transaction and sees each
+statement's own snapshot; what must be decided is decided by a statement inside `write`.
 """
 
 from postroom.db.database import Database, open_database

@@ -20,7 +20,8 @@ SEARCH_THREADS = 2
 MANY_AT_ONCE = 2
 # Turns of the loop that each such list leaves to others before it asks: a create takes eight.
 TURNS_BETWEEN = 8
-# Seconds that whoever asks waits in all: for the turn of a long list, for a search and its thread, for a sign of life.
+# Seconds that whoever asks waits in all: for the turn of a long list, for a search and its thread,
+# for a sign of life.
 LIST_SECONDS = 10.0
 SEARCH_SECONDS = 40.0
 PING_SECONDS = 3.0
@@ -41,7 +42,8 @@ def open_database(url: str) -> "Database":
 
 
 class Database:
-    """Reads in the loop where they are cheap, slow reads in threads, writes through the one writer."""
+    """Reads in the loop where they are cheap, slow reads in threads, writes through the one
+    writer."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -54,8 +56,9 @@ class Database:
         self._writer: Writer | None = None
 
     async def read(self, work: Callable[[Tx], T]) -> T:
-        """A read that an index answers at once. Where another process keeps readers out, SQLite waits for ten seconds
-        and cannot be told to wait less: the next ones wait in threads then, until one of them gets in."""
+        """A read that an index answers at once. Where another process keeps readers out, SQLite
+        waits for ten seconds and cannot be told to wait less: the next ones wait in threads
+        then, until one of them gets in."""
         if self._in_loop is not None:
             answer: T = await self._in_loop.run(work)
             return answer
@@ -70,8 +73,8 @@ class Database:
         return found
 
     async def read_many(self, work: Callable[[Tx], T]) -> T:
-        """A read of many rows, as `read`. In the loop there is one in a turn, however many have come: a write takes
-        several turns, and each would wait for all of them."""
+        """A read of many rows, as `read`. In the loop there is one in a turn, however many have
+        come: a write takes several turns, and each would wait for all of them."""
         async with _at_most(LIST_SECONDS):
             await self._many.acquire()
         try:
@@ -105,8 +108,8 @@ class Database:
         return int(row[0]) if row else 0
 
     async def write(self, work: Callable[[Tx], T], *, is_long: bool = False) -> T:
-        """A transaction; the answer comes after the commit. One that may touch any number of rows says so, and never
-        holds up the loop. Raises Busy, and whatever `work` raises."""
+        """A transaction; the answer comes after the commit. One that may touch any number of
+        rows says so, and never holds up the loop. Raises Busy, and whatever `work` raises."""
         if self._writer is None:
             self._writer = Writer(self._engine)
         result: T = await self._writer.write(work, is_long=is_long)

@@ -32,7 +32,8 @@ def take(url: str, target: Path) -> Contents:
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             contents = _contents(connection)
             row = connection.execute("SELECT pg_export_snapshot()").fetchone()
-            # The snapshot is known to the server that we are on, whatever other hosts the URL names.
+            # The snapshot is known to the server that we are on, whatever other hosts the URL
+            # names.
             place = {"host": connection.info.host, "port": str(connection.info.port)}
             dump = ["pg_dump", "--format=custom", "--no-owner", f"--snapshot={row[0] if row else ''}"]
             _run(dump, {**conninfo_to_dict(url), **place}, target)

@@ -1,4 +1,5 @@
-"""Who may read the mail_* views on PostgreSQL. Without the driver, which a start on SQLite does not load.
+"""Who may read the mail_* views on PostgreSQL. Without the driver, which a start on SQLite does not
+load.
 
 A view that is made again has lost its grants, so whoever migrates gives them anew.
 """
@@ -12,7 +13,8 @@ WHERE table_schema = current_schema() AND table_name = :view AND privilege_type 
 
 
 class NoMailRole(Exception):
-    """The daemons have no role that they can use; the text is one line for the operator, with the SQL that helps."""
+    """The daemons have no role that they can use; the text is one line for the operator, with
+    the SQL that helps."""
 
 
 def holders(tx: Tx, views: list[str]) -> list[str]:

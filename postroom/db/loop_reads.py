@@ -1,7 +1,9 @@
-"""Reads on PostgreSQL in the event loop, without a thread: a few connections carry the statements of all requests.
+"""Reads on PostgreSQL in the event loop, without a thread: a few connections carry the statements
+of all requests.
 
-A read is run from its beginning again for each answer that comes. It asks until it finds
-an answer that is not there yet, and asks the same the next time: nothing else may decide what it asks.
+A read is run from its beginning again for each answer that comes. It asks until it finds an
+answer that is not there yet, and asks the same the next time: nothing else may decide what it
+asks.
 """
 
 import asyncio
@@ -17,12 +19,14 @@ from postroom.errors import Busy
 
 T = TypeVar("T")
 
-# One does for most; a page that PostgreSQL has to fetch from its disk holds up what is behind it on its connection.
+# One does for most; a page that PostgreSQL has to fetch from its disk holds up what is behind it on
+# its connection.
 LINES = 4
-# On one connection, before the next are refused. Who asked may have gone; PostgreSQL has it before it all the same.
+# On one connection, before the next are refused. Who asked may have gone; PostgreSQL has it before
+# it all the same.
 WAITING = 4096
-# Seconds that a statement waits for its answer. A connection that says nothing for half of them is given up, so that
-# there is time to ask on another one; after an eighth nobody new is sent there.
+# Seconds that a statement waits for its answer. A connection that says nothing for half of them is
+# given up, so that there is time to ask on another one; after an eighth nobody new is sent there.
 PATIENCE = 6.0
 # Severities of an error after which PostgreSQL ends the connection.
 LAST_WORDS = ("FATAL", "PANIC")
@@ -246,7 +250,8 @@ class _Line:
             self._loop.call_later(PATIENCE / 8, self._look)
 
     def _look(self) -> None:
-        """While answers are due: who has waited too long is told so, and a connection that says nothing is given up."""
+        """While answers are due: who has waited too long is told so, and a connection that says
+        nothing is given up."""
         self._looks = False
         if self._raw is not None:
             self._receive()  # what came while the loop itself stood still
@@ -266,7 +271,8 @@ class _Line:
             self._look_later()
 
     def _give_up(self, raw: psycopg.Connection) -> None:
-        """The server hangs or is slow: it is told to stop. What it was asked first may be why; the others ask again."""
+        """The server hangs or is slow: it is told to stop. What it was asked first may be why;
+        the others ask again."""
 
         def end() -> None:
             cancel(raw)

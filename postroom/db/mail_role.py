@@ -1,8 +1,9 @@
-"""The role that the mail daemons have on PostgreSQL: it may read the mail_* views, and nothing else.
+"""The role that the mail daemons have on PostgreSQL: it may read the mail_* views, and nothing
+else.
 
-A view that is made again has lost its grants, so whoever migrates gives them anew. The
-password of a role that we made is in one file; where that is lost the password is not set again, because another
-machine may use it.
+A view that is made again has lost its grants, so whoever migrates gives them anew. The password
+of a role that we made is in one file; where that is lost the password is not set again, because
+another machine may use it.
 """
 
 import os
@@ -32,7 +33,8 @@ SETTING = "POSTROOM_MAIL_DATABASE_URL"
 
 
 def prepare(url: str, mail_url: str, kept: Path) -> dict[str, str]:
-    """Makes the role if it is missing, lets it read the views, and logs in as it. Answers libpq's parameters.
+    """Makes the role if it is missing, lets it read the views, and logs in as it. Answers libpq's
+    parameters.
 
     Raises NoMailRole.
     """
@@ -54,7 +56,8 @@ def prepare(url: str, mail_url: str, kept: Path) -> dict[str, str]:
 
 
 def parameters(owner: "psycopg.Connection[tuple[object, ...]]", url: str, mail_url: str, kept: Path) -> dict[str, str]:
-    """How the daemons connect: as the setting says, else where the owner does, as <database>_mail."""
+    """How the daemons connect: as the setting says, else where the owner does, as
+    <database>_mail."""
     parts = {name: str(value) for name, value in conninfo_to_dict(mail_url or url).items()}
     found = TIMEOUTS | {"dbname": owner.info.dbname} | parts
     if not mail_url:
@@ -79,7 +82,8 @@ def read_password(kept: Path) -> str:
 
 
 def fault(url: str, mail_url: str, kept: Path) -> tuple[str, str] | None:
-    """What is wrong with the role, and the SQL or the setting that helps. Changes nothing. Raises NoMailRole, Busy."""
+    """What is wrong with the role, and the SQL or the setting that helps. Changes nothing.
+    Raises NoMailRole, Busy."""
     try:
         with psycopg.connect(url, autocommit=True) as owner:
             found = parameters(owner, url, mail_url, kept)
@@ -140,5 +144,6 @@ def _grant(owner: "psycopg.Connection[tuple[object, ...]]", role: str) -> None:
 
 
 def _line(error: psycopg.Error) -> str:
-    """What went wrong, in one line. libpq's words have host, port, user and database in them, never a password."""
+    """What went wrong, in one line. libpq's words have host, port, user and database in them,
+    never a password."""
     return " ".join(str(error).split())

@@ -1,6 +1,6 @@
-"""The schema: numbered files applied in order, each in one transaction; the views are dropped and made again
-with them, and given again to the roles that could read them. An applied file is never
-edited, its checksum is kept and held."""
+"""The schema: numbered files applied in order, each in one transaction; the views are dropped
+and made again with them, and given again to the roles that could read them. An applied file is
+never edited, its checksum is kept and held."""
 
 import hashlib
 import re
@@ -31,7 +31,8 @@ class NewerSchema(Exception):
 
 
 def migrate(url: str, folder: Path = SCHEMA) -> None:
-    """Brings the database to this version's schema. All or nothing; does nothing when it is there already.
+    """Brings the database to this version's schema. All or nothing; does nothing when it is there
+    already.
 
     Raises NewerSchema when the database knows migrations that this version does not.
     """

@@ -1,4 +1,5 @@
-"""Statements on one connection of PostgreSQL, each sent without waiting for the answers of those before it.
+"""Statements on one connection of PostgreSQL, each sent without waiting for the answers of those
+before it.
 
 What follows a statement that failed is not carried out, up to the next `sync`; its
 outcome is PipelineAborted.
@@ -23,8 +24,8 @@ from postroom.errors import Busy
 
 Outcome = list[Row] | psycopg.Error
 
-# What the URL does not say. Of several hosts the one that can be written is taken. A host that is gone is noticed after
-# some two seconds: by the kernel, while a statement waits for its answer too.
+# What the URL does not say. Of several hosts the one that can be written is taken. A host that is
+# gone is noticed after some two seconds: by the kernel, while a statement waits for its answer too.
 DEFAULTS = {
     "target_session_attrs": "read-write",
     "connect_timeout": "2",  # for each host
@@ -56,7 +57,8 @@ class NoAnswer(psycopg.OperationalError):
 
 
 def connect(url: str) -> psycopg.Connection:
-    """A connection to the primary, in autocommit. Raises Busy for a URL that is none, without repeating it."""
+    """A connection to the primary, in autocommit. Raises Busy for a URL that is none, without
+    repeating it."""
     try:
         parameters = DEFAULTS | conninfo_to_dict(url)
     except psycopg.ProgrammingError:
@@ -65,7 +67,8 @@ def connect(url: str) -> psycopg.Connection:
 
 
 def is_lost(error: psycopg.Error) -> bool:
-    """Whether the connection is of no use any more. What PostgreSQL calls an ERROR is the statement's alone."""
+    """Whether the connection is of no use any more. What PostgreSQL calls an ERROR is the
+    statement's alone."""
     return isinstance(error, psycopg.OperationalError) and error.diag.severity_nonlocalized != "ERROR"
 
 
@@ -84,7 +87,8 @@ def failure(error: psycopg.Error, *, was_open: bool = True) -> Exception:
 
 
 def cancel(raw: psycopg.Connection) -> None:
-    """Asks the server to give up what it does for a connection, so that it is not left there with its locks."""
+    """Asks the server to give up what it does for a connection, so that it is not left there
+    with its locks."""
     with contextlib.suppress(psycopg.Error):  # a server that does not listen either
         raw.cancel_safe(timeout=CANCEL_SECONDS)
 
@@ -98,7 +102,8 @@ def translate(sql: str) -> tuple[bytes, tuple[str, ...], list[PyFormat]]:
 
 
 class Pipeline:
-    """The statements that are under way on a connection, in their order. Every statement is prepared once."""
+    """The statements that are under way on a connection, in their order. Every statement is
+    prepared once."""
 
     def __init__(self, raw: psycopg.Connection) -> None:
         raw.adapters.register_dumper(int, Int8Dumper)  # else a statement is prepared anew for each size of number
@@ -131,7 +136,8 @@ class Pipeline:
         self._due.append((_STATEMENT, key, None))
 
     def sync(self) -> bool:
-        """Sends what was put. False: not all of it, `flush` goes on when the socket can be written to."""
+        """Sends what was put. False: not all of it, `flush` goes on when the socket can be
+        written to."""
         self._pg.pipeline_sync()
         self._due.append((_SYNC, None, None))
         return self.flush()
@@ -140,7 +146,8 @@ class Pipeline:
         return not self._pg.flush()
 
     def outcomes(self) -> Iterator[Outcome]:
-        """Of each statement whose answer has come, without waiting. Raises OperationalError when the server is gone."""
+        """Of each statement whose answer has come, without waiting. Raises OperationalError when
+        the server is gone."""
         self._pg.consume_input()
         while self._due and not self._pg.is_busy():
             result = self._pg.get_result()

@@ -15,7 +15,8 @@ from postroom.errors import BadBackup
 
 Progress = Callable[[int, int], None]
 PAGES = 2048
-# After a restore no id is given again that was given after the backup: mail folders and queued mail are named by it.
+# After a restore no id is given again that was given after the backup: mail folders and queued mail
+# are named by it.
 LEAP = 1_000_000
 
 LEDGER = "SELECT name, checksum FROM schema_migrations ORDER BY name"
@@ -31,7 +32,8 @@ class Contents(msgspec.Struct, frozen=True):
 
 
 def take(source: Path, target: Path, progress: Progress) -> None:
-    """Copies the database as it is at this moment. The target must be new; it is one file, without a WAL."""
+    """Copies the database as it is at this moment. The target must be new; it is one file,
+    without a WAL."""
     try:
         reader = sqlite3.connect(source, isolation_level=None)
         copy = sqlite3.connect(target, isolation_level=None)
@@ -81,7 +83,8 @@ def _count(connection: sqlite3.Connection, table: str) -> int:
 
 
 def quick_check(path: Path) -> dict[str, str]:
-    """A fast look at a database that may be in use; answers its migrations. Raises BadBackup when it is damaged."""
+    """A fast look at a database that may be in use; answers its migrations. Raises BadBackup
+    when it is damaged."""
     try:
         connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
         try:

@@ -1,8 +1,8 @@
 """SQLite: WAL with synchronous=FULL, so that what was acknowledged survives a power cut.
 
-SQLite before 3.51.3 can corrupt a database when a checkpoint runs beside a commit. So no connection checkpoints by
-itself (wal_autocheckpoint=0); a writer does it between its batches, and a lock file keeps the writers of several
-processes (API, worker, command line) apart.
+SQLite before 3.51.3 can corrupt a database when a checkpoint runs beside a commit. So no
+connection checkpoints by itself (wal_autocheckpoint=0); a writer does it between its batches,
+and a lock file keeps the writers of several processes (API, worker, command line) apart.
 """
 
 import contextlib
@@ -47,8 +47,8 @@ class SQLiteConnection:
     def _setup(self, writes: bool) -> None:
         for pragma in ("journal_mode=WAL", "wal_autocheckpoint=0", "foreign_keys=1", "cache_size=-65536"):
             self._raw.execute(f"PRAGMA {pragma}")
-        # What a savepoint may have to bring back stays in memory: in a file it was a third of a create.
-        # And whoever writes waits outside of SQLite, where it can be told not to (`begun`).
+        # What a savepoint may have to bring back stays in memory: in a file it was a third of a
+        # create. And whoever writes waits outside of SQLite, where it can be told not to (`begun`).
         writing = ("synchronous=FULL", "temp_store=MEMORY", "busy_timeout=0")
         for pragma in writing if writes else ("query_only=1",):
             self._raw.execute(f"PRAGMA {pragma}")
@@ -96,9 +96,11 @@ class SQLite:
 
     @contextmanager
     def exclusive(self, *, waits: bool = True) -> Iterator[None]:
-        """Only one process writes or checkpoints. Raises Busy when another one does not let go, or has it.
+        """Only one process writes or checkpoints. Raises Busy when another one does not let go, or
+        has it.
 
-        Whoever waits for the lock holds the turn, so that a busy process cannot take the lock again and again.
+        Whoever waits for the lock holds the turn, so that a busy process cannot take the lock
+        again and again.
         """
         deadline = time.monotonic() + (BUSY_SECONDS if waits else -1)
         with _opened(f"{self._path}-lock") as lock:
@@ -109,7 +111,8 @@ class SQLite:
 
     @contextmanager
     def begun(self, connection: Connection, *, waits: bool = True) -> Iterator[None]:
-        """A transaction that is begun, and alone. Raises Busy when others are in the way: at once, or after a while."""
+        """A transaction that is begun, and alone. Raises Busy when others are in the way: at
+        once, or after a while."""
         with self.exclusive(waits=waits):
             deadline = time.monotonic() + (BUSY_SECONDS if waits else -1)
             while not _begins(connection, deadline):
@@ -117,7 +120,8 @@ class SQLite:
             yield
 
     def checkpoint(self, connection: SQLiteConnection, *, idle: bool) -> None:
-        """Checkpoint between batches: often and gently under load, whole when idle or when the WAL grew large."""
+        """Checkpoint between batches: often and gently under load, whole when idle or when the
+        WAL grew large."""
         now = time.monotonic()
         if not idle and now - self._checkpointed < CHECKPOINT_SECONDS:
             return
@@ -133,8 +137,8 @@ class SQLite:
 
 
 def _truncate(connection: SQLiteConnection) -> bool:
-    """Empties the WAL, or says that a reader is in the way. It does not wait: a backup reads for long, and behind a
-    checkpoint that waits for it all writes would."""
+    """Empties the WAL, or says that a reader is in the way. It does not wait: a backup reads for
+    long, and behind a checkpoint that waits for it all writes would."""
     return bool(connection.fetch("PRAGMA wal_checkpoint(TRUNCATE)", {})[0][0])
 
 
@@ -176,14 +180,16 @@ def _wait_for(lock: int, deadline: float, pause: float) -> None:
 
 
 def _create(path: Path) -> None:
-    """Makes the file unreadable to others, whatever the umask. One that exists is not even opened: closing it again
-    would drop the locks of this process's other connections (sqlite.org/howtocorrupt.html, 2.2)."""
+    """Makes the file unreadable to others, whatever the umask. One that exists is not even
+    opened: closing it again would drop the locks of this process's other connections
+    (sqlite.org/howtocorrupt.html, 2.2)."""
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def _refused(error: sqlite3.OperationalError) -> Exception:
-    """Locked, full or unwritable passes; anything else is a mistake of ours and stays what it is."""
+    """Locked, full or unwritable passes; anything else is a mistake of ours and stays what it
+    is."""
     code = error.sqlite_errorcode & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
         return Busy("The database is busy. Try again.")

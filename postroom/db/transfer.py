@@ -1,9 +1,9 @@
-"""A SQLite database moved into a PostgreSQL one: all rows in one transaction, counted and summed up on both sides
-before it is committed.
+"""A SQLite database moved into a PostgreSQL one: all rows in one transaction, counted and summed up
+on both sides before it is committed.
 
 Ids that were given and are gone must not be given again, so the sequences go on from where
-SQLite's were and not from the largest id that is left. And the sum of a table does not depend on the order of its rows,
-because text is not sorted alike on both sides.
+SQLite's were and not from the largest id that is left. And the sum of a table does not depend on
+the order of its rows, because text is not sorted alike on both sides.
 """
 
 import contextlib
@@ -51,8 +51,8 @@ def path_of(url: str) -> Path:
 
 
 def transfer(source: Path, url: str, said: Said) -> dict[str, Sum]:
-    """Moves every row; the source stays as it is. What each table has. Does nothing where that was done before. Raises
-    BadBackup: nothing was moved then."""
+    """Moves every row; the source stays as it is. What each table has. Does nothing where that
+    was done before. Raises BadBackup: nothing was moved then."""
     try:
         with SQLite(f"sqlite:///{source}").exclusive(), contextlib.closing(_open(source)) as rows:
             _prepare(rows, url)

@@ -1,8 +1,8 @@
 """The jobs of a batch, run in the event loop while the writer's thread waits for them.
 
-The loop may have ended, may be busy with something else for long while other processes wait
-for the lock, or may wait for the thread itself (`Writer.close`). Where it does not come to a job, the thread runs the
-rest; nobody runs a job twice, and nobody runs one beside another.
+The loop may have ended, may be busy with something else for long while other processes wait for
+the lock, or may wait for the thread itself (`Writer.close`). Where it does not come to a job,
+the thread runs the rest; nobody runs a job twice, and nobody runs one beside another.
 """
 
 import asyncio

@@ -1,4 +1,5 @@
-"""What a noun sees of the database: a transaction that knows the time and runs statements with `:name` parameters."""
+"""What a noun sees of the database: a transaction that knows the time and runs statements with
+`:name` parameters."""
 
 import time
 from collections.abc import Mapping
@@ -10,16 +11,19 @@ Row = tuple[Any, ...]
 
 
 class ConnectionLost(Busy):
-    """The connection is gone, and what was under way on it; the next statement opens another one."""
+    """The connection is gone, and what was under way on it; the next statement opens another
+    one."""
 
 
 class SerializationConflict(Busy):
-    """Two transactions were in each other's way and this one gave way: it was not carried out and can be run again."""
+    """Two transactions were in each other's way and this one gave way: it was not carried out
+    and can be run again."""
 
 
 class Connection(Protocol):
-    """One connection of an engine. `fetch` runs a statement and returns all its rows at once, because an open
-    cursor would hold back checkpoints. `run` may leave it for the next `fetch` to carry out, in order, and to fail."""
+    """One connection of an engine. `fetch` runs a statement and returns all its rows at once,
+    because an open cursor would hold back checkpoints. `run` may leave it for the next `fetch`
+    to carry out, in order, and to fail."""
 
     def fetch(self, sql: str, params: Mapping[str, Any]) -> list[Row]: ...
 
@@ -31,7 +35,8 @@ class Connection(Protocol):
 
 
 class Tx:
-    """A transaction, or a moment of reading. `now` is in milliseconds since 1970 UTC, the same all through."""
+    """A transaction, or a moment of reading. `now` is in milliseconds since 1970 UTC, the same
+    all through."""
 
     __slots__ = ("_connection", "now")
 
@@ -49,5 +54,6 @@ class Tx:
         return rows[0] if rows else None
 
     def run(self, sql: str, **params: Any) -> None:
-        """A statement whose rows nobody needs. Where it fails, the transaction does, at the latest at its end."""
+        """A statement whose rows nobody needs. Where it fails, the transaction does, at the
+        latest at its end."""
         self._connection.run(sql, params)

@@ -1,12 +1,12 @@
 """The one way to write: a thread that commits many requests with one fsync.
 
-It takes a job, drains what else waits, begins, has each job run behind a savepoint, commits, and only then wakes
-the waiters: an acknowledgement follows the fsync. A job that is refused or fails is rolled back alone; a commit
-that fails fails all its jobs and says so.
+It takes a job, drains what else waits, begins, has each job run behind a savepoint, commits, and
+only then wakes the waiters: an acknowledgement follows the fsync. A job that is refused or fails is
+rolled back alone; a commit that fails fails all its jobs and says so.
 
-The thread is for what waits (the lock, the disk, a server). Where a statement only
-computes, the jobs of a batch are run in the event loop between the thread's begin and its commit (turn.py), for two
-threads that both run Python mostly wait for each other.
+The thread is for what waits (the lock, the disk, a server). Where a statement only computes, the
+jobs of a batch are run in the event loop between the thread's begin and its commit (turn.py),
+for two threads that both run Python mostly wait for each other.
 """
 
 import asyncio
@@ -31,7 +31,8 @@ WAITING = 4096
 IDLE_SECONDS = 0.5
 # Seconds that a write waits for its turn, before it is told to come again.
 TURN_SECONDS = 10.0
-# Times that a transaction is run before whoever waits for it is told that another one was always in its way.
+# Times that a transaction is run before whoever waits for it is told that another one was always in
+# its way.
 TRIES = 5
 
 Work = Callable[[Tx], Any]
@@ -87,7 +88,8 @@ class Job:
 
 @dataclass(slots=True)
 class Batch:
-    """The jobs of one commit. `turn` are those that the loop runs, once it is begun; `held` lasts until its end."""
+    """The jobs of one commit. `turn` are those that the loop runs, once it is begun; `held`
+    lasts until its end."""
 
     jobs: list[Job]
     is_begun: bool = False
@@ -138,8 +140,8 @@ class Writer:
         return len(self._jobs)
 
     async def write(self, work: Work, *, is_long: bool = False) -> Any:
-        """Runs `work` in a transaction; returns after the commit. Writes of which none waits for another have no order.
-        Raises Busy when too much waits."""
+        """Runs `work` in a transaction; returns after the commit. Writes of which none waits for
+        another have no order. Raises Busy when too much waits."""
         if self._closing.is_set():
             raise Busy("The service is stopping. Try again.")
         if len(self._jobs) >= WAITING:
@@ -173,8 +175,9 @@ class Writer:
             self._queue_event.put(batch)
 
     def _begun_in_loop(self) -> Batch | None:
-        """A batch that comes to its commit a turn of the loop earlier, where neither the thread nor another process is
-        at one. What is in the way the thread waits for, and it says what fails."""
+        """A batch that comes to its commit a turn of the loop earlier, where neither the thread
+        nor another process is at one. What is in the way the thread waits for, and it says what
+        fails."""
         if self._locked_out or self._closing.is_set() or not self._connection_lock.acquire(blocking=False):
             return None
         batch = Batch([])
@@ -234,7 +237,8 @@ class Writer:
         self._checkpoint(idle=False)
 
     def _commit_alone(self, job: Job) -> None:
-        """A job that another process was in the way of: alone it holds nothing that anybody could wait for."""
+        """A job that another process was in the way of: alone it holds nothing that anybody
+        could wait for."""
         for _ in range(TRIES - 1):
             job.error = None
             self._commit(Batch([job]))

@@ -1,4 +1,5 @@
-"""What `postroom doctor` found: one line for each thing that it looked at, and the next command where one helps."""
+"""What `postroom doctor` found: one line for each thing that it looked at, and the next command
+where one helps."""
 
 from typing import Literal
 

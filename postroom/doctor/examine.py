@@ -103,7 +103,8 @@ def _parts(settings: Settings) -> Iterator[Diagnosis]:
 
 
 def _database(settings: Settings, running: bool) -> Iterator[Diagnosis]:
-    """Whether it is whole and of this version; whether work waits in it that the worker should have done."""
+    """Whether it is whole and of this version; whether work waits in it that the worker should
+    have done."""
     try:
         if settings.database.startswith("sqlite:///"):
             path = Path(settings.database.removeprefix("sqlite:///"))

@@ -36,7 +36,8 @@ def free_ports(settings: Settings, with_postfix: bool) -> Iterator[Diagnosis]:
 
 
 async def host(settings: Settings) -> AsyncIterator[Diagnosis]:
-    """The host's own records: an address, the way back from it, and an MX that leads here if there is one."""
+    """The host's own records: an address, the way back from it, and an MX that leads here if
+    there is one."""
     name, resolver = settings.hostname, Resolver(settings.resolver)
     if name.endswith(".test") and not settings.resolver:
         yield Diagnosis("skipped", "dns", f"{name} is a name for tests. POSTROOM_HOSTNAME sets another.")

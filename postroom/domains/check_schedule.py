@@ -34,7 +34,8 @@ WHERE domain_id = :domain_id AND due_at <= :now AND free_at <= :now RETURNING do
 PLAN = "SELECT due_at, failures FROM domain_checks WHERE domain_id = :domain_id"
 SETTLE = """
 UPDATE domain_checks SET due_at = :due_at, free_at = :until, failures = :failures WHERE domain_id = :domain_id"""
-# An update that changes nothing: who finds no row has lost the lease, and it is somebody else's now.
+# An update that changes nothing: who finds no row has lost the lease, and it is somebody else's
+# now.
 HOLD = """
 UPDATE domain_checks SET free_at = free_at WHERE domain_id = :domain_id AND free_at = :until RETURNING domain_id"""
 DROP = "DELETE FROM domain_checks WHERE domain_id = :domain_id"
@@ -46,8 +47,8 @@ def schedule(tx: Tx, domain_id: int, due_at: int) -> None:
 
 
 def begin(tx: Tx, domain_id: int) -> tuple[int | None, int]:
-    """Leases the check of a domain, due or not: until when. Or None, and the milliseconds to wait where one is under
-    way or just over."""
+    """Leases the check of a domain, due or not: until when. Or None, and the milliseconds to
+    wait where one is under way or just over."""
     until = tx.now + LEASE_MS
     if tx.one(BEGIN, domain_id=domain_id, until=until, now=tx.now):
         return until, 0
@@ -89,6 +90,7 @@ def drop(tx: Tx, domain_id: int) -> None:
 
 
 def oldest_due(tx: Tx) -> int | None:
-    """Since when the oldest check has been due (ms since 1970), also one that was put off after a failure."""
+    """Since when the oldest check has been due (ms since 1970), also one that was put off after
+    a failure."""
     row = tx.one(OLDEST_DUE, now=tx.now)
     return int(row[0]) if row else None

@@ -1,5 +1,6 @@
-"""What a mail client needs to know about an account, as data, and as the documents that clients read by themselves:
-Thunderbird's autoconfig, Outlook's Autodiscover (POX) and Apple's configuration profile. Pure.
+"""What a mail client needs to know about an account, as data, and as the documents that clients
+read by themselves: Thunderbird's autoconfig, Outlook's Autodiscover (POX) and Apple's configuration
+profile. Pure.
 
 No document holds a password, and what is served without a key speaks of a domain only, so
 that it is the same for every address, also for one that nobody has.
@@ -24,7 +25,8 @@ NOT_XML = dict.fromkeys((0xFFFE, 0xFFFF))  # XML 1.0 2.2 has no such characters;
 
 
 class Server(msgspec.Struct, frozen=True):
-    """One way to reach a service. `tls` from the first byte, or plain text that becomes TLS by `starttls`."""
+    """One way to reach a service. `tls` from the first byte, or plain text that becomes TLS by
+    `starttls`."""
 
     host: str
     port: int
@@ -113,7 +115,8 @@ def parse_autodiscover(body: bytes) -> AutodiscoverRequest:
 
 
 def autodiscover(address: str, host: MailHost) -> str:
-    """Outlook's document for a canonical address: of each service the best way, for Outlook takes the first."""
+    """Outlook's document for a canonical address: of each service the best way, for Outlook
+    takes the first."""
     known = settings(host, address)
     root = ET.Element("Autodiscover", xmlns=ANSWER)
     account = ET.SubElement(ET.SubElement(root, "Response", xmlns=OUTLOOK), "Account")
@@ -135,7 +138,8 @@ def autodiscover(address: str, host: MailHost) -> str:
 
 
 def profile(id_: int, address: str, display_name: str | None, host: MailHost) -> str:
-    """Apple's configuration profile, unsigned. The device asks for the password. A later one replaces it."""
+    """Apple's configuration profile, unsigned. The device asks for the password. A later one
+    replaces it."""
     known = settings(host, address)
     incoming, outgoing = known.imap[0], known.submission[0]
     name = f"{host.name}.account.{id_}"
@@ -173,7 +177,8 @@ def profile(id_: int, address: str, display_name: str | None, host: MailHost) ->
 
 
 def _uuid(name: str) -> str:
-    """The same for the same account, so that a device replaces the profile instead of adding another."""
+    """The same for the same account, so that a device replaces the profile instead of adding
+    another."""
     return str(uuid.uuid5(uuid.NAMESPACE_DNS, name)).upper()
 
 

@@ -1,4 +1,5 @@
-"""Domains: the names that accounts live on. A domain belongs to a user, or to nobody (a platform domain).
+"""Domains: the names that accounts live on. A domain belongs to a user, or to nobody (a platform
+domain).
 
 Several claims of one name may be pending, only one row of a name is more than that.
 """
@@ -26,7 +27,8 @@ DAY_MS = 24 * 3600 * 1000
 COLUMNS = """id, organization_id, user_id, name, status, token, activated_by, expires_at, degraded_at, degraded_reason,
   created_at, updated_at"""
 
-# A platform domain matches every user of its organization; a claim that is active comes before one that is not.
+# A platform domain matches every user of its organization; a claim that is active comes before one
+# that is not.
 FIND = f"""
 SELECT {COLUMNS} FROM domains
 WHERE organization_id = :organization AND name = :name AND deleted_at IS NULL
@@ -87,7 +89,8 @@ LIST = f"SELECT {COLUMNS} FROM domains WHERE organization_id = :organization AND
 
 
 class Domain(msgspec.Struct, frozen=True):
-    """A managed domain, or a claim of one. `name` is the A-label; `token` is what its ownership record must hold."""
+    """A managed domain, or a claim of one. `name` is the A-label; `token` is what its ownership
+    record must hold."""
 
     id: int
     organization_id: int
@@ -118,7 +121,8 @@ def get(tx: Tx, actor: Actor, name: str, user_id: str | None) -> Domain:
 
 
 def get_own(tx: Tx, actor: Actor, name: str, user_id: str | None) -> Domain:
-    """A domain that the actor may change. Raises not_found, and `forbidden` for a bound key and a platform domain."""
+    """A domain that the actor may change. Raises not_found, and `forbidden` for a bound key and
+    a platform domain."""
     domain = get(tx, actor, name, user_id)
     if domain.user_id is None and (actor.user_id is not None or actor.restricted_key_id is not None):
         raise Refused("forbidden", "A platform domain is changed with a key that is bound to nothing.")
@@ -128,7 +132,8 @@ def get_own(tx: Tx, actor: Actor, name: str, user_id: str | None) -> Domain:
 def page(
     tx: Tx, actor: Actor, user_id: str | None, *, status: Status | None, limit: int, offset: int, after: int
 ) -> list[Domain]:
-    """The domains that a user sees, by id: his own, and the platform's. None: those of every user."""
+    """The domains that a user sees, by id: his own, and the platform's. None: those of every
+    user."""
     given = {"organization": actor.organization_id, "bound": actor.restricted_key_id, "status": status}
     given |= {"limit": limit, "offset": offset, "after": after}
     rows = tx.all(PAGE_OF_ALL, **given) if user_id is None else tx.all(PAGE, user_id=user_id, **given)
@@ -161,16 +166,16 @@ def check_claim(tx: Tx, actor: Actor, name: str, user_id: str, *, looks: bool = 
 
 
 def claim(tx: Tx, actor: Actor, name: str, user_id: str, key: NewKey | None = None) -> Domain:
-    """A user's claim: pending until the DNS proves it, and it ends by itself. Raises as `create` does, and
-    `forbidden` for a key that is bound to domains."""
+    """A user's claim: pending until the DNS proves it, and it ends by itself. Raises as `create`
+    does, and `forbidden` for a key that is bound to domains."""
     check_claim(tx, actor, name, user_id, looks=False)
     return add(tx, actor, name, user_id, "pending", tx.now + CLAIM_DAYS * DAY_MS, key)
 
 
 def create(tx: Tx, actor: Actor, name: str, user_id: str | None, status: Status, key: NewKey | None = None) -> Domain:
-    """Makes a domain on the operator's word. Raises `domain_exists` when the name is claimed so already, when it is
-    a platform domain, or (not a pending one) when another one owns it, and `invalid_request` for a name that nobody
-    may claim."""
+    """Makes a domain on the operator's word. Raises `domain_exists` when the name is claimed so
+    already, when it is a platform domain, or (not a pending one) when another one owns it, and
+    `invalid_request` for a name that nobody may claim."""
     _check_new(tx, actor, name, user_id)
     return add(tx, actor, name, user_id, status, key=key)
 
@@ -192,7 +197,8 @@ def add(
     expires_at: int | None = None,
     key: NewKey | None = None,
 ) -> Domain:
-    """As `create`, for any name: the mail host's own domain is made with it. Without a key the worker makes one."""
+    """As `create`, for any name: the mail host's own domain is made with it. Without a key the
+    worker makes one."""
     if status != "pending":
         tx.run(HOLD_NAME, name=name)
     row = tx.one(
@@ -219,7 +225,8 @@ def add(
 
 
 def delete(tx: Tx, actor: Actor, domain: Domain) -> None:
-    """Ends a domain; its name may be claimed anew, by anybody. Raises `domain_not_empty` while accounts live on it."""
+    """Ends a domain; its name may be claimed anew, by anybody. Raises `domain_not_empty` while
+    accounts live on it."""
     usage.lock(tx, domain.organization_id, domain.id)
     living = usage.of_domain(tx, domain.organization_id, None, domain.id)
     if living:
@@ -244,8 +251,8 @@ def new_token() -> str:
 
 
 def set_status(tx: Tx, actor: Actor, domain: Domain, status: Status) -> None:
-    """Moves a domain to a status on the operator's word, which no proof by DNS undoes; the same one twice is nothing.
-    Raises `domain_exists` for a second owner."""
+    """Moves a domain to a status on the operator's word, which no proof by DNS undoes; the same
+    one twice is nothing. Raises `domain_exists` for a second owner."""
     if domain.status == status and (status == "pending" or domain.activated_by == "operator"):
         return
     if status != "pending":
@@ -262,7 +269,8 @@ def get_all(tx: Tx, organization_id: int) -> list[Domain]:
     return [Domain(*row) for row in tx.all(LIST, organization=organization_id)]
 
 
-# What the DNS decides. A domain that the operator has decided on stays as it is: `activated_by` is 'operator' then.
+# What the DNS decides. A domain that the operator has decided on stays as it is: `activated_by` is
+# 'operator' then.
 
 
 def record(tx: Tx, actor: Actor, type_: str, domain: Domain, data: dict[str, str]) -> None:

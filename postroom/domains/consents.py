@@ -24,8 +24,8 @@ SELECT id FROM domains WHERE name = :name AND status <> 'pending' AND organizati
 
 
 def give(tx: Tx, actor: Actor, parent: Domain, name: str) -> None:
-    """Lets a name below the domain be somebody else's. The same again is nothing. Raises `domain_not_active`,
-    LimitReached."""
+    """Lets a name below the domain be somebody else's. The same again is nothing. Raises
+    `domain_not_active`, LimitReached."""
     if parent.name not in _above(name):
         raise invalid(FieldError("subdomain", "invalid", "This name is not below the domain."))
     if parent.status == "pending":

@@ -1,8 +1,9 @@
-"""DKIM keys: made with each domain, rotated when asked (RFC 6376). A domain signs with one key; while it rotates a
-next one waits until the DNS shows it.
+"""DKIM keys: made with each domain, rotated when asked (RFC 6376). A domain signs with one key;
+while it rotates a next one waits until the DNS shows it.
 
 `generate` takes up to 200 ms, so it never runs within a transaction. A domain that is made
-without a key has a `wanted` one, which the worker fills in. The private key leaves this table by one view only.
+without a key has a `wanted` one, which the worker fills in. The private key leaves this table by
+one view only.
 """
 
 import asyncio
@@ -115,8 +116,8 @@ def generate() -> NewKey:
 
 
 class Generator:
-    """One thread that generates, and a short queue, of which nobody takes all: a key costs as much as a thousand
-    reads."""
+    """One thread that generates, and a short queue, of which nobody takes all: a key costs as
+    much as a thousand reads."""
 
     def __init__(self, waiting: int = 32, waiting_of_one: int = 24) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="dkim")
@@ -124,7 +125,8 @@ class Generator:
         self._taken: Counter[int] = Counter()
 
     async def generate(self, organization_id: int) -> NewKey:
-        """As the function of this name, off the event loop. Raises Busy when too many wait already."""
+        """As the function of this name, off the event loop. Raises Busy when too many wait
+        already."""
         if self._taken[organization_id] >= self._most_of_one or self._taken.total() >= self._most:
             raise Busy("Too many keys are being made at once.")
         self._taken[organization_id] += 1
@@ -140,7 +142,8 @@ class Generator:
 
 
 def record(tx: Tx, domain: str, selector: str) -> str | None:
-    """The TXT of a key of ours, by the domain's name and the selector that a signature names. None: there is none."""
+    """The TXT of a key of ours, by the domain's name and the selector that a signature names.
+    None: there is none."""
     row = tx.one(RECORD, domain=domain, selector=selector)
     return str(row[0]) if row else None
 
@@ -178,7 +181,8 @@ def rotate(tx: Tx, actor: Actor, domain_id: int, key: NewKey) -> None:
 
 
 def switch(tx: Tx, domain_id: int, selector: str) -> bool:
-    """Lets the next key sign, once the DNS shows it; the old private key is erased. False where it is not the next."""
+    """Lets the next key sign, once the DNS shows it; the old private key is erased. False where
+    it is not the next."""
     retired = tx.one(RETIRE, domain_id=domain_id, selector=selector, until=tx.now + RETIRING_MS)
     if retired is None:
         return False

@@ -1,6 +1,8 @@
-"""What the DNS has said in one check. Judges ask here; what is not known yet is noted and asked for.
+"""What the DNS has said in one check. Judges ask here; what is not known yet is noted and asked
+for.
 
-A question that is still open is raised as Open, an Unanswered. So a judge needs no second text for "not yet".
+A question that is still open is raised as Open, an Unanswered. So a judge needs no second text
+for "not yet".
 """
 
 import asyncio
@@ -37,7 +39,8 @@ class Lookups:
         return answer
 
     def hint(self, name: str, record_type: str) -> Found:
-        """As `find`, for what only helps to explain: no answer counts as nothing found. Raises while it is open."""
+        """As `find`, for what only helps to explain: no answer counts as nothing found. Raises
+        while it is open."""
         answer = self._look(name, record_type)
         return Found() if isinstance(answer, Unanswered) else answer
 

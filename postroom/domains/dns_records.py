@@ -1,5 +1,5 @@
-"""The DNS records that a domain needs for its mail, as text that a customer can copy, and the MTA-STS policy that one
-of them speaks of. Pure: no question is asked.
+"""The DNS records that a domain needs for its mail, as text that a customer can copy, and the
+MTA-STS policy that one of them speaks of. Pure: no question is asked.
 
 `host` is relative to the domain, `@` is the domain itself. `required` are the records
 without which a claim does not become active; the others are good practice.
@@ -88,7 +88,8 @@ def _strings(text: str) -> str:
 
 
 def wanted(token: str | None, dkim: Sequence[DkimRecord], host: MailHost) -> list[Record]:
-    """Every record of a domain, the required ones first. A domain that has no token is not claimed by DNS."""
+    """Every record of a domain, the required ones first. A domain that has no token is not
+    claimed by DNS."""
     records = [Record("TXT", CHALLENGE, token, True, "ownership")] if token else []
     records += [
         Record("MX", "@", host.name, True, "mx", PRIORITY),

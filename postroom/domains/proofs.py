@@ -1,4 +1,5 @@
-"""What the DNS decides about a domain: a claim is proven, a domain is degraded, recovers, or is lost.
+"""What the DNS decides about a domain: a claim is proven, a domain is degraded, recovers, or is
+lost.
 
 A domain that the operator has decided on stays as it is: its `activated_by` is `operator`.
 """
@@ -55,7 +56,8 @@ RETURNING {COLUMNS}"""
 
 
 def of_id(tx: Tx, id_: int) -> Domain | None:
-    """A domain that is there, for work that nobody asks for. Not for a caller: it belongs to any organization."""
+    """A domain that is there, for work that nobody asks for. Not for a caller: it belongs to any
+    organization."""
     row = tx.one(OF_ID, id=id_)
     return Domain(*row) if row else None
 
@@ -66,9 +68,9 @@ def is_for_dns(domain: Domain) -> bool:
 
 
 def prove(tx: Tx, actor: Actor, domain: Domain) -> bool:
-    """Makes a claim active whose token and records were found, as `domain` was before it was looked for. An owner
-    who is so by DNS is cut off for it. False: it stays pending, because it has changed meanwhile or the operator has
-    given the name to another one."""
+    """Makes a claim active whose token and records were found, as `domain` was before it was
+    looked for. An owner who is so by DNS is cut off for it. False: it stays pending, because it
+    has changed meanwhile or the operator has given the name to another one."""
     tx.run(HOLD_NAME, name=domain.name)
     proof = {"id": domain.id, "organization": actor.organization_id, "token": domain.token}
     if tx.one(HOLD_CLAIM, **proof) is None:
@@ -83,7 +85,8 @@ def prove(tx: Tx, actor: Actor, domain: Domain) -> bool:
 
 
 def watch(tx: Tx, domain: Domain, is_elsewhere: bool | None) -> None:
-    """Writes down since when the DNS of an active domain leads elsewhere; None, no answer of it, changes nothing."""
+    """Writes down since when the DNS of an active domain leads elsewhere; None, no answer of it,
+    changes nothing."""
     if is_elsewhere:
         tx.run(GOES_ELSEWHERE, id=domain.id, now=tx.now)
     elif is_elsewhere is False:
@@ -91,8 +94,9 @@ def watch(tx: Tx, domain: Domain, is_elsewhere: bool | None) -> None:
 
 
 def lose(tx: Tx, domain: Domain, lost_ms: int) -> bool:
-    """Takes an active domain from an owner who has not had it in the DNS for `lost_ms` milliseconds: mail of others on
-    this server must not end with him. His accounts and their mail stay, as when another claim was proven."""
+    """Takes an active domain from an owner who has not had it in the DNS for `lost_ms`
+    milliseconds: mail of others on this server must not end with him. His accounts and their
+    mail stay, as when another claim was proven."""
     tx.run(HOLD_NAME, name=domain.name)
     lost = tx.one(LOSE, id=domain.id, before=tx.now - lost_ms, now=tx.now, **_claim_anew(tx))
     if lost is not None:

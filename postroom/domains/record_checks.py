@@ -1,7 +1,7 @@
 """What the DNS has for each wanted record, and one sentence on how to fix what is not right. Pure.
 
-Records are judged as receivers judge them, by the whole grammar of each. A customer may have another MX behind ours, a
-longer SPF record, a stricter DMARC policy: all of that is ok.
+Records are judged as receivers judge them, by the whole grammar of each. A customer may have
+another MX behind ours, a longer SPF record, a stricter DMARC policy: all of that is ok.
 """
 
 import re
@@ -25,12 +25,14 @@ MOST_FOUND = 10
 LONGEST_FOUND = 1000
 LONGEST_MEND = spf.MOST_CHARACTERS + 2000  # a proposed record is never cut off
 
-# RFC 7600: an IPv4 address that no host has. A mail host without an address in the DNS is taken to have this one.
+# RFC 7600: an IPv4 address that no host has. A mail host without an address in the DNS is taken to
+# have this one.
 _DUMMY = ip_address("192.0.0.8")
 
 
 class RecordCheck(msgspec.Struct, frozen=True):
-    """What a check found of one record. `fix` is for whoever keeps the zone; None where nothing is to be done."""
+    """What a check found of one record. `fix` is for whoever keeps the zone; None where nothing
+    is to be done."""
 
     status: Status
     found: tuple[str, ...] = ()
@@ -38,7 +40,8 @@ class RecordCheck(msgspec.Struct, frozen=True):
 
 
 class _Kind(msgspec.Struct, frozen=True):
-    """How the TXT values of one purpose are told from others by receivers, and by people; what is wrong with one."""
+    """How the TXT values of one purpose are told from others by receivers, and by people; what
+    is wrong with one."""
 
     mine: Callable[[str], bool]
     meant: Callable[[str], bool]
@@ -139,8 +142,9 @@ def _no_spf(name: str, domain: str, host: MailHost, found: Found, lookups: Looku
 
 
 def _refused(domain: str, host: MailHost, lookups: Lookups) -> tuple[str, Sequence[Client]]:
-    """Why the domain's record does not let our host send from each of its addresses; empty where it does. And the
-    addresses, where the record has as many look-ups as it can have, so that ours must not need one.
+    """Why the domain's record does not let our host send from each of its addresses; empty where it
+    does. And the addresses, where the record has as many look-ups as it can have, so that ours must
+    not need one.
 
     Raises Broken, and Unanswered while an answer that this needs is open.
     """
@@ -223,8 +227,8 @@ def _target(record: Record, name: str, domain: str, host: MailHost, lookups: Loo
 
 
 def _is_first(values: Sequence[Sequence[str]], record: Record, host: MailHost) -> bool:
-    """Whether clients come to our host at our port before any other (RFC 2782). The name counts and not its address,
-    for clients compare it with the certificate."""
+    """Whether clients come to our host at our port before any other (RFC 2782). The name counts
+    and not its address, for clients compare it with the certificate."""
     port = record.expected_value.split()[-2]
     first = [value for value in values if int(value[0]) == min(int(each[0]) for each in values)]
     return bool(first) and all(value[2] == port and name_of(value[3]) == host.name for value in first)
@@ -274,7 +278,8 @@ def _spelling(value: str) -> str:
 
 
 def _plain(value: str) -> str:
-    """The value as it was meant: without the quotes, backslashes and spaces that a web form has kept."""
+    """The value as it was meant: without the quotes, backslashes and spaces that a web form has
+    kept."""
     value = value.strip().replace("\\;", ";").replace('\\"', '"')
     return re.sub(r'"\s*"', "", value).strip('"').strip()
 

@@ -1,8 +1,8 @@
-"""Questions to the DNS, bounded in time and size. Only the worker and a check on request ask them, never within a
-transaction.
+"""Questions to the DNS, bounded in time and size. Only the worker and a check on request ask them,
+never within a transaction.
 
-A stranger would get wrong: "there is no such record" is an answer, silence is none. `Unanswered` proves nothing and
-must change nothing.
+A stranger would get wrong: "there is no such record" is an answer, silence is none. `Unanswered`
+proves nothing and must change nothing.
 """
 
 from dataclasses import dataclass
@@ -27,13 +27,14 @@ REASONS = {
 
 
 class Unanswered(Exception):
-    """The DNS gave no usable answer: a timeout, SERVFAIL, REFUSED or nonsense. The text says which, for a person."""
+    """The DNS gave no usable answer: a timeout, SERVFAIL, REFUSED or nonsense. The text says
+    which, for a person."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a name has of one type: TXT as its joined text, MX as `10 mx.example.`, others as dnspython writes them.
-    `alias` is where a CNAME at the name leads, without the trailing dot."""
+    """What a name has of one type: TXT as its joined text, MX as `10 mx.example.`, others as
+    dnspython writes them. `alias` is where a CNAME at the name leads, without the trailing dot."""
 
     values: tuple[str, ...] = ()
     alias: str | None = None

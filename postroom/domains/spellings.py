@@ -1,7 +1,9 @@
-"""How people write an internationalized domain in a login: for Dovecot, which compares bytes and knows no IDNA.
+"""How people write an internationalized domain in a login: for Dovecot, which compares bytes and
+knows no IDNA.
 
-A domain is stored in A-labels. A client that does not turn U-labels into them sends UTF-8, as it was typed: with
-capitals, which Dovecot makes small only where they are ASCII, and composed or decomposed (Unicode Standard Annex 15).
+A domain is stored in A-labels. A client that does not turn U-labels into them sends UTF-8, as it
+was typed: with capitals, which Dovecot makes small only where they are ASCII, and composed or
+decomposed (Unicode Standard Annex 15).
 """
 
 import itertools
@@ -12,7 +14,8 @@ import idna
 
 from postroom.db import Tx
 
-# Of so many letters that have capitals each combination is kept; of more, all capitals and each word's first.
+# Of so many letters that have capitals each combination is kept; of more, all capitals and each
+# word's first.
 COMBINED = 3
 ADD = "INSERT INTO domain_spellings (spelling, name) VALUES (:spelling, :name) ON CONFLICT (spelling) DO NOTHING"
 UNSPELLED = """
@@ -33,7 +36,8 @@ def fill(tx: Tx) -> None:
 
 
 def spellings(name: str) -> list[str]:
-    """What is not ASCII of the ways to write a canonical name, with ASCII letters in lower case; at most 16."""
+    """What is not ASCII of the ways to write a canonical name, with ASCII letters in lower case;
+    at most 16."""
     if "xn--" not in name:
         return []
     try:
@@ -59,7 +63,8 @@ def _capitals(text: str) -> Iterator[str]:
 
 
 def _capital(letter: str) -> str:
-    """The one capital that is this letter in lower case, or the letter: of two small sigmas one has none."""
+    """The one capital that is this letter in lower case, or the letter: of two small sigmas one
+    has none."""
     capital = "\u1e9e" if letter == "\u00df" else letter.upper()
     return capital if capital.lower() == letter else letter
 

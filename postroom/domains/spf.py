@@ -1,7 +1,7 @@
 """SPF records as receivers read them: the whole grammar of RFC 7208 12, and no more.
 
-A record with one error anywhere is a permerror (RFC 7208 4.6), also behind the term that would have matched. So a
-record is parsed to its end before anything is evaluated.
+A record with one error anywhere is a permerror (RFC 7208 4.6), also behind the term that would
+have matched. So a record is parsed to its end before anything is evaluated.
 """
 
 import re
@@ -14,7 +14,8 @@ from postroom.domains import spf_macros
 from postroom.domains.spf_faults import Broken, of_term
 from postroom.domains.spf_macros import BadMacro, MacroString
 
-# No record that is in use comes near; RFC 7208 3.4 asks for what fits 512 octets. A bound for the work of parsing.
+# No record that is in use comes near; RFC 7208 3.4 asks for what fits 512 octets. A bound for the
+# work of parsing.
 MOST_CHARACTERS = 8192
 
 Network = IPv4Network | IPv6Network
@@ -28,7 +29,8 @@ _LENGTH = re.compile(r"/(?:0|[1-9][0-9]{0,2})", re.ASCII)
 
 
 class Mechanism(msgspec.Struct, frozen=True):
-    """A mechanism (RFC 7208 5). `domain` is None where it is the domain that the record belongs to."""
+    """A mechanism (RFC 7208 5). `domain` is None where it is the domain that the record belongs
+    to."""
 
     qualifier: str
     name: str
@@ -39,7 +41,8 @@ class Mechanism(msgspec.Struct, frozen=True):
 
 
 class Modifier(msgspec.Struct, frozen=True):
-    """A modifier (RFC 7208 6); receivers ignore those with other names than `redirect` and `exp`."""
+    """A modifier (RFC 7208 6); receivers ignore those with other names than `redirect` and
+    `exp`."""
 
     name: str
     value: MacroString

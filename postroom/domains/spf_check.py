@@ -1,7 +1,8 @@
 """check_host() of RFC 7208 4: whether a domain's SPF record lets a client send.
 
-Evaluation is synchronous, over answers that are known. Where one is missing, its question is noted, asked, and the
-evaluation begins again. The explanation (`exp=`) is parsed and not asked for.
+Evaluation is synchronous, over answers that are known. Where one is missing, its question is
+noted, asked, and the evaluation begins again. The explanation (`exp=`) is parsed and not asked
+for.
 """
 
 import asyncio
@@ -36,7 +37,8 @@ async def check_host(
     helo: str = "unknown",
     seconds: float = SECONDS,
 ) -> Result:
-    """The result for an SMTP client at an address, with `domain` in A-labels and `sender` as `local@domain`.
+    """The result for an SMTP client at an address, with `domain` in A-labels and `sender` as
+    `local@domain`.
 
     Raises ValueError where `client` is no address, and nothing for what the DNS says.
     """
@@ -65,9 +67,9 @@ class TooVoid(Broken):
 
 
 class Check:
-    """One evaluation. `stand_in` is a host without an address, which is taken to have the client's. Where `everybody`
-    is false, `+all` is neutral: such a term names nobody. `met_all` tells whether the evaluation met one, `lookups` how
-    many terms needed the DNS."""
+    """One evaluation. `stand_in` is a host without an address, which is taken to have the
+    client's. Where `everybody` is false, `+all` is neutral: such a term names nobody. `met_all`
+    tells whether the evaluation met one, `lookups` how many terms needed the DNS."""
 
     def __init__(
         self,
@@ -92,7 +94,8 @@ class Check:
         self.met_all = False
 
     def result(self, domain: str, *, leads_here: bool = False) -> Result:
-        """What a domain's record says. Raises Broken, a permerror; Unanswered, a temperror; Open."""
+        """What a domain's record says. Raises Broken, a permerror; Unanswered, a temperror;
+        Open."""
         name = domain.removesuffix(".")
         if not spf_macros.is_name(name):
             return "none"
@@ -184,7 +187,8 @@ class Check:
         )
 
     def _validated_name(self, domain: str) -> str:
-        """The value of the macro p: the domain itself, else a name below it, else any, else `unknown`."""
+        """The value of the macro p: the domain itself, else a name below it, else any, else
+        `unknown`."""
         hosts, wanted = self._validated(), escaped(domain).lower()
         ranked = sorted(hosts, key=lambda host: (host != wanted, not _is_below(host, wanted)))
         return next(iter(ranked), "unknown")

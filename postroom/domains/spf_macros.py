@@ -1,4 +1,5 @@
-"""Macros of SPF (RFC 7208 7): names that a record makes of the client, the sender and the domain."""
+"""Macros of SPF (RFC 7208 7): names that a record makes of the client, the sender and the
+domain."""
 
 import re
 from collections.abc import Callable
@@ -23,7 +24,8 @@ class BadMacro(ValueError):
 
 
 class Macro(msgspec.Struct, frozen=True):
-    """`%{letter digits r delimiters}`. `parts` is 0 where all parts stay. A capital letter means percent-encoding."""
+    """`%{letter digits r delimiters}`. `parts` is 0 where all parts stay. A capital letter means
+    percent-encoding."""
 
     letter: str
     parts: int
@@ -51,7 +53,8 @@ def parse(text: str) -> MacroString:
 
 
 def parse_domain(text: str) -> MacroString:
-    """A domain-spec (RFC 7208 7.1): it ends in a macro, or in a dot and a top label. Raises BadMacro."""
+    """A domain-spec (RFC 7208 7.1): it ends in a macro, or in a dot and a top label. Raises
+    BadMacro."""
     pieces, ends_in_macro = _pieces(text)
     if not pieces or not (ends_in_macro or _ends_in_top_label(str(pieces[-1]))):
         raise BadMacro(text)
@@ -64,7 +67,8 @@ def expand(pieces: MacroString, context: Context) -> str:
 
 
 def expand_domain(pieces: MacroString, context: Context) -> str:
-    """As `expand`, for a name: without a last dot, and shortened from the left to what a name can have."""
+    """As `expand`, for a name: without a last dot, and shortened from the left to what a name
+    can have."""
     name = expand(pieces, context).removesuffix(".")
     while len(name) > MOST_NAME_CHARACTERS and "." in name:
         name = name.partition(".")[2]
@@ -72,7 +76,8 @@ def expand_domain(pieces: MacroString, context: Context) -> str:
 
 
 def is_name(name: str) -> bool:
-    """Whether a name without its last dot is that of RFC 7208 4.3: several labels, none of them empty or too long."""
+    """Whether a name without its last dot is that of RFC 7208 4.3: several labels, none of them
+    empty or too long."""
     labels = name.split(".")
     in_bounds = all(0 < len(label) <= MOST_LABEL_CHARACTERS for label in labels)
     return in_bounds and len(labels) > 1 and len(name) <= MOST_NAME_CHARACTERS and name.isascii()

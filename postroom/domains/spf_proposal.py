@@ -1,7 +1,8 @@
-"""The SPF record that a customer should publish in place of a faulty one: ours merged into what theirs says.
+"""The SPF record that a customer should publish in place of a faulty one: ours merged into what
+theirs says.
 
-The proposal always parses, and its first term lets our host send. A term that receivers cannot read is written as it
-was meant where the meaning is certain, and left out otherwise.
+The proposal always parses, and its first term lets our host send. A term that receivers cannot
+read is written as it was meant where the meaning is certain, and left out otherwise.
 """
 
 import re
@@ -38,8 +39,8 @@ class Proposal(msgspec.Struct, frozen=True):
 def with_host(
     records: Sequence[str], host: str, broken: Collection[str] = (), addresses: Sequence[Client] = ()
 ) -> Proposal:
-    """One record that says what these say, without the terms in `broken`, and lets the host send: by its name, or by
-    its addresses where some are given."""
+    """One record that says what these say, without the terms in `broken`, and lets the host
+    send: by its name, or by its addresses where some are given."""
     if sum(map(len, records)) > spf.MOST_CHARACTERS:
         return Proposal(f"v=spf1 a:{host} ~all", ("all of its terms",))
     read = list(_read(records))
@@ -61,8 +62,9 @@ def with_host(
 def broken_terms(
     domain: str, records: Sequence[str], host: str, lookups: Lookups, *, void: bool = False
 ) -> frozenset[str]:
-    """Terms of a domain's records, in lower case, that parse and are of no use: an include or redirect that leads to no
-    record, to one that does not parse, or in a circle; with `void` also a, mx and exists of names without records.
+    """Terms of a domain's records, in lower case, that parse and are of no use: an include or
+    redirect that leads to no record, to one that does not parse, or in a circle; with `void` also
+    a, mx and exists of names without records.
 
     What the DNS does not answer counts as usable. Raises Open.
     """
@@ -83,7 +85,8 @@ def broken_terms(
 
 
 class _Walk:
-    """What stands behind the terms of a record, whatever the client; about as many questions as an evaluation has."""
+    """What stands behind the terms of a record, whatever the client; about as many questions as
+    an evaluation has."""
 
     def __init__(self, domain: str, lookups: Lookups) -> None:
         self._path = [domain.lower()]
@@ -140,8 +143,8 @@ class _Walk:
 
 
 def _read(records: Sequence[str]) -> Iterator[tuple[str, Term | None]]:
-    """The terms that receivers can read, or could if they were written as they were meant; None with all others.
-    Nothing of records that no proposal could hold."""
+    """The terms that receivers can read, or could if they were written as they were meant; None
+    with all others. Nothing of records that no proposal could hold."""
     for record in records if sum(map(len, records)) <= spf.MOST_CHARACTERS else ():
         words = _VERSION.sub("", record, count=1).split()[::-1]
         while words:
@@ -164,7 +167,8 @@ def _parsed(text: str) -> Term | None:
 
 
 def _stays(meaning: Term, host: str) -> bool:
-    """Whether a term is neither an end of the record, nor about our host alone, nor a modifier without a meaning."""
+    """Whether a term is neither an end of the record, nor about our host alone, nor a modifier
+    without a meaning."""
     if isinstance(meaning, Modifier):
         return meaning.name not in ("redirect", "exp", "v", *MECHANISMS)
     is_ours = meaning.name == "a" and (_fixed(meaning.domain) or "").lower() == host

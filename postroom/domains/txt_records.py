@@ -1,6 +1,8 @@
-"""The TXT records of DKIM, DMARC, TLS-RPT and MTA-STS: which values receivers take for one, and what is wrong with one.
+"""The TXT records of DKIM, DMARC, TLS-RPT and MTA-STS: which values receivers take for one, and
+what is wrong with one.
 
-Each `…_fault` function answers None for a record that receivers use, else a sentence for the person who published it.
+Each `…_fault` function answers None for a record that receivers use, else a sentence for the
+person who published it.
 """
 
 import re
@@ -47,12 +49,14 @@ def dkim_fault(value: str, expected: str) -> str | None:
 
 
 def is_dmarc(value: str) -> bool:
-    """Whether receivers take a value for a DMARC record (RFC 7489 6.6.3): its first tag is v, and has this spelling."""
+    """Whether receivers take a value for a DMARC record (RFC 7489 6.6.3): its first tag is v,
+    and has this spelling."""
     return _DMARC.match(value) is not None
 
 
 def dmarc_fault(value: str) -> str | None:
-    """A DMARC record (RFC 7489 6.3, 6.4). Receivers ignore what they do not know behind the version."""
+    """A DMARC record (RFC 7489 6.3, 6.4). Receivers ignore what they do not know behind the
+    version."""
     if not is_dmarc(value):
         return "The record must begin with v=DMARC1 in capitals, and a semicolon: receivers ignore it otherwise."
     found = [tag for part in value.split(";") if (tag := _DMARC_TAG.fullmatch(part))]

@@ -1,7 +1,8 @@
-"""A check of a domain from its begin to its end: what is asked, what the answers mean for it, and when it is due again.
+"""A check of a domain from its begin to its end: what is asked, what the answers mean for it, and
+when it is due again.
 
-The DNS is asked between two transactions. The second one judges the domain as it is by
-then, and what was asked for must still be what it needs. Silence of the DNS never changes a domain.
+The DNS is asked between two transactions. The second one judges the domain as it is by then, and
+what was asked for must still be what it needs. Silence of the DNS never changes a domain.
 """
 
 import asyncio
@@ -37,7 +38,8 @@ HOUR_MS = 3600 * 1000
 DAY_MS = 24 * HOUR_MS
 # Checks of an active domain that fail one after the other before it is called degraded.
 FAILURES = 3
-# For how long an active domain has to lead elsewhere before it is lost, unless the settings say otherwise.
+# For how long an active domain has to lead elsewhere before it is lost, unless the settings say
+# otherwise.
 LOST_MS = 30 * DAY_MS
 
 Outcome = Literal["proven", "failing", "unanswered"]
@@ -71,7 +73,8 @@ class Verification:
         self._running: Counter[int] = Counter()
 
     async def on_request(self, actor: Actor, name: str, user_id: str | None) -> Checked:
-        """Checks now. Raises not_found, TooMany while the domain is being checked or just was, Busy."""
+        """Checks now. Raises not_found, TooMany while the domain is being checked or just was,
+        Busy."""
         with self._place(actor.organization_id):
             plan = await self._database.write(lambda tx: _begin(tx, actor, name, user_id, self._host))
             findings = await self._look(plan)
@@ -129,7 +132,8 @@ async def look(resolver: Resolver, records: Sequence[Record], domain: str, host:
 
 
 def outcome(records: Sequence[Record], findings: Sequence[RecordCheck]) -> Outcome:
-    """What the required records say together. Without an ownership record, or a DKIM key, nothing is proven."""
+    """What the required records say together. Without an ownership record, or a DKIM key,
+    nothing is proven."""
     required = [finding.status for record, finding in zip(records, findings, strict=True) if record.required]
     if {"missing", "differs"} & set(required):
         return "failing"
@@ -139,10 +143,11 @@ def outcome(records: Sequence[Record], findings: Sequence[RecordCheck]) -> Outco
 
 
 def leads_elsewhere(records: Sequence[Record], findings: Sequence[RecordCheck], host: MailHost) -> bool | None:
-    """Whether the DNS says that a domain is somebody else's: it has MX records, none of them leads to us, and our
-    proof is not there. None where the DNS did not answer one of both.
+    """Whether the DNS says that a domain is somebody else's: it has MX records, none of them leads
+    to us, and our proof is not there. None where the DNS did not answer one of both.
 
-    A slip of the pen, such as the domain's name behind ours, or a CNAME in the way, is not elsewhere.
+    A slip of the pen, such as the domain's name behind ours, or a CNAME in the way, is not
+    elsewhere.
     """
     by_purpose = {record.purpose: finding for record, finding in zip(records, findings, strict=True)}
     mx, proof = by_purpose.get("mx"), by_purpose.get("ownership")
@@ -157,8 +162,8 @@ def leads_elsewhere(records: Sequence[Record], findings: Sequence[RecordCheck], 
 def complete(
     tx: Tx, actor: Actor, plan: Plan, findings: Sequence[RecordCheck], *, by_itself: bool, lost_ms: int = LOST_MS
 ) -> Domain | None:
-    """Writes down what a check has found, once: nothing where its lease has run out and is somebody else's. The domain
-    as it is then; None where it is gone."""
+    """Writes down what a check has found, once: nothing where its lease has run out and is
+    somebody else's. The domain as it is then; None where it is gone."""
     is_ours = check_schedule.acquire(tx, plan.domain.id, plan.until)
     domain = proofs.of_id(tx, plan.domain.id)
     if domain is None:
@@ -212,7 +217,8 @@ def _recheck(
     standing: tuple[int | None, int],
     by_itself: bool,
 ) -> tuple[int | None, int]:
-    """An active domain: when it is due again, and its failures. On request it can only get better, not wait longer."""
+    """An active domain: when it is due again, and its failures. On request it can only get
+    better, not wait longer."""
     if found == "proven":
         proofs.recover(tx, actor, domain)
         return _tomorrow(tx), 0

@@ -1,8 +1,8 @@
 """One instance: its data directory, and the lock that lets only one service work on it.
 
-The lock belongs to an open file that no child inherits, so it is free the moment
-the service is dead, however it died. Started as root, the directory stays root's, with the sticky bit: the system user
-works in it and cannot put something else in the place of what root reads or runs.
+The lock belongs to an open file that no child inherits, so it is free the moment the service is
+dead, however it died. Started as root, the directory stays root's, with the sticky bit: the
+system user works in it and cannot put something else in the place of what root reads or runs.
 """
 
 import fcntl
@@ -14,11 +14,13 @@ from pathlib import Path
 from postroom.instance import pending_restore
 from postroom.instance.system_user import Identity
 
-# A unix socket's path has 107 bytes (unix(7)); Dovecot's and Postfix's names below the directory take up to 42.
+# A unix socket's path has 107 bytes (unix(7)); Dovecot's and Postfix's names below the directory
+# take up to 42.
 LONGEST_PATH = 107 - 42
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/._+@-]+")
 LOCK_PATIENCE = 0.5
-# What the system user owns, and what root keeps where there is root: mode for one, mode for the other.
+# What the system user owns, and what root keeps where there is root: mode for one, mode for the
+# other.
 OWNED = {"db": 0o700, "mail": 0o700}
 KEPT = {"": (0o711, 0o1771), "run": (0o711, 0o1771), "log": (0o750, 0o750)}
 
@@ -61,7 +63,8 @@ def directories(root: bool) -> dict[str, tuple[int, bool]]:
 
 
 def _make(path: Path, identity: Identity, owner: int, mode: int) -> None:
-    """A directory with its owner and mode. A link in its place is refused, and so is somebody else's directory."""
+    """A directory with its owner and mode. A link in its place is refused, and so is somebody
+    else's directory."""
     path.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:

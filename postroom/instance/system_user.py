@@ -64,7 +64,8 @@ class Identity:
 
     @contextmanager
     def acting(self) -> Iterator[None]:
-        """This user for a while, for what reads where that user may have put a link. Does nothing without root."""
+        """This user for a while, for what reads where that user may have put a link. Does
+        nothing without root."""
         if os.geteuid() != 0 or self.uid == 0:
             yield
             return

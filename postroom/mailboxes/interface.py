@@ -14,7 +14,8 @@ ServiceName = Literal["imap", "pop3", "managesieve"]
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """The mail of an account, in all its folders, and whether the Sieve script that runs now redirects its mail."""
+    """The mail of an account, in all its folders, and whether the Sieve script that runs now
+    redirects its mail."""
 
     used_bytes: int
     messages: int
@@ -29,8 +30,8 @@ class OpenSession(msgspec.Struct, frozen=True):
 
 
 class Mailboxes(Protocol):
-    """Given by whoever wires the parts together. Both raise `mail_off`, MailUnavailable, and not_found for an account
-    that is gone."""
+    """Given by whoever wires the parts together. Both raise `mail_off`, MailUnavailable, and
+    not_found for an account that is gone."""
 
     async def usage(self, account_id: int, /) -> Usage: ...
 

@@ -1,5 +1,6 @@
-"""Login sessions that must end: written with the change, carried out by the API before it answers, and once more
-by the worker, because a login that was under way at the commit shows up only after the first time.
+"""Login sessions that must end: written with the change, carried out by the API before it answers,
+and once more by the worker, because a login that was under way at the commit shows up only after
+the first time.
 
 A session belongs to a generation of its account. Ending generation 3 cannot hurt a
 session that logged in with the new password, which is of generation 4.
@@ -57,14 +58,15 @@ def end(tx: Tx, account_id: int, generation: int) -> Ended:
 
 
 def end_domain(tx: Tx, domain_id: int) -> None:
-    """Writes down that the sessions of every account of a domain must end: by the worker, now and once more soon."""
+    """Writes down that the sessions of every account of a domain must end: by the worker, now
+    and once more soon."""
     for due_at in (tx.now, tx.now + AGAIN_MS):
         tx.run(INSERT_DOMAIN, domain_id=domain_id, due_at=due_at)
 
 
 def due(tx: Tx, limit: int = 200, node: int | None = None) -> list[tuple[int, Ended]]:
-    """Endings that a worker must carry out now, with their ids: those that nobody is at. Of several nodes: of accounts
-    whose mail this one has."""
+    """Endings that a worker must carry out now, with their ids: those that nobody is at. Of
+    several nodes: of accounts whose mail this one has."""
     return [(row[0], Ended(row[1], row[2])) for row in tx.all(DUE, now=tx.now, limit=limit, node=node)]
 
 

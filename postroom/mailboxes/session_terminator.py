@@ -1,4 +1,5 @@
-"""Ending sessions, wherever they are: through the Dovecot of this machine, and through those of other nodes.
+"""Ending sessions, wherever they are: through the Dovecot of this machine, and through those of
+other nodes.
 
 The session is where the mailbox is. A node that a client has connected to and that only
 passes it on has nothing to end; its half goes with the other one.
@@ -43,7 +44,8 @@ class Doorkeeper:
         return all(await asyncio.gather(*(self._end(node, there) for node, there in at.items())))
 
     async def doors(self, account_id: int) -> list[DoveadmEndpoint | None]:
-        """How those are reached that may have sessions of an account; first whoever has its mail."""
+        """How those are reached that may have sessions of an account; first whoever has its
+        mail."""
         if not self._settings.node:
             return [self.door(None)]
         homes = await self._database.read(partial(nodes.homes, ids=[account_id]))

@@ -16,7 +16,8 @@ class Renewal:
         self._seen = self._look()
 
     def due(self) -> str | None:
-        """Once for each change: what is wrong with the new pair, or an empty text if it is to be read."""
+        """Once for each change: what is wrong with the new pair, or an empty text if it is to be
+        read."""
         found = self._look()
         if found == self._seen:
             return None

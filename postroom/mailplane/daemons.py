@@ -81,12 +81,14 @@ PGSQL_PACKAGES = (
 
 
 class Unusable(Exception):
-    """The mail plane cannot run like this; the text is for the operator, with the daemon's own words."""
+    """The mail plane cannot run like this; the text is for the operator, with the daemon's own
+    words."""
 
 
 @dataclass(frozen=True)
 class Daemon:
-    """A daemon that the supervisor runs: `command` in the foreground, its log on stdout and stderr."""
+    """A daemon that the supervisor runs: `command` in the foreground, its log on stdout and
+    stderr."""
 
     name: str
     command: list[str]
@@ -95,7 +97,8 @@ class Daemon:
     silent: bool = False  # whether a check that prints a warning has failed
 
     def check(self) -> None:
-        """Lets the daemon check its own files, and make what is missing. Raises Unusable with its words."""
+        """Lets the daemon check its own files, and make what is missing. Raises Unusable with
+        its words."""
         for command in self.checks:
             done = _run(command, self.environment)
             words = done.stderr.strip()
@@ -137,7 +140,8 @@ def missing(settings: Settings, with_postfix: bool) -> list[str]:
 
 
 def dovecot(settings: Settings) -> Daemon:
-    """Dovecot: IMAP, POP3, ManageSieve, LMTP, and Postfix's SMTP AUTH. Runs with and without root."""
+    """Dovecot: IMAP, POP3, ManageSieve, LMTP, and Postfix's SMTP AUTH. Runs with and without
+    root."""
     path = str(settings.data / "dovecot" / "dovecot.conf")
     return Daemon(
         name="dovecot",
@@ -203,7 +207,8 @@ def write_configuration(
 def renew_configuration(
     settings: Settings, identity: Identity, postgres: Mapping[str, str] | None, node: OwnNode
 ) -> bool:
-    """Writes those files anew that say something else for what a node knows now, while the daemons run. False: none."""
+    """Writes those files anew that say something else for what a node knows now, while the
+    daemons run. False: none."""
     plane = _plane(identity, node.secret, postgres, node)
     changed = False
     for path, file in configuration(settings, plane).items():
@@ -271,7 +276,8 @@ def _group(gid: int) -> str:
 
 
 def _make_folder(path: Path) -> None:
-    """A directory of root's (or ours): what stands in it is run by root, so nobody else may have made it."""
+    """A directory of root's (or ours): what stands in it is run by root, so nobody else may have
+    made it."""
     path.mkdir(mode=0o755, exist_ok=True)
     status = path.lstat()
     if path.is_symlink() or status.st_uid != os.geteuid():
@@ -297,7 +303,8 @@ def _write(path: Path, file: File) -> None:
         if file.owner and os.geteuid() == 0:
             owner = pwd.getpwnam(file.owner)
             os.fchown(output.fileno(), owner.pw_uid, owner.pw_gid)
-        # Postfix waits for a fresh file's writer to finish, a second for each program that reads it. We have.
+        # Postfix waits for a fresh file's writer to finish, a second for each program that reads
+        # it. We have.
         output.flush()
         settled = time.time() - SETTLED_SECONDS
         os.utime(output.fileno(), (settled, settled))

@@ -1,4 +1,5 @@
-"""The names by which the mail daemons know an account; the views (schema/mail_views.sql) make the same ones.
+"""The names by which the mail daemons know an account; the views (schema/mail_views.sql) make the
+same ones.
 
 Neither is an address that mail can be sent to. They are refused on every listener.
 """

@@ -1,9 +1,9 @@
-"""A node's key and its certificate, by which the other nodes know it: for proxied logins, for mail handed on, for
-ending sessions and for copies. And secrets sealed for the holder of such a key.
+"""A node's key and its certificate, by which the other nodes know it: for proxied logins, for mail
+handed on, for ending sessions and for copies. And secrets sealed for the holder of such a key.
 
-Nobody signs these certificates but their own keys: the other nodes take exactly the certificates that stand in the
-database beside their nodes. Clients see the operator's certificate; a node's own is chosen by the name that another
-node asks for (`NAME.node.internal`).
+Nobody signs these certificates but their own keys: the other nodes take exactly the certificates
+that stand in the database beside their nodes. Clients see the operator's certificate; a node's
+own is chosen by the name that another node asks for (`NAME.node.internal`).
 """
 
 import base64
@@ -80,7 +80,8 @@ def new(host: str, address: str, life: timedelta = LIFETIME) -> Pair:
 
 
 def read(pem: str) -> Pair:
-    """A pair as `Pair.pem` has written it. Raises ValueError, also where key and certificate do not belong together."""
+    """A pair as `Pair.pem` has written it. Raises ValueError, also where key and certificate do
+    not belong together."""
     key, begin, rest = pem.partition("-----BEGIN CERTIFICATE-----")
     pair = Pair(begin + rest, key)
     if _public(_load(pair.certificate)) != _public(_private(key)):
@@ -89,7 +90,8 @@ def read(pem: str) -> Pair:
 
 
 def check(certificate: str, host: str, address: str) -> None:
-    """Raises ValueError unless a certificate is for this node alone: no authority, no other name, no long life."""
+    """Raises ValueError unless a certificate is for this node alone: no authority, no other
+    name, no long life."""
     try:
         found = _load(certificate)
         is_ours = isinstance(found.public_key(), ec.EllipticCurvePublicKey)
@@ -120,8 +122,8 @@ def new_secret() -> str:
 
 
 def seal(secret: str, certificate: str) -> str:
-    """A secret that the holder of the certificate's key alone can open: ECIES with P-256, HKDF-SHA-256 (RFC 5869) and
-    ChaCha20-Poly1305 (RFC 8439)."""
+    """A secret that the holder of the certificate's key alone can open: ECIES with P-256,
+    HKDF-SHA-256 (RFC 5869) and ChaCha20-Poly1305 (RFC 8439)."""
     receiver = _load(certificate).public_key()
     if not isinstance(receiver, ec.EllipticCurvePublicKey):
         raise ValueError("a key of another kind")

@@ -1,7 +1,9 @@
-"""Whether the daemons answer: each one's greeting on its first listen address, read with a time limit.
+"""Whether the daemons answer: each one's greeting on its first listen address, read with a time
+limit.
 
-A connection that opens proves nothing. Postfix's master accepts for a dead smtpd, and
-an smtpd that cannot reach the database gives no banner at all. opendkim speaks second: it is asked as Postfix asks.
+A connection that opens proves nothing. Postfix's master accepts for a dead smtpd, and an smtpd
+that cannot reach the database gives no banner at all. opendkim speaks second: it is asked as
+Postfix asks.
 """
 
 import asyncio
@@ -13,8 +15,9 @@ from postroom.settings import Settings
 
 LIMIT_SECONDS = 2.0
 UNSEEN = "It cannot be seen as this user: ask again as root or as postroom."
-# The milter protocol: a length, a command, its data. Option negotiation (version 6; every action and protocol step is
-# offered, because opendkim turns away a mail server that offers less than it needs), and the end.
+# The milter protocol: a length, a command, its data. Option negotiation (version 6; every action
+# and protocol step is offered, because opendkim turns away a mail server that offers less than it
+# needs), and the end.
 NEGOTIATE = struct.pack(">IcIII", 13, b"O", 6, 0x1FF, 0x1FFFFF)
 QUIT = struct.pack(">Ic", 1, b"Q")
 
@@ -25,7 +28,8 @@ async def dovecot(settings: Settings) -> str | None:
 
 
 async def postfix(settings: Settings) -> str | None:
-    """None when SMTP greets, else one sentence why not. 421 is Postfix too: other clients of this address were many."""
+    """None when SMTP greets, else one sentence why not. 421 is Postfix too: other clients of
+    this address were many."""
     return await _greeting("Postfix", settings, settings.smtp_port, (b"220 ", b"421 "), b"QUIT\r\n")
 
 

@@ -1,4 +1,5 @@
-"""The configuration of the daemons as text, rendered from the settings and the files in templates/. Pure.
+"""The configuration of the daemons as text, rendered from the settings and the files in templates/.
+Pure.
 
 The policy is not here. What may log in, receive or send is in the views; a template
 says only which view is asked, and when.
@@ -20,8 +21,9 @@ from postroom.settings import Settings
 TEMPLATES = [Path(__file__).parent / daemon / "templates" for daemon in ("dovecot", "postfix", "opendkim")]
 SENDMAIL = Path(sendmail.__file__)
 
-# How a text of a client becomes an id. SQLite compares as the column's type; PostgreSQL must not even be asked to
-# cast what is no number, because its error would be a 4xx for ever instead of "there is no such account".
+# How a text of a client becomes an id. SQLite compares as the column's type; PostgreSQL must not
+# even be asked to cast what is no number, because its error would be a 4xx for ever instead of
+# "there is no such account".
 IDS = {"sqlite": "'{}'", "pgsql": "CAST(substring('{}' FROM '^[0-9]{{1,18}}$') AS BIGINT)"}
 
 # Every look-up of Postfix: name -> (what it answers, query).
@@ -66,12 +68,14 @@ NODE_MAPS = {
 
 PGSQL_MAPS = {"answers": ("Whether the database answers: there is no such row.", "SELECT 'REJECT' WHERE '%s' = ''")}
 
-# Dovecot's default for auth_username_chars, and characters whose UTF-8 has each byte beyond ASCII that UTF-8 may have.
+# Dovecot's default for auth_username_chars, and characters whose UTF-8 has each byte beyond ASCII
+# that UTF-8 may have.
 USERNAME_CHARS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567890.-_@"
 BEYOND_ASCII = "".join(
     map(chr, [*range(0x80, 0xC0), *range(0xC0, 0x800, 0x40), 0x800, *range(0x1000, 0x10000, 0x1000)])
 ) + "".join(map(chr, [0x10000, 0x40000, 0x80000, 0xC0000, 0x100000]))
-# Postfix's tables of patterns. Those for whole messages are PCRE, which counts further and finds faster.
+# Postfix's tables of patterns. Those for whole messages are PCRE, which counts further and finds
+# faster.
 PATTERNS = (
     "addresses.regexp",
     "internal.regexp",
@@ -118,9 +122,10 @@ class Peer:
 
 @dataclass(frozen=True)
 class OwnNode:
-    """Of several machines this one. `port`: the first of three. Certificates and key are PEM; `bundle`: those that it
-    believes; `secret`: what the nodes' doveadm asks for; `bind`: the address that it comes from, if it is one of this
-    machine's own; `trusted`: the addresses of all nodes that it believes; `peers`: the others among them."""
+    """Of several machines this one. `port`: the first of three. Certificates and key are PEM;
+    `bundle`: those that it believes; `secret`: what the nodes' doveadm asks for; `bind`: the
+    address that it comes from, if it is one of this machine's own; `trusted`: the addresses of
+    all nodes that it believes; `peers`: the others among them."""
 
     id: int
     host: str
@@ -136,7 +141,8 @@ class OwnNode:
 
 @dataclass(frozen=True)
 class Plane:
-    """What the templates need beside the settings. Without root there is no Postfix, and nothing to sign."""
+    """What the templates need beside the settings. Without root there is no Postfix, and nothing
+    to sign."""
 
     user: str
     group: str
@@ -157,7 +163,8 @@ class Plane:
 
 
 def tls_paths(settings: Settings) -> tuple[Path, Path]:
-    """Certificate and key in force: the operator's, else the self-signed pair in the data directory."""
+    """Certificate and key in force: the operator's, else the self-signed pair in the data
+    directory."""
     if settings.tls_cert:
         return Path(settings.tls_cert).absolute(), Path(settings.tls_key).absolute()
     return settings.data / "tls" / "cert.pem", settings.data / "tls" / "key.pem"
@@ -222,7 +229,8 @@ def _node_files(plane: Plane) -> Iterator[tuple[str, File]]:
 
 
 def _policy(peers: tuple[Peer, ...]) -> str:
-    """Postfix's table of which certificate is that of which node. Of two nodes at one place neither is believed."""
+    """Postfix's table of which certificate is that of which node. Of two nodes at one place
+    neither is believed."""
     places = [_place(peer) for peer in peers]
     lines = [f"{_place(peer)} verify match={peer.host}" for peer in peers if places.count(_place(peer)) == 1]
     return "\n".join(["# Which certificate a node has. Made by Postroom.", *lines, ""])
@@ -303,7 +311,8 @@ def _values(settings: Settings, plane: Plane) -> dict[str, object]:
 
 
 def node_addresses(settings: Settings, node: OwnNode | None) -> list[str]:
-    """Where this node listens for the others: where they reach it, unless that is a router's address."""
+    """Where this node listens for the others: where they reach it, unless that is a router's
+    address."""
     return [node.bind] if node and node.bind else settings.listen_addresses
 
 

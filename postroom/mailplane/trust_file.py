@@ -1,7 +1,8 @@
-"""What a node knows of the others, as its worker tells the supervisor, and what the supervisor has given the daemons.
+"""What a node knows of the others, as its worker tells the supervisor, and what the supervisor has
+given the daemons.
 
-The worker runs as the system user, and what it writes ends up in files that the daemons' masters read as root. So
-nothing is taken that is not of the expected form.
+The worker runs as the system user, and what it writes ends up in files that the daemons' masters
+read as root. So nothing is taken that is not of the expected form.
 """
 
 import hashlib

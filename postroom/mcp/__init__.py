@@ -1,1 +1,2 @@
-"""The MCP server `postroom mcp`: the routes of the API as tools for agents. It needs `postroom[mcp]`."""
+"""The MCP server `postroom mcp`: the routes of the API as tools for agents. It needs
+`postroom[mcp]`."""

@@ -82,7 +82,8 @@ def _decode(body: bytes) -> dict[str, Any]:
 
 
 def _answered(entry: Entry, answer: dict[str, Any]) -> CallToolResult:
-    """The answer as text and as data; one with a secret says what to do with it, and that it is for the user."""
+    """The answer as text and as data; one with a secret says what to do with it, and that it is
+    for the user."""
     if entry.secret is None:
         return CallToolResult(content=[_text(answer)], structured_content=answer)
     words = tools.SHOW_ONCE.format(secret=entry.secret)

@@ -1,4 +1,5 @@
-"""The tools, made from the client's operations: words, the type of what a tool takes, and what it does to the world.
+"""The tools, made from the client's operations: words, the type of what a tool takes, and what it
+does to the world.
 
 An operation that writes counts as destructive unless its verb is one that only adds.
 """
@@ -48,7 +49,8 @@ def takes(entry: Entry) -> type[msgspec.Struct]:
 
 
 def arguments(entry: Entry, given: dict[str, Any] | None) -> dict[str, Any]:
-    """What the operation is called with; ValidationError where it is of another type, without any value in it."""
+    """What the operation is called with; ValidationError where it is of another type, without
+    any value in it."""
     read = msgspec.convert(given or {}, takes(entry))
     return {name: value for name, value in msgspec.structs.asdict(read).items() if value is not UNSET}
 

@@ -1,8 +1,10 @@
-"""Whether a message has a valid DKIM signature of one domain (RFC 6376): `dkim_check.py DOMAIN OCTETS`.
+"""Whether a message has a valid DKIM signature of one domain (RFC 6376):
+`dkim_check.py DOMAIN OCTETS`.
 
-Runs alone in Debian's Python, whose package python3-dkim verifies, as a process of its own with bounds for time and
-memory. Reads the message from standard input, writes the name of each key that it needs as a line, and reads the TXT
-record as the next line, which is empty where there is none. The last line is `valid` or `invalid`.
+Runs alone in Debian's Python, whose package python3-dkim verifies, as a process of its own with
+bounds for time and memory. Reads the message from standard input, writes the name of each key
+that it needs as a line, and reads the TXT record as the next line, which is empty where there is
+none. The last line is `valid` or `invalid`.
 """
 
 import logging
@@ -21,7 +23,8 @@ MOST_VERIFIED = 3
 SMALLEST_KEY_BITS = 1024  # RFC 8301 3.2
 SECONDS_OF_CPU = 10
 OCTETS_OF_MEMORY = 1 << 30
-# Fields of which a message has one at most (RFC 5322 3.6). Where it has more, one of them is not what was signed.
+# Fields of which a message has one at most (RFC 5322 3.6). Where it has more, one of them is not
+# what was signed.
 SINGLE = (
     b"from",
     b"sender",
@@ -97,7 +100,8 @@ def main(domain: str, octets: str) -> None:
 
 
 def say_shortly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """One line for whatever a message does to the library. Without an answer its signature counts as not valid."""
+    """One line for whatever a message does to the library. Without an answer its signature
+    counts as not valid."""
     print(f"dkim_check.py: {kind.__name__} while a signature was verified: {ascii(str(error))[:200]}", file=sys.stderr)
     del trace
 

@@ -1,7 +1,9 @@
-"""From, Sender and the Resent fields of RFC 5322, read so strictly that every receiver reads the same mailbox.
+"""From, Sender and the Resent fields of RFC 5322, read so strictly that every receiver reads the
+same mailbox.
 
-Narrower than RFC 5322 3.4: exactly one mailbox, no group, no route, no quoted local part, no comment or white space in
-the address, no nested comment. Wider: a name may have dots (obs-phrase) and UTF-8 (RFC 6532), which clients send.
+Narrower than RFC 5322 3.4: exactly one mailbox, no group, no route, no quoted local part, no
+comment or white space in the address, no nested comment. Wider: a name may have dots
+(obs-phrase) and UTF-8 (RFC 6532), which clients send.
 """
 
 import itertools
@@ -15,7 +17,8 @@ from email.header import decode_header
 from postroom.accounts import senders
 from postroom.address import Address, BadAddress, parse_host
 
-# Octets of one field; addresses in one display name; encoded words, each of which Python looks for the end of.
+# Octets of one field; addresses in one display name; encoded words, each of which Python looks for
+# the end of.
 LONGEST_FIELD = 4096
 MOST_SHOWN = 20
 MOST_ENCODED = 75
@@ -41,7 +44,8 @@ class Unclear(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """What a field names: the mailbox without its tag, and all the text that a reader may be shown beside it."""
+    """What a field names: the mailbox without its tag, and all the text that a reader may be
+    shown beside it."""
 
     address: Address
     shown: str
@@ -61,7 +65,8 @@ def parse(value: bytes) -> Mailbox:
 
 
 def _is_clear_name(name: str) -> bool:
-    """Whether dots and encoded words of a display name stand where parsers agree on them (RFC 2047 5)."""
+    """Whether dots and encoded words of a display name stand where parsers agree on them (RFC
+    2047 5)."""
     if _FIRST_DOT.match(name) or name.endswith("."):
         return False
     words = _QUOTED_TEXT.sub(" ", name).split()
@@ -69,9 +74,11 @@ def _is_clear_name(name: str) -> bool:
 
 
 def shown_addresses(text: str) -> Iterator[tuple[str, str]]:
-    """Each address that a person can read in a text, as local part without tag and canonical domain.
+    """Each address that a person can read in a text, as local part without tag and canonical
+    domain.
 
-    Compatibility characters (`＠`, full-width letters) are read as what they look like; invisible ones are left out.
+    Compatibility characters (`＠`, full-width letters) are read as what they look like; invisible
+    ones are left out.
     """
     plain = unicodedata.normalize("NFKC", text)
     plain = "".join(sign for sign in plain if unicodedata.category(sign) not in ("Cf", "Cc", "Mn"))
@@ -90,8 +97,8 @@ def shown_addresses(text: str) -> Iterator[tuple[str, str]]:
 
 
 def squeezed(value: bytes) -> str:
-    """All that a receiver could take for part of an address, in one spelling: without white space, comments, quotes and
-    what is invisible. For fields that `parse` finds unclear."""
+    """All that a receiver could take for part of an address, in one spelling: without white
+    space, comments, quotes and what is invisible. For fields that `parse` finds unclear."""
     text = _decoded_or_raw(value.decode("utf-8", "replace"))
     plain = unicodedata.normalize("NFKC", text).lower().replace("\u3002", ".")
     plain = re.sub(r"\([^()]*\)", "", plain)
@@ -121,7 +128,8 @@ def _unfolded(value: bytes) -> str:
 
 
 def _decoded(text: str) -> str:
-    """A text as written and with its encoded words (RFC 2047) decoded, which are honoured in quotes too."""
+    """A text as written and with its encoded words (RFC 2047) decoded, which are honoured in
+    quotes too."""
     if "=?" not in text:
         return text
     if text.count("=?") > MOST_ENCODED:

@@ -1,6 +1,7 @@
 """Who a message says it is from: each field that names a sender, and what its display names show.
 
-From appears once. Sender, Resent-From and Resent-Sender may be there; all of them name addresses of the account.
+From appears once. Sender, Resent-From and Resent-Sender may be there; all of them name addresses
+of the account.
 """
 
 from collections.abc import Iterable
@@ -20,7 +21,8 @@ EXAMPLE = 'exactly one, as in "Lee, Ann" <ann@example.com>, with a name that has
 
 
 class NotOwn(Exception):
-    """A field names somebody else, or nobody for certain. The text is a sentence for the sender, in ASCII."""
+    """A field names somebody else, or nobody for certain. The text is a sentence for the sender,
+    in ASCII."""
 
     def __init__(self, field: str, why: str) -> None:
         super().__init__(f"{field} must be your own address: {why}")
@@ -28,8 +30,8 @@ class NotOwn(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What the fields of one message say. `author`: the mailbox of From. `claims`: each field's name, mailbox, and the
-    addresses that its display name shows."""
+    """What the fields of one message say. `author`: the mailbox of From. `claims`: each field's
+    name, mailbox, and the addresses that its display name shows."""
 
     author: Address
     claims: tuple[tuple[str, Address, tuple[tuple[str, str], ...]], ...]

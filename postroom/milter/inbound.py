@@ -1,8 +1,9 @@
 """Port 25: nobody writes as a hosted domain from outside, unless the domain has said that he may.
 
-A MAIL FROM on a domain that is hosted here is taken from a trusted forwarder, from a client for which the domain's SPF
-record says `pass` (RFC 7208), and where the message has a valid DKIM signature of that very domain. We sign what is
-submitted, so what others forward unchanged comes back. From is not looked at: mailing lists keep it (decision 0144).
+A MAIL FROM on a domain that is hosted here is taken from a trusted forwarder, from a client for
+which the domain's SPF record says `pass` (RFC 7208), and where the message has a valid DKIM
+signature of that very domain. We sign what is submitted, so what others forward unchanged comes
+back. From is not looked at: mailing lists keep it (decision 0144).
 """
 
 import time
@@ -25,7 +26,8 @@ from postroom.settings import Settings, split
 log = structlog.get_logger()
 
 SPF_SECONDS = 20.0
-# SPF records that are evaluated at once: in all, and of one domain, whose name server may be slow on purpose.
+# SPF records that are evaluated at once: in all, and of one domain, whose name server may be slow
+# on purpose.
 EVALUATIONS = (64, 16)
 # Octets of messages that wait for their signature to be verified: in all, and of one client.
 LARGEST_CHECKED = 64 * 1024 * 1024
@@ -86,7 +88,8 @@ class Inbound:
         return False
 
     def has_room(self, message: Message, octets: int) -> bool:
-        """Nothing is kept of a message that is too large to check, or for which there is no room."""
+        """Nothing is kept of a message that is too large to check, or for which there is no
+        room."""
         if message.note:
             return False
         kept = self._kept.get(id(message), 0) + octets
@@ -121,7 +124,8 @@ class Inbound:
 
 
 def domain_of(message: Message) -> str:
-    """The domain of the envelope sender as Postfix has read it, in lower case; empty without one, as for a bounce."""
+    """The domain of the envelope sender as Postfix has read it, in lower case; empty without
+    one, as for a bounce."""
     return message.macros.get("{mail_addr}", "").strip("<>").rpartition("@")[2].rstrip(".").lower()
 
 

@@ -11,10 +11,10 @@ LONGEST_HEADER = 1_048_576
 class Message:
     """One message of one SMTP session.
 
-    `macros`: what Postfix told of the session and the envelope, by name with its braces (`{auth_authen}`).
-    `sender`: the argument of MAIL FROM as the client wrote it. `recipients`, `headers`, `body`: empty unless the
-    listener wants them. A header is its name and its value as they stand in the message, without the line end; a
-    folded value has its line feeds.
+    `macros`: what Postfix told of the session and the envelope, by name with its braces
+    (`{auth_authen}`). `sender`: the argument of MAIL FROM as the client wrote it. `recipients`,
+    `headers`, `body`: empty unless the listener wants them. A header is its name and its value
+    as they stand in the message, without the line end; a folded value has its line feeds.
     """
 
     macros: dict[str, str] = field(default_factory=dict)
@@ -54,7 +54,8 @@ DISCARD = Answer(((b"d", b""),))
 
 
 def refuse(code: int, status: str, text: str) -> Answer:
-    """A refusal: the reply's code (RFC 5321 4.2), the enhanced status code (RFC 3463) and a sentence in ASCII."""
+    """A refusal: the reply's code (RFC 5321 4.2), the enhanced status code (RFC 3463) and a
+    sentence in ASCII."""
     line = f"{code} {status} {text}"
     # A percent sign begins a format in a milter's reply.
     return Answer(((b"y", line.replace("%", "%%").encode("ascii", "replace") + b"\0"),))

@@ -1,7 +1,8 @@
-"""Whether a message has left this instance before, as it is: it has a DKIM signature of ours that still fits.
+"""Whether a message has left this instance before, as it is: it has a DKIM signature of ours that
+still fits.
 
-Only what our signer writes is read (RFC 6376: rsa-sha256, relaxed/relaxed, whole body), with the public key from our
-own database: no DNS. Any other signature counts as none.
+Only what our signer writes is read (RFC 6376: rsa-sha256, relaxed/relaxed, whole body), with the
+public key from our own database: no DNS. Any other signature counts as none.
 """
 
 import asyncio
@@ -49,7 +50,8 @@ def signatures(headers: Sequence[Header], domain: str) -> Iterator[Signature]:
 
 
 async def verify(signature: Signature, record: str, headers: Sequence[Header], body: Iterable[bytes]) -> bool:
-    """Whether the signature fits. `record`: the TXT of its key (RFC 6376 3.6.1). `body`: pieces, with CRLF."""
+    """Whether the signature fits. `record`: the TXT of its key (RFC 6376 3.6.1). `body`: pieces,
+    with CRLF."""
     key = _key(record)
     if key is None or await _body_hash(body) != signature.body_hash:
         return False
@@ -83,7 +85,8 @@ def _key(record: str) -> rsa.RSAPublicKey | None:
 
 
 def _signed(signature: Signature, headers: Sequence[Header]) -> bytes:
-    """What the signature was made of (RFC 6376 3.7): each named field from the last on up, then the signature's own."""
+    """What the signature was made of (RFC 6376 3.7): each named field from the last on up, then
+    the signature's own."""
     left: dict[bytes, list[bytes]] = {}
     for name, value in headers:
         left.setdefault(name.strip().lower(), []).append(value)

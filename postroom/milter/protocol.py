@@ -1,9 +1,9 @@
 """The milter protocol, version 6, as Postfix speaks it: one connection for each SMTP session.
 
-A frame is a length of four octets, a command of one, and its data. What a listener does not want, Postfix is asked not
-to send; to nothing but the end of a message does Postfix await a reply. That spares submission about twenty frames and
-as many waits a message. Libraries for this are unmaintained, or need libmilter and a thread a connection (decision
-0135).
+A frame is a length of four octets, a command of one, and its data. What a listener does not
+want, Postfix is asked not to send; to nothing but the end of a message does Postfix await a
+reply. That spares submission about twenty frames and as many waits a message. Libraries for this
+are unmaintained, or need libmilter and a thread a connection (decision 0135).
 """
 
 import asyncio
@@ -20,16 +20,18 @@ from postroom.milter.message import Answer, Message
 log = structlog.get_logger()
 
 VERSION = 6
-# Octets of one frame. Postfix cuts a header field at `header_size_limit` (102,400) and a body in pieces of 65,535.
+# Octets of one frame. Postfix cuts a header field at `header_size_limit` (102,400) and a body in
+# pieces of 65,535.
 LONGEST_FRAME = 262_144
 # Seconds that a decision may take, below Postfix's `milter_content_timeout`.
 PATIENCE_SECONDS = 10.0
 
-# Actions that a listener may take (SMFIF_*): add a header, add or remove a recipient, change a header, change the
-# sender; and Postfix is told which macros are wanted.
+# Actions that a listener may take (SMFIF_*): add a header, add or remove a recipient, change a
+# header, change the sender; and Postfix is told which macros are wanted.
 ADD_HEADERS, ADD_RECIPIENTS, REMOVE_RECIPIENTS, CHANGE_HEADERS, CHANGE_SENDER, SET_MACROS = 1, 4, 8, 0x10, 0x40, 0x100
 ACTIONS = ADD_HEADERS | ADD_RECIPIENTS | REMOVE_RECIPIENTS | CHANGE_HEADERS | CHANGE_SENDER | SET_MACROS
-# Steps that are left out (SMFIP_NO*), steps without a reply (SMFIP_NR_*), and header values with their first space.
+# Steps that are left out (SMFIP_NO*), steps without a reply (SMFIP_NR_*), and header values with
+# their first space.
 NO_CONNECT, NO_HELO, NO_RCPT, NO_BODY, NO_END_OF_HEADERS, NO_UNKNOWN, NO_DATA = 1, 2, 8, 0x10, 0x40, 0x100, 0x200
 NO_REPLY_TO_MAIL = 0x4000
 NO_REPLIES = 0x80 | 0x1000 | 0x2000 | 0x4000 | 0x8000 | 0x10000 | 0x20000 | 0x40000 | 0x80000
@@ -60,20 +62,23 @@ class Listener(Protocol):
     """The macros wanted at MAIL FROM, separated by spaces (Postfix, MILTER_README)."""
 
     def keeps(self, name: bytes) -> bool:
-        """Whether `judge` looks at header fields of this name, in lower case without white space around it."""
+        """Whether `judge` looks at header fields of this name, in lower case without white space
+        around it."""
 
     async def judge(self, message: Message) -> Answer:
         """What becomes of a message. Raises Busy: the client is told to try again."""
 
 
 class EarlyListener(Listener, Protocol):
-    """A listener that answers at MAIL FROM: ACCEPT spares all further questions about the message."""
+    """A listener that answers at MAIL FROM: ACCEPT spares all further questions about the
+    message."""
 
     async def judge_sender(self, message: Message) -> Answer:
         """What becomes of a message with this sender, or CONTINUE. Raises Busy."""
 
     def has_room(self, message: Message, octets: int) -> bool:
-        """Whether so many octets more of the message may be kept. Where not, `judge` is called without them."""
+        """Whether so many octets more of the message may be kept. Where not, `judge` is called
+        without them."""
 
     def forget(self, message: Message) -> None:
         """The message is over, however it ended."""
@@ -146,7 +151,8 @@ class Session(asyncio.Protocol):
             log.error("a mail server that offers too little", version=version, actions=actions, steps=steps)
             self._transport.abort()
             return
-        # "i", the queue's name of the message: with no macro at all Postfix sends its own list, which costs look-ups.
+        # "i", the queue's name of the message: with no macro at all Postfix sends its own list,
+        # which costs look-ups.
         macros = dict.fromkeys(range(END_OF_HEADERS_STAGE + 1), "i") | {MAIL_STAGE: self._listener.macros}
         symbols = b"".join(struct.pack(">I", stage) + names.encode() + b"\0" for stage, names in macros.items())
         self._send(b"O", struct.pack(">III", VERSION, ACTIONS, leave) + symbols)

@@ -1,6 +1,7 @@
 """The process `milter`: one unix socket for each listener, which Postfix alone can reach.
 
-`LISTENERS` is the list of them: a new listener is a class with a `name`, and an entry there and in master.cf.
+`LISTENERS` is the list of them: a new listener is a class with a `name`, and an entry there and
+in master.cf.
 """
 
 import asyncio

@@ -1,8 +1,10 @@
-"""What a Sieve script sends. A reply that it makes comes from its owner alone; mail that it forwards keeps its From.
+"""What a Sieve script sends. A reply that it makes comes from its owner alone; mail that it
+forwards keeps its From.
 
-Nothing is refused: Dovecot takes a refusal for a passing failure and would defer all mail of the script's owner. A
-reply that is not its owner's own is dropped, and the mail that it answers stays in the INBOX. A forward that would
-vouch for somebody else goes into the owner's INBOX instead.
+Nothing is refused: Dovecot takes a refusal for a passing failure and would defer all mail of the
+script's owner. A reply that is not its owner's own is dropped, and the mail that it answers
+stays in the INBOX. A forward that would vouch for somebody else goes into the owner's INBOX
+instead.
 """
 
 from dataclasses import dataclass
@@ -37,7 +39,8 @@ from postroom.settings import Settings
 
 log = structlog.get_logger()
 
-# The first two fields of what Dovecot's Sieve forwards. A script can add fields to a reply, but none before these.
+# The first two fields of what Dovecot's Sieve forwards. A script can add fields to a reply, but
+# none before these.
 FORWARDED = [b"x-sieve", b"x-sieve-redirected-from"]
 
 
@@ -122,9 +125,10 @@ class Kept(Exception):
 class Forward:
     """What a forward would do. `author`: the mailbox of From where that is clear.
 
-    SPF vouches for the domain of the envelope sender, and DMARC takes that for any From of the same organizational
-    domain (RFC 7489 3.1.1): a forged From of a neighbour would pass. So such a message leaves only where this instance
-    has signed it, which it does for nobody but the author.
+    SPF vouches for the domain of the envelope sender, and DMARC takes that for any From of the
+    same organizational domain (RFC 7489 3.1.1): a forged From of a neighbour would pass. So such
+    a message leaves only where this instance has signed it, which it does for nobody but the
+    author.
     """
 
     author: Address | None
@@ -134,7 +138,8 @@ class Forward:
     def look_at(cls, tx: Tx, account: Account, message: Message) -> "Forward":
         """Raises Kept."""
         if message.sender == b"<>":
-            # Its bounce would go nowhere, and the mail host's name would vouch for it in place of a sender.
+            # Its bounce would go nowhere, and the mail host's name would vouch for it in place of a
+            # sender.
             raise Kept("it has no envelope sender")
         if any(_is_closed(tx, recipient) for recipient in message.recipients):
             raise Kept("a recipient takes no mail")
@@ -174,7 +179,8 @@ def _address(text: str) -> Address | None:
 
 @cache
 def _suffixes() -> PublicSuffixList:
-    """Some receivers count only the public suffixes of registries: the wider organizational domains."""
+    """Some receivers count only the public suffixes of registries: the wider organizational
+    domains."""
     return PublicSuffixList(only_icann=True)
 
 

@@ -1,4 +1,5 @@
-"""Whether a message has a valid DKIM signature of a domain, asked of a process that dies with the question.
+"""Whether a message has a valid DKIM signature of a domain, asked of a process that dies with the
+question.
 
 The keys come from the DNS, as for every receiver.
 """
@@ -29,7 +30,8 @@ class Unclear(Exception):
 async def is_signed_by(
     domain: str, headers: Sequence[tuple[bytes, bytes]], body: Iterable[bytes], resolver: Resolver
 ) -> bool:
-    """Whether a signature with `d=domain` is valid. `headers`: values folded by line feeds, with their first space.
+    """Whether a signature with `d=domain` is valid. `headers`: values folded by line feeds, with
+    their first space.
 
     Raises Unclear where a key could not be asked for, and no other signature is valid.
     """
@@ -71,7 +73,8 @@ async def _ask(domain: str, message: bytes, resolver: Resolver) -> bool:
 
 
 async def _converse(domain: str, to: asyncio.StreamWriter, answers: asyncio.StreamReader, resolver: Resolver) -> bool:
-    """Answers with keys until the process has decided. One that ends without a word has found nothing valid."""
+    """Answers with keys until the process has decided. One that ends without a word has found
+    nothing valid."""
     unanswered = False
     for _ in range(MOST_KEYS + 1):
         line = (await answers.readline()).decode("ascii", "replace").rstrip("\n")

@@ -1,4 +1,5 @@
-"""What a person submits: the envelope sender, From, and every other field that names a sender are the account's own."""
+"""What a person submits: the envelope sender, From, and every other field that names a sender
+are the account's own."""
 
 from functools import partial
 
@@ -48,8 +49,8 @@ class _ForeignSender(Exception):
 
 
 def _sender(message: Message) -> Address:
-    """The envelope sender. What the client wrote and what Postfix has made of it must read the same: opendkim takes
-    the key by the former, and the latter goes into the queue."""
+    """The envelope sender. What the client wrote and what Postfix has made of it must read the
+    same: opendkim takes the key by the former, and the latter goes into the queue."""
     try:
         written = senders.parse(message.sender.decode("ascii").removeprefix("<").removesuffix(">"))
         taken = senders.parse(message.macros.get("{mail_addr}", ""))

@@ -1,9 +1,9 @@
-"""What the operator has from the first start: the mail host's own domain with its postmaster, and a demo
-organization with an active domain and a key.
+"""What the operator has from the first start: the mail host's own domain with its postmaster, and a
+demo organization with an active domain and a key.
 
-Nobody knows the postmaster's password at first; it is reset like any other
-(docs/operations.md). Mail to postmaster@ and abuse@ of platform domains is kept there. The worker makes the DKIM
-keys of both domains: a start does not wait for them.
+Nobody knows the postmaster's password at first; it is reset like any other (docs/operations.md).
+Mail to postmaster@ and abuse@ of platform domains is kept there. The worker makes the DKIM keys
+of both domains: a start does not wait for them.
 """
 
 from dataclasses import dataclass
@@ -34,8 +34,8 @@ HAS_STARTED = "SELECT 1 FROM mail_host WHERE id = 1"
 
 @dataclass(frozen=True, slots=True)
 class FirstStart:
-    """`api_key` is there at the first start only: it cannot be read again. `console_link` is there while the demo
-    organization has a key."""
+    """`api_key` is there at the first start only: it cannot be read again. `console_link` is
+    there while the demo organization has a key."""
 
     api_key: str | None
     demo_domain: str | None
@@ -43,7 +43,8 @@ class FirstStart:
 
 
 def prepare(database: Database, hostname: str) -> FirstStart:
-    """Makes what is missing; at any later start that is nothing. Raises Refused for a host name that is taken."""
+    """Makes what is missing; at any later start that is nothing. Raises Refused for a host name
+    that is taken."""
     return database.write_sync(lambda tx: _prepare(tx, hostname))
 
 
@@ -60,8 +61,8 @@ def create_domain(
 
 
 def create_link(tx: Tx, organization: str, key_id: int | None = None) -> str:
-    """The token of a link that signs in to the console once, with this key or with the oldest that is bound to nothing.
-    Raises not_found, and invalid_request where there is no such key."""
+    """The token of a link that signs in to the console once, with this key or with the oldest
+    that is bound to nothing. Raises not_found, and invalid_request where there is no such key."""
     organization_id = organizations.get(tx, organization)
     found = keys.widest(tx, organization_id) if key_id is None else keys.get(tx, organization_id, key_id).id
     if found is None:

@@ -1,5 +1,5 @@
-"""What the supervisor of a node does with what its worker finds out about the others: new files for the daemons, while
-they run.
+"""What the supervisor of a node does with what its worker finds out about the others: new files
+for the daemons, while they run.
 """
 
 import asyncio

@@ -24,7 +24,8 @@ Check = Callable[[], Awaitable[str | None]]
 
 
 def checks(settings: Settings) -> dict[str, Check]:
-    """A question to each part beside the API itself; the answer is None, or one sentence why it is not ready."""
+    """A question to each part beside the API itself; the answer is None, or one sentence why it
+    is not ready."""
     found: dict[str, Check] = {"worker": lambda: _worker(worker_alive(settings.data))}
     if settings.mail == "on":
         found["dovecot"] = lambda: probe.dovecot(settings)
@@ -50,7 +51,8 @@ class _Answer(msgspec.Struct):
 
 
 class Readiness:
-    """Asks all parts at once. However often it is called, they are asked about once a second when they are well."""
+    """Asks all parts at once. However often it is called, they are asked about once a second
+    when they are well."""
 
     def __init__(self, checks: Mapping[str, Check]) -> None:
         self._checks = checks

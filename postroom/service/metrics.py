@@ -1,7 +1,9 @@
-"""What /metrics tells beside the API's own counts: logins at Dovecot, Postfix's queues, the certificate, the worker.
+"""What /metrics tells beside the API's own counts: logins at Dovecot, Postfix's queues, the
+certificate, the worker.
 
-A scrape asks for these when it comes, and what gives no answer is None. The queues belong
-to Postfix and root; the supervisor, which is root, counts them now and then and leaves the numbers in a file.
+A scrape asks for these when it comes, and what gives no answer is None. The queues belong to
+Postfix and root; the supervisor, which is root, counts them now and then and leaves the numbers
+in a file.
 """
 
 import asyncio

@@ -1,4 +1,5 @@
-"""The ports an instance listens on: which they are, whether they are free, and the API's listening socket.
+"""The ports an instance listens on: which they are, whether they are free, and the API's listening
+socket.
 
 The supervisor keeps the API's socket open, so a connection that arrives while the
 API restarts waits instead of being refused.

@@ -1,13 +1,14 @@
-"""The parts of a service that are Python: how API, worker and milter are run, and what prepares the database.
+"""The parts of a service that are Python: how API, worker and milter are run, and what prepares the
+database.
 
     python -I -m postroom.service.processes api --parent PID --name NAME --listener FD --instance VALUE
     python -I -m postroom.service.processes worker --parent PID
     python -I -m postroom.service.processes milter --parent PID
     python -I -m postroom.service.processes prepare --parent PID --report FD
 
-These processes die with the supervisor, however it died. The kernel does that, and
-only for a process that asked for it after it got its final user id. The imports are in the functions because each
-part starts the faster for what it does not load.
+These processes die with the supervisor, however it died. The kernel does that, and only for a
+process that asked for it after it got its final user id. The imports are in the functions
+because each part starts the faster for what it does not load.
 """
 
 import argparse
@@ -46,9 +47,9 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Prepared(msgspec.Struct):
-    """What the first start made; the API key is there only then. `mail_role`: how the mail daemons connect to
-    PostgreSQL, as libpq's parameters. `node`: of several machines this one; `taken`: so many accounts are its own since
-    this start."""
+    """What the first start made; the API key is there only then. `mail_role`: how the mail
+    daemons connect to PostgreSQL, as libpq's parameters. `node`: of several machines this one;
+    `taken`: so many accounts are its own since this start."""
 
     organization: str
     demo_domain: str | None
@@ -60,7 +61,8 @@ class Prepared(msgspec.Struct):
 
 
 def part(name: str, settings: Settings, files: tuple[int, ...] = (), *arguments: str) -> Part:
-    """How the supervisor runs one of these: isolated from the caller's environment, with the settings in it."""
+    """How the supervisor runs one of these: isolated from the caller's environment, with the
+    settings in it."""
     command = [
         sys.executable,
         "-I",
@@ -108,7 +110,8 @@ def run_api(settings: Settings, listener: socket.socket, instance: str, name: st
             ),
         )
         config = configure(app, loop="uvloop", log_level=settings.log_level, timeout_graceful_shutdown=DRAIN)
-        # What is there now stays: else the collector looks at all of it again and again, 15 ms each time.
+        # What is there now stays: else the collector looks at all of it again and again, 15 ms each
+        # time.
         gc.collect()
         gc.freeze()
         # uvicorn raises the signal once more after a clean end; that must not look like a failure.

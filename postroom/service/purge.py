@@ -1,8 +1,9 @@
-"""The end of a deleted account's mail: what is due is erased from the disk, a bounded part at a time.
+"""The end of a deleted account's mail: what is due is erased from the disk, a bounded part at a
+time.
 
-The path is made of the account's number alone, every folder below `mail` is opened
-without following links, and only an account that `purges.begin_purge` has given up is ever touched. A kill in the
-middle leaves less of it, and the next round goes on.
+The path is made of the account's number alone, every folder below `mail` is opened without
+following links, and only an account that `purges.begin_purge` has given up is ever touched. A
+kill in the middle leaves less of it, and the next round goes on.
 """
 
 import asyncio
@@ -21,8 +22,8 @@ log = structlog.get_logger()
 
 
 async def purge(database: Database, mail: Path, id_: int, most: int) -> int:
-    """Erases the mail of an account whose purge has begun, up to so many files and folders; answers how many more it
-    might have."""
+    """Erases the mail of an account whose purge has begun, up to so many files and folders;
+    answers how many more it might have."""
     try:
         left = await asyncio.to_thread(maildir.erase, mail, id_, most)
     except OSError as error:

@@ -1,7 +1,7 @@
 """`postroom serve`: brings an instance up, watches over it and takes it down. Wiring only.
 
-This process keeps root when it was started as root, so it has no HTTP and no database
-of its own. Whatever reads a request or a row runs as the system user, in postroom/service/processes.py.
+This process keeps root when it was started as root, so it has no HTTP and no database of its
+own. Whatever reads a request or a row runs as the system user, in postroom/service/processes.py.
 """
 
 import asyncio
@@ -75,7 +75,8 @@ def serve(settings: Settings, only: Only | None = None) -> int:
 
 
 def _tell_of_open_secrets(terminal: Terminal) -> None:
-    """A settings file with a password that others can read is no reason to stop mail, and nobody looks for it."""
+    """A settings file with a password that others can read is no reason to stop mail, and nobody
+    looks for it."""
     me = system_user.find()
     if fault := settings_of.open_secrets(me.gid if me else None):
         terminal.warn(fault)
@@ -89,8 +90,8 @@ def _allow_connections() -> None:
 
 
 def status(settings: Settings) -> list[tuple[str, str, str]]:
-    """Each part as (name, state, reason), asked from outside; the state is running, stopped, off, or unknown to this
-    user."""
+    """Each part as (name, state, reason), asked from outside; the state is running, stopped,
+    off, or unknown to this user."""
     try:
         settings.data.exists()
     except PermissionError:
@@ -269,7 +270,8 @@ class _Service:
             )
 
     async def _end_orphans(self) -> None:
-        """Before the ports are looked at: what an earlier run left behind may still listen on them."""
+        """Before the ports are looked at: what an earlier run left behind may still listen on
+        them."""
         run = self._settings.data / "run"
         files = [run / f"{name}.pid" for name in DAEMONS] if self._only else list(run.glob("*.pid"))
         count = await stale_processes.end(self._settings.data, files)
@@ -285,7 +287,8 @@ class _Service:
             ports.check_free(ports.mail_ports(self._settings, self._postfix))
 
     async def _prepare(self, supervisor: Supervisor) -> Prepared:
-        """Has the database made ready by the system user; a new API key comes back through a pipe."""
+        """Has the database made ready by the system user; a new API key comes back through a
+        pipe."""
         source, report = os.pipe()
         part = processes.part("prepare", self._settings, (report,), "--report", str(report))
         try:
@@ -300,7 +303,8 @@ class _Service:
             return msgspec.json.decode(report_end.read(), type=Prepared)
 
     def _configure_early(self, me: Identity) -> "asyncio.Task[list[daemons.Daemon]] | None":
-        """Beside the database, where the daemons are not told anything that is known only afterwards."""
+        """Beside the database, where the daemons are not told anything that is known only
+        afterwards."""
         if not self._mail or not self._settings.is_sqlite or not database_path(self._settings).exists():
             return None
         task = asyncio.create_task(asyncio.to_thread(self._configure, me, None))

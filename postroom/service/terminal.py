@@ -1,4 +1,5 @@
-"""What `postroom serve` says on the terminal: steps with their times, one block when it is ready, later lines.
+"""What `postroom serve` says on the terminal: steps with their times, one block when it is ready,
+later lines.
 
 Nobody may be listening any more. A closed pipe must not end the service.
 """
@@ -91,7 +92,8 @@ def _demo_row(settings: Settings, prepared: Prepared) -> list[tuple[str, str]]:
 
 
 def console_link(settings: Settings, token: str) -> str:
-    """Where the link leads. What follows the # stays in the browser: no server or proxy writes it down."""
+    """Where the link leads. What follows the # stays in the browser: no server or proxy writes
+    it down."""
     return f"{settings.api_url}/sign-in#link={token}"
 
 

@@ -1,11 +1,12 @@
-"""The worker: work that is due. It carries out session endings once more, checks the DNS of domains, ends claims whose
-time is over, looks after DKIM keys, erases the mail of accounts that were deleted long enough ago, forgets kept answers
-whose time is over, writes down when accounts have logged in, and is, beside a check on request, the only part that may
-ever talk to the outside network.
+"""The worker: work that is due. It carries out session endings once more, checks the DNS of
+domains, ends claims whose time is over, looks after DKIM keys, erases the mail of accounts that
+were deleted long enough ago, forgets kept answers whose time is over, writes down when accounts
+have logged in, and is, beside a check on request, the only part that may ever talk to the outside
+network.
 
-Nothing is lost when the worker is down; what is due waits in the database. What waits for
-the DNS is beside the round, so that no slow domain holds up the end of a session. And a row whose work fails is put off
-alone, whatever the failure is (leases.py): it must not stop the others.
+Nothing is lost when the worker is down; what is due waits in the database. What waits for the
+DNS is beside the round, so that no slow domain holds up the end of a session. And a row whose
+work fails is put off alone, whatever the failure is (leases.py): it must not stop the others.
 """
 
 import asyncio
@@ -42,7 +43,8 @@ HOUSE_SECONDS = 60.0
 HOUSE_MS = 55_000
 HOUSE_STEPS = 100
 DAY_MS = 24 * 3600 * 1000
-# To end sessions takes up to 5 s, and whoever logged in at the wrong moment stays in until it is done.
+# To end sessions takes up to 5 s, and whoever logged in at the wrong moment stays in until it is
+# done.
 ENDING_MS = 10_000
 
 # When accounts (by id) have logged in since the last call, in milliseconds since 1970.
@@ -166,7 +168,8 @@ async def _check(database: Database, verification: Verification, domain_id: int,
 
 
 async def keep_keys(database: Database, resolver: Resolver) -> None:
-    """Makes the DKIM keys that are wanted, lets those sign that the DNS shows, drops those that have retired."""
+    """Makes the DKIM keys that are wanted, lets those sign that the DNS shows, drops those that
+    have retired."""
     for key in await database.read(lambda tx: dkim.due(tx, KEYS_AT_ONCE)):
         take = partial(leases.acquire, kind="key", items=[key.id], is_due=dkim.is_due)
         if await database.write(take):
@@ -200,7 +203,8 @@ async def _is_shown(resolver: Resolver, key: Due, selector: str) -> bool:
 
 
 async def write_logins(database: Database, read_logins: ReadLogins, waiting: dict[int, int]) -> None:
-    """Writes down the last logins of accounts, some in a transaction. What cannot be written now stays in `waiting`."""
+    """Writes down the last logins of accounts, some in a transaction. What cannot be written now
+    stays in `waiting`."""
     for id_, at in (await asyncio.to_thread(read_logins)).items():
         waiting[id_] = max(at, waiting.get(id_, 0))
     ids = sorted(waiting)
@@ -226,9 +230,9 @@ async def _prune(database: Database, ids: list[int]) -> None:
 
 
 async def keep_house(database: Database, events_days: int, most_answers: int = idempotency.MOST) -> None:
-    """Removes what has no bound but time or number, in transactions of bounded size: events and ended keys after
-    `events_days` (0: never), answers beyond `most_answers` of an organization, what is over in the console, addresses
-    that have rested."""
+    """Removes what has no bound but time or number, in transactions of bounded size: events and
+    ended keys after `events_days` (0: never), answers beyond `most_answers` of an organization,
+    what is over in the console, addresses that have rested."""
     take = partial(leases.acquire, kind="house", items=[0], is_due=lambda _tx, _item: True, milliseconds=HOUSE_MS)
     if await database.write(take):
         await _alone(database, "house", 0, partial(_keep_house, database, events_days, most_answers))
@@ -247,7 +251,8 @@ async def _keep_house(database: Database, events_days: int, most_answers: int) -
 
 
 async def _step_by_step(database: Database, work: Callable[[Tx], int], step: int) -> None:
-    """Repeats a transaction until it finds less than a whole step, or for long enough: what is left waits a minute."""
+    """Repeats a transaction until it finds less than a whole step, or for long enough: what is
+    left waits a minute."""
     for _ in range(HOUSE_STEPS):
         if await database.write(work, is_long=True) < step:
             return
@@ -262,7 +267,8 @@ async def forget_leases(database: Database) -> None:
 async def _together(
     database: Database, kind: Kind, items: list[int], work: Callable[[list[int]], Awaitable[None]]
 ) -> None:
-    """The work of many rows at once. Where it fails, that of each alone: it is one row's failure and not theirs."""
+    """The work of many rows at once. Where it fails, that of each alone: it is one row's failure
+    and not theirs."""
     if len(items) > 1:
         try:
             await work(items)

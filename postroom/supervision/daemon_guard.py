@@ -1,11 +1,13 @@
-"""The guard of a daemon: runs it in a session of its own and ends the whole session when the daemon ends, when
-told to (SIGTERM), or when the supervisor is dead. It passes SIGHUP on: the daemon reads its files again.
+"""The guard of a daemon: runs it in a session of its own and ends the whole session when the daemon
+ends, when told to (SIGTERM), or when the supervisor is dead. It passes SIGHUP on: the daemon reads
+its files again.
 
     guard.py LIFELINE GRACE PIDFILE COMMAND...
 
-LIFELINE is the read end of a pipe whose only write end the supervisor holds, so its
-end of file is the supervisor's death, also by SIGKILL. Postfix's master changes its user id, which clears the
-signal that the kernel would send at the parent's death; hence this process. It imports the standard library only.
+LIFELINE is the read end of a pipe whose only write end the supervisor holds, so its end of file
+is the supervisor's death, also by SIGKILL. Postfix's master changes its user id, which clears
+the signal that the kernel would send at the parent's death; hence this process. It imports the
+standard library only.
 """
 
 import ctypes
@@ -55,7 +57,8 @@ def prctl(option: int, value: int) -> None:
 
 
 def _become(command: list[str], pid_file: str) -> None:
-    """In the child: the process id is on disk before the daemon exists, so that none goes unrecorded."""
+    """In the child: the process id is on disk before the daemon exists, so that none goes
+    unrecorded."""
     try:
         guard = os.getppid()
         os.setsid()
@@ -73,7 +76,8 @@ def _become(command: list[str], pid_file: str) -> None:
 
 
 def _end_session(leader: int) -> int:
-    """Ends everything in the daemon's session, at last by SIGKILL. Answers how the daemon itself ended."""
+    """Ends everything in the daemon's session, at last by SIGKILL. Answers how the daemon itself
+    ended."""
     deadline = time.monotonic() + LAST_MOMENT
     status = 0
     while True:

@@ -28,7 +28,8 @@ def open_log(path: Path, owner: tuple[int, int] | None) -> int:
 
 
 def rotate(folder: Path, owner: tuple[int, int] | None, largest: int = LARGEST) -> None:
-    """Empties each log that has grown too large into `<name>.1`, which becomes `<name>.2`, and so on."""
+    """Empties each log that has grown too large into `<name>.1`, which becomes `<name>.2`, and
+    so on."""
     for path in folder.glob("*.log"):
         if path.is_symlink() or path.stat().st_size <= largest:
             continue
@@ -54,8 +55,8 @@ def last_line(path: Path) -> str:
 
 
 class Reader:
-    """The whole lines of a log, each time those since the last time: at first all of it and of the one before it,
-    or with `from_end` none."""
+    """The whole lines of a log, each time those since the last time: at first all of it and of
+    the one before it, or with `from_end` none."""
 
     def __init__(self, path: Path, *, from_end: bool = False) -> None:
         self._path = path

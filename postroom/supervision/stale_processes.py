@@ -1,9 +1,9 @@
-"""Orphans: processes of an earlier run that outlived their supervisor. They are found by their pid files and
-ended before a new run looks at the ports.
+"""Orphans: processes of an earlier run that outlived their supervisor. They are found by their pid
+files and ended before a new run looks at the ports.
 
-A number in a pid file may belong to somebody else by now. A process is ours only if it
-is in the session of that number and its command line, environment, working directory or root lies in our data
-directory.
+A number in a pid file may belong to somebody else by now. A process is ours only if it is in the
+session of that number and its command line, environment, working directory or root lies in our
+data directory.
 """
 
 import asyncio
@@ -19,7 +19,8 @@ ENDED = "ZX"
 
 
 async def end(data: Path, pid_files: Iterable[Path]) -> int:
-    """Ends what is left of these parts and waits until it is gone. Answers how many processes there were."""
+    """Ends what is left of these parts and waits until it is gone. Answers how many processes
+    there were."""
     sessions = {session for path in pid_files if (session := read_pid(path))}
     ours = find(data, sessions)
     deadline = time.monotonic() + PATIENCE

@@ -24,8 +24,8 @@ GUARD_MARGIN = 3.0
 
 @dataclass(frozen=True)
 class Part:
-    """What to run and how. A daemon gets a guard, because it cannot watch over its parent itself, and keeps root;
-    any other part runs as the owner of the data directory."""
+    """What to run and how. A daemon gets a guard, because it cannot watch over its parent
+    itself, and keeps root; any other part runs as the owner of the data directory."""
 
     name: str
     command: list[str]
@@ -50,7 +50,8 @@ class _Life:
 
 
 class Supervisor:
-    """Owns the child processes. `say` gets one line for each thing that an operator wants to know."""
+    """Owns the child processes. `say` gets one line for each thing that an operator wants to
+    know."""
 
     def __init__(self, data: Path, owner: tuple[int, int] | None, say: Callable[[str], None]) -> None:
         self._data = data
@@ -65,7 +66,8 @@ class Supervisor:
         return list(self._lives)
 
     def once(self, part: Part) -> asyncio.Future[int]:
-        """Runs a part that ends by itself; the exit status comes later. Raises OSError if it cannot be run."""
+        """Runs a part that ends by itself; the exit status comes later. Raises OSError if it
+        cannot be run."""
         process = self._run(part)
         status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
@@ -86,13 +88,15 @@ class Supervisor:
         return self._lives[name].failures
 
     def start(self, part: Part) -> None:
-        """Starts a part, and again each time it ends by itself. Raises OSError if it cannot be run at all."""
+        """Starts a part, and again each time it ends by itself. Raises OSError if it cannot be
+        run at all."""
         life = _Life(part)
         self._spawn(life)
         self._lives[part.name] = life
 
     def reload(self, name: str) -> None:
-        """Has a daemon read its files again. Nothing for one that is away: it reads them when it comes back."""
+        """Has a daemon read its files again. Nothing for one that is away: it reads them when it
+        comes back."""
         _signal(self._lives[name], signal.SIGHUP)
 
     async def stop(self, names: Iterable[str]) -> None:
@@ -190,7 +194,8 @@ def log_name(name: str) -> str:
 
 
 def pid_file(data: Path, name: str) -> Path:
-    """Where the process id of a part is written while it runs; of a daemon itself, not of its guard."""
+    """Where the process id of a part is written while it runs; of a daemon itself, not of its
+    guard."""
     return data / "run" / f"{name}.pid"
 
 

@@ -14,7 +14,8 @@ from postroom.errors import LimitReached
 from postroom.tenants import organizations, usage
 
 ORGANIZATION = ""
-# Claims that wait for their proof, where `domains` is no cap: each costs a DKIM key and checks of its DNS.
+# Claims that wait for their proof, where `domains` is no cap: each costs a DKIM key and checks of
+# its DNS.
 PENDING, PENDING_OF_USER = 5000, 500
 
 GET = """
@@ -28,7 +29,8 @@ SET domains = excluded.domains, accounts = excluded.accounts, accounts_per_domai
 APPLY = """
 SELECT user_id, domains, accounts, accounts_per_domain FROM limits
 WHERE organization_id = :organization AND user_id IN ('', :user_id)"""
-# An update that changes nothing: under a cap one transaction at a time counts what is there. Without one nobody waits.
+# An update that changes nothing: under a cap one transaction at a time counts what is there.
+# Without one nobody waits.
 LOCK = """
 UPDATE limits SET domains = domains
 WHERE organization_id = :organization AND user_id IN ('', :user_id)
@@ -79,7 +81,8 @@ def change(tx: Tx, actor: Actor, user_id: str | None, command: SetLimits) -> Lim
 
 
 def check_account(tx: Tx, organization_id: int, user_id: str, domain_id: int) -> None:
-    """Raises LimitReached where one account more would be too many; under a cap that stays true to the commit."""
+    """Raises LimitReached where one account more would be too many; under a cap that stays true
+    to the commit."""
     for who, limits in _applying(tx, LOCK, organization_id, user_id):
         if limits.accounts is not None and usage.totals(tx, Actor(organization_id), who).total >= limits.accounts:
             raise LimitReached("accounts", limits.accounts)
@@ -90,7 +93,8 @@ def check_account(tx: Tx, organization_id: int, user_id: str, domain_id: int) ->
 
 
 def check_domain(tx: Tx, organization_id: int, user_id: str | None, *, looks: bool = False) -> None:
-    """Raises LimitReached where one domain more would be too many. `looks` holds nothing: it decides nothing."""
+    """Raises LimitReached where one domain more would be too many. `looks` holds nothing: it
+    decides nothing."""
     for who, limits in _applying(tx, APPLY if looks else LOCK, organization_id, user_id or ORGANIZATION):
         if limits.domains is not None:
             row = tx.one(COUNT_DOMAINS, organization=organization_id, user_id=who)
@@ -99,8 +103,8 @@ def check_domain(tx: Tx, organization_id: int, user_id: str | None, *, looks: bo
 
 
 def check_claim(tx: Tx, organization_id: int, user_id: str, *, looks: bool = False) -> None:
-    """Raises LimitReached where one more claim would be too many. Where a cap of domains is set, it counts alone.
-    An organization's claims are always capped, so they are made one at a time."""
+    """Raises LimitReached where one more claim would be too many. Where a cap of domains is set,
+    it counts alone. An organization's claims are always capped, so they are made one at a time."""
     if not looks:
         organizations.lock(tx, organization_id)
     capped = {who for who, limits in _applying(tx, APPLY, organization_id, user_id) if limits.domains is not None}

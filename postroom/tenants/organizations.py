@@ -1,9 +1,11 @@
-"""Organizations: the tenants. The operator names them; nobody else can make or see one but its own keys."""
+"""Organizations: the tenants. The operator names them; nobody else can make or see one but its
+own keys."""
 
 from postroom.db import Tx
 from postroom.errors import Refused, not_found
 
-# The operator's own, which has the mail host's domain. Nobody else can name it: the operator alone makes organizations.
+# The operator's own, which has the mail host's domain. Nobody else can name it: the operator alone
+# makes organizations.
 OPERATOR = "operator"
 
 INSERT = """
@@ -35,7 +37,8 @@ def lock(tx: Tx, organization_id: int) -> None:
 
 
 def get(tx: Tx, name: str) -> int:
-    """The id of an organization that exists. Raises not_found, which tells the operator which there are."""
+    """The id of an organization that exists. Raises not_found, which tells the operator which
+    there are."""
     row = tx.one(FIND, name=name)
     if row is None:
         names = ", ".join(str(row[0]) for row in tx.all(NAMES))

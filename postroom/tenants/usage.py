@@ -1,5 +1,5 @@
-"""Counters of live accounts by domain and status, kept in the transaction that changes an account, so that
-`GET /v2/stats` never counts rows.
+"""Counters of live accounts by domain and status, kept in the transaction that changes an account,
+so that `GET /v2/stats` never counts rows.
 
 The row of user `''` is the sum over all users of the domain.
 """
@@ -22,7 +22,8 @@ SELECT status, SUM(accounts) FROM account_counts
 WHERE organization_id = :organization AND user_id = :user_id
   AND (CAST(:bound AS BIGINT) IS NULL OR domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound))
 GROUP BY status"""
-# Organization by organization (CROSS JOIN holds SQLite to that), so that the table's key finds the sums over all users.
+# Organization by organization (CROSS JOIN holds SQLite to that), so that the table's key finds the
+# sums over all users.
 EVERYTHING = """
 SELECT counted.status, SUM(counted.accounts) FROM organizations CROSS JOIN account_counts AS counted
 WHERE organizations.id > 0 AND counted.organization_id = organizations.id AND counted.user_id = ''
@@ -38,7 +39,8 @@ ORDER BY counted.domain_id"""
 OF_DOMAIN = """
 SELECT COALESCE(SUM(accounts), 0) FROM account_counts
 WHERE organization_id = :organization AND user_id = :user_id AND domain_id = :domain_id"""
-# An update that changes nothing: whoever makes an account on the domain meanwhile waits at this row.
+# An update that changes nothing: whoever makes an account on the domain meanwhile waits at this
+# row.
 LOCK = """
 INSERT INTO account_counts (organization_id, user_id, domain_id, status, accounts)
 VALUES (:organization, '', :domain_id, 'active', 0)
@@ -86,7 +88,8 @@ def everything(tx: Tx) -> Count:
 
 
 def lock(tx: Tx, organization_id: int, domain_id: int) -> None:
-    """Takes the domain's counter for this transaction: what `of_domain` says stays true until its end."""
+    """Takes the domain's counter for this transaction: what `of_domain` says stays true until
+    its end."""
     tx.run(LOCK, organization=organization_id, domain_id=domain_id)
 
 
@@ -97,7 +100,8 @@ def of_domain(tx: Tx, organization_id: int, user_id: str | None, domain_id: int)
 
 
 def by_domain(tx: Tx, actor: Actor, user_id: str | None, limit: int, offset: int) -> list[tuple[str, Count]]:
-    """A page of domains that have or had accounts, each with its counts, in the order of their creation."""
+    """A page of domains that have or had accounts, each with its counts, in the order of their
+    creation."""
     whose = _whose(actor, user_id)
     ids = [row[0] for row in tx.all(DOMAIN_PAGE, **whose, limit=limit, offset=offset)]
     if not ids:

@@ -1,4 +1,5 @@
-"""The rules of accounts beside a model that is nothing but Python: random operations, equal at each step."""
+"""The rules of accounts beside a model that is nothing but Python: random operations, equal at
+each step."""
 
 import asyncio
 import random
@@ -96,7 +97,8 @@ def test_two_writers_make_a_users_first_accounts(database: Database) -> None:
 
 
 def _wait_until_blocked(database: Database, other: threading.Thread) -> None:
-    """On PostgreSQL until the other's insert waits for ours; SQLite lets it begin only after our commit."""
+    """On PostgreSQL until the other's insert waits for ours; SQLite lets it begin only after our
+    commit."""
     if database._inline is not None:
         return
     sql = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
@@ -142,7 +144,8 @@ class Model:
         self.events["account.created"] += 1
 
     def succeed(self, user_id: str) -> None:
-        """The oldest active one becomes the default, else the oldest suspended, else the oldest disabled."""
+        """The oldest active one becomes the default, else the oldest suspended, else the oldest
+        disabled."""
         mine = {id_: a for id_, a in self.living.items() if a["user_id"] == user_id}
         before = next((id_ for id_, a in mine.items() if a["is_default"]), None)
         heir = min(mine, key=lambda id_: (STATUSES.index(mine[id_]["status"]), id_), default=None)

@@ -1,4 +1,5 @@
-"""THE rule on both engines: an account uses its own addresses as a sender, in their one spelling, and no others."""
+"""THE rule on both engines: an account uses its own addresses as a sender, in their one
+spelling, and no others."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,5 @@
-"""What the tests read and move in the database behind the API's back: rows before and after, stored passwords, time."""
+"""What the tests read and move in the database behind the API's back: rows before and after,
+stored passwords, time."""
 
 import base64
 import hashlib

@@ -1,4 +1,5 @@
-"""What holds for every answer: problem details, headers, and nothing that was sent or is ours alone."""
+"""What holds for every answer: problem details, headers, and nothing that was sent or is ours
+alone."""
 
 import http.client
 import re

@@ -137,7 +137,8 @@ def test_a_body_that_does_not_arrive(tenant: Tenant, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("path", ["/console/session", "/autodiscover/autodiscover.xml"])
 def test_a_body_of_a_stranger_that_does_not_arrive(api: ApiServer, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
-    """Without a key, too, wherever a body is read. The connection then ends, so that it holds no place."""
+    """Without a key, too, wherever a body is read. The connection then ends, so that it holds no
+    place."""
     monkeypatch.setattr(body_module, "FIRST_SECONDS", 0.1)
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: text/xml\r\nContent-Length: 10\r\n\r\n"
     with socket.create_connection(("127.0.0.1", api.port), timeout=30) as connection:
@@ -162,7 +163,8 @@ def test_a_body_in_crumbs(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_large_body_has_more_time(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One more second for each KiB that has come: the time of an empty body is over for another client meanwhile."""
+    """One more second for each KiB that has come: the time of an empty body is over for another
+    client meanwhile."""
     monkeypatch.setattr(body_module, "FIRST_SECONDS", 0.3)
     body = _of_size(tenant, LIMIT)
     head = f"POST {CREATE} HTTP/1.1\r\nHost: x\r\nx-api-key: {tenant.key}\r\nContent-Type: application/json\r\n"
@@ -239,7 +241,8 @@ def test_a_body_where_none_is_wanted_is_ignored(tenant: Tenant) -> None:
 
 @pytest.mark.parametrize("length", ["Content-Length: 22", "Transfer-Encoding: chunked"])
 def test_an_offered_upgrade_never_loses_the_body(tenant: Tenant, length: str) -> None:
-    """As `curl --http2` and Java's HttpClient send it: what the body says must not be left out in silence."""
+    """As `curl --http2` and Java's HttpClient send it: what the body says must not be left out
+    in silence."""
     id_ = tenant.account()["id"]
     offer = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
     status, answer = plain(tenant, "PUT", f"{PATH}/{id_}", "Content-Type: application/json", length, *offer)

@@ -1,4 +1,5 @@
-"""Connections as bytes: what is bounded before the application is asked, and what cannot be read."""
+"""Connections as bytes: what is bounded before the application is asked, and what cannot be
+read."""
 
 import http.client
 import re
@@ -97,7 +98,8 @@ def test_a_request_in_single_bytes(client: Client, tenant: Tenant) -> None:
 
 
 def of_size(key: str, size: int) -> bytes:
-    """A head that counts as so many bytes: the target, and each header with its four bytes of punctuation."""
+    """A head that counts as so many bytes: the target, and each header with its four bytes of
+    punctuation."""
     fixed = len(PATH) + len("host") + 1 + 4 + len("x-api-key") + len(key) + 4 + len("x") + 4
     return head(key, b"x: " + b"a" * (size - fixed))
 
@@ -231,7 +233,8 @@ def test_trailers_are_no_headers(tenant: Tenant, database_url: str) -> None:
 
 
 def test_trailers_that_never_end(api: ApiServer, tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The request is over for us long before they fill the memory: what comes then is not read any more."""
+    """The request is over for us long before they fill the memory: what comes then is not read
+    any more."""
     with hasty(monkeypatch, head_seconds=1), connected(api) as client:
         client.send(head(tenant.key, b"Transfer-Encoding: chunked") + b"0\r\n")
         assert client.answer().status == 200
@@ -266,7 +269,8 @@ def test_a_head_that_does_not_arrive(api: ApiServer, monkeypatch: pytest.MonkeyP
 
 
 def test_a_head_that_comes_slowly(api: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sending something now and then does not help, on a new connection nor on one that was used."""
+    """Sending something now and then does not help, on a new connection nor on one that was
+    used."""
     for before in (b"", HEALTH):
         with hasty(monkeypatch, head_seconds=0.3, linger_seconds=0.1), connected(api) as client:
             if before:

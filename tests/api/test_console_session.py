@@ -163,7 +163,8 @@ def test_it_ends_with_its_key(tenant: Tenant) -> None:
     ("column", "value"), [("revoked_at", 1), ("expires_at", 1), ("networks", "192.0.2.0/24 2001:db8::/32")]
 )
 def test_it_is_as_good_as_its_key_is_now(tenant: Tenant, column: str, value: str | int) -> None:
-    """A session, and a link that waits, are worth nothing once the key would be refused; the cookie stays unused."""
+    """A session, and a link that waits, are worth nothing once the key would be refused; the
+    cookie stays unused."""
     key_id = tenant.key_id(key := tenant.new_key())
     browser = signed_in(tenant, key)
     link = tenant.api.database.write_sync(lambda tx: bootstrap.create_link(tx, tenant.organization, key_id))
@@ -248,7 +249,8 @@ def test_its_files_are_kept_for_ever(api: ApiServer) -> None:
 
 
 def test_two_names_of_the_cookie(tenant: Tenant) -> None:
-    """A session of plain HTTP, or a cookie that a neighbouring host has set, does not lock out one of TLS."""
+    """A session of plain HTTP, or a cookie that a neighbouring host has set, does not lock out
+    one of TLS."""
     plain = signed_in(tenant)
     host = f"127.0.0.1:{tenant.api.port}"
     secure = signed_in(tenant, origin=f"https://{host}", host=host)

@@ -114,7 +114,8 @@ def test_the_servers_own_name(tenant: Tenant) -> None:
 
 
 def test_the_same_name(tenant: Tenant, stranger: Tenant) -> None:
-    """One claim of a user; others may claim it too, and see nothing of it. A platform domain is there for all."""
+    """One claim of a user; others may claim it too, and see nothing of it. A platform domain is
+    there for all."""
     name = f"same.{tenant.domain}"
     assert claim(tenant, name).status == 201
     again = claim(tenant, name)

@@ -131,7 +131,8 @@ def test_its_ending_is_written_down_for_the_worker(tenant: Tenant) -> None:
     assert [row[1:3] for row in rows(tenant, "session_endings")] == [(account["id"], 1)]
 
 
-# Which of three accounts is the default after the default is deleted, given the statuses of the others.
+# Which of three accounts is the default after the default is deleted, given the statuses of the
+# others.
 SUCCESSION = [
     (["active", "active"], 0),
     (["suspended", "active"], 1),

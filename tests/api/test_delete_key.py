@@ -215,7 +215,8 @@ def state(tenant: Tenant, key: str) -> str:
 
 
 def test_keys_write_alone_does_not_end_the_organization(tenant: Tenant) -> None:
-    """The key that a platform's own service works with survives a leaked key that can write keys alone."""
+    """The key that a platform's own service works with survives a leaked key that can write keys
+    alone."""
     leaked, before = tenant.new_key(["keys:write"]), rows(tenant)
     refused = tenant.post(PATH, {"id": tenant.key_id(tenant.key)}, key=leaked)
     assert (refused.status, refused.code) == (403, "key_too_wide")

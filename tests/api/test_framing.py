@@ -1,4 +1,5 @@
-"""Where a request ends: what is not certain is answered once, by a refusal, and nothing that follows is a request."""
+"""Where a request ends: what is not certain is answered once, by a refusal, and nothing that
+follows is a request."""
 
 import subprocess
 
@@ -107,7 +108,8 @@ UNCERTAIN = {
 
 @pytest.mark.parametrize("name", UNCERTAIN)
 def test_what_is_not_certain_ends_the_connection(client: Client, name: str) -> None:
-    """A request before it is answered; it is refused; the bytes behind it are no request, whoever has sent them."""
+    """A request before it is answered; it is refused; the bytes behind it are no request,
+    whoever has sent them."""
     client.send(HEALTH + UNCERTAIN[name] + HIDDEN + HIDDEN)
     assert client.answer().json == {"status": "ok"}
     assert_problem(client.answer(), 400, "invalid_request")
@@ -229,7 +231,8 @@ def test_the_host_of_a_whole_url_counts(client: Client, tenant: Tenant) -> None:
 
 
 def test_curl_that_offers_http_2(api: ApiServer) -> None:
-    """`curl --http2` offers an upgrade: without a body the answer is HTTP/1.1, with one it is a clear refusal."""
+    """`curl --http2` offers an upgrade: without a body the answer is HTTP/1.1, with one it is a
+    clear refusal."""
     url = f"http://127.0.0.1:{api.port}"
     command = ["curl", "-sS", "--http2", "-w", " %{http_code} %{http_version}"]
     plain = subprocess.run([*command, f"{url}/healthz", f"{url}/healthz"], capture_output=True, text=True, check=True)
@@ -255,7 +258,8 @@ def test_a_body_that_is_asked_for(client: Client, tenant: Tenant) -> None:
 
 
 def test_a_body_that_was_not_asked_for(client: Client) -> None:
-    """After a refusal the client may send its body, or the next request: nobody can know, so the connection ends."""
+    """After a refusal the client may send its body, or the next request: nobody can know, so the
+    connection ends."""
     lines = b"Host: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(HIDDEN)
     client.send(b"POST %b HTTP/1.1\r\n%b" % (CREATE.encode(), lines))
     assert_problem(client.answer(), 401, "unauthorized")
@@ -280,13 +284,15 @@ def test_a_fault_behind_an_answer_is_not_answered(client: Client) -> None:
 
 
 def test_a_pipeline_waits_for_each_answer() -> None:
-    """What comes meanwhile is kept as bytes, not as requests: few bytes must not become much memory."""
+    """What comes meanwhile is kept as bytes, not as requests: few bytes must not become much
+    memory."""
     found = ours(HEALTH * 3 + b"x")
     assert [one.target for one in found.requests] == [b"/healthz"] * 3
 
 
 def test_the_grammar_takes_no_time() -> None:
-    """No input makes the expressions try again: the largest head of each kind is judged in one pass."""
+    """No input makes the expressions try again: the largest head of each kind is judged in one
+    pass."""
     line = b"GET / HTTP/1.1\r\n"
     for bad in (b"a" * 30_000, line + b"a:" + b" \t" * 15_000, line + b"a: b\r\n" * 5_000 + b"\n", b"/" * 30_000):
         assert framing.LINE.match(bad) is None or b"\r\n\r\n" not in bad

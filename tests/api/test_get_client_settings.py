@@ -1,4 +1,5 @@
-"""GET /v2/email-accounts/:id/client-settings, its profile for Apple's devices, and what clients find by themselves."""
+"""GET /v2/email-accounts/:id/client-settings, its profile for Apple's devices, and what clients
+find by themselves."""
 
 import plistlib
 import xml.etree.ElementTree as ET
@@ -91,7 +92,8 @@ def test_clients_find_it(tenant: Tenant) -> None:
 
 
 def test_at_the_host_of_the_mx_the_address_names_the_domain(tenant: Tenant) -> None:
-    """A client that finds nothing at the domain asks below the name of its MX, which many domains share."""
+    """A client that finds nothing at the domain asks below the name of its MX, which many
+    domains share."""
     answer = get(tenant, "autoconfig.postroom.test", emailaddress=f"x@{tenant.domain}")
     assert ET.fromstring(answer.text).findtext("emailProvider/domain") == tenant.domain
     assert get(tenant, "autoconfig.postroom.test", emailaddress="x@nobody-has-this.test").status == 404
@@ -130,7 +132,8 @@ def test_whether_an_address_exists_does_not_show(tenant: Tenant) -> None:
     ],
 )
 def test_outlook_is_answered_for_any_address_of_the_domain(tenant: Tenant, local_part: str, login: str) -> None:
-    """Also for one that no account of ours could have: an alias, a catch-all, a +tag. The login is the account's."""
+    """Also for one that no account of ours could have: an alias, a catch-all, a +tag. The login
+    is the account's."""
     answer = autodiscover(tenant, f"{local_part}@{tenant.domain}", "mail.postroom.test")
     assert answer.status == 200, answer.text
     assert ET.fromstring(answer.text).findtext(f".//{{{OUTLOOK}}}LoginName") == f"{login}@{tenant.domain}"

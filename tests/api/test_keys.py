@@ -1,4 +1,5 @@
-"""What a key may do with what it is bound to: domains, networks, time; and when it was last used."""
+"""What a key may do with what it is bound to: domains, networks, time; and when it was last
+used."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

@@ -45,7 +45,8 @@ def value(found: Samples, name: str, **labels: str) -> float:
 
 @pytest.fixture
 def operators_key(tenant: Tenant) -> str:
-    """A key of the operator's own organization, as `postroom keys create --organization operator` makes one."""
+    """A key of the operator's own organization, as
+    `postroom keys create --organization operator` makes one."""
     command = CreateKey(scopes=("metrics:read",))
     return tenant.api.database.write_sync(lambda tx: bootstrap.create_key(tx, bootstrap.ORGANIZATION, command))
 
@@ -168,7 +169,8 @@ def everything(tenant: Tenant, operators_key: str) -> Iterator[Samples]:
 
 
 def _join(tx: Tx, account_id: int) -> None:
-    """Two nodes; one that was never started; an account that moves, and what a cancelled move has left."""
+    """Two nodes; one that was never started; an account that moves, and what a cancelled move
+    has left."""
     for name in ("a", "b", "c"):
         nodes.add(tx, name, "192.0.2.1", 1700)
     for name in ("a", "b"):
@@ -188,7 +190,8 @@ def _part(tx: Tx) -> None:
 
 
 def test_several_machines(tenant: Tenant, everything: Samples, operators_key: str) -> None:
-    """Whether each is there, how many accounts it has, and what is on its way; of one machine nothing of this."""
+    """Whether each is there, how many accounts it has, and what is on its way; of one machine
+    nothing of this."""
     assert 90 <= value(everything, "node_silence_seconds", node="b") < 90 + LONG
     assert value(everything, "node_silence_seconds", node="a") < LONG
     assert ("postroom_node_silence_seconds", frozenset({("node", "c")})) not in everything
@@ -219,7 +222,8 @@ def test_what_is_measured_elsewhere(tenant: Tenant, everything: Samples, operato
 
 
 def test_work_that_is_late(tenant: Tenant, operators_key: str) -> None:
-    """The oldest row of each kind counts, by how long it has been due: older here than what other tests leave."""
+    """The oldest row of each kind counts, by how long it has been due: older here than what
+    other tests leave."""
     things = []
     for local_part in ("late", "due"):
         id_ = tenant.account(local_part)["id"]

@@ -1,4 +1,5 @@
-"""Pages of every list: the Link header is there exactly while more follows, and its way shows each item once."""
+"""Pages of every list: the Link header is there exactly while more follows, and its way shows
+each item once."""
 
 from collections.abc import Callable
 from typing import Any
@@ -91,7 +92,8 @@ def walk(tenant: Tenant, path: str, **query: Any) -> list[list[int]]:
 def test_a_link_leads_on_while_more_follows(
     tenant: Tenant, made: Callable[[Tenant], str], query: dict[str, str]
 ) -> None:
-    """A page that is exactly full is the last one where nothing follows: no link to an empty page."""
+    """A page that is exactly full is the last one where nothing follows: no link to an empty
+    page."""
     path = made(tenant)
     (every,) = walk(tenant, path, limit=COUNT + 1, **query)
     assert len(set(every)) == COUNT

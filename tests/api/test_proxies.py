@@ -1,7 +1,8 @@
-"""A real Caddy and a real nginx in front of a real API: what one client sends as a body is nobody's request.
+"""A real Caddy and a real nginx in front of a real API: what one client sends as a body is nobody's
+request.
 
-With the files of deploy/proxy, and as others configure them: Caddy passes every offer to upgrade on, and so does nginx
-with the lines that are copied for WebSockets.
+With the files of deploy/proxy, and as others configure them: Caddy passes every offer to upgrade
+on, and so does nginx with the lines that are copied for WebSockets.
 """
 
 import http.client
@@ -22,7 +23,8 @@ from tests.harness.postgres import free_port
 from tests.harness.service import LONG, Service, wait_for
 
 FILES = Path(__file__).parent.parent / "deploy" / "proxy"
-# Without a key it is 401, and every refusal is in the log with its method: nobody else sends this one.
+# Without a key it is 401, and every refusal is in the log with its method: nobody else sends this
+# one.
 HIDDEN = b"DELETE /v2/email-accounts/1 HTTP/1.1\r\nHost: x\r\n\r\n"
 CHUNKS = b"%x\r\n%b\r\n0\r\n\r\n" % (len(HIDDEN), HIDDEN)
 START = b"POST /v2/email-accounts/create HTTP/1.1\r\nHost: api.example.com\r\nContent-Type: application/json\r\n"
@@ -94,7 +96,8 @@ def _listens(port: int) -> bool:
 
 @contextmanager
 def caddy(service: Service, folder: Path, text: str) -> Iterator[int]:
-    """Its file, with our ports in the place of its own, and without the port that Caddy is administered by."""
+    """Its file, with our ports in the place of its own, and without the port that Caddy is
+    administered by."""
     port = free_port()
     names = {"API_NAME": f"http://127.0.0.1:{port}", "API_UPSTREAM": f"127.0.0.1:{service.ports['port']}"}
     names["HOME"] = str(folder)
@@ -150,7 +153,8 @@ def proxy(
 
 
 def raw(port: int, data: bytes) -> int:
-    """Sends these bytes; the status of the first answer, 0 where there is none. The connection stays open so long."""
+    """Sends these bytes; the status of the first answer, 0 where there is none. The connection
+    stays open so long."""
     with (
         socket.create_connection(("127.0.0.1", port), timeout=LONG) as client,
         closing(http.client.HTTPResponse(client)) as answer,
@@ -181,7 +185,8 @@ def test_it_works(proxy: tuple[str, int], service: Service) -> None:
 
 
 def logged(service: Service) -> list[str]:
-    """The methods of all refused requests until now: one more, like those that the attacks hide, is the last."""
+    """The methods of all refused requests until now: one more, like those that the attacks hide,
+    is the last."""
 
     def methods() -> list[str]:
         whole = (service.data / "log" / "api.log").read_text().rpartition("\n")[0].splitlines()
@@ -214,7 +219,8 @@ def test_the_body_of_one_client_is_no_request(proxy: tuple[str, int], service: S
 
 
 def test_the_files_of_ours_take_the_offer_away(proxy: tuple[str, int]) -> None:
-    """With them a body that offers an upgrade is an ordinary one; others have it refused by the API."""
+    """With them a body that offers an upgrade is an ordinary one; others have it refused by the
+    API."""
     name, port = proxy
     status = raw(port, ATTACKS["an upgrade"])
     assert status == (401 if name.endswith("ours") else 400)

@@ -1,4 +1,5 @@
-"""Idempotency-Key: every write of the table, sent again, is carried out once and answered byte for byte."""
+"""Idempotency-Key: every write of the table, sent again, is carried out once and answered byte
+for byte."""
 
 import itertools
 import json
@@ -34,7 +35,8 @@ LIVE = {"x-request-id", "date", "ratelimit", "idempotent-replayed"}
 
 @pytest.fixture
 def thing(tenant: Tenant) -> Thing:
-    """An account, its domain and a key for it: test_tenancy knows how each route is asked for them."""
+    """An account, its domain and a key for it: test_tenancy knows how each route is asked for
+    them."""
     domain = tenant.new_domain(user_id="owner")
     account = tenant.account("private", domain=domain, user_id="owner")
     key_id = tenant.key_id(tenant.new_key(user_id="owner", domains=[domain]))
@@ -136,7 +138,8 @@ def test_a_key_and_those_that_it_made_are_each_by_themselves(tenant: Tenant, thi
 
 
 def test_only_who_sent_the_request_can_open_its_answer() -> None:
-    """Neither half of what was sent is enough: not the Idempotency-Key without the API key, and not the other way."""
+    """Neither half of what was sent is enough: not the Idempotency-Key without the API key, and
+    not the other way."""
     actor = Actor(1, frozenset(), key_id=1)
     tried = [
         idempotency.attempt(actor, credential, once, b"request")
@@ -275,14 +278,16 @@ def test_a_key_that_is_used_again_is_not_pruned(tenant: Tenant) -> None:
 
 
 class Died(Exception):
-    """What a process that is killed would not raise; but nothing of the request happens after it either."""
+    """What a process that is killed would not raise; but nothing of the request happens after it
+    either."""
 
 
 @pytest.mark.parametrize("route", WRITES, ids=name)
 def test_the_answer_is_kept_with_the_change(
     tenant: Tenant, thing: Thing, route: Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The process dies at the first commit of the request, before anything else of it: the answer is there already."""
+    """The process dies at the first commit of the request, before anything else of it: the
+    answer is there already."""
     about, once, database = asks(route, thing)[0], str(uuid4()), tenant.api.database
     real, cut = database.write, []
 
@@ -320,7 +325,8 @@ def test_any_process_answers_again(tenant: Tenant, second: Tenant) -> None:
 
 @pytest.mark.parametrize("chosen", [{}, {"password": "correct horse battery staple"}], ids=["generated", "chosen"])
 def test_at_once_at_two_processes(tenant: Tenant, second: Tenant, chosen: dict[str, str]) -> None:
-    """One is carried out; the others get its answer, or hear that it is still running and get it then."""
+    """One is carried out; the others get its answer, or hear that it is still running and get it
+    then."""
     for turn in range(4):
         once, body = {"Idempotency-Key": str(uuid4())}, body_for(tenant, f"a{turn}", **chosen)
         with ThreadPoolExecutor(12) as pool:
@@ -351,7 +357,8 @@ def test_resets_at_once_at_two_processes(tenant: Tenant, second: Tenant) -> None
 
 
 def test_still_running(tenant: Tenant, second: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first is held inside its transaction: this process says so at once, another one waits for the outcome."""
+    """The first is held inside its transaction: this process says so at once, another one waits
+    for the outcome."""
     inside, go_on, real = threading.Event(), threading.Event(), accounts.create
 
     def create(*arguments: Any) -> Any:

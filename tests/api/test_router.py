@@ -1,4 +1,5 @@
-"""Our router beside Starlette's: the same status and the same Allow for the same path and method."""
+"""Our router beside Starlette's: the same status and the same Allow for the same path and
+method."""
 
 import asyncio
 import re
@@ -24,7 +25,8 @@ async def _found(_request: Any) -> Response:
 
 
 def _starlette() -> StarletteRouter:
-    """The same table, one route a path. `:id` takes digits only: beside a word, an id is never meant."""
+    """The same table, one route a path. `:id` takes digits only: beside a word, an id is never
+    meant."""
     methods: dict[str, list[str]] = {}
     for route in ROUTES:
         methods.setdefault(route.path, []).append(route.method)

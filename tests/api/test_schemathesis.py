@@ -1,5 +1,5 @@
-"""Poison HTTP: schemathesis makes requests out of our own OpenAPI document, right ones and wrong ones, and holds every
-answer against it."""
+"""Poison HTTP: schemathesis makes requests out of our own OpenAPI document, right ones and wrong
+ones, and holds every answer against it."""
 
 import warnings
 from collections.abc import Iterator
@@ -39,7 +39,8 @@ def schema(api: ApiServer) -> Iterator[Any]:
 
 
 def check(schema: Any, tenant: Tenant, route: Route, mode: GenerationMode, known: dict[str, Any]) -> None:
-    """Many requests for a route; `known` are values of parameters and fields that name something real."""
+    """Many requests for a route; `known` are values of parameters and fields that name something
+    real."""
     checks = [CHECKS.get_one(name) for name in CHECKS.get_all_names() if name not in LEFT_OUT]
     path = "/".join(f"{{{part[1:]}}}" if part.startswith(":") else part for part in route.path.split("/"))
     operation = schema[path][route.method]

@@ -1,4 +1,5 @@
-"""`sessions_ended`: what reset, suspend, disable and delete say when sessions cannot be ended before the answer."""
+"""`sessions_ended`: what reset, suspend, disable and delete say when sessions cannot be ended
+before the answer."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence

@@ -192,7 +192,8 @@ class Machine(RuleBasedStateMachine):
         return [account for account in self.accounts.values() if account["user_id"] == user]
 
     def _hand_over(self, account: dict[str, Any]) -> None:
-        """The default account went or was disabled: the best of the others follows, the oldest among equals."""
+        """The default account went or was disabled: the best of the others follows, the oldest
+        among equals."""
         if account["is_default"] and (others := self._of(account["user_id"])):
             self._make_default(min(others, key=lambda other: (RANK[other["status"]], other["id"])))
 

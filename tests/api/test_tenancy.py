@@ -1,5 +1,6 @@
-"""Every route of the table against every caller who must get nothing: no key, a wrong, revoked or expired one, another
-organization, another user, a missing scope. What is foreign answers as what is missing, to the byte."""
+"""Every route of the table against every caller who must get nothing: no key, a wrong, revoked
+or expired one, another organization, another user, a missing scope. What is foreign answers as
+what is missing, to the byte."""
 
 import re
 from collections.abc import Callable
@@ -21,8 +22,8 @@ MISSING_DOMAIN = "nobody-has-this.test"
 
 @dataclass
 class Thing:
-    """What a request is about: an account, its domain, a domain without accounts, a key for both and a deleted account,
-    or nothing that exists."""
+    """What a request is about: an account, its domain, a domain without accounts, a key for both
+    and a deleted account, or nothing that exists."""
 
     id: int
     domain: str
@@ -37,7 +38,8 @@ NOTHING = Thing(MISSING_ID, MISSING_DOMAIN, MISSING_DOMAIN, MISSING_ID)
 
 Ask = tuple[str, Any]
 
-# How to ask each route for one thing: path and body. A new route fails the first test until it is here.
+# How to ask each route for one thing: path and body. A new route fails the first test until it is
+# here.
 ABOUT: dict[str, Callable[[Thing], Ask]] = {
     "GET /v2/domains/:domain/email-accounts": lambda t: (f"/v2/domains/{t.domain}/email-accounts", None),
     "POST /v2/domains/:domain/verify": lambda t: (f"/v2/domains/{t.domain}/verify", {"user_id": "owner"}),
@@ -125,7 +127,8 @@ def asks(route: Route, thing: Thing) -> list[Ask]:
 
 
 def honestly(about: Ask, user_id: str) -> Ask:
-    """The same, asked by somebody who says who he is: only the statements can tell him from the owner."""
+    """The same, asked by somebody who says who he is: only the statements can tell him from the
+    owner."""
     path, body = about
     named = {**body, "user_id": user_id} if body and "user_id" in body else body
     return path.replace("user_id=owner", f"user_id={user_id}"), named
@@ -145,7 +148,8 @@ def alike(answer: Response) -> tuple[int, dict[str, str], str]:
 
 @pytest.fixture
 def secret(tenant: Tenant) -> Thing:
-    """An account that nobody but its owner may see, on a domain of the owner's own, and the owner's key for it."""
+    """An account that nobody but its owner may see, on a domain of the owner's own, and the
+    owner's key for it."""
     domain, empty = tenant.new_domain(user_id="owner"), tenant.new_domain(user_id="owner")
     account = tenant.account("private", domain=domain, user_id="owner", display_name="hidden")
     key = tenant.new_key(name="hidden key", user_id="owner", domains=[domain, empty])
@@ -182,7 +186,8 @@ INSIDERS: dict[str, Callable[[Tenant, Route, Thing], str]] = {
 }
 
 
-# A user does not raise his own limits, a key for some domains claims no other, and neither sees the whole instance.
+# A user does not raise his own limits, a key for some domains claims no other, and neither sees the
+# whole instance.
 FORBIDDEN = {("PUT /v2/limits", insider) for insider in ("its user", "its domain", "its user on its domain")}
 FORBIDDEN |= {("GET /metrics", insider) for insider in ("its user", "its domain", "its user on its domain")}
 FORBIDDEN |= {("POST /v2/domain", insider) for insider in ("its domain", "its user on its domain")}
@@ -307,7 +312,8 @@ def test_lists_hold_nothing_foreign(
 def test_a_claim_tells_nothing_of_others(
     tenant: Tenant, stranger: Tenant, secret: Thing, route: Route, outsider: str
 ) -> None:
-    """A domain that others have, one that others have claimed and a free one answer alike, below others' ones too."""
+    """A domain that others have, one that others have claimed and a free one answer alike, below
+    others' ones too."""
     key = OUTSIDERS[outsider](tenant, stranger)
     user = "Owner" if "capitals" in outsider else "other" if "another user" in outsider else "owner"
     claimed = tenant.new_domain(user_id="owner", status="pending")

@@ -1,7 +1,8 @@
 """What is foreign takes as long as what is missing. (The bytes are compared in test_tenancy.py.)
 
-This is no assertion on time in the common sense. Pairs of requests are interleaved, so
-that noise meets both; the median of their differences is judged, with more pairs before a verdict of guilty.
+This is no assertion on time in the common sense. Pairs of requests are interleaved, so that
+noise meets both; the median of their differences is judged, with more pairs before a verdict of
+guilty.
 """
 
 import http.client
@@ -20,7 +21,8 @@ from postroom.domains import dkim
 from tests.api.test_tenancy import ABOUT, GUARDED, LISTS, MAKES, NOTHING, Ask, Thing, asks, honestly, name
 from tests.harness.server import Tenant
 
-# Far below what a password hash or a second query of many rows would cost, far above the noise of a median.
+# Far below what a password hash or a second query of many rows would cost, far above the noise of a
+# median.
 BOUND = 0.001
 ROUNDS = (25, 50, 100, 200, 400)
 
@@ -60,8 +62,9 @@ def secret(tenant: Tenant) -> Thing:
 
 
 def differences(timer: Timer, foreign: Iterator[Ask], missing: Iterator[Ask], number: int) -> list[float]:
-    """Foreign minus missing, in turns who is first. What the requests are about is there before the first of them: its
-    making would cost one of each pair the end of another connection's work."""
+    """Foreign minus missing, in turns who is first. What the requests are about is there before
+    the first of them: its making would cost one of each pair the end of another connection's
+    work."""
     found = []
     for turn, pair in enumerate(list(zip(islice(foreign, number), islice(missing, number), strict=True))):
         first, second = pair if turn % 2 else reversed(pair)
@@ -98,8 +101,8 @@ def test_foreign_takes_as_long_as_missing(
 def test_a_claim_takes_as_long_as_any(
     tenant: Tenant, stranger: Tenant, secret: Thing, route: Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of names that another organization has, and below them, and of free ones; each name once. The search for primes
-    takes a random time, so that all get one key here."""
+    """Of names that another organization has, and below them, and of free ones; each name once.
+    The search for primes takes a random time, so that all get one key here."""
     key = dkim.generate()
     monkeypatch.setattr(dkim, "generate", lambda: key)
     taken = (tenant.new_domain(f"t{number}.{secret.domain}", "owner") for number in itertools.count())

@@ -197,7 +197,8 @@ def test_the_default_moves(tenant: Tenant) -> None:
 
 
 def test_a_disabled_account_does_not_become_the_default(tenant: Tenant) -> None:
-    """Mail to the user's postmaster@ would go to the operator. One that is the default already stays it."""
+    """Mail to the user's postmaster@ would go to the operator. One that is the default already
+    stays it."""
     first, second = tenant.account("a"), tenant.account("b")
     path = PATH.format(second["id"])
     tenant.put(path, {"status": "disabled"})

@@ -1,4 +1,5 @@
-"""POST /v2/domains/:domain/verify against a real DNS server: from a claim to an active domain, and what stops it."""
+"""POST /v2/domains/:domain/verify against a real DNS server: from a claim to an active domain,
+and what stops it."""
 
 import threading
 from collections.abc import Iterator
@@ -195,7 +196,8 @@ def test_a_check_at_a_time(world: World, ours: Tenant) -> None:
 
 
 def test_taking_over(world: World, ours: Tenant, theirs: Tenant) -> None:
-    """A new proof cuts off the old owner, whose token is a new one then: his old records take nothing back."""
+    """A new proof cuts off the old owner, whose token is a new one then: his old records take
+    nothing back."""
     name = world.new_claim(ours)
     assert world.proven(ours, name).json["domain"]["status"] == "active"
     account = ours.account("billing", domain=name)
@@ -253,7 +255,8 @@ def test_a_name_below_another_organizations_domain_waits_for_its_consent(
 
 
 def test_one_organization_does_not_take_every_check(world: World, ours: Tenant, theirs: Tenant) -> None:
-    """Checks that wait for a silent DNS are counted: the organization's own next one has to wait, another's has not."""
+    """Checks that wait for a silent DNS are counted: the organization's own next one has to
+    wait, another's has not."""
     names = [world.new_claim(ours) for _ in range(verification.CHECKS_OF_ONE + 1)]
     free = world.new_claim(theirs)
     world.rest()
@@ -292,7 +295,8 @@ def test_what_the_operator_has_taken_back_stays_so(world: World, ours: Tenant) -
 
 
 def test_two_claims_at_once(world: World, ours: Tenant, theirs: Tenant) -> None:
-    """Both are proven at the same moment: one row is active at any time, and the other claim never half."""
+    """Both are proven at the same moment: one row is active at any time, and the other claim
+    never half."""
     name = world.new_claim(ours)
     world.claim(theirs, name)
     listed = world.verify(ours, name).json["dns"]

@@ -1,4 +1,5 @@
-"""Clients that are waited for: how many for each address, and those that do not read what they have asked for."""
+"""Clients that are waited for: how many for each address, and those that do not read what they
+have asked for."""
 
 import socket
 import threading
@@ -27,7 +28,8 @@ UNFINISHED = [b"", b"GET /", b"POST /console/session HTTP/1.1\r\nHost: x\r\nCont
 
 @pytest.mark.parametrize("start", UNFINISHED, ids=["nothing", "half a head", "no body"])
 def test_an_address_holds_so_many_requests(database_url: str, monkeypatch: pytest.MonkeyPatch, start: bytes) -> None:
-    """Those that wait for their client are bounded for each address, those that have been answered are not."""
+    """Those that wait for their client are bounded for each address, those that have been
+    answered are not."""
     monkeypatch.setattr(connection_module, "MOST_WAITING", 3)
     with ApiServer.start(database_url) as server, ExitStack() as stack:
         idle = [stack.enter_context(connected(server)) for _ in range(2)]
@@ -99,7 +101,8 @@ def test_the_body_of_a_client_behind_a_proxy(database_url: str, monkeypatch: pyt
 
 
 def test_idle_connections_of_one_address_make_room(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An address that has more than its share keeps the rest of it as long as nobody else needs a place."""
+    """An address that has more than its share keeps the rest of it as long as nobody else needs
+    a place."""
     monkeypatch.setattr(connection_module, "MOST_CONNECTIONS", 5)
     monkeypatch.setattr(connection_module, "MOST_WAITING", 2)
     with ApiServer.start(database_url) as server, ExitStack() as stack:
@@ -127,7 +130,8 @@ def is_open(client: Client) -> bool:
 
 
 def test_refusals_take_no_place(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was refused and lingers is not counted as a connection, or a stranger would fill them by being refused."""
+    """What was refused and lingers is not counted as a connection, or a stranger would fill them
+    by being refused."""
     monkeypatch.setattr(connection_module, "MOST_CONNECTIONS", 4)
     monkeypatch.setattr(connection_module, "MOST_WAITING", 2)
     monkeypatch.setattr(connection_module, "MOST_REFUSED", 3)

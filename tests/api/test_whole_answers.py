@@ -1,4 +1,5 @@
-"""What an application sends and what the client gets: an answer in one piece, and everything that is none."""
+"""What an application sends and what the client gets: an answer in one piece, and everything
+that is none."""
 
 import http.client
 import socket

@@ -1,4 +1,5 @@
-"""Bytes of one connection, given to ours and to h11, a second parser that is stricter: what each takes for requests."""
+"""Bytes of one connection, given to ours and to h11, a second parser that is stricter: what each
+takes for requests."""
 
 import asyncio
 import functools
@@ -137,7 +138,8 @@ def strict(data: bytes) -> list[Seen]:
 
 
 def agree(*pieces: bytes) -> Outcome:
-    """Raises AssertionError where ours takes these bytes for other requests than h11, or for fewer and goes on."""
+    """Raises AssertionError where ours takes these bytes for other requests than h11, or for
+    fewer and goes on."""
     found, expected = ours(*pieces), strict(b"".join(pieces))
     assert [(one.method, one.body) for one in found.requests] == [
         (one.method, one.body) for one in expected[: len(found.requests)]

@@ -1,4 +1,5 @@
-"""Backups of a running instance, restored: nothing acknowledged is missing, nothing damaged is used, all or nothing."""
+"""Backups of a running instance, restored: nothing acknowledged is missing, nothing damaged is
+used, all or nothing."""
 
 import os
 import shutil
@@ -283,7 +284,8 @@ def killed_at(service: Service, file: Path, call: int) -> bool:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="delivery needs Postfix, and Postfix needs root")
 def test_under_load(tmp_path: Path) -> None:
-    """What was acknowledged before the backup began is there; what is there is whole; logins and mail work."""
+    """What was acknowledged before the backup began is there; what is there is whole; logins and
+    mail work."""
     with Service.new(rate_limit="off") as service, Service.new() as other:
         service.start()
         platform = Platform.new(service)

@@ -1,4 +1,5 @@
-"""`postroom api` as a process, with the key of a tenant in its environment and a home of its own."""
+"""`postroom api` as a process, with the key of a tenant in its environment and a home of its
+own."""
 
 import os
 import subprocess
@@ -13,7 +14,8 @@ from tests.harness.service import COMMAND, LONG
 
 
 def route_of(entry: Entry) -> Route:
-    """The route of an operation. tests/client/test_operations.py holds that no route is without an operation."""
+    """The route of an operation. tests/client/test_operations.py holds that no route is without
+    an operation."""
     return next(route for route in ROUTES if (route.method, route.path) == (entry.operation.method, entry.path))
 
 

@@ -1,4 +1,5 @@
-"""`postroom api`: each route has a command, which takes what its route takes and prints what it answers."""
+"""`postroom api`: each route has a command, which takes what its route takes and prints what it
+answers."""
 
 import contextlib
 import json

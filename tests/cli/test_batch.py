@@ -52,7 +52,8 @@ def test_it_works(tenant: Tenant, tmp_path: Path) -> None:
 
 
 def test_the_same_command_carries_on(tenant: Tenant, tmp_path: Path) -> None:
-    """After a Ctrl-C, also one that came behind an answer and before its line, or in the middle of that line."""
+    """After a Ctrl-C, also one that came behind an answer and before its line, or in the middle
+    of that line."""
     write(tenant, tmp_path, [f"n{number}" for number in range(200)])
     process = subprocess.Popen(
         [*SIGNALLED, COMMAND, "api", *CREATE],

@@ -1,4 +1,5 @@
-"""`postroom domains`: the DNS records in three forms, and the end of a domain, without a running server."""
+"""`postroom domains`: the DNS records in three forms, and the end of a domain, without a running
+server."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,5 @@
-"""`postroom mcp` as an agent sees it: the library's own client starts it and speaks with it over stdin and stdout."""
+"""`postroom mcp` as an agent sees it: the library's own client starts it and speaks with it over
+stdin and stdout."""
 
 import asyncio
 import json

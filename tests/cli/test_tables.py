@@ -1,4 +1,5 @@
-"""The tables of `postroom api` on a terminal of 80 columns: read as a person would, with nothing folded into pieces."""
+"""The tables of `postroom api` on a terminal of 80 columns: read as a person would, with nothing
+folded into pieces."""
 
 import re
 from collections.abc import Sequence

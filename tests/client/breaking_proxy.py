@@ -1,4 +1,5 @@
-"""A TCP proxy before the API that breaks connections once the server has answered, which is after its commit."""
+"""A TCP proxy before the API that breaks connections once the server has answered, which is
+after its commit."""
 
 import contextlib
 import re
@@ -12,7 +13,8 @@ from dataclasses import dataclass, field
 
 @dataclass
 class BreakingProxy:
-    """`plan` is how many bytes of the answer each connection lets through before it breaks; those after it hold."""
+    """`plan` is how many bytes of the answer each connection lets through before it breaks;
+    those after it hold."""
 
     upstream: int
     plan: Sequence[int]

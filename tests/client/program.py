@@ -1,4 +1,5 @@
-"""A small program of a user, which mypy reads in tests/client/test_types.py. Each type is the exact one."""
+"""A small program of a user, which mypy reads in tests/client/test_types.py. Each type is the
+exact one."""
 
 from typing import assert_type
 

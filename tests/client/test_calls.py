@@ -1,4 +1,5 @@
-"""Each method against a real server, blocking; then awaited. The rest of what a client promises: errors and pages."""
+"""Each method against a real server, blocking; then awaited. The rest of what a client promises:
+errors and pages."""
 
 import asyncio
 import pickle

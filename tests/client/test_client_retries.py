@@ -1,5 +1,5 @@
-"""Tried again, a call is carried out once: connections that break after the commit, 429, 503, an attempt that still
-runs. Time is moved, not waited for, where the wait is long."""
+"""Tried again, a call is carried out once: connections that break after the commit, 429, 503, an
+attempt that still runs. Time is moved, not waited for, where the wait is long."""
 
 import asyncio
 import sqlite3
@@ -149,7 +149,8 @@ def test_a_busy_server_is_asked_again(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_an_attempt_that_still_runs_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client gives up on an attempt that waits for the database; its retry finds it running (409), then done."""
+    """The client gives up on an attempt that waits for the database; its retry finds it running
+    (409), then done."""
     monkeypatch.setattr(sqlite_engine, "BUSY_SECONDS", 60)
     migrate(f"sqlite:///{tmp_path / 'postroom.db'}")
     with ApiServer.start(f"sqlite:///{tmp_path / 'postroom.db'}") as api:

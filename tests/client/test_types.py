@@ -8,7 +8,8 @@ PROGRAM = Path(__file__).with_name("program.py")
 
 
 def test_mypy_agrees_with_a_small_program(tmp_path: Path) -> None:
-    """`--strict` warns of an ignore that is not needed, so each mistake in it must be one for mypy."""
+    """`--strict` warns of an ignore that is not needed, so each mistake in it must be one for
+    mypy."""
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file", "", "--cache-dir", str(tmp_path)]
     root = PROGRAM.parent.parent.parent
     done = subprocess.run([*command, str(PROGRAM)], capture_output=True, text=True, cwd=root)

@@ -71,7 +71,8 @@ class Machine:
         return code, text.decode()
 
     def deliver_largest(self, box: Mailbox) -> str:
-        """Larger and larger messages, until one is refused; answers the subject of the last that was taken."""
+        """Larger and larger messages, until one is refused; answers the subject of the last that
+        was taken."""
         taken = ""
         with smtplib.SMTP(
             self.address, self.port("smtp_port"), "client.example", 60, (clients.own_address(), 0)
@@ -114,7 +115,8 @@ class Machine:
         return self.service.data / "mail" / f"{box.id % 256:02x}" / f"{box.id}{suffix}"
 
     def believes(self, certificates: str) -> bool:
-        """Whether its daemons were told to believe these and no others, and nothing newer waits for them."""
+        """Whether its daemons were told to believe these and no others, and nothing newer waits
+        for them."""
         data = self.service.data
         told = trust_file.told(data)
         there = (data / "tls" / "nodes.pem").read_text()
@@ -156,7 +158,8 @@ class Cluster:
             assert set(pool.map(lambda machine: machine.service.stop(), machines)) == {0}
 
     def wait_for_trust(self) -> None:
-        """Until every machine's daemons believe every certificate that stands in the database, and no other."""
+        """Until every machine's daemons believe every certificate that stands in the database,
+        and no other."""
         platform = self.platform()
 
         def is_so() -> bool:

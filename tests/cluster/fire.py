@@ -1,4 +1,5 @@
-"""Mail that arrives while an account is moved, and whether what was acknowledged is true afterwards."""
+"""Mail that arrives while an account is moved, and whether what was acknowledged is true
+afterwards."""
 
 import itertools
 import re
@@ -110,7 +111,8 @@ class Fire:
         return {subject: (validity.decode(), uid) for subject, uid in zip(subjects, uids, strict=True)}
 
     def check(self) -> None:
-        """Nothing is lost, nothing doubled, and every message has the UID that was answered for it."""
+        """Nothing is lost, nothing doubled, and every message has the UID that was answered for
+        it."""
         found = self.settle()
         assert {said for said in self.refused if "UNAVAILABLE" not in said} == set()
         assert set(self.taken) - set(found) == set()

@@ -1,4 +1,5 @@
-"""Moves that are cancelled: the account is open where it was, with all its mail, and nothing of it is elsewhere."""
+"""Moves that are cancelled: the account is open where it was, with all its mail, and nothing of
+it is elsewhere."""
 
 import asyncio
 import json
@@ -58,8 +59,9 @@ def test_it_works_while_it_is_copied(cluster: Cluster, box: Mailbox) -> None:
 
 
 def test_a_frozen_account_whose_target_is_away(cluster: Cluster, box: Mailbox) -> None:
-    """As a worker leaves it that was killed: sealed, and closed. It opens again where it was, goes elsewhere without
-    waiting for that target, and that one erases what it has when it is back."""
+    """As a worker leaves it that was killed: sealed, and closed. It opens again where it was,
+    goes elsewhere without waiting for that target, and that one erases what it has when it is
+    back."""
     home, other = cluster.home(box), cluster.other(box)
     (third,) = (machine for machine in cluster.machines if machine not in (home, other))
     fill(home, box)
@@ -94,7 +96,8 @@ def test_a_frozen_account_whose_target_is_away(cluster: Cluster, box: Mailbox) -
 
 
 def test_what_cannot_be_cancelled(cluster: Cluster, box: Mailbox) -> None:
-    """One that has switched already, and an account that is not there. Whoever follows a move is told of its end."""
+    """One that has switched already, and an account that is not there. Whoever follows a move is
+    told of its end."""
     home, other = cluster.home(box), cluster.other(box)
     hold(box)
     place(box, other)
@@ -115,7 +118,8 @@ def test_what_cannot_be_cancelled(cluster: Cluster, box: Mailbox) -> None:
 
 @pytest.mark.long
 def test_it_works_under_fire(cluster: Cluster, box: Mailbox) -> None:
-    """At any moment of a move: either it is cancelled or it is done, and nothing is lost or there twice."""
+    """At any moment of a move: either it is cancelled or it is done, and nothing is lost or
+    there twice."""
     with Fire.on(cluster, box) as fire:
         wait_for("mail", lambda: len(fire.taken) > 2 and len(fire.appended) > 2)
         for _ in range(8):
@@ -136,7 +140,8 @@ def test_it_works_under_fire(cluster: Cluster, box: Mailbox) -> None:
 
 @pytest.mark.long
 def test_a_source_that_is_lost(cluster: Cluster, box: Mailbox) -> None:
-    """As the document says it: the copy takes the place of what the backup has, and the move goes on from there."""
+    """As the document says it: the copy takes the place of what the backup has, and the move
+    goes on from there."""
     home, other = cluster.home(box), cluster.other(box)
     fill(home, box)
     copy(box, home, other)
@@ -155,7 +160,8 @@ def test_a_source_that_is_lost(cluster: Cluster, box: Mailbox) -> None:
 
 @pytest.mark.long
 def test_a_copy_that_outlives_its_worker(cluster: Cluster, box: Mailbox) -> None:
-    """doveadm goes on when whoever asked it is gone. The copy is erased when nothing is added to it any more."""
+    """doveadm goes on when whoever asked it is gone. The copy is erased when nothing is added to
+    it any more."""
     home, other = cluster.home(box), cluster.other(box)
     fill(home, box)
     (file,) = [path for name in ("new", "cur") for path in (home.mail(box) / "Maildir" / name).iterdir()]

@@ -1,5 +1,5 @@
-"""Three machines: clients and mail reach a mailbox through each of them, and nobody but they can use what lies between
-them."""
+"""Three machines: clients and mail reach a mailbox through each of them, and nobody but they can
+use what lies between them."""
 
 import json
 import re
@@ -86,7 +86,8 @@ def test_a_reset_ends_sessions_on_every_machine(cluster: Cluster, box: Mailbox) 
 
 
 def test_mail_cannot_be_injected(cluster: Cluster, box: Mailbox) -> None:
-    """Between the machines mail is taken from those whose certificate stands in the database, and from nobody else."""
+    """Between the machines mail is taken from those whose certificate stands in the database,
+    and from nobody else."""
     home = cluster.home(box)
 
     def code(context: ssl.SSLContext | None) -> int:
@@ -127,7 +128,8 @@ def test_what_is_between_the_machines_is_not_public(cluster: Cluster, box: Mailb
 
 
 def test_a_mailbox_is_asked_where_it_is(cluster: Cluster, box: Mailbox) -> None:
-    """How large it is, who is logged in and who was, through a machine that only passes clients on."""
+    """How large it is, who is logged in and who was, through a machine that only passes clients
+    on."""
     other = cluster.other(box)
     there, path = Platform(other.service, "", "", box.platform.key), f"/v2/email-accounts/{box.id}"
     other.deliver(box, "hello")
@@ -141,7 +143,8 @@ def test_a_mailbox_is_asked_where_it_is(cluster: Cluster, box: Mailbox) -> None:
 
 
 def test_the_largest_message_comes_through(cluster: Cluster, box: Mailbox) -> None:
-    """What one machine has taken is not too large for the other, although each adds a line of its own."""
+    """What one machine has taken is not too large for the other, although each adds a line of
+    its own."""
     largest = cluster.other(box).deliver_largest(box)
     with cluster.home(box).imap(box) as imap:
         imap.wait_for(largest)
@@ -178,7 +181,8 @@ def test_nobody_speaks_for_a_hosted_domain_at_any_machine(cluster: Cluster, box:
 
 
 def test_a_machine_that_is_not_the_one_it_should_be(cluster: Cluster, box: Mailbox) -> None:
-    """Whoever answers at a machine's address without its certificate gets no password and no command."""
+    """Whoever answers at a machine's address without its certificate gets no password and no
+    command."""
     home, other = cluster.home(box), cluster.other(box)
     (liar,) = (machine for machine in cluster.machines if machine not in (home, other))
     sql = "UPDATE nodes SET address = :address, port = :port, imaps_port = :imaps WHERE name = :name RETURNING id"
@@ -204,7 +208,8 @@ def test_a_machine_that_is_not_the_one_it_should_be(cluster: Cluster, box: Mailb
 
 
 def test_a_machine_that_is_away(cluster: Cluster, box: Mailbox) -> None:
-    """Its users are told to try again, its mail waits where it was taken, and a reset says what it could not do."""
+    """Its users are told to try again, its mail waits where it was taken, and a reset says what
+    it could not do."""
     home, other = cluster.home(box), cluster.other(box)
     here = Platform(other.service, "", box.platform.domain, box.platform.key)
     gone, mark = here.create(f"gone{box.id}"), here.create(f"mark{box.id}")
@@ -234,7 +239,8 @@ def test_a_machine_that_is_away(cluster: Cluster, box: Mailbox) -> None:
 
 
 def test_what_the_machines_know_each_other_by_is_private(cluster: Cluster, platform: Platform) -> None:
-    """The keys of the machines and what their doveadm asks for: in no log, event, command line or table."""
+    """The keys of the machines and what their doveadm asks for: in no log, event, command line
+    or table."""
     tables = [name for (name,) in platform.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
     assert "node_certificates" in tables
     secrets, said = [], [str(platform.sql(f"SELECT * FROM {table}")) for table in tables]
@@ -261,7 +267,8 @@ def test_the_command_line(cluster: Cluster) -> None:
 
 
 def test_a_node_is_emptied(cluster: Cluster, box: Mailbox) -> None:
-    """Its accounts go to the others, with their mail; a node that takes new accounts is not emptied."""
+    """Its accounts go to the others, with their mail; a node that takes new accounts is not
+    emptied."""
     home = cluster.home(box)
     home.deliver(box, "kept")
     with home.imap(box) as imap:
@@ -337,7 +344,8 @@ def test_it_refuses_to_start(cluster: Cluster, settings: dict[str, str], said: s
 
 
 def test_a_script_sees_the_address_and_a_message_arrives_once_through_any_node(cluster: Cluster, box: Mailbox) -> None:
-    """The node that takes the mail knows the address; the one that runs the script, only the account."""
+    """The node that takes the mail knows the address; the one that runs the script, only the
+    account."""
     other, script = cluster.other(box), b'require ["envelope", "fileinto", "mailbox", "variables"];\n'
     script += b'if envelope :matches "to" "*" { fileinto :create "for ${1}"; }\n'
     clients.put_script(other.address, other.port("sieve_port"), box.address, box.password, script)

@@ -77,7 +77,8 @@ def test_everything_moves(cluster: Cluster, box: Mailbox) -> None:
 
 
 def test_a_reset_that_stops_scripts_holds_on_every_machine(cluster: Cluster, box: Mailbox) -> None:
-    """Before a move and after it; each machine tells whether a script forwards, wherever the mailbox is."""
+    """Before a move and after it; each machine tells whether a script forwards, wherever the
+    mailbox is."""
     home, other = cluster.home(box), cluster.other(box)
     usage = f"/v2/email-accounts/{box.id}/usage"
     clients.put_script(
@@ -113,7 +114,8 @@ def test_a_worker_that_is_killed(cluster: Cluster, box: Mailbox) -> None:
 
 @pytest.mark.long
 def test_a_worker_that_is_killed_under_fire(cluster: Cluster, box: Mailbox) -> None:
-    """Again and again, in the middle of a move: the next one goes on, and the account is open in the end."""
+    """Again and again, in the middle of a move: the next one goes on, and the account is open in
+    the end."""
     home, other = cluster.home(box), cluster.other(box)
     with Fire.on(cluster, box) as fire:
         wait_for("mail", lambda: len(fire.taken) > 2 and len(fire.appended) > 2)
@@ -129,7 +131,8 @@ def test_a_worker_that_is_killed_under_fire(cluster: Cluster, box: Mailbox) -> N
 
 
 def test_a_target_that_is_away(cluster: Cluster, box: Mailbox) -> None:
-    """The account stays where it is, and open; the move says why, and goes on when the target is back."""
+    """The account stays where it is, and open; the move says why, and goes on when the target is
+    back."""
     home, other = cluster.home(box), cluster.other(box)
     assert other.service.stop() == 0
     try:
@@ -162,7 +165,8 @@ def test_an_account_that_is_deleted_on_its_way(cluster: Cluster, box: Mailbox) -
 
 
 def test_a_question_before_the_seal(cluster: Cluster, box: Mailbox) -> None:
-    """It must not make the folder that the move then takes for the mailbox: copied would be nothing, and erased all."""
+    """It must not make the folder that the move then takes for the mailbox: copied would be
+    nothing, and erased all."""
     home, other = cluster.home(box), cluster.other(box)
     home.deliver(box, "hello")
     with home.imap(box) as imap:
@@ -180,7 +184,8 @@ def test_a_question_before_the_seal(cluster: Cluster, box: Mailbox) -> None:
 
 
 def test_a_session_that_was_slow_to_begin(cluster: Cluster, box: Mailbox) -> None:
-    """It ends, although the account is elsewhere already: it would make an empty mailbox anew where the old one was."""
+    """It ends, although the account is elsewhere already: it would make an empty mailbox anew
+    where the old one was."""
     home, other = cluster.home(box), cluster.other(box)
     session = home.imap(box)
     place(box, other)

@@ -51,7 +51,8 @@ def _loads(database: Database) -> dict[str, int]:
 
 
 def test_it_works(database: Database) -> None:
-    """The first node takes over what was there when it starts; a new account goes where there are fewest."""
+    """The first node takes over what was there when it starts; a new account goes where there
+    are fewest."""
     for number in range(3):
         database.write_sync(lambda tx, number=number: _make(tx, number))
     _add(database, "a")
@@ -118,7 +119,8 @@ def test_a_node_is_removed_when_it_has_nothing(database: Database) -> None:
 
 @pytest.mark.parametrize(("phase", "due"), [("copy", False), ("frozen", False), ("clean", True)])
 def test_a_purge_waits_for_no_other_machine(database: Database, phase: str, due: bool) -> None:
-    """Only while the mail might be on its way. What is left elsewhere that machine erases, whenever it is back."""
+    """Only while the mail might be on its way. What is left elsewhere that machine erases,
+    whenever it is back."""
     for name in ("a", "b"):
         _add(database, name)
         _begin(database, name)
@@ -207,7 +209,8 @@ def test_what_is_at_home_is_no_leftover(database: Database) -> None:
 
 
 def test_a_node_that_is_lost_is_removed(database: Database) -> None:
-    """With what cancelled moves have left on it; one that is there erases that first. Others are emptied meanwhile."""
+    """With what cancelled moves have left on it; one that is there erases that first. Others are
+    emptied meanwhile."""
     for name in ("a", "b", "c"):
         _add(database, name)
         _begin(database, name)

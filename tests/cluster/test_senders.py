@@ -1,5 +1,5 @@
-"""Several machines: whose sender it is, is asked wherever mail leaves, also where a script runs and the target is
-elsewhere."""
+"""Several machines: whose sender it is, is asked wherever mail leaves, also where a script runs
+and the target is elsewhere."""
 
 import smtplib
 from email import message_from_bytes
@@ -49,7 +49,8 @@ def test_replies_and_forwards_cross_machines(cluster: Cluster, box: Mailbox, pla
 
 
 def test_the_largest_message_is_forwarded(cluster: Cluster, box: Mailbox, platform: Platform) -> None:
-    """Each server on the way has added a line; a refusal would put off all mail of the script's owner."""
+    """Each server on the way has added a line; a refusal would put off all mail of the script's
+    owner."""
     far = elsewhere(cluster, platform, box)
     put_script(cluster, box, f'redirect "{far.address}";')
     subject = cluster.home(box).deliver_largest(box)

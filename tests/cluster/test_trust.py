@@ -1,5 +1,5 @@
-"""What the machines know each other by: a key of its own for each, which no other machine and no table has; believed
-while it stands beside the node, renewed in time, and not a second longer.
+"""What the machines know each other by: a key of its own for each, which no other machine and no
+table has; believed while it stands beside the node, renewed in time, and not a second longer.
 """
 
 import re
@@ -95,7 +95,8 @@ def test_each_machine_has_a_key_of_its_own(cluster: Cluster, platform: Platform)
 
 
 def test_a_machine_that_is_removed_is_believed_no_more(cluster: Cluster, platform: Platform, tmp_path: Path) -> None:
-    """From the moment that it is added until it is removed, on every machine and without a start of any."""
+    """From the moment that it is added until it is removed, on every machine and without a start
+    of any."""
     pair = node_pair.new("dan.node.internal", FOREIGN)
     assert not any(is_believed(machine, pair, tmp_path) for machine in cluster.machines)
     assert cluster.run("nodes", "add", "dan", FOREIGN).returncode == 0
@@ -165,7 +166,8 @@ def test_a_certificate_that_is_not_its_nodes_own(
 
 
 def test_a_certificate_is_renewed_while_the_machine_runs(cluster: Cluster, box: Mailbox, tmp_path: Path) -> None:
-    """One that ends soon gives way to another before its end; mail and logins pass in both directions all the while."""
+    """One that ends soon gives way to another before its end; mail and logins pass in both
+    directions all the while."""
     home, other = cluster.home(box), cluster.other(box)
     data = home.service.data
     lost = node_pair.read((data / "db" / "node.pem").read_text())

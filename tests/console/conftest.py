@@ -1,5 +1,5 @@
-"""A real Chromium before a real server. What every page promises is asserted at the end of each test: no error on the
-browser's console, no violation of the policy, no request to anybody else."""
+"""A real Chromium before a real server. What every page promises is asserted at the end of each
+test: no error on the browser's console, no violation of the policy, no request to anybody else."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -1,4 +1,5 @@
-"""What the page of an account shows beside the account: settings for mail clients, its mailbox, its sessions."""
+"""What the page of an account shows beside the account: settings for mail clients, its mailbox,
+its sessions."""
 
 import plistlib
 import re

@@ -1,4 +1,5 @@
-"""docs/quick-start.md by the console alone: from the link of the first start to a mailbox that SMTP and IMAP accept."""
+"""docs/quick-start.md by the console alone: from the link of the first start to a mailbox that
+SMTP and IMAP accept."""
 
 import imaplib
 import os

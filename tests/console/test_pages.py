@@ -189,7 +189,8 @@ def test_domains(console: Visit) -> None:
 
 
 def test_a_domain_of_the_demo_explains_itself(console: Visit) -> None:
-    """Why it is active without a record, whose it is, what these names are, and what to do for a real domain."""
+    """Why it is active without a record, whose it is, what these names are, and what to do for a
+    real domain."""
     notes = console.page.locator(".notes p")
     console.open(f"/domains/{console.tenant.domain}")
     expect(notes).to_have_count(4)
@@ -227,7 +228,8 @@ def test_a_narrow_key_sees_what_it_may(visit: Visit) -> None:
 
 
 def test_busy_and_too_many(console: Visit) -> None:
-    """What the server answers then, given by the browser's network: the page says it and tries again by itself."""
+    """What the server answers then, given by the browser's network: the page says it and tries
+    again by itself."""
     asked = []
 
     def refuse(route):  # type: ignore[no-untyped-def]

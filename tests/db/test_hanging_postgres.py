@@ -1,5 +1,5 @@
-"""A PostgreSQL that hangs and keeps its connections open: nobody waits for ever, what is certain is `busy`, what is not
-is `outcome_unknown`, and afterwards everything goes on by itself."""
+"""A PostgreSQL that hangs and keeps its connections open: nobody waits for ever, what is certain
+is `busy`, what is not is `outcome_unknown`, and afterwards everything goes on by itself."""
 
 import asyncio
 import os
@@ -74,7 +74,8 @@ def value(number: int) -> Callable[[Tx], Any]:
 
 @pytest.mark.usefixtures("impatient")
 def test_a_backend_that_hangs_costs_one_read(url: str) -> None:
-    """It may be that one that made it hang. The others are asked on another connection, and new ones do not wait."""
+    """It may be that one that made it hang. The others are asked on another connection, and new
+    ones do not wait."""
 
     async def run(database: Database) -> None:
         of_all: Callable[[Tx], Any] = lambda tx: (tx.one(PID) or (0,))[0]  # noqa: E731
@@ -147,7 +148,8 @@ def test_a_backend_that_hangs_in_a_commit(url: str) -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_a_write_that_is_slow_fails_alone(url: str) -> None:
-    """It is given up with a word to the server: the connection stays, and with it the rest of the batch."""
+    """It is given up with a word to the server: the connection stays, and with it the rest of
+    the batch."""
 
     async def run(database: Database) -> list[Any]:
         slow: Callable[[Tx], Any] = lambda tx: tx.one("SELECT 1 FROM pg_sleep(600)")  # noqa: E731

@@ -1,4 +1,5 @@
-"""Reads on PostgreSQL in the event loop: many requests on few connections, and none is another one's trouble."""
+"""Reads on PostgreSQL in the event loop: many requests on few connections, and none is another
+one's trouble."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -51,7 +52,8 @@ def test_everybody_gets_his_own_answer(database: Database) -> None:
 
 
 def test_a_read_of_several_statements(database: Database) -> None:
-    """What the second one asks depends on what the first one found, and the time is the same all through."""
+    """What the second one asks depends on what the first one found, and the time is the same all
+    through."""
 
     def work(tx: Tx) -> Any:
         (first,) = tx.one("SELECT CAST(:a AS BIGINT) + 1", a=1) or ()
@@ -98,7 +100,8 @@ def test_many_statements_that_are_wrong(database: Database) -> None:
 
 
 def test_who_relies_on_what_was_not_prepared_asks_again(database: Database) -> None:
-    """A statement is prepared behind one that fails, and others have been sent before that is known."""
+    """A statement is prepared behind one that fails, and others have been sent before that is
+    known."""
     same: Work = lambda tx: tx.one("SELECT CAST(:number AS BIGINT), 'prepared behind a wrong one'", number=1)  # noqa: E731
     late_and_wrong: Work = lambda tx: tx.one("SELECT 1 / (count(*) - 1) FROM pg_sleep(0.1)")  # noqa: E731
 
@@ -201,7 +204,8 @@ def test_long_lists_take_turns(database: Database, url: str) -> None:
 
 
 def test_long_lists_leave_turns_to_others(database: Database) -> None:
-    """However short the turns are: of eight, two at a time, the last one is asked for after four times as many."""
+    """However short the turns are: of eight, two at a time, the last one is asked for after four
+    times as many."""
     turns, asked = 0, []
 
     async def watch() -> None:

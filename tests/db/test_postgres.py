@@ -26,7 +26,8 @@ def connection(url: str) -> Iterator[PostgresConnection]:
 
 
 def kernel(raw: psycopg.Connection) -> tuple[int, ...]:
-    """When the kernel takes this connection's peer for gone: ms without an answer, s without a word, s, times."""
+    """When the kernel takes this connection's peer for gone: ms without an answer, s without a
+    word, s, times."""
     with socket.socket(fileno=os.dup(raw.fileno())) as its:
         names = (socket.TCP_USER_TIMEOUT, socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
         return tuple(its.getsockopt(socket.IPPROTO_TCP, name) for name in names)
@@ -125,7 +126,8 @@ def test_what_failed_unseen_is_rolled_back(connection: PostgresConnection) -> No
 
 
 def test_a_rollback_on_a_connection_that_was_lost(connection: PostgresConnection, url: str) -> None:
-    """It is not sent on a new connection, where there is nothing to roll back and it would be a mistake of ours."""
+    """It is not sent on a new connection, where there is nothing to roll back and it would be a
+    mistake of ours."""
     connection.fetch("BEGIN", {})
     ((pid,),) = connection.fetch("SELECT pg_backend_pid()", {})
     connection.run("SAVEPOINT here", {})

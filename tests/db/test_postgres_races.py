@@ -1,5 +1,6 @@
-"""Two processes on one PostgreSQL: one has done its part and has not committed when the other begins. Whatever they do,
-nothing is a failure of ours, each user with accounts has one default account, and a name has one owner."""
+"""Two processes on one PostgreSQL: one has done its part and has not committed when the other
+begins. Whatever they do, nothing is a failure of ours, each user with accounts has one default
+account, and a name has one owner."""
 
 import asyncio
 import itertools
@@ -47,7 +48,8 @@ class World:
         return self.database.write_sync(work)
 
     def beside(self, first: Work, second: Work) -> list[Any]:
-        """`second` begins when `first` is done and not yet committed. What each answers, or how it was refused."""
+        """`second` begins when `first` is done and not yet committed. What each answers, or how
+        it was refused."""
         done, go = Event(), Event()
 
         def held(tx: Tx) -> Any:
@@ -178,7 +180,8 @@ def test_one_place_is_left_for_a_claim(world: World, most: str, monkeypatch: pyt
 
 
 def test_without_a_cap_nobody_waits(world: World) -> None:
-    """Two accounts on two domains for two users of one organization; the second one is there before the first."""
+    """Two accounts on two domains for two users of one organization; the second one is there
+    before the first."""
     other = f"other.{world.domain}"
     world.do(lambda tx: bootstrap.create_domain(tx, world.organization, other, None, "active", KEY))
     world.cap("somebody", "accounts")
@@ -252,7 +255,8 @@ def owners(world: World, name: str) -> list[int]:
 
 @pytest.mark.parametrize("proven_first", [True, False])
 def test_a_proof_and_the_operators_word_for_another(world: World, proven_first: bool) -> None:
-    """Whoever comes later is told. An owner by DNS stays: the operator must take the name away first."""
+    """Whoever comes later is told. An owner by DNS stays: the operator must take the name away
+    first."""
     name = f"{world.domain}.shop.example"
     proven, chosen = claim(world, f"{world.organization} a", name), claim(world, f"{world.organization} b", name)
     activate: Work = lambda tx: domains.set_status(tx, Actor(chosen.organization_id), chosen, "active")  # noqa: E731
@@ -300,8 +304,8 @@ async def batch(database: Database, works: list[Work], entered: asyncio.Event, g
 
 
 def test_batches_that_wait_for_each_other(world: World) -> None:
-    """Each process commits many requests at once and holds what they hold. In opposite orders that is a deadlock: one
-    request is carried out after the others, and none is refused."""
+    """Each process commits many requests at once and holds what they hold. In opposite orders
+    that is a deadlock: one request is carried out after the others, and none is refused."""
     name = f"second{world.domain}"
     world.do(lambda tx: bootstrap.create_domain(tx, world.organization, name, None, "active", KEY))
     there = [world.domain, name]

@@ -123,7 +123,8 @@ def test_long_lists_that_are_kept_out_do_not_wait_for_each_other(database: Datab
 
 
 def test_one_process_writes_at_a_time(path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A checkpoint beside another process's commit can corrupt the file, so a writer waits for the lock file."""
+    """A checkpoint beside another process's commit can corrupt the file, so a writer waits for
+    the lock file."""
     with Path(f"{path}-lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         monkeypatch.setattr(sqlite_engine, "BUSY_SECONDS", 0.1)
@@ -138,7 +139,8 @@ def test_one_process_writes_at_a_time(path: Path, database: Database, monkeypatc
 def test_whoever_keeps_it_from_writing_does_not_hold_up_the_loop(
     path: Path, database: Database, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    """The loop begins a batch itself where it can; where it would have to wait, the thread waits."""
+    """The loop begins a batch itself where it can; where it would have to wait, the thread
+    waits."""
     waited, pause = [], time.sleep
 
     def sleep(seconds: float) -> None:
@@ -266,8 +268,8 @@ def test_the_wal_is_folded_in(path: Path, database: Database) -> None:
 
 
 def test_a_commit_that_the_disk_has_not_taken(path: Path, database: Database) -> None:
-    """The kernel fails every sync of one thread. The transaction stands whole in the WAL by then, where whoever opens
-    the database after a crash finds it: nobody may call that undone."""
+    """The kernel fails every sync of one thread. The transaction stands whole in the WAL by
+    then, where whoever opens the database after a crash finds it: nobody may call that undone."""
 
     def add_without_a_disk() -> None:
         refuse_syncs()

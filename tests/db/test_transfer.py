@@ -1,4 +1,5 @@
-"""`postroom migrate-database`: all that the product has made, from SQLite to PostgreSQL; a kill leaves nothing."""
+"""`postroom migrate-database`: all that the product has made, from SQLite to PostgreSQL; a kill
+leaves nothing."""
 
 import shutil
 import sqlite3
@@ -81,8 +82,8 @@ def test_it_works(service: Service, target: str) -> None:
 
 
 def test_twice_is_as_good_as_once(service: Service, target: str) -> None:
-    """A run that was killed behind its commit is looked over, to the last value; and no id is given again, also where
-    its row is gone, as those of sessions that have ended."""
+    """A run that was killed behind its commit is looked over, to the last value; and no id is
+    given again, also where its row is gone, as those of sessions that have ended."""
     first, second = move(service, target), move(service, target)
     assert (first.returncode, second.returncode) == (0, 0), second.stderr
     assert first.stdout == second.stdout

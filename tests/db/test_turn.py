@@ -1,4 +1,5 @@
-"""Jobs that the loop runs for a thread: all of them, once, one at a time, and others have their turn between them."""
+"""Jobs that the loop runs for a thread: all of them, once, one at a time, and others have their
+turn between them."""
 
 import asyncio
 import itertools

@@ -1,4 +1,5 @@
-"""The one way to write: many requests, one commit; an answer comes after it, and one failure stays one failure."""
+"""The one way to write: many requests, one commit; an answer comes after it, and one failure
+stays one failure."""
 
 import asyncio
 import threading
@@ -114,7 +115,8 @@ def test_a_statement_that_is_wrong_fails_its_own_job_only(engine: WatchedEngine,
 
 
 def test_a_statement_timeout_fails_its_own_job_only(postgres: PostgresServer, prefix: str) -> None:
-    """As the operator sets one for the database. What nobody waits for shows it at the savepoint's release."""
+    """As the operator sets one for the database. What nobody waits for shows it at the
+    savepoint's release."""
     url = postgres.new_database()
     migrate(url)
     with psycopg.connect(url, autocommit=True) as operator:

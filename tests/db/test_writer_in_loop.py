@@ -1,4 +1,5 @@
-"""On SQLite the loop runs the jobs of a batch: whatever becomes of it, nothing is half done and nobody kept waiting."""
+"""On SQLite the loop runs the jobs of a batch: whatever becomes of it, nothing is half done and
+nobody kept waiting."""
 
 import asyncio
 import contextlib
@@ -76,7 +77,8 @@ async def _write(writer: Writer, work: Callable[[Tx], Any]) -> None:
 def test_a_loop_that_is_busy_does_not_keep_others_from_writing(
     sqlite: WatchedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has begun a batch, and then something else takes all its time: here the write of another process."""
+    """It has begun a batch, and then something else takes all its time: here the write of
+    another process."""
     monkeypatch.setattr(turn, "SLICE_SECONDS", 0.0)
 
     def other() -> None:
@@ -99,7 +101,8 @@ def test_a_loop_that_is_busy_does_not_keep_others_from_writing(
 def test_a_loop_that_does_not_get_in_tries_again_after_the_thread_has(
     sqlite: WatchedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where readers are locked out too, SQLite waits for seconds at each try, whatever it is told."""
+    """Where readers are locked out too, SQLite waits for seconds at each try, whatever it is
+    told."""
     monkeypatch.setattr(sqlite_engine, "BUSY_SECONDS", 0.05)
     path = sqlite.url.removeprefix("sqlite:///")
 

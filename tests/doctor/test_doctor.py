@@ -1,4 +1,5 @@
-"""`postroom doctor`: each finding, provoked for real; a healthy instance has none; nothing is changed by looking."""
+"""`postroom doctor`: each finding, provoked for real; a healthy instance has none; nothing is
+changed by looking."""
 
 import json
 import os

@@ -1,4 +1,5 @@
-"""The documents for mail clients, read by an XML parser and plistlib and held against the formats' descriptions."""
+"""The documents for mail clients, read by an XML parser and plistlib and held against the
+formats' descriptions."""
 
 import plistlib
 import xml.etree.ElementTree as ET

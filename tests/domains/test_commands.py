@@ -38,7 +38,8 @@ class _Done(Exception):
 
 @pytest.mark.parametrize("role", ["postmaster", "abuse"])
 def test_role_mail_always_arrives(database: Database, role: str) -> None:
-    """At the account of that name, else at the domain's user's default account, else at the operator's."""
+    """At the account of that name, else at the domain's user's default account, else at the
+    operator's."""
     host = f"host-{role}.test"
 
     def target(tx: Tx, domain: str) -> Any:
@@ -72,10 +73,12 @@ def test_role_mail_always_arrives(database: Database, role: str) -> None:
 
 @pytest.mark.parametrize("role", ["postmaster", "abuse"])
 def test_role_mail_stays_in_the_organization(database: Database, role: str) -> None:
-    """Two organizations name their users alike. Whoever gets postmaster@ can buy a certificate for the domain."""
+    """Two organizations name their users alike. Whoever gets postmaster@ can buy a certificate
+    for the domain."""
 
     def make(tx: Tx, name: str) -> tuple[str, str]:
-        """A domain of user u1 of its own organization, and where mail for the user's default account goes."""
+        """A domain of user u1 of its own organization, and where mail for the user's default
+        account goes."""
         actor = Actor(organizations.ensure(tx, name))
         bootstrap.create_domain(tx, name, name, "u1", "active")
         return name, f"{accounts.create(tx, actor, command(name)).id}@acct.internal"

@@ -1,4 +1,5 @@
-"""DKIM keys on both engines: one signs, a rotation has two, and the worker moves them on by what a real DNS shows."""
+"""DKIM keys on both engines: one signs, a rotation has two, and the worker moves them on by what
+a real DNS shows."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,4 +1,5 @@
-"""What a check finds of each wanted record, asked of a real DNS server: a zone, a status, and how to fix it."""
+"""What a check finds of each wanted record, asked of a real DNS server: a zone, a status, and
+how to fix it."""
 
 import asyncio
 from collections.abc import Iterator
@@ -245,8 +246,8 @@ PROPOSED = [zone for purpose, zone, status, _ in CASES if purpose == "spf" and s
 
 @pytest.mark.parametrize("zone", PROPOSED, ids=str)
 def test_what_is_proposed_is_ok(server: DnsServer, zone: Zone) -> None:
-    """Each SPF record of the table that differs: the one to publish instead is ok, and passes for each of our
-    addresses."""
+    """Each SPF record of the table that differs: the one to publish instead is ok, and passes
+    for each of our addresses."""
     fix = find(server, WANTED["spf"], zone).fix or ""
     proposed = f"v=spf1 {fix.rpartition('v=spf1 ')[2]}" if "v=spf1 " in fix else ""
     if not proposed:

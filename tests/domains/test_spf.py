@@ -1,4 +1,5 @@
-"""SPF records: the grammar as a table, and what a proposal keeps of a faulty record as a property."""
+"""SPF records: the grammar as a table, and what a proposal keeps of a faulty record as a
+property."""
 
 from ipaddress import ip_address
 
@@ -58,7 +59,8 @@ def test_a_term(term: str) -> None:
 
 @pytest.mark.parametrize("term", INVALID)
 def test_what_is_no_term(term: str) -> None:
-    """One error breaks the whole record, also behind the term that decides; a sentence says what it is."""
+    """One error breaks the whole record, also behind the term that decides; a sentence says what
+    it is."""
     for record in (f"v=spf1 {term} -all", f"v=spf1 -all {term}"):
         with pytest.raises(Broken, match="The record has") as raised:
             spf.parse(record)
@@ -113,7 +115,8 @@ RECORD = st.lists(st.tuples(SEPARATOR, TERM), max_size=8).map(lambda parts: "v=s
 
 
 def evaluated(record: str) -> tuple[str, int]:
-    """The result for our address at a domain with this record, while nothing else but our host is in the DNS."""
+    """The result for our address at a domain with this record, while nothing else but our host
+    is in the DNS."""
     lookups = Lookups()
     lookups.add(("shop.example", "TXT"), Found((record,)))
     lookups.add((HOST, "A"), Found((ADDRESS,)))
@@ -124,8 +127,8 @@ def evaluated(record: str) -> tuple[str, int]:
 @settings(max_examples=500, deadline=None, derandomize=True)
 @given(st.lists(RECORD, min_size=1, max_size=3))
 def test_a_proposal(records: list[str]) -> None:
-    """Whatever is found: the proposal parses, lets our address send by its first term, has every mechanism of theirs
-    that receivers can read, and nothing that they cannot."""
+    """Whatever is found: the proposal parses, lets our address send by its first term, has every
+    mechanism of theirs that receivers can read, and nothing that they cannot."""
     proposal = spf_proposal.with_host(records, HOST)
     terms = spf.terms_of(proposal.text)
     parsed = spf.parse(proposal.text)

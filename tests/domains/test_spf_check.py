@@ -1,4 +1,5 @@
-"""check_host() against the test suite of RFC 7208 (tests/spf/), over our resolver and a real DNS server."""
+"""check_host() against the test suite of RFC 7208 (tests/spf/), over our resolver and a real DNS
+server."""
 
 import asyncio
 from collections.abc import Iterator
@@ -27,7 +28,8 @@ def server() -> Iterator[DnsServer]:
 
 
 def load(server: DnsServer, zone: dict[str, list[Any]]) -> None:
-    """The zone of a scenario. Its SPF stands for TXT, unless the name has TXT too; a TIMEOUT is a SERVFAIL here."""
+    """The zone of a scenario. Its SPF stands for TXT, unless the name has TXT too; a TIMEOUT is
+    a SERVFAIL here."""
     server.records.clear()
     server.failing.clear()
     for name, entries in zone.items():
@@ -96,7 +98,8 @@ def test_a_client_is_an_address(server: DnsServer, client: str) -> None:
 
 
 def test_the_time_is_bounded(server: DnsServer) -> None:
-    """A PTR that never answers matches nothing, and the next term would; but the time is over before."""
+    """A PTR that never answers matches nothing, and the next term would; but the time is over
+    before."""
     load(server, {"shop.example": [{"TXT": "v=spf1 ptr ip4:192.0.2.3 -all"}]})
     server.silent.add("3.2.0.192.in-addr.arpa")
     check = check_host(Resolver(server.address, 1), "192.0.2.3", "shop.example", "me@shop.example", seconds=0.3)
@@ -122,7 +125,8 @@ def test_the_number_of_questions_is_bounded(server: DnsServer) -> None:
 
 
 def test_names_from_macros_are_names(server: DnsServer) -> None:
-    """A sender's dots, spaces and backslashes are part of a name, and never its end or an escape."""
+    """A sender's dots, spaces and backslashes are part of a name, and never its end or an
+    escape."""
     load(server, {"shop.example": [{"TXT": "v=spf1 exists:%{l}.x.example -all"}]})
     for local_part, asked in [
         ("a.b", "a.b.x.example"),

@@ -1,4 +1,5 @@
-"""Checks that nobody asks for: what is due and when, what a check does to a domain, and that silence does nothing."""
+"""Checks that nobody asks for: what is due and when, what a check does to a domain, and that
+silence does nothing."""
 
 import asyncio
 import json
@@ -79,7 +80,8 @@ class World:
         return self.database.write_sync(work)
 
     def check(self, domain: Domain, seconds: float = 5.0) -> tuple[int | None, int]:
-        """A check by itself, to its end: in how many milliseconds the next is due, and its failures."""
+        """A check by itself, to its end: in how many milliseconds the next is due, and its
+        failures."""
         asyncio.run(self.verification(seconds).by_itself(domain.id, self.lease(domain)))
         due_at, failures = self.database.write_sync(lambda tx: check_schedule.standing(tx, domain.id))
         ((now,),) = self.database.write_sync(lambda tx: [(tx.now,)])
@@ -299,7 +301,8 @@ def test_every_session_of_a_lost_domain_ends(world: World) -> None:
 
 
 def test_the_worker_ends_sessions_while_the_dns_is_silent(world: World, tmp_path: Path) -> None:
-    """More domains than it checks at once, none of which is answered; a session that must end, ends."""
+    """More domains than it checks at once, none of which is answered; a session that must end,
+    ends."""
     lost = world.active("first")
     account = world.account(lost)
     claims = [world.claim("silent", f"n{next(_numbers)}.example") for _ in range(worker.CHECKS_AT_ONCE + 4)]
@@ -416,7 +419,8 @@ def is_local(world: World, domain: Domain) -> bool:
 
 
 def test_a_domain_that_lives_elsewhere_for_long_is_lost(world: World) -> None:
-    """Mail of others on this server leaves it; the accounts stay as those of a domain that was proven elsewhere."""
+    """Mail of others on this server leaves it; the accounts stay as those of a domain that was
+    proven elsewhere."""
     domain = world.active()
     account = world.account(domain)
     go_elsewhere(world, domain)
@@ -580,7 +584,8 @@ def test_a_check_on_request_takes_nothing_away(world: World) -> None:
     ],
 )
 def test_a_record_that_receivers_do_not_use_proves_nothing(world: World, record: str) -> None:
-    """A claim stays pending by it, and an active domain is degraded; the proposed record fixes both."""
+    """A claim stays pending by it, and an active domain is degraded; the proposed record fixes
+    both."""
     domain = world.claim("ours", f"n{next(_numbers)}.example")
     world.publish(domain)
     world.dns.publish(domain.name, "TXT", record)

@@ -1,8 +1,8 @@
 """What Postroom acknowledged, and whether it is true.
 
-Every 2xx is written down with what it promised. A request without an answer may have happened or not, and nothing in
-between. `compare` asks the running product over HTTP, by IMAP logins and for the mail that was taken, and then knows
-which of the two it was.
+Every 2xx is written down with what it promised. A request without an answer may have happened or
+not, and nothing in between. `compare` asks the running product over HTTP, by IMAP logins and for
+the mail that was taken, and then knows which of the two it was.
 """
 
 import http.client
@@ -27,7 +27,8 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True)
 class State:
-    """An account as a client may know it. Without a password: it was in an answer that never came."""
+    """An account as a client may know it. Without a password: it was in an answer that never
+    came."""
 
     exists: bool
     password: str | None = None
@@ -45,7 +46,8 @@ ABSENT = State(exists=False)
 
 @dataclass
 class Entry:
-    """An account: the states that it may be in. More than one only while a request without an answer is open."""
+    """An account: the states that it may be in. More than one only while a request without an
+    answer is open."""
 
     local_part: str
     user_id: str
@@ -63,8 +65,8 @@ class Entry:
 
 @dataclass(frozen=True)
 class Operation:
-    """Something that a client does to an account. `after` tells the state that follows, with the request's body and
-    with the answer, None while there is none."""
+    """Something that a client does to an account. `after` tells the state that follows, with the
+    request's body and with the answer, None while there is none."""
 
     ask: Callable[[Entry], tuple[str, str, dict[str, Any]]]
     after: Callable[[State, dict[str, Any], Any], State]
@@ -305,7 +307,8 @@ def _settle(entry: Entry, account: Any) -> None:
 
 
 def _check_whole(client: Client, entries: Iterable[Entry], accounts: Iterable[Any]) -> None:
-    """What is written in one transaction is there together: account, events, counts, default account."""
+    """What is written in one transaction is there together: account, events, counts, default
+    account."""
     accounts = list(accounts)
     events = Counter(event["type"] for event in _all(client, "/v2/events"))
     existed = sum(entry.existed for entry in entries)

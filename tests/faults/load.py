@@ -1,4 +1,5 @@
-"""Clients that work while a fault happens: each has accounts of its own and sends one request after the other."""
+"""Clients that work while a fault happens: each has accounts of its own and sends one request
+after the other."""
 
 import random
 import smtplib

@@ -1,4 +1,5 @@
-"""The database cannot be written, or not even read: 503 and Retry-After, 4xx in mail, and it passes by itself."""
+"""The database cannot be written, or not even read: 503 and Retry-After, 4xx in mail, and it
+passes by itself."""
 
 import fcntl
 import os
@@ -160,7 +161,8 @@ def test_nobody_can_read(ledger: Ledger, mailbox: str) -> None:
 
 @contextmanager
 def failing_views(service: Service) -> Iterator[None]:
-    """Each question of the daemons is understood and then fails while rows are read, as on a disk that fails."""
+    """Each question of the daemons is understood and then fails while rows are read, as on a
+    disk that fails."""
     with closing(sqlite3.connect(service.data / "db" / "postroom.db", isolation_level=None)) as connection:
         views = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'view'").fetchall()
         for name, sql in views:
@@ -174,8 +176,9 @@ def failing_views(service: Service) -> Iterator[None]:
 
 
 def test_the_daemons_questions_fail(ledger: Ledger, mailbox: str) -> None:
-    """No wrong answer: IMAP says that it is our fault, and Postfix, which gives up a process at each such error, keeps
-    the client waiting (RFC 5321 4.5.3.2 has it wait 5 minutes) and goes on when the database answers again."""
+    """No wrong answer: IMAP says that it is our fault, and Postfix, which gives up a process at
+    each such error, keeps the client waiting (RFC 5321 4.5.3.2 has it wait 5 minutes) and goes
+    on when the database answers again."""
     service, before = ledger.service, pids(ledger.service)
     password = str(ledger.entries[mailbox].state.password)
     with ThreadPoolExecutor() as pool:

@@ -1,5 +1,5 @@
-"""A PostgreSQL primary dies and its synchronous standby takes over: nobody restarts Postroom, nothing that was answered
-is lost, and where a commit's outcome is unknown the answer says so."""
+"""A PostgreSQL primary dies and its synchronous standby takes over: nobody restarts Postroom,
+nothing that was answered is lost, and where a commit's outcome is unknown the answer says so."""
 
 import subprocess
 import sys
@@ -80,7 +80,8 @@ class World:
         return found
 
     def has(self, name: str) -> bool:
-        """Whether there is an account of that name; never a second one, nor one without its event."""
+        """Whether there is an account of that name; never a second one, nor one without its
+        event."""
         accounts = self.find(f"{ACCOUNTS}?q={name}@other.test")
         events = [event for a in accounts for event in self.find(f"/v2/events?account_id={a['id']}")]
         assert [event["type"] for event in events] == ["account.created"] * len(accounts)
@@ -111,7 +112,8 @@ def world() -> Iterator[World]:
 
 
 def fail_over(world: World) -> float:
-    """Kills the primary under load and promotes the standby. Answers the seconds from there to the first 201."""
+    """Kills the primary under load and promotes the standby. Answers the seconds from there to
+    the first 201."""
     pair, ledger = world.pair, world.ledger
     with Load(ledger) as load:
         load.wait_for(50)
@@ -154,7 +156,8 @@ def assert_answered(answer: tuple[int, Any, Any] | None, *, replayed: bool) -> N
 
 
 def test_a_commit_that_waits_too_long(world: World) -> None:
-    """It is `outcome_unknown`, and while it waits on the server no other is sent after it. Nobody breaks it off."""
+    """It is `outcome_unknown`, and while it waits on the server no other is sent after it.
+    Nobody breaks it off."""
     pair = world.pair
     pair.primary.execute("CREATE TABLE notes (text TEXT)", "postroom")
     note = "INSERT INTO notes VALUES (:text)"
@@ -177,7 +180,8 @@ def test_a_commit_that_waits_too_long(world: World) -> None:
 
 
 def test_a_commit_that_the_primary_alone_has(world: World) -> None:
-    """Somebody breaks off the wait for the standby: PostgreSQL calls that a success, with a warning."""
+    """Somebody breaks off the wait for the standby: PostgreSQL calls that a success, with a
+    warning."""
     pair = world.pair
     with hanging_create(world, "alone") as create:
         pair.break_off()
@@ -218,7 +222,8 @@ def test_the_primary_is_killed_under_load(world: World, tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_ten_times_in_a_row() -> None:
-    """Each time the other one of the two hosts is the primary. The one bound on time: five seconds."""
+    """Each time the other one of the two hosts is the primary. The one bound on time: five
+    seconds."""
     with started() as world:
         api = world.service.pid("api")
         took = []

@@ -1,4 +1,5 @@
-"""kill -9 at any moment: nothing acknowledged is lost, nothing is half-made, and the next start works."""
+"""kill -9 at any moment: nothing acknowledged is lost, nothing is half-made, and the next start
+works."""
 
 import os
 import random
@@ -14,7 +15,8 @@ from tests.harness.service import Service, wait_for
 
 
 def kill_group(service: Service) -> None:
-    """The supervisor and whatever shares its group; daemons with sessions of their own may live on."""
+    """The supervisor and whatever shares its group; daemons with sessions of their own may live
+    on."""
     assert service.process
     os.killpg(service.process.pid, signal.SIGKILL)
     service.process.wait()
@@ -38,7 +40,8 @@ def kill_all(service: Service) -> None:
 
 
 def kill_guards(service: Service) -> None:
-    """Supervisor and guards: Postfix and Dovecot stay on their ports, and nobody is left to end them."""
+    """Supervisor and guards: Postfix and Dovecot stay on their ports, and nobody is left to end
+    them."""
     assert service.process
     pids = [service.process.pid, *(pid for pid, command in service.processes().items() if "guard.py" in command)]
     for number in (signal.SIGSTOP, signal.SIGKILL):
@@ -71,7 +74,8 @@ def test_nothing_acknowledged_is_lost_in_50_rounds(ledger: Ledger, mailbox: str)
 
 
 def test_the_api_process_alone(ledger: Ledger, mailbox: str) -> None:
-    """Clients see the connection end; the supervisor brings the API back and nobody restarts anything."""
+    """Clients see the connection end; the supervisor brings the API back and nobody restarts
+    anything."""
     for _ in range(4):
         dead = ledger.service.pid("api")
         with Load(ledger, mailbox) as load:
@@ -96,7 +100,8 @@ def test_killed_while_it_starts(ledger: Ledger, mailbox: str) -> None:
 
 
 def test_killed_while_it_makes_the_database(service: Service) -> None:
-    """The schema and what the first start makes: all of it is there afterwards, or none, and a start goes on."""
+    """The schema and what the first start makes: all of it is there afterwards, or none, and a
+    start goes on."""
     for _ in range(8):
         service.launch()
         folder = service.data / "db"

@@ -1,4 +1,5 @@
-"""Clients that hold connections, a clock that jumps, a PostgreSQL that is restarted: all while others work."""
+"""Clients that hold connections, a clock that jumps, a PostgreSQL that is restarted: all while
+others work."""
 
 import resource
 import socket
@@ -55,7 +56,8 @@ def test_10_000_connections(ledger: Ledger, mailbox: str) -> None:
 
 
 def test_slow_clients(ledger: Ledger, mailbox: str) -> None:
-    """800 send a byte of their head now and then (slowloris); others are served, and the slow ones are ended."""
+    """800 send a byte of their head now and then (slowloris); others are served, and the slow
+    ones are ended."""
     stop = threading.Event()
     with many_files(), ExitStack() as stack:
         crowd = [opened(ledger.service, stack, number) for number in range(800)]
@@ -117,7 +119,8 @@ def test_the_clock_jumps() -> None:
 
 
 def test_postgresql_is_restarted_under_load() -> None:
-    """An immediate stop is a crash: what was acknowledged is there afterwards, and nobody restarts Postroom."""
+    """An immediate stop is a crash: what was acknowledged is there afterwards, and nobody
+    restarts Postroom."""
     with PostgresServer.start() as postgres, Service.new(mail="off", rate_limit="off") as service:
         service.settings["database_url"] = postgres.new_database()
         service.start()

@@ -1,4 +1,5 @@
-"""Much mail, and daemons that die or are away meanwhile: what was taken arrives, and nothing is returned."""
+"""Much mail, and daemons that die or are away meanwhile: what was taken arrives, and nothing is
+returned."""
 
 import os
 import signal
@@ -87,7 +88,8 @@ def test_a_daemon_is_killed_while_500_mails_come_in(ledger: Ledger, mailbox: str
 
 
 def test_dovecot_is_away_for_a_minute(ledger: Ledger, mailbox: str) -> None:
-    """Dead, and its supervisor frozen, so that nobody brings it back: Postfix tries in vain and delivers later."""
+    """Dead, and its supervisor frozen, so that nobody brings it back: Postfix tries in vain and
+    delivers later."""
     service = ledger.service
     assert service.process
     with smtp(service) as client:  # recipients are looked up without Dovecot; its quota service is not asked

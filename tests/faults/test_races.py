@@ -1,4 +1,5 @@
-"""Many clients want the same thing at once, of two API processes: one wins, and everybody is told the truth."""
+"""Many clients want the same thing at once, of two API processes: one wins, and everybody is
+told the truth."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -85,7 +86,8 @@ def test_updates_at_once(ledger: Ledger) -> None:
 
 
 def test_a_delete_among_resets_and_updates(ledger: Ledger) -> None:
-    """One delete counts. What came before it was done, what came after is 404, and nobody gets in with anything."""
+    """One delete counts. What came before it was done, what came after is 404, and nobody gets
+    in with anything."""
     for _ in range(3):
         entry = new_entry(ledger)
         path = f"{ACCOUNTS}/{entry.id}"

@@ -1,4 +1,5 @@
-"""How much the fuzz targets try: the same few hundred examples in `./test`, new ones for a time with `--fuzz`.
+"""How much the fuzz targets try: the same few hundred examples in `./test`, new ones for a time
+with `--fuzz`.
 
 A target is a test with `@given` and without `@settings`.
 """
@@ -30,7 +31,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
-    """With `--fuzz`: rounds of new examples until the target's time is over. pytest's own call is the last round."""
+    """With `--fuzz`: rounds of new examples until the target's time is over. pytest's own call
+    is the last round."""
     if not pyfuncitem.config.getoption("--fuzz") or not hasattr(pyfuncitem.function, "is_fuzz_target"):
         return
     until = time.monotonic() + pyfuncitem.config.getoption("--fuzz-seconds")

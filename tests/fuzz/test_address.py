@@ -1,7 +1,8 @@
-"""Addresses: one spelling, a narrow alphabet, and the same judgment as a second reading of the rules.
+"""Addresses: one spelling, a narrow alphabet, and the same judgment as a second reading of the
+rules.
 
-The second reading is made of loops, the public suffix list's file and GNU libidn2. It shares no pattern and no library
-with `postroom.address`.
+The second reading is made of loops, the public suffix list's file and GNU libidn2. It shares no
+pattern and no library with `postroom.address`.
 """
 
 import ctypes
@@ -57,7 +58,8 @@ ANYTHING = st.text(max_size=80)
 
 
 def is_local_part(text: str) -> bool:
-    """docs/api.md: a-z, 0-9, dot, underscore and hyphen; begins with a letter or digit; at most 64."""
+    """docs/api.md: a-z, 0-9, dot, underscore and hyphen; begins with a letter or digit; at most
+    64."""
     inner = LOWER | DIGITS | set(string.ascii_uppercase)
     if not 1 <= len(text) <= 64 or text[0] not in inner:
         return False
@@ -81,13 +83,15 @@ def is_label(label: str) -> bool:
 
 
 def public_part(labels: list[str]) -> int:
-    """How many of the last labels are the public suffix, as the algorithm at publicsuffix.org says."""
+    """How many of the last labels are the public suffix, as the algorithm at publicsuffix.org
+    says."""
     most = 1
     for count in range(1, len(labels) + 1):
         name = labels[-count:]
         if "!" + ".".join(name) in rules():
             return count - 1
-        # The parent of a wildcard counts too: whoever has `kawasaki.jp` has all that is registered below it.
+        # The parent of a wildcard counts too: whoever has `kawasaki.jp` has all that is registered
+        # below it.
         if {".".join(name), ".".join(["*", *name[1:]]), ".".join(["*", *name])} & rules():
             most = count
     return most
@@ -107,7 +111,8 @@ def libidn2() -> ctypes.CDLL:
 
 
 def a_labels(text: str) -> str | None:
-    """The name as libidn2 spells it (UTS 46, non-transitional), or None where that library refuses it."""
+    """The name as libidn2 spells it (UTS 46, non-transitional), or None where that library
+    refuses it."""
     answer = ctypes.c_char_p()
     if libidn2().idn2_to_ascii_8z(text.encode(), ctypes.byref(answer), IDN2_NONTRANSITIONAL) != 0:
         return None

@@ -1,5 +1,5 @@
-"""JSON bodies of every route: taken or refused as Python's own `json` and a second reading of the types say, and what
-was sent is never repeated."""
+"""JSON bodies of every route: taken or refused as Python's own `json` and a second reading of
+the types say, and what was sent is never repeated."""
 
 import datetime
 import json
@@ -55,7 +55,8 @@ def is_note(option: Any) -> bool:
 
 
 def documents(kind: type[msgspec.Struct]) -> st.SearchStrategy[tuple[type[msgspec.Struct], dict[str, Any]]]:
-    """Bodies of a type: what is required and some of the rest, and sometimes a value or a name that is wrong."""
+    """Bodies of a type: what is required and some of the rest, and sometimes a value or a name
+    that is wrong."""
     hints = typing.get_type_hints(kind, include_extras=True)
     fields = {field.name: fitting(hints[field.name]) for field in msgspec.structs.fields(kind)}
     required = {field.name: fields[field.name] for field in msgspec.structs.fields(kind) if field.required}
@@ -81,7 +82,8 @@ def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def parsed(text: bytes) -> Any:
-    """The document as Python's parser reads it, held to RFC 8259: UTF-8 and no NaN. Raises ValueError."""
+    """The document as Python's parser reads it, held to RFC 8259: UTF-8 and no NaN. Raises
+    ValueError."""
 
     def refuse(name: str) -> None:
         raise ValueError(name)
@@ -136,7 +138,8 @@ def judged(kind: type[msgspec.Struct], document: Any) -> Found:
 
 
 def taken(kind: type[msgspec.Struct], body: bytes) -> msgspec.Struct | None:
-    """The body as the server reads it. What it refuses is refused politely, and without the values."""
+    """The body as the server reads it. What it refuses is refused politely, and without the
+    values."""
     try:
         return decode_body(DECODERS[kind], body)
     except Refused as error:

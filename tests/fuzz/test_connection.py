@@ -1,4 +1,5 @@
-"""Any bytes of a connection: no request is seen that a strict second parser does not see, and nothing hangs over."""
+"""Any bytes of a connection: no request is seen that a strict second parser does not see, and
+nothing hangs over."""
 
 from itertools import pairwise
 

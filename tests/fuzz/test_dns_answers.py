@@ -1,7 +1,9 @@
-"""What the DNS may answer in a check of a domain: each check ends in bounded work, with a status and a text.
+"""What the DNS may answer in a check of a domain: each check ends in bounded work, with a status
+and a text.
 
-An SPF record is ok only if a second reading of RFC 7208 lets our host send. The second reading is the ABNF of section
-12 as one pattern, and an evaluation without macros; it shares no code with `postroom.domains.spf`.
+An SPF record is ok only if a second reading of RFC 7208 lets our host send. The second reading
+is the ABNF of section 12 as one pattern, and an evaluation without macros; it shares no code
+with `postroom.domains.spf`.
 """
 
 import asyncio
@@ -327,9 +329,11 @@ FLAGS = st.sampled_from([b"\x81\x80"] * 6 + [b"\x81\x83", b"\x81\x82", b"\x01\x8
 
 
 class Answering:
-    """A UDP server that answers each question with the given flags and rows behind the question, or with raw bytes.
+    """A UDP server that answers each question with the given flags and rows behind the question, or
+    with raw bytes.
 
-    A SERVFAIL follows, so that a resolver which drops the first answer does not wait for its time to be over.
+    A SERVFAIL follows, so that a resolver which drops the first answer does not wait for its
+    time to be over.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,5 @@
-"""Whatever octets a From has: it is taken for a mailbox only where Python's own parser reads exactly that one too."""
+"""Whatever octets a From has: it is taken for a mailbox only where Python's own parser reads
+exactly that one too."""
 
 from email import message_from_bytes
 from email.policy import default

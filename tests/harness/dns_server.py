@@ -1,4 +1,5 @@
-"""A real DNS server for the tests: authoritative for what a test publishes, over UDP and TCP on the loopback."""
+"""A real DNS server for the tests: authoritative for what a test publishes, over UDP and TCP on
+the loopback."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,8 +17,8 @@ POLL_SECONDS = 0.02
 
 @dataclass
 class DnsServer(BaseResolver):  # type: ignore[misc]
-    """What it answers: absolute names without a trailing dot, and their records in zone-file form, of TXT as text or as
-    the strings of the record."""
+    """What it answers: absolute names without a trailing dot, and their records in zone-file
+    form, of TXT as text or as the strings of the record."""
 
     records: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
     failing: set[tuple[str, str]] = field(default_factory=set)
@@ -61,7 +62,8 @@ class DnsServer(BaseResolver):  # type: ignore[misc]
         return f"127.0.0.1:{self.port}"
 
     def publish(self, name: str, record_type: str, *values: Any) -> None:
-        """Sets the records of a name; TXT values are plain text or a tuple of strings, the others zone-file form."""
+        """Sets the records of a name; TXT values are plain text or a tuple of strings, the
+        others zone-file form."""
         self.records[_key(name), record_type] = list(values)
 
     def publish_all(self, domain: str, wanted: Iterable[Mapping[str, Any]]) -> None:
@@ -119,7 +121,8 @@ def _record(name: str, kind: str, value: Any) -> RR:
 
 
 def _strings(value: str | tuple[str | bytes, ...]) -> list[bytes]:
-    """The strings of a TXT record, at least one (RFC 1035 3.3.14); plain text is cut where a string must end."""
+    """The strings of a TXT record, at least one (RFC 1035 3.3.14); plain text is cut where a
+    string must end."""
     if isinstance(value, tuple):
         return [string if isinstance(string, bytes) else string.encode() for string in value or ("",)]
     text = value.encode()

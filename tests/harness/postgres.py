@@ -51,7 +51,8 @@ class PostgresServer:
     @classmethod
     @contextmanager
     def start(cls, *, durable: bool = False, password: str = "") -> "Iterator[PostgresServer]":
-        """A new server; it syncs to disk only where it is told to, and trusts everybody where there is no password."""
+        """A new server; it syncs to disk only where it is told to, and trusts everybody where
+        there is no password."""
         binaries = find_binaries()
         folder = Path(tempfile.mkdtemp(prefix="pg-"))
         data, user = folder / "data", unprivileged(folder)

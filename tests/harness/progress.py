@@ -1,4 +1,5 @@
-"""A progress bar for `./test` in place of pytest's dots: a bar on a terminal, a line for each tenth elsewhere."""
+"""A progress bar for `./test` in place of pytest's dots: a bar on a terminal, a line for each
+tenth elsewhere."""
 
 import sys
 from collections import Counter

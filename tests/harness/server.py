@@ -64,7 +64,8 @@ class Response:
 
 @dataclass
 class Told(Mailboxes):
-    """Mailboxes of which no Dovecot is asked, but what was said last; or that cannot be asked, and why."""
+    """Mailboxes of which no Dovecot is asked, but what was said last; or that cannot be asked,
+    and why."""
 
     problem: Exception | None = None
     asked: list[int] = field(default_factory=list)

@@ -1,4 +1,5 @@
-"""A whole service for the tests: `postroom serve` as a process, on ports and a data directory of its own."""
+"""A whole service for the tests: `postroom serve` as a process, on ports and a data directory of
+its own."""
 
 import fcntl
 import http.client
@@ -26,12 +27,14 @@ from postroom.supervision.stale_processes import read_pid
 T = TypeVar("T")
 
 LONG = 60.0
-# For a move that fails once: the account is closed for a minute at most, and tried again after half of one.
+# For a move that fails once: the account is closed for a minute at most, and tried again after half
+# of one.
 RETRIED = 300.0
 LOCKS = Path(tempfile.gettempdir()) / f"postroom-ports-{os.getuid()}"
 _held: dict[int, IO[str]] = {}
 COMMAND = Path(sys.executable).with_name("postroom")
-# A shell's background job and nohup hand on signals that are ignored, and so would the programs that are tested.
+# A shell's background job and nohup hand on signals that are ignored, and so would the programs
+# that are tested.
 SIGNALLED = ("/usr/bin/env", "--default-signal=HUP,INT,QUIT")
 
 
@@ -45,8 +48,8 @@ def wait_for(what: str, ask: Callable[[], T], limit: float = LONG) -> T:
 
 
 def free_ports() -> dict[str, int]:
-    """A free port for each setting, below those that the kernel gives to clients. They stay ours while nobody listens
-    on them, as in a restart: until `give_back`, or the end of this process."""
+    """A free port for each setting, below those that the kernel gives to clients. They stay ours
+    while nobody listens on them, as in a restart: until `give_back`, or the end of this process."""
     LOCKS.mkdir(exist_ok=True)
     while True:
         first = random.randrange(20_000, 32_000, 10)

@@ -31,7 +31,8 @@ def python(text: str) -> str:
 
 
 def run(commands: list[str], opening: str, service: Service, folder: Path) -> list[str]:
-    """Runs the commands in one shell and answers what each has printed; `opening` is the begin of the program."""
+    """Runs the commands in one shell and answers what each has printed; `opening` is the begin
+    of the program."""
     script = f"{PYTHON}{python(opening)}\n" if any(command.startswith("program ") for command in commands) else ""
     script += "".join(f"{command}\nprintf '{MARK}'\n" for command in commands)
     environment = service.environment | {

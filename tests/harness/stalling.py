@@ -1,4 +1,5 @@
-"""A line to a server over TCP that can stop carrying anything without being closed, as a host does that hangs."""
+"""A line to a server over TCP that can stop carrying anything without being closed, as a host
+does that hangs."""
 
 import socket
 import threading
@@ -9,7 +10,8 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Line:
-    """What is sent to `port` goes to the server, while `flows` is set. New connections are taken all the same."""
+    """What is sent to `port` goes to the server, while `flows` is set. New connections are taken
+    all the same."""
 
     port: int
     flows: threading.Event = field(default_factory=threading.Event)

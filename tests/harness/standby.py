@@ -1,4 +1,5 @@
-"""Two PostgreSQL servers for the tests: a primary, and a synchronous standby that can take its place.
+"""Two PostgreSQL servers for the tests: a primary, and a synchronous standby that can take its
+place.
 
 What a server waits for at a commit is in its own postgresql.auto.conf, which a base backup
 copies; so it is set after the backup, and the standby that is promoted waits for nobody.
@@ -116,7 +117,8 @@ class Pair:
         self.primary, self.standby = self.standby, self.primary
 
     def holds_back(self, table: str) -> bool:
-        """Whether a commit that has written to this table waits for the standby. Others that wait are broken off."""
+        """Whether a commit that has written to this table waits for the standby. Others that
+        wait are broken off."""
         waiting = dict(self.primary.execute(WAITING.format(table=table), "postroom"))
         for pid, wanted in waiting.items():
             if not wanted:

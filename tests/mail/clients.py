@@ -1,5 +1,5 @@
-"""Mail clients for the tests. Each connects from an address of its own in 127/8, because Dovecot and Postfix slow
-down a client that fails often, and those penalties stay on."""
+"""Mail clients for the tests. Each connects from an address of its own in 127/8, because Dovecot
+and Postfix slow down a client that fails often, and those penalties stay on."""
 
 import base64
 import imaplib

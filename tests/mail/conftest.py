@@ -1,9 +1,11 @@
-"""One running Postroom for the mail tests, with its real Dovecot and Postfix; a new domain for each test.
+"""One running Postroom for the mail tests, with its real Dovecot and Postfix; a new domain for each
+test.
 
-Every test that shares a service runs on SQLite and on PostgreSQL. What is in BOTH does so always: these ask the daemons
-each question that the views answer (login, recipient, alias, sender, refusal, session, signing key, delivery by id).
-The others are about protocols, processes and files, where the engine changes little: on PostgreSQL they run with
-`--faults`. test_outage.py is about PostgreSQL alone.
+Every test that shares a service runs on SQLite and on PostgreSQL. What is in BOTH does so
+always: these ask the daemons each question that the views answer (login, recipient, alias,
+sender, refusal, session, signing key, delivery by id). The others are about protocols, processes
+and files, where the engine changes little: on PostgreSQL they run with `--faults`.
+test_outage.py is about PostgreSQL alone.
 """
 
 import os

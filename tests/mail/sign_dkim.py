@@ -1,6 +1,7 @@
 """Signs a message on standard input with dkimpy, and writes the signature field and the message.
 
-/usr/bin/python3 sign_dkim.py KEYFILE DOMAIN SELECTOR [CANONICALIZATION [ALGORITHM [length]]] < message
+/usr/bin/python3 sign_dkim.py KEYFILE DOMAIN SELECTOR [CANONICALIZATION [ALGORITHM [length]]] <
+message
 """
 
 import sys

@@ -1,4 +1,5 @@
-"""Mail arrives as it was sent: byte for byte, signed so that it verifies, or refused for good in the dialogue."""
+"""Mail arrives as it was sent: byte for byte, signed so that it verifies, or refused for good in
+the dialogue."""
 
 import re
 import smtplib
@@ -118,7 +119,8 @@ def test_a_field_that_would_be_cut_is_refused(box: Mailbox, headers: bytes) -> N
 
 @pytest.mark.parametrize("raw", [b"X: y\0z\r\n\r\nbody", b"X: y\r\n\r\nbo\0dy"])
 def test_nul_is_refused(box: Mailbox, raw: bytes) -> None:
-    """RFC 5322 has none. No check sees what follows it in a header field, and IMAP shows another octet."""
+    """RFC 5322 has none. No check sees what follows it in a header field, and IMAP shows another
+    octet."""
     for client, sender in ((inbound(box), OUTSIDE), (submitting(box), box.address)):
         assert dialogue(client, sender.encode(), box.address.encode(), from_(box) + raw)[0] == 550
 
@@ -161,7 +163,8 @@ def test_what_is_submitted_is_signed_or_refused_for_good(box: Mailbox, dns: DnsS
         assert words in text
 
 
-# Senders of alice, who owns alice@D: what submission says, and after 250 the message is signed and arrives.
+# Senders of alice, who owns alice@D: what submission says, and after 250 the message is signed and
+# arrives.
 SENDERS: dict[str, tuple[int, str]] = {
     "alice@D.": (553, "5.7.1"),
     "alice@D ": (553, "5.7.1"),
@@ -251,7 +254,8 @@ def test_a_sender_from_outside_is_served_or_refused_for_good(box: Mailbox, sende
 
 @pytest.mark.parametrize("sender", ["x\xe9@elsewhere.example", "x@\xe9.example", "\U0001f4e7@elsewhere.example"])
 def test_a_sender_outside_ascii_is_refused_at_once(box: Mailbox, sender: str) -> None:
-    """At MAIL, on port 25 too: SMTPUTF8 is not offered, and what was accepted would be returned by a bounce."""
+    """At MAIL, on port 25 too: SMTPUTF8 is not offered, and what was accepted would be returned
+    by a bounce."""
     for client in (inbound(box), submitting(box)):
         assert "smtputf8" not in client.esmtp_features
         assert client.sock
@@ -321,7 +325,8 @@ def results(raw: bytes) -> list[bytes]:
 
 @pytest.mark.parametrize("door", ["port 25", "submission"])
 def test_results_that_claim_to_be_ours_are_removed(box: Mailbox, door: str) -> None:
-    """RFC 8601, 5: however they are written. A reader that takes a lone CR for a line's end sees none either."""
+    """RFC 8601, 5: however they are written. A reader that takes a lone CR for a line's end sees
+    none either."""
     fields = [b"Authentication-Results: " + claim.replace(b"%s", HOST) for claim in CLAIMED]
     fields += [name + b" %s; spf=pass" % HOST for name in (b"authentication-results:", b"AUTHENTICATION-RESULTS \t:")]
     fields += [

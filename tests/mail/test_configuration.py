@@ -1,5 +1,5 @@
-"""The generated configuration as text: the rules that a look at the files can hold. What the daemons make of them
-is tried with real daemons in the other files of this folder."""
+"""The generated configuration as text: the rules that a look at the files can hold. What the
+daemons make of them is tried with real daemons in the other files of this folder."""
 
 import re
 import string
@@ -236,7 +236,8 @@ def test_submission_authenticates_and_asks_for_the_session_again() -> None:
 
 
 def test_what_is_submitted_is_signed_and_nothing_else() -> None:
-    """And our own milter is asked first: what it refuses is never signed. On port 25 it is asked alone."""
+    """And our own milter is asked first: what it refuses is never signed. On port 25 it is asked
+    alone."""
     asked = {name: re.findall(r"smtpd_milters=\$(\w+)", rest) for name, rest in services().items()}
     assert {name: lists for name, lists in asked.items() if lists} == {
         "127.0.0.1:1025": ["inbound_milters"],
@@ -359,7 +360,8 @@ SAID = {"notices": NOTICES, "replies": REPLIES, "addresses": ADDRESSES, "interna
 
 @pytest.mark.parametrize("name", SAID)
 def test_the_regexps(tmp_path: Path, name: str) -> None:
-    """What is told outside has no internal name, and a view is asked for an address. Asked as Postfix asks."""
+    """What is told outside has no internal name, and a view is asked for an address. Asked as
+    Postfix asks."""
     (tmp_path / "main.cf").touch()
     (tmp_path / name).write_text(render()[f"postfix/{name}.regexp"].text)
     for line, answer in (pair.split(" =>") for pair in SAID[name].strip("\n").splitlines()):

@@ -1,5 +1,5 @@
-"""DKIM on real mail: what a client submits is signed, a stranger's verifier accepts it against the published record, a
-rotation changes the key under way, and nothing leaves unsigned."""
+"""DKIM on real mail: what a client submits is signed, a stranger's verifier accepts it against
+the published record, a rotation changes the key under way, and nothing leaves unsigned."""
 
 import os
 import re
@@ -113,7 +113,8 @@ def test_mail_from_outside_is_not_signed(platform: Platform) -> None:
 
 
 def test_nobody_gets_the_signature_for_a_neighbour(service: Service, platform: Platform, dns: DnsServer) -> None:
-    """Several customers share a platform domain: its signature vouches for an address only to whom it belongs."""
+    """Several customers share a platform domain: its signature vouches for an address only to
+    whom it belongs."""
     publish(dns, platform)
     alice, bob = platform.create("alice", user_id="a"), platform.create("bob", user_id="b")
     forged = (
@@ -242,7 +243,8 @@ def test_a_rotation_under_real_mail(platform: Platform, dns: DnsServer) -> None:
 
 
 def test_a_domain_that_is_no_longer_signed_for(platform: Platform) -> None:
-    """Without a restart: a suspended domain signs on, a key that is gone is missed, and nothing leaves unsigned."""
+    """Without a restart: a suspended domain signs on, a key that is gone is missed, and nothing
+    leaves unsigned."""
     box = platform.create()
     platform.service.run(
         "domains", "suspend", platform.domain, "--organization", platform.organization

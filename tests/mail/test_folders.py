@@ -1,4 +1,5 @@
-"""Folders: any name, as RFC 9051 has it, whatever the storage makes of it; and those of special use (RFC 6154)."""
+"""Folders: any name, as RFC 9051 has it, whatever the storage makes of it; and those of special
+use (RFC 6154)."""
 
 import base64
 import imaplib
@@ -109,7 +110,8 @@ def test_a_script_files_into_a_folder_with_a_dot(platform: Platform) -> None:
 
 
 def test_a_folder_of_special_use_that_is_renamed(platform: Platform) -> None:
-    """The mail keeps its new name, and there is a Sent folder again for clients, at once (decision 0153)."""
+    """The mail keeps its new name, and there is a Sent folder again for clients, at once
+    (decision 0153)."""
     box = platform.create()
     with box.login() as imap:
         before = special(imap)

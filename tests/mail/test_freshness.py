@@ -1,4 +1,5 @@
-"""What the API answers is true for the daemons at that moment: the next LOGIN, the next RCPT, the open sessions."""
+"""What the API answers is true for the daemons at that moment: the next LOGIN, the next RCPT,
+the open sessions."""
 
 import smtplib
 import threading

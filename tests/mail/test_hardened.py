@@ -1,4 +1,5 @@
-"""The service within the limits of its systemd unit: root's capabilities, no new privileges, nothing to write outside.
+"""The service within the limits of its systemd unit: root's capabilities, no new privileges,
+nothing to write outside.
 
 systemd itself is not run: setpriv and a mount namespace set the same limits.
 """

@@ -1,4 +1,5 @@
-"""What else must hold of a running instance: mail goes on without the API, and the settings do what they say."""
+"""What else must hold of a running instance: mail goes on without the API, and the settings do
+what they say."""
 
 import os
 import socket
@@ -23,7 +24,8 @@ def lone() -> Iterator[Service]:
 
 
 def test_mail_goes_on_while_the_api_is_stopped(lone: Service) -> None:
-    """With the API gone nobody keeps the database's -wal and -shm alive: the daemons must make them."""
+    """With the API gone nobody keeps the database's -wal and -shm alive: the daemons must make
+    them."""
     mailbox = Platform.new(lone.start()).create()
     assert lone.stop() == 0
     assert {path.name for path in (lone.data / "db").iterdir()} == {

@@ -1,4 +1,5 @@
-"""`last_login_at`: written down from what Dovecot says of each login, and from nothing that a client says."""
+"""`last_login_at`: written down from what Dovecot says of each login, and from nothing that a
+client says."""
 
 import os
 import signal
@@ -62,7 +63,8 @@ def guess(service: Service, name: str) -> None:
 
 
 def test_what_is_no_login(platform: Platform, service: Service) -> None:
-    """A wrong password, the right one of a suspended account, and names that look like a line of the log."""
+    """A wrong password, the right one of a suspended account, and names that look like a line of
+    the log."""
     wrong, suspended, forged, marker = (platform.create(name) for name in ("wrong", "suspended", "forged", "marker"))
     suspended.update(status="suspended")
     assert not suspended.can_login()

@@ -1,4 +1,5 @@
-"""GET /metrics of a whole service: what Dovecot, Postfix, the certificate and the worker add to it."""
+"""GET /metrics of a whole service: what Dovecot, Postfix, the certificate and the worker add to
+it."""
 
 import time
 from pathlib import Path

@@ -1,5 +1,6 @@
-"""The whole way of a platform: a claim, the records of its answer in the DNS, an active domain, an account on it whose
-mail is signed; and a second organization that finds no trace of any of it."""
+"""The whole way of a platform: a claim, the records of its answer in the DNS, an active domain,
+an account on it whose mail is signed; and a second organization that finds no trace of any of
+it."""
 
 import http.client
 import json

@@ -1,5 +1,5 @@
-"""PostgreSQL goes away under the daemons and comes back: no wrong answer meanwhile, no restart after it. And what only
-a service on PostgreSQL can show: its passwords, and its ids."""
+"""PostgreSQL goes away under the daemons and comes back: no wrong answer meanwhile, no restart
+after it. And what only a service on PostgreSQL can show: its passwords, and its ids."""
 
 import os
 import smtplib

@@ -1,4 +1,5 @@
-"""Poison for RCPT and LOGIN: whatever is sent, nothing breaks, nobody gets in, and the next client is served."""
+"""Poison for RCPT and LOGIN: whatever is sent, nothing breaks, nobody gets in, and the next
+client is served."""
 
 import re
 import smtplib
@@ -15,7 +16,8 @@ from tests.harness.service import Service
 from tests.mail.clients import HOST, Imap, smtp, tls
 from tests.mail.platform import Mailbox, Platform
 
-# What has broken others: SQL, LDAP, paths, percent sequences of Dovecot and Postfix, quoting, routes, long parts.
+# What has broken others: SQL, LDAP, paths, percent sequences of Dovecot and Postfix, quoting,
+# routes, long parts.
 CURSED = (
     "' OR '1'='1",
     "x' UNION SELECT password FROM accounts --",
@@ -105,7 +107,8 @@ class Rcpt:
 
 
 def test_rcpt(session: Rcpt, poisoned: Mailbox) -> None:
-    """No temporary failure (a look-up that broke), no connection that ends, and 250 only for who is there."""
+    """No temporary failure (a look-up that broke), no connection that ends, and 250 only for who
+    is there."""
     domain = poisoned.platform.domain
     domains = st.just(domain) | st.sampled_from(
         [f"{domain}.", f"[{domain}]", "acct.internal", "", "x' --", "[127.0.0.1]"]
@@ -133,7 +136,8 @@ def _is_role(path: str) -> bool:
 
 
 def test_login(service: Service, poisoned: Mailbox) -> None:
-    """Every other name or password is refused as wrong, never as our failure, and nothing is left broken."""
+    """Every other name or password is refused as wrong, never as our failure, and nothing is
+    left broken."""
     text = st.sampled_from(CURSED) | st.text(max_size=40) | st.just(poisoned.password) | st.just(poisoned.address)
     names = text | local_parts.map(lambda part: f"{part}@{poisoned.platform.domain}")
 

@@ -1,5 +1,5 @@
-"""Room for others: one address, and one account, with more connections than there are others for. Real connections from
-the loopback, which are closed at the end."""
+"""Room for others: one address, and one account, with more connections than there are others
+for. Real connections from the loopback, which are closed at the end."""
 
 import base64
 import smtplib

@@ -1,4 +1,5 @@
-"""Nobody speaks for another on port 25: a sender on a hosted domain needs SPF, a signature of the domain, or trust."""
+"""Nobody speaks for another on port 25: a sender on a hosted domain needs SPF, a signature of
+the domain, or trust."""
 
 import base64
 import os
@@ -42,7 +43,8 @@ def sink() -> Iterator[Sink]:
 
 @pytest.fixture(scope="module")
 def service(dns: DnsServer, sink: Sink, database: NewDatabase) -> Iterator[Service]:
-    """A service of this file's own: it asks our DNS server, and its outbound mail goes to our sink."""
+    """A service of this file's own: it asks our DNS server, and its outbound mail goes to our
+    sink."""
     settings = {
         "resolver": dns.address,
         "outbound": "on",
@@ -100,7 +102,8 @@ RECORDS: dict[str, tuple[list[str] | None, int]] = {
 
 @pytest.mark.parametrize("name", RECORDS)
 def test_it_works(alice: Mailbox, bob: Mailbox, dns: DnsServer, name: str) -> None:
-    """A neighbour's name from outside: SPF of the hosted domain decides, and nothing but `pass` is enough."""
+    """A neighbour's name from outside: SPF of the hosted domain decides, and nothing but `pass`
+    is enough."""
     texts, expected = RECORDS[name]
     domain = alice.platform.domain
     dns.publish(f"_spf.{domain}", "TXT", "v=spf1 ip4:127.0.0.0/8 ?all")
@@ -156,7 +159,8 @@ def same(raw: bytes) -> bytes:
     return raw
 
 
-# How it is signed, what happens to it on the way, and what port 25 says. `D` is the sender's domain.
+# How it is signed, what happens to it on the way, and what port 25 says. `D` is the sender's
+# domain.
 SIGNATURES: dict[str, tuple[str, tuple[str, ...], Change, int]] = {
     "valid": ("D", RELAXED, same, 250),
     "valid, simple": ("D", ("simple/simple",), same, 250),
@@ -244,7 +248,8 @@ def test_the_key_is_what_the_dns_says(alice: Mailbox, bob: Mailbox, dns: DnsServ
 
 
 def test_what_we_signed_comes_back(alice: Mailbox, bob: Mailbox, dns: DnsServer, sink: Sink) -> None:
-    """Submitted here, signed by opendkim, sent to another server, forwarded by that server unchanged: taken."""
+    """Submitted here, signed by opendkim, sent to another server, forwarded by that server
+    unchanged: taken."""
     publish(dns, alice.platform)
     dns.publish(alice.platform.domain, "TXT", "v=spf1 -all")
     lines = b"x" * 998 + b"\r\n." + b"y" * 997 + b"\r\n.\r\n..dots\r\n \r\n\r\n"
@@ -271,8 +276,8 @@ def test_a_trusted_forwarder(alice: Mailbox, bob: Mailbox, dns: DnsServer) -> No
 
 
 def test_other_senders_are_not_asked(alice: Mailbox, bob: Mailbox, dns: DnsServer) -> None:
-    """Mailing lists, bounces, subdomains that are not hosted, and a HELO with a hosted name: taken, without a question
-    to the DNS."""
+    """Mailing lists, bounces, subdomains that are not hosted, and a HELO with a hosted name:
+    taken, without a question to the DNS."""
     domain = alice.platform.domain
     dns.publish(domain, "TXT", "v=spf1 -all")
     dns.asked.clear()
@@ -339,7 +344,8 @@ def test_hosted_means_what_the_database_says_now(platform: Platform, bob: Mailbo
 
 
 def test_who_asks_too_much_waits(alice: Mailbox, bob: Mailbox, dns: DnsServer) -> None:
-    """A domain whose DNS is slow takes a share of the checks and no more, and holds up nobody else."""
+    """A domain whose DNS is slow takes a share of the checks and no more, and holds up nobody
+    else."""
     domain = alice.platform.domain
     dns.silent.add(domain)
     other = Platform.new(alice.platform.service)

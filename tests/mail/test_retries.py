@@ -1,5 +1,5 @@
-"""Idempotency-Key against `kill -9`: a create is cut before, in and after its commit, sent again, and there is one
-account whose password opens the mailbox."""
+"""Idempotency-Key against `kill -9`: a create is cut before, in and after its commit, sent
+again, and there is one account whose password opens the mailbox."""
 
 import http.client
 import json
@@ -23,7 +23,8 @@ from tests.mail.platform import Platform
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="Postfix needs root")
 
 TRACED = re.compile(r"^TracerPid:\s+[1-9]", re.M)
-# System calls of the process at which a create is cut: of the database, of the disk, and of the answer to the client.
+# System calls of the process at which a create is cut: of the database, of the disk, and of the
+# answer to the client.
 WRITE, SYNC, ANSWER = "pwrite64", "fsync,fdatasync", "write"
 STEP = 6  # a transaction that changes a row makes more writes than this
 
@@ -57,8 +58,9 @@ def test_any_worker_answers_again(platform: Platform) -> None:
 
 
 def test_a_create_survives_being_cut(platform: Platform) -> None:
-    """The process dies within the create for certain, ever later, until one is answered. The same request again makes
-    the account, or finds it: where it was committed, its answer is there."""
+    """The process dies within the create for certain, ever later, until one is answered. The
+    same request again makes the account, or finds it: where it was committed, its answer is
+    there."""
     for calls, committed in {WRITE: False, SYNC: False, ANSWER: True}.items():
         tries = (survives(platform, f"{calls.partition(',')[0]}{n}", calls, 1) for n in range(5))
         assert committed in tries, calls  # the process makes such calls of its own, too, and may die early
@@ -69,7 +71,8 @@ def test_a_create_survives_being_cut(platform: Platform) -> None:
 
 
 def survives(platform: Platform, local_part: str, calls: str, number: int) -> bool | None:
-    """Cuts a create and sends it again. Whether the cut came after the commit; None where it was answered before."""
+    """Cuts a create and sends it again. Whether the cut came after the commit; None where it was
+    answered before."""
     once, address = str(uuid4()), f"{local_part}@{platform.domain}"
     with killed_at(platform.service, calls, number):
         first = create(platform, local_part, once)
@@ -107,7 +110,8 @@ def check(platform: Platform, address: str, answer: tuple[int, bytes, bool]) -> 
 
 @contextmanager
 def killed_at(service: Service, calls: str, number: int) -> Iterator[None]:
-    """Whichever API process comes first to its call of this number is killed as it makes it, by strace."""
+    """Whichever API process comes first to its call of this number is killed as it makes it, by
+    strace."""
     names = ("api", "api-2")
     wait_for("both processes", lambda: all(is_alive(service.pid(name)) for name in names) and service.ready())
     pids = [service.pid(name) for name in names]

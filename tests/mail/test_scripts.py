@@ -1,4 +1,5 @@
-"""A script that forwards is seen, and a reset with `disable_scripts` stops it until the owner makes one active."""
+"""A script that forwards is seen, and a reset with `disable_scripts` stops it until the owner
+makes one active."""
 
 from typing import Any
 

@@ -1,5 +1,5 @@
-"""Submission: the envelope sender, From, Sender and the Resent fields are the account's own; everything else is refused
-with a 5xx that says why, never taken and never put off."""
+"""Submission: the envelope sender, From, Sender and the Resent fields are the account's own;
+everything else is refused with a 5xx that says why, never taken and never put off."""
 
 import os
 import signal
@@ -15,7 +15,8 @@ from tests.mail.platform import Mailbox, Platform
 
 
 def send(box: Mailbox, raw: bytes, sender: str = "", to: str = "") -> tuple[int, str]:
-    """A message as it is, by submission; what the server says at last. `{me}`, `{bob}` and `{D}` are filled in."""
+    """A message as it is, by submission; what the server says at last. `{me}`, `{bob}` and `{D}`
+    are filled in."""
     with submission(box.platform.service, box.address, box.password) as client:
         answer = client.docmd("MAIL", f"FROM:{sender or f'<{box.address}>'}")
         if answer[0] == 250:

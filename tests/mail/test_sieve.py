@@ -113,7 +113,8 @@ def test_an_extension_that_there_is_not(platform: Platform, extension: str) -> N
 
 
 def test_a_script_of_before_runs_no_regex(platform: Platform) -> None:
-    """Its compiled form neither: the mail is in the INBOX, and what the script says does not happen."""
+    """Its compiled form neither: the mail is in the INBOX, and what the script says does not
+    happen."""
     box = platform.create()
     box.put_script(b"keep;")
     script = home(box) / "sieve" / "main.sieve"

@@ -1,4 +1,5 @@
-"""SMTP taken strictly: no smuggling, no pipelining before the greeting, no user enumeration by command."""
+"""SMTP taken strictly: no smuggling, no pipelining before the greeting, no user enumeration by
+command."""
 
 import socket
 

@@ -1,4 +1,5 @@
-"""Submission: a user sends as himself and as nobody else, and nothing leaves while outbound mail is off."""
+"""Submission: a user sends as himself and as nobody else, and nothing leaves while outbound mail
+is off."""
 
 import base64
 import smtplib

@@ -1,4 +1,5 @@
-"""Every listener that carries passwords or mail, asked for TLS by a client that offers weak things only."""
+"""Every listener that carries passwords or mail, asked for TLS by a client that offers weak
+things only."""
 
 import pytest
 

@@ -1,4 +1,5 @@
-"""Delete, restore and purge with real daemons; and what the worker catches up on when Dovecot could not be asked."""
+"""Delete, restore and purge with real daemons; and what the worker catches up on when Dovecot
+could not be asked."""
 
 import os
 import signal
@@ -143,7 +144,8 @@ def _call(mailbox: Mailbox, method: str, path: str, body: Any) -> Any:
 
 @contextmanager
 def doveadm_refuses(service: Service) -> Iterator[None]:
-    """Dovecot runs and takes logins, but does not do what our parts ask of it: the key is not the one it knows."""
+    """Dovecot runs and takes logins, but does not do what our parts ask of it: the key is not
+    the one it knows."""
     key = service.data / "run" / "doveadm.key"
     right = key.read_text()
     key.write_text("wrong\n")

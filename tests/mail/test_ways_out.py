@@ -1,6 +1,8 @@
-"""Every way out asks whose sender it is: an inventory of Postfix's listeners, and what leaves through each as another.
+"""Every way out asks whose sender it is: an inventory of Postfix's listeners, and what leaves
+through each as another.
 
-A listener that this file does not know fails `test_every_listener_is_known`: it wants an attempt of its own here.
+A listener that this file does not know fails `test_every_listener_is_known`: it wants an attempt
+of its own here.
 """
 
 import re
@@ -222,7 +224,8 @@ def test_a_forged_reply_is_dropped_and_the_mail_arrives(
 
 
 def test_a_script_cannot_send_a_notice(alice: Mailbox) -> None:
-    """`notify` would choose sender, recipient and text; a script that was made before is one that does not compile."""
+    """`notify` would choose sender, recipient and text; a script that was made before is one
+    that does not compile."""
     for extension in ("enotify", "notify"):
         with pytest.raises(AssertionError, match="unknown Sieve capability"):
             alice.put_script(f'require "{extension}"; notify "mailto:x@elsewhere.example";'.encode())
@@ -339,7 +342,8 @@ def test_mail_of_a_script_waits_while_the_milter_is_away(alice: Mailbox, target:
 
 
 def test_a_forward_is_the_message_as_it_came(alice: Mailbox, target: Mailbox) -> None:
-    """Also with lines that look like an internal name, and with as many servers on its way as are let in."""
+    """Also with lines that look like an internal name, and with as many servers on its way as
+    are let in."""
     alice.put_script(f'redirect "{target.address}";'.encode())
     hops = "".join(f"Received: from a by b; hop {number}\r\n" for number in range(47))
     head = f"{hops}From: a@elsewhere.example\r\nSubject: as it came\r\n\r\n"

@@ -1,4 +1,5 @@
-"""Verifies the DKIM signature of a message on standard input with dkimpy, asking the DNS server on a port of 127.0.0.1.
+"""Verifies the DKIM signature of a message on standard input with dkimpy, asking the DNS server on
+a port of 127.0.0.1.
 
     /usr/bin/python3 verify_dkim.py PORT < message
 

@@ -1,5 +1,5 @@
-"""Endings that are asked for together: one question to doveadm, an answer for each. What doveadm itself does with it is
-tried in tests/mail."""
+"""Endings that are asked for together: one question to doveadm, an answer for each. What doveadm
+itself does with it is tried in tests/mail."""
 
 import asyncio
 from collections.abc import Callable, Sequence

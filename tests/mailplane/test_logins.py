@@ -1,4 +1,5 @@
-"""Logins in Dovecot's log: read once, over a rotation too, and only where Dovecot itself tells of one."""
+"""Logins in Dovecot's log: read once, over a rotation too, and only where Dovecot itself tells
+of one."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""A sealed mailbox: nothing can be added to it, nothing is lost, and a crash in any step can be gone on from."""
+"""A sealed mailbox: nothing can be added to it, nothing is lost, and a crash in any step can be
+gone on from."""
 
 import hashlib
 import os

@@ -1,4 +1,5 @@
-"""A node's key and certificate, secrets that are sealed for it, and what the supervisor takes from the worker."""
+"""A node's key and certificate, secrets that are sealed for it, and what the supervisor takes
+from the worker."""
 
 import os
 from collections.abc import Callable
@@ -135,7 +136,8 @@ def _large(path: Path) -> None:
 
 @pytest.mark.parametrize("make", [_link, _fifo, _folder, _nonsense, _large])
 def test_what_is_no_such_file_is_not_read(tmp_path: Path, make: Callable[[Path], None]) -> None:
-    """The folder is the system user's, and the supervisor is root: no link is followed, and nothing waited for."""
+    """The folder is the system user's, and the supervisor is root: no link is followed, and
+    nothing waited for."""
     (tmp_path / "db").mkdir()
     make(tmp_path / "db" / trust_file.TOLD)
     with pytest.raises(NotUsable):

@@ -1,4 +1,5 @@
-"""Sieve scripts that Dovecot's log tells of as over their limit: stopped once, and only where Dovecot says so."""
+"""Sieve scripts that Dovecot's log tells of as over their limit: stopped once, and only where
+Dovecot says so."""
 
 from pathlib import Path
 

@@ -1,4 +1,5 @@
-"""What port 25 does for strangers has bounds: checks at once, and octets of messages that are kept."""
+"""What port 25 does for strangers has bounds: checks at once, and octets of messages that are
+kept."""
 
 from pathlib import Path
 

@@ -1,4 +1,5 @@
-"""The milter protocol where Postfix does not show it: pieces, impossible frames, failures, several messages."""
+"""The milter protocol where Postfix does not show it: pieces, impossible frames, failures,
+several messages."""
 
 import asyncio
 import struct

@@ -1,4 +1,5 @@
-"""What is removed by itself, and caps of what grows by what strangers or tenants do. On both databases."""
+"""What is removed by itself, and caps of what grows by what strangers or tenants do. On both
+databases."""
 
 import asyncio
 from collections.abc import Iterator
@@ -75,7 +76,8 @@ def make_events(database: Database, type_: str, ages: list[int]) -> None:
 
 
 def test_events_are_removed_after_their_days(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of them, whatever their number, each step a transaction of bounded size; younger ones stay."""
+    """All of them, whatever their number, each step a transaction of bounded size; younger ones
+    stay."""
     old = DAYS * DAY_MS
     make_events(database, "old.one", [old + 1000 + number for number in range(25, 0, -1)])
     make_events(database, "young.one", [old - 60_000, 5, 0])

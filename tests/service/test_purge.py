@@ -1,4 +1,5 @@
-"""Erasing the mail of deleted accounts: due, bounded, and never anything else. On both databases."""
+"""Erasing the mail of deleted accounts: due, bounded, and never anything else. On both
+databases."""
 
 import asyncio
 import os
@@ -123,8 +124,9 @@ def test_what_cannot_be_erased_is_put_off_and_others_are_not(database: Database,
 def test_what_was_restored_meanwhile_is_not_purged(
     database: Database, mail: Path, monkeypatch: pytest.MonkeyPatch, again: bool
 ) -> None:
-    """The worker has looked, and then the account was brought back: by a node whose clock is behind, for one. Its mail,
-    its password and its name stay, and so they do when its new grace has only begun."""
+    """The worker has looked, and then the account was brought back: by a node whose clock is
+    behind, for one. Its mail, its password and its name stay, and so they do when its new grace
+    has only begun."""
     name = f"back{again}".lower()
     id_ = database.write_sync(lambda tx: deleted_account(tx, name, GRACE_MS))
     folder = folder_of(mail, id_)

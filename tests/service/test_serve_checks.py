@@ -1,4 +1,5 @@
-"""`postroom serve` and the DNS: the worker makes a claim active by itself, and goes on where it was killed."""
+"""`postroom serve` and the DNS: the worker makes a claim active by itself, and goes on where it
+was killed."""
 
 import json
 import os

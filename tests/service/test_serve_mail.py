@@ -1,4 +1,5 @@
-"""`postroom serve` with Dovecot and Postfix: who runs as whom, and that nothing outlives the service."""
+"""`postroom serve` with Dovecot and Postfix: who runs as whom, and that nothing outlives the
+service."""
 
 import imaplib
 import os
@@ -61,7 +62,8 @@ def test_it_works(service: Service) -> None:
 
 
 def test_it_starts_over_a_message_that_was_being_written(service: Service) -> None:
-    """Who is killed in the middle leaves a file by its first name, and Postfix's check has something to say of it."""
+    """Who is killed in the middle leaves a file by its first name, and Postfix's check has
+    something to say of it."""
     assert service.stop() == 0
     left = service.data / "spool" / "incoming" / "155139.16320"
     left.touch(0o600)

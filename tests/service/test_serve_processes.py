@@ -1,5 +1,5 @@
-"""POSTROOM_WORKERS=3: it makes no difference which process answers, and it does no harm when one of them is killed.
-On both databases."""
+"""POSTROOM_WORKERS=3: it makes no difference which process answers, and it does no harm when one
+of them is killed. On both databases."""
 
 import http.client
 import os

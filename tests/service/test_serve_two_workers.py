@@ -1,5 +1,5 @@
-"""Two worker processes on one database, as of two hosts: each piece of work is done by one of them, once, and what one
-was at when it was killed is done by the other."""
+"""Two worker processes on one database, as of two hosts: each piece of work is done by one of
+them, once, and what one was at when it was killed is done by the other."""
 
 import json
 import os
@@ -37,7 +37,8 @@ KEY = dkim.generate()
 
 @dataclass
 class Doveadm:
-    """What listens where a host's Dovecot would, and says that nobody is logged in: the work is seen here."""
+    """What listens where a host's Dovecot would, and says that nobody is logged in: the work is
+    seen here."""
 
     kicked: Counter[str] = field(default_factory=Counter)
     """How many requests have named each login."""

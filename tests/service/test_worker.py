@@ -1,5 +1,5 @@
-"""The worker and rows that fail: one of them stops neither the others nor the worker. And organizations take turns.
-On both databases."""
+"""The worker and rows that fail: one of them stops neither the others nor the worker. And
+organizations take turns. On both databases."""
 
 import asyncio
 import itertools
@@ -152,7 +152,8 @@ def check_due(world: World) -> Awaitable[None]:
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of work: how a row of it comes to be due, what runs it, and what is to be changed when it is done."""
+    """One kind of work: how a row of it comes to be due, what runs it, and what is to be changed
+    when it is done."""
 
     make: Callable[[World], int]
     run: Callable[[World], Awaitable[None]]
@@ -323,7 +324,8 @@ def test_a_lease_is_for_one_and_runs_out(world: World) -> None:
 
 
 def test_what_was_done_meanwhile_is_not_done_again(world: World) -> None:
-    """A worker has looked up what is due, and before it takes the lease another one has taken it and is done."""
+    """A worker has looked up what is due, and before it takes the lease another one has taken it
+    and is done."""
     actor, account = world.account()
     world.do(lambda tx: accounts.reset(tx, actor, account, None, "{SSHA512}y"))
     world.do(lambda tx: tx.run("UPDATE session_endings SET due_at = 1"))

@@ -1,4 +1,5 @@
-"""Makes the fixtures of the schema that this checkout has: `.venv/bin/python -m tests.upgrade.make`, at a release."""
+"""Makes the fixtures of the schema that this checkout has:
+`.venv/bin/python -m tests.upgrade.make`, at a release."""
 
 import os
 import sqlite3

@@ -1,4 +1,5 @@
-"""Every released schema is brought to the newest one, whenever the process is killed, and keeps its data."""
+"""Every released schema is brought to the newest one, whenever the process is killed, and keeps
+its data."""
 
 import random
 import re
@@ -18,7 +19,8 @@ from tests.upgrade.make import HERE, load
 
 FIXTURES = sorted(HERE.glob("*.sql"))
 CHANGELOG = HERE.parent.parent / "CHANGELOG.md"
-# Tables that a migration takes away with all that was in them: the key of the nodes' authority (0020).
+# Tables that a migration takes away with all that was in them: the key of the nodes' authority
+# (0020).
 DROPPED = {"node_authority"}
 ROUNDS, LONG_ROUNDS = 6, 20
 ALL = sorted(path.name for path in SCHEMA.glob("0*.sql"))

@@ -1,5 +1,5 @@
-"""How an account looks on the wire: by default exactly the keys of each endpoint's documentation, with `?fields=`
-the full resource in snake_case.
+"""How an account looks on the wire: by default exactly the keys of each endpoint's documentation,
+with `?fields=` the full resource in snake_case.
 
 Create answers `userId` and `isDefault` by default, because the specification does.
 """
@@ -137,5 +137,6 @@ FIELDS: dict[str, Callable[[Account], Any]] = {
 
 
 def shape(fields: str | msgspec.UnsetType, default: Callable[[Account], Any]) -> Callable[[Account], Any]:
-    """How to show an account for this `?fields=`: the default shape, all fields (`*`) or the named ones."""
+    """How to show an account for this `?fields=`: the default shape, all fields (`*`) or the
+    named ones."""
     return fields_shape(fields, default, FIELDS)

@@ -228,7 +228,8 @@ async def delete(context: RequestContext, query: FieldsQuery, body: DeleteBody) 
 
 
 async def restore(context: RequestContext, query: FieldsQuery, body: RestoreBody) -> Result:
-    """Brings back a deleted account whose mail is not erased yet: same password, mail and status."""
+    """Brings back a deleted account whose mail is not erased yet: same password, mail and
+    status."""
     show = shape(query.fields, shapes.updated)
     raise_if_any(text_problems(query.user_id, body.user_id))
     id_, user_id = path_id(context), resolve_user(context.actor, query.user_id, body.user_id)
@@ -281,7 +282,8 @@ async def _password(context: RequestContext, chosen: str | UnsetType) -> tuple[s
 def _ending(
     context: RequestContext, account: Account, ended: Sequence[Ended], shown: Callable[[Account], Any]
 ) -> Result:
-    """The answer to a change that ends sessions: once they have ended, and when they could not be."""
+    """The answer to a change that ends sessions: once they have ended, and when they could not
+    be."""
     if not ended:
         return Result(shown(account))
     done, late = (shown(msgspec.structs.replace(account, sessions_ended=is_done)) for is_done in (True, False))

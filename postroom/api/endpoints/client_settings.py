@@ -1,4 +1,5 @@
-"""What mail clients need to know: of an account, for who has a key; of a domain, for the clients themselves.
+"""What mail clients need to know: of an account, for who has a key; of a domain, for the clients
+themselves.
 
 Without a key nothing is said about an address. Any address of an active domain gets the
 same answer, and a domain that is not active here 404.
@@ -33,7 +34,8 @@ class AutoconfigQuery(msgspec.Struct, frozen=True):
 
 
 class SettingsAnswer(msgspec.Struct, frozen=True):
-    """Of each service the best way first. The password is in no answer but that of create and reset."""
+    """Of each service the best way first. The password is in no answer but that of create and
+    reset."""
 
     id: int
     address: str
@@ -61,18 +63,21 @@ async def get_profile(context: RequestContext, query: AccountQuery) -> Result:
 
 
 async def autoconfig(public_request: PublicRequest, query: AutoconfigQuery) -> Result:
-    """Answers Thunderbird and others at `autoconfig.` before an active domain; any other Host is 404."""
+    """Answers Thunderbird and others at `autoconfig.` before an active domain; any other Host is
+    404."""
     return await _autoconfig(public_request, query, domain_behind("autoconfig", host_of(public_request.headers)))
 
 
 async def autoconfig_of_site(public_request: PublicRequest, query: AutoconfigQuery) -> Result:
-    """Answers the same at the domain itself, where its web site passes this path on, and at `autoconfig.` before it."""
+    """Answers the same at the domain itself, where its web site passes this path on, and at
+    `autoconfig.` before it."""
     host = host_of(public_request.headers)
     return await _autoconfig(public_request, query, domain_behind("autoconfig", host) or domain_in(host))
 
 
 async def autodiscover(public_request: PublicRequest, _query: NoQuery) -> Result:
-    """Answers Outlook at `autodiscover.` before an active domain, at the domain itself and at the mail host."""
+    """Answers Outlook at `autodiscover.` before an active domain, at the domain itself and at
+    the mail host."""
     try:
         request = client_settings.parse_autodiscover(public_request.body)
     except BadRequest:
@@ -87,12 +92,14 @@ async def autodiscover(public_request: PublicRequest, _query: NoQuery) -> Result
 
 
 def _is_local_part(text: str) -> bool:
-    """Whether mail could be sent to it at some host (RFC 5321 4.1.2, an atom with dots); here or not, nobody learns."""
+    """Whether mail could be sent to it at some host (RFC 5321 4.1.2, an atom with dots); here or
+    not, nobody learns."""
     return len(text) <= LONGEST_LOCAL_PART and _ATOMS.fullmatch(text) is not None
 
 
 def _login_name(local_part: str, domain: str) -> str:
-    """What a person logs in with whose address this is: without a +tag, and canonical where that can be."""
+    """What a person logs in with whose address this is: without a +tag, and canonical where that
+    can be."""
     base = local_part.partition("+")[0] or local_part
     try:
         return str(Address(parse_local_part(base), domain))
@@ -101,7 +108,8 @@ def _login_name(local_part: str, domain: str) -> str:
 
 
 async def _autoconfig(public_request: PublicRequest, query: AutoconfigQuery, domain: str | None) -> Result:
-    """At the host that a client finds through the MX of many domains, the address says which of them is meant."""
+    """At the host that a client finds through the MX of many domains, the address says which of
+    them is meant."""
     own = public_request.services.mail_host
     if (
         query.emailaddress is not UNSET

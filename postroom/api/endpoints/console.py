@@ -1,7 +1,9 @@
-"""What serves the web console: its files, and the doors of its sessions. All else the pages ask of the public API.
+"""What serves the web console: its files, and the doors of its sessions. All else the pages ask of
+the public API.
 
-The files lie under a name made of their contents, so that they may be cached for ever and
-a new version is never mixed with an old one. Paths like /accounts/7 are one and the same page, whose scripts read it.
+The files lie under a name made of their contents, so that they may be cached for ever and a new
+version is never mixed with an old one. Paths like /accounts/7 are one and the same page, whose
+scripts read it.
 """
 
 import hashlib
@@ -108,7 +110,8 @@ class Console:
         return Said(200, self._page, PAGE_HEADERS) if is_one and segments != ["", ""] else None
 
     async def session(self, scope: Scope, receive: Receive, request_id: str) -> Said:
-        """GET: who is signed in. POST: sign in with a key in its header or a link in the body. DELETE: sign out."""
+        """GET: who is signed in. POST: sign in with a key in its header or a link in the body.
+        DELETE: sign out."""
         match scope["method"]:
             case "POST":
                 return self._opened(scope, await self._sign_in(scope, receive, request_id))
@@ -165,7 +168,8 @@ def _cookie(name: bytes, value: bytes, seconds: int) -> tuple[bytes, bytes]:
 
 
 def _read() -> tuple[str, bytes]:
-    """The version of the files, and the page with that version in it and a hint for each module that it will need."""
+    """The version of the files, and the page with that version in it and a hint for each module
+    that it will need."""
     names = sorted(path for path in FILES.rglob("*") if path.is_file())
     version = hashlib.sha256(b"".join(b"%b\0%b\0" % (p.name.encode(), p.read_bytes()) for p in names)).hexdigest()[:16]
     modules = [p.relative_to(FILES).as_posix() for p in names if p.suffix == ".js" and p.name != "theme.js"]

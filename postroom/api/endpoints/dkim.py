@@ -27,8 +27,9 @@ class RotateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DkimItem(msgspec.Struct, frozen=True):
-    """A record of a key, as the other records of a domain; `state` is what becomes of it: a `next` one is to be
-    published, a `signing` one to be kept, a `retiring` one to be kept until `remove_after`."""
+    """A record of a key, as the other records of a domain; `state` is what becomes of it: a
+    `next` one is to be published, a `signing` one to be kept, a `retiring` one to be kept until
+    `remove_after`."""
 
     host: str
     expected_value: str
@@ -46,8 +47,8 @@ class RotateAnswer(msgspec.Struct, frozen=True):
 
 
 async def rotate(context: RequestContext, query: RotateQuery, body: RotateBody) -> Result:
-    """Makes a new DKIM key for a domain. The old one signs until the DNS shows the new one; asked again meanwhile, it
-    answers the same."""
+    """Makes a new DKIM key for a domain. The old one signs until the DNS shows the new one;
+    asked again meanwhile, it answers the same."""
     problems = text_problems(query.user_id, body.user_id)
     user_id = require_user(context.actor, problems, query.user_id, body.user_id)
     raise_if_any(problems)

@@ -1,4 +1,5 @@
-"""How a domain looks on the wire: by default its name and status, with `?fields=` the full resource."""
+"""How a domain looks on the wire: by default its name and status, with `?fields=` the full
+resource."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Literal

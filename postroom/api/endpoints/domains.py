@@ -201,7 +201,8 @@ async def consent(context: RequestContext, query: DomainUserQuery, body: Consent
 
 
 def _listed_user(context: RequestContext, query: DomainsQuery, problems: list[FieldError]) -> str | None:
-    """The user whose domains are listed. None is every user, which has to be said, and not together with a user."""
+    """The user whose domains are listed. None is every user, which has to be said, and not
+    together with a user."""
     if query.every_user not in ("true", "false"):
         problems.append(FieldError("every_user", "invalid", "Use one of: true, false."))
     if query.every_user != "true":

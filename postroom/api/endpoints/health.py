@@ -1,4 +1,5 @@
-"""Health: `/healthz` says that the process answers, `/readyz` that everything a mailbox needs does."""
+"""Health: `/healthz` says that the process answers, `/readyz` that everything a mailbox needs
+does."""
 
 import msgspec
 
@@ -25,7 +26,8 @@ async def alive(_visit: PublicRequest, _query: NoQuery) -> Result:
 
 
 async def ready(public_request: PublicRequest, _query: NoQuery) -> Result:
-    """Says whether database, worker, milter, Dovecot, opendkim and Postfix answer; 200 only when all of them do."""
+    """Says whether database, worker, milter, Dovecot, opendkim and Postfix answer; 200 only when
+    all of them do."""
     services = public_request.services
     parts = {"database": await _database(services)} | await services.probe()
     shown = {name: reason or "ok" for name, reason in parts.items()}

@@ -28,7 +28,8 @@ class LimitsAnswer(msgspec.Struct, frozen=True):
 
 
 async def get(context: RequestContext, query: LimitsQuery) -> Result:
-    """Shows how much a user may have; without `user_id`, the organization as a whole. Null is no cap."""
+    """Shows how much a user may have; without `user_id`, the organization as a whole. Null is no
+    cap."""
     raise_if_any(text_problems(query.user_id))
     user_id = resolve_user(context.actor, query.user_id)
     found = await context.services.database.read(lambda tx: limits.get(tx, context.actor.organization_id, user_id))

@@ -1,4 +1,5 @@
-"""The endpoints that ask Dovecot about one account. The account is found first: nobody learns of a foreign one."""
+"""The endpoints that ask Dovecot about one account. The account is found first: nobody learns of
+a foreign one."""
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -15,7 +16,8 @@ class MailboxQuery(msgspec.Struct, frozen=True):
 
 
 class UsageAnswer(msgspec.Struct, frozen=True):
-    """How much mail there is, in all folders, and whether the Sieve script that runs now redirects mail."""
+    """How much mail there is, in all folders, and whether the Sieve script that runs now
+    redirects mail."""
 
     id: int
     address: str
@@ -33,7 +35,8 @@ class SessionsAnswer(msgspec.Struct, frozen=True):
 
 
 async def usage(context: RequestContext, query: MailboxQuery) -> Result:
-    """Says how large the mailbox of an account is, as Dovecot counts it now, and whether a script forwards its mail."""
+    """Says how large the mailbox of an account is, as Dovecot counts it now, and whether a
+    script forwards its mail."""
     account = await _account(context, query)
     found = await context.services.mailboxes.usage(account.id)
     return Result(UsageAnswer(account.id, account.address, *msgspec.structs.astuple(found)))

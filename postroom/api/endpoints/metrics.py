@@ -1,9 +1,10 @@
 """The metrics endpoint, in the text format of Prometheus.
 
-The operator sees the whole instance: without a key where the settings say so, or with a key of the organization
-`operator`. Any other key sees its organization's accounts and which parts answer, and nothing of what others do; a key
-that is bound to a user or to domains is refused (decision 0166). No account, domain, user or organization is named.
-What cannot be measured is left out, never 0.
+The operator sees the whole instance: without a key where the settings say so, or with a key of
+the organization `operator`. Any other key sees its organization's accounts and which parts
+answer, and nothing of what others do; a key that is bound to a user or to domains is refused
+(decision 0166). No account, domain, user or organization is named. What cannot be measured is
+left out, never 0.
 """
 
 import platform
@@ -32,9 +33,9 @@ MEDIA = CONTENT_TYPE_PLAIN_0_0_4
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """What the database knows of the whole instance: since when work is due (seconds), its size in bytes; of several
-    machines each, for how long it has been silent (seconds), how many accounts it has, and the moves between them by
-    their state."""
+    """What the database knows of the whole instance: since when work is due (seconds), its size
+    in bytes; of several machines each, for how long it has been silent (seconds), how many
+    accounts it has, and the moves between them by their state."""
 
     lags: dict[str, float]
     size: int
@@ -75,7 +76,8 @@ class _Everything(Collector):
 
 
 def _seen(tx: Tx, actor: Actor, size: int) -> tuple[bool, Count, Kept | None]:
-    """Whether the operator asks, the accounts that the actor sees, and what the operator alone sees."""
+    """Whether the operator asks, the accounts that the actor sees, and what the operator alone
+    sees."""
     if actor.key_id is not None and not organizations.is_operators(tx, actor.organization_id):
         return False, usage.totals(tx, actor, None), None
     machines = nodes.everything(tx)
@@ -110,8 +112,8 @@ def _of_the_instance(found: list[ProcessCounters], measured: Measured, kept: Kep
 
 
 def _lags(tx: Tx) -> dict[str, float]:
-    """For how long the oldest work of each kind has been due, in seconds; 0 where nothing is due. Work that fails and
-    was put off counts from the time at which it was due first."""
+    """For how long the oldest work of each kind has been due, in seconds; 0 where nothing is
+    due. Work that fails and was put off counts from the time at which it was due first."""
     due = {
         "sessions": session_revocations.oldest_due(tx),
         "purges": purges.oldest_purge_due(tx),

@@ -40,7 +40,8 @@ class VerifiedAnswer(msgspec.Struct, frozen=True):
 
 
 async def verify(context: RequestContext, query: VerifyQuery, body: VerifyBody) -> Result:
-    """Looks at the DNS of a domain now. A claim whose required records are all right becomes active."""
+    """Looks at the DNS of a domain now. A claim whose required records are all right becomes
+    active."""
     problems = text_problems(query.user_id, body.user_id)
     user_id = require_user(context.actor, problems, query.user_id, body.user_id)
     raise_if_any(problems)

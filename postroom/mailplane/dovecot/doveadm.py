@@ -1,10 +1,12 @@
-"""Sessions and the size of mailboxes, asked of Dovecot's doveadm over HTTP on its unix socket; and ending sessions.
+"""Sessions and the size of mailboxes, asked of Dovecot's doveadm over HTTP on its unix socket; and
+ending sessions.
 
-Doveadm answers 200 for its failures too, and "nobody is logged in" is one of them
-(exit code 68), for us a success. Each login is kicked twice: Dovecot's anvil may read the first kick before the
-news of a session that its client has already seen open, never the second. A kick is a signal, after which a session may
-answer one command more: so it is repeated until nobody is logged in. A login that is still under way registers later
-than all of this, so the worker kicks once more.
+Doveadm answers 200 for its failures too, and "nobody is logged in" is one of them (exit code
+68), for us a success. Each login is kicked twice: Dovecot's anvil may read the first kick before
+the news of a session that its client has already seen open, never the second. A kick is a
+signal, after which a session may answer one command more: so it is repeated until nobody is
+logged in. A login that is still under way registers later than all of this, so the worker kicks
+once more.
 """
 
 import asyncio
@@ -41,7 +43,8 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class DoveadmEndpoint:
-    """Where a Dovecot takes commands: on its unix socket, or over TLS where it is another node's."""
+    """Where a Dovecot takes commands: on its unix socket, or over TLS where it is another
+    node's."""
 
     key: str
     socket: Path | None = None
@@ -71,8 +74,8 @@ async def end_account(door: DoveadmEndpoint, account_id: int) -> bool:
 
 
 async def end(door: DoveadmEndpoint, names: list[str], told: Callable[[list[str]], None] = lambda _: None) -> bool:
-    """Ends every session of these logins; who is left is told again and again. False, and a logged reason, when it
-    cannot."""
+    """Ends every session of these logins; who is left is told again and again. False, and a
+    logged reason, when it cannot."""
     left = names
     try:
         async with asyncio.timeout(LIMIT_SECONDS):
@@ -89,7 +92,8 @@ async def end(door: DoveadmEndpoint, names: list[str], told: Callable[[list[str]
 
 
 async def logins(door: DoveadmEndpoint) -> dict[tuple[str, str], int] | None:
-    """How often each service has let somebody in or has refused, since Dovecot's start. None where it does not say."""
+    """How often each service has let somebody in or has refused, since Dovecot's start. None
+    where it does not say."""
     found: dict[tuple[str, str], int] = {}
     try:
         async with asyncio.timeout(LIMIT_SECONDS):
@@ -105,20 +109,23 @@ async def logins(door: DoveadmEndpoint) -> dict[tuple[str, str], int] | None:
 
 
 async def sessions(door: DoveadmEndpoint, account_id: int) -> list[tuple[str, str]]:
-    """The open sessions of an account: Dovecot's name of the protocol and the client's address. Raises Failed."""
+    """The open sessions of an account: Dovecot's name of the protocol and the client's address.
+    Raises Failed."""
     answer = await _ask_one(door, "who", {"mask": [every_login(account_id)], "separateConnections": True})
     return sorted((one["service"], one["ip"]) for one in answer)
 
 
 async def usage(door: DoveadmEndpoint, account_id: int) -> tuple[int, int] | None:
-    """How many bytes and messages an account's mail is; None for one that Dovecot does not know. Raises Failed."""
+    """How many bytes and messages an account's mail is; None for one that Dovecot does not know.
+    Raises Failed."""
     what = {"user": delivery_name(account_id), "field": ["vsize", "messages"], "totalSum": True, "mailboxMask": ["*"]}
     answer = await _ask_one(door, "mailboxStatus", what)
     return (int(answer[0]["vsize"]), int(answer[0]["messages"])) if answer is not None else None
 
 
 async def scripts(door: DoveadmEndpoint, account_id: int) -> tuple[str | None, dict[str, str]]:
-    """The name of an account's active Sieve script, if there is one, and the text of all its scripts. Raises Failed."""
+    """The name of an account's active Sieve script, if there is one, and the text of all its
+    scripts. Raises Failed."""
     user = {"user": delivery_name(account_id)}
     listed = await _ask_one(door, "sieveList", user) or []
     active = next((one["script"] for one in listed if one.get("active") == "ACTIVE"), None)
@@ -133,7 +140,8 @@ async def scripts(door: DoveadmEndpoint, account_id: int) -> tuple[str | None, d
 
 
 async def _ask_one(door: DoveadmEndpoint, command: str, parameters: dict[str, Any]) -> Any:
-    """The result of one command; None where there is no such user. Raises Failed, however it fails."""
+    """The result of one command; None where there is no such user. Raises Failed, however it
+    fails."""
     kind, result, _ = (await _ask_all(door, [[command, parameters, "asked"]]))[0]
     if kind == "error":
         if result.get("exitCode") == UNKNOWN_USER:
@@ -159,7 +167,8 @@ def _not_ended(reason: str, sessions: int) -> bool:
 
 
 async def ask(door: DoveadmEndpoint, commands: Sequence[Sequence[Any]]) -> Any:
-    """Carries out commands; each answer is [kind, result, tag]. Raises OSError, ValueError, Failed."""
+    """Carries out commands; each answer is [kind, result, tag]. Raises OSError, ValueError,
+    Failed."""
     reader, writer = await door.open()
     try:
         credentials = base64.b64encode(door.key.encode()).decode()
@@ -186,7 +195,8 @@ def _decode(data: bytes) -> Any:
 
 
 def _still_there(answer: Any, names: list[str]) -> list[str]:
-    """The names whose last kick found a session. Every name must be answered for, by success or by "nobody there"."""
+    """The names whose last kick found a session. Every name must be answered for, by success or
+    by "nobody there"."""
     found: dict[str, bool] = {}
     for kind, result, tag in answer:
         if kind == "error" and result.get("exitCode") not in (UNKNOWN_USER, NO_SESSION):

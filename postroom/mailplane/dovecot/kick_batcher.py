@@ -1,5 +1,5 @@
-"""Sessions that are to end at the same time: one question to doveadm for all of them, as it takes a connection and a
-process of its own for each.
+"""Sessions that are to end at the same time: one question to doveadm for all of them, as it takes a
+connection and a process of its own for each.
 
 Whoever waits is answered when his own are gone. And he may go away himself, as a client
 does that has waited long enough; the others' sessions end all the same.
@@ -37,14 +37,16 @@ class _Question:
 
 
 class Endings:
-    """The endings that one process asks for. They belong to the event loop that they are asked in."""
+    """The endings that one process asks for. They belong to the event loop that they are asked
+    in."""
 
     def __init__(self) -> None:
         self._next: dict[DoveadmEndpoint, _Question] = {}
         self._asking: set[asyncio.Task[None]] = set()
 
     async def end(self, door: DoveadmEndpoint, logins: Sequence[tuple[int, int]]) -> bool:
-        """Ends every session of these (account id, generation) pairs. False, and a logged reason, when it cannot."""
+        """Ends every session of these (account id, generation) pairs. False, and a logged
+        reason, when it cannot."""
         loop = asyncio.get_running_loop()
         names = [login_name(*login) for login in logins]
         question = self._next.get(door)

@@ -1,10 +1,10 @@
-"""Who has logged in, read from Dovecot's log: by IMAP, POP3 and ManageSieve, and by submission, which Dovecot
-authenticates for Postfix.
+"""Who has logged in, read from Dovecot's log: by IMAP, POP3 and ManageSieve, and by submission,
+which Dovecot authenticates for Postfix.
 
-A log line holds what a client has sent, so only the lines count that Dovecot's statistics
-write of a finished authentication, as JSON. What has been read is kept nowhere: whoever begins reads the log and the
-one before it once more, and a login that is told twice does no harm. So logins of the time when nobody read are not
-lost.
+A log line holds what a client has sent, so only the lines count that Dovecot's statistics write
+of a finished authentication, as JSON. What has been read is kept nowhere: whoever begins reads
+the log and the one before it once more, and a login that is told twice does no harm. So logins
+of the time when nobody read are not lost.
 """
 
 import re
@@ -46,7 +46,8 @@ class LoginLog:
         self._reader = Reader(path)
 
     def __call__(self) -> dict[int, int]:
-        """When accounts (by id) have last logged in since the last call, in milliseconds since 1970."""
+        """When accounts (by id) have last logged in since the last call, in milliseconds since
+        1970."""
         found: dict[int, int] = {}
         for line in self._reader:
             if told := login(line):

@@ -1,8 +1,8 @@
 """A mailbox that is sealed: its folder has another name, and a file stands in its place.
 
-A session that was let in a moment ago, or a delivery under way, would make a folder that
-is missing anew, and what it has acknowledged would be lost with the old copy. It cannot where a file stands. Both
-change places in one step of the file system, so there is no moment between.
+A session that was let in a moment ago, or a delivery under way, would make a folder that is
+missing anew, and what it has acknowledged would be lost with the old copy. It cannot where a
+file stands. Both change places in one step of the file system, so there is no moment between.
 """
 
 import ctypes
@@ -27,7 +27,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def seal(mail: Path, account_id: int) -> None:
-    """From here on nothing can be added to the mailbox. Done twice it is done once. Raises OSError."""
+    """From here on nothing can be added to the mailbox. Done twice it is done once. Raises
+    OSError."""
     shelf = _open_shelf(mail, account_id)
     try:
         name = str(account_id)
@@ -69,14 +70,16 @@ def is_quiet(mail: Path, account_id: int) -> bool:
 
 
 def is_being_copied(mail: Path, account_id: int) -> bool:
-    """Whether a copy of the mailbox is under way, whoever began it. A file that nobody locks was left behind."""
+    """Whether a copy of the mailbox is under way, whoever began it. A file that nobody locks was
+    left behind."""
     home = place(_home(mail, account_id))
     return any(_is_locked(home / name) for name in COPY_LOCKS)
 
 
 def unlock(mail: Path, account_id: int) -> None:
-    """Takes away the locks in a sealed mailbox: whoever held one can neither go on nor give it back. Not that of a
-    copy, which goes on although the worker that began it was killed, and must be waited for."""
+    """Takes away the locks in a sealed mailbox: whoever held one can neither go on nor give it
+    back. Not that of a copy, which goes on although the worker that began it was killed, and
+    must be waited for."""
     for path in _locks(_home(mail, account_id, SEALED)):
         if path.name not in COPY_LOCKS:
             path.unlink(missing_ok=True)
@@ -142,7 +145,8 @@ def _make(parent: int, name: str) -> None:
 
 
 def _is_sealed(shelf: int, name: str) -> bool:
-    """Where both are folders the mailbox is open: the other one was made by a command that went on after its end."""
+    """Where both are folders the mailbox is open: the other one was made by a command that went
+    on after its end."""
     return _is_folder(shelf, name + SEALED) and not _is_folder(shelf, name)
 
 
@@ -172,8 +176,8 @@ def _exchange(shelf: int, one: str, other: str) -> None:
 
 
 def erase(mail: Path, account_id: int, most: int, suffix: str = "") -> int:
-    """Takes away the folder of an account, at most so many entries; answers how many more it might have. 0: it may
-    not be done yet."""
+    """Takes away the folder of an account, at most so many entries; answers how many more it
+    might have. 0: it may not be done yet."""
     root = os.open(mail, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # where it leads is the operator's choice
     try:
         shelf = os.open(f"{account_id % 256:02x}", FOLDER, dir_fd=root)

@@ -1,8 +1,9 @@
-"""Sieve scripts that have used up their time: stopped, so that the mail which they held up arrives without them.
+"""Sieve scripts that have used up their time: stopped, so that the mail which they held up arrives
+without them.
 
-Dovecot ends a delivery whose script is over its limit by an assertion that fails (Pigeonhole 0.5.19 of Debian 12),
-and Postfix would try it again for days (decision 0150). The log is read from its end on: the next attempt tells of a
-script again that was missed.
+Dovecot ends a delivery whose script is over its limit by an assertion that fails (Pigeonhole
+0.5.19 of Debian 12), and Postfix would try it again for days (decision 0150). The log is read
+from its end on: the next attempt tells of a script again that was missed.
 """
 
 import re
@@ -13,8 +14,8 @@ import structlog
 from postroom.mailplane.internal_addresses import INTERNAL_DOMAIN
 from postroom.supervision.logfiles import Reader
 
-# The time, the process with the account that it delivers to, and what Pigeonhole says. A client's text never begins a
-# line of this log.
+# The time, the process with the account that it delivers to, and what Pigeonhole says. A client's
+# text never begins a line of this log.
 LINE = re.compile(
     rb"[-0-9]{10} [0-9:.]{15} lmtp\(([1-9][0-9]{0,17})@(?:[0-9]+\.)?"
     + re.escape(INTERNAL_DOMAIN).encode()
@@ -34,7 +35,8 @@ class Runaways:
         self._mail = mail
 
     def __call__(self) -> list[int]:
-        """The accounts (ids) whose script was stopped now: it is kept, and active no longer (RFC 5804 2.8)."""
+        """The accounts (ids) whose script was stopped now: it is kept, and active no longer (RFC
+        5804 2.8)."""
         told = {id_ for line in self._reader if (id_ := runaway(line))}
         return [id_ for id_ in sorted(told) if self._stop(id_)]
 

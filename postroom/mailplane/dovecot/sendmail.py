@@ -1,9 +1,11 @@
-"""What Dovecot calls to send what a Sieve script sends: `sendmail.py SOCKETS --owner ID -i -f SENDER -- RECIPIENT...`.
+"""What Dovecot calls to send what a Sieve script sends:
+`sendmail.py SOCKETS --owner ID -i -f SENDER -- RECIPIENT...`.
 
-It hands the message on standard input to our own Postfix over SMTP on a unix socket in SOCKETS, and says whose script
-it is: `replies` for what a script makes, `forwards` for what it passes on. Each message runs it anew, alone, without
-the package and its libraries. Dovecot takes any exit status but 0 for a passing failure and delivers later, so Postfix
-and its milters refuse nothing here: they drop or turn aside what may not leave.
+It hands the message on standard input to our own Postfix over SMTP on a unix socket in SOCKETS,
+and says whose script it is: `replies` for what a script makes, `forwards` for what it passes on.
+Each message runs it anew, alone, without the package and its libraries. Dovecot takes any exit
+status but 0 for a passing failure and delivers later, so Postfix and its milters refuse nothing
+here: they drop or turn aside what may not leave.
 """
 
 import smtplib
@@ -13,7 +15,8 @@ from pathlib import Path
 
 TIMEOUT = 25
 EX_TEMPFAIL = 75  # sysexits.h
-# How Dovecot's Sieve begins a message that it forwards. What a script writes itself comes later in a message.
+# How Dovecot's Sieve begins a message that it forwards. What a script writes itself comes later in
+# a message.
 FORWARDED = (b"x-sieve:", b"x-sieve-redirected-from:")
 
 
@@ -45,7 +48,8 @@ def main(sockets: str, *arguments: str) -> int:
 
 
 def is_forwarded(message: bytes) -> bool:
-    """Whether the message came from elsewhere. Our milter looks again (postroom/milter/sieve.py)."""
+    """Whether the message came from elsewhere. Our milter looks again
+    (postroom/milter/sieve.py)."""
     lines = message[:1024].lower().split(b"\n", 2)
     return all(line.startswith(begin) for line, begin in zip(lines, FORWARDED, strict=False)) and len(lines) > 1
 

@@ -1,13 +1,15 @@
 """Whether a Sieve script (RFC 5228) sends mail on. Pure: the text is read, never run.
 
-A script is said to forward where the action `redirect` stands in it, or in a script that it includes (RFC 6609), also
-behind a condition that is never true. What stands in a comment or in a string is no action.
+A script is said to forward where the action `redirect` stands in it, or in a script that it
+includes (RFC 6609), also behind a condition that is never true. What stands in a comment or in a
+string is no action.
 """
 
 import re
 from collections.abc import Mapping
 
-# RFC 5228 2.3, 2.4.2, 8.1: comments, multi-line and quoted strings, then identifiers and tags. In this order.
+# RFC 5228 2.3, 2.4.2, 8.1: comments, multi-line and quoted strings, then identifiers and tags. In
+# this order.
 _TOKEN = re.compile(
     r"""
       \#[^\n]* | /\*.*?(?:\*/|\Z)
@@ -20,7 +22,8 @@ _TOKEN = re.compile(
 
 
 def forwards(name: str, scripts: Mapping[str, str]) -> bool:
-    """Whether the script of this name redirects mail. An included script that is not there does nothing."""
+    """Whether the script of this name redirects mail. An included script that is not there does
+    nothing."""
     seen: set[str] = set()
     waiting = [name]
     while waiting:

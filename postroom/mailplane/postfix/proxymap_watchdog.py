@@ -1,4 +1,5 @@
-"""Outages of PostgreSQL: ends Postfix's proxymap once it has lost the database, so that the next one connects anew.
+"""Outages of PostgreSQL: ends Postfix's proxymap once it has lost the database, so that the next
+one connects anew.
 
 Proxymap leaves a server that has failed once alone for a minute, and cannot be told
 otherwise. (On SQLite it ends by itself.) Meanwhile each look-up is a 451.

@@ -48,7 +48,8 @@ def _path(data: Path) -> Path:
 
 
 def _files(folder: Path, most: int) -> int:
-    """The files below a folder: `deferred` has its own in folders by the first letter of their ids."""
+    """The files below a folder: `deferred` has its own in folders by the first letter of their
+    ids."""
     found = 0
     try:
         with os.scandir(folder) as entries:
