@@ -14,11 +14,19 @@ from tests.harness.server import ApiServer, Tenant, serve
 TOGETHER = "tests/cluster/"
 FUZZ = Path(__file__).parent / "fuzz"
 FUZZ_SECONDS = 60.0
+# What `./test --quick` leaves out beside PostgreSQL: daemons, browsers, whole services, and what takes seconds.
+SLOW = (
+    "backup", "cli", "client", "cluster", "console", "doctor", "faults", "fuzz", "mail", "service", "upgrade",
+    "api/test_proxies.py", "api/test_schemathesis.py", "api/test_state_machine.py", "api/test_waiting.py",
+    "test_bench.py", "test_canary.py", "test_deploy.py", "test_pictures.py", "test_planted.py", "test_progress.py",
+    "test_start.py", "test_supply_chain.py",
+)  # fmt: skip
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults", action="store_true", help="the long fault tests, and only those")
     parser.addoption("--fuzz", action="store_true", help="the fuzz targets, each for a time, and only those")
+    parser.addoption("--quick", action="store_true", help="in under a minute: SQLite, no daemons")
     words = f"the time of each target of --fuzz; default {FUZZ_SECONDS:.0f}"
     parser.addoption("--fuzz-seconds", type=float, default=FUZZ_SECONDS, help=words)
 
@@ -33,10 +41,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     def is_wanted(item: pytest.Item) -> bool:
         if config.getoption("--fuzz"):
             return FUZZ in item.path.parents
+        if config.getoption("--quick") and not is_quick(item):
+            return False
         return bool(item.get_closest_marker("long")) == bool(config.getoption("--faults"))
 
     config.hook.pytest_deselected(items=[item for item in items if not is_wanted(item)])
     items[:] = [item for item in items if is_wanted(item)]
+
+
+def is_quick(item: pytest.Item) -> bool:
+    """Whether a test needs neither PostgreSQL nor a daemon, and is over in a moment."""
+    place = item.path.relative_to(Path(__file__).parent)
+    names = getattr(item, "fixturenames", ())
+    return (
+        "postgresql" not in item.nodeid
+        and not {"postgres", "service"} & set(names)
+        and not any(place.is_relative_to(slow) for slow in SLOW)
+        and not item.name.startswith("test_commands_do_what_the_document_says")
+    )
 
 
 class ByFile(LoadFileScheduling):

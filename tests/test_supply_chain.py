@@ -6,8 +6,10 @@ import http.server
 import json
 import re
 import subprocess
+import sys
 import threading
 import tomllib
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -159,3 +161,13 @@ def test_an_audit_without_a_network() -> None:
     done = audit("http://127.0.0.1:1/v1/query")
     assert (done.returncode, done.stdout) == (3, "")
     assert "NOTHING WAS CHECKED" in done.stderr
+
+
+def test_an_installation_brings_one_package(tmp_path: Path) -> None:
+    """`bench` and `tests` are for the checkout."""
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=HERE, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        tops = {name.partition("/")[0] for name in archive.namelist()}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"postroom"}
