@@ -3,6 +3,7 @@ a function may be."""
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -340,3 +341,12 @@ def test_daemons_read_views_only() -> None:
     for path in [*folder.rglob("*.j2"), *folder.rglob("*.py")]:
         for source in re.findall(r"\b(?:FROM|JOIN) (\w+)", path.read_text(encoding="utf-8")):
             assert source not in tables, f"{path.name} reads {source}"
+
+
+def test_plain_test_runs_every_file() -> None:
+    """A folder that `testpaths` does not name is run by nobody."""
+    here = Path(__file__).parent.parent
+    options = tomllib.loads((here / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
+    named = [path for pattern in options["testpaths"] for path in here.glob(pattern)]
+    run = {file for path in named for file in ([path] if path.is_file() else path.rglob("test_*.py"))}
+    assert run == set((here / "tests").rglob("test_*.py"))

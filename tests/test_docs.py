@@ -152,7 +152,7 @@ def recorded_events() -> set[str]:
     found = set()
     for path in (ROOT / "postroom").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
-        if "events.record(" in text:
+        if re.search(r"\brecord\(\s*tx\b", text):
             values = [node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant)]
             found |= {v for v in values if isinstance(v, str) and re.fullmatch(r"[a-z]+\.[a-z_]+", v)}
     return found

@@ -5,6 +5,7 @@
 
 import ast
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,13 +23,21 @@ def test_names_are_for_one_fault_each() -> None:
     assert len(names) >= 50
 
 
+def undefined_names(text: str) -> str:
+    """What ruff says about the names that a program uses and does not have."""
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--quiet", "--select", "F821", "-"]
+    return subprocess.run(command, input=text, capture_output=True, text=True, timeout=60).stdout
+
+
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_it_can_be_planted(fault: Fault) -> None:
-    """The old text is there once, and the new one is as good a program."""
+    """The old text is there once, and the new one is as good a program: a test that fails for a
+    name that nobody has made has not found the fault."""
     text = fault.planted((HERE / fault.file).read_text(encoding="utf-8"))
     assert text != (HERE / fault.file).read_text(encoding="utf-8")
     if fault.file.endswith(".py"):
         compile(text, fault.file, "exec")
+        assert undefined_names(text) == ""
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
@@ -39,6 +48,11 @@ def test_its_tests_are_there(fault: Fault) -> None:
         tree = ast.parse((HERE / path).read_text(encoding="utf-8"))
         functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
         assert function in functions or (not function and any(name.startswith("test_") for name in functions)), path
+
+
+def test_a_name_that_nobody_has_made_is_noticed() -> None:
+    assert undefined_names("a = 1\nb = a\n") == ""
+    assert "`c`" in undefined_names("a = 1\nb = c\n")
 
 
 def test_a_text_that_is_not_there_once_is_refused() -> None:
@@ -78,11 +92,11 @@ FAILING = ROW.format(name="failing", new="    return text", tests="tests/no_such
 def test_it_tells_the_truth(tmp_path: Path, row: str, options: list[str], code: int, said: str) -> None:
     table = tmp_path / "table.toml"
     table.write_text(row, encoding="utf-8")
-    before = (HERE / "postroom" / "networks.py").read_bytes()
+    before = (HERE / "postroom" / "auth" / "networks.py").read_bytes()
     command = [str(PLANT), *options, "--table", str(table), "all"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert (done.returncode, said in done.stdout) == (code, True), done.stdout + done.stderr
-    assert (HERE / "postroom" / "networks.py").read_bytes() == before
+    assert (HERE / "postroom" / "auth" / "networks.py").read_bytes() == before
 
 
 def test_the_list_is_shown() -> None:

@@ -41,7 +41,6 @@ WITHOUT: dict[str, str] = {
             "idempotency.DUE",
             "mailboxes.session_revocations.DUE",
             "accounts.purges.OLDEST_PURGE_DUE",
-            "domains.check_schedule.OLDEST_DUE",
         ],
         "what is over goes, whoever had it": ["auth.console_sessions.END_EXPIRED", "auth.console_sessions.END_LINKS"],
         "what is old or one too many goes, whoever had it": [

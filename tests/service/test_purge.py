@@ -131,7 +131,7 @@ def test_what_was_restored_meanwhile_is_not_purged(
     id_ = database.write_sync(lambda tx: deleted_account(tx, name, GRACE_MS))
     folder = folder_of(mail, id_)
     database.write_sync(end_sessions)
-    monkeypatch.setattr(accounts, "due_purges", lambda tx, node: [id_])  # as it was found before
+    monkeypatch.setattr(purges, "due_purges", lambda tx, node: [id_])  # as it was found before
 
     def bring_back(tx: Tx) -> None:
         actor = Actor(organizations.ensure(tx, f"{name}.test"))
