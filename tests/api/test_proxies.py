@@ -22,7 +22,7 @@ import pytest
 from tests.harness.postgres import free_port
 from tests.harness.service import LONG, Service, wait_for
 
-FILES = Path(__file__).parent.parent / "deploy" / "proxy"
+FILES = Path(__file__).parents[2] / "deploy" / "proxy"
 # Without a key it is 401, and every refusal is in the log with its method: nobody else sends this
 # one.
 HIDDEN = b"DELETE /v2/email-accounts/1 HTTP/1.1\r\nHost: x\r\n\r\n"

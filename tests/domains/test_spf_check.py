@@ -13,7 +13,7 @@ from postroom.domains.resolver import Resolver
 from postroom.domains.spf_check import check_host
 from tests.harness.dns_server import DnsServer
 
-SUITE = Path(__file__).parent / "spf" / "rfc7208-tests.yml"
+SUITE = Path(__file__).parents[1] / "spf" / "rfc7208-tests.yml"
 SCENARIOS = list(yaml.safe_load_all(SUITE.read_text(encoding="utf-8")))
 CASES = [(scenario["zonedata"], test) for scenario in SCENARIOS for test in scenario["tests"].values()]
 NAMES = [f"{scenario['description']}: {name}" for scenario in SCENARIOS for name in scenario["tests"]]
