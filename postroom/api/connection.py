@@ -109,17 +109,34 @@ class Connection(Reader):
     def data_received(self, data: bytes) -> None:
         if self._given_up:
             return
-        self._unset_keepalive_if_required()
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+        is_between = not self._rest and not self._in_body and (self.cycle is None or self.cycle.response_complete)
+        if is_between and self._read_plain(data):
+            if self._deadline is not None:
+                self._disarm()
+            if self._counted is not None:
+                self._count()
+            return
         self._rest = self._rest + data if self._rest else data
         self._go_on()
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
+        """What uvicorn does there, in one call: no request ever waits in its pipeline."""
+        self.server_state.total_requests += 1
+        self._unset_keepalive_if_required()
+        if self.is_closing():
+            return
+        self.flow.resume_reading()
         if self._given_up:
-            self._unset_keepalive_if_required()
-        elif self._in_body or self._rest:
-            self._unset_keepalive_if_required()
+            return
+        if self._in_body or self._rest:
             self._go_on()
+        else:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()

@@ -60,14 +60,14 @@ class Target(NamedTuple):
     host: bytes | None = None
 
 
-_PLAIN = Framing(0, True, False)
+PLAIN = Framing(0, True, False)
 
 
 def framing(version: str, headers: Sequence[Header], is_upgrade: bool) -> Framing:
     """How a request is framed (RFC 9112 6.3), from its headers that are in FRAMING, with names
     in lower case. Raises Refused."""
     if len(headers) == 1 and headers[0][0] == b"host" and version == "1.1" and _NAMED.fullmatch(headers[0][1]):
-        return _PLAIN  # as most are
+        return PLAIN  # as most are
     hosts, lengths, codings, options = 0, [], [], b""
     offers = expects = False
     for name, raw in headers:

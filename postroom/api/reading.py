@@ -15,7 +15,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from postroom.api import framing
+from postroom.api import framing, plain_head
 from postroom.api.cycle import Cycle
 from postroom.api.framing import CHUNKED, Chunks, Framing
 from postroom.errors import Refused
@@ -65,6 +65,30 @@ class Reader(HttpToolsProtocol):
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
+    def _read_plain(self, data: bytes) -> bool:
+        """Begins a request whose plain head is all that has come, without llhttp. False where it
+        is no plain head, and nothing has happened."""
+        head = plain_head.read(data)
+        if head is None:
+            return False
+        scope = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": self.root_path,
+            "method": head.method,
+            "path": head.path,
+            "raw_path": head.raw_path,
+            "query_string": head.query,
+            "headers": head.headers,
+            "state": self.app_state.copy(),
+        }
+        self._begin(scope, framing.PLAIN)
+        return True
+
     def _read_head(self) -> bool:
         """Reads a head that has come whole, and begins its request."""
         rest, searched = self._rest, self._searched
@@ -80,7 +104,7 @@ class Reader(HttpToolsProtocol):
             raise framing.unframed()
         self._in_body, self._missing = body != 0, max(body, 0)
         self._chunks = Chunks() if body == CHUNKED else None
-        self._begin()
+        self._begin(self.scope, self._framing)
         return True
 
     def _wait_for_head(self) -> bool:
@@ -163,10 +187,10 @@ class Reader(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._ended = True
 
-    def _begin(self) -> None:
+    def _begin(self, scope: Any, framed: Framing) -> None:
         """Has the application answer the request whose head has been read."""
-        self.cycle = Cycle(
-            self.scope,
+        cycle = self.cycle = Cycle(
+            scope,
             self,  # type: ignore[arg-type]  # as its transport, so that we see when it closes
             self.flow,
             self.logger,
@@ -174,14 +198,14 @@ class Reader(HttpToolsProtocol):
             False,
             self.server_state.default_headers,
             asyncio.Event(),
-            self._framing.expects_continue,
-            self._framing.keeps_alive,
+            framed.expects_continue,
+            framed.keeps_alive,
             self.on_response_complete,
         )
-        self.cycle.more_body = self._in_body
-        if not self._in_body:
-            self.cycle.message_event.set()
-        self._start_asgi_task(self.cycle, self.app)
+        cycle.more_body = framed.body != 0
+        if not framed.body:
+            cycle.message_event.set()
+        self._start_asgi_task(cycle, self.app)
 
 
 def _head_too_large() -> Refused:

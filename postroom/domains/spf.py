@@ -18,6 +18,9 @@ from postroom.domains.spf_macros import BadMacro, MacroString
 # work of parsing.
 MOST_CHARACTERS = 8192
 
+# A network with a shorter prefix, in bits, is no network of anybody's: `ip4:0.0.0.0/1`.
+SHORTEST_PREFIX = {4: 8, 6: 16}
+
 Network = IPv4Network | IPv6Network
 
 _VERSION = re.compile(r"v=spf1(?: |\Z)", re.ASCII | re.IGNORECASE)
@@ -56,6 +59,15 @@ class Record(msgspec.Struct, frozen=True):
 
     mechanisms: tuple[Mechanism, ...]
     redirect: MacroString | None
+
+
+def names_nobody(mechanism: Mechanism, version: int) -> bool:
+    """Whether a mechanism that matches a client of this IP version says nothing about whose client
+    it is: `all`, and networks of a large part of the Internet."""
+    length = mechanism.length4 if version == 4 else mechanism.length6
+    if mechanism.network is not None:
+        length = mechanism.network.prefixlen
+    return mechanism.name == "all" or length < SHORTEST_PREFIX[version]
 
 
 def is_record(value: str) -> bool:

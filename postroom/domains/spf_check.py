@@ -68,7 +68,7 @@ class TooVoid(Broken):
 
 class Check:
     """One evaluation. `stand_in` is a host without an address, which is taken to have the
-    client's. Where `everybody` is false, `+all` is neutral: such a term names nobody. `met_all`
+    client's. Where `everybody` is false, a term that names nobody, as `+all`, is neutral. `met_all`
     tells whether the evaluation met one, `lookups` how many terms needed the DNS."""
 
     def __init__(
@@ -115,7 +115,7 @@ class Check:
         return self._other(self._expanded(record.redirect, name), "redirect=")
 
     def _qualified(self, mechanism: Mechanism) -> Result:
-        if mechanism.name == "all" and mechanism.qualifier == "+":
+        if mechanism.qualifier == "+" and spf.names_nobody(mechanism, self._client.version):
             self.met_all = True
             return "pass" if self._everybody else "neutral"
         return _RESULTS[mechanism.qualifier]

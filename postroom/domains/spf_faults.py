@@ -41,7 +41,7 @@ def _why(text: str) -> str:
         return _why_no_network(name, mark, value)
     if name == "all":
         return "only a space may follow `all`"
-    if name in MECHANISMS or mark == "=":
+    if name in MECHANISMS or (mark == "=" and re.fullmatch(r"[a-z][a-z0-9_.-]*", name)):
         return _why_no_name(name, mark, value)
     return "SPF knows no such term"
 
@@ -68,7 +68,7 @@ def _why_no_network(name: str, mark: str, value: str) -> str:
         return f"the prefix length of an {family} network is 0 to {most}, not `{length}`"
     if re.search(r"[g-z]", address) and "." in address:
         return f"this is a name and not an {family} address; a host is written as `a:host.example`"
-    return f"`{address}` is an address that is none of {family}"
+    return f"`{address}` is no {family} address"
 
 
 def _why_no_name(name: str, mark: str, value: str) -> str:
@@ -79,6 +79,6 @@ def _why_no_name(name: str, mark: str, value: str) -> str:
         if name in ("a", "mx"):
             return "a prefix length is a number from 0 to 32, after two slashes from 0 to 128"
         return f"`{name}` takes no prefix length"
-    if re.search(r"%(?![{%_-])|%\{(?![slodiphv][0-9]*r?[.\-+,/_=]*\})", value):
+    if re.search(r"%(?![{%_-])|%\{(?![slodiphv](?:[0-9]*[1-9][0-9]*)?r?[.\-+,/_=]*\})", value):
         return "RFC 7208 section 7 has no such macro"
     return "a full domain name must stand there, with a dot and a last label that is not a number"

@@ -167,10 +167,13 @@ def _parsed(text: str) -> Term | None:
 
 
 def _stays(meaning: Term, host: str) -> bool:
-    """Whether a term is neither an end of the record, nor about our host alone, nor a modifier
-    without a meaning."""
+    """Whether a term is neither an end of the record, nor about our host alone or every host, nor
+    a modifier without a meaning."""
     if isinstance(meaning, Modifier):
         return meaning.name not in ("redirect", "exp", "v", *MECHANISMS)
+    versions = (4, 6) if meaning.network is None else (meaning.network.version,)
+    if meaning.qualifier == "+" and any(spf.names_nobody(meaning, version) for version in versions):
+        return False
     is_ours = meaning.name == "a" and (_fixed(meaning.domain) or "").lower() == host
     is_wide = meaning.qualifier == "+" and (meaning.length4, meaning.length6) != (32, 128)
     return meaning.name != "all" and (is_wide or not is_ours)

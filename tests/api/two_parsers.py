@@ -30,6 +30,18 @@ class Outcome(NamedTuple):
     has_ended: bool
 
 
+class Scope(NamedTuple):
+    """What the application is told of a request."""
+
+    method: str
+    path: str
+    raw_path: bytes
+    query: bytes
+    headers: list[tuple[bytes, bytes]]
+    rest: dict[str, Any]
+    ends_connection: bool
+
+
 class Wire(asyncio.Transport):
     """The client's end, in memory: it takes everything, and sends when it may."""
 
@@ -89,9 +101,17 @@ async def _application(seen: list[Seen], scope: Any, receive: Any, send: Any) ->
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else b"ok"})
 
 
-async def _talk(pieces: Sequence[bytes]) -> Outcome:
+async def _telling(told: list[Scope], scope: Any, receive: Any, send: Any) -> None:
+    """As `_application`, and keeps what it was told."""
+    rest = dict(scope)
+    method, path, raw_path, query = (rest.pop(name) for name in ("method", "path", "raw_path", "query_string"))
+    told.append(Scope(method, path, raw_path, query, list(rest.pop("headers")), rest, ends_connection=False))
+    await _application([], scope, receive, send)
+
+
+async def _talk(pieces: Sequence[bytes], told: list[Scope] | None = None) -> Outcome:
     seen: list[Seen] = []
-    application = functools.partial(_application, seen)
+    application = functools.partial(_application, seen) if told is None else functools.partial(_telling, told)
     config = uvicorn.Config(application, ws="none", interface="asgi3", proxy_headers=False, log_config=None)
     config.load()
     wire, connection = Wire(pieces), Connection(config, ServerState(), {})
@@ -110,6 +130,13 @@ async def _talk(pieces: Sequence[bytes]) -> Outcome:
 def ours(*pieces: bytes) -> Outcome:
     """What our connection makes of these bytes, which come in these pieces."""
     return asyncio.run(_talk(pieces))
+
+
+def scopes(*pieces: bytes) -> list[Scope]:
+    """What the application is told when these bytes come in these pieces."""
+    told: list[Scope] = []
+    outcome = asyncio.run(_talk(pieces, told))
+    return [one._replace(ends_connection=outcome.has_ended) for one in told]
 
 
 def strict(data: bytes) -> list[Seen]:

@@ -63,6 +63,7 @@ A = ("mx.host.example", "A")
 AAAA = ("mx.host.example", "AAAA")
 OURS: Zone = {A: ["192.0.2.9"]}
 OURS_TWICE: Zone = OURS | {AAAA: ["2001:db8::9"]}
+REPLACED = "replace it by v=spf1 a:mx.host.example -all"
 CASES: list[tuple[dns_records.Purpose, Zone, str, str | None]] = [
     ("ownership", txt(NAME, TOKEN), "ok", None),
     ("ownership", txt(NAME, "of another claim", TOKEN), "ok", None),
@@ -107,7 +108,7 @@ CASES: list[tuple[dns_records.Purpose, Zone, str, str | None]] = [
     ("spf", txt(D, "v=spf1 ip6:2001:db8::/32 -all") | {AAAA: ["2001:db8::1"]}, "ok", None),
     ("spf", txt(D, "v=spf1 ip4:198.51.100.0/24 -all") | {A: ["192.0.2.9"]}, "differs", "ip4:198.51.100.0/24 -all"),
     ("spf", txt(D, "v=spf1 a -all") | {A: ["192.0.2.9"], (D, "A"): ["192.0.2.9"]}, "ok", None),
-    ("spf", txt(D, "v=spf1 ip4:nonsense -all"), "differs", "an address that is none"),
+    ("spf", txt(D, "v=spf1 ip4:nonsense -all"), "differs", "is no IPv4 address"),
     ("spf", txt(D, "v=spf1 include:p.example -all") | txt("p.example", "v=spf1 a:mx.host.example ~all"), "ok", None),
     ("spf", txt(D, "v=spf1 redirect=p.example") | txt("p.example", "v=spf1 a:mx.host.example ~all"), "ok", None),
     ("spf", txt(D, "v=spf1 redirect=p.example") | txt("p.example", "v=spf1 -all"), "differs",
@@ -147,10 +148,22 @@ CASES: list[tuple[dns_records.Purpose, Zone, str, str | None]] = [
      "does not let mx.host.example send from 2001:db8::9: replace it by v=spf1 a:mx.host.example ip4:192.0.2.9 -all"),
     ("spf", txt(D, "v=spf1 ip4:192.0.2.9 ip6:2001:db8::/64 -all") | OURS_TWICE, "ok", None),
     ("spf", txt(D, "v=spf1 +all a:mx.host.example"), "differs", "every host of the Internet"),
+    *(
+        ("spf", OURS_TWICE | txt(D, f"v=spf1 {wide} -all"), "differs", f"Internet send: {REPLACED}")
+        for wide in (
+            "ip4:0.0.0.0/0 ip6:::/0",
+            "ip4:192.0.2.9/0 ip6:2001:db8::9/0",
+            "ip4:0.0.0.0/1 ip4:128.0.0.0/1 ip6:::/1 ip6:8000::/1",
+            "ip4:192.0.0.0/7 ip6:2000::/15",
+            "a:mx.host.example/0 ip6:::/0",
+            "a:mx.host.example//0",
+        )
+    ),
+    ("spf", OURS | txt(D, "v=spf1 ip4:192.0.0.0/8 -all"), "ok", None),
     ("spf", txt(D, "v=spf1 include:p.example -all") | txt("p.example", "v=spf1 +all"), "differs", "every host"),
     ("spf", txt(D, "v=spf1 include:p.example a:mx.host.example -all") | txt("p.example", "v=spf1 +all"), "ok", None),
     ("spf", txt(D, "v=spf1 a:mx.host.example include: spf.x ~all"), "differs", "a value must follow `include:`"),
-    ("spf", txt(D, "v=spf1 a:mx.host.example ip4:192.0.2.300 -all"), "differs", "none of IPv4"),
+    ("spf", txt(D, "v=spf1 a:mx.host.example ip4:192.0.2.300 -all"), "differs", "is no IPv4 address"),
     ("spf", txt(D, "v=spf1 a:mx.host.example ip4:192.0.2.0/33 -all"), "differs", "is 0 to 32, not `33`"),
     ("spf", txt(D, "v=spf1 a:mx.host.example/33 -all"), "differs", "number from 0 to 32"),
     ("spf", txt(D, "v=spf1 a:mx.host.example ipv4:192.0.2.1 -all"), "differs", "write `ip4:`"),
