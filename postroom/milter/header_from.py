@@ -33,6 +33,8 @@ _FIRST_DOT = re.compile(rf"{_SPACE}\.")
 _QUOTED_TEXT = re.compile(f"{_QUOTED}|{_COMMENT}")
 _ENCODED_WORD = re.compile(r"=\?[^?\s]+\?[bBqQ]\?[^?\s]*\?=")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+# Text from right to left, whatever its letters are: `moc.elpmaxe@nna` is shown as an address.
+_OVERRIDE = re.compile("[\u202d\u202e]")
 _BLANK_FOLD = re.compile(rb"\n[ \t]*(?=\n|\Z)")
 _LOCAL_END = re.compile(r"[A-Za-z0-9._+-]+\Z")
 _DOMAIN_BEGIN = re.compile(r"[\w.-]+")
@@ -61,7 +63,10 @@ def parse(value: bytes) -> Mailbox:
         address = senders.parse(match["address"])
     except BadAddress:
         raise Unclear from None
-    return Mailbox(address, _decoded(f"{match['name']} {match['rest']}"))
+    shown = _decoded(f"{match['name']} {match['rest']}")
+    if _OVERRIDE.search(shown):
+        raise Unclear
+    return Mailbox(address, shown)
 
 
 def _is_clear_name(name: str) -> bool:
@@ -77,10 +82,10 @@ def shown_addresses(text: str) -> Iterator[tuple[str, str]]:
     """Each address that a person can read in a text, as local part without tag and canonical
     domain.
 
-    Compatibility characters (`＠`, full-width letters) are read as what they look like; invisible
-    ones are left out.
+    Compatibility characters (`＠`, full-width letters) are read as what they look like, dots as in
+    UTS 46; invisible ones are left out.
     """
-    plain = unicodedata.normalize("NFKC", text)
+    plain = unicodedata.normalize("NFKC", text).replace("\u3002", ".")
     plain = "".join(sign for sign in plain if unicodedata.category(sign) not in ("Cf", "Cc", "Mn"))
     parts = plain.replace("\\", "").split("@")
     if len(parts) > MOST_SHOWN:
@@ -129,16 +134,16 @@ def _unfolded(value: bytes) -> str:
 
 def _decoded(text: str) -> str:
     """A text as written and with its encoded words (RFC 2047) decoded, which are honoured in
-    quotes too."""
+    quotes too: as their charset has it, and as ASCII, for those who know another charset of this
+    name or none."""
     if "=?" not in text:
         return text
     if text.count("=?") > MOST_ENCODED:
         raise Unclear
     try:
-        words = [
-            part.decode(charset or "latin-1") if isinstance(part, bytes) else part
-            for part, charset in decode_header(text)
-        ]
+        parts = decode_header(text)
+        words = [part.decode(charset or "latin-1") if isinstance(part, bytes) else part for part, charset in parts]
     except (HeaderParseError, LookupError, ValueError):
         raise Unclear from None
-    return f"{text} {''.join(words)}"
+    plain = [part.decode("latin-1") if isinstance(part, bytes) else part for part, _ in parts]
+    return f"{text} {''.join(words)} {''.join(plain)}"

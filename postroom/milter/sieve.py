@@ -42,6 +42,11 @@ log = structlog.get_logger()
 # The first two fields of what Dovecot's Sieve forwards. A script can add fields to a reply, but
 # none before these.
 FORWARDED = [b"x-sieve", b"x-sieve-redirected-from"]
+# Times that mail is forwarded by scripts of this instance. Each can make four of one (`sieve_max_redirects`), and those
+# of several accounts together a number without a bound.
+MOST_FORWARDS = 5
+# What a reply must not claim: a result of authentication that the mail host would have found (RFC 8601 5).
+RESULTS = b"authentication-results"
 
 
 class Replies:
@@ -55,7 +60,7 @@ class Replies:
         self._database = database
 
     def keeps(self, name: bytes) -> bool:
-        return identity.is_identity(name) or name == SIGNING_HEADER.lower().encode()
+        return identity.is_identity(name) or name in (RESULTS, SIGNING_HEADER.lower().encode())
 
     async def judge(self, message: Message) -> Answer:
         account = _owner(message)
@@ -67,7 +72,7 @@ class Replies:
             if message.sender != b"<>":
                 raise NotOwn("The envelope sender", "a reply has none")
             if not all(identity.is_identity(name.strip().lower()) for name, _ in message.headers):
-                raise NotOwn("Every field", "one is not clear")
+                raise NotOwn("Every field", "one is not clear, or not a reply's")
             named = identity.read(message.headers)
             await self._database.read(partial(named.check, account=account))
         except NotOwn as error:
@@ -148,6 +153,8 @@ class Forward:
             raise Kept("its envelope sender is not the owner's")
         if message.is_cut:
             raise Kept("its header is too long")
+        if sum(name.strip().lower() == FORWARDED[1] for name, _ in message.headers) > MOST_FORWARDS:
+            raise Kept("it was forwarded too often")
         authors = [value for name, value in message.headers if name.strip().lower() == b"from"]
         organization = _organization(sender.domain)
         if len(authors) != 1:  # several, and receivers choose one of them

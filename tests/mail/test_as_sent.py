@@ -344,6 +344,19 @@ def test_results_that_claim_to_be_ours_are_removed(box: Mailbox, door: str) -> N
 
 
 @pytest.mark.parametrize(
+    "field",
+    [
+        b"X: " + b"\r" * 50_000 + b"y\r\n \rAuthentication-Results: x",
+        b"Authentication-Results: " + b"1" * 55_000,
+        b"Authentication-Results: x (" + b"(a)" * 18_000,
+    ],
+)
+def test_a_field_costs_what_its_length_costs(box: Mailbox, field: bytes) -> None:
+    """An expression that tries each octet as a beginning would take minutes for this message."""
+    arrives(box, OUTSIDE.encode(), from_(box) + (field + b"\r\n") * 20 + b"\r\nbody")
+
+
+@pytest.mark.parametrize(
     "start",
     [
         b" Authentication-Results: %s; spf=pass\r\n",

@@ -15,6 +15,7 @@ from tests.mail.clients import HOST, own_address, submission, tls
 from tests.mail.platform import Mailbox, Platform
 
 MANY = 200
+AT_ONCE = 16
 ONE_ADDRESS = ["127.77.77.77"] * MANY
 ADDRESSES = [f"127.78.{number}.1" for number in range(MANY)]
 
@@ -67,7 +68,7 @@ Try = Callable[[Mailbox, str, ExitStack], str]
 
 
 def together(attempt: Try, box: Mailbox, sources: list[str], held: ExitStack) -> Counter[str]:
-    with ThreadPoolExecutor(16) as pool:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         return Counter(pool.map(lambda source: attempt(box, source, held), sources))
 
 
@@ -75,7 +76,9 @@ def together(attempt: Try, box: Mailbox, sources: list[str], held: ExitStack) ->
 def test_one_address_leaves_room_for_others(platform: Platform, attempt: Try, most: int) -> None:
     box, other = platform.create(), platform.create("other")
     with ExitStack() as held:
-        assert together(attempt, box, ONE_ADDRESS, held)["OK"] == most
+        # Dovecot asks how many there are and counts the new one later: who asks at the same moment is let in.
+        assert most <= together(attempt, box, ONE_ADDRESS, held)["OK"] < most + AT_ONCE
+        assert attempt(box, ONE_ADDRESS[0], held) != "OK"
         assert attempt(other, own_address(), held) == "OK"
         assert attempt(box, own_address(), held) == "OK"
 

@@ -253,10 +253,13 @@ def test_what_we_signed_comes_back(alice: Mailbox, bob: Mailbox, dns: DnsServer,
     publish(dns, alice.platform)
     dns.publish(alice.platform.domain, "TXT", "v=spf1 -all")
     lines = b"x" * 998 + b"\r\n." + b"y" * 997 + b"\r\n.\r\n..dots\r\n \r\n\r\n"
-    raw = f"From: {alice.address}\r\nTo: friend@elsewhere.example\r\nSubject: round trip\r\n\r\n".encode() + lines
+    subject = (
+        f"round trip of {alice.address} on {alice.platform.service.ports['port']}"  # the sink is one for both engines
+    )
+    raw = f"From: {alice.address}\r\nTo: friend@elsewhere.example\r\nSubject: {subject}\r\n\r\n".encode() + lines
     with submission(alice.platform.service, alice.address, alice.password) as client:
         client.sendmail(alice.address, ["friend@elsewhere.example"], raw)
-    taken = wait_for("the message", lambda: sink.find("round trip"))
+    taken = wait_for("the message", lambda: sink.find(subject))
     assert taken
     assert taken.sender == alice.address
     assert taken.raw.endswith(b"\r\n\r\n" + lines)
@@ -264,7 +267,24 @@ def test_what_we_signed_comes_back(alice: Mailbox, bob: Mailbox, dns: DnsServer,
         assert hand_in(bob, taken.sender, changed)[0] == 550
     code, text = hand_in(bob, taken.sender, b"Received: from second.example\r\n" + taken.raw)
     assert code == 250, text
-    assert bob.wait_for("round trip").endswith(b"\r\n\r\n" + lines)
+    assert bob.wait_for(subject).endswith(b"\r\n\r\n" + lines)
+
+
+def test_each_message_of_a_session_is_asked_about(alice: Mailbox, bob: Mailbox, dns: DnsServer) -> None:
+    """Whatever was taken, refused or broken off before in the same session."""
+    dns.publish(alice.platform.domain, "TXT", "v=spf1 -all")
+    port = bob.platform.service.ports["smtp_port"]
+    with smtplib.SMTP(HOST, port, "client.example", 60, (own_address(), 0)) as client:
+        client.ehlo()
+        for number, sender in enumerate(("x@elsewhere.example", alice.address) * 2):
+            client.mail("", [])
+            client.rset()
+            client.mail(sender)
+            client.rcpt(bob.address)
+            code, text = client.data(letter(alice.address, f"session {number}"))
+            assert code == (550 if sender == alice.address else 250), text
+    bob.wait_for("session 2")
+    assert sorted(bob.subjects()) == ["session 0", "session 2"]
 
 
 def test_a_trusted_forwarder(alice: Mailbox, bob: Mailbox, dns: DnsServer) -> None:

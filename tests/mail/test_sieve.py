@@ -56,7 +56,7 @@ def test_nobody_says_for_whom_a_mail_is_but_postfix(platform: Platform) -> None:
 def test_a_vacation_answers_for_a_tag_too(platform: Platform) -> None:
     box, writer = platform.create("billing"), platform.create("writer")
     box.put_script(b'require "vacation";\nvacation "I am away.";')
-    deliver(platform.service, writer.address, f"billing+tag@{platform.domain}", "question")
+    writer.send(f"billing+tag@{platform.domain}", "question")
     answer = writer.wait_for("Auto: question")
     assert b"I am away." in answer
     assert b"acct.internal" not in answer
@@ -65,7 +65,7 @@ def test_a_vacation_answers_for_a_tag_too(platform: Platform) -> None:
 def test_what_a_script_rejects_names_the_address(platform: Platform) -> None:
     box, writer = platform.create("billing"), platform.create("writer")
     box.put_script(b'require "reject";\nreject "No thanks.";')
-    deliver(platform.service, writer.address, f"billing+tag@{platform.domain}", "offer")
+    writer.send(f"billing+tag@{platform.domain}", "offer")
     answer = writer.wait_for("Rejected: offer")
     assert b"Final-Recipient: rfc822; billing+tag@" + platform.domain.encode() in answer
     assert b"acct.internal" not in answer

@@ -17,10 +17,12 @@ import pytest
 from postroom.mailplane import render
 from postroom.mailplane.dovecot.sendmail import UnixSMTP
 from postroom.mailplane.render import OwnNode, Plane
+from postroom.milter.sieve import MOST_FORWARDS
 from postroom.settings import load
 from tests.harness.service import Service, wait_for
 from tests.mail.clients import HOST, deliver, message, own_address, smtp, submission
 from tests.mail.platform import Mailbox, Platform
+from tests.mail.test_sieve import queue
 
 # Each listener by its syslog name, and the test that tries to leave through it as another.
 LISTENERS = {
@@ -209,6 +211,8 @@ def test_a_rejection_is_from_its_owner_and_signed(platform: Platform, alice: Mai
         'vacation :mime "Sender: {bob}\r\nContent-Type: text/plain\r\n\r\nx";',
         'vacation :from "{bob}" :mime "X-Sieve: x\r\nX-Sieve-Redirected-From: x\r\n\r\nx";',
         'vacation :mime "X-Postroom-Signing-Domain: elsewhere.example\r\n\r\nx";',
+        'vacation :mime "Authentication-Results: mail.postroom.test; dkim=pass\r\n\r\nx";',
+        'vacation :mime "Content-Type: text/plain\r\nAUTHENTICATION-RESULTS : x; dkim=pass\r\n\r\nx";',
     ],
 )
 def test_a_forged_reply_is_dropped_and_the_mail_arrives(
@@ -313,6 +317,55 @@ def test_a_forward_to_a_closed_mailbox_stays_in_the_inbox(alice: Mailbox, target
     target.update(status="disabled")
     alice.receive("nobody there")
     assert alice.wait_for("nobody there")
+
+
+@pytest.mark.parametrize(
+    "recipient",
+    [
+        "x@-bad-.example",
+        f"x@{'a' * 64}.example",
+        "x@127.0.0.1",
+        "x@\xfc.example",
+        f"x@{'a.' * 130}example",
+    ],
+)
+def test_a_forward_to_what_is_no_address_stays_in_the_inbox(alice: Mailbox, recipient: str) -> None:
+    """For Postfix, which refuses it; the script compiles. Dovecot would try again for days, and
+    hold up the mail."""
+    alice.put_script(f'redirect "{recipient}";'.encode())
+    alice.receive("forwarded to nobody")
+    kept = message_from_bytes(alice.wait_for("forwarded to nobody"))
+    assert "X-Sieve-Redirected-From" not in kept
+
+
+def test_what_is_forwarded_too_often_stays_in_the_inbox(alice: Mailbox, target: Mailbox) -> None:
+    """Scripts of several accounts together would make a number of copies without a bound."""
+    alice.put_script(f'redirect "{target.address}";'.encode())
+    for before in (MOST_FORWARDS - 1, MOST_FORWARDS):
+        fields = "".join(f"X-Sieve-Redirected-From: a{number}@elsewhere.example\r\n" for number in range(before))
+        raw = f"{fields}From: x@elsewhere.example\r\nSubject: after {before}\r\n\r\nx"
+        with smtp(alice.platform.service) as client:
+            client.sendmail("x@elsewhere.example", [alice.address], raw)
+    assert alice.wait_for(f"after {MOST_FORWARDS}")
+    assert target.wait_for(f"after {MOST_FORWARDS - 1}")
+    assert alice.subjects() == [f"after {MOST_FORWARDS}"]
+
+
+@pytest.mark.parametrize("grows", [False, True])
+@pytest.mark.parametrize("alone", [False, True])
+def test_forwards_in_a_circle_end_and_the_mail_is_there(alice: Mailbox, bob: Mailbox, alone: bool, grows: bool) -> None:
+    """With a tag that is longer each time Dovecot finds no duplicate."""
+    for box, other in ((alice, alice),) if alone else ((alice, bob), (bob, alice)):
+        script = 'require ["envelope", "subaddress", "variables"];'
+        script += 'if envelope :detail :matches "to" "*" { set "d" "${1}"; }'
+        for tag in ("+1${d}", "+2${d}") if grows else ("",):
+            script += f'redirect "{other.address.replace("@", f"{tag}@")}";'
+        box.put_script(script.encode())
+    alice.receive("round")
+    assert alice.wait_for("round")
+    wait_for("an empty queue", lambda: queue(alice.platform.service) == "")
+    assert len(alice.subjects()) <= 4
+    assert bob.subjects() == []
 
 
 def test_the_sockets_are_closed_to_others(service: Service) -> None:

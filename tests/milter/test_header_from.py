@@ -102,6 +102,9 @@ UNCLEAR: tuple[str | bytes, ...] = (
     "Me\x1b <me@demo.test>",
     "Me\u0085<me@demo.test>",
     "Me\u2028<me@demo.test>",
+    '"\u202emoc.x@bob" <me@demo.test>',  # shown from right to left
+    "Me \u202d <me@demo.test>",
+    "=?utf-8?q?=E2=80=AEmoc.x=40bob?= <me@demo.test>",
     b"J\xfcrgen <me@demo.test>",
     b"me@demo.test \xff",
     "x" * 5000 + " <me@demo.test>",
@@ -140,6 +143,14 @@ def test_what_is_not_certain(value: str | bytes) -> None:
         "=?utf-8?q?bob?= =?utf-8?q?=40demo.test?=",
         '"=?utf-8?b?Ym9iQGRlbW8udGVzdA==?="',
         "\\b\\o\\b@demo.test",
+        "bob@demo\u3002test",
+        "bob@demo\uff61test",
+        # charsets that readers know by the same name otherwise, or take for ASCII
+        "=?utf-16?b?AGIAbwBiAEA=?=demo.test",
+        "=?utf-16?b?YgBvAGIAQAA=?=demo.test",
+        "=?utf-32be?b?AAAAYgAAAG8AAABiAAAAQA==?=demo.test",
+        "=?utf-7?q?bob+AEA-demo.test?=",
+        "=?cp037?q?bob=40demo.test?=",
     ],
 )
 def test_an_address_that_a_name_shows_is_seen(text: str) -> None:
