@@ -9,6 +9,7 @@ The file of the current directory is never taken. The file is the first of these
 `settings_file` in scripts/install.sh follows the same rule (decision 0164).
 """
 
+import errno
 import os
 import stat
 import sys
@@ -22,6 +23,7 @@ FILE = "postroom.toml"
 SYSTEM = Path("/etc/postroom") / FILE
 # Written by scripts/install.sh into the environment: `editable` or `copy`, and the checkout.
 STAMP = "postroom.stamp"
+MOST_LINKS = 40  # as Linux follows on the way to one file
 
 
 class BadSettings(Exception):
@@ -88,12 +90,34 @@ def _writable_by(path: Path, status: os.stat_result) -> str | None:
     advice = "Root takes settings from root's own files alone"
     if _is_open(status):
         return f"{path} can be written by another user. {advice}: chown root {path}; chmod go-w {path}"
-    for folder in {*path.parents, *path.resolve().parents}:
+    for folder, entry in _way(path):
         found = folder.stat()
-        shared = bool(found.st_mode & stat.S_ISVTX) and found.st_uid == 0  # as /tmp: a file of root's stays
+        # As /tmp: what is root's own stays there.
+        shared = bool(found.st_mode & stat.S_ISVTX) and found.st_uid == 0 and entry.lstat().st_uid == 0
         if _is_open(found) and not shared:
             return f"{path} can be replaced by another user, who may write {folder}. {advice}: /etc/postroom is one."
     return None
+
+
+def _way(path: Path) -> list[tuple[Path, Path]]:
+    """The directories whose entries decide where a path leads, each with the entry: those of each
+    link on the way are among them. Raises OSError."""
+    found, at, links = [], Path("/"), 0
+    left = [*reversed(path.absolute().parts[1:])]
+    while left:
+        name = left.pop()
+        found.append((at, at / name))
+        if name == "..":
+            at = at.parent
+        elif (at / name).is_symlink():
+            target, links = (at / name).readlink(), links + 1
+            if links > MOST_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+            at = Path("/") if target.is_absolute() else at
+            left += reversed(target.parts[1:] if target.is_absolute() else target.parts)
+        else:
+            at /= name
+    return found
 
 
 def _is_open(status: os.stat_result) -> bool:

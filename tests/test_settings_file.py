@@ -145,6 +145,34 @@ def test_root_refuses_what_another_user_could_write(
         assert load({"POSTROOM_SETTINGS": str(named)}).port == 3005
 
 
+@AS_ROOT
+@pytest.mark.parametrize(
+    "target",
+    ["theirs/link", "theirs/chain", "theirs/../ours/file", "theirs/up/ours/file", "through", "shared/link"],
+)
+def test_root_follows_no_link_of_another_user(tmp_path: Path, target: str) -> None:
+    """The file and its folder are root's, and so is the link that is named; what lies between is
+    another user's."""
+    ours, theirs, shared = tmp_path / "ours", tmp_path / "theirs", tmp_path / "shared"
+    for folder, mode in ((ours, 0o755), (theirs, 0o755), (shared, 0o1777)):
+        folder.mkdir()
+        folder.chmod(mode)
+    (ours / "file").write_text("port = 3005\n")
+    links = {theirs / "link": ours / "file", theirs / "chain": theirs / "link", theirs / "up": tmp_path}
+    links |= {shared / "link": ours / "file", tmp_path / "through": theirs / "link"}
+    for link, there in links.items():
+        link.symlink_to(there)
+    os.chown(theirs, 65534, 65534)
+    os.chown(shared / "link", 65534, 65534, follow_symlinks=False)
+    named = tmp_path / "named.toml"
+    named.symlink_to(target)
+    with pytest.raises(BadSettings, match="another user"):
+        load({"POSTROOM_SETTINGS": str(named)})
+    named.unlink()
+    named.symlink_to(ours / "file")
+    assert load({"POSTROOM_SETTINGS": str(named)}).port == 3005
+
+
 SECRETS = [
     ('database_url = "postgresql://postroom:hush@db/postroom"', True),
     ('database_url = "postgresql://postroom@db/postroom?password=hush"', True),
