@@ -1,7 +1,7 @@
 """The commands of `postroom api`, made from the client's operations: arguments, options and help
 are theirs.
 
-A stranger would get wrong: `--json` prints what the API has answered, byte for byte, not what
+`--json` prints what the API has answered, byte for byte, not what
 the client reads from it.
 """
 

@@ -1,7 +1,7 @@
 """Questions to the DNS, bounded in time and size. Only the worker and a check on request ask them,
 never within a transaction.
 
-A stranger would get wrong: "there is no such record" is an answer, silence is none. `Unanswered`
+"There is no such record" is an answer, silence is none. `Unanswered`
 proves nothing and must change nothing.
 """
 
