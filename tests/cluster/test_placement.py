@@ -38,6 +38,26 @@ def _make(tx: Tx, number: int) -> int:
     return accounts.create(tx, actor, CreateAccount("o.example", f"a{number}", "u", None, "{SSHA512}x")).id
 
 
+def _make_as_before(tx: Tx) -> tuple[int, int, int]:
+    """An account that a version of schema 0016 has made on the first of two nodes: its id, its node, the other node."""
+    ((home,), (target,)) = tx.all("SELECT id FROM nodes WHERE id > 0 ORDER BY id")
+    organization = organizations.ensure(tx, "o")
+    ((domain,),) = tx.all(
+        """INSERT INTO domains (organization_id, user_id, name, status, created_at, updated_at)
+           VALUES (:organization, 'u', 'o.example', 'active', 1, 1) RETURNING id""",
+        organization=organization,
+    )
+    ((id_,),) = tx.all(
+        """INSERT INTO accounts (organization_id, domain_id, user_id, address, status, is_default, password, generation,
+             created_at, updated_at)
+           VALUES (:organization, :domain, 'u', 'a0@o.example', 'active', 1, '{SSHA512}x', 1, 1, 1) RETURNING id""",
+        organization=organization,
+        domain=domain,
+    )
+    tx.run("INSERT INTO account_homes (account_id, node_id) VALUES (:id, :home)", id=id_, home=home)
+    return id_, home, target
+
+
 def _add(database: Database, name: str) -> None:
     database.write_sync(lambda tx: nodes.add(tx, name, "192.0.2.1", 1700))
 
@@ -183,10 +203,7 @@ def test_a_move_that_was_cancelled_before_the_upgrade(postgres: PostgresServer, 
             found.write_sync(
                 lambda tx, name=name, founder=founder: tx.all(machine, name=name, founder=founder, now=tx.now)
             )
-        id_ = found.write_sync(lambda tx: _make(tx, 0))
-        home = found.write_sync(lambda tx: nodes.home(tx, id_))
-        other = "SELECT id FROM nodes WHERE id <> :home AND id > 0"
-        ((target,),) = found.write_sync(lambda tx: tx.all(other, home=home))
+        id_, home, target = found.write_sync(_make_as_before)
         sql = """INSERT INTO account_moves (account_id, source, target, phase, created_at)
             VALUES (:id, :home, :target, 'cancelled', 1)"""
         found.write_sync(lambda tx: tx.run(sql, id=id_, home=home, target=target))
