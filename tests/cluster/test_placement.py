@@ -190,8 +190,9 @@ def test_a_cancelled_move_goes_no_further(database: Database) -> None:
 def test_a_move_that_was_cancelled_before_the_upgrade(postgres: PostgresServer, tmp_path: Path) -> None:
     """Then it was a phase, and the target's to end."""
     for file in SCHEMA.glob("*.sql"):
-        if file.name < "0017" or file.name == VIEWS:
+        if file.name < "0017":
             shutil.copy(file, tmp_path)
+    (tmp_path / VIEWS).write_text("-- Those of today ask for tables that came later.\n")
     url = postgres.new_database()
     migrate(url, tmp_path)
     found = open_database(url)
