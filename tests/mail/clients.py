@@ -121,11 +121,12 @@ def deliver(service: Service, sender: str, to: str, subject: str) -> None:
 
 
 def refusal(service: Service, to: str) -> tuple[int, str]:
-    """What SMTP from outside says to a recipient."""
+    """What SMTP from outside says to a recipient, or to the sender where that is not taken."""
     with smtp(service) as client:
         client.ehlo()
-        client.mail("someone@elsewhere.example")
-        code, text = client.rcpt(to)
+        code, text = client.mail("someone@elsewhere.example")
+        if code == 250:
+            code, text = client.rcpt(to)
         return code, text.decode()
 
 

@@ -35,7 +35,9 @@ def test_mail_goes_on_while_the_api_is_stopped(lone: Service) -> None:
     }
     lone.launch("--only", "mail")
     wait_for("Dovecot and Postfix", lambda: _answers(lone, "imaps_port") and _answers(lone, "smtp_port"))
-    assert refusal(lone, f"nobody@{mailbox.platform.domain}")[0] == 550
+    nobody = f"nobody@{mailbox.platform.domain}"
+    wait_for("the milter", lambda: refusal(lone, nobody)[0] // 100 == 5)
+    assert refusal(lone, nobody)[0] == 550
     mailbox.receive("without the API")
     assert mailbox.wait_for("without the API")
     mailbox.send(mailbox.address, "sent without the API")
