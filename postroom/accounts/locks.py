@@ -14,6 +14,6 @@ ON CONFLICT (organization_id, user_id) DO UPDATE SET user_id = excluded.user_id"
 
 def lock(tx: Tx, organization_id: int, user_id: str) -> None:
     """From here to the end of the transaction nobody else changes the user's default account. A
-    domain's counter, where it is needed too, comes before (counts.py): in one order nobody waits
+    domain's counter, where it is needed too, comes before (usage.py): in one order nobody waits
     in a circle."""
     tx.run(LOCK, organization=organization_id, user_id=user_id)

@@ -58,7 +58,7 @@ class Result(msgspec.Struct, frozen=True):
 
 
 # A transaction that makes the answer, and what keeps that answer in the same transaction
-# (retries.py).
+# (idempotency.py).
 Work = Callable[[Tx], Result]
 Keep = Callable[[Work], Work]
 
@@ -106,7 +106,7 @@ class RequestContext(msgspec.Struct, frozen=True):
         it can be kept with the change.
 
         Sessions are ended after the commit. What fails there the worker does again
-        (sessions.py), and the answer says so.
+        (session_revocations.py), and the answer says so.
         """
         answer = await self.services.database.write(self.keep(work) if self.keep else work, is_long=is_long)
         if not answer.ended or await self.services.end_sessions(answer.ended):

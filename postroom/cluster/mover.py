@@ -1,7 +1,7 @@
 """Carrying out moves: the worker of the node that has the mail copies it while it is used, freezes
 the account for the last difference, compares, and switches.
 
-The freeze does not rest on ended sessions. The mailbox is sealed (sealing.py), so whoever was
+The freeze does not rest on ended sessions. The mailbox is sealed (maildir.py), so whoever was
 let in a moment before cannot add anything that would be lost; and deliveries are put off, never
 refused.
 """

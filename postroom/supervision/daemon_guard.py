@@ -2,7 +2,7 @@
 ends, when told to (SIGTERM), or when the supervisor is dead. It passes SIGHUP on: the daemon reads
 its files again.
 
-    guard.py LIFELINE GRACE PIDFILE COMMAND...
+    daemon_guard.py LIFELINE GRACE PIDFILE COMMAND...
 
 LIFELINE is the read end of a pipe whose only write end the supervisor holds, so its end of file
 is the supervisor's death, also by SIGKILL. Postfix's master changes its user id, which clears

@@ -1,6 +1,6 @@
 """The MTA-STS policy (RFC 8461) of each active domain, for whoever sends mail to it.
 
-The Host header alone says which domain is meant (hosts.py).
+The Host header alone says which domain is meant (host_header.py).
 """
 
 from postroom.api.context import PublicRequest, Result
