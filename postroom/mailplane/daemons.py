@@ -148,7 +148,8 @@ def dovecot(settings: Settings) -> Daemon:
         command=[DOVECOT, "-F", "-c", path],
         # The script of all mailboxes is compiled here: nobody who delivers may write beside it.
         checks=[[DOVECONF, "-n", "-c", path], [SIEVEC, "-c", path, str(settings.data / "dovecot" / "once.sieve")]],
-        environment=ENVIRONMENT,
+        # The name in answers, in Message-ID and in file names of mail; else it is the machine's own.
+        environment=ENVIRONMENT | {"DOVECOT_HOSTNAME": settings.hostname},
     )
 
 
