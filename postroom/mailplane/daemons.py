@@ -263,10 +263,14 @@ def _check_postgres(postgres: Mapping[str, str]) -> None:
 
 def _check_certificate(settings: Settings) -> None:
     """With a pair that does not fit Postfix would start and only warn, and nobody could submit."""
+    paths = tls_paths(settings)
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*tls_paths(settings))
+        for path in paths:
+            path.open().close()  # an error of `ssl` does not name the file
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*paths)
     except OSError as error:  # ssl.SSLError too
-        raise Unusable(f"POSTROOM_TLS_CERT and POSTROOM_TLS_KEY: {error.strerror or error}.") from None
+        named = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        raise Unusable(f"POSTROOM_TLS_CERT and POSTROOM_TLS_KEY: {named}.") from None
 
 
 def _group(gid: int) -> str:
