@@ -34,9 +34,10 @@ from tests.mail.clients import own_address, tls
 
 SAYS = (
     "Stock is Dovecot and Postfix over flat files, with the same hash of the password. Clients run on the same "
-    "cores, eight at a time; IMAP on the loopback without TLS, so that nothing hides what the look-up costs. A "
-    "message that SMTP accepts costs us four questions to the database by way of proxymap, where stock looks into "
-    "its own memory and asks nothing about the sender; with the delivery behind it that is a small part."
+    "cores, eight at a time. IMAP runs on the loopback without TLS, so that the cost of the look-up stays "
+    "visible. For a message that SMTP accepts, Postfix asks our database four questions through proxymap; stock "
+    "looks into its own memory and does not check the sender. With the delivery included, these questions are a "
+    "small part."
 )
 CLIENTS = 8
 MAILBOXES = 50
