@@ -207,8 +207,8 @@ def first_logins(instance: Instance, accounts: int) -> Iterator[Row]:
 
 
 def endings(instance: Instance, seconds: float) -> Iterator[Row]:
-    """What ends sessions, beside the rate at which doveadm ends them for whoever asks nothing
-    else, one by one."""
+    """The rates of calls that end sessions, compared with the rate of doveadm alone, one session
+    at a time."""
     kept = dataclasses.replace(instance, accounts=100)
     share, ids = 150, itertools.count(instance.first + kept.accounts)
     suspended = '{"status":"suspended"}'

@@ -310,7 +310,9 @@ def _check(settings: Settings) -> None:
             raise BadSettings(f"POSTROOM_PUBLIC_PORTS: use pairs like imaps=993, of {services} and a port.")
     calls = settings.rate_limit.partition("/")[0]
     if calls.isdigit() and int(calls) < settings.workers:
-        raise BadSettings("POSTROOM_RATE_LIMIT is shared by POSTROOM_WORKERS processes: a call for each at least.")
+        raise BadSettings(
+            "POSTROOM_RATE_LIMIT is shared by POSTROOM_WORKERS processes: allow at least one call for each."
+        )
     _check_network(settings)
 
 

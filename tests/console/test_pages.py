@@ -245,7 +245,7 @@ def test_busy_and_too_many(console: Visit) -> None:
 
 
 def test_an_unknown_outcome(console: Visit) -> None:
-    """Whoever just tries again may do it twice."""
+    """A plain retry may carry out the request twice."""
     console.page.route(
         "**/v2/email-accounts/create",
         lambda route: route.fulfill(status=503, headers={"retry-after": "1"}, json={"code": "outcome_unknown"}),
@@ -254,7 +254,7 @@ def test_an_unknown_outcome(console: Visit) -> None:
     console.button("Create account").first.click()
     fill_account(console, "unsure")
     console.dialog.get_by_role("button", name="Create account").click()
-    expect(console.dialog.get_by_text("It may have been carried out")).to_be_visible()
+    expect(console.dialog.get_by_text("The request may have been carried out")).to_be_visible()
 
 
 def test_nothing_that_is_stored_becomes_markup(console: Visit) -> None:

@@ -67,7 +67,7 @@ async function create(list) {
   await dialog("Create key", (close, element) =>
     form(
       [
-        field("Name", input("name", { autofocus: true, maxlength: "255", placeholder: "Billing service" }), { hint: "What you will know it by." }),
+        field("Name", input("name", { autofocus: true, maxlength: "255", placeholder: "Billing service" }), { hint: "Your name for the key." }),
         h("div", { class: "pair" },
           field("Only for user", input("user_id", { placeholder: own.user_id || "any user", value: own.user_id || "", readonly: Boolean(own.user_id) })),
           field("Expires", life, { name: "expires_at" })),
