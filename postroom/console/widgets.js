@@ -218,7 +218,7 @@ export function explain(problem) {
   if (problem.code === "outcome_unknown") return "The request may have been carried out. Look before you try again.";
   if (MAIL[problem.code]) return problem.message;
   if (problem.status === 503) return "The server is busy. Try again in a moment.";
-  if (problem.status === 404) return "It is not there, or not for this key to see.";
+  if (problem.status === 404) return "It does not exist, or this key may not see it.";
   if (problem.status === undefined) return "Something went wrong on this page.";
   return problem.message;
 }
