@@ -42,7 +42,7 @@ class Terminal:
     def stopping(self) -> None:
         """The first word after a Ctrl-C, which the terminal shows itself as ^C."""
         below = "\n" if self._out.is_terminal else ""
-        self.line(f"{below}stopping … (once more ends all at once)")
+        self.line(f"{below}stopping … (press again to end everything at once)")
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:

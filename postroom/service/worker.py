@@ -42,8 +42,7 @@ HOUSE_SECONDS = 60.0
 HOUSE_MS = 55_000
 HOUSE_STEPS = 100
 DAY_MS = 24 * 3600 * 1000
-# To end sessions takes up to 5 s, and whoever logged in at the wrong moment stays in until it is
-# done.
+# Ending sessions takes up to 5 s, and a session that began at the wrong moment stays open until then.
 ENDING_MS = 10_000
 
 # When accounts (by id) have logged in since the last call, in milliseconds since 1970.
