@@ -100,7 +100,7 @@ def test_what_cannot_be_cancelled(cluster: Cluster, box: Mailbox) -> None:
     hold(box)
     place(box, other)
     start_move(box, home, other, "clean")
-    for id_, said in ((box.id, "on its new node already"), (999999999, "There is no account 999999999")):
+    for id_, said in ((box.id, "already on its new node"), (999999999, "There is no account 999999999")):
         done = cluster.run("accounts", "cancel-move", str(id_))
         assert (done.returncode, said in done.stderr) == (1, True), done.stderr
     place(box, home)
@@ -170,7 +170,7 @@ def test_a_copy_that_outlives_its_worker(cluster: Cluster, box: Mailbox) -> None
     start_move(box, home, other, "copy")
     asyncio.run(_ask_and_leave(home, other, box))
     cancel(home, box)
-    reason = "SELECT 1 FROM account_moves WHERE account_id = :id AND reason LIKE 'A copy %'"
+    reason = "SELECT 1 FROM account_moves WHERE account_id = :id AND reason LIKE 'An earlier copy %'"
     wait_for("the reason why it waits", lambda: box.platform.sql(reason, id=box.id))
     wait_for("its end", lambda: not maildir.is_being_copied(home.service.data / "mail", box.id), RETRIED)
     release(box)
