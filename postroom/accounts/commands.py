@@ -2,7 +2,8 @@
 because the mail daemons read the same rows through views.
 
 An account is found by organization and, where one is given, user, never by its id alone; and
-every change that must end sessions starts a new generation of the account (see session_revocations.py).
+every change that must end sessions starts a new generation of the account (see
+session_revocations.py).
 """
 
 from collections.abc import Sequence

@@ -1,11 +1,11 @@
 """Restoring a backup: unpacked and checked beside the present data, then put in its place.
 
-    restoring/               being unpacked; whatever stops before the next line has changed nothing
-    restored-<time>/         decided, by one rename; `finish` puts its folders in their places, also at the next start
+    restoring/               being unpacked; a stop here has changed nothing
+    restored-<time>/         decided, by one rename; `finish` puts its folders in their places
     before-restore-<time>/   what stood there before
 
-`finish` runs before anything makes the data directory's folders, so that a crash between
-two renames is never seen by anybody.
+`finish` also runs at the next start, before anything makes the data directory's folders, so that
+nobody sees a crash between two renames (decision 0057).
 """
 
 import contextlib

@@ -1,7 +1,8 @@
-"""The parts of a service that are Python: how API, worker and milter are run, and what prepares the
-database.
+"""The parts of a service that are Python: how API, worker and milter are run, and what prepares
+the database.
 
-    python -I -m postroom.service.processes api --parent PID --name NAME --listener FD --instance VALUE
+    python -I -m postroom.service.processes api --parent PID --name NAME --listener FD
+        --instance VALUE
     python -I -m postroom.service.processes worker --parent PID
     python -I -m postroom.service.processes milter --parent PID
     python -I -m postroom.service.processes prepare --parent PID --report FD
