@@ -2,7 +2,8 @@
 does not stop the others.
 
 A lease is a time. Whoever dies in the middle gives nothing back; the lease runs out and the work
-is still due. And a failure leaves the row as it is: it is put off here, longer each time.
+is still due. And a failure leaves the row as it is: it is put off here, longer each time
+(decision 0093).
 """
 
 from collections.abc import Callable, Sequence

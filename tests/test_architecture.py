@@ -18,7 +18,8 @@ from postroom.api.routes import ROUTES
 ROOT = Path(postroom.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 DRIVERS = {"sqlite3", "psycopg", "asyncpg", "aiosqlite", "sqlalchemy"}
-# From the bottom to the top: a package, or a module of the root, imports what stands before it.
+# From the bottom to the top: a package, or a module of the root, imports what stands before it
+# (decision 0184).
 LAYERS = (
     "errors",
     "db",
@@ -354,6 +355,25 @@ def test_daemons_read_views_only() -> None:
     for path in [*folder.rglob("*.j2"), *folder.rglob("*.py")]:
         for source in re.findall(r"\b(?:FROM|JOIN) (\w+)", path.read_text(encoding="utf-8")):
             assert source not in tables, f"{path.name} reads {source}"
+
+
+CITED = re.compile(r"\bdecision (\d{4})\b")
+
+
+def test_decisions_are_cited_where_the_code_would_surprise() -> None:
+    """Each cited number is a decision, and three of four decisions are cited: the others are about
+    what is not there, or about all of a package."""
+    here = Path(__file__).parent.parent
+    known = {path.name[:4] for path in (here / "docs" / "decisions").glob("[0-9]*.md")}
+    folders = ("postroom", "tests", "scripts", "bench", "deploy")
+    files = [path for folder in folders for path in (here / folder).rglob("*") if path.is_file()]
+    cited: set[str] = set()
+    for path in [here / "pyproject.toml", *files]:
+        if path.suffix != ".pyc":
+            numbers = set(CITED.findall(path.read_bytes().decode(errors="replace")))
+            assert numbers <= known, f"{path}: {sorted(numbers - known)}"
+            cited |= numbers
+    assert len(cited) >= len(known) * 3 // 4, sorted(known - cited)
 
 
 def test_plain_test_runs_every_file() -> None:

@@ -43,8 +43,8 @@ class NoBody(msgspec.Struct, frozen=True):
 
 
 def parse_query(kind: type[B], query: bytes) -> B:
-    """A query string as its type. Unknown parameters are ignored; known ones are parsed
-    strictly."""
+    """A query string as its type. Unknown parameters are ignored (decision 0100); known ones are
+    parsed strictly."""
     parsers = _query_parsers(kind)
     values: dict[str, Any] = {}
     problems: list[FieldError] = []

@@ -1,7 +1,7 @@
 """Which domain the Host header of a request without a key is about.
 
 The one Host header alone says it; a proxy in front must pass it on, and what it says in
-X-Forwarded-Host is not looked at.
+X-Forwarded-Host is not looked at (decision 0036).
 """
 
 import re

@@ -1,8 +1,8 @@
 """API keys: `pr_` and 256 random bits, stored as SHA-256, shown once.
 
 A key is looked up at every request, never cached, so that a revoked one is refused at once by
-every process; and a key that was made with another one is never wider than that one and dies
-with it.
+every process (decision 0015); and a key that was made with another one is never wider than that one
+and dies with it (decision 0028).
 """
 
 import functools
@@ -218,7 +218,7 @@ def revoke(tx: Tx, actor: Actor, key_id: int, user_id: str | None = None) -> Api
     """Ends a key and every key that was made with it.
 
     Raises not_found for a foreign, unknown or revoked one, and `key_too_wide` for one that may
-    do more than the actor's key and was not made with it.
+    do more than the actor's key and was not made with it (decision 0165).
     """
     row = tx.one(REVOKE, **_mine(actor, user_id), id=key_id, now=tx.now)
     if row is None:
@@ -269,7 +269,7 @@ def _narrowed(tx: Tx, actor: Actor, command: CreateKey) -> CreateKey:
 
 def _refuse_wider(parent: ApiKey, command: CreateKey) -> None:
     """Raises `forbidden`, with every field that asks for more than the parent has. Domains are
-    not among these: those that the parent does not see are not found."""
+    not among these: those that the parent does not see are not found (decision 0029)."""
     wider = []
     if not set(command.scopes or ()) <= set(parent.scopes):
         wider.append(FieldError("scopes", "too_wide", "The key that you use lacks one of these scopes."))

@@ -84,6 +84,7 @@ def compare(data: Path) -> Differences | None:
 def commit(data: Path) -> Path | None:
     """Puts what was staged in its place. Answers where the former data is now, if there was any."""
     staging = data / STAGING
+    # Ids go on a million higher: mail folders and queued mail are named by them (decision 0055).
     snapshots.leap(staging / "db" / FILE)
     for path in [*_below(staging), staging]:
         durable.sync(path)

@@ -1,4 +1,5 @@
-"""`postroom api`: every route of the API as a command, for whoever has a key to a server anywhere.
+"""`postroom api`: every route of the API as a command, for whoever has a key to a server anywhere
+(decision 0076).
 
 Its commands are made when one of them is asked for, so that the other commands start fast.
 """

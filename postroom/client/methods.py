@@ -2,7 +2,7 @@
 list.
 
 The function under the decorator sends nothing. It answers a `Request`; the method's type is
-that of its answer, or an awaitable of it, by the client that it is called on.
+that of its answer, or an awaitable of it, by the client that it is called on (decision 0066).
 """
 
 import functools

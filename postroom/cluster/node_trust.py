@@ -2,8 +2,8 @@
 others.
 
 To take a row away ends the trust in it: the other nodes forget it within seconds. All rows share
-one secret, which each has sealed for its own key; whoever takes a row away clears it, and the
-nodes make another.
+one secret, which each has sealed for its own key (decision 0178); whoever takes a row away clears
+it, and the nodes make another.
 """
 
 from collections.abc import Sequence

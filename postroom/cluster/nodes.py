@@ -1,9 +1,9 @@
 """Nodes: several machines that run Postroom on one database. Which there are, which has the mail of
 an account, and where a new account is placed.
 
-Without a row in `nodes` there is one machine, and no account has a home. The first node that is
-added is the founder: the machine that was there before. It takes over every account at its first
-start.
+Without a row in `nodes` there is one machine (decision 0113), and no account has a home. The first
+node that is added is the founder: the machine that was there before. It takes over every account at
+its first start.
 """
 
 import secrets

@@ -1,7 +1,7 @@
 """When the DNS of a domain is looked at: what is due, who is at it, and how often it has failed.
 
-A check is leased by moving `free_at` ahead. Whoever dies in the middle loses nothing,
-because the lease runs out and the check is still due.
+A check is leased by moving `free_at` ahead (decision 0044). Whoever dies in the middle loses
+nothing, because the lease runs out and the check is still due.
 """
 
 from postroom.db import Tx

@@ -1,7 +1,7 @@
 """Domains: the names that accounts live on. A domain belongs to a user, or to nobody (a platform
 domain).
 
-Several claims of one name may be pending, only one row of a name is more than that.
+Several claims of one name may be pending, only one row of a name is more than that (decision 0033).
 """
 
 import secrets
@@ -44,6 +44,7 @@ WHERE NOT EXISTS (
   WHERE platform.organization_id = :organization AND platform.name = :name AND platform.user_id IS NULL
     AND platform.deleted_at IS NULL)
 ON CONFLICT DO NOTHING RETURNING {COLUMNS}"""
+# The row stays, because accounts and events name it (decision 0034).
 DELETE = """
 UPDATE domains SET status = 'pending', deleted_at = :now, expires_at = NULL, updated_at = :now
 WHERE id = :id AND organization_id = :organization AND deleted_at IS NULL RETURNING id"""

@@ -2,7 +2,8 @@
 when it is due again.
 
 The DNS is asked between two transactions. The second one judges the domain as it is by then, and
-what was asked for must still be what it needs. Silence of the DNS never changes a domain.
+what was asked for must still be what it needs. Silence of the DNS never changes a domain
+(decision 0043).
 """
 
 import asyncio
@@ -38,8 +39,8 @@ HOUR_MS = 3600 * 1000
 DAY_MS = 24 * HOUR_MS
 # Checks of an active domain that fail one after the other before it is called degraded.
 FAILURES = 3
-# For how long an active domain has to lead elsewhere before it is lost, unless the settings say
-# otherwise.
+# For how long an active domain has to lead elsewhere before it is lost (decision 0168), unless the
+# settings say otherwise.
 LOST_MS = 30 * DAY_MS
 
 Outcome = Literal["proven", "failing", "unanswered"]

@@ -1,7 +1,8 @@
 """A certificate that was renewed while the service runs.
 
 Certificate and key are two files, and whoever renews them writes one after the other.
-A pair that does not fit is not taken; the daemons go on with the one that they have read.
+A pair that does not fit is not taken; the daemons go on with the one that they have read
+(decision 0098).
 """
 
 import ssl

@@ -167,7 +167,8 @@ def postfix(settings: Settings) -> Daemon:
 
 
 def opendkim(settings: Settings, identity: Identity) -> Daemon:
-    """OpenDKIM: signs what is submitted. It never is root: it reads the database as its owner."""
+    """OpenDKIM: signs what is submitted. It never is root: it reads the database as its owner
+    (decision 0051)."""
     owner = [f"--reuid={identity.uid}", f"--regid={identity.gid}", "--clear-groups", "--no-new-privs"]
     command = [SETPRIV, *owner, "--pdeathsig", "SIGTERM", OPENDKIM]
     path = str(settings.data / "opendkim" / "opendkim.conf")

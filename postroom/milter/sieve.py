@@ -2,8 +2,8 @@
 forwards keeps its From.
 
 Nothing is refused: Dovecot takes a refusal for a passing failure and would defer all mail of the
-script's owner. A reply that is not its owner's own is dropped, and the mail that it answers
-stays in the INBOX. A forward that would vouch for somebody else goes into the owner's INBOX
+script's owner. A reply that is not its owner's own is dropped (decision 0138), and the mail that it
+answers stays in the INBOX. A forward that would vouch for somebody else goes into the owner's INBOX
 instead.
 """
 

@@ -3,7 +3,7 @@ certificate, the worker.
 
 A scrape asks for these when it comes, and what gives no answer is None. The queues belong to
 Postfix and root; the supervisor, which is root, counts them now and then and leaves the numbers
-in a file.
+in a file (decision 0083).
 """
 
 import asyncio

@@ -8,8 +8,8 @@ the database.
     python -I -m postroom.service.processes prepare --parent PID --report FD
 
 These processes die with the supervisor, however it died. The kernel does that, and only for a
-process that asked for it after it got its final user id. The imports are in the functions
-because each part starts the faster for what it does not load.
+process that asked for it after it got its final user id (decision 0012). The imports are in the
+functions because each part starts the faster for what it does not load.
 """
 
 import argparse

@@ -3,7 +3,7 @@ time.
 
 The path is made of the account's number alone, every folder below `mail` is opened without
 following links, and only an account that `purges.begin_purge` has given up is ever touched. A
-kill in the middle leaves less of it, and the next round goes on.
+kill in the middle leaves less of it, and the next round goes on (decision 0038).
 """
 
 import asyncio

@@ -230,9 +230,9 @@ async def _prune(database: Database, ids: list[int]) -> None:
 
 
 async def keep_house(database: Database, events_days: int, most_answers: int = idempotency.MOST) -> None:
-    """Removes what has no bound but time or number, in transactions of bounded size: events and
-    ended keys after `events_days` (0: never), answers beyond `most_answers` of an organization,
-    what is over in the console, addresses that have rested."""
+    """Removes what has no bound but time or number (decision 0170), in transactions of bounded
+    size: events and ended keys after `events_days` (0: never), answers beyond `most_answers` of an
+    organization, what is over in the console, addresses that have rested."""
     take = partial(leases.acquire, kind="house", items=[0], is_due=lambda _tx, _item: True, milliseconds=HOUSE_MS)
     if await database.write(take):
         await _alone(database, "house", 0, partial(_keep_house, database, events_days, most_answers))

@@ -2,7 +2,8 @@
 
 A session that was let in a moment ago, or a delivery under way, would make a folder that is
 missing anew, and what it has acknowledged would be lost with the old copy. It cannot where a
-file stands. Both change places in one step of the file system, so there is no moment between.
+file stands. Both change places in one step of the file system, so there is no moment between
+(decision 0114).
 """
 
 import ctypes
