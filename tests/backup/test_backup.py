@@ -351,14 +351,18 @@ def test_under_load(tmp_path: Path) -> None:
             assert accounts == counted
 
 
-def test_a_dump_of_postgresql(postgres: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("passphrase", ["", SECRET])
+def test_a_dump_of_postgresql(postgres: Any, tmp_path: Path, passphrase: str) -> None:
     """pg_restore of the member `database` gives the same rows."""
     url = postgres.new_database()
     with Service.new(mail="off", database_url=url) as service:
         service.start()
         box = Platform.new(service).create("one")
-        file = backup(service)
-        subprocess.run(["tar", "-xf", file, "-C", tmp_path], check=True)
+        plain = file = backup(service, passphrase)
+        if passphrase:
+            plain = tmp_path / "plain"
+            typed_at_terminal(SECRET, "age", "-d", "-o", plain, file)
+        subprocess.run(["tar", "-xf", plain, "-C", tmp_path], check=True)
         other = postgres.new_database()
         subprocess.run(["pg_restore", "--no-owner", "-d", other, tmp_path / "database"], check=True)
         import psycopg
