@@ -20,7 +20,7 @@ import psycopg
 from psycopg import sql
 
 from postroom.db.migrations import migrate
-from postroom.db.sqlite import SQLite
+from postroom.db.sqlite import exclusive
 from postroom.errors import BadBackup, Busy
 
 Said = Callable[[str, int, int], None]
@@ -54,7 +54,7 @@ def transfer(source: Path, url: str, said: Said) -> dict[str, Sum]:
     """Moves every row; the source stays as it is. What each table has. Does nothing where that
     was done before. Raises BadBackup: nothing was moved then."""
     try:
-        with SQLite(f"sqlite:///{source}").exclusive(), contextlib.closing(_open(source)) as rows:
+        with exclusive(source), contextlib.closing(_open(source)) as rows:
             _prepare(rows, url)
             with psycopg.connect(url) as target:
                 found = _transfer(rows, target, said)

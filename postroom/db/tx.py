@@ -3,6 +3,7 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from postroom.errors import Busy
@@ -32,6 +33,23 @@ class Connection(Protocol):
     def in_transaction(self) -> bool: ...
 
     def close(self) -> None: ...
+
+
+class WriteConnection(Connection, Protocol):
+    """A connection that writes."""
+
+    def begun(self) -> AbstractContextManager[None]:
+        """A transaction that is begun; the block commits it or rolls it back. Raises Busy when
+        others are in the way for too long."""
+        ...
+
+    def limit_lock_waits(self) -> None:
+        """What follows in this transaction waits only shortly for the locks of others, because it
+        keeps them from what was done before."""
+
+    def checkpoint(self, *, idle: bool) -> None:
+        """Between transactions: folds the log into the database where that is due, and all of it
+        when `idle`. Raises Busy when a reader is in the way."""
 
 
 class Tx:
