@@ -75,7 +75,7 @@ class Creates:
         return time.process_time() - began
 
     async def statements(self, numbers: range) -> float:
-        with self._connection.begun():
+        with self._connection.transaction():
             began = time.process_time()
             for number in numbers:
                 self._alone(number)(Tx(self._connection))

@@ -74,7 +74,7 @@ class Inside:
     def median(self, work: Callable[[Tx], object], calls: int = CALLS) -> float:
         """µs a call; nothing of it stays. The service may want to write meanwhile, and waits."""
         spent = []
-        with self.connection.begun():
+        with self.connection.transaction():
             for _ in range(calls):
                 self.connection.fetch("SAVEPOINT one", {})
                 began = time.perf_counter()

@@ -91,7 +91,7 @@ class _ResultMissing(BaseException):
 
 
 class _Replay:
-    """The connection that a read sees: it knows the results so far."""
+    """What a read sees in place of a connection: the results so far."""
 
     def __init__(self) -> None:
         self._known: list[tuple[str, Mapping[str, Any], list[Row]]] = []
@@ -112,12 +112,6 @@ class _Replay:
 
     def run(self, sql: str, params: Mapping[str, Any]) -> None:
         self.fetch(sql, params)
-
-    def in_transaction(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        """There is nothing to close."""
 
 
 class _SharedConnection:

@@ -41,9 +41,16 @@ def migrate(url: str, folder: Path = SCHEMA) -> None:
         run_alone(connection, lambda tx: _apply(tx, engine, folder))
 
 
-def check_known(applied: dict[str, str]) -> None:
+def check_known(applied: dict[str, str], folder: Path = SCHEMA) -> None:
     """Raises NewerSchema when this version does not know one of these migrations."""
-    _check_known(applied, _files(SCHEMA))
+    files = _files(folder)
+    for name, checksum in applied.items():
+        if name == VIEWS:
+            continue
+        if name not in files:
+            raise NewerSchema(f"The database has migration {name}, which this version does not know: upgrade.")
+        if checksum != _checksum(files[name]):
+            raise NewerSchema(f"Migration {name} is not the one that made this database: restore the file.")
 
 
 def statements(text: str) -> list[str]:
@@ -55,9 +62,8 @@ def statements(text: str) -> list[str]:
 def _apply(tx: Tx, engine: Engine, folder: Path) -> None:
     tx.run(LEDGER)
     applied: dict[str, str] = dict(tx.all(APPLIED))
-    files = _files(folder)
-    _check_known(applied, files)
-    new = {name: text for name, text in files.items() if name not in applied}
+    check_known(applied, folder)
+    new = {name: text for name, text in _files(folder).items() if name not in applied}
     views = (folder / VIEWS).read_text(encoding="utf-8")
     if not new and applied.get(VIEWS) == _checksum(views):
         return
@@ -77,16 +83,6 @@ def _apply(tx: Tx, engine: Engine, folder: Path) -> None:
 
 def _files(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("[0-9]*.sql"))}
-
-
-def _check_known(applied: dict[str, str], files: dict[str, str]) -> None:
-    for name, checksum in applied.items():
-        if name == VIEWS:
-            continue
-        if name not in files:
-            raise NewerSchema(f"The database has migration {name}, which this version does not know: upgrade.")
-        if checksum != _checksum(files[name]):
-            raise NewerSchema(f"Migration {name} is not the one that made this database: restore the file.")
 
 
 def _run_all(tx: Tx, engine: Engine, text: str) -> None:

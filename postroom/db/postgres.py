@@ -62,6 +62,10 @@ class PostgresConnection:
         self._pipeline: Pipeline
         self._unsent: list[tuple[str, Mapping[str, Any]]] = []  # goes with the next statement that is waited for
 
+    @property
+    def _is_open(self) -> bool:
+        return self._raw is not None and not self._raw.closed
+
     def run(self, sql: str, params: Mapping[str, Any]) -> None:
         """As `fetch`, but it goes with the next statement that somebody waits for, and may fail
         there."""
@@ -73,10 +77,10 @@ class PostgresConnection:
             return []
         if sql.startswith("ROLLBACK"):
             self._finish_unsent()
-            if self._raw is None or self._raw.closed:  # and what was to be rolled back with it
+            if not self._is_open:  # and what was to be rolled back with it
                 self.close()
                 raise failure(psycopg.OperationalError("the connection is gone"))
-        was_open = self._raw is not None and not self._raw.closed
+        was_open = self._is_open
         unsent, self._unsent = self._unsent, []
         try:
             outcomes = self._ask([*unsent, (sql, params)])
@@ -93,7 +97,7 @@ class PostgresConnection:
 
     def _ask(self, statements: list[tuple[str, Mapping[str, Any]]], *, cancels: bool = True) -> list[Outcome]:
         """Sends them together and waits for all of them."""
-        if self._raw is None or self._raw.closed:
+        if not self._is_open:
             self._open()
         refused: list[Outcome] = []
         try:
@@ -134,7 +138,7 @@ class PostgresConnection:
 
     def _finish_unsent(self) -> None:
         """A savepoint may be among what is unsent; what else fails there does not matter any more."""
-        if self._unsent and self._raw is not None and not self._raw.closed:
+        if self._unsent and self._is_open:
             unsent, self._unsent = self._unsent, []
             with contextlib.suppress(psycopg.OperationalError):  # the rollback finds that out
                 self._ask(unsent)
@@ -167,7 +171,7 @@ class PostgresConnection:
         self._warned |= diagnostic.severity_nonlocalized == "WARNING"
 
     @contextmanager
-    def begun(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[None]:
         try:
             self.fetch("BEGIN", {})
         except ConnectionLost:  # after an outage; nothing was begun
@@ -181,9 +185,8 @@ class PostgresConnection:
         """The server makes its checkpoints itself."""
 
     def in_transaction(self) -> bool:
-        if self._raw is None or self._raw.closed:
-            return False
-        return self._raw.info.transaction_status != psycopg.pq.TransactionStatus.IDLE
+        idle = psycopg.pq.TransactionStatus.IDLE
+        return self._raw is not None and not self._raw.closed and self._raw.info.transaction_status != idle
 
     def close(self) -> None:
         self._unsent = []

@@ -64,9 +64,6 @@ class SQLiteConnection:
     def run(self, sql: str, params: Mapping[str, Any]) -> None:
         self.fetch(sql, params)
 
-    def in_transaction(self) -> bool:
-        return self._raw.in_transaction
-
     def close(self) -> None:
         self._raw.close()
 
@@ -75,7 +72,7 @@ class SQLiteWriter(SQLiteConnection):
     """A connection that writes and checkpoints while no other process does."""
 
     # What a savepoint may have to bring back stays in memory: in a file it was a third of a create.
-    # And a writer waits in our code (`begun`): SQLite waits longer each time, and in no order.
+    # And a writer waits in our code (`transaction`): SQLite waits longer each time, and in no order.
     pragmas = ("synchronous=FULL", "temp_store=MEMORY", "busy_timeout=0")
 
     def __init__(self, path: Path) -> None:
@@ -83,23 +80,22 @@ class SQLiteWriter(SQLiteConnection):
         self._checkpointed = 0.0
 
     @contextmanager
-    def begun(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[None]:
         with exclusive(self._path):
             deadline = time.monotonic() + BUSY_SECONDS
-            while not self._begins(deadline):
-                time.sleep(WAITER_PAUSE)
+            while True:
+                try:
+                    self.fetch("BEGIN IMMEDIATE", {})
+                    break
+                except Busy as error:  # the lock file does not keep out a program that is not ours
+                    is_locked = getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+                    if not is_locked or time.monotonic() > deadline:
+                        raise
+                    time.sleep(WAITER_PAUSE)
             yield
 
-    def _begins(self, deadline: float) -> bool:
-        """The lock file does not keep out a program that is not ours."""
-        try:
-            self.fetch("BEGIN IMMEDIATE", {})
-        except Busy as error:
-            is_locked = getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
-            if not is_locked or time.monotonic() > deadline:
-                raise
-            return False
-        return True
+    def in_transaction(self) -> bool:
+        return self._raw.in_transaction
 
     def limit_lock_waits(self) -> None:
         """There is one lock, and this transaction has it."""

@@ -21,16 +21,18 @@ class SerializationConflict(Busy):
     and can be run again."""
 
 
-class Connection(Protocol):
-    """One connection of an engine. `fetch` runs a statement and returns all its rows at once,
-    because an open cursor would hold back checkpoints. `run` may leave it for the next `fetch`
-    to carry out, in order, and to fail."""
+class Statements(Protocol):
+    """What carries statements out. `fetch` returns all rows at once, because an open cursor would
+    hold back checkpoints. `run` may leave its statement for the next `fetch` to carry out, in
+    order, and to fail."""
 
     def fetch(self, sql: str, params: Mapping[str, Any]) -> list[Row]: ...
 
     def run(self, sql: str, params: Mapping[str, Any]) -> None: ...
 
-    def in_transaction(self) -> bool: ...
+
+class Connection(Statements, Protocol):
+    """One connection of an engine, used by one thread at a time."""
 
     def close(self) -> None: ...
 
@@ -38,7 +40,9 @@ class Connection(Protocol):
 class WriteConnection(Connection, Protocol):
     """A connection that writes."""
 
-    def begun(self) -> AbstractContextManager[None]:
+    def in_transaction(self) -> bool: ...
+
+    def transaction(self) -> AbstractContextManager[None]:
         """A transaction that is begun; the block commits it or rolls it back. Raises Busy when
         others are in the way for too long."""
         ...
@@ -58,7 +62,7 @@ class Tx:
 
     __slots__ = ("_connection", "now")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Statements) -> None:
         self._connection = connection
         self.now = time.time_ns() // 1_000_000
 

@@ -55,16 +55,16 @@ class Job:
 def run_alone(connection: WriteConnection, work: Callable[[Tx], T]) -> T:
     """One transaction by itself, in the calling thread: for the command line and for migrations."""
     for _ in range(TRIES - 1):
-        with contextlib.suppress(SerializationConflict), transaction(connection):
+        with contextlib.suppress(SerializationConflict), committed(connection):
             return work(Tx(connection))
-    with transaction(connection):
+    with committed(connection):
         return work(Tx(connection))
 
 
 @contextlib.contextmanager
-def transaction(connection: WriteConnection) -> Iterator[None]:
+def committed(connection: WriteConnection) -> Iterator[None]:
     """Begins; commits after the block, or rolls back what it raises."""
-    with connection.begun():
+    with connection.transaction():
         try:
             yield
             connection.fetch("COMMIT", {})
@@ -166,7 +166,7 @@ class Writer:
     def _commit(self, jobs: list[Job]) -> None:
         """All jobs in one transaction. After an error here no job of the batch counts."""
         try:
-            with transaction(self._connection):
+            with committed(self._connection):
                 for number, job in enumerate(jobs):
                     if number == 1:
                         self._connection.limit_lock_waits()

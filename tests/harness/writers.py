@@ -45,9 +45,9 @@ class Watched:
             raise self.failing.pop(sql)
 
     @contextlib.contextmanager
-    def begun(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[None]:
         self._note("begin")
-        with self._connection.begun():
+        with self._connection.transaction():
             yield
 
     def limit_lock_waits(self) -> None:
