@@ -27,7 +27,7 @@ from postroom.db.pipeline import (
     is_lost,
 )
 from postroom.db.reader import Reader
-from postroom.db.tx import ConnectionLost, Row, Tx
+from postroom.db.tx import RELEASE, SAVEPOINT, ConnectionLost, EarlierJobFailed, Row, Tx
 from postroom.errors import Busy, OutcomeUnknown
 
 T = TypeVar("T")
@@ -61,6 +61,7 @@ class PostgresConnection:
         self._uncertain: int | None = None  # the backend that has not answered a COMMIT
         self._pipeline: Pipeline
         self._unsent: list[tuple[str, Mapping[str, Any]]] = []  # goes with the next statement that is waited for
+        self._before_savepoint = 0  # of the unsent
 
     @property
     def _is_open(self) -> bool:
@@ -68,7 +69,12 @@ class PostgresConnection:
 
     def run(self, sql: str, params: Mapping[str, Any]) -> None:
         """As `fetch`, but it goes with the next statement that somebody waits for, and may fail
-        there."""
+        there. At most one job's statements wait for that of another job."""
+        if sql == RELEASE and (SAVEPOINT, params) in self._unsent:
+            self.fetch(sql, params)
+            return
+        if sql == SAVEPOINT:
+            self._before_savepoint = len(self._unsent)
         self._unsent.append((sql, params))
 
     def fetch(self, sql: str, params: Mapping[str, Any]) -> list[Row]:
@@ -81,9 +87,10 @@ class PostgresConnection:
                 self.close()
                 raise failure(psycopg.OperationalError("the connection is gone"))
         was_open = self._is_open
-        unsent, self._unsent = self._unsent, []
+        unsent, earlier = self._take_unsent()
         try:
             outcomes = self._ask([*unsent, (sql, params)])
+            _raise_earlier(outcomes[:earlier])
             if errors := [outcome for outcome in outcomes if isinstance(outcome, psycopg.Error)]:
                 raise errors[0]
         except psycopg.Error as error:
@@ -139,9 +146,15 @@ class PostgresConnection:
     def _finish_unsent(self) -> None:
         """A savepoint may be among what is unsent; what else fails there does not matter any more."""
         if self._unsent and self._is_open:
-            unsent, self._unsent = self._unsent, []
+            unsent, earlier = self._take_unsent()
             with contextlib.suppress(psycopg.OperationalError):  # the rollback finds that out
-                self._ask(unsent)
+                _raise_earlier(self._ask(unsent)[:earlier])
+
+    def _take_unsent(self) -> tuple[list[tuple[str, Mapping[str, Any]]], int]:
+        """What is to be sent, and how many of it belong to an earlier job."""
+        taken = self._unsent, self._before_savepoint
+        self._unsent, self._before_savepoint = [], 0
+        return taken
 
     def _commit(self) -> None:
         """Returns only when the commit is certain. A warning is none: so says PostgreSQL that
@@ -189,9 +202,15 @@ class PostgresConnection:
         return self._raw is not None and not self._raw.closed and self._raw.info.transaction_status != idle
 
     def close(self) -> None:
-        self._unsent = []
+        self._take_unsent()
         if self._raw is not None:
             self._raw.close()
+
+
+def _raise_earlier(outcomes: list[Outcome]) -> None:
+    for outcome in outcomes:
+        if isinstance(outcome, psycopg.Error) and not is_lost(outcome):
+            raise EarlierJobFailed(failure(outcome))
 
 
 class PostgresReader(Reader):

@@ -10,6 +10,8 @@ from postroom.errors import Busy
 
 Row = tuple[Any, ...]
 
+SAVEPOINT, RELEASE = "SAVEPOINT job", "RELEASE SAVEPOINT job"
+
 
 class ConnectionLost(Busy):
     """The connection is gone, and what was under way on it; the next statement opens another
@@ -19,6 +21,15 @@ class ConnectionLost(Busy):
 class SerializationConflict(Busy):
     """Two transactions were in each other's way and this one gave way: it was not carried out
     and can be run again."""
+
+
+class EarlierJobFailed(BaseException):
+    """A statement from before the last SAVEPOINT, which was left for later, has failed; nothing
+    after it was carried out. Not an Exception: a job may catch those."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class Statements(Protocol):

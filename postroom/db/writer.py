@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from postroom.db.tx import SerializationConflict, Tx, WriteConnection
+from postroom.db.tx import RELEASE, SAVEPOINT, EarlierJobFailed, SerializationConflict, Tx, WriteConnection
 from postroom.errors import Busy
 
 T = TypeVar("T")
@@ -156,7 +156,6 @@ class Writer:
         _wake([job for job in jobs if job not in again])
         for job in again:
             for _ in range(TRIES - 1):
-                job.error = None
                 self._commit([job])
                 if not isinstance(job.error, SerializationConflict):
                     break
@@ -167,26 +166,39 @@ class Writer:
         """All jobs in one transaction. After an error here no job of the batch counts."""
         try:
             with committed(self._connection):
-                for number, job in enumerate(jobs):
-                    if number == 1:
-                        self._connection.limit_lock_waits()
-                    self._run_job(job)
+                for number in range(len(jobs)):
+                    self._run_job(jobs, number)
             self._is_dirty = True
         except Exception as error:  # every waiter gets it
             for job in jobs:
                 job.error = error
 
-    def _run_job(self, job: Job) -> None:
-        self._connection.run("SAVEPOINT job", {})
+    def _run_job(self, jobs: list[Job], number: int) -> None:
+        """What a job has run without waiting goes with the first statement of the next job. Where
+        it fails there, the job before is undone, and this one runs from its beginning."""
+        while True:
+            if number == 1:
+                self._connection.limit_lock_waits()
+            try:
+                return self._run_behind_savepoint(jobs[number], is_last=number == len(jobs) - 1)
+            except EarlierJobFailed as failed:
+                self._undo(jobs[number - 1], failed.error)
+
+    def _run_behind_savepoint(self, job: Job, *, is_last: bool) -> None:
+        job.error = None
+        self._connection.run(SAVEPOINT, {})
         try:
             job.result = job.work(Tx(self._connection))
-            self._connection.fetch("RELEASE SAVEPOINT job", {})  # what the job has run without waiting may fail here
+            (self._connection.fetch if is_last else self._connection.run)(RELEASE, {})
         except Exception as error:
             if not self._connection.in_transaction():  # a full disk rolls everything back
                 raise
-            job.error = error
-            self._connection.fetch("ROLLBACK TO SAVEPOINT job", {})
-            self._connection.run("RELEASE SAVEPOINT job", {})
+            self._undo(job, error)
+
+    def _undo(self, job: Job, error: Exception) -> None:
+        job.error = error
+        self._connection.fetch("ROLLBACK TO SAVEPOINT job", {})
+        self._connection.run(RELEASE, {})
 
     def _checkpoint(self, *, idle: bool) -> None:
         if not self._is_dirty:
