@@ -13,25 +13,20 @@ T = TypeVar("T")
 
 
 class Engine(Protocol):
-    """What SQLite and PostgreSQL do each in its way."""
+    """What SQLite and PostgreSQL do each in its way. `types` stand for `{identity}` and
+    `{exact_text}` in a schema file; `connect` opens a connection that only reads; a writer without
+    deadlines is for migrations and the command line, for which no client waits; `view_readers` are
+    the roles, beside the owner, that may read one of these views."""
 
     types: ClassVar[dict[str, str]]
-    """What stands for `{identity}` and `{exact_text}` in a schema file."""
 
-    def connect(self) -> Connection:
-        """A connection that only reads."""
-        ...
+    def connect(self) -> Connection: ...
 
     def reader(self) -> Reader: ...
 
-    def writer(self, *, has_deadlines: bool = True) -> WriteConnection:
-        """A connection that writes. Without deadlines a statement may take any time: for
-        migrations and the command line, for which no client waits."""
-        ...
+    def writer(self, *, has_deadlines: bool = True) -> WriteConnection: ...
 
-    def view_readers(self, tx: Tx, views: list[str]) -> list[str]:
-        """The roles, beside the owner, that may read one of these views."""
-        ...
+    def view_readers(self, tx: Tx, views: list[str]) -> list[str]: ...
 
 
 def engine_for(url: str) -> Engine:
@@ -53,29 +48,11 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._reader = engine.reader()
+        self._reader = reader = engine.reader()
         self._writer: Writer | None = None
-
-    async def read(self, work: Callable[[Tx], T]) -> T:
-        """A read that an index answers at once."""
-        return await self._reader.read(work)
-
-    async def read_many(self, work: Callable[[Tx], T]) -> T:
-        """A read of many rows. Lists take turns with each other and with all other work."""
-        return await self._reader.read_many(work)
-
-    async def read_slow(self, work: Callable[[Tx], T]) -> T:
-        """A read that may take long (a deep offset, a sum): it never holds up the loop."""
-        return await self._reader.read_slow(work)
-
-    async def ping(self) -> None:
-        """Raises Busy when the database does not answer."""
-        await self._reader.ping()
-
-    async def size(self) -> int:
-        """The bytes of the whole database."""
-        row = await self.read_slow(lambda tx: tx.one(self._reader.size_sql))
-        return int(row[0]) if row else 0
+        # reader.py says what each is for.
+        self.read, self.read_many, self.read_slow = reader.read, reader.read_many, reader.read_slow
+        self.ping, self.size = reader.ping, reader.size
 
     @property
     def waiting(self) -> int:

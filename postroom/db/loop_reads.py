@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import psycopg
 
 from postroom.db.pipeline import Pipeline, cancel, connect, failure
-from postroom.db.tx import ConnectionLost, Row, Tx
+from postroom.db.reader import Reader
+from postroom.db.tx import Connection, ConnectionLost, Row, Tx
 from postroom.errors import Busy
 
 T = TypeVar("T")
@@ -23,6 +24,10 @@ Waiter = tuple[asyncio.Future[list[Row]], float]
 # One does for most; a page that PostgreSQL has to fetch from its disk holds up what is behind it on
 # its connection.
 CONNECTIONS = 4
+# The server finds the rows of one list while the loop encodes those of the other.
+LISTS_AT_ONCE = 2
+# Iterations of the loop that a list leaves to other work before it asks: a create takes eight.
+ITERATIONS_BETWEEN = 8
 # Statements that wait on one connection; those of cancelled requests count, for PostgreSQL has them
 # to do all the same.
 WAITING_STATEMENTS = 4096
@@ -33,15 +38,25 @@ STATEMENT_SECONDS = 6.0
 ENDS_CONNECTION = ("FATAL", "PANIC")
 
 
-class LoopReads:
-    """The reads of a process. They belong to the event loop that they are called in."""
+class LoopReader(Reader):
+    """The reads of a process on PostgreSQL. They belong to the event loop that they are called
+    in; searches run in threads."""
 
-    def __init__(self, url: str) -> None:
+    size_sql = "SELECT pg_database_size(current_database())"
+
+    def __init__(self, url: str, connect: Callable[[], Connection]) -> None:
+        super().__init__(connect, LISTS_AT_ONCE)
         self._url = url
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connections: list[_SharedConnection] = []
 
-    async def run(self, work: Callable[[Tx], T]) -> T:
+    async def read_many(self, work: Callable[[Tx], T]) -> T:
+        async with self._list_slot():
+            for _ in range(ITERATIONS_BETWEEN):
+                await asyncio.sleep(0)
+            return await self.read(work)
+
+    async def read(self, work: Callable[[Tx], T]) -> T:
         replay = _Replay()
         tx = Tx(replay)
         while True:
@@ -65,7 +80,7 @@ class LoopReads:
     def _least_loaded(self, loop: asyncio.AbstractEventLoop) -> "_SharedConnection":
         """The connection with the least to do; while it may not open, an open one."""
         if self._loop is not loop:
-            self.close()
+            self._close_connections()
             self._loop, self._connections = loop, [_SharedConnection(self._url, loop) for _ in range(CONNECTIONS)]
         best = min(self._connections, key=_SharedConnection.rank)
         if best.is_doubtful and (usable := [other for other in self._connections if other.is_usable]):
@@ -73,9 +88,13 @@ class LoopReads:
             return min(usable, key=_SharedConnection.rank)
         return best
 
-    def close(self) -> None:
+    def _close_connections(self) -> None:
         for connection in self._connections:
             connection.close()
+
+    def close(self) -> None:
+        self._close_connections()
+        super().close()
 
 
 class _ConnectionSilent(ConnectionLost):
@@ -264,10 +283,8 @@ class _SharedConnection:
             raw.close()
 
         self.is_doubtful = True
-        (first, _), *others = self._detach()
-        _complete(first, Busy("The database does not answer. Try again."))
-        for result, _ in others:
-            _complete(result, _ConnectionSilent("The database does not answer. Try again."))
+        for number, (result, _) in enumerate(self._detach()):
+            _complete(result, (_ConnectionSilent if number else Busy)("The database does not answer. Try again."))
         self._loop.run_in_executor(None, end)
 
     def _lose(self) -> None:

@@ -4,17 +4,15 @@ cached.
 A `:` in a literal or as a cast has no place in our SQL.
 """
 
-import asyncio
 import contextlib
 import select
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import psycopg
 
-from postroom.db.loop_reads import LoopReads
+from postroom.db.loop_reads import LoopReader
 from postroom.db.pipeline import (
     CANCEL_SECONDS,
     NoAnswer,
@@ -26,20 +24,13 @@ from postroom.db.pipeline import (
     failure,
     is_lost,
 )
-from postroom.db.reader import Reader
 from postroom.db.tx import RELEASE, SAVEPOINT, ConnectionLost, EarlierJobFailed, Row, Tx
 from postroom.errors import Busy, OutcomeUnknown
-
-T = TypeVar("T")
 
 # Seconds that a statement waits for its answer before the server is told to give it up. A search
 # may be a sum over everything.
 WRITE_SECONDS = 10.0
 SEARCH_SECONDS = 30.0
-# The server finds the rows of one list while the loop encodes those of the other.
-LISTS_AT_ONCE = 2
-# Iterations of the loop that a list leaves to other work before it asks: a create takes eight.
-ITERATIONS_BETWEEN = 8
 
 LOCK_TIMEOUT = "SET LOCAL lock_timeout = 50"  # ms; shorter than deadlock_timeout
 HOLDERS = """
@@ -213,29 +204,6 @@ def _raise_earlier(outcomes: list[Outcome]) -> None:
             raise EarlierJobFailed(failure(outcome))
 
 
-class PostgresReader(Reader):
-    """Reads in the event loop, on a few connections for all requests; searches in threads."""
-
-    size_sql = "SELECT pg_database_size(current_database())"
-
-    def __init__(self, url: str) -> None:
-        super().__init__(partial(PostgresConnection, url, SEARCH_SECONDS), LISTS_AT_ONCE)
-        self._loop_reads = LoopReads(url)
-
-    async def read(self, work: Callable[[Tx], T]) -> T:
-        return await self._loop_reads.run(work)
-
-    async def read_many(self, work: Callable[[Tx], T]) -> T:
-        async with self._list_slot():
-            for _ in range(ITERATIONS_BETWEEN):
-                await asyncio.sleep(0)
-            return await self.read(work)
-
-    def close(self) -> None:
-        self._loop_reads.close()
-        super().close()
-
-
 class Postgres:
     """The engine behind `postgresql://…`."""
 
@@ -250,8 +218,8 @@ class Postgres:
     def connect(self) -> PostgresConnection:
         return PostgresConnection(self._url, SEARCH_SECONDS)
 
-    def reader(self) -> PostgresReader:
-        return PostgresReader(self._url)
+    def reader(self) -> LoopReader:
+        return LoopReader(self._url, self.connect)
 
     def writer(self, *, has_deadlines: bool = True) -> PostgresConnection:
         return PostgresConnection(self._url, WRITE_SECONDS if has_deadlines else None)

@@ -49,6 +49,11 @@ class Reader(ABC):
         async with at_most(PING_SECONDS):
             await self._probe(lambda tx: tx.one("SELECT name FROM mail_host WHERE id = 1"))
 
+    async def size(self) -> int:
+        """The bytes of the whole database."""
+        row = await self.read_slow(lambda tx: tx.one(self.size_sql))
+        return int(row[0]) if row else 0
+
     async def _probe(self, work: Callable[[Tx], T]) -> T:
         return await self.read(work)
 

@@ -78,16 +78,18 @@ def _prepare(source: sqlite3.Connection, url: str) -> None:
     ours = _tables(source)
     with psycopg.connect(url) as target:
         theirs = {str(name) for (name,) in target.execute(dumps.TABLES)}
-        if theirs and MIGRATIONS not in theirs:
-            raise BadBackup(f"The target has tables that are not Postroom's, as {min(theirs)}: name an empty database.")
+        if MIGRATIONS not in theirs:
+            _refuse(theirs)
     migrate(url)
     with psycopg.connect(url) as target:
         if set(target.execute(snapshots.LEDGER)) != set(source.execute(snapshots.LEDGER)):
             raise BadBackup("The two databases are not of the same version.")
-        if foreign := {str(name) for (name,) in target.execute(dumps.TABLES)} - set(ours):
-            raise BadBackup(
-                f"The target has tables that are not Postroom's, as {min(foreign)}: name an empty database."
-            )
+        _refuse({str(name) for (name,) in target.execute(dumps.TABLES)} - set(ours))
+
+
+def _refuse(foreign: set[str]) -> None:
+    if foreign:
+        raise BadBackup(f"The target has tables that are not Postroom's, as {min(foreign)}: name an empty database.")
 
 
 def _transfer(source: sqlite3.Connection, target: "psycopg.Connection[Any]", progress: Progress) -> dict[str, Sum]:

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from postroom.db import Database, Tx, loop_reads, open_database
+from postroom.db.loop_reads import ITERATIONS_BETWEEN
 from postroom.db.pipeline import StatementFailed
-from postroom.db.postgres import ITERATIONS_BETWEEN
 from postroom.errors import Busy
 from tests.harness.postgres import PostgresServer
 
