@@ -170,7 +170,7 @@ def _expiry(sent: datetime | UnsetType, problems: list[FieldError]) -> int | Non
     if sent is UNSET:
         return None
     if sent >= LATEST:
-        problems.append(FieldError("expires_at", "invalid", "A key expires before the year 9999."))
+        problems.append(FieldError("expires_at", "invalid", "A key must expire before the year 9999."))
     return int(sent.timestamp() * 1000)
 
 
