@@ -132,7 +132,7 @@ class Console:
         else:
             actor = await self._admission.by_key(scope, request_id)
             self._admission.consume(actor)
-            session = await self._database.write(lambda tx: console_sessions.start(tx, actor), is_long=True)
+            session = await self._database.write(lambda tx: console_sessions.start(tx, actor))
         return session, await self._describe(session)
 
     def _opened(self, scope: Scope, made: tuple[Session, bytes]) -> Said:
