@@ -267,6 +267,14 @@ def _catches_all(node: ast.ExceptHandler) -> bool:
     return node.type is None or (isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException"))
 
 
+def test_every_file_of_endpoints_is_in_the_table() -> None:
+    """A route that is declared and not gathered would be served by nobody, and tested by nobody."""
+    named = [path.stem for path in (ROOT / "api" / "endpoints").glob("*.py") if "\n@route(" in path.read_text("utf-8")]
+    assert sorted(named) == sorted({route.handler.__module__.rpartition(".")[2] for route in ROUTES})
+    declared = sum(path.read_text("utf-8").count("\n@route(") for path in (ROOT / "api" / "endpoints").glob("*.py"))
+    assert len(ROUTES) == declared
+
+
 def test_every_route_has_a_scope() -> None:
     assert {route.scope for route in ROUTES} <= {PUBLIC, *ALL_SCOPES}
     for route in ROUTES:

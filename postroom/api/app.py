@@ -129,7 +129,7 @@ class App:
             actor, segments = await self._admit(scope, request_id)
             reply = await self._reply(scope, receive, actor, segments, request_id)
         except Exception as error:
-            reply = _problem(error, request_id, scope.get("route"))
+            reply = _problem(error, request_id, scope.get("missing"))
         await _send(send, scope["method"], reply, request_id, scope.get("quota", ()))
         seconds = time.perf_counter() - started
         self._services.request_metrics.count(scope["method"], scope.get("route"), reply.status, seconds)
@@ -169,7 +169,7 @@ class App:
         route = endpoint.methods.get("GET" if method == "HEAD" else method)
         if route is None:
             raise _MethodNotAllowed(endpoint.allow, method)
-        scope["route"] = route.path
+        scope["route"], scope["missing"] = route.path, route.missing
         answer = await self._handle(route, scope, receive, actor, values)
         if route.gives is str:
             media = (b"content-type", route.media.encode())
@@ -270,13 +270,13 @@ async def _public(route: Route, public_request: PublicRequest) -> Result:
     return await route.handler(public_request, parse_query(route.query, public_request.query_text))
 
 
-def _problem(error: Exception, request_id: str, route: str | None = None) -> Reply:
+def _problem(error: Exception, request_id: str, missing: str | None = None) -> Reply:
     headers: Headers = ((b"content-type", problems.MEDIA_TYPE.encode()),)
     code, detail, fields = "internal_error", "The request id finds this in the log.", ()
     if isinstance(error, Refused):
         code, detail, fields = error.code, error.detail, error.fields  # type: ignore[assignment]
         if code == "not_found":
-            detail = problems.missing(route)
+            detail = missing or problems.NO_PATH
     elif isinstance(error, Busy):
         code, detail = error.code, error.detail
         headers += ((b"retry-after", str(error.seconds).encode()),)

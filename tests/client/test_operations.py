@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from postroom.api.endpoints.client_settings import XML
 from postroom.api.route import Route
-from postroom.api.routes import ROUTES, XML
+from postroom.api.routes import ROUTES
 from postroom.client.methods import Listing, Operation
 from postroom.client.operations import Operations
 

@@ -11,6 +11,8 @@ from postroom.api.decoding import After, Id, Limit
 from postroom.api.endpoints.account_views import timestamp
 from postroom.api.fields import is_newest, parse_domain_field, raise_if_any, text_problems
 from postroom.api.pagination import next_link
+from postroom.api.problems import NO_USER
+from postroom.api.route import route
 from postroom.db import Tx
 from postroom.domains import commands as domains
 from postroom.errors import FieldError
@@ -45,6 +47,7 @@ class EventsAnswer(msgspec.Struct, frozen=True):
     after: int
 
 
+@route("GET", "/v2/events", "events:read", "List events", EventsAnswer, missing=NO_USER)
 async def get_page(context: RequestContext, query: EventsQuery) -> Result:
     """Lists what happened, filtered by account, domain or user."""
     problems: list[FieldError] = text_problems(query.user_id)

@@ -16,6 +16,7 @@ from postroom.api.decoding import After, Id, Limit, Offset, check_display_name
 from postroom.api.endpoints.account_views import timestamp
 from postroom.api.fields import raise_if_any, text_problems
 from postroom.api.pagination import next_link
+from postroom.api.route import route
 from postroom.auth import keys, networks
 from postroom.auth.keys import ApiKey, CreateKey
 from postroom.db import Tx
@@ -23,6 +24,7 @@ from postroom.errors import FieldError
 
 LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 NOTE = "Save this key now. It will not be shown again."
+NO_KEY = "No key that this one may see or make: GET /v2/keys lists yours, GET /v2/domains?every_user=true the domains."
 
 Scopes = Annotated[list[str], Meta(min_length=1, max_length=50, description=f"Of: {', '.join(ALL_SCOPES)}.")]
 Domains = Annotated[list[str], Meta(min_length=1, max_length=100)]
@@ -91,6 +93,16 @@ class DeletedKeyAnswer(msgspec.Struct, frozen=True):
     deleted: DeletedKey
 
 
+@route(
+    "POST",
+    "/v2/keys",
+    "keys:write",
+    "Create key",
+    CreatedKeyAnswer,
+    status=201,
+    missing=NO_KEY,
+    refuses=("limit_reached",),
+)
 async def create(context: RequestContext, query: UserQuery, body: CreateKeyBody) -> Result:
     """Makes a key that is never wider than the caller's and dies with it. It is shown once."""
     problems = text_problems(query.user_id, body.user_id)
@@ -113,6 +125,7 @@ async def create(context: RequestContext, query: UserQuery, body: CreateKeyBody)
     return await context.write(work)
 
 
+@route("GET", "/v2/keys", "keys:read", "List keys", KeysAnswer, missing=NO_KEY)
 async def get_page(context: RequestContext, query: KeysQuery) -> Result:
     """Lists the keys that are not revoked; a bound key sees those that are bound as narrowly."""
     raise_if_any(text_problems(query.user_id))
@@ -125,6 +138,15 @@ async def get_page(context: RequestContext, query: KeysQuery) -> Result:
     return Result(KeysAnswer(items, query.limit, query.offset), headers=tuple(headers.items()))
 
 
+@route(
+    "POST",
+    "/v2/keys/delete",
+    "keys:write",
+    "Delete key",
+    DeletedKeyAnswer,
+    missing="No live key of yours has this id: GET /v2/keys lists yours.",
+    refuses=("key_too_wide",),
+)
 async def delete(context: RequestContext, query: UserQuery, body: DeleteKeyBody) -> Result:
     """Revokes a key and every key that was made with it; they are refused from this moment."""
     raise_if_any(text_problems(query.user_id, body.user_id))
