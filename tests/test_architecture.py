@@ -267,6 +267,20 @@ def _catches_all(node: ast.ExceptHandler) -> bool:
     return node.type is None or (isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException"))
 
 
+# What ASGI puts there, and Starlette where it looks for the path of a mounted file.
+OF_ASGI = {"type", "http_version", "method", "path", "raw_path", "query_string", "headers", "client", "root_path"}
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if inside(name, "postroom.api")])
+def test_nothing_is_hidden_in_the_scope(name: str) -> None:
+    """What is found out about a request is in its Exchange, which has types (decision 0191)."""
+    for node in ast.walk(tree(MODULES[name])):
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value).rpartition(".")[2] == "scope":
+            assert ast.literal_eval(node.slice) in OF_ASGI
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("scope.get"):
+            assert ast.literal_eval(node.args[0]) in OF_ASGI
+
+
 def test_every_file_of_endpoints_is_in_the_table() -> None:
     """A route that is declared and not gathered would be served by nobody, and tested by nobody."""
     named = [path.stem for path in (ROOT / "api" / "endpoints").glob("*.py") if "\n@route(" in path.read_text("utf-8")]
