@@ -94,7 +94,7 @@ class Entry:
     @property
     def summary(self) -> str:
         """The first sentence of the words."""
-        return self.words.partition(".")[0].replace("`", "")
+        return " ".join(self.words.partition(".")[0].replace("`", "").split())
 
     @property
     def path(self) -> str:
