@@ -10,30 +10,41 @@ from postroom.accounts import queries
 from postroom.accounts.model import Account
 from postroom.accounts.queries import AccountFilter
 from postroom.api.context import RequestContext, resolve_user
-from postroom.api.decoding import After, Limit, Offset
 from postroom.api.fields import is_newest, raise_if_any
 from postroom.api.pagination import DEEP, next_link, read_page
 from postroom.db import Tx
 from postroom.errors import FieldError
+from postroom.parameters import (
+    AddressPrefix,
+    After,
+    Deleted,
+    DomainName,
+    Fields,
+    Limit,
+    ListOrder,
+    Offset,
+    StatusName,
+    UserId,
+)
 
 T = TypeVar("T")
 STATUSES = ("active", "suspended", "disabled")
 
 
 class DomainPageQuery(msgspec.Struct, frozen=True):
-    user_id: str | UnsetType = UNSET
-    status: str | UnsetType = UNSET
-    q: str | UnsetType = UNSET
-    order: str = "oldest"
+    user_id: UserId | UnsetType = UNSET
+    status: StatusName[str] | UnsetType = UNSET
+    q: AddressPrefix | UnsetType = UNSET
+    order: ListOrder[str] = "oldest"
     limit: Limit = 50
     offset: Offset = 0
     after: After = 0
-    fields: str | UnsetType = UNSET
+    fields: Fields | UnsetType = UNSET
 
 
 class PageQuery(DomainPageQuery, frozen=True):
-    domain: str | UnsetType = UNSET
-    deleted: str | UnsetType = UNSET
+    domain: DomainName | UnsetType = UNSET
+    deleted: Deleted[str] | UnsetType = UNSET
 
 
 class AccountPage:

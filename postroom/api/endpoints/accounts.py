@@ -12,7 +12,6 @@ from postroom.accounts.commands import CreateAccount, UpdateAccount
 from postroom.accounts.model import Account, Status
 from postroom.accounts.passwords import generate, hash_generated
 from postroom.api.context import RequestContext, Result, path_id, require_user, resolve_user
-from postroom.api.decoding import Id
 from postroom.api.endpoints import account_views as shapes
 from postroom.api.endpoints.account_page import AccountPage, DomainPageQuery, PageQuery
 from postroom.api.endpoints.account_views import NOTE, shape
@@ -30,6 +29,20 @@ from postroom.db import Tx
 from postroom.domains import commands as domains
 from postroom.errors import FieldError, not_found
 from postroom.mailboxes.session_revocations import Ended
+from postroom.parameters import (
+    AllowReserved,
+    DisableScripts,
+    DisplayName,
+    DomainName,
+    Fields,
+    Id,
+    IsDefault,
+    LocalPart,
+    Password,
+    Purge,
+    StatusName,
+    UserId,
+)
 
 DAY_MS = 24 * 3600 * 1000
 NO_DELETED = f"{NO_ACCOUNT} One that is deleted already is in GET /v2/email-accounts?deleted=true."
@@ -42,44 +55,44 @@ NO_RESTORABLE = (
 class FieldsQuery(msgspec.Struct, frozen=True):
     """What every account endpoint takes."""
 
-    user_id: str | UnsetType = UNSET
-    fields: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
+    fields: Fields | UnsetType = UNSET
 
 
 class CreateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    domain: str
-    local_part: str
-    user_id: str | UnsetType = UNSET
-    display_name: str | None = None
-    password: str | UnsetType = UNSET
-    allow_reserved: bool = False
+    domain: DomainName
+    local_part: LocalPart
+    user_id: UserId | UnsetType = UNSET
+    display_name: DisplayName | None = None
+    password: Password | UnsetType = UNSET
+    allow_reserved: AllowReserved = False
 
 
 class UpdateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    user_id: str | UnsetType = UNSET
-    display_name: str | UnsetType | None = UNSET
-    status: Status | UnsetType = UNSET
-    is_default: bool | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
+    display_name: DisplayName | UnsetType | None = UNSET
+    status: StatusName[Status] | UnsetType = UNSET
+    is_default: IsDefault | UnsetType = UNSET
 
 
 class DeleteBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: Id
-    user_id: str | UnsetType = UNSET
-    purge: bool = False
+    user_id: UserId | UnsetType = UNSET
+    purge: Purge = False
 
 
 class RestoreBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    user_id: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
 
 
 class SignOutBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    user_id: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
 
 
 class ResetBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    user_id: str | UnsetType = UNSET
-    password: str | UnsetType = UNSET
-    disable_scripts: bool = False
+    user_id: UserId | UnsetType = UNSET
+    password: Password | UnsetType = UNSET
+    disable_scripts: DisableScripts = False
 
 
 class AccountAnswer(msgspec.Struct, frozen=True):

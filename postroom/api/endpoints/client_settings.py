@@ -23,13 +23,14 @@ from postroom.domains import client_settings
 from postroom.domains import commands as domains
 from postroom.domains.client_settings import OUTLOOK, BadRequest, Server
 from postroom.errors import Refused, not_found
+from postroom.parameters import UserId
 
 XML = "application/xml; charset=utf-8"
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%'*+/=?^_`{|}~.-]+")  # without &, which has no place in a document of ours
 
 
 class AccountQuery(msgspec.Struct, frozen=True):
-    user_id: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
 
 
 class AutoconfigQuery(msgspec.Struct, frozen=True):

@@ -18,14 +18,15 @@ from postroom.domains import commands as domains
 from postroom.domains import dkim
 from postroom.domains.commands import Domain
 from postroom.errors import FieldError, not_found
+from postroom.parameters import UserId
 
 
 class RotateQuery(msgspec.Struct, frozen=True):
-    user_id: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
 
 
 class RotateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    user_id: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
 
 
 class DkimItem(msgspec.Struct, frozen=True):

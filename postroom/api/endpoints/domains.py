@@ -10,7 +10,6 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from postroom.api.context import RequestContext, Result, require_user, resolve_user
-from postroom.api.decoding import After, Id, Limit, Offset
 from postroom.api.endpoints.domain_views import (
     FIELDS,
     DomainInfo,
@@ -30,49 +29,65 @@ from postroom.domains import commands as domains
 from postroom.domains import consents
 from postroom.domains.commands import STATUSES, Domain
 from postroom.errors import FieldError, Refused, not_found
+from postroom.parameters import (
+    After,
+    DomainName,
+    EveryUser,
+    Fields,
+    Id,
+    InboundMode,
+    Limit,
+    Offset,
+    OrganizationId,
+    StatusName,
+    Subdomain,
+    UserId,
+    WebhookSecret,
+    WebhookUrl,
+)
 from postroom.tenants import organizations
 
 
 class DomainQuery(msgspec.Struct, frozen=True):
-    user_id: str | UnsetType = UNSET
-    fields: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
+    fields: Fields | UnsetType = UNSET
 
 
 class DomainUserQuery(msgspec.Struct, frozen=True):
-    user_id: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
 
 
 class DomainsQuery(msgspec.Struct, frozen=True):
-    user_id: str | UnsetType = UNSET
-    status: str | UnsetType = UNSET
-    every_user: str = "false"
+    user_id: UserId | UnsetType = UNSET
+    status: StatusName[str] | UnsetType = UNSET
+    every_user: EveryUser[str] = "false"
     limit: Limit = 50
     offset: Offset = 0
     after: After = 0
-    fields: str | UnsetType = UNSET
+    fields: Fields | UnsetType = UNSET
 
 
 class CreateDomainBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    domain: str
-    user_id: str | UnsetType = UNSET
-    organization_id: Id | str | UnsetType = UNSET
+    domain: DomainName
+    user_id: UserId | UnsetType = UNSET
+    organization_id: OrganizationId[Id | str] | UnsetType = UNSET
 
 
 class DeleteDomainBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    domain: str
-    user_id: str | UnsetType = UNSET
+    domain: DomainName
+    user_id: UserId | UnsetType = UNSET
 
 
 class RouteBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    forward_mode: ForwardMode
-    user_id: str | UnsetType = UNSET
-    webhook_url: str | UnsetType = UNSET
-    webhook_secret: str | UnsetType = UNSET
+    forward_mode: InboundMode[ForwardMode]
+    user_id: UserId | UnsetType = UNSET
+    webhook_url: WebhookUrl | UnsetType = UNSET
+    webhook_secret: WebhookSecret | UnsetType = UNSET
 
 
 class ConsentBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    subdomain: str
-    user_id: str | UnsetType = UNSET
+    subdomain: Subdomain
+    user_id: UserId | UnsetType = UNSET
 
 
 class CreatedDomainAnswer(msgspec.Struct, frozen=True):

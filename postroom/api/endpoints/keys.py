@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 from postroom.actor import ALL_SCOPES
 from postroom.address import BadAddress, parse_domain
 from postroom.api.context import RequestContext, Result, resolve_user
-from postroom.api.decoding import After, Id, Limit, Offset, check_display_name
+from postroom.api.decoding import check_display_name
 from postroom.api.endpoints.account_views import timestamp
 from postroom.api.fields import raise_if_any, text_problems
 from postroom.api.pagination import next_link
@@ -21,40 +21,42 @@ from postroom.auth import keys, networks
 from postroom.auth.keys import ApiKey, CreateKey
 from postroom.db import Tx
 from postroom.errors import FieldError
+from postroom.parameters import After, ExpiresAt, Id, KeyDomains, KeyName, Limit, Networks, Offset, Scopes, UserId
 
 LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 NOTE = "Save this key now. It will not be shown again."
 NO_KEY = "No key that this one may see or make: GET /v2/keys lists yours, GET /v2/domains?every_user=true the domains."
 
-Scopes = Annotated[list[str], Meta(min_length=1, max_length=50, description=f"Of: {', '.join(ALL_SCOPES)}.")]
-Domains = Annotated[list[str], Meta(min_length=1, max_length=100)]
-Networks = Annotated[list[str], Meta(min_length=1, max_length=50, description="CIDR, IPv4 or IPv6.")]
-Moment = Annotated[datetime, Meta(tz=True)]
+Scope = Annotated[str, Meta(extra_json_schema={"enum": list(ALL_SCOPES)})]
+KeyScopes = Annotated[Scopes[list[Scope]], Meta(min_length=1, max_length=50)]
+SomeDomains = Annotated[KeyDomains[list[str]], Meta(min_length=1, max_length=100)]
+SomeNetworks = Annotated[Networks[list[str]], Meta(min_length=1, max_length=50)]
+Moment = Annotated[ExpiresAt, Meta(tz=True)]
 
 
 class UserQuery(msgspec.Struct, frozen=True):
-    user_id: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
 
 
 class KeysQuery(msgspec.Struct, frozen=True):
-    user_id: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
     limit: Limit = 50
     offset: Offset = 0
     after: After = 0
 
 
 class CreateKeyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    name: str | None = None
-    user_id: str | UnsetType = UNSET
-    scopes: Scopes | UnsetType = UNSET
-    domains: Domains | UnsetType = UNSET
-    networks: Networks | UnsetType = UNSET
+    name: KeyName | None = None
+    user_id: UserId | UnsetType = UNSET
+    scopes: KeyScopes | UnsetType = UNSET
+    domains: SomeDomains | UnsetType = UNSET
+    networks: SomeNetworks | UnsetType = UNSET
     expires_at: Moment | UnsetType = UNSET
 
 
 class DeleteKeyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: Id
-    user_id: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
 
 
 class ShownKey(msgspec.Struct, frozen=True):

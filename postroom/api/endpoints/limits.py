@@ -4,24 +4,24 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from postroom.api.context import RequestContext, Result, require_user, resolve_user
-from postroom.api.decoding import Cap
 from postroom.api.fields import raise_if_any, text_problems
 from postroom.api.problems import NO_USER
 from postroom.api.route import route
 from postroom.errors import Refused
+from postroom.parameters import AccountsCap, AccountsPerDomainCap, Cap, DomainsCap, UserId
 from postroom.tenants import limits
 from postroom.tenants.limits import Limits, SetLimits
 
 
 class LimitsQuery(msgspec.Struct, frozen=True):
-    user_id: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
 
 
 class LimitsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    user_id: str | UnsetType = UNSET
-    domains: Cap | UnsetType | None = UNSET
-    accounts: Cap | UnsetType | None = UNSET
-    accounts_per_domain: Cap | UnsetType | None = UNSET
+    user_id: UserId | UnsetType = UNSET
+    domains: DomainsCap[Cap] | UnsetType | None = UNSET
+    accounts: AccountsCap[Cap] | UnsetType | None = UNSET
+    accounts_per_domain: AccountsPerDomainCap[Cap] | UnsetType | None = UNSET
 
 
 class LimitsAnswer(msgspec.Struct, frozen=True):

@@ -11,10 +11,11 @@ from postroom.api.fields import raise_if_any, text_problems
 from postroom.api.problems import NO_ACCOUNT
 from postroom.api.route import route
 from postroom.mailboxes.interface import OpenSession
+from postroom.parameters import UserId
 
 
 class MailboxQuery(msgspec.Struct, frozen=True):
-    user_id: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
 
 
 class UsageAnswer(msgspec.Struct, frozen=True):

@@ -4,17 +4,17 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from postroom.api.context import RequestContext, Result, resolve_user
-from postroom.api.decoding import Limit, Offset
 from postroom.api.fields import raise_if_any, text_problems
 from postroom.api.problems import NO_USER
 from postroom.api.route import route
 from postroom.db import Tx
+from postroom.parameters import Limit, Offset, UserId
 from postroom.tenants import usage
 from postroom.tenants.usage import Count
 
 
 class StatsQuery(msgspec.Struct, frozen=True):
-    user_id: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
     limit: Limit = 50
     offset: Offset = 0
 

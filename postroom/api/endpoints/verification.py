@@ -16,14 +16,15 @@ from postroom.api.route import route
 from postroom.domains import dns_records as dns
 from postroom.domains.record_checks import RecordCheck, Status
 from postroom.errors import not_found
+from postroom.parameters import UserId
 
 
 class VerifyQuery(msgspec.Struct, frozen=True):
-    user_id: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
 
 
 class VerifyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    user_id: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
 
 
 class CheckedRecord(dns.Record, frozen=True, kw_only=True):
