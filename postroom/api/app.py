@@ -12,13 +12,13 @@ import structlog
 from postroom import __version__
 from postroom.accounts.passwords import Hashers
 from postroom.actor import Actor
-from postroom.api import client_address, exchange
+from postroom.api import client_address
 from postroom.api.authentication import Admission
 from postroom.api.client_address import Network
 from postroom.api.context import Measure, Probe, Services, encode, nothing_measured
 from postroom.api.endpoints import console
 from postroom.api.endpoints.console import Console
-from postroom.api.exchange import Exchange, Receive, Scope, Send
+from postroom.api.exchange import Exchange, Receive, Scope, Send, begin
 from postroom.api.files import Files
 from postroom.api.handling import Handling
 from postroom.api.openapi import document
@@ -63,65 +63,67 @@ class App:
             await _lifespan(receive, send)
         elif scope["type"] != "http":
             raise NotImplementedError(scope["type"])
-        elif not await self._files.serve(scope, receive, send):
-            await self._serve(exchange.begin(scope, receive), send)
+        elif (file := self._files.find(scope["path"])) is not None:
+            await file(scope, receive, send)
+        else:
+            await self._serve(begin(scope, receive), send)
 
-    async def _serve(self, asked: Exchange, send: Send) -> None:
+    async def _serve(self, exchange: Exchange, send: Send) -> None:
         started = time.perf_counter()
         try:
-            reply = await self._reply(asked)
+            reply = await self._reply(exchange)
         except Exception as error:
-            reply = problem(error, asked.request_id, asked.missing)
-        await send_reply(send, asked, reply)
+            reply = problem(error, exchange.request_id, exchange.missing)
+        await send_reply(send, exchange, reply)
         seconds = time.perf_counter() - started
-        self._metrics.count(asked.method, asked.place, reply.status, seconds)
-        _log(asked, reply, seconds)
+        self._metrics.count(exchange.method, exchange.route_path, reply.status, seconds)
+        _log(exchange, reply, seconds)
 
-    async def _reply(self, asked: Exchange) -> Reply:
-        segments = _segments(asked)
-        asked.actor = actor = await self._caller(asked, segments)
+    async def _reply(self, exchange: Exchange) -> Reply:
+        segments = _segments(exchange)
+        exchange.actor = actor = await self._caller(exchange, segments)
         if actor is not None:
-            self._admission.consume(asked, actor)
+            self._admission.consume(exchange, actor)
         if segments is None:
             raise Refused("invalid_request", "The path must be UTF-8, percent-encoded, without NUL.")
-        if actor is None and (reply := await self._beside(asked, segments)):
+        if actor is None and (reply := await self._beside(exchange, segments)):
             return reply
-        return await self._handling.reply(asked, *self._route(asked, segments))
+        return await self._handling.reply(exchange, *self._route(exchange, segments))
 
-    async def _caller(self, asked: Exchange, segments: list[str] | None) -> Actor | None:
+    async def _caller(self, exchange: Exchange, segments: list[str] | None) -> Actor | None:
         """The caller, where one is needed. Raises `unauthorized` before anything else."""
         if segments is None or (segments and segments[0] == "v2"):
-            return await self._admission.actor(asked)
+            return await self._admission.actor(exchange)
         if segments == METRICS:
-            return self._admission.local(asked) or await self._admission.actor(asked)
+            return self._admission.local(exchange) or await self._admission.actor(exchange)
         return None
 
-    def _route(self, asked: Exchange, segments: list[str]) -> tuple[Route, dict[str, str]]:
+    def _route(self, exchange: Exchange, segments: list[str]) -> tuple[Route, dict[str, str]]:
         """The route of the path and the parameters in it."""
         found = self._router.find(segments)
         if found is None:
             raise not_found()
         endpoint, values = found
-        route = endpoint.methods.get("GET" if asked.method == "HEAD" else asked.method)
+        route = endpoint.methods.get("GET" if exchange.method == "HEAD" else exchange.method)
         if route is None:
-            raise MethodNotAllowed(endpoint.allow, asked.method)
-        asked.place = route.path
+            raise MethodNotAllowed(endpoint.allow, exchange.method)
+        exchange.route_path = route.path
         if route.missing:
-            asked.missing = route.missing
+            exchange.missing = route.missing
         return route, values
 
-    async def _beside(self, asked: Exchange, segments: list[str]) -> Reply | None:
+    async def _beside(self, exchange: Exchange, segments: list[str]) -> Reply | None:
         """What is served beside the table: the console, the sessions of it, and the documents."""
         if segments == console.SESSION:
-            if asked.method not in console.METHODS:
+            if exchange.method not in console.METHODS:
                 raise MethodNotAllowed(", ".join(console.METHODS))
-            asked.place = "/console/session"
-            said = await self._console.session(asked)
+            exchange.route_path = "/console/session"
+            said = await self._console.session(exchange)
             return Reply(said.status, said.body, JSON + said.headers)
         page = self._console.page(segments)
         if page is None and segments not in (["docs"], ["openapi.json"]):
             return None
-        if asked.method not in ("GET", "HEAD"):
+        if exchange.method not in ("GET", "HEAD"):
             raise MethodNotAllowed("GET, HEAD")
         if page:
             return Reply(*page)
@@ -163,28 +165,28 @@ def create_app(
     )
 
 
-def _segments(asked: Exchange) -> list[str] | None:
+def _segments(exchange: Exchange) -> list[str] | None:
     """The path; None: it is malformed."""
     try:
-        return split_path(asked.raw_path)
+        return split_path(exchange.raw_path)
     except BadPath:
         return None
 
 
-def _log(asked: Exchange, reply: Reply, seconds: float) -> None:
+def _log(exchange: Exchange, reply: Reply, seconds: float) -> None:
     """Reads that went well are for debugging only; the path is the route's, without what was
     sent in it."""
-    quiet = reply.status < 400 and asked.method in ("GET", "HEAD")
+    quiet = reply.status < 400 and exchange.method in ("GET", "HEAD")
     if quiet and not log.is_enabled_for(logging.DEBUG):
         return
-    write, actor = log.debug if quiet else log.info, asked.actor
+    write, actor = log.debug if quiet else log.info, exchange.actor
     write(
         "request",
-        method=asked.method,
-        route=asked.place,
+        method=exchange.method,
+        route=exchange.route_path,
         status=reply.status,
         ms=round(seconds * 1000, 2),
-        request_id=asked.request_id,
+        request_id=exchange.request_id,
         key_id=actor.key_id if actor else None,
         client_address=actor.client_address if actor else None,
     )

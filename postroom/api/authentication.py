@@ -83,7 +83,7 @@ class Admission:
 
     def consume(self, exchange: Exchange, actor: Actor) -> None:
         """Counts a call of the actor. The answer tells of it, also where this raises TooMany."""
-        exchange.told, wait = self._limits.consume(actor.root_id)
+        exchange.answer_headers, wait = self._limits.consume(actor.root_id)
         if wait:
             raise TooMany("This key has made too many requests: wait for Retry-After.", wait)
 

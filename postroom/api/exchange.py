@@ -17,9 +17,9 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 class Exchange(msgspec.Struct):
     """What came, and what is found out step by step: a problem is answered with as much of it as
-    was known when it arose. `peer` is the address of the connection. `place` is the path of the
-    route, without what was sent in it; `missing` is what a 404 says there; `told` are headers of
-    the answer, whatever it will be."""
+    was known when it arose. `peer` is the address of the connection. `route_path` is the path of
+    the route, without what was sent in it; `missing` is what a 404 says there. `answer_headers`
+    belong to every answer, also to a problem."""
 
     method: str
     path: str
@@ -30,9 +30,9 @@ class Exchange(msgspec.Struct):
     receive: Receive
     request_id: str
     actor: Actor | None = None
-    place: str | None = None
+    route_path: str | None = None
     missing: str = NO_PATH
-    told: tuple[tuple[bytes, bytes], ...] = ()
+    answer_headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 def begin(scope: Scope, receive: Receive) -> Exchange:

@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,20 +39,17 @@ class Files:
         self._docs = StaticFiles(directory=here / "docs", html=True)
         self._console = console
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send) -> bool:
-        """Answers a path that is one of a file, whether the file is there or not; False: it is
-        not such a path."""
-        path = scope["path"]
+    def find(self, path: str) -> Application | None:
+        """What answers the path of a file, whether the file is there or not."""
+        if path.startswith("/v2/"):  # as nearly always
+            return None
         if path == INDEX:
-            await _serve(self._send_index, "", scope, receive, send, DOCS_HEADERS)
-        elif path.startswith(f"{DOCS}/"):
-            files = self._documents if path.endswith(".md") else self._docs
-            await _serve(files, DOCS, scope, receive, send, DOCS_HEADERS)
-        elif path.startswith(self._console.prefix):
-            await _serve(self._console.files, self._console.prefix, scope, receive, send, FILE_HEADERS, KEEP)
-        else:
-            return False
-        return True
+            return partial(_serve, self._send_index, "", DOCS_HEADERS, ())
+        if path.startswith(f"{DOCS}/"):
+            return partial(_serve, self._documents if path.endswith(".md") else self._docs, DOCS, DOCS_HEADERS, ())
+        if path.startswith(self._console.prefix):
+            return partial(_serve, self._console.files, self._console.prefix, FILE_HEADERS, KEEP)
+        return None
 
     async def _send_index(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in ("GET", "HEAD"):
@@ -60,7 +58,7 @@ class Files:
 
 
 async def _serve(
-    files: Application, prefix: str, scope: Scope, receive: Receive, send: Send, headers: Headers, found: Headers = ()
+    files: Application, prefix: str, headers: Headers, found: Headers, scope: Scope, receive: Receive, send: Send
 ) -> None:
     """Serves a file with these headers, and with `found` where it is there; what is none is
     answered as any other problem."""

@@ -1,6 +1,6 @@
 """A route that was found is carried out: scope, body, idempotency, query, handler, answer."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 import msgspec
 
@@ -25,44 +25,44 @@ class Handling:
         self._retries = Retries(services)
         self._decoders = {r.path + r.method: msgspec.json.Decoder(r.body) for r in routes if r.body}
 
-    async def reply(self, asked: Exchange, route: Route, values: dict[str, str]) -> Reply:
+    async def reply(self, exchange: Exchange, route: Route, values: dict[str, str]) -> Reply:
         """The answer of the route; `values` are the parameters of the path."""
-        if route.scope == PUBLIC or asked.actor is None:
-            result = await self._public(asked, route)
+        if route.scope == PUBLIC or exchange.actor is None:
+            result = await self._public(exchange, route)
         else:
-            result = await self._guarded(asked, asked.actor, route, values)
+            result = await self._guarded(exchange, exchange.actor, route, values)
         if route.gives is str:
             media = (b"content-type", route.media.encode())
             return Reply(result.status, result.payload.encode(), (media, *result.headers))
         return Reply(result.status, encode(result.payload), JSON + result.headers)
 
-    async def _public(self, asked: Exchange, route: Route) -> Result:
+    async def _public(self, exchange: Exchange, route: Route) -> Result:
         if route.scope != PUBLIC:  # a route outside /v2 that wants a key: the table is wrong, so nobody passes
             raise Refused("unauthorized", "Send a valid API key in the x-api-key header.")
-        body = await read_body(asked.headers, asked.receive, XML_TYPES) if route.takes_xml else b""
-        request = PublicRequest(self._services, asked.headers, asked.query_text, body)
-        return await route.handler(request, parse_query(route.query, asked.query_text))
+        body = await read_body(exchange.headers, exchange.receive, XML_TYPES) if route.takes_xml else b""
+        request = PublicRequest(self._services, exchange.headers, exchange.query_text, body)
+        return await route.handler(request, parse_query(route.query, exchange.query_text))
 
-    async def _guarded(self, asked: Exchange, actor: Actor, route: Route, values: dict[str, str]) -> Result:
+    async def _guarded(self, exchange: Exchange, actor: Actor, route: Route, values: dict[str, str]) -> Result:
         if route.scope not in actor.scopes:
             raise Refused("forbidden", f"This key lacks the scope {route.scope}: send a key that has it.")
-        if asked.query_text:
-            asked.told += ignored(route.query, asked.query_text)
-        name = idempotency_key(asked.headers) if route.writes else None
-        body = await read_body(asked.headers, asked.receive) if route.body else b""
-        context = RequestContext(self._services, actor, values, asked.path, asked.query_text)
+        if exchange.query_text:
+            exchange.answer_headers += ignored(route.query, exchange.query_text)
+        name = idempotency_key(exchange.headers) if route.writes else None
+        body = await read_body(exchange.headers, exchange.receive) if route.body else b""
+        context = RequestContext(self._services, actor, values, exchange.path, exchange.query_text)
         if name is None:
             return await self._run(route, context, body)
 
         async def run(keep: Keep) -> Result:
             return await self._run(route, msgspec.structs.replace(context, keep=keep), body)
 
-        secret = key_of(asked.headers) or session_token(asked.headers) or ""
-        request = b"%b %b?%b\n%b" % (route.method.encode(), asked.raw_path, asked.query_text, body)
+        secret = key_of(exchange.headers) or session_token(exchange.headers) or ""
+        request = b"%b %b?%b\n%b" % (route.method.encode(), exchange.raw_path, exchange.query_text, body)
         return await self._retries.once(idempotency.attempt(actor, secret, name, request), run)
 
-    async def _run(self, route: Route, context: RequestContext, body: bytes) -> Result:
+    def _run(self, route: Route, context: RequestContext, body: bytes) -> Awaitable[Result]:
         query = parse_query(route.query, context.query_text)
         if route.body is None:
-            return await route.handler(context, query)
-        return await route.handler(context, query, decode_body(self._decoders[route.path + route.method], body))
+            return route.handler(context, query)
+        return route.handler(context, query, decode_body(self._decoders[route.path + route.method], body))

@@ -62,7 +62,7 @@ async def send_reply(send: Send, exchange: Exchange, reply: Reply) -> None:
     """Sends an answer, with the headers that every answer has."""
     headers = [
         *reply.headers,
-        *exchange.told,
+        *exchange.answer_headers,
         *ALWAYS,
         (b"content-length", b"%d" % len(reply.body)),
         (b"x-request-id", exchange.request_id.encode()),
