@@ -35,7 +35,7 @@ def routes() -> list[str]:
 def methods() -> list[str]:
     """Every method of the client."""
     rows = (f"| `{entry.name}` | {route_of(entry)} | {answer_of(entry)} |" for entry in catalog().values())
-    return ["| method | route | answers |", "|---|---|---|", *rows]
+    return ["| method | route | returns |", "|---|---|---|", *rows]
 
 
 def commands() -> list[str]:

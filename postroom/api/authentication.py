@@ -1,9 +1,9 @@
 """Who is let in: by an API key in `x-api-key` or `Authorization: Bearer`, or by the cookie of a
 session of the console, which stands for a key. The query string is never looked at.
 
-A header with a key decides alone, right or wrong; the cookie is then not looked at. And a cookie
-is sent by the browser whoever asks, so a write with it must come from our own page and prove
-that.
+A header with a key decides alone, right or wrong; the cookie is then ignored. The browser sends
+the cookie with requests of every page, so a write with a cookie must prove that it comes from our
+own page.
 """
 
 import hmac
@@ -96,14 +96,14 @@ class Admission:
             raise self._wrong(address)
         session, is_to_note = found
         if is_cross_site(exchange.headers):
-            raise Refused("csrf_refused", "A session is for the console's own pages: send an API key.")
+            raise Refused("csrf_refused", "Only the console's own pages can use a session: send an API key.")
         if exchange.method not in READS and not _proves(exchange.headers, token):
             raise Refused("csrf_refused", "Send the session's token in the x-csrf-token header.")
         actor = self._known(token, session.actor, is_to_note, exchange.request_id, address)
         return msgspec.structs.replace(session, actor=actor)
 
     async def by_link(self, exchange: Exchange, token: str) -> Session:
-        """A new session for a person who follows a link for the first time."""
+        """A new session, for the first use of a link."""
         address = self._address_of(exchange)
         self._limits.check_address(address, None)
 

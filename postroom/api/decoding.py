@@ -107,15 +107,15 @@ def check_user_id(text: str, field: str = "user_id") -> FieldError | None:
     """1 to 128 printable characters, compared exactly."""
     if 1 <= len(text) <= 128 and text.isprintable():
         return None
-    return FieldError(field, "invalid", "A user_id is 1 to 128 printable characters.")
+    return FieldError(field, "invalid", "A user_id must be 1 to 128 printable characters.")
 
 
 def check_display_name(text: str, field: str = "display_name") -> FieldError | None:
     """Any Unicode up to 255 characters, without control characters."""
     if len(text) > 255:
-        return FieldError(field, "too_long", "A name has at most 255 characters.")
+        return FieldError(field, "too_long", "A name must have at most 255 characters.")
     if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text):
-        return FieldError(field, "control_character", "A name has no control characters.")
+        return FieldError(field, "control_character", "A name must not have control characters.")
     return None
 
 

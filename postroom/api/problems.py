@@ -16,7 +16,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "unauthorized": (401, "No valid API key"),
     "forbidden": (403, "This key may not do that"),
     "key_too_wide": (403, "The key is wider than yours"),
-    "csrf_refused": (403, "This did not come from the console"),
+    "csrf_refused": (403, "The request did not come from the console"),
     "not_found": (404, "Not found"),
     "method_not_allowed": (405, "Method not allowed"),
     "request_timeout": (408, "The request took too long"),
@@ -38,7 +38,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "internal_error": (500, "Something went wrong on our side"),
     "busy": (503, "Try again shortly"),
     "mail_unavailable": (503, "Dovecot does not answer"),
-    "outcome_unknown": (503, "It may have been carried out"),
+    "outcome_unknown": (503, "The request may have been carried out"),
 }
 
 # What the 404 of a route about one of these says. One sentence a route, so that foreign and missing,

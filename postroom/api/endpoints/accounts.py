@@ -45,7 +45,7 @@ from postroom.parameters import (
 )
 
 DAY_MS = 24 * 3600 * 1000
-NO_DELETED = f"{NO_ACCOUNT} One that is deleted already is in GET /v2/email-accounts?deleted=true."
+NO_DELETED = f"{NO_ACCOUNT} Deleted accounts are in GET /v2/email-accounts?deleted=true."
 NO_RESTORABLE = (
     "No account of yours that can be restored has this id, for this user_id: "
     "GET /v2/email-accounts?deleted=true lists those whose mail is not erased yet."

@@ -122,7 +122,7 @@ class Console:
 
     async def _sign_in(self, exchange: Exchange) -> tuple[Session, bytes]:
         if is_cross_site(exchange.headers):
-            raise Refused("csrf_refused", "Signing in is for the console's own pages.")
+            raise Refused("csrf_refused", "Only the console's own pages can sign in here.")
         body = decode_body(_decoder, await read_body(exchange.headers, exchange.receive))
         if body.link:
             session = await self._admission.by_link(exchange, body.link)

@@ -25,7 +25,10 @@ from postroom.parameters import After, ExpiresAt, Id, KeyDomains, KeyName, Limit
 
 LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 NOTE = "Save this key now. It will not be shown again."
-NO_KEY = "No key that this one may see or make: GET /v2/keys lists yours, GET /v2/domains?every_user=true the domains."
+NO_KEY = (
+    "Your key can neither see nor make such a key: GET /v2/keys lists your keys, GET "
+    "/v2/domains?every_user=true your domains."
+)
 
 Scope = Annotated[str, Meta(extra_json_schema={"enum": list(ALL_SCOPES)})]
 KeyScopes = Annotated[Scopes[list[Scope]], Meta(min_length=1, max_length=50)]
@@ -194,7 +197,7 @@ def _expiry(sent: datetime | UnsetType, problems: list[FieldError]) -> int | Non
     if sent is UNSET:
         return None
     if sent >= LATEST:
-        problems.append(FieldError("expires_at", "invalid", "A key expires before the year 9999."))
+        problems.append(FieldError("expires_at", "invalid", "A key must expire before the year 9999."))
     return int(sent.timestamp() * 1000)
 
 
