@@ -258,7 +258,6 @@ CATCHES_ALL = {
     ("postroom.db.writer", "_checkpoint"): "becomes a line in the log; the next batch tries again",
     ("postroom.db.writer", "_commit"): "goes to every waiter",
     ("postroom.db.writer", "_run_job"): "goes to the waiter",
-    ("postroom.db.turn", "_run_until"): "is raised in the thread, and goes to every waiter",
 }
 
 

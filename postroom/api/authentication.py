@@ -111,7 +111,7 @@ class Admission:
             return console_sessions.follow_link(tx, token, exchange.request_id, address)
 
         try:
-            return await self._database.write(work, is_long=True)
+            return await self._database.write(work)
         except Refused:
             self._limits.record_failure(address)
             raise

@@ -78,9 +78,7 @@ class Verification:
         with self._place(actor.organization_id):
             plan = await self._database.write(lambda tx: _begin(tx, actor, name, user_id, self._host))
             findings = await self._look(plan)
-            domain = await self._database.write(
-                lambda tx: complete(tx, actor, plan, findings, by_itself=False), is_long=True
-            )
+            domain = await self._database.write(lambda tx: complete(tx, actor, plan, findings, by_itself=False))
         if domain is None:
             raise not_found()
         return Checked(domain, plan.records, findings)
@@ -97,7 +95,7 @@ class Verification:
         def work(tx: Tx) -> Domain | None:
             return complete(tx, actor, plan, findings, by_itself=True, lost_ms=self._lost_ms)
 
-        await self._database.write(work, is_long=True)
+        await self._database.write(work)
 
     async def _look(self, plan: Plan) -> list[RecordCheck]:
         return await look(self._resolver, plan.records, plan.domain.name, self._host)

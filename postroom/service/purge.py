@@ -24,7 +24,7 @@ async def purge(database: Database, mail: Path, ids: list[int]) -> None:
     """Erases the mail of accounts whose purge has begun, up to so many files and folders in all;
     what is left of an account stays due."""
     erased, failed = await asyncio.to_thread(_erase, mail, ids)
-    await database.write(partial(_write_down, ids=ids, erased=erased, failed=failed), is_long=True)
+    await database.write(partial(_write_down, ids=ids, erased=erased, failed=failed))
 
 
 def _erase(mail: Path, ids: list[int]) -> tuple[list[int], list[int]]:

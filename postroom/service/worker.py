@@ -256,14 +256,14 @@ async def _step_by_step(database: Database, work: Callable[[Tx], int], step: int
     """Repeats a transaction until it finds less than a whole step, or for long enough: what is
     left waits a minute."""
     for _ in range(HOUSE_STEPS):
-        if await database.write(work, is_long=True) < step:
+        if await database.write(work) < step:
             return
 
 
 async def forget_leases(database: Database) -> None:
     """Drops leases of rows that went meanwhile."""
     if await database.read(leases.are_forgotten):
-        await database.write(leases.forget, is_long=True)
+        await database.write(leases.forget)
 
 
 async def _together(

@@ -129,7 +129,7 @@ class Console:
         else:
             actor = await self._admission.by_key(exchange)
             self._admission.consume(exchange, actor)
-            session = await self._database.write(lambda tx: console_sessions.start(tx, actor), is_long=True)
+            session = await self._database.write(lambda tx: console_sessions.start(tx, actor))
         return session, await self._describe(session)
 
     def _opened(self, exchange: Exchange, made: tuple[Session, bytes]) -> Said:

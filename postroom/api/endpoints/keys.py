@@ -161,7 +161,7 @@ async def delete(context: RequestContext, query: UserQuery, body: DeleteKeyBody)
         ended = keys.revoke(tx, context.actor, body.id, user_id)
         return Result(DeletedKeyAnswer(True, DeletedKey(ended.id, ended.prefix)))
 
-    return await context.write(work, is_long=True)  # with as many keys as it has made
+    return await context.write(work)
 
 
 def _scopes(sent: list[str] | UnsetType, problems: list[FieldError]) -> tuple[str, ...] | None:
