@@ -21,6 +21,7 @@ DRIVERS = {"sqlite3", "psycopg", "asyncpg", "aiosqlite", "sqlalchemy"}
 # From the bottom to the top: a package, or a module of the root, imports what stands before it
 # (decision 0184).
 LAYERS = (
+    "parameters",
     "errors",
     "db",
     "actor",
@@ -163,7 +164,16 @@ def test_the_mail_plane_knows_neither_nouns_nor_database(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in MODULES if inside(name, "postroom.client")])
 def test_the_client_knows_nothing_of_the_server(name: str) -> None:
-    assert not [wanted for wanted in ours(MODULES[name]) if not inside(wanted, "postroom.client")]
+    """The words of the parameters are the one thing that both know (decision 0192)."""
+    assert not [
+        wanted for wanted in ours(MODULES[name]) if not inside(wanted, "postroom.client", "postroom.parameters")
+    ]
+    assert not ours(MODULES["postroom.parameters"])
+    assert {name.partition(".")[0] for name in imports(MODULES["postroom.parameters"])} <= {
+        "datetime",
+        "typing",
+        "msgspec",
+    }
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if not inside(name, "postroom.db")])
@@ -278,6 +288,28 @@ def test_nothing_hides_errors(name: str) -> None:
 
 def _catches_all(node: ast.ExceptHandler) -> bool:
     return node.type is None or (isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException"))
+
+
+# What ASGI puts there, and Starlette where it looks for the path of a mounted file.
+OF_ASGI = {"type", "http_version", "method", "path", "raw_path", "query_string", "headers", "client", "root_path"}
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if inside(name, "postroom.api")])
+def test_nothing_is_hidden_in_the_scope(name: str) -> None:
+    """What is found out about a request is in its Exchange, which has types (decision 0191)."""
+    for node in ast.walk(tree(MODULES[name])):
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value).rpartition(".")[2] == "scope":
+            assert ast.literal_eval(node.slice) in OF_ASGI
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("scope.get"):
+            assert ast.literal_eval(node.args[0]) in OF_ASGI
+
+
+def test_every_file_of_endpoints_is_in_the_table() -> None:
+    """A route that is declared and not gathered would be served by nobody, and tested by nobody."""
+    named = [path.stem for path in (ROOT / "api" / "endpoints").glob("*.py") if "\n@route(" in path.read_text("utf-8")]
+    assert sorted(named) == sorted({route.handler.__module__.rpartition(".")[2] for route in ROUTES})
+    declared = sum(path.read_text("utf-8").count("\n@route(") for path in (ROOT / "api" / "endpoints").glob("*.py"))
+    assert len(ROUTES) == declared
 
 
 def test_every_route_has_a_scope() -> None:

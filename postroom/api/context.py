@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from postroom.accounts.passwords import Hashers
 from postroom.actor import Actor
-from postroom.api.credentials import Headers
+from postroom.api.exchange import Headers
 from postroom.api.request_metrics import RequestMetrics
 from postroom.db import Database, Tx
 from postroom.domains.dkim import Generator

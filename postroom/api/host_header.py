@@ -7,7 +7,7 @@ X-Forwarded-Host is not looked at (decision 0036).
 import re
 
 from postroom.address import BadAddress, parse_domain
-from postroom.api.credentials import Headers
+from postroom.api.exchange import Headers
 
 _HOST = re.compile(rb"([a-z0-9.-]{1,320})(?::[0-9]{1,5})?", re.IGNORECASE)
 

@@ -17,6 +17,7 @@ from postroom.accounts import queries as account_queries
 from postroom.accounts.addresses import REST_MS
 from postroom.accounts.commands import CreateAccount, UpdateAccount
 from postroom.accounts.model import Account, Status
+from postroom.accounts.queries import AccountFilter
 from postroom.actor import Actor
 from postroom.db import Database, Tx, open_database
 from postroom.db.sqlite import SQLite
@@ -275,7 +276,7 @@ def compare(tx: Tx, actor: Actor, model: Model, names: list[str]) -> None:
     }
     assert shown == model.living
     restorable = sorted(i for i, (_, until) in model.deleted.items() if until > tx.now and i not in model.living)
-    assert [a.id for a in account_queries.page(tx, actor, limit=1000, deleted=True)] == restorable
+    assert [a.id for a in account_queries.page(tx, actor, AccountFilter(deleted=True), limit=1000)] == restorable
     for user in {a["user_id"] for a in model.living.values()}:
         assert sum(a["is_default"] for a in model.living.values() if a["user_id"] == user) == 1
     for user_id in (None, *USERS):

@@ -69,12 +69,12 @@ def shown(domain: Domain) -> ShownDomain:
     return ShownDomain(domain.name, domain.status)
 
 
-def route(domain: Domain) -> InboundRoute:
+def inbound_route(domain: Domain) -> InboundRoute:
     return InboundRoute(domain.name, "store")
 
 
 def info(domain: Domain, records: list[dns.Record], host: MailHost, show: Callable[[Domain], Any]) -> DomainInfo:
-    return DomainInfo(show(domain), records, route(domain), MailExchanger(host.name, dns.PRIORITY))
+    return DomainInfo(show(domain), records, inbound_route(domain), MailExchanger(host.name, dns.PRIORITY))
 
 
 def _time(milliseconds: int | None) -> str | None:

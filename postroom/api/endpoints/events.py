@@ -7,21 +7,23 @@ from msgspec import UNSET, UnsetType
 
 from postroom import events
 from postroom.api.context import RequestContext, Result, resolve_user
-from postroom.api.decoding import After, Id, Limit
 from postroom.api.endpoints.account_views import timestamp
 from postroom.api.fields import is_newest, parse_domain_field, raise_if_any, text_problems
 from postroom.api.pagination import next_link
+from postroom.api.problems import NO_USER
+from postroom.api.route import route
 from postroom.db import Tx
 from postroom.domains import commands as domains
 from postroom.errors import FieldError
 from postroom.events import Event
+from postroom.parameters import AccountId, After, DomainName, Limit, ListOrder, UserId
 
 
 class EventsQuery(msgspec.Struct, frozen=True):
-    account_id: Id | UnsetType = UNSET
-    domain: str | UnsetType = UNSET
-    user_id: str | UnsetType = UNSET
-    order: str = "oldest"
+    account_id: AccountId | UnsetType = UNSET
+    domain: DomainName | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
+    order: ListOrder[str] = "oldest"
     limit: Limit = 50
     after: After = 0
 
@@ -45,6 +47,7 @@ class EventsAnswer(msgspec.Struct, frozen=True):
     after: int
 
 
+@route("GET", "/v2/events", "events:read", "List events", EventsAnswer, missing=NO_USER)
 async def get_page(context: RequestContext, query: EventsQuery) -> Result:
     """Lists what happened, filtered by account, domain or user."""
     problems: list[FieldError] = text_problems(query.user_id)

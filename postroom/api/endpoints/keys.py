@@ -12,47 +12,54 @@ from msgspec import UNSET, Meta, UnsetType
 from postroom.actor import ALL_SCOPES
 from postroom.address import BadAddress, parse_domain
 from postroom.api.context import RequestContext, Result, resolve_user
-from postroom.api.decoding import After, Id, Limit, Offset, check_display_name
+from postroom.api.decoding import check_display_name
 from postroom.api.endpoints.account_views import timestamp
 from postroom.api.fields import raise_if_any, text_problems
 from postroom.api.pagination import next_link
+from postroom.api.route import route
 from postroom.auth import keys, networks
 from postroom.auth.keys import ApiKey, CreateKey
 from postroom.db import Tx
 from postroom.errors import FieldError
+from postroom.parameters import After, ExpiresAt, Id, KeyDomains, KeyName, Limit, Networks, Offset, Scopes, UserId
 
 LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 NOTE = "Save this key now. It will not be shown again."
+NO_KEY = (
+    "Your key can neither see nor make such a key: GET /v2/keys lists your keys, GET "
+    "/v2/domains?every_user=true your domains."
+)
 
-Scopes = Annotated[list[str], Meta(min_length=1, max_length=50, description=f"Of: {', '.join(ALL_SCOPES)}.")]
-Domains = Annotated[list[str], Meta(min_length=1, max_length=100)]
-Networks = Annotated[list[str], Meta(min_length=1, max_length=50, description="CIDR, IPv4 or IPv6.")]
-Moment = Annotated[datetime, Meta(tz=True)]
+Scope = Annotated[str, Meta(extra_json_schema={"enum": list(ALL_SCOPES)})]
+KeyScopes = Annotated[Scopes[list[Scope]], Meta(min_length=1, max_length=50)]
+SomeDomains = Annotated[KeyDomains[list[str]], Meta(min_length=1, max_length=100)]
+SomeNetworks = Annotated[Networks[list[str]], Meta(min_length=1, max_length=50)]
+Moment = Annotated[ExpiresAt, Meta(tz=True)]
 
 
 class UserQuery(msgspec.Struct, frozen=True):
-    user_id: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
 
 
 class KeysQuery(msgspec.Struct, frozen=True):
-    user_id: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
     limit: Limit = 50
     offset: Offset = 0
     after: After = 0
 
 
 class CreateKeyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    name: str | None = None
-    user_id: str | UnsetType = UNSET
-    scopes: Scopes | UnsetType = UNSET
-    domains: Domains | UnsetType = UNSET
-    networks: Networks | UnsetType = UNSET
+    name: KeyName | None = None
+    user_id: UserId | UnsetType = UNSET
+    scopes: KeyScopes | UnsetType = UNSET
+    domains: SomeDomains | UnsetType = UNSET
+    networks: SomeNetworks | UnsetType = UNSET
     expires_at: Moment | UnsetType = UNSET
 
 
 class DeleteKeyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: Id
-    user_id: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
 
 
 class ShownKey(msgspec.Struct, frozen=True):
@@ -91,6 +98,16 @@ class DeletedKeyAnswer(msgspec.Struct, frozen=True):
     deleted: DeletedKey
 
 
+@route(
+    "POST",
+    "/v2/keys",
+    "keys:write",
+    "Create key",
+    CreatedKeyAnswer,
+    status=201,
+    missing=NO_KEY,
+    refuses=("limit_reached",),
+)
 async def create(context: RequestContext, query: UserQuery, body: CreateKeyBody) -> Result:
     """Makes a key that is never wider than the caller's and dies with it. It is shown once."""
     problems = text_problems(query.user_id, body.user_id)
@@ -113,6 +130,7 @@ async def create(context: RequestContext, query: UserQuery, body: CreateKeyBody)
     return await context.write(work)
 
 
+@route("GET", "/v2/keys", "keys:read", "List keys", KeysAnswer, missing=NO_KEY)
 async def get_page(context: RequestContext, query: KeysQuery) -> Result:
     """Lists the keys that are not revoked; a bound key sees those that are bound as narrowly."""
     raise_if_any(text_problems(query.user_id))
@@ -125,6 +143,15 @@ async def get_page(context: RequestContext, query: KeysQuery) -> Result:
     return Result(KeysAnswer(items, query.limit, query.offset), headers=tuple(headers.items()))
 
 
+@route(
+    "POST",
+    "/v2/keys/delete",
+    "keys:write",
+    "Delete key",
+    DeletedKeyAnswer,
+    missing="No live key of yours has this id: GET /v2/keys lists yours.",
+    refuses=("key_too_wide",),
+)
 async def delete(context: RequestContext, query: UserQuery, body: DeleteKeyBody) -> Result:
     """Revokes a key and every key that was made with it; they are refused from this moment."""
     raise_if_any(text_problems(query.user_id, body.user_id))
