@@ -41,8 +41,8 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "outcome_unknown": (503, "The request may have been carried out"),
 }
 
-# What the 404 of a route about one of these says. One sentence a route, so that foreign and missing,
-# whichever of the route's things it is, look the same to the byte.
+# What the 404 of a route about one of these says. A route has one sentence, so that a foreign and a
+# missing object look the same to the byte.
 NO_ACCOUNT = (
     "No account of yours has this id, for this user_id: GET /v2/email-accounts lists yours. "
     "Send the user_id that the account was made with, or none."
