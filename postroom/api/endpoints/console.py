@@ -19,7 +19,7 @@ from postroom.api import credentials
 from postroom.api.authentication import Admission
 from postroom.api.body import read_body
 from postroom.api.decoding import decode_body
-from postroom.api.endpoints.account_views import timestamp
+from postroom.api.views import timestamp
 from postroom.auth import console_sessions, keys
 from postroom.auth.console_sessions import SESSION_MS, Session
 from postroom.db import Database, Tx

@@ -9,8 +9,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from postroom.api.context import RequestContext, Result, require_user
-from postroom.api.endpoints.account_views import timestamp
 from postroom.api.fields import parse_domain_field, raise_if_any, text_problems
+from postroom.api.views import timestamp
 from postroom.db import Tx
 from postroom.domains import commands as domains
 from postroom.domains import dkim
