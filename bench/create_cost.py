@@ -129,8 +129,8 @@ def measure() -> Iterator[Row]:
 
 @contextlib.contextmanager
 def _no_output() -> Iterator[None]:
-    """Whoever holds the standard output writes to nowhere: a logger keeps the one that it was
-    made with."""
+    """Redirects the file descriptor of the standard output to nowhere, because a logger keeps the
+    stream that it was made with."""
     sys.stdout.flush()
     kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)

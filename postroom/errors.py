@@ -83,7 +83,7 @@ class OutcomeUnknown(Busy):
 
     def __init__(self) -> None:
         super().__init__(
-            "The database was lost while this was being committed: it may have been carried out. "
+            "The database was lost during the commit: the request may have been carried out. "
             "Look, or send it again with the same Idempotency-Key."
         )
 

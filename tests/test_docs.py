@@ -303,6 +303,30 @@ def test_the_index_for_agents_has_every_document() -> None:
     assert linked == {path.name for path in (ROOT / "docs").glob("*.md")}
 
 
+def security_rows() -> list[list[str]]:
+    """The cells of each row of docs/security-tests.md."""
+    lines = [line for line in read("docs/security-tests.md").splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    return [row for row in rows if row != ["attempt", "behavior", "test"] and set(row[0]) != {"-"}]
+
+
+@pytest.mark.parametrize("row", security_rows(), ids=lambda row: row[0][:60])
+def test_a_security_row_names_a_test_that_exists(row: list[str]) -> None:
+    """The last cell names files of this repository, as `file` or `file::function`."""
+    assert len(row) == 3
+    named = re.findall(r"`((?:tests|scripts)/[\w/.-]+)(?:::(\w+))?(?: all)?`", row[2])
+    assert named, row
+    for file, function in named:
+        text = (ROOT / file).read_text(encoding="utf-8")
+        assert not function or f"def {function}(" in text, f"{file} has no function {function}"
+
+
+def test_no_security_row_is_there_twice() -> None:
+    attempts = [row[0] for row in security_rows()]
+    assert len(attempts) > 100
+    assert sorted(set(attempts)) == sorted(attempts)
+
+
 def test_every_setting_is_in_the_table() -> None:
     rows = [
         f"| `{name}` | {kind} | {f'`{default}`' if default else 'empty'} | {meaning} |"

@@ -42,8 +42,11 @@ WITHOUT: dict[str, str] = {
             "mailboxes.session_revocations.DUE",
             "accounts.purges.OLDEST_PURGE_DUE",
         ],
-        "what is over goes, whoever had it": ["auth.console_sessions.END_EXPIRED", "auth.console_sessions.END_LINKS"],
-        "what is old or one too many goes, whoever had it": [
+        "what is over goes, for all organizations": [
+            "auth.console_sessions.END_EXPIRED",
+            "auth.console_sessions.END_LINKS",
+        ],
+        "what is old or too many goes, for all organizations": [
             "auth.console_sessions.END_OLDEST",
             "events.FORGET",
             "events.OLDEST",

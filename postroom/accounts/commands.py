@@ -136,7 +136,7 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateA
         if (
             actor.restricted_key_id is not None
         ):  # the mail to postmaster@ of the user's other domains would move with it
-            raise Refused("forbidden", "A key that is bound to domains cannot move the default account of a user.")
+            raise Refused("forbidden", "A key that is bound to domains cannot change a user's default account.")
         if account.status == "disabled":  # the user's mail to postmaster@ would go to the operator
             raise Refused("account_disabled", "A disabled account cannot be made the default: make it active first.")
         _move_default(tx, actor, account, account.id)

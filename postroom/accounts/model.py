@@ -1,6 +1,6 @@
 """An account: the one place that declares its fields.
 
-The columns of the SQL, the views of the API (`api/endpoints/account_views.py`) and the client's
+The columns of the SQL, the projections of the API (`api/endpoints/account_views.py`) and the client's
 struct follow from here (decision 0193).
 """
 

@@ -1,8 +1,8 @@
 """Who is let in: by an API key, or by a session of the console, which stands for one.
 
-A header with a key decides alone, right or wrong; the cookie is then not looked at. And a cookie
-is sent by the browser whoever asks, so a write with it must come from our own page and prove
-that.
+A header with a key decides alone, right or wrong; the cookie is then ignored. The browser sends
+the cookie with requests of every page, so a write with a cookie must prove that it comes from our
+own page.
 """
 
 import hmac
@@ -98,14 +98,14 @@ class Admission:
             raise self._wrong(address)
         session, is_to_note = found
         if credentials.is_cross_site(scope["headers"]):
-            raise Refused("csrf_refused", "A session is for the console's own pages: send an API key.")
+            raise Refused("csrf_refused", "Only the console's own pages can use a session: send an API key.")
         if scope["method"] not in READS and not _proves(scope, token):
             raise Refused("csrf_refused", "Send the session's token in the x-csrf-token header.")
         actor = self._known(token, session.actor, is_to_note, request_id, address)
         return msgspec.structs.replace(session, actor=actor)
 
     async def by_link(self, scope: Scope, token: str, request_id: str) -> Session:
-        """A new session for whoever follows a link for the first time."""
+        """A new session, for the first use of a link."""
         address = self.address_of(scope)
         self._limits.check_address(address, None)
 

@@ -21,10 +21,10 @@ LIMIT_MAX = 500
 LARGEST = 2**63 - 1
 
 # Query numbers are plain ASCII digits; `clamp` is the most that is answered.
-Limit = Annotated[int, Meta(ge=1, description=f"Page size; more than {LIMIT_MAX} is answered as {LIMIT_MAX}.")]
-Offset = Annotated[int, Meta(ge=0, description="How many to skip. `after` is cheaper at depth.")]
+Limit = Annotated[int, Meta(ge=1, description=f"Page size; more than {LIMIT_MAX} counts as {LIMIT_MAX}.")]
+Offset = Annotated[int, Meta(ge=0, description="Number of items to skip. `after` is cheaper at depth.")]
 After = Annotated[int, Meta(ge=0, description="Only items with a greater id: the cursor of the Link header.")]
-Cap = Annotated[int, Meta(ge=0, le=LARGEST, description="How many there may be.")]
+Cap = Annotated[int, Meta(ge=0, le=LARGEST, description="The highest number; null: no limit.")]
 Id = Annotated[int, Meta(ge=1, le=LARGEST)]
 
 B = TypeVar("B", bound=msgspec.Struct)
@@ -116,15 +116,15 @@ def check_user_id(text: str, field: str = "user_id") -> FieldError | None:
     """1 to 128 printable characters, compared exactly."""
     if 1 <= len(text) <= 128 and text.isprintable():
         return None
-    return FieldError(field, "invalid", "A user_id is 1 to 128 printable characters.")
+    return FieldError(field, "invalid", "A user_id must be 1 to 128 printable characters.")
 
 
 def check_display_name(text: str, field: str = "display_name") -> FieldError | None:
     """Any Unicode up to 255 characters, without control characters."""
     if len(text) > 255:
-        return FieldError(field, "too_long", "A name has at most 255 characters.")
+        return FieldError(field, "too_long", "A name must have at most 255 characters.")
     if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text):
-        return FieldError(field, "control_character", "A name has no control characters.")
+        return FieldError(field, "control_character", "A name must not have control characters.")
     return None
 
 

@@ -16,7 +16,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "unauthorized": (401, "No valid API key"),
     "forbidden": (403, "This key may not do that"),
     "key_too_wide": (403, "The key is wider than yours"),
-    "csrf_refused": (403, "This did not come from the console"),
+    "csrf_refused": (403, "The request did not come from the console"),
     "not_found": (404, "Not found"),
     "method_not_allowed": (405, "Method not allowed"),
     "request_timeout": (408, "The request took too long"),
@@ -38,7 +38,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "internal_error": (500, "Something went wrong on our side"),
     "busy": (503, "Try again shortly"),
     "mail_unavailable": (503, "Dovecot does not answer"),
-    "outcome_unknown": (503, "It may have been carried out"),
+    "outcome_unknown": (503, "The request may have been carried out"),
 }
 
 # What a path's 404 says. One sentence a path, so that foreign and missing, whichever of the path's
@@ -51,14 +51,17 @@ _DOMAIN = (
     "No domain of yours has this name, for this user_id: GET /v2/domains?every_user=true lists yours, POST /v2/domain "
     "claims one. A domain without a user belongs to every user_id."
 )
-_KEY = "No key that this one may see or make: GET /v2/keys lists yours, GET /v2/domains?every_user=true the domains."
+_KEY = (
+    "Your key can neither see nor make such a key: GET /v2/keys lists your keys, GET "
+    "/v2/domains?every_user=true your domains."
+)
 _USER = "The user_id is not that of this key, or query and body name two: send the right one once, or none."
 _HOST = "No active domain is served at this host name."
 NO_PATH = "There is no such path. GET /openapi.json lists all of them, /docs explains them."
 MISSING = {
     "/v2/email-accounts": _USER,
     "/v2/email-accounts/create": _DOMAIN,
-    "/v2/email-accounts/delete": f"{_ACCOUNT} One that is deleted already is in GET /v2/email-accounts?deleted=true.",
+    "/v2/email-accounts/delete": f"{_ACCOUNT} Deleted accounts are in GET /v2/email-accounts?deleted=true.",
     "/v2/email-accounts/:id": _ACCOUNT,
     "/v2/email-accounts/:id/client-settings": _ACCOUNT,
     "/v2/email-accounts/:id/client-settings.mobileconfig": _ACCOUNT,

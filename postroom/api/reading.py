@@ -133,7 +133,7 @@ class Reader(HttpToolsProtocol):
             self.cycle.more_body = False
             self.cycle.message_event.set()
         elif self._received > LARGEST_REQUEST:
-            raise Refused("payload_too_large", "The body may have at most 64 KiB, and few bytes around it.")
+            raise Refused("payload_too_large", "The body may have at most 64 KiB, and little overhead for its chunks.")
 
     def _feed(self, data: bytes) -> None:
         """Has llhttp parse this, which must end where we say."""

@@ -2,8 +2,8 @@
 
 Each process counts for itself, under a name of its own, and what it answers at /metrics holds
 the others' counts from their files. So every series belongs to one process and only grows until
-that one restarts, which is what Prometheus expects of a counter; in a sum it would take that for
-a reset of all.
+that process restarts, as Prometheus expects of a counter; in a sum, one restart would look like a
+reset of all counts.
 """
 
 import asyncio

@@ -180,7 +180,7 @@ def read(source: BinaryIO, passphrase: str, folder: Path | None, said: Said) -> 
             _unpack(tar, manifest, folder, said)
     except (tarfile.TarError, EOFError, ValueError, OverflowError):
         checked.finish()  # damage has its own words
-        raise BadBackup("This is no backup of Postroom.") from None
+        raise BadBackup("This file is not a backup of Postroom.") from None
     checked.finish()
     return manifest
 

@@ -66,7 +66,7 @@ def _fill(output: BinaryIO, data: Path, url: str, passphrase: str, mail: bool, s
         archive.write(output, manifest, copy, data / "mail" if mail else None, passphrase, said)
     output.seek(0)
     if archive.read(output, passphrase, None, lambda _: None) != manifest:
-        raise BadBackup("The backup that was written is not the one that was meant.")
+        raise BadBackup("The written file differs from the backup: check the disk and try again.")
     return manifest
 
 

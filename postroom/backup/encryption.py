@@ -79,7 +79,7 @@ class DecryptingReader:
         try:
             chunk = self._cipher.decrypt(_nonce(self._number, not self._next), sealed, None)
         except InvalidTag:
-            raise BadBackup("The backup is damaged or cut short: a part of it is not as it was written.") from None
+            raise BadBackup("The backup is damaged or cut short: a part of it has changed.") from None
         self._number += 1
         return chunk
 

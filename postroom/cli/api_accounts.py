@@ -59,7 +59,7 @@ def create(
     if (source is None) == (address is None):
         raise typer.BadParameter("Give an address, or --from FILE.")
     if address is not None and "@" not in address:
-        raise typer.BadParameter(f"{address} is no address: it has the form name@domain.")
+        raise typer.BadParameter(f"{address} is not an address: use the form name@domain.")
     given = {
         "user_id": user_id,
         "display_name": display_name,

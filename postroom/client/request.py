@@ -190,7 +190,7 @@ def _error(response: httpx2.Response) -> PostroomError:
 
 def _foreign(response: httpx2.Response) -> Failed:
     request_id = response.headers.get("x-request-id", "")
-    detail = "The answer is not one that this client knows. Is it a Postroom of this version?"
+    detail = "This client does not know the answer: does the URL lead to a Postroom of this version?"
     return Failed(Problem("unknown_answer", response.status_code, detail, request_id))
 
 

@@ -133,5 +133,5 @@ def _target(base_url: str | None, api_key: str | None) -> tuple[str, dict[str, s
         raise ValueError("Give base_url, or set POSTROOM_URL: http://… or https://…")
     key = api_key or os.environ.get("POSTROOM_API_KEY", "")
     if not (key.isascii() and key.isprintable()) or key != key.strip():
-        raise ValueError("The API key is not one: pr_ and 43 characters.")
+        raise ValueError("The API key must be pr_ and 43 characters.")
     return url, {"x-api-key": key} if key else {}

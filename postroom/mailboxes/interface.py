@@ -30,8 +30,8 @@ class OpenSession(msgspec.Struct, frozen=True):
 
 
 class Mailboxes(Protocol):
-    """Given by whoever wires the parts together. Both raise `mail_off`, MailUnavailable, and
-    not_found for an account that is gone."""
+    """Injected at the start. Both methods raise `mail_off`, MailUnavailable, and not_found for an
+    account that does not exist."""
 
     async def usage(self, account_id: int, /) -> Usage: ...
 

@@ -47,7 +47,7 @@ class Ended(NamedTuple):
     generation: int
 
 
-# Given by whoever wires the parts together. True: none of these has a session left.
+# Injected at the start. True: no session is left of any of these (account id, generation) pairs.
 EndSessions = Callable[[Sequence[tuple[int, int]]], Awaitable[bool]]
 
 

@@ -44,8 +44,8 @@ class Doorkeeper:
         return all(await asyncio.gather(*(self._end(node, there) for node, there in at.items())))
 
     async def doors(self, account_id: int) -> list[DoveadmEndpoint | None]:
-        """How those are reached that may have sessions of an account; first whoever has its
-        mail."""
+        """The endpoints of the nodes that may have sessions of an account; the node with its mail
+        is first."""
         if not self._settings.node:
             return [self.door(None)]
         homes = await self._database.read(partial(nodes.homes, ids=[account_id]))

@@ -76,7 +76,7 @@ def _field(parameter: Parameter) -> tuple[str, Any] | tuple[str, Any, Any]:
 
 
 def _described(kind: Any, parameter: Parameter) -> Any:
-    nothing = " null: no limit." if parameter.kind == "number" else " null takes it away."
+    nothing = " null: no limit." if parameter.kind == "number" else " null removes it."
     words = parameter.words + nothing * parameter.is_nullable
     more = {"format": "password", "writeOnly": True} if parameter.is_hidden else None
     return Annotated[kind, Meta(description=words, extra_json_schema=more)]

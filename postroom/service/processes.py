@@ -20,6 +20,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -43,11 +44,12 @@ if TYPE_CHECKING:
 # Shorter than the grace that the supervisor gives.
 DRAIN = 8
 MAIL_ROLE = "mail_role.password"
+UNSHOWN_KEY = "unshown_key.id"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Prepared(msgspec.Struct):
-    """What the first start made; the API key is there only then. `mail_role`: how the mail
+    """What the first start made; the API key is there until a start has shown it. `mail_role`: how the mail
     daemons connect to PostgreSQL, as libpq's parameters. `node`: of several machines this one;
     `taken`: so many accounts are its own since this start."""
 
@@ -58,6 +60,11 @@ class Prepared(msgspec.Struct):
     mail_role: dict[str, str] | None = None
     node: OwnNode | None = None
     taken: int = 0
+
+
+def unshown_key(settings: Settings) -> Path:
+    """Exists while no start has shown the first API key."""
+    return settings.data / "db" / UNSHOWN_KEY
 
 
 def part(name: str, settings: Settings, files: tuple[int, ...] = (), *arguments: str) -> Part:
@@ -220,7 +227,7 @@ def prepare(settings: Settings) -> Prepared:
     database = open_database(settings.database)
     try:
         node, taken = node_join.join(database, settings)
-        first = bootstrap.prepare(database, settings.hostname)
+        first = bootstrap.prepare(database, settings.hostname, unshown_key(settings))
     except Refused as error:
         raise CannotStart(error.detail) from None
     finally:

@@ -87,7 +87,7 @@ def test_every_write_is_carried_out_once(tenant: Tenant, thing: Thing, route: Ro
     assert is_replay(again), again.text
     assert alike(again) == alike(first)
     assert rows(tenant) == after
-    # Whoever died before the sessions were ended is made good for.
+    # If the process died before it ended the sessions, the retry ends them.
     assert tenant.api.ended[ended:] in ([], tenant.api.ended[:ended][ended - len(tenant.api.ended) :])
 
 

@@ -32,7 +32,7 @@ OUTSIDERS: dict[str, Callable[[Tenant, Tenant], str]] = {
 }
 # What makes the server do most for a caller who may do it.
 BODIES = {"POST /v2/email-accounts/:id/password/reset": {"password": "a long sentence nobody else has chosen"}}
-# PUT /v2/limits is about a user of one's own organization, whoever that is.
+# PUT /v2/limits is about any user of the key's own organization.
 JUDGED = [route for route in GUARDED if name(route) in ABOUT | LISTS and name(route) != "PUT /v2/limits"]
 
 

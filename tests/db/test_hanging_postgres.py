@@ -74,8 +74,8 @@ def value(number: int) -> Callable[[Tx], Any]:
 
 @pytest.mark.usefixtures("impatient")
 def test_a_backend_that_hangs_costs_one_read(url: str) -> None:
-    """It may be that one that made it hang. The others are asked on another connection, and new
-    ones do not wait."""
+    """The first read may have caused the hang. The others are repeated on another connection, and
+    new reads do not wait."""
 
     async def run(database: Database) -> None:
         of_all: Callable[[Tx], Any] = lambda tx: (tx.one(PID) or (0,))[0]  # noqa: E731

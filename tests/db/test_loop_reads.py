@@ -151,7 +151,7 @@ def test_a_read_that_changes_its_mind_gets_no_answer(database: Database) -> None
 
 
 def test_too_many_reads_at_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where whoever asked has gone away: PostgreSQL has still to answer."""
+    """A read counts even when its caller has stopped waiting: PostgreSQL has still to answer."""
     monkeypatch.setattr(loop_reads, "WAITING", 2)
     answers = together(database, *map(value, range(20)))
     refused = [answer for answer in answers if isinstance(answer, Busy)]
@@ -176,7 +176,7 @@ def test_a_slow_statement_holds_up_nobody(database: Database) -> None:
         while await database.read_slow(asked) != (1,):
             continue
         assert [await database.read(value(number)) for number in range(9)]
-        slow.cancel()  # whoever asked has gone away, and PostgreSQL still works on it
+        slow.cancel()  # the caller has stopped waiting, and PostgreSQL still works on it
         await asyncio.gather(slow, return_exceptions=True)
         assert [await database.read(value(number)) for number in range(9)]
 

@@ -255,7 +255,7 @@ def owners(world: World, name: str) -> list[int]:
 
 @pytest.mark.parametrize("proven_first", [True, False])
 def test_a_proof_and_the_operators_word_for_another(world: World, proven_first: bool) -> None:
-    """Whoever comes later is told. An owner by DNS stays: the operator must take the name away
+    """The later of the two is refused. An owner by DNS stays: the operator must take the name away
     first."""
     name = f"{world.domain}.shop.example"
     proven, chosen = claim(world, f"{world.organization} a", name), claim(world, f"{world.organization} b", name)

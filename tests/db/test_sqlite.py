@@ -57,7 +57,7 @@ def test_sqlite_is_durable(path: Path, database: Database) -> None:
         return {name: tx.one(f"PRAGMA {name}")[0] for name in names}  # type: ignore[index]
 
     expected = {"journal_mode": "wal", "synchronous": 2, "wal_autocheckpoint": 0, "foreign_keys": 1, "query_only": 0}
-    expected["busy_timeout"] = 0  # whoever writes waits in our code, where it can be told not to
+    expected["busy_timeout"] = 0  # writers wait in our code, where the wait can be turned off
     assert asyncio.run(_write(database, pragmas)) == expected
     assert database.write_sync(pragmas) == expected
     read = asyncio.run(_read(database, pragmas))
@@ -268,8 +268,8 @@ def test_the_wal_is_folded_in(path: Path, database: Database) -> None:
 
 
 def test_a_commit_that_the_disk_has_not_taken(path: Path, database: Database) -> None:
-    """The kernel fails every sync of one thread. The transaction stands whole in the WAL by
-    then, where whoever opens the database after a crash finds it: nobody may call that undone."""
+    """The kernel fails every sync of one thread. By then the whole transaction is in the WAL, where
+    the first opening of the database after a crash finds it: it must not be reported as undone."""
 
     def add_without_a_disk() -> None:
         refuse_syncs()

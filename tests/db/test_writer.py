@@ -234,7 +234,7 @@ def test_a_closed_writer_refuses(engine: WatchedEngine, prefix: str) -> None:
 
 
 def test_the_loop_may_be_gone(engine: WatchedEngine, prefix: str) -> None:
-    """Whoever waited went away with its loop; what was sent is committed all the same."""
+    """The caller ended with its loop; its write is committed all the same."""
     writer = Writer(engine)
     go = threading.Event()
 

@@ -69,7 +69,7 @@ class World:
         return self.domain(domain.id)
 
     def lease(self, domain: Domain) -> int:
-        """Takes the check of a domain, whoever is at it: the end of the lease."""
+        """Takes over the check of a domain by ending its lease."""
 
         def work(tx: Tx) -> int:
             tx.run("UPDATE domain_checks SET free_at = 0 WHERE domain_id = :id", id=domain.id)
@@ -246,7 +246,7 @@ def test_one_of_two_workers_checks(world: World) -> None:
     assert (taken, lease()) == (domain.id, [])
     assert world.database.write_sync(lambda tx: check_schedule.due(tx, 10)) == []
     world.run("UPDATE domain_checks SET free_at = free_at - :by RETURNING 1", by=check_schedule.LEASE_MS)
-    assert [id_ for id_, _ in lease()] == [domain.id], "whoever had it has died"
+    assert [id_ for id_, _ in lease()] == [domain.id], "the worker that had the lease has died"
     acquire = lambda: world.database.write_sync(lambda tx: check_schedule.acquire(tx, domain.id, until))  # noqa: E731
     assert not acquire(), "and if it has not died, it is too late"
 

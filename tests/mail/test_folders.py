@@ -106,6 +106,7 @@ def test_a_script_files_into_a_folder_with_a_dot(platform: Platform) -> None:
     box.wait_for("last")
     with box.login() as imap:
         assert b"* 1 EXISTS" in ok(imap, b'SELECT "shop.example/orders"')
+        assert b"shop.example/orders" in b"".join(ok(imap, b'LSUB "" "*"')), "mail clients show subscribed folders"
 
 
 def test_a_folder_of_special_use_that_is_renamed(platform: Platform) -> None:

@@ -1,6 +1,7 @@
 """Sieve scripts: whom they think a mail was for, what they may cost, and how many there may be."""
 
 import re
+import socket
 import subprocess
 from pathlib import Path
 
@@ -60,6 +61,20 @@ def test_a_vacation_answers_for_a_tag_too(platform: Platform) -> None:
     answer = writer.wait_for("Auto: question")
     assert b"I am away." in answer
     assert b"acct.internal" not in answer
+
+
+def test_mail_names_the_mail_host_and_never_the_machine(platform: Platform) -> None:
+    """The domain of a reply's Message-ID, and every other field; file names are in backups."""
+    box, writer = platform.create("billing"), platform.create("writer")
+    box.put_script(b'require "vacation";\nvacation "I am away.";')
+    writer.send(box.address, "question")
+    answer = writer.wait_for("Auto: question")
+    host, machine = "mail.postroom.test", socket.gethostname()
+    (message_id,) = [line for line in answer.split(b"\r\n") if line.lower().startswith(b"message-id:")]
+    assert message_id.endswith(f"@{host}>".encode())
+    for name in (path.name for path in box.home.rglob("*") if path.is_file() and path.parent.name in ("new", "cur")):
+        assert f".{host}," in name
+        assert f".{machine}," not in name
 
 
 def test_what_a_script_rejects_names_the_address(platform: Platform) -> None:

@@ -167,6 +167,28 @@ def test_a_round_is_bounded(database: Database, mail: Path) -> None:
     assert types(database, "large")[-1] == "account.purged"
 
 
+def test_all_that_is_due_is_purged_without_a_pause(database: Database, mail: Path) -> None:
+    """More accounts than one batch has."""
+
+    def delete_many(tx: Tx) -> list[int]:
+        bootstrap.create_domain(tx, "many.test", "many.test", None, "active")
+        actor = Actor(organizations.ensure(tx, "many.test"))
+        made = [
+            accounts.create(tx, actor, CreateAccount("many.test", f"a{number}", "u", None, "{SSHA512}x")).id
+            for number in range(120)
+        ]
+        for id_ in made:
+            accounts.delete(tx, actor, id_, None, grace_ms=0)
+        return made
+
+    folders = [folder_of(mail, id_, files=1) for id_ in database.write_sync(delete_many)]
+    database.write_sync(end_sessions)
+    asyncio.run(worker.purge_all_due(database, mail))
+    assert not any(folder.exists() for folder in folders)
+    left = "SELECT COUNT(*) FROM accounts WHERE purge_at IS NOT NULL AND address LIKE '%@many.test'"
+    assert database.write_sync(lambda tx: tx.all(left)) == [(0,)]
+
+
 def test_a_part_at_a_time(mail: Path) -> None:
     folder = folder_of(mail, 7, files=250)
     rounds = 0

@@ -11,7 +11,7 @@ import msgspec
 
 from postroom.accounts.model import SHOWN, Account
 from postroom.api.fields import shape as fields_shape
-from postroom.api.views import derive, filler, readers
+from postroom.api.projections import derive, filler, readers
 
 NOTE = "Save this password now. It will not be shown again."
 

@@ -19,7 +19,7 @@ from postroom.api import credentials
 from postroom.api.authentication import Admission
 from postroom.api.body import read_body
 from postroom.api.decoding import decode_body
-from postroom.api.views import timestamp
+from postroom.api.projections import timestamp
 from postroom.auth import console_sessions, keys
 from postroom.auth.console_sessions import SESSION_MS, Session
 from postroom.db import Database, Tx
@@ -125,7 +125,7 @@ class Console:
 
     async def _sign_in(self, scope: Scope, receive: Receive, request_id: str) -> tuple[Session, bytes]:
         if credentials.is_cross_site(scope["headers"]):
-            raise Refused("csrf_refused", "Signing in is for the console's own pages.")
+            raise Refused("csrf_refused", "Only the console's own pages can sign in here.")
         body = decode_body(_decoder, await read_body(scope["headers"], receive))
         if body.link:
             session = await self._admission.by_link(scope, body.link, request_id)

@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from postroom.api.context import RequestContext, Result, require_user
 from postroom.api.fields import parse_domain_field, raise_if_any, text_problems
-from postroom.api.views import timestamp
+from postroom.api.projections import timestamp
 from postroom.db import Tx
 from postroom.domains import commands as domains
 from postroom.domains import dkim

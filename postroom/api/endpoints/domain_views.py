@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from postroom.api.views import derive, readers
+from postroom.api.projections import derive, readers
 from postroom.domains import dns_records as dns
 from postroom.domains.commands import Domain, Status
 from postroom.mail_host import MailHost

@@ -207,7 +207,9 @@ def _listed_user(context: RequestContext, query: DomainsQuery, problems: list[Fi
         problems.append(FieldError("every_user", "invalid", "Use one of: true, false."))
     if query.every_user != "true":
         if context.actor.user_id is None and query.user_id is UNSET:
-            problems.append(FieldError("user_id", "required", "Send user_id, or every_user=true for those of all."))
+            problems.append(
+                FieldError("user_id", "required", "Send user_id, or every_user=true for the domains of all users.")
+            )
             return None
         return resolve_user(context.actor, query.user_id)
     if query.user_id is not UNSET:

@@ -8,7 +8,7 @@ from postroom.api.context import RequestContext, Result, resolve_user
 from postroom.api.decoding import After, Id, Limit
 from postroom.api.fields import is_newest, parse_domain_field, raise_if_any, text_problems
 from postroom.api.pagination import next_link
-from postroom.api.views import filler
+from postroom.api.projections import filler
 from postroom.db import Tx
 from postroom.domains import commands as domains
 from postroom.errors import FieldError

@@ -15,7 +15,7 @@ from postroom.api.context import RequestContext, Result, resolve_user
 from postroom.api.decoding import After, Id, Limit, Offset, check_display_name
 from postroom.api.fields import raise_if_any, text_problems
 from postroom.api.pagination import next_link
-from postroom.api.views import filler
+from postroom.api.projections import filler
 from postroom.auth import keys, networks
 from postroom.auth.keys import CreateKey, KeyTraits
 from postroom.db import Tx
@@ -162,7 +162,7 @@ def _expiry(sent: datetime | UnsetType, problems: list[FieldError]) -> int | Non
     if sent is UNSET:
         return None
     if sent >= LATEST:
-        problems.append(FieldError("expires_at", "invalid", "A key expires before the year 9999."))
+        problems.append(FieldError("expires_at", "invalid", "A key must expire before the year 9999."))
     return int(sent.timestamp() * 1000)
 
 

@@ -44,7 +44,7 @@ async def change(context: RequestContext, query: LimitsQuery, body: LimitsBody) 
     if context.actor.user_id is not None or context.actor.restricted_key_id is not None:
         raise Refused(
             "forbidden",
-            "A key that is bound to a user or to domains sets no limits: use one that is bound to nothing.",
+            "A key that is bound to a user or to domains cannot set limits: use an unrestricted key.",
         )
     command = SetLimits(body.domains, body.accounts, body.accounts_per_domain)
     return await context.write(

@@ -1,4 +1,4 @@
-"""The MTA-STS policy (RFC 8461) of each active domain, for whoever sends mail to it.
+"""The MTA-STS policy (RFC 8461) of each active domain, for servers that send mail to it.
 
 The Host header alone says which domain is meant (host_header.py).
 """

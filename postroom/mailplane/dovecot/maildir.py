@@ -70,15 +70,14 @@ def is_quiet(mail: Path, account_id: int) -> bool:
 
 
 def is_being_copied(mail: Path, account_id: int) -> bool:
-    """Whether a copy of the mailbox is under way, whoever began it. A file that nobody locks was
-    left behind."""
+    """Whether any process is copying the mailbox. A file that no process locks was left behind."""
     home = place(home_of(mail, account_id))
     return any(_is_locked(home / name) for name in COPY_LOCKS)
 
 
 def unlock(mail: Path, account_id: int) -> None:
-    """Takes away the locks in a sealed mailbox: whoever held one can neither go on nor give it
-    back. Not that of a copy, which goes on although the worker that began it was killed, and
+    """Removes the locks in a sealed mailbox: their holders can neither continue nor release them.
+    Keeps the lock of a copy, which continues even if the worker that began it was killed, and
     must be waited for."""
     for path in _locks(home_of(mail, account_id, SEALED)):
         if path.name not in COPY_LOCKS:

@@ -30,7 +30,7 @@ async def watch(data: Path) -> None:
 
 
 def end(data: Path) -> None:
-    """Ends each proxymap; whoever asks next gets a new one."""
+    """Ends each proxymap; the next request starts a new one."""
     session = stale_processes.read_pid(pid_file(data, "postfix"))
     for pid in stale_processes.find(data, {session} if session else set()):
         try:

@@ -1,8 +1,8 @@
-"""Views: what answers show of a noun (decision 0193).
+"""Projections: what answers show of a noun (decision 0193).
 
-A field of a view has the name of the noun's field or property that it shows; `rename` gives
+A field of a projection has the name of the noun's field or property that it shows; `rename` gives
 another name on the wire. A time has a name in `_at`: milliseconds since 1970 UTC in the noun,
-RFC 3339 text in the view.
+RFC 3339 text in the projection.
 """
 
 import operator
@@ -12,7 +12,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 import msgspec
 
-View = TypeVar("View", bound=msgspec.Struct)
+Projection = TypeVar("Projection", bound=msgspec.Struct)
 
 
 def derive(
@@ -23,13 +23,13 @@ def derive(
     rename: Mapping[str, str] | None = None,
     doc: str | None = None,
 ) -> type[msgspec.Struct]:
-    """A view with the types of the noun's fields."""
+    """A projection with the types of the noun's fields."""
     shown = [(field, _type(noun, field)) for field in fields]
     return msgspec.defstruct(name, shown, frozen=True, rename=rename, namespace={"__doc__": doc})
 
 
-def filler(kind: type[View]) -> Callable[[Any], View]:
-    """What makes a view of a noun."""
+def filler(kind: type[Projection]) -> Callable[[Any], Projection]:
+    """What makes a projection of a noun."""
     names = kind.__struct_fields__
     if any(name.endswith("_at") for name in names):
         every = [_reader(name) for name in names]
@@ -39,7 +39,7 @@ def filler(kind: type[View]) -> Callable[[Any], View]:
 
 
 def readers(kind: type[msgspec.Struct]) -> dict[str, Callable[[Any], Any]]:
-    """How each field of a view is read from a noun, by its name on the wire."""
+    """How each field of a projection is read from a noun, by its name on the wire."""
     return dict(zip(kind.__struct_encode_fields__, map(_reader, kind.__struct_fields__), strict=True))
 
 
