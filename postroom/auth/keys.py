@@ -96,9 +96,9 @@ UNBIND = "DELETE FROM api_key_domains WHERE key_id = :id"
 FORGET = "DELETE FROM api_keys WHERE id = :id AND (revoked_at <= :before OR expires_at <= :before)"
 
 
-class ApiKey(msgspec.Struct, frozen=True):
-    """What may be shown of a key. `domains` and `networks` are None where it is not bound to
-    any."""
+class KeyTraits(msgspec.Struct, frozen=True):
+    """What a key is from its creation on. `domains` and `networks` are None where it is not bound
+    to any."""
 
     id: int
     prefix: str
@@ -108,6 +108,11 @@ class ApiKey(msgspec.Struct, frozen=True):
     domains: tuple[str, ...] | None
     networks: tuple[str, ...] | None
     parent_id: int | None
+
+
+class ApiKey(KeyTraits, frozen=True):
+    """What may be shown of a key, with its times in milliseconds since 1970 UTC."""
+
     created_at: int
     expires_at: int | None
     last_used_at: int | None

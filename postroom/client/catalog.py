@@ -17,7 +17,7 @@ from msgspec import UnsetType
 from postroom.client.methods import Listing, Operation
 from postroom.client.operations import Operations
 from postroom.client.request import Listed, Plan, RetryPolicy, call, call_page
-from postroom.client.shapes import SECRETS, Page
+from postroom.client.shape import SECRETS, Page
 from postroom.parameters import words_of
 
 Kind = Literal["text", "number", "flag", "list"]

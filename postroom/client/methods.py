@@ -11,7 +11,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, over
 
 from postroom.client.paging import AsyncPages, Pages
 from postroom.client.request import Listed, Plan, Request, RetryPolicy, call, call_page
-from postroom.client.shapes import Page
+from postroom.client.shape import Page
 
 P = ParamSpec("P")
 T = TypeVar("T")

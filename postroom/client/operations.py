@@ -14,7 +14,7 @@ from postroom import parameters as p
 from postroom.client import shapes
 from postroom.client.methods import listing, operation
 from postroom.client.request import Request, changed, given, part_of, shape_of
-from postroom.client.shapes import Page
+from postroom.client.shape import Page
 
 Status = Literal["active", "suspended", "disabled"]
 Order = Literal["oldest", "newest"]

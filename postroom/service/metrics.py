@@ -13,7 +13,6 @@ from cryptography import x509
 
 from postroom.api.context import Measured
 from postroom.mailplane.dovecot import doveadm
-from postroom.mailplane.dovecot.doveadm import DoveadmEndpoint
 from postroom.mailplane.postfix import queues
 from postroom.mailplane.render import tls_paths
 from postroom.service import health_checks
@@ -37,12 +36,8 @@ class Measures:
         )
 
     async def _logins(self) -> dict[tuple[str, str], int] | None:
-        run = self._settings.data / "run"
-        try:
-            key = (run / doveadm.KEY).read_text(encoding="ascii").strip()
-        except OSError:
-            return None
-        return await doveadm.logins(DoveadmEndpoint(key, socket=run / "dovecot" / "http"))
+        endpoint = doveadm.local(self._settings.data / "run")
+        return await doveadm.logins(endpoint) if endpoint else None
 
 
 def _certificate_ends(settings: Settings) -> float | None:

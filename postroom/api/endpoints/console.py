@@ -17,8 +17,8 @@ from postroom.actor import Actor
 from postroom.api.authentication import COOKIE, SECURE_COOKIE, Admission, header, is_cross_site
 from postroom.api.body import read_body
 from postroom.api.decoding import decode_body
-from postroom.api.endpoints.account_views import timestamp
 from postroom.api.exchange import Exchange
+from postroom.api.projections import timestamp
 from postroom.auth import console_sessions, keys
 from postroom.auth.console_sessions import SESSION_MS, Session
 from postroom.db import Database, Tx

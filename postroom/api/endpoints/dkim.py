@@ -9,9 +9,9 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from postroom.api.context import RequestContext, Result, require_user
-from postroom.api.endpoints.account_views import timestamp
 from postroom.api.fields import parse_domain_field, raise_if_any, text_problems
 from postroom.api.problems import NO_DOMAIN
+from postroom.api.projections import timestamp
 from postroom.api.route import route
 from postroom.db import Tx
 from postroom.domains import commands as domains

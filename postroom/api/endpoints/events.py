@@ -1,21 +1,19 @@
 """The events endpoint: the audit log with a cursor, oldest first unless asked otherwise."""
 
-from typing import Any
-
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from postroom import events
 from postroom.api.context import RequestContext, Result, resolve_user
-from postroom.api.endpoints.account_views import timestamp
 from postroom.api.fields import is_newest, parse_domain_field, raise_if_any, text_problems
 from postroom.api.pagination import next_link
 from postroom.api.problems import NO_USER
+from postroom.api.projections import filler
 from postroom.api.route import route
 from postroom.db import Tx
 from postroom.domains import commands as domains
 from postroom.errors import FieldError
-from postroom.events import Event
+from postroom.events import Event, EventFacts
 from postroom.parameters import AccountId, After, DomainName, Limit, ListOrder, UserId
 
 
@@ -28,16 +26,7 @@ class EventsQuery(msgspec.Struct, frozen=True):
     after: After = 0
 
 
-class ShownEvent(msgspec.Struct, frozen=True):
-    id: int
-    type: str
-    account_id: int | None
-    domain_id: int | None
-    user_id: str | None
-    key_id: int | None
-    request_id: str | None
-    client_address: str | None
-    data: dict[str, Any]
+class ShownEvent(EventFacts, frozen=True):
     created_at: str
 
 
@@ -73,6 +62,4 @@ async def get_page(context: RequestContext, query: EventsQuery) -> Result:
     return Result(EventsAnswer(items, query.limit, query.after), headers=tuple(headers.items()))
 
 
-def _show(event: Event) -> ShownEvent:
-    values = msgspec.structs.asdict(event) | {"created_at": timestamp(event.created_at)}
-    return ShownEvent(**values)
+_show = filler(ShownEvent)

@@ -13,12 +13,12 @@ from postroom.actor import ALL_SCOPES
 from postroom.address import BadAddress, parse_domain
 from postroom.api.context import RequestContext, Result, resolve_user
 from postroom.api.decoding import check_display_name
-from postroom.api.endpoints.account_views import timestamp
 from postroom.api.fields import raise_if_any, text_problems
 from postroom.api.pagination import next_link
+from postroom.api.projections import filler
 from postroom.api.route import route
 from postroom.auth import keys, networks
-from postroom.auth.keys import ApiKey, CreateKey
+from postroom.auth.keys import CreateKey, KeyTraits
 from postroom.db import Tx
 from postroom.errors import FieldError
 from postroom.parameters import After, ExpiresAt, Id, KeyDomains, KeyName, Limit, Networks, Offset, Scopes, UserId
@@ -62,15 +62,7 @@ class DeleteKeyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user_id: UserId | UnsetType = UNSET
 
 
-class ShownKey(msgspec.Struct, frozen=True):
-    id: int
-    prefix: str
-    name: str | None
-    user_id: str | None
-    scopes: tuple[str, ...]
-    domains: tuple[str, ...] | None
-    networks: tuple[str, ...] | None
-    parent_id: int | None
+class ShownKey(KeyTraits, frozen=True):
     created_at: str
     expires_at: str | None
     last_used_at: str | None
@@ -201,17 +193,4 @@ def _expiry(sent: datetime | UnsetType, problems: list[FieldError]) -> int | Non
     return int(sent.timestamp() * 1000)
 
 
-def _show(key: ApiKey) -> ShownKey:
-    return ShownKey(
-        key.id,
-        key.prefix,
-        key.name,
-        key.user_id,
-        key.scopes,
-        key.domains,
-        key.networks,
-        key.parent_id,
-        timestamp(key.created_at),
-        None if key.expires_at is None else timestamp(key.expires_at),
-        None if key.last_used_at is None else timestamp(key.last_used_at),
-    )
+_show = filler(ShownKey)
