@@ -91,3 +91,8 @@ class OutcomeUnknown(Busy):
 class BadBackup(Exception):
     """A backup that cannot be written, read or restored; the text is one clear line for the
     operator."""
+
+
+class NoMailRole(Exception):
+    """The daemons have no PostgreSQL role that they can use; the text is one line for the
+    operator, with the SQL that helps."""

@@ -1,7 +1,8 @@
 """Answers of writes with an Idempotency-Key, kept in the transaction of the change, for retries.
 
 There is no row for a request that is still running. The row is claimed at the beginning
-of the transaction that fills it, so a crash leaves both the change and its answer, or neither.
+of the transaction that fills it, so a crash leaves both the change and its answer, or neither
+(decision 0054).
 """
 
 import hmac

@@ -2,7 +2,8 @@
 does not stop the others.
 
 A lease is a time. A worker that dies during its work releases nothing; the lease expires and the
-work is still due. A failure leaves the row unchanged and is recorded here, to back off.
+work is still due. A failure leaves the row unchanged and is recorded here, to back off
+(decision 0093).
 """
 
 from collections.abc import Callable, Sequence

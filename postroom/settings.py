@@ -54,7 +54,7 @@ PORTS = (
     "submissions_port",
 )
 
-# Services that mail clients connect to. Each has a local port, and behind a NAT another public port.
+# Services that mail clients connect to. Each has a local port, and behind a NAT a public port, too.
 CLIENT_SERVICES = ("imap", "imaps", "pop3", "pop3s", "sieve", "submission", "submissions")
 
 # Settings that are copied into the daemons' files or a socket call, each with its required form.

@@ -4,7 +4,7 @@ with its reason.
 A tenant's table is one with a column `organization_id`. What hangs on such a row (`addresses`,
 `dkim_keys`, `leases`, …) is reached by the id of a row that was found with its organization. A
 statement is judged SELECT by SELECT: each must compare `organization_id` with `:organization`,
-or be tied to a row of the statement around it.
+or be tied to a row of the statement around it (decision 0183).
 """
 
 import re

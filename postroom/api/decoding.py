@@ -16,16 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from postroom.errors import FieldError, Refused, invalid
-
-LIMIT_MAX = 500
-LARGEST = 2**63 - 1
-
-# Query numbers are plain ASCII digits; `clamp` is the most that is answered.
-Limit = Annotated[int, Meta(ge=1, description=f"Page size; more than {LIMIT_MAX} counts as {LIMIT_MAX}.")]
-Offset = Annotated[int, Meta(ge=0, description="Number of items to skip. `after` is cheaper at depth.")]
-After = Annotated[int, Meta(ge=0, description="Only items with a greater id: the cursor of the Link header.")]
-Cap = Annotated[int, Meta(ge=0, le=LARGEST, description="The highest number; null: no limit.")]
-Id = Annotated[int, Meta(ge=1, le=LARGEST)]
+from postroom.parameters import LARGEST, LIMIT_MAX
 
 B = TypeVar("B", bound=msgspec.Struct)
 _WHERE = re.compile(r" - at `[^`]*`$")
@@ -43,8 +34,8 @@ class NoBody(msgspec.Struct, frozen=True):
 
 
 def parse_query(kind: type[B], query: bytes) -> B:
-    """A query string as its type. Unknown parameters are ignored; known ones are parsed
-    strictly."""
+    """A query string as its type. Unknown parameters are ignored (decision 0100); known ones are
+    parsed strictly."""
     parsers = _query_parsers(kind)
     values: dict[str, Any] = {}
     problems: list[FieldError] = []

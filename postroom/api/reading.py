@@ -3,7 +3,7 @@
 `framing` decides where each request ends. llhttp gets a head that is whole and valid, then
 exactly the bytes of the body, and must agree; otherwise the connection ends. Trailers are
 dropped: uvicorn would append them to the headers, and they could name a client's address behind
-the proxy's back.
+the proxy's back (decision 0027).
 """
 
 import asyncio

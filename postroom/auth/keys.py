@@ -1,8 +1,8 @@
 """API keys: `pr_` and 256 random bits, stored as SHA-256, shown once.
 
 A key is looked up at every request, never cached, so that a revoked one is refused at once by
-every process. A key that was made with another key is never wider than its parent and is revoked
-with it.
+every process (decision 0015). A key that was made with another key is never wider than its parent
+and is revoked with it (decision 0028).
 """
 
 import functools
@@ -96,9 +96,9 @@ UNBIND = "DELETE FROM api_key_domains WHERE key_id = :id"
 FORGET = "DELETE FROM api_keys WHERE id = :id AND (revoked_at <= :before OR expires_at <= :before)"
 
 
-class ApiKey(msgspec.Struct, frozen=True):
-    """What may be shown of a key. `domains` and `networks` are None where it is not bound to
-    any."""
+class KeyTraits(msgspec.Struct, frozen=True):
+    """What a key is from its creation on. `domains` and `networks` are None where it is not bound
+    to any."""
 
     id: int
     prefix: str
@@ -108,6 +108,11 @@ class ApiKey(msgspec.Struct, frozen=True):
     domains: tuple[str, ...] | None
     networks: tuple[str, ...] | None
     parent_id: int | None
+
+
+class ApiKey(KeyTraits, frozen=True):
+    """What may be shown of a key, with its times in milliseconds since 1970 UTC."""
+
     created_at: int
     expires_at: int | None
     last_used_at: int | None
@@ -218,7 +223,7 @@ def revoke(tx: Tx, actor: Actor, key_id: int, user_id: str | None = None) -> Api
     """Ends a key and every key that was made with it.
 
     Raises not_found for a foreign, unknown or revoked one, and `key_too_wide` for one that may
-    do more than the actor's key and was not made with it.
+    do more than the actor's key and was not made with it (decision 0165).
     """
     row = tx.one(REVOKE, **_mine(actor, user_id), id=key_id, now=tx.now)
     if row is None:
@@ -269,7 +274,7 @@ def _narrowed(tx: Tx, actor: Actor, command: CreateKey) -> CreateKey:
 
 def _refuse_wider(parent: ApiKey, command: CreateKey) -> None:
     """Raises `forbidden`, with every field that asks for more than the parent has. Domains are
-    not among these: those that the parent does not see are not found."""
+    not among these: those that the parent does not see are not found (decision 0029)."""
     wider = []
     if not set(command.scopes or ()) <= set(parent.scopes):
         wider.append(FieldError("scopes", "too_wide", "Your key lacks one of these scopes."))

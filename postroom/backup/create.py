@@ -35,7 +35,7 @@ def make(data: Path, url: str, file: Path, me: Identity, passphrase: str, *, mai
         part.unlink(missing_ok=True)
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "w+b") as output:
-            with me.acting():
+            with me.acting():  # decision 0059
                 manifest = _fill(output, data, url, passphrase, mail, said)
             os.fsync(output.fileno())
         part.replace(file)

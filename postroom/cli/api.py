@@ -1,4 +1,5 @@
-"""`postroom api`: every route of the API as a command, for users with a key to any server.
+"""`postroom api`: every route of the API as a command, for users with a key to any server
+(decision 0076).
 
 The commands are made only when one of them is called, so that other commands start fast.
 """

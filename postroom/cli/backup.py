@@ -5,7 +5,7 @@ Run as root, both read and write the data as the system user; only FILE is root'
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,6 @@ from typing import Annotated
 import typer
 
 from postroom import settings
-from postroom.backup.archive import Said
 from postroom.cli import store
 from postroom.errors import BadBackup
 from postroom.instance import system_user
@@ -91,7 +90,7 @@ def _accept(found: "object", yes: bool) -> None:
 
 
 @contextmanager
-def _progress() -> Iterator[Said]:
+def _progress() -> Iterator[Callable[[int], None]]:
     """A bar on a terminal, nothing elsewhere."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeElapsedColumn

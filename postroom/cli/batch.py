@@ -2,7 +2,7 @@
 
 The same command run again carries on. The file of passwords says which rows are done, and the
 name of its last column is what the Idempotency-Keys are made of: a row that was made and not
-written down yet is answered again, with its password.
+written down yet is answered again, with its password (decision 0077).
 """
 
 import csv

@@ -33,6 +33,7 @@ def create_key(
 ) -> None:
     """Make an API key and print it; it cannot be read again. An organization that is not there
     is made, too."""
+    # decision 0102
     from postroom.auth.keys import CreateKey
     from postroom.db import Tx
     from postroom.service import bootstrap

@@ -27,4 +27,5 @@ def check_user(user: str | None) -> None:
 
 
 def show(data: Any, text: str, as_json: bool) -> None:
+    """Prints the data as JSON, or the text: lines, no table (decision 0200)."""
     print(json.dumps(data, ensure_ascii=False) if as_json else text)

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import UNSET
 
 from postroom.client.errors import Failed, PostroomError, Problem, Unreachable, error_of
-from postroom.client.shapes import Page
+from postroom.client.shape import Page
 
 T = TypeVar("T")
 A = TypeVar("A", bound=msgspec.Struct)

@@ -6,7 +6,7 @@ The account is at home on the source until the one transaction of `switch`, whic
 Whatever fails before leaves it there, and a crash leaves the phase that says how to go on
 (mover.py). A move that is cancelled before is not over yet: the source may be copying, or have
 sealed the mailbox. It takes the move back, and what the target has got is a row of its own
-(`node_leftovers`), so that the account waits for no node that is away.
+(`node_leftovers`), so that the account waits for no node that is away (decision 0121).
 """
 
 from typing import Literal

@@ -2,8 +2,8 @@
 others.
 
 Deleting a row ends the trust in its node: the other nodes forget it within seconds. All rows share
-one secret, encrypted in each row for its own key. A deletion clears the secret, and the nodes make
-another.
+one secret, encrypted in each row for its own key (decision 0178). A deletion clears the secret, and
+the nodes make another.
 """
 
 from collections.abc import Sequence

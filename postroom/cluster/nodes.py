@@ -1,9 +1,9 @@
 """Nodes: several machines that run Postroom on one database. Which there are, which has the mail of
 an account, and where a new account is placed.
 
-Without a row in `nodes` there is one machine, and no account has a home. The first node that is
-added is the founder: the machine that was there before. It takes over every account at its first
-start.
+Without a row in `nodes` there is one machine (decision 0113), and no account has a home. The first
+node that is added is the founder: the machine that was there before. It takes over every account at
+its first start.
 """
 
 import secrets
@@ -83,7 +83,8 @@ SELECT :account_id, id {LIGHTEST} RETURNING node_id"""
 LEAVE = "DELETE FROM account_homes WHERE account_id = :account_id RETURNING node_id"
 RELOCATE = """
 UPDATE account_homes SET node_id = :target WHERE account_id = :account_id AND node_id = :source RETURNING account_id"""
-# Nodes that may have a session of the account: during a move, both. The node with its mail is first.
+# Nodes that may have a session of the account: during a move, both. The node with its mail comes
+# first.
 HOMES = f"""
 SELECT {COLUMNS} FROM nodes WHERE id IN (
   SELECT node_id FROM account_homes WHERE account_id = :account_id

@@ -1,7 +1,7 @@
 """Domains: the names that accounts live on. A domain belongs to a user, or to nobody (a platform
 domain).
 
-Several claims of one name may be pending, only one row of a name is more than that.
+Several claims of one name may be pending, only one row of a name is more than that (decision 0033).
 """
 
 import secrets
@@ -24,8 +24,27 @@ STATUSES: tuple[str, ...] = get_args(Status)
 
 CLAIM_DAYS = 7
 DAY_MS = 24 * 3600 * 1000
-COLUMNS = """id, organization_id, user_id, name, status, token, activated_by, expires_at, degraded_at, degraded_reason,
-  created_at, updated_at"""
+
+
+class Domain(msgspec.Struct, frozen=True):
+    """A managed domain, or a claim of one. `name` is the A-label; `token` is what its ownership
+    record must hold."""
+
+    id: int
+    organization_id: int
+    user_id: str | None
+    name: str
+    status: Status
+    token: str | None
+    activated_by: Literal["operator", "dns"] | None
+    expires_at: int | None
+    degraded_at: int | None
+    degraded_reason: str | None
+    created_at: int
+    updated_at: int
+
+
+COLUMNS = ", ".join(Domain.__struct_fields__)
 
 # A platform domain matches every user of its organization; a claim that is active comes before one
 # that is not.
@@ -44,6 +63,7 @@ WHERE NOT EXISTS (
   WHERE platform.organization_id = :organization AND platform.name = :name AND platform.user_id IS NULL
     AND platform.deleted_at IS NULL)
 ON CONFLICT DO NOTHING RETURNING {COLUMNS}"""
+# The row stays, because accounts and events name it (decision 0034).
 DELETE = """
 UPDATE domains SET status = 'pending', deleted_at = :now, expires_at = NULL, updated_at = :now
 WHERE id = :id AND organization_id = :organization AND deleted_at IS NULL RETURNING id"""
@@ -86,24 +106,6 @@ MANAGED = """
 SELECT id FROM domains
 WHERE id = :id AND organization_id = :organization AND deleted_at IS NULL AND status <> 'pending'"""
 LIST = f"SELECT {COLUMNS} FROM domains WHERE organization_id = :organization AND deleted_at IS NULL ORDER BY id"
-
-
-class Domain(msgspec.Struct, frozen=True):
-    """A managed domain, or a claim of one. `name` is the A-label; `token` is what its ownership
-    record must hold."""
-
-    id: int
-    organization_id: int
-    user_id: str | None
-    name: str
-    status: Status
-    token: str | None
-    activated_by: Literal["operator", "dns"] | None
-    expires_at: int | None
-    degraded_at: int | None
-    degraded_reason: str | None
-    created_at: int
-    updated_at: int
 
 
 def find(tx: Tx, actor: Actor, name: str, user_id: str | None) -> Domain | None:

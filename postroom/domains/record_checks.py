@@ -26,7 +26,7 @@ LONGEST_FOUND = 1000
 LONGEST_MEND = spf.MOST_CHARACTERS + 2000  # a proposed record is never cut off
 
 # RFC 7600: an IPv4 address that no host has. A mail host without an address in the DNS is taken to
-# have this one.
+# have this one (decision 0161).
 _DUMMY = ip_address("192.0.0.8")
 
 
@@ -190,7 +190,8 @@ def _leads_here(name: str, host: MailHost, lookups: Lookups) -> bool:
 
 
 def _mx(name: str, domain: str, host: MailHost, lookups: Lookups) -> RecordCheck:
-    """Those of the lowest number get the mail; others behind them are somebody's backup."""
+    """Those of the lowest number get the mail; others behind them are somebody's backup
+    (decision 0163)."""
     found = lookups.find(name, "MX")
     targets = sorted((int(value.split()[0]), name_of(value).lower()) for value in found.values)
     if not targets:

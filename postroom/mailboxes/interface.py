@@ -23,7 +23,7 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class OpenSession(msgspec.Struct, frozen=True):
-    """One connection that has logged in."""
+    """One connection that has logged in; `protocol` is `imap`, `pop3` or `managesieve`."""
 
     protocol: ServiceName
     client_address: str

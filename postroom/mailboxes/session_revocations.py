@@ -1,6 +1,6 @@
 """Login sessions that must end: written with the change, carried out by the API before it answers,
 and once more by the worker, because a login that was under way at the commit shows up only after
-the first time.
+the first time (decision 0002).
 
 A session belongs to a generation of its account. Ending generation 3 cannot hurt a
 session that logged in with the new password, which is of generation 4.

@@ -148,7 +148,7 @@ def dovecot(settings: Settings) -> Daemon:
         command=[DOVECOT, "-F", "-c", path],
         # The script of all mailboxes is compiled here: nobody who delivers may write beside it.
         checks=[[DOVECONF, "-n", "-c", path], [SIEVEC, "-c", path, str(settings.data / "dovecot" / "once.sieve")]],
-        # The name in answers, in Message-ID and in file names of mail; else it is the machine's own.
+        # The name in answers, in Message-ID and in file names of mail; else it is the machine's.
         environment=ENVIRONMENT | {"DOVECOT_HOSTNAME": settings.hostname},
     )
 
@@ -168,7 +168,8 @@ def postfix(settings: Settings) -> Daemon:
 
 
 def opendkim(settings: Settings, identity: Identity) -> Daemon:
-    """OpenDKIM: signs what is submitted. It never is root: it reads the database as its owner."""
+    """OpenDKIM: signs what is submitted. It never is root: it reads the database as its owner
+    (decision 0051)."""
     owner = [f"--reuid={identity.uid}", f"--regid={identity.gid}", "--clear-groups", "--no-new-privs"]
     command = [SETPRIV, *owner, "--pdeathsig", "SIGTERM", OPENDKIM]
     path = str(settings.data / "opendkim" / "opendkim.conf")

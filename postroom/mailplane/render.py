@@ -242,7 +242,8 @@ def _place(peer: Peer) -> str:
 
 
 def service_path(settings: Settings, daemon: str) -> Path:
-    """Where libpq finds the database in a daemon: its service file, with the password in it."""
+    """Where libpq finds the database in a daemon: its service file, with the password in it
+    (decision 0091)."""
     return settings.data / daemon / "database.conf"
 
 

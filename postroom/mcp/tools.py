@@ -1,7 +1,8 @@
 """The tools, made from the client's operations: words, the type of what a tool takes, and what it
 does to the world.
 
-An operation that writes counts as destructive unless its verb is one that only adds.
+An operation that writes counts as destructive unless its verb is one that only adds
+(decision 0080).
 """
 
 from functools import cache

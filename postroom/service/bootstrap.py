@@ -2,8 +2,8 @@
 demo organization with an active domain and a key.
 
 Nobody knows the postmaster's password at first; it is reset like any other (docs/operations.md).
-Mail to postmaster@ and abuse@ of platform domains is kept there. The worker makes the DKIM keys
-of both domains: a start does not wait for them.
+Mail to postmaster@ and abuse@ of platform domains is kept there (decision 0019). The worker
+makes the DKIM keys of both domains: a start does not wait for them.
 """
 
 from contextlib import suppress

@@ -1,14 +1,15 @@
-"""The parts of a service that are Python: how API, worker and milter are run, and what prepares the
-database.
+"""The parts of a service that are Python: how API, worker and milter are run, and what prepares
+the database.
 
-    python -I -m postroom.service.processes api --parent PID --name NAME --listener FD --instance VALUE
+    python -I -m postroom.service.processes api --parent PID --name NAME --listener FD
+        --instance VALUE
     python -I -m postroom.service.processes worker --parent PID
     python -I -m postroom.service.processes milter --parent PID
     python -I -m postroom.service.processes prepare --parent PID --report FD
 
 These processes die with the supervisor, however it died. The kernel does that, and only for a
-process that asked for it after it got its final user id. The imports are in the functions
-because each part starts the faster for what it does not load.
+process that asked for it after it got its final user id (decision 0012). The imports are in the
+functions because each part starts the faster for what it does not load.
 """
 
 import argparse
@@ -49,9 +50,9 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Prepared(msgspec.Struct):
-    """What the first start made; the API key is there until a start has shown it. `mail_role`: how the mail
-    daemons connect to PostgreSQL, as libpq's parameters. `node`: of several machines this one;
-    `taken`: so many accounts are its own since this start."""
+    """What the first start made; the API key is there until a start has shown it. `mail_role`:
+    how the mail daemons connect to PostgreSQL, as libpq's parameters. `node`: of several machines
+    this one; `taken`: so many accounts are its own since this start."""
 
     organization: str
     demo_domain: str | None

@@ -3,7 +3,7 @@ time.
 
 The path is made of the account's number alone, every folder below `mail` is opened without
 following links, and only an account that `purges.begin_purge` has given up is ever touched. A
-kill in the middle leaves less of it, and the next round goes on.
+kill in the middle leaves less of it, and the next round goes on (decision 0038).
 """
 
 import asyncio
@@ -24,7 +24,7 @@ async def purge(database: Database, mail: Path, ids: list[int]) -> None:
     """Erases the mail of accounts whose purge has begun, up to so many files and folders in all;
     what is left of an account stays due."""
     erased, failed = await asyncio.to_thread(_erase, mail, ids)
-    await database.write(partial(_write_down, ids=ids, erased=erased, failed=failed), is_long=True)
+    await database.write(partial(_write_down, ids=ids, erased=erased, failed=failed))
 
 
 def _erase(mail: Path, ids: list[int]) -> tuple[list[int], list[int]]:

@@ -42,7 +42,8 @@ HOUSE_SECONDS = 60.0
 HOUSE_MS = 55_000
 HOUSE_STEPS = 100
 DAY_MS = 24 * 3600 * 1000
-# Ending sessions takes up to 5 s, and a session that began at the wrong moment stays open until then.
+# Ending sessions takes up to 5 s, and a session that began at the wrong moment stays open until
+# then.
 ENDING_MS = 10_000
 
 # When accounts (by id) have logged in since the last call, in milliseconds since 1970.
@@ -232,9 +233,9 @@ async def _prune(database: Database, ids: list[int]) -> None:
 
 
 async def keep_house(database: Database, events_days: int, most_answers: int = idempotency.MOST) -> None:
-    """Removes what has no bound but time or number, in transactions of bounded size: events and
-    ended keys after `events_days` (0: never), answers beyond `most_answers` of an organization,
-    what is over in the console, addresses that have rested."""
+    """Removes what has no bound but time or number (decision 0170), in transactions of bounded
+    size: events and ended keys after `events_days` (0: never), answers beyond `most_answers` of an
+    organization, what is over in the console, addresses that have rested."""
     take = partial(leases.acquire, kind="house", items=[0], is_due=lambda _tx, _item: True, milliseconds=HOUSE_MS)
     if await database.write(take):
         await _alone(database, "house", 0, partial(_keep_house, database, events_days, most_answers))
@@ -256,14 +257,14 @@ async def _step_by_step(database: Database, work: Callable[[Tx], int], step: int
     """Repeats a transaction until it finds less than a whole step, or for long enough: what is
     left waits a minute."""
     for _ in range(HOUSE_STEPS):
-        if await database.write(work, is_long=True) < step:
+        if await database.write(work) < step:
             return
 
 
 async def forget_leases(database: Database) -> None:
     """Drops leases of rows that went meanwhile."""
     if await database.read(leases.are_forgotten):
-        await database.write(leases.forget, is_long=True)
+        await database.write(leases.forget)
 
 
 async def _together(

@@ -18,7 +18,7 @@ import pytest
 
 from postroom.api.route import Route
 from postroom.domains import dkim
-from tests.api.test_tenancy import ABOUT, GUARDED, LISTS, MAKES, NOTHING, Ask, Thing, asks, honestly, name
+from tests.api.test_tenancy import ABOUT, GUARDED, LISTS, MAKES, NOTHING, Ask, Thing, asks, claim, honestly, name
 from tests.harness.server import Tenant
 
 # Far below what a password hash or a second query of many rows would cost, far above the noise of a
@@ -107,5 +107,4 @@ def test_a_claim_takes_as_long_as_any(
     monkeypatch.setattr(dkim, "generate", lambda: key)
     taken = (tenant.new_domain(f"t{number}.{secret.domain}", "owner") for number in itertools.count())
     free = (f"f{number}.{stranger.domain}" for number in itertools.count())
-    make = MAKES[name(route)]
-    check(tenant, route.method, stranger.key, map(make, taken), map(make, free))
+    check(tenant, route.method, stranger.key, *((claim(route, found) for found in names) for names in (taken, free)))

@@ -38,7 +38,7 @@ def mail(tmp_path: Path) -> Path:
 
 def folder_of(mail: Path, id_: int, files: int = 3) -> Path:
     """A mail folder with some files."""
-    folder = mail / f"{id_ % 256:02x}" / str(id_)
+    folder = maildir.home_of(mail, id_)
     for part in ("Maildir/cur", "Maildir/new", "Maildir/.Sent/cur", "sieve"):
         (folder / part).mkdir(parents=True)
     for number in range(files):

@@ -21,6 +21,7 @@ from postroom.actor import Actor
 from postroom.api.context import Measured, RequestContext, Result
 from postroom.api.decoding import NoQuery
 from postroom.api.request_metrics import BOUNDS, ProcessCounters
+from postroom.api.route import route
 from postroom.cluster import moves, nodes
 from postroom.db import Tx
 from postroom.domains import check_schedule
@@ -44,6 +45,7 @@ class Kept(msgspec.Struct, frozen=True):
     moves: dict[str, int]
 
 
+@route("GET", "/metrics", "metrics:read", "Metrics", str, media=MEDIA)
 async def get(context: RequestContext, _query: NoQuery) -> Result:
     """Tells in Prometheus' text format how the instance does."""
     if context.actor.user_id is not None or context.actor.restricted_key_id is not None:
@@ -150,8 +152,8 @@ def _requests(found: list[ProcessCounters]) -> Iterator[Metric]:
             buckets, seconds = sums.get((tally.method, tally.route), ([0] * (len(BOUNDS) + 1), 0.0))
             added = [a + b for a, b in zip(buckets, tally.buckets, strict=True)]
             sums[tally.method, tally.route] = (added, seconds + tally.seconds)
-        for (method, route), (buckets, seconds) in sums.items():
-            times.add_metric([account.process, method, route], _cumulated(buckets), seconds)
+        for (method, path), (buckets, seconds) in sums.items():
+            times.add_metric([account.process, method, path], _cumulated(buckets), seconds)
     yield total
     yield times
 

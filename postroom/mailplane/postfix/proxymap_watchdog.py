@@ -2,7 +2,7 @@
 one connects anew.
 
 Proxymap leaves a server that has failed once alone for a minute, and cannot be told
-otherwise. (On SQLite it ends by itself.) Meanwhile each look-up is a 451.
+otherwise. (On SQLite it ends by itself.) Meanwhile each look-up is a 451 (decision 0089).
 """
 
 import asyncio
