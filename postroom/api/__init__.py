@@ -1,1 +1,1 @@
-"""The HTTP edge: parse strictly, hash, run one transaction, answer."""
+"""The HTTP edge: it parses strictly, hashes, runs one transaction and answers."""

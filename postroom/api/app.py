@@ -1,7 +1,7 @@
-"""The ASGI application: caller, path, route, scope, parsing, handler, answer, log line.
+"""The ASGI application: actor, path, route, scope, parsing, handler, answer, log line.
 
-Under /v2 the key is checked before anything else is decided, so that nobody without
-one learns which paths, methods or bodies there are.
+Under /v2 the key is checked first, so that a client without a key cannot learn which paths, methods
+or bodies exist.
 """
 
 import logging
@@ -91,7 +91,8 @@ class App:
         return await self._handling.reply(exchange, *self._route(exchange, segments))
 
     async def _caller(self, exchange: Exchange, segments: list[str] | None) -> Actor | None:
-        """The caller, where one is needed. Raises `unauthorized` before anything else."""
+        """The actor, or None for a path that needs no key. Raises `unauthorized` before anything
+        else is checked."""
         if segments is None or (segments and segments[0] == "v2"):
             return await self._admission.actor(exchange)
         if segments == METRICS:
@@ -99,7 +100,8 @@ class App:
         return None
 
     def _route(self, exchange: Exchange, segments: list[str]) -> tuple[Route, dict[str, str]]:
-        """The route of the path and the parameters in it."""
+        """The route of the path, and the parameters in the path. Raises `not_found`,
+        MethodNotAllowed."""
         found = self._router.find(segments)
         if found is None:
             raise not_found()
@@ -113,7 +115,8 @@ class App:
         return route, values
 
     async def _beside(self, exchange: Exchange, segments: list[str]) -> Reply | None:
-        """What is served beside the table: the console, the sessions of it, and the documents."""
+        """The answer for a path that is not in the table of routes: the console, its sessions and
+        the documents; None for any other path."""
         if segments == console.SESSION:
             if exchange.method not in console.METHODS:
                 raise MethodNotAllowed(", ".join(console.METHODS))
@@ -142,8 +145,8 @@ def create_app(
     place: ProcessSlot = ALONE,
     clock: Clock = time.monotonic,
 ) -> App:
-    """The application over an open database; what asks the other parts comes from whoever wires
-    them."""
+    """The application over an open database. The caller supplies the functions that ask the other
+    parts."""
     host = settings.dns_host
     services = Services(
         database=database,
@@ -166,7 +169,7 @@ def create_app(
 
 
 def _segments(exchange: Exchange) -> list[str] | None:
-    """The path; None: it is malformed."""
+    """The segments of the path, or None if the path is malformed."""
     try:
         return split_path(exchange.raw_path)
     except BadPath:
@@ -174,8 +177,8 @@ def _segments(exchange: Exchange) -> list[str] | None:
 
 
 def _log(exchange: Exchange, reply: Reply, seconds: float) -> None:
-    """Reads that went well are for debugging only; the path is the route's, without what was
-    sent in it."""
+    """Logs the request, a successful read only at the debug level. The logged path is the route's,
+    without the values that the client sent."""
     quiet = reply.status < 400 and exchange.method in ("GET", "HEAD")
     if quiet and not log.is_enabled_for(logging.DEBUG):
         return
@@ -193,7 +196,8 @@ def _log(exchange: Exchange, reply: Reply, seconds: float) -> None:
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
-    """Nothing to open here: whoever made the database closes it."""
+    """Answers the lifespan messages and does nothing else: the code that opened the database also
+    closes it."""
     while True:
         message = await receive()
         await send({"type": f"{message['type']}.complete"})

@@ -1,9 +1,9 @@
-"""Who is let in: by an API key in `x-api-key` or `Authorization: Bearer`, or by the cookie of a
-session of the console, which stands for a key. The query string is never looked at.
+"""Authentication: by an API key in `x-api-key` or `Authorization: Bearer`, or by the cookie of a
+console session, which stands for a key. The query string is never read.
 
-A header with a key decides alone, right or wrong; the cookie is then ignored. The browser sends
-the cookie with requests of every page, so a write with a cookie must prove that it comes from our
-own page.
+If a header with a key is present, it alone decides, valid or not, and the cookie is ignored. A
+browser sends the cookie with requests from any page, so a write with a cookie must prove that it
+comes from the console's own page.
 """
 
 import hmac
@@ -20,12 +20,12 @@ from postroom.auth.console_sessions import Session
 from postroom.db import Database, Tx
 from postroom.errors import Refused, TooMany
 
-# A browser takes a `__Host-` cookie over HTTPS only, and no other host can set it (RFC 6265bis
+# A browser accepts a `__Host-` cookie over HTTPS only, and no other host can set it (RFC 6265bis
 # 4.1.3.2).
 SECURE_COOKIE = b"__Host-postroom"
 COOKIE = b"postroom"
-OPERATOR = 0  # of no organization
-# Headers of a request that has come through a proxy, has a key or comes from a browser.
+OPERATOR = 0  # the organization id of an actor that belongs to no organization
+# Headers that show that a request came through a proxy, has a key or comes from a browser.
 NOT_LOCAL = {
     b"x-forwarded-for",
     b"x-forwarded-host",
@@ -42,7 +42,7 @@ READS = ("GET", "HEAD", "OPTIONS")
 
 
 class Admission:
-    """The door of one process."""
+    """Authentication and rate limits of one process."""
 
     def __init__(
         self, database: Database, limits: RateLimiter, trusted: tuple[Network, ...], lets_local_in: bool
@@ -54,15 +54,16 @@ class Admission:
         self._last_uses = LastUses(database)
 
     def local(self, exchange: Exchange) -> Actor | None:
-        """The operator, where the settings let him read the metrics without a key: a program on
-        this host that has not come through a proxy. Who sends a key is not him."""
+        """The operator, if the settings let the operator read the metrics without a key and the
+        request comes from a program on this host, not through a proxy; otherwise None. A request
+        with a key is never the operator's."""
         sent = {name for name, _ in exchange.headers}
         if not self._lets_local_in or sent & NOT_LOCAL or not is_loopback(exchange.peer):
             return None
         return Actor(OPERATOR, frozenset({"metrics:read"}))
 
     async def actor(self, exchange: Exchange) -> Actor:
-        """Who calls. Raises `unauthorized`, `csrf_refused`, TooMany."""
+        """The actor of the request. Raises `unauthorized`, `csrf_refused`, TooMany."""
         headers = exchange.headers
         key = key_of(headers)
         if key is None and not sends_key(headers) and session_token(headers) is not None:
@@ -70,7 +71,7 @@ class Admission:
         return await self._by_key(key, exchange)
 
     async def by_key(self, exchange: Exchange) -> Actor:
-        """The holder of the key that was sent."""
+        """The actor of the key that was sent. Raises `unauthorized`, TooMany."""
         return await self._by_key(key_of(exchange.headers), exchange)
 
     async def _by_key(self, key: str | None, exchange: Exchange) -> Actor:
@@ -82,13 +83,15 @@ class Admission:
         return self._known(key, *found, exchange.request_id, address)
 
     def consume(self, exchange: Exchange, actor: Actor) -> None:
-        """Counts a call of the actor. The answer tells of it, also where this raises TooMany."""
+        """Counts a call of the actor. The answer's headers report the count, even if this raises
+        TooMany."""
         exchange.answer_headers, wait = self._limits.consume(actor.root_id)
         if wait:
             raise TooMany("This key has made too many requests: wait for Retry-After.", wait)
 
     async def by_session(self, exchange: Exchange) -> Session:
-        """The session that the cookie names; a write proves that the console has sent it."""
+        """The session that the cookie names. A write must prove that the console sent it. Raises
+        `unauthorized`, `csrf_refused`, TooMany."""
         address, token = self._address_of(exchange), session_token(exchange.headers) or ""
         self._limits.check_address(address, token)
         found = await self._database.read(lambda tx: console_sessions.find(tx, token, address))
@@ -103,7 +106,7 @@ class Admission:
         return msgspec.structs.replace(session, actor=actor)
 
     async def by_link(self, exchange: Exchange, token: str) -> Session:
-        """A new session, for the first use of a link."""
+        """A new session, made by the first use of a sign-in link. Raises Refused, TooMany."""
         address = self._address_of(exchange)
         self._limits.check_address(address, None)
 
@@ -136,7 +139,7 @@ def _proves(headers: Headers, token: str) -> bool:
 
 
 def key_of(headers: Headers) -> str | None:
-    """The API key that was sent, if any. Two different keys are none."""
+    """The API key that was sent, or None. Two different keys count as none."""
     found = None
     for name, value in headers:
         if name == b"x-api-key":
@@ -152,13 +155,14 @@ def key_of(headers: Headers) -> str | None:
 
 
 def sends_key(headers: Headers) -> bool:
-    """Whether a header for a key is there, whatever it holds."""
+    """Whether a header for a key is present, whatever its value."""
     return any(name in (b"x-api-key", b"authorization") for name, _ in headers)
 
 
 def session_token(headers: Headers) -> str | None:
-    """What the cookie of a console session holds. The name that only TLS can set counts alone
-    where it is there; two different ones of a name are none."""
+    """The token in the cookie of a console session, or None. If the cookie whose name only TLS can
+    set is present, the other cookie is ignored. Two different values under one name count as
+    none."""
     pairs = [pair.strip().partition(b"=") for n, value in headers if n == b"cookie" for pair in value.split(b";")]
     secure = {value for name, _, value in pairs if name == SECURE_COOKIE}
     found = secure or {value for name, _, value in pairs if name == COOKIE}
@@ -166,9 +170,9 @@ def session_token(headers: Headers) -> str | None:
 
 
 def is_cross_site(headers: Headers) -> bool:
-    """Whether a page of another site has made the browser send this. Browsers say so in
-    Sec-Fetch-Site; over plain HTTP they leave it out, and then Origin has to be our own host
-    where it is sent."""
+    """Whether a page of another site made the browser send this request. Browsers report this in
+    Sec-Fetch-Site. Over plain HTTP they omit that header; then Origin, if it is sent, must name our
+    own host."""
     site, origin = header(headers, b"sec-fetch-site"), header(headers, b"origin")
     if site:
         return site not in ("same-origin", "none")
@@ -176,7 +180,7 @@ def is_cross_site(headers: Headers) -> bool:
 
 
 def header(headers: Headers, wanted: bytes) -> str:
-    """The first header of this name, or nothing."""
+    """The value of the first header with this name, or an empty string."""
     return next((_text(value) for name, value in headers if name == wanted), "")
 
 

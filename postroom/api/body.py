@@ -1,7 +1,7 @@
-"""Reading a request body within its limits: 64 KiB, 30 seconds, JSON in UTF-8 or an XML document.
+"""Reads a request body within its bounds: 64 KiB, 30 seconds, JSON in UTF-8 or an XML document.
 
-A body that does not come holds a connection, so it has 10 seconds, and one more for each KiB
-that has come.
+A body that does not arrive holds a connection. So a body has 10 seconds, and one more second for
+each KiB that has arrived.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ async def read_body(
     receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
     types: Sequence[bytes] = TYPES,
 ) -> bytes:
-    """The whole body. Raises payload_too_large, unsupported_media_type, request_timeout."""
+    """The whole body. Raises `payload_too_large`, `unsupported_media_type`, `request_timeout`."""
     length = next((value for name, value in headers if name == b"content-length"), b"")
     if length.isdigit() and int(length) > LARGEST:
         raise _too_large()

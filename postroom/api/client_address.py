@@ -1,4 +1,4 @@
-"""Where a request comes from: the address of its client, which a trusted proxy names."""
+"""The address of the client of a request, which a trusted proxy reports."""
 
 import ipaddress
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def client_address(peer: str, headers: Headers, trusted: Sequence[Network]) -> str:
-    """The right-most address of X-Forwarded-For that is not a trusted proxy; without trust, the
-    peer."""
+    """The right-most address of X-Forwarded-For that is not a trusted proxy; the peer's address if
+    the peer is not trusted."""
     if not trusted or not trusts(peer, trusted):
         return peer
     hops = [
@@ -30,12 +30,12 @@ def client_address(peer: str, headers: Headers, trusted: Sequence[Network]) -> s
 
 
 def is_loopback(address: str) -> bool:
-    """Whether it is this host, by its own address."""
+    """Whether the address is a loopback address of this host."""
     return _is_address(address) and ipaddress.ip_address(address).is_loopback
 
 
 def networks(texts: Sequence[str]) -> tuple[Network, ...]:
-    """The trusted networks of the settings."""
+    """The networks that the settings trust, parsed. Raises ValueError."""
     return tuple(ipaddress.ip_network(text) for text in texts)
 
 

@@ -1,9 +1,9 @@
-"""A connection of a client: for how long it is waited for, how many there may be, and what it is
-told at the end.
+"""A client's connection: the time bounds of its waits, the number of connections, and the last
+answer before it closes.
 
-Every wait for a client has a bound: for a head, for a body (`body`), for the next request, and
-for the client to take an answer. What waits for a client is counted by address, so that one
-address cannot hold what all others need (decision 0131).
+Every wait for a client has a bound: for a head, for a body (`body`), for the next request, and for
+the client to take an answer. Connections that wait for their client are counted by address, so that
+one address cannot hold the connections that all others need (decision 0131).
 """
 
 import asyncio
@@ -25,20 +25,21 @@ from postroom.api.replies import ALWAYS
 from postroom.errors import Refused
 
 HEAD_SECONDS = 10.0
-# Longer than the common proxies keep a connection, so that they close it and no request meets a
-# closed one.
+# Seconds. Common proxies close an idle connection sooner than this, so that no proxy sends a
+# request into a connection that this server has just closed.
 KEEP_ALIVE_SECONDS = 75
-# A process may usually have 1,024 files open. Those too many are told so, but only some at a time.
+# Connections. A process may usually have 1,024 files open. A connection above the maximum is told
+# so, but only 50 at a time.
 MOST_CONNECTIONS = 900
 MOST_REFUSED = 50
-# Of these so many may wait for one address: for the rest of a request, or for the client to take an
-# answer.
+# Connections of one address that may wait for their client: for the rest of a request, or for the
+# client to take an answer.
 MOST_WAITING = 512
-# After an answer to what could not be read, the rest is thrown away so long, so that the answer
+# Seconds for which input is discarded after an answer to an unreadable request, so that the answer
 # arrives.
 LINGER_SECONDS = 2.0
-# Of an answer that does not fit into the system's buffers a client must take so many bytes in so
-# many seconds.
+# When an answer does not fit into the system's buffers, a client must take at least SLOWEST_BYTES
+# in every STALL_SECONDS.
 STALL_SECONDS = 10.0
 SLOWEST_BYTES = 4096
 
@@ -46,12 +47,12 @@ log = structlog.get_logger()
 
 
 class Connection(Reader):
-    """A connection that is bounded in size, time and number. What cannot be read is answered as
-    any other problem."""
+    """A connection that is bounded in size, time and number. A request that cannot be read is
+    answered like any other problem."""
 
-    _counted: Peer | None = None  # for whom it is counted while it waits for its client
+    _counted: Peer | None = None  # the peer that this connection is counted for while it waits for its client
     _is_refused = False
-    _unsent = 0  # bytes of answers that the client had not taken when we looked last
+    _unsent = 0  # bytes of answers that the client had not taken at the last check
     _deadline: asyncio.TimerHandle | None = None
     _stall: asyncio.TimerHandle | None = None
 
@@ -66,11 +67,11 @@ class Connection(Reader):
         super().__init__(config, server_state, app_state, _loop)
         self._peers = Peers() if peers is None else peers
 
-    # --- its begin and its end
+    # --- open and close
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.write, self.is_closing = transport.write, transport.is_closing  # what a cycle wants of its transport
+        self.write, self.is_closing = transport.write, transport.is_closing  # what a cycle needs of its transport
         self._peer = self._peers.enter(self.client[0] if self.client else "")
         if len(self.connections) - self._peers.refused > MOST_CONNECTIONS and not self._make_room():
             self._refuse("busy", "There are too many connections.")
@@ -89,8 +90,8 @@ class Connection(Reader):
         super().connection_lost(exc)
 
     def close(self) -> None:
-        """Ends the connection after an answer. What the client still sends is thrown away for a
-        time, or the answer would be lost with it (RFC 9112 9.6)."""
+        """Ends the connection after an answer. What the client still sends is discarded for a time;
+        otherwise the answer could be lost (RFC 9112 9.6)."""
         if self._given_up:
             return
         self._given_up = True
@@ -106,7 +107,7 @@ class Connection(Reader):
         if not self._given_up:
             self.close()
 
-    # --- what comes
+    # --- input
 
     def data_received(self, data: bytes) -> None:
         if self._given_up:
@@ -125,7 +126,7 @@ class Connection(Reader):
         self._go_on()
 
     def on_response_complete(self) -> None:
-        """What uvicorn does there, in one call: no request ever waits in its pipeline."""
+        """Does what uvicorn does here, in one call: no request ever waits in uvicorn's pipeline."""
         self.server_state.total_requests += 1
         self._unset_keepalive_if_required()
         if self.is_closing():
@@ -146,7 +147,7 @@ class Connection(Reader):
 
     def _read_body(self) -> None:
         super()._read_body()
-        if not self._in_body and not self._is_answering():  # it had its answer before all of it was here
+        if not self._in_body and not self._is_answering():  # the request was answered before its whole body had arrived
             self._disarm()
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
@@ -164,16 +165,16 @@ class Connection(Reader):
         if self._counted is not None or self._in_body or self._rest:
             self._count()
 
-    # --- what cannot be read
+    # --- requests that cannot be read
 
     def _fail(self, code: str, detail: str, lingers: bool = True) -> None:
-        """Answers what cannot be read, and closes."""
+        """Answers a request that cannot be read, and closes the connection."""
         self._given_up = True
         cycle = self.cycle
-        if self._in_body and not self._is_answering():  # the request has its answer
+        if self._in_body and not self._is_answering():  # the request is already answered
             self.close()
             return
-        if self._is_answering():  # its own body is at fault: for the application the client has gone
+        if self._is_answering():  # the body is at fault: the application sees a disconnected client
             cycle.disconnected = True
             cycle.message_event.set()
             if cycle.response_started:
@@ -186,8 +187,8 @@ class Connection(Reader):
             self.transport.close()
 
     def _refuse(self, code: str, detail: str) -> None:
-        """Answers one that is too many, and lingers with some of them. Of those for which there
-        is no place at all the others are not told."""
+        """Refuses a connection above the maximum, and lingers if fewer than 50 refused connections
+        do so already. With `busy`, the connections beyond those are closed without an answer."""
         lingers = self._peers.refused < MOST_REFUSED
         self._given_up = self._is_refused = True
         self._peers.refused += 1
@@ -221,7 +222,7 @@ class Connection(Reader):
             self.transport.write_eof()
         self._arm(LINGER_SECONDS)
 
-    # --- how long, and how many
+    # --- time and number
 
     def _arm(self, seconds: float) -> None:
         self._disarm()
@@ -236,7 +237,7 @@ class Connection(Reader):
         self._deadline = None
         if self._given_up:
             if self.flow.write_paused:
-                return  # the other look decides, and arms this one again
+                return  # `_look` decides, and arms this deadline again
             if self._is_taking():
                 self._arm(STALL_SECONDS)
             else:
@@ -271,8 +272,8 @@ class Connection(Reader):
             self.transport.abort()
 
     def _is_taking(self) -> bool:
-        """Whether the client has taken a part of what waits for it since the last look, and some
-        is left."""
+        """Whether the client has taken at least SLOWEST_BYTES since the last check and more is
+        still waiting."""
         before, self._unsent = self._unsent, self.transport.get_write_buffer_size()
         return 0 < self._unsent <= before - SLOWEST_BYTES
 
@@ -280,8 +281,8 @@ class Connection(Reader):
         return self._counted is None and not self._given_up and not self._is_answering()
 
     def _count(self) -> None:
-        """Counts this connection for its address where it waits for its client. One that would
-        be too many ends."""
+        """Counts this connection for its address while it waits for its client, and refuses or
+        aborts it above MOST_WAITING."""
         if self._is_refused:
             return
         is_reading = self._in_body or self.cycle is None or (bool(self._rest) and not self._is_answering())
@@ -314,8 +315,8 @@ class Connection(Reader):
         return self._peers.of(client_address(self._peer.address, headers, self._peers.trusted))
 
     def _make_room(self) -> bool:
-        """Closes an idle connection of an address that has more than its share, for one of
-        another."""
+        """Closes an idle connection of the address with the most connections, if it has more than
+        MOST_WAITING, to make room for another address. Returns whether it closed one."""
         largest = self._peers.largest()
         if largest.connections <= MOST_WAITING or largest is self._peer:
             return False
@@ -328,7 +329,7 @@ class Connection(Reader):
 
 
 def configure(app: App | None, **options: Any) -> uvicorn.Config:
-    """How uvicorn serves the API."""
+    """The configuration with which uvicorn serves the API."""
     protocol: Any = functools.partial(Connection, peers=Peers(app.trusted if app else ()))
     return uvicorn.Config(
         app,  # type: ignore[arg-type]

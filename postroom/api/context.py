@@ -1,4 +1,4 @@
-"""What a handler gets and gives: a call that is authenticated and parsed, and an answer."""
+"""What a handler receives and returns: an authenticated and parsed request, and a result."""
 
 import contextlib
 from collections.abc import Awaitable, Callable
@@ -20,14 +20,14 @@ from postroom.mail_host import MailHost
 from postroom.mailboxes.interface import Mailboxes
 from postroom.mailboxes.session_revocations import Ended, EndSessions
 
-# Part of the installation → None when it answers, else one sentence why it does not.
+# Part of the installation → None if the part answers, otherwise one sentence that says why not.
 Probe = Callable[[], Awaitable[dict[str, str | None]]]
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """What can be measured of the parts beside the API; None: it cannot be, now or here."""
+    """Measurements of the parts beside the API. None: the value cannot be measured here or now."""
 
-    logins: dict[tuple[str, str], int] | None = None  # by service and result
+    logins: dict[tuple[str, str], int] | None = None  # number of logins by service and result
     mail_queue: dict[str, int] | None = None
     certificate_ends: float | None = None
     worker_silence: float | None = None
@@ -37,7 +37,7 @@ Measure = Callable[[], Awaitable[Measured]]
 
 
 async def nothing_measured() -> Measured:
-    """Where nobody measures."""
+    """The measurements of an instance that measures nothing."""
     return Measured()
 
 
@@ -45,9 +45,10 @@ encode = msgspec.json.Encoder().encode
 
 
 class Result(msgspec.Struct, frozen=True):
-    """`payload` becomes JSON, or goes as it is where the route gives text. The sessions in
-    `ended` are ended before it is sent; where they cannot be, `late` is sent instead, and
-    `put_off` writes that down (False: they have ended)."""
+    """What a handler returns. `payload` is encoded as JSON, or sent unchanged if the route gives
+    text. The sessions in `ended` are ended before the answer is sent. If they cannot be ended,
+    `late` is sent instead, and `put_off` records the delay (it returns False if the sessions have
+    ended meanwhile)."""
 
     payload: Any
     status: int = 200
@@ -57,7 +58,7 @@ class Result(msgspec.Struct, frozen=True):
     put_off: Callable[[Tx], bool] | None = None
 
 
-# A transaction that makes the answer, and what keeps that answer in the same transaction
+# A transaction that makes the result, and a wrapper that stores this result in the same transaction
 # (idempotency.py).
 Work = Callable[[Tx], Result]
 Keep = Callable[[Work], Work]
@@ -65,7 +66,7 @@ Keep = Callable[[Work], Work]
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What all handlers share."""
+    """The services that all handlers share."""
 
     database: Database
     hashers: Hashers
@@ -82,7 +83,7 @@ class Services:
 
 
 class PublicRequest(msgspec.Struct, frozen=True):
-    """One request to a route that needs no key. `body` is the XML document of a route that takes
+    """One request to a route that needs no key. `body` is the XML document, if the route takes
     one."""
 
     services: Services
@@ -102,25 +103,25 @@ class RequestContext(msgspec.Struct, frozen=True):
     keep: Keep | None = None
 
     async def write(self, work: Work) -> Result:
-        """The one transaction of a write (see Database.write). Its answer is made inside, so that
-        it can be kept with the change.
+        """Runs the one transaction of a write (see Database.write) and returns its result, which is
+        made inside the transaction so that it can be stored with the change.
 
-        Sessions are ended after the commit. What fails there the worker does again
+        Sessions are ended after the commit. If that fails, the worker tries again
         (session_revocations.py), and the answer says so.
         """
         answer = await self.services.database.write(self.keep(work) if self.keep else work)
         if not answer.ended or await self.services.end_sessions(answer.ended):
             return answer
         if answer.put_off is not None:
-            with contextlib.suppress(Busy):  # the change is committed, and the worker will end them all the same
+            with contextlib.suppress(Busy):  # the change is committed, and the worker ends the sessions anyway
                 if not await self.services.database.write(answer.put_off):
                     return answer
         return msgspec.structs.replace(answer, payload=answer.late)
 
 
 def resolve_user(actor: Actor, *sent: str | UnsetType) -> str | None:
-    """The user that the call is about. Query, body and key may not disagree: that looks like a
-    foreign account."""
+    """The user that the request is about, or None. Raises `not_found` if query, body and key
+    disagree, as for a foreign account."""
     found = actor.user_id
     for user in sent:
         if user is UNSET:
@@ -132,14 +133,15 @@ def resolve_user(actor: Actor, *sent: str | UnsetType) -> str | None:
 
 
 def require_user(actor: Actor, problems: list[FieldError], *sent: str | UnsetType) -> str:
-    """As `sent_user`, where there must be one; its absence is added to the problems."""
+    """Like `resolve_user`, but a user is required: if none is given, a problem is added to
+    `problems`."""
     if actor.user_id is None and all(user is UNSET for user in sent):
         problems.append(FieldError("user_id", "required", "This field is required."))
     return "" if problems else resolve_user(actor, *sent) or ""
 
 
 def path_id(context: RequestContext) -> int:
-    """The `:id` of the path. What is no id names nothing."""
+    """The `:id` of the path. Raises `not_found` if it is not an id."""
     text = context.path["id"]
     if not (text.isascii() and text.isdigit()) or text[0] == "0" or len(text) > 18:
         raise not_found()

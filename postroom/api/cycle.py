@@ -1,23 +1,23 @@
-"""One request and its answer, for uvicorn: an answer that is all there leaves in one write."""
+"""One request and its answer, for uvicorn: a complete answer is sent in one write."""
 
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-# Answers to a request whose body does not end, or too late (decision 0132).
+# Statuses of the answer to a request whose body does not end or comes too late (decision 0132).
 HOPELESS = (408, 413)
 
 
 class Cycle(RequestResponseCycle):
-    """One request and its answer. Head and body leave in one write: with two it is a call of the
-    system more, and mostly a packet."""
+    """One request and its answer. Head and body are sent in one write: a second write costs another
+    system call, and usually another packet."""
 
-    _head: Any = None  # waits for its body
+    _head: Any = None  # the head of the answer, until the body is sent with it
 
     async def send(self, message: Any) -> None:
         if message["type"] == "http.response.start" and not self.response_started:
-            # A client that waits for 100 (Continue) and gets an answer may send its body, or the
-            # next request.
+            # A client that waits for 100 (Continue) and gets another answer may send either its
+            # body or the next request.
             if self.more_body and (self.waiting_for_100_continue or message["status"] in HOPELESS):
                 self.keep_alive = False
             self._head = message
@@ -30,9 +30,9 @@ class Cycle(RequestResponseCycle):
             await super().send(message)
 
     def _send_whole(self, head: Any, message: Any) -> bool:
-        """Sends an answer that is all there. What is not is left to uvicorn: a file in pieces,
-        an answer without its length, a client that reads slowly, and a header with a line break
-        in it, which uvicorn refuses."""
+        """Sends a complete answer in one write, and returns whether it did. Other answers are left
+        to uvicorn: a file in pieces, an answer without its length, a client that reads slowly, and
+        a header with a line break in it, which uvicorn refuses."""
         sent = [*self.default_headers, *head["headers"]]
         lines = b"".join([b"%b: %b\r\n" % header for header in sent])
         is_plain = lines.count(b"\n") == lines.count(b"\r") == len(sent) and b"content-length: " in lines

@@ -1,7 +1,7 @@
-"""From bytes to typed requests: query strings, JSON bodies and the small types that they share.
+"""Turns bytes into typed requests: query strings, JSON bodies and the small types that they share.
 
-UNSET is "not sent" and None is "sent as null"; of a repeated JSON key the last counts
-(RFC 8259 section 4), a repeated query parameter is refused.
+UNSET is "not sent" and None is "sent as null". If a JSON key is repeated, the last one counts (RFC
+8259 section 4); a repeated query parameter is refused.
 """
 
 import difflib
@@ -20,22 +20,23 @@ from postroom.parameters import LARGEST, LIMIT_MAX
 
 B = TypeVar("B", bound=msgspec.Struct)
 _WHERE = re.compile(r" - at `[^`]*`$")
-# How many unknown names are told: a body of 64 KiB has room for thousands, a header for few.
+# Number of unknown names that an answer lists: a body of 64 KiB has room for thousands, a header
+# for few.
 NAMES_MAX = 20
 HEADER_NAMES_MAX = 5
 
 
 class NoQuery(msgspec.Struct, frozen=True):
-    """A route without query parameters."""
+    """The query of a route that takes no parameters."""
 
 
 class NoBody(msgspec.Struct, frozen=True):
-    """A route without a body."""
+    """The body of a route that takes none."""
 
 
 def parse_query(kind: type[B], query: bytes) -> B:
-    """A query string as its type. Unknown parameters are ignored (decision 0100); known ones are
-    parsed strictly."""
+    """A query string as an instance of its type. Unknown parameters are ignored (decision 0100);
+    known ones are parsed strictly. Raises `invalid_request`."""
     parsers = _query_parsers(kind)
     values: dict[str, Any] = {}
     problems: list[FieldError] = []
@@ -59,11 +60,11 @@ def parse_query(kind: type[B], query: bytes) -> B:
 
 
 def ignored(kind: type[msgspec.Struct], query: bytes) -> tuple[tuple[bytes, bytes], ...]:
-    """The header that names the parameters of a query string that its type does not know, and
-    what they may mean. One that looks like none that it knows is told by its place: it may be
-    anything, a secret too."""
+    """The header that lists the unknown parameters of a query string, with the known names that
+    they may mean. A name that resembles no known name is given only by its position: it may be
+    anything, even a secret."""
     raw = {pair.partition(b"=")[0] for pair in query.split(b"&")}
-    if raw <= _raw_names(kind):  # as nearly always
+    if raw <= _raw_names(kind):  # the usual case
         return ()
     known = _query_parsers(kind)
     names = enumerate((_unquote(pair.partition(b"=")[0]) or "" for pair in query.split(b"&")), 1)
@@ -77,7 +78,8 @@ def ignored(kind: type[msgspec.Struct], query: bytes) -> tuple[tuple[bytes, byte
 
 
 def _meant(name: str, known: Iterable[str], words: str) -> str:
-    """These words with the known name that looks most like this one; nothing where none does."""
+    """`words`, filled in with the known name that resembles this name most; an empty string if none
+    does."""
     plain = {each.replace("_", ""): each for each in known}
     spelled = name[:64].lower().replace("_", "").replace("-", "")
     close = difflib.get_close_matches(spelled, plain, 1)
@@ -85,15 +87,16 @@ def _meant(name: str, known: Iterable[str], words: str) -> str:
 
 
 def unknown_names(names: Iterable[str], known: Iterable[str]) -> str:
-    """Says which names of a list are unknown, by their places: no value that was sent is
-    repeated."""
+    """A sentence that says which names of a list are unknown, by their positions: no value that was
+    sent is repeated."""
     wrong = [(place, name) for place, name in enumerate(names, 1) if name not in known][:NAMES_MAX]
     told = (f"name {place}{_meant(name, known, ' (did you mean {}?)')}" for place, name in wrong)
     return f"Not known: {', '.join(told)}."
 
 
 def decode_body(decoder: msgspec.json.Decoder[B], body: bytes) -> B:
-    """A JSON body as its type; no body at all counts as an empty object."""
+    """A JSON body as an instance of its type; no body at all counts as an empty object. Raises
+    `invalid_request`."""
     try:
         try:
             return decoder.decode(body or b"{}")
@@ -104,14 +107,16 @@ def decode_body(decoder: msgspec.json.Decoder[B], body: bytes) -> B:
 
 
 def check_user_id(text: str, field: str = "user_id") -> FieldError | None:
-    """1 to 128 printable characters, compared exactly."""
+    """The problem with a user_id, or None. It must be 1 to 128 printable characters, and is
+    compared exactly."""
     if 1 <= len(text) <= 128 and text.isprintable():
         return None
     return FieldError(field, "invalid", "A user_id must be 1 to 128 printable characters.")
 
 
 def check_display_name(text: str, field: str = "display_name") -> FieldError | None:
-    """Any Unicode up to 255 characters, without control characters."""
+    """The problem with a display name, or None. It may be any Unicode text of up to 255 characters,
+    without control characters."""
     if len(text) > 255:
         return FieldError(field, "too_long", "A name must have at most 255 characters.")
     if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text):
@@ -164,10 +169,10 @@ def _number(value: str, lowest: int, most: int) -> int:
 
 
 def _field_errors(kind: Any, body: bytes) -> list[FieldError]:
-    """All that is wrong with the fields of an object, each looked at by itself."""
+    """All problems with the fields of an object, each field checked by itself."""
     try:
         sent = msgspec.json.decode(body or b"{}", type=dict[str, msgspec.Raw])
-    except msgspec.ValidationError:  # no object at all
+    except msgspec.ValidationError:  # the body is not an object
         return []
     hints = get_type_hints(kind, include_extras=True)
     unknown = [name for name in sent if name not in hints][:NAMES_MAX]
@@ -190,7 +195,7 @@ def _unknown_field(name: str, known: Iterable[str]) -> FieldError:
 def _field_error(name: str, message: str, hint: Any) -> FieldError:
     """msgspec's one-line message as a field error that names types and rules, never a value that
     was sent."""
-    problem = _WHERE.sub("", message)  # an element of a list is at fault as the list
+    problem = _WHERE.sub("", message)  # a fault in an element is reported for the whole list
     if problem.startswith("Invalid enum value"):
         problem = f"Use one of: {', '.join(_choices(hint))}"
     return FieldError(name or "body", "invalid", f"{problem}.".replace("..", "."))

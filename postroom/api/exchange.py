@@ -16,10 +16,10 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Exchange(msgspec.Struct):
-    """What came, and what is found out step by step: a problem is answered with as much of it as
-    was known when it arose. `peer` is the address of the connection. `route_path` is the path of
-    the route, without what was sent in it; `missing` is what a 404 says there. `answer_headers`
-    belong to every answer, also to a problem."""
+    """A request, and the facts that are found out step by step. An error is answered with the facts
+    that are known when it occurs. `peer` is the address of the connection. `route_path` is the path
+    of the route, without the values that were sent; `missing` is the text of a 404 there.
+    `answer_headers` belong to every answer, including problems."""
 
     method: str
     path: str
@@ -51,5 +51,5 @@ def begin(scope: Scope, receive: Receive) -> Exchange:
 
 
 def new_id() -> str:
-    """A request id."""
+    """A new request id: 96 random bits in hexadecimal."""
     return os.urandom(12).hex()

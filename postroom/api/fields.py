@@ -1,5 +1,5 @@
-"""The fields that several endpoints take, checked into lists of problems, so that one answer
-names all of them."""
+"""Fields that several endpoints take. Checks add to a list of problems, so that one answer names
+all of them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ NOWHERE = Address("x", "invalid")
 def text_problems(
     query_user: str | UnsetType, body_user: str | UnsetType = UNSET, display_name: str | None = None
 ) -> list[FieldError]:
-    """What is wrong with a user_id or a display name."""
+    """The problems with a user_id or a display name."""
     problems: list[FieldError] = []
     for user in (query_user, body_user):
         if user is not UNSET and (problem := check_user_id(user)):
@@ -31,7 +31,7 @@ def text_problems(
 
 
 def parse_address(domain: str, local_part: str, problems: list[FieldError]) -> Address:
-    """The canonical address; what is wrong with it is added to the problems."""
+    """The canonical address. Any problems with it are added to `problems`."""
     name = parse_domain_field(domain, problems)
     try:
         return Address(parse_local_part(local_part), name)
@@ -41,7 +41,7 @@ def parse_address(domain: str, local_part: str, problems: list[FieldError]) -> A
 
 
 def parse_domain_field(domain: str, problems: list[FieldError], field: str = "domain") -> str:
-    """The canonical domain name; what is wrong with it is added to the problems."""
+    """The canonical domain name. Any problem with it is added to `problems`."""
     try:
         return parse_domain(domain)
     except BadAddress as error:
@@ -50,7 +50,8 @@ def parse_domain_field(domain: str, problems: list[FieldError], field: str = "do
 
 
 def parse_password(password: str | UnsetType, owner: Address | Account, problems: list[FieldError]) -> str | UnsetType:
-    """A chosen password that is strong enough, or UNSET where one is to be generated."""
+    """The password that was sent, or UNSET if one is to be generated. If the password is too weak,
+    a problem is added to `problems`."""
     if password is not UNSET:
         try:
             check(password, f"{owner.local_part}@{owner.domain}")
@@ -60,7 +61,8 @@ def parse_password(password: str | UnsetType, owner: Address | Account, problems
 
 
 def is_newest(order: str, problems: list[FieldError]) -> bool:
-    """Whether a list is asked for with its newest items first."""
+    """Whether a list is requested with its newest items first. If `order` is invalid, a problem is
+    added to `problems`."""
     if order not in ("oldest", "newest"):
         problems.append(FieldError("order", "invalid", "Use one of: oldest, newest."))
     return order == "newest"
@@ -69,8 +71,8 @@ def is_newest(order: str, problems: list[FieldError]) -> bool:
 def shape(
     fields: str | UnsetType, default: Callable[[T], Any], known: Mapping[str, Callable[[T], Any]]
 ) -> Callable[[T], Any]:
-    """How to show a thing for this `?fields=`: the default shape, all known fields (`*`) or the
-    named ones."""
+    """The function that shows a thing for this `?fields=`: in the default shape, with all known
+    fields (`*`) or with the named ones. Raises `invalid_request`."""
     if fields is UNSET:
         return default
     names = list(known) if fields == "*" else [name.strip() for name in fields.split(",")]
@@ -82,6 +84,6 @@ def shape(
 
 
 def raise_if_any(problems: list[FieldError]) -> None:
-    """Raises the answer that names every problem."""
+    """Raises the error that names every problem, if there are any."""
     if problems:
         raise invalid(*problems)

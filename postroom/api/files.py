@@ -1,7 +1,7 @@
-"""The files that are served as they are: the page at `/docs/`, the documents for programs that read
-(`/llms.txt`, the index, and `/docs/….md`), and the files of the console.
+"""Files that are served unchanged: the page at `/docs/`, the documents for programs (`/llms.txt`,
+the index, and `/docs/….md`), and the files of the console.
 
-`guide` is a link to docs/, so that what is installed has its documents with it.
+`guide` is a link to docs/, so that the installed package includes the documents.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -30,7 +30,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Files:
-    """The files of one process."""
+    """The files that one process serves."""
 
     def __init__(self, console: Console) -> None:
         here = Path(__file__).parent
@@ -40,8 +40,9 @@ class Files:
         self._console = console
 
     def find(self, path: str) -> Application | None:
-        """What answers the path of a file, whether the file is there or not."""
-        if path.startswith("/v2/"):  # as nearly always
+        """The application that answers the path, if the path is that of a file, whether or not the
+        file exists; otherwise None."""
+        if path.startswith("/v2/"):  # the usual case
             return None
         if path == INDEX:
             return partial(_serve, self._send_index, "", DOCS_HEADERS, ())
@@ -60,8 +61,8 @@ class Files:
 async def _serve(
     files: Application, prefix: str, headers: Headers, found: Headers, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    """Serves a file with these headers, and with `found` where it is there; what is none is
-    answered as any other problem."""
+    """Serves a file with these headers, and with `found` if the file exists. A missing file is
+    answered like any other problem."""
     request_id = new_id()
     added = (*headers, (b"x-content-type-options", b"nosniff"), (b"x-request-id", request_id.encode()))
 

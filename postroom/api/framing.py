@@ -1,10 +1,9 @@
-"""Where a request ends: the grammar of its head, which bytes are its body, and where its chunks
-end.
+"""Framing of requests: the grammar of the head, which bytes are the body, and where its chunks end.
 
-llhttp, which reads a head after this module has seen it, takes more than RFC 9112 allows, and
-ends a request that offers an upgrade at its head. Two parsers that count differently are how one
-client's body becomes another client's request, so what is not certain is refused, and the
-connection ends (decision 0130).
+llhttp, which reads a head after this module has checked it, accepts more than RFC 9112 allows, and
+treats a request that offers an upgrade as ending at its head. If two parsers disagree on where a
+request ends, one client's body becomes another client's request. So anything ambiguous is refused,
+and the connection ends (decision 0130).
 """
 
 import re
@@ -16,7 +15,7 @@ from postroom.errors import Refused
 Header = tuple[bytes, bytes]
 
 _NAME = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-# RFC 9112 3, without the empty lines before it that section 2.2 would have ignored. llhttp is
+# RFC 9112 3, without the leading empty lines that section 2.2 would have a server ignore. llhttp is
 # strict in the headers.
 LINE = re.compile(_NAME + rb" [!-~]++ HTTP/1\.[01]\r\n")
 EMPTY_LINES = re.compile(rb"(?:\r\n)*+\r?")
@@ -35,7 +34,7 @@ _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t -~\x80-\xff]*)?\r\n")
 _TRAILER = re.compile(rb"(" + _NAME + rb"):[\t -~\x80-\xff]*+\r\n")
 LONGEST_LINE = 16 * 1024
 
-# The headers that frame a request, or say where it goes and what becomes of its connection.
+# Headers that frame a request, name its host or decide what happens to its connection.
 FRAMING = frozenset((b"host", b"connection", b"content-length", b"transfer-encoding", b"upgrade", b"expect"))
 CHUNKED = -1
 
@@ -43,8 +42,8 @@ NOT_HTTP = "This is not HTTP/1.1."
 
 
 class Framing(NamedTuple):
-    """What a head says of its request: the size of its body in bytes, or CHUNKED, and of its
-    connection."""
+    """What a head says about its request: the size of the body in bytes, or CHUNKED, and whether
+    the connection is kept."""
 
     body: int
     keeps_alive: bool
@@ -52,7 +51,7 @@ class Framing(NamedTuple):
 
 
 class Target(NamedTuple):
-    """A request target. `host` is that of an absolute one, which counts in place of the Host
+    """A request target. `host` is the host of an absolute target, which replaces the Host
     header."""
 
     path: bytes
@@ -64,10 +63,10 @@ PLAIN = Framing(0, True, False)
 
 
 def framing(version: str, headers: Sequence[Header], is_upgrade: bool) -> Framing:
-    """How a request is framed (RFC 9112 6.3), from its headers that are in FRAMING, with names
-    in lower case. Raises Refused."""
+    """The framing of a request (RFC 9112 6.3). `headers` are those of its headers that are in
+    FRAMING, with names in lower case. Raises Refused."""
     if len(headers) == 1 and headers[0][0] == b"host" and version == "1.1" and _NAMED.fullmatch(headers[0][1]):
-        return PLAIN  # as most are
+        return PLAIN  # the usual case
     hosts, lengths, codings, options = 0, [], [], b""
     offers = expects = False
     for name, raw in headers:
@@ -107,8 +106,8 @@ def _body(lengths: list[bytes], codings: list[bytes], is_new: bool) -> int:
 
 
 def target(method: str, text: bytes) -> Target:
-    """A request target (RFC 9112 3.2): a path, or a whole URL of HTTP, or `*` for OPTIONS.
-    Raises Refused."""
+    """The request target (RFC 9112 3.2): a path, an absolute HTTP URL, or `*` for OPTIONS. Raises
+    Refused."""
     if method == "CONNECT":
         raise unframed("This server is not a proxy: CONNECT is refused.")
     if text.startswith(b"/"):
@@ -125,21 +124,21 @@ def target(method: str, text: bytes) -> Target:
 
 
 def unframed(detail: str = NOT_HTTP) -> Refused:
-    """What is raised where it is not certain where a request ends, or to whom it goes."""
+    """The error for a request whose end or host is ambiguous."""
     return Refused("invalid_request", detail)
 
 
 class Chunks:
-    """Finds the end of a chunked body (RFC 9112 7.1) while it comes."""
+    """Finds the end of a chunked body (RFC 9112 7.1) while the body arrives."""
 
     def __init__(self) -> None:
         self.ended = False
-        self._line = b""  # the part of a line that has come
-        self._left = 0  # bytes of the chunk that have not come
+        self._line = b""  # the part of an incomplete line that has arrived
+        self._left = 0  # bytes of the chunk that have not arrived
         self._see = self._see_size
 
     def take(self, data: bytes) -> int:
-        """How many of these bytes belong to the body. Raises Refused."""
+        """The number of these bytes that belong to the body. Raises Refused."""
         at, size = 0, len(data)
         while at < size and not self.ended:
             if self._left:

@@ -1,4 +1,4 @@
-"""A route that was found is carried out: scope, body, idempotency, query, handler, answer."""
+"""Carries out a request whose route is known: scope, body, idempotency, query, handler, answer."""
 
 from collections.abc import Awaitable, Sequence
 
@@ -37,7 +37,7 @@ class Handling:
         return Reply(result.status, encode(result.payload), JSON + result.headers)
 
     async def _public(self, exchange: Exchange, route: Route) -> Result:
-        if route.scope != PUBLIC:  # a route outside /v2 that wants a key: the table is wrong, so nobody passes
+        if route.scope != PUBLIC:  # the table has a route outside /v2 that needs a key: refuse everyone
             raise Refused("unauthorized", "Send a valid API key in the x-api-key header.")
         body = await read_body(exchange.headers, exchange.receive, XML_TYPES) if route.takes_xml else b""
         request = PublicRequest(self._services, exchange.headers, exchange.query_text, body)

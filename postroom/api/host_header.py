@@ -1,7 +1,7 @@
-"""Which domain the Host header of a request without a key is about.
+"""The domain that the Host header of a request without a key names.
 
-The one Host header alone says it; a proxy in front must pass it on, and what it says in
-X-Forwarded-Host is not looked at (decision 0036).
+The one Host header alone counts: a proxy in front must pass it on, and X-Forwarded-Host is ignored
+(decision 0036).
 """
 
 import re
@@ -13,19 +13,20 @@ _HOST = re.compile(rb"([a-z0-9.-]{1,320})(?::[0-9]{1,5})?", re.IGNORECASE)
 
 
 def host_of(headers: Headers) -> str:
-    """The name in the Host header, in lower case; empty where there is none, or two."""
+    """The name in the Host header, in lower case; an empty string if there is no Host header, or
+    more than one."""
     hosts = [value for name, value in headers if name == b"host"]
     match = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
     return match[1].decode("ascii").lower() if match else ""
 
 
 def domain_behind(label: str, host: str) -> str | None:
-    """The domain in `<label>.<domain>`."""
+    """The domain in `<label>.<domain>`, or None."""
     return domain_in(host.removeprefix(f"{label}.")) if host.startswith(f"{label}.") else None
 
 
 def domain_in(text: str) -> str | None:
-    """The canonical name, where the text is one."""
+    """The canonical domain name, or None if the text is not a domain name."""
     try:
         return parse_domain(text)
     except BadAddress:

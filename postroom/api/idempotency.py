@@ -1,7 +1,8 @@
-"""Requests that are sent again: the Idempotency-Key header, and that each is carried out once.
+"""Requests that are sent again: the Idempotency-Key header, which makes the server carry out each
+request once.
 
-The set of running requests is a courtesy of this process (409 at once, before anything is
-hashed). What decides between processes is the row that a transaction claims.
+The set of running requests only gives an early 409 within this process, before anything is hashed.
+Between processes, the row that a transaction claims decides.
 """
 
 from collections.abc import Awaitable, Callable
@@ -22,8 +23,8 @@ REPLAYED = (b"idempotent-replayed", b"true")
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):
-    """An answer as it is kept: what goes out, the sessions that end before, and what goes out
-    where they do not."""
+    """A stored answer: what is sent, the sessions that end first, and what is sent if they do not
+    end."""
 
     status: int
     headers: tuple[tuple[bytes, bytes], ...]
@@ -37,8 +38,8 @@ _unpack = msgspec.msgpack.Decoder(Kept).decode
 
 
 def idempotency_key(headers: Headers) -> bytes | None:
-    """The Idempotency-Key as it was sent, quotes included. Raises invalid_request for one that
-    cannot be meant."""
+    """The Idempotency-Key as it was sent, quotes included; None if it was not sent. Raises
+    `invalid_request` for a malformed key."""
     sent = [value.strip(b" \t") for name, value in headers if name == b"idempotency-key"]
     if not sent:
         return None
@@ -52,18 +53,18 @@ def idempotency_key(headers: Headers) -> bytes | None:
 
 
 class Retries:
-    """The requests with an Idempotency-Key that run in this process."""
+    """The requests with an Idempotency-Key that are running in this process."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._running: set[tuple[int, str]] = set()
 
     async def once(self, tried: Attempt, handle: Callable[[Keep], Awaitable[Result]]) -> Result:
-        """The answer of an earlier attempt, else that of `handle`, which keeps it in the
+        """The answer of an earlier attempt, or else that of `handle`, which stores it in the
         transaction of its change.
 
-        Raises `idempotency_key_reused`, `idempotency_conflict`, and what `handle` raises: then
-        nothing is kept.
+        Raises `idempotency_key_reused`, `idempotency_conflict`, and whatever `handle` raises;
+        nothing is stored then.
         """
         if answer := await self._replay(tried):
             return answer
@@ -73,7 +74,7 @@ class Retries:
         self._running.add(name)
         try:
             return await handle(lambda work: _keeping(tried, work))
-        except Answered:  # by another process, since we looked
+        except Answered:  # another process has answered since the first look
             if answer := await self._replay(tried):
                 return answer
             raise _conflict() from None
@@ -81,8 +82,8 @@ class Retries:
             self._running.discard(name)
 
     async def _replay(self, tried: Attempt) -> Result | None:
-        """The kept answer. Its sessions are ended once more: a crash may have come before they
-        were."""
+        """The stored answer, or None. Its sessions are ended once more, because a crash may have
+        come before they were."""
         found = await self._services.database.read(lambda tx: idempotency.find(tx, tried))
         if found is None:
             return None

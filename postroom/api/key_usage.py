@@ -1,8 +1,8 @@
-"""Writing down when a key was last used, beside the requests: none waits for it, and none fails
-with it.
+"""Records when a key was last used, apart from the requests: no request waits for the record or
+fails because of it.
 
-One write a minute for each key is enough for any number of processes, because each process reads
-the time of the last use together with the key.
+One write per minute and key is enough for any number of processes, because each process reads the
+time of the last use together with the key.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ log = structlog.get_logger()
 
 
 class LastUses:
-    """The writes that are under way: at most one for each key."""
+    """The writes in progress: at most one for each key."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._tasks: dict[int | None, asyncio.Task[None]] = {}
 
     def add(self, actor: Actor) -> None:
-        """Starts the write for the actor's key."""
+        """Starts the write for the actor's key, unless one is in progress."""
         if actor.key_id not in self._tasks:
             task = self._tasks[actor.key_id] = asyncio.create_task(self._write(actor))
             task.add_done_callback(lambda _: self._tasks.pop(actor.key_id))

@@ -1,15 +1,15 @@
-"""The Content-Type header (RFC 9110 8.3.1): strict in the type, lenient in its parameters
+"""The Content-Type header (RFC 9110 8.3.1): strict about the type, lenient about its parameters
 (decision 0133).
 
-A parameter that is not known is ignored, whatever it looks like. `charset` must say UTF-8 where
-it says something: a body in another encoding would be read wrongly.
+An unknown parameter is ignored, whatever its form. `charset`, if it has a value, must be UTF-8: a
+body in another encoding would be read wrongly.
 """
 
 import re
 from collections.abc import Sequence
 
 _TYPE = re.compile(rb"[ \t]*([!#$%&'*+\-.^_`|~0-9A-Za-z]+/[!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]*(?:;(.*))?", re.DOTALL)
-# One parameter, up to the semicolon behind it; a quoted value may have semicolons in it.
+# One parameter, up to the semicolon after it. A quoted value may contain semicolons.
 _PARAMETER = re.compile(
     rb'[ \t]*([^;="]*?)[ \t]*(?:=[ \t]*("(?:[^"\\]|\\.)*+"|[^;"]*)[^;]*|"[^;]*)?(?:;|\Z)', re.DOTALL
 )
@@ -17,7 +17,8 @@ _CHARSETS = (b"", b"utf-8", b"utf8", b"us-ascii")
 
 
 def is_one_of(content_type: bytes, types: Sequence[bytes]) -> bool:
-    """Whether a Content-Type is one of these types, which are in lower case, in UTF-8."""
+    """Whether a Content-Type is one of `types`, which are in lower case, and its charset is
+    UTF-8."""
     if content_type in types:
         return True
     found = _TYPE.fullmatch(content_type)

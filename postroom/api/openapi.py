@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from the table of routes and the types in it."""
+"""The OpenAPI 3.1 document, generated from the table of routes and their types."""
 
 from collections.abc import Sequence
 from typing import Any, get_type_hints
@@ -13,7 +13,7 @@ from postroom.api.problems import MEDIA_TYPE, PROBLEMS, Problem
 from postroom.api.route import PUBLIC, Route
 
 REFERENCE = "#/components/schemas/{name}"
-# What any route under /v2 may answer.
+# Error codes that any route under /v2 may answer with.
 COMMON = ("invalid_request", "unauthorized", "forbidden", "too_many_requests", "internal_error", "busy")
 WITH_BODY = ("payload_too_large", "unsupported_media_type")
 WRITES = ("idempotency_conflict", "idempotency_key_reused", "outcome_unknown")
@@ -132,8 +132,8 @@ def _responses(route: Route) -> dict[str, Any]:
 
 
 def _success(route: Route) -> dict[str, Any]:
-    """The success body; where it shows accounts, the default shape or, with `?fields=`, part of
-    the full one."""
+    """The schema of the success body. If it shows accounts: the default shape or, with `?fields=`,
+    part of the full one."""
     if route.shows is None:
         return _ref(route.gives)
     _, components = msgspec.json.schema_components([route.gives], ref_template=REFERENCE)

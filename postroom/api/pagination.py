@@ -1,5 +1,5 @@
-"""Paging: offset and limit as the specification has them, and a keyset cursor in the `Link`
-header (RFC 8288)."""
+"""Paging: offset and limit as in the specification, and a keyset cursor in the `Link` header (RFC
+8288)."""
 
 from collections.abc import Callable, Mapping
 from typing import TypeVar
@@ -10,14 +10,16 @@ from postroom.db import Tx
 
 T = TypeVar("T")
 
-# Past this an index still has to be walked, so it happens off the loop.
+# Offset in rows. A larger offset makes the database walk the index, so the read runs outside the
+# event loop.
 DEEP = 1_000
-# Rows whose reading, showing and encoding takes long enough to be done once in a turn of the loop.
+# Rows. Reading and encoding more rows than this takes so long that it is done only once per
+# iteration of the event loop.
 MANY = 100
 
 
 async def read_page(call: RequestContext, work: Callable[[Tx], T], *, limit: int, slow: bool) -> T:
-    """A page, read in the way that holds up others least."""
+    """A page, read in the way that delays other requests least."""
     database = call.services.database
     if slow:
         return await database.read_slow(work)
@@ -25,7 +27,7 @@ async def read_page(call: RequestContext, work: Callable[[Tx], T], *, limit: int
 
 
 def next_link(call: RequestContext, last_id: int, limit: int) -> Mapping[bytes, bytes]:
-    """The header that leads to the page after this one."""
+    """The `Link` header that leads to the next page."""
     kept = [pair for pair in call.query_text.split(b"&") if pair and pair.partition(b"=")[0] not in _PAGING]
     query = quote_from_bytes(b"&".join((*kept, b"limit=%d&after=%d" % (limit, last_id))), safe="=&%+")
     return {b"link": f'<{quote(call.path_text)}?{query}>; rel="next"'.encode()}

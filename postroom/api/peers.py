@@ -1,8 +1,9 @@
-"""Who is connected to one process: how many connections an address has, and how many of them wait
-for their client.
+"""The clients of one process: how many connections each address has, and how many of them wait for
+their client.
 
-An address is counted as the limits of wrong keys count it: the /64 of an IPv6 address. A trusted
-proxy speaks for many clients, so it is not bounded; the client that it names is (decision 0131).
+Addresses are grouped as for the limit on wrong keys: an IPv6 address counts as its /64. A trusted
+proxy speaks for many clients, so it has no bound; the client that the proxy names has one (decision
+0131).
 """
 
 from collections.abc import Sequence
@@ -14,8 +15,8 @@ from postroom.api.rate_limits import network_of
 
 @dataclass(slots=True)
 class Peer:
-    """One address. `waiting` are the connections that wait for their client: for the rest of a
-    request, or to take an answer."""
+    """One address. `waiting` is the number of connections that wait for their client to send the
+    rest of a request or to take an answer."""
 
     address: str
     is_trusted: bool
@@ -24,8 +25,7 @@ class Peer:
 
 
 class Peers:
-    """The addresses that are connected, and how many connections were refused and are about to
-    end."""
+    """The connected addresses, and the number of refused connections that have not ended yet."""
 
     def __init__(self, trusted: Sequence[Network] = ()) -> None:
         self.trusted = trusted
@@ -33,24 +33,24 @@ class Peers:
         self.refused = 0
 
     def of(self, address: str) -> Peer:
-        """The peer with this address."""
+        """The peer with this address, made if it is new."""
         is_trusted = bool(self.trusted) and trusts(address, self.trusted)
         name = address if is_trusted else network_of(address)
         return self._peers.setdefault(name, Peer(name, is_trusted))
 
     def enter(self, address: str) -> Peer:
-        """A connection begins."""
+        """Counts a connection that begins, and returns its peer."""
         peer = self.of(address)
         peer.connections += 1
         return peer
 
     def leave(self, peer: Peer) -> None:
-        """A connection has ended."""
+        """Counts a connection that has ended."""
         peer.connections -= 1
         self._forget(peer)
 
     def release(self, peer: Peer) -> None:
-        """A connection waits no longer."""
+        """Counts a connection that no longer waits for its client."""
         peer.waiting -= 1
         self._forget(peer)
 
@@ -59,6 +59,6 @@ class Peers:
             self._peers.pop(peer.address, None)
 
     def largest(self) -> Peer:
-        """The address with the most connections that is no trusted proxy."""
+        """The address with the most connections that is not a trusted proxy."""
         strangers = (peer for peer in self._peers.values() if not peer.is_trusted)
         return max(strangers, key=lambda peer: peer.connections, default=Peer("", False))

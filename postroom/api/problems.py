@@ -1,6 +1,6 @@
 """Errors as RFC 9457 problem details. One table gives each code its HTTP status and title.
 
-No answer repeats a value that was sent, and none holds a traceback, SQL, path or hash.
+No answer repeats a value that was sent, and none contains a traceback, SQL, a path or a hash.
 """
 
 import msgspec
@@ -41,8 +41,8 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "outcome_unknown": (503, "The request may have been carried out"),
 }
 
-# What the 404 of a route about one of these says. A route has one sentence, so that a foreign and a
-# missing object look the same to the byte.
+# The text of a 404, by what the route is about. A route has one text, so that a foreign object and
+# a missing one look the same to the byte.
 NO_ACCOUNT = (
     "No account of yours has this id, for this user_id: GET /v2/email-accounts lists yours. "
     "Send the user_id that the account was made with, or none."
@@ -57,7 +57,7 @@ NO_PATH = "There is no such path. GET /openapi.json lists all of them, /docs exp
 
 
 class ProblemField(msgspec.Struct, frozen=True):
-    """One field at fault."""
+    """One field that is wrong."""
 
     field: str
     code: str
@@ -83,7 +83,7 @@ _encode = msgspec.json.Encoder().encode
 def encode(
     code: str, detail: str, request_id: str, fields: tuple[FieldError, ...] = (), limit: int | None = None
 ) -> tuple[int, bytes]:
-    """HTTP status and body of an error; `limit` is the cap that was reached."""
+    """The HTTP status and the body of an error; `limit` is the limit that was reached."""
     status, title = PROBLEMS[code]
     errors = tuple(ProblemField(f.field, f.code, f.message) for f in fields)
     return status, _encode(

@@ -1,8 +1,8 @@
-"""Projections: what answers show of a noun (decision 0193).
+"""Projections: the shapes in which answers show a noun (decision 0193).
 
 A field of a projection has the name of the noun's field or property that it shows; `rename` gives
-another name on the wire. A time has a name in `_at`: milliseconds since 1970 UTC in the noun,
-RFC 3339 text in the projection.
+it another name in JSON. A time has a name that ends in `_at`: milliseconds since 1970 UTC in the
+noun, RFC 3339 text in the projection.
 """
 
 import operator
@@ -29,22 +29,23 @@ def derive(
 
 
 def filler(kind: type[Projection]) -> Callable[[Any], Projection]:
-    """What makes a projection of a noun."""
+    """The function that makes a projection from a noun."""
     names = kind.__struct_fields__
     if any(name.endswith("_at") for name in names):
         every = [_reader(name) for name in names]
         return lambda noun: kind(*[read(noun) for read in every])
-    at_once = operator.attrgetter(*names)  # two names or more: with one it gives no tuple
+    at_once = operator.attrgetter(*names)  # needs at least two names: with one, attrgetter returns no tuple
     return lambda noun: kind(*at_once(noun))
 
 
 def readers(kind: type[msgspec.Struct]) -> dict[str, Callable[[Any], Any]]:
-    """How each field of a projection is read from a noun, by its name on the wire."""
+    """The functions that read the fields of a projection from a noun, by the fields' names in
+    JSON."""
     return dict(zip(kind.__struct_encode_fields__, map(_reader, kind.__struct_fields__), strict=True))
 
 
 def timestamp(milliseconds: int) -> str:
-    """RFC 3339 in UTC, with milliseconds."""
+    """A time in milliseconds since 1970 UTC as RFC 3339 text in UTC, with milliseconds."""
     moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

@@ -1,10 +1,10 @@
-"""How many calls a key may make, and how many wrong keys an address may send.
+"""Limits on the calls of a key, and on the wrong keys that an address sends.
 
-A key and all that were made with it count as one, or a key would make itself more calls by
-making keys (decision 0072). An address is judged by its wrong keys alone, and even then a key that
-has been right before is looked up, so that nobody is locked out by a neighbour behind the same
-address (decision 0026). Each process counts for itself and therefore gives its share of the limit
-(decision 0025).
+A key and all keys that were made with it count as one; otherwise a key could raise its own limit by
+making keys (decision 0072). An address is judged by its wrong keys alone. Even over that limit, a
+key that was valid before is still looked up, so that a neighbor behind the same address cannot lock
+anyone out (decision 0026). Each process counts for itself and therefore allows only its share of
+the limit (decision 0025).
 """
 
 import ipaddress
@@ -23,12 +23,13 @@ Headers = tuple[tuple[bytes, bytes], ...]
 Clock = Callable[[], float]
 
 UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
-# Keys or addresses that are counted at the same time, and right keys that are remembered.
+# Maximum number of keys or addresses that are counted at a time, and of valid keys that are
+# remembered.
 MOST = 20_000
 
 
 class Rate(NamedTuple):
-    """So many calls in so many seconds."""
+    """A number of calls in a number of seconds."""
 
     calls: int
     seconds: int
@@ -45,20 +46,20 @@ class _Window:
 
 class Windows:
     """A counter for each name, in a window that begins with its first call (decision 0024). Memory
-    is bounded: the oldest goes."""
+    is bounded: the oldest window is dropped."""
 
     def __init__(self, rate: Rate, clock: Clock, most: int = MOST) -> None:
         self.rate = rate
         self._clock = clock
         self._most = most
-        self._windows: OrderedDict[str | int | None, _Window] = OrderedDict()  # in the order of their ends
+        self._windows: OrderedDict[str | int | None, _Window] = OrderedDict()  # ordered by the time they end
 
     def __len__(self) -> int:
         return len(self._windows)
 
     def consume(self, name: str | int | None) -> tuple[int, float]:
-        """Counts one call. What is left (below 0: refused) and the seconds until all is there
-        again."""
+        """Counts one call. Returns how many calls are left (below 0: refused) and the seconds until
+        the window ends."""
         now = self._clock()
         window = self._windows.get(name)
         if window is None or window.ends <= now:
@@ -67,14 +68,14 @@ class Windows:
         return self.rate.calls - window.used, window.ends - now
 
     def wait(self, name: str | int | None) -> float:
-        """The seconds until one more call is allowed; 0 when it is now. Counts nothing."""
+        """The seconds until another call is allowed, or 0 if one is allowed now. Counts nothing."""
         window = self._windows.get(name)
         return max(0.0, window.ends - self._clock()) if window and window.used >= self.rate.calls else 0.0
 
     def _begin(self, name: str | int | None, now: float) -> _Window:
         windows = self._windows
         windows.pop(name, None)
-        for oldest in list(islice(windows, 2)):  # two go for each that comes, so what is over does not pile up
+        for oldest in list(islice(windows, 2)):  # up to two per new window, so that expired ones do not pile up
             if windows[oldest].ends <= now or len(windows) >= self._most:
                 del windows[oldest]
         window = windows[name] = _Window(now + self.rate.seconds)
@@ -92,8 +93,8 @@ class RateLimiter:
         self._policy = (b"ratelimit-policy", b'"default";q=%d;w=%d' % self._keys.rate)
 
     def check_address(self, address: str, key: str | None) -> None:
-        """Asked before the database is. Raises TooMany when this address has sent too many wrong
-        keys."""
+        """Checks an address before the database is asked. Raises TooMany if this address has sent
+        too many wrong keys."""
         if self._on and len(self._addresses) and (key is None or hash(key) not in self._right):
             wait = self._addresses.wait(network_of(address))
             if wait:
@@ -103,12 +104,13 @@ class RateLimiter:
                 )
 
     def record_failure(self, address: str) -> None:
-        """No key, or one that is not valid, came from this address."""
+        """Counts a request from this address that had no key or an invalid one."""
         if self._on:
             self._addresses.consume(network_of(address))
 
     def remember_key(self, key: str | None) -> None:
-        """This key is valid. Only Python's hash of it is kept, which is salted in every process."""
+        """Remembers that this key is valid. Only Python's hash of it is kept, which is salted in
+        every process."""
         mark = hash(key)
         if mark not in self._right:
             if len(self._right) >= MOST:
@@ -116,8 +118,8 @@ class RateLimiter:
             self._right[mark] = None
 
     def consume(self, root_id: int | None) -> tuple[Headers, int]:
-        """Counts a call of a family of keys. The headers that tell of it, and 0 or the seconds
-        to wait."""
+        """Counts a call of a family of keys. Returns the headers that report the count, and the
+        seconds to wait: 0 if the call is allowed."""
         if not self._on:
             return (), 0
         left, seconds = self._keys.consume(root_id)
@@ -126,14 +128,15 @@ class RateLimiter:
 
 
 def parse_rate(text: str) -> Rate | None:
-    """`6000/minute` as a rate, `off` as none. The settings have checked the form."""
+    """The rate that `6000/minute` stands for, or None for `off`. The settings have already checked
+    the form."""
     calls, _, unit = text.partition("/")
     return Rate(int(calls), UNITS[unit]) if unit else None
 
 
 @lru_cache(maxsize=4096)
 def network_of(address: str) -> str:
-    """What counts as one client: an IPv4 address, or the /64 of an IPv6 address."""
+    """The unit that counts as one client: an IPv4 address, or the /64 of an IPv6 address."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -1,9 +1,9 @@
-"""Reads the requests of a connection, one at a time: the next one when this one is answered.
+"""Reads the requests of a connection one at a time: the next one after the current one is answered.
 
-`framing` decides where each request ends. llhttp gets a head that is whole and valid, then
-exactly the bytes of the body, and must agree; otherwise the connection ends. Trailers are
-dropped: uvicorn would append them to the headers, and they could name a client's address behind
-the proxy's back (decision 0027).
+`framing` decides where each request ends. llhttp gets a complete and valid head, then exactly the
+bytes of the body, and must agree on the end; otherwise the connection ends. Trailers are dropped:
+uvicorn would append them to the headers, where they could forge the client's address without the
+proxy's knowledge (decision 0027).
 """
 
 import asyncio
@@ -21,25 +21,25 @@ from postroom.api.framing import CHUNKED, Chunks, Framing
 from postroom.errors import Refused
 
 LARGEST_HEAD = 32 * 1024
-# What a head has beside its target and headers: the method, the version, spaces and line ends.
+# Bytes of a head beside its target and headers: the method, the version, spaces and line ends.
 _LINE = 64
 MOST_HEADERS = 100
-# All bytes of one request: its body may have 64 KiB, and chunks of one byte take six.
+# Bytes of one whole request: its body may have 64 KiB, and a chunk of one byte takes six.
 LARGEST_REQUEST = 1024 * 1024
 
 
 class Reader(HttpToolsProtocol):
-    """The part of a connection that reads."""
+    """The part of a connection that reads requests."""
 
-    _rest = b""  # received, and not read yet
-    _searched = 0  # bytes of it that are known to have no end of a head in them
-    _framing = Framing(0, False, False)  # of the request that is being read
+    _rest = b""  # bytes received but not read yet
+    _searched = 0  # leading bytes of `_rest` that are known not to contain the end of a head
+    _framing = Framing(0, False, False)  # that of the request being read
     _in_body = False
-    _missing = 0  # bytes of a body of known size
+    _missing = 0  # bytes still to come of a body of known size
     _chunks: Chunks | None = None
     _ended = False  # llhttp has seen the end of the request
-    _received = 0  # bytes of the request
-    _given_up = False  # whatever comes is thrown away
+    _received = 0  # bytes of the request that have been read
+    _given_up = False  # further input is discarded
 
     def __init__(
         self,
@@ -52,7 +52,8 @@ class Reader(HttpToolsProtocol):
         self._framers: list[framing.Header] = []
 
     def _read(self) -> None:
-        """Reads until the next request has to wait for the answer to this one. Raises Refused."""
+        """Reads until the next request has to wait for the answer to the current one. Raises
+        Refused."""
         while self._rest and not self._given_up:
             if self._in_body:
                 self._read_body()
@@ -66,8 +67,8 @@ class Reader(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _read_plain(self, data: bytes) -> bool:
-        """Begins a request whose plain head is all that has come, without llhttp. False where it
-        is no plain head, and nothing has happened."""
+        """Begins a request without llhttp, if `data` is exactly one plain head. Otherwise returns
+        False and changes nothing."""
         head = plain_head.read(data)
         if head is None:
             return False
@@ -90,7 +91,8 @@ class Reader(HttpToolsProtocol):
         return True
 
     def _read_head(self) -> bool:
-        """Reads a head that has come whole, and begins its request."""
+        """Reads the head and begins its request. Returns False if the head is not complete yet.
+        Raises Refused."""
         rest, searched = self._rest, self._searched
         end = rest.find(framing.END, searched - 3 if searched > 3 else 0) + 4
         if end < 4 or not framing.LINE.match(rest):
@@ -110,7 +112,7 @@ class Reader(HttpToolsProtocol):
     def _wait_for_head(self) -> bool:
         rest = self._rest
         if len(rest) <= _LINE and framing.EMPTY_LINES.fullmatch(rest):
-            return False  # nothing to answer, but what follows is no request any more
+            return False  # only empty lines: nothing to answer, but a request after them is refused
         if rest.find(framing.END, max(self._searched - 3, 0)) >= 0 or not framing.BEGIN.match(rest):
             raise framing.unframed()
         if len(rest) > LARGEST_HEAD + _LINE:
@@ -136,7 +138,8 @@ class Reader(HttpToolsProtocol):
             raise Refused("payload_too_large", "The body may have at most 64 KiB, and little overhead for its chunks.")
 
     def _feed(self, data: bytes) -> None:
-        """Has llhttp parse this, which must end where we say."""
+        """Feeds `data` to llhttp, which must end the request where `framing` does. Raises
+        Refused."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -146,7 +149,7 @@ class Reader(HttpToolsProtocol):
             cause = error.__context__
             raise cause if isinstance(cause, Refused) else framing.unframed() from None
 
-    # --- what llhttp tells
+    # --- callbacks of llhttp
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -162,7 +165,7 @@ class Reader(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if len(self.headers) > MOST_HEADERS:
             raise _head_too_large()
-        if self._received > LARGEST_HEAD:  # more than it can be, so the sum is taken only where it may be
+        if self._received > LARGEST_HEAD:  # a cheap upper bound: take the exact sum only if it may be too large
             lengths = (len(name) + len(value) + 4 for name, value in self.headers)
             if len(self.url) + sum(lengths) > LARGEST_HEAD:
                 raise _head_too_large()
@@ -180,18 +183,18 @@ class Reader(HttpToolsProtocol):
         scope["path"] = unquote(path) if "%" in path else path
         scope["raw_path"] = raw_path
         scope["query_string"] = query
-        if host is not None:  # RFC 9112 3.2.2
+        if host is not None:  # RFC 9112 3.2.2: the host of an absolute target replaces the Host header
             self.headers[:] = [*(pair for pair in self.headers if pair[0] != b"host"), (b"host", host)]
-        self.headers = []  # where trailers go
+        self.headers = []  # trailers go here and are dropped
 
     def on_message_complete(self) -> None:
         self._ended = True
 
     def _begin(self, scope: Any, framed: Framing) -> None:
-        """Has the application answer the request whose head has been read."""
+        """Starts the application's answer to the request whose head has been read."""
         cycle = self.cycle = Cycle(
             scope,
-            self,  # type: ignore[arg-type]  # as its transport, so that we see when it closes
+            self,  # type: ignore[arg-type]  # as its transport, so that this object sees when it closes
             self.flow,
             self.logger,
             self.access_logger,

@@ -1,4 +1,4 @@
-"""What goes out: an answer of JSON or text, or an error as its problem."""
+"""Answers as bytes: JSON, text, or an error as its problem."""
 
 import msgspec
 import structlog
@@ -17,7 +17,7 @@ ALWAYS: Headers = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b
 
 
 class Reply(msgspec.Struct):
-    """A whole answer."""
+    """A complete answer."""
 
     status: int
     body: bytes
@@ -25,7 +25,7 @@ class Reply(msgspec.Struct):
 
 
 class MethodNotAllowed(Refused):
-    """The path takes other methods, which `allow` names."""
+    """The path takes only the methods that `allow` names."""
 
     def __init__(self, allow: str, method: str = "") -> None:
         hint = " To delete, POST the id or name to the path that ends in /delete." if method == "DELETE" else ""
@@ -34,7 +34,7 @@ class MethodNotAllowed(Refused):
 
 
 def problem(error: Exception, request_id: str, missing: str = problems.NO_PATH) -> Reply:
-    """The answer to an error; what is no refusal is a fault of ours, and logged."""
+    """The answer to an error. An error that is not a refusal is our fault, and is logged."""
     code, detail, fields, limit = "internal_error", "The request id finds this in the log.", (), None
     if isinstance(error, Refused):
         code, detail, fields = error.code, error.detail, error.fields  # type: ignore[assignment]

@@ -1,9 +1,9 @@
-"""Counting requests by route and status, and their time by route, for /metrics.
+"""Counts requests by route and status, and their time by route, for /metrics.
 
-Each process counts for itself (decision 0082), under a name of its own, and what it answers at
-/metrics holds the others' counts from their files. So every series belongs to one process and only
-grows until that process restarts, as Prometheus expects of a counter; in a sum, one restart would
-look like a reset of all counts.
+Each process counts for itself (decision 0082), under its own name, and its answer at /metrics
+includes the other processes' counts from their files. So every series belongs to one process and
+only grows until that process restarts, as Prometheus expects of a counter. In a sum, one restart
+would look like a reset of all counts.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ log = structlog.get_logger()
 
 
 class Tally(msgspec.Struct):
-    """The requests of one method, route and status. The last bucket is for what took longer than
-    every bound."""
+    """The requests of one method, route and status. The last bucket counts those that took longer
+    than every bound."""
 
     method: str
     route: str
@@ -36,7 +36,7 @@ class Tally(msgspec.Struct):
 
 
 class ProcessCounters(msgspec.Struct):
-    """What one process has counted, and how many writes wait in it."""
+    """The counts of one process, and the number of writes that wait in it."""
 
     process: str
     waiting: int
@@ -44,8 +44,8 @@ class ProcessCounters(msgspec.Struct):
 
 
 class ProcessSlot(msgspec.Struct, frozen=True):
-    """The name of this process among those that answer on the same port, and where they leave
-    their counts."""
+    """The name of this process among those that serve the same port, and the folder where they
+    leave their counts."""
 
     name: str = "api"
     names: Sequence[str] = ("api",)
@@ -56,8 +56,8 @@ ALONE = ProcessSlot()
 
 
 class RequestMetrics:
-    """The counts of this process. It never counts by what a client has invented: an unknown
-    route is `none`."""
+    """The counts of this process. No count has a name that a client made up: an unknown route
+    counts as `none`."""
 
     def __init__(self, database: Database, place: ProcessSlot) -> None:
         self._database = database
@@ -65,11 +65,11 @@ class RequestMetrics:
         self._found: dict[tuple[str, str | None, int], Tally] = {}
         self._is_shared = len(place.names) > 1
         self._is_to_come = False
-        if self._is_shared:  # what an earlier process has left, perhaps of another version
+        if self._is_shared:  # counts left by an earlier process, perhaps of another version
             self._path(place.name).unlink(missing_ok=True)
 
     def count(self, method: str, route: str | None, status: int, seconds: float) -> None:
-        """One request that has been answered."""
+        """Counts one request that has been answered."""
         tally = self._found.get((method, route, status))
         if tally is None:
             tally = self._new(method, route, status)
@@ -81,7 +81,7 @@ class RequestMetrics:
             asyncio.get_running_loop().call_later(SHARE_SECONDS, self._share)
 
     def accounts(self) -> list[ProcessCounters]:
-        """What each process has counted; the others up to a second ago."""
+        """The counts of each process; those of the others are up to one second old."""
         others = (self._read(name) for name in self._place.names if name != self._place.name)
         return [self._own(), *(account for account in others if account)]
 
@@ -111,5 +111,5 @@ class RequestMetrics:
     def _read(self, name: str) -> ProcessCounters | None:
         try:
             return msgspec.json.decode(self._path(name).read_bytes(), type=ProcessCounters)
-        except FileNotFoundError:  # it has answered nothing yet
+        except FileNotFoundError:  # that process has answered nothing yet
             return None

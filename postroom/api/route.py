@@ -1,7 +1,7 @@
 """A route, declared once as the decorator of its handler. Dispatch, authorization, parsing,
 OpenAPI, the tables of the documents and many tests read this declaration.
 
-A route is not written without saying who may call it. PUBLIC is a scope like any other.
+No route can be declared without saying who may call it: PUBLIC is a scope like any other.
 """
 
 from collections.abc import Awaitable, Callable
@@ -18,11 +18,11 @@ Handler = Callable[..., Awaitable[Result]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One endpoint. `gives` is its success body (`str`: a text of the type `media`); `shows` the
-    account in it, by default; `missing` is what its 404 says, the same whether a thing is foreign
-    or does not exist; `refuses` lists codes beside those that every route may answer; `is_kept`: an
-    Idempotency-Key keeps the answer of a write; `takes_xml`: the body is an XML document, for a
-    handler without a key."""
+    """One endpoint. `gives` is the type of its success body (`str`: a text of the media type
+    `media`); `shows` is the shape of an account in that body, by default; `missing` is the text of
+    its 404, the same whether a thing is foreign or does not exist; `refuses` lists codes beyond
+    those that every route may answer with; `is_kept`: an Idempotency-Key stores the answer of a
+    write; `takes_xml`: the body is an XML document, for a handler without a key."""
 
     method: str
     path: str
@@ -42,12 +42,12 @@ class Route:
 
     @property
     def name(self) -> str:
-        """The operation's name, as `accounts.create`."""
+        """The operation's name, such as `accounts.create`."""
         return f"{self.handler.__module__.rpartition('.')[2]}.{self.handler.__name__}"
 
     @property
     def writes(self) -> bool:
-        """Whether it changes something, and so takes an Idempotency-Key."""
+        """Whether the route changes something and therefore takes an Idempotency-Key."""
         return self.is_kept and self.method not in ("GET", "HEAD")
 
 
@@ -66,8 +66,9 @@ def route(
     media: str = "text/plain; charset=utf-8",
     takes_xml: bool = False,
 ) -> Callable[[Handler], Route]:
-    """Makes a Route of the function below. Its second and third parameter have the types of the
-    query and the body; `missing` adds `not_found` to what the route refuses with."""
+    """A decorator that makes a Route of the handler. The types of the handler's second and third
+    parameters are the types of the query and the body; `missing` adds `not_found` to the codes that
+    the route refuses with."""
 
     def declare(handler: Handler) -> Route:
         _, query, *body = (kind for name, kind in get_type_hints(handler).items() if name != "return")

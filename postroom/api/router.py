@@ -1,10 +1,10 @@
-"""Finding the route of a path. What it handles: HEAD as GET; a literal segment before a parameter,
-so that `GET /v2/email-accounts/create` is 405 and never an id; `%2F` inside a parameter stays
-inside it; NUL and what is not UTF-8 are refused; a trailing or doubled slash is another path;
-`:name` never matches an empty segment; Outlook spells the path of Autodiscover in any mixture of
-cases.
+"""Finds the route of a path. HEAD counts as GET. A literal segment goes before a parameter, so that
+`GET /v2/email-accounts/create` is 405 and never an id. `%2F` inside a parameter stays inside it.
+NUL and bytes that are not UTF-8 are refused. A trailing or doubled slash makes another path, and
+`:name` never matches an empty segment. Outlook spells the path of Autodiscover in any mix of upper
+and lower case.
 
-tests/api/test_router.py compares it with Starlette's router over generated paths and methods.
+tests/api/test_router.py compares this router with Starlette's over generated paths and methods.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ AUTODISCOVER = ["autodiscover", "autodiscover.xml"]
 
 
 class BadPath(ValueError):
-    """A path that is not UTF-8, or holds NUL."""
+    """A path that is not UTF-8, or contains NUL."""
 
 
 @dataclass(slots=True)
@@ -28,14 +28,15 @@ class Endpoint:
 
     @property
     def allow(self) -> str:
-        """The Allow header: HEAD comes with GET."""
+        """The value of the Allow header; GET implies HEAD."""
         methods = {*self.methods, *(("HEAD",) if "GET" in self.methods else ())}
         return ", ".join(sorted(methods))
 
 
 @dataclass(slots=True)
 class _Place:
-    """Where a path has come to: what may follow, and the endpoint of a path that ends here."""
+    """A node of the tree: the segments that may follow, and the endpoint of a path that ends
+    here."""
 
     words: dict[str, "_Place"] = field(default_factory=dict)
     parameters: dict[str, "_Place"] = field(default_factory=dict)
@@ -43,7 +44,7 @@ class _Place:
 
 
 class Router:
-    """The table as a tree of segments."""
+    """The table of routes as a tree of segments."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
         self._root = _Place()
@@ -58,7 +59,7 @@ class Router:
             place.endpoint.methods[route.method] = route
 
     def find(self, segments: Sequence[str]) -> tuple[Endpoint, dict[str, str]] | None:
-        """The endpoint of a path and the parameters in it."""
+        """The endpoint of a path and the parameters in the path, or None."""
         if found := _find(self._root, segments, 0):
             return found
         folded = [segment.lower() for segment in segments]

@@ -1,6 +1,6 @@
-"""All routes, gathered from the files of endpoints, which declare them (route.py).
+"""All routes, collected from the files in endpoints/, which declare them (route.py).
 
-The order means nothing; a path with a name in it gives way to one that is spelled out.
+The order does not matter: a literal path goes before a path with a parameter.
 """
 
 from postroom.api.endpoints import (

@@ -1,1 +1,1 @@
-"""The endpoints of the API, one file a noun, and how each noun looks in an answer."""
+"""The endpoints of the API, one file per noun, and the shapes of each noun in answers."""

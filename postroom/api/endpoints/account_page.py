@@ -1,4 +1,4 @@
-"""One page of a list of accounts: what its query asks for, checked once into an AccountFilter."""
+"""One page of a list of accounts. The query is checked once and becomes an AccountFilter."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -48,8 +48,8 @@ class PageQuery(DomainPageQuery, frozen=True):
 
 
 class AccountPage:
-    """The page that a query asks for. Raises what is wrong with the query, beside the `problems`
-    that are known already."""
+    """The page that a query asks for. Raises `invalid_request` with the problems of the query and
+    those already in `problems`."""
 
     def __init__(
         self,
@@ -74,14 +74,14 @@ class AccountPage:
         )
 
     async def read(self, work: Callable[[Tx], T]) -> T:
-        """Runs the transaction that finds the page, off the loop where it may take long."""
+        """Runs the transaction that finds the page, outside the event loop if it may take long."""
         wanted, query = self.wanted, self._query
         is_filtered = wanted.deleted or wanted.q is not None or wanted.status is not None
         slow = is_filtered or query.offset > DEEP or self._context.actor.restricted_key_id is not None
         return await read_page(self._context, work, limit=query.limit, slow=slow)
 
     def find(self, tx: Tx, domain_id: int | None = None) -> list[Account]:
-        """The accounts, of one domain or of all. One more than the page holds tells whether there
+        """The accounts of one domain or of all domains, and one more than the page holds if there
         is a next page."""
         wanted = self.wanted if domain_id is None else msgspec.structs.replace(self.wanted, domain_id=domain_id)
         page, limit = self._query, self._query.limit + 1

@@ -1,7 +1,7 @@
-"""How an account looks on the wire: by default exactly the keys of each endpoint's documentation,
-with `?fields=` the full resource in snake_case.
+"""The shapes of an account in answers: by default exactly the keys of each endpoint's
+documentation, with `?fields=` the full resource in snake_case.
 
-Create answers `userId` and `isDefault` by default, because the specification does.
+Create answers with `userId` and `isDefault` by default, because the specification does.
 """
 
 from collections.abc import Callable
@@ -34,6 +34,6 @@ FIELDS = readers(FullAccount)
 
 
 def shape(fields: str | msgspec.UnsetType, default: Callable[[Account], Any]) -> Callable[[Account], Any]:
-    """How to show an account for this `?fields=`: the default shape, all fields (`*`) or the
-    named ones."""
+    """The function that shows an account for this `?fields=`: in the default shape, with all fields
+    (`*`) or with the named ones. Raises `invalid_request`."""
     return fields_shape(fields, default, FIELDS)

@@ -1,4 +1,4 @@
-"""The account endpoints: parse, hash, one transaction, end sessions, answer."""
+"""The account endpoints: each parses, hashes, runs one transaction, ends sessions and answers."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -53,7 +53,7 @@ NO_RESTORABLE = (
 
 
 class FieldsQuery(msgspec.Struct, frozen=True):
-    """What every account endpoint takes."""
+    """The query parameters that every account endpoint takes."""
 
     user_id: UserId | UnsetType = UNSET
     fields: Fields | UnsetType = UNSET
@@ -135,7 +135,7 @@ class DeletedAnswer(msgspec.Struct, frozen=True):
     refuses=("domain_not_active", "reserved_local_part", "address_exists", "limit_reached"),
 )
 async def create(context: RequestContext, query: FieldsQuery, body: CreateBody) -> Result:
-    """Makes an account; its mailbox works when this answers."""
+    """Makes an account. Its mailbox works by the time of the answer."""
     show = shape(query.fields, shapes.created)
     problems = text_problems(query.user_id, body.user_id, body.display_name)
     user_id = require_user(context.actor, problems, query.user_id, body.user_id)
@@ -170,7 +170,7 @@ async def create(context: RequestContext, query: FieldsQuery, body: CreateBody) 
     missing=NO_ACCOUNT,
 )
 async def get(context: RequestContext, query: FieldsQuery) -> Result:
-    """Fetches one account."""
+    """Returns one account."""
     show = shape(query.fields, shapes.listed)
     raise_if_any(text_problems(query.user_id))
     id_, user_id = path_id(context), resolve_user(context.actor, query.user_id)
@@ -245,7 +245,8 @@ async def get_domain_page(context: RequestContext, query: DomainPageQuery) -> Re
     refuses=("account_disabled",),
 )
 async def update(context: RequestContext, query: FieldsQuery, body: UpdateBody) -> Result:
-    """Changes display name, status or default; what is absent stays."""
+    """Changes the display name, the status or the default account; absent fields stay as they
+    are."""
     show = shape(query.fields, shapes.updated)
     name = body.display_name if body.display_name is not UNSET else None
     problems = text_problems(query.user_id, body.user_id, name)
@@ -272,7 +273,7 @@ async def update(context: RequestContext, query: FieldsQuery, body: UpdateBody) 
     missing=NO_DELETED,
 )
 async def delete(context: RequestContext, query: FieldsQuery, body: DeleteBody) -> Result:
-    """Ends an account: no login and no mail from this moment."""
+    """Deletes an account: it can no longer log in or receive mail."""
     show = shape(query.fields, shapes.deleted)
     raise_if_any(text_problems(query.user_id, body.user_id))
     user_id = resolve_user(context.actor, query.user_id, body.user_id)
@@ -296,7 +297,7 @@ async def delete(context: RequestContext, query: FieldsQuery, body: DeleteBody) 
     refuses=("domain_gone", "address_exists", "limit_reached"),
 )
 async def restore(context: RequestContext, query: FieldsQuery, body: RestoreBody) -> Result:
-    """Brings back a deleted account whose mail is not erased yet: same password, mail and
+    """Restores a deleted account whose mail is not erased yet, with its password, mail and
     status."""
     show = shape(query.fields, shapes.updated)
     raise_if_any(text_problems(query.user_id, body.user_id))
@@ -316,7 +317,7 @@ async def restore(context: RequestContext, query: FieldsQuery, body: RestoreBody
     missing=NO_ACCOUNT,
 )
 async def sign_out(context: RequestContext, query: FieldsQuery, body: SignOutBody) -> Result:
-    """Ends every open session; the password stays."""
+    """Ends every open session; the password stays valid."""
     show = shape(query.fields, shapes.reset)
     raise_if_any(text_problems(query.user_id, body.user_id))
     id_, user_id = path_id(context), resolve_user(context.actor, query.user_id, body.user_id)
@@ -338,7 +339,8 @@ async def sign_out(context: RequestContext, query: FieldsQuery, body: SignOutBod
     missing=NO_ACCOUNT,
 )
 async def reset(context: RequestContext, query: FieldsQuery, body: ResetBody) -> Result:
-    """Replaces the password; the old one and every open session are dead when this answers."""
+    """Replaces the password. The old password no longer works and every open session has ended by
+    the time of the answer."""
     show = shape(query.fields, shapes.reset)
     raise_if_any(text_problems(query.user_id, body.user_id))
     id_, user_id = path_id(context), resolve_user(context.actor, query.user_id, body.user_id)
@@ -358,7 +360,7 @@ async def reset(context: RequestContext, query: FieldsQuery, body: ResetBody) ->
 
 
 async def _password(context: RequestContext, chosen: str | UnsetType) -> tuple[str, str]:
-    """The password to answer and the hash to store."""
+    """The password to send in the answer, and the hash to store."""
     if chosen is UNSET:
         secret = generate()
         return secret, hash_generated(secret)
@@ -368,8 +370,8 @@ async def _password(context: RequestContext, chosen: str | UnsetType) -> tuple[s
 def _ending(
     context: RequestContext, account: Account, ended: Sequence[Ended], shown: Callable[[Account], Any]
 ) -> Result:
-    """The answer to a change that ends sessions: once they have ended, and when they could not
-    be."""
+    """The result of a change that ends sessions, with an answer for ended sessions and one for
+    sessions that could not be ended."""
     if not ended:
         return Result(shown(account))
     done, late = (shown(msgspec.structs.replace(account, sessions_ended=is_done)) for is_done in (True, False))

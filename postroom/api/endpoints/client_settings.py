@@ -1,8 +1,8 @@
-"""What mail clients need to know: of an account, for who has a key; of a domain, for the clients
-themselves.
+"""Settings for mail clients: of an account, for a request with a key; of a domain, for the mail
+clients themselves.
 
-Without a key nothing is said about an address. Any address of an active domain gets the
-same answer, and a domain that is not active here 404.
+Without a key, no answer says whether an address exists. Every address of an active domain gets the
+same answer, and any other domain gets a 404.
 """
 
 import re
@@ -26,7 +26,7 @@ from postroom.errors import Refused, not_found
 from postroom.parameters import UserId
 
 XML = "application/xml; charset=utf-8"
-_ATOMS = re.compile(r"[A-Za-z0-9!#$%'*+/=?^_`{|}~.-]+")  # without &, which has no place in a document of ours
+_ATOMS = re.compile(r"[A-Za-z0-9!#$%'*+/=?^_`{|}~.-]+")  # without &, which is not allowed unescaped in XML
 
 
 class AccountQuery(msgspec.Struct, frozen=True):
@@ -38,8 +38,8 @@ class AutoconfigQuery(msgspec.Struct, frozen=True):
 
 
 class SettingsAnswer(msgspec.Struct, frozen=True):
-    """Of each service the best way first. The password is in no answer but that of create and
-    reset."""
+    """Each service lists its best option first. Only the answers of create and reset contain the
+    password."""
 
     id: int
     address: str
@@ -59,7 +59,7 @@ class SettingsAnswer(msgspec.Struct, frozen=True):
     missing=NO_ACCOUNT,
 )
 async def get(context: RequestContext, query: AccountQuery) -> Result:
-    """Says which servers a mail client of the account uses."""
+    """Shows which servers a mail client of the account uses."""
     account = await _account(context, query)
     known = client_settings.settings(context.services.mail_host, account.address)
     ways = (known.imap, known.pop3, known.submission, known.managesieve)
@@ -87,8 +87,8 @@ async def get_profile(context: RequestContext, query: AccountQuery) -> Result:
     "GET", "/mail/config-v1.1.xml", PUBLIC, "Autoconfig", str, missing=NO_HOST, refuses=("invalid_request",), media=XML
 )
 async def autoconfig(public_request: PublicRequest, query: AutoconfigQuery) -> Result:
-    """Answers Thunderbird and others at `autoconfig.` before an active domain; any other Host is
-    404."""
+    """Answers Thunderbird and other clients at `autoconfig.` before an active domain; any other
+    Host is 404."""
     return await _autoconfig(public_request, query, domain_behind("autoconfig", host_of(public_request.headers)))
 
 
@@ -103,8 +103,8 @@ async def autoconfig(public_request: PublicRequest, query: AutoconfigQuery) -> R
     media=XML,
 )
 async def autoconfig_of_site(public_request: PublicRequest, query: AutoconfigQuery) -> Result:
-    """Answers the same at the domain itself, where its web site passes this path on, and at
-    `autoconfig.` before it."""
+    """Gives the same answer at the domain itself, if its web site passes this path on, and at
+    `autoconfig.` before the domain."""
     host = host_of(public_request.headers)
     return await _autoconfig(public_request, query, domain_behind("autoconfig", host) or domain_in(host))
 
@@ -138,14 +138,13 @@ async def autodiscover(public_request: PublicRequest, _query: NoQuery) -> Result
 
 
 def _is_local_part(text: str) -> bool:
-    """Whether mail could be sent to it at some host (RFC 5321 4.1.2, an atom with dots); here or
-    not, nobody learns."""
+    """Whether the text could be a local part at some host (RFC 5321 4.1.2, an atom with dots). This
+    does not reveal whether the address exists here."""
     return len(text) <= LONGEST_LOCAL_PART and _ATOMS.fullmatch(text) is not None
 
 
 def _login_name(local_part: str, domain: str) -> str:
-    """What a person logs in with whose address this is: without a +tag, and canonical where that
-    can be."""
+    """The login name for this address: without a +tag, and in canonical form if possible."""
     base = local_part.partition("+")[0] or local_part
     try:
         return str(Address(parse_local_part(base), domain))
@@ -154,8 +153,8 @@ def _login_name(local_part: str, domain: str) -> str:
 
 
 async def _autoconfig(public_request: PublicRequest, query: AutoconfigQuery, domain: str | None) -> Result:
-    """At the host that a client finds through the MX of many domains, the address says which of
-    them is meant."""
+    """The autoconfig answer for a domain. At the host that clients find through the MX of many
+    domains, the email address in the query says which domain is meant."""
     own = public_request.services.mail_host
     if (
         query.emailaddress is not UNSET

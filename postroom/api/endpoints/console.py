@@ -1,9 +1,9 @@
-"""What serves the web console: its files, and the doors of its sessions. All else the pages ask of
-the public API.
+"""Serves the web console: its files, and the endpoint of its sessions. The pages ask the public API
+for everything else.
 
-The files lie under a name made of their contents, so that they may be cached for ever and a new
-version is never mixed with an old one. Paths like /accounts/7 are one and the same page, whose
-scripts read it.
+The path of the files contains a hash of their contents, so that they may be cached forever and a
+new version never mixes with an old one. Paths like /accounts/7 all serve the same page, whose
+scripts read the path.
 """
 
 import hashlib
@@ -52,7 +52,7 @@ FILE_HEADERS: Headers = (
 
 
 class SignInBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Empty where a key is sent in its header."""
+    """`link` is empty if a key is sent in its header."""
 
     link: str = ""
 
@@ -67,7 +67,7 @@ class SessionKey(msgspec.Struct, frozen=True):
 
 
 class SessionAnswer(msgspec.Struct, frozen=True):
-    """What a page has to know of who is signed in."""
+    """What a page needs to know about the signed-in session."""
 
     organization: str
     key: SessionKey
@@ -76,7 +76,7 @@ class SessionAnswer(msgspec.Struct, frozen=True):
 
 
 class Said(NamedTuple):
-    """An answer of the session's door."""
+    """An answer of the console, before it becomes a Reply."""
 
     status: int
     body: bytes
@@ -98,7 +98,7 @@ class Console:
         self.files = StaticFiles(directory=FILES)
 
     def page(self, segments: list[str]) -> Said | None:
-        """The page for the path of one."""
+        """The page, if the path is that of a page; otherwise None."""
         is_one = (
             bool(segments)
             and segments[0] in PAGES
@@ -107,8 +107,8 @@ class Console:
         return Said(200, self._page, PAGE_HEADERS) if is_one and segments != ["", ""] else None
 
     async def session(self, exchange: Exchange) -> Said:
-        """GET: who is signed in. POST: sign in with a key in its header or a link in the body.
-        DELETE: sign out."""
+        """GET: the session's organization and key. POST: sign in with a key in its header or a link
+        in the body. DELETE: sign out."""
         match exchange.method:
             case "POST":
                 return self._opened(exchange, await self._sign_in(exchange))
@@ -161,8 +161,8 @@ def _cookie(name: bytes, value: bytes, seconds: int) -> tuple[bytes, bytes]:
 
 
 def _read() -> tuple[str, bytes]:
-    """The version of the files, and the page with that version in it and a hint for each module
-    that it will need."""
+    """The version of the files, and the page with that version in it and a preload hint for each
+    module."""
     names = sorted(path for path in FILES.rglob("*") if path.is_file())
     version = hashlib.sha256(b"".join(b"%b\0%b\0" % (p.name.encode(), p.read_bytes()) for p in names)).hexdigest()[:16]
     modules = [p.relative_to(FILES).as_posix() for p in names if p.suffix == ".js" and p.name != "theme.js"]

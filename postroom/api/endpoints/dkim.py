@@ -1,6 +1,6 @@
 """The DKIM endpoint: a new key for a domain.
 
-The answer tells what to publish, but nothing signs with it before the DNS shows it.
+The answer lists the record to publish, but the key signs nothing until the DNS shows that record.
 """
 
 from typing import Literal
@@ -30,8 +30,8 @@ class RotateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DkimItem(msgspec.Struct, frozen=True):
-    """A record of a key, as the other records of a domain; `state` is what becomes of it: a
-    `next` one is to be published, a `signing` one to be kept, a `retiring` one to be kept until
+    """The DNS record of a DKIM key, shown like the domain's other records. `state` says what to do
+    with it: publish a `next` record, keep a `signing` one, and keep a `retiring` one until
     `remove_after`."""
 
     host: str
@@ -51,8 +51,8 @@ class RotateAnswer(msgspec.Struct, frozen=True):
 
 @route("POST", "/v2/domains/:domain/dkim/rotate", "domains:write", "Rotate DKIM key", RotateAnswer, missing=NO_DOMAIN)
 async def rotate(context: RequestContext, query: RotateQuery, body: RotateBody) -> Result:
-    """Makes a new DKIM key for a domain. The old one signs until the DNS shows the new one;
-    asked again meanwhile, it answers the same."""
+    """Makes a new DKIM key for a domain. The old key signs until the DNS shows the new one. A
+    repeated request meanwhile gets the same answer."""
     problems = text_problems(query.user_id, body.user_id)
     user_id = require_user(context.actor, problems, query.user_id, body.user_id)
     raise_if_any(problems)

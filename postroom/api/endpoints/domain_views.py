@@ -1,4 +1,4 @@
-"""How a domain looks on the wire: by default its name and status, with `?fields=` the full
+"""The shapes of a domain in answers: by default its name and status, with `?fields=` the full
 resource."""
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from postroom.domains.commands import Domain, Status
 from postroom.mail_host import MailHost
 
 ForwardMode = Literal["store", "webhook", "webhook_then_store"]
-# Either of two types, which msgspec's unions cannot say.
+# Either of two types, which msgspec's unions cannot express.
 Shown = Annotated[
     Any,
     Meta(
@@ -54,7 +54,7 @@ class MailExchanger(msgspec.Struct, frozen=True):
 
 
 class DomainInfo(msgspec.Struct, frozen=True):
-    """A domain and what its DNS must hold."""
+    """A domain and the records that its DNS must hold."""
 
     domain: Shown
     dns: list[dns.Record]

@@ -1,7 +1,7 @@
 """The domain endpoints: claim, list, show with the DNS records, delete, route, consent.
 
-Every call is about one user's view. A key that is bound to a user fills it in, any other
-names it; a platform domain is in every view.
+Every request sees the domains of one user. A key that is bound to a user sets the user; a request
+with any other key names the user. Every user sees the platform domains.
 """
 
 from typing import Literal
@@ -130,7 +130,7 @@ class ConsentAnswer(msgspec.Struct, frozen=True):
     ),
 )
 async def create(context: RequestContext, query: DomainQuery, body: CreateDomainBody) -> Result:
-    """Claims a domain for a user: pending until its DNS holds the records of this answer."""
+    """Claims a domain for a user. It is pending until its DNS holds the records of this answer."""
     show = shape(query.fields, shown, FIELDS)
     problems = text_problems(query.user_id, body.user_id)
     name = parse_domain_field(body.domain, problems)
@@ -206,7 +206,7 @@ async def get(context: RequestContext, query: DomainQuery) -> Result:
     refuses=("domain_not_empty",),
 )
 async def delete(context: RequestContext, query: DomainUserQuery, body: DeleteDomainBody) -> Result:
-    """Ends a domain without accounts; its name is free for a new claim."""
+    """Deletes a domain that has no accounts. Its name can be claimed again."""
     problems = text_problems(query.user_id, body.user_id)
     name = parse_domain_field(body.domain, problems)
     user_id = require_user(context.actor, problems, query.user_id, body.user_id)
@@ -229,7 +229,7 @@ async def delete(context: RequestContext, query: DomainUserQuery, body: DeleteDo
     refuses=("not_available",),
 )
 async def set_route(context: RequestContext, query: DomainQuery, body: RouteBody) -> Result:
-    """Sets how inbound mail is handled; there is only `store` now."""
+    """Sets how inbound mail is handled. Only `store` is available now."""
     show = shape(query.fields, shown, FIELDS)
     name, user_id = _domain_and_user(context, query.user_id, body.user_id)
     sent = {"forward_mode": body.forward_mode != "store"}
@@ -272,8 +272,8 @@ async def consent(context: RequestContext, query: DomainUserQuery, body: Consent
 
 
 def _listed_user(context: RequestContext, query: DomainsQuery, problems: list[FieldError]) -> str | None:
-    """The user whose domains are listed. None is every user, which has to be said, and not
-    together with a user."""
+    """The user whose domains are listed. None means every user, which the query must request, and
+    not together with a user."""
     if query.every_user not in ("true", "false"):
         problems.append(FieldError("every_user", "invalid", "Use one of: true, false."))
     if query.every_user != "true":
@@ -291,7 +291,8 @@ def _listed_user(context: RequestContext, query: DomainsQuery, problems: list[Fi
 def _domain_and_user(
     context: RequestContext, query_user: str | UnsetType, body_user: str | UnsetType = UNSET
 ) -> tuple[str, str]:
-    """The domain of the path and the user that the call is for. What is no domain names nothing."""
+    """The domain in the path and the user that the request is about. Raises `not_found` if the path
+    has no valid domain."""
     problems = text_problems(query_user, body_user)
     user_id = require_user(context.actor, problems, query_user, body_user)
     raise_if_any(problems)

@@ -38,7 +38,7 @@ class EventsAnswer(msgspec.Struct, frozen=True):
 
 @route("GET", "/v2/events", "events:read", "List events", EventsAnswer, missing=NO_USER)
 async def get_page(context: RequestContext, query: EventsQuery) -> Result:
-    """Lists what happened, filtered by account, domain or user."""
+    """Lists the events, filtered by account, domain or user."""
     problems: list[FieldError] = text_problems(query.user_id)
     name = UNSET if query.domain is UNSET else parse_domain_field(query.domain, problems)
     newest = is_newest(query.order, problems)

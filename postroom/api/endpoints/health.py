@@ -1,5 +1,5 @@
-"""Health: `/healthz` says that the process answers, `/readyz` that everything a mailbox needs
-does."""
+"""Health: `/healthz` says that the process answers; `/readyz` says whether every part that a
+mailbox needs answers."""
 
 import msgspec
 
@@ -14,7 +14,7 @@ class Alive(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """`parts` gives each part `ok` or the reason why not; `instance` is new at every start."""
+    """`parts` gives `ok` for each part, or the reason why not; `instance` is new at every start."""
 
     status: str
     instance: str
@@ -29,8 +29,8 @@ async def alive(_visit: PublicRequest, _query: NoQuery) -> Result:
 
 @route("GET", "/readyz", PUBLIC, "Is everything ready", Ready, refuses=("busy",))
 async def ready(public_request: PublicRequest, _query: NoQuery) -> Result:
-    """Says whether database, worker, milter, Dovecot, opendkim and Postfix answer; 200 only when
-    all of them do."""
+    """Says whether the database, worker, milter, Dovecot, opendkim and Postfix answer: 200 only
+    when all of them do."""
     services = public_request.services
     parts = {"database": await _database(services)} | await services.probe()
     shown = {name: reason or "ok" for name, reason in parts.items()}

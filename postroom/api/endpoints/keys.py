@@ -1,6 +1,7 @@
-"""The key endpoints: make, list, delete. A key makes keys that are as wide as itself or narrower.
+"""The key endpoints: make, list, delete. A key can only make keys that are as wide as itself or
+narrower.
 
-What a request leaves out is as the caller's own key has it, not unlimited.
+A field that a request leaves out is taken from the actor's own key; it does not mean unlimited.
 """
 
 from datetime import UTC, datetime
@@ -101,7 +102,8 @@ class DeletedKeyAnswer(msgspec.Struct, frozen=True):
     refuses=("limit_reached",),
 )
 async def create(context: RequestContext, query: UserQuery, body: CreateKeyBody) -> Result:
-    """Makes a key that is never wider than the caller's and dies with it. It is shown once."""
+    """Makes a key that is never wider than the key of the request and is revoked with it. The new
+    key is shown only once."""
     problems = text_problems(query.user_id, body.user_id)
     if body.name is not None and (problem := check_display_name(body.name, "name")):
         problems.append(problem)
@@ -124,7 +126,8 @@ async def create(context: RequestContext, query: UserQuery, body: CreateKeyBody)
 
 @route("GET", "/v2/keys", "keys:read", "List keys", KeysAnswer, missing=NO_KEY)
 async def get_page(context: RequestContext, query: KeysQuery) -> Result:
-    """Lists the keys that are not revoked; a bound key sees those that are bound as narrowly."""
+    """Lists the keys that are not revoked. A restricted key sees only the keys that are bound as
+    narrowly."""
     raise_if_any(text_problems(query.user_id))
     user_id = resolve_user(context.actor, query.user_id)
     found = await context.services.database.read_slow(
@@ -145,7 +148,7 @@ async def get_page(context: RequestContext, query: KeysQuery) -> Result:
     refuses=("key_too_wide",),
 )
 async def delete(context: RequestContext, query: UserQuery, body: DeleteKeyBody) -> Result:
-    """Revokes a key and every key that was made with it; they are refused from this moment."""
+    """Revokes a key and every key that was made with it. The server refuses them from now on."""
     raise_if_any(text_problems(query.user_id, body.user_id))
     user_id = resolve_user(context.actor, query.user_id, body.user_id)
 

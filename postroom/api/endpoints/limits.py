@@ -1,4 +1,4 @@
-"""The limits endpoints: what a user may have. A bound key may read them, never set them."""
+"""The limits endpoints: what a user may have. A restricted key may read them, never set them."""
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -31,8 +31,8 @@ class LimitsAnswer(msgspec.Struct, frozen=True):
 
 @route("GET", "/v2/limits", "stats:read", "Show limits", LimitsAnswer, missing=NO_USER)
 async def get(context: RequestContext, query: LimitsQuery) -> Result:
-    """Shows how much a user may have; without `user_id`, the organization as a whole. Null is no
-    cap."""
+    """Shows the limits of a user or, without `user_id`, of the whole organization. Null means no
+    limit."""
     raise_if_any(text_problems(query.user_id))
     user_id = resolve_user(context.actor, query.user_id)
     found = await context.services.database.read(lambda tx: limits.get(tx, context.actor.organization_id, user_id))
@@ -41,7 +41,7 @@ async def get(context: RequestContext, query: LimitsQuery) -> Result:
 
 @route("PUT", "/v2/limits", "limits:write", "Set limits", LimitsAnswer, missing=NO_USER)
 async def change(context: RequestContext, query: LimitsQuery, body: LimitsBody) -> Result:
-    """Sets how much a user may have; what is absent stays, null lifts the cap."""
+    """Sets the limits of a user. Absent limits stay; null removes a limit."""
     problems = text_problems(query.user_id, body.user_id)
     user_id = require_user(context.actor, problems, query.user_id, body.user_id)
     raise_if_any(problems)

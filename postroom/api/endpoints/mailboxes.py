@@ -1,5 +1,5 @@
-"""The endpoints that ask Dovecot about one account. The account is found first: nobody learns of
-a foreign one."""
+"""The endpoints that ask Dovecot about one account. The account is looked up first, so that nothing
+is revealed about a foreign account."""
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -19,8 +19,7 @@ class MailboxQuery(msgspec.Struct, frozen=True):
 
 
 class UsageAnswer(msgspec.Struct, frozen=True):
-    """How much mail there is, in all folders, and whether the Sieve script that runs now
-    redirects mail."""
+    """The size of the mail in all folders, and whether the active Sieve script redirects mail."""
 
     id: int
     address: str
@@ -30,7 +29,7 @@ class UsageAnswer(msgspec.Struct, frozen=True):
 
 
 class SessionsAnswer(msgspec.Struct, frozen=True):
-    """Who is logged in now."""
+    """The sessions that are open now."""
 
     id: int
     address: str
@@ -47,8 +46,8 @@ class SessionsAnswer(msgspec.Struct, frozen=True):
     refuses=("mail_off", "mail_unavailable"),
 )
 async def usage(context: RequestContext, query: MailboxQuery) -> Result:
-    """Says how large the mailbox of an account is, as Dovecot counts it now, and whether a
-    script forwards its mail."""
+    """Shows the size of an account's mailbox, as Dovecot counts it now, and whether a script
+    forwards its mail."""
     account = await _account(context, query)
     found = await context.services.mailboxes.usage(account.id)
     return Result(UsageAnswer(account.id, account.address, *msgspec.structs.astuple(found)))

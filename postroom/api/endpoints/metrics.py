@@ -1,10 +1,10 @@
 """The metrics endpoint, in the text format of Prometheus.
 
-The operator sees the whole instance: without a key where the settings say so, or with a key of
-the organization `operator`. Any other key sees its organization's accounts and which parts
-answer, and nothing of what others do; a key that is bound to a user or to domains is refused
-(decision 0166). No account, domain, user or organization is named. What cannot be measured is
-left out, never 0.
+The operator sees the whole instance: without a key if the settings allow it, or with a key of the
+organization `operator`. Any other key sees its organization's accounts and which parts answer, and
+nothing about other organizations. A key that is bound to a user or to domains is refused (decision
+0166). No account, domain, user or organization is named. A value that cannot be measured is left
+out, never 0.
 """
 
 import platform
@@ -34,9 +34,9 @@ MEDIA = CONTENT_TYPE_PLAIN_0_0_4
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """What the database knows of the whole instance: since when work is due (seconds), its size
-    in bytes; of several machines each, for how long it has been silent (seconds), how many
-    accounts it has, and the moves between them by their state."""
+    """What the database knows about the whole instance: for how long work has been overdue
+    (seconds) and the database's size (bytes). On several machines also, for each node, the seconds
+    since its last heartbeat and the number of accounts, and the number of moves by state."""
 
     lags: dict[str, float]
     size: int
@@ -47,7 +47,7 @@ class Kept(msgspec.Struct, frozen=True):
 
 @route("GET", "/metrics", "metrics:read", "Metrics", str, media=MEDIA)
 async def get(context: RequestContext, _query: NoQuery) -> Result:
-    """Tells in Prometheus' text format how the instance does."""
+    """Returns the instance's metrics in Prometheus' text format."""
     if context.actor.user_id is not None or context.actor.restricted_key_id is not None:
         raise Refused(
             "forbidden", "A key that is bound to a user or to domains cannot read metrics: use an unrestricted key."
@@ -80,8 +80,8 @@ class _Everything(Collector):
 
 
 def _seen(tx: Tx, actor: Actor, size: int) -> tuple[bool, Count, Kept | None]:
-    """Whether the operator asks, the accounts that the actor sees, and what the operator alone
-    sees."""
+    """Whether the actor is the operator, the accounts that the actor sees, and what only the
+    operator sees."""
     if actor.key_id is not None and not organizations.is_operators(tx, actor.organization_id):
         return False, usage.totals(tx, actor, None), None
     machines = nodes.everything(tx)
@@ -92,7 +92,7 @@ def _seen(tx: Tx, actor: Actor, size: int) -> tuple[bool, Count, Kept | None]:
 
 
 def _of_anybody(parts: dict[str, str | None], accounts: Count | None) -> Iterator[Metric]:
-    """What every key may see: nothing of it changes with what other organizations do."""
+    """The metrics that every key may see: none of them depends on what other organizations do."""
     up = [((part,), 0 if reason else 1) for part, reason in parts.items()]
     yield _gauge("part_up", "Whether a part answers, as in /readyz.", ["part"], up)
     build = [((__version__, platform.python_version()), 1)]
@@ -103,7 +103,7 @@ def _of_anybody(parts: dict[str, str | None], accounts: Count | None) -> Iterato
 
 
 def _of_the_instance(found: list[ProcessCounters], measured: Measured, kept: Kept | None) -> Iterator[Metric]:
-    """What the operator sees."""
+    """The metrics that only the operator sees."""
     yield from _requests(found)
     waiting = [((account.process,), account.waiting) for account in found]
     yield _gauge("writes_waiting", "Writes that wait for the writer of a process.", ["process"], waiting)
@@ -116,8 +116,8 @@ def _of_the_instance(found: list[ProcessCounters], measured: Measured, kept: Kep
 
 
 def _lags(tx: Tx) -> dict[str, float]:
-    """For how long the oldest work of each kind has been due, in seconds; 0 where nothing is
-    due. Work that fails and was put off counts from the time at which it was due first."""
+    """The seconds for which the oldest work of each kind has been due; 0 if none is due. Work that
+    failed and was backed off counts from the time when it was first due."""
     due = {
         "sessions": session_revocations.oldest_due(tx),
         "purges": purges.oldest_purge_due(tx),

@@ -1,6 +1,6 @@
 """The MTA-STS policy (RFC 8461) of each active domain, for servers that send mail to it.
 
-The Host header alone says which domain is meant (host_header.py).
+Only the Host header says which domain is meant (host_header.py).
 """
 
 from postroom.api.context import PublicRequest, Result
@@ -15,7 +15,7 @@ from postroom.errors import not_found
 
 @route("GET", "/.well-known/mta-sts.txt", PUBLIC, "MTA-STS policy", str, missing=NO_HOST)
 async def policy(public_request: PublicRequest, _query: NoQuery) -> Result:
-    """Answers the policy to `mta-sts.` before an active domain; any other Host is 404."""
+    """Returns the policy at `mta-sts.` before an active domain; any other Host is 404."""
     name = domain_behind("mta-sts", host_of(public_request.headers))
     if name is None or not await public_request.services.database.read(lambda tx: domains.is_active(tx, name)):
         raise not_found()

@@ -33,7 +33,7 @@ class StatsAnswer(msgspec.Struct, frozen=True):
 
 @route("GET", "/v2/stats", "stats:read", "Count accounts", StatsAnswer, missing=NO_USER)
 async def get(context: RequestContext, query: StatsQuery) -> Result:
-    """Counts live accounts by status, in all and by domain."""
+    """Counts live accounts by status, in total and by domain."""
     raise_if_any(text_problems(query.user_id))
     user_id = resolve_user(context.actor, query.user_id)
 

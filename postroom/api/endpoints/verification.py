@@ -1,7 +1,7 @@
-"""The verify endpoint: look at a domain's DNS now, and say what was found.
+"""The verify endpoint: checks a domain's DNS now and reports the result.
 
-A domain may stay pending although every record is ok, where the operator or another owner
-must agree. The answer is the same for each of these reasons.
+A domain may stay pending although every record is ok, if the operator or another owner must agree.
+The answer is the same for each of these reasons.
 """
 
 import msgspec
@@ -28,7 +28,7 @@ class VerifyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CheckedRecord(dns.Record, frozen=True, kw_only=True):
-    """A wanted record, what was found of it, and how to fix it."""
+    """A required or recommended record, the values that were found, and how to fix it."""
 
     status: Status
     found: tuple[str, ...]
@@ -53,8 +53,8 @@ class VerifiedAnswer(msgspec.Struct, frozen=True):
     is_kept=False,
 )
 async def verify(context: RequestContext, query: VerifyQuery, body: VerifyBody) -> Result:
-    """Looks at the DNS of a domain now. A claim whose required records are all right becomes
-    active."""
+    """Checks the DNS of a domain now. A claim becomes active if all its required records are
+    right."""
     problems = text_problems(query.user_id, body.user_id)
     user_id = require_user(context.actor, problems, query.user_id, body.user_id)
     raise_if_any(problems)
