@@ -1,8 +1,8 @@
-"""What each parameter of the API means, in words that stand here once: OpenAPI shows them of a
-query or a body, the command line and the tools for agents of an operation.
+"""What each parameter of the API means. OpenAPI shows these descriptions for a query or a body; the
+command line and the agents' tools show them for an operation.
 
-A parameter whose type the client has another one for (a flag is `true` in a query) is generic.
-This module imports nothing of Postroom, so that a program with the client stays small.
+A parameter that has another type in the client than on the wire (a flag is `true` in a query) is
+generic. This module imports nothing from Postroom, so that a program with the client stays small.
 """
 
 from datetime import datetime
@@ -59,7 +59,8 @@ WebhookUrl = Annotated[str, Meta(description="The URL of the webhook.")]
 
 
 def words_of(hint: Any) -> str:
-    """The words of a parameter's type, or of one of the types that it may have."""
+    """The description of a parameter's type, or of one of the types that the parameter may have; an
+    empty string if there is none."""
     for meta in getattr(hint, "__metadata__", ()):
         if isinstance(meta, Meta) and meta.description:
             return meta.description

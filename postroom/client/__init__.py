@@ -1,7 +1,7 @@
 """The Python client of the API: `Client`, and `AsyncClient` with the same methods. It needs
 `postroom[client]`.
 
-It knows nothing of the server's modules, so that a program that imports it stays small.
+The client imports none of the server's modules, so that a program that imports it stays small.
 """
 
 from postroom.client.errors import (

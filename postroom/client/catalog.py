@@ -1,7 +1,7 @@
-"""The operations as data, for what is made from them: the commands of `postroom api` and the tools
-of `postroom mcp`.
+"""The operations as data, from which the commands of `postroom api` and the tools of `postroom mcp`
+are made.
 
-An operation that is asked by the catalog answers the API's own JSON, not a shape.
+An operation that is called through the catalog returns the API's own JSON, not a shape.
 """
 
 import dataclasses
@@ -21,14 +21,14 @@ from postroom.client.shape import SECRETS, Page
 from postroom.parameters import words_of
 
 Kind = Literal["text", "number", "flag", "list"]
-# What may not stand in a command line, nor be repeated.
+# Parameters that may not appear on a command line or be repeated.
 HIDDEN = (*SECRETS, "webhook_secret")
 PUBLIC = ("/.well-known/", "/healthz", "/readyz")
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter. A `nullable` one may be null, which is not the same as not sent."""
+    """One parameter. A nullable parameter may be null, which is not the same as not sent."""
 
     name: str
     kind: Kind
@@ -45,7 +45,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Entry:
-    """One operation. `secret` is the field of its answer that is shown once."""
+    """One operation. `secret` names the field of its answer that is shown only once."""
 
     name: str
     operation: Operation[..., Any] | Listing[..., Any]
@@ -57,7 +57,7 @@ class Entry:
 
     @property
     def summary(self) -> str:
-        """The first sentence of the words."""
+        """The first sentence of the description."""
         return " ".join(self.words.partition(".")[0].replace("`", "").split())
 
     @property
@@ -70,12 +70,12 @@ class Entry:
 
     @property
     def reads(self) -> bool:
-        """Whether it changes nothing."""
+        """Whether the operation changes nothing."""
         return self.operation.method == "GET"
 
     @property
     def is_public(self) -> bool:
-        """Whether it needs no key."""
+        """Whether the operation needs no key."""
         return self.path.startswith(PUBLIC)
 
     @property
@@ -86,14 +86,14 @@ class Entry:
         return next((name for name in fields if name in SECRETS), None)
 
     def ask(self, retry_policy: RetryPolicy, arguments: dict[str, Any]) -> Plan[bytes]:
-        """The plan of one call; its answer is the body."""
+        """The plan of one call; its result is the body of the answer."""
         request = dataclasses.replace(self.operation.describe(None, **arguments), decode=bytes)
         return call(self.operation.method, self.path, request, retry_policy)
 
     def ask_page(
         self, retry_policy: RetryPolicy, arguments: dict[str, Any], next_: str | None = None
     ) -> Plan[Listed[bytes]]:
-        """The plan of one page; its only item is the body."""
+        """The plan of one page; its only item is the body of the answer."""
         request = dataclasses.replace(
             self.operation.describe(None, **arguments), decode=lambda body: Page(items=[bytes(body)])
         )
@@ -102,7 +102,7 @@ class Entry:
 
 @cache
 def catalog() -> dict[str, Entry]:
-    """Every operation by its name."""
+    """Every operation by name."""
     found = {name: value for name, value in vars(Operations).items() if isinstance(value, Operation | Listing)}
     return {name: Entry(name, value, tuple(_parameters(value))) for name, value in found.items()}
 
@@ -129,7 +129,7 @@ def _parameter(parameter: inspect.Parameter, hint: Any, words: str) -> Parameter
 
 
 def _kind(found: Sequence[Any]) -> Kind:
-    """Times are text: the API reads them."""
+    """The kind of a parameter. Times are text, which the API parses."""
     if any(get_origin(kind) is not None and get_origin(kind) is not Literal for kind in found):
         return "list"
     if bool in found:

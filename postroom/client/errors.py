@@ -1,7 +1,7 @@
-"""What the client raises: one class for each way to go on; `code` says which error it is.
+"""The client's exceptions: one class for each way to proceed; `code` names the exact error.
 
-`Unreachable` says nothing about whether a write was carried out. The same call with the
-same `idempotency_key` finds out.
+`Unreachable` does not say whether a write was carried out. Repeating the call with the same
+`idempotency_key` finds out.
 """
 
 import msgspec
@@ -16,7 +16,7 @@ class FieldProblem(msgspec.Struct, frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """An error as the API answers it (RFC 9457)."""
+    """An error as the API sends it (RFC 9457)."""
 
     code: str
     status: int
@@ -27,10 +27,11 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class PostroomError(Exception):
-    """A call that failed. Decide by `code`; `limit` is the cap of `limit_reached`."""
+    """A call that failed. Decide by `code`; with `limit_reached`, `limit` is the limit.
+    `retry_after` is in seconds."""
 
     def __init__(self, problem: Problem, retry_after: float | None = None) -> None:
-        super().__init__(problem, retry_after)  # what pickle needs to make it again
+        super().__init__(problem, retry_after)  # pickle needs these to make the exception again
         self.code = problem.code
         self.status = problem.status
         self.detail = problem.detail
@@ -54,20 +55,20 @@ class Denied(PostroomError):
 
 
 class NotFound(PostroomError):
-    """404: it does not exist, or not for this key and user."""
+    """404: the object does not exist, or not for this key and user."""
 
 
 class Conflict(PostroomError):
-    """409: the request is valid, and what is there already is in its way."""
+    """409: the request is valid but conflicts with the present state."""
 
 
 class TooMany(PostroomError):
-    """429: `retry_after` seconds are longer than the client waits, or it has waited often
-    enough."""
+    """429: `retry_after` seconds are longer than the client waits, or it has already retried as
+    often as it may."""
 
 
 class Failed(PostroomError):
-    """5xx, or an answer that is none of Postroom's: a proxy's, or that of another server."""
+    """5xx, or an answer that is not Postroom's: a proxy's or another server's."""
 
 
 class Unreachable(PostroomError):
@@ -78,7 +79,7 @@ FAMILIES: dict[int, type[PostroomError]] = {401: Denied, 403: Denied, 404: NotFo
 
 
 def error_of(status: int, is_problem: bool, body: bytes, retry_after: float | None) -> PostroomError:
-    """The exception for an answer that is no success."""
+    """The exception for an unsuccessful answer."""
     try:
         problem = msgspec.json.decode(body, type=Problem) if is_problem else None
     except msgspec.MsgspecError:

@@ -1,8 +1,8 @@
-"""A method of both clients from one description: `@operation` for one answer, `@listing` for a
-list.
+"""Makes a method of both clients from one description: `@operation` for one answer, `@listing` for
+a list.
 
-The function under the decorator sends nothing. It answers a `Request`; the method's type is
-that of its answer, or an awaitable of it, by the client that it is called on (decision 0066).
+The decorated function sends nothing: it returns a `Request`. The method returns the request's
+result, or an awaitable of it, depending on the client that it is called on (decision 0066).
 """
 
 import functools
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Blocking(Protocol):
-    """A client that carries out a plan and answers."""
+    """A client that carries out a plan and returns the result."""
 
     retry_policy: RetryPolicy
 
@@ -26,7 +26,7 @@ class Blocking(Protocol):
 
 
 class Awaiting(Protocol):
-    """A client whose answers are awaited."""
+    """A client whose results are awaited."""
 
     retry_policy: RetryPolicy
 
@@ -59,7 +59,7 @@ class Operation(Generic[P, T]):
 
 
 class Listing(Generic[P, T]):
-    """A route that answers a list, as a method."""
+    """A route that returns a list, as a method."""
 
     def __init__(self, method: str, path: str, describe: Callable[Concatenate[Any, P], Request[Page[T]]]) -> None:
         self.method, self.path, self.describe = method, path, describe

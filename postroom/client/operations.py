@@ -1,8 +1,8 @@
 """The methods of both clients, one for each route. tests/client/test_operations.py compares them
-with the table.
+with the table of routes.
 
-`fields` is no parameter. The client asks for the whole account and domain, always. What a
-parameter means is in its type (postroom/parameters.py).
+`fields` is not a parameter, because the client always asks for the whole account or domain. The
+type of a parameter says what the parameter means (postroom/parameters.py).
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ _readiness = shape_of(shapes.Readiness)
 
 
 class Operations:
-    """What the API can do."""
+    """The operations of the API."""
 
     @operation("POST", "/v2/email-accounts/create")
     def create_account(
@@ -60,8 +60,8 @@ class Operations:
         allow_reserved: p.AllowReserved | None = None,
         idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.AccountWithPassword]:
-        """Makes an account. Its mailbox works when this answers; the password is answered this
-        once."""
+        """Makes an account. Its mailbox works by the time of the answer, which is the only one that
+        contains the password."""
         body = given(
             domain=domain,
             local_part=local_part,
@@ -74,12 +74,12 @@ class Operations:
 
     @operation("GET", "/v2/email-accounts/:id")
     def get_account(self, id: p.Id, *, user_id: p.UserId | None = None) -> Request[shapes.Account]:
-        """Fetches one account."""
+        """Returns one account."""
         return Request(_account, path={"id": id}, query=WHOLE | given(user_id=user_id))
 
     @operation("GET", "/v2/email-accounts/:id/client-settings")
     def get_client_settings(self, id: p.Id, *, user_id: p.UserId | None = None) -> Request[shapes.ClientSettings]:
-        """Says which servers a mail client of the account uses."""
+        """Shows which servers a mail client of the account uses."""
         return Request(_client_settings, path={"id": id}, query=given(user_id=user_id))
 
     @operation("GET", "/v2/email-accounts/:id/client-settings.mobileconfig")
@@ -135,7 +135,7 @@ class Operations:
         is_default: p.IsDefault | None = None,
         idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.Account]:
-        """Changes what is given, and leaves the rest as it is."""
+        """Changes the given fields and leaves the rest as it is."""
         body = given(user_id=user_id, status=status, is_default=is_default) | changed(display_name=display_name)
         return Request(_account, path={"id": id}, query=WHOLE, body=body, idempotency_key=idempotency_key)
 
@@ -148,7 +148,7 @@ class Operations:
         purge: p.Purge | None = None,
         idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.Account]:
-        """Ends an account. It can be restored until `purge_at`, unless `purge` has its mail
+        """Deletes an account. It can be restored until `purge_at`, unless `purge` has its mail
         erased at once."""
         body = given(id=id, user_id=user_id, purge=purge)
         return Request(_deleted_account, query=WHOLE, body=body, idempotency_key=idempotency_key)
@@ -157,7 +157,7 @@ class Operations:
     def restore_account(
         self, id: p.Id, *, user_id: p.UserId | None = None, idempotency_key: p.IdempotencyKey | None = None
     ) -> Request[shapes.Account]:
-        """Brings back a deleted account: same password, mail and status."""
+        """Restores a deleted account with its password, mail and status."""
         body = given(user_id=user_id)
         return Request(_account, path={"id": id}, query=WHOLE, body=body, idempotency_key=idempotency_key)
 
@@ -171,28 +171,28 @@ class Operations:
         disable_scripts: p.DisableScripts | None = None,
         idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.AccountWithPassword]:
-        """Replaces the password. The old one and every open session are dead when this answers;
-        with `disable_scripts` no Sieve script runs until its owner makes one active."""
+        """Replaces the password. The old password no longer works and every open session has ended
+        by the time of the answer. With `disable_scripts` no Sieve script runs until the owner
+        activates one."""
         body = given(user_id=user_id, password=password, disable_scripts=disable_scripts)
         path = {"id": id}
         return Request(_account_with_password, path=path, query=WHOLE, body=body, idempotency_key=idempotency_key)
 
     @operation("GET", "/v2/email-accounts/:id/usage")
     def get_usage(self, id: p.Id, *, user_id: p.UserId | None = None) -> Request[shapes.Usage]:
-        """Says how large the mailbox of an account is now, and whether a Sieve script forwards
-        its mail."""
+        """Shows the size of an account's mailbox, and whether a Sieve script forwards its mail."""
         return Request(_usage, path={"id": id}, query=given(user_id=user_id))
 
     @operation("GET", "/v2/email-accounts/:id/sessions")
     def get_sessions(self, id: p.Id, *, user_id: p.UserId | None = None) -> Request[list[shapes.OpenSession]]:
-        """Says who is logged in to an account now."""
+        """Lists the open sessions of an account."""
         return Request(_sessions, path={"id": id}, query=given(user_id=user_id))
 
     @operation("POST", "/v2/email-accounts/:id/sessions/end")
     def end_sessions(
         self, id: p.Id, *, user_id: p.UserId | None = None, idempotency_key: p.IdempotencyKey | None = None
     ) -> Request[shapes.Account]:
-        """Ends every open session of an account. The password stays, so that a client may log in
+        """Ends every open session of an account. The password stays valid, so a client may log in
         again."""
         body = given(user_id=user_id)
         return Request(_account, path={"id": id}, query=WHOLE, body=body, idempotency_key=idempotency_key)
@@ -206,7 +206,7 @@ class Operations:
         organization_id: p.OrganizationId[int | str] | None = None,
         idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.DomainInfo]:
-        """Claims a domain: pending until its DNS holds the records of this answer."""
+        """Claims a domain, which is pending until its DNS holds the records of this answer."""
         body = given(domain=domain, user_id=user_id, organization_id=organization_id)
         return Request(_created_domain, query=WHOLE, body=body, idempotency_key=idempotency_key)
 
@@ -221,26 +221,26 @@ class Operations:
         offset: p.Offset | None = None,
         after: p.After | None = None,
     ) -> Request[Page[shapes.Domain]]:
-        """Lists the domains of a user, or with `every_user` of all."""
+        """Lists the domains of a user, or of all users with `every_user`."""
         query = given(user_id=user_id, status=status, every_user=_flag(every_user))
         return Request(_domains, query=WHOLE | query | given(limit=limit, offset=offset, after=after))
 
     @operation("GET", "/v2/domains/:domain/info")
     def get_domain(self, domain: p.DomainName, *, user_id: p.UserId | None = None) -> Request[shapes.DomainInfo]:
-        """Fetches a domain and what its DNS must hold."""
+        """Returns a domain and the records that its DNS must hold."""
         return Request(_domain, path={"domain": domain}, query=WHOLE | given(user_id=user_id))
 
     @operation("POST", "/v2/domains/:domain/verify")
     def verify_domain(self, domain: p.DomainName, *, user_id: p.UserId | None = None) -> Request[shapes.DomainChecked]:
-        """Looks at the DNS of a domain now. A claim whose required records are all right becomes
-        active."""
+        """Checks the DNS of a domain now. A claim becomes active if all its required records are
+        right."""
         return Request(_checked, path={"domain": domain}, body=given(user_id=user_id))
 
     @operation("POST", "/v2/domains/delete")
     def delete_domain(
         self, domain: p.DomainName, *, user_id: p.UserId | None = None, idempotency_key: p.IdempotencyKey | None = None
     ) -> Request[str]:
-        """Ends a domain without accounts; answers its name."""
+        """Deletes a domain that has no accounts, and returns its name."""
         body = given(domain=domain, user_id=user_id)
         return Request(_deleted_domain, body=body, idempotency_key=idempotency_key)
 
@@ -255,7 +255,7 @@ class Operations:
         webhook_secret: p.WebhookSecret | None = None,
         idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.InboundRoute]:
-        """Sets what becomes of mail to a domain."""
+        """Sets how mail to a domain is handled."""
         body = given(forward_mode=forward_mode, user_id=user_id, webhook_url=webhook_url, webhook_secret=webhook_secret)
         return Request(_route, path={"domain": domain}, query=WHOLE, body=body, idempotency_key=idempotency_key)
 
@@ -268,7 +268,7 @@ class Operations:
         user_id: p.UserId | None = None,
         idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[str]:
-        """Lets others claim a name below a domain; answers that name."""
+        """Lets another organization claim a name below a domain, and returns that name."""
         body = given(subdomain=subdomain, user_id=user_id)
         return Request(_consent, path={"domain": domain}, body=body, idempotency_key=idempotency_key)
 
@@ -276,7 +276,7 @@ class Operations:
     def rotate_dkim(
         self, domain: p.DomainName, *, user_id: p.UserId | None = None, idempotency_key: p.IdempotencyKey | None = None
     ) -> Request[shapes.DomainKeys]:
-        """Makes a new DKIM key. The old one signs until the DNS shows the new one."""
+        """Makes a new DKIM key. The old key signs until the DNS shows the new one."""
         return Request(_dkim, path={"domain": domain}, body=given(user_id=user_id), idempotency_key=idempotency_key)
 
     @operation("POST", "/v2/keys")
@@ -291,8 +291,8 @@ class Operations:
         expires_at: p.ExpiresAt | None = None,
         idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.KeyWithSecret]:
-        """Makes a key that is no wider than the one in use, and dies with it. `api_key` is
-        answered this once."""
+        """Makes a key that is no wider than the key in use and is revoked with it. Only this answer
+        contains `api_key`."""
         body = given(
             name=name, user_id=user_id, scopes=scopes, domains=domains, networks=networks, expires_at=expires_at
         )
@@ -314,7 +314,7 @@ class Operations:
     def delete_key(
         self, id: p.Id, *, user_id: p.UserId | None = None, idempotency_key: p.IdempotencyKey | None = None
     ) -> Request[shapes.KeyName]:
-        """Revokes a key and those that it has made."""
+        """Revokes a key and every key that was made with it."""
         return Request(_deleted_key, body=given(id=id, user_id=user_id), idempotency_key=idempotency_key)
 
     @listing("/v2/events")
@@ -328,13 +328,13 @@ class Operations:
         limit: p.Limit | None = None,
         after: p.After | None = None,
     ) -> Request[Page[shapes.Event]]:
-        """Lists what happened."""
+        """Lists the events."""
         query = given(account_id=account_id, domain=domain, user_id=user_id, order=order, limit=limit, after=after)
         return Request(_events, query=query)
 
     @operation("GET", "/v2/limits")
     def get_limits(self, *, user_id: p.UserId | None = None) -> Request[shapes.Limits]:
-        """Fetches how much a user, or without `user_id` the organization, may have."""
+        """Shows the limits of a user or, without `user_id`, of the organization."""
         return Request(_limits, query=given(user_id=user_id))
 
     @operation("PUT", "/v2/limits")
@@ -347,7 +347,7 @@ class Operations:
         accounts_per_domain: p.AccountsPerDomainCap[int] | UnsetType | None = UNSET,
         idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.Limits]:
-        """Sets how much a user may have; None lifts a cap."""
+        """Sets the limits of a user; None removes a limit."""
         caps = changed(domains=domains, accounts=accounts, accounts_per_domain=accounts_per_domain)
         return Request(_limits, body=given(user_id=user_id) | caps, idempotency_key=idempotency_key)
 
@@ -355,28 +355,28 @@ class Operations:
     def get_stats(
         self, *, user_id: p.UserId | None = None, limit: p.Limit | None = None, offset: p.Offset | None = None
     ) -> Request[shapes.Stats]:
-        """Counts accounts by status, in all and for a page of domains."""
+        """Counts accounts by status, in total and for a page of domains."""
         return Request(_stats, query=given(user_id=user_id, limit=limit, offset=offset))
 
     @operation("GET", "/metrics")
     def get_metrics(self) -> Request[str]:
-        """Fetches metrics in Prometheus' text format: for a key of the operator's organization
-        all there are."""
+        """Returns metrics in Prometheus' text format: a key of the operator's organization gets all
+        of them."""
         return Request(bytes.decode)
 
     @operation("GET", "/.well-known/mta-sts.txt")
     def get_mta_sts_policy(self, domain: p.DomainName) -> Request[str]:
-        """Fetches the MTA-STS policy of an active domain, as another mail server does."""
+        """Returns the MTA-STS policy of an active domain, as another mail server gets it."""
         return Request(bytes.decode, headers={"host": f"mta-sts.{domain}"})
 
     @operation("GET", "/healthz")
     def get_health(self) -> Request[str]:
-        """Answers `ok` where the process answers."""
+        """Returns `ok` if the process answers."""
         return Request(_alive)
 
     @operation("GET", "/readyz")
     def get_readiness(self) -> Request[shapes.Readiness]:
-        """Says which parts of the installation answer. That some do not is an answer, not an
+        """Says which parts of the installation answer. If some do not, that is an answer, not an
         exception."""
         return Request(_readiness, accepts=(503,))
 

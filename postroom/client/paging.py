@@ -1,5 +1,5 @@
-"""Lists as iterators: pages are fetched as they are needed, each at the address that the one before
-it has told.
+"""Lists as iterators: each page is fetched when it is needed, from the address that the previous
+page gave.
 
 `limit` is the size of a page, not of the list.
 """
@@ -13,7 +13,8 @@ T = TypeVar("T")
 
 
 class Pages(Generic[T]):
-    """All items, or with `pages()` page by page. It can be gone through again, which asks again."""
+    """Iterates over all items, or page by page with `pages()`. Iterating again sends the requests
+    again."""
 
     def __init__(self, fetch: Callable[[str | None], Listed[T]]) -> None:
         self._fetch = fetch
@@ -31,7 +32,7 @@ class Pages(Generic[T]):
 
 
 class AsyncPages(Generic[T]):
-    """As `Pages`, for `async for`."""
+    """Like `Pages`, for `async for`."""
 
     def __init__(self, fetch: Callable[[str | None], Awaitable[Listed[T]]]) -> None:
         self._fetch = fetch

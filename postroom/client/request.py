@@ -1,8 +1,8 @@
-"""One call: what is sent, how often, and what becomes of the answer. It does no I/O: a plan yields
-what to do next.
+"""One call: what is sent, how often, and how the answer is read. This module does no I/O: a plan
+yields each next step.
 
-The Idempotency-Key is made once for a call and stays over its retries. So a connection that
-breaks after the commit ends with the answer of the first attempt, password included.
+A call makes its Idempotency-Key once and keeps it over its retries. So if a connection breaks after
+the commit, the retry gets the answer of the first attempt, password included.
 """
 
 import random
@@ -24,13 +24,13 @@ A = TypeVar("A", bound=msgspec.Struct)
 
 FIRST_WAIT = 0.25
 LONGEST_BACKOFF = 8.0
-# What cannot become better by itself.
+# Errors that no retry can fix.
 HOPELESS = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often a call is tried again, and the longest time that it waits in between."""
+    """How often a call is retried, and the longest wait before a retry, in seconds."""
 
     retries: int = 4
     longest_wait: float = 60
@@ -38,8 +38,8 @@ class RetryPolicy:
 
 @dataclass(frozen=True, repr=False)
 class Request(Generic[T]):
-    """What to send, and how to read the answer. `accepts` are statuses beside 2xx that are
-    answers, too."""
+    """What to send, and how to read the answer. `accepts` lists statuses besides 2xx that also
+    count as answers."""
 
     decode: Callable[[bytes], T]
     path: Mapping[str, str | int] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Request(Generic[T]):
 
 @dataclass(frozen=True, repr=False)
 class Send:
-    """A step: send this, and say what came back."""
+    """A step: send this request, and report the outcome."""
 
     method: str
     target: str
@@ -63,7 +63,7 @@ class Send:
 
 @dataclass(frozen=True)
 class Wait:
-    """A step: wait so long."""
+    """A step: wait for this many seconds."""
 
     seconds: float
 
@@ -75,29 +75,29 @@ Plan = Generator[Step, Outcome, T]
 
 @dataclass(frozen=True)
 class Listed(Generic[T]):
-    """One page, and where the next one is."""
+    """One page, and the address of the next page, or None."""
 
     items: list[T]
     next: str | None
 
 
 def given(**fields: Any) -> dict[str, Any]:
-    """The fields that the caller has named; None is "not sent"."""
+    """The fields that the caller has given; None means "not sent"."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
 def changed(**fields: Any) -> dict[str, Any]:
-    """The fields that the caller has named, where None is a value and UNSET is "not sent"."""
+    """The fields that the caller has given; here None is a value, and UNSET means "not sent"."""
     return {name: value for name, value in fields.items() if value is not UNSET}
 
 
 def shape_of(kind: type[T]) -> Callable[[bytes], T]:
-    """Reads the whole answer."""
+    """A function that reads the whole answer."""
     return msgspec.json.Decoder(kind).decode
 
 
 def part_of(kind: type[A], part: Callable[[A], T]) -> Callable[[bytes], T]:
-    """Reads the answer, of which the caller wants one part."""
+    """A function that reads the answer and returns the part that the caller wants."""
     decode = msgspec.json.Decoder(kind).decode
     return lambda body: part(decode(body))
 
@@ -111,8 +111,8 @@ def call(method: str, template: str, request: Request[T], retry_policy: RetryPol
 def call_page(
     method: str, template: str, request: Request[Page[T]], next_: str | None, retry_policy: RetryPolicy
 ) -> Plan[Listed[T]]:
-    """The plan of one page: the first one, or that at the address which the one before it has
-    told."""
+    """The plan of one page: the first page, or the page at the address that the previous page
+    gave."""
     send = _send(method, template, request)
     if next_ is not None:
         send = Send(method, next_, None, send.headers, None)
@@ -120,7 +120,7 @@ def call_page(
     page = _read(response, request.decode)
     target = response.links.get("next", {}).get("url")
     if target is not None and (not target.startswith("/") or target.startswith("//")):
-        raise _foreign(response)  # the key goes nowhere else
+        raise _foreign(response)  # the key is sent to no other host
     return Listed(page.items, target)
 
 
@@ -137,8 +137,8 @@ def _send(method: str, template: str, request: Request[Any]) -> Send:
 
 
 def _segment(part: str, values: Mapping[str, str | int]) -> str:
-    """A segment of the path. What the caller gives stays inside it: as `..` it would lead to
-    another route."""
+    """A segment of the path. The caller's value is escaped to stay one segment: as `..` it would
+    lead to another route."""
     if not part.startswith(":"):
         return part
     value = quote(str(values[part[1:]]), safe="")
@@ -146,7 +146,7 @@ def _segment(part: str, values: Mapping[str, str | int]) -> str:
 
 
 def _tried(send: Send, accepts: tuple[int, ...], retry_policy: RetryPolicy) -> Plan[httpx2.Response]:
-    """Sends until there is an answer to give or patience ends."""
+    """Sends until there is an answer to return or the retry policy ends. Raises PostroomError."""
     attempt = 0
     while True:
         outcome = yield send
@@ -165,8 +165,8 @@ def _tried(send: Send, accepts: tuple[int, ...], retry_policy: RetryPolicy) -> P
 
 
 def _wait(attempt: int, retry_after: float | None) -> float:
-    """Seconds before the next attempt, with jitter, so that many clients do not come back at
-    once."""
+    """Seconds before the next attempt, with jitter, so that many clients do not retry at the same
+    moment."""
     backoff: float = min(FIRST_WAIT * 2**attempt, LONGEST_BACKOFF)
     return (retry_after or 0) + backoff * random.uniform(0.5, 1)  # noqa: S311
 

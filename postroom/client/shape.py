@@ -1,7 +1,7 @@
 """What the client's shapes have in common: no repr shows a secret.
 
-A new field or status of a newer server must not break an old client, so unknown fields are
-left out, and what may grow is `str`.
+A new field or status of a newer server must not break an old client. So unknown fields are ignored,
+and a value whose set may grow is a `str`.
 """
 
 from typing import Any, Generic, TypeVar
@@ -13,7 +13,7 @@ SECRETS = ("password", "api_key")
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """Readable in a terminal or a log, where no secret may be."""
+    """A struct that is safe to print in a terminal or a log: its secrets are hidden."""
 
     def __repr__(self) -> str:
         inner = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())

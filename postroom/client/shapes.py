@@ -28,8 +28,7 @@ class Account(Shape, frozen=True):
 
 
 class Usage(Shape, frozen=True):
-    """How much mail there is, in all folders, and whether the Sieve script that runs now
-    redirects mail."""
+    """The size of the mail in all folders, and whether the active Sieve script redirects mail."""
 
     id: int
     address: str
@@ -46,7 +45,7 @@ class OpenSession(Shape, frozen=True):
 
 
 class OpenSessions(Shape, frozen=True):
-    """Who is logged in now."""
+    """The sessions that are open now."""
 
     id: int
     address: str
@@ -65,8 +64,8 @@ class MailServer(Shape, frozen=True):
 
 
 class ClientSettings(Shape, frozen=True):
-    """Of each service the best way first. The password is in no answer but that of create and
-    reset."""
+    """Each service lists its best option first. Only the answers of create and reset contain the
+    password."""
 
     id: int
     address: str
@@ -124,7 +123,7 @@ class Record(Shape, frozen=True):
 
 
 class CheckedRecord(Record, frozen=True, kw_only=True):
-    """A wanted record, what was found of it, and how to fix it."""
+    """A required or recommended record, the values that were found, and how to fix it."""
 
     status: str
     found: tuple[str, ...]
@@ -144,7 +143,7 @@ class MailExchanger(Shape, frozen=True):
 
 
 class DomainInfo(Shape, frozen=True):
-    """A domain and what its DNS must hold."""
+    """A domain and the records that its DNS must hold."""
 
     domain: Domain
     dns: list[Record]
@@ -176,8 +175,8 @@ class Consent(Shape, frozen=True):
 
 
 class DkimRecord(Shape, frozen=True):
-    """A record of a key, as the other records of a domain; `state` is what becomes of it: a
-    `next` one is to be published, a `signing` one to be kept, a `retiring` one to be kept until
+    """The DNS record of a DKIM key, shown like the domain's other records. `state` says what to do
+    with it: publish a `next` record, keep a `signing` one, and keep a `retiring` one until
     `remove_after`."""
 
     host: str
@@ -278,7 +277,7 @@ class Alive(Shape, frozen=True):
 
 
 class Readiness(Shape, frozen=True):
-    """`parts` gives each part `ok` or the reason why not; `instance` is new at every start."""
+    """`parts` gives `ok` for each part, or the reason why not; `instance` is new at every start."""
 
     status: str
     instance: str

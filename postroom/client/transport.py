@@ -1,7 +1,7 @@
-"""The two clients: how a plan is carried out, blocking or awaited, over httpx2.
+"""The two clients: they carry out a plan, blocking or awaited, over httpx2.
 
-A client keeps connections open and belongs into a `with`; one is enough for all threads, or
-for an event loop.
+A client keeps connections open, so use it in a `with`. One client is enough for all threads, or for
+an event loop.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class _Connected(Operations):
-    """What both clients have: where the API is, and the connections to it."""
+    """What both clients share: the address of the API, and the connections to it."""
 
     _connect: type[httpx2.Client | httpx2.AsyncClient]
     _http: httpx2.Client | httpx2.AsyncClient
@@ -44,8 +44,9 @@ class _Connected(Operations):
 
 
 class Client(_Connected):
-    """The API, blocking. Address and key come from POSTROOM_URL and POSTROOM_API_KEY unless
-    given. `timeout` is that of one attempt, in seconds."""
+    """A blocking client of the API. Address and key come from POSTROOM_URL and POSTROOM_API_KEY
+    unless they are given. `timeout` is the time for one attempt and `longest_wait` the longest wait
+    before a retry, both in seconds."""
 
     _connect = httpx2.Client
     _http: httpx2.Client
@@ -83,7 +84,7 @@ class Client(_Connected):
 
 
 class AsyncClient(_Connected):
-    """As `Client`, with `await`, and `async for` over lists."""
+    """Like `Client`, with `await`, and `async for` over lists."""
 
     _connect = httpx2.AsyncClient
     _http: httpx2.AsyncClient
@@ -126,7 +127,7 @@ class AsyncClient(_Connected):
 
 
 def _target(base_url: str | None, api_key: str | None) -> tuple[str, dict[str, str]]:
-    """Address and headers. A call to a public route needs no key."""
+    """The address and the headers. A call to a public route needs no key. Raises ValueError."""
     url = base_url or os.environ.get("POSTROOM_URL", "")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
