@@ -1,15 +1,15 @@
-"""The command line of Postroom, one file a group of commands.
+"""The command line of Postroom, one file per group of commands.
 
-`start` is the program's entry and imports nothing before it has seen to Ctrl-C, which would
-print a traceback while the modules are read.
+`start` is the program's entry point. It imports nothing before it has handled Ctrl-C, which would
+otherwise print a traceback while the modules load.
 """
 
 import signal
 
 
 def start() -> None:
-    """Runs the command line; an interrupt before it has begun ends the process without a word."""
-    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not where somebody ignores it, as nohup
+    """Runs the command line. An interrupt while the modules load ends the process silently."""
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # false if ignored, as under nohup
     if ours:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from postroom.cli.main import main

@@ -1,4 +1,4 @@
-"""`postroom accounts`: on which of several machines an account is, and the way to another one."""
+"""`postroom accounts`: shows on which of several machines an account is, and moves accounts."""
 
 import sys
 import time
@@ -18,7 +18,7 @@ BAR = 30
 
 @app.command("show")
 def show_account(account_id: Id, as_json: Json = False) -> None:
-    """Show on which node the mail of an account is, and whether it is on its way."""
+    """Show which node has the mail of an account, and whether the account is being moved."""
     from postroom.cluster import moves, nodes
 
     def work(tx: Any) -> dict[str, Any]:
@@ -43,9 +43,9 @@ def move_account(
     node: Annotated[str, typer.Argument(help="The target node.")],
     wait: Annotated[bool, typer.Option(help="Wait until the move ends. It continues without this.")] = True,
 ) -> None:
-    """Move an account with all its mail to another node, while it is used. At the end it is
-    closed for a moment and its sessions end; mail that arrives then comes some seconds later. To
-    interrupt this does not stop the move."""
+    """Move an account with all its mail to another node while it is in use. At the end it is closed
+    for a moment and its sessions end; mail that arrives then is delayed by some seconds.
+    Interrupting this command does not stop the move."""
     from postroom import settings
     from postroom.cluster import moves
     from postroom.db import open_database
@@ -64,8 +64,8 @@ def move_account(
 
 @app.command("cancel-move")
 def cancel_move(account_id: Id, as_json: Json = False) -> None:
-    """Cancel a move, until the account is at home on its new node. The account stays where it
-    is. The copy on the other node is erased, now or when that node is back."""
+    """Cancel a move; possible until the new node is the home of the account. The account stays
+    where it is. The copy on the other node is erased, now or when that node is back."""
     from postroom.cluster import moves, nodes
 
     def work(tx: Any) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def _cancelled(found: dict[str, Any]) -> str:
 
 @app.command("list-moves")
 def list_moves(as_json: Json = False) -> None:
-    """Show the accounts that are on their way, and what cancelled moves have left that is not
+    """Show the accounts that are being moved, and the copies left by cancelled moves that are not
     erased yet."""
     from postroom.cluster import moves, nodes
 

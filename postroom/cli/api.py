@@ -35,7 +35,7 @@ app = typer.Typer(no_args_is_help=True, cls=LazyGroup, help="The API of a server
 
 
 def build() -> typer.Typer:
-    """The whole group."""
+    """The complete group, with all its commands."""
     from postroom.cli import api_accounts, login
     from postroom.cli.api_commands import command, place
     from postroom.client.catalog import catalog

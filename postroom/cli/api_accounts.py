@@ -1,7 +1,6 @@
-"""`postroom api accounts create`, one or many, and the words that people use for a change of
-status.
+"""`postroom api accounts create`, for one account or many, and a command for each change of status.
 
-A status has one command each and `update --status` does the same.
+Each status has its own command, and `update --status` does the same.
 """
 
 from pathlib import Path
@@ -15,7 +14,7 @@ from postroom.cli.options import Json
 from postroom.client.catalog import catalog
 from postroom.parameters import AllowReserved, DisplayName, IdempotencyKey, Password, UserId, words_of
 
-# The operations whose command is written here and not made.
+# Operations whose command is written in this file, not generated.
 OWN = ("create_account",)
 STATUSES = {
     "suspend": ("suspended", "No login and no sending; mail still arrives and waits. Open sessions end."),
@@ -55,8 +54,8 @@ def create(
     url: Url = None,
     key_file: KeyFile = None,
 ) -> None:
-    """Make an account, or with --from many. The password is shown this once; those of many go
-    into a new file."""
+    """Make an account, or many with --from. The password is shown only once; the passwords of many
+    accounts go into a new file."""
     if (source is None) == (address is None):
         raise typer.BadParameter("Give an address, or --from FILE.")
     if address is not None and "@" not in address:
@@ -82,7 +81,7 @@ def create(
 
 
 def _for_all(given: dict[str, Any]) -> dict[str, Any]:
-    """What is the same for every row."""
+    """The fields that are the same for every row."""
     wrong = [name for name in ("display_name", "password", "idempotency_key") if given[name] is not None]
     if wrong:
         raise typer.BadParameter(f"With --from, {wrong[0].replace('_', '-')} is a column or made for each row.")

@@ -1,8 +1,7 @@
-"""The commands of `postroom api`, made from the client's operations: arguments, options and help
-are theirs.
+"""The commands of `postroom api`, generated from the client's operations, which give the arguments,
+options and help.
 
-`--json` prints what the API has answered, byte for byte, not what
-the client reads from it.
+`--json` prints the API's answer byte for byte, not what the client reads from it.
 """
 
 import inspect
@@ -29,20 +28,21 @@ try:
 except ModuleNotFoundError as error:
     raise BadSettings(connection.MISSING) from error
 
-# The groups by the first segment of a path behind /v2; what is in none is a command by itself.
+# Groups by the first segment of the path after /v2. An operation without a group is a command of
+# its own.
 GROUPS = {"email-accounts": "accounts", "domain": "domains", "domains": "domains", "keys": "keys", "limits": "limits"}
 OPTIONS = {"user_id": "user", "is_default": "default", "scopes": "scope", "networks": "network"}
 PAGE = 500
 
 
 class Items(msgspec.Struct):
-    """The items of a page, as they are."""
+    """The items of a page, undecoded."""
 
     items: list[msgspec.Raw]
 
 
 def place(entry: Entry) -> tuple[str, str]:
-    """The group of an operation and its name there: create_account is `accounts create`."""
+    """The group of an operation and its name in the group: create_account is `accounts create`."""
     segments = entry.path.split("/")
     group = GROUPS.get(segments[2], "") if segments[1] == "v2" else ""
     verb, _, noun = entry.name.partition("_")
@@ -55,8 +55,8 @@ def place(entry: Entry) -> tuple[str, str]:
 def command(
     entry: Entry, fixed: Mapping[str, Any] = MappingProxyType({}), without: Sequence[str] = ()
 ) -> Callable[..., None]:
-    """The function of a command. `fixed` are arguments that it always gives, `without` those
-    that it never does."""
+    """The function of a command. `fixed` are arguments that the command always sends, `without` are
+    arguments that it never takes."""
     parameters = [one for one in entry.parameters if one.name not in (*fixed, *without)]
 
     def run(
@@ -78,7 +78,8 @@ def command(
 
 
 def with_signature(run: Callable[..., None], signature: list[inspect.Parameter]) -> Callable[..., None]:
-    """The function as typer is to read it, with the options that each command has."""
+    """The function with the signature that typer reads, including the options that every command
+    has."""
     signature += [_option("as_json", Json, False), _option("url", Url, None), _option("key_file", KeyFile, None)]
     run.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in signature}
@@ -131,8 +132,8 @@ def show_list(entry: Entry, client: Client, arguments: dict[str, Any], as_json: 
 
 
 def _pages(entry: Entry, client: Client, arguments: dict[str, Any]) -> Iterator[tuple[bytes, str | None]]:
-    """Each page as it was answered, and where the next one is; one is asked for when it is
-    wanted."""
+    """Each page as it was answered, and the address of the next page. A page is requested only when
+    it is needed."""
     page = client.run(entry.ask_page(client.retry_policy, arguments))
     yield page.items[0], page.next
     while page.next:
@@ -141,7 +142,8 @@ def _pages(entry: Entry, client: Client, arguments: dict[str, Any]) -> Iterator[
 
 
 def _options(parameter: Parameter) -> Iterator[inspect.Parameter]:
-    """What a parameter becomes in a command line; a secret is never in it, but in a file."""
+    """The command-line options of a parameter. A secret is never given on the command line, but in
+    a file."""
     name, words = parameter.name, parameter.words
     dashed = OPTIONS.get(name, "domain" if (name, parameter.kind) == ("domains", "list") else name).replace("_", "-")
     kind: Any = {"text": str, "number": int, "flag": bool, "list": list[str]}[parameter.kind]
@@ -168,7 +170,7 @@ def _option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 
 
 def _arguments(parameters: list[Parameter], given: dict[str, Any]) -> dict[str, Any]:
-    """What the operation is given: nothing that was left out."""
+    """The arguments of the operation, without those that were left out."""
     found: dict[str, Any] = {}
     for parameter in parameters:
         value = given[parameter.name]
@@ -185,7 +187,7 @@ def _arguments(parameters: list[Parameter], given: dict[str, Any]) -> dict[str, 
 
 @contextmanager
 def _waiting(words: str) -> Iterator[None]:
-    """On a terminal something that moves, elsewhere nothing."""
+    """Shows a spinner on a terminal, and nothing elsewhere."""
     if not sys.stderr.isatty():
         yield
         return
@@ -197,7 +199,7 @@ def _waiting(words: str) -> Iterator[None]:
 
 @contextmanager
 def _counting(words: str) -> Iterator[Callable[[int], bool]]:
-    """How many there are so far, on a terminal."""
+    """Shows the number of items so far on a terminal."""
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn
 

@@ -1,6 +1,6 @@
 """`postroom backup` and `restore`.
 
-Run as root, both read and write the data as the system user; only FILE is root's.
+When run as root, both read and write the data as the system user; only FILE belongs to root.
 """
 
 import os
@@ -23,8 +23,8 @@ def backup(
     file: Path,
     mail: Annotated[bool, typer.Option("--mail", help="Include the mail folders.")] = False,
 ) -> None:
-    """Write a backup of the database to FILE; the service may run. POSTROOM_BACKUP_PASSPHRASE
-    encrypts it."""
+    """Write a backup of the database to FILE; the service may be running.
+    POSTROOM_BACKUP_PASSPHRASE encrypts the backup."""
     from postroom.backup import create as making
 
     found, passphrase = settings.load(), os.environ.get(PASSPHRASE, "")
@@ -45,7 +45,7 @@ def restore(
     force: Annotated[bool, typer.Option("--force", help="Replace the present data, which is moved aside.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Accept what will differ without being asked.")] = False,
 ) -> None:
-    """Bring back what `postroom backup` wrote; the service must not run."""
+    """Restore a backup that `postroom backup` wrote; the service must not be running."""
     from postroom.backup import restore as restoring
 
     found = settings.load()
@@ -72,7 +72,7 @@ def restore(
 
 
 def _accept(found: "object", yes: bool) -> None:
-    """Says what will differ and asks."""
+    """Prints what will differ, and asks for confirmation. Raises BadBackup if it is not given."""
     from postroom.backup.diff import Differences
 
     if isinstance(found, Differences):
@@ -91,7 +91,7 @@ def _accept(found: "object", yes: bool) -> None:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, nothing elsewhere."""
+    """Shows a progress bar on a terminal, and nothing elsewhere."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeElapsedColumn
 

@@ -1,8 +1,9 @@
-"""Accounts from a CSV file: one call a row, the passwords into a file of the user's.
+"""Makes accounts from a CSV file: one call per row, with the passwords in a file that belongs to
+the user.
 
-The same command run again carries on. The file of passwords says which rows are done, and the
-name of its last column is what the Idempotency-Keys are made of: a row that was made and not
-written down yet is answered again, with its password (decision 0077).
+Running the same command again continues the batch. The file of passwords says which rows are done,
+and the Idempotency-Keys are made from the name of its last column. So a row whose account was made
+but not recorded gets the same answer again, with its password (decision 0077).
 """
 
 import csv
@@ -28,7 +29,8 @@ CREATED = "created"
 
 @dataclass
 class Written:
-    """The file of passwords: where to write, whose batch it is, and which addresses are in it."""
+    """The file of passwords: the open file, the name of its batch, and the addresses that it
+    already has."""
 
     file: TextIO
     batch: str
@@ -36,8 +38,8 @@ class Written:
 
 
 def run(client: Client, source: Path, passwords: Path, same: dict[str, Any]) -> None:
-    """Makes what is not made yet. Rows that are refused are told and left out; anything else
-    stops the command."""
+    """Makes the accounts that are not made yet. Refused rows are reported and skipped; any other
+    error stops the command."""
     rows = read(source)
     with _open(passwords) as written:
         waiting = [(number, row) for number, row in rows if row["address"] not in written.done]
@@ -61,8 +63,8 @@ def run(client: Client, source: Path, passwords: Path, same: dict[str, Any]) -> 
 
 
 def read(source: Path) -> list[tuple[int, dict[str, str]]]:
-    """The rows with their lines; all that is wrong with the file itself is found before the
-    first call."""
+    """The rows with their line numbers. Every fault of the file itself is found before the first
+    call. Raises BadSettings."""
     try:
         with source.open(encoding="utf-8-sig", newline="") as reading:
             table = csv.DictReader(reading, strict=True)
@@ -86,7 +88,7 @@ def _rest() -> str:
 
 
 def _make(client: Client, row: dict[str, str], same: dict[str, Any], written: Written) -> str | None:
-    """One account; what is wrong with the row, if it is refused."""
+    """Makes one account. Returns the reason if the row is refused, otherwise None."""
     fields = {name: value for name, value in same.items() if value is not None}
     fields |= {name: value for name, value in row.items() if name != "address"}
     local_part, _, domain = row["address"].rpartition("@")
@@ -103,7 +105,8 @@ def _make(client: Client, row: dict[str, str], same: dict[str, Any], written: Wr
 
 @contextmanager
 def _open(passwords: Path) -> Iterator[Written]:
-    """The file, new and for the user alone, or that of the same command before."""
+    """The file of passwords: new and readable only by the user, or from an earlier run of the same
+    command."""
     batch = f"batch {secrets.token_hex(8)}"
     if str(passwords) == "-":
         yield _begin(sys.stdout, batch)
@@ -119,7 +122,7 @@ def _open(passwords: Path) -> Iterator[Written]:
                 f"{passwords} exists and is not a file that only you can read: choose another with --passwords."
             )
         text = file.read()
-        whole = text[: text.rfind("\n") + 1]  # a line that was not written to its end is written again
+        whole = text[: text.rfind("\n") + 1]  # an incomplete last line is written again
         file.seek(len(whole.encode()))
         file.truncate()
         if not whole:
@@ -138,7 +141,7 @@ def _begin(file: TextIO, batch: str) -> Written:
 
 
 def _progress(rows: list[tuple[int, dict[str, str]]], done: int) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows, with a bar on a terminal."""
+    """The rows, with a progress bar on a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 

@@ -1,7 +1,7 @@
-"""Where the API is and the key to it, for `postroom api` and `postroom mcp`; how a failed call ends
-a command.
+"""The address of the API and the key, for `postroom api` and `postroom mcp`, and how a failed call
+ends a command.
 
-The key of the user's file goes to the URL of that file and to no other.
+The key in the user's file is sent only to the URL in that file.
 """
 
 import json
@@ -35,8 +35,8 @@ KeyFile = Annotated[
 
 
 def find(url: str | None, key_file: Path | None) -> tuple[str, str]:
-    """URL and key, from the first that has them: options, environment, the user's file. An empty
-    key is none."""
+    """URL and key, each from the first source that has it: options, environment, the user's file.
+    The key may be empty. Raises BadSettings."""
     saved = _saved()
     base = url or os.environ.get("POSTROOM_URL") or saved.get("url")
     if not base:
@@ -48,7 +48,8 @@ def find(url: str | None, key_file: Path | None) -> tuple[str, str]:
 
 
 def read(file: Path) -> str:
-    """A secret from a file, or from stdin. What an agent starts has no shell to expand a ~."""
+    """A secret from a file, or from stdin. A command that an agent starts has no shell to expand a
+    ~. Raises BadSettings."""
     try:
         return (sys.stdin.read() if str(file) == "-" else file.expanduser().read_text(encoding="utf-8")).strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -57,8 +58,8 @@ def read(file: Path) -> str:
 
 @contextmanager
 def client(url: str | None, key_file: Path | None, *, asks: bool = True) -> "Iterator[Client]":
-    """A client; where there is no key and somebody at the terminal, he is asked. What fails is
-    one line."""
+    """A client. If there is no key, the person at the terminal is asked for one. An error is
+    printed as one line."""
     base, key = find(url, key_file)
     if not key and asks:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -91,20 +92,21 @@ def fail(error: "PostroomError") -> NoReturn:
 
 
 def line(error: "PostroomError") -> str:
-    """One line: what is wrong, with which fields, and what to ask the operator about."""
+    """One line with the error, the fields that it is about, and the request id to give to the
+    operator."""
     fields = "".join(f" {problem.field}: {problem.message}" for problem in error.errors)
     request = f", request {error.request_id}" if error.request_id else ""
     return f"{error.detail}{fields} ({error.code}{request})"
 
 
 def file() -> Path:
-    """The user's file."""
+    """The path of the user's file."""
     folder = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     return Path(folder) / "postroom" / "api.toml"
 
 
 def save(base: str, key: str) -> Path:
-    """Keeps URL and key for the user alone."""
+    """Saves URL and key in a file that only the user can read, and returns its path."""
     path = file()
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_suffix(".new")

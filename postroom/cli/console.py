@@ -1,4 +1,4 @@
-"""`postroom console-link`: a way into the web console without a key."""
+"""`postroom console-link`: a link that opens the web console without a key."""
 
 from typing import Annotated
 

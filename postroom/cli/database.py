@@ -1,4 +1,4 @@
-"""`postroom migrate-database`: from SQLite to PostgreSQL."""
+"""`postroom migrate-database`: moves the data from SQLite to PostgreSQL."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ def migrate_database(
         str, typer.Option("--to", help="An empty database: postgresql://…; PGPASSWORD may have its password.")
     ],
 ) -> None:
-    """Move the SQLite database into a PostgreSQL one; the service must not run."""
+    """Move the SQLite database into a PostgreSQL database; the service must not be running."""
     from postroom.db import migrate, transfer
 
     found = settings.load()
@@ -38,7 +38,7 @@ def migrate_database(
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on a terminal, nothing elsewhere."""
+    """Shows a progress bar on a terminal, and nothing elsewhere."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 

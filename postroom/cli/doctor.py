@@ -1,4 +1,4 @@
-"""`postroom doctor`: what may be wrong, for a person or as JSON."""
+"""`postroom doctor`: reports what may be wrong, as text or as JSON."""
 
 import json
 

@@ -33,7 +33,7 @@ def create_domain(
     name, key = options.domain(domain), dkim.generate()
 
     def work(tx: Tx) -> Domain:
-        organizations.get(tx, organization)  # a name that is mistyped makes none
+        organizations.get(tx, organization)  # a mistyped name must not make a new organization
         return bootstrap.create_domain(tx, organization, name, user, "active" if active else "pending", key)
 
     made = store.write(work)
@@ -54,19 +54,19 @@ def list_domains(organization: Organization, as_json: Json = False) -> None:
 
 @app.command("activate")
 def activate_domain(domain: str, organization: Organization, user: User = None) -> None:
-    """Let accounts be made on a domain."""
+    """Allow new accounts on a domain."""
     _set_status(domain, organization, user, "active")
 
 
 @app.command("suspend")
 def suspend_domain(domain: str, organization: Organization, user: User = None) -> None:
-    """Refuse new accounts on a domain; those that exist keep working."""
+    """Refuse new accounts on a domain; existing accounts keep working."""
     _set_status(domain, organization, user, "suspended")
 
 
 @app.command("delete")
 def delete_domain(domain: str, organization: Organization, user: User = None) -> None:
-    """End a domain without accounts; its name is free for a new claim."""
+    """Delete a domain that has no accounts. Its name can be claimed again."""
     from postroom.service import bootstrap
 
     name = options.domain(domain)

@@ -31,7 +31,7 @@ def create_key(
     expires_in_days: Annotated[int | None, typer.Option(min=1, max=36_500)] = None,
     as_json: Json = False,
 ) -> None:
-    """Make an API key and print it; it cannot be read again. An organization that is not there
+    """Make an API key and print it; it cannot be shown again. An organization that does not exist
     is made, too."""
     # decision 0102
     from postroom.auth.keys import CreateKey
@@ -68,7 +68,7 @@ def list_keys(organization: Organization, as_json: Json = False) -> None:
 
 @app.command("revoke")
 def revoke_key(key_id: int, organization: Organization) -> None:
-    """End an API key; it is refused from this moment."""
+    """Revoke an API key; the server refuses it from now on."""
     from postroom.actor import Actor
     from postroom.auth import keys
     from postroom.tenants import organizations
@@ -78,7 +78,7 @@ def revoke_key(key_id: int, organization: Organization) -> None:
 
 
 def _key_line(key: Any) -> str:
-    """One line for a person; what limits the key stands at its end."""
+    """One line of text about a key; its restrictions are at the end."""
     state = "revoked" if key.revoked_at else f"until {_day(key.expires_at)}" if key.expires_at else "live"
     used = f"used {_day(key.last_used_at)}" if key.last_used_at else "never used"
     limits = [key.user_id or "", *(key.domains or ()), *(key.networks or ()), key.name or ""]

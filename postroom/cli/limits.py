@@ -1,4 +1,4 @@
-"""`postroom limits`: how much an organization or a user may have."""
+"""`postroom limits`: the limits of an organization or a user."""
 
 from typing import Annotated, Any
 
@@ -20,8 +20,8 @@ def set_limits(
     accounts_per_domain: Cap = None,
     as_json: Json = False,
 ) -> None:
-    """Cap how much an organization, or one of its users, may have. What is not given stays; -1
-    lifts a cap."""
+    """Set the limits of an organization, or of one of its users. Limits that are not given stay; -1
+    removes a limit."""
     from postroom.actor import Actor
     from postroom.tenants import limits, organizations
     from postroom.tenants.limits import SetLimits
@@ -35,7 +35,7 @@ def set_limits(
 
 @app.command("show")
 def show_limits(organization: Organization, user: User = None, as_json: Json = False) -> None:
-    """Show the caps of an organization, or of one of its users."""
+    """Show the limits of an organization, or of one of its users."""
     from postroom.tenants import limits, organizations
 
     options.check_user(user)

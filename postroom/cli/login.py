@@ -1,4 +1,4 @@
-"""`postroom api login`: URL and key, tried and kept for the user alone."""
+"""`postroom api login`: tests URL and key, and saves them for the user alone."""
 
 import os
 
@@ -9,8 +9,8 @@ from postroom.cli.connection import KeyFile, Url
 
 
 def login(url: Url = None, key_file: KeyFile = None) -> None:
-    """Try URL and key, and keep both in a file that only you can read; without --key-file the
-    key is asked for."""
+    """Test URL and key, and save both in a file that only you can read. Without --key-file, this
+    asks for the key."""
     from postroom.client import PostroomError
 
     base = url or os.environ.get("POSTROOM_URL") or typer.prompt("URL of the API", err=True)
@@ -19,6 +19,6 @@ def login(url: Url = None, key_file: KeyFile = None) -> None:
         try:
             client.get_limits()
         except PostroomError as error:
-            if error.code != "forbidden":  # a valid key that may not ask for this
+            if error.code != "forbidden":  # the key is valid but may not read limits
                 raise
     print(f"Saved in {connection.save(base, key)}.")

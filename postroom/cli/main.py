@@ -1,6 +1,6 @@
 """The command line: thin commands over the same functions that the API uses.
 
-What a command does not need is not imported, so that each starts fast.
+Commands import only the modules that they need, so that each starts fast.
 """
 
 import sys
@@ -42,7 +42,8 @@ app.add_typer(api.app, name="api")
 
 
 def main() -> None:
-    """Runs a command: errors of the operator are one line and an exit code, never a traceback."""
+    """Runs a command. An error of the operator is printed as one line with an exit code, never as a
+    traceback."""
     try:
         app()
     except Refused as error:

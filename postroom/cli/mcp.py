@@ -1,5 +1,5 @@
-"""`postroom mcp`: the API as tools for an agent, which starts it and speaks with it over stdin
-and stdout."""
+"""`postroom mcp`: the API as tools for an agent, which starts this command and talks to it over
+stdin and stdout."""
 
 from typing import Annotated
 

@@ -12,7 +12,7 @@ from postroom.cli import options, store
 from postroom.cli.options import Json
 from postroom.errors import Refused
 
-# A node carries out one move at a time; the others wait for it.
+# Moves requested at a time. A node carries out one move at a time; the others wait.
 AT_ONCE = 10
 PAUSE_SECONDS = 0.5
 
@@ -29,8 +29,8 @@ def add_node(
     ] = 1700,
     as_json: Json = False,
 ) -> None:
-    """Add a machine. The first one is that which was there before: it keeps every account. A
-    node that is there gets a new address, and may start from another data directory."""
+    """Add a machine. The first node stands for the existing machine: it keeps every account. Adding
+    a known node gives it a new address, and it may start from another data directory."""
     from postroom import settings
     from postroom.cluster import nodes
 
@@ -61,7 +61,7 @@ def _check(name: str, address: str) -> None:
 
 @app.command("list")
 def list_nodes(as_json: Json = False) -> None:
-    """Show the nodes, how many accounts each has and when it was seen."""
+    """Show the nodes, how many accounts each has, and when each was last seen."""
     from postroom.cluster import nodes
 
     found = store.write(nodes.everything)
@@ -76,8 +76,8 @@ def list_nodes(as_json: Json = False) -> None:
 
 @app.command("drain")
 def drain_node(name: Name, as_json: Json = False) -> None:
-    """Place no new accounts on a node. Those that it has stay: `postroom nodes empty` takes them
-    elsewhere."""
+    """Place no new accounts on a node. Its accounts stay; `postroom nodes empty` moves them to
+    other nodes."""
     _set_draining(name, True, as_json)
 
 
@@ -89,8 +89,8 @@ def undrain_node(name: Name, as_json: Json = False) -> None:
 
 @app.command("empty")
 def empty_node(name: Name) -> None:
-    """Move every account of a drained node to the others, a few at a time. To interrupt this
-    stops none that has begun; run again it goes on."""
+    """Move every account of a drained node to the other nodes, a few at a time. Interrupting this
+    stops no move that has begun; running it again continues."""
     from postroom import settings
     from postroom.cluster import moves, nodes
     from postroom.db import open_database
@@ -112,7 +112,7 @@ def empty_node(name: Name) -> None:
 
 @app.command("remove")
 def remove_node(name: Name) -> None:
-    """Forget a node that is drained and has no accounts left. The others stop believing it
+    """Remove a node that is drained and has no accounts left. The other nodes stop trusting it
     within seconds."""
     from postroom.cluster import nodes
 

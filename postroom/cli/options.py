@@ -1,4 +1,4 @@
-"""What several commands take and how they print: options, their checks, text or JSON."""
+"""What several commands share: options, their checks, and output as text or JSON."""
 
 import json
 from typing import Annotated, Any
@@ -27,5 +27,5 @@ def check_user(user: str | None) -> None:
 
 
 def show(data: Any, text: str, as_json: bool) -> None:
-    """Prints the data as JSON, or the text: lines, no table (decision 0200)."""
+    """Prints the data as JSON, or the text: lines, not a table (decision 0200)."""
     print(json.dumps(data, ensure_ascii=False) if as_json else text)

@@ -26,8 +26,8 @@ Version = Annotated[
 
 
 def version(_version: Version = False) -> None:
-    """Mailboxes for every user of a platform, by one HTTP call. On the server itself, as root or
-    as postroom; `api` and `mcp` work from anywhere with a key."""
+    """Mailboxes for every user of a platform, by one HTTP call. Run it on the server itself, as
+    root or as postroom; `api` and `mcp` work from anywhere with a key."""
 
 
 def serve(only: Annotated[Only | None, typer.Option(help="Run only this part.")] = None) -> None:
@@ -38,8 +38,8 @@ def serve(only: Annotated[Only | None, typer.Option(help="Run only this part.")]
 
 
 def status(as_json: Json = False) -> None:
-    """Say what runs, what does not and why; of several machines also how the others do. Exit
-    code 1 when a part of this one that should run does not."""
+    """Show which parts run, which do not, and why; with several machines, also the state of the
+    other nodes. Exit code 1 if a part of this machine should run but does not."""
     from postroom.service import serve as service
 
     found = settings.load()
@@ -56,7 +56,7 @@ def status(as_json: Json = False) -> None:
 
 
 def _nodes(found: Settings) -> list[tuple[str, str, str]]:
-    """A row for each node, from the database."""
+    """One row for each node, from the database."""
     import asyncio
 
     from postroom.cluster import nodes

@@ -1,7 +1,7 @@
-"""The way of the commands to the data: as the system user, whether the server runs or not.
+"""Gives commands access to the data as the system user, whether or not the server runs.
 
-Run as root a command becomes the system user first, so that no file of root's is left
-behind.
+A command that is run as root becomes the system user first, so that no file that belongs to root is
+left behind.
 """
 
 import os
@@ -16,7 +16,8 @@ T = TypeVar("T")
 
 
 def write(work: Callable[[Any], T]) -> T:
-    """One transaction as the system user; the schema is made when nobody started the server yet."""
+    """Runs one transaction as the system user and returns its result. Makes the schema if the
+    server was never started."""
     from postroom.db import migrate, open_database
 
     found = settings.load()
@@ -30,8 +31,8 @@ def write(work: Callable[[Any], T]) -> T:
 
 
 def take(found: Settings) -> list[int]:
-    """Goes on as the system user, alone: no service runs on the instance while these descriptors
-    are open."""
+    """Becomes the system user and locks the instance: no service can run on it while the returned
+    descriptors are open."""
     data_directory.check_path(found.data)
     me = system_user.ensure()
     data_directory.make_directories(found.data, me)

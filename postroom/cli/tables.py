@@ -1,6 +1,6 @@
-"""The API's answers as tables.
+"""Prints the API's answers as tables.
 
-A value may come from anybody's DNS, so no control character of one reaches the terminal.
+A value may come from a stranger's DNS, so its control characters never reach the terminal.
 """
 
 import json
@@ -15,8 +15,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-# The columns of the lists, the first ones for a narrow terminal; others have every field that is no
-# list.
+# Columns of the lists, the most important first for a narrow terminal. Other lists show every field
+# that is not a list.
 COLUMNS = {
     "email-accounts": ("id", "address", "user_id", "status", "is_default", "display_name", "created_at"),
     "domains": ("id", "domain", "user_id", "status", "degraded_reason", "expires_at"),
@@ -29,20 +29,21 @@ STYLES = {
 }
 SECRET = ("password", "api_key")
 COPIED = ("expected_value", "value", "host", "username")
-LONGEST = ("expected_value", "value", "found", "fix")  # stand last, where nothing else is pushed far away
-# As wide as anything; between two columns; the most that a column gets before the others have
-# theirs, and the least.
+LONGEST = ("expected_value", "value", "found", "fix")  # last columns, so that a long value pushes no other column away
+# Widths in characters: an unlimited screen; the gap between two columns; the most that a column
+# gets before the other columns have theirs; the least that it needs.
 WHOLE, GAP, WIDEST, NARROWEST = 10_000, 3, 20, 12
 
 
 def console(wide: bool = False) -> Console:
-    """As wide as the terminal; where nobody looks, as wide as its longest value."""
+    """A console as wide as the terminal, or as wide as its longest value if the output is not a
+    terminal."""
     return Console(width=None if sys.stdout.isatty() and not wide else WHOLE, markup=False, highlight=False)
 
 
 def show_items(path: str, items: Sequence[dict[str, Any]], wide: bool = False) -> None:
-    """A list. Where it is wider than the terminal: its first columns, cut, unless all of it is
-    wanted."""
+    """Prints a list. If it is wider than the terminal, only the first columns are shown, cut,
+    unless `wide` is set."""
     columns = COLUMNS.get(path.rpartition("/")[2])
     if columns and any(item.get("deleted_at") for item in items):
         columns = (*columns, "purge_at")
@@ -57,8 +58,8 @@ def show_items(path: str, items: Sequence[dict[str, Any]], wide: bool = False) -
 
 
 def show_rows(items: Sequence[dict[str, Any]]) -> None:
-    """What one thing has many of, nothing cut: a table, or where that is too wide one row after
-    the other."""
+    """Prints the rows of one field of an answer, uncut: as a table, or one row after the other if
+    the table is too wide."""
     rows, names = _flat(items, None)
     screen = console()
     table = _table(rows, sorted(names, key=lambda name: name in LONGEST))
@@ -72,7 +73,8 @@ def show_rows(items: Sequence[dict[str, Any]]) -> None:
 
 
 def _print_fields(screen: Console, row: dict[str, Any]) -> None:
-    """Field by field; what is to be copied and does not fit stands whole on a line of its own."""
+    """Prints a row field by field. A value to copy that does not fit stands uncut on a line of its
+    own."""
     longest = max(map(len, row))
     for name, value in row.items():
         text, label = cell(value), Text(name.replace("_", " "), "dim")
@@ -90,7 +92,7 @@ def _print_fields(screen: Console, row: dict[str, Any]) -> None:
 
 
 def show(answer: Any) -> None:
-    """One thing: its fields line by line, then what it has many of."""
+    """Prints one thing: its fields line by line, then a table for each field that has rows."""
     if not isinstance(answer, dict):
         console().print(cell(answer))
         return
@@ -121,7 +123,7 @@ def cell(value: Any, style: str = "") -> Text:
 
 
 def _flat(items: Sequence[dict[str, Any]], columns: Iterable[str] | None) -> tuple[list[dict[str, Any]], list[str]]:
-    """The rows with the fields of what is in them, and the names of the columns."""
+    """The rows with their nested fields flattened, and the names of the columns."""
     flat = [dict(_fields(item)) for item in items]
     names = list(columns or dict.fromkeys(name for row in flat for name in row))
     return [
@@ -143,7 +145,7 @@ def _fits(screen: Console, table: Table) -> bool:
 
 
 def _print_cut(screen: Console, rows: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
-    """As many of the first columns as there is room for; an empty one is left out."""
+    """Prints as many of the first columns as fit, without the empty ones."""
     shown = {name: [_short(name, row[name]) for row in rows] for name in names}
     natural = {name: max(map(cell_len, (name, *(text.plain for text in shown[name])))) for name in names}
     room, widths = screen.width, dict[str, int]()
@@ -164,7 +166,7 @@ def _print_cut(screen: Console, rows: Sequence[dict[str, Any]], names: Sequence[
 
 
 def _short(name: str, value: Any) -> Text:
-    """A value on one line; of a time what a person reads, of what an event tells the values."""
+    """A value on one line: a time in short form, and only the values of an event's data."""
     if name.endswith("_at") and isinstance(value, str):
         value = value[:16].replace("T", " ")
     if isinstance(value, dict):
@@ -173,8 +175,8 @@ def _short(name: str, value: Any) -> Text:
 
 
 def _fields(answer: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The fields of a thing and of the things in it. `domain.domain` is the domain's name, and
-    is called so."""
+    """The fields of a thing, including those of nested things. `domain.domain` becomes `domain`,
+    the domain's name."""
     for name, value in answer.items():
         if isinstance(value, dict) and name != "data":
             yield from _fields(value, "" if name in ("account", "deleted", "domain", "key", "limits") else f"{name} ")
