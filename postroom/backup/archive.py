@@ -1,8 +1,10 @@
-"""The file of a backup: a tar of manifest.json, the database and, if wanted, the mail, compressed
-by zstd and followed by the SHA-256 of that, in a frame that zstd skips.
+"""The file of a backup: a tar of manifest.json, the database and, if wanted, the mail. It is
+compressed with zstd and followed by the SHA-256 of the compressed bytes, in a frame that zstd
+skips.
 
-Nothing of a backup is used before all of it has been read, because only its last line says that
-it is whole. Mail may change while it is read: each message file is in it whole or not at all.
+A backup must be read completely before any of it is used, because only its last line says that it
+is complete. Mail may change while it is read: each message file is in the backup completely or not
+at all.
 """
 
 import hashlib
@@ -23,18 +25,20 @@ from postroom.mailplane.dovecot import maildir
 
 FORMAT = 1
 MANIFEST, DATABASE, MAIL = "manifest.json", "database", "mail"
-OLD_MAGIC = (b"postroom-sealed-1\n", b"manifest.json\0")  # encrypted, and plain
+OLD_MAGIC = (b"postroom-sealed-1\n", b"manifest.json\0")  # of encrypted and of plain old backups
 TRAILER = b"\x50\x2a\x4d\x18\x48\0\0\0sha256 "  # a skippable frame of 72 bytes (RFC 8878, section 3.1.2)
 TRAILER_SIZE = len(TRAILER) + 64 + 1
 BLOCK = 1024 * 1024
-SMALL = 8 * 1024 * 1024  # what may change in place is read at once; Dovecot replaces its small files by renaming
+# Bytes. A smaller file may change in place, so it is read at once. Dovecot replaces its own small
+# files by renaming.
+SMALL = 8 * 1024 * 1024
 REBUILT = ("dovecot.index", "dovecot.list.index")
 
 Said = Callable[[int], None]
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a backup has and which version made it."""
+    """The contents of a backup, and the version that made it."""
 
     format: int
     postroom: str
@@ -47,7 +51,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Tee:
-    """Counts and hashes what passes."""
+    """Passes data on and hashes it."""
 
     def __init__(self, output: BinaryIO | EncryptingWriter) -> None:
         self._output = output
@@ -59,7 +63,7 @@ class _Tee:
 
 
 def write(output: BinaryIO, manifest: Manifest, database: Path, mail: Path | None, passphrase: str, said: Said) -> None:
-    """Writes a whole backup. `said` hears of each stored byte of database and mail."""
+    """Writes a complete backup. `said` is called with the number of bytes of each stored file."""
     sealer = EncryptingWriter(output, passphrase) if passphrase else None
     tee = _Tee(sealer or output)
     with (
@@ -85,13 +89,14 @@ def _add(tar: tarfile.TarFile, name: str, source: BinaryIO, size: int, modified:
 
 
 def _homes(mail: Path) -> list[Path]:
-    """The folder of each account, by its open name."""
+    """The folder of each account, by its unsealed name."""
     return sorted({path.with_name(path.name.removesuffix(maildir.SEALED)) for path in mail.glob("*/*")})
 
 
 def _add_account(tar: tarfile.TarFile, mail: Path, home: Path, said: Said) -> None:
-    """A message that is moved while we read (it was read, or flagged) is found at its new name
-    in the next round; so is a mailbox that is sealed or unsealed meanwhile."""
+    """Adds the mail of an account. A message that is moved meanwhile (because it was read or
+    flagged) is found under its new name in the next round. The same holds for a mailbox that is
+    sealed or unsealed meanwhile."""
     stored: set[str] = set()
     lost = True
     while lost:
@@ -113,12 +118,12 @@ def _add_account(tar: tarfile.TarFile, mail: Path, home: Path, said: Said) -> No
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """The files of an account that nothing rebuilds. Deliveries under way, in tmp, are nobody's
-    yet."""
+    """The files of an account, except those that Dovecot rebuilds. Unfinished deliveries, in tmp,
+    are left out."""
     for where, folders, files in os.walk(folder):
         if "cur" in folders and "tmp" in folders:
             folders.remove("tmp")
-        folders.sort(reverse=True)  # new before cur: that is the way that messages move
+        folders.sort(reverse=True)  # new before cur, because messages move that way
         yield from (Path(where, name) for name in files if not name.startswith(REBUILT) and not name.endswith(".lock"))
 
 
@@ -129,7 +134,8 @@ def _add_directory(tar: tarfile.TarFile, name: str) -> None:
 
 
 def _add_file(tar: tarfile.TarFile, name: str, path: Path, said: Said) -> bool:
-    """Whether it was still there. What is no file is nothing of ours."""
+    """Adds a file and returns False if it no longer exists. Anything but a regular file is skipped.
+    Raises BadBackup."""
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
             return True
@@ -149,7 +155,8 @@ def _add_file(tar: tarfile.TarFile, name: str, path: Path, said: Said) -> bool:
 
 
 class _Checked:
-    """Reads all but the trailer, and hashes it. `finish` says whether it is what was written."""
+    """Reads everything but the trailer, and hashes it. `finish` raises BadBackup if the hash is not
+    the one in the trailer."""
 
     def __init__(self, source: BinaryIO | DecryptingReader) -> None:
         self._source = source
@@ -172,8 +179,8 @@ class _Checked:
 
 
 def read(source: BinaryIO, passphrase: str, folder: Path | None, said: Said) -> Manifest:
-    """Reads all of a backup, checks it, and unpacks it into an empty folder. Raises BadBackup;
-    then nothing that was unpacked may be used. Without a folder it only checks."""
+    """Reads and checks a whole backup, and unpacks it into an empty folder, or only checks it if
+    `folder` is None. Raises BadBackup; then nothing that was unpacked may be used."""
     start = source.read(len(MAGIC))
     source.seek(0)
     if start.startswith(OLD_MAGIC):
@@ -188,7 +195,7 @@ def read(source: BinaryIO, passphrase: str, folder: Path | None, said: Said) -> 
             manifest = _read_manifest(tar)
             _unpack(tar, manifest, folder, said)
     except (tarfile.TarError, zstandard.ZstdError, EOFError, ValueError, OverflowError):
-        checked.finish()  # damage has its own words
+        checked.finish()  # a damaged file has its own message
         raise BadBackup("This file is not a backup of Postroom.") from None
     checked.finish()
     return manifest
@@ -223,7 +230,7 @@ def _unpack(tar: tarfile.TarFile, manifest: Manifest, folder: Path | None, said:
 
 
 def _copy(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path | None) -> str:
-    """Writes a member to its place, safe on the disk; answers its SHA-256."""
+    """Writes a member to `target`, synced to disk, and returns its SHA-256."""
     digest, source = hashlib.sha256(), tar.extractfile(member)
     descriptor = os.open(target or os.devnull, os.O_WRONLY | (os.O_CREAT | os.O_EXCL if target else 0), 0o600)
     with os.fdopen(descriptor, "wb") as file:

@@ -1,8 +1,8 @@
-"""Making a backup: a snapshot of the database, the file from it, and a reading of that file before
-it gets its name.
+"""Makes a backup: takes a snapshot of the database, writes the file, and reads that file before it
+gets its name.
 
-The database is copied first and the mail after it, so that no account in the backup lacks
-mail that it had then.
+The database is copied before the mail, so that no account in the backup lacks mail that it had at
+that time.
 """
 
 import hashlib
@@ -28,8 +28,8 @@ COPY = "backup-"
 
 
 def make(data: Path, url: str, file: Path, me: Identity, passphrase: str, *, mail: bool, said: Said) -> Manifest:
-    """Writes and verifies a backup. FILE is replaced in one step, or left as it was. Raises
-    BadBackup."""
+    """Writes and verifies a backup, and returns its manifest. FILE is replaced in one step, or left
+    as it was. Raises BadBackup."""
     part = file.with_name(file.name + ".part")
     try:
         part.unlink(missing_ok=True)
@@ -72,9 +72,10 @@ def _fill(output: BinaryIO, data: Path, url: str, passphrase: str, mail: bool, s
 
 @contextmanager
 def _copied(data: Path, url: str) -> Iterator[tuple[Path, Contents]]:
-    """A checked copy of the database, beside it: as secret as it is, and as much disk."""
+    """A checked copy of the database, in the same folder. It is as secret as the database and needs
+    as much disk."""
     folder = data / "db"
-    for left in folder.glob(f"{COPY}*"):  # of a backup that was killed
+    for left in folder.glob(f"{COPY}*"):  # left by a backup that was killed
         left.unlink(missing_ok=True)
     copy = folder / f"{COPY}{secrets.token_hex(8)}"
     os.close(os.open(copy, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))

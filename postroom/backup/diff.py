@@ -1,7 +1,7 @@
-"""What a restore takes back: the accounts and keys that are not as they were when the backup was
-made.
+"""What a restore undoes: the accounts and keys that changed since the backup was made.
 
-A key that was revoked since works again afterwards, so keys are named as well as accounts.
+A key that was revoked since then works again after a restore, so keys are listed as well as
+accounts.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ SELECT id, prefix, revoked_at FROM api_keys WHERE id > :after ORDER BY id LIMIT 
 
 
 class Differences(msgspec.Struct):
-    """Addresses of accounts, and prefixes of keys, by what becomes of them."""
+    """Addresses of accounts and prefixes of keys, by what a restore does to them."""
 
     created: list[str] = []
     deleted: list[str] = []
@@ -29,7 +29,7 @@ class Differences(msgspec.Struct):
     keys_revoked: list[str] = []
 
     def lines(self, most: int = 10) -> list[str]:
-        """A line for each kind that there is, for a person."""
+        """One line of text for each kind of change that occurs, with at most `most` names."""
         said = {
             "created since, will be gone": self.created,
             "deleted since, will be back": self.deleted,
@@ -42,7 +42,7 @@ class Differences(msgspec.Struct):
 
 
 def find(then: Tx, now: Tx) -> Differences:
-    """Compares the database of a backup with the present one."""
+    """Compares the database of a backup with the present database, and returns the differences."""
     found = Differences()
     old, new = ({row[0]: row[1:] for row in _accounts(tx) if row[4] is None} for tx in (then, now))
     found.created = [row[0] for id_, row in new.items() if id_ not in old]

@@ -1,8 +1,9 @@
 """Encrypted files in age's format with a passphrase (age-encryption.org/v1): `age -d` opens them.
 
-The header holds a random key, wrapped under scrypt's key of the passphrase. The payload is chunks
-of 64 KiB and their tags, each sealed with its number and a mark on the last one (decision 0199).
-What `read` gives is authentic; nothing is whole before `read` has given the end.
+The header holds a random key, wrapped under the key that scrypt derives from the passphrase. The
+payload is chunks of 64 KiB with their tags; each is encrypted with its number and a mark on the
+last one (decision 0199). Every byte that `read` returns is authentic, but the file is complete only
+when `read` has reached the end.
 """
 
 import hmac
@@ -23,15 +24,15 @@ MAGIC = b"age-encryption.org/v1\n"
 HEADER = re.compile(
     rb"(%s-> scrypt ([A-Za-z0-9+/]{22}) (1\d)\n([A-Za-z0-9+/]{43})\n---) ([A-Za-z0-9+/]{43})\n" % re.escape(MAGIC)
 )
-HEADER_SIZE = 150  # with a cost of two digits
+HEADER_SIZE = 150  # bytes, with a cost of two digits
 NONCE = 16
 CHUNK = 64 * 1024
 TAG = 16
-COST = 17  # log2: 128 MiB and about half a second for each guess
+COST = 17  # log2 of scrypt's cost: 128 MiB and about half a second for each guess
 
 
 class EncryptingWriter:
-    """Writes to a file what it is given, encrypted. Only `finish` makes the file whole."""
+    """Encrypts data and writes it to a file, which is complete only after `finish`."""
 
     def __init__(self, output: BinaryIO, passphrase: str) -> None:
         salt, key, nonce = os.urandom(16), os.urandom(16), os.urandom(NONCE)
@@ -59,8 +60,8 @@ class EncryptingWriter:
 
 
 class DecryptingReader:
-    """Reads what an EncryptingWriter or `age -p` wrote. Raises BadBackup for a wrong passphrase
-    and for any byte that is not as written."""
+    """Reads what an EncryptingWriter or `age -p` wrote. Raises BadBackup for a wrong passphrase and
+    for any changed byte."""
 
     def __init__(self, source: BinaryIO, passphrase: str) -> None:
         found, nonce = HEADER.fullmatch(source.read(HEADER_SIZE)), source.read(NONCE)

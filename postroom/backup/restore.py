@@ -1,11 +1,11 @@
-"""Restoring a backup: unpacked and checked beside the present data, then put in its place.
+"""Restores a backup: unpacks and checks it beside the present data, then puts it in its place.
 
     restoring/               being unpacked; a stop here has changed nothing
-    restored-<time>/         decided, by one rename; `finish` puts its folders in their places
-    before-restore-<time>/   what stood there before
+    restored-<time>/         decided, by one rename; `finish` moves its folders to their places
+    before-restore-<time>/   the former data
 
 `finish` also runs at the next start, before anything makes the data directory's folders, so that
-nobody sees a crash between two renames (decision 0057).
+no process ever sees the state after a crash between two renames (decision 0057).
 """
 
 import contextlib
@@ -29,7 +29,8 @@ FILE = "postroom.db"
 
 
 def stage(source: BinaryIO, passphrase: str, data: Path, said: Said) -> Manifest:
-    """Unpacks a backup and checks all of it; the present data is not touched. Raises BadBackup."""
+    """Unpacks a backup and checks all of it; the present data is not touched. Returns the manifest.
+    Raises BadBackup."""
     staging = data / STAGING
     discard(data)
     staging.mkdir(mode=0o700)
@@ -53,18 +54,18 @@ def stage(source: BinaryIO, passphrase: str, data: Path, said: Said) -> Manifest
 
 
 def discard(data: Path) -> None:
-    """Takes away what was staged."""
+    """Removes the staged data."""
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(data / STAGING)
 
 
 def is_empty(data: Path) -> bool:
-    """Whether there is neither a database nor mail."""
+    """Whether the data directory has neither a database nor mail."""
     return not (data / "db" / FILE).exists() and not any((data / "mail").glob("*"))
 
 
 def compare(data: Path) -> Differences | None:
-    """What differs from the present database; None when the present database cannot be read."""
+    """The differences from the present database, or None if the present database cannot be read."""
     present = data / "db" / FILE
     if not present.exists():
         return Differences()
@@ -82,9 +83,11 @@ def compare(data: Path) -> Differences | None:
 
 
 def commit(data: Path) -> Path | None:
-    """Moves the staged data to its place. Returns the folder of the former data, if there was."""
+    """Moves the staged data to its place. Returns the folder of the former data, or None if there
+    was none."""
     staging = data / STAGING
-    # Ids go on a million higher: mail folders and queued mail are named by them (decision 0055).
+    # Ids continue a million higher, because mail folders and queued mail are named by ids (decision
+    # 0055).
     snapshots.leap(staging / "db" / FILE)
     for path in [*_below(staging), staging]:
         durable.sync(path)
@@ -102,7 +105,7 @@ def _check_schema(manifest: Manifest) -> None:
 
 
 def _complete_mail(mail: Path, manifest: Manifest) -> None:
-    """Maildir needs all of its three folders, also where one was empty."""
+    """Makes the three folders that each Maildir needs, of which the backup lacks the empty ones."""
     if not manifest.mail:
         return
     mail.mkdir(mode=0o700, exist_ok=True)

@@ -1,5 +1,5 @@
-"""What `postroom doctor` found: one line for each thing that it looked at, and the next command
-where one helps."""
+"""What `postroom doctor` says: one line for each thing that it checked, and the next command if one
+helps."""
 
 from typing import Literal
 
@@ -19,6 +19,6 @@ class Diagnosis(msgspec.Struct, frozen=True):
 
 
 def exit_code(diagnoses: list[Diagnosis]) -> int:
-    """0: fine. 1: warnings. 2: errors."""
+    """The exit code: 0 without problems, 1 with warnings, 2 with errors."""
     levels = {diagnosis.level for diagnosis in diagnoses}
     return 2 if "error" in levels else 1 if "warning" in levels else 0

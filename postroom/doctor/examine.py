@@ -1,7 +1,7 @@
-"""Everything that `postroom doctor` looks at, in order. It changes nothing.
+"""Everything that `postroom doctor` checks, in order. It changes nothing.
 
-It works while the service runs and while it does not, with root and without; what it can
-not see then is `skipped`, with the reason.
+It works whether or not the service runs, with root and without. A check that is not possible then
+is `skipped`, with the reason.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ class _Queued(msgspec.Struct):
 
 
 def examine(settings: Settings) -> list[Diagnosis]:
-    """All findings."""
+    """All diagnoses."""
     with_postfix = settings.mail == "on" and os.geteuid() == 0
     found = list(_versions(settings, with_postfix))
     running = data_directory.is_locked(settings.data)
@@ -64,7 +64,7 @@ def examine(settings: Settings) -> list[Diagnosis]:
 
 
 def _private(settings: Settings, me: Identity, running: bool) -> Iterator[Diagnosis]:
-    """What only root and the owner of the data can look at."""
+    """The checks that only root and the owner of the data can make."""
     if os.geteuid() not in (0, (settings.data / "db").stat().st_uid):
         for subject in ("permissions", "database"):
             yield Diagnosis(
@@ -108,8 +108,8 @@ def _parts(settings: Settings) -> Iterator[Diagnosis]:
 
 
 def _database(settings: Settings, running: bool) -> Iterator[Diagnosis]:
-    """Whether it is whole and of this version; whether work waits in it that the worker should
-    have done."""
+    """Whether the database is intact and of this version, and whether work waits in it that the
+    worker should have done."""
     try:
         if settings.database.startswith("sqlite:///"):
             path = Path(settings.database.removeprefix("sqlite:///"))
@@ -190,7 +190,7 @@ def _queue(settings: Settings) -> Iterator[Diagnosis]:
 
 
 def _said(*command: str) -> str:
-    """What a program prints, or nothing."""
+    """The output of a program, or an empty string if it fails."""
     try:
         done = subprocess.run(
             command, env=daemons.ENVIRONMENT, capture_output=True, text=True, errors="replace", timeout=SECONDS

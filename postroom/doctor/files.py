@@ -1,6 +1,6 @@
 """The machine under an instance: owners and modes, disk, clock, certificate.
 
-Modes are compared as the most that is allowed; a stricter one is fine.
+A mode is the most that is allowed; a stricter mode is fine.
 """
 
 import os
@@ -29,12 +29,12 @@ DRIFT = 300
 
 
 def permissions(settings: Settings, me: Identity) -> Iterator[Diagnosis]:
-    """Owner and mode of what Postroom keeps."""
+    """Checks owner and mode of the files that Postroom keeps."""
     root = pwd.getpwuid(0)
     found = directories(settings.data.exists() and settings.data.stat().st_uid == 0).items()
     wanted = {settings.data / name: (mode, root.pw_name if kept else me.name) for name, (mode, kept) in found}
     wanted |= dict.fromkeys(_database_files(settings.data / "db"), (0o600, me.name))
-    readers = {"dovecot": me.name, "opendkim": me.name, "postfix": "postfix"}  # of the database's password
+    readers = {"dovecot": me.name, "opendkim": me.name, "postfix": "postfix"}  # who reads the database's password
     wanted |= {settings.data / name / "database.conf": (0o600, reader) for name, reader in readers.items()}
     fine = True
     for path, (mode, owner) in wanted.items():
@@ -56,7 +56,7 @@ def permissions(settings: Settings, me: Identity) -> Iterator[Diagnosis]:
 
 
 def settings_file(me: Identity | None) -> Iterator[Diagnosis]:
-    """Whether others can read a password in the settings file."""
+    """Checks whether others can read a password in the settings file."""
     path = settings_of.file_of()
     if path is None:
         return
@@ -67,7 +67,7 @@ def settings_file(me: Identity | None) -> Iterator[Diagnosis]:
 
 
 def disk(settings: Settings) -> Iterator[Diagnosis]:
-    """Space and inodes where the data lies."""
+    """Checks free space and inodes of the file system that has the data."""
     found = os.statvfs(settings.data)
     free = found.f_bavail * found.f_frsize
     level: Level = "error" if free < FULL else "warning" if free < NEARLY_FULL else "ok"
@@ -79,7 +79,7 @@ def disk(settings: Settings) -> Iterator[Diagnosis]:
 
 
 def clock(settings: Settings) -> Iterator[Diagnosis]:
-    """Whether files are of the future. Nobody outside is asked for the time."""
+    """Checks whether files have times in the future. No time server is asked."""
     now = time.time()
     paths = [settings.data / name for name in ("run/worker.alive", "run", "db/postroom.db-wal", "db/postroom.db")]
     newest = 0.0
@@ -97,7 +97,8 @@ def clock(settings: Settings) -> Iterator[Diagnosis]:
 
 
 def certificate(settings: Settings) -> Iterator[Diagnosis]:
-    """The mail ports' certificate: readable, fits its key and the host's name, not at its end."""
+    """Checks the certificate of the mail ports: readable, fits its key and the host's name, not
+    about to expire."""
     path, key = tls_paths(settings)
     try:
         found = x509.load_pem_x509_certificate(path.read_bytes())

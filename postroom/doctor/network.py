@@ -1,6 +1,6 @@
-"""The world around an instance: its ports, the DNS of its host, port 25 of others.
+"""The network around an instance: its ports, the DNS of its host, and port 25 of other hosts.
 
-The DNS that does not answer proves nothing; that is a warning, never an error.
+If the DNS does not answer, nothing is proven: that is a warning, never an error.
 """
 
 import asyncio
@@ -15,12 +15,12 @@ from postroom.instance.data_directory import CannotStart
 from postroom.service import ports
 from postroom.settings import Settings
 
-OUTSIDE = "gmail.com"  # a name whose mail exchangers are always there
+OUTSIDE = "gmail.com"  # a domain that always has mail exchangers
 SECONDS = 5.0
 
 
 def free_ports(settings: Settings, with_postfix: bool) -> Iterator[Diagnosis]:
-    """Of an instance that does not run: whether it could."""
+    """Checks whether the ports of an instance that does not run are free."""
     wanted = [("port", settings.host, settings.port)]
     if settings.mail == "on":
         wanted += ports.mail_ports(settings, with_postfix)
@@ -36,8 +36,8 @@ def free_ports(settings: Settings, with_postfix: bool) -> Iterator[Diagnosis]:
 
 
 async def host(settings: Settings) -> AsyncIterator[Diagnosis]:
-    """The host's own records: an address, the way back from it, and an MX that leads here if
-    there is one."""
+    """Checks the host's own records: an address, its reverse name, and, if there is an MX, that it
+    names this host."""
     name, resolver = settings.hostname, Resolver(settings.resolver)
     if name.endswith(".test") and not settings.resolver:
         yield Diagnosis("skipped", "dns", f"{name} is a name for tests. POSTROOM_HOSTNAME sets another.")
@@ -67,7 +67,7 @@ async def host(settings: Settings) -> AsyncIterator[Diagnosis]:
 
 
 async def port_25(settings: Settings) -> AsyncIterator[Diagnosis]:
-    """Whether mail can leave this machine: many providers close port 25."""
+    """Checks whether mail can leave this machine: many providers block port 25."""
     if settings.outbound == "off" or settings.relayhost:
         yield Diagnosis("skipped", "port 25", "With these settings nothing is sent to port 25 of other hosts.")
         return

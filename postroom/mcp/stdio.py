@@ -1,6 +1,6 @@
-"""The server: tools over stdin and stdout, each call one call of the API.
+"""The server: tools over stdin and stdout. Each tool call is one call of the API.
 
-What goes wrong in a call is an answer that the agent reads, not an error of the protocol.
+A failed call is an answer that the agent reads, not an error of the protocol.
 """
 
 import asyncio
@@ -82,8 +82,8 @@ def _decode(body: bytes) -> dict[str, Any]:
 
 
 def _answered(entry: Entry, answer: dict[str, Any]) -> CallToolResult:
-    """The answer as text and as data; one with a secret says what to do with it, and that it is
-    for the user."""
+    """The answer as text and as data. An answer with a secret says what to do with the secret, and
+    that it is for the user."""
     if entry.secret is None:
         return CallToolResult(content=[_text(answer)], structured_content=answer)
     words = tools.SHOW_ONCE.format(secret=entry.secret)

@@ -1,8 +1,7 @@
-"""The tools, made from the client's operations: words, the type of what a tool takes, and what it
-does to the world.
+"""The tools, made from the client's operations: descriptions, the type of each tool's arguments,
+and each tool's effects.
 
-An operation that writes counts as destructive unless its verb is one that only adds
-(decision 0080).
+An operation that writes counts as destructive, unless its verb only adds something (decision 0080).
 """
 
 from functools import cache
@@ -16,7 +15,7 @@ from postroom.client.catalog import Entry, Parameter, catalog
 
 ADDING = ("create", "restore", "consent", "verify")
 REPEATABLE = ("delete", "verify")
-# What looks beyond the server: at anybody's DNS.
+# Tools that reach beyond the server, to the public DNS.
 OPEN_WORLD = ("verify_domain",)
 SHOW_ONCE = (
     "The field `{secret}` is a secret and cannot be read again. Show it to the user once, now. Do not repeat it later, "
@@ -25,7 +24,7 @@ SHOW_ONCE = (
 
 
 def offered(read_only: bool) -> dict[str, Entry]:
-    """The operations that are tools, by name."""
+    """The operations that are offered as tools, by name."""
     return {name: entry for name, entry in catalog().items() if entry.reads or not read_only}
 
 
@@ -50,8 +49,8 @@ def takes(entry: Entry) -> type[msgspec.Struct]:
 
 
 def arguments(entry: Entry, given: dict[str, Any] | None) -> dict[str, Any]:
-    """What the operation is called with; ValidationError where it is of another type, without
-    any value in it."""
+    """The arguments of the operation. Raises ValidationError for a wrong type, without any sent
+    value in its text."""
     read = msgspec.convert(given or {}, takes(entry))
     return {name: value for name, value in msgspec.structs.asdict(read).items() if value is not UNSET}
 
