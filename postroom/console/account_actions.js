@@ -1,22 +1,22 @@
-// What is done to accounts: from the list, from the page of one, and from the overview.
+// Actions on accounts, for the list, for the page of one account and for the overview.
 
 import { current, get, post, put } from "./api.js";
 import { fill, h } from "./dom.js";
 import { copyable, confirm, dialog, explain, field, form, input, toast } from "./widgets.js";
 import { secretPanel } from "./secret.js";
 
-/** A name for a request, so that sending it twice does it once. */
+/** Headers with an Idempotency-Key, so that sending a request twice carries it out once. */
 function once() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return { "idempotency-key": Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("") };
 }
 
-/** Domains to choose from: the busiest that the counters know. Another can be typed. */
+/** Domains to choose from: the busiest according to the counters. Any other domain can be typed. */
 async function knownDomains() {
   try {
     return (await get("/v2/stats?limit=200")).domains.map((item) => item.domain);
   } catch {
-    return []; // then all are typed
+    return []; // without suggestions, the domain is typed
   }
 }
 
@@ -50,7 +50,7 @@ export async function createAccount({ go, domain = "", user = "", created = () =
         try {
           made = await post("/v2/email-accounts/create", body, { headers });
         } catch (problem) {
-          if (problem.status > 0) Object.assign(headers, once()); // refused: what is sent next is another request
+          if (problem.status > 0) Object.assign(headers, once()); // refused: the next attempt is another request
           throw placed(problem);
         }
         const { account } = made;
@@ -70,7 +70,7 @@ export async function createAccount({ go, domain = "", user = "", created = () =
   );
 }
 
-/** A refusal that is about a field, though the API names none, is shown at that field. */
+/** Shows a refusal at the field that it is about, even if the API names no field. */
 function placed(problem) {
   const field = { address_exists: "local_part", reserved_local_part: "local_part", domain_not_active: "domain", not_found: "domain" }[problem.code];
   if (field && !problem.fields.length) {
@@ -142,7 +142,7 @@ export async function editName(account) {
   );
 }
 
-/** Deletes an account. `restored` is called when the deletion has been undone. */
+/** Deletes an account. `restored` is called after the deletion has been undone. */
 export async function deleteAccount(account, restored) {
   const text = "No login and no mail from this moment. Its mail is kept for some days. During that time the account can be restored: choose Deleted in the list of accounts.";
   const done = await confirm(`Delete ${account.address}?`, text, "Delete", () => post("/v2/email-accounts/delete", { id: account.id }));

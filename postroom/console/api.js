@@ -1,5 +1,5 @@
-// The public API as the pages see it: the session's cookie goes along, writes carry its CSRF token, and an answer
-// that is no success is thrown as a Problem.
+// The public API for the pages: requests carry the session's cookie, writes carry its CSRF token,
+// and an unsuccessful answer is thrown as a Problem.
 
 export class Problem extends Error {
   constructor(status, body, retryAfter = 0) {
@@ -11,7 +11,7 @@ export class Problem extends Error {
     this.retryAfter = retryAfter;
   }
 
-  /** The message about one field of a form. */
+  /** The message about one field of a form, or undefined. */
   about(field) {
     return this.fields.find((error) => error.field === field)?.message;
   }
@@ -48,7 +48,10 @@ async function send(method, path, { body, headers = {}, signal } = {}) {
   return { answer, data };
 }
 
-/** One call. Returns { data, next }: the body, and the path of the next page where there is one. */
+/**
+ * Makes one request. Returns { data, next }: the body, and the path of the next page if there is
+ * one.
+ */
 export async function call(method, path, options = {}) {
   const { answer, data } = await send(method, path, options);
   if (answer.ok) return { data, next: nextOf(answer.headers.get("link")) };
@@ -64,7 +67,7 @@ export const get = async (path, options) => (await call("GET", path, options)).d
 export const post = async (path, body, options) => (await call("POST", path, { ...options, body })).data;
 export const put = async (path, body) => (await call("PUT", path, { body })).data;
 
-/** A path with those parameters that have a value. */
+/** A path with the parameters that have a value. */
 export function withQuery(path, values) {
   const given = Object.entries(values).filter(([, value]) => value !== undefined && value !== null && value !== "");
   const query = new URLSearchParams(given).toString();
@@ -75,13 +78,13 @@ function nextOf(link) {
   return /<([^>]+)>;\s*rel="next"/.exec(link || "")?.[1] || null;
 }
 
-/** Health is public, and its 503 is an answer like any other. */
+/** The health of the parts. It is public, and a 503 is an answer like any other. */
 export async function health() {
   const { data } = await send("GET", "/readyz");
   return data;
 }
 
-/** The session of the cookie, if there is one. */
+/** The session that the cookie names, or null. */
 export async function resume() {
   try {
     session = await get("/console/session", { signingIn: true });
@@ -92,7 +95,7 @@ export async function resume() {
   return session;
 }
 
-/** Signs in with a key, which is then forgotten, or with the token of a link. */
+/** Signs in with a key, which is not kept, or with the token of a link. */
 export async function signIn({ key, link }) {
   const headers = key ? { "x-api-key": key } : {};
   const body = link ? { link } : {};

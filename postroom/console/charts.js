@@ -1,4 +1,4 @@
-// Small charts as SVG. Each has a text for those who do not see it.
+// Small charts as SVG. Each has a text for people who cannot see it.
 
 import { h, newId, s } from "./dom.js";
 import { number } from "./format.js";
@@ -6,7 +6,8 @@ import { number } from "./format.js";
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
-// The longest first: [length of a bar, bars, words, how a bar is called].
+// Scales, the longest first: [length of a bar in ms, number of bars, words, format of a bar's
+// label].
 const SCALES = [
   [DAY, 14, "the last 14 days", { weekday: "short", day: "numeric", month: "short" }],
   [HOUR, 24, "the last 24 hours", { hour: "2-digit", minute: "2-digit" }],
@@ -15,7 +16,10 @@ const SCALES = [
   [MINUTE / 12, 24, "the last two minutes", { hour: "2-digit", minute: "2-digit", second: "2-digit" }],
 ];
 
-/** Counts times in bars of the longest scale that is known whole: nothing is known from before `covered`. */
+/**
+ * Counts times in bars, on the longest scale that the data covers completely: nothing is known
+ * about the time before `covered`.
+ */
 export function buckets(times, covered, now = Date.now()) {
   const [size, count, words, style] = SCALES.find(([length, bars]) => startOf(now, length, bars) >= covered) || SCALES.at(-1);
   const start = startOf(now, size, count);
@@ -28,7 +32,7 @@ export function buckets(times, covered, now = Date.now()) {
   return { title: words, bars };
 }
 
-/** The start of the first of so many bars; days begin at midnight here. */
+/** The start of the first of `count` bars. Days begin at midnight local time. */
 function startOf(now, size, count) {
   const shift = size === DAY ? new Date(now).getTimezoneOffset() * MINUTE : 0;
   return (Math.floor((now - shift) / size) - count + 1) * size + shift;
@@ -53,7 +57,7 @@ export function columns(title, bars, words) {
   );
 }
 
-/** Parts of a whole as one line: [[count, status], …]. */
+/** Shows the parts of a whole as one line: [[count, status], …]. */
 export function share(parts) {
   const total = parts.reduce((sum, [count]) => sum + count, 0) || 1;
   let at = 0;

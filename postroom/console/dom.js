@@ -1,14 +1,17 @@
-// Elements from data. Text goes in as text nodes only, so nothing that is stored can become markup
+// Makes elements from data. Text goes in as text nodes only, so stored text can never become markup
 // (decision 0061).
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** An element: properties, `on…` listeners, attributes; children are nodes, texts, lists of them, or nothing. */
+/**
+ * Makes an element from properties, `on…` listeners, attributes, and children, which are nodes,
+ * texts, lists of them, or nothing.
+ */
 export function h(tag, props, ...children) {
   return build(document.createElement(tag), props, children);
 }
 
-/** The same for SVG. */
+/** Like `h`, for SVG. */
 export function s(tag, props, ...children) {
   return build(document.createElementNS(SVG, tag), props, children);
 }
@@ -31,7 +34,7 @@ function append(parent, children) {
   }
 }
 
-/** Puts these children in the place of all that an element has. */
+/** Replaces all children of an element. */
 export function fill(element, ...children) {
   element.replaceChildren();
   append(element, children);
@@ -60,7 +63,7 @@ const PATHS = {
   refresh: "M19 12a7 7 0 1 1-2-4.900M19 4v4h-4",
 };
 
-/** An icon; it says nothing to a screen reader. */
+/** An icon, which screen readers ignore. */
 export function icon(name) {
   return s(
     "svg",

@@ -1,4 +1,4 @@
-// Events in words.
+// Describes events in words.
 
 import { h } from "./dom.js";
 import { moment } from "./widgets.js";
@@ -34,13 +34,13 @@ const WORDS = {
   "console.signed_in": ["", "Signed in to the console"],
 };
 
-/** What happened, as words; a type that is unknown here is shown as it is. */
+/** The type of an event in words; an unknown type is shown as it is. */
 export function words(event) {
   const [tone, text] = WORDS[event.type] || ["", event.type.replace(/[._]/g, " ")];
   return h("span", { class: `event ${tone}` }, h("span", { class: "dot", "aria-hidden": "true" }), h("span", { title: event.type }, text));
 }
 
-/** What it happened to. */
+/** The object of an event, with a link to its page if there is one. */
 export function subject(event, { plain = false } = {}) {
   const { data } = event;
   const text = data.address || data.subdomain || data.domain || (data.prefix && `${data.prefix}…`) || event.user_id || "";
@@ -59,7 +59,7 @@ export function by(event) {
   return event.key_id ? `key ${event.key_id}` : "operator";
 }
 
-/** One line of a short list. */
+/** An event as one line of a short list. */
 export function eventLine(event, options) {
   return h(
     "li",

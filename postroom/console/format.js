@@ -1,4 +1,4 @@
-// How times, numbers and statuses are written.
+// Formats times, numbers and statuses.
 
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });

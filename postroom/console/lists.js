@@ -1,12 +1,14 @@
-// A table that is paged by the API's cursors: any depth costs the same, and the way back is remembered.
+// A table that is paged by the API's cursors: every page costs the same, however deep, and the
+// previous pages are remembered.
 
 import { call } from "./api.js";
 import { fill, h, icon } from "./dom.js";
 import { failure, loading } from "./widgets.js";
 
 /**
- * `path()` is the first page; `head` the titles of the columns; `row(item)` gives a <tr>; `none()` says what is shown
- * where there is nothing. Returns { element, reload }.
+ * `path()` gives the path of the first page; `head` lists the titles of the columns; `row(item)`
+ * gives a <tr>; `none()` gives the content of an empty table. Returns { element, show, restart,
+ * reload }.
  */
 export function pagedTable({ label, path, head, row, none }) {
   const body = h("div", { class: "table-body" });
@@ -66,7 +68,7 @@ export function pagedTable({ label, path, head, row, none }) {
   return {
     element,
     show,
-    /** From the first page, for other filters. */
+    /** Starts again from the first page, for other filters. */
     restart() {
       trail = [];
       return show(true);
@@ -75,7 +77,7 @@ export function pagedTable({ label, path, head, row, none }) {
   };
 }
 
-/** Runs `act` once nobody has called for a while. */
+/** A function that runs `act` when it has not been called for `milliseconds`. */
 export function debounced(act, milliseconds = 180) {
   let timer;
   return (...values) => {
@@ -84,7 +86,10 @@ export function debounced(act, milliseconds = 180) {
   };
 }
 
-/** The filters of a page, kept in its address so that it can be reloaded, shared and gone back to. */
+/**
+ * The filters of a page, kept in its address so that the page can be reloaded, shared and reached
+ * with the Back button.
+ */
 export function filtersInAddress(names) {
   const query = new URLSearchParams(location.search);
   const values = Object.fromEntries(names.map((name) => [name, query.get(name) || ""]));

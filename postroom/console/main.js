@@ -1,4 +1,4 @@
-// The frame around the pages: who is signed in, where to go, and which page a path is.
+// The frame around the pages: the session, the navigation, and the page of each path.
 
 import { current, resume, signOut, whenSessionEnds } from "./api.js";
 import { fill, h, icon } from "./dom.js";
@@ -12,7 +12,7 @@ import { page as overview } from "./pages/overview.js";
 import { page as signIn } from "./pages/sign_in.js";
 import { empty, explain, iconButton, mountMessages, toast } from "./widgets.js";
 
-// Path, title, page. A page fills `main`; `part` is what follows the first segment.
+// Path, title, page. A page fills `main`; `part` is the part of the path after the first segment.
 const ROUTES = [
   [/^\/$/, "Overview", overview],
   [/^\/accounts$/, "Accounts", accounts],
@@ -33,7 +33,7 @@ const NAVIGATION = [
 let main;
 let leave = () => {};
 
-/** Goes to a path of the console. */
+/** Opens a path of the console. */
 export function go(path, { replace = false } = {}) {
   history[replace ? "replaceState" : "pushState"]({}, "", path);
   render();
@@ -69,7 +69,10 @@ function renderSignIn() {
   signIn(shell, { themeButton, done: () => go(inside(next), { replace: true }) });
 }
 
-/** Only a path of this console is gone to after signing in. */
+/**
+ * The path to open after signing in: `next` if it is a path of this console, otherwise the
+ * overview.
+ */
 function inside(next) {
   return next && ROUTES.some(([pattern]) => pattern.test(next.split("?")[0])) ? next : "/";
 }
@@ -142,7 +145,7 @@ function themeButton() {
     try {
       localStorage.setItem("theme", theme);
     } catch {
-      // Not remembered, then.
+      // Storage is forbidden here, so the choice is not remembered.
     }
     fill(control, icon(theme === "dark" ? "sun" : "moon"));
     control.setAttribute("aria-label", label());

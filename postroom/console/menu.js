@@ -1,4 +1,4 @@
-// A small menu at a button: arrows move, Escape closes, a click elsewhere closes.
+// A small menu at a button: arrow keys move, Escape or a click elsewhere closes the menu.
 
 import { h, icon, newId } from "./dom.js";
 

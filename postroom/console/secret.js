@@ -27,7 +27,7 @@ export function secretPanel({ label, secret, note, lines = [], close, done = "Do
   );
   setTimeout(() => {
     copyIt.focus();
-    // It is not shown again: one Escape too many must not take it away.
+    // The secret is not shown again, so Escape must not close the dialog before it is copied.
     panel.closest("dialog").addEventListener("cancel", (event) => copyIt.textContent !== "Copied" && event.preventDefault());
   });
   return panel;

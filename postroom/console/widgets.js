@@ -1,4 +1,5 @@
-// What several pages show: buttons, statuses, things to copy, messages, dialogs, forms, and the states of a region.
+// Widgets that several pages share: buttons, statuses, copyable values, messages, dialogs, forms,
+// and the states of a region.
 
 import { fill, h, icon, newId } from "./dom.js";
 import { ago, when } from "./format.js";
@@ -7,7 +8,7 @@ export function button(text, { icon: name, kind = "", onclick, ...props } = {}) 
   return h("button", { type: "button", class: `button ${kind}`, onclick, ...props }, name && icon(name), h("span", null, text));
 }
 
-/** A button that is an icon; its name is for those who do not see it. */
+/** A button with only an icon; its label is for people who cannot see the icon. */
 export function iconButton(name, label, onclick, props = {}) {
   return h("button", { type: "button", class: "icon-button", "aria-label": label, title: label, onclick, ...props }, icon(name));
 }
@@ -16,27 +17,30 @@ export function status(name, note) {
   return h("span", { class: `status ${name}` }, h("span", { class: "dot", "aria-hidden": "true" }), note || name);
 }
 
-/** A moment, told relative to now; the exact time is in its title. */
+/** A time relative to now; its title has the exact time. */
 export function moment(text) {
   return text ? h("time", { datetime: text, title: when(text) }, ago(text)) : h("span", { class: "faint" }, "never");
 }
 
 // --- copying
 
-/** Copies a text. Over plain HTTP a browser has no clipboard API; there the old command does it. */
+/**
+ * Copies a text and returns whether that worked. Over plain HTTP a browser has no clipboard API, so
+ * the older copy command is used.
+ */
 export async function copy(text) {
   if (navigator.clipboard && window.isSecureContext) {
     try {
       await navigator.clipboard.writeText(text);
       return true;
     } catch {
-      // Not allowed: the other way may be.
+      // Not allowed; the older command may work.
     }
   }
   const before = document.activeElement;
   const area = h("textarea", { class: "offscreen", readonly: true, "aria-hidden": "true", tabindex: "-1" });
   area.value = text;
-  (document.querySelector("dialog[open]") || document.body).append(area); // outside of an open dialog nothing is selectable
+  (document.querySelector("dialog[open]") || document.body).append(area); // while a dialog is open, only its content can be selected
   area.select();
   const done = document.execCommand("copy");
   area.remove();
@@ -71,7 +75,7 @@ export function mountMessages() {
   document.body.append(live, toasts);
 }
 
-/** For a screen reader alone. */
+/** Announces a text to screen readers only. */
 export function say(text) {
   live.textContent = "";
   setTimeout(() => (live.textContent = text), 30);
@@ -93,7 +97,10 @@ export function toast(text, { action, onaction, seconds = 6 } = {}) {
 
 // --- dialogs
 
-/** A modal dialog. `build(close)` gives its content; the result is what `close` is called with. */
+/**
+ * Opens a modal dialog. `build(close)` makes its content; the promise resolves with the value that
+ * `close` is called with.
+ */
 export function dialog(title, build, { wide = false } = {}) {
   return new Promise((resolve) => {
     const id = newId("title");
@@ -120,7 +127,10 @@ export function dialog(title, build, { wide = false } = {}) {
   });
 }
 
-/** Asks before something that cannot be taken back. `act` runs while the dialog is open, so that it can say what failed. */
+/**
+ * Asks for confirmation before an action that cannot be undone. `act` runs while the dialog is
+ * open, so that the dialog can show an error.
+ */
 export function confirm(title, text, verb, act, { kind = "danger" } = {}) {
   return dialog(title, (close) =>
     form(
@@ -133,7 +143,7 @@ export function confirm(title, text, verb, act, { kind = "danger" } = {}) {
 
 // --- forms
 
-/** A labelled control. Its error is put under it by the form. */
+/** A control with its label. The form shows the control's error below it. */
 export function field(label, control, { hint, name = control.name } = {}) {
   const id = newId("field");
   control.id = id;
@@ -154,7 +164,10 @@ export function select(name, options, value, props = {}) {
   );
 }
 
-/** A form with its buttons. `act` gets the named values; a Problem that it throws is shown at the fields and above. */
+/**
+ * A form with its buttons. `act` gets the named values; a Problem that it throws is shown at the
+ * fields and above the form.
+ */
 export function form(content, { verb, kind = "primary", close, extra }, act) {
   const alert = h("div", { class: "alert", role: "alert", hidden: true });
   const go = h("button", { type: "submit", class: `button ${kind}` }, h("span", null, verb));
@@ -209,10 +222,10 @@ function showErrors(element, alert, problem) {
   first?.focus();
 }
 
-// Where it is not the server that fails, but the mail behind it.
+// Titles for errors of the mail plane behind the server.
 const MAIL = { mail_unavailable: "No answer from the mailbox", mail_off: "No mail here" };
 
-/** What went wrong, in a sentence for a person. */
+/** An error as one sentence for a person. */
 export function explain(problem) {
   if (problem.status === 429) return `Too many requests. Try again in ${problem.retryAfter || 1} s.`;
   if (problem.code === "outcome_unknown") return "The request may have been carried out. Look before you try again.";
@@ -238,7 +251,10 @@ export function empty(name, title, text, action) {
   return h("div", { class: "state" }, h("div", { class: "state-icon" }, icon(name)), h("h2", null, title), h("p", null, text), action);
 }
 
-/** A region that could not be filled. Where the server says when to come back, it tries again by itself. */
+/**
+ * The state of a region that could not be loaded. If the server says when to retry, the region
+ * retries by itself.
+ */
 export function failure(problem, retry) {
   if (problem.name !== "Problem" && problem.status === undefined) console.error(problem);
   const titles = { 0: "No connection", 403: "Not for this key", 404: "Nothing here", 429: "Slow down", 503: "Busy" };
@@ -256,7 +272,7 @@ export function failure(problem, retry) {
   return box;
 }
 
-/** Fills a region with what `work` gives: first the skeleton, then the content or what went wrong. */
+/** Fills a region with the content from `work`: first a skeleton, then the content or the error. */
 export async function region(element, work, rows) {
   fill(element, loading(rows));
   element.setAttribute("aria-busy", "true");

@@ -1,4 +1,4 @@
-// One account: what it is, what can be done to it, what happened to it.
+// One account: its data, its actions and its events.
 
 import { can, get } from "../api.js";
 import { changeStatus, deleteAccount, editName, resetPassword, signOut } from "../account_actions.js";
@@ -78,7 +78,10 @@ function state(account, again) {
   );
 }
 
-/** How much mail there is. Dovecot is asked for it, and may be away while the rest of the page is there. */
+/**
+ * The amount of mail. Dovecot is asked for it, and may be unavailable while the rest of the page is
+ * shown.
+ */
 function mailbox(account, { signal }) {
   const content = h("div", { class: "brief" });
   region(content, async () => {
@@ -94,7 +97,7 @@ function mailbox(account, { signal }) {
 
 const PROTOCOLS = { imap: "IMAP", pop3: "POP3", managesieve: "ManageSieve" };
 
-/** Who is logged in now: a mail client has several connections, which are one line. */
+/** The open sessions: a mail client has several connections, which are shown as one line. */
 function sessions(account, { signal }) {
   const content = h("div", { class: "brief" });
   const load = () => region(content, async () => {
@@ -124,7 +127,10 @@ const SERVICES = [
 ];
 const SECURITY = { tls: "TLS", starttls: "STARTTLS" };
 
-/** What to enter in a mail client. There is one host, and the ways to reach a service differ in port and encryption. */
+/**
+ * The settings for a mail client. All services have the same host; their options differ in port and
+ * encryption.
+ */
 function settings(account, servers) {
   const way = (server, name) => h("span", { class: "way" }, copyable(String(server.port), `Copy the ${name} port with ${SECURITY[server.security]}`), h("span", { class: "faint" }, SECURITY[server.security]));
   const download = h("a", { class: "button", href: `/v2/email-accounts/${account.id}/client-settings.mobileconfig`, download: `${account.address}.mobileconfig`, "data-outside": "" }, "Profile for iPhone and Mac");

@@ -1,4 +1,4 @@
-// Accounts: search as you type, filters, pages, and making one.
+// The list of accounts: search while typing, filters, pages, and making an account.
 
 import { can, current, withQuery } from "../api.js";
 import { changeStatus, createAccount, deleteAccount, resetPassword, restoreAccount } from "../account_actions.js";
@@ -38,7 +38,10 @@ export async function page(main, { go }) {
   await list.show();
 }
 
-/** Deleted is no status of an account, but what a person looks for is in one list. */
+/**
+ * The query for deleted accounts. Deleted is not a status in the API, but the page offers it in the
+ * list of statuses.
+ */
 function asked({ status }) {
   return status === "deleted" ? { status: "", deleted: "true" } : {};
 }

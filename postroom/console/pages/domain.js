@@ -1,4 +1,5 @@
-// One domain: the DNS records that it needs, whether they are there, and how to fix those that are not.
+// One domain: the DNS records that it needs, whether they are published, and how to fix those that
+// are not.
 
 import { can, current, get, post, withQuery } from "../api.js";
 import { createAccount } from "../account_actions.js";
@@ -25,7 +26,7 @@ const PURPOSES = {
 const SIGNS = { ok: ["good", "check", "Found"], missing: ["bad", "cross", "Missing"], differs: ["warn", "alert", "Differs"], unanswered: ["warn", "alert", "No answer"] };
 
 export async function page(main, context) {
-  // A platform domain belongs to nobody: any user sees it.
+  // A platform domain belongs to no user, and any user sees it.
   const user = current().key.user_id || new URLSearchParams(location.search).get("user_id") || "console";
   await region(main, async () => {
     const path = `/v2/domains/${encodeURIComponent(context.part)}`;
@@ -35,10 +36,14 @@ export async function page(main, context) {
   });
 }
 
-// Names for trying things out, which the public DNS never has (RFC 6761); the demo's and the first host name's is .test.
+// Reserved names for tests, which the public DNS never has (RFC 6761). The demo and the default
+// host name use .test.
 const RESERVED = /\.(test|invalid|localhost)$/;
 
-/** What a newcomer asks: why it is active without any record, who may use it, and what these names are. */
+/**
+ * Notes for a newcomer: why the domain is active without any record, who may use it, and what these
+ * names are.
+ */
 function notes(domain, mx) {
   const isTrial = RESERVED.test(domain.domain);
   return [

@@ -1,4 +1,4 @@
-// Domains: which there are, their status, and adding one.
+// The list of domains with their status, and adding a domain.
 
 import { can, current, post, withQuery } from "../api.js";
 import { fill, h } from "../dom.js";
@@ -29,7 +29,9 @@ export async function page(main, { go }) {
   await list.show();
 }
 
-/** The page of a domain: its user goes along, because a domain may be claimed by several. */
+/**
+ * The path of a domain's page. It includes the user, because several users may claim one domain.
+ */
 export function pathOf(domain) {
   return withQuery(`/domains/${encodeURIComponent(domain.domain)}`, { user_id: domain.user_id });
 }

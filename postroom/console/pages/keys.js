@@ -1,4 +1,4 @@
-// API keys: what each may do, making one that is shown once, revoking.
+// API keys: what each key may do, making a key, which is shown once, and revoking.
 
 import { can, current, post, withQuery } from "../api.js";
 import { fill, h } from "../dom.js";

@@ -1,4 +1,4 @@
-// The overview: what there is, whether everything runs, and what happened.
+// The overview: counts, the health of the parts, and recent events.
 
 import { call, can, current, get, health } from "../api.js";
 import { buckets, columns, share } from "../charts.js";
@@ -67,7 +67,10 @@ async function partsOf() {
   ];
 }
 
-/** The newest events feed both the list and the chart, which shows the longest time that they cover whole. */
+/**
+ * The newest events fill both the list and the chart, which shows the longest period that the
+ * events cover completely.
+ */
 async function happened(chart, recent, signal) {
   const items = [];
   let isAll = false;

@@ -1,4 +1,5 @@
-// Signing in: with an API key, which is sent once and not kept, or by the link that the terminal shows.
+// Signing in: with an API key, which is sent once and not kept, or with the link that the terminal
+// shows.
 
 import { signIn } from "../api.js";
 import { fill, h, icon } from "../dom.js";
@@ -23,7 +24,7 @@ export function page(shell, { themeButton, done }) {
 }
 
 async function follow(box, link, done) {
-  history.replaceState({}, "", location.pathname + location.search); // the token leaves the address before all else
+  history.replaceState({}, "", location.pathname + location.search); // first of all, remove the token from the address
   fill(box, h("h1", null, "Signing in"), loading(2));
   try {
     await signIn({ link });
