@@ -1,7 +1,7 @@
 """What each parameter of the API means. OpenAPI shows these descriptions for a query or a body; the
 command line and the agents' tools show them for an operation.
 
-A parameter that has another type in the client than on the wire (a flag is `true` in a query) is
+A parameter that has another type in the client than in a request (a flag is `true` in a query) is
 generic. This module imports nothing from Postroom, so that a program with the client stays small.
 """
 

@@ -145,8 +145,8 @@ def create_app(
     place: ProcessSlot = ALONE,
     clock: Clock = time.monotonic,
 ) -> App:
-    """The application over an open database. The caller supplies the functions that ask the other
-    parts."""
+    """The application over an open database. The functions that ask the other parts are
+    arguments."""
     host = settings.dns_host
     services = Services(
         database=database,

@@ -28,8 +28,8 @@ HEAD_SECONDS = 10.0
 # Seconds. Common proxies close an idle connection sooner than this, so that no proxy sends a
 # request into a connection that this server has just closed.
 KEEP_ALIVE_SECONDS = 75
-# Connections. A process may usually have 1,024 files open. A connection above the maximum is told
-# so, but only MOST_REFUSED at a time.
+# Connections. A process may usually have 1,024 files open. A connection above the maximum gets an
+# answer that says so, but only MOST_REFUSED at a time.
 MOST_CONNECTIONS = 900
 MOST_REFUSED = 50
 # Connections of one address that may wait for their client: for the rest of a request, or for the

@@ -25,7 +25,7 @@ Probe = Callable[[], Awaitable[dict[str, str | None]]]
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """Measurements of the parts beside the API. None: the value cannot be measured here or now."""
+    """Measurements of the other parts. None: the value cannot be measured here or now."""
 
     logins: dict[tuple[str, str], int] | None = None  # number of logins by service and result
     mail_queue: dict[str, int] | None = None

@@ -21,7 +21,8 @@ from postroom.api.framing import CHUNKED, Chunks, Framing
 from postroom.errors import Refused
 
 LARGEST_HEAD = 32 * 1024
-# Bytes of a head beside its target and headers: the method, the version, spaces and line ends.
+# Bytes of a head in addition to its target and headers: the method, the version, spaces and line
+# ends.
 _LINE = 64
 MOST_HEADERS = 100
 # Bytes of one whole request: its body may have 64 KiB, and a chunk of one byte takes six.

@@ -94,9 +94,9 @@ def _homes(mail: Path) -> list[Path]:
 
 
 def _add_account(tar: tarfile.TarFile, mail: Path, home: Path, said: Said) -> None:
-    """Adds the mail of an account. A message that is moved meanwhile (because it was read or
+    """Adds the mail of an account. A message that is moved during the copy (because it was read or
     flagged) is found under its new name in the next round. The same holds for a mailbox that is
-    sealed or unsealed meanwhile."""
+    sealed or unsealed during the copy."""
     stored: set[str] = set()
     lost = True
     while lost:
@@ -230,7 +230,8 @@ def _unpack(tar: tarfile.TarFile, manifest: Manifest, folder: Path | None, said:
 
 
 def _copy(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path | None) -> str:
-    """Writes a member to `target`, synced to disk, and returns its SHA-256."""
+    """Writes a member to `target`, synced to disk, or only reads it if `target` is None. Returns
+    its SHA-256."""
     digest, source = hashlib.sha256(), tar.extractfile(member)
     descriptor = os.open(target or os.devnull, os.O_WRONLY | (os.O_CREAT | os.O_EXCL if target else 0), 0o600)
     with os.fdopen(descriptor, "wb") as file:

@@ -1,4 +1,4 @@
-"""Restores a backup: unpacks and checks it beside the present data, then puts it in its place.
+"""Restores a backup: unpacks and checks it next to the present data, then puts it in its place.
 
     restoring/               being unpacked; a stop here has changed nothing
     restored-<time>/         decided, by one rename; `finish` moves its folders to their places

@@ -1,4 +1,4 @@
-"""`postroom api login`: tests URL and key, and saves them for the user alone."""
+"""`postroom api login`: tests URL and key, and saves them in a file that only the user can read."""
 
 import os
 

@@ -29,8 +29,8 @@ def add_node(
     ] = 1700,
     as_json: Json = False,
 ) -> None:
-    """Add a machine. The first node stands for the existing machine: it keeps every account. Adding
-    a known node gives it a new address, and it may start from another data directory."""
+    """Add a machine. The first node is the existing machine, which keeps every account. Adding a
+    known node gives it a new address, and it may start from another data directory."""
     from postroom import settings
     from postroom.cluster import nodes
 

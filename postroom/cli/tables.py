@@ -73,8 +73,8 @@ def show_rows(items: Sequence[dict[str, Any]]) -> None:
 
 
 def _print_fields(screen: Console, row: dict[str, Any]) -> None:
-    """Prints a row field by field. A value to copy that does not fit stands uncut on a line of its
-    own."""
+    """Prints a row field by field. A value to copy that does not fit is printed uncut on a line of
+    its own."""
     longest = max(map(len, row))
     for name, value in row.items():
         text, label = cell(value), Text(name.replace("_", " "), "dim")

@@ -26,7 +26,7 @@ from postroom.errors import Refused, not_found
 from postroom.parameters import UserId
 
 XML = "application/xml; charset=utf-8"
-_ATOMS = re.compile(r"[A-Za-z0-9!#$%'*+/=?^_`{|}~.-]+")  # without &, which is not allowed unescaped in XML
+_ATOMS = re.compile(r"[A-Za-z0-9!#$%'*+/=?^_`{|}~.-]+")  # without &, which must never appear in our XML documents
 
 
 class AccountQuery(msgspec.Struct, frozen=True):

@@ -51,8 +51,8 @@ class RotateAnswer(msgspec.Struct, frozen=True):
 
 @route("POST", "/v2/domains/:domain/dkim/rotate", "domains:write", "Rotate DKIM key", RotateAnswer, missing=NO_DOMAIN)
 async def rotate(context: RequestContext, query: RotateQuery, body: RotateBody) -> Result:
-    """Makes a new DKIM key for a domain. The old key signs until the DNS shows the new one. A
-    repeated request meanwhile gets the same answer."""
+    """Makes a new DKIM key for a domain. The old key signs until the DNS shows the new one; until
+    then, a repeated request gets the same answer."""
     problems = text_problems(query.user_id, body.user_id)
     user_id = require_user(context.actor, problems, query.user_id, body.user_id)
     raise_if_any(problems)
