@@ -323,7 +323,7 @@ class _SharedConnection:
 
 
 def _complete(result: asyncio.Future[list[Row]], outcome: list[Row] | Exception) -> None:
-    if result.done():  # its request was cancelled
+    if result.done():  # the request was cancelled
         return
     if isinstance(outcome, Exception):
         result.set_exception(outcome)

@@ -99,13 +99,13 @@ def ensure() -> Identity:
     found = find()
     if found:
         return found
-    if os.geteuid() != 0:  # a container may run with a user id that has no name
+    if os.geteuid() != 0:  # a container may run as a number without a name
         return Identity(str(os.geteuid()), os.geteuid(), os.getegid())
     try:
         done = subprocess.run([*USERADD, NAME], capture_output=True, text=True)
     except FileNotFoundError:
         raise NoSystemUser(f"The system user {NAME} is missing and there is no useradd to make it.") from None
-    found = find()  # succeeds also if another service made the user at the same moment
+    found = find()  # also when another service made it at the same moment
     if not found:
         raise NoSystemUser(f"The system user {NAME} could not be made: {done.stderr.strip()}")
     return found

@@ -90,7 +90,7 @@ async def _first_line(address: str, port: int, farewell: bytes) -> bytes:
         line = await reader.readline()
         writer.write(farewell)
         await writer.drain()
-        await reader.readline()  # the answer, so that the daemon does not log a lost connection
+        await reader.readline()  # reads the answer, so that the daemon does not log a lost connection
         return line
     finally:
         writer.close()

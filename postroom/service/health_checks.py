@@ -14,6 +14,8 @@ import msgspec
 from postroom.mailplane import probe, render
 from postroom.settings import Settings
 
+# Seconds: how long a result is kept, the silence after which the worker counts as not ready, and
+# the wait for the API.
 FRESH = 1.0
 FRESH_WHILE_UNREADY = 0.1
 WORKER_SILENCE = 5.0

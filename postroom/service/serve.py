@@ -39,6 +39,8 @@ Only = Literal["api", "worker", "mail"]
 
 CLEAN, FAILED, UNUSABLE = 0, 1, 2
 STARTS_TRIED = 4
+# Seconds: until the terminal says which parts are not ready, between two rotations of the logs,
+# between two checks for readiness, and from SIGTERM to SIGKILL for a daemon.
 UNREADY_FOR_LONG = 60.0
 ROTATION = 10.0
 PAUSE = 0.1
@@ -179,7 +181,7 @@ class _Service:
     async def run(self) -> None:
         """Starts the service, waits for a signal, and stops the service."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            if signal.getsignal(number) != signal.SIG_IGN:  # ignored, as under nohup
                 asyncio.get_running_loop().add_signal_handler(number, self._told)
         self._life = asyncio.create_task(self._live())
         await asyncio.wait([self._life])

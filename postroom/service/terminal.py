@@ -30,7 +30,7 @@ class _Output(Console):
 
 
 class Terminal:
-    """Colours on a terminal, plain lines elsewhere."""
+    """Prints colors on a terminal, plain lines elsewhere."""
 
     def __init__(self) -> None:
         self._out = _Output(highlight=False, soft_wrap=True)

@@ -21,6 +21,7 @@ import time
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# Seconds from SIGTERM to SIGKILL for the rest of the session, and between two signals.
 LAST_MOMENT = 1.0
 PAUSE = 0.02
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+# Size in bytes at which a log is rotated, and number of older logs that are kept.
 LARGEST = 32 * 1024 * 1024
 KEPT = 3
 MODE = 0o640

@@ -13,8 +13,10 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+# Seconds from SIGTERM to SIGKILL, and between two looks at the processes.
 PATIENCE = 3.0
 PAUSE = 0.02
+# States of an ended process in /proc/PID/stat: zombie, dead.
 ENDED = "ZX"
 
 

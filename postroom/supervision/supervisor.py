@@ -16,6 +16,8 @@ from pathlib import Path
 
 from postroom.supervision import daemon_guard, logfiles, stale_processes
 
+# Seconds: first and longest pause before a restart, the running time after which the pause is short
+# again, and the time that a guard gets on top of the grace of its daemon.
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 10.0
 LIVED_A_WHILE = 30.0

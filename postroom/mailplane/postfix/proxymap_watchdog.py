@@ -48,7 +48,7 @@ class _Log:
 
     def news(self) -> bytes:
         size = self._size()
-        if size < self._read:  # it was rotated
+        if size < self._read:  # the log was rotated
             self._read = 0
         if size == self._read:
             return b""
