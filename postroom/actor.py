@@ -1,4 +1,4 @@
-"""Who asks: the organization, what the key may do, and what the audit log writes down of it."""
+"""The actor of a request: the organization, the scopes of the key, and facts for the audit log."""
 
 import msgspec
 
@@ -17,13 +17,13 @@ ALL_SCOPES = (
 
 
 class Actor(msgspec.Struct, frozen=True):
-    """The caller of one request. The operator and Postroom itself have no key."""
+    """The actor of one request. The operator and Postroom itself have no key."""
 
     organization_id: int
     scopes: frozenset[str] = frozenset(ALL_SCOPES)
     user_id: str | None = None  # the user that the key is bound to
     key_id: int | None = None
-    root_id: int | None = None  # the key at the top of those that made this one, or itself: they share a limit of calls
-    restricted_key_id: int | None = None  # the key, where it is bound to domains: no others exist then
+    root_id: int | None = None  # the oldest ancestor of the key, or the key itself; they share one limit of calls
+    restricted_key_id: int | None = None  # the key, if it is bound to domains: it sees no other domains
     request_id: str | None = None
     client_address: str | None = None

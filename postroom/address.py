@@ -1,9 +1,9 @@
-"""Addresses: the one spelling in which Postroom stores, compares and answers them.
+"""Addresses: the one spelling in which Postroom stores, compares and returns them.
 
-An address is parsed once, at the edge, and never compared in any other spelling. What is
-accepted is narrower than RFC 5321: a local part of `a-z 0-9 . _ -` and a domain of A-labels (RFC
-5890), all in lower case, so that a canonical address is safe in a path, a map, a log line and a
-daemon's user name.
+An address is parsed once, at the edge, and never compared in any other spelling. Postroom accepts
+less than RFC 5321: a local part of `a-z 0-9 . _ -` and a domain of A-labels (RFC 5890), all in
+lower case. A canonical address is therefore safe in a path, a map, a log line and a daemon's user
+name.
 """
 
 import re
@@ -18,9 +18,9 @@ LONGEST_LOCAL_PART = 64  # RFC 5321 4.5.3.1.1
 LONGEST_DOMAIN = 253  # RFC 1035 2.3.4: 255 octets on the wire
 LONGEST_ADDRESS = 254  # RFC 5321 4.5.3.1.3 without the angle brackets
 
-# RFC 2142, RFC 5321 4.5.1, and the names to which authorities send (or have sent) the proof for a
-# certificate. support, billing, info, sales and marketing are in RFC 2142 too, and are what
-# customers ask for first.
+# Names from RFC 2142 and RFC 5321 4.5.1, and the names to which certificate authorities send, or
+# used to send, their proof mail. RFC 2142 also has support, billing, info, sales and marketing:
+# these are not reserved, because customers ask for them first.
 RESERVED = frozenset(
     {
         "abuse",
@@ -49,16 +49,16 @@ _LOCAL_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}")
 _HYPHENS = re.compile(r"(?:^|\.)..--")  # RFC 5891 4.2.3.1: only `xn--` may have hyphens there
-_DOTS = ".\u3002\uff0e\uff61"  # what UTS 46 reads as a dot
-# Emoji that Unicode does not call a symbol of other kind: a keycap, an arrow, two squares, the skin
+_DOTS = ".\u3002\uff0e\uff61"  # the characters that UTS 46 maps to a dot
+# Emoji outside Unicode's category So (Symbol, other): a keycap, an arrow, two squares, the skin
 # tones.
 _EMOJI = frozenset({0x20E3, 0x2194, 0x25FD, 0x25FE, *range(0x1F3FB, 0x1F400)})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class BadAddress(ValueError):
-    """Not an address that Postroom gives out. `message` is a sentence and never repeats the
-    value."""
+    """The text is not an address that Postroom accepts. `message` is a sentence and never repeats
+    the value."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -68,8 +68,8 @@ class BadAddress(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An address of two canonical parts. Make it from text with `parse`, or from parts that were
-    parsed."""
+    """An address made of two canonical parts. Build it from text with `parse`, or from parts that
+    are already parsed. Raises BadAddress if the whole is too long."""
 
     local_part: str
     domain: str
@@ -83,7 +83,7 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> "Address":
-        """The address that `text` spells. Raises BadAddress."""
+        """Returns the address that `text` spells. Raises BadAddress."""
         local_part, at, domain = text.rpartition("@")
         if not at:
             raise BadAddress("invalid_address", "An address must have the form local_part@domain.")
@@ -91,7 +91,7 @@ class Address:
 
 
 def parse_local_part(text: str) -> str:
-    """The canonical local part. Raises BadAddress."""
+    """Returns the canonical local part. Raises BadAddress."""
     if not text:
         raise _bad_local_part("The local part is empty.")
     if len(text) > LONGEST_LOCAL_PART:
@@ -112,7 +112,7 @@ def parse_local_part(text: str) -> str:
 
 
 def parse_domain(text: str) -> str:
-    """The canonical name of a domain that somebody can own: A-labels, lower case. Raises
+    """Returns the canonical name of a domain that somebody can own: A-labels, lower case. Raises
     BadAddress."""
     domain = parse_host(text)
     if _suffixes().is_public(domain):
@@ -121,15 +121,15 @@ def parse_domain(text: str) -> str:
 
 
 def parse_host(text: str) -> str:
-    """The canonical name of a host: as `parse_domain`, but it may be a public suffix. Raises
-    BadAddress."""
-    if not text or len(text) > LONGEST_DOMAIN:  # before IDNA, whose cost grows with the square of the length
+    """Returns the canonical name of a host. Unlike in `parse_domain`, the name may be a public
+    suffix. Raises BadAddress."""
+    if not text or len(text) > LONGEST_DOMAIN:  # before IDNA: its cost grows with the square of the length
         raise _bad_domain(f"A domain must have 1 to {LONGEST_DOMAIN} characters.")
     name = text
     if not _HOST.fullmatch(text) or _HYPHENS.search(text):
         name = _to_ascii(text)
     top = name.rpartition(".")[2]
-    if not top[0].isalpha():  # RFC 1123 2.1: tells a name from an IPv4 address in any of its spellings
+    if not top[0].isalpha():  # RFC 1123 2.1: tells a name from any spelling of an IPv4 address
         raise _bad_domain("A domain is a name that ends in letters, not an IP address.")
     if top == name:
         raise _bad_domain("A domain must have at least two labels, like example.com.")
@@ -137,17 +137,17 @@ def parse_host(text: str) -> str:
 
 
 def refused_domain(domain: str, own_hostname: str) -> bool:
-    """Whether a canonical domain can never be claimed: names that have no owner, and the mail
-    host's own."""
-    # RFC 6761 6.3 localhost, RFC 6762 local; `internal` is ICANN's private TLD and carries our
-    # internal names.
+    """Returns whether nobody can ever claim a canonical domain: the name has no owner, or it is
+    the mail host's own name."""
+    # RFC 6761 6.3 reserves localhost, RFC 6762 local. `internal` is ICANN's private TLD; our
+    # internal names are below it.
     top = domain.rpartition(".")[2]
     return top in ("internal", "local", "localhost") or domain == own_hostname.lower()
 
 
 def _to_ascii(text: str) -> str:
-    """IDNA 2008 after the mapping of UTS 46, non-transitional; `idna` refuses A-labels that no
-    U-label gives, but for those of emoji."""
+    """Returns the A-labels by IDNA 2008, after the non-transitional mapping of UTS 46. Refuses an
+    A-label that no U-label encodes to, except for emoji. Raises BadAddress."""
     if _CONTROL.search(text):
         raise _bad_domain("A domain must not have control characters.")
     if "/" in text or "@" in text:
@@ -165,17 +165,17 @@ def _to_ascii(text: str) -> str:
         name = ""
     if (
         not _HOST.fullmatch(name) or len(name) > LONGEST_DOMAIN
-    ):  # after the mapping too: a soft hyphen may have hidden a last dot
+    ):  # checked again after the mapping: a soft hyphen may hide a last dot
         raise _bad_domain("This is not a domain name (letters, digits and hyphens; IDNA 2008).")
     return name
 
 
 def _is_emoji(label: str) -> bool:
-    """Whether this is the A-label of a name with emoji in it, in the one spelling that UTS 46
-    keeps.
+    """Returns whether this is the A-label of a name with emoji, in the spelling that UTS 46 does
+    not change.
 
-    IDNA 2008 knows no emoji, but registries have sold such names and resolvers find them. They
-    are taken as A-labels alone (decision 0167).
+    IDNA 2008 does not allow emoji, but registries have sold such names and resolvers find them.
+    Postroom accepts them only as A-labels (decision 0167).
     """
     if not label.startswith("xn--"):
         return False
@@ -196,7 +196,7 @@ def _is_symbol(char: str) -> bool:
 
 @cache
 def _suffixes() -> PublicSuffixList:
-    """The list that the library brings: 25 ms to read, hence not at import."""
+    """The list in the library. Reading the list takes 25 ms, so it is not done at import."""
     return PublicSuffixList()
 
 

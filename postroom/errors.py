@@ -1,5 +1,5 @@
-"""The few ways in which Postroom says no. Codes are stable; api/problems.py gives each its HTTP
-status."""
+"""The errors with which Postroom refuses a request. The codes are stable; api/problems.py gives
+each code its HTTP status."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ NOT_THERE = "It is not there."
 
 @dataclass(frozen=True)
 class FieldError:
-    """One field at fault. `message` is a sentence for a person and never repeats the value."""
+    """An error in one field. `message` is a sentence for a person and never repeats the value."""
 
     field: str
     code: str
@@ -16,7 +16,7 @@ class FieldError:
 
 
 class Refused(Exception):
-    """A request that is refused as a whole: nothing was written."""
+    """The whole request is refused: nothing was written."""
 
     def __init__(self, code: str, detail: str, *fields: FieldError) -> None:
         super().__init__(detail)
@@ -26,8 +26,7 @@ class Refused(Exception):
 
 
 class LimitReached(Refused):
-    """One more would be too many; `limit` is the cap that stands in the way. `advice` is what to
-    do."""
+    """The request would exceed the limit `limit`. `advice` says what the caller can do."""
 
     def __init__(self, name: str, limit: int, advice: str = "delete one, or have it raised (PUT /v2/limits)") -> None:
         what = name.replace("_", " ")
@@ -40,18 +39,18 @@ class LimitReached(Refused):
 
 
 def not_found() -> Refused:
-    """Foreign and missing look the same: what a caller of the API reads depends on the path
-    alone (api/problems.py)."""
+    """Returns the error for a missing item and for another organization's item: both look the
+    same. The text that the API returns depends only on the path (api/problems.py)."""
     return Refused("not_found", NOT_THERE)
 
 
 def invalid(*fields: FieldError) -> Refused:
-    """A request whose fields break the rules, each named."""
+    """Returns the error for a request with invalid fields; each of them is named."""
     return Refused("invalid_request", "The request is not valid: see errors.", *fields)
 
 
 class TooMany(Refused):
-    """A limit of calls is reached; it opens again after `seconds`."""
+    """A limit of calls is reached; calls are possible again after `seconds`."""
 
     def __init__(self, detail: str, seconds: int) -> None:
         super().__init__("too_many_requests", detail)
@@ -59,8 +58,8 @@ class TooMany(Refused):
 
 
 class Busy(Exception):
-    """The database or the password hashers cannot take more now: nothing was done; try again
-    after `seconds`."""
+    """The database or the password hashers are overloaded. Nothing was done; try again after
+    `seconds`."""
 
     code = "busy"
 
@@ -71,13 +70,14 @@ class Busy(Exception):
 
 
 class MailUnavailable(Busy):
-    """Dovecot, which was asked about a mailbox, gives no answer."""
+    """Dovecot does not reply to a request about a mailbox."""
 
     code = "mail_unavailable"
 
 
 class OutcomeUnknown(Busy):
-    """The database was lost in the commit: what was asked for has happened or not, as a whole."""
+    """The database connection was lost during the commit: either all of the request was carried
+    out, or none of it."""
 
     code = "outcome_unknown"
 
@@ -89,10 +89,9 @@ class OutcomeUnknown(Busy):
 
 
 class BadBackup(Exception):
-    """A backup that cannot be written, read or restored; the text is one clear line for the
-    operator."""
+    """A backup cannot be written, read or restored. The text is one line for the operator."""
 
 
 class NoMailRole(Exception):
-    """The daemons have no PostgreSQL role that they can use; the text is one line for the
-    operator, with the SQL that helps."""
+    """The daemons have no usable PostgreSQL role. The text is one line for the operator, with the
+    SQL that fixes the problem."""

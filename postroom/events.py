@@ -1,7 +1,7 @@
-"""Events: what happened, written in the transaction that it tells of. They are the audit log and
-the outbox.
+"""Events: the audit log and the outbox. An event is written in the same transaction as the change
+that it describes.
 
-`data` never holds a secret, and nothing is ever sent from here.
+`data` never holds a secret, and this module never sends anything.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from postroom.db import Tx
 
 
 class EventFacts(msgspec.Struct, frozen=True):
-    """One thing that happened, without its time."""
+    """An event without its time."""
 
     id: int
     type: str
@@ -27,7 +27,7 @@ class EventFacts(msgspec.Struct, frozen=True):
 
 
 class Event(EventFacts, frozen=True):
-    """One thing that happened. `created_at` is in milliseconds since 1970 UTC."""
+    """An event. `created_at` is in milliseconds since 1970 UTC."""
 
     created_at: int
 
@@ -45,8 +45,8 @@ FILTERS = {
     "bound": " AND domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound)",
     "user_id": " AND user_id = :user_id",
 }
-# An account has few events, its domain and its user may have millions: the account chooses the
-# index.
+# An account has few events; its domain and its user may have millions. These conditions make the
+# database use the account's index.
 ACCOUNT_FILTERS = {
     "account_id": " AND account_id = :account_id",
     "domain_id": " AND +domain_id = :domain_id",
@@ -54,14 +54,14 @@ ACCOUNT_FILTERS = {
     "user_id": " AND COALESCE(user_id, '') = :user_id",
 }
 
-# Ids go up with time, so the oldest events are the first in the table's key: no index is needed to
-# find them. One that a wrong clock has written as of the future waits for its day.
+# Ids increase with time, so the oldest events come first in the primary key and need no other
+# index. An event that a wrong clock dated in the future is kept until that date has passed.
 OLDEST = "SELECT id, created_at FROM events WHERE id > 0 ORDER BY id LIMIT :limit"
 FORGET = "DELETE FROM events WHERE id >= :first AND id <= :last AND created_at <= :before"
 
-# Events that are removed in one transaction.
+# Largest number of events that one transaction removes.
 STEP = 500
-# Past every id.
+# Larger than every id.
 NO_END = 2**62
 
 _encode = msgspec.json.Encoder().encode
@@ -77,7 +77,7 @@ def record(
     user_id: str | None = None,
     data: dict[str, Any] | None = None,
 ) -> None:
-    """Writes one event; `type_` is in the past tense, as `account.created`."""
+    """Writes one event; `type_` is in the past tense, like `account.created`."""
     tx.run(
         INSERT,
         organization=actor.organization_id,
@@ -94,7 +94,7 @@ def record(
 
 
 def page_sql(filters: frozenset[str], newest: bool = False) -> str:
-    """The statement of a page with these filters, oldest or newest first."""
+    """Returns the SQL for a page with these filters, oldest or newest event first."""
     pieces = ACCOUNT_FILTERS if "account_id" in filters else FILTERS
     where = "".join(text for name, text in pieces.items() if name in filters)
     order = "AND id < :after ORDER BY id DESC" if newest else "AND id > :after ORDER BY id"
@@ -102,8 +102,8 @@ def page_sql(filters: frozenset[str], newest: bool = False) -> str:
 
 
 def page(tx: Tx, actor: Actor, *, after: int, limit: int, newest: bool = False, **filters: int | str) -> list[Event]:
-    """Events after a cursor (0: from the start), oldest or newest first. A key that is bound to
-    a user or to domains sees theirs alone."""
+    """Returns events after a cursor (0: from the start), oldest or newest first. A key that is
+    bound to a user or to domains sees only the events of that user or those domains."""
     if actor.restricted_key_id is not None:
         filters["bound"] = actor.restricted_key_id
     sql = page_sql(frozenset(filters), newest)
@@ -113,8 +113,8 @@ def page(tx: Tx, actor: Actor, *, after: int, limit: int, newest: bool = False, 
 
 
 def forget(tx: Tx, before: int) -> int:
-    """Removes the oldest events from before this time (milliseconds), STEP of them at most. How
-    many it were."""
+    """Removes the oldest events up to the time `before` (milliseconds since 1970 UTC), at most
+    STEP of them. Returns the number of events that were old enough."""
     old = [id_ for id_, at in tx.all(OLDEST, limit=STEP) if at <= before]
     if old:
         tx.run(FORGET, first=old[0], last=old[-1], before=before)

@@ -1,8 +1,8 @@
-"""Answers of writes with an Idempotency-Key, kept in the transaction of the change, for retries.
+"""Stored answers to writes that carry an Idempotency-Key, for retries.
 
-There is no row for a request that is still running. The row is claimed at the beginning
-of the transaction that fills it, so a crash leaves both the change and its answer, or neither
-(decision 0054).
+An answer is stored in the transaction of its change. A request that is still running has no
+row: its transaction claims the row at the beginning and fills it at the end. A crash therefore
+leaves both the change and its answer, or neither (decision 0054).
 """
 
 import hmac
@@ -25,8 +25,8 @@ NONCE = 12
 FIND = """
 SELECT request, answer FROM idempotent_answers
 WHERE key_id = :key_id AND name = :name AND organization_id = :organization AND expires_at > :now"""
-# The key decides: of two transactions the later one waits for the earlier and gets no row, unless
-# that row is over.
+# The unique key (key_id, name) decides between two transactions: the later one waits for the
+# earlier one and then gets no row, unless the existing row has expired.
 CLAIM = """
 INSERT INTO idempotent_answers (organization_id, key_id, name, request, answer, expires_at)
 VALUES (:organization, :key_id, :name, :request, '', :expires_at)
@@ -41,9 +41,9 @@ SELECT id FROM idempotent_answers WHERE expires_at <= :now AND NOT EXISTS (
   SELECT 1 FROM leases WHERE kind = 'answer' AND item = idempotent_answers.id AND free_at > :now)
 ORDER BY expires_at LIMIT 200"""
 DELETE = "DELETE FROM idempotent_answers WHERE id = :id AND expires_at <= :now"
-# Answers that an organization may have; beyond, the oldest go before their time is over.
+# Largest number of answers kept for an organization; beyond it the oldest are removed early.
 MOST = 100_000
-# Answers that are removed in one transaction.
+# Largest number of answers that one transaction removes.
 STEP = 200
 SPENT = """
 SELECT organizations.id, (
@@ -57,7 +57,8 @@ RETURNING id"""
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """One arrival of a request with an Idempotency-Key. Arrivals of the same request are equal."""
+    """One arrival of a request with an Idempotency-Key. Two arrivals of the same request compare
+    equal."""
 
     organization_id: int
     key_id: int
@@ -74,8 +75,9 @@ class Answered(Exception):
 
 
 def attempt(actor: Actor, credential: str, idempotency_key: bytes, request: bytes) -> Attempt:
-    """A request, identified by its Idempotency-Key and its credential: the API key, or the token
-    of a session. Neither contains NUL, so their concatenation is unambiguous."""
+    """Returns the attempt that the Idempotency-Key and the credential identify; the credential is
+    the API key or the token of a session. Neither of the two contains NUL, so their concatenation
+    is unambiguous. Raises LookupError for an actor without an API key."""
     if actor.key_id is None:
         raise LookupError("an Idempotency-Key without an API key")
     derived = HKDF(SHA256(), 96, None, INFO).derive(credential.encode() + b"\0" + idempotency_key)
@@ -86,8 +88,8 @@ def attempt(actor: Actor, credential: str, idempotency_key: bytes, request: byte
 
 
 def find(tx: Tx, tried: Attempt) -> bytes | None:
-    """The answer of an earlier attempt. Raises `idempotency_key_reused` when that was another
-    request."""
+    """Returns the answer to an earlier attempt, or None. Raises `idempotency_key_reused` if the
+    earlier attempt was a different request."""
     row = tx.one(FIND, organization=tried.organization_id, key_id=tried.key_id, name=tried.name, now=tx.now)
     if row is None:
         return None
@@ -99,7 +101,8 @@ def find(tx: Tx, tried: Attempt) -> bytes | None:
 
 
 def claim(tx: Tx, tried: Attempt) -> None:
-    """Takes the Idempotency-Key for this transaction. Raises Answered when another one has it."""
+    """Takes the Idempotency-Key for this transaction. Raises Answered if another transaction has
+    taken it."""
     taken = tx.one(
         CLAIM,
         organization=tried.organization_id,
@@ -114,7 +117,7 @@ def claim(tx: Tx, tried: Attempt) -> None:
 
 
 def fill(tx: Tx, tried: Attempt, answer: bytes) -> None:
-    """Keeps the answer under the claim of this transaction."""
+    """Stores the encrypted answer in the row that this transaction has claimed."""
     nonce = os.urandom(NONCE)
     sealed = nonce + AESGCM(tried.secret).encrypt(nonce, answer, _bound_to(tried))
     tx.run(
@@ -127,28 +130,29 @@ def fill(tx: Tx, tried: Attempt, answer: bytes) -> None:
 
 
 def due(tx: Tx) -> list[int]:
-    """Answers whose time is over, some at a time."""
+    """Returns the ids of expired answers, at most 200."""
     return [row[0] for row in tx.all(DUE, now=tx.now)]
 
 
 def prune(tx: Tx, ids: list[int]) -> None:
-    """Forgets them, but for those that have been claimed anew meanwhile."""
+    """Deletes these answers, except those that have been claimed again meanwhile."""
     for id_ in ids:
         tx.run(DELETE, id=id_, now=tx.now)
 
 
 def spent(tx: Tx, most: int = MOST) -> dict[int, int]:
-    """For each organization that has more answers than it may: the id of the newest one that is
-    to go."""
+    """Returns, for each organization with more than `most` answers, the id of the newest answer to
+    remove."""
     return {organization: last for organization, last in tx.all(SPENT, most=most) if last is not None}
 
 
 def trim(tx: Tx, organization: int, last: int) -> int:
-    """Forgets the oldest answers of an organization up to this id, STEP of them at most. How
-    many it were."""
+    """Deletes the oldest answers of an organization up to the id `last`, at most STEP of them.
+    Returns the number of deleted answers."""
     return len(tx.all(TRIM, organization=organization, last=last, limit=STEP))
 
 
 def _bound_to(tried: Attempt) -> bytes:
-    """An answer cannot be moved to another row."""
+    """Returns data that binds an encrypted answer to its row, so that it cannot be decrypted in
+    another one."""
     return f"{tried.key_id} {tried.name} {tried.request}".encode()

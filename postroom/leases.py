@@ -1,9 +1,9 @@
-"""Leases of background work: of two workers one is at a row, and a row that fails again and again
-does not stop the others.
+"""Leases of background work. Only one worker works on a row at a time, and a row that keeps
+failing does not stop the others.
 
-A lease is a time. A worker that dies during its work releases nothing; the lease expires and the
-work is still due. A failure leaves the row unchanged and is recorded here, to back off
-(decision 0093).
+A lease is a time. A worker that dies during its work releases nothing: the lease expires and the
+work is still due. A failure leaves the row itself unchanged; it is counted here, and the worker
+backs off from the row (decision 0093).
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ FAIL = """
 INSERT INTO leases (kind, item, free_at, failures) VALUES (:kind, :item, :now, 1)
 ON CONFLICT (kind, item) DO UPDATE SET failures = leases.failures + 1 RETURNING failures"""
 PUT_OFF = "UPDATE leases SET free_at = :until WHERE kind = :kind AND item = :item"
-# Of rows that went while they were leased.
+# For leases of rows that were deleted while leased.
 FORGOTTEN = "SELECT 1 FROM leases WHERE free_at <= :before LIMIT 1"
 FORGET = "DELETE FROM leases WHERE free_at <= :before"
 
@@ -34,9 +34,9 @@ FORGET = "DELETE FROM leases WHERE free_at <= :before"
 def acquire(
     tx: Tx, kind: Kind, items: Sequence[int], is_due: Callable[[Tx, int], bool], milliseconds: int = LEASE_MS
 ) -> list[int]:
-    """Those of these rows that nobody else is at; they are the caller's for a while. `is_due` is
-    asked of each that was free: since they were looked up, another one may have had it and be
-    done."""
+    """Leases the rows `items` that no other worker has, and returns them. The lease lasts
+    `milliseconds`. `is_due` is called for each free row, because another worker may have finished
+    the row since the caller looked it up."""
     until = tx.now + milliseconds
     free = [item for item in items if tx.one(TAKE, kind=kind, item=item, until=until, now=tx.now)]
     taken = [item for item in free if is_due(tx, item)]
@@ -45,13 +45,15 @@ def acquire(
 
 
 def release(tx: Tx, kind: Kind, items: Sequence[int]) -> None:
-    """The work is done: to be said in the transaction that writes down what came of it."""
+    """Ends the leases of finished rows. Call it in the transaction that records the result of the
+    work."""
     for item in items:
         tx.run(END, kind=kind, item=item)
 
 
 def back_off(tx: Tx, kind: Kind, item: int) -> None:
-    """The work has failed, and would again: nobody is at it for a while, which doubles."""
+    """Backs off from a row whose work has failed: no worker takes the row for PAUSE_MS, doubled
+    with each failure, at most LONGEST_MS."""
     row = tx.one(FAIL, kind=kind, item=item, now=tx.now)
     failures = int(row[0]) if row else 1
     pause = min(PAUSE_MS * 2 ** min(failures - 1, 20), LONGEST_MS)
@@ -59,10 +61,10 @@ def back_off(tx: Tx, kind: Kind, item: int) -> None:
 
 
 def are_forgotten(tx: Tx) -> bool:
-    """Whether there is anything to `forget`."""
+    """Returns whether there is a lease for `forget` to drop."""
     return tx.one(FORGOTTEN, before=tx.now - FORGET_MS) is not None
 
 
 def forget(tx: Tx) -> None:
-    """Drops what has run out long ago."""
+    """Drops the leases that expired more than FORGET_MS ago."""
     tx.run(FORGET, before=tx.now - FORGET_MS)

@@ -1,4 +1,4 @@
-"""The host that customers' DNS records lead to, and its ports as mail clients reach them."""
+"""The mail host: the host that customers' DNS records point to, with its public ports."""
 
 from typing import Literal
 
@@ -6,8 +6,8 @@ import msgspec
 
 
 class MailHost(msgspec.Struct, frozen=True):
-    """The host that the records lead to, and its ports as clients reach them. `sts_mode` is
-    `enforce` where others can check its certificate."""
+    """The name of the mail host, and the ports that mail clients connect to. `sts_mode` (RFC 8461)
+    is `enforce` if other servers can verify the host's certificate."""
 
     name: str
     submission_port: int = 587

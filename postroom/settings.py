@@ -1,8 +1,8 @@
-"""The settings: each typed, with one default, documented where it is declared.
+"""The settings. Each has a type and one default, and is documented where it is declared.
 
-They come from `POSTROOM_<NAME>` in the environment, else from the settings file
-(settings_file.py; lower-case names), else the default. Empty means "not set", and an unknown
-name is an error, not a guess.
+The value of a setting comes from `POSTROOM_<NAME>` in the environment, else from the settings file
+(settings_file.py; lower-case names), else from the default. An empty value means "not set". An
+unknown name is an error.
 """
 
 import difflib
@@ -38,8 +38,8 @@ __all__ = [
 
 PREFIX = "POSTROOM_"
 SYSTEM_DATA = Path("/var/lib/postroom/data")
-# These variables are not settings: programs that call Postroom use the first two (`postroom env`
-# prints POSTROOM_URL), and the passphrase is a secret that no file holds.
+# POSTROOM_* variables that are not settings. Programs that call Postroom use the first two
+# (`postroom env` prints POSTROOM_URL). The passphrase is a secret that is in no file.
 PASSPHRASE = "POSTROOM_BACKUP_PASSPHRASE"  # noqa: S105
 CLIENT_VARIABLES = ("POSTROOM_URL", "POSTROOM_API_KEY", PASSPHRASE, settings_file.VARIABLE)
 PORTS = (
@@ -54,10 +54,10 @@ PORTS = (
     "submissions_port",
 )
 
-# Services that mail clients connect to. Each has a local port, and behind a NAT a public port, too.
+# Services that mail clients connect to. Each has a local port and, behind a NAT, a public port.
 CLIENT_SERVICES = ("imap", "imaps", "pop3", "pop3s", "sieve", "submission", "submissions")
 
-# Settings that are copied into the daemons' files or a socket call, each with its required form.
+# Required form of the settings that are copied into the daemons' files or into a socket call.
 FORMATS = {
     "relayhost": (r"(\[[^\[\]\s]+\]|[^\[\]\s:]+)(:[0-9]{1,5})?", "use host:port, or [host]:port to skip its MX"),
     "resolver": (r"(\[[0-9A-Fa-f:]+\]|[0-9.]+):[0-9]{1,5}", "use address:port, like 127.0.0.1:53 or [::1]:53"),
@@ -70,7 +70,7 @@ Switch = Literal["on", "off"]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that an operator may decide."""
+    """Everything that an operator can configure."""
 
     data: Annotated[Path, Meta(description="Directory of all data. As root, /var/lib/postroom/data.")] = Path("data")
     host: Annotated[str, Meta(description="Address that the API listens on.")] = "127.0.0.1"
@@ -177,7 +177,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def dns_host(self) -> MailHost:
-        """What the DNS records of managed domains lead to, and what mail clients are told."""
+        """The mail host that DNS records of managed domains point to and that mail clients use."""
         ports: dict[str, Any] = {f"{name}_port": getattr(self, f"{name}_port") for name in CLIENT_SERVICES}
         ports |= {f"{name}_port": port for name, port in _public_ports(self.public_ports)}
         return MailHost(self.hostname, **ports, sts_mode="enforce" if self.tls_cert else "testing")
@@ -188,22 +188,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def variable(name: str) -> str:
-    """The environment variable of a setting."""
+    """Returns the environment variable of a setting."""
     return PREFIX + name.upper()
 
 
 def load(environ: Mapping[str, str] = os.environ, folder: Path | None = None) -> Settings:
-    """Settings from the environment and the settings file. Raises BadSettings with one line.
+    """Returns the settings from the environment and the settings file. Raises BadSettings.
 
-    With `folder` the file is looked for there alone.
+    If `folder` is given, the settings file is looked for only there.
     """
     path = file_of(environ, folder)
     return _settings((_from_file(path) if path else {}) | _from_environment(environ))
 
 
 def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
-    """Settings from the environment alone, for the processes that Postroom starts. Raises
-    BadSettings."""
+    """Returns the settings from the environment alone, for the processes that Postroom starts.
+    Raises BadSettings."""
     return _settings(_from_environment(environ))
 
 
@@ -219,15 +219,15 @@ def _settings(values: dict[str, Any]) -> Settings:
 
 
 def file_of(environ: Mapping[str, str] = os.environ, folder: Path | None = None) -> Path | None:
-    """The settings file that `load` reads, if there is one. Raises BadSettings."""
+    """Returns the settings file that `load` reads, or None. Raises BadSettings."""
     if folder is None:
         return settings_file.find(environ)
     return folder / FILE if (folder / FILE).is_file() else None
 
 
 def open_secrets(group: int | None, environ: Mapping[str, str] = os.environ) -> str | None:
-    """What to say where the settings file has a password in it and others may read the file: one
-    sentence.
+    """Returns a one-sentence warning if the settings file contains a password and others can read
+    the file, else None.
 
     `group` is the id of the system user's group, which may read the file.
     """
@@ -238,7 +238,7 @@ def open_secrets(group: int | None, environ: Mapping[str, str] = os.environ) -> 
 
 
 def _is_secret(name: str, value: object) -> bool:
-    """Whether a value is a password, or a URL with one in it."""
+    """Returns whether a value is a password, or a URL that contains a password."""
     if any(word in name for word in ("password", "secret", "passphrase", "token")):
         return True
     if not isinstance(value, str) or "://" not in value:
@@ -247,7 +247,7 @@ def _is_secret(name: str, value: object) -> bool:
         url = urlsplit(value)
         return bool(url.password) or any("password" in key for key, _ in parse_qsl(url.query))
     except ValueError:
-        return True  # it cannot be told, so it counts as one
+        return True  # not a valid URL: assume that it contains a password
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -349,12 +349,12 @@ def _hostname(text: str) -> str:
 
 
 def split(text: str) -> list[str]:
-    """The items of a setting that is a list, separated by commas."""
+    """Returns the items of a setting that is a comma-separated list."""
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _public_ports(text: str) -> list[tuple[str, int]]:
-    """The pairs of `public_ports`; port 0 stands for what is none."""
+    """Returns the pairs (service, port) of `public_ports`; the port is 0 if it is not a number."""
     pairs = [part.partition("=") for part in split(text)]
     return [(name.strip(), int(port) if re.fullmatch(r" *[0-9]{1,5} *", port) else 0) for name, _, port in pairs]
 
@@ -374,8 +374,8 @@ def _network(name: str, text: str) -> None:
 
 
 def describe() -> list[tuple[str, str, str, str]]:
-    """Each setting as (variable, type, default, description); docs/settings.md is held against
-    it."""
+    """Returns each setting as (variable, type, default, description). The table in docs/settings.md
+    is generated from this list."""
     hints = get_type_hints(Settings, include_extras=True)
     defaults = dict(zip(Settings.__struct_fields__, Settings.__struct_defaults__, strict=True))
     rows = []

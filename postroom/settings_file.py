@@ -1,9 +1,9 @@
-"""The settings file: where it is looked for, and whether it can be trusted.
+"""The settings file: where Postroom looks for it, and whether it can be trusted.
 
-The file of the current directory is never taken. The file is the first of these:
+A file in the current directory is never used. The settings file is the first of these:
 
-1. what POSTROOM_SETTINGS names, which must exist;
-2. postroom.toml of the checkout that Postroom was installed from;
+1. the file that POSTROOM_SETTINGS names, which must exist;
+2. postroom.toml in the checkout that Postroom was installed from;
 3. /etc/postroom/postroom.toml.
 
 `settings_file` in scripts/install.sh follows the same rule (decision 0164).
@@ -21,18 +21,19 @@ from typing import Any
 VARIABLE = "POSTROOM_SETTINGS"
 FILE = "postroom.toml"
 SYSTEM = Path("/etc/postroom") / FILE
-# Written by scripts/install.sh into the environment: `editable` or `copy`, and the checkout.
+# A file that scripts/install.sh writes into the virtual environment. Its first line has `editable`
+# or `copy`, and the path of the checkout.
 STAMP = "postroom.stamp"
-MOST_LINKS = 40  # as Linux follows on the way to one file
+MOST_LINKS = 40  # symbolic links in one path, the same as in Linux
 
 
 class BadSettings(Exception):
-    """A setting that cannot be used; the text is one line for the operator."""
+    """A setting cannot be used. The text is one line for the operator."""
 
 
 def find(environ: Mapping[str, str]) -> Path | None:
-    """The settings file in force; None where there is none. Raises BadSettings for a named file
-    that is not there."""
+    """Returns the settings file in force, or None. Raises BadSettings if POSTROOM_SETTINGS names a
+    file that cannot be read."""
     if named := environ.get(VARIABLE):
         path = Path(named).absolute()
         if not _is_file(path):
@@ -44,7 +45,7 @@ def find(environ: Mapping[str, str]) -> Path | None:
 
 
 def checkout() -> Path | None:
-    """The checkout that this package runs from, or that it was copied from. None for any other
+    """Returns the checkout that this package runs from or was copied from; None for any other
     installation."""
     root = Path(__file__).resolve().parent.parent
     if (root / "pyproject.toml").exists():
@@ -58,8 +59,8 @@ def checkout() -> Path | None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The values of a settings file. Raises BadSettings for a file that cannot be read, that is
-    not TOML, and as root for a file that another user could write."""
+    """Returns the values in a settings file. Raises BadSettings if the file cannot be read or is
+    not TOML, or if the process is root and another user could write the file."""
     try:
         with path.open("rb") as file:
             if os.geteuid() == 0 and (fault := _writable_by(path, os.fstat(file.fileno()))):
@@ -70,10 +71,10 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def readers(path: Path, group: int | None) -> str | None:
-    """Who may read a file with a secret in it beside its owner: one sentence, or None where nobody
-    may.
+    """Returns one sentence about who can read a file with a secret, besides its owner; None if
+    nobody else can.
 
-    `group` is the id of the group that may read the file: that of the system user.
+    `group` is the id of the system user's group, which may read the file.
     """
     status = path.stat()
     mode = stat.S_IMODE(status.st_mode)
@@ -85,14 +86,14 @@ def readers(path: Path, group: int | None) -> str | None:
 
 
 def _writable_by(path: Path, status: os.stat_result) -> str | None:
-    """Whether another user than root could change what the path leads to: the file, or a
-    directory on the way to it."""
+    """Returns one sentence if a user other than root could change the file or replace it through a
+    directory on the path, else None. Raises OSError."""
     advice = "Root accepts settings only from root's own files"
     if _is_open(status):
         return f"{path} can be written by another user. {advice}: chown root {path}; chmod go-w {path}"
     for folder, entry in _way(path):
         found = folder.stat()
-        # As /tmp: what is root's own stays there.
+        # A directory with the sticky bit, like /tmp: other users cannot replace root's own entries.
         shared = bool(found.st_mode & stat.S_ISVTX) and found.st_uid == 0 and entry.lstat().st_uid == 0
         if _is_open(found) and not shared:
             return f"{path} can be replaced by another user, who may write {folder}. {advice}: /etc/postroom is one."
@@ -100,8 +101,8 @@ def _writable_by(path: Path, status: os.stat_result) -> str | None:
 
 
 def _way(path: Path) -> list[tuple[Path, Path]]:
-    """The directories whose entries decide where a path leads, each with the entry: those of each
-    link on the way are among them. Raises OSError."""
+    """Returns pairs (directory, entry) for each directory that decides where a path leads,
+    including the directories of symbolic links in the path. Raises OSError."""
     found, at, links = [], Path("/"), 0
     left = [*reversed(path.absolute().parts[1:])]
     while left:

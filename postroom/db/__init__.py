@@ -1,9 +1,9 @@
-"""The database: one SQL text for SQLite and PostgreSQL, one transaction a request, one
-group-committing writer.
+"""The database: the same SQL for SQLite and PostgreSQL, one transaction per request, and one writer
+that commits many transactions at once.
 
-Nothing outside this package knows a driver, and nothing asks which engine it has: an engine hands
-out a reader and a writer. `read` runs outside a transaction and sees each statement's own snapshot;
-what must be decided is decided by a statement inside `write`.
+No code outside this package uses a driver, and no code asks which engine is in use: an engine hands
+out a reader and a writer. `read` runs outside a transaction, so each statement sees its own
+snapshot. A decision that other writes could change belongs in a statement inside `write`.
 """
 
 from postroom.db.database import Database, open_database

@@ -1,4 +1,4 @@
-"""A process's access to the database: one reader and one writer, as its engine makes them."""
+"""The database as a process uses it: one reader and one writer, which the engine makes."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -13,10 +13,12 @@ T = TypeVar("T")
 
 
 class Engine(Protocol):
-    """What SQLite and PostgreSQL do each in its way. `types` stand for `{identity}` and
-    `{exact_text}` in a schema file; `connect` opens a connection that only reads; a writer without
-    deadlines is for migrations and the command line, for which no client waits; `view_readers` are
-    the roles, beside the owner, that may read one of these views."""
+    """The operations that differ between SQLite and PostgreSQL.
+
+    `types` replaces `{identity}` and `{exact_text}` in a schema file. `connect` opens a read-only
+    connection. A writer without deadlines is for migrations and the command line, where no client
+    waits. `view_readers` returns the roles, besides the owner, that may read one of the views.
+    """
 
     types: ClassVar[dict[str, str]]
 
@@ -30,49 +32,51 @@ class Engine(Protocol):
 
 
 def engine_for(url: str) -> Engine:
-    """The engine of a `sqlite:///` or `postgresql://` URL."""
+    """Returns the engine for a `sqlite:///` or `postgresql://` URL."""
     if url.startswith("sqlite:///"):
         return SQLite(url)
-    from postroom.db.postgres import Postgres  # its driver takes as long to load as half of the API
+    from postroom.db.postgres import Postgres  # loading the driver takes as long as half of the API
 
     return Postgres(url)
 
 
 def open_database(url: str) -> "Database":
-    """Opens the database of this process. Raises Busy when it cannot be reached."""
+    """Opens the database for this process. Raises Busy if the database cannot be reached."""
     return Database(engine_for(url))
 
 
 class Database:
-    """Every call raises Busy, and whatever its `work` raises."""
+    """The database of a process. Every call raises Busy, and any exception that `work` raises."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._reader = reader = engine.reader()
         self._writer: Writer | None = None
-        # reader.py says what each is for.
+        # reader.py explains these methods.
         self.read, self.read_many, self.read_slow = reader.read, reader.read_many, reader.read_slow
         self.ping, self.size = reader.ping, reader.size
 
     @property
     def waiting(self) -> int:
-        """How many writes wait for the writer."""
+        """The number of writes that wait for the writer."""
         return self._writer.waiting if self._writer else 0
 
     async def write(self, work: Callable[[Tx], T]) -> T:
-        """A transaction in the writer's thread; returns after the commit."""
+        """Runs `work` in a transaction in the writer's thread. Returns its result after the
+        commit."""
         if self._writer is None:
             self._writer = Writer(self._engine.writer())
         result: T = await self._writer.write(work)
         return result
 
     def write_sync(self, work: Callable[[Tx], T]) -> T:
-        """A transaction without an event loop, on a connection of its own."""
+        """Runs `work` in a transaction on a new connection, without an event loop. Returns its
+        result."""
         with closing(self._engine.writer(has_deadlines=False)) as connection:
             return run_alone(connection, work)
 
     def close(self) -> None:
-        """Finishes the writes that wait and closes every connection."""
+        """Finishes the waiting writes and closes all connections."""
         if self._writer is not None:
             self._writer.close()
         self._reader.close()

@@ -1,7 +1,7 @@
-"""Dumps of a PostgreSQL database by its own pg_dump, in its custom format.
+"""Dumps of a PostgreSQL database, made with pg_dump in its custom format.
 
-The rows are counted in the very snapshot that pg_dump reads, and no credential is in the
-arguments of a process.
+The rows are counted in the same snapshot that pg_dump reads. Process arguments never contain a
+credential.
 """
 
 import os
@@ -18,21 +18,22 @@ from postroom.db.snapshots import LEDGER, Contents
 from postroom.errors import BadBackup, Busy
 
 TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY tablename"
-# libpq's variable for each part of a connection string.
+# libpq's environment variable for each part of a connection string.
 VARIABLES = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "dbname": "PGDATABASE"}
 VARIABLES |= {"password": "PGPASSWORD", "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT"}
 VARIABLES |= {"target_session_attrs": "PGTARGETSESSIONATTRS", "options": "PGOPTIONS", "service": "PGSERVICE"}
 
 
 def take(url: str, target: Path) -> Contents:
-    """Dumps the database as it is at this moment. Raises BadBackup."""
+    """Dumps the current state of the database to `target`. Returns the contents of the dump.
+    Raises BadBackup."""
     try:
         with connect(url) as connection, connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             contents = _contents(connection)
             row = connection.execute("SELECT pg_export_snapshot()").fetchone()
-            # The snapshot is known to the server that we are on, whatever other hosts the URL
-            # names.
+            # Only the server that we are connected to knows the snapshot. The URL may name other
+            # hosts as well.
             place = {"host": connection.info.host, "port": str(connection.info.port)}
             dump = ["pg_dump", "--format=custom", "--no-owner", f"--snapshot={row[0] if row else ''}"]
             _run(dump, {**conninfo_to_dict(url), **place}, target)

@@ -1,8 +1,9 @@
 """Reads on PostgreSQL in the event loop, without a thread: a few connections carry the statements
 of all requests (decision 0108).
 
-A read runs from its beginning again for each result that comes: with the results so far, until it
-needs one that is not there. So a read asks the same each time, and depends on its results alone.
+The `work` function of a read is run again from its beginning each time a result arrives. It uses
+the results so far and stops at the first missing one. A read must therefore send the same
+statements each time and depend only on their results.
 """
 
 import asyncio
@@ -19,28 +20,30 @@ from postroom.errors import Busy
 
 T = TypeVar("T")
 Waiter = tuple[asyncio.Future[list[Row]], float]
-"""A statement's result, and the loop's time at which it was sent."""
+"""The future result of a statement, and the loop's time when the statement was sent."""
 
-# One does for most; a page that PostgreSQL has to fetch from its disk holds up what is behind it on
-# its connection.
+# Number of connections. One is usually enough, but a statement that waits for the server's disk
+# delays the statements behind it on the same connection.
 CONNECTIONS = 4
-# The server finds the rows of one list while the loop encodes those of the other.
+# Number of lists at a time: the server finds the rows of one list while the loop encodes the other.
 LISTS_AT_ONCE = 2
-# Iterations of the loop that a list leaves to other work before it asks: a create takes eight.
+# Iterations of the loop that a list yields to other work before it sends its statement. A create
+# takes eight iterations.
 ITERATIONS_BETWEEN = 8
-# Statements that wait on one connection; those of cancelled requests count, for PostgreSQL has them
-# to do all the same.
+# Largest number of statements waiting on one connection. Statements of cancelled requests count
+# too, because PostgreSQL still runs them.
 WAITING_STATEMENTS = 4096
-# Seconds that a statement waits for its result. A connection that says nothing for half of them is
-# closed, so that there is time to ask on another one; after an eighth no new statement goes there.
+# Seconds that a statement waits for its result. A connection that is silent for half of this time
+# is closed, which leaves time to send the statement on another connection. After an eighth of it,
+# the connection gets no new statements.
 STATEMENT_SECONDS = 6.0
-# Severities of an error after which PostgreSQL ends the connection.
+# Severities of the errors after which PostgreSQL closes the connection.
 ENDS_CONNECTION = ("FATAL", "PANIC")
 
 
 class LoopReader(Reader):
-    """The reads of a process on PostgreSQL. They belong to the event loop that they are called
-    in; searches run in threads."""
+    """The reads of a process on PostgreSQL. Its connections belong to the event loop of the call;
+    slow reads run in threads."""
 
     size_sql = "SELECT pg_database_size(current_database())"
 
@@ -72,13 +75,14 @@ class LoopReader(Reader):
             raise Busy("Too many reads are waiting. Try again.")
         try:
             return await connection.fetch(sql, params)
-        except _ConnectionSilent:  # behind a statement that got no result
+        except _ConnectionSilent:  # an earlier statement on the connection got no result
             return await self._least_loaded(loop).fetch(sql, params, alone=True)
-        except ConnectionLost:  # after an outage, or behind a statement that has failed; a read may run again
+        except ConnectionLost:  # after an outage, or because an earlier statement failed; a read can be repeated
             return await connection.fetch(sql, params, alone=True)
 
     def _least_loaded(self, loop: asyncio.AbstractEventLoop) -> "_SharedConnection":
-        """The connection with the least to do; while it may not open, an open one."""
+        """Returns the least loaded connection. If opening it may fail, returns the least loaded
+        open connection instead."""
         if self._loop is not loop:
             self._close_connections()
             self._loop, self._connections = loop, [_SharedConnection(self._url, loop) for _ in range(CONNECTIONS)]
@@ -98,11 +102,12 @@ class LoopReader(Reader):
 
 
 class _ConnectionSilent(ConnectionLost):
-    """The connection was closed because it said nothing."""
+    """The connection was closed because the server sent nothing."""
 
 
 class _ResultMissing(BaseException):
-    """Not an Exception: a read may catch those."""
+    """A read needs a result that has not arrived. This is no Exception, because a read may catch
+    exceptions."""
 
     def __init__(self, sql: str, params: Mapping[str, Any]) -> None:
         self.sql = sql
@@ -110,7 +115,7 @@ class _ResultMissing(BaseException):
 
 
 class _Replay:
-    """What a read sees in place of a connection: the results so far."""
+    """Takes the place of a connection in a read: returns the results that have arrived so far."""
 
     def __init__(self) -> None:
         self._known: list[tuple[str, Mapping[str, Any], list[Row]]] = []
@@ -134,7 +139,7 @@ class _Replay:
 
 
 class _SharedConnection:
-    """One connection, opened when first needed and again when it was lost."""
+    """One connection. It is opened when first needed, and opened again after it was lost."""
 
     def __init__(self, url: str, loop: asyncio.AbstractEventLoop) -> None:
         self._url = url
@@ -149,8 +154,8 @@ class _SharedConnection:
         self._sync_is_due = False
         self._check_is_due = False
         self._last_result = 0.0
-        self._is_silent = False  # results are due, and none has come for a while
-        self.is_doubtful = False  # it was silent, or could not be opened
+        self._is_silent = False  # results are due, but none has arrived for a while
+        self.is_doubtful = False  # the connection was silent, or could not be opened
 
     @property
     def is_usable(self) -> bool:
@@ -158,15 +163,16 @@ class _SharedConnection:
 
     @property
     def load(self) -> int:
-        """How many statements are before the next one, cancelled ones included."""
+        """The number of statements ahead of a new one, including cancelled ones."""
         return len(self._waiters) + self._wait_to_open
 
     def rank(self) -> tuple[bool, int]:
-        """The lower, the sooner is a result to be expected."""
+        """Returns a sort key: the connection with the lowest key is likely to answer first."""
         return self._is_silent, self.load
 
     async def fetch(self, sql: str, params: Mapping[str, Any], *, alone: bool = False) -> list[Row]:
-        """`alone`: between syncs of its own, so that no other statement can fail it."""
+        """Sends a statement and returns its rows. With `alone` the statement has a sync before and
+        after it, so that a failure of another statement does not abort it."""
         if self._raw is None:
             self._wait_to_open += 1
             try:
@@ -186,20 +192,21 @@ class _SharedConnection:
         self._check_later()
         if alone:
             self._sync()
-        elif not self._sync_is_due:  # other statements of this iteration of the loop go with it
+        elif not self._sync_is_due:  # one sync for all statements of this iteration of the loop
             self._sync_is_due = True
             self._loop.call_soon(self._sync)
         return await result
 
     def open_in_background(self) -> None:
-        """Begins to open the connection, for nobody that waits; again after a while."""
+        """Starts to open the connection while no read waits for it, at most once in half of
+        STATEMENT_SECONDS."""
         if self._loop.time() >= self._opens_after:
             self._start_to_open()
 
     async def _open(self) -> None:
         opening = self._start_to_open()
         done, _ = await asyncio.wait([opening], timeout=STATEMENT_SECONDS)
-        if not done:  # the URL has set a connect_timeout of its own
+        if not done:  # the URL sets a longer connect_timeout
             raise Busy("The database does not answer. Try again.")
         opening.result()
 
@@ -207,7 +214,7 @@ class _SharedConnection:
         if self._opening is None or self._opening.done():
             self._opens_after = self._loop.time() + STATEMENT_SECONDS / 2
             self._opening = self._loop.create_task(self._connect())
-            # Looks at the exception: asyncio logs one that nobody has seen.
+            # Retrieves the exception, because asyncio logs an exception that was never retrieved.
             self._opening.add_done_callback(lambda done: done.cancelled() or done.exception())
         return self._opening
 
@@ -255,11 +262,11 @@ class _SharedConnection:
             self._loop.call_later(STATEMENT_SECONDS / 8, self._check)
 
     def _check(self) -> None:
-        """While results are due: statements that have waited too long are Busy, and a connection
-        that says nothing is closed."""
+        """Runs while results are due. Raises Busy in statements that have waited too long, and
+        closes a silent connection."""
         self._check_is_due = False
         if self._raw is not None:
-            self._receive()  # what came while the loop itself stood still
+            self._receive()  # results that arrived while the loop was blocked
         if self._raw is None or not self._waiters:
             return
         now = self._loop.time()
@@ -275,8 +282,9 @@ class _SharedConnection:
             self._check_later()
 
     def _abandon(self, raw: psycopg.Connection) -> None:
-        """The server hangs or is slow, and is told to stop. The first statement may be the
-        reason; the others run again elsewhere."""
+        """Gives up a connection whose server hangs or is slow, and tells the server to stop. The
+        first statement may be the reason, so it fails; the others run again on another
+        connection."""
 
         def end() -> None:
             cancel(raw)
@@ -296,7 +304,7 @@ class _SharedConnection:
                 _complete(result, failure(psycopg.OperationalError("the connection is gone")))
 
     def _detach(self) -> deque[Waiter]:
-        """The connection is not used any more; returns those that wait for its results."""
+        """Stops using the connection. Returns the waiters for its results."""
         self._leave_loop()
         self._raw, self._is_silent = None, False
         waiters, self._waiters = self._waiters, deque()
@@ -315,7 +323,7 @@ class _SharedConnection:
 
 
 def _complete(result: asyncio.Future[list[Row]], outcome: list[Row] | Exception) -> None:
-    if result.done():  # its request was cancelled
+    if result.done():  # the request was cancelled
         return
     if isinstance(outcome, Exception):
         result.set_exception(outcome)

@@ -1,8 +1,7 @@
-"""The role that the mail daemons have on PostgreSQL: it may read the mail_* views, and nothing
-else.
+"""The PostgreSQL role of the mail daemons, which may read the mail_* views and nothing else.
 
-The password of a role that we made is in one file; where that is lost the password is not set
-again, because another machine may use it.
+The password of a role that Postroom made is in one file. If the file is lost, Postroom does not set
+a new password, because another machine may use the old one.
 """
 
 import os
@@ -24,15 +23,16 @@ READABLE = """
 SELECT relname FROM pg_class
 WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') AND has_table_privilege(%s, oid, 'SELECT')
 ORDER BY relname"""
-# A host that does not answer must not keep a login or a recipient waiting for minutes.
+# libpq parameters, in seconds and milliseconds: without them a login or a recipient would wait for
+# minutes on a database host that does not answer.
 TIMEOUTS = {"connect_timeout": "3", "tcp_user_timeout": "5000"}
 NAME = re.compile(r"[A-Za-z0-9_.-]+")
 SETTING = "POSTROOM_MAIL_DATABASE_URL"
 
 
 def prepare(url: str, mail_url: str, kept: Path) -> dict[str, str]:
-    """Makes the role if it is missing, lets it read the views, and logs in as it. Answers libpq's
-    parameters.
+    """Makes the role if it is missing, lets it read the views, and logs in with it. Returns libpq's
+    connection parameters for the daemons.
 
     Raises NoMailRole.
     """
@@ -54,15 +54,15 @@ def prepare(url: str, mail_url: str, kept: Path) -> dict[str, str]:
 
 
 def parameters(owner: "psycopg.Connection[tuple[object, ...]]", url: str, mail_url: str, kept: Path) -> dict[str, str]:
-    """How the daemons connect: as the setting says, else where the owner does, as
-    <database>_mail."""
+    """Returns the connection parameters of the daemons: those of the setting, else those of the
+    owner with the role <database>_mail. Raises NoMailRole."""
     parts = {name: str(value) for name, value in conninfo_to_dict(mail_url or url).items()}
     found = TIMEOUTS | {"dbname": owner.info.dbname} | parts
     if not mail_url:
         found["user"] = f"{owner.info.dbname}_mail"
         found.pop("password", None)
         found |= {"password": password} if (password := read_password(kept)) else {}
-    if found.get("host", "/")[:1] in "/@" and not mail_url:  # opendkim takes no unix socket
+    if found.get("host", "/")[:1] in "/@" and not mail_url:  # opendkim cannot use a unix socket
         found |= {"host": "127.0.0.1", "port": str(owner.info.port)}
     if "service" in found:
         raise NoMailRole(f"{SETTING} must say where the database is; service= does not.")
@@ -72,7 +72,7 @@ def parameters(owner: "psycopg.Connection[tuple[object, ...]]", url: str, mail_u
 
 
 def read_password(kept: Path) -> str:
-    """The password of a role that we made, or nothing."""
+    """Returns the password of the role that Postroom made, or an empty string."""
     try:
         return kept.read_text(encoding="ascii").strip()
     except FileNotFoundError:
@@ -80,8 +80,8 @@ def read_password(kept: Path) -> str:
 
 
 def fault(url: str, mail_url: str, kept: Path) -> tuple[str, str] | None:
-    """What is wrong with the role, and the SQL or the setting that helps. Changes nothing.
-    Raises NoMailRole, Busy."""
+    """Returns what is wrong with the role and the SQL or setting that fixes it, or None. Changes
+    nothing. Raises NoMailRole, Busy."""
     try:
         with psycopg.connect(url, autocommit=True) as owner:
             found = parameters(owner, url, mail_url, kept)
@@ -110,12 +110,12 @@ def _make(owner: "psycopg.Connection[tuple[object, ...]]", found: dict[str, str]
     if kept and "password" not in found:
         found["password"] = _new_password(kept)
     password = b""
-    if "password" in found:  # as its hash: statements may be logged
+    if "password" in found:  # sent as a hash, because the server may log statements
         password = owner.pgconn.encrypt_password(found["password"].encode(), role.encode(), b"scram-sha-256")
     command = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), sql.Literal(password.decode()))
     try:
         owner.execute(command)
-    except psycopg.errors.DuplicateObject:  # another machine was faster
+    except psycopg.errors.DuplicateObject:  # another machine made the role first
         return
     except psycopg.errors.InsufficientPrivilege:
         raise NoMailRole(
@@ -142,6 +142,6 @@ def _grant(owner: "psycopg.Connection[tuple[object, ...]]", role: str) -> None:
 
 
 def _line(error: psycopg.Error) -> str:
-    """What went wrong, in one line. libpq's words have host, port, user and database in them,
-    never a password."""
+    """Returns the error as one line. libpq's messages contain host, port, user and database, never
+    a password."""
     return " ".join(str(error).split())

@@ -1,6 +1,6 @@
-"""The schema: numbered files applied in order, each in one transaction; the views are dropped
-and made again with them, and given again to the roles that could read them. An applied file is
-never edited, its checksum is kept and held."""
+"""The schema: numbered files that are applied in order, all in one transaction. The transaction
+also drops the views, creates them again and grants them again to the roles that could read them.
+An applied file must never be edited: its checksum is stored and checked."""
 
 import hashlib
 import re
@@ -27,14 +27,14 @@ ON CONFLICT (name) DO UPDATE SET checksum = excluded.checksum, applied_at = excl
 
 
 class NewerSchema(Exception):
-    """The database was made by a newer Postroom, or an applied migration was edited."""
+    """The database is from a newer Postroom, or an applied migration was edited."""
 
 
 def migrate(url: str, folder: Path = SCHEMA) -> None:
-    """Brings the database to this version's schema. All or nothing; does nothing when it is there
-    already.
+    """Brings the database to the schema of this version, in one transaction. Does nothing if the
+    schema is up to date.
 
-    Raises NewerSchema when the database knows migrations that this version does not.
+    Raises NewerSchema if the database has migrations that this version does not have.
     """
     engine = engine_for(url)
     with closing(engine.writer(has_deadlines=False)) as connection:
@@ -42,7 +42,7 @@ def migrate(url: str, folder: Path = SCHEMA) -> None:
 
 
 def check_known(applied: dict[str, str], folder: Path = SCHEMA) -> None:
-    """Raises NewerSchema when this version does not know one of these migrations."""
+    """Raises NewerSchema if this version does not have one of these migrations."""
     files = _files(folder)
     for name, checksum in applied.items():
         if name == VIEWS:
@@ -54,7 +54,7 @@ def check_known(applied: dict[str, str], folder: Path = SCHEMA) -> None:
 
 
 def statements(text: str) -> list[str]:
-    """The statements of a schema file. Its literals hold neither `;` nor `--`."""
+    """Returns the statements of a schema file. Its literals must not contain `;` or `--`."""
     bare = re.sub(r"--[^\n]*", "", text)
     return [part.strip() for part in bare.split(";") if part.strip()]
 
@@ -75,7 +75,7 @@ def _apply(tx: Tx, engine: Engine, folder: Path) -> None:
         _run_all(tx, engine, text)
         tx.run(RECORD, name=name, checksum=_checksum(text), now=tx.now)
     _run_all(tx, engine, views)
-    for role in readers:  # a view that is made again has lost its grants
+    for role in readers:  # dropping a view has removed its grants
         quoted = role.replace('"', '""')
         tx.run(f'GRANT SELECT ON {", ".join(names)} TO "{quoted}"')
     tx.run(RECORD, name=VIEWS, checksum=_checksum(views), now=tx.now)

@@ -1,8 +1,8 @@
-"""Statements on one connection of PostgreSQL, each sent without waiting for the answers of those
-before it.
+"""Pipelined statements on one PostgreSQL connection: each is sent without waiting for the results
+of the earlier ones.
 
-What follows a statement that failed is not carried out, up to the next `sync`; its
-outcome is PipelineAborted.
+After a statement has failed, the server does not run the following ones up to the next `sync`;
+their outcome is PipelineAborted.
 """
 
 import contextlib
@@ -24,8 +24,9 @@ from postroom.errors import Busy
 
 Outcome = list[Row] | psycopg.Error
 
-# What the URL does not say. Of several hosts the one that can be written is taken. A host that is
-# gone is noticed after some two seconds: by the kernel, while a statement waits for its answer too.
+# Default connection parameters, which the URL can override. If the URL names several hosts, libpq
+# takes the writable one. The kernel notices a dead host after about two seconds, even while a
+# statement waits for its result.
 DEFAULTS = {
     "target_session_attrs": "read-write",
     "connect_timeout": "2",  # for each host
@@ -44,21 +45,21 @@ _COLLIDED = (
 _PARAMETER = re.compile(r":([a-z_]+)")
 _STATEMENT, _PREPARATION, _SYNC = range(3)
 
-# What a server may take to hear that a statement is not wanted any more, and then to say so.
+# Seconds to wait for the server to receive a cancel request, and then again for its result.
 CANCEL_SECONDS = 2.0
 
 
 class StatementFailed(Exception):
-    """A statement that PostgreSQL refuses: a mistake of ours."""
+    """PostgreSQL refuses a statement, which means a bug in Postroom."""
 
 
 class NoAnswer(psycopg.OperationalError):
-    """The server has been waited for long enough."""
+    """The server did not answer in time."""
 
 
 def connect(url: str) -> psycopg.Connection:
-    """A connection to the primary, in autocommit. Raises Busy for a URL that is none, without
-    repeating it."""
+    """Returns a connection to the primary, in autocommit mode. Raises Busy if the URL is invalid;
+    the error does not repeat the URL."""
     try:
         parameters = DEFAULTS | conninfo_to_dict(url)
     except psycopg.ProgrammingError:
@@ -67,62 +68,63 @@ def connect(url: str) -> psycopg.Connection:
 
 
 def is_lost(error: psycopg.Error) -> bool:
-    """Whether the connection is of no use any more. What PostgreSQL calls an ERROR is the
-    statement's alone."""
+    """Returns whether the connection can no longer be used. An error of PostgreSQL's severity ERROR
+    affects only its statement."""
     return isinstance(error, psycopg.OperationalError) and error.diag.severity_nonlocalized != "ERROR"
 
 
 def failure(error: psycopg.Error, *, was_open: bool = True) -> Exception:
-    """What an error of PostgreSQL or of the connection is to us."""
+    """Returns the exception that Postroom raises for an error of PostgreSQL or of the
+    connection."""
     if isinstance(error, _COLLIDED):
         return SerializationConflict("The database is busy. Try again.")
-    if isinstance(error, NoAnswer):  # so it is not asked again at once
+    if isinstance(error, NoAnswer):  # not ConnectionLost, so that the statement is not repeated at once
         return Busy("The database does not answer. Try again.")
-    if is_lost(error):  # or not there, because the server is starting or full
+    if is_lost(error):  # or could not be opened, because the server is starting or full
         return (ConnectionLost if was_open else Busy)("The database is not available. Try again.")
-    if isinstance(error, psycopg.OperationalError):  # a statement_timeout, a full disk: this statement and no other
+    if isinstance(error, psycopg.OperationalError):  # affects only this statement: a statement_timeout, a full disk
         return Busy("The database has given it up. Try again.")
-    # The server's detail quotes the row, and with it the hash of a password: it must reach no log.
+    # The server's detail can quote a row with a password hash, so it must not reach a log.
     return StatementFailed(f"{error.sqlstate} {error.diag.message_primary}")
 
 
 def cancel(raw: psycopg.Connection) -> None:
-    """Asks the server to give up what it does for a connection, so that it is not left there
-    with its locks."""
-    with contextlib.suppress(psycopg.Error):  # a server that does not listen either
+    """Asks the server to cancel the current statement of a connection, so that the statement does
+    not keep its locks."""
+    with contextlib.suppress(psycopg.Error):  # the server does not accept the request either
         raw.cancel_safe(timeout=CANCEL_SECONDS)
 
 
 @functools.cache
 def translate(sql: str) -> tuple[bytes, tuple[str, ...], list[PyFormat]]:
-    """`:name` → `$1`; the names by number, and how their values are sent."""
+    """Replaces `:name` by `$1` and so on. Returns the SQL text, the names in the order of their
+    numbers, and the formats of their values."""
     names = tuple(dict.fromkeys(_PARAMETER.findall(sql)))
     text = _PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", sql)
     return text.encode(), names, [PyFormat.AUTO] * len(names)
 
 
 class Pipeline:
-    """The statements that are under way on a connection, in their order. Every statement is
-    prepared once."""
+    """The statements in progress on a connection, in order. Each statement is prepared once."""
 
     def __init__(self, raw: psycopg.Connection) -> None:
-        raw.adapters.register_dumper(int, Int8Dumper)  # else a statement is prepared anew for each size of number
+        raw.adapters.register_dumper(int, Int8Dumper)  # else each integer size needs its own prepared statement
         self._pg = raw.pgconn
         self._pg.nonblocking = 1
         self._pg.enter_pipeline_mode()
         self._values = Transformer(raw)
         self._prepared: dict[tuple[str, tuple[int, ...]], bytes] = {}
         self._made = 0
-        self._due: deque[tuple[int, Any, Outcome | None]] = deque()  # what it is, of which statement, what is known
-        self.tag = b""  # of the last statement that gave no rows: what PostgreSQL says that it has done
+        self._due: deque[tuple[int, Any, Outcome | None]] = deque()  # kind, key of the statement, known outcome
+        self.tag = b""  # PostgreSQL's command tag of the last statement that returned no rows
 
     @property
     def is_busy(self) -> bool:
-        """Whether answers are due."""
+        """Whether results are due."""
         return bool(self._due)
 
     def send(self, sql: str, params: Mapping[str, Any]) -> None:
-        """Puts a statement behind the others; `sync` sends them."""
+        """Queues a statement; `sync` sends the queued statements."""
         text, names, formats = translate(sql)
         values = self._values.dump_sequence([params[name] for name in names], formats)
         key = (sql, self._values.types or ())
@@ -136,8 +138,8 @@ class Pipeline:
         self._due.append((_STATEMENT, key, None))
 
     def sync(self) -> bool:
-        """Sends what was put. False: not all of it, `flush` goes on when the socket can be
-        written to."""
+        """Sends the queued statements. Returns False if some of the data is still unsent: then call
+        `flush` when the socket is writable."""
         self._pg.pipeline_sync()
         self._due.append((_SYNC, None, None))
         return self.flush()
@@ -146,18 +148,18 @@ class Pipeline:
         return not self._pg.flush()
 
     def outcomes(self) -> Iterator[Outcome]:
-        """Of each statement whose answer has come, without waiting. Raises OperationalError when
-        the server is gone."""
+        """Yields the outcome of each statement whose result has arrived, without waiting. Raises
+        OperationalError if the server is gone."""
         self._pg.consume_input()
         while self._due and not self._pg.is_busy():
             result = self._pg.get_result()
-            if result is None:  # the end of one statement's results
+            if result is None:  # the end of a statement's results
                 continue
             kind, key, known = self._due.popleft()
             outcome = self._outcome(result)
             if kind == _PREPARATION and isinstance(outcome, psycopg.Error):
                 self._prepared.pop(key, None)
-                if not isinstance(outcome, PipelineAborted):  # the statement behind it is aborted for this
+                if not isinstance(outcome, PipelineAborted):  # the statement itself was aborted because of this error
                     self._due.popleft()
                     self._due.appendleft((_STATEMENT, key, outcome))
             elif kind == _STATEMENT:
@@ -171,7 +173,7 @@ class Pipeline:
             self._values.set_pgresult(result)
             try:
                 return self._values.load_rows(0, result.ntuples, tuple)
-            except (psycopg.DataError, ValueError):  # raised here, the next answer would go to who waits for this one
+            except (psycopg.DataError, ValueError):  # raising would shift the later results by one statement
                 return psycopg.DataError("a value that Python cannot hold")
         if result.status == pq.ExecStatus.COMMAND_OK:
             self.tag = result.command_status or b""

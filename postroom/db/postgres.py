@@ -1,7 +1,7 @@
-"""PostgreSQL through psycopg. Statements are written with `:name`; they are translated once and
-cached.
+"""PostgreSQL through psycopg. SQL statements have `:name` parameters; the translation of each
+statement is cached.
 
-A `:` in a literal or as a cast has no place in our SQL.
+Our SQL must not contain a `:` in a literal or as a cast.
 """
 
 import contextlib
@@ -27,8 +27,8 @@ from postroom.db.pipeline import (
 from postroom.db.tx import RELEASE, SAVEPOINT, ConnectionLost, EarlierJobFailed, Row, Tx
 from postroom.errors import Busy, OutcomeUnknown
 
-# Seconds that a statement waits for its answer before the server is told to give it up. A search
-# may be a sum over everything.
+# Seconds that a statement waits for its result before the server is told to cancel it. A slow read
+# may sum up whole tables.
 WRITE_SECONDS = 10.0
 SEARCH_SECONDS = 30.0
 
@@ -41,26 +41,26 @@ STILL_COMMITS = "SELECT 1 FROM pg_stat_activity WHERE pid = :pid AND wait_event 
 
 
 class PostgresConnection:
-    """A connection used by one thread at a time; it is opened anew after the server went away.
-    `seconds` is how long it waits while the server says nothing."""
+    """A connection that one thread uses at a time. It is opened again after the server went away.
+    `seconds` is how long a statement waits while the server sends nothing; None: without end."""
 
     def __init__(self, url: str, seconds: float | None = None) -> None:
         self._url = url
         self._seconds = seconds
         self._raw: psycopg.Connection | None = None
         self._warned = False
-        self._uncertain: int | None = None  # the backend that has not answered a COMMIT
+        self._uncertain: int | None = None  # process id of the backend that did not answer a COMMIT
         self._pipeline: Pipeline
-        self._unsent: list[tuple[str, Mapping[str, Any]]] = []  # goes with the next statement that is waited for
-        self._before_savepoint = 0  # of the unsent
+        self._unsent: list[tuple[str, Mapping[str, Any]]] = []  # sent with the next `fetch`
+        self._before_savepoint = 0  # number of unsent statements from before the last SAVEPOINT
 
     @property
     def _is_open(self) -> bool:
         return self._raw is not None and not self._raw.closed
 
     def run(self, sql: str, params: Mapping[str, Any]) -> None:
-        """As `fetch`, but it goes with the next statement that somebody waits for, and may fail
-        there. At most one job's statements wait for that of another job."""
+        """Queues a statement whose rows nobody needs. The next `fetch` sends it, and it may fail
+        there. At most the statements of one job wait for a `fetch` of the next job."""
         if sql == RELEASE and (SAVEPOINT, params) in self._unsent:
             self.fetch(sql, params)
             return
@@ -74,7 +74,7 @@ class PostgresConnection:
             return []
         if sql.startswith("ROLLBACK"):
             self._finish_unsent()
-            if not self._is_open:  # and what was to be rolled back with it
+            if not self._is_open:  # the server has rolled the transaction back
                 self.close()
                 raise failure(psycopg.OperationalError("the connection is gone"))
         was_open = self._is_open
@@ -88,20 +88,20 @@ class PostgresConnection:
             raised = failure(error, was_open=was_open)
             if is_lost(error):
                 self.close()
-            # Not even as the cause, where a log would show it.
+            # A StatementFailed has no cause: a log would show the server's detail there.
             raise raised from (None if isinstance(raised, StatementFailed) else error)
         rows = outcomes[-1]
         return rows if isinstance(rows, list) else []
 
     def _ask(self, statements: list[tuple[str, Mapping[str, Any]]], *, cancels: bool = True) -> list[Outcome]:
-        """Sends them together and waits for all of them."""
+        """Sends the statements together. Returns the outcome of each after all have finished."""
         if not self._is_open:
             self._open()
         refused: list[Outcome] = []
         try:
             for sql, params in statements:
                 self._pipeline.send(sql, params)
-        except psycopg.DataError as error:  # a text with NUL; the answers of those before it are due
+        except psycopg.DataError as error:  # a text with NUL; the results of the earlier statements are due
             refused.append(error)
         return self._answers(self._pipeline.sync(), cancels) + refused
 
@@ -111,12 +111,13 @@ class PostgresConnection:
         self._pipeline = Pipeline(self._raw)
         if self._uncertain is not None:
             if self._ask([(STILL_COMMITS, {"pid": self._uncertain})]) != [[]]:
-                self.close()  # each write would leave one more behind that waits, until the server takes nobody
+                self.close()  # each write would leave one more waiting backend, until the server is full
                 raise Busy("The database waits for its standby. Try again.")
             self._uncertain = None
 
     def _answers(self, sent: bool, cancels: bool) -> list[Outcome]:
-        """Raises NoAnswer when none comes, also where the server is told to stop (`cancels`)."""
+        """Returns the outcomes of all due statements. After the deadline tells the server to cancel
+        if `cancels` is set. Raises NoAnswer if no result arrives then either."""
         assert self._raw is not None
         outcomes: list[Outcome] = []
         waiting, socket = select.poll(), self._raw.pgconn.socket
@@ -135,33 +136,36 @@ class PostgresConnection:
         return outcomes
 
     def _finish_unsent(self) -> None:
-        """A savepoint may be among what is unsent; what else fails there no longer matters."""
+        """Sends the unsent statements before a rollback, because a SAVEPOINT may be among them.
+        Other failures no longer matter then."""
         if self._unsent and self._is_open:
             unsent, earlier = self._take_unsent()
-            with contextlib.suppress(psycopg.OperationalError):  # the rollback finds that out
+            with contextlib.suppress(psycopg.OperationalError):  # the rollback fails for the same reason
                 _raise_earlier(self._ask(unsent)[:earlier])
 
     def _take_unsent(self) -> tuple[list[tuple[str, Mapping[str, Any]]], int]:
-        """What is to be sent, and how many of it belong to an earlier job."""
+        """Returns the unsent statements and the number of those that belong to an earlier job.
+        Empties the queue."""
         taken = self._unsent, self._before_savepoint
         self._unsent, self._before_savepoint = [], 0
         return taken
 
     def _commit(self) -> None:
-        """Returns only when the commit is certain. A warning is none: so says PostgreSQL that
-        the wait for a synchronous standby was broken off, or that there was no transaction."""
+        """Commits, and returns only if the commit is certain. It is not certain after a warning:
+        with one PostgreSQL reports that the wait for a synchronous standby was canceled, or that
+        there was no transaction. Raises Busy or OutcomeUnknown."""
         if self._unsent:
-            self.fetch(*self._unsent.pop())  # what fails there has not been committed, and that is certain
+            self.fetch(*self._unsent.pop())  # after a failure here, certainly nothing is committed
         if self._raw is None or self._raw.closed:
             raise Busy("The database was lost before the commit. Try again.")
         self._warned, backend = False, self._raw.info.backend_pid
         try:
-            (outcome,) = self._ask([("COMMIT", {})], cancels=False)  # nobody else is to break off that wait
+            (outcome,) = self._ask([("COMMIT", {})], cancels=False)  # never cancel the wait for a standby
             if isinstance(outcome, psycopg.Error):
                 raise outcome
         except psycopg.Error as error:
-            # An error is a rollback. FATAL, or no word at all, may have come after the commit was
-            # made.
+            # An ERROR means a rollback. FATAL, or no result at all, can also follow a commit that
+            # was made.
             certain = error.diag.severity_nonlocalized == "ERROR"
             self._uncertain = None if certain else backend
             self.close()
@@ -178,7 +182,7 @@ class PostgresConnection:
     def transaction(self) -> Iterator[None]:
         try:
             self.fetch("BEGIN", {})
-        except ConnectionLost:  # after an outage; nothing was begun
+        except ConnectionLost:  # after an outage; no transaction was begun
             self.fetch("BEGIN", {})
         yield
 
@@ -186,7 +190,7 @@ class PostgresConnection:
         self.run(LOCK_TIMEOUT, {})
 
     def checkpoint(self, *, idle: bool) -> None:
-        """The server makes its checkpoints itself."""
+        """Does nothing: the server makes its own checkpoints."""
 
     def in_transaction(self) -> bool:
         idle = psycopg.pq.TransactionStatus.IDLE

@@ -1,4 +1,4 @@
-"""What every engine's reader can do, and the threads for reads that take long."""
+"""The interface of every engine's reader, and the threads for slow reads."""
 
 import asyncio
 import contextlib
@@ -14,17 +14,18 @@ from postroom.errors import Busy
 T = TypeVar("T")
 
 SEARCH_THREADS = 2
-# Seconds that a request waits in all: for a long list's place, for a search and its thread, for a
-# sign of life.
+# Longest time in seconds that a request waits: for a list slot, for a slow read and its thread, and
+# for a ping.
 LIST_SECONDS = 10.0
 SEARCH_SECONDS = 40.0
 PING_SECONDS = 3.0
 
 
 class Reader(ABC):
-    """The reads of a process. Each raises Busy, and whatever `work` raises."""
+    """The reads of a process. Each returns the result of `work`, and raises Busy or what `work`
+    raises."""
 
-    size_sql: str  # the bytes of the whole database
+    size_sql: str  # SQL for the size of the database in bytes
 
     def __init__(self, connect: Callable[[], Connection], lists_at_once: int) -> None:
         self._lists = asyncio.Semaphore(lists_at_once)
@@ -32,25 +33,25 @@ class Reader(ABC):
 
     @abstractmethod
     async def read(self, work: Callable[[Tx], T]) -> T:
-        """A read that an index answers at once."""
+        """A fast read, which an index answers."""
 
     @abstractmethod
     async def read_many(self, work: Callable[[Tx], T]) -> T:
-        """A read of many rows: few run at a time, and between two of them the loop does other
-        work."""
+        """A read of many rows. Only a few run at a time, and the loop does other work between
+        them."""
 
     async def read_slow(self, work: Callable[[Tx], T]) -> T:
-        """A read that may take long (a deep offset, a sum): it never holds up the loop."""
+        """A slow read (a deep offset, a sum). It never blocks the loop."""
         async with at_most(SEARCH_SECONDS):
             return await self._searchers.run(work)
 
     async def ping(self) -> None:
-        """Raises Busy when the database does not answer."""
+        """Raises Busy if the database does not answer."""
         async with at_most(PING_SECONDS):
             await self._probe(lambda tx: tx.one("SELECT name FROM mail_host WHERE id = 1"))
 
     async def size(self) -> int:
-        """The bytes of the whole database."""
+        """Returns the size of the database in bytes."""
         row = await self.read_slow(lambda tx: tx.one(self.size_sql))
         return int(row[0]) if row else 0
 
@@ -71,7 +72,7 @@ class Reader(ABC):
 
 
 class ReadThreads:
-    """A few threads, each with a connection of its own, opened when first needed."""
+    """A few threads. Each has its own connection, which is opened when first needed."""
 
     def __init__(self, connect: Callable[[], Connection], threads: int) -> None:
         self._connect = connect
@@ -89,7 +90,7 @@ class ReadThreads:
             self._opened.append(connection)
         try:
             return work(Tx(connection))
-        except ConnectionLost:  # after an outage; a read changes nothing, so it may run again
+        except ConnectionLost:  # after an outage; a read changes nothing, so it can be repeated
             return work(Tx(connection))
 
     def close(self) -> None:
@@ -100,7 +101,7 @@ class ReadThreads:
 
 @contextlib.asynccontextmanager
 async def at_most(seconds: float) -> AsyncIterator[None]:
-    """Raises Busy when the block takes longer."""
+    """Raises Busy if the block takes longer than `seconds`."""
     try:
         async with asyncio.timeout(seconds):
             yield

@@ -1,7 +1,8 @@
-"""A snapshot: the whole SQLite database of one moment in one file, taken while others write.
+"""Snapshots: a copy of the whole SQLite database at one moment, in one file, taken while other
+processes write.
 
-The copy reads in one transaction, so that writers of other processes neither disturb it
-nor start it anew; and what a snapshot has is asked of the finished file, never of its source.
+The copy reads in one transaction, so that writers in other processes neither disturb nor restart
+the copy. The contents are read from the finished file, never from its source.
 """
 
 import sqlite3
@@ -16,8 +17,8 @@ from postroom.errors import BadBackup
 
 Progress = Callable[[int, int], None]
 PAGES = 2048
-# After a restore no id is given again that was given after the backup: mail folders and queued mail
-# are named by it.
+# Number added to each id sequence by a restore. Ids that were given after the backup must not be
+# given again, because mail folders and queued mail are named by id.
 LEAP = 1_000_000
 
 LEDGER = "SELECT name, checksum FROM schema_migrations ORDER BY name"
@@ -27,15 +28,15 @@ LEAP_SEQUENCES = "UPDATE sqlite_sequence SET seq = seq + ?"
 
 
 class Contents(msgspec.Struct, frozen=True):
-    """The schema of a snapshot, and how many rows each table has."""
+    """The migrations in a snapshot (name: checksum), and the number of rows in each table."""
 
     migrations: dict[str, str]
     rows: dict[str, int]
 
 
 def take(source: Path, target: Path, progress: Progress) -> None:
-    """Copies the database as it is at this moment. The target must be new; it is one file,
-    without a WAL."""
+    """Copies the current state of the database to `target`, which must not exist. The copy is one
+    file, without a WAL. Raises BadBackup."""
     try:
         with (
             closing(sqlite3.connect(source, isolation_level=None)) as reader,
@@ -52,7 +53,7 @@ def take(source: Path, target: Path, progress: Progress) -> None:
 
 
 def inspect(path: Path) -> Contents:
-    """What a database has, after a check of all of it. Raises BadBackup when it is not whole."""
+    """Checks a whole database and returns its contents. Raises BadBackup if it is damaged."""
     with _checked(path, "PRAGMA integrity_check") as connection:
         if connection.execute("PRAGMA foreign_key_check").fetchall():
             raise BadBackup(DAMAGED)
@@ -61,8 +62,8 @@ def inspect(path: Path) -> Contents:
 
 
 def quick_check(path: Path) -> dict[str, str]:
-    """A fast look at a database that may be in use; answers its migrations. Raises BadBackup
-    when it is damaged."""
+    """Checks quickly a database that may be in use. Returns its migrations (name: checksum). Raises
+    BadBackup if it is damaged."""
     with _checked(path, "PRAGMA quick_check") as connection:
         return {name: checksum for name, checksum in connection.execute(LEDGER) if name[:1].isdigit()}
 
@@ -80,7 +81,7 @@ def _checked(path: Path, check: str) -> Iterator[sqlite3.Connection]:
 
 
 def leap(path: Path) -> None:
-    """Moves every id that will be given beyond those that may have been given since."""
+    """Raises every id sequence by LEAP, beyond the ids that were given after the backup."""
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(LEAP_SEQUENCES, (LEAP,))
 
@@ -91,5 +92,5 @@ def _count(connection: sqlite3.Connection, table: str) -> int:
 
 
 def version() -> str:
-    """The version of SQLite."""
+    """Returns the version of SQLite."""
     return sqlite3.sqlite_version

@@ -1,8 +1,8 @@
-"""SQLite: WAL with synchronous=FULL, so that what was acknowledged survives a power cut.
+"""SQLite in WAL mode with synchronous=FULL, so that acknowledged changes survive a power failure.
 
-SQLite before 3.51.3 can corrupt a database when a checkpoint runs beside a commit. So no
-connection checkpoints by itself (wal_autocheckpoint=0); a writer does it between its batches,
-and a lock file keeps the writers of several processes (API, worker, command line) apart.
+SQLite before 3.51.3 can corrupt a database if a checkpoint runs during a commit. So no connection
+makes automatic checkpoints (wal_autocheckpoint=0). A writer checkpoints between its batches, and a
+lock file lets only one process (API, worker, command line) write at a time.
 """
 
 import asyncio
@@ -25,14 +25,15 @@ READ_THREADS = 8
 BUSY_SECONDS = 5.0
 CHECKPOINT_SECONDS = 1.0
 WAL_PAGES_MAX = 32_768  # 128 MB
-# Seconds between two tries: one process tries the lock, all others try to be that process.
+# Seconds between two attempts to lock. One process tries to take the lock; all others wait to
+# become that process.
 LOCK_PAUSE, WAITER_PAUSE = 0.0002, 0.001
 
 T = TypeVar("T")
 
 
 class SQLiteConnection:
-    """A connection that reads, used by one thread at a time."""
+    """A read-only connection that one thread uses at a time."""
 
     pragmas: tuple[str, ...] = ("query_only=1",)
 
@@ -58,7 +59,7 @@ class SQLiteConnection:
             return self._raw.execute(sql, params).fetchall()
         except sqlite3.OperationalError as error:
             if sql == "COMMIT" and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR:
-                raise OutcomeUnknown from error  # it may stand whole in the WAL, and a crash would bring it back
+                raise OutcomeUnknown from error  # the commit may be complete in the WAL; recovery would apply it
             raise _refused(error) from error
 
     def run(self, sql: str, params: Mapping[str, Any]) -> None:
@@ -69,10 +70,11 @@ class SQLiteConnection:
 
 
 class SQLiteWriter(SQLiteConnection):
-    """A connection that writes and checkpoints while no other process does."""
+    """A connection that writes and checkpoints while no other process does either."""
 
-    # What a savepoint may have to bring back stays in memory: in a file it was a third of a create.
-    # And a writer waits in our code (`transaction`): SQLite waits longer each time, in no order.
+    # temp_store: savepoint data stays in memory; in a file it took a third of the time of a create.
+    # busy_timeout: a writer waits in `transaction`, because SQLite would wait longer after each
+    # attempt, and in no order.
     pragmas = ("synchronous=FULL", "temp_store=MEMORY", "busy_timeout=0")
 
     def __init__(self, path: Path) -> None:
@@ -87,7 +89,7 @@ class SQLiteWriter(SQLiteConnection):
                 try:
                     self.fetch("BEGIN IMMEDIATE", {})
                     break
-                except Busy as error:  # the lock file does not keep out a program that is not ours
+                except Busy as error:  # the lock file does not stop other programs than Postroom
                     is_locked = getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
                     if not is_locked or time.monotonic() > deadline:
                         raise
@@ -98,10 +100,11 @@ class SQLiteWriter(SQLiteConnection):
         return self._raw.in_transaction
 
     def limit_lock_waits(self) -> None:
-        """There is one lock, and this transaction has it."""
+        """Does nothing: SQLite has one lock, and this transaction holds it."""
 
     def checkpoint(self, *, idle: bool) -> None:
-        """Often and gently under load, whole when idle or when the WAL grew large."""
+        """Under load makes a passive checkpoint every CHECKPOINT_SECONDS. Empties the whole WAL if
+        `idle`, or if it has more than WAL_PAGES_MAX pages. Raises Busy."""
         now = time.monotonic()
         if not idle and now - self._checkpointed < CHECKPOINT_SECONDS:
             return
@@ -116,16 +119,16 @@ class SQLiteWriter(SQLiteConnection):
                 self._truncate()
 
     def _truncate(self) -> bool:
-        """Empties the WAL, or says that a reader is in the way. It does not wait: a backup reads
-        for long, and all writes would wait behind the checkpoint."""
+        """Empties the WAL. Returns True if a reader prevents that. Never waits for the reader: a
+        backup reads for a long time, and all writes would wait for the checkpoint."""
         return bool(self.fetch("PRAGMA wal_checkpoint(TRUNCATE)", {})[0][0])
 
 
 class SQLiteReader(Reader):
-    """Reads in the loop: a statement takes microseconds, less than a hop to a thread.
+    """Reads in the event loop: a statement takes microseconds, less than a switch to a thread.
 
-    While another process keeps readers out, SQLite waits for BUSY_SECONDS and cannot be told to
-    wait less: then reads wait in threads, until one of them gets in.
+    While another process locks readers out, SQLite waits for BUSY_SECONDS and cannot be told to
+    wait less. Reads then run in threads until one of them succeeds.
     """
 
     size_sql = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
@@ -134,7 +137,7 @@ class SQLiteReader(Reader):
         super().__init__(partial(SQLiteConnection, path), lists_at_once=1)
         self._connection = SQLiteConnection(path)
         self._threads = ReadThreads(partial(SQLiteConnection, path), READ_THREADS)
-        self._locked_out = False  # the last read did not get in
+        self._locked_out = False  # the last read failed with Busy
 
     async def read(self, work: Callable[[Tx], T]) -> T:
         if self._locked_out:
@@ -148,11 +151,11 @@ class SQLiteReader(Reader):
             raise
 
     async def read_many(self, work: Callable[[Tx], T]) -> T:
-        """One in an iteration of the loop, however many have come: a write takes several
-        iterations, and each would wait for all of them."""
+        """Runs one read of many rows per iteration of the loop, even if many are waiting. A write
+        takes several iterations, and each iteration would wait for all of these reads."""
         async with self._list_slot():
             await asyncio.sleep(0)
-        return await self.read(work)  # outside: in threads they need not wait for each other
+        return await self.read(work)  # outside the slot: reads in threads need not wait for each other
 
     async def _probe(self, work: Callable[[Tx], T]) -> T:
         return await self._searchers.run(work)
@@ -181,16 +184,17 @@ class SQLite:
         return SQLiteWriter(self._path)
 
     def view_readers(self, tx: Tx, views: list[str]) -> list[str]:  # noqa: ARG002
-        """Nobody: SQLite has no roles."""
+        """Returns an empty list: SQLite has no roles."""
         return []
 
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Only one process writes or checkpoints. Raises Busy when another one does not let go.
+    """Only one process at a time is in this block, to write or to checkpoint. Raises Busy after
+    BUSY_SECONDS.
 
-    Of all that wait, one waits for the lock and the others wait for its place, so that a busy
-    process cannot take the lock again and again.
+    One of the waiting processes waits for the lock, and the others wait for its place, so that a
+    busy process cannot take the lock again and again.
     """
     deadline = time.monotonic() + BUSY_SECONDS
     with _opened(f"{path}-lock") as lock:
@@ -202,7 +206,7 @@ def exclusive(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _opened(path: str) -> Iterator[int]:
-    """A lock file; what is locked is free again when it is closed, or its process is dead."""
+    """Opens a lock file. Its lock ends when the file is closed or the process is dead."""
     try:
         lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     except OSError as error:
@@ -226,16 +230,15 @@ def _wait_for(lock: int, deadline: float, pause: float) -> None:
 
 
 def _create(path: Path) -> None:
-    """Makes the file unreadable to others, whatever the umask. One that exists is not even
-    opened: closing it again would drop the locks of this process's other connections
-    (sqlite.org/howtocorrupt.html, 2.2)."""
+    """Makes the file with mode 0600. Never opens an existing file: closing that file would drop the
+    locks of this process's other connections (sqlite.org/howtocorrupt.html, 2.2)."""
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def _refused(error: sqlite3.OperationalError) -> Exception:
-    """Locked, full or unwritable passes; anything else is a mistake of ours and stays what it
-    is."""
+    """Returns Busy for a passing condition: a locked database, a full or unwritable disk. Returns
+    any other error as it is, because that is a bug in Postroom."""
     code = error.sqlite_errorcode & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
         return Busy("The database is busy. Try again.")

@@ -1,9 +1,9 @@
-"""A SQLite database moved into a PostgreSQL one: all rows in one transaction, counted and summed up
-on both sides before it is committed.
+"""Transfer of a SQLite database to PostgreSQL: all rows in one transaction. Before the commit the
+rows are counted and their checksums compared on both sides.
 
-Ids that were given and are gone must not be given again, so the sequences go on from where
-SQLite's were and not from the largest id that is left. And the sum of a table does not depend on
-the order of its rows, because text is not sorted alike on both sides.
+The ids of deleted rows must not be given again, so the sequences continue from SQLite's sequences
+and not from the largest existing id. The checksum of a table does not depend on the order of its
+rows, because the two databases sort text differently.
 """
 
 import contextlib
@@ -25,31 +25,32 @@ from postroom.db.sqlite import exclusive
 from postroom.errors import BadBackup, Busy
 
 Progress = Callable[[str, int, int], None]
-"""Told what is done, and how many rows of how many."""
+"""Called with the current table, the number of rows done, and the number of rows in all."""
 
 SOME = 1000
 MIGRATIONS = "schema_migrations"
 LAST_IDS = "SELECT name, seq FROM sqlite_sequence"
 MOVE_ON = "SELECT setval(pg_get_serial_sequence(%s, 'id'), %s)"
-# Nobody else reads or writes the target, nor moves another database into it.
+# Only one transfer at a time runs into the target.
 ALONE = "SELECT pg_advisory_xact_lock(hashtextextended('postroom transfer', 0))"
 
 
 class Sum(msgspec.Struct, frozen=True):
-    """What a table has: so many rows, and a sum of what is in them."""
+    """The number of rows of a table, and the checksum of its rows."""
 
     rows: int
     digest: int
 
 
 def path_of(url: str) -> Path:
-    """The file of a `sqlite:///` URL."""
+    """Returns the file of a `sqlite:///` URL."""
     return Path(url.removeprefix("sqlite:///"))
 
 
 def transfer(source: Path, url: str, progress: Progress) -> dict[str, Sum]:
-    """Moves every row; the source stays as it is. What each table has. Does nothing where that
-    was done before. Raises BadBackup: nothing was moved then."""
+    """Copies every row from `source` to the database at `url`; the source does not change. Returns
+    the sum of each table. Copies nothing if the target already has the same rows. Raises BadBackup
+    on failure, after which nothing was copied."""
     try:
         with exclusive(source), contextlib.closing(_open(source)) as rows:
             _prepare(rows, url)
@@ -61,7 +62,7 @@ def transfer(source: Path, url: str, progress: Progress) -> dict[str, Sum]:
     except Busy as busy:
         raise BadBackup(busy.detail) from None
     except (psycopg.Error, sqlite3.Error) as error:
-        # Not what PostgreSQL says of the row: there are hashes of passwords in it.
+        # Without PostgreSQL's detail about the row, which may contain password hashes.
         raise BadBackup(f"Nothing was moved: {_reason(error)}.") from None
 
 
@@ -74,7 +75,8 @@ def _open(source: Path) -> sqlite3.Connection:
 
 
 def _prepare(source: sqlite3.Connection, url: str) -> None:
-    """Gives the target the schema, unless it is somebody else's."""
+    """Makes the schema in the target. Raises BadBackup if the target has other tables or another
+    version."""
     ours = _tables(source)
     with psycopg.connect(url) as target:
         theirs = {str(name) for (name,) in target.execute(dumps.TABLES)}
@@ -108,7 +110,7 @@ def _transfer(source: sqlite3.Connection, target: "psycopg.Connection[Any]", pro
     for table in tables:
         columns = [f'"{row[1]}"' for row in source.execute(f'PRAGMA table_info("{table}")')]
         rows = _Summed(source.execute(_select(table, columns)), partial(tell, table))
-        if filled:  # by a run that was killed behind its commit, or by others: that is seen by the sums
+        if filled:  # by a run that was killed after its commit, or by others: the sums show which
             rows.drain()
         else:
             _copy(rows, target, table, columns)
@@ -127,7 +129,7 @@ def _transfer(source: sqlite3.Connection, target: "psycopg.Connection[Any]", pro
 
 
 def _tables(source: sqlite3.Connection) -> list[str]:
-    """The tables, each behind those that it refers to."""
+    """Returns the tables in an order in which each table follows the tables that it refers to."""
     left = {name: _referred(source, name) - {name} for (name,) in source.execute(snapshots.TABLES).fetchall()}
     found: list[str] = []
     while left:
@@ -144,7 +146,7 @@ def _referred(source: sqlite3.Connection, table: str) -> set[str]:
 
 
 def _select(table: str, columns: Sequence[str]) -> str:
-    """For both engines; the names are from the database itself."""
+    """Returns a SELECT for both engines. The names come from the database itself."""
     return f'SELECT {", ".join(columns)} FROM "{table}"'
 
 
@@ -157,7 +159,7 @@ def _copy(rows: Iterable[tuple[Any, ...]], target: "psycopg.Connection[Any]", ta
 
 
 class _Summed:
-    """Rows that are counted and summed up while they pass."""
+    """Counts the rows and computes their checksum during the iteration."""
 
     def __init__(self, rows: Iterable[tuple[Any, ...]], progress: Callable[[int], None]) -> None:
         self._rows, self._said = rows, progress

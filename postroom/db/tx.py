@@ -1,5 +1,5 @@
-"""What a noun sees of the database: a transaction that knows the time and runs statements with
-`:name` parameters."""
+"""The part of the database that the domain code sees: a transaction that has the current time and
+runs statements with `:name` parameters."""
 
 import time
 from collections.abc import Mapping
@@ -14,18 +14,18 @@ SAVEPOINT, RELEASE = "SAVEPOINT job", "RELEASE SAVEPOINT job"
 
 
 class ConnectionLost(Busy):
-    """The connection is gone, and what was under way on it; the next statement opens another
-    one."""
+    """The connection is gone, together with its transaction. The next statement opens a new
+    connection."""
 
 
 class SerializationConflict(Busy):
-    """Two transactions were in each other's way and this one gave way: it was not carried out
-    and can be run again."""
+    """This transaction was in conflict with another one and was rolled back. It can be run
+    again."""
 
 
 class EarlierJobFailed(BaseException):
-    """A statement from before the last SAVEPOINT, which was left for later, has failed; nothing
-    after it was carried out. Not an Exception: a job may catch those."""
+    """A queued statement from before the last SAVEPOINT has failed, and nothing after it was
+    carried out. This is no Exception, because a job may catch exceptions."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
@@ -33,9 +33,9 @@ class EarlierJobFailed(BaseException):
 
 
 class Statements(Protocol):
-    """What carries statements out. `fetch` returns all rows at once, because an open cursor would
-    hold back checkpoints. `run` may leave its statement for the next `fetch` to carry out, in
-    order, and to fail."""
+    """Runs statements. `fetch` returns all rows at once, because an open cursor would prevent
+    checkpoints. `run` may queue its statement: the next `fetch` then runs the queued statements in
+    order, and raises their errors."""
 
     def fetch(self, sql: str, params: Mapping[str, Any]) -> list[Row]: ...
 
@@ -43,7 +43,7 @@ class Statements(Protocol):
 
 
 class Connection(Statements, Protocol):
-    """One connection of an engine, used by one thread at a time."""
+    """One connection of an engine. One thread uses it at a time."""
 
     def close(self) -> None: ...
 
@@ -54,22 +54,21 @@ class WriteConnection(Connection, Protocol):
     def in_transaction(self) -> bool: ...
 
     def transaction(self) -> AbstractContextManager[None]:
-        """A transaction that is begun; the block commits it or rolls it back. Raises Busy when
-        others are in the way for too long."""
+        """Begins a transaction; the block commits it or rolls it back. Raises Busy if others block
+        it for too long."""
         ...
 
     def limit_lock_waits(self) -> None:
-        """What follows in this transaction waits only shortly for the locks of others, because it
-        keeps them from what was done before."""
+        """Makes the following statements of this transaction wait only briefly for the locks of
+        others, because the transaction itself already holds locks that others wait for."""
 
     def checkpoint(self, *, idle: bool) -> None:
-        """Between transactions: folds the log into the database where that is due, and all of it
-        when `idle`. Raises Busy when a reader is in the way."""
+        """Copies the write-ahead log into the database if that is due; if `idle`, all of the log.
+        Called between transactions. Raises Busy if a reader prevents it."""
 
 
 class Tx:
-    """A transaction, or a moment of reading. `now` is in milliseconds since 1970 UTC, the same
-    all through."""
+    """A transaction, or a read. `now` is the time of its start in milliseconds since 1970 UTC."""
 
     __slots__ = ("_connection", "now")
 
@@ -78,15 +77,15 @@ class Tx:
         self.now = time.time_ns() // 1_000_000
 
     def all(self, sql: str, **params: Any) -> list[Row]:
-        """All rows of a statement."""
+        """Returns all rows of a statement."""
         return self._connection.fetch(sql, params)
 
     def one(self, sql: str, **params: Any) -> Row | None:
-        """The first row, or None."""
+        """Returns the first row, or None."""
         rows = self._connection.fetch(sql, params)
         return rows[0] if rows else None
 
     def run(self, sql: str, **params: Any) -> None:
-        """A statement whose rows nobody needs. Where it fails, the transaction does, at the
-        latest at its end."""
+        """Runs a statement whose rows nobody needs. If the statement fails, the transaction fails,
+        at the latest at its end."""
         self._connection.run(sql, params)

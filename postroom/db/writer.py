@@ -1,8 +1,9 @@
-"""The one way to write: a thread that commits many requests with one fsync.
+"""The writer: a thread that commits many requests with one fsync. All writes go through it.
 
-It takes a job, drains what else waits, begins, runs each job behind a savepoint, commits, and only
-then wakes the waiters: an acknowledgement follows the fsync. A job that is refused or fails is
-rolled back alone; a commit that fails fails all its jobs and says so.
+The thread takes all waiting jobs as a batch, begins a transaction, runs each job behind a
+savepoint, and commits. Only then does it wake the waiters, so an acknowledgement follows the fsync.
+A job that is refused or fails is rolled back alone. If the commit fails, all jobs of the batch
+fail.
 """
 
 import asyncio
@@ -26,9 +27,9 @@ log = structlog.get_logger()
 BATCH_JOBS = 256
 WAITING_JOBS = 4096
 IDLE_SECONDS = 0.5
-# Seconds that a write waits until the thread takes it; then it is Busy.
+# Seconds that a write waits for the thread before it fails with Busy.
 QUEUE_SECONDS = 10.0
-# Times that a transaction runs before a conflict with another one is given as its error.
+# Number of times that a transaction is tried if it is in conflict with other transactions.
 TRIES = 5
 
 Work = Callable[[Tx], Any]
@@ -36,7 +37,7 @@ Work = Callable[[Tx], Any]
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One request's transaction and the future that its request awaits."""
+    """The transaction of one request, and the future that the request awaits."""
 
     work: Work
     future: asyncio.Future[Any]
@@ -53,7 +54,8 @@ class Job:
 
 
 def run_alone(connection: WriteConnection, work: Callable[[Tx], T]) -> T:
-    """One transaction by itself, in the calling thread: for the command line and for migrations."""
+    """Runs one transaction in the calling thread, for the command line and for migrations. Returns
+    the result of `work`."""
     for _ in range(TRIES - 1):
         with contextlib.suppress(SerializationConflict), committed(connection):
             return work(Tx(connection))
@@ -63,39 +65,39 @@ def run_alone(connection: WriteConnection, work: Callable[[Tx], T]) -> T:
 
 @contextlib.contextmanager
 def committed(connection: WriteConnection) -> Iterator[None]:
-    """Begins; commits after the block, or rolls back what it raises."""
+    """Begins a transaction, and commits after the block. Rolls back if the block raises."""
     with connection.transaction():
         try:
             yield
             connection.fetch("COMMIT", {})
         except BaseException:
             if connection.in_transaction():
-                with contextlib.suppress(Busy):  # the connection is gone, and the transaction with it
+                with contextlib.suppress(Busy):  # the connection is gone, together with the transaction
                     connection.fetch("ROLLBACK", {})
             raise
 
 
 class Writer:
-    """The writing thread of a process. `close` finishes what waits."""
+    """The writer thread of a process. `close` finishes the waiting jobs."""
 
     def __init__(self, connection: WriteConnection) -> None:
         self._connection = connection
-        self._jobs: deque[Job] = deque()  # the loop appends, the thread takes
+        self._jobs: deque[Job] = deque()  # the loop appends, the thread removes
         self._wakeups: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._wakeup_is_due = False
-        self._is_dirty = False  # commits have come since the last whole checkpoint
+        self._is_dirty = False  # there were commits since the last complete checkpoint
         self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
     @property
     def waiting(self) -> int:
-        """How many jobs the thread has not taken yet."""
+        """The number of jobs that the thread has not taken yet."""
         return len(self._jobs)
 
     async def write(self, work: Work) -> Any:
-        """Runs `work` in a transaction; returns after the commit. Writes of which none waits for
-        another have no order. Raises Busy when too much waits."""
+        """Runs `work` in a transaction. Returns its result after the commit. Concurrent writes have
+        no defined order. Raises Busy if too many writes wait."""
         if self._is_closing:
             raise Busy("The service is stopping. Try again.")
         if len(self._jobs) >= WAITING_JOBS:
@@ -103,7 +105,7 @@ class Writer:
         loop = asyncio.get_running_loop()
         job = Job(work, loop.create_future())
         self._jobs.append(job)
-        if not self._wakeup_is_due:  # after all jobs of this iteration, else the first is a batch by itself
+        if not self._wakeup_is_due:  # after all jobs of this iteration, else the first job is a batch of one
             self._wakeup_is_due = True
             loop.call_soon(self._wake_thread)
         deadline = loop.call_later(QUEUE_SECONDS, self._expire, job)
@@ -117,7 +119,7 @@ class Writer:
         self._wakeups.put(None)
 
     def _expire(self, job: Job) -> None:
-        with contextlib.suppress(ValueError):  # a job that was taken is told its outcome, and no other
+        with contextlib.suppress(ValueError):  # the thread has taken the job and will report its outcome
             self._jobs.remove(job)
             job.error = Busy("Other writes take too long. Try again.")
             job.complete()
@@ -136,7 +138,7 @@ class Writer:
             except queue.Empty:
                 self._checkpoint(idle=True)
                 continue
-            is_open = not self._is_closing  # before the last look: what came until then is still taken
+            is_open = not self._is_closing  # read first, so that jobs added before `close` are still taken
             while jobs := self._next_batch():
                 self._finish(jobs)
 
@@ -149,8 +151,8 @@ class Writer:
         return jobs
 
     def _finish(self, jobs: list[Job]) -> None:
-        """A job that was in conflict with another process runs again, alone: so it holds nothing
-        that anybody could wait for."""
+        """Commits a batch. A job in conflict with another process runs again in its own
+        transaction, where it holds no locks of other jobs."""
         self._commit(jobs)
         again = [job for job in jobs if isinstance(job.error, SerializationConflict)]
         _wake([job for job in jobs if job not in again])
@@ -163,19 +165,20 @@ class Writer:
         self._checkpoint(idle=False)
 
     def _commit(self, jobs: list[Job]) -> None:
-        """All jobs in one transaction. After an error here no job of the batch counts."""
+        """Runs all jobs in one transaction. After an error here all jobs of the batch fail."""
         try:
             with committed(self._connection):
                 for number in range(len(jobs)):
                     self._run_job(jobs, number)
             self._is_dirty = True
-        except Exception as error:  # every waiter gets it
+        except Exception as error:  # every waiter gets this error
             for job in jobs:
                 job.error = error
 
     def _run_job(self, jobs: list[Job], number: int) -> None:
-        """What a job has run without waiting goes with the first statement of the next job. Where
-        it fails there, the job before is undone, and this one runs from its beginning."""
+        """Runs one job. The queued statements of the previous job are sent with the first `fetch`
+        of this job. If one of them fails then, the previous job is undone, and this job starts
+        again."""
         while True:
             if number == 1:
                 self._connection.limit_lock_waits()
@@ -191,7 +194,7 @@ class Writer:
             job.result = job.work(Tx(self._connection))
             (self._connection.fetch if is_last else self._connection.run)(RELEASE, {})
         except Exception as error:
-            if not self._connection.in_transaction():  # a full disk rolls everything back
+            if not self._connection.in_transaction():  # a full disk rolls the whole transaction back
                 raise
             self._undo(job, error)
 
@@ -205,9 +208,9 @@ class Writer:
             return
         try:
             self._connection.checkpoint(idle=idle)
-        except Busy:  # a reader is in the way; the next batch tries again
+        except Busy:  # a reader prevents it; the next batch tries again
             return
-        except Exception as error:  # the thread must live on: what was acknowledged is safe in the WAL
+        except Exception as error:  # keep the thread alive: acknowledged changes are safe in the WAL
             log.error("checkpoint failed", exc_info=error)
             return
         self._is_dirty = not idle
@@ -215,7 +218,7 @@ class Writer:
 
 def _wake(jobs: list[Job]) -> None:
     if jobs:
-        with contextlib.suppress(RuntimeError):  # the loop was closed during the commit: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop was closed during the commit, so nobody waits
             jobs[0].future.get_loop().call_soon_threadsafe(_complete, jobs)
 
 

@@ -1,1 +1,1 @@
-"""One instance on one machine: its data directory, its system user, and what a crash left to do."""
+"""One instance on one machine: its data directory, its system user, and an unfinished restore."""

@@ -1,9 +1,8 @@
-"""One instance: its data directory, and the lock that lets only one service work on it.
+"""The data directory of an instance, and the lock that lets only one service use it.
 
-The lock belongs to an open file that no child inherits, so it is free the moment the service is
-dead, however it died. Started as root, the directory stays root's, with the sticky bit
-(decision 0065): the system user works in it and cannot put something else in the place of what
-root reads or runs.
+The lock belongs to an open file that no child inherits, so the lock ends with the service, no
+matter how the service died. If root starts the service, root owns the directory, with the sticky
+bit (decision 0065): the system user works in it, but cannot replace files that root reads or runs.
 """
 
 import fcntl
@@ -15,23 +14,23 @@ from pathlib import Path
 from postroom.instance import pending_restore
 from postroom.instance.system_user import Identity
 
-# A unix socket's path has 107 bytes (unix(7)); Dovecot's and Postfix's names below the directory
-# take up to 42.
+# Longest path of the data directory in bytes. The path of a unix socket has at most 107 bytes
+# (unix(7)); the names of Dovecot and Postfix below the directory take up to 42.
 LONGEST_PATH = 107 - 42
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/._+@-]+")  # decision 0022
 LOCK_PATIENCE = 0.5
-# What the system user owns, and what root keeps where there is root: mode for one, mode for the
-# other.
+# OWNED: directories of the system user, with their modes. KEPT: directories that root owns if the
+# service has root; the first mode is without root, the second with root.
 OWNED = {"db": 0o700, "mail": 0o700}
 KEPT = {"": (0o711, 0o1771), "run": (0o711, 0o1771), "log": (0o750, 0o750)}
 
 
 class CannotStart(Exception):
-    """The service cannot start; the text is one clear line for the operator."""
+    """The service cannot start. The text is one line for the operator."""
 
 
 def check_path(data: Path) -> None:
-    """Refuses a data directory that the daemons could not work with."""
+    """Raises CannotStart for a path that the daemons cannot use."""
     length = len(os.fsencode(data))
     if length > LONGEST_PATH:
         raise CannotStart(
@@ -42,7 +41,8 @@ def check_path(data: Path) -> None:
 
 
 def make_directories(data: Path, identity: Identity) -> None:
-    """Makes the data directory with its modes and owner."""
+    """Makes the data directory with its modes and owners, after any unfinished restore. Raises
+    CannotStart."""
     try:
         with identity.acting():
             pending_restore.finish(data)
@@ -58,14 +58,14 @@ def make_directories(data: Path, identity: Identity) -> None:
 
 
 def directories(root: bool) -> dict[str, tuple[int, bool]]:
-    """Each directory with its mode, and whether root owns it."""
+    """Returns each directory with its mode, and whether root owns it."""
     kept = {name: (modes[root], root) for name, modes in KEPT.items()}
     return kept | {name: (mode, False) for name, mode in OWNED.items()}
 
 
 def _make(path: Path, identity: Identity, owner: int, mode: int) -> None:
-    """A directory with its owner and mode. A link in its place is refused, and so is somebody
-    else's directory."""
+    """Makes a directory with its owner and mode. Raises OSError for a link in its place, and
+    CannotStart for a directory of another user."""
     path.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
@@ -85,7 +85,7 @@ def _make(path: Path, identity: Identity, owner: int, mode: int) -> None:
 
 
 def _check_reach(data: Path, identity: Identity) -> None:
-    """Every directory above must let the identity through; root's home, for one, does not."""
+    """Raises CannotStart if the identity cannot enter a directory above, such as root's home."""
     if not identity.ownership():
         return
     for folder in data.parents:
@@ -98,7 +98,8 @@ def _check_reach(data: Path, identity: Identity) -> None:
 
 
 def lock(data: Path, part: str | None, identity: Identity) -> list[int]:
-    """Locks the instance for a whole service, or for one part of it. Keep the descriptors open."""
+    """Locks the instance for a whole service, or for one part of it. Returns the descriptors, which
+    hold the lock while they are open. Raises CannotStart."""
     names = {"lock": fcntl.LOCK_EX} if part is None else {"lock": fcntl.LOCK_SH, f"lock.{part}": fcntl.LOCK_EX}
     return [_lock(data / "run" / name, kind, identity) for name, kind in names.items()]
 
@@ -106,7 +107,7 @@ def lock(data: Path, part: str | None, identity: Identity) -> list[int]:
 def _lock(path: Path, kind: int, identity: Identity) -> int:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     identity.own(descriptor)
-    deadline = time.monotonic() + LOCK_PATIENCE  # `postroom status` holds it for a moment
+    deadline = time.monotonic() + LOCK_PATIENCE  # in seconds; `postroom status` holds the lock for a moment
     while True:
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
@@ -120,7 +121,7 @@ def _lock(path: Path, kind: int, identity: Identity) -> int:
 
 
 def is_locked(data: Path) -> bool:
-    """Whether a service, or a part of one, holds the lock."""
+    """Returns whether a service, or a part of one, holds the lock."""
     try:
         descriptor = os.open(data / "run" / "lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:

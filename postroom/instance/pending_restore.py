@@ -1,7 +1,6 @@
-"""The last steps of a restore, which a crash may have left to the next start.
+"""The last steps of a restore, which may be unfinished after a crash.
 
-They may be done any number of times, and everything that opens a data directory does
-them first.
+The steps can be repeated, and all code that opens a data directory runs them first.
 """
 
 import contextlib
@@ -14,8 +13,9 @@ MOVED, ASIDE = "restored-", "before-restore-"
 
 
 def finish(data: Path) -> Path | None:
-    """Completes a decided restore. Returns the folder of the former data, if there was any."""
-    if not os.access(data, os.R_OK | os.X_OK, effective_ids=True):  # absent or closed: opening it reports that
+    """Completes a restore that was decided. Returns the folder of the former data, or None. Raises
+    OSError."""
+    if not os.access(data, os.R_OK | os.X_OK, effective_ids=True):  # missing or not readable: the caller reports that
         return None
     aside = None
     for decided in sorted(data.glob(f"{MOVED}*")):

@@ -1,6 +1,7 @@
-"""Who Postroom runs as: the system user `postroom` when root starts it, else the current user.
+"""The user that Postroom runs as: the system user `postroom` if root starts it, else the current
+user.
 
-`become` is final for the process, also for what it does at its end.
+A process that has called `become` can never get root again, not even for its cleanup.
 """
 
 import os
@@ -24,11 +25,11 @@ USERADD = [
 
 
 class NoSystemUser(Exception):
-    """The system user is missing and could not be made; the text is one line for the operator."""
+    """The system user is missing and cannot be made. The text is one line for the operator."""
 
 
 class Ownership(TypedDict, total=False):
-    """What subprocess needs to start a process as somebody else."""
+    """The arguments of subprocess.Popen that start a process as another user."""
 
     user: int
     group: int
@@ -37,26 +38,28 @@ class Ownership(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Identity:
-    """The user that owns the data directory and runs all that needs no root."""
+    """The user that owns the data directory and runs everything that does not need root."""
 
     name: str
     uid: int
     gid: int
 
     def ownership(self) -> Ownership:
-        """Arguments for subprocess.Popen; empty when this process is that user already."""
+        """Returns the arguments for subprocess.Popen; empty if this process already has this
+        user."""
         if os.geteuid() != 0 or self.uid == 0:
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
     def own(self, path: str | os.PathLike[str] | int) -> None:
-        """Gives a file or directory to this user. A link is not followed."""
+        """Makes this user the owner of a file or directory, without following a link. Does nothing
+        without root."""
         if os.geteuid() == 0:
             follow = isinstance(path, int)
             os.chown(path, self.uid, self.gid, follow_symlinks=follow)
 
     def become(self) -> None:
-        """Drops root for good. Does nothing without root."""
+        """Drops root permanently. Does nothing without root."""
         if os.geteuid() == 0 and self.uid != 0:
             os.setgroups([])
             os.setresgid(self.gid, self.gid, self.gid)
@@ -64,8 +67,8 @@ class Identity:
 
     @contextmanager
     def acting(self) -> Iterator[None]:
-        """This user for a while, for what reads where that user may have put a link. Does
-        nothing without root."""
+        """Acts as this user in the block, for code that reads where this user may have put a link.
+        Does nothing without root."""
         if os.geteuid() != 0 or self.uid == 0:
             yield
             return
@@ -82,7 +85,7 @@ class Identity:
 
 
 def find() -> Identity | None:
-    """The identity if it exists, without making it."""
+    """Returns the identity, or None if it does not exist. Makes no user."""
     try:
         entry = pwd.getpwnam(NAME) if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
     except KeyError:
@@ -91,7 +94,8 @@ def find() -> Identity | None:
 
 
 def ensure() -> Identity:
-    """The identity; as root the system user is made if it is missing."""
+    """Returns the identity. As root, makes the system user if it is missing. Raises
+    NoSystemUser."""
     found = find()
     if found:
         return found

@@ -1,6 +1,6 @@
-"""The mail plane: real Dovecot and Postfix as children of Postroom, reading the views of
-schema/mail_views.sql.
+"""The mail plane: standard Dovecot and Postfix as child processes of Postroom, which read the views
+in schema/mail_views.sql.
 
-Nothing here knows an account. What may log in or receive is decided by the views, and
-a change of them is seen at the next LOGIN or RCPT; no daemon is ever reloaded for it.
+No file of the mail plane names an account. The views decide which accounts can log in or receive
+mail. The daemons see a change in the views at the next LOGIN or RCPT, without a reload.
 """

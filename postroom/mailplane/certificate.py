@@ -1,7 +1,7 @@
 """The self-signed certificate that the mail ports use until the operator sets a real one.
 
-It is made again when the host's name changes or its end is near, and only then, so
-that a client which was told to trust it keeps its trust.
+The certificate is replaced only when the host's name changes or its end is near, so that a client
+that trusts it keeps its trust.
 """
 
 import ipaddress
@@ -19,7 +19,7 @@ RENEW_BEFORE = timedelta(days=30)
 
 
 def ensure(certificate: Path, key: Path, hostname: str) -> None:
-    """Makes both files unless a pair for this name is there. The folder must exist."""
+    """Makes both files unless there is already a pair for this name. The folder must exist."""
     if _serves(certificate, hostname) and key.is_file():
         return
     certificate_pem, key_pem = self_signed(hostname, datetime.now(UTC))
@@ -28,7 +28,8 @@ def ensure(certificate: Path, key: Path, hostname: str) -> None:
 
 
 def self_signed(hostname: str, now: datetime) -> tuple[bytes, bytes]:
-    """Certificate and key in PEM, good for the name and for connections from this machine."""
+    """Returns a certificate and its key as PEM. The certificate is valid for the host's name and
+    for the loopback names and addresses of this machine."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hostname[:64])])
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())

@@ -1,7 +1,7 @@
-"""A certificate that was renewed while the service runs.
+"""Notices a renewed certificate while the service runs.
 
 Certificate and key are two files, which a renewal writes one after the other. A pair that does not
-match is not used; the daemons keep the pair that they have read (decision 0098).
+match is not used, and the daemons keep the pair that they have read (decision 0098).
 """
 
 import ssl
@@ -9,15 +9,15 @@ from pathlib import Path
 
 
 class Renewal:
-    """What the daemons have read, and whether there is something newer."""
+    """Compares the files with those that the daemons have read."""
 
     def __init__(self, certificate: Path, key: Path) -> None:
         self._paths = certificate, key
         self._seen = self._look()
 
     def due(self) -> str | None:
-        """Once for each change: what is wrong with the new pair, or an empty text if it is to be
-        read."""
+        """Returns None if the files have not changed since the last call. Otherwise returns what is
+        wrong with the new pair, or an empty text if the daemons should read it."""
         found = self._look()
         if found == self._seen:
             return None
@@ -34,7 +34,7 @@ class Renewal:
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
     try:
-        status = path.stat()  # through links: certbot moves them
+        status = path.stat()  # follows links: certbot replaces the links
     except OSError:
         return None
     return status.st_ino, status.st_mtime_ns, status.st_size

@@ -1,4 +1,4 @@
-"""The daemons as something that can be started: their files, their commands, their own checks.
+"""The daemons: their files, their commands, and their own checks of their configuration.
 
 A daemon is run by its master program alone, never by its start script; the system's
 own Dovecot and Postfix, their files under /etc and their services are neither used nor touched.
@@ -60,7 +60,7 @@ POSTFIX_PACKAGES = {
     "opendkim": OPENDKIM,
     "python3-dkim": "/usr/lib/python3/dist-packages/dkim/__init__.py",
 }
-# What each engine needs beside: for Dovecot, and for Postfix.
+# Additional packages for each database engine: for Dovecot, and for Postfix.
 SQLITE_PACKAGES = (
     {"dovecot-sqlite": "/usr/lib/dovecot/modules/auth/libdriver_sqlite.so"},
     {
@@ -81,8 +81,8 @@ PGSQL_PACKAGES = (
 
 
 class Unusable(Exception):
-    """The mail plane cannot run like this; the text is for the operator, with the daemon's own
-    words."""
+    """The mail plane cannot run with this configuration. The text is for the operator and quotes
+    the daemon."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +97,12 @@ class Daemon:
     silent: bool = False  # whether a check that prints a warning has failed
 
     def check(self) -> None:
-        """Lets the daemon check its own files, and make what is missing. Raises Unusable with
-        its words."""
+        """Has the daemon check its files and make what is missing. Raises Unusable with the
+        daemon's error."""
         for command in self.checks:
             done = _run(command, self.environment)
             words = done.stderr.strip()
-            # What the check of the queue says is about messages, and no reason to refuse a start.
+            # The queue check (postsuper) reports on messages: no reason to refuse a start.
             warned = [line for line in words.splitlines() if not line.startswith("postsuper: ")]
             if done.returncode != 0 or (self.silent and warned):
                 raise Unusable(f"{self.name} refuses its configuration: {words or done.stdout.strip()}")
@@ -120,7 +120,7 @@ def _run(command: list[str], environment: dict[str, str]) -> subprocess.Complete
             errors="replace",
         )
         with process:
-            # Postfix logs to /dev/stdout, which its tools open anew as a user of their own.
+            # Postfix logs to /dev/stdout, which its tools open again as another user.
             os.fchmod(process.stdout.fileno(), 0o666)  # type: ignore[union-attr]
             try:
                 output, words = process.communicate(timeout=CHECK_TIMEOUT)
@@ -133,7 +133,7 @@ def _run(command: list[str], environment: dict[str, str]) -> subprocess.Complete
 
 
 def missing(settings: Settings, with_postfix: bool) -> list[str]:
-    """The Debian packages that are needed and not there."""
+    """Returns the names of the required Debian packages that are not installed."""
     for_dovecot, for_postfix = SQLITE_PACKAGES if settings.is_sqlite else PGSQL_PACKAGES
     needed = DOVECOT_PACKAGES | for_dovecot | (POSTFIX_PACKAGES | for_postfix if with_postfix else {})
     return [package for package, path in needed.items() if not any(Path("/").glob(path.lstrip("/")))]
@@ -146,9 +146,9 @@ def dovecot(settings: Settings) -> Daemon:
     return Daemon(
         name="dovecot",
         command=[DOVECOT, "-F", "-c", path],
-        # The script of all mailboxes is compiled here: nobody who delivers may write beside it.
+        # Compiles the Sieve script of all mailboxes now: deliveries may not write to its folder.
         checks=[[DOVECONF, "-n", "-c", path], [SIEVEC, "-c", path, str(settings.data / "dovecot" / "once.sieve")]],
-        # The name in answers, in Message-ID and in file names of mail; else it is the machine's.
+        # The host name in replies, in Message-ID and in file names of mail; default: the machine's.
         environment=ENVIRONMENT | {"DOVECOT_HOSTNAME": settings.hostname},
     )
 
@@ -168,8 +168,8 @@ def postfix(settings: Settings) -> Daemon:
 
 
 def opendkim(settings: Settings, identity: Identity) -> Daemon:
-    """OpenDKIM: signs what is submitted. It never is root: it reads the database as its owner
-    (decision 0051)."""
+    """OpenDKIM: signs submitted mail. It never runs as root: it reads the database as the owner of
+    the database (decision 0051)."""
     owner = [f"--reuid={identity.uid}", f"--regid={identity.gid}", "--clear-groups", "--no-new-privs"]
     command = [SETPRIV, *owner, "--pdeathsig", "SIGTERM", OPENDKIM]
     path = str(settings.data / "opendkim" / "opendkim.conf")
@@ -209,8 +209,8 @@ def write_configuration(
 def renew_configuration(
     settings: Settings, identity: Identity, postgres: Mapping[str, str] | None, node: OwnNode
 ) -> bool:
-    """Writes those files anew that say something else for what a node knows now, while the
-    daemons run. False: none."""
+    """Rewrites the files whose content has changed with the other nodes, while the daemons run.
+    Returns whether any file has changed."""
     plane = _plane(identity, node.secret, postgres, node)
     changed = False
     for path, file in configuration(settings, plane).items():
@@ -239,7 +239,7 @@ def _folders(root: bool) -> Iterator[str]:
 
 
 def _check(settings: Settings, postgres: Mapping[str, str] | None) -> None:
-    """What would end up in a daemon's file and mean something else there."""
+    """Raises Unusable for a value that would have another meaning in a daemon's file."""
     for path in (*(() if postgres else (database_path(settings),)), *tls_paths(settings)):
         if not PLAIN_PATH.fullmatch(str(path)):
             raise Unusable(f"{path}: a path for the mail daemons may have letters, digits and ._+@- only.")
@@ -263,7 +263,8 @@ def _check_postgres(postgres: Mapping[str, str]) -> None:
 
 
 def _check_certificate(settings: Settings) -> None:
-    """With a pair that does not fit Postfix would start and only warn, and nobody could submit."""
+    """Raises Unusable for a certificate and key that do not match: Postfix would start with only a
+    warning, and nobody could submit."""
     paths = tls_paths(settings)
     try:
         for path in paths:
@@ -282,8 +283,8 @@ def _group(gid: int) -> str:
 
 
 def _make_folder(path: Path) -> None:
-    """A directory of root's (or ours): what stands in it is run by root, so nobody else may have
-    made it."""
+    """Makes a directory that root (or our user) owns. Root runs the files in it, so a directory
+    that another user has made is refused."""
     path.mkdir(mode=0o755, exist_ok=True)
     status = path.lstat()
     if path.is_symlink() or status.st_uid != os.geteuid():
@@ -292,14 +293,15 @@ def _make_folder(path: Path) -> None:
 
 
 def _make_socket_folder(path: Path, identity: Identity) -> None:
-    """Ours, and Postfix may enter: who reaches the socket has anything signed."""
+    """Makes a directory that only our user and Postfix can enter: anyone who can reach the socket
+    can get any message signed."""
     path.mkdir(mode=0o700, exist_ok=True)
     os.chown(path, identity.uid, grp.getgrnam(POSTFIX_GROUP).gr_gid, follow_symlinks=False)
     path.chmod(0o710)
 
 
 def _write(path: Path, file: File) -> None:
-    """Replaces a file in one step; a reader sees the old one or the new one."""
+    """Replaces a file atomically: a reader sees either the old or the new file."""
     draft = path.with_name(path.name + ".new")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -309,8 +311,8 @@ def _write(path: Path, file: File) -> None:
         if file.owner and os.geteuid() == 0:
             owner = pwd.getpwnam(file.owner)
             os.fchown(output.fileno(), owner.pw_uid, owner.pw_gid)
-        # Postfix waits for a fresh file's writer to finish, a second for each program that reads
-        # it. We have.
+        # For a new file each Postfix program waits a second, until its writer must have finished.
+        # We have finished, so the file gets an older time.
         output.flush()
         settled = time.time() - SETTLED_SECONDS
         os.utime(output.fileno(), (settled, settled))

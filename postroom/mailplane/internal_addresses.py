@@ -1,31 +1,32 @@
-"""The names by which the mail daemons know an account; the views (schema/mail_views.sql) make the
-same ones.
+"""The internal names of an account in the mail daemons. The views (schema/mail_views.sql) build the
+same names.
 
-Neither is an address that mail can be sent to. They are refused on every listener.
+Clients cannot send mail to these names: every listener refuses them.
 """
 
 INTERNAL_DOMAIN = "acct.internal"
-# <id>@INBOX_DOMAIN is delivered to the INBOX, past the account's Sieve script.
+# Mail to <id>@INBOX_DOMAIN goes to the INBOX without running the account's Sieve script.
 INBOX_DOMAIN = f"inbox.{INTERNAL_DOMAIN}"
-# Between our milter and opendkim: the domain that signs a reply. It leaves in no message.
+# Header field with which our milter tells opendkim the domain that signs a reply. No sent message
+# has this field.
 SIGNING_HEADER = "X-Postroom-Signing-Domain"
 
 
 def login_name(account_id: int, generation: int) -> str:
-    """Who a session has logged in as. A reset or a suspension starts a new generation."""
+    """Returns the login name of a session. A reset or a suspension starts a new generation."""
     return f"{account_id}@{generation}.{INTERNAL_DOMAIN}"
 
 
 def every_login(account_id: int) -> str:
-    """Every login name of an account, for commands that take a pattern."""
+    """Returns a pattern for all login names of an account."""
     return f"{account_id}@*.{INTERNAL_DOMAIN}"
 
 
 def inbox_name(account_id: int) -> str:
-    """Where mail for an account's INBOX is delivered, past its Sieve script."""
+    """Returns the recipient for mail that goes to an account's INBOX, past its Sieve script."""
     return f"{account_id}@{INBOX_DOMAIN}"
 
 
 def delivery_name(account_id: int) -> str:
-    """Where mail for an account is delivered."""
+    """Returns the recipient for mail to an account."""
     return f"{account_id}@{INTERNAL_DOMAIN}"

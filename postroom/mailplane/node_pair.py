@@ -1,9 +1,10 @@
-"""A node's key and its certificate, by which the other nodes know it: for proxied logins, for mail
-handed on, for ending sessions and for copies. And secrets sealed for the holder of such a key.
+"""A node's key and certificate, and secrets encrypted for the holder of such a key. The other nodes
+identify a node by its certificate: for proxied logins, forwarded mail, ending sessions and copies
+of mailboxes.
 
-Nobody signs these certificates but their own keys (decision 0177): the other nodes take exactly the
-certificates that stand in the database beside their nodes. Clients see the operator's certificate;
-a node's own is chosen by the name that another node asks for (`NAME.node.internal`).
+The certificates are self-signed (decision 0177): a node trusts exactly the certificates that the
+database has for the other nodes. Clients see the operator's certificate. A node presents its own
+certificate to a node that asks for the name `NAME.node.internal`.
 """
 
 import base64
@@ -21,14 +22,14 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LIFETIME = timedelta(days=364)
-# For clocks that differ.
+# Certificates are backdated because the clocks of nodes may differ.
 BACKDATED = timedelta(hours=1)
 LONGEST = timedelta(days=366)
 RENEW_BEFORE = timedelta(days=30)
 CURVE = ec.SECP256R1()
 POINT_BYTES = 65
 SECRET_BYTES = 32
-# What cryptography raises for a certificate that it cannot read, beside ValueError.
+# Exceptions, besides ValueError, that cryptography raises for an unreadable certificate.
 NOT_READ = (
     x509.DuplicateExtension,
     x509.ExtensionNotFound,
@@ -40,7 +41,7 @@ NOT_READ = (
 
 @dataclass(frozen=True)
 class Pair:
-    """Certificate and private key, each PEM."""
+    """A certificate and its private key, both PEM."""
 
     certificate: str
     key: str
@@ -51,7 +52,7 @@ class Pair:
 
 
 def new(host: str, address: str, life: timedelta = LIFETIME) -> Pair:
-    """A new key, and a certificate for a node's name and IP address, signed with that key."""
+    """Returns a new key and a certificate for a node's name and IP address, signed with the key."""
     key = ec.generate_private_key(CURVE)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host[:64])])
     names = [x509.DNSName(host), x509.IPAddress(ipaddress.ip_address(address))]
@@ -80,8 +81,8 @@ def new(host: str, address: str, life: timedelta = LIFETIME) -> Pair:
 
 
 def read(pem: str) -> Pair:
-    """A pair as `Pair.pem` has written it. Raises ValueError, also where key and certificate do
-    not belong together."""
+    """Returns the pair in the text of `Pair.pem`. Raises ValueError, also if key and certificate do
+    not match."""
     key, begin, rest = pem.partition("-----BEGIN CERTIFICATE-----")
     pair = Pair(begin + rest, key)
     if _public(_load(pair.certificate)) != _public(_private(key)):
@@ -90,8 +91,8 @@ def read(pem: str) -> Pair:
 
 
 def check(certificate: str, host: str, address: str) -> None:
-    """Raises ValueError unless a certificate is for this node alone: no authority, no other
-    name, no long life."""
+    """Raises ValueError unless the certificate is only for this node: no certificate authority, no
+    other name, valid for at most LONGEST."""
     try:
         found = _load(certificate)
         is_ours = isinstance(found.public_key(), ec.EllipticCurvePublicKey)
@@ -112,18 +113,19 @@ def check(certificate: str, host: str, address: str) -> None:
 
 
 def is_due(certificate: str, now: datetime) -> bool:
-    """Whether it is time for another one."""
+    """Returns whether it is time to replace the certificate."""
     return _load(certificate).not_valid_after_utc - RENEW_BEFORE <= now
 
 
 def new_secret() -> str:
-    """A text that nobody guesses."""
+    """Returns a random secret of SECRET_BYTES bytes in hexadecimal."""
     return secrets.token_hex(SECRET_BYTES)
 
 
 def seal(secret: str, certificate: str) -> str:
-    """A secret that the holder of the certificate's key alone can open: ECIES with P-256,
-    HKDF-SHA-256 (RFC 5869) and ChaCha20-Poly1305 (RFC 8439)."""
+    """Returns the secret encrypted so that only the holder of the certificate's key can decrypt it:
+    ECIES with P-256, HKDF-SHA-256 (RFC 5869) and ChaCha20-Poly1305 (RFC 8439). Raises
+    ValueError."""
     receiver = _load(certificate).public_key()
     if not isinstance(receiver, ec.EllipticCurvePublicKey):
         raise ValueError("a key of another kind")
@@ -134,7 +136,7 @@ def seal(secret: str, certificate: str) -> str:
 
 
 def open_sealed(sealed: str, key: str) -> str:
-    """What was sealed for this key. Raises ValueError."""
+    """Returns the secret that was sealed for this key. Raises ValueError."""
     content = base64.b64decode(sealed, validate=True)
     point, rest = content[:POINT_BYTES], content[POINT_BYTES:]
     private = _private(key)
@@ -146,7 +148,7 @@ def open_sealed(sealed: str, key: str) -> str:
 
 
 def _cipher(shared: bytes, point: bytes) -> ChaCha20Poly1305:
-    """Each key seals once, so the nonce may be the same."""
+    """Returns the cipher. Each key encrypts once, so the nonce can be constant."""
     return ChaCha20Poly1305(HKDF(hashes.SHA256(), 32, salt=point, info=b"postroom nodes").derive(shared))
 
 

@@ -1,9 +1,9 @@
-"""Whether the daemons answer: each one's greeting on its first listen address, read with a time
-limit.
+"""Checks whether the daemons answer: reads the greeting of each daemon on its first listen address,
+with a time limit.
 
-A connection that opens proves nothing. Postfix's master accepts for a dead smtpd, and an smtpd
-that cannot reach the database gives no banner at all. opendkim speaks second: it is asked as
-Postfix asks.
+An open connection proves nothing. Postfix's master accepts connections for a dead smtpd, and an
+smtpd that cannot reach the database sends no banner. opendkim waits for the client to speak first,
+so it is asked as Postfix asks it.
 """
 
 import asyncio
@@ -15,31 +15,31 @@ from postroom.settings import Settings
 
 LIMIT_SECONDS = 2.0
 UNSEEN = "This user cannot see it: ask again as root or as postroom."
-# The milter protocol: a length, a command, its data. Option negotiation (version 6; every action
-# and protocol step is offered, because opendkim turns away a mail server that offers less than it
-# needs), and the end.
+# Frames of the milter protocol: a length, a command, its data. NEGOTIATE is the option negotiation
+# (version 6). It offers every action and protocol step, because opendkim refuses a mail server that
+# offers less than it needs.
 NEGOTIATE = struct.pack(">IcIII", 13, b"O", 6, 0x1FF, 0x1FFFFF)
 QUIT = struct.pack(">Ic", 1, b"Q")
 
 
 async def dovecot(settings: Settings) -> str | None:
-    """None when IMAP greets, else one sentence why not."""
+    """Returns None if IMAP greets, else one sentence that says why not."""
     return await _greeting("Dovecot", settings, settings.imap_port, (b"* OK",), b"a LOGOUT\r\n")
 
 
 async def postfix(settings: Settings) -> str | None:
-    """None when SMTP greets, else one sentence why not. 421 is Postfix too: other clients of
-    this address were many."""
+    """Returns None if SMTP greets, else one sentence that says why not. A 421 counts as a greeting:
+    there are too many connections from this address."""
     return await _greeting("Postfix", settings, settings.smtp_port, (b"220 ", b"421 "), b"QUIT\r\n")
 
 
 async def opendkim(settings: Settings) -> str | None:
-    """None when the milter negotiates, else one sentence why not."""
+    """Returns None if opendkim negotiates, else one sentence that says why not."""
     return await _milter("opendkim", milter_path(settings))
 
 
 async def milter(settings: Settings) -> str | None:
-    """None when our own milter negotiates, else one sentence why not."""
+    """Returns None if our own milter negotiates, else one sentence that says why not."""
     return await _milter("The milter", judge_path(settings))
 
 
@@ -90,7 +90,7 @@ async def _first_line(address: str, port: int, farewell: bytes) -> bytes:
         line = await reader.readline()
         writer.write(farewell)
         await writer.drain()
-        await reader.readline()  # the answer, so that the daemon does not log a lost connection
+        await reader.readline()  # reads the answer, so that the daemon does not log a lost connection
         return line
     finally:
         writer.close()

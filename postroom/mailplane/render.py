@@ -1,8 +1,8 @@
-"""The configuration of the daemons as text, rendered from the settings and the files in templates/.
-Pure.
+"""Renders the configuration of the daemons as text, from the settings and the files in templates/.
+Reads and writes no other files.
 
-The policy is not here. What may log in, receive or send is in the views; a template
-says only which view is asked, and when.
+The policy is not here: the views decide who can log in, receive or send. A template says only which
+view is asked, and when.
 """
 
 import ipaddress
@@ -21,9 +21,9 @@ from postroom.settings import Settings
 TEMPLATES = [Path(__file__).parent / daemon / "templates" for daemon in ("dovecot", "postfix", "opendkim")]
 SENDMAIL = Path(sendmail.__file__)
 
-# How a text of a client becomes an id. SQLite compares as the column's type; PostgreSQL must not
-# even be asked to cast what is no number, because its error would be a 4xx for ever instead of
-# "there is no such account".
+# SQL that turns a client's text into an id. SQLite compares with the column's type. PostgreSQL must
+# never cast a text that is not a number: the error would give a 4xx forever instead of "there is no
+# such account".
 IDS = {"sqlite": "'{}'", "pgsql": "CAST(substring('{}' FROM '^[0-9]{{1,18}}$') AS BIGINT)"}
 
 # Every look-up of Postfix: name -> (what it answers, query).
@@ -57,7 +57,7 @@ MAPS = {
     ),
 }
 
-# Of several machines: where the account's mail is, if not here.
+# Additional look-ups of a node: where the mail of an account is, if not on this node.
 NODE_MAPS = {
     "routes": (
         "On which other node a mailbox is.",
@@ -68,14 +68,14 @@ NODE_MAPS = {
 
 PGSQL_MAPS = {"answers": ("Whether the database answers: there is no such row.", "SELECT 'REJECT' WHERE '%s' = ''")}
 
-# Dovecot's default for auth_username_chars, and characters whose UTF-8 has each byte beyond ASCII
-# that UTF-8 may have.
+# Dovecot's default for auth_username_chars, and characters whose UTF-8 encodings together contain
+# every non-ASCII byte that occurs in UTF-8.
 USERNAME_CHARS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567890.-_@"
 BEYOND_ASCII = "".join(
     map(chr, [*range(0x80, 0xC0), *range(0xC0, 0x800, 0x40), 0x800, *range(0x1000, 0x10000, 0x1000)])
 ) + "".join(map(chr, [0x10000, 0x40000, 0x80000, 0xC0000, 0x100000]))
-# Postfix's tables of patterns. Those for whole messages are PCRE, which counts further and finds
-# faster.
+# Postfix's tables of patterns. Tables for whole messages are PCRE, which allows larger repeat
+# counts and matches faster.
 PATTERNS = (
     "addresses.regexp",
     "internal.regexp",
@@ -104,7 +104,8 @@ UNCHROOTED = (
 
 @dataclass(frozen=True)
 class File:
-    """One generated file. `owner`: who alone may read it; else it is root's, and readable."""
+    """One generated file. `owner` is the only user who may read the file; if it is empty, root owns
+    the file and everyone may read it."""
 
     text: str
     mode: int = 0o644
@@ -113,7 +114,7 @@ class File:
 
 @dataclass(frozen=True)
 class Peer:
-    """Another node: where it takes mail from nodes, and the name in its certificate."""
+    """Another node: where it accepts mail from nodes, and the name in its certificate."""
 
     address: str
     port: int
@@ -122,10 +123,10 @@ class Peer:
 
 @dataclass(frozen=True)
 class OwnNode:
-    """Of several machines this one. `port`: the first of three. Certificates and key are PEM;
-    `bundle`: those that it believes; `secret`: what the nodes' doveadm asks for; `bind`: the
-    address that it comes from, if it is one of this machine's own; `trusted`: the addresses of
-    all nodes that it believes; `peers`: the others among them."""
+    """This machine as a node. `port` is the first of its three ports. Certificates and key are PEM.
+    `bundle` has the certificates that this node trusts. `secret` is the password of the nodes'
+    doveadm. `bind` is the address that this node connects from, if this machine has that address.
+    `trusted` has the addresses of all trusted nodes, and `peers` the other nodes among them."""
 
     id: int
     host: str
@@ -141,8 +142,8 @@ class OwnNode:
 
 @dataclass(frozen=True)
 class Plane:
-    """What the templates need beside the settings. Without root there is no Postfix, and nothing
-    to sign."""
+    """What the templates need besides the settings. Without root there is no Postfix and nothing to
+    sign."""
 
     user: str
     group: str
@@ -163,30 +164,30 @@ class Plane:
 
 
 def tls_paths(settings: Settings) -> tuple[Path, Path]:
-    """Certificate and key in force: the operator's, else the self-signed pair in the data
-    directory."""
+    """Returns the certificate and key in force: the operator's, else the self-signed pair in the
+    data directory."""
     if settings.tls_cert:
         return Path(settings.tls_cert).absolute(), Path(settings.tls_key).absolute()
     return settings.data / "tls" / "cert.pem", settings.data / "tls" / "key.pem"
 
 
 def database_path(settings: Settings) -> Path:
-    """The SQLite file."""
+    """Returns the path of the SQLite file."""
     return Path(settings.database.removeprefix("sqlite:///")).absolute()
 
 
 def milter_path(settings: Settings) -> Path:
-    """The socket on which opendkim takes what is to be signed."""
+    """Returns the socket on which opendkim receives the mail that it signs."""
     return settings.data / "opendkim" / "socket" / "milter"
 
 
 def judge_path(settings: Settings, listener: str = "submission") -> Path:
-    """The socket on which our own milter is asked about the messages of a listener."""
+    """Returns the socket on which Postfix asks our own milter about the messages of a listener."""
     return settings.data / "milter" / "socket" / listener
 
 
 def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
-    """Every generated file by its path below the data directory."""
+    """Returns every generated file by its path below the data directory."""
     environment = _environment(settings, plane.engine)
     values = _values(settings, plane)
 
@@ -229,15 +230,15 @@ def _node_files(plane: Plane) -> Iterator[tuple[str, File]]:
 
 
 def _policy(peers: tuple[Peer, ...]) -> str:
-    """Postfix's table of which certificate is that of which node. Of two nodes at one place
-    neither is believed."""
+    """Returns Postfix's table of the nodes and the names in their certificates. If two nodes have
+    the same address and port, neither is trusted."""
     places = [_place(peer) for peer in peers]
     lines = [f"{_place(peer)} verify match={peer.host}" for peer in peers if places.count(_place(peer)) == 1]
     return "\n".join(["# Which certificate a node has. Made by Postroom.", *lines, ""])
 
 
 def _place(peer: Peer) -> str:
-    """As the view mail_homes writes it."""
+    """Returns the address and port of a node in the form of the view mail_homes."""
     return f"[ipv6:{peer.address}]:{peer.port}" if ":" in peer.address else f"[{peer.address}]:{peer.port}"
 
 
@@ -248,7 +249,8 @@ def service_path(settings: Settings, daemon: str) -> Path:
 
 
 def _services(settings: Settings, plane: Plane) -> Iterator[tuple[str, File]]:
-    """The same file for each daemon, because each reads it as another user."""
+    """Yields the service file for each daemon. The files are equal, but each daemon reads its own
+    as another user."""
     if plane.postgres is None:
         return
     text = "\n".join(["[postroom]", *(f"{name}={value}" for name, value in plane.postgres.items()), ""])
@@ -312,18 +314,18 @@ def _values(settings: Settings, plane: Plane) -> dict[str, object]:
 
 
 def node_addresses(settings: Settings, node: OwnNode | None) -> list[str]:
-    """Where this node listens for the others: where they reach it, unless that is a router's
-    address."""
+    """Returns the addresses on which this node listens for the other nodes: the address at which
+    they reach it, or all listen addresses if that address belongs to a router."""
     return [node.bind] if node and node.bind else settings.listen_addresses
 
 
 def bracketed(address: str) -> str:
-    """An address as it stands before `:port`."""
+    """Returns an address in the form that comes before `:port`."""
     return f"[{address}]" if ":" in address else address
 
 
 def reachable(address: str) -> str:
-    """The address to dial for a listener on `address`."""
+    """Returns the address to connect to for a listener on `address`."""
     parsed = ipaddress.ip_address(address)
     if not parsed.is_unspecified:
         return address

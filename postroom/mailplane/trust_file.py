@@ -1,8 +1,8 @@
-"""What a node knows of the others, as its worker tells the supervisor, and what the supervisor has
-given the daemons.
+"""Two files about the other nodes: in one the worker tells the supervisor what it knows of them, in
+the other the supervisor notes what it has given to the daemons.
 
-The worker runs as the system user, and what it writes ends up in files that the daemons' masters
-read as root. So nothing is taken that is not of the expected form (decision 0179).
+The worker runs as the system user, but its data goes into files that the daemons' masters read as
+root. So only data of the expected form is accepted (decision 0179).
 """
 
 import hashlib
@@ -26,11 +26,12 @@ SECRET = re.compile(r"[0-9a-f]{64}")
 
 
 class NotUsable(Exception):
-    """What a node is said to know cannot be used; the text says why."""
+    """The data about the nodes cannot be used. The text says why."""
 
 
 def told(data: Path) -> OwnNode | None:
-    """What the worker has said; None before it has said anything. Raises NotUsable."""
+    """Returns the node that the worker has written, or None if it has written nothing yet. Raises
+    NotUsable."""
     try:
         descriptor = os.open(data / "db" / TOLD, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -51,7 +52,7 @@ def told(data: Path) -> OwnNode | None:
 
 
 def tell(data: Path, node: OwnNode) -> None:
-    """Writes it, for the supervisor alone."""
+    """Writes what this node knows to the file for the supervisor."""
     path = data / "db" / TOLD
     draft = path.with_name(f"{TOLD}.new")
     draft.unlink(missing_ok=True)
@@ -61,7 +62,7 @@ def tell(data: Path, node: OwnNode) -> None:
 
 
 def check(node: OwnNode) -> None:
-    """Raises NotUsable for anything that could mean something else in a daemon's file."""
+    """Raises NotUsable for a value that could have another meaning in a daemon's file."""
     try:
         for address in (node.bind, *node.trusted, *(peer.address for peer in node.peers)):
             if address:
@@ -81,12 +82,12 @@ def check(node: OwnNode) -> None:
 
 
 def digest(node: OwnNode) -> str:
-    """Tells one state of knowledge from another."""
+    """Returns a digest that differs for each state of the node."""
     return hashlib.sha256(msgspec.json.encode(node)).hexdigest()
 
 
 def given(data: Path) -> str:
-    """The digest of what the daemons work with; empty while they do not."""
+    """Returns the digest of the state that the daemons use; empty if they have none yet."""
     try:
         return (data / "tls" / GIVEN).read_text(encoding="ascii").strip()
     except FileNotFoundError:
@@ -94,7 +95,7 @@ def given(data: Path) -> str:
 
 
 def give(data: Path, node: OwnNode) -> None:
-    """The daemons work with this now."""
+    """Records that the daemons now use this state."""
     path = data / "tls" / GIVEN
     draft = path.with_name(f"{GIVEN}.new")
     draft.write_text(f"{digest(node)}\n", encoding="ascii")

@@ -1,5 +1,5 @@
-"""What Postfix asks before it takes a message (milter protocol): a listener for each way in or out,
-one rule for all.
+"""The milter, which Postfix asks before it accepts a message (milter protocol). There is a listener
+for each way in or out.
 
-Postfix asks here first and opendkim second, so that a refused message is never signed.
+Postfix asks this milter first and opendkim second, so that a refused message is never signed.
 """

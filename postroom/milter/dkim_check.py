@@ -1,10 +1,11 @@
-"""Whether a message has a valid DKIM signature of one domain (RFC 6376):
+"""Checks whether a message has a valid DKIM signature of one domain (RFC 6376):
 `dkim_check.py DOMAIN OCTETS`.
 
-Runs alone in Debian's Python, whose package python3-dkim verifies, as a process of its own with
-bounds for time and memory (decision 0145). Reads the message from standard input, writes the name
-of each key that it needs as a line, and reads the TXT record as the next line, which is empty where
-there is none. The last line is `valid` or `invalid`.
+The script is a separate process with bounds for time and memory (decision 0145). It runs in
+Debian's Python, where the package python3-dkim verifies the signatures. It reads the message, of
+OCTETS octets, from standard input. For each key that it needs, it writes the DNS name as a line and
+reads the TXT record as a line, which is empty if there is no record. Its last line is `valid` or
+`invalid`.
 """
 
 import logging
@@ -17,14 +18,15 @@ from typing import Any
 
 import dkim
 
-# Signatures of one message that are looked at, and those of the domain that are verified.
+# Largest number of signatures of one message that are read, and of signatures of the domain that
+# are verified.
 MOST_SIGNATURES = 20
 MOST_VERIFIED = 3
 SMALLEST_KEY_BITS = 1024  # RFC 8301 3.2
 SECONDS_OF_CPU = 10
 OCTETS_OF_MEMORY = 1 << 30
-# Fields of which a message has one at most (RFC 5322 3.6). Where it has more, one of them is not
-# what was signed.
+# Fields that a message has at most once (RFC 5322 3.6). If a field is repeated, one of the copies
+# is not signed.
 SINGLE = (
     b"from",
     b"sender",
@@ -38,12 +40,12 @@ SINGLE = (
     b"date",
 )
 
-# What a signature that cannot be read raises. The next one may be valid.
+# Exceptions that dkimpy raises for an unreadable signature. The next signature may be valid.
 UNREADABLE = (dkim.DKIMException, ValueError, KeyError)
 
 
 def is_valid(message: bytes, domain: str) -> bool:
-    """Whether one of the signatures of the domain is valid and covers From and the whole body."""
+    """Returns whether a signature of the domain is valid and covers From and the whole body."""
     reader = dkim.DKIM(message, minkey=SMALLEST_KEY_BITS)
     names = [name.strip().lower() for name, _ in reader.headers]
     if names.count(b"from") != 1 or any(names.count(name) > 1 for name in SINGLE):
@@ -54,7 +56,7 @@ def is_valid(message: bytes, domain: str) -> bool:
 
 
 def _counts(reader: Any, number: int, domain: str) -> bool:
-    """Whether a signature is one of the domain, and covers enough."""
+    """Returns whether a signature is of the domain and covers From and the whole body."""
     try:
         tags, fields, _ = reader.verify_headerprep(number)
     except UNREADABLE:
@@ -71,14 +73,15 @@ def _verifies(reader: Any, number: int) -> bool:
 
 
 def _key(name: bytes, timeout: float = 0) -> bytes | None:  # noqa: ARG001 - dkimpy's
-    """The record of a key, asked of the process that has started this one."""
+    """Returns the record of a key, or None. Asks the parent process for it."""
     print(name.decode("ascii").rstrip("."), flush=True)
     record = sys.stdin.buffer.readline().rstrip(b"\n")
     return record if record and _may_sign_mail(record) else None
 
 
 def _may_sign_mail(record: bytes) -> bool:
-    """Not a key that is being tested, or for something else (RFC 6376 3.6.1): it counts as none."""
+    """Returns False for a key that is in test mode or not for mail (RFC 6376 3.6.1): such a key
+    counts as missing."""
     try:
         tags: Mapping[bytes, bytes] = dkim.util.parse_tag_value(record)
     except dkim.util.InvalidTagValueList:
@@ -100,8 +103,8 @@ def main(domain: str, octets: str) -> None:
 
 
 def say_shortly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """One line for whatever a message does to the library. Without an answer its signature
-    counts as not valid."""
+    """Prints one line for any exception that a message causes in the library. Without a last line
+    from this process, the signature counts as not valid."""
     print(f"dkim_check.py: {kind.__name__} while a signature was verified: {ascii(str(error))[:200]}", file=sys.stderr)
     del trace
 

@@ -1,9 +1,9 @@
-"""From, Sender and the Resent fields of RFC 5322, read so strictly that every receiver reads the
-same mailbox.
+"""Strict parser for From, Sender and the Resent fields of RFC 5322: it accepts only values that
+every receiver reads as the same mailbox.
 
-Narrower than RFC 5322 3.4 (decision 0136): exactly one mailbox, no group, no route, no quoted local
-part, no comment or white space in the address, no nested comment. Wider: a name may have dots
-(obs-phrase) and UTF-8 (RFC 6532), which clients send.
+The parser accepts less than RFC 5322 3.4 (decision 0136): exactly one mailbox, no group, no route,
+no quoted local part, no comment or white space in the address, no nested comment. It accepts more
+in one way, because clients send it: a name may have dots (obs-phrase) and UTF-8 (RFC 6532).
 """
 
 import itertools
@@ -17,8 +17,8 @@ from email.header import decode_header
 from postroom.accounts import senders
 from postroom.address import Address, BadAddress, parse_host
 
-# Octets of one field; addresses in one display name; encoded words, each of which Python looks for
-# the end of.
+# Largest number of octets in one field, of addresses in one display name, and of encoded words.
+# Python searches the rest of the text for the end of each encoded word.
 LONGEST_FIELD = 4096
 MOST_SHOWN = 20
 MOST_ENCODED = 75
@@ -33,7 +33,8 @@ _FIRST_DOT = re.compile(rf"{_SPACE}\.")
 _QUOTED_TEXT = re.compile(f"{_QUOTED}|{_COMMENT}")
 _ENCODED_WORD = re.compile(r"=\?[^?\s]+\?[bBqQ]\?[^?\s]*\?=")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
-# Text from right to left, whatever its letters are: `moc.elpmaxe@nna` is shown as an address.
+# Bidirectional overrides, which can show any text reversed: a reader sees `moc.elpmaxe@nna` as an
+# address.
 _OVERRIDE = re.compile("[\u202d\u202e]")
 _BLANK_FOLD = re.compile(rb"\n[ \t]*(?=\n|\Z)")
 _LOCAL_END = re.compile(r"[A-Za-z0-9._+-]+\Z")
@@ -41,20 +42,20 @@ _DOMAIN_BEGIN = re.compile(r"[\w.-]+")
 
 
 class Unclear(ValueError):
-    """The field does not name exactly one mailbox for certain."""
+    """The field may not name exactly one mailbox."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """What a field names: the mailbox without its tag, and all the text that a reader may be
-    shown beside it."""
+    """The value of a field: the mailbox without its +tag, and all other text that a mail client may
+    show."""
 
     address: Address
     shown: str
 
 
 def parse(value: bytes) -> Mailbox:
-    """The one mailbox of a field's value, which may be folded. Raises Unclear."""
+    """Returns the mailbox in a field's value, which may be folded. Raises Unclear."""
     text = _unfolded(value)
     match = _NAMED.fullmatch(text) or _BARE.fullmatch(text)
     if not match or not _is_clear_name(match["name"]):
@@ -70,8 +71,8 @@ def parse(value: bytes) -> Mailbox:
 
 
 def _is_clear_name(name: str) -> bool:
-    """Whether dots and encoded words of a display name stand where parsers agree on them (RFC
-    2047 5)."""
+    """Returns whether all parsers agree on the dots and encoded words in a display name (RFC 2047
+    5)."""
     if _FIRST_DOT.match(name) or name.endswith("."):
         return False
     words = _QUOTED_TEXT.sub(" ", name).split()
@@ -79,11 +80,11 @@ def _is_clear_name(name: str) -> bool:
 
 
 def shown_addresses(text: str) -> Iterator[tuple[str, str]]:
-    """Each address that a person can read in a text, as local part without tag and canonical
-    domain.
+    """Yields each address that a person can read in a text, as local part without +tag and
+    canonical domain. Raises Unclear.
 
-    Compatibility characters (`＠`, full-width letters) are read as what they look like, dots as in
-    UTS 46; invisible ones are left out.
+    Compatibility characters (`＠`, full-width letters) count as the characters that they look like,
+    and dots are as in UTS 46. Invisible characters are ignored.
     """
     plain = unicodedata.normalize("NFKC", text).replace("\u3002", ".")
     plain = "".join(sign for sign in plain if unicodedata.category(sign) not in ("Cf", "Cc", "Mn"))
@@ -102,8 +103,9 @@ def shown_addresses(text: str) -> Iterator[tuple[str, str]]:
 
 
 def squeezed(value: bytes) -> str:
-    """All that a receiver could take for part of an address, in one spelling: without white
-    space, comments, quotes and what is invisible. For fields that `parse` finds unclear."""
+    """Returns all text that a receiver could read as part of an address, in one spelling, without
+    white space, comments, quotes and invisible characters. For fields that `parse` finds
+    unclear."""
     text = _decoded_or_raw(value.decode("utf-8", "replace"))
     plain = unicodedata.normalize("NFKC", text).lower().replace("\u3002", ".")
     plain = re.sub(r"\([^()]*\)", "", plain)
@@ -121,7 +123,7 @@ def _unfolded(value: bytes) -> str:
     if len(value) > LONGEST_FIELD:
         raise Unclear
     lines = value.replace(b"\r\n", b"\n")
-    if _BLANK_FOLD.search(lines):  # a line of white space alone ends the header for some
+    if _BLANK_FOLD.search(lines):  # some parsers end the header at a line of white space
         raise Unclear
     try:
         text = re.sub(rb"\n(?=[ \t])", b"", lines).decode("utf-8")
@@ -133,9 +135,9 @@ def _unfolded(value: bytes) -> str:
 
 
 def _decoded(text: str) -> str:
-    """A text as written and with its encoded words (RFC 2047) decoded, which are honoured in
-    quotes too: as their charset has it, and as ASCII, for those who know another charset of this
-    name or none."""
+    """Returns a text as written, followed by the text with its encoded words (RFC 2047) decoded,
+    also those in quotes. They are decoded twice: in their charset, and as Latin-1 for readers that
+    do not know the charset or know another one of the same name. Raises Unclear."""
     if "=?" not in text:
         return text
     if text.count("=?") > MOST_ENCODED:

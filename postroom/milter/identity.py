@@ -1,8 +1,7 @@
-"""Who a message says it is from: each field that names a sender, and what its display names show
-(decision 0137).
+"""The sender fields of a message, and the addresses that their display names show (decision 0137).
 
-From appears once. Sender, Resent-From and Resent-Sender may be there; all of them name addresses
-of the account.
+From must appear once. Sender, Resent-From and Resent-Sender are optional. All of them must name
+addresses of the account.
 """
 
 from collections.abc import Iterable
@@ -16,14 +15,14 @@ from postroom.milter import header_from
 from postroom.milter.header_from import Unclear
 
 FIELDS = {b"from": "From", b"sender": "Sender", b"resent-from": "Resent-From", b"resent-sender": "Resent-Sender"}
-# Fields of these names in one message.
+# Largest number of sender fields in one message.
 MOST_FIELDS = 20
 EXAMPLE = 'exactly one, as in "Lee, Ann" <ann@example.com>, with a name that has a comma or @ in double quotes'
 
 
 class NotOwn(Exception):
-    """A field names somebody else, or nobody for certain. The text is a sentence for the sender,
-    in ASCII."""
+    """A field names an address of somebody else, or does not name one address for certain. The text
+    is a sentence for the sender, in ASCII."""
 
     def __init__(self, field: str, why: str) -> None:
         super().__init__(f"{field} must be your own address: {why}")
@@ -31,14 +30,14 @@ class NotOwn(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What the fields of one message say. `author`: the mailbox of From. `claims`: each field's
-    name, mailbox, and the addresses that its display name shows."""
+    """The sender fields of one message. `author` is the mailbox in From. `claims` has for each
+    field its name, its mailbox, and the addresses that its display name shows."""
 
     author: Address
     claims: tuple[tuple[str, Address, tuple[tuple[str, str], ...]], ...]
 
     def check(self, tx: Tx, account: Account) -> None:
-        """Raises NotOwn for what the account may not use."""
+        """Raises NotOwn if a field names or shows an address that the account may not use."""
         for field, address, shown in self.claims:
             if not senders.may_use(tx, account, address):
                 raise NotOwn(field, f"it is {address}, which is not yours")
@@ -48,12 +47,12 @@ class Identity:
 
 
 def is_identity(name: bytes) -> bool:
-    """Whether a header field of this name, in lower case, says who a message is from."""
+    """Returns whether a header field of this name, in lower case, names a sender."""
     return name in FIELDS
 
 
 def read(headers: Iterable[tuple[bytes, bytes]]) -> Identity:
-    """Reads the fields of a message. Raises NotOwn."""
+    """Returns the identity in the header fields of a message. Raises NotOwn."""
     found = [(name.strip().lower(), value) for name, value in headers]
     found = [(name, value) for name, value in found if name in FIELDS]
     authors = [name for name, _ in found if name == b"from"]

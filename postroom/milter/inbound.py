@@ -1,9 +1,9 @@
-"""Port 25: nobody writes as a hosted domain from outside, unless the domain has said that he may.
+"""Port 25: nobody outside can send as a hosted domain unless the domain allows it.
 
-A MAIL FROM on a domain that is hosted here is taken from a trusted forwarder, from a client for
-which the domain's SPF record says `pass` (RFC 7208), and where the message has a valid DKIM
-signature of that very domain. We sign what is submitted, so what others forward unchanged comes
-back. From is not looked at: mailing lists keep it (decision 0144).
+A MAIL FROM of a domain hosted here is accepted from a trusted forwarder, from a client for which
+the domain's SPF record gives `pass` (RFC 7208), and if the message has a valid DKIM signature of
+the same domain. We sign submitted mail, so a message that others forward back unchanged is
+accepted. From is not checked, because mailing lists keep it (decision 0144).
 """
 
 import time
@@ -26,13 +26,15 @@ from postroom.settings import Settings, split
 log = structlog.get_logger()
 
 SPF_SECONDS = 20.0
-# SPF records that are evaluated at once: in all, and of one domain, whose name server may be slow
-# on purpose.
+# Largest number of SPF evaluations at once: in all, and for one domain, because its name server may
+# be slow on purpose.
 EVALUATIONS = (64, 16)
-# Octets of messages that wait for their signature to be verified: in all, and of one client.
+# Largest size in octets of a message that is checked; and of all messages that wait for the check:
+# in all, and of one client.
 LARGEST_CHECKED = 64 * 1024 * 1024
 WAITING_OCTETS = (4 * LARGEST_CHECKED, 2 * LARGEST_CHECKED)
-# Seconds for which a domain that is not hosted is not asked about again: mail comes in bursts.
+# Seconds for which a domain is remembered as not hosted, because mail comes in bursts; and the
+# largest number of such domains.
 ELSEWHERE_SECONDS = 1.0
 MOST_ELSEWHERE = 10_000
 LATER = refuse(451, "4.7.1", "The sender's domain cannot be checked now: try again")
@@ -53,8 +55,8 @@ class Inbound:
         self._resolver = Resolver(settings.resolver)
         self._evaluations = Slots(*EVALUATIONS)
         self._room = Slots(*WAITING_OCTETS)
-        self._elsewhere: dict[str, float] = {}  # domains that are not hosted, and until when that is believed
-        self._kept: dict[int, int] = {}  # octets that are kept, by the message's identity
+        self._elsewhere: dict[str, float] = {}  # domains that are not hosted, and until when that is remembered
+        self._kept: dict[int, int] = {}  # octets that are kept, by id() of the message
 
     def keeps(self, name: bytes) -> bool:  # noqa: ARG002 - every listener's
         return True
@@ -88,8 +90,8 @@ class Inbound:
         return False
 
     def has_room(self, message: Message, octets: int) -> bool:
-        """Nothing is kept of a message that is too large to check, or for which there is no
-        room."""
+        """Returns whether `octets` more of the message may be kept. If the message is too large to
+        check, or there is no room, drops all that was kept of it."""
         if message.note:
             return False
         kept = self._kept.get(id(message), 0) + octets
@@ -124,8 +126,8 @@ class Inbound:
 
 
 def domain_of(message: Message) -> str:
-    """The domain of the envelope sender as Postfix has read it, in lower case; empty without
-    one, as for a bounce."""
+    """Returns the domain of the envelope sender as Postfix has parsed it, in lower case. Empty if
+    there is no sender, as in a bounce."""
     return message.macros.get("{mail_addr}", "").strip("<>").rpartition("@")[2].rstrip(".").lower()
 
 
@@ -134,7 +136,8 @@ def _client(message: Message) -> str:
 
 
 def _may_be_signed(message: Message, domain: str) -> bool:
-    """Whether there is a signature that names the domain at all; to verify one takes a process."""
+    """Returns whether a signature field names the domain. This is checked first, because each
+    verification starts a process."""
     return any(
         name.strip().lower() == b"dkim-signature" and domain.encode() in value.lower()
         for name, value in message.headers

@@ -1,9 +1,9 @@
-"""A message as a listener sees it, and what a listener answers."""
+"""A message as a listener sees it, and the replies of a listener."""
 
 import struct
 from dataclasses import dataclass, field
 
-# Octets of all header fields that a listener keeps of one message.
+# Largest number of octets of header fields that a listener keeps of one message.
 LONGEST_HEADER = 1_048_576
 
 
@@ -11,10 +11,10 @@ LONGEST_HEADER = 1_048_576
 class Message:
     """One message of one SMTP session.
 
-    `macros`: what Postfix told of the session and the envelope, by name with its braces
-    (`{auth_authen}`). `sender`: the argument of MAIL FROM as the client wrote it. `recipients`,
-    `headers`, `body`: empty unless the listener wants them. A header is its name and its value
-    as they stand in the message, without the line end; a folded value has its line feeds.
+    `macros` has what Postfix reports about the session and the envelope, by name with braces
+    (`{auth_authen}`). `sender` is the argument of MAIL FROM as the client wrote it. `recipients`,
+    `headers` and `body` are empty unless the listener wants them. A header is its name and value as
+    in the message, without the line end; a folded value has its line feeds.
     """
 
     macros: dict[str, str] = field(default_factory=dict)
@@ -25,36 +25,36 @@ class Message:
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     body: list[bytes] = field(default_factory=list)
     header_octets: int = 0
-    """How long the kept header fields are in all. Past LONGEST_HEADER the rest is not kept."""
+    """Octets of the wanted header fields in all. Fields beyond LONGEST_HEADER are not kept."""
 
     note: str = ""
-    """What a listener has found on the way, for the end of the message."""
+    """A finding of the listener during the message, which it needs at the end of the message."""
 
     @property
     def is_cut(self) -> bool:
-        """Whether header fields are missing that the listener wanted."""
+        """Whether header fields that the listener wants are missing."""
         return self.header_octets > LONGEST_HEADER
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What becomes of a message: the frames of the reply, the last of which decides."""
+    """The decision about a message: the frames of the reply. The last frame decides."""
 
     frames: tuple[tuple[bytes, bytes], ...]
 
     def after(self, *changes: tuple[bytes, bytes]) -> "Answer":
-        """The same decision, with changes of the message before it."""
+        """Returns the same decision with changes to the message before it."""
         return Answer((*changes, *self.frames))
 
 
 CONTINUE = Answer(((b"c", b""),))
-# No further question about the message.
+# Accepts the message; Postfix asks nothing more about it.
 ACCEPT = Answer(((b"a", b""),))
 DISCARD = Answer(((b"d", b""),))
 
 
 def refuse(code: int, status: str, text: str) -> Answer:
-    """A refusal: the reply's code (RFC 5321 4.2), the enhanced status code (RFC 3463) and a
+    """Returns a refusal: the reply code (RFC 5321 4.2), the enhanced status code (RFC 3463) and a
     sentence in ASCII."""
     line = f"{code} {status} {text}"
     # A percent sign begins a format in a milter's reply.
@@ -62,25 +62,25 @@ def refuse(code: int, status: str, text: str) -> Answer:
 
 
 def insert_header(index: int, name: str, value: str) -> tuple[bytes, bytes]:
-    """A change: a new header field before the one of this index, counted from 0."""
+    """Returns a change that inserts a header field before the field at `index`, counted from 0."""
     return b"i", struct.pack(">I", index) + f"{name}\0 {value}\0".encode("ascii")
 
 
 def delete_header(occurrence: int, name: str) -> tuple[bytes, bytes]:
-    """A change: this occurrence of a header field, counted from 1, is removed."""
+    """Returns a change that removes this occurrence of a header field, counted from 1."""
     return b"m", struct.pack(">I", occurrence) + f"{name}\0\0".encode("ascii")
 
 
 def change_sender(address: str) -> tuple[bytes, bytes]:
-    """A change: another envelope sender; empty: none."""
+    """Returns a change that replaces the envelope sender; empty: no sender."""
     return b"e", f"<{address}>\0".encode("ascii")
 
 
 def add_recipient(address: str) -> tuple[bytes, bytes]:
-    """A change: one recipient more."""
+    """Returns a change that adds a recipient."""
     return b"+", f"<{address}>\0".encode("ascii")
 
 
 def delete_recipient(address: bytes) -> tuple[bytes, bytes]:
-    """A change: one recipient less, as RCPT TO spelled it."""
+    """Returns a change that removes a recipient, spelled as in RCPT TO."""
     return b"-", address + b"\0"

@@ -1,8 +1,9 @@
-"""Whether a message has left this instance before, as it is: it has a DKIM signature of ours that
-still fits (decision 0139).
+"""Checks whether this instance has sent a message before, unchanged: whether it has a DKIM
+signature of ours that is still valid (decision 0139).
 
-Only what our signer writes is read (RFC 6376: rsa-sha256, relaxed/relaxed, whole body), with the
-public key from our own database: no DNS. Any other signature counts as none.
+Only signatures in the form of our signer are read (RFC 6376: rsa-sha256, relaxed/relaxed, whole
+body), with the public key from our own database and not from the DNS. Any other signature is
+ignored.
 """
 
 import asyncio
@@ -18,9 +19,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-# Signatures of one message that are looked at.
+# Largest number of signatures of one message that are read.
 MOST_SIGNATURES = 5
-# Octets of a body that are hashed before the loop serves others.
+# Octets of a body that are hashed before the loop does other work.
 PORTION = 262_144
 
 Header = tuple[bytes, bytes]
@@ -30,7 +31,7 @@ _SIGNATURE_VALUE = re.compile(rb"(;[ \t\r\n]*b[ \t\r\n]*=)[^;]*")
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A signature field as it was read, not yet verified."""
+    """A parsed signature field, not yet verified."""
 
     header: Header
     domain: str
@@ -41,7 +42,7 @@ class Signature:
 
 
 def signatures(headers: Sequence[Header], domain: str) -> Iterator[Signature]:
-    """The signatures of a message that claim to be ours for this domain (canonical)."""
+    """Yields the signatures of a message that claim to be ours for this canonical domain."""
     found = [header for header in headers if header[0].strip().lower() == b"dkim-signature"]
     for header in found[:MOST_SIGNATURES]:
         signature = _read(header)
@@ -50,8 +51,8 @@ def signatures(headers: Sequence[Header], domain: str) -> Iterator[Signature]:
 
 
 async def verify(signature: Signature, record: str, headers: Sequence[Header], body: Iterable[bytes]) -> bool:
-    """Whether the signature fits. `record`: the TXT of its key (RFC 6376 3.6.1). `body`: pieces,
-    with CRLF."""
+    """Returns whether the signature is valid. `record` is the TXT record of its key (RFC 6376
+    3.6.1). `body` comes in pieces, with CRLF."""
     key = _key(record)
     if key is None or await _body_hash(body) != signature.body_hash:
         return False
@@ -85,8 +86,8 @@ def _key(record: str) -> rsa.RSAPublicKey | None:
 
 
 def _signed(signature: Signature, headers: Sequence[Header]) -> bytes:
-    """What the signature was made of (RFC 6376 3.7): each named field from the last on up, then
-    the signature's own."""
+    """Returns the data that was signed (RFC 6376 3.7): each named field, the last occurrence first,
+    then the signature's own field."""
     left: dict[bytes, list[bytes]] = {}
     for name, value in headers:
         left.setdefault(name.strip().lower(), []).append(value)
@@ -102,7 +103,7 @@ def _relaxed(name: bytes, value: bytes) -> bytes:
 
 
 async def _body_hash(body: Iterable[bytes]) -> bytes:
-    """SHA-256 of the body in relaxed form (RFC 6376 3.4.4)."""
+    """Returns the SHA-256 of the body in relaxed form (RFC 6376 3.4.4)."""
     digest, blank, rest = hashlib.sha256(), 0, b""
     for portion in _portions(body):
         *lines, rest = (rest + portion).split(b"\r\n")
@@ -114,7 +115,8 @@ async def _body_hash(body: Iterable[bytes]) -> bytes:
 
 
 def _update(digest: "hashlib._Hash", lines: list[bytes], blank: int) -> int:
-    """Blank lines count only once another line follows. Answers how many are pending."""
+    """Adds lines to the digest. Blank lines count only if another line follows. Returns the number
+    of pending blank lines."""
     for line in lines:
         plain = re.sub(rb"[ \t]+", b" ", line).rstrip(b" ")
         if not plain:

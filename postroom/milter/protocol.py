@@ -1,9 +1,9 @@
 """The milter protocol, version 6, as Postfix speaks it: one connection for each SMTP session.
 
-A frame is a length of four octets, a command of one, and its data. What a listener does not
-want, Postfix is asked not to send; to nothing but the end of a message does Postfix await a
-reply. That spares submission about twenty frames and as many waits a message. Libraries for this
-are unmaintained, or need libmilter and a thread a connection (decision 0135).
+A frame has a length of four octets, a command of one octet, and its data. We ask Postfix not to
+send what a listener does not want, and to wait for a reply only at the end of a message. This saves
+submission about twenty frames and as many waits per message. The existing libraries are
+unmaintained, or need libmilter and a thread per connection (decision 0135).
 """
 
 import asyncio
@@ -20,41 +20,41 @@ from postroom.milter.message import Answer, Message
 log = structlog.get_logger()
 
 VERSION = 6
-# Octets of one frame. Postfix cuts a header field at `header_size_limit` (102,400) and a body in
-# pieces of 65,535.
+# Largest number of octets in a frame. Postfix cuts a header field at `header_size_limit` (102,400
+# octets) and splits a body into pieces of 65,535 octets.
 LONGEST_FRAME = 262_144
-# Seconds that a decision may take, below Postfix's `milter_content_timeout`.
+# Seconds that a decision may take; less than Postfix's `milter_content_timeout`.
 PATIENCE_SECONDS = 10.0
 
 # Actions that a listener may take (SMFIF_*): add a header, add or remove a recipient, change a
-# header, change the sender; and Postfix is told which macros are wanted.
+# header, change the sender, and tell Postfix which macros it wants.
 ADD_HEADERS, ADD_RECIPIENTS, REMOVE_RECIPIENTS, CHANGE_HEADERS, CHANGE_SENDER, SET_MACROS = 1, 4, 8, 0x10, 0x40, 0x100
 ACTIONS = ADD_HEADERS | ADD_RECIPIENTS | REMOVE_RECIPIENTS | CHANGE_HEADERS | CHANGE_SENDER | SET_MACROS
-# Steps that are left out (SMFIP_NO*), steps without a reply (SMFIP_NR_*), and header values with
-# their first space.
+# Protocol steps to leave out (SMFIP_NO*), steps without a reply (SMFIP_NR_*), and the option to
+# keep the first space of header values.
 NO_CONNECT, NO_HELO, NO_RCPT, NO_BODY, NO_END_OF_HEADERS, NO_UNKNOWN, NO_DATA = 1, 2, 8, 0x10, 0x40, 0x100, 0x200
 NO_REPLY_TO_MAIL = 0x4000
 NO_REPLIES = 0x80 | 0x1000 | 0x2000 | 0x4000 | 0x8000 | 0x10000 | 0x20000 | 0x40000 | 0x80000
 LEADING_SPACE = 0x100000
-# Stages for which macros are named (SMFIM_*).
+# Stages for which a listener names macros (SMFIM_*).
 CONNECT_STAGE, HELO_STAGE, MAIL_STAGE, RCPT_STAGE, DATA_STAGE, END_STAGE, END_OF_HEADERS_STAGE = range(7)
 
 TEMPORARY = Answer(((b"y", b"451 4.3.0 The database does not answer: try again\0"),))
 
 
 class Want(Flag):
-    """What a listener wants to see beside MAIL FROM and the header."""
+    """What a listener wants to see besides MAIL FROM and the header."""
 
     NOTHING = 0
     CLIENT = auto()
     SENDER = auto()
-    """To answer at MAIL FROM already: an EarlyListener."""
+    """The listener already answers at MAIL FROM: an EarlyListener."""
     RECIPIENTS = auto()
     BODY = auto()
 
 
 class Listener(Protocol):
-    """One kind of SMTP session, with a socket of its own. `name` is the socket's."""
+    """Handles one kind of SMTP session on its own socket. `name` is the file name of the socket."""
 
     name: str
     wants: Want
@@ -62,26 +62,26 @@ class Listener(Protocol):
     """The macros wanted at MAIL FROM, separated by spaces (Postfix, MILTER_README)."""
 
     def keeps(self, name: bytes) -> bool:
-        """Whether `judge` looks at header fields of this name, in lower case without white space
-        around it."""
+        """Returns whether `judge` needs header fields of this name, which is in lower case without
+        surrounding white space."""
 
     async def judge(self, message: Message) -> Answer:
-        """What becomes of a message. Raises Busy: the client is told to try again."""
+        """Returns the decision about a message. Raises Busy to tell the client to try again."""
 
 
 class EarlyListener(Listener, Protocol):
-    """A listener that answers at MAIL FROM: ACCEPT spares all further questions about the
+    """A listener that answers at MAIL FROM. After ACCEPT Postfix asks nothing more about the
     message."""
 
     async def judge_sender(self, message: Message) -> Answer:
-        """What becomes of a message with this sender, or CONTINUE. Raises Busy."""
+        """Returns the decision about a message with this sender, or CONTINUE. Raises Busy."""
 
     def has_room(self, message: Message, octets: int) -> bool:
-        """Whether so many octets more of the message may be kept. Where not, `judge` is called
+        """Returns whether `octets` more of the message may be kept. If not, `judge` is called
         without them."""
 
     def forget(self, message: Message) -> None:
-        """The message is over, however it ended."""
+        """Called when a message is over, no matter how it ended."""
 
 
 class Session(asyncio.Protocol):
@@ -151,14 +151,14 @@ class Session(asyncio.Protocol):
             log.error("a mail server that offers too little", version=version, actions=actions, steps=steps)
             self._transport.abort()
             return
-        # "i", the queue's name of the message: with no macro at all Postfix sends its own list,
+        # "i" is the queue id of the message. Without any macro Postfix sends its default list,
         # which costs look-ups.
         macros = dict.fromkeys(range(END_OF_HEADERS_STAGE + 1), "i") | {MAIL_STAGE: self._listener.macros}
         symbols = b"".join(struct.pack(">I", stage) + names.encode() + b"\0" for stage, names in macros.items())
         self._send(b"O", struct.pack(">III", VERSION, ACTIONS, leave) + symbols)
 
     def _set_macros(self, data: bytes) -> None:
-        if data[:1] == b"L":  # before each header field, and none that was not told before
+        if data[:1] == b"L":  # sent before each header field, without new macros
             return
         if data[:1] == b"M":
             self._clear()
@@ -166,7 +166,7 @@ class Session(asyncio.Protocol):
         self._message.macros.update(zip(words[::2], words[1::2], strict=False))
 
     def _set_client(self, data: bytes) -> None:
-        """Host name, family, port, address."""
+        """Parses host name, family, port and address of the client."""
         _, _, rest = data.partition(b"\0")
         self._message.client = rest[3:].rstrip(b"\0") if rest[:1] in (b"4", b"6") else b""
 
@@ -209,7 +209,8 @@ class Session(asyncio.Protocol):
             return TEMPORARY
 
     def _decided(self, decision: asyncio.Task[Answer]) -> None:
-        """A failure closes the connection; Postfix then answers 451 (milter_default_action)."""
+        """Sends the decision. After a failure closes the connection, so that Postfix answers 451
+        (milter_default_action)."""
         self._decision = None
         if decision.cancelled() or self._transport.is_closing():
             return
@@ -230,7 +231,8 @@ class Session(asyncio.Protocol):
         self._message = Message()
 
     def _clear(self) -> None:
-        """The next message of the session: the same client, another envelope."""
+        """Prepares for the next message of the session, which has the same client and another
+        envelope."""
         old = self._message
         self._message = Message(client=old.client, helo=old.helo)
 

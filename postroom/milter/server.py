@@ -1,7 +1,6 @@
-"""The process `milter`: one unix socket for each listener, which Postfix alone can reach.
+"""The process `milter`: one unix socket for each listener, which only Postfix can reach.
 
-`LISTENERS` is the list of them: a new listener is a class with a `name`, and an entry there and
-in master.cf.
+A new listener is a class with a `name`, an entry in `LISTENERS`, and an entry in master.cf.
 """
 
 import asyncio
@@ -21,7 +20,7 @@ from postroom.settings import Settings
 
 BACKLOG = 1024
 
-# Each kind of SMTP session that is asked about, made from the database and the settings.
+# The listener for each kind of SMTP session, made from the database and the settings.
 LISTENERS: tuple[Callable[[Database, Settings], Listener | EarlyListener], ...] = (
     Submission,
     Inbound,
@@ -31,7 +30,7 @@ LISTENERS: tuple[Callable[[Database, Settings], Listener | EarlyListener], ...] 
 
 
 async def run(database: Database, settings: Settings) -> None:
-    """Answers Postfix on a socket for each listener, until SIGTERM or SIGINT."""
+    """Serves Postfix on a socket for each listener, until SIGTERM or SIGINT."""
     folder = judge_path(settings).parent
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -46,7 +45,7 @@ async def _serve(listener: Listener, folder: Path) -> asyncio.Server:
     path = folder / listener.name
     path.unlink(missing_ok=True)
     server = await asyncio.get_running_loop().create_unix_server(lambda: _session(listener), path, backlog=BACKLOG)
-    # The folder lets nobody in but Postfix and the system user.
+    # Only Postfix and the system user can enter the folder.
     os.chmod(path, 0o666)  # noqa: PTH101, S103
     return server
 

@@ -1,10 +1,10 @@
-"""What a Sieve script sends. A reply that it makes comes from its owner alone; mail that it
-forwards keeps its From.
+"""Mail that a Sieve script sends. A reply of the script must come from the script's owner; a
+forwarded message keeps its From.
 
-Nothing is refused: Dovecot takes a refusal for a passing failure and would defer all mail of the
-script's owner. A reply that is not its owner's own is dropped (decision 0138), and the mail that it
-answers stays in the INBOX. A forward that would vouch for somebody else goes into the owner's INBOX
-instead.
+Nothing is refused, because Dovecot treats a refusal as a temporary failure and would defer all mail
+of the script's owner. A reply that does not come from the owner is dropped (decision 0138); the
+message that it replies to stays in the INBOX. A forward that would vouch for somebody else goes
+into the owner's INBOX instead.
 """
 
 from dataclasses import dataclass
@@ -39,14 +39,14 @@ from postroom.settings import Settings
 
 log = structlog.get_logger()
 
-# The first two fields of what Dovecot's Sieve forwards. A script can add fields to a reply, but
-# none before these.
+# The first two fields of a message that Dovecot's Sieve forwards. A script can add fields to a
+# reply, but none at the beginning.
 FORWARDED = [b"x-sieve", b"x-sieve-redirected-from"]
-# Times that scripts of this instance forward a message. Each script can make four messages of one
-# (`sieve_max_redirects`), and the scripts of several accounts together a number without a bound.
+# Largest number of times that scripts of this instance forward a message. One script can make four
+# messages of one (`sieve_max_redirects`); several accounts' scripts together could make any number.
 MOST_FORWARDS = 5
-# What a reply must not claim: a result of authentication that the mail host would have found
-# (RFC 8601, section 5).
+# A field that a reply must not have: it claims the mail host's authentication results (RFC 8601,
+# section 5).
 RESULTS = b"authentication-results"
 
 
@@ -112,7 +112,8 @@ class Forwards:
         return CONTINUE
 
     async def _is_ours(self, forward: "Forward", message: Message) -> bool:
-        """Whether this instance has signed the message for its author, who was asked for then."""
+        """Returns whether this instance has signed the message for its author. The author was
+        checked when the message was signed."""
         if forward.author is None:
             return False
         for signature in own_signature.signatures(message.headers, forward.author.domain):
@@ -124,17 +125,17 @@ class Forwards:
 
 
 class Kept(Exception):
-    """The forward does not leave; the text says why, for the log."""
+    """The message is not forwarded. The text says why, for the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """What a forward would do. `author`: the mailbox of From where that is clear.
+    """What a forward would claim. `author` is the mailbox in From, or None if From is unclear.
 
-    SPF vouches for the domain of the envelope sender, and DMARC takes that for any From of the
-    same organizational domain (RFC 7489 3.1.1): a forged From of a neighbour would pass. So such
-    a message leaves only where this instance has signed it, which it does for nobody but the
-    author.
+    SPF vouches for the domain of the envelope sender, and DMARC accepts this for any From of the
+    same organizational domain (RFC 7489 3.1.1), so a forged From of a neighbor would pass. Such a
+    message is therefore forwarded only if this instance has signed it, and this instance signs only
+    for the author.
     """
 
     author: Address | None
@@ -142,10 +143,10 @@ class Forward:
 
     @classmethod
     def look_at(cls, tx: Tx, account: Account, message: Message) -> "Forward":
-        """Raises Kept."""
+        """Returns the claims of a forward. Raises Kept if the message must not be forwarded."""
         if message.sender == b"<>":
-            # Its bounce would go nowhere, and the mail host's name would vouch for it in place of a
-            # sender.
+            # A bounce of the message would go nowhere, and the mail host's name would vouch for the
+            # message in place of a sender.
             raise Kept("it has no envelope sender")
         if any(_is_closed(tx, recipient) for recipient in message.recipients):
             raise Kept("a recipient takes no mail")
@@ -158,7 +159,7 @@ class Forward:
             raise Kept("it was forwarded too often")
         authors = [value for name, value in message.headers if name.strip().lower() == b"from"]
         organization = _organization(sender.domain)
-        if len(authors) != 1:  # several, and receivers choose one of them
+        if len(authors) != 1:  # if there are several, each receiver chooses one of them
             return cls(None, bool(authors))
         try:
             author = header_from.parse(authors[0]).address
@@ -169,7 +170,8 @@ class Forward:
 
 
 def _is_closed(tx: Tx, recipient: bytes) -> bool:
-    """Whether mail to it would come back: an internal name, or a mailbox that is disabled."""
+    """Returns whether mail to the recipient would bounce: the recipient is an internal name or a
+    disabled account."""
     text = recipient.decode("ascii", "replace").removeprefix("<").removesuffix(">")
     domain = text.rpartition("@")[2].lower().rstrip(".")
     if domain == INTERNAL_DOMAIN or domain.endswith(f".{INTERNAL_DOMAIN}"):
@@ -187,8 +189,8 @@ def _address(text: str) -> Address | None:
 
 @cache
 def _suffixes() -> PublicSuffixList:
-    """Some receivers count only the public suffixes of registries: the wider organizational
-    domains."""
+    """Only the public suffixes of registries, as some receivers use them: this gives the wider
+    organizational domains."""
     return PublicSuffixList(only_icann=True)
 
 
@@ -197,25 +199,27 @@ def _organization(domain: str) -> str:
 
 
 def _mentions(value: bytes, organization: str) -> bool:
-    """Whether a From that is not clear could be read as of this organizational domain."""
+    """Returns whether an unclear From could be read as an address in this organizational
+    domain."""
     if len(value) > header_from.LONGEST_FIELD:
         return True
     text = header_from.squeezed(value)
     try:
         spellings = {organization, idna.decode(organization)}
-    except idna.IDNAError:  # what older rules allowed
+    except idna.IDNAError:  # a name that only older rules allow
         spellings = {organization}
     return any(spelling in text for spelling in spellings)
 
 
 def _owner(message: Message) -> Account | None:
-    """Whose script it is, as sendmail.py told Postfix by XCLIENT LOGIN."""
+    """Returns the owner of the script, whom sendmail.py has named to Postfix by XCLIENT LOGIN, or
+    None."""
     login = message.macros.get("{auth_authen}", "")
     return Account(int(login)) if login.isascii() and login.isdigit() and len(login) <= 18 else None
 
 
 def _into_the_inbox(message: Message, account: Account) -> Answer:
-    """The message as it came, for its owner alone, past the script."""
+    """Returns the changes that deliver the original message only to its owner, past the script."""
     return CONTINUE.after(
         *(delete_recipient(recipient) for recipient in message.recipients),
         add_recipient(inbox_name(account.id)),

@@ -1,5 +1,5 @@
-"""Whether a message has a valid DKIM signature of a domain, asked of a process that dies with the
-question.
+"""Checks whether a message has a valid DKIM signature of a domain. Each check is a process of its
+own (dkim_check.py), which ends with the check.
 
 The keys come from the DNS, as for every receiver.
 """
@@ -15,25 +15,26 @@ from postroom.domains.resolver import Resolver, Unanswered
 PYTHON = "/usr/bin/python3"
 SCRIPT = Path(__file__).with_name("dkim_check.py")
 SECONDS = 20.0
-# Keys that are asked for one message.
+# Largest number of keys that are looked up for one message.
 MOST_KEYS = 5
-# Processes at once; who comes later waits.
+# Largest number of processes at once; further checks wait.
 AT_ONCE = 2
 
 _turns = asyncio.Semaphore(AT_ONCE)
 
 
 class Unclear(Exception):
-    """It cannot be said now: the DNS does not answer, or it takes too long."""
+    """The check has no result now: the DNS does not answer, or the check takes too long."""
 
 
 async def is_signed_by(
     domain: str, headers: Sequence[tuple[bytes, bytes]], body: Iterable[bytes], resolver: Resolver
 ) -> bool:
-    """Whether a signature with `d=domain` is valid. `headers`: values folded by line feeds, with
-    their first space.
+    """Returns whether a signature with `d=domain` is valid. The values in `headers` are folded by
+    line feeds and have their first space.
 
-    Raises Unclear where a key could not be asked for, and no other signature is valid.
+    Raises Unclear if a key could not be looked up and no other signature is valid, and after
+    SECONDS.
     """
     message = b"".join([*(_field(name, value) for name, value in headers), b"\r\n", *body])
     try:
@@ -73,8 +74,8 @@ async def _ask(domain: str, message: bytes, resolver: Resolver) -> bool:
 
 
 async def _converse(domain: str, to: asyncio.StreamWriter, answers: asyncio.StreamReader, resolver: Resolver) -> bool:
-    """Answers with keys until the process has decided. One that ends without a word has found
-    nothing valid."""
+    """Sends keys to the process until it reports the result. A process that ends without a result
+    counts as `invalid`. Raises Unclear."""
     unanswered = False
     for _ in range(MOST_KEYS + 1):
         line = (await answers.readline()).decode("ascii", "replace").rstrip("\n")

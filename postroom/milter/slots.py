@@ -1,4 +1,4 @@
-"""How much may be done at once for strangers: in all, and for each of those who cause it."""
+"""Bounds for concurrent work on mail from outside: in all, and for each client or domain."""
 
 from collections import Counter
 from collections.abc import Hashable, Iterator
@@ -6,11 +6,11 @@ from contextlib import contextmanager
 
 
 class Full(Exception):
-    """There is no room now."""
+    """There is no room for more work now."""
 
 
 class Slots:
-    """Room of some size. A key is who causes the use of it: a client, or a domain."""
+    """Room of a fixed size. A key says who uses the room: a client or a domain."""
 
     def __init__(self, in_all: int, for_each: int) -> None:
         self._in_all = in_all
@@ -19,7 +19,7 @@ class Slots:
         self._sum = 0
 
     def take(self, key: Hashable, size: int = 1) -> bool:
-        """Takes room, or answers that there is none."""
+        """Takes room. Returns False if there is not enough."""
         if self._sum + size > self._in_all or self._taken[key] + size > self._for_each:
             return False
         self._taken[key] += size
@@ -34,7 +34,7 @@ class Slots:
 
     @contextmanager
     def one(self, key: Hashable) -> Iterator[None]:
-        """Raises Full."""
+        """Takes room for one during the block. Raises Full."""
         if not self.take(key):
             raise Full
         try:

@@ -1,5 +1,5 @@
-"""What a person submits: the envelope sender, From, and every other field that names a sender
-are the account's own."""
+"""Submitted mail: the envelope sender, From, and every other field that names a sender must be the
+account's own addresses."""
 
 from functools import partial
 
@@ -45,12 +45,13 @@ class Submission:
 
 
 class _ForeignSender(Exception):
-    """The envelope sender is not the account's, or it is not certain what it is."""
+    """The envelope sender is unclear, or is not an address of the account."""
 
 
 def _sender(message: Message) -> Address:
-    """The envelope sender. The client's text and Postfix's rewritten text must parse to the same
-    address: opendkim chooses the key by the client's text, and Postfix queues its own."""
+    """Returns the envelope sender. The client's text and Postfix's rewritten text must parse to the
+    same address: opendkim chooses the key by the client's text, and Postfix queues its own. Raises
+    _ForeignSender."""
     try:
         written = senders.parse(message.sender.decode("ascii").removeprefix("<").removesuffix(">"))
         taken = senders.parse(message.macros.get("{mail_addr}", ""))

@@ -1,9 +1,9 @@
-"""What the operator has from the first start: the mail host's own domain with its postmaster, and a
-demo organization with an active domain and a key.
+"""What the first start makes: the mail host's own domain with its postmaster account, and a demo
+organization with an active domain and a key.
 
-Nobody knows the postmaster's password at first; it is reset like any other (docs/operations.md).
-Mail to postmaster@ and abuse@ of platform domains is kept there (decision 0019). The worker
-makes the DKIM keys of both domains: a start does not wait for them.
+Nobody knows the postmaster's first password; it is reset like any other (docs/operations.md). Mail
+to postmaster@ and abuse@ of platform domains goes to this account (decision 0019). The worker makes
+the DKIM keys of both domains, so that a start does not wait for them.
 """
 
 from contextlib import suppress
@@ -36,8 +36,8 @@ HAS_STARTED = "SELECT 1 FROM mail_host WHERE id = 1"
 
 @dataclass(frozen=True, slots=True)
 class FirstStart:
-    """`api_key` is there until a start has shown it: it cannot be read again. `console_link` is
-    there while the demo organization has a key."""
+    """The result of a start. `api_key` is set until a start has shown it, because a key cannot be
+    read again. `console_link` is set while the demo organization has a key."""
 
     api_key: str | None
     demo_domain: str | None
@@ -45,27 +45,29 @@ class FirstStart:
 
 
 def prepare(database: Database, hostname: str, unshown: Path) -> FirstStart:
-    """Makes what is missing; at any later start that is nothing. Raises Refused for a host name
-    that is taken. The file `unshown` holds the id of the first key until a start has shown the
-    key and removes the file; while the file exists, the next start makes another key instead."""
+    """Makes what is missing; at any later start nothing is missing. Raises Refused if the host name
+    is taken. The file `unshown` holds the id of the first key. The start that shows the key removes
+    the file; while the file exists, the next start replaces the key."""
     return database.write_sync(lambda tx: _prepare(tx, hostname, unshown))
 
 
 def create_key(tx: Tx, organization: str, command: CreateKey) -> str:
-    """The operator's way to a key; the organization is made when it is new."""
+    """Makes a key for the operator, and the organization if it is new. Returns the key."""
     return keys.create(tx, Actor(organizations.ensure(tx, organization)), command)[1]
 
 
 def create_domain(
     tx: Tx, organization: str, name: str, user_id: str | None, status: Status, key: NewKey | None = None
 ) -> domains.Domain:
-    """The operator's way to a domain. Raises `domain_exists`."""
+    """Makes a domain for the operator, and the organization if it is new. Returns the domain.
+    Raises `domain_exists`."""
     return domains.create(tx, Actor(organizations.ensure(tx, organization)), name, user_id, status, key)
 
 
 def create_link(tx: Tx, organization: str, key_id: int | None = None) -> str:
-    """The token of a link that signs in to the console once, with this key or with the oldest
-    that is bound to nothing. Raises not_found, and invalid_request where there is no such key."""
+    """Returns the token of a link that signs in to the console once. The link uses the key
+    `key_id`, or the oldest unrestricted key. Raises not_found, or invalid_request if the
+    organization has no unrestricted key."""
     organization_id = organizations.get(tx, organization)
     found = keys.widest(tx, organization_id) if key_id is None else keys.get(tx, organization_id, key_id).id
     if found is None:
@@ -79,7 +81,7 @@ def _demo_link(tx: Tx) -> str | None:
 
 
 def delete_domain(tx: Tx, organization: str, name: str, user_id: str | None) -> None:
-    """The operator's way to end a domain. Raises not_found, `domain_not_empty`."""
+    """Deletes a domain for the operator. Raises not_found, `domain_not_empty`."""
     actor = Actor(organizations.get(tx, organization))
     domains.delete(tx, actor, domains.get(tx, actor, name, user_id))
 
@@ -96,7 +98,7 @@ def _prepare(tx: Tx, hostname: str, unshown: Path) -> FirstStart:
     if domains.find(tx, demo, DEMO_DOMAIN, None) is None:
         try:
             domains.create(tx, demo, DEMO_DOMAIN, None, "active")
-        except Refused:  # the operator has given the name away, or to the mail host: then there is no demo
+        except Refused:  # the name belongs to another organization or the mail host: no demo domain
             return FirstStart(key, None, _demo_link(tx))
     return FirstStart(key, DEMO_DOMAIN, _demo_link(tx))
 
@@ -108,16 +110,17 @@ def _first_key(tx: Tx, demo: Actor, unshown: Path) -> str:
 
 
 def _replace_unshown_key(tx: Tx, demo: Actor, unshown: Path) -> str | None:
-    """The key that an earlier start made and did not come to show is nobody's."""
+    """Revokes the key that an earlier start made but did not show, and makes another one. Returns
+    the new key, or None if no key is unshown."""
     if not unshown.exists():
         return None
-    with suppress(Refused, ValueError):  # the operator has revoked the key; the file was cut
+    with suppress(Refused, ValueError):  # the operator has revoked the key, or the file is truncated
         keys.revoke(tx, demo, int(unshown.read_text()))
     return _first_key(tx, demo, unshown)
 
 
 def _own_host(tx: Tx, hostname: str) -> None:
-    """The mail host's domain and the account that gets its postmaster's mail."""
+    """Makes the mail host's domain and its postmaster account. Raises `domain_exists`."""
     actor = Actor(organizations.ensure(tx, ORGANIZATION))
     tx.run(SET_HOST, name=hostname)
     domain = domains.find(tx, actor, hostname, None)

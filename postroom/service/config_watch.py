@@ -1,5 +1,5 @@
-"""What the supervisor of a node does with what its worker finds out about the others: new files
-for the daemons, while they run.
+"""Keeps the daemons' files of a node up to date while the daemons run. The worker finds out about
+the other nodes; the supervisor writes the files.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ PAUSE_SECONDS = 1.0
 
 
 class Following:
-    """Keeps the daemons' files at what the worker says last."""
+    """Keeps the daemons' files in line with the last state that the worker has written."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class Following:
         self._complaint = ""
 
     async def keep_on(self, reload: Callable[[], None]) -> None:
-        """Until it is cancelled. `reload`: the daemons read their files again."""
+        """Runs until cancelled. `reload` makes the daemons read their files again."""
         trust_file.give(self._settings.data, self._node)
         while True:
             await asyncio.sleep(PAUSE_SECONDS)
@@ -56,7 +56,7 @@ class Following:
         trust_file.give(self._settings.data, found)
 
     def _complain(self, reason: str) -> None:
-        """Once for each reason."""
+        """Prints a reason once, until the reason changes."""
         if reason != self._complaint:
             self._complaint = reason
             self._say(f"This node cannot update what it knows of the other nodes: {reason}")

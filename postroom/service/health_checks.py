@@ -1,7 +1,7 @@
 """Readiness: which parts of the service answer, and why the others do not.
 
-The parts are asked by connecting to them, as a client would. That a process runs says
-nothing: Postfix without its database runs and greets nobody.
+A check connects to a part as a client would. A running process proves nothing: Postfix without its
+database runs, but sends no greeting.
 """
 
 import asyncio
@@ -14,6 +14,8 @@ import msgspec
 from postroom.mailplane import probe, render
 from postroom.settings import Settings
 
+# Seconds: how long a result is kept, the silence after which the worker counts as not ready, and
+# the wait for the API.
 FRESH = 1.0
 FRESH_WHILE_UNREADY = 0.1
 WORKER_SILENCE = 5.0
@@ -24,8 +26,8 @@ Check = Callable[[], Awaitable[str | None]]
 
 
 def checks(settings: Settings) -> dict[str, Check]:
-    """A question to each part beside the API itself; the answer is None, or one sentence why it
-    is not ready."""
+    """Returns a check for each part except the API itself. A check returns None, or one sentence
+    that says why the part is not ready."""
     found: dict[str, Check] = {"worker": lambda: _worker(worker_alive(settings.data))}
     if settings.mail == "on":
         found["dovecot"] = lambda: probe.dovecot(settings)
@@ -37,12 +39,13 @@ def checks(settings: Settings) -> dict[str, Check]:
 
 
 def has_postfix(settings: Settings) -> bool:
-    """Postfix needs root, so that an instance without root has no configuration for it."""
+    """Returns whether the instance has Postfix. Postfix needs root, so an instance without root has
+    no configuration for it."""
     return (settings.data / "postfix").exists()
 
 
 def worker_alive(data: Path) -> Path:
-    """The file that the worker touches every second."""
+    """Returns the path of the file that the worker touches every second."""
     return data / "run" / "worker.alive"
 
 
@@ -51,8 +54,8 @@ class _Answer(msgspec.Struct):
 
 
 class Readiness:
-    """Asks all parts at once. However often it is called, they are asked about once a second
-    when they are well."""
+    """Checks all parts at the same time and returns a reason or None for each. The result is kept
+    for FRESH seconds, or for FRESH_WHILE_UNREADY seconds if a part is not ready."""
 
     def __init__(self, checks: Mapping[str, Check]) -> None:
         self._checks = checks
@@ -71,7 +74,7 @@ class Readiness:
 
 
 async def ask_api(settings: Settings) -> list[str]:
-    """What the API's own /readyz finds wrong; nothing when the service is ready."""
+    """Returns the reasons that the API's /readyz gives; an empty list if the service is ready."""
     parts = await told_by_api(settings)
     if parts is None:
         return [SILENT]
@@ -79,7 +82,8 @@ async def ask_api(settings: Settings) -> list[str]:
 
 
 async def told_by_api(settings: Settings) -> dict[str, str] | None:
-    """What the API says of each part, `ok` or a reason. None: it does not answer."""
+    """Returns what the API says about each part: `ok` or a reason. Returns None if the API does not
+    answer."""
     host = render.reachable(settings.host)
     request = f"GET /readyz HTTP/1.1\r\nHost: {render.bracketed(host)}\r\nConnection: close\r\n\r\n"
     try:

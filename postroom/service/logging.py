@@ -1,6 +1,6 @@
-"""The log: one JSON object a line on standard output, without secrets.
+"""The log: one JSON object per line on standard output, without secrets.
 
-Secrets are kept out by not logging them; the redaction here is the second net.
+The code does not log secrets in the first place; the redaction here is a second protection.
 """
 
 import logging
@@ -18,7 +18,7 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 def configure(level: str) -> None:
-    """Sets up logging for this process; `level` as in POSTROOM_LOG_LEVEL."""
+    """Sets up logging for this process; `level` is a value of POSTROOM_LOG_LEVEL."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

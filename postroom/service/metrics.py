@@ -1,9 +1,9 @@
-"""What /metrics tells beside the API's own counts: logins at Dovecot, Postfix's queues, the
+"""The values in /metrics besides the API's own counts: logins in Dovecot, Postfix's queues, the
 certificate, the worker.
 
-A scrape asks for these when it comes, and what gives no answer is None. The queues belong to
-Postfix and root; the supervisor, which is root, counts them now and then and leaves the numbers
-in a file (decision 0083).
+The values are measured during a scrape; a value that is not available is None. Only Postfix and
+root can read the queues, so the supervisor, which is root, counts them every few seconds and
+leaves the numbers in a file (decision 0083).
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from postroom.settings import Settings
 
 
 class Measures:
-    """Measures on request."""
+    """Measures the values when called."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -41,7 +41,8 @@ class Measures:
 
 
 def _certificate_ends(settings: Settings) -> float | None:
-    """The one in the file. The daemons have read it when they started, or were told to."""
+    """Returns the end of the certificate in the file, in seconds since 1970 UTC, or None. The
+    daemons read the file at their start and at a reload."""
     path, _ = tls_paths(settings)
     try:
         return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc.timestamp()

@@ -1,8 +1,8 @@
-"""The ports an instance listens on: which they are, whether they are free, and the API's listening
+"""The ports of an instance: the list of them, whether they are free, and the API's listening
 socket.
 
-The supervisor keeps the API's socket open, so a connection that arrives while the
-API restarts waits instead of being refused.
+The supervisor keeps the API's socket open. A connection that arrives while the API restarts waits
+instead of being refused.
 """
 
 import errno
@@ -21,27 +21,27 @@ POSTFIX = ("smtp_port", "submission_port", "submissions_port")
 
 
 def mail_ports(settings: Settings, with_postfix: bool) -> Iterator[tuple[str, str, int]]:
-    """Each mail listener as (setting, address, port)."""
+    """Yields each mail listener as (setting, address, port)."""
     for name in (*DOVECOT, *POSTFIX) if with_postfix else DOVECOT:
         for address in settings.listen_addresses:
             yield name, address, getattr(settings, name)
 
 
 def node_ports(settings: Settings, node: OwnNode) -> Iterator[tuple[str, str, int]]:
-    """The listeners for the other nodes."""
+    """Yields each listener for the other nodes as (setting, address, port)."""
     for port in range(node.port, node.port + NODE_PORTS):
         for address in node_addresses(settings, node):
             yield "node", address, port
 
 
 def check_free(listeners: Iterator[tuple[str, str, int]]) -> None:
-    """Binds and lets go of every port."""
+    """Binds every port and closes it again. Raises CannotStart."""
     for setting, address, port in listeners:
         _bind(setting, "mail_host", address, port).close()
 
 
 def listen(settings: Settings) -> socket.socket:
-    """The API's listening socket."""
+    """Returns the API's listening socket. Raises CannotStart."""
     return _bind("port", "host", settings.host, settings.port)
 
 

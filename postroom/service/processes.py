@@ -1,5 +1,5 @@
-"""The parts of a service that are Python: how API, worker and milter are run, and what prepares
-the database.
+"""The Python processes of a service: the API, the worker, the milter, and the preparation of the
+database.
 
     python -I -m postroom.service.processes api --parent PID --name NAME --listener FD
         --instance VALUE
@@ -7,9 +7,9 @@ the database.
     python -I -m postroom.service.processes milter --parent PID
     python -I -m postroom.service.processes prepare --parent PID --report FD
 
-These processes die with the supervisor, however it died. The kernel does that, and only for a
-process that asked for it after it got its final user id (decision 0012). The imports are in the
-functions because each part starts the faster for what it does not load.
+These processes die with the supervisor, no matter how it died. The kernel kills them, but only a
+process that asked for this after it got its final user id (decision 0012). The imports are inside
+the functions because a part starts faster if it loads less.
 """
 
 import argparse
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from postroom.cluster.nodes import Node
     from postroom.db import Database
 
-# Shorter than the grace that the supervisor gives.
+# Seconds for open requests at the end of the API; less than the supervisor's grace.
 DRAIN = 8
 MAIL_ROLE = "mail_role.password"
 UNSHOWN_KEY = "unshown_key.id"
@@ -50,9 +50,10 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Prepared(msgspec.Struct):
-    """What the first start made; the API key is there until a start has shown it. `mail_role`:
-    how the mail daemons connect to PostgreSQL, as libpq's parameters. `node`: of several machines
-    this one; `taken`: so many accounts are its own since this start."""
+    """The result of the preparation. `api_key` is set until a start has shown it. `mail_role` has
+    libpq's parameters with which the mail daemons connect to PostgreSQL. `node` is this machine in
+    an installation of several. `taken` is the number of accounts that got this node as their home
+    in this start."""
 
     organization: str
     demo_domain: str | None
@@ -64,13 +65,13 @@ class Prepared(msgspec.Struct):
 
 
 def unshown_key(settings: Settings) -> Path:
-    """Exists while no start has shown the first API key."""
+    """Returns the path of a file that exists until a start has shown the first API key."""
     return settings.data / "db" / UNSHOWN_KEY
 
 
 def part(name: str, settings: Settings, files: tuple[int, ...] = (), *arguments: str) -> Part:
-    """How the supervisor runs one of these: isolated from the caller's environment, with the
-    settings in it."""
+    """Returns how the supervisor runs one of these processes: isolated from the environment of
+    `postroom serve`, with the settings as environment variables."""
     command = [
         sys.executable,
         "-I",
@@ -90,7 +91,7 @@ def part(name: str, settings: Settings, files: tuple[int, ...] = (), *arguments:
 
 
 def run_api(settings: Settings, listener: socket.socket, instance: str, name: str = "api") -> None:
-    """Serves the API on the socket until SIGTERM or SIGINT; requests under way are answered."""
+    """Serves the API on the socket until SIGTERM or SIGINT. Open requests are still answered."""
     import uvicorn
 
     from postroom.api.app import create_app
@@ -118,11 +119,11 @@ def run_api(settings: Settings, listener: socket.socket, instance: str, name: st
             ),
         )
         config = configure(app, loop="uvloop", log_level=settings.log_level, timeout_graceful_shutdown=DRAIN)
-        # What is there now stays: else the collector looks at all of it again and again, 15 ms each
-        # time.
+        # Excludes the objects that exist now from garbage collection. Otherwise each collection
+        # scans all of them, which takes 15 ms.
         gc.collect()
         gc.freeze()
-        # uvicorn raises the signal once more after a clean end; that must not look like a failure.
+        # uvicorn raises the signal again after a clean end, which must not look like a failure.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
         uvicorn.Server(config).run(sockets=[listener])
@@ -131,7 +132,7 @@ def run_api(settings: Settings, listener: socket.socket, instance: str, name: st
 
 
 def api_names(settings: Settings) -> list[str]:
-    """The processes that answer on the API's port."""
+    """Returns the names of the processes that serve the API's port."""
     return ["api", *(f"api-{number}" for number in range(2, settings.workers + 1))]
 
 
@@ -178,7 +179,7 @@ def run_worker(settings: Settings) -> None:
 
 
 async def _node(database: "Database", settings: Settings) -> "Node | None":
-    """Of several machines this one."""
+    """Returns this machine's node, or None in an installation of one machine."""
     from postroom.cluster import nodes
 
     return await database.read(partial(nodes.get, name=settings.node)) if settings.node else None
@@ -194,7 +195,7 @@ async def _until_told_to_stop(work: asyncio.Task[None]) -> None:
 
 
 def run_milter(settings: Settings) -> None:
-    """Answers Postfix about senders until SIGTERM or SIGINT."""
+    """Runs the milter until SIGTERM or SIGINT."""
     import uvloop
 
     from postroom.db import open_database
@@ -210,7 +211,8 @@ def run_milter(settings: Settings) -> None:
 
 
 def prepare(settings: Settings) -> Prepared:
-    """Brings the database up to date and makes what the first start makes. Raises CannotStart."""
+    """Brings the database up to date and, at the first start, makes the initial data. Raises
+    CannotStart."""
     from postroom.cluster import join as node_join
     from postroom.db import NewerSchema, NoMailRole, migrate, open_database
     from postroom.service import bootstrap

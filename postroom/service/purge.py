@@ -1,9 +1,8 @@
-"""The end of a deleted account's mail: what is due is erased from the disk, a bounded part at a
-time.
+"""Purges: erases the mail of deleted accounts from the disk, a bounded number of entries at a time.
 
-The path is made of the account's number alone, every folder below `mail` is opened without
-following links, and only an account that `purges.begin_purge` has given up is ever touched. A
-kill in the middle leaves less of it, and the next round goes on (decision 0038).
+The path is built only from the account's id, every folder below `mail` is opened without following
+links, and only accounts for which `purges.begin_purge` was called are touched. If the process is
+killed in the middle, the next round continues (decision 0038).
 """
 
 import asyncio
@@ -21,14 +20,14 @@ log = structlog.get_logger()
 
 
 async def purge(database: Database, mail: Path, ids: list[int]) -> None:
-    """Erases the mail of accounts whose purge has begun, up to so many files and folders in all;
-    what is left of an account stays due."""
+    """Erases the mail of accounts whose purge has begun, at most ERASE_BATCH_ENTRIES files and
+    folders in all. An account with mail left stays due."""
     erased, failed = await asyncio.to_thread(_erase, mail, ids)
     await database.write(partial(_write_down, ids=ids, erased=erased, failed=failed))
 
 
 def _erase(mail: Path, ids: list[int]) -> tuple[list[int], list[int]]:
-    """The accounts of which nothing is left, and those whose mail could not be erased."""
+    """Returns the accounts that have no mail left, and those whose mail could not be erased."""
     erased, failed, left = [], [], maildir.ERASE_BATCH_ENTRIES
     for id_ in ids:
         try:

@@ -1,7 +1,7 @@
-"""`postroom serve`: brings an instance up, watches over it and takes it down. Wiring only.
+"""`postroom serve`: starts an instance, supervises it and stops it. Only wiring.
 
-This process keeps root when it was started as root, so it has no HTTP and no database of its
-own. Whatever reads a request or a row runs as the system user, in postroom/service/processes.py.
+This process stays root if it was started as root, so it serves no HTTP and opens no database. All
+code that reads a request or a row runs as the system user, in postroom/service/processes.py.
 """
 
 import asyncio
@@ -39,23 +39,25 @@ Only = Literal["api", "worker", "mail"]
 
 CLEAN, FAILED, UNUSABLE = 0, 1, 2
 STARTS_TRIED = 4
+# Seconds: until the terminal says which parts are not ready, between two rotations of the logs,
+# between two checks for readiness, and from SIGTERM to SIGKILL for a daemon.
 UNREADY_FOR_LONG = 60.0
 ROTATION = 10.0
 PAUSE = 0.1
 DAEMON_GRACE = 5.0
 OPEN_FILES = 65_536
-# The parts of the mail plane: daemons of others, and our own milter among them.
+# The parts of the mail plane: three daemons, and our own milter.
 DAEMONS = ("dovecot", "milter", "opendkim", "postfix")
 NEED_POSTFIX = ("milter", "opendkim", "postfix")
 WITHOUT_ROOT = "SMTP is off: Postfix needs root to start, and this service has none."
 
 
 class NotReady(Exception):
-    """A part does not come up; the text is one line for the operator."""
+    """A part does not start. The text is one line for the operator."""
 
 
 def serve(settings: Settings, only: Only | None = None) -> int:
-    """Runs the service, or one part of it, until it is told to stop. Answers the exit code."""
+    """Runs the service, or one part of it, until a signal stops it. Returns the exit code."""
     terminal = Terminal()
     os.umask(0o022)
     _allow_connections()
@@ -75,23 +77,24 @@ def serve(settings: Settings, only: Only | None = None) -> int:
 
 
 def _tell_of_open_secrets(terminal: Terminal) -> None:
-    """A settings file with a password that others can read is no reason to stop mail, and nobody
-    looks for it."""
+    """Warns about a settings file with a password that others can read. That is no reason to stop
+    mail, but nobody would notice it otherwise."""
     me = system_user.find()
     if fault := settings_of.open_secrets(me.gid if me else None):
         terminal.warn(fault)
 
 
 def _allow_connections() -> None:
-    """Each connection is a file; the soft limit is often 1,024, the hard one far above."""
+    """Raises the soft limit of open files: each connection is a file, and the soft limit is often
+    1,024, far below the hard limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def status(settings: Settings) -> list[tuple[str, str, str]]:
-    """Each part as (name, state, reason), asked from outside; the state is running, stopped,
-    off, or unknown to this user."""
+    """Checks each part from outside. Returns (name, state, reason) for each; the state is
+    `running`, `stopped`, `off`, or `unknown` if this user may not check the part."""
     try:
         settings.data.exists()
     except PermissionError:
@@ -115,7 +118,7 @@ async def _ask_parts(settings: Settings) -> list[tuple[str, str, str]]:
 
 
 def _state(name: str, reason: str | None, told: dict[str, str]) -> tuple[str, str, str]:
-    """A part's row. What this user cannot see, the API may have said."""
+    """Returns the row of a part. If this user may not check the part, uses what the API says."""
     if reason == probe.UNSEEN and name in told:
         reason = None if told[name] == "ok" else told[name]
     state = "unknown" if reason == probe.UNSEEN else "stopped" if reason else "running"
@@ -123,7 +126,8 @@ def _state(name: str, reason: str | None, told: dict[str, str]) -> tuple[str, st
 
 
 def _run_alone(settings: Settings, part: Literal["api", "worker"], terminal: Terminal) -> None:
-    """The API or the worker in this process, as the system user; its log is the standard output."""
+    """Runs the API or the worker in this process, as the system user. The log goes to standard
+    output."""
     early = ports.listen(settings) if part == "api" and not settings.data.exists() else None
     _, _locks = _open_instance(settings, part)
     listener = early or (ports.listen(settings) if part == "api" else None)
@@ -140,7 +144,8 @@ def _run_alone(settings: Settings, part: Literal["api", "worker"], terminal: Ter
 
 
 def _open_instance(settings: Settings, only: Only | None) -> tuple[Identity, list[int]]:
-    """Makes and locks the data directory. The lock lasts as long as its descriptors are open."""
+    """Makes and locks the data directory. Returns the identity and the descriptors of the lock,
+    which lasts as long as they are open."""
     data_directory.check_path(settings.data)
     me = system_user.ensure()
     data_directory.make_directories(settings.data, me)
@@ -148,7 +153,8 @@ def _open_instance(settings: Settings, only: Only | None) -> tuple[Identity, lis
 
 
 def _refuse_unusable(node: OwnNode) -> None:
-    """It comes from the database, and ends up in files that are read as root."""
+    """Raises CannotStart for an unusable node: its data comes from the database and goes into files
+    that root's processes read."""
     try:
         trust_file.check(node)
     except trust_file.NotUsable as error:
@@ -156,7 +162,7 @@ def _refuse_unusable(node: OwnNode) -> None:
 
 
 class _Service:
-    """The supervised service: everything, or the mail daemons alone."""
+    """The supervised service: all parts, or only the mail daemons."""
 
     def __init__(self, settings: Settings, only: Literal["mail"] | None, terminal: Terminal) -> None:
         self._settings = settings
@@ -173,9 +179,9 @@ class _Service:
         self._told_at: float | None = None
 
     async def run(self) -> None:
-        """Up, until told to stop, and down again."""
+        """Starts the service, waits for a signal, and stops the service."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            if signal.getsignal(number) != signal.SIG_IGN:  # ignored, as under nohup
                 asyncio.get_running_loop().add_signal_handler(number, self._told)
         self._life = asyncio.create_task(self._live())
         await asyncio.wait([self._life])
@@ -189,7 +195,7 @@ class _Service:
             self._life.result()
 
     def _told(self) -> None:
-        """The first signal ends in order, the second at once."""
+        """Handles a signal: the first stops the service in order, the second kills it at once."""
         if self._life and not self._life.done() and not self._life.cancelling():
             self._told_at = time.monotonic()
             self._terminal.stopping()
@@ -200,7 +206,7 @@ class _Service:
     async def _live(self) -> None:
         settings, say = self._settings, self._terminal
         self._refuse_without_daemons()
-        if not settings.data.exists():  # nothing of ours can be on the ports yet, and a refusal leaves nothing behind
+        if not settings.data.exists():  # no earlier run can hold the ports, and a refusal leaves no files
             self._take_ports()
         with say.step(f"Data directory {settings.data}"):
             me, self._locks = _open_instance(settings, self._only)
@@ -236,7 +242,7 @@ class _Service:
         await self._keep_up(supervisor, owner, renewal)
 
     async def _keep_up(self, supervisor: Supervisor, owner: tuple[int, int] | None, renewal: Renewal) -> None:
-        """What is to be done again and again, until the end."""
+        """Does the periodic work until cancelled."""
         while True:
             if self._postfix:
                 queues.write(self._settings.data)
@@ -270,8 +276,8 @@ class _Service:
             )
 
     async def _end_orphans(self) -> None:
-        """Before the ports are looked at: what an earlier run left behind may still listen on
-        them."""
+        """Ends the processes of an earlier run. This comes before the check of the ports, because
+        these processes may still listen on them."""
         run = self._settings.data / "run"
         files = [run / f"{name}.pid" for name in DAEMONS] if self._only else list(run.glob("*.pid"))
         count = await stale_processes.end(self._settings.data, files)
@@ -287,8 +293,8 @@ class _Service:
             ports.check_free(ports.mail_ports(self._settings, self._postfix))
 
     async def _prepare(self, supervisor: Supervisor) -> Prepared:
-        """Has the database made ready by the system user; a new API key comes back through a
-        pipe."""
+        """Prepares the database in a process of the system user. The result, with a new API key,
+        comes back through a pipe. Raises CannotStart."""
         source, report = os.pipe()
         part = processes.part("prepare", self._settings, (report,), "--report", str(report))
         try:
@@ -303,25 +309,25 @@ class _Service:
             return msgspec.json.decode(report_end.read(), type=Prepared)
 
     def _configure_early(self, me: Identity) -> "asyncio.Task[list[daemons.Daemon]] | None":
-        """Beside the database, where the daemons are not told anything that is known only
-        afterwards."""
+        """Starts the configuration while the database is prepared, if the daemons' files need
+        nothing from the database. Returns None otherwise."""
         if not self._mail or not self._settings.is_sqlite or not database_path(self._settings).exists():
             return None
         task = asyncio.create_task(asyncio.to_thread(self._configure, me, None))
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # should the database be refused
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # if the database is refused
         return task
 
     def _configure(
         self, me: Identity, mail_role: dict[str, str] | None, node: OwnNode | None = None
     ) -> list[daemons.Daemon]:
-        """Writes the daemons' files and lets the daemons themselves check them."""
+        """Writes the daemons' files and has the daemons check them. Raises CannotStart."""
         try:
             key = node.secret if node else secrets.token_urlsafe(32)
             daemons.write_configuration(self._settings, me, key, mail_role, node)
             found = [daemons.dovecot(self._settings)]
             if self._postfix:
                 found += [daemons.opendkim(self._settings, me), daemons.postfix(self._settings)]
-            with ThreadPoolExecutor() as pool:  # each is a program or three
+            with ThreadPoolExecutor() as pool:  # each check runs one to three programs
                 list(pool.map(daemons.Daemon.check, found))
         except daemons.Unusable as error:
             raise CannotStart(str(error)) from None
@@ -342,7 +348,7 @@ class _Service:
             supervisor.start(processes.part(name, self._settings, (listener,), *arguments))
 
     async def _until_ready(self, supervisor: Supervisor) -> None:
-        """Waits for every part to answer. Gives up on one that does not even stay alive."""
+        """Waits until every part answers. Raises NotReady if a part ends STARTS_TRIED times."""
         began, said = time.monotonic(), False
         while reasons := await self._unready():
             for name in supervisor.names:
@@ -360,7 +366,7 @@ class _Service:
         return [reason for reason in answers if reason]
 
     async def _take_down(self, supervisor: Supervisor) -> None:
-        """The API first: its last requests may still need the others."""
+        """Stops the API first, because its last requests may still need the other parts."""
         if self._listener:
             self._listener.close()
         api = [name for name in supervisor.names if name.partition("-")[0] == "api"]

@@ -1,7 +1,7 @@
-"""What `postroom serve` says on the terminal: steps with their times, one block when it is ready,
-later lines.
+"""The terminal output of `postroom serve`: steps with their times, one block when the service is
+ready, then single lines.
 
-Nobody may be listening any more. A closed pipe must not end the service.
+The terminal may be closed later. A closed pipe must not end the service.
 """
 
 import shlex
@@ -30,38 +30,39 @@ class _Output(Console):
 
 
 class Terminal:
-    """Colours on a terminal, plain lines elsewhere."""
+    """Prints colors on a terminal, plain lines elsewhere."""
 
     def __init__(self) -> None:
         self._out = _Output(highlight=False, soft_wrap=True)
 
     def line(self, text: str) -> None:
-        """A line that stands for itself."""
+        """Prints one plain line."""
         self._out.say(Text(text))
 
     def stopping(self) -> None:
-        """The first word after a Ctrl-C, which the terminal shows itself as ^C."""
+        """Prints the line that follows a Ctrl-C. The terminal itself has printed ^C."""
         below = "\n" if self._out.is_terminal else ""
         self.line(f"{below}stopping … (press again to end everything at once)")
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Says the name of a step, ticked and with its time, once it is done."""
+        """Prints the name and time of a step with a check mark, after the step is done."""
         began = time.monotonic()
         yield
         took = time.monotonic() - began
         self._out.say(Text("✓ ", "green"), Text(f"{name:<{WIDTH}}"), Text(f" {took:6.2f} s", "dim"))
 
     def refuse(self, why: str) -> None:
-        """The one line of a service that cannot start."""
+        """Prints why the service cannot start, in one line."""
         self._out.say(Text("✗ ", "red"), Text(why))
 
     def warn(self, text: str) -> None:
-        """What the operator should fix, and what does not stop the service."""
+        """Prints a problem that the operator should fix, but that does not stop the service."""
         self._out.say(Text("! ", "yellow"), Text(text))
 
     def block(self, settings: Settings, prepared: Prepared, with_postfix: bool, with_api: bool = True) -> None:
-        """All that a developer needs to begin. The first API key counts as shown from here on."""
+        """Prints everything that a developer needs to begin. The first API key counts as shown from
+        now on."""
         another = f"`postroom keys create --organization {prepared.organization}` makes another"
         rows = [
             *([("API", settings.api_url), ("API docs", f"{settings.api_url}/docs")] if with_api else ()),
@@ -93,8 +94,8 @@ def _demo_row(settings: Settings, prepared: Prepared) -> list[tuple[str, str]]:
 
 
 def console_link(settings: Settings, token: str) -> str:
-    """Where the link leads. What follows the # stays in the browser: no server or proxy writes
-    it down."""
+    """Returns the URL of a sign-in link. The part after the # stays in the browser, so no server or
+    proxy logs it."""
     return f"{settings.api_url}/sign-in#link={token}"
 
 
@@ -115,7 +116,7 @@ def _mail_rows(settings: Settings, with_postfix: bool) -> list[tuple[str, str]]:
 
 
 def curl(settings: Settings, prepared: Prepared) -> str:
-    """A command that makes the first mailbox, to be pasted."""
+    """Returns a curl command, ready to paste, that makes the first account."""
     key = shlex.quote(f"x-api-key: {prepared.api_key}") if prepared.api_key else '"x-api-key: $API_KEY"'
     domain = prepared.demo_domain or "YOUR.DOMAIN"
     body = f'{{"domain":"{domain}","local_part":"{DEMO_LOCAL_PART}","user_id":"{DEMO_USER}"}}'

@@ -1,12 +1,11 @@
-"""The worker: work that is due. It carries out session endings once more, checks the DNS of
-domains, ends claims whose time is over, looks after DKIM keys, erases the mail of accounts that
-were deleted long enough ago, forgets kept answers whose time is over, writes down when accounts
-have logged in, and is, beside a check on request, the only part that may ever talk to the outside
-network.
+"""The worker: does the work that is due. It repeats revocations, checks the DNS of domains, ends
+expired claims, maintains DKIM keys, purges the mail of deleted accounts after their grace period,
+deletes expired answers and records when accounts have logged in. Except for a check on request, the
+worker is the only part that connects to the outside network.
 
-Nothing is lost when the worker is down; what is due waits in the database. What waits for the
-DNS is beside the round, so that no slow domain holds up the end of a session. And a row whose
-work fails is put off alone, whatever the failure is (leases.py): it must not stop the others.
+Nothing is lost while the worker is down, because due work waits in the database. Work that waits
+for the DNS runs outside the round, so that a slow domain does not delay the end of a session. If
+the work of a row fails, for whatever reason, the worker backs off from this row alone (leases.py).
 """
 
 import asyncio
@@ -32,21 +31,23 @@ from postroom.mailboxes.session_revocations import Ended, EndSessions
 from postroom.service import purge as mail_purge
 
 PAUSE_SECONDS = 1.0
-# Of one kind of work in a round, before the others have their turn.
+# Largest number of batches of one kind of work in a round, and of rows in a batch.
 BATCHES = 20
 BATCH = 200
 CHECKS_AT_ONCE = 16
 KEYS_AT_ONCE = 10
-# What is removed by itself is looked for so often, by one worker: its lease is a little shorter.
+# Seconds between two removals of old rows, which one worker does at a time. Its lease is a little
+# shorter, in milliseconds. HOUSE_STEPS is the largest number of transactions for one kind of row.
 HOUSE_SECONDS = 60.0
 HOUSE_MS = 55_000
 HOUSE_STEPS = 100
 DAY_MS = 24 * 3600 * 1000
-# Ending sessions takes up to 5 s, and a session that began at the wrong moment stays open until
-# then.
+# Lease in milliseconds for ending sessions, which takes up to 5 s. The lease is short because a
+# session that began during a revocation stays open until the worker ends it.
 ENDING_MS = 10_000
 
-# When accounts (by id) have logged in since the last call, in milliseconds since 1970.
+# Returns the last login of each account (by id) since the last call, in milliseconds since 1970
+# UTC.
 ReadLogins = Callable[[], dict[int, int]]
 
 log = structlog.get_logger()
@@ -66,7 +67,7 @@ async def run(
     keep_trust: Callable[[], Awaitable[None]] | None = None,
     events_days: int = 0,
 ) -> None:
-    """Works until it is cancelled; touches `alive` at every round, so that others see it."""
+    """Works until cancelled. Touches the file `alive` in every round, for the health check."""
     async with asyncio.TaskGroup() as group:
         node = mover.node if mover else None
         group.create_task(_keep_on(lambda: keep_keys(database, resolver)))
@@ -93,7 +94,7 @@ async def run(
 
 
 async def end_due_sessions(database: Database, end_sessions: EndSessions, node: int | None = None) -> None:
-    """Ends the sessions that are due; what cannot be ended now is tried again later."""
+    """Ends the sessions that are due. A session that cannot be ended now is tried again later."""
     due = dict(await database.read(lambda tx: session_revocations.due(tx, BATCHES * BATCH, node)))
     ids = list(due)
     for batch in (ids[start : start + BATCH] for start in range(0, len(ids), BATCH)):
@@ -121,8 +122,8 @@ async def purge_all_due(database: Database, mail: Path, node: int | None = None)
 
 
 async def purge_due(database: Database, mail: Path, node: int | None = None) -> bool:
-    """Erases the mail of some deleted accounts, up to so many files and folders. Answers whether
-    any account was due."""
+    """Erases a bounded number of files and folders of deleted accounts. Returns whether any account
+    was due."""
     due = await database.read(partial(purges.due_purges, node=node))
     await _together(database, "purge", due, partial(_purge, database, mail))
     return bool(due)
@@ -135,19 +136,19 @@ async def _purge(database: Database, mail: Path, ids: list[int]) -> None:
 
 
 async def move_due(database: Database, mover: Mover) -> None:
-    """Goes on with an account on its way from this node to another."""
+    """Continues the move of one account from this node to another."""
     if move := await mover.due():
         await _alone(database, "move", move.account_id, partial(mover.carry_on, move))
 
 
 async def erase_leftovers(database: Database, mover: Mover) -> None:
-    """Erases what a cancelled move has left on this node."""
+    """Erases the mail that a cancelled move has left on this node."""
     if (account_id := await mover.leftover()) is not None:
         await _alone(database, "leftover", account_id, partial(mover.erase_leftover, account_id))
 
 
 async def expire_claims(database: Database) -> None:
-    """Ends the claims whose time is over."""
+    """Ends the expired claims."""
     for id_ in await database.read(proofs.expired):
         await _alone(database, "claim", id_, partial(database.write, partial(proofs.expire, id_=id_)))
 
@@ -155,7 +156,7 @@ async def expire_claims(database: Database) -> None:
 async def start_checks(
     database: Database, verification: Verification, group: asyncio.TaskGroup, running: set[asyncio.Task[None]]
 ) -> None:
-    """Leases as many due checks as there are places, and leaves each to a task of its own."""
+    """Leases as many due checks as there are free slots, and starts a task for each."""
     free = CHECKS_AT_ONCE - len(running)
     due = await database.read(lambda tx: check_schedule.due(tx, free)) if free else []
     if not due:
@@ -171,8 +172,8 @@ async def _check(database: Database, verification: Verification, domain_id: int,
 
 
 async def keep_keys(database: Database, resolver: Resolver) -> None:
-    """Makes the DKIM keys that are wanted, lets those sign that the DNS shows, drops those that
-    have retired."""
+    """Makes missing DKIM keys, starts to sign with keys that are in the DNS, and drops retired
+    keys."""
     for key in await database.read(lambda tx: dkim.due(tx, KEYS_AT_ONCE)):
         take = partial(leases.acquire, kind="key", items=[key.id], is_due=dkim.is_due)
         if await database.write(take):
@@ -206,14 +207,14 @@ async def _is_shown(resolver: Resolver, key: Due, selector: str) -> bool:
 
 
 async def write_logins(database: Database, read_logins: ReadLogins, waiting: dict[int, int]) -> None:
-    """Writes down the last logins of accounts, some in a transaction. What cannot be written now
-    stays in `waiting`."""
+    """Records the last logins of accounts, BATCH accounts in a transaction. Logins that cannot be
+    written now stay in `waiting`."""
     for id_, at in (await asyncio.to_thread(read_logins)).items():
         waiting[id_] = max(at, waiting.get(id_, 0))
     ids = sorted(waiting)
     for batch in (ids[start : start + BATCH] for start in range(0, len(ids), BATCH)):
         told = {id_: waiting[id_] for id_ in batch}
-        # In a thread: in the loop PostgreSQL's answers would have it run again for each of them.
+        # In a thread, because a read in the loop would run again for each result of PostgreSQL.
         if new := await database.read_slow(partial(last_logins.new_logins, logins=told)):
             await database.write(partial(last_logins.log_in, logins=new))
         for id_ in batch:
@@ -221,7 +222,7 @@ async def write_logins(database: Database, read_logins: ReadLogins, waiting: dic
 
 
 async def prune_answers(database: Database) -> None:
-    """Forgets answers that were kept for retries, some in a round."""
+    """Deletes expired answers that were stored for retries, a bounded number in a round."""
     for _ in range(BATCHES):
         if not (due := await database.read(idempotency.due)):
             return
@@ -233,9 +234,9 @@ async def _prune(database: Database, ids: list[int]) -> None:
 
 
 async def keep_house(database: Database, events_days: int, most_answers: int = idempotency.MOST) -> None:
-    """Removes what has no bound but time or number (decision 0170), in transactions of bounded
-    size: events and ended keys after `events_days` (0: never), answers beyond `most_answers` of an
-    organization, what is over in the console, addresses that have rested."""
+    """Removes old rows (decision 0170) in transactions of bounded size: events and ended keys after
+    `events_days` days (0: never), answers beyond `most_answers` of an organization, expired console
+    sessions and links, and addresses after their quarantine."""
     take = partial(leases.acquire, kind="house", items=[0], is_due=lambda _tx, _item: True, milliseconds=HOUSE_MS)
     if await database.write(take):
         await _alone(database, "house", 0, partial(_keep_house, database, events_days, most_answers))
@@ -254,15 +255,15 @@ async def _keep_house(database: Database, events_days: int, most_answers: int) -
 
 
 async def _step_by_step(database: Database, work: Callable[[Tx], int], step: int) -> None:
-    """Repeats a transaction until it finds less than a whole step, or for long enough: what is
-    left waits a minute."""
+    """Repeats a transaction until it removes fewer than `step` rows, at most HOUSE_STEPS times. The
+    remaining rows wait a minute."""
     for _ in range(HOUSE_STEPS):
         if await database.write(work) < step:
             return
 
 
 async def forget_leases(database: Database) -> None:
-    """Drops leases of rows that went meanwhile."""
+    """Drops the leases of rows that no longer exist."""
     if await database.read(leases.are_forgotten):
         await database.write(leases.forget)
 
@@ -270,8 +271,8 @@ async def forget_leases(database: Database) -> None:
 async def _together(
     database: Database, kind: Kind, items: list[int], work: Callable[[list[int]], Awaitable[None]]
 ) -> None:
-    """The work of many rows at once. Where it fails, that of each alone: it is one row's failure
-    and not theirs."""
+    """Does the work of many rows at once. If that fails, does the work of each row alone, so that a
+    failing row does not stop the others."""
     if len(items) > 1:
         try:
             await work(items)
@@ -285,7 +286,7 @@ async def _together(
 
 
 async def _alone(database: Database, kind: Kind, item: int, work: Callable[[], Awaitable[None]]) -> None:
-    """One row's work; a failure is logged and puts that row off."""
+    """Does the work of one row. Logs a failure and backs off from the row."""
     try:
         await work()
     except Busy:

@@ -1,1 +1,1 @@
-"""Child processes: started, watched and ended. It knows no mail."""
+"""Starts, watches and ends child processes. This package knows nothing about mail."""

@@ -1,13 +1,13 @@
-"""The guard of a daemon: runs it in a session of its own and ends the whole session when the daemon
-ends, when told to (SIGTERM), or when the supervisor is dead. It passes SIGHUP on: the daemon reads
-its files again.
+"""The guard of a daemon: runs the daemon in its own session. The guard ends the whole session when
+the daemon ends, on SIGTERM, or when the supervisor is dead. It passes SIGHUP to the daemon, which
+then reads its files again.
 
     daemon_guard.py LIFELINE GRACE PIDFILE COMMAND...
 
-LIFELINE is the read end of a pipe whose only write end the supervisor holds, so its end of file
-is the supervisor's death, also by SIGKILL. Postfix's master changes its user id, which clears
-the signal that the kernel would send at the parent's death; hence this process. It imports the
-standard library only.
+LIFELINE is the read end of a pipe; only the supervisor holds the write end. An end of file thus
+means that the supervisor is dead, even after SIGKILL. GRACE is in seconds. The guard exists because
+Postfix's master changes its user id, which clears the signal that the kernel would send at the
+parent's death. This file imports only the standard library.
 """
 
 import ctypes
@@ -21,6 +21,7 @@ import time
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# Seconds from SIGTERM to SIGKILL for the rest of the session, and between two signals.
 LAST_MOMENT = 1.0
 PAUSE = 0.02
 
@@ -32,7 +33,7 @@ def main(arguments: list[str]) -> int:
     for number in SIGNALS:
         signal.signal(number, lambda *_: None)
     signal.set_wakeup_fd(wake)
-    # What the daemon leaves behind becomes our child, so that it can be waited for.
+    # Processes that the daemon leaves behind become our children, so that we can wait for them.
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     child = os.fork()
     if child == 0:
@@ -57,8 +58,8 @@ def prctl(option: int, value: int) -> None:
 
 
 def _become(command: list[str], pid_file: str) -> None:
-    """In the child: the process id is on disk before the daemon exists, so that none goes
-    unrecorded."""
+    """Runs in the child: writes the process id to disk before it executes the daemon, so that every
+    daemon is recorded."""
     try:
         guard = os.getppid()
         os.setsid()
@@ -76,8 +77,8 @@ def _become(command: list[str], pid_file: str) -> None:
 
 
 def _end_session(leader: int) -> int:
-    """Ends everything in the daemon's session, at last by SIGKILL. Answers how the daemon itself
-    ended."""
+    """Ends all processes in the daemon's session, after LAST_MOMENT seconds with SIGKILL. Returns
+    the exit status of the daemon itself; negative: the signal that ended it."""
     deadline = time.monotonic() + LAST_MOMENT
     status = 0
     while True:

@@ -1,7 +1,7 @@
 """The log files of the parts.
 
-A part holds its log open for as long as it lives, so a full log is copied and then
-emptied in place. That is right only because every log is opened for appending.
+A part keeps its log open as long as it runs, so a full log is copied and then truncated in place.
+This works only because every log is opened for appending.
 """
 
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+# Size in bytes at which a log is rotated, and number of older logs that are kept.
 LARGEST = 32 * 1024 * 1024
 KEPT = 3
 MODE = 0o640
@@ -19,7 +20,8 @@ log = structlog.get_logger()
 
 
 def open_log(path: Path, owner: tuple[int, int] | None) -> int:
-    """A descriptor that appends to the log, which belongs to `owner` (user and group)."""
+    """Opens a log for appending and returns the descriptor. The file belongs to `owner` (ids of
+    user and group)."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     descriptor = os.open(path, flags, MODE)
     if owner:
@@ -28,8 +30,8 @@ def open_log(path: Path, owner: tuple[int, int] | None) -> int:
 
 
 def rotate(folder: Path, owner: tuple[int, int] | None, largest: int = LARGEST) -> None:
-    """Empties each log that has grown too large into `<name>.1`, which becomes `<name>.2`, and
-    so on."""
+    """Copies each log of more than `largest` bytes to `<name>.1` and empties it. `<name>.1` becomes
+    `<name>.2`, and so on; KEPT copies are kept."""
     for path in folder.glob("*.log"):
         if path.is_symlink() or path.stat().st_size <= largest:
             continue
@@ -44,7 +46,7 @@ def rotate(folder: Path, owner: tuple[int, int] | None, largest: int = LARGEST) 
 
 
 def last_line(path: Path) -> str:
-    """The last line that says something, for an operator who has not opened the log yet."""
+    """Returns the last line of a log that is not blank, or an empty text."""
     try:
         with path.open("rb") as log:
             log.seek(max(0, path.stat().st_size - 8192))
@@ -55,8 +57,9 @@ def last_line(path: Path) -> str:
 
 
 class Reader:
-    """The whole lines of a log, each time those since the last time: at first all of it and of
-    the one before it, or with `from_end` none."""
+    """Yields the complete lines that were added to a log since the last iteration. The first
+    iteration yields all lines of the previous log and of this one; with `from_end` it yields only
+    lines added since the construction."""
 
     def __init__(self, path: Path, *, from_end: bool = False) -> None:
         self._path = path
@@ -68,7 +71,7 @@ class Reader:
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            if not self._began or self._path.stat().st_size < self._place:  # a full log is copied and begun anew
+            if not self._began or self._path.stat().st_size < self._place:  # the log was rotated
                 yield from self._read(self._former)
                 self._began, self._place = True, 0
             yield from self._read(self._path)
@@ -78,7 +81,8 @@ class Reader:
             log.warning("a log cannot be read", reason=str(error), path=str(self._path))
 
     def _read(self, path: Path) -> Iterator[bytes]:
-        """Reads from our place to the last whole line, which is our place then."""
+        """Yields the lines from the current position to the last complete line, and moves the
+        position there."""
         if not path.exists():
             return
         with path.open("rb") as file:

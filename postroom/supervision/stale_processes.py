@@ -1,9 +1,9 @@
-"""Orphans: processes of an earlier run that outlived their supervisor. They are found by their pid
-files and ended before a new run looks at the ports.
+"""Stale processes: processes of an earlier run that outlived their supervisor. They are found by
+their pid files and ended before a new run checks the ports.
 
-A number in a pid file may belong to somebody else by now. A process is ours only if it is in the
-session of that number and its command line, environment, working directory or root lies in our
-data directory.
+The number in a pid file may meanwhile belong to another process. A process is ours only if it is in
+the session of that number, and its command line, environment, working directory or root names our
+data directory or a path in it.
 """
 
 import asyncio
@@ -13,14 +13,16 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+# Seconds from SIGTERM to SIGKILL, and between two looks at the processes.
 PATIENCE = 3.0
 PAUSE = 0.02
+# States of an ended process in /proc/PID/stat: zombie, dead.
 ENDED = "ZX"
 
 
 async def end(data: Path, pid_files: Iterable[Path]) -> int:
-    """Ends what is left of these parts and waits until it is gone. Answers how many processes
-    there were."""
+    """Ends the remaining processes of these parts and waits until they are gone: SIGTERM, and after
+    PATIENCE seconds SIGKILL. Returns the number of processes."""
     sessions = {session for path in pid_files if (session := read_pid(path))}
     ours = find(data, sessions)
     deadline = time.monotonic() + PATIENCE
@@ -32,7 +34,7 @@ async def end(data: Path, pid_files: Iterable[Path]) -> int:
 
 
 def read_pid(path: Path) -> int | None:
-    """The process id in a pid file."""
+    """Returns the process id in a pid file, or None."""
     try:
         return int(path.read_text(encoding="ascii"))
     except (OSError, ValueError):
@@ -40,7 +42,7 @@ def read_pid(path: Path) -> int | None:
 
 
 def find(data: Path, sessions: set[int]) -> list[int]:
-    """The living processes of these sessions that are ours."""
+    """Returns the ids of the living processes in these sessions that are ours."""
     if not sessions:
         return []
     processes = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())

@@ -1,7 +1,7 @@
-"""The supervisor: starts the parts of a service, brings back what dies, and ends all of them.
+"""The supervisor: starts the parts of a service, restarts parts that die, and ends all of them.
 
-It is one thread and must stay so. A part's parent-death signal means the death of the
-thread that forked it, and the lifeline of the guards must be inherited by nobody else.
+The supervisor must stay single-threaded. The kernel sends a part's parent-death signal when the
+thread that forked the part dies, and only the guards may inherit their lifeline.
 """
 
 import asyncio
@@ -16,6 +16,8 @@ from pathlib import Path
 
 from postroom.supervision import daemon_guard, logfiles, stale_processes
 
+# Seconds: first and longest pause before a restart, the running time after which the pause is short
+# again, and the time that a guard gets on top of the grace of its daemon.
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 10.0
 LIVED_A_WHILE = 30.0
@@ -24,8 +26,8 @@ GUARD_MARGIN = 3.0
 
 @dataclass(frozen=True)
 class Part:
-    """What to run and how. A daemon gets a guard, because it cannot watch over its parent
-    itself, and keeps root; any other part runs as the owner of the data directory."""
+    """What to run and how. A daemon gets a guard, because it does not watch its parent itself, and
+    stays root. Any other part runs as the owner of the data directory. `grace` is in seconds."""
 
     name: str
     command: list[str]
@@ -37,7 +39,7 @@ class Part:
 
 @dataclass
 class _Life:
-    """A part and its present process."""
+    """A part and its current process."""
 
     part: Part
     process: subprocess.Popen[bytes] | None = None
@@ -50,8 +52,7 @@ class _Life:
 
 
 class Supervisor:
-    """Owns the child processes. `say` gets one line for each thing that an operator wants to
-    know."""
+    """Owns the child processes. `say` gets one line for each event that concerns the operator."""
 
     def __init__(self, data: Path, owner: tuple[int, int] | None, say: Callable[[str], None]) -> None:
         self._data = data
@@ -62,45 +63,45 @@ class Supervisor:
 
     @property
     def names(self) -> list[str]:
-        """The parts that run or are on their way back."""
+        """The names of the parts that run or will be restarted."""
         return list(self._lives)
 
     def once(self, part: Part) -> asyncio.Future[int]:
-        """Runs a part that ends by itself; the exit status comes later. Raises OSError if it
+        """Runs a part that ends by itself. Returns a future exit status. Raises OSError if the part
         cannot be run."""
         process = self._run(part)
         status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
         def ended() -> None:
-            if not status.done():  # a cancelled wait
+            if not status.done():  # done if the wait was cancelled
                 status.set_result(process.returncode)
 
         watch(process, ended)
         return status
 
     def last_words(self, name: str) -> str:
-        """The last line in the log of a part, and where the rest is."""
+        """Returns the last line in the log of a part, and the path of the log."""
         path = self._data / "log" / log_name(name)
         return f"{logfiles.last_line(path)} ({path})"
 
     def failures(self, name: str) -> int:
-        """How often the part has ended by itself."""
+        """Returns how many times the part has ended by itself."""
         return self._lives[name].failures
 
     def start(self, part: Part) -> None:
-        """Starts a part, and again each time it ends by itself. Raises OSError if it cannot be
-        run at all."""
+        """Starts a part, and restarts it each time it ends by itself. Raises OSError if the first
+        start fails."""
         life = _Life(part)
         self._spawn(life)
         self._lives[part.name] = life
 
     def reload(self, name: str) -> None:
-        """Has a daemon read its files again. Nothing for one that is away: it reads them when it
-        comes back."""
+        """Makes a daemon read its files again. Does nothing if the daemon is not running: it reads
+        the files when it is restarted."""
         _signal(self._lives[name], signal.SIGHUP)
 
     async def stop(self, names: Iterable[str]) -> None:
-        """Ends these parts: SIGTERM, then SIGKILL after the grace of each."""
+        """Ends these parts: sends SIGTERM, and SIGKILL after the grace of each part."""
         lives = [self._lives[name] for name in names]
         for life in lives:
             _retire(life)
@@ -108,7 +109,7 @@ class Supervisor:
         await asyncio.gather(*(self._wait(life) for life in lives))
 
     def kill(self) -> None:
-        """Ends everything at once; a guard follows the daemon that it lost."""
+        """Kills all parts at once. A guard ends after its daemon is dead."""
         for life in self._lives.values():
             _retire(life)
             session = stale_processes.read_pid(pid_file(self._data, life.part.name)) if life.part.daemon else None
@@ -189,25 +190,26 @@ class Supervisor:
 
 
 def log_name(name: str) -> str:
-    """The log of a part; `api-2` writes to the log of `api`."""
+    """Returns the file name of a part's log; `api-2` writes to the log of `api`."""
     return f"{name.partition('-')[0]}.log"
 
 
 def pid_file(data: Path, name: str) -> Path:
-    """Where the process id of a part is written while it runs; of a daemon itself, not of its
-    guard."""
+    """Returns the file that holds the process id of a running part. For a daemon this is the id of
+    the daemon itself, not of its guard."""
     return data / "run" / f"{name}.pid"
 
 
 def _record(path: Path, pid: int) -> None:
-    """Never through a link: the folder belongs to the system user, and this process may be root."""
+    """Writes a pid file without following a link: the folder belongs to the system user, and this
+    process may be root."""
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w", encoding="ascii") as file:
         file.write(f"{pid}\n")
 
 
 def watch(process: subprocess.Popen[bytes], ended: Callable[[], None]) -> None:
-    """Calls `ended` once the process has ended and is reaped."""
+    """Calls `ended` after the process has ended and is reaped."""
     loop = asyncio.get_running_loop()
     descriptor = os.pidfd_open(process.pid)
 
@@ -221,7 +223,7 @@ def watch(process: subprocess.Popen[bytes], ended: Callable[[], None]) -> None:
 
 
 def how(status: int) -> str:
-    """How a process ended, for a person."""
+    """Returns how a process ended, as text for a person."""
     if status >= 0:
         return f"exit status {status}"
     names = {number.value: number.name for number in signal.Signals}

@@ -1,1 +1,1 @@
-"""Dovecot: its templates, doveadm, its log of logins, its mail folders."""
+"""Dovecot: its templates, doveadm, the logins in its log, its mail folders."""

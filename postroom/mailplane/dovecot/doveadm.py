@@ -1,5 +1,5 @@
-"""Sessions and the size of mailboxes, asked of Dovecot's doveadm over HTTP on its unix socket; and
-ending sessions.
+"""Client of Dovecot's doveadm, over HTTP on its unix socket: it ends sessions, and asks for the
+sessions, the size and the Sieve scripts of mailboxes.
 
 Doveadm answers 200 for its failures too, and "nobody is logged in" is one of them (exit code
 68), for us a success. Each login is kicked twice: Dovecot's anvil may read the first kick before
@@ -29,22 +29,22 @@ UNKNOWN_USER = 67
 NO_SESSION = 68
 KEY = "doveadm.key"
 LONGEST_ANSWER = 2**20
-# Of one account; Dovecot keeps no more of them.
+# Largest number of Sieve scripts of an account; Dovecot keeps no more.
 MOST_SCRIPTS = 100
-# What dovecot.conf calls its metrics of logins, and what each tells.
+# The names of the login metrics in dovecot.conf, and the result that each counts.
 LOGINS = {"logins": "success", "refused_logins": "failure"}
 
 log = structlog.get_logger()
 
 
 class Failed(Exception):
-    """doveadm did not do what it was asked; the text says why."""
+    """doveadm did not carry out a command. The text says why."""
 
 
 @dataclass(frozen=True)
 class DoveadmEndpoint:
-    """Where a Dovecot takes commands: on its unix socket, or over TLS where it is another
-    node's."""
+    """Where a Dovecot accepts commands: on its unix socket, or over TLS if it is on another
+    node."""
 
     key: str
     socket: Path | None = None
@@ -63,7 +63,8 @@ class DoveadmEndpoint:
 
 
 def local(run: Path) -> DoveadmEndpoint | None:
-    """The Dovecot of this machine, below the `run` folder; None: it has not started yet."""
+    """Returns the endpoint of this machine's Dovecot, below the `run` folder. Returns None if
+    Dovecot has not started yet."""
     try:
         key = (run / KEY).read_text(encoding="ascii").strip()
     except OSError:
@@ -73,18 +74,19 @@ def local(run: Path) -> DoveadmEndpoint | None:
 
 @functools.lru_cache(2)
 def _tls(bundle: Path, _changed: int) -> ssl.SSLContext:
-    """Believes what stands in the file, as it was last changed."""
+    """Returns a TLS context that trusts the certificates in the file. `_changed` is part of the
+    cache key."""
     return ssl.create_default_context(cafile=bundle)
 
 
 async def end_account(door: DoveadmEndpoint, account_id: int) -> bool:
-    """Ends every session of an account. False, and a logged reason, when it cannot."""
+    """Ends every session of an account. Logs the reason and returns False if that fails."""
     return await end(door, [every_login(account_id)])
 
 
 async def end(door: DoveadmEndpoint, names: list[str], told: Callable[[list[str]], None] = lambda _: None) -> bool:
-    """Ends every session of these logins; who is left is told again and again. False, and a
-    logged reason, when it cannot."""
+    """Ends every session of these login names, and repeats that for the names that are left. Calls
+    `told` with the remaining names each time. Logs the reason and returns False if that fails."""
     left = names
     try:
         async with asyncio.timeout(LIMIT_SECONDS):
@@ -101,8 +103,8 @@ async def end(door: DoveadmEndpoint, names: list[str], told: Callable[[list[str]
 
 
 async def logins(door: DoveadmEndpoint) -> dict[tuple[str, str], int] | None:
-    """How often each service has let somebody in or has refused, since Dovecot's start. None
-    where it does not say."""
+    """Returns the number of logins by service and result (`success` or `failure`) since Dovecot's
+    start. Returns None if Dovecot does not answer."""
     found: dict[tuple[str, str], int] = {}
     try:
         async with asyncio.timeout(LIMIT_SECONDS):
@@ -118,23 +120,23 @@ async def logins(door: DoveadmEndpoint) -> dict[tuple[str, str], int] | None:
 
 
 async def sessions(door: DoveadmEndpoint, account_id: int) -> list[tuple[str, str]]:
-    """The open sessions of an account: Dovecot's name of the protocol and the client's address.
-    Raises Failed."""
+    """Returns the open sessions of an account, each as Dovecot's name of the protocol and the
+    client's address. Raises Failed."""
     answer = await _ask_one(door, "who", {"mask": [every_login(account_id)], "separateConnections": True})
     return sorted((one["service"], one["ip"]) for one in answer)
 
 
 async def usage(door: DoveadmEndpoint, account_id: int) -> tuple[int, int] | None:
-    """How many bytes and messages an account's mail is; None for one that Dovecot does not know.
-    Raises Failed."""
+    """Returns the size of an account's mail in bytes and its number of messages. Returns None for
+    an account that Dovecot does not know. Raises Failed."""
     what = {"user": delivery_name(account_id), "field": ["vsize", "messages"], "totalSum": True, "mailboxMask": ["*"]}
     answer = await _ask_one(door, "mailboxStatus", what)
     return (int(answer[0]["vsize"]), int(answer[0]["messages"])) if answer is not None else None
 
 
 async def scripts(door: DoveadmEndpoint, account_id: int) -> tuple[str | None, dict[str, str]]:
-    """The name of an account's active Sieve script, if there is one, and the text of all its
-    scripts. Raises Failed."""
+    """Returns the name of an account's active Sieve script and the texts of all its scripts by
+    name; None and no texts if no script is active. Raises Failed."""
     user = {"user": delivery_name(account_id)}
     listed = await _ask_one(door, "sieveList", user) or []
     active = next((one["script"] for one in listed if one.get("active") == "ACTIVE"), None)
@@ -149,8 +151,8 @@ async def scripts(door: DoveadmEndpoint, account_id: int) -> tuple[str | None, d
 
 
 async def _ask_one(door: DoveadmEndpoint, command: str, parameters: dict[str, Any]) -> Any:
-    """The result of one command; None where there is no such user. Raises Failed, however it
-    fails."""
+    """Returns the result of one command; None if there is no such user. Raises Failed for every
+    other failure."""
     kind, result, _ = (await _ask_all(door, [[command, parameters, "asked"]]))[0]
     if kind == "error":
         if result.get("exitCode") == UNKNOWN_USER:
@@ -160,7 +162,7 @@ async def _ask_one(door: DoveadmEndpoint, command: str, parameters: dict[str, An
 
 
 async def _ask_all(door: DoveadmEndpoint, commands: Sequence[Sequence[Any]]) -> Any:
-    """The answers of some commands. Raises Failed where there are none."""
+    """Returns the results of some commands. Raises Failed if doveadm does not answer."""
     try:
         async with asyncio.timeout(LIMIT_SECONDS):
             return await ask(door, commands)
@@ -176,7 +178,7 @@ def _not_ended(reason: str, sessions: int) -> bool:
 
 
 async def ask(door: DoveadmEndpoint, commands: Sequence[Sequence[Any]]) -> Any:
-    """Carries out commands; each answer is [kind, result, tag]. Raises OSError, ValueError,
+    """Runs commands and returns a list of [kind, result, tag]. Raises OSError, ValueError,
     Failed."""
     reader, writer = await door.open()
     try:
@@ -195,7 +197,8 @@ async def ask(door: DoveadmEndpoint, commands: Sequence[Sequence[Any]]) -> Any:
 
 
 def _decode(data: bytes) -> Any:
-    """The JSON of an answer, which doveadm sends in one piece (Content-Length) and then closes."""
+    """Returns the decoded JSON of an HTTP response. doveadm sends it with Content-Length, not in
+    chunks, and then closes. Raises ValueError, Failed."""
     head, _, body = data.partition(b"\r\n\r\n")
     status = head.split(b"\r\n", 1)[0].decode("ascii", "replace")
     if not status.startswith("HTTP/1.1 200 "):
@@ -204,8 +207,8 @@ def _decode(data: bytes) -> Any:
 
 
 def _still_there(answer: Any, names: list[str]) -> list[str]:
-    """The names whose last kick found a session. Every name must be answered for, by success or
-    by "nobody there"."""
+    """Returns the names whose last kick found a session. Raises Failed unless doveadm reports a
+    success or "nobody is logged in" for every name."""
     found: dict[str, bool] = {}
     for kind, result, tag in answer:
         if kind == "error" and result.get("exitCode") not in (UNKNOWN_USER, NO_SESSION):

@@ -1,8 +1,8 @@
-"""Sessions that are to end at the same time: one question to doveadm for all of them, as it takes a
-connection and a process of its own for each.
+"""Batches the revocations that come at the same time into one request to doveadm, because each
+request takes a connection and a process.
 
-A caller is answered when its own sessions have ended. A caller may also stop waiting, as a client
-with a timeout does; the others' sessions end all the same.
+A waiter gets its result when its own sessions have ended. If a waiter stops waiting, for example
+because its client has a timeout, the sessions of the others still end.
 """
 
 import asyncio
@@ -13,46 +13,46 @@ from postroom.mailplane.dovecot import doveadm
 from postroom.mailplane.dovecot.doveadm import DoveadmEndpoint
 from postroom.mailplane.internal_addresses import login_name
 
-# From so many on the next ones are another question.
+# Number of login names after which further names go into another request.
 MANY = 64
 
 
 @dataclass(slots=True)
 class _Question:
-    """Names of logins, and who waits for which of them."""
+    """One request to doveadm: login names, and the waiters with the names that each waits for."""
 
-    names: dict[str, None] = field(default_factory=dict)  # in their order, each once
+    names: dict[str, None] = field(default_factory=dict)  # an ordered set
     waiting: list[tuple[frozenset[str], asyncio.Future[bool]]] = field(default_factory=list)
 
     def complete(self, left: Sequence[str], *, is_over: bool = False) -> None:
-        """Answers those who wait for none of these any more. Over: the others as well."""
+        """Gives a result to each waiter that has no name in `left`. If `is_over`, gives a result to
+        all waiters: False for those with names left."""
         there, waiting = set(left), self.waiting
         self.waiting = []
         for names, answer in waiting:
             is_gone = names.isdisjoint(there)
             if not is_gone and not is_over:
                 self.waiting.append((names, answer))
-            elif not answer.done():  # done: the caller has stopped waiting
+            elif not answer.done():  # done if the waiter was cancelled
                 answer.set_result(is_gone)
 
 
 class Endings:
-    """The endings that one process asks for. They belong to the event loop that they are asked
-    in."""
+    """The revocations of one process. Each belongs to the event loop of its call."""
 
     def __init__(self) -> None:
         self._next: dict[DoveadmEndpoint, _Question] = {}
         self._asking: set[asyncio.Task[None]] = set()
 
     async def end(self, door: DoveadmEndpoint, logins: Sequence[tuple[int, int]]) -> bool:
-        """Ends every session of these (account id, generation) pairs. False, and a logged
-        reason, when it cannot."""
+        """Ends every session of these (account id, generation) pairs. Logs the reason and returns
+        False if that fails."""
         loop = asyncio.get_running_loop()
         names = [login_name(*login) for login in logins]
         question = self._next.get(door)
         if question is None or len(question.names) >= MANY:
             question = self._next[door] = _Question()
-            loop.call_soon(self._ask, door, question)  # behind all that come in this turn of the loop
+            loop.call_soon(self._ask, door, question)  # after all calls of this iteration of the loop
         question.names.update(dict.fromkeys(names))
         answer: asyncio.Future[bool] = loop.create_future()
         question.waiting.append((frozenset(names), answer))

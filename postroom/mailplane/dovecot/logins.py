@@ -1,10 +1,10 @@
-"""Who has logged in, read from Dovecot's log: by IMAP, POP3 and ManageSieve, and by submission,
-which Dovecot authenticates for Postfix.
+"""Logins, read from Dovecot's log: IMAP, POP3, ManageSieve, and submission, which Dovecot
+authenticates for Postfix.
 
-A log line holds what a client has sent, so only the lines count that Dovecot's statistics write
-of a finished authentication, as JSON (decision 0099). The position in the log is not stored: a
-worker that starts reads the log and the previous log again, and a login that is read twice does no
-harm. So no login is lost while no worker runs.
+Log lines can contain text from a client, so only the JSON lines count that Dovecot's statistics
+write after an authentication (decision 0099). The position in the log is not stored: a starting
+worker reads the log and the previous log again, and a login that is read twice does no harm. So no
+login is lost while no worker runs.
 """
 
 import re
@@ -15,10 +15,10 @@ import msgspec
 from postroom.mailplane.internal_addresses import INTERNAL_DOMAIN
 from postroom.supervision.logfiles import Reader
 
-# As Dovecot calls them; submission is smtp.
+# Dovecot's names of the services; `smtp` is submission.
 SERVICES = ("imap", "pop3", "sieve", "smtp")
 LINE = re.compile(rb"[-0-9]{10} [0-9:.]{15} stats: Info: (\{.*\})\n")
-# Seconds of the year 9999: what follows is no time.
+# End of the year 9999, in seconds since 1970 UTC. Larger values are not times.
 LATEST = 253_402_300_800
 LOGIN = re.compile(rf"([1-9][0-9]{{0,17}})@[0-9]+\.{re.escape(INTERNAL_DOMAIN)}")
 
@@ -30,7 +30,7 @@ class _Fields(msgspec.Struct):
 
 
 class _Authentication(msgspec.Struct):
-    """What dovecot.conf has exported of one; there is no other event that it exports."""
+    """An authentication event, the only event that dovecot.conf exports."""
 
     end_time: float
     fields: _Fields
@@ -40,14 +40,14 @@ _decode = msgspec.json.Decoder(_Authentication).decode
 
 
 class LoginLog:
-    """Dovecot's log, read on from where the last reading ended."""
+    """Reads Dovecot's log, each time from the end of the last reading."""
 
     def __init__(self, path: Path) -> None:
         self._reader = Reader(path)
 
     def __call__(self) -> dict[int, int]:
-        """When accounts (by id) have last logged in since the last call, in milliseconds since
-        1970."""
+        """Returns the last login of each account (by id) since the last call, in milliseconds since
+        1970 UTC."""
         found: dict[int, int] = {}
         for line in self._reader:
             if told := login(line):
@@ -57,7 +57,8 @@ class LoginLog:
 
 
 def login(line: bytes) -> tuple[int, int] | None:
-    """The account that a line tells of, and when it has logged in."""
+    """Returns the account id in a log line and the time of the login in milliseconds since 1970
+    UTC. Returns None if the line records no login."""
     told = LINE.fullmatch(line)
     if told is None:
         return None

@@ -1,9 +1,9 @@
-"""A mailbox that is sealed: its folder has another name, and a file stands in its place.
+"""Folders of mailboxes: they are sealed, unsealed and erased. A sealed mailbox has its folder under
+another name, and a file under the original name.
 
-A session that was let in a moment ago, or a delivery under way, would make a folder that is
-missing anew, and what it has acknowledged would be lost with the old copy. It cannot where a
-file stands. Both change places in one step of the file system, so there is no moment between
-(decision 0114).
+If the folder were only renamed, a recent session or a running delivery would make it again, and
+mail that it acknowledges would be lost. A file under the original name prevents that. File and
+folder exchange their names in one atomic step, so there is no moment between (decision 0114).
 """
 
 import ctypes
@@ -17,10 +17,11 @@ from pathlib import Path
 
 SEALED = ".sealed"
 COPY_LOCKS = (".dovecot-sync.lock", ".dovecot-box-sync.lock")
-# A file of a delivery under way grows; what is older was left behind.
+# Seconds after which an unchanged file of a delivery counts as left behind. The file of a running
+# delivery grows.
 STALE_SECONDS = 60
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# What one round erases at most, so that other work has its turn.
+# Largest number of files and folders that one round erases before other work is done.
 ERASE_BATCH_ENTRIES = 2000
 RENAME_EXCHANGE = 2  # renameat2(2): ext4, XFS, Btrfs, tmpfs; not NFS
 
@@ -28,8 +29,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def seal(mail: Path, account_id: int) -> None:
-    """From here on nothing can be added to the mailbox. Done twice it is done once. Raises
-    OSError."""
+    """Seals a mailbox, so that nothing can be added to it. Does nothing if it is sealed already.
+    Raises OSError."""
     shelf = _open_shelf(mail, account_id)
     try:
         name = str(account_id)
@@ -44,7 +45,7 @@ def seal(mail: Path, account_id: int) -> None:
 
 
 def unseal(mail: Path, account_id: int) -> None:
-    """The mailbox is as it was."""
+    """Reverses `seal`. Does nothing if the mailbox is not sealed. Raises OSError."""
     shelf = _open_shelf(mail, account_id)
     try:
         name = str(account_id)
@@ -57,13 +58,14 @@ def unseal(mail: Path, account_id: int) -> None:
 
 
 def place(home: Path) -> Path:
-    """Where the mailbox of this folder is now."""
+    """Returns where the mailbox of this folder is now: the folder itself or its sealed name."""
     sealed = home.with_name(f"{home.name}{SEALED}")
     return sealed if sealed.is_dir() and not home.is_dir() else home
 
 
 def is_quiet(mail: Path, account_id: int) -> bool:
-    """Whether no delivery and no change is under way in the mailbox, as far as files show it."""
+    """Returns whether no delivery or change is in progress in the mailbox, as far as its files
+    show."""
     home = home_of(mail, account_id)
     now = time.time()
     drafts = [path for folder in _folders(home) for path in _entries(folder / "tmp")]
@@ -71,32 +73,35 @@ def is_quiet(mail: Path, account_id: int) -> bool:
 
 
 def is_being_copied(mail: Path, account_id: int) -> bool:
-    """Whether any process is copying the mailbox. A file that no process locks was left behind."""
+    """Returns whether a process is copying the mailbox. A lock file that no process has locked was
+    left behind and does not count."""
     home = place(home_of(mail, account_id))
     return any(_is_locked(home / name) for name in COPY_LOCKS)
 
 
 def unlock(mail: Path, account_id: int) -> None:
-    """Removes the locks in a sealed mailbox: their holders can neither continue nor release them.
-    Keeps the lock of a copy, which continues even if the worker that began it was killed, and
-    must be waited for."""
+    """Removes the lock files in a sealed mailbox, because their holders can neither continue nor
+    release them. Keeps the lock of a copy: a copy continues even if its worker was killed, and must
+    be waited for."""
     for path in _locks(home_of(mail, account_id, SEALED)):
         if path.name not in COPY_LOCKS:
             path.unlink(missing_ok=True)
 
 
 def shelf_of(account_id: int) -> str:
-    """The folder of the mailboxes that an account's is among, below the folder of all mail."""
+    """Returns the name of the shelf of an account: the folder, below the folder of all mail, that
+    contains the account's folder."""
     return f"{account_id % 256:02x}"
 
 
 def home_of(mail: Path, account_id: int, suffix: str = "") -> Path:
-    """The folder of an account: of its mail and its Sieve scripts."""
+    """Returns the folder of an account, which has its mail and its Sieve scripts."""
     return mail / shelf_of(account_id) / f"{account_id}{suffix}"
 
 
 def _folders(home: Path) -> list[Path]:
-    """The folders of a Maildir++: beside each other, with a dot in front."""
+    """Returns the mail folders of a Maildir++: the INBOX, and in it the folders whose names begin
+    with a dot."""
     inbox = home / "Maildir"
     return [inbox, *(path for path in _entries(inbox) if path.name.startswith(".") and path.is_dir())]
 
@@ -151,8 +156,8 @@ def _make(parent: int, name: str) -> None:
 
 
 def _is_sealed(shelf: int, name: str) -> bool:
-    """Where both are folders the mailbox is open: the other one was made by a command that went
-    on after its end."""
+    """Returns whether the mailbox is sealed. If both names are folders, the mailbox is open, and a
+    command that ran too long has made the folder with the sealed name."""
     return _is_folder(shelf, name + SEALED) and not _is_folder(shelf, name)
 
 
@@ -165,7 +170,8 @@ def _is_folder(shelf: int, name: str) -> bool:
 
 
 def _clear(mail: Path, shelf: int, account_id: int) -> None:
-    """Takes away such a folder. One with mail in it is nobody's to erase."""
+    """Removes a stray folder with the sealed name. Raises OSError if there is mail in the
+    folder."""
     name = f"{account_id}{SEALED}"
     if not _is_folder(shelf, name):
         return
@@ -182,9 +188,9 @@ def _exchange(shelf: int, one: str, other: str) -> None:
 
 
 def erase(mail: Path, account_id: int, most: int, suffix: str = "") -> int:
-    """Takes away the folder of an account, at most so many entries; answers how many more it
-    might have. 0: it may not be done yet."""
-    root = os.open(mail, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # where it leads is the operator's choice
+    """Erases the folder of an account, at most `most` files and folders. Returns how many more
+    could have been erased; 0 means that some may be left. Raises OSError."""
+    root = os.open(mail, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # may be a link: the operator chooses the place
     try:
         shelf = os.open(shelf_of(account_id), FOLDER, dir_fd=root)
     except FileNotFoundError:
@@ -202,7 +208,7 @@ def _erase_entry(parent: int, name: str, most: int) -> int:
         folder = os.open(name, FOLDER, dir_fd=parent)
     except FileNotFoundError:
         return most
-    except NotADirectoryError:  # a file; or a link, whose target is none of ours
+    except NotADirectoryError:  # a file, or a link, whose target must not be touched
         os.unlink(name, dir_fd=parent)
         return most - 1
     try:

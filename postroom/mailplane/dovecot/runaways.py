@@ -1,5 +1,5 @@
-"""Sieve scripts that have used up their time: stopped, so that the mail which they held up arrives
-without them.
+"""Stops Sieve scripts that have exceeded their time limit, so that the mail that they have delayed
+arrives without them.
 
 Dovecot ends a delivery whose script is over its limit by an assertion that fails (Pigeonhole
 0.5.19 of Debian 12), and Postfix would try it again for days (decision 0150). The log is read
@@ -15,29 +15,29 @@ from postroom.mailplane.dovecot.maildir import home_of
 from postroom.mailplane.internal_addresses import INTERNAL_DOMAIN
 from postroom.supervision.logfiles import Reader
 
-# The time, the process with the account that it delivers to, and what Pigeonhole says. A client's
-# text never begins a line of this log.
+# A log line: the time, the process with the account that it delivers to, and Pigeonhole's message.
+# Text from a client never begins a line of this log.
 LINE = re.compile(
     rb"[-0-9]{10} [0-9:.]{15} lmtp\(([1-9][0-9]{0,17})@(?:[0-9]+\.)?"
     + re.escape(INTERNAL_DOMAIN).encode()
     + rb"\)<[0-9]+><[^>]*>: Panic: file sieve-binary\.c: .*\n"
 )
-# The link of the active script; its name has a number after a reset that disabled scripts.
+# The link to the active script. Its name contains a number after a reset that disabled scripts.
 ACTIVE = ".dovecot*.sieve"
 
 log = structlog.get_logger()
 
 
 class Runaways:
-    """Stops scripts as Dovecot's log tells of them. `mail`: the folder of all mailboxes."""
+    """Stops the scripts that Dovecot's log reports. `mail` is the folder of all mailboxes."""
 
     def __init__(self, path: Path, mail: Path) -> None:
         self._reader = Reader(path, from_end=True)
         self._mail = mail
 
     def __call__(self) -> list[int]:
-        """The accounts (ids) whose script was stopped now: it is kept, and active no longer (RFC
-        5804 2.8)."""
+        """Stops the newly reported scripts and returns the ids of their accounts. A stopped script
+        is kept but no longer active (RFC 5804 2.8)."""
         told = {id_ for line in self._reader if (id_ := runaway(line))}
         return [id_ for id_ in sorted(told) if self._stop(id_)]
 
@@ -53,6 +53,6 @@ class Runaways:
 
 
 def runaway(line: bytes) -> int | None:
-    """The account whose script a line tells of."""
+    """Returns the id of the account whose script a log line reports, or None."""
     told = LINE.fullmatch(line)
     return int(told[1]) if told else None

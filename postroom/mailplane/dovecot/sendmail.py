@@ -1,12 +1,13 @@
-"""What Dovecot calls to send what a Sieve script sends:
+"""The program that Dovecot runs to send the mail of a Sieve script:
 `sendmail.py SOCKETS INBOX --owner ID -i -f SENDER -- RECIPIENT...`.
 
-It hands the message on standard input to our own Postfix over SMTP on a unix socket in SOCKETS
-(decision 0017), and says whose script it is: `replies` for what a script makes, `forwards` for what
-it passes on. Each message runs it anew, alone, without the package and its libraries. Dovecot takes
-any exit status but 0 for a passing failure and delivers later, so Postfix and its milters refuse
-nothing here: they drop or turn aside what may not leave. The one exception is a recipient that is
-no address for Postfix: a reply to it is dropped, and a forward goes to ID@INBOX, the owner's own.
+The program passes the message from standard input to our own Postfix, over SMTP on a unix socket in
+SOCKETS (decision 0017): `replies` for a message that a script makes, `forwards` for a message that
+it forwards. It tells Postfix the owner of the script. It runs once for each message, without the
+package and its libraries. Dovecot treats any exit status except 0 as a temporary failure and
+delivers later. So Postfix and its milters refuse nothing here: they drop or redirect a message that
+may not leave. The one exception is a recipient that Postfix does not accept as an address: a reply
+to it is dropped, and a forward goes to ID@INBOX, the owner's INBOX.
 """
 
 import smtplib
@@ -16,13 +17,13 @@ from pathlib import Path
 
 TIMEOUT = 25
 EX_TEMPFAIL = 75  # sysexits.h
-# How Dovecot's Sieve begins a message that it forwards. What a script writes itself comes later in
-# a message.
+# The first two fields of a message that Dovecot's Sieve forwards. Fields that a script adds come
+# later in a message.
 FORWARDED = (b"x-sieve:", b"x-sieve-redirected-from:")
 
 
 class UnixSMTP(smtplib.SMTP):
-    """SMTP over a unix socket; the "host" is its path."""
+    """SMTP over a unix socket; the "host" is the path of the socket."""
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:  # noqa: ARG002 - smtplib's
         connection = socket.socket(socket.AF_UNIX)
@@ -47,22 +48,22 @@ def main(sockets: str, inbox: str, *arguments: str) -> int:
                 send(path, owner, sender, (f"{owner}@{inbox}",), message)
         else:
             send(str(Path(sockets, "replies")), owner, sender, arguments[mark + 1 :], message)
-    except OSError as error:  # the socket's errors and smtplib's own
+    except OSError as error:  # includes the errors of smtplib
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return EX_TEMPFAIL
     return 0
 
 
 def is_forwarded(message: bytes) -> bool:
-    """Whether the message came from elsewhere. Our milter looks again
+    """Returns whether the message is a forward. Our milter checks again
     (postroom/milter/sieve.py)."""
     lines = message[:1024].lower().split(b"\n", 2)
     return all(line.startswith(begin) for line, begin in zip(lines, FORWARDED, strict=False)) and len(lines) > 1
 
 
 def send(path: str, owner: str, sender: str, recipients: tuple[str, ...], message: bytes) -> bool:
-    """One message through the smtpd behind the socket. Answers whether there is a recipient that
-    is not refused for good."""
+    """Sends one message through the smtpd behind the socket. Returns False if all recipients are
+    permanently refused. Raises OSError."""
     if not all(map(str.isascii, recipients)):  # SMTPUTF8 is not offered
         return False
     with UnixSMTP(path, local_hostname="localhost", timeout=TIMEOUT) as server:

@@ -1,15 +1,15 @@
-"""Whether a Sieve script (RFC 5228) sends mail on. Pure: the text is read, never run.
+"""Finds out whether a Sieve script (RFC 5228) forwards mail. The text is only read, never run.
 
-A script is said to forward where the action `redirect` stands in it, or in a script that it
-includes (RFC 6609), also behind a condition that is never true (decision 0169). What stands in a
-comment or in a string is no action.
+A script counts as forwarding if it contains the action `redirect`, or includes a script that does
+(RFC 6609), even behind a condition that is never true (decision 0169). Text in a comment or string
+is not an action.
 """
 
 import re
 from collections.abc import Mapping
 
-# RFC 5228 2.3, 2.4.2, 8.1: comments, multi-line and quoted strings, then identifiers and tags. In
-# this order.
+# RFC 5228 2.3, 2.4.2, 8.1: comments, multi-line strings, quoted strings, then identifiers and tags,
+# in this order.
 _TOKEN = re.compile(
     r"""
       \#[^\n]* | /\*.*?(?:\*/|\Z)
@@ -22,8 +22,8 @@ _TOKEN = re.compile(
 
 
 def forwards(name: str, scripts: Mapping[str, str]) -> bool:
-    """Whether the script of this name redirects mail. An included script that is not there does
-    nothing."""
+    """Returns whether the script of this name redirects mail. An included script that is missing
+    does nothing."""
     seen: set[str] = set()
     waiting = [name]
     while waiting:
@@ -39,12 +39,12 @@ def forwards(name: str, scripts: Mapping[str, str]) -> bool:
 
 
 def includes(script: str) -> list[str]:
-    """The names of the scripts that a script includes."""
+    """Returns the names of the scripts that a script includes."""
     return _read(script)[1]
 
 
 def _read(script: str) -> tuple[set[str], list[str]]:
-    """The identifiers of a script, and the names that follow `include`."""
+    """Returns the identifiers of a script, and the names that follow `include`."""
     words: set[str] = set()
     included: list[str] = []
     command = ""

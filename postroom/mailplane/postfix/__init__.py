@@ -1,1 +1,1 @@
-"""Postfix: its templates, its queue, its look-ups."""
+"""Postfix: its templates, its queues, its look-ups."""

@@ -1,8 +1,7 @@
-"""Outages of PostgreSQL: ends Postfix's proxymap once it has lost the database, so that the next
-one connects anew.
+"""Ends Postfix's proxymap after an outage of PostgreSQL, so that the next proxymap connects again.
 
-Proxymap leaves a server that has failed once alone for a minute, and cannot be told
-otherwise. (On SQLite it ends by itself.) Meanwhile each look-up is a 451 (decision 0089).
+After one failure proxymap does not retry a server for a minute, and no setting changes this. (With
+SQLite, proxymap ends by itself.) Meanwhile each look-up gives a 451 (decision 0089).
 """
 
 import asyncio
@@ -16,7 +15,7 @@ from postroom.supervision.supervisor import log_name, pid_file
 
 PAUSE = 0.2
 COMMAND = b"proxymap"
-# Only proxymap itself logs this, and no client can make it do so.
+# Only proxymap itself logs this line; no client can cause it.
 LOST = re.compile(rb" postfix/proxymap\[\d+\]: warning: (connect to pgsql|pgsql query failed)")
 
 
@@ -30,7 +29,7 @@ async def watch(data: Path) -> None:
 
 
 def end(data: Path) -> None:
-    """Ends each proxymap; the next request starts a new one."""
+    """Ends every proxymap process; the next request starts a new one."""
     session = stale_processes.read_pid(pid_file(data, "postfix"))
     for pid in stale_processes.find(data, {session} if session else set()):
         try:
@@ -41,7 +40,7 @@ def end(data: Path) -> None:
 
 
 class _Log:
-    """What a log says from now on."""
+    """Reads the complete lines that are added to a log from now on."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -49,14 +48,14 @@ class _Log:
 
     def news(self) -> bytes:
         size = self._size()
-        if size < self._read:  # it was rotated
+        if size < self._read:  # the log was rotated
             self._read = 0
         if size == self._read:
             return b""
         with self._path.open("rb") as log:
             log.seek(self._read)
             news = log.read(size - self._read)
-        end = news.rfind(b"\n") + 1  # a line that is being written waits for its end
+        end = news.rfind(b"\n") + 1  # without the incomplete last line
         self._read += end
         return news[:end]
 

@@ -1,7 +1,8 @@
-"""How many messages wait in Postfix's queues: counted by the supervisor, read by the API.
+"""The number of messages in Postfix's queues: the supervisor counts them, the API reads the
+numbers.
 
-The queues are closed to the system user, so only root counts. He may write where the
-numbers are left, so they are put there without following a link of his.
+Only root can read the queues. The system user can write to the folder of the result, so root writes
+the result without following a link that the system user may have put there.
 """
 
 import json
@@ -10,18 +11,19 @@ import time
 from pathlib import Path
 
 QUEUES = ("maildrop", "incoming", "active", "deferred", "hold", "corrupt")
-# Counting is in the supervisor's one thread: a queue that is longer than this is told as so long.
+# Largest number that is reported for a queue. Counting stops there, because it blocks the
+# supervisor's only thread.
 MOST = 100_000
 FRESH_SECONDS = 60.0
 
 
 def count(spool: Path) -> dict[str, int]:
-    """The messages in each queue."""
+    """Returns the number of messages in each queue, at most MOST."""
     return {name: _files(spool / name, MOST) for name in QUEUES}
 
 
 def write(data: Path) -> None:
-    """Counts, and leaves the numbers for `read`."""
+    """Counts the messages and writes the numbers to a file for `read`."""
     path = _path(data)
     new = path.with_suffix(".new")
     new.unlink(missing_ok=True)
@@ -32,7 +34,8 @@ def write(data: Path) -> None:
 
 
 def read(data: Path) -> dict[str, int] | None:
-    """The numbers of the last count; None where there is none, or an old one."""
+    """Returns the numbers of the last count. Returns None if there was none in the last
+    FRESH_SECONDS."""
     path = _path(data)
     try:
         if time.time() - path.stat().st_mtime > FRESH_SECONDS:
@@ -48,8 +51,8 @@ def _path(data: Path) -> Path:
 
 
 def _files(folder: Path, most: int) -> int:
-    """The files below a folder: `deferred` has its own in folders by the first letter of their
-    ids."""
+    """Returns the number of files below a folder, including its subfolders: `deferred` sorts its
+    files into folders by the first letter of their ids."""
     found = 0
     try:
         with os.scandir(folder) as entries:
@@ -57,6 +60,6 @@ def _files(folder: Path, most: int) -> int:
                 if found >= most:
                     break
                 found += _files(Path(entry.path), most - found) if entry.is_dir(follow_symlinks=False) else 1
-    except FileNotFoundError:  # not there yet, or gone while we looked
+    except FileNotFoundError:  # not there yet, or removed meanwhile
         pass
     return found
