@@ -150,9 +150,9 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateA
 def reset(
     tx: Tx, actor: Actor, id_: int, user_id: str | None, password: str, *, disable_scripts: bool = False
 ) -> tuple[Account, Ended]:
-    """Replaces the password hash and ends every session. A suspended account stays suspended. With
-    `disable_scripts`, no Sieve script runs from the commit on until the owner activates one. Raises
-    not_found."""
+    """Replaces the password hash and ends every session. Returns the account and the sessions that
+    must end. A suspended account stays suspended. With `disable_scripts`, no Sieve script runs from
+    the commit on until the owner activates one. Raises not_found."""
     account = _hold(tx, actor, id_, user_id)
     if disable_scripts:
         tx.run(DISABLE_SCRIPTS, id=id_, organization=actor.organization_id)
@@ -165,7 +165,8 @@ def reset(
 
 
 def sign_out(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> tuple[Account, Ended]:
-    """Ends every session; password and status stay. Raises not_found."""
+    """Ends every session; password and status stay. Returns the account and the sessions that must
+    end. Raises not_found."""
     account = _hold(tx, actor, id_, user_id)
     _save(tx, msgspec.structs.replace(account, generation=account.generation + 1))
     record(tx, actor, "account.signed_out", account)
@@ -179,7 +180,8 @@ def delete(
 ) -> tuple[Account, list[Ended]]:
     """Deletes an account: no more logins and no more mail. Its mail stays in its folder, which no
     other account ever gets, until the grace period of `grace_ms` milliseconds is over. `purge` ends
-    the grace period now, also for an account that is already deleted. Raises not_found."""
+    the grace period now, also for an account that is already deleted. Returns the account and the
+    sessions that must end. Raises not_found."""
     if purge and (deleted := _hold_deleted(tx, actor, id_, user_id)):
         tx.run(HASTEN_PURGE, id=id_, organization=actor.organization_id, now=tx.now)
         record(tx, actor, "account.updated", deleted, changed=["purge_at"])

@@ -26,8 +26,8 @@ LONGEST_UNIT = 8
 FEWEST_CHARACTERS = 5
 SHORTEST_NAME = 5  # characters; a shorter local part appears in too many good passphrases
 
-# No vowels, so that no word appears. No digits or look-alike letters, and no need to change the
-# keyboard on a phone.
+# No vowels, so that no word appears. No digits, so that no character looks like another and a phone
+# needs only one keyboard.
 ALPHABET = "bcdfghjkmnpqrstvwxyz"
 GROUPS, GROUP = 6, 5  # 20^30 is 129.6 bits
 

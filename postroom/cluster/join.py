@@ -1,8 +1,8 @@
-"""A machine joins the other nodes when it starts: it publishes how they reach it, and learns the
-name and certificate that they know it by.
+"""A machine joins the other nodes when it starts: it publishes how they reach it, and stores the
+number and the key that they know it by.
 
-The data directory contains a number and the node's key. A node's name alone must not let another
-machine, which has none of the node's mail, take its place.
+The data directory contains the number, because a node's name alone must not let another machine,
+which has none of the node's mail, take its place. The key lies there too.
 """
 
 import os
@@ -22,7 +22,7 @@ from postroom.mailplane.render import OwnNode
 from postroom.settings import Settings
 
 FOLDER = "node"
-# Longest time in which running nodes must learn of a new node. Each node looks once a second.
+# Maximum wait, in seconds, until the running nodes know a new node. Each node looks once a second.
 PATIENCE_SECONDS = 20.0
 PAUSE_SECONDS = 0.1
 

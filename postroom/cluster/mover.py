@@ -24,8 +24,8 @@ from postroom.mailplane.dovecot import doveadm, maildir
 from postroom.mailplane.dovecot.doveadm import DoveadmEndpoint, Failed
 from postroom.mailplane.internal_addresses import login_name
 
-# Maximum number of copies while the mailbox is in use. Copying stops after a copy that is shorter
-# than SHORT_SECONDS, which a person would wait.
+# Maximum number of copies while the mailbox is in use. Copying stops after a copy that takes less
+# than SHORT_SECONDS, about as long as a person would wait.
 PASSES = 6
 SHORT_SECONDS = 2.0
 # If the last copy takes longer than this, the account is not frozen.
@@ -144,7 +144,7 @@ class Mover:
                 copying.cancel()
             try:
                 await copying
-            except Failed:  # the mailbox may have changed during this copy; the last copy must not fail
+            except Failed:  # the mailbox may have changed; only the copy of the frozen one must not fail
                 if number == PASSES:
                     raise
                 continue
@@ -174,8 +174,8 @@ class Mover:
             log.info("account_moved", account_id=move.account_id, source=move.source, target=move.target)
 
     async def _close(self, move: Move, here: DoveadmEndpoint) -> None:
-        """Ends sessions and deliveries, first in order as far as possible. Then seals the mailbox,
-        so that nothing can be added."""
+        """Ends the sessions, waits for deliveries, seals the mailbox so that nothing can be added,
+        and ends the sessions again."""
         for seal in (False, True):
             if seal:
                 await self._wait_for_deliveries(move)

@@ -51,7 +51,7 @@ class View:
         return max((row.id for row in self.rows), default=0)
 
     def good(self) -> list[tuple[Trusted, Node]]:
-        """Returns the certificates that belong to their nodes and are good for nothing else."""
+        """Returns the certificates that are valid for their own nodes and for nothing else."""
         found = [(row, self.machines[row.node_id]) for row in self.rows]
         return [(row, node) for row, node in found if _is_good(row.certificate, node.host, node.address)]
 
@@ -67,8 +67,8 @@ def _is_good(certificate: str, host: str, address: str) -> bool:
 
 
 class Trusting:
-    """The trust work of one node. `bind` is the node's own address that the others reach, or
-    empty."""
+    """Keeps one node's trust in the others, and theirs in it, up to date. `bind` is the node's own
+    address that the others reach, or empty."""
 
     def __init__(self, node: Node, bind: str, data: Path) -> None:
         self._node = node
@@ -81,7 +81,8 @@ class Trusting:
         self._is_believed = True
 
     def act(self, tx: Tx, *, alone: bool = False) -> None:
-        """Writes this node's part. With `alone`, does not wait for another node to share its
+        """Publishes the next certificate, shares the secret, and deletes this node's old
+        certificates, as needed. With `alone`, does not wait for another node to share its
         secret."""
         nodes.hold_all(tx)
         view = View.look(tx)

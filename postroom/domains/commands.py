@@ -111,8 +111,8 @@ LIST = f"SELECT {COLUMNS} FROM domains WHERE organization_id = :organization AND
 
 
 def find(tx: Tx, actor: Actor, name: str, user_id: str | None) -> Domain | None:
-    """Returns the domain of this name that the user sees (None: the organization as a whole), or
-    None."""
+    """Returns the domain of this name as the user sees it; None if there is none. With `user_id`
+    None, searches the whole organization."""
     row = tx.one(FIND, organization=actor.organization_id, name=name, user_id=user_id, bound=actor.restricted_key_id)
     return Domain(*row) if row else None
 
@@ -138,7 +138,7 @@ def page(
     tx: Tx, actor: Actor, user_id: str | None, *, status: Status | None, limit: int, offset: int, after: int
 ) -> list[Domain]:
     """Returns the domains that a user sees, ordered by id: the user's own and the platform domains.
-    None: the domains of every user."""
+    With `user_id` None, the domains of every user."""
     given = {"organization": actor.organization_id, "bound": actor.restricted_key_id, "status": status}
     given |= {"limit": limit, "offset": offset, "after": after}
     rows = tx.all(PAGE_OF_ALL, **given) if user_id is None else tx.all(PAGE, user_id=user_id, **given)
@@ -231,8 +231,8 @@ def add(
 
 
 def delete(tx: Tx, actor: Actor, domain: Domain) -> None:
-    """Deletes a domain, whose name then anybody may claim. Raises `domain_not_empty` while the
-    domain has live accounts, and not_found."""
+    """Deletes a domain. Anybody may then claim its name. Raises `domain_not_empty` while the domain
+    has live accounts, and not_found."""
     usage.lock(tx, domain.organization_id, domain.id)
     living = usage.of_domain(tx, domain.organization_id, None, domain.id)
     if living:

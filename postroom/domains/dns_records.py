@@ -104,7 +104,7 @@ def wanted(token: str | None, dkim: Sequence[DkimRecord], host: MailHost) -> lis
         Record("SRV", "_submission._tcp", f"1 {host.submission_port} {host.name}", False, "submission", 0),
         Record("SRV", "_submissions._tcp", f"1 {host.submissions_port} {host.name}", False, "submissions", 0),
         Record("SRV", "_imaps._tcp", f"1 {host.imaps_port} {host.name}", False, "imaps", 0),
-        # RFC 6186 3.4: a client prefers IMAP or POP3, whichever has the smaller number.
+        # RFC 6186 3.4: a client prefers the protocol, IMAP or POP3, with the smaller number.
         Record("SRV", "_pop3s._tcp", f"1 {host.pop3s_port} {host.name}", False, "pop3s", PRIORITY),
         Record("SRV", "_sieve._tcp", f"1 {host.sieve_port} {host.name}", False, "sieve", 0),
         Record("CNAME", "autoconfig", host.name, False, "autoconfig"),

@@ -130,8 +130,8 @@ def _without(proposal: spf_proposal.Proposal) -> str:
 
 
 def _no_spf(name: str, domain: str, host: MailHost, found: Found, lookups: Lookups) -> RecordCheck:
-    """For a name without a value that receivers take for an SPF record. A person may take one of
-    its values for one."""
+    """Judges a name where receivers find no SPF record, although a person might take one of its
+    values for one."""
     meant = [value for value in found.values if spf_proposal.is_meant(_plain(value))]
     if meant:
         plain = [_plain(value) for value in meant]

@@ -14,8 +14,9 @@ import idna
 
 from postroom.db import Tx
 
-# Maximum number of non-ASCII letters with capitals for which every combination is kept. A name with
-# more keeps three: no capitals, all capitals, and the first letter of each word.
+# Maximum number of non-ASCII letters with capitals for which every combination is kept. Of a name
+# with more such letters, three variants are kept: no capitals, all capitals, and a capital at the
+# start of each word.
 COMBINED = 3
 ADD = "INSERT INTO domain_spellings (spelling, name) VALUES (:spelling, :name) ON CONFLICT (spelling) DO NOTHING"
 UNSPELLED = """

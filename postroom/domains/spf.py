@@ -1,6 +1,6 @@
 """SPF records as receivers read them: the whole grammar of RFC 7208 12, and nothing else.
 
-One error anywhere makes the record a permerror (RFC 7208 4.6), even behind the term that would
+One error anywhere makes the record a permerror (RFC 7208 4.6), even after the term that would
 match. So a record is parsed completely before evaluation begins (decision 0160).
 """
 

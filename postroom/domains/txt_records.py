@@ -55,7 +55,7 @@ def is_dmarc(value: str) -> bool:
 
 
 def dmarc_fault(value: str) -> str | None:
-    """Judges a DMARC record (RFC 7489 6.3, 6.4). Receivers ignore unknown parts behind the
+    """Judges a DMARC record (RFC 7489 6.3, 6.4). Receivers ignore unknown parts after the
     version."""
     if not is_dmarc(value):
         return "The record must begin with v=DMARC1 in capitals, and a semicolon: receivers ignore it otherwise."
@@ -126,7 +126,7 @@ def _items(text: str) -> list[str]:
 
 
 def _fields(value: str) -> list[tuple[str, str]] | None:
-    """Returns the fields behind the version (RFC 8460 3, RFC 8461 3.1); None if one of them is
+    """Returns the fields after the version (RFC 8460 3, RFC 8461 3.1); None if one of them is
     malformed.
 
     White space is allowed only around semicolons and in the list of rua.

@@ -104,7 +104,7 @@ class Verification:
 
     @contextmanager
     def _place(self, organization_id: int) -> Iterator[None]:
-        """Takes one of the places for checks on request. No organization can take all of them."""
+        """Takes one of the slots for checks on request. No organization can take all of them."""
         if self._running[organization_id] >= CHECKS_OF_ONE:
             raise TooMany("Too many domains of this organization are being checked.", 1)
         if self._running.total() >= CHECKS:
@@ -164,8 +164,8 @@ def leads_elsewhere(records: Sequence[Record], findings: Sequence[RecordCheck], 
 def complete(
     tx: Tx, actor: Actor, plan: Plan, findings: Sequence[RecordCheck], *, by_itself: bool, lost_ms: int = LOST_MS
 ) -> Domain | None:
-    """Stores the result of a check, unless its lease has expired and another check may hold it.
-    Returns the domain as it is then; None if the domain is gone."""
+    """Stores the result of a check, once; stores nothing if the lease of the check is lost. Returns
+    the domain as it is then; None if the domain is gone."""
     is_ours = check_schedule.acquire(tx, plan.domain.id, plan.until)
     domain = proofs.of_id(tx, plan.domain.id)
     if domain is None:

@@ -44,8 +44,8 @@ class Doorkeeper:
         return all(await asyncio.gather(*(self._end(node, there) for node, there in at.items())))
 
     async def doors(self, account_id: int) -> list[DoveadmEndpoint | None]:
-        """Returns the endpoints of the nodes that may have sessions of an account, first the node
-        that has its mail. None stands for a Dovecot that has not started yet."""
+        """Returns the endpoints of the nodes that may have sessions of an account, the account's
+        home first. None stands for a Dovecot that has not started yet."""
         if not self._settings.node:
             return [self.door(None)]
         homes = await self._database.read(partial(nodes.homes, ids=[account_id]))

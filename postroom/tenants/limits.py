@@ -14,8 +14,8 @@ from postroom.errors import LimitReached
 from postroom.tenants import organizations, usage
 
 ORGANIZATION = ""
-# Maximum numbers of pending claims of an organization and of a user without a limit on domains.
-# Each claim costs a DKIM key and DNS checks.
+# Maximum number of pending claims of an organization and of a user, where no limit on domains is
+# set. Each claim costs a DKIM key and DNS checks.
 PENDING, PENDING_OF_USER = 5000, 500
 
 GET = """

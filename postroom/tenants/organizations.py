@@ -1,5 +1,5 @@
-"""Organizations: the tenants. The operator names them. Only the operator can make an organization,
-and only its own keys can see it."""
+"""Organizations: the tenants. Only the operator can make and name an organization; only the
+operator and the organization's own keys can see it."""
 
 from postroom.db import Tx
 from postroom.errors import Refused, not_found
@@ -65,7 +65,7 @@ def is_operators(tx: Tx, organization_id: int) -> bool:
 
 
 def check(tx: Tx, organization_id: int, sent: int | str) -> None:
-    """Raises not_found unless `sent`, an id or a name, is the given organization."""
+    """Raises not_found unless `sent` is the id or the name of this organization."""
     row = tx.one(NAME, id=organization_id)
     if row is None or str(sent) not in (str(organization_id), row[0]):
         raise not_found()
