@@ -1,7 +1,8 @@
-"""Addresses that are taken on a domain: one row each, under one unique index, so that one insert
-decides.
+"""Addresses on a domain: one row each under a unique index, so that a single insert decides who
+gets an address.
 
-The row outlives its account. It rests, and meanwhile only the same user may take it again.
+The row outlives its account: while an address is in quarantine, only the same user may take it
+again.
 """
 
 from postroom.db import Tx
@@ -19,7 +20,7 @@ REST = """
 UPDATE addresses SET account_id = NULL, rests_until = :until
 WHERE domain_id = :domain_id AND account_id = :id AND local_part = :local_part"""
 
-# Addresses that are freed in one transaction.
+# Maximum number of addresses that one transaction frees.
 STEP = 200
 FREE = """
 DELETE FROM addresses WHERE account_id IS NULL AND rests_until <= :now AND (domain_id, local_part) IN (
@@ -28,7 +29,8 @@ RETURNING domain_id"""
 
 
 def take(tx: Tx, domain_id: int, local_part: str, account_id: int, user_id: str) -> None:
-    """From the commit on, mail to the address is the account's. Raises `address_exists`."""
+    """Gives the address to the account, which gets its mail from the commit on. Raises
+    `address_exists`."""
     whose = {"id": account_id, "user_id": user_id}
     if tx.one(TAKE, domain_id=domain_id, local_part=local_part, **whose, now=tx.now) is None:
         detail = "This address is taken, or another user had it within the last 30 days: choose another local_part."
@@ -36,11 +38,11 @@ def take(tx: Tx, domain_id: int, local_part: str, account_id: int, user_id: str)
 
 
 def quarantine(tx: Tx, domain_id: int, local_part: str, account_id: int) -> None:
-    """Nobody's mail any more, and for a while nobody else's address."""
+    """Stops mail to the address and keeps other users from taking the address for 30 days."""
     tx.run(REST, domain_id=domain_id, local_part=local_part, id=account_id, until=tx.now + REST_MS)
 
 
 def forget(tx: Tx) -> int:
-    """Removes the rows of addresses that have rested, STEP of them at most: anybody may take
-    them. How many it were."""
+    """Deletes up to STEP rows whose quarantine has ended, so that any user may take these
+    addresses. Returns the number of rows deleted."""
     return len(tx.all(FREE, now=tx.now, limit=STEP))

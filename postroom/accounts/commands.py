@@ -1,9 +1,8 @@
 """Accounts: create, get, update, reset, delete, restore, purge. The commit is the provisioning,
 because the mail daemons read the same rows through views.
 
-An account is found by organization and, where one is given, user, never by its id alone; and
-every change that must end sessions starts a new generation of the account (see
-session_revocations.py).
+Every look-up names the organization and, where one is given, the user, never the id alone. Every
+change that must end sessions starts a new generation of the account (see session_revocations.py).
 """
 
 from collections.abc import Sequence
@@ -26,8 +25,8 @@ from postroom.mailboxes import session_revocations
 from postroom.mailboxes.session_revocations import Ended
 from postroom.tenants import limits, usage
 
-# What it returns beside the account is as of now, after any wait for the domain's counter: whether
-# there are nodes, and whether the domain is still managed.
+# The two extra columns say whether there are nodes and whether the domain is still managed. Both
+# are read after any wait for the domain's counter.
 INSERT = f"""
 INSERT INTO accounts (organization_id, domain_id, user_id, address, display_name, status, is_default, password,
   generation, created_at, updated_at)
@@ -42,8 +41,8 @@ WHERE id = :id AND organization_id = :organization AND user_id = COALESCE(:user_
   AND (CAST(:bound AS BIGINT) IS NULL OR domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound))"""
 OWNED_LIVE = f"{OWNED} AND deleted_at IS NULL"
 GET = f"SELECT {COLUMNS} FROM accounts {OWNED_LIVE}"
-# An update that changes nothing takes the row for this transaction on both engines; what is decided
-# on it holds.
+# An update that changes nothing locks the row for this transaction on both engines, so decisions
+# based on the row hold until the commit.
 LOCK = f"UPDATE accounts SET generation = generation {OWNED_LIVE} RETURNING {COLUMNS}"
 LOCK_DELETED = f"""
 UPDATE accounts SET generation = generation {OWNED} AND deleted_at IS NOT NULL AND purge_at > :now AND purged_at IS NULL
@@ -78,7 +77,7 @@ ORDER BY id LIMIT 1"""
 
 
 class CreateAccount(msgspec.Struct, frozen=True):
-    """A parsed request: the address is canonical, the password hashed."""
+    """A parsed request: the address is canonical and the password is hashed."""
 
     domain: str
     local_part: str
@@ -89,7 +88,7 @@ class CreateAccount(msgspec.Struct, frozen=True):
 
 
 class UpdateAccount(msgspec.Struct, frozen=True):
-    """What to change; UNSET is untouched."""
+    """The fields to change; UNSET leaves a field as it is."""
 
     display_name: str | UnsetType | None = UNSET
     status: Status | UnsetType = UNSET
@@ -97,7 +96,7 @@ class UpdateAccount(msgspec.Struct, frozen=True):
 
 
 def get(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
-    """One account. Raises not_found for a foreign, unknown or deleted one."""
+    """Returns one account. Raises not_found if the account is foreign, unknown or deleted."""
     row = tx.one(GET, id=id_, organization=actor.organization_id, user_id=user_id, bound=actor.restricted_key_id)
     if row is None:
         raise not_found()
@@ -105,9 +104,9 @@ def get(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
 
 
 def create(tx: Tx, actor: Actor, command: CreateAccount) -> Account:
-    """Makes a mailbox that works at the commit.
+    """Makes an account that works from the commit on.
 
-    Raises not_found (no such domain for this user), `domain_not_active`, `reserved_local_part`,
+    Raises not_found (the user has no such domain), `domain_not_active`, `reserved_local_part`,
     `address_exists`, `limit_reached`.
     """
     domain = _domain_for(tx, actor, command)
@@ -123,10 +122,11 @@ def create(tx: Tx, actor: Actor, command: CreateAccount) -> Account:
 
 
 def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateAccount) -> tuple[Account, list[Ended]]:
-    """Changes what is given, and which sessions must end for it. Nothing to change is nothing done.
+    """Changes the given fields. Returns the account and the sessions that must end. Values that are
+    already set change nothing.
 
-    Raises not_found, and for `is_default` `account_disabled` and `forbidden` (a key bound to
-    domains).
+    Raises not_found; for `is_default` also `account_disabled`, and `forbidden` if the key is bound
+    to domains.
     """
     moves = command.status is not UNSET or command.is_default is not UNSET
     account = _hold_with_user(tx, actor, id_, user_id) if moves else _hold(tx, actor, id_, user_id)
@@ -138,9 +138,7 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateA
     if command.status is not UNSET and command.status != account.status:
         account, ended = _set_status(tx, actor, account, command.status)
     if command.is_default is not UNSET and not account.is_default:
-        if (
-            actor.restricted_key_id is not None
-        ):  # the mail to postmaster@ of the user's other domains would move with it
+        if actor.restricted_key_id is not None:  # the mail to postmaster@ of the user's other domains would move too
             raise Refused("forbidden", "A key that is bound to domains cannot change a user's default account.")
         if account.status == "disabled":  # the user's mail to postmaster@ would go to the operator
             raise Refused("account_disabled", "A disabled account cannot be made the default: make it active first.")
@@ -152,9 +150,9 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateA
 def reset(
     tx: Tx, actor: Actor, id_: int, user_id: str | None, password: str, *, disable_scripts: bool = False
 ) -> tuple[Account, Ended]:
-    """Replaces the password (a hash) and ends every session. A suspended account stays
-    suspended. With `disable_scripts` no Sieve script runs from the commit on, until the owner
-    makes one active."""
+    """Replaces the password hash and ends every session. Returns the account and the sessions that
+    must end. A suspended account stays suspended. With `disable_scripts`, no Sieve script runs from
+    the commit on until the owner activates one. Raises not_found."""
     account = _hold(tx, actor, id_, user_id)
     if disable_scripts:
         tx.run(DISABLE_SCRIPTS, id=id_, organization=actor.organization_id)
@@ -167,7 +165,8 @@ def reset(
 
 
 def sign_out(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> tuple[Account, Ended]:
-    """Ends every session. The password stays, and so does the status."""
+    """Ends every session; password and status stay. Returns the account and the sessions that must
+    end. Raises not_found."""
     account = _hold(tx, actor, id_, user_id)
     _save(tx, msgspec.structs.replace(account, generation=account.generation + 1))
     record(tx, actor, "account.signed_out", account)
@@ -179,9 +178,10 @@ def sign_out(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> tuple[Accou
 def delete(
     tx: Tx, actor: Actor, id_: int, user_id: str | None, *, grace_ms: int, purge: bool = False
 ) -> tuple[Account, list[Ended]]:
-    """Ends an account: no login, no mail. Its mail stays in its folder, which no other account
-    will ever get, until the grace is over; `purge` ends the grace now, also of an account that
-    is deleted already."""
+    """Deletes an account: no more logins and no more mail. Its mail stays in its folder, which no
+    other account ever gets, until the grace period of `grace_ms` milliseconds is over. `purge` ends
+    the grace period now, also for an account that is already deleted. Returns the account and the
+    sessions that must end. Raises not_found."""
     if purge and (deleted := _hold_deleted(tx, actor, id_, user_id)):
         tx.run(HASTEN_PURGE, id=id_, organization=actor.organization_id, now=tx.now)
         record(tx, actor, "account.updated", deleted, changed=["purge_at"])
@@ -199,9 +199,10 @@ def delete(
 
 
 def restore(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
-    """Brings a deleted account back as it was. One that lives is answered as it is.
+    """Restores a deleted account as it was. Returns a live account unchanged.
 
-    Raises not_found (purged, or about to be), `domain_gone`, `limit_reached`, `address_exists`.
+    Raises not_found (the account is purged or its grace period is over), `domain_gone`,
+    `limit_reached`, `address_exists`.
     """
     old = _hold_deleted(tx, actor, id_, user_id)
     if old is None:
@@ -214,7 +215,7 @@ def restore(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
         raise LookupError("a held row that is gone")
     account = from_row(row)
     addresses.take(tx, account.domain_id, account.local_part, account.id, account.user_id)
-    # After the counter, where the deletion of a domain meets it (domains.delete).
+    # Checked after taking the domain's counter, because domains.delete takes the same counter.
     if not domains.is_managed(tx, actor.organization_id, old.domain_id):
         raise Refused("domain_gone", domains.GONE)
     record(tx, actor, "account.restored", account)
@@ -222,8 +223,8 @@ def restore(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
 
 
 def put_off_endings(tx: Tx, actor: Actor, account: Account, ended: Sequence[Ended]) -> bool:
-    """Writes down that these sessions could not be ended yet. False: the worker has ended them
-    meanwhile."""
+    """Records that these sessions have not ended yet. Returns False if the worker has ended them in
+    the meantime."""
     if not session_revocations.mark_late(tx, ended):
         return False
     record(tx, actor, "account.sessions_pending", account)
@@ -272,7 +273,8 @@ def _hold(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
 
 
 def _hold_with_user(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
-    """As `_hold`, where the default account of the user may move with it."""
+    """As `_hold`, but also locks the domain's counter and the user, because the change may move the
+    user's default account."""
     seen = get(tx, actor, id_, user_id)
     usage.lock(tx, seen.organization_id, seen.domain_id)
     account_locks.lock(tx, seen.organization_id, seen.user_id)
@@ -280,7 +282,8 @@ def _hold_with_user(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Acco
 
 
 def _hold_deleted(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account | None:
-    """A deleted account in its grace."""
+    """Locks and returns a deleted account whose grace period is not over; None if there is no such
+    account."""
     whose = {"organization": actor.organization_id, "user_id": user_id, "bound": actor.restricted_key_id}
     row = tx.one(LOCK_DELETED, id=id_, **whose, now=tx.now)
     return from_row(row) if row else None
@@ -314,8 +317,8 @@ def _set_status(tx: Tx, actor: Actor, old: Account, status: Status) -> tuple[Acc
 
 
 def _successor(tx: Tx, account: Account) -> int | None:
-    """The oldest active account of the user, else the oldest suspended, else the oldest
-    disabled."""
+    """Returns the id of the user's oldest active account, else the oldest suspended, else the
+    oldest disabled one."""
     for status in usage.STATUSES:
         row = tx.one(OLDEST, organization=account.organization_id, user_id=account.user_id, status=status)
         if row is not None:
@@ -324,7 +327,7 @@ def _successor(tx: Tx, account: Account) -> int | None:
 
 
 def _move_default(tx: Tx, actor: Actor, account: Account, new_default: int | None) -> None:
-    """Makes `heir` the default account of the account's user."""
+    """Makes `new_default` the default account of the account's user."""
     if new_default == account.id and account.is_default:
         return
     tx.run(DROP_DEFAULT, organization=account.organization_id, user_id=account.user_id, now=tx.now)
@@ -333,7 +336,7 @@ def _move_default(tx: Tx, actor: Actor, account: Account, new_default: int | Non
     tx.run(SET_DEFAULT, id=new_default, organization=account.organization_id, now=tx.now)
     heir_account = get(
         tx, Actor(actor.organization_id), new_default, None
-    )  # it may be one that the caller does not see
+    )  # the actor may not be allowed to see this account
     record(tx, actor, "account.updated", heir_account, changed=["is_default"])
 
 
@@ -342,7 +345,7 @@ def _count(tx: Tx, account: Account, by: int) -> None:
 
 
 def record(tx: Tx, actor: Actor, type_: str, account: Account, changed: list[str] | None = None) -> None:
-    """Records an event that is about the account."""
+    """Records an event about the account."""
     data: dict[str, object] = {"address": account.address, "status": account.status}
     if changed:
         data["changed"] = changed

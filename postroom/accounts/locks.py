@@ -1,19 +1,19 @@
-"""Users that have, or had, accounts. Each is a row, so that there is something to hold.
+"""One row per user, used only as a lock.
 
-Nothing is read here. Which account of a user is the default one depends on what others do
-to the user's accounts; code that chooses it locks the user first, and reads afterwards.
+A user's default account depends on every other change to that user's accounts. Code that chooses
+the default account locks the user first and then reads.
 """
 
 from postroom.db import Tx
 
-# An update that changes nothing takes the row for this transaction on both engines.
+# An update that changes nothing locks the row for this transaction on both engines.
 LOCK = """
 INSERT INTO account_users (organization_id, user_id) VALUES (:organization, :user_id)
 ON CONFLICT (organization_id, user_id) DO UPDATE SET user_id = excluded.user_id"""
 
 
 def lock(tx: Tx, organization_id: int, user_id: str) -> None:
-    """From here to the end of the transaction nobody else changes the user's default account. A
-    domain's counter, where it is needed too, comes before (usage.py): in one order nobody waits
-    in a circle."""
+    """Locks the user until the end of the transaction, so that no other transaction changes the
+    user's default account. To avoid deadlocks, take the domain's counter (usage.py) first if the
+    transaction needs both."""
     tx.run(LOCK, organization=organization_id, user_id=user_id)

@@ -1,7 +1,7 @@
-"""An account: the one place that declares its fields.
+"""The struct of an account: the only place that declares the fields of an account.
 
-The columns of the SQL, the projections of the API (`api/endpoints/account_views.py`) and the
-client's struct follow from here (decision 0193).
+The columns in SQL, the projections of the API (`api/endpoints/account_views.py`) and the client's
+struct are derived from it (decision 0193).
 """
 
 from typing import Literal
@@ -14,7 +14,7 @@ Status = Literal["active", "suspended", "disabled"]
 
 
 class Account(msgspec.Struct, frozen=True):
-    """A mailbox account. Times are in milliseconds since 1970 UTC."""
+    """One account. Times are in milliseconds since 1970 UTC."""
 
     id: int
     organization_id: int
@@ -30,7 +30,7 @@ class Account(msgspec.Struct, frozen=True):
     deleted_at: int | None = None
     purge_at: int | None = None
     last_login_at: int | None = None
-    sessions_ended: bool | None = None  # of the change just made; None where none had to end
+    sessions_ended: bool | None = None  # by the change just made; None if no session had to end
 
     @property
     def local_part(self) -> str:
@@ -41,7 +41,7 @@ class Account(msgspec.Struct, frozen=True):
         return self.address.rpartition("@")[2]
 
 
-# What `?fields=*` answers, in this order. A field that is not named here is never answered.
+# The fields of `?fields=*`, in this order. The API never returns a field that is missing here.
 SHOWN = (
     *("id", "user_id", "domain", "local_part", "address", "display_name", "status", "is_default"),
     *("created_at", "updated_at", "deleted_at", "purge_at", "last_login_at", "sessions_ended"),
@@ -50,8 +50,8 @@ COLUMNS = ", ".join(name for name in Account.__struct_fields__ if name != "sessi
 
 
 def from_row(row: Row) -> Account:
-    """An account from a row of COLUMNS."""
+    """Returns an account from a row of COLUMNS."""
     account = Account(*row)
-    # Both engines store 0 or 1. A copy of the struct would take twice as long.
+    # Both engines store 0 or 1. Copying the struct would take twice as long.
     msgspec.structs.force_setattr(account, "is_default", account.is_default == 1)
     return account

@@ -1,8 +1,8 @@
-"""Passwords: making them, refusing weak ones, and hashing them so that Dovecot can check them.
+"""Passwords: generating them, refusing weak ones, and hashing them so that Dovecot can check them.
 
-There are two schemes on purpose. What we generated has so much entropy that one salted SHA-512
-is as safe as anything slower, and costs the daemons nothing at each login; what a person chose
-gets Argon2id. The `{SCHEME}` prefix is written here only: a password that looks like a hash is
+There are two schemes on purpose. A generated password has enough entropy that one salted SHA-512 is
+as safe as a slower hash and makes each login cheap for the daemons. A password that a person chose
+gets Argon2id. Only this module writes the `{SCHEME}` prefix: a password that looks like a hash is
 hashed like any other.
 """
 
@@ -24,21 +24,21 @@ from postroom.errors import Busy
 SHORTEST, LONGEST = 15, 256  # Unicode characters; NIST SP 800-63B-4 3.1.1.2
 LONGEST_UNIT = 8
 FEWEST_CHARACTERS = 5
-SHORTEST_NAME = 5  # a shorter local part is in too many honest passphrases
+SHORTEST_NAME = 5  # characters; a shorter local part appears in too many good passphrases
 
-# No vowels, so that no word appears, and no digits: nothing to mistake for another, one keyboard on
-# a phone.
+# No vowels, so that no word appears. No digits, so that no character looks like another and a phone
+# needs only one keyboard.
 ALPHABET = "bcdfghjkmnpqrstvwxyz"
 GROUPS, GROUP = 6, 5  # 20^30 is 129.6 bits
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
-# Parameters of RFC 9106 as OWASP has them for a server: 19 MiB, about 20 ms.
+# Argon2id (RFC 9106) with the parameters that OWASP recommends for servers: 19 MiB, about 20 ms.
 _ARGON2 = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1, hash_len=32, salt_len=16)
 
-# Rows of keys as they lie, each beside its lower neighbour to the right; with Shift, and in the
-# common layouts.
+# Rows of keys in the common layouts, with and without Shift. Each key lies to the upper left of the
+# key with the same index in the next row.
 _KEYBOARDS = (
     ("1234567890-=", "qwertyuiop[]", "asdfghjkl;'", "zxcvbnm,./"),
     ("!@#$%^&*()_+", "qwertyuiop{}", 'asdfghjkl:"', "zxcvbnm<>?"),
@@ -50,8 +50,7 @@ SHORTEST_STRETCH = 3
 
 
 class WeakPassword(ValueError):
-    """A chosen password that is refused. `message` names the rule and never repeats the
-    password."""
+    """The chosen password is refused. `message` names the rule and never contains the password."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -60,7 +59,7 @@ class WeakPassword(ValueError):
 
 
 def generate() -> str:
-    """A new random password of at least 128 bits, easy to read out and to type."""
+    """Returns a new random password of at least 128 bits that is easy to read aloud and to type."""
     base = len(ALPHABET)
     number = secrets.randbelow(base ** (GROUPS * GROUP))
     letters = []
@@ -72,7 +71,7 @@ def generate() -> str:
 
 
 def check(password: str, address: str) -> None:
-    """Raises WeakPassword when `password` may not protect the account at `address`."""
+    """Raises WeakPassword if `password` is too weak to protect the account at `address`."""
     if len(password) < SHORTEST:
         raise WeakPassword("too_short", f"A password must have at least {SHORTEST} characters.")
     if len(password) > LONGEST:
@@ -109,13 +108,13 @@ def _repeats(text: str, longest: int) -> bool:
 
 
 def _has_period(text: str, size: int) -> bool:
-    """Whether `text` is its first `size` characters again and again; the last time may be cut
-    off."""
+    """Whether `text` repeats its first `size` characters; the last repetition may be cut off."""
     return text[size:] == text[:-size]
 
 
 def _is_run(folded: str) -> bool:
-    """Whether `folded` is nothing but stretches in which each key lies beside the one before."""
+    """Whether `folded` consists only of stretches in which each key lies beside the previous
+    one."""
     beside = _beside()
     length = 1
     for first, second in pairwise(folded):
@@ -130,7 +129,7 @@ def _is_run(folded: str) -> bool:
 
 @cache
 def _beside() -> frozenset[str]:
-    """Every pair of keys of which one is the other, or lies beside, above or below it."""
+    """Every pair of keys that are the same key or lie side by side or one above the other."""
     pairs: set[tuple[str, str]] = set()
     for rows in (*_KEYBOARDS, *((row,) for row in _SEQUENCES)):
         for row in rows:
@@ -149,20 +148,20 @@ def _common() -> frozenset[str]:
 
 
 def hash_generated(password: str) -> str:
-    """The stored form of a password that `generate` made."""
+    """Returns the stored form of a password that `generate` made."""
     salt = os.urandom(16)
     digest = hashlib.sha512(password.encode() + salt).digest()
     return "{SSHA512}" + base64.b64encode(digest + salt).decode("ascii")
 
 
 def hash_chosen(password: str) -> str:
-    """The stored form of a password that a person chose. Takes about 20 ms and 19 MiB."""
+    """Returns the stored form of a password that a person chose. Takes about 20 ms and 19 MiB."""
     return "{ARGON2ID}" + _ARGON2.hash(password)
 
 
 class Hashers:
-    """A few threads that hash chosen passwords, and a short queue: its cost is a lever for
-    attackers."""
+    """A thread pool with a short queue that hashes chosen passwords. The queue is bounded because
+    attackers could exploit the cost of a hash."""
 
     def __init__(self, threads: int | None = None, waiting: int = 64) -> None:
         threads = threads or len(os.sched_getaffinity(0))
@@ -171,8 +170,7 @@ class Hashers:
         self._taken = 0
 
     async def hash_chosen(self, password: str) -> str:
-        """As the function of this name, off the event loop. Raises Busy when too many wait
-        already."""
+        """As the function `hash_chosen`, off the event loop. Raises Busy when the queue is full."""
         if self._taken >= self._most:
             raise Busy("Too many passwords are being hashed at once.")
         self._taken += 1
@@ -182,5 +180,5 @@ class Hashers:
             self._taken -= 1
 
     def close(self) -> None:
-        """Ends the threads; what still waits is cancelled."""
+        """Ends the threads and cancels the queued work."""
         self._pool.shutdown(wait=True, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""The end of a deleted account: its row says how far the erasing of its mail has come."""
+"""Purges: erasing the mail of deleted accounts. Each account's row says how far its purge is."""
 
 from postroom.accounts.commands import record
 from postroom.accounts.model import COLUMNS, from_row
@@ -7,7 +7,8 @@ from postroom.cluster import nodes
 from postroom.db import Tx
 
 PURGE_AGAIN_MS = 3600 * 1000
-# While sessions of an account have still to end, one of them could write into its folder again.
+# An account with sessions that must still end is not due: such a session could write into its
+# folder again.
 DUE_PURGES = """
 SELECT id FROM accounts
 WHERE purge_at <= :now AND NOT EXISTS (SELECT 1 FROM session_endings WHERE account_id = accounts.id)
@@ -27,26 +28,27 @@ RETURNING {COLUMNS}"""
 
 
 def due_purges(tx: Tx, node: int | None = None) -> list[int]:
-    """Accounts whose mail is to be erased now, or to go on with, some at a time: those that
-    nobody is at. Of several nodes: whose mail this one has."""
+    """Returns up to 50 accounts whose purge is due, or must continue, and that no worker has
+    leased. With `node`, only accounts whose home is this node."""
     return [row[0] for row in tx.all(DUE_PURGES, now=tx.now, node=node)]
 
 
 def oldest_purge_due(tx: Tx) -> int | None:
-    """Since when the oldest purge has been due (ms since 1970), also one that was put off after
-    a failure."""
+    """Returns when the oldest due purge became due (ms since 1970); None if no purge is due.
+    Includes a purge that a worker backed off from after a failure."""
     row = tx.one(OLDEST_PURGE_DUE, now=tx.now)
     return int(row[0]) if row else None
 
 
 def begin_purge(tx: Tx, id_: int) -> bool:
-    """From here on the account cannot be restored, and what is personal in its row is gone; the
-    row stays, so that events have something to tell of. False: it was restored meanwhile."""
+    """Makes the purge final: the account can no longer be restored, and the personal data in its
+    row is erased. The row stays, because events refer to it. Returns False if the account was
+    restored in the meantime."""
     return tx.one(BEGIN_PURGE, id=id_, now=tx.now) is not None
 
 
 def finish_purge(tx: Tx, id_: int) -> None:
-    """The mail is erased."""
+    """Marks the purge as complete: the mail is erased."""
     row = tx.one(FINISH_PURGE, id=id_)
     if row is not None:
         account = from_row(row)
@@ -55,5 +57,5 @@ def finish_purge(tx: Tx, id_: int) -> None:
 
 
 def postpone_purge(tx: Tx, id_: int) -> None:
-    """The mail could not be erased; it is tried again."""
+    """Schedules another try after PURGE_AGAIN_MS, because the mail could not be erased."""
     tx.run(POSTPONE_PURGE, id=id_, until=tx.now + PURGE_AGAIN_MS)

@@ -1,9 +1,8 @@
-"""Pages of accounts: filtered lists in the order of their ids, the same cost at any depth with
-`after`.
+"""Pages of accounts: filtered lists ordered by id. With `after`, a page costs the same at any
+depth.
 
-The statements are put together from fixed pieces, one for each set of filters; a unary `+` keeps
-SQLite from an index that would be the wrong one. tests/test_plans.py holds every one of them to
-an index.
+Each set of filters has its own statement, built from fixed pieces. A unary `+` keeps SQLite from
+choosing the wrong index; tests/test_plans.py checks that every statement uses an index.
 """
 
 import functools
@@ -14,7 +13,7 @@ from postroom.accounts.model import COLUMNS, Account, from_row
 from postroom.actor import Actor
 from postroom.db import Tx
 
-# Past every id.
+# Greater than every id.
 NO_END = 2**62
 FILTERS = {
     "user_id": " AND user_id = :user_id",
@@ -22,8 +21,8 @@ FILTERS = {
     "bound": " AND domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound)",
     "status": " AND status = :status",
 }
-# A search finds its matches in the index of addresses and sorts them; no other index may look
-# better.
+# A search finds its matches in the index of addresses and sorts them. These pieces keep the planner
+# from preferring another index.
 SEARCH_FILTERS = {
     "user_id": " AND COALESCE(user_id, '') = :user_id",
     "domain_id": " AND +domain_id = :domain_id",
@@ -34,8 +33,8 @@ SEARCH_FILTERS = {
 
 
 class AccountFilter(msgspec.Struct, frozen=True):
-    """Which accounts a list holds; None does not count. `q` is a prefix of the address in lower
-    case. `deleted` ones are those that can be restored, always the oldest first."""
+    """The filters of a list; None filters nothing. `q` is a prefix of the address in lower case.
+    `deleted` selects the accounts that can be restored, always oldest first."""
 
     user_id: str | None = None
     domain_id: int | None = None
@@ -50,7 +49,7 @@ EVERY = AccountFilter()
 
 @functools.cache
 def page_sql(filters: frozenset[str], offset: bool, newest: bool = False) -> str:
-    """The statement of a page with these filters, oldest or newest first."""
+    """Returns the statement for a page with these filters, oldest or newest first."""
     pieces = SEARCH_FILTERS if "q" in filters else FILTERS
     where = "".join(text for name, text in pieces.items() if name in filters)
     by_domain = "q" not in filters and not filters.isdisjoint({"domain_id", "bound"})
@@ -63,7 +62,8 @@ def page_sql(filters: frozenset[str], offset: bool, newest: bool = False) -> str
     )
     if not offset:
         return f"SELECT {COLUMNS}{rest}"
-    # What is skipped is counted in the index; PostgreSQL would look at the row of each.
+    # The inner query counts the skipped rows in the index; without it PostgreSQL would read each
+    # row.
     return (
         f"SELECT {COLUMNS} FROM accounts WHERE organization_id = :organization"
         f" AND id IN (SELECT id{rest} OFFSET :offset) ORDER BY {order.removeprefix('+')}"
@@ -72,8 +72,8 @@ def page_sql(filters: frozenset[str], offset: bool, newest: bool = False) -> str
 
 @functools.cache
 def deleted_sql(filters: frozenset[str], offset: bool) -> str:
-    """The statement of a page of deleted accounts that can still be restored: few, in an index
-    of their own."""
+    """Returns the statement for a page of deleted accounts that can still be restored. These are
+    few and have an index of their own."""
     where = "".join(text for name, text in (FILTERS | {"q": SEARCH_FILTERS["q"]}).items() if name in filters)
     return (
         f"SELECT {COLUMNS} FROM accounts WHERE organization_id = :organization{where} AND id > :after"
@@ -85,14 +85,14 @@ def deleted_sql(filters: frozenset[str], offset: bool) -> str:
 def page(
     tx: Tx, actor: Actor, wanted: AccountFilter = EVERY, *, limit: int, offset: int = 0, after: int = 0
 ) -> list[Account]:
-    """Accounts by id after a cursor (0: from the start), oldest or newest first."""
+    """Returns accounts ordered by id after a cursor (0: from the start), oldest or newest first."""
     filters = {name: getattr(wanted, name) for name in SEARCH_FILTERS if name != "bound"}
     filters |= {"bound": actor.restricted_key_id}
     given = {name: value for name, value in filters.items() if value is not None}
     names, newest = frozenset(given), wanted.newest and not wanted.deleted
     sql = deleted_sql(names, offset > 0) if wanted.deleted else page_sql(names, offset > 0, newest)
     if "q" in given:
-        given["q_end"] = f"{given['q']}\x7f"  # addresses are ASCII: this is past every one that begins with q
+        given["q_end"] = f"{given['q']}\x7f"  # addresses are ASCII: this sorts after every address that begins with q
     if offset:
         given["offset"] = offset
     if wanted.deleted:

@@ -1,9 +1,9 @@
-"""May this account use this sender? The one rule for every way out: submission, Sieve, and what is
-sent over HTTP.
+"""The one rule for whether an account may use a sender: for submission, Sieve, and mail sent over
+HTTP.
 
-An address of a header or an envelope is first read strictly (`parse`), and compared in the
-spelling of address.py alone. What may be used is in the view mail_senders: the account's
-addresses, each with any `+tag`.
+An address in a header or envelope is first parsed strictly (`parse`) and then compared only in the
+canonical spelling of address.py. The view mail_senders says what an account may use: its addresses,
+each with any `+tag`.
 """
 
 import re
@@ -24,22 +24,23 @@ _LOGIN = re.compile(r"([0-9]{1,18})@([0-9]{1,18})\.acct\.internal")
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who asks: an account, and the name it has logged in with. None: no login is needed, as for
-    a Sieve script."""
+    """An account that wants to send, and its login name; None where no login is needed, as for a
+    Sieve script."""
 
     id: int
     login: str | None = None
 
     @classmethod
     def of_login(cls, login: str) -> "Account | None":
-        """The account behind a login name as the mail daemons know it."""
+        """Returns the account of a login name as the mail daemons know it; None if the name is
+        malformed."""
         match = _LOGIN.fullmatch(login)
         return cls(int(match[1]), login) if match else None
 
 
 def parse(text: str) -> Address:
-    """The mailbox that a sender's address names, without its tag. Raises BadAddress: it is not
-    certain which."""
+    """Returns the address that a sender names, without its tag. Raises BadAddress if the text is
+    not certain to name one address."""
     match = _ADDRESS.fullmatch(text)
     if not match:
         raise BadAddress("invalid_address", "A sender has the form local_part@domain, without quotes and comments.")
@@ -47,23 +48,23 @@ def parse(text: str) -> Address:
 
 
 def may_use(tx: Tx, account: Account, address: Address) -> bool:
-    """THE rule: whether the account may use the address as a sender now."""
+    """The rule: whether the account may use the address as a sender now."""
     return _is_user(tx, account, address.local_part, address.domain)
 
 
 def poses_as_another(tx: Tx, account: Account, local_part: str, domain: str) -> bool:
-    """Whether an address that a display name shows is one that this instance hosts, and not the
-    account's own."""
+    """Whether an address in a display name is hosted by this instance but does not belong to the
+    account."""
     return not _is_user(tx, account, local_part, domain) and is_hosted(tx, domain)
 
 
 def is_closed(tx: Tx, address: Address) -> bool:
-    """Whether the address exists here and takes no mail."""
+    """Whether the address exists here but takes no mail."""
     return tx.one(CLOSED, local_part=address.local_part, domain=address.domain) is not None
 
 
 def is_hosted(tx: Tx, domain: str) -> bool:
-    """Whether mail for this domain (canonical) is taken here."""
+    """Whether this instance takes mail for the domain (canonical)."""
     return tx.one(HOSTED, domain=domain) is not None
 
 

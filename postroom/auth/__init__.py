@@ -1,1 +1,1 @@
-"""Who may call the API: keys, their networks, and sessions of the console."""
+"""Who may call the API: keys, the networks of keys, and console sessions."""

@@ -1,8 +1,8 @@
-"""Sessions of the web console, and the links that sign in once. Each stands for an API key and
-never for more.
+"""Sessions of the web console, and the links that sign in once. Each stands for one API key and
+never allows more than that key.
 
-A session holds neither the key nor its rights. Both are looked up at every request by the
-key's id, so a session ends with its key (decision 0062), at once and on every process.
+A session stores neither the key nor its rights: every request looks them up by the key's id. So a
+session ends with its key (decision 0062), at once and in every process.
 """
 
 import hashlib
@@ -20,9 +20,9 @@ from postroom.errors import Refused
 HOUR_MS = 3600 * 1000
 SESSION_MS = 12 * HOUR_MS
 LINK_MS = HOUR_MS // 4
-# Sessions that a key has at once.
+# Maximum number of sessions of one key.
 MOST = 100
-# Rows that one transaction removes.
+# Maximum number of rows that one transaction deletes from each table.
 STEP = 200
 
 INSERT = """
@@ -33,7 +33,7 @@ END = "DELETE FROM console_sessions WHERE digest = :digest"
 END_EXPIRED = """
 DELETE FROM console_sessions WHERE id IN (
   SELECT id FROM console_sessions WHERE expires_at <= :now ORDER BY expires_at LIMIT :limit) RETURNING id"""
-# Beyond so many of a key, the oldest end.
+# Keeps the newest :most sessions of a key and ends the older ones.
 END_OLDEST = """
 DELETE FROM console_sessions
 WHERE key_id = :key_id AND organization_id = :organization AND id <= (
@@ -48,8 +48,8 @@ DELETE FROM console_links WHERE id IN (
 
 
 class Session(msgspec.Struct, frozen=True):
-    """A session that is open: whose it is, and until when. `token` goes into the cookie and
-    nowhere else."""
+    """An open session: its actor, and when it expires (milliseconds since 1970). `token` goes into
+    the cookie and nowhere else."""
 
     token: str
     actor: Actor
@@ -57,13 +57,14 @@ class Session(msgspec.Struct, frozen=True):
 
 
 def csrf_token(token: str) -> str:
-    """What the console's own pages send back with every write; it says nothing about the
-    session's token."""
+    """Returns the value that the console's own pages send with every write. It reveals nothing
+    about the session's token."""
     return hmac.new(token.encode("utf-8", "surrogateescape"), b"postroom csrf", hashlib.sha256).hexdigest()
 
 
 def start(tx: Tx, actor: Actor) -> Session:
-    """Signs the holder of a key in. Of more than MOST sessions of one key the oldest end."""
+    """Signs in the holder of a key. If the key then has more than MOST sessions, the oldest ones
+    end."""
     forget(tx)
     token, expires_at = secrets.token_urlsafe(32), tx.now + SESSION_MS
     tx.run(
@@ -80,8 +81,8 @@ def start(tx: Tx, actor: Actor) -> Session:
 
 
 def find(tx: Tx, token: str, client_address: str) -> tuple[Session, bool] | None:
-    """The open session of a token, and whether the use of its key should be written down (see
-    `keys.use`). None when it has ended, or when its key would be refused now."""
+    """Returns the open session of a token, and whether to record the use of its key (see
+    `keys.use`). None if the session has ended or if its key would be refused now."""
     row = tx.one(FIND, digest=keys.digest(token), now=tx.now)
     found = keys.authenticate_id(tx, row[0], client_address) if row else None
     if row is None or found is None:
@@ -91,21 +92,21 @@ def find(tx: Tx, token: str, client_address: str) -> tuple[Session, bool] | None
 
 
 def end(tx: Tx, token: str) -> None:
-    """Signs out; twice is as good as once."""
+    """Signs out. Does nothing if the session has already ended."""
     tx.run(END, digest=keys.digest(token))
 
 
 def forget(tx: Tx) -> int:
-    """Removes sessions and links that are over, STEP of each at most. How many of the more
-    numerous kind it were."""
+    """Deletes expired sessions and links, up to STEP of each. Returns the larger of the two
+    counts."""
     removed = [tx.all(sql, now=tx.now, limit=STEP) for sql in (END_EXPIRED, END_LINKS)]
     return max(map(len, removed))
 
 
 def make_link(tx: Tx, organization_id: int, key_id: int) -> str:
-    """The token of a link that signs in with this key, once, within LINK_MS."""
+    """Returns the token of a link that signs in with this key, once, within LINK_MS."""
     forget(tx)
-    token = secrets.token_urlsafe(32)  # 43 characters: at the usual address the link fits into 80 columns
+    token = secrets.token_urlsafe(32)  # 43 characters: with the usual address the link fits into 80 columns
     tx.run(
         INSERT_LINK,
         organization=organization_id,
@@ -117,8 +118,8 @@ def make_link(tx: Tx, organization_id: int, key_id: int) -> str:
 
 
 def follow_link(tx: Tx, token: str, request_id: str, client_address: str) -> Session:
-    """Signs in by a link and uses it up. Raises `unauthorized` for one that is used, too old or
-    made up."""
+    """Signs in with a link and uses it up. Raises `unauthorized` if the link is used, expired or
+    unknown."""
     row = tx.one(TAKE_LINK, digest=keys.digest(token), now=tx.now)
     found = keys.authenticate_id(tx, row[0], client_address) if row else None
     if found is None:

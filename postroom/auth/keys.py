@@ -1,8 +1,8 @@
 """API keys: `pr_` and 256 random bits, stored as SHA-256, shown once.
 
-A key is looked up at every request, never cached, so that a revoked one is refused at once by
-every process (decision 0015). A key that was made with another key is never wider than its parent
-and is revoked with it (decision 0028).
+Every request looks its key up without a cache, so that every process refuses a revoked key at once
+(decision 0015). A key that was made with another key is never wider than its parent and is revoked
+with it (decision 0028).
 """
 
 import functools
@@ -19,8 +19,7 @@ from postroom.domains import commands as domains
 from postroom.errors import FieldError, LimitReached, Refused, invalid, not_found
 
 MARK = "pr_"
-# How old the time of the last use may be: a key is written to once in this time, however busy it
-# is.
+# Minimum interval between two writes of a key's last use, in milliseconds.
 USE_MS = 60_000
 
 COLUMNS = """id, prefix, name, user_id, scopes, domain_bound, networks, parent_id, created_at, expires_at,
@@ -38,13 +37,13 @@ FIND_ID = f"""
 SELECT {WHO} FROM api_keys
 WHERE id = :id AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)"""
 GET = f"SELECT {COLUMNS} FROM api_keys WHERE id = :id AND organization_id = :organization"
-# The operator's: the oldest key that may do everything in its organization.
+# For the operator: the oldest key that may do everything in its organization.
 WIDEST = """
 SELECT id FROM api_keys
 WHERE organization_id = :organization AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)
   AND user_id IS NULL AND domain_bound = 0 AND networks IS NULL AND parent_id IS NULL ORDER BY id LIMIT 1"""
-# An update that changes nothing: a revocation of this key waits for its new child, or the child is
-# not made.
+# An update that changes nothing locks the key. A revocation then waits for the new child, or comes
+# first and keeps the child from being made.
 LOCK = f"""
 UPDATE api_keys SET revoked_at = NULL
 WHERE id = :id AND organization_id = :organization AND revoked_at IS NULL
@@ -57,7 +56,8 @@ DOMAINS = """
 SELECT domains.name FROM api_key_domains JOIN domains ON domains.id = api_key_domains.domain_id
 WHERE api_key_domains.key_id = :id AND domains.organization_id = :organization AND domains.deleted_at IS NULL
 ORDER BY domains.name, domains.id"""
-# A caller who is bound to domains sees keys that are bound to some of these and to no other.
+# An actor that is bound to domains sees only keys that are bound to some of these domains and to no
+# others.
 OWNED_LIVE = """
 organization_id = :organization AND COALESCE(user_id, '') = COALESCE(:user_id, user_id, '') AND revoked_at IS NULL
   AND (CAST(:bound AS BIGINT) IS NULL OR (domain_bound = 1
@@ -75,13 +75,14 @@ USE = """
 UPDATE api_keys SET last_used_at = :now
 WHERE id = :id AND organization_id = :organization AND (last_used_at IS NULL OR last_used_at <= :until)"""
 
-# Live keys of an organization. The operator makes more.
+# Maximum number of live keys of an organization, except for keys that the operator makes.
 MOST = 10_000
 FULL = """
 SELECT id FROM api_keys
 WHERE organization_id = :organization AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now) AND id > 0
 ORDER BY id LIMIT 1 OFFSET :most"""
-# Keys that are looked at in one transaction. One that has made others goes after these.
+# Maximum number of keys that one transaction deletes. A key is deleted only after the keys that
+# were made with it.
 STEP = 200
 WITHOUT_TRACES = """
   AND NOT EXISTS (SELECT 1 FROM api_keys AS child WHERE child.parent_id = api_keys.id)
@@ -97,8 +98,8 @@ FORGET = "DELETE FROM api_keys WHERE id = :id AND (revoked_at <= :before OR expi
 
 
 class KeyTraits(msgspec.Struct, frozen=True):
-    """What a key is from its creation on. `domains` and `networks` are None where it is not bound
-    to any."""
+    """The fields of a key that never change. `domains` and `networks` are None where the key is not
+    bound to any."""
 
     id: int
     prefix: str
@@ -111,7 +112,7 @@ class KeyTraits(msgspec.Struct, frozen=True):
 
 
 class ApiKey(KeyTraits, frozen=True):
-    """What may be shown of a key, with its times in milliseconds since 1970 UTC."""
+    """The public fields of a key, with its times in milliseconds since 1970 UTC."""
 
     created_at: int
     expires_at: int | None
@@ -120,8 +121,8 @@ class ApiKey(KeyTraits, frozen=True):
 
 
 class CreateKey(msgspec.Struct, frozen=True):
-    """A parsed request: domains and networks are canonical. None is as the parent has it, and
-    without a parent not limited."""
+    """A parsed request: domains and networks are canonical. None takes the value of the parent, or
+    no restriction if there is no parent."""
 
     name: str | None = None
     user_id: str | None = None
@@ -132,18 +133,19 @@ class CreateKey(msgspec.Struct, frozen=True):
 
 
 def digest(key: str) -> str:
-    """What is stored of a key. SHA-256 is enough: the key itself has 256 random bits."""
+    """Returns the stored form of a key. SHA-256 is enough, because the key itself has 256 random
+    bits."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def authenticate(tx: Tx, key: str, client_address: str) -> tuple[Actor, bool] | None:
-    """Who holds this key, and whether its use should be written down (see `use`). None when it
-    is unknown, revoked, expired or used from elsewhere."""
+    """Returns the actor of a key, and whether to record the use of the key (see `use`). None if the
+    key is unknown, revoked, expired or used from a network that it does not allow."""
     return _authenticated(tx, tx.one(FIND, digest=digest(key), now=tx.now), client_address)
 
 
 def authenticate_id(tx: Tx, key_id: int, client_address: str) -> tuple[Actor, bool] | None:
-    """As `authenticate`, for who has shown the key before (console_sessions.py)."""
+    """As `authenticate`, by the id of a key that was shown before (console_sessions.py)."""
     return _authenticated(tx, tx.one(FIND_ID, id=key_id, now=tx.now), client_address)
 
 
@@ -164,7 +166,7 @@ def _scopes(text: str) -> frozenset[str]:
 
 
 def get(tx: Tx, organization_id: int, key_id: int) -> ApiKey:
-    """A key of an organization. Raises not_found."""
+    """Returns a key of the organization. Raises not_found."""
     row = tx.one(GET, id=key_id, organization=organization_id)
     if row is None:
         raise not_found()
@@ -172,23 +174,25 @@ def get(tx: Tx, organization_id: int, key_id: int) -> ApiKey:
 
 
 def widest(tx: Tx, organization_id: int) -> int | None:
-    """The id of the oldest live key of an organization that is bound to nothing, if there is
-    one."""
+    """Returns the id of the organization's oldest live key that is bound to nothing; None if there
+    is none."""
     row = tx.one(WIDEST, organization=organization_id, now=tx.now)
     return int(row[0]) if row else None
 
 
 def use(tx: Tx, actor: Actor) -> None:
-    """Writes down that a key was used, unless another process has just done so."""
+    """Records the use of the actor's key, unless a use within the last USE_MS is recorded
+    already."""
     tx.run(USE, id=actor.key_id, organization=actor.organization_id, now=tx.now, until=tx.now - USE_MS)
 
 
 def create(tx: Tx, actor: Actor, command: CreateKey) -> tuple[ApiKey, str]:
-    """Makes a key of the actor's organization, with the secret that cannot be read again.
+    """Makes a key of the actor's organization. Returns the key and its secret, which cannot be read
+    again.
 
-    Raises not_found (a user or a domain that the actor does not see), `forbidden` (wider than
-    the actor's key), `invalid_request` (it would have expired already), `unauthorized` (the
-    actor's key has just ended), LimitReached.
+    Raises not_found (a user or a domain that the actor does not see), `forbidden` (wider than the
+    actor's key), `invalid_request` (the expiry is in the past), `unauthorized` (the actor's key has
+    just ended), LimitReached.
     """
     command = _narrowed(tx, actor, command)
     if actor.key_id is not None and tx.one(FULL, organization=actor.organization_id, most=MOST - 1, now=tx.now):
@@ -209,28 +213,29 @@ def create(tx: Tx, actor: Actor, command: CreateKey) -> tuple[ApiKey, str]:
 
 
 def page(tx: Tx, actor: Actor, user_id: str | None, *, after: int, limit: int, offset: int) -> list[ApiKey]:
-    """Keys that are live or expired, by id. A bound caller sees those that are as narrow."""
+    """Returns keys that are live or expired, ordered by id. An actor with a restricted key sees
+    only keys that are at least as narrow."""
     rows = tx.all(PAGE, **_mine(actor, user_id), after=after, limit=limit, offset=offset)
     return [_from_row(tx, actor.organization_id, row) for row in rows]
 
 
 def get_all(tx: Tx, organization_id: int) -> list[ApiKey]:
-    """Every key of an organization, the revoked ones too."""
+    """Returns every key of the organization, including revoked keys."""
     return [_from_row(tx, organization_id, row) for row in tx.all(LIST, organization=organization_id)]
 
 
 def revoke(tx: Tx, actor: Actor, key_id: int, user_id: str | None = None) -> ApiKey:
-    """Ends a key and every key that was made with it.
+    """Revokes a key and every key that was made with it. Returns the key.
 
-    Raises not_found for a foreign, unknown or revoked one, and `key_too_wide` for one that may
-    do more than the actor's key and was not made with it (decision 0165).
+    Raises not_found if the key is foreign, unknown or already revoked, and `key_too_wide` if the
+    key may do more than the actor's key and was not made with it (decision 0165).
     """
     row = tx.one(REVOKE, **_mine(actor, user_id), id=key_id, now=tx.now)
     if row is None:
         raise not_found()
     _refuse_to_end_wider(tx, actor, _from_row(tx, actor.organization_id, row))
     ended = [row]
-    for parent in ended:  # grows: one generation is held before the next one is looked for
+    for parent in ended:  # grows: one generation of keys is locked before the next one is looked up
         children = tx.all(REVOKE_CHILDREN, parent=parent[0], organization=actor.organization_id, now=tx.now)
         ended += sorted(children, key=lambda row: int(row[0]))  # RETURNING has no order
     found = [_from_row(tx, actor.organization_id, row) for row in ended]
@@ -240,8 +245,8 @@ def revoke(tx: Tx, actor: Actor, key_id: int, user_id: str | None = None) -> Api
 
 
 def forget(tx: Tx, before: int) -> int:
-    """Removes keys that ended before this time (milliseconds), STEP at most: no event tells of
-    them any more. How many it were."""
+    """Deletes up to STEP keys that ended before this time (milliseconds since 1970), when no event
+    refers to them any more. Returns the number of keys deleted."""
     found = [*tx.all(REVOKED_LONG_AGO, before=before, limit=STEP), *tx.all(EXPIRED_LONG_AGO, before=before, limit=STEP)]
     ids = sorted({row[0] for row in found})[:STEP]
     for id_ in ids:
@@ -251,7 +256,7 @@ def forget(tx: Tx, before: int) -> int:
 
 
 def _narrowed(tx: Tx, actor: Actor, command: CreateKey) -> CreateKey:
-    """The command within the limits of the actor's key; the operator has none."""
+    """Returns the command within the limits of the actor's key. The operator has no limits."""
     if actor.key_id is None:
         return command if command.scopes is not None else msgspec.structs.replace(command, scopes=ALL_SCOPES)
     row = tx.one(LOCK, id=actor.key_id, organization=actor.organization_id, now=tx.now)
@@ -273,8 +278,8 @@ def _narrowed(tx: Tx, actor: Actor, command: CreateKey) -> CreateKey:
 
 
 def _refuse_wider(parent: ApiKey, command: CreateKey) -> None:
-    """Raises `forbidden`, with every field that asks for more than the parent has. Domains are
-    not among these: those that the parent does not see are not found (decision 0029)."""
+    """Raises `forbidden` with every field that asks for more than the parent has. Domains are not
+    checked here, because a domain that the parent does not see is not found (decision 0029)."""
     wider = []
     if not set(command.scopes or ()) <= set(parent.scopes):
         wider.append(FieldError("scopes", "too_wide", "Your key lacks one of these scopes."))
@@ -287,9 +292,9 @@ def _refuse_wider(parent: ApiKey, command: CreateKey) -> None:
 
 
 def _refuse_to_end_wider(tx: Tx, actor: Actor, key: ApiKey) -> None:
-    """Raises `key_too_wide`, with what the key has more than the actor's. User and domains are
-    not among these: keys that are wider there are not found. The operator has no key and ends
-    any."""
+    """Raises `key_too_wide` with every field in which the key is wider than the actor's key. User
+    and domains are not checked here, because keys that are wider in these are not found. The
+    operator has no key and may revoke any key."""
     if actor.key_id is None or _has_made(tx, actor.organization_id, actor.key_id, key):
         return
     mine = get(tx, actor.organization_id, actor.key_id)
@@ -306,8 +311,8 @@ def _refuse_to_end_wider(tx: Tx, actor: Actor, key: ApiKey) -> None:
 
 
 def _has_made(tx: Tx, organization_id: int, maker_id: int, key: ApiKey) -> bool:
-    """Whether a key was made with another one, or with a key that was. A maker's id is lower
-    than that of its keys."""
+    """Whether a key was made with the key `maker_id`, directly or through other keys. The id of a
+    parent is always lower than the ids of its children."""
     above = key.parent_id
     while above is not None and above > maker_id:
         row = tx.one(MAKER, id=above, organization=organization_id)
@@ -337,7 +342,7 @@ def _insert(tx: Tx, actor: Actor, command: CreateKey, secret: str, *, is_bound: 
 
 
 def _from_row(tx: Tx, organization_id: int, row: Row) -> ApiKey:
-    """A key from a row of COLUMNS, with the names of its domains."""
+    """Returns a key from a row of COLUMNS, with the names of its domains."""
     id_, prefix, name, user_id, scopes, domain_bound, allowed, *rest = row
     bound = None
     if domain_bound:
@@ -347,7 +352,8 @@ def _from_row(tx: Tx, organization_id: int, row: Row) -> ApiKey:
 
 
 def _mine(actor: Actor, user_id: str | None) -> dict[str, int | str | None]:
-    """The parameters of MINE. A user that the caller is bound to counts whatever is asked for."""
+    """The parameters of OWNED_LIVE. If the actor is bound to a user, that user replaces
+    `user_id`."""
     return {
         "organization": actor.organization_id,
         "user_id": actor.user_id or user_id,

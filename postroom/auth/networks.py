@@ -1,7 +1,7 @@
-"""Networks from which a key may be used, written as CIDR.
+"""Networks from which a key may be used, in CIDR notation.
 
-A socket that listens on IPv6 and IPv4 shows an IPv4 client as `::ffff:203.0.113.7`
-(RFC 4291 2.5.5.2). It is looked for as the IPv4 address that it is.
+A socket that listens on IPv6 and IPv4 shows an IPv4 client as `::ffff:203.0.113.7` (RFC 4291
+2.5.5.2). Such a client is compared by its IPv4 address.
 """
 
 import functools
@@ -12,14 +12,14 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def parse(text: str) -> str:
-    """The canonical CIDR of a network or a single address. Raises ValueError."""
-    if not text.isascii():  # the library takes digits of every script
+    """Returns the canonical CIDR notation of a network or a single address. Raises ValueError."""
+    if not text.isascii():  # the library accepts digits of every script
         raise ValueError("not a network")
     return str(ipaddress.ip_network(text))
 
 
 def holds(networks: Sequence[str], address: str) -> bool:
-    """Whether one of the networks has the address. What is no address is in none."""
+    """Whether one of the networks contains the address. False if the text is not an address."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
@@ -30,13 +30,13 @@ def holds(networks: Sequence[str], address: str) -> bool:
 
 
 def within(inner: Sequence[str], outer: Sequence[str]) -> bool:
-    """Whether each of the inner networks lies in one of the outer ones."""
+    """Whether each inner network lies in one of the outer networks."""
     return all(any(_inside(network, other) for other in outer) for network in inner)
 
 
 @functools.lru_cache(4096)
 def _read(text: str) -> Network:
-    """Kept, because a key is checked at every request."""
+    """Cached, because every request checks the networks of its key."""
     return ipaddress.ip_network(text)
 
 

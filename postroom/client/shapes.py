@@ -53,8 +53,8 @@ class OpenSessions(Shape, frozen=True):
 
 
 class MailServer(Shape, frozen=True):
-    """One way to reach a service. `tls` from the first byte, or plain text that becomes TLS by
-    `starttls`."""
+    """One way to reach a service: `tls` uses TLS from the first byte, `starttls` begins in plain
+    text and switches to TLS."""
 
     host: str
     port: int
@@ -239,7 +239,7 @@ class Event(Shape, frozen=True):
 
 
 class Caps(Shape, frozen=True):
-    """The caps of a user or of an organization; None is no cap."""
+    """The limits of a user or an organization; None means no limit."""
 
     domains: int | None
     accounts: int | None
@@ -254,7 +254,7 @@ class Limits(Shape, frozen=True):
 
 
 class AccountCount(Shape, frozen=True):
-    """How many live accounts there are, by status."""
+    """The number of live accounts by status."""
 
     total: int
     active: int

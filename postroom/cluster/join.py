@@ -1,9 +1,8 @@
-"""A machine joins the others when it starts: it says how they reach it, and gets what they know it
-by.
+"""A machine joins the other nodes when it starts: it publishes how they reach it, and stores the
+number and the key that they know it by.
 
-The data directory has a number in it, because a node's name alone must not let another machine,
-which has none of its mail, take its place. The key that the others know the node by lies there
-too.
+The data directory contains the number, because a node's name alone must not let another machine,
+which has none of the node's mail, take its place. The key lies there too.
 """
 
 import os
@@ -23,14 +22,14 @@ from postroom.mailplane.render import OwnNode
 from postroom.settings import Settings
 
 FOLDER = "node"
-# How long the nodes that run may take to know a new one. Each looks once a second.
+# Maximum wait, in seconds, until the running nodes know a new node. Each node looks once a second.
 PATIENCE_SECONDS = 20.0
 PAUSE_SECONDS = 0.1
 
 
 def join(database: Database, settings: Settings) -> tuple[OwnNode | None, int]:
-    """What this node is, and how many accounts it has taken over just now. None where there is
-    one machine. Raises Refused."""
+    """Returns this node and the number of accounts that it has just taken over. None if there is
+    only one machine. Raises Refused."""
     if not settings.node:
         if database.write_sync(nodes.everything):
             raise Refused(
@@ -65,8 +64,8 @@ def join(database: Database, settings: Settings) -> tuple[OwnNode | None, int]:
 
 
 def address_of_own(node: Node, settings: Settings) -> str:
-    """The address that the others reach a node at, if it is one of this machine's; empty: it is
-    that of a router before it. Raises `node_unreachable`."""
+    """Returns the address at which the other nodes reach this one, if the address belongs to this
+    machine; empty if it belongs to a router in front of the machine. Raises `node_unreachable`."""
     bind = node.address if _is_local(node.address) else ""
     if bind and not {bind, "0.0.0.0", "::"} & set(settings.listen_addresses):  # noqa: S104
         raise Refused(
@@ -76,13 +75,13 @@ def address_of_own(node: Node, settings: Settings) -> str:
 
 
 def trusting_of(node: Node, settings: Settings) -> Trusting:
-    """What this node does so that the others know it."""
+    """Returns the object that makes this node known to the other nodes."""
     return Trusting(node, address_of_own(node, settings), settings.data)
 
 
 def _pairs(node: Node, data: Path) -> list[Pair]:
-    """The pairs that this data directory has for a node, the one in use first; a new one, kept
-    as the next, if it has none that is good for its name and address."""
+    """Returns the pairs in this data directory that are valid for the node's name and address, the
+    current pair first. Without a valid pair, makes one and stores it as the next pair."""
     found = []
     for name in (CURRENT, NEXT):
         pair = trust_keeper.read(data, name)
@@ -91,7 +90,7 @@ def _pairs(node: Node, data: Path) -> list[Pair]:
                 node_pair.check(pair.certificate, node.host, node.address)
                 found.append(pair)
         except ValueError:
-            if name == NEXT:  # for another address; it would be used in time
+            if name == NEXT:  # for another address; it would be used later
                 (data / "db" / NEXT).unlink()
     if not found:
         found.append(node_pair.new(node.host, node.address))
@@ -100,7 +99,7 @@ def _pairs(node: Node, data: Path) -> list[Pair]:
 
 
 def _keep_pair(data: Path, pairs: list[Pair], known: str) -> None:
-    """The pair that the others know the node by is the one in use."""
+    """Makes the pair that the other nodes know this node by the current pair."""
     (pair,) = (pair for pair in pairs if pair.certificate == known)
     if trust_keeper.read(data, CURRENT) != pair:
         trust_keeper.write(data, CURRENT, pair)
@@ -109,8 +108,8 @@ def _keep_pair(data: Path, pairs: list[Pair], known: str) -> None:
 
 
 def _wait(database: Database, part: Trusting) -> OwnNode:
-    """Until the others know this node, and it the secret that they share; or until they have had
-    time enough."""
+    """Waits until the other nodes know this node and this node knows the shared secret, or until
+    PATIENCE_SECONDS are over. Returns this node. Raises `node_elsewhere`."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         late = time.monotonic() > deadline
@@ -125,7 +124,7 @@ def _wait(database: Database, part: Trusting) -> OwnNode:
 
 
 def _is_local(address: str) -> bool:
-    """Whether it is this machine's, and not that of a router before it."""
+    """Whether the address belongs to this machine, and not to a router in front of it."""
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
         try:
             probe.bind((address, 0))

@@ -1,8 +1,8 @@
-"""Carrying out moves: the worker of the node that has the mail copies it while it is used, freezes
-the account for the last difference, compares, and switches.
+"""Carries out moves: the worker of the node that has the mail copies the mailbox while it is in
+use, freezes the account to copy the last difference, compares, and switches.
 
 The freeze does not rely on ended sessions. The mailbox is sealed (maildir.py), so a session that
-began a moment before cannot add anything that would be lost. Deliveries are deferred, never
+began a moment earlier cannot add anything that would be lost. Deliveries are deferred, never
 refused.
 """
 
@@ -24,30 +24,31 @@ from postroom.mailplane.dovecot import doveadm, maildir
 from postroom.mailplane.dovecot.doveadm import DoveadmEndpoint, Failed
 from postroom.mailplane.internal_addresses import login_name
 
-# Copies while the mailbox is used: until one takes no longer than a person would wait.
+# Maximum number of copies while the mailbox is in use. Copying stops after a copy that takes less
+# than SHORT_SECONDS, about as long as a person would wait.
 PASSES = 6
 SHORT_SECONDS = 2.0
-# What takes longer in the end is not frozen for.
+# If the last copy takes longer than this, the account is not frozen.
 LONG_SECONDS = 20.0
 PROGRESS_SECONDS = 1.0
 COPY_SECONDS = 24 * 3600.0
 FREEZE_SECONDS = 60.0
-# For deliveries that were let in before the freeze: until they begin to write, and until they are
+# Times for deliveries that began before the freeze: until they start to write, and until they are
 # done.
 DRAIN_SECONDS = 0.5
 DELIVERY_SECONDS = 15.0
-# Between the nodes' copies of one account.
+# Longest wait for the lock between the nodes' copies of one account.
 LOCK_SECONDS = 30
 
 log = structlog.get_logger()
 
 
 class Stuck(Exception):
-    """A move that cannot go on now; the text says why."""
+    """A move cannot continue now. The text says why."""
 
 
 class Mover:
-    """Goes on with the moves of one node, one after the other."""
+    """Carries out the moves of one node, one after the other."""
 
     def __init__(
         self, database: Database, node: int, mail: Path, door: Callable[[Node], DoveadmEndpoint | None]
@@ -58,11 +59,11 @@ class Mover:
         self._door = door
 
     async def due(self) -> Move | None:
-        """What is to go on now."""
+        """Returns the move to continue now; None if there is none."""
         return await self._database.read(partial(moves.next_due, node=self.node))
 
     async def carry_on(self, move: Move) -> None:
-        """Goes on with a move. What hinders it is written down with it."""
+        """Continues a move. Records the reason if the move cannot continue."""
         try:
             await self._step(move)
         except (Stuck, Failed, OSError, ValueError, TimeoutError) as error:
@@ -71,16 +72,16 @@ class Mover:
             await self._database.write(partial(_put_off, move=move, reason=reason))
 
     async def leftover(self) -> int | None:
-        """An account of which something is left here that is to be erased."""
+        """Returns an account whose leftover on this node must be erased; None if there is none."""
         return await self._database.read(partial(nodes.next_leftover, node=self.node))
 
     async def erase_leftover(self, account_id: int) -> None:
-        """Erases what a cancelled move has left of an account."""
+        """Erases what a cancelled move left of an account on this node."""
         if await self._erase(account_id):
             await self._database.write(partial(_forget, node=self.node, account_id=account_id))
 
     async def heartbeat(self) -> None:
-        """Says now and then that the node is there."""
+        """Records that the node is alive, then sleeps for SEEN_MS."""
         await self._database.write(partial(nodes.see, id_=self.node))
         await asyncio.sleep(nodes.SEEN_MS / 1000)
 
@@ -93,7 +94,7 @@ class Mover:
             await self._move(move)
 
     async def _take_back(self, move: Move) -> None:
-        """Opens the account, and has its copy erased once nothing adds to that any more."""
+        """Opens the account, and has its copy erased once no earlier copy adds to it."""
         await asyncio.to_thread(maildir.unseal, self._mail, move.account_id)
         await self._database.write(partial(moves.thaw, account_id=move.account_id, reason="The move was cancelled."))
         if await asyncio.to_thread(maildir.is_being_copied, self._mail, move.account_id):
@@ -127,7 +128,8 @@ class Mover:
         return here, _There(there, f"tcps:{_host(target.address)}:{target.port + 2}")
 
     async def _copy(self, move: Move, here: DoveadmEndpoint, there: "_There") -> None:
-        """Copies, with what arrives meanwhile, until the difference is small."""
+        """Copies repeatedly, including mail that arrives meanwhile, until the difference is
+        small."""
         took = 0.0
         for number in range(1, PASSES + 1):
             if await self._is_cancelled(move):
@@ -142,7 +144,7 @@ class Mover:
                 copying.cancel()
             try:
                 await copying
-            except Failed:  # it may have changed under the copy; the last one, when nothing does, must not fail
+            except Failed:  # the mailbox may have changed; only the copy of the frozen one must not fail
                 if number == PASSES:
                     raise
                 continue
@@ -161,7 +163,8 @@ class Mover:
         await self._database.write(tell)
 
     async def _finish(self, move: Move, here: DoveadmEndpoint, there: "_There") -> None:
-        """Frozen: what is left, exactly, and then the account is there."""
+        """Copies the last difference of the frozen account, compares both sides, and switches the
+        account to the target."""
         await self._close(move, here)
         await _back_up(here, there, move.account_id)
         ours, theirs = [await _contents(door, move.account_id) for door in (here, there.door)]
@@ -171,7 +174,8 @@ class Mover:
             log.info("account_moved", account_id=move.account_id, source=move.source, target=move.target)
 
     async def _close(self, move: Move, here: DoveadmEndpoint) -> None:
-        """Ends what is under way: in order, as far as that goes; then nothing can be added."""
+        """Ends the sessions, waits for deliveries, seals the mailbox so that nothing can be added,
+        and ends the sessions again."""
         for seal in (False, True):
             if seal:
                 await self._wait_for_deliveries(move)
@@ -181,8 +185,8 @@ class Mover:
         await asyncio.to_thread(maildir.unlock, self._mail, move.account_id)
 
     async def _wait_for_deliveries(self, move: Move) -> None:
-        """New ones are put off. One that the seal would interrupt is done again later, and might
-        be there twice."""
+        """New deliveries are deferred. A delivery that the seal interrupts is repeated later and
+        might put its message into the mailbox twice."""
         with suppress(TimeoutError):
             async with asyncio.timeout(DELIVERY_SECONDS):
                 await asyncio.sleep(DRAIN_SECONDS)
@@ -190,8 +194,8 @@ class Mover:
                     await asyncio.sleep(DRAIN_SECONDS / 5)
 
     async def _clean(self, move: Move) -> None:
-        """A session that was slow to begin ends before the file goes that stands in its
-        mailbox's place."""
+        """Ends sessions that were slow to start, and then erases the mail and the file that stands
+        in the mailbox's place."""
         here, _ = await self._ends(move)
         if not await doveadm.end_account(here, move.account_id):
             raise Stuck("Its sessions could not be ended.")
@@ -199,7 +203,8 @@ class Mover:
             await self._database.write(partial(moves.finish, account_id=move.account_id))
 
     async def _erase(self, account_id: int) -> bool:
-        """What is left here is erased, a bounded part in a round. True: nothing is left."""
+        """Erases part of the account's mail on this node, a bounded number of entries per call.
+        Returns True if nothing is left."""
         left = maildir.ERASE_BATCH_ENTRIES
         for name in (maildir.SEALED, ""):
             left = await asyncio.to_thread(maildir.erase, self._mail, account_id, left, name) if left > 0 else 0
@@ -207,7 +212,7 @@ class Mover:
 
 
 class _There:
-    """The target: its doveadm, and where copies go."""
+    """The target of a move: its doveadm endpoint, and the destination of copies."""
 
     def __init__(self, door: DoveadmEndpoint, destination: str) -> None:
         self.door = door
@@ -216,7 +221,7 @@ class _There:
 
 def _put_off(tx: Tx, move: Move, reason: str) -> None:
     moves.explain(tx, move.account_id, reason)
-    if move.cancelled or not moves.is_cancelled(tx, move.account_id):  # one cancelled meanwhile is not tried again
+    if move.cancelled or not moves.is_cancelled(tx, move.account_id):  # a move that was just cancelled is due at once
         leases.back_off(tx, "move", move.account_id)
 
 
@@ -246,8 +251,8 @@ async def _count(door: DoveadmEndpoint, account_id: int) -> int:
 
 
 async def _contents(door: DoveadmEndpoint, account_id: int) -> tuple[Any, Any]:
-    """All that must be the same on both sides: each folder, and each message with what a client
-    knows it by."""
+    """Returns everything that must be the same on both sides: each folder, and each message with
+    the fields by which a client knows it."""
     folders = await _status(door, account_id, "uidvalidity", "uidnext", "guid", "messages")
     command = {"user": _user(account_id), "field": ["mailbox", "uid", "guid", "flags"], "query": ["all"]}
     messages = _answer(await doveadm.ask(door, [["fetch", command, "fetch"]]))
@@ -258,7 +263,7 @@ async def _contents(door: DoveadmEndpoint, account_id: int) -> tuple[Any, Any]:
 
 
 def _flags(text: str) -> list[str]:
-    """\\Recent is the session's, not the message's."""
+    """Omits \\Recent, which belongs to the session, not to the message."""
     return [flag for flag in text.split() if flag != "\\Recent"]
 
 

@@ -1,12 +1,13 @@
-"""Moves: accounts on their way from one node to another, as rows that say how far each is.
+"""Moves: transfers of accounts from one node to another, as rows that say how far each one is.
 
     copy ──▶ frozen ──▶ clean ──▶ (no row)
 
-The account is at home on the source until the one transaction of `switch`, which begins `clean`.
-Whatever fails before leaves it there, and a crash leaves the phase that says how to go on
-(mover.py). A move that is cancelled before is not over yet: the source may be copying, or have
-sealed the mailbox. It takes the move back, and what the target has got is a row of its own
-(`node_leftovers`), so that the account waits for no node that is away (decision 0121).
+The source is the account's home until the transaction of `switch`, which begins `clean`. Any
+earlier failure leaves the account on the source, and a crash leaves the phase that says how to
+continue (mover.py). A move that is cancelled before the switch is not over yet: the source may be
+copying, or may have sealed the mailbox. The source takes the move back. What the target has
+received becomes a row of its own (`node_leftovers`), so that the account waits for no node that is
+away (decision 0121).
 """
 
 from typing import Literal
@@ -32,13 +33,13 @@ SELECT account_id, node_id, :target, 'copy', :now FROM account_homes
 WHERE account_id = :account_id AND node_id <> :target
 ON CONFLICT (account_id) DO NOTHING RETURNING {COLUMNS}"""
 GET = f"SELECT {COLUMNS} FROM account_moves WHERE account_id = :account_id"
-# Those that wait for this node: it has the mail, or what is left of it.
+# Moves that wait for this node: it has the mail, or the rest of it after the switch.
 DUE = f"""
 SELECT {COLUMNS} FROM account_moves
 WHERE source = :node
   AND NOT EXISTS (SELECT 1 FROM leases WHERE kind = 'move' AND item = account_moves.account_id AND free_at > :now)
 ORDER BY CASE phase WHEN 'frozen' THEN 0 ELSE 1 END, account_id LIMIT 1"""
-# Accounts of a node that nobody has asked to move.
+# Accounts on a node that have no move.
 LEFT = """
 SELECT account_id FROM account_homes JOIN accounts ON accounts.id = account_homes.account_id
 WHERE node_id = :node AND deleted_at IS NULL
@@ -66,7 +67,8 @@ DELETE = "DELETE FROM account_moves WHERE account_id = :account_id"
 
 
 class Move(msgspec.Struct, frozen=True):
-    """An account on its way. `messages`: so many it has; `copied`: so many are there already."""
+    """One move. `messages` is the number of messages of the account; `copied` is how many of them
+    are on the target already."""
 
     account_id: int
     source: int
@@ -79,16 +81,15 @@ class Move(msgspec.Struct, frozen=True):
 
     @property
     def state(self) -> str:
-        """Its phase in a word for people."""
+        """The phase in one word for people; `cancelled` for a cancelled move."""
         return "cancelled" if self.cancelled else self.phase
 
 
 def request(tx: Tx, account_id: int, target: str) -> Move:
-    """Asks for a move; the worker of the node that has the mail carries it out. The same one twice
-    is one.
+    """Requests a move, which the worker of the node with the mail carries out. Requesting the same
+    move again changes nothing. Returns the move.
 
-    Raises `unknown_account`, `unknown_node`, `node_not_ready`, `already_there`,
-    `move_under_way`.
+    Raises `unknown_account`, `unknown_node`, `node_not_ready`, `already_there`, `move_under_way`.
     """
     node = nodes.get(tx, target)
     nodes.lock_home(tx, account_id)
@@ -112,8 +113,9 @@ def request(tx: Tx, account_id: int, target: str) -> Move:
 
 
 def request_more(tx: Tx, source: str, at_once: int) -> int:
-    """Asks for moves of what is left on a drained node, each to the node that has the fewest
-    accounts then, until so many are under way. Answers how many are: 0 when nothing is left.
+    """Requests moves of the accounts left on a drained node, each to the node with the fewest
+    accounts at that time, until `at_once` moves are under way. Returns the number under way: 0 if
+    nothing is left.
 
     Raises `unknown_node`, `node_in_use`, `node_not_ready`.
     """
@@ -130,18 +132,19 @@ def request_more(tx: Tx, source: str, at_once: int) -> int:
 
 
 def get(tx: Tx, account_id: int) -> Move | None:
-    """The move of an account, if it is on its way."""
+    """Returns the move of an account; None if there is none."""
     row = tx.one(GET, account_id=account_id)
     return _from_row(row) if row else None
 
 
 def everything(tx: Tx) -> list[Move]:
-    """Every move."""
+    """Returns every move."""
     return [_from_row(row) for row in tx.all(ALL)]
 
 
 def by_state(tx: Tx) -> dict[str, int]:
-    """How many there are; of the cancelled ones also those whose copy is not erased yet."""
+    """Returns the number of moves by state. Cancelled moves whose copy is not erased yet count
+    too."""
     found = dict.fromkeys(STATES, 0) | dict(tx.all(COUNT))
     for (left,) in tx.all(COUNT_LEFTOVERS):
         found["cancelled"] += left
@@ -149,35 +152,37 @@ def by_state(tx: Tx) -> dict[str, int]:
 
 
 def next_due(tx: Tx, node: int) -> Move | None:
-    """What this node must go on with: first what is frozen, which somebody waits for."""
+    """Returns the move that this node must continue, frozen accounts first, because their users are
+    waiting. None if there is none."""
     row = tx.one(DUE, node=node, now=tx.now)
     return _from_row(row) if row else None
 
 
 def is_wanted(tx: Tx, account_id: int) -> bool:
-    """Whether the account is still alive."""
+    """Whether the account is still live."""
     return tx.one(ACCOUNT, account_id=account_id) is not None
 
 
 def freeze(tx: Tx, account_id: int) -> bool:
-    """From here on nobody logs in and nothing is delivered. False: it is no longer being copied,
-    or cancelled."""
+    """Freezes the account: from the commit on, nobody can log in and nothing is delivered. Returns
+    False if the move is not in phase `copy` any more, or is cancelled."""
     return tx.one(GO_ON, account_id=account_id, from_phase="copy", phase="frozen") is not None
 
 
 def thaw(tx: Tx, account_id: int, reason: str) -> None:
-    """It could not be switched: the account is where it was, and open."""
+    """Opens the account on the source again and returns the move to phase `copy`, because the
+    switch failed."""
     tx.run(THAW, account_id=account_id, reason=reason)
 
 
 def explain(tx: Tx, account_id: int, reason: str) -> None:
-    """Why it does not go on."""
+    """Records why the move does not continue."""
     tx.run(EXPLAIN, account_id=account_id, reason=reason)
 
 
 def cancel(tx: Tx, account_id: int) -> Move | None:
-    """The move is to end where it began: nobody goes on with it. None: the account is not on its
-    way.
+    """Cancels a move, so that the account stays on its source. Returns the move; None if the
+    account has no move.
 
     Raises `unknown_account`, `already_there`.
     """
@@ -193,7 +198,7 @@ def cancel(tx: Tx, account_id: int) -> Move | None:
 
 
 def take_back(tx: Tx, move: Move) -> None:
-    """Ends a move with the account on its source. The target erases its copy."""
+    """Ends a cancelled move with the account on its source. The target then erases its copy."""
     nodes.lock_home(tx, move.account_id)
     if tx.one(TAKE_BACK, account_id=move.account_id, target=move.target) is None:
         return
@@ -203,8 +208,8 @@ def take_back(tx: Tx, move: Move) -> None:
 
 
 def switch(tx: Tx, move: Move) -> bool:
-    """The one moment from which on the account is at home on the target. False: it was not
-    frozen, or cancelled."""
+    """Makes the target the account's home from the commit on. Returns False if the account was not
+    frozen, or the move is cancelled."""
     if tx.one(GO_ON, account_id=move.account_id, from_phase="frozen", phase="clean") is None:
         return False
     if not nodes.relocate(tx, move.account_id, move.source, move.target):
@@ -214,18 +219,18 @@ def switch(tx: Tx, move: Move) -> bool:
 
 
 def tell(tx: Tx, account_id: int, messages: int, copied: int) -> None:
-    """How far it is."""
+    """Records the progress of the copy."""
     tx.run(TELL, account_id=account_id, messages=messages, copied=copied)
 
 
 def is_cancelled(tx: Tx, account_id: int) -> bool:
-    """Whether somebody has cancelled the move."""
+    """Whether the move is cancelled or gone."""
     move = get(tx, account_id)
     return move is None or move.cancelled
 
 
 def finish(tx: Tx, account_id: int) -> None:
-    """Nothing is left to do."""
+    """Deletes the move, which is complete."""
     tx.run(DELETE, account_id=account_id)
     leases.release(tx, "move", [account_id])
 

@@ -1,9 +1,8 @@
-"""Which certificates the nodes believe each other: those that stand beside the nodes, and no
-others.
+"""The certificates that the nodes trust: the certificates stored with the nodes, and no others.
 
-Deleting a row ends the trust in its node: the other nodes forget it within seconds. All rows share
-one secret, encrypted in each row for its own key (decision 0178). A deletion clears the secret, and
-the nodes make another.
+Deleting a row ends the trust in its node: the other nodes forget the certificate within seconds.
+All rows share one secret, encrypted in each row for that row's key (decision 0178). A deletion
+clears the secret, and the nodes make a new one.
 """
 
 from collections.abc import Sequence
@@ -24,8 +23,8 @@ CLEAR = "UPDATE node_certificates SET secret = NULL WHERE id > 0"
 
 
 class Trusted(msgspec.Struct, frozen=True):
-    """A certificate (PEM) of a node. `secret`: sealed for its key; None until somebody has done
-    that."""
+    """A node's certificate (PEM). `secret` is sealed for its key; None until a node has sealed
+    it."""
 
     id: int
     node_id: int
@@ -34,15 +33,15 @@ class Trusted(msgspec.Struct, frozen=True):
 
 
 def everything(tx: Tx) -> list[Trusted]:
-    """Every certificate, in the order in which they were published."""
+    """Returns every certificate, in the order of publication."""
     return [Trusted(*row) for row in tx.all(ALL)]
 
 
 def join(tx: Tx, node_id: int, candidates: Sequence[str], is_open: bool) -> str:
-    """A node starts and holds the keys of these certificates, the preferred one first. Answers
-    the one that it is known by. One that is not known yet is published, if the node has none, or
-    if the operator has allowed another (`is_open`), which ends the trust in those that it had.
-    Raises `node_elsewhere`."""
+    """Called when a node starts. The node holds the keys of `candidates`, the preferred certificate
+    first. Returns the certificate that the other nodes know the node by. An unknown certificate is
+    published if the node has none, or if the operator has allowed another (`is_open`), which ends
+    the trust in the node's old certificates. Raises `node_elsewhere`."""
     known = [certificate for (certificate,) in tx.all(OF_NODE, node_id=node_id)]
     for candidate in candidates:
         if candidate in known:
@@ -61,22 +60,22 @@ def join(tx: Tx, node_id: int, candidates: Sequence[str], is_open: bool) -> str:
 
 
 def publish(tx: Tx, node_id: int, certificate: str) -> int:
-    """From now on the nodes believe this certificate too."""
+    """Makes the nodes trust this certificate too. Returns its number."""
     row = tx.one(PUBLISH, node_id=node_id, certificate=certificate, now=tx.now)
     return int(row[0]) if row else 0
 
 
 def keep_only(tx: Tx, node_id: int, id_: int) -> None:
-    """Of a node's certificates the others have run out of use."""
+    """Deletes the node's other certificates, which are out of use."""
     tx.run(FORGET_OTHERS, node_id=node_id, id=id_)
 
 
 def forget(tx: Tx, node_id: int) -> None:
-    """Nobody believes this node any more, and the secret that it knows is no longer one."""
+    """Ends the trust in a node, and clears the shared secret, which that node knows."""
     tx.run(FORGET, node_id=node_id)
     tx.run(CLEAR)
 
 
 def seal(tx: Tx, id_: int, secret: str) -> None:
-    """The secret, sealed for this certificate."""
+    """Stores the secret, sealed for this certificate."""
     tx.run(SEAL, id=id_, secret=secret)

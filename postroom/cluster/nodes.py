@@ -1,9 +1,9 @@
-"""Nodes: several machines that run Postroom on one database. Which there are, which has the mail of
-an account, and where a new account is placed.
+"""Nodes: several machines that run Postroom on one database. This module knows which nodes exist,
+which node has the mail of an account, and where a new account is placed.
 
 Without a row in `nodes` there is one machine (decision 0113), and no account has a home. The first
-node that is added is the founder: the machine that was there before. It takes over every account at
-its first start.
+node that is added is the founder: the machine that was there before. The founder takes over every
+account at its first start.
 """
 
 import secrets
@@ -16,11 +16,11 @@ from postroom.db import Tx
 from postroom.errors import Busy, Refused
 
 SHARDS = 16
-# A node that has not been seen for as long is said to be away. It says that it is there once in
-# SEEN_MS.
+# A node records that it is alive every SEEN_MS; after AWAY_MS without a record it counts as away.
+# Both in milliseconds.
 SEEN_MS = 5_000
 AWAY_MS = 30_000
-# A node that has been silent for longer than this is not waited for.
+# Nodes do not wait for a node that has been silent for longer than this, in milliseconds.
 LIVE_MS = 12_000
 FOLDER_BYTES = 16
 
@@ -42,7 +42,7 @@ IS_USED = """
 SELECT 1 WHERE EXISTS (SELECT 1 FROM account_homes WHERE node_id = :id)
   OR EXISTS (SELECT 1 FROM account_moves WHERE source = :id OR target = :id)"""
 HOLD_HOME = "UPDATE account_homes SET node_id = node_id WHERE account_id = :account_id RETURNING node_id"
-# Where an account is at home nothing is ever left.
+# The home of an account never has a leftover of it.
 LEFTOVER = """
 SELECT account_id FROM node_leftovers
 WHERE node_id = :node
@@ -63,15 +63,15 @@ UPDATE nodes SET folder = :folder, imaps_port = :imaps, pop3s_port = :pops, siev
   trusts = 0
 WHERE id = :id"""
 TRUST = "UPDATE nodes SET trusts = :newest WHERE id = :id"
-# Of the founder, which stays for ever and has the lowest number.
+# Locks the founder's row: the founder is never removed and has the lowest id.
 HOLD_ALL = "UPDATE nodes SET address = address WHERE id = (SELECT MIN(id) FROM nodes WHERE id > 0)"
 SEE = "UPDATE nodes SET seen_at = :now WHERE id = :id"
 FOUND = """
 INSERT INTO account_homes (account_id, node_id)
 SELECT id, :id FROM accounts WHERE id > 0 AND (deleted_at IS NULL OR purge_at IS NOT NULL)
 ON CONFLICT DO NOTHING RETURNING account_id"""
-# The node with the fewest accounts; one that is away only if all are. One that has never run is not
-# reached by the others yet.
+# The node with the fewest accounts. A node that is away is chosen only if all are away. A node that
+# has never run cannot be reached by the others yet.
 LIGHTEST = """
 FROM nodes WHERE id > 0 AND draining = 0 AND seen_at IS NOT NULL
 ORDER BY CASE WHEN seen_at < :away THEN 1 ELSE 0 END,
@@ -83,8 +83,7 @@ SELECT :account_id, id {LIGHTEST} RETURNING node_id"""
 LEAVE = "DELETE FROM account_homes WHERE account_id = :account_id RETURNING node_id"
 RELOCATE = """
 UPDATE account_homes SET node_id = :target WHERE account_id = :account_id AND node_id = :source RETURNING account_id"""
-# Nodes that may have a session of the account: during a move, both. The node with its mail comes
-# first.
+# Nodes that may have a session of the account: during a move, both. The account's home comes first.
 HOMES = f"""
 SELECT {COLUMNS} FROM nodes WHERE id IN (
   SELECT node_id FROM account_homes WHERE account_id = :account_id
@@ -94,9 +93,9 @@ HOME = "SELECT node_id FROM account_homes WHERE account_id = :account_id"
 
 
 class Node(msgspec.Struct, frozen=True):
-    """A machine. Ports and `seen_at` are its own words, missing before its first start.
-    `trusts`: the number of the last certificate (node_trust.py) that it knows of; 0 while it
-    does not run."""
+    """One node. It reports its ports and `seen_at` (ms since 1970) itself; they are None before its
+    first start. `trusts` is the number of the last certificate (node_trust.py) that the node knows;
+    0 while it does not run."""
 
     id: int
     name: str
@@ -114,24 +113,24 @@ class Node(msgspec.Struct, frozen=True):
 
     @property
     def host(self) -> str:
-        """The name in its certificate, which no DNS knows."""
+        """The name in the node's certificate, which is not in the DNS."""
         return f"{self.name}.node.internal"
 
     def silence(self, now: int) -> int | None:
-        """For how many milliseconds it has not been seen; None before its first start. Clocks
-        differ a little."""
+        """Returns the milliseconds since the node was last seen; None before its first start. Never
+        negative, although clocks differ a little."""
         return None if self.seen_at is None else max(0, now - self.seen_at)
 
     def is_away(self, now: int) -> bool:
         return (self.silence(now) or 0) > AWAY_MS
 
     def is_live(self, now: int) -> bool:
-        """Whether it runs, and was seen just now."""
+        """Whether the node runs and was seen within the last LIVE_MS."""
         return self.trusts > 0 and self.seen_at is not None and now - self.seen_at < LIVE_MS
 
 
 class Ports(msgspec.Struct, frozen=True):
-    """Where a node listens for the others."""
+    """The ports on which a node listens for the other nodes."""
 
     imaps: int
     pops: int
@@ -139,12 +138,12 @@ class Ports(msgspec.Struct, frozen=True):
 
 
 def everything(tx: Tx) -> list[Node]:
-    """Every node, in the order in which they were added."""
+    """Returns every node, in the order in which the nodes were added."""
     return [_from_row(row) for row in tx.all(ALL)]
 
 
 def get(tx: Tx, name: str) -> Node:
-    """One node. Raises `unknown_node`."""
+    """Returns one node. Raises `unknown_node`."""
     row = tx.one(GET, name=name)
     if row is None:
         raise Refused("unknown_node", f"There is no node {name}: `postroom nodes list` shows them.")
@@ -158,7 +157,7 @@ def _from_row(row: tuple[object, ...]) -> Node:
 
 
 def lightest(tx: Tx) -> str:
-    """The name of the node that the next account is placed on. Raises `node_not_ready`."""
+    """Returns the name of the node on which the next account is placed. Raises `node_not_ready`."""
     row = tx.one(NAME_OF_LIGHTEST, away=tx.now - AWAY_MS)
     if row is None:
         raise Refused("node_not_ready", "No node takes accounts: each is drained or was never started.")
@@ -166,8 +165,8 @@ def lightest(tx: Tx) -> str:
 
 
 def add(tx: Tx, name: str, address: str, port: int) -> Node:
-    """Adds a node. One that is there gets a new address, and may start from another data
-    directory, with a new key."""
+    """Adds a node. An existing node gets the new address and may start from another data directory,
+    with a new key."""
     row = tx.one(ADD, name=name, address=address, port=port, now=tx.now)
     for shard in range(SHARDS if row else 0):
         tx.run(ADD_LOAD, id=row[0], shard=shard, by=0)  # type: ignore[index]
@@ -175,14 +174,15 @@ def add(tx: Tx, name: str, address: str, port: int) -> Node:
 
 
 def drain(tx: Tx, name: str, draining: bool) -> Node:
-    """Whether new accounts may come to a node. Raises `unknown_node`."""
+    """Sets whether a node is draining: a draining node gets no new accounts. Raises
+    `unknown_node`."""
     tx.run(DRAIN, name=name, by=int(draining))
     return get(tx, name)
 
 
 def remove(tx: Tx, name: str) -> None:
-    """Forgets a node that has no mail. What cancelled moves have left on one that is away is
-    forgotten with it. Raises `unknown_node`, `node_in_use`."""
+    """Removes a node that has no mail. Leftovers of cancelled moves on a node that is away are
+    forgotten too. Raises `unknown_node`, `node_in_use`."""
     hold_all(tx)
     node = get(tx, name)
     tx.run(LOCK, name=name)
@@ -203,8 +203,9 @@ def remove(tx: Tx, name: str) -> None:
 
 
 def begin(tx: Tx, name: str, folder: str | None, ports: Ports) -> tuple[Node, int]:
-    """A node starts: writes down how the others reach it. The founder takes over every account at
-    its first start; answers how many. `folder`: the number in its data directory, if there is one.
+    """Starts a node: records how the others reach it. At its first start the founder takes over
+    every account. Returns the node and the number of accounts taken over. `folder` is the number in
+    the node's data directory, if there is one.
 
     Raises `unknown_node`, `node_elsewhere`, `founder_missing`.
     """
@@ -229,22 +230,22 @@ def begin(tx: Tx, name: str, folder: str | None, ports: Ports) -> tuple[Node, in
 
 
 def hold_all(tx: Tx) -> None:
-    """Locks what the nodes know each other by until the end of this transaction."""
+    """Locks what the nodes know about each other until the end of the transaction."""
     tx.run(HOLD_ALL)
 
 
 def trust(tx: Tx, id_: int, certificate: int) -> None:
-    """This node's daemons believe every certificate up to this number."""
+    """Records that this node's daemons trust every certificate up to this number."""
     tx.run(TRUST, id=id_, newest=certificate)
 
 
 def see(tx: Tx, id_: int) -> None:
-    """The node is there."""
+    """Records that the node is alive now."""
     tx.run(SEE, id=id_, now=tx.now)
 
 
 def place(tx: Tx, account_id: int, domain_id: int) -> None:
-    """Gives a new account a home: on the node that has the fewest. Raises Busy."""
+    """Gives a new account its home: the node with the fewest accounts. Raises Busy."""
     row = tx.one(PLACE, account_id=account_id, away=tx.now - AWAY_MS)
     if row is None:
         raise Busy("No node takes new accounts: each is drained or was never started.", 60)
@@ -252,14 +253,14 @@ def place(tx: Tx, account_id: int, domain_id: int) -> None:
 
 
 def leave(tx: Tx, account_id: int) -> None:
-    """The last of an account's mail is gone."""
+    """Removes the account's home, because its last mail is erased."""
     row = tx.one(LEAVE, account_id=account_id)
     if row is not None:
         _count(tx, row[0], 0, -1)
 
 
 def relocate(tx: Tx, account_id: int, source: int, target: int) -> bool:
-    """The account is at home on another node from here on. False: it was not at the source."""
+    """Makes another node the account's home. Returns False if the source was not its home."""
     if tx.one(RELOCATE, account_id=account_id, source=source, target=target) is None:
         return False
     _count(tx, source, account_id, -1)
@@ -268,46 +269,47 @@ def relocate(tx: Tx, account_id: int, source: int, target: int) -> bool:
 
 
 def homes(tx: Tx, ids: Sequence[int]) -> dict[int, list[Node]]:
-    """The nodes that may have sessions of these accounts."""
+    """Returns the nodes that may have sessions of these accounts, by account id."""
     return {id_: [_from_row(row) for row in tx.all(HOMES, account_id=id_)] for id_ in ids}
 
 
 def home(tx: Tx, account_id: int) -> int | None:
-    """The node that has the account's mail; None where there is one machine, or no mail any
-    more."""
+    """Returns the id of the account's home; None if there is only one machine, or if the account's
+    mail is erased."""
     row = tx.one(HOME, account_id=account_id)
     return int(row[0]) if row else None
 
 
 def lock_home(tx: Tx, account_id: int) -> None:
-    """Locks the home of an account until the end of this transaction."""
+    """Locks the account's home until the end of the transaction."""
     tx.run(HOLD_HOME, account_id=account_id)
 
 
 def leave_behind(tx: Tx, account_id: int, node: int) -> None:
-    """A cancelled move has left something of the account on this node, which is to be erased
-    there."""
+    """Records that a cancelled move left something of the account on this node, which must be
+    erased there."""
     tx.run(LEAVE_BEHIND, account_id=account_id, node=node)
 
 
 def is_left(tx: Tx, account_id: int, node: int) -> bool:
-    """Whether that is still so."""
+    """Whether the node has a leftover of the account."""
     return tx.one(IS_LEFT, account_id=account_id, node=node) is not None
 
 
 def leftovers(tx: Tx) -> list[tuple[int, int]]:
-    """All of it, as account and node."""
+    """Returns every leftover as account id and node id."""
     return tx.all(LEFTOVERS)
 
 
 def next_leftover(tx: Tx, node: int) -> int | None:
-    """An account of which this node has what a cancelled move has left."""
+    """Returns an account of which this node has a leftover to erase and that no worker has leased;
+    None if there is none."""
     row = tx.one(LEFTOVER, node=node, now=tx.now)
     return int(row[0]) if row else None
 
 
 def forget_leftover(tx: Tx, node: int, account_id: int) -> None:
-    """It is erased."""
+    """Deletes the record of a leftover that is erased."""
     tx.run(FORGET_LEFTOVER, node=node, account_id=account_id)
 
 

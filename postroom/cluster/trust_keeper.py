@@ -1,10 +1,10 @@
-"""What one node does so that all nodes know each other: it publishes its certificate, and a new
-one before the old one expires, shares the common secret with nodes that lack it, and says which
-certificates to trust.
+"""What a node does so that all nodes know each other: it publishes its certificate, publishes a new
+one before the old one expires, shares the common secret with nodes that lack the secret, and says
+which certificates to trust.
 
-A new certificate is used once every node that runs knows it, so nobody is ever asked to believe
-what has not reached him. The secret is sealed for each certificate; nobody who only reads the
-database can open it.
+A node uses a new certificate only when every running node knows it, so that no node meets a
+certificate that has not reached it. The secret is sealed for each certificate: read access to the
+database is not enough to open it.
 """
 
 import functools
@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class View:
-    """What the database says at a moment, in milliseconds since 1970."""
+    """The database at one moment; `now` is in milliseconds since 1970."""
 
     rows: list[Trusted]
     machines: dict[int, Node]
@@ -43,7 +43,7 @@ class View:
         return cls([row for row in node_trust.everything(tx) if row.node_id in machines], machines, tx.now)
 
     def row(self, pair: Pair | None) -> Trusted | None:
-        """The row of a pair's certificate."""
+        """Returns the row of a pair's certificate."""
         return next((row for row in self.rows if pair and row.certificate == pair.certificate), None)
 
     @property
@@ -51,7 +51,7 @@ class View:
         return max((row.id for row in self.rows), default=0)
 
     def good(self) -> list[tuple[Trusted, Node]]:
-        """The certificates that are their nodes' own and nothing else."""
+        """Returns the certificates that are valid for their own nodes and for nothing else."""
         found = [(row, self.machines[row.node_id]) for row in self.rows]
         return [(row, node) for row, node in found if _is_good(row.certificate, node.host, node.address)]
 
@@ -67,8 +67,8 @@ def _is_good(certificate: str, host: str, address: str) -> bool:
 
 
 class Trusting:
-    """The part of one node in it. `bind`: the address of its own that the others reach, or
-    empty."""
+    """Keeps one node's trust in the others, and theirs in it, up to date. `bind` is the node's own
+    address that the others reach, or empty."""
 
     def __init__(self, node: Node, bind: str, data: Path) -> None:
         self._node = node
@@ -81,7 +81,8 @@ class Trusting:
         self._is_believed = True
 
     def act(self, tx: Tx, *, alone: bool = False) -> None:
-        """Writes what is this node's to write. `alone`: do not wait for another one to share its
+        """Publishes the next certificate, shares the secret, and deletes this node's old
+        certificates, as needed. With `alone`, does not wait for another node to share its
         secret."""
         nodes.hold_all(tx)
         view = View.look(tx)
@@ -107,7 +108,7 @@ class Trusting:
             node_trust.seal(tx, row.id, node_pair.seal(secret, row.certificate))
 
     def _open(self, view: View) -> str:
-        """The secret, if it was sealed for this node."""
+        """Returns the secret; empty if it was not sealed for this node."""
         row = view.row(self._pair)
         if not self._pair or not row or not row.secret:
             return ""
@@ -117,7 +118,7 @@ class Trusting:
             return ""
 
     def is_due(self, view: View) -> bool:
-        """Whether `act` has something to do."""
+        """Whether `act` has work to do."""
         return view.row(self._pair) is not None and bool(
             (self._next and not view.row(self._next))
             or any(not row.secret for row, _ in view.good())
@@ -137,15 +138,14 @@ class Trusting:
         return node_id != self._node.id and view.machines[node_id].is_live(view.now)
 
     def is_known(self, view: View, pair: Pair | None = None) -> bool:
-        """Whether every other node that runs knows this one by its certificate, or by that of
-        `pair`."""
+        """Whether every other running node knows this node's certificate, or that of `pair`."""
         row = view.row(pair or self._pair)
         live = [node for node in view.machines.values() if self._is_live(view, node.id)]
         return row is not None and all(node.trusts >= row.id for node in live)
 
     def own(self, view: View) -> OwnNode | None:
-        """What this node is and whom it believes. None: nobody has shared the secret yet, or
-        nobody believes it."""
+        """Returns this node's identity and the nodes that it trusts. None if no node has shared the
+        secret yet, or if the other nodes do not trust this node."""
         self._secret = self._open(view) or self._secret
         if not self._pair or not self._secret or not view.row(self._pair):
             return None
@@ -165,8 +165,8 @@ class Trusting:
         )
 
     async def keep_on(self, database: Database) -> None:
-        """A round of all of it: publishes, shares, tells the supervisor, and says what it has
-        told the daemons."""
+        """Does one round: publishes, shares, tells the supervisor, and records what the daemons
+        have been given."""
         view = await database.read(View.look)
         self._renew(view)
         if self.is_due(view):
@@ -186,7 +186,7 @@ class Trusting:
             await database.write(partial(nodes.trust, id_=self._node.id, certificate=view.newest))
 
     def _renew(self, view: View) -> None:
-        """Makes the next pair when it is time, and uses it once everybody knows it."""
+        """Makes the next pair when it is due, and switches to it once all running nodes know it."""
         if self._next and self.is_known(view, self._next) and self._knows_itself(view):
             (self._data / "db" / NEXT).replace(self._data / "db" / CURRENT)
             self._pair, self._next = self._next, None
@@ -201,7 +201,7 @@ class Trusting:
 
 
 def read(data: Path, name: str) -> Pair | None:
-    """A pair of the data directory; None where there is none that can be read."""
+    """Returns a pair from the data directory; None if there is no readable pair."""
     try:
         return node_pair.read((data / "db" / name).read_text(encoding="ascii"))
     except (FileNotFoundError, ValueError):
@@ -209,7 +209,7 @@ def read(data: Path, name: str) -> Pair | None:
 
 
 def write(data: Path, name: str, pair: Pair) -> None:
-    """Keeps a pair, for this user alone; on the disk when this returns."""
+    """Stores a pair, readable only by this user. The pair is on disk when the function returns."""
     path = data / "db" / name
     draft = path.with_name(f"{name}.draft")
     draft.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""When the DNS of a domain is checked: which checks are due, leased, or have failed how often.
+"""The schedule of DNS checks: which checks are due or leased, and how often they have failed.
 
 Moving `free_at` ahead leases a check (decision 0044). A worker that dies during the check loses
 nothing, because the lease expires and the check is still due.
@@ -18,7 +18,7 @@ INSERT INTO domain_checks (domain_id, free_at, failures) VALUES (:domain_id, :un
 ON CONFLICT (domain_id) DO UPDATE SET free_at = excluded.free_at
 WHERE domain_checks.free_at <= :now RETURNING domain_id"""
 FREE_AT = "SELECT free_at FROM domain_checks WHERE domain_id = :domain_id"
-# Organizations take turns, so that one with many domains does not keep the others waiting.
+# Organizations take turns, so that an organization with many domains does not delay the others.
 DUE = """
 SELECT domain_id FROM (
   SELECT domain_checks.domain_id, domain_checks.due_at,
@@ -34,21 +34,22 @@ WHERE domain_id = :domain_id AND due_at <= :now AND free_at <= :now RETURNING do
 PLAN = "SELECT due_at, failures FROM domain_checks WHERE domain_id = :domain_id"
 SETTLE = """
 UPDATE domain_checks SET due_at = :due_at, free_at = :until, failures = :failures WHERE domain_id = :domain_id"""
-# An update that changes nothing: who finds no row has lost the lease, and it is somebody else's
-# now.
+# An update that changes nothing. If it finds no row, the lease is lost and may belong to another
+# worker.
 HOLD = """
 UPDATE domain_checks SET free_at = free_at WHERE domain_id = :domain_id AND free_at = :until RETURNING domain_id"""
 DROP = "DELETE FROM domain_checks WHERE domain_id = :domain_id"
 
 
 def schedule(tx: Tx, domain_id: int, due_at: int) -> None:
-    """A check by itself at this time, with nothing failed before."""
+    """Schedules a check by the worker for this time (ms since 1970) and resets the number of
+    failures."""
     tx.run(SCHEDULE, domain_id=domain_id, due_at=due_at)
 
 
 def begin(tx: Tx, domain_id: int) -> tuple[int | None, int]:
-    """Leases the check of a domain, due or not: until when. Or None, and the milliseconds to
-    wait where one is under way or just over."""
+    """Leases the check of a domain, due or not. Returns the end of the lease (ms since 1970) and 0;
+    or None and the milliseconds to wait, if a check is under way or has just ended."""
     until = tx.now + LEASE_MS
     if tx.one(BEGIN, domain_id=domain_id, until=until, now=tx.now):
         return until, 0
@@ -57,40 +58,43 @@ def begin(tx: Tx, domain_id: int) -> tuple[int | None, int]:
 
 
 def due(tx: Tx, limit: int) -> list[int]:
-    """Domains whose check is due and that nobody is at, each organization's in turn."""
+    """Returns up to `limit` domains whose check is due and not leased. Organizations take turns."""
     return [row[0] for row in tx.all(DUE, now=tx.now, limit=limit)]
 
 
 def lease(tx: Tx, domain_ids: list[int]) -> list[tuple[int, int]]:
-    """Those of them that nobody else has taken meanwhile, and until when they are the caller's."""
+    """Leases those of the given checks that are still free. Returns each domain id with the end of
+    its lease (ms since 1970)."""
     until = tx.now + LEASE_MS
     taken = [tx.one(LEASE, domain_id=id_, until=until, now=tx.now) for id_ in domain_ids]
     return [(row[0], until) for row in taken if row]
 
 
 def acquire(tx: Tx, domain_id: int, until: int) -> bool:
-    """Whether a lease is still the caller's; then the check is held for this transaction."""
+    """Whether the lease that ends at `until` is still held. If so, locks the check for this
+    transaction."""
     return tx.one(HOLD, domain_id=domain_id, until=until) is not None
 
 
 def standing(tx: Tx, domain_id: int) -> tuple[int | None, int]:
-    """When the next one is due, and how many have failed."""
+    """Returns when the next check is due (ms since 1970, None: never) and how many checks have
+    failed in a row."""
     row = tx.one(PLAN, domain_id=domain_id)
     return (row[0], row[1]) if row else (None, 0)
 
 
 def complete(tx: Tx, domain_id: int, *, due_at: int | None, failures: int) -> None:
-    """A check is over; another one may begin after a short rest."""
+    """Ends a check and sets its next due time. Another check can begin after REST_MS."""
     tx.run(SETTLE, domain_id=domain_id, due_at=due_at, failures=failures, until=tx.now + REST_MS)
 
 
 def drop(tx: Tx, domain_id: int) -> None:
-    """Nothing is left to be checked."""
+    """Removes the domain from the schedule."""
     tx.run(DROP, domain_id=domain_id)
 
 
 def oldest_due(tx: Tx) -> int | None:
-    """Since when the oldest check has been due (ms since 1970), also one that was put off after
-    a failure."""
+    """Returns when the oldest due check became due (ms since 1970); None if no check is due.
+    Includes a check that a worker backed off from after a failure."""
     row = tx.one(OLDEST_DUE, now=tx.now)
     return int(row[0]) if row else None

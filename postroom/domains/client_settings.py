@@ -1,9 +1,9 @@
-"""What a mail client needs to know about an account, as data, and as the documents that clients
-read by themselves: Thunderbird's autoconfig, Outlook's Autodiscover (POX) and Apple's configuration
-profile. Pure.
+"""What a mail client needs to know about an account: as data, and as the documents that clients
+fetch by themselves, namely Thunderbird's autoconfig, Outlook's Autodiscover (POX) and Apple's
+configuration profile. Pure: does no I/O.
 
-No document holds a password, and what is served without a key speaks of a domain only, so
-that it is the same for every address, also for one that nobody has (decision 0075).
+No document contains a password. A document that needs no key describes only the domain, so it is
+the same for every address, even for an address that does not exist (decision 0075).
 """
 
 import plistlib
@@ -21,12 +21,12 @@ Security = Literal["tls", "starttls"]
 REQUEST = "http://schemas.microsoft.com/exchange/autodiscover/outlook/requestschema/2006"
 ANSWER = "http://schemas.microsoft.com/exchange/autodiscover/responseschema/2006"
 OUTLOOK = "http://schemas.microsoft.com/exchange/autodiscover/outlook/responseschema/2006a"
-NOT_XML = dict.fromkeys((0xFFFE, 0xFFFF))  # XML 1.0 2.2 has no such characters; a display name may
+NOT_XML = dict.fromkeys((0xFFFE, 0xFFFF))  # XML 1.0 2.2 forbids these characters; a display name may have them
 
 
 class Server(msgspec.Struct, frozen=True):
-    """One way to reach a service. `tls` from the first byte, or plain text that becomes TLS by
-    `starttls`."""
+    """One way to reach a service: `tls` uses TLS from the first byte, `starttls` begins in plain
+    text and switches to TLS."""
 
     host: str
     port: int
@@ -45,18 +45,18 @@ class ClientSettings(msgspec.Struct, frozen=True):
 
 
 class BadRequest(ValueError):
-    """No request of Autodiscover."""
+    """The body is not an Autodiscover request."""
 
 
 class AutodiscoverRequest(msgspec.Struct, frozen=True):
-    """What Outlook asks for."""
+    """The fields of Outlook's request."""
 
     address: str
     schema: str
 
 
 def settings(host: MailHost, username: str) -> ClientSettings:
-    """The servers of the mail host for one user name."""
+    """Returns the servers of the mail host for one user name."""
 
     def ways(*ways: tuple[int, Security]) -> list[Server]:
         return [Server(host.name, port, security, username) for port, security in ways]
@@ -70,7 +70,8 @@ def settings(host: MailHost, username: str) -> ClientSettings:
 
 
 def autoconfig(domain: str, host: MailHost) -> str:
-    """Thunderbird's document, version 1.1, for a domain. The client fills in the address."""
+    """Returns Thunderbird's document, version 1.1, for a domain. The client fills in the
+    address."""
     known = settings(host, "%EMAILADDRESS%")
     root = ET.Element("clientConfig", version="1.1")
     provider = ET.SubElement(root, "emailProvider", id=domain)
@@ -89,7 +90,8 @@ def autoconfig(domain: str, host: MailHost) -> str:
 
 
 def parse_autodiscover(body: bytes) -> AutodiscoverRequest:
-    """Reads a request. Raises BadRequest; a document type is refused, and with it every entity."""
+    """Reads a request. Raises BadRequest, also for a document type declaration, which rules out all
+    entities."""
     texts = {"EMailAddress": "", "AcceptableResponseSchema": ""}
     path: list[str] = []
 
@@ -109,14 +111,14 @@ def parse_autodiscover(body: bytes) -> AutodiscoverRequest:
     parser.CharacterDataHandler = text
     try:
         parser.Parse(body, True)
-    except (expat.ExpatError, LookupError, ValueError):  # an encoding that there is not, or that is not kept to
+    except (expat.ExpatError, LookupError, ValueError):  # an unknown encoding, or bytes that violate it
         raise BadRequest from None
     return AutodiscoverRequest(texts["EMailAddress"].strip(), texts["AcceptableResponseSchema"].strip())
 
 
 def autodiscover(address: str, host: MailHost) -> str:
-    """Outlook's document for a canonical address: of each service the best way, for Outlook
-    takes the first."""
+    """Returns Outlook's document for a canonical address. It lists only the best way to reach each
+    service, because Outlook uses the first one."""
     known = settings(host, address)
     root = ET.Element("Autodiscover", xmlns=ANSWER)
     account = ET.SubElement(ET.SubElement(root, "Response", xmlns=OUTLOOK), "Account")
@@ -138,8 +140,8 @@ def autodiscover(address: str, host: MailHost) -> str:
 
 
 def profile(id_: int, address: str, display_name: str | None, host: MailHost) -> str:
-    """Apple's configuration profile, unsigned. The device asks for the password. A later one
-    replaces it."""
+    """Returns Apple's configuration profile, unsigned. The device asks for the password. A newer
+    profile of the account replaces an older one."""
     known = settings(host, address)
     incoming, outgoing = known.imap[0], known.submission[0]
     name = f"{host.name}.account.{id_}"
@@ -177,8 +179,8 @@ def profile(id_: int, address: str, display_name: str | None, host: MailHost) ->
 
 
 def _uuid(name: str) -> str:
-    """The same for the same account, so that a device replaces the profile instead of adding
-    another."""
+    """Always the same for an account, so that a device replaces the profile instead of adding
+    another one."""
     return str(uuid.uuid5(uuid.NAMESPACE_DNS, name)).upper()
 
 

@@ -1,7 +1,8 @@
-"""Domains: the names that accounts live on. A domain belongs to a user, or to nobody (a platform
+"""Domains: the names that accounts live on. A domain belongs to a user, or to no user (a platform
 domain).
 
-Several claims of one name may be pending, only one row of a name is more than that (decision 0033).
+A name can have several pending claims, but only one row of a name is active or suspended (decision
+0033).
 """
 
 import secrets
@@ -27,7 +28,7 @@ DAY_MS = 24 * 3600 * 1000
 
 
 class Domain(msgspec.Struct, frozen=True):
-    """A managed domain, or a claim of one. `name` is the A-label; `token` is what its ownership
+    """A managed domain or a claim. `name` is the A-label; `token` is the value that the ownership
     record must hold."""
 
     id: int
@@ -46,8 +47,8 @@ class Domain(msgspec.Struct, frozen=True):
 
 COLUMNS = ", ".join(Domain.__struct_fields__)
 
-# A platform domain matches every user of its organization; a claim that is active comes before one
-# that is not.
+# A platform domain matches every user of its organization. An active domain comes before a claim of
+# the same name.
 FIND = f"""
 SELECT {COLUMNS} FROM domains
 WHERE organization_id = :organization AND name = :name AND deleted_at IS NULL
@@ -67,7 +68,8 @@ ON CONFLICT DO NOTHING RETURNING {COLUMNS}"""
 DELETE = """
 UPDATE domains SET status = 'pending', deleted_at = :now, expires_at = NULL, updated_at = :now
 WHERE id = :id AND organization_id = :organization AND deleted_at IS NULL RETURNING id"""
-# A user's own domains and those of the platform, each found by its own part of the index.
+# A user's own domains and the platform domains; each half of the UNION uses its own part of the
+# index.
 LISTED = f"""
 SELECT {COLUMNS} FROM domains
 WHERE organization_id = :organization AND deleted_at IS NULL AND id > :after
@@ -98,7 +100,7 @@ WHERE id = :id AND organization_id = :organization AND deleted_at IS NULL
     SELECT 1 FROM domains AS other
     WHERE other.name = domains.name AND other.id <> domains.id AND other.status <> 'pending'))
 RETURNING id"""
-# Only the transaction that holds the row of a name may give the name an owner.
+# Only a transaction that has locked the row of a name may give that name an owner.
 HOLD_NAME = """
 INSERT INTO domain_names (name) VALUES (:name) ON CONFLICT (name) DO UPDATE SET name = excluded.name"""
 HOST = "SELECT name FROM mail_host WHERE id = 1"
@@ -109,13 +111,14 @@ LIST = f"SELECT {COLUMNS} FROM domains WHERE organization_id = :organization AND
 
 
 def find(tx: Tx, actor: Actor, name: str, user_id: str | None) -> Domain | None:
-    """The domain of this name as the user sees it (None: the organization as a whole)."""
+    """Returns the domain of this name as the user sees it; None if there is none. With `user_id`
+    None, searches the whole organization."""
     row = tx.one(FIND, organization=actor.organization_id, name=name, user_id=user_id, bound=actor.restricted_key_id)
     return Domain(*row) if row else None
 
 
 def get(tx: Tx, actor: Actor, name: str, user_id: str | None) -> Domain:
-    """As `find`. Raises not_found for a foreign or unknown one."""
+    """As `find`. Raises not_found if the domain is foreign or unknown."""
     domain = find(tx, actor, name, user_id)
     if domain is None:
         raise not_found()
@@ -123,8 +126,8 @@ def get(tx: Tx, actor: Actor, name: str, user_id: str | None) -> Domain:
 
 
 def get_own(tx: Tx, actor: Actor, name: str, user_id: str | None) -> Domain:
-    """A domain that the actor may change. Raises not_found, and `forbidden` for a bound key and
-    a platform domain."""
+    """Returns a domain that the actor may change. Raises not_found, and `forbidden` for a
+    restricted key and a platform domain."""
     domain = get(tx, actor, name, user_id)
     if domain.user_id is None and (actor.user_id is not None or actor.restricted_key_id is not None):
         raise Refused("forbidden", "Only a key that is not bound to a user or to domains can change a platform domain.")
@@ -134,8 +137,8 @@ def get_own(tx: Tx, actor: Actor, name: str, user_id: str | None) -> Domain:
 def page(
     tx: Tx, actor: Actor, user_id: str | None, *, status: Status | None, limit: int, offset: int, after: int
 ) -> list[Domain]:
-    """The domains that a user sees, by id: his own, and the platform's. None: those of every
-    user."""
+    """Returns the domains that a user sees, ordered by id: the user's own and the platform domains.
+    With `user_id` None, the domains of every user."""
     given = {"organization": actor.organization_id, "bound": actor.restricted_key_id, "status": status}
     given |= {"limit": limit, "offset": offset, "after": after}
     rows = tx.all(PAGE_OF_ALL, **given) if user_id is None else tx.all(PAGE, user_id=user_id, **given)
@@ -143,22 +146,23 @@ def page(
 
 
 def is_active(tx: Tx, name: str) -> bool:
-    """Whether this name is an active domain of any organization."""
+    """Whether the name is an active domain of any organization."""
     return tx.one(IS_ACTIVE, name=name) is not None
 
 
 def records(tx: Tx, domain: Domain, host: MailHost) -> list[dns_records.Record]:
-    """The DNS records that the domain needs."""
+    """Returns the DNS records that the domain needs."""
     return dns_records.wanted(domain.token, dkim.records(tx, domain.id), host)
 
 
 def is_managed(tx: Tx, organization_id: int, id_: int) -> bool:
-    """Whether mail is taken for this domain."""
+    """Whether the domain exists and is not pending."""
     return tx.one(MANAGED, id=id_, organization=organization_id) is not None
 
 
 def check_claim(tx: Tx, actor: Actor, name: str, user_id: str, *, looks: bool = True) -> None:
-    """Raises what `claim` would raise now, before a key is made for it; `claim` decides."""
+    """Raises what `claim` would raise now, before a DKIM key is made for the claim. The result is
+    only a hint: `claim` checks again."""
     if actor.restricted_key_id is not None:
         raise Refused("forbidden", "A key that is bound to domains cannot claim another domain: use a key that is not.")
     _check_new(tx, actor, name, user_id, looks=looks)
@@ -168,16 +172,16 @@ def check_claim(tx: Tx, actor: Actor, name: str, user_id: str, *, looks: bool = 
 
 
 def claim(tx: Tx, actor: Actor, name: str, user_id: str, key: NewKey | None = None) -> Domain:
-    """A user's claim: pending until the DNS proves it, and it ends by itself. Raises as `create`
-    does, and `forbidden` for a key that is bound to domains."""
+    """Makes a claim for a user: it stays pending until the DNS proves it, and expires after
+    CLAIM_DAYS. Raises as `create` does, and `forbidden` for a key that is bound to domains."""
     check_claim(tx, actor, name, user_id, looks=False)
     return add(tx, actor, name, user_id, "pending", tx.now + CLAIM_DAYS * DAY_MS, key)
 
 
 def create(tx: Tx, actor: Actor, name: str, user_id: str | None, status: Status, key: NewKey | None = None) -> Domain:
-    """Makes a domain on the operator's word. Raises `domain_exists` when the name is claimed so
-    already, when it is a platform domain, or (not a pending one) when another one owns it, and
-    `invalid_request` for a name that nobody may claim."""
+    """Makes a domain on the operator's word. Raises `domain_exists` if the name is a platform
+    domain, has the same claim already, or (unless the status is pending) has another owner;
+    `invalid_request` for a name that nobody may claim; LimitReached."""
     _check_new(tx, actor, name, user_id)
     return add(tx, actor, name, user_id, status, key=key)
 
@@ -199,8 +203,8 @@ def add(
     expires_at: int | None = None,
     key: NewKey | None = None,
 ) -> Domain:
-    """As `create`, for any name: the mail host's own domain is made with it. Without a key the
-    worker makes one."""
+    """As `create`, for any name, because the mail host's own domain is also made here. Without
+    `key`, the worker makes a DKIM key."""
     if status != "pending":
         tx.run(HOLD_NAME, name=name)
     row = tx.one(
@@ -227,8 +231,8 @@ def add(
 
 
 def delete(tx: Tx, actor: Actor, domain: Domain) -> None:
-    """Ends a domain; its name may be claimed anew, by anybody. Raises `domain_not_empty` while
-    accounts live on it."""
+    """Deletes a domain. Anybody may then claim its name. Raises `domain_not_empty` while the domain
+    has live accounts, and not_found."""
     usage.lock(tx, domain.organization_id, domain.id)
     living = usage.of_domain(tx, domain.organization_id, None, domain.id)
     if living:
@@ -242,19 +246,19 @@ def delete(tx: Tx, actor: Actor, domain: Domain) -> None:
 
 
 def give_tokens(tx: Tx) -> None:
-    """A token for each domain that was made before there were any."""
+    """Gives a token to each domain that was made before tokens existed."""
     for (id_,) in tx.all(UNPROVABLE):
         tx.run(MAKE_PROVABLE, id=id_, token=new_token())
 
 
 def new_token() -> str:
-    """The token of a claim, which its owner publishes."""
+    """Returns a random token that the owner of a claim publishes in the DNS."""
     return secrets.token_hex(16)
 
 
 def set_status(tx: Tx, actor: Actor, domain: Domain, status: Status) -> None:
-    """Moves a domain to a status on the operator's word, which no proof by DNS undoes; the same
-    one twice is nothing. Raises `domain_exists` for a second owner."""
+    """Changes a domain's status on the operator's word, which no DNS check overrides. Setting the
+    same status again changes nothing. Raises `domain_exists` if the name has another owner."""
     if domain.status == status and (status == "pending" or domain.activated_by == "operator"):
         return
     if status != "pending":
@@ -267,14 +271,10 @@ def set_status(tx: Tx, actor: Actor, domain: Domain, status: Status) -> None:
 
 
 def get_all(tx: Tx, organization_id: int) -> list[Domain]:
-    """Every domain of an organization."""
+    """Returns every domain of the organization."""
     return [Domain(*row) for row in tx.all(LIST, organization=organization_id)]
 
 
-# What the DNS decides. A domain that the operator has decided on stays as it is: `activated_by` is
-# 'operator' then.
-
-
 def record(tx: Tx, actor: Actor, type_: str, domain: Domain, data: dict[str, str]) -> None:
-    """Records an event that is about the domain."""
+    """Records an event about the domain."""
     events.record(tx, actor, type_, domain_id=domain.id, user_id=domain.user_id, data={"domain": domain.name, **data})

@@ -1,7 +1,7 @@
 """Consents: names below a domain that its owner lets other organizations have.
 
-A consent names nobody and activates nothing. A claimant must prove the name like any other
-(decision 0035), and neither the owner nor the claimant learns of the other.
+A consent names no organization and activates no domain. A claimant must prove the name like any
+other name (decision 0035), and neither the owner nor the claimant learns who the other is.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from postroom.errors import FieldError, LimitReached, Refused, invalid
 GIVE = """
 INSERT INTO domain_consents (parent_id, name, created_at) VALUES (:parent, :name, :now)
 ON CONFLICT (parent_id, name) DO NOTHING RETURNING name"""
-# Names below one domain that it may give away.
+# Maximum number of consents of one domain.
 MOST = 1000
 COUNT = "SELECT COUNT(*) FROM domain_consents WHERE parent_id = :parent"
 IS_GIVEN = "SELECT 1 FROM domain_consents WHERE parent_id = :parent AND name = :name"
@@ -24,8 +24,8 @@ SELECT id FROM domains WHERE name = :name AND status <> 'pending' AND organizati
 
 
 def give(tx: Tx, actor: Actor, parent: Domain, name: str) -> None:
-    """Lets a name below the domain be somebody else's. The same again is nothing. Raises
-    `domain_not_active`, LimitReached."""
+    """Lets another organization have a name below the domain. Giving the same consent again changes
+    nothing. Raises `invalid_request`, `domain_not_active`, LimitReached."""
     if parent.name not in _above(name):
         raise invalid(FieldError("subdomain", "invalid", "This name is not below the domain."))
     if parent.status == "pending":
@@ -41,12 +41,12 @@ def give(tx: Tx, actor: Actor, parent: Domain, name: str) -> None:
 
 
 def is_given(tx: Tx, parent_id: int, name: str) -> bool:
-    """Whether the parent's owner has consented to this name, or to one above it."""
+    """Whether the owner of the parent domain has consented to this name or to a name above it."""
     return any(tx.one(IS_GIVEN, parent=parent_id, name=each) for each in (name, *_above(name)))
 
 
 def blocked_by_parent(tx: Tx, domain: Domain) -> bool:
-    """Whether another organization has a name above this one and has not consented."""
+    """Whether another organization owns a domain above this one and has not consented."""
     for name in _above(domain.name):
         parent = tx.one(FOREIGN_PARENT, name=name, organization=domain.organization_id)
         if parent is not None and not is_given(tx, parent[0], domain.name):
@@ -55,6 +55,6 @@ def blocked_by_parent(tx: Tx, domain: Domain) -> bool:
 
 
 def _above(name: str) -> Iterator[str]:
-    """The names above this one, the nearest first, without top-level domains."""
+    """Yields the names above this one, the nearest first, without top-level domains."""
     while (name := name.partition(".")[2]).count("."):
         yield name

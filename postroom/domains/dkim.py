@@ -1,9 +1,9 @@
-"""DKIM keys: made with each domain, rotated when asked (RFC 6376). A domain signs with one key;
-while it rotates a next one waits until the DNS shows it.
+"""DKIM keys: made with each domain and rotated on request (RFC 6376). A domain signs with one key;
+during a rotation the next key waits until the DNS shows it.
 
-`generate` takes up to 200 ms, so it never runs within a transaction. A domain that is made
-without a key has a `wanted` one, which the worker fills in (decision 0052). The private key leaves
-this table by one view only.
+`generate` takes up to 200 ms, so it never runs within a transaction. A domain that is made without
+a key has a row in state `wanted`, which the worker fills (decision 0052). Only one view gives
+access to the private key.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ WHERE domain_id = :domain_id AND state = 'signing' AND EXISTS (
   WHERE successor.domain_id = :domain_id AND successor.state = 'next' AND successor.selector = :selector)
 RETURNING selector"""
 PROMOTE = "UPDATE dkim_keys SET state = 'signing', due_at = NULL WHERE domain_id = :domain_id AND state = 'next'"
-# Organizations take turns, so that one with many keys does not keep the others waiting.
+# Organizations take turns, so that an organization with many keys does not delay the others.
 DUE = """
 SELECT id, domain_id, name, selector, value, state, created_at FROM (
   SELECT dkim_keys.id, dkim_keys.domain_id, domains.name, dkim_keys.selector, dkim_keys.value, dkim_keys.state,
@@ -77,7 +77,7 @@ DROP = "DELETE FROM dkim_keys WHERE domain_id = :domain_id"
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key pair that is in no database yet. `value` is the TXT of the public half."""
+    """A key pair that is not in the database yet. `value` is the TXT value of the public half."""
 
     selector: str
     private_key: str = field(repr=False)
@@ -85,7 +85,8 @@ class NewKey:
 
 
 class Key(msgspec.Struct, frozen=True):
-    """A key as others may see it. `until` is when the record of a retiring one may go."""
+    """The public fields of a key. `until` is when the DNS record of a retiring key may be removed
+    (ms since 1970)."""
 
     selector: str
     value: str
@@ -94,7 +95,7 @@ class Key(msgspec.Struct, frozen=True):
 
 
 class Due(msgspec.Struct, frozen=True):
-    """A key that the worker has to look at."""
+    """A key that needs work by the worker."""
 
     id: int
     domain_id: int
@@ -106,7 +107,7 @@ class Due(msgspec.Struct, frozen=True):
 
 
 def generate() -> NewKey:
-    """A new key. Slow; the selector is unique in all likelihood."""
+    """Returns a new key. Takes up to 200 ms. The selector is random and almost certainly unique."""
     key = rsa.generate_private_key(65537, BITS)
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -116,8 +117,8 @@ def generate() -> NewKey:
 
 
 class Generator:
-    """One thread that generates, and a short queue, of which nobody takes all: a key costs as
-    much as a thousand reads."""
+    """One thread that generates keys, and a short queue that no organization can fill alone: a key
+    costs as much as a thousand reads."""
 
     def __init__(self, waiting: int = 32, waiting_of_one: int = 24) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="dkim")
@@ -125,8 +126,8 @@ class Generator:
         self._taken: Counter[int] = Counter()
 
     async def generate(self, organization_id: int) -> NewKey:
-        """As the function of this name, off the event loop. Raises Busy when too many wait
-        already."""
+        """As the function `generate`, off the event loop. Raises Busy when the queue is full, or
+        the organization's share of it."""
         if self._taken[organization_id] >= self._most_of_one or self._taken.total() >= self._most:
             raise Busy("Too many keys are being made at once.")
         self._taken[organization_id] += 1
@@ -134,22 +135,22 @@ class Generator:
             return await asyncio.get_running_loop().run_in_executor(self._pool, generate)
         finally:
             self._taken[organization_id] -= 1
-            self._taken += Counter()  # drops those that are at none
+            self._taken += Counter()  # drops entries that are zero
 
     def close(self) -> None:
-        """Ends the thread; what still waits is cancelled."""
+        """Ends the thread and cancels the queued work."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
 def record(tx: Tx, domain: str, selector: str) -> str | None:
-    """The TXT of a key of ours, by the domain's name and the selector that a signature names.
-    None: there is none."""
+    """Returns the TXT value of one of our keys, by the domain's name and the selector; None if
+    there is no such key."""
     row = tx.one(RECORD, domain=domain, selector=selector)
     return str(row[0]) if row else None
 
 
 def add(tx: Tx, domain_id: int, key: NewKey | None) -> None:
-    """Gives a new domain its key; without one the worker makes it within seconds."""
+    """Gives a new domain its key. Without a key, the worker makes one within seconds."""
     if key:
         _add(tx, domain_id, key, "signing", None)
     else:
@@ -166,13 +167,13 @@ def add(tx: Tx, domain_id: int, key: NewKey | None) -> None:
 
 
 def fill(tx: Tx, domain_id: int, key: NewKey) -> bool:
-    """Puts a key where one is wanted; False where none is."""
+    """Fills the domain's `wanted` row with the key. Returns False if there is no such row."""
     values = {"selector": key.selector, "private_key": key.private_key, "value": key.value}
     return tx.one(FILL, domain_id=domain_id, now=tx.now, **values) is not None
 
 
 def rotate(tx: Tx, actor: Actor, domain_id: int, key: NewKey) -> None:
-    """Starts a rotation. While one is under way this changes nothing."""
+    """Starts a rotation. Changes nothing while a rotation is under way."""
     if fill(tx, domain_id, key) or not _add(tx, domain_id, key, "next", tx.now + SHORTEST_MS):
         return
     _, user_id, name = _owner(tx, domain_id)
@@ -181,8 +182,8 @@ def rotate(tx: Tx, actor: Actor, domain_id: int, key: NewKey) -> None:
 
 
 def switch(tx: Tx, domain_id: int, selector: str) -> bool:
-    """Lets the next key sign, once the DNS shows it; the old private key is erased (decision 0053).
-    False where it is not the next."""
+    """Makes the next key sign, once the DNS shows it, and erases the old private key (decision
+    0053). Returns False if the selector is not the next key's."""
     retired = tx.one(RETIRE, domain_id=domain_id, selector=selector, until=tx.now + RETIRING_MS)
     if retired is None:
         return False
@@ -194,12 +195,13 @@ def switch(tx: Tx, domain_id: int, selector: str) -> bool:
 
 
 def drop(tx: Tx, domain_id: int) -> None:
-    """Erases every key of a domain that has ended: its records may stay in the DNS for ever."""
+    """Deletes every key of a domain that has ended, because its records may stay in the DNS
+    forever."""
     tx.run(DROP, domain_id=domain_id)
 
 
 def get_all(tx: Tx, domain_id: int) -> list[Key]:
-    """Every key of a domain, oldest first."""
+    """Returns every key of a domain, oldest first."""
     return [
         Key(selector, value, state, due_at if state == "retiring" else None)
         for selector, value, state, due_at in tx.all(KEYS, domain_id=domain_id)
@@ -207,34 +209,36 @@ def get_all(tx: Tx, domain_id: int) -> list[Key]:
 
 
 def records(tx: Tx, domain_id: int) -> list[DkimRecord]:
-    """What the DNS should have: the key that signs, and the next one."""
+    """Returns the records that the DNS should have: the signing key's and the next key's."""
     keys = [key for key in get_all(tx, domain_id) if key.state != "retiring"]
     return [DkimRecord(key.selector, key.value, key.state == "signing") for key in keys]
 
 
 def is_shown(value: str, found: Iterable[str]) -> bool:
-    """Whether one of these TXT values publishes the same key, however it is spaced."""
+    """Whether one of these TXT values publishes the same key, regardless of white space."""
     return any(_public_half(text) == _public_half(value) for text in found)
 
 
 def due(tx: Tx, limit: int) -> list[Due]:
-    """Keys that are wanted, wait for the DNS or have retired for long enough."""
+    """Returns up to `limit` keys that are wanted, wait for the DNS, or have been retiring long
+    enough."""
     return [Due(*row) for row in tx.all(DUE, now=tx.now, limit=limit)]
 
 
 def is_due(tx: Tx, id_: int) -> bool:
-    """Whether a key is (still) to be looked after."""
+    """Whether a key is still due."""
     return tx.one(IS_DUE, id=id_, now=tx.now) is not None
 
 
 def postpone(tx: Tx, key: Due) -> None:
-    """Asks for a next key again: after half of the time that it has waited."""
+    """Schedules the next DNS check of a next key after half of its age, at least SHORTEST_MS and at
+    most LONGEST_MS."""
     pause = min(max((tx.now - key.created_at) // 2, SHORTEST_MS), LONGEST_MS)
     tx.run(POSTPONE, id=key.id, until=tx.now + pause)
 
 
 def forget(tx: Tx, key: Due) -> None:
-    """Drops a key that has retired."""
+    """Deletes a retired key."""
     tx.run(FORGET, id=key.id)
 
 
@@ -250,6 +254,6 @@ def _owner(tx: Tx, domain_id: int) -> tuple[int, str | None, str]:
 
 
 def _public_half(text: str) -> tuple[str, str]:
-    """Key type and public key of a TXT (RFC 6376 3.6.1)."""
+    """Returns the key type and public key of a TXT value (RFC 6376 3.6.1)."""
     tags = {name.strip(): value for name, _, value in (tag.partition("=") for tag in text.split(";"))}
     return tags.get("k", "rsa").strip(), "".join(tags.get("p", "").split())

@@ -1,8 +1,8 @@
-"""What the DNS has said in one check. Judges ask here; what is not known yet is noted and asked
-for.
+"""The DNS answers of one check. The code that judges records reads answers here; an answer that is
+not known yet is noted as an open question and then asked.
 
-A question that is still open is raised as Open, an Unanswered. So a judge needs no second text
-for "not yet".
+An open question raises Open, a subclass of Unanswered, so that judging code needs no separate case
+for "not asked yet".
 """
 
 import asyncio
@@ -18,7 +18,8 @@ class Open(Unanswered):
 
 
 class Lookups:
-    """The answers to (name, type). `open` are the questions that were met and not asked yet."""
+    """The answers by (name, type). `open` holds the questions that came up and were not asked
+    yet."""
 
     def __init__(self) -> None:
         self._known: dict[Question, Found | Unanswered] = {}
@@ -32,15 +33,15 @@ class Lookups:
         self.open.discard(question)
 
     def find(self, name: str, record_type: str) -> Found:
-        """The answer. Raises Unanswered."""
+        """Returns the answer. Raises Unanswered; Open while the question is open."""
         answer = self._look(name, record_type)
         if isinstance(answer, Unanswered):
             raise answer
         return answer
 
     def hint(self, name: str, record_type: str) -> Found:
-        """As `find`, for what only helps to explain: no answer counts as nothing found. Raises
-        while it is open."""
+        """As `find`, for look-ups that only improve an explanation: no answer counts as nothing
+        found. Raises Open while the question is open."""
         answer = self._look(name, record_type)
         return Found() if isinstance(answer, Unanswered) else answer
 
@@ -49,7 +50,7 @@ class Lookups:
         self.open |= {(name.lower(), record_type) for name, record_type in questions} - self._known.keys()
 
     async def ask(self, resolver: Resolver, at_once: int) -> None:
-        """Asks the open questions, so many at the same time."""
+        """Asks the open questions, at most `at_once` at the same time."""
         limit = asyncio.Semaphore(at_once)
 
         async def one(question: Question) -> None:

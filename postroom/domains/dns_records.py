@@ -1,8 +1,8 @@
 """The DNS records that a domain needs for its mail, as text that a customer can copy, and the
-MTA-STS policy that one of them speaks of. Pure: no question is asked.
+MTA-STS policy that one of them announces. Pure: does no I/O.
 
-`host` is relative to the domain, `@` is the domain itself. `required` are the records
-without which a claim does not become active; the others are good practice.
+`host` is relative to the domain; `@` is the domain itself. A claim becomes active only with the
+`required` records; the others are good practice.
 """
 
 import hashlib
@@ -34,9 +34,9 @@ Purpose = Literal[
 CHALLENGE = "_postroom-challenge"
 PRIORITY = 10
 TTL = 3600
-HTTPS = 443  # what answers there is the operator's reverse proxy
-STRING = 255  # RFC 1035 3.3: the longest string of a TXT record
-POLICY_SECONDS = 7 * 24 * 3600  # RFC 8461 3.2: weeks, so that an attacker cannot wait for its end
+HTTPS = 443  # the operator's reverse proxy answers there
+STRING = 255  # octets; RFC 1035 3.3: the longest string of a TXT record
+POLICY_SECONDS = 7 * 24 * 3600  # RFC 8461 3.2: weeks, so that an attacker cannot wait for the policy to expire
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -52,7 +52,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class DkimRecord(msgspec.Struct, frozen=True):
-    """The public half of a DKIM key (RFC 6376 3.6.1); `value` is the whole TXT."""
+    """The public half of a DKIM key (RFC 6376 3.6.1); `value` is the whole TXT value."""
 
     selector: str
     value: str
@@ -60,18 +60,19 @@ class DkimRecord(msgspec.Struct, frozen=True):
 
 
 def policy(host: MailHost) -> str:
-    """The MTA-STS policy (RFC 8461 3.2), the same for each domain."""
+    """Returns the MTA-STS policy (RFC 8461 3.2), which is the same for every domain."""
     lines = ("version: STSv1", f"mode: {host.sts_mode}", f"mx: {host.name}", f"max_age: {POLICY_SECONDS}")
     return "".join(f"{line}\r\n" for line in lines)
 
 
 def policy_id(host: MailHost) -> str:
-    """Another one for each policy: senders fetch the policy again when it changes."""
+    """Returns an id that differs for each policy: senders fetch the policy again when its id
+    changes."""
     return hashlib.sha256(policy(host).encode()).hexdigest()[:20]
 
 
 def zone(domain: str, records: Sequence[Record]) -> str:
-    """The records as lines of a zone file (RFC 1035 5.1), with absolute names."""
+    """Returns the records as lines of a zone file (RFC 1035 5.1), with absolute names."""
     return "".join(f"{_line(domain, record)}\n" for record in records)
 
 
@@ -83,14 +84,14 @@ def _line(domain: str, record: Record) -> str:
 
 
 def _strings(text: str) -> str:
-    """A TXT value in pieces that fit; ours are ASCII."""
+    """Returns a TXT value as quoted strings of at most STRING octets. Our values are ASCII."""
     pieces = [text[at : at + STRING] for at in range(0, len(text), STRING)]
     return " ".join('"' + piece.replace("\\", "\\\\").replace('"', '\\"') + '"' for piece in pieces)
 
 
 def wanted(token: str | None, dkim: Sequence[DkimRecord], host: MailHost) -> list[Record]:
-    """Every record of a domain, the required ones first. A domain that has no token is not
-    claimed by DNS."""
+    """Returns every record of a domain, the required ones first. A domain without a token is not
+    claimed by DNS and has no ownership record."""
     records = [Record("TXT", CHALLENGE, token, True, "ownership")] if token else []
     records += [
         Record("MX", "@", host.name, True, "mx", PRIORITY),
@@ -103,11 +104,11 @@ def wanted(token: str | None, dkim: Sequence[DkimRecord], host: MailHost) -> lis
         Record("SRV", "_submission._tcp", f"1 {host.submission_port} {host.name}", False, "submission", 0),
         Record("SRV", "_submissions._tcp", f"1 {host.submissions_port} {host.name}", False, "submissions", 0),
         Record("SRV", "_imaps._tcp", f"1 {host.imaps_port} {host.name}", False, "imaps", 0),
-        # RFC 6186 3.4: of IMAP and POP3 a client prefers the one with the smaller number.
+        # RFC 6186 3.4: a client prefers the protocol, IMAP or POP3, with the smaller number.
         Record("SRV", "_pop3s._tcp", f"1 {host.pop3s_port} {host.name}", False, "pop3s", PRIORITY),
         Record("SRV", "_sieve._tcp", f"1 {host.sieve_port} {host.name}", False, "sieve", 0),
         Record("CNAME", "autoconfig", host.name, False, "autoconfig"),
-        # Not a CNAME: behind this one the certificate of the mail host is enough for every domain.
+        # Not a CNAME: with an SRV record the mail host's certificate is enough for every domain.
         Record("SRV", "_autodiscover._tcp", f"1 {HTTPS} {host.name}", False, "autodiscover", 0),
     ]
     return records

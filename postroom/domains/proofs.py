@@ -1,8 +1,7 @@
-"""What the DNS decides about a domain: a claim is proven, a domain is degraded, recovers, or is
-lost.
+"""How DNS checks change a domain: a claim is proven; a domain degrades, recovers, or is lost.
 
-A domain that the operator has decided on stays as it is (decision 0047): its `activated_by` is
-`operator`.
+A domain that the operator has decided on (`activated_by` is `operator`) stays as it is (decision
+0047).
 """
 
 from postroom.actor import Actor
@@ -57,21 +56,22 @@ RETURNING {COLUMNS}"""
 
 
 def of_id(tx: Tx, id_: int) -> Domain | None:
-    """A domain that is there, for work that nobody asks for. Not for a caller: it belongs to any
-    organization."""
+    """Returns a domain that is not deleted, of any organization, for background work. Not for
+    requests, because nothing is checked against an actor."""
     row = tx.one(OF_ID, id=id_)
     return Domain(*row) if row else None
 
 
 def is_for_dns(domain: Domain) -> bool:
-    """Whether the DNS decides on it."""
+    """Whether DNS checks decide on the domain."""
     return domain.activated_by != "operator" and domain.token is not None
 
 
 def prove(tx: Tx, actor: Actor, domain: Domain) -> bool:
-    """Makes a claim active whose token and records were found, as `domain` was before it was
-    looked for. An owner who is so by DNS is cut off for it. False: it stays pending, because it
-    has changed meanwhile or the operator has given the name to another one."""
+    """Activates a claim whose token and records were found; `domain` is the claim as it was before
+    the check. A previous owner that was activated by DNS loses the domain. Returns False if the
+    claim stays pending, because it has changed in the meantime or the operator gave the name to
+    another owner."""
     tx.run(HOLD_NAME, name=domain.name)
     proof = {"id": domain.id, "organization": actor.organization_id, "token": domain.token}
     if tx.one(HOLD_CLAIM, **proof) is None:
@@ -86,8 +86,8 @@ def prove(tx: Tx, actor: Actor, domain: Domain) -> bool:
 
 
 def watch(tx: Tx, domain: Domain, is_elsewhere: bool | None) -> None:
-    """Writes down since when the DNS of an active domain leads elsewhere; None, no answer of it,
-    changes nothing."""
+    """Records since when the DNS of an active domain has led elsewhere. None, for a check without
+    an answer, changes nothing."""
     if is_elsewhere:
         tx.run(GOES_ELSEWHERE, id=domain.id, now=tx.now)
     elif is_elsewhere is False:
@@ -95,9 +95,10 @@ def watch(tx: Tx, domain: Domain, is_elsewhere: bool | None) -> None:
 
 
 def lose(tx: Tx, domain: Domain, lost_ms: int) -> bool:
-    """Takes an active domain from an owner who has not had it in the DNS for `lost_ms`
-    milliseconds: mail of others on this server must not end with him. His accounts and their
-    mail stay, as when another claim was proven."""
+    """Makes an active domain a pending claim again if its DNS has led elsewhere for `lost_ms`
+    milliseconds, so that mail from this server's other users does not end up with its former owner.
+    The owner's accounts and their mail stay, as after another claim is proven. Returns whether the
+    domain was lost."""
     tx.run(HOLD_NAME, name=domain.name)
     lost = tx.one(LOSE, id=domain.id, before=tx.now - lost_ms, now=tx.now, **_claim_anew(tx))
     if lost is not None:
@@ -106,36 +107,38 @@ def lose(tx: Tx, domain: Domain, lost_ms: int) -> bool:
 
 
 def _claim_anew(tx: Tx) -> dict[str, str | int]:
-    """What a claim begins with: a token that nobody has published (decision 0045), and an end."""
+    """The values that a claim begins with: a token that nobody has published (decision 0045), and
+    an expiry time."""
     return {"token": new_token(), "expires_at": tx.now + CLAIM_DAYS * DAY_MS}
 
 
 def _tell_of_loss(tx: Tx, lost: Domain, why: dict[str, str]) -> None:
-    """The old owner learns that it is lost, and nothing about the new one."""
+    """Ends the sessions of the domain's accounts and tells the old owner of the loss, but nothing
+    about the new owner."""
     session_revocations.end_domain(tx, lost.id)
     check_schedule.schedule(tx, lost.id, tx.now + check_schedule.FIRST_MS)
     record(tx, Actor(lost.organization_id), "domain.lost", lost, {"from": "active", "to": "pending", **why})
 
 
 def degrade(tx: Tx, actor: Actor, domain: Domain, reason: str) -> None:
-    """Marks an active domain whose records are wrong. Its mail goes on."""
+    """Marks an active domain as degraded because its records are wrong. Its mail continues."""
     if tx.one(DEGRADE, id=domain.id, reason=reason, now=tx.now):
         record(tx, actor, "domain.degraded", domain, {"reason": reason})
 
 
 def recover(tx: Tx, actor: Actor, domain: Domain) -> None:
-    """Takes the mark away; without one that is nothing."""
+    """Removes the degraded mark, if there is one."""
     if tx.one(RECOVER, id=domain.id, now=tx.now):
         record(tx, actor, "domain.recovered", domain, {})
 
 
 def expired(tx: Tx) -> list[int]:
-    """Claims whose time is over."""
+    """Returns up to 100 claims that have expired and that no worker has leased."""
     return [row[0] for row in tx.all(EXPIRED, now=tx.now)]
 
 
 def expire(tx: Tx, id_: int) -> None:
-    """Ends a claim whose time is over and that has no accounts; any other one stays."""
+    """Ends a claim that has expired and has no accounts. Any other domain stays as it is."""
     row = tx.one(EXPIRE, id=id_, now=tx.now)
     if row is not None:
         domain = Domain(*row)

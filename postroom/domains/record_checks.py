@@ -1,7 +1,8 @@
-"""What the DNS has for each wanted record, and one sentence on how to fix what is not right. Pure.
+"""Judges what the DNS has for each wanted record, with one sentence on how to fix a wrong record.
+Pure: does no I/O.
 
-Records are judged as receivers judge them, by the whole grammar of each. A customer may have
-another MX behind ours, a longer SPF record, a stricter DMARC policy: all of that is ok.
+Records are judged as receivers judge them, by the full grammar of each. A customer may have another
+MX behind ours, a longer SPF record, or a stricter DMARC policy: all of these are ok.
 """
 
 import re
@@ -23,16 +24,16 @@ from postroom.mail_host import MailHost
 Status = Literal["ok", "missing", "differs", "unanswered"]
 MOST_FOUND = 10
 LONGEST_FOUND = 1000
-LONGEST_MEND = spf.MOST_CHARACTERS + 2000  # a proposed record is never cut off
+LONGEST_MEND = spf.MOST_CHARACTERS + 2000  # characters; a proposed record is never cut off
 
-# RFC 7600: an IPv4 address that no host has. A mail host without an address in the DNS is taken to
-# have this one (decision 0161).
+# RFC 7600: an IPv4 address that no host has. It stands in for the address of a mail host that has
+# none in the DNS (decision 0161).
 _DUMMY = ip_address("192.0.0.8")
 
 
 class RecordCheck(msgspec.Struct, frozen=True):
-    """What a check found for one record. `fix` tells the owner of the zone what to do; None if
-    nothing is to be done."""
+    """The result of the check for one record. `fix` tells the owner of the zone what to do; None if
+    there is nothing to do."""
 
     status: Status
     found: tuple[str, ...] = ()
@@ -40,8 +41,8 @@ class RecordCheck(msgspec.Struct, frozen=True):
 
 
 class _Kind(msgspec.Struct, frozen=True):
-    """How the TXT values of one purpose are told from others by receivers, and by people; what
-    is wrong with one."""
+    """How TXT values of one purpose are recognized: `mine` as receivers do, `meant` as a person
+    would. `fault` says what is wrong with a value; `single` allows only one such record."""
 
     mine: Callable[[str], bool]
     meant: Callable[[str], bool]
@@ -50,7 +51,8 @@ class _Kind(msgspec.Struct, frozen=True):
 
 
 def judge(record: Record, domain: str, host: MailHost, lookups: Lookups) -> RecordCheck:
-    """The finding for one record of a domain. What the answers lack is noted in them."""
+    """Returns the record check for one record of a domain. Notes missing answers as open questions
+    in `lookups`."""
     name = domain if record.host == "@" else f"{record.host}.{domain}"
     try:
         if record.purpose == "spf":
@@ -128,7 +130,8 @@ def _without(proposal: spf_proposal.Proposal) -> str:
 
 
 def _no_spf(name: str, domain: str, host: MailHost, found: Found, lookups: Lookups) -> RecordCheck:
-    """No value that receivers take for an SPF record; perhaps one that a person would."""
+    """Judges a name where receivers find no SPF record, although a person might take one of its
+    values for one."""
     meant = [value for value in found.values if spf_proposal.is_meant(_plain(value))]
     if meant:
         plain = [_plain(value) for value in meant]
@@ -142,11 +145,11 @@ def _no_spf(name: str, domain: str, host: MailHost, found: Found, lookups: Looku
 
 
 def _refused(domain: str, host: MailHost, lookups: Lookups) -> tuple[str, Sequence[Client]]:
-    """Why the domain's record does not let our host send from each of its addresses; empty where it
-    does. And the addresses, where the record has as many look-ups as it can have, so that ours must
-    not need one.
+    """Says why the domain's record does not let our host send from each of its addresses; empty if
+    the record does. Also returns the host's addresses if the record already needs the maximum
+    number of look-ups, so that our term must not need one.
 
-    Raises Broken, and Unanswered while an answer that this needs is open.
+    Raises Broken, and Unanswered while a needed answer is open.
     """
     addresses = _addresses(host.name, lookups)
     for address in addresses or [_DUMMY]:
@@ -178,7 +181,8 @@ def _addresses(name: str, lookups: Lookups) -> list[Client]:
 
 
 def _leads_here(name: str, host: MailHost, lookups: Lookups) -> bool:
-    """Whether a name is our host's, an alias of it, or has no other addresses than our host has."""
+    """Whether a name is our host's name, an alias of it, or has only addresses that our host
+    has."""
     if name == host.name:
         return True
     kinds = ("A", "AAAA")
@@ -190,7 +194,7 @@ def _leads_here(name: str, host: MailHost, lookups: Lookups) -> bool:
 
 
 def _mx(name: str, domain: str, host: MailHost, lookups: Lookups) -> RecordCheck:
-    """Those of the lowest number get the mail; others behind them are somebody's backup
+    """The hosts with the lowest number get the mail. Hosts with higher numbers are only backups
     (decision 0163)."""
     found = lookups.find(name, "MX")
     targets = sorted((int(value.split()[0]), name_of(value).lower()) for value in found.values)
@@ -210,7 +214,7 @@ def _mx(name: str, domain: str, host: MailHost, lookups: Lookups) -> RecordCheck
 
 
 def _target(record: Record, name: str, domain: str, host: MailHost, lookups: Lookups) -> RecordCheck:
-    """A CNAME or SRV: what counts is where it leads, for SRV with the port."""
+    """Judges a CNAME by its target, and an SRV by its target and port."""
     found = lookups.find(name, record.record_type)
     targets = [name_of(value).lower() for value in found.values]
     if record.record_type == "SRV":
@@ -228,8 +232,8 @@ def _target(record: Record, name: str, domain: str, host: MailHost, lookups: Loo
 
 
 def _is_first(values: Sequence[Sequence[str]], record: Record, host: MailHost) -> bool:
-    """Whether clients come to our host at our port before any other (RFC 2782). The name counts
-    and not its address, for clients compare it with the certificate."""
+    """Whether clients try our host at our port before any other (RFC 2782). The name is compared,
+    not its address, because clients compare the name with the certificate."""
     port = record.expected_value.split()[-2]
     first = [value for value in values if int(value[0]) == min(int(each[0]) for each in values)]
     return bool(first) and all(value[2] == port and name_of(value[3]) == host.name for value in first)
@@ -241,7 +245,8 @@ def _dkim_fault(value: str, expected: str) -> str | None:
 
 
 def _elsewhere(record: Record, name: str, domain: str, lookups: Lookups, is_it: Callable[[str], bool]) -> str | None:
-    """Whether the record stands under a name that people enter by mistake."""
+    """Returns the fix if the record is found under a name that people often enter by mistake, else
+    None."""
     if any(is_it(value) for value in lookups.hint(f"{name}.{domain}", "TXT").values):
         return _doubled(record.host, domain)
     if record.host != "@" and any(is_it(value) for value in lookups.hint(domain, "TXT").values):
@@ -279,7 +284,7 @@ def _spelling(value: str) -> str:
 
 
 def _plain(value: str) -> str:
-    """The value as it was meant: without the quotes, backslashes and spaces that a web form has
+    """Returns the value as intended, without the quotes, backslashes and spaces that a web form
     kept."""
     value = value.strip().replace("\\;", ";").replace('\\"', '"')
     return re.sub(r'"\s*"', "", value).strip('"').strip()
@@ -298,6 +303,7 @@ def _shown(found: Sequence[str]) -> tuple[str, ...]:
 
 
 def _clean(text: str, longest: int = LONGEST_FOUND) -> str:
-    """Foreign text: no control characters, no surrogates, and an end."""
+    """Makes foreign text safe to show: no control characters, no surrogates, and at most `longest`
+    characters."""
     text = "".join(char if char.isprintable() else "\ufffd" for char in text)
     return text if len(text) <= longest else text[:longest] + "…"

@@ -1,8 +1,8 @@
-"""Questions to the DNS, bounded in time and size. Only the worker and a check on request ask them,
-never within a transaction.
+"""DNS queries with bounds on time and size. Only the worker and checks on request make them, never
+within a transaction.
 
-"There is no such record" is an answer, silence is none. `Unanswered`
-proves nothing and must change nothing.
+"There is no such record" is an answer; silence is not. `Unanswered` proves nothing and must change
+nothing.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ import dns.resolver
 
 SECONDS = 5.0
 MOST_VALUES = 100
-PAYLOAD = 1232  # https://www.dnsflagday.net/2020/: what is larger comes by TCP, which the library sees to
+PAYLOAD = 1232  # octets, https://www.dnsflagday.net/2020/: the library fetches larger answers by TCP
 REASONS = {
     "LifetimeTimeout": "it timed out",
     "NoNameservers": "its servers failed",
@@ -27,21 +27,22 @@ REASONS = {
 
 
 class Unanswered(Exception):
-    """The DNS gave no usable answer: a timeout, SERVFAIL, REFUSED or nonsense. The text says
-    which, for a person."""
+    """The DNS gave no usable answer: a timeout, SERVFAIL, REFUSED or a malformed answer. The text
+    says which, for a person."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a name has of one type: TXT as its joined text, MX as `10 mx.example.`, others as
-    dnspython writes them. `alias` is where a CNAME at the name leads, without the trailing dot."""
+    """The values of one type at a name: TXT as its joined text, MX as `10 mx.example.`, others
+    as dnspython writes them. `alias` is the target of a CNAME at the name, without the trailing
+    dot."""
 
     values: tuple[str, ...] = ()
     alias: str | None = None
 
 
 class Resolver:
-    """Asks the server at `address:port`; the system's own resolvers where it is empty."""
+    """Asks the server at `address:port`, or the system's own resolvers if `address` is empty."""
 
     def __init__(self, address: str = "", seconds: float = SECONDS) -> None:
         self._resolver = dns.asyncresolver.Resolver(configure=False)
@@ -58,11 +59,11 @@ class Resolver:
     def _use_the_systems(self) -> None:
         try:
             self._resolver.read_resolv_conf("/etc/resolv.conf")
-        except dns.resolver.NoResolverConfiguration:  # a machine without DNS starts; its checks are unanswered
+        except dns.resolver.NoResolverConfiguration:  # a machine without DNS still starts; its checks are unanswered
             self._resolver.nameservers = []
 
     async def find(self, name: str, record_type: str) -> Found:
-        """The records of one type at an absolute name. Raises Unanswered."""
+        """Returns the records of one type at an absolute name. Raises Unanswered."""
         try:
             absolute = dns.name.from_text(name)
             answer = await self._resolver.resolve(absolute, record_type, raise_on_no_answer=False, search=False)
@@ -75,7 +76,8 @@ class Resolver:
 
 
 def _reason(error: Exception) -> str:
-    """For NoNameservers, what was wrong with the answer of one of them, where that is known."""
+    """Says why there was no answer; for NoNameservers, what was wrong with one server's answer,
+    where that is known."""
     causes = [tried[3] for tried in getattr(error, "kwargs", {}).get("errors", ())]
     names = [type(cause).__name__ for cause in [*causes, error]]
     return next((REASONS[name] for name in names if name in REASONS), "the answer was unusable")

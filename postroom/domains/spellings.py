@@ -1,9 +1,9 @@
-"""How people write an internationalized domain in a login: for Dovecot, which compares bytes and
-knows no IDNA (decision 0157).
+"""How people spell an internationalized domain in a login, for Dovecot, which compares bytes and
+does not know IDNA (decision 0157).
 
-A domain is stored in A-labels. A client that does not turn U-labels into them sends UTF-8, as it
-was typed: with capitals, which Dovecot makes small only where they are ASCII, and composed or
-decomposed (Unicode Standard Annex 15).
+Domains are stored as A-labels. A client that does not convert U-labels sends UTF-8 as typed:
+composed or decomposed (Unicode Standard Annex 15), and with capitals, of which Dovecot lowers only
+the ASCII ones.
 """
 
 import itertools
@@ -14,8 +14,9 @@ import idna
 
 from postroom.db import Tx
 
-# Of so many letters that have capitals each combination is kept; of more, all capitals and each
-# word's first.
+# Maximum number of non-ASCII letters with capitals for which every combination is kept. Of a name
+# with more such letters, three variants are kept: no capitals, all capitals, and a capital at the
+# start of each word.
 COMBINED = 3
 ADD = "INSERT INTO domain_spellings (spelling, name) VALUES (:spelling, :name) ON CONFLICT (spelling) DO NOTHING"
 UNSPELLED = """
@@ -24,25 +25,25 @@ SELECT DISTINCT name FROM domains WHERE (name LIKE 'xn--%' OR name LIKE '%.xn--%
 
 
 def add(tx: Tx, name: str) -> None:
-    """Keeps the spellings of a canonical name."""
+    """Stores the spellings of a canonical name."""
     for spelling in spellings(name):
         tx.run(ADD, spelling=spelling, name=name)
 
 
 def fill(tx: Tx) -> None:
-    """As `add`, for the domains that were made before there were any spellings."""
+    """As `add`, for the domains that were made before spellings were stored."""
     for (name,) in tx.all(UNSPELLED):
         add(tx, name)
 
 
 def spellings(name: str) -> list[str]:
-    """What is not ASCII of the ways to write a canonical name, with ASCII letters in lower case;
-    at most 16."""
+    """Returns the non-ASCII spellings of a canonical name, with ASCII letters in lower case; at
+    most 16."""
     if "xn--" not in name:
         return []
     try:
         text = idna.decode(name)
-    except UnicodeError:  # of a domain that was made under other rules
+    except UnicodeError:  # a domain that was made under older rules
         return []
     forms = {
         _lower(unicodedata.normalize(form, variant)) for variant in _capitals(text) for form in ("NFC", "NFD", "NFKD")
@@ -63,12 +64,12 @@ def _capitals(text: str) -> Iterator[str]:
 
 
 def _capital(letter: str) -> str:
-    """The one capital that is this letter in lower case, or the letter: of two small sigmas one
-    has none."""
+    """Returns the capital whose lower case is this letter; the letter itself if there is none, as
+    for one of the two small sigmas."""
     capital = "\u1e9e" if letter == "\u00df" else letter.upper()
     return capital if capital.lower() == letter else letter
 
 
 def _lower(text: str) -> str:
-    """As Dovecot does it (%L)."""
+    """Lowers ASCII letters only, as Dovecot does (%L)."""
     return "".join(letter.lower() if letter.isascii() else letter for letter in text)

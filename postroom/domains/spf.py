@@ -1,7 +1,7 @@
-"""SPF records as receivers read them: the whole grammar of RFC 7208 12, and no more.
+"""SPF records as receivers read them: the whole grammar of RFC 7208 12, and nothing else.
 
-A record with one error anywhere is a permerror (RFC 7208 4.6), also behind the term that would
-have matched. So a record is parsed to its end before anything is evaluated (decision 0160).
+One error anywhere makes the record a permerror (RFC 7208 4.6), even after the term that would
+match. So a record is parsed completely before evaluation begins (decision 0160).
 """
 
 import re
@@ -14,11 +14,12 @@ from postroom.domains import spf_macros
 from postroom.domains.spf_faults import Broken, of_term
 from postroom.domains.spf_macros import BadMacro, MacroString
 
-# No record that is in use comes near; RFC 7208 3.4 asks for what fits 512 octets. A bound for the
-# work of parsing.
+# Bounds the work of parsing. Real records are far shorter: RFC 7208 3.4 asks for records that fit
+# in 512 octets.
 MOST_CHARACTERS = 8192
 
-# A network with a shorter prefix, in bits, is no network of anybody's: `ip4:0.0.0.0/1`.
+# Shortest prefix, in bits by IP version, of a network that can belong to one owner; `ip4:0.0.0.0/1`
+# cannot.
 SHORTEST_PREFIX = {4: 8, 6: 16}
 
 Network = IPv4Network | IPv6Network
@@ -32,8 +33,7 @@ _LENGTH = re.compile(r"/(?:0|[1-9][0-9]{0,2})", re.ASCII)
 
 
 class Mechanism(msgspec.Struct, frozen=True):
-    """A mechanism (RFC 7208 5). `domain` is None where it is the domain that the record belongs
-    to."""
+    """A mechanism (RFC 7208 5). `domain` is None for the domain that has the record."""
 
     qualifier: str
     name: str
@@ -44,8 +44,7 @@ class Mechanism(msgspec.Struct, frozen=True):
 
 
 class Modifier(msgspec.Struct, frozen=True):
-    """A modifier (RFC 7208 6); receivers ignore those with other names than `redirect` and
-    `exp`."""
+    """A modifier (RFC 7208 6). Receivers ignore modifiers other than `redirect` and `exp`."""
 
     name: str
     value: MacroString
@@ -55,15 +54,15 @@ Term = Mechanism | Modifier
 
 
 class Record(msgspec.Struct, frozen=True):
-    """The terms in their order, and where the record goes on if none of them matches."""
+    """The mechanisms in their order, and the redirect that applies if none of them matches."""
 
     mechanisms: tuple[Mechanism, ...]
     redirect: MacroString | None
 
 
 def names_nobody(mechanism: Mechanism, version: int) -> bool:
-    """Whether a mechanism that matches a client of this IP version says nothing about whose client
-    it is: `all`, and networks of a large part of the Internet."""
+    """Whether a mechanism that matches a client of this IP version says nothing about the client's
+    owner: `all`, and networks that cover a large part of the Internet."""
     length = mechanism.length4 if version == 4 else mechanism.length6
     if mechanism.network is not None:
         length = mechanism.network.prefixlen
@@ -76,13 +75,13 @@ def is_record(value: str) -> bool:
 
 
 def terms_of(text: str) -> list[str]:
-    """The terms of a record as they are written. Spaces alone are between them."""
+    """Returns the terms of a record as written. Only spaces separate terms."""
     return [term for term in text.split(" ")[1:] if term]
 
 
 @lru_cache(maxsize=32)
 def parse(text: str) -> Record:
-    """The record. Raises Broken for what is a permerror to receivers."""
+    """Returns the parsed record. Raises Broken if receivers treat the record as a permerror."""
     if len(text) > MOST_CHARACTERS:
         raise Broken(f"The record has more than {MOST_CHARACTERS} characters, which is too long for receivers.")
     terms = [parse_term(term) for term in terms_of(text)]
@@ -94,7 +93,7 @@ def parse(text: str) -> Record:
 
 
 def parse_term(text: str) -> Term:
-    """One term. Raises Broken."""
+    """Returns one parsed term. Raises Broken."""
     try:
         term = _term(text)
     except (BadMacro, ValueError):
@@ -105,7 +104,7 @@ def parse_term(text: str) -> Term:
 
 
 def _term(text: str) -> Term | None:
-    """None, BadMacro and ValueError say that it is no term."""
+    """Returns None, or raises BadMacro or ValueError, if the text is not a term."""
     found = _TERM.fullmatch(text)
     if not found:
         return None
@@ -149,5 +148,5 @@ def _with_network(qualifier: str, name: str, text: str) -> Mechanism | None:
     found = (_IP4 if name == "ip4" else _IP6).fullmatch(text)
     if not found or (found[2] and not _LENGTH.fullmatch(found[2])):
         return None
-    network = ip_network(text, strict=False)  # a length out of range is a ValueError
+    network = ip_network(text, strict=False)  # raises ValueError for a length out of range
     return Mechanism(qualifier, name, network=network) if network.version == int(name[2]) else None

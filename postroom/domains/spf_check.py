@@ -1,8 +1,8 @@
 """check_host() of RFC 7208 4: whether a domain's SPF record lets a client send.
 
-Evaluation is synchronous, over answers that are known. Where one is missing, its question is
-noted, asked, and the evaluation begins again. The explanation (`exp=`) is parsed and not asked
-for.
+The evaluation is synchronous and uses only known answers. If an answer is missing, the question is
+noted and asked, and the evaluation starts again. The explanation (`exp=`) is parsed but never
+looked up.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ from postroom.domains.spf_macros import Client, Context, MacroString
 
 Result = Literal["pass", "fail", "softfail", "neutral", "none", "temperror", "permerror"]
 
-MOST_LOOKUPS = 10  # RFC 7208 4.6.4, for this and the next two
+MOST_LOOKUPS = 10  # terms; RFC 7208 4.6.4 for this bound and the next two
 MOST_VOID_LOOKUPS = 2
 MOST_HOSTS = 10  # names of one MX or PTR answer
-SECONDS = 20.0  # RFC 7208 4.6.4: at least 20
+SECONDS = 20.0  # RFC 7208 4.6.4: at least 20 seconds
 AT_ONCE = 8
 
 _RESULTS: dict[str, Result] = {"+": "pass", "-": "fail", "~": "softfail", "?": "neutral"}
@@ -37,10 +37,10 @@ async def check_host(
     helo: str = "unknown",
     seconds: float = SECONDS,
 ) -> Result:
-    """The result for an SMTP client at an address, with `domain` in A-labels and `sender` as
-    `local@domain`.
+    """Returns the result for an SMTP client at an address, with `domain` in A-labels and `sender`
+    as `local@domain`. `seconds` bounds the time of all look-ups.
 
-    Raises ValueError where `client` is no address, and nothing for what the DNS says.
+    Raises ValueError if `client` is not an address. No DNS answer raises an error.
     """
     address, lookups = of_client(client), Lookups()
     try:
@@ -57,19 +57,21 @@ async def check_host(
 
 
 def of_client(client: str | Client) -> Client:
-    """The address to compare with: IPv4 for an IPv4-mapped one (RFC 7208 5). Raises ValueError."""
+    """Returns the address to compare: the IPv4 address if `client` is IPv4-mapped (RFC 7208 5).
+    Raises ValueError."""
     address = ip_address(client) if isinstance(client, str) else client
     return getattr(address, "ipv4_mapped", None) or address
 
 
 class TooVoid(Broken):
-    """Too many void look-ups (RFC 7208 4.6.4)."""
+    """The record needs too many void look-ups (RFC 7208 4.6.4)."""
 
 
 class Check:
-    """One evaluation. `stand_in` is a host without an address, which is taken to have the
-    client's. Where `everybody` is false, a term that names nobody, as `+all`, is neutral. `met_all`
-    tells whether the evaluation met one, `lookups` how many terms needed the DNS."""
+    """One evaluation. `stand_in` is a host without an address, which is treated as having the
+    client's address. If `everybody` is false, a term that names nobody, such as `+all`, is neutral.
+    `met_all` says whether the evaluation met such a term; `lookups` is the number of terms that
+    needed the DNS."""
 
     def __init__(
         self,
@@ -90,12 +92,12 @@ class Check:
         self._everybody = everybody
         self.lookups = 0
         self._void_lookups = 0
-        self._is_void = False  # this term has had a void look-up
+        self._is_void = False  # whether the present term has had a void look-up
         self.met_all = False
 
     def result(self, domain: str, *, leads_here: bool = False) -> Result:
-        """What a domain's record says. Raises Broken, a permerror; Unanswered, a temperror;
-        Open."""
+        """Returns the result of a domain's record. Raises Broken (permerror), Unanswered
+        (temperror), and Open while a question is open."""
         name = domain.removesuffix(".")
         if not spf_macros.is_name(name):
             return "none"
@@ -129,7 +131,7 @@ class Check:
         name = domain if mechanism.domain is None else self._expanded(mechanism.domain, domain)
         if mechanism.name == "include":
             return self._other(name, "include:") == "pass"
-        if not spf_macros.is_name(name):  # RFC 7208 4.8 leaves open what follows; there is nothing to ask for
+        if not spf_macros.is_name(name):  # RFC 7208 4.8 does not say what follows; such a name cannot be asked for
             return False
         match mechanism.name:
             case "exists":
@@ -160,14 +162,16 @@ class Check:
         return is_stand_in or any(self._client in ip_network(f"{at}/{length}", strict=False) for at in found.values)
 
     def _other(self, name: str, term: str) -> Result:
-        """What another domain's record says, of include and redirect (RFC 7208 5.2, 6.1)."""
+        """Returns the result of the domain that an include or redirect leads to (RFC 7208 5.2,
+        6.1)."""
         result = self.result(name, leads_here=True)
         if result == "none":
             raise Broken(f"{term} leads to {_shown(name)}, which has no SPF record.")
         return result
 
     def _validated(self, *, counts: bool = False) -> list[str]:
-        """The names of the client that lead back to it (RFC 7208 5.5). A DNS error is none."""
+        """Returns the client's names that lead back to the client (RFC 7208 5.5). A DNS error
+        counts as no name."""
         try:
             pointers = (self._find if counts else self._answers.find)(self._client.reverse_pointer, "PTR").values
         except Open:
@@ -187,14 +191,14 @@ class Check:
         )
 
     def _validated_name(self, domain: str) -> str:
-        """The value of the macro p: the domain itself, else a name below it, else any, else
-        `unknown`."""
+        """Returns the value of the macro p: the domain itself, else a name below it, else any name,
+        else `unknown`."""
         hosts, wanted = self._validated(), escaped(domain).lower()
         ranked = sorted(hosts, key=lambda host: (host != wanted, not _is_below(host, wanted)))
         return next(iter(ranked), "unknown")
 
     def _find(self, name: str, record_type: str) -> Found:
-        """The answer for a term, whose void look-ups count (RFC 7208 4.6.4)."""
+        """Returns the answer for a term and counts void look-ups (RFC 7208 4.6.4)."""
         found = self._answers.find(name, record_type)
         if not found.values and not self._is_void:
             self._is_void = True
@@ -212,24 +216,25 @@ class Check:
 
 
 def the_one(records: Sequence[str]) -> Record:
-    """The record of a domain. Raises Broken where it has several or none."""
+    """Returns the parsed record of a domain. Raises Broken if there is not exactly one record, or
+    if the record does not parse."""
     if len(records) != 1:
         raise Broken(f"There are {len(records)} SPF records, and a domain has one.")
     return spf.parse(records[0])
 
 
 def escaped(name: str) -> str:
-    """A name from text, in the form that the resolver takes (RFC 1035 5.1)."""
+    """Returns a name in the text form that the resolver accepts (RFC 1035 5.1)."""
     return re.sub(r"[^A-Za-z0-9._-]", lambda found: f"\\{ord(found[0]):03d}", name)
 
 
 def preference_of(mx: str) -> int:
-    """The preference of an MX value."""
+    """Returns the preference of an MX value."""
     return int(mx.split()[0])
 
 
 def name_of(value: str) -> str:
-    """The name at the end of an MX, SRV, CNAME or PTR value, without its last dot."""
+    """Returns the name at the end of an MX, SRV, CNAME or PTR value, without its last dot."""
     return value.split()[-1].removesuffix(".")
 
 

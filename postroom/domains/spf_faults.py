@@ -1,4 +1,4 @@
-"""What is wrong with a term of an SPF record, as a sentence for the person who wrote it."""
+"""What is wrong with a term of an SPF record, as a sentence for the person who wrote the record."""
 
 import re
 
@@ -10,11 +10,11 @@ _NAMED = {*MECHANISMS, *_NAMES}
 
 
 class Broken(Exception):
-    """Receivers do not use such a record (permerror); the text says why, for a person."""
+    """Receivers do not use the record (permerror). The text says why, for a person."""
 
 
 def of_term(text: str) -> Broken:
-    """Why a term that does not parse is none."""
+    """Returns the reason why a text does not parse as a term."""
     if (
         re.fullmatch(r"[+?~-]?[a-z0-9_.-]+", text, re.ASCII | re.IGNORECASE)
         and text.lower().lstrip("+?~-") not in _NAMED
@@ -47,7 +47,8 @@ def _why(text: str) -> str:
 
 
 def _odd_character(text: str) -> str:
-    """A character that looks like another one, or that no term can have."""
+    """Describes a character that looks like another one, or that no term can have; empty if there
+    is none."""
     odd = next((char for char in text if not "!" <= char <= "~"), "")
     if odd in DASHES and odd:
         return "it has a dash where a hyphen-minus (-) belongs"

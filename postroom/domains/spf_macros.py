@@ -1,4 +1,4 @@
-"""Macros of SPF (RFC 7208 7): names that a record makes of the client, the sender and the
+"""SPF macros (RFC 7208 7): names that a record builds from the client, the sender and the
 domain."""
 
 import re
@@ -20,11 +20,11 @@ _FIXED = {"%": "%", "_": " ", "-": "%20"}
 
 
 class BadMacro(ValueError):
-    """The text is no macro-string, or no domain-spec, of RFC 7208 7.1."""
+    """The text is not a macro-string, or not a domain-spec, of RFC 7208 7.1."""
 
 
 class Macro(msgspec.Struct, frozen=True):
-    """`%{letter digits r delimiters}`. `parts` is 0 where all parts stay. A capital letter means
+    """`%{letter digits r delimiters}`. `parts` is 0 if all parts stay. A capital letter means
     percent-encoding."""
 
     letter: str
@@ -37,7 +37,8 @@ MacroString = tuple[str | Macro, ...]
 
 
 class Context(msgspec.Struct, frozen=True):
-    """What macros stand for. `validated` gives the value of `%{p}` and may ask the DNS."""
+    """The values that macros stand for. `validated` returns the value of `%{p}` and may ask the
+    DNS."""
 
     client: Client
     local_part: str
@@ -48,13 +49,13 @@ class Context(msgspec.Struct, frozen=True):
 
 
 def parse(text: str) -> MacroString:
-    """A macro-string (RFC 7208 7.1). Raises BadMacro."""
+    """Returns the pieces of a macro-string (RFC 7208 7.1). Raises BadMacro."""
     return _pieces(text)[0]
 
 
 def parse_domain(text: str) -> MacroString:
-    """A domain-spec (RFC 7208 7.1): it ends in a macro, or in a dot and a top label. Raises
-    BadMacro."""
+    """Returns the pieces of a domain-spec (RFC 7208 7.1), which ends in a macro, or in a dot and a
+    top label. Raises BadMacro."""
     pieces, ends_in_macro = _pieces(text)
     if not pieces or not (ends_in_macro or _ends_in_top_label(str(pieces[-1]))):
         raise BadMacro(text)
@@ -62,13 +63,13 @@ def parse_domain(text: str) -> MacroString:
 
 
 def expand(pieces: MacroString, context: Context) -> str:
-    """The text that the pieces stand for."""
+    """Returns the text that the pieces stand for."""
     return "".join(piece if isinstance(piece, str) else _value(piece, context) for piece in pieces)
 
 
 def expand_domain(pieces: MacroString, context: Context) -> str:
-    """As `expand`, for a name: without a last dot, and shortened from the left to what a name
-    can have."""
+    """As `expand`, for a name: without the last dot, and shortened from the left to the longest
+    length of a name."""
     name = expand(pieces, context).removesuffix(".")
     while len(name) > MOST_NAME_CHARACTERS and "." in name:
         name = name.partition(".")[2]
@@ -76,7 +77,7 @@ def expand_domain(pieces: MacroString, context: Context) -> str:
 
 
 def is_name(name: str) -> bool:
-    """Whether a name without its last dot is that of RFC 7208 4.3: several labels, none of them
+    """Whether a name without its last dot is valid by RFC 7208 4.3: several labels, none of them
     empty or too long."""
     labels = name.split(".")
     in_bounds = all(0 < len(label) <= MOST_LABEL_CHARACTERS for label in labels)
@@ -84,7 +85,7 @@ def is_name(name: str) -> bool:
 
 
 def _pieces(text: str) -> tuple[MacroString, bool]:
-    """The pieces, and whether the last one was written as a macro."""
+    """Returns the pieces, and whether the last one was written as a macro."""
     pieces: list[str | Macro] = []
     literal: re.Match[str] | None = None
     at = 0
@@ -108,7 +109,7 @@ def _macro(found: re.Match[str]) -> str | Macro:
 
 
 def _ends_in_top_label(piece: str) -> bool:
-    """Whether a literal ends as a name does: a label that is not all digits, behind a dot."""
+    """Whether a literal ends as a name does: in a dot and a label that is not all digits."""
     _, dot, label = piece.removesuffix(".").rpartition(".")
     return bool(dot) and _TOP_LABEL.fullmatch(label) is not None and not label.isdigit()
 

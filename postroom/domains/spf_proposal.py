@@ -1,9 +1,8 @@
-"""The SPF record that a customer should publish in place of a faulty one: ours merged into what
-theirs says.
+"""The SPF record that a customer should publish instead of a faulty one: our term merged into the
+customer's record.
 
-The proposal always parses, and its first term lets our host send. A term that receivers cannot
-read is written as it was meant where the meaning is certain, and left out otherwise
-(decision 0162).
+The proposal always parses, and its first term lets our host send. A term that receivers cannot read
+is written as it was meant if the meaning is certain, and left out otherwise (decision 0162).
 """
 
 import re
@@ -26,12 +25,13 @@ _VOID_TYPES = {"a": ("A", "AAAA"), "mx": ("MX",), "exists": ("A",)}
 
 
 def is_meant(value: str) -> bool:
-    """Whether a person would take a TXT value for an SPF record, also where receivers do not."""
+    """Whether a person would take a TXT value for an SPF record, even if receivers do not."""
     return _VERSION.match(value) is not None
 
 
 class Proposal(msgspec.Struct, frozen=True):
-    """The record, and the terms of theirs that are not in it because receivers cannot use them."""
+    """The proposed record, and the customer's terms that are left out because receivers cannot use
+    them."""
 
     text: str
     left_out: tuple[str, ...]
@@ -40,8 +40,8 @@ class Proposal(msgspec.Struct, frozen=True):
 def with_host(
     records: Sequence[str], host: str, broken: Collection[str] = (), addresses: Sequence[Client] = ()
 ) -> Proposal:
-    """One record that says what these say, without the terms in `broken`, and lets the host
-    send: by its name, or by its addresses where some are given."""
+    """Returns one record that merges the given records, without the terms in `broken`, and lets the
+    host send: by its addresses if `addresses` are given, else by its name."""
     if sum(map(len, records)) > spf.MOST_CHARACTERS:
         return Proposal(f"v=spf1 a:{host} ~all", ("all of its terms",))
     read = list(_read(records))
@@ -63,11 +63,11 @@ def with_host(
 def broken_terms(
     domain: str, records: Sequence[str], host: str, lookups: Lookups, *, void: bool = False
 ) -> frozenset[str]:
-    """Terms of a domain's records, in lower case, that parse and are of no use: an include or
-    redirect that leads to no record, to one that does not parse, or in a circle; with `void` also
-    a, mx and exists of names without records.
+    """Returns the terms of a domain's records, in lower case, that parse but are useless: an
+    include or redirect that leads to no record, to a record that does not parse, or in a circle;
+    with `void` also a, mx and exists of names without records.
 
-    What the DNS does not answer counts as usable. Raises Open.
+    A term without a DNS answer counts as usable. Raises Open.
     """
     walk = _Walk(domain, lookups)
     useless = set()
@@ -86,8 +86,8 @@ def broken_terms(
 
 
 class _Walk:
-    """What stands behind the terms of a record, whatever the client; about as many questions as
-    an evaluation has."""
+    """Follows the terms of a record, for any client, with about as many questions as one evaluation
+    needs."""
 
     def __init__(self, domain: str, lookups: Lookups) -> None:
         self._path = [domain.lower()]
@@ -95,7 +95,7 @@ class _Walk:
         self._questions = 0
 
     def is_usable(self, name: str) -> bool:
-        """Whether a domain has a record that parses, and from which no path leads in a circle."""
+        """Whether a domain has a record that parses and from which no path leads in a circle."""
         if self._questions >= MOST_LOOKUPS:
             return True
         try:
@@ -131,7 +131,8 @@ class _Walk:
         return found
 
     def _record(self, name: str) -> Record | None:
-        """The record of a domain; None where the DNS gave no answer. Raises Broken, Open."""
+        """Returns the parsed record of a domain; None if the DNS gave no answer. Raises Broken,
+        Open."""
         if not is_name(name.removesuffix(".")):
             raise Broken(f"{name} names no domain.")
         try:
@@ -144,8 +145,9 @@ class _Walk:
 
 
 def _read(records: Sequence[str]) -> Iterator[tuple[str, Term | None]]:
-    """The terms that receivers can read, or could if they were written as they were meant; None
-    with all others. Nothing of records that no proposal could hold."""
+    """Yields each term with its meaning. A term that receivers cannot read is yielded as it was
+    meant, or with None if no meaning is certain. Yields nothing for records that are too long for a
+    proposal."""
     for record in records if sum(map(len, records)) <= spf.MOST_CHARACTERS else ():
         words = _VERSION.sub("", record, count=1).split()[::-1]
         while words:
@@ -168,8 +170,8 @@ def _parsed(text: str) -> Term | None:
 
 
 def _stays(meaning: Term, host: str) -> bool:
-    """Whether a term is neither an end of the record, nor about our host alone or every host, nor
-    a modifier without a meaning."""
+    """Whether a term belongs in the proposal: not an end of the record, not a term about our host
+    alone or about every host, not a modifier without meaning."""
     if isinstance(meaning, Modifier):
         return meaning.name not in ("redirect", "exp", "v", *MECHANISMS)
     versions = (4, 6) if meaning.network is None else (meaning.network.version,)
@@ -181,7 +183,7 @@ def _stays(meaning: Term, host: str) -> bool:
 
 
 def _unlike(terms: Sequence[str]) -> list[str]:
-    """The terms without repetitions. The case of letters means something in macros alone."""
+    """Returns the terms without repetitions. The case of letters matters only in macros."""
     return list({term if "%" in term else term.lower(): term for term in reversed(terms)}.values())[::-1]
 
 
@@ -190,7 +192,7 @@ def _domain_of(meaning: Term) -> MacroString | None:
 
 
 def _fixed(pieces: MacroString | None) -> str | None:
-    """The name that the pieces spell; None where macros make it."""
+    """Returns the name that the pieces spell; None if they contain macros."""
     if pieces is None or not all(isinstance(piece, str) for piece in pieces):
         return None
     return "".join(map(str, pieces)).removesuffix(".")

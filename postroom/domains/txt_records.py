@@ -1,8 +1,8 @@
-"""The TXT records of DKIM, DMARC, TLS-RPT and MTA-STS: which values receivers take for one, and
-what is wrong with one.
+"""The TXT records of DKIM, DMARC, TLS-RPT and MTA-STS: which values receivers take for such a
+record, and what is wrong with a value.
 
-Each `…_fault` function answers None for a record that receivers use, else a sentence for the
-person who published it.
+Each `…_fault` function returns None for a record that receivers use, else a sentence for the person
+who published the record.
 """
 
 import re
@@ -23,7 +23,7 @@ _URI = re.compile(r"[a-z][a-z0-9+.-]*:[a-z0-9._~:/?#\[\]@$&'()*+=%-]+", re.ASCII
 
 
 def dkim_fault(value: str, expected: str) -> str | None:
-    """A DKIM key record (RFC 6376 3.6.1) beside the one that we want."""
+    """Judges a DKIM key record (RFC 6376 3.6.1) against the expected one."""
     pairs, wanted = _tag_list(value), dict(_tag_list(expected) or ())
     if pairs is None:
         return "The value must be a list of tags like name=value, with one ; between them."
@@ -49,13 +49,13 @@ def dkim_fault(value: str, expected: str) -> str | None:
 
 
 def is_dmarc(value: str) -> bool:
-    """Whether receivers take a value for a DMARC record (RFC 7489 6.6.3): its first tag is v,
-    and has this spelling."""
+    """Whether receivers take a value for a DMARC record (RFC 7489 6.6.3): its first tag is v, in
+    this spelling."""
     return _DMARC.match(value) is not None
 
 
 def dmarc_fault(value: str) -> str | None:
-    """A DMARC record (RFC 7489 6.3, 6.4). Receivers ignore what they do not know behind the
+    """Judges a DMARC record (RFC 7489 6.3, 6.4). Receivers ignore unknown parts after the
     version."""
     if not is_dmarc(value):
         return "The record must begin with v=DMARC1 in capitals, and a semicolon: receivers ignore it otherwise."
@@ -76,7 +76,7 @@ def is_tls_rpt(value: str) -> bool:
 
 
 def tls_rpt_fault(value: str) -> str | None:
-    """A TLS-RPT record (RFC 8460 3)."""
+    """Judges a TLS-RPT record (RFC 8460 3)."""
     if not is_tls_rpt(value):
         return "The record must begin with v=TLSRPTv1; in this spelling: senders ignore it otherwise."
     fields = _fields(value)
@@ -97,7 +97,7 @@ def is_mta_sts(value: str) -> bool:
 
 
 def mta_sts_fault(value: str) -> str | None:
-    """An MTA-STS record (RFC 8461 3.1)."""
+    """Judges an MTA-STS record (RFC 8461 3.1)."""
     if not is_mta_sts(value):
         return "The record must begin with v=STSv1; in this spelling: senders ignore it otherwise."
     fields = _fields(value)
@@ -110,7 +110,8 @@ def mta_sts_fault(value: str) -> str | None:
 
 
 def _tag_list(value: str) -> list[tuple[str, str]] | None:
-    """The tags of a tag-list (RFC 6376 3.2) in their order; None where the value is none."""
+    """Returns the tags of a tag-list (RFC 6376 3.2) in their order; None if the value is not a
+    tag-list."""
     parts = value.split(";")
     if not parts[-1].strip(_FOLD):
         parts.pop()
@@ -125,9 +126,10 @@ def _items(text: str) -> list[str]:
 
 
 def _fields(value: str) -> list[tuple[str, str]] | None:
-    """The fields behind the version (RFC 8460 3, RFC 8461 3.1); None where one is none.
+    """Returns the fields after the version (RFC 8460 3, RFC 8461 3.1); None if one of them is
+    malformed.
 
-    White space may stand around a semicolon, and nowhere else but in the list of rua.
+    White space is allowed only around semicolons and in the list of rua.
     """
     parts = value.split(";")[1:]
     if not parts[-1].strip(" \t"):

@@ -1,9 +1,9 @@
-"""A check of a domain from its begin to its end: what is asked, what the answers mean for it, and
-when it is due again.
+"""A check of a domain from start to end: the questions, what the answers mean for the domain, and
+when the next check is due.
 
-The DNS is asked between two transactions. The second one judges the domain as it is by then, and
-what was asked for must still be what it needs. Silence of the DNS never changes a domain
-(decision 0043).
+The DNS is asked between two transactions. The second transaction judges the domain as it is by
+then; a proof counts only if the domain still needs the records that were asked for. A DNS that does
+not answer never changes a domain (decision 0043).
 """
 
 import asyncio
@@ -31,32 +31,32 @@ from postroom.mail_host import MailHost
 SECONDS = 15.0
 QUESTIONS = 160
 AT_ONCE = 8
-# Checks on request, of a process and of an organization in it.
+# Maximum number of simultaneous checks on request: of a process, and of one organization in it.
 CHECKS = 16
 CHECKS_OF_ONE = 4
 
 HOUR_MS = 3600 * 1000
 DAY_MS = 24 * HOUR_MS
-# Checks of an active domain that fail one after the other before it is called degraded.
+# Number of failed checks in a row after which an active domain is degraded.
 FAILURES = 3
-# For how long an active domain has to lead elsewhere before it is lost (decision 0168), unless the
-# settings say otherwise.
+# Default time for which the DNS of an active domain must lead elsewhere before the domain is lost
+# (decision 0168). A setting overrides it.
 LOST_MS = 30 * DAY_MS
 
 Outcome = Literal["proven", "failing", "unanswered"]
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What a check looks for: the domain as it was then, and its records."""
+    """What a check looks for: the domain as it was at the start, and its records."""
 
     domain: Domain
     records: list[Record]
-    until: int  # the end of the lease
+    until: int  # the end of the lease, in milliseconds since 1970
     host: MailHost
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """A check that is over: the domain as it is now, and a finding for each record."""
+    """A completed check: the domain as it is now, and a record check for each record."""
 
     domain: Domain
     records: list[Record]
@@ -64,7 +64,7 @@ class Checked(msgspec.Struct, frozen=True):
 
 
 class Verification:
-    """Checks domains, on request and by itself."""
+    """Checks domains, on request and on schedule."""
 
     def __init__(self, database: Database, resolver: Resolver, host: MailHost, lost_ms: int = LOST_MS) -> None:
         self._lost_ms = lost_ms
@@ -74,8 +74,8 @@ class Verification:
         self._running: Counter[int] = Counter()
 
     async def on_request(self, actor: Actor, name: str, user_id: str | None) -> Checked:
-        """Checks now. Raises not_found, TooMany while the domain is being checked or just was,
-        Busy."""
+        """Checks now. Raises not_found, TooMany while the domain is being checked or has just been
+        checked, Busy."""
         with self._place(actor.organization_id):
             plan = await self._database.write(lambda tx: _begin(tx, actor, name, user_id, self._host))
             findings = await self._look(plan)
@@ -85,7 +85,8 @@ class Verification:
         return Checked(domain, plan.records, findings)
 
     async def by_itself(self, domain_id: int, until: int) -> None:
-        """Checks a domain whose check was leased until then."""
+        """Checks a domain on schedule. `until` is the end of the lease on its check (ms since
+        1970)."""
         plan = await self._database.read(lambda tx: _plan(tx, proofs.of_id(tx, domain_id), self._host, until))
         if plan is None or not proofs.is_for_dns(plan.domain):
             await self._database.write(lambda tx: check_schedule.drop(tx, domain_id))
@@ -103,7 +104,7 @@ class Verification:
 
     @contextmanager
     def _place(self, organization_id: int) -> Iterator[None]:
-        """One of the places for checks on request: nobody takes them all."""
+        """Takes one of the slots for checks on request. No organization can take all of them."""
         if self._running[organization_id] >= CHECKS_OF_ONE:
             raise TooMany("Too many domains of this organization are being checked.", 1)
         if self._running.total() >= CHECKS:
@@ -113,11 +114,12 @@ class Verification:
             yield
         finally:
             self._running[organization_id] -= 1
-            self._running += Counter()  # drops those that are at none
+            self._running += Counter()  # drops entries that are zero
 
 
 async def look(resolver: Resolver, records: Sequence[Record], domain: str, host: MailHost) -> list[RecordCheck]:
-    """Asks for all that the findings need, round by round, within bounds of time and number."""
+    """Asks for everything that the record checks need, round by round, with bounds on time and
+    number. Returns a record check for each record."""
     lookups = Lookups()
     findings = [judge(record, domain, host, lookups) for record in records]
     try:
@@ -131,8 +133,8 @@ async def look(resolver: Resolver, records: Sequence[Record], domain: str, host:
 
 
 def outcome(records: Sequence[Record], findings: Sequence[RecordCheck]) -> Outcome:
-    """What the required records say together. Without an ownership record, or a DKIM key,
-    nothing is proven."""
+    """Returns the combined outcome of the required records. Without an ownership record or a DKIM
+    key, nothing is proven."""
     required = [finding.status for record, finding in zip(records, findings, strict=True) if record.required]
     if {"missing", "differs"} & set(required):
         return "failing"
@@ -142,11 +144,12 @@ def outcome(records: Sequence[Record], findings: Sequence[RecordCheck]) -> Outco
 
 
 def leads_elsewhere(records: Sequence[Record], findings: Sequence[RecordCheck], host: MailHost) -> bool | None:
-    """Whether the DNS says that a domain is somebody else's: it has MX records, none of them leads
-    to us, and our proof is not there. None where the DNS did not answer one of both.
+    """Whether the DNS says that a domain belongs to someone else: the domain has MX records, none
+    of them leads to us, and our ownership record is not there. None if the DNS did not answer one
+    of the two questions.
 
-    A slip of the pen, such as the domain's name behind ours, or a CNAME in the way, is not
-    elsewhere.
+    A typing error, such as the domain's name appended to ours, or a CNAME in the way, does not
+    count as elsewhere.
     """
     by_purpose = {record.purpose: finding for record, finding in zip(records, findings, strict=True)}
     mx, proof = by_purpose.get("mx"), by_purpose.get("ownership")
@@ -161,8 +164,8 @@ def leads_elsewhere(records: Sequence[Record], findings: Sequence[RecordCheck], 
 def complete(
     tx: Tx, actor: Actor, plan: Plan, findings: Sequence[RecordCheck], *, by_itself: bool, lost_ms: int = LOST_MS
 ) -> Domain | None:
-    """Writes down what a check has found, once: nothing where its lease has run out and is
-    somebody else's. The domain as it is then; None where it is gone."""
+    """Stores the result of a check, once; stores nothing if the lease of the check is lost. Returns
+    the domain as it is then; None if the domain is gone."""
     is_ours = check_schedule.acquire(tx, plan.domain.id, plan.until)
     domain = proofs.of_id(tx, plan.domain.id)
     if domain is None:
@@ -201,7 +204,7 @@ def _plan(tx: Tx, domain: Domain | None, host: MailHost, until: int) -> Plan | N
 
 
 def _switch_keys(tx: Tx, domain: Domain, records: Sequence[Record], findings: Sequence[RecordCheck]) -> None:
-    """A new DKIM key signs as soon as the DNS shows it."""
+    """Makes a new DKIM key sign as soon as the DNS shows it."""
     for record, finding in zip(records, findings, strict=True):
         if record.purpose == "dkim" and not record.required and finding.status == "ok":
             dkim.switch(tx, domain.id, record.host.partition(".")[0])
@@ -216,8 +219,8 @@ def _recheck(
     standing: tuple[int | None, int],
     by_itself: bool,
 ) -> tuple[int | None, int]:
-    """An active domain: when it is due again, and its failures. On request it can only get
-    better, not wait longer."""
+    """Returns when an active domain is due again and its number of failures. A check on request can
+    only improve the domain and never delays the next scheduled check."""
     if found == "proven":
         proofs.recover(tx, actor, domain)
         return _tomorrow(tx), 0
@@ -232,19 +235,20 @@ def _recheck(
 
 
 def _is_lost(tx: Tx, domain: Domain, plan: Plan, findings: Sequence[RecordCheck], lost_ms: int) -> bool:
-    """Whether an active domain has led elsewhere for so long that it is lost now."""
+    """Records whether the DNS of an active domain leads elsewhere. Returns whether the domain is
+    lost now."""
     is_elsewhere = leads_elsewhere(plan.records, findings, plan.host)
     proofs.watch(tx, domain, is_elsewhere)
     return is_elsewhere is True and proofs.lose(tx, domain, lost_ms)
 
 
 def _reason(records: Sequence[Record], findings: Sequence[RecordCheck]) -> str:
-    """Which required records are not right, as `mx differs, spf missing`."""
+    """Lists the required records that are wrong, as `mx differs, spf missing`."""
     pairs = zip(records, findings, strict=True)
     wrong = [(record.purpose, finding.status) for record, finding in pairs if record.required]
     return ", ".join(f"{purpose} {status}" for purpose, status in wrong if status in ("missing", "differs"))
 
 
 def _tomorrow(tx: Tx) -> int:
-    """In a day, more or less, so that what came together does not stay together."""
+    """In one day, give or take an hour, so that checks that came together do not stay together."""
     return tx.now + DAY_MS + random.randint(-HOUR_MS, HOUR_MS)  # noqa: S311

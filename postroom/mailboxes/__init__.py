@@ -1,1 +1,1 @@
-"""What lies in a mailbox and who is logged in to it, and how sessions are ended."""
+"""The contents of mailboxes, their open sessions, and how sessions are ended."""

@@ -1,4 +1,4 @@
-"""Mailboxes as Dovecot has them."""
+"""Mailboxes as Dovecot reports them."""
 
 import structlog
 
@@ -15,7 +15,7 @@ log = structlog.get_logger()
 
 
 class DovecotMailboxes:
-    """Asks Dovecot when it is asked; of several nodes, those that the account is on."""
+    """Asks Dovecot on each call. With several nodes, asks the nodes that have the account."""
 
     def __init__(self, doorkeeper: Doorkeeper) -> None:
         self._doorkeeper = doorkeeper

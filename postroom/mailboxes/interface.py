@@ -1,7 +1,7 @@
-"""What Dovecot alone knows of an account: how large its mailbox is, and who is logged in to it now.
+"""What only Dovecot knows about an account: the size of its mailbox, and its open sessions.
 
-Nothing of this is in the database. It is asked for one account at a time, when somebody
-wants to know.
+None of this is in the database. Dovecot is asked about one account at a time, when an actor
+requests the data.
 """
 
 from typing import Literal, Protocol
@@ -14,8 +14,8 @@ ServiceName = Literal["imap", "pop3", "managesieve"]
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """The mail of an account, in all its folders, and whether the Sieve script that runs now
-    redirects its mail."""
+    """The mail of an account in all its folders, and whether its active Sieve script redirects
+    mail."""
 
     used_bytes: int
     messages: int
@@ -30,8 +30,8 @@ class OpenSession(msgspec.Struct, frozen=True):
 
 
 class Mailboxes(Protocol):
-    """Injected at the start. Both methods raise `mail_off`, MailUnavailable, and not_found for an
-    account that does not exist."""
+    """Injected at the start. Both methods raise `mail_off`, MailUnavailable, and not_found if the
+    account does not exist."""
 
     async def usage(self, account_id: int, /) -> Usage: ...
 
@@ -39,7 +39,7 @@ class Mailboxes(Protocol):
 
 
 class NoMailboxes:
-    """Of an instance that runs without mail."""
+    """The mailboxes of an instance that runs without mail."""
 
     async def usage(self, _account_id: int, /) -> Usage:
         raise _mail_off()

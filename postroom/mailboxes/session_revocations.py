@@ -1,9 +1,9 @@
-"""Login sessions that must end: written with the change, carried out by the API before it answers,
-and once more by the worker, because a login that was under way at the commit shows up only after
-the first time (decision 0002).
+"""Revocations: sessions that must end. A change records them, the API ends the sessions before it
+answers, and the worker ends them once more, because a login that was under way at the commit
+appears only after the first time (decision 0002).
 
-A session belongs to a generation of its account. Ending generation 3 cannot hurt a
-session that logged in with the new password, which is of generation 4.
+A session belongs to a generation of its account. Ending generation 3 cannot affect a session that
+logged in with the new password, because that session is of generation 4.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,7 +20,7 @@ INSERT = "INSERT INTO session_endings (account_id, generation, due_at) VALUES (:
 INSERT_DOMAIN = """
 INSERT INTO session_endings (account_id, generation, due_at)
 SELECT id, generation, :due_at FROM accounts WHERE domain_id = :domain_id AND deleted_at IS NULL"""
-# Organizations take turns, so that one with a crowd of endings does not keep the others waiting.
+# Organizations take turns, so that an organization with many revocations does not delay the others.
 DUE = """
 SELECT id, account_id, generation FROM (
   SELECT session_endings.id, session_endings.account_id, session_endings.generation, session_endings.due_at,
@@ -47,42 +47,44 @@ class Ended(NamedTuple):
     generation: int
 
 
-# Injected at the start. True: no session is left of any of these (account id, generation) pairs.
+# Injected at the start. Takes pairs of account id and generation. True: none of them has a session
+# left.
 EndSessions = Callable[[Sequence[tuple[int, int]]], Awaitable[bool]]
 
 
 def end(tx: Tx, account_id: int, generation: int) -> Ended:
-    """Writes down that the sessions of this generation must end, now and once more soon."""
+    """Records that the sessions of this generation must end, now and again after AGAIN_MS."""
     tx.run(INSERT, account_id=account_id, generation=generation, due_at=tx.now + AGAIN_MS)
     return Ended(account_id, generation)
 
 
 def end_domain(tx: Tx, domain_id: int) -> None:
-    """Writes down that the sessions of every account of a domain must end: by the worker, now
-    and once more soon."""
+    """Records that the worker must end the sessions of every account on a domain, now and again
+    after AGAIN_MS."""
     for due_at in (tx.now, tx.now + AGAIN_MS):
         tx.run(INSERT_DOMAIN, domain_id=domain_id, due_at=due_at)
 
 
 def due(tx: Tx, limit: int = 200, node: int | None = None) -> list[tuple[int, Ended]]:
-    """Endings that a worker must carry out now, with their ids: those that nobody is at. Of
-    several nodes: of accounts whose mail this one has."""
+    """Returns up to `limit` revocations, with their ids, that are due and that no worker has
+    leased. With `node`, only revocations of accounts whose home is this node."""
     return [(row[0], Ended(row[1], row[2])) for row in tx.all(DUE, now=tx.now, limit=limit, node=node)]
 
 
 def is_due(tx: Tx, id_: int) -> bool:
-    """Whether an ending is (still) to be carried out."""
+    """Whether a revocation is still due."""
     return tx.one(IS_DUE, id=id_, now=tx.now) is not None
 
 
 def oldest_due(tx: Tx) -> int | None:
-    """Since when the ending that waits longest is due."""
+    """Returns when the oldest due revocation became due (ms since 1970); None if none is due."""
     row = tx.one(OLDEST, now=tx.now)
     return int(row[0]) if row else None
 
 
 def complete(tx: Tx, ids: Sequence[int]) -> None:
-    """Carried out. It is an event only where the API had to answer that it was not."""
+    """Deletes revocations that were carried out. Records an event only where the API had to answer
+    that the sessions had not ended."""
     for id_ in ids:
         row = tx.one(DELETE, id=id_)
         if row and row[1] and (account := tx.one(ACCOUNT, id=row[0])):
@@ -99,12 +101,13 @@ def complete(tx: Tx, ids: Sequence[int]) -> None:
 
 
 def mark_late(tx: Tx, ended: Sequence[Ended]) -> bool:
-    """The API could not end these before it answers. False: the worker has done it since."""
+    """Marks revocations that the API could not carry out before it answered. Returns False if the
+    worker has carried them out in the meantime."""
     found = [tx.one(LATE, account_id=pair.account_id, generation=pair.generation) for pair in ended]
     return any(found)
 
 
 def postpone(tx: Tx, ids: Sequence[int]) -> None:
-    """Could not be carried out; the worker tries again."""
+    """Schedules another try after RETRY_MS, because these revocations could not be carried out."""
     for id_ in ids:
         tx.run(POSTPONE, id=id_, due_at=tx.now + RETRY_MS)

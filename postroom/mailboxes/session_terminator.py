@@ -1,8 +1,7 @@
-"""Ending sessions, wherever they are: through the Dovecot of this machine, and through those of
-other nodes.
+"""Ends sessions on any node: through the Dovecot of this machine and through those of other nodes.
 
-The session is where the mailbox is. A node that a client has connected to and that only
-passes it on has nothing to end; its half goes with the other one.
+A session runs on the node that has the mailbox. A node that only proxies the client's connection
+has nothing to end: its half closes with the other half.
 """
 
 import asyncio
@@ -20,7 +19,7 @@ from postroom.settings import Settings
 
 
 class Doorkeeper:
-    """Ends login sessions, with the key of Dovecot's present life."""
+    """Ends login sessions, with the doveadm key of the running Dovecot."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
@@ -28,7 +27,8 @@ class Doorkeeper:
         self._endings = Endings()
 
     async def __call__(self, sessions: Sequence[tuple[int, int]]) -> bool:
-        """Ends these, by account and generation. True: none of them has a session left."""
+        """Ends the sessions of these pairs of account id and generation. Returns True if none of
+        them has a session left."""
         if self._settings.mail == "off":
             return True
         if not self._settings.node:
@@ -44,8 +44,8 @@ class Doorkeeper:
         return all(await asyncio.gather(*(self._end(node, there) for node, there in at.items())))
 
     async def doors(self, account_id: int) -> list[DoveadmEndpoint | None]:
-        """The endpoints of the nodes that may have sessions of an account; the node with its mail
-        is first."""
+        """Returns the endpoints of the nodes that may have sessions of an account, the account's
+        home first. None stands for a Dovecot that has not started yet."""
         if not self._settings.node:
             return [self.door(None)]
         homes = await self._database.read(partial(nodes.homes, ids=[account_id]))
@@ -56,7 +56,7 @@ class Doorkeeper:
         return door is not None and await self._endings.end(door, sessions)
 
     def door(self, node: Node | None) -> DoveadmEndpoint | None:
-        """How Dovecot of a node is reached; None: it has not started yet."""
+        """Returns the doveadm endpoint of a node; None if Dovecot has not started yet."""
         own = doveadm.local(self._settings.data / "run")
         if own is None or node is None or node.name == self._settings.node:
             return own

@@ -1,1 +1,1 @@
-"""Organizations, what they may have at most, and what they use."""
+"""Organizations, their limits, and their usage."""

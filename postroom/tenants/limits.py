@@ -1,7 +1,7 @@
 """Limits: how many domains and accounts an organization, or one of its users, may have.
 
-The limits of the organization as a whole (user `''`) are the operator's alone, a key
-sets those of single users. A limit below what is there takes nothing away, it refuses more.
+Only the operator sets the limits of a whole organization (user `''`); a key sets the limits of
+single users. A limit below the present number removes nothing and refuses anything new.
 """
 
 import msgspec
@@ -14,8 +14,8 @@ from postroom.errors import LimitReached
 from postroom.tenants import organizations, usage
 
 ORGANIZATION = ""
-# Claims that wait for their proof, where `domains` is no cap: each costs a DKIM key and checks of
-# its DNS.
+# Maximum number of pending claims of an organization and of a user, where no limit on domains is
+# set. Each claim costs a DKIM key and DNS checks.
 PENDING, PENDING_OF_USER = 5000, 500
 
 GET = """
@@ -29,8 +29,8 @@ SET domains = excluded.domains, accounts = excluded.accounts, accounts_per_domai
 APPLY = """
 SELECT user_id, domains, accounts, accounts_per_domain FROM limits
 WHERE organization_id = :organization AND user_id IN ('', :user_id)"""
-# An update that changes nothing: under a cap one transaction at a time counts what is there.
-# Without one nobody waits (decision 0106).
+# An update that changes nothing: where there is a limit, one transaction at a time counts. Without
+# a limit no transaction waits (decision 0106).
 LOCK = """
 UPDATE limits SET domains = domains
 WHERE organization_id = :organization AND user_id IN ('', :user_id)
@@ -47,7 +47,7 @@ WHERE organization_id = :organization AND deleted_at IS NULL AND status = 'pendi
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """The caps of a user or of an organization; None is no cap."""
+    """The limits of a user or an organization; None means no limit."""
 
     domains: int | None = None
     accounts: int | None = None
@@ -55,7 +55,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class SetLimits(msgspec.Struct, frozen=True):
-    """What to change; UNSET is untouched, None lifts the cap."""
+    """The limits to change; UNSET leaves a limit as it is, None removes the limit."""
 
     domains: int | UnsetType | None = UNSET
     accounts: int | UnsetType | None = UNSET
@@ -63,13 +63,13 @@ class SetLimits(msgspec.Struct, frozen=True):
 
 
 def get(tx: Tx, organization_id: int, user_id: str | None) -> Limits:
-    """The limits of a user, or of the organization as a whole."""
+    """Returns the limits of a user, or of the organization as a whole."""
     row = tx.one(GET, organization=organization_id, user_id=user_id or ORGANIZATION)
     return Limits(*row) if row else Limits()
 
 
 def change(tx: Tx, actor: Actor, user_id: str | None, command: SetLimits) -> Limits:
-    """Sets what is given. Nothing to change is nothing done."""
+    """Sets the given limits and returns all limits. Values that are already set change nothing."""
     old = get(tx, actor.organization_id, user_id)
     given = {name: cap for name, cap in msgspec.structs.asdict(command).items() if cap is not UNSET}
     new = msgspec.structs.replace(old, **given)
@@ -81,8 +81,8 @@ def change(tx: Tx, actor: Actor, user_id: str | None, command: SetLimits) -> Lim
 
 
 def check_account(tx: Tx, organization_id: int, user_id: str, domain_id: int) -> None:
-    """Raises LimitReached where one account more would be too many; under a cap that stays true
-    to the commit."""
+    """Raises LimitReached if one more account would be too many. Where there is a limit, the result
+    holds until the commit."""
     for who, limits in _applying(tx, LOCK, organization_id, user_id):
         if limits.accounts is not None and usage.totals(tx, Actor(organization_id), who).total >= limits.accounts:
             raise LimitReached("accounts", limits.accounts)
@@ -93,8 +93,8 @@ def check_account(tx: Tx, organization_id: int, user_id: str, domain_id: int) ->
 
 
 def check_domain(tx: Tx, organization_id: int, user_id: str | None, *, looks: bool = False) -> None:
-    """Raises LimitReached where one domain more would be too many. `looks` holds nothing: it
-    decides nothing."""
+    """Raises LimitReached if one more domain would be too many. With `looks`, nothing is locked, so
+    the result is only a hint."""
     for who, limits in _applying(tx, APPLY if looks else LOCK, organization_id, user_id or ORGANIZATION):
         if limits.domains is not None:
             row = tx.one(COUNT_DOMAINS, organization=organization_id, user_id=who)
@@ -103,8 +103,9 @@ def check_domain(tx: Tx, organization_id: int, user_id: str | None, *, looks: bo
 
 
 def check_claim(tx: Tx, organization_id: int, user_id: str, *, looks: bool = False) -> None:
-    """Raises LimitReached where one more claim would be too many. Where a cap of domains is set,
-    it counts alone. An organization's claims are always capped, so they are made one at a time."""
+    """Raises LimitReached if one more claim would be too many. Where a limit on domains is set,
+    only that limit applies. An organization's claims always have a bound, so its claims are made
+    one at a time."""
     if not looks:
         organizations.lock(tx, organization_id)
     capped = {who for who, limits in _applying(tx, APPLY, organization_id, user_id) if limits.domains is not None}
@@ -115,6 +116,7 @@ def check_claim(tx: Tx, organization_id: int, user_id: str, *, looks: bool = Fal
 
 
 def _applying(tx: Tx, sql: str, organization_id: int, user_id: str) -> list[tuple[str | None, Limits]]:
-    """The limits that count here, with the user they are of. Mostly none: one look-up."""
+    """Returns the limits that apply, each with its user (None: the organization). Usually there are
+    none, at the cost of one look-up."""
     rows = tx.all(sql, organization=organization_id, user_id=user_id)
     return [(row[0] or None, Limits(*row[1:])) for row in rows]

@@ -1,17 +1,17 @@
-"""Organizations: the tenants. The operator names them; nobody else can make or see one but its
-own keys."""
+"""Organizations: the tenants. Only the operator can make and name an organization; only the
+operator and the organization's own keys can see it."""
 
 from postroom.db import Tx
 from postroom.errors import Refused, not_found
 
-# The operator's own, which has the mail host's domain. Nobody else can name it: the operator alone
-# makes organizations.
+# The operator's own organization, which owns the mail host's domain. Nobody else can take the name,
+# because only the operator makes organizations.
 OPERATOR = "operator"
 
 INSERT = """
 INSERT INTO organizations (name, created_at) VALUES (:name, :now)
 ON CONFLICT (name) DO NOTHING RETURNING id"""
-# An update that changes nothing: it keeps nobody from making what belongs to the organization.
+# An update that changes nothing. It does not block inserts of rows that belong to the organization.
 LOCK = "UPDATE organizations SET name = name WHERE id = :id"
 NAME = "SELECT name FROM organizations WHERE id = :id"
 FIND = "SELECT id FROM organizations WHERE name = :name"
@@ -19,7 +19,8 @@ NAMES = "SELECT name FROM organizations ORDER BY name LIMIT 20"
 
 
 def ensure(tx: Tx, name: str) -> int:
-    """The id of the organization of this name, made when it is new."""
+    """Returns the id of the organization with this name, and makes the organization if it is
+    new."""
     row = tx.one(INSERT, name=name, now=tx.now) or tx.one(FIND, name=name)
     if row is None:
         raise LookupError("an organization that exists and cannot be found")
@@ -27,18 +28,18 @@ def ensure(tx: Tx, name: str) -> int:
 
 
 def exists(tx: Tx, name: str) -> bool:
-    """Whether there is an organization of this name."""
+    """Whether there is an organization with this name."""
     return tx.one(FIND, name=name) is not None
 
 
 def lock(tx: Tx, organization_id: int) -> None:
-    """From here to the end of the transaction nobody else holds the organization."""
+    """Locks the organization until the end of the transaction."""
     tx.run(LOCK, id=organization_id)
 
 
 def get(tx: Tx, name: str) -> int:
-    """The id of an organization that exists. Raises not_found, which tells the operator which
-    there are."""
+    """Returns the id of the organization with this name. Raises not_found, which tells the operator
+    the names that exist."""
     row = tx.one(FIND, name=name)
     if row is None:
         names = ", ".join(str(row[0]) for row in tx.all(NAMES))
@@ -50,7 +51,7 @@ def get(tx: Tx, name: str) -> int:
 
 
 def name_of(tx: Tx, organization_id: int) -> str:
-    """What the operator has called it."""
+    """Returns the name that the operator gave the organization."""
     row = tx.one(NAME, id=organization_id)
     if row is None:
         raise LookupError("a key without an organization")
@@ -64,7 +65,7 @@ def is_operators(tx: Tx, organization_id: int) -> bool:
 
 
 def check(tx: Tx, organization_id: int, sent: int | str) -> None:
-    """Raises not_found unless what a caller has sent, an id or a name, is his own organization."""
+    """Raises not_found unless `sent` is the id or the name of this organization."""
     row = tx.one(NAME, id=organization_id)
     if row is None or str(sent) not in (str(organization_id), row[0]):
         raise not_found()

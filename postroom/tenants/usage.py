@@ -1,5 +1,5 @@
-"""Counters of live accounts by domain and status, kept in the transaction that changes an account,
-so that `GET /v2/stats` never counts rows.
+"""Counters of live accounts by domain and status. The transaction that changes an account updates
+them, so that `GET /v2/stats` never counts rows.
 
 The row of user `''` is the sum over all users of the domain.
 """
@@ -22,8 +22,8 @@ SELECT status, SUM(accounts) FROM account_counts
 WHERE organization_id = :organization AND user_id = :user_id
   AND (CAST(:bound AS BIGINT) IS NULL OR domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound))
 GROUP BY status"""
-# Organization by organization (CROSS JOIN holds SQLite to that), so that the table's key finds the
-# sums over all users.
+# One organization at a time (CROSS JOIN keeps SQLite to this order), so that the primary key finds
+# the sums over all users.
 EVERYTHING = """
 SELECT counted.status, SUM(counted.accounts) FROM organizations CROSS JOIN account_counts AS counted
 WHERE organizations.id > 0 AND counted.organization_id = organizations.id AND counted.user_id = ''
@@ -39,7 +39,8 @@ ORDER BY counted.domain_id"""
 OF_DOMAIN = """
 SELECT COALESCE(SUM(accounts), 0) FROM account_counts
 WHERE organization_id = :organization AND user_id = :user_id AND domain_id = :domain_id"""
-# An update that changes nothing: a create on the domain meanwhile waits for this row.
+# An update that changes nothing: an account that is created on the domain at the same time waits
+# for this row.
 LOCK = """
 INSERT INTO account_counts (organization_id, user_id, domain_id, status, accounts)
 VALUES (:organization, '', :domain_id, 'active', 0)
@@ -53,7 +54,7 @@ ORDER BY domain_id LIMIT :limit OFFSET :offset"""
 
 
 class Count(msgspec.Struct):
-    """How many live accounts there are, by status."""
+    """The number of live accounts by status."""
 
     total: int = 0
     active: int = 0
@@ -66,12 +67,12 @@ class Count(msgspec.Struct):
 
 
 def add(tx: Tx, organization_id: int, domain_id: int, user_id: str, status: str, by: int) -> None:
-    """Counts one account more (1) or less (-1)."""
+    """Counts one more account (1) or one fewer (-1)."""
     tx.run(ADD, organization=organization_id, user_id=user_id, domain_id=domain_id, status=status, by=by)
 
 
 def totals(tx: Tx, actor: Actor, user_id: str | None) -> Count:
-    """All live accounts that the actor sees, or those of one user."""
+    """Returns the counts of all live accounts that the actor sees, or of one user's accounts."""
     count = Count()
     for status, number in tx.all(TOTALS, **_whose(actor, user_id)):
         count.add(status, int(number))
@@ -79,7 +80,7 @@ def totals(tx: Tx, actor: Actor, user_id: str | None) -> Count:
 
 
 def everything(tx: Tx) -> Count:
-    """All live accounts of every organization, for the operator."""
+    """Returns the counts of all live accounts of every organization, for the operator."""
     count = Count()
     for status, number in tx.all(EVERYTHING):
         count.add(status, int(number))
@@ -87,19 +88,19 @@ def everything(tx: Tx) -> Count:
 
 
 def lock(tx: Tx, organization_id: int, domain_id: int) -> None:
-    """Takes the domain's counter for this transaction: what `of_domain` says stays true until
-    its end."""
+    """Locks the domain's counter, so that the result of `of_domain` holds until the end of the
+    transaction."""
     tx.run(LOCK, organization=organization_id, domain_id=domain_id)
 
 
 def of_domain(tx: Tx, organization_id: int, user_id: str | None, domain_id: int) -> int:
-    """The live accounts of one domain, or those of one user on it."""
+    """Returns the number of live accounts on a domain, or of one user's accounts there."""
     row = tx.one(OF_DOMAIN, organization=organization_id, user_id=user_id or EVERY_USER, domain_id=domain_id)
     return int(row[0]) if row else 0
 
 
 def by_domain(tx: Tx, actor: Actor, user_id: str | None, limit: int, offset: int) -> list[tuple[str, Count]]:
-    """A page of domains that have or had accounts, each with its counts, in the order of their
+    """Returns a page of domains that have or had accounts, each with its counts, ordered by
     creation."""
     whose = _whose(actor, user_id)
     ids = [row[0] for row in tx.all(DOMAIN_PAGE, **whose, limit=limit, offset=offset)]
