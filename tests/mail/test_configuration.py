@@ -94,7 +94,7 @@ def test_the_password_of_the_database_is_for_who_reads_it_alone() -> None:
     private = {path: file for path, file in files.items() if ROLE["password"] in file.text}
     assert {path: (file.owner, file.mode) for path, file in private.items()} == {
         "dovecot/database.conf": ("postroom", 0o600),
-        "postfix/database.conf": ("postfix", 0o600),
+        "run/postfix-database.conf": ("postfix", 0o600),
         "opendkim/database.conf": ("postroom", 0o600),
     }
     assert not [path for path, file in files.items() if "sqlite:" in file.text.lower()]
@@ -103,7 +103,7 @@ def test_the_password_of_the_database_is_for_who_reads_it_alone() -> None:
 def test_the_engines_differ_in_how_they_are_asked_only() -> None:
     sqlite, postgres = render(), render(POSTGRES)
     assert set(sqlite) - set(postgres) == {"dovecot/sql.conf.ext"}
-    private = {f"{daemon}/database.conf" for daemon in ("dovecot", "postfix", "opendkim")}
+    private = {"dovecot/database.conf", "opendkim/database.conf", "run/postfix-database.conf"}
     assert set(postgres) - set(sqlite) == private | {"dovecot/auth.lua", "postfix/answers.cf"}
     for name in MAPS.keys() - {"recipients", "ended_sessions"}:
         first, second = (files[f"postfix/{name}.cf"].text.partition("query = ")[2] for files in (sqlite, postgres))
