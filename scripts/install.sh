@@ -14,6 +14,7 @@ PGSQL_PACKAGES='dovecot-auth-lua lua-sql-postgres'
 PGSQL_POSTFIX_PACKAGES='postfix-pgsql libopendbx1-pgsql'
 PYTHON_PACKAGES='python3 python3-venv'
 VENVS=/var/lib/postroom
+DOVECOT_VERSIONS='2.3 2.4'
 POLICY=/usr/sbin/policy-rc.d
 KEPT_POLICY=$POLICY.before-postroom
 POLICY_TEXT='#!/bin/sh
@@ -120,7 +121,7 @@ need() {
 # Another system: the API needs a Python only; the mail plane is made for the daemons as Debian packages them.
 need_elsewhere() {
     find_python >/dev/null || fail "Missing: Python 3.11 or newer with its venv module; install it with your system's package manager."
-    mail_is_off || fail "Missing: Dovecot 2.3 and Postfix as Debian 12 packages them. POSTROOM_MAIL=off runs the API alone."
+    mail_is_off || fail "Missing: Dovecot and Postfix as Debian 12 or 13 packages them. POSTROOM_MAIL=off runs the API alone."
 }
 
 install() {
@@ -129,8 +130,13 @@ install() {
     flock 9
     fresh=$(missing_of dovecot-core postfix opendkim postgresql-common caddy nginx | xargs)
     apt-get update -q || echo 'The package lists are not up to date.'
-    removed=$(apt-get install -s --no-install-recommends "$@" | sed -n 's/^Remv \([^ ]*\).*/\1/p' | xargs)
+    plan=$(apt-get install -s --no-install-recommends "$@")
+    removed=$(echo "$plan" | sed -n 's/^Remv \([^ ]*\).*/\1/p' | xargs)
     [ -z "$removed" ] || fail "Postroom needs $*, for which apt would remove: $removed. Nothing was changed."
+    offered=$(echo "$plan" | sed -n 's/^Inst dovecot-core (\([0-9]*:\)\{0,1\}\([0-9]*\.[0-9]*\).*/\2/p')
+    case " $DOVECOT_VERSIONS " in *" ${offered:-2.3} "*) ;; *)
+        fail "Postroom knows Dovecot $DOVECOT_VERSIONS (Debian 12, 13); here apt offers $offered. Nothing was changed.$without" ;;
+    esac
     forbid_services
     preseed "$@" || return
     apt-get install -q -y --no-install-recommends --no-remove -o DPkg::Lock::Timeout=120 \

@@ -150,7 +150,7 @@ def dovecot_version() -> str:
     version = ".".join(told.split(".")[:2])
     if version not in DOVECOT_VERSIONS:
         known = " and ".join(f"{name} ({debian})" for name, debian in DOVECOT_VERSIONS.items())
-        raise Unusable(f"Dovecot {told.split()[0] if told else '?'} is installed; Postroom knows {known}.")
+        raise Unusable(f"Dovecot {told.strip() or '?'} is installed; Postroom knows {known}.")
     return version
 
 
