@@ -45,7 +45,7 @@ POSTFIX_GROUP = "postfix"
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C"}
 CHECK_TIMEOUT = 60
 SETTLED_SECONDS = 10
-# What dovecot.conf is written for, and which Debian has it.
+# What dovecot.conf is written for, and which Debian has it (decision 0202).
 DOVECOT_VERSIONS = {"2.3": "Debian 12", "2.4": "Debian 13"}
 
 # Debian package -> the file of it that we need.
