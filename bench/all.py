@@ -17,19 +17,20 @@ from bench.page import Section, page, plot
 from bench.report import Row, show
 
 GET = (
-    "CPU time in one process without sockets. A get that is half as fast as the bare answer may cost as much "
-    "again as that one. The two look-ups alone take more: the account, and the key, which is looked up at every "
-    "request, so that a revoked one is refused at once."
+    "CPU time in one process without sockets. To be half as fast as the bare answer, a get may add only as much "
+    "CPU time as the bare answer takes. Its two look-ups alone take more: the account, and the key, which is "
+    "looked up at every request so that a revoked key is refused at once."
 )
 CREATE = (
-    "The same for a create. All of it is Python under one lock, so a process makes no more of them than fit into "
-    "a second; the disk is waited for beside that. The ten statements look at the domain twice and at the limits, "
-    "write two counters, the user, the account, its address and its event, and set a savepoint around all that."
+    "The same for a create. All of it is Python under one lock, so this CPU time limits the creates of one "
+    "process; waiting for the disk happens in parallel. The ten statements read the domain twice and the limits, "
+    "write two counters, the user, the account, its address and its event, and enclose all that in a savepoint."
 )
 CHECKPOINT = (
-    "What is in SQLite's log has to come into its file. The disk takes so long for it, and the batch behind it "
-    "waits. Where that is more than a hundredth of the time, it is the p99 of creates at full speed. Under load "
-    "it is done once a second: a compromise with the size of the log."
+    "A checkpoint copies the pages of SQLite's write-ahead log into the database file. The table shows how long "
+    "the disk takes, and the next batch waits that long. When checkpoints take more than a hundredth of the time, "
+    "they determine the p99 of creates at full speed. Under load there is one checkpoint a second, a compromise "
+    "between this cost and the size of the log."
 )
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -37,18 +38,18 @@ DOCS = Path(__file__).parent.parent / "docs"
 def sections(quick: bool) -> Iterator[tuple[str, str, Callable[[], Iterator[Row]]]]:
     """Title, what it says, and what measures it."""
     accounts, most = (5_000, 50_000) if quick else (20_000, 1_000_000)
-    beside = "Each line beside its limit, which was measured in turns with it. 32 connections."
+    beside = "Each row is compared with its limit, measured alternately with it. 32 connections."
     calls = http_calls.measure
     yield "Calls, SQLite", beside, lambda: calls(accounts, 1, brief=quick)
     yield "Calls, SQLite, two workers", beside, lambda: calls(accounts, 1, workers=2, brief=True)
     yield "Calls, PostgreSQL", beside, lambda: calls(accounts, 1, postgres=True, brief=quick)
     yield "Calls, PostgreSQL, two workers", beside, lambda: calls(accounts, 1, postgres=True, workers=2, brief=True)
-    grown = "CPU time a call over HTTP; median time of a look-up inside the database's process, without HTTP."
+    grown = "CPU time of a call over HTTP, and median time of a look-up inside the database's process, without HTTP."
     yield "Growth, SQLite", grown, lambda: scale.measure(most, wide=not quick)
     yield "Growth, PostgreSQL", grown, lambda: scale.measure(most // 2, postgres=True, wide=False)
-    crowd = "Eight connections of one kind of call beside sixteen of another that run at full speed."
+    crowd = "Eight connections make one kind of call while sixteen others make another kind at full speed."
     yield "Latency under load", crowd, lambda: latency.measure()
-    yield "Memory and start", "Processes of one service.", lambda: _both(memory.measure)
+    yield "Memory and start", "The processes of one service.", lambda: _both(memory.measure)
     yield "Mail", mail.SAYS, lambda: mail.measure(quick=quick)
     yield "Where the time of a get goes", GET, parts.measure
     yield "What a create costs", CREATE, create_cost.measure

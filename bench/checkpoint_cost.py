@@ -15,13 +15,13 @@ from postroom.accounts import passwords
 from postroom.accounts.commands import CreateAccount, create
 from postroom.actor import Actor
 from postroom.db import Tx, migrate
-from postroom.db.sqlite import SQLite, SQLiteConnection
+from postroom.db.sqlite import SQLiteWriter
 
 BATCHES, SIZE = 200, 24
 EVERY = (2, 5, 20, 100, 200)  # batches
 
 
-def batch(connection: SQLiteConnection, actor: Actor, password: str, number: int) -> None:
+def batch(connection: SQLiteWriter, actor: Actor, password: str, number: int) -> None:
     connection.fetch("BEGIN IMMEDIATE", {})
     for n in range(number * SIZE, (number + 1) * SIZE):
         create(Tx(connection), actor, CreateAccount("d0.test", f"c{n}", f"user_{n * 37 % 1000}", None, password))
@@ -30,10 +30,11 @@ def batch(connection: SQLiteConnection, actor: Actor, password: str, number: int
 
 def measure() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
-        url = f"sqlite:///{Path(folder) / 'postroom.db'}"
+        path = Path(folder) / "postroom.db"
+        url = f"sqlite:///{path}"
         migrate(url)
         actor = Actor(fill(url, 20_000, 1)[0])
-        connection, password = SQLite(url).writer(), passwords.hash_generated(passwords.generate())
+        connection, password = SQLiteWriter(path), passwords.hash_generated(passwords.generate())
         for turn, every in enumerate(EVERY):
             spent, pages, began = [], 0, time.perf_counter()
             for number in range(1, BATCHES + 1):

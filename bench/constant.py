@@ -41,7 +41,7 @@ def application(body: Callable[[bytes], bytes]) -> Application:
 
 def page(path: str, organization: int) -> Callable[[bytes], bytes]:
     """The SQL of a page of the organization's accounts, and its JSON; nothing else."""
-    connection = SQLite(f"sqlite:///{path}").reader()
+    connection = SQLite(f"sqlite:///{path}").connect()
     sql = account_queries.page_sql(frozenset(), False)
     columns = [name.strip() for name in COLUMNS.split(",")]
     places = [columns.index(name) for name in ("id", "user_id", "address")]

@@ -48,8 +48,7 @@ class Creates:
 
     def __init__(self, url: str) -> None:
         organization, self._key, _ = fill(url, ACCOUNTS, 1)
-        self._database, self._engine = open_database(url), engine_for(url)
-        self._connection = self._engine.writer()
+        self._database, self._connection = open_database(url), engine_for(url).writer()
         self._actor, self._hashed = Actor(organization), passwords.hash_generated(passwords.generate())
         app, self._answers = application(self._database), Answers()
         self._clients = [connect(Connection, configure(app)) for _ in range(TOGETHER)]
@@ -76,7 +75,7 @@ class Creates:
         return time.process_time() - began
 
     async def statements(self, numbers: range) -> float:
-        with self._engine.begun(self._connection):
+        with self._connection.transaction():
             began = time.process_time()
             for number in numbers:
                 self._alone(number)(Tx(self._connection))
@@ -129,8 +128,8 @@ def measure() -> Iterator[Row]:
 
 @contextlib.contextmanager
 def _no_output() -> Iterator[None]:
-    """Whoever holds the standard output writes to nowhere: a logger keeps the one that it was
-    made with."""
+    """Redirects the file descriptor of the standard output to nowhere, because a logger keeps the
+    stream that it was made with."""
     sys.stdout.flush()
     kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)

@@ -1,10 +1,10 @@
 """A database with a million accounts, in minutes: the rows that `accounts.create` would write, made
 by the database.
 
-    python -m bench.fill [--accounts N] [--domains N] [--database-url URL]   (without a URL: a new SQLite file)
+    python -m bench.fill [--accounts N] [--domains N] [--database-url URL]
 
-This does not go through the product's own functions, which would take a statement for each
-row. bench/scale.py asks the product about what it made.
+Without a URL it makes a new SQLite file. This does not go through the product's own functions,
+which would take a statement for each row. bench/scale.py asks the product about what it made.
 """
 
 import argparse

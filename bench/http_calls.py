@@ -195,9 +195,9 @@ def each(instance: Instance, requests: Sequence[Once], threads: int = 16) -> flo
 def commits_alone(instance: Instance, seconds: float = 2.0) -> float:
     """The same SQL without HTTP, a commit for each account, one after the other, and the
     checkpoints that it makes due: what it left in the WAL, the next measurement would pay."""
-    engine, tag, number = engine_for(instance.database), next(_tags), 0
+    tag, number = next(_tags), 0
     hashed = passwords.hash_generated(passwords.generate())
-    connection = engine.writer()
+    connection = engine_for(instance.database).writer()
 
     def one(tx: Tx) -> None:
         command = CreateAccount("d0.test", f"{tag}{number}", f"user_{number % 1000}", None, hashed)
@@ -207,10 +207,10 @@ def commits_alone(instance: Instance, seconds: float = 2.0) -> float:
         began = time.perf_counter()
         while time.perf_counter() - began < seconds:
             number += 1
-            run_alone(connection, engine, one)
-            engine.checkpoint(connection, idle=False)
+            run_alone(connection, one)
+            connection.checkpoint(idle=False)
         rate = number / (time.perf_counter() - began)
-        engine.checkpoint(connection, idle=True)
+        connection.checkpoint(idle=True)
         return rate
     finally:
         connection.close()

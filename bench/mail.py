@@ -34,9 +34,10 @@ from tests.mail.clients import own_address, tls
 
 SAYS = (
     "Stock is Dovecot and Postfix over flat files, with the same hash of the password. Clients run on the same "
-    "cores, eight at a time; IMAP on the loopback without TLS, so that nothing hides what the look-up costs. A "
-    "message that SMTP accepts costs us four questions to the database by way of proxymap, where stock looks into "
-    "its own memory and asks nothing about the sender; with the delivery behind it that is a small part."
+    "cores, eight at a time. IMAP runs on the loopback without TLS, so that the cost of the look-up stays "
+    "visible. For a message that SMTP accepts, Postfix asks our database four questions through proxymap; stock "
+    "looks into its own memory and does not check the sender. With the delivery included, these questions are a "
+    "small part."
 )
 CLIENTS = 8
 MAILBOXES = 50
@@ -206,8 +207,8 @@ def first_logins(instance: Instance, accounts: int) -> Iterator[Row]:
 
 
 def endings(instance: Instance, seconds: float) -> Iterator[Row]:
-    """What ends sessions, beside the rate at which doveadm ends them for whoever asks nothing
-    else, one by one."""
+    """The rates of calls that end sessions, compared with the rate of doveadm alone, one session
+    at a time."""
     kept = dataclasses.replace(instance, accounts=100)
     share, ids = 150, itertools.count(instance.first + kept.accounts)
     suspended = '{"status":"suspended"}'

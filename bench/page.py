@@ -31,9 +31,9 @@ def page(sections: Sequence[Section], date: str, minutes: float, quick: bool) ->
     lines = [
         "# Performance",
         "",
-        "Made by `python -m bench.all`; nothing here is written by hand. Figures are medians, ± half of their range.",
-        "Absolute ones hold for this machine only: what counts is the ratio to a limit that was measured in the same",
-        "run. CPU µs are user and system time of the API's processes for a call.",
+        "`python -m bench.all` writes this page; nothing here is written by hand. Figures are medians, ± half",
+        "of their range. Absolute figures hold for this machine only; the ratio to a limit that was measured",
+        "in the same run is what counts. CPU µs are user and system time of the API's processes for a call.",
         warning,
         f"{date}, {minutes:.0f} minutes. {machine()}. {programs()}.",
         "",
@@ -55,7 +55,7 @@ def missed(sections: Sequence[Section]) -> list[str]:
         got = f"{row.ratio:.2f} × {row.limit}" if row.ratio is not None else quantity(row)
         lines.append(f"* Missed: {row.question}: {got}, target {row.verdict.partition(': ')[2]}.")
     if wrong:
-        lines += ["", "Where the time goes is at the end of this page."]
+        lines += ["", "The end of this page shows where the time goes."]
     return lines
 
 

@@ -46,7 +46,7 @@ database = open_database(sys.argv[1])
 def work(tx):
     operator.create_domain(tx, "bench", "bench.test", None, "active")
     return operator.create_key(tx, "bench", CreateKey())
-key = database.write_alone(work)
+key = database.write_sync(work)
 listener = socket.create_server(("127.0.0.1", 0))
 made = settings.Settings(rate_limit="off")
 logs.configure(made.log_level)

@@ -45,8 +45,7 @@ class Inside:
         self.instance = instance
         self.domains = domains
         self.actor = Actor(instance.organization)
-        self.engine = engine_for(instance.database)
-        self.connection = self.engine.writer()
+        self.connection = engine_for(instance.database).writer()
 
     def pick(self) -> dict[str, object]:
         """An account by all its names."""
@@ -75,7 +74,7 @@ class Inside:
     def median(self, work: Callable[[Tx], object], calls: int = CALLS) -> float:
         """µs a call; nothing of it stays. The service may want to write meanwhile, and waits."""
         spent = []
-        with self.engine.begun(self.connection):
+        with self.connection.transaction():
             for _ in range(calls):
                 self.connection.fetch("SAVEPOINT one", {})
                 began = time.perf_counter()

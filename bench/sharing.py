@@ -18,9 +18,10 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from bench.instance import start
-from postroom.db.sqlite import SQLite
+from postroom.db.sqlite import exclusive
 from tests.harness.every_process import Caller, call_on, names
 from tests.harness.service import Service
 
@@ -82,10 +83,10 @@ def lock_waits(processes: int, seconds: float) -> str:
 
 
 def _take(path: str, seconds: float) -> list[float]:
-    engine, waits = SQLite(f"sqlite:///{path}"), []
+    waits = []
     until = time.monotonic() + seconds
     while (now := time.monotonic()) < until:
-        with engine.exclusive():
+        with exclusive(Path(path)):
             waits.append(time.monotonic() - now)
             time.sleep(HELD_SECONDS)
     return waits

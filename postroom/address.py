@@ -76,7 +76,7 @@ class Address:
 
     def __post_init__(self) -> None:
         if len(self.local_part) + 1 + len(self.domain) > LONGEST_ADDRESS:
-            raise BadAddress("invalid_address", f"An address has at most {LONGEST_ADDRESS} characters.")
+            raise BadAddress("invalid_address", f"An address must have at most {LONGEST_ADDRESS} characters.")
 
     def __str__(self) -> str:
         return f"{self.local_part}@{self.domain}"
@@ -86,7 +86,7 @@ class Address:
         """The address that `text` spells. Raises BadAddress."""
         local_part, at, domain = text.rpartition("@")
         if not at:
-            raise BadAddress("invalid_address", "An address has the form local_part@domain.")
+            raise BadAddress("invalid_address", "An address must have the form local_part@domain.")
         return cls(parse_local_part(local_part), parse_domain(domain))
 
 
@@ -95,19 +95,19 @@ def parse_local_part(text: str) -> str:
     if not text:
         raise _bad_local_part("The local part is empty.")
     if len(text) > LONGEST_LOCAL_PART:
-        raise _bad_local_part(f"A local part has at most {LONGEST_LOCAL_PART} characters.")
+        raise _bad_local_part(f"A local part must have at most {LONGEST_LOCAL_PART} characters.")
     if text != text.strip():
-        raise _bad_local_part("A local part has no spaces around it.")
+        raise _bad_local_part("Remove the spaces around the local part.")
     if "+" in text:
         raise _bad_local_part(
-            "A local part has no '+': mail to name+tag already arrives at name, so create the name alone."
+            "A local part cannot have a '+': mail to name+tag already arrives at name, so create the name alone."
         )
     if not _LOCAL_PART.fullmatch(text):
         raise _bad_local_part(
-            "A local part begins with a letter or digit and has only a-z, 0-9, dot, underscore and hyphen."
+            "A local part must begin with a letter or digit and may have only a-z, 0-9, dot, underscore and hyphen."
         )
     if ".." in text or text[-1] == ".":
-        raise _bad_local_part("A local part has no two dots in a row and does not end in a dot.")
+        raise _bad_local_part("A local part must not have two dots in a row or end in a dot.")
     return text.lower()
 
 
@@ -116,7 +116,7 @@ def parse_domain(text: str) -> str:
     BadAddress."""
     domain = parse_host(text)
     if _suffixes().is_public(domain):
-        raise _bad_domain("This is a public suffix, under which others register their domains.")
+        raise _bad_domain("This is a public suffix, under which others register domains: send a domain that you own.")
     return domain
 
 
@@ -124,7 +124,7 @@ def parse_host(text: str) -> str:
     """The canonical name of a host: as `parse_domain`, but it may be a public suffix. Raises
     BadAddress."""
     if not text or len(text) > LONGEST_DOMAIN:  # before IDNA, whose cost grows with the square of the length
-        raise _bad_domain(f"A domain has 1 to {LONGEST_DOMAIN} characters.")
+        raise _bad_domain(f"A domain must have 1 to {LONGEST_DOMAIN} characters.")
     name = text
     if not _HOST.fullmatch(text) or _HYPHENS.search(text):
         name = _to_ascii(text)
@@ -132,7 +132,7 @@ def parse_host(text: str) -> str:
     if not top[0].isalpha():  # RFC 1123 2.1: tells a name from an IPv4 address in any of its spellings
         raise _bad_domain("A domain is a name that ends in letters, not an IP address.")
     if top == name:
-        raise _bad_domain("A domain has at least two labels, like example.com.")
+        raise _bad_domain("A domain must have at least two labels, like example.com.")
     return name
 
 
@@ -149,7 +149,7 @@ def _to_ascii(text: str) -> str:
     """IDNA 2008 after the mapping of UTS 46, non-transitional; `idna` refuses A-labels that no
     U-label gives, but for those of emoji."""
     if _CONTROL.search(text):
-        raise _bad_domain("A domain has no control characters.")
+        raise _bad_domain("A domain must not have control characters.")
     if "/" in text or "@" in text:
         raise _bad_domain(
             "This is not a domain name: send the name alone, like example.com, without https:// or a path."
@@ -157,7 +157,7 @@ def _to_ascii(text: str) -> str:
     if text[0] == "[" or ":" in text:
         raise _bad_domain("A domain is a name, not an IP address.")
     if text[-1] in _DOTS:
-        raise _bad_domain("A domain does not end in a dot.")
+        raise _bad_domain("A domain must not end in a dot.")
     try:
         labels = idna.uts46_remap(text, std3_rules=False).split(".")
         name = ".".join(label if _is_emoji(label) else idna.alabel(label).decode("ascii") for label in labels)

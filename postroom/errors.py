@@ -83,7 +83,7 @@ class OutcomeUnknown(Busy):
 
     def __init__(self) -> None:
         super().__init__(
-            "The database was lost while this was being committed: it may have been carried out. "
+            "The database was lost during the commit: the request may have been carried out. "
             "Look, or send it again with the same Idempotency-Key."
         )
 
@@ -91,3 +91,8 @@ class OutcomeUnknown(Busy):
 class BadBackup(Exception):
     """A backup that cannot be written, read or restored; the text is one clear line for the
     operator."""
+
+
+class NoMailRole(Exception):
+    """The daemons have no PostgreSQL role that they can use; the text is one line for the
+    operator, with the SQL that helps."""

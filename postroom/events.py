@@ -11,14 +11,34 @@ import msgspec
 from postroom.actor import Actor
 from postroom.db import Tx
 
+
+class EventFacts(msgspec.Struct, frozen=True):
+    """One thing that happened, without its time."""
+
+    id: int
+    type: str
+    account_id: int | None
+    domain_id: int | None
+    user_id: str | None
+    key_id: int | None
+    request_id: str | None
+    client_address: str | None
+    data: dict[str, Any]
+
+
+class Event(EventFacts, frozen=True):
+    """One thing that happened. `created_at` is in milliseconds since 1970 UTC."""
+
+    created_at: int
+
+
+NAMES = ", ".join(Event.__struct_fields__)
 INSERT = """
 INSERT INTO events (organization_id, type, account_id, domain_id, user_id, key_id, request_id, client_address,
   data, created_at)
 VALUES (:organization, :type, :account_id, :domain_id, :user_id, :key_id, :request_id, :client_address,
   :data, :now)"""
-COLUMNS = """
-SELECT id, type, account_id, domain_id, user_id, key_id, request_id, client_address, data, created_at FROM events
-WHERE organization_id = :organization"""
+COLUMNS = f"SELECT {NAMES} FROM events WHERE organization_id = :organization"
 FILTERS = {
     "account_id": " AND account_id = :account_id",
     "domain_id": " AND domain_id = :domain_id",
@@ -45,21 +65,6 @@ STEP = 500
 NO_END = 2**62
 
 _encode = msgspec.json.Encoder().encode
-
-
-class Event(msgspec.Struct, frozen=True):
-    """One thing that happened. `created_at` is in milliseconds since 1970 UTC."""
-
-    id: int
-    type: str
-    account_id: int | None
-    domain_id: int | None
-    user_id: str | None
-    key_id: int | None
-    request_id: str | None
-    client_address: str | None
-    data: dict[str, Any]
-    created_at: int
 
 
 def record(

@@ -1,8 +1,8 @@
-"""Answers of writes with an Idempotency-Key, kept in the transaction of the change, for whoever
-asks again.
+"""Answers of writes with an Idempotency-Key, kept in the transaction of the change, for retries.
 
 There is no row for a request that is still running. The row is claimed at the beginning
-of the transaction that fills it, so a crash leaves both the change and its answer, or neither.
+of the transaction that fills it, so a crash leaves both the change and its answer, or neither
+(decision 0054).
 """
 
 import hmac
@@ -74,8 +74,8 @@ class Answered(Exception):
 
 
 def attempt(actor: Actor, credential: str, idempotency_key: bytes, request: bytes) -> Attempt:
-    """What can be known of a request by whoever has the Idempotency-Key and the credential: the
-    API key, or the token of a session. Neither holds NUL, so their order cannot be mistaken."""
+    """A request, identified by its Idempotency-Key and its credential: the API key, or the token
+    of a session. Neither contains NUL, so their concatenation is unambiguous."""
     if actor.key_id is None:
         raise LookupError("an Idempotency-Key without an API key")
     derived = HKDF(SHA256(), 96, None, INFO).derive(credential.encode() + b"\0" + idempotency_key)

@@ -1,8 +1,9 @@
 """Leases of background work: of two workers one is at a row, and a row that fails again and again
 does not stop the others.
 
-A lease is a time. Whoever dies in the middle gives nothing back; the lease runs out and the work
-is still due. And a failure leaves the row as it is: it is put off here, longer each time.
+A lease is a time. A worker that dies during its work releases nothing; the lease expires and the
+work is still due. A failure leaves the row unchanged and is recorded here, to back off
+(decision 0093).
 """
 
 from collections.abc import Callable, Sequence

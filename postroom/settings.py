@@ -38,8 +38,8 @@ __all__ = [
 
 PREFIX = "POSTROOM_"
 SYSTEM_DATA = Path("/var/lib/postroom/data")
-# What is no setting: what the programs that call Postroom use (`postroom env` prints the first),
-# and a secret that stands in no file.
+# These variables are not settings: programs that call Postroom use the first two (`postroom env`
+# prints POSTROOM_URL), and the passphrase is a secret that no file holds.
 PASSPHRASE = "POSTROOM_BACKUP_PASSPHRASE"  # noqa: S105
 CLIENT_VARIABLES = ("POSTROOM_URL", "POSTROOM_API_KEY", PASSPHRASE, settings_file.VARIABLE)
 PORTS = (
@@ -54,10 +54,10 @@ PORTS = (
     "submissions_port",
 )
 
-# What mail clients connect to. Each has a port to listen on, and perhaps another one before a NAT.
+# Services that mail clients connect to. Each has a local port, and behind a NAT a public port, too.
 CLIENT_SERVICES = ("imap", "imaps", "pop3", "pop3s", "sieve", "submission", "submissions")
 
-# Settings that end in the daemons' files or in a socket call, and what each has to look like.
+# Settings that are copied into the daemons' files or a socket call, each with its required form.
 FORMATS = {
     "relayhost": (r"(\[[^\[\]\s]+\]|[^\[\]\s:]+)(:[0-9]{1,5})?", "use host:port, or [host]:port to skip its MX"),
     "resolver": (r"(\[[0-9A-Fa-f:]+\]|[0-9.]+):[0-9]{1,5}", "use address:port, like 127.0.0.1:53 or [::1]:53"),
@@ -72,65 +72,68 @@ Switch = Literal["on", "off"]
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that an operator may decide."""
 
-    data: Annotated[
-        Path, Meta(description="Directory of everything Postroom keeps. As root /var/lib/postroom/data.")
-    ] = Path("data")
-    host: Annotated[str, Meta(description="Address the API listens on.")] = "127.0.0.1"
+    data: Annotated[Path, Meta(description="Directory of all data. As root, /var/lib/postroom/data.")] = Path("data")
+    host: Annotated[str, Meta(description="Address that the API listens on.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="Port of the API.")] = 3000
     database_url: Annotated[
         str, Meta(description="Empty: SQLite in the data directory. Or `sqlite:///path`, `postgresql://…`.")
     ] = ""
     mail_database_url: Annotated[
-        str, Meta(description="With PostgreSQL, how the mail daemons connect. Empty: as a role that Postroom makes.")
+        str, Meta(description="PostgreSQL URL of the mail daemons. Empty: they use a role that Postroom makes.")
     ] = ""
     mail: Annotated[Switch, Meta(description="`off` runs the API without Dovecot and Postfix.")] = "on"
     mail_host: Annotated[
-        str, Meta(description="Addresses the mail ports listen on, IPv4 or IPv6, separated by commas.")
+        str, Meta(description="Addresses that the mail ports listen on, IPv4 or IPv6, separated by commas.")
     ] = "127.0.0.1"
     hostname: Annotated[
-        str, Meta(description="Name of the mail host: SMTP banner, certificate, operator's own domain.")
+        str,
+        Meta(description="Name of the mail host, in the SMTP banner and the certificate; the operator's own domain."),
     ] = "mail.postroom.test"
     outbound: Annotated[
         Switch, Meta(description="`off` refuses mail to other hosts at submission; `on` delivers it.")
     ] = "off"
     relayhost: Annotated[
-        str, Meta(description="`host:port` that takes outbound mail. Empty: straight to the recipient's MX.")
+        str, Meta(description="`host:port` that takes outbound mail. Empty: deliver to the recipient's MX.")
     ] = ""
-    tls_cert: Annotated[str, Meta(description="PEM certificate chain. Empty: self-signed, made by us.")] = ""
-    tls_key: Annotated[str, Meta(description="PEM private key of `tls_cert`.")] = ""
-    message_size: Annotated[int, Meta(ge=65536, le=2**31 - 1, description="Largest message taken, in bytes.")] = (
-        50 * 1024 * 1024
-    )
+    tls_cert: Annotated[
+        str, Meta(description="File of the PEM certificate chain. Empty: Postroom makes a self-signed one.")
+    ] = ""
+    tls_key: Annotated[str, Meta(description="File of the PEM private key of `tls_cert`.")] = ""
+    message_size: Annotated[
+        int, Meta(ge=65536, le=2**31 - 1, description="Size of the largest accepted message, in bytes.")
+    ] = 50 * 1024 * 1024
     purge_days: Annotated[
         int,
         Meta(
             ge=0,
             le=3650,
-            description="Days a deleted account can be restored, before its mail is erased; 0: at once.",
+            description="Days that a deleted account can be restored until its mail is erased; 0: erased at once.",
         ),
     ] = 7
-    events_days: Annotated[int, Meta(ge=0, le=36500, description="Days that events are kept; 0: for ever.")] = 400
+    events_days: Annotated[int, Meta(ge=0, le=36500, description="Days that events are kept; 0: forever.")] = 400
     degraded_days: Annotated[
         int,
-        Meta(ge=1, le=3650, description="Days of failing checks after which a domain that lives elsewhere is lost."),
+        Meta(
+            ge=1, le=3650, description="Days of failing checks after which a domain whose DNS leads elsewhere is lost."
+        ),
     ] = 30
     resolver: Annotated[
-        str, Meta(description="`address:port` of the DNS server that checks domains. Empty: the system's own.")
+        str, Meta(description="`address:port` of the DNS server that checks domains. Empty: the system's resolver.")
     ] = ""
     trusted_proxies: Annotated[
         str, Meta(description="Networks whose X-Forwarded-For is believed, separated by commas.")
     ] = ""
     trusted_forwarders: Annotated[
         str,
-        Meta(
-            description="Networks that may hand in mail of hosted domains on port 25 without proof, as a mail gateway."
-        ),
+        Meta(description="Networks that may send as hosted domains on port 25 without proof, such as a mail gateway."),
     ] = ""
-    workers: Annotated[int, Meta(ge=1, le=64, description="API processes.")] = 1
+    workers: Annotated[int, Meta(ge=1, le=64, description="Number of API processes.")] = 1
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Meta(description="Least severe line that is logged.")
+        Literal["debug", "info", "warning", "error"], Meta(description="Least severe level that is logged.")
     ] = "info"
-    rate_limit: Annotated[str, Meta(description="`off`, or calls a key may make, as `6000/minute`.")] = "6000/minute"
+    rate_limit: Annotated[str, Meta(description="`off`, or the calls that a key may make, such as `6000/minute`.")] = (
+        "6000/minute"
+    )
     imap_port: Annotated[Port, Meta(description="IMAP with STARTTLS.")] = 1143
     imaps_port: Annotated[Port, Meta(description="IMAP over TLS.")] = 1993
     pop3_port: Annotated[Port, Meta(description="POP3 with STARTTLS.")] = 1110
@@ -140,7 +143,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     submission_port: Annotated[Port, Meta(description="Submission (RFC 6409) with STARTTLS.")] = 1587
     submissions_port: Annotated[Port, Meta(description="Submission over TLS (RFC 8314).")] = 1465
     node: Annotated[
-        str, Meta(description="Of several machines, the name of this one (`postroom nodes add`). Empty: there is one.")
+        str, Meta(description="Name of this machine among several (`postroom nodes add`). Empty: one machine.")
     ] = ""
 
     metrics: Annotated[
@@ -150,7 +153,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = "key"
     public_ports: Annotated[
-        str, Meta(description="Ports at which clients reach others than we listen on, as `imaps=993,submission=587`.")
+        str, Meta(description="Public ports that differ from the local ports, such as `imaps=993,submission=587`.")
     ] = ""
 
     @property
@@ -307,7 +310,9 @@ def _check(settings: Settings) -> None:
             raise BadSettings(f"POSTROOM_PUBLIC_PORTS: use pairs like imaps=993, of {services} and a port.")
     calls = settings.rate_limit.partition("/")[0]
     if calls.isdigit() and int(calls) < settings.workers:
-        raise BadSettings("POSTROOM_RATE_LIMIT is shared by POSTROOM_WORKERS processes: a call for each at least.")
+        raise BadSettings(
+            "POSTROOM_RATE_LIMIT is shared by POSTROOM_WORKERS processes: allow at least one call for each."
+        )
     _check_network(settings)
 
 

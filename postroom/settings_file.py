@@ -36,7 +36,7 @@ def find(environ: Mapping[str, str]) -> Path | None:
     if named := environ.get(VARIABLE):
         path = Path(named).absolute()
         if not _is_file(path):
-            raise BadSettings(f"{VARIABLE}: {path} is no file that can be read.")
+            raise BadSettings(f"{VARIABLE}: {path} is not a readable file.")
         return path
     root = checkout()
     places = [root / FILE, SYSTEM] if root else [SYSTEM]
@@ -87,7 +87,7 @@ def readers(path: Path, group: int | None) -> str | None:
 def _writable_by(path: Path, status: os.stat_result) -> str | None:
     """Whether another user than root could change what the path leads to: the file, or a
     directory on the way to it."""
-    advice = "Root takes settings from root's own files alone"
+    advice = "Root accepts settings only from root's own files"
     if _is_open(status):
         return f"{path} can be written by another user. {advice}: chown root {path}; chmod go-w {path}"
     for folder, entry in _way(path):

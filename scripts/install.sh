@@ -1,6 +1,7 @@
 # What start and test share: Debian packages and the venv. Sourced, with $here set to the checkout.
 # Everything is decided by what is there: a second run calls neither apt nor pip.
-# A function that `step` runs has no `set -e` (POSIX ignores it in a condition), hence the `|| return`.
+# A function that `step` runs has no `set -e` (POSIX ignores it in a condition), hence
+# the `|| return`.
 # shellcheck shell=sh disable=SC2015,SC2086,SC2154  # lists of packages are split on purpose; $here is the sourcer's
 
 unset PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH
@@ -42,7 +43,8 @@ fail() {
     exit 2
 }
 
-# step NAME COMMAND...: runs it silently, then says the ticked name and the time; its output only if it fails.
+# step NAME COMMAND...: runs it silently, then says the ticked name and the time; its output only if
+# it fails.
 step() {
     name=$1
     shift
@@ -87,7 +89,8 @@ settings_file() {
 # Whether the settings file has a line like this.
 in_file() { file=$(settings_file) && [ -f "$file" ] && grep -Eq "$1" "$file"; }
 
-# What running needs. Postfix works as root only, and what is merely handy is not asked of anybody else.
+# What running needs. Postfix works as root only, and what is merely handy is not asked of anybody
+# else.
 packages() {
     ! root || echo curl
     [ -x "$here/.venv/bin/python" ] || find_python >/dev/null || echo $PYTHON_PACKAGES
@@ -118,7 +121,8 @@ need() {
     step "Debian packages" install $missing
 }
 
-# Another system: the API needs a Python only; the mail plane is made for the daemons as Debian packages them.
+# Another system: the API needs a Python only; the mail plane is made for the daemons as Debian
+# packages them.
 need_elsewhere() {
     find_python >/dev/null || fail "Missing: Python 3.11 or newer with its venv module; install it with your system's package manager."
     mail_is_off || fail "Missing: Dovecot and Postfix as Debian 12 or 13 packages them. POSTROOM_MAIL=off runs the API alone."
@@ -146,7 +150,8 @@ install() {
     exec 9>&-
 }
 
-# Debian starts a service when its package is installed, unless this file says no. One that was there comes back.
+# Debian starts a service when its package is installed, unless this file says no. One that was
+# there comes back.
 forbid_services() {
     guarded=1
     allow_services
@@ -241,15 +246,17 @@ is_stamped() { [ "$(cat "$venv/$1.stamp" 2>/dev/null)" = "$wanted" ]; }
 
 is_reachable() { [ -x "$1" ] && { ! root || ! closed_above "$(dirname "$1")" >/dev/null; }; }
 
-# The first path of the checkout, or above it, that others may not enter or read: a clone under umask 077 has many.
+# The first path of the checkout, or above it, that others may not enter or read: a clone under
+# umask 077 has many.
 closed_to_others() {
     closed_above "$here" && return
     find "$here/postroom" "$here/docs" "$here/pyproject.toml" \( -type d ! -perm -005 -o -type f ! -perm -004 \) \
         2>/dev/null | grep -m 1 .
 }
 
-# Where the system user could not reach the checkout, the venv lies elsewhere with a copy of Postroom in it. Each checkout
-# has its own, so that to try another changes nothing of what runs (decision 0174).
+# Where the system user could not reach the checkout, the venv lies elsewhere with a copy of
+# Postroom in it. Each checkout has its own, so that to try another changes nothing of what runs
+# (decision 0174).
 choose_place() {
     venv=$here/.venv
     mode=editable
@@ -290,8 +297,8 @@ install_lock() {
     echo "$wanted" >"$venv/$lock.stamp"
 }
 
-# A copy is renewed with every file of the source, an editable installation with its metadata only. The first line says
-# where the checkout is: postroom/settings_file.py reads it.
+# A copy is renewed with every file of the source, an editable installation with its metadata only.
+# The first line says where the checkout is: postroom/settings_file.py reads it.
 source_state() {
     echo "$mode $here"
     if [ $mode = copy ]; then

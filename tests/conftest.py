@@ -14,7 +14,8 @@ from tests.harness.server import ApiServer, Tenant, serve
 TOGETHER = "tests/cluster/"
 FUZZ = Path(__file__).parent / "fuzz"
 FUZZ_SECONDS = 60.0
-# What `./test --quick` leaves out beside PostgreSQL: daemons, browsers, whole services, and what takes seconds.
+# What `./test --quick` leaves out beside PostgreSQL: daemons, browsers, whole services, and what
+# takes seconds.
 SLOW = (
     "backup", "cli", "client", "cluster", "console", "doctor", "faults", "fuzz", "mail", "service", "upgrade",
     "api/test_proxies.py", "api/test_schemathesis.py", "api/test_state_machine.py", "api/test_waiting.py",

@@ -18,8 +18,10 @@ from postroom.api.routes import ROUTES
 ROOT = Path(postroom.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 DRIVERS = {"sqlite3", "psycopg", "asyncpg", "aiosqlite", "sqlalchemy"}
-# From the bottom to the top: a package, or a module of the root, imports what stands before it.
+# From the bottom to the top: a package, or a module of the root, imports what stands before it
+# (decision 0184).
 LAYERS = (
+    "parameters",
     "errors",
     "db",
     "actor",
@@ -162,7 +164,16 @@ def test_the_mail_plane_knows_neither_nouns_nor_database(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in MODULES if inside(name, "postroom.client")])
 def test_the_client_knows_nothing_of_the_server(name: str) -> None:
-    assert not [wanted for wanted in ours(MODULES[name]) if not inside(wanted, "postroom.client")]
+    """The words of the parameters are the one thing that both know (decision 0192)."""
+    assert not [
+        wanted for wanted in ours(MODULES[name]) if not inside(wanted, "postroom.client", "postroom.parameters")
+    ]
+    assert not ours(MODULES["postroom.parameters"])
+    assert {name.partition(".")[0] for name in imports(MODULES["postroom.parameters"])} <= {
+        "datetime",
+        "typing",
+        "msgspec",
+    }
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if not inside(name, "postroom.db")])
@@ -234,6 +245,19 @@ def test_files_and_functions_are_short(path: Path) -> None:
             assert node.end_lineno - node.lineno + 1 <= 40, node.name
 
 
+def test_most_files_and_functions_are_shorter() -> None:
+    """Nine of ten functions have at most 20 lines, nine of ten files at most 260."""
+    functions = sorted(
+        (node.end_lineno or 0) - node.lineno + 1
+        for path in FILES
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    files = sorted(len(path.read_text(encoding="utf-8").splitlines()) for path in FILES)
+    assert functions[len(functions) * 9 // 10] <= 20
+    assert files[len(files) * 9 // 10] <= 260
+
+
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_every_file_says_what_it_owns(path: Path) -> None:
     assert ast.get_docstring(tree(path))
@@ -248,7 +272,6 @@ CATCHES_ALL = {
     ("postroom.db.writer", "_checkpoint"): "becomes a line in the log; the next batch tries again",
     ("postroom.db.writer", "_commit"): "goes to every waiter",
     ("postroom.db.writer", "_run_job"): "goes to the waiter",
-    ("postroom.db.turn", "_run_until"): "is raised in the thread, and goes to every waiter",
 }
 
 
@@ -265,6 +288,28 @@ def test_nothing_hides_errors(name: str) -> None:
 
 def _catches_all(node: ast.ExceptHandler) -> bool:
     return node.type is None or (isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException"))
+
+
+# What ASGI puts there, and Starlette where it looks for the path of a mounted file.
+OF_ASGI = {"type", "http_version", "method", "path", "raw_path", "query_string", "headers", "client", "root_path"}
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if inside(name, "postroom.api")])
+def test_nothing_is_hidden_in_the_scope(name: str) -> None:
+    """What is found out about a request is in its Exchange, which has types (decision 0191)."""
+    for node in ast.walk(tree(MODULES[name])):
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value).rpartition(".")[2] == "scope":
+            assert ast.literal_eval(node.slice) in OF_ASGI
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("scope.get"):
+            assert ast.literal_eval(node.args[0]) in OF_ASGI
+
+
+def test_every_file_of_endpoints_is_in_the_table() -> None:
+    """A route that is declared and not gathered would be served by nobody, and tested by nobody."""
+    named = [path.stem for path in (ROOT / "api" / "endpoints").glob("*.py") if "\n@route(" in path.read_text("utf-8")]
+    assert sorted(named) == sorted({route.handler.__module__.rpartition(".")[2] for route in ROUTES})
+    declared = sum(path.read_text("utf-8").count("\n@route(") for path in (ROOT / "api" / "endpoints").glob("*.py"))
+    assert len(ROUTES) == declared
 
 
 def test_every_route_has_a_scope() -> None:
@@ -341,6 +386,25 @@ def test_daemons_read_views_only() -> None:
     for path in [*folder.rglob("*.j2"), *folder.rglob("*.py")]:
         for source in re.findall(r"\b(?:FROM|JOIN) (\w+)", path.read_text(encoding="utf-8")):
             assert source not in tables, f"{path.name} reads {source}"
+
+
+CITED = re.compile(r"\bdecision (\d{4})\b")
+
+
+def test_decisions_are_cited_where_the_code_would_surprise() -> None:
+    """Each cited number is a decision, and three of four decisions are cited: the others are about
+    what is not there, or about all of a package."""
+    here = Path(__file__).parent.parent
+    known = {path.name[:4] for path in (here / "docs" / "decisions").glob("[0-9]*.md")}
+    folders = ("postroom", "tests", "scripts", "bench", "deploy")
+    files = [path for folder in folders for path in (here / folder).rglob("*") if path.is_file()]
+    cited: set[str] = set()
+    for path in [here / "pyproject.toml", *files]:
+        if path.suffix != ".pyc":
+            numbers = set(CITED.findall(path.read_bytes().decode(errors="replace")))
+            assert numbers <= known, f"{path}: {sorted(numbers - known)}"
+            cited |= numbers
+    assert len(cited) >= len(known) * 3 // 4, sorted(known - cited)
 
 
 def test_plain_test_runs_every_file() -> None:

@@ -71,7 +71,7 @@ def test_two_nodes_differ_in_name_and_address_alone(tmp_path: Path) -> None:
 
 
 def test_machines_are_trusted_one_by_one(tmp_path: Path) -> None:
-    """Never a network: whoever gets an address in it would be believed."""
+    """Never a network: any machine that gets an address in it would be trusted."""
     for name in ("ams", "ber"):
         shutil.copy(DEPLOY / "nodes" / f"{name}.toml", tmp_path / "postroom.toml")
         trusted = load({}, tmp_path).trusted_proxies.replace(",", " ").split()

@@ -33,6 +33,7 @@ from postroom.client.methods import Listing, Operation
 from postroom.client.operations import Operations
 from postroom.domains.commands import Status as DomainStatus
 from postroom.domains.dns_records import Purpose
+from tests import tables
 from tests.harness.dns_server import DnsServer
 from tests.harness.service import Service
 from tests.harness.shell import python, run
@@ -125,10 +126,6 @@ def section(title: str) -> str:
     found = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", API, re.M | re.S)
     assert found, f"no document of the API has a section {title}"
     return found[1]
-
-
-def anchor(heading: str) -> str:
-    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def first_cells(text: str) -> list[str]:
@@ -303,12 +300,44 @@ def test_the_index_for_agents_has_every_document() -> None:
     assert linked == {path.name for path in (ROOT / "docs").glob("*.md")}
 
 
-def test_every_setting_is_in_the_table() -> None:
-    rows = [
-        f"| `{name}` | {kind} | {f'`{default}`' if default else 'empty'} | {meaning} |"
-        for name, kind, default, meaning in settings.describe()
+def security_rows() -> list[list[str]]:
+    """The cells of each row of docs/security-tests.md."""
+    lines = [line for line in read("docs/security-tests.md").splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    return [row for row in rows if row != ["attempt", "behavior", "test"] and set(row[0]) != {"-"}]
+
+
+@pytest.mark.parametrize("row", security_rows(), ids=lambda row: row[0][:60])
+def test_a_security_row_names_a_test_that_exists(row: list[str]) -> None:
+    """The last cell names files of this repository, as `file` or `file::function`."""
+    assert len(row) == 3
+    named = re.findall(r"`((?:tests|scripts)/[\w/.-]+)(?:::(\w+))?(?: all)?`", row[2])
+    assert named, row
+    for file, function in named:
+        text = (ROOT / file).read_text(encoding="utf-8")
+        assert not function or f"def {function}(" in text, f"{file} has no function {function}"
+
+
+def test_no_security_row_is_there_twice() -> None:
+    attempts = [row[0] for row in security_rows()]
+    assert len(attempts) > 100
+    assert sorted(set(attempts)) == sorted(attempts)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tables_are_as_they_follow_from_the_declaration(name: str) -> None:
+    assert tables.fresh(read(name)) == read(name), "run scripts/docs-tables"
+
+
+def test_every_table_is_in_a_document() -> None:
+    """One with a heading and a row, or a mark that is gone would leave an old table behind."""
+    found = [
+        (name, rows.count("\n"))
+        for path in tables.DOCS.glob("*.md")
+        for _, name, rows in tables.MARK.findall(path.read_text("utf-8"))
     ]
-    assert [line for line in read("docs/settings.md").splitlines() if line.startswith("| `")] == rows
+    assert sorted(name for name, _ in found) == sorted(tables.TABLES)
+    assert all(count > 2 for _, count in found)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -349,7 +378,9 @@ def test_links_resolve(name: str) -> None:
         path = (ROOT / name).parent / file if file else ROOT / name
         assert path.exists(), target
         if heading:
-            assert heading in [anchor(text) for text in re.findall(r"^#+ (.*)$", path.read_text("utf-8"), re.M)], target
+            assert heading in [
+                tables.anchor(text) for text in re.findall(r"^#+ (.*)$", path.read_text("utf-8"), re.M)
+            ], target
 
 
 @pytest.mark.parametrize("name", NAMES)

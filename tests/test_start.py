@@ -13,7 +13,7 @@ import pytest
 HERE = Path(__file__).parent.parent
 SCRIPTS = ("start", "test", "scripts/install.sh", "scripts/closed-checkout", "scripts/audit", "scripts/sbom")
 WITHOUT_ROOT = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-# Nothing is installed for whoever is in this mount namespace.
+# In this mount namespace, no package is installed.
 NO_PACKAGES = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /var/lib/dpkg && exec "$@"', "sh")
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="another user and a mount of its own are root's to make")
 

@@ -4,7 +4,7 @@ with its reason.
 A tenant's table is one with a column `organization_id`. What hangs on such a row (`addresses`,
 `dkim_keys`, `leases`, …) is reached by the id of a row that was found with its organization. A
 statement is judged SELECT by SELECT: each must compare `organization_id` with `:organization`,
-or be tied to a row of the statement around it.
+or be tied to a row of the statement around it (decision 0183).
 """
 
 import re
@@ -42,8 +42,11 @@ WITHOUT: dict[str, str] = {
             "mailboxes.session_revocations.DUE",
             "accounts.purges.OLDEST_PURGE_DUE",
         ],
-        "what is over goes, whoever had it": ["auth.console_sessions.END_EXPIRED", "auth.console_sessions.END_LINKS"],
-        "what is old or one too many goes, whoever had it": [
+        "what is over goes, for all organizations": [
+            "auth.console_sessions.END_EXPIRED",
+            "auth.console_sessions.END_LINKS",
+        ],
+        "what is old or too many goes, for all organizations": [
             "auth.console_sessions.END_OLDEST",
             "events.FORGET",
             "events.OLDEST",

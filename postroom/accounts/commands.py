@@ -2,7 +2,8 @@
 because the mail daemons read the same rows through views.
 
 An account is found by organization and, where one is given, user, never by its id alone; and
-every change that must end sessions starts a new generation of the account (see session_revocations.py).
+every change that must end sessions starts a new generation of the account (see
+session_revocations.py).
 """
 
 from collections.abc import Sequence
@@ -25,13 +26,17 @@ from postroom.mailboxes import session_revocations
 from postroom.mailboxes.session_revocations import Ended
 from postroom.tenants import limits, usage
 
+# What it returns beside the account is as of now, after any wait for the domain's counter: whether
+# there are nodes, and whether the domain is still managed.
 INSERT = f"""
 INSERT INTO accounts (organization_id, domain_id, user_id, address, display_name, status, is_default, password,
   generation, created_at, updated_at)
 SELECT :organization, :domain_id, :user_id, :address, :display_name, 'active',
   CASE WHEN EXISTS (SELECT 1 FROM accounts
     WHERE organization_id = :organization AND user_id = :user_id AND is_default = 1) THEN 0 ELSE 1 END,
-  :password, 1, :now, :now RETURNING {COLUMNS}, EXISTS (SELECT 1 FROM nodes WHERE id > 0 AND seen_at IS NOT NULL)"""
+  :password, 1, :now, :now RETURNING {COLUMNS}, EXISTS (SELECT 1 FROM nodes WHERE id > 0 AND seen_at IS NOT NULL),
+  EXISTS (SELECT 1 FROM domains
+    WHERE id = :domain_id AND organization_id = :organization AND deleted_at IS NULL AND status <> 'pending')"""
 OWNED = """
 WHERE id = :id AND organization_id = :organization AND user_id = COALESCE(:user_id, user_id)
   AND (CAST(:bound AS BIGINT) IS NULL OR domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound))"""
@@ -109,9 +114,9 @@ def create(tx: Tx, actor: Actor, command: CreateAccount) -> Account:
     limits.check_account(tx, actor.organization_id, command.user_id, domain.id)
     usage.add(tx, actor.organization_id, domain.id, command.user_id, "active", 1)
     account_locks.lock(tx, actor.organization_id, command.user_id)
-    account = _insert(tx, actor, domain, command)
+    account, is_managed = _insert(tx, actor, domain, command)
     addresses.take(tx, account.domain_id, account.local_part, account.id, account.user_id)
-    if not domains.is_managed(tx, actor.organization_id, domain.id):  # deleted while we waited for its counter
+    if not is_managed:  # the domain was deleted while we waited for its counter
         raise not_found()
     record(tx, actor, "account.created", account)
     return account
@@ -136,7 +141,7 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateA
         if (
             actor.restricted_key_id is not None
         ):  # the mail to postmaster@ of the user's other domains would move with it
-            raise Refused("forbidden", "A key that is bound to domains cannot move the default account of a user.")
+            raise Refused("forbidden", "A key that is bound to domains cannot change a user's default account.")
         if account.status == "disabled":  # the user's mail to postmaster@ would go to the operator
             raise Refused("account_disabled", "A disabled account cannot be made the default: make it active first.")
         _move_default(tx, actor, account, account.id)
@@ -239,7 +244,7 @@ def _domain_for(tx: Tx, actor: Actor, command: CreateAccount) -> domains.Domain:
     return domain
 
 
-def _insert(tx: Tx, actor: Actor, domain: domains.Domain, command: CreateAccount) -> Account:
+def _insert(tx: Tx, actor: Actor, domain: domains.Domain, command: CreateAccount) -> tuple[Account, bool]:
     row = tx.one(
         INSERT,
         organization=actor.organization_id,
@@ -252,11 +257,11 @@ def _insert(tx: Tx, actor: Actor, domain: domains.Domain, command: CreateAccount
     )
     if row is None:
         raise LookupError("an insert that returned no row")
-    *values, has_nodes = row
+    *values, has_nodes, is_managed = row
     account = from_row(tuple(values))
     if has_nodes:
         nodes.place(tx, account.id, domain.id)
-    return account
+    return account, bool(is_managed)
 
 
 def _hold(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:

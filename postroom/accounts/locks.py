@@ -1,7 +1,7 @@
 """Users that have, or had, accounts. Each is a row, so that there is something to hold.
 
 Nothing is read here. Which account of a user is the default one depends on what others do
-to the user's accounts; whoever decides on it holds the user first, and looks afterwards.
+to the user's accounts; code that chooses it locks the user first, and reads afterwards.
 """
 
 from postroom.db import Tx

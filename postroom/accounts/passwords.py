@@ -74,13 +74,13 @@ def generate() -> str:
 def check(password: str, address: str) -> None:
     """Raises WeakPassword when `password` may not protect the account at `address`."""
     if len(password) < SHORTEST:
-        raise WeakPassword("too_short", f"A password has at least {SHORTEST} characters.")
+        raise WeakPassword("too_short", f"A password must have at least {SHORTEST} characters.")
     if len(password) > LONGEST:
-        raise WeakPassword("too_long", f"A password has at most {LONGEST} characters.")
+        raise WeakPassword("too_long", f"A password must have at most {LONGEST} characters.")
     if _CONTROL.search(password):
-        raise WeakPassword("control_character", "A password has no control characters.")
+        raise WeakPassword("control_character", "A password must not have control characters.")
     if _SURROGATE.search(password):
-        raise WeakPassword("surrogate", "A password has no lone surrogates: they are not characters.")
+        raise WeakPassword("surrogate", "A password must not have lone surrogates, which are not characters.")
     _check_guessable(password, password.lower(), address.lower())
 
 
@@ -90,12 +90,12 @@ def _check_guessable(password: str, folded: str, address: str) -> None:
     if any(_repeats(text, LONGEST_UNIT) for text in (password, folded)):
         raise WeakPassword("repeated", f"This repeats one piece of at most {LONGEST_UNIT} characters.")
     if len(set(password)) < FEWEST_CHARACTERS:
-        raise WeakPassword("few_characters", f"A password has at least {FEWEST_CHARACTERS} different characters.")
+        raise WeakPassword("few_characters", f"A password must have at least {FEWEST_CHARACTERS} different characters.")
     if _is_run(folded):
-        raise WeakPassword("keyboard_run", "This only follows the keyboard, the digits or the alphabet.")
+        raise WeakPassword("keyboard_run", "This is only a run of keys, digits or letters: choose another password.")
     name = address.rpartition("@")[0]
     if address in folded or (len(name) >= SHORTEST_NAME and name in folded):
-        raise WeakPassword("contains_address", "A password does not contain the address that it protects.")
+        raise WeakPassword("contains_address", "A password must not contain the address that it protects.")
 
 
 def _is_common(folded: str) -> bool:

@@ -8,6 +8,8 @@ an index.
 
 import functools
 
+import msgspec
+
 from postroom.accounts.model import COLUMNS, Account, from_row
 from postroom.actor import Actor
 from postroom.db import Tx
@@ -29,6 +31,21 @@ SEARCH_FILTERS = {
     "status": " AND status = :status",
     "q": " AND address >= :q AND address < :q_end",
 }
+
+
+class AccountFilter(msgspec.Struct, frozen=True):
+    """Which accounts a list holds; None does not count. `q` is a prefix of the address in lower
+    case. `deleted` ones are those that can be restored, always the oldest first."""
+
+    user_id: str | None = None
+    domain_id: int | None = None
+    status: str | None = None
+    q: str | None = None
+    deleted: bool = False
+    newest: bool = False
+
+
+EVERY = AccountFilter()
 
 
 @functools.cache
@@ -66,28 +83,20 @@ def deleted_sql(filters: frozenset[str], offset: bool) -> str:
 
 
 def page(
-    tx: Tx,
-    actor: Actor,
-    *,
-    limit: int,
-    offset: int = 0,
-    after: int = 0,
-    newest: bool = False,
-    deleted: bool = False,
-    **filters: int | str | None,
+    tx: Tx, actor: Actor, wanted: AccountFilter = EVERY, *, limit: int, offset: int = 0, after: int = 0
 ) -> list[Account]:
-    """Accounts by id after a cursor (0: from the start), oldest or newest first; filters that
-    are None do not count. `q` is a prefix of the address. `deleted` ones are those that can be
-    restored, oldest first."""
+    """Accounts by id after a cursor (0: from the start), oldest or newest first."""
+    filters = {name: getattr(wanted, name) for name in SEARCH_FILTERS if name != "bound"}
     filters |= {"bound": actor.restricted_key_id}
     given = {name: value for name, value in filters.items() if value is not None}
-    offset_too, start = offset > 0, after or (NO_END if newest and not deleted else 0)
-    sql = deleted_sql(frozenset(given), offset_too) if deleted else page_sql(frozenset(given), offset_too, newest)
+    names, newest = frozenset(given), wanted.newest and not wanted.deleted
+    sql = deleted_sql(names, offset > 0) if wanted.deleted else page_sql(names, offset > 0, newest)
     if "q" in given:
         given["q_end"] = f"{given['q']}\x7f"  # addresses are ASCII: this is past every one that begins with q
     if offset:
         given["offset"] = offset
-    if deleted:
+    if wanted.deleted:
         given["now"] = tx.now
+    start = after or (NO_END if newest else 0)
     rows = tx.all(sql, organization=actor.organization_id, after=start, limit=limit, **given)
     return [from_row(row) for row in rows]

@@ -16,10 +16,12 @@ import structlog
 import uvicorn
 from uvicorn.server import ServerState
 
-from postroom.api import credentials, problems
-from postroom.api.app import ALWAYS, App
+from postroom.api import problems
+from postroom.api.app import App
+from postroom.api.client_address import client_address
 from postroom.api.peers import Peer, Peers
 from postroom.api.reading import Reader
+from postroom.api.replies import ALWAYS
 from postroom.errors import Refused
 
 HEAD_SECONDS = 10.0
@@ -309,7 +311,7 @@ class Connection(Reader):
         if not self._in_body or not self._peer.is_trusted:
             return self._peer
         headers = tuple(self.cycle.scope["headers"])
-        return self._peers.of(credentials.client_address(self._peer.address, headers, self._peers.trusted))
+        return self._peers.of(client_address(self._peer.address, headers, self._peers.trusted))
 
     def _make_room(self) -> bool:
         """Closes an idle connection of an address that has more than its share, for one of

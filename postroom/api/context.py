@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from postroom.accounts.passwords import Hashers
 from postroom.actor import Actor
-from postroom.api.credentials import Headers
+from postroom.api.exchange import Headers
 from postroom.api.request_metrics import RequestMetrics
 from postroom.db import Database, Tx
 from postroom.domains.dkim import Generator
@@ -101,14 +101,14 @@ class RequestContext(msgspec.Struct, frozen=True):
     query_text: bytes
     keep: Keep | None = None
 
-    async def write(self, work: Work, *, is_long: bool = False) -> Result:
+    async def write(self, work: Work) -> Result:
         """The one transaction of a write (see Database.write). Its answer is made inside, so that
         it can be kept with the change.
 
         Sessions are ended after the commit. What fails there the worker does again
         (session_revocations.py), and the answer says so.
         """
-        answer = await self.services.database.write(self.keep(work) if self.keep else work, is_long=is_long)
+        answer = await self.services.database.write(self.keep(work) if self.keep else work)
         if not answer.ended or await self.services.end_sessions(answer.ended):
             return answer
         if answer.put_off is not None:

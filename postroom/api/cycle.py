@@ -4,7 +4,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-# Answers to a request whose body does not end, or too late.
+# Answers to a request whose body does not end, or too late (decision 0132).
 HOPELESS = (408, 413)
 
 

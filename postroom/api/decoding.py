@@ -16,16 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from postroom.errors import FieldError, Refused, invalid
-
-LIMIT_MAX = 500
-LARGEST = 2**63 - 1
-
-# Query numbers are plain ASCII digits; `clamp` is the most that is answered.
-Limit = Annotated[int, Meta(ge=1, description=f"Page size; more than {LIMIT_MAX} is answered as {LIMIT_MAX}.")]
-Offset = Annotated[int, Meta(ge=0, description="How many to skip. `after` is cheaper at depth.")]
-After = Annotated[int, Meta(ge=0, description="Only items with a greater id: the cursor of the Link header.")]
-Cap = Annotated[int, Meta(ge=0, le=LARGEST, description="How many there may be.")]
-Id = Annotated[int, Meta(ge=1, le=LARGEST)]
+from postroom.parameters import LARGEST, LIMIT_MAX
 
 B = TypeVar("B", bound=msgspec.Struct)
 _WHERE = re.compile(r" - at `[^`]*`$")
@@ -43,8 +34,8 @@ class NoBody(msgspec.Struct, frozen=True):
 
 
 def parse_query(kind: type[B], query: bytes) -> B:
-    """A query string as its type. Unknown parameters are ignored; known ones are parsed
-    strictly."""
+    """A query string as its type. Unknown parameters are ignored (decision 0100); known ones are
+    parsed strictly."""
     parsers = _query_parsers(kind)
     values: dict[str, Any] = {}
     problems: list[FieldError] = []
@@ -116,15 +107,15 @@ def check_user_id(text: str, field: str = "user_id") -> FieldError | None:
     """1 to 128 printable characters, compared exactly."""
     if 1 <= len(text) <= 128 and text.isprintable():
         return None
-    return FieldError(field, "invalid", "A user_id is 1 to 128 printable characters.")
+    return FieldError(field, "invalid", "A user_id must be 1 to 128 printable characters.")
 
 
 def check_display_name(text: str, field: str = "display_name") -> FieldError | None:
     """Any Unicode up to 255 characters, without control characters."""
     if len(text) > 255:
-        return FieldError(field, "too_long", "A name has at most 255 characters.")
+        return FieldError(field, "too_long", "A name must have at most 255 characters.")
     if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text):
-        return FieldError(field, "control_character", "A name has no control characters.")
+        return FieldError(field, "control_character", "A name must not have control characters.")
     return None
 
 

@@ -88,11 +88,11 @@ def framing(version: str, headers: Sequence[Header], is_upgrade: bool) -> Framin
             expects = expects or value.lower() == b"100-continue"
     is_new = version == "1.1"
     if hosts > 1 or (is_new and not hosts):
-        raise unframed("A request of HTTP/1.1 has exactly one Host header (RFC 9112 3.2).")
+        raise unframed("An HTTP/1.1 request must have exactly one Host header (RFC 9112 3.2).")
     body = _body(lengths, codings, is_new) if lengths or codings else 0
     words = {option.strip(b" \t") for option in options.split(b",")} if options else ()
     if body and (is_upgrade or (offers and b"upgrade" in words)):
-        raise unframed("A request with a body takes no Upgrade header here: speak plain HTTP/1.1.")
+        raise unframed("A request with a body must not have an Upgrade header: use plain HTTP/1.1.")
     return Framing(body, is_new and b"close" not in words, expects and is_new and body != 0)
 
 
@@ -102,7 +102,7 @@ def _body(lengths: list[bytes], codings: list[bytes], is_new: bool) -> int:
             raise unframed("Send Transfer-Encoding: chunked, once and alone, or one Content-Length (RFC 9112 6).")
         return CHUNKED
     if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
-        raise unframed("Content-Length is one number of bytes in plain digits (RFC 9112 6.2).")
+        raise unframed("Content-Length must be one number of bytes in plain digits (RFC 9112 6.2).")
     return int(lengths[0])
 
 
@@ -110,7 +110,7 @@ def target(method: str, text: bytes) -> Target:
     """A request target (RFC 9112 3.2): a path, or a whole URL of HTTP, or `*` for OPTIONS.
     Raises Refused."""
     if method == "CONNECT":
-        raise unframed("This is not a proxy: CONNECT is not taken.")
+        raise unframed("This server is not a proxy: CONNECT is refused.")
     if text.startswith(b"/"):
         path, _, query = text.partition(b"?")
         if b"#" in text:
@@ -176,4 +176,4 @@ class Chunks:
             return
         trailer = _TRAILER.fullmatch(line)
         if trailer is None or trailer[1].lower() in FRAMING:
-            raise unframed("A trailer is not valid, or one that frames a request (RFC 9110 6.5.1).")
+            raise unframed("A trailer is invalid, or is a field that frames a request (RFC 9110 6.5.1).")

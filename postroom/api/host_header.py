@@ -1,13 +1,13 @@
 """Which domain the Host header of a request without a key is about.
 
 The one Host header alone says it; a proxy in front must pass it on, and what it says in
-X-Forwarded-Host is not looked at.
+X-Forwarded-Host is not looked at (decision 0036).
 """
 
 import re
 
 from postroom.address import BadAddress, parse_domain
-from postroom.api.credentials import Headers
+from postroom.api.exchange import Headers
 
 _HOST = re.compile(rb"([a-z0-9.-]{1,320})(?::[0-9]{1,5})?", re.IGNORECASE)
 

@@ -10,6 +10,7 @@ import msgspec
 
 from postroom import idempotency
 from postroom.api.context import Keep, Result, Services, Work, encode
+from postroom.api.exchange import Headers
 from postroom.db import Tx
 from postroom.errors import FieldError, Refused, invalid
 from postroom.idempotency import Answered, Attempt
@@ -35,7 +36,7 @@ _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(Kept).decode
 
 
-def idempotency_key(headers: list[tuple[bytes, bytes]]) -> bytes | None:
+def idempotency_key(headers: Headers) -> bytes | None:
     """The Idempotency-Key as it was sent, quotes included. Raises invalid_request for one that
     cannot be meant."""
     sent = [value.strip(b" \t") for name, value in headers if name == b"idempotency-key"]

@@ -1,8 +1,8 @@
 """Writing down when a key was last used, beside the requests: none waits for it, and none fails
 with it.
 
-That one write a minute and key is enough for any number of processes, because each of
-them reads the time of the last use with the key itself.
+One write a minute for each key is enough for any number of processes, because each process reads
+the time of the last use together with the key.
 """
 
 import asyncio

@@ -1,4 +1,5 @@
-"""The Content-Type header (RFC 9110 8.3.1): strict in the type, lenient in its parameters.
+"""The Content-Type header (RFC 9110 8.3.1): strict in the type, lenient in its parameters
+(decision 0133).
 
 A parameter that is not known is ignored, whatever it looks like. `charset` must say UTF-8 where
 it says something: a body in another encoding would be read wrongly.

@@ -5,6 +5,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
+from postroom import parameters
 from postroom.api.endpoints.account_views import FullAccount
 from postroom.api.endpoints.domain_views import FullDomain, ShownDomain
 from postroom.api.idempotency import HEADER, LONGEST
@@ -27,8 +28,18 @@ IDEMPOTENCY_KEY = {
     "name": HEADER,
     "in": "header",
     "required": False,
-    "description": "The same request with the same key within 24 hours is carried out once and answered the same.",
+    "description": parameters.words_of(parameters.IdempotencyKey),
     "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST},
+}
+
+IN_PATH: dict[str, dict[str, Any]] = {
+    "id": {
+        "type": "integer",
+        "format": "int64",
+        "minimum": 1,
+        "description": parameters.words_of(parameters.Id),
+    },
+    "domain": {"type": "string", "description": parameters.words_of(parameters.DomainName)},
 }
 
 
@@ -86,10 +97,7 @@ def _operation(route: Route) -> dict[str, Any]:
 
 def _path_parameters(route: Route) -> list[dict[str, Any]]:
     names = [part[1:] for part in route.path.split("/") if part.startswith(":")]
-    kinds = {"id": {"type": "integer", "format": "int64", "minimum": 1}}
-    return [
-        {"name": name, "in": "path", "required": True, "schema": kinds.get(name, {"type": "string"})} for name in names
-    ]
+    return [{"name": name, "in": "path", "required": True, "schema": IN_PATH[name]} for name in names]
 
 
 def _query_parameters(route: Route) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ proxy speaks for many clients, so it is not bounded; the client that it names is
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from postroom.api import credentials
+from postroom.api.client_address import Network, trusts
 from postroom.api.rate_limits import network_of
 
 
@@ -27,14 +27,14 @@ class Peers:
     """The addresses that are connected, and how many connections were refused and are about to
     end."""
 
-    def __init__(self, trusted: Sequence[credentials.Network] = ()) -> None:
+    def __init__(self, trusted: Sequence[Network] = ()) -> None:
         self.trusted = trusted
         self._peers: dict[str, Peer] = {}
         self.refused = 0
 
     def of(self, address: str) -> Peer:
         """The peer with this address."""
-        is_trusted = bool(self.trusted) and credentials.trusts(address, self.trusted)
+        is_trusted = bool(self.trusted) and trusts(address, self.trusted)
         name = address if is_trusted else network_of(address)
         return self._peers.setdefault(name, Peer(name, is_trusted))
 

@@ -20,7 +20,7 @@ _UNCERTAIN = b"|".join(re.escape(name) for name in sorted({*FRAMING, b"te", b"tr
 _PATH = rb"[0-9A-Za-z\-._~!$&'()*+,;=:@%/]*+"
 _QUERY = rb"[0-9A-Za-z\-._~!$&'()*+,;=:@%/?]*+"
 _KEPT = rb"(?i:Connection: ?keep-alive\r\n)"
-# A name that is not among the uncertain ones, and a value of visible ASCII without spaces around it.
+# A name that is not uncertain, and a value of visible ASCII without spaces around it.
 _OTHER = rb"(?!(?i:" + _UNCERTAIN + rb"):)[!#$%&'*+\-.^_`|~0-9A-Za-z]++: ?(?! )[ -~]*+(?<! )\r\n"
 _FIELDS = rb"(?:" + _OTHER + rb"|" + _KEPT + rb")*+"
 _HOST = rb"(?i:Host): ?[0-9A-Za-z.\-]++(?::[0-9]*+)?+\r\n" + _FIELDS

@@ -16,7 +16,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "unauthorized": (401, "No valid API key"),
     "forbidden": (403, "This key may not do that"),
     "key_too_wide": (403, "The key is wider than yours"),
-    "csrf_refused": (403, "This did not come from the console"),
+    "csrf_refused": (403, "The request did not come from the console"),
     "not_found": (404, "Not found"),
     "method_not_allowed": (405, "Method not allowed"),
     "request_timeout": (408, "The request took too long"),
@@ -38,62 +38,22 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "internal_error": (500, "Something went wrong on our side"),
     "busy": (503, "Try again shortly"),
     "mail_unavailable": (503, "Dovecot does not answer"),
-    "outcome_unknown": (503, "It may have been carried out"),
+    "outcome_unknown": (503, "The request may have been carried out"),
 }
 
-# What a path's 404 says. One sentence a path, so that foreign and missing, whichever of the path's
-# things it is, look the same to the byte.
-_ACCOUNT = (
+# What the 404 of a route about one of these says. A route has one sentence, so that a foreign and a
+# missing object look the same to the byte.
+NO_ACCOUNT = (
     "No account of yours has this id, for this user_id: GET /v2/email-accounts lists yours. "
     "Send the user_id that the account was made with, or none."
 )
-_DOMAIN = (
+NO_DOMAIN = (
     "No domain of yours has this name, for this user_id: GET /v2/domains?every_user=true lists yours, POST /v2/domain "
     "claims one. A domain without a user belongs to every user_id."
 )
-_KEY = "No key that this one may see or make: GET /v2/keys lists yours, GET /v2/domains?every_user=true the domains."
-_USER = "The user_id is not that of this key, or query and body name two: send the right one once, or none."
-_HOST = "No active domain is served at this host name."
+NO_USER = "The user_id is not that of this key, or query and body name two: send the right one once, or none."
+NO_HOST = "No active domain is served at this host name."
 NO_PATH = "There is no such path. GET /openapi.json lists all of them, /docs explains them."
-MISSING = {
-    "/v2/email-accounts": _USER,
-    "/v2/email-accounts/create": _DOMAIN,
-    "/v2/email-accounts/delete": f"{_ACCOUNT} One that is deleted already is in GET /v2/email-accounts?deleted=true.",
-    "/v2/email-accounts/:id": _ACCOUNT,
-    "/v2/email-accounts/:id/client-settings": _ACCOUNT,
-    "/v2/email-accounts/:id/client-settings.mobileconfig": _ACCOUNT,
-    "/v2/email-accounts/:id/password/reset": _ACCOUNT,
-    "/v2/email-accounts/:id/sessions": _ACCOUNT,
-    "/v2/email-accounts/:id/sessions/end": _ACCOUNT,
-    "/v2/email-accounts/:id/usage": _ACCOUNT,
-    "/v2/email-accounts/:id/restore": (
-        "No account of yours that can be restored has this id, for this user_id: "
-        "GET /v2/email-accounts?deleted=true lists those whose mail is not erased yet."
-    ),
-    "/v2/domain": "The organization_id or the user_id is not this key's own: leave it out, or send the key's.",
-    "/v2/domains": _USER,
-    "/v2/domains/delete": _DOMAIN,
-    "/v2/domains/:domain/consent": _DOMAIN,
-    "/v2/domains/:domain/dkim/rotate": _DOMAIN,
-    "/v2/domains/:domain/email-accounts": _DOMAIN,
-    "/v2/domains/:domain/info": _DOMAIN,
-    "/v2/domains/:domain/route": _DOMAIN,
-    "/v2/domains/:domain/verify": _DOMAIN,
-    "/v2/events": _USER,
-    "/v2/keys": _KEY,
-    "/v2/keys/delete": "No live key of yours has this id: GET /v2/keys lists yours.",
-    "/v2/limits": _USER,
-    "/v2/stats": _USER,
-    "/.well-known/mta-sts.txt": _HOST,
-    "/mail/config-v1.1.xml": _HOST,
-    "/.well-known/autoconfig/mail/config-v1.1.xml": _HOST,
-    "/autodiscover/autodiscover.xml": _HOST,
-}
-
-
-def missing(route: str | None) -> str:
-    """What a 404 says: of a path of the table, or of no path at all."""
-    return MISSING.get(route or "", NO_PATH)
 
 
 class ProblemField(msgspec.Struct, frozen=True):

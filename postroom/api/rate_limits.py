@@ -1,9 +1,10 @@
 """How many calls a key may make, and how many wrong keys an address may send.
 
 A key and all that were made with it count as one, or a key would make itself more calls by
-making keys. An address is judged by its wrong keys alone, and even then a key that has been
-right before is looked up, so that nobody is locked out by a neighbour behind the same address.
-Each process counts for itself and therefore gives its share of the limit.
+making keys (decision 0072). An address is judged by its wrong keys alone, and even then a key that
+has been right before is looked up, so that nobody is locked out by a neighbour behind the same
+address (decision 0026). Each process counts for itself and therefore gives its share of the limit
+(decision 0025).
 """
 
 import ipaddress
@@ -43,8 +44,8 @@ class _Window:
 
 
 class Windows:
-    """A counter for each name, in a window that begins with its first call. Memory is bounded:
-    the oldest goes."""
+    """A counter for each name, in a window that begins with its first call (decision 0024). Memory
+    is bounded: the oldest goes."""
 
     def __init__(self, rate: Rate, clock: Clock, most: int = MOST) -> None:
         self.rate = rate

@@ -3,7 +3,7 @@
 `framing` decides where each request ends. llhttp gets a head that is whole and valid, then
 exactly the bytes of the body, and must agree; otherwise the connection ends. Trailers are
 dropped: uvicorn would append them to the headers, and they could name a client's address behind
-the proxy's back.
+the proxy's back (decision 0027).
 """
 
 import asyncio
@@ -133,7 +133,7 @@ class Reader(HttpToolsProtocol):
             self.cycle.more_body = False
             self.cycle.message_event.set()
         elif self._received > LARGEST_REQUEST:
-            raise Refused("payload_too_large", "The body may have at most 64 KiB, and few bytes around it.")
+            raise Refused("payload_too_large", "The body may have at most 64 KiB, and little overhead for its chunks.")
 
     def _feed(self, data: bytes) -> None:
         """Has llhttp parse this, which must end where we say."""

@@ -1,40 +1,44 @@
-"""What a row of the table of routes says.
+"""A route, declared once as the decorator of its handler. Dispatch, authorization, parsing,
+OpenAPI, the tables of the documents and many tests read this declaration.
 
 A route is not written without saying who may call it. PUBLIC is a scope like any other.
 """
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import get_type_hints
 
 import msgspec
 
 from postroom.api.context import Result
-from postroom.api.decoding import NoQuery
 
 PUBLIC = "public"
+Handler = Callable[..., Awaitable[Result]]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """One endpoint. `gives` is its success body (`str`: a text of the type `media`); `shows` the
-    account in it, by default; `refuses` lists codes beside those that every route may answer;
-    `is_kept`: an Idempotency-Key keeps the answer of a write; `takes_xml`: the body is an XML
-    document, for a handler without a key."""
+    account in it, by default; `missing` is what its 404 says, the same whether a thing is foreign
+    or does not exist; `refuses` lists codes beside those that every route may answer; `is_kept`: an
+    Idempotency-Key keeps the answer of a write; `takes_xml`: the body is an XML document, for a
+    handler without a key."""
 
     method: str
     path: str
     scope: str
-    handler: Callable[..., Awaitable[Result]]
+    handler: Handler
     summary: str
     gives: type[msgspec.Struct] | type[str]
-    query: type[msgspec.Struct] = NoQuery
-    body: type[msgspec.Struct] | None = None
-    shows: type[msgspec.Struct] | None = None
-    status: int = 200
-    refuses: tuple[str, ...] = ()
-    is_kept: bool = True
-    media: str = "text/plain; charset=utf-8"
-    takes_xml: bool = False
+    query: type[msgspec.Struct]
+    body: type[msgspec.Struct] | None
+    shows: type[msgspec.Struct] | None
+    status: int
+    missing: str | None
+    refuses: tuple[str, ...]
+    is_kept: bool
+    media: str
+    takes_xml: bool
 
     @property
     def name(self) -> str:
@@ -45,3 +49,44 @@ class Route:
     def writes(self) -> bool:
         """Whether it changes something, and so takes an Idempotency-Key."""
         return self.is_kept and self.method not in ("GET", "HEAD")
+
+
+def route(
+    method: str,
+    path: str,
+    scope: str,
+    summary: str,
+    gives: type[msgspec.Struct] | type[str],
+    *,
+    shows: type[msgspec.Struct] | None = None,
+    status: int = 200,
+    missing: str | None = None,
+    refuses: tuple[str, ...] = (),
+    is_kept: bool = True,
+    media: str = "text/plain; charset=utf-8",
+    takes_xml: bool = False,
+) -> Callable[[Handler], Route]:
+    """Makes a Route of the function below. Its second and third parameter have the types of the
+    query and the body; `missing` adds `not_found` to what the route refuses with."""
+
+    def declare(handler: Handler) -> Route:
+        _, query, *body = (kind for name, kind in get_type_hints(handler).items() if name != "return")
+        return Route(
+            method,
+            path,
+            scope,
+            handler,
+            summary,
+            gives,
+            query,
+            body[0] if body else None,
+            shows,
+            status,
+            missing,
+            ("not_found", *refuses) if missing else refuses,
+            is_kept,
+            media,
+            takes_xml,
+        )
+
+    return declare

@@ -2,7 +2,7 @@
 never for more.
 
 A session holds neither the key nor its rights. Both are looked up at every request by the
-key's id, so a session ends with its key, at once and on every process.
+key's id, so a session ends with its key (decision 0062), at once and on every process.
 """
 
 import hashlib

@@ -1,8 +1,8 @@
 """API keys: `pr_` and 256 random bits, stored as SHA-256, shown once.
 
 A key is looked up at every request, never cached, so that a revoked one is refused at once by
-every process; and a key that was made with another one is never wider than that one and dies
-with it.
+every process (decision 0015). A key that was made with another key is never wider than its parent
+and is revoked with it (decision 0028).
 """
 
 import functools
@@ -43,7 +43,7 @@ WIDEST = """
 SELECT id FROM api_keys
 WHERE organization_id = :organization AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)
   AND user_id IS NULL AND domain_bound = 0 AND networks IS NULL AND parent_id IS NULL ORDER BY id LIMIT 1"""
-# An update that changes nothing: whoever revokes this key waits for its new child, or the child is
+# An update that changes nothing: a revocation of this key waits for its new child, or the child is
 # not made.
 LOCK = f"""
 UPDATE api_keys SET revoked_at = NULL
@@ -96,9 +96,9 @@ UNBIND = "DELETE FROM api_key_domains WHERE key_id = :id"
 FORGET = "DELETE FROM api_keys WHERE id = :id AND (revoked_at <= :before OR expires_at <= :before)"
 
 
-class ApiKey(msgspec.Struct, frozen=True):
-    """What may be shown of a key. `domains` and `networks` are None where it is not bound to
-    any."""
+class KeyTraits(msgspec.Struct, frozen=True):
+    """What a key is from its creation on. `domains` and `networks` are None where it is not bound
+    to any."""
 
     id: int
     prefix: str
@@ -108,6 +108,11 @@ class ApiKey(msgspec.Struct, frozen=True):
     domains: tuple[str, ...] | None
     networks: tuple[str, ...] | None
     parent_id: int | None
+
+
+class ApiKey(KeyTraits, frozen=True):
+    """What may be shown of a key, with its times in milliseconds since 1970 UTC."""
+
     created_at: int
     expires_at: int | None
     last_used_at: int | None
@@ -218,7 +223,7 @@ def revoke(tx: Tx, actor: Actor, key_id: int, user_id: str | None = None) -> Api
     """Ends a key and every key that was made with it.
 
     Raises not_found for a foreign, unknown or revoked one, and `key_too_wide` for one that may
-    do more than the actor's key and was not made with it.
+    do more than the actor's key and was not made with it (decision 0165).
     """
     row = tx.one(REVOKE, **_mine(actor, user_id), id=key_id, now=tx.now)
     if row is None:
@@ -253,7 +258,7 @@ def _narrowed(tx: Tx, actor: Actor, command: CreateKey) -> CreateKey:
     if row is None:
         raise Refused("unauthorized", "Send a valid API key in the x-api-key header.")
     if command.expires_at is not None and command.expires_at <= tx.now:
-        raise invalid(FieldError("expires_at", "invalid", "This time is over."))
+        raise invalid(FieldError("expires_at", "invalid", "This time is in the past."))
     parent = _from_row(tx, actor.organization_id, row)
     if parent.user_id is not None and command.user_id not in (None, parent.user_id):
         raise not_found()
@@ -269,16 +274,16 @@ def _narrowed(tx: Tx, actor: Actor, command: CreateKey) -> CreateKey:
 
 def _refuse_wider(parent: ApiKey, command: CreateKey) -> None:
     """Raises `forbidden`, with every field that asks for more than the parent has. Domains are
-    not among these: those that the parent does not see are not found."""
+    not among these: those that the parent does not see are not found (decision 0029)."""
     wider = []
     if not set(command.scopes or ()) <= set(parent.scopes):
-        wider.append(FieldError("scopes", "too_wide", "The key that you use lacks one of these scopes."))
+        wider.append(FieldError("scopes", "too_wide", "Your key lacks one of these scopes."))
     if parent.networks is not None and not networks.within(command.networks or (), parent.networks):
-        wider.append(FieldError("networks", "too_wide", "The key that you use is not valid from all of these."))
+        wider.append(FieldError("networks", "too_wide", "Your key is not valid from all of these networks."))
     if parent.expires_at is not None and (command.expires_at or 0) > parent.expires_at:
-        wider.append(FieldError("expires_at", "too_wide", "The key that you use expires before this."))
+        wider.append(FieldError("expires_at", "too_wide", "Your key expires before this time."))
     if wider:
-        raise Refused("forbidden", "A key cannot make a wider key: ask for less, or use a wider one.", *wider)
+        raise Refused("forbidden", "A key cannot make a wider key: ask for less, or use a wider key.", *wider)
 
 
 def _refuse_to_end_wider(tx: Tx, actor: Actor, key: ApiKey) -> None:
@@ -290,13 +295,13 @@ def _refuse_to_end_wider(tx: Tx, actor: Actor, key: ApiKey) -> None:
     mine = get(tx, actor.organization_id, actor.key_id)
     wider = []
     if not set(key.scopes) <= set(mine.scopes):
-        wider.append(FieldError("scopes", "too_wide", "It has scopes that the key that you use lacks."))
+        wider.append(FieldError("scopes", "too_wide", "It has scopes that your key lacks."))
     if mine.networks is not None and (key.networks is None or not networks.within(key.networks, mine.networks)):
-        wider.append(FieldError("networks", "too_wide", "It is valid from where the key that you use is not."))
+        wider.append(FieldError("networks", "too_wide", "It is valid from networks that your key is not valid from."))
     if mine.expires_at is not None and (key.expires_at is None or key.expires_at > mine.expires_at):
-        wider.append(FieldError("expires_at", "too_wide", "It lives longer than the key that you use."))
+        wider.append(FieldError("expires_at", "too_wide", "It expires later than your key."))
     if wider:
-        detail = "A key revokes what is no wider than itself, or what it made: use a wider key."
+        detail = "A key can revoke only keys that are no wider than itself, and keys that it made: use a wider key."
         raise Refused("key_too_wide", detail, *wider)
 
 

@@ -1,5 +1,5 @@
-"""The file of a backup: a tar of manifest.json, the database and, if wanted, the mail, followed by
-its SHA-256.
+"""The file of a backup: a tar of manifest.json, the database and, if wanted, the mail, compressed
+by zstd and followed by the SHA-256 of that, in a frame that zstd skips.
 
 Nothing of a backup is used before all of it has been read, because only its last line says that
 it is whole. Mail may change while it is read: each message file is in it whole or not at all.
@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Literal
 
 import msgspec
+import zstandard
 
 from postroom.backup.encryption import MAGIC, DecryptingReader, EncryptingWriter
 from postroom.errors import BadBackup
@@ -22,7 +23,8 @@ from postroom.mailplane.dovecot import maildir
 
 FORMAT = 1
 MANIFEST, DATABASE, MAIL = "manifest.json", "database", "mail"
-TRAILER = b"\nsha256 "
+OLD_MAGIC = (b"postroom-sealed-1\n", b"manifest.json\0")  # encrypted, and plain
+TRAILER = b"\x50\x2a\x4d\x18\x48\0\0\0sha256 "  # a skippable frame of 72 bytes (RFC 8878, section 3.1.2)
 TRAILER_SIZE = len(TRAILER) + 64 + 1
 BLOCK = 1024 * 1024
 SMALL = 8 * 1024 * 1024  # what may change in place is read at once; Dovecot replaces its small files by renaming
@@ -60,7 +62,10 @@ def write(output: BinaryIO, manifest: Manifest, database: Path, mail: Path | Non
     """Writes a whole backup. `said` hears of each stored byte of database and mail."""
     sealer = EncryptingWriter(output, passphrase) if passphrase else None
     tee = _Tee(sealer or output)
-    with tarfile.open(fileobj=tee, mode="w|", format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
+    with (
+        zstandard.ZstdCompressor(write_checksum=True).stream_writer(tee, closefd=False) as packed,  # type: ignore[arg-type]
+        tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as tar,
+    ):
         _add(tar, MANIFEST, io.BytesIO(text := msgspec.json.encode(manifest)), len(text), 0, said)
         with database.open("rb") as file:
             _add(tar, DATABASE, file, database.stat().st_size, 0, said)
@@ -169,18 +174,22 @@ class _Checked:
 def read(source: BinaryIO, passphrase: str, folder: Path | None, said: Said) -> Manifest:
     """Reads all of a backup, checks it, and unpacks it into an empty folder. Raises BadBackup;
     then nothing that was unpacked may be used. Without a folder it only checks."""
-    sealed = source.read(len(MAGIC)) == MAGIC
+    start = source.read(len(MAGIC))
     source.seek(0)
+    if start.startswith(OLD_MAGIC):
+        raise BadBackup("The backup has an older format: restore it with the Postroom that made it, then upgrade.")
+    sealed = start == MAGIC
     if sealed and not passphrase:
         raise BadBackup("The backup is encrypted: set POSTROOM_BACKUP_PASSPHRASE.")
     checked = _Checked(DecryptingReader(source, passphrase) if sealed else source)
     try:
-        with tarfile.open(fileobj=checked, mode="r|", bufsize=tarfile.BLOCKSIZE * 20) as tar:  # type: ignore[call-overload]
+        unpacked = zstandard.ZstdDecompressor().stream_reader(checked)  # type: ignore[arg-type]
+        with tarfile.open(fileobj=unpacked, mode="r|") as tar:
             manifest = _read_manifest(tar)
             _unpack(tar, manifest, folder, said)
-    except (tarfile.TarError, EOFError, ValueError, OverflowError):
+    except (tarfile.TarError, zstandard.ZstdError, EOFError, ValueError, OverflowError):
         checked.finish()  # damage has its own words
-        raise BadBackup("This is no backup of Postroom.") from None
+        raise BadBackup("This file is not a backup of Postroom.") from None
     checked.finish()
     return manifest
 

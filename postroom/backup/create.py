@@ -35,7 +35,7 @@ def make(data: Path, url: str, file: Path, me: Identity, passphrase: str, *, mai
         part.unlink(missing_ok=True)
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "w+b") as output:
-            with me.acting():
+            with me.acting():  # decision 0059
                 manifest = _fill(output, data, url, passphrase, mail, said)
             os.fsync(output.fileno())
         part.replace(file)
@@ -66,7 +66,7 @@ def _fill(output: BinaryIO, data: Path, url: str, passphrase: str, mail: bool, s
         archive.write(output, manifest, copy, data / "mail" if mail else None, passphrase, said)
     output.seek(0)
     if archive.read(output, passphrase, None, lambda _: None) != manifest:
-        raise BadBackup("The backup that was written is not the one that was meant.")
+        raise BadBackup("The written file differs from the backup: check the disk and try again.")
     return manifest
 
 

@@ -33,8 +33,8 @@ class Differences(msgspec.Struct):
         said = {
             "created since, will be gone": self.created,
             "deleted since, will be back": self.deleted,
-            "with the password of then": self.passwords,
-            "with the status of then": self.statuses,
+            "with the password of that time": self.passwords,
+            "with the status of that time": self.statuses,
         }
         keys = {"made since, will be refused": self.keys_created, "revoked since, will work again": self.keys_revoked}
         found = [("accounts", *item) for item in said.items()] + [("keys", *item) for item in keys.items()]

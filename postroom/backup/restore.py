@@ -1,11 +1,11 @@
 """Restoring a backup: unpacked and checked beside the present data, then put in its place.
 
-    restoring/               being unpacked; whatever stops before the next line has changed nothing
-    restored-<time>/         decided, by one rename; `finish` puts its folders in their places, also at the next start
+    restoring/               being unpacked; a stop here has changed nothing
+    restored-<time>/         decided, by one rename; `finish` puts its folders in their places
     before-restore-<time>/   what stood there before
 
-`finish` runs before anything makes the data directory's folders, so that a crash between
-two renames is never seen by anybody.
+`finish` also runs at the next start, before anything makes the data directory's folders, so that
+nobody sees a crash between two renames (decision 0057).
 """
 
 import contextlib
@@ -41,7 +41,7 @@ def stage(source: BinaryIO, passphrase: str, data: Path, said: Said) -> Manifest
         (staging / "db").mkdir(mode=0o700)
         (staging / archive.DATABASE).rename(staging / "db" / FILE)
         if snapshots.inspect(staging / "db" / FILE) != snapshots.Contents(manifest.migrations, manifest.rows):
-            raise BadBackup("The backup is damaged: its database is not the one of its manifest.")
+            raise BadBackup("The backup is damaged: its database does not match its manifest.")
         _complete_mail(staging / "mail", manifest)
     except OSError as error:
         discard(data)
@@ -64,7 +64,7 @@ def is_empty(data: Path) -> bool:
 
 
 def compare(data: Path) -> Differences | None:
-    """What differs from the present database; None when that one cannot be read."""
+    """What differs from the present database; None when the present database cannot be read."""
     present = data / "db" / FILE
     if not present.exists():
         return Differences()
@@ -82,8 +82,9 @@ def compare(data: Path) -> Differences | None:
 
 
 def commit(data: Path) -> Path | None:
-    """Puts what was staged in its place. Answers where the former data is now, if there was any."""
+    """Moves the staged data to its place. Returns the folder of the former data, if there was."""
     staging = data / STAGING
+    # Ids go on a million higher: mail folders and queued mail are named by them (decision 0055).
     snapshots.leap(staging / "db" / FILE)
     for path in [*_below(staging), staging]:
         durable.sync(path)

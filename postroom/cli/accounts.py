@@ -40,8 +40,8 @@ def show_account(account_id: Id, as_json: Json = False) -> None:
 @app.command("move")
 def move_account(
     account_id: Id,
-    node: Annotated[str, typer.Argument(help="The node that it goes to.")],
-    wait: Annotated[bool, typer.Option(help="Follow it to its end. It goes on without.")] = True,
+    node: Annotated[str, typer.Argument(help="The target node.")],
+    wait: Annotated[bool, typer.Option(help="Wait until the move ends. It continues without this.")] = True,
 ) -> None:
     """Move an account with all its mail to another node, while it is used. At the end it is
     closed for a moment and its sessions end; mail that arrives then comes some seconds later. To
@@ -52,7 +52,7 @@ def move_account(
 
     move = store.write(lambda tx: moves.request(tx, account_id, node))
     if not wait:
-        print(f"{account_id} is on its way to {node}: `postroom accounts show {account_id}` tells how far it is.")
+        print(f"{account_id} is being moved to {node}: `postroom accounts show {account_id}` shows the progress.")
         return
     database = open_database(settings.load().database)
     try:
@@ -64,8 +64,8 @@ def move_account(
 
 @app.command("cancel-move")
 def cancel_move(account_id: Id, as_json: Json = False) -> None:
-    """End a move where it began, up to the moment in which the account is at home on its new
-    node. What that one has got of it is erased, now or when it is back."""
+    """Cancel a move, until the account is at home on its new node. The account stays where it
+    is. The copy on the other node is erased, now or when that node is back."""
     from postroom.cluster import moves, nodes
 
     def work(tx: Any) -> dict[str, Any]:
@@ -88,11 +88,11 @@ def cancel_move(account_id: Id, as_json: Json = False) -> None:
 def _cancelled(found: dict[str, Any]) -> str:
     id_, node, away = found["id"], found["node"], found["waits_for"]
     if found["phase"] is None:
-        return f"{id_} is not on its way: it is on {node}." if node else f"{id_} is not on its way."
+        return f"{id_} is not being moved: it is on {node}." if node else f"{id_} is not being moved."
     first, second = (f"when {name} is back" if name in away else "in a moment" for name in (node, found["to"]))
     opens = f" It opens again {first}." if found["frozen"] else ""
     erased = first if node in away else second
-    return f"The move is cancelled: {id_} stays on {node}.{opens} What {found['to']} has of it is erased {erased}."
+    return f"The move is cancelled: {id_} stays on {node}.{opens} The copy on {found['to']} is erased {erased}."
 
 
 @app.command("list-moves")
@@ -117,12 +117,12 @@ def list_moves(as_json: Json = False) -> None:
         ]
 
     found = store.write(work)
-    options.show(found, "\n".join(map(_line, found)) or "No account is on its way.", as_json)
+    options.show(found, "\n".join(map(_line, found)) or "No account is being moved.", as_json)
 
 
 def _line(move: dict[str, Any]) -> str:
     if move["phase"] == "erase":
-        return f"{move['id']:>12}  what {move['to']} has of it is erased when {move['to']} is there"
+        return f"{move['id']:>12}  the copy on {move['to']} is erased when {move['to']} is back"
     way = f"{move['from']} → {move['to']}"
     how = f"{move['copied']} of {move['messages']} messages"
     return f"{move['id']:>12}  {way:<36} {move['phase']:<10} {how}  {move['reason'] or ''}".rstrip()
@@ -140,7 +140,7 @@ def _follow(database: Any, account_id: int, target: int) -> None:
         if move is None or move.cancelled:
             raise Refused("move_cancelled", f"The move was cancelled, or account {account_id} was deleted.")
         if move.reason and move.reason != told:
-            print(f"It is tried again: {move.reason}", file=sys.stderr)
+            print(f"The move is tried again: {move.reason}", file=sys.stderr)
             told = move.reason
         _say(_bar(move.copied, move.messages))
         time.sleep(PAUSE_SECONDS)

@@ -1,6 +1,7 @@
-"""`postroom api`: every route of the API as a command, for whoever has a key to a server anywhere.
+"""`postroom api`: every route of the API as a command, for users with a key to any server
+(decision 0076).
 
-Its commands are made when one of them is asked for, so that the other commands start fast.
+The commands are made only when one of them is called, so that other commands start fast.
 """
 
 from typing import Any

@@ -12,7 +12,8 @@ import typer
 from postroom.cli import api_commands, connection
 from postroom.cli.connection import KeyFile, Url
 from postroom.cli.options import Json
-from postroom.client.catalog import WORDS, catalog
+from postroom.client.catalog import catalog
+from postroom.parameters import AllowReserved, DisplayName, IdempotencyKey, Password, UserId, words_of
 
 # The operations whose command is written here and not made.
 OWN = ("create_account",)
@@ -22,7 +23,7 @@ STATUSES = {
     "resume": ("active", "Back to active: same password, all mail."),
 }
 
-PasswordFile = Annotated[Path | None, typer.Option(help=f"{WORDS['password']} The file holds it, - for stdin.")]
+PasswordFile = Annotated[Path | None, typer.Option(help=f"{words_of(Password)} The file holds it, - for stdin.")]
 Source = Annotated[
     Path | None,
     typer.Option("--from", help="Many: a CSV with address, user_id and, if you like, display_name and password."),
@@ -43,11 +44,11 @@ def add(app: typer.Typer) -> None:
 
 def create(
     address: Annotated[str | None, typer.Argument(help="As billing@customer.com.", show_default=False)] = None,
-    user_id: Annotated[str | None, typer.Option("--user", help=WORDS["user_id"])] = None,
-    display_name: Annotated[str | None, typer.Option(help=WORDS["display_name"])] = None,
+    user_id: Annotated[str | None, typer.Option("--user", help=words_of(UserId))] = None,
+    display_name: Annotated[str | None, typer.Option(help=words_of(DisplayName))] = None,
     password_file: PasswordFile = None,
-    allow_reserved: Annotated[bool, typer.Option("--allow-reserved", help=WORDS["allow_reserved"])] = False,
-    idempotency_key: Annotated[str | None, typer.Option(help=WORDS["idempotency_key"])] = None,
+    allow_reserved: Annotated[bool, typer.Option("--allow-reserved", help=words_of(AllowReserved))] = False,
+    idempotency_key: Annotated[str | None, typer.Option(help=words_of(IdempotencyKey))] = None,
     source: Source = None,
     passwords: Passwords = None,
     as_json: Json = False,
@@ -59,7 +60,7 @@ def create(
     if (source is None) == (address is None):
         raise typer.BadParameter("Give an address, or --from FILE.")
     if address is not None and "@" not in address:
-        raise typer.BadParameter(f"{address} is no address: it has the form name@domain.")
+        raise typer.BadParameter(f"{address} is not an address: use the form name@domain.")
     given = {
         "user_id": user_id,
         "display_name": display_name,

@@ -5,7 +5,7 @@ Run as root, both read and write the data as the system user; only FILE is root'
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,6 @@ from typing import Annotated
 import typer
 
 from postroom import settings
-from postroom.backup.archive import Said
 from postroom.cli import store
 from postroom.errors import BadBackup
 from postroom.instance import system_user
@@ -22,7 +21,7 @@ from postroom.settings import PASSPHRASE
 
 def backup(
     file: Path,
-    mail: Annotated[bool, typer.Option("--mail", help="Put the mail folders in it, too.")] = False,
+    mail: Annotated[bool, typer.Option("--mail", help="Include the mail folders.")] = False,
 ) -> None:
     """Write a backup of the database to FILE; the service may run. POSTROOM_BACKUP_PASSPHRASE
     encrypts it."""
@@ -43,7 +42,7 @@ def backup(
 
 def restore(
     file: Path,
-    force: Annotated[bool, typer.Option("--force", help="Replace data that is there; it is moved aside.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the present data, which is moved aside.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Accept what will differ without being asked.")] = False,
 ) -> None:
     """Bring back what `postroom backup` wrote; the service must not run."""
@@ -58,7 +57,7 @@ def restore(
         raise BadBackup("POSTROOM_DATABASE_URL is set: only the data directory's own database is restored.")
     _locks = store.take(found)
     if not restoring.is_empty(found.data) and not force:
-        raise BadBackup(f"{found.data} is in use already: --force replaces it and moves what is there aside.")
+        raise BadBackup(f"{found.data} is already in use: --force replaces it and moves the present data aside.")
     with source, _progress() as said:
         manifest = restoring.stage(source, os.environ.get(PASSPHRASE, ""), found.data, said)
     try:
@@ -69,7 +68,7 @@ def restore(
     aside = restoring.commit(found.data)
     print(f"Restored {manifest.rows['accounts']} accounts{' and their mail' if manifest.mail else ', no mail'}.")
     if aside:
-        print(f"What was there before is in {aside}.")
+        print(f"The former data is in {aside}.")
 
 
 def _accept(found: "object", yes: bool) -> None:
@@ -91,7 +90,7 @@ def _accept(found: "object", yes: bool) -> None:
 
 
 @contextmanager
-def _progress() -> Iterator[Said]:
+def _progress() -> Iterator[Callable[[int], None]]:
     """A bar on a terminal, nothing elsewhere."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeElapsedColumn

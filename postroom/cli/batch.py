@@ -2,7 +2,7 @@
 
 The same command run again carries on. The file of passwords says which rows are done, and the
 name of its last column is what the Idempotency-Keys are made of: a row that was made and not
-written down yet is answered again, with its password.
+written down yet is answered again, with its password (decision 0077).
 """
 
 import csv
@@ -51,7 +51,7 @@ def run(client: Client, source: Path, passwords: Path, same: dict[str, Any]) -> 
                 else:
                     made += 1
         except BaseException:
-            print(f"postroom: {made} made. The same command carries on.", file=sys.stderr)
+            print(f"postroom: {made} made. Run the same command again to continue.", file=sys.stderr)
             raise
     where = "" if str(passwords) == "-" else f"; the passwords are in {passwords}"
     there = len(rows) - len(waiting)
@@ -76,7 +76,7 @@ def read(source: Path) -> list[tuple[int, dict[str, str]]]:
     for number, row in rows:
         address = row.get("address", "")
         if not address or address in seen:
-            raise BadSettings(f"{source}:{number}: {f'{address} is there twice' if address else 'no address'}.")
+            raise BadSettings(f"{source}:{number}: {f'{address} occurs twice' if address else 'no address'}.")
         seen.add(address)
     return rows
 
@@ -115,7 +115,9 @@ def _open(passwords: Path) -> Iterator[Written]:
     with os.fdopen(descriptor, "r+", encoding="utf-8", newline="") as file:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or stat.S_IMODE(found.st_mode) & 0o077 or found.st_uid != os.geteuid():
-            raise BadSettings(f"{passwords} is there, and is no file that only you can read.")
+            raise BadSettings(
+                f"{passwords} exists and is not a file that only you can read: choose another with --passwords."
+            )
         text = file.read()
         whole = text[: text.rfind("\n") + 1]  # a line that was not written to its end is written again
         file.seek(len(whole.encode()))
@@ -125,7 +127,7 @@ def _open(passwords: Path) -> Iterator[Written]:
             return
         lines = list(csv.reader(whole.splitlines()))
         if lines[0][:-1] != FIRST or not lines[0][-1].startswith("batch "):
-            raise BadSettings(f"{passwords} is there, and is not from this command.")
+            raise BadSettings(f"{passwords} exists and is not from this command: choose another with --passwords.")
         yield Written(file, lines[0][-1], {line[0] for line in lines[1:] if line})
 
 

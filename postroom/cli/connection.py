@@ -52,7 +52,7 @@ def read(file: Path) -> str:
     try:
         return (sys.stdin.read() if str(file) == "-" else file.expanduser().read_text(encoding="utf-8")).strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise BadSettings(f"{file} cannot be read: {getattr(error, 'strerror', 'it is no text')}.") from None
+        raise BadSettings(f"{file} cannot be read: {getattr(error, 'strerror', 'it is not text')}.") from None
 
 
 @contextmanager
@@ -121,12 +121,12 @@ def _saved() -> dict[str, str]:
         with file().open("rb") as reading:
             found = os.fstat(reading.fileno())
             if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
-                raise BadSettings(f"{file()} holds a key and others may read it: chmod 600 it, as its owner.")
+                raise BadSettings(f"{file()} holds a key that others can read: run chmod 600 on it, as its owner.")
             values = tomllib.load(reading)
     except FileNotFoundError:
         return {}
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
         raise BadSettings(f"{file()} cannot be read. Make it again: postroom api login.") from None
     if not all(isinstance(value, str) for value in values.values()):
-        raise BadSettings(f"{file()} has url and key, both texts.")
+        raise BadSettings(f"{file()} must have url and key, both as text: run postroom api login.")
     return values

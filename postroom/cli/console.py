@@ -1,4 +1,4 @@
-"""`postroom console-link`: a way into the web console for whoever has no key at hand."""
+"""`postroom console-link`: a way into the web console without a key."""
 
 from typing import Annotated
 
@@ -12,7 +12,7 @@ def console_link(
     organization: Organization,
     key: Annotated[
         int | None,
-        typer.Option(help="The id of the key to sign in with; without it the oldest that is bound to nothing."),
+        typer.Option(help="The id of the key to sign in with; default: the oldest unrestricted key."),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -21,19 +21,19 @@ def migrate_database(
 
     found = settings.load()
     if not found.database.startswith("sqlite:///"):
-        raise BadBackup("POSTROOM_DATABASE_URL names a PostgreSQL database already: only SQLite is moved.")
+        raise BadBackup("POSTROOM_DATABASE_URL already names a PostgreSQL database: only SQLite can be moved.")
     if not to.startswith("postgresql://"):
         raise BadBackup("--to: use postgresql://….")
     _locks = store.take(found)
     source = transfer.path_of(found.database)
     if not source.exists():
-        raise BadBackup(f"There is nothing to move: {source} was never made.")
+        raise BadBackup(f"There is nothing to move: {source} does not exist.")
     migrate(found.database)
     with _progress() as said:
         moved = transfer.transfer(source, to, said)
     rows = sum(table.rows for table in moved.values())
     print(f"{rows} rows of {len(moved)} tables are in the target, counted and compared ({source} is as it was).")
-    print("Set POSTROOM_DATABASE_URL to it before the next start.")
+    print("Set POSTROOM_DATABASE_URL to the target before the next start.")
 
 
 @contextmanager

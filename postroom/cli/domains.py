@@ -79,7 +79,7 @@ def show_dns(
     domain: str,
     organization: Organization,
     user: User = None,
-    form: Annotated[Literal["table", "zone", "json"], typer.Option("--format", help="How to print them.")] = "table",
+    form: Annotated[Literal["table", "zone", "json"], typer.Option("--format", help="The output format.")] = "table",
 ) -> None:
     """Print the DNS records that a domain needs."""
     import msgspec

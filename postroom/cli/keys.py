@@ -20,15 +20,20 @@ DAY_MS = 24 * 3600 * 1000
 def create_key(
     organization: Organization,
     user: User = None,
-    name: Annotated[str | None, typer.Option(help="What you will know it by.")] = None,
-    scope: Annotated[list[str] | None, typer.Option(help="May be repeated; all scopes without it.")] = None,
-    domain: Annotated[list[str] | None, typer.Option(help="May be repeated; no other domain exists then.")] = None,
-    network: Annotated[list[str] | None, typer.Option(help="CIDR that it is used from; may be repeated.")] = None,
+    name: Annotated[str | None, typer.Option(help="Your name for the key.")] = None,
+    scope: Annotated[list[str] | None, typer.Option(help="May be repeated; default: all scopes.")] = None,
+    domain: Annotated[
+        list[str] | None, typer.Option(help="May be repeated; the key then sees no other domain.")
+    ] = None,
+    network: Annotated[
+        list[str] | None, typer.Option(help="CIDR from which the key may be used; may be repeated.")
+    ] = None,
     expires_in_days: Annotated[int | None, typer.Option(min=1, max=36_500)] = None,
     as_json: Json = False,
 ) -> None:
     """Make an API key and print it; it cannot be read again. An organization that is not there
     is made, too."""
+    # decision 0102
     from postroom.auth.keys import CreateKey
     from postroom.db import Tx
     from postroom.service import bootstrap

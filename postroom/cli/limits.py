@@ -7,8 +7,8 @@ import typer
 from postroom.cli import options, store
 from postroom.cli.options import Json, Organization, User
 
-app = typer.Typer(no_args_is_help=True, help="How much an organization or a user may have, on the server itself.")
-Cap = Annotated[int | None, typer.Option(min=-1, help="How many there may be; -1 for no limit.")]
+app = typer.Typer(no_args_is_help=True, help="Limits of an organization or a user, on the server itself.")
+Cap = Annotated[int | None, typer.Option(min=-1, help="The highest number; -1 for no limit.")]
 
 
 @app.command("set")

@@ -13,8 +13,8 @@ from postroom.errors import NOT_THERE, BadBackup, Busy, Refused
 from postroom.instance import data_directory, system_user
 
 NOTHING = (
-    "There is no such thing in this organization, for this --user: `postroom domains list` and `postroom keys list` "
-    "show what there is."
+    "The organization has nothing of this name or id for this --user: see `postroom "
+    "domains list` and `postroom keys list`."
 )
 
 app = typer.Typer(

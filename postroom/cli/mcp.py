@@ -11,7 +11,7 @@ from postroom.settings import BadSettings
 
 
 def mcp(
-    read_only: Annotated[bool, typer.Option("--read-only", help="Offer only what changes nothing.")] = False,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Offer only tools that change nothing.")] = False,
     url: Url = None,
     key_file: KeyFile = None,
 ) -> None:
@@ -21,7 +21,7 @@ def mcp(
     except ModuleNotFoundError as error:
         raise BadSettings("The MCP server is not installed: pip install '.[mcp]' in Postroom's checkout.") from error
     if str(key_file) == "-":
-        raise BadSettings("stdin is the agent's: give --key-file a file.")
+        raise BadSettings("stdin belongs to the agent: give --key-file a file.")
     base, key = connection.find(url, key_file)
     if not key:
         raise BadSettings("There is no API key: set POSTROOM_API_KEY, give --key-file, or postroom api login.")

@@ -41,8 +41,8 @@ def add_node(
     text = f"{name} is reached at {address}. Start it with POSTROOM_NODE={name}."
     if node.founder and node.seen_at is None:
         text += (
-            "\nIt is the first one: set POSTROOM_NODE on the machine whose data directory has the mail, and start that "
-            "again before any other. It keeps the accounts that are there."
+            "\nThis is the first node: set POSTROOM_NODE on the machine whose data "
+            "directory has the mail, and restart that machine before any other. It keeps its accounts."
         )
     options.show(_shown(node), text, as_json)
 
@@ -67,7 +67,11 @@ def list_nodes(as_json: Json = False) -> None:
     found = store.write(nodes.everything)
     now = time.time_ns() // 1_000_000
     lines = [_line(node, now) for node in found]
-    options.show([_shown(node) for node in found], "\n".join(lines) or "There is one machine.", as_json)
+    options.show(
+        [_shown(node) for node in found],
+        "\n".join(lines) or "There are no nodes: one machine serves all accounts.",
+        as_json,
+    )
 
 
 @app.command("drain")
@@ -103,12 +107,12 @@ def empty_node(name: Name) -> None:
     finally:
         database.close()
     rest = f" The mail of {left} deleted accounts stays until it is purged." if left else ""
-    print(f"{name} has no account any more.{rest}")
+    print(f"{name} has no accounts left.{rest}")
 
 
 @app.command("remove")
 def remove_node(name: Name) -> None:
-    """Forget a node that is drained and has no account any more. The others stop believing it
+    """Forget a node that is drained and has no accounts left. The others stop believing it
     within seconds."""
     from postroom.cluster import nodes
 

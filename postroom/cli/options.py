@@ -23,8 +23,9 @@ def domain(text: str) -> str:
 
 def check_user(user: str | None) -> None:
     if user is not None and not (1 <= len(user) <= 128 and user.isprintable()):
-        raise Refused("invalid_request", "--user is 1 to 128 printable characters.")
+        raise Refused("invalid_request", "--user must be 1 to 128 printable characters.")
 
 
 def show(data: Any, text: str, as_json: bool) -> None:
+    """Prints the data as JSON, or the text: lines, no table (decision 0200)."""
     print(json.dumps(data, ensure_ascii=False) if as_json else text)

@@ -21,7 +21,7 @@ def _print_version(wanted: bool) -> None:
 
 
 Version = Annotated[
-    bool, typer.Option("--version", help="Print the version and end.", callback=_print_version, is_eager=True)
+    bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
 ]
 
 
@@ -30,7 +30,7 @@ def version(_version: Version = False) -> None:
     as postroom; `api` and `mcp` work from anywhere with a key."""
 
 
-def serve(only: Annotated[Only | None, typer.Option(help="Run this part alone.")] = None) -> None:
+def serve(only: Annotated[Only | None, typer.Option(help="Run only this part.")] = None) -> None:
     """Run everything: API, worker, Dovecot and Postfix."""
     from postroom.service import serve as service
 
@@ -75,7 +75,7 @@ def _nodes(found: Settings) -> list[tuple[str, str, str]]:
 
 
 def _node(node: Any, now: int) -> tuple[str, str]:
-    reason = f"{node.accounts} accounts" + (", takes no new ones" if node.draining else "")
+    reason = f"{node.accounts} accounts" + (", takes no new accounts" if node.draining else "")
     silence = node.silence(now)
     if silence is None:
         return "new", f"{reason}, was never started"

@@ -17,49 +17,13 @@ from msgspec import UnsetType
 from postroom.client.methods import Listing, Operation
 from postroom.client.operations import Operations
 from postroom.client.request import Listed, Plan, RetryPolicy, call, call_page
-from postroom.client.shapes import SECRETS, Page
+from postroom.client.shape import SECRETS, Page
+from postroom.parameters import words_of
 
 Kind = Literal["text", "number", "flag", "list"]
 # What may not stand in a command line, nor be repeated.
 HIDDEN = (*SECRETS, "webhook_secret")
 PUBLIC = ("/.well-known/", "/healthz", "/readyz")
-
-# What each parameter means, by its name, or by operation and name where that differs.
-WORDS = {
-    "account_id": "The id of an account.",
-    "accounts": "How many accounts there may be.",
-    "accounts_per_domain": "How many accounts one domain may have.",
-    "after": "Only what comes behind this id: the cursor of a list.",
-    "allow_reserved": "Allow a role address such as admin@, on the user's own domain.",
-    "deleted": "List the deleted accounts that can be restored.",
-    "display_name": "The name that people see.",
-    "domain": "The domain, as customer.com.",
-    "domains": "How many domains there may be.",
-    "create_key.domains": "The domains that exist for the key; all without it.",
-    "every_user": "List the domains of all users.",
-    "expires_at": "When it ends, as 2027-01-31T00:00:00Z.",
-    "forward_mode": "What becomes of mail to the domain; only store is available now.",
-    "id": "The id, a number.",
-    "idempotency_key": "Give the same key to send the same request again: it is carried out once, for 24 hours.",
-    "is_default": "Make it the user's default account.",
-    "limit": "How many at most, up to 500; 50 without it.",
-    "local_part": "What stands before the @.",
-    "name": "What you will know it by.",
-    "networks": "Networks that the key may be used from, in CIDR notation.",
-    "offset": "How many to skip; `after` is cheaper.",
-    "order": "The oldest or the newest first.",
-    "organization_id": "Must be the organization of the key.",
-    "password": "A password of your choice; without it one is generated.",
-    "disable_scripts": "Stop the Sieve scripts, which may forward mail, until the owner makes one active again.",
-    "purge": "Erase its mail at once; it cannot be restored then.",
-    "q": "The beginning of the address.",
-    "scopes": "What the key may do; all that the key in use may without it.",
-    "status": "The status.",
-    "subdomain": "The name below the domain that others may claim.",
-    "user_id": "The platform's user_id; a key bound to a user needs none.",
-    "webhook_secret": "The secret that signs calls of the webhook.",
-    "webhook_url": "Where the webhook is.",
-}
 
 
 @dataclass(frozen=True)
@@ -94,7 +58,7 @@ class Entry:
     @property
     def summary(self) -> str:
         """The first sentence of the words."""
-        return self.words.partition(".")[0].replace("`", "")
+        return " ".join(self.words.partition(".")[0].replace("`", "").split())
 
     @property
     def path(self) -> str:
@@ -140,23 +104,23 @@ class Entry:
 def catalog() -> dict[str, Entry]:
     """Every operation by its name."""
     found = {name: value for name, value in vars(Operations).items() if isinstance(value, Operation | Listing)}
-    return {name: Entry(name, value, tuple(_parameters(name, value))) for name, value in found.items()}
+    return {name: Entry(name, value, tuple(_parameters(value))) for name, value in found.items()}
 
 
-def _parameters(name: str, operation: Operation[..., Any] | Listing[..., Any]) -> list[Parameter]:
-    hints = get_type_hints(operation.describe)
-    signature = inspect.signature(operation.describe)
-    return [_parameter(name, one, hints[one.name]) for one in signature.parameters.values() if one.name != "self"]
+def _parameters(operation: Operation[..., Any] | Listing[..., Any]) -> list[Parameter]:
+    hints, described = (get_type_hints(operation.describe, include_extras=extras) for extras in (False, True))
+    parameters = [one for name, one in inspect.signature(operation.describe).parameters.items() if name != "self"]
+    return [_parameter(one, hints[one.name], words_of(described[one.name])) for one in parameters]
 
 
-def _parameter(operation: str, parameter: inspect.Parameter, hint: Any) -> Parameter:
+def _parameter(parameter: inspect.Parameter, hint: Any, words: str) -> Parameter:
     kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     found = [kind for kind in kinds if kind not in (NoneType, UnsetType)]
     choices = next((get_args(kind) for kind in found if get_origin(kind) is Literal), ())
     return Parameter(
         parameter.name,
         _kind(found),
-        WORDS.get(f"{operation}.{parameter.name}") or WORDS.get(parameter.name, ""),
+        words,
         is_required=parameter.default is inspect.Parameter.empty,
         is_positional=parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD,
         is_nullable=UnsetType in kinds,

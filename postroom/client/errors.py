@@ -84,7 +84,7 @@ def error_of(status: int, is_problem: bool, body: bytes, retry_after: float | No
     except msgspec.MsgspecError:
         problem = None
     if problem is None:
-        problem = Problem(f"http_{status}", status, f"The answer {status} is none of Postroom's.")
+        problem = Problem(f"http_{status}", status, f"The answer {status} is not from Postroom.")
         return Failed(problem, retry_after)
     default = Invalid if 400 <= status < 500 else Failed
     return FAMILIES.get(status, default)(problem, retry_after)

@@ -2,7 +2,7 @@
 list.
 
 The function under the decorator sends nothing. It answers a `Request`; the method's type is
-that of its answer, or an awaitable of it, by the client that it is called on.
+that of its answer, or an awaitable of it, by the client that it is called on (decision 0066).
 """
 
 import functools
@@ -11,7 +11,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, over
 
 from postroom.client.paging import AsyncPages, Pages
 from postroom.client.request import Listed, Plan, Request, RetryPolicy, call, call_page
-from postroom.client.shapes import Page
+from postroom.client.shape import Page
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -1,19 +1,20 @@
 """The methods of both clients, one for each route. tests/client/test_operations.py compares them
 with the table.
 
-`fields` is no parameter. The client asks for the whole account and domain, always.
+`fields` is no parameter. The client asks for the whole account and domain, always. What a
+parameter means is in its type (postroom/parameters.py).
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Literal
 
 from msgspec import UNSET, UnsetType
 
+from postroom import parameters as p
 from postroom.client import shapes
 from postroom.client.methods import listing, operation
 from postroom.client.request import Request, changed, given, part_of, shape_of
-from postroom.client.shapes import Page
+from postroom.client.shape import Page
 
 Status = Literal["active", "suspended", "disabled"]
 Order = Literal["oldest", "newest"]
@@ -50,14 +51,14 @@ class Operations:
     @operation("POST", "/v2/email-accounts/create")
     def create_account(
         self,
-        domain: str,
-        local_part: str,
+        domain: p.DomainName,
+        local_part: p.LocalPart,
         *,
-        user_id: str | None = None,
-        display_name: str | None = None,
-        password: str | None = None,
-        allow_reserved: bool | None = None,
-        idempotency_key: str | None = None,
+        user_id: p.UserId | None = None,
+        display_name: p.DisplayName | None = None,
+        password: p.Password | None = None,
+        allow_reserved: p.AllowReserved | None = None,
+        idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.AccountWithPassword]:
         """Makes an account. Its mailbox works when this answers; the password is answered this
         once."""
@@ -72,17 +73,17 @@ class Operations:
         return Request(_account_with_password, query=WHOLE, body=body, idempotency_key=idempotency_key)
 
     @operation("GET", "/v2/email-accounts/:id")
-    def get_account(self, id: int, *, user_id: str | None = None) -> Request[shapes.Account]:
+    def get_account(self, id: p.Id, *, user_id: p.UserId | None = None) -> Request[shapes.Account]:
         """Fetches one account."""
         return Request(_account, path={"id": id}, query=WHOLE | given(user_id=user_id))
 
     @operation("GET", "/v2/email-accounts/:id/client-settings")
-    def get_client_settings(self, id: int, *, user_id: str | None = None) -> Request[shapes.ClientSettings]:
+    def get_client_settings(self, id: p.Id, *, user_id: p.UserId | None = None) -> Request[shapes.ClientSettings]:
         """Says which servers a mail client of the account uses."""
         return Request(_client_settings, path={"id": id}, query=given(user_id=user_id))
 
     @operation("GET", "/v2/email-accounts/:id/client-settings.mobileconfig")
-    def get_client_profile(self, id: int, *, user_id: str | None = None) -> Request[str]:
+    def get_client_profile(self, id: p.Id, *, user_id: p.UserId | None = None) -> Request[str]:
         """Makes a configuration profile for iPhone, iPad and Mac, without the password."""
         return Request(bytes.decode, path={"id": id}, query=given(user_id=user_id))
 
@@ -90,15 +91,15 @@ class Operations:
     def list_accounts(
         self,
         *,
-        domain: str | None = None,
-        user_id: str | None = None,
-        status: Status | None = None,
-        q: str | None = None,
-        deleted: bool | None = None,
-        order: Order | None = None,
-        limit: int | None = None,
-        offset: int | None = None,
-        after: int | None = None,
+        domain: p.DomainName | None = None,
+        user_id: p.UserId | None = None,
+        status: p.StatusName[Status] | None = None,
+        q: p.AddressPrefix | None = None,
+        deleted: p.Deleted[bool] | None = None,
+        order: p.ListOrder[Order] | None = None,
+        limit: p.Limit | None = None,
+        offset: p.Offset | None = None,
+        after: p.After | None = None,
     ) -> Request[Page[shapes.Account]]:
         """Lists accounts. `q` is the beginning of the address; `deleted` lists those that can be
         restored."""
@@ -109,15 +110,15 @@ class Operations:
     @listing("/v2/domains/:domain/email-accounts")
     def list_domain_accounts(
         self,
-        domain: str,
+        domain: p.DomainName,
         *,
-        user_id: str | None = None,
-        status: Status | None = None,
-        q: str | None = None,
-        order: Order | None = None,
-        limit: int | None = None,
-        offset: int | None = None,
-        after: int | None = None,
+        user_id: p.UserId | None = None,
+        status: p.StatusName[Status] | None = None,
+        q: p.AddressPrefix | None = None,
+        order: p.ListOrder[Order] | None = None,
+        limit: p.Limit | None = None,
+        offset: p.Offset | None = None,
+        after: p.After | None = None,
     ) -> Request[Page[shapes.Account]]:
         """Lists the accounts of one domain, which must exist."""
         query = given(user_id=user_id, status=status, q=q, order=order, limit=limit, offset=offset, after=after)
@@ -126,13 +127,13 @@ class Operations:
     @operation("PUT", "/v2/email-accounts/:id")
     def update_account(
         self,
-        id: int,
+        id: p.Id,
         *,
-        user_id: str | None = None,
-        display_name: str | UnsetType | None = UNSET,
-        status: Status | None = None,
-        is_default: bool | None = None,
-        idempotency_key: str | None = None,
+        user_id: p.UserId | None = None,
+        display_name: p.DisplayName | UnsetType | None = UNSET,
+        status: p.StatusName[Status] | None = None,
+        is_default: p.IsDefault | None = None,
+        idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.Account]:
         """Changes what is given, and leaves the rest as it is."""
         body = given(user_id=user_id, status=status, is_default=is_default) | changed(display_name=display_name)
@@ -141,11 +142,11 @@ class Operations:
     @operation("POST", "/v2/email-accounts/delete")
     def delete_account(
         self,
-        id: int,
+        id: p.Id,
         *,
-        user_id: str | None = None,
-        purge: bool | None = None,
-        idempotency_key: str | None = None,
+        user_id: p.UserId | None = None,
+        purge: p.Purge | None = None,
+        idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.Account]:
         """Ends an account. It can be restored until `purge_at`, unless `purge` has its mail
         erased at once."""
@@ -154,7 +155,7 @@ class Operations:
 
     @operation("POST", "/v2/email-accounts/:id/restore")
     def restore_account(
-        self, id: int, *, user_id: str | None = None, idempotency_key: str | None = None
+        self, id: p.Id, *, user_id: p.UserId | None = None, idempotency_key: p.IdempotencyKey | None = None
     ) -> Request[shapes.Account]:
         """Brings back a deleted account: same password, mail and status."""
         body = given(user_id=user_id)
@@ -163,12 +164,12 @@ class Operations:
     @operation("POST", "/v2/email-accounts/:id/password/reset")
     def reset_password(
         self,
-        id: int,
+        id: p.Id,
         *,
-        user_id: str | None = None,
-        password: str | None = None,
-        disable_scripts: bool | None = None,
-        idempotency_key: str | None = None,
+        user_id: p.UserId | None = None,
+        password: p.Password | None = None,
+        disable_scripts: p.DisableScripts | None = None,
+        idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.AccountWithPassword]:
         """Replaces the password. The old one and every open session are dead when this answers;
         with `disable_scripts` no Sieve script runs until its owner makes one active."""
@@ -177,19 +178,19 @@ class Operations:
         return Request(_account_with_password, path=path, query=WHOLE, body=body, idempotency_key=idempotency_key)
 
     @operation("GET", "/v2/email-accounts/:id/usage")
-    def get_usage(self, id: int, *, user_id: str | None = None) -> Request[shapes.Usage]:
+    def get_usage(self, id: p.Id, *, user_id: p.UserId | None = None) -> Request[shapes.Usage]:
         """Says how large the mailbox of an account is now, and whether a Sieve script forwards
         its mail."""
         return Request(_usage, path={"id": id}, query=given(user_id=user_id))
 
     @operation("GET", "/v2/email-accounts/:id/sessions")
-    def get_sessions(self, id: int, *, user_id: str | None = None) -> Request[list[shapes.OpenSession]]:
+    def get_sessions(self, id: p.Id, *, user_id: p.UserId | None = None) -> Request[list[shapes.OpenSession]]:
         """Says who is logged in to an account now."""
         return Request(_sessions, path={"id": id}, query=given(user_id=user_id))
 
     @operation("POST", "/v2/email-accounts/:id/sessions/end")
     def end_sessions(
-        self, id: int, *, user_id: str | None = None, idempotency_key: str | None = None
+        self, id: p.Id, *, user_id: p.UserId | None = None, idempotency_key: p.IdempotencyKey | None = None
     ) -> Request[shapes.Account]:
         """Ends every open session of an account. The password stays, so that a client may log in
         again."""
@@ -199,11 +200,11 @@ class Operations:
     @operation("POST", "/v2/domain")
     def create_domain(
         self,
-        domain: str,
+        domain: p.DomainName,
         *,
-        user_id: str | None = None,
-        organization_id: int | str | None = None,
-        idempotency_key: str | None = None,
+        user_id: p.UserId | None = None,
+        organization_id: p.OrganizationId[int | str] | None = None,
+        idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.DomainInfo]:
         """Claims a domain: pending until its DNS holds the records of this answer."""
         body = given(domain=domain, user_id=user_id, organization_id=organization_id)
@@ -213,31 +214,31 @@ class Operations:
     def list_domains(
         self,
         *,
-        user_id: str | None = None,
-        status: str | None = None,
-        every_user: bool | None = None,
-        limit: int | None = None,
-        offset: int | None = None,
-        after: int | None = None,
+        user_id: p.UserId | None = None,
+        status: p.StatusName[str] | None = None,
+        every_user: p.EveryUser[bool] | None = None,
+        limit: p.Limit | None = None,
+        offset: p.Offset | None = None,
+        after: p.After | None = None,
     ) -> Request[Page[shapes.Domain]]:
         """Lists the domains of a user, or with `every_user` of all."""
         query = given(user_id=user_id, status=status, every_user=_flag(every_user))
         return Request(_domains, query=WHOLE | query | given(limit=limit, offset=offset, after=after))
 
     @operation("GET", "/v2/domains/:domain/info")
-    def get_domain(self, domain: str, *, user_id: str | None = None) -> Request[shapes.DomainInfo]:
+    def get_domain(self, domain: p.DomainName, *, user_id: p.UserId | None = None) -> Request[shapes.DomainInfo]:
         """Fetches a domain and what its DNS must hold."""
         return Request(_domain, path={"domain": domain}, query=WHOLE | given(user_id=user_id))
 
     @operation("POST", "/v2/domains/:domain/verify")
-    def verify_domain(self, domain: str, *, user_id: str | None = None) -> Request[shapes.DomainChecked]:
+    def verify_domain(self, domain: p.DomainName, *, user_id: p.UserId | None = None) -> Request[shapes.DomainChecked]:
         """Looks at the DNS of a domain now. A claim whose required records are all right becomes
         active."""
         return Request(_checked, path={"domain": domain}, body=given(user_id=user_id))
 
     @operation("POST", "/v2/domains/delete")
     def delete_domain(
-        self, domain: str, *, user_id: str | None = None, idempotency_key: str | None = None
+        self, domain: p.DomainName, *, user_id: p.UserId | None = None, idempotency_key: p.IdempotencyKey | None = None
     ) -> Request[str]:
         """Ends a domain without accounts; answers its name."""
         body = given(domain=domain, user_id=user_id)
@@ -246,13 +247,13 @@ class Operations:
     @operation("PUT", "/v2/domains/:domain/route")
     def set_route(
         self,
-        domain: str,
-        forward_mode: Literal["store", "webhook", "webhook_then_store"],
+        domain: p.DomainName,
+        forward_mode: p.InboundMode[Literal["store", "webhook", "webhook_then_store"]],
         *,
-        user_id: str | None = None,
-        webhook_url: str | None = None,
-        webhook_secret: str | None = None,
-        idempotency_key: str | None = None,
+        user_id: p.UserId | None = None,
+        webhook_url: p.WebhookUrl | None = None,
+        webhook_secret: p.WebhookSecret | None = None,
+        idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.InboundRoute]:
         """Sets what becomes of mail to a domain."""
         body = given(forward_mode=forward_mode, user_id=user_id, webhook_url=webhook_url, webhook_secret=webhook_secret)
@@ -260,7 +261,12 @@ class Operations:
 
     @operation("POST", "/v2/domains/:domain/consent")
     def consent_subdomain(
-        self, domain: str, subdomain: str, *, user_id: str | None = None, idempotency_key: str | None = None
+        self,
+        domain: p.DomainName,
+        subdomain: p.Subdomain,
+        *,
+        user_id: p.UserId | None = None,
+        idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[str]:
         """Lets others claim a name below a domain; answers that name."""
         body = given(subdomain=subdomain, user_id=user_id)
@@ -268,7 +274,7 @@ class Operations:
 
     @operation("POST", "/v2/domains/:domain/dkim/rotate")
     def rotate_dkim(
-        self, domain: str, *, user_id: str | None = None, idempotency_key: str | None = None
+        self, domain: p.DomainName, *, user_id: p.UserId | None = None, idempotency_key: p.IdempotencyKey | None = None
     ) -> Request[shapes.DomainKeys]:
         """Makes a new DKIM key. The old one signs until the DNS shows the new one."""
         return Request(_dkim, path={"domain": domain}, body=given(user_id=user_id), idempotency_key=idempotency_key)
@@ -277,13 +283,13 @@ class Operations:
     def create_key(
         self,
         *,
-        name: str | None = None,
-        user_id: str | None = None,
-        scopes: Sequence[str] | None = None,
-        domains: Sequence[str] | None = None,
-        networks: Sequence[str] | None = None,
-        expires_at: datetime | None = None,
-        idempotency_key: str | None = None,
+        name: p.KeyName | None = None,
+        user_id: p.UserId | None = None,
+        scopes: p.Scopes[Sequence[str]] | None = None,
+        domains: p.KeyDomains[Sequence[str]] | None = None,
+        networks: p.Networks[Sequence[str]] | None = None,
+        expires_at: p.ExpiresAt | None = None,
+        idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.KeyWithSecret]:
         """Makes a key that is no wider than the one in use, and dies with it. `api_key` is
         answered this once."""
@@ -296,17 +302,17 @@ class Operations:
     def list_keys(
         self,
         *,
-        user_id: str | None = None,
-        limit: int | None = None,
-        offset: int | None = None,
-        after: int | None = None,
+        user_id: p.UserId | None = None,
+        limit: p.Limit | None = None,
+        offset: p.Offset | None = None,
+        after: p.After | None = None,
     ) -> Request[Page[shapes.Key]]:
         """Lists the keys, without their secrets."""
         return Request(_keys, query=given(user_id=user_id, limit=limit, offset=offset, after=after))
 
     @operation("POST", "/v2/keys/delete")
     def delete_key(
-        self, id: int, *, user_id: str | None = None, idempotency_key: str | None = None
+        self, id: p.Id, *, user_id: p.UserId | None = None, idempotency_key: p.IdempotencyKey | None = None
     ) -> Request[shapes.KeyName]:
         """Revokes a key and those that it has made."""
         return Request(_deleted_key, body=given(id=id, user_id=user_id), idempotency_key=idempotency_key)
@@ -315,19 +321,19 @@ class Operations:
     def list_events(
         self,
         *,
-        account_id: int | None = None,
-        domain: str | None = None,
-        user_id: str | None = None,
-        order: Order | None = None,
-        limit: int | None = None,
-        after: int | None = None,
+        account_id: p.AccountId | None = None,
+        domain: p.DomainName | None = None,
+        user_id: p.UserId | None = None,
+        order: p.ListOrder[Order] | None = None,
+        limit: p.Limit | None = None,
+        after: p.After | None = None,
     ) -> Request[Page[shapes.Event]]:
         """Lists what happened."""
         query = given(account_id=account_id, domain=domain, user_id=user_id, order=order, limit=limit, after=after)
         return Request(_events, query=query)
 
     @operation("GET", "/v2/limits")
-    def get_limits(self, *, user_id: str | None = None) -> Request[shapes.Limits]:
+    def get_limits(self, *, user_id: p.UserId | None = None) -> Request[shapes.Limits]:
         """Fetches how much a user, or without `user_id` the organization, may have."""
         return Request(_limits, query=given(user_id=user_id))
 
@@ -335,11 +341,11 @@ class Operations:
     def set_limits(
         self,
         *,
-        user_id: str | None = None,
-        domains: int | UnsetType | None = UNSET,
-        accounts: int | UnsetType | None = UNSET,
-        accounts_per_domain: int | UnsetType | None = UNSET,
-        idempotency_key: str | None = None,
+        user_id: p.UserId | None = None,
+        domains: p.DomainsCap[int] | UnsetType | None = UNSET,
+        accounts: p.AccountsCap[int] | UnsetType | None = UNSET,
+        accounts_per_domain: p.AccountsPerDomainCap[int] | UnsetType | None = UNSET,
+        idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.Limits]:
         """Sets how much a user may have; None lifts a cap."""
         caps = changed(domains=domains, accounts=accounts, accounts_per_domain=accounts_per_domain)
@@ -347,7 +353,7 @@ class Operations:
 
     @operation("GET", "/v2/stats")
     def get_stats(
-        self, *, user_id: str | None = None, limit: int | None = None, offset: int | None = None
+        self, *, user_id: p.UserId | None = None, limit: p.Limit | None = None, offset: p.Offset | None = None
     ) -> Request[shapes.Stats]:
         """Counts accounts by status, in all and for a page of domains."""
         return Request(_stats, query=given(user_id=user_id, limit=limit, offset=offset))
@@ -359,7 +365,7 @@ class Operations:
         return Request(bytes.decode)
 
     @operation("GET", "/.well-known/mta-sts.txt")
-    def get_mta_sts_policy(self, domain: str) -> Request[str]:
+    def get_mta_sts_policy(self, domain: p.DomainName) -> Request[str]:
         """Fetches the MTA-STS policy of an active domain, as another mail server does."""
         return Request(bytes.decode, headers={"host": f"mta-sts.{domain}"})
 

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import UNSET
 
 from postroom.client.errors import Failed, PostroomError, Problem, Unreachable, error_of
-from postroom.client.shapes import Page
+from postroom.client.shape import Page
 
 T = TypeVar("T")
 A = TypeVar("A", bound=msgspec.Struct)
@@ -190,7 +190,7 @@ def _error(response: httpx2.Response) -> PostroomError:
 
 def _foreign(response: httpx2.Response) -> Failed:
     request_id = response.headers.get("x-request-id", "")
-    detail = "The answer is not one that this client knows. Is it a Postroom of this version?"
+    detail = "This client does not know the answer: does the URL lead to a Postroom of this version?"
     return Failed(Problem("unknown_answer", response.status_code, detail, request_id))
 
 

@@ -1,32 +1,13 @@
 """What the API answers, as the client gives it: accounts and domains always whole, times as
 `datetime`.
 
-A new field or status of a newer server must not break an old client, so unknown fields are
-left out and what may grow is `str`. tests/client/test_shapes.py compares with the server's own.
+Made from the server's structs by tests/client/make.py (decision 0194): do not edit.
 """
 
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-import msgspec
-
-T = TypeVar("T")
-SECRETS = ("password", "api_key")
-
-
-class Shape(msgspec.Struct, frozen=True):
-    """Readable in a terminal or a log, where no secret may be."""
-
-    def __repr__(self) -> str:
-        inner = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
-        return f"{type(self).__name__}({inner})"
-
-    def __rich_repr__(self) -> list[tuple[str, Any]]:
-        return [(name, "…" if name in SECRETS else getattr(self, name)) for name in self.__struct_fields__]
-
-
-class Page(Shape, Generic[T], frozen=True):
-    items: list[T]
+from postroom.client.shape import Shape
 
 
 class Account(Shape, frozen=True):
@@ -47,7 +28,8 @@ class Account(Shape, frozen=True):
 
 
 class Usage(Shape, frozen=True):
-    """The mail in all folders of an account, and whether its active Sieve script forwards mail."""
+    """How much mail there is, in all folders, and whether the Sieve script that runs now
+    redirects mail."""
 
     id: int
     address: str
@@ -64,13 +46,16 @@ class OpenSession(Shape, frozen=True):
 
 
 class OpenSessions(Shape, frozen=True):
+    """Who is logged in now."""
+
     id: int
     address: str
     sessions: list[OpenSession]
 
 
 class MailServer(Shape, frozen=True):
-    """One way to reach a service; `security` is `tls` or `starttls`."""
+    """One way to reach a service. `tls` from the first byte, or plain text that becomes TLS by
+    `starttls`."""
 
     host: str
     port: int
@@ -80,7 +65,8 @@ class MailServer(Shape, frozen=True):
 
 
 class ClientSettings(Shape, frozen=True):
-    """What a mail client needs to know, the best way to each service first."""
+    """Of each service the best way first. The password is in no answer but that of create and
+    reset."""
 
     id: int
     address: str
@@ -126,8 +112,8 @@ class Domain(Shape, frozen=True):
 
 
 class Record(Shape, frozen=True):
-    """A DNS record that a domain needs; `host` is relative to the domain, `@` is the domain
-    itself."""
+    """A record that a domain needs. `host` is relative to the domain, `@` is the domain itself;
+    `priority` is that of an MX (RFC 5321) or SRV (RFC 2782)."""
 
     record_type: str
     host: str
@@ -146,6 +132,8 @@ class CheckedRecord(Record, frozen=True, kw_only=True):
 
 
 class InboundRoute(Shape, frozen=True):
+    """How mail to the domain is handled."""
+
     domain: str
     forward_mode: str
 
@@ -156,6 +144,8 @@ class MailExchanger(Shape, frozen=True):
 
 
 class DomainInfo(Shape, frozen=True):
+    """A domain and what its DNS must hold."""
+
     domain: Domain
     dns: list[Record]
     route: InboundRoute
@@ -186,7 +176,8 @@ class Consent(Shape, frozen=True):
 
 
 class DkimRecord(Shape, frozen=True):
-    """A `next` record is to be published, a `signing` one to be kept, a `retiring` one until
+    """A record of a key, as the other records of a domain; `state` is what becomes of it: a
+    `next` one is to be published, a `signing` one to be kept, a `retiring` one to be kept until
     `remove_after`."""
 
     host: str
@@ -249,19 +240,23 @@ class Event(Shape, frozen=True):
 
 
 class Caps(Shape, frozen=True):
+    """The caps of a user or of an organization; None is no cap."""
+
     domains: int | None
     accounts: int | None
     accounts_per_domain: int | None
 
 
 class Limits(Shape, frozen=True):
-    """None is no cap."""
+    """The caps of a user or of an organization; None is no cap."""
 
     user_id: str | None
     limits: Caps
 
 
 class AccountCount(Shape, frozen=True):
+    """How many live accounts there are, by status."""
+
     total: int
     active: int
     suspended: int
@@ -283,7 +278,7 @@ class Alive(Shape, frozen=True):
 
 
 class Readiness(Shape, frozen=True):
-    """`parts` gives each part `ok` or the reason why not."""
+    """`parts` gives each part `ok` or the reason why not; `instance` is new at every start."""
 
     status: str
     instance: str

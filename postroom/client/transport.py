@@ -20,9 +20,11 @@ from postroom.client.request import Outcome, Plan, RetryPolicy, Send, Wait
 T = TypeVar("T")
 
 
-class Client(Operations):
-    """The API, blocking. Address and key come from POSTROOM_URL and POSTROOM_API_KEY unless
-    given. `timeout` is that of one attempt, in seconds."""
+class _Connected(Operations):
+    """What both clients have: where the API is, and the connections to it."""
+
+    _connect: type[httpx2.Client | httpx2.AsyncClient]
+    _http: httpx2.Client | httpx2.AsyncClient
 
     def __init__(
         self,
@@ -35,16 +37,24 @@ class Client(Operations):
     ) -> None:
         self.retry_policy = RetryPolicy(retries, longest_wait)
         url, headers = _target(base_url, api_key)
-        self._http = httpx2.Client(base_url=url, headers=headers, timeout=timeout)
+        self._http = self._connect(base_url=url, headers=headers, timeout=timeout)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self._http.base_url)!r})"
+
+
+class Client(_Connected):
+    """The API, blocking. Address and key come from POSTROOM_URL and POSTROOM_API_KEY unless
+    given. `timeout` is that of one attempt, in seconds."""
+
+    _connect = httpx2.Client
+    _http: httpx2.Client
 
     def __enter__(self) -> "Client":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
-
-    def __repr__(self) -> str:
-        return f"Client({str(self._http.base_url)!r})"
 
     def close(self) -> None:
         self._http.close()
@@ -72,21 +82,11 @@ class Client(Operations):
             return error
 
 
-class AsyncClient(Operations):
+class AsyncClient(_Connected):
     """As `Client`, with `await`, and `async for` over lists."""
 
-    def __init__(
-        self,
-        base_url: str | None = None,
-        api_key: str | None = None,
-        *,
-        timeout: float = 30,
-        retries: int = 4,
-        longest_wait: float = 60,
-    ) -> None:
-        self.retry_policy = RetryPolicy(retries, longest_wait)
-        url, headers = _target(base_url, api_key)
-        self._http = httpx2.AsyncClient(base_url=url, headers=headers, timeout=timeout)
+    _connect = httpx2.AsyncClient
+    _http: httpx2.AsyncClient
 
     async def __aenter__(self) -> "AsyncClient":
         return self
@@ -95,9 +95,6 @@ class AsyncClient(Operations):
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         await self.close()
-
-    def __repr__(self) -> str:
-        return f"AsyncClient({str(self._http.base_url)!r})"
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -136,5 +133,5 @@ def _target(base_url: str | None, api_key: str | None) -> tuple[str, dict[str, s
         raise ValueError("Give base_url, or set POSTROOM_URL: http://… or https://…")
     key = api_key or os.environ.get("POSTROOM_API_KEY", "")
     if not (key.isascii() and key.isprintable()) or key != key.strip():
-        raise ValueError("The API key is not one: pr_ and 43 characters.")
+        raise ValueError("The API key must be pr_ and 43 characters.")
     return url, {"x-api-key": key} if key else {}

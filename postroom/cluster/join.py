@@ -70,7 +70,7 @@ def address_of_own(node: Node, settings: Settings) -> str:
     bind = node.address if _is_local(node.address) else ""
     if bind and not {bind, "0.0.0.0", "::"} & set(settings.listen_addresses):  # noqa: S104
         raise Refused(
-            "node_unreachable", f"The others reach this node at {bind}: POSTROOM_MAIL_HOST must listen there."
+            "node_unreachable", f"The other nodes reach this node at {bind}: POSTROOM_MAIL_HOST must listen there."
         )
     return bind
 

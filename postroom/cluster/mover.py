@@ -1,8 +1,8 @@
 """Carrying out moves: the worker of the node that has the mail copies it while it is used, freezes
 the account for the last difference, compares, and switches.
 
-The freeze does not rest on ended sessions. The mailbox is sealed (maildir.py), so whoever was
-let in a moment before cannot add anything that would be lost; and deliveries are put off, never
+The freeze does not rely on ended sessions. The mailbox is sealed (maildir.py), so a session that
+began a moment before cannot add anything that would be lost. Deliveries are deferred, never
 refused.
 """
 
@@ -95,9 +95,9 @@ class Mover:
     async def _take_back(self, move: Move) -> None:
         """Opens the account, and has its copy erased once nothing adds to that any more."""
         await asyncio.to_thread(maildir.unseal, self._mail, move.account_id)
-        await self._database.write(partial(moves.thaw, account_id=move.account_id, reason="It is cancelled."))
+        await self._database.write(partial(moves.thaw, account_id=move.account_id, reason="The move was cancelled."))
         if await asyncio.to_thread(maildir.is_being_copied, self._mail, move.account_id):
-            raise Stuck("A copy that was begun before is still under way.")
+            raise Stuck("An earlier copy is still running.")
         await self._database.write(partial(moves.take_back, move=move))
         log.info("move_cancelled", account_id=move.account_id, source=move.source, target=move.target)
 
@@ -123,7 +123,7 @@ class Mover:
         here, target = self._door(found[move.source]), found[move.target]
         there = self._door(target)
         if here is None or there is None:
-            raise Stuck(f"{target.name} is not reached yet.")
+            raise Stuck(f"{target.name} cannot be reached yet.")
         return here, _There(there, f"tcps:{_host(target.address)}:{target.port + 2}")
 
     async def _copy(self, move: Move, here: DoveadmEndpoint, there: "_There") -> None:
@@ -150,7 +150,7 @@ class Mover:
             if number > 1 and took < SHORT_SECONDS:
                 return
         if took > LONG_SECONDS:
-            raise Stuck("More arrives than can be copied.")
+            raise Stuck("Mail arrives faster than it can be copied.")
 
     async def _is_cancelled(self, move: Move) -> bool:
         return await self._database.read(partial(moves.is_cancelled, account_id=move.account_id))
@@ -166,7 +166,7 @@ class Mover:
         await _back_up(here, there, move.account_id)
         ours, theirs = [await _contents(door, move.account_id) for door in (here, there.door)]
         if ours != theirs:
-            raise Stuck("The copy is not the same as the mailbox.")
+            raise Stuck("The copy differs from the mailbox.")
         if await self._database.write(partial(moves.switch, move=move)):
             log.info("account_moved", account_id=move.account_id, source=move.source, target=move.target)
 

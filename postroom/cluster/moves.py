@@ -6,7 +6,7 @@ The account is at home on the source until the one transaction of `switch`, whic
 Whatever fails before leaves it there, and a crash leaves the phase that says how to go on
 (mover.py). A move that is cancelled before is not over yet: the source may be copying, or have
 sealed the mailbox. It takes the move back, and what the target has got is a row of its own
-(`node_leftovers`), so that the account waits for no node that is away.
+(`node_leftovers`), so that the account waits for no node that is away (decision 0121).
 """
 
 from typing import Literal
@@ -97,18 +97,16 @@ def request(tx: Tx, account_id: int, target: str) -> Move:
     if node.draining or node.seen_at is None:
         raise Refused("node_not_ready", f"{target} is being drained." if node.draining else f"Start {target} first.")
     if nodes.is_left(tx, account_id, node.id):
-        raise Refused(
-            "move_under_way", f"What {target} has got of a cancelled move is not erased yet: try again later."
-        )
+        raise Refused("move_under_way", f"The copy of a cancelled move on {target} is not erased yet: try again later.")
     row = tx.one(INSERT, account_id=account_id, target=node.id, now=tx.now)
     if row is not None:
         return _from_row(row)
     move = get(tx, account_id)
     if move is None:
-        raise Refused("already_there", f"The account is on {target} already.")
+        raise Refused("already_there", f"The account is already on {target}.")
     if move.target != node.id or move.cancelled:
         raise Refused(
-            "move_under_way", "The account is on its way already, or what an earlier move has left is erased."
+            "move_under_way", "The account is already being moved, or an earlier copy is being erased: try again later."
         )
     return move
 
@@ -188,17 +186,14 @@ def cancel(tx: Tx, account_id: int) -> Move | None:
         return get(tx, account_id)
     move = get(tx, account_id)
     if move is not None:
-        raise Refused(
-            "already_there", "The account is at home on its new node already: it can only be moved back from there."
-        )
+        raise Refused("already_there", "The account is already on its new node: it can only be moved back.")
     if not is_wanted(tx, account_id):
         raise Refused("unknown_account", f"There is no account {account_id}.")
     return None
 
 
 def take_back(tx: Tx, move: Move) -> None:
-    """The move is over, and the account where it was; what has come to the target is left for
-    that one to erase."""
+    """Ends a move with the account on its source. The target erases its copy."""
     nodes.lock_home(tx, move.account_id)
     if tx.one(TAKE_BACK, account_id=move.account_id, target=move.target) is None:
         return

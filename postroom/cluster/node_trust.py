@@ -1,9 +1,9 @@
 """Which certificates the nodes believe each other: those that stand beside the nodes, and no
 others.
 
-To take a row away ends the trust in it: the other nodes forget it within seconds. All rows share
-one secret, which each has sealed for its own key; whoever takes a row away clears it, and the
-nodes make another.
+Deleting a row ends the trust in its node: the other nodes forget it within seconds. All rows share
+one secret, encrypted in each row for its own key (decision 0178). A deletion clears the secret, and
+the nodes make another.
 """
 
 from collections.abc import Sequence
@@ -50,7 +50,8 @@ def join(tx: Tx, node_id: int, candidates: Sequence[str], is_open: bool) -> str:
     if known and not is_open:
         raise Refused(
             "node_elsewhere",
-            "The other nodes know this one by a key that is not in its data directory (db/node.pem). If it is lost: "
+            "The other nodes know this one by a key that is not in its data directory "
+            "(db/node.pem). If the key is lost: "
             "`postroom nodes add` with its name and address, then start again.",
         )
     if known:

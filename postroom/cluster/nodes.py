@@ -1,9 +1,9 @@
 """Nodes: several machines that run Postroom on one database. Which there are, which has the mail of
 an account, and where a new account is placed.
 
-Without a row in `nodes` there is one machine, and no account has a home. The first node that is
-added is the founder: the machine that was there before. It takes over every account at its first
-start.
+Without a row in `nodes` there is one machine (decision 0113), and no account has a home. The first
+node that is added is the founder: the machine that was there before. It takes over every account at
+its first start.
 """
 
 import secrets
@@ -20,7 +20,7 @@ SHARDS = 16
 # SEEN_MS.
 SEEN_MS = 5_000
 AWAY_MS = 30_000
-# Whoever has not been seen for as long is not waited for.
+# A node that has been silent for longer than this is not waited for.
 LIVE_MS = 12_000
 FOLDER_BYTES = 16
 
@@ -83,8 +83,8 @@ SELECT :account_id, id {LIGHTEST} RETURNING node_id"""
 LEAVE = "DELETE FROM account_homes WHERE account_id = :account_id RETURNING node_id"
 RELOCATE = """
 UPDATE account_homes SET node_id = :target WHERE account_id = :account_id AND node_id = :source RETURNING account_id"""
-# Those that have a session of the account, or may: while it is on its way, both. Whoever has its
-# mail is the first.
+# Nodes that may have a session of the account: during a move, both. The node with its mail comes
+# first.
 HOMES = f"""
 SELECT {COLUMNS} FROM nodes WHERE id IN (
   SELECT node_id FROM account_homes WHERE account_id = :account_id
@@ -195,7 +195,7 @@ def remove(tx: Tx, name: str) -> None:
             "(`postroom accounts list-moves`).",
         )
     if not node.is_away(tx.now) and tx.one(HAS_LEFTOVERS, id=node.id):
-        raise Refused("node_in_use", f"{name} erases what cancelled moves have left there: try again in a moment.")
+        raise Refused("node_in_use", f"{name} is still erasing the copies of cancelled moves: try again in a moment.")
     node_trust.forget(tx, node.id)
     tx.run(REMOVE_LEFTOVERS, id=node.id)
     tx.run(REMOVE_LOADS, id=node.id)
@@ -213,11 +213,12 @@ def begin(tx: Tx, name: str, folder: str | None, ports: Ports) -> tuple[Node, in
     if node.folder is not None and node.folder != folder:
         raise Refused(
             "node_elsewhere",
-            f"Node {name} has its mail in another data directory. If that one was moved here or is lost for good: "
+            f"Node {name} has its mail in another data directory. If that directory was "
+            "moved here or is lost for good: "
             f"`postroom nodes add {name} {node.address}`, then start again.",
         )
     if not node.founder and any(other.founder and other.seen_at is None for other in everything(tx)):
-        raise Refused("founder_missing", "Start the first node first: it takes over the accounts that are there.")
+        raise Refused("founder_missing", "Start the first node first: it takes over the existing accounts.")
     taken = 0
     if node.founder and node.seen_at is None:
         taken = len(tx.all(FOUND, id=node.id))
@@ -228,8 +229,7 @@ def begin(tx: Tx, name: str, folder: str | None, ports: Ports) -> tuple[Node, in
 
 
 def hold_all(tx: Tx) -> None:
-    """Whoever else would say what the nodes know each other by waits for the end of this
-    transaction."""
+    """Locks what the nodes know each other by until the end of this transaction."""
     tx.run(HOLD_ALL)
 
 
@@ -280,7 +280,7 @@ def home(tx: Tx, account_id: int) -> int | None:
 
 
 def lock_home(tx: Tx, account_id: int) -> None:
-    """Whoever else would say where the account goes waits for the end of this transaction."""
+    """Locks the home of an account until the end of this transaction."""
     tx.run(HOLD_HOME, account_id=account_id)
 
 

@@ -1,6 +1,6 @@
-"""What one node does so that all of them know each other: it publishes its certificate and a new
-one before the old one ends, shares the secret of all with whoever lacks it, and answers whom to
-believe.
+"""What one node does so that all nodes know each other: it publishes its certificate, and a new
+one before the old one expires, shares the common secret with nodes that lack it, and says which
+certificates to trust.
 
 A new certificate is used once every node that runs knows it, so nobody is ever asked to believe
 what has not reached him. The secret is sealed for each certificate; nobody who only reads the

@@ -125,7 +125,7 @@ export async function changeStatus(account, to) {
 }
 
 export async function signOut(account) {
-  const text = "Every open session ends now, and what is just being sent is cut off. The password stays, so a mail client that knows it logs in again: to keep it out, reset the password.";
+  const text = "Every open session ends now, and a message that is being sent is cut off. The password stays the same, so mail clients log in again: to keep them out, reset the password.";
   const done = await confirm(`Sign out ${account.address} everywhere?`, text, "Sign out", () => post(`/v2/email-accounts/${account.id}/sessions/end?fields=sessions_ended`, {}));
   if (!done) return false;
   toast(done.account.sessions_ended ? `${account.address} is signed out` : "Dovecot does not answer now. The sessions end as soon as it does.");
@@ -144,7 +144,7 @@ export async function editName(account) {
 
 /** Deletes an account. `restored` is called when the deletion has been undone. */
 export async function deleteAccount(account, restored) {
-  const text = "No login and no mail from this moment. Its mail is kept for some days; until then it can be restored: choose Deleted in the list of accounts.";
+  const text = "No login and no mail from this moment. Its mail is kept for some days. During that time the account can be restored: choose Deleted in the list of accounts.";
   const done = await confirm(`Delete ${account.address}?`, text, "Delete", () => post("/v2/email-accounts/delete", { id: account.id }));
   if (!done) return false;
   toast(`${account.address} is deleted`, {

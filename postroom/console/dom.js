@@ -1,4 +1,5 @@
-// Elements from data. Text goes in as text nodes only, so nothing that is stored can become markup.
+// Elements from data. Text goes in as text nodes only, so nothing that is stored can become markup
+// (decision 0061).
 
 const SVG = "http://www.w3.org/2000/svg";
 

@@ -75,7 +75,7 @@ function inside(next) {
 }
 
 function notFound(element) {
-  fill(element, h("h1", { class: "offscreen", tabindex: "-1" }, "Not found"), empty("search", "There is no such page", "The address leads nowhere.", h("a", { class: "button primary", href: "/" }, "To the overview")));
+  fill(element, h("h1", { class: "offscreen", tabindex: "-1" }, "Not found"), empty("search", "There is no such page", "Check the address.", h("a", { class: "button primary", href: "/" }, "To the overview")));
 }
 
 const root = h("div", { id: "root" });
@@ -172,7 +172,7 @@ function follow(event) {
 whenSessionEnds(() => {
   if (location.pathname === "/sign-in") return;
   render();
-  toast("Your session has ended. Sign in to go on.");
+  toast("Your session has ended. Sign in to continue.");
 });
 window.addEventListener("popstate", render);
 document.addEventListener("click", follow);

@@ -215,10 +215,10 @@ const MAIL = { mail_unavailable: "No answer from the mailbox", mail_off: "No mai
 /** What went wrong, in a sentence for a person. */
 export function explain(problem) {
   if (problem.status === 429) return `Too many requests. Try again in ${problem.retryAfter || 1} s.`;
-  if (problem.code === "outcome_unknown") return "It may have been carried out. Look before you try again.";
+  if (problem.code === "outcome_unknown") return "The request may have been carried out. Look before you try again.";
   if (MAIL[problem.code]) return problem.message;
   if (problem.status === 503) return "The server is busy. Try again in a moment.";
-  if (problem.status === 404) return "It is not there, or not for this key to see.";
+  if (problem.status === 404) return "It does not exist, or this key may not see it.";
   if (problem.status === undefined) return "Something went wrong on this page.";
   return problem.message;
 }

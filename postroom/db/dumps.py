@@ -14,10 +14,9 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from postroom.db.pipeline import connect
-from postroom.db.snapshots import Contents
+from postroom.db.snapshots import LEDGER, Contents
 from postroom.errors import BadBackup, Busy
 
-LEDGER = "SELECT name, checksum FROM schema_migrations ORDER BY name"
 TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY tablename"
 # libpq's variable for each part of a connection string.
 VARIABLES = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "dbname": "PGDATABASE"}

@@ -1,9 +1,8 @@
 """Reads on PostgreSQL in the event loop, without a thread: a few connections carry the statements
-of all requests.
+of all requests (decision 0108).
 
-A read is run from its beginning again for each answer that comes. It asks until it finds an
-answer that is not there yet, and asks the same the next time: nothing else may decide what it
-asks.
+A read runs from its beginning again for each result that comes: with the results so far, until it
+needs one that is not there. So a read asks the same each time, and depends on its results alone.
 """
 
 import asyncio
@@ -13,75 +12,96 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from postroom.db.pipeline import Outcome, Pipeline, cancel, connect, failure
-from postroom.db.tx import ConnectionLost, Row, Tx
+from postroom.db.pipeline import Pipeline, cancel, connect, failure
+from postroom.db.reader import Reader
+from postroom.db.tx import Connection, ConnectionLost, Row, Tx
 from postroom.errors import Busy
 
 T = TypeVar("T")
+Waiter = tuple[asyncio.Future[list[Row]], float]
+"""A statement's result, and the loop's time at which it was sent."""
 
 # One does for most; a page that PostgreSQL has to fetch from its disk holds up what is behind it on
 # its connection.
-LINES = 4
-# On one connection, before the next are refused. Who asked may have gone; PostgreSQL has it before
-# it all the same.
-WAITING = 4096
-# Seconds that a statement waits for its answer. A connection that says nothing for half of them is
-# given up, so that there is time to ask on another one; after an eighth nobody new is sent there.
-PATIENCE = 6.0
+CONNECTIONS = 4
+# The server finds the rows of one list while the loop encodes those of the other.
+LISTS_AT_ONCE = 2
+# Iterations of the loop that a list leaves to other work before it asks: a create takes eight.
+ITERATIONS_BETWEEN = 8
+# Statements that wait on one connection; those of cancelled requests count, for PostgreSQL has them
+# to do all the same.
+WAITING_STATEMENTS = 4096
+# Seconds that a statement waits for its result. A connection that says nothing for half of them is
+# closed, so that there is time to ask on another one; after an eighth no new statement goes there.
+STATEMENT_SECONDS = 6.0
 # Severities of an error after which PostgreSQL ends the connection.
-LAST_WORDS = ("FATAL", "PANIC")
+ENDS_CONNECTION = ("FATAL", "PANIC")
 
 
-class LoopReads:
-    """The reads of a process. They belong to the event loop that they are called in."""
+class LoopReader(Reader):
+    """The reads of a process on PostgreSQL. They belong to the event loop that they are called
+    in; searches run in threads."""
 
-    def __init__(self, url: str) -> None:
+    size_sql = "SELECT pg_database_size(current_database())"
+
+    def __init__(self, url: str, connect: Callable[[], Connection]) -> None:
+        super().__init__(connect, LISTS_AT_ONCE)
         self._url = url
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._lines: list[_Line] = []
+        self._connections: list[_SharedConnection] = []
 
-    async def run(self, work: Callable[[Tx], T]) -> T:
-        answers = _Answers()
-        tx = Tx(answers)
+    async def read_many(self, work: Callable[[Tx], T]) -> T:
+        async with self._list_slot():
+            for _ in range(ITERATIONS_BETWEEN):
+                await asyncio.sleep(0)
+            return await self.read(work)
+
+    async def read(self, work: Callable[[Tx], T]) -> T:
+        replay = _Replay()
+        tx = Tx(replay)
         while True:
             try:
                 return work(tx)
-            except _Unanswered as asked:
-                answers.add(asked.sql, asked.params, await self._ask(asked.sql, asked.params))
+            except _ResultMissing as missing:
+                replay.add(missing.sql, missing.params, await self._fetch(missing.sql, missing.params))
 
-    async def _ask(self, sql: str, params: Mapping[str, Any]) -> list[Row]:
+    async def _fetch(self, sql: str, params: Mapping[str, Any]) -> list[Row]:
         loop = asyncio.get_running_loop()
-        line = self._line(loop)
-        if line.load >= WAITING:
+        connection = self._least_loaded(loop)
+        if connection.load >= WAITING_STATEMENTS:
             raise Busy("Too many reads are waiting. Try again.")
         try:
-            return await line.ask(sql, params)
-        except _Silent:  # behind a statement that got no answer
-            return await self._line(loop).ask(sql, params, alone=True)
-        except ConnectionLost:  # after an outage, or behind a statement that has failed; it changes nothing, so again
-            return await line.ask(sql, params, alone=True)
+            return await connection.fetch(sql, params)
+        except _ConnectionSilent:  # behind a statement that got no result
+            return await self._least_loaded(loop).fetch(sql, params, alone=True)
+        except ConnectionLost:  # after an outage, or behind a statement that has failed; a read may run again
+            return await connection.fetch(sql, params, alone=True)
 
-    def _line(self, loop: asyncio.AbstractEventLoop) -> "_Line":
-        """The one with the least to do; while that may not open, one that is."""
+    def _least_loaded(self, loop: asyncio.AbstractEventLoop) -> "_SharedConnection":
+        """The connection with the least to do; while it may not open, an open one."""
         if self._loop is not loop:
-            self.close()
-            self._loop, self._lines = loop, [_Line(self._url, loop) for _ in range(LINES)]
-        line = min(self._lines, key=_Line.rank)
-        if line.is_doubtful and (open_ := [other for other in self._lines if other.is_open and not other.is_silent]):
-            line.open_beside()
-            return min(open_, key=_Line.rank)
-        return line
+            self._close_connections()
+            self._loop, self._connections = loop, [_SharedConnection(self._url, loop) for _ in range(CONNECTIONS)]
+        best = min(self._connections, key=_SharedConnection.rank)
+        if best.is_doubtful and (usable := [other for other in self._connections if other.is_usable]):
+            best.open_in_background()
+            return min(usable, key=_SharedConnection.rank)
+        return best
+
+    def _close_connections(self) -> None:
+        for connection in self._connections:
+            connection.close()
 
     def close(self) -> None:
-        for line in self._lines:
-            line.close()
+        self._close_connections()
+        super().close()
 
 
-class _Silent(ConnectionLost):
-    """The connection was given up because it said nothing."""
+class _ConnectionSilent(ConnectionLost):
+    """The connection was closed because it said nothing."""
 
 
-class _Unanswered(BaseException):
+class _ResultMissing(BaseException):
     """Not an Exception: a read may catch those."""
 
     def __init__(self, sql: str, params: Mapping[str, Any]) -> None:
@@ -89,8 +109,8 @@ class _Unanswered(BaseException):
         self.params = params
 
 
-class _Answers:
-    """The connection that a read sees: it knows the answers so far."""
+class _Replay:
+    """What a read sees in place of a connection: the results so far."""
 
     def __init__(self) -> None:
         self._known: list[tuple[str, Mapping[str, Any], list[Row]]] = []
@@ -102,9 +122,9 @@ class _Answers:
 
     def fetch(self, sql: str, params: Mapping[str, Any]) -> list[Row]:
         if self._used == len(self._known):
-            raise _Unanswered(sql, params)
-        asked, given, rows = self._known[self._used]
-        if asked != sql or given != params:
+            raise _ResultMissing(sql, params)
+        known_sql, known_params, rows = self._known[self._used]
+        if known_sql != sql or known_params != params:
             raise LookupError("a read that does not ask the same when it is run again")
         self._used += 1
         return rows
@@ -112,14 +132,8 @@ class _Answers:
     def run(self, sql: str, params: Mapping[str, Any]) -> None:
         self.fetch(sql, params)
 
-    def in_transaction(self) -> bool:
-        return False
 
-    def close(self) -> None:
-        """There is nothing to close."""
-
-
-class _Line:
+class _SharedConnection:
     """One connection, opened when first needed and again when it was lost."""
 
     def __init__(self, url: str, loop: asyncio.AbstractEventLoop) -> None:
@@ -130,72 +144,71 @@ class _Line:
         self._opens_after = 0.0
         self._pipeline: Pipeline
         self._socket = -1
-        self._waiting: deque[tuple[asyncio.Future[list[Row]], float]] = deque()  # and since when
-        self._sending = False
-        self._coming = 0
-        self._heard = 0.0
-        self._looks = False
-        self.is_silent = False  # answers are due, and none has come for a while
+        self._waiters: deque[Waiter] = deque()
+        self._wait_to_open = 0
+        self._sync_is_due = False
+        self._check_is_due = False
+        self._last_result = 0.0
+        self._is_silent = False  # results are due, and none has come for a while
         self.is_doubtful = False  # it was silent, or could not be opened
 
     @property
-    def is_open(self) -> bool:
-        return self._raw is not None
+    def is_usable(self) -> bool:
+        return self._raw is not None and not self._is_silent
 
     @property
     def load(self) -> int:
-        """How many statements are before the next one, also of those who have given up waiting."""
-        return len(self._waiting) + self._coming
+        """How many statements are before the next one, cancelled ones included."""
+        return len(self._waiters) + self._wait_to_open
 
     def rank(self) -> tuple[bool, int]:
-        """The lower, the sooner is an answer to be expected."""
-        return self.is_silent, self.load
+        """The lower, the sooner is a result to be expected."""
+        return self._is_silent, self.load
 
-    async def ask(self, sql: str, params: Mapping[str, Any], *, alone: bool = False) -> list[Row]:
+    async def fetch(self, sql: str, params: Mapping[str, Any], *, alone: bool = False) -> list[Row]:
         """`alone`: between syncs of its own, so that no other statement can fail it."""
         if self._raw is None:
-            self._coming += 1
+            self._wait_to_open += 1
             try:
                 await self._open()
             finally:
-                self._coming -= 1
-        answer: asyncio.Future[list[Row]] = self._loop.create_future()
+                self._wait_to_open -= 1
+        result: asyncio.Future[list[Row]] = self._loop.create_future()
         if alone:
-            self._send()
+            self._sync()
         try:
             self._pipeline.send(sql, params)
         except psycopg.Error as error:
             if isinstance(error, psycopg.OperationalError):
                 self._lose()
             raise failure(error) from None
-        self._waiting.append((answer, self._loop.time()))
-        self._look_later()
+        self._waiters.append((result, self._loop.time()))
+        self._check_later()
         if alone:
-            self._send()
-        elif not self._sending:  # what else is asked in this turn of the loop goes with it
-            self._sending = True
-            self._loop.call_soon(self._send)
-        return await answer
+            self._sync()
+        elif not self._sync_is_due:  # other statements of this iteration of the loop go with it
+            self._sync_is_due = True
+            self._loop.call_soon(self._sync)
+        return await result
 
-    def open_beside(self) -> None:
-        """Begins to open it, where nobody waits for that. It is tried again after a while."""
+    def open_in_background(self) -> None:
+        """Begins to open the connection, for nobody that waits; again after a while."""
         if self._loop.time() >= self._opens_after:
-            self._begin_to_open()
+            self._start_to_open()
 
     async def _open(self) -> None:
-        opening = self._begin_to_open()
-        done, _ = await asyncio.wait([opening], timeout=PATIENCE)
+        opening = self._start_to_open()
+        done, _ = await asyncio.wait([opening], timeout=STATEMENT_SECONDS)
         if not done:  # the URL has set a connect_timeout of its own
             raise Busy("The database does not answer. Try again.")
         opening.result()
 
-    def _begin_to_open(self) -> asyncio.Task[None]:
+    def _start_to_open(self) -> asyncio.Task[None]:
         if self._opening is None or self._opening.done():
-            self._opens_after = self._loop.time() + PATIENCE / 2
+            self._opens_after = self._loop.time() + STATEMENT_SECONDS / 2
             self._opening = self._loop.create_task(self._connect())
-            self._opening.add_done_callback(
-                lambda done: done.cancelled() or done.exception()
-            )  # seen, if by nobody else
+            # Looks at the exception: asyncio logs one that nobody has seen.
+            self._opening.add_done_callback(lambda done: done.cancelled() or done.exception())
         return self._opening
 
     async def _connect(self) -> None:
@@ -205,12 +218,12 @@ class _Line:
             self.is_doubtful = True
             raise failure(error, was_open=False) from error
         self.is_doubtful = False
-        self._raw, self._pipeline, self._sending = raw, Pipeline(raw), False
+        self._raw, self._pipeline, self._sync_is_due = raw, Pipeline(raw), False
         self._socket = raw.pgconn.socket
         self._loop.add_reader(self._socket, self._receive)
 
-    def _send(self) -> None:
-        self._sending = False
+    def _sync(self) -> None:
+        self._sync_is_due = False
         if self._raw is not None:
             self._flush(self._pipeline.sync)
 
@@ -228,87 +241,83 @@ class _Line:
     def _receive(self) -> None:
         try:
             for outcome in self._pipeline.outcomes():
-                if isinstance(outcome, psycopg.Error) and outcome.diag.severity_nonlocalized in LAST_WORDS:
+                if isinstance(outcome, psycopg.Error) and outcome.diag.severity_nonlocalized in ENDS_CONNECTION:
                     self._lose()
                     return
-                self._heard, self.is_silent = self._loop.time(), False
-                self._settle(self._waiting.popleft()[0], outcome)
+                self._last_result, self._is_silent = self._loop.time(), False
+                _complete(self._waiters.popleft()[0], failure(outcome) if isinstance(outcome, Exception) else outcome)
         except psycopg.OperationalError:
             self._lose()
 
-    def _settle(self, answer: asyncio.Future[list[Row]], outcome: Outcome) -> None:
-        if answer.done():  # whoever waited has gone away
-            return
-        if isinstance(outcome, psycopg.Error):
-            answer.set_exception(failure(outcome))
-        else:
-            answer.set_result(outcome)
+    def _check_later(self) -> None:
+        if not self._check_is_due:
+            self._check_is_due = True
+            self._loop.call_later(STATEMENT_SECONDS / 8, self._check)
 
-    def _look_later(self) -> None:
-        if not self._looks:
-            self._looks = True
-            self._loop.call_later(PATIENCE / 8, self._look)
-
-    def _look(self) -> None:
-        """While answers are due: who has waited too long is told so, and a connection that says
-        nothing is given up."""
-        self._looks = False
+    def _check(self) -> None:
+        """While results are due: statements that have waited too long are Busy, and a connection
+        that says nothing is closed."""
+        self._check_is_due = False
         if self._raw is not None:
             self._receive()  # what came while the loop itself stood still
-        if self._raw is None or not self._waiting:
+        if self._raw is None or not self._waiters:
             return
         now = self._loop.time()
-        for answer, since in self._waiting:
-            if now - since < PATIENCE:
+        for result, since in self._waiters:
+            if now - since < STATEMENT_SECONDS:
                 break
-            if not answer.done():
-                answer.set_exception(Busy("The database does not answer. Try again."))
-        silent = now - max(self._heard, self._waiting[0][1])
-        self.is_silent = silent >= PATIENCE / 8
-        if silent >= PATIENCE / 2:
-            self._give_up(self._raw)
+            _complete(result, Busy("The database does not answer. Try again."))
+        silence = now - max(self._last_result, self._waiters[0][1])
+        self._is_silent = silence >= STATEMENT_SECONDS / 8
+        if silence >= STATEMENT_SECONDS / 2:
+            self._abandon(self._raw)
         else:
-            self._look_later()
+            self._check_later()
 
-    def _give_up(self, raw: psycopg.Connection) -> None:
-        """The server hangs or is slow: it is told to stop. What it was asked first may be why;
-        the others ask again."""
+    def _abandon(self, raw: psycopg.Connection) -> None:
+        """The server hangs or is slow, and is told to stop. The first statement may be the
+        reason; the others run again elsewhere."""
 
         def end() -> None:
             cancel(raw)
             raw.close()
 
-        (first, _), *others = self._forget()
         self.is_doubtful = True
-        if not first.done():
-            first.set_exception(Busy("The database does not answer. Try again."))
-        for answer, _ in others:
-            if not answer.done():
-                answer.set_exception(_Silent("The database does not answer. Try again."))
+        for number, (result, _) in enumerate(self._detach()):
+            _complete(result, (_ConnectionSilent if number else Busy)("The database does not answer. Try again."))
         self._loop.run_in_executor(None, end)
 
     def _lose(self) -> None:
         if self._raw is not None:
             raw = self._raw
-            waiting = self._forget()
+            waiters = self._detach()
             raw.close()
-            for answer, _ in waiting:
-                self._settle(answer, psycopg.OperationalError("the connection is gone"))
+            for result, _ in waiters:
+                _complete(result, failure(psycopg.OperationalError("the connection is gone")))
 
-    def _forget(self) -> deque[tuple[asyncio.Future[list[Row]], float]]:
-        """It is not used any more. Answers who waits."""
-        self._leave_the_loop()
-        self._raw, self.is_silent = None, False
-        waiting, self._waiting = self._waiting, deque()
-        return waiting
+    def _detach(self) -> deque[Waiter]:
+        """The connection is not used any more; returns those that wait for its results."""
+        self._leave_loop()
+        self._raw, self._is_silent = None, False
+        waiters, self._waiters = self._waiters, deque()
+        return waiters
 
-    def _leave_the_loop(self) -> None:
+    def _leave_loop(self) -> None:
         if not self._loop.is_closed():
             self._loop.remove_reader(self._socket)
             self._loop.remove_writer(self._socket)
 
     def close(self) -> None:
         if self._raw is not None:
-            self._leave_the_loop()
+            self._leave_loop()
             self._raw.close()
             self._raw = None
+
+
+def _complete(result: asyncio.Future[list[Row]], outcome: list[Row] | Exception) -> None:
+    if result.done():  # its request was cancelled
+        return
+    if isinstance(outcome, Exception):
+        result.set_exception(outcome)
+    else:
+        result.set_result(outcome)

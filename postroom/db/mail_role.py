@@ -1,9 +1,8 @@
 """The role that the mail daemons have on PostgreSQL: it may read the mail_* views, and nothing
 else.
 
-A view that is made again has lost its grants, so whoever migrates gives them anew. The password
-of a role that we made is in one file; where that is lost the password is not set again, because
-another machine may use it.
+The password of a role that we made is in one file; where that is lost the password is not set
+again, because another machine may use it.
 """
 
 import os
@@ -15,8 +14,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from postroom.db.grants import NoMailRole
-from postroom.errors import Busy
+from postroom.errors import Busy, NoMailRole
 
 VIEWS = """
 SELECT relname, has_table_privilege(%s, oid, 'SELECT') FROM pg_class

@@ -4,12 +4,12 @@ never edited, its checksum is kept and held."""
 
 import hashlib
 import re
+from contextlib import closing
 from pathlib import Path
 
-from postroom.db import grants
-from postroom.db.database import engine_for
+from postroom.db.database import Engine, engine_for
 from postroom.db.tx import Tx
-from postroom.db.writer import Engine, run_alone
+from postroom.db.writer import run_alone
 
 SCHEMA = Path(__file__).parent.parent / "schema"
 VIEWS = "mail_views.sql"
@@ -37,17 +37,20 @@ def migrate(url: str, folder: Path = SCHEMA) -> None:
     Raises NewerSchema when the database knows migrations that this version does not.
     """
     engine = engine_for(url)
-    connection = engine.writer(is_patient=True)
-    try:
-        run_alone(connection, engine, lambda tx: _apply(tx, engine, folder))
-    finally:
-        connection.close()
+    with closing(engine.writer(has_deadlines=False)) as connection:
+        run_alone(connection, lambda tx: _apply(tx, engine, folder))
 
 
-def check_known(applied: dict[str, str]) -> None:
+def check_known(applied: dict[str, str], folder: Path = SCHEMA) -> None:
     """Raises NewerSchema when this version does not know one of these migrations."""
-    files = {path.name: path.read_text(encoding="utf-8") for path in sorted(SCHEMA.glob("[0-9]*.sql"))}
-    _check_known(applied, files)
+    files = _files(folder)
+    for name, checksum in applied.items():
+        if name == VIEWS:
+            continue
+        if name not in files:
+            raise NewerSchema(f"The database has migration {name}, which this version does not know: upgrade.")
+        if checksum != _checksum(files[name]):
+            raise NewerSchema(f"Migration {name} is not the one that made this database: restore the file.")
 
 
 def statements(text: str) -> list[str]:
@@ -59,42 +62,34 @@ def statements(text: str) -> list[str]:
 def _apply(tx: Tx, engine: Engine, folder: Path) -> None:
     tx.run(LEDGER)
     applied: dict[str, str] = dict(tx.all(APPLIED))
-    files = {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("[0-9]*.sql"))}
-    _check_known(applied, files)
-    new = {name: text for name, text in files.items() if name not in applied}
+    check_known(applied, folder)
+    new = {name: text for name, text in _files(folder).items() if name not in applied}
     views = (folder / VIEWS).read_text(encoding="utf-8")
     if not new and applied.get(VIEWS) == _checksum(views):
         return
     names = re.findall(r"CREATE VIEW (\w+)", views)
-    readers = grants.holders(tx, names) if engine.has_roles else []
-    _drop_views(tx, names)
+    readers = engine.view_readers(tx, names)
+    for name in reversed(names):
+        tx.run(f"DROP VIEW IF EXISTS {name}")
     for name, text in new.items():
         _run_all(tx, engine, text)
         tx.run(RECORD, name=name, checksum=_checksum(text), now=tx.now)
     _run_all(tx, engine, views)
-    for role in readers:
-        grants.grant(tx, names, role)
+    for role in readers:  # a view that is made again has lost its grants
+        quoted = role.replace('"', '""')
+        tx.run(f'GRANT SELECT ON {", ".join(names)} TO "{quoted}"')
     tx.run(RECORD, name=VIEWS, checksum=_checksum(views), now=tx.now)
 
 
-def _check_known(applied: dict[str, str], files: dict[str, str]) -> None:
-    for name, checksum in applied.items():
-        if name == VIEWS:
-            continue
-        if name not in files:
-            raise NewerSchema(f"The database has migration {name}, which this version does not know: upgrade.")
-        if checksum != _checksum(files[name]):
-            raise NewerSchema(f"Migration {name} is not the one that made this database: restore the file.")
-
-
-def _drop_views(tx: Tx, names: list[str]) -> None:
-    for name in reversed(names):
-        tx.run(f"DROP VIEW IF EXISTS {name}")
+def _files(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("[0-9]*.sql"))}
 
 
 def _run_all(tx: Tx, engine: Engine, text: str) -> None:
     for statement in statements(text):
-        tx.run(statement.replace("{identity}", engine.identity).replace("{exact_text}", engine.exact_text))
+        for name, type_ in engine.types.items():
+            statement = statement.replace(f"{{{name}}}", type_)
+        tx.run(statement)
 
 
 def _checksum(text: str) -> str:

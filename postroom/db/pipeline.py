@@ -161,13 +161,10 @@ class Pipeline:
                     self._due.popleft()
                     self._due.appendleft((_STATEMENT, key, outcome))
             elif kind == _STATEMENT:
-                yield self._of_statement(key, outcome) if known is None else known
-
-    def _of_statement(self, key: Any, outcome: Outcome) -> Outcome:
-        if not isinstance(outcome, InvalidSqlStatementName):
-            return outcome
-        self._prepared.pop(key, None)
-        return PipelineAborted("its preparation was behind a statement that has failed")
+                if known is None and isinstance(outcome, InvalidSqlStatementName):
+                    self._prepared.pop(key, None)
+                    known = PipelineAborted("its preparation was behind a statement that has failed")
+                yield outcome if known is None else known
 
     def _outcome(self, result: pq.abc.PGresult) -> Outcome:
         if result.status == pq.ExecStatus.TUPLES_OK:

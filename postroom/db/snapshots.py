@@ -5,7 +5,8 @@ nor start it anew; and what a snapshot has is asked of the finished file, never 
 """
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,6 +22,7 @@ LEAP = 1_000_000
 
 LEDGER = "SELECT name, checksum FROM schema_migrations ORDER BY name"
 TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
+DAMAGED = "The database is damaged."
 LEAP_SEQUENCES = "UPDATE sqlite_sequence SET seq = seq + ?"
 
 
@@ -35,67 +37,57 @@ def take(source: Path, target: Path, progress: Progress) -> None:
     """Copies the database as it is at this moment. The target must be new; it is one file,
     without a WAL."""
     try:
-        reader = sqlite3.connect(source, isolation_level=None)
-        copy = sqlite3.connect(target, isolation_level=None)
-        try:
+        with (
+            closing(sqlite3.connect(source, isolation_level=None)) as reader,
+            closing(sqlite3.connect(target, isolation_level=None)) as copy,
+        ):
             reader.execute("PRAGMA query_only=1")
             reader.execute("PRAGMA wal_autocheckpoint=0")
             reader.execute("BEGIN")
             reader.execute(TABLES).fetchall()
             reader.backup(copy, pages=PAGES, progress=lambda _, left, all_: progress(all_ - left, all_), sleep=0)
             copy.execute("PRAGMA journal_mode=DELETE")
-        finally:
-            copy.close()
-            reader.close()
     except sqlite3.Error as error:
         raise BadBackup(f"The database cannot be copied: {error}.") from None
 
 
 def inspect(path: Path) -> Contents:
     """What a database has, after a check of all of it. Raises BadBackup when it is not whole."""
+    with _checked(path, "PRAGMA integrity_check") as connection:
+        if connection.execute("PRAGMA foreign_key_check").fetchall():
+            raise BadBackup(DAMAGED)
+        names = [name for (name,) in connection.execute(TABLES)]
+        return Contents(dict(connection.execute(LEDGER)), {name: _count(connection, name) for name in names})
+
+
+def quick_check(path: Path) -> dict[str, str]:
+    """A fast look at a database that may be in use; answers its migrations. Raises BadBackup
+    when it is damaged."""
+    with _checked(path, "PRAGMA quick_check") as connection:
+        return {name: checksum for name, checksum in connection.execute(LEDGER) if name[:1].isdigit()}
+
+
+@contextmanager
+def _checked(path: Path, check: str) -> Iterator[sqlite3.Connection]:
     try:
-        connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
-        try:
-            (state, *_), *_ = connection.execute("PRAGMA integrity_check").fetchall()
-            if state != "ok" or connection.execute("PRAGMA foreign_key_check").fetchall():
-                raise BadBackup("The database is damaged.")
-            names = [name for (name,) in connection.execute(TABLES)]
-            return Contents(dict(connection.execute(LEDGER)), {name: _count(connection, name) for name in names})
-        finally:
-            connection.close()
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection:
+            (state, *_), *_ = connection.execute(check).fetchall()
+            if state != "ok":
+                raise BadBackup(DAMAGED)
+            yield connection
     except sqlite3.Error as error:
         raise BadBackup(f"The database cannot be read: {error}.") from None
 
 
 def leap(path: Path) -> None:
     """Moves every id that will be given beyond those that may have been given since."""
-    connection = sqlite3.connect(path)
-    try:
-        with connection:
-            connection.execute(LEAP_SEQUENCES, (LEAP,))
-    finally:
-        connection.close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(LEAP_SEQUENCES, (LEAP,))
 
 
 def _count(connection: sqlite3.Connection, table: str) -> int:
     (count,) = connection.execute(f'SELECT COUNT(*) FROM "{table}"').fetchone()
     return int(count)
-
-
-def quick_check(path: Path) -> dict[str, str]:
-    """A fast look at a database that may be in use; answers its migrations. Raises BadBackup
-    when it is damaged."""
-    try:
-        connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
-        try:
-            (state, *_), *_ = connection.execute("PRAGMA quick_check").fetchall()
-            if state != "ok":
-                raise BadBackup("The database is damaged.")
-            return {name: checksum for name, checksum in connection.execute(LEDGER) if name[:1].isdigit()}
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise BadBackup(f"The database cannot be read: {error}.") from None
 
 
 def version() -> str:

@@ -19,20 +19,17 @@ import msgspec
 import psycopg
 from psycopg import sql
 
+from postroom.db import dumps, snapshots
 from postroom.db.migrations import migrate
-from postroom.db.sqlite import SQLite
+from postroom.db.sqlite import exclusive
 from postroom.errors import BadBackup, Busy
 
-Said = Callable[[str, int, int], None]
+Progress = Callable[[str, int, int], None]
 """Told what is done, and how many rows of how many."""
 
 SOME = 1000
-LEDGER = "schema_migrations"
-OURS = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
-VERSIONS = "SELECT name, checksum FROM schema_migrations"
+MIGRATIONS = "schema_migrations"
 LAST_IDS = "SELECT name, seq FROM sqlite_sequence"
-# Of this schema alone: what else a server has is none of ours.
-THEIRS = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY tablename"
 MOVE_ON = "SELECT setval(pg_get_serial_sequence(%s, 'id'), %s)"
 # Nobody else reads or writes the target, nor moves another database into it.
 ALONE = "SELECT pg_advisory_xact_lock(hashtextextended('postroom transfer', 0))"
@@ -50,14 +47,14 @@ def path_of(url: str) -> Path:
     return Path(url.removeprefix("sqlite:///"))
 
 
-def transfer(source: Path, url: str, said: Said) -> dict[str, Sum]:
+def transfer(source: Path, url: str, progress: Progress) -> dict[str, Sum]:
     """Moves every row; the source stays as it is. What each table has. Does nothing where that
     was done before. Raises BadBackup: nothing was moved then."""
     try:
-        with SQLite(f"sqlite:///{source}").exclusive(), contextlib.closing(_open(source)) as rows:
+        with exclusive(source), contextlib.closing(_open(source)) as rows:
             _prepare(rows, url)
             with psycopg.connect(url) as target:
-                found = _transfer(rows, target, said)
+                found = _transfer(rows, target, progress)
             with psycopg.connect(url, autocommit=True) as target:
                 target.execute("ANALYZE")
             return found
@@ -80,29 +77,31 @@ def _prepare(source: sqlite3.Connection, url: str) -> None:
     """Gives the target the schema, unless it is somebody else's."""
     ours = _tables(source)
     with psycopg.connect(url) as target:
-        theirs = {str(name) for (name,) in target.execute(THEIRS)}
-        if theirs and LEDGER not in theirs:
-            raise BadBackup(f"The target has tables that are not Postroom's, as {min(theirs)}: name an empty database.")
+        theirs = {str(name) for (name,) in target.execute(dumps.TABLES)}
+        if MIGRATIONS not in theirs:
+            _refuse(theirs)
     migrate(url)
     with psycopg.connect(url) as target:
-        if set(target.execute(VERSIONS)) != set(source.execute(VERSIONS)):
+        if set(target.execute(snapshots.LEDGER)) != set(source.execute(snapshots.LEDGER)):
             raise BadBackup("The two databases are not of the same version.")
-        if foreign := {str(name) for (name,) in target.execute(THEIRS)} - set(ours):
-            raise BadBackup(
-                f"The target has tables that are not Postroom's, as {min(foreign)}: name an empty database."
-            )
+        _refuse({str(name) for (name,) in target.execute(dumps.TABLES)} - set(ours))
 
 
-def _transfer(source: sqlite3.Connection, target: "psycopg.Connection[Any]", said: Said) -> dict[str, Sum]:
+def _refuse(foreign: set[str]) -> None:
+    if foreign:
+        raise BadBackup(f"The target has tables that are not Postroom's, as {min(foreign)}: name an empty database.")
+
+
+def _transfer(source: sqlite3.Connection, target: "psycopg.Connection[Any]", progress: Progress) -> dict[str, Sum]:
     target.execute(ALONE)
-    tables = [table for table in _tables(source) if table != LEDGER]
+    tables = [table for table in _tables(source) if table != MIGRATIONS]
     total = 2 * sum(source.execute(_select(table, ["COUNT(*)"])).fetchone()[0] for table in tables)
     done = 0
 
     def tell(table: str, rows: int) -> None:
         nonlocal done
         done += rows
-        said(table, done, total)
+        progress(table, done, total)
 
     filled = [table for table in tables if target.execute((_select(table, ["1"]) + " LIMIT 1").encode()).fetchone()]
     wanted: dict[str, Sum] = {}
@@ -129,7 +128,7 @@ def _transfer(source: sqlite3.Connection, target: "psycopg.Connection[Any]", sai
 
 def _tables(source: sqlite3.Connection) -> list[str]:
     """The tables, each behind those that it refers to."""
-    left = {name: _referred(source, name) - {name} for (name,) in source.execute(OURS).fetchall()}
+    left = {name: _referred(source, name) - {name} for (name,) in source.execute(snapshots.TABLES).fetchall()}
     found: list[str] = []
     while left:
         free = sorted(name for name, wanted in left.items() if not wanted & left.keys())
@@ -160,8 +159,8 @@ def _copy(rows: Iterable[tuple[Any, ...]], target: "psycopg.Connection[Any]", ta
 class _Summed:
     """Rows that are counted and summed up while they pass."""
 
-    def __init__(self, rows: Iterable[tuple[Any, ...]], said: Callable[[int], None]) -> None:
-        self._rows, self._said = rows, said
+    def __init__(self, rows: Iterable[tuple[Any, ...]], progress: Callable[[int], None]) -> None:
+        self._rows, self._said = rows, progress
         self._count = self._digest = 0
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:

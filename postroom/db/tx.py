@@ -3,11 +3,14 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from postroom.errors import Busy
 
 Row = tuple[Any, ...]
+
+SAVEPOINT, RELEASE = "SAVEPOINT job", "RELEASE SAVEPOINT job"
 
 
 class ConnectionLost(Busy):
@@ -20,18 +23,48 @@ class SerializationConflict(Busy):
     and can be run again."""
 
 
-class Connection(Protocol):
-    """One connection of an engine. `fetch` runs a statement and returns all its rows at once,
-    because an open cursor would hold back checkpoints. `run` may leave it for the next `fetch`
-    to carry out, in order, and to fail."""
+class EarlierJobFailed(BaseException):
+    """A statement from before the last SAVEPOINT, which was left for later, has failed; nothing
+    after it was carried out. Not an Exception: a job may catch those."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Statements(Protocol):
+    """What carries statements out. `fetch` returns all rows at once, because an open cursor would
+    hold back checkpoints. `run` may leave its statement for the next `fetch` to carry out, in
+    order, and to fail."""
 
     def fetch(self, sql: str, params: Mapping[str, Any]) -> list[Row]: ...
 
     def run(self, sql: str, params: Mapping[str, Any]) -> None: ...
 
-    def in_transaction(self) -> bool: ...
+
+class Connection(Statements, Protocol):
+    """One connection of an engine, used by one thread at a time."""
 
     def close(self) -> None: ...
+
+
+class WriteConnection(Connection, Protocol):
+    """A connection that writes."""
+
+    def in_transaction(self) -> bool: ...
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """A transaction that is begun; the block commits it or rolls it back. Raises Busy when
+        others are in the way for too long."""
+        ...
+
+    def limit_lock_waits(self) -> None:
+        """What follows in this transaction waits only shortly for the locks of others, because it
+        keeps them from what was done before."""
+
+    def checkpoint(self, *, idle: bool) -> None:
+        """Between transactions: folds the log into the database where that is due, and all of it
+        when `idle`. Raises Busy when a reader is in the way."""
 
 
 class Tx:
@@ -40,7 +73,7 @@ class Tx:
 
     __slots__ = ("_connection", "now")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Statements) -> None:
         self._connection = connection
         self.now = time.time_ns() // 1_000_000
 

@@ -53,7 +53,9 @@ def examine(settings: Settings) -> list[Diagnosis]:
         found += files.clock(settings)
         found += _private(settings, me, running)
     else:
-        found.append(Diagnosis("skipped", "data", f"{settings.data} is not there: it was never started.", "./start"))
+        found.append(
+            Diagnosis("skipped", "data", f"{settings.data} does not exist: Postroom was never started.", "./start")
+        )
     if settings.mail == "on":
         found += files.certificate(settings)
         found += _queue(settings) if running else ()
@@ -66,7 +68,10 @@ def _private(settings: Settings, me: Identity, running: bool) -> Iterator[Diagno
     if os.geteuid() not in (0, (settings.data / "db").stat().st_uid):
         for subject in ("permissions", "database"):
             yield Diagnosis(
-                "skipped", subject, f"{settings.data} is another user's: look as root.", "sudo postroom doctor"
+                "skipped",
+                subject,
+                f"{settings.data} belongs to another user: run this as root.",
+                "sudo postroom doctor",
             )
         return
     yield from files.permissions(settings, me)
@@ -109,10 +114,10 @@ def _database(settings: Settings, running: bool) -> Iterator[Diagnosis]:
         if settings.database.startswith("sqlite:///"):
             path = Path(settings.database.removeprefix("sqlite:///"))
             if not path.exists():
-                yield Diagnosis("skipped", "database", f"{path} is not there yet.", "./start")
+                yield Diagnosis("skipped", "database", f"{path} does not exist yet.", "./start")
                 return
             check_known(snapshots.quick_check(path))
-        yield Diagnosis("ok", "database", "It is whole and of a schema that this version knows.")
+        yield Diagnosis("ok", "database", "It is intact, and this version knows its schema.")
         if settings.mail == "on" and not settings.is_sqlite:
             yield _mail_role(settings)
         if running:
@@ -141,10 +146,10 @@ def _late_work(settings: Settings) -> Iterator[Diagnosis]:
     due = _ask(settings, session_revocations.oldest_due)
     late = time.time_ns() // 1_000_000 - due if due else 0
     if late > LATE_MS:
-        text = f"The worker is {late // 1000} s late with ending sessions."
+        text = f"The worker is {late // 1000} s late in ending sessions."
         yield Diagnosis("error", "worker", text, f"tail {settings.data}/log/worker.log")
     else:
-        yield Diagnosis("ok", "worker", "No work waits for it.")
+        yield Diagnosis("ok", "worker", "The worker is not late.")
 
 
 def _nodes(settings: Settings) -> Iterator[Diagnosis]:
@@ -171,7 +176,7 @@ def _ask(settings: Settings, work: Callable[[Tx], T]) -> T:
 def _queue(settings: Settings) -> Iterator[Diagnosis]:
     folder = settings.data / "postfix"
     if os.geteuid() != 0 or not folder.exists():
-        yield Diagnosis("skipped", "queue", "Postfix needs root, and so does a look at its queue.")
+        yield Diagnosis("skipped", "queue", "Postfix needs root, and so does reading its queue.")
         return
     command = f"postqueue -c {folder}"
     lines = _said("/usr/sbin/postqueue", "-c", str(folder), "-j").splitlines()

@@ -63,7 +63,7 @@ def settings_file(me: Identity | None) -> Iterator[Diagnosis]:
     if fault := settings_of.open_secrets(me.gid if me else None):
         yield Diagnosis("error", "settings", fault, f"chmod 600 {path}")
     else:
-        yield Diagnosis("ok", "settings", f"{path} shows no password to others.")
+        yield Diagnosis("ok", "settings", f"{path} does not expose a password.")
 
 
 def disk(settings: Settings) -> Iterator[Diagnosis]:
@@ -93,7 +93,7 @@ def clock(settings: Settings) -> Iterator[Diagnosis]:
         yield Diagnosis("error", "clock", text, "timedatectl")
     else:
         said = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
-        yield Diagnosis("ok", "clock", f"{said}; not before what was written. Time servers are not asked.")
+        yield Diagnosis("ok", "clock", f"{said}; not earlier than the files of Postroom. Time servers are not asked.")
 
 
 def certificate(settings: Settings) -> Iterator[Diagnosis]:

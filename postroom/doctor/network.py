@@ -69,7 +69,7 @@ async def host(settings: Settings) -> AsyncIterator[Diagnosis]:
 async def port_25(settings: Settings) -> AsyncIterator[Diagnosis]:
     """Whether mail can leave this machine: many providers close port 25."""
     if settings.outbound == "off" or settings.relayhost:
-        yield Diagnosis("skipped", "port 25", "Nothing is sent to port 25 of others with these settings.")
+        yield Diagnosis("skipped", "port 25", "With these settings nothing is sent to port 25 of other hosts.")
         return
     resolver = Resolver(settings.resolver)
     try:
@@ -83,7 +83,7 @@ async def port_25(settings: Settings) -> AsyncIterator[Diagnosis]:
     except (Unanswered, IndexError, ValueError):
         yield Diagnosis("warning", "port 25", f"The DNS names no mail exchanger of {OUTSIDE}.", f"dig {OUTSIDE} MX")
         return
-    yield Diagnosis("ok", "port 25", "Mail can leave: port 25 of others answers.")
+    yield Diagnosis("ok", "port 25", "Mail can leave: port 25 of other hosts answers.")
 
 
 async def _any_opens(addresses: list[str]) -> bool:

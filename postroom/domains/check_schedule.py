@@ -1,7 +1,7 @@
-"""When the DNS of a domain is looked at: what is due, who is at it, and how often it has failed.
+"""When the DNS of a domain is checked: which checks are due, leased, or have failed how often.
 
-A check is leased by moving `free_at` ahead. Whoever dies in the middle loses nothing,
-because the lease runs out and the check is still due.
+Moving `free_at` ahead leases a check (decision 0044). A worker that dies during the check loses
+nothing, because the lease expires and the check is still due.
 """
 
 from postroom.db import Tx

@@ -3,7 +3,7 @@ read by themselves: Thunderbird's autoconfig, Outlook's Autodiscover (POX) and A
 profile. Pure.
 
 No document holds a password, and what is served without a key speaks of a domain only, so
-that it is the same for every address, also for one that nobody has.
+that it is the same for every address, also for one that nobody has (decision 0075).
 """
 
 import plistlib

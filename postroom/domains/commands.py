@@ -1,7 +1,7 @@
 """Domains: the names that accounts live on. A domain belongs to a user, or to nobody (a platform
 domain).
 
-Several claims of one name may be pending, only one row of a name is more than that.
+Several claims of one name may be pending, only one row of a name is more than that (decision 0033).
 """
 
 import secrets
@@ -24,8 +24,27 @@ STATUSES: tuple[str, ...] = get_args(Status)
 
 CLAIM_DAYS = 7
 DAY_MS = 24 * 3600 * 1000
-COLUMNS = """id, organization_id, user_id, name, status, token, activated_by, expires_at, degraded_at, degraded_reason,
-  created_at, updated_at"""
+
+
+class Domain(msgspec.Struct, frozen=True):
+    """A managed domain, or a claim of one. `name` is the A-label; `token` is what its ownership
+    record must hold."""
+
+    id: int
+    organization_id: int
+    user_id: str | None
+    name: str
+    status: Status
+    token: str | None
+    activated_by: Literal["operator", "dns"] | None
+    expires_at: int | None
+    degraded_at: int | None
+    degraded_reason: str | None
+    created_at: int
+    updated_at: int
+
+
+COLUMNS = ", ".join(Domain.__struct_fields__)
 
 # A platform domain matches every user of its organization; a claim that is active comes before one
 # that is not.
@@ -44,6 +63,7 @@ WHERE NOT EXISTS (
   WHERE platform.organization_id = :organization AND platform.name = :name AND platform.user_id IS NULL
     AND platform.deleted_at IS NULL)
 ON CONFLICT DO NOTHING RETURNING {COLUMNS}"""
+# The row stays, because accounts and events name it (decision 0034).
 DELETE = """
 UPDATE domains SET status = 'pending', deleted_at = :now, expires_at = NULL, updated_at = :now
 WHERE id = :id AND organization_id = :organization AND deleted_at IS NULL RETURNING id"""
@@ -64,10 +84,10 @@ INACTIVE = {
     "suspended": "The domain is suspended. Accounts need an active one: the operator can activate it.",
 }
 GONE = (
-    "The account's domain was deleted, or is pending again. One that is pending can be verified first; after a "
+    "The account's domain was deleted, or is pending again. A pending domain can be verified first; after a "
     "deletion, make a new account."
 )
-EXISTS = "This domain is there already: GET /v2/domains/:domain/info shows it, and what it still needs."
+EXISTS = "This domain exists already: GET /v2/domains/:domain/info shows it, and what it still needs."
 UNPROVABLE = "SELECT id FROM domains WHERE token IS NULL"
 MAKE_PROVABLE = "UPDATE domains SET token = :token WHERE id = :id"
 SET_STATUS = """
@@ -78,7 +98,7 @@ WHERE id = :id AND organization_id = :organization AND deleted_at IS NULL
     SELECT 1 FROM domains AS other
     WHERE other.name = domains.name AND other.id <> domains.id AND other.status <> 'pending'))
 RETURNING id"""
-# Whoever holds the row of a name is alone in giving the name an owner.
+# Only the transaction that holds the row of a name may give the name an owner.
 HOLD_NAME = """
 INSERT INTO domain_names (name) VALUES (:name) ON CONFLICT (name) DO UPDATE SET name = excluded.name"""
 HOST = "SELECT name FROM mail_host WHERE id = 1"
@@ -86,24 +106,6 @@ MANAGED = """
 SELECT id FROM domains
 WHERE id = :id AND organization_id = :organization AND deleted_at IS NULL AND status <> 'pending'"""
 LIST = f"SELECT {COLUMNS} FROM domains WHERE organization_id = :organization AND deleted_at IS NULL ORDER BY id"
-
-
-class Domain(msgspec.Struct, frozen=True):
-    """A managed domain, or a claim of one. `name` is the A-label; `token` is what its ownership
-    record must hold."""
-
-    id: int
-    organization_id: int
-    user_id: str | None
-    name: str
-    status: Status
-    token: str | None
-    activated_by: Literal["operator", "dns"] | None
-    expires_at: int | None
-    degraded_at: int | None
-    degraded_reason: str | None
-    created_at: int
-    updated_at: int
 
 
 def find(tx: Tx, actor: Actor, name: str, user_id: str | None) -> Domain | None:
@@ -125,7 +127,7 @@ def get_own(tx: Tx, actor: Actor, name: str, user_id: str | None) -> Domain:
     a platform domain."""
     domain = get(tx, actor, name, user_id)
     if domain.user_id is None and (actor.user_id is not None or actor.restricted_key_id is not None):
-        raise Refused("forbidden", "A platform domain is changed with a key that is bound to nothing.")
+        raise Refused("forbidden", "Only a key that is not bound to a user or to domains can change a platform domain.")
     return domain
 
 
@@ -141,7 +143,7 @@ def page(
 
 
 def is_active(tx: Tx, name: str) -> bool:
-    """Whether this name is an active domain, whoever has it."""
+    """Whether this name is an active domain of any organization."""
     return tx.one(IS_ACTIVE, name=name) is not None
 
 
@@ -158,7 +160,7 @@ def is_managed(tx: Tx, organization_id: int, id_: int) -> bool:
 def check_claim(tx: Tx, actor: Actor, name: str, user_id: str, *, looks: bool = True) -> None:
     """Raises what `claim` would raise now, before a key is made for it; `claim` decides."""
     if actor.restricted_key_id is not None:
-        raise Refused("forbidden", "A key that is bound to domains cannot claim another one: use one that is not.")
+        raise Refused("forbidden", "A key that is bound to domains cannot claim another domain: use a key that is not.")
     _check_new(tx, actor, name, user_id, looks=looks)
     limits.check_claim(tx, actor.organization_id, user_id, looks=looks)
     if find(tx, actor, name, user_id):
@@ -183,7 +185,7 @@ def create(tx: Tx, actor: Actor, name: str, user_id: str | None, status: Status,
 def _check_new(tx: Tx, actor: Actor, name: str, user_id: str | None, *, looks: bool = False) -> None:
     host = tx.one(HOST)
     if refused_domain(name, host[0] if host else ""):
-        message = "This name is nobody's to claim, as .local, .internal and the server's own: send one that you own."
+        message = "Nobody can claim this name (.local, .internal, the server's own): send a domain that you own."
         raise invalid(FieldError("domain", "refused_domain", message))
     limits.check_domain(tx, actor.organization_id, user_id, looks=looks)
 

@@ -1,7 +1,7 @@
 """Consents: names below a domain that its owner lets other organizations have.
 
-A consent names nobody and activates nothing. Whoever claims the name must prove it like
-any other; and neither the owner nor the claimant learns of the other.
+A consent names nobody and activates nothing. A claimant must prove the name like any other
+(decision 0035), and neither the owner nor the claimant learns of the other.
 """
 
 from collections.abc import Iterator

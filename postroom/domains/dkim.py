@@ -2,8 +2,8 @@
 while it rotates a next one waits until the DNS shows it.
 
 `generate` takes up to 200 ms, so it never runs within a transaction. A domain that is made
-without a key has a `wanted` one, which the worker fills in. The private key leaves this table by
-one view only.
+without a key has a `wanted` one, which the worker fills in (decision 0052). The private key leaves
+this table by one view only.
 """
 
 import asyncio
@@ -181,8 +181,8 @@ def rotate(tx: Tx, actor: Actor, domain_id: int, key: NewKey) -> None:
 
 
 def switch(tx: Tx, domain_id: int, selector: str) -> bool:
-    """Lets the next key sign, once the DNS shows it; the old private key is erased. False where
-    it is not the next."""
+    """Lets the next key sign, once the DNS shows it; the old private key is erased (decision 0053).
+    False where it is not the next."""
     retired = tx.one(RETIRE, domain_id=domain_id, selector=selector, until=tx.now + RETIRING_MS)
     if retired is None:
         return False

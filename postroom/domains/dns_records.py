@@ -40,7 +40,8 @@ POLICY_SECONDS = 7 * 24 * 3600  # RFC 8461 3.2: weeks, so that an attacker canno
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One record. `priority` is that of an MX (RFC 5321) or SRV (RFC 2782)."""
+    """A record that a domain needs. `host` is relative to the domain, `@` is the domain itself;
+    `priority` is that of an MX (RFC 5321) or SRV (RFC 2782)."""
 
     record_type: RecordType
     host: str

@@ -1,7 +1,8 @@
 """What the DNS decides about a domain: a claim is proven, a domain is degraded, recovers, or is
 lost.
 
-A domain that the operator has decided on stays as it is: its `activated_by` is `operator`.
+A domain that the operator has decided on stays as it is (decision 0047): its `activated_by` is
+`operator`.
 """
 
 from postroom.actor import Actor
@@ -105,7 +106,7 @@ def lose(tx: Tx, domain: Domain, lost_ms: int) -> bool:
 
 
 def _claim_anew(tx: Tx) -> dict[str, str | int]:
-    """What a claim begins with: a token that nobody has published, and an end."""
+    """What a claim begins with: a token that nobody has published (decision 0045), and an end."""
     return {"token": new_token(), "expires_at": tx.now + CLAIM_DAYS * DAY_MS}
 
 

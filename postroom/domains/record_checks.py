@@ -26,13 +26,13 @@ LONGEST_FOUND = 1000
 LONGEST_MEND = spf.MOST_CHARACTERS + 2000  # a proposed record is never cut off
 
 # RFC 7600: an IPv4 address that no host has. A mail host without an address in the DNS is taken to
-# have this one.
+# have this one (decision 0161).
 _DUMMY = ip_address("192.0.0.8")
 
 
 class RecordCheck(msgspec.Struct, frozen=True):
-    """What a check found of one record. `fix` is for whoever keeps the zone; None where nothing
-    is to be done."""
+    """What a check found for one record. `fix` tells the owner of the zone what to do; None if
+    nothing is to be done."""
 
     status: Status
     found: tuple[str, ...] = ()
@@ -110,16 +110,16 @@ def _spf(name: str, domain: str, host: MailHost, lookups: Lookups) -> RecordChec
 
     if len(records) > 1:
         merged = spf_proposal.with_host(records, host.name)
-        return _differs(records, f"A domain has one SPF record: replace all of them by {merged.text}")
+        return _differs(records, f"A domain has one SPF record: replace all of them with {merged.text}")
     try:
         refused, addresses = _refused(domain, host, lookups)
     except Broken as broken:
         is_void = isinstance(broken, TooVoid)
         useless = spf_proposal.broken_terms(domain, records, host.name, lookups, void=is_void)
         merged = spf_proposal.with_host(records, host.name, useless)
-        return _differs(records, f"{broken} {_without(merged)}Replace it by {merged.text}")
+        return _differs(records, f"{broken} {_without(merged)}Replace it with {merged.text}")
     merged = spf_proposal.with_host(records, host.name, addresses=addresses)
-    return _differs(records, f"{refused}: replace it by {merged.text}") if refused else _ok(records)
+    return _differs(records, f"{refused}: replace it with {merged.text}") if refused else _ok(records)
 
 
 def _without(proposal: spf_proposal.Proposal) -> str:
@@ -134,8 +134,8 @@ def _no_spf(name: str, domain: str, host: MailHost, found: Found, lookups: Looku
         plain = [_plain(value) for value in meant]
         merged = spf_proposal.with_host(plain, host.name)
         is_spelling = len(meant) == 1 and spf.is_record(plain[0])
-        text = _spelling(meant[0]) if is_spelling else "Receivers see no SPF record, for its version ends in no space."
-        fix = text if merged.text == plain[0] else f"{text} {_without(merged)}Replace it by {merged.text}"
+        text = _spelling(meant[0]) if is_spelling else "Receivers ignore the record: no space follows its version."
+        fix = text if merged.text == plain[0] else f"{text} {_without(merged)}Replace it with {merged.text}"
         return _differs(meant, fix)
     doubled = lookups.hint(f"{name}.{domain}", "TXT").values
     return _absent(name, found.alias, _doubled("@", domain) if any(map(spf.is_record, doubled)) else None)
@@ -190,7 +190,8 @@ def _leads_here(name: str, host: MailHost, lookups: Lookups) -> bool:
 
 
 def _mx(name: str, domain: str, host: MailHost, lookups: Lookups) -> RecordCheck:
-    """Those of the lowest number get the mail; others behind them are somebody's backup."""
+    """Those of the lowest number get the mail; others behind them are somebody's backup
+    (decision 0163)."""
     found = lookups.find(name, "MX")
     targets = sorted((int(value.split()[0]), name_of(value).lower()) for value in found.values)
     if not targets:
@@ -204,7 +205,7 @@ def _mx(name: str, domain: str, host: MailHost, lookups: Lookups) -> RecordCheck
         return _ok(found.values)
     if host.name in names:
         return _differs(found.values, f"Other hosts get the mail: remove them, or give {host.name} the lowest number.")
-    fix = f"Mail goes to another host: replace these by an MX that leads to {host.name}."
+    fix = f"Mail goes to another host: replace these with an MX that leads to {host.name}."
     return _differs(found.values, _tail(names, domain, host) or fix)
 
 
@@ -220,7 +221,7 @@ def _target(record: Record, name: str, domain: str, host: MailHost, lookups: Loo
         return _ok(found.values)
     if found.values:
         tail = _tail(targets, domain, host)
-        return _differs(found.values, tail or f"It leads elsewhere: replace it by {record.expected_value}.")
+        return _differs(found.values, tail or f"It leads elsewhere: replace it with {record.expected_value}.")
     doubled = lookups.hint(f"{name}.{domain}", record.record_type).values
     leads = any(name_of(value).lower() == host.name for value in doubled)
     return _absent(name, found.alias, _doubled(record.host, domain) if leads else None)
@@ -250,7 +251,7 @@ def _elsewhere(record: Record, name: str, domain: str, lookups: Lookups, is_it: 
 
 def _absent(name: str, alias: str | None, elsewhere: str | None) -> RecordCheck:
     if alias:
-        fix = f"A CNAME is in the way: remove it, for no other record can stand beside a CNAME at {name}."
+        fix = f"A CNAME is in the way: remove it, because no other record can exist beside a CNAME at {name}."
         return _differs([f"CNAME {alias}"], fix)
     return RecordCheck("missing", (), elsewhere or f"There is no such record at {name}: publish it.")
 
@@ -266,7 +267,7 @@ def _tail(targets: Sequence[str], domain: str, host: MailHost) -> str | None:
 
 
 def _replace(expected: str) -> str:
-    return f"Replace it by the expected value: {expected}"
+    return f"Replace it with the expected value: {expected}"
 
 
 def _spelling(value: str) -> str:

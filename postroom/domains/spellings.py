@@ -1,5 +1,5 @@
 """How people write an internationalized domain in a login: for Dovecot, which compares bytes and
-knows no IDNA.
+knows no IDNA (decision 0157).
 
 A domain is stored in A-labels. A client that does not turn U-labels into them sends UTF-8, as it
 was typed: with capitals, which Dovecot makes small only where they are ASCII, and composed or

@@ -2,7 +2,8 @@
 theirs says.
 
 The proposal always parses, and its first term lets our host send. A term that receivers cannot
-read is written as it was meant where the meaning is certain, and left out otherwise.
+read is written as it was meant where the meaning is certain, and left out otherwise
+(decision 0162).
 """
 
 import re

@@ -26,7 +26,7 @@ def dkim_fault(value: str, expected: str) -> str | None:
     """A DKIM key record (RFC 6376 3.6.1) beside the one that we want."""
     pairs, wanted = _tag_list(value), dict(_tag_list(expected) or ())
     if pairs is None:
-        return "The value must be a list of tags as name=value, with one ; between them."
+        return "The value must be a list of tags like name=value, with one ; between them."
     tags = dict(pairs)
     if len(tags) < len(pairs):
         return "The value has a tag more than once."
@@ -39,9 +39,9 @@ def dkim_fault(value: str, expected: str) -> str | None:
         return "The record has an empty p=, which revokes the key: publish the whole expected value."
     if key != wanted["p"]:
         if wanted["p"].startswith(key):
-            pieces = "publish the whole of it, in strings of at most 255 characters where the provider asks for that"
+            pieces = "publish the whole of it, in strings of at most 255 characters if the provider requires it"
             return f"The value is cut off after {len(value)} characters: {pieces}."
-        return "Another key is published there: replace it by the expected value."
+        return "Another key is published there: replace it with the expected value."
     is_right = tags.get("k", "rsa") == wanted.get("k", "rsa")
     is_right = is_right and "sha256" in _items(tags.get("h", "sha256"))
     is_right = is_right and bool({"*", "email"} & set(_items(tags.get("s", "*"))))
@@ -81,11 +81,11 @@ def tls_rpt_fault(value: str) -> str | None:
         return "The record must begin with v=TLSRPTv1; in this spelling: senders ignore it otherwise."
     fields = _fields(value)
     if fields is None:
-        return "Behind the version there must be fields as name=value, with one ; between them and no other spaces."
+        return "After the version there must be fields like name=value, with one ; between them and no other spaces."
     targets = [text for name, text in fields if name == "rua"]
     uris = [uri.strip(" \t") for uri in targets[0].split(",")] if len(targets) == 1 else []
     if not uris or not all(map(_URI.fullmatch, uris)):
-        return "The record must have one rua=, with addresses as mailto:name@example.com or https://example.com/path."
+        return "The record must have one rua=, with addresses like mailto:name@example.com or https://example.com/path."
     if not any(uri.lower().startswith(("mailto:", "https:")) for uri in uris):
         return "Its rua= has neither a mailto: nor an https: address."
     return None
@@ -102,7 +102,7 @@ def mta_sts_fault(value: str) -> str | None:
         return "The record must begin with v=STSv1; in this spelling: senders ignore it otherwise."
     fields = _fields(value)
     if fields is None:
-        return "Behind the version there must be fields as name=value, with one ; between them and no other spaces."
+        return "After the version there must be fields like name=value, with one ; between them and no other spaces."
     ids = [text for name, text in fields if name == "id"]
     if len(ids) != 1 or not _POLICY_ID.fullmatch(ids[0]):
         return "The record must have one id=, of 1 to 32 letters and digits."

@@ -2,7 +2,8 @@
 when it is due again.
 
 The DNS is asked between two transactions. The second one judges the domain as it is by then, and
-what was asked for must still be what it needs. Silence of the DNS never changes a domain.
+what was asked for must still be what it needs. Silence of the DNS never changes a domain
+(decision 0043).
 """
 
 import asyncio
@@ -38,8 +39,8 @@ HOUR_MS = 3600 * 1000
 DAY_MS = 24 * HOUR_MS
 # Checks of an active domain that fail one after the other before it is called degraded.
 FAILURES = 3
-# For how long an active domain has to lead elsewhere before it is lost, unless the settings say
-# otherwise.
+# For how long an active domain has to lead elsewhere before it is lost (decision 0168), unless the
+# settings say otherwise.
 LOST_MS = 30 * DAY_MS
 
 Outcome = Literal["proven", "failing", "unanswered"]
@@ -78,9 +79,7 @@ class Verification:
         with self._place(actor.organization_id):
             plan = await self._database.write(lambda tx: _begin(tx, actor, name, user_id, self._host))
             findings = await self._look(plan)
-            domain = await self._database.write(
-                lambda tx: complete(tx, actor, plan, findings, by_itself=False), is_long=True
-            )
+            domain = await self._database.write(lambda tx: complete(tx, actor, plan, findings, by_itself=False))
         if domain is None:
             raise not_found()
         return Checked(domain, plan.records, findings)
@@ -97,7 +96,7 @@ class Verification:
         def work(tx: Tx) -> Domain | None:
             return complete(tx, actor, plan, findings, by_itself=True, lost_ms=self._lost_ms)
 
-        await self._database.write(work, is_long=True)
+        await self._database.write(work)
 
     async def _look(self, plan: Plan) -> list[RecordCheck]:
         return await look(self._resolver, plan.records, plan.domain.name, self._host)

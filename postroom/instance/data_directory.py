@@ -1,8 +1,9 @@
 """One instance: its data directory, and the lock that lets only one service work on it.
 
 The lock belongs to an open file that no child inherits, so it is free the moment the service is
-dead, however it died. Started as root, the directory stays root's, with the sticky bit: the
-system user works in it and cannot put something else in the place of what root reads or runs.
+dead, however it died. Started as root, the directory stays root's, with the sticky bit
+(decision 0065): the system user works in it and cannot put something else in the place of what
+root reads or runs.
 """
 
 import fcntl
@@ -17,7 +18,7 @@ from postroom.instance.system_user import Identity
 # A unix socket's path has 107 bytes (unix(7)); Dovecot's and Postfix's names below the directory
 # take up to 42.
 LONGEST_PATH = 107 - 42
-PLAIN_PATH = re.compile(r"[A-Za-z0-9/._+@-]+")
+PLAIN_PATH = re.compile(r"[A-Za-z0-9/._+@-]+")  # decision 0022
 LOCK_PATIENCE = 0.5
 # What the system user owns, and what root keeps where there is root: mode for one, mode for the
 # other.

@@ -1,4 +1,4 @@
-"""Who Postroom runs as: the system user `postroom` when started as root, else whoever started it.
+"""Who Postroom runs as: the system user `postroom` when root starts it, else the current user.
 
 `become` is final for the process, also for what it does at its end.
 """

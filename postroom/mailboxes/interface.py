@@ -23,15 +23,15 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class OpenSession(msgspec.Struct, frozen=True):
-    """One connection that has logged in."""
+    """One connection that has logged in; `protocol` is `imap`, `pop3` or `managesieve`."""
 
     protocol: ServiceName
     client_address: str
 
 
 class Mailboxes(Protocol):
-    """Given by whoever wires the parts together. Both raise `mail_off`, MailUnavailable, and
-    not_found for an account that is gone."""
+    """Injected at the start. Both methods raise `mail_off`, MailUnavailable, and not_found for an
+    account that does not exist."""
 
     async def usage(self, account_id: int, /) -> Usage: ...
 

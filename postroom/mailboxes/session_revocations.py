@@ -1,6 +1,6 @@
 """Login sessions that must end: written with the change, carried out by the API before it answers,
 and once more by the worker, because a login that was under way at the commit shows up only after
-the first time.
+the first time (decision 0002).
 
 A session belongs to a generation of its account. Ending generation 3 cannot hurt a
 session that logged in with the new password, which is of generation 4.
@@ -47,7 +47,7 @@ class Ended(NamedTuple):
     generation: int
 
 
-# Given by whoever wires the parts together. True: none of these has a session left.
+# Injected at the start. True: no session is left of any of these (account id, generation) pairs.
 EndSessions = Callable[[Sequence[tuple[int, int]]], Awaitable[bool]]
 
 

@@ -44,8 +44,8 @@ class Doorkeeper:
         return all(await asyncio.gather(*(self._end(node, there) for node, there in at.items())))
 
     async def doors(self, account_id: int) -> list[DoveadmEndpoint | None]:
-        """How those are reached that may have sessions of an account; first whoever has its
-        mail."""
+        """The endpoints of the nodes that may have sessions of an account; the node with its mail
+        is first."""
         if not self._settings.node:
             return [self.door(None)]
         homes = await self._database.read(partial(nodes.homes, ids=[account_id]))
@@ -57,12 +57,8 @@ class Doorkeeper:
 
     def door(self, node: Node | None) -> DoveadmEndpoint | None:
         """How Dovecot of a node is reached; None: it has not started yet."""
-        run = self._settings.data / "run"
-        try:
-            key = (run / doveadm.KEY).read_text(encoding="ascii").strip()
-        except OSError:
-            return None
-        if node is None or node.name == self._settings.node:
-            return DoveadmEndpoint(key, socket=run / "dovecot" / "http")
+        own = doveadm.local(self._settings.data / "run")
+        if own is None or node is None or node.name == self._settings.node:
+            return own
         bundle = self._settings.data / "tls" / "nodes.pem"
-        return DoveadmEndpoint(key, address=node.address, port=node.port + 1, host=node.host, bundle=bundle)
+        return DoveadmEndpoint(own.key, address=node.address, port=node.port + 1, host=node.host, bundle=bundle)

@@ -1,7 +1,7 @@
 """A certificate that was renewed while the service runs.
 
-Certificate and key are two files, and whoever renews them writes one after the other.
-A pair that does not fit is not taken; the daemons go on with the one that they have read.
+Certificate and key are two files, which a renewal writes one after the other. A pair that does not
+match is not used; the daemons keep the pair that they have read (decision 0098).
 """
 
 import ssl

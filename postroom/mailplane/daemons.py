@@ -163,7 +163,8 @@ def dovecot(settings: Settings) -> Daemon:
         command=[DOVECOT, "-F", "-c", path],
         # The script of all mailboxes is compiled here: nobody who delivers may write beside it.
         checks=[[DOVECONF, "-n", "-c", path], [SIEVEC, "-c", path, str(settings.data / "dovecot" / "once.sieve")]],
-        environment=ENVIRONMENT,
+        # The name in answers, in Message-ID and in file names of mail; else it is the machine's.
+        environment=ENVIRONMENT | {"DOVECOT_HOSTNAME": settings.hostname},
     )
 
 
@@ -182,7 +183,8 @@ def postfix(settings: Settings) -> Daemon:
 
 
 def opendkim(settings: Settings, identity: Identity) -> Daemon:
-    """OpenDKIM: signs what is submitted. It never is root: it reads the database as its owner."""
+    """OpenDKIM: signs what is submitted. It never is root: it reads the database as its owner
+    (decision 0051)."""
     owner = [f"--reuid={identity.uid}", f"--regid={identity.gid}", "--clear-groups", "--no-new-privs"]
     command = [SETPRIV, *owner, "--pdeathsig", "SIGTERM", OPENDKIM]
     path = str(settings.data / "opendkim" / "opendkim.conf")
@@ -278,10 +280,14 @@ def _check_postgres(postgres: Mapping[str, str]) -> None:
 
 def _check_certificate(settings: Settings) -> None:
     """With a pair that does not fit Postfix would start and only warn, and nobody could submit."""
+    paths = tls_paths(settings)
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*tls_paths(settings))
+        for path in paths:
+            path.open().close()  # an error of `ssl` does not name the file
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*paths)
     except OSError as error:  # ssl.SSLError too
-        raise Unusable(f"POSTROOM_TLS_CERT and POSTROOM_TLS_KEY: {error.strerror or error}.") from None
+        named = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        raise Unusable(f"POSTROOM_TLS_CERT and POSTROOM_TLS_KEY: {named}.") from None
 
 
 def _group(gid: int) -> str:

@@ -1,9 +1,9 @@
 """A node's key and its certificate, by which the other nodes know it: for proxied logins, for mail
 handed on, for ending sessions and for copies. And secrets sealed for the holder of such a key.
 
-Nobody signs these certificates but their own keys: the other nodes take exactly the certificates
-that stand in the database beside their nodes. Clients see the operator's certificate; a node's
-own is chosen by the name that another node asks for (`NAME.node.internal`).
+Nobody signs these certificates but their own keys (decision 0177): the other nodes take exactly the
+certificates that stand in the database beside their nodes. Clients see the operator's certificate;
+a node's own is chosen by the name that another node asks for (`NAME.node.internal`).
 """
 
 import base64

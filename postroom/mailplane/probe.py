@@ -14,7 +14,7 @@ from postroom.mailplane.render import judge_path, milter_path, reachable
 from postroom.settings import Settings
 
 LIMIT_SECONDS = 2.0
-UNSEEN = "It cannot be seen as this user: ask again as root or as postroom."
+UNSEEN = "This user cannot see it: ask again as root or as postroom."
 # The milter protocol: a length, a command, its data. Option negotiation (version 6; every action
 # and protocol step is offered, because opendkim turns away a mail server that offers less than it
 # needs), and the end.

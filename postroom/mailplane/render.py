@@ -244,8 +244,8 @@ def _place(peer: Peer) -> str:
 
 
 def service_path(settings: Settings, daemon: str) -> Path:
-    """Where libpq finds the database in a daemon: its service file, with the password in it. In
-    its own folder Postfix wants root's files only (decision 0205)."""
+    """Where libpq finds the database in a daemon: its service file, with the password in it
+    (decision 0091). In its own folder Postfix wants root's files only (decision 0205)."""
     if daemon == "postfix":
         return settings.data / "run" / "postfix-database.conf"
     return settings.data / daemon / "database.conf"

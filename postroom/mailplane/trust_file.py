@@ -2,7 +2,7 @@
 given the daemons.
 
 The worker runs as the system user, and what it writes ends up in files that the daemons' masters
-read as root. So nothing is taken that is not of the expected form.
+read as root. So nothing is taken that is not of the expected form (decision 0179).
 """
 
 import hashlib

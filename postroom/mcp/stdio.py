@@ -52,7 +52,7 @@ def _server(client: AsyncClient, read_only: bool) -> Server[Any]:
     async def call_tool(_: ServerRequestContext[Any], params: CallToolRequestParams) -> CallToolResult:
         entry = entries.get(params.name)
         if entry is None:
-            return _failed({"code": "unknown_tool", "detail": "There is no such tool here."})
+            return _failed({"code": "unknown_tool", "detail": "There is no such tool."})
         try:
             return _answered(entry, await _ask(client, entry, tools.arguments(entry, params.arguments)))
         except msgspec.ValidationError as error:

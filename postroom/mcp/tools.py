@@ -1,7 +1,8 @@
 """The tools, made from the client's operations: words, the type of what a tool takes, and what it
 does to the world.
 
-An operation that writes counts as destructive unless its verb is one that only adds.
+An operation that writes counts as destructive unless its verb is one that only adds
+(decision 0080).
 """
 
 from functools import cache
@@ -76,7 +77,7 @@ def _field(parameter: Parameter) -> tuple[str, Any] | tuple[str, Any, Any]:
 
 
 def _described(kind: Any, parameter: Parameter) -> Any:
-    nothing = " null: no limit." if parameter.kind == "number" else " null takes it away."
+    nothing = " null: no limit." if parameter.kind == "number" else " null removes it."
     words = parameter.words + nothing * parameter.is_nullable
     more = {"format": "password", "writeOnly": True} if parameter.is_hidden else None
     return Annotated[kind, Meta(description=words, extra_json_schema=more)]

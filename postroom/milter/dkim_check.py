@@ -2,9 +2,9 @@
 `dkim_check.py DOMAIN OCTETS`.
 
 Runs alone in Debian's Python, whose package python3-dkim verifies, as a process of its own with
-bounds for time and memory. Reads the message from standard input, writes the name of each key
-that it needs as a line, and reads the TXT record as the next line, which is empty where there is
-none. The last line is `valid` or `invalid`.
+bounds for time and memory (decision 0145). Reads the message from standard input, writes the name
+of each key that it needs as a line, and reads the TXT record as the next line, which is empty where
+there is none. The last line is `valid` or `invalid`.
 """
 
 import logging

@@ -1,8 +1,8 @@
 """From, Sender and the Resent fields of RFC 5322, read so strictly that every receiver reads the
 same mailbox.
 
-Narrower than RFC 5322 3.4: exactly one mailbox, no group, no route, no quoted local part, no
-comment or white space in the address, no nested comment. Wider: a name may have dots
+Narrower than RFC 5322 3.4 (decision 0136): exactly one mailbox, no group, no route, no quoted local
+part, no comment or white space in the address, no nested comment. Wider: a name may have dots
 (obs-phrase) and UTF-8 (RFC 6532), which clients send.
 """
 

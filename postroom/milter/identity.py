@@ -1,4 +1,5 @@
-"""Who a message says it is from: each field that names a sender, and what its display names show.
+"""Who a message says it is from: each field that names a sender, and what its display names show
+(decision 0137).
 
 From appears once. Sender, Resent-From and Resent-Sender may be there; all of them name addresses
 of the account.

@@ -1,5 +1,5 @@
 """Whether a message has left this instance before, as it is: it has a DKIM signature of ours that
-still fits.
+still fits (decision 0139).
 
 Only what our signer writes is read (RFC 6376: rsa-sha256, relaxed/relaxed, whole body), with the
 public key from our own database: no DNS. Any other signature counts as none.

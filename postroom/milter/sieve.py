@@ -2,8 +2,8 @@
 forwards keeps its From.
 
 Nothing is refused: Dovecot takes a refusal for a passing failure and would defer all mail of the
-script's owner. A reply that is not its owner's own is dropped, and the mail that it answers
-stays in the INBOX. A forward that would vouch for somebody else goes into the owner's INBOX
+script's owner. A reply that is not its owner's own is dropped (decision 0138), and the mail that it
+answers stays in the INBOX. A forward that would vouch for somebody else goes into the owner's INBOX
 instead.
 """
 
@@ -42,10 +42,11 @@ log = structlog.get_logger()
 # The first two fields of what Dovecot's Sieve forwards. A script can add fields to a reply, but
 # none before these.
 FORWARDED = [b"x-sieve", b"x-sieve-redirected-from"]
-# Times that mail is forwarded by scripts of this instance. Each can make four of one (`sieve_max_redirects`), and those
-# of several accounts together a number without a bound.
+# Times that scripts of this instance forward a message. Each script can make four messages of one
+# (`sieve_max_redirects`), and the scripts of several accounts together a number without a bound.
 MOST_FORWARDS = 5
-# What a reply must not claim: a result of authentication that the mail host would have found (RFC 8601 5).
+# What a reply must not claim: a result of authentication that the mail host would have found
+# (RFC 8601, section 5).
 RESULTS = b"authentication-results"
 
 

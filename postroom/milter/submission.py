@@ -49,8 +49,8 @@ class _ForeignSender(Exception):
 
 
 def _sender(message: Message) -> Address:
-    """The envelope sender. What the client wrote and what Postfix has made of it must read the
-    same: opendkim takes the key by the former, and the latter goes into the queue."""
+    """The envelope sender. The client's text and Postfix's rewritten text must parse to the same
+    address: opendkim chooses the key by the client's text, and Postfix queues its own."""
     try:
         written = senders.parse(message.sender.decode("ascii").removeprefix("<").removesuffix(">"))
         taken = senders.parse(message.macros.get("{mail_addr}", ""))

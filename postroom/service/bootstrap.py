@@ -2,11 +2,13 @@
 demo organization with an active domain and a key.
 
 Nobody knows the postmaster's password at first; it is reset like any other (docs/operations.md).
-Mail to postmaster@ and abuse@ of platform domains is kept there. The worker makes the DKIM keys
-of both domains: a start does not wait for them.
+Mail to postmaster@ and abuse@ of platform domains is kept there (decision 0019). The worker
+makes the DKIM keys of both domains: a start does not wait for them.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from postroom.accounts import commands as accounts
 from postroom.accounts import passwords
@@ -34,7 +36,7 @@ HAS_STARTED = "SELECT 1 FROM mail_host WHERE id = 1"
 
 @dataclass(frozen=True, slots=True)
 class FirstStart:
-    """`api_key` is there at the first start only: it cannot be read again. `console_link` is
+    """`api_key` is there until a start has shown it: it cannot be read again. `console_link` is
     there while the demo organization has a key."""
 
     api_key: str | None
@@ -42,10 +44,11 @@ class FirstStart:
     console_link: str | None = None
 
 
-def prepare(database: Database, hostname: str) -> FirstStart:
+def prepare(database: Database, hostname: str, unshown: Path) -> FirstStart:
     """Makes what is missing; at any later start that is nothing. Raises Refused for a host name
-    that is taken."""
-    return database.write_sync(lambda tx: _prepare(tx, hostname))
+    that is taken. The file `unshown` holds the id of the first key until a start has shown the
+    key and removes the file; while the file exists, the next start makes another key instead."""
+    return database.write_sync(lambda tx: _prepare(tx, hostname, unshown))
 
 
 def create_key(tx: Tx, organization: str, command: CreateKey) -> str:
@@ -81,21 +84,36 @@ def delete_domain(tx: Tx, organization: str, name: str, user_id: str | None) -> 
     domains.delete(tx, actor, domains.get(tx, actor, name, user_id))
 
 
-def _prepare(tx: Tx, hostname: str) -> FirstStart:
+def _prepare(tx: Tx, hostname: str, unshown: Path) -> FirstStart:
     started = tx.one(HAS_STARTED)
     domains.give_tokens(tx)
     spellings.fill(tx)
     _own_host(tx, hostname)
-    if started:
-        return FirstStart(None, DEMO_DOMAIN, _demo_link(tx))
     demo = Actor(organizations.ensure(tx, DEMO_ORGANIZATION))
-    _, key = keys.create(tx, demo, CreateKey())
+    if started:
+        return FirstStart(_replace_unshown_key(tx, demo, unshown), DEMO_DOMAIN, _demo_link(tx))
+    key = _first_key(tx, demo, unshown)
     if domains.find(tx, demo, DEMO_DOMAIN, None) is None:
         try:
             domains.create(tx, demo, DEMO_DOMAIN, None, "active")
         except Refused:  # the operator has given the name away, or to the mail host: then there is no demo
             return FirstStart(key, None, _demo_link(tx))
     return FirstStart(key, DEMO_DOMAIN, _demo_link(tx))
+
+
+def _first_key(tx: Tx, demo: Actor, unshown: Path) -> str:
+    made, key = keys.create(tx, demo, CreateKey())
+    unshown.write_text(str(made.id))
+    return key
+
+
+def _replace_unshown_key(tx: Tx, demo: Actor, unshown: Path) -> str | None:
+    """The key that an earlier start made and did not come to show is nobody's."""
+    if not unshown.exists():
+        return None
+    with suppress(Refused, ValueError):  # the operator has revoked the key; the file was cut
+        keys.revoke(tx, demo, int(unshown.read_text()))
+    return _first_key(tx, demo, unshown)
 
 
 def _own_host(tx: Tx, hostname: str) -> None:

@@ -48,7 +48,7 @@ class Following:
     async def _follow(self, found: OwnNode, reload: Callable[[], None]) -> None:
         mine = self._node
         if (found.id, found.host, found.port, found.bind) != (mine.id, mine.host, mine.port, mine.bind):
-            raise NotUsable("this node has another place since its start: start it again")
+            raise NotUsable("this node's address or port has changed since its start: restart it")
         write = daemons.renew_configuration
         if await asyncio.to_thread(write, self._settings, self._identity, self._postgres, found):
             reload()
@@ -59,4 +59,4 @@ class Following:
         """Once for each reason."""
         if reason != self._complaint:
             self._complaint = reason
-            self._say(f"What this node knows of the others is not renewed: {reason}")
+            self._say(f"This node cannot update what it knows of the other nodes: {reason}")

@@ -3,7 +3,7 @@ certificate, the worker.
 
 A scrape asks for these when it comes, and what gives no answer is None. The queues belong to
 Postfix and root; the supervisor, which is root, counts them now and then and leaves the numbers
-in a file.
+in a file (decision 0083).
 """
 
 import asyncio
@@ -13,7 +13,6 @@ from cryptography import x509
 
 from postroom.api.context import Measured
 from postroom.mailplane.dovecot import doveadm
-from postroom.mailplane.dovecot.doveadm import DoveadmEndpoint
 from postroom.mailplane.postfix import queues
 from postroom.mailplane.render import tls_paths
 from postroom.service import health_checks
@@ -37,12 +36,8 @@ class Measures:
         )
 
     async def _logins(self) -> dict[tuple[str, str], int] | None:
-        run = self._settings.data / "run"
-        try:
-            key = (run / doveadm.KEY).read_text(encoding="ascii").strip()
-        except OSError:
-            return None
-        return await doveadm.logins(DoveadmEndpoint(key, socket=run / "dovecot" / "http"))
+        endpoint = doveadm.local(self._settings.data / "run")
+        return await doveadm.logins(endpoint) if endpoint else None
 
 
 def _certificate_ends(settings: Settings) -> float | None:

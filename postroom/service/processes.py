@@ -1,14 +1,15 @@
-"""The parts of a service that are Python: how API, worker and milter are run, and what prepares the
-database.
+"""The parts of a service that are Python: how API, worker and milter are run, and what prepares
+the database.
 
-    python -I -m postroom.service.processes api --parent PID --name NAME --listener FD --instance VALUE
+    python -I -m postroom.service.processes api --parent PID --name NAME --listener FD
+        --instance VALUE
     python -I -m postroom.service.processes worker --parent PID
     python -I -m postroom.service.processes milter --parent PID
     python -I -m postroom.service.processes prepare --parent PID --report FD
 
 These processes die with the supervisor, however it died. The kernel does that, and only for a
-process that asked for it after it got its final user id. The imports are in the functions
-because each part starts the faster for what it does not load.
+process that asked for it after it got its final user id (decision 0012). The imports are in the
+functions because each part starts the faster for what it does not load.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -43,13 +45,14 @@ if TYPE_CHECKING:
 # Shorter than the grace that the supervisor gives.
 DRAIN = 8
 MAIL_ROLE = "mail_role.password"
+UNSHOWN_KEY = "unshown_key.id"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Prepared(msgspec.Struct):
-    """What the first start made; the API key is there only then. `mail_role`: how the mail
-    daemons connect to PostgreSQL, as libpq's parameters. `node`: of several machines this one;
-    `taken`: so many accounts are its own since this start."""
+    """What the first start made; the API key is there until a start has shown it. `mail_role`:
+    how the mail daemons connect to PostgreSQL, as libpq's parameters. `node`: of several machines
+    this one; `taken`: so many accounts are its own since this start."""
 
     organization: str
     demo_domain: str | None
@@ -58,6 +61,11 @@ class Prepared(msgspec.Struct):
     mail_role: dict[str, str] | None = None
     node: OwnNode | None = None
     taken: int = 0
+
+
+def unshown_key(settings: Settings) -> Path:
+    """Exists while no start has shown the first API key."""
+    return settings.data / "db" / UNSHOWN_KEY
 
 
 def part(name: str, settings: Settings, files: tuple[int, ...] = (), *arguments: str) -> Part:
@@ -220,7 +228,7 @@ def prepare(settings: Settings) -> Prepared:
     database = open_database(settings.database)
     try:
         node, taken = node_join.join(database, settings)
-        first = bootstrap.prepare(database, settings.hostname)
+        first = bootstrap.prepare(database, settings.hostname, unshown_key(settings))
     except Refused as error:
         raise CannotStart(error.detail) from None
     finally:

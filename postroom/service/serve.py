@@ -152,7 +152,7 @@ def _refuse_unusable(node: OwnNode) -> None:
     try:
         trust_file.check(node)
     except trust_file.NotUsable as error:
-        raise CannotStart(f"What the database says of the nodes cannot be used: {error}") from None
+        raise CannotStart(f"The nodes in the database cannot be used: {error}") from None
 
 
 class _Service:
@@ -218,7 +218,7 @@ class _Service:
             _refuse_unusable(prepared.node)
             ports.check_free(ports.node_ports(settings, prepared.node))
         if prepared.taken:
-            say.line(f"  {prepared.taken} accounts are node {settings.node}'s from now on, with the mail that is here.")
+            say.line(f"  {prepared.taken} accounts now belong to node {settings.node}, with the mail on this machine.")
         found: list[daemons.Daemon] = []
         renewal = Renewal(*tls_paths(settings))
         if self._mail:

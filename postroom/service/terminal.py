@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from rich.console import Console
 from rich.text import Text
 
-from postroom.service.processes import Prepared
+from postroom.service.processes import Prepared, unshown_key
 from postroom.settings import Settings
 
 DEMO_USER = "user_123"
@@ -42,7 +42,7 @@ class Terminal:
     def stopping(self) -> None:
         """The first word after a Ctrl-C, which the terminal shows itself as ^C."""
         below = "\n" if self._out.is_terminal else ""
-        self.line(f"{below}stopping … (once more ends all at once)")
+        self.line(f"{below}stopping … (press again to end everything at once)")
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -61,14 +61,14 @@ class Terminal:
         self._out.say(Text("! ", "yellow"), Text(text))
 
     def block(self, settings: Settings, prepared: Prepared, with_postfix: bool, with_api: bool = True) -> None:
-        """All that a developer needs to begin."""
+        """All that a developer needs to begin. The first API key counts as shown from here on."""
         another = f"`postroom keys create --organization {prepared.organization}` makes another"
         rows = [
             *([("API", settings.api_url), ("API docs", f"{settings.api_url}/docs")] if with_api else ()),
             *(_mail_rows(settings, with_postfix) if settings.mail == "on" else ()),
             *_demo_row(settings, prepared),
             *([("Console", f"{settings.api_url}/")] if with_api else ()),
-            ("API key", prepared.api_key or f"shown at the first start only; {another}"),
+            ("API key", prepared.api_key or f"shown once, at the first start; {another}"),
         ]
         self._out.say()
         for name, value in rows:
@@ -83,6 +83,7 @@ class Terminal:
             self._out.say(Text("Make a first mailbox:"))
             self._out.say(Text(curl(settings, prepared)))
             self._out.say()
+        unshown_key(settings).unlink(missing_ok=True)
 
 
 def _demo_row(settings: Settings, prepared: Prepared) -> list[tuple[str, str]]:

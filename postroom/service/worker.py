@@ -29,7 +29,6 @@ from postroom.errors import Busy
 from postroom.leases import Kind
 from postroom.mailboxes import session_revocations
 from postroom.mailboxes.session_revocations import Ended, EndSessions
-from postroom.mailplane.dovecot import maildir
 from postroom.service import purge as mail_purge
 
 PAUSE_SECONDS = 1.0
@@ -43,8 +42,8 @@ HOUSE_SECONDS = 60.0
 HOUSE_MS = 55_000
 HOUSE_STEPS = 100
 DAY_MS = 24 * 3600 * 1000
-# To end sessions takes up to 5 s, and whoever logged in at the wrong moment stays in until it is
-# done.
+# Ending sessions takes up to 5 s, and a session that began at the wrong moment stays open until
+# then.
 ENDING_MS = 10_000
 
 # When accounts (by id) have logged in since the last call, in milliseconds since 1970.
@@ -72,6 +71,7 @@ async def run(
         node = mover.node if mover else None
         group.create_task(_keep_on(lambda: keep_keys(database, resolver)))
         group.create_task(_keep_on(partial(write_logins, database, read_logins, {})))
+        group.create_task(_keep_on(partial(purge_all_due, database, mail, node)))
         group.create_task(_keep_on(partial(keep_house, database, events_days), HOUSE_SECONDS))
         if stop_scripts:
             group.create_task(_keep_on(partial(_in_thread, stop_scripts)))
@@ -85,7 +85,6 @@ async def run(
         while True:
             alive.touch()
             await _round(lambda: end_due_sessions(database, end_sessions, node))
-            await _round(lambda: purge_due(database, mail, node))
             await _round(lambda: expire_claims(database))
             await _round(lambda: prune_answers(database))
             await _round(lambda: forget_leases(database))
@@ -115,20 +114,24 @@ async def _end_sessions(database: Database, end_sessions: EndSessions, due: dict
     await database.write(write_down)
 
 
-async def purge_due(database: Database, mail: Path, node: int | None = None) -> None:
-    """Erases the mail of deleted accounts, up to so many files and folders."""
-    left = maildir.ERASE_BATCH_ENTRIES
+async def purge_all_due(database: Database, mail: Path, node: int | None = None) -> None:
+    """Erases the mail of deleted accounts until none is due."""
+    while await purge_due(database, mail, node):
+        pass
 
-    async def purge(id_: int) -> None:
-        nonlocal left
-        take = partial(leases.acquire, kind="purge", items=[id_], is_due=purges.begin_purge)
-        ours: list[int] = await database.write(take)
-        if ours:
-            left = await mail_purge.purge(database, mail, id_, left)
 
-    for id_ in await database.read(partial(purges.due_purges, node=node)):
-        if left > 0:
-            await _alone(database, "purge", id_, partial(purge, id_))
+async def purge_due(database: Database, mail: Path, node: int | None = None) -> bool:
+    """Erases the mail of some deleted accounts, up to so many files and folders. Answers whether
+    any account was due."""
+    due = await database.read(partial(purges.due_purges, node=node))
+    await _together(database, "purge", due, partial(_purge, database, mail))
+    return bool(due)
+
+
+async def _purge(database: Database, mail: Path, ids: list[int]) -> None:
+    take = partial(leases.acquire, kind="purge", items=ids, is_due=purges.begin_purge)
+    if ours := await database.write(take):
+        await mail_purge.purge(database, mail, ours)
 
 
 async def move_due(database: Database, mover: Mover) -> None:
@@ -230,9 +233,9 @@ async def _prune(database: Database, ids: list[int]) -> None:
 
 
 async def keep_house(database: Database, events_days: int, most_answers: int = idempotency.MOST) -> None:
-    """Removes what has no bound but time or number, in transactions of bounded size: events and
-    ended keys after `events_days` (0: never), answers beyond `most_answers` of an organization,
-    what is over in the console, addresses that have rested."""
+    """Removes what has no bound but time or number (decision 0170), in transactions of bounded
+    size: events and ended keys after `events_days` (0: never), answers beyond `most_answers` of an
+    organization, what is over in the console, addresses that have rested."""
     take = partial(leases.acquire, kind="house", items=[0], is_due=lambda _tx, _item: True, milliseconds=HOUSE_MS)
     if await database.write(take):
         await _alone(database, "house", 0, partial(_keep_house, database, events_days, most_answers))
@@ -254,14 +257,14 @@ async def _step_by_step(database: Database, work: Callable[[Tx], int], step: int
     """Repeats a transaction until it finds less than a whole step, or for long enough: what is
     left waits a minute."""
     for _ in range(HOUSE_STEPS):
-        if await database.write(work, is_long=True) < step:
+        if await database.write(work) < step:
             return
 
 
 async def forget_leases(database: Database) -> None:
     """Drops leases of rows that went meanwhile."""
     if await database.read(leases.are_forgotten):
-        await database.write(leases.forget, is_long=True)
+        await database.write(leases.forget)
 
 
 async def _together(

@@ -30,7 +30,7 @@ APPLY = """
 SELECT user_id, domains, accounts, accounts_per_domain FROM limits
 WHERE organization_id = :organization AND user_id IN ('', :user_id)"""
 # An update that changes nothing: under a cap one transaction at a time counts what is there.
-# Without one nobody waits.
+# Without one nobody waits (decision 0106).
 LOCK = """
 UPDATE limits SET domains = domains
 WHERE organization_id = :organization AND user_id IN ('', :user_id)

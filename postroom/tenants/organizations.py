@@ -42,7 +42,8 @@ def get(tx: Tx, name: str) -> int:
     row = tx.one(FIND, name=name)
     if row is None:
         names = ", ".join(str(row[0]) for row in tx.all(NAMES))
-        there = f"There are: {names}. " if names else "There is none: is it the right data directory (POSTROOM_DATA)? "
+        none = "There are no organizations: is this the right data directory (POSTROOM_DATA)? "
+        there = f"There are: {names}. " if names else none
         detail = f"There is no organization {name}. {there}`postroom keys create --organization NAME` makes one."
         raise Refused("not_found", detail)
     return int(row[0])

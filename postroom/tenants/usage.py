@@ -39,8 +39,7 @@ ORDER BY counted.domain_id"""
 OF_DOMAIN = """
 SELECT COALESCE(SUM(accounts), 0) FROM account_counts
 WHERE organization_id = :organization AND user_id = :user_id AND domain_id = :domain_id"""
-# An update that changes nothing: whoever makes an account on the domain meanwhile waits at this
-# row.
+# An update that changes nothing: a create on the domain meanwhile waits for this row.
 LOCK = """
 INSERT INTO account_counts (organization_id, user_id, domain_id, status, accounts)
 VALUES (:organization, '', :domain_id, 'active', 0)

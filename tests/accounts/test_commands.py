@@ -17,8 +17,10 @@ from postroom.accounts import queries as account_queries
 from postroom.accounts.addresses import REST_MS
 from postroom.accounts.commands import CreateAccount, UpdateAccount
 from postroom.accounts.model import Account, Status
+from postroom.accounts.queries import AccountFilter
 from postroom.actor import Actor
 from postroom.db import Database, Tx, open_database
+from postroom.db.sqlite import SQLite
 from postroom.db.writer import run_alone
 from postroom.errors import Refused
 from postroom.mailboxes import session_revocations
@@ -99,7 +101,7 @@ def test_two_writers_make_a_users_first_accounts(database: Database) -> None:
 def _wait_until_blocked(database: Database, other: threading.Thread) -> None:
     """On PostgreSQL until the other's insert waits for ours; SQLite lets it begin only after our
     commit."""
-    if database._inline is not None:
+    if isinstance(database._engine, SQLite):
         return
     sql = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     while other.is_alive() and not database.write_sync(lambda tx: tx.one(sql)):
@@ -274,7 +276,7 @@ def compare(tx: Tx, actor: Actor, model: Model, names: list[str]) -> None:
     }
     assert shown == model.living
     restorable = sorted(i for i, (_, until) in model.deleted.items() if until > tx.now and i not in model.living)
-    assert [a.id for a in account_queries.page(tx, actor, limit=1000, deleted=True)] == restorable
+    assert [a.id for a in account_queries.page(tx, actor, AccountFilter(deleted=True), limit=1000)] == restorable
     for user in {a["user_id"] for a in model.living.values()}:
         assert sum(a["is_default"] for a in model.living.values() if a["user_id"] == user) == 1
     for user_id in (None, *USERS):
@@ -387,7 +389,7 @@ def test_run_alone_is_the_same_transaction(database: Database) -> None:
     connection = database._engine.writer()
     try:
         with pytest.raises(_Done):
-            run_alone(connection, database._engine, _make_and_fail)
+            run_alone(connection, _make_and_fail)
     finally:
         connection.close()
     assert database.write_sync(lambda tx: tx.one("SELECT 1 FROM organizations WHERE name = 'gone.test'")) is None

@@ -68,7 +68,7 @@ def test_who_blocks(tenant: Tenant, stranger: Tenant) -> None:
 
 @pytest.mark.parametrize("levels", [1, 2, 3, 5])
 def test_a_name_is_blocked_from_any_height(tenant: Tenant, stranger: Tenant, levels: int) -> None:
-    """The owner of a name has all that is below it, whoever has the names between."""
+    """The owner of a name has all names below it, even if others have the names between."""
     name = tenant.new_domain(user_id="u")
     between = [".".join(["a"] * level + [name]) for level in range(1, levels)]
     below = ".".join(["a"] * levels + [name])

@@ -285,7 +285,7 @@ def test_signing_in_counts_for_the_whole_family_of_a_key(database_url: str) -> N
 
 
 def test_however_many_sessions_are_over_the_loop_goes_on(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever signs in clears away what is over, in the writer's thread."""
+    """A sign-in removes expired sessions, in the writer's thread."""
     threads: list[str] = []
 
     def noted(real: Any) -> Any:

@@ -9,6 +9,7 @@ import pytest
 
 from postroom.db import Tx
 from tests.api.rows import opens, rows, stored_password
+from tests.api.test_get_account import ALL_FIELDS
 from tests.harness.server import ApiServer, Tenant
 
 PATH = "/v2/email-accounts/create"
@@ -272,22 +273,7 @@ def test_fields(tenant: Tenant) -> None:
     body = {"domain": tenant.domain, "local_part": "a", "user_id": "u"}
     made = tenant.post(PATH, body, fields="*").json
     assert list(made) == ["account", "password", "note"]
-    assert list(made["account"]) == [
-        "id",
-        "user_id",
-        "domain",
-        "local_part",
-        "address",
-        "display_name",
-        "status",
-        "is_default",
-        "created_at",
-        "updated_at",
-        "deleted_at",
-        "purge_at",
-        "last_login_at",
-        "sessions_ended",
-    ]
+    assert list(made["account"]) == ALL_FIELDS
     assert made["account"] == tenant.full(made["account"]["id"])
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", made["account"]["created_at"])
     made = tenant.post(PATH, body | {"local_part": "b"}, fields="status,id").json

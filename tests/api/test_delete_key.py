@@ -119,7 +119,7 @@ def test_a_bound_key_deletes_what_is_as_narrow_alone(tenant: Tenant) -> None:
 
 
 def test_a_key_that_is_deleted_meanwhile_makes_none(tenant: Tenant) -> None:
-    """Whoever wins, no child outlives its parent."""
+    """In either order of the race, no child outlives its parent."""
     for _ in range(10):
         parent = make(tenant, tenant.key)
         with ThreadPoolExecutor(5) as pool:

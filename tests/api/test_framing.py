@@ -108,8 +108,8 @@ UNCERTAIN = {
 
 @pytest.mark.parametrize("name", UNCERTAIN)
 def test_what_is_not_certain_ends_the_connection(client: Client, name: str) -> None:
-    """A request before it is answered; it is refused; the bytes behind it are no request,
-    whoever has sent them."""
+    """The request before it is answered, it is refused, and the bytes after it are never taken
+    for a request."""
     client.send(HEALTH + UNCERTAIN[name] + HIDDEN + HIDDEN)
     assert client.answer().json == {"status": "ok"}
     assert_problem(client.answer(), 400, "invalid_request")
@@ -238,7 +238,7 @@ def test_curl_that_offers_http_2(api: ApiServer) -> None:
     plain = subprocess.run([*command, f"{url}/healthz", f"{url}/healthz"], capture_output=True, text=True, check=True)
     assert plain.stdout == '{"status":"ok"} 200 1.1' * 2
     posted = subprocess.run([*command, "-d", "{}", f"{url}{CREATE}"], capture_output=True, text=True, check=True)
-    assert "speak plain HTTP/1.1" in posted.stdout
+    assert "use plain HTTP/1.1" in posted.stdout
     assert posted.stdout.endswith(" 400 1.1")
     forced = subprocess.run(
         [*command, "--http1.1", "-d", "{}", f"{url}{CREATE}"], capture_output=True, text=True, check=True

@@ -71,7 +71,7 @@ def test_it_works(tenant: Tenant, operators_key: str) -> None:
 
 
 def test_a_tenant_sees_nothing_of_what_others_do(tenant: Tenant, stranger: Tenant, everything: Samples) -> None:
-    """Whatever is measured and whoever is busy, what a tenant's key is told stays the same."""
+    """A tenant's key gets the same text, whatever is measured and whichever tenants are busy."""
     names = {name for name, _ in samples(tenant.get(PATH))}
     assert names == {"postroom_accounts", "postroom_part_up", "postroom_build_info"}
     assert names < {name for name, _ in everything}

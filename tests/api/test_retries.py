@@ -6,7 +6,6 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partialmethod
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,7 +15,6 @@ import pytest
 from postroom import idempotency
 from postroom.accounts import commands as accounts
 from postroom.actor import Actor
-from postroom.api.context import RequestContext
 from postroom.api.route import PUBLIC, Route
 from postroom.api.routes import ROUTES
 from postroom.auth import keys
@@ -87,7 +85,7 @@ def test_every_write_is_carried_out_once(tenant: Tenant, thing: Thing, route: Ro
     assert is_replay(again), again.text
     assert alike(again) == alike(first)
     assert rows(tenant) == after
-    # Whoever died before the sessions were ended is made good for.
+    # If the process died before it ended the sessions, the retry ends them.
     assert tenant.api.ended[ended:] in ([], tenant.api.ended[:ended][ended - len(tenant.api.ended) :])
 
 
@@ -367,9 +365,6 @@ def test_still_running(tenant: Tenant, second: Tenant, monkeypatch: pytest.Monke
         return real(*arguments)
 
     monkeypatch.setattr(accounts, "create", create)
-    monkeypatch.setattr(
-        RequestContext, "write", partialmethod(RequestContext.write, is_long=True)
-    )  # where it does not hold up the loop
     once, body = {"Idempotency-Key": "once"}, body_for(tenant, "a")
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(tenant.post, CREATE, raw=body, headers=once)

@@ -18,7 +18,7 @@ import pytest
 
 from postroom.api.route import Route
 from postroom.domains import dkim
-from tests.api.test_tenancy import ABOUT, GUARDED, LISTS, MAKES, NOTHING, Ask, Thing, asks, honestly, name
+from tests.api.test_tenancy import ABOUT, GUARDED, LISTS, MAKES, NOTHING, Ask, Thing, asks, claim, honestly, name
 from tests.harness.server import Tenant
 
 # Far below what a password hash or a second query of many rows would cost, far above the noise of a
@@ -32,7 +32,7 @@ OUTSIDERS: dict[str, Callable[[Tenant, Tenant], str]] = {
 }
 # What makes the server do most for a caller who may do it.
 BODIES = {"POST /v2/email-accounts/:id/password/reset": {"password": "a long sentence nobody else has chosen"}}
-# PUT /v2/limits is about a user of one's own organization, whoever that is.
+# PUT /v2/limits is about any user of the key's own organization.
 JUDGED = [route for route in GUARDED if name(route) in ABOUT | LISTS and name(route) != "PUT /v2/limits"]
 
 
@@ -107,5 +107,4 @@ def test_a_claim_takes_as_long_as_any(
     monkeypatch.setattr(dkim, "generate", lambda: key)
     taken = (tenant.new_domain(f"t{number}.{secret.domain}", "owner") for number in itertools.count())
     free = (f"f{number}.{stranger.domain}" for number in itertools.count())
-    make = MAKES[name(route)]
-    check(tenant, route.method, stranger.key, map(make, taken), map(make, free))
+    check(tenant, route.method, stranger.key, *((claim(route, found) for found in names) for names in (taken, free)))

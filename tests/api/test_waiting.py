@@ -187,7 +187,7 @@ def test_a_client_that_does_not_read(database_url: str, monkeypatch: pytest.Monk
 
 
 def test_a_client_that_reads_slowly(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever takes a part each time gets all of it."""
+    """A client that reads a part each time gets the whole answer."""
     monkeypatch.setattr(connection_module, "STALL_SECONDS", 0.3)
     monkeypatch.setattr(connection_module, "SLOWEST_BYTES", 1)
     with ApiServer.start(database_url) as server, ExitStack() as stack:

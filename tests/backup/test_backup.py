@@ -22,6 +22,7 @@ from postroom.errors import BadBackup
 from postroom.instance import system_user
 from postroom.settings import PASSPHRASE
 from tests.harness.service import COMMAND, Service, wait_for
+from tests.harness.terminal import typed_at_terminal
 from tests.mail.clients import imap_login
 from tests.mail.platform import Platform
 
@@ -123,6 +124,31 @@ def test_encrypted(stopped: Platform) -> None:
     assert state(service)["accounts"] == before["accounts"]
 
 
+def test_it_opens_without_postroom(stopped: Platform, tmp_path: Path) -> None:
+    service = stopped.service
+    file, plain = backup(service, SECRET), tmp_path / "backup.tar.zst"
+    typed_at_terminal(SECRET, "age", "-d", "-o", plain, file)
+    subprocess.run(["zstd", "-q", "-t", plain], check=True)
+    subprocess.run(["tar", "-xf", plain, "-C", tmp_path], check=True)
+    with sqlite3.connect(tmp_path / "database") as database:
+        assert database.execute("SELECT * FROM accounts").fetchall() == state(service)["accounts"]
+
+
+def test_what_age_encrypted_is_restored(stopped: Platform, tmp_path: Path) -> None:
+    service = stopped.service
+    before = state(service)
+    typed_at_terminal(SECRET, "age", "-p", "-o", tmp_path / "encrypted", backup(service))
+    refused(service, "restore", str(tmp_path / "encrypted"), "--force", "--yes", passphrase="wrong")
+    done(service, "restore", str(tmp_path / "encrypted"), "--force", "--yes", passphrase=SECRET)
+    assert state(service)["accounts"] == before["accounts"]
+
+
+@pytest.mark.parametrize("start", [b"postroom-sealed-1\n", b"manifest.json\0"])
+def test_an_older_format(stopped: Platform, tmp_path: Path, start: bytes) -> None:
+    (tmp_path / "old").write_bytes(start + bytes(10_000))
+    assert "older format" in refused(stopped.service, "restore", str(tmp_path / "old"), "--force", passphrase=SECRET)
+
+
 @pytest.mark.parametrize("passphrase", ["", SECRET])
 def test_damage_is_found(stopped: Platform, passphrase: str) -> None:
     service = stopped.service
@@ -130,7 +156,7 @@ def test_damage_is_found(stopped: Platform, passphrase: str) -> None:
     whole, before = file.read_bytes(), state(service)
     places = [0, 40, 70, 700, len(whole) // 3, len(whole) // 2, len(whole) - 300, len(whole) - 1]
     damaged = [whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :] for at in places]
-    damaged += [whole[:at] for at in (0, 10, 60, 600, 65 * 1024, len(whole) // 2, len(whole) - 1)]
+    damaged += [whole[:at] for at in (0, 10, 60, 160, 600, len(whole) // 2, len(whole) - 1)]
     damaged += [whole + b"x", b"hello"]
     for content in damaged:
         with pytest.raises(BadBackup, match=r"damaged|cut short|no backup"):
@@ -325,14 +351,18 @@ def test_under_load(tmp_path: Path) -> None:
             assert accounts == counted
 
 
-def test_a_dump_of_postgresql(postgres: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("passphrase", ["", SECRET])
+def test_a_dump_of_postgresql(postgres: Any, tmp_path: Path, passphrase: str) -> None:
     """pg_restore of the member `database` gives the same rows."""
     url = postgres.new_database()
     with Service.new(mail="off", database_url=url) as service:
         service.start()
         box = Platform.new(service).create("one")
-        file = backup(service)
-        subprocess.run(["tar", "-xf", file, "-C", tmp_path], check=True)
+        plain = file = backup(service, passphrase)
+        if passphrase:
+            plain = tmp_path / "plain"
+            typed_at_terminal(SECRET, "age", "-d", "-o", plain, file)
+        subprocess.run(["tar", "-xf", plain, "-C", tmp_path], check=True)
         other = postgres.new_database()
         subprocess.run(["pg_restore", "--no-owner", "-d", other, tmp_path / "database"], check=True)
         import psycopg

@@ -1,6 +1,6 @@
 """What a backup and a restore have promised is on the disk, not in the kernel's memory: the
-system calls of the real commands, in their order, as strace sees them. A power cut cannot be
-tried here; what would survive it can."""
+system calls of the real commands, in their order, as strace sees them (decision 0181). A power cut
+cannot be tried here; what would survive it can."""
 
 import os
 import re

@@ -1,6 +1,7 @@
 """The methods are the table of routes: none is missing, and each sends what its route takes."""
 
 import inspect
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -8,8 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from postroom.api.endpoints.client_settings import XML
+from postroom.api.openapi import document
 from postroom.api.route import Route
-from postroom.api.routes import ROUTES, XML
+from postroom.api.routes import ROUTES
+from postroom.client.catalog import catalog
 from postroom.client.methods import Listing, Operation
 from postroom.client.operations import Operations
 
@@ -60,6 +64,20 @@ def test_a_method_takes_what_its_route_takes(route: Route) -> None:
     wanted = path_names(route) | names(route.query) | names(route.body) | HOST.get(name, set())
     assert parameters == wanted - {"fields"} | ({"idempotency_key"} if route.writes else set())
     assert method.__doc__
+
+
+@pytest.mark.parametrize("route", OURS, ids=lambda route: route.name)
+def test_a_parameter_has_the_words_of_its_field(route: Route) -> None:
+    """What OpenAPI, the command line and the tools for agents say of it is one sentence."""
+    operation = document([route], "")["paths"].popitem()[1][route.method.lower()]
+    schemas = document([route], "")["components"]["schemas"]
+    said = {one["name"].replace("-", "_").lower(): one for one in operation["parameters"]}
+    said |= schemas[route.body.__name__]["properties"] if route.body else {}
+    entry = catalog()[method_of(route)[0]]
+    for parameter in entry.parameters:
+        if parameter.name not in HOST.get(entry.name, ()):
+            schema = said[parameter.name]
+            assert f'"description": "{parameter.words}"' in json.dumps(schema), parameter.name
 
 
 @pytest.mark.parametrize("route", OURS, ids=lambda route: route.name)

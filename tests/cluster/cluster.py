@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from postroom.mailplane import trust_file
+from postroom.mailplane.dovecot.maildir import home_of
 from tests.harness.dns_server import DnsServer
 from tests.harness.postgres import PostgresServer
 from tests.harness.service import Service, wait_for
@@ -112,7 +113,7 @@ class Machine:
 
     def mail(self, box: Mailbox, suffix: str = "") -> Path:
         """Where on this machine's disk it is, if it is here."""
-        return self.service.data / "mail" / f"{box.id % 256:02x}" / f"{box.id}{suffix}"
+        return home_of(self.service.data / "mail", box.id, suffix)
 
     def believes(self, certificates: str) -> bool:
         """Whether its daemons were told to believe these and no others, and nothing newer waits

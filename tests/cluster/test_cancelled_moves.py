@@ -45,22 +45,20 @@ def test_it_works_while_it_is_copied(cluster: Cluster, box: Mailbox) -> None:
     start_move(box, home, other, "copy")
     listed = json.loads(cluster.run("accounts", "list-moves", "--json").stdout)
     assert [row["phase"] for row in listed if row["id"] == box.id] == ["copy"]
-    wanted = (
-        f"The move is cancelled: {box.id} stays on {home.name}. What {other.name} has of it is erased in a moment.\n"
-    )
+    wanted = f"The move is cancelled: {box.id} stays on {home.name}. The copy on {other.name} is erased in a moment.\n"
     assert cancel(cluster.machines[0], box) == wanted
     wait_for("the end", lambda: is_over(box))
     wait_for("the copy's end", lambda: not box.platform.sql(LEFT, id=box.id))
     assert (home.holds(box), other.holds(box)) == (True, False)
     with other.imap(box) as imap:
         assert imap.subjects() == ["hello"]
-    assert cancel(cluster.machines[0], box) == f"{box.id} is not on its way: it is on {home.name}.\n"
+    assert cancel(cluster.machines[0], box) == f"{box.id} is not being moved: it is on {home.name}.\n"
     assert box.platform.sql(CANCELLED, id=box.id) == [(1,)]
 
 
 def test_a_frozen_account_whose_target_is_away(cluster: Cluster, box: Mailbox) -> None:
     """As a worker leaves it that was killed: sealed, and closed. It opens again where it was,
-    goes elsewhere without waiting for that target, and that one erases what it has when it is
+    moves elsewhere without waiting for that target, and the target erases its copy when it is
     back."""
     home, other = cluster.home(box), cluster.other(box)
     (third,) = (machine for machine in cluster.machines if machine not in (home, other))
@@ -96,13 +94,13 @@ def test_a_frozen_account_whose_target_is_away(cluster: Cluster, box: Mailbox) -
 
 
 def test_what_cannot_be_cancelled(cluster: Cluster, box: Mailbox) -> None:
-    """One that has switched already, and an account that is not there. Whoever follows a move is
-    told of its end."""
+    """A move that has switched already, and an account that does not exist. A command that follows
+    a move reports its end."""
     home, other = cluster.home(box), cluster.other(box)
     hold(box)
     place(box, other)
     start_move(box, home, other, "clean")
-    for id_, said in ((box.id, "on its new node already"), (999999999, "There is no account 999999999")):
+    for id_, said in ((box.id, "already on its new node"), (999999999, "There is no account 999999999")):
         done = cluster.run("accounts", "cancel-move", str(id_))
         assert (done.returncode, said in done.stderr) == (1, True), done.stderr
     place(box, home)
@@ -110,7 +108,7 @@ def test_what_cannot_be_cancelled(cluster: Cluster, box: Mailbox) -> None:
         "UPDATE account_moves SET phase = 'copy', cancelled = 1 WHERE account_id = :id RETURNING 1", id=box.id
     )
     done = cluster.run("accounts", "move", str(box.id), other.name)
-    assert (done.returncode, "on its way already" in done.stderr) == (1, True)
+    assert (done.returncode, "already being moved" in done.stderr) == (1, True)
     assert "cancelled" in cluster.run("accounts", "show", str(box.id)).stdout
     cancel(cluster.machines[0], box)
     wait_for("the end", lambda: is_over(box))
@@ -160,8 +158,8 @@ def test_a_source_that_is_lost(cluster: Cluster, box: Mailbox) -> None:
 
 @pytest.mark.long
 def test_a_copy_that_outlives_its_worker(cluster: Cluster, box: Mailbox) -> None:
-    """doveadm goes on when whoever asked it is gone. The copy is erased when nothing is added to
-    it any more."""
+    """doveadm continues when the worker that called it is gone. The copy is erased when nothing is
+    added to it any more."""
     home, other = cluster.home(box), cluster.other(box)
     fill(home, box)
     (file,) = [path for name in ("new", "cur") for path in (home.mail(box) / "Maildir" / name).iterdir()]
@@ -172,7 +170,7 @@ def test_a_copy_that_outlives_its_worker(cluster: Cluster, box: Mailbox) -> None
     start_move(box, home, other, "copy")
     asyncio.run(_ask_and_leave(home, other, box))
     cancel(home, box)
-    reason = "SELECT 1 FROM account_moves WHERE account_id = :id AND reason LIKE 'A copy %'"
+    reason = "SELECT 1 FROM account_moves WHERE account_id = :id AND reason LIKE 'An earlier copy %'"
     wait_for("the reason why it waits", lambda: box.platform.sql(reason, id=box.id))
     wait_for("its end", lambda: not maildir.is_being_copied(home.service.data / "mail", box.id), RETRIED)
     release(box)

@@ -180,8 +180,8 @@ def test_nobody_speaks_for_a_hosted_domain_at_any_machine(cluster: Cluster, box:
 
 
 def test_a_machine_that_is_not_the_one_it_should_be(cluster: Cluster, box: Mailbox) -> None:
-    """Whoever answers at a machine's address without its certificate gets no password and no
-    command."""
+    """A machine that answers at another machine's address without its certificate gets no password
+    and no command."""
     home, other = cluster.home(box), cluster.other(box)
     (liar,) = (machine for machine in cluster.machines if machine not in (home, other))
     sql = "UPDATE nodes SET address = :address, port = :port, imaps_port = :imaps WHERE name = :name RETURNING id"
@@ -276,7 +276,7 @@ def test_a_node_is_emptied(cluster: Cluster, box: Mailbox) -> None:
     assert cluster.run("nodes", "drain", home.name).returncode == 0
     try:
         done = cluster.run("nodes", "empty", home.name)
-        assert done.stdout.startswith(f"{home.name} has no account any more."), done.stderr
+        assert done.stdout.startswith(f"{home.name} has no accounts left."), done.stderr
         assert cluster.home(box) is not home
         with home.imap(box) as imap:
             assert imap.subjects() == ["kept"]
@@ -305,7 +305,7 @@ def test_doctor_and_status_say_which_node_is_away(cluster: Cluster, platform: Pl
         rows = {row["part"]: row for row in json.loads(done.stdout)}
         states = {part.removeprefix("node "): row["state"] for part, row in rows.items() if part.startswith("node ")}
         assert states == {"ams": "running", "ber": "running", "cph": "running", "dublin": "new", "essen": "away"}
-        assert rows["node essen"]["reason"].startswith("0 accounts, takes no new ones, not seen for ")
+        assert rows["node essen"]["reason"].startswith("0 accounts, takes no new accounts, not seen for ")
         assert "\nnode dublin new      0 accounts" in cluster.run("status").stdout
     finally:
         for name in ("dublin", "essen"):

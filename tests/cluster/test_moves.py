@@ -198,7 +198,7 @@ def test_a_move_that_is_refused(cluster: Cluster, box: Mailbox) -> None:
     home, other = cluster.home(box), cluster.other(box)
     for arguments, said in (
         ((str(box.id), "nowhere"), "There is no node nowhere"),
-        ((str(box.id), home.name), f"is on {home.name} already"),
+        ((str(box.id), home.name), f"is already on {home.name}"),
         (("999999999", other.name), "There is no account 999999999"),
     ):
         done = cluster.run("accounts", "move", *arguments)

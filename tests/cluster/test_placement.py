@@ -39,7 +39,8 @@ def _make(tx: Tx, number: int) -> int:
 
 
 def _make_as_before(tx: Tx) -> tuple[int, int, int]:
-    """An account that a version of schema 0016 has made on the first of two nodes: its id, its node, the other node."""
+    """An account that a version of schema 0016 has made on the first of two nodes: its id, its
+    node, the other node."""
     ((home,), (target,)) = tx.all("SELECT id FROM nodes WHERE id > 0 ORDER BY id")
     organization = organizations.ensure(tx, "o")
     ((domain,),) = tx.all(

@@ -29,7 +29,7 @@ FOREIGN = "127.0.0.9"
 
 
 def is_believed(machine: Machine, pair: Pair, folder: Path) -> bool:
-    """Whether a machine takes mail from whoever has this pair."""
+    """Whether a machine takes mail from a client with this certificate and key."""
     file = folder / "tried.pem"
     file.write_text(pair.pem)
     context = clients.tls()
@@ -45,7 +45,7 @@ def is_believed(machine: Machine, pair: Pair, folder: Path) -> bool:
 
 
 def shown(machine: Machine) -> x509.Certificate:
-    """The certificate that a machine shows whoever comes with mail from another one."""
+    """The certificate that a machine shows to a machine that brings mail."""
     client = smtplib.SMTP(machine.address, machine.own_port, "client.example", 60)
     client.starttls(context=clients.tls())
     assert isinstance(client.sock, ssl.SSLSocket)
@@ -202,7 +202,7 @@ def test_a_certificate_is_renewed_while_the_machine_runs(cluster: Cluster, box: 
 
 
 def test_mail_goes_to_the_machine_of_that_name_alone(cluster: Cluster, box: Mailbox) -> None:
-    """Another one's certificate is not enough, although it is believed as that one's."""
+    """Another machine's certificate is not enough, although it is trusted for that machine."""
     cluster.wait_for_trust()
     home, other = cluster.home(box), cluster.other(box)
     (third,) = (machine for machine in cluster.machines if machine not in (home, other))

@@ -88,7 +88,7 @@ def test_an_escape_does_not_lose_a_password(console: Visit) -> None:
 
 def test_what_is_not_there_says_so_and_no_more(console: Visit) -> None:
     console.page.goto(f"{console.base}/accounts/999999999")
-    expect(console.page.locator(".state p").first).to_have_text("It is not there, or not for this key to see.")
+    expect(console.page.locator(".state p").first).to_have_text("It does not exist, or this key may not see it.")
 
 
 def test_copying_without_the_clipboard_interface(console: Visit) -> None:
@@ -194,7 +194,7 @@ def test_a_domain_of_the_demo_explains_itself(console: Visit) -> None:
     notes = console.page.locator(".notes p")
     console.open(f"/domains/{console.tenant.domain}")
     expect(notes).to_have_count(4)
-    for text in ("nothing has to be published", "every user of the organization", "Add domain", "POSTROOM_HOSTNAME"):
+    for text in ("no record is required", "every user of the organization", "Add domain", "POSTROOM_HOSTNAME"):
         expect(console.page.locator(".notes")).to_contain_text(text)
     expect(console.page.get_by_role("heading", name="What a real domain would need")).to_be_visible()
     console.tenant.post("/v2/domain", {"domain": "real.example", "user_id": "u"})
@@ -245,7 +245,7 @@ def test_busy_and_too_many(console: Visit) -> None:
 
 
 def test_an_unknown_outcome(console: Visit) -> None:
-    """Whoever just tries again may do it twice."""
+    """A plain retry may carry out the request twice."""
     console.page.route(
         "**/v2/email-accounts/create",
         lambda route: route.fulfill(status=503, headers={"retry-after": "1"}, json={"code": "outcome_unknown"}),
@@ -254,7 +254,7 @@ def test_an_unknown_outcome(console: Visit) -> None:
     console.button("Create account").first.click()
     fill_account(console, "unsure")
     console.dialog.get_by_role("button", name="Create account").click()
-    expect(console.dialog.get_by_text("It may have been carried out")).to_be_visible()
+    expect(console.dialog.get_by_text("The request may have been carried out")).to_be_visible()
 
 
 def test_nothing_that_is_stored_becomes_markup(console: Visit) -> None:

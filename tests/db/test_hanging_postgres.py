@@ -12,8 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from postroom.db import Database, Tx, loop_reads, migrate, open_database, pipeline, writer
-from postroom.db import database as database_module
+from postroom.db import Database, Tx, loop_reads, migrate, open_database, pipeline, reader, writer
 from postroom.db import postgres as engine
 from postroom.db.postgres import PostgresConnection
 from postroom.errors import Busy, OutcomeUnknown
@@ -39,7 +38,7 @@ def url(postgres: PostgresServer) -> str:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Long enough for a busy machine to answer, and not as long as in life."""
-    monkeypatch.setattr(loop_reads, "PATIENCE", 4.0)
+    monkeypatch.setattr(loop_reads, "STATEMENT_SECONDS", 4.0)
     monkeypatch.setattr(engine, "WRITE_SECONDS", 2.0)
     monkeypatch.setattr(engine, "SEARCH_SECONDS", 2.0)
     monkeypatch.setattr(pipeline, "CANCEL_SECONDS", 1.0)
@@ -74,8 +73,8 @@ def value(number: int) -> Callable[[Tx], Any]:
 
 @pytest.mark.usefixtures("impatient")
 def test_a_backend_that_hangs_costs_one_read(url: str) -> None:
-    """It may be that one that made it hang. The others are asked on another connection, and new
-    ones do not wait."""
+    """The first read may have caused the hang. The others are repeated on another connection, and
+    new reads do not wait."""
 
     async def run(database: Database) -> None:
         of_all: Callable[[Tx], Any] = lambda tx: (tx.one(PID) or (0,))[0]  # noqa: E731
@@ -165,8 +164,8 @@ def test_a_write_that_is_slow_fails_alone(url: str) -> None:
 
 def test_who_waits_for_a_turn_is_told(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A list behind two that are slow, and a write that nobody has taken."""
-    monkeypatch.setattr(writer, "TURN_SECONDS", 0.5)
-    monkeypatch.setattr(database_module, "LIST_SECONDS", 0.5)
+    monkeypatch.setattr(writer, "QUEUE_SECONDS", 0.5)
+    monkeypatch.setattr(reader, "LIST_SECONDS", 0.5)
     slow: Callable[[Tx], Any] = lambda tx: tx.one("SELECT 1 FROM pg_sleep(600)")  # noqa: E731
     asleep = "FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
 
@@ -180,7 +179,7 @@ def test_who_waits_for_a_turn_is_told(url: str, monkeypatch: pytest.MonkeyPatch)
             rows(url, f"SELECT pg_cancel_backend(pid) {asleep}")
             assert [type(one) for one in await asyncio.gather(*busy, return_exceptions=True)] == [Busy] * count
 
-    monkeypatch.setattr(loop_reads, "PATIENCE", 600.0)
+    monkeypatch.setattr(loop_reads, "STATEMENT_SECONDS", 600.0)
     monkeypatch.setattr(engine, "WRITE_SECONDS", 600.0)
     with closing(open_database(url)) as database:
         asyncio.run(run(database))
@@ -196,7 +195,7 @@ def line(postgres: PostgresServer) -> Iterator[Line]:
 @pytest.mark.usefixtures("impatient")
 def test_a_server_that_hangs(url: str, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing comes back on any connection, old or new."""
-    monkeypatch.setattr(database_module, "PING_SECONDS", 1.0)
+    monkeypatch.setattr(reader, "PING_SECONDS", 1.0)
 
     async def run(database: Database) -> None:
         asks = (database.read, database.read_many, database.read_slow, database.write)
@@ -220,7 +219,7 @@ def test_a_server_that_hangs(url: str, line: Line, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.usefixtures("impatient")
 def test_over_http(url: str, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database_module, "PING_SECONDS", 1.0)
+    monkeypatch.setattr(reader, "PING_SECONDS", 1.0)
     with ApiServer.start(line.url(url)) as api, ThreadPoolExecutor() as pool:
         tenant = api.new_tenant()
         path = f"/v2/email-accounts/{tenant.account('before')['id']}"

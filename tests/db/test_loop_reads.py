@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from postroom.db import Database, Tx, loop_reads, open_database
-from postroom.db.database import TURNS_BETWEEN
+from postroom.db.loop_reads import ITERATIONS_BETWEEN
 from postroom.db.pipeline import StatementFailed
 from postroom.errors import Busy
 from tests.harness.postgres import PostgresServer
@@ -28,7 +28,7 @@ def url(postgres: PostgresServer) -> str:
 @pytest.fixture
 def database(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
     """What is slow here is slow on purpose, and is not given up (test_hanging_postgres.py)."""
-    monkeypatch.setattr(loop_reads, "PATIENCE", 600.0)
+    monkeypatch.setattr(loop_reads, "STATEMENT_SECONDS", 600.0)
     opened = open_database(url)
     yield opened
     opened.close()
@@ -151,8 +151,8 @@ def test_a_read_that_changes_its_mind_gets_no_answer(database: Database) -> None
 
 
 def test_too_many_reads_at_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where whoever asked has gone away: PostgreSQL has still to answer."""
-    monkeypatch.setattr(loop_reads, "WAITING", 2)
+    """A read counts even when its caller has stopped waiting: PostgreSQL has still to answer."""
+    monkeypatch.setattr(loop_reads, "WAITING_STATEMENTS", 2)
     answers = together(database, *map(value, range(20)))
     refused = [answer for answer in answers if isinstance(answer, Busy)]
     assert [answer[0] for answer in answers if answer not in refused] == list(range(8))
@@ -176,7 +176,7 @@ def test_a_slow_statement_holds_up_nobody(database: Database) -> None:
         while await database.read_slow(asked) != (1,):
             continue
         assert [await database.read(value(number)) for number in range(9)]
-        slow.cancel()  # whoever asked has gone away, and PostgreSQL still works on it
+        slow.cancel()  # the caller has stopped waiting, and PostgreSQL still works on it
         await asyncio.gather(slow, return_exceptions=True)
         assert [await database.read(value(number)) for number in range(9)]
 
@@ -224,8 +224,8 @@ def test_long_lists_leave_turns_to_others(database: Database) -> None:
         watcher.cancel()
 
     asyncio.run(run())
-    assert asked[0] >= TURNS_BETWEEN
-    assert asked[-1] >= 8 // 2 * TURNS_BETWEEN
+    assert asked[0] >= ITERATIONS_BETWEEN
+    assert asked[-1] >= 8 // 2 * ITERATIONS_BETWEEN
 
 
 def test_all_connections_are_lost_under_load(database: Database, url: str) -> None:

@@ -1,5 +1,5 @@
-"""The role of the mail daemons on PostgreSQL: made where we may, granted again by whoever
-migrates, and no more than it needs."""
+"""The role of the mail daemons on PostgreSQL: made where allowed, granted again by each migration,
+and with no more rights than it needs."""
 
 import shutil
 from collections.abc import Iterator

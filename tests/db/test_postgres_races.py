@@ -212,6 +212,16 @@ def test_the_only_account_goes_and_another_comes(world: World, deleted_first: bo
     assert default != old.id
 
 
+def test_a_domain_goes_and_an_account_comes(world: World) -> None:
+    """The account has found the domain, and waits for its counter while the domain is deleted."""
+    domain = world.do(world.own("gone"))
+    command = CreateAccount(domain.name, "late", "u", None, "{SSHA512}x")
+    found = world.beside(
+        lambda tx: domains.delete(tx, world.actor, domain), lambda tx: accounts.create(tx, world.actor, command)
+    )
+    assert found == [None, "not_found"]
+
+
 @pytest.mark.parametrize("heir_first", [True, False])
 def test_the_default_goes_and_so_does_its_heir(world: World, heir_first: bool) -> None:
     default, heir, last = world.made("default", "heir", "last")
@@ -255,7 +265,7 @@ def owners(world: World, name: str) -> list[int]:
 
 @pytest.mark.parametrize("proven_first", [True, False])
 def test_a_proof_and_the_operators_word_for_another(world: World, proven_first: bool) -> None:
-    """Whoever comes later is told. An owner by DNS stays: the operator must take the name away
+    """The later of the two is refused. An owner by DNS stays: the operator must take the name away
     first."""
     name = f"{world.domain}.shop.example"
     proven, chosen = claim(world, f"{world.organization} a", name), claim(world, f"{world.organization} b", name)

@@ -57,7 +57,7 @@ def test_sqlite_is_durable(path: Path, database: Database) -> None:
         return {name: tx.one(f"PRAGMA {name}")[0] for name in names}  # type: ignore[index]
 
     expected = {"journal_mode": "wal", "synchronous": 2, "wal_autocheckpoint": 0, "foreign_keys": 1, "query_only": 0}
-    expected["busy_timeout"] = 0  # whoever writes waits in our code, where it can be told not to
+    expected["busy_timeout"] = 0  # writers wait in our code, where the wait can be turned off
     assert asyncio.run(_write(database, pragmas)) == expected
     assert database.write_sync(pragmas) == expected
     read = asyncio.run(_read(database, pragmas))
@@ -139,8 +139,7 @@ def test_one_process_writes_at_a_time(path: Path, database: Database, monkeypatc
 def test_whoever_keeps_it_from_writing_does_not_hold_up_the_loop(
     path: Path, database: Database, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    """The loop begins a batch itself where it can; where it would have to wait, the thread
-    waits."""
+    """The thread waits, and the loop goes on."""
     waited, pause = [], time.sleep
 
     def sleep(seconds: float) -> None:
@@ -153,7 +152,7 @@ def test_whoever_keeps_it_from_writing_does_not_hold_up_the_loop(
                 other = held.enter_context(closing(sqlite3.connect(path, isolation_level=None)))
                 other.execute("BEGIN IMMEDIATE")
             else:
-                held.enter_context(sqlite_engine.SQLite(f"sqlite:///{path}").exclusive())
+                held.enter_context(sqlite_engine.exclusive(path))
             writing = asyncio.create_task(database.write(add("kept waiting")))
             while not waited:
                 await asyncio.sleep(0)
@@ -167,18 +166,17 @@ def test_whoever_keeps_it_from_writing_does_not_hold_up_the_loop(
 
 def test_whoever_waits_is_next(path: Path) -> None:
     """A process that has just written does not come before one that waits, however quick it is."""
-    engine = sqlite_engine.SQLite(f"sqlite:///{path}")
     order = []
 
     def wait_and_write() -> None:
-        with engine.exclusive():
+        with sqlite_engine.exclusive(path):
             order.append("waited")
 
     with ThreadPoolExecutor(1) as pool:
-        with engine.exclusive():
+        with sqlite_engine.exclusive(path):
             other = pool.submit(wait_and_write)
             wait_for("the turn to be taken", lambda: _is_locked(Path(f"{path}-turn")))
-        with engine.exclusive():
+        with sqlite_engine.exclusive(path):
             order.append("again")
         other.result()
     assert order == ["waited", "again"]
@@ -195,11 +193,10 @@ def _is_locked(path: Path) -> bool:
 
 def test_the_lock_is_not_asked_for_before_a_checkpoint_is_due(path: Path, database: Database) -> None:
     """Between two batches another process may have it."""
-    engine = sqlite_engine.SQLite(f"sqlite:///{path}")
-    connection = engine.writer()
-    engine.checkpoint(connection, idle=False)
-    with engine.exclusive():
-        engine.checkpoint(connection, idle=False)
+    connection = sqlite_engine.SQLiteWriter(path)
+    connection.checkpoint(idle=False)
+    with sqlite_engine.exclusive(path):
+        connection.checkpoint(idle=False)
     connection.close()
 
 
@@ -268,8 +265,8 @@ def test_the_wal_is_folded_in(path: Path, database: Database) -> None:
 
 
 def test_a_commit_that_the_disk_has_not_taken(path: Path, database: Database) -> None:
-    """The kernel fails every sync of one thread. The transaction stands whole in the WAL by
-    then, where whoever opens the database after a crash finds it: nobody may call that undone."""
+    """The kernel fails every sync of one thread. By then the whole transaction is in the WAL, where
+    the first opening of the database after a crash finds it: it must not be reported as undone."""
 
     def add_without_a_disk() -> None:
         refuse_syncs()

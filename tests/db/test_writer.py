@@ -162,14 +162,14 @@ def _fail_in_the_next_batch(engine: WatchedEngine, where: str, error: Exception)
         rows = real(sql, params)
         if sql == "COMMIT":
             watched.fetch = real  # type: ignore[method-assign]
-            watched.failing[engine.begin if where == "begin" else where] = error
+            watched.failing[where] = error
         return rows
 
     watched.fetch = fetch  # type: ignore[method-assign]
 
 
 def test_the_queue_is_bounded(engine: WatchedEngine, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer_module, "WAITING", 3)
+    monkeypatch.setattr(writer_module, "WAITING_JOBS", 3)
 
     async def test(writer: Writer) -> None:
         async with held(writer):
@@ -184,7 +184,7 @@ def test_the_queue_is_bounded(engine: WatchedEngine, prefix: str, monkeypatch: p
 
 
 def test_a_large_queue_is_several_batches(engine: WatchedEngine, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer_module, "BATCH", 4)
+    monkeypatch.setattr(writer_module, "BATCH_JOBS", 4)
 
     async def test(writer: Writer) -> None:
         async with held(writer):
@@ -210,7 +210,7 @@ def test_a_cancelled_job_is_skipped(engine: WatchedEngine, prefix: str) -> None:
 
 def test_close_finishes_what_waits(engine: WatchedEngine, prefix: str) -> None:
     async def go() -> None:
-        writer = Writer(engine)
+        writer = Writer(engine.watched)
         async with held(writer):
             jobs = await sent(writer, *(add(f"{prefix}{n}") for n in range(10)))
             closing = asyncio.create_task(asyncio.to_thread(writer.close))
@@ -225,7 +225,7 @@ def test_close_finishes_what_waits(engine: WatchedEngine, prefix: str) -> None:
 
 def test_a_closed_writer_refuses(engine: WatchedEngine, prefix: str) -> None:
     async def go() -> None:
-        writer = Writer(engine)
+        writer = Writer(engine.watched)
         await asyncio.to_thread(writer.close)
         with pytest.raises(Busy):
             await writer.write(add(prefix))
@@ -234,8 +234,8 @@ def test_a_closed_writer_refuses(engine: WatchedEngine, prefix: str) -> None:
 
 
 def test_the_loop_may_be_gone(engine: WatchedEngine, prefix: str) -> None:
-    """Whoever waited went away with its loop; what was sent is committed all the same."""
-    writer = Writer(engine)
+    """The caller ended with its loop; its write is committed all the same."""
+    writer = Writer(engine.watched)
     go = threading.Event()
 
     async def leave() -> None:
@@ -248,10 +248,10 @@ def test_the_loop_may_be_gone(engine: WatchedEngine, prefix: str) -> None:
 
 
 def test_close_in_the_loop_does_not_wait_for_the_loop(engine: WatchedEngine, prefix: str) -> None:
-    """The loop that should run the jobs of the next batch waits for the writer."""
+    """The loop waits for the writer, and the jobs get their results afterwards."""
 
     async def test() -> None:
-        writer, go = Writer(engine), threading.Event()
+        writer, go = Writer(engine.watched), threading.Event()
         job = await begun(writer, go)
         jobs = await sent(writer, *(add(f"{prefix}{n}") for n in range(3)))
         go.set()
@@ -260,27 +260,3 @@ def test_close_in_the_loop_does_not_wait_for_the_loop(engine: WatchedEngine, pre
 
     asyncio.run(test())
     assert all(found(engine, f"{prefix}{n}") for n in range(3))
-
-
-def test_jobs_run_in_the_loop_where_statements_only_compute(engine: WatchedEngine) -> None:
-    async def test(writer: Writer) -> None:
-        here = threading.get_ident()
-        short = await writer.write(lambda _: threading.get_ident())
-        long = await writer.write(lambda _: threading.get_ident(), is_long=True)
-        assert (short == here) == engine.runs_in_loop
-        assert long != here
-
-    run(engine, test)
-
-
-def test_short_and_long_jobs_share_a_commit(engine: WatchedEngine, prefix: str) -> None:
-    async def test(writer: Writer) -> None:
-        async with held(writer):
-            long = asyncio.create_task(writer.write(add(prefix + "long"), is_long=True))
-            (short,) = await sent(writer, add(prefix + "short"))
-            before = engine.watched.commits
-        assert await asyncio.gather(long, short) == [prefix + "long", prefix + "short"]
-        assert engine.watched.commits - before == 2  # the held job's, and theirs
-        assert found(engine, prefix + "long")
-
-    run(engine, test)

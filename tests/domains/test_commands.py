@@ -73,7 +73,7 @@ def test_role_mail_always_arrives(database: Database, role: str) -> None:
 
 @pytest.mark.parametrize("role", ["postmaster", "abuse"])
 def test_role_mail_stays_in_the_organization(database: Database, role: str) -> None:
-    """Two organizations name their users alike. Whoever gets postmaster@ can buy a certificate
+    """Two organizations use the same user_id. The receiver of postmaster@ can obtain a certificate
     for the domain."""
 
     def make(tx: Tx, name: str) -> tuple[str, str]:

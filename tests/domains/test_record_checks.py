@@ -63,7 +63,7 @@ A = ("mx.host.example", "A")
 AAAA = ("mx.host.example", "AAAA")
 OURS: Zone = {A: ["192.0.2.9"]}
 OURS_TWICE: Zone = OURS | {AAAA: ["2001:db8::9"]}
-REPLACED = "replace it by v=spf1 a:mx.host.example -all"
+REPLACED = "replace it with v=spf1 a:mx.host.example -all"
 CASES: list[tuple[dns_records.Purpose, Zone, str, str | None]] = [
     ("ownership", txt(NAME, TOKEN), "ok", None),
     ("ownership", txt(NAME, "of another claim", TOKEN), "ok", None),
@@ -124,7 +124,7 @@ CASES: list[tuple[dns_records.Purpose, Zone, str, str | None]] = [
     ("spf", txt(D, "v=spf1 exists:%{i}.x.example include:bad..name a:mx.host.example -all"), "differs",
      "include: leads to bad..name"),
     ("spf", txt(D, "v=spf1 include:p.example -all", "v=spf1 mx ~all"), "differs",
-     "one SPF record: replace all of them by v=spf1 a:mx.host.example include:p.example mx -all"),
+     "one SPF record: replace all of them with v=spf1 a:mx.host.example include:p.example mx -all"),
     ("spf", txt(D, '"v=spf1 a:mx.host.example ~all"'), "differs", "quotation marks"),
     ("spf", txt(D, "v=spf10 a:mx.host.example"), "missing", "no such record"),
     ("spf", txt(D, "v=spf1 a/24 -all") | OURS | {(D, "A"): ["192.0.2.200"]}, "ok", None),
@@ -145,7 +145,7 @@ CASES: list[tuple[dns_records.Purpose, Zone, str, str | None]] = [
     ("spf", txt(D, "v=spf1   A:MX.host.example.   ~ALL"), "ok", None),
     ("spf", txt(D, "v=spf1 MX ?all exp=why.example") | {(D, "MX"): ["10 mx.host.example."]}, "ok", None),
     ("spf", txt(D, "v=spf1 ip4:192.0.2.9 -all") | OURS_TWICE, "differs",
-     "does not let mx.host.example send from 2001:db8::9: replace it by v=spf1 a:mx.host.example ip4:192.0.2.9 -all"),
+     "does not let mx.host.example send from 2001:db8::9: replace it with v=spf1 a:mx.host.example ip4:192.0.2.9 -all"),
     ("spf", txt(D, "v=spf1 ip4:192.0.2.9 ip6:2001:db8::/64 -all") | OURS_TWICE, "ok", None),
     ("spf", txt(D, "v=spf1 +all a:mx.host.example"), "differs", "every host of the Internet"),
     *(
@@ -174,25 +174,25 @@ CASES: list[tuple[dns_records.Purpose, Zone, str, str | None]] = [
     ("spf", txt(D, "v=spf1 a:mx.host.example\xa0-all"), "differs", "U+00A0"),
     ("spf", txt(D, "v=spf1 a:mx.host.example %{d} -all"), "differs", "cannot read"),
     ("spf", txt(D, "v=spf1 a:gone.example mx:gone.example exists:gone.example a:mx.host.example -all"), "differs",
-     "out `a:gone.example`, `mx:gone.example`, `exists:gone.example`. Replace it by v=spf1 a:mx.host.example -all"),
+     "out `a:gone.example`, `mx:gone.example`, `exists:gone.example`. Replace it with v=spf1 a:mx.host.example -all"),
     ("spf", txt(D, "v=spf1 a:gone.example mx:gone.example a:mx.host.example -all"), "ok", None),
     ("spf", txt(D, "v=spf1 include:p.example mx -all") | txt("p.example", "v=spf1 mx;"), "differs",
-     "leaves out `include:p.example`. Replace it by v=spf1 a:mx.host.example mx -all"),
+     "leaves out `include:p.example`. Replace it with v=spf1 a:mx.host.example mx -all"),
     ("spf", txt(D, "v=spf1 include:p.example -all") | txt("p.example", f"v=spf1 redirect={D}"), "differs",
-     "leaves out `include:p.example`. Replace it by v=spf1 a:mx.host.example -all"),
+     "leaves out `include:p.example`. Replace it with v=spf1 a:mx.host.example -all"),
     ("spf", txt(D, "v=spf1 include:p.example -all") | txt("p.example", "v=spf1 a -all", "v=spf1 mx -all"), "differs",
      "At p.example, to which the record leads: There are 2 SPF records"),
     ("spf", txt(D, "v=spf1 " + "a:x.example " * 10 + "-all") | OURS | {("x.example", "A"): ["192.0.2.1"]}, "differs",
-     "replace it by v=spf1 ip4:192.0.2.9 a:x.example -all"),
+     "replace it with v=spf1 ip4:192.0.2.9 a:x.example -all"),
     ("spf", txt(D, "v=spf1 " + "a:x.example " * 11 + "-all") | OURS | {("x.example", "A"): ["192.0.2.1"]}, "differs",
      "more than 10 look-ups"),
     ("spf", {(D, "TXT"): [("v=spf1 a:mx.ho", "st.example -all")]}, "ok", None),
     ("spf", {(D, "TXT"): [("v=spf1 a:mx.host.example", "-all")]}, "differs", "a:mx.host.example-all"),
-    ("spf", {(D, "TXT"): [("v=spf1", "a:mx.host.example -all")]}, "differs", "version ends in no space"),
+    ("spf", {(D, "TXT"): [("v=spf1", "a:mx.host.example -all")]}, "differs", "no space follows its version"),
     ("spf", {(D, "TXT"): [(b"v=spf1 a:mx.host.example \xe9 -all",)]}, "differs", "U+FFFD"),
     ("spf", txt(D, "v=spf1 a:mx.host.example -all", '"v=spf1 mx -all"'), "ok", None),
     ("spf", txt(D, " v=spf1 a:mx.host.example -all"), "differs", "spaces around"),
-    ("spf", txt(D, "v=spf1, a:mx.host.example mx -all"), "differs", "Replace it by v=spf1 a:mx.host.example mx -all"),
+    ("spf", txt(D, "v=spf1, a:mx.host.example mx -all"), "differs", "Replace it with v=spf1 a:mx.host.example mx -all"),
     ("spf", {(D, "CNAME"): ["c.example."], ("c.example", "TXT"): ["v=spf1 a:mx.host.example -all"]}, "ok", None),
     ("spf", txt(f"{D}.{D}", "v=spf1 a:mx.host.example ~all"), "missing", "domain name twice"),
     ("dkim", txt(KEYNAME, DKIM), "ok", None),
@@ -203,7 +203,7 @@ CASES: list[tuple[dns_records.Purpose, Zone, str, str | None]] = [
     ("dkim", txt(KEYNAME, DKIM[:255]), "differs", "cut off after 255 characters"),
     ("dkim", txt(KEYNAME, "v=DKIM1; k=rsa; p="), "differs", "revokes the key"),
     ("dkim", txt(KEYNAME, "v=DKIM1; k=rsa; p=AAAA"), "differs", "Another key"),
-    ("dkim", txt(KEYNAME, "hello"), "differs", "Replace it by the expected value"),
+    ("dkim", txt(KEYNAME, "hello"), "differs", "Replace it with the expected value"),
     ("dkim", txt(KEYNAME, DKIM.replace("rsa", "ed25519")), "differs", "tags beside it"),
     ("dkim", txt(KEYNAME, f"{DKIM}; h=sha1"), "differs", "tags beside it"),
     ("dkim", txt(KEYNAME, DKIM, "v=DKIM1; p=AAAA"), "differs", "There are 2 such records"),
@@ -351,7 +351,7 @@ def test_a_check_with_too_many_questions_is_unanswered(server: DnsServer) -> Non
 def test_a_long_proposal_is_not_cut_off(server: DnsServer) -> None:
     terms = " ".join(f"ip4:198.51.100.{n}" for n in range(200))
     finding = find(server, WANTED["spf"], txt(D, f"v=spf1 {terms} –all"))
-    assert (finding.fix or "").endswith(f"Replace it by v=spf1 a:mx.host.example {terms} -all")
+    assert (finding.fix or "").endswith(f"Replace it with v=spf1 a:mx.host.example {terms} -all")
 
 
 def test_foreign_text_is_cleaned(server: DnsServer) -> None:

@@ -69,7 +69,7 @@ class World:
         return self.domain(domain.id)
 
     def lease(self, domain: Domain) -> int:
-        """Takes the check of a domain, whoever is at it: the end of the lease."""
+        """Takes over the check of a domain by ending its lease."""
 
         def work(tx: Tx) -> int:
             tx.run("UPDATE domain_checks SET free_at = 0 WHERE domain_id = :id", id=domain.id)
@@ -246,7 +246,7 @@ def test_one_of_two_workers_checks(world: World) -> None:
     assert (taken, lease()) == (domain.id, [])
     assert world.database.write_sync(lambda tx: check_schedule.due(tx, 10)) == []
     world.run("UPDATE domain_checks SET free_at = free_at - :by RETURNING 1", by=check_schedule.LEASE_MS)
-    assert [id_ for id_, _ in lease()] == [domain.id], "whoever had it has died"
+    assert [id_ for id_, _ in lease()] == [domain.id], "the worker that had the lease has died"
     acquire = lambda: world.database.write_sync(lambda tx: check_schedule.acquire(tx, domain.id, until))  # noqa: E731
     assert not acquire(), "and if it has not died, it is too late"
 
@@ -408,6 +408,17 @@ def go_elsewhere(world: World, domain: Domain) -> None:
     world.dns.publish(domain.name, "MX", "10 mx.elsewhere.example.")
 
 
+def long_elsewhere(world: World) -> Domain:
+    """A domain that has led elsewhere, and was degraded, long enough for the next check to end
+    it."""
+    domain = world.active()
+    go_elsewhere(world, domain)
+    for _ in range(verification.FAILURES):
+        world.check(domain)
+    age(world, domain, "degraded_at", "elsewhere_at")
+    return domain
+
+
 def age(world: World, domain: Domain, *columns: str) -> None:
     """As if this had been so for long."""
     for column in columns:
@@ -514,11 +525,7 @@ def degraded_since_a_moment(world: World, domain: Domain) -> None:
 )
 def test_nothing_else_takes_a_domain_away(world: World, then: Callable[[World, Domain], None]) -> None:
     """It has led elsewhere for all this time, and at the last check something is otherwise."""
-    domain = world.active()
-    go_elsewhere(world, domain)
-    for _ in range(verification.FAILURES):
-        world.check(domain)
-    age(world, domain, "degraded_at", "elsewhere_at")
+    domain = long_elsewhere(world)
     then(world, domain)
     world.check(domain, 0.5)
     assert world.domain(domain.id).status == "active"
@@ -528,11 +535,7 @@ def test_nothing_else_takes_a_domain_away(world: World, then: Callable[[World, D
 
 @pytest.mark.parametrize("then", [proof_is_there, no_mx, also_ours, all_is_well])
 def test_the_time_elsewhere_begins_anew(world: World, then: Callable[[World, Domain], None]) -> None:
-    domain = world.active()
-    go_elsewhere(world, domain)
-    for _ in range(verification.FAILURES):
-        world.check(domain)
-    age(world, domain, "degraded_at", "elsewhere_at")
+    domain = long_elsewhere(world)
     then(world, domain)
     world.check(domain)
     go_elsewhere(world, domain)
@@ -547,11 +550,7 @@ def test_the_time_elsewhere_begins_anew(world: World, then: Callable[[World, Dom
 @pytest.mark.parametrize("silent", [silent_mx, silent_proof])
 def test_silence_is_no_sign_of_life(world: World, silent: Callable[[World, Domain], None]) -> None:
     """A check without an answer in between neither takes the domain away nor gives it more time."""
-    domain = world.active()
-    go_elsewhere(world, domain)
-    for _ in range(verification.FAILURES):
-        world.check(domain)
-    age(world, domain, "degraded_at", "elsewhere_at")
+    domain = long_elsewhere(world)
     silent(world, domain)
     world.check(domain, 0.5)
     assert world.domain(domain.id).status == "active"
@@ -561,11 +560,7 @@ def test_silence_is_no_sign_of_life(world: World, silent: Callable[[World, Domai
 
 
 def test_a_check_on_request_takes_nothing_away(world: World) -> None:
-    domain = world.active()
-    go_elsewhere(world, domain)
-    for _ in range(verification.FAILURES):
-        world.check(domain)
-    age(world, domain, "degraded_at", "elsewhere_at")
+    domain = long_elsewhere(world)
     world.run("UPDATE domain_checks SET free_at = 0 WHERE domain_id = :id RETURNING 1", id=domain.id)
     asyncio.run(world.verification().on_request(Actor(domain.organization_id), domain.name, "u"))
     assert world.domain(domain.id).status == "active"

@@ -16,7 +16,9 @@ import pytest
 from postroom.mailplane.certificate import self_signed
 from tests.harness.service import COMMAND, LONG, Service
 
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: whoever is not decides for himself alone")
+AS_ROOT = pytest.mark.skipif(
+    os.geteuid() != 0, reason="needs root: only root refuses a file that another user can write"
+)
 
 
 def folder_of(service: Service) -> Path:

@@ -90,8 +90,8 @@ def public_part(labels: list[str]) -> int:
         name = labels[-count:]
         if "!" + ".".join(name) in rules():
             return count - 1
-        # The parent of a wildcard counts too: whoever has `kawasaki.jp` has all that is registered
-        # below it.
+        # The parent of a wildcard counts too: the owner of `kawasaki.jp` has all names that are
+        # registered below it.
         if {".".join(name), ".".join(["*", *name[1:]]), ".".join(["*", *name])} & rules():
             most = count
     return most

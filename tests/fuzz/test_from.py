@@ -1,5 +1,5 @@
-"""Whatever octets a From has: it is taken for a mailbox only where Python's own parser reads
-exactly that one too."""
+"""A From of any octets is accepted for a mailbox only if Python's own parser reads exactly the same
+mailbox."""
 
 from email import message_from_bytes
 from email.policy import default

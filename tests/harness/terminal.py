@@ -1,7 +1,9 @@
 """A command whose output is a terminal."""
 
+import contextlib
 import os
 import pty
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,3 +28,19 @@ def said_at_terminal(
     os.close(ours)
     assert process.returncode == 0, (said, rest)
     return said.decode()
+
+
+def typed_at_terminal(secret: str, *command: str | Path) -> None:
+    """Runs a command that succeeds, and types a secret as often as it asks for a passphrase."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execvp(command[0], [str(word) for word in command])
+    said, typed = b"", 0
+    with contextlib.suppress(OSError):  # the other end is closed
+        while part := os.read(terminal, 4096):
+            said += part
+            if len(re.findall(rb"passphrase[^:]*:", said)) > typed:
+                os.write(terminal, secret.encode() + b"\n")
+                typed += 1
+    os.close(terminal)
+    assert os.waitpid(pid, 0)[1] == 0, said

@@ -3,13 +3,13 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
 from postroom.db import Tx
 from postroom.db.database import engine_for
-from postroom.db.tx import Connection, Row
-from postroom.db.writer import Engine, LoopReads, Writer
+from postroom.db.tx import Row, WriteConnection
+from postroom.db.writer import Writer
 
 ADD = "INSERT INTO organizations (name, created_at) VALUES (:name, 1) RETURNING id"
 FIND = "SELECT name FROM organizations WHERE name = :name"
@@ -26,7 +26,7 @@ def add(name: str) -> Callable[[Tx], str]:
 class Watched:
     """A connection that counts commits and fails at a statement when told to."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: WriteConnection) -> None:
         self._connection = connection
         self.statements: list[str] = []
         self.failing: dict[str, Exception] = {}
@@ -44,6 +44,18 @@ class Watched:
         if sql in self.failing:
             raise self.failing.pop(sql)
 
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        self._note("begin")
+        with self._connection.transaction():
+            yield
+
+    def limit_lock_waits(self) -> None:
+        self._connection.limit_lock_waits()
+
+    def checkpoint(self, *, idle: bool) -> None:
+        self._connection.checkpoint(idle=idle)
+
     def in_transaction(self) -> bool:
         return self._connection.in_transaction()
 
@@ -57,39 +69,17 @@ class Watched:
 
 
 class WatchedEngine:
-    """A real engine whose writing connection is watched."""
+    """A real engine, and a writing connection of it that is watched."""
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._engine = engine_for(url)
-        self.identity, self.exact_text = self._engine.identity, self._engine.exact_text
-        self.begin = "BEGIN IMMEDIATE" if url.startswith("sqlite") else "BEGIN"
-        self.runs_in_loop = self._engine.runs_in_loop
-        self.patience = self._engine.patience
-        self.size, self.has_roles = self._engine.size, self._engine.has_roles
-        self.watched = Watched(self._engine.writer())
-        self.begun_in: list[str] = []
-
-    def reader(self) -> Connection:
-        return self._engine.reader()
-
-    def loop_reads(self) -> LoopReads | None:
-        return self._engine.loop_reads()
-
-    def writer(self, *, is_patient: bool = False) -> Watched:
-        return self.watched
-
-    def begun(self, connection: Watched, *, waits: bool = True) -> contextlib.AbstractContextManager[None]:
-        self.begun_in.append(threading.current_thread().name)
-        return self._engine.begun(connection, waits=waits)
-
-    def checkpoint(self, connection: Watched, *, idle: bool) -> None:
-        self._engine.checkpoint(connection, idle=idle)
+        self.engine = engine_for(url)
+        self.watched = Watched(self.engine.writer())
 
 
-def found(engine: Engine, name: str) -> bool:
+def found(engine: WatchedEngine, name: str) -> bool:
     """Whether another connection sees the row."""
-    other = engine.reader()
+    other = engine.engine.connect()
     try:
         return bool(other.fetch(FIND, {"name": name}))
     finally:
@@ -117,7 +107,7 @@ async def begun(writer: Writer, go: threading.Event, more: Callable[[Tx], Any] =
         assert go.wait(30)
         more(tx)
 
-    job = asyncio.create_task(writer.write(wait, is_long=True))
+    job = asyncio.create_task(writer.write(wait))
     await entered.wait()
     return job
 
@@ -131,7 +121,7 @@ async def sent(writer: Writer, *works: Callable[[Tx], Any]) -> list[asyncio.Task
 
 def run(engine: WatchedEngine, test: Callable[[Writer], Any]) -> Any:
     async def go() -> Any:
-        writer = Writer(engine)
+        writer = Writer(engine.watched)
         try:
             return await test(writer)
         finally:

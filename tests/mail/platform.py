@@ -7,12 +7,14 @@ import json
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from postroom.auth.keys import CreateKey
 from postroom.db import Tx, open_database
 from postroom.domains import dkim
 from postroom.domains.dkim import NewKey
+from postroom.mailplane.dovecot.maildir import home_of
 from postroom.service import bootstrap
 from tests.harness.service import Service
 from tests.mail.clients import HOST, Imap, deliver, imap_login, put_script, submit
@@ -28,6 +30,11 @@ class Mailbox:
     id: int
     address: str
     password: str
+
+    @property
+    def home(self) -> Path:
+        """Its folder on the disk."""
+        return home_of(self.platform.service.data / "mail", self.id)
 
     def login(self, password: str | None = None) -> Imap:
         """A new IMAPS session."""

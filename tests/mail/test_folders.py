@@ -8,7 +8,6 @@ import pytest
 
 from tests.mail.clients import Imap, smtp
 from tests.mail.platform import Mailbox, Platform
-from tests.mail.test_sieve import home
 
 NAMES = [
     "example.com", ".hidden", ".", "..", "...", "a..b", "a.", "~", "~root", "a~b", "%", "%s%n", "100%", "a*b",
@@ -74,7 +73,7 @@ def test_a_folder_has_any_name(platform: Platform, name: str) -> None:
         assert b"MESSAGES 1" in b"".join(ok(imap, b"STATUS " + later + b" (MESSAGES)"))
         ok(imap, b"DELETE " + later)
         assert ask(imap, b"SELECT " + later)[-1].startswith(b"t NO")
-    assert home(box).resolve() in (home(box) / "Maildir" / "cur").resolve().parents  # nothing lies outside
+    assert box.home.resolve() in (box.home / "Maildir" / "cur").resolve().parents  # nothing lies outside
 
 
 @pytest.mark.parametrize("name", ["/leading", "a//b", "../../x", "~/x", "~root/x", "x" * 256, "a\x01b"])
@@ -83,10 +82,10 @@ def test_a_name_that_is_none(platform: Platform, name: str) -> None:
     box = platform.create()
     with box.login() as imap:
         ok(imap, b"SELECT INBOX")
-        before = set(home(box).parent.iterdir())
+        before = set(box.home.parent.iterdir())
         answer = ask(imap, b"CREATE " + utf7(name).replace(b"&AAE-", b"\x01"))[-1]
         assert answer.startswith((b"t NO", b"t OK"))
-        assert set(home(box).parent.iterdir()) == before
+        assert set(box.home.parent.iterdir()) == before
         if answer.startswith(b"t OK"):
             ok(imap, b"SELECT " + utf7(name))
 
@@ -107,6 +106,7 @@ def test_a_script_files_into_a_folder_with_a_dot(platform: Platform) -> None:
     box.wait_for("last")
     with box.login() as imap:
         assert b"* 1 EXISTS" in ok(imap, b'SELECT "shop.example/orders"')
+        assert b"shop.example/orders" in b"".join(ok(imap, b'LSUB "" "*"')), "mail clients show subscribed folders"
 
 
 def test_a_folder_of_special_use_that_is_renamed(platform: Platform) -> None:
@@ -133,7 +133,7 @@ def test_folders_of_before_are_still_there(platform: Platform) -> None:
         for name in (b"Projects/2025", b"&ZeVnLIqe-", b"Sent"):
             ok(imap, b"CREATE " + name)
             ok(imap, b"SUBSCRIBE " + name)
-    maildir = home(box) / "Maildir"
+    maildir = box.home / "Maildir"
     assert {".Projects.2025", ".&ZeVnLIqe-", ".Sent"} <= {path.name for path in maildir.iterdir()}
     assert b"Projects" in (maildir / "subscriptions").read_bytes()
 

@@ -12,8 +12,7 @@ def test_it_works(platform: Platform) -> None:
     mailbox = platform.create()
     mailbox.receive("hello")
     mailbox.wait_for("hello")
-    home = platform.service.data / "mail" / f"{mailbox.id % 256:02x}" / str(mailbox.id)
-    assert len([path for path in home.rglob("*") if path.parent.name in ("new", "cur")]) == 1
+    assert len([path for path in mailbox.home.rglob("*") if path.parent.name in ("new", "cur")]) == 1
 
 
 def test_an_address_that_is_made_again_starts_empty(platform: Platform) -> None:

@@ -83,7 +83,7 @@ def test_what_is_no_login(platform: Platform, service: Service) -> None:
 
 
 def test_a_login_while_the_worker_is_away(platform: Platform, service: Service) -> None:
-    """It is in the log, and whoever comes back reads the log."""
+    """The login is in the log, and a worker reads the log when it is back."""
     mailbox = platform.create()
     worker = service.pid("worker")
     os.kill(worker, signal.SIGSTOP)

@@ -83,7 +83,8 @@ UNCOUNTED = pytest.mark.xfail(dovecot_version() == "2.4", reason="Dovecot 2.4.1 
 def test_one_address_leaves_room_for_others(platform: Platform, attempt: Try, most: int) -> None:
     box, other = platform.create(), platform.create("other")
     with ExitStack() as held:
-        # Dovecot asks how many there are and counts the new one later: who asks at the same moment is let in.
+        # Dovecot asks how many there are and counts the new one later: connections that are made
+        # at the same moment are let in.
         assert most <= together(attempt, box, ONE_ADDRESS, held)["OK"] < most + AT_ONCE
         assert attempt(box, ONE_ADDRESS[0], held) != "OK"
         assert attempt(other, own_address(), held) == "OK"

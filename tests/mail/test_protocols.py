@@ -96,7 +96,7 @@ def test_the_script_of_a_suspended_user_does_not_run(platform: Platform) -> None
     assert bob.wait_for("sent on")
     alice.update(status="suspended")
     bob.send(alice.address, "waits")
-    inbox = platform.service.data / "mail" / f"{alice.id % 256:02x}" / str(alice.id) / "Maildir" / "new"
+    inbox = alice.home / "Maildir" / "new"
     wait_for("the delivery, while nobody can log in", lambda: inbox.is_dir() and any(inbox.iterdir()))
     alice.update(status="active")
     assert alice.wait_for("waits")

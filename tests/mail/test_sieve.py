@@ -1,6 +1,7 @@
 """Sieve scripts: whom they think a mail was for, what they may cost, and how many there may be."""
 
 import re
+import socket
 import subprocess
 from pathlib import Path
 
@@ -62,6 +63,20 @@ def test_a_vacation_answers_for_a_tag_too(platform: Platform) -> None:
     assert b"acct.internal" not in answer
 
 
+def test_mail_names_the_mail_host_and_never_the_machine(platform: Platform) -> None:
+    """The domain of a reply's Message-ID, and every other field; file names are in backups."""
+    box, writer = platform.create("billing"), platform.create("writer")
+    box.put_script(b'require "vacation";\nvacation "I am away.";')
+    writer.send(box.address, "question")
+    answer = writer.wait_for("Auto: question")
+    host, machine = "mail.postroom.test", socket.gethostname()
+    (message_id,) = [line for line in answer.split(b"\r\n") if line.lower().startswith(b"message-id:")]
+    assert message_id.endswith(f"@{host}>".encode())
+    for name in (path.name for path in box.home.rglob("*") if path.is_file() and path.parent.name in ("new", "cur")):
+        assert f".{host}," in name
+        assert f".{machine}," not in name
+
+
 def test_what_a_script_rejects_names_the_address(platform: Platform) -> None:
     box, writer = platform.create("billing"), platform.create("writer")
     box.put_script(b'require "reject";\nreject "No thanks.";')
@@ -117,9 +132,9 @@ def test_a_script_of_before_runs_no_regex(platform: Platform) -> None:
     happen."""
     box = platform.create()
     box.put_script(b"keep;")
-    script = home(box) / "sieve" / "main.sieve"
+    script = box.home / "sieve" / "main.sieve"
     script.write_bytes(b'require "regex";\nif header :regex "subject" "(a*)*b" { discard; }\ndiscard;')
-    compiled = home(box) / ".dovecot.svbin"
+    compiled = box.home / ".dovecot.svbin"
     # As Dovecot has compiled it while it knew regular expressions.
     former = platform.service.data / "former.conf"
     text = (platform.service.data / "dovecot" / "dovecot.conf").read_text()
@@ -128,7 +143,7 @@ def test_a_script_of_before_runs_no_regex(platform: Platform) -> None:
     subprocess.run(["sievec", "-c", former, script, compiled], check=True, capture_output=True)
     former.unlink()
     for path in (script, compiled):
-        _give(path, home(box))
+        _give(path, box.home)
     box.receive("a" * 60)
     assert box.wait_for("a" * 60)
 
@@ -143,8 +158,8 @@ def test_a_script_that_takes_too_long_is_stopped(platform: Platform) -> None:
     other.receive("quick")
     other.wait_for("quick")
     assert "slow0" not in box.subjects()  # held up by its script: another's is not
-    wait_for("the script to be stopped", lambda: not (home(box) / ".dovecot.sieve").is_symlink(), 240)
-    assert (home(box) / "sieve" / "main.sieve").read_bytes() == SLOW
+    wait_for("the script to be stopped", lambda: not (box.home / ".dovecot.sieve").is_symlink(), 240)
+    assert (box.home / "sieve" / "main.sieve").read_bytes() == SLOW
 
     def arrived() -> bool:
         subprocess.run(["postqueue", "-c", platform.service.data / "postfix", "-f"], check=True)
@@ -182,15 +197,11 @@ def test_scripts_have_a_size_and_a_number(platform: Platform) -> None:
         put(128 * 1024 + 1, 1)
     with pytest.raises(AssertionError, match="QUOTA/MAXSTORAGE"):
         put(100 * 1024, 31)
-    for path in (home(box) / "sieve").glob("*.sieve"):
+    for path in (box.home / "sieve").glob("*.sieve"):
         path.unlink()
     put(100, 32)
     with pytest.raises(AssertionError, match="QUOTA/MAXSCRIPTS"):
         put(101, 1)
-
-
-def home(box: Mailbox) -> Path:
-    return box.platform.service.data / "mail" / f"{box.id % 256:02x}" / str(box.id)
 
 
 def _give(path: Path, like: Path) -> None:

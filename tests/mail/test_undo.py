@@ -18,10 +18,6 @@ from tests.mail.platform import Mailbox, Platform
 FILES = 5000
 
 
-def folder_of(mailbox: Mailbox) -> Path:
-    return mailbox.platform.service.data / "mail" / f"{mailbox.id % 256:02x}" / str(mailbox.id)
-
-
 def events(mailbox: Mailbox) -> list[str]:
     found = mailbox.platform.call("GET", f"/v2/events?account_id={mailbox.id}", None)["items"]
     return [event["type"] for event in found]
@@ -80,7 +76,7 @@ def test_after_a_purge_the_folder_is_gone_and_nothing_else(platform: Platform) -
     purge(mailbox)
     assert not imap.is_open()
     wait_for("the purge", lambda: events(mailbox)[-1] == "account.purged")
-    assert not folder_of(mailbox).exists()
+    assert not mailbox.home.exists()
     assert restore(mailbox)[0] == 404
     assert other.subjects() == ["hello"]
     assert platform.create("alice").subjects() == []
@@ -92,10 +88,10 @@ def test_a_grace_that_is_over_ends_in_a_purge(platform: Platform) -> None:
     mailbox.wait_for("hello")
     mailbox.delete()
     wait_for("the sessions to be ended for good", lambda: not platform.sql(ENDINGS, id=mailbox.id))
-    assert folder_of(mailbox).exists()
+    assert mailbox.home.exists()
     platform.sql("UPDATE accounts SET purge_at = 1 WHERE id = :id", id=mailbox.id)
     wait_for("the purge", lambda: events(mailbox)[-1] == "account.purged")
-    assert not folder_of(mailbox).exists()
+    assert not mailbox.home.exists()
 
 
 def test_an_erasing_that_is_killed_goes_on(platform: Platform) -> None:
@@ -103,7 +99,7 @@ def test_an_erasing_that_is_killed_goes_on(platform: Platform) -> None:
     for box in (mailbox, other):
         box.receive("hello")
         box.wait_for("hello")
-    new, owner = folder_of(mailbox) / "Maildir" / "new", folder_of(mailbox).stat()
+    new, owner = mailbox.home / "Maildir" / "new", mailbox.home.stat()
     for number in range(FILES):
         path = new / f"{number}.M{number}P1.host"
         path.write_text("Subject: x\n\nx\n")
@@ -111,22 +107,22 @@ def test_an_erasing_that_is_killed_goes_on(platform: Platform) -> None:
     outside = platform.service.data.parent / "outside"
     outside.mkdir(exist_ok=True)
     (outside / "kept").write_text("kept")
-    (folder_of(mailbox) / "Maildir" / "link").symlink_to(outside)
+    (mailbox.home / "Maildir" / "link").symlink_to(outside)
     purge(mailbox)
     wait_for("a part to be erased", lambda: _files(mailbox) < FILES)
     before = platform.service.pid("worker")
     os.kill(before, signal.SIGKILL)
-    assert folder_of(mailbox).exists()
+    assert mailbox.home.exists()
     assert "account.purged" not in events(mailbox)
     wait_for("the purge", lambda: events(mailbox)[-1] == "account.purged")
     assert platform.service.pid("worker") != before
-    assert not folder_of(mailbox).exists()
+    assert not mailbox.home.exists()
     assert (outside / "kept").read_text() == "kept"
     assert other.subjects() == ["hello"]
 
 
 def _files(mailbox: Mailbox) -> int:
-    return sum(len(files) for _, _, files in os.walk(folder_of(mailbox)))
+    return sum(len(files) for _, _, files in os.walk(mailbox.home))
 
 
 ACTS: dict[str, Callable[[Mailbox], Any]] = {

@@ -236,7 +236,7 @@ def test_a_script_cannot_send_a_notice(alice: Mailbox) -> None:
 
 
 def test_a_script_with_a_notice_that_is_there_already(alice: Mailbox, target: Mailbox) -> None:
-    folder = alice.platform.service.data / "mail" / f"{alice.id % 256:02x}" / str(alice.id)
+    folder = alice.home
     alice.put_script(b"keep;")
     script = f'require "enotify"; notify :from "{target.address}" "mailto:{target.address}";'
     (folder / "sieve" / "main.sieve").write_text(script)

@@ -38,7 +38,7 @@ def mail(tmp_path: Path) -> Path:
 
 def folder_of(mail: Path, id_: int, files: int = 3) -> Path:
     """A mail folder with some files."""
-    folder = mail / f"{id_ % 256:02x}" / str(id_)
+    folder = maildir.home_of(mail, id_)
     for part in ("Maildir/cur", "Maildir/new", "Maildir/.Sent/cur", "sieve"):
         (folder / part).mkdir(parents=True)
     for number in range(files):
@@ -165,6 +165,28 @@ def test_a_round_is_bounded(database: Database, mail: Path) -> None:
     purge(database, mail)
     assert not folder.exists()
     assert types(database, "large")[-1] == "account.purged"
+
+
+def test_all_that_is_due_is_purged_without_a_pause(database: Database, mail: Path) -> None:
+    """More accounts than one batch has."""
+
+    def delete_many(tx: Tx) -> list[int]:
+        bootstrap.create_domain(tx, "many.test", "many.test", None, "active")
+        actor = Actor(organizations.ensure(tx, "many.test"))
+        made = [
+            accounts.create(tx, actor, CreateAccount("many.test", f"a{number}", "u", None, "{SSHA512}x")).id
+            for number in range(120)
+        ]
+        for id_ in made:
+            accounts.delete(tx, actor, id_, None, grace_ms=0)
+        return made
+
+    folders = [folder_of(mail, id_, files=1) for id_ in database.write_sync(delete_many)]
+    database.write_sync(end_sessions)
+    asyncio.run(worker.purge_all_due(database, mail))
+    assert not any(folder.exists() for folder in folders)
+    left = "SELECT COUNT(*) FROM accounts WHERE purge_at IS NOT NULL AND address LIKE '%@many.test'"
+    assert database.write_sync(lambda tx: tx.all(left)) == [(0,)]
 
 
 def test_a_part_at_a_time(mail: Path) -> None:

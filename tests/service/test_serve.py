@@ -65,6 +65,24 @@ def test_the_key_is_shown_once_and_nowhere_else(service: Service) -> None:
     assert "postroom keys create" in service.said()
 
 
+def test_a_first_start_that_fails_costs_no_key() -> None:
+    """It fails after the database was made. The start that succeeds shows the key, and no other is
+    left."""
+    with Service.new(tls_cert="/missing.pem", tls_key="/missing.key") as service:
+        for _ in range(2):
+            done = service.run("serve")
+            assert done.returncode == 2
+            assert "/missing.pem" in done.stdout
+            assert "pr_" not in done.stdout
+        del service.settings["tls_cert"], service.settings["tls_key"]
+        service.settings["mail"] = "off"
+        key = service.start().key()
+        with Client(f"http://127.0.0.1:{service.ports['port']}", key) as client:
+            assert [key.startswith(found.prefix) for found in client.list_keys()] == [True]
+        assert service.stop() == 0
+        assert "pr_" not in service.start().said()
+
+
 def test_instance_is_new_at_every_start(service: Service) -> None:
     seen = set()
     for _ in range(2):

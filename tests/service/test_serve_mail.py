@@ -88,7 +88,7 @@ def test_root_leaves_no_file_of_its_own(service: Service) -> None:
 
 
 def test_what_root_reads_cannot_be_replaced(service: Service) -> None:
-    """Whoever has taken over the system user does not get root at the next start."""
+    """An attacker with the rights of the system user does not get root at the next start."""
     service.stop()
     elsewhere = service.data.parent / "elsewhere"
     elsewhere.mkdir(mode=0o700)

@@ -141,7 +141,7 @@ async def ended(_pairs: Sequence[tuple[int, int]]) -> bool:
     return True
 
 
-def check_due(world: World) -> Awaitable[None]:
+def check_due(world: World) -> Awaitable[object]:
     async def run() -> None:
         verification = Verification(world.database, Resolver(world.dns.address), HOST)
         async with asyncio.TaskGroup() as group:
@@ -156,7 +156,7 @@ class Kind:
     when it is done."""
 
     make: Callable[[World], int]
-    run: Callable[[World], Awaitable[None]]
+    run: Callable[[World], Awaitable[object]]
     left: str
     """Finds a row while it is not done."""
     poison: tuple[str, str, str]

@@ -8,89 +8,91 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from postroom.accounts import commands as accounts
-from postroom.accounts import queries as account_queries
 from postroom.accounts.commands import CreateAccount, UpdateAccount
 from postroom.accounts.model import Account, Status
 from postroom.accounts.passwords import generate, hash_generated
 from postroom.api.context import RequestContext, Result, path_id, require_user, resolve_user
-from postroom.api.decoding import After, Id, Limit, Offset
 from postroom.api.endpoints import account_views as shapes
+from postroom.api.endpoints.account_page import AccountPage, DomainPageQuery, PageQuery
 from postroom.api.endpoints.account_views import NOTE, shape
 from postroom.api.endpoints.domain_views import ShownDomain
 from postroom.api.fields import (
-    is_newest,
     parse_address,
     parse_domain_field,
     parse_password,
     raise_if_any,
     text_problems,
 )
-from postroom.api.pagination import DEEP, next_link, read_page
+from postroom.api.problems import NO_ACCOUNT, NO_DOMAIN, NO_USER
+from postroom.api.route import route
 from postroom.db import Tx
 from postroom.domains import commands as domains
 from postroom.errors import FieldError, not_found
 from postroom.mailboxes.session_revocations import Ended
+from postroom.parameters import (
+    AllowReserved,
+    DisableScripts,
+    DisplayName,
+    DomainName,
+    Fields,
+    Id,
+    IsDefault,
+    LocalPart,
+    Password,
+    Purge,
+    StatusName,
+    UserId,
+)
 
 DAY_MS = 24 * 3600 * 1000
+NO_DELETED = f"{NO_ACCOUNT} Deleted accounts are in GET /v2/email-accounts?deleted=true."
+NO_RESTORABLE = (
+    "No account of yours that can be restored has this id, for this user_id: "
+    "GET /v2/email-accounts?deleted=true lists those whose mail is not erased yet."
+)
 
 
 class FieldsQuery(msgspec.Struct, frozen=True):
     """What every account endpoint takes."""
 
-    user_id: str | UnsetType = UNSET
-    fields: str | UnsetType = UNSET
-
-
-class DomainPageQuery(msgspec.Struct, frozen=True):
-    user_id: str | UnsetType = UNSET
-    status: str | UnsetType = UNSET
-    q: str | UnsetType = UNSET
-    order: str = "oldest"
-    limit: Limit = 50
-    offset: Offset = 0
-    after: After = 0
-    fields: str | UnsetType = UNSET
-
-
-class PageQuery(DomainPageQuery, frozen=True):
-    domain: str | UnsetType = UNSET
-    deleted: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
+    fields: Fields | UnsetType = UNSET
 
 
 class CreateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    domain: str
-    local_part: str
-    user_id: str | UnsetType = UNSET
-    display_name: str | None = None
-    password: str | UnsetType = UNSET
-    allow_reserved: bool = False
+    domain: DomainName
+    local_part: LocalPart
+    user_id: UserId | UnsetType = UNSET
+    display_name: DisplayName | None = None
+    password: Password | UnsetType = UNSET
+    allow_reserved: AllowReserved = False
 
 
 class UpdateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    user_id: str | UnsetType = UNSET
-    display_name: str | UnsetType | None = UNSET
-    status: Status | UnsetType = UNSET
-    is_default: bool | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
+    display_name: DisplayName | UnsetType | None = UNSET
+    status: StatusName[Status] | UnsetType = UNSET
+    is_default: IsDefault | UnsetType = UNSET
 
 
 class DeleteBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: Id
-    user_id: str | UnsetType = UNSET
-    purge: bool = False
+    user_id: UserId | UnsetType = UNSET
+    purge: Purge = False
 
 
 class RestoreBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    user_id: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
 
 
 class SignOutBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    user_id: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
 
 
 class ResetBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    user_id: str | UnsetType = UNSET
-    password: str | UnsetType = UNSET
-    disable_scripts: bool = False
+    user_id: UserId | UnsetType = UNSET
+    password: Password | UnsetType = UNSET
+    disable_scripts: DisableScripts = False
 
 
 class AccountAnswer(msgspec.Struct, frozen=True):
@@ -121,6 +123,17 @@ class DeletedAnswer(msgspec.Struct, frozen=True):
     deleted: Any
 
 
+@route(
+    "POST",
+    "/v2/email-accounts/create",
+    "accounts:write",
+    "Create account",
+    SecretAnswer,
+    shows=shapes.CreatedAccount,
+    status=201,
+    missing=NO_DOMAIN,
+    refuses=("domain_not_active", "reserved_local_part", "address_exists", "limit_reached"),
+)
 async def create(context: RequestContext, query: FieldsQuery, body: CreateBody) -> Result:
     """Makes an account; its mailbox works when this answers."""
     show = shape(query.fields, shapes.created)
@@ -147,6 +160,15 @@ async def create(context: RequestContext, query: FieldsQuery, body: CreateBody) 
     return await context.write(work)
 
 
+@route(
+    "GET",
+    "/v2/email-accounts/:id",
+    "accounts:read",
+    "Get account",
+    AccountAnswer,
+    shows=shapes.ListedAccount,
+    missing=NO_ACCOUNT,
+)
 async def get(context: RequestContext, query: FieldsQuery) -> Result:
     """Fetches one account."""
     show = shape(query.fields, shapes.listed)
@@ -156,26 +178,41 @@ async def get(context: RequestContext, query: FieldsQuery) -> Result:
     return Result(AccountAnswer(show(account)))
 
 
+@route(
+    "GET",
+    "/v2/email-accounts",
+    "accounts:read",
+    "List accounts",
+    PageAnswer,
+    shows=shapes.ListedAccount,
+    missing=NO_USER,
+)
 async def get_page(context: RequestContext, query: PageQuery) -> Result:
     """Lists the organization's accounts, filtered and paged."""
     show = shape(query.fields, shapes.listed)
     problems = text_problems(query.user_id)
     name = UNSET if query.domain is UNSET else parse_domain_field(query.domain, problems)
-    if query.deleted not in (UNSET, "true", "false"):
-        problems.append(FieldError("deleted", "invalid", "Use true or false."))
-    raise_if_any(problems)
+    page = AccountPage(context, query, problems, query.deleted)
 
     def work(tx: Tx) -> list[Account]:
         if name is UNSET:
-            return _page(tx, context, query, None)
-        domain = domains.find(tx, context.actor, name, resolve_user(context.actor, query.user_id))
-        return _page(tx, context, query, domain.id) if domain else []
+            return page.find(tx)
+        domain = domains.find(tx, context.actor, name, page.wanted.user_id)
+        return page.find(tx, domain.id) if domain else []
 
-    found = await _read_page(context, query, work)
-    items, headers = _shown(context, query, found, show)
+    items, headers = page.shown(await page.read(work), show)
     return Result(PageAnswer(items, query.limit, query.offset), headers=headers)
 
 
+@route(
+    "GET",
+    "/v2/domains/:domain/email-accounts",
+    "accounts:read",
+    "List by domain",
+    DomainPageAnswer,
+    shows=shapes.DomainsAccount,
+    missing=NO_DOMAIN,
+)
 async def get_domain_page(context: RequestContext, query: DomainPageQuery) -> Result:
     """Lists the accounts of one domain, filtered and paged."""
     show = shape(query.fields, shapes.of_domain)
@@ -185,16 +222,28 @@ async def get_domain_page(context: RequestContext, query: DomainPageQuery) -> Re
     if problems:
         raise not_found()
 
-    def work(tx: Tx) -> tuple[domains.Domain, list[Account]]:
-        domain = domains.get(tx, context.actor, name, resolve_user(context.actor, query.user_id))
-        return domain, _page(tx, context, query, domain.id)
+    page = AccountPage(context, query, problems)
 
-    domain, found = await _read_page(context, query, work)
-    items, headers = _shown(context, query, found, show)
+    def work(tx: Tx) -> tuple[domains.Domain, list[Account]]:
+        domain = domains.get(tx, context.actor, name, page.wanted.user_id)
+        return domain, page.find(tx, domain.id)
+
+    domain, found = await page.read(work)
+    items, headers = page.shown(found, show)
     shown = ShownDomain(domain.name, domain.status)
     return Result(DomainPageAnswer(shown, items, query.limit, query.offset), headers=headers)
 
 
+@route(
+    "PUT",
+    "/v2/email-accounts/:id",
+    "accounts:write",
+    "Update account",
+    AccountAnswer,
+    shows=shapes.UpdatedAccount,
+    missing=NO_ACCOUNT,
+    refuses=("account_disabled",),
+)
 async def update(context: RequestContext, query: FieldsQuery, body: UpdateBody) -> Result:
     """Changes display name, status or default; what is absent stays."""
     show = shape(query.fields, shapes.updated)
@@ -213,6 +262,15 @@ async def update(context: RequestContext, query: FieldsQuery, body: UpdateBody) 
     return await context.write(work)
 
 
+@route(
+    "POST",
+    "/v2/email-accounts/delete",
+    "accounts:write",
+    "Delete account",
+    DeletedAnswer,
+    shows=shapes.DeletedAccount,
+    missing=NO_DELETED,
+)
 async def delete(context: RequestContext, query: FieldsQuery, body: DeleteBody) -> Result:
     """Ends an account: no login and no mail from this moment."""
     show = shape(query.fields, shapes.deleted)
@@ -227,6 +285,16 @@ async def delete(context: RequestContext, query: FieldsQuery, body: DeleteBody) 
     return await context.write(work)
 
 
+@route(
+    "POST",
+    "/v2/email-accounts/:id/restore",
+    "accounts:write",
+    "Restore account",
+    AccountAnswer,
+    shows=shapes.UpdatedAccount,
+    missing=NO_RESTORABLE,
+    refuses=("domain_gone", "address_exists", "limit_reached"),
+)
 async def restore(context: RequestContext, query: FieldsQuery, body: RestoreBody) -> Result:
     """Brings back a deleted account whose mail is not erased yet: same password, mail and
     status."""
@@ -238,6 +306,15 @@ async def restore(context: RequestContext, query: FieldsQuery, body: RestoreBody
     )
 
 
+@route(
+    "POST",
+    "/v2/email-accounts/:id/sessions/end",
+    "accounts:write",
+    "End sessions",
+    AccountAnswer,
+    shows=shapes.ResetAccount,
+    missing=NO_ACCOUNT,
+)
 async def sign_out(context: RequestContext, query: FieldsQuery, body: SignOutBody) -> Result:
     """Ends every open session; the password stays."""
     show = shape(query.fields, shapes.reset)
@@ -251,6 +328,15 @@ async def sign_out(context: RequestContext, query: FieldsQuery, body: SignOutBod
     return await context.write(work)
 
 
+@route(
+    "POST",
+    "/v2/email-accounts/:id/password/reset",
+    "accounts:write",
+    "Reset password",
+    SecretAnswer,
+    shows=shapes.ResetAccount,
+    missing=NO_ACCOUNT,
+)
 async def reset(context: RequestContext, query: FieldsQuery, body: ResetBody) -> Result:
     """Replaces the password; the old one and every open session are dead when this answers."""
     show = shape(query.fields, shapes.reset)
@@ -289,48 +375,3 @@ def _ending(
     done, late = (shown(msgspec.structs.replace(account, sessions_ended=is_done)) for is_done in (True, False))
     put_off = functools.partial(accounts.put_off_endings, actor=context.actor, account=account, ended=ended)
     return Result(done, ended=tuple(ended), late=late, put_off=put_off)
-
-
-def _page(tx: Tx, context: RequestContext, query: DomainPageQuery, domain_id: int | None) -> list[Account]:
-    """One account more than the page holds tells whether there is a next page."""
-    return account_queries.page(
-        tx,
-        context.actor,
-        limit=query.limit + 1,
-        offset=query.offset,
-        after=query.after,
-        newest=query.order == "newest",
-        user_id=resolve_user(context.actor, query.user_id),
-        domain_id=domain_id,
-        status=None if query.status is UNSET else query.status,
-        q=None if query.q is UNSET else query.q.lower(),
-        deleted=_deleted(query),
-    )
-
-
-def _deleted(query: DomainPageQuery) -> bool:
-    return isinstance(query, PageQuery) and query.deleted == "true"
-
-
-async def _read_page(context: RequestContext, query: DomainPageQuery, work: Callable[[Tx], Any]) -> Any:
-    problems: list[FieldError] = []
-    if query.status is not UNSET and query.status not in ("active", "suspended", "disabled"):
-        problems.append(FieldError("status", "invalid", "Use one of: active, suspended, disabled."))
-    is_newest(query.order, problems)
-    raise_if_any(problems)
-    slow = (
-        _deleted(query)
-        or query.offset > DEEP
-        or query.q is not UNSET
-        or query.status is not UNSET
-        or context.actor.restricted_key_id is not None
-    )
-    return await read_page(context, work, limit=query.limit, slow=slow)
-
-
-def _shown(
-    context: RequestContext, query: DomainPageQuery, found: list[Account], show: Callable[[Account], Any]
-) -> tuple[list[Any], tuple[tuple[bytes, bytes], ...]]:
-    items = found[: query.limit]
-    headers = tuple(next_link(context, items[-1].id, query.limit).items()) if len(found) > query.limit else ()
-    return [show(account) for account in items], headers

@@ -17,16 +17,20 @@ from postroom.api.context import PublicRequest, RequestContext, Result, path_id,
 from postroom.api.decoding import NoQuery
 from postroom.api.fields import raise_if_any, text_problems
 from postroom.api.host_header import domain_behind, domain_in, host_of
+from postroom.api.problems import NO_ACCOUNT, NO_HOST
+from postroom.api.route import PUBLIC, route
 from postroom.domains import client_settings
 from postroom.domains import commands as domains
 from postroom.domains.client_settings import OUTLOOK, BadRequest, Server
 from postroom.errors import Refused, not_found
+from postroom.parameters import UserId
 
+XML = "application/xml; charset=utf-8"
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%'*+/=?^_`{|}~.-]+")  # without &, which has no place in a document of ours
 
 
 class AccountQuery(msgspec.Struct, frozen=True):
-    user_id: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
 
 
 class AutoconfigQuery(msgspec.Struct, frozen=True):
@@ -46,6 +50,14 @@ class SettingsAnswer(msgspec.Struct, frozen=True):
     managesieve: list[Server]
 
 
+@route(
+    "GET",
+    "/v2/email-accounts/:id/client-settings",
+    "accounts:read",
+    "Show client settings",
+    SettingsAnswer,
+    missing=NO_ACCOUNT,
+)
 async def get(context: RequestContext, query: AccountQuery) -> Result:
     """Says which servers a mail client of the account uses."""
     account = await _account(context, query)
@@ -54,6 +66,15 @@ async def get(context: RequestContext, query: AccountQuery) -> Result:
     return Result(SettingsAnswer(account.id, account.address, account.display_name, *ways))
 
 
+@route(
+    "GET",
+    "/v2/email-accounts/:id/client-settings.mobileconfig",
+    "accounts:read",
+    "Apple profile",
+    str,
+    missing=NO_ACCOUNT,
+    media="application/x-apple-aspen-config",
+)
 async def get_profile(context: RequestContext, query: AccountQuery) -> Result:
     """Makes a configuration profile for iPhone, iPad and Mac: unsigned, without the password."""
     account = await _account(context, query)
@@ -62,12 +83,25 @@ async def get_profile(context: RequestContext, query: AccountQuery) -> Result:
     return Result(text, headers=((b"content-disposition", name.encode()),))
 
 
+@route(
+    "GET", "/mail/config-v1.1.xml", PUBLIC, "Autoconfig", str, missing=NO_HOST, refuses=("invalid_request",), media=XML
+)
 async def autoconfig(public_request: PublicRequest, query: AutoconfigQuery) -> Result:
     """Answers Thunderbird and others at `autoconfig.` before an active domain; any other Host is
     404."""
     return await _autoconfig(public_request, query, domain_behind("autoconfig", host_of(public_request.headers)))
 
 
+@route(
+    "GET",
+    "/.well-known/autoconfig/mail/config-v1.1.xml",
+    PUBLIC,
+    "Autoconfig at the site",
+    str,
+    missing=NO_HOST,
+    refuses=("invalid_request",),
+    media=XML,
+)
 async def autoconfig_of_site(public_request: PublicRequest, query: AutoconfigQuery) -> Result:
     """Answers the same at the domain itself, where its web site passes this path on, and at
     `autoconfig.` before it."""
@@ -75,6 +109,18 @@ async def autoconfig_of_site(public_request: PublicRequest, query: AutoconfigQue
     return await _autoconfig(public_request, query, domain_behind("autoconfig", host) or domain_in(host))
 
 
+@route(
+    "POST",
+    "/autodiscover/autodiscover.xml",
+    PUBLIC,
+    "Autodiscover",
+    str,
+    missing=NO_HOST,
+    refuses=("invalid_request", "payload_too_large", "unsupported_media_type"),
+    is_kept=False,
+    media=XML,
+    takes_xml=True,
+)
 async def autodiscover(public_request: PublicRequest, _query: NoQuery) -> Result:
     """Answers Outlook at `autodiscover.` before an active domain, at the domain itself and at
     the mail host."""

@@ -7,27 +7,24 @@ scripts read it.
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from starlette.staticfiles import StaticFiles
 
 from postroom.actor import Actor
-from postroom.api import credentials
-from postroom.api.authentication import Admission
+from postroom.api.authentication import COOKIE, SECURE_COOKIE, Admission, header, is_cross_site
 from postroom.api.body import read_body
 from postroom.api.decoding import decode_body
-from postroom.api.endpoints.account_views import timestamp
+from postroom.api.exchange import Exchange
+from postroom.api.projections import timestamp
 from postroom.auth import console_sessions, keys
 from postroom.auth.console_sessions import SESSION_MS, Session
 from postroom.db import Database, Tx
 from postroom.errors import Refused
 from postroom.tenants import organizations
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Headers = tuple[tuple[bytes, bytes], ...]
 
 FILES = Path(__file__).parents[2] / "console"
@@ -109,40 +106,36 @@ class Console:
         )
         return Said(200, self._page, PAGE_HEADERS) if is_one and segments != ["", ""] else None
 
-    async def session(self, scope: Scope, receive: Receive, request_id: str) -> Said:
+    async def session(self, exchange: Exchange) -> Said:
         """GET: who is signed in. POST: sign in with a key in its header or a link in the body.
         DELETE: sign out."""
-        match scope["method"]:
+        match exchange.method:
             case "POST":
-                return self._opened(scope, await self._sign_in(scope, receive, request_id))
+                return self._opened(exchange, await self._sign_in(exchange))
             case "DELETE":
-                session = await self._admission.by_session(scope, request_id)
+                session = await self._admission.by_session(exchange)
                 await self._database.write(lambda tx: console_sessions.end(tx, session.token))
                 return Said(200, b'{"ok":true}', tuple(_cookie(name, b"", 0) for name in COOKIES))
             case _:
-                session = await self._admission.by_session(scope, request_id)
+                session = await self._admission.by_session(exchange)
                 return Said(200, await self._describe(session), ())
 
-    async def _sign_in(self, scope: Scope, receive: Receive, request_id: str) -> tuple[Session, bytes]:
-        if credentials.is_cross_site(scope["headers"]):
-            raise Refused("csrf_refused", "Signing in is for the console's own pages.")
-        body = decode_body(_decoder, await read_body(scope["headers"], receive))
+    async def _sign_in(self, exchange: Exchange) -> tuple[Session, bytes]:
+        if is_cross_site(exchange.headers):
+            raise Refused("csrf_refused", "Only the console's own pages can sign in here.")
+        body = decode_body(_decoder, await read_body(exchange.headers, exchange.receive))
         if body.link:
-            session = await self._admission.by_link(scope, body.link, request_id)
+            session = await self._admission.by_link(exchange, body.link)
         else:
-            actor = await self._admission.by_key(scope, request_id)
-            self._admission.consume(actor)
-            session = await self._database.write(lambda tx: console_sessions.start(tx, actor), is_long=True)
+            actor = await self._admission.by_key(exchange)
+            self._admission.consume(exchange, actor)
+            session = await self._database.write(lambda tx: console_sessions.start(tx, actor))
         return session, await self._describe(session)
 
-    def _opened(self, scope: Scope, made: tuple[Session, bytes]) -> Said:
+    def _opened(self, exchange: Exchange, made: tuple[Session, bytes]) -> Said:
         session, described = made
-        is_secure = credentials.header(scope["headers"], b"origin").startswith("https://")
-        name, other = (
-            (credentials.SECURE_COOKIE, credentials.COOKIE)
-            if is_secure
-            else (credentials.COOKIE, credentials.SECURE_COOKIE)
-        )
+        is_secure = header(exchange.headers, b"origin").startswith("https://")
+        name, other = (SECURE_COOKIE, COOKIE) if is_secure else (COOKIE, SECURE_COOKIE)
         made_now = _cookie(name, session.token.encode(), SESSION_MS // 1000)
         return Said(201, described, (_cookie(other, b"", 0), made_now))
 
@@ -158,11 +151,11 @@ class Console:
         return _encode(await self._database.read(work))
 
 
-COOKIES = (credentials.SECURE_COOKIE, credentials.COOKIE)
+COOKIES = (SECURE_COOKIE, COOKIE)
 
 
 def _cookie(name: bytes, value: bytes, seconds: int) -> tuple[bytes, bytes]:
-    secure = b"; Secure" if name == credentials.SECURE_COOKIE else b""
+    secure = b"; Secure" if name == SECURE_COOKIE else b""
     attributes = b"; Path=/; Max-Age=%d; HttpOnly; SameSite=Strict" % seconds
     return b"set-cookie", name + b"=" + value + attributes + secure
 

@@ -9,21 +9,24 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from postroom.api.context import RequestContext, Result, require_user
-from postroom.api.endpoints.account_views import timestamp
 from postroom.api.fields import parse_domain_field, raise_if_any, text_problems
+from postroom.api.problems import NO_DOMAIN
+from postroom.api.projections import timestamp
+from postroom.api.route import route
 from postroom.db import Tx
 from postroom.domains import commands as domains
 from postroom.domains import dkim
 from postroom.domains.commands import Domain
 from postroom.errors import FieldError, not_found
+from postroom.parameters import UserId
 
 
 class RotateQuery(msgspec.Struct, frozen=True):
-    user_id: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
 
 
 class RotateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    user_id: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
 
 
 class DkimItem(msgspec.Struct, frozen=True):
@@ -46,6 +49,7 @@ class RotateAnswer(msgspec.Struct, frozen=True):
     dkim: list[DkimItem]
 
 
+@route("POST", "/v2/domains/:domain/dkim/rotate", "domains:write", "Rotate DKIM key", RotateAnswer, missing=NO_DOMAIN)
 async def rotate(context: RequestContext, query: RotateQuery, body: RotateBody) -> Result:
     """Makes a new DKIM key for a domain. The old one signs until the DNS shows the new one;
     asked again meanwhile, it answers the same."""

@@ -10,58 +10,84 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from postroom.api.context import RequestContext, Result, require_user, resolve_user
-from postroom.api.decoding import After, Id, Limit, Offset
-from postroom.api.endpoints.domain_views import FIELDS, DomainInfo, ForwardMode, InboundRoute, Shown, info, route, shown
+from postroom.api.endpoints.domain_views import (
+    FIELDS,
+    DomainInfo,
+    ForwardMode,
+    InboundRoute,
+    Shown,
+    inbound_route,
+    info,
+    shown,
+)
 from postroom.api.fields import parse_domain_field, raise_if_any, shape, text_problems
 from postroom.api.pagination import DEEP, next_link, read_page
+from postroom.api.problems import NO_DOMAIN, NO_USER
+from postroom.api.route import route
 from postroom.db import Tx
 from postroom.domains import commands as domains
 from postroom.domains import consents
 from postroom.domains.commands import STATUSES, Domain
 from postroom.errors import FieldError, Refused, not_found
+from postroom.parameters import (
+    After,
+    DomainName,
+    EveryUser,
+    Fields,
+    Id,
+    InboundMode,
+    Limit,
+    Offset,
+    OrganizationId,
+    StatusName,
+    Subdomain,
+    UserId,
+    WebhookSecret,
+    WebhookUrl,
+)
 from postroom.tenants import organizations
 
 
 class DomainQuery(msgspec.Struct, frozen=True):
-    user_id: str | UnsetType = UNSET
-    fields: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
+    fields: Fields | UnsetType = UNSET
 
 
 class DomainUserQuery(msgspec.Struct, frozen=True):
-    user_id: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
 
 
 class DomainsQuery(msgspec.Struct, frozen=True):
-    user_id: str | UnsetType = UNSET
-    status: str | UnsetType = UNSET
-    every_user: str = "false"
+    user_id: UserId | UnsetType = UNSET
+    status: StatusName[str] | UnsetType = UNSET
+    every_user: EveryUser[str] = "false"
     limit: Limit = 50
     offset: Offset = 0
     after: After = 0
-    fields: str | UnsetType = UNSET
+    fields: Fields | UnsetType = UNSET
 
 
 class CreateDomainBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    domain: str
-    user_id: str | UnsetType = UNSET
-    organization_id: Id | str | UnsetType = UNSET
+    domain: DomainName
+    user_id: UserId | UnsetType = UNSET
+    organization_id: OrganizationId[Id | str] | UnsetType = UNSET
 
 
 class DeleteDomainBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    domain: str
-    user_id: str | UnsetType = UNSET
+    domain: DomainName
+    user_id: UserId | UnsetType = UNSET
 
 
 class RouteBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    forward_mode: ForwardMode
-    user_id: str | UnsetType = UNSET
-    webhook_url: str | UnsetType = UNSET
-    webhook_secret: str | UnsetType = UNSET
+    forward_mode: InboundMode[ForwardMode]
+    user_id: UserId | UnsetType = UNSET
+    webhook_url: WebhookUrl | UnsetType = UNSET
+    webhook_secret: WebhookSecret | UnsetType = UNSET
 
 
 class ConsentBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    subdomain: str
-    user_id: str | UnsetType = UNSET
+    subdomain: Subdomain
+    user_id: UserId | UnsetType = UNSET
 
 
 class CreatedDomainAnswer(msgspec.Struct, frozen=True):
@@ -90,6 +116,19 @@ class ConsentAnswer(msgspec.Struct, frozen=True):
     subdomain: str
 
 
+@route(
+    "POST",
+    "/v2/domain",
+    "domains:write",
+    "Claim domain",
+    CreatedDomainAnswer,
+    status=201,
+    missing="The organization_id or the user_id is not this key's own: leave it out, or send the key's.",
+    refuses=(
+        "domain_exists",
+        "limit_reached",
+    ),
+)
 async def create(context: RequestContext, query: DomainQuery, body: CreateDomainBody) -> Result:
     """Claims a domain for a user: pending until its DNS holds the records of this answer."""
     show = shape(query.fields, shown, FIELDS)
@@ -113,6 +152,7 @@ async def create(context: RequestContext, query: DomainQuery, body: CreateDomain
     return await context.write(work)
 
 
+@route("GET", "/v2/domains", "domains:read", "List domains", DomainsAnswer, missing=NO_USER)
 async def get_page(context: RequestContext, query: DomainsQuery) -> Result:
     """Lists the domains that a user sees: the user's own and the platform's."""
     show = shape(query.fields, shown, FIELDS)
@@ -142,6 +182,7 @@ async def get_page(context: RequestContext, query: DomainsQuery) -> Result:
     )
 
 
+@route("GET", "/v2/domains/:domain/info", "domains:read", "Show domain", DomainInfo, missing=NO_DOMAIN)
 async def get(context: RequestContext, query: DomainQuery) -> Result:
     """Shows a domain with the DNS records that it needs."""
     show = shape(query.fields, shown, FIELDS)
@@ -155,6 +196,15 @@ async def get(context: RequestContext, query: DomainQuery) -> Result:
     return Result(await context.services.database.read(work))
 
 
+@route(
+    "POST",
+    "/v2/domains/delete",
+    "domains:write",
+    "Delete domain",
+    DeletedDomainAnswer,
+    missing=NO_DOMAIN,
+    refuses=("domain_not_empty",),
+)
 async def delete(context: RequestContext, query: DomainUserQuery, body: DeleteDomainBody) -> Result:
     """Ends a domain without accounts; its name is free for a new claim."""
     problems = text_problems(query.user_id, body.user_id)
@@ -169,6 +219,15 @@ async def delete(context: RequestContext, query: DomainUserQuery, body: DeleteDo
     return await context.write(work)
 
 
+@route(
+    "PUT",
+    "/v2/domains/:domain/route",
+    "domains:write",
+    "Set route of mail",
+    RouteAnswer,
+    missing=NO_DOMAIN,
+    refuses=("not_available",),
+)
 async def set_route(context: RequestContext, query: DomainQuery, body: RouteBody) -> Result:
     """Sets how inbound mail is handled; there is only `store` now."""
     show = shape(query.fields, shown, FIELDS)
@@ -181,11 +240,23 @@ async def set_route(context: RequestContext, query: DomainQuery, body: RouteBody
 
     def work(tx: Tx) -> Result:
         domain = domains.get_own(tx, context.actor, name, user_id)
-        return Result(RouteAnswer(show(domain), route(domain)))
+        return Result(RouteAnswer(show(domain), inbound_route(domain)))
 
     return await context.write(work)
 
 
+@route(
+    "POST",
+    "/v2/domains/:domain/consent",
+    "domains:write",
+    "Consent to subdomain",
+    ConsentAnswer,
+    missing=NO_DOMAIN,
+    refuses=(
+        "domain_not_active",
+        "limit_reached",
+    ),
+)
 async def consent(context: RequestContext, query: DomainUserQuery, body: ConsentBody) -> Result:
     """Lets another organization claim a name below a domain."""
     name, user_id = _domain_and_user(context, query.user_id, body.user_id)
@@ -207,7 +278,9 @@ def _listed_user(context: RequestContext, query: DomainsQuery, problems: list[Fi
         problems.append(FieldError("every_user", "invalid", "Use one of: true, false."))
     if query.every_user != "true":
         if context.actor.user_id is None and query.user_id is UNSET:
-            problems.append(FieldError("user_id", "required", "Send user_id, or every_user=true for those of all."))
+            problems.append(
+                FieldError("user_id", "required", "Send user_id, or every_user=true for the domains of all users.")
+            )
             return None
         return resolve_user(context.actor, query.user_id)
     if query.user_id is not UNSET:

@@ -1,41 +1,32 @@
 """The events endpoint: the audit log with a cursor, oldest first unless asked otherwise."""
 
-from typing import Any
-
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from postroom import events
 from postroom.api.context import RequestContext, Result, resolve_user
-from postroom.api.decoding import After, Id, Limit
-from postroom.api.endpoints.account_views import timestamp
 from postroom.api.fields import is_newest, parse_domain_field, raise_if_any, text_problems
 from postroom.api.pagination import next_link
+from postroom.api.problems import NO_USER
+from postroom.api.projections import filler
+from postroom.api.route import route
 from postroom.db import Tx
 from postroom.domains import commands as domains
 from postroom.errors import FieldError
-from postroom.events import Event
+from postroom.events import Event, EventFacts
+from postroom.parameters import AccountId, After, DomainName, Limit, ListOrder, UserId
 
 
 class EventsQuery(msgspec.Struct, frozen=True):
-    account_id: Id | UnsetType = UNSET
-    domain: str | UnsetType = UNSET
-    user_id: str | UnsetType = UNSET
-    order: str = "oldest"
+    account_id: AccountId | UnsetType = UNSET
+    domain: DomainName | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
+    order: ListOrder[str] = "oldest"
     limit: Limit = 50
     after: After = 0
 
 
-class ShownEvent(msgspec.Struct, frozen=True):
-    id: int
-    type: str
-    account_id: int | None
-    domain_id: int | None
-    user_id: str | None
-    key_id: int | None
-    request_id: str | None
-    client_address: str | None
-    data: dict[str, Any]
+class ShownEvent(EventFacts, frozen=True):
     created_at: str
 
 
@@ -45,6 +36,7 @@ class EventsAnswer(msgspec.Struct, frozen=True):
     after: int
 
 
+@route("GET", "/v2/events", "events:read", "List events", EventsAnswer, missing=NO_USER)
 async def get_page(context: RequestContext, query: EventsQuery) -> Result:
     """Lists what happened, filtered by account, domain or user."""
     problems: list[FieldError] = text_problems(query.user_id)
@@ -70,6 +62,4 @@ async def get_page(context: RequestContext, query: EventsQuery) -> Result:
     return Result(EventsAnswer(items, query.limit, query.after), headers=tuple(headers.items()))
 
 
-def _show(event: Event) -> ShownEvent:
-    values = msgspec.structs.asdict(event) | {"created_at": timestamp(event.created_at)}
-    return ShownEvent(**values)
+_show = filler(ShownEvent)

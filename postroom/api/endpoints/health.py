@@ -5,6 +5,7 @@ import msgspec
 
 from postroom.api.context import PublicRequest, Result, Services
 from postroom.api.decoding import NoQuery
+from postroom.api.route import PUBLIC, route
 from postroom.errors import Busy
 
 
@@ -20,11 +21,13 @@ class Ready(msgspec.Struct, frozen=True):
     parts: dict[str, str]
 
 
+@route("GET", "/healthz", PUBLIC, "Is it alive", Alive)
 async def alive(_visit: PublicRequest, _query: NoQuery) -> Result:
     """Says that this process answers."""
     return Result(Alive())
 
 
+@route("GET", "/readyz", PUBLIC, "Is everything ready", Ready, refuses=("busy",))
 async def ready(public_request: PublicRequest, _query: NoQuery) -> Result:
     """Says whether database, worker, milter, Dovecot, opendkim and Postfix answer; 200 only when
     all of them do."""

@@ -12,58 +12,57 @@ from msgspec import UNSET, Meta, UnsetType
 from postroom.actor import ALL_SCOPES
 from postroom.address import BadAddress, parse_domain
 from postroom.api.context import RequestContext, Result, resolve_user
-from postroom.api.decoding import After, Id, Limit, Offset, check_display_name
-from postroom.api.endpoints.account_views import timestamp
+from postroom.api.decoding import check_display_name
 from postroom.api.fields import raise_if_any, text_problems
 from postroom.api.pagination import next_link
+from postroom.api.projections import filler
+from postroom.api.route import route
 from postroom.auth import keys, networks
-from postroom.auth.keys import ApiKey, CreateKey
+from postroom.auth.keys import CreateKey, KeyTraits
 from postroom.db import Tx
 from postroom.errors import FieldError
+from postroom.parameters import After, ExpiresAt, Id, KeyDomains, KeyName, Limit, Networks, Offset, Scopes, UserId
 
 LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 NOTE = "Save this key now. It will not be shown again."
+NO_KEY = (
+    "Your key can neither see nor make such a key: GET /v2/keys lists your keys, GET "
+    "/v2/domains?every_user=true your domains."
+)
 
-Scopes = Annotated[list[str], Meta(min_length=1, max_length=50, description=f"Of: {', '.join(ALL_SCOPES)}.")]
-Domains = Annotated[list[str], Meta(min_length=1, max_length=100)]
-Networks = Annotated[list[str], Meta(min_length=1, max_length=50, description="CIDR, IPv4 or IPv6.")]
-Moment = Annotated[datetime, Meta(tz=True)]
+Scope = Annotated[str, Meta(extra_json_schema={"enum": list(ALL_SCOPES)})]
+KeyScopes = Annotated[Scopes[list[Scope]], Meta(min_length=1, max_length=50)]
+SomeDomains = Annotated[KeyDomains[list[str]], Meta(min_length=1, max_length=100)]
+SomeNetworks = Annotated[Networks[list[str]], Meta(min_length=1, max_length=50)]
+Moment = Annotated[ExpiresAt, Meta(tz=True)]
 
 
 class UserQuery(msgspec.Struct, frozen=True):
-    user_id: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
 
 
 class KeysQuery(msgspec.Struct, frozen=True):
-    user_id: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
     limit: Limit = 50
     offset: Offset = 0
     after: After = 0
 
 
 class CreateKeyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    name: str | None = None
-    user_id: str | UnsetType = UNSET
-    scopes: Scopes | UnsetType = UNSET
-    domains: Domains | UnsetType = UNSET
-    networks: Networks | UnsetType = UNSET
+    name: KeyName | None = None
+    user_id: UserId | UnsetType = UNSET
+    scopes: KeyScopes | UnsetType = UNSET
+    domains: SomeDomains | UnsetType = UNSET
+    networks: SomeNetworks | UnsetType = UNSET
     expires_at: Moment | UnsetType = UNSET
 
 
 class DeleteKeyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: Id
-    user_id: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
 
 
-class ShownKey(msgspec.Struct, frozen=True):
-    id: int
-    prefix: str
-    name: str | None
-    user_id: str | None
-    scopes: tuple[str, ...]
-    domains: tuple[str, ...] | None
-    networks: tuple[str, ...] | None
-    parent_id: int | None
+class ShownKey(KeyTraits, frozen=True):
     created_at: str
     expires_at: str | None
     last_used_at: str | None
@@ -91,6 +90,16 @@ class DeletedKeyAnswer(msgspec.Struct, frozen=True):
     deleted: DeletedKey
 
 
+@route(
+    "POST",
+    "/v2/keys",
+    "keys:write",
+    "Create key",
+    CreatedKeyAnswer,
+    status=201,
+    missing=NO_KEY,
+    refuses=("limit_reached",),
+)
 async def create(context: RequestContext, query: UserQuery, body: CreateKeyBody) -> Result:
     """Makes a key that is never wider than the caller's and dies with it. It is shown once."""
     problems = text_problems(query.user_id, body.user_id)
@@ -113,6 +122,7 @@ async def create(context: RequestContext, query: UserQuery, body: CreateKeyBody)
     return await context.write(work)
 
 
+@route("GET", "/v2/keys", "keys:read", "List keys", KeysAnswer, missing=NO_KEY)
 async def get_page(context: RequestContext, query: KeysQuery) -> Result:
     """Lists the keys that are not revoked; a bound key sees those that are bound as narrowly."""
     raise_if_any(text_problems(query.user_id))
@@ -125,6 +135,15 @@ async def get_page(context: RequestContext, query: KeysQuery) -> Result:
     return Result(KeysAnswer(items, query.limit, query.offset), headers=tuple(headers.items()))
 
 
+@route(
+    "POST",
+    "/v2/keys/delete",
+    "keys:write",
+    "Delete key",
+    DeletedKeyAnswer,
+    missing="No live key of yours has this id: GET /v2/keys lists yours.",
+    refuses=("key_too_wide",),
+)
 async def delete(context: RequestContext, query: UserQuery, body: DeleteKeyBody) -> Result:
     """Revokes a key and every key that was made with it; they are refused from this moment."""
     raise_if_any(text_problems(query.user_id, body.user_id))
@@ -134,7 +153,7 @@ async def delete(context: RequestContext, query: UserQuery, body: DeleteKeyBody)
         ended = keys.revoke(tx, context.actor, body.id, user_id)
         return Result(DeletedKeyAnswer(True, DeletedKey(ended.id, ended.prefix)))
 
-    return await context.write(work, is_long=True)  # with as many keys as it has made
+    return await context.write(work)
 
 
 def _scopes(sent: list[str] | UnsetType, problems: list[FieldError]) -> tuple[str, ...] | None:
@@ -170,21 +189,8 @@ def _expiry(sent: datetime | UnsetType, problems: list[FieldError]) -> int | Non
     if sent is UNSET:
         return None
     if sent >= LATEST:
-        problems.append(FieldError("expires_at", "invalid", "A key expires before the year 9999."))
+        problems.append(FieldError("expires_at", "invalid", "A key must expire before the year 9999."))
     return int(sent.timestamp() * 1000)
 
 
-def _show(key: ApiKey) -> ShownKey:
-    return ShownKey(
-        key.id,
-        key.prefix,
-        key.name,
-        key.user_id,
-        key.scopes,
-        key.domains,
-        key.networks,
-        key.parent_id,
-        timestamp(key.created_at),
-        None if key.expires_at is None else timestamp(key.expires_at),
-        None if key.last_used_at is None else timestamp(key.last_used_at),
-    )
+_show = filler(ShownKey)

@@ -4,22 +4,24 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from postroom.api.context import RequestContext, Result, require_user, resolve_user
-from postroom.api.decoding import Cap
 from postroom.api.fields import raise_if_any, text_problems
+from postroom.api.problems import NO_USER
+from postroom.api.route import route
 from postroom.errors import Refused
+from postroom.parameters import AccountsCap, AccountsPerDomainCap, Cap, DomainsCap, UserId
 from postroom.tenants import limits
 from postroom.tenants.limits import Limits, SetLimits
 
 
 class LimitsQuery(msgspec.Struct, frozen=True):
-    user_id: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
 
 
 class LimitsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    user_id: str | UnsetType = UNSET
-    domains: Cap | UnsetType | None = UNSET
-    accounts: Cap | UnsetType | None = UNSET
-    accounts_per_domain: Cap | UnsetType | None = UNSET
+    user_id: UserId | UnsetType = UNSET
+    domains: DomainsCap[Cap] | UnsetType | None = UNSET
+    accounts: AccountsCap[Cap] | UnsetType | None = UNSET
+    accounts_per_domain: AccountsPerDomainCap[Cap] | UnsetType | None = UNSET
 
 
 class LimitsAnswer(msgspec.Struct, frozen=True):
@@ -27,6 +29,7 @@ class LimitsAnswer(msgspec.Struct, frozen=True):
     limits: Limits
 
 
+@route("GET", "/v2/limits", "stats:read", "Show limits", LimitsAnswer, missing=NO_USER)
 async def get(context: RequestContext, query: LimitsQuery) -> Result:
     """Shows how much a user may have; without `user_id`, the organization as a whole. Null is no
     cap."""
@@ -36,6 +39,7 @@ async def get(context: RequestContext, query: LimitsQuery) -> Result:
     return Result(LimitsAnswer(user_id, found))
 
 
+@route("PUT", "/v2/limits", "limits:write", "Set limits", LimitsAnswer, missing=NO_USER)
 async def change(context: RequestContext, query: LimitsQuery, body: LimitsBody) -> Result:
     """Sets how much a user may have; what is absent stays, null lifts the cap."""
     problems = text_problems(query.user_id, body.user_id)
@@ -44,7 +48,7 @@ async def change(context: RequestContext, query: LimitsQuery, body: LimitsBody) 
     if context.actor.user_id is not None or context.actor.restricted_key_id is not None:
         raise Refused(
             "forbidden",
-            "A key that is bound to a user or to domains sets no limits: use one that is bound to nothing.",
+            "A key that is bound to a user or to domains cannot set limits: use an unrestricted key.",
         )
     command = SetLimits(body.domains, body.accounts, body.accounts_per_domain)
     return await context.write(

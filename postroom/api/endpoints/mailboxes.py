@@ -8,11 +8,14 @@ from postroom.accounts import commands as accounts
 from postroom.accounts.model import Account
 from postroom.api.context import RequestContext, Result, path_id, resolve_user
 from postroom.api.fields import raise_if_any, text_problems
+from postroom.api.problems import NO_ACCOUNT
+from postroom.api.route import route
 from postroom.mailboxes.interface import OpenSession
+from postroom.parameters import UserId
 
 
 class MailboxQuery(msgspec.Struct, frozen=True):
-    user_id: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
 
 
 class UsageAnswer(msgspec.Struct, frozen=True):
@@ -34,6 +37,15 @@ class SessionsAnswer(msgspec.Struct, frozen=True):
     sessions: list[OpenSession]
 
 
+@route(
+    "GET",
+    "/v2/email-accounts/:id/usage",
+    "accounts:read",
+    "Show usage",
+    UsageAnswer,
+    missing=NO_ACCOUNT,
+    refuses=("mail_off", "mail_unavailable"),
+)
 async def usage(context: RequestContext, query: MailboxQuery) -> Result:
     """Says how large the mailbox of an account is, as Dovecot counts it now, and whether a
     script forwards its mail."""
@@ -42,6 +54,15 @@ async def usage(context: RequestContext, query: MailboxQuery) -> Result:
     return Result(UsageAnswer(account.id, account.address, *msgspec.structs.astuple(found)))
 
 
+@route(
+    "GET",
+    "/v2/email-accounts/:id/sessions",
+    "accounts:read",
+    "List open sessions",
+    SessionsAnswer,
+    missing=NO_ACCOUNT,
+    refuses=("mail_off", "mail_unavailable"),
+)
 async def sessions(context: RequestContext, query: MailboxQuery) -> Result:
     """Lists the open sessions of an account: IMAP, POP3 and ManageSieve."""
     account = await _account(context, query)

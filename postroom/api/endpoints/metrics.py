@@ -21,6 +21,7 @@ from postroom.actor import Actor
 from postroom.api.context import Measured, RequestContext, Result
 from postroom.api.decoding import NoQuery
 from postroom.api.request_metrics import BOUNDS, ProcessCounters
+from postroom.api.route import route
 from postroom.cluster import moves, nodes
 from postroom.db import Tx
 from postroom.domains import check_schedule
@@ -44,10 +45,13 @@ class Kept(msgspec.Struct, frozen=True):
     moves: dict[str, int]
 
 
+@route("GET", "/metrics", "metrics:read", "Metrics", str, media=MEDIA)
 async def get(context: RequestContext, _query: NoQuery) -> Result:
     """Tells in Prometheus' text format how the instance does."""
     if context.actor.user_id is not None or context.actor.restricted_key_id is not None:
-        raise Refused("forbidden", "A key that is bound to a user or to domains sees no metrics.")
+        raise Refused(
+            "forbidden", "A key that is bound to a user or to domains cannot read metrics: use an unrestricted key."
+        )
     services = context.services
     parts = await services.probe()
     accounts: Count | None = None
@@ -106,7 +110,7 @@ def _of_the_instance(found: list[ProcessCounters], measured: Measured, kept: Kep
     yield from _measured(measured)
     if kept:
         lags = [((work,), seconds) for work, seconds in kept.lags.items()]
-        yield _gauge("worker_lag_seconds", "For how long the oldest work has been due.", ["work"], lags)
+        yield _gauge("worker_lag_seconds", "How long the oldest due work has been late.", ["work"], lags)
         yield _gauge("database_size_bytes", "Size of the database.", [], [((), kept.size)])
         yield from _nodes(kept)
 
@@ -125,18 +129,18 @@ def _lags(tx: Tx) -> dict[str, float]:
 def _nodes(kept: Kept) -> Iterator[Metric]:
     if kept.silences:
         silent = [((node,), seconds) for node, seconds in kept.silences.items()]
-        yield _gauge("node_silence_seconds", "For how long a node has not said that it is there.", ["node"], silent)
+        yield _gauge("node_silence_seconds", "Time since the last heartbeat of a node.", ["node"], silent)
     if not kept.homes:
         return
     homes = [((node,), number) for node, number in kept.homes.items()]
-    yield _gauge("node_accounts", "Accounts at home on a node.", ["node"], homes)
+    yield _gauge("node_accounts", "Accounts whose mail a node has.", ["node"], homes)
     by_phase = [((phase,), number) for phase, number in kept.moves.items()]
-    yield _gauge("moves", "Accounts on their way to another node.", ["phase"], by_phase)
+    yield _gauge("moves", "Accounts that are being moved to another node.", ["phase"], by_phase)
 
 
 def _requests(found: list[ProcessCounters]) -> Iterator[Metric]:
     total = CounterMetricFamily(
-        "postroom_requests", "Requests that were answered.", labels=["process", "method", "route", "status"]
+        "postroom_requests", "Answered requests.", labels=["process", "method", "route", "status"]
     )
     times = HistogramMetricFamily(
         "postroom_request_duration_seconds", "Time to the answer.", labels=["process", "method", "route"]
@@ -148,8 +152,8 @@ def _requests(found: list[ProcessCounters]) -> Iterator[Metric]:
             buckets, seconds = sums.get((tally.method, tally.route), ([0] * (len(BOUNDS) + 1), 0.0))
             added = [a + b for a, b in zip(buckets, tally.buckets, strict=True)]
             sums[tally.method, tally.route] = (added, seconds + tally.seconds)
-        for (method, route), (buckets, seconds) in sums.items():
-            times.add_metric([account.process, method, route], _cumulated(buckets), seconds)
+        for (method, path), (buckets, seconds) in sums.items():
+            times.add_metric([account.process, method, path], _cumulated(buckets), seconds)
     yield total
     yield times
 
@@ -172,10 +176,12 @@ def _measured(measured: Measured) -> Iterator[Metric]:
         yield _gauge("mail_queue_messages", "Messages in Postfix's queues.", ["queue"], queue)
     if measured.certificate_ends is not None:
         ends = [((), measured.certificate_ends)]
-        yield _gauge("certificate_expiry_timestamp_seconds", "When the mail ports' certificate ends.", [], ends)
+        yield _gauge(
+            "certificate_expiry_timestamp_seconds", "When the certificate of the mail ports expires.", [], ends
+        )
     if measured.worker_silence is not None:
         silence = [((), measured.worker_silence)]
-        yield _gauge("worker_silence_seconds", "Since when the worker has not begun a round.", [], silence)
+        yield _gauge("worker_silence_seconds", "Time since the worker last began a round.", [], silence)
 
 
 def _gauge(name: str, help_: str, labels: list[str], samples: Iterable[tuple[tuple[str, ...], float]]) -> Metric:

@@ -4,15 +4,17 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from postroom.api.context import RequestContext, Result, resolve_user
-from postroom.api.decoding import Limit, Offset
 from postroom.api.fields import raise_if_any, text_problems
+from postroom.api.problems import NO_USER
+from postroom.api.route import route
 from postroom.db import Tx
+from postroom.parameters import Limit, Offset, UserId
 from postroom.tenants import usage
 from postroom.tenants.usage import Count
 
 
 class StatsQuery(msgspec.Struct, frozen=True):
-    user_id: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
     limit: Limit = 50
     offset: Offset = 0
 
@@ -29,6 +31,7 @@ class StatsAnswer(msgspec.Struct, frozen=True):
     offset: int
 
 
+@route("GET", "/v2/stats", "stats:read", "Count accounts", StatsAnswer, missing=NO_USER)
 async def get(context: RequestContext, query: StatsQuery) -> Result:
     """Counts live accounts by status, in all and by domain."""
     raise_if_any(text_problems(query.user_id))

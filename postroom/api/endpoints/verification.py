@@ -9,19 +9,22 @@ from msgspec import UNSET, UnsetType
 
 from postroom.address import BadAddress, parse_domain
 from postroom.api.context import RequestContext, Result, require_user
-from postroom.api.endpoints.domain_views import InboundRoute, MailExchanger, ShownDomain, route, shown
+from postroom.api.endpoints.domain_views import InboundRoute, MailExchanger, ShownDomain, inbound_route, shown
 from postroom.api.fields import raise_if_any, text_problems
+from postroom.api.problems import NO_DOMAIN
+from postroom.api.route import route
 from postroom.domains import dns_records as dns
 from postroom.domains.record_checks import RecordCheck, Status
 from postroom.errors import not_found
+from postroom.parameters import UserId
 
 
 class VerifyQuery(msgspec.Struct, frozen=True):
-    user_id: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
 
 
 class VerifyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    user_id: str | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
 
 
 class CheckedRecord(dns.Record, frozen=True, kw_only=True):
@@ -39,6 +42,16 @@ class VerifiedAnswer(msgspec.Struct, frozen=True):
     mx: MailExchanger
 
 
+@route(
+    "POST",
+    "/v2/domains/:domain/verify",
+    "domains:write",
+    "Verify domain",
+    VerifiedAnswer,
+    missing=NO_DOMAIN,
+    refuses=("too_many_requests",),
+    is_kept=False,
+)
 async def verify(context: RequestContext, query: VerifyQuery, body: VerifyBody) -> Result:
     """Looks at the DNS of a domain now. A claim whose required records are all right becomes
     active."""
@@ -52,7 +65,7 @@ async def verify(context: RequestContext, query: VerifyQuery, body: VerifyBody) 
     done = await context.services.verification.on_request(context.actor, name, user_id)
     records = [checked(*pair) for pair in zip(done.records, done.findings, strict=True)]
     exchanger = MailExchanger(context.services.mail_host.name, dns.PRIORITY)
-    return Result(VerifiedAnswer(shown(done.domain), records, route(done.domain), exchanger))
+    return Result(VerifiedAnswer(shown(done.domain), records, inbound_route(done.domain), exchanger))
 
 
 def checked(record: dns.Record, finding: RecordCheck) -> CheckedRecord:

@@ -100,7 +100,7 @@ function sessions(account, { signal }) {
   const load = () => region(content, async () => {
     const found = (await get(`/v2/email-accounts/${account.id}/sessions`, { signal })).sessions;
     out.hidden = !found.length;
-    if (!found.length) return empty("accounts", "Nobody is logged in", "Mail clients show here while they are connected to read mail.");
+    if (!found.length) return empty("accounts", "Nobody is logged in", "Mail clients appear here while they are connected to read mail.");
     const counts = new Map();
     for (const { protocol, client_address: from } of found) counts.set(`${protocol} ${from}`, (counts.get(`${protocol} ${from}`) || 0) + 1);
     return facts(

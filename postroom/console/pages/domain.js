@@ -10,15 +10,15 @@ const PURPOSES = {
   mx: "Brings mail here",
   spf: "Lets this server send for the domain",
   dkim: "Signs what is sent",
-  dmarc: "Says what becomes of forgeries",
+  dmarc: "Says how receivers treat forgeries",
   tls_rpt: "Reports on encryption",
   mta_sts: "Requires encryption",
   mta_sts_host: "Serves the encryption policy",
-  submission: "Mail clients find sending",
-  submissions: "Mail clients find sending",
-  imaps: "Mail clients find reading",
-  pop3s: "Mail clients find reading by POP3",
-  sieve: "Mail clients find filters",
+  submission: "Mail clients find the sending server",
+  submissions: "Mail clients find the sending server",
+  imaps: "Mail clients find the reading server",
+  pop3s: "Mail clients find the POP3 server",
+  sieve: "Mail clients find the filter server",
   autoconfig: "Thunderbird finds all settings",
   autodiscover: "Outlook finds all settings",
 };
@@ -43,12 +43,12 @@ function notes(domain, mx) {
   const isTrial = RESERVED.test(domain.domain);
   return [
     domain.activated_by === "operator" &&
-      `The operator has made this domain ${domain.status}, so nothing has to be published for it, and its DNS is not checked again. ${isTrial ? "" : "For mail with the Internet the records below are still needed."}`,
+      `The operator has made this domain ${domain.status}, so no record is required for it, and its DNS is not checked. ${isTrial ? "" : "To exchange mail with the Internet, it still needs the records below."}`,
     !domain.user_id && "A platform domain: every user of the organization may have accounts on it.",
     isTrial &&
       `No name under .${domain.domain.split(".").at(-1)} is in the public DNS: this domain is for trying things out, with mail that stays on this server. For a real one: Domains, Add domain, publish the records that are shown, Check DNS now.`,
     RESERVED.test(mx.host) &&
-      `${mx.host} is what this server calls itself until the operator gives it a real name (POSTROOM_HOSTNAME). Records that lead to it help nobody outside: set the name first.`,
+      `${mx.host} is what this server calls itself until the operator gives it a real name (POSTROOM_HOSTNAME). Records that lead to it do not work outside this server: set the name first.`,
   ].filter(Boolean);
 }
 
@@ -57,7 +57,7 @@ function view({ domain, dns, mx }, context) {
   const verdict = h("div");
   const draw = (info) => {
     fill(verdict, summary(info));
-    const byOperator = RESERVED.test(domain.domain) ? "What a real domain would need" : "Required for mail with the Internet";
+    const byOperator = RESERVED.test(domain.domain) ? "What a real domain would need" : "Required to exchange mail with the Internet";
     const needed = domain.activated_by === "operator" ? byOperator : "Required";
     fill(records, group(needed, info.dns.filter((record) => record.required)), group("Recommended", info.dns.filter((record) => !record.required)));
   };
@@ -139,7 +139,7 @@ function line(name, value) {
 }
 
 async function remove(domain, { go, user }) {
-  const text = "Its name is free for a new claim. A domain that has accounts is not deleted: delete them first.";
+  const text = "Anybody can then claim the name. A domain with accounts cannot be deleted: delete the accounts first.";
   const done = await confirm(`Delete ${domain.domain}?`, text, "Delete", () => post("/v2/domains/delete", { domain: domain.domain, user_id: domain.user_id || user }));
   if (!done) return;
   toast(`${domain.domain} is deleted`);

@@ -20,7 +20,7 @@ export async function page(main, { go }) {
   fill(
     main,
     pageHead("Domains", {
-      lead: "Where accounts can be. A customer's domain becomes active by its DNS; a platform domain is the operator's, for every user.",
+      lead: "Accounts are on domains. A customer's domain becomes active by its DNS; a platform domain belongs to the operator and serves every user.",
       actions: can("domains:write") && button("Add domain", { icon: "plus", kind: "primary", onclick: () => addDomain(go) }),
     }),
     h("div", { class: "filters" }, select("status", STATUSES, filters.values.status, { "aria-label": "Status", onchange: (event) => (filters.set("status", event.target.value), list.restart()) })),

@@ -22,7 +22,7 @@ export async function page(main) {
   };
   fill(
     main,
-    pageHead("Events", { lead: "Everything that was done, by whom and from where. Written in the same transaction as the change." }),
+    pageHead("Events", { lead: "Every change, who made it and from where. Each event is written in the transaction of its change." }),
     h("div", { class: "filters", role: "search" }, filter("user_id", "User"), filter("domain", "Domain"), filter("account_id", "Account id", { inputmode: "numeric" })),
     list.element,
   );

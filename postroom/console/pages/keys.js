@@ -18,7 +18,7 @@ export async function page(main, { go }) {
   fill(
     main,
     pageHead("Keys", {
-      lead: "A key can make keys as wide as itself or narrower. Revoking one ends all that it has made, and their sessions.",
+      lead: "A key can make keys as wide as itself or narrower. Revoking a key also revokes all keys that it has made, and ends their sessions.",
       actions: can("keys:write") && button("Create key", { icon: "plus", kind: "primary", onclick: () => create(list) }),
     }),
     list.element,
@@ -67,11 +67,11 @@ async function create(list) {
   await dialog("Create key", (close, element) =>
     form(
       [
-        field("Name", input("name", { autofocus: true, maxlength: "255", placeholder: "Billing service" }), { hint: "What you will know it by." }),
+        field("Name", input("name", { autofocus: true, maxlength: "255", placeholder: "Billing service" }), { hint: "Your name for the key." }),
         h("div", { class: "pair" },
           field("Only for user", input("user_id", { placeholder: own.user_id || "any user", value: own.user_id || "", readonly: Boolean(own.user_id) })),
           field("Expires", life, { name: "expires_at" })),
-        field("Only for domains", input("domains", { placeholder: "any domain" }), { hint: "Separated by spaces. For such a key no other domain exists." }),
+        field("Only for domains", input("domains", { placeholder: "any domain" }), { hint: "Separated by spaces. The key then sees no other domain." }),
         field("Only from networks", input("networks", { placeholder: "anywhere" }), { hint: "Addresses or CIDR, separated by spaces." }),
         scopes,
       ],

@@ -62,6 +62,15 @@ class DoveadmEndpoint:
         )
 
 
+def local(run: Path) -> DoveadmEndpoint | None:
+    """The Dovecot of this machine, below the `run` folder; None: it has not started yet."""
+    try:
+        key = (run / KEY).read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+    return DoveadmEndpoint(key, socket=run / "dovecot" / "http")
+
+
 @functools.lru_cache(2)
 def _tls(bundle: Path, _changed: int) -> ssl.SSLContext:
     """Believes what stands in the file, as it was last changed."""

@@ -1,8 +1,8 @@
 """Sessions that are to end at the same time: one question to doveadm for all of them, as it takes a
 connection and a process of its own for each.
 
-Whoever waits is answered when his own are gone. And he may go away himself, as a client
-does that has waited long enough; the others' sessions end all the same.
+A caller is answered when its own sessions have ended. A caller may also stop waiting, as a client
+with a timeout does; the others' sessions end all the same.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ class _Question:
             is_gone = names.isdisjoint(there)
             if not is_gone and not is_over:
                 self.waiting.append((names, answer))
-            elif not answer.done():  # whoever waited has gone away
+            elif not answer.done():  # done: the caller has stopped waiting
                 answer.set_result(is_gone)
 
 

@@ -2,9 +2,9 @@
 which Dovecot authenticates for Postfix.
 
 A log line holds what a client has sent, so only the lines count that Dovecot's statistics write
-of a finished authentication, as JSON. What has been read is kept nowhere: whoever begins reads
-the log and the one before it once more, and a login that is told twice does no harm. So logins
-of the time when nobody read are not lost.
+of a finished authentication, as JSON (decision 0099). The position in the log is not stored: a
+worker that starts reads the log and the previous log again, and a login that is read twice does no
+harm. So no login is lost while no worker runs.
 """
 
 import re

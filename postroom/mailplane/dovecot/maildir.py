@@ -2,7 +2,8 @@
 
 A session that was let in a moment ago, or a delivery under way, would make a folder that is
 missing anew, and what it has acknowledged would be lost with the old copy. It cannot where a
-file stands. Both change places in one step of the file system, so there is no moment between.
+file stands. Both change places in one step of the file system, so there is no moment between
+(decision 0114).
 """
 
 import ctypes
@@ -63,30 +64,35 @@ def place(home: Path) -> Path:
 
 def is_quiet(mail: Path, account_id: int) -> bool:
     """Whether no delivery and no change is under way in the mailbox, as far as files show it."""
-    home = _home(mail, account_id)
+    home = home_of(mail, account_id)
     now = time.time()
     drafts = [path for folder in _folders(home) for path in _entries(folder / "tmp")]
     return not any(now - modified < STALE_SECONDS for path in (*drafts, *_locks(home)) if (modified := _modified(path)))
 
 
 def is_being_copied(mail: Path, account_id: int) -> bool:
-    """Whether a copy of the mailbox is under way, whoever began it. A file that nobody locks was
-    left behind."""
-    home = place(_home(mail, account_id))
+    """Whether any process is copying the mailbox. A file that no process locks was left behind."""
+    home = place(home_of(mail, account_id))
     return any(_is_locked(home / name) for name in COPY_LOCKS)
 
 
 def unlock(mail: Path, account_id: int) -> None:
-    """Takes away the locks in a sealed mailbox: whoever held one can neither go on nor give it
-    back. Not that of a copy, which goes on although the worker that began it was killed, and
+    """Removes the locks in a sealed mailbox: their holders can neither continue nor release them.
+    Keeps the lock of a copy, which continues even if the worker that began it was killed, and
     must be waited for."""
-    for path in _locks(_home(mail, account_id, SEALED)):
+    for path in _locks(home_of(mail, account_id, SEALED)):
         if path.name not in COPY_LOCKS:
             path.unlink(missing_ok=True)
 
 
-def _home(mail: Path, account_id: int, suffix: str = "") -> Path:
-    return mail / f"{account_id % 256:02x}" / f"{account_id}{suffix}"
+def shelf_of(account_id: int) -> str:
+    """The folder of the mailboxes that an account's is among, below the folder of all mail."""
+    return f"{account_id % 256:02x}"
+
+
+def home_of(mail: Path, account_id: int, suffix: str = "") -> Path:
+    """The folder of an account: of its mail and its Sieve scripts."""
+    return mail / shelf_of(account_id) / f"{account_id}{suffix}"
 
 
 def _folders(home: Path) -> list[Path]:
@@ -130,7 +136,7 @@ def _modified(path: Path) -> float:
 def _open_shelf(mail: Path, account_id: int) -> int:
     root = os.open(mail, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        shelf = f"{account_id % 256:02x}"
+        shelf = shelf_of(account_id)
         _make(root, shelf)
         return os.open(shelf, FOLDER, dir_fd=root)
     finally:
@@ -163,7 +169,7 @@ def _clear(mail: Path, shelf: int, account_id: int) -> None:
     name = f"{account_id}{SEALED}"
     if not _is_folder(shelf, name):
         return
-    for folder in _folders(_home(mail, account_id, SEALED)):
+    for folder in _folders(home_of(mail, account_id, SEALED)):
         if _entries(folder / "new") or _entries(folder / "cur"):
             raise OSError(errno.ENOTEMPTY, f"{name} is in the way, and there is mail in it", name)
     shutil.rmtree(name, dir_fd=shelf)
@@ -180,7 +186,7 @@ def erase(mail: Path, account_id: int, most: int, suffix: str = "") -> int:
     might have. 0: it may not be done yet."""
     root = os.open(mail, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # where it leads is the operator's choice
     try:
-        shelf = os.open(f"{account_id % 256:02x}", FOLDER, dir_fd=root)
+        shelf = os.open(shelf_of(account_id), FOLDER, dir_fd=root)
     except FileNotFoundError:
         return most
     finally:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import structlog
 
+from postroom.mailplane.dovecot.maildir import home_of
 from postroom.mailplane.internal_addresses import INTERNAL_DOMAIN
 from postroom.supervision.logfiles import Reader
 
@@ -43,7 +44,7 @@ class Runaways:
         return [id_ for id_ in sorted(told) if self._stop(id_)]
 
     def _stop(self, id_: int) -> bool:
-        home = self._mail / f"{id_ % 256:02x}" / str(id_)
+        home = home_of(self._mail, id_)
         links = [path for path in home.glob(ACTIVE) if path.is_symlink()]  # ManageSieve activates by a link
         if not links:
             return False

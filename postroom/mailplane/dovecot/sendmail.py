@@ -1,12 +1,12 @@
 """What Dovecot calls to send what a Sieve script sends:
 `sendmail.py SOCKETS INBOX --owner ID -i -f SENDER -- RECIPIENT...`.
 
-It hands the message on standard input to our own Postfix over SMTP on a unix socket in SOCKETS,
-and says whose script it is: `replies` for what a script makes, `forwards` for what it passes on.
-Each message runs it anew, alone, without the package and its libraries. Dovecot takes any exit
-status but 0 for a passing failure and delivers later, so Postfix and its milters refuse nothing
-here: they drop or turn aside what may not leave. The one exception is a recipient that is no
-address for Postfix: a reply to it is dropped, and a forward goes to ID@INBOX, the owner's own.
+It hands the message on standard input to our own Postfix over SMTP on a unix socket in SOCKETS
+(decision 0017), and says whose script it is: `replies` for what a script makes, `forwards` for what
+it passes on. Each message runs it anew, alone, without the package and its libraries. Dovecot takes
+any exit status but 0 for a passing failure and delivers later, so Postfix and its milters refuse
+nothing here: they drop or turn aside what may not leave. The one exception is a recipient that is
+no address for Postfix: a reply to it is dropped, and a forward goes to ID@INBOX, the owner's own.
 """
 
 import smtplib

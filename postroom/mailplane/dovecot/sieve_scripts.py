@@ -1,8 +1,8 @@
 """Whether a Sieve script (RFC 5228) sends mail on. Pure: the text is read, never run.
 
 A script is said to forward where the action `redirect` stands in it, or in a script that it
-includes (RFC 6609), also behind a condition that is never true. What stands in a comment or in a
-string is no action.
+includes (RFC 6609), also behind a condition that is never true (decision 0169). What stands in a
+comment or in a string is no action.
 """
 
 import re

@@ -2,7 +2,7 @@
 one connects anew.
 
 Proxymap leaves a server that has failed once alone for a minute, and cannot be told
-otherwise. (On SQLite it ends by itself.) Meanwhile each look-up is a 451.
+otherwise. (On SQLite it ends by itself.) Meanwhile each look-up is a 451 (decision 0089).
 """
 
 import asyncio
@@ -30,7 +30,7 @@ async def watch(data: Path) -> None:
 
 
 def end(data: Path) -> None:
-    """Ends each proxymap; whoever asks next gets a new one."""
+    """Ends each proxymap; the next request starts a new one."""
     session = stale_processes.read_pid(pid_file(data, "postfix"))
     for pid in stale_processes.find(data, {session} if session else set()):
         try:

@@ -1,0 +1,96 @@
+"""One page of a list of accounts: what its query asks for, checked once into an AccountFilter."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from postroom.accounts import queries
+from postroom.accounts.model import Account
+from postroom.accounts.queries import AccountFilter
+from postroom.api.context import RequestContext, resolve_user
+from postroom.api.fields import is_newest, raise_if_any
+from postroom.api.pagination import DEEP, next_link, read_page
+from postroom.db import Tx
+from postroom.errors import FieldError
+from postroom.parameters import (
+    AddressPrefix,
+    After,
+    Deleted,
+    DomainName,
+    Fields,
+    Limit,
+    ListOrder,
+    Offset,
+    StatusName,
+    UserId,
+)
+
+T = TypeVar("T")
+STATUSES = ("active", "suspended", "disabled")
+
+
+class DomainPageQuery(msgspec.Struct, frozen=True):
+    user_id: UserId | UnsetType = UNSET
+    status: StatusName[str] | UnsetType = UNSET
+    q: AddressPrefix | UnsetType = UNSET
+    order: ListOrder[str] = "oldest"
+    limit: Limit = 50
+    offset: Offset = 0
+    after: After = 0
+    fields: Fields | UnsetType = UNSET
+
+
+class PageQuery(DomainPageQuery, frozen=True):
+    domain: DomainName | UnsetType = UNSET
+    deleted: Deleted[str] | UnsetType = UNSET
+
+
+class AccountPage:
+    """The page that a query asks for. Raises what is wrong with the query, beside the `problems`
+    that are known already."""
+
+    def __init__(
+        self,
+        context: RequestContext,
+        query: DomainPageQuery,
+        problems: list[FieldError],
+        deleted: str | UnsetType = UNSET,
+    ) -> None:
+        if deleted not in (UNSET, "true", "false"):
+            problems.append(FieldError("deleted", "invalid", "Use true or false."))
+        if query.status not in (UNSET, *STATUSES):
+            problems.append(FieldError("status", "invalid", f"Use one of: {', '.join(STATUSES)}."))
+        newest = is_newest(query.order, problems)
+        raise_if_any(problems)
+        self._context, self._query = context, query
+        self.wanted = AccountFilter(
+            user_id=resolve_user(context.actor, query.user_id),
+            status=None if query.status is UNSET else query.status,
+            q=None if query.q is UNSET else query.q.lower(),
+            deleted=deleted == "true",
+            newest=newest,
+        )
+
+    async def read(self, work: Callable[[Tx], T]) -> T:
+        """Runs the transaction that finds the page, off the loop where it may take long."""
+        wanted, query = self.wanted, self._query
+        is_filtered = wanted.deleted or wanted.q is not None or wanted.status is not None
+        slow = is_filtered or query.offset > DEEP or self._context.actor.restricted_key_id is not None
+        return await read_page(self._context, work, limit=query.limit, slow=slow)
+
+    def find(self, tx: Tx, domain_id: int | None = None) -> list[Account]:
+        """The accounts, of one domain or of all. One more than the page holds tells whether there
+        is a next page."""
+        wanted = self.wanted if domain_id is None else msgspec.structs.replace(self.wanted, domain_id=domain_id)
+        page, limit = self._query, self._query.limit + 1
+        return queries.page(tx, self._context.actor, wanted, limit=limit, offset=page.offset, after=page.after)
+
+    def shown(
+        self, found: list[Account], show: Callable[[Account], Any]
+    ) -> tuple[list[Any], tuple[tuple[bytes, bytes], ...]]:
+        """The items of the answer, and the header that leads to the next page."""
+        limit, items = self._query.limit, found[: self._query.limit]
+        headers = tuple(next_link(self._context, items[-1].id, limit).items()) if len(found) > limit else ()
+        return [show(account) for account in items], headers

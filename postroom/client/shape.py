@@ -1,0 +1,27 @@
+"""What the client's shapes have in common: no repr shows a secret.
+
+A new field or status of a newer server must not break an old client, so unknown fields are
+left out, and what may grow is `str`.
+"""
+
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+SECRETS = ("password", "api_key")
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """Readable in a terminal or a log, where no secret may be."""
+
+    def __repr__(self) -> str:
+        inner = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
+        return f"{type(self).__name__}({inner})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [(name, "…" if name in SECRETS else getattr(self, name)) for name in self.__struct_fields__]
+
+
+class Page(Shape, Generic[T], frozen=True):
+    items: list[T]

@@ -1,0 +1,108 @@
+"""What every engine's reader can do, and the threads for reads that take long."""
+
+import asyncio
+import contextlib
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from postroom.db.tx import Connection, ConnectionLost, Tx
+from postroom.errors import Busy
+
+T = TypeVar("T")
+
+SEARCH_THREADS = 2
+# Seconds that a request waits in all: for a long list's place, for a search and its thread, for a
+# sign of life.
+LIST_SECONDS = 10.0
+SEARCH_SECONDS = 40.0
+PING_SECONDS = 3.0
+
+
+class Reader(ABC):
+    """The reads of a process. Each raises Busy, and whatever `work` raises."""
+
+    size_sql: str  # the bytes of the whole database
+
+    def __init__(self, connect: Callable[[], Connection], lists_at_once: int) -> None:
+        self._lists = asyncio.Semaphore(lists_at_once)
+        self._searchers = ReadThreads(connect, SEARCH_THREADS)
+
+    @abstractmethod
+    async def read(self, work: Callable[[Tx], T]) -> T:
+        """A read that an index answers at once."""
+
+    @abstractmethod
+    async def read_many(self, work: Callable[[Tx], T]) -> T:
+        """A read of many rows: few run at a time, and between two of them the loop does other
+        work."""
+
+    async def read_slow(self, work: Callable[[Tx], T]) -> T:
+        """A read that may take long (a deep offset, a sum): it never holds up the loop."""
+        async with at_most(SEARCH_SECONDS):
+            return await self._searchers.run(work)
+
+    async def ping(self) -> None:
+        """Raises Busy when the database does not answer."""
+        async with at_most(PING_SECONDS):
+            await self._probe(lambda tx: tx.one("SELECT name FROM mail_host WHERE id = 1"))
+
+    async def size(self) -> int:
+        """The bytes of the whole database."""
+        row = await self.read_slow(lambda tx: tx.one(self.size_sql))
+        return int(row[0]) if row else 0
+
+    async def _probe(self, work: Callable[[Tx], T]) -> T:
+        return await self.read(work)
+
+    @contextlib.asynccontextmanager
+    async def _list_slot(self) -> AsyncIterator[None]:
+        async with at_most(LIST_SECONDS):
+            await self._lists.acquire()
+        try:
+            yield
+        finally:
+            self._lists.release()
+
+    def close(self) -> None:
+        self._searchers.close()
+
+
+class ReadThreads:
+    """A few threads, each with a connection of its own, opened when first needed."""
+
+    def __init__(self, connect: Callable[[], Connection], threads: int) -> None:
+        self._connect = connect
+        self._local = threading.local()
+        self._opened: list[Connection] = []
+        self._pool = ThreadPoolExecutor(threads, "reader")
+
+    async def run(self, work: Callable[[Tx], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, work)
+
+    def _read(self, work: Callable[[Tx], T]) -> T:
+        connection: Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = self._connect()
+            self._opened.append(connection)
+        try:
+            return work(Tx(connection))
+        except ConnectionLost:  # after an outage; a read changes nothing, so it may run again
+            return work(Tx(connection))
+
+    def close(self) -> None:
+        self._pool.shutdown()
+        for connection in self._opened:
+            connection.close()
+
+
+@contextlib.asynccontextmanager
+async def at_most(seconds: float) -> AsyncIterator[None]:
+    """Raises Busy when the block takes longer."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise Busy("The database takes too long. Try again.") from None

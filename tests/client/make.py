@@ -1,0 +1,150 @@
+"""Makes the client's shapes from the server's structs: `.venv/bin/python -m tests.client.make`."""
+
+import inspect
+import subprocess
+import sys
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import msgspec
+
+from postroom.api.endpoints import (
+    accounts,
+    client_settings,
+    dkim,
+    domain_views,
+    domains,
+    events,
+    health,
+    keys,
+    limits,
+    mailboxes,
+    stats,
+    verification,
+)
+from postroom.api.endpoints.account_views import FullAccount
+from postroom.domains.client_settings import Server
+from postroom.domains.dns_records import Record
+from postroom.mailboxes.interface import OpenSession
+from postroom.tenants.limits import Limits
+from postroom.tenants.usage import Count
+
+TARGET = Path(__file__).parent.parent.parent / "postroom" / "client" / "shapes.py"
+HEAD = '''"""What the API answers, as the client gives it: accounts and domains always whole, times as
+`datetime`.
+
+Made from the server's structs by tests/client/make.py (decision 0194): do not edit.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from postroom.client.shape import Shape
+'''
+
+
+@dataclass(frozen=True)
+class Source:
+    """The server's struct of a shape: the types that it does not tell, the fields that the client
+    leaves out, and the docstring where the server's is not for the client."""
+
+    kind: type[msgspec.Struct]
+    types: Mapping[str, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    doc: str | None = None
+
+    def fields(self) -> dict[str, msgspec.structs.FieldInfo]:
+        """The fields of the shape, by their names on the wire."""
+        every = {found.encode_name: found for found in msgspec.structs.fields(self.kind)}
+        return {name: found for name, found in every.items() if name not in self.left_out}
+
+
+# A shape stands behind those that it is made of.
+SOURCES: dict[str, Source] = {
+    "Account": Source(FullAccount, doc=""),
+    "Usage": Source(mailboxes.UsageAnswer),
+    "OpenSession": Source(OpenSession),
+    "OpenSessions": Source(mailboxes.SessionsAnswer),
+    "MailServer": Source(Server),
+    "ClientSettings": Source(client_settings.SettingsAnswer),
+    "AccountWithPassword": Source(
+        accounts.SecretAnswer, {"account": "Account"}, doc="The password is answered this once."
+    ),
+    "ShownAccount": Source(accounts.AccountAnswer, {"account": "Account"}),
+    "DeletedAccount": Source(accounts.DeletedAnswer, {"deleted": "Account"}, ("ok",)),
+    "DomainName": Source(domain_views.ShownDomain),
+    "Domain": Source(domain_views.FullDomain, doc=""),
+    "Record": Source(Record),
+    "CheckedRecord": Source(verification.CheckedRecord),
+    "InboundRoute": Source(domain_views.InboundRoute),
+    "MailExchanger": Source(domain_views.MailExchanger),
+    "DomainInfo": Source(domain_views.DomainInfo, {"domain": "Domain"}),
+    "CreatedDomain": Source(domains.CreatedDomainAnswer, left_out=("message",)),
+    "DomainChecked": Source(verification.VerifiedAnswer),
+    "DeletedDomain": Source(domains.DeletedDomainAnswer, left_out=("ok",)),
+    "RouteSet": Source(domains.RouteAnswer, left_out=("domain",)),
+    "Consent": Source(domains.ConsentAnswer, left_out=("ok",)),
+    "DkimRecord": Source(dkim.DkimItem, {"remove_after": "datetime | None"}),
+    "DomainKeys": Source(dkim.RotateAnswer),
+    "Key": Source(keys.ShownKey),
+    "KeyWithSecret": Source(keys.CreatedKeyAnswer, doc="The key itself, `api_key`, is answered this once."),
+    "KeyName": Source(keys.DeletedKey),
+    "DeletedKey": Source(keys.DeletedKeyAnswer, left_out=("ok",)),
+    "Event": Source(events.ShownEvent),
+    "Caps": Source(Limits),
+    "Limits": Source(limits.LimitsAnswer, doc="The caps of a user or of an organization; None is no cap."),
+    "AccountCount": Source(Count),
+    "DomainCount": Source(stats.DomainCount),
+    "Stats": Source(stats.StatsAnswer, left_out=("limit", "offset")),
+    "Alive": Source(health.Alive),
+    "Readiness": Source(health.Ready),
+}
+NAMES = {source.kind: name for name, source in SOURCES.items()}
+
+
+def text() -> str:
+    """The module of shapes."""
+    made = "\n\n".join([HEAD, *(shape(name, source) for name, source in SOURCES.items())])
+    ruff = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(TARGET), "-"]
+    return subprocess.run(ruff, input=made, capture_output=True, text=True, check=True).stdout
+
+
+def shape(name: str, source: Source) -> str:
+    """One class. It inherits from the shape of the struct that its own struct inherits from."""
+    base = source.kind.__bases__[0]
+    fields, options = source.fields(), ""
+    if base in NAMES:
+        fields = {name: found for name, found in fields.items() if name not in base.__struct_fields__}
+        options = ", kw_only=True"
+    doc = (inspect.cleandoc(source.kind.__doc__ or "") if source.doc is None else source.doc).replace("\n", "\n    ")
+    lines = [f'    """{doc}"""\n'] * bool(doc)
+    for field_name, found in fields.items():
+        may_be_missing = source.kind.__struct_config__.omit_defaults and not found.required
+        kind = source.types.get(field_name) or written(field_name, found.type)
+        lines.append(f"    {field_name}: {kind}" + f" = {found.default!r}" * may_be_missing)
+    return "\n".join([f"class {name}({NAMES.get(base, 'Shape')}, frozen=True{options}):", *lines, ""])
+
+
+def written(name: str, kind: Any) -> str:
+    """A type as the client's source has it."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return " | ".join(written(name, each) for each in arguments)
+    if origin is Annotated:
+        return written(name, arguments[0])
+    if origin is Literal:
+        return "str"
+    if origin is not None:
+        return f"{origin.__name__}[{', '.join(written('', each) for each in arguments)}]"
+    if kind is str and name.endswith("_at"):
+        return "datetime"
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return NAMES[kind]
+    return {type(None): "None", Ellipsis: "..."}.get(kind) or str(kind.__name__)
+
+
+if __name__ == "__main__":
+    TARGET.write_text(text(), encoding="utf-8")

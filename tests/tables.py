@@ -1,0 +1,101 @@
+"""The tables in docs/ that follow from a declaration: `scripts/docs-tables` writes them anew, and
+tests/test_docs.py holds that they are what it would write.
+
+A table is everything with `|` behind a line `<!-- scripts/docs-tables: NAME -->`.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from postroom import settings
+from postroom.api.route import PUBLIC
+from postroom.api.routes import ROUTES
+from postroom.cli.api_commands import place
+from postroom.client.catalog import Entry, catalog
+
+DOCS = Path(__file__).parent.parent / "docs"
+MARK = re.compile(r"^(<!-- scripts/docs-tables: (\w+) -->\n\n)((?:\|.*\n)*)", re.M)
+
+
+def routes() -> list[str]:
+    """Every route with the section about it."""
+    titles = {f"{route.method} {route.path}": route for route in ROUTES}
+    found = ["| route | what | scope |", "|---|---|---|"]
+    for path in sorted(DOCS.glob("*.md")):
+        for title in re.findall(r"^### ([A-Z]+ /.*)$", path.read_text("utf-8"), re.M):
+            route = titles[title]
+            link = f"{'' if path.name == 'api.md' else path.name}#{anchor(title)}"
+            scope = "no key" if route.scope == PUBLIC else f"`{route.scope}`"
+            found.append(f"| [`{title}`]({link}) | {route.summary} | {scope} |")
+    return found
+
+
+def methods() -> list[str]:
+    """Every method of the client."""
+    rows = (f"| `{entry.name}` | {route_of(entry)} | {answer_of(entry)} |" for entry in catalog().values())
+    return ["| method | route | returns |", "|---|---|---|", *rows]
+
+
+def commands() -> list[str]:
+    """Every command of `postroom api`, group by group."""
+    placed = sorted(((*place(entry), entry) for entry in catalog().values()), key=lambda row: row[0] or "~")
+    named = ((f"{group} {name}".strip(), entry) for group, name, entry in placed)
+    rows = (f"| `postroom api {name}` | {route_of(entry)} | {entry.summary} |" for name, entry in named)
+    return ["| command | route | what it does |", "|---|---|---|", *rows]
+
+
+def all_settings() -> list[str]:
+    """Every setting."""
+    rows = (
+        f"| `{name}` | {kind} | {f'`{default}`' if default else 'empty'} | {meaning} |"
+        for name, kind, default, meaning in settings.describe()
+    )
+    return ["| name | type | default | meaning |", "|---|---|---|---|", *rows]
+
+
+TABLES: dict[str, Callable[[], list[str]]] = {
+    "routes": routes,
+    "methods": methods,
+    "commands": commands,
+    "settings": all_settings,
+}
+
+
+def fresh(text: str) -> str:
+    """A document with its tables made anew."""
+    return MARK.sub(lambda match: match[1] + "".join(f"{row}\n" for row in TABLES[match[2]]()), text)
+
+
+def anchor(heading: str) -> str:
+    """What a heading is linked by."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def route_of(entry: Entry) -> str:
+    return f"`{entry.operation.method} {entry.path}`"
+
+
+def answer_of(entry: Entry) -> str:
+    """What a method answers, by the type of what it decodes."""
+    (kind,) = get_args(get_type_hints(entry.operation.describe)["return"])
+    return _words(get_args(kind)[0], is_list=True) if entry.is_list else _words(kind)
+
+
+def _words(kind: Any, is_list: bool = False) -> str:
+    if get_origin(kind) is list:
+        return _words(get_args(kind)[0], is_list=True)
+    return "text" if kind is str else f"{'list of ' * is_list}`{kind.__name__}`"
+
+
+def main() -> None:
+    for path in sorted(DOCS.glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        if (new := fresh(text)) != text:
+            path.write_text(new, encoding="utf-8")
+            print(f"docs/{path.name} is written anew.")
+
+
+if __name__ == "__main__":
+    main()
