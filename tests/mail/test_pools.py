@@ -73,7 +73,7 @@ def together(attempt: Try, box: Mailbox, sources: list[str], held: ExitStack) ->
         return Counter(pool.map(lambda source: attempt(box, source, held), sources))
 
 
-# Debian's 2.4.1 asks how many there are of `sieve` and counts them as `managesieve` (decision 0206).
+# Debian's 2.4.1 asks for sessions of `sieve` and counts them as `managesieve` (decision 0206).
 UNCOUNTED = pytest.mark.xfail(dovecot_version() == "2.4", reason="Dovecot 2.4.1 counts another name", strict=True)
 
 
