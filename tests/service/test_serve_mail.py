@@ -26,7 +26,15 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="Postfix needs root")
 
 DAEMONS = ("dovecot", "opendkim", "postfix")
 # The masters, and the two helpers that Dovecot itself wants as root.
-MAY_KEEP_ROOT = ("postroom serve", "guard.py", "dovecot -F", "master -s", "/log", "/config", "proxymap")
+MAY_KEEP_ROOT: tuple[str, ...] = (
+    "postroom serve",
+    "guard.py",
+    "dovecot -F",
+    "master -s",
+    "/log",
+    "/config",
+    "proxymap",
+)
 # In Dovecot 2.4 anvil ends sessions itself, on sockets of other processes, which are root's.
 MAY_KEEP_ROOT += ("/anvil",) if dovecot_version() == "2.4" else ()
 
