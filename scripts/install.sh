@@ -15,6 +15,7 @@ PGSQL_PACKAGES='dovecot-auth-lua lua-sql-postgres'
 PGSQL_POSTFIX_PACKAGES='postfix-pgsql libopendbx1-pgsql'
 PYTHON_PACKAGES='python3 python3-venv'
 VENVS=/var/lib/postroom
+DOVECOT_VERSIONS='2.3 2.4'
 POLICY=/usr/sbin/policy-rc.d
 KEPT_POLICY=$POLICY.before-postroom
 POLICY_TEXT='#!/bin/sh
@@ -124,7 +125,7 @@ need() {
 # packages them.
 need_elsewhere() {
     find_python >/dev/null || fail "Missing: Python 3.11 or newer with its venv module; install it with your system's package manager."
-    mail_is_off || fail "Missing: Dovecot 2.3 and Postfix as Debian 12 packages them. POSTROOM_MAIL=off runs the API alone."
+    mail_is_off || fail "Missing: Dovecot and Postfix as Debian 12 or 13 packages them. POSTROOM_MAIL=off runs the API alone."
 }
 
 install() {
@@ -133,8 +134,13 @@ install() {
     flock 9
     fresh=$(missing_of dovecot-core postfix opendkim postgresql-common caddy nginx | xargs)
     apt-get update -q || echo 'The package lists are not up to date.'
-    removed=$(apt-get install -s --no-install-recommends "$@" | sed -n 's/^Remv \([^ ]*\).*/\1/p' | xargs)
+    plan=$(apt-get install -s --no-install-recommends "$@") || true  # the installation itself says why
+    removed=$(echo "$plan" | sed -n 's/^Remv \([^ ]*\).*/\1/p' | xargs)
     [ -z "$removed" ] || fail "Postroom needs $*, for which apt would remove: $removed. Nothing was changed."
+    offered=$(echo "$plan" | sed -n 's/^Inst dovecot-core (\([0-9]*:\)\{0,1\}\([0-9]*\.[0-9]*\).*/\2/p')
+    case " $DOVECOT_VERSIONS " in *" ${offered:-2.3} "*) ;; *)
+        fail "Postroom knows Dovecot $DOVECOT_VERSIONS (Debian 12, 13); here apt offers $offered. Nothing was changed.$without" ;;
+    esac
     forbid_services
     preseed "$@" || return
     apt-get install -q -y --no-install-recommends --no-remove -o DPkg::Lock::Timeout=120 \

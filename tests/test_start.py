@@ -31,7 +31,8 @@ def checkout() -> Iterator[Path]:
 
 
 def test_the_shell_is_right() -> None:
-    done = subprocess.run(["shellcheck", "-x", *SCRIPTS, "scripts/plant"], cwd=HERE, capture_output=True, text=True)
+    scripts = [*SCRIPTS, "scripts/plant", "scripts/on-debian13"]
+    done = subprocess.run(["shellcheck", "-x", *scripts], cwd=HERE, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
 
 
@@ -77,3 +78,24 @@ def test_the_packages_are_those_of_the_database(
     )
     assert wanted in done.stderr
     assert unwanted not in done.stderr
+
+
+APT_GET = """#!/bin/sh
+echo "$*" >>"$(dirname "$0")/asked"
+echo 'Inst libexpat1 (2.5.0-1 Debian:14/testing [amd64])'
+echo 'Inst dovecot-core (1:2.5.0+dfsg1-1 Debian:14/testing [amd64])'
+"""
+
+
+@AS_ROOT
+def test_a_dovecot_that_is_not_known_is_not_installed(checkout: Path) -> None:
+    """In one line, before apt is told to install anything."""
+    (checkout / "apt-get").write_text(APT_GET)
+    (checkout / "apt-get").chmod(0o755)
+    environment = {"PATH": f"{checkout}:/usr/sbin:/usr/bin:/sbin:/bin"}
+    command = [*NO_PACKAGES, str(checkout / "start")]
+    done = subprocess.run(command, env=environment, cwd=checkout, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert done.stderr.startswith("✗ Postroom knows Dovecot 2.3 2.4 (Debian 12, 13); here apt offers 2.5.")
+    asked = (checkout / "asked").read_text().splitlines()
+    assert [line for line in asked if not line.startswith(("update", "install -s "))] == []

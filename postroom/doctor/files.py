@@ -18,7 +18,7 @@ from postroom import settings as settings_of
 from postroom.doctor.diagnosis import Diagnosis, Level
 from postroom.instance.data_directory import directories
 from postroom.instance.system_user import Identity
-from postroom.mailplane.render import tls_paths
+from postroom.mailplane.render import service_path, tls_paths
 from postroom.settings import Settings
 
 MIB = 1024 * 1024
@@ -35,7 +35,7 @@ def permissions(settings: Settings, me: Identity) -> Iterator[Diagnosis]:
     wanted = {settings.data / name: (mode, root.pw_name if kept else me.name) for name, (mode, kept) in found}
     wanted |= dict.fromkeys(_database_files(settings.data / "db"), (0o600, me.name))
     readers = {"dovecot": me.name, "opendkim": me.name, "postfix": "postfix"}  # who reads the database's password
-    wanted |= {settings.data / name / "database.conf": (0o600, reader) for name, reader in readers.items()}
+    wanted |= {service_path(settings, name): (0o600, reader) for name, reader in readers.items()}
     fine = True
     for path, (mode, owner) in wanted.items():
         try:

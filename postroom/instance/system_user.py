@@ -4,6 +4,7 @@ user.
 A process that has called `become` can never get root again, not even for its cleanup.
 """
 
+import fcntl
 import os
 import pwd
 import subprocess
@@ -101,11 +102,20 @@ def ensure() -> Identity:
         return found
     if os.geteuid() != 0:  # a container may run as a number without a name
         return Identity(str(os.geteuid()), os.geteuid(), os.getegid())
+    etc = os.open("/etc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(etc, fcntl.LOCK_EX)  # two useradd of one name at a time may both make it, with two numbers
+        return find() or _make()
+    finally:
+        os.close(etc)
+
+
+def _make() -> Identity:
     try:
         done = subprocess.run([*USERADD, NAME], capture_output=True, text=True)
     except FileNotFoundError:
         raise NoSystemUser(f"The system user {NAME} is missing and there is no useradd to make it.") from None
-    found = find()  # also when another service made it at the same moment
+    found = find()
     if not found:
         raise NoSystemUser(f"The system user {NAME} could not be made: {done.stderr.strip()}")
     return found

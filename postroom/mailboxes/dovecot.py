@@ -8,7 +8,10 @@ from postroom.mailboxes.session_terminator import Doorkeeper
 from postroom.mailplane.dovecot import doveadm, sieve_scripts
 from postroom.mailplane.dovecot.doveadm import DoveadmEndpoint
 
-SERVICES: dict[str, ServiceName] = {"imap": "imap", "pop3": "pop3", "sieve": "managesieve"}
+# ManageSieve is `sieve` to Dovecot 2.3, `managesieve` to 2.4.
+SERVICES: dict[str, ServiceName] = {
+    "imap": "imap", "pop3": "pop3", "sieve": "managesieve", "managesieve": "managesieve",
+}  # fmt: skip
 RETRY_SECONDS = 5
 
 log = structlog.get_logger()

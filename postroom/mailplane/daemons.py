@@ -4,6 +4,7 @@ A daemon is run by its master program alone, never by its start script; the syst
 own Dovecot and Postfix, their files under /etc and their services are neither used nor touched.
 """
 
+import functools
 import grp
 import os
 import pwd
@@ -44,6 +45,8 @@ POSTFIX_GROUP = "postfix"
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C"}
 CHECK_TIMEOUT = 60
 SETTLED_SECONDS = 10
+# What dovecot.conf is written for, and which Debian has it (decision 0202).
+DOVECOT_VERSIONS = {"2.3": "Debian 12", "2.4": "Debian 13"}
 
 # Debian package -> the file of it that we need.
 DOVECOT_PACKAGES = {
@@ -139,6 +142,18 @@ def missing(settings: Settings, with_postfix: bool) -> list[str]:
     return [package for package, path in needed.items() if not any(Path("/").glob(path.lstrip("/")))]
 
 
+@functools.cache
+def dovecot_version() -> str:
+    """Which Dovecot is installed, as far as its configuration is another: 2.3 or 2.4. Raises
+    Unusable."""
+    told = _run([DOVECOT, "--version"], ENVIRONMENT).stdout
+    version = ".".join(told.split(".")[:2])
+    if version not in DOVECOT_VERSIONS:
+        known = " and ".join(f"{name} ({debian})" for name, debian in DOVECOT_VERSIONS.items())
+        raise Unusable(f"Dovecot {told.strip() or '?'} is installed; Postroom knows {known}.")
+    return version
+
+
 def dovecot(settings: Settings) -> Daemon:
     """Dovecot: IMAP, POP3, ManageSieve, LMTP, and Postfix's SMTP AUTH. Runs with and without
     root."""
@@ -227,6 +242,7 @@ def _plane(identity: Identity, doveadm_key: str, postgres: Mapping[str, str] | N
         root=os.geteuid() == 0,
         python=os.path.realpath(sys.executable),
         doveadm_key=doveadm_key,
+        dovecot=dovecot_version(),
         postgres=postgres,
         node=node,
     )

@@ -150,6 +150,8 @@ class Plane:
     root: bool
     python: str
     doveadm_key: str
+    # Which configuration Dovecot reads: 2.3 or 2.4.
+    dovecot: str = "2.3"
     # PostgreSQL: libpq's parameters for the role of the daemons. None: SQLite.
     postgres: Mapping[str, str] | None = None
     node: OwnNode | None = None
@@ -195,13 +197,13 @@ def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
         return environment.get_template(template).render(values, **more)
 
     files = {
-        "dovecot/dovecot.conf": File(render("dovecot.conf.j2")),
+        "dovecot/dovecot.conf": File(render(f"dovecot-{plane.dovecot}.conf.j2")),
         "dovecot/once.sieve": File(render("once.sieve.j2")),
         "run/doveadm.key": File(plane.doveadm_key, 0o600, plane.user),
     }
     if plane.postgres:
         files["dovecot/auth.lua"] = File(render("auth.lua.j2"))
-    else:
+    elif plane.dovecot == "2.3":
         files["dovecot/sql.conf.ext"] = File(render("sql.conf.ext.j2"))
     if plane.root:
         files["dovecot/sendmail"] = File(render("sendmail.j2"), 0o755)
@@ -244,7 +246,9 @@ def _place(peer: Peer) -> str:
 
 def service_path(settings: Settings, daemon: str) -> Path:
     """Where libpq finds the database in a daemon: its service file, with the password in it
-    (decision 0091)."""
+    (decision 0091). In its own folder Postfix wants root's files only (decision 0205)."""
+    if daemon == "postfix":
+        return settings.data / "run" / "postfix-database.conf"
     return settings.data / daemon / "database.conf"
 
 
@@ -284,6 +288,8 @@ def _values(settings: Settings, plane: Plane) -> dict[str, object]:
         "database": database_path(settings),
         "postgres": plane.postgres,
         "engine": plane.engine,
+        "dovecot": plane.dovecot,
+        "service_path": lambda daemon: service_path(settings, daemon),
         "internal": INTERNAL_DOMAIN,
         "inbox": INBOX_DOMAIN,
         "signing_header": SIGNING_HEADER,

@@ -4,6 +4,7 @@ daemons make of them is tried with real daemons in the other files of this folde
 import re
 import string
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,6 +31,7 @@ KEY = "the-doveadm-key"
 ROOT = Plane("postroom", "postroom", root=True, python="/usr/bin/python3", doveadm_key=KEY)
 ROLE = {"host": "127.0.0.1", "port": "5432", "dbname": "mail", "user": "mail_role", "password": "the-password"}
 POSTGRES = Plane("postroom", "postroom", root=True, python="/usr/bin/python3", doveadm_key=KEY, postgres=ROLE)
+TRIXIE = replace(ROOT, dovecot="2.4")
 ROOTLESS = Plane("dev", "staff", root=False, python="/usr/bin/python3", doveadm_key=KEY)
 
 
@@ -59,6 +61,8 @@ def dovecot(plane: Plane = ROOT, **values: str) -> str:
     return render(plane, **values)["dovecot/dovecot.conf"].text
 
 
+# Both versions, as each test that looks at Dovecot's configuration takes them.
+BOTH = pytest.mark.parametrize("version", daemons.DOVECOT_VERSIONS)
 TABLES = [f"postfix/{name}" for name in PATTERNS]
 
 
@@ -76,8 +80,9 @@ def test_it_works() -> None:
     ]
 
 
-def test_every_file_is_filled_in_and_says_where_it_comes_from() -> None:
-    for path, file in render().items():
+@BOTH
+def test_every_file_is_filled_in_and_says_where_it_comes_from(version: str) -> None:
+    for path, file in render(replace(ROOT, dovecot=version)).items():
         assert "{{" not in file.text.replace("{ {", ""), path
         if path != "run/doveadm.key":
             assert file.text.startswith(("#", "--")), path
@@ -94,7 +99,7 @@ def test_the_password_of_the_database_is_for_who_reads_it_alone() -> None:
     private = {path: file for path, file in files.items() if ROLE["password"] in file.text}
     assert {path: (file.owner, file.mode) for path, file in private.items()} == {
         "dovecot/database.conf": ("postroom", 0o600),
-        "postfix/database.conf": ("postfix", 0o600),
+        "run/postfix-database.conf": ("postfix", 0o600),
         "opendkim/database.conf": ("postroom", 0o600),
     }
     assert not [path for path, file in files.items() if "sqlite:" in file.text.lower()]
@@ -103,7 +108,7 @@ def test_the_password_of_the_database_is_for_who_reads_it_alone() -> None:
 def test_the_engines_differ_in_how_they_are_asked_only() -> None:
     sqlite, postgres = render(), render(POSTGRES)
     assert set(sqlite) - set(postgres) == {"dovecot/sql.conf.ext"}
-    private = {f"{daemon}/database.conf" for daemon in ("dovecot", "postfix", "opendkim")}
+    private = {"dovecot/database.conf", "opendkim/database.conf", "run/postfix-database.conf"}
     assert set(postgres) - set(sqlite) == private | {"dovecot/auth.lua", "postfix/answers.cf"}
     for name in MAPS.keys() - {"recipients", "ended_sessions"}:
         first, second = (files[f"postfix/{name}.cf"].text.partition("query = ")[2] for files in (sqlite, postgres))
@@ -127,12 +132,12 @@ def test_it_refuses_a_database_that_a_daemon_would_misread(role: dict[str, str],
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_root_there_is_no_postfix_and_no_other_user() -> None:
-    files = render(ROOTLESS)
-    assert sorted(files) == [
+@BOTH
+def test_without_root_there_is_no_postfix_and_no_other_user(version: str) -> None:
+    files = render(replace(ROOTLESS, dovecot=version))
+    assert sorted(files.keys() - {"dovecot/sql.conf.ext"}) == [
         "dovecot/dovecot.conf",
         "dovecot/once.sieve",
-        "dovecot/sql.conf.ext",
         "run/doveadm.key",
     ]
     text = files["dovecot/dovecot.conf"].text
@@ -141,33 +146,39 @@ def test_without_root_there_is_no_postfix_and_no_other_user() -> None:
     assert "postdrop" not in text
 
 
-def test_the_rules_of_dovecot() -> None:
-    lines = {line.strip() for line in dovecot().splitlines()}
+@BOTH
+def test_the_rules_of_dovecot(version: str) -> None:
+    text = dovecot(replace(ROOT, dovecot=version))
+    lines = {line.strip() for line in text.splitlines()}
     assert lines >= {
         "auth_cache_size = 0",
         "auth_failure_delay = 2 secs",
         "auth_verbose_passwords = no",
         "ssl = required",
-        "disable_plaintext_auth = yes",
+        {"2.3": "disable_plaintext_auth = yes", "2.4": "auth_allow_cleartext = no"}[version],
+        "sieve_max_cpu_time = 10s",
+        "sieve_redirect_envelope_from = user_email",
         "lmtp_save_to_detail_mailbox = no",
         "mail_max_userip_connections = 50",
         "doveadm_port = 0",
     }
     # Dovecot's default and what is not ASCII: never a character that SQL knows (CVE-2026-24031).
-    chars = re.findall(r"^auth_username_chars = (.*)$", dovecot(), re.MULTILINE)
+    chars = re.findall(r"^auth_username_chars = (.*)$", text, re.MULTILINE)
     assert [text.encode("ascii", "ignore").decode() for text in chars] == [USERNAME_CHARS]
     assert set(USERNAME_CHARS) == set(string.ascii_letters + string.digits + ".-_@")
     assert set(BEYOND_ASCII.encode()) == {*range(0x80, 0xC0), *range(0xC2, 0xF5)}
-    assert not re.search(r"service (lmtp|doveadm) \{[^}]*inet_listener", dovecot())
+    assert not re.search(r"service (lmtp|doveadm) \{[^}]*inet_listener", text)
 
 
-def test_the_database_is_read_by_its_owner() -> None:
-    assert re.search(r"service auth-worker \{\s*user = postroom\s*\}", dovecot())
+@BOTH
+def test_the_database_is_read_by_its_owner(version: str) -> None:
+    assert re.search(r"service auth-worker \{\s*user = postroom\s*\}", dovecot(replace(ROOT, dovecot=version)))
     assert services()["proxymap"].split()[:4] == ["unix", "-", "n", "n"]
 
 
 def test_a_suspended_account_is_hidden_from_smtp() -> None:
     assert "(nologin IS NULL OR '%s' <> 'smtp')" in render()["dovecot/sql.conf.ext"].text
+    assert "(nologin IS NULL OR '%{protocol}' <> 'smtp')" in dovecot(TRIXIE)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,15 @@
 """What Dovecot says of one mailbox: its size, who is logged in, and that nobody is any more."""
 
 import smtplib
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
 from tests.harness.service import Service, wait_for
-from tests.mail.clients import HOST, Pop3, message, submission
+from tests.mail.clients import HOST, Pop3, message, own_address, submission
 from tests.mail.platform import Mailbox, Platform
+from tests.mail.test_pools import managesieve
 
 
 def ask(mailbox: Mailbox, what: str) -> Any:
@@ -49,6 +51,15 @@ def test_sessions_of_this_account_and_no_other(platform: Platform) -> None:
     open_[0].logout()
     pop3.quit()
     wait_for("the one that is left", lambda: sessions(mailbox) == ["imap"])
+
+
+def test_a_session_of_managesieve(platform: Platform) -> None:
+    mailbox = platform.create()
+    with ExitStack() as held:
+        assert managesieve(mailbox, own_address(), held) == "OK"
+        wait_for("it", lambda: sessions(mailbox) == ["managesieve"])
+        platform.call("POST", f"/v2/email-accounts/{mailbox.id}/sessions/end?fields=sessions_ended", {})
+        assert sessions(mailbox) == []
 
 
 def test_a_sign_out_ends_all_of_them(platform: Platform) -> None:

@@ -134,7 +134,7 @@ def test_an_id_that_is_none_is_nobodys(mailbox: Mailbox, name: str, code: int) -
     folder, address = service.data / "postfix", f"{name.format(id=mailbox.id)}@acct.internal"
     asked = subprocess.run(
         ["postmap", "-c", folder, "-q", address, f"pgsql:{folder}/recipients.cf"],
-        env=os.environ | {"PGSERVICEFILE": str(folder / "database.conf")},
+        env=os.environ | {"PGSERVICEFILE": str(service.data / "run" / "postfix-database.conf")},
         capture_output=True,
         text=True,
     )
@@ -143,7 +143,7 @@ def test_an_id_that_is_none_is_nobodys(mailbox: Mailbox, name: str, code: int) -
 
 def test_doctor_looks_at_the_role_and_its_password(service: Service) -> None:
     assert "The daemons' role can read the mail views" in service.run("doctor").stdout
-    file = service.data / "postfix" / "database.conf"
+    file = service.data / "run" / "postfix-database.conf"
     file.chmod(0o644)
     assert f"{file} is open to others" in service.run("doctor").stdout
     file.chmod(0o600)

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from postroom.mailplane.daemons import dovecot_version
 from tests.mail.clients import HOST, own_address, submission, tls
 from tests.mail.platform import Mailbox, Platform
 
@@ -72,7 +73,13 @@ def together(attempt: Try, box: Mailbox, sources: list[str], held: ExitStack) ->
         return Counter(pool.map(lambda source: attempt(box, source, held), sources))
 
 
-@pytest.mark.parametrize(("attempt", "most"), [(imap, 50), (managesieve, 10), (submit, 50)])
+# Debian's 2.4.1 asks for sessions of `sieve` and counts them as `managesieve` (decision 0206).
+UNCOUNTED = pytest.mark.xfail(dovecot_version() == "2.4", reason="Dovecot 2.4.1 counts another name", strict=True)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "most"), [(imap, 50), pytest.param(managesieve, 10, marks=UNCOUNTED), (submit, 50)]
+)
 def test_one_address_leaves_room_for_others(platform: Platform, attempt: Try, most: int) -> None:
     box, other = platform.create(), platform.create("other")
     with ExitStack() as held:

@@ -138,7 +138,8 @@ def test_a_script_of_before_runs_no_regex(platform: Platform) -> None:
     # As Dovecot has compiled it while it knew regular expressions.
     former = platform.service.data / "former.conf"
     text = (platform.service.data / "dovecot" / "dovecot.conf").read_text()
-    former.write_text(re.sub(r"sieve_extensions = .*", "sieve_extensions = +regex", text))
+    text = re.sub(r"sieve_extensions = .*", "sieve_extensions = +regex", text)  # Dovecot 2.3
+    former.write_text(text.replace("  regex = no\n", "  regex = yes\n"))  # 2.4
     subprocess.run(["sievec", "-c", former, script, compiled], check=True, capture_output=True)
     former.unlink()
     for path in (script, compiled):

@@ -11,8 +11,22 @@ STAMP = "2026-11-25 16:56:06.205729 "
 TOLD = "lmtp({0})<19533><CVF/E+kvC2tNTAAAg+zDdQ>: Panic: file sieve-binary.c: line 272 (f): assertion failed: (x)\n"
 
 
+# Of Dovecot 2.4.
+TOLD_OF_24 = (
+    "lmtp({0})<244><dmD+KmpvC2v0AAAA0J78UA>: Warning: sieve: binary /data/mail/02/2/.dovecot.svbin: Personal sieve"
+    " processing disabled for script 'personal/main': cumulative resource usage limit exceeded (cpu time = 10594 ms)\n"
+)
+
+
 def line(account_id: int) -> str:
     return STAMP + TOLD.format(f"{account_id}@acct.internal")
+
+
+def test_both_versions_tell() -> None:
+    told = STAMP + TOLD_OF_24.format("7@acct.internal")
+    assert runaway(told.encode()) == 7
+    assert runaway(told.replace("Warning", "Info").encode()) is None
+    assert runaway(told.replace("binary /", "msgid=<x>: binary /").encode()) is None
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@
 sessions, the size and the Sieve scripts of mailboxes.
 
 Doveadm answers 200 for its failures too, and "nobody is logged in" is one of them (exit code
-68), for us a success. Each login is kicked twice: Dovecot's anvil may read the first kick before
-the news of a session that its client has already seen open, never the second. A kick is a
-signal, after which a session may answer one command more: so it is repeated until nobody is
-logged in. A login that is still under way registers later than all of this, so the worker kicks
-once more.
+68 of Dovecot 2.3; 2.4 has kicked "0"), for us a success. Each login is kicked twice: Dovecot's
+anvil may read the first kick before the news of a session that its client has already seen open,
+never the second. A kick is a signal, after which a session may answer one command more: so it is
+repeated until nobody is logged in. A login that is still under way registers later than all of
+this, so the worker kicks once more.
 """
 
 import asyncio
@@ -213,7 +213,7 @@ def _still_there(answer: Any, names: list[str]) -> list[str]:
     for kind, result, tag in answer:
         if kind == "error" and result.get("exitCode") not in (UNKNOWN_USER, NO_SESSION):
             raise Failed(f"doveadm kick failed: {json.dumps(result)}")
-        found[tag] = kind != "error"
+        found[tag] = kind != "error" and not any(one.get("count") == "0" for one in result)
     if missing := set(names) - found.keys():
         raise Failed(f"doveadm did not answer for {len(missing)} of {len(names)} logins")
     return [name for name in names if found[name]]

@@ -25,8 +25,10 @@ LOGIN = re.compile(rf"([1-9][0-9]{{0,17}})@[0-9]+\.{re.escape(INTERNAL_DOMAIN)}"
 
 class _Fields(msgspec.Struct):
     success: str
-    service: str
     user: str
+    # The same word, in Dovecot 2.3 and 2.4.
+    service: str = ""
+    protocol: str = ""
 
 
 class _Authentication(msgspec.Struct):
@@ -67,7 +69,7 @@ def login(line: bytes) -> tuple[int, int] | None:
     except msgspec.DecodeError:
         return None
     name = LOGIN.fullmatch(event.fields.user)
-    is_login = event.fields.success == "yes" and event.fields.service in SERVICES
+    is_login = event.fields.success == "yes" and (event.fields.service or event.fields.protocol) in SERVICES
     if name is None or not is_login or not 0 < event.end_time < LATEST:
         return None
     return int(name[1]), int(event.end_time * 1000)

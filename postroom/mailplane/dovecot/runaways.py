@@ -2,8 +2,9 @@
 arrives without them.
 
 Dovecot ends a delivery whose script is over its limit by an assertion that fails (Pigeonhole
-0.5.19 of Debian 12), and Postfix would try it again for days (decision 0150). The log is read
-from its end on: the next attempt tells of a script again that was missed.
+0.5.19 of Debian 12), and Postfix would try it again for days (decision 0150). Dovecot 2.4 lets the
+mail arrive, and would run the script again after an hour. The log is read from its end on: the
+next attempt tells of a script again that was missed.
 """
 
 import re
@@ -20,7 +21,8 @@ from postroom.supervision.logfiles import Reader
 LINE = re.compile(
     rb"[-0-9]{10} [0-9:.]{15} lmtp\(([1-9][0-9]{0,17})@(?:[0-9]+\.)?"
     + re.escape(INTERNAL_DOMAIN).encode()
-    + rb"\)<[0-9]+><[^>]*>: Panic: file sieve-binary\.c: .*\n"
+    + rb"\)<[0-9]+><[^>]*>: (?:Panic: file sieve-binary\.c: "
+    + rb"|Warning: sieve: binary [^ ]+: Personal sieve processing disabled for script ).*\n"
 )
 # The link to the active script. Its name contains a number after a reset that disabled scripts.
 ACTIVE = ".dovecot*.sieve"
