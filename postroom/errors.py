@@ -77,7 +77,7 @@ class MailUnavailable(Busy):
 
 class OutcomeUnknown(Busy):
     """The database connection was lost during the commit: either all of the request was carried
-    out, or none of it."""
+    out, or none of it (decision 0084)."""
 
     code = "outcome_unknown"
 

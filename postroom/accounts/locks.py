@@ -1,4 +1,4 @@
-"""One row per user, used only as a lock.
+"""One row per user, used only as a lock (decision 0094).
 
 A user's default account depends on every other change to that user's accounts. Code that chooses
 the default account locks the user first and then reads.

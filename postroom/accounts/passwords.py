@@ -1,9 +1,9 @@
 """Passwords: generating them, refusing weak ones, and hashing them so that Dovecot can check them.
 
-There are two schemes on purpose. A generated password has enough entropy that one salted SHA-512 is
-as safe as a slower hash and makes each login cheap for the daemons. A password that a person chose
-gets Argon2id. Only this module writes the `{SCHEME}` prefix: a password that looks like a hash is
-hashed like any other.
+There are two schemes (decision 0013). A generated password has enough entropy that one salted
+SHA-512 is as safe as a slower hash and makes each login cheap for the daemons. A password that a
+person chose gets Argon2id. Only this module writes the `{SCHEME}` prefix: a password that looks
+like a hash is hashed like any other.
 """
 
 import asyncio

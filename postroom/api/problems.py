@@ -42,7 +42,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
 }
 
 # The text of a 404, by what the route is about. A route has one text, so that a foreign object and
-# a missing one look the same to the byte.
+# a missing one look the same to the byte (decision 0101).
 NO_ACCOUNT = (
     "No account of yours has this id, for this user_id: GET /v2/email-accounts lists yours. "
     "Send the user_id that the account was made with, or none."

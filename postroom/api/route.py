@@ -1,5 +1,5 @@
-"""A route, declared once as the decorator of its handler. Dispatch, authorization, parsing,
-OpenAPI, the tables of the documents and many tests read this declaration.
+"""A route, declared once as the decorator of its handler (decision 0190). Dispatch, authorization,
+parsing, OpenAPI, the tables of the documents and many tests read this declaration.
 
 No route can be declared without saying who may call it: PUBLIC is a scope like any other.
 """

@@ -1,7 +1,7 @@
 """The PostgreSQL role of the mail daemons, which may read the mail_* views and nothing else.
 
 The password of a role that Postroom made is in one file. If the file is lost, Postroom does not set
-a new password, because another machine may use the old one.
+a new password, because another machine may use the old one (decision 0092).
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The interface of every engine's reader, and the threads for slow reads."""
+"""The interface of every engine's reader (decision 0196), and the threads for slow reads."""
 
 import asyncio
 import contextlib

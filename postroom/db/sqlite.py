@@ -120,7 +120,7 @@ class SQLiteWriter(SQLiteConnection):
 
     def _truncate(self) -> bool:
         """Empties the WAL. Returns True if a reader prevents that. Never waits for the reader: a
-        backup reads for a long time, and all writes would wait for the checkpoint."""
+        backup reads for a long time, and all writes would wait (decision 0058)."""
         return bool(self.fetch("PRAGMA wal_checkpoint(TRUNCATE)", {})[0][0])
 
 
@@ -191,7 +191,7 @@ class SQLite:
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
     """Only one process at a time is in this block, to write or to checkpoint. Raises Busy after
-    BUSY_SECONDS.
+    BUSY_SECONDS (decision 0096).
 
     One of the waiting processes waits for the lock, and the others wait for its place, so that a
     busy process cannot take the lock again and again.

@@ -1,5 +1,5 @@
 """Transfer of a SQLite database to PostgreSQL: all rows in one transaction. Before the commit the
-rows are counted and their checksums compared on both sides.
+rows are counted and their checksums compared on both sides (decision 0097).
 
 The ids of deleted rows must not be given again, so the sequences continue from SQLite's sequences
 and not from the largest existing id. The checksum of a table does not depend on the order of its

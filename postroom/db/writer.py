@@ -1,4 +1,5 @@
-"""The writer: a thread that commits many requests with one fsync. All writes go through it.
+"""The writer: a thread that commits many requests with one fsync. All writes go through it
+(decision 0197).
 
 The thread takes all waiting jobs as a batch, begins a transaction, runs each job behind a
 savepoint, and commits. Only then does it wake the waiters, so an acknowledgement follows the fsync.
@@ -178,7 +179,7 @@ class Writer:
     def _run_job(self, jobs: list[Job], number: int) -> None:
         """Runs one job. The queued statements of the previous job are sent with the first `fetch`
         of this job. If one of them fails then, the previous job is undone, and this job starts
-        again."""
+        again (decision 0198)."""
         while True:
             if number == 1:
                 self._connection.limit_lock_waits()
