@@ -44,11 +44,16 @@ class FirstStart:
     console_link: str | None = None
 
 
-def prepare(database: Database, hostname: str, unshown: Path) -> FirstStart:
+def prepare(database: Database, hostname: str, unshown: Path, *, shows_key: bool) -> FirstStart:
     """Makes what is missing; at any later start nothing is missing. Raises Refused if the host name
-    is taken. The file `unshown` holds the id of the first key. The start that shows the key removes
-    the file; while the file exists, the next start replaces the key."""
-    return database.write_sync(lambda tx: _prepare(tx, hostname, unshown))
+    is taken.
+
+    The file `unshown` exists from the first start until a start has shown the first key and removes
+    the file. It holds the id of the key that was made last. A start with `shows_key` makes the key
+    while the file exists, and revokes the key of an earlier start that failed. The other parts of
+    a service make no key: nobody would see it.
+    """
+    return database.write_sync(lambda tx: _prepare(tx, hostname, unshown, shows_key=shows_key))
 
 
 def create_key(tx: Tx, organization: str, command: CreateKey) -> str:
@@ -86,37 +91,35 @@ def delete_domain(tx: Tx, organization: str, name: str, user_id: str | None) -> 
     domains.delete(tx, actor, domains.get(tx, actor, name, user_id))
 
 
-def _prepare(tx: Tx, hostname: str, unshown: Path) -> FirstStart:
+def _prepare(tx: Tx, hostname: str, unshown: Path, *, shows_key: bool) -> FirstStart:
     started = tx.one(HAS_STARTED)
     domains.give_tokens(tx)
     spellings.fill(tx)
     _own_host(tx, hostname)
     demo = Actor(organizations.ensure(tx, DEMO_ORGANIZATION))
-    if started:
-        return FirstStart(_replace_unshown_key(tx, demo, unshown), DEMO_DOMAIN, _demo_link(tx))
-    key = _first_key(tx, demo, unshown)
+    demo_domain: str | None = DEMO_DOMAIN
+    if not started:
+        unshown.touch()
+        demo_domain = _make_demo_domain(tx, demo)
+    key = _make_first_key(tx, demo, unshown) if shows_key and unshown.exists() else None
+    return FirstStart(key, demo_domain, _demo_link(tx))
+
+
+def _make_demo_domain(tx: Tx, demo: Actor) -> str | None:
     if domains.find(tx, demo, DEMO_DOMAIN, None) is None:
         try:
             domains.create(tx, demo, DEMO_DOMAIN, None, "active")
         except Refused:  # the name belongs to another organization or the mail host: no demo domain
-            return FirstStart(key, None, _demo_link(tx))
-    return FirstStart(key, DEMO_DOMAIN, _demo_link(tx))
+            return None
+    return DEMO_DOMAIN
 
 
-def _first_key(tx: Tx, demo: Actor, unshown: Path) -> str:
+def _make_first_key(tx: Tx, demo: Actor, unshown: Path) -> str:
+    with suppress(Refused, ValueError):  # no key was made yet, or the operator has revoked it
+        keys.revoke(tx, demo, int(unshown.read_text()))
     made, key = keys.create(tx, demo, CreateKey())
     unshown.write_text(str(made.id))
     return key
-
-
-def _replace_unshown_key(tx: Tx, demo: Actor, unshown: Path) -> str | None:
-    """Revokes the key that an earlier start made but did not show, and makes another one. Returns
-    the new key, or None if no key is unshown."""
-    if not unshown.exists():
-        return None
-    with suppress(Refused, ValueError):  # the operator has revoked the key, or the file is truncated
-        keys.revoke(tx, demo, int(unshown.read_text()))
-    return _first_key(tx, demo, unshown)
 
 
 def _own_host(tx: Tx, hostname: str) -> None:

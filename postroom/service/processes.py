@@ -5,7 +5,7 @@ database.
         --instance VALUE
     python -I -m postroom.service.processes worker --parent PID
     python -I -m postroom.service.processes milter --parent PID
-    python -I -m postroom.service.processes prepare --parent PID --report FD
+    python -I -m postroom.service.processes prepare --parent PID --report FD [--shows-key]
 
 These processes die with the supervisor, no matter how it died. The kernel kills them, but only a
 process that asked for this after it got its final user id (decision 0012). The imports are inside
@@ -210,9 +210,9 @@ def run_milter(settings: Settings) -> None:
         database.close()
 
 
-def prepare(settings: Settings) -> Prepared:
+def prepare(settings: Settings, *, shows_key: bool) -> Prepared:
     """Brings the database up to date and, at the first start, makes the initial data. Raises
-    CannotStart."""
+    CannotStart. `shows_key`: the caller will show the first API key (bootstrap.prepare)."""
     from postroom.cluster import join as node_join
     from postroom.db import NewerSchema, NoMailRole, migrate, open_database
     from postroom.service import bootstrap
@@ -230,7 +230,7 @@ def prepare(settings: Settings) -> Prepared:
     database = open_database(settings.database)
     try:
         node, taken = node_join.join(database, settings)
-        first = bootstrap.prepare(database, settings.hostname, unshown_key(settings))
+        first = bootstrap.prepare(database, settings.hostname, unshown_key(settings), shows_key=shows_key)
     except Refused as error:
         raise CannotStart(error.detail) from None
     finally:
@@ -248,6 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--report", type=int)
     parser.add_argument("--instance", default="")
     parser.add_argument("--name", default="")
+    parser.add_argument("--shows-key", action="store_true")
     options = parser.parse_args(arguments)
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != options.parent:
@@ -263,12 +264,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             run_milter(settings)
         case "prepare":
             with os.fdopen(options.report, "wb") as report:
-                report.write(msgspec.json.encode(_prepare_or_exit(settings)))
+                report.write(msgspec.json.encode(_prepare_or_exit(settings, shows_key=options.shows_key)))
 
 
-def _prepare_or_exit(settings: Settings) -> Prepared:
+def _prepare_or_exit(settings: Settings, *, shows_key: bool) -> Prepared:
     try:
-        return prepare(settings)
+        return prepare(settings, shows_key=shows_key)
     except CannotStart as error:
         sys.exit(str(error))
 

@@ -135,7 +135,7 @@ def _run_alone(settings: Settings, part: Literal["api", "worker"], terminal: Ter
     os.chdir(settings.data)
     logs.configure(settings.log_level)
     with terminal.step("Database"):
-        prepared = processes.prepare(settings)
+        prepared = processes.prepare(settings, shows_key=part == "api")
     if listener:
         terminal.block(settings, prepared, health_checks.has_postfix(settings))
         processes.run_api(settings, listener, secrets.token_hex(8))
@@ -296,7 +296,8 @@ class _Service:
         """Prepares the database in a process of the system user. The result, with a new API key,
         comes back through a pipe. Raises CannotStart."""
         source, report = os.pipe()
-        part = processes.part("prepare", self._settings, (report,), "--report", str(report))
+        shows_key = () if self._only else ("--shows-key",)
+        part = processes.part("prepare", self._settings, (report,), "--report", str(report), *shows_key)
         try:
             process = supervisor.once(part)
         except OSError as error:

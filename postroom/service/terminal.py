@@ -84,7 +84,8 @@ class Terminal:
             self._out.say(Text("Make a first mailbox:"))
             self._out.say(Text(curl(settings, prepared)))
             self._out.say()
-        unshown_key(settings).unlink(missing_ok=True)
+        if prepared.api_key:
+            unshown_key(settings).unlink(missing_ok=True)
 
 
 def _demo_row(settings: Settings, prepared: Prepared) -> list[tuple[str, str]]:

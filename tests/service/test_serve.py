@@ -83,6 +83,23 @@ def test_a_first_start_that_fails_costs_no_key() -> None:
         assert "pr_" not in service.start().said()
 
 
+def test_the_first_key_is_for_the_part_that_shows_it(service: Service) -> None:
+    """The worker starts first and makes the database, but no key: nobody would see the key."""
+    service.launch("--only", "worker")
+    unshown = service.data / "db" / "unshown_key.id"
+    wait_for("the database", unshown.exists)
+    assert "pr_" not in service.said()
+    api = Service(service.data, ports=service.ports, settings=service.settings)
+    try:
+        key = api.start("--only", "api").key()
+        wait_for("the end of the block", lambda: not unshown.exists())
+        with Client(f"http://127.0.0.1:{api.ports['port']}", key) as client:
+            assert [key.startswith(found.prefix) for found in client.list_keys()] == [True]
+            assert "key.revoked" not in {event.type for event in client.list_events()}
+    finally:
+        api.stop()
+
+
 def test_instance_is_new_at_every_start(service: Service) -> None:
     seen = set()
     for _ in range(2):
