@@ -172,9 +172,10 @@ class Writer:
                 for number in range(len(jobs)):
                     self._run_job(jobs, number)
             self._is_dirty = True
-        except Exception as error:  # every waiter gets this error
+        except BaseException as error:  # every waiter is told, and the thread lives on
+            told = error if isinstance(error, Exception) else Busy("The write was broken off. Try again.")
             for job in jobs:
-                job.error = error
+                job.error = told
 
     def _run_job(self, jobs: list[Job], number: int) -> None:
         """Runs one job. The queued statements of the previous job are sent with the first `fetch`

@@ -15,6 +15,7 @@ from postroom.db.tx import Row
 from postroom.db.writer import Writer
 from postroom.errors import Busy, Refused
 from tests.harness.postgres import PostgresServer
+from tests.harness.service import LONG
 from tests.harness.writers import ADD, WatchedEngine, add, begun, found, held, run, sent
 
 
@@ -44,6 +45,24 @@ def test_many_jobs_share_a_commit(engine: WatchedEngine, prefix: str) -> None:
             before = engine.watched.commits
         assert await asyncio.gather(*jobs) == [f"{prefix}{n}" for n in range(50)]
         assert engine.watched.commits - before == 2  # the held job's, and theirs
+
+    run(engine, test)
+
+
+def test_a_job_that_is_broken_off_is_not_committed(engine: WatchedEngine, prefix: str) -> None:
+    """What is no Exception rolls the batch back, and ends neither the thread nor the server."""
+
+    def broken_off(tx: Tx) -> None:
+        tx.run(ADD, name=prefix + "half")
+        raise SystemExit
+
+    async def test(writer: Writer) -> None:
+        async with held(writer):
+            jobs = await sent(writer, add(prefix + "before"), broken_off, add(prefix + "behind"))
+        outcomes = await asyncio.wait_for(asyncio.gather(*jobs, return_exceptions=True), LONG)
+        assert [type(outcome) for outcome in outcomes] == [Busy] * 3
+        assert not any(found(engine, prefix + name) for name in ("before", "half", "behind"))
+        assert await writer.write(add(prefix + "later")) == prefix + "later"
 
     run(engine, test)
 
