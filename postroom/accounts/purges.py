@@ -11,7 +11,8 @@ PURGE_AGAIN_MS = 3600 * 1000
 # folder again.
 DUE_PURGES = """
 SELECT id FROM accounts
-WHERE purge_at <= :now AND NOT EXISTS (SELECT 1 FROM session_endings WHERE account_id = accounts.id)
+WHERE purge_at <= :now AND deleted_at IS NOT NULL
+  AND NOT EXISTS (SELECT 1 FROM session_endings WHERE account_id = accounts.id)
   AND NOT EXISTS (SELECT 1 FROM leases WHERE kind = 'purge' AND item = accounts.id AND free_at > :now)
   AND (CAST(:node AS BIGINT) IS NULL OR EXISTS (SELECT 1 FROM account_homes
     WHERE account_id = accounts.id AND node_id = :node))
