@@ -1,4 +1,4 @@
-"""GET and PUT /v2/limits, and the limits at work: 409 limit_reached with the cap."""
+"""GET and PUT /v2/limits, and how limits are enforced: 409 limit_reached with the limit."""
 
 import threading
 
@@ -130,6 +130,6 @@ def test_many_at_once_never_pass_the_limit(tenant: Tenant) -> None:
 
 
 def _limit_organization(tenant: Tenant, command: SetLimits) -> None:
-    """The operator's limits, which no key can set."""
+    """Sets limits of the organization, as only the operator can."""
     actor = Actor(tenant.organization_id)
     tenant.api.database.write_sync(lambda tx: limits.change(tx, actor, None, command))

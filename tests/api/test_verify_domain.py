@@ -1,5 +1,5 @@
-"""POST /v2/domains/:domain/verify against a real DNS server: from a claim to an active domain,
-and what stops it."""
+"""POST /v2/domains/:domain/verify with a real DNS server: how a claim becomes an active domain, and
+what prevents it."""
 
 import threading
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _numbers = count(1)
 
 @dataclass
 class World:
-    """An API whose resolver is a DNS server of the test's own."""
+    """An API that resolves names with a DNS server of the test."""
 
     api: ApiServer
     dns: DnsServer
@@ -35,7 +35,7 @@ class World:
         return self.claim(tenant, f"claim{next(_numbers)}-{tenant.organization_id}.example")
 
     def rest(self) -> None:
-        """Lets the rest after a check pass."""
+        """Makes every domain ready for its next check at once."""
         self.api.database.write_sync(lambda tx: tx.run("UPDATE domain_checks SET free_at = 0"))
 
     def verify(self, tenant: Tenant, name: str, **options: Any) -> Response:
@@ -43,12 +43,12 @@ class World:
         return tenant.post(f"/v2/domains/{name}/verify", {"user_id": USER}, **options)
 
     def proven(self, tenant: Tenant, name: str) -> Response:
-        """Publishes what the answer lists, and verifies."""
+        """Publishes the records that the answer lists, and verifies again."""
         self.dns.publish_all(name, self.verify(tenant, name).json["dns"])
         return self.verify(tenant, name)
 
     def looked_at_after(self, event: dict[str, Any]) -> int:
-        """How long after this event its domain is due to be checked by itself."""
+        """The milliseconds from this event to the next scheduled check of its domain."""
         sql = """
         SELECT due_at - (SELECT created_at FROM events WHERE id = :event) FROM domain_checks
         WHERE domain_id = (SELECT domain_id FROM events WHERE id = :event)"""
@@ -80,7 +80,7 @@ def statuses(answer: Response) -> dict[str, str]:
 
 
 def told(tenant: Tenant, name: str) -> list[str]:
-    """What the events say of a domain."""
+    """The types of the events about a domain."""
     return [event["type"] for event in tenant.events() if event["data"].get("domain") == name]
 
 
@@ -179,7 +179,7 @@ def test_silence_changes_nothing(world: World, ours: Tenant) -> None:
 
 
 def test_a_check_at_a_time(world: World, ours: Tenant) -> None:
-    """While one runs and shortly after it, another one has to wait, and says for how long."""
+    """During a check and shortly after it, another check is refused with the time to wait."""
     name = world.new_claim(ours)
     answers: list[Response] = []
     call = lambda: answers.append(ours.post(f"/v2/domains/{name}/verify", {"user_id": USER}))  # noqa: E731
@@ -196,8 +196,8 @@ def test_a_check_at_a_time(world: World, ours: Tenant) -> None:
 
 
 def test_taking_over(world: World, ours: Tenant, theirs: Tenant) -> None:
-    """A new proof cuts off the old owner, whose token is a new one then: his old records take
-    nothing back."""
+    """A new proof takes the domain from its previous owner. The previous owner gets a new token, so
+    the old records prove nothing."""
     name = world.new_claim(ours)
     assert world.proven(ours, name).json["domain"]["status"] == "active"
     account = ours.account("billing", domain=name)
@@ -255,8 +255,8 @@ def test_a_name_below_another_organizations_domain_waits_for_its_consent(
 
 
 def test_one_organization_does_not_take_every_check(world: World, ours: Tenant, theirs: Tenant) -> None:
-    """Checks that wait for a silent DNS are counted: the organization's own next one has to
-    wait, another's has not."""
+    """Running checks are counted per organization. With a silent DNS server, the organization's
+    next check must wait, but another organization's check need not."""
     names = [world.new_claim(ours) for _ in range(verification.CHECKS_OF_ONE + 1)]
     free = world.new_claim(theirs)
     world.rest()
@@ -295,13 +295,13 @@ def test_what_the_operator_has_taken_back_stays_so(world: World, ours: Tenant) -
 
 
 def test_two_claims_at_once(world: World, ours: Tenant, theirs: Tenant) -> None:
-    """Both are proven at the same moment: one row is active at any time, and the other claim
-    never half."""
+    """Two claims are proven at the same moment. Exactly one row becomes active, and the other claim
+    stays consistent."""
     name = world.new_claim(ours)
     world.claim(theirs, name)
     listed = world.verify(ours, name).json["dns"]
     others = world.verify(theirs, name).json["dns"]
-    for records in (listed, others):  # each has a DKIM key of its own
+    for records in (listed, others):  # each claim has its own DKIM key
         world.dns.publish_all(name, records)
     tokens = [records[0]["expected_value"] for records in (listed, others)]
     world.dns.publish(f"_postroom-challenge.{name}", "TXT", *tokens)
