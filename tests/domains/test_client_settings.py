@@ -1,5 +1,5 @@
-"""The documents for mail clients, read by an XML parser and plistlib and held against the
-formats' descriptions."""
+"""The documents for mail clients, parsed with an XML parser and plistlib and compared with the
+specifications of their formats."""
 
 import plistlib
 import xml.etree.ElementTree as ET
@@ -37,7 +37,7 @@ def test_the_ports_are_those_that_clients_reach() -> None:
 
 
 def test_autoconfig_is_as_published() -> None:
-    """The elements of version 1.1, in their order, with the words that the format has."""
+    """The elements of version 1.1 in their order, with the words of the format."""
     root = ET.fromstring(client_settings.autoconfig("example.com", HOST))
     assert (root.tag, root.attrib, [child.tag for child in root]) == (
         "clientConfig",
