@@ -25,10 +25,10 @@ SLOW = (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--faults", action="store_true", help="the long fault tests, and only those")
-    parser.addoption("--fuzz", action="store_true", help="the fuzz targets, each for a time, and only those")
-    parser.addoption("--quick", action="store_true", help="in under a minute: SQLite, no daemons")
-    words = f"the time of each target of --fuzz; default {FUZZ_SECONDS:.0f}"
+    parser.addoption("--faults", action="store_true", help="only the long fault tests")
+    parser.addoption("--fuzz", action="store_true", help="only the fuzz targets, each for --fuzz-seconds")
+    parser.addoption("--quick", action="store_true", help="only quick tests, under a minute: SQLite, no daemons")
+    words = f"seconds for each target of --fuzz; default {FUZZ_SECONDS:.0f}"
     parser.addoption("--fuzz-seconds", type=float, default=FUZZ_SECONDS, help=words)
 
 

@@ -122,11 +122,11 @@ def find(fault: Fault) -> str | None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="scripts/plant", description="Plants faults; every one must be found.")
+    parser = argparse.ArgumentParser(prog="scripts/plant", description="Plants faults; the tests must find each one.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="faults of the table, or `all`")
-    parser.add_argument("--list", action="store_true", help="shows the table")
-    parser.add_argument("--quick", action="store_true", help="does not look whether the tests pass without the fault")
-    parser.add_argument("--table", type=Path, default=TABLE, help="another table")
+    parser.add_argument("--list", action="store_true", help="lists the faults")
+    parser.add_argument("--quick", action="store_true", help="does not check that the tests pass without the fault")
+    parser.add_argument("--table", type=Path, default=TABLE, help="a file with other faults")
     asked = parser.parse_args(arguments)
     table = {fault.name: fault for fault in read(asked.table)}
     if asked.list or not asked.names:

@@ -86,7 +86,7 @@ def imports(path: Path) -> frozenset[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: imports are absolute"
+            assert node.level == 0, f"{path}: imports must be absolute"
             assert node.module
             inner = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= {name for name in inner if name in MODULES} or {node.module}
@@ -355,7 +355,7 @@ def test_sql_is_put_together_from_constants_only(name: str) -> None:
         for part in node.values:
             if isinstance(part, ast.FormattedValue):
                 assert isinstance(part.value, ast.Name), f"{name}: {ast.unparse(node)}"
-                assert part.value.id in constants, f"{name}: {part.value.id} is no constant of the module"
+                assert part.value.id in constants, f"{name}: {part.value.id} is not a constant of the module"
 
 
 def _f_strings(module: ast.Module) -> Iterator[tuple[str, ast.JoinedStr]]:

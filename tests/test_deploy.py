@@ -43,7 +43,7 @@ def compose(name: str) -> dict[str, Any]:
 def environment(name: str) -> dict[str, str]:
     """The environment of Postroom, with the values that the reader puts into .env."""
     given: dict[str, str] = compose(name)["services"]["postroom"]["environment"]
-    assert all(isinstance(value, str) for value in given.values()), "YAML reads on and off as true and false"
+    assert all(isinstance(value, str) for value in given.values()), "YAML reads on and off as booleans: quote them"
     return {key: re.sub(r"\$\{\w+:\?[^}]*\}", "secret", value) for key, value in given.items()}
 
 

@@ -365,7 +365,7 @@ def test_commands_exist(name: str) -> None:
             commands = getattr(command, "commands", {})
             command = commands.get(word, command)
         known = [option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)]
-        assert not getattr(command, "commands", {}), f"{line}: not a whole command"
+        assert not getattr(command, "commands", {}), f"{line}: not a complete command"
         assert [option for option in options if option not in known] == []
 
 

@@ -15,7 +15,7 @@ SCRIPTS = ("start", "test", "scripts/install.sh", "scripts/closed-checkout", "sc
 WITHOUT_ROOT = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 # In this mount namespace, dpkg knows of no installed package.
 NO_PACKAGES = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /var/lib/dpkg && exec "$@"', "sh")
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="another user and a mount of its own are root's to make")
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can switch users and mount")
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_without_root_it_says_what_is_missing(checkout: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert done.stderr.startswith("✗ Missing: ")
     assert "dovecot-imapd" in done.stderr
-    assert "postfix" not in done.stderr, "without root there is no Postfix to run"
+    assert "postfix" not in done.stderr, "without root, Postfix cannot run anyway"
     assert sorted(checkout.rglob("*")) == before
 
 

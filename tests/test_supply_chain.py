@@ -33,11 +33,11 @@ def requirements(name: str) -> dict[str, tuple[str, frozenset[str]]]:
     text = re.sub(r"^\s*#.*\n", "", (HERE / name).read_text(), flags=re.M)
     for line in re.sub(r"\s*\\\n\s*", " ", text).splitlines():
         matched = PINNED.fullmatch(line)
-        assert matched, f"{name}: not pinned with hashes and nothing else: {line}"
+        assert matched, f"{name}: must be a pinned version with hashes: {line}"
         hashes = matched["hashes"].split()
         assert all(map(HASH.fullmatch, hashes)), line
         assert len(set(hashes)) == len(hashes), line
-        assert matched["name"] not in found, f"{name}: {matched['name']} stands there twice"
+        assert matched["name"] not in found, f"{name}: {matched['name']} is listed twice"
         found[matched["name"]] = matched["version"], frozenset(HASH.findall(line))
     return found
 

@@ -158,7 +158,7 @@ def test_the_answer_arrives_while_more_is_sent(client: Client, tenant: Tenant) -
     assert_problem(client.answer(), 431, "headers_too_large")
 
 
-# --- what is not HTTP
+# --- bytes that are not HTTP
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def trickle(client: Client, crumb: bytes) -> bytes:
             continue
         except OSError:
             return b""
-    raise AssertionError("the connection was kept")
+    raise AssertionError("the connection stayed open")
 
 
 def test_time_runs_for_heads_only(api: ApiServer, tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,7 +330,7 @@ def test_an_idle_connection_is_closed(tenant: Tenant, database_url: str, monkeyp
         assert client.ended()
 
 
-# --- how many
+# --- the number of connections
 
 
 def test_too_many_connections(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -228,7 +228,7 @@ def test_what_it_made_it_may_end_whatever_lies_between(tenant: Tenant) -> None:
     grandchild = make(tenant, make(tenant, parent))
     assert tenant.post(PATH, {"id": tenant.key_id(grandchild)}, key=parent).status == 200
     narrow = make(tenant, parent, scopes=["keys:write"])
-    assert tenant.post(PATH, {"id": tenant.key_id(parent)}, key=narrow).code == "key_too_wide", "a maker is wider"
+    assert tenant.post(PATH, {"id": tenant.key_id(parent)}, key=narrow).code == "key_too_wide", "the parent is wider"
     assert status(tenant, parent) == 200
 
 

@@ -227,7 +227,7 @@ def test_the_host_of_a_whole_url_counts(client: Client, tenant: Tenant) -> None:
         assert client.answer().status == status
 
 
-# --- what honest clients do
+# --- honest clients
 
 
 def test_curl_that_offers_http_2(api: ApiServer) -> None:

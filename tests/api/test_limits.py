@@ -50,7 +50,7 @@ def test_what_is_absent_stays_and_null_lifts(tenant: Tenant) -> None:
     assert tenant.put(PATH, {"user_id": "u", "accounts": None}).json["limits"] == NONE | {"domains": 3}
     before = rows(tenant)
     assert tenant.put(PATH, {"user_id": "u", "domains": 3}).status == 200
-    assert rows(tenant) == before, "nothing to change is nothing done"
+    assert rows(tenant) == before, "an unchanged limit must write nothing"
 
 
 def test_a_user_sees_and_never_sets_his_limits(tenant: Tenant) -> None:

@@ -285,7 +285,7 @@ def test_several_processes(database_url: str, tenant: Tenant, tmp_path: Path, op
             return [value(found, "requests_total", process=name, **listing) for name in names]
 
         for api in (one, two):
-            assert wait_for("what both have counted", lambda api=api: told(api) == [5, 2])  # type: ignore[misc]
+            assert wait_for("the counts of both", lambda api=api: told(api) == [5, 2])  # type: ignore[misc]
 
 
 def test_one_process_leaves_no_file(database_url: str, tenant: Tenant, tmp_path: Path) -> None:

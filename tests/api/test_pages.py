@@ -50,7 +50,7 @@ def keys(tenant: Tenant) -> str:
 
 def events(tenant: Tenant) -> str:
     id_ = tenant.account()["id"]
-    for number in range(COUNT - 1):  # with its creation
+    for number in range(COUNT - 1):  # the creation is an event too
         assert tenant.put(f"/v2/email-accounts/{id_}", {"display_name": str(number)}).status == 200
     return f"/v2/events?account_id={id_}"
 

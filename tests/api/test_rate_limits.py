@@ -256,8 +256,8 @@ def test_memory_is_bounded(clock: Clock) -> None:
     for number in range(100, 1100):
         windows.consume(number)
         assert len(windows) <= 100
-    assert windows.consume(1099)[0] == -1  # the newest are still known
-    assert windows.consume("first")[0] == 0  # the oldest went
+    assert windows.consume(1099)[0] == -1  # the newest is still known
+    assert windows.consume("first")[0] == 0  # the oldest was dropped
 
 
 def test_what_is_over_goes_by_itself(clock: Clock) -> None:

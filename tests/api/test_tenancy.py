@@ -32,7 +32,7 @@ class Thing:
     empty: str
     key_id: int
     deleted_id: int = MISSING_ID
-    """An account that was deleted and can be restored."""
+    """A deleted account that can be restored."""
 
 
 NOTHING = Thing(MISSING_ID, MISSING_DOMAIN, MISSING_DOMAIN, MISSING_ID)

@@ -107,7 +107,7 @@ def test_it_works(world: World, ours: Tenant) -> None:
     assert event["data"] == {"domain": name, "from": "pending", "to": "active"}
     assert event["request_id"] == answer.headers["x-request-id"]
     assert ours.account("billing", domain=name)["address"] == f"billing@{name}"
-    assert world.verify(ours, name).json == answer.json, "again is nothing"
+    assert world.verify(ours, name).json == answer.json, "a second check must change nothing"
     assert told(ours, name) == ["domain.created", "domain.activated"]
 
 
@@ -212,7 +212,7 @@ def test_taking_over(world: World, ours: Tenant, theirs: Tenant) -> None:
     assert world.verify(theirs, name).json["domain"]["status"] == "active"
     (lost,) = ours.events(after=before)
     assert (lost["type"], lost["data"]) == ("domain.lost", {"domain": name, "from": "active", "to": "pending"})
-    assert world.looked_at_after(lost) == 30_000, "the old owner's is looked at again soon, not tomorrow"
+    assert world.looked_at_after(lost) == 30_000, "the previous owner's claim must be checked soon, not tomorrow"
     assert (lost["user_id"], lost["key_id"], lost["request_id"], lost["client_address"]) == (USER, None, None, None)
     assert {row[1:3] for row in rows(ours, "session_endings")} == {(account["id"], 1)}
     views = {
@@ -234,7 +234,7 @@ def test_taking_over(world: World, ours: Tenant, theirs: Tenant) -> None:
     assert theirs.account("billing", domain=name)["id"] != account["id"]
 
     world.dns.publish_all(name, answer.json["dns"])
-    assert world.verify(ours, name).json["domain"]["status"] == "active", "with a new proof it is his again"
+    assert world.verify(ours, name).json["domain"]["status"] == "active", "a new proof returns the domain"
     assert told(theirs, name)[-1] == "domain.lost"
     assert theirs.organization not in ours.get("/v2/events", limit=500).text
 
@@ -266,7 +266,7 @@ def test_one_organization_does_not_take_every_check(world: World, ours: Tenant, 
     threads = [threading.Thread(target=call, args=(name,)) for name in names[:-1]]
     for thread in threads:
         thread.start()
-    wait_for("the checks to ask", lambda: set(names[:-1]) <= {question[0] for question in world.dns.asked})
+    wait_for("the checks to reach the DNS", lambda: set(names[:-1]) <= {question[0] for question in world.dns.asked})
     refused = ours.post(f"/v2/domains/{names[-1]}/verify", {"user_id": USER})
     assert (refused.status, refused.code) == (429, "too_many_requests")
     assert theirs.post(f"/v2/domains/{free}/verify", {"user_id": USER}).status == 200

@@ -59,7 +59,7 @@ def free(server: ApiServer) -> None:
     for _ in range(10_000):
         if server.request("GET", "/healthz").status == 200:
             return
-    raise AssertionError("the place is not free")
+    raise AssertionError("the place did not become free")
 
 
 def test_a_trusted_proxy_is_not_counted(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

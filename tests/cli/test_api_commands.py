@@ -46,7 +46,7 @@ def test_each_route_has_a_command(entry: Entry) -> None:
     assert {"as_json", "url", "key_file"} <= taken
     assert command.help
     assert all(getattr(parameter, "help", "") for parameter in command.params), (
-        "its type has no words: postroom/parameters.py"
+        "its type has no description: postroom/parameters.py"
     )
 
 

@@ -63,7 +63,7 @@ def test_the_same_command_carries_on(tenant: Tenant, tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    wait_for("some", lambda: (tmp_path / NAME).exists() and len(written(tmp_path)) > 3)
+    wait_for("some accounts", lambda: (tmp_path / NAME).exists() and len(written(tmp_path)) > 3)
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=30)[1]
     assert (process.returncode, "to continue" in said, "Traceback" in said) == (130, True, False)

@@ -60,7 +60,7 @@ def test_wide_cuts_nothing(full: Tenant, tmp_path: Path) -> None:
     for name in ("address", "user_id", "display_name", "created_at"):
         assert account[name].strip() in printed
     assert "…" not in printed
-    assert account["address"] in run(full, tmp_path, "accounts", "list").stdout, "what a program reads is whole"
+    assert account["address"] in run(full, tmp_path, "accounts", "list").stdout, "a pipe must get whole values"
 
 
 def test_a_domains_records_are_whole_and_can_be_copied(full: Tenant, tmp_path: Path) -> None:

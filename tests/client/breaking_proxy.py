@@ -21,7 +21,7 @@ class BreakingProxy:
     listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
     connections: int = 0
     sent: bytearray = field(default_factory=bytearray)
-    """All that clients have sent."""
+    """Everything that clients have sent."""
 
     @classmethod
     @contextmanager

@@ -78,7 +78,7 @@ def test_a_batch_is_its_jobs_one_after_the_other(database_url: str) -> None:
             run_alone(alone, lambda tx, table=table: tx.run(f"DELETE FROM {table}"))  # type: ignore[misc]
         before = engine.watched.commits
         found = asyncio.run(batch(jobs))
-        assert engine.watched.commits - before <= 2, "one for what was held, one for the batch"
+        assert engine.watched.commits - before <= 2, "one commit for the held job, one for the batch"
         expected = [outcome(lambda steps=steps: run_alone(alone, job("alone", steps))) for steps in jobs]  # type: ignore[misc]
         assert found == expected
         rows = [

@@ -88,7 +88,7 @@ def test_a_backend_that_hangs_costs_one_read(url: str) -> None:
         while len(new) < len(set(pids)):  # until the reader has as many connections as before
             new = set(await asyncio.gather(*(database.read(of_all) for _ in range(40))))
         assert pids[0] not in new
-        wait_for("the old one to end", lambda: has_ended(url, pids[0]))
+        wait_for("the hung backend to end", lambda: has_ended(url, pids[0]))
 
     with closing(open_database(url)) as database:
         asyncio.run(run(database))
@@ -104,7 +104,7 @@ def test_a_slow_read_is_given_up_on_the_server_too(url: str) -> None:
     with closing(open_database(url)) as database:
         asyncio.run(run(database))
         sql = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT ''slow''%%' AND state = 'active'"
-        wait_for("it to be given up", lambda: rows(url, sql) == [])
+        wait_for("the statement to be cancelled", lambda: rows(url, sql) == [])
 
 
 @pytest.mark.usefixtures("impatient")
@@ -124,7 +124,7 @@ def test_a_backend_that_hangs_in_a_write(url: str) -> None:
         assert [isinstance(a, Busy) and not isinstance(a, OutcomeUnknown) for a in answers] == [True] * 3
         await database.write(add("meanwhile"))
         os.kill(pids[0], signal.SIGCONT)
-        wait_for("the old one to end", lambda: has_ended(url, pids[0]))
+        wait_for("the hung backend to end", lambda: has_ended(url, pids[0]))
 
     with closing(open_database(url)) as database:
         asyncio.run(run(database))

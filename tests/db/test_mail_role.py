@@ -55,7 +55,7 @@ def test_it_works(url: str, kept: Path) -> None:
     for statement in ("SELECT * FROM accounts", "SELECT * FROM dkim_keys", "DELETE FROM mail_domains RETURNING name"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             as_role(found, statement)
-    assert mail_role.prepare(url, "", kept) == found, "the second start makes nothing"
+    assert mail_role.prepare(url, "", kept) == found, "the second start must create nothing"
     assert mail_role.fault(url, "", kept) is None
 
 

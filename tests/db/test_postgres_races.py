@@ -200,7 +200,7 @@ def test_two_want_to_be_the_default(world: World) -> None:
     _, one, two = world.made("default", "one", "two")
     found = world.beside(world.make_default(one), world.make_default(two))
     assert [account.is_default for account, _ in found] == [True, True]
-    assert world.default() == [two.id], "the later one is"
+    assert world.default() == [two.id], "the later one wins"
 
 
 @pytest.mark.parametrize("deleted_first", [True, False])

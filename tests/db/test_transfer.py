@@ -105,7 +105,7 @@ def test_a_kill_in_the_middle_leaves_nothing(service: Service, target: str) -> N
     with psycopg.connect(target) as holder:
         holder.execute("LOCK TABLE events IN SHARE MODE")  # permits reads and blocks writes
         process = subprocess.Popen([COMMAND, "migrate-database", "--to", target], env=service.environment)
-        wait_for("half of it", lambda: there(target, waiting))
+        wait_for("the copy to block", lambda: there(target, waiting))
         process.kill()
         process.wait()
     wait_for("PostgreSQL to notice", lambda: not there(target, waiting))

@@ -154,7 +154,7 @@ def test_a_statement_timeout_fails_its_own_job_only(postgres: PostgresServer, pr
         assert [answers[n] for n in (0, 2, 4)] == [prefix + name for name in "abc"]
         assert [type(answers[n]) for n in (1, 3)] == [Busy, Busy]
         assert all(found(engine, prefix + name) for name in "abc")
-        assert engine.watched.commits - before == 2, "one for what was held, one for all others"
+        assert engine.watched.commits - before == 2, "one commit for the held job, one for the others"
 
     run(engine, test)
 

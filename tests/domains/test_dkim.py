@@ -78,7 +78,7 @@ def test_it_works(database: Database, dns: DnsServer) -> None:
     assert states(database, id_) == {"s1": "retiring", "s2": "signing"}
     assert signer(database, "rotates.test") == ("s2", "secret 2")
     left = database.write_sync(lambda tx: tx.all("SELECT private_key FROM dkim_keys WHERE selector = 's1'"))
-    assert {row[0] for row in left} == {None}, "a retired private key is erased"
+    assert {row[0] for row in left} == {None}, "a retired private key must be erased"
     keep(database, dns, id_)
     assert states(database, id_) == {"s2": "signing"}
 

@@ -239,16 +239,16 @@ def test_a_proof_is_of_the_token_that_was_asked_for(world: World) -> None:
 def test_one_of_two_workers_checks(world: World) -> None:
     domain = world.claim("ours", f"n{next(_numbers)}.example")
     lease = lambda: world.database.write_sync(lambda tx: check_schedule.lease(tx, [domain.id]))  # noqa: E731
-    assert lease() == [], "it is not due yet"
+    assert lease() == [], "the check is not due yet"
     world.run("UPDATE domain_checks SET due_at = 0 RETURNING 1")
     assert world.database.write_sync(lambda tx: check_schedule.due(tx, 10)) == [domain.id]
     ((taken, until),) = lease()
     assert (taken, lease()) == (domain.id, [])
     assert world.database.write_sync(lambda tx: check_schedule.due(tx, 10)) == []
     world.run("UPDATE domain_checks SET free_at = free_at - :by RETURNING 1", by=check_schedule.LEASE_MS)
-    assert [id_ for id_, _ in lease()] == [domain.id], "the worker that had the lease has died"
+    assert [id_ for id_, _ in lease()] == [domain.id], "the lease of a dead worker must end"
     acquire = lambda: world.database.write_sync(lambda tx: check_schedule.acquire(tx, domain.id, until))  # noqa: E731
-    assert not acquire(), "and if it has not died, it is too late"
+    assert not acquire(), "a worker whose lease has ended must not go on"
 
 
 def test_a_claim_expires(world: World) -> None:
@@ -439,7 +439,7 @@ def test_a_domain_that_lives_elsewhere_for_long_is_lost(world: World) -> None:
         world.check(domain)
     age(world, domain, "degraded_at")
     world.check(domain)
-    assert is_local(world, domain), "it has led elsewhere for a moment only"
+    assert is_local(world, domain), "the MX has been elsewhere for a moment only"
     age(world, domain, "elsewhere_at")
     wait, failures = world.check(domain)
     found = world.domain(domain.id)
@@ -459,7 +459,7 @@ def test_a_domain_that_lives_elsewhere_for_long_is_lost(world: World) -> None:
     assert world.database.write_sync(lambda tx: accounts.get(tx, actor, account, "u").id) == account
     world.publish(found)
     world.check(domain)
-    assert world.domain(domain.id).status == "active", "who proves it anew has it again"
+    assert world.domain(domain.id).status == "active", "a new proof must return the domain"
 
 
 def silent_mx(world: World, domain: Domain) -> None:
