@@ -23,7 +23,7 @@ from postroom.db.migrations import SCHEMA, VIEWS
 from postroom.mailplane import render
 from postroom.mailplane.render import OwnNode, Plane
 from postroom.settings import load
-from tests.test_architecture import NOUNS
+from tests.source import NOUNS
 
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
 # Statements that read a whole table on purpose: (module, constant) → why.
