@@ -44,7 +44,7 @@ SETPRIV = "/usr/bin/setpriv"
 POSTFIX_GROUP = "postfix"
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C"}
 CHECK_TIMEOUT = 60
-SETTLED_SECONDS = 10
+STABLE_SECONDS = 10
 # What dovecot.conf is written for, and which Debian has it (decision 0202).
 DOVECOT_VERSIONS = {"2.3": "Debian 12", "2.4": "Debian 13"}
 
@@ -330,6 +330,6 @@ def _write(path: Path, file: File) -> None:
         # For a new file each Postfix program waits a second, until its writer must have finished.
         # We have finished, so the file gets an older time.
         output.flush()
-        settled = time.time() - SETTLED_SECONDS
-        os.utime(output.fileno(), (settled, settled))
+        stable = time.time() - STABLE_SECONDS
+        os.utime(output.fileno(), (stable, stable))
     draft.replace(path)
