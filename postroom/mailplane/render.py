@@ -184,7 +184,7 @@ def milter_path(settings: Settings) -> Path:
 
 
 def judge_path(settings: Settings, listener: str = "submission") -> Path:
-    """Returns the socket on which Postfix asks our own milter about the messages of a listener."""
+    """Returns the socket on which Postroom's milter checks the messages of a Postfix listener."""
     return settings.data / "milter" / "socket" / listener
 
 
@@ -245,8 +245,8 @@ def _place(peer: Peer) -> str:
 
 
 def service_path(settings: Settings, daemon: str) -> Path:
-    """Where libpq finds the database in a daemon: its service file, with the password in it
-    (decision 0091). In its own folder Postfix wants root's files only (decision 0205)."""
+    """Returns the path of a daemon's libpq service file, which has the database's password
+    (decision 0091). Postfix's own folder may only have files of root (decision 0205)."""
     if daemon == "postfix":
         return settings.data / "run" / "postfix-database.conf"
     return settings.data / daemon / "database.conf"

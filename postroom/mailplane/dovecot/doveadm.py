@@ -1,13 +1,14 @@
-"""Client of Dovecot's doveadm, over HTTP on its unix socket: it ends sessions, and asks for the
+"""Client of Dovecot's doveadm, over HTTP on its unix socket. It ends sessions and asks for the
 sessions, the size and the Sieve scripts of mailboxes.
 
-Doveadm answers 200 for its failures too, and "nobody is logged in" is one of them (exit code
-68 of Dovecot 2.3; 2.4 has kicked "0"), for us a success. Each login is kicked twice: Dovecot's
-anvil may read the first kick before the news of a session that its client has already seen open,
-never the second. A kick is a signal, after which a session may answer one command more: so it is
-repeated until nobody is logged in. A login that is still under way registers later than all of
-this, so the worker kicks once more.
-"""
+doveadm also answers 200 if a command fails. One of its failures is a success here: "nobody is
+logged in" (exit code 68 of Dovecot 2.3; Dovecot 2.4 reports "0" kicked sessions).
+
+Each login is kicked twice. Dovecot's anvil may read the first kick before it knows of a session
+that the client already sees as open, but it knows of the session when it reads the second kick. A
+kick is only a signal, and the session may still answer one command, so the kicks are repeated until
+nobody is logged in. A login that is in progress registers even later, so the worker kicks once
+more. """
 
 import asyncio
 import base64
@@ -29,7 +30,7 @@ UNKNOWN_USER = 67
 NO_SESSION = 68
 KEY = "doveadm.key"
 LONGEST_ANSWER = 2**20
-# Largest number of Sieve scripts of an account; Dovecot keeps no more.
+# Maximum number of Sieve scripts of an account.
 MOST_SCRIPTS = 100
 # The names of the login metrics in dovecot.conf, and the result that each counts.
 LOGINS = {"logins": "success", "refused_logins": "failure"}
@@ -43,8 +44,8 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class DoveadmEndpoint:
-    """Where a Dovecot accepts commands: on its unix socket, or over TLS if it is on another
-    node."""
+    """The endpoint of a Dovecot for commands: its unix socket, or a TLS port if the Dovecot is on
+    another node."""
 
     key: str
     socket: Path | None = None
