@@ -205,6 +205,8 @@ def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
         files["dovecot/auth.lua"] = File(render("auth.lua.j2"))
     elif plane.dovecot == "2.3":
         files["dovecot/sql.conf.ext"] = File(render("sql.conf.ext.j2"))
+    if plane.dovecot == "2.3":
+        files["dovecot/folders.acl"] = File(render("folders.acl.j2"))
     if plane.root:
         files["dovecot/sendmail"] = File(render("sendmail.j2"), 0o755)
         files["postfix/main.cf"] = File(render("main.cf.j2"))

@@ -69,6 +69,7 @@ TABLES = [f"postfix/{name}" for name in PATTERNS]
 def test_it_works() -> None:
     assert sorted(render()) == [
         "dovecot/dovecot.conf",
+        "dovecot/folders.acl",
         "dovecot/once.sieve",
         "dovecot/sendmail",
         "dovecot/sql.conf.ext",
@@ -135,7 +136,7 @@ def test_it_refuses_a_database_that_a_daemon_would_misread(role: dict[str, str],
 @BOTH
 def test_without_root_there_is_no_postfix_and_no_other_user(version: str) -> None:
     files = render(replace(ROOTLESS, dovecot=version))
-    assert sorted(files.keys() - {"dovecot/sql.conf.ext"}) == [
+    assert sorted(files.keys() - {"dovecot/sql.conf.ext", "dovecot/folders.acl"}) == [
         "dovecot/dovecot.conf",
         "dovecot/once.sieve",
         "run/doveadm.key",
