@@ -57,7 +57,7 @@ WITHOUT: dict[str, str] = {
         ],
         "the worker goes on with a row that it has found due": [
             "accounts.purges.BEGIN_PURGE",
-            "accounts.purges.POSTPONE_PURGE",
+            "accounts.purges.RESCHEDULE_PURGE",
             "accounts.purges.FINISH_PURGE",
             "domains.dkim.OWNER",
             "domains.proofs.EXPIRE",

@@ -14,7 +14,7 @@ import pytest
 from postroom import events
 from postroom.accounts import commands as accounts
 from postroom.accounts import queries as account_queries
-from postroom.accounts.addresses import REST_MS
+from postroom.accounts.addresses import QUARANTINE_MS
 from postroom.accounts.commands import CreateAccount, UpdateAccount
 from postroom.accounts.model import Account, Status
 from postroom.accounts.queries import AccountFilter
@@ -178,7 +178,7 @@ class Model:
     def delete(self, id_: int, now: int) -> None:
         account = self.living.pop(id_)
         self.end(id_, account)
-        self.addresses[account["domain"], account["name"]] = Held(account["user_id"], None, now + REST_MS)
+        self.addresses[account["domain"], account["name"]] = Held(account["user_id"], None, now + QUARANTINE_MS)
         self.events["account.deleted"] += 1
         if account["is_default"]:
             self.succeed(account["user_id"])
@@ -202,7 +202,7 @@ class Model:
 
 def step(tx: Tx, actor: Actor, model: Model, chance: random.Random, names: list[str]) -> None:
     """Carries out one random operation on the product and on the model."""
-    tx.now += chance.choice([1, 1000, 1000, REST_MS // 3])
+    tx.now += chance.choice([1, 1000, 1000, QUARANTINE_MS // 3])
     act = chance.choice(["create", "create", "create", "status", "status", "default", "delete", "reset", "restore"])
     if act == "create" or not model.living:
         _create(tx, actor, model, chance.choice(names), chance.choice(NAMES), chance.choice(USERS))
@@ -370,7 +370,7 @@ def test_sessions_are_due_after_a_while_and_settled_once(database: Database) -> 
         assert ended not in [pair for _, pair in session_revocations.due(tx)]
         tx.now += session_revocations.AGAIN_MS
         ids = [id_ for id_, pair in session_revocations.due(tx) if pair == ended]
-        session_revocations.postpone(tx, ids)
+        session_revocations.reschedule(tx, ids)
         assert ended not in [pair for _, pair in session_revocations.due(tx)]
         tx.now += session_revocations.RETRY_MS
         assert [id_ for id_, pair in session_revocations.due(tx) if pair == ended] == ids

@@ -75,10 +75,10 @@ def test_a_revoked_key_is_refused_at_once_by_every_process(tenant: Tenant, datab
         keys.revoke(tx, Actor(tenant.organization_id), newest.id)
 
     with ApiServer.start(database_url) as other:
-        doors = [tenant.api, other]
-        assert [door.request("GET", PATH, key=key).status for door in doors] == [200, 200]
+        apis = [tenant.api, other]
+        assert [api.request("GET", PATH, key=key).status for api in apis] == [200, 200]
         tenant.api.database.write_sync(revoke)
-        assert [door.request("GET", PATH, key=key).status for door in doors] == [401, 401]
+        assert [api.request("GET", PATH, key=key).status for api in apis] == [401, 401]
     assert tenant.get(PATH).status == 200
     assert tenant.events()[-1]["type"] == "key.revoked"
 

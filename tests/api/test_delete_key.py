@@ -65,10 +65,10 @@ def test_every_process_refuses_it_at_once(tenant: Tenant, database_url: str) -> 
     key = make(tenant, tenant.key)
     child = make(tenant, key)
     with ApiServer.start(database_url) as other:
-        doors = [tenant.api, other]
-        assert [door.request("GET", "/v2/stats", key=k).status for door in doors for k in (key, child)] == [200] * 4
+        apis = [tenant.api, other]
+        assert [api.request("GET", "/v2/stats", key=k).status for api in apis for k in (key, child)] == [200] * 4
         assert other.request("POST", PATH, {"id": tenant.key_id(key)}, key=tenant.key).status == 200
-        assert [door.request("GET", "/v2/stats", key=k).status for door in doors for k in (key, child)] == [401] * 4
+        assert [api.request("GET", "/v2/stats", key=k).status for api in apis for k in (key, child)] == [401] * 4
 
 
 def test_all_that_it_made_dies_with_it(tenant: Tenant) -> None:

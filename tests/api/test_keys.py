@@ -190,9 +190,9 @@ def test_the_last_use_is_coarse(tenant: Tenant, database_url: str) -> None:
     old = tenant.new_key()
     move(tenant, old, "last_used_at", now - keys.USE_MS)
     with ApiServer.start(database_url) as other:
-        for door in (tenant.api, other):
+        for api in (tenant.api, other):
             for used in (key, old):
-                assert door.request("GET", "/v2/stats", key=used).status == 200
+                assert api.request("GET", "/v2/stats", key=used).status == 200
         wait_for("the last use", lambda: last_use(tenant, old) != now - keys.USE_MS)
     assert last_use(tenant, key) == now
 

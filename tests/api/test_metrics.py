@@ -295,21 +295,21 @@ def test_one_process_leaves_no_file(database_url: str, tenant: Tenant, tmp_path:
 
 
 def test_a_tally_is_cumulated_in_its_bucket(tenant: Tenant) -> None:
-    tallies = RequestMetrics(tenant.api.database, ProcessSlot())
+    metrics = RequestMetrics(tenant.api.database, ProcessSlot())
     for seconds in (0.0, 0.001, 0.0011, 10.0, 10.1, 99.0):
-        tallies.count("GET", "/healthz", 200, seconds)
-    (account,) = tallies.accounts()
-    (tally,) = account.tallies
-    assert tally.count == sum(tally.buckets) == 6
-    assert (tally.buckets[0], tally.buckets[1], tally.buckets[-2], tally.buckets[-1]) == (2, 1, 1, 2)
+        metrics.count("GET", "/healthz", 200, seconds)
+    (process,) = metrics.processes()
+    (counter,) = process.routes
+    assert counter.count == sum(counter.buckets) == 6
+    assert (counter.buckets[0], counter.buckets[1], counter.buckets[-2], counter.buckets[-1]) == (2, 1, 1, 2)
 
 
 def test_invented_methods_are_one(tenant: Tenant) -> None:
-    tallies = RequestMetrics(tenant.api.database, ProcessSlot())
+    metrics = RequestMetrics(tenant.api.database, ProcessSlot())
     for number in range(50):
-        tallies.count(f"M{number}", None, 401, 0.1)
-    (account,) = tallies.accounts()
-    assert [(tally.method, tally.route, tally.count) for tally in account.tallies] == [("other", "none", 50)]
+        metrics.count(f"M{number}", None, 401, 0.1)
+    (process,) = metrics.processes()
+    assert [(counter.method, counter.route, counter.count) for counter in process.routes] == [("other", "none", 50)]
 
 
 # --- the documents that name metrics

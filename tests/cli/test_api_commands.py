@@ -78,8 +78,8 @@ def test_statuses_and_null(tenant: Tenant, tmp_path: Path) -> None:
     assert run(tenant, tmp_path, "accounts", "update", id_, "--display-name", "A", "--no-display-name").returncode == 2
     run(tenant, tmp_path, "limits", "set", "--accounts", "9", "--domains", "4", "--user", "u")
     run(tenant, tmp_path, "limits", "set", "--no-accounts", "--user", "u")
-    caps = tenant.get("/v2/limits", user_id="u").json["limits"]
-    assert (caps["accounts"], caps["domains"]) == (None, 4)
+    limits = tenant.get("/v2/limits", user_id="u").json["limits"]
+    assert (limits["accounts"], limits["domains"]) == (None, 4)
 
 
 def test_lists(tenant: Tenant, tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ SOURCES: dict[str, Source] = {
     "KeyName": Source(keys.DeletedKey),
     "DeletedKey": Source(keys.DeletedKeyAnswer, left_out=("ok",)),
     "Event": Source(events.ShownEvent),
-    "Caps": Source(Limits),
+    "LimitNumbers": Source(Limits),
     "Limits": Source(limits.LimitsAnswer, doc="The caps of a user or of an organization; None is no cap."),
     "AccountCount": Source(Count),
     "DomainCount": Source(stats.DomainCount),

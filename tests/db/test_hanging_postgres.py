@@ -40,7 +40,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorter timeouts than in production, long enough for a busy test machine."""
     monkeypatch.setattr(loop_reads, "STATEMENT_SECONDS", 4.0)
     monkeypatch.setattr(engine, "WRITE_SECONDS", 2.0)
-    monkeypatch.setattr(engine, "SEARCH_SECONDS", 2.0)
+    monkeypatch.setattr(engine, "SLOW_READ_SECONDS", 2.0)
     monkeypatch.setattr(pipeline, "CANCEL_SECONDS", 1.0)
     monkeypatch.setattr(engine, "CANCEL_SECONDS", 1.0)
 

@@ -91,8 +91,8 @@ class World:
     def claim(self, name: str) -> Callable[[Tx], Domain]:
         return lambda tx: domains.claim(tx, self.actor, f"{name}.{self.domain}", "u", KEY)
 
-    def cap(self, user_id: str | None, cap: str) -> None:
-        self.do(lambda tx: limits.change(tx, self.actor, user_id, SetLimits(**{cap: 1})))
+    def limit(self, user_id: str | None, limit: str) -> None:
+        self.do(lambda tx: limits.change(tx, self.actor, user_id, SetLimits(**{limit: 1})))
 
     def default(self) -> list[int]:
         sql = DEFAULTS.format(living="deleted_at IS NULL")
@@ -152,9 +152,9 @@ def test_two_that_come_back(world: World) -> None:
 
 
 @pytest.mark.parametrize("who", ["u", None])
-@pytest.mark.parametrize("cap", ["accounts", "accounts_per_domain"])
-def test_one_place_is_left_for_an_account(world: World, who: str | None, cap: str) -> None:
-    world.cap(who, cap)
+@pytest.mark.parametrize("limit", ["accounts", "accounts_per_domain"])
+def test_one_place_is_left_for_an_account(world: World, who: str | None, limit: str) -> None:
+    world.limit(who, limit)
     found = world.beside(world.create("one"), world.create("two"))
     assert [getattr(one, "address", one) for one in found] == [f"one@{world.domain}", "limit_reached"]
 
@@ -162,12 +162,12 @@ def test_one_place_is_left_for_an_account(world: World, who: str | None, cap: st
 def test_one_place_is_left_for_an_account_that_comes_back(world: World) -> None:
     (gone,) = world.made("gone")
     world.do(world.delete(gone))
-    world.cap(None, "accounts")
+    world.limit(None, "accounts")
     assert world.beside(world.create("new", "other"), world.restore(gone))[1] == "limit_reached"
 
 
 def test_one_place_is_left_for_a_domain(world: World) -> None:
-    world.cap("u", "domains")
+    world.limit("u", "domains")
     found = world.beside(world.own("one"), world.own("two"))
     assert [getattr(one, "name", one) for one in found] == [f"one.{world.domain}", "limit_reached"]
 
@@ -184,8 +184,8 @@ def test_without_a_cap_nobody_waits(world: World) -> None:
     the first."""
     other = f"other.{world.domain}"
     world.do(lambda tx: bootstrap.create_domain(tx, world.organization, other, None, "active", KEY))
-    world.cap("somebody", "accounts")
-    world.cap(None, "accounts")
+    world.limit("somebody", "accounts")
+    world.limit(None, "accounts")
     world.do(lambda tx: limits.change(tx, world.actor, None, SetLimits(accounts=None)))
     command = CreateAccount(other, "two", "v", None, "{SSHA512}x")
 

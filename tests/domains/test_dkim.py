@@ -109,7 +109,7 @@ def test_it_is_asked_less_and_less(database: Database) -> None:
         tx.run("UPDATE dkim_keys SET due_at = 1 WHERE domain_id = :id AND state = 'next'", id=id_)
         key = next(key for key in dkim.due(tx, 1000) if key.domain_id == id_)
         tx.now = key.created_at + age
-        dkim.postpone(tx, key)
+        dkim.reschedule(tx, key)
         row = tx.one("SELECT due_at FROM dkim_keys WHERE domain_id = :id AND state = 'next'", id=id_)
         assert row
         return int(row[0]) - tx.now
