@@ -162,7 +162,7 @@ def test_every_error_code_has_its_section() -> None:
     assert sorted(rows) == sorted((code, str(status)) for code, (status, _) in PROBLEMS.items())
 
 
-def test_every_code_of_a_field_says_how_to_mend_it() -> None:
+def test_every_code_of_a_field_has_its_fix() -> None:
     table = read("docs/errors.md").partition("## Single fields")[2].partition("\n## ")[0]
     used = {code for _, code in constants({"FieldError", "BadAddress", "WeakPassword"})}
     assert set(re.findall(r"`([^`]+)`", "".join(re.findall(r"^\|([^|]*)\|", table, re.M)))) == used

@@ -266,8 +266,8 @@ def test_any_process_answers_again(tenant: Tenant, second: Tenant) -> None:
 def test_at_once_at_two_processes(tenant: Tenant, second: Tenant, chosen: dict[str, str]) -> None:
     """One request is carried out. The others get its answer, or a conflict while it is still
     running."""
-    for turn in range(4):
-        once, body = {"Idempotency-Key": str(uuid4())}, body_for(tenant, f"a{turn}", **chosen)
+    for number in range(4):
+        once, body = {"Idempotency-Key": str(uuid4())}, body_for(tenant, f"a{number}", **chosen)
         with ThreadPoolExecutor(12) as pool:
             answers = list(
                 pool.map(lambda t, o=once, b=body: t.post(CREATE, raw=b, headers=o), [tenant, second] * 6)  # type: ignore[misc]

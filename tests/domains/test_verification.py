@@ -212,7 +212,7 @@ async def until(ask: Callable[[], bool]) -> None:
     await asyncio.to_thread(wait_for, "the worker", ask)
 
 
-def test_many_endings_do_not_wait_for_the_next_round(world: World) -> None:
+def test_many_revocations_do_not_wait_for_the_next_round(world: World) -> None:
     """Many revocations of one organization must not delay those of another by a round per batch."""
     account = world.account(world.active())
     many = """
@@ -235,9 +235,9 @@ def test_however_many_accounts_a_proof_takes_away_the_loop_goes_on(
 
     def complete(*arguments: Any, **options: Any) -> Any:
         threads.append(threading.current_thread().name)
-        return verification_settle(*arguments, **options)
+        return real(*arguments, **options)
 
-    verification_settle = verification.complete
+    real = verification.complete
     monkeypatch.setattr(verification, "complete", complete)
     domain = world.claim("u", new_name())
     world.check(domain)
