@@ -7,8 +7,8 @@ logged in" (exit code 68 of Dovecot 2.3; Dovecot 2.4 reports "0" kicked sessions
 Each login is kicked twice. Dovecot's anvil may read the first kick before it knows of a session
 that the client already sees as open, but it knows of the session when it reads the second kick. A
 kick is only a signal, and the session may still answer one command, so the kicks are repeated until
-nobody is logged in. A login that is in progress registers even later, so the worker kicks once
-more. """
+nobody is logged in. A login that is in progress registers even later, so the worker kicks
+once more."""
 
 import asyncio
 import base64
