@@ -1,5 +1,5 @@
-"""A script that forwards is seen, and a reset with `disable_scripts` stops it until the owner
-makes one active."""
+"""A forward by a script is visible in the API, and a reset with `disable_scripts` stops the script
+until the owner activates one."""
 
 from typing import Any
 

@@ -1,8 +1,7 @@
-"""Every way out asks whose sender it is: an inventory of Postfix's listeners, and what leaves
-through each as another.
+"""Every way by which mail leaves checks the sender. This file lists Postfix's listeners and tries
+to send through each as another account.
 
-A listener that this file does not know fails `test_every_listener_is_known`: it wants an attempt
-of its own here.
+A listener that is not in this file fails `test_every_listener_is_known`: write a test for it here.
 """
 
 import re
@@ -24,7 +23,7 @@ from tests.mail.clients import HOST, deliver, message, own_address, smtp, submis
 from tests.mail.platform import Mailbox, Platform
 from tests.mail.test_sieve import queue
 
-# Each listener by its syslog name, and the test that tries to leave through it as another.
+# Syslog name of each listener -> the test that tries to send through it as another account.
 LISTENERS = {
     "": "test_port_25_relays_nothing_and_reaches_no_mailbox_by_number",
     "submission": "test_submission_is_for_the_accounts_own_senders",
@@ -33,12 +32,12 @@ LISTENERS = {
     "forwards": "test_the_socket_for_forwards_lets_nobody_else_out",
     "node": "tests/cluster/test_cluster.py::test_mail_cannot_be_injected",
 }
-# Programs of Postfix that take messages from outside of it.
+# Postfix's programs that accept messages from other programs or hosts.
 TAKES_MAIL = {"smtpd", "pickup", "qmqpd", "postscreen"}
 
 
 def takers(master_cf: str) -> list[tuple[str, str]]:
-    """The services that take mail: the program, and its syslog name."""
+    """Returns the program and the syslog name of each service that accepts mail."""
     text = re.sub(r"\n[ \t]+", " ", re.sub(r"(?m)^#.*\n", "", master_cf))
     found = []
     for line in filter(None, text.splitlines()):
@@ -79,12 +78,12 @@ def bob(platform: Platform) -> Mailbox:
 
 @pytest.fixture
 def target(platform: Platform) -> Mailbox:
-    """Who gets what leaves."""
+    """Returns the mailbox that receives mail which gets out."""
     return platform.create("target", user_id="t")
 
 
 def nothing_came(target: Mailbox, sender: Mailbox) -> list[str]:
-    """The subjects in a mailbox once a later honest message has come."""
+    """Returns the subjects in a mailbox after a later, honest message has arrived."""
     sender.send(target.address, "the last")
     target.wait_for("the last")
     return [subject for subject in target.subjects() if subject != "the last"]
@@ -121,7 +120,7 @@ def test_submission_is_for_the_accounts_own_senders(
 
 
 def by_socket(service: Service, name: str, owner: str, sender: str, to: str, raw: bytes) -> None:
-    """As sendmail.py hands a message over; the sockets are open to root."""
+    """Hands a message over as sendmail.py does. Root can open the sockets."""
     with UnixSMTP(str(service.data / "spool" / "public" / name), local_hostname="localhost", timeout=60) as client:
         client.ehlo()
         if owner:
@@ -146,7 +145,7 @@ def test_the_socket_for_replies_drops_what_is_not_the_owners(
     )
     for sender, from_ in forged:
         by_socket(service, "replies", str(alice.id), sender, target.address, f"{from_}{head}\r\nx".encode())
-    with pytest.raises(smtplib.SMTPDataError):  # nobody's script
+    with pytest.raises(smtplib.SMTPDataError):  # the script has no owner
         by_socket(service, "replies", "", "", target.address, f"From: {bob.address}\r\n{head}\r\nx".encode())
     assert nothing_came(target, alice) == []
 
@@ -157,10 +156,10 @@ def test_the_socket_for_forwards_lets_nobody_else_out(
     mark = f"X-Sieve: x\r\nX-Sieve-Redirected-From: {alice.address}\r\n"
     head = f"To: {target.address}\r\nSubject: forged\r\n"
     for sender, marked, from_ in (
-        (bob.address, mark, "ceo@elsewhere.example"),  # an envelope of another
+        (bob.address, mark, "ceo@elsewhere.example"),  # the envelope sender is another account
         (bob.address, mark, bob.address),
         ("", mark, "ceo@elsewhere.example"),
-        (alice.address, mark, bob.address),  # SPF of the domain would vouch for a neighbour
+        (alice.address, mark, bob.address),  # SPF of the domain would vouch for another customer
         (alice.address, mark, f"ceo@sub.{alice.platform.domain}"),
         (alice.address, mark, f"{bob.address}, ceo@elsewhere.example"),
         (alice.address, mark, f"ceo@elsewhere.example\r\nFrom: bob(x)@{alice.platform.domain}"),
@@ -168,7 +167,7 @@ def test_the_socket_for_forwards_lets_nobody_else_out(
         (alice.address, mark, "=?a?q? " * 10_000 + f"bob@{alice.platform.domain}"),
         (alice.address, mark, f"=?utf-8?q?bob=40{alice.platform.domain}?="),
         (alice.address, mark, f"Bob ｂob＠{alice.platform.domain.upper()} ;"),
-        (alice.address, "", "ceo@elsewhere.example"),  # not forwarded
+        (alice.address, "", "ceo@elsewhere.example"),  # not marked as a forward
         (alice.address, f"Subject: x\r\n{mark}", "ceo@elsewhere.example"),
     ):
         raw = re.sub(r"(.{900}) ", r"\1\r\n ", f"{marked}From: {from_}\r\n{head}\r\nx").encode()
@@ -179,7 +178,7 @@ def test_the_socket_for_forwards_lets_nobody_else_out(
 
 
 def test_a_reply_is_from_its_owner_and_signed(platform: Platform, alice: Mailbox, bob: Mailbox) -> None:
-    """Sieve's vacation has no envelope sender: without a signature DMARC would fail for it."""
+    """Sieve's vacation has no envelope sender, so DMARC would fail without a signature."""
     for number, option in enumerate(("", f':from "alice+x@{platform.domain}"', f':from "Lee <{alice.address}>"')):
         alice.put_script(f'require "vacation"; vacation {option} :subject "away {number}" "Back soon.";'.encode())
         bob.send(alice.address, f"question {number}")
@@ -228,8 +227,8 @@ def test_a_forged_reply_is_dropped_and_the_mail_arrives(
 
 
 def test_a_script_cannot_send_a_notice(alice: Mailbox) -> None:
-    """`notify` would choose sender, recipient and text; a script that was made before is one
-    that does not compile."""
+    """`notify` would choose sender, recipient and text. A new script with `notify` does not
+    compile."""
     for extension in ("enotify", "notify"):
         with pytest.raises(AssertionError, match="unknown Sieve capability"):
             alice.put_script(f'require "{extension}"; notify "mailto:x@elsewhere.example";'.encode())
@@ -269,9 +268,11 @@ CHANGES = (
 
 
 def test_a_forward_of_what_we_have_signed_leaves(alice: Mailbox, bob: Mailbox, target: Mailbox) -> None:
-    """Mail of a neighbour, with its signature; changed on the way it stays in the INBOX."""
+    """The message is from another customer and has a signature. If it was changed in transit, it
+    stays in the INBOX."""
     alice.put_script(f'redirect "{target.address}";'.encode())
-    for number, (_, old, new) in enumerate(CHANGES):  # each with a Message-ID of its own: Dovecot forwards none twice
+    # Each message has its own Message-ID, because Dovecot does not forward a duplicate.
+    for number, (_, old, new) in enumerate(CHANGES):
         bob.send(target.address, f"signed {number}")
         raw = target.wait_for(f"signed {number}")
         assert old in raw
@@ -297,7 +298,7 @@ def test_a_forward_of_a_forged_neighbour_stays_in_the_inbox(alice: Mailbox, bob:
 
 
 def test_a_bounce_is_not_forwarded(alice: Mailbox, target: Mailbox) -> None:
-    """It would bounce in turn, from nobody to nobody."""
+    """The forwarded bounce could bounce again, without a sender to return it to."""
     alice.put_script(f'redirect "{target.address}";'.encode())
     with smtp(alice.platform.service) as client:
         client.sendmail("", [alice.address], message("mailer@elsewhere.example", alice.address, "bounce").as_bytes())
@@ -330,8 +331,8 @@ def test_a_forward_to_a_closed_mailbox_stays_in_the_inbox(alice: Mailbox, target
     ],
 )
 def test_a_forward_to_what_is_no_address_stays_in_the_inbox(alice: Mailbox, recipient: str) -> None:
-    """For Postfix, which refuses it; the script compiles. Dovecot would try again for days, and
-    hold up the mail."""
+    """Postfix refuses the address although the script compiles. Dovecot would try again for days
+    and delay the mail."""
     alice.put_script(f'redirect "{recipient}";'.encode())
     alice.receive("forwarded to nobody")
     kept = message_from_bytes(alice.wait_for("forwarded to nobody"))
@@ -339,7 +340,7 @@ def test_a_forward_to_what_is_no_address_stays_in_the_inbox(alice: Mailbox, reci
 
 
 def test_what_is_forwarded_too_often_stays_in_the_inbox(alice: Mailbox, target: Mailbox) -> None:
-    """Scripts of several accounts together would make a number of copies without a bound."""
+    """Scripts of several accounts could otherwise create copies without a bound."""
     alice.put_script(f'redirect "{target.address}";'.encode())
     for before in (MOST_FORWARDS - 1, MOST_FORWARDS):
         fields = "".join(f"X-Sieve-Redirected-From: a{number}@elsewhere.example\r\n" for number in range(before))
@@ -354,7 +355,7 @@ def test_what_is_forwarded_too_often_stays_in_the_inbox(alice: Mailbox, target: 
 @pytest.mark.parametrize("grows", [False, True])
 @pytest.mark.parametrize("alone", [False, True])
 def test_forwards_in_a_circle_end_and_the_mail_is_there(alice: Mailbox, bob: Mailbox, alone: bool, grows: bool) -> None:
-    """With a tag that is longer each time Dovecot finds no duplicate."""
+    """With a tag that grows each time, Dovecot finds no duplicate."""
     for box, other in ((alice, alice),) if alone else ((alice, bob), (bob, alice)):
         script = 'require ["envelope", "subaddress", "variables"];'
         script += 'if envelope :detail :matches "to" "*" { set "d" "${1}"; }'
@@ -377,7 +378,7 @@ def test_the_sockets_are_closed_to_others(service: Service) -> None:
 
 
 def test_mail_of_a_script_waits_while_the_milter_is_away(alice: Mailbox, target: Mailbox) -> None:
-    """Dovecot defers the delivery; nothing leaves unchecked and nothing is lost."""
+    """Dovecot defers the delivery. No mail leaves unchecked, and none is lost."""
     service = alice.platform.service
     alice.put_script(f'redirect "{target.address}";'.encode())
     socket_ = service.data / "milter" / "socket" / "forwards"
@@ -395,8 +396,8 @@ def test_mail_of_a_script_waits_while_the_milter_is_away(alice: Mailbox, target:
 
 
 def test_a_forward_is_the_message_as_it_came(alice: Mailbox, target: Mailbox) -> None:
-    """Also with lines that look like an internal name, and with as many servers on its way as
-    are let in."""
+    """This includes lines that look like an internal name, and the largest accepted number of
+    Received fields."""
     alice.put_script(f'redirect "{target.address}";'.encode())
     hops = "".join(f"Received: from a by b; hop {number}\r\n" for number in range(47))
     head = f"{hops}From: a@elsewhere.example\r\nSubject: as it came\r\n\r\n"
@@ -409,7 +410,7 @@ def test_a_forward_is_the_message_as_it_came(alice: Mailbox, target: Mailbox) ->
 
 
 def test_a_script_of_nobody_sends_nothing(service: Service) -> None:
-    """Dovecot's own setting names no owner, should the userdb ever not answer one."""
+    """If the userdb returned no sendmail_path, Dovecot's own setting names no owner."""
     command: list[str | Path] = [service.data / "dovecot" / "sendmail", "-i", "-f", "<>", "--", "x@elsewhere.example"]
     done = subprocess.run(command, input=b"From: x@y.test\r\n\r\nx", capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (75, b"Nobody's script: nothing is sent.\n")

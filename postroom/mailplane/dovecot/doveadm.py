@@ -8,7 +8,8 @@ Each login is kicked twice. Dovecot's anvil may read the first kick before it kn
 that the client already sees as open, but it knows of the session when it reads the second kick. A
 kick is only a signal, and the session may still answer one command, so the kicks are repeated until
 nobody is logged in. A login that is in progress registers even later, so the worker kicks
-once more."""
+once more.
+"""
 
 import asyncio
 import base64
