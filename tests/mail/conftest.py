@@ -14,7 +14,7 @@ import pytest
 
 from tests.harness.postgres import PostgresServer
 from tests.harness.service import Service
-from tests.mail.platform import Platform
+from tests.mail.platform import Mailbox, Platform
 
 NewDatabase = Callable[[], dict[str, str]]
 
@@ -24,6 +24,7 @@ BOTH = {
     "test_submission",
     "test_senders",
     "test_ways_out",
+    "test_forwards",
     "test_identity",
     "test_spelled_logins",
     "test_sieve::test_the_envelope_has_the_address_that_was_written_to",
@@ -68,3 +69,19 @@ def service(database: NewDatabase) -> Iterator[Service]:
 def platform(service: Service) -> Platform:
     """Returns an organization with its own active platform domain."""
     return Platform.new(service)
+
+
+@pytest.fixture
+def alice(platform: Platform) -> Mailbox:
+    return platform.create("alice", user_id="a")
+
+
+@pytest.fixture
+def bob(platform: Platform) -> Mailbox:
+    return platform.create("bob", user_id="b")
+
+
+@pytest.fixture
+def target(platform: Platform) -> Mailbox:
+    """Returns the mailbox that receives mail which gets out."""
+    return platform.create("target", user_id="t")

@@ -138,3 +138,10 @@ class Platform:
         body = {"domain": self.domain, "local_part": local_part, "user_id": user_id, **fields}
         made = self.call("POST", "/v2/email-accounts/create", body)
         return Mailbox(self, made["account"]["id"], made["account"]["address"], made["password"])
+
+
+def nothing_came(target: Mailbox, sender: Mailbox) -> list[str]:
+    """Returns the subjects in a mailbox after a later, honest message has arrived."""
+    sender.send(target.address, "the last")
+    target.wait_for("the last")
+    return [subject for subject in target.subjects() if subject != "the last"]
