@@ -1,9 +1,9 @@
-"""What the DNS may answer in a check of a domain: each check ends in bounded work, with a status
+"""Arbitrary DNS answers in a check of a domain: each check ends after bounded work, with a status
 and a text.
 
-An SPF record is ok only if a second reading of RFC 7208 lets our host send. The second reading
-is the ABNF of section 12 as one pattern, and an evaluation without macros; it shares no code
-with `postroom.domains.spf`.
+An SPF record is ok only if a second implementation of RFC 7208 lets this host send. The second
+implementation is the ABNF of section 12 as one pattern, and an evaluation without macros. It shares
+no code with `postroom.domains.spf`.
 """
 
 import asyncio
@@ -36,7 +36,8 @@ Lookups = dict[Question, Found | None]
 
 
 class Zone(Resolver):
-    """Answers from a dict; None there is no answer. What is not in it is not in the DNS."""
+    """Answers from a dictionary. For the value None it does not answer. Other names are not in the
+    DNS."""
 
     def __init__(self, lookups: Lookups) -> None:
         super().__init__("127.0.0.1:53")
@@ -65,7 +66,7 @@ def checked(lookups: Lookups) -> list[RecordCheck]:
     return found
 
 
-# The second reading.
+# The second implementation of RFC 7208.
 QNUM = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9][0-9]|[0-9])"
 MACRO = r"%(?:\{[slodiphv]0*(?:[1-9][0-9]*)?r?[-.+,/_=]*\}|[%_-])"
 TEXT = rf"(?:[!-$&-~]|{MACRO})*"
@@ -86,7 +87,7 @@ class Permanent(Exception):
 
 
 class Unread(Exception):
-    """A macro, which the second reading does not expand."""
+    """A macro, which the second implementation does not expand."""
 
 
 class Reading:
@@ -192,10 +193,11 @@ class Reading:
 
 
 def passes(lookups: Lookups) -> bool:
-    """Whether the second reading says pass for each of our addresses, or cannot say."""
+    """Returns whether the second implementation says pass for each address of this host, or cannot
+    say."""
     found = [lookups.get((HOST.name, kind), Found()) for kind in ("A", "AAAA")]
     addresses = [address for each in found if each for address in each.values]
-    if not addresses:  # our host is in no DNS: it may be named, as if it had an address
+    if not addresses:  # if this host is not in the DNS, it may be named as if it had an address
         lookups = lookups | {(HOST.name, "A"): Found(("192.0.0.8",))}
     try:
         return all(Reading(lookups, address).check(D) == "+" for address in addresses or ["192.0.0.8"])
@@ -268,7 +270,7 @@ def of_name(name: str) -> st.SearchStrategy[Lookups]:
 SPF_ZONES = st.tuples(*map(of_name, [D, HOST.name, "a.example", "b.example", "c.example"])).map(
     lambda parts: {question: found for part in parts for question, found in part.items()}
 )
-# The same values under each name of a domain's records, and others for our host.
+# The same values under each name of a domain's records, and other values for this host.
 PUBLIC_ZONES = st.builds(
     lambda found, host: {(name, kind): each for name in PUBLISHED for kind, each in found.items()} | host,
     st.fixed_dictionaries({kind: answer(kind) for kind in BY_KIND}),
@@ -283,7 +285,7 @@ def test_any_zone(lookups: Lookups) -> None:
 
 @given(SPF_ZONES, st.lists(RECORDS, min_size=1, max_size=2))
 def test_spf(lookups: Lookups, texts: list[str]) -> None:
-    """An SPF record is ok only if it lets us send; what is proposed in place of another is ok."""
+    """An SPF record is ok only if it lets this host send. A proposed record is ok."""
     lookups[D, "TXT"] = Found(tuple(texts))
     check = checked(lookups)[SPF]
     if check.status == "ok":
@@ -297,7 +299,7 @@ def test_spf(lookups: Lookups, texts: list[str]) -> None:
         assert again.status != "ok" or passes(lookups)
 
 
-# Bytes.
+# Answers as bytes.
 TYPES = {"TXT": 16, "MX": 15, "A": 1, "AAAA": 28, "CNAME": 5, "SRV": 33}
 NAME = st.sampled_from(
     [b"\x02mx\x04host\x07example\x00", b"\x00", b"\xc0\x0c", b"\x03a.b\x01\\\x02\x00 \x00", b"\x05short", b"\xc0\xff"]
@@ -313,7 +315,7 @@ RDATA = {
     "SRV": st.builds(lambda numbers, name: struct.pack("!HHH", *numbers) + name, NUMBERS, NAME),
 }
 OWNER = b"\xc0\x0c"  # the name in the question
-Row = tuple[bytes, int, bytes, int]  # owner, type, data, and by how much the length of the data is wrong
+Row = tuple[bytes, int, bytes, int]  # owner, type, data, error in the length of the data
 
 
 def of_kind(kind: str) -> st.SearchStrategy[tuple[str, list[Row]]]:
@@ -329,11 +331,11 @@ FLAGS = st.sampled_from([b"\x81\x80"] * 6 + [b"\x81\x83", b"\x81\x82", b"\x01\x8
 
 
 class Answering:
-    """A UDP server that answers each question with the given flags and rows behind the question, or
+    """A UDP server that answers each question with the given flags and rows after the question, or
     with raw bytes.
 
-    A SERVFAIL follows, so that a resolver which drops the first answer does not wait for its
-    time to be over.
+    A SERVFAIL follows, so that a resolver that drops the first answer does not wait until its
+    timeout.
     """
 
     def __init__(self) -> None:
@@ -377,7 +379,7 @@ def server() -> Iterator[Answering]:
 
 
 def asked(server: Answering, kind: str) -> Found | None:
-    """What the resolver makes of the server's bytes; None where it says that there is no answer."""
+    """Returns the resolver's reading of the server's bytes; None if it reports no answer."""
     try:
         return asyncio.run(Resolver(server.address, 0.5).find(D, kind))
     except Unanswered:
@@ -386,7 +388,7 @@ def asked(server: Answering, kind: str) -> Found | None:
 
 @given(ROWS, FLAGS)
 def test_any_rows(server: Answering, rows: tuple[str, list[Row]], flags: bytes) -> None:
-    """Rows of any type with any data, and what a check makes of them under each name."""
+    """Rows of any type with any data, checked under each name."""
     kind, server.rows = rows
     server.raw, server.flags = None, flags
     found = asked(server, kind)

@@ -1,5 +1,5 @@
-"""`postroom serve` and the DNS: the worker makes a claim active by itself, and goes on where it
-was killed."""
+"""`postroom serve` and the DNS: the worker activates a claim by itself, and continues after it was
+killed."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def run(service: Service, sql: str) -> list[Any]:
 
 
 def make_due(service: Service) -> None:
-    """Lets the time pass until the next check."""
+    """Makes the next check due."""
     run(service, "UPDATE domain_checks SET due_at = 0, free_at = 0")
 
 
@@ -47,7 +47,7 @@ def status(service: Service) -> str:
 
 
 def publish(service: Service, dns: DnsServer) -> None:
-    """Exactly what the domain's records say."""
+    """Publishes exactly the domain's records."""
     command = ("domains", "dns", NAME, "--organization", "demo", "--user", "u", "--format", "json")
     for record in json.loads(service.run(*command).stdout)["dns"]:
         host = NAME if record["host"] == "@" else f"{record['host']}.{NAME}"
@@ -81,7 +81,7 @@ SELECT organization_id, id, 'n', 'r', 'a', 1 FROM api_keys"""
 
 
 def test_the_worker_ends_what_is_over(service: Service) -> None:
-    """Claims and kept answers whose time has come; how is tested beside them."""
+    """Claims and stored answers that have expired. Other tests show the details."""
     for sql in (EXPIRED_CLAIM, OLD_ANSWER):
         run(service, sql)
     wait_for("the claim to end", lambda: run(service, "SELECT deleted_at FROM domains WHERE expires_at = 1") == [])
