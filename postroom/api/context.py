@@ -76,10 +76,17 @@ class Services:
     probe: Probe
     instance: str
     mail_host: MailHost
+    has_submission: Callable[[], bool]
     verification: Verification
     purge_days: int
     measure: Measure
     request_metrics: RequestMetrics
+
+    def client_host(self) -> MailHost:
+        """Returns the mail host for mail clients: without submission if there is no Postfix."""
+        if self.has_submission():
+            return self.mail_host
+        return msgspec.structs.replace(self.mail_host, has_submission=False)
 
 
 class PublicRequest(msgspec.Struct, frozen=True):

@@ -202,9 +202,13 @@ def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
         "run/doveadm.key": File(plane.doveadm_key, 0o600, plane.user),
     }
     if plane.postgres:
-        files["dovecot/auth.lua"] = File(render("auth.lua.j2"))
+        files["dovecot/auth.lua"] = File(render("auth.lua.j2", refused=False))
+        files["dovecot/refused.lua"] = File(render("auth.lua.j2", refused=True))
     elif plane.dovecot == "2.3":
         files["dovecot/sql.conf.ext"] = File(render("sql.conf.ext.j2"))
+        files["dovecot/refused.conf.ext"] = File(render("refused.conf.ext.j2"))
+    if plane.dovecot == "2.3":
+        files["dovecot/folders.acl"] = File(render("folders.acl.j2"))
     if plane.root:
         files["dovecot/sendmail"] = File(render("sendmail.j2"), 0o755)
         files["postfix/main.cf"] = File(render("main.cf.j2"))

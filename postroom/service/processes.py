@@ -111,6 +111,7 @@ def run_api(settings: Settings, listener: socket.socket, instance: str, name: st
             settings,
             end_sessions=session_terminator,
             mailboxes=DovecotMailboxes(session_terminator) if settings.mail == "on" else NoMailboxes(),
+            has_submission=lambda: settings.mail == "off" or health_checks.has_postfix(settings),
             probe=health_checks.Readiness(health_checks.checks(settings)),
             measure=Measures(settings),
             instance=instance,

@@ -1,5 +1,4 @@
-"""What a key may do with what it is bound to: domains, networks, time; and when it was last
-used."""
+"""The restrictions of a key: domains, networks, expiry. Also the time of its last use."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -163,7 +162,7 @@ def test_it_expires_by_itself(tenant: Tenant) -> None:
 
 
 def move(tenant: Tenant, key: str, column: str, value: int) -> None:
-    """Sets a time of a key, behind the API's back."""
+    """Sets a time of a key in the database."""
     sql = f"UPDATE api_keys SET {column} = :value WHERE digest = :digest"
     tenant.api.database.write_sync(lambda tx: tx.run(sql, value=value, digest=keys.digest(key)))
 

@@ -1,5 +1,5 @@
-"""What a check finds of each wanted record, asked of a real DNS server: a zone, a status, and
-how to fix it."""
+"""The check of each wanted record with a real DNS server: for a zone, the expected status and
+fix."""
 
 import asyncio
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ def txt(name: str, *values: str) -> Zone:
 
 
 def test_it_works(server: DnsServer) -> None:
-    """Everything as it is wanted is ok; nothing at all is missing, each with a sentence."""
+    """Records as wanted are ok; without any record, all are missing."""
     wanted = list(WANTED.values())
     assert {find(server, record, {}).status for record in wanted} == {"missing"}
     shown = [
@@ -259,8 +259,8 @@ PROPOSED = [zone for purpose, zone, status, _ in CASES if purpose == "spf" and s
 
 @pytest.mark.parametrize("zone", PROPOSED, ids=str)
 def test_what_is_proposed_is_ok(server: DnsServer, zone: Zone) -> None:
-    """Each SPF record of the table that differs: the one to publish instead is ok, and passes
-    for each of our addresses."""
+    """For each SPF record of the table that differs, the proposed record is ok and passes for each
+    of our addresses."""
     fix = find(server, WANTED["spf"], zone).fix or ""
     proposed = f"v=spf1 {fix.rpartition('v=spf1 ')[2]}" if "v=spf1 " in fix else ""
     if not proposed:
@@ -281,7 +281,7 @@ def test_an_error_is_unanswered(server: DnsServer, code: str) -> None:
 
 
 def test_silence_is_unanswered(server: DnsServer) -> None:
-    """The one name alone: what was answered stays known."""
+    """Only the name that got no answer is unanswered; the others keep their result."""
     server.silent.add(D)
     server.publish(NAME, "TXT", TOKEN)
     wanted = [WANTED["mx"], WANTED["ownership"]]
@@ -296,7 +296,7 @@ def test_silence_about_a_hint_is_nothing(server: DnsServer) -> None:
 
 
 def test_silence_in_the_middle_of_a_record(server: DnsServer) -> None:
-    """An SPF record whose include does not answer may or may not let us send."""
+    """If an include gets no answer, nobody knows whether the SPF record lets us send."""
     server.silent.add("p.example")
     zone = txt(D, "v=spf1 include:p.example -all")
     assert find(server, WANTED["spf"], zone, 0.3).status == "unanswered"
@@ -325,7 +325,7 @@ def test_what_is_huge_comes_by_tcp_and_is_shown_in_part(server: DnsServer) -> No
 
 
 def test_the_number_of_questions_is_bounded(server: DnsServer) -> None:
-    """A tree of includes that would never end."""
+    """A tree of includes that never ends."""
     zone: Zone = {}
     for n in range(60):
         zone |= txt(f"p{n}.example", f"v=spf1 ?include:p{n + 1}.example ?include:p{n + 2}.example -all")
@@ -335,7 +335,8 @@ def test_the_number_of_questions_is_bounded(server: DnsServer) -> None:
 
 
 def test_a_check_with_too_many_questions_is_unanswered(server: DnsServer) -> None:
-    """Within the bounds of RFC 7208 for each address of ours, and past ours for both together."""
+    """Each of our addresses stays within the bounds of RFC 7208, but both together exceed our own
+    bound."""
     terms = " ".join(f"mx:m{n}.example" for n in range(10))
     zone = OURS_TWICE | txt(D, f"v=spf1 {terms} ip4:192.0.2.9 -all")
     for n in range(10):
