@@ -172,7 +172,7 @@ class Cluster:
             believe = all(machine.believes(wanted) for machine in self.machines)
             return not behind and believe and len(secrets) == 1 and all(secret for _, secret in rows)
 
-        wait_for("the machines to know each other", is_so)
+        wait_for("the nodes to trust each other", is_so)
 
     def platform(self) -> Platform:
         return Platform.new(self.machines[0].service)

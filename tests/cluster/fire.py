@@ -90,7 +90,7 @@ class Fire:
     def settle(self) -> dict[str, tuple[str, str]]:
         """Waits for all queues and returns the contents of the mailbox: subject -> UIDVALIDITY,
         UID."""
-        wait_for("what waits", self._is_settled)
+        wait_for("the queued mail", self._is_settled)
         return self.look()
 
     def _is_settled(self) -> bool:
@@ -108,7 +108,7 @@ class Fire:
             _, found = imap.fetch("1:*", "(UID BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
         rows = [row for row in found if isinstance(row, tuple)]
         subjects = [row[1].decode().partition(":")[2].strip() for row in rows]
-        assert max(Counter(subjects).values(), default=0) <= 1, "doubled"
+        assert max(Counter(subjects).values(), default=0) <= 1, "duplicated"
         uids = [re.search(rb"UID (\d+)", row[0])[1].decode() for row in rows]  # type: ignore[index]
         return {subject: (validity.decode(), uid) for subject, uid in zip(subjects, uids, strict=True)}
 

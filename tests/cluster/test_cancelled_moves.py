@@ -171,7 +171,7 @@ def test_a_copy_that_outlives_its_worker(cluster: Cluster, box: Mailbox) -> None
     cancel(home, box)
     reason = "SELECT 1 FROM account_moves WHERE account_id = :id AND reason LIKE 'An earlier copy %'"
     wait_for("the reason why it waits", lambda: box.platform.sql(reason, id=box.id))
-    wait_for("its end", lambda: not maildir.is_being_copied(home.service.data / "mail", box.id), RETRIED)
+    wait_for("the end of the move", lambda: not maildir.is_being_copied(home.service.data / "mail", box.id), RETRIED)
     release(box)
     wait_for("the end", lambda: is_over(box))
     wait_for("the copy's end", lambda: not box.platform.sql(LEFT, id=box.id))

@@ -224,7 +224,7 @@ def test_a_machine_that_is_away(cluster: Cluster, box: Mailbox) -> None:
         wait_for("mail that waits", lambda: any(path.is_file() for path in queue.rglob("*")))
         purge(gone)
         purge(mark)
-        wait_for("a purge here", lambda: not has_home(mark))
+        wait_for("a purge on this node", lambda: not has_home(mark))
         assert has_home(gone)
     finally:
         home.service.start()
@@ -233,7 +233,7 @@ def test_a_machine_that_is_away(cluster: Cluster, box: Mailbox) -> None:
     with other.imap(box) as imap:
         imap.wait_for("while it was away")
     late = "SELECT 1 FROM events WHERE account_id = :id AND type = 'account.sessions_ended'"
-    wait_for("the worker of its home", lambda: box.platform.sql(late, id=box.id))
+    wait_for("the worker of the home", lambda: box.platform.sql(late, id=box.id))
 
 
 def test_what_the_machines_know_each_other_by_is_private(cluster: Cluster, platform: Platform) -> None:

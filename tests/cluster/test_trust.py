@@ -112,12 +112,12 @@ def test_a_machine_that_is_removed_is_believed_no_more(cluster: Cluster, platfor
     for machine in cluster.machines:
         wait_for("its own Postfix", lambda machine=machine: is_believed(machine, pair, tmp_path))  # type: ignore[misc]
         assert (machine.service.data / "run" / "doveadm.key").read_text().strip() == secret
-        assert not is_believed(machine, _signed_by(pair), tmp_path), "nobody's certificate signs another"
+        assert not is_believed(machine, _signed_by(pair), tmp_path), "no certificate may sign another"
     assert cluster.run("nodes", "drain", "dan").returncode == 0
     assert cluster.run("nodes", "remove", "dan").returncode == 0
     cluster.wait_for_trust()
     for machine in cluster.machines:
-        wait_for("the end of it", lambda machine=machine: not is_believed(machine, pair, tmp_path))  # type: ignore[misc]
+        wait_for("the end of the trust", lambda machine=machine: not is_believed(machine, pair, tmp_path))  # type: ignore[misc]
         assert (machine.service.data / "run" / "doveadm.key").read_text().strip() != secret
 
 
@@ -156,7 +156,7 @@ def test_a_certificate_that_is_not_its_nodes_own(
             pem=pair.certificate,
         )
         newest = "SELECT MIN(trusts) = (SELECT MAX(id) FROM node_certificates) FROM nodes WHERE trusts > 0"
-        wait_for("all to have seen it", lambda: platform.sql(newest)[0][0])
+        wait_for("all nodes to see the certificate", lambda: platform.sql(newest)[0][0])
         for machine in cluster.machines:
             assert pair.certificate not in (machine.service.data / "tls" / "nodes.pem").read_text()
             assert not is_believed(machine, pair, tmp_path)
@@ -191,7 +191,7 @@ def test_a_certificate_is_renewed_while_the_machine_runs(cluster: Cluster, box: 
     cluster.wait_for_trust()
     wait_for("one certificate", lambda: len(box.platform.sql("SELECT id FROM node_certificates")) == 3)
     cluster.wait_for_trust()
-    wait_for("the end of the old ones", lambda: not is_believed(other, short, tmp_path))
+    wait_for("the end of the old certificates", lambda: not is_believed(other, short, tmp_path))
     assert not is_believed(other, lost, tmp_path)
     assert is_believed(other, node_pair.read((data / "db" / "node.pem").read_text()), tmp_path)
     other.deliver(box, "after the renewal")
@@ -242,4 +242,4 @@ def test_between_the_machines_nothing_weak_is_taken(cluster: Cluster, number: in
 def test_the_rows_are_whole(platform: Platform) -> None:
     """The module's statements return the content of the table."""
     rows = platform.sql(node_trust.ALL)
-    assert len({secret for *_, secret in rows}) == len(rows), "sealed for each apart"
+    assert len({secret for *_, secret in rows}) == len(rows), "each node has its own sealed secret"

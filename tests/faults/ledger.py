@@ -211,7 +211,7 @@ class Ledger:
         assert self.surprises == []
         client = self.client()
         shown = {account["address"]: account for account in _all(client, ACCOUNTS, fields="*")}
-        assert set(shown) <= set(self.entries), "an account that nobody asked for"
+        assert set(shown) <= set(self.entries), "an account that no request created"
         for address, entry in self.entries.items():
             _settle(entry, shown.get(address))
         _check_whole(client, self.entries.values(), shown.values())
@@ -263,7 +263,7 @@ class Ledger:
                 missing.difference_update(subjects_of(imap))
                 return not missing
 
-            wait_for(f"mail that was taken for {address}", arrived)
+            wait_for(f"accepted mail for {address}", arrived)
 
 
 def logs_in(service: Service, address: str, password: str) -> bool:
@@ -320,4 +320,4 @@ def _check_whole(client: Client, entries: Iterable[Entry], accounts: Iterable[An
     counted = client.get("/v2/stats")
     assert counted["accounts"]["total"] == len(accounts), counted
     ids = [entry.id for entry in entries if entry.id]
-    assert len(ids) == len(set(ids)), "an id was given twice"
+    assert len(ids) == len(set(ids)), "two accounts have the same id"

@@ -80,7 +80,7 @@ def test_the_api_process_alone(ledger: Ledger, mailbox: str) -> None:
         with Load(ledger, mailbox) as load:
             load.wait_for(random.randrange(1, 60))
             os.kill(dead, signal.SIGKILL)
-            wait_for("another API", lambda dead=dead: ledger.service.pid("api") not in (0, dead))
+            wait_for("another API process", lambda dead=dead: ledger.service.pid("api") not in (0, dead))
             load.wait_for(20)
         ledger.compare()
 

@@ -33,7 +33,7 @@ def send(ledger: Ledger, mailbox: str, count: int) -> list[str]:
                 return True
             return False
 
-        wait_for(f"{subject} to be taken", taken, WAIT_SECONDS)
+        wait_for(f"{subject} to be accepted", taken, WAIT_SECONDS)
         return subject
 
     with ThreadPoolExecutor(4) as pool:
@@ -76,7 +76,7 @@ def test_a_daemon_is_killed_while_500_mails_come_in(ledger: Ledger, mailbox: str
             )
             dead = service.pid(name)
             kill_session(service, name)
-            wait_for("another one", lambda dead=dead: service.pid(name) not in (0, dead), WAIT_SECONDS)
+            wait_for("another process", lambda dead=dead: service.pid(name) not in (0, dead), WAIT_SECONDS)
 
     with ThreadPoolExecutor() as pool:
         killer = pool.submit(kill_it_again_and_again)

@@ -66,7 +66,7 @@ class Imap(_OwnAddress, imaplib.IMAP4_SSL):
 
     def wait_for(self, subject: str) -> bytes:
         """Waits for the message with this subject and returns the whole message."""
-        subjects = wait_for(f"a mail called {subject}", lambda: self._subjects_with(subject))
+        subjects = wait_for(f"the message {subject}", lambda: self._subjects_with(subject))
         _, data = self.fetch(str(subjects.index(subject) + 1), "(BODY.PEEK[])")
         message: bytes = data[0][1]  # type: ignore[index, assignment]
         return message

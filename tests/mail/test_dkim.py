@@ -273,12 +273,12 @@ def test_nothing_leaves_unsigned_while_opendkim_is_away(platform: Platform, dns:
     try:
         for pid in stale_processes.find(service.data, {service.pid("opendkim")}):
             os.kill(pid, signal.SIGKILL)
-        wait_for("it to be missed", lambda: service.get("/readyz")[1]["parts"]["opendkim"] != "ok")
+        wait_for("/readyz to report opendkim", lambda: service.get("/readyz")[1]["parts"]["opendkim"] != "ok")
         with pytest.raises(smtplib.SMTPException):
             box.send(box.address, "too early")
     finally:
         os.kill(service.process.pid, signal.SIGCONT)
-    wait_for("it to be back", service.ready)
+    wait_for("the return of opendkim", service.ready)
     box.send(box.address, "later")
     assert verifies(dns, box.wait_for("later"))
     assert box.subjects() == ["later"]

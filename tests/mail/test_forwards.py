@@ -46,7 +46,7 @@ def test_a_forward_of_what_we_have_signed_leaves(alice: Mailbox, bob: Mailbox, t
         assert old in raw
         with smtp(alice.platform.service) as client:
             client.sendmail("evil@elsewhere.example", [alice.address], raw.replace(old, new, 1))
-    wait_for("what stays", lambda: len(alice.subjects()) == len(CHANGES) - 1)
+    wait_for("the mail that stays", lambda: len(alice.subjects()) == len(CHANGES) - 1)
     came = nothing_came(target, bob)
     assert came.count("signed 0") == 2
     assert len(came) == len(CHANGES) + 1
@@ -139,7 +139,7 @@ def test_mail_of_a_script_waits_while_the_milter_is_away(alice: Mailbox, target:
     try:
         deliver(service, "someone@elsewhere.example", alice.address, "patience")
         log = service.data / "log" / "postfix.log"
-        wait_for("it to be put off", lambda: f"to=<{alice.id}@acct.internal>" in log.read_text())
+        wait_for("the deferred delivery", lambda: f"to=<{alice.id}@acct.internal>" in log.read_text())
     finally:
         hidden.rename(socket_)
     subprocess.run(["/usr/sbin/postqueue", "-c", service.data / "postfix", "-f"], check=True)

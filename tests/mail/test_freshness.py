@@ -80,7 +80,7 @@ def test_sessions_that_end_at_the_same_time_end_each(platform: Platform) -> None
 def test_a_session_of_the_new_password_outlives_the_second_ending(platform: Platform) -> None:
     mailbox = platform.create().reset()
     imap = mailbox.login()
-    wait_for("the worker's second ending", lambda: _due_endings(platform) == 0)
+    wait_for("the worker's revocation", lambda: _due_endings(platform) == 0)
     assert imap.is_open()
 
 

@@ -51,7 +51,7 @@ def test_sessions_of_this_account_and_no_other(platform: Platform) -> None:
     assert {session["client_address"] for session in ask(mailbox, "sessions")["sessions"]} == addresses
     open_[0].logout()
     pop3.quit()
-    wait_for("the one that is left", lambda: sessions(mailbox) == ["imap"])
+    wait_for("the remaining session", lambda: sessions(mailbox) == ["imap"])
 
 
 def test_a_session_of_managesieve(platform: Platform) -> None:

@@ -57,7 +57,7 @@ def test_a_message_that_waits_is_counted(platform: Platform, service: Service) -
     before = on_hold()
     held.touch()  # Postfix does not touch messages on hold
     try:
-        wait_for("the count of what is on hold", lambda: on_hold() == before + 1)
+        wait_for("the count of messages on hold", lambda: on_hold() == before + 1)
     finally:
         held.unlink()
     wait_for("the count without it", lambda: on_hold() == before)

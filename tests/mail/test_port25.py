@@ -371,7 +371,7 @@ def test_who_asks_too_much_waits(alice: Mailbox, bob: Mailbox, dns: DnsServer) -
     for_each = EVALUATIONS[1]
     with ThreadPoolExecutor(for_each + 4) as pool:
         answers = [pool.submit(hand_in, bob, alice.address, letter(alice.address, "slow")) for _ in range(for_each + 4)]
-        wait_for("those who wait no longer", lambda: sum(answer.done() for answer in answers) == 4)
+        wait_for("the clients that no longer wait", lambda: sum(answer.done() for answer in answers) == 4)
         assert {answer.result()[0] for answer in answers if answer.done()} == {451}
         assert hand_in(bob, f"x@{other.domain}", letter(bob.address, "another"))[0] == 550
         assert hand_in(bob, "x@elsewhere.example", letter(bob.address, "ordinary"))[0] == 250
@@ -388,10 +388,10 @@ def test_nothing_is_taken_while_nobody_can_judge(alice: Mailbox, bob: Mailbox, d
     os.kill(service.process.pid, signal.SIGSTOP)  # so that nothing restarts the milter
     try:
         os.kill(service.pid("milter"), signal.SIGKILL)
-        wait_for("it to be missed", lambda: service.get("/readyz")[1]["parts"]["milter"] != "ok")
+        wait_for("/readyz to report the milter", lambda: service.get("/readyz")[1]["parts"]["milter"] != "ok")
         assert hand_in(bob, alice.address, letter(alice.address, "forged"))[0] == 451
     finally:
         os.kill(service.process.pid, signal.SIGCONT)
-    wait_for("it to be back", service.ready)
+    wait_for("the return of the milter", service.ready)
     assert hand_in(bob, alice.address, letter(alice.address, "forged"))[0] == 550
     assert bob.subjects() == []

@@ -31,7 +31,7 @@ def test_forwarding_ends_with_a_reset_that_stops_scripts(platform: Platform) -> 
     alice.put_script(f'require "copy";\nredirect :copy "{writer.address}";\n'.encode())
     thief.send(alice.address, "three")
     assert alice.wait_for("three")
-    assert writer.wait_for("three"), "the owner has made a script active"
+    assert writer.wait_for("three"), "the owner has activated a script"
     assert usage(alice)["forwards_by_script"] is True
     alice = reset(alice, disable_scripts=True)
     thief.send(alice.address, "four")

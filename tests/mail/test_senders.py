@@ -277,7 +277,7 @@ def test_nothing_leaves_unchecked_while_the_milter_is_away(platform: Platform, h
     try:
         os.kill(pid, signal.SIGKILL if how == "killed" else signal.SIGSTOP)
         if how == "killed":
-            wait_for("it to be missed", lambda: service.get("/readyz")[1]["parts"]["milter"] != "ok")
+            wait_for("/readyz to report the milter", lambda: service.get("/readyz")[1]["parts"]["milter"] != "ok")
         with pytest.raises(smtplib.SMTPResponseException) as refused:
             alice.send(alice.address, "too early")
         assert 450 <= refused.value.smtp_code < 460
@@ -285,7 +285,7 @@ def test_nothing_leaves_unchecked_while_the_milter_is_away(platform: Platform, h
         if how == "stopped":
             os.kill(pid, signal.SIGCONT)
         os.kill(service.process.pid, signal.SIGCONT)
-    wait_for("it to be back", service.ready)
+    wait_for("the return of the milter", service.ready)
     alice.send(alice.address, "later")
     assert alice.wait_for("later")
     assert alice.subjects() == ["before", "later"]

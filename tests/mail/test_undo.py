@@ -87,7 +87,7 @@ def test_a_grace_that_is_over_ends_in_a_purge(platform: Platform) -> None:
     mailbox.receive("hello")
     mailbox.wait_for("hello")
     mailbox.delete()
-    wait_for("the sessions to be ended for good", lambda: not platform.sql(ENDINGS, id=mailbox.id))
+    wait_for("the last revocation", lambda: not platform.sql(ENDINGS, id=mailbox.id))
     assert mailbox.home.exists()
     platform.sql("UPDATE accounts SET purge_at = 1 WHERE id = :id", id=mailbox.id)
     wait_for("the purge", lambda: events(mailbox)[-1] == "account.purged")

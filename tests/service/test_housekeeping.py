@@ -246,12 +246,12 @@ def test_an_organization_has_so_many_keys_and_no_more(tenant: Tenant, monkeypatc
     assert (made[2].code, made[2].json["limit"]) == ("limit_reached", 3)
     assert made[2].json["detail"] == "The limit of 3 keys is reached: delete one."
     assert tenant.post("/v2/keys/delete", {"id": made[0].json["key"]["id"]}).status == 200
-    assert tenant.post("/v2/keys", {}).status == 201, "a revoked key counts no more"
+    assert tenant.post("/v2/keys", {}).status == 201, "a revoked key does not count"
     assert tenant.post("/v2/keys", {}).status == 409
     sql = "UPDATE api_keys SET expires_at = 1 WHERE id = :id"
     tenant.api.database.write_sync(lambda tx: tx.run(sql, id=made[1].json["key"]["id"]))
-    assert tenant.post("/v2/keys", {}).status == 201, "nor does one that has expired"
-    assert tenant.new_key(), "the operator makes more"
+    assert tenant.post("/v2/keys", {}).status == 201, "an expired key does not count"
+    assert tenant.new_key(), "the bound does not apply to the operator"
 
 
 def test_a_domain_gives_so_many_names_away_and_no_more(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,7 +261,7 @@ def test_a_domain_gives_so_many_names_away_and_no_more(tenant: Tenant, monkeypat
     assert [answer.status for answer in given] == [200, 200, 409]
     assert given[2].code == "limit_reached"
     again = tenant.post(path, {"user_id": "u", "subdomain": f"a.{tenant.domain}"})
-    assert again.status == 200, "the same again is nothing"
+    assert again.status == 200, "a repeated consent adds nothing"
 
 
 def test_of_several_workers_one_keeps_the_house(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -235,10 +235,10 @@ def test_a_crashed_part_comes_back(service: Service, part: str) -> None:
 def test_readyz_tells_of_a_silent_worker(service: Service) -> None:
     service.start()
     os.kill(service.pid("worker"), signal.SIGSTOP)
-    wait_for("the worker to be missed", lambda: not service.ready())
+    wait_for("/readyz to report the worker", lambda: not service.ready())
     assert "silent" in service.get("/readyz")[1]["parts"]["worker"]
     os.kill(service.pid("worker"), signal.SIGCONT)
-    wait_for("the worker to be back", service.ready)
+    wait_for("the return of the worker", service.ready)
 
 
 def test_everything_dies_with_the_supervisor(service: Service) -> None:

@@ -62,7 +62,7 @@ def test_it_works(service: Service, dns: DnsServer) -> None:
     publish(service, dns)
     assert status(service) == "pending"
     make_due(service)
-    wait_for("the claim is active", lambda: status(service) == "active")
+    wait_for("the active domain", lambda: status(service) == "active")
     dns.withdraw(NAME, "MX")
     for failures in (1, 2, 3):
         make_due(service)
@@ -85,7 +85,7 @@ def test_the_worker_ends_what_is_over(service: Service) -> None:
     for sql in (EXPIRED_CLAIM, OLD_ANSWER):
         run(service, sql)
     wait_for("the claim to end", lambda: run(service, "SELECT deleted_at FROM domains WHERE expires_at = 1") == [])
-    wait_for("the answer to be forgotten", lambda: run(service, "SELECT id FROM idempotent_answers") == [])
+    wait_for("the removal of the answer", lambda: run(service, "SELECT id FROM idempotent_answers") == [])
 
 
 def test_a_worker_that_is_killed_loses_no_check(service: Service, dns: DnsServer) -> None:
@@ -93,13 +93,13 @@ def test_a_worker_that_is_killed_loses_no_check(service: Service, dns: DnsServer
     publish(service, dns)
     dns.silent.add(NAME)
     make_due(service)
-    wait_for("the check is under way", lambda: (NAME, "MX", "udp") in dns.asked)
+    wait_for("the start of the check", lambda: (NAME, "MX", "udp") in dns.asked)
     killed = service.pid("worker")
     os.kill(killed, signal.SIGKILL)
     wait_for("another worker", lambda: service.pid("worker") not in (0, killed))
     ((due_at, free_at),) = run(service, "SELECT due_at, free_at FROM domain_checks")
     assert due_at == 0
-    assert free_at > 0, "leased by the one who died"
+    assert free_at > 0, "the dead worker's lease"
     dns.silent.clear()
     run(service, "UPDATE domain_checks SET free_at = 0")
-    wait_for("the claim is active", lambda: status(service) == "active")
+    wait_for("the active domain", lambda: status(service) == "active")

@@ -178,9 +178,9 @@ def test_a_crashed_daemon_comes_back(service: Service, name: str) -> None:
     dead = service.pid(name)
     kill([service.process.pid], signal.SIGSTOP)  # so that the part stays down until that was noticed
     kill(session(service, name))
-    wait_for("the daemon to be missed", lambda: service.get("/readyz")[1]["parts"][name] != "ok")
+    wait_for("/readyz to report the daemon", lambda: service.get("/readyz")[1]["parts"][name] != "ok")
     kill([service.process.pid], signal.SIGCONT)
-    wait_for("the daemon to be back", service.ready)
+    wait_for("the return of the daemon", service.ready)
     assert service.pid(name) != dead
     assert f"{name} ended (" in service.said()
 

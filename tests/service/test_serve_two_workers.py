@@ -140,7 +140,7 @@ def test_everything_is_done_once(hosts: Hosts) -> None:
         return made
 
     made = hosts.do(make)
-    wait_for("all of it", lambda: not due(hosts))
+    wait_for("all of the work", lambda: not due(hosts))
     told = Counter(hosts.rows("SELECT type, account_id, domain_id FROM events"))
     for type_ in ("account.sessions_ended", "account.purged", "domain.expired"):
         found = [count for event, count in told.items() if event[0] == type_]
@@ -181,7 +181,7 @@ def test_what_a_killed_one_was_at_is_taken_over(hosts: Hosts) -> None:
     for dovecot in hosts.dovecots:
         dovecot.go.clear()
     names = hosts.do(make)
-    wait_for("one to be at it", lambda: any(names[0] in dovecot.kicked for dovecot in hosts.dovecots))
+    wait_for("a worker to begin", lambda: any(names[0] in dovecot.kicked for dovecot in hosts.dovecots))
     slow, other = (0, 1) if names[0] in hosts.dovecots[0].kicked else (1, 0)
     hosts.dovecots[other].go.set()
     alive = hosts.services[other].data / "run" / "worker.alive"

@@ -283,7 +283,7 @@ def test_a_row_that_fails_stops_no_other(world: World, name: str) -> None:
         assert [bool(world.rows(kind.left, id=id_)) for id_ in (poisoned, *others)] == [True, False, False]
         pause, failures = standing()
         assert (failures, pause > leases.PAUSE_MS - 20_000) == (1, True)
-        assert run() == [], "it has its pause"
+        assert run() == [], "the row is in its pause"
         end_pause(world, poisoned)
         assert len(run()) == 1
         longer, failures = standing()
