@@ -8,6 +8,7 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 from postroom.db import migrate
+from tests.harness.daemons import sees_daemons
 from tests.harness.postgres import PostgresServer
 from tests.harness.server import ApiServer, Tenant, serve
 
@@ -28,6 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults", action="store_true", help="the long fault tests, and only those")
     parser.addoption("--fuzz", action="store_true", help="the fuzz targets, each for a time, and only those")
     parser.addoption("--quick", action="store_true", help="in under a minute: SQLite, no daemons")
+    parser.addoption("--daemons", action="store_true", help="what sees daemons, and only that")
     words = f"the time of each target of --fuzz; default {FUZZ_SECONDS:.0f}"
     parser.addoption("--fuzz-seconds", type=float, default=FUZZ_SECONDS, help=words)
 
@@ -37,12 +39,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The long tests run by name only: `--faults`. With `--fuzz` the fuzz targets alone."""
+    """The long tests run by name only: `--faults`. With `--fuzz` the fuzz targets alone, with
+    `--daemons` what .ci/run runs on Debian 13."""
 
     def is_wanted(item: pytest.Item) -> bool:
         if config.getoption("--fuzz"):
             return FUZZ in item.path.parents
         if config.getoption("--quick") and not is_quick(item):
+            return False
+        if config.getoption("--daemons") and not sees_daemons(item.path):
             return False
         return bool(item.get_closest_marker("long")) == bool(config.getoption("--faults"))
 
