@@ -23,6 +23,7 @@ from typing import IO, Any, TypeVar
 
 from postroom.settings import PORTS, variable
 from postroom.supervision.stale_processes import read_pid
+from tests.harness.daemons import check_sees_daemons
 
 T = TypeVar("T")
 
@@ -123,6 +124,8 @@ class Service:
 
     def launch(self, *arguments: str) -> None:
         """Starts the service without waiting."""
+        if self.settings.get("mail") != "off":
+            check_sees_daemons()
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
                 [*SIGNALLED, *self.prefix, COMMAND, "serve", *arguments],

@@ -4,6 +4,7 @@ the service."""
 import imaplib
 import os
 import pwd
+import re
 import signal
 import socket
 import ssl
@@ -18,7 +19,8 @@ import pytest
 from postroom.client import Client
 from postroom.mailplane.certificate import self_signed
 from postroom.mailplane.certificate_watch import Renewal
-from postroom.mailplane.daemons import dovecot_version
+from postroom.mailplane.daemons import dovecot, dovecot_version, postfix
+from postroom.settings import load
 from postroom.supervision import stale_processes
 from tests.harness.service import Service, is_alive, wait_for
 
@@ -71,6 +73,23 @@ def test_it_works(service: Service) -> None:
         assert client.recv(1024).startswith(b"220 ")
     assert service.get("/readyz")[1]["parts"].keys() == {"database", "worker", "milter", *DAEMONS}
     assert service.stop() == 0
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+def test_a_start_gives_no_warning(request: pytest.FixtureRequest, engine: str) -> None:
+    """No daemon calls a setting deprecated, or anything else unusual: not when it checks its files,
+    and not when it starts."""
+    url = request.getfixturevalue("postgres").new_database() if engine == "postgresql" else ""
+    with Service.new(**({"database_url": url} if url else {})) as service:
+        service.start()
+        settings = load(service.environment, service.data)
+        for daemon in (dovecot(settings), postfix(settings)):
+            for command in daemon.checks:
+                done = subprocess.run(command, env=daemon.environment, capture_output=True, text=True)
+                assert (done.returncode, done.stderr) == (0, ""), command
+        told = service.said() + "".join(path.read_text() for path in (service.data / "log").iterdir())
+    assert "starting" in told, "the logs of the daemons are elsewhere"
+    assert re.findall(r"(?i).*\b(?:warning|obsolete|deprecated|unsupported|error|fatal)\b.*", told) == []
 
 
 def test_it_starts_over_a_message_that_was_being_written(service: Service) -> None:
