@@ -74,7 +74,7 @@ WRITES = re.compile(r"\b(?:INSERT INTO|UPDATE(?!\s+SET)|DELETE FROM)\s+(\w+)")
 
 
 def test_it_works() -> None:
-    """The helpers of this file find what the tests below judge."""
+    """The helpers of tests/source.py find what the tests below judge."""
     nouns = ("accounts.commands", "domains.commands", "auth.keys", "events", "tenants.usage")
     assert {f"postroom.{noun}" for noun in nouns} <= NOUNS.keys()
     assert "postroom.service.worker" not in NOUNS
