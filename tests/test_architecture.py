@@ -212,8 +212,8 @@ def test_every_file_says_what_it_owns(path: Path) -> None:
 # The functions that may catch every exception, and what happens to it.
 CATCHES_ALL = {
     ("postroom.api.app", "_serve"): "becomes a 500 and a line in the log",
-    ("postroom.service.worker", "_together"): "is tried row by row, and a line in the log",
-    ("postroom.service.worker", "_alone"): "puts one row off, and a line in the log",
+    ("postroom.service.worker", "_together"): "leads to a try row by row, and a line in the log",
+    ("postroom.service.worker", "_alone"): "becomes a back-off of one row, and a line in the log",
     ("postroom.db.writer", "_checkpoint"): "becomes a line in the log; the next batch tries again",
     ("postroom.db.writer", "_commit"): "goes to every waiter",
     ("postroom.db.writer", "_run_job"): "goes to the waiter",
