@@ -168,7 +168,7 @@ def test_every_code_of_a_field_has_its_fix() -> None:
     assert set(re.findall(r"`([^`]+)`", "".join(re.findall(r"^\|([^|]*)\|", table, re.M)))) == used
 
 
-def test_what_the_clients_send_again_is_said() -> None:
+def test_the_codes_that_clients_retry_are_documented() -> None:
     sentence = re.search(r"by themselves after (.*?)\.", read("docs/errors.md"), re.S)
     assert sentence
     again = {code for code, (status, _) in PROBLEMS.items() if status in (429, 503)} | {"idempotency_conflict"}
@@ -260,7 +260,7 @@ def test_a_security_row_names_a_test_that_exists(row: list[str]) -> None:
         assert not function or f"def {function}(" in text, f"{file} has no function {function}"
 
 
-def test_no_security_row_is_there_twice() -> None:
+def test_security_rows_are_unique() -> None:
     attempts = [row[0] for row in security_rows()]
     assert len(attempts) > 100
     assert sorted(set(attempts)) == sorted(attempts)

@@ -28,9 +28,9 @@ from tests.source import NOUNS
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
 # Statements that read a whole table on purpose: (module, constant) → why.
 WHOLE = {
-    ("domains.commands", "UNPROVABLE"): "what an upgrade left, at a start",
-    ("domains.spellings", "UNSPELLED"): "what an upgrade left, at a start",
-    ("tenants.organizations", "NAMES"): "twenty of them, for an operator who has misspelt one",
+    ("domains.commands", "UNPROVABLE"): "rows left by an upgrade; read once at a start",
+    ("domains.spellings", "UNSPELLED"): "rows left by an upgrade; read once at a start",
+    ("tenants.organizations", "NAMES"): "at most twenty names, for an operator who misspelled one",
 }
 
 # A parameter has the name of the column that it is compared with. These columns are TEXT; the

@@ -122,7 +122,7 @@ def test_a_login_before_a_reset_may_use_nothing(database: Database) -> None:
 @pytest.mark.parametrize(
     "login", ["", "7", "7@acct.internal", "7@1.acct.internal.x", "x@1.acct.internal", "me@d.test", "7@1@acct.internal"]
 )
-def test_what_is_no_login_is_nobody(login: str) -> None:
+def test_an_invalid_login_has_no_account(login: str) -> None:
     assert Account.of_login(login) is None
 
 

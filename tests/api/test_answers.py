@@ -113,7 +113,9 @@ def test_a_busy_database_is_503(tenant: Tenant, monkeypatch: pytest.MonkeyPatch)
         assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "busy", "3")
 
 
-def test_a_mistake_of_ours_tells_nothing(tenant: Tenant, monkeypatch: pytest.MonkeyPatch, log_lines: list[str]) -> None:
+def test_an_internal_error_reveals_nothing(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, log_lines: list[str]
+) -> None:
     def broken(*_: object) -> None:
         raise ValueError("SELECT secret FROM /etc/passwd")
 

@@ -134,7 +134,7 @@ def test_a_key_and_those_that_it_made_are_each_by_themselves(tenant: Tenant, thi
     assert {send(tenant, route, changed, once, key=key).status == 422 for key in (grandchild, tenant.key)} == {False}
 
 
-def test_only_who_sent_the_request_can_open_its_answer() -> None:
+def test_only_the_sender_of_a_request_can_open_its_answer() -> None:
     """Opening a stored answer needs both the Idempotency-Key and the API key."""
     actor = Actor(1, frozenset(), key_id=1)
     tried = [

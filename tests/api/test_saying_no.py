@@ -13,7 +13,7 @@ from tests.harness.server import Tenant
 CREATE, LIST, DELETE = "/v2/email-accounts/create", "/v2/email-accounts", "/v2/email-accounts/delete"
 
 
-def test_all_that_is_wrong_with_a_body_is_told_at_once(tenant: Tenant) -> None:
+def test_all_faults_of_a_body_are_reported_at_once(tenant: Tenant) -> None:
     body = {"domian": tenant.domain, "userId": 3, "colour": "blue", "isDefault": True, "local_part": 7}
     refused = tenant.post(CREATE, body | {"display_name": ["x"]})
     assert (refused.status, refused.code) == (400, "invalid_request")
@@ -30,13 +30,13 @@ def test_all_that_is_wrong_with_a_body_is_told_at_once(tenant: Tenant) -> None:
     assert "blue" not in refused.text
 
 
-def test_of_very_many_unknown_fields_the_first_are_told(tenant: Tenant) -> None:
+def test_of_very_many_unknown_fields_the_first_are_reported(tenant: Tenant) -> None:
     refused = tenant.post(CREATE, {f"field{number}": 1 for number in range(4000)})
     assert refused.status == 400
     assert len(refused.json["errors"]) < 30
 
 
-def test_all_unknown_names_of_fields_are_told_at_once(tenant: Tenant) -> None:
+def test_all_unknown_fields_are_reported_at_once(tenant: Tenant) -> None:
     refused = tenant.get(LIST, fields="id,userId,secret_word,createdAt")
     assert refused.problem("fields") == "unknown_field"
     (error,) = refused.json["errors"]

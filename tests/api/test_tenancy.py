@@ -223,7 +223,7 @@ def test_its_owner_gets_it(tenant: Tenant, secret: Thing, route: Route, insider:
 
 
 @pytest.mark.parametrize("route", GUARDED, ids=name)
-def test_no_key_no_answer(tenant: Tenant, secret: Thing, route: Route) -> None:
+def test_without_a_valid_key(tenant: Tenant, secret: Thing, route: Route) -> None:
     revoked, expired, elsewhere = tenant.new_key(), tenant.new_key(expires_at=1), tenant.new_key(networks=("::1/128",))
     id_ = tenant.key_id(revoked)
     tenant.api.database.write_sync(lambda tx: keys.revoke(tx, Actor(tenant.organization_id), id_))

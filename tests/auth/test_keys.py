@@ -55,7 +55,7 @@ def test_never_for_another_user(database: Database) -> None:
     database.write_sync(work)
 
 
-def test_a_key_that_has_ended_since_it_was_looked_up_makes_none(database: Database) -> None:
+def test_a_key_that_was_revoked_after_its_lookup_creates_none(database: Database) -> None:
     def work(tx: Tx) -> None:
         operator = Actor(organizations.ensure(tx, "keys"))
         made, secret = keys.create(tx, operator, CreateKey())

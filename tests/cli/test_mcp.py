@@ -184,7 +184,7 @@ def test_read_only(tenant: Tenant, tmp_path: Path) -> None:
     assert tenant.full(id_)["deleted_at"] is None
 
 
-def test_a_key_that_is_none_is_told(tenant: Tenant, tmp_path: Path) -> None:
+def test_a_wrong_key_is_reported(tenant: Tenant, tmp_path: Path) -> None:
     async def work(client: Client) -> None:
         refused = await client.call_tool("get_stats", {})
         assert (refused.is_error, refused.structured_content["code"]) == (True, "unauthorized")

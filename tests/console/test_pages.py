@@ -86,7 +86,7 @@ def test_an_escape_does_not_lose_a_password(console: Visit) -> None:
     expect(console.page.locator(".secret")).to_have_count(0)
 
 
-def test_what_is_not_there_says_so_and_no_more(console: Visit) -> None:
+def test_a_missing_account_says_so_and_no_more(console: Visit) -> None:
     console.page.goto(f"{console.base}/accounts/999999999")
     expect(console.page.locator(".state p").first).to_have_text("It does not exist, or this key may not see it.")
 
@@ -121,7 +121,7 @@ def test_creating_with_the_keyboard_alone(console: Visit) -> None:
     expect(page.get_by_role("link", name=f"keys@{console.tenant.domain}")).to_be_visible()
 
 
-def test_what_is_refused_is_said_at_the_field(console: Visit) -> None:
+def test_a_refusal_is_shown_at_its_field(console: Visit) -> None:
     console.tenant.account("taken")
     console.open("/accounts")
     console.button("Create account").first.click()

@@ -130,7 +130,7 @@ def test_a_rotation_under_way_is_the_only_one(database: Database) -> None:
     assert states(database, id_) == {"s1": "retiring", "s2": "signing"}
 
 
-def test_what_is_to_be_published(database: Database) -> None:
+def test_the_records_to_publish(database: Database) -> None:
     id_ = new_domain(database, "records.test")
 
     def published() -> list[tuple[str, bool]]:
@@ -143,7 +143,7 @@ def test_what_is_to_be_published(database: Database) -> None:
     assert published() == [("s2", True)]
 
 
-def test_the_worker_makes_what_is_wanted(database: Database, dns: DnsServer) -> None:
+def test_the_worker_makes_missing_keys(database: Database, dns: DnsServer) -> None:
     id_ = new_domain(database, "wanted.test", None)
     assert states(database, id_) == {}
     # A round makes ten keys, and other tests left domains without keys.

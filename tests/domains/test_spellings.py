@@ -34,7 +34,7 @@ def test_it_works(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["example.com", "a.xn--p1ai.example", "x--y.example"])
-def test_a_name_that_nobody_writes_otherwise(name: str) -> None:
+def test_a_name_with_one_spelling(name: str) -> None:
     assert all(not spelling.isascii() for spelling in spellings.spellings(name))
     assert spellings.spellings("example.com") == []
 
