@@ -8,6 +8,7 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 from postroom.db import migrate
+from tests.harness.debian13 import Debian13
 from tests.harness.postgres import PostgresServer
 from tests.harness.server import ApiServer, Tenant, serve
 
@@ -28,20 +29,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults", action="store_true", help="the long fault tests, and only those")
     parser.addoption("--fuzz", action="store_true", help="the fuzz targets, each for a time, and only those")
     parser.addoption("--quick", action="store_true", help="in under a minute: SQLite, no daemons")
+    words = "what is tried on a Debian 13 beside this Debian 12, and only that"
+    parser.addoption("--debian13", action="store_true", help=words)
     words = f"the time of each target of --fuzz; default {FUZZ_SECONDS:.0f}"
     parser.addoption("--fuzz-seconds", type=float, default=FUZZ_SECONDS, help=words)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long: a fault test that `./test --faults` runs, and nothing else does")
+    config.addinivalue_line("markers", "debian13: a test that needs a Debian 13 beside this Debian 12")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The long tests run by name only: `--faults`. With `--fuzz` the fuzz targets alone."""
+    """The long tests run by name only: `--faults`. With `--fuzz` the fuzz targets alone. With
+    `--debian13` the upgrade to it, and the machines of which one has it."""
 
     def is_wanted(item: pytest.Item) -> bool:
         if config.getoption("--fuzz"):
             return FUZZ in item.path.parents
+        is_two_debians = bool(item.get_closest_marker("debian13"))
+        if config.getoption("--debian13"):
+            is_two_debians |= item.nodeid.startswith(TOGETHER)
+        if is_two_debians != config.getoption("--debian13"):
+            return False
         if config.getoption("--quick") and not is_quick(item):
             return False
         return bool(item.get_closest_marker("long")) == bool(config.getoption("--faults"))
@@ -79,6 +89,13 @@ def postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL of Debian's binaries on a free port of the loopback."""
     with PostgresServer.start() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def debian13() -> Iterator[Debian13]:
+    """A Debian 13 that services can run in."""
+    with Debian13.start() as found:
+        yield found
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])

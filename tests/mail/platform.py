@@ -55,9 +55,9 @@ class Mailbox:
         """A message by submission."""
         submit(self.platform.service, self.address, self.password, to, subject)
 
-    def put_script(self, script: bytes) -> None:
+    def put_script(self, script: bytes, name: str = "main") -> None:
         """A Sieve script, which is the active one from here on."""
-        put_script(HOST, self.platform.service.ports["sieve_port"], self.address, self.password, script)
+        put_script(HOST, self.platform.service.ports["sieve_port"], self.address, self.password, script, name)
 
     def subjects(self) -> list[str]:
         """What is in the INBOX now."""
