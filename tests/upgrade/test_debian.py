@@ -102,9 +102,9 @@ def seen(box: Mailbox) -> dict[str, Any]:
         for name in ("list", "lsub"):
             found[name] = sorted(str(line) for line in getattr(imap, name)()[1])
         for folder in FOLDERS:
-            status = imap.status(f'"{folder}"', "(MESSAGES UIDVALIDITY UIDNEXT UNSEEN HIGHESTMODSEQ MAILBOXID)")
+            status = imap.status(f'"{folder}"', "(MESSAGES UIDVALIDITY UIDNEXT UNSEEN HIGHESTMODSEQ X-GUID)")
             imap.select(f'"{folder}"', readonly=True)
-            parts = "(UID FLAGS MODSEQ INTERNALDATE RFC822.SIZE EMAILID ENVELOPE BODYSTRUCTURE BODY.PEEK[])"
+            parts = "(UID FLAGS MODSEQ INTERNALDATE RFC822.SIZE X-GUID ENVELOPE BODYSTRUCTURE BODY.PEEK[])"
             found[folder] = (status, imap.fetch("1:*", parts), imap.uid("SEARCH", "KEYWORD", "Later"))
     pop3 = Pop3(HOST, service.ports["pop3s_port"])
     pop3.user(box.address)
@@ -158,9 +158,8 @@ def test_scripts_run(upgraded: Upgraded) -> None:
     box.receive("bill")
     box.receive("old")
     with box.login() as imap:
-        for folder in ("Bills", "Trash"):
-            wait_for("the mail", lambda: imap.select(folder, readonly=True)[1][0] == b"2" or None)  # noqa: B023
-        imap.select("Bills", readonly=True)
+        for folder, count in (("Trash", b"3"), ("Bills", b"2")):
+            wait_for("the mail", lambda: imap.select(folder, readonly=True)[1] == [count])  # noqa: B023
         assert imap.search(None, "KEYWORD", "Paid") == ("OK", [b"1 2"])
 
 
