@@ -158,6 +158,8 @@ class Cluster:
             list(pool.map(_join, machines[1:]))
             cluster = cls(machines, dns)
             cluster.wait_for_trust()
+            versions = {m.name: (m.service.data / "dovecot" / "dovecot.conf").read_text()[:13] for m in machines}
+            assert not debian13 or versions == dict.fromkeys(NAMES, "# Dovecot 2.3") | {"ber": "# Dovecot 2.4"}
             yield cluster
             assert set(pool.map(lambda machine: machine.service.stop(), machines)) == {0}
 
