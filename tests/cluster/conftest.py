@@ -14,7 +14,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest, postgres: PostgresServer) -> Iterator[Cluster]:
-    """With `--debian13`, the second machine is a Debian 13."""
+    """With `--debian13`, the second and third machine have Debian 13."""
     beside = request.getfixturevalue("debian13") if request.config.getoption("--debian13") else None
     with Cluster.start(postgres, beside) as found:
         yield found
