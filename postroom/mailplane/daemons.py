@@ -46,7 +46,12 @@ ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 CHECK_TIMEOUT = 60
 # Files that an earlier version wrote, or that this version writes for another Dovecot. Postfix 3.10
 # warns about the first, and Postroom refuses to start after a warning.
-OBSOLETE = ("postfix/database.conf", "dovecot/sql.conf.ext")
+OBSOLETE = (
+    "postfix/database.conf",
+    "dovecot/sql.conf.ext",
+    "dovecot/refused.conf.ext",
+    "dovecot/folders.acl",
+)
 STABLE_SECONDS = 10
 # Versions of Dovecot that have a configuration, and the Debian release of each (decision 0202).
 DOVECOT_VERSIONS = {"2.3": "Debian 12", "2.4": "Debian 13"}
