@@ -11,6 +11,7 @@ from tests.mail.platform import Mailbox
 
 
 def move(cluster: Cluster, box: Mailbox, machine: Machine) -> None:
+    wait_for("the end of the last move", lambda: is_over(box), RETRIED)
     done = cluster.run("accounts", "move", str(box.id), machine.name)
     assert (done.returncode, done.stdout) == (0, f"{box.id} is on {machine.name}.\n"), done.stderr
 
@@ -65,7 +66,6 @@ def under_fire(cluster: Cluster, box: Mailbox, way: list[Machine]) -> None:
     with Fire.on(cluster, box) as fire:
         wait_for("mail", lambda: len(fire.taken) > 2 and len(fire.appended) > 2)
         for machine in way:
-            wait_for("the end of the last move", lambda: is_over(box), RETRIED)
             acknowledged = len(fire.appended) + len(fire.taken)
             move(cluster, box, machine)
             assert cluster.home(box) is machine
