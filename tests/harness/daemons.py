@@ -13,6 +13,7 @@ SEE_DAEMONS = (
     "backup", "cluster", "db", "doctor", "faults", "mail", "mailplane", "milter", "service",
     "api/test_proxies.py", "cli/test_keys.py", "console/test_first_mailbox.py",
     "test_canary.py", "test_deploy.py", "test_document_examples.py", "test_plans.py", "test_start.py",
+    "upgrade/test_debian.py",
 )  # fmt: skip
 
 

@@ -55,9 +55,9 @@ class Mailbox:
         """Submits a message."""
         submit(self.platform.service, self.address, self.password, to, subject)
 
-    def put_script(self, script: bytes) -> None:
+    def put_script(self, script: bytes, name: str = "main") -> None:
         """Stores and activates a Sieve script."""
-        put_script(HOST, self.platform.service.ports["sieve_port"], self.address, self.password, script)
+        put_script(HOST, self.platform.service.ports["sieve_port"], self.address, self.password, script, name)
 
     def subjects(self) -> list[str]:
         """Returns the subjects in the INBOX."""
