@@ -1,4 +1,4 @@
-"""The tests that see what another Debian brings: Dovecot, Postfix, opendkim, PostgreSQL's programs.
+"""The tests that see what another Debian brings: Dovecot, Postfix, opendkim, and another PostgreSQL.
 
 `--daemons` runs them alone, and `.ci/run` does so on Debian 13. A test that is not among them is
 not let start mail daemons.
@@ -10,8 +10,8 @@ from pathlib import Path
 TESTS = Path(__file__).parent.parent
 # Folders and files of tests/.
 SEE_DAEMONS = (
-    "backup", "cluster", "db", "doctor", "faults", "mail", "mailplane", "milter", "service",
-    "api/test_proxies.py", "cli/test_keys.py", "console/test_first_mailbox.py",
+    "cluster", "faults", "mail", "mailplane", "milter", "service", "upgrade",
+    "api/test_proxies.py", "console/test_first_mailbox.py", "db/test_mail_role.py", "db/test_postgres.py",
     "test_canary.py", "test_deploy.py", "test_docs.py", "test_plans.py", "test_start.py",
 )  # fmt: skip
 
