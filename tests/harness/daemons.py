@@ -1,7 +1,7 @@
-"""The tests that see what another Debian brings: Dovecot, Postfix, opendkim, and another PostgreSQL.
+"""Which tests see what differs between Debian 12 and 13: the mail daemons and PostgreSQL.
 
-`--daemons` runs them alone, and `.ci/run` does so on Debian 13. A test that is not among them is
-not let start mail daemons.
+`--daemons` selects these tests, and `.ci/run` runs them on Debian 13. No other test may start the
+mail daemons.
 """
 
 import os
@@ -17,13 +17,13 @@ SEE_DAEMONS = (
 
 
 def sees_daemons(file: Path) -> bool:
-    """Whether a file of tests is among them."""
+    """Whether `--daemons` selects the tests of a file."""
     place = file.relative_to(TESTS)
     return any(place.is_relative_to(seeing) for seeing in SEE_DAEMONS)
 
 
 def check_sees_daemons() -> None:
-    """Fails where the test that runs is not among them. The benchmarks are no tests."""
+    """Fails if `--daemons` does not select the current test. A benchmark runs in no test."""
     running = os.environ.get("PYTEST_CURRENT_TEST", "").partition("::")[0]
     assert not running or sees_daemons(TESTS.parent / running), (
         f"{running} starts mail daemons: name it in SEE_DAEMONS in tests/harness/daemons.py"
