@@ -30,7 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults", action="store_true", help="only the long fault tests")
     parser.addoption("--fuzz", action="store_true", help="only the fuzz targets, each for --fuzz-seconds")
     parser.addoption("--quick", action="store_true", help="only quick tests, under a minute: SQLite, no daemons")
-    parser.addoption("--daemons", action="store_true", help="only the tests that see daemons")
+    parser.addoption("--daemons", action="store_true", help="only the tests that see the mail daemons")
     words = "only the tests that need a Debian 13 beside this Debian 12"
     parser.addoption("--debian13", action="store_true", help=words)
     words = f"seconds for each target of --fuzz; default {FUZZ_SECONDS:.0f}"
@@ -44,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Selects the long tests with `--faults` only, the fuzz targets alone with `--fuzz`, the quick
-    tests with `--quick`, and with `--daemons` what .ci/run runs on Debian 13.
+    tests with `--quick`, and with `--daemons` those that `.ci/run` runs on Debian 13.
     With `--debian13`, the upgrade to it, and the cluster with machines of both."""
 
     def is_wanted(item: pytest.Item) -> bool:

@@ -1,7 +1,7 @@
-"""The tests that see what another Debian brings: Dovecot, Postfix, opendkim, PostgreSQL's programs.
+"""Which tests see what differs between Debian 12 and 13: the mail daemons and PostgreSQL.
 
-`--daemons` runs them alone, and `.ci/run` does so on Debian 13. A test that is not among them is
-not let start mail daemons.
+`--daemons` selects these tests, and `.ci/run` runs them on Debian 13. No other test may start the
+mail daemons.
 """
 
 import os
@@ -10,21 +10,20 @@ from pathlib import Path
 TESTS = Path(__file__).parent.parent
 # Folders and files of tests/.
 SEE_DAEMONS = (
-    "backup", "cluster", "db", "doctor", "faults", "mail", "mailplane", "milter", "service",
-    "api/test_proxies.py", "cli/test_keys.py", "console/test_first_mailbox.py",
+    "cluster", "faults", "mail", "mailplane", "milter", "service", "upgrade",
+    "api/test_proxies.py", "console/test_first_mailbox.py", "db/test_mail_role.py", "db/test_postgres.py",
     "test_canary.py", "test_deploy.py", "test_document_examples.py", "test_plans.py", "test_start.py",
-    "upgrade/test_debian.py",
 )  # fmt: skip
 
 
 def sees_daemons(file: Path) -> bool:
-    """Whether a file of tests is among them."""
+    """Whether `--daemons` selects the tests of a file."""
     place = file.relative_to(TESTS)
     return any(place.is_relative_to(seeing) for seeing in SEE_DAEMONS)
 
 
 def check_sees_daemons() -> None:
-    """Fails where the test that runs is not among them. The benchmarks are no tests."""
+    """Fails if `--daemons` does not select the current test. A benchmark runs in no test."""
     running = os.environ.get("PYTEST_CURRENT_TEST", "").partition("::")[0]
     assert not running or sees_daemons(TESTS.parent / running), (
         f"{running} starts mail daemons: name it in SEE_DAEMONS in tests/harness/daemons.py"

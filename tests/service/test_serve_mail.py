@@ -77,8 +77,7 @@ def test_it_works(service: Service) -> None:
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
 def test_a_start_gives_no_warning(request: pytest.FixtureRequest, engine: str) -> None:
-    """No daemon calls a setting deprecated, or anything else unusual: not when it checks its files,
-    and not when it starts."""
+    """No daemon warns, of a deprecated setting for example, when it checks its files or starts."""
     url = request.getfixturevalue("postgres").new_database() if engine == "postgresql" else ""
     with Service.new(**({"database_url": url} if url else {})) as service:
         service.start()
