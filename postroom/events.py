@@ -11,6 +11,41 @@ import msgspec
 from postroom.actor import Actor
 from postroom.db import Tx
 
+# Every type of event. tests/test_docs.py compares it with what the code records.
+TYPES = (
+    "account.created",
+    "account.updated",
+    "account.suspended",
+    "account.disabled",
+    "account.resumed",
+    "account.password_reset",
+    "account.scripts_disabled",
+    "account.signed_out",
+    "account.sessions_pending",
+    "account.sessions_ended",
+    "account.deleted",
+    "account.restored",
+    "account.purged",
+    "account.moved",
+    "account.move_cancelled",
+    "domain.created",
+    "domain.deleted",
+    "domain.consented",
+    "domain.activated",
+    "domain.suspended",
+    "domain.deactivated",
+    "domain.lost",
+    "domain.degraded",
+    "domain.recovered",
+    "domain.expired",
+    "domain.dkim_rotated",
+    "domain.dkim_switched",
+    "console.signed_in",
+    "limits.changed",
+    "key.created",
+    "key.revoked",
+)
+
 
 class EventFacts(msgspec.Struct, frozen=True):
     """An event without its time."""

@@ -1,16 +1,16 @@
 """One page of a list of accounts. The query is checked once and becomes an AccountFilter."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from postroom.accounts import queries
 from postroom.accounts.model import Account
 from postroom.accounts.queries import AccountFilter
 from postroom.api.context import RequestContext, resolve_user
-from postroom.api.fields import is_newest, raise_if_any
+from postroom.api.fields import FLAG, Order, is_newest, raise_if_any
 from postroom.api.pagination import DEEP, next_link, read_page
 from postroom.db import Tx
 from postroom.errors import FieldError
@@ -21,7 +21,6 @@ from postroom.parameters import (
     DomainName,
     Fields,
     Limit,
-    ListOrder,
     Offset,
     StatusName,
     UserId,
@@ -33,9 +32,9 @@ STATUSES = ("active", "suspended", "disabled")
 
 class DomainPageQuery(msgspec.Struct, frozen=True):
     user_id: UserId | UnsetType = UNSET
-    status: StatusName[str] | UnsetType = UNSET
+    status: Annotated[StatusName[str], Meta(extra_json_schema={"enum": list(STATUSES)})] | UnsetType = UNSET
     q: AddressPrefix | UnsetType = UNSET
-    order: ListOrder[str] = "oldest"
+    order: Order = "oldest"
     limit: Limit = 50
     offset: Offset = 0
     after: After = 0
@@ -44,7 +43,7 @@ class DomainPageQuery(msgspec.Struct, frozen=True):
 
 class PageQuery(DomainPageQuery, frozen=True):
     domain: DomainName | UnsetType = UNSET
-    deleted: Deleted[str] | UnsetType = UNSET
+    deleted: Annotated[Deleted[str], FLAG] | UnsetType = UNSET
 
 
 class AccountPage:

@@ -5,7 +5,7 @@ from msgspec import UNSET, UnsetType
 
 from postroom import events
 from postroom.api.context import RequestContext, Result, resolve_user
-from postroom.api.fields import is_newest, parse_domain_field, raise_if_any, text_problems
+from postroom.api.fields import Order, is_newest, parse_domain_field, raise_if_any, text_problems
 from postroom.api.pagination import next_link
 from postroom.api.problems import NO_USER
 from postroom.api.projections import filler
@@ -14,14 +14,14 @@ from postroom.db import Tx
 from postroom.domains import commands as domains
 from postroom.errors import FieldError
 from postroom.events import Event, EventFacts
-from postroom.parameters import AccountId, After, DomainName, Limit, ListOrder, UserId
+from postroom.parameters import AccountId, After, DomainName, Limit, UserId
 
 
 class EventsQuery(msgspec.Struct, frozen=True):
     account_id: AccountId | UnsetType = UNSET
     domain: DomainName | UnsetType = UNSET
     user_id: UserId | UnsetType = UNSET
-    order: ListOrder[str] = "oldest"
+    order: Order = "oldest"
     limit: Limit = 50
     after: After = 0
 
