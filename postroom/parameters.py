@@ -27,8 +27,9 @@ def _of(description: str, example: Any, **limits: Any) -> Meta:
 LOCAL_PART = r"^[A-Za-z0-9](\.?[A-Za-z0-9_-])*$"
 # No control characters and no separators of lines.
 NAME = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$"
+# Text without control characters. What else is printable, Unicode says.
+PRINTABLE = r"^[^\u0000-\u001f\u007f-\u00a0]*$"
 DOMAIN = {"minLength": 1, "maxLength": 253, "format": "hostname"}
-CAP = {"format": "int64"}
 ID = Meta(ge=1, le=LARGEST, extra_json_schema={"format": "int64"})
 
 AccountId = Annotated[int, ID, _of("The id of an account.", 42)]
@@ -45,7 +46,9 @@ DisableScripts = Annotated[
 ]
 DisplayName = Annotated[str, _of("The name that people see.", "Billing", maxLength=255, pattern=NAME)]
 DomainName = Annotated[str, _of("The domain, such as customer.com.", "customer.com", **DOMAIN)]
-EmailAddress = Annotated[str, _of("The address of the mail client's user.", "billing@customer.com")]
+EmailAddress = Annotated[
+    str, _of("The address of the mail client's user.", "billing@customer.com", minLength=1, pattern=PRINTABLE)
+]
 EveryUser = Annotated[T, _of("List the domains of all users.", True)]
 ExpiresAt = Annotated[datetime, _of("When it expires, such as 2027-01-31T00:00:00Z.", "2027-01-31T00:00:00Z")]
 Fields = Annotated[str, _of("Show these fields, separated by commas, or * for all.", "*", minLength=1)]
@@ -77,14 +80,20 @@ Password = Annotated[
         format="password",
     ),
 ]
-AddressPrefix = Annotated[str, _of("The beginning of the address.", "bill", minLength=1)]
+AddressPrefix = Annotated[str, _of("The beginning of the address.", "bill", minLength=1, pattern=PRINTABLE)]
 Purge = Annotated[bool, _of("Erase its mail at once; it cannot be restored then.", True)]
 Scopes = Annotated[T, _of("What the key may do; default: all scopes of the key in use.", ["accounts:read"])]
 StatusName = Annotated[T, _of("The status.", "active")]
 Subdomain = Annotated[str, _of("The name below the domain that others may claim.", "mail.customer.com", **DOMAIN)]
 UserId = Annotated[
     str,
-    _of("The platform's user_id; a key bound to a user needs none.", "user_123", minLength=1, maxLength=128),
+    _of(
+        "The platform's user_id; a key bound to a user needs none.",
+        "user_123",
+        minLength=1,
+        maxLength=128,
+        pattern=PRINTABLE,
+    ),
 ]
 WebhookSecret = Annotated[str, _of("The secret that signs calls of the webhook.", "a secret of your choice")]
 WebhookUrl = Annotated[str, _of("The URL of the webhook.", "https://platform.example/mail")]

@@ -69,7 +69,6 @@ IDEMPOTENCY_KEY = {
     "required": False,
     "description": parameters.words_of(parameters.IdempotencyKey),
     "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": "^[ -~]+$"},
-    "example": "9f1c2e64-0a5b-4a0e-8d0f-3f0a1c5b7d21",
 }
 IN_PATH: dict[str, dict[str, Any]] = {
     "id": {
@@ -115,7 +114,7 @@ def _operation(route: Route) -> dict[str, Any]:
         "summary": route.summary,
         "description": " ".join((route.handler.__doc__ or "").split()),
         "tags": [_tag(route)],
-        "parameters": [*_path_parameters(route), *query_parameters(route), *([IDEMPOTENCY_KEY] * route.writes)],
+        "parameters": [*_path_parameters(route), *query_parameters(route), *([_idempotency_key(route)] * route.writes)],
         "responses": _responses(route),
     }
     if route.scope == PUBLIC:
@@ -128,6 +127,11 @@ def _operation(route: Route) -> dict[str, Any]:
     if route.takes_xml:
         operation["requestBody"] = {"required": True, "content": {"text/xml": {"schema": {"type": "string"}}}}
     return operation
+
+
+def _idempotency_key(route: Route) -> dict[str, Any]:
+    """With an example of its own for each operation: a key that was used for another is refused."""
+    return {**IDEMPOTENCY_KEY, "example": f"{route.name} 9f1c2e64-0a5b-4a0e-8d0f-3f0a1c5b7d21"}
 
 
 def _tag(route: Route) -> str:

@@ -60,7 +60,7 @@ class DomainUserQuery(msgspec.Struct, frozen=True):
 class DomainsQuery(msgspec.Struct, frozen=True):
     user_id: UserId | UnsetType = UNSET
     status: Annotated[StatusName[str], Meta(extra_json_schema={"enum": list(STATUSES)})] | UnsetType = UNSET
-    every_user: Annotated[EveryUser[str], FLAG] = "false"
+    every_user: Annotated[EveryUser[str], FLAG, Meta(examples=["false"])] = "false"
     limit: Limit = 50
     offset: Offset = 0
     after: After = 0
