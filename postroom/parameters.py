@@ -51,6 +51,8 @@ EmailAddress = Annotated[
 ]
 EveryUser = Annotated[T, _of("List the domains of all users.", True)]
 ExpiresAt = Annotated[datetime, _of("When it expires, such as 2027-01-31T00:00:00Z.", "2027-01-31T00:00:00Z")]
+EventTypeName = Annotated[T, _of("Only events of this type.", "account.created")]
+EventKeyId = Annotated[int, ID, _of("Only events of this key.", 7)]
 Fields = Annotated[str, _of("Show these fields, separated by commas, or * for all.", "*", minLength=1)]
 InboundMode = Annotated[T, _of("How mail to the domain is handled; only store is available now.", "store")]
 Id = Annotated[int, ID, _of("The id (a number).", 42)]
@@ -83,6 +85,8 @@ Password = Annotated[
 AddressPrefix = Annotated[str, _of("The beginning of the address.", "bill", minLength=1, pattern=PRINTABLE)]
 Purge = Annotated[bool, _of("Erase its mail at once; it cannot be restored then.", True)]
 Scopes = Annotated[T, _of("What the key may do; default: all scopes of the key in use.", ["accounts:read"])]
+Since = Annotated[str, _of("Only events from this time on.", "2026-01-31T00:00:00Z", format="date-time")]
+Until = Annotated[str, _of("Only events before this time.", "2027-01-31T00:00:00Z", format="date-time")]
 StatusName = Annotated[T, _of("The status.", "active")]
 Subdomain = Annotated[str, _of("The name below the domain that others may claim.", "mail.customer.com", **DOMAIN)]
 UserId = Annotated[

@@ -20,7 +20,7 @@ from postroom.address import RESERVED
 from postroom.cluster import nodes
 from postroom.db import Tx
 from postroom.domains import commands as domains
-from postroom.errors import Refused, not_found
+from postroom.errors import FieldError, Refused, not_found
 from postroom.mailboxes import session_revocations
 from postroom.mailboxes.session_revocations import Ended
 from postroom.tenants import limits, usage
@@ -241,6 +241,7 @@ def _domain_for(tx: Tx, actor: Actor, command: CreateAccount) -> domains.Domain:
             "reserved_local_part",
             "This local part is reserved for a role (RFC 2142). The domain's own user may take it with "
             "allow_reserved: true.",
+            FieldError("local_part", "reserved_local_part", "Choose another local_part, or send allow_reserved: true."),
         )
     return domain
 

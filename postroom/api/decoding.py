@@ -58,6 +58,7 @@ def parse_query(kind: type[B], query: bytes, *, refuses_near_misses: bool = True
             values[name] = parsers[name](value)
         except ValueError as error:
             problems.append(FieldError(name, "invalid", str(error)))
+    problems += [FieldError(name, "required", "Send this parameter.") for name in _required(kind) if name not in values]
     if problems:
         raise invalid(*problems)
     return kind(**values)
@@ -149,6 +150,11 @@ def _unquote(raw: bytes) -> str | None:
 def _query_parsers(kind: type[msgspec.Struct]) -> dict[str, Callable[[str], Any]]:
     hints = get_type_hints(kind, include_extras=True)
     return {name: _parser(name, hint) for name, hint in hints.items()}
+
+
+@functools.cache
+def _required(kind: type[msgspec.Struct]) -> tuple[str, ...]:
+    return tuple(field.name for field in msgspec.structs.fields(kind) if field.required)
 
 
 @functools.cache

@@ -27,6 +27,7 @@ INFO = {
     "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
 }
 TAGS = {
+    "availability": "Whether an address can be taken.",
     "accounts": "Mail accounts: made, listed, changed, deleted and restored.",
     "client_settings": "What a mail client needs to know about an account or a domain.",
     "dkim": "The keys that sign a domain's mail.",
@@ -39,6 +40,7 @@ TAGS = {
     "metrics": "Measurements for Prometheus.",
     "mta_sts": "The MTA-STS policy of a domain.",
     "stats": "Counts of accounts.",
+    "users": "All accounts and domains of a user at once.",
     "verification": "Checks of a domain's DNS.",
 }
 

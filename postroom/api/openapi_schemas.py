@@ -26,7 +26,11 @@ Schema = dict[str, Any]
 REFERENCE = "#/components/schemas/{name}"
 # The structs whose fields are left out of an answer where they have their default value.
 SPARSE = ("CheckedRecord", "Problem", "Record")
-ENUMS = {"Problem.code": sorted(PROBLEMS), "ShownEvent.type": sorted(TYPES)}
+ENUMS: dict[str, Sequence[str | None]] = {
+    "AvailableAnswer.reason": ["address_exists", "domain_not_active", "reserved_local_part", None],
+    "Problem.code": sorted(PROBLEMS),
+    "ShownEvent.type": sorted(TYPES),
+}
 
 
 def components(routes: Sequence[Route]) -> dict[str, Schema]:
@@ -64,7 +68,9 @@ def query_parameters(route: Route) -> list[Schema]:
         if name == "fields":
             field["pattern"] = _pattern_of_fields(FullAccount if route.shows else FullDomain)
         about = {"description": field.pop("description"), "example": field.pop("examples")[0]}
-        found.append({"name": name, "in": "query", "required": False, **about, "schema": field})
+        found.append(
+            {"name": name, "in": "query", "required": name in schema.get("required", ()), **about, "schema": field}
+        )
     return found
 
 
@@ -81,7 +87,10 @@ def _request(schema: Schema) -> Schema:
 
 def _answer(name: str, schema: Schema) -> Schema:
     fields = {field: _described(name, field, _flat(kind)) for field, kind in schema.get("properties", {}).items()}
-    required = list(schema.get("required", ())) if name in SPARSE else list(fields)
+    always = set(schema.get("required", ())) | {
+        field for field, kind in schema["properties"].items() if "default" in kind
+    }
+    required = list(schema.get("required", ())) if name in SPARSE else [field for field in fields if field in always]
     return schema | {"properties": fields, "required": required}
 
 

@@ -33,6 +33,8 @@ class Thing:
     key_id: int
     deleted_id: int = MISSING_ID
     """An account that was deleted and can be restored."""
+    maker_id: int = MISSING_ID
+    """The key that made the account."""
 
 
 NOTHING = Thing(MISSING_ID, MISSING_DOMAIN, MISSING_DOMAIN, MISSING_ID)
@@ -54,10 +56,13 @@ WHOLE = {"GET /metrics"}
 ABOUT = {"POST /v2/keys"} | {
     name(route)
     for route in GUARDED
-    if ":" in route.path or (route.body and any(field.required for field in msgspec.structs.fields(route.body)))
+    if ":" in route.path
+    or any(field.required for kind in (route.query, route.body) if kind for field in msgspec.structs.fields(kind))
 } - MAKES
+# What changes all that a user has, as far as the caller sees it: nothing foreign.
+USERS = {"POST /v2/users/suspend", "POST /v2/users/resume", "POST /v2/users/delete"}
 # The others are about all that the caller has.
-LISTS = {name(route) for route in GUARDED} - ABOUT - MAKES - WHOLE
+LISTS = {name(route) for route in GUARDED} - ABOUT - MAKES - WHOLE - USERS
 
 # Of which thing an id is, by the noun in the path. A new noun has its row here.
 IDS: dict[str, Callable[[Thing], int]] = {
@@ -79,6 +84,7 @@ SENT: dict[str, Callable[[Thing], dict[str, Any]]] = {
     "PUT /v2/email-accounts/:id": lambda t: {"status": "disabled"},
     "POST /v2/domains/delete": lambda t: {"domain": t.empty},
     "POST /v2/keys": lambda t: {"domains": [t.domain]},
+    **dict.fromkeys(USERS, lambda t: {"user_id": "owner"}),
     "PUT /v2/limits": lambda t: {"user_id": "owner", "accounts": 1000, "domains": 1000},
 }
 # Every parameter of a list that could name a foreign thing, by the id and the local part of the
@@ -86,12 +92,13 @@ SENT: dict[str, Callable[[Thing], dict[str, Any]]] = {
 FILTERS: dict[str, Callable[[Thing, int, str], Any]] = {
     "user_id": lambda t, id_, local_part: "owner",
     "account_id": lambda t, id_, local_part: t.id,
+    "key_id": lambda t, id_, local_part: t.maker_id,
     "domain": lambda t, id_, local_part: t.domain,
     "q": lambda t, id_, local_part: f"{local_part}@{t.domain}",
     "after": lambda t, id_, local_part: id_ - 1,
     "every_user": lambda t, id_, local_part: "true",
 }
-NAMES_NOTHING = {"status", "order", "limit", "offset", "fields", "deleted"}
+NAMES_NOTHING = {"status", "order", "limit", "offset", "fields", "deleted", "type", "since", "until"}
 # Fields that need not be sent, and name no thing that a caller may not see. The organization of a
 # new domain does: tests/api/test_create_domain.py.
 SAYS_HOW = {
@@ -119,7 +126,10 @@ def asks(route: Route, thing: Thing) -> list[Ask]:
         values["id"] = IDS[noun](thing) if noun in IDS else None
         required = {field.name: values[field.name] for field in msgspec.structs.fields(route.body) if field.required}
         return [(path, required | user | SENT.get(name(route), lambda t: {})(thing))]
-    queries = _queries(route, thing, noun, user) if name(route) in LISTS else [user]
+    required = {
+        field.name: FIELDS[field.name](thing) for field in msgspec.structs.fields(route.query) if field.required
+    }
+    queries = _queries(route, thing, noun, user) if name(route) in LISTS else [user | required]
     return [(path + "?" * bool(query) + urlencode(query, safe="@"), None) for query in queries]
 
 
@@ -165,7 +175,7 @@ def secret(tenant: Tenant) -> Thing:
     key = tenant.new_key(name="hidden key", user_id="owner", domains=[domain, empty])
     deleted = tenant.account("private.too", domain=domain, user_id="owner", display_name="hidden")["id"]
     assert tenant.post("/v2/email-accounts/delete", {"id": deleted}).status == 200
-    return Thing(account["id"], domain, empty, tenant.key_id(key), deleted)
+    return Thing(account["id"], domain, empty, tenant.key_id(key), deleted, tenant.key_id(tenant.key))
 
 
 def test_every_route_of_the_table_is_covered() -> None:
@@ -207,6 +217,8 @@ INSIDERS: dict[str, Callable[[Tenant, Route, Thing], str]] = {
 FORBIDDEN = {("PUT /v2/limits", insider) for insider in ("its user", "its domain", "its user on its domain")}
 FORBIDDEN |= {("GET /metrics", insider) for insider in ("its user", "its domain", "its user on its domain")}
 FORBIDDEN |= {("POST /v2/domain", insider) for insider in ("its domain", "its user on its domain")}
+# The domains of a user need their scope too.
+FORBIDDEN |= {("POST /v2/users/delete", "the one scope")}
 # A key does not end one that may do more.
 FORBIDDEN |= {("POST /v2/keys/delete", insider) for insider in ("its network", "the one scope")}
 
@@ -292,6 +304,23 @@ def test_a_foreign_deleted_account_is_missing(
     assert (rows(tenant), rows(stranger)) == before
     if wanted in ("restore", "purge"):
         assert tenant.post(*OF_DELETED[wanted](secret.deleted_id)).status == 200
+
+
+@pytest.mark.parametrize("outsider", OUTSIDERS)
+@pytest.mark.parametrize("route", [r for r in GUARDED if name(r) in USERS], ids=name)
+def test_a_foreign_user_is_one_without_accounts(
+    tenant: Tenant, stranger: Tenant, secret: Thing, route: Route, outsider: str
+) -> None:
+    key = OUTSIDERS[outsider](tenant, stranger)
+    before = rows(tenant), rows(stranger), len(tenant.api.ended)
+    foreign = ask(tenant, route, (route.path, {"user_id": "owner"}), key)
+    missing = ask(tenant, route, (route.path, {"user_id": "nobox"}), key)
+    assert foreign.status in (200, 404)
+    if "its user" not in outsider and "'s owner" not in outsider:
+        assert alike(foreign)[::2] == (alike(missing)[0], alike(missing)[2].replace("nobox", "owner"))
+    if foreign.status == 200:
+        assert [foreign.json[name] for name in ("accounts", "accounts_left", "domains", "domains_left")] == [0] * 4
+    assert (rows(tenant), rows(stranger), len(tenant.api.ended)) == before
 
 
 SECRET = "private|hidden|{domain}"

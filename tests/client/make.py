@@ -13,6 +13,7 @@ import msgspec
 
 from postroom.api.endpoints import (
     accounts,
+    availability,
     client_settings,
     dkim,
     domain_views,
@@ -23,6 +24,7 @@ from postroom.api.endpoints import (
     limits,
     mailboxes,
     stats,
+    users,
     verification,
 )
 from postroom.api.endpoints.account_views import FullAccount
@@ -65,6 +67,8 @@ class Source:
 # A shape stands behind those that it is made of.
 SOURCES: dict[str, Source] = {
     "Account": Source(FullAccount, doc=""),
+    "Availability": Source(availability.AvailableAnswer),
+    "UserProgress": Source(users.UserAnswer),
     "Usage": Source(mailboxes.UsageAnswer),
     "OpenSession": Source(OpenSession),
     "OpenSessions": Source(mailboxes.SessionsAnswer),

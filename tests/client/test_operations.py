@@ -31,6 +31,7 @@ VALUES: dict[str, Any] = {
     "offset": 4,
     "after": 5,
     "account_id": 6,
+    "key_id": 8,
     "expires_at": datetime.now(UTC),
 }
 

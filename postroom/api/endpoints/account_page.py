@@ -25,6 +25,7 @@ from postroom.parameters import (
     StatusName,
     UserId,
 )
+from postroom.tenants import usage
 
 T = TypeVar("T")
 STATUSES = ("active", "suspended", "disabled")
@@ -76,7 +77,8 @@ class AccountPage:
         """Runs the transaction that finds the page, outside the event loop if it may take long."""
         wanted, query = self.wanted, self._query
         is_filtered = wanted.deleted or wanted.q is not None or wanted.status is not None
-        slow = is_filtered or query.offset > DEEP or self._context.actor.restricted_key_id is not None
+        sums_all = self._wants_total and wanted.user_id is None  # a row for each domain of the organization
+        slow = is_filtered or sums_all or query.offset > DEEP or self._context.actor.restricted_key_id is not None
         return await read_page(self._context, work, limit=query.limit, slow=slow)
 
     def find(self, tx: Tx, domain_id: int | None = None) -> list[Account]:
@@ -85,6 +87,18 @@ class AccountPage:
         wanted = self.wanted if domain_id is None else msgspec.structs.replace(self.wanted, domain_id=domain_id)
         page, limit = self._query, self._query.limit + 1
         return queries.page(tx, self._context.actor, wanted, limit=limit, offset=page.offset, after=page.after)
+
+    @property
+    def _wants_total(self) -> bool:
+        return self._query.fields is not UNSET and not self.wanted.deleted and self.wanted.q is None
+
+    def total(self, tx: Tx, domain_id: int | None = None) -> int | UnsetType:
+        """The length of the whole list, with `?fields=` and where a counter has it. Without
+        `?fields=` an answer has the keys of the specification alone."""
+        if not self._wants_total:
+            return UNSET
+        wanted = self.wanted
+        return usage.of_list(tx, self._context.actor, wanted.user_id, domain_id, wanted.status)
 
     def shown(
         self, found: list[Account], show: Callable[[Account], Any]
