@@ -82,8 +82,9 @@ FILTERS = {
     "key_id": " AND key_id = :key_id",
     "type": " AND type = :type",
 }
-# These two are compared row by row where another filter leaves less to read.
+# These are compared row by row where another filter leaves less to read.
 BESIDE = {"key_id": " AND +key_id = :key_id", "type": " AND COALESCE(type, '') = :type"}
+BESIDE_USER = {**BESIDE, "domain_id": " AND +domain_id = :domain_id"}
 # An account has few events; its domain and its user may have millions. These conditions make the
 # database use the account's index.
 ACCOUNT_FILTERS = {
@@ -94,7 +95,6 @@ ACCOUNT_FILTERS = {
     **BESIDE,
 }
 # Ids increase with time, so bisecting the ids finds a time without an index of its own.
-LAST = "SELECT id FROM events WHERE organization_id = :organization ORDER BY id DESC LIMIT 1"
 PROBE = """
 SELECT id, created_at FROM events WHERE organization_id = :organization AND id >= :id ORDER BY id LIMIT 1"""
 
@@ -140,7 +140,9 @@ def record(
 def page_sql(filters: frozenset[str], newest: bool = False) -> str:
     """Returns the SQL for a page with these filters, oldest or newest event first."""
     pieces = ACCOUNT_FILTERS if "account_id" in filters else FILTERS
-    if filters & {"domain_id", "user_id"}:
+    if "user_id" in filters:
+        pieces = pieces | BESIDE_USER
+    elif "domain_id" in filters:
         pieces = pieces | BESIDE
     elif "key_id" in filters:
         pieces = pieces | {"type": BESIDE["type"]}
@@ -178,15 +180,21 @@ def page(
 
 def _first(tx: Tx, actor: Actor, time: int) -> int:
     """Returns the lowest id that an event of this time or later may have."""
-    row = tx.one(LAST, organization=actor.organization_id)
-    low, high = 1, (row[0] + 1 if row else 1)
+
+    def earlier(id_: int) -> int | None:
+        """The first event from this id on, if it is earlier than the time."""
+        found = tx.one(PROBE, organization=actor.organization_id, id=id_)
+        return found[0] if found and found[1] < time else None
+
+    low, high = 1, 1
+    while (found := earlier(high)) is not None:
+        low, high = found + 1, 2 * (found + 1)
     while low < high:
         middle = (low + high) // 2
-        found = tx.one(PROBE, organization=actor.organization_id, id=middle)
-        if found is None or found[1] >= time:
+        if (found := earlier(middle)) is None:
             high = middle
         else:
-            low = found[0] + 1
+            low = found + 1
     return low
 
 

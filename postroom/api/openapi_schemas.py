@@ -87,10 +87,9 @@ def _request(schema: Schema) -> Schema:
 
 def _answer(name: str, schema: Schema) -> Schema:
     fields = {field: _described(name, field, _flat(kind)) for field, kind in schema.get("properties", {}).items()}
-    always = set(schema.get("required", ())) | {
-        field for field, kind in schema["properties"].items() if "default" in kind
-    }
-    required = list(schema.get("required", ())) if name in SPARSE else [field for field in fields if field in always]
+    required = list(schema.get("required", ()))
+    if name not in SPARSE:  # a field that is left out when it is UNSET has no default in the schema
+        required += [field for field, kind in schema["properties"].items() if "default" in kind]
     return schema | {"properties": fields, "required": required}
 
 

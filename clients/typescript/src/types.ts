@@ -27,14 +27,18 @@ type Whole<T> =
 
 type Parameters<Name extends OperationName> = operations[Name]["parameters"];
 type Given<Part, Key extends string> = [Part] extends [never] ? unknown : { [name in Key]: Part };
-type GivenOrNot<Part, Key extends string> = [Part] extends [never] ? unknown : { [name in Key]?: Part };
 type Query<Name extends OperationName> = NonNullable<Parameters<Name>["query"]>;
+// A query is required where one of its parameters is.
+type QueryOption<Part> =
+  [Part] extends [never] ? unknown
+  : {} extends Part ? { query?: Omit<Part, "fields"> }
+  : { query: Omit<Part, "fields"> };
 type Body<Name extends OperationName> =
   operations[Name] extends { requestBody: { content: infer Content } } ? Content[keyof Content] : never;
 
 /** What a call of the operation takes. */
 export type Options<Name extends OperationName> = Given<NonNullable<Parameters<Name>["path"]>, "path"> &
-  GivenOrNot<[Query<Name>] extends [never] ? never : Omit<Query<Name>, "fields">, "query"> &
+  QueryOption<Query<Name>> &
   Given<Body<Name>, "body"> & {
     /** Give the same key to send the same request again: it is carried out once, for 24 hours. */
     idempotencyKey?: string;

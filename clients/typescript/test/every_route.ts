@@ -27,6 +27,14 @@ export async function accounts(): Promise<void> {
   await client.call("accounts.restore", { path, body: {} });
   await client.call("accounts.sign_out", { path, body: user });
   (await client.call("accounts.reset", { path, body: { disable_scripts: true } })).password satisfies string;
+  const query = { ...domain, local_part: "billing" };
+  (await client.call("availability.get", { query })).reason satisfies string | null;
+  // @ts-expect-error local_part is required
+  await client.call("availability.get", { query: domain });
+  (await client.call("users.suspend", { body: user })).accounts_left satisfies number;
+  (await client.call("users.resume", { body: user })).done satisfies boolean;
+  (await client.call("users.delete", { body: { ...user, purge: true } })).domains_left satisfies number;
+  (await client.call("accounts.get_page", { query: user })).total satisfies number | undefined;
   (await client.call("mailboxes.usage", { path })).used_bytes satisfies number;
   (await client.call("mailboxes.sessions", { path })).sessions[0]?.protocol satisfies "imap" | "pop3" | "managesieve" | undefined;
   (await client.call("client_settings.get", { path })).imap[0]?.port satisfies number | undefined;
@@ -52,7 +60,7 @@ export async function others(): Promise<void> {
   (await client.call("keys.create", { body: { scopes: ["accounts:read"] } })).api_key satisfies string;
   for await (const key of client.list("keys.get_page")) key.scopes satisfies string[];
   (await client.call("keys.delete", { body: { id: 7 } })).deleted.prefix satisfies string;
-  for await (const event of client.list("events.get_page", { query: { limit: 500 } })) react(event);
+  for await (const event of client.list("events.get_page", { query: { limit: 500, type: "account.created", since: "2026-01-31T00:00:00Z" } })) react(event);
   (await client.call("limits.get")).limits.domains satisfies number | null;
   await client.call("limits.change", { body: { ...user, domains: null } });
   (await client.call("stats.get")).accounts.total satisfies number;
