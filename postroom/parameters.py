@@ -33,13 +33,13 @@ DOMAIN = {"minLength": 1, "maxLength": 253, "format": "hostname"}
 ID = Meta(ge=1, le=LARGEST, extra_json_schema={"format": "int64"})
 
 AccountId = Annotated[int, ID, _of("The id of an account.", 42)]
-AccountsCap = Annotated[T, _of("The number of accounts that there may be.", 100)]
-AccountsPerDomainCap = Annotated[T, _of("The number of accounts that one domain may have.", 50)]
-DomainsCap = Annotated[T, _of("The number of domains that there may be.", 5)]
+AccountsLimit = Annotated[T, _of("The number of accounts that there may be.", 100)]
+AccountsPerDomainLimit = Annotated[T, _of("The number of accounts that one domain may have.", 50)]
+DomainsLimit = Annotated[T, _of("The number of domains that there may be.", 5)]
 After = Annotated[int, Meta(ge=0, le=LARGEST), _of("Only items after this id: the cursor of a list.", 42)]
 AllowReserved = Annotated[bool, _of("Allow a role address such as admin@, on the user's own domain.", True)]
 Deleted = Annotated[T, _of("List the deleted accounts that can be restored.", True)]
-Cap = Annotated[int, Meta(ge=0, le=LARGEST, extra_json_schema={"format": "int64"})]
+LimitNumber = Annotated[int, Meta(ge=0, le=LARGEST, extra_json_schema={"format": "int64"})]
 DisableScripts = Annotated[
     bool,
     _of("Stop the Sieve scripts, which may forward mail, until the owner makes one active again.", True),

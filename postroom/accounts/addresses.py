@@ -8,7 +8,7 @@ again.
 from postroom.db import Tx
 from postroom.errors import FieldError, Refused
 
-REST_MS = 30 * 24 * 3600 * 1000
+QUARANTINE_MS = 30 * 24 * 3600 * 1000
 
 TAKE = """
 INSERT INTO addresses (domain_id, local_part, account_id, user_id) VALUES (:domain_id, :local_part, :id, :user_id)
@@ -19,7 +19,7 @@ RETURNING account_id"""
 FIND = (
     "SELECT account_id, user_id, rests_until FROM addresses WHERE domain_id = :domain_id AND local_part = :local_part"
 )
-REST = """
+QUARANTINE = """
 UPDATE addresses SET account_id = NULL, rests_until = :until
 WHERE domain_id = :domain_id AND account_id = :id AND local_part = :local_part"""
 
@@ -53,7 +53,7 @@ def is_free(tx: Tx, domain_id: int, local_part: str, user_id: str | None) -> boo
 
 def quarantine(tx: Tx, domain_id: int, local_part: str, account_id: int) -> None:
     """Stops mail to the address and keeps other users from taking the address for 30 days."""
-    tx.run(REST, domain_id=domain_id, local_part=local_part, id=account_id, until=tx.now + REST_MS)
+    tx.run(QUARANTINE, domain_id=domain_id, local_part=local_part, id=account_id, until=tx.now + QUARANTINE_MS)
 
 
 def forget(tx: Tx) -> int:

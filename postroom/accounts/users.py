@@ -59,10 +59,10 @@ def delete(tx: Tx, actor: Actor, user_id: str, *, grace_ms: int, purge: bool) ->
     return Step(0, 0, len(own[:STEP]), len(own[STEP:]))
 
 
-def put_off_endings(tx: Tx, actor: Actor, ended: tuple[tuple[Account, Ended], ...]) -> bool:
+def record_pending_revocations(tx: Tx, actor: Actor, ended: tuple[tuple[Account, Ended], ...]) -> bool:
     """Records which sessions have not ended yet. Returns False if the worker has ended all of them
     in the meantime."""
-    late = [commands.put_off_endings(tx, actor, account, [session]) for account, session in ended]
+    late = [commands.record_pending_revocations(tx, actor, account, [session]) for account, session in ended]
     return any(late)
 
 

@@ -257,7 +257,7 @@ class Event(Shape, frozen=True):
     created_at: datetime
 
 
-class Caps(Shape, frozen=True):
+class LimitNumbers(Shape, frozen=True):
     """The limits of a user or an organization; None means no limit."""
 
     domains: int | None
@@ -269,7 +269,7 @@ class Limits(Shape, frozen=True):
     """The caps of a user or of an organization; None is no cap."""
 
     user_id: str | None
-    limits: Caps
+    limits: LimitNumbers
 
 
 class AccountCount(Shape, frozen=True):

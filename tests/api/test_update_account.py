@@ -113,7 +113,7 @@ def test_nothing_to_change_is_nothing_done(tenant: Tenant, api: ApiServer, body:
     assert (rows(tenant), len(api.ended)) == (before, ended)
 
 
-# (status before, status after, event, whether the sessions end)
+# (status before, status after, event, whether sessions end)
 MOVES = [
     ("active", "suspended", "account.suspended", True),
     ("active", "disabled", "account.disabled", True),
@@ -151,7 +151,8 @@ def _generation(tenant: Tenant, id_: int) -> int:
 
 
 def _daemons_view(tenant: Tenant, id_: int) -> tuple[str | None, bool, bool]:
-    """nologin, may send, is refused; every status still has its mailbox."""
+    """nologin, whether the account may send, whether its mail is refused. With any status, the
+    account keeps its mailbox."""
 
     def work(tx: Tx) -> tuple[str | None, bool, bool]:
         where = "WHERE local_part = 'name' AND domain = :d"
@@ -197,8 +198,8 @@ def test_the_default_moves(tenant: Tenant) -> None:
 
 
 def test_a_disabled_account_does_not_become_the_default(tenant: Tenant) -> None:
-    """Mail to the user's postmaster@ would go to the operator. One that is the default already
-    stays it."""
+    """Otherwise mail to the user's postmaster@ would go to the operator. An account that is already
+    the default stays the default."""
     first, second = tenant.account("a"), tenant.account("b")
     path = PATH.format(second["id"])
     tenant.put(path, {"status": "disabled"})
@@ -220,7 +221,8 @@ def test_a_suspended_default_stays_the_default(tenant: Tenant) -> None:
     assert tenant.full(first["id"])["is_default"]
 
 
-# Which of (the default, another, another) is the default after the default is disabled.
+# The statuses of the other accounts, and which account (0 is the default) is the default after the
+# default is disabled.
 SUCCESSION = [
     (["active", "active"], 1),
     (["suspended", "active"], 2),
@@ -231,17 +233,17 @@ SUCCESSION = [
 ]
 
 
-@pytest.mark.parametrize(("statuses", "heir"), SUCCESSION)
-def test_a_disabled_default_has_a_successor(tenant: Tenant, statuses: list[str], heir: int) -> None:
+@pytest.mark.parametrize(("statuses", "new_default"), SUCCESSION)
+def test_a_disabled_default_has_a_successor(tenant: Tenant, statuses: list[str], new_default: int) -> None:
     ids = [tenant.account(f"n{n}")["id"] for n in range(1 + len(statuses))]
     tenant.account("foreign", user_id="another")
     for id_, status in zip(ids[1:], statuses, strict=True):
         tenant.put(PATH.format(id_), {"status": status})
     at = last_event(tenant)
     shown = tenant.put(PATH.format(ids[0]), {"status": "disabled"}, fields="is_default").json["account"]
-    assert shown == {"is_default": heir == 0}
-    assert [n for n, id_ in enumerate(ids) if tenant.full(id_)["is_default"]] == [heir]
-    assert new_events(tenant, at) == ["account.disabled"] + ["account.updated"] * (heir != 0)
+    assert shown == {"is_default": new_default == 0}
+    assert [n for n, id_ in enumerate(ids) if tenant.full(id_)["is_default"]] == [new_default]
+    assert new_events(tenant, at) == ["account.disabled"] + ["account.updated"] * (new_default != 0)
 
 
 def test_updated_at_moves_and_created_at_stays(tenant: Tenant) -> None:

@@ -1,4 +1,4 @@
-"""Signing in and out, and what ends a session while somebody works."""
+"""Signing in and out, and a session that ends while somebody works."""
 
 import re
 
@@ -37,7 +37,7 @@ def test_a_link_works_once(visit: Visit) -> None:
     visit.page.goto(f"{visit.base}/sign-in#link={link}")
     expect(visit.page).to_have_url(f"{visit.base}/")
     expect(visit.page.get_by_role("heading", name="Overview")).to_be_visible()
-    visit.settle()
+    visit.wait_until_loaded()
     visit.button("Sign out").click()
     expect(visit.button("Sign in")).to_be_visible()
     visit.page.goto(f"{visit.base}/sign-in#link={link}")
@@ -87,4 +87,4 @@ def test_another_address_is_not_followed_after_signing_in(visit: Visit) -> None:
     visit.page.get_by_label("API key").fill(visit.tenant.key)
     visit.button("Sign in").click()
     expect(visit.page).to_have_url(f"{visit.base}/")
-    visit.settle()
+    visit.wait_until_loaded()

@@ -1,5 +1,5 @@
-"""Much mail, and daemons that die or are away meanwhile: what was taken arrives, and nothing is
-returned."""
+"""Much mail, and daemons that die or are down meanwhile: accepted mail arrives, and nothing
+bounces."""
 
 import os
 import signal
@@ -17,11 +17,12 @@ from tests.mail.clients import Imap, imap_login, message, refusal, smtp
 
 pytestmark = pytest.mark.long
 SENDER = "someone@elsewhere.example"
-PATIENCE = 300.0
+WAIT_SECONDS = 300.0
 
 
 def send(ledger: Ledger, mailbox: str, count: int) -> list[str]:
-    """So many messages by a few clients, each sent again until it is taken: their subjects."""
+    """Sends this number of messages with a few clients, each message again until it is accepted.
+    Returns their subjects."""
 
     def until_taken(number: int) -> str:
         subject = f"mail number {number}"
@@ -32,7 +33,7 @@ def send(ledger: Ledger, mailbox: str, count: int) -> list[str]:
                 return True
             return False
 
-        wait_for(f"{subject} to be taken", taken, PATIENCE)
+        wait_for(f"{subject} to be accepted", taken, WAIT_SECONDS)
         return subject
 
     with ThreadPoolExecutor(4) as pool:
@@ -51,7 +52,8 @@ def bounces(service: Service) -> list[str]:
 
 
 def wait_until_delivered(ledger: Ledger, mailbox: str, count: int) -> None:
-    """Every message at least once: one that was delivered when its daemon died may come again."""
+    """Waits until every message has arrived. A message may arrive twice if its daemon died during
+    its delivery."""
     password = str(ledger.entries[mailbox].state.password)
 
     def arrived() -> bool:
@@ -59,7 +61,7 @@ def wait_until_delivered(ledger: Ledger, mailbox: str, count: int) -> None:
             return len(subjects_of(imap)) >= count
         return False
 
-    wait_for(f"{count} messages", arrived, PATIENCE)
+    wait_for(f"{count} messages", arrived, WAIT_SECONDS)
 
 
 @pytest.mark.parametrize("name", ["dovecot", "postfix"])
@@ -70,29 +72,29 @@ def test_a_daemon_is_killed_while_500_mails_come_in(ledger: Ledger, mailbox: str
         for _ in range(4):
             goal = len(ledger.mails.get(mailbox, [])) + 100
             wait_for(
-                "more mail", lambda goal=goal: len(ledger.mails.get(mailbox, [])) >= goal or done.is_set(), PATIENCE
+                "more mail", lambda goal=goal: len(ledger.mails.get(mailbox, [])) >= goal or done.is_set(), WAIT_SECONDS
             )
             dead = service.pid(name)
             kill_session(service, name)
-            wait_for("another one", lambda dead=dead: service.pid(name) not in (0, dead), PATIENCE)
+            wait_for("another process", lambda dead=dead: service.pid(name) not in (0, dead), WAIT_SECONDS)
 
     with ThreadPoolExecutor() as pool:
         killer = pool.submit(kill_it_again_and_again)
         send(ledger, mailbox, 500)
         done.set()
         killer.result()
-    wait_for("all parts", service.ready, PATIENCE)
+    wait_for("all parts", service.ready, WAIT_SECONDS)
     wait_until_delivered(ledger, mailbox, 500)
     assert bounces(service) == []
     ledger.compare()
 
 
 def test_dovecot_is_away_for_a_minute(ledger: Ledger, mailbox: str) -> None:
-    """Dead, and its supervisor frozen, so that nobody brings it back: Postfix tries in vain and
-    delivers later."""
+    """Dovecot is dead and the supervisor frozen, so that nothing restarts Dovecot. Postfix delivers
+    later."""
     service = ledger.service
     assert service.process
-    with smtp(service) as client:  # recipients are looked up without Dovecot; its quota service is not asked
+    with smtp(service) as client:  # recipients are looked up without Dovecot, and its quota service is not used
         for number in range(20):
             client.send_message(message(SENDER, mailbox, f"before {number}"), SENDER, [mailbox])
     wait_until_delivered(ledger, mailbox, 20)
@@ -106,7 +108,7 @@ def test_dovecot_is_away_for_a_minute(ledger: Ledger, mailbox: str) -> None:
     log = (service.data / "log" / "postfix.log").read_text()
     assert log.count("status=deferred (connect to the mailbox server: Connection refused)") >= 20
     os.kill(service.process.pid, signal.SIGCONT)
-    wait_for("all parts", service.ready, PATIENCE)
+    wait_for("all parts", service.ready, WAIT_SECONDS)
     service.run("status")
     wait_until_delivered(ledger, mailbox, 40)
     assert bounces(service) == []
@@ -114,7 +116,8 @@ def test_dovecot_is_away_for_a_minute(ledger: Ledger, mailbox: str) -> None:
 
 
 def test_a_queue_of_5000(ledger: Ledger, mailbox: str) -> None:
-    """Taken while Dovecot cannot deliver; RCPT still answers, and then all of it is delivered."""
+    """The messages are accepted while Dovecot cannot deliver. RCPT still answers, and then all
+    messages are delivered."""
     service = ledger.service
     assert service.process
     frozen = [service.process.pid, *stale_processes.find(service.data, {service.pid("dovecot")})]

@@ -95,6 +95,7 @@ def _result(context: RequestContext, user_id: str, step: Step) -> Result:
     )
     if not step.ended:
         return Result(answer)
-    late = msgspec.structs.replace(answer, sessions_ended=False)
-    put_off = functools.partial(users.put_off_endings, actor=context.actor, ended=step.ended)
-    return Result(answer, ended=tuple(ended for _, ended in step.ended), late=late, put_off=put_off)
+    pending = msgspec.structs.replace(answer, sessions_ended=False)
+    record = functools.partial(users.record_pending_revocations, actor=context.actor, ended=step.ended)
+    revoked = tuple(ended for _, ended in step.ended)
+    return Result(answer, revoked_sessions=revoked, payload_if_pending=pending, record_pending=record)
