@@ -12,7 +12,7 @@ TESTS = Path(__file__).parent.parent
 SEE_DAEMONS = (
     "backup", "cluster", "db", "doctor", "faults", "mail", "mailplane", "milter", "service",
     "api/test_proxies.py", "cli/test_keys.py", "console/test_first_mailbox.py",
-    "test_canary.py", "test_deploy.py", "test_docs.py", "test_plans.py", "test_start.py",
+    "test_canary.py", "test_deploy.py", "test_document_examples.py", "test_plans.py", "test_start.py",
 )  # fmt: skip
 
 
