@@ -36,9 +36,8 @@ def take(tx: Tx, domain_id: int, local_part: str, account_id: int, user_id: str)
     `address_exists`."""
     whose = {"id": account_id, "user_id": user_id}
     if tx.one(TAKE, domain_id=domain_id, local_part=local_part, **whose, now=tx.now) is None:
-        field = FieldError("local_part", "address_exists", "Choose another local_part.")
         detail = "This address is taken, or another user had it within the last 30 days: choose another local_part."
-        raise Refused("address_exists", detail, field)
+        raise Refused("address_exists", detail, FieldError("local_part", "address_exists", detail))
 
 
 def is_free(tx: Tx, domain_id: int, local_part: str, user_id: str | None) -> bool:

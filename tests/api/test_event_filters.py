@@ -86,3 +86,8 @@ def test_pages_of_a_time(tenant: Tenant, dated: list[int], order: str) -> None:
 def test_a_time_that_is_none(tenant: Tenant, name: str, value: str) -> None:
     refused = tenant.get(PATH, **{name: value})
     assert (refused.status, refused.problem(name)) == (400, "invalid")
+
+
+def test_a_cursor_beyond_the_time_does_not_widen_it(tenant: Tenant, dated: list[int]) -> None:
+    assert ids(tenant, until=rfc(3000), after=dated[9], order="newest") == dated[:3][::-1]
+    assert ids(tenant, since=rfc(9000), after=dated[2]) == dated[9:]

@@ -1,5 +1,6 @@
 """POST /v2/users/suspend, /resume and /delete: all accounts and domains of a user, step by step."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -156,3 +157,21 @@ def test_a_key_bound_to_domains_changes_these_alone(tenant: Tenant) -> None:
         tenant.domain,
         other,
     ]
+
+
+def test_steps_that_run_at_one_time(tenant: Tenant) -> None:
+    """Two users on the same two domains, suspended and resumed by several callers at once: no step
+    waits for another for ever, and the counters are right afterwards."""
+    second = tenant.new_domain()
+    for number in range(8):
+        for user_id in ("u1", "u2"):
+            domain = second if number % 2 == (user_id == "u1") else tenant.domain
+            tenant.account(f"{user_id}.{number}", domain=domain, user_id=user_id)
+    asks = [(verb, user_id) for _ in range(4) for verb in ("suspend", "resume") for user_id in ("u1", "u2")]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda ask: call(tenant, *ask), asks))
+    assert {answer["done"] for answer in answers} == {True}
+    for user_id in ("u1", "u2"):
+        assert call(tenant, "suspend", user_id)["done"]
+        assert set(statuses(tenant, user_id).values()) == {"suspended"}
+    assert tenant.get("/v2/stats").json["accounts"] == {"total": 16, "active": 0, "suspended": 16, "disabled": 0}

@@ -21,7 +21,8 @@ export class PostroomError extends Error {
     cause?: unknown,
   ) {
     const errors = problem.errors ?? [];
-    const fields = errors.map((error) => ` ${error.field}: ${error.message}`).join("");
+    const others = errors.filter((error) => error.message !== problem.detail);
+    const fields = others.map((error) => ` ${error.field}: ${error.message}`).join("");
     super(`${problem.code}: ${problem.detail}${fields}`, cause === undefined ? undefined : { cause });
     this.name = "PostroomError";
     this.code = problem.code;
