@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import typer.main
 
-from postroom import settings
+from postroom import events, settings
 from postroom.accounts.model import Status
 from postroom.actor import ALL_SCOPES
 from postroom.api.endpoints import domain_views
@@ -91,7 +91,7 @@ def recorded_events() -> set[str]:
     found = set()
     for path in (ROOT / "postroom").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
-        if re.search(r"\brecord\(\s*tx\b", text):
+        if path != ROOT / "postroom" / "events.py" and re.search(r"\brecord\(\s*tx\b", text):
             values = [node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant)]
             found |= {v for v in values if isinstance(v, str) and re.fullmatch(r"[a-z]+\.[a-z_]+", v)}
     return found
@@ -186,7 +186,7 @@ def test_every_status_has_its_row() -> None:
 
 def test_every_event_is_documented() -> None:
     types = [name for name in first_cells(section("GET /v2/events")) if "." in name]
-    assert sorted(types) == sorted(recorded_events())
+    assert sorted(types) == sorted(recorded_events()) == sorted(events.TYPES)
 
 
 def test_every_field_of_an_account_is_documented() -> None:

@@ -6,7 +6,7 @@ again.
 """
 
 from postroom.db import Tx
-from postroom.errors import Refused
+from postroom.errors import FieldError, Refused
 
 QUARANTINE_MS = 30 * 24 * 3600 * 1000
 
@@ -16,6 +16,9 @@ ON CONFLICT (domain_id, local_part) DO UPDATE
 SET account_id = excluded.account_id, user_id = excluded.user_id, rests_until = NULL
 WHERE addresses.account_id IS NULL AND (addresses.user_id = excluded.user_id OR addresses.rests_until <= :now)
 RETURNING account_id"""
+FIND = (
+    "SELECT account_id, user_id, rests_until FROM addresses WHERE domain_id = :domain_id AND local_part = :local_part"
+)
 QUARANTINE = """
 UPDATE addresses SET account_id = NULL, rests_until = :until
 WHERE domain_id = :domain_id AND account_id = :id AND local_part = :local_part"""
@@ -34,7 +37,17 @@ def take(tx: Tx, domain_id: int, local_part: str, account_id: int, user_id: str)
     whose = {"id": account_id, "user_id": user_id}
     if tx.one(TAKE, domain_id=domain_id, local_part=local_part, **whose, now=tx.now) is None:
         detail = "This address is taken, or another user had it within the last 30 days: choose another local_part."
-        raise Refused("address_exists", detail)
+        raise Refused("address_exists", detail, FieldError("local_part", "address_exists", detail))
+
+
+def is_free(tx: Tx, domain_id: int, local_part: str, user_id: str | None) -> bool:
+    """Whether `take` would give the address to the user now. Without a user: whether it would give
+    the address to any user."""
+    row = tx.one(FIND, domain_id=domain_id, local_part=local_part)
+    if row is None:
+        return True
+    account_id, owner, rests_until = row
+    return account_id is None and (owner == user_id or (rests_until is not None and rests_until <= tx.now))
 
 
 def quarantine(tx: Tx, domain_id: int, local_part: str, account_id: int) -> None:

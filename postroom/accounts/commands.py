@@ -20,7 +20,7 @@ from postroom.address import RESERVED
 from postroom.cluster import nodes
 from postroom.db import Tx
 from postroom.domains import commands as domains
-from postroom.errors import Refused, not_found
+from postroom.errors import FieldError, Refused, not_found
 from postroom.mailboxes import session_revocations
 from postroom.mailboxes.session_revocations import Ended
 from postroom.tenants import limits, usage
@@ -237,11 +237,11 @@ def _domain_for(tx: Tx, actor: Actor, command: CreateAccount) -> domains.Domain:
         raise Refused("domain_not_active", domains.INACTIVE[domain.status])
     owns = domain.user_id is not None and domain.user_id == command.user_id
     if command.local_part in RESERVED and not (command.allow_reserved and owns):
-        raise Refused(
-            "reserved_local_part",
+        detail = (
             "This local part is reserved for a role (RFC 2142). The domain's own user may take it with "
-            "allow_reserved: true.",
+            "allow_reserved: true."
         )
+        raise Refused("reserved_local_part", detail, FieldError("local_part", "reserved_local_part", detail))
     return domain
 
 

@@ -5,6 +5,7 @@ The order does not matter: a literal path goes before a path with a parameter.
 
 from postroom.api.endpoints import (
     accounts,
+    availability,
     client_settings,
     dkim,
     domains,
@@ -16,12 +17,15 @@ from postroom.api.endpoints import (
     metrics,
     mta_sts,
     stats,
+    users,
     verification,
 )
 from postroom.api.route import Route
 
 FILES = (
     accounts,
+    availability,
+    users,
     mailboxes,
     domains,
     verification,

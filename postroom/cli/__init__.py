@@ -5,6 +5,9 @@ otherwise print a traceback while the modules load.
 """
 
 import signal
+import sys
+
+MISSING = "postroom: The commands are not installed: pip install '.[server]' or '.[cli]' in Postroom's checkout."
 
 
 def start() -> None:
@@ -12,7 +15,12 @@ def start() -> None:
     ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # false if ignored, as under nohup
     if ours:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from postroom.cli.main import main
+    try:
+        from postroom.cli.main import main
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("postroom"):
+            raise
+        sys.exit(MISSING)
 
     if ours:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -27,6 +27,25 @@ class Account(Shape, frozen=True):
     sessions_ended: bool | None
 
 
+class Availability(Shape, frozen=True):
+    """`reason` is the code with which a create would be refused, or null."""
+
+    available: bool
+    reason: str | None
+
+
+class UserProgress(Shape, frozen=True):
+    """What this call has done, and what is left for the next one."""
+
+    user_id: str
+    done: bool
+    accounts: int
+    accounts_left: int
+    domains: int
+    domains_left: int
+    sessions_ended: bool | None
+
+
 class Usage(Shape, frozen=True):
     """The size of the mail in all folders, and whether the active Sieve script redirects mail."""
 

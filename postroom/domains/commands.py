@@ -78,6 +78,7 @@ WHERE organization_id = :organization AND deleted_at IS NULL AND id > :after
 PAGE = f"""{LISTED} AND user_id = :user_id
 UNION ALL {LISTED} AND user_id IS NULL
 ORDER BY id LIMIT :limit OFFSET :offset"""
+OWN_PAGE = f"{LISTED} AND user_id = :user_id ORDER BY id LIMIT :limit"
 PAGE_OF_ALL = f"{LISTED} ORDER BY id LIMIT :limit OFFSET :offset"
 IS_ACTIVE = "SELECT 1 FROM domains WHERE name = :name AND status <> 'pending' AND status = 'active'"
 INACTIVE = {
@@ -254,6 +255,12 @@ def give_tokens(tx: Tx) -> None:
 def new_token() -> str:
     """Returns a random token that the owner of a claim publishes in the DNS."""
     return secrets.token_hex(16)
+
+
+def own_page(tx: Tx, actor: Actor, user_id: str, limit: int) -> list[Domain]:
+    """Returns the first of the user's own domains, without the platform domains."""
+    given = {"organization": actor.organization_id, "bound": actor.restricted_key_id, "status": None}
+    return [Domain(*row) for row in tx.all(OWN_PAGE, user_id=user_id, limit=limit, after=0, **given)]
 
 
 def set_status(tx: Tx, actor: Actor, domain: Domain, status: Status) -> None:

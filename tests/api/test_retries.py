@@ -24,7 +24,12 @@ from tests.harness.server import ApiServer, Response, Tenant
 
 WRITES = [route for route in ROUTES if route.writes]
 # These writes record no event with the requests of this file.
-QUIET = {"PUT /v2/domains/:domain/route", "POST /v2/email-accounts/:id/restore", "POST /v2/domains/:domain/dkim/rotate"}
+QUIET = {
+    "POST /v2/users/resume",
+    "PUT /v2/domains/:domain/route",
+    "POST /v2/email-accounts/:id/restore",
+    "POST /v2/domains/:domain/dkim/rotate",
+}
 # Headers that differ in each answer.
 LIVE = {"x-request-id", "date", "ratelimit", "idempotent-replayed"}
 

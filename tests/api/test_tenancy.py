@@ -33,6 +33,8 @@ class Thing:
     key_id: int
     deleted_id: int = MISSING_ID
     """A deleted account that can be restored."""
+    maker_id: int = MISSING_ID
+    """The key that made the account."""
 
 
 NOTHING = Thing(MISSING_ID, MISSING_DOMAIN, MISSING_DOMAIN, MISSING_ID)
@@ -56,10 +58,13 @@ WHOLE = {"GET /metrics"}
 ABOUT = {"POST /v2/keys"} | {
     name(route)
     for route in GUARDED
-    if ":" in route.path or (route.body and any(field.required for field in msgspec.structs.fields(route.body)))
+    if ":" in route.path
+    or any(field.required for kind in (route.query, route.body) if kind for field in msgspec.structs.fields(kind))
 } - MAKES
+# Routes that change everything that a user has, as far as the caller sees the user.
+USERS = {"POST /v2/users/suspend", "POST /v2/users/resume", "POST /v2/users/delete"}
 # The other routes list everything that the caller has.
-LISTS = {name(route) for route in GUARDED} - ABOUT - MAKES - WHOLE
+LISTS = {name(route) for route in GUARDED} - ABOUT - MAKES - WHOLE - USERS
 
 # The id that a route expects, by the noun in its path. A new noun needs a row here.
 IDS: dict[str, Callable[[Thing], int]] = {
@@ -81,6 +86,7 @@ SENT: dict[str, Callable[[Thing], dict[str, Any]]] = {
     "PUT /v2/email-accounts/:id": lambda t: {"status": "disabled"},
     "POST /v2/domains/delete": lambda t: {"domain": t.empty},
     "POST /v2/keys": lambda t: {"domains": [t.domain]},
+    **dict.fromkeys(USERS, lambda t: {"user_id": "owner"}),
     "PUT /v2/limits": lambda t: {"user_id": "owner", "accounts": 1000, "domains": 1000},
 }
 # Every parameter of a list that could name a foreign thing, made from the thing's id and local
@@ -88,12 +94,13 @@ SENT: dict[str, Callable[[Thing], dict[str, Any]]] = {
 FILTERS: dict[str, Callable[[Thing, int, str], Any]] = {
     "user_id": lambda t, id_, local_part: "owner",
     "account_id": lambda t, id_, local_part: t.id,
+    "key_id": lambda t, id_, local_part: t.maker_id,
     "domain": lambda t, id_, local_part: t.domain,
     "q": lambda t, id_, local_part: f"{local_part}@{t.domain}",
     "after": lambda t, id_, local_part: id_ - 1,
     "every_user": lambda t, id_, local_part: "true",
 }
-NAMES_NOTHING = {"status", "order", "limit", "offset", "fields", "deleted"}
+NAMES_NOTHING = {"status", "order", "limit", "offset", "fields", "deleted", "type", "since", "until"}
 # Optional fields that cannot name a foreign thing. The organization of a new domain can;
 # tests/api/test_create_domain.py tests that field.
 SAYS_HOW = {
@@ -123,7 +130,10 @@ def asks(route: Route, thing: Thing) -> list[Ask]:
         values["id"] = IDS[noun](thing) if noun in IDS else None
         required = {field.name: values[field.name] for field in msgspec.structs.fields(route.body) if field.required}
         return [(path, required | user | SENT.get(name(route), lambda t: {})(thing))]
-    queries = _queries(route, thing, noun, user) if name(route) in LISTS else [user]
+    required = {
+        field.name: FIELDS[field.name](thing) for field in msgspec.structs.fields(route.query) if field.required
+    }
+    queries = _queries(route, thing, noun, user) if name(route) in LISTS else [user | required]
     return [(path + "?" * bool(query) + urlencode(query, safe="@"), None) for query in queries]
 
 
@@ -169,7 +179,7 @@ def secret(tenant: Tenant) -> Thing:
     key = tenant.new_key(name="hidden key", user_id="owner", domains=[domain, empty])
     deleted = tenant.account("private.too", domain=domain, user_id="owner", display_name="hidden")["id"]
     assert tenant.post("/v2/email-accounts/delete", {"id": deleted}).status == 200
-    return Thing(account["id"], domain, empty, tenant.key_id(key), deleted)
+    return Thing(account["id"], domain, empty, tenant.key_id(key), deleted, tenant.key_id(tenant.key))
 
 
 def test_every_route_of_the_table_is_covered() -> None:
@@ -211,6 +221,8 @@ INSIDERS: dict[str, Callable[[Tenant, Route, Thing], str]] = {
 FORBIDDEN = {("PUT /v2/limits", insider) for insider in ("its user", "its domain", "its user on its domain")}
 FORBIDDEN |= {("GET /metrics", insider) for insider in ("its user", "its domain", "its user on its domain")}
 FORBIDDEN |= {("POST /v2/domain", insider) for insider in ("its domain", "its user on its domain")}
+# The domains of a user need their scope too.
+FORBIDDEN |= {("POST /v2/users/delete", "the one scope")}
 # A key must not revoke a key with more rights.
 FORBIDDEN |= {("POST /v2/keys/delete", insider) for insider in ("its network", "the one scope")}
 
@@ -298,6 +310,23 @@ def test_a_foreign_deleted_account_is_missing(
         assert tenant.post(*OF_DELETED[wanted](secret.deleted_id)).status == 200
 
 
+@pytest.mark.parametrize("outsider", OUTSIDERS)
+@pytest.mark.parametrize("route", [r for r in GUARDED if name(r) in USERS], ids=name)
+def test_a_foreign_user_is_one_without_accounts(
+    tenant: Tenant, stranger: Tenant, secret: Thing, route: Route, outsider: str
+) -> None:
+    key = OUTSIDERS[outsider](tenant, stranger)
+    before = rows(tenant), rows(stranger), len(tenant.api.ended)
+    foreign = ask(tenant, route, (route.path, {"user_id": "owner"}), key)
+    missing = ask(tenant, route, (route.path, {"user_id": "nobox"}), key)
+    assert foreign.status in (200, 404)
+    if "its user" not in outsider and "'s owner" not in outsider:
+        assert alike(foreign)[::2] == (alike(missing)[0], alike(missing)[2].replace("nobox", "owner"))
+    if foreign.status == 200:
+        assert [foreign.json[name] for name in ("accounts", "accounts_left", "domains", "domains_left")] == [0] * 4
+    assert (rows(tenant), rows(stranger), len(tenant.api.ended)) == before
+
+
 SECRET = "private|hidden|{domain}"
 
 
@@ -354,7 +383,9 @@ def test_a_claim_tells_nothing_of_others(
 
 
 @pytest.mark.parametrize("user_id", ["other", "Owner", "owner "])
-@pytest.mark.parametrize("route", [r for r in GUARDED if ":id" in r.path or r.path.endswith("delete")], ids=name)
+@pytest.mark.parametrize(
+    "route", [r for r in GUARDED if (":id" in r.path or r.path.endswith("delete")) and name(r) not in USERS], ids=name
+)
 def test_the_users_must_agree(tenant: Tenant, secret: Thing, route: Route, user_id: str) -> None:
     path, body = asks(route, secret)[0]
     before = rows(tenant)

@@ -147,7 +147,7 @@ def test_lists_writes_and_errors(tenant: Tenant, tmp_path: Path) -> None:
         first, again = [data(await client.call_tool("create_key", once)) for _ in range(2)]
         assert first == again
         for arguments, code, fields in (
-            ({"domain": tenant.domain, "local_part": "a0", "user_id": "user_123"}, "address_exists", []),
+            ({"domain": tenant.domain, "local_part": "a0", "user_id": "user_123"}, "address_exists", ["local_part"]),
             (
                 {"domain": tenant.domain, "local_part": "a+b", "password": "hunter2", "user_id": "u"},
                 "invalid_request",

@@ -14,6 +14,7 @@ import msgspec
 
 from postroom.api.endpoints import (
     accounts,
+    availability,
     client_settings,
     dkim,
     domain_views,
@@ -24,6 +25,7 @@ from postroom.api.endpoints import (
     limits,
     mailboxes,
     stats,
+    users,
     verification,
 )
 from postroom.api.endpoints.account_views import FullAccount
@@ -66,6 +68,8 @@ class Source:
 # A shape comes after the shapes of its fields.
 SOURCES: dict[str, Source] = {
     "Account": Source(FullAccount, doc=""),
+    "Availability": Source(availability.AvailableAnswer),
+    "UserProgress": Source(users.UserAnswer),
     "Usage": Source(mailboxes.UsageAnswer),
     "OpenSession": Source(OpenSession),
     "OpenSessions": Source(mailboxes.SessionsAnswer),
