@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from postroom.db import migrate
-from tests.harness.server import ApiServer, Tenant, serve
+from tests.harness.dns_server import DnsServer
+from tests.harness.server import UNLIMITED, ApiServer, Tenant
 
 # A browser says this of every answer that is not 2xx, wanted or not.
 NOT_OURS = "Failed to load resource"
@@ -73,11 +75,18 @@ class Visit:
 
 
 @pytest.fixture(scope="session")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+def dns() -> Iterator[DnsServer]:
+    """The DNS that the server asks."""
+    with DnsServer.start() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def api(tmp_path_factory: pytest.TempPathFactory, dns: DnsServer) -> Iterator[ApiServer]:
     """A server of these tests' own. One engine is enough here: the API's own tests run on both."""
     url = f"sqlite:///{tmp_path_factory.mktemp('db') / 'postroom.db'}"
     migrate(url)
-    with serve(url) as server:
+    with ApiServer.start(url, msgspec.structs.replace(UNLIMITED, resolver=dns.address)) as server:
         yield server
 
 
