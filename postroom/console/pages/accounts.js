@@ -2,10 +2,11 @@
 
 import { can, current, withQuery } from "../api.js";
 import { changeStatus, createAccount, deleteAccount, resetPassword, restoreAccount } from "../account_actions.js";
-import { fill, h, icon } from "../dom.js";
+import { address, fill, h, icon } from "../dom.js";
+import { firstDomain, hasNone, usableDomains } from "../domain_actions.js";
 import { debounced, filtersInAddress, pagedTable } from "../lists.js";
 import { menu } from "../menu.js";
-import { button, empty, input, moment, pageHead, select, status } from "../widgets.js";
+import { button, empty, input, moment, pageHead, region, select, status } from "../widgets.js";
 
 const STATUSES = [["", "Every status"], ["active", "Active"], ["suspended", "Suspended"], ["disabled", "Disabled"], ["deleted", "Deleted"]];
 
@@ -17,7 +18,7 @@ export async function page(main, { go }) {
     path: () => withQuery("/v2/email-accounts", { fields: "*", order: "newest", limit: 50, ...filters.values, ...asked(filters.values) }),
     head: ["Address", "User", "Status", "Created", ""],
     row: (account) => row(account, list),
-    none: () => nothing(filters.values, add),
+    none: () => nothing(filters.values, add, go),
   });
   const later = debounced((name, value) => (filters.set(name, value), list.restart()));
   const text = (name, label, props) =>
@@ -46,17 +47,23 @@ function asked({ status }) {
   return status === "deleted" ? { status: "", deleted: "true" } : {};
 }
 
-function nothing(values, add) {
+function nothing(values, add, go) {
   if (values.status === "deleted") return empty("search", "Nothing to restore", "Deleted accounts are here until their mail is erased.");
   if (Object.values(values).some(Boolean)) return empty("search", "No account fits", "Try a shorter start of the address, or fewer filters.");
-  return empty("accounts", "No accounts yet", "An account is a real mailbox: it receives, sends and can be read the moment it is made.", can("accounts:write") && button("Create account", { icon: "plus", kind: "primary", onclick: add }));
+  const place = h("div");
+  region(place, async () => {
+    const found = can("accounts:write") ? await usableDomains() : null;
+    if (hasNone(found)) return empty("domains", ...firstDomain(found, go));
+    return empty("accounts", "No accounts yet", "An account is a real mailbox: it receives, sends and can be read the moment it is made.", can("accounts:write") && button("Create account", { icon: "plus", kind: "primary", onclick: add }));
+  }, { rows: 2 });
+  return place;
 }
 
 function row(account, list) {
   return h(
     "tr",
     null,
-    h("td", { class: "grow" }, account.deleted_at ? h("span", { class: "strong clip" }, account.address) : h("a", { class: "strong clip", href: `/accounts/${account.id}` }, account.address), h("div", { class: "faint clip" }, account.display_name)),
+    h("td", { class: "grow" }, account.deleted_at ? h("span", { class: "strong" }, address(account.address)) : h("a", { class: "strong", href: `/accounts/${account.id}` }, address(account.address)), account.display_name && h("div", { class: "faint" }, account.display_name)),
     h("td", { class: "clip" }, account.user_id, account.is_default && h("span", { class: "tag", title: "This user's default account" }, "default")),
     h("td", null, account.deleted_at ? h("span", { class: "faint nowrap" }, "erased ", moment(account.purge_at)) : status(account.status)),
     h("td", { class: "nowrap" }, moment(account.created_at)),
