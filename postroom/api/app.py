@@ -6,6 +6,7 @@ or bodies exist.
 
 import logging
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -141,6 +142,7 @@ def create_app(
     probe: Probe,
     instance: str,
     mailboxes: Mailboxes = NO_MAILBOXES,
+    has_submission: Callable[[], bool] = lambda: True,
     measure: Measure = nothing_measured,
     place: ProcessSlot = ALONE,
     clock: Clock = time.monotonic,
@@ -157,6 +159,7 @@ def create_app(
         probe=probe,
         instance=instance,
         mail_host=host,
+        has_submission=has_submission,
         verification=Verification(database, Resolver(settings.resolver), host),
         purge_days=settings.purge_days,
         measure=measure,
