@@ -13,7 +13,7 @@ const NAMES = { database: "Database", worker: "Worker", dovecot: "Dovecot · IMA
 const CHART_PAGES = 2;
 
 export async function page(main, { go, signal }) {
-  const start = h("div");
+  const start = h("div", { class: "start" });
   const counts = h("div", { class: "tiles" });
   const chart = h("div", { class: "card-body" });
   const parts = h("div", { class: "card-body" });
