@@ -11,11 +11,12 @@ const ENOUGH = 50;
 const MOST_PAGES = 10;
 
 /**
- * `path()` gives the path of the first page; `keep(item)` says which items are shown, if not all; `head` lists the titles of the columns; `row(item)`
+ * `path()` gives the path of the first page; `keep(item, path)` says which items of
+ * that page of the API are shown, if not all; `then(path)` is the path after a last page, if any; `head` lists the titles of the columns; `row(item)`
  * gives a <tr>; `none()` gives the content of an empty table. Returns { element, show, restart,
  * reload }.
  */
-export function pagedTable({ label, path, head, row, none, keep = () => true }) {
+export function pagedTable({ label, path, head, row, none, keep, then }) {
   const body = h("div", { class: "table-body" });
   const pager = h("nav", { class: "pager", "aria-label": `Pages of ${label}` });
   const element = h("div", { class: "card flush" }, body, pager);
@@ -30,11 +31,11 @@ export function pagedTable({ label, path, head, row, none, keep = () => true }) 
     body.setAttribute("aria-busy", "true");
     if (!quiet) fill(body, loading(8));
     try {
-      const { items, next } = await kept(trail.at(-1) || path(), controller.signal);
+      const { items, next, isPicked } = await kept(trail.at(-1) || path(), controller.signal);
       if (turn !== asked) return;
       history.replaceState({ ...history.state, trail }, "");
       fill(body, items.length ? table(items) : none(next));
-      fill(pager, steps(next, items.length));
+      fill(pager, steps(next, items.length, isPicked));
     } catch (problem) {
       if (turn !== asked || problem.name === "AbortError" || problem.status === 401) return;
       fill(body, failure(problem, () => show()));
@@ -47,15 +48,16 @@ export function pagedTable({ label, path, head, row, none, keep = () => true }) 
   /** A page of the items that are kept, from as many pages of the API as that needs, up to a bound. */
   async function kept(start, signal) {
     const items = [];
-    let next = start;
+    let [next, read] = [start, 0];
     for (let pages = 0; next && pages < MOST_PAGES && items.length < ENOUGH; pages += 1) {
-      const { data, next: following } = await call("GET", next, { signal });
-      const found = data.items.filter(keep);
-      items.push(...found);
-      next = following;
-      if (found.length === data.items.length) break;
+      const from = next;
+      const { data, next: following } = await call("GET", from, { signal });
+      read += data.items.length;
+      items.push(...(keep ? data.items.filter((item) => keep(item, from)) : data.items));
+      next = following || then?.(from) || null;
+      if (!keep) break;
     }
-    return { items, next };
+    return { items, next, isPicked: items.length < read };
   }
 
   // In a narrow place the rows are cards. The roles stay a table's, whatever the styles make of it.
@@ -80,14 +82,14 @@ export function pagedTable({ label, path, head, row, none, keep = () => true }) 
     return line;
   }
 
-  function steps(next, count) {
+  function steps(next, count, isPicked) {
     if (!next && !trail.length) return [];
     const go = (change) => () => {
       trail = change;
       show(true).then(() => element.scrollIntoView({ block: "start" }));
     };
     return [
-      h("span", { class: "faint" }, `Page ${trail.length + 1}`, count ? `, ${count} shown` : ""),
+      h("span", { class: "faint" }, `Page ${trail.length + 1}`, count ? `, ${count} shown` : "", isPicked && next && ". Next searches on"),
       h("button", { type: "button", class: "button", disabled: !trail.length, onclick: go(trail.slice(0, -1)) }, icon("left"), h("span", null, "Previous")),
       h("button", { type: "button", class: "button", disabled: !next, onclick: go([...trail, next]) }, h("span", null, "Next"), icon("right")),
     ];

@@ -207,6 +207,23 @@ def test_filters_and_search(console: Visit) -> None:
     expect(console.page.get_by_text("No account fits")).to_be_visible()
 
 
+def test_a_search_finds_the_middle_of_an_address_and_the_name(console: Visit) -> None:
+    """What starts with the search comes first, then the newest of the others."""
+    tenant = console.tenant
+    for local_part, name in (("john.smith", None), ("smith", "S"), ("kai", "Zo\u00eb Smithers"), ("other", "Other")):
+        tenant.account(local_part, display_name=name, user_id="u2" if local_part == "other" else "u1")
+    console.open("/accounts")
+    rows, search = console.page.locator("tbody tr"), console.page.get_by_label("Search addresses")
+    for text, found in (("Smith", ["smith", "kai", "john.smith"]), ("zoe", ["kai"]), ("n.sm", ["john.smith"])):
+        search.fill(text)
+        expect(rows).to_contain_text([f"{local_part}@{tenant.domain}" for local_part in found])
+        expect(rows).to_have_count(len(found))
+    search.fill("other")
+    expect(rows).to_have_count(1)
+    console.page.get_by_label("User").fill("u1")
+    expect(console.page.get_by_text("No account fits")).to_be_visible()
+
+
 def test_keys(console: Visit) -> None:
     console.open("/keys")
     console.button("Create key").click()
@@ -447,3 +464,13 @@ def test_a_hundred_thousand_accounts(console: Visit) -> None:
     console.page.get_by_label("Search addresses").type("a00001")
     expect(console.page.locator("tbody tr")).to_have_count(10)
     expect(first).to_have_text(f"a000019@{tenant.domain}")
+    asked: list[str] = []
+    console.page.on("request", lambda request: asked.append(request.url))
+    console.page.get_by_label("Search addresses").fill("09999")
+    expect(first).to_have_text(f"a099999@{tenant.domain}")
+    expect(console.page.locator(".pager")).to_contain_text("Next searches on")
+    console.settle()
+    asked.clear()
+    console.page.get_by_label("Search addresses").fill("00019@")
+    expect(console.page.get_by_text("Next searches older ones")).to_be_visible()
+    assert len([url for url in asked if "/v2/" in url]) == 10  # however many accounts there are
