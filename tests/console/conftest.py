@@ -1,6 +1,7 @@
 """A real Chromium with a real server. Each test asserts at its end what every page promises: no
 error on the browser's console, no violation of the policy, no request to another host."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,8 @@ from tests.harness.server import UNLIMITED, ApiServer, Tenant
 
 # Browsers log this for every answer that is not 2xx, even if the page expects the answer.
 NOT_OURS = "Failed to load resource"
+# An exact time in a title: with the year, the seconds and the zone.
+ABSOLUTE = re.compile(r"\d{4}.*\d:\d\d:\d\d.*(UTC|GMT|[A-Z]{3})")
 
 
 @dataclass

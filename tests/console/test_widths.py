@@ -21,7 +21,7 @@ def look(console: Visit, path: str, open_: Callable[[], None] = lambda: None) ->
     console.page.set_viewport_size({"width": 360, "height": 800})
     console.open(path)
     open_()
-    console.settle()
+    console.wait_until_loaded()
     judge(console, f"{path} on a dark phone")
     fits(console, path)
     console.page.emulate_media(color_scheme="light")
