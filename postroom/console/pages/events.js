@@ -10,8 +10,9 @@ export async function page(main) {
   const filters = filtersInAddress(["type", "user_id", "domain", "account_id"]);
   const list = pagedTable({
     label: "Events",
-    // The API has no filter by type, so the page reads more events at once and picks from them.
-    path: () => withQuery("/v2/events", { order: "newest", ...filters.values, limit: filters.values.type ? 500 : 50, type: "" }),
+    // An API without a filter by type ignores it, so the page reads more events at once and picks
+    // from them.
+    path: () => withQuery("/v2/events", { order: "newest", ...filters.values, limit: filters.values.type ? 500 : 50 }),
     keep: (event) => !filters.values.type || event.type === filters.values.type,
     head: ["What", "To what", "User", "By", "From", "When"],
     row,
