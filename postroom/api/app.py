@@ -126,7 +126,7 @@ class App:
             return Reply(said.status, said.body, JSON + said.headers)
         page = self._console.page(segments)
         if page is None and segments not in (["docs"], ["openapi.json"]):
-            return None
+            return None if self._router.find(segments) else self._console.missing(exchange)
         if exchange.method not in ("GET", "HEAD"):
             raise MethodNotAllowed("GET, HEAD")
         if page:

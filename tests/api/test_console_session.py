@@ -232,8 +232,26 @@ def test_the_page(api: ApiServer) -> None:
         assert "unsafe" not in policy
         assert page.headers["x-content-type-options"] == "nosniff"
     for path in ("/nothing", "/accounts/7/x", "/accounts/", "/console/", "/console/index.html", "//"):
-        assert api.request("GET", path).status == 404
+        assert api.request("GET", path).code == "not_found"
     assert api.request("POST", "/", {}).status == 405
+
+
+def test_a_path_without_a_page_is_a_page_in_a_browser(api: ApiServer) -> None:
+    """The console says there what is not there. Any other client gets a problem, as under /v2."""
+    browser = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    page = api.request("GET", "/")
+    for path in ("/nothing", "/accounts/7/x", "/console/", "//"):
+        missing = api.request("GET", path, headers=browser)
+        assert (missing.status, missing.headers["content-type"]) == (404, "text/html; charset=utf-8")
+        assert missing.headers["content-security-policy"] == page.headers["content-security-policy"]
+        assert missing.headers["vary"] == "accept"
+        assert missing.text == page.text
+        assert api.request("HEAD", path, headers=browser).status == 404
+        assert api.request("POST", path, {}, headers=browser).code == "not_found"
+        assert api.request("GET", path, headers={"accept": "*/*"}).code == "not_found"
+    assert api.request("GET", "/v2/nothing", headers=browser).code == "unauthorized"
+    assert api.request("GET", "/healthz", headers=browser).json == api.request("GET", "/healthz").json
+    assert api.request("POST", "/healthz", {}, headers=browser).code == "method_not_allowed"
 
 
 def test_its_files_are_kept_for_ever(api: ApiServer) -> None:
