@@ -15,7 +15,7 @@ import pytest
 from postroom.accounts import commands as accounts
 from postroom.accounts.commands import CreateAccount
 from postroom.actor import Actor
-from postroom.db import Database, Tx, open_database
+from postroom.db import Database, Tx
 from postroom.domains import check_schedule, dkim, proofs, verification
 from postroom.domains import commands as domains
 from postroom.domains.commands import Domain
@@ -25,6 +25,7 @@ from postroom.mail_host import MailHost
 from postroom.service import worker
 from postroom.tenants import organizations
 from tests.harness.dns_server import DnsServer
+from tests.harness.kept import KeptDatabase
 from tests.harness.service import wait_for
 
 HOST = MailHost("mx.host.example", 587, 465, 993)
@@ -100,7 +101,7 @@ class World:
 
 @pytest.fixture
 def world(database_url: str) -> Iterator[World]:
-    database = open_database(database_url)
+    database = KeptDatabase(database_url)
     database.write_sync(lambda tx: tx.run("DELETE FROM domain_checks"))
     with DnsServer.start() as server:
         yield World(database, server)
