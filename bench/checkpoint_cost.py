@@ -35,10 +35,10 @@ def measure() -> Iterator[Row]:
         migrate(url)
         actor = Actor(fill(url, 20_000, 1)[0])
         connection, password = SQLiteWriter(path), passwords.hash_generated(passwords.generate())
-        for turn, every in enumerate(EVERY):
+        for round_, every in enumerate(EVERY):
             spent, pages, began = [], 0, time.perf_counter()
             for number in range(1, BATCHES + 1):
-                batch(connection, actor, password, turn * BATCHES + number)
+                batch(connection, actor, password, round_ * BATCHES + number)
                 if number % every == 0:
                     paused = time.perf_counter()
                     pages = connection.fetch("PRAGMA wal_checkpoint(PASSIVE)", {})[0][1]

@@ -169,13 +169,13 @@ def deletion(id_: int) -> Once:
 def each(instance: Instance, requests: Sequence[Once], threads: int = 16) -> float:
     """Requests a second, each of them sent once: wrk does not stop after so many requests;
     threads do."""
-    turn, lock = iter(requests), threading.Lock()
+    pending, lock = iter(requests), threading.Lock()
 
     def work() -> None:
         with closing(http.client.HTTPConnection("127.0.0.1", instance.service.ports["port"])) as connection:
             while True:
                 with lock:
-                    request = next(turn, None)
+                    request = next(pending, None)
                 if request is None:
                     return
                 connection.request(*request, {"x-api-key": instance.key, "content-type": "application/json"})

@@ -19,9 +19,9 @@ def cost(call: Callable[[int], object], names: int) -> float:
     """µs a call over so many names, best of some rounds."""
     best = float("inf")
     for _ in range(ROUNDS):
-        turn = [name for name, _ in zip(cycle(range(names)), range(CALLS), strict=False)]
+        order = [name for name, _ in zip(cycle(range(names)), range(CALLS), strict=False)]
         started = time.perf_counter()
-        for name in turn:
+        for name in order:
             call(name)
         best = min(best, (time.perf_counter() - started) / CALLS * 1e6)
     return best

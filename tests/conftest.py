@@ -8,6 +8,7 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 from postroom.db import migrate
+from tests.harness.daemons import sees_daemons
 from tests.harness.postgres import PostgresServer
 from tests.harness.server import ApiServer, Tenant, serve
 
@@ -28,6 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults", action="store_true", help="only the long fault tests")
     parser.addoption("--fuzz", action="store_true", help="only the fuzz targets, each for --fuzz-seconds")
     parser.addoption("--quick", action="store_true", help="only quick tests, under a minute: SQLite, no daemons")
+    parser.addoption("--daemons", action="store_true", help="only the tests that see daemons")
     words = f"seconds for each target of --fuzz; default {FUZZ_SECONDS:.0f}"
     parser.addoption("--fuzz-seconds", type=float, default=FUZZ_SECONDS, help=words)
 
@@ -37,13 +39,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Selects the long tests with `--faults` only, the fuzz targets alone with `--fuzz`, and the
-    quick tests with `--quick`."""
+    """Selects the long tests with `--faults` only, the fuzz targets alone with `--fuzz`, the quick
+    tests with `--quick`, and with `--daemons` what .ci/run runs on Debian 13."""
 
     def is_wanted(item: pytest.Item) -> bool:
         if config.getoption("--fuzz"):
             return FUZZ in item.path.parents
         if config.getoption("--quick") and not is_quick(item):
+            return False
+        if config.getoption("--daemons") and not sees_daemons(item.path):
             return False
         return bool(item.get_closest_marker("long")) == bool(config.getoption("--faults"))
 

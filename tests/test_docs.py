@@ -1,16 +1,10 @@
-"""The documents are complete, and their examples work when they are pasted.
-
-Each `sh` block is run, and must print the `json` or `text` block right behind it. In the reference
-of the API, the `python` blocks are run too, between the `sh` blocks, as one program.
-"""
+"""The documents are complete, and what they name exists."""
 
 import ast
-import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -33,28 +27,13 @@ from postroom.client.operations import Operations
 from postroom.domains.commands import Status as DomainStatus
 from postroom.domains.dns_records import Purpose
 from tests import tables
-from tests.harness.dns_server import DnsServer
-from tests.harness.service import Service
-from tests.harness.shell import python, run
+from tests.documents import NAMES, REFERENCE, ROOT, blocks, read
 
-ROOT = Path(__file__).parent.parent
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 INDEX = (ROOT / "docs" / "llms.txt").read_text(encoding="utf-8")
-NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
-REFERENCE = ("docs/api.md", "docs/domains.md", "docs/client-settings.md", "docs/monitoring.md")
 API = "".join((ROOT / name).read_text(encoding="utf-8") for name in REFERENCE)
 
-# Fields of the JSON that differ between two runs.
-VOLATILE = {
-    "used_bytes",
-    "messages",
-    *("id", "account_id", "domain_id", "key_id", "request_id", "instance", "client_address"),
-    *("password", "created_at", "updated_at", "expires_at", "api_key", "prefix", "parent_id", "expected_value", "port"),
-}
-# What readers do before the commands, or set to values of their own. The tests do this instead.
-NOT_RUN = re.compile(r"(git clone |\./start|\./test|API_KEY=|DATA=|BACKUP=)")
 # Absolute paths that a document may name: the product's own, and those of every system.
-PATHS: tuple[str, ...] = (
+PATHS = (
     "/etc/",
     "/opt/postroom/",
     "/var/lib/postroom",
@@ -62,8 +41,6 @@ PATHS: tuple[str, ...] = (
     "/usr/",
     "/v2/",
     "/v2`",
-)
-PATHS += (
     "/.well-known/mta-sts.txt",
     "/.well-known/autoconfig/",
     "/mail/config-v1.1.xml",
@@ -79,40 +56,6 @@ PATHS += (
     "/docs",
     "/INBOX",
 )
-
-
-class Block(NamedTuple):
-    """A fenced block."""
-
-    kind: str
-    text: str
-
-
-def read(name: str) -> str:
-    return (ROOT / name).read_text(encoding="utf-8")
-
-
-def blocks(name: str) -> list[Block]:
-    return [Block(*match.groups()) for match in re.finditer(r"^```(\w*)\n(.*?)^```$", read(name), re.M | re.S)]
-
-
-def runnable(text: str) -> str:
-    return "\n".join(line for line in text.splitlines() if not NOT_RUN.match(line)).strip()
-
-
-def command(name: str, block: Block) -> str:
-    """The block as a shell command; empty if the block is not run."""
-    if block.kind == "python" and name in REFERENCE:
-        return python(block.text)
-    return runnable(block.text) if block.kind == "sh" else ""
-
-
-def commands(name: str) -> list[int]:
-    """The numbers of the blocks in a document that are run."""
-    return [number for number, block in enumerate(blocks(name)) if command(name, block)]
-
-
-RUN = [name for name in NAMES if commands(name)]
 
 
 def prose(name: str) -> str:
@@ -219,7 +162,7 @@ def test_every_error_code_has_its_section() -> None:
     assert sorted(rows) == sorted((code, str(status)) for code, (status, _) in PROBLEMS.items())
 
 
-def test_every_code_of_a_field_says_how_to_mend_it() -> None:
+def test_every_code_of_a_field_has_its_fix() -> None:
     table = read("docs/errors.md").partition("## Single fields")[2].partition("\n## ")[0]
     used = {code for _, code in constants({"FieldError", "BadAddress", "WeakPassword"})}
     assert set(re.findall(r"`([^`]+)`", "".join(re.findall(r"^\|([^|]*)\|", table, re.M)))) == used
@@ -387,57 +330,3 @@ def test_links_resolve(name: str) -> None:
 def test_paths_lead_to_places_that_readers_have(name: str) -> None:
     paths = re.findall(r"(?<![\w.:/}<>~*\])-])/[A-Za-z][^\s'\",;)]*", read(name).replace("$POSTROOM_URL/", " /"))
     assert [path for path in paths if not path.startswith(PATHS)] == []
-
-
-# --- the commands
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
-    with DnsServer.start() as dns, Service.new(resolver=dns.address) as new:
-        dns.publish("mail.postroom.test", "A", "127.0.0.1")
-        yield new.start()
-
-
-def test_the_documents_have_commands() -> None:
-    assert {"README.md", "docs/api.md", "docs/cli.md", "docs/operations.md", "docs/python.md"} <= set(RUN)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="the documents send mail, and Postfix needs root")
-@pytest.mark.parametrize("name", RUN)
-def test_commands_do_what_the_document_says(service: Service, name: str, tmp_path: Path) -> None:
-    found = blocks(name)
-    numbers = commands(name)
-    opening = next(block.text for block in blocks("docs/api.md") if block.kind == "python")
-    printed = run([command(name, found[number]) for number in numbers], opening, service, tmp_path)
-    for number, output in zip(numbers, printed, strict=True):
-        promised = found[number + 1] if number + 1 < len(found) else Block("", "")
-        if promised.kind == "json":
-            answer = output[output.index("{") :]
-            assert stable(json.loads(answer)) == stable(json.loads(promised.text)), found[number].text
-            assert order(json.loads(answer)) == order(json.loads(promised.text)), found[number].text
-        elif promised.kind == "text":
-            for line in promised.text.splitlines():
-                assert re.search("^" + re.escape(line).replace("…", ".+") + r"\r?$", output, re.M), (line, output)
-
-
-def test_the_readme_has_the_curl_of_the_first_start(service: Service) -> None:
-    body = re.search(r"-d '(.*)'", service.said())
-    assert body
-    assert body[1] in read("README.md")
-
-
-def stable(value: Any) -> Any:
-    """The JSON with only the type of each value that differs between two runs."""
-    if isinstance(value, dict):
-        return {k: type(v).__name__ if k in VOLATILE else stable(v) for k, v in value.items()}
-    if isinstance(value, str) and value.endswith("._domainkey"):
-        return "a selector"
-    return [stable(item) for item in value] if isinstance(value, list) else value
-
-
-def order(value: Any) -> Any:
-    """The keys of the JSON in their order."""
-    if isinstance(value, dict):
-        return [(key, order(item)) for key, item in value.items()]
-    return [order(item) for item in value] if isinstance(value, list) else None

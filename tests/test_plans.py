@@ -23,7 +23,7 @@ from postroom.db.migrations import SCHEMA, VIEWS
 from postroom.mailplane import render
 from postroom.mailplane.render import OwnNode, Plane
 from postroom.settings import load
-from tests.test_architecture import NOUNS
+from tests.source import NOUNS
 
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
 # Statements that read a whole table on purpose: (module, constant) → why.
@@ -167,7 +167,7 @@ INSERT INTO api_keys (organization_id, prefix, digest, scopes, created_at)
 INSERT INTO api_key_domains (key_id, domain_id) SELECT id, 1 + id % 400 FROM api_keys;
 INSERT INTO session_endings (account_id, generation, due_at) SELECT id, 1, id FROM accounts;
 INSERT INTO dkim_keys (domain_id, selector, private_key, value, state, created_at, due_at)
-  SELECT id, 's', 'k', 'v', state, 1, 1
+  SELECT id, 's', 'k', 'v', state, 1, id
   FROM domains CROSS JOIN (VALUES ('signing'), ('next'), ('retiring')) AS s (state);
 INSERT INTO idempotent_answers (organization_id, key_id, name, request, answer, expires_at)
   SELECT organization_id, id, 'n' || id, 'r', 'a', id FROM api_keys;

@@ -226,7 +226,7 @@ def test_start_and_doctor_say_so() -> None:
             assert (f"! {sentence}" in service.said()) is is_open
             assert service.stop() == 0
             found = json.loads(service.run("doctor", "--json").stdout)
-            (finding,) = [one for one in found if one["subject"] == "settings"]
-            assert (finding["level"], finding["text"] == sentence) == ("error" if is_open else "ok", is_open)
-            assert finding["next"] == (f"chmod 600 {path}" if is_open else "")
+            (diagnosis,) = [one for one in found if one["subject"] == "settings"]
+            assert (diagnosis["level"], diagnosis["text"] == sentence) == ("error" if is_open else "ok", is_open)
+            assert diagnosis["next"] == (f"chmod 600 {path}" if is_open else "")
             assert "hush" not in service.said()

@@ -215,7 +215,7 @@ def create(tx: Tx, actor: Actor, command: CreateKey) -> tuple[ApiKey, str]:
 def page(tx: Tx, actor: Actor, user_id: str | None, *, after: int, limit: int, offset: int) -> list[ApiKey]:
     """Returns keys that are live or expired, ordered by id. An actor with a restricted key sees
     only keys that are at least as narrow."""
-    rows = tx.all(PAGE, **_mine(actor, user_id), after=after, limit=limit, offset=offset)
+    rows = tx.all(PAGE, **_owned(actor, user_id), after=after, limit=limit, offset=offset)
     return [_from_row(tx, actor.organization_id, row) for row in rows]
 
 
@@ -230,7 +230,7 @@ def revoke(tx: Tx, actor: Actor, key_id: int, user_id: str | None = None) -> Api
     Raises not_found if the key is foreign, unknown or already revoked, and `key_too_wide` if the
     key may do more than the actor's key and was not made with it (decision 0165).
     """
-    row = tx.one(REVOKE, **_mine(actor, user_id), id=key_id, now=tx.now)
+    row = tx.one(REVOKE, **_owned(actor, user_id), id=key_id, now=tx.now)
     if row is None:
         raise not_found()
     _refuse_to_end_wider(tx, actor, _from_row(tx, actor.organization_id, row))
@@ -297,13 +297,13 @@ def _refuse_to_end_wider(tx: Tx, actor: Actor, key: ApiKey) -> None:
     operator has no key and may revoke any key."""
     if actor.key_id is None or _has_made(tx, actor.organization_id, actor.key_id, key):
         return
-    mine = get(tx, actor.organization_id, actor.key_id)
+    own_key = get(tx, actor.organization_id, actor.key_id)
     wider = []
-    if not set(key.scopes) <= set(mine.scopes):
+    if not set(key.scopes) <= set(own_key.scopes):
         wider.append(FieldError("scopes", "too_wide", "It has scopes that your key lacks."))
-    if mine.networks is not None and (key.networks is None or not networks.within(key.networks, mine.networks)):
+    if own_key.networks is not None and (key.networks is None or not networks.within(key.networks, own_key.networks)):
         wider.append(FieldError("networks", "too_wide", "It is valid from networks that your key is not valid from."))
-    if mine.expires_at is not None and (key.expires_at is None or key.expires_at > mine.expires_at):
+    if own_key.expires_at is not None and (key.expires_at is None or key.expires_at > own_key.expires_at):
         wider.append(FieldError("expires_at", "too_wide", "It expires later than your key."))
     if wider:
         detail = "A key can revoke only keys that are no wider than itself, and keys that it made: use a wider key."
@@ -351,7 +351,7 @@ def _from_row(tx: Tx, organization_id: int, row: Row) -> ApiKey:
     return ApiKey(id_, prefix, name, user_id, tuple(scopes.split()), bound, within, *rest)
 
 
-def _mine(actor: Actor, user_id: str | None) -> dict[str, int | str | None]:
+def _owned(actor: Actor, user_id: str | None) -> dict[str, int | str | None]:
     """The parameters of OWNED_LIVE. If the actor is bound to a user, that user replaces
     `user_id`."""
     return {

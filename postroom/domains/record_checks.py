@@ -41,10 +41,11 @@ class RecordCheck(msgspec.Struct, frozen=True):
 
 
 class _Kind(msgspec.Struct, frozen=True):
-    """How TXT values of one purpose are recognized: `mine` as receivers do, `meant` as a person
-    would. `fault` says what is wrong with a value; `single` allows only one such record."""
+    """How TXT values of one purpose are found: `recognizes` reads them as receivers do, `meant` as
+    a person would. `fault` says what is wrong with a value; `single` allows only one such
+    record."""
 
-    mine: Callable[[str], bool]
+    recognizes: Callable[[str], bool]
     meant: Callable[[str], bool]
     fault: txt_records.Judge
     single: bool = True
@@ -89,12 +90,12 @@ def _kind(record: Record) -> _Kind:
 
 def _txt(record: Record, name: str, domain: str, kind: _Kind, lookups: Lookups) -> RecordCheck:
     found = lookups.find(name, "TXT")
-    mine = [value for value in found.values if kind.mine(value)]
-    if kind.single and len(mine) > 1:
-        return _differs(mine, f"There are {len(mine)} such records at {name}: keep only the expected one.")
-    if any(kind.fault(value) is None for value in mine):
-        return _ok(mine)
-    shown = mine or [value for value in found.values if kind.meant(_plain(value))]
+    recognized = [value for value in found.values if kind.recognizes(value)]
+    if kind.single and len(recognized) > 1:
+        return _differs(recognized, f"There are {len(recognized)} such records at {name}: keep only the expected one.")
+    if any(kind.fault(value) is None for value in recognized):
+        return _ok(recognized)
+    shown = recognized or [value for value in found.values if kind.meant(_plain(value))]
     spelled = next((value for value in shown if kind.fault(_plain(value)) is None), None)
     if spelled is not None:
         return _differs(shown, _spelling(spelled))

@@ -46,8 +46,8 @@ class Following:
                 self._complain(str(error))
 
     async def _follow(self, found: OwnNode, reload: Callable[[], None]) -> None:
-        mine = self._node
-        if (found.id, found.host, found.port, found.bind) != (mine.id, mine.host, mine.port, mine.bind):
+        own = self._node
+        if (found.id, found.host, found.port, found.bind) != (own.id, own.host, own.port, own.bind):
             raise NotUsable("this node's address or port has changed since its start: restart it")
         write = daemons.renew_configuration
         if await asyncio.to_thread(write, self._settings, self._identity, self._postgres, found):

@@ -151,14 +151,14 @@ class Model:
         account; else the oldest disabled account."""
         mine = {id_: a for id_, a in self.living.items() if a["user_id"] == user_id}
         before = next((id_ for id_, a in mine.items() if a["is_default"]), None)
-        heir = min(mine, key=lambda id_: (STATUSES.index(mine[id_]["status"]), id_), default=None)
-        self.set_default(user_id, heir, before)
+        new_default = min(mine, key=lambda id_: (STATUSES.index(mine[id_]["status"]), id_), default=None)
+        self.set_default(user_id, new_default, before)
 
-    def set_default(self, user_id: str, heir: int | None, before: int | None) -> None:
+    def set_default(self, user_id: str, new_default: int | None, before: int | None) -> None:
         for id_, account in self.living.items():
             if account["user_id"] == user_id:
-                account["is_default"] = id_ == heir
-        if heir is not None and heir != before:
+                account["is_default"] = id_ == new_default
+        if new_default is not None and new_default != before:
             self.events["account.updated"] += 1
 
     def end(self, id_: int, account: dict[str, Any]) -> None:
@@ -346,7 +346,7 @@ def test_it_does_as_the_model_does(database: Database, seed: int) -> None:
     database.write_sync(work)
 
 
-def test_the_rest_of_an_address_is_30_days_to_the_millisecond(database: Database) -> None:
+def test_the_quarantine_of_an_address_is_30_days_to_the_millisecond(database: Database) -> None:
     def work(tx: Tx) -> None:
         actor = new_domain(tx, "rest.test")
         made = accounts.create(tx, actor, command("rest.test", "a", "first"))
@@ -362,7 +362,7 @@ def test_the_rest_of_an_address_is_30_days_to_the_millisecond(database: Database
     database.write_sync(work)
 
 
-def test_sessions_are_due_after_a_while_and_settled_once(database: Database) -> None:
+def test_a_revocation_is_due_after_a_while_and_completed_once(database: Database) -> None:
     def work(tx: Tx) -> None:
         actor = new_domain(tx, "due.test")
         made = accounts.create(tx, actor, command("due.test"))

@@ -97,7 +97,7 @@ def test_one_of_many_at_once_wins(tenant: Tenant) -> None:
     assert new_events(tenant) == ["account.created"]
 
 
-def test_an_address_rests_for_another_user(tenant: Tenant) -> None:
+def test_an_address_is_in_quarantine_for_other_users(tenant: Tenant) -> None:
     old = tenant.account("name", user_id="first")
     tenant.post("/v2/email-accounts/delete", {"id": old["id"]})
     before = rows(tenant)

@@ -167,7 +167,7 @@ UPDATE domains SET deleted_at = 1
 WHERE id = (SELECT MIN(id) FROM domains WHERE organization_id = :organization AND user_id = :user_id)"""
 
 
-def test_claims_that_wait_are_capped(tenant: Tenant, stranger: Tenant) -> None:
+def test_pending_claims_are_limited(tenant: Tenant, stranger: Tenant) -> None:
     """Without a limit of domains, a user may have 500 claims and an organization 5,000."""
 
     def run(sql: str, user: str, **more: int) -> None:

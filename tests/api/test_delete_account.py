@@ -125,7 +125,7 @@ def test_it_works_when_the_domain_is_no_longer_active(tenant: Tenant) -> None:
     assert tenant.post(PATH, {"id": account["id"]}).status == 200
 
 
-def test_its_ending_is_written_down_for_the_worker(tenant: Tenant) -> None:
+def test_its_revocation_is_recorded_for_the_worker(tenant: Tenant) -> None:
     account = tenant.account()
     tenant.post(PATH, {"id": account["id"]})
     assert [row[1:3] for row in rows(tenant, "session_endings")] == [(account["id"], 1)]
@@ -144,8 +144,8 @@ SUCCESSION = [
 ]
 
 
-@pytest.mark.parametrize(("statuses", "heir"), SUCCESSION)
-def test_the_default_has_a_successor(tenant: Tenant, statuses: list[str], heir: int | None) -> None:
+@pytest.mark.parametrize(("statuses", "successor"), SUCCESSION)
+def test_the_default_has_a_successor(tenant: Tenant, statuses: list[str], successor: int | None) -> None:
     default = tenant.account("default")
     tenant.account("foreign", user_id="another")
     others = [tenant.account(f"n{n}")["id"] for n in range(len(statuses))]
@@ -153,11 +153,13 @@ def test_the_default_has_a_successor(tenant: Tenant, statuses: list[str], heir: 
         tenant.put(f"/v2/email-accounts/{id_}", {"status": status})
     at = last_event(tenant)
     tenant.post(PATH, {"id": default["id"]})
-    assert [id_ for id_ in others if tenant.full(id_)["is_default"]] == ([] if heir is None else [others[heir]])
+    assert [id_ for id_ in others if tenant.full(id_)["is_default"]] == (
+        [] if successor is None else [others[successor]]
+    )
     events = tenant.events(after=at)
-    assert [event["type"] for event in events] == ["account.deleted"] + ["account.updated"] * (heir is not None)
-    if heir is not None:
-        assert (events[1]["account_id"], events[1]["data"]["changed"]) == (others[heir], ["is_default"])
+    assert [event["type"] for event in events] == ["account.deleted"] + ["account.updated"] * (successor is not None)
+    if successor is not None:
+        assert (events[1]["account_id"], events[1]["data"]["changed"]) == (others[successor], ["is_default"])
 
 
 def test_another_account_keeps_the_default(tenant: Tenant) -> None:

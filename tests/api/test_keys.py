@@ -119,12 +119,12 @@ def test_it_cannot_move_the_default_account(bound: Bound) -> None:
 
 def test_the_default_follows_to_a_domain_that_the_key_does_not_see(tenant: Tenant) -> None:
     account = tenant.account("a")
-    heir = tenant.account("b", domain=tenant.new_domain())
+    new_default = tenant.account("b", domain=tenant.new_domain())
     key = tenant.new_key(domains=[tenant.domain])
     at = last_event(tenant)
     assert tenant.post(f"{ACCOUNTS}/delete", {"id": account["id"]}, key=key).status == 200
-    assert tenant.full(heir["id"])["is_default"]
-    assert [event["account_id"] for event in tenant.events(after=at)] == [account["id"], heir["id"]]
+    assert tenant.full(new_default["id"])["is_default"]
+    assert [event["account_id"] for event in tenant.events(after=at)] == [account["id"], new_default["id"]]
     shown = tenant.get("/v2/events", key=key, after=at).json["items"]
     assert [event["account_id"] for event in shown] == [account["id"]]
 

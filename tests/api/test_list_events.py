@@ -94,7 +94,7 @@ def test_the_links_lead_through_every_event_once(tenant: Tenant, limit: int) -> 
     assert [id_ for page in filtered for id_ in page] == every[-2:]
 
 
-def test_a_limit_over_the_cap(tenant: Tenant) -> None:
+def test_a_limit_over_the_bound(tenant: Tenant) -> None:
     assert tenant.get(PATH, limit=10**6).json["limit"] == 500
 
 

@@ -111,7 +111,7 @@ def test_the_address_may_be_taken_meanwhile(tenant: Tenant) -> None:
     assert restore(tenant, account["id"]).status == 200
 
 
-def test_another_user_has_taken_it_after_the_rest(tenant: Tenant) -> None:
+def test_another_user_has_taken_it_after_the_quarantine(tenant: Tenant) -> None:
     account = tenant.account("name")
     delete(tenant, account["id"])
     assert tenant.create("name", user_id="another").code == "address_exists"

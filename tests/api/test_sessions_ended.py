@@ -87,10 +87,10 @@ def test_the_worker_was_quicker(tenant: Tenant, api: ApiServer) -> None:
     """The worker ends the sessions while the API still waits, so the answer is true."""
     account, at = tenant.account(), last_event(tenant)
 
-    def settled(tx: Tx) -> None:
+    def complete(tx: Tx) -> None:
         tx.run("DELETE FROM session_endings")
 
-    api.meanwhile = lambda: api.database.write_sync(settled)
+    api.meanwhile = lambda: api.database.write_sync(complete)
     api.ends = False
     try:
         assert shown(ACTS["reset"](tenant, account["id"])) is True

@@ -67,10 +67,10 @@ def differences(timer: Timer, foreign: Iterator[Ask], missing: Iterator[Ask], nu
     things exist before the first measurement, because creating them would disturb one of each
     pair."""
     found = []
-    for turn, pair in enumerate(list(zip(islice(foreign, number), islice(missing, number), strict=True))):
-        first, second = pair if turn % 2 else reversed(pair)
+    for index, pair in enumerate(list(zip(islice(foreign, number), islice(missing, number), strict=True))):
+        first, second = pair if index % 2 else reversed(pair)
         one, two = timer.seconds(first), timer.seconds(second)
-        found.append(one - two if turn % 2 else two - one)
+        found.append(one - two if index % 2 else two - one)
     return found
 
 

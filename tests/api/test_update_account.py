@@ -233,17 +233,17 @@ SUCCESSION = [
 ]
 
 
-@pytest.mark.parametrize(("statuses", "heir"), SUCCESSION)
-def test_a_disabled_default_has_a_successor(tenant: Tenant, statuses: list[str], heir: int) -> None:
+@pytest.mark.parametrize(("statuses", "new_default"), SUCCESSION)
+def test_a_disabled_default_has_a_successor(tenant: Tenant, statuses: list[str], new_default: int) -> None:
     ids = [tenant.account(f"n{n}")["id"] for n in range(1 + len(statuses))]
     tenant.account("foreign", user_id="another")
     for id_, status in zip(ids[1:], statuses, strict=True):
         tenant.put(PATH.format(id_), {"status": status})
     at = last_event(tenant)
     shown = tenant.put(PATH.format(ids[0]), {"status": "disabled"}, fields="is_default").json["account"]
-    assert shown == {"is_default": heir == 0}
-    assert [n for n, id_ in enumerate(ids) if tenant.full(id_)["is_default"]] == [heir]
-    assert new_events(tenant, at) == ["account.disabled"] + ["account.updated"] * (heir != 0)
+    assert shown == {"is_default": new_default == 0}
+    assert [n for n, id_ in enumerate(ids) if tenant.full(id_)["is_default"]] == [new_default]
+    assert new_events(tenant, at) == ["account.disabled"] + ["account.updated"] * (new_default != 0)
 
 
 def test_updated_at_moves_and_created_at_stays(tenant: Tenant) -> None:

@@ -34,12 +34,12 @@ class World:
     def new_claim(self, tenant: Tenant) -> str:
         return self.claim(tenant, f"claim{next(_numbers)}-{tenant.organization_id}.example")
 
-    def rest(self) -> None:
+    def allow_checks(self) -> None:
         """Makes every domain ready for its next check at once."""
         self.api.database.write_sync(lambda tx: tx.run("UPDATE domain_checks SET free_at = 0"))
 
     def verify(self, tenant: Tenant, name: str, **options: Any) -> Response:
-        self.rest()
+        self.allow_checks()
         return tenant.post(f"/v2/domains/{name}/verify", {"user_id": USER}, **options)
 
     def proven(self, tenant: Tenant, name: str) -> Response:
@@ -259,7 +259,7 @@ def test_one_organization_does_not_take_every_check(world: World, ours: Tenant, 
     next check must wait, but another organization's check need not."""
     names = [world.new_claim(ours) for _ in range(verification.CHECKS_OF_ONE + 1)]
     free = world.new_claim(theirs)
-    world.rest()
+    world.allow_checks()
     world.dns.silent |= set(names)
     answers: list[Response] = []
     call = lambda name: answers.append(ours.post(f"/v2/domains/{name}/verify", {"user_id": USER}))  # noqa: E731
@@ -305,7 +305,7 @@ def test_two_claims_at_once(world: World, ours: Tenant, theirs: Tenant) -> None:
         world.dns.publish_all(name, records)
     tokens = [records[0]["expected_value"] for records in (listed, others)]
     world.dns.publish(f"_postroom-challenge.{name}", "TXT", *tokens)
-    world.rest()
+    world.allow_checks()
     answers: list[Response] = []
 
     def call(tenant: Tenant) -> None:

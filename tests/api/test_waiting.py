@@ -215,7 +215,7 @@ def test_clients_that_do_not_read_are_counted(database_url: str, monkeypatch: py
             assert stranger.answer().status == 200
 
 
-def test_nobody_is_counted_who_has_gone(api: ApiServer) -> None:
+def test_a_closed_connection_is_not_counted(api: ApiServer) -> None:
     """When a connection ends, for whatever reason, its place is free again."""
     peers = Peers()
     one = peers.enter("2001:db8::1")

@@ -376,7 +376,7 @@ def test_a_dump_of_postgresql(postgres: Any, tmp_path: Path, passphrase: str) ->
         assert "POSTROOM_DATABASE_URL" in refused(service, "restore", str(file))
 
 
-def test_what_is_no_file_does_not_hold_up_a_backup(stopped: Platform) -> None:
+def test_a_pipe_does_not_block_a_backup(stopped: Platform) -> None:
     """A backup leaves out sockets and pipes in a mail folder."""
     service = stopped.service
     folder = service.data / "mail" / "02" / "2" / "Maildir" / "cur"

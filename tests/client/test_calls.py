@@ -151,7 +151,7 @@ def test_it_says_which_field_is_wrong(client: Client, tenant: Tenant) -> None:
     assert "hunter2" not in str(refused.value)
 
 
-def test_a_limit_says_its_cap(client: Client, tenant: Tenant) -> None:
+def test_the_error_of_a_limit_has_the_limit(client: Client, tenant: Tenant) -> None:
     client.set_limits(user_id="user_123", accounts=0)
     with pytest.raises(Conflict) as refused:
         client.create_account(tenant.domain, "billing", user_id="user_123")

@@ -1,4 +1,4 @@
-"""Three machines of one Postroom: instances on 127.0.0.2 to 127.0.0.4, on one PostgreSQL."""
+"""Three nodes of one Postroom: instances on 127.0.0.2 to 127.0.0.4 with one PostgreSQL."""
 
 import smtplib
 import ssl
@@ -32,14 +32,14 @@ class Machine:
 
     @property
     def own_port(self) -> int:
-        """The first of those for the other machines."""
+        """The first of the ports for the other nodes."""
         return max(self.service.ports.values()) + 1
 
     def port(self, name: str) -> int:
         return self.service.ports[name]
 
     def imap(self, box: Mailbox, password: str | None = None) -> Imap:
-        """A session that has logged in here."""
+        """Returns an IMAP session on this node after its login."""
         imap = Imap(self.address, self.port("imaps_port"), ssl_context=clients.tls())
         try:
             imap.login(box.address, password or box.password)
@@ -55,14 +55,14 @@ class Machine:
         return pop3
 
     def deliver(self, box: Mailbox, subject: str) -> None:
-        """A message by SMTP from outside, handed to this machine."""
+        """Delivers a message by SMTP from outside through this node."""
         source = (clients.own_address(), 0)
         with smtplib.SMTP(self.address, self.port("smtp_port"), "client.example", 60, source) as client:
             sender = "someone@elsewhere.example"
             client.send_message(clients.message(sender, box.address, subject), sender, [box.address])
 
     def hand_in(self, box: Mailbox, sender: str, raw: bytes) -> tuple[int, str]:
-        """The last answer of this machine's port 25 to a message as it is."""
+        """Returns the last answer of this node's port 25 to a message that is sent unchanged."""
         source = (clients.own_address(), 0)
         with smtplib.SMTP(self.address, self.port("smtp_port"), "client.example", 60, source) as client:
             client.ehlo()
@@ -72,8 +72,8 @@ class Machine:
         return code, text.decode()
 
     def deliver_largest(self, box: Mailbox) -> str:
-        """Larger and larger messages, until one is refused; answers the subject of the last that
-        was taken."""
+        """Delivers larger and larger messages until one is refused. Returns the subject of the last
+        accepted message."""
         taken = ""
         with smtplib.SMTP(
             self.address, self.port("smtp_port"), "client.example", 60, (clients.own_address(), 0)
@@ -99,25 +99,25 @@ class Machine:
         return client
 
     def flush(self) -> None:
-        """Has what waits here tried again now."""
+        """Has Postfix try all queued messages of this node again now."""
         subprocess.run(["postqueue", "-c", self.service.data / "postfix", "-f"], check=True)
 
     def queued(self) -> bool:
-        """Whether Postfix has mail that waits."""
+        """Returns whether Postfix has queued mail."""
         done = subprocess.run(["postqueue", "-c", self.service.data / "postfix", "-j"], check=True, capture_output=True)
         return bool(done.stdout)
 
     def holds(self, box: Mailbox, suffix: str = "") -> bool:
-        """Whether the mail of an account is on this machine's disk."""
+        """Returns whether the mail of an account is on this node's disk."""
         return self.mail(box, suffix).is_dir()
 
     def mail(self, box: Mailbox, suffix: str = "") -> Path:
-        """Where on this machine's disk it is, if it is here."""
+        """Returns the folder that the mail of an account has on this node's disk."""
         return home_of(self.service.data / "mail", box.id, suffix)
 
     def believes(self, certificates: str) -> bool:
-        """Whether its daemons were told to believe these and no others, and nothing newer waits
-        for them."""
+        """Returns whether the node's daemons trust exactly these certificates, with no newer list
+        waiting."""
         data = self.service.data
         told = trust_file.told(data)
         there = (data / "tls" / "nodes.pem").read_text()
@@ -125,7 +125,7 @@ class Machine:
 
     @property
     def owner(self) -> str:
-        """Whose its mail is."""
+        """The user that owns this node's mail."""
         return (self.service.data / "mail").owner()
 
 
@@ -159,8 +159,7 @@ class Cluster:
             assert set(pool.map(lambda machine: machine.service.stop(), machines)) == {0}
 
     def wait_for_trust(self) -> None:
-        """Until every machine's daemons believe every certificate that stands in the database,
-        and no other."""
+        """Waits until the daemons of every node trust exactly the certificates in the database."""
         platform = self.platform()
 
         def is_so() -> bool:
@@ -173,7 +172,7 @@ class Cluster:
             believe = all(machine.believes(wanted) for machine in self.machines)
             return not behind and believe and len(secrets) == 1 and all(secret for _, secret in rows)
 
-        wait_for("the machines to know each other", is_so)
+        wait_for("the nodes to trust each other", is_so)
 
     def platform(self) -> Platform:
         return Platform.new(self.machines[0].service)
@@ -182,13 +181,13 @@ class Cluster:
         return self.machines[0].service.run(*arguments)
 
     def home(self, box: Mailbox) -> Machine:
-        """The machine that an account is placed on."""
+        """Returns the node that is the home of an account."""
         rows = box.platform.sql(
             "SELECT name FROM nodes JOIN account_homes ON node_id = nodes.id WHERE account_id = :id", id=box.id
         )
         return next(machine for machine in self.machines if machine.name == rows[0][0])
 
     def other(self, box: Mailbox) -> Machine:
-        """A machine that an account is not placed on."""
+        """Returns a node that is not the home of an account."""
         home = self.home(box)
         return next(machine for machine in self.machines if machine is not home)

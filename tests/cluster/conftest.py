@@ -1,4 +1,4 @@
-"""One cluster for all tests of several machines; each makes accounts of its own."""
+"""One cluster for all tests of several nodes. Each test creates its own accounts."""
 
 import itertools
 from collections.abc import Iterator

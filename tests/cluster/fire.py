@@ -1,4 +1,4 @@
-"""Mail that arrives while an account is moved, and whether what was acknowledged is true
+"""Mail that arrives during a move, and the check that everything acknowledged is true
 afterwards."""
 
 import itertools
@@ -16,13 +16,14 @@ from tests.mail import clients
 from tests.mail.clients import Imap
 from tests.mail.platform import Mailbox
 
-# Of each client: on a slow disk no more may arrive than can be copied.
+# Pause of each client, so that no more mail arrives than a slow disk can copy.
 PAUSE_SECONDS = 0.4
 
 
 @dataclass
 class Fire:
-    """Mail that arrives by SMTP and by IMAP on every machine, and what was acknowledged of it."""
+    """Mail that arrives by SMTP and by IMAP on every node, with a record of what was
+    acknowledged."""
 
     cluster: Cluster
     box: Mailbox
@@ -72,7 +73,7 @@ class Fire:
                     while not self.stop.wait(PAUSE_SECONDS):
                         self._append(imap, f"imap {machine.name} {next(number)}")
             except Imap.abort:
-                continue  # the session was ended
+                continue  # the move ended the session
             except Imap.error as error:
                 self.refused.append(str(error))
             except OSError:
@@ -87,8 +88,9 @@ class Fire:
             self.appended[subject] = found[1].decode(), found[2].decode()
 
     def settle(self) -> dict[str, tuple[str, str]]:
-        """What is in the mailbox once nothing waits any more: subject -> UIDVALIDITY, UID."""
-        wait_for("what waits", self._is_settled)
+        """Waits for all queues and returns the contents of the mailbox: subject -> UIDVALIDITY,
+        UID."""
+        wait_for("the queued mail", self._is_settled)
         return self.look()
 
     def _is_settled(self) -> bool:
@@ -106,13 +108,13 @@ class Fire:
             _, found = imap.fetch("1:*", "(UID BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
         rows = [row for row in found if isinstance(row, tuple)]
         subjects = [row[1].decode().partition(":")[2].strip() for row in rows]
-        assert max(Counter(subjects).values(), default=0) <= 1, "doubled"
+        assert max(Counter(subjects).values(), default=0) <= 1, "duplicated"
         uids = [re.search(rb"UID (\d+)", row[0])[1].decode() for row in rows]  # type: ignore[index]
         return {subject: (validity.decode(), uid) for subject, uid in zip(subjects, uids, strict=True)}
 
     def check(self) -> None:
-        """Nothing is lost, nothing doubled, and every message has the UID that was answered for
-        it."""
+        """Checks that nothing is lost or duplicated, and that every message has the UID that was
+        acknowledged."""
         found = self.settle()
         assert {said for said in self.refused if "UNAVAILABLE" not in said} == set()
         assert set(self.taken) - set(found) == set()

@@ -1,4 +1,4 @@
-"""Moves as the tests make them."""
+"""Helpers for tests of moves."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ def move(cluster: Cluster, box: Mailbox, machine: Machine) -> None:
 
 
 def start_move(box: Mailbox, source: Machine, target: Machine, phase: str) -> None:
-    """Straight into this phase."""
+    """Starts a move directly in this phase."""
     sql = (
         "INSERT INTO account_moves (account_id, source, target, phase, created_at) SELECT :id, s.id, t.id, :phase, 1"
         " FROM nodes s, nodes t WHERE s.name = :s AND t.name = :t RETURNING account_id"
@@ -25,7 +25,7 @@ def start_move(box: Mailbox, source: Machine, target: Machine, phase: str) -> No
 
 
 def hold(box: Mailbox) -> None:
-    """No worker goes on with its move, as if it had been put off."""
+    """Stops workers from continuing the move, as if they had backed off from it."""
     later = "INSERT INTO leases (kind, item, free_at, failures) VALUES ('move', :id, :at, 0) RETURNING item"
     box.platform.sql(later, id=box.id, at=2**52)
 
@@ -35,14 +35,14 @@ def release(box: Mailbox) -> None:
 
 
 def copy(box: Mailbox, source: Machine, target: Machine) -> None:
-    """The mailbox's files, as a copy leaves them."""
+    """Copies the mailbox's files as a move does."""
     shelf = target.mail(box).parent
     subprocess.run(["install", "-d", "-m", "700", f"--owner={source.owner}", shelf], check=True)
     subprocess.run(["cp", "-a", source.mail(box), shelf], check=True)
 
 
 def place(box: Mailbox, machine: Machine) -> None:
-    """Says that the mailbox is there; nothing of it is."""
+    """Records the mailbox on that node, without any files."""
     sql = "UPDATE account_homes SET node_id = nodes.id FROM nodes WHERE name = :to AND account_id = :id RETURNING name"
     box.platform.sql(sql, id=box.id, to=machine.name)
 
@@ -52,7 +52,7 @@ def has_home(box: Mailbox) -> bool:
 
 
 def purge(box: Mailbox) -> None:
-    """Deletes it with its mail, and does not wait for the ends of sessions."""
+    """Deletes the account with its mail, without waiting for the end of sessions."""
     box.platform.call("POST", "/v2/email-accounts/delete", {"id": box.id, "purge": True})
     box.platform.sql("DELETE FROM session_endings WHERE account_id = :id RETURNING id", id=box.id)
 
@@ -78,13 +78,13 @@ def under_fire(cluster: Cluster, box: Mailbox, way: list[Machine]) -> None:
 
 def seen(machine: Machine, box: Mailbox) -> list[Any]:
     with machine.imap(box) as imap:
-        lists = [sorted(str(line) for line in listed[1]) for listed in (imap.list(), imap.lsub())]  # in no order
+        lists = [sorted(str(line) for line in listed[1]) for listed in (imap.list(), imap.lsub())]  # in any order
         folders = [*lists, imap.select("Work/Deep", readonly=True)]
         return [*folders, imap.response("UIDVALIDITY"), imap.fetch("1:*", "(UID FLAGS INTERNALDATE BODY.PEEK[])")]
 
 
 def kill_in(machine: Machine, box: Mailbox, phase: str) -> None:
-    """Kills the worker as soon as the move is in this phase, if it ever is."""
+    """Kills the worker as soon as the move is in this phase, unless the move ends before."""
     sql = "SELECT phase FROM account_moves WHERE account_id = :id"
     rows = wait_for("the phase", lambda: _in(box.platform.sql(sql, id=box.id) or [("clean",)], phase))
     assert rows

@@ -1,5 +1,5 @@
-"""Moves that are cancelled: the account is open where it was, with all its mail, and nothing of
-it is elsewhere."""
+"""Cancelled moves: the account is open on its old node with all its mail, and other nodes keep
+nothing of it."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ def fill(machine: Machine, box: Mailbox) -> None:
 
 
 def test_it_works_while_it_is_copied(cluster: Cluster, box: Mailbox) -> None:
-    """It stays open; what the target has got is erased there."""
+    """The account stays open, and the target erases what it has copied."""
     home, other = cluster.home(box), cluster.other(box)
     fill(home, box)
     copy(box, home, other)
@@ -57,9 +57,8 @@ def test_it_works_while_it_is_copied(cluster: Cluster, box: Mailbox) -> None:
 
 
 def test_a_frozen_account_whose_target_is_away(cluster: Cluster, box: Mailbox) -> None:
-    """As a worker leaves it that was killed: sealed, and closed. It opens again where it was,
-    moves elsewhere without waiting for that target, and the target erases its copy when it is
-    back."""
+    """The worker was killed and left the mailbox sealed and closed. It opens again at its home and
+    can move elsewhere without waiting for that target, which erases its copy when it is back."""
     home, other = cluster.home(box), cluster.other(box)
     (third,) = (machine for machine in cluster.machines if machine not in (home, other))
     fill(home, box)
@@ -94,8 +93,8 @@ def test_a_frozen_account_whose_target_is_away(cluster: Cluster, box: Mailbox) -
 
 
 def test_what_cannot_be_cancelled(cluster: Cluster, box: Mailbox) -> None:
-    """A move that has switched already, and an account that does not exist. A command that follows
-    a move reports its end."""
+    """A move that has already switched, and an account that does not exist. A command that waits
+    for a move reports its end."""
     home, other = cluster.home(box), cluster.other(box)
     hold(box)
     place(box, other)
@@ -116,8 +115,8 @@ def test_what_cannot_be_cancelled(cluster: Cluster, box: Mailbox) -> None:
 
 @pytest.mark.long
 def test_it_works_under_fire(cluster: Cluster, box: Mailbox) -> None:
-    """At any moment of a move: either it is cancelled or it is done, and nothing is lost or
-    there twice."""
+    """At any moment of a move, it is either cancelled or done, and nothing is lost or
+    duplicated."""
     with Fire.on(cluster, box) as fire:
         wait_for("mail", lambda: len(fire.taken) > 2 and len(fire.appended) > 2)
         for _ in range(8):
@@ -138,8 +137,8 @@ def test_it_works_under_fire(cluster: Cluster, box: Mailbox) -> None:
 
 @pytest.mark.long
 def test_a_source_that_is_lost(cluster: Cluster, box: Mailbox) -> None:
-    """As the document says it: the copy takes the place of what the backup has, and the move
-    goes on from there."""
+    """As in the documentation: the copy replaces the mailbox of the backup, and the move continues
+    from there."""
     home, other = cluster.home(box), cluster.other(box)
     fill(home, box)
     copy(box, home, other)
@@ -158,7 +157,7 @@ def test_a_source_that_is_lost(cluster: Cluster, box: Mailbox) -> None:
 
 @pytest.mark.long
 def test_a_copy_that_outlives_its_worker(cluster: Cluster, box: Mailbox) -> None:
-    """doveadm continues when the worker that called it is gone. The copy is erased when nothing is
+    """doveadm continues after the worker that called it is gone. The copy is erased when nothing is
     added to it any more."""
     home, other = cluster.home(box), cluster.other(box)
     fill(home, box)
@@ -172,7 +171,7 @@ def test_a_copy_that_outlives_its_worker(cluster: Cluster, box: Mailbox) -> None
     cancel(home, box)
     reason = "SELECT 1 FROM account_moves WHERE account_id = :id AND reason LIKE 'An earlier copy %'"
     wait_for("the reason why it waits", lambda: box.platform.sql(reason, id=box.id))
-    wait_for("its end", lambda: not maildir.is_being_copied(home.service.data / "mail", box.id), RETRIED)
+    wait_for("the end of the move", lambda: not maildir.is_being_copied(home.service.data / "mail", box.id), RETRIED)
     release(box)
     wait_for("the end", lambda: is_over(box))
     wait_for("the copy's end", lambda: not box.platform.sql(LEFT, id=box.id))

@@ -1,4 +1,4 @@
-"""Accounts move from one machine to another under fire: nothing is lost, nothing is there twice."""
+"""Accounts move from one node to another under fire: nothing is lost and nothing is duplicated."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ from tests.mail.platform import Mailbox
 
 
 def test_it_works_under_fire(cluster: Cluster, box: Mailbox) -> None:
-    """There and back. UIDs stay, so that no client loads its mail anew."""
+    """There and back. UIDs stay the same, so that clients do not load their mail again."""
     home = cluster.home(box)
     under_fire(cluster, box, [cluster.other(box), home])
 
@@ -46,14 +46,14 @@ def test_a_terminal_is_told_how_far_it_is(cluster: Cluster, box: Mailbox) -> Non
 
 @pytest.mark.long
 def test_round_and_round(cluster: Cluster, box: Mailbox) -> None:
-    """As the test above, through all machines, twice."""
+    """Like the test above, through all nodes, twice."""
     home = cluster.home(box)
     others = [machine for machine in cluster.machines if machine is not home]
     under_fire(cluster, box, [*others, home, *others, home])
 
 
 def test_everything_moves(cluster: Cluster, box: Mailbox) -> None:
-    """Folders, flags, keywords, subscriptions and scripts; open sessions end."""
+    """Folders, flags, keywords, subscriptions and scripts move. Open sessions end."""
     home, other = cluster.home(box), cluster.other(box)
     script = b'require ["fileinto", "mailbox"];\nfileinto :create "Archive";\n'
     clients.put_script(home.address, home.port("sieve_port"), box.address, box.password, script)
@@ -77,8 +77,8 @@ def test_everything_moves(cluster: Cluster, box: Mailbox) -> None:
 
 
 def test_a_reset_that_stops_scripts_holds_on_every_machine(cluster: Cluster, box: Mailbox) -> None:
-    """Before a move and after it; each machine tells whether a script forwards, wherever the
-    mailbox is."""
+    """Before and after a move. Each node reports whether a script forwards, wherever the mailbox
+    is."""
     home, other = cluster.home(box), cluster.other(box)
     usage = f"/v2/email-accounts/{box.id}/usage"
     clients.put_script(
@@ -100,7 +100,7 @@ def test_a_reset_that_stops_scripts_holds_on_every_machine(cluster: Cluster, box
 
 
 def test_a_worker_that_is_killed(cluster: Cluster, box: Mailbox) -> None:
-    """While the account is frozen: the next one goes on."""
+    """The worker dies while the account is frozen, and the next worker continues."""
     home, other = cluster.home(box), cluster.other(box)
     home.deliver(box, "hello")
     with home.imap(box) as imap:
@@ -114,8 +114,8 @@ def test_a_worker_that_is_killed(cluster: Cluster, box: Mailbox) -> None:
 
 @pytest.mark.long
 def test_a_worker_that_is_killed_under_fire(cluster: Cluster, box: Mailbox) -> None:
-    """Again and again, in the middle of a move: the next one goes on, and the account is open in
-    the end."""
+    """Workers die again and again during a move. The next worker continues, and the account is open
+    in the end."""
     home, other = cluster.home(box), cluster.other(box)
     with Fire.on(cluster, box) as fire:
         wait_for("mail", lambda: len(fire.taken) > 2 and len(fire.appended) > 2)
@@ -131,8 +131,8 @@ def test_a_worker_that_is_killed_under_fire(cluster: Cluster, box: Mailbox) -> N
 
 
 def test_a_target_that_is_away(cluster: Cluster, box: Mailbox) -> None:
-    """The account stays where it is, and open; the move says why, and goes on when the target is
-    back."""
+    """The account stays at its home, and open. The move shows the reason and continues when the
+    target is back."""
     home, other = cluster.home(box), cluster.other(box)
     assert other.service.stop() == 0
     try:
@@ -153,7 +153,7 @@ def test_a_target_that_is_away(cluster: Cluster, box: Mailbox) -> None:
 
 
 def test_an_account_that_is_deleted_on_its_way(cluster: Cluster, box: Mailbox) -> None:
-    """What was copied is erased on the target; what the grace keeps is where it was."""
+    """The target erases its copy. The mail that the grace period keeps is at the old home."""
     home, other = cluster.home(box), cluster.other(box)
     home.deliver(box, "hello")
     with home.imap(box) as imap:
@@ -165,8 +165,8 @@ def test_an_account_that_is_deleted_on_its_way(cluster: Cluster, box: Mailbox) -
 
 
 def test_a_question_before_the_seal(cluster: Cluster, box: Mailbox) -> None:
-    """It must not make the folder that the move then takes for the mailbox: copied would be
-    nothing, and erased all."""
+    """A query must not create the folder that the move then takes for the mailbox: the move would
+    copy nothing and erase everything."""
     home, other = cluster.home(box), cluster.other(box)
     home.deliver(box, "hello")
     with home.imap(box) as imap:
@@ -184,8 +184,8 @@ def test_a_question_before_the_seal(cluster: Cluster, box: Mailbox) -> None:
 
 
 def test_a_session_that_was_slow_to_begin(cluster: Cluster, box: Mailbox) -> None:
-    """It ends, although the account is elsewhere already: it would make an empty mailbox anew
-    where the old one was."""
+    """The session ends although the account is already elsewhere. It would otherwise create an
+    empty mailbox in the old place."""
     home, other = cluster.home(box), cluster.other(box)
     session = home.imap(box)
     place(box, other)

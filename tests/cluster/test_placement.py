@@ -1,4 +1,4 @@
-"""Where new accounts are placed, and machines that come and go."""
+"""The placement of new accounts, and nodes that come and go."""
 
 import shutil
 from pathlib import Path
@@ -39,8 +39,8 @@ def _make(tx: Tx, number: int) -> int:
 
 
 def _make_as_before(tx: Tx) -> tuple[int, int, int]:
-    """An account that a version of schema 0016 has made on the first of two nodes: its id, its
-    node, the other node."""
+    """Creates an account as a version with schema 0016 does, on the first of two nodes. Returns its
+    id, its node and the other node."""
     ((home,), (target,)) = tx.all("SELECT id FROM nodes WHERE id > 0 ORDER BY id")
     organization = organizations.ensure(tx, "o")
     ((domain,),) = tx.all(
@@ -72,12 +72,12 @@ def _loads(database: Database) -> dict[str, int]:
 
 
 def test_it_works(database: Database) -> None:
-    """The first node takes over what was there when it starts; a new account goes where there
-    are fewest."""
+    """The first node takes over the existing accounts when it starts. A new account goes to the
+    node with the fewest."""
     for number in range(3):
         database.write_sync(lambda tx, number=number: _make(tx, number))
     _add(database, "a")
-    database.write_sync(lambda tx: _make(tx, 3))  # by the one machine, which has not been started as a node yet
+    database.write_sync(lambda tx: _make(tx, 3))  # created by the single machine before its start as a node
     _add(database, "b")
     with pytest.raises(Refused, match="Start the first node first"):
         _begin(database, "b")
@@ -102,7 +102,7 @@ def test_it_works(database: Database) -> None:
 
 
 def test_a_node_is_not_another_machine(database: Database) -> None:
-    """Its name alone does not make a machine the one that has the mail."""
+    """A machine with the name of a node but other data is not that node."""
     _add(database, "a")
     _begin(database, "a")
     folder = database.write_sync(nodes.everything)[0].folder
@@ -140,8 +140,8 @@ def test_a_node_is_removed_when_it_has_nothing(database: Database) -> None:
 
 @pytest.mark.parametrize(("phase", "due"), [("copy", False), ("frozen", False), ("clean", True)])
 def test_a_purge_waits_for_no_other_machine(database: Database, phase: str, due: bool) -> None:
-    """Only while the mail might be on its way. What is left elsewhere that machine erases,
-    whenever it is back."""
+    """A purge waits only while the mail might be on its way. Another node erases its leftovers when
+    it is back."""
     for name in ("a", "b"):
         _add(database, name)
         _begin(database, name)
@@ -159,13 +159,13 @@ def test_a_purge_waits_for_no_other_machine(database: Database, phase: str, due:
 
 
 def _moved(tx: Tx) -> moves.Move:
-    """The move of a new account."""
+    """Returns the move of a new account."""
     id_ = _make(tx, 0)
     return moves.request(tx, id_, "b" if nodes.home(tx, id_) == nodes.get(tx, "a").id else "a")
 
 
 def test_a_cancelled_move_goes_no_further(database: Database) -> None:
-    """Whatever its worker is about to do: it neither closes the account nor takes it elsewhere."""
+    """Whatever its worker is about to do, it neither closes the account nor moves it."""
     for name in ("a", "b"):
         _add(database, name)
         _begin(database, name)
@@ -175,7 +175,7 @@ def test_a_cancelled_move_goes_no_further(database: Database) -> None:
     assert not database.write_sync(lambda tx: moves.freeze(tx, id_))
     database.write_sync(lambda tx: tx.run("UPDATE account_moves SET phase = 'frozen'"))
     assert not database.write_sync(lambda tx: moves.switch(tx, move))
-    assert database.write_sync(lambda tx: moves.cancel(tx, id_))  # once more
+    assert database.write_sync(lambda tx: moves.cancel(tx, id_))  # a second time
     database.write_sync(lambda tx: moves.thaw(tx, id_, "late"))
     due = database.write_sync(lambda tx: moves.next_due(tx, move.source))
     assert due
@@ -189,7 +189,7 @@ def test_a_cancelled_move_goes_no_further(database: Database) -> None:
 
 
 def test_a_move_that_was_cancelled_before_the_upgrade(postgres: PostgresServer, tmp_path: Path) -> None:
-    """Then it was a phase, and the target's to end."""
+    """Before the upgrade, "cancelled" was a phase that the target had to end."""
     for file in SCHEMA.glob("*.sql"):
         if file.name < "0017":
             shutil.copy(file, tmp_path)
@@ -198,7 +198,7 @@ def test_a_move_that_was_cancelled_before_the_upgrade(postgres: PostgresServer, 
     migrate(url, tmp_path)
     found = open_database(url)
     try:
-        # As that version did: the noun of this one asks for columns that came later.
+        # SQL as in that version, because today's statements need newer columns.
         machine = """INSERT INTO nodes (name, address, port, founder, created_at, seen_at)
             VALUES (:name, '192.0.2.1', 1700, :founder, 1, :now) RETURNING id"""
         for name, founder in (("a", 1), ("b", 0)):
@@ -217,7 +217,7 @@ def test_a_move_that_was_cancelled_before_the_upgrade(postgres: PostgresServer, 
 
 
 def test_what_is_at_home_is_no_leftover(database: Database) -> None:
-    """Whatever the tables say: nothing is erased where the account is."""
+    """Whatever the tables contain, nothing is erased at the home of an account."""
     for name in ("a", "b"):
         _add(database, name)
         _begin(database, name)
@@ -228,8 +228,8 @@ def test_what_is_at_home_is_no_leftover(database: Database) -> None:
 
 
 def test_a_node_that_is_lost_is_removed(database: Database) -> None:
-    """With what cancelled moves have left on it; one that is there erases that first. Others are
-    emptied meanwhile."""
+    """The lost node has leftovers of cancelled moves. A node that is alive must erase them before
+    its removal. Meanwhile other nodes can be emptied."""
     for name in ("a", "b", "c"):
         _add(database, name)
         _begin(database, name)
@@ -244,7 +244,7 @@ def test_a_node_that_is_lost_is_removed(database: Database) -> None:
     with pytest.raises(Refused, match="in a moment"):
         database.write_sync(lambda tx: nodes.remove(tx, "c"))
     database.write_sync(lambda tx: [nodes.drain(tx, name, name != "c") for name in ("b", "c")])
-    assert database.write_sync(lambda tx: moves.request_more(tx, "a", 10)) == 1  # waits for c
+    assert database.write_sync(lambda tx: moves.request_more(tx, "a", 10)) == 1  # the other waits for c
     assert database.write_sync(lambda tx: moves.get(tx, id_)) is None
     database.write_sync(lambda tx: [nodes.drain(tx, name, name != "b") for name in ("b", "c")])
     assert database.write_sync(lambda tx: moves.request_more(tx, "a", 10)) == 1
@@ -254,7 +254,8 @@ def test_a_node_that_is_lost_is_removed(database: Database) -> None:
 
 
 def test_a_node_that_is_away_gets_none(database: Database) -> None:
-    """While another one is there: nobody could use a mailbox on it."""
+    """While another node is alive, a silent node gets no accounts, because their mailboxes could
+    not be used."""
     for name in ("a", "b"):
         _add(database, name)
         _begin(database, name)

@@ -1,5 +1,5 @@
-"""Several machines: whose sender it is, is asked wherever mail leaves, also where a script runs
-and the target is elsewhere."""
+"""Several nodes: the sender is checked wherever mail leaves, also if a script runs on one node and
+its target is on another."""
 
 import smtplib
 from email import message_from_bytes
@@ -17,7 +17,7 @@ def put_script(cluster: Cluster, box: Mailbox, script: str) -> None:
 
 
 def elsewhere(cluster: Cluster, platform: Platform, box: Mailbox) -> Mailbox:
-    """A mailbox on another machine; new accounts go to the machine with the fewest."""
+    """Returns a mailbox on another node. New accounts go to the node with the fewest accounts."""
     for number in range(10):
         found = platform.create(f"far{box.id}x{number}")
         if cluster.home(found) is not cluster.home(box):
@@ -49,8 +49,8 @@ def test_replies_and_forwards_cross_machines(cluster: Cluster, box: Mailbox, pla
 
 
 def test_the_largest_message_is_forwarded(cluster: Cluster, box: Mailbox, platform: Platform) -> None:
-    """Each server on the way has added a line; a refusal would put off all mail of the script's
-    owner."""
+    """Each server in transit has added a header field. A refusal would delay all mail of the
+    script's owner."""
     far = elsewhere(cluster, platform, box)
     put_script(cluster, box, f'redirect "{far.address}";')
     subject = cluster.home(box).deliver_largest(box)

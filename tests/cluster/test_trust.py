@@ -1,6 +1,5 @@
-"""What the machines know each other by: a key of its own for each, which no other machine and no
-table has; believed while it stands beside the node, renewed in time, and not a second longer.
-"""
+"""Trust between nodes: each has its own key, which is on no other node and in no table. Its
+certificate is trusted exactly while it is in the database, and is renewed in time."""
 
 import re
 import smtplib
@@ -29,7 +28,7 @@ FOREIGN = "127.0.0.9"
 
 
 def is_believed(machine: Machine, pair: Pair, folder: Path) -> bool:
-    """Whether a machine takes mail from a client with this certificate and key."""
+    """Returns whether a node accepts mail from a client with this certificate and key."""
     file = folder / "tried.pem"
     file.write_text(pair.pem)
     context = clients.tls()
@@ -45,7 +44,7 @@ def is_believed(machine: Machine, pair: Pair, folder: Path) -> bool:
 
 
 def shown(machine: Machine) -> x509.Certificate:
-    """The certificate that a machine shows to a machine that brings mail."""
+    """Returns the certificate that a node shows to a node that delivers mail."""
     client = smtplib.SMTP(machine.address, machine.own_port, "client.example", 60)
     client.starttls(context=clients.tls())
     assert isinstance(client.sock, ssl.SSLSocket)
@@ -56,7 +55,8 @@ def shown(machine: Machine) -> x509.Certificate:
 
 
 def _signed_by(pair: Pair) -> Pair:
-    """A certificate for another node, signed with the key of this one, and both certificates."""
+    """Returns a certificate for another node that is signed with this node's key, together with
+    this node's certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
     issuer, signer = x509.load_pem_x509_certificate(pair.certificate.encode()), pair.key.encode()
     now, name = datetime.now(UTC), "ams.node.internal"
@@ -80,7 +80,8 @@ def keys(machine: Machine) -> set[str]:
 
 
 def test_each_machine_has_a_key_of_its_own(cluster: Cluster, platform: Platform) -> None:
-    """For a year at most, for its own name, and in a file that others cannot read."""
+    """The certificate is valid for one year at most and only for the node's own name. The key is in
+    a file that others cannot read."""
     for machine in cluster.machines:
         found = shown(machine)
         assert found.not_valid_after_utc - found.not_valid_before_utc < timedelta(days=366)
@@ -95,8 +96,8 @@ def test_each_machine_has_a_key_of_its_own(cluster: Cluster, platform: Platform)
 
 
 def test_a_machine_that_is_removed_is_believed_no_more(cluster: Cluster, platform: Platform, tmp_path: Path) -> None:
-    """From the moment that it is added until it is removed, on every machine and without a start
-    of any."""
+    """Nodes are trusted from the moment of their addition until their removal, on every node and
+    without a restart."""
     pair = node_pair.new("dan.node.internal", FOREIGN)
     assert not any(is_believed(machine, pair, tmp_path) for machine in cluster.machines)
     assert cluster.run("nodes", "add", "dan", FOREIGN).returncode == 0
@@ -111,17 +112,17 @@ def test_a_machine_that_is_removed_is_believed_no_more(cluster: Cluster, platfor
     for machine in cluster.machines:
         wait_for("its own Postfix", lambda machine=machine: is_believed(machine, pair, tmp_path))  # type: ignore[misc]
         assert (machine.service.data / "run" / "doveadm.key").read_text().strip() == secret
-        assert not is_believed(machine, _signed_by(pair), tmp_path), "nobody's certificate signs another"
+        assert not is_believed(machine, _signed_by(pair), tmp_path), "no certificate may sign another"
     assert cluster.run("nodes", "drain", "dan").returncode == 0
     assert cluster.run("nodes", "remove", "dan").returncode == 0
     cluster.wait_for_trust()
     for machine in cluster.machines:
-        wait_for("the end of it", lambda machine=machine: not is_believed(machine, pair, tmp_path))  # type: ignore[misc]
+        wait_for("the end of the trust", lambda machine=machine: not is_believed(machine, pair, tmp_path))  # type: ignore[misc]
         assert (machine.service.data / "run" / "doveadm.key").read_text().strip() != secret
 
 
 def test_the_machines_understand_each_other_after_it(cluster: Cluster, box: Mailbox) -> None:
-    """The secret was renewed while they ran: a session on one is ended through another."""
+    """The secret was renewed while the nodes ran. One node can still end a session on another."""
     cluster.wait_for_trust()
     there = Platform(cluster.other(box).service, "", "", box.platform.key)
     imap = cluster.home(box).imap(box)
@@ -145,7 +146,7 @@ def test_the_machines_understand_each_other_after_it(cluster: Cluster, box: Mail
 def test_a_certificate_that_is_not_its_nodes_own(
     cluster: Cluster, platform: Platform, tmp_path: Path, make: Callable[[], Pair]
 ) -> None:
-    """It may stand in the database: nobody believes it."""
+    """Even if it is in the database, no node trusts it."""
     pair = make()
     assert cluster.run("nodes", "add", "eve", FOREIGN).returncode == 0
     try:
@@ -155,7 +156,7 @@ def test_a_certificate_that_is_not_its_nodes_own(
             pem=pair.certificate,
         )
         newest = "SELECT MIN(trusts) = (SELECT MAX(id) FROM node_certificates) FROM nodes WHERE trusts > 0"
-        wait_for("all to have seen it", lambda: platform.sql(newest)[0][0])
+        wait_for("all nodes to see the certificate", lambda: platform.sql(newest)[0][0])
         for machine in cluster.machines:
             assert pair.certificate not in (machine.service.data / "tls" / "nodes.pem").read_text()
             assert not is_believed(machine, pair, tmp_path)
@@ -166,8 +167,8 @@ def test_a_certificate_that_is_not_its_nodes_own(
 
 
 def test_a_certificate_is_renewed_while_the_machine_runs(cluster: Cluster, box: Mailbox, tmp_path: Path) -> None:
-    """One that ends soon gives way to another before its end; mail and logins pass in both
-    directions all the while."""
+    """A certificate that ends soon is replaced before its end. Mail and logins pass in both
+    directions all the time."""
     home, other = cluster.home(box), cluster.other(box)
     data = home.service.data
     lost = node_pair.read((data / "db" / "node.pem").read_text())
@@ -190,7 +191,7 @@ def test_a_certificate_is_renewed_while_the_machine_runs(cluster: Cluster, box: 
     cluster.wait_for_trust()
     wait_for("one certificate", lambda: len(box.platform.sql("SELECT id FROM node_certificates")) == 3)
     cluster.wait_for_trust()
-    wait_for("the end of the old ones", lambda: not is_believed(other, short, tmp_path))
+    wait_for("the end of the old certificates", lambda: not is_believed(other, short, tmp_path))
     assert not is_believed(other, lost, tmp_path)
     assert is_believed(other, node_pair.read((data / "db" / "node.pem").read_text()), tmp_path)
     other.deliver(box, "after the renewal")
@@ -202,7 +203,7 @@ def test_a_certificate_is_renewed_while_the_machine_runs(cluster: Cluster, box: 
 
 
 def test_mail_goes_to_the_machine_of_that_name_alone(cluster: Cluster, box: Mailbox) -> None:
-    """Another machine's certificate is not enough, although it is trusted for that machine."""
+    """The certificate of another node is not enough, although it is trusted for that node."""
     cluster.wait_for_trust()
     home, other = cluster.home(box), cluster.other(box)
     (third,) = (machine for machine in cluster.machines if machine not in (home, other))
@@ -239,6 +240,6 @@ def test_between_the_machines_nothing_weak_is_taken(cluster: Cluster, number: in
 
 
 def test_the_rows_are_whole(platform: Platform) -> None:
-    """The statements of the noun answer what stands in the table."""
+    """The module's statements return the content of the table."""
     rows = platform.sql(node_trust.ALL)
-    assert len({secret for *_, secret in rows}) == len(rows), "sealed for each apart"
+    assert len({secret for *_, secret in rows}) == len(rows), "each node has its own sealed secret"

@@ -44,9 +44,9 @@ class Visit:
 
     def open(self, path: str) -> None:
         self.page.goto(self.base + path)
-        self.settle()
+        self.wait_until_loaded()
 
-    def settle(self) -> None:
+    def wait_until_loaded(self) -> None:
         """Waits until the page has loaded everything."""
         self.page.locator("h1").first.wait_for(state="attached")
         expect(self.page.locator(".skeleton, [aria-busy]")).to_have_count(0)
@@ -56,7 +56,7 @@ class Visit:
         self.page.get_by_label("API key").fill(key or self.tenant.key)
         self.button("Sign in").click()
         expect(self.page.get_by_role("navigation", name="Console")).to_be_visible()
-        self.settle()
+        self.wait_until_loaded()
         return self
 
     def button(self, name: str) -> Any:

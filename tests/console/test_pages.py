@@ -307,7 +307,7 @@ def test_the_theme_is_kept(console: Visit) -> None:
     assert dark != light
     console.page.reload()
     assert console.page.evaluate(background) == dark
-    console.settle()
+    console.wait_until_loaded()
 
 
 def test_a_hundred_thousand_accounts(console: Visit) -> None:

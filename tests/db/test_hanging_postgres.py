@@ -162,7 +162,7 @@ def test_a_write_that_is_slow_fails_alone(url: str) -> None:
     assert rows(url, "SELECT count(*) FROM notes WHERE text LIKE 'quick %%'") == [(2,)]
 
 
-def test_who_waits_for_a_turn_is_told(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_waits_too_long_is_busy(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A list that waits behind two slow lists, and a write that the writer has not taken, fail as
     busy."""
     monkeypatch.setattr(writer, "QUEUE_SECONDS", 0.5)

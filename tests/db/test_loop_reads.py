@@ -172,7 +172,7 @@ def test_a_read_may_catch_what_it_likes(database: Database) -> None:
     assert together(database, work) == [(1,)]
 
 
-def test_a_slow_statement_holds_up_nobody(database: Database) -> None:
+def test_a_slow_statement_delays_no_other(database: Database) -> None:
     async def run() -> None:
         slow = asyncio.create_task(database.read(lambda tx: tx.one("SELECT 1 FROM pg_sleep(600)")))
         asked: Work = lambda tx: tx.one("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")  # noqa: E731
@@ -186,7 +186,7 @@ def test_a_slow_statement_holds_up_nobody(database: Database) -> None:
     asyncio.run(run())
 
 
-def test_long_lists_take_turns(database: Database, url: str) -> None:
+def test_at_most_two_long_lists_run_at_once(database: Database, url: str) -> None:
     """At most two lists run at once, so an iteration of the loop stays short however many lists
     wait."""
     many: Work = lambda tx: tx.one("SELECT 'many' FROM pg_sleep(600)")  # noqa: E731
@@ -207,19 +207,19 @@ def test_long_lists_take_turns(database: Database, url: str) -> None:
         operator.execute(f"SELECT pg_terminate_backend(pid, 10000) {of_many}".encode())
 
 
-def test_long_lists_leave_turns_to_others(database: Database) -> None:
+def test_long_lists_leave_iterations_to_others(database: Database) -> None:
     """However short the lists are: of eight lists, two at a time, the last one starts after at
     least four times ITERATIONS_BETWEEN iterations."""
-    turns, asked = 0, []
+    iterations, asked = 0, []
 
     async def watch() -> None:
-        nonlocal turns
+        nonlocal iterations
         while True:
-            turns += 1
+            iterations += 1
             await asyncio.sleep(0)
 
     def many(tx: Tx) -> Any:
-        asked.append(turns)
+        asked.append(iterations)
         return tx.all("SELECT 1")
 
     async def run() -> None:

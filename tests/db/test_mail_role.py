@@ -59,7 +59,7 @@ def test_it_works(url: str, kept: Path) -> None:
     assert mail_role.fault(url, "", kept) is None
 
 
-def test_whoever_migrates_grants_again(url: str, kept: Path, tmp_path: Path) -> None:
+def test_each_migration_grants_again(url: str, kept: Path, tmp_path: Path) -> None:
     found = mail_role.prepare(url, "", kept)
     folder = Path(shutil.copytree(SCHEMA, tmp_path / "schema"))
     with (folder / VIEWS).open("a") as views:

@@ -179,7 +179,7 @@ def test_one_place_is_left_for_a_claim(world: World, most: str, monkeypatch: pyt
     assert [getattr(one, "name", one) for one in found] == [f"one.{world.domain}", "limit_reached"]
 
 
-def test_without_a_cap_nobody_waits(world: World) -> None:
+def test_without_a_limit_nobody_waits(world: World) -> None:
     """Two accounts on two domains for two users of one organization: the second is committed before
     the first."""
     other = f"other.{world.domain}"
@@ -222,18 +222,18 @@ def test_a_domain_goes_and_an_account_comes(world: World) -> None:
     assert found == [None, "not_found"]
 
 
-@pytest.mark.parametrize("heir_first", [True, False])
-def test_the_default_goes_and_so_does_its_heir(world: World, heir_first: bool) -> None:
-    default, heir, last = world.made("default", "heir", "last")
-    works = [world.delete(heir), world.delete(default)]
-    world.beside(*(works if heir_first else works[::-1]))
+@pytest.mark.parametrize("successor_first", [True, False])
+def test_the_default_goes_and_so_does_its_successor(world: World, successor_first: bool) -> None:
+    default, successor, last = world.made("default", "successor", "last")
+    works = [world.delete(successor), world.delete(default)]
+    world.beside(*(works if successor_first else works[::-1]))
     assert world.default() == [last.id]
 
 
 @pytest.mark.parametrize("disabled_first", [True, False])
-def test_the_default_is_disabled_and_its_heir_goes(world: World, disabled_first: bool) -> None:
-    default, heir = world.made("default", "heir")
-    works = [world.disable(default), world.delete(heir)]
+def test_the_default_is_disabled_and_its_successor_goes(world: World, disabled_first: bool) -> None:
+    default, successor = world.made("default", "successor")
+    works = [world.disable(default), world.delete(successor)]
     world.beside(*(works if disabled_first else works[::-1]))
     assert world.default() == [default.id]
 

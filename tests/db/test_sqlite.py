@@ -138,7 +138,7 @@ def test_one_process_writes_at_a_time(path: Path, database: Database, monkeypatc
 
 
 @pytest.mark.parametrize("how", ["a writer of ours", "another program"])
-def test_whoever_keeps_it_from_writing_does_not_hold_up_the_loop(
+def test_a_locked_database_does_not_block_the_loop(
     path: Path, database: Database, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """The writer thread waits for the lock; the event loop does not."""
@@ -166,7 +166,7 @@ def test_whoever_keeps_it_from_writing_does_not_hold_up_the_loop(
     assert set(waited) == {"writer"}
 
 
-def test_whoever_waits_is_next(path: Path) -> None:
+def test_a_process_that_waits_is_next(path: Path) -> None:
     """A process that has just written cannot overtake a process that waits, however fast it is."""
     order = []
 
@@ -202,18 +202,18 @@ def test_the_lock_is_not_asked_for_before_a_checkpoint_is_due(path: Path, databa
     connection.close()
 
 
-def test_reads_of_many_rows_take_turns_with_the_loop(database: Database) -> None:
-    turns, seen = 0, []
+def test_reads_of_many_rows_yield_to_the_loop(database: Database) -> None:
+    iterations, seen = 0, []
 
     async def watch() -> None:
-        nonlocal turns
+        nonlocal iterations
         while True:
-            turns += 1
+            iterations += 1
             await asyncio.sleep(0)
 
     async def go() -> None:
         watcher = asyncio.create_task(watch())
-        await asyncio.gather(*(database.read_many(lambda _: seen.append(turns)) for _ in range(8)))
+        await asyncio.gather(*(database.read_many(lambda _: seen.append(iterations)) for _ in range(8)))
         watcher.cancel()
 
     asyncio.run(go())

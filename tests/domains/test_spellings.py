@@ -60,7 +60,7 @@ def database(database_url: str) -> Iterator[Database]:
     opened.close()
 
 
-def test_domains_of_before_get_theirs(database: Database) -> None:
+def test_older_domains_get_their_spellings(database: Database) -> None:
     def make(tx: Tx) -> None:
         bootstrap.create_domain(tx, "acme", "xn--bcher-kva.example", None, "active")
         tx.run("DELETE FROM domain_spellings")

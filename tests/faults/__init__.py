@@ -1,1 +1,2 @@
-"""The fault suite: what Postroom promised is compared with the truth after each fault."""
+"""The fault suite: after each fault, everything that Postroom acknowledged is compared with the
+truth."""

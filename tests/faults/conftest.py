@@ -1,4 +1,4 @@
-"""A service of its own for each test of this folder: it will be broken."""
+"""Each test of this folder has its own service, because the test breaks it."""
 
 import os
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ MAILBOX = "inbox"
 
 @pytest.fixture
 def service() -> Iterator[Service]:
-    """Not started yet; what is left of it goes with the test, however that ends."""
+    """A service that has not started yet. However the test ends, nothing of the service remains."""
     assert os.geteuid() == 0, "Postfix needs root: run the tests as root"
     with Service.new(rate_limit="off") as new:
         yield new
@@ -21,14 +21,14 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture
 def ledger(service: Service) -> Ledger:
-    """Of a service that runs, with a mailbox that nobody changes."""
+    """The ledger of a running service, with a mailbox that no client changes."""
     service.start()
     return new_ledger(service)
 
 
 @pytest.fixture
 def mailbox(ledger: Ledger) -> str:
-    """An address that mail may be sent to; no client changes it."""
+    """An address that accepts mail and that no client changes."""
     client = ledger.client()
     ledger.create(client, MAILBOX)
     client.close()

@@ -1,8 +1,8 @@
-"""What Postroom acknowledged, and whether it is true.
+"""A ledger of what Postroom acknowledged, and the comparison with the truth.
 
-Every 2xx is written down with what it promised. A request without an answer may have happened or
-not, and nothing in between. `compare` asks the running product over HTTP, by IMAP logins and for
-the mail that was taken, and then knows which of the two it was.
+The ledger records every 2xx with its promise. A request without an answer was either carried out or
+not. `compare` asks the running product over HTTP, by IMAP logins and for the delivered mail, and
+then knows which of the two happened.
 """
 
 import http.client
@@ -21,14 +21,14 @@ from tests.harness.service import Service, wait_for
 from tests.mail.clients import Imap, deliver, imap_login
 
 ACCOUNTS = "/v2/email-accounts"
-LOGINS = 24  # of each comparison, beside those that must decide between two passwords
+LOGINS = 24  # in each comparison, besides the logins that must decide between two passwords
 _numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
 class State:
-    """An account as a client may know it. Without a password: it was in an answer that never
-    came."""
+    """The state of an account as a client knows it. The password is None if it was in an answer
+    that never arrived."""
 
     exists: bool
     password: str | None = None
@@ -37,7 +37,7 @@ class State:
 
     @property
     def shown(self) -> tuple[bool, str, str | None]:
-        """What HTTP shows of it."""
+        """The part of the state that HTTP shows."""
         return (self.exists, self.status, self.display_name) if self.exists else (False, "", None)
 
 
@@ -46,8 +46,8 @@ ABSENT = State(exists=False)
 
 @dataclass
 class Entry:
-    """An account: the states that it may be in. More than one only while a request without an
-    answer is open."""
+    """An account with its possible states. There is more than one only while a request without an
+    answer is unresolved."""
 
     local_part: str
     user_id: str
@@ -65,8 +65,8 @@ class Entry:
 
 @dataclass(frozen=True)
 class Operation:
-    """Something that a client does to an account. `after` tells the state that follows, with the
-    request's body and with the answer, None while there is none."""
+    """An operation of a client on an account. `after` returns the next state for the request's body
+    and its answer, or None if there was no answer."""
 
     ask: Callable[[Entry], tuple[str, str, dict[str, Any]]]
     after: Callable[[State, dict[str, Any], Any], State]
@@ -111,19 +111,19 @@ RESUME = Operation(
 SIGN_OUT = Operation(lambda entry: ("POST", f"{ACCOUNTS}/{entry.id}/sessions/end", {}), lambda state, *_: state)
 DELETE = Operation(lambda entry: ("POST", f"{ACCOUNTS}/delete", {"id": entry.id}), lambda *_: ABSENT)
 
-# What is done to an account that exists; one more is one line.
+# The operations on an existing account.
 OPERATIONS = (RESET, CHOOSE, RENAME, SUSPEND, RESUME, SIGN_OUT, DELETE)
 
 
 class Client:
-    """A client's connection, opened again when it is lost."""
+    """A client with one connection, which is opened again if it is lost."""
 
     def __init__(self, port: int, key: str, **headers: str) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         self._headers = {"x-api-key": key, "content-type": "application/json", **headers}
 
     def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any, Any] | None:
-        """Status, headers and body; None when no answer came."""
+        """Returns status, headers and body; None if no answer arrived."""
         try:
             self._connection.request(method, path, None if body is None else json.dumps(body), self._headers)
             answer = self._connection.getresponse()
@@ -133,7 +133,7 @@ class Client:
             return None
 
     def get(self, path: str, **query: Any) -> Any:
-        """An answer that must be 200."""
+        """Returns an answer whose status must be 200."""
         answer = self.call("GET", f"{path}?{urlencode(query)}" if query else path)
         assert answer, path
         assert answer[0] == 200, answer
@@ -164,7 +164,7 @@ class Ledger:
         return Client(self.service.ports["port"], self.key)
 
     def create(self, client: Client, local_part: str | None = None) -> Entry:
-        """A new account, acknowledged or not."""
+        """Creates an account, acknowledged or not."""
         with self._lock:
             entry = Entry(local_part or f"a{next(_numbers)}", f"user_{random.randrange(8)}", [ABSENT])
             self.entries[f"{entry.local_part}@demo.test"] = entry
@@ -172,7 +172,7 @@ class Ledger:
         return entry
 
     def perform(self, client: Client, entry: Entry, operation: Operation) -> bool:
-        """Asks once and writes down what came of it; whether an answer came."""
+        """Performs an operation once and records the result. Returns whether an answer arrived."""
         method, path, body = operation.ask(entry)
         answer = client.call(method, path, body)
         with self._lock:
@@ -196,22 +196,22 @@ class Ledger:
 
     @property
     def created(self) -> int:
-        """How many creates were answered 201."""
+        """Returns the number of creates that were answered 201."""
         with self._lock:
             return sum(entry.existed for entry in self.entries.values())
 
     def mail(self, address: str, subject: str) -> None:
-        """A message from outside; raises when it is not taken."""
+        """Delivers a message from outside. Raises if it is refused."""
         deliver(self.service, "someone@elsewhere.example", address, subject)
         with self._lock:
             self.mails.setdefault(address, []).append(subject)
 
     def compare(self, logins: int = LOGINS) -> None:
-        """Fails unless every promise is kept and nothing is half-made."""
+        """Fails unless every promise is kept and every change is complete."""
         assert self.surprises == []
         client = self.client()
         shown = {account["address"]: account for account in _all(client, ACCOUNTS, fields="*")}
-        assert set(shown) <= set(self.entries), "an account that nobody asked for"
+        assert set(shown) <= set(self.entries), "an account that no request created"
         for address, entry in self.entries.items():
             _settle(entry, shown.get(address))
         _check_whole(client, self.entries.values(), shown.values())
@@ -238,7 +238,8 @@ class Ledger:
                 self._check_login(entry)
 
     def _check_login(self, entry: Entry) -> None:
-        """Which password it is; nobody who is suspended or deleted gets in."""
+        """Finds out which password is valid. A suspended or deleted account must not be able to log
+        in."""
         address = f"{entry.local_part}@demo.test"
         known = [state for state in entry.possible if state.password]
         works = [state for state in known if logs_in(self.service, address, str(state.password))]
@@ -249,7 +250,7 @@ class Ledger:
             entry.possible = works
         else:
             assert works == [], f"{address} logs in, but is {entry}"
-            if len(entry.possible) > 1:  # which of the passwords cannot be seen
+            if len(entry.possible) > 1:  # the valid password cannot be observed
                 entry.possible = [replace(entry.possible[0], password=None)]
 
     def _find_mail(self, address: str, subjects: Iterable[str]) -> None:
@@ -262,11 +263,11 @@ class Ledger:
                 missing.difference_update(subjects_of(imap))
                 return not missing
 
-            wait_for(f"mail that was taken for {address}", arrived)
+            wait_for(f"accepted mail for {address}", arrived)
 
 
 def logs_in(service: Service, address: str, password: str) -> bool:
-    """Whether this is the password; raises when the server does not say."""
+    """Returns whether this is the password. Raises if the server does not say."""
     try:
         imap_login(service, address, password).shutdown()
     except Imap.error as error:
@@ -277,7 +278,7 @@ def logs_in(service: Service, address: str, password: str) -> bool:
 
 
 def subjects_of(imap: Imap) -> Counter[str]:
-    """Every subject in the INBOX, by one command."""
+    """Returns every subject in the INBOX, with one command."""
     _, counted = imap.select("INBOX", readonly=True)
     if counted == [b"0"]:
         return Counter()
@@ -287,7 +288,7 @@ def subjects_of(imap: Imap) -> Counter[str]:
 
 
 def _all(client: Client, path: str, **query: Any) -> list[Any]:
-    """Every page of a list."""
+    """Returns all pages of a list."""
     found: list[Any] = []
     while page := client.get(path, limit=500, after=found[-1]["id"] if found else 0, **query)["items"]:
         found += page
@@ -295,7 +296,7 @@ def _all(client: Client, path: str, **query: Any) -> list[Any]:
 
 
 def _settle(entry: Entry, account: Any) -> None:
-    """Leaves the states that HTTP shows."""
+    """Removes the states that differ from the one that HTTP shows."""
     seen = (True, account["status"], account["display_name"]) if account else (False, "", None)
     left = [state for state in entry.possible if state.shown == seen]
     assert left, f"promised {entry}, found {account}"
@@ -307,7 +308,7 @@ def _settle(entry: Entry, account: Any) -> None:
 
 
 def _check_whole(client: Client, entries: Iterable[Entry], accounts: Iterable[Any]) -> None:
-    """What is written in one transaction is there together: account, events, counts, default
+    """Checks that the parts of one transaction are there together: account, events, counts, default
     account."""
     accounts = list(accounts)
     events = Counter(event["type"] for event in _all(client, "/v2/events"))
@@ -319,4 +320,4 @@ def _check_whole(client: Client, entries: Iterable[Entry], accounts: Iterable[An
     counted = client.get("/v2/stats")
     assert counted["accounts"]["total"] == len(accounts), counted
     ids = [entry.id for entry in entries if entry.id]
-    assert len(ids) == len(set(ids)), "an id was given twice"
+    assert len(ids) == len(set(ids)), "two accounts have the same id"

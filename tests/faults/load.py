@@ -1,5 +1,5 @@
-"""Clients that work while a fault happens: each has accounts of its own and sends one request
-after the other."""
+"""Clients that work while a fault happens. Each has its own accounts and sends one request after
+the other."""
 
 import random
 import smtplib
@@ -16,7 +16,7 @@ PAUSE = 0.02
 
 
 class Load:
-    """While it is entered, clients create and change accounts, and mail comes in for `mailbox`."""
+    """Inside the block, clients create and change accounts, and `mailbox` receives mail."""
 
     def __init__(self, ledger: Ledger, mailbox: str | None = None) -> None:
         self._ledger = ledger
@@ -39,7 +39,7 @@ class Load:
             raise self._failed[0]
 
     def wait_for(self, more: int) -> None:
-        """Until so many more requests are acknowledged."""
+        """Waits until this number of further requests is acknowledged."""
         goal = self._ledger.acknowledged + more
         wait_for(f"{more} more answers", lambda: self._ledger.acknowledged >= goal or self._failed)
 
@@ -74,7 +74,8 @@ class Load:
 
 
 def settled(ledger: Ledger) -> bool:
-    """After an outage each pooled reader answers one 503."""
+    """Returns whether the service answers again. After an outage each pooled reader answers one
+    503."""
     client = ledger.client()
     answers = [client.call("GET", "/v2/stats") for _ in range(12)]
     answers += [client.call("GET", "/v2/email-accounts") for _ in range(12)]

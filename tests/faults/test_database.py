@@ -1,5 +1,5 @@
-"""The database cannot be written, or not even read: 503 and Retry-After, 4xx in mail, and it
-passes by itself."""
+"""The database cannot be written, or not even read: HTTP answers 503 with Retry-After, mail gets
+4xx, and the service recovers by itself."""
 
 import fcntl
 import os
@@ -30,7 +30,7 @@ sys.stdin.read()
 # Byte range of the five read locks in the -shm file (SQLite's os_unix.c, UNIX_SHM_BASE + 3).
 READ_LOCKS = (5, 123)
 OVERFLOW = "abs(-9223372036854775807 - 1) > 0"
-# A mount of its own that nobody else sees, and that is gone with the last process of the service.
+# A mount that only the service sees, and that disappears with its last process.
 SMALL_DISK = 'mount -t tmpfs -o size=24m,mode=0700 tmpfs "$0" && exec "$@"'
 
 
@@ -39,7 +39,7 @@ def pids(service: Service) -> list[int]:
 
 
 def check_that_reads_go_on(ledger: Ledger, mailbox: str) -> None:
-    """HTTP, a login, RCPT and a delivery."""
+    """HTTP, a login, RCPT and a delivery succeed."""
     client = ledger.client()
     assert client.get("/v2/email-accounts", q=mailbox)["items"][0]["address"] == mailbox
     client.close()
@@ -50,14 +50,14 @@ def check_that_reads_go_on(ledger: Ledger, mailbox: str) -> None:
 
 
 def wait_for_refusals(ledger: Ledger, count: int) -> None:
-    """Until so many writes were answered 503, and none in another way that is no 2xx."""
+    """Waits until this number of writes was answered 503. Any other failure is an error."""
     wait_for("writes to be refused", lambda: ledger.busy >= count or ledger.surprises, 120)
     assert ledger.surprises == []
 
 
 @contextmanager
 def full(disk: Path) -> Iterator[None]:
-    """Not one more byte fits."""
+    """Fills the disk to the last byte."""
     filler = disk / "filler"
     for size in (65536, 512):
         with pytest.raises(OSError, match="No space left"), filler.open("ab", buffering=0) as file:
@@ -72,9 +72,9 @@ def _write_for_ever(file: RawIOBase, size: int) -> None:
 
 
 def test_a_full_disk(service: Service) -> None:
-    """24 MB for the database alone; mail lies elsewhere."""
+    """24 MB for the database alone. Mail is on another disk."""
     service.start()
-    service.stop()  # the directories are there, each with its owner
+    service.stop()  # now the directories exist, each with its owner
     database = str(service.data / "db")
     service.prefix = ("unshare", "--mount", "sh", "-c", SMALL_DISK, database)
     service.start()
@@ -95,7 +95,7 @@ def test_a_full_disk(service: Service) -> None:
 
 @contextmanager
 def locked(service: Service) -> Iterator[None]:
-    """Another process is in a transaction."""
+    """Another process has an open transaction."""
     path = service.data / "db" / "postroom.db"
     with subprocess.Popen(
         [sys.executable, "-c", LOCK, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -119,19 +119,19 @@ def under_a_lock(ledger: Ledger, mailbox: str, refusals: int) -> None:
 
 
 def test_locked_by_another_process(ledger: Ledger, mailbox: str) -> None:
-    """As long as SQLite waits, and until each client was refused."""
+    """It lasts as long as SQLite waits, and until each client was refused."""
     under_a_lock(ledger, mailbox, 4)
 
 
 @pytest.mark.long
 def test_locked_by_another_process_for_long(ledger: Ledger, mailbox: str) -> None:
-    """35 s and more: each client waits 5 s for each refusal."""
+    """It lasts 35 s or more, because each client waits 5 s for each refusal."""
     under_a_lock(ledger, mailbox, 4 * 7)
 
 
 @contextmanager
 def unreadable(service: Service) -> Iterator[None]:
-    """Nobody can begin to read: another process has every lock that a reader wants."""
+    """No process can begin to read, because another process has every lock that a reader needs."""
     descriptor = os.open(service.data / "db" / "postroom.db-shm", os.O_RDWR)
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX, *READ_LOCKS)
@@ -151,7 +151,7 @@ def test_nobody_can_read(ledger: Ledger, mailbox: str) -> None:
         assert (status, body.get("code")) == (503, "busy")
         assert int(headers["Retry-After"]) > 0
         waiting = pool.submit(lambda: ledger.client().call("GET", "/v2/email-accounts"))
-        for _ in range(20):  # what needs no database is not held up by what waits for it
+        for _ in range(20):  # requests without the database are not delayed by those that wait for it
             assert service.get("/healthz")[0] == 200
         assert not waiting.done()
     check_that_reads_go_on(ledger, mailbox)
@@ -161,8 +161,8 @@ def test_nobody_can_read(ledger: Ledger, mailbox: str) -> None:
 
 @contextmanager
 def failing_views(service: Service) -> Iterator[None]:
-    """Each question of the daemons is understood and then fails while rows are read, as on a
-    disk that fails."""
+    """Each query of the daemons is valid and then fails while rows are read, as on a failing
+    disk."""
     with closing(sqlite3.connect(service.data / "db" / "postroom.db", isolation_level=None)) as connection:
         views = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'view'").fetchall()
         for name, sql in views:
@@ -176,9 +176,9 @@ def failing_views(service: Service) -> Iterator[None]:
 
 
 def test_the_daemons_questions_fail(ledger: Ledger, mailbox: str) -> None:
-    """No wrong answer: IMAP says that it is our fault, and Postfix, which gives up a process at
-    each such error, keeps the client waiting (RFC 5321 4.5.3.2 has it wait 5 minutes) and goes
-    on when the database answers again."""
+    """No answer is wrong: IMAP reports a server error. Postfix loses a process at each such error
+    and keeps the client waiting (RFC 5321 4.5.3.2 allows 5 minutes) until the database answers
+    again."""
     service, before = ledger.service, pids(ledger.service)
     password = str(ledger.entries[mailbox].state.password)
     with ThreadPoolExecutor() as pool:
@@ -195,7 +195,8 @@ def test_the_daemons_questions_fail(ledger: Ledger, mailbox: str) -> None:
 
 
 def _can_log_in(service: Service, address: str, password: str) -> bool:
-    """Dovecot's first question after another process changed the schema fails once more."""
+    """Logs in. Dovecot's first query after another process changed the schema may fail once
+    more."""
     try:
         return logs_in(service, address, password)
     except Imap.error:  # [UNAVAILABLE]

@@ -1,5 +1,5 @@
-"""A PostgreSQL primary dies and its synchronous standby takes over: nobody restarts Postroom,
-nothing that was answered is lost, and where a commit's outcome is unknown the answer says so."""
+"""A PostgreSQL primary dies and its synchronous standby takes over. Postroom needs no restart and
+loses nothing that was acknowledged. If the outcome of a commit is unknown, the answer says so."""
 
 import subprocess
 import sys
@@ -22,7 +22,8 @@ from tests.harness.service import LONG, Service, wait_for
 from tests.harness.standby import Pair
 
 BACK_WITHIN = 5.0
-# A server and two connections in a network of their own, which goes away. Says what each was told.
+# A server and two connections in their own network namespace, whose network goes away. Prints the
+# result of each connection.
 VANISH = """
 import subprocess, threading
 from postroom.db.postgres import PostgresConnection
@@ -52,7 +53,7 @@ ROUNDS = 10
 
 @dataclass
 class World:
-    """A pair of servers, a service on it, and what the service acknowledged."""
+    """A pair of servers, a service on them, and the ledger of what the service acknowledged."""
 
     pair: Pair
     service: Service
@@ -68,7 +69,7 @@ class World:
             client.close()
 
     def create_once(self, name: str) -> tuple[int, Any, Any] | None:
-        """A create with an Idempotency-Key of its own."""
+        """Creates an account with a new Idempotency-Key."""
         body = {"domain": "other.test", "local_part": name, "user_id": "user_1"}
         return self.call("POST", f"{ACCOUNTS}/create", body, **{"Idempotency-Key": name})
 
@@ -80,7 +81,7 @@ class World:
         return found
 
     def has(self, name: str) -> bool:
-        """Whether there is an account of that name; never a second one, nor one without its
+        """Returns whether an account of this name exists. There must be at most one, with its
         event."""
         accounts = self.find(f"{ACCOUNTS}?q={name}@other.test")
         events = [event for a in accounts for event in self.find(f"/v2/events?account_id={a['id']}")]
@@ -89,7 +90,7 @@ class World:
         return len(accounts) == 1
 
     def run(self, *arguments: str) -> str:
-        """A command line that must work."""
+        """Runs a command line that must succeed."""
         done = self.service.run(*arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
@@ -112,8 +113,8 @@ def world() -> Iterator[World]:
 
 
 def fail_over(world: World) -> float:
-    """Kills the primary under load and promotes the standby. Answers the seconds from there to
-    the first 201."""
+    """Kills the primary under load and promotes the standby. Returns the seconds until the first
+    201."""
     pair, ledger = world.pair, world.ledger
     with Load(ledger) as load:
         load.wait_for(50)
@@ -133,7 +134,7 @@ def fail_over(world: World) -> float:
 
 @contextmanager
 def hanging_create(world: World, name: str) -> "Iterator[Future[tuple[int, Any, Any] | None]]":
-    """A create that the primary has carried out, and the standby has not."""
+    """A create that is committed on the primary but not on the standby."""
     world.pair.standby.stop()
     with ThreadPoolExecutor(1) as pool:
         create = pool.submit(world.create_once, name)
@@ -156,8 +157,8 @@ def assert_answered(answer: tuple[int, Any, Any] | None, *, replayed: bool) -> N
 
 
 def test_a_commit_that_waits_too_long(world: World) -> None:
-    """It is `outcome_unknown`, and while it waits on the server no other is sent after it.
-    Nobody breaks it off."""
+    """The answer is `outcome_unknown`. While the commit waits on the server, no other is sent after
+    it, and nothing cancels it."""
     pair = world.pair
     pair.primary.execute("CREATE TABLE notes (text TEXT)", "postroom")
     note = "INSERT INTO notes VALUES (:text)"
@@ -180,7 +181,7 @@ def test_a_commit_that_waits_too_long(world: World) -> None:
 
 
 def test_a_commit_that_the_primary_alone_has(world: World) -> None:
-    """Somebody breaks off the wait for the standby: PostgreSQL calls that a success, with a
+    """The wait for the standby is cancelled. PostgreSQL reports this as a success with a
     warning."""
     pair = world.pair
     with hanging_create(world, "alone") as create:
@@ -222,7 +223,7 @@ def test_the_primary_is_killed_under_load(world: World, tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_ten_times_in_a_row() -> None:
-    """Each time the other one of the two hosts is the primary. The one bound on time: five
+    """Each time the other of the two hosts becomes the primary. The only bound on time: five
     seconds."""
     with started() as world:
         api = world.service.pid("api")
@@ -237,7 +238,7 @@ def test_ten_times_in_a_row() -> None:
 
 @pytest.mark.long
 def test_a_host_that_vanishes() -> None:
-    """No packet tells of it: a statement that waits, a commit on its way, a new connection."""
+    """No packet announces it to a waiting statement, a commit in progress, or a new connection."""
     script = 'ip link set lo up && exec "$0" -c "$1"'
     done = subprocess.run(
         ["unshare", "--net", "sh", "-c", script, sys.executable, VANISH], capture_output=True, text=True, timeout=LONG

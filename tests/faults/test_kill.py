@@ -1,4 +1,4 @@
-"""kill -9 at any moment: nothing acknowledged is lost, nothing is half-made, and the next start
+"""kill -9 at any moment: nothing acknowledged is lost, every change is complete, and the next start
 works."""
 
 import os
@@ -15,8 +15,7 @@ from tests.harness.service import Service, wait_for
 
 
 def kill_group(service: Service) -> None:
-    """The supervisor and whatever shares its group; daemons with sessions of their own may live
-    on."""
+    """Kills the supervisor and its process group. Daemons with their own sessions may survive."""
     assert service.process
     os.killpg(service.process.pid, signal.SIGKILL)
     service.process.wait()
@@ -29,7 +28,8 @@ def kill_main(service: Service) -> None:
 
 
 def kill_all(service: Service) -> None:
-    """As a power cut does, but for the disk: guards and daemons too, at once."""
+    """Kills all processes at once, guards and daemons too, like a power cut without loss of disk
+    data."""
     pids = list(service.processes())
     for number in (signal.SIGSTOP, signal.SIGKILL):
         for pid in pids:
@@ -40,8 +40,8 @@ def kill_all(service: Service) -> None:
 
 
 def kill_guards(service: Service) -> None:
-    """Supervisor and guards: Postfix and Dovecot stay on their ports, and nobody is left to end
-    them."""
+    """Kills supervisor and guards. Postfix and Dovecot keep their ports, and no process is left to
+    end them."""
     assert service.process
     pids = [service.process.pid, *(pid for pid, command in service.processes().items() if "guard.py" in command)]
     for number in (signal.SIGSTOP, signal.SIGKILL):
@@ -74,20 +74,19 @@ def test_nothing_acknowledged_is_lost_in_50_rounds(ledger: Ledger, mailbox: str)
 
 
 def test_the_api_process_alone(ledger: Ledger, mailbox: str) -> None:
-    """Clients see the connection end; the supervisor brings the API back and nobody restarts
-    anything."""
+    """Clients see the connection end. The supervisor restarts the API."""
     for _ in range(4):
         dead = ledger.service.pid("api")
         with Load(ledger, mailbox) as load:
             load.wait_for(random.randrange(1, 60))
             os.kill(dead, signal.SIGKILL)
-            wait_for("another API", lambda dead=dead: ledger.service.pid("api") not in (0, dead))
+            wait_for("another API process", lambda dead=dead: ledger.service.pid("api") not in (0, dead))
             load.wait_for(20)
         ledger.compare()
 
 
 def test_killed_while_it_starts(ledger: Ledger, mailbox: str) -> None:
-    """At random points between the first instruction and a little after the last part is up."""
+    """At random times between the first instruction and a moment after the last part is up."""
     with Load(ledger, mailbox) as load:
         load.wait_for(50)
     kill_all(ledger.service)
@@ -100,8 +99,8 @@ def test_killed_while_it_starts(ledger: Ledger, mailbox: str) -> None:
 
 
 def test_killed_while_it_makes_the_database(service: Service) -> None:
-    """The schema and what the first start makes: all of it is there afterwards, or none, and a
-    start goes on."""
+    """Afterwards the schema and the rows of the first start exist completely or not at all, and the
+    next start continues."""
     for _ in range(8):
         service.launch()
         folder = service.data / "db"
@@ -109,7 +108,7 @@ def test_killed_while_it_makes_the_database(service: Service) -> None:
         threading.Event().wait(random.uniform(0, 0.05))
         kill_all(service)
     service.start()
-    made = service.run("keys", "create", "--organization", "demo")  # the first key may have been shown to nobody
+    made = service.run("keys", "create", "--organization", "demo")  # the first key may never have been shown
     ledger = Ledger(service, made.stdout.strip())
     with Load(ledger) as load:
         load.wait_for(20)

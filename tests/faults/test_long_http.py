@@ -1,5 +1,5 @@
-"""Clients that hold connections, a clock that jumps, a PostgreSQL that is restarted: all while
-others work."""
+"""Clients that hold connections, a clock that jumps, and a restart of PostgreSQL, while other
+clients work."""
 
 import resource
 import socket
@@ -23,7 +23,7 @@ FAKETIME = "faketime/libfaketimeMT.so.1"
 
 @contextmanager
 def many_files() -> Iterator[None]:
-    """This process holds that many connections itself."""
+    """This process needs this number of connections itself."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(20_000, before[1]), before[1]))
     yield
@@ -36,7 +36,7 @@ def opened(service: Service, stack: ExitStack, number: int) -> socket.socket:
 
 
 def test_10_000_connections(ledger: Ledger, mailbox: str) -> None:
-    """900 are taken, the others are told 503; when they end, everybody is served again."""
+    """900 are accepted, the others get a 503. When they end, all clients are served again."""
     with many_files(), ExitStack() as stack:
         crowd = [opened(ledger.service, stack, number) for number in range(10_000)]
         told = 0
@@ -44,7 +44,7 @@ def test_10_000_connections(ledger: Ledger, mailbox: str) -> None:
             client.settimeout(60)
             try:
                 said = client.recv(64)
-            except ConnectionResetError:  # more than can be told at a time
+            except ConnectionResetError:  # more refusals than can be sent at a time
                 continue
             assert said == b"" or said.startswith(b"HTTP/1.1 503 ")
             told += said != b""
@@ -56,8 +56,8 @@ def test_10_000_connections(ledger: Ledger, mailbox: str) -> None:
 
 
 def test_slow_clients(ledger: Ledger, mailbox: str) -> None:
-    """800 send a byte of their head now and then (slowloris); others are served, and the slow
-    ones are ended."""
+    """800 clients send a byte of the head from time to time (slowloris). Others are served, and the
+    slow clients are disconnected."""
     stop = threading.Event()
     with many_files(), ExitStack() as stack:
         crowd = [opened(ledger.service, stack, number) for number in range(800)]
@@ -90,8 +90,8 @@ def test_slow_clients(ledger: Ledger, mailbox: str) -> None:
 
 
 def test_the_clock_jumps() -> None:
-    """A day back and ten days ahead: the order of ids and events holds, and no call fails."""
-    (library,) = Path("/usr/lib").glob(f"*/{FAKETIME}")  # of the package faketime
+    """One day back and ten days ahead: ids and events stay in order, and no request fails."""
+    (library,) = Path("/usr/lib").glob(f"*/{FAKETIME}")  # from the package faketime
     with Service.new(mail="off", rate_limit="off") as service:
         service.start()
         ledger = new_ledger(service)
@@ -119,8 +119,8 @@ def test_the_clock_jumps() -> None:
 
 
 def test_postgresql_is_restarted_under_load() -> None:
-    """An immediate stop is a crash: what was acknowledged is there afterwards, and nobody
-    restarts Postroom."""
+    """An immediate stop is a crash. What was acknowledged survives it, and Postroom needs no
+    restart."""
     with PostgresServer.start() as postgres, Service.new(mail="off", rate_limit="off") as service:
         service.settings["database_url"] = postgres.new_database()
         service.start()

@@ -1,5 +1,5 @@
-"""Much mail, and daemons that die or are away meanwhile: what was taken arrives, and nothing is
-returned."""
+"""Much mail, and daemons that die or are down meanwhile: accepted mail arrives, and nothing
+bounces."""
 
 import os
 import signal
@@ -21,7 +21,8 @@ WAIT_SECONDS = 300.0
 
 
 def send(ledger: Ledger, mailbox: str, count: int) -> list[str]:
-    """So many messages by a few clients, each sent again until it is taken: their subjects."""
+    """Sends this number of messages with a few clients, each message again until it is accepted.
+    Returns their subjects."""
 
     def until_taken(number: int) -> str:
         subject = f"mail number {number}"
@@ -32,7 +33,7 @@ def send(ledger: Ledger, mailbox: str, count: int) -> list[str]:
                 return True
             return False
 
-        wait_for(f"{subject} to be taken", taken, WAIT_SECONDS)
+        wait_for(f"{subject} to be accepted", taken, WAIT_SECONDS)
         return subject
 
     with ThreadPoolExecutor(4) as pool:
@@ -51,7 +52,8 @@ def bounces(service: Service) -> list[str]:
 
 
 def wait_until_delivered(ledger: Ledger, mailbox: str, count: int) -> None:
-    """Every message at least once: one that was delivered when its daemon died may come again."""
+    """Waits until every message has arrived. A message may arrive twice if its daemon died during
+    its delivery."""
     password = str(ledger.entries[mailbox].state.password)
 
     def arrived() -> bool:
@@ -74,7 +76,7 @@ def test_a_daemon_is_killed_while_500_mails_come_in(ledger: Ledger, mailbox: str
             )
             dead = service.pid(name)
             kill_session(service, name)
-            wait_for("another one", lambda dead=dead: service.pid(name) not in (0, dead), WAIT_SECONDS)
+            wait_for("another process", lambda dead=dead: service.pid(name) not in (0, dead), WAIT_SECONDS)
 
     with ThreadPoolExecutor() as pool:
         killer = pool.submit(kill_it_again_and_again)
@@ -88,11 +90,11 @@ def test_a_daemon_is_killed_while_500_mails_come_in(ledger: Ledger, mailbox: str
 
 
 def test_dovecot_is_away_for_a_minute(ledger: Ledger, mailbox: str) -> None:
-    """Dead, and its supervisor frozen, so that nobody brings it back: Postfix tries in vain and
-    delivers later."""
+    """Dovecot is dead and the supervisor frozen, so that nothing restarts Dovecot. Postfix delivers
+    later."""
     service = ledger.service
     assert service.process
-    with smtp(service) as client:  # recipients are looked up without Dovecot; its quota service is not asked
+    with smtp(service) as client:  # recipients are looked up without Dovecot, and its quota service is not used
         for number in range(20):
             client.send_message(message(SENDER, mailbox, f"before {number}"), SENDER, [mailbox])
     wait_until_delivered(ledger, mailbox, 20)
@@ -114,7 +116,8 @@ def test_dovecot_is_away_for_a_minute(ledger: Ledger, mailbox: str) -> None:
 
 
 def test_a_queue_of_5000(ledger: Ledger, mailbox: str) -> None:
-    """Taken while Dovecot cannot deliver; RCPT still answers, and then all of it is delivered."""
+    """The messages are accepted while Dovecot cannot deliver. RCPT still answers, and then all
+    messages are delivered."""
     service = ledger.service
     assert service.process
     frozen = [service.process.pid, *stale_processes.find(service.data, {service.pid("dovecot")})]

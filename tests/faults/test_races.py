@@ -1,5 +1,5 @@
-"""Many clients want the same thing at once, of two API processes: one wins, and everybody is
-told the truth."""
+"""Many clients ask two API processes for the same thing at once: one wins, and each gets a true
+answer."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +25,8 @@ def ledger(service: Service) -> Ledger:
 
 
 def at_once(ledger: Ledger, count: int, ask: Callable[[Client, int], Any]) -> list[Any]:
-    """The answers of so many clients, each on a connection that is open when all begin."""
+    """Returns the answers of this number of clients. All connections are open before the first
+    request."""
     barrier = Barrier(count)
 
     def run(number: int) -> Any:
@@ -56,7 +57,7 @@ def test_40_creates_of_one_address(ledger: Ledger) -> None:
 
 
 def test_resets_at_once(ledger: Ledger) -> None:
-    """Each is told a password, and exactly one of them is the account's: the last one's."""
+    """Each answer has a password, and exactly one of the passwords is valid: the last one."""
     entry = new_entry(ledger)
     answers = at_once(ledger, 20, lambda client, _: client.call("POST", f"{ACCOUNTS}/{entry.id}/password/reset", {}))
     passwords = [answer[2]["password"] for answer in answers]
@@ -70,7 +71,7 @@ def test_resets_at_once(ledger: Ledger) -> None:
 
 
 def test_updates_at_once(ledger: Ledger) -> None:
-    """Two fields of one request stay together."""
+    """Two fields of one request are changed together."""
     entry = new_entry(ledger)
 
     def update(client: Client, number: int) -> Any:
@@ -86,8 +87,8 @@ def test_updates_at_once(ledger: Ledger) -> None:
 
 
 def test_a_delete_among_resets_and_updates(ledger: Ledger) -> None:
-    """One delete counts. What came before it was done, what came after is 404, and nobody gets
-    in with anything."""
+    """Only one delete succeeds. Requests before it are carried out, requests after it get a 404,
+    and no password is valid afterwards."""
     for _ in range(3):
         entry = new_entry(ledger)
         path = f"{ACCOUNTS}/{entry.id}"

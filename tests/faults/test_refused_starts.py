@@ -1,8 +1,8 @@
-"""What stops a start: the exit code says that trying again does not help, and one line says what to
-fix.
+"""Conditions that stop a start: the exit code says that another attempt does not help, and one line
+says what to fix.
 
-A taken port and a broken database are in tests/service/test_serve.py and
-tests/service/test_serve_mail.py.
+tests/service/test_serve.py and tests/service/test_serve_mail.py test a taken port and a broken
+database.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""A stop in order while clients work: what was done was answered."""
+"""An orderly stop while clients work: every change that was made was answered."""
 
 import random
 import signal
@@ -8,7 +8,7 @@ from tests.faults.load import Load
 
 
 def test_what_was_done_was_answered(ledger: Ledger, mailbox: str) -> None:
-    """A connection may end without an answer, but only if the request on it was not carried out."""
+    """A connection may end without an answer only if its request was not carried out."""
     for _ in range(3):
         with Load(ledger, mailbox) as load:
             load.wait_for(random.randrange(20, 80))

@@ -1,2 +1,2 @@
-"""Fuzz targets: what strangers send, thrown at our parsers by hypothesis. `conftest.py` decides
-how much of it."""
+"""Fuzz targets: hypothesis generates input from strangers for the parsers. `conftest.py` decides
+how much."""

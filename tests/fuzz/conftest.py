@@ -1,4 +1,4 @@
-"""How much the fuzz targets try: the same few hundred examples in `./test`, new ones for a time
+"""The amount of fuzzing: the same few hundred examples in `./test`, and new examples for a time
 with `--fuzz`.
 
 A target is a test with `@given` and without `@settings` (decision 0182).
@@ -9,7 +9,7 @@ import time
 import pytest
 from hypothesis import HealthCheck, settings
 
-EXAMPLES = 200  # of each target; with `--fuzz`, of each round
+EXAMPLES = 200  # per target; with `--fuzz`, per round
 
 NEW = settings(
     max_examples=EXAMPLES,
@@ -22,7 +22,7 @@ SAME = settings(NEW, derandomize=True)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """The settings of a target; `settings` refuses a test that has some already."""
+    """Gives a target its settings. hypothesis refuses a test that already has some."""
     function = item.function if isinstance(item, pytest.Function) else None
     if function and getattr(function, "is_hypothesis_test", False) and not hasattr(function, "is_fuzz_target"):
         profile = NEW if item.config.getoption("--fuzz") else SAME
@@ -31,7 +31,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
-    """With `--fuzz`: rounds of new examples until the target's time is over. pytest's own call
+    """With `--fuzz`, runs rounds of new examples until the target's time is over. pytest's own call
     is the last round."""
     if not pyfuncitem.config.getoption("--fuzz") or not hasattr(pyfuncitem.function, "is_fuzz_target"):
         return

@@ -1,8 +1,8 @@
-"""Addresses: one spelling, a narrow alphabet, and the same judgment as a second reading of the
-rules.
+"""Addresses: one spelling, a narrow alphabet, and the same result as from a second implementation
+of the rules.
 
-The second reading is made of loops, the public suffix list's file and GNU libidn2. It shares no
-pattern and no library with `postroom.address`.
+The second implementation uses loops, the file of the public suffix list and GNU libidn2. It shares
+no pattern and no library with `postroom.address`.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ LOWER = set(string.ascii_lowercase)
 DIGITS = set(string.digits)
 IDN2_NONTRANSITIONAL = 8
 
-# Texts around every bound of the rules, and texts of anything.
+# Texts around every bound of the rules, and arbitrary texts.
 EDGES = st.sampled_from([1, 2, 3, 4, 61, 62, 63, 64, 65, 66])
 LETTER = st.sampled_from(string.ascii_letters + string.digits)
 PLAIN = st.sampled_from(string.ascii_letters + string.digits + "._-")
@@ -37,7 +37,7 @@ LABELS = st.one_of(
 )
 TOPS = st.sampled_from(["example", "COM", "co.uk", "ck", "www.ck", "github.io", "7", "0x1", "-", "", "kawasaki.jp"])
 DOMAINS = st.builds(lambda labels, top: ".".join([*labels, top]), st.lists(LABELS, max_size=4), TOPS | LABELS)
-# Letters whose case, composition and mapping no version of Unicode since 5.2 has changed.
+# Letters whose case, composition and mapping are the same in all versions of Unicode since 5.2.
 SCRIPTS = (
     "äöüßéèñçøåžšłàěïÄÖÜÉŽŠabc",
     "άλφςπωΆΛΦ",
@@ -58,8 +58,8 @@ ANYTHING = st.text(max_size=80)
 
 
 def is_local_part(text: str) -> bool:
-    """docs/api.md: a-z, 0-9, dot, underscore and hyphen; begins with a letter or digit; at most
-    64."""
+    """By docs/api.md: a-z, 0-9, dot, underscore and hyphen; starts with a letter or digit; at most
+    64 characters."""
     inner = LOWER | DIGITS | set(string.ascii_uppercase)
     if not 1 <= len(text) <= 64 or text[0] not in inner:
         return False
@@ -69,7 +69,8 @@ def is_local_part(text: str) -> bool:
 
 
 def is_domain(text: str) -> bool:
-    """An ASCII name without A-labels that somebody can own (RFC 1035 2.3.1, RFC 5891 4.2.3.1)."""
+    """Whether it is an ASCII name without A-labels that a customer can own (RFC 1035 2.3.1, RFC
+    5891 4.2.3.1)."""
     labels = text.lower().split(".")
     if len(text) > 253 or len(labels) < 2 or not all(is_label(label) for label in labels):
         return False
@@ -83,15 +84,13 @@ def is_label(label: str) -> bool:
 
 
 def public_part(labels: list[str]) -> int:
-    """How many of the last labels are the public suffix, as the algorithm at publicsuffix.org
-    says."""
+    """Returns the number of labels in the public suffix, by the algorithm at publicsuffix.org."""
     most = 1
     for count in range(1, len(labels) + 1):
         name = labels[-count:]
         if "!" + ".".join(name) in rules():
             return count - 1
-        # The parent of a wildcard counts too: the owner of `kawasaki.jp` has all names that are
-        # registered below it.
+        # The parent of a wildcard counts too: the owner of `kawasaki.jp` has all names below it.
         if {".".join(name), ".".join(["*", *name[1:]]), ".".join(["*", *name])} & rules():
             most = count
     return most
@@ -111,7 +110,7 @@ def libidn2() -> ctypes.CDLL:
 
 
 def a_labels(text: str) -> str | None:
-    """The name as libidn2 spells it (UTS 46, non-transitional), or None where that library
+    """Returns the name as libidn2 spells it (UTS 46, non-transitional), or None if that library
     refuses it."""
     answer = ctypes.c_char_p()
     if libidn2().idn2_to_ascii_8z(text.encode(), ctypes.byref(answer), IDN2_NONTRANSITIONAL) != 0:

@@ -1,5 +1,5 @@
-"""JSON bodies of every route: taken or refused as Python's own `json` and a second reading of
-the types say, and what was sent is never repeated."""
+"""JSON bodies of every route: accepted or refused as Python's own `json` and a second reading of
+the types decide. Refusals never repeat the values."""
 
 import datetime
 import json
@@ -36,7 +36,7 @@ KEYS = st.sampled_from(NAMES) | st.text(max_size=6)
 
 
 def fitting(kind: Any) -> st.SearchStrategy[Any]:
-    """Values that are of a type, or nearly."""
+    """Returns values that have this type, or nearly."""
     origin = get_origin(kind)
     if origin in (Annotated, typing.Union, types.UnionType, Literal):
         options = get_args(kind)
@@ -55,8 +55,8 @@ def is_note(option: Any) -> bool:
 
 
 def documents(kind: type[msgspec.Struct]) -> st.SearchStrategy[tuple[type[msgspec.Struct], dict[str, Any]]]:
-    """Bodies of a type: what is required and some of the rest, and sometimes a value or a name
-    that is wrong."""
+    """Returns bodies of a type: required fields, some optional ones, and sometimes a wrong value or
+    name."""
     hints = typing.get_type_hints(kind, include_extras=True)
     fields = {field.name: fitting(hints[field.name]) for field in msgspec.structs.fields(kind)}
     required = {field.name: fields[field.name] for field in msgspec.structs.fields(kind) if field.required}
@@ -72,7 +72,7 @@ Found = bool | None
 
 
 class Repeated(Exception):
-    """A name that is there twice, where of two readings neither is wrong."""
+    """A name occurs twice, for which two readings may both be right."""
 
 
 def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -82,19 +82,19 @@ def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def parsed(text: bytes) -> Any:
-    """The document as Python's parser reads it, held to RFC 8259: UTF-8 and no NaN. Raises
-    ValueError."""
+    """Returns the document as Python's parser reads it, restricted to RFC 8259: UTF-8 and no NaN.
+    Raises ValueError."""
 
     def refuse(name: str) -> None:
         raise ValueError(name)
 
     document = json.loads(text.decode("utf-8"), parse_constant=refuse, object_pairs_hook=pairs)
-    json.dumps(document, ensure_ascii=False).encode("utf-8")  # no lone surrogate: not to be said in UTF-8
+    json.dumps(document, ensure_ascii=False).encode("utf-8")  # fails for a lone surrogate, which UTF-8 cannot encode
     return document
 
 
 def fits(value: Any, kind: Any) -> Found:
-    """Whether a value is of a type; None where only the server can know."""
+    """Returns whether a value has a type; None if only the server can know."""
     origin = get_origin(kind)
     if origin is Annotated:
         inner, *notes = get_args(kind)
@@ -128,7 +128,7 @@ def within(value: Any, bound: Meta) -> bool:
 
 
 def judged(kind: type[msgspec.Struct], document: Any) -> Found:
-    """Whether this document is a body of this type."""
+    """Returns whether this document is a body of this type."""
     hints = typing.get_type_hints(kind, include_extras=True)
     required = {field.name for field in msgspec.structs.fields(kind) if field.required}
     if not isinstance(document, dict) or not required <= document.keys() or not document.keys() <= hints.keys():
@@ -138,7 +138,7 @@ def judged(kind: type[msgspec.Struct], document: Any) -> Found:
 
 
 def taken(kind: type[msgspec.Struct], body: bytes) -> msgspec.Struct | None:
-    """The body as the server reads it. What it refuses is refused politely, and without the
+    """Returns the body as the server reads it. A refusal has a proper form and none of the
     values."""
     try:
         return decode_body(DECODERS[kind], body)

@@ -1,5 +1,5 @@
-"""Any bytes of a connection: no request is seen that a strict second parser does not see, and
-nothing hangs over."""
+"""Arbitrary bytes on a connection: the server sees no request that a strict second parser does not
+see, and nothing hangs."""
 
 from itertools import pairwise
 
@@ -33,7 +33,7 @@ BODIES = st.sampled_from([b"", b"abcde", b"\r\n", *CHUNKED.split(b"|"), *BROKEN.
 
 @st.composite
 def requests(draw: st.DrawFn) -> bytes:
-    """Something like a request: often a good one, often one with a fault or two."""
+    """Text like a request: often valid, often with a fault or two."""
     line = draw(METHODS) + b" " + draw(TARGETS) + b" " + draw(VERSIONS) + draw(ENDS)
     host = draw(
         st.sampled_from([b"Host: x\r\n"] * 6 + [b"", b"Host: x\r\nHost: y\r\n", b"Host: a b\r\n", b"Host:\r\n"])
@@ -43,14 +43,14 @@ def requests(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def framed(draw: st.DrawFn) -> bytes:
-    """A request whose body is framed in one way or another."""
+    """A request with a body and some form of framing."""
     length = draw(st.sampled_from([b"Content-Length: 5", b"Transfer-Encoding: chunked", b"Content-Length: 0", b"X: y"]))
     head = b"POST / HTTP/1.1\r\nHost: x\r\n" + length + b"\r\n" + b"".join(draw(st.lists(FIELDS, max_size=1)))
     return head + b"\r\n" + draw(BODIES)
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
-    """The bytes in pieces."""
+    """Returns the bytes in pieces."""
     marks = sorted({place % (len(data) + 1) for place in places} | {0, len(data)})
     return [data[begin:end] for begin, end in pairwise(marks)]
 

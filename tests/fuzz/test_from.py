@@ -1,4 +1,4 @@
-"""A From of any octets is accepted for a mailbox only if Python's own parser reads exactly the same
+"""A From of any bytes is accepted for a mailbox only if Python's own parser reads exactly the same
 mailbox."""
 
 from email import message_from_bytes
@@ -34,7 +34,7 @@ def taken(value: bytes) -> Address | None:
 
 
 def second_reading(value: bytes) -> list[Address]:
-    """Every mailbox that Python's email package sees in the header."""
+    """Returns every mailbox that Python's email package finds in the header."""
     message = message_from_bytes(b"From: " + value + b"\r\nSubject: x\r\n\r\n", policy=default)
     found = [address for field in message.get_all("From", []) for address in field.addresses]
     return [Address(one.username.partition("+")[0].lower(), parse_host(one.domain)) for one in found]

@@ -1,4 +1,4 @@
-"""The fast way to read a head says what the strict way says, or nothing."""
+"""The fast parser of a head returns the result of the strict parser, or none."""
 
 import pytest
 from hypothesis import example, given
@@ -36,7 +36,7 @@ HONEST = st.sampled_from(
 )
 
 
-# One of these beside an honest host: almost plain, and not what it looks like.
+# Fields that go beside an honest host: almost plain, but with another meaning.
 NEAR = [
     *(b"Content-Length: " + size for size in (b"5", b"00", b"05", b"0 ", b" 0", b"0,0", b"+0", b"0x0", b"", b"1")),
     *(b"Connection: " + word for word in (b"close", b"Upgrade", b"keep-alive, close", b"keep-alive ", b"keep-alivex")),
@@ -52,7 +52,7 @@ NEAR = [
 
 @st.composite
 def heads(draw: st.DrawFn) -> bytes:
-    """Mostly an honest head, with a field or two that may be at fault."""
+    """Mostly honest heads, with a field or two that may be wrong."""
     fields = draw(st.lists(HONEST, max_size=4)) + draw(
         st.lists(FIELDS | st.sampled_from(NEAR).map(lambda near: near + b"\r\n"), max_size=1)
     )
@@ -62,7 +62,8 @@ def heads(draw: st.DrawFn) -> bytes:
 
 
 def slowly(data: bytes) -> list[Scope]:
-    """What the strict way makes of it: a head that comes in two pieces never takes the fast way."""
+    """Returns the strict parser's requests. A head that arrives in two pieces never takes the fast
+    path."""
     return scopes(data[:-1], data[-1:])
 
 
@@ -72,7 +73,8 @@ def slowly(data: bytes) -> list[Scope]:
 @example(b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 100 + b"Host: x\r\n\r\n")
 @example(b"GET /" + b"x" * 8000 + b" HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 200 + b"\r\n\r\n")
 def test_fast_and_strict_agree(data: bytes) -> None:
-    """A head that is taken at once is one request, and the application sees the same either way."""
+    """A head that is accepted at once is one request, and the application sees the same in both
+    ways."""
     assert ours(data) == ours(data[:-1], data[-1:])
     fast = scopes(data)
     assert fast == slowly(data)
@@ -86,7 +88,7 @@ def test_fast_and_strict_agree(data: bytes) -> None:
 @pytest.mark.parametrize("near", NEAR, ids=repr)
 @pytest.mark.parametrize("before", [True, False])
 def test_what_is_almost_plain(near: bytes, before: bool) -> None:
-    """Whether the fast way takes it or not, it means what the strict way says."""
+    """Whether the fast parser accepts it or not, it means what the strict parser says."""
     fields = [near, b"Host: x"] if before else [b"Host: x", near]
     data = b"\r\n".join([b"POST /a?b HTTP/1.1", *fields, b"", b""])
     assert ours(data) == ours(data[:-1], data[-1:])

@@ -1,5 +1,5 @@
-"""A real DNS server for the tests: authoritative for what a test publishes, over UDP and TCP on
-the loopback."""
+"""A real DNS server for the tests, authoritative for the records that a test publishes, over UDP
+and TCP on the loopback."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,8 +17,8 @@ POLL_SECONDS = 0.02
 
 @dataclass
 class DnsServer(BaseResolver):  # type: ignore[misc]
-    """What it answers: absolute names without a trailing dot, and their records in zone-file
-    form, of TXT as text or as the strings of the record."""
+    """The published records: absolute names without the last dot. Values are in zone-file form; TXT
+    values are text or the strings of the record."""
 
     records: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
     failing: set[tuple[str, str]] = field(default_factory=set)
@@ -36,7 +36,7 @@ class DnsServer(BaseResolver):  # type: ignore[misc]
     def start(cls) -> "Iterator[DnsServer]":
         server = cls()
         udp, tcp = server._listen()
-        for each in (udp, tcp):  # not start_thread(), whose end takes half a second
+        for each in (udp, tcp):  # start_thread() takes half a second to end
             Thread(target=each.server.serve_forever, args=(POLL_SECONDS,), daemon=True).start()
         try:
             yield server
@@ -46,7 +46,7 @@ class DnsServer(BaseResolver):  # type: ignore[misc]
                 running.server.server_close()
 
     def _listen(self) -> tuple[DNSServer, DNSServer]:
-        """On a port that is free for UDP and for TCP."""
+        """Listens on a port that is free for both UDP and TCP."""
         options = {"address": "127.0.0.1", "logger": DNSLogger(logf=lambda _: None)}
         while True:
             udp = DNSServer(self, port=0, **options)
@@ -58,16 +58,16 @@ class DnsServer(BaseResolver):  # type: ignore[misc]
 
     @property
     def address(self) -> str:
-        """As POSTROOM_RESOLVER takes it."""
+        """The server's address for POSTROOM_RESOLVER."""
         return f"127.0.0.1:{self.port}"
 
     def publish(self, name: str, record_type: str, *values: Any) -> None:
-        """Sets the records of a name; TXT values are plain text or a tuple of strings, the
-        others zone-file form."""
+        """Sets the records of a name. TXT values are plain text or a tuple of strings; others are
+        in zone-file form."""
         self.records[_key(name), record_type] = list(values)
 
     def publish_all(self, domain: str, wanted: Iterable[Mapping[str, Any]]) -> None:
-        """Publishes the records as the API lists them, and nothing else."""
+        """Publishes the records as the API lists them, and no others."""
         for record in wanted:
             name = domain if record["host"] == "@" else f"{record['host']}.{domain}"
             kind, value = record["record_type"], record["expected_value"]
@@ -108,7 +108,8 @@ class DnsServer(BaseResolver):  # type: ignore[misc]
 
 
 def _key(name: str) -> str:
-    """A name as `resolve` finds it: without the last dot, odd characters escaped."""
+    """Returns a name in the form that `resolve` looks up: without the last dot, unusual characters
+    escaped."""
     return str(DNSLabel(name)).rstrip(".").lower()
 
 
@@ -121,8 +122,8 @@ def _record(name: str, kind: str, value: Any) -> RR:
 
 
 def _strings(value: str | tuple[str | bytes, ...]) -> list[bytes]:
-    """The strings of a TXT record, at least one (RFC 1035 3.3.14); plain text is cut where a
-    string must end."""
+    """Returns the strings of a TXT record, at least one (RFC 1035 3.3.14). Plain text is split
+    where a string must end."""
     if isinstance(value, tuple):
         return [string if isinstance(string, bytes) else string.encode() for string in value or ("",)]
     text = value.encode()

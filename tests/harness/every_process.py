@@ -1,4 +1,4 @@
-"""Connections to each of an instance's API processes: which one answers is not left to chance."""
+"""Connections to each API process of an instance, chosen by the test."""
 
 import http.client
 import json
@@ -12,7 +12,7 @@ from tests.harness.service import LONG, Service
 
 
 class Caller:
-    """A connection to one API process, kept open."""
+    """An open connection to one API process."""
 
     def __init__(self, service: Service, key: str = "") -> None:
         self.key = key
@@ -21,7 +21,7 @@ class Caller:
     def call(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, key: str | None = None
     ) -> tuple[int, Any, Mapping[str, str]]:
-        """Status, JSON and headers of an answer."""
+        """Returns status, JSON and headers of an answer."""
         sent = {"content-type": "application/json"} if body is not None else {}
         if key if key is not None else self.key:
             sent["x-api-key"] = key if key is not None else self.key
@@ -36,13 +36,14 @@ class Caller:
 
 
 def names(service: Service) -> list[str]:
-    """The API processes."""
+    """Returns the names of the API processes."""
     count = int(service.settings.get("workers", "1"))
     return ["api", *(f"api-{number}" for number in range(2, count + 1))]
 
 
 def call_on(service: Service, name: str, key: str = "") -> Caller:
-    """A connection that this process has accepted: the others stand still meanwhile."""
+    """Returns a connection that this process has accepted. The other processes are stopped
+    meanwhile."""
     caller = Caller(service, key)
     with _stopped([service.pid(other) for other in names(service) if other != name]):
         assert caller.call("GET", "/healthz")[0] == 200

@@ -1,4 +1,4 @@
-"""A PostgreSQL server for the tests, from Debian's binaries, in a folder of its own."""
+"""A PostgreSQL server for the tests, from Debian's binaries, in its own folder."""
 
 import itertools
 import os
@@ -17,7 +17,7 @@ import psycopg
 
 
 def free_port(address: str = "127.0.0.1") -> int:
-    """A port that nobody listens on just now."""
+    """Returns a port on which nothing listens now."""
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
         probe.bind((address, 0))
         port: int = probe.getsockname()[1]
@@ -34,7 +34,7 @@ class PostgresServer:
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def restart(self) -> None:
-        """Stops it as a crash does, and starts it again."""
+        """Stops the server like a crash, and starts it again."""
         self.stop()
         self.resume()
 
@@ -51,8 +51,8 @@ class PostgresServer:
     @classmethod
     @contextmanager
     def start(cls, *, durable: bool = False, password: str = "") -> "Iterator[PostgresServer]":
-        """A new server; it syncs to disk only where it is told to, and trusts everybody where
-        there is no password."""
+        """Starts a new server. It syncs to disk only if `durable`. Without a password it trusts
+        every client."""
         binaries = find_binaries()
         folder = Path(tempfile.mkdtemp(prefix="pg-"))
         data, user = folder / "data", unprivileged(folder)
@@ -83,7 +83,8 @@ def find_binaries() -> Path:
 
 
 def unprivileged(folder: Path) -> str | None:
-    """initdb refuses root, so as root it runs as Debian's user postgres."""
+    """As root, gives the folder to Debian's user postgres and returns that name, because initdb
+    refuses to run as root. Returns None for any other user."""
     if os.geteuid() != 0:
         return None
     shutil.chown(folder, "postgres")

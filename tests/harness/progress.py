@@ -1,5 +1,5 @@
-"""A progress bar for `./test` in place of pytest's dots: a bar on a terminal, a line for each
-tenth elsewhere."""
+"""Progress output for `./test` in place of pytest's dots: a bar on a terminal, and otherwise a line
+for each tenth."""
 
 import sys
 from collections import Counter
@@ -8,18 +8,18 @@ from collections.abc import Sequence
 import pytest
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-# As the ids of tests name them.
+# The engines as they appear in test ids.
 ENGINES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if not hasattr(config, "workerinput"):  # the processes of xdist have none of their own
+    if not hasattr(config, "workerinput"):  # the processes of xdist have no progress bar
         config.pluginmanager.register(Bar())
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
-    """No dot for what passed."""
+    """Prints no dot for a test that passed."""
     if report.passed:
         return ("passed" if report.when == "call" else "", "", "")
     return None

@@ -1,4 +1,4 @@
-"""The API over real HTTP for the tests: one server a database, one tenant a test."""
+"""The API over real HTTP for the tests: one server per database, one tenant per test."""
 
 import http.client
 import itertools
@@ -35,7 +35,7 @@ from tests.harness.kept import KeptDatabase
 
 _numbers = itertools.count(1)
 
-# The tests share a server and an address; those that want a limit start a server with one.
+# The tests share a server and an address. Tests of a rate limit start their own server.
 UNLIMITED = Settings(rate_limit="off")
 
 
@@ -51,13 +51,13 @@ class Response:
 
     @property
     def code(self) -> str:
-        """The code of a problem."""
+        """The error code of a problem."""
         assert self.headers["content-type"] == "application/problem+json"
         code: str = self.json["code"]
         return code
 
     def problem(self, field_: str) -> str:
-        """The code of the problem with one field."""
+        """Returns the error code for one field."""
         found = {error["field"]: error["code"] for error in self.json["errors"]}
         code: str = found[field_]
         return code
@@ -65,8 +65,8 @@ class Response:
 
 @dataclass
 class Told(Mailboxes):
-    """Mailboxes of which no Dovecot is asked, but what was said last; or that cannot be asked,
-    and why."""
+    """Mailboxes without a Dovecot: they return the values that the test set, or fail for the reason
+    that it set."""
 
     problem: Exception | None = None
     asked: list[int] = field(default_factory=list)
@@ -156,7 +156,7 @@ class ApiServer:
         raw: bytes | None = None,
         **query: Any,
     ) -> Response:
-        """One HTTP request; `body` is sent as JSON, `raw` as it is."""
+        """Sends one HTTP request. `body` is sent as JSON, `raw` unchanged."""
         data = raw if raw is not None else None if body is None else json.dumps(body).encode()
         sent = {"content-type": "application/json"} if data is not None else {}
         if key:
@@ -186,7 +186,7 @@ class ApiServer:
 
 @contextmanager
 def serve(url: str) -> Iterator[ApiServer]:
-    """An API without limits, whose resolver is a DNS server of ours."""
+    """Starts an API without rate limits, with the test's DNS server as its resolver."""
     with (
         DnsServer.start() as dns,
         ApiServer.start(url, msgspec.structs.replace(UNLIMITED, resolver=dns.address)) as api,
@@ -196,7 +196,7 @@ def serve(url: str) -> Iterator[ApiServer]:
 
 @dataclass
 class Tenant:
-    """An organization and what it may do, by HTTP."""
+    """An organization and its requests over HTTP."""
 
     api: ApiServer
     organization_id: int
@@ -217,12 +217,12 @@ class Tenant:
         return self.request("PUT", path, body, **options)
 
     def create(self, local_part: str = "billing", **fields: Any) -> Response:
-        """POST /v2/email-accounts/create, on this tenant's domain and for user_123 unless told."""
+        """POST /v2/email-accounts/create, by default on this tenant's domain and for user_123."""
         body = {"domain": self.domain, "local_part": local_part, "user_id": "user_123", **fields}
         return self.post("/v2/email-accounts/create", {k: v for k, v in body.items() if v is not ...})
 
     def account(self, local_part: str = "billing", **fields: Any) -> dict[str, Any]:
-        """An account that exists now, in full."""
+        """Creates an account and returns all of its fields."""
         made = self.create(local_part, **fields)
         assert made.status == 201, made.text
         return self.full(made.json["account"]["id"])
@@ -234,7 +234,7 @@ class Tenant:
         return found
 
     def new_domain(self, name: str | None = None, user_id: str | None = None, status: Status = "active") -> str:
-        """Another domain of this organization."""
+        """Creates another domain of this organization."""
         name = name or f"d{next(_numbers)}.test"
         self.api.database.write_sync(lambda tx: bootstrap.create_domain(tx, self.organization, name, user_id, status))
         return name
@@ -247,12 +247,12 @@ class Tenant:
         self.api.database.write_sync(work)
 
     def new_key(self, scopes: Sequence[str] = ALL_SCOPES, domains: Sequence[str] | None = None, **fields: Any) -> str:
-        """Another key of this organization, made by the operator."""
+        """Creates another key of this organization as the operator."""
         command = CreateKey(scopes=tuple(scopes), domains=None if domains is None else tuple(domains), **fields)
         return self.api.database.write_sync(lambda tx: bootstrap.create_key(tx, self.organization, command))
 
     def key_id(self, key: str) -> int:
-        """The id of a key."""
+        """Returns the id of a key."""
         sql = "SELECT id FROM api_keys WHERE digest = :digest"
         row = self.api.database.write_sync(lambda tx: tx.one(sql, digest=keys.digest(key)))
         assert row

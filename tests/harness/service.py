@@ -1,5 +1,5 @@
-"""A whole service for the tests: `postroom serve` as a process, on ports and a data directory of
-its own."""
+"""A whole service for the tests: `postroom serve` as a process, on its own ports and in its own
+data directory."""
 
 import fcntl
 import http.client
@@ -23,23 +23,24 @@ from typing import IO, Any, TypeVar
 
 from postroom.settings import PORTS, variable
 from postroom.supervision.stale_processes import read_pid
+from tests.harness.daemons import check_sees_daemons
 
 T = TypeVar("T")
 
 LONG = 60.0
-# For a move that fails once: the account is closed for a minute at most, and tried again after half
-# of one.
+# Allows a move to fail once: the account is closed for one minute at most, and the next attempt
+# comes after half a minute.
 RETRIED = 300.0
 LOCKS = Path(tempfile.gettempdir()) / f"postroom-ports-{os.getuid()}"
 _held: dict[int, IO[str]] = {}
 COMMAND = Path(sys.executable).with_name("postroom")
-# A shell's background job and nohup hand on signals that are ignored, and so would the programs
-# that are tested.
+# nohup and a shell's background jobs pass on ignored signals, which the programs under test would
+# inherit.
 SIGNALLED = ("/usr/bin/env", "--default-signal=HUP,INT,QUIT")
 
 
 def wait_for(what: str, ask: Callable[[], T], limit: float = LONG) -> T:
-    """Asks until the answer is true, and gives it back."""
+    """Asks until the answer is true, and returns the answer."""
     deadline = time.monotonic() + limit
     while not (answer := ask()):
         assert time.monotonic() < deadline, f"waited {limit:.0f} s for: {what}"
@@ -48,8 +49,9 @@ def wait_for(what: str, ask: Callable[[], T], limit: float = LONG) -> T:
 
 
 def free_ports() -> dict[str, int]:
-    """A free port for each setting, below those that the kernel gives to clients. They stay ours
-    while nobody listens on them, as in a restart: until `give_back`, or the end of this process."""
+    """Returns a free port for each setting, below the kernel's range for clients. The ports stay
+    reserved while nothing listens on them, as during a restart, until `give_back` or the end of
+    this process."""
     LOCKS.mkdir(exist_ok=True)
     while True:
         first = random.randrange(20_000, 32_000, 10)
@@ -66,13 +68,13 @@ def free_ports() -> dict[str, int]:
 
 
 def give_back(ports: dict[str, int]) -> None:
-    """Lets others have them."""
+    """Releases the ports."""
     _held.pop(min(ports.values())).close()
 
 
 @dataclass
 class Service:
-    """An instance. It can be started any number of times."""
+    """An instance that can be started any number of times."""
 
     data: Path
     ports: dict[str, int] = field(default_factory=free_ports)
@@ -86,8 +88,9 @@ class Service:
     @classmethod
     @contextmanager
     def new(cls, **settings: str) -> "Iterator[Service]":
-        """An instance in a new directory, which is taken away with all its processes at the end."""
-        folder = Path(tempfile.mkdtemp(prefix="postroom-", dir="/tmp"))  # short, for unix sockets
+        """An instance in a new directory. At the end the directory and all processes are
+        removed."""
+        folder = Path(tempfile.mkdtemp(prefix="postroom-", dir="/tmp"))  # short, because paths of unix sockets are
         folder.chmod(0o755)
         service = cls(folder / "data", settings=settings)
         try:
@@ -113,14 +116,16 @@ class Service:
         return self.data.parent / "output"
 
     def start(self, *arguments: str) -> "Service":
-        """Starts it and waits for its block."""
+        """Starts the service and waits until it has printed its block."""
         self.launch(*arguments)
         wait_for("the block", lambda: "}'" in self.said() or self.ended())
         assert not self.ended(), self.said()
         return self
 
     def launch(self, *arguments: str) -> None:
-        """Starts it and does not wait."""
+        """Starts the service without waiting."""
+        if self.settings.get("mail") != "off":
+            check_sees_daemons()
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
                 [*SIGNALLED, *self.prefix, COMMAND, "serve", *arguments],
@@ -132,7 +137,7 @@ class Service:
             )
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Runs a command line of this instance to its end."""
+        """Runs a command of this instance to its end."""
         return subprocess.run(
             [COMMAND, *arguments], env=self.environment, capture_output=True, text=True, timeout=RETRIED
         )
@@ -141,7 +146,7 @@ class Service:
         return self.output.read_text()
 
     def key(self) -> str:
-        """The API key that the first start has shown."""
+        """Returns the API key that the first start showed."""
         found = re.search(r"pr_[\w-]+", self.said())
         assert found, self.said()
         return found[0]
@@ -151,13 +156,13 @@ class Service:
         return self.process.poll() is not None
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Tells it to stop and answers the exit code."""
+        """Sends a signal to the service, waits for its end, and returns the exit code."""
         assert self.process
         self.process.send_signal(number)
         return self.process.wait(LONG)
 
     def kill(self) -> None:
-        """Ends whatever is left of it, however."""
+        """Kills every remaining process of the instance."""
         while left := self.processes():
             for pid in left:
                 try:
@@ -169,7 +174,7 @@ class Service:
             self.process.wait(LONG)
 
     def get(self, path: str) -> tuple[int, Any]:
-        """An answer of the API."""
+        """Returns an answer of the API."""
         with closing(http.client.HTTPConnection("127.0.0.1", self.ports["port"], timeout=LONG)) as connection:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -179,16 +184,16 @@ class Service:
         return self.get("/readyz")[0] == 200
 
     def pid(self, name: str) -> int:
-        """The process id of a part; 0 while it is away."""
+        """Returns the process id of a part; 0 while the part is down."""
         return read_pid(self.data / "run" / f"{name}.pid") or 0
 
     def processes(self) -> dict[int, str]:
-        """Every living process of this instance, with its command line, however it is related."""
+        """Returns every living process of this instance with its command line, also orphans."""
         return {pid: command for pid, command in _processes() if _belongs(pid, os.fsencode(self.data))}
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs; one that waits to be reaped does not."""
+    """Returns whether a process runs. A zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:

@@ -1,4 +1,4 @@
-"""The reader's shell, for the commands of a document: one bash, and one Python beside it."""
+"""The shell of a reader, for the commands of a document: one bash, with one Python beside it."""
 
 import os
 import shlex
@@ -26,13 +26,13 @@ program() {
 
 
 def python(text: str) -> str:
-    """The command that carries out a part of the program."""
+    """Returns the command that runs a part of the program."""
     return f"program {shlex.quote(repr(text))}"
 
 
 def run(commands: list[str], opening: str, service: Service, folder: Path) -> list[str]:
-    """Runs the commands in one shell and answers what each has printed; `opening` is the begin
-    of the program."""
+    """Runs the commands in one shell and returns the output of each. `opening` is the start of the
+    program."""
     script = f"{PYTHON}{python(opening)}\n" if any(command.startswith("program ") for command in commands) else ""
     script += "".join(f"{command}\nprintf '{MARK}'\n" for command in commands)
     environment = service.environment | {

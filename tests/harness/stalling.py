@@ -1,5 +1,4 @@
-"""A line to a server over TCP that can stop carrying anything without being closed, as a host
-does that hangs."""
+"""A TCP line to a server that can stop carrying data without closing, like a host that hangs."""
 
 import socket
 import threading
@@ -10,8 +9,8 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Line:
-    """What is sent to `port` goes to the server, while `flows` is set. New connections are taken
-    all the same."""
+    """Forwards connections on `port` to the server while `flows` is set. New connections are always
+    accepted."""
 
     port: int
     flows: threading.Event = field(default_factory=threading.Event)
@@ -33,12 +32,12 @@ class Line:
             listener.close()
 
     def url(self, url: str) -> str:
-        """That of a database, by way of this line."""
+        """Returns the URL of a database through this line."""
         before, _, database = url.rpartition("/")
         return f"{before.rpartition(':')[0]}:{self.port}/{database}"
 
     def _take(self, listener: socket.socket, port: int) -> None:
-        with suppress(OSError):  # it was shut down
+        with suppress(OSError):  # already shut down
             while True:
                 client, _ = listener.accept()
                 server = socket.create_connection(("127.0.0.1", port))
@@ -46,7 +45,7 @@ class Line:
                     threading.Thread(target=self._carry, args=pair, daemon=True).start()
 
     def _carry(self, source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError):  # one side is gone
+        with suppress(OSError):  # one side has closed
             while data := source.recv(65536):
                 self.flows.wait()
                 target.sendall(data)

@@ -1,8 +1,8 @@
 """Two PostgreSQL servers for the tests: a primary, and a synchronous standby that can take its
 place.
 
-What a server waits for at a commit is in its own postgresql.auto.conf, which a base backup
-copies; so it is set after the backup, and the standby that is promoted waits for nobody.
+The setting that makes commits wait for a standby is in the server's own postgresql.auto.conf, which
+a base backup copies. So it is set after the backup, and a promoted standby does not wait.
 """
 
 import shutil
@@ -25,7 +25,7 @@ OPTIONS = (
     "-c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
     " -c dynamic_shared_memory_type=mmap -c wal_retrieve_retry_interval=100ms"
 )
-# A commit that waits for the standby still has its locks.
+# Commits that wait for the standby still have their locks.
 WAITING = """
 SELECT pid, EXISTS (SELECT 1 FROM pg_locks l WHERE l.pid = a.pid AND l.relation = '{table}'::regclass)
 FROM pg_stat_activity a WHERE wait_event = 'SyncRep'"""
@@ -33,7 +33,7 @@ FROM pg_stat_activity a WHERE wait_event = 'SyncRep'"""
 
 @dataclass
 class Server:
-    """One of the two, in a folder of its own."""
+    """One of the two servers, in its own folder."""
 
     data: Path
     user: str | None
@@ -50,18 +50,18 @@ class Server:
         self.run("pg_ctl", "-m", "immediate", "-w", "stop")
 
     def kill(self) -> None:
-        """SIGKILL for all of its processes at once, and what the kernel keeps of them."""
+        """Kills all processes of the server at once, and removes its shared memory."""
         lines = (self.data / "postmaster.pid").read_text().splitlines()
         main = int(lines[0])
         children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
         for pid in [main, *map(int, children)]:
-            with suppress(ProcessLookupError):  # a child that has ended meanwhile
+            with suppress(ProcessLookupError):  # the child has ended meanwhile
                 kill(pid, signal.SIGKILL)
         (self.data / "postmaster.pid").unlink()
         subprocess.run(["ipcrm", "-m", lines[6].split()[1]], check=True)
 
     def execute(self, sql: str, database: str = "postgres") -> list[tuple[Any, ...]]:
-        """A statement as superuser, and its rows."""
+        """Runs a statement as superuser and returns its rows."""
         address = f"host=127.0.0.1 port={self.port} user=postgres dbname={database}"
         with psycopg.connect(address, autocommit=True) as connection:
             cursor = connection.execute(sql.encode())
@@ -77,7 +77,7 @@ class Pair:
     @classmethod
     @contextmanager
     def start(cls) -> "Iterator[Pair]":
-        """Both, and the standby is synchronous."""
+        """Starts both servers. The standby is synchronous."""
         folder = Path(tempfile.mkdtemp(prefix="pg-"))
         user = unprivileged(folder)
         one, other = (Server(folder / name, user, free_port()) for name in ("one", "other"))
@@ -99,7 +99,7 @@ class Pair:
         return f"postgresql://postgres@{self.ports}/postroom?target_session_attrs=read-write"
 
     def add_standby(self) -> None:
-        """Makes a standby out of the primary, in the place of what was there."""
+        """Creates a standby from the primary, in place of the old one."""
         shutil.rmtree(self.standby.data, ignore_errors=True)
         source = f"host=127.0.0.1 port={self.primary.port} user=postgres application_name=standby"
         self.standby.run("pg_basebackup", "-R", "-X", "stream", "-c", "fast", "--no-sync", "-d", source)
@@ -112,13 +112,13 @@ class Pair:
         return self.primary.execute("SELECT sync_state FROM pg_stat_replication") == [("sync",)]
 
     def promote(self) -> None:
-        """Makes the standby the primary; returns when it can be written."""
+        """Makes the standby the primary and returns when it can be written."""
         self.standby.run("pg_ctl", "-w", "promote")
         self.primary, self.standby = self.standby, self.primary
 
     def holds_back(self, table: str) -> bool:
-        """Whether a commit that has written to this table waits for the standby. Others that
-        wait are broken off."""
+        """Returns whether a commit that wrote to this table waits for the standby. Cancels other
+        waiting commits."""
         waiting = dict(self.primary.execute(WAITING.format(table=table), "postroom"))
         for pid, wanted in waiting.items():
             if not wanted:
@@ -126,5 +126,5 @@ class Pair:
         return any(waiting.values())
 
     def break_off(self) -> None:
-        """Ends every wait for the standby."""
+        """Cancels every wait for the standby."""
         self.primary.execute("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")

@@ -1,4 +1,4 @@
-"""A command whose output is a terminal."""
+"""Commands whose output is a terminal."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from typing import Literal
 def said_at_terminal(
     command: Sequence[str | Path], environment: dict[str, str], stream: Literal["stdout", "stderr"] = "stdout"
 ) -> str:
-    """What a command that succeeds writes to this stream, while it is a terminal."""
+    """Returns the output of a successful command on a stream that is a terminal."""
     ours, theirs = pty.openpty()
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | {stream: theirs}
     process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, **streams)  # type: ignore[call-overload]
@@ -31,7 +31,7 @@ def said_at_terminal(
 
 
 def typed_at_terminal(secret: str, *command: str | Path) -> None:
-    """Runs a command that succeeds, and types a secret as often as it asks for a passphrase."""
+    """Runs a command that must succeed, and types a secret each time it asks for a passphrase."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.execvp(command[0], [str(word) for word in command])

@@ -1,4 +1,4 @@
-"""A writer that is watched at its work, and ways to keep it busy."""
+"""A writer whose work can be observed, and ways to keep it busy."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ def add(name: str) -> Callable[[Tx], str]:
 
 
 class Watched:
-    """A connection that counts commits and fails at a statement when told to."""
+    """A connection that counts commits, and fails at a statement if told to."""
 
     def __init__(self, connection: WriteConnection) -> None:
         self._connection = connection
@@ -69,7 +69,7 @@ class Watched:
 
 
 class WatchedEngine:
-    """A real engine, and a writing connection of it that is watched."""
+    """A real engine with an observed connection for its writer."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -78,7 +78,7 @@ class WatchedEngine:
 
 
 def found(engine: WatchedEngine, name: str) -> bool:
-    """Whether another connection sees the row."""
+    """Returns whether another connection sees the row."""
     other = engine.engine.connect()
     try:
         return bool(other.fetch(FIND, {"name": name}))
@@ -88,7 +88,7 @@ def found(engine: WatchedEngine, name: str) -> bool:
 
 @contextlib.asynccontextmanager
 async def held(writer: Writer) -> AsyncIterator[None]:
-    """While this lasts the writer's thread is busy with a job, and what is sent waits."""
+    """In this block a job keeps the writer's thread busy, so that new jobs wait."""
     go = threading.Event()
     job = await begun(writer, go)
     try:
@@ -99,7 +99,7 @@ async def held(writer: Writer) -> AsyncIterator[None]:
 
 
 async def begun(writer: Writer, go: threading.Event, more: Callable[[Tx], Any] = lambda _: None) -> asyncio.Task[Any]:
-    """A job that the thread is at until it is told to go on with `more`."""
+    """Starts a job in which the thread waits until `go` is set, and then runs `more`."""
     entered, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def wait(tx: Tx) -> None:
@@ -113,7 +113,7 @@ async def begun(writer: Writer, go: threading.Event, more: Callable[[Tx], Any] =
 
 
 async def sent(writer: Writer, *works: Callable[[Tx], Any]) -> list[asyncio.Task[Any]]:
-    """The jobs, in the queue."""
+    """Puts jobs into the queue and returns their tasks."""
     tasks = [asyncio.create_task(writer.write(work)) for work in works]
     await asyncio.sleep(0)
     return tasks

@@ -1,5 +1,5 @@
-"""Mail clients for the tests. Each connects from an address of its own in 127/8, because Dovecot
-and Postfix slow down a client that fails often, and those penalties stay on."""
+"""Mail clients for the tests. Each client connects from its own address in 127/8, because Dovecot
+and Postfix slow down an address whose logins or commands often fail."""
 
 import base64
 import imaplib
@@ -16,12 +16,12 @@ HOST = "127.0.0.1"
 
 
 def own_address() -> str:
-    """A loopback address that nobody else uses."""
+    """Returns a loopback address that no other client uses."""
     return f"127.{random.randrange(1, 255)}.{random.randrange(256)}.{random.randrange(1, 255)}"
 
 
 def tls() -> ssl.SSLContext:
-    """The service makes its certificate itself, so that nobody vouches for it."""
+    """Returns a TLS context that accepts the self-signed certificate of the service."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -29,7 +29,7 @@ def tls() -> ssl.SSLContext:
 
 
 class _OwnAddress:
-    """imaplib and poplib cannot bind; these sockets come from an address of their own."""
+    """Connects sockets from their own address, which imaplib and poplib cannot do."""
 
     host: str
     port: int
@@ -44,7 +44,7 @@ class _OwnAddress:
 
 
 class PlainImap(_OwnAddress, imaplib.IMAP4):
-    """IMAP on the port of STARTTLS."""
+    """IMAP on the port for STARTTLS."""
 
 
 class Imap(_OwnAddress, imaplib.IMAP4_SSL):
@@ -54,7 +54,7 @@ class Imap(_OwnAddress, imaplib.IMAP4_SSL):
         return self.ssl_context.wrap_socket(plain)
 
     def subjects(self) -> list[str]:
-        """The subjects in the INBOX, oldest first."""
+        """Returns the subjects in the INBOX, oldest first."""
         self.select("INBOX", readonly=True)
         _, found = self.search(None, "ALL")
         return [self._subject(number) for number in found[0].split()]
@@ -65,8 +65,8 @@ class Imap(_OwnAddress, imaplib.IMAP4_SSL):
         return header.decode().partition(":")[2].strip()
 
     def wait_for(self, subject: str) -> bytes:
-        """The whole message of this subject, as soon as it is there."""
-        subjects = wait_for(f"a mail called {subject}", lambda: self._subjects_with(subject))
+        """Waits for the message with this subject and returns the whole message."""
+        subjects = wait_for(f"the message {subject}", lambda: self._subjects_with(subject))
         _, data = self.fetch(str(subjects.index(subject) + 1), "(BODY.PEEK[])")
         message: bytes = data[0][1]  # type: ignore[index, assignment]
         return message
@@ -76,7 +76,7 @@ class Imap(_OwnAddress, imaplib.IMAP4_SSL):
         return found if subject in found else []
 
     def is_open(self) -> bool:
-        """Whether the server still listens to this session."""
+        """Returns whether the server still reads this session."""
         try:
             return self.noop()[0] == "OK"
         except (imaplib.IMAP4.abort, OSError):
@@ -102,7 +102,7 @@ class Pop3(poplib.POP3_SSL):
 
 
 def smtp(service: Service) -> smtplib.SMTP:
-    """A connection as another mail server makes it."""
+    """Returns a connection like that of another mail server."""
     return smtplib.SMTP(HOST, service.ports["smtp_port"], "client.example", 60, (own_address(), 0))
 
 
@@ -115,13 +115,13 @@ def message(sender: str, to: str, subject: str) -> EmailMessage:
 
 
 def deliver(service: Service, sender: str, to: str, subject: str) -> None:
-    """A message by SMTP from outside. Raises smtplib.SMTPRecipientsRefused."""
+    """Delivers a message by SMTP from outside. Raises smtplib.SMTPRecipientsRefused."""
     with smtp(service) as client:
         client.send_message(message(sender, to, subject), sender, [to])
 
 
 def refusal(service: Service, to: str) -> tuple[int, str]:
-    """What SMTP from outside says to a recipient, or to the sender where that is not taken."""
+    """Returns Postfix's refusal of a recipient, or of the sender, in SMTP from outside."""
     with smtp(service) as client:
         client.ehlo()
         code, text = client.mail("someone@elsewhere.example")
@@ -131,7 +131,7 @@ def refusal(service: Service, to: str) -> tuple[int, str]:
 
 
 def submission(service: Service, user: str, password: str, over_tls: bool = True) -> smtplib.SMTP:
-    """A submission session that has logged in. Raises smtplib.SMTPAuthenticationError."""
+    """Returns a submission session after its login. Raises smtplib.SMTPAuthenticationError."""
     source = (own_address(), 0)
     client: smtplib.SMTP
     if over_tls:
@@ -141,7 +141,7 @@ def submission(service: Service, user: str, password: str, over_tls: bool = True
         client = smtplib.SMTP(HOST, service.ports["submission_port"], "client.example", 60, source)
         client.starttls(context=tls())
     client.ehlo()
-    # smtplib's own login sends nothing but ASCII.
+    # smtplib's login can send only ASCII.
     secret = base64.b64encode(f"\0{user}\0{password}".encode()).decode()
     code, text = client.docmd("AUTH", f"PLAIN {secret}")
     if code != 235:
@@ -151,13 +151,13 @@ def submission(service: Service, user: str, password: str, over_tls: bool = True
 
 
 def submit(service: Service, user: str, password: str, to: str, subject: str) -> None:
-    """A message of a user to somebody."""
+    """Submits a message from a user."""
     with submission(service, user, password) as client:
         client.send_message(message(user, to, subject), user, [to])
 
 
 def put_script(host: str, port: int, user: str, password: str, script: bytes, name: str = "main") -> None:
-    """Stores a Sieve script by ManageSieve and makes it the active one."""
+    """Stores a Sieve script by ManageSieve and activates the script."""
     with socket.create_connection((host, port), 60, (own_address(), 0)) as plain:
         _answer(plain)
         plain.sendall(b"STARTTLS\r\n")
@@ -175,7 +175,7 @@ def put_script(host: str, port: int, user: str, password: str, script: bytes, na
 
 
 def _answer(client: socket.socket | ssl.SSLSocket) -> None:
-    """Reads to the line that ends an answer of ManageSieve."""
+    """Reads up to the line that ends an answer of ManageSieve."""
     text = b""
     while not any(line.startswith((b"OK", b"NO", b"BYE")) for line in text.splitlines() if text.endswith(b"\r\n")):
         chunk = client.recv(4096)

@@ -1,11 +1,10 @@
-"""One running Postroom for the mail tests, with its real Dovecot and Postfix; a new domain for each
+"""One running Postroom for the mail tests, with real Dovecot and Postfix, and a new domain for each
 test.
 
-Every test that shares a service runs on SQLite and on PostgreSQL. What is in BOTH does so
-always: these ask the daemons each question that the views answer (login, recipient, alias,
-sender, refusal, session, signing key, delivery by id). The others are about protocols, processes
-and files, where the engine changes little: on PostgreSQL they run with `--faults`.
-test_outage.py is about PostgreSQL alone.
+Tests that share a service run on SQLite and on PostgreSQL. The tests in BOTH always do: they ask
+the daemons each question that the views answer (login, recipient, alias, sender, refusal, session,
+signing key, delivery by id). The other tests are about protocols, processes and files, which depend
+little on the engine; they run on PostgreSQL only with `--faults`. test_outage.py needs PostgreSQL.
 """
 
 import os
@@ -15,7 +14,7 @@ import pytest
 
 from tests.harness.postgres import PostgresServer
 from tests.harness.service import Service
-from tests.mail.platform import Platform
+from tests.mail.platform import Mailbox, Platform
 
 NewDatabase = Callable[[], dict[str, str]]
 
@@ -25,6 +24,7 @@ BOTH = {
     "test_submission",
     "test_senders",
     "test_ways_out",
+    "test_forwards",
     "test_identity",
     "test_spelled_logins",
     "test_sieve::test_the_envelope_has_the_address_that_was_written_to",
@@ -49,7 +49,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def database(request: pytest.FixtureRequest) -> NewDatabase:
-    """The settings of a service on a database of its own at each call: nothing for SQLite."""
+    """Returns a function that gives the settings for a new database; for SQLite, none."""
     if request.param == "sqlite":
         return dict
     server: PostgresServer = request.getfixturevalue("postgres")
@@ -67,5 +67,21 @@ def service(database: NewDatabase) -> Iterator[Service]:
 
 @pytest.fixture
 def platform(service: Service) -> Platform:
-    """An organization with an active platform domain of its own."""
+    """Returns an organization with its own active platform domain."""
     return Platform.new(service)
+
+
+@pytest.fixture
+def alice(platform: Platform) -> Mailbox:
+    return platform.create("alice", user_id="a")
+
+
+@pytest.fixture
+def bob(platform: Platform) -> Mailbox:
+    return platform.create("bob", user_id="b")
+
+
+@pytest.fixture
+def target(platform: Platform) -> Mailbox:
+    """Returns the mailbox that receives mail which gets out."""
+    return platform.create("target", user_id="t")

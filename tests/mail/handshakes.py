@@ -1,5 +1,5 @@
-"""TLS handshakes by a client that offers what no good client does: `openssl s_client` takes any
-list of ciphers."""
+"""TLS handshakes with offers that no good client makes. `openssl s_client` accepts any list of
+ciphers."""
 
 import subprocess
 
@@ -16,8 +16,8 @@ GOOD = {
 
 
 def taken(address: str, port: int, protocol: str, offer: tuple[str, ...]) -> bool:
-    """Whether the server takes what the client offers. `protocol`: that of STARTTLS, or empty
-    for TLS at once."""
+    """Returns whether the server accepts the client's offer. `protocol` is the protocol of
+    STARTTLS; if it is empty, TLS starts at once."""
     starttls = ("-starttls", protocol) if protocol else ()
     done = subprocess.run(
         ["openssl", "s_client", "-connect", f"{address}:{port}", *starttls, *offer],

@@ -1,6 +1,6 @@
-"""Signs a message on standard input with dkimpy, and writes the signature field and the message.
+"""Signs a message on stdin with dkimpy and writes the signature field and the message.
 
-/usr/bin/python3 sign_dkim.py KEYFILE DOMAIN SELECTOR [CANONICALIZATION [ALGORITHM [length]]] <
+    /usr/bin/python3 sign_dkim.py KEYFILE DOMAIN SELECTOR [CANONICALIZATION [ALGORITHM [length]]] <
 message
 """
 

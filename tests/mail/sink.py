@@ -1,4 +1,4 @@
-"""A second mail server: takes every message and keeps what came over the wire."""
+"""A second mail server that accepts every message and keeps the bytes that it received."""
 
 import socketserver
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tests.mail.clients import HOST
 
 @dataclass
 class Taken:
-    """One message: its envelope, and its octets without the dots of RFC 5321 4.5.2."""
+    """One message: its envelope and its bytes, without dot-stuffing (RFC 5321 4.5.2)."""
 
     sender: str = ""
     recipients: list[str] = field(default_factory=list)
@@ -53,7 +53,7 @@ class _Session(socketserver.StreamRequestHandler):
 
 
 class Sink(socketserver.ThreadingTCPServer):
-    """On a free port of 127.0.0.1."""
+    """Listens on a free port of 127.0.0.1."""
 
     daemon_threads = True
 
@@ -63,11 +63,11 @@ class Sink(socketserver.ThreadingTCPServer):
 
     @property
     def relayhost(self) -> str:
-        """As POSTROOM_RELAYHOST takes it."""
+        """The address of this server for POSTROOM_RELAYHOST."""
         return f"[{HOST}]:{self.server_address[1]}"
 
     def find(self, subject: str) -> Taken | None:
-        """The message of this subject, if it has come."""
+        """Returns the message with this subject, or None if it has not arrived."""
         return next((taken for taken in self.taken if f"Subject: {subject}\r\n".encode() in taken.raw), None)
 
     @classmethod

@@ -1,5 +1,5 @@
-"""Mail arrives as it was sent: byte for byte, signed so that it verifies, or refused for good in
-the dialogue."""
+"""Mail either arrives byte for byte, with a valid signature, or is permanently refused in the SMTP
+dialogue."""
 
 import re
 import smtplib
@@ -33,7 +33,8 @@ def box(platform: Platform) -> Mailbox:
 
 
 def dialogue(client: smtplib.SMTP, sender: bytes, to: bytes, raw: bytes | None = None) -> tuple[int, str]:
-    """The last answer to a transaction whose commands are sent as they are; a refusal ends it."""
+    """Sends the commands of a transaction unchanged and returns the last answer. A refusal ends the
+    transaction."""
     lines = [b"MAIL FROM:<" + sender + b">", b"RCPT TO:<" + to + b">"]
     if raw is not None:
         lines += [b"DATA", re.sub(rb"(?m)^\.", b"..", raw) + b"\r\n."]
@@ -48,7 +49,7 @@ def dialogue(client: smtplib.SMTP, sender: bytes, to: bytes, raw: bytes | None =
 
 
 def arrives(box: Mailbox, sender: bytes, raw: bytes, client: smtplib.SMTP | None = None) -> bytes:
-    """Sends and fetches: the message as it lies in the mailbox."""
+    """Sends a message and returns the stored message."""
     subject = f"as sent {own_address()}"
     code, text = dialogue(
         client or inbound(box), sender, box.address.encode(), b"Subject: " + subject.encode() + b"\r\n" + raw
@@ -71,7 +72,7 @@ def from_(box: Mailbox) -> bytes:
     return b"From: " + box.address.encode() + b"\r\n"
 
 
-# What Postfix or LMTP would change: each is a header and a body.
+# Each value is a header and a body that Postfix or LMTP would change by default.
 UNUSUAL = {
     "a line of 999": (b"", b"x" * 999),
     "lines around Postfix's own limit": (b"", b"\r\n".join(b"x" * length for length in (2047, 2048, 2049, 4097))),
@@ -94,7 +95,7 @@ UNUSUAL = {
 
 @pytest.mark.parametrize("name", UNUSUAL)
 def test_it_works(box: Mailbox, name: str) -> None:
-    """From outside, whatever its lines and fields are: byte for byte."""
+    """A message from outside arrives byte for byte, whatever its lines and fields contain."""
     headers, body = UNUSUAL[name]
     headers += (
         b"From: " + OUTSIDE.encode() + b"\r\nDate: Sat, 28 Nov 2026 19:00:00 +0000\r\nMessage-ID: <1@x.example>\r\n"
@@ -112,7 +113,7 @@ def test_it_works(box: Mailbox, name: str) -> None:
     ],
 )
 def test_a_field_that_would_be_cut_is_refused(box: Mailbox, headers: bytes) -> None:
-    """On port 25 and at submission, for good."""
+    """Port 25 and submission refuse it permanently."""
     for client, sender in ((inbound(box), OUTSIDE), (submitting(box), box.address)):
         answer = dialogue(client, sender.encode(), box.address.encode(), from_(box) + headers + b"\r\nbody")
         assert answer[0] == 550
@@ -121,13 +122,14 @@ def test_a_field_that_would_be_cut_is_refused(box: Mailbox, headers: bytes) -> N
 
 @pytest.mark.parametrize("raw", [b"X: y\0z\r\n\r\nbody", b"X: y\r\n\r\nbo\0dy"])
 def test_nul_is_refused(box: Mailbox, raw: bytes) -> None:
-    """RFC 5322 has none. No check sees what follows it in a header field, and IMAP shows another
-    octet."""
+    """RFC 5322 has no NUL. Checks of a header field do not see the text after a NUL, and IMAP shows
+    another byte in its place."""
     for client, sender in ((inbound(box), OUTSIDE), (submitting(box), box.address)):
         assert dialogue(client, sender.encode(), box.address.encode(), from_(box) + raw)[0] == 550
 
 
-# What is submitted: headers and body, and what is said. 250: it arrives, and its signature is good.
+# Submitted headers and bodies with the answer. After 250 the message arrives with a valid
+# signature.
 SUBMITTED: dict[str, tuple[bytes, bytes, int, str]] = {
     "lines of 998": (b"X: " + b"y" * 995 + b"\r\n", b"z" * 998 + b"\r\n." + b"z" * 997, 250, ""),
     "a line of 999": (b"", b"one\r\n" + b"z" * 999, 550, "longer than 998 octets"),
@@ -165,8 +167,8 @@ def test_what_is_submitted_is_signed_or_refused_for_good(box: Mailbox, dns: DnsS
         assert words in text
 
 
-# Senders of alice, who owns alice@D: what submission says, and after 250 the message is signed and
-# arrives.
+# Senders that alice, who owns alice@D, tries in a submission, with the answer. After 250 the
+# message arrives with a signature.
 SENDERS: dict[str, tuple[int, str]] = {
     "alice@D.": (553, "5.7.1"),
     "alice@D ": (553, "5.7.1"),
@@ -226,7 +228,7 @@ RECIPIENTS: dict[str, tuple[int, str]] = {
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
 @pytest.mark.parametrize("door", [inbound, submitting])
 def test_a_recipient_is_served_or_refused_for_good(box: Mailbox, to: str, encoding: str, door: object) -> None:
-    """What was accepted is delivered, not returned by a bounce."""
+    """An accepted message is delivered. It is not returned in a bounce."""
     expected, words = RECIPIENTS[to]
     sender = OUTSIDE if door is inbound else box.address
     written = to.replace("D", box.platform.domain).encode(encoding)
@@ -245,7 +247,7 @@ def test_a_recipient_is_served_or_refused_for_good(box: Mailbox, to: str, encodi
     "sender", ["x\x01@elsewhere.example", '"x\x7f"@elsewhere.example', "a@[127.0.0.1]", "a%b@x.example"]
 )
 def test_a_sender_from_outside_is_served_or_refused_for_good(box: Mailbox, sender: str) -> None:
-    """What the mailbox would not take as a sender is refused at MAIL; the rest arrives."""
+    """MAIL refuses a sender that the mailbox would refuse. Mail of all other senders arrives."""
     client = inbound(box)
     if client.mail(sender)[0] == 250:
         client.rset()
@@ -256,8 +258,8 @@ def test_a_sender_from_outside_is_served_or_refused_for_good(box: Mailbox, sende
 
 @pytest.mark.parametrize("sender", ["x\xe9@elsewhere.example", "x@\xe9.example", "\U0001f4e7@elsewhere.example"])
 def test_a_sender_outside_ascii_is_refused_at_once(box: Mailbox, sender: str) -> None:
-    """At MAIL, on port 25 too: SMTPUTF8 is not offered, and what was accepted would be returned
-    by a bounce."""
+    """MAIL refuses it, also on port 25: SMTPUTF8 is not offered, and an accepted message would
+    bounce."""
     for client in (inbound(box), submitting(box)):
         assert "smtputf8" not in client.esmtp_features
         assert client.sock
@@ -268,7 +270,8 @@ def test_a_sender_outside_ascii_is_refused_at_once(box: Mailbox, sender: str) ->
 
 
 def test_recipients_over_the_limit_are_for_the_next_transaction(box: Mailbox) -> None:
-    """RFC 5321 4.5.3.1.10: 452, and those before are served."""
+    """The extra recipients get a 452 (RFC 5321 4.5.3.1.10), and the earlier ones get the
+    message."""
     client = submitting(box)
     client.mail(box.address)
     codes = [client.rcpt(box.address.replace("@", f"+{number}@"))[0] for number in range(1_001)]
@@ -278,7 +281,7 @@ def test_recipients_over_the_limit_are_for_the_next_transaction(box: Mailbox) ->
 
 
 HOST = b"mail.postroom.test"
-# However a result is written that claims to be ours.
+# Spellings of authentication results that claim to be from this host.
 CLAIMED = [
     b"%s; spf=pass",
     b"%s;",
@@ -327,8 +330,8 @@ def results(raw: bytes) -> list[bytes]:
 
 @pytest.mark.parametrize("door", ["port 25", "submission"])
 def test_results_that_claim_to_be_ours_are_removed(box: Mailbox, door: str) -> None:
-    """RFC 8601, 5: however they are written. A reader that takes a lone CR for a line's end sees
-    none either."""
+    """They are removed, however they are written (RFC 8601, 5). A reader that treats a lone CR as
+    the end of a line sees none either."""
     fields = [b"Authentication-Results: " + claim.replace(b"%s", HOST) for claim in CLAIMED]
     fields += [name + b" %s; spf=pass" % HOST for name in (b"authentication-results:", b"AUTHENTICATION-RESULTS \t:")]
     fields += [
@@ -356,8 +359,8 @@ def test_results_that_claim_to_be_ours_are_removed(box: Mailbox, door: str) -> N
     ],
 )
 def test_no_field_is_tried_from_every_octet(box: Mailbox, field: bytes) -> None:
-    """PCRE gives up on an expression that backtracks too often, and Postfix then takes the field
-    for one that does not match."""
+    """PCRE gives up on an expression that backtracks too often, and Postfix then treats the field
+    as one that does not match."""
     folder = box.platform.service.data / "postfix"
     for name in ("headers_in", "headers_own"):
         command: list[str | Path] = ["postmap", "-c", folder, "-h", "-q", "-", f"pcre:{folder}/{name}.pcre"]
@@ -378,7 +381,7 @@ def test_no_field_is_tried_from_every_octet(box: Mailbox, field: bytes) -> None:
     ],
 )
 def test_a_result_beside_the_headers_is_no_header(box: Mailbox, start: bytes) -> None:
-    """What Postfix does not take for a header is not one for a reader of the mailbox either."""
+    """Text that is no header for Postfix is no header for a reader of the mailbox either."""
     raw = start.replace(b"%s", HOST) + b"X: y\r\n\r\nbody"
     code, _ = dialogue(inbound(box), OUTSIDE.encode(), box.address.encode(), raw)
     assert code == 250

@@ -1,5 +1,5 @@
-"""The generated configuration as text: the rules that a look at the files can hold. What the
-daemons make of them is tried with real daemons in the other files of this folder."""
+"""The generated configuration as text. Other files in this folder test how the real daemons behave
+with it."""
 
 import re
 import string
@@ -44,14 +44,15 @@ def render(plane: Plane = ROOT, /, **values: str) -> dict[str, File]:
 
 
 def main_cf(**values: str) -> dict[str, str]:
-    """main.cf as Postfix reads it: a line that starts with a space continues the one before."""
+    """Returns main.cf as Postfix reads it: a line that starts with a space continues the previous
+    line."""
     text = re.sub(r"(?m)^#.*\n", "", render(ROOT, **values)["postfix/main.cf"].text)
     lines = re.sub(r"\n[ \t]+", " ", text).splitlines()
     return dict(re.split(r"\s*=\s*", line, maxsplit=1) for line in lines if line)
 
 
 def services(**values: str) -> dict[str, str]:
-    """master.cf as name -> the rest."""
+    """Returns master.cf as a dictionary from the name of a service to the rest of its line."""
     text = re.sub(r"(?m)^#.*\n", "", render(ROOT, **values)["postfix/master.cf"].text)
     lines = re.sub(r"\n[ \t]+", " ", text).splitlines()
     return dict(line.split(maxsplit=1) for line in lines if line)
@@ -61,7 +62,7 @@ def dovecot(plane: Plane = ROOT, **values: str) -> str:
     return render(plane, **values)["dovecot/dovecot.conf"].text
 
 
-# Both versions, as each test that looks at Dovecot's configuration takes them.
+# For tests of Dovecot's configuration, which run for both versions.
 BOTH = pytest.mark.parametrize("version", daemons.DOVECOT_VERSIONS)
 TABLES = [f"postfix/{name}" for name in PATTERNS]
 
@@ -166,7 +167,8 @@ def test_the_rules_of_dovecot(version: str) -> None:
         "mail_max_userip_connections = 50",
         "doveadm_port = 0",
     }
-    # Dovecot's default and what is not ASCII: never a character that SQL knows (CVE-2026-24031).
+    # Dovecot's default set and non-ASCII bytes, but no character that has a meaning in SQL
+    # (CVE-2026-24031).
     chars = re.findall(r"^auth_username_chars = (.*)$", text, re.MULTILINE)
     assert [text.encode("ascii", "ignore").decode() for text in chars] == [USERNAME_CHARS]
     assert set(USERNAME_CHARS) == set(string.ascii_letters + string.digits + ".-_@")
@@ -251,8 +253,8 @@ def test_submission_authenticates_and_asks_for_the_session_again() -> None:
 
 
 def test_what_is_submitted_is_signed_and_nothing_else() -> None:
-    """And our own milter is asked first: what it refuses is never signed. On port 25 it is asked
-    alone."""
+    """Postroom's milter runs first, so that refused mail is never signed. On port 25 it is the only
+    milter."""
     asked = {name: re.findall(r"smtpd_milters=\$(\w+)", rest) for name, rest in services().items()}
     assert {name: lists for name, lists in asked.items() if lists} == {
         "127.0.0.1:1025": ["inbound_milters"],
@@ -332,7 +334,7 @@ def test_a_certificate_near_its_end_is_made_again(tmp_path: Path) -> None:
     assert pair[0].read_bytes() != old[0]
 
 
-# What is asked, and the answer.
+# Lines of notices and the results.
 NOTICES = """
 <7@acct.internal> (expanded from <a@x.test>): the mailbox said => REPLACE <a@x.test>: the mailbox said
 <7@acct.internal> (expanded from => REPLACE A mailbox (of
@@ -375,8 +377,8 @@ SAID = {"notices": NOTICES, "replies": REPLIES, "addresses": ADDRESSES, "interna
 
 @pytest.mark.parametrize("name", SAID)
 def test_the_regexps(tmp_path: Path, name: str) -> None:
-    """What is told outside has no internal name, and a view is asked for an address. Asked as
-    Postfix asks."""
+    """Text for other hosts has no internal name, and a view gets the address without its tag. The
+    test queries the tables as Postfix does."""
     (tmp_path / "main.cf").touch()
     (tmp_path / name).write_text(render()[f"postfix/{name}.regexp"].text)
     for line, answer in (pair.split(" =>") for pair in SAID[name].strip("\n").splitlines()):

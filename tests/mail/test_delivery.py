@@ -1,4 +1,4 @@
-"""Mail from outside: who receives it, who is refused and in which words."""
+"""Mail from outside: who receives mail, who is refused, and the text of a refusal."""
 
 import smtplib
 from email import message_from_bytes
@@ -35,7 +35,7 @@ def test_it_refuses(platform: Platform) -> None:
 
 @pytest.mark.parametrize("sender", ["5@acct.internal", "5@1.ACCT.internal"])
 def test_nobody_outside_has_an_internal_name(platform: Platform, sender: str) -> None:
-    """A bounce to it would reach a mailbox past its addresses."""
+    """A bounce to an internal name would bypass the addresses of a mailbox."""
     with pytest.raises(smtplib.SMTPRecipientsRefused) as refused:
         platform.create().receive(sender=sender)
     assert {answer for answer, _ in refused.value.recipients.values()} == {550}
@@ -121,7 +121,7 @@ def test_postmaster_without_a_domain_arrives_at_the_operator(platform: Platform)
 
 
 def _operator(platform: Platform) -> Mailbox:
-    """The mail host's postmaster, with a password that was reset just now."""
+    """Returns the mail host's postmaster account with a fresh password."""
     made = platform.service.run("keys", "create", "--organization", "operator")
     operator = Platform(platform.service, "operator", "mail.postroom.test", made.stdout.strip())
     found = operator.call("GET", "/v2/email-accounts", None)["items"]

@@ -1,5 +1,5 @@
-"""DKIM on real mail: what a client submits is signed, a stranger's verifier accepts it against
-the published record, a rotation changes the key under way, and nothing leaves unsigned."""
+"""DKIM on real mail: submitted mail is signed, an independent verifier accepts the signature with
+the published record, a rotation changes the key while mail flows, and no mail leaves unsigned."""
 
 import os
 import re
@@ -32,7 +32,8 @@ def dns() -> Iterator[DnsServer]:
 
 @pytest.fixture(scope="module")
 def service(dns: DnsServer, database: NewDatabase) -> Iterator[Service]:
-    """A service of this file's own: it asks our DNS server, and its opendkim is killed."""
+    """Starts a service for this file only, because the service uses this test's DNS server and the
+    tests kill its opendkim."""
     with Service.new(resolver=dns.address, **database()) as new:
         new.start()
         yield new
@@ -40,7 +41,7 @@ def service(dns: DnsServer, database: NewDatabase) -> Iterator[Service]:
 
 
 def publish(dns: DnsServer, platform: Platform) -> list[str]:
-    """Publishes exactly what the domain's DKIM records are to be; answers the selectors."""
+    """Publishes the domain's DKIM records as the API shows them, and returns the selectors."""
     database = open_database(platform.service.database_url)
     sql = "SELECT id FROM domains WHERE name = :name"
 
@@ -61,7 +62,7 @@ def verifies(dns: DnsServer, raw: bytes) -> bool:
 
 
 def tags(raw: bytes) -> dict[str, str]:
-    """The tags of the one signature."""
+    """Returns the tags of the only signature."""
     signatures = message_from_bytes(raw).get_all("DKIM-Signature") or []
     assert len(signatures) == 1
     found = (tag.partition("=") for tag in re.sub(r"\s+", "", signatures[0]).split(";"))
@@ -69,7 +70,7 @@ def tags(raw: bytes) -> dict[str, str]:
 
 
 def submit(box: Mailbox, from_: str | None, to: str, subject: str, sender: str = "") -> None:
-    """A message whose From is not the sender's, or not there."""
+    """Submits a message whose From differs from the sender or is missing."""
     made = message(from_ or "x", to, subject)
     if from_ is None:
         del made["From"]
@@ -106,15 +107,15 @@ def test_a_record_that_is_not_published_proves_nothing(platform: Platform, dns: 
 def test_mail_from_outside_is_not_signed(platform: Platform) -> None:
     box = platform.create()
     box.receive("from outside")
-    with smtp(platform.service) as client:  # somebody who pretends to be our user in From
+    with smtp(platform.service) as client:  # a stranger who forges From
         client.send_message(message(box.address, box.address, "pretended"), "x@elsewhere.example", [box.address])
     for subject in ("from outside", "pretended"):
         assert b"DKIM-Signature" not in box.wait_for(subject)
 
 
 def test_nobody_gets_the_signature_for_a_neighbour(service: Service, platform: Platform, dns: DnsServer) -> None:
-    """Several customers share a platform domain: its signature vouches for an address only to
-    whom it belongs."""
+    """Several customers share a platform domain. Its signature must vouch for an address only if
+    the address's owner sends."""
     publish(dns, platform)
     alice, bob = platform.create("alice", user_id="a"), platform.create("bob", user_id="b")
     forged = (
@@ -140,7 +141,7 @@ def test_nobody_gets_the_signature_for_a_neighbour(service: Service, platform: P
         made = message(alice.address, alice.address, "forged").as_bytes()
         made = made.replace(b"From: " + alice.address.encode(), b"From: " + from_.encode(), 1)
         assert b"From: " + from_.encode() in made
-        # A connection each: Postfix slows down one with many errors.
+        # A new connection each time, because Postfix slows down a client with many errors.
         with (
             submission(service, alice.address, alice.password) as client,
             pytest.raises(smtplib.SMTPDataError) as refused,
@@ -156,7 +157,7 @@ def test_nobody_gets_the_signature_for_a_neighbour(service: Service, platform: P
 
 
 def test_nobody_gets_the_signature_of_another_domain(service: Service, platform: Platform, dns: DnsServer) -> None:
-    """A From that is not the login's is not even taken."""
+    """A message is refused if its From does not belong to the login."""
     other = Platform.new(service)
     publish(dns, other)
     publish(dns, platform)
@@ -190,7 +191,7 @@ def test_a_message_without_from_is_signed_too(platform: Platform, dns: DnsServer
 
 
 def test_a_reply_of_a_script_is_signed(platform: Platform, dns: DnsServer) -> None:
-    """It has no envelope sender, so that DMARC has nothing but the signature."""
+    """A reply has no envelope sender, so that DMARC depends on the signature alone."""
     publish(dns, platform)
     alice, bob = platform.create("alice", user_id="a"), platform.create("bob", user_id="b")
     alice.put_script(b'require "vacation"; vacation :subject "away" "Back soon.";')
@@ -227,7 +228,7 @@ def test_a_rotation_under_real_mail(platform: Platform, dns: DnsServer) -> None:
         database = open_database(platform.service.database_url)
         sql = "UPDATE dkim_keys SET due_at = 1 WHERE state = 'next' AND selector = :selector"
         try:
-            database.write_sync(lambda tx: tx.run(sql, selector=new))  # so that the worker need not wait
+            database.write_sync(lambda tx: tx.run(sql, selector=new))  # so that the worker is due at once
             rows = database.write_sync(lambda tx: tx.all("SELECT selector, state FROM dkim_keys"))
         finally:
             database.close()
@@ -243,8 +244,8 @@ def test_a_rotation_under_real_mail(platform: Platform, dns: DnsServer) -> None:
 
 
 def test_a_domain_that_is_no_longer_signed_for(platform: Platform) -> None:
-    """Without a restart: a suspended domain signs on, a key that is gone is missed, and nothing
-    leaves unsigned."""
+    """All changes take effect without a restart: a suspended domain still signs, a missing key is
+    noticed, and no mail leaves unsigned."""
     box = platform.create()
     platform.service.run(
         "domains", "suspend", platform.domain, "--organization", platform.organization
@@ -268,23 +269,23 @@ def test_nothing_leaves_unsigned_while_opendkim_is_away(platform: Platform, dns:
     box = platform.create()
     publish(dns, platform)
     assert service.process
-    os.kill(service.process.pid, signal.SIGSTOP)  # so that it stays away
+    os.kill(service.process.pid, signal.SIGSTOP)  # so that nothing restarts opendkim
     try:
         for pid in stale_processes.find(service.data, {service.pid("opendkim")}):
             os.kill(pid, signal.SIGKILL)
-        wait_for("it to be missed", lambda: service.get("/readyz")[1]["parts"]["opendkim"] != "ok")
+        wait_for("/readyz to report opendkim", lambda: service.get("/readyz")[1]["parts"]["opendkim"] != "ok")
         with pytest.raises(smtplib.SMTPException):
             box.send(box.address, "too early")
     finally:
         os.kill(service.process.pid, signal.SIGCONT)
-    wait_for("it to be back", service.ready)
+    wait_for("the return of opendkim", service.ready)
     box.send(box.address, "later")
     assert verifies(dns, box.wait_for("later"))
     assert box.subjects() == ["later"]
 
 
 def test_the_private_key_stays_where_it_is(platform: Platform) -> None:
-    """In no answer, event, log or process: only in the database."""
+    """The key is in no answer, event, log or process. It is only in the database."""
     box = platform.create()
     box.send(box.address, "canary")
     raw = box.wait_for("canary")

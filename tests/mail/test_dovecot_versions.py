@@ -1,5 +1,5 @@
-"""Which Dovecot is installed decides what is written for it, and what is not known is refused. The
-daemons themselves are tried on Debian 12 and on Debian 13 by all other files of this folder."""
+"""The installed version of Dovecot decides which configuration is written, and unknown versions are
+refused. All other files in this folder test the real daemons, on Debian 12 and on Debian 13."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +12,7 @@ from tests.mail.test_configuration import POSTGRES, TRIXIE, render
 
 
 def test_the_versions_of_dovecot_differ_in_its_own_files_only() -> None:
-    """And 2.4 reads its queries in the one file."""
+    """Dovecot 2.4 has its queries in the main file."""
     old, new = render(), render(TRIXIE)
     assert {path for path in old if new.get(path) != old[path]} == {"dovecot/dovecot.conf", "dovecot/sql.conf.ext"}
     assert set(old) - set(new) == {"dovecot/sql.conf.ext"}

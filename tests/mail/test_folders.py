@@ -1,5 +1,4 @@
-"""Folders: any name, as RFC 9051 has it, whatever the storage makes of it; and those of special
-use (RFC 6154)."""
+"""Folders: names with any character that RFC 9051 allows, and folders of special use (RFC 6154)."""
 
 import base64
 import imaplib
@@ -19,7 +18,7 @@ NAMES = [
 
 
 def utf7(name: str) -> bytes:
-    """A name as IMAP sends it, quoted (RFC 3501 5.1.3)."""
+    """Returns a folder name as a quoted IMAP string in modified UTF-7 (RFC 3501 5.1.3)."""
     out, held = b"", ""
     for letter in [*name, ""]:
         if letter and not " " <= letter <= "~":
@@ -33,7 +32,7 @@ def utf7(name: str) -> bytes:
 
 
 def ask(imap: Imap, command: bytes) -> list[bytes]:
-    """The lines of an answer; the last has the status."""
+    """Returns the lines of the answer to a command. The last line has the status."""
     imap.send(b"t " + command + b"\r\n")
     lines = [imap.readline().rstrip()]
     while not lines[-1].startswith(b"t "):
@@ -48,7 +47,7 @@ def ok(imap: Imap, command: bytes) -> list[bytes]:
 
 
 def special(imap: Imap) -> dict[bytes, bytes]:
-    """Which folder has which use."""
+    """Returns the special use of each folder."""
     lines = ok(imap, b'LIST (SPECIAL-USE) "" "*"')
     return {
         line.partition(b"\\")[2].partition(b")")[0].split(b" ")[-1].lstrip(b"\\"): line.rsplit(b" ", 1)[1]
@@ -73,12 +72,12 @@ def test_a_folder_has_any_name(platform: Platform, name: str) -> None:
         assert b"MESSAGES 1" in b"".join(ok(imap, b"STATUS " + later + b" (MESSAGES)"))
         ok(imap, b"DELETE " + later)
         assert ask(imap, b"SELECT " + later)[-1].startswith(b"t NO")
-    assert box.home.resolve() in (box.home / "Maildir" / "cur").resolve().parents  # nothing lies outside
+    assert box.home.resolve() in (box.home / "Maildir" / "cur").resolve().parents  # no folder is outside the mailbox
 
 
 @pytest.mark.parametrize("name", ["/leading", "a//b", "../../x", "~/x", "~root/x", "x" * 256, "a\x01b"])
 def test_a_name_that_is_none(platform: Platform, name: str) -> None:
-    """Refused, or a folder within the mailbox."""
+    """The name is refused, or the folder is inside the mailbox."""
     box = platform.create()
     with box.login() as imap:
         ok(imap, b"SELECT INBOX")
@@ -136,7 +135,7 @@ def test_a_folder_of_special_use_stays(platform: Platform, folder: bytes) -> Non
 
 
 def test_folders_of_before_are_still_there(platform: Platform) -> None:
-    """As a mailbox has them that was made without `listescape`."""
+    """The mailbox was created before `listescape` was set."""
     box = platform.create()
     with box.login() as imap:
         for name in (b"Projects/2025", b"&ZeVnLIqe-", b"Sent"):
@@ -148,7 +147,7 @@ def test_folders_of_before_are_still_there(platform: Platform) -> None:
 
 
 def test_create_with_a_use_is_not_announced(platform: Platform) -> None:
-    """RFC 6154 3: a client asks for a use only where CREATE-SPECIAL-USE is announced."""
+    """Clients ask for a special use only if CREATE-SPECIAL-USE is announced (RFC 6154 3)."""
     with platform.create().login() as imap:
         announced = imap.capability()[1][0]
         assert b"CREATE-SPECIAL-USE" not in announced
@@ -164,14 +163,14 @@ def test_a_stored_message_is_no_larger_than_one_that_is_sent(platform: Platform,
         end = b")" if how == "catenate" else b""
         try:
             answer = ask(imap, begin + b"{%d+}\r\n" % len(text) + text + end)[-1]
-        except (imaplib.IMAP4.abort, OSError):  # it need not read on
+        except (imaplib.IMAP4.abort, OSError):  # the server may close without reading the rest
             answer = b"t NO [LIMIT]"
         assert b"[LIMIT]" in answer
     assert box.subjects() == []
 
 
 def test_what_was_delivered_at_the_limit_can_be_copied(platform: Platform) -> None:
-    """What servers add on the way is not held against it."""
+    """The header lines that servers add in transit do not count."""
     box, limit = platform.create(), 50 * 1024 * 1024
     text = b"Subject: largest\r\n\r\n" + b"x" * 20 + b"\r\n" + (b"x" * 998 + b"\r\n") * ((limit - 400_000) // 1000)
     _deliver(box, text)

@@ -1,5 +1,5 @@
-"""What the API answers is true for the daemons at that moment: the next LOGIN, the next RCPT,
-the open sessions."""
+"""The API's answers are true for the daemons at once: for the next LOGIN, the next RCPT, and open
+sessions."""
 
 import smtplib
 import threading
@@ -60,7 +60,8 @@ def test_a_session_that_has_just_been_opened_ends_too(platform: Platform) -> Non
 
 
 def test_sessions_that_end_at_the_same_time_end_each(platform: Platform) -> None:
-    """They share a question to doveadm, and no answer is sent before its own sessions are gone."""
+    """The revocations share a request to doveadm, and each answer waits until its own sessions have
+    ended."""
     mailboxes = [platform.create(f"user{number}") for number in range(12)]
     kept = platform.create("kept").login()
 
@@ -79,12 +80,13 @@ def test_sessions_that_end_at_the_same_time_end_each(platform: Platform) -> None
 def test_a_session_of_the_new_password_outlives_the_second_ending(platform: Platform) -> None:
     mailbox = platform.create().reset()
     imap = mailbox.login()
-    wait_for("the worker's second ending", lambda: _due_endings(platform) == 0)
+    wait_for("the worker's revocation", lambda: _due_endings(platform) == 0)
     assert imap.is_open()
 
 
 def test_a_login_under_way_at_the_reset_is_ended_by_the_worker(platform: Platform) -> None:
-    """Played by a session that the first ending cannot see: it is made from the row alone."""
+    """A session that the first revocation cannot see stands for the login: only its row is
+    created."""
     mailbox = platform.create()
     imap = mailbox.login()
     platform.sql("INSERT INTO session_endings (account_id, generation, due_at) VALUES (:id, 1, 0)", id=mailbox.id)

@@ -1,7 +1,7 @@
-"""The service within the limits of its systemd unit: root's capabilities, no new privileges,
-nothing to write outside.
+"""The service under the restrictions of its systemd unit: few capabilities, no new privileges, and
+no writes outside its folder.
 
-systemd itself is not run: setpriv and a mount namespace set the same limits.
+systemd itself does not run. setpriv and a mount namespace set the same restrictions.
 """
 
 import os
@@ -15,7 +15,7 @@ from tests.harness.service import Service, is_alive
 from tests.mail.platform import Platform
 
 UNIT = Path(__file__).parents[2] / "deploy" / "systemd" / "postroom.service"
-# ProtectSystem=strict, with the data directory in a /tmp that is the service's own.
+# Like ProtectSystem=strict, with the data directory in the service's private /tmp.
 READ_ONLY = 'mount --bind /tmp /tmp && mount -o remount,bind,ro / && exec "$@"'
 
 
@@ -36,7 +36,8 @@ def service() -> Iterator[Service]:
 
 
 def test_it_works(service: Service, platform: Platform) -> None:
-    """Create, receive, send with a signature, a reset that ends sessions."""
+    """Creates an account, receives mail, sends signed mail, and resets a password, which ends
+    sessions."""
     ann, ben = platform.create("ann"), platform.create("ben")
     ann.receive("from outside")
     ann.wait_for("from outside")

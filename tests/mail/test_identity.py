@@ -1,4 +1,4 @@
-"""Mail belongs to an account, never to an address: storage and queue are keyed by the id."""
+"""Mail belongs to an account, not to an address: storage and queue use the id."""
 
 import subprocess
 from pathlib import Path
@@ -27,7 +27,7 @@ def test_an_address_that_is_made_again_starts_empty(platform: Platform) -> None:
 
 
 def test_queued_mail_of_the_old_account_never_reaches_the_new_one(platform: Platform) -> None:
-    """Taken while Dovecot does not answer, so that it waits in the queue."""
+    """The message is accepted while Dovecot does not answer, so that it waits in the queue."""
     service = platform.service
     old, neighbour = platform.create(), platform.create("neighbour")
     with (
@@ -38,7 +38,7 @@ def test_queued_mail_of_the_old_account_never_reaches_the_new_one(platform: Plat
         neighbour.receive("for the neighbour")
         wait_for("both to wait", lambda: _queue(service).count("acct.internal") == 2)
         assert f"{old.id}@acct.internal" in _queue(service)
-    # Dovecot is back: delete and make again before the next try of the queue.
+    # Dovecot is back. The account is deleted and created again before the queue's next attempt.
     old.delete()
     new = platform.create()
     subprocess.run(["postqueue", "-c", service.data / "postfix", "-f"], check=True)
@@ -67,7 +67,7 @@ def test_everything_belongs_to_the_system_user(platform: Platform) -> None:
 
 
 class _dovecot_stopped:
-    """LMTP does not answer: its socket is out of the way."""
+    """Moves LMTP's socket away, so that LMTP does not answer."""
 
     def __init__(self, service: Service) -> None:
         self._socket: Path = service.data / "run" / "dovecot" / "lmtp"

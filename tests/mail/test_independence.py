@@ -1,5 +1,4 @@
-"""What else must hold of a running instance: mail goes on without the API, and the settings do
-what they say."""
+"""Mail continues without the API, and the settings take effect."""
 
 import os
 import socket
@@ -18,14 +17,14 @@ from tests.mail.platform import Platform
 
 @pytest.fixture
 def lone() -> Iterator[Service]:
-    """An instance that a test may stop and start."""
+    """Starts a service that a test may stop and start."""
     with Service.new() as new:
         yield new
 
 
 def test_mail_goes_on_while_the_api_is_stopped(lone: Service) -> None:
-    """With the API gone nobody keeps the database's -wal and -shm alive: the daemons must make
-    them."""
+    """Without the API, no process keeps the database's -wal and -shm files, so the daemons must
+    create them."""
     mailbox = Platform.new(lone.start()).create()
     assert lone.stop() == 0
     assert {path.name for path in (lone.data / "db").iterdir()} == {
@@ -59,7 +58,7 @@ def test_a_mailbox_outlives_a_restart(lone: Service) -> None:
 
 @pytest.fixture
 def certificate() -> Iterator[tuple[Path, Path]]:
-    """A certificate of the operator's own, where root alone can read the key."""
+    """Returns an operator's certificate whose key only root can read."""
     with Service.new() as scratch:
         folder = scratch.data.parent
         cert, key = folder / "cert.pem", folder / "key.pem"

@@ -1,5 +1,4 @@
-"""`last_login_at`: written down from what Dovecot says of each login, and from nothing that a
-client says."""
+"""`last_login_at` comes from Dovecot's log of logins. Text from a client cannot forge it."""
 
 import os
 import signal
@@ -23,7 +22,7 @@ def last_login(mailbox: Mailbox) -> str | None:
 
 
 def wait_for_login(mailbox: Mailbox) -> float:
-    """When it has last logged in, in seconds since 1970, as soon as that is known."""
+    """Waits until the last login of an account is known. Returns its time in seconds since 1970."""
     return datetime.fromisoformat(wait_for("a last login", lambda: last_login(mailbox)) or "").timestamp()
 
 
@@ -55,7 +54,7 @@ def test_it_works(platform: Platform) -> None:
 
 
 def guess(service: Service, name: str) -> None:
-    """A login that fails, with a name of any characters."""
+    """Fails to log in, with a name of arbitrary characters."""
     imap = Imap(HOST, service.ports["imaps_port"], ssl_context=tls())
     with pytest.raises(Imap.error):
         imap.authenticate("PLAIN", lambda _: f"\0{name}\0{'x' * 20}".encode())
@@ -63,8 +62,8 @@ def guess(service: Service, name: str) -> None:
 
 
 def test_what_is_no_login(platform: Platform, service: Service) -> None:
-    """A wrong password, the right one of a suspended account, and names that look like a line of
-    the log."""
+    """A wrong password, the right password of a suspended account, and names that look like a line
+    of the log."""
     wrong, suspended, forged, marker = (platform.create(name) for name in ("wrong", "suspended", "forged", "marker"))
     suspended.update(status="suspended")
     assert not suspended.can_login()
@@ -72,7 +71,7 @@ def test_what_is_no_login(platform: Platform, service: Service) -> None:
     event = f'{{"end_time":1795600000,"fields":{{"success":"yes",{user}}}}}'
     line = f"2026-11-25 10:00:00.000000 stats: Info: {event}"
     names = (line, f"x\n{line}\n", f'x","success":"yes",{user}', f"{forged.id}@1.acct.internal", wrong.address)
-    with ThreadPoolExecutor(len(names)) as pool:  # each waits for Dovecot's delay
+    with ThreadPoolExecutor(len(names)) as pool:  # each login waits for Dovecot's delay
         list(pool.map(partial(guess, service), names))
     with socket.create_connection((HOST, service.ports["imap_port"]), 60, (own_address(), 0)) as client:
         client.sendall(f"a LOGIN {{{len(line) + 2}+}}\r\n\n{line}\n {{1+}}\r\nx\r\n".encode())
@@ -83,7 +82,7 @@ def test_what_is_no_login(platform: Platform, service: Service) -> None:
 
 
 def test_a_login_while_the_worker_is_away(platform: Platform, service: Service) -> None:
-    """The login is in the log, and a worker reads the log when it is back."""
+    """The worker reads the login from the log after its restart."""
     mailbox = platform.create()
     worker = service.pid("worker")
     os.kill(worker, signal.SIGSTOP)

@@ -1,4 +1,5 @@
-"""What Dovecot says of one mailbox: its size, who is logged in, and that nobody is any more."""
+"""What Dovecot reports about one mailbox: its size and its open sessions, and the end of all its
+sessions."""
 
 import smtplib
 from contextlib import ExitStack
@@ -50,7 +51,7 @@ def test_sessions_of_this_account_and_no_other(platform: Platform) -> None:
     assert {session["client_address"] for session in ask(mailbox, "sessions")["sessions"]} == addresses
     open_[0].logout()
     pop3.quit()
-    wait_for("the one that is left", lambda: sessions(mailbox) == ["imap"])
+    wait_for("the remaining session", lambda: sessions(mailbox) == ["imap"])
 
 
 def test_a_session_of_managesieve(platform: Platform) -> None:
@@ -79,7 +80,7 @@ def test_a_sign_out_ends_all_of_them(platform: Platform) -> None:
 
 
 def test_dovecot_is_away(platform: Platform, service: Service) -> None:
-    """It cannot be reached with the key of another life."""
+    """The key is wrong, so that doveadm refuses every request."""
     mailbox = platform.create()
     path, key = f"/v2/email-accounts/{mailbox.id}", service.data / "run" / "doveadm.key"
     aside = key.rename(key.with_suffix(".aside"))

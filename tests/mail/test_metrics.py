@@ -1,5 +1,5 @@
-"""GET /metrics of a whole service: what Dovecot, Postfix, the certificate and the worker add to
-it."""
+"""GET /metrics of a whole service: the metrics from Dovecot, Postfix, the certificate and the
+worker."""
 
 import time
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.mail.platform import Platform
 
 
 def samples(platform: Platform, key: str) -> dict[tuple[str, ...], float]:
-    """The samples by name and the values of their labels, with a key of the operator's."""
+    """Returns the samples by name and label values. `key` is a key of the operator."""
     with Client(f"http://127.0.0.1:{platform.service.ports['port']}", key) as client:
         families = list(text_string_to_metric_families(client.get_metrics()))
     return {
@@ -55,9 +55,9 @@ def test_a_message_that_waits_is_counted(platform: Platform, service: Service) -
         return samples(platform, key)["postroom_mail_queue_messages", "hold"]
 
     before = on_hold()
-    held.touch()  # Postfix leaves what is on hold alone
+    held.touch()  # Postfix does not touch messages on hold
     try:
-        wait_for("the count of what is on hold", lambda: on_hold() == before + 1)
+        wait_for("the count of messages on hold", lambda: on_hold() == before + 1)
     finally:
         held.unlink()
     wait_for("the count without it", lambda: on_hold() == before)
@@ -78,7 +78,7 @@ def test_queues_are_counted(tmp_path: Path) -> None:
 
 
 def test_numbers_are_left_where_no_link_leads(tmp_path: Path) -> None:
-    """The folder belongs to root, but the system user works in it."""
+    """The folder belongs to root, but the system user can write in it."""
     (tmp_path / "run").mkdir()
     victim = tmp_path / "victim"
     victim.write_text("as it was")

@@ -1,4 +1,4 @@
-"""Notices of delivery (RFC 3461): nobody can ask for them."""
+"""Delivery notices (RFC 3461): clients cannot ask for them."""
 
 from tests.mail import clients
 from tests.mail.platform import Platform
@@ -7,7 +7,8 @@ SENDER = "someone@elsewhere.example"
 
 
 def test_a_stranger_gets_no_notice_of_delivery(platform: Platform) -> None:
-    """Neither offered nor taken, with any of the parameters; the same mail without them is."""
+    """DSN is not offered, and each of its parameters is refused. The same mail without them is
+    accepted."""
     mailbox = platform.create()
     with clients.smtp(platform.service) as client:
         client.ehlo()

@@ -1,6 +1,5 @@
-"""The whole way of a platform: a claim, the records of its answer in the DNS, an active domain,
-an account on it whose mail is signed; and a second organization that finds no trace of any of
-it."""
+"""The whole way of a platform: a claim, its DNS records, an active domain, and an account whose
+mail is signed. A second organization finds no trace of this."""
 
 import http.client
 import json

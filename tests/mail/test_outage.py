@@ -1,5 +1,5 @@
-"""PostgreSQL goes away under the daemons and comes back: no wrong answer meanwhile, no restart
-after it. And what only a service on PostgreSQL can show: its passwords, and its ids."""
+"""PostgreSQL goes away while the daemons run, and comes back: no wrong answer in the meantime, and
+no restart afterwards. Also tests of passwords and ids that only PostgreSQL has."""
 
 import os
 import smtplib
@@ -20,7 +20,7 @@ SECRET = "the-owners-password"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    """One that asks for passwords, and that a test may stop."""
+    """Starts a PostgreSQL that asks for passwords and that a test may stop."""
     with PostgresServer.start(password=SECRET) as server:
         yield server
 
@@ -50,7 +50,7 @@ def logs_in(mailbox: Mailbox) -> bool:
 
 
 def submits(mailbox: Mailbox) -> bool:
-    """Every refusal is one that passes, whatever stage it comes at."""
+    """Returns whether a submission succeeds. A refusal at any stage must be temporary."""
     try:
         mailbox.send(mailbox.address, "submitted")
     except smtplib.SMTPRecipientsRefused as refused:
@@ -93,7 +93,7 @@ def test_it_works(mailbox: Mailbox, server: PostgresServer) -> None:
 
 
 def test_connections_that_are_cut_off_are_made_again(mailbox: Mailbox, server: PostgresServer) -> None:
-    """As a failover does, or a proxy between: nobody was ever told that the server is away."""
+    """A failover or a proxy can cut connections without a shutdown of the server."""
     assert logs_in(mailbox)
     assert takes(mailbox) == 250
     server.restart()
@@ -129,7 +129,7 @@ def test_the_passwords_of_the_database_are_nowhere_else(mailbox: Mailbox) -> Non
     ("name", "code"), [("{id}", 0), ("x", 1), ("{id}x", 1), ("9" * 30, 1), ("-1", 1), ("'; SELECT 1 --", 1)]
 )
 def test_an_id_that_is_none_is_nobodys(mailbox: Mailbox, name: str, code: int) -> None:
-    """Not even a failing question: that would be a 4xx for ever."""
+    """The query must not fail, because a failure would mean a 4xx forever."""
     service = mailbox.platform.service
     folder, address = service.data / "postfix", f"{name.format(id=mailbox.id)}@acct.internal"
     asked = subprocess.run(

@@ -1,5 +1,5 @@
-"""Poison for RCPT and LOGIN: whatever is sent, nothing breaks, nobody gets in, and the next
-client is served."""
+"""Hostile values for RCPT and LOGIN: nothing breaks, no login succeeds, and the next client is
+served."""
 
 import re
 import smtplib
@@ -16,8 +16,8 @@ from tests.harness.service import Service
 from tests.mail.clients import HOST, Imap, smtp, tls
 from tests.mail.platform import Mailbox, Platform
 
-# What has broken others: SQL, LDAP, paths, percent sequences of Dovecot and Postfix, quoting,
-# routes, long parts.
+# Values that have broken other servers: SQL, LDAP, paths, percent sequences of Dovecot and Postfix,
+# quoting, routes, long parts.
 CURSED = (
     "' OR '1'='1",
     "x' UNION SELECT password FROM accounts --",
@@ -78,7 +78,8 @@ def session(service: Service) -> Iterator["Rcpt"]:
 
 
 class Rcpt:
-    """Asks for one recipient after another; a new client before Postfix slows one down."""
+    """Tries one recipient after another, with a new client before Postfix slows the old one
+    down."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -86,7 +87,7 @@ class Rcpt:
         self._refused = 0
 
     def __call__(self, path: bytes) -> tuple[int, str]:
-        """The answer to RCPT TO:<path>."""
+        """Returns the answer to RCPT TO:<path>."""
         if self._client is None:
             self._client = smtp(self._service)
             self._client.ehlo()
@@ -107,8 +108,8 @@ class Rcpt:
 
 
 def test_rcpt(session: Rcpt, poisoned: Mailbox) -> None:
-    """No temporary failure (a look-up that broke), no connection that ends, and 250 only for who
-    is there."""
+    """No temporary failure (which a broken look-up would cause), no closed connection, and 250 only
+    for existing recipients."""
     domain = poisoned.platform.domain
     domains = st.just(domain) | st.sampled_from(
         [f"{domain}.", f"[{domain}]", "acct.internal", "", "x' --", "[127.0.0.1]"]
@@ -131,13 +132,13 @@ def test_rcpt(session: Rcpt, poisoned: Mailbox) -> None:
 
 
 def _is_role(path: str) -> bool:
-    """postmaster@ and abuse@ always arrive."""
+    """Returns whether the address is postmaster@ or abuse@, whose mail always arrives."""
     return path.strip('" ').partition("@")[0].partition("+")[0].lower() in ("postmaster", "abuse")
 
 
 def test_login(service: Service, poisoned: Mailbox) -> None:
-    """Every other name or password is refused as wrong, never as our failure, and nothing is
-    left broken."""
+    """Each other name or password is refused as wrong, never as an internal failure, and the
+    service still works."""
     text = st.sampled_from(CURSED) | st.text(max_size=40) | st.just(poisoned.password) | st.just(poisoned.address)
     names = text | local_parts.map(lambda part: f"{part}@{poisoned.platform.domain}")
 
@@ -166,7 +167,8 @@ def _is_alice(name: str, mailbox: Mailbox) -> bool:
 
 
 def log_in(service: Service, name: str, password: str) -> str:
-    """The answer to LOGIN with two literals: every byte but NUL gets through (RFC 3501, 4.3)."""
+    """Returns the answer to LOGIN with two literals, which can carry every byte except NUL (RFC
+    3501, 4.3)."""
     client = Imap(HOST, service.ports["imaps_port"], ssl_context=tls())
     try:
         parts = b"".join(b" {%d+}\r\n%b" % (len(part), part) for part in (name.encode(), password.encode()))

@@ -1,5 +1,5 @@
-"""Room for others: one address, and one account, with more connections than there are others
-for. Real connections from the loopback, which are closed at the end."""
+"""One address or one account that opens as many connections as it can leaves room for others. All
+connections are from the loopback and are closed at the end."""
 
 import base64
 import smtplib
@@ -73,7 +73,7 @@ def together(attempt: Try, box: Mailbox, sources: list[str], held: ExitStack) ->
         return Counter(pool.map(lambda source: attempt(box, source, held), sources))
 
 
-# Debian's 2.4.1 asks for sessions of `sieve` and counts them as `managesieve` (decision 0206).
+# Debian's 2.4.1 looks up sessions of `sieve` but counts them as `managesieve` (decision 0206).
 UNCOUNTED = pytest.mark.xfail(dovecot_version() == "2.4", reason="Dovecot 2.4.1 counts another name", strict=True)
 
 
@@ -83,8 +83,8 @@ UNCOUNTED = pytest.mark.xfail(dovecot_version() == "2.4", reason="Dovecot 2.4.1 
 def test_one_address_leaves_room_for_others(platform: Platform, attempt: Try, most: int) -> None:
     box, other = platform.create(), platform.create("other")
     with ExitStack() as held:
-        # Dovecot asks how many there are and counts the new one later: connections that are made
-        # at the same moment are let in.
+        # Dovecot reads the count before it adds the new session, so simultaneous connections may
+        # exceed the bound.
         assert most <= together(attempt, box, ONE_ADDRESS, held)["OK"] < most + AT_ONCE
         assert attempt(box, ONE_ADDRESS[0], held) != "OK"
         assert attempt(other, own_address(), held) == "OK"

@@ -1,5 +1,5 @@
-"""Nobody speaks for another on port 25: a sender on a hosted domain needs SPF, a signature of
-the domain, or trust."""
+"""Port 25 stops forged senders: a sender on a hosted domain needs SPF, a signature of the domain,
+or a trusted client."""
 
 import base64
 import os
@@ -43,8 +43,8 @@ def sink() -> Iterator[Sink]:
 
 @pytest.fixture(scope="module")
 def service(dns: DnsServer, sink: Sink, database: NewDatabase) -> Iterator[Service]:
-    """A service of this file's own: it asks our DNS server, and its outbound mail goes to our
-    sink."""
+    """Starts a service for this file only, which uses this test's DNS server and sends outbound
+    mail to this test's sink."""
     settings = {
         "resolver": dns.address,
         "outbound": "on",
@@ -68,7 +68,7 @@ def bob(platform: Platform) -> Mailbox:
 
 
 def hand_in(box: Mailbox, sender: str, raw: bytes, source: str = "", helo: str = "client.example") -> tuple[int, str]:
-    """The last answer of port 25 to a message for a mailbox."""
+    """Returns the last answer of port 25 to a message for a mailbox."""
     port = box.platform.service.ports["smtp_port"]
     with smtplib.SMTP(HOST, port, helo, 60, (source or own_address(), 0)) as client:
         client.ehlo()
@@ -83,7 +83,7 @@ def letter(sender: str, subject: str) -> bytes:
     return f"From: {sender}\r\nSubject: {subject}\r\n\r\n".encode() + BODY
 
 
-# What a hosted domain publishes, and what a client of 127/8 is told. None: no record at all.
+# SPF records of a hosted domain, and the answer to a client in 127/8. None: there is no record.
 RECORDS: dict[str, tuple[list[str] | None, int]] = {
     "pass": (["v=spf1 ip4:127.0.0.0/8 -all"], 250),
     "pass by another record": (["v=spf1 include:_spf.D -all"], 250),
@@ -102,7 +102,7 @@ RECORDS: dict[str, tuple[list[str] | None, int]] = {
 
 @pytest.mark.parametrize("name", RECORDS)
 def test_it_works(alice: Mailbox, bob: Mailbox, dns: DnsServer, name: str) -> None:
-    """A neighbour's name from outside: SPF of the hosted domain decides, and nothing but `pass`
+    """A sender of another customer from outside: the hosted domain's SPF decides, and only `pass`
     is enough."""
     texts, expected = RECORDS[name]
     domain = alice.platform.domain
@@ -139,7 +139,7 @@ def public(key: rsa.RSAPrivateKey) -> str:
 
 
 def signed(raw: bytes, domain: str, folder: Path, *options: str) -> bytes:
-    """The message with a signature of `s1._domainkey.DOMAIN`, made by dkimpy."""
+    """Returns the message with a signature of `s1._domainkey.DOMAIN`, made by dkimpy."""
     path = folder / "key"
     if "ed25519-sha256" in options:
         raw_form = serialization.Encoding.Raw, serialization.PrivateFormat.Raw, serialization.NoEncryption()
@@ -159,8 +159,7 @@ def same(raw: bytes) -> bytes:
     return raw
 
 
-# How it is signed, what happens to it on the way, and what port 25 says. `D` is the sender's
-# domain.
+# The signature, the change in transit, and the answer of port 25. `D` is the sender's domain.
 SIGNATURES: dict[str, tuple[str, tuple[str, ...], Change, int]] = {
     "valid": ("D", RELAXED, same, 250),
     "valid, simple": ("D", ("simple/simple",), same, 250),
@@ -198,7 +197,7 @@ SIGNATURES: dict[str, tuple[str, tuple[str, ...], Change, int]] = {
 
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_a_signature_of_the_domain(alice: Mailbox, bob: Mailbox, dns: DnsServer, tmp_path: Path, name: str) -> None:
-    """With `d=` the very domain of MAIL FROM; SPF says no."""
+    """The signature's `d=` is the domain of MAIL FROM; SPF fails."""
     signer, options, change, expected = SIGNATURES[name]
     domain = alice.platform.domain
     signer = signer.replace("D", domain)
@@ -217,7 +216,7 @@ def test_a_signature_of_the_domain(alice: Mailbox, bob: Mailbox, dns: DnsServer,
         bob.wait_for(name)
 
 
-# The record of the key, and what port 25 says to a signature that fits. `P` is the key.
+# The record of the key, and the answer of port 25 to a signature that fits. `P` is the public key.
 KEYS: dict[str, tuple[list[str], int]] = {
     "as it should be": (["v=DKIM1; k=rsa; p=P"], 250),
     "for mail": (["v=DKIM1; s=email; h=sha256; p=P"], 250),
@@ -234,7 +233,8 @@ KEYS: dict[str, tuple[list[str], int]] = {
 
 @pytest.mark.parametrize("name", KEYS)
 def test_the_key_is_what_the_dns_says(alice: Mailbox, bob: Mailbox, dns: DnsServer, tmp_path: Path, name: str) -> None:
-    """As for every receiver. What cannot be asked is no passing: try again."""
+    """The milter reads the key record as any receiver does. If the DNS does not answer, the refusal
+    is temporary."""
     texts, expected = KEYS[name]
     domain = alice.platform.domain
     key = f"s1._domainkey.{domain}"
@@ -248,14 +248,12 @@ def test_the_key_is_what_the_dns_says(alice: Mailbox, bob: Mailbox, dns: DnsServ
 
 
 def test_what_we_signed_comes_back(alice: Mailbox, bob: Mailbox, dns: DnsServer, sink: Sink) -> None:
-    """Submitted here, signed by opendkim, sent to another server, forwarded by that server
-    unchanged: taken."""
+    """A message that was submitted here, signed by opendkim, sent to another server and forwarded
+    unchanged is accepted."""
     publish(dns, alice.platform)
     dns.publish(alice.platform.domain, "TXT", "v=spf1 -all")
     lines = b"x" * 998 + b"\r\n." + b"y" * 997 + b"\r\n.\r\n..dots\r\n \r\n\r\n"
-    subject = (
-        f"round trip of {alice.address} on {alice.platform.service.ports['port']}"  # the sink is one for both engines
-    )
+    subject = f"round trip of {alice.address} on {alice.platform.service.ports['port']}"  # both engines share the sink
     raw = f"From: {alice.address}\r\nTo: friend@elsewhere.example\r\nSubject: {subject}\r\n\r\n".encode() + lines
     with submission(alice.platform.service, alice.address, alice.password) as client:
         client.sendmail(alice.address, ["friend@elsewhere.example"], raw)
@@ -271,7 +269,8 @@ def test_what_we_signed_comes_back(alice: Mailbox, bob: Mailbox, dns: DnsServer,
 
 
 def test_each_message_of_a_session_is_asked_about(alice: Mailbox, bob: Mailbox, dns: DnsServer) -> None:
-    """Whatever was taken, refused or broken off before in the same session."""
+    """Whether earlier messages of the session were accepted, refused or aborted makes no
+    difference."""
     dns.publish(alice.platform.domain, "TXT", "v=spf1 -all")
     port = bob.platform.service.ports["smtp_port"]
     with smtplib.SMTP(HOST, port, "client.example", 60, (own_address(), 0)) as client:
@@ -296,8 +295,8 @@ def test_a_trusted_forwarder(alice: Mailbox, bob: Mailbox, dns: DnsServer) -> No
 
 
 def test_other_senders_are_not_asked(alice: Mailbox, bob: Mailbox, dns: DnsServer) -> None:
-    """Mailing lists, bounces, subdomains that are not hosted, and a HELO with a hosted name:
-    taken, without a question to the DNS."""
+    """Mailing lists, bounces, subdomains that are not hosted, and a HELO with a hosted name are
+    accepted without a DNS query."""
     domain = alice.platform.domain
     dns.publish(domain, "TXT", "v=spf1 -all")
     dns.asked.clear()
@@ -344,7 +343,7 @@ def test_however_the_sender_is_written(bob: Mailbox, dns: DnsServer, sender: str
 
 
 def test_hosted_means_what_the_database_says_now(platform: Platform, bob: Mailbox, dns: DnsServer) -> None:
-    """A domain that is suspended is hosted still; one that is gone is anybody's, at once."""
+    """A suspended domain is still hosted. A deleted domain is not, from that moment."""
     other = Platform.new(platform.service)
     dns.publish(other.domain, "TXT", "v=spf1 -all")
     sender = f"alice@{other.domain}"
@@ -364,8 +363,7 @@ def test_hosted_means_what_the_database_says_now(platform: Platform, bob: Mailbo
 
 
 def test_who_asks_too_much_waits(alice: Mailbox, bob: Mailbox, dns: DnsServer) -> None:
-    """A domain whose DNS is slow takes a share of the checks and no more, and holds up nobody
-    else."""
+    """A domain with slow DNS can only use its share of the checks, and does not delay others."""
     domain = alice.platform.domain
     dns.silent.add(domain)
     other = Platform.new(alice.platform.service)
@@ -373,7 +371,7 @@ def test_who_asks_too_much_waits(alice: Mailbox, bob: Mailbox, dns: DnsServer) -
     for_each = EVALUATIONS[1]
     with ThreadPoolExecutor(for_each + 4) as pool:
         answers = [pool.submit(hand_in, bob, alice.address, letter(alice.address, "slow")) for _ in range(for_each + 4)]
-        wait_for("those who wait no longer", lambda: sum(answer.done() for answer in answers) == 4)
+        wait_for("the clients that no longer wait", lambda: sum(answer.done() for answer in answers) == 4)
         assert {answer.result()[0] for answer in answers if answer.done()} == {451}
         assert hand_in(bob, f"x@{other.domain}", letter(bob.address, "another"))[0] == 550
         assert hand_in(bob, "x@elsewhere.example", letter(bob.address, "ordinary"))[0] == 250
@@ -383,17 +381,17 @@ def test_who_asks_too_much_waits(alice: Mailbox, bob: Mailbox, dns: DnsServer) -
 
 
 def test_nothing_is_taken_while_nobody_can_judge(alice: Mailbox, bob: Mailbox, dns: DnsServer) -> None:
-    """The milter is away: 451, also for a sender that would be refused."""
+    """Without the milter, every sender gets a 451, also one that would be refused."""
     service = bob.platform.service
     dns.publish(alice.platform.domain, "TXT", "v=spf1 -all")
     assert service.process
-    os.kill(service.process.pid, signal.SIGSTOP)  # so that it stays away
+    os.kill(service.process.pid, signal.SIGSTOP)  # so that nothing restarts the milter
     try:
         os.kill(service.pid("milter"), signal.SIGKILL)
-        wait_for("it to be missed", lambda: service.get("/readyz")[1]["parts"]["milter"] != "ok")
+        wait_for("/readyz to report the milter", lambda: service.get("/readyz")[1]["parts"]["milter"] != "ok")
         assert hand_in(bob, alice.address, letter(alice.address, "forged"))[0] == 451
     finally:
         os.kill(service.process.pid, signal.SIGCONT)
-    wait_for("it to be back", service.ready)
+    wait_for("the return of the milter", service.ready)
     assert hand_in(bob, alice.address, letter(alice.address, "forged"))[0] == 550
     assert bob.subjects() == []

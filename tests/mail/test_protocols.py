@@ -1,4 +1,4 @@
-"""Every protocol that is promised, and real clients: swaks sends, mbsync reads."""
+"""Every promised protocol, and real clients: swaks sends, mbsync reads."""
 
 import poplib
 import subprocess
@@ -49,7 +49,7 @@ def test_pop3_with_starttls_and_over_tls(mailbox: Mailbox) -> None:
 
 
 def test_managesieve(mailbox: Mailbox) -> None:
-    """RFC 5804: a script is put and made active, then files mail."""
+    """A script is stored and activated, and then files mail (RFC 5804)."""
     script = b"""require ["fileinto", "mailbox"];
 if header :contains "subject" "invoice" { fileinto :create "Bills"; }
 """
@@ -89,7 +89,7 @@ def test_a_rejection_does_not_show_the_internal_name(platform: Platform) -> None
 
 
 def test_the_script_of_a_suspended_user_does_not_run(platform: Platform) -> None:
-    """It would send, and mail must wait in the INBOX."""
+    """A script could send mail, and mail must wait in the INBOX."""
     alice, bob = platform.create("alice"), platform.create("bob")
     alice.put_script(f'redirect "{bob.address}";\n'.encode())
     bob.send(alice.address, "sent on")
@@ -97,7 +97,7 @@ def test_the_script_of_a_suspended_user_does_not_run(platform: Platform) -> None
     alice.update(status="suspended")
     bob.send(alice.address, "waits")
     inbox = alice.home / "Maildir" / "new"
-    wait_for("the delivery, while nobody can log in", lambda: inbox.is_dir() and any(inbox.iterdir()))
+    wait_for("the delivery to a suspended account", lambda: inbox.is_dir() and any(inbox.iterdir()))
     alice.update(status="active")
     assert alice.wait_for("waits")
     assert bob.subjects() == ["sent on"]
@@ -147,7 +147,7 @@ SyncState *
 
 
 def test_wrong_passwords_are_refused_alike(platform: Platform, mailbox: Mailbox) -> None:
-    """Nobody learns from the answer which accounts there are."""
+    """The answer does not reveal which accounts exist."""
     answers = set()
     for address in (mailbox.address, f"nobody@{platform.domain}", "someone@elsewhere.example"):
         with pytest.raises(Imap.error) as refused:

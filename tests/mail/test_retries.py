@@ -1,5 +1,5 @@
-"""Idempotency-Key against `kill -9`: a create is cut before, in and after its commit, sent
-again, and there is one account whose password opens the mailbox."""
+"""Idempotency-Key against `kill -9`: a create is interrupted before, during and after its commit
+and sent again. Afterwards there is one account, whose password opens the mailbox."""
 
 import http.client
 import json
@@ -23,10 +23,10 @@ from tests.mail.platform import Platform
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="Postfix needs root")
 
 TRACED = re.compile(r"^TracerPid:\s+[1-9]", re.M)
-# System calls of the process at which a create is cut: of the database, of the disk, and of the
-# answer to the client.
+# System calls at which a create is interrupted: writes to the database, syncs to disk, and the
+# write of the answer.
 WRITE, SYNC, ANSWER = "pwrite64", "fsync,fdatasync", "write"
-STEP = 6  # a transaction that changes a row makes more writes than this
+STEP = 6  # fewer than the writes of a transaction that changes a row
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def platform() -> Iterator[Platform]:
 
 
 def create(platform: Platform, local_part: str, once: str) -> tuple[int, bytes, bool] | None:
-    """Status, body and whether it is a replay; None when nothing came back."""
+    """Returns status, body and whether the answer is a replay; None if there was no answer."""
     body = json.dumps({"domain": platform.domain, "local_part": local_part, "user_id": "u"})
     headers = {"x-api-key": platform.key, "content-type": "application/json", "Idempotency-Key": once}
     address = ("127.0.0.1", platform.service.ports["port"])
@@ -58,12 +58,12 @@ def test_any_worker_answers_again(platform: Platform) -> None:
 
 
 def test_a_create_survives_being_cut(platform: Platform) -> None:
-    """The process dies within the create for certain, ever later, until one is answered. The
-    same request again makes the account, or finds it: where it was committed, its answer is
-    there."""
+    """The process dies at a later and later system call of the create, until a create is answered.
+    The repeated request creates the account or, if the first request was committed, gets its stored
+    answer."""
     for calls, committed in {WRITE: False, SYNC: False, ANSWER: True}.items():
         tries = (survives(platform, f"{calls.partition(',')[0]}{n}", calls, 1) for n in range(5))
-        assert committed in tries, calls  # the process makes such calls of its own, too, and may die early
+        assert committed in tries, calls  # the process also makes such calls without a create, and may die earlier
     number = 1 + STEP
     while survives(platform, f"b{number}", WRITE, number) is not None:
         number += STEP
@@ -71,8 +71,8 @@ def test_a_create_survives_being_cut(platform: Platform) -> None:
 
 
 def survives(platform: Platform, local_part: str, calls: str, number: int) -> bool | None:
-    """Cuts a create and sends it again. Whether the cut came after the commit; None where it was
-    answered before."""
+    """Interrupts a create and sends it again. Returns whether the interruption came after the
+    commit, or None if the create was answered first."""
     once, address = str(uuid4()), f"{local_part}@{platform.domain}"
     with killed_at(platform.service, calls, number):
         first = create(platform, local_part, once)
@@ -101,7 +101,8 @@ def test_a_create_survives_a_kill_after_its_answer(platform: Platform) -> None:
 
 
 def check(platform: Platform, address: str, answer: tuple[int, bytes, bool]) -> None:
-    """There is one account of this address, and the password that was answered opens it."""
+    """Checks that there is one account of this address, and that the password in the answer opens
+    it."""
     made = json.loads(answer[1])
     imap_login(platform.service, made["account"]["address"], made["password"]).logout()
     status, page = platform.try_call("GET", f"/v2/email-accounts?q={address}", None)
@@ -110,8 +111,7 @@ def check(platform: Platform, address: str, answer: tuple[int, bytes, bool]) -> 
 
 @contextmanager
 def killed_at(service: Service, calls: str, number: int) -> Iterator[None]:
-    """Whichever API process comes first to its call of this number is killed as it makes it, by
-    strace."""
+    """In this block strace kills the API process that first makes the call with this number."""
     names = ("api", "api-2")
     wait_for("both processes", lambda: all(is_alive(service.pid(name)) for name in names) and service.ready())
     pids = [service.pid(name) for name in names]
@@ -129,7 +129,7 @@ def killed_at(service: Service, calls: str, number: int) -> Iterator[None]:
         try:
             yield
         finally:
-            strace.kill()  # the kernel lets go of whom it had; strace itself may wait for the dead
+            strace.kill()  # the kernel releases the traced processes; strace itself may wait for dead ones
             strace.wait()
 
 

@@ -1,5 +1,5 @@
-"""A script that forwards is seen, and a reset with `disable_scripts` stops it until the owner
-makes one active."""
+"""A forward by a script is visible in the API, and a reset with `disable_scripts` stops the script
+until the owner activates one."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ def test_forwarding_ends_with_a_reset_that_stops_scripts(platform: Platform) -> 
     alice.put_script(f'require "copy";\nredirect :copy "{writer.address}";\n'.encode())
     thief.send(alice.address, "three")
     assert alice.wait_for("three")
-    assert writer.wait_for("three"), "the owner has made a script active"
+    assert writer.wait_for("three"), "the owner has activated a script"
     assert usage(alice)["forwards_by_script"] is True
     alice = reset(alice, disable_scripts=True)
     thief.send(alice.address, "four")

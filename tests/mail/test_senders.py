@@ -1,5 +1,5 @@
-"""Submission: the envelope sender, From, Sender and the Resent fields are the account's own;
-everything else is refused with a 5xx that says why, never taken and never put off."""
+"""Submission: the envelope sender, From, Sender and the Resent fields must belong to the account.
+Everything else gets a 5xx with a reason, never an acceptance or a temporary error."""
 
 import os
 import signal
@@ -15,8 +15,8 @@ from tests.mail.platform import Mailbox, Platform
 
 
 def send(box: Mailbox, raw: bytes, sender: str = "", to: str = "") -> tuple[int, str]:
-    """A message as it is, by submission; what the server says at last. `{me}`, `{bob}` and `{D}`
-    are filled in."""
+    """Submits a message unchanged and returns the last answer. Fills in `{me}`, `{bob}` and
+    `{D}`."""
     with submission(box.platform.service, box.address, box.password) as client:
         answer = client.docmd("MAIL", f"FROM:{sender or f'<{box.address}>'}")
         if answer[0] == 250:
@@ -61,7 +61,7 @@ FOREIGN_ENVELOPES = (
 )
 
 FORGED = (
-    # empty, missing in part, several
+    # empty, partly missing, several
     "From: \r\n",
     "From: <>\r\n",
     "From:\r\n",
@@ -78,14 +78,14 @@ FORGED = (
     "From: {me}, {me}\r\n",
     "From: us: {me}, {bob};\r\n",
     "From: us: {me};\r\n",
-    # somebody else's
+    # the address of another account
     "From: {bob}\r\n",
     "From: Alice <{bob}>\r\n",
     "From: ceo@elsewhere.example\r\n",
     "From: alice@sub.{D}\r\n",
     "From: 7@acct.internal\r\n",
     "From: alice@{D}.elsewhere.example\r\n",
-    # spelled so that some read another
+    # spellings that some readers parse differently
     "From: {me}.\r\n",
     "From: <{me}.>\r\n",
     "From: <@x:{me}>\r\n",
@@ -114,7 +114,7 @@ FORGED = (
     "From: Alice\r\n \r\n <{me}>\r\n",
     "From: Bob\r\n <{bob}>\r\n",
     "From:\r\n {bob}\r\n",
-    # a name that shows a neighbour's address
+    # a display name with the address of another account
     'From: "{bob}" <{me}>\r\n',
     'From: "Bob ({bob}) via Shop" <{me}>\r\n',
     "From: =?utf-8?q?bob=40{D}?= <{me}>\r\n",
@@ -122,7 +122,7 @@ FORGED = (
     'From: "bob＠{D}" <{me}>\r\n',
     "From: {me} ({bob})\r\n",
     'From: "nobody@{D}" <{me}>\r\n',
-    # the other fields that name a sender
+    # other fields that name a sender
     "From: {me}\r\nSender: {bob}\r\n",
     "From: {me}\r\nSender: ceo@elsewhere.example\r\n",
     "From: {me}\r\nSender: \r\n",
@@ -196,7 +196,7 @@ def test_honest_people_are_not_refused(platform: Platform) -> None:
 
 
 def test_a_parent_or_sub_domain_of_another_is_not_signed_for(platform: Platform) -> None:
-    """DMARC's relaxed alignment would let a signature of either vouch for the other."""
+    """With DMARC's relaxed alignment, a signature of either domain would vouch for the other."""
     below = f"sub.{platform.domain}"
     for verb in ("create", "activate"):
         platform.service.run("domains", verb, below, "--organization", platform.organization).check_returncode()
@@ -224,7 +224,7 @@ def test_a_refusal_says_what_to_do(platform: Platform) -> None:
 
 
 def test_header_fields_are_not_rewritten_and_missing_ones_are_added(platform: Platform) -> None:
-    """RFC 6409 8: Date and Message-ID are added; a name without quotes stays as it is."""
+    """Date and Message-ID are added (RFC 6409 8). A display name without quotes stays as it is."""
     alice = platform.create("alice")
     fields = (
         "To: Doe, John <john@elsewhere.example>, root",
@@ -256,7 +256,7 @@ def test_a_bare_carriage_return_begins_no_field(platform: Platform) -> None:
 
 
 def test_what_a_commit_has_changed_counts_at_once(platform: Platform) -> None:
-    """An open session whose account was reset may use no sender any more."""
+    """An open session whose account was reset can no longer use any sender."""
     alice = platform.create("alice")
     with submission(platform.service, alice.address, alice.password) as client:
         client.send_message(message(alice.address, alice.address, "before"), alice.address, [alice.address])
@@ -267,16 +267,17 @@ def test_what_a_commit_has_changed_counts_at_once(platform: Platform) -> None:
 
 @pytest.mark.parametrize("how", ["killed", "stopped"])
 def test_nothing_leaves_unchecked_while_the_milter_is_away(platform: Platform, how: str) -> None:
-    """Killed or silent: 45x, and the next try after it is back succeeds."""
+    """While the milter is killed or silent, the answer is 45x. The next attempt after its return
+    succeeds."""
     service, alice = platform.service, platform.create("alice")
     alice.send(alice.address, "before")
     assert service.process
     pid = service.pid("milter")
-    os.kill(service.process.pid, signal.SIGSTOP)  # so that it stays away
+    os.kill(service.process.pid, signal.SIGSTOP)  # so that nothing restarts the milter
     try:
         os.kill(pid, signal.SIGKILL if how == "killed" else signal.SIGSTOP)
         if how == "killed":
-            wait_for("it to be missed", lambda: service.get("/readyz")[1]["parts"]["milter"] != "ok")
+            wait_for("/readyz to report the milter", lambda: service.get("/readyz")[1]["parts"]["milter"] != "ok")
         with pytest.raises(smtplib.SMTPResponseException) as refused:
             alice.send(alice.address, "too early")
         assert 450 <= refused.value.smtp_code < 460
@@ -284,7 +285,7 @@ def test_nothing_leaves_unchecked_while_the_milter_is_away(platform: Platform, h
         if how == "stopped":
             os.kill(pid, signal.SIGCONT)
         os.kill(service.process.pid, signal.SIGCONT)
-    wait_for("it to be back", service.ready)
+    wait_for("the return of the milter", service.ready)
     alice.send(alice.address, "later")
     assert alice.wait_for("later")
     assert alice.subjects() == ["before", "later"]

@@ -1,4 +1,5 @@
-"""Sieve scripts: whom they think a mail was for, what they may cost, and how many there may be."""
+"""Sieve scripts: the recipient that they see, the time that they may take, and how many there may
+be."""
 
 import re
 import socket
@@ -18,7 +19,7 @@ if envelope :domain :matches "to" "*" { set "domain" "${1}"; }
 if envelope :detail :matches "to" "*" { set "detail" "${1}"; }
 fileinto :create "${all}|${user}|${domain}|${detail}";
 """
-# So many characters are compared so often that it takes minutes, where nothing ends it.
+# These comparisons would take minutes if nothing ended the script.
 SLOW = "\n".join(
     ['require "body";', *(f'if body :raw :contains "{"a" * 500}b{number}" {{ discard; }}' for number in range(200))]
 ).encode()
@@ -64,7 +65,8 @@ def test_a_vacation_answers_for_a_tag_too(platform: Platform) -> None:
 
 
 def test_mail_names_the_mail_host_and_never_the_machine(platform: Platform) -> None:
-    """The domain of a reply's Message-ID, and every other field; file names are in backups."""
+    """This concerns the domain of a reply's Message-ID and all other fields. File names are in
+    backups."""
     box, writer = platform.create("billing"), platform.create("writer")
     box.put_script(b'require "vacation";\nvacation "I am away.";')
     writer.send(box.address, "question")
@@ -128,14 +130,14 @@ def test_an_extension_that_there_is_not(platform: Platform, extension: str) -> N
 
 
 def test_a_script_of_before_runs_no_regex(platform: Platform) -> None:
-    """Its compiled form neither: the mail is in the INBOX, and what the script says does not
-    happen."""
+    """Its compiled form does not run either: the mail is in the INBOX, and the script has no
+    effect."""
     box = platform.create()
     box.put_script(b"keep;")
     script = box.home / "sieve" / "main.sieve"
     script.write_bytes(b'require "regex";\nif header :regex "subject" "(a*)*b" { discard; }\ndiscard;')
     compiled = box.home / ".dovecot.svbin"
-    # As Dovecot has compiled it while it knew regular expressions.
+    # The compiled form as Dovecot creates it with `regex` enabled.
     former = platform.service.data / "former.conf"
     text = (platform.service.data / "dovecot" / "dovecot.conf").read_text()
     text = re.sub(r"sieve_extensions = .*", "sieve_extensions = +regex", text)  # Dovecot 2.3
@@ -149,15 +151,15 @@ def test_a_script_of_before_runs_no_regex(platform: Platform) -> None:
 
 
 def test_a_script_that_takes_too_long_is_stopped(platform: Platform) -> None:
-    """The mail is there, nobody else's waits, and the script stays with its owner."""
+    """The delayed mail arrives, other mail is not delayed, and the owner keeps the script."""
     box, other = platform.create(), platform.create("other")
     box.put_script(SLOW)
     with smtp(platform.service) as client:
-        for number in range(25):  # more than are delivered at a time
+        for number in range(25):  # more than simultaneous deliveries
             client.sendmail("someone@elsewhere.example", box.address, b"Subject: slow%d\r\n\r\n%s\r\n" % (number, LONG))
     other.receive("quick")
     other.wait_for("quick")
-    assert "slow0" not in box.subjects()  # held up by its script: another's is not
+    assert "slow0" not in box.subjects()  # delayed by its script, unlike the mail of another account
     wait_for("the script to be stopped", lambda: not (box.home / ".dovecot.sieve").is_symlink(), 240)
     assert (box.home / "sieve" / "main.sieve").read_bytes() == SLOW
 

@@ -1,5 +1,5 @@
-"""SMTP taken strictly: no smuggling, no pipelining before the greeting, no user enumeration by
-command."""
+"""Strict SMTP: no smuggling, no pipelining before the greeting, no commands that enumerate
+users."""
 
 import socket
 

@@ -1,4 +1,4 @@
-"""Submission: a user sends as himself and as nobody else, and nothing leaves while outbound mail
+"""Submission: a user can use only the account's own senders, and no mail leaves while outbound mail
 is off."""
 
 import base64

@@ -1,12 +1,12 @@
-"""Every listener that carries passwords or mail, asked for TLS by a client that offers weak
-things only."""
+"""Every listener that receives passwords or mail, tried by a TLS client that offers only weak
+options."""
 
 import pytest
 
 from tests.harness.service import Service
 from tests.mail.handshakes import GOOD, WEAK, taken
 
-# Setting of the port -> the protocol of STARTTLS there, as openssl names it.
+# Setting of the port -> the name of its STARTTLS protocol in openssl.
 LISTENERS = {
     "smtp_port": "smtp",
     "submission_port": "smtp",

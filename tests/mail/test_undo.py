@@ -1,5 +1,5 @@
-"""Delete, restore and purge with real daemons; and what the worker catches up on when Dovecot
-could not be asked."""
+"""Delete, restore and purge with real daemons, and the worker's repetition of revocations that
+Dovecot missed."""
 
 import os
 import signal
@@ -87,7 +87,7 @@ def test_a_grace_that_is_over_ends_in_a_purge(platform: Platform) -> None:
     mailbox.receive("hello")
     mailbox.wait_for("hello")
     mailbox.delete()
-    wait_for("the sessions to be ended for good", lambda: not platform.sql(ENDINGS, id=mailbox.id))
+    wait_for("the last revocation", lambda: not platform.sql(ENDINGS, id=mailbox.id))
     assert mailbox.home.exists()
     platform.sql("UPDATE accounts SET purge_at = 1 WHERE id = :id", id=mailbox.id)
     wait_for("the purge", lambda: events(mailbox)[-1] == "account.purged")
@@ -140,8 +140,7 @@ def _call(mailbox: Mailbox, method: str, path: str, body: Any) -> Any:
 
 @contextmanager
 def doveadm_refuses(service: Service) -> Iterator[None]:
-    """Dovecot runs and takes logins, but does not do what our parts ask of it: the key is not
-    the one it knows."""
+    """Dovecot runs and accepts logins but refuses doveadm requests, because their key is wrong."""
     key = service.data / "run" / "doveadm.key"
     right = key.read_text()
     key.write_text("wrong\n")
@@ -166,7 +165,7 @@ def test_sessions_that_could_not_be_ended_are_ended_later(platform: Platform) ->
 
 
 def imap_processes(service: Service) -> list[int]:
-    """Each serves a session; they are children of Dovecot's master."""
+    """Returns the IMAP processes, which are children of Dovecot's master. Each serves a session."""
     (master,) = [pid for pid, command in service.processes().items() if command.startswith("/usr/sbin/dovecot ")]
     children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
     return [
@@ -175,7 +174,7 @@ def imap_processes(service: Service) -> list[int]:
 
 
 def test_a_session_that_does_not_go_is_not_called_ended(platform: Platform) -> None:
-    """A kick is a signal. One that is given and not yet obeyed is no end of a session."""
+    """A kick is a signal. A session that has not obeyed the signal yet has not ended."""
     mailbox = platform.create()
     session = mailbox.login()
     held = imap_processes(platform.service)
@@ -192,7 +191,7 @@ def test_a_session_that_does_not_go_is_not_called_ended(platform: Platform) -> N
 
 
 def test_dovecot_was_away(platform: Platform) -> None:
-    """Its master is stopped as a whole, with all of its processes: nobody answers."""
+    """Dovecot's master and all of its processes are stopped, so that none answers."""
     mailbox = platform.create()
     master = platform.service.pid("dovecot")
     group = os.getpgid(master)

@@ -1,9 +1,10 @@
-"""Verifies the DKIM signature of a message on standard input with dkimpy, asking the DNS server on
-a port of 127.0.0.1.
+"""Verifies the DKIM signature of a message on stdin with dkimpy, using a DNS server on a port of
+127.0.0.1.
 
     /usr/bin/python3 verify_dkim.py PORT < message
 
-dkimpy is Debian's (python3-dkim), so this runs in Debian's Python, apart from the tests.
+dkimpy is from Debian (python3-dkim), so this script runs in Debian's Python, not in the venv of the
+tests.
 """
 
 import sys

@@ -16,17 +16,18 @@ HERE, THERE = DoveadmEndpoint("key", address="192.0.2.1"), DoveadmEndpoint("key"
 
 
 class Asked:
-    """What doveadm is asked, and what it says: `sessions` are the logins that still have one."""
+    """A doveadm endpoint that records its requests. `sessions` maps each login with a session to
+    the number of kicks that the session still survives."""
 
     def __init__(self) -> None:
         self.questions: list[tuple[DoveadmEndpoint, list[str]]] = []
-        self.sessions: dict[str, int] = {}  # so many kicks more
+        self.sessions: dict[str, int] = {}  # login -> remaining kicks
         self.failure: Exception | None = None
 
     async def __call__(self, endpoint: DoveadmEndpoint, commands: Sequence[Sequence[Any]]) -> Any:
         names = [name for _, _, name in commands]
         self.questions.append((endpoint, list(dict.fromkeys(names))))
-        assert sorted(names) == sorted(self.questions[-1][1] * 2)  # each is kicked twice
+        assert sorted(names) == sorted(self.questions[-1][1] * 2)  # each login is kicked twice
         await asyncio.sleep(0)
         if self.failure is not None:
             raise self.failure

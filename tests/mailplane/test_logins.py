@@ -1,5 +1,5 @@
-"""Logins in Dovecot's log: read once, over a rotation too, and only where Dovecot itself tells
-of one."""
+"""Logins in Dovecot's log are read once, also across a rotation, and only from lines that Dovecot
+itself wrote."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,7 +102,7 @@ def test_they_are_written_once_in_a_minute(database: Database, request: pytest.F
         return made
 
     def write(at: dict[int, int]) -> dict[int, int]:
-        """Writes what is new; answers what is written in the end."""
+        """Writes the new logins and returns all logins that were written."""
 
         def work(tx: Tx) -> dict[int, int]:
             last_logins.log_in(tx, last_logins.new_logins(tx, at))

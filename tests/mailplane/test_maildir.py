@@ -1,5 +1,5 @@
-"""A sealed mailbox: nothing can be added to it, nothing is lost, and a crash in any step can be
-gone on from."""
+"""A sealed mailbox: nothing can be added to it, nothing is lost, and work can continue after a
+crash in any step."""
 
 import hashlib
 import os
@@ -45,7 +45,8 @@ def test_it_works(tmp_path: Path, home: Path) -> None:
 
 
 def test_a_copy_under_way(tmp_path: Path, home: Path) -> None:
-    """It shows by its lock, sealed or not; a lock file that nobody holds says nothing."""
+    """The lock shows a copy in progress, whether the mailbox is sealed or not. A lock file that no
+    process holds means nothing."""
     assert not maildir.is_being_copied(tmp_path, 1)
     file = home / ".dovecot-sync.lock"
     file.touch()
@@ -70,7 +71,7 @@ def test_a_mailbox_that_was_never_used(tmp_path: Path) -> None:
 
 
 def test_a_crash_before_the_places_are_changed(tmp_path: Path, home: Path) -> None:
-    """The file lies there already; with unsealing it is the same the other way round."""
+    """The marker file exists already. Unsealing has the same state in the other direction."""
     sealed(home).touch()
     maildir.unseal(tmp_path, ID)
     assert home.is_dir()
@@ -80,7 +81,8 @@ def test_a_crash_before_the_places_are_changed(tmp_path: Path, home: Path) -> No
 
 
 def test_a_sealed_folder_beside_an_open_mailbox(tmp_path: Path, home: Path) -> None:
-    """A command that went on after its end has made it anew. It never takes the mailbox's place."""
+    """A command that outlived its caller has created the folder again. That folder never replaces
+    the mailbox."""
     (sealed(home) / "Maildir" / "new").mkdir(parents=True)
     maildir.unseal(tmp_path, ID)
     assert (home / "Maildir" / "new" / "1").is_file()
@@ -114,7 +116,7 @@ def test_what_is_under_way(tmp_path: Path, home: Path) -> None:
     maildir.seal(tmp_path, ID)
     maildir.unlock(tmp_path, ID)
     left = {path.name for path in sealed(home).rglob("*") if path.is_file()}
-    assert left == {"1", "2", *maildir.COPY_LOCKS}  # a copy that goes on must be waited for
+    assert left == {"1", "2", *maildir.COPY_LOCKS}  # the move must wait for a copy that continues
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
@@ -127,7 +129,7 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_a_backup_has_it_in_its_place(tmp_path: Path) -> None:
-    """Restored it is a mailbox, whatever was with it when it was read."""
+    """After a restore, a mailbox that was sealed during the backup is in its normal place."""
     mail, database, target = tmp_path / "mail", tmp_path / "database", tmp_path / "restored"
     letter = Path(SHELF, str(ID), "Maildir", "new", "1")
     (mail / letter).parent.mkdir(parents=True)

@@ -1,5 +1,5 @@
-"""A node's key and certificate, secrets that are sealed for it, and what the supervisor takes
-from the worker."""
+"""A node's key and certificate, secrets that are sealed for them, and the data that the supervisor
+accepts from the worker."""
 
 import os
 from collections.abc import Callable
@@ -52,7 +52,7 @@ def test_it_is_good_for_a_year_at_most() -> None:
 
 @pytest.mark.parametrize("what", ["another key", "a bit", "cut short"])
 def test_a_secret_is_sealed_for_one(what: str) -> None:
-    """Nobody opens it with another key, or changed, or in part."""
+    """It does not open with another key, after a change, or in part."""
     pair, other = node_pair.new(HOST, ADDRESS), node_pair.new(HOST, ADDRESS)
     sealed = node_pair.seal("secret", pair.certificate)
     changed = sealed[:-6] + ("A" if sealed[-6] != "A" else "B") + sealed[-5:]
@@ -62,7 +62,7 @@ def test_a_secret_is_sealed_for_one(what: str) -> None:
 
 
 def test_two_certificates_are_not_one() -> None:
-    """What stands in one row goes into the file of those that are believed."""
+    """The certificate of one row goes into the file of trusted certificates."""
     both = node_pair.new(HOST, ADDRESS).certificate + node_pair.new("ber.node.internal", ADDRESS).certificate
     with pytest.raises(ValueError, match="more than one"):
         node_pair.check(both, HOST, ADDRESS)
@@ -101,7 +101,7 @@ def test_what_could_mean_something_else_to_a_daemon_is_refused(changed: dict[str
 
 
 def test_what_the_worker_tells(tmp_path: Path) -> None:
-    """Written for the supervisor alone; told as it was."""
+    """The file is for the supervisor alone and is read back unchanged."""
     (tmp_path / "db").mkdir()
     (tmp_path / "tls").mkdir()
     assert trust_file.told(tmp_path) is None
@@ -136,8 +136,8 @@ def _large(path: Path) -> None:
 
 @pytest.mark.parametrize("make", [_link, _fifo, _folder, _nonsense, _large])
 def test_what_is_no_such_file_is_not_read(tmp_path: Path, make: Callable[[Path], None]) -> None:
-    """The folder is the system user's, and the supervisor is root: no link is followed, and
-    nothing waited for."""
+    """The folder belongs to the system user, and the supervisor is root. The supervisor follows no
+    link and waits for nothing."""
     (tmp_path / "db").mkdir()
     make(tmp_path / "db" / trust_file.TOLD)
     with pytest.raises(NotUsable):

@@ -1,5 +1,5 @@
-"""Sieve scripts that Dovecot's log tells of as over their limit: stopped once, and only where
-Dovecot says so."""
+"""Sieve scripts that Dovecot's log reports as over their limit are stopped once, and only if
+Dovecot itself reports them."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ STAMP = "2026-11-25 16:56:06.205729 "
 TOLD = "lmtp({0})<19533><CVF/E+kvC2tNTAAAg+zDdQ>: Panic: file sieve-binary.c: line 272 (f): assertion failed: (x)\n"
 
 
-# Of Dovecot 2.4.
+# Log lines of Dovecot 2.4.
 TOLD_OF_24 = (
     "lmtp({0})<244><dmD+KmpvC2v0AAAA0J78UA>: Warning: sieve: binary /data/mail/02/2/.dovecot.svbin: Personal sieve"
     " processing disabled for script 'personal/main': cumulative resource usage limit exceeded (cpu time = 10594 ms)\n"
@@ -43,7 +43,7 @@ def test_it_works(tmp_path: Path, mail: Path) -> None:
     log = tmp_path / "dovecot.log"
     log.write_text(line(7))
     stop = Runaways(log, mail)
-    assert stop() == []  # of before
+    assert stop() == []  # lines from before the start do not count
     with log.open("a") as file:
         file.write(f"{STAMP}master: Info: something\n" + line(263) + line(263) + line(99))
     assert stop() == [263]

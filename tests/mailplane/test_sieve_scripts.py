@@ -1,4 +1,4 @@
-"""Whether a script forwards, by its text: actions count, comments and strings do not."""
+"""Whether the text of a script forwards mail: actions count, comments and strings do not."""
 
 import pytest
 

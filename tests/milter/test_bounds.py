@@ -1,5 +1,4 @@
-"""What port 25 does for strangers has bounds: checks at once, and octets of messages that are
-kept."""
+"""Bounds on work for strangers on port 25: simultaneous checks, and bytes of messages in memory."""
 
 from pathlib import Path
 
@@ -42,7 +41,7 @@ def inbound(tmp_path: Path) -> Inbound:
 
 
 def fill(inbound: Inbound, message: Message, octets: int) -> int:
-    """Offers so many octets; answers how many were kept."""
+    """Offers this number of bytes and returns the number of kept bytes."""
     return PIECE * sum(inbound.has_room(message, PIECE) for _ in range(octets // PIECE))
 
 
@@ -55,13 +54,13 @@ def test_messages_that_wait_have_room_for_two_of_the_largest_a_client(inbound: I
     assert [message.note for message in messages] == ["", "", NO_ROOM, "", "", NO_ROOM]
     for message in messages:
         inbound.forget(message)
-        inbound.forget(message)  # once is enough
+        inbound.forget(message)  # a second call changes nothing
     late = Message(macros={"{client_addr}": "192.0.2.3"})
     assert fill(inbound, late, LARGEST_CHECKED) == LARGEST_CHECKED
 
 
 def test_what_is_too_large_to_check_is_not_kept(inbound: Inbound) -> None:
-    """Not even its beginning, so that others have the room."""
+    """Not even its beginning is kept, so that other messages have the space."""
     message = Message(macros={"{client_addr}": "192.0.2.1"})
     message.body.append(b"the beginning")
     fill(inbound, message, LARGEST_CHECKED + 2 * PIECE)

@@ -1,4 +1,5 @@
-"""From and its like, read: what names exactly one mailbox for certain, and what does not."""
+"""The parser of From and similar fields: values that certainly name exactly one mailbox, and values
+that do not."""
 
 import pytest
 
@@ -145,7 +146,7 @@ def test_what_is_not_certain(value: str | bytes) -> None:
         "\\b\\o\\b@demo.test",
         "bob@demo\u3002test",
         "bob@demo\uff61test",
-        # charsets that readers know by the same name otherwise, or take for ASCII
+        # charsets that some readers know by another name or treat as ASCII
         "=?utf-16?b?AGIAbwBiAEA=?=demo.test",
         "=?utf-16?b?YgBvAGIAQAA=?=demo.test",
         "=?utf-32be?b?AAAAYgAAAG8AAABiAAAAQA==?=demo.test",

@@ -1,5 +1,5 @@
-"""The milter protocol where Postfix does not show it: pieces, impossible frames, failures,
-several messages."""
+"""The milter protocol in situations that Postfix does not produce: pieces, impossible frames,
+failures, several messages."""
 
 import asyncio
 import struct
@@ -16,7 +16,7 @@ OFFER = struct.pack(">III", 6, 0x1FF, 0x1FFFFF)
 
 
 class Recorder:
-    """A listener that keeps what it is asked."""
+    """A listener that records its calls."""
 
     name = "recorder"
     wants = Want.NOTHING
@@ -54,7 +54,7 @@ class Line:
         self.reader, self.writer = reader, writer
 
     async def ask(self, data: bytes) -> Frame | None:
-        """The frame that is answered; None: the connection was closed."""
+        """Sends bytes and returns the frame of the answer; None if the connection was closed."""
         self.writer.write(data)
         async with asyncio.timeout(20):
             try:
@@ -151,7 +151,7 @@ def test_a_busy_database_is_451(tmp_path: Path) -> None:
 
 
 def test_a_failure_closes_the_connection(tmp_path: Path) -> None:
-    """Postfix then says 451 (milter_default_action)."""
+    """Postfix then answers 451 (milter_default_action)."""
 
     async def say(line: Line) -> None:
         await line.ask(frame(b"O", OFFER))

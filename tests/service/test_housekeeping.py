@@ -1,4 +1,4 @@
-"""What is removed by itself, and caps of what grows by what strangers or tenants do. On both
+"""Automatic removal of old rows, and bounds on data that strangers or tenants cause, on both
 databases."""
 
 import asyncio
@@ -26,7 +26,7 @@ ORGANIZATION = "housekeeping"
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A database of these tests alone: they make all of it old."""
+    """A database for these tests only, because they make all of its rows old."""
     if request.param == "sqlite":
         found = f"sqlite:///{tmp_path_factory.mktemp('house') / 'postroom.db'}"
     else:
@@ -49,7 +49,7 @@ def database(url: str) -> Iterator[Database]:
 
 
 def keep_house(database: Database, days: int = DAYS, most_answers: int = idempotency.MOST) -> None:
-    """As another minute later: the lease of the last time is over."""
+    """Runs the housekeeping as if a minute had passed: the last lease has expired."""
     database.write_sync(lambda tx: tx.run("DELETE FROM leases WHERE kind = 'house'"))
     asyncio.run(worker.keep_house(database, days, most_answers))
 
@@ -64,7 +64,7 @@ def organization(database: Database, name: str = ORGANIZATION) -> int:
 
 
 def make_events(database: Database, type_: str, ages: list[int]) -> None:
-    """An event of each of these ages, in milliseconds."""
+    """Creates an event of each of these ages, in milliseconds."""
     actor = Actor(organization(database))
 
     def work(tx: Tx) -> None:
@@ -76,8 +76,8 @@ def make_events(database: Database, type_: str, ages: list[int]) -> None:
 
 
 def test_events_are_removed_after_their_days(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of them, whatever their number, each step a transaction of bounded size; younger ones
-    stay."""
+    """All of them are removed, whatever their number, in transactions of bounded size. Younger
+    events stay."""
     old = DAYS * DAY_MS
     make_events(database, "old.one", [old + 1000 + number for number in range(25, 0, -1)])
     make_events(database, "young.one", [old - 60_000, 5, 0])
@@ -132,7 +132,7 @@ def answers(database: Database, organization_id: int) -> list[int]:
 
 
 def test_an_organization_has_so_many_answers_and_no_more(database: Database) -> None:
-    """The newest stay, and those of other organizations do, too."""
+    """The newest answers stay, and so do those of other organizations."""
     mine, other = organization(database), organization(database, "housekeeping of others")
     make_answers(database, other, 5)
     make_answers(database, mine, 12)
@@ -154,7 +154,7 @@ def test_answers_are_removed_after_a_day_although_nobody_asks(database: Database
 
 
 def test_the_console_keeps_nothing_that_is_over(database: Database) -> None:
-    """Although nobody signs in any more. What is open stays."""
+    """This happens without new sign-ins. Open sessions stay."""
     id_ = organization(database)
 
     def work(tx: Tx) -> None:
@@ -186,7 +186,7 @@ def test_a_key_has_so_many_sessions_and_no_more(database: Database, monkeypatch:
 
 
 def test_addresses_that_have_rested_go(database: Database) -> None:
-    """Those that rest, and those that somebody has, stay."""
+    """Addresses that are still in quarantine or belong to an account stay."""
     actor = Actor(organization(database))
     key = generate()
     domain = database.write_sync(
@@ -211,7 +211,7 @@ def test_addresses_that_have_rested_go(database: Database) -> None:
 
 
 def test_keys_that_ended_long_ago_go(database: Database) -> None:
-    """From the last child up; a live key, and one that ended lately, stay."""
+    """Keys go from the last child up. A live key and one that ended recently stay."""
     id_ = organization(database, "housekeeping of keys")
     old = DAYS * DAY_MS + 1000
 
@@ -246,12 +246,12 @@ def test_an_organization_has_so_many_keys_and_no_more(tenant: Tenant, monkeypatc
     assert (made[2].code, made[2].json["limit"]) == ("limit_reached", 3)
     assert made[2].json["detail"] == "The limit of 3 keys is reached: delete one."
     assert tenant.post("/v2/keys/delete", {"id": made[0].json["key"]["id"]}).status == 200
-    assert tenant.post("/v2/keys", {}).status == 201, "a revoked key counts no more"
+    assert tenant.post("/v2/keys", {}).status == 201, "a revoked key does not count"
     assert tenant.post("/v2/keys", {}).status == 409
     sql = "UPDATE api_keys SET expires_at = 1 WHERE id = :id"
     tenant.api.database.write_sync(lambda tx: tx.run(sql, id=made[1].json["key"]["id"]))
-    assert tenant.post("/v2/keys", {}).status == 201, "nor does one that has expired"
-    assert tenant.new_key(), "the operator makes more"
+    assert tenant.post("/v2/keys", {}).status == 201, "an expired key does not count"
+    assert tenant.new_key(), "the bound does not apply to the operator"
 
 
 def test_a_domain_gives_so_many_names_away_and_no_more(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,7 +261,7 @@ def test_a_domain_gives_so_many_names_away_and_no_more(tenant: Tenant, monkeypat
     assert [answer.status for answer in given] == [200, 200, 409]
     assert given[2].code == "limit_reached"
     again = tenant.post(path, {"user_id": "u", "subdomain": f"a.{tenant.domain}"})
-    assert again.status == 200, "the same again is nothing"
+    assert again.status == 200, "a repeated consent adds nothing"
 
 
 def test_of_several_workers_one_keeps_the_house(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,5 @@
-"""Erasing the mail of deleted accounts: due, bounded, and never anything else. On both
-databases."""
+"""Purges of deleted accounts: when they are due, bounded, and limited to the account's own mail, on
+both databases."""
 
 import asyncio
 import os
@@ -38,7 +38,7 @@ def mail(tmp_path: Path) -> Path:
 
 
 def folder_of(mail: Path, id_: int, files: int = 3) -> Path:
-    """A mail folder with some files."""
+    """Creates a mail folder with some files."""
     folder = maildir.home_of(mail, id_)
     for part in ("Maildir/cur", "Maildir/new", "Maildir/.Sent/cur", "sieve"):
         (folder / part).mkdir(parents=True)
@@ -125,14 +125,13 @@ def test_what_cannot_be_erased_is_put_off_and_others_are_not(database: Database,
 def test_what_was_restored_meanwhile_is_not_purged(
     database: Database, mail: Path, monkeypatch: pytest.MonkeyPatch, again: bool
 ) -> None:
-    """The worker has looked, and then the account was brought back: by a node whose clock is
-    behind, for one. Its mail, its password and its name stay, and so they do when its new grace
-    has only begun."""
+    """The account was restored after the worker looked, for example by a node whose clock is
+    behind. Its mail, password and address stay, also if a new grace period has just begun."""
     name = f"back{again}".lower()
     id_ = database.write_sync(lambda tx: deleted_account(tx, name, GRACE_MS))
     folder = folder_of(mail, id_)
     database.write_sync(end_sessions)
-    monkeypatch.setattr(purges, "due_purges", lambda tx, node: [id_])  # as it was found before
+    monkeypatch.setattr(purges, "due_purges", lambda tx, node: [id_])  # as the worker found it before
 
     def bring_back(tx: Tx) -> None:
         actor = Actor(organizations.ensure(tx, f"{name}.test"))
@@ -155,7 +154,8 @@ def test_what_was_restored_meanwhile_is_not_purged(
 
 
 def test_a_round_is_bounded(database: Database, mail: Path) -> None:
-    """2,000 files and folders; what is left is still due, and is not called erased."""
+    """There are 2,000 files and folders. Those that are left are still due and do not count as
+    erased."""
     id_ = database.write_sync(lambda tx: deleted_account(tx, "large", 0))
     folder = folder_of(mail, id_, files=2500)
     database.write_sync(end_sessions)
@@ -169,7 +169,7 @@ def test_a_round_is_bounded(database: Database, mail: Path) -> None:
 
 
 def test_all_that_is_due_is_purged_without_a_pause(database: Database, mail: Path) -> None:
-    """More accounts than one batch has."""
+    """There are more accounts than one batch has."""
 
     def delete_many(tx: Tx) -> list[int]:
         bootstrap.create_domain(tx, "many.test", "many.test", None, "active")

@@ -1,4 +1,4 @@
-"""`postroom serve` without the mail daemons: what starts, what is refused, what ends."""
+"""`postroom serve` without the mail daemons: starts, refusals and ends."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def service() -> Iterator[Service]:
 
 
 def status_of(pid: int, name: str) -> str:
-    """A line of /proc/PID/status."""
+    """Returns a line of /proc/PID/status."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(line.partition(":")[2].strip() for line in lines if line.startswith(f"{name}:"))
 
@@ -70,8 +70,8 @@ def test_the_key_is_shown_once_and_nowhere_else(service: Service) -> None:
 
 
 def test_a_first_start_that_fails_costs_no_key() -> None:
-    """It fails after the database was made. The start that succeeds shows the key, and no other is
-    left."""
+    """It fails after the database was created. The next start shows the key, and there is no other
+    key."""
     with Service.new(tls_cert="/missing.pem", tls_key="/missing.key") as service:
         for _ in range(2):
             done = service.run("serve")
@@ -88,7 +88,8 @@ def test_a_first_start_that_fails_costs_no_key() -> None:
 
 
 def test_the_first_key_is_for_the_part_that_shows_it(service: Service) -> None:
-    """The worker starts first and makes the database, but no key: nobody would see the key."""
+    """The worker starts first and creates the database, but no key, because it could not show the
+    key."""
     service.launch("--only", "worker")
     unshown = service.data / "db" / "unshown_key.id"
     wait_for("the database", unshown.exists)
@@ -130,7 +131,7 @@ def test_it_refuses_a_port_that_is_taken(service: Service) -> None:
 
 
 def test_an_interrupt_while_it_is_read_says_nothing(service: Service) -> None:
-    """At the command's entry, before its modules are there."""
+    """The interrupt comes at the command's entry, before its modules are loaded."""
     assert "from postroom.cli import start" in COMMAND.read_text()
     interrupted = """
 import os, signal, sys
@@ -201,7 +202,7 @@ def test_requests_under_way_are_answered(service: Service) -> None:
     with socket.create_connection(("127.0.0.1", service.ports["port"])) as client:
         client.sendall(head.encode() + body[:10])
         assert service.process
-        service.ready()  # a later request was answered, so the head of ours has been read
+        service.ready()  # a later request was answered, so this head has been read
         service.process.send_signal(signal.SIGTERM)
         wait_for("new connections to be refused", lambda: refused(service.ports["port"]))
         client.sendall(body[10:])
@@ -226,7 +227,7 @@ def test_a_crashed_part_comes_back(service: Service, part: str) -> None:
     service.start()
     dead = service.pid(part)
     os.kill(dead, signal.SIGKILL)
-    assert service.ready() or part == "worker"  # a request to a dead API waits for the next one
+    assert service.ready() or part == "worker"  # a request to a dead API waits for its successor
     wait_for("another process", lambda: service.pid(part) not in (0, dead) and service.ready())
     assert f"{part} ended (SIGKILL), starts again in 0.2 s" in service.said()
 
@@ -234,10 +235,10 @@ def test_a_crashed_part_comes_back(service: Service, part: str) -> None:
 def test_readyz_tells_of_a_silent_worker(service: Service) -> None:
     service.start()
     os.kill(service.pid("worker"), signal.SIGSTOP)
-    wait_for("the worker to be missed", lambda: not service.ready())
+    wait_for("/readyz to report the worker", lambda: not service.ready())
     assert "silent" in service.get("/readyz")[1]["parts"]["worker"]
     os.kill(service.pid("worker"), signal.SIGCONT)
-    wait_for("the worker to be back", service.ready)
+    wait_for("the return of the worker", service.ready)
 
 
 def test_everything_dies_with_the_supervisor(service: Service) -> None:

@@ -1,5 +1,5 @@
-"""`postroom serve` and the DNS: the worker makes a claim active by itself, and goes on where it
-was killed."""
+"""`postroom serve` and the DNS: the worker activates a claim by itself, and continues after it was
+killed."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def run(service: Service, sql: str) -> list[Any]:
 
 
 def make_due(service: Service) -> None:
-    """Lets the time pass until the next check."""
+    """Makes the next check due."""
     run(service, "UPDATE domain_checks SET due_at = 0, free_at = 0")
 
 
@@ -47,7 +47,7 @@ def status(service: Service) -> str:
 
 
 def publish(service: Service, dns: DnsServer) -> None:
-    """Exactly what the domain's records say."""
+    """Publishes exactly the domain's records."""
     command = ("domains", "dns", NAME, "--organization", "demo", "--user", "u", "--format", "json")
     for record in json.loads(service.run(*command).stdout)["dns"]:
         host = NAME if record["host"] == "@" else f"{record['host']}.{NAME}"
@@ -62,7 +62,7 @@ def test_it_works(service: Service, dns: DnsServer) -> None:
     publish(service, dns)
     assert status(service) == "pending"
     make_due(service)
-    wait_for("the claim is active", lambda: status(service) == "active")
+    wait_for("the active domain", lambda: status(service) == "active")
     dns.withdraw(NAME, "MX")
     for failures in (1, 2, 3):
         make_due(service)
@@ -81,11 +81,11 @@ SELECT organization_id, id, 'n', 'r', 'a', 1 FROM api_keys"""
 
 
 def test_the_worker_ends_what_is_over(service: Service) -> None:
-    """Claims and kept answers whose time has come; how is tested beside them."""
+    """Claims and stored answers that have expired. Other tests show the details."""
     for sql in (EXPIRED_CLAIM, OLD_ANSWER):
         run(service, sql)
     wait_for("the claim to end", lambda: run(service, "SELECT deleted_at FROM domains WHERE expires_at = 1") == [])
-    wait_for("the answer to be forgotten", lambda: run(service, "SELECT id FROM idempotent_answers") == [])
+    wait_for("the removal of the answer", lambda: run(service, "SELECT id FROM idempotent_answers") == [])
 
 
 def test_a_worker_that_is_killed_loses_no_check(service: Service, dns: DnsServer) -> None:
@@ -93,13 +93,13 @@ def test_a_worker_that_is_killed_loses_no_check(service: Service, dns: DnsServer
     publish(service, dns)
     dns.silent.add(NAME)
     make_due(service)
-    wait_for("the check is under way", lambda: (NAME, "MX", "udp") in dns.asked)
+    wait_for("the start of the check", lambda: (NAME, "MX", "udp") in dns.asked)
     killed = service.pid("worker")
     os.kill(killed, signal.SIGKILL)
     wait_for("another worker", lambda: service.pid("worker") not in (0, killed))
     ((due_at, free_at),) = run(service, "SELECT due_at, free_at FROM domain_checks")
     assert due_at == 0
-    assert free_at > 0, "leased by the one who died"
+    assert free_at > 0, "the dead worker's lease"
     dns.silent.clear()
     run(service, "UPDATE domain_checks SET free_at = 0")
-    wait_for("the claim is active", lambda: status(service) == "active")
+    wait_for("the active domain", lambda: status(service) == "active")

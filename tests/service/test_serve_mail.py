@@ -1,9 +1,10 @@
-"""`postroom serve` with Dovecot and Postfix: who runs as whom, and that nothing outlives the
-service."""
+"""`postroom serve` with Dovecot and Postfix: the user of each process, and that no process outlives
+the service."""
 
 import imaplib
 import os
 import pwd
+import re
 import signal
 import socket
 import ssl
@@ -18,14 +19,15 @@ import pytest
 from postroom.client import Client
 from postroom.mailplane.certificate import self_signed
 from postroom.mailplane.certificate_watch import Renewal
-from postroom.mailplane.daemons import dovecot_version
+from postroom.mailplane.daemons import dovecot, dovecot_version, postfix
+from postroom.settings import load
 from postroom.supervision import stale_processes
 from tests.harness.service import Service, is_alive, wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="Postfix needs root")
 
 DAEMONS = ("dovecot", "opendkim", "postfix")
-# The masters, and the two helpers that Dovecot itself wants as root.
+# The masters, and the two helpers that Dovecot needs as root.
 MAY_KEEP_ROOT: tuple[str, ...] = (
     "postroom serve",
     "guard.py",
@@ -35,7 +37,8 @@ MAY_KEEP_ROOT: tuple[str, ...] = (
     "/config",
     "proxymap",
 )
-# In Dovecot 2.4 anvil ends sessions itself, on sockets of other processes, which are root's.
+# In Dovecot 2.4 anvil itself ends sessions, through sockets of other processes, which belong to
+# root.
 MAY_KEEP_ROOT += ("/anvil",) if dovecot_version() == "2.4" else ()
 
 
@@ -54,7 +57,7 @@ def name_of(pid: int) -> str:
 
 
 def session(service: Service, name: str) -> list[int]:
-    """Every process of a daemon."""
+    """Returns every process of a daemon."""
     return stale_processes.find(service.data, {service.pid(name)})
 
 
@@ -72,9 +75,26 @@ def test_it_works(service: Service) -> None:
     assert service.stop() == 0
 
 
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+def test_a_start_gives_no_warning(request: pytest.FixtureRequest, engine: str) -> None:
+    """No daemon calls a setting deprecated, or anything else unusual: not when it checks its files,
+    and not when it starts."""
+    url = request.getfixturevalue("postgres").new_database() if engine == "postgresql" else ""
+    with Service.new(**({"database_url": url} if url else {})) as service:
+        service.start()
+        settings = load(service.environment, service.data)
+        for daemon in (dovecot(settings), postfix(settings)):
+            for command in daemon.checks:
+                done = subprocess.run(command, env=daemon.environment, capture_output=True, text=True)
+                assert (done.returncode, done.stderr) == (0, ""), command
+        told = service.said() + "".join(path.read_text() for path in (service.data / "log").iterdir())
+    assert "starting" in told, "the logs of the daemons are elsewhere"
+    assert re.findall(r"(?i).*\b(?:warning|obsolete|deprecated|unsupported|error|fatal)\b.*", told) == []
+
+
 def test_it_starts_over_a_message_that_was_being_written(service: Service) -> None:
-    """Who is killed in the middle leaves a file by its first name, and Postfix's check has
-    something to say of it."""
+    """A writer that was killed leaves a file with a temporary name, which Postfix's check
+    reports."""
     assert service.stop() == 0
     left = service.data / "spool" / "incoming" / "155139.16320"
     left.touch(0o600)
@@ -157,7 +177,7 @@ def test_everything_dies_with_the_supervisor(service: Service) -> None:
 
 
 def test_a_start_ends_the_orphans_of_a_killed_run(service: Service) -> None:
-    """Supervisor and guards are killed at once: nobody is left to end the daemons."""
+    """Supervisor and guards are killed at once, so that no process is left to end the daemons."""
     assert service.process
     guards = [parent(service.pid(name)) for name in DAEMONS]
     daemons = [pid for name in DAEMONS for pid in session(service, name)]
@@ -175,11 +195,11 @@ def test_a_start_ends_the_orphans_of_a_killed_run(service: Service) -> None:
 def test_a_crashed_daemon_comes_back(service: Service, name: str) -> None:
     assert service.process
     dead = service.pid(name)
-    kill([service.process.pid], signal.SIGSTOP)  # so that it stays away until it has been missed
+    kill([service.process.pid], signal.SIGSTOP)  # so that the part stays down until that was noticed
     kill(session(service, name))
-    wait_for("the daemon to be missed", lambda: service.get("/readyz")[1]["parts"][name] != "ok")
+    wait_for("/readyz to report the daemon", lambda: service.get("/readyz")[1]["parts"][name] != "ok")
     kill([service.process.pid], signal.SIGCONT)
-    wait_for("the daemon to be back", service.ready)
+    wait_for("the return of the daemon", service.ready)
     assert service.pid(name) != dead
     assert f"{name} ended (" in service.said()
 
@@ -202,7 +222,7 @@ def test_it_refuses_a_mail_port_that_is_taken(service: Service) -> None:
 
 
 def test_mail_alone(service: Service) -> None:
-    """As a unit of its own, beside the API."""
+    """Like a separate unit beside the API."""
     service.stop()
     service.launch("--only", "mail")
     wait_for("the daemons", lambda: "API key" in service.said())
@@ -227,7 +247,7 @@ def test_without_root_no_client_is_sent_to_a_submission_server() -> None:
 
 
 def renew(folder: Path) -> tuple[Path, Path]:
-    """A new pair."""
+    """Creates a new pair."""
     paths = folder / "cert.pem", folder / "key.pem"
     for path, content in zip(paths, self_signed("mail.postroom.test", datetime.now(UTC)), strict=True):
         path.write_bytes(content)
@@ -235,7 +255,7 @@ def renew(folder: Path) -> tuple[Path, Path]:
 
 
 def make_account(service: Service) -> tuple[str, str]:
-    """Address and password."""
+    """Returns address and password."""
     with Client(f"http://127.0.0.1:{service.ports['port']}", service.key()) as client:
         made = client.create_account("demo.test", "reader", user_id="user_1")
         return made.account.address, made.password

@@ -1,5 +1,5 @@
-"""POSTROOM_WORKERS=3: it makes no difference which process answers, and it does no harm when one
-of them is killed. On both databases."""
+"""POSTROOM_WORKERS=3: the answer does not depend on the process, and the death of one process does
+no harm, on both databases."""
 
 import http.client
 import os
@@ -39,7 +39,7 @@ def service(request: pytest.FixtureRequest) -> Iterator[Service]:
 
 @pytest.fixture
 def platform(service: Service) -> Iterator[Platform]:
-    """With a key of its own, so that no test uses up what another one has."""
+    """Each test has its own key, so that it does not use up the limit of another test."""
     key = new_key(service)
     callers = [call_on(service, name, key) for name in names(service)]
     yield Platform(service, callers)
@@ -48,7 +48,7 @@ def platform(service: Service) -> Iterator[Platform]:
 
 
 def new_key(service: Service) -> str:
-    """From the command line, because keys that a key makes share its limit."""
+    """Creates a key on the command line, because keys that a key creates share its limit."""
     made = service.run("keys", "create", "--organization", "demo")
     assert made.returncode == 0, made.stderr
     return made.stdout.strip()
@@ -104,7 +104,7 @@ def test_an_idempotency_key_counts_once_on_all_processes(platform: Platform) -> 
 
 
 def test_one_is_killed_under_load_and_replaced(platform: Platform) -> None:
-    """What was acknowledged is there, and the others never stopped."""
+    """What was acknowledged survives, and the other processes never stop."""
     service, killed = platform.service, "api-2"
     before, stop = service.pid(killed), threading.Event()
     acknowledged: dict[str, int] = {}
@@ -119,7 +119,7 @@ def test_one_is_killed_under_load_and_replaced(platform: Platform) -> None:
                 acknowledged[name] = answer["account"]["id"]
                 made += 1
                 continue
-            caller.close()  # its process was killed; the name may have been taken or not
+            caller.close()  # its process was killed; the address may have been taken or not
             made += 1
         caller.close()
 

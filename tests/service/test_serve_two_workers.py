@@ -1,5 +1,5 @@
-"""Two worker processes on one database, as of two hosts: each piece of work is done by one of
-them, once, and what one was at when it was killed is done by the other."""
+"""Two worker processes on one database, as on two nodes: one of them does each piece of work, once,
+and takes over the work of the other if that was killed."""
 
 import json
 import os
@@ -37,8 +37,8 @@ KEY = dkim.generate()
 
 @dataclass
 class Doveadm:
-    """What listens where a host's Dovecot would, and says that nobody is logged in: the work is
-    seen here."""
+    """Listens in place of a node's Dovecot, answers that nobody is logged in, and records the
+    work."""
 
     kicked: Counter[str] = field(default_factory=Counter)
     """How many requests have named each login."""
@@ -81,7 +81,7 @@ class Doveadm:
 
 @dataclass
 class Hosts:
-    """Two hosts' workers, and the database that they share."""
+    """The workers of two nodes, and the database that they share."""
 
     services: list[Service]
     dovecots: list[Doveadm]
@@ -140,7 +140,7 @@ def test_everything_is_done_once(hosts: Hosts) -> None:
         return made
 
     made = hosts.do(make)
-    wait_for("all of it", lambda: not due(hosts))
+    wait_for("all of the work", lambda: not due(hosts))
     told = Counter(hosts.rows("SELECT type, account_id, domain_id FROM events"))
     for type_ in ("account.sessions_ended", "account.purged", "domain.expired"):
         found = [count for event, count in told.items() if event[0] == type_]
@@ -153,7 +153,7 @@ def test_everything_is_done_once(hosts: Hosts) -> None:
 
 
 def due(hosts: Hosts) -> bool:
-    """Whether anything is left."""
+    """Returns whether any work is left."""
     return any(
         hosts.rows(sql)
         for sql in (
@@ -162,13 +162,14 @@ def due(hosts: Hosts) -> bool:
             "SELECT 1 FROM domains WHERE expires_at = 1 AND deleted_at IS NULL",
             "SELECT 1 FROM domain_checks WHERE due_at = 1",
             "SELECT 1 FROM dkim_keys WHERE state = 'wanted'",
-            "SELECT 1 FROM leases WHERE kind <> 'house'",  # held for a minute, so that one host cleans up
+            "SELECT 1 FROM leases WHERE kind <> 'house'",  # held for a minute, so that one worker does the housekeeping
         )
     )
 
 
 def test_what_a_killed_one_was_at_is_taken_over(hosts: Hosts) -> None:
-    """Not before its lease is over: until then it may be alive and slow."""
+    """The other takes over only after the lease has expired: until then the first may be alive and
+    slow."""
 
     def make(tx: Tx) -> list[str]:
         ids = [row[0] for row in tx.all("SELECT id FROM accounts WHERE deleted_at IS NULL ORDER BY id LIMIT 20")]
@@ -180,7 +181,7 @@ def test_what_a_killed_one_was_at_is_taken_over(hosts: Hosts) -> None:
     for dovecot in hosts.dovecots:
         dovecot.go.clear()
     names = hosts.do(make)
-    wait_for("one to be at it", lambda: any(names[0] in dovecot.kicked for dovecot in hosts.dovecots))
+    wait_for("a worker to begin", lambda: any(names[0] in dovecot.kicked for dovecot in hosts.dovecots))
     slow, other = (0, 1) if names[0] in hosts.dovecots[0].kicked else (1, 0)
     hosts.dovecots[other].go.set()
     alive = hosts.services[other].data / "run" / "worker.alive"

@@ -1,4 +1,4 @@
-"""The system user that the first start makes."""
+"""The system user that the first start creates."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-# In a copy of /etc, which other processes do not see, the user is made by many at a time.
+# In a copy of /etc that other processes do not see, many processes create the user at once.
 MAKE = """
 cp -a /etc "$1" && mount --bind "$1/etc" /etc
 sed -i '/^postroom:/d' /etc/passwd /etc/shadow /etc/group /etc/gshadow
@@ -21,7 +21,8 @@ grep ^postroom: /etc/passwd
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes users")
 def test_first_starts_at_one_moment_make_one_user(tmp_path: Path) -> None:
-    """Two useradd of one name have made it with two numbers, and a data directory was nobody's."""
+    """Two useradd of one name could create it with two numbers, and a data directory then belonged
+    to no user."""
     command = ["unshare", "--mount", "sh", "-euc", MAKE, "sh", str(tmp_path), sys.executable]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     name, _, uid, gid, *_ = told.pop().split(":")

@@ -1,5 +1,5 @@
-"""The worker and rows that fail: one of them stops neither the others nor the worker. And
-organizations take turns. On both databases."""
+"""The worker and rows that fail: such a row stops neither others nor the worker. Organizations take
+turns. On both databases."""
 
 import asyncio
 import itertools
@@ -34,7 +34,7 @@ HOST = MailHost("mx.host.example", 587, 465, 993)
 KEY = dkim.generate()
 _numbers = itertools.count(1)
 
-# Statements that let the database refuse to change one row, and those that end it.
+# Statements that make the database refuse to change one row, and statements that end this.
 POISON = {
     "sqlite": [
         """
@@ -70,7 +70,7 @@ class World:
 
     @contextmanager
     def poisoned(self, table: str, event: str, column: str, value: int) -> Iterator[None]:
-        """While this lasts the database refuses to change one row."""
+        """In this block the database refuses to change one row."""
 
         names = {"table": table, "event": event, "column": column, "value": value}
 
@@ -123,7 +123,7 @@ def opened(database_url: str) -> Iterator[tuple[Database, DnsServer]]:
 
 @pytest.fixture
 def world(opened: tuple[Database, DnsServer], database_url: str, tmp_path: Path) -> World:
-    """With nothing due but what the test makes."""
+    """Nothing is due except what the test creates."""
     database, dns = opened
 
     def clear(tx: Tx) -> None:
@@ -153,8 +153,8 @@ def check_due(world: World) -> Awaitable[object]:
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of work: how a row of it comes to be due, what runs it, and what is to be changed
-    when it is done."""
+    """One kind of work: how a row of it becomes due, what runs it, and what has changed when it is
+    done."""
 
     make: Callable[[World], int]
     run: Callable[[World], Awaitable[object]]
@@ -245,7 +245,7 @@ KINDS = {
         due_check,
         check_due,
         "SELECT 1 FROM domain_checks WHERE domain_id = :id AND failures = 0",
-        # The lease sets free_at alone; what a check has found sets all.
+        # The lease sets free_at alone; the result of a check sets all.
         ("domain_checks", "UPDATE OF failures", "domain_id"),
     ),
     "key": Kind(
@@ -265,7 +265,8 @@ KINDS = {
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_row_that_fails_stops_no_other(world: World, name: str) -> None:
-    """It is logged, the others are done, and it is put off longer each time until it works."""
+    """The failure is logged, the others are done, and the worker backs off from the row until it
+    works."""
     kind = KINDS[name]
     poisoned, *others = [kind.make(world) for _ in range(3)]
     lease = "SELECT free_at - :now, failures FROM leases WHERE kind = :kind AND item = :item"
@@ -283,7 +284,7 @@ def test_a_row_that_fails_stops_no_other(world: World, name: str) -> None:
         assert [bool(world.rows(kind.left, id=id_)) for id_ in (poisoned, *others)] == [True, False, False]
         pause, failures = standing()
         assert (failures, pause > leases.PAUSE_MS - 20_000) == (1, True)
-        assert run() == [], "it has its pause"
+        assert run() == [], "the row is in its pause"
         end_pause(world, poisoned)
         assert len(run()) == 1
         longer, failures = standing()
@@ -325,8 +326,8 @@ def test_a_lease_is_for_one_and_runs_out(world: World) -> None:
 
 
 def test_what_was_done_meanwhile_is_not_done_again(world: World) -> None:
-    """A worker has looked up what is due, and before it takes the lease another one has taken it
-    and is done."""
+    """A worker has looked up the due rows. Before it takes the lease, another worker has taken it
+    and finished."""
     actor, account = world.account()
     world.do(lambda tx: accounts.reset(tx, actor, account, None, "{SSHA512}y"))
     world.do(lambda tx: tx.run("UPDATE session_endings SET due_at = 1"))

@@ -1,5 +1,5 @@
-"""Makes the fixtures of the schema that this checkout has:
-`.venv/bin/python -m tests.upgrade.make`, at a release."""
+"""Creates the fixtures for the schema of this checkout, at a release: `.venv/bin/python -m
+tests.upgrade.make`"""
 
 import os
 import sqlite3
@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 
 
 def fill(service: Service) -> None:
-    """A little of everything that the product can hold, by the product itself."""
+    """Creates some of everything that the product can store, through the product itself."""
     service.start()
     platform = Platform.new(service)
     owned = Platform.new(service, user="u 2")
@@ -62,7 +62,7 @@ def main(target: Path = HERE) -> None:
 
 
 def load(fixture: Path, url: str) -> None:
-    """Makes a database from a fixture."""
+    """Creates a database from a fixture."""
     text = fixture.read_text(encoding="utf-8")
     if url.startswith("sqlite:///"):
         with sqlite3.connect(url.removeprefix("sqlite:///")) as database:

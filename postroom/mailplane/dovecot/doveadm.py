@@ -7,8 +7,9 @@ logged in" (exit code 68 of Dovecot 2.3; Dovecot 2.4 reports "0" kicked sessions
 Each login is kicked twice. Dovecot's anvil may read the first kick before it knows of a session
 that the client already sees as open, but it knows of the session when it reads the second kick. A
 kick is only a signal, and the session may still answer one command, so the kicks are repeated until
-nobody is logged in. A login that is in progress registers even later, so the worker kicks once
-more."""
+nobody is logged in. A login that is in progress registers even later, so the worker kicks
+once more.
+"""
 
 import asyncio
 import base64
@@ -29,7 +30,7 @@ PAUSE_SECONDS = 0.002
 UNKNOWN_USER = 67
 NO_SESSION = 68
 KEY = "doveadm.key"
-LONGEST_ANSWER = 2**20
+LONGEST_RESPONSE = 2**20
 # Maximum number of Sieve scripts of an account.
 MOST_SCRIPTS = 100
 # The names of the login metrics in dovecot.conf, and the result that each counts.
@@ -56,10 +57,10 @@ class DoveadmEndpoint:
 
     async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self.socket:
-            return await asyncio.open_unix_connection(self.socket, limit=LONGEST_ANSWER)
+            return await asyncio.open_unix_connection(self.socket, limit=LONGEST_RESPONSE)
         tls = _tls(self.bundle, self.bundle.stat().st_mtime_ns) if self.bundle else None
         return await asyncio.open_connection(
-            self.address, self.port, ssl=tls, server_hostname=self.host, limit=LONGEST_ANSWER
+            self.address, self.port, ssl=tls, server_hostname=self.host, limit=LONGEST_RESPONSE
         )
 
 
@@ -85,16 +86,19 @@ async def end_account(endpoint: DoveadmEndpoint, account_id: int) -> bool:
     return await end(endpoint, [every_login(account_id)])
 
 
-async def end(endpoint: DoveadmEndpoint, names: list[str], told: Callable[[list[str]], None] = lambda _: None) -> bool:
+async def end(
+    endpoint: DoveadmEndpoint, names: list[str], on_left: Callable[[list[str]], None] = lambda _: None
+) -> bool:
     """Ends every session of these login names, and repeats that for the names that are left. Calls
-    `told` with the remaining names each time. Logs the reason and returns False if that fails."""
+    `on_left` with the remaining names each time. Logs the reason and returns False if that
+    fails."""
     left = names
     try:
         async with asyncio.timeout(LIMIT_SECONDS):
             while left:
                 answer = await ask(endpoint, [["kick", {"mask": [name]}, name] for name in left * 2])
                 left = _still_there(answer, left)
-                told(left)
+                on_left(left)
                 await asyncio.sleep(PAUSE_SECONDS if left else 0)
     except TimeoutError:
         return _not_ended("doveadm gave no answer in time, which is also how it refuses a key", len(left))
