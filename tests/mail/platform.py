@@ -1,4 +1,4 @@
-"""A developer's platform in the mail tests: an organization, a domain, accounts made over HTTP."""
+"""A platform in the mail tests: an organization, a domain, and accounts created over HTTP."""
 
 import functools
 import http.client
@@ -33,11 +33,11 @@ class Mailbox:
 
     @property
     def home(self) -> Path:
-        """Its folder on the disk."""
+        """The account's folder on disk."""
         return home_of(self.platform.service.data / "mail", self.id)
 
     def login(self, password: str | None = None) -> Imap:
-        """A new IMAPS session."""
+        """Returns a new IMAPS session."""
         return imap_login(self.platform.service, self.address, password or self.password)
 
     def can_login(self, password: str | None = None) -> bool:
@@ -48,24 +48,24 @@ class Mailbox:
         return True
 
     def receive(self, subject: str = "hello", sender: str = "someone@elsewhere.example") -> None:
-        """A message by SMTP from outside."""
+        """Delivers a message by SMTP from outside."""
         deliver(self.platform.service, sender, self.address, subject)
 
     def send(self, to: str, subject: str = "hello") -> None:
-        """A message by submission."""
+        """Submits a message."""
         submit(self.platform.service, self.address, self.password, to, subject)
 
     def put_script(self, script: bytes) -> None:
-        """A Sieve script, which is the active one from here on."""
+        """Stores and activates a Sieve script."""
         put_script(HOST, self.platform.service.ports["sieve_port"], self.address, self.password, script)
 
     def subjects(self) -> list[str]:
-        """What is in the INBOX now."""
+        """Returns the subjects in the INBOX."""
         with self.login() as imap:
             return imap.subjects()
 
     def wait_for(self, subject: str) -> bytes:
-        """The message of this subject, as soon as it is there."""
+        """Waits for the message with this subject and returns the message."""
         with self.login() as imap:
             return imap.wait_for(subject)
 
@@ -73,7 +73,7 @@ class Mailbox:
         self.platform.call("PUT", f"/v2/email-accounts/{self.id}", fields)
 
     def reset(self) -> "Mailbox":
-        """The same account with its new password."""
+        """Resets the password and returns the same account with its new password."""
         answer = self.platform.call("POST", f"/v2/email-accounts/{self.id}/password/reset", {})
         return Mailbox(self.platform, self.id, self.address, answer["password"])
 
@@ -83,12 +83,12 @@ class Mailbox:
 
 @functools.cache
 def _dkim_key() -> NewKey:
-    """To make one takes as long as all the rest of a platform."""
+    """Returns a shared key, because making a key takes as long as the rest of a platform."""
     return dkim.generate()
 
 
 def _write(service: Service, work: Callable[[Tx], Any]) -> Any:
-    """In one transaction of ours beside the service, which is faster than its commands."""
+    """Runs a transaction beside the service, which is faster than its commands."""
     database = open_database(service.database_url)
     try:
         return database.write_sync(work)
@@ -105,7 +105,7 @@ class Platform:
 
     @classmethod
     def new(cls, service: Service, user: str | None = None) -> "Platform":
-        """With `user`, the domain belongs to that user."""
+        """Creates an organization with a domain. With `user`, the domain belongs to that user."""
         number = next(_numbers)
         organization, domain = f"platform {number}", f"p{number}.test"
 
@@ -116,13 +116,20 @@ class Platform:
 
         return cls(service, organization, domain, _write(service, make))
 
+    def new_domain(self, name: str) -> None:
+        """Another active platform domain of the organization, without a process of the command
+        line."""
+        _write(
+            self.service, lambda tx: bootstrap.create_domain(tx, self.organization, name, None, "active", _dkim_key())
+        )
+
     def sql(self, sql: str, **values: int | str) -> list[Any]:
-        """Straight to the database, for what nobody can ask over HTTP."""
+        """Runs SQL directly on the database."""
         found: list[Any] = _write(self.service, lambda tx: tx.all(sql, **values))
         return found
 
     def call(self, method: str, path: str, body: Any) -> Any:
-        """A call of the API that must succeed."""
+        """Makes a request that must succeed, and returns the answer."""
         status, answer = self.try_call(method, path, body)
         assert status < 300, answer
         return answer
@@ -138,3 +145,10 @@ class Platform:
         body = {"domain": self.domain, "local_part": local_part, "user_id": user_id, **fields}
         made = self.call("POST", "/v2/email-accounts/create", body)
         return Mailbox(self, made["account"]["id"], made["account"]["address"], made["password"])
+
+
+def nothing_came(target: Mailbox, sender: Mailbox) -> list[str]:
+    """Returns the subjects in a mailbox after a later, honest message has arrived."""
+    sender.send(target.address, "the last")
+    target.wait_for("the last")
+    return [subject for subject in target.subjects() if subject != "the last"]

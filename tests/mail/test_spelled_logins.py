@@ -1,4 +1,5 @@
-"""Logins on an internationalized domain, as people and mail clients write it; on both engines."""
+"""Logins with the spellings of an internationalized domain that people and mail clients use, on
+both engines."""
 
 import unicodedata
 
@@ -34,15 +35,14 @@ NOBODY = [
 
 @pytest.fixture
 def box(platform: Platform) -> Mailbox:
-    add = ("domains", "create", f"b\u00fccher.{platform.domain}", "--organization", platform.organization, "--active")
-    platform.service.run(*add).check_returncode()
+    platform.new_domain(f"xn--bcher-kva.{platform.domain}")
     body = {"domain": f"b\u00fccher.{platform.domain}", "local_part": "billing", "user_id": "u"}
     made = platform.call("POST", "/v2/email-accounts/create", body)
     return Mailbox(platform, made["account"]["id"], made["account"]["address"], made["password"])
 
 
 def login(box: Mailbox, name: bytes, form: bytes) -> bytes:
-    """What IMAP answers to a user name, quoted or as a literal."""
+    """Returns the IMAP answer to a user name, sent quoted or as a literal."""
     imap = Imap(HOST, box.platform.service.ports["imaps_port"], ssl_context=tls())
     imap.send(b"t LOGIN " + form.replace(b"NAME", name) % {b"n": len(name)} + b' "' + box.password.encode() + b'"\r\n')
     answer = imap.readline()
@@ -68,7 +68,7 @@ def test_it_works(box: Mailbox, spelling: str) -> None:
 
 @pytest.mark.parametrize("name", NOBODY)
 def test_whoever_is_nobody_is_told_so(box: Mailbox, name: bytes) -> None:
-    """Never that something is wrong here for the moment."""
+    """The answer never claims a temporary failure."""
     answer = login(box, name, b"{%(n)d+}\r\nNAME")
     assert answer.startswith((b"t NO [AUTHENTICATIONFAILED]", b"t BAD"))
     assert box.can_login()
