@@ -1,5 +1,5 @@
-"""Every released schema is brought to the newest one, whenever the process is killed, and keeps
-its data."""
+"""Every released schema migrates to the newest one and keeps its data, also if the process is
+killed at any moment."""
 
 import random
 import re
@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,7 @@ from tests.upgrade.make import HERE, load
 
 FIXTURES = sorted(HERE.glob("*.sql"))
 CHANGELOG = HERE.parent.parent / "CHANGELOG.md"
-# Tables that a migration takes away with all that was in them: the key of the nodes' authority
-# (0020).
+# Tables that a migration drops with their contents: the key of the nodes' authority (0020).
 DROPPED = {"node_authority"}
 ROUNDS, LONG_ROUNDS = 6, 20
 ALL = sorted(path.name for path in SCHEMA.glob("0*.sql"))
@@ -42,7 +42,8 @@ print(int(sys.argv[2]) - left)
 
 
 def migrate_in_a_process(url: str, kill_at: int) -> int | None:
-    """How many statements it ran, or None when it was killed before the one of this number."""
+    """Returns the number of statements that ran, or None if the process was killed before the
+    statement with number `kill_at`."""
     ended = subprocess.run([sys.executable, "-c", KILLED, url, str(kill_at)], capture_output=True, text=True)
     assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
     return int(ended.stdout) if ended.returncode == 0 else None
@@ -52,12 +53,16 @@ def query(url: str, text: str) -> list[Any]:
     if url.startswith("sqlite:///"):
         with sqlite3.connect(url.removeprefix("sqlite:///")) as database:
             return database.execute(text).fetchall()
-    with psycopg.connect(url) as connection:
-        return connection.execute(text.encode()).fetchall()
+    return connected(url).execute(text.encode()).fetchall()
+
+
+@cache
+def connected(url: str) -> psycopg.Connection:
+    return psycopg.connect(url, autocommit=True)
 
 
 def columns(url: str) -> dict[str, list[str]]:
-    """The columns of each table."""
+    """Returns the columns of each table."""
     if url.startswith("sqlite:///"):
         names = [
             n for (n,) in query(url, "SELECT name FROM sqlite_master WHERE type='table' AND name NOT LIKE 'sqlite%'")
@@ -75,7 +80,7 @@ def columns(url: str) -> dict[str, list[str]]:
 
 
 def contents(url: str, wanted: dict[str, list[str]]) -> dict[str, list[Any]]:
-    """The rows of these tables and columns."""
+    """Returns the rows of these tables and columns."""
     return {
         table: sorted(query(url, f"SELECT {', '.join(names)} FROM {table}"), key=repr)
         for table, names in wanted.items()
@@ -92,7 +97,7 @@ def ledger(url: str) -> list[str]:
 def test_it_works(fixture: Path, rounds: int, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     def new() -> str:
         if fixture.name.endswith(".sqlite.sql"):
-            for left in tmp_path.glob("postroom.db*"):  # the log of a killed process too
+            for left in tmp_path.glob("postroom.db*"):  # also the WAL of a killed process
                 left.unlink()
             url = f"sqlite:///{tmp_path / 'postroom.db'}"
         else:
@@ -125,7 +130,7 @@ def test_it_works(fixture: Path, rounds: int, request: pytest.FixtureRequest, tm
 
 
 def test_every_released_schema_has_its_fixtures() -> None:
-    """A version names its newest migration in the changelog as `Schema: NAME`."""
+    """The changelog names the newest migration of each version as `Schema: NAME`."""
     sections = re.split(r"^## ", CHANGELOG.read_text(encoding="utf-8"), flags=re.M)[1:]
     for section in sections:
         named = re.findall(r"Schema: `(\w+)`", section)
