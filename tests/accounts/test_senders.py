@@ -11,10 +11,11 @@ from postroom.accounts.commands import CreateAccount, UpdateAccount
 from postroom.accounts.senders import Account
 from postroom.actor import Actor
 from postroom.address import Address, BadAddress
-from postroom.db import Database, Tx, open_database
+from postroom.db import Database, Tx
 from postroom.mailplane.internal_addresses import login_name
 from postroom.service import bootstrap
 from postroom.tenants import organizations
+from tests.harness.kept import KeptDatabase
 
 REFUSED = (
     "",
@@ -60,7 +61,7 @@ REFUSED = (
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    opened = open_database(database_url)
+    opened = KeptDatabase(database_url)
     yield opened
     opened.close()
 

@@ -7,14 +7,15 @@ import pytest
 from postroom.actor import Actor
 from postroom.auth import keys
 from postroom.auth.keys import CreateKey
-from postroom.db import Database, Tx, open_database
+from postroom.db import Database, Tx
 from postroom.errors import Refused
 from postroom.tenants import organizations
+from tests.harness.kept import KeptDatabase
 
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    opened = open_database(database_url)
+    opened = KeptDatabase(database_url)
     yield opened
     opened.close()
 

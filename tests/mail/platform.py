@@ -116,6 +116,13 @@ class Platform:
 
         return cls(service, organization, domain, _write(service, make))
 
+    def new_domain(self, name: str) -> None:
+        """Another active platform domain of the organization, without a process of the command
+        line."""
+        _write(
+            self.service, lambda tx: bootstrap.create_domain(tx, self.organization, name, None, "active", _dkim_key())
+        )
+
     def sql(self, sql: str, **values: int | str) -> list[Any]:
         """Runs SQL directly on the database."""
         found: list[Any] = _write(self.service, lambda tx: tx.all(sql, **values))

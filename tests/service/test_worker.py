@@ -17,7 +17,7 @@ from postroom.accounts import commands as accounts
 from postroom.accounts.commands import CreateAccount
 from postroom.actor import Actor
 from postroom.auth.keys import CreateKey
-from postroom.db import Database, Tx, open_database
+from postroom.db import Database, Tx
 from postroom.domains import check_schedule, dkim
 from postroom.domains import commands as domains
 from postroom.domains.resolver import Resolver
@@ -28,6 +28,7 @@ from postroom.mailboxes import session_revocations
 from postroom.service import bootstrap, worker
 from postroom.tenants import organizations
 from tests.harness.dns_server import DnsServer
+from tests.harness.kept import KeptDatabase
 
 HOST = MailHost("mx.host.example", 587, 465, 993)
 KEY = dkim.generate()
@@ -114,7 +115,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def opened(database_url: str) -> Iterator[tuple[Database, DnsServer]]:
-    database = open_database(database_url)
+    database = KeptDatabase(database_url)
     with DnsServer.start() as dns:
         yield database, dns
     database.close()
