@@ -29,11 +29,11 @@ import msgspec
 from postroom import settings as settings_of
 from postroom.errors import Busy, Refused
 from postroom.instance.data_directory import CannotStart
+from postroom.log import log
 from postroom.mailplane.dovecot.logins import LoginLog
 from postroom.mailplane.dovecot.runaways import Runaways
 from postroom.mailplane.render import OwnNode
 from postroom.service import health_checks
-from postroom.service import logging as logs
 from postroom.settings import Settings
 from postroom.supervision.daemon_guard import PR_SET_PDEATHSIG, prctl
 from postroom.supervision.supervisor import Part, log_name
@@ -254,7 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if os.getppid() != options.parent:
         sys.exit("The supervisor is gone.")
     settings = settings_of.from_environment()
-    logs.configure(settings.log_level)
+    log.configure(settings.log_level)
     match options.part:
         case "api":
             run_api(settings, socket.socket(fileno=options.listener), options.instance, options.name)

@@ -22,12 +22,12 @@ from postroom import settings as settings_of
 from postroom.instance import data_directory, system_user
 from postroom.instance.data_directory import CannotStart
 from postroom.instance.system_user import Identity
+from postroom.log import log
 from postroom.mailplane import daemons, probe, trust_file
 from postroom.mailplane.certificate_watch import Renewal
 from postroom.mailplane.postfix import proxymap_watchdog, queues
 from postroom.mailplane.render import OwnNode, database_path, tls_paths
 from postroom.service import health_checks, ports, processes
-from postroom.service import logging as logs
 from postroom.service.config_watch import Following
 from postroom.service.processes import Prepared
 from postroom.service.terminal import Terminal
@@ -133,7 +133,7 @@ def _run_alone(settings: Settings, part: Literal["api", "worker"], terminal: Ter
     listener = early or (ports.listen(settings) if part == "api" else None)
     system_user.ensure().become()
     os.chdir(settings.data)
-    logs.configure(settings.log_level)
+    log.configure(settings.log_level)
     with terminal.step("Database"):
         prepared = processes.prepare(settings, shows_key=part == "api")
     if listener:
