@@ -206,7 +206,7 @@ def first_logins(instance: Instance, accounts: int) -> Iterator[Row]:
     yield Row("from the request to the first login's end", statistics.median(spent), "ms", 0.0)
 
 
-def endings(instance: Instance, seconds: float) -> Iterator[Row]:
+def revocations(instance: Instance, seconds: float) -> Iterator[Row]:
     """The rates of calls that end sessions, compared with the rate of doveadm alone, one session
     at a time."""
     kept = dataclasses.replace(instance, accounts=100)
@@ -231,17 +231,17 @@ def endings(instance: Instance, seconds: float) -> Iterator[Row]:
 
 
 async def kicks(instance: Instance, seconds: float, together: int = 16) -> float:
-    """Endings a second of sessions that are not there, as mostly they are not; a question to
+    """Revocations per second of sessions that are not there, as mostly they are not; a question to
     doveadm for each."""
     run = instance.service.data / "run"
-    door = DoveadmEndpoint((run / doveadm.KEY).read_text(encoding="ascii").strip(), socket=run / "dovecot" / "http")
+    endpoint = DoveadmEndpoint((run / doveadm.KEY).read_text(encoding="ascii").strip(), socket=run / "dovecot" / "http")
     last, count = time.perf_counter() + seconds, 0
 
     async def one(place: int) -> None:
         nonlocal count
         while time.perf_counter() < last:
             id_ = instance.first + (count + place) % instance.accounts
-            assert await doveadm.end(door, [login_name(id_, 1)])
+            assert await doveadm.end(endpoint, [login_name(id_, 1)])
             count += 1
 
     await asyncio.gather(*(one(place) for place in range(together)))
@@ -279,7 +279,7 @@ def measure(*, quick: bool = False) -> Iterator[Row]:
             lambda _: lmtp(plain.folder / "run" / "lmtp", [name for name, _ in theirs], each * 3),
         )
         yield Row("LMTP deliveries", found.value, "/s", found.spread, "stock", limit.value, 0.8)
-        yield from endings(instance, seconds)
+        yield from revocations(instance, seconds)
         yield from first_logins(instance, 100 if quick else 1_000)
 
 

@@ -1,4 +1,4 @@
-"""What counting one request costs, in µs: our tallies, and a counter and a histogram of
+"""What counting one request costs, in µs: our metrics, and a counter and a histogram of
 prometheus-client.
 
 python bench/tally_cost.py
@@ -43,8 +43,8 @@ def main() -> None:
         url = f"sqlite:///{Path(folder) / 'bench.db'}"
         migrate(url)
         database = open_database(url)
-        tallies = RequestMetrics(database, ALONE)
-        print(f"tallies            {cost(lambda: tallies.count('GET', ROUTE, 200, 0.0013)):6.2f} µs")
+        metrics = RequestMetrics(database, ALONE)
+        print(f"metrics            {cost(lambda: metrics.count('GET', ROUTE, 200, 0.0013)):6.2f} µs")
         database.close()
     print(f"prometheus-client  {cost(theirs):6.2f} µs")
 

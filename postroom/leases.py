@@ -25,7 +25,7 @@ END = "DELETE FROM leases WHERE kind = :kind AND item = :item"
 FAIL = """
 INSERT INTO leases (kind, item, free_at, failures) VALUES (:kind, :item, :now, 1)
 ON CONFLICT (kind, item) DO UPDATE SET failures = leases.failures + 1 RETURNING failures"""
-PUT_OFF = "UPDATE leases SET free_at = :until WHERE kind = :kind AND item = :item"
+BACK_OFF = "UPDATE leases SET free_at = :until WHERE kind = :kind AND item = :item"
 # For leases of rows that were deleted while leased.
 FORGOTTEN = "SELECT 1 FROM leases WHERE free_at <= :before LIMIT 1"
 FORGET = "DELETE FROM leases WHERE free_at <= :before"
@@ -57,7 +57,7 @@ def back_off(tx: Tx, kind: Kind, item: int) -> None:
     row = tx.one(FAIL, kind=kind, item=item, now=tx.now)
     failures = int(row[0]) if row else 1
     pause = min(PAUSE_MS * 2 ** min(failures - 1, 20), LONGEST_MS)
-    tx.run(PUT_OFF, kind=kind, item=item, until=tx.now + pause)
+    tx.run(BACK_OFF, kind=kind, item=item, until=tx.now + pause)
 
 
 def are_forgotten(tx: Tx) -> bool:

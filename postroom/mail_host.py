@@ -7,7 +7,8 @@ import msgspec
 
 class MailHost(msgspec.Struct, frozen=True):
     """The name of the mail host, and the ports that mail clients connect to. `sts_mode` (RFC 8461)
-    is `enforce` if other servers can verify the host's certificate."""
+    is `enforce` if other servers can verify the host's certificate. Without `has_submission` the
+    host takes no mail from clients."""
 
     name: str
     submission_port: int = 587
@@ -18,3 +19,4 @@ class MailHost(msgspec.Struct, frozen=True):
     pop3_port: int = 110
     sieve_port: int = 4190
     sts_mode: Literal["testing", "enforce"] = "testing"
+    has_submission: bool = True

@@ -16,13 +16,13 @@ LARGEST = 2**63 - 1
 T = TypeVar("T")
 
 AccountId = Annotated[int, Meta(ge=1, le=LARGEST, description="The id of an account.")]
-AccountsCap = Annotated[T, Meta(description="The number of accounts that there may be.")]
-AccountsPerDomainCap = Annotated[T, Meta(description="The number of accounts that one domain may have.")]
-DomainsCap = Annotated[T, Meta(description="The number of domains that there may be.")]
+AccountsLimit = Annotated[T, Meta(description="The number of accounts that there may be.")]
+AccountsPerDomainLimit = Annotated[T, Meta(description="The number of accounts that one domain may have.")]
+DomainsLimit = Annotated[T, Meta(description="The number of domains that there may be.")]
 After = Annotated[int, Meta(ge=0, description="Only items after this id: the cursor of a list.")]
 AllowReserved = Annotated[bool, Meta(description="Allow a role address such as admin@, on the user's own domain.")]
 Deleted = Annotated[T, Meta(description="List the deleted accounts that can be restored.")]
-Cap = Annotated[int, Meta(ge=0, le=LARGEST)]
+LimitNumber = Annotated[int, Meta(ge=0, le=LARGEST)]
 DisableScripts = Annotated[
     bool,
     Meta(description="Stop the Sieve scripts, which may forward mail, until the owner makes one active again."),

@@ -172,7 +172,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def api_url(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        """Where a client on this machine reaches the API: a wildcard address is no destination."""
+        host = self.host
+        if ipaddress.ip_address(host).is_unspecified:
+            host = "::1" if ":" in host else "127.0.0.1"
+        host = f"[{host}]" if ":" in host else host
         return f"http://{host}:{self.port}"
 
     @property

@@ -1,8 +1,8 @@
-# What start and test share: Debian packages and the venv. Sourced, with $here set to the checkout.
-# Everything is decided by what is there: a second run calls neither apt nor pip.
-# A function that `step` runs has no `set -e` (POSIX ignores it in a condition), hence
-# the `|| return`.
-# shellcheck shell=sh disable=SC2015,SC2086,SC2154  # lists of packages are split on purpose; $here is the sourcer's
+# Installs Debian packages and the venv, for ./start and ./test, which source this file with $here
+# set to the checkout. Each step first looks at what exists: a second run calls neither apt nor pip.
+# `set -e` has no effect in a function that `step` runs (POSIX ignores it in a condition), hence the
+# `|| return`.
+# shellcheck shell=sh disable=SC2015,SC2086,SC2154  # package lists are split; the sourcer sets $here
 
 unset PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH
 umask 022
@@ -37,14 +37,14 @@ leave() {
 
 root() { [ "$(id -u)" = 0 ]; }
 
-# One line on the terminal, also from inside a step.
+# Prints one line on the terminal, also from inside a step, and exits.
 fail() {
     printf '✗ %s\n' "$1" >&3
     exit 2
 }
 
-# step NAME COMMAND...: runs it silently, then says the ticked name and the time; its output only if
-# it fails.
+# step NAME COMMAND...: runs the command silently, then prints the name and the time. Prints the
+# command's output only if the command fails.
 step() {
     name=$1
     shift
@@ -59,15 +59,15 @@ step() {
     printf '✓ %-44s %3d.%02d s\n' "$name" $((took / 100)) $((took % 100))
 }
 
-# Hundredths of a second.
+# Prints the time since boot in hundredths of a second.
 now() {
     read -r up _ </proc/uptime
     echo "${up%.*}${up#*.}"
 }
 
-# --- Debian packages -------------------------------------------------------------------------------------------
+# --- Debian packages --------------------------------------------------------------------------------
 
-# Two settings, from where postroom/settings.py reads them.
+# Two settings, read from the same places as in postroom/settings.py.
 mail_is_off() {
     case ${POSTROOM_MAIL:-} in off) return 0 ;; ?*) return 1 ;; esac
     in_file '^[[:space:]]*mail[[:space:]]*=[[:space:]]*.off'
@@ -78,7 +78,8 @@ is_postgresql() {
     in_file '^[[:space:]]*database_url[[:space:]]*=[[:space:]]*.postgresql:'
 }
 
-# The settings file, by the rule of postroom/settings_file.py: never that of the current directory.
+# Prints the path of the settings file, by the rule of postroom/settings_file.py. A file in the
+# current directory does not count.
 settings_file() {
     [ -z "${POSTROOM_SETTINGS:-}" ] || { echo "$POSTROOM_SETTINGS"; return; }
     for folder in "$here" /etc/postroom; do
@@ -86,11 +87,11 @@ settings_file() {
     done
 }
 
-# Whether the settings file has a line like this.
+# Whether the settings file has a line that matches.
 in_file() { file=$(settings_file) && [ -f "$file" ] && grep -Eq "$1" "$file"; }
 
-# What running needs. Postfix works as root only, and what is merely handy is not asked of anybody
-# else.
+# Prints the packages that Postroom needs to run. Postfix needs root. curl is a convenience, so only
+# root installs it.
 packages() {
     ! root || echo curl
     [ -x "$here/.venv/bin/python" ] || find_python >/dev/null || echo $PYTHON_PACKAGES
@@ -109,7 +110,7 @@ missing_of() {
     done
 }
 
-# need PACKAGE...: installs what is missing, or says what is.
+# need PACKAGE...: installs the missing packages, or fails with their names if it cannot.
 need() {
     command -v dpkg-query >/dev/null || { need_elsewhere; return; }
     ! root || ! is_left_forbidden || end_forbidding
@@ -121,8 +122,8 @@ need() {
     step "Debian packages" install $missing
 }
 
-# Another system: the API needs a Python only; the mail plane is made for the daemons as Debian
-# packages them.
+# On a system other than Debian, the API needs only Python. The mail plane needs the daemons as
+# Debian packages them.
 need_elsewhere() {
     find_python >/dev/null || fail "Missing: Python 3.11 or newer with its venv module; install it with your system's package manager."
     mail_is_off || fail "Missing: Dovecot and Postfix as Debian 12 or 13 packages them. POSTROOM_MAIL=off runs the API alone."
@@ -150,8 +151,8 @@ install() {
     exec 9>&-
 }
 
-# Debian starts a service when its package is installed, unless this file says no. One that was
-# there comes back.
+# Debian starts a service when its package is installed, unless this file forbids it. An existing
+# file is restored afterwards.
 forbid_services() {
     guarded=1
     allow_services
@@ -171,7 +172,7 @@ allow_services() {
     guarded=
 }
 
-# An installation that was killed could not take its guard away.
+# A killed installation leaves its policy file behind.
 is_left_forbidden() { [ -e $KEPT_POLICY ] || { [ -e $POLICY ] && [ "$(cat $POLICY)" = "$POLICY_TEXT" ]; }; }
 
 end_forbidding() {
@@ -183,14 +184,15 @@ end_forbidding() {
 
 is_fresh() { case " $fresh " in *" $1 "*) ;; *) return 1 ;; esac; }
 
-# Answers for what is not installed yet only: an existing service keeps its configuration.
+# Answers the questions of packages that are not installed yet. An existing service keeps its
+# configuration.
 preseed() {
     ! is_fresh postfix || echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections || return
     case " $* " in *' postgresql '*) is_fresh postgresql-common || return 0 ;; *) return 0 ;; esac
     mkdir -p ${NO_CLUSTER%/*} && echo 'create_main_cluster = false' >$NO_CLUSTER
 }
 
-# The units of what we have just installed: Postroom runs the daemons itself.
+# The units of the packages just installed are disabled: Postroom runs the daemons itself.
 keep_off_at_boot() {
     command -v systemctl >/dev/null || return 0
     ! is_fresh dovecot-core || systemctl disable dovecot.service dovecot.socket || :
@@ -201,9 +203,9 @@ keep_off_at_boot() {
     ! is_fresh nginx || systemctl disable nginx.service || :
 }
 
-# --- The venv --------------------------------------------------------------------------------------------------
+# --- The venv ---------------------------------------------------------------------------------------
 
-# The first directory on the way up from $1 that others may not enter.
+# Prints the first directory on the way up from $1 that other users cannot enter.
 closed_above() {
     folder=$1
     while :; do
@@ -213,14 +215,14 @@ closed_above() {
     done
 }
 
-# A Python is good if it is new enough, can make a venv, and the system user can run it.
+# Whether a Python is new enough, can create a venv, and can be run by the system user.
 is_good() {
     [ -x "$1" ] || return
     ! root || ! closed_above "$(dirname "$1")" >/dev/null || return
     "$1" -I -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 }
 
-# Debian's own first: another one is often in somebody's home.
+# Debian's own Python comes first: another one is often in the home of a user.
 find_python() {
     for candidate in /usr/bin/python3 python3.13 python3.12 python3.11 python3; do
         path=$(command -v $candidate) || continue
@@ -230,7 +232,8 @@ find_python() {
     return 1
 }
 
-# install_venv LOCK: $here/.venv with what LOCK pins and Postroom in it. Each stamp is written last.
+# install_venv LOCK: creates $here/.venv with Postroom and the packages that LOCK pins. Each stamp
+# is written last.
 install_venv() {
     lock=$1
     choose_place
@@ -246,17 +249,17 @@ is_stamped() { [ "$(cat "$venv/$1.stamp" 2>/dev/null)" = "$wanted" ]; }
 
 is_reachable() { [ -x "$1" ] && { ! root || ! closed_above "$(dirname "$1")" >/dev/null; }; }
 
-# The first path of the checkout, or above it, that others may not enter or read: a clone under
-# umask 077 has many.
+# Prints the first path of the checkout, or above it, that other users cannot enter or read. A clone
+# with umask 077 has many such paths.
 closed_to_others() {
     closed_above "$here" && return
     find "$here/postroom" "$here/docs" "$here/pyproject.toml" \( -type d ! -perm -005 -o -type f ! -perm -004 \) \
         2>/dev/null | grep -m 1 .
 }
 
-# Where the system user could not reach the checkout, the venv lies elsewhere with a copy of
-# Postroom in it. Each checkout has its own, so that to try another changes nothing of what runs
-# (decision 0174).
+# If the system user cannot read the checkout, the venv is in another place and has a copy of
+# Postroom. Each checkout has its own venv, so that a second checkout does not change a running
+# instance (decision 0174).
 choose_place() {
     venv=$here/.venv
     mode=editable
@@ -297,8 +300,8 @@ install_lock() {
     echo "$wanted" >"$venv/$lock.stamp"
 }
 
-# A copy is renewed with every file of the source, an editable installation with its metadata only.
-# The first line says where the checkout is: postroom/settings_file.py reads it.
+# A copy is renewed when any source file has changed, an editable installation only when its
+# metadata has. The first line is the path of the checkout, which postroom/settings_file.py reads.
 source_state() {
     echo "$mode $here"
     if [ $mode = copy ]; then
@@ -326,7 +329,7 @@ recompile() {
     touch "$venv/postroom.stamp" 2>/dev/null || :
 }
 
-# A checkout may belong to somebody else: then it runs uncompiled.
+# If the checkout belongs to another user, it runs uncompiled.
 compile() {
     "$venv/bin/python" -m compileall -q -j 0 "$1" >/dev/null 2>&1 || :
 }

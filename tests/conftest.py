@@ -1,4 +1,4 @@
-"""What the tests stand on: a real SQLite file, a real PostgreSQL, the API over real HTTP."""
+"""Fixtures that all tests share: SQLite in a file, a PostgreSQL server, and the API over HTTP."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +14,8 @@ from tests.harness.server import ApiServer, Tenant, serve
 TOGETHER = "tests/cluster/"
 FUZZ = Path(__file__).parent / "fuzz"
 FUZZ_SECONDS = 60.0
-# What `./test --quick` leaves out beside PostgreSQL: daemons, browsers, whole services, and what
-# takes seconds.
+# `./test --quick` leaves these out, and PostgreSQL: they start daemons, browsers or whole services,
+# or take seconds.
 SLOW = (
     "backup", "cli", "client", "cluster", "console", "doctor", "faults", "fuzz", "mail", "service", "upgrade",
     "api/test_proxies.py", "api/test_schemathesis.py", "api/test_state_machine.py", "api/test_waiting.py",
@@ -25,10 +25,10 @@ SLOW = (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--faults", action="store_true", help="the long fault tests, and only those")
-    parser.addoption("--fuzz", action="store_true", help="the fuzz targets, each for a time, and only those")
-    parser.addoption("--quick", action="store_true", help="in under a minute: SQLite, no daemons")
-    words = f"the time of each target of --fuzz; default {FUZZ_SECONDS:.0f}"
+    parser.addoption("--faults", action="store_true", help="only the long fault tests")
+    parser.addoption("--fuzz", action="store_true", help="only the fuzz targets, each for --fuzz-seconds")
+    parser.addoption("--quick", action="store_true", help="only quick tests, under a minute: SQLite, no daemons")
+    words = f"seconds for each target of --fuzz; default {FUZZ_SECONDS:.0f}"
     parser.addoption("--fuzz-seconds", type=float, default=FUZZ_SECONDS, help=words)
 
 
@@ -37,7 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The long tests run by name only: `--faults`. With `--fuzz` the fuzz targets alone."""
+    """Selects the long tests with `--faults` only, the fuzz targets alone with `--fuzz`, and the
+    quick tests with `--quick`."""
 
     def is_wanted(item: pytest.Item) -> bool:
         if config.getoption("--fuzz"):
@@ -51,7 +52,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def is_quick(item: pytest.Item) -> bool:
-    """Whether a test needs neither PostgreSQL nor a daemon, and is over in a moment."""
+    """Whether a test is short and needs neither PostgreSQL nor a daemon."""
     place = item.path.relative_to(Path(__file__).parent)
     names = getattr(item, "fixturenames", ())
     return (
@@ -63,7 +64,8 @@ def is_quick(item: pytest.Item) -> bool:
 
 
 class ByFile(LoadFileScheduling):
-    """A file's tests on one worker, and those of the three machines, which are started once."""
+    """Runs the tests of one file on one xdist worker, and all of tests/cluster/ on one worker,
+    because they share three machines."""
 
     def _split_scope(self, nodeid: str) -> str:
         return TOGETHER if nodeid.startswith(TOGETHER) else super()._split_scope(nodeid)
@@ -76,14 +78,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileSche
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL of Debian's binaries on a free port of the loopback."""
+    """A PostgreSQL server from Debian's packages, on a free port of the loopback."""
     with PostgresServer.start() as server:
         yield server
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A new database with the schema; every test that takes it runs on both engines."""
+    """A new database with the schema. Every test that uses it runs on both engines."""
     if request.param == "sqlite":
         folder: Path = tmp_path_factory.mktemp("db")
         url = f"sqlite:///{folder / 'postroom.db'}"
@@ -95,18 +97,18 @@ def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="session")
 def api(database_url: str) -> Iterator[ApiServer]:
-    """The API on a free port. Tests share it: each makes a tenant of its own."""
+    """The API on a free port, shared by all tests. Each test creates its own tenant."""
     with serve(database_url) as server:
         yield server
 
 
 @pytest.fixture
 def tenant(api: ApiServer) -> Tenant:
-    """An organization with a key and an active platform domain, new for each test."""
+    """A new organization with a key and an active platform domain."""
     return api.new_tenant()
 
 
 @pytest.fixture
 def stranger(api: ApiServer) -> Tenant:
-    """Another organization, which must see nothing."""
+    """Another organization, which must see nothing of the tenant."""
     return api.new_tenant()

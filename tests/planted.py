@@ -1,9 +1,8 @@
-"""Planted faults: each is a small change that breaks one promise, and the tests that must fail for
-it.
+"""Planted faults: small changes that each break one promise, with the tests that must then fail.
 
-`scripts/plant NAME...` plants each in a copy of the checkout, with a Python environment of its
-own, so that whole services run the planted code too. The checkout is never touched. A fault is
-found when its tests pass in a copy without it and fail in a copy with it.
+`scripts/plant NAME...` plants each fault in a copy of the checkout. The copy has its own Python
+environment, so whole services run the planted code too. The checkout is never touched. A fault
+counts as found when its tests pass in a copy without the fault and fail in a copy with the fault.
 """
 
 import argparse
@@ -24,17 +23,16 @@ HERE = Path(__file__).parent.parent
 TABLE = HERE / "scripts" / "faults.toml"
 LEFT_OUT = (".git", ".venv*", "__pycache__", ".*_cache", ".hypothesis", "data", "postroom.toml")
 SECONDS = 600
-FAILED = 1  # pytest: tests were run, and some failed
+FAILED = 1  # the exit code of pytest when some tests failed
 
 
 class BadFault(Exception):
-    """A row that cannot be planted."""
+    """A fault that cannot be planted, or whose tests cannot be run."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One row of the table: in `file`, `old` becomes `new`; `tests` are what pytest is called
-    with."""
+    """One row of the table: `old` becomes `new` in `file`. `tests` are arguments for pytest."""
 
     name: str
     kind: str
@@ -44,24 +42,24 @@ class Fault:
     tests: tuple[str, ...]
 
     def planted(self, text: str) -> str:
-        """The file's text with the fault in it. Raises BadFault unless the old text is there
-        exactly once."""
+        """The text of the file with the fault. Raises BadFault unless `old` occurs exactly once."""
         if (times := text.count(self.old)) != 1:
             raise BadFault(f"{self.name}: the old text is in {self.file} {times} times, not once.")
         return text.replace(self.old, self.new)
 
 
 def read(table: Path = TABLE) -> list[Fault]:
-    """The rows of a table."""
+    """The faults of a table."""
     rows = tomllib.loads(table.read_text(encoding="utf-8"))["fault"]
     return [Fault(**{**row, "tests": tuple(row["tests"])}) for row in rows]
 
 
 @contextmanager
 def copied() -> Iterator[Path]:
-    """A copy of the checkout that other users can read, with an environment in which its own
-    modules come first."""
-    folder = Path(tempfile.mkdtemp(prefix="postroom-planted-", dir="/tmp"))  # short, for unix sockets
+    """A copy of the checkout that every user can read, with an environment that imports from the
+    copy."""
+    # A short path, because Unix sockets will be in it.
+    folder = Path(tempfile.mkdtemp(prefix="postroom-planted-", dir="/tmp"))
     folder.chmod(0o755)
     try:
         copy = folder / "checkout"
@@ -88,7 +86,7 @@ def _make_environment(copy: Path) -> None:
 
 
 def run(copy: Path, tests: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Runs these tests in a copy, up to the first failure."""
+    """Runs these tests in a copy, and stops at the first failure."""
     command = [str(copy / ".venv" / "bin" / "python"), "-B", "-m", "pytest", "-x", "--tb=line", *tests]
     with subprocess.Popen(
         command, cwd=copy, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -96,14 +94,14 @@ def run(copy: Path, tests: Sequence[str]) -> subprocess.CompletedProcess[str]:
         try:
             output, errors = running.communicate(timeout=SECONDS)
         except BaseException:
-            running.send_signal(signal.SIGINT)  # pytest ends the services that its tests have started
+            running.send_signal(signal.SIGINT)  # lets pytest stop the services of its tests
             running.communicate(timeout=SECONDS)
             raise
     return subprocess.CompletedProcess(command, running.returncode, output, errors)
 
 
 def check_without(tests: Sequence[str]) -> None:
-    """Raises BadFault unless these tests pass as long as nothing is planted."""
+    """Raises BadFault unless these tests pass in a copy without a fault."""
     with copied() as copy:
         done = run(copy, tests)
     if done.returncode != 0:
@@ -111,8 +109,8 @@ def check_without(tests: Sequence[str]) -> None:
 
 
 def find(fault: Fault) -> str | None:
-    """Plants a fault and runs its tests: the first that fails, or None where all pass. Raises
-    BadFault."""
+    """Plants a fault and runs its tests. Returns the first test that failed, or None if all passed.
+    Raises BadFault if the tests did not run."""
     with copied() as copy:
         target = copy / fault.file
         target.write_text(fault.planted(target.read_text(encoding="utf-8")), encoding="utf-8")
@@ -124,11 +122,11 @@ def find(fault: Fault) -> str | None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="scripts/plant", description="Plants faults; every one must be found.")
+    parser = argparse.ArgumentParser(prog="scripts/plant", description="Plants faults; the tests must find each one.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="faults of the table, or `all`")
-    parser.add_argument("--list", action="store_true", help="shows the table")
-    parser.add_argument("--quick", action="store_true", help="does not look whether the tests pass without the fault")
-    parser.add_argument("--table", type=Path, default=TABLE, help="another table")
+    parser.add_argument("--list", action="store_true", help="lists the faults")
+    parser.add_argument("--quick", action="store_true", help="does not check that the tests pass without the fault")
+    parser.add_argument("--table", type=Path, default=TABLE, help="a file with other faults")
     asked = parser.parse_args(arguments)
     table = {fault.name: fault for fault in read(asked.table)}
     if asked.list or not asked.names:

@@ -1,7 +1,7 @@
-"""The tables in docs/ that follow from a declaration: `scripts/docs-tables` writes them anew, and
-tests/test_docs.py holds that they are what it would write.
+"""The generated tables in docs/. `scripts/docs-tables` writes them, and tests/test_docs.py fails
+when they are stale.
 
-A table is everything with `|` behind a line `<!-- scripts/docs-tables: NAME -->`.
+A table is every line that begins with `|` after the line `<!-- scripts/docs-tables: NAME -->`.
 """
 
 import re
@@ -20,7 +20,7 @@ MARK = re.compile(r"^(<!-- scripts/docs-tables: (\w+) -->\n\n)((?:\|.*\n)*)", re
 
 
 def routes() -> list[str]:
-    """Every route with the section about it."""
+    """Every route, with a link to its section."""
     titles = {f"{route.method} {route.path}": route for route in ROUTES}
     found = ["| route | what | scope |", "|---|---|---|"]
     for path in sorted(DOCS.glob("*.md")):
@@ -64,12 +64,12 @@ TABLES: dict[str, Callable[[], list[str]]] = {
 
 
 def fresh(text: str) -> str:
-    """A document with its tables made anew."""
+    """The document with all of its tables generated again."""
     return MARK.sub(lambda match: match[1] + "".join(f"{row}\n" for row in TABLES[match[2]]()), text)
 
 
 def anchor(heading: str) -> str:
-    """What a heading is linked by."""
+    """The anchor of a heading, as GitHub derives it."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
@@ -78,7 +78,7 @@ def route_of(entry: Entry) -> str:
 
 
 def answer_of(entry: Entry) -> str:
-    """What a method answers, by the type of what it decodes."""
+    """What a method returns, in words, from the type that it decodes."""
     (kind,) = get_args(get_type_hints(entry.operation.describe)["return"])
     return _words(get_args(kind)[0], is_list=True) if entry.is_list else _words(kind)
 

@@ -1,5 +1,5 @@
-"""The one spelling of an address: what is accepted, what is refused, and that nothing has two
-spellings."""
+"""The canonical spelling of an address: what is accepted, what is refused, and that no address has
+two spellings."""
 
 import string
 
@@ -67,9 +67,9 @@ def test_local_parts(text, canonical):
         ("a\0b", "only a-z"),
         ("a\nb", "only a-z"),
         ("b\u00fccher", "only a-z"),
-        ("\u212aelvin", "must begin with"),  # KELVIN SIGN: lower() makes an ASCII k of it
+        ("\u212aelvin", "must begin with"),  # KELVIN SIGN: lower() turns it into an ASCII k
         ("a\u0130", "only a-z"),
-        ("\u0661", "must begin with"),  # a digit, but not an ASCII one
+        ("\u0661", "must begin with"),  # a digit outside of ASCII
         ("a%b", "only a-z"),
         ("a/b", "only a-z"),
         ("a'b", "only a-z"),
@@ -96,10 +96,10 @@ def test_refused_local_parts(text, reason):
         ("a-b--c.example", "a-b--c.example"),
         ("Bücher.example", "xn--bcher-kva.example"),
         ("BÜCHER.example", "xn--bcher-kva.example"),
-        ("Bu\u0308cher.example", "xn--bcher-kva.example"),  # decomposed
+        ("Bu\u0308cher.example", "xn--bcher-kva.example"),  # u and a combining diaeresis
         ("xn--bcher-kva.example", "xn--bcher-kva.example"),
         ("XN--BCHER-KVA.EXAMPLE", "xn--bcher-kva.example"),
-        ("straße.example", "xn--strae-oqa.example"),  # IDNA 2003 made strasse of it
+        ("straße.example", "xn--strae-oqa.example"),  # IDNA 2003 mapped this to strasse
         ("пример.рф", "xn--e1afmkfd.xn--p1ai"),
         ("例え。テスト", "xn--r8jz45g.xn--zckzah"),
         ("ｃｕｓｔｏｍｅｒ．ｃｏｍ", "customer.com"),
@@ -107,7 +107,7 @@ def test_refused_local_parts(text, reason):
         ("xn--i-7iq.ws", "xn--i-7iq.ws"),
         ("XN--I-7IQ.WS", "xn--i-7iq.ws"),
         ("xn--i-7iq。ws", "xn--i-7iq.ws"),
-        ("xn--i-7iq\ufe0f.ws", "xn--i-7iq.ws"),  # a selector that UTS 46 takes away, as from any name
+        ("xn--i-7iq\ufe0f.ws", "xn--i-7iq.ws"),  # UTS 46 removes the variation selector
         ("Bücher.xn--i-7iq.ws", "xn--bcher-kva.xn--i-7iq.ws"),
         (f"{LABEL}.example", f"{LABEL}.example"),
         (f"{LABEL}.{LABEL}.{LABEL}.{'a' * 53}.example", f"{LABEL}.{LABEL}.{LABEL}.{'a' * 53}.example"),
@@ -126,7 +126,7 @@ def test_domains(text, canonical):
         ("co.uk", "public suffix"),
         ("CO.UK", "public suffix"),
         ("github.io", "public suffix"),
-        ("anything.ck", "public suffix"),  # the list says *.ck
+        ("anything.ck", "public suffix"),  # the public suffix list has *.ck
         ("公司.cn", "public suffix"),
         ("xn--55qx5d.cn", "public suffix"),
         ("customer.com.", "end in a dot"),
@@ -152,17 +152,19 @@ def test_domains(text, canonical):
         ("a\x85.example", "control characters"),
         ("☃.example", "not a domain name"),
         ("i❤.ws", "not a domain name"),
-        ("xn--qei9934e.ws", "not a domain name"),  # a heart, and the selector that UTS 46 takes away
-        ("xn--1ug96u.ws", "not a domain name"),  # a snowman, and a joiner that joins nothing
-        ("xn--ab-c6t.ws", "not a domain name"),  # U+2044, which looks like a slash, is no emoji
-        ("xn--a-wbb.ws", "not a domain name"),  # a combining mark at the beginning
-        ("xn--x-rda.ws", "not a domain name"),  # U+00BD, of which UTS 46 makes three characters
-        ("xn--4db995n.ws", "not a domain name"),  # both directions in one label
+        # A heart and a variation selector, which UTS 46 removes.
+        ("xn--qei9934e.ws", "not a domain name"),
+        ("xn--1ug96u.ws", "not a domain name"),  # a snowman and a joiner that joins nothing
+        ("xn--ab-c6t.ws", "not a domain name"),  # U+2044 looks like a slash and is no emoji
+        ("xn--a-wbb.ws", "not a domain name"),  # begins with a combining mark
+        ("xn--x-rda.ws", "not a domain name"),  # U+00BD: UTS 46 maps it to three characters
+        # Left-to-right and right-to-left letters in one label.
+        ("xn--4db995n.ws", "not a domain name"),
         ("xn---n3h-.example", "not a domain name"),
         ("xn--a.example", "not a domain name"),
         ("xn--.example", "not a domain name"),
-        ("xn---bbk.example", "not a domain name"),  # another spelling of xn--bbk
-        ("a.example.\u00ad", "not a domain name"),  # a soft hyphen, which the mapping takes away
+        ("xn---bbk.example", "not a domain name"),  # a second spelling of xn--bbk
+        ("a.example.\u00ad", "not a domain name"),  # a soft hyphen, which the mapping removes
         ("xn--abc-.example", "not a domain name"),  # punycode of plain ASCII
         ("xn--zzzzzz999999.example", "not a domain name"),
         ("xn--strasse-.example", "not a domain name"),
@@ -179,7 +181,7 @@ def test_domains(text, canonical):
         ("customer.com:25", "IP address"),
         (f"{LABEL}a.example", "not a domain name"),
         (f"{LABEL}.{LABEL}.{LABEL}.{'a' * 54}.example", "1 to 253"),
-        ("ü." * 40 + "example", "not a domain name"),  # too long as xn--
+        ("ü." * 40 + "example", "not a domain name"),  # too long in its xn-- form
         ("a" * 100_000, "1 to 253"),
         ("ü" * 100_000, "1 to 253"),
     ],
@@ -301,8 +303,8 @@ EMOJI = st.characters(min_codepoint=0x2190, max_codepoint=0x1FAFF, categories=["
 
 @given(st.text(EMOJI | st.sampled_from("abc019-äßж"), min_size=1, max_size=12))
 def test_an_emoji_name_has_one_spelling(text):
-    """What is taken is what UTS 46 keeps as it is: the A-label, in any case; the other spellings
-    are refused."""
+    """Only labels that UTS 46 leaves unchanged are accepted. Their A-label may be in any case;
+    other spellings are refused."""
     label = "xn--" + text.encode("punycode").decode()
     assume(not text.isascii())
     try:

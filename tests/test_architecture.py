@@ -1,5 +1,5 @@
-"""The house's rules, held by reading the source: who may import whom, where SQL lives, how long
-a function may be."""
+"""The rules of the architecture, checked on the source: who imports whom, where SQL is, and how
+long functions and files are."""
 
 import ast
 import re
@@ -18,8 +18,8 @@ from postroom.api.routes import ROUTES
 ROOT = Path(postroom.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 DRIVERS = {"sqlite3", "psycopg", "asyncpg", "aiosqlite", "sqlalchemy"}
-# From the bottom to the top: a package, or a module of the root, imports what stands before it
-# (decision 0184).
+# From the bottom to the top: each package, or module of the root, imports only what stands before
+# it (decision 0184).
 LAYERS = (
     "parameters",
     "errors",
@@ -51,7 +51,7 @@ LAYERS = (
     "mcp",
     "cli",
 )
-# What nouns do not know.
+# Modules of a noun import none of these.
 EDGES = {
     "postroom.api",
     "postroom.mailplane",
@@ -60,7 +60,7 @@ EDGES = {
     "postroom.cli",
     "postroom.settings",
 }
-# A noun has SQL of its own.
+# A module is a noun's if it has SQL.
 SQL = re.compile(r"^\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM)\b", re.MULTILINE)
 WRITES = re.compile(r"\b(?:INSERT INTO|UPDATE(?!\s+SET)|DELETE FROM)\s+(\w+)")
 
@@ -80,14 +80,14 @@ def tree(path: Path) -> ast.Module:
 
 @cache
 def imports(path: Path) -> frozenset[str]:
-    """Every module that a file imports, also inside functions; `from postroom.auth import keys`
-    is postroom.auth.keys."""
+    """Every module that a file imports, also inside functions. `from postroom.auth import keys`
+    counts as postroom.auth.keys."""
     found: set[str] = set()
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: imports are absolute"
+            assert node.level == 0, f"{path}: imports must be absolute"
             assert node.module
             inner = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= {name for name in inner if name in MODULES} or {node.module}
@@ -105,12 +105,12 @@ def inside(name: str, *packages: str) -> bool:
 
 
 def text_of(node: ast.JoinedStr) -> str:
-    """An f-string without its values."""
+    """The constant parts of an f-string."""
     return "".join(str(part.value) for part in node.values if isinstance(part, ast.Constant))
 
 
 def strings(path: Path) -> Iterator[str]:
-    """Every string literal, f-strings put together without their values; docstrings left out."""
+    """Every string literal except docstrings. Of an f-string, its constant parts."""
     docs = {
         id(node.body[0].value)
         for node in ast.walk(tree(path))
@@ -138,7 +138,7 @@ NOUNS = {
 
 
 def test_it_works() -> None:
-    """The tests see what they judge."""
+    """The helpers of this file find what the tests below judge."""
     nouns = ("accounts.commands", "domains.commands", "auth.keys", "events", "tenants.usage")
     assert {f"postroom.{noun}" for noun in nouns} <= NOUNS.keys()
     assert "postroom.service.worker" not in NOUNS
@@ -165,7 +165,7 @@ def test_the_mail_plane_knows_neither_nouns_nor_database(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in MODULES if inside(name, "postroom.client")])
 def test_the_client_knows_nothing_of_the_server(name: str) -> None:
-    """The words of the parameters are the one thing that both know (decision 0192)."""
+    """The client and the server share only the words of the parameters (decision 0192)."""
     assert not [
         wanted for wanted in ours(MODULES[name]) if not inside(wanted, "postroom.client", "postroom.parameters")
     ]
@@ -189,7 +189,7 @@ def test_the_database_knows_no_noun(name: str) -> None:
 
 
 def test_no_import_cycles() -> None:
-    """Imports inside functions count: they only hide one."""
+    """Imports inside functions count too, because they only hide a cycle."""
     graph = {name: {wanted for wanted in ours(path) if wanted in MODULES} - {name} for name, path in MODULES.items()}
     for package in {name for name, path in MODULES.items() if path.name == "__init__.py"}:
         graph[package] = {wanted for wanted in graph[package] if not inside(wanted, package)}
@@ -265,7 +265,7 @@ def test_every_file_says_what_it_owns(path: Path) -> None:
     assert not re.search(r"(^|_)(utils?|common|base|core|manager|service|repository|factory)$", path.stem)
 
 
-# Who may catch everything, and what becomes of it.
+# The functions that may catch every exception, and what happens to it.
 CATCHES_ALL = {
     ("postroom.api.app", "_serve"): "becomes a 500 and a line in the log",
     ("postroom.service.worker", "_together"): "is tried row by row, and a line in the log",
@@ -291,13 +291,14 @@ def _catches_all(node: ast.ExceptHandler) -> bool:
     return node.type is None or (isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException"))
 
 
-# What ASGI puts there, and Starlette where it looks for the path of a mounted file.
+# The keys that ASGI defines, and `root_path`, which Starlette sets for a mounted application.
 OF_ASGI = {"type", "http_version", "method", "path", "raw_path", "query_string", "headers", "client", "root_path"}
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if inside(name, "postroom.api")])
 def test_nothing_is_hidden_in_the_scope(name: str) -> None:
-    """What is found out about a request is in its Exchange, which has types (decision 0191)."""
+    """What the application finds out about a request is in its Exchange, which has types (decision
+    0191)."""
     for node in ast.walk(tree(MODULES[name])):
         if isinstance(node, ast.Subscript) and ast.unparse(node.value).rpartition(".")[2] == "scope":
             assert ast.literal_eval(node.slice) in OF_ASGI
@@ -306,7 +307,7 @@ def test_nothing_is_hidden_in_the_scope(name: str) -> None:
 
 
 def test_every_file_of_endpoints_is_in_the_table() -> None:
-    """A route that is declared and not gathered would be served by nobody, and tested by nobody."""
+    """A route that is declared but not in the table would be neither served nor tested."""
     named = [path.stem for path in (ROOT / "api" / "endpoints").glob("*.py") if "\n@route(" in path.read_text("utf-8")]
     assert sorted(named) == sorted({route.handler.__module__.rpartition(".")[2] for route in ROUTES})
     declared = sum(path.read_text("utf-8").count("\n@route(") for path in (ROOT / "api" / "endpoints").glob("*.py"))
@@ -321,20 +322,19 @@ def test_every_route_has_a_scope() -> None:
         assert route.handler.__doc__
 
 
-# Functions that put statements together: from pieces of their own module, chosen by name.
+# Functions that build a statement from constants of their own module, chosen by name.
 SQL_BUILDERS = {
     ("postroom.accounts.queries", "page_sql"),
     ("postroom.accounts.queries", "deleted_sql"),
     ("postroom.events", "page_sql"),
-    ("postroom.db.transfer", "_select"),  # as the next one
-    ("postroom.db.snapshots", "_count"),  # the names of tables, from the database itself
+    ("postroom.db.transfer", "_select"),  # table names come from the database itself
+    ("postroom.db.snapshots", "_count"),  # table names come from the database itself
 }
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_sql_is_put_together_from_constants_only(name: str) -> None:
-    """An f-string with SQL takes module constants only; statements are passed as constants, not
-    built at the call."""
+    """An f-string with SQL contains only module constants."""
     module = tree(MODULES[name])
     constants = {
         target.id
@@ -356,11 +356,11 @@ def test_sql_is_put_together_from_constants_only(name: str) -> None:
         for part in node.values:
             if isinstance(part, ast.FormattedValue):
                 assert isinstance(part.value, ast.Name), f"{name}: {ast.unparse(node)}"
-                assert part.value.id in constants, f"{name}: {part.value.id} is no constant of the module"
+                assert part.value.id in constants, f"{name}: {part.value.id} is not a constant of the module"
 
 
 def _f_strings(module: ast.Module) -> Iterator[tuple[str, ast.JoinedStr]]:
-    """Each f-string with the function that it is in."""
+    """Each f-string, with the name of its top-level function or class."""
     for top in module.body:
         name = top.name if isinstance(top, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) else ""
         for node in ast.walk(top):
@@ -370,8 +370,8 @@ def _f_strings(module: ast.Module) -> Iterator[tuple[str, ast.JoinedStr]]:
 
 @pytest.mark.parametrize("name", NOUNS)
 def test_statements_are_constants(name: str) -> None:
-    """The first argument of tx.one, tx.all and tx.run is a constant of the module or comes from
-    a page_sql."""
+    """The first argument of tx.one, tx.all and tx.run is a module constant or the result of a
+    page_sql."""
     for node in ast.walk(tree(NOUNS[name])):
         is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
         if is_call and node.func.attr in ("one", "all", "run") and ast.unparse(node.func.value) == "tx":  # type: ignore[attr-defined]
@@ -393,8 +393,8 @@ CITED = re.compile(r"\bdecision (\d{4})\b")
 
 
 def test_decisions_are_cited_where_the_code_would_surprise() -> None:
-    """Each cited number is a decision, and three of four decisions are cited: the others are about
-    what is not there, or about all of a package."""
+    """Every cited number is a decision, and at least three of four decisions are cited. The others
+    concern a whole package, or code that does not exist."""
     here = Path(__file__).parent.parent
     known = {path.name[:4] for path in (here / "docs" / "decisions").glob("[0-9]*.md")}
     folders = ("postroom", "tests", "scripts", "bench", "deploy")
@@ -409,7 +409,7 @@ def test_decisions_are_cited_where_the_code_would_surprise() -> None:
 
 
 def test_plain_test_runs_every_file() -> None:
-    """A folder that `testpaths` does not name is run by nobody."""
+    """`./test` does not run a folder that `testpaths` does not name."""
     here = Path(__file__).parent.parent
     options = tomllib.loads((here / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
     named = [path for pattern in options["testpaths"] for path in here.glob(pattern)]

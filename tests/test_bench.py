@@ -1,5 +1,5 @@
-"""The benchmarks' own promises: bulk rows are what the product would have written, and the page
-hides nothing."""
+"""The benchmarks: bulk rows equal the rows that the product writes, and the page shows every missed
+target."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from postroom.service import bootstrap
 from postroom.tenants import organizations
 
 ACCOUNTS, DOMAINS = USERS + 30, 3
-# All that does not differ from run to run: no times, no hashes.
+# Everything that is equal in every run: no times, no hashes.
 WRITTEN = (
     """SELECT id, domain_id, user_id, address, display_name, status, is_default, generation, deleted_at, purge_at
        FROM accounts ORDER BY id""",

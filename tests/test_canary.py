@@ -1,8 +1,7 @@
-"""Known passwords and keys, sent to every endpoint in right and wrong places, and through a crash;
-then looked for in everything that the service keeps, logs, runs or answers.
+"""Known passwords and keys are sent to every endpoint, in right and wrong places, and through a
+crash. Then the test searches everything that the service stores, logs, runs or answers.
 
-An answer may hold a secret only where the product says so, which is once, in `password` or
-`api_key` of the call that made it.
+An answer may contain a secret only in `password` or `api_key` of the call that made the secret.
 """
 
 import base64
@@ -30,13 +29,13 @@ from tests.mail.platform import Mailbox, Platform
 PASSWORDS = [f"Canary-{number:02}-{hashlib.sha256(str(number).encode()).hexdigest()[:20]}" for number in range(30)]
 KEYS = [f"pr_Canary{number:02}{hashlib.sha256(f'k{number}'.encode()).hexdigest()[:33]}" for number in range(20)]
 CANARIES = [*PASSWORDS, *KEYS]
-# What is called like this is kept because somebody asked for it, and is no secret to anybody who
-# may read it.
+# Parameters that the service stores because the caller asked for it. They are no secret to anyone
+# who may read them.
 NAMES = ("display_name", "name", "user_id")
 
 
 class Watched:
-    """An instance that is told secrets, and what it may answer with them."""
+    """An instance, the secrets that it was told, and the answers that may contain one."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
@@ -45,7 +44,7 @@ class Watched:
         self._turn = itertools.cycle(CANARIES)
 
     def call(self, method: str, target: str, body: bytes | None, headers: dict[str, str]) -> Any:
-        """One call. Its answer repeats no secret that it was sent; secrets that it makes are
+        """Sends a request. Its answer must not contain a known secret. Secrets that it creates are
         watched from then on."""
         with closing(http.client.HTTPConnection("127.0.0.1", self.service.ports["port"], timeout=60)) as connection:
             connection.request(method, target, body, headers)
@@ -53,7 +52,7 @@ class Watched:
             text = answer.read()
             found = json.loads(text) if answer.status < 300 and text.startswith(b"{") else {}
             meant = {found[name] for name in ("password", "api_key") if found.get(name)}
-            # The link to the next page has the caller's own query, as it must.
+            # The link to the next page repeats the query of the caller.
             headers_shown = [header for header in answer.getheaders() if header[0].lower() != "link"]
             shown = str(headers_shown) + text.decode(errors="replace")
             for secret in meant:
@@ -63,8 +62,8 @@ class Watched:
             return found
 
     def tell(self, route: Route, account: int) -> None:
-        """A secret in every place of a call: header, path, query, each field, and a body that is
-        no JSON."""
+        """Sends a secret in every place of a request: header, path, query, each field, and a body
+        that is not JSON."""
         key = {"x-api-key": self.platform.key}
         sent = {"content-type": "application/json"}
         path = route.path.replace(":id", str(account)).replace(":domain", self.platform.domain)
@@ -101,13 +100,14 @@ def watched() -> Iterator[Watched]:
 
 
 def use(watched: Watched) -> None:
-    """Accounts with chosen and generated passwords, logins right and wrong, keys, refusals."""
+    """Uses the service: accounts with chosen and generated passwords, good and bad logins, keys,
+    refusals."""
     headers = {"x-api-key": watched.platform.key, "content-type": "application/json"}
     body = {"domain": watched.platform.domain, "user_id": "u"}
     for number, password in enumerate(PASSWORDS):
         text = json.dumps(body | {"local_part": f"c{number}", "password": password}).encode()
         made = watched.call("POST", "/v2/email-accounts/create", text, headers)
-        watched.call("POST", "/v2/email-accounts/create", text, headers)  # taken
+        watched.call("POST", "/v2/email-accounts/create", text, headers)  # the address is taken
         id_ = made["account"]["id"]
         watched.call("POST", f"/v2/email-accounts/{id_}/password/reset", b"{}", headers)
         text = json.dumps({"password": password}).encode()
@@ -127,7 +127,7 @@ def use(watched: Watched) -> None:
 
 
 def crash(watched: Watched) -> None:
-    """The API dies with requests under way, and everything dies at once."""
+    """Kills the API during a create, and waits until the supervisor has started another API."""
     headers = {"x-api-key": watched.platform.key, "content-type": "application/json"}
     pid = watched.service.pid("api")
     connection = http.client.HTTPConnection("127.0.0.1", watched.service.ports["port"], timeout=60)
@@ -139,7 +139,7 @@ def crash(watched: Watched) -> None:
 
 
 def places(service: Service) -> Iterator[tuple[str, bytes]]:
-    """Every file of the instance, and arguments and environment of every process of it."""
+    """Every file of the instance, and the arguments and environment of every process."""
     for path in service.data.parent.rglob("*"):
         if path.is_file() and not path.is_symlink() and path != service.output:
             yield str(path), path.read_bytes()
@@ -161,11 +161,12 @@ def test_it_works(watched: Watched) -> None:
     found = [(name, secret) for name, text in looked.items() for secret in watched.known if secret.encode() in text]
     assert found == []
     shown = watched.service.output.read_text()
-    assert shown.count(watched.service.key()) == shown.count("pr_") == 2  # the block and its curl
+    # The first start prints the key in its block and in its curl command.
+    assert shown.count(watched.service.key()) == shown.count("pr_") == 2
 
 
 def test_a_leak_is_noticed(watched: Watched) -> None:
-    """The net is not torn: a secret in a log is found."""
+    """The search finds a secret in a log."""
     leak = watched.service.data / "log" / "leak.log"
     leak.write_text(f"x {PASSWORDS[7]} y")
     assert any(PASSWORDS[7].encode() in text for _, text in places(watched.service))

@@ -1,5 +1,5 @@
-"""deploy/: what its files name exists here, and systemd finds nothing to say. Docker itself is
-not run."""
+"""deploy/: every name in its files exists here, and systemd-analyze finds no fault. The tests do
+not run Docker."""
 
 import ipaddress
 import os
@@ -24,7 +24,7 @@ API_PORT = 3000
 
 
 def dockerfile() -> list[tuple[str, str]]:
-    """Its instructions."""
+    """The instructions of the Dockerfile."""
     text = (DEPLOY / "docker" / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", "")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     return [(line.partition(" ")[0], line.partition(" ")[2]) for line in lines]
@@ -41,9 +41,9 @@ def compose(name: str) -> dict[str, Any]:
 
 
 def environment(name: str) -> dict[str, str]:
-    """What Postroom has in its environment, with what the reader puts into .env."""
+    """The environment of Postroom, with the values that the reader puts into .env."""
     given: dict[str, str] = compose(name)["services"]["postroom"]["environment"]
-    assert all(isinstance(value, str) for value in given.values()), "YAML reads on and off as true and false"
+    assert all(isinstance(value, str) for value in given.values()), "YAML reads on and off as booleans: quote them"
     return {key: re.sub(r"\$\{\w+:\?[^}]*\}", "secret", value) for key, value in given.items()}
 
 
@@ -53,7 +53,7 @@ def settings(name: str, folder: Path) -> Settings:
 
 @pytest.mark.parametrize("name", COMPOSE)
 def test_the_settings_are_ours(name: str, tmp_path: Path) -> None:
-    """Each name and value is taken; an unknown one would be an error."""
+    """Every name and value is accepted; an unknown name would be an error."""
     found = settings(name, tmp_path)
     assert found.hostname == "mail.example.com"
     assert found.database.startswith("postgresql://" if "postgresql" in name else "sqlite:///")
@@ -71,7 +71,8 @@ def test_two_nodes_differ_in_name_and_address_alone(tmp_path: Path) -> None:
 
 
 def test_machines_are_trusted_one_by_one(tmp_path: Path) -> None:
-    """Never a network: any machine that gets an address in it would be trusted."""
+    """No network is trusted, because any machine that gets an address in the network would be
+    trusted."""
     for name in ("ams", "ber"):
         shutil.copy(DEPLOY / "nodes" / f"{name}.toml", tmp_path / "postroom.toml")
         trusted = load({}, tmp_path).trusted_proxies.replace(",", " ").split()
@@ -142,7 +143,7 @@ def test_the_check_is_shell(kind: str) -> None:
 
 
 def test_the_unit(tmp_path: Path) -> None:
-    """systemd's own check, with the place of this checkout."""
+    """`systemd-analyze verify`, with the path of this checkout."""
     analyze = shutil.which("systemd-analyze")
     assert analyze, "systemd-analyze is missing: apt-get install systemd"
     unit = (DEPLOY / "systemd" / "postroom.service").read_text(encoding="utf-8")

@@ -1,8 +1,7 @@
-"""The documents: everything that a reader may meet is in them, and what they say works when it is
-pasted.
+"""The documents are complete, and their examples work when they are pasted.
 
-An `sh` block is run, and the `json` or `text` block right behind it is what it prints. In the
-reference of the routes the `python` blocks are run too, between the `sh` blocks, as one program.
+Each `sh` block is run, and must print the `json` or `text` block right behind it. In the reference
+of the API, the `python` blocks are run too, between the `sh` blocks, as one program.
 """
 
 import ast
@@ -45,17 +44,16 @@ NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 REFERENCE = ("docs/api.md", "docs/domains.md", "docs/client-settings.md", "docs/monitoring.md")
 API = "".join((ROOT / name).read_text(encoding="utf-8") for name in REFERENCE)
 
-# Whatever differs between two runs, by its name in the JSON.
+# Fields of the JSON that differ between two runs.
 VOLATILE = {
     "used_bytes",
     "messages",
     *("id", "account_id", "domain_id", "key_id", "request_id", "instance", "client_address"),
     *("password", "created_at", "updated_at", "expires_at", "api_key", "prefix", "parent_id", "expected_value", "port"),
 }
-# What the reader does before the commands, or sets to his own; here the test does.
+# What readers do before the commands, or set to values of their own. The tests do this instead.
 NOT_RUN = re.compile(r"(git clone |\./start|\./test|API_KEY=|DATA=|BACKUP=)")
-# Where an absolute path in a document may lead: into the product's own places, or to those of every
-# system.
+# Absolute paths that a document may name: the product's own, and those of every system.
 PATHS: tuple[str, ...] = (
     "/etc/",
     "/opt/postroom/",
@@ -103,14 +101,14 @@ def runnable(text: str) -> str:
 
 
 def command(name: str, block: Block) -> str:
-    """What a block is to the shell; nothing if it is not run."""
+    """The block as a shell command; empty if the block is not run."""
     if block.kind == "python" and name in REFERENCE:
         return python(block.text)
     return runnable(block.text) if block.kind == "sh" else ""
 
 
 def commands(name: str) -> list[int]:
-    """Which blocks of a document are run."""
+    """The numbers of the blocks in a document that are run."""
     return [number for number, block in enumerate(blocks(name)) if command(name, block)]
 
 
@@ -122,20 +120,21 @@ def prose(name: str) -> str:
 
 
 def section(title: str) -> str:
-    """The text under a heading of the reference, up to the next one."""
+    """The text under a heading of the reference, up to the next heading."""
     found = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", API, re.M | re.S)
     assert found, f"no document of the API has a section {title}"
     return found[1]
 
 
 def first_cells(text: str) -> list[str]:
-    """The names in the first column of the tables in a text."""
+    """The names in the first column of all tables in a text."""
     rows = re.findall(r"^\|([^|]*)\|", text, re.M)
     return [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
 
 
 def constants(names: set[str]) -> Iterator[tuple[str, str]]:
-    """Each constant text that is an argument of a call of one of these names, as (name, text)."""
+    """The name and the argument of each call of one of these functions whose argument is a
+    constant."""
     for path in (ROOT / "postroom").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names:
@@ -145,7 +144,7 @@ def constants(names: set[str]) -> Iterator[tuple[str, str]]:
 
 
 def recorded_events() -> set[str]:
-    """The event types in the modules that record any."""
+    """The event types in the modules that call events.record()."""
     found = set()
     for path in (ROOT / "postroom").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
@@ -178,7 +177,7 @@ def test_a_section_has_the_call_with_curl_and_in_python(entry: Entry) -> None:
 
 
 def test_the_readme_has_the_seven_endpoints() -> None:
-    """The seven of the specification, which each has a route."""
+    """The seven endpoints of the specification are in the README, and each has a route."""
     rows = re.findall(r"^\| (GET|POST|PUT) \| `([^`]+)` \|", read("README.md"), re.M)
     assert len(rows) == 7
     assert set(rows) <= {(route.method, route.path) for route in ROUTES if "email-accounts" in route.path}
@@ -191,8 +190,8 @@ def test_a_first_document_is_short(name: str, most: int) -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "docs" / "decisions").glob("0*.md")), ids=lambda path: path.stem)
 def test_a_decision_is_short(path: Path) -> None:
-    """Status, Context, Decision, Consequences in at most 150 words, in a file that its title
-    names."""
+    """A decision has the parts Status, Context, Decision and Consequences, at most 150 words, and
+    its number in the title."""
     text = path.read_text(encoding="utf-8")
     assert re.findall(r"^(?:## |)(Status|Context|Decision|Consequences)", text, re.M) == [
         "Status",
@@ -330,7 +329,8 @@ def test_tables_are_as_they_follow_from_the_declaration(name: str) -> None:
 
 
 def test_every_table_is_in_a_document() -> None:
-    """One with a heading and a row, or a mark that is gone would leave an old table behind."""
+    """Each generated table is in a document and has a row. Without its mark, a stale table would
+    stay."""
     found = [
         (name, rows.count("\n"))
         for path in tables.DOCS.glob("*.md")
@@ -347,7 +347,7 @@ def test_settings_that_are_named_exist(name: str) -> None:
 
 
 def test_every_package_has_a_line() -> None:
-    """Every package and every module of the root is named in ARCHITECTURE.md, and no other is."""
+    """ARCHITECTURE.md names every package and every module of the root, and nothing else."""
     tree = next(block.text for block in blocks("ARCHITECTURE.md") if block.text.startswith("postroom/"))
     named = set(re.findall(r"^  (\w+)(?:/|\.py) ", tree, re.M))
     folders = {path.name for path in (ROOT / "postroom").iterdir() if path.is_dir() and path.name != "__pycache__"}
@@ -356,16 +356,16 @@ def test_every_package_has_a_line() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_commands_exist(name: str) -> None:
-    """`postroom …` in a document is a command of ours, with options that it has."""
+    """Every `postroom …` in a document is a complete command with existing options."""
     for line in re.findall(r"(?:^|`|\()postroom ([a-z]+[^`)\n]*)", read(name), re.M):
-        if line.rstrip(" …") == "api":  # the group as a whole
+        if line.rstrip(" …") == "api":  # the whole group
             continue
         command, options = typer.main.get_command(app), re.findall(r"--[a-z-]+", line)
         for word in line.split():
             commands = getattr(command, "commands", {})
             command = commands.get(word, command)
         known = [option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)]
-        assert not getattr(command, "commands", {}), f"{line}: not a whole command"
+        assert not getattr(command, "commands", {}), f"{line}: not a complete command"
         assert [option for option in options if option not in known] == []
 
 
@@ -428,7 +428,7 @@ def test_the_readme_has_the_curl_of_the_first_start(service: Service) -> None:
 
 
 def stable(value: Any) -> Any:
-    """The JSON with the type alone of what differs between two runs."""
+    """The JSON with only the type of each value that differs between two runs."""
     if isinstance(value, dict):
         return {k: type(v).__name__ if k in VOLATILE else stable(v) for k, v in value.items()}
     if isinstance(value, str) and value.endswith("._domainkey"):

@@ -1,4 +1,4 @@
-"""Events are part of the transaction that they tell of."""
+"""Events are written in the transaction of the change that they record."""
 
 from collections.abc import Iterator
 

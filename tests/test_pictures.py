@@ -1,4 +1,4 @@
-"""docs/screenshots.py: what it invents is complete."""
+"""docs/screenshots.py: the data that it invents is complete."""
 
 import importlib.util
 from pathlib import Path
@@ -12,7 +12,7 @@ SCRIPT = Path(__file__).parent.parent / "docs" / "screenshots.py"
 
 
 def test_every_domain_has_its_dkim_record(tmp_path: Path) -> None:
-    """The server of the pictures has no worker that would make it."""
+    """The server of the screenshots has no worker to create the DKIM keys."""
     spec = importlib.util.spec_from_file_location("screenshots", SCRIPT)
     assert spec
     assert spec.loader

@@ -1,7 +1,6 @@
-"""Every statement of the nouns and every look-up of the mail daemons finds an index, on both
-engines.
+"""Every statement of the nouns and every query of the mail daemons uses an index, on both engines.
 
-The statements are collected from the modules, so that a new one cannot be forgotten.
+The tests collect the statements from the modules, so a new statement cannot be forgotten.
 """
 
 import importlib
@@ -27,20 +26,21 @@ from postroom.settings import load
 from tests.test_architecture import NOUNS
 
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
-# Read whole on purpose: (module, constant) → why.
+# Statements that read a whole table on purpose: (module, constant) → why.
 WHOLE = {
     ("domains.commands", "UNPROVABLE"): "what an upgrade left, at a start",
     ("domains.spellings", "UNSPELLED"): "what an upgrade left, at a start",
     ("tenants.organizations", "NAMES"): "twenty of them, for an operator who has misspelt one",
 }
 
-# A parameter is called as the column that it is compared with: text or a number.
+# A parameter has the name of the column that it is compared with. These columns are TEXT; the
+# others are numbers.
 TEXTS = {
     name
     for path in SCHEMA.glob("0*.sql")
     for name in re.findall(r"^\s*(?:ALTER TABLE \w+ ADD COLUMN )?(\w+)\s+TEXT\b", path.read_text(), re.M)
 }
-# Texts that have another name than their column.
+# TEXT parameters whose name is not the name of their column.
 OTHER_TEXTS = {"domain", "from_phase", "q", "q_end"}
 
 
@@ -50,12 +50,12 @@ def params(sql: str) -> dict[str, Any]:
 
 
 def nouns() -> Iterator[ModuleType]:
-    """Every module that holds SQL of its own."""
+    """Every module that has SQL of its own."""
     yield from map(importlib.import_module, NOUNS)
 
 
 def statements() -> dict[str, str]:
-    """Every SQL constant of the nouns, and every page that can be asked for."""
+    """Every SQL constant of the nouns, and the SQL of every combination of filters of a list."""
     found = {}
     for module in nouns():
         noun = module.__name__.removeprefix("postroom.")
@@ -82,7 +82,8 @@ def _subsets(names: Any) -> Iterator[frozenset[str]]:
 
 
 def daemon_queries(engine: str) -> dict[str, str]:
-    """The daemons' questions as they are generated, with a value for what the daemon puts in."""
+    """The queries in the generated configuration of the daemons, with values for the daemons'
+    variables."""
     role = {"host": "x", "dbname": "x", "user": "x"} if engine == "postgresql" else None
     node = OwnNode(1, "x", 1, "x", "x", "x", "x", "192.0.2.1", ("192.0.2.1",)) if role else None
     plane = Plane("x", "x", root=True, python="/x", doveadm_key="x", postgres=role)
@@ -98,7 +99,8 @@ def daemon_queries(engine: str) -> dict[str, str]:
     found |= {"dovecot login": login, "dovecot account": account}
     text = files["opendkim/opendkim.conf"]
     for table, key, columns in re.findall(r"table=(\w+)\?keycol=(\w+)\?datacol=([\w,]+)", text):
-        found[f"opendkim {table}"] = f"SELECT {columns} FROM {table} WHERE {key} = 'x.test'"  # as opendkim puts it
+        # The query that opendkim sends.
+        found[f"opendkim {table}"] = f"SELECT {columns} FROM {table} WHERE {key} = 'x.test'"
     values = {"%u": "7", "%Ln": "a", "%n": "7", "%Ld": "x.test", "%s": "imap", "%%": "%"}
     for name, query in found.items():
         by_id = any(view in query for view in ("mail_recipients", "mail_sessions", "FROM mail_homes"))
@@ -112,7 +114,7 @@ def _files(plane: Plane) -> dict[str, str]:
 
 
 def _lua_queries(files: dict[str, str]) -> tuple[str, str]:
-    """The two questions of auth.lua, about an address and about an id."""
+    """The two queries of auth.lua: by address and by account id."""
     login, account = re.findall(r"ask\(\[\[(.*?)\]\]", files["dovecot/auth.lua"])
     return (
         login.replace("$1", "'a'").replace("$2", "'x.test'").replace("$3", "'imap'"),
@@ -120,7 +122,7 @@ def _lua_queries(files: dict[str, str]) -> tuple[str, str]:
     )
 
 
-# By what each view is asked.
+# The columns that the daemons look up in each view.
 VIEW_KEYS: dict[str, dict[str, Any]] = {
     "mail_domains": {"name": "x.test"},
     "mail_logins": {"local_part": "a", "domain": "x.test"},
@@ -139,8 +141,8 @@ VIEW_QUERIES = {
 }
 
 
-# PostgreSQL plans by what is in the tables: enough of everything that no reading of a whole index
-# looks cheap.
+# PostgreSQL plans by the content of the tables: so many rows that reading a whole index never looks
+# cheap.
 FILL = """
 INSERT INTO organizations (name, created_at) SELECT 'o' || n, 1 FROM generate_series(1, 20) AS n;
 INSERT INTO domains (organization_id, user_id, name, status, created_at, updated_at)
@@ -194,7 +196,8 @@ ANALYZE
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A database to plan in. SQLite plans by the schema alone, so it may stay empty."""
+    """A database to plan in. The database of SQLite is empty, because SQLite plans by the schema
+    alone."""
     if request.param == "sqlite":
         found = f"sqlite:///{tmp_path_factory.mktemp('plans') / 'postroom.db'}"
         migrate(found)
@@ -220,13 +223,13 @@ def scans(url: str, sql: str, params: dict[str, Any]) -> list[str]:
 
 
 def _is_scan(step: str, sql: str) -> bool:
-    """`SCAN accounts USING INDEX …` is one too. A constant row, the two roles, a view's rows and
-    those of a window are none."""
+    """Whether a step of a SQLite plan reads a whole table or index (`SCAN accounts USING INDEX …`).
+    Scans of constant rows, of views and of subqueries do not count."""
     match = re.match(r"SCAN ([\w.]+)", step)
     if match is None or step == "SCAN CONSTANT ROW" or match[1] in ("role", "waiting", *VIEW_KEYS):
         return False
-    # Foreign keys that point at a new row are only looked for while an older violation waits in the
-    # transaction.
+    # SQLite looks for foreign keys to a new row only if the transaction already violates a foreign
+    # key.
     return not (sql.lstrip().startswith("INSERT") and match[1] not in sql)
 
 
@@ -260,7 +263,7 @@ def test_every_statement_uses_an_index(url: str, name: str) -> None:
 
 
 def expected_index(name: str) -> str:
-    """The index that leaves least to read for a page's filters."""
+    """The index that reads the fewest rows for the filters of a page."""
     filters = set(re.findall(r"\w+", name.partition("(")[2]))
     if name.startswith("events"):
         chosen = next((f for f in ("account", "user", "domain") if f"{f}_id" in filters), "organization")
@@ -277,15 +280,16 @@ def expected_index(name: str) -> str:
 
 @pytest.mark.parametrize("name", [name for name in statements() if "(" in name])
 def test_sqlite_takes_the_best_index_of_a_page(tmp_path: Path, name: str) -> None:
-    """It plans by the schema alone, so this holds for any data. Only a search, and a key that is
-    bound to several domains, may have to sort."""
+    """SQLite plans by the schema alone, so the plan is the same for any data. Only a search, and a
+    key that is bound to several domains, may need a sort."""
     found = f"sqlite:///{tmp_path / 'postroom.db'}"
     migrate(found)
     sql = statements()[name]
     database = open_database(found)
     plan = [row[3] for row in database.write_sync(lambda tx: tx.all(f"EXPLAIN QUERY PLAN {sql}", **params(sql)))]
     database.close()
-    if "OFFSET" in sql and not name.startswith("deleted"):  # around what chooses the page
+    # The outer SELECT around the one that selects the page.
+    if "OFFSET" in sql and not name.startswith("deleted"):
         assert plan.pop(0) == "SEARCH accounts USING INTEGER PRIMARY KEY (rowid=?)"
         assert plan.pop(0).startswith("LIST SUBQUERY")
     assert f"INDEX {expected_index(name)}" in plan[0]
@@ -309,7 +313,8 @@ def test_every_view_uses_an_index(url: str, view: str) -> None:
 def test_nothing_is_forgotten() -> None:
     names = statements()
     modules = {f"postroom.{name.rpartition('.')[0]}" for name in names if "(" not in name}
-    assert NOUNS.keys() - modules == {"postroom.accounts.queries"}  # its statements are pages
+    # It has pages only, no constants.
+    assert NOUNS.keys() - modules == {"postroom.accounts.queries"}
     assert len([name for name in names if name.startswith("accounts.commands.")]) >= 10
     assert len([name for name in names if name.startswith("account_pages(")]) == 4 * 2**5
     assert len([name for name in names if name.startswith("deleted(")]) == 2 * 2**5

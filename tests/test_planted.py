@@ -1,6 +1,7 @@
-"""The table of planted faults: each row can still be planted, and what plants them tells the truth.
+"""The table of planted faults: each fault can still be planted, and scripts/plant reports the
+truth.
 
-`scripts/plant all` runs the rows themselves; here only a small one is planted.
+`scripts/plant all` plants the whole table; the tests here plant only a small fault.
 """
 
 import ast
@@ -24,15 +25,15 @@ def test_names_are_for_one_fault_each() -> None:
 
 
 def undefined_names(text: str) -> str:
-    """What ruff says about the names that a program uses and does not have."""
+    """Ruff's report of names that a program uses and does not define."""
     command = [sys.executable, "-m", "ruff", "check", "--isolated", "--quiet", "--select", "F821", "-"]
     return subprocess.run(command, input=text, capture_output=True, text=True, timeout=60).stdout
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_it_can_be_planted(fault: Fault) -> None:
-    """The old text is there once, and the new one is as good a program: a test that fails for a
-    name that nobody has made has not found the fault."""
+    """The old text occurs exactly once, and the new text is a valid program: a test that fails with
+    a NameError has not found the fault."""
     text = fault.planted((HERE / fault.file).read_text(encoding="utf-8"))
     assert text != (HERE / fault.file).read_text(encoding="utf-8")
     if fault.file.endswith(".py"):
@@ -73,7 +74,7 @@ new = '''{new}'''
 tests = ["{tests}"]
 """
 FOUND = ROW.format(name="found", new="    return text", tests="tests/auth/test_networks.py")
-# A change that nobody notices; a change whose test is broken; a test that fails without any fault.
+# A change that breaks nothing; a fault with a syntax error; a test that does not exist.
 SAME = ROW.format(name="same", new='    return f"{ipaddress.ip_network(text)}"', tests="tests/auth/test_networks.py")
 BROKEN = ROW.format(name="broken", new="    return str(", tests="tests/auth/test_networks.py")
 FAILING = ROW.format(name="failing", new="    return text", tests="tests/no_such_test.py")

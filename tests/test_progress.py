@@ -1,4 +1,4 @@
-"""What `./test` says."""
+"""The summary that `./test` prints."""
 
 import re
 import subprocess

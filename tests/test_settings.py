@@ -1,4 +1,4 @@
-"""Settings: where they come from, and that a mistake is one line that names the variable."""
+"""Settings: where they come from, and that a mistake gives one line with the variable's name."""
 
 import os
 from pathlib import Path

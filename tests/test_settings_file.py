@@ -1,5 +1,5 @@
-"""The settings file: where it is looked for, by `postroom` and by `./start` alike, and who could
-have written it."""
+"""The settings file: `postroom` and `./start` look for it in the same places, and refuse a file
+that another user could have written."""
 
 import itertools
 import json
@@ -22,7 +22,7 @@ PLACES = ("named", "checkout", "etc", "here")
 
 PYTHON = "import os\nfrom postroom.settings_file import find\nprint(find(os.environ) or '')"
 SHELL = """. "$here/scripts/install.sh" && settings_file"""
-# /etc/postroom of this process alone.
+# Runs both with an /etc/postroom that only this process sees.
 INSIDE = """
 set -eu
 mount -t tmpfs none "$2" && mount --bind "$2" /etc/postroom && mkdir "$2/x"
@@ -36,7 +36,7 @@ sh -c 'here=$1; eval "$2"' sh "$here" "$7"
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A checkout with what decides, and a directory to start from."""
+    """A checkout with the files that decide, and two directories beside it."""
     for name in ("postroom/__init__.py", "postroom/settings_file.py", "scripts/install.sh", "pyproject.toml"):
         (tmp_path / "checkout" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / "checkout" / name)
@@ -49,8 +49,8 @@ def tree(tmp_path: Path) -> Path:
 @AS_ROOT
 @pytest.mark.parametrize("there", [c for n in range(5) for c in itertools.combinations(PLACES, n)], ids=str)
 def test_one_rule_in_python_and_in_the_shell(tree: Path, there: tuple[str, ...]) -> None:
-    """For each set of files that are there, both take the same one, and never that of the
-    current directory."""
+    """For every combination of existing files, Python and the shell choose the same file, and never
+    the one in the current directory."""
     paths = {"named": tree / "named.toml", "checkout": tree / "checkout" / FILE, "here": tree / "here" / FILE}
     for place in there:
         if place in paths:
@@ -86,8 +86,8 @@ def test_a_named_file_must_be_there(tmp_path: Path) -> None:
 
 
 def test_the_checkout_of_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """scripts/install.sh copies Postroom where the checkout is closed to other users, and writes
-    down whence."""
+    """scripts/install.sh copies Postroom if other users cannot read the checkout, and records the
+    path of the checkout."""
     monkeypatch.setattr(settings_file, "__file__", str(tmp_path / "lib" / "postroom" / "settings_file.py"))
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     assert settings_file.checkout() is None
@@ -151,8 +151,8 @@ def test_root_refuses_what_another_user_could_write(
     ["theirs/link", "theirs/chain", "theirs/../ours/file", "theirs/up/ours/file", "through", "shared/link"],
 )
 def test_root_follows_no_link_of_another_user(tmp_path: Path, target: str) -> None:
-    """The file and its folder are root's, and so is the link that is named; what lies between is
-    another user's."""
+    """The file, its folder and the named link belong to root; a link or folder between them belongs
+    to another user."""
     ours, theirs, shared = tmp_path / "ours", tmp_path / "theirs", tmp_path / "shared"
     for folder, mode in ((ours, 0o755), (theirs, 0o755), (shared, 0o1777)):
         folder.mkdir()
@@ -203,7 +203,7 @@ SECRETS = [
 def test_a_password_that_others_can_read(
     tmp_path: Path, text: str, is_secret: bool, mode: int, group: int, is_open: bool
 ) -> None:
-    """`start` and `doctor` say so; 4242 is the system user's group here."""
+    """`start` and `doctor` warn of it. 4242 is the group of the system user here."""
     path = tmp_path / FILE
     path.write_text(text + "\n")
     path.chmod(mode)

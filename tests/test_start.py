@@ -1,5 +1,5 @@
-"""`./start`, `./test` and scripts/install.sh: the shell of it, and what is said where it cannot
-go on."""
+"""`./start`, `./test` and scripts/install.sh: shellcheck, and the messages when they cannot
+continue."""
 
 import os
 import shutil
@@ -13,14 +13,14 @@ import pytest
 HERE = Path(__file__).parent.parent
 SCRIPTS = ("start", "test", "scripts/install.sh", "scripts/closed-checkout", "scripts/audit", "scripts/sbom")
 WITHOUT_ROOT = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-# In this mount namespace, no package is installed.
+# In this mount namespace, dpkg knows of no installed package.
 NO_PACKAGES = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /var/lib/dpkg && exec "$@"', "sh")
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="another user and a mount of its own are root's to make")
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can switch users and mount")
 
 
 @pytest.fixture
 def checkout() -> Iterator[Path]:
-    """The scripts alone, where any user can read them."""
+    """The scripts alone, in a folder that every user can read."""
     folder = Path(tempfile.mkdtemp(prefix="postroom-", dir="/tmp"))
     folder.chmod(0o755)
     for name in SCRIPTS:
@@ -38,7 +38,7 @@ def test_the_shell_is_right() -> None:
 
 @AS_ROOT
 def test_without_root_it_says_what_is_missing(checkout: Path) -> None:
-    """In one line, and nothing was made."""
+    """`./start` names the missing packages in one line and creates nothing."""
     before = sorted(checkout.rglob("*"))
     done = subprocess.run(
         [*NO_PACKAGES, *WITHOUT_ROOT, checkout / "start"],
@@ -51,7 +51,7 @@ def test_without_root_it_says_what_is_missing(checkout: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert done.stderr.startswith("✗ Missing: ")
     assert "dovecot-imapd" in done.stderr
-    assert "postfix" not in done.stderr, "without root there is no Postfix to run"
+    assert "postfix" not in done.stderr, "without root, Postfix cannot run anyway"
     assert sorted(checkout.rglob("*")) == before
 
 
@@ -89,7 +89,7 @@ echo 'Inst dovecot-core (1:2.5.0+dfsg1-1 Debian:14/testing [amd64])'
 
 @AS_ROOT
 def test_a_dovecot_that_is_not_known_is_not_installed(checkout: Path) -> None:
-    """In one line, before apt is told to install anything."""
+    """`./start` refuses in one line, before it tells apt to install anything."""
     (checkout / "apt-get").write_text(APT_GET)
     (checkout / "apt-get").chmod(0o755)
     environment = {"PATH": f"{checkout}:/usr/sbin:/usr/bin:/sbin:/bin"}

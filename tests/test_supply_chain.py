@@ -1,6 +1,5 @@
-"""What is installed is what the locks say, to the byte, and so does the bill of materials. An
-audit that could not be made does not look like one that found nothing.
-"""
+"""The locks pin every package with its hashes, and the bill of materials equals the lock. An audit
+that could not run is never reported as an audit without findings."""
 
 import http.server
 import json
@@ -21,7 +20,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 HERE = Path(__file__).parent.parent
 LOCKS = ("requirements.lock", "requirements-test.lock")
-# One requirement: name, exact version, perhaps a marker; then hashes, and comments.
+# One requirement: name, exact version, optional marker, hashes.
 PINNED = re.compile(
     r"(?P<name>[a-z0-9][a-z0-9-]*)==(?P<version>[0-9][\w.!+]*)(?P<marker> ; [^\\]+?)?(?P<hashes>( --hash=\S+)+)"
 )
@@ -29,24 +28,23 @@ HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 
 
 def requirements(name: str) -> dict[str, tuple[str, frozenset[str]]]:
-    """Version and hashes of each requirement. A line that is of another form fails."""
+    """The version and the hashes of each requirement. Fails on a line of any other form."""
     found: dict[str, tuple[str, frozenset[str]]] = {}
     text = re.sub(r"^\s*#.*\n", "", (HERE / name).read_text(), flags=re.M)
     for line in re.sub(r"\s*\\\n\s*", " ", text).splitlines():
         matched = PINNED.fullmatch(line)
-        assert matched, f"{name}: not pinned with hashes and nothing else: {line}"
+        assert matched, f"{name}: must be a pinned version with hashes: {line}"
         hashes = matched["hashes"].split()
         assert all(map(HASH.fullmatch, hashes)), line
         assert len(set(hashes)) == len(hashes), line
-        assert matched["name"] not in found, f"{name}: {matched['name']} stands there twice"
+        assert matched["name"] not in found, f"{name}: {matched['name']} is listed twice"
         found[matched["name"]] = matched["version"], frozenset(HASH.findall(line))
     return found
 
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_everything_is_pinned_with_hashes(name: str) -> None:
-    """No option, address, range or file in a lock; and nothing that pyproject.toml wants is
-    missing from it."""
+    """A lock contains no option, URL, range or file, and every dependency of pyproject.toml."""
     project = tomllib.loads((HERE / "pyproject.toml").read_text())["project"]
     extras = ["install", "client", *(["mcp", "test"] if "test" in name else [])]
     wanted = [*project["dependencies"], *(one for extra in extras for one in project["optional-dependencies"][extra])]
@@ -56,16 +54,15 @@ def test_everything_is_pinned_with_hashes(name: str) -> None:
 
 
 def test_what_is_tested_is_what_runs() -> None:
-    """The tests' lock has every requirement of the other one: the same version and the very same
-    files."""
+    """The lock of the tests has every runtime requirement, with the same version and hashes."""
     runtime, tests = (requirements(name) for name in LOCKS)
     assert len(runtime) > 30
     assert {name: tests.get(name) for name in runtime} == runtime
 
 
 def test_locks_are_installed_with_their_hashes_and_never_built() -> None:
-    """Whatever installs them: pip must compare, and take wheels alone (a source package runs its
-    own code)."""
+    """pip compares the hashes and installs wheels only, because a source package runs its own
+    code."""
     installer = (HERE / "scripts" / "install.sh").read_text()
     uses = re.findall(r"pip_install (.*-r .*)", installer)
     assert uses == ['--require-hashes --only-binary :all: -r "$here/$lock" || return']
@@ -84,7 +81,8 @@ def test_the_bill_of_materials_is_valid(bill: str) -> None:
 
 
 def test_the_bill_of_materials_is_the_lock(bill: str) -> None:
-    """Name, version, package URL and hashes of each, and nothing else."""
+    """The bill lists the name, version, package URL and hashes of each requirement, and nothing
+    else."""
     runtime = requirements("requirements.lock")
 
     def described(component: dict[str, Any]) -> tuple[str, str, frozenset[str]]:
@@ -104,7 +102,7 @@ def test_the_bill_of_materials_is_the_same_each_time(bill: str, tmp_path: Path) 
 
 @contextmanager
 def database_of_holes(known: dict[str, Any]) -> Iterator[str]:
-    """Answers as OSV does: holes by the package's name."""
+    """A server that answers as OSV does, with the known vulnerabilities of each package."""
 
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -157,14 +155,14 @@ def test_an_audit_that_finds_a_hole() -> None:
 
 
 def test_an_audit_without_a_network() -> None:
-    """It is no audit, and says so."""
+    """An audit without a network fails and says that nothing was checked."""
     done = audit("http://127.0.0.1:1/v1/query")
     assert (done.returncode, done.stdout) == (3, "")
     assert "NOTHING WAS CHECKED" in done.stderr
 
 
 def test_an_installation_brings_one_package(tmp_path: Path) -> None:
-    """`bench` and `tests` are for the checkout."""
+    """The wheel contains neither `bench` nor `tests`."""
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=HERE, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")

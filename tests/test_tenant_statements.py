@@ -1,10 +1,10 @@
-"""Every statement that reads or writes a tenant's table names the organization, or is on a list
+"""Every statement that reads or writes a tenant's table compares the organization, or is on a list
 with its reason.
 
-A tenant's table is one with a column `organization_id`. What hangs on such a row (`addresses`,
-`dkim_keys`, `leases`, …) is reached by the id of a row that was found with its organization. A
-statement is judged SELECT by SELECT: each must compare `organization_id` with `:organization`,
-or be tied to a row of the statement around it (decision 0183).
+A tenant's table has a column `organization_id`. Tables that depend on such a row (`addresses`,
+`dkim_keys`, `leases`, …) are reached by the id of a row that was found with its organization. Each
+SELECT of a statement is judged alone: it must compare `organization_id` with `:organization`, or
+refer to a row of the statement around it (decision 0183).
 """
 
 import re
@@ -22,7 +22,7 @@ TABLES = frozenset(
     if re.search(r"^\s*organization_id\b", columns, re.M)
 )
 
-# Why a statement does without, and which do, as module and constant.
+# The statements without a comparison (module and constant), by the reason.
 WITHOUT: dict[str, str] = {
     name: reason
     for reason, statements_ in {
@@ -57,7 +57,7 @@ WITHOUT: dict[str, str] = {
         ],
         "the worker goes on with a row that it has found due": [
             "accounts.purges.BEGIN_PURGE",
-            "accounts.purges.POSTPONE_PURGE",
+            "accounts.purges.RESCHEDULE_PURGE",
             "accounts.purges.FINISH_PURGE",
             "domains.dkim.OWNER",
             "domains.proofs.EXPIRE",
@@ -98,8 +98,7 @@ WITHOUT: dict[str, str] = {
 
 
 def parts(sql: str, around: tuple[str, ...] = ()) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The statement without what is in brackets, then each SELECT in brackets, with what stands
-    around it."""
+    """The statement without its subqueries, then each subquery, with the statements around it."""
     bare, inner = _split(sql)
     for one in re.split(r"\bUNION ALL\b", bare):
         yield one, around
@@ -108,8 +107,7 @@ def parts(sql: str, around: tuple[str, ...] = ()) -> Iterator[tuple[str, tuple[s
 
 
 def _split(sql: str) -> tuple[str, list[str]]:
-    """The text outside of brackets, and what is in each that has a SELECT in it. Other brackets
-    stay."""
+    """The text outside of subqueries, and the text of each subquery. Other parentheses stay."""
     bare, inner, depth, start = "", list[str](), 0, 0
     for at, letter in enumerate(sql):
         if letter == "(":
@@ -131,13 +129,13 @@ def _split(sql: str) -> tuple[str, list[str]]:
 
 
 def tables(part: str) -> list[str]:
-    """The tenants' tables that a part reads, changes or adds to."""
+    """The tenants' tables that a part reads, changes or inserts into."""
     found = re.findall(r"\b(?:FROM|JOIN|UPDATE(?!\s+SET)|INTO)\s+(\w+)", part)
     return [name for name in found if name in TABLES]
 
 
 def names(part: str) -> set[str]:
-    """The tables of a part, and the other names that it gives them."""
+    """The tables of a part, and their aliases."""
     pairs = re.findall(r"\b(?:FROM|JOIN|UPDATE(?!\s+SET)|INTO)\s+(\w+)(?:\s+AS\s+(\w+))?", part)
     return {name for pair in pairs for name in pair if name}
 
@@ -154,7 +152,7 @@ def names_organization(part: str, around: tuple[str, ...]) -> bool:
 
 
 def without(sql: str) -> list[str]:
-    """The tables that a statement touches in a part without the organization."""
+    """The tenants' tables that a statement touches without comparing the organization."""
     return [table for part, around in parts(sql) for table in tables(part) if not names_organization(part, around)]
 
 

@@ -1,6 +1,6 @@
-"""docs/troubleshooting.md quotes what Postroom really says.
+"""docs/troubleshooting.md quotes what Postroom really prints.
 
-What stands in “…” is a text of ours; what stands in backticks may be another program's.
+A text in “…” is Postroom's own; a text in backticks may be another program's.
 """
 
 import ast
@@ -18,7 +18,7 @@ ANYTHING = "…"
 
 
 def said() -> str:
-    """Every text in the source, one a line, with … for what is filled in."""
+    """Every text in the source, one per line, with … in place of its values."""
     found = []
     for path in (ROOT / "postroom").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

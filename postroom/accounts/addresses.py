@@ -8,7 +8,7 @@ again.
 from postroom.db import Tx
 from postroom.errors import Refused
 
-REST_MS = 30 * 24 * 3600 * 1000
+QUARANTINE_MS = 30 * 24 * 3600 * 1000
 
 TAKE = """
 INSERT INTO addresses (domain_id, local_part, account_id, user_id) VALUES (:domain_id, :local_part, :id, :user_id)
@@ -16,7 +16,7 @@ ON CONFLICT (domain_id, local_part) DO UPDATE
 SET account_id = excluded.account_id, user_id = excluded.user_id, rests_until = NULL
 WHERE addresses.account_id IS NULL AND (addresses.user_id = excluded.user_id OR addresses.rests_until <= :now)
 RETURNING account_id"""
-REST = """
+QUARANTINE = """
 UPDATE addresses SET account_id = NULL, rests_until = :until
 WHERE domain_id = :domain_id AND account_id = :id AND local_part = :local_part"""
 
@@ -39,7 +39,7 @@ def take(tx: Tx, domain_id: int, local_part: str, account_id: int, user_id: str)
 
 def quarantine(tx: Tx, domain_id: int, local_part: str, account_id: int) -> None:
     """Stops mail to the address and keeps other users from taking the address for 30 days."""
-    tx.run(REST, domain_id=domain_id, local_part=local_part, id=account_id, until=tx.now + REST_MS)
+    tx.run(QUARANTINE, domain_id=domain_id, local_part=local_part, id=account_id, until=tx.now + QUARANTINE_MS)
 
 
 def forget(tx: Tx) -> int:

@@ -129,7 +129,7 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateA
     to domains.
     """
     moves = command.status is not UNSET or command.is_default is not UNSET
-    account = _hold_with_user(tx, actor, id_, user_id) if moves else _hold(tx, actor, id_, user_id)
+    account = _lock_with_user(tx, actor, id_, user_id) if moves else _lock(tx, actor, id_, user_id)
     ended: list[Ended] = []
     if command.display_name is not UNSET and command.display_name != account.display_name:
         account = msgspec.structs.replace(account, display_name=command.display_name, updated_at=tx.now)
@@ -153,7 +153,7 @@ def reset(
     """Replaces the password hash and ends every session. Returns the account and the sessions that
     must end. A suspended account stays suspended. With `disable_scripts`, no Sieve script runs from
     the commit on until the owner activates one. Raises not_found."""
-    account = _hold(tx, actor, id_, user_id)
+    account = _lock(tx, actor, id_, user_id)
     if disable_scripts:
         tx.run(DISABLE_SCRIPTS, id=id_, organization=actor.organization_id)
         record(tx, actor, "account.scripts_disabled", account)
@@ -167,7 +167,7 @@ def reset(
 def sign_out(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> tuple[Account, Ended]:
     """Ends every session; password and status stay. Returns the account and the sessions that must
     end. Raises not_found."""
-    account = _hold(tx, actor, id_, user_id)
+    account = _lock(tx, actor, id_, user_id)
     _save(tx, msgspec.structs.replace(account, generation=account.generation + 1))
     record(tx, actor, "account.signed_out", account)
     return msgspec.structs.replace(account, updated_at=tx.now), session_revocations.end(
@@ -182,11 +182,11 @@ def delete(
     other account ever gets, until the grace period of `grace_ms` milliseconds is over. `purge` ends
     the grace period now, also for an account that is already deleted. Returns the account and the
     sessions that must end. Raises not_found."""
-    if purge and (deleted := _hold_deleted(tx, actor, id_, user_id)):
+    if purge and (deleted := _lock_deleted(tx, actor, id_, user_id)):
         tx.run(HASTEN_PURGE, id=id_, organization=actor.organization_id, now=tx.now)
         record(tx, actor, "account.updated", deleted, changed=["purge_at"])
         return msgspec.structs.replace(deleted, purge_at=tx.now), []
-    account = _hold_with_user(tx, actor, id_, user_id)
+    account = _lock_with_user(tx, actor, id_, user_id)
     purge_at = tx.now if purge else tx.now + grace_ms
     tx.run(DELETE, id=id_, organization=actor.organization_id, purge_at=purge_at, now=tx.now)
     addresses.quarantine(tx, account.domain_id, account.local_part, id_)
@@ -204,7 +204,7 @@ def restore(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
     Raises not_found (the account is purged or its grace period is over), `domain_gone`,
     `limit_reached`, `address_exists`.
     """
-    old = _hold_deleted(tx, actor, id_, user_id)
+    old = _lock_deleted(tx, actor, id_, user_id)
     if old is None:
         return get(tx, actor, id_, user_id)
     limits.check_account(tx, actor.organization_id, old.user_id, old.domain_id)
@@ -222,7 +222,7 @@ def restore(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
     return account
 
 
-def put_off_endings(tx: Tx, actor: Actor, account: Account, ended: Sequence[Ended]) -> bool:
+def record_pending_revocations(tx: Tx, actor: Actor, account: Account, ended: Sequence[Ended]) -> bool:
     """Records that these sessions have not ended yet. Returns False if the worker has ended them in
     the meantime."""
     if not session_revocations.mark_late(tx, ended):
@@ -265,23 +265,23 @@ def _insert(tx: Tx, actor: Actor, domain: domains.Domain, command: CreateAccount
     return account, bool(is_managed)
 
 
-def _hold(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
+def _lock(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
     row = tx.one(LOCK, id=id_, organization=actor.organization_id, user_id=user_id, bound=actor.restricted_key_id)
     if row is None:
         raise not_found()
     return from_row(row)
 
 
-def _hold_with_user(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
-    """As `_hold`, but also locks the domain's counter and the user, because the change may move the
+def _lock_with_user(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
+    """As `_lock`, but also locks the domain's counter and the user, because the change may move the
     user's default account."""
     seen = get(tx, actor, id_, user_id)
     usage.lock(tx, seen.organization_id, seen.domain_id)
     account_locks.lock(tx, seen.organization_id, seen.user_id)
-    return _hold(tx, actor, id_, user_id)
+    return _lock(tx, actor, id_, user_id)
 
 
-def _hold_deleted(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account | None:
+def _lock_deleted(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account | None:
     """Locks and returns a deleted account whose grace period is not over; None if there is no such
     account."""
     whose = {"organization": actor.organization_id, "user_id": user_id, "bound": actor.restricted_key_id}
@@ -334,10 +334,9 @@ def _move_default(tx: Tx, actor: Actor, account: Account, new_default: int | Non
     if new_default is None:
         return
     tx.run(SET_DEFAULT, id=new_default, organization=account.organization_id, now=tx.now)
-    heir_account = get(
-        tx, Actor(actor.organization_id), new_default, None
-    )  # the actor may not be allowed to see this account
-    record(tx, actor, "account.updated", heir_account, changed=["is_default"])
+    # Without the actor's restrictions: the actor may not be allowed to see this account.
+    successor = get(tx, Actor(actor.organization_id), new_default, None)
+    record(tx, actor, "account.updated", successor, changed=["is_default"])
 
 
 def _count(tx: Tx, account: Account, by: int) -> None:

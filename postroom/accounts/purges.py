@@ -22,7 +22,7 @@ BEGIN_PURGE = """
 UPDATE accounts SET purged_at = COALESCE(purged_at, :now), display_name = NULL, password = ''
 WHERE id = :id AND purge_at <= :now AND deleted_at IS NOT NULL RETURNING id"""
 OLDEST_PURGE_DUE = "SELECT purge_at FROM accounts WHERE purge_at <= :now ORDER BY purge_at LIMIT 1"
-POSTPONE_PURGE = "UPDATE accounts SET purge_at = :until WHERE id = :id AND purged_at IS NOT NULL"
+RESCHEDULE_PURGE = "UPDATE accounts SET purge_at = :until WHERE id = :id AND purged_at IS NOT NULL"
 FINISH_PURGE = f"""
 UPDATE accounts SET purge_at = NULL WHERE id = :id AND purge_at IS NOT NULL AND purged_at IS NOT NULL
 RETURNING {COLUMNS}"""
@@ -57,6 +57,6 @@ def finish_purge(tx: Tx, id_: int) -> None:
         record(tx, Actor(account.organization_id), "account.purged", account)
 
 
-def postpone_purge(tx: Tx, id_: int) -> None:
+def reschedule_purge(tx: Tx, id_: int) -> None:
     """Schedules another try after PURGE_AGAIN_MS, because the mail could not be erased."""
-    tx.run(POSTPONE_PURGE, id=id_, until=tx.now + PURGE_AGAIN_MS)
+    tx.run(RESCHEDULE_PURGE, id=id_, until=tx.now + PURGE_AGAIN_MS)

@@ -5,6 +5,7 @@ or bodies exist.
 """
 
 import time
+from collections.abc import Callable
 
 from postroom import __version__
 from postroom.accounts.passwords import Hashers
@@ -137,6 +138,7 @@ def create_app(
     probe: Probe,
     instance: str,
     mailboxes: Mailboxes = NO_MAILBOXES,
+    has_submission: Callable[[], bool] = lambda: True,
     measure: Measure = nothing_measured,
     place: ProcessSlot = ALONE,
     clock: Clock = time.monotonic,
@@ -153,6 +155,7 @@ def create_app(
         probe=probe,
         instance=instance,
         mail_host=host,
+        has_submission=has_submission,
         verification=Verification(database, Resolver(settings.resolver), host),
         purge_days=settings.purge_days,
         measure=measure,

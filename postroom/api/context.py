@@ -46,16 +46,16 @@ encode = msgspec.json.Encoder().encode
 
 class Result(msgspec.Struct, frozen=True):
     """What a handler returns. `payload` is encoded as JSON, or sent unchanged if the route gives
-    text. The sessions in `ended` are ended before the answer is sent. If they cannot be ended,
-    `late` is sent instead, and `put_off` records the delay (it returns False if the sessions have
-    ended meanwhile)."""
+    text. `revoked_sessions` are ended before the answer is sent. If they cannot be ended,
+    `payload_if_pending` is sent instead, and `record_pending` records that they have not ended (it
+    returns False if they have ended in the meantime)."""
 
     payload: Any
     status: int = 200
     headers: tuple[tuple[bytes, bytes], ...] = ()
-    ended: tuple[Ended, ...] = ()
-    late: Any = None
-    put_off: Callable[[Tx], bool] | None = None
+    revoked_sessions: tuple[Ended, ...] = ()
+    payload_if_pending: Any = None
+    record_pending: Callable[[Tx], bool] | None = None
 
 
 # A transaction that makes the result, and a wrapper that stores this result in the same transaction
@@ -76,10 +76,17 @@ class Services:
     probe: Probe
     instance: str
     mail_host: MailHost
+    has_submission: Callable[[], bool]
     verification: Verification
     purge_days: int
     measure: Measure
     request_metrics: RequestMetrics
+
+    def client_host(self) -> MailHost:
+        """Returns the mail host for mail clients: without submission if there is no Postfix."""
+        if self.has_submission():
+            return self.mail_host
+        return msgspec.structs.replace(self.mail_host, has_submission=False)
 
 
 class PublicRequest(msgspec.Struct, frozen=True):
@@ -110,13 +117,13 @@ class RequestContext(msgspec.Struct, frozen=True):
         (session_revocations.py), and the answer says so.
         """
         answer = await self.services.database.write(self.keep(work) if self.keep else work)
-        if not answer.ended or await self.services.end_sessions(answer.ended):
+        if not answer.revoked_sessions or await self.services.end_sessions(answer.revoked_sessions):
             return answer
-        if answer.put_off is not None:
+        if answer.record_pending is not None:
             with contextlib.suppress(Busy):  # the change is committed, and the worker ends the sessions anyway
-                if not await self.services.database.write(answer.put_off):
+                if not await self.services.database.write(answer.record_pending):
                     return answer
-        return msgspec.structs.replace(answer, payload=answer.late)
+        return msgspec.structs.replace(answer, payload=answer.payload_if_pending)
 
 
 def resolve_user(actor: Actor, *sent: str | UnsetType) -> str | None:

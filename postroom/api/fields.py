@@ -68,7 +68,7 @@ def is_newest(order: str, problems: list[FieldError]) -> bool:
     return order == "newest"
 
 
-def shape(
+def projection(
     fields: str | UnsetType, default: Callable[[T], Any], known: Mapping[str, Callable[[T], Any]]
 ) -> Callable[[T], Any]:
     """The function that shows a thing for this `?fields=`: in the default shape, with all known

@@ -22,19 +22,18 @@ LONGEST = 255
 REPLAYED = (b"idempotent-replayed", b"true")
 
 
-class Kept(msgspec.Struct, frozen=True, array_like=True):
-    """A stored answer: what is sent, the sessions that end first, and what is sent if they do not
-    end."""
+class StoredResponse(msgspec.Struct, frozen=True, array_like=True):
+    """A stored answer. If the revoked sessions cannot be ended, `payload_if_pending` is sent."""
 
     status: int
     headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
-    ended: tuple[Ended, ...]
-    late: bytes
+    revoked_sessions: tuple[Ended, ...]
+    payload_if_pending: bytes
 
 
 _pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder(Kept).decode
+_unpack = msgspec.msgpack.Decoder(StoredResponse).decode
 
 
 def idempotency_key(headers: Headers) -> bytes | None:
@@ -88,8 +87,10 @@ class Retries:
         if found is None:
             return None
         kept = _unpack(found)
-        done = not kept.ended or await self._services.end_sessions(kept.ended)
-        return Result(msgspec.Raw(kept.body if done else kept.late), kept.status, (*kept.headers, REPLAYED))
+        done = not kept.revoked_sessions or await self._services.end_sessions(kept.revoked_sessions)
+        return Result(
+            msgspec.Raw(kept.body if done else kept.payload_if_pending), kept.status, (*kept.headers, REPLAYED)
+        )
 
 
 def _keeping(tried: Attempt, work: Work) -> Work:
@@ -97,8 +98,10 @@ def _keeping(tried: Attempt, work: Work) -> Work:
         idempotency.claim(tx, tried)
         answer = work(tx)
         body = encode(answer.payload)
-        late = encode(answer.late) if answer.ended else b""
-        idempotency.fill(tx, tried, _pack(Kept(answer.status, answer.headers, body, answer.ended, late)))
+        pending = encode(answer.payload_if_pending) if answer.revoked_sessions else b""
+        idempotency.fill(
+            tx, tried, _pack(StoredResponse(answer.status, answer.headers, body, answer.revoked_sessions, pending))
+        )
         return msgspec.structs.replace(answer, payload=msgspec.Raw(body))
 
     return kept

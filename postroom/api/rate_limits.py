@@ -89,13 +89,13 @@ class RateLimiter:
         self._on = rate is not None
         self._keys = Windows(_share(rate or WRONG_KEYS, workers), clock)
         self._addresses = Windows(_share(WRONG_KEYS, workers), clock)
-        self._right: OrderedDict[int, None] = OrderedDict()
+        self._remembered: OrderedDict[int, None] = OrderedDict()
         self._policy = (b"ratelimit-policy", b'"default";q=%d;w=%d' % self._keys.rate)
 
     def check_address(self, address: str, key: str | None) -> None:
         """Checks an address before the database is asked. Raises TooMany if this address has sent
         too many wrong keys."""
-        if self._on and len(self._addresses) and (key is None or hash(key) not in self._right):
+        if self._on and len(self._addresses) and (key is None or hash(key) not in self._remembered):
             wait = self._addresses.wait(network_of(address))
             if wait:
                 raise TooMany(
@@ -112,10 +112,10 @@ class RateLimiter:
         """Remembers that this key is valid. Only Python's hash of it is kept, which is salted in
         every process."""
         mark = hash(key)
-        if mark not in self._right:
-            if len(self._right) >= MOST:
-                self._right.popitem(last=False)
-            self._right[mark] = None
+        if mark not in self._remembered:
+            if len(self._remembered) >= MOST:
+                self._remembered.popitem(last=False)
+            self._remembered[mark] = None
 
     def consume(self, root_id: int | None) -> tuple[Headers, int]:
         """Counts a call of a family of keys. Returns the headers that report the count, and the

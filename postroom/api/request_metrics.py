@@ -21,7 +21,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 SHARE_SECONDS = 1.0
 
 
-class Tally(msgspec.Struct):
+class RouteCounter(msgspec.Struct):
     """The requests of one method, route and status. The last bucket counts those that took longer
     than every bound."""
 
@@ -38,7 +38,7 @@ class ProcessCounters(msgspec.Struct):
 
     process: str
     waiting: int
-    tallies: list[Tally]
+    routes: list[RouteCounter]
 
 
 class ProcessSlot(msgspec.Struct, frozen=True):
@@ -57,48 +57,48 @@ class RequestMetrics:
     """The counts of this process. No count has a name that a client made up: an unknown route
     counts as `none`."""
 
-    def __init__(self, database: Database, place: ProcessSlot) -> None:
+    def __init__(self, database: Database, slot: ProcessSlot) -> None:
         self._database = database
-        self._place = place
-        self._found: dict[tuple[str, str | None, int], Tally] = {}
-        self._is_shared = len(place.names) > 1
+        self._slot = slot
+        self._found: dict[tuple[str, str | None, int], RouteCounter] = {}
+        self._is_shared = len(slot.names) > 1
         self._is_to_come = False
         if self._is_shared:  # counts left by an earlier process, perhaps of another version
-            self._path(place.name).unlink(missing_ok=True)
+            self._path(slot.name).unlink(missing_ok=True)
 
     def count(self, method: str, route: str | None, status: int, seconds: float) -> None:
         """Counts one request that has been answered."""
-        tally = self._found.get((method, route, status))
-        if tally is None:
-            tally = self._new(method, route, status)
-        tally.count += 1
-        tally.seconds += seconds
-        tally.buckets[bisect_left(BOUNDS, seconds)] += 1
+        counter = self._found.get((method, route, status))
+        if counter is None:
+            counter = self._new(method, route, status)
+        counter.count += 1
+        counter.seconds += seconds
+        counter.buckets[bisect_left(BOUNDS, seconds)] += 1
         if self._is_shared and not self._is_to_come:
             self._is_to_come = True
             asyncio.get_running_loop().call_later(SHARE_SECONDS, self._share)
 
-    def accounts(self) -> list[ProcessCounters]:
+    def processes(self) -> list[ProcessCounters]:
         """The counts of each process; those of the others are up to one second old."""
-        others = (self._read(name) for name in self._place.names if name != self._place.name)
-        return [self._own(), *(account for account in others if account)]
+        others = (self._read(name) for name in self._slot.names if name != self._slot.name)
+        return [self._own(), *(process for process in others if process)]
 
-    def _new(self, method: str, route: str | None, status: int) -> Tally:
+    def _new(self, method: str, route: str | None, status: int) -> RouteCounter:
         known = method if method in METHODS else "other"
-        tally = self._found.setdefault((known, route, status), Tally(known, route or "none", status))
+        counter = self._found.setdefault((known, route, status), RouteCounter(known, route or "none", status))
         if known == method:
-            self._found[method, route, status] = tally
-        return tally
+            self._found[method, route, status] = counter
+        return counter
 
     def _own(self) -> ProcessCounters:
-        return ProcessCounters(self._place.name, self._database.waiting, list(self._found.values()))
+        return ProcessCounters(self._slot.name, self._database.waiting, list(self._found.values()))
 
     def _path(self, name: str) -> Path:
-        return self._place.folder / f"{name}.counts"
+        return self._slot.folder / f"{name}.counts"
 
     def _share(self) -> None:
         self._is_to_come = False
-        path = self._path(self._place.name)
+        path = self._path(self._slot.name)
         new = path.with_suffix(".new")
         try:
             new.write_bytes(msgspec.json.encode(self._own()))

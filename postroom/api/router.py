@@ -34,12 +34,12 @@ class Endpoint:
 
 
 @dataclass(slots=True)
-class _Place:
+class _Branch:
     """A node of the tree: the segments that may follow, and the endpoint of a path that ends
     here."""
 
-    words: dict[str, "_Place"] = field(default_factory=dict)
-    parameters: dict[str, "_Place"] = field(default_factory=dict)
+    words: dict[str, "_Branch"] = field(default_factory=dict)
+    parameters: dict[str, "_Branch"] = field(default_factory=dict)
     endpoint: Endpoint | None = None
 
 
@@ -47,16 +47,16 @@ class Router:
     """The table of routes as a tree of segments."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
-        self._root = _Place()
+        self._root = _Branch()
         for route in routes:
-            place = self._root
+            branch = self._root
             for segment in route.path.split("/")[1:]:
                 if segment[:1] == ":":
-                    place = place.parameters.setdefault(segment[1:], _Place())
+                    branch = branch.parameters.setdefault(segment[1:], _Branch())
                 else:
-                    place = place.words.setdefault(segment, _Place())
-            place.endpoint = place.endpoint or Endpoint()
-            place.endpoint.methods[route.method] = route
+                    branch = branch.words.setdefault(segment, _Branch())
+            branch.endpoint = branch.endpoint or Endpoint()
+            branch.endpoint.methods[route.method] = route
 
     def find(self, segments: Sequence[str]) -> tuple[Endpoint, dict[str, str]] | None:
         """The endpoint of a path and the parameters in the path, or None."""
@@ -66,13 +66,13 @@ class Router:
         return _find(self._root, folded, 0) if folded == AUTODISCOVER else None
 
 
-def _find(place: _Place, segments: Sequence[str], depth: int) -> tuple[Endpoint, dict[str, str]] | None:
+def _find(branch: _Branch, segments: Sequence[str], depth: int) -> tuple[Endpoint, dict[str, str]] | None:
     if depth == len(segments):
-        return (place.endpoint, {}) if place.endpoint else None
+        return (branch.endpoint, {}) if branch.endpoint else None
     segment = segments[depth]
-    if (word := place.words.get(segment)) and (found := _find(word, segments, depth + 1)):
+    if (word := branch.words.get(segment)) and (found := _find(word, segments, depth + 1)):
         return found
-    for name, parameter in place.parameters.items() if segment else ():
+    for name, parameter in branch.parameters.items() if segment else ():
         if found := _find(parameter, segments, depth + 1):
             found[1][name] = segment
             return found

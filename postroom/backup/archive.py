@@ -64,8 +64,8 @@ class _Tee:
 
 def write(output: BinaryIO, manifest: Manifest, database: Path, mail: Path | None, passphrase: str, said: Said) -> None:
     """Writes a complete backup. `said` is called with the number of bytes of each stored file."""
-    sealer = EncryptingWriter(output, passphrase) if passphrase else None
-    tee = _Tee(sealer or output)
+    encrypting = EncryptingWriter(output, passphrase) if passphrase else None
+    tee = _Tee(encrypting or output)
     with (
         zstandard.ZstdCompressor(write_checksum=True).stream_writer(tee, closefd=False) as packed,  # type: ignore[arg-type]
         tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as tar,
@@ -76,8 +76,8 @@ def write(output: BinaryIO, manifest: Manifest, database: Path, mail: Path | Non
         for home in _homes(mail) if mail else ():
             _add_account(tar, mail or home, home, said)
     tee.write(TRAILER + tee.digest.hexdigest().encode() + b"\n")
-    if sealer:
-        sealer.finish()
+    if encrypting:
+        encrypting.finish()
     output.flush()
 
 

@@ -8,16 +8,16 @@ from postroom.cli import options, store
 from postroom.cli.options import Json, Organization, User
 
 app = typer.Typer(no_args_is_help=True, help="Limits of an organization or a user, on the server itself.")
-Cap = Annotated[int | None, typer.Option(min=-1, help="The highest number; -1 for no limit.")]
+LimitNumber = Annotated[int | None, typer.Option(min=-1, help="The highest number; -1 for no limit.")]
 
 
 @app.command("set")
 def set_limits(
     organization: Organization,
     user: User = None,
-    domains: Cap = None,
-    accounts: Cap = None,
-    accounts_per_domain: Cap = None,
+    domains: LimitNumber = None,
+    accounts: LimitNumber = None,
+    accounts_per_domain: LimitNumber = None,
     as_json: Json = False,
 ) -> None:
     """Set the limits of an organization, or of one of its users. Limits that are not given stay; -1
@@ -28,7 +28,7 @@ def set_limits(
 
     options.check_user(user)
     given = {"domains": domains, "accounts": accounts, "accounts_per_domain": accounts_per_domain}
-    command = SetLimits(**{name: None if cap == -1 else cap for name, cap in given.items() if cap is not None})
+    command = SetLimits(**{name: None if n == -1 else n for name, n in given.items() if n is not None})
     found = store.write(lambda tx: limits.change(tx, Actor(organizations.get(tx, organization)), user, command))
     _show_limits(found, as_json)
 
@@ -45,6 +45,6 @@ def show_limits(organization: Organization, user: User = None, as_json: Json = F
 def _show_limits(found: Any, as_json: bool) -> None:
     import msgspec
 
-    caps = msgspec.structs.asdict(found)
-    lines = [f"{name.replace('_', ' '):<20} {'no limit' if cap is None else cap}" for name, cap in caps.items()]
-    options.show(caps, "\n".join(lines), as_json)
+    numbers = msgspec.structs.asdict(found)
+    lines = [f"{name.replace('_', ' '):<20} {'no limit' if n is None else n}" for name, n in numbers.items()]
+    options.show(numbers, "\n".join(lines), as_json)

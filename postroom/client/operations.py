@@ -342,14 +342,14 @@ class Operations:
         self,
         *,
         user_id: p.UserId | None = None,
-        domains: p.DomainsCap[int] | UnsetType | None = UNSET,
-        accounts: p.AccountsCap[int] | UnsetType | None = UNSET,
-        accounts_per_domain: p.AccountsPerDomainCap[int] | UnsetType | None = UNSET,
+        domains: p.DomainsLimit[int] | UnsetType | None = UNSET,
+        accounts: p.AccountsLimit[int] | UnsetType | None = UNSET,
+        accounts_per_domain: p.AccountsPerDomainLimit[int] | UnsetType | None = UNSET,
         idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.Limits]:
         """Sets the limits of a user; None removes a limit."""
-        caps = changed(domains=domains, accounts=accounts, accounts_per_domain=accounts_per_domain)
-        return Request(_limits, body=given(user_id=user_id) | caps, idempotency_key=idempotency_key)
+        limits = changed(domains=domains, accounts=accounts, accounts_per_domain=accounts_per_domain)
+        return Request(_limits, body=given(user_id=user_id) | limits, idempotency_key=idempotency_key)
 
     @operation("GET", "/v2/stats")
     def get_stats(

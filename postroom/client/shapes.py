@@ -238,7 +238,7 @@ class Event(Shape, frozen=True):
     created_at: datetime
 
 
-class Caps(Shape, frozen=True):
+class LimitNumbers(Shape, frozen=True):
     """The limits of a user or an organization; None means no limit."""
 
     domains: int | None
@@ -250,7 +250,7 @@ class Limits(Shape, frozen=True):
     """The caps of a user or of an organization; None is no cap."""
 
     user_id: str | None
-    limits: Caps
+    limits: LimitNumbers
 
 
 class AccountCount(Shape, frozen=True):

@@ -23,7 +23,7 @@ from postroom.settings import Settings
 
 FOLDER = "node"
 # Maximum wait, in seconds, until the running nodes know a new node. Each node looks once a second.
-PATIENCE_SECONDS = 20.0
+WAIT_SECONDS = 20.0
 PAUSE_SECONDS = 0.1
 
 
@@ -51,7 +51,7 @@ def join(database: Database, settings: Settings) -> tuple[OwnNode | None, int]:
     pairs = _pairs(wanted, settings.data)
 
     def begin(tx: Tx) -> tuple[Node, int, str]:
-        nodes.hold_all(tx)
+        nodes.lock_all(tx)
         before = nodes.get(tx, wanted.name)
         node, taken = nodes.begin(tx, wanted.name, _read(kept), ports)
         certificates = [pair.certificate for pair in pairs]
@@ -109,8 +109,8 @@ def _keep_pair(data: Path, pairs: list[Pair], known: str) -> None:
 
 def _wait(database: Database, part: Trusting) -> OwnNode:
     """Waits until the other nodes know this node and this node knows the shared secret, or until
-    PATIENCE_SECONDS are over. Returns this node. Raises `node_elsewhere`."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    WAIT_SECONDS are over. Returns this node. Raises `node_elsewhere`."""
+    deadline = time.monotonic() + WAIT_SECONDS
     while True:
         late = time.monotonic() > deadline
         database.write_sync(partial(part.act, alone=late))

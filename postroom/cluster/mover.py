@@ -48,12 +48,12 @@ class Mover:
     """Carries out the moves of one node, one after the other."""
 
     def __init__(
-        self, database: Database, node: int, mail: Path, door: Callable[[Node], DoveadmEndpoint | None]
+        self, database: Database, node: int, mail: Path, endpoint: Callable[[Node], DoveadmEndpoint | None]
     ) -> None:
         self._database = database
         self.node = node
         self._mail = mail
-        self._door = door
+        self._endpoint = endpoint
 
     async def due(self) -> Move | None:
         """Returns the move to continue now; None if there is none."""
@@ -65,8 +65,8 @@ class Mover:
             await self._step(move)
         except (Stuck, Failed, OSError, ValueError, TimeoutError) as error:
             reason = str(error) or "It took too long."
-            log.warning("move_put_off", account_id=move.account_id, phase=move.phase, reason=reason)
-            await self._database.write(partial(_put_off, move=move, reason=reason))
+            log.warning("move_backed_off", account_id=move.account_id, phase=move.phase, reason=reason)
+            await self._database.write(partial(_back_off, move=move, reason=reason))
 
     async def leftover(self) -> int | None:
         """Returns an account whose leftover on this node must be erased; None if there is none."""
@@ -78,9 +78,9 @@ class Mover:
             await self._database.write(partial(_forget, node=self.node, account_id=account_id))
 
     async def heartbeat(self) -> None:
-        """Records that the node is alive, then sleeps for SEEN_MS."""
+        """Records that the node is alive, then sleeps for HEARTBEAT_MS."""
         await self._database.write(partial(nodes.see, id_=self.node))
-        await asyncio.sleep(nodes.SEEN_MS / 1000)
+        await asyncio.sleep(nodes.HEARTBEAT_MS / 1000)
 
     async def _step(self, move: Move) -> None:
         if move.phase == "clean":
@@ -118,8 +118,8 @@ class Mover:
 
     async def _ends(self, move: Move) -> tuple[DoveadmEndpoint, "_There"]:
         found = {node.id: node for node in await self._database.read(nodes.everything)}
-        here, target = self._door(found[move.source]), found[move.target]
-        there = self._door(target)
+        here, target = self._endpoint(found[move.source]), found[move.target]
+        there = self._endpoint(target)
         if here is None or there is None:
             raise Stuck(f"{target.name} cannot be reached yet.")
         return here, _There(there, f"tcps:{_host(target.address)}:{target.port + 2}")
@@ -155,7 +155,7 @@ class Mover:
         return await self._database.read(partial(moves.is_cancelled, account_id=move.account_id))
 
     async def _tell(self, move: Move, here: DoveadmEndpoint, there: "_There") -> None:
-        counts = [await _count(door, move.account_id) for door in (here, there.door)]
+        counts = [await _count(endpoint, move.account_id) for endpoint in (here, there.endpoint)]
         tell = partial(moves.tell, account_id=move.account_id, messages=counts[0], copied=min(counts))
         await self._database.write(tell)
 
@@ -164,7 +164,7 @@ class Mover:
         account to the target."""
         await self._close(move, here)
         await _back_up(here, there, move.account_id)
-        ours, theirs = [await _contents(door, move.account_id) for door in (here, there.door)]
+        ours, theirs = [await _contents(endpoint, move.account_id) for endpoint in (here, there.endpoint)]
         if ours != theirs:
             raise Stuck("The copy differs from the mailbox.")
         if await self._database.write(partial(moves.switch, move=move)):
@@ -211,12 +211,12 @@ class Mover:
 class _There:
     """The target of a move: its doveadm endpoint, and the destination of copies."""
 
-    def __init__(self, door: DoveadmEndpoint, destination: str) -> None:
-        self.door = door
+    def __init__(self, endpoint: DoveadmEndpoint, destination: str) -> None:
+        self.endpoint = endpoint
         self.destination = destination
 
 
-def _put_off(tx: Tx, move: Move, reason: str) -> None:
+def _back_off(tx: Tx, move: Move, reason: str) -> None:
     moves.explain(tx, move.account_id, reason)
     if move.cancelled or not moves.is_cancelled(tx, move.account_id):  # a move that was just cancelled is due at once
         leases.back_off(tx, "move", move.account_id)
@@ -241,18 +241,18 @@ async def _back_up(here: DoveadmEndpoint, there: _There, account_id: int) -> Non
         _answer(await doveadm.ask(here, [["backup", command, "copy"]]))
 
 
-async def _count(door: DoveadmEndpoint, account_id: int) -> int:
+async def _count(endpoint: DoveadmEndpoint, account_id: int) -> int:
     with suppress(Failed, OSError, ValueError):
-        return sum(int(box["messages"]) for box in await _status(door, account_id, "messages"))
+        return sum(int(box["messages"]) for box in await _status(endpoint, account_id, "messages"))
     return 0
 
 
-async def _contents(door: DoveadmEndpoint, account_id: int) -> tuple[Any, Any]:
+async def _contents(endpoint: DoveadmEndpoint, account_id: int) -> tuple[Any, Any]:
     """Returns everything that must be the same on both sides: each folder, and each message with
     the fields by which a client knows it."""
-    folders = await _status(door, account_id, "uidvalidity", "uidnext", "guid", "messages")
+    folders = await _status(endpoint, account_id, "uidvalidity", "uidnext", "guid", "messages")
     command = {"user": _user(account_id), "field": ["mailbox", "uid", "guid", "flags"], "query": ["all"]}
-    messages = _answer(await doveadm.ask(door, [["fetch", command, "fetch"]]))
+    messages = _answer(await doveadm.ask(endpoint, [["fetch", command, "fetch"]]))
     return (
         sorted(tuple(sorted(folder.items())) for folder in folders),
         sorted((m["mailbox"], m["uid"], m["guid"], *sorted(_flags(m["flags"]))) for m in messages),
@@ -264,9 +264,9 @@ def _flags(text: str) -> list[str]:
     return [flag for flag in text.split() if flag != "\\Recent"]
 
 
-async def _status(door: DoveadmEndpoint, account_id: int, *fields: str) -> Any:
+async def _status(endpoint: DoveadmEndpoint, account_id: int, *fields: str) -> Any:
     command = {"user": _user(account_id), "field": list(fields), "mailboxMask": ["*"]}
-    return _answer(await doveadm.ask(door, [["mailboxStatus", command, "status"]]))
+    return _answer(await doveadm.ask(endpoint, [["mailboxStatus", command, "status"]]))
 
 
 def _answer(answer: Any) -> Any:

@@ -16,9 +16,8 @@ from postroom.db import Tx
 from postroom.errors import Busy, Refused
 
 SHARDS = 16
-# A node records that it is alive every SEEN_MS; after AWAY_MS without a record it counts as away.
-# Both in milliseconds.
-SEEN_MS = 5_000
+# In milliseconds. A node that has recorded no heartbeat for AWAY_MS counts as away.
+HEARTBEAT_MS = 5_000
 AWAY_MS = 30_000
 # Nodes do not wait for a node that has been silent for longer than this, in milliseconds.
 LIVE_MS = 12_000
@@ -41,7 +40,7 @@ DRAIN = "UPDATE nodes SET draining = :by WHERE name = :name RETURNING id"
 IS_USED = """
 SELECT 1 WHERE EXISTS (SELECT 1 FROM account_homes WHERE node_id = :id)
   OR EXISTS (SELECT 1 FROM account_moves WHERE source = :id OR target = :id)"""
-HOLD_HOME = "UPDATE account_homes SET node_id = node_id WHERE account_id = :account_id RETURNING node_id"
+LOCK_HOME = "UPDATE account_homes SET node_id = node_id WHERE account_id = :account_id RETURNING node_id"
 # The home of an account never has a leftover of it.
 LEFTOVER = """
 SELECT account_id FROM node_leftovers
@@ -64,7 +63,7 @@ UPDATE nodes SET folder = :folder, imaps_port = :imaps, pop3s_port = :pops, siev
 WHERE id = :id"""
 TRUST = "UPDATE nodes SET trusts = :newest WHERE id = :id"
 # Locks the founder's row: the founder is never removed and has the lowest id.
-HOLD_ALL = "UPDATE nodes SET address = address WHERE id = (SELECT MIN(id) FROM nodes WHERE id > 0)"
+LOCK_ALL = "UPDATE nodes SET address = address WHERE id = (SELECT MIN(id) FROM nodes WHERE id > 0)"
 SEE = "UPDATE nodes SET seen_at = :now WHERE id = :id"
 FOUND = """
 INSERT INTO account_homes (account_id, node_id)
@@ -183,7 +182,7 @@ def drain(tx: Tx, name: str, draining: bool) -> Node:
 def remove(tx: Tx, name: str) -> None:
     """Removes a node that has no mail. Leftovers of cancelled moves on a node that is away are
     forgotten too. Raises `unknown_node`, `node_in_use`."""
-    hold_all(tx)
+    lock_all(tx)
     node = get(tx, name)
     tx.run(LOCK, name=name)
     if node.founder:
@@ -229,9 +228,9 @@ def begin(tx: Tx, name: str, folder: str | None, ports: Ports) -> tuple[Node, in
     return get(tx, name), taken
 
 
-def hold_all(tx: Tx) -> None:
+def lock_all(tx: Tx) -> None:
     """Locks what the nodes know about each other until the end of the transaction."""
-    tx.run(HOLD_ALL)
+    tx.run(LOCK_ALL)
 
 
 def trust(tx: Tx, id_: int, certificate: int) -> None:
@@ -282,7 +281,7 @@ def home(tx: Tx, account_id: int) -> int | None:
 
 def lock_home(tx: Tx, account_id: int) -> None:
     """Locks the account's home until the end of the transaction."""
-    tx.run(HOLD_HOME, account_id=account_id)
+    tx.run(LOCK_HOME, account_id=account_id)
 
 
 def leave_behind(tx: Tx, account_id: int, node: int) -> None:

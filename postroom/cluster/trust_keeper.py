@@ -81,7 +81,7 @@ class Trusting:
         """Publishes the next certificate, shares the secret, and deletes this node's old
         certificates, as needed. With `alone`, does not wait for another node to share its
         secret."""
-        nodes.hold_all(tx)
+        nodes.lock_all(tx)
         view = View.look(tx)
         if not view.row(self._pair):
             return

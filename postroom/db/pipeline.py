@@ -36,7 +36,7 @@ DEFAULTS = {
     "tcp_user_timeout": "2000",
 }
 
-_COLLIDED = (
+_CONFLICTS = (
     psycopg.errors.SerializationFailure,
     psycopg.errors.DeadlockDetected,
     psycopg.errors.LockNotAvailable,
@@ -76,7 +76,7 @@ def is_lost(error: psycopg.Error) -> bool:
 def failure(error: psycopg.Error, *, was_open: bool = True) -> Exception:
     """Returns the exception that Postroom raises for an error of PostgreSQL or of the
     connection."""
-    if isinstance(error, _COLLIDED):
+    if isinstance(error, _CONFLICTS):
         return SerializationConflict("The database is busy. Try again.")
     if isinstance(error, NoAnswer):  # not ConnectionLost, so that the statement is not repeated at once
         return Busy("The database does not answer. Try again.")

@@ -30,7 +30,7 @@ from postroom.errors import Busy, OutcomeUnknown
 # Seconds that a statement waits for its result before the server is told to cancel it. A slow read
 # may sum up whole tables.
 WRITE_SECONDS = 10.0
-SEARCH_SECONDS = 30.0
+SLOW_READ_SECONDS = 30.0
 
 LOCK_TIMEOUT = "SET LOCAL lock_timeout = 50"  # ms; shorter than deadlock_timeout
 HOLDERS = """
@@ -220,7 +220,7 @@ class Postgres:
         self._url = url
 
     def connect(self) -> PostgresConnection:
-        return PostgresConnection(self._url, SEARCH_SECONDS)
+        return PostgresConnection(self._url, SLOW_READ_SECONDS)
 
     def reader(self) -> LoopReader:
         return LoopReader(self._url, self.connect)

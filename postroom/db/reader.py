@@ -13,11 +13,11 @@ from postroom.errors import Busy
 
 T = TypeVar("T")
 
-SEARCH_THREADS = 2
+SLOW_READ_THREADS = 2
 # Longest time in seconds that a request waits: for a list slot, for a slow read and its thread, and
 # for a ping.
 LIST_SECONDS = 10.0
-SEARCH_SECONDS = 40.0
+SLOW_READ_SECONDS = 40.0
 PING_SECONDS = 3.0
 
 
@@ -29,7 +29,7 @@ class Reader(ABC):
 
     def __init__(self, connect: Callable[[], Connection], lists_at_once: int) -> None:
         self._lists = asyncio.Semaphore(lists_at_once)
-        self._searchers = ReadThreads(connect, SEARCH_THREADS)
+        self._slow_threads = ReadThreads(connect, SLOW_READ_THREADS)
 
     @abstractmethod
     async def read(self, work: Callable[[Tx], T]) -> T:
@@ -42,8 +42,8 @@ class Reader(ABC):
 
     async def read_slow(self, work: Callable[[Tx], T]) -> T:
         """A slow read (a deep offset, a sum). It never blocks the loop."""
-        async with at_most(SEARCH_SECONDS):
-            return await self._searchers.run(work)
+        async with at_most(SLOW_READ_SECONDS):
+            return await self._slow_threads.run(work)
 
     async def ping(self) -> None:
         """Raises Busy if the database does not answer."""
@@ -68,7 +68,7 @@ class Reader(ABC):
             self._lists.release()
 
     def close(self) -> None:
-        self._searchers.close()
+        self._slow_threads.close()
 
 
 class ReadThreads:

@@ -158,7 +158,7 @@ class SQLiteReader(Reader):
         return await self.read(work)  # outside the slot: reads in threads need not wait for each other
 
     async def _probe(self, work: Callable[[Tx], T]) -> T:
-        return await self._searchers.run(work)
+        return await self._slow_threads.run(work)
 
     def close(self) -> None:
         super().close()

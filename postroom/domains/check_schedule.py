@@ -8,7 +8,7 @@ from postroom.db import Tx
 
 FIRST_MS = 30_000
 LEASE_MS = 30_000
-REST_MS = 3_000
+PAUSE_MS = 3_000
 
 SCHEDULE = """
 INSERT INTO domain_checks (domain_id, due_at, free_at, failures) VALUES (:domain_id, :due_at, 0, 0)
@@ -32,11 +32,11 @@ LEASE = """
 UPDATE domain_checks SET free_at = :until
 WHERE domain_id = :domain_id AND due_at <= :now AND free_at <= :now RETURNING domain_id"""
 PLAN = "SELECT due_at, failures FROM domain_checks WHERE domain_id = :domain_id"
-SETTLE = """
+COMPLETE = """
 UPDATE domain_checks SET due_at = :due_at, free_at = :until, failures = :failures WHERE domain_id = :domain_id"""
 # An update that changes nothing. If it finds no row, the lease is lost and may belong to another
 # worker.
-HOLD = """
+LOCK = """
 UPDATE domain_checks SET free_at = free_at WHERE domain_id = :domain_id AND free_at = :until RETURNING domain_id"""
 DROP = "DELETE FROM domain_checks WHERE domain_id = :domain_id"
 
@@ -73,7 +73,7 @@ def lease(tx: Tx, domain_ids: list[int]) -> list[tuple[int, int]]:
 def acquire(tx: Tx, domain_id: int, until: int) -> bool:
     """Whether the lease that ends at `until` is still held. If so, locks the check for this
     transaction."""
-    return tx.one(HOLD, domain_id=domain_id, until=until) is not None
+    return tx.one(LOCK, domain_id=domain_id, until=until) is not None
 
 
 def standing(tx: Tx, domain_id: int) -> tuple[int | None, int]:
@@ -84,8 +84,8 @@ def standing(tx: Tx, domain_id: int) -> tuple[int | None, int]:
 
 
 def complete(tx: Tx, domain_id: int, *, due_at: int | None, failures: int) -> None:
-    """Ends a check and sets its next due time. Another check can begin after REST_MS."""
-    tx.run(SETTLE, domain_id=domain_id, due_at=due_at, failures=failures, until=tx.now + REST_MS)
+    """Ends a check and sets its next due time. Another check can begin after PAUSE_MS."""
+    tx.run(COMPLETE, domain_id=domain_id, due_at=due_at, failures=failures, until=tx.now + PAUSE_MS)
 
 
 def drop(tx: Tx, domain_id: int) -> None:

@@ -61,10 +61,11 @@ def settings(host: MailHost, username: str) -> ClientSettings:
     def ways(*ways: tuple[int, Security]) -> list[Server]:
         return [Server(host.name, port, security, username) for port, security in ways]
 
+    submission = ways((host.submissions_port, "tls"), (host.submission_port, "starttls"))
     return ClientSettings(
         imap=ways((host.imaps_port, "tls"), (host.imap_port, "starttls")),
         pop3=ways((host.pop3s_port, "tls"), (host.pop3_port, "starttls")),
-        submission=ways((host.submissions_port, "tls"), (host.submission_port, "starttls")),
+        submission=submission if host.has_submission else [],
         managesieve=ways((host.sieve_port, "starttls")),
     )
 
@@ -125,6 +126,8 @@ def autodiscover(address: str, host: MailHost) -> str:
     _add(account, "AccountType", "email")
     _add(account, "Action", "settings")
     for kind, servers in (("IMAP", known.imap), ("POP3", known.pop3), ("SMTP", known.submission)):
+        if not servers:
+            continue
         server, protocol = servers[0], ET.SubElement(account, "Protocol")
         _add(protocol, "Type", kind)
         _add(protocol, "Server", server.host)
@@ -143,7 +146,7 @@ def profile(id_: int, address: str, display_name: str | None, host: MailHost) ->
     """Returns Apple's configuration profile, unsigned. The device asks for the password. A newer
     profile of the account replaces an older one."""
     known = settings(host, address)
-    incoming, outgoing = known.imap[0], known.submission[0]
+    ways = [("Incoming", known.imap[0]), *(("Outgoing", server) for server in known.submission[:1])]
     name = f"{host.name}.account.{id_}"
     mail = {
         "PayloadType": "com.apple.mail.managed",
@@ -159,7 +162,7 @@ def profile(id_: int, address: str, display_name: str | None, host: MailHost) ->
     shown = (display_name or "").translate(NOT_XML)
     if shown:
         mail["EmailAccountName"] = shown
-    for way, server in (("Incoming", incoming), ("Outgoing", outgoing)):
+    for way, server in ways:
         mail[f"{way}MailServerAuthentication"] = "EmailAuthPassword"
         mail[f"{way}MailServerHostName"] = server.host
         mail[f"{way}MailServerPortNumber"] = server.port

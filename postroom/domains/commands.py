@@ -101,7 +101,7 @@ WHERE id = :id AND organization_id = :organization AND deleted_at IS NULL
     WHERE other.name = domains.name AND other.id <> domains.id AND other.status <> 'pending'))
 RETURNING id"""
 # Only a transaction that has locked the row of a name may give that name an owner.
-HOLD_NAME = """
+LOCK_NAME = """
 INSERT INTO domain_names (name) VALUES (:name) ON CONFLICT (name) DO UPDATE SET name = excluded.name"""
 HOST = "SELECT name FROM mail_host WHERE id = 1"
 MANAGED = """
@@ -206,7 +206,7 @@ def add(
     """As `create`, for any name, because the mail host's own domain is also made here. Without
     `key`, the worker makes a DKIM key."""
     if status != "pending":
-        tx.run(HOLD_NAME, name=name)
+        tx.run(LOCK_NAME, name=name)
     row = tx.one(
         INSERT,
         organization=actor.organization_id,
@@ -262,7 +262,7 @@ def set_status(tx: Tx, actor: Actor, domain: Domain, status: Status) -> None:
     if domain.status == status and (status == "pending" or domain.activated_by == "operator"):
         return
     if status != "pending":
-        tx.run(HOLD_NAME, name=domain.name)
+        tx.run(LOCK_NAME, name=domain.name)
     if tx.one(SET_STATUS, id=domain.id, organization=actor.organization_id, status=status, now=tx.now) is None:
         raise Refused("domain_exists", "Another organization owns this domain.")
     data = {"domain": domain.name, "from": domain.status, "to": status}

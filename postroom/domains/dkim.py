@@ -70,7 +70,7 @@ SELECT id, domain_id, name, selector, value, state, created_at FROM (
     SELECT 1 FROM leases WHERE kind = 'key' AND item = dkim_keys.id AND free_at > :now)) AS waiting
 ORDER BY turn, due_at, id LIMIT :limit"""
 IS_DUE = "SELECT 1 FROM dkim_keys WHERE id = :id AND due_at <= :now"
-POSTPONE = "UPDATE dkim_keys SET due_at = :until WHERE id = :id AND state = 'next'"
+RESCHEDULE = "UPDATE dkim_keys SET due_at = :until WHERE id = :id AND state = 'next'"
 FORGET = "DELETE FROM dkim_keys WHERE id = :id AND state = 'retiring'"
 DROP = "DELETE FROM dkim_keys WHERE domain_id = :domain_id"
 
@@ -230,11 +230,11 @@ def is_due(tx: Tx, id_: int) -> bool:
     return tx.one(IS_DUE, id=id_, now=tx.now) is not None
 
 
-def postpone(tx: Tx, key: Due) -> None:
+def reschedule(tx: Tx, key: Due) -> None:
     """Schedules the next DNS check of a next key after half of its age, at least SHORTEST_MS and at
     most LONGEST_MS."""
     pause = min(max((tx.now - key.created_at) // 2, SHORTEST_MS), LONGEST_MS)
-    tx.run(POSTPONE, id=key.id, until=tx.now + pause)
+    tx.run(RESCHEDULE, id=key.id, until=tx.now + pause)
 
 
 def forget(tx: Tx, key: Due) -> None:

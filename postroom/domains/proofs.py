@@ -7,14 +7,14 @@ A domain that the operator has decided on (`activated_by` is `operator`) stays a
 from postroom.actor import Actor
 from postroom.db import Tx
 from postroom.domains import check_schedule, dkim
-from postroom.domains.commands import CLAIM_DAYS, COLUMNS, DAY_MS, HOLD_NAME, Domain, new_token, record
+from postroom.domains.commands import CLAIM_DAYS, COLUMNS, DAY_MS, LOCK_NAME, Domain, new_token, record
 from postroom.mailboxes import session_revocations
 
 OF_ID = f"SELECT {COLUMNS} FROM domains WHERE id = :id AND deleted_at IS NULL"
 PROVEN = """
 WHERE id = :id AND organization_id = :organization AND token = :token AND status = 'pending' AND deleted_at IS NULL
   AND activated_by IS NULL"""
-HOLD_CLAIM = f"UPDATE domains SET updated_at = updated_at {PROVEN} RETURNING id"
+LOCK_CLAIM = f"UPDATE domains SET updated_at = updated_at {PROVEN} RETURNING id"
 AS_A_CLAIM = """
   status = 'pending', activated_by = NULL, token = :token, degraded_at = NULL, degraded_reason = NULL,
   elsewhere_at = NULL, updated_at = :now, expires_at = CASE
@@ -72,9 +72,9 @@ def prove(tx: Tx, actor: Actor, domain: Domain) -> bool:
     the check. A previous owner that was activated by DNS loses the domain. Returns False if the
     claim stays pending, because it has changed in the meantime or the operator gave the name to
     another owner."""
-    tx.run(HOLD_NAME, name=domain.name)
+    tx.run(LOCK_NAME, name=domain.name)
     proof = {"id": domain.id, "organization": actor.organization_id, "token": domain.token}
-    if tx.one(HOLD_CLAIM, **proof) is None:
+    if tx.one(LOCK_CLAIM, **proof) is None:
         return False
     lost = tx.one(CUT_OFF, name=domain.name, id=domain.id, now=tx.now, **_claim_anew(tx))
     if tx.one(ACTIVATE, **proof, now=tx.now) is None:
@@ -99,7 +99,7 @@ def lose(tx: Tx, domain: Domain, lost_ms: int) -> bool:
     milliseconds, so that mail from this server's other users does not end up with its former owner.
     The owner's accounts and their mail stay, as after another claim is proven. Returns whether the
     domain was lost."""
-    tx.run(HOLD_NAME, name=domain.name)
+    tx.run(LOCK_NAME, name=domain.name)
     lost = tx.one(LOSE, id=domain.id, before=tx.now - lost_ms, now=tx.now, **_claim_anew(tx))
     if lost is not None:
         _tell_of_loss(tx, Domain(*lost), {"reason": "mx elsewhere"})

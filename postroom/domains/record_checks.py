@@ -24,7 +24,7 @@ from postroom.mail_host import MailHost
 Status = Literal["ok", "missing", "differs", "unanswered"]
 MOST_FOUND = 10
 LONGEST_FOUND = 1000
-LONGEST_MEND = spf.MOST_CHARACTERS + 2000  # characters; a proposed record is never cut off
+LONGEST_FIX = spf.MOST_CHARACTERS + 2000  # characters; a proposed record is never cut off
 
 # RFC 7600: an IPv4 address that no host has. It stands in for the address of a mail host that has
 # none in the DNS (decision 0161).
@@ -295,7 +295,7 @@ def _ok(found: Sequence[str]) -> RecordCheck:
 
 
 def _differs(found: Sequence[str], fix: str | None) -> RecordCheck:
-    return RecordCheck("differs", _shown(found), _clean(fix or "", LONGEST_MEND))
+    return RecordCheck("differs", _shown(found), _clean(fix or "", LONGEST_FIX))
 
 
 def _shown(found: Sequence[str]) -> tuple[str, ...]:

@@ -60,7 +60,7 @@ class Checked(msgspec.Struct, frozen=True):
 
     domain: Domain
     records: list[Record]
-    findings: list[RecordCheck]
+    checks: list[RecordCheck]
 
 
 class Verification:
@@ -76,13 +76,13 @@ class Verification:
     async def on_request(self, actor: Actor, name: str, user_id: str | None) -> Checked:
         """Checks now. Raises not_found, TooMany while the domain is being checked or has just been
         checked, Busy."""
-        with self._place(actor.organization_id):
+        with self._slot(actor.organization_id):
             plan = await self._database.write(lambda tx: _begin(tx, actor, name, user_id, self._host))
-            findings = await self._look(plan)
-            domain = await self._database.write(lambda tx: complete(tx, actor, plan, findings, by_itself=False))
+            checks = await self._look(plan)
+            domain = await self._database.write(lambda tx: complete(tx, actor, plan, checks, by_itself=False))
         if domain is None:
             raise not_found()
-        return Checked(domain, plan.records, findings)
+        return Checked(domain, plan.records, checks)
 
     async def by_itself(self, domain_id: int, until: int) -> None:
         """Checks a domain on schedule. `until` is the end of the lease on its check (ms since
@@ -91,11 +91,11 @@ class Verification:
         if plan is None or not proofs.is_for_dns(plan.domain):
             await self._database.write(lambda tx: check_schedule.drop(tx, domain_id))
             return
-        findings = await self._look(plan)
+        checks = await self._look(plan)
         actor = Actor(plan.domain.organization_id)
 
         def work(tx: Tx) -> Domain | None:
-            return complete(tx, actor, plan, findings, by_itself=True, lost_ms=self._lost_ms)
+            return complete(tx, actor, plan, checks, by_itself=True, lost_ms=self._lost_ms)
 
         await self._database.write(work)
 
@@ -103,7 +103,7 @@ class Verification:
         return await look(self._resolver, plan.records, plan.domain.name, self._host)
 
     @contextmanager
-    def _place(self, organization_id: int) -> Iterator[None]:
+    def _slot(self, organization_id: int) -> Iterator[None]:
         """Takes one of the slots for checks on request. No organization can take all of them."""
         if self._running[organization_id] >= CHECKS_OF_ONE:
             raise TooMany("Too many domains of this organization are being checked.", 1)
@@ -121,21 +121,21 @@ async def look(resolver: Resolver, records: Sequence[Record], domain: str, host:
     """Asks for everything that the record checks need, round by round, with bounds on time and
     number. Returns a record check for each record."""
     lookups = Lookups()
-    findings = [judge(record, domain, host, lookups) for record in records]
+    checks = [judge(record, domain, host, lookups) for record in records]
     try:
         async with asyncio.timeout(SECONDS):
             while lookups.open and len(lookups) + len(lookups.open) <= QUESTIONS:
                 await lookups.ask(resolver, AT_ONCE)
-                findings = [judge(record, domain, host, lookups) for record in records]
+                checks = [judge(record, domain, host, lookups) for record in records]
     except TimeoutError:
-        findings = [judge(record, domain, host, lookups) for record in records]
-    return findings
+        checks = [judge(record, domain, host, lookups) for record in records]
+    return checks
 
 
-def outcome(records: Sequence[Record], findings: Sequence[RecordCheck]) -> Outcome:
+def outcome(records: Sequence[Record], checks: Sequence[RecordCheck]) -> Outcome:
     """Returns the combined outcome of the required records. Without an ownership record or a DKIM
     key, nothing is proven."""
-    required = [finding.status for record, finding in zip(records, findings, strict=True) if record.required]
+    required = [check.status for record, check in zip(records, checks, strict=True) if record.required]
     if {"missing", "differs"} & set(required):
         return "failing"
     if "unanswered" in required or not {"ownership", "dkim"} <= {record.purpose for record in records}:
@@ -143,7 +143,7 @@ def outcome(records: Sequence[Record], findings: Sequence[RecordCheck]) -> Outco
     return "proven"
 
 
-def leads_elsewhere(records: Sequence[Record], findings: Sequence[RecordCheck], host: MailHost) -> bool | None:
+def leads_elsewhere(records: Sequence[Record], checks: Sequence[RecordCheck], host: MailHost) -> bool | None:
     """Whether the DNS says that a domain belongs to someone else: the domain has MX records, none
     of them leads to us, and our ownership record is not there. None if the DNS did not answer one
     of the two questions.
@@ -151,7 +151,7 @@ def leads_elsewhere(records: Sequence[Record], findings: Sequence[RecordCheck], 
     A typing error, such as the domain's name appended to ours, or a CNAME in the way, does not
     count as elsewhere.
     """
-    by_purpose = {record.purpose: finding for record, finding in zip(records, findings, strict=True)}
+    by_purpose = {record.purpose: check for record, check in zip(records, checks, strict=True)}
     mx, proof = by_purpose.get("mx"), by_purpose.get("ownership")
     if mx is None or proof is None or "unanswered" in (mx.status, proof.status):
         return None
@@ -162,7 +162,7 @@ def leads_elsewhere(records: Sequence[Record], findings: Sequence[RecordCheck], 
 
 
 def complete(
-    tx: Tx, actor: Actor, plan: Plan, findings: Sequence[RecordCheck], *, by_itself: bool, lost_ms: int = LOST_MS
+    tx: Tx, actor: Actor, plan: Plan, checks: Sequence[RecordCheck], *, by_itself: bool, lost_ms: int = LOST_MS
 ) -> Domain | None:
     """Stores the result of a check, once; stores nothing if the lease of the check is lost. Returns
     the domain as it is then; None if the domain is gone."""
@@ -173,15 +173,15 @@ def complete(
         return None
     if not is_ours:
         return domain
-    _switch_keys(tx, domain, plan.records, findings)
+    _switch_keys(tx, domain, plan.records, checks)
     due_at, failures = check_schedule.standing(tx, domain.id)
-    found = outcome(plan.records, findings)
+    found = outcome(plan.records, checks)
     if not proofs.is_for_dns(domain):
         due_at, failures = None, 0
     elif domain.status == "active":
-        reason = _reason(plan.records, findings)
+        reason = _reason(plan.records, checks)
         due_at, failures = _recheck(tx, actor, domain, found, reason, (due_at, failures), by_itself)
-        if by_itself and _is_lost(tx, domain, plan, findings, lost_ms):
+        if by_itself and _is_lost(tx, domain, plan, checks, lost_ms):
             due_at, failures = tx.now + check_schedule.FIRST_MS, 0
     elif found == "proven" and not consents.blocked_by_parent(tx, domain) and proofs.prove(tx, actor, plan.domain):
         due_at, failures = _tomorrow(tx), 0
@@ -203,10 +203,10 @@ def _plan(tx: Tx, domain: Domain | None, host: MailHost, until: int) -> Plan | N
     return Plan(domain, domains.records(tx, domain, host), until, host) if domain else None
 
 
-def _switch_keys(tx: Tx, domain: Domain, records: Sequence[Record], findings: Sequence[RecordCheck]) -> None:
+def _switch_keys(tx: Tx, domain: Domain, records: Sequence[Record], checks: Sequence[RecordCheck]) -> None:
     """Makes a new DKIM key sign as soon as the DNS shows it."""
-    for record, finding in zip(records, findings, strict=True):
-        if record.purpose == "dkim" and not record.required and finding.status == "ok":
+    for record, check in zip(records, checks, strict=True):
+        if record.purpose == "dkim" and not record.required and check.status == "ok":
             dkim.switch(tx, domain.id, record.host.partition(".")[0])
 
 
@@ -234,18 +234,18 @@ def _recheck(
     return tx.now + HOUR_MS, failures
 
 
-def _is_lost(tx: Tx, domain: Domain, plan: Plan, findings: Sequence[RecordCheck], lost_ms: int) -> bool:
+def _is_lost(tx: Tx, domain: Domain, plan: Plan, checks: Sequence[RecordCheck], lost_ms: int) -> bool:
     """Records whether the DNS of an active domain leads elsewhere. Returns whether the domain is
     lost now."""
-    is_elsewhere = leads_elsewhere(plan.records, findings, plan.host)
+    is_elsewhere = leads_elsewhere(plan.records, checks, plan.host)
     proofs.watch(tx, domain, is_elsewhere)
     return is_elsewhere is True and proofs.lose(tx, domain, lost_ms)
 
 
-def _reason(records: Sequence[Record], findings: Sequence[RecordCheck]) -> str:
+def _reason(records: Sequence[Record], checks: Sequence[RecordCheck]) -> str:
     """Lists the required records that are wrong, as `mx differs, spf missing`."""
-    pairs = zip(records, findings, strict=True)
-    wrong = [(record.purpose, finding.status) for record, finding in pairs if record.required]
+    pairs = zip(records, checks, strict=True)
+    wrong = [(record.purpose, check.status) for record, check in pairs if record.required]
     return ", ".join(f"{purpose} {status}" for purpose, status in wrong if status in ("missing", "differs"))
 
 

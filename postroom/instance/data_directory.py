@@ -18,7 +18,7 @@ from postroom.instance.system_user import Identity
 # (unix(7)); the names of Dovecot and Postfix below the directory take up to 42.
 LONGEST_PATH = 107 - 42
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/._+@-]+")  # decision 0022
-LOCK_PATIENCE = 0.5
+LOCK_SECONDS = 0.5
 # OWNED: directories of the system user, with their modes. KEPT: directories that root owns if the
 # service has root; the first mode is without root, the second with root.
 OWNED = {"db": 0o700, "mail": 0o700}
@@ -107,7 +107,7 @@ def lock(data: Path, part: str | None, identity: Identity) -> list[int]:
 def _lock(path: Path, kind: int, identity: Identity) -> int:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     identity.own(descriptor)
-    deadline = time.monotonic() + LOCK_PATIENCE  # in seconds; `postroom status` holds the lock for a moment
+    deadline = time.monotonic() + LOCK_SECONDS  # in seconds; `postroom status` holds the lock for a moment
     while True:
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)

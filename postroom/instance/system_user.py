@@ -26,7 +26,7 @@ USERADD = [
 
 
 class NoSystemUser(Exception):
-    """The system user is missing and cannot be made. The text is one line for the operator."""
+    """The system user is missing and cannot be created. The text is one line for the operator."""
 
 
 class Ownership(TypedDict, total=False):
@@ -95,16 +95,17 @@ def find() -> Identity | None:
 
 
 def ensure() -> Identity:
-    """Returns the identity. As root, makes the system user if it is missing. Raises
+    """Returns the identity. As root, creates the system user if it is missing. Raises
     NoSystemUser."""
     found = find()
     if found:
         return found
-    if os.geteuid() != 0:  # a container may run as a number without a name
+    if os.geteuid() != 0:  # in a container, the user may have a number and no name
         return Identity(str(os.geteuid()), os.geteuid(), os.getegid())
     etc = os.open("/etc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(etc, fcntl.LOCK_EX)  # two useradd of one name at a time may both make it, with two numbers
+        # Two simultaneous useradd may both create the user, with different numbers.
+        fcntl.flock(etc, fcntl.LOCK_EX)
         return find() or _make()
     finally:
         os.close(etc)

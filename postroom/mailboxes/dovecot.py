@@ -3,7 +3,7 @@
 from postroom.errors import MailUnavailable, not_found
 from postroom.log import log
 from postroom.mailboxes.interface import OpenSession, ServiceName, Usage
-from postroom.mailboxes.session_terminator import Doorkeeper
+from postroom.mailboxes.session_terminator import SessionTerminator
 from postroom.mailplane.dovecot import doveadm, sieve_scripts
 from postroom.mailplane.dovecot.doveadm import DoveadmEndpoint
 
@@ -17,14 +17,14 @@ RETRY_SECONDS = 5
 class DovecotMailboxes:
     """Asks Dovecot on each call. With several nodes, asks the nodes that have the account."""
 
-    def __init__(self, doorkeeper: Doorkeeper) -> None:
-        self._doorkeeper = doorkeeper
+    def __init__(self, session_terminator: SessionTerminator) -> None:
+        self._session_terminator = session_terminator
 
     async def usage(self, account_id: int) -> Usage:
-        doors = await self._doors(account_id)
+        endpoints = await self._endpoints(account_id)
         try:
-            found = await doveadm.usage(doors[0], account_id) if doors else None
-            active, scripts = await doveadm.scripts(doors[0], account_id) if found else (None, {})
+            found = await doveadm.usage(endpoints[0], account_id) if endpoints else None
+            active, scripts = await doveadm.scripts(endpoints[0], account_id) if found else (None, {})
         except doveadm.Failed as error:
             raise _unavailable(error) from error
         if found is None:
@@ -32,18 +32,18 @@ class DovecotMailboxes:
         return Usage(*found, active is not None and sieve_scripts.forwards(active, scripts))
 
     async def sessions(self, account_id: int) -> list[OpenSession]:
-        doors = await self._doors(account_id)
+        endpoints = await self._endpoints(account_id)
         try:
-            found = [session for door in doors for session in await doveadm.sessions(door, account_id)]
+            found = [session for endpoint in endpoints for session in await doveadm.sessions(endpoint, account_id)]
         except doveadm.Failed as error:
             raise _unavailable(error) from error
         return [OpenSession(SERVICES[service], address) for service, address in found if service in SERVICES]
 
-    async def _doors(self, account_id: int) -> list[DoveadmEndpoint]:
-        doors = await self._doorkeeper.doors(account_id)
-        if None in doors:
+    async def _endpoints(self, account_id: int) -> list[DoveadmEndpoint]:
+        endpoints = await self._session_terminator.endpoints(account_id)
+        if None in endpoints:
             raise _unavailable(doveadm.Failed("it has not started yet"))
-        return [door for door in doors if door]
+        return [endpoint for endpoint in endpoints if endpoint]
 
 
 def _unavailable(error: Exception) -> MailUnavailable:

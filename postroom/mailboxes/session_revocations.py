@@ -37,7 +37,7 @@ LATE = """
 UPDATE session_endings SET late = 1 WHERE account_id = :account_id AND generation = :generation RETURNING id"""
 ACCOUNT = "SELECT organization_id, domain_id, user_id, address, status FROM accounts WHERE id = :id"
 OLDEST = "SELECT due_at FROM session_endings WHERE due_at <= :now ORDER BY due_at LIMIT 1"
-POSTPONE = "UPDATE session_endings SET due_at = :due_at WHERE id = :id"
+RESCHEDULE = "UPDATE session_endings SET due_at = :due_at WHERE id = :id"
 
 
 class Ended(NamedTuple):
@@ -107,7 +107,7 @@ def mark_late(tx: Tx, ended: Sequence[Ended]) -> bool:
     return any(found)
 
 
-def postpone(tx: Tx, ids: Sequence[int]) -> None:
+def reschedule(tx: Tx, ids: Sequence[int]) -> None:
     """Schedules another try after RETRY_MS, because these revocations could not be carried out."""
     for id_ in ids:
-        tx.run(POSTPONE, id=id_, due_at=tx.now + RETRY_MS)
+        tx.run(RESCHEDULE, id=id_, due_at=tx.now + RETRY_MS)

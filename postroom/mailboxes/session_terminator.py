@@ -14,17 +14,17 @@ from postroom.db import Database
 from postroom.errors import Busy
 from postroom.mailplane.dovecot import doveadm
 from postroom.mailplane.dovecot.doveadm import DoveadmEndpoint
-from postroom.mailplane.dovecot.kick_batcher import Endings
+from postroom.mailplane.dovecot.kick_batcher import KickBatcher
 from postroom.settings import Settings
 
 
-class Doorkeeper:
+class SessionTerminator:
     """Ends login sessions, with the doveadm key of the running Dovecot."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
         self._database = database
-        self._endings = Endings()
+        self._kick_batcher = KickBatcher()
 
     async def __call__(self, sessions: Sequence[tuple[int, int]]) -> bool:
         """Ends the sessions of these pairs of account id and generation. Returns True if none of
@@ -43,19 +43,19 @@ class Doorkeeper:
                 at.setdefault(node, []).append((id_, generation))
         return all(await asyncio.gather(*(self._end(node, there) for node, there in at.items())))
 
-    async def doors(self, account_id: int) -> list[DoveadmEndpoint | None]:
+    async def endpoints(self, account_id: int) -> list[DoveadmEndpoint | None]:
         """Returns the endpoints of the nodes that may have sessions of an account, the account's
         home first. None stands for a Dovecot that has not started yet."""
         if not self._settings.node:
-            return [self.door(None)]
+            return [self.endpoint(None)]
         homes = await self._database.read(partial(nodes.homes, ids=[account_id]))
-        return [self.door(node) for node in homes[account_id]]
+        return [self.endpoint(node) for node in homes[account_id]]
 
     async def _end(self, node: Node | None, sessions: Sequence[tuple[int, int]]) -> bool:
-        door = self.door(node)
-        return door is not None and await self._endings.end(door, sessions)
+        endpoint = self.endpoint(node)
+        return endpoint is not None and await self._kick_batcher.end(endpoint, sessions)
 
-    def door(self, node: Node | None) -> DoveadmEndpoint | None:
+    def endpoint(self, node: Node | None) -> DoveadmEndpoint | None:
         """Returns the doveadm endpoint of a node; None if Dovecot has not started yet."""
         own = doveadm.local(self._settings.data / "run")
         if own is None or node is None or node.name == self._settings.node:

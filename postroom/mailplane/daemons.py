@@ -1,7 +1,7 @@
 """The daemons: their files, their commands, and their own checks of their configuration.
 
-A daemon is run by its master program alone, never by its start script; the system's
-own Dovecot and Postfix, their files under /etc and their services are neither used nor touched.
+Each daemon runs by its master program, never by its start script. Postroom neither uses nor changes
+the system's own Dovecot and Postfix, their files under /etc and their services.
 """
 
 import functools
@@ -44,11 +44,11 @@ SETPRIV = "/usr/bin/setpriv"
 POSTFIX_GROUP = "postfix"
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C"}
 CHECK_TIMEOUT = 60
-SETTLED_SECONDS = 10
-# What dovecot.conf is written for, and which Debian has it (decision 0202).
+STABLE_SECONDS = 10
+# Versions of Dovecot that have a configuration, and the Debian release of each (decision 0202).
 DOVECOT_VERSIONS = {"2.3": "Debian 12", "2.4": "Debian 13"}
 
-# Debian package -> the file of it that we need.
+# Debian package -> the required file in it.
 DOVECOT_PACKAGES = {
     "dovecot-core": DOVECOT,
     "dovecot-imapd": "/usr/lib/dovecot/imap",
@@ -100,12 +100,12 @@ class Daemon:
     silent: bool = False  # whether a check that prints a warning has failed
 
     def check(self) -> None:
-        """Has the daemon check its files and make what is missing. Raises Unusable with the
-        daemon's error."""
+        """Has the daemon check its files and create missing ones. Raises Unusable with the daemon's
+        error."""
         for command in self.checks:
             done = _run(command, self.environment)
             words = done.stderr.strip()
-            # The queue check (postsuper) reports on messages: no reason to refuse a start.
+            # postsuper's reports concern messages in the queue and are no reason to refuse a start.
             warned = [line for line in words.splitlines() if not line.startswith("postsuper: ")]
             if done.returncode != 0 or (self.silent and warned):
                 raise Unusable(f"{self.name} refuses its configuration: {words or done.stdout.strip()}")
@@ -144,8 +144,8 @@ def missing(settings: Settings, with_postfix: bool) -> list[str]:
 
 @functools.cache
 def dovecot_version() -> str:
-    """Which Dovecot is installed, as far as its configuration is another: 2.3 or 2.4. Raises
-    Unusable."""
+    """Returns the version of the installed Dovecot that decides its configuration: 2.3 or 2.4.
+    Raises Unusable for any other version."""
     told = _run([DOVECOT, "--version"], ENVIRONMENT).stdout
     version = ".".join(told.split(".")[:2])
     if version not in DOVECOT_VERSIONS:
@@ -163,7 +163,7 @@ def dovecot(settings: Settings) -> Daemon:
         command=[DOVECOT, "-F", "-c", path],
         # Compiles the Sieve script of all mailboxes now: deliveries may not write to its folder.
         checks=[[DOVECONF, "-n", "-c", path], [SIEVEC, "-c", path, str(settings.data / "dovecot" / "once.sieve")]],
-        # The host name in replies, in Message-ID and in file names of mail; default: the machine's.
+        # The host name in replies, Message-IDs and file names of mail. Default: the machine's name.
         environment=ENVIRONMENT | {"DOVECOT_HOSTNAME": settings.hostname},
     )
 
@@ -175,7 +175,7 @@ def postfix(settings: Settings) -> Daemon:
         name="postfix",
         # Not `postfix start-fg`: SIGTERM to that script orphans the master.
         command=[POSTFIX_MASTER, "-s", "-c", folder],
-        # postconf names unknown settings; `postfix check` also makes the queue's directories.
+        # postconf reports unknown settings. `postfix check` also creates the queue directories.
         checks=[[POSTCONF, "-c", folder, "-n"], [POSTCONF, "-c", folder, "-M"], [POSTFIX, "-c", folder, "check"]],
         environment=ENVIRONMENT,
         silent=True,
@@ -299,8 +299,8 @@ def _group(gid: int) -> str:
 
 
 def _make_folder(path: Path) -> None:
-    """Makes a directory that root (or our user) owns. Root runs the files in it, so a directory
-    that another user has made is refused."""
+    """Creates a directory that root (or the present user) owns. Root runs the files in it, so a
+    directory that another user created is refused."""
     path.mkdir(mode=0o755, exist_ok=True)
     status = path.lstat()
     if path.is_symlink() or status.st_uid != os.geteuid():
@@ -309,8 +309,8 @@ def _make_folder(path: Path) -> None:
 
 
 def _make_socket_folder(path: Path, identity: Identity) -> None:
-    """Makes a directory that only our user and Postfix can enter: anyone who can reach the socket
-    can get any message signed."""
+    """Creates a directory that only Postroom's user and Postfix can enter: anyone who can reach the
+    socket can get any message signed."""
     path.mkdir(mode=0o700, exist_ok=True)
     os.chown(path, identity.uid, grp.getgrnam(POSTFIX_GROUP).gr_gid, follow_symlinks=False)
     path.chmod(0o710)
@@ -327,9 +327,9 @@ def _write(path: Path, file: File) -> None:
         if file.owner and os.geteuid() == 0:
             owner = pwd.getpwnam(file.owner)
             os.fchown(output.fileno(), owner.pw_uid, owner.pw_gid)
-        # For a new file each Postfix program waits a second, until its writer must have finished.
-        # We have finished, so the file gets an older time.
+        # Each Postfix program waits for a second before it reads a new file, in case the writer has
+        # not finished. This file is finished, so it gets an older time.
         output.flush()
-        settled = time.time() - SETTLED_SECONDS
-        os.utime(output.fileno(), (settled, settled))
+        stable = time.time() - STABLE_SECONDS
+        os.utime(output.fileno(), (stable, stable))
     draft.replace(path)

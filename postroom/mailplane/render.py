@@ -26,32 +26,32 @@ SENDMAIL = Path(sendmail.__file__)
 # such account".
 IDS = {"sqlite": "'{}'", "pgsql": "CAST(substring('{}' FROM '^[0-9]{{1,18}}$') AS BIGINT)"}
 
-# Every look-up of Postfix: name -> (what it answers, query).
+# Every look-up of Postfix: name -> (its result, query).
 MAPS = {
-    "domains": ("Domains that mail is taken for.", "SELECT name FROM mail_domains WHERE name = '%s'"),
+    "domains": ("Domains that accept mail.", "SELECT name FROM mail_domains WHERE name = '%s'"),
     "aliases": (
-        "Which account an address belongs to.",
+        "The account of an address.",
         "SELECT target FROM mail_aliases WHERE local_part = '%u' AND domain = '%d'",
     ),
     "recipients": (
-        "Accounts that can be delivered to.",
+        "Accounts that accept mail.",
         "SELECT id FROM mail_recipients WHERE id = {id} AND '%d' = 'acct.internal'",
     ),
     "refusals": (
-        "Addresses that exist and are closed.",
+        "Disabled addresses.",
         "SELECT action FROM mail_refusals WHERE local_part = '%u' AND domain = '%d'",
     ),
     "returns": (
-        "Addresses that exist and are closed: what a Sieve script sends there goes back.",
+        "Disabled addresses: mail from a Sieve script to them is returned.",
         "SELECT 'FILTER error:5.2.1 This mailbox is disabled'"
         " FROM mail_refusals WHERE local_part = '%u' AND domain = '%d'",
     ),
     "senders": (
-        "Which login may send as an address.",
+        "The login that may send as an address.",
         "SELECT login FROM mail_senders WHERE local_part = '%u' AND domain = '%d'",
     ),
     "ended_sessions": (
-        "Refuses a login that is no longer good.",
+        "Ends a session whose login is no longer valid.",
         "SELECT '421 4.7.0 Session ended: log in again'"
         " WHERE NOT EXISTS (SELECT 1 FROM mail_sessions WHERE id = {id} AND domain = '%d')",
     ),
@@ -60,13 +60,13 @@ MAPS = {
 # Additional look-ups of a node: where the mail of an account is, if not on this node.
 NODE_MAPS = {
     "routes": (
-        "On which other node a mailbox is.",
+        "The node of a mailbox that is on another node.",
         "SELECT route FROM mail_homes WHERE id = {id} AND '%d' IN ('acct.internal', 'inbox.acct.internal')"
         " AND (node <> {node} OR frozen = 1)",
     )
 }
 
-PGSQL_MAPS = {"answers": ("Whether the database answers: there is no such row.", "SELECT 'REJECT' WHERE '%s' = ''")}
+PGSQL_MAPS = {"answers": ("Tests whether the database answers. Finds no row.", "SELECT 'REJECT' WHERE '%s' = ''")}
 
 # Dovecot's default for auth_username_chars, and characters whose UTF-8 encodings together contain
 # every non-ASCII byte that occurs in UTF-8.
@@ -184,7 +184,7 @@ def milter_path(settings: Settings) -> Path:
 
 
 def judge_path(settings: Settings, listener: str = "submission") -> Path:
-    """Returns the socket on which Postfix asks our own milter about the messages of a listener."""
+    """Returns the socket on which Postroom's milter checks the messages of a Postfix listener."""
     return settings.data / "milter" / "socket" / listener
 
 
@@ -202,9 +202,13 @@ def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
         "run/doveadm.key": File(plane.doveadm_key, 0o600, plane.user),
     }
     if plane.postgres:
-        files["dovecot/auth.lua"] = File(render("auth.lua.j2"))
+        files["dovecot/auth.lua"] = File(render("auth.lua.j2", refused=False))
+        files["dovecot/refused.lua"] = File(render("auth.lua.j2", refused=True))
     elif plane.dovecot == "2.3":
         files["dovecot/sql.conf.ext"] = File(render("sql.conf.ext.j2"))
+        files["dovecot/refused.conf.ext"] = File(render("refused.conf.ext.j2"))
+    if plane.dovecot == "2.3":
+        files["dovecot/folders.acl"] = File(render("folders.acl.j2"))
     if plane.root:
         files["dovecot/sendmail"] = File(render("sendmail.j2"), 0o755)
         files["postfix/main.cf"] = File(render("main.cf.j2"))
@@ -236,7 +240,7 @@ def _policy(peers: tuple[Peer, ...]) -> str:
     the same address and port, neither is trusted."""
     places = [_place(peer) for peer in peers]
     lines = [f"{_place(peer)} verify match={peer.host}" for peer in peers if places.count(_place(peer)) == 1]
-    return "\n".join(["# Which certificate a node has. Made by Postroom.", *lines, ""])
+    return "\n".join(["# The name in the certificate of each node. Postroom writes this file.", *lines, ""])
 
 
 def _place(peer: Peer) -> str:
@@ -245,8 +249,8 @@ def _place(peer: Peer) -> str:
 
 
 def service_path(settings: Settings, daemon: str) -> Path:
-    """Where libpq finds the database in a daemon: its service file, with the password in it
-    (decision 0091). In its own folder Postfix wants root's files only (decision 0205)."""
+    """Returns the path of a daemon's libpq service file, which has the database's password
+    (decision 0091). Postfix's own folder may only have files of root (decision 0205)."""
     if daemon == "postfix":
         return settings.data / "run" / "postfix-database.conf"
     return settings.data / daemon / "database.conf"

@@ -21,7 +21,7 @@ VERSION = 6
 # octets) and splits a body into pieces of 65,535 octets.
 LONGEST_FRAME = 262_144
 # Seconds that a decision may take; less than Postfix's `milter_content_timeout`.
-PATIENCE_SECONDS = 10.0
+TIMEOUT_SECONDS = 10.0
 
 # Actions that a listener may take (SMFIF_*): add a header, add or remove a recipient, change a
 # header, change the sender, and tell Postfix which macros it wants.
@@ -84,7 +84,7 @@ class EarlyListener(Listener, Protocol):
 class Session(asyncio.Protocol):
     """The connection for one SMTP session."""
 
-    patience_seconds = PATIENCE_SECONDS
+    timeout_seconds = TIMEOUT_SECONDS
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
@@ -200,7 +200,7 @@ class Session(asyncio.Protocol):
 
     async def _decide(self, judgement: Coroutine[None, None, Answer]) -> Answer:
         try:
-            async with asyncio.timeout(self.patience_seconds):
+            async with asyncio.timeout(self.timeout_seconds):
                 return await judgement
         except (Busy, TimeoutError):
             return TEMPORARY
@@ -240,7 +240,7 @@ class Session(asyncio.Protocol):
 class EarlySession(Session):
     """The connection for one SMTP session, for a listener that answers at MAIL FROM."""
 
-    patience_seconds = 45.0
+    timeout_seconds = 45.0
 
     def __init__(self, listener: EarlyListener) -> None:
         super().__init__(listener)

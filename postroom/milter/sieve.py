@@ -103,8 +103,8 @@ class Forwards:
         try:
             forward = await self._database.read(partial(Forward.look_at, account=account, message=message))
             if forward.needs_signature and not await self._is_ours(forward, message):
-                raise Kept("it would vouch for somebody else")
-        except Kept as why:
+                raise NotForwarded("it would vouch for somebody else")
+        except NotForwarded as why:
             log.info("a forward was kept", account_id=account.id, reason=str(why))
             return _into_the_inbox(message, account)
         return CONTINUE
@@ -122,7 +122,7 @@ class Forwards:
         return False
 
 
-class Kept(Exception):
+class NotForwarded(Exception):
     """The message is not forwarded. The text says why, for the log."""
 
 
@@ -141,20 +141,20 @@ class Forward:
 
     @classmethod
     def look_at(cls, tx: Tx, account: Account, message: Message) -> "Forward":
-        """Returns the claims of a forward. Raises Kept if the message must not be forwarded."""
+        """Returns the claims of a forward. Raises NotForwarded if there must be none."""
         if message.sender == b"<>":
             # A bounce of the message would go nowhere, and the mail host's name would vouch for the
             # message in place of a sender.
-            raise Kept("it has no envelope sender")
+            raise NotForwarded("it has no envelope sender")
         if any(_is_closed(tx, recipient) for recipient in message.recipients):
-            raise Kept("a recipient takes no mail")
+            raise NotForwarded("a recipient takes no mail")
         sender = _address(message.macros.get("{mail_addr}", ""))
         if sender is None or not senders.may_use(tx, account, sender):
-            raise Kept("its envelope sender is not the owner's")
+            raise NotForwarded("its envelope sender is not the owner's")
         if message.is_cut:
-            raise Kept("its header is too long")
+            raise NotForwarded("its header is too long")
         if sum(name.strip().lower() == FORWARDED[1] for name, _ in message.headers) > MOST_FORWARDS:
-            raise Kept("it was forwarded too often")
+            raise NotForwarded("it was forwarded too often")
         authors = [value for name, value in message.headers if name.strip().lower() == b"from"]
         organization = _organization(sender.domain)
         if len(authors) != 1:  # if there are several, each receiver chooses one of them

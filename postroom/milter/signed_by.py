@@ -20,7 +20,7 @@ MOST_KEYS = 5
 # Largest number of processes at once; further checks wait.
 AT_ONCE = 2
 
-_turns = asyncio.Semaphore(AT_ONCE)
+_slots = asyncio.Semaphore(AT_ONCE)
 
 
 class Unclear(Exception):
@@ -38,7 +38,7 @@ async def is_signed_by(
     """
     message = b"".join([*(_field(name, value) for name, value in headers), b"\r\n", *body])
     try:
-        async with asyncio.timeout(SECONDS), _turns:
+        async with asyncio.timeout(SECONDS), _slots:
             return await _ask(domain, message, resolver)
     except TimeoutError:
         raise Unclear from None

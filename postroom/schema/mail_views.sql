@@ -1,19 +1,22 @@
--- The contract with the mail daemons. They read these views and nothing else; what "may log in" or "may receive"
--- means is decided here. Every look-up is by (local_part, domain) or by id, so that each finds an index.
+-- The contract with the mail daemons, which read only these views. The views alone decide which
+-- accounts may log in and which may receive. Every look-up is by (local_part, domain) or by id, and
+-- uses an index.
 --
--- Names that the daemons see, and nobody else:
---   <id>@acct.internal               where mail for an account is delivered: an id is never reused, an address is
---   <id>@<generation>.acct.internal  who a session has logged in as: a reset or suspension starts a new generation
+-- Internal names, which only the daemons see:
+--   <id>@acct.internal               the recipient of a delivery. Ids are never reused, addresses are.
+--   <id>@<generation>.acct.internal  the login of a session. A reset or a suspension starts a new
+--                                    generation.
 
--- Domains that mail is taken for. A domain that turned inactive keeps its mail.
+-- Domains that accept mail. A domain that becomes inactive keeps the mail that it has.
 CREATE VIEW mail_domains AS
 SELECT name FROM domains WHERE status <> 'pending';
 
--- How people write an internationalized domain, and its name.
+-- Spellings of internationalized domains, each with the name of the domain.
 CREATE VIEW mail_spellings AS
 SELECT spelling, name FROM domain_spellings;
 
--- Who may log in with an address and a password. `nologin` names the reason why not (yet).
+-- Accounts that may log in with an address and a password. If `nologin` is set, the account may not
+-- log in now, and `reason` says why.
 CREATE VIEW mail_logins AS
 SELECT
   accounts.id,
@@ -33,9 +36,10 @@ JOIN addresses ON addresses.domain_id = domains.id
 JOIN accounts ON accounts.id = addresses.account_id
 WHERE domains.status <> 'pending' AND accounts.deleted_at IS NULL;
 
--- Where mail for <id>@acct.internal is stored. Suspended and disabled accounts, and those of a domain that was lost,
--- still get what was accepted, and it waits: their Sieve scripts do not run, for a script may send. `active_script` is the
--- link to the active script: after a reset that stops scripts it is another one, which only the owner makes.
+-- The folders of mail for <id>@acct.internal. Suspended and disabled accounts, and accounts of a
+-- lost domain, still get mail that was accepted before. Their Sieve scripts do not run, because a
+-- script may send mail. `active_script` is the name of the link to the active script. A reset that
+-- stops scripts changes this name, and only the owner creates the new link.
 CREATE VIEW mail_recipients AS
 SELECT
   accounts.id,
@@ -49,15 +53,17 @@ FROM accounts
 JOIN domains ON domains.id = accounts.domain_id
 WHERE accounts.deleted_at IS NULL;
 
--- Sessions that are still good: id and generation of each account that may send. Not on a domain that was lost.
+-- Valid sessions: id and generation of each account that may send. Accounts of a lost domain may
+-- not.
 CREATE VIEW mail_sessions AS
 SELECT accounts.id, accounts.generation || '.acct.internal' AS domain
 FROM accounts
 JOIN domains ON domains.id = accounts.domain_id
 WHERE accounts.status = 'active' AND accounts.deleted_at IS NULL AND domains.status <> 'pending';
 
--- Which address is whose. Mail to postmaster@ and abuse@ always arrives (RFC 5321 4.5.1, RFC 2142): without an
--- account of that name at the default account of the domain's user, on a platform domain at the operator's.
+-- Addresses and their accounts. Mail to postmaster@ and abuse@ always arrives (RFC 5321 4.5.1, RFC
+-- 2142). Without an account of this name, it goes to the default account of the domain's user, or
+-- for a platform domain to the operator's.
 CREATE VIEW mail_aliases AS
 SELECT addresses.local_part, domains.name AS domain, addresses.account_id || '@acct.internal' AS target
 FROM domains
@@ -80,7 +86,7 @@ WHERE domains.status <> 'pending' AND NOT EXISTS (
   WHERE addresses.domain_id = domains.id AND addresses.local_part = role.local_part
     AND addresses.account_id IS NOT NULL);
 
--- access(5) actions for recipients that exist and are closed. A disabled postmaster or abuse still receives.
+-- The access(5) action for each disabled recipient. A disabled postmaster or abuse still receives.
 CREATE VIEW mail_refusals AS
 SELECT addresses.local_part, domains.name AS domain, '550 5.2.1 This mailbox is disabled' AS action
 FROM domains
@@ -89,7 +95,7 @@ JOIN accounts ON accounts.id = addresses.account_id
 WHERE domains.status <> 'pending' AND accounts.status = 'disabled' AND accounts.deleted_at IS NULL
   AND addresses.local_part NOT IN ('postmaster', 'abuse');
 
--- Which account, and which login of it, may send as which address.
+-- Addresses with the account and the login that may send as each address.
 CREATE VIEW mail_senders AS
 SELECT
   accounts.id,
@@ -101,15 +107,17 @@ JOIN addresses ON addresses.domain_id = domains.id
 JOIN accounts ON accounts.id = addresses.account_id
 WHERE domains.status <> 'pending' AND accounts.status = 'active' AND accounts.deleted_at IS NULL;
 
--- Which key signs what is submitted with a sender of this domain. opendkim alone reads it; a pending domain has none.
+-- The key that signs mail submitted from a domain. Only opendkim reads this view. Pending domains
+-- have no key.
 CREATE VIEW mail_signing_keys AS
 SELECT domains.name AS domain, dkim_keys.selector, dkim_keys.private_key
 FROM domains
 JOIN dkim_keys ON dkim_keys.domain_id = domains.id
 WHERE domains.status <> 'pending' AND dkim_keys.state = 'signing';
 
--- Of several machines: which has the mail of an account, and how the others reach it. `frozen`: it is on its way to
--- another one, and for a moment nobody logs in and nothing is delivered. `route` is for Postfix (transport(5)).
+-- With several machines: the home of each account, and how other nodes reach it. While `frozen` is
+-- set, a move is about to end: nobody can log in and nothing is delivered. `route` is for Postfix
+-- (transport(5)).
 CREATE VIEW mail_homes AS
 SELECT
   account_homes.account_id AS id,

@@ -19,7 +19,7 @@ from postroom.settings import Settings
 FRESH = 1.0
 FRESH_WHILE_UNREADY = 0.1
 WORKER_SILENCE = 5.0
-PATIENCE = 5.0
+TIMEOUT_SECONDS = 5.0
 SILENT = "The API does not answer."
 
 Check = Callable[[], Awaitable[str | None]]
@@ -87,7 +87,7 @@ async def told_by_api(settings: Settings) -> dict[str, str] | None:
     host = render.reachable(settings.host)
     request = f"GET /readyz HTTP/1.1\r\nHost: {render.bracketed(host)}\r\nConnection: close\r\n\r\n"
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             reader, writer = await asyncio.open_connection(host, settings.port)
             try:
                 writer.write(request.encode())

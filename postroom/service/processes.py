@@ -100,17 +100,18 @@ def run_api(settings: Settings, listener: socket.socket, instance: str, name: st
     from postroom.db import open_database
     from postroom.mailboxes.dovecot import DovecotMailboxes
     from postroom.mailboxes.interface import NoMailboxes
-    from postroom.mailboxes.session_terminator import Doorkeeper
+    from postroom.mailboxes.session_terminator import SessionTerminator
     from postroom.service.metrics import Measures
 
     database = open_database(settings.database)
-    doorkeeper = Doorkeeper(settings, database)
+    session_terminator = SessionTerminator(settings, database)
     try:
         app = create_app(
             database,
             settings,
-            end_sessions=doorkeeper,
-            mailboxes=DovecotMailboxes(doorkeeper) if settings.mail == "on" else NoMailboxes(),
+            end_sessions=session_terminator,
+            mailboxes=DovecotMailboxes(session_terminator) if settings.mail == "on" else NoMailboxes(),
+            has_submission=lambda: settings.mail == "off" or health_checks.has_postfix(settings),
             probe=health_checks.Readiness(health_checks.checks(settings)),
             measure=Measures(settings),
             instance=instance,
@@ -143,21 +144,21 @@ def run_worker(settings: Settings) -> None:
     from postroom.db import open_database
     from postroom.domains.resolver import Resolver
     from postroom.domains.verification import DAY_MS, Verification
-    from postroom.mailboxes.session_terminator import Doorkeeper
+    from postroom.mailboxes.session_terminator import SessionTerminator
     from postroom.service import worker
 
     async def run() -> None:
         resolver = Resolver(settings.resolver)
-        doorkeeper, mail = Doorkeeper(settings, database), settings.data / "mail"
+        session_terminator, mail = SessionTerminator(settings, database), settings.data / "mail"
         dovecot_log = settings.data / "log" / log_name("dovecot")
         mover = keep_trust = None
         if node := await _node(database, settings):
-            mover = Mover(database, node.id, mail, doorkeeper.door)
+            mover = Mover(database, node.id, mail, session_terminator.endpoint)
             keep_trust = partial(node_join.trusting_of(node, settings).keep_on, database)
         work = asyncio.create_task(
             worker.run(
                 database,
-                end_sessions=doorkeeper,
+                end_sessions=session_terminator,
                 resolver=resolver,
                 verification=Verification(database, resolver, settings.dns_host, settings.degraded_days * DAY_MS),
                 mail=mail,

@@ -43,5 +43,5 @@ def _write_down(tx: Tx, ids: list[int], erased: list[int], failed: list[int]) ->
     for id_ in erased:
         purges.finish_purge(tx, id_)
     for id_ in failed:
-        purges.postpone_purge(tx, id_)
+        purges.reschedule_purge(tx, id_)
     leases.release(tx, "purge", ids)

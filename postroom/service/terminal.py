@@ -4,6 +4,7 @@ ready, then single lines.
 The terminal may be closed later. A closed pipe must not end the service.
 """
 
+import ipaddress
 import shlex
 import time
 from collections.abc import Iterator
@@ -91,7 +92,16 @@ class Terminal:
 def _demo_row(settings: Settings, prepared: Prepared) -> list[tuple[str, str]]:
     if not prepared.demo_domain:
         return []
-    return [("Demo domain", f"{prepared.demo_domain} (active, loopback only, outbound mail {settings.outbound})")]
+    return [("Demo domain", f"{prepared.demo_domain} (active, {_reach(settings)}, outbound mail {settings.outbound})")]
+
+
+def _reach(settings: Settings) -> str:
+    """Returns who can send mail to the demo domain."""
+    if settings.mail == "off":
+        return "without mail"
+    if all(ipaddress.ip_address(address).is_loopback for address in settings.listen_addresses):
+        return "loopback only"
+    return f"takes mail from whoever reaches port {settings.smtp_port}"
 
 
 def console_link(settings: Settings, token: str) -> str:

@@ -43,7 +43,7 @@ HOUSE_STEPS = 100
 DAY_MS = 24 * 3600 * 1000
 # Lease in milliseconds for ending sessions, which takes up to 5 s. The lease is short because a
 # session that began during a revocation stays open until the worker ends it.
-ENDING_MS = 10_000
+SESSION_MS = 10_000
 
 # Returns the last login of each account (by id) since the last call, in milliseconds since 1970
 # UTC.
@@ -96,7 +96,7 @@ async def end_due_sessions(database: Database, end_sessions: EndSessions, node: 
     ids = list(due)
     for batch in (ids[start : start + BATCH] for start in range(0, len(ids), BATCH)):
         take = partial(
-            leases.acquire, kind="session", items=batch, is_due=session_revocations.is_due, milliseconds=ENDING_MS
+            leases.acquire, kind="session", items=batch, is_due=session_revocations.is_due, milliseconds=SESSION_MS
         )
         ours = await database.write(take)
         await _together(database, "session", ours, partial(_end_sessions, database, end_sessions, due))
@@ -106,7 +106,7 @@ async def _end_sessions(database: Database, end_sessions: EndSessions, due: dict
     ended = await end_sessions([due[id_] for id_ in ids])
 
     def write_down(tx: Tx) -> None:
-        (session_revocations.complete if ended else session_revocations.postpone)(tx, ids)
+        (session_revocations.complete if ended else session_revocations.reschedule)(tx, ids)
         leases.release(tx, "session", ids)
 
     await database.write(write_down)
@@ -186,7 +186,7 @@ async def _keep_key(database: Database, resolver: Resolver, key: Due) -> None:
     elif key.selector and await _is_shown(resolver, key, key.selector):
         change = partial(dkim.switch, domain_id=key.domain_id, selector=key.selector)
     else:
-        change = partial(dkim.postpone, key=key)
+        change = partial(dkim.reschedule, key=key)
 
     def write_down(tx: Tx) -> None:
         change(tx)
@@ -289,7 +289,7 @@ async def _alone(database: Database, kind: Kind, item: int, work: Callable[[], A
     except Busy:
         raise
     except Exception as error:
-        log.error("work has failed and is put off", kind=kind, item=item, exc_info=error)
+        log.error("work has failed and will be tried again", kind=kind, item=item, exc_info=error)
         await database.write(partial(leases.back_off, kind=kind, item=item))
 
 
@@ -307,4 +307,4 @@ async def _round(work: Callable[[], Awaitable[None]]) -> None:
     try:
         await work()
     except Busy as error:
-        log.warning("work is put off", reason=error.detail)
+        log.warning("work will be tried again", reason=error.detail)

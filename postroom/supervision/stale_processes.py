@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 # Seconds from SIGTERM to SIGKILL, and between two looks at the processes.
-PATIENCE = 3.0
+TERM_SECONDS = 3.0
 PAUSE = 0.02
 # States of an ended process in /proc/PID/stat: zombie, dead.
 ENDED = "ZX"
@@ -22,10 +22,10 @@ ENDED = "ZX"
 
 async def end(data: Path, pid_files: Iterable[Path]) -> int:
     """Ends the remaining processes of these parts and waits until they are gone: SIGTERM, and after
-    PATIENCE seconds SIGKILL. Returns the number of processes."""
+    TERM_SECONDS seconds SIGKILL. Returns the number of processes."""
     sessions = {session for path in pid_files if (session := read_pid(path))}
     ours = find(data, sessions)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TERM_SECONDS
     while left := find(data, sessions):
         for pid in left:
             _signal(pid, signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL)

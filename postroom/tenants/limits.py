@@ -71,12 +71,12 @@ def get(tx: Tx, organization_id: int, user_id: str | None) -> Limits:
 def change(tx: Tx, actor: Actor, user_id: str | None, command: SetLimits) -> Limits:
     """Sets the given limits and returns all limits. Values that are already set change nothing."""
     old = get(tx, actor.organization_id, user_id)
-    given = {name: cap for name, cap in msgspec.structs.asdict(command).items() if cap is not UNSET}
+    given = {name: number for name, number in msgspec.structs.asdict(command).items() if number is not UNSET}
     new = msgspec.structs.replace(old, **given)
     if new != old:
-        caps = msgspec.structs.asdict(new)
-        tx.run(SET, organization=actor.organization_id, user_id=user_id or ORGANIZATION, **caps)
-        events.record(tx, actor, "limits.changed", user_id=user_id, data=caps)
+        numbers = msgspec.structs.asdict(new)
+        tx.run(SET, organization=actor.organization_id, user_id=user_id or ORGANIZATION, **numbers)
+        events.record(tx, actor, "limits.changed", user_id=user_id, data=numbers)
     return new
 
 
@@ -108,10 +108,10 @@ def check_claim(tx: Tx, organization_id: int, user_id: str, *, looks: bool = Fal
     one at a time."""
     if not looks:
         organizations.lock(tx, organization_id)
-    capped = {who for who, limits in _applying(tx, APPLY, organization_id, user_id) if limits.domains is not None}
+    limited = {who for who, limits in _applying(tx, APPLY, organization_id, user_id) if limits.domains is not None}
     counted = tx.one(COUNT_PENDING, organization=organization_id, user_id=user_id) or (0, 0)
     for who, pending, most in zip((None, user_id), counted, (PENDING, PENDING_OF_USER), strict=True):
-        if who not in capped and pending >= most:
+        if who not in limited and pending >= most:
             raise LimitReached("pending_domains", most)
 
 

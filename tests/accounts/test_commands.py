@@ -1,5 +1,5 @@
-"""The rules of accounts beside a model that is nothing but Python: random operations, equal at
-each step."""
+"""The rules of accounts, compared with a model in plain Python: random operations give equal
+results at each step."""
 
 import asyncio
 import random
@@ -14,7 +14,7 @@ import pytest
 from postroom import events
 from postroom.accounts import commands as accounts
 from postroom.accounts import queries as account_queries
-from postroom.accounts.addresses import REST_MS
+from postroom.accounts.addresses import QUARANTINE_MS
 from postroom.accounts.commands import CreateAccount, UpdateAccount
 from postroom.accounts.model import Account, Status
 from postroom.accounts.queries import AccountFilter
@@ -79,7 +79,7 @@ def test_a_refused_create_leaves_nothing_in_a_transaction_that_goes_on(database:
 
 
 def test_two_writers_make_a_users_first_accounts(database: Database) -> None:
-    """Each process has its writer; on PostgreSQL their transactions overlap."""
+    """Each process has one writer. On PostgreSQL the transactions of two writers overlap."""
     actor = database.write_sync(lambda tx: new_domain(tx, "two-writers.test"))
     made: dict[str, Account] = {}
 
@@ -99,7 +99,7 @@ def test_two_writers_make_a_users_first_accounts(database: Database) -> None:
 
 
 def _wait_until_blocked(database: Database, other: threading.Thread) -> None:
-    """On PostgreSQL until the other's insert waits for ours; SQLite lets it begin only after our
+    """On PostgreSQL, waits until the other insert waits for ours. SQLite starts it only after our
     commit."""
     if isinstance(database._engine, SQLite):
         return
@@ -113,7 +113,7 @@ def _wait_until_blocked(database: Database, other: threading.Thread) -> None:
 
 @dataclass
 class Held:
-    """An address in the model: whose it is, the living account or the time until which it rests."""
+    """An address in the model: its user, and its living account or the end of its quarantine."""
 
     user_id: str
     account_id: int | None
@@ -146,8 +146,8 @@ class Model:
         self.events["account.created"] += 1
 
     def succeed(self, user_id: str) -> None:
-        """The oldest active one becomes the default, else the oldest suspended, else the oldest
-        disabled."""
+        """The oldest active account becomes the default account; without one, the oldest suspended
+        account; else the oldest disabled account."""
         mine = {id_: a for id_, a in self.living.items() if a["user_id"] == user_id}
         before = next((id_ for id_, a in mine.items() if a["is_default"]), None)
         heir = min(mine, key=lambda id_: (STATUSES.index(mine[id_]["status"]), id_), default=None)
@@ -178,14 +178,14 @@ class Model:
     def delete(self, id_: int, now: int) -> None:
         account = self.living.pop(id_)
         self.end(id_, account)
-        self.addresses[account["domain"], account["name"]] = Held(account["user_id"], None, now + REST_MS)
+        self.addresses[account["domain"], account["name"]] = Held(account["user_id"], None, now + QUARANTINE_MS)
         self.events["account.deleted"] += 1
         if account["is_default"]:
             self.succeed(account["user_id"])
         self.deleted[id_] = account | {"is_default": False}, now + GRACE_MS
 
     def restore(self, id_: int, now: int) -> str | None:
-        """Why it cannot be, or None when it is done."""
+        """The code of the refusal, or None after a restore."""
         if id_ in self.living:
             return None
         account, purge_at = self.deleted[id_]
@@ -201,8 +201,8 @@ class Model:
 
 
 def step(tx: Tx, actor: Actor, model: Model, chance: random.Random, names: list[str]) -> None:
-    """One random operation on the product and on the model."""
-    tx.now += chance.choice([1, 1000, 1000, REST_MS // 3])
+    """Carries out one random operation on the product and on the model."""
+    tx.now += chance.choice([1, 1000, 1000, QUARANTINE_MS // 3])
     act = chance.choice(["create", "create", "create", "status", "status", "default", "delete", "reset", "restore"])
     if act == "create" or not model.living:
         _create(tx, actor, model, chance.choice(names), chance.choice(NAMES), chance.choice(USERS))
@@ -292,7 +292,7 @@ def compare(tx: Tx, actor: Actor, model: Model, names: list[str]) -> None:
 
 
 def _compare_views(tx: Tx, model: Model, names: list[str]) -> None:
-    """What the daemons see is what the model says."""
+    """The views of the daemons agree with the model."""
 
     def view(name: str, columns: str, extra: str = "") -> set[tuple[Any, ...]]:
         rows: set[tuple[Any, ...]] = set()
@@ -370,7 +370,7 @@ def test_sessions_are_due_after_a_while_and_settled_once(database: Database) -> 
         assert ended not in [pair for _, pair in session_revocations.due(tx)]
         tx.now += session_revocations.AGAIN_MS
         ids = [id_ for id_, pair in session_revocations.due(tx) if pair == ended]
-        session_revocations.postpone(tx, ids)
+        session_revocations.reschedule(tx, ids)
         assert ended not in [pair for _, pair in session_revocations.due(tx)]
         tx.now += session_revocations.RETRY_MS
         assert [id_ for id_, pair in session_revocations.due(tx) if pair == ended] == ids
@@ -385,7 +385,7 @@ class _Done(Exception):
 
 
 def test_run_alone_is_the_same_transaction(database: Database) -> None:
-    """What the command line does is rolled back as a whole."""
+    """An operation of the command line is rolled back as a whole."""
     connection = database._engine.writer()
     try:
         with pytest.raises(_Done):

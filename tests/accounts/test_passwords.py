@@ -1,4 +1,4 @@
-"""Passwords: what is refused and why, and that the real Dovecot accepts what we store."""
+"""Passwords: which are refused and why, and that the real Dovecot accepts the stored hashes."""
 
 import asyncio
 import math
@@ -46,7 +46,7 @@ ODD = [
 
 
 def verified(stored, password):
-    """Whether Dovecot itself takes `password` for `stored`."""
+    """Whether Dovecot accepts `password` for the hash `stored`."""
     command = ["doveadm", "-c", "/dev/null", "pw", "-t", stored, "-p", password]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
@@ -72,7 +72,8 @@ def test_generated_passwords():
         check(password, ADDRESS)
     letters = "".join(many).replace("-", "")
     for place in range(GROUPS * GROUP):
-        assert set(letters[place :: GROUPS * GROUP]) == set(ALPHABET)  # every letter, everywhere
+        # Every letter occurs at every place.
+        assert set(letters[place :: GROUPS * GROUP]) == set(ALPHABET)
 
 
 @pytest.mark.parametrize(
@@ -81,15 +82,15 @@ def test_generated_passwords():
         *ODD,
         "correct horse battery staple",
         "fünfzehn zeichn",
-        "was refer were poll free",  # words that lie on neighbouring keys
+        "was refer were poll free",  # words of neighboring keys
         "x9" * 4 + "repeats too long",
         "no composition rules here",
         "ALL UPPER CASE IS FINE",
         "qwertyuiop, and then some",
         "pass password passwords",
         "314159265358979",
-        "qwopzxnmertyghjk",  # two neighbours are no run
-        "qwertyuiopasdfg!",  # nor is a run with something else behind it
+        "qwopzxnmertyghjk",  # two neighboring keys are not a run
+        "qwertyuiopasdfg!",  # a run with another character behind it
         "the local part of bill is short",
         "\u2028 separators are text",
         "".join(map(chr, range(0x4E00, 0x4E00 + 256))),
@@ -124,7 +125,7 @@ def test_accepted(password):
         ("repeated", "xk7!Lm2?xk7!Lm2?"),
         ("repeated", "xk7!Lm2?xk7!Lm2?xk7!"),
         ("repeated", "Xk7!Lm2?xk7!lM2?"),
-        ("repeated", "İstanbulİstanbul"),  # its lower case is longer
+        ("repeated", "İstanbulİstanbul"),  # its lower case has more characters
         ("repeated", "🦊🐶🐱🐭🐹🦊🐶🐱🐭🐹🦊🐶🐱🐭🐹"),
         ("repeated", "z" * 256),
         ("few_characters", "zxzzxxqkzqkkxzqxz"),
@@ -226,7 +227,7 @@ def test_hashers_hash_off_the_loop():
 
 @pytest.fixture
 def gate(monkeypatch):
-    """Hashing that is slow for as long as the test wants."""
+    """Hashing that blocks until the test opens the gate."""
     opened = threading.Event()
 
     def slow(password):

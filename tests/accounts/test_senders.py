@@ -1,5 +1,5 @@
-"""THE rule on both engines: an account uses its own addresses as a sender, in their one
-spelling, and no others."""
+"""The rule for senders, on both engines: an account sends from its own addresses in their canonical
+spelling, and from no other."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The log of the API under test: kept for the tests to read, printed only where something broke."""
+"""The log of the API under test. Tests can read all of it; only errors are printed."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +10,7 @@ from postroom.log import log
 
 @pytest.fixture(scope="session", autouse=True)
 def log_lines() -> Iterator[list[str]]:
-    """Every line that the API logs, before redaction: secrets must not even get that far."""
+    """Every line that the API logs, before redaction, because no secret may get even that far."""
     lines: list[str] = []
     write = log.write
 

@@ -1,4 +1,4 @@
-"""Requests as bytes, for what a well-behaved client cannot send."""
+"""Requests as bytes, for requests that an ordinary client cannot send."""
 
 import json
 import socket
@@ -11,7 +11,8 @@ CREATE = "/v2/email-accounts/create"
 
 
 def plain(tenant: Tenant, method: str, target: bytes | str, *headers: str) -> tuple[int, bytes]:
-    """A request with exactly this line and these headers; the status and all that came back."""
+    """Sends a request with exactly this line and these headers. Returns the status and the whole
+    answer."""
     line = method.encode() + b" " + (target.encode() if isinstance(target, str) else target) + b" HTTP/1.1"
     more = ["Host: x", f"x-api-key: {tenant.key}", "Connection: close", *headers, "", ""]
     with socket.create_connection(("127.0.0.1", tenant.api.port), timeout=30) as connection:
@@ -23,7 +24,7 @@ def plain(tenant: Tenant, method: str, target: bytes | str, *headers: str) -> tu
 
 
 def create_raw(tenant: Tenant, body: bytes, content_type: str = "application/json") -> Response:
-    """A create with this body and type."""
+    """Sends a create with this body and this content type."""
     return tenant.post(CREATE, raw=body, headers={"content-type": content_type})
 
 

@@ -1,5 +1,5 @@
-"""What the tests read and move in the database behind the API's back: rows before and after,
-stored passwords, time."""
+"""What the tests read and change directly in the database: rows before and after a request, stored
+passwords, times."""
 
 import base64
 import hashlib
@@ -30,12 +30,13 @@ OF_ORGANIZATION = {
     "console_links": "organization_id = :o",
     "session_endings": "account_id IN (SELECT id FROM accounts WHERE organization_id = :o)",
 }
-# Without last_used_at, which is written beside the requests.
+# Without last_used_at, which is written outside of requests.
 COLUMNS = {"api_keys": "id, digest, name, user_id, scopes, domain_bound, networks, parent_id, expires_at, revoked_at"}
 
 
 def rows(tenant: Tenant, table: str | None = None) -> Any:
-    """Every row that an organization has, by table: equal before and after is nothing done."""
+    """Every row of the organization, by table. Equal rows before and after mean that a request
+    changed nothing."""
 
     def work(tx: Tx) -> Any:
         found = {}
@@ -49,13 +50,13 @@ def rows(tenant: Tenant, table: str | None = None) -> Any:
 
 
 def age_addresses(tenant: Tenant, milliseconds: int) -> None:
-    """Lets time pass for the organization's resting addresses."""
+    """Ages the organization's quarantined addresses by this many milliseconds."""
     sql = f"UPDATE addresses SET rests_until = rests_until - :by WHERE {OF_ORGANIZATION['addresses']}"
     tenant.api.database.write_sync(lambda tx: tx.run(sql, by=milliseconds, o=tenant.organization_id))
 
 
 def age_deletions(tenant: Tenant, milliseconds: int) -> None:
-    """Lets time pass for the organization's deleted accounts."""
+    """Ages the organization's deleted accounts by this many milliseconds."""
     sql = f"UPDATE accounts SET purge_at = purge_at - :by WHERE {OF_ORGANIZATION['accounts']}"
     tenant.api.database.write_sync(lambda tx: tx.run(sql, by=milliseconds, o=tenant.organization_id))
 
@@ -67,7 +68,7 @@ def stored_password(tenant: Tenant, id_: int) -> str:
 
 
 def opens(tenant: Tenant, id_: int, password: str) -> bool:
-    """Whether the password is the account's, checked as Dovecot checks it."""
+    """Whether this is the account's password, checked as Dovecot checks it."""
     scheme, _, hashed = stored_password(tenant, id_).removeprefix("{").partition("}")
     if scheme == "SSHA512":
         raw = base64.b64decode(hashed)
@@ -80,11 +81,11 @@ def opens(tenant: Tenant, id_: int, password: str) -> bool:
 
 
 def new_events(tenant: Tenant, before: int = 0) -> list[str]:
-    """The types of the account events after a cursor."""
+    """The types of the events about accounts after a cursor."""
     return [event["type"] for event in tenant.events(after=before) if event["account_id"]]
 
 
 def last_event(tenant: Tenant) -> int:
-    """A cursor behind everything that has happened."""
+    """The id of the newest event, as a cursor."""
     found: int = tenant.events()[-1]["id"]
     return found

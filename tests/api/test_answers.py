@@ -1,5 +1,5 @@
-"""What holds for every answer: problem details, headers, and nothing that was sent or is ours
-alone."""
+"""Promises for every answer: problem details, headers, and that it repeats nothing that was sent
+and shows nothing internal."""
 
 import http.client
 import re

@@ -1,4 +1,4 @@
-"""Who is let in: keys, scopes, and the client's address behind proxies."""
+"""Which requests are let in: keys, scopes, and the client's address behind proxies."""
 
 from collections.abc import Mapping
 
@@ -75,10 +75,10 @@ def test_a_revoked_key_is_refused_at_once_by_every_process(tenant: Tenant, datab
         keys.revoke(tx, Actor(tenant.organization_id), newest.id)
 
     with ApiServer.start(database_url) as other:
-        doors = [tenant.api, other]
-        assert [door.request("GET", PATH, key=key).status for door in doors] == [200, 200]
+        apis = [tenant.api, other]
+        assert [api.request("GET", PATH, key=key).status for api in apis] == [200, 200]
         tenant.api.database.write_sync(revoke)
-        assert [door.request("GET", PATH, key=key).status for door in doors] == [401, 401]
+        assert [api.request("GET", PATH, key=key).status for api in apis] == [401, 401]
     assert tenant.get(PATH).status == 200
     assert tenant.events()[-1]["type"] == "key.revoked"
 
@@ -101,7 +101,7 @@ def test_a_missing_scope_is_named(tenant: Tenant) -> None:
 
 
 def _client_address(server: ApiServer, tenant: Tenant, headers: Mapping[str, str]) -> str:
-    """The address that the audit log writes down for a request with these headers."""
+    """The client address that the audit log records for a request with these headers."""
     body = {"domain": tenant.domain, "local_part": f"n{len(tenant.events())}", "user_id": "u"}
     made: Response = server.request("POST", f"{PATH}/create", body, key=tenant.key, headers=headers)
     assert made.status == 201
@@ -116,7 +116,7 @@ def test_forwarded_for_counts_only_from_trusted_proxies(tenant: Tenant, database
         assert _client_address(elsewhere, tenant, spoofed) == "127.0.0.1"
 
 
-# (what the proxies sent, the right-most hop that is not one of ours)
+# (the X-Forwarded-For, its right-most address that is not a trusted proxy)
 FORWARDED = [
     ("203.0.113.7", "203.0.113.7"),
     ("203.0.113.7, 192.0.2.1", "203.0.113.7"),

@@ -82,7 +82,7 @@ def test_other_content_types(tenant: Tenant, content_type: str) -> None:
 
 
 def test_two_content_types(tenant: Tenant) -> None:
-    """Which of them counts is not certain, unless both are taken."""
+    """With two Content-Type headers, the request is refused unless both are accepted types."""
     body = body_for(tenant, "a")
     length = f"Content-Length: {len(body)}"
     for other, status in (("text/plain", 415), ("application/json; charset=utf-8", 201)):
@@ -137,8 +137,8 @@ def test_a_body_that_does_not_arrive(tenant: Tenant, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("path", ["/console/session", "/autodiscover/autodiscover.xml"])
 def test_a_body_of_a_stranger_that_does_not_arrive(api: ApiServer, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
-    """Without a key, too, wherever a body is read. The connection then ends, so that it holds no
-    place."""
+    """Routes without a key bound the time for a body too. The connection then closes, so it holds
+    no place."""
     monkeypatch.setattr(body_module, "FIRST_SECONDS", 0.1)
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: text/xml\r\nContent-Length: 10\r\n\r\n"
     with socket.create_connection(("127.0.0.1", api.port), timeout=30) as connection:
@@ -149,13 +149,13 @@ def test_a_body_of_a_stranger_that_does_not_arrive(api: ApiServer, monkeypatch: 
 
 
 def test_a_body_in_crumbs(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sending something now and then does not help."""
+    """A client cannot extend the time by sending a few bytes now and then."""
     monkeypatch.setattr(body_module, "FIRST_SECONDS", 0.2)
     head = f"POST {CREATE} HTTP/1.1\r\nHost: x\r\nx-api-key: {tenant.key}\r\nContent-Type: application/json\r\n"
     with socket.create_connection(("127.0.0.1", tenant.api.port), timeout=0.02) as connection:
         connection.sendall(f"{head}Content-Length: 60000\r\n\r\n".encode())
         answer = b""
-        while not answer:  # a server that waits for ever is ended by the time of the whole run
+        while not answer:  # if the server waits forever, the timeout of the whole run ends it
             connection.send(b" ")
             with suppress(TimeoutError):
                 answer = connection.recv(4096)
@@ -163,8 +163,8 @@ def test_a_body_in_crumbs(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_large_body_has_more_time(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One more second for each KiB that has come: the time of an empty body is over for another
-    client meanwhile."""
+    """Each KiB that arrives adds one second. Meanwhile, the time of another client's empty body
+    runs out."""
     monkeypatch.setattr(body_module, "FIRST_SECONDS", 0.3)
     body = _of_size(tenant, LIMIT)
     head = f"POST {CREATE} HTTP/1.1\r\nHost: x\r\nx-api-key: {tenant.key}\r\nContent-Type: application/json\r\n"
@@ -241,7 +241,7 @@ def test_a_body_where_none_is_wanted_is_ignored(tenant: Tenant) -> None:
 
 @pytest.mark.parametrize("length", ["Content-Length: 22", "Transfer-Encoding: chunked"])
 def test_an_offered_upgrade_never_loses_the_body(tenant: Tenant, length: str) -> None:
-    """As `curl --http2` and Java's HttpClient send it: what the body says must not be left out
+    """`curl --http2` and Java's HttpClient offer an upgrade like this. The body must not be ignored
     in silence."""
     id_ = tenant.account()["id"]
     offer = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")

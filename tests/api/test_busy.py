@@ -1,4 +1,5 @@
-"""A database that cannot answer now: 503 and Retry-After, never 500, and afterwards all is well."""
+"""While the database cannot answer: 503 and Retry-After, never 500. Afterwards everything works
+again."""
 
 import sqlite3
 from pathlib import Path
@@ -61,5 +62,5 @@ def test_postgresql_goes_away_and_comes_back(postgres: PostgresServer) -> None:
         assert "postroom_accounts" not in metrics.text
         operator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
         assert tenant.create("second").json["account"]["isDefault"] is False
-        for _ in range(11):  # each of the reading threads
+        for _ in range(11):  # uses every connection for reads
             assert tenant.full(account["id"]) == account

@@ -1,5 +1,5 @@
-"""Connections as bytes: what is bounded before the application is asked, and what cannot be
-read."""
+"""Connections as bytes: the bounds that apply before the application is called, and bytes that
+cannot be parsed."""
 
 import http.client
 import re
@@ -23,7 +23,7 @@ LONG = 30
 
 
 class Client:
-    """A connection that sends bytes and reads answers, or the end."""
+    """A connection that sends bytes and reads answers."""
 
     def __init__(self, server: ApiServer, source: str = "127.0.0.1", of: socket.socket | None = None) -> None:
         where = ("127.0.0.1", server.port)
@@ -42,7 +42,7 @@ class Client:
         return Response(int(status.split()[1]), headers, text)
 
     def ended(self) -> bool:
-        """Whether nothing comes any more; waits for it."""
+        """Waits until the server closes the connection. False if more bytes arrive."""
         try:
             return self.reading.read(1) == b""
         except ConnectionResetError:
@@ -70,7 +70,7 @@ def head(key: str, *lines: bytes, start: bytes = b"GET " + PATH.encode()) -> byt
 
 
 def assert_problem(answer: Response, status: int, code: str) -> None:
-    """A whole problem, on a connection that then closes."""
+    """The answer is complete problem details, with `Connection: close`."""
     assert (answer.status, answer.code) == (status, code)
     assert re.fullmatch(r"[0-9a-f]{24}", answer.headers["x-request-id"])
     assert answer.json["request_id"] == answer.headers["x-request-id"]
@@ -98,7 +98,7 @@ def test_a_request_in_single_bytes(client: Client, tenant: Tenant) -> None:
 
 
 def of_size(key: str, size: int) -> bytes:
-    """A head that counts as so many bytes: the target, and each header with its four bytes of
+    """A head that counts as `size` bytes: the target, and each header with four bytes of
     punctuation."""
     fixed = len(PATH) + len("host") + 1 + 4 + len("x-api-key") + len(key) + 4 + len("x") + 4
     return head(key, b"x: " + b"a" * (size - fixed))
@@ -118,7 +118,7 @@ def test_the_largest_head(client: Client, tenant: Tenant, pieces: int) -> None:
 
 @pytest.mark.parametrize("start", [b"GET /", b"GET / HTTP/1.1\r\nx: ", b"GET / HTTP/1.1\r\nx", b"GET /?"])
 def test_a_head_that_never_ends(client: Client, api: ApiServer, start: bytes) -> None:
-    """It is refused while it comes, before it is whole."""
+    """A head that is too large is refused before it has arrived whole."""
     client.send(start)
     for _ in range(LARGEST_HEAD // 1024 + 1):
         client.send(b"a" * 1024)
@@ -158,7 +158,7 @@ def test_the_answer_arrives_while_more_is_sent(client: Client, tenant: Tenant) -
     assert_problem(client.answer(), 431, "headers_too_large")
 
 
-# --- what is not HTTP
+# --- bytes that are not HTTP
 
 
 @pytest.mark.parametrize(
@@ -233,8 +233,7 @@ def test_trailers_are_no_headers(tenant: Tenant, database_url: str) -> None:
 
 
 def test_trailers_that_never_end(api: ApiServer, tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The request is over for us long before they fill the memory: what comes then is not read
-    any more."""
+    """After the answer, the server stops reading trailers long before they fill the memory."""
     with hasty(monkeypatch, head_seconds=1), connected(api) as client:
         client.send(head(tenant.key, b"Transfer-Encoding: chunked") + b"0\r\n")
         assert client.answer().status == 200
@@ -269,8 +268,8 @@ def test_a_head_that_does_not_arrive(api: ApiServer, monkeypatch: pytest.MonkeyP
 
 
 def test_a_head_that_comes_slowly(api: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sending something now and then does not help, on a new connection nor on one that was
-    used."""
+    """A client cannot extend the time by sending a header now and then, neither on a new connection
+    nor on a used one."""
     for before in (b"", HEALTH):
         with hasty(monkeypatch, head_seconds=0.3, linger_seconds=0.1), connected(api) as client:
             if before:
@@ -283,7 +282,8 @@ def test_a_head_that_comes_slowly(api: ApiServer, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("crumb", [b"\r\n", b"x"])
 def test_crumbs_do_not_keep_a_connection(api: ApiServer, monkeypatch: pytest.MonkeyPatch, crumb: bytes) -> None:
-    """Empty lines before a request, or the rest of a body after its answer."""
+    """Neither empty lines before a request nor the rest of an answered request's body keep a
+    connection open."""
     with hasty(monkeypatch, head_seconds=0.3), connected(api) as client:
         if crumb == b"x":
             client.send(b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
@@ -293,7 +293,7 @@ def test_crumbs_do_not_keep_a_connection(api: ApiServer, monkeypatch: pytest.Mon
 
 
 def trickle(client: Client, crumb: bytes) -> bytes:
-    """Sends crumbs until something comes back, or the end."""
+    """Sends crumbs until bytes arrive or the connection ends. Returns the bytes."""
     deadline = time.monotonic() + LONG
     while time.monotonic() < deadline:
         try:
@@ -303,16 +303,16 @@ def trickle(client: Client, crumb: bytes) -> bytes:
             continue
         except OSError:
             return b""
-    raise AssertionError("the connection was kept")
+    raise AssertionError("the connection stayed open")
 
 
 def test_time_runs_for_heads_only(api: ApiServer, tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A body may take longer than a head, and an idle connection is kept."""
+    """A body may take longer than a head, and an idle connection stays open."""
     body = body_for(tenant, "a")
     lines = (b"Content-Type: application/json", b"Content-Length: %d" % len(body))
     with hasty(monkeypatch, head_seconds=0.2), connected(api) as client, connected(api) as other:
         client.send(head(tenant.key, *lines, start=b"POST " + CREATE.encode()))
-        assert other.ended()  # its time is over, and so would be the first one's
+        assert other.ended()  # by now the time of a head is over for both connections
         client.send(body)
         assert client.answer().status == 201
         with connected(api) as third:
@@ -330,7 +330,7 @@ def test_an_idle_connection_is_closed(tenant: Tenant, database_url: str, monkeyp
         assert client.ended()
 
 
-# --- how many
+# --- the number of connections
 
 
 def test_too_many_connections(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,6 +346,6 @@ def test_too_many_connections(database_url: str, monkeypatch: pytest.MonkeyPatch
             answer = refused.answer()
             assert_problem(answer, 503, "busy")
             assert answer.headers["retry-after"] == "1"
-        assert stack.enter_context(connected(server)).ended()  # not even told
+        assert stack.enter_context(connected(server)).ended()  # closed without an answer
         clients[0].send(HEALTH)
         assert clients[0].answer().status == 200

@@ -1,4 +1,5 @@
-"""POST /v2/domains/:domain/consent: the owner of a domain lets others have a name below it."""
+"""POST /v2/domains/:domain/consent: the owner of a domain permits other tenants to have a name
+below it."""
 
 from typing import Any
 
@@ -17,7 +18,7 @@ def consent(tenant: Tenant, domain: str, subdomain: str, **options: Any) -> Any:
 
 
 def blocked(tenant: Tenant, name: str) -> bool:
-    """Whether a claim of the tenant's may not become active for a parent's sake."""
+    """Whether a domain above keeps the tenant's claim from becoming active."""
 
     def work(tx: Tx) -> bool:
         return consents.blocked_by_parent(tx, domains.get(tx, Actor(tenant.organization_id), name, "u"))
@@ -52,7 +53,8 @@ def test_what_a_consent_covers(tenant: Tenant, stranger: Tenant) -> None:
 
 
 def test_who_blocks(tenant: Tenant, stranger: Tenant) -> None:
-    """Another organization's domain that is proven; not one's own, and not a claim."""
+    """An active or suspended domain of another organization blocks names below it. A claim does
+    not, and neither does a domain of one's own organization."""
     own = tenant.new_domain(user_id="other")
     tenant.new_domain(f"a.{own}", "u", "pending")
     assert not blocked(tenant, f"a.{own}")
@@ -68,11 +70,11 @@ def test_who_blocks(tenant: Tenant, stranger: Tenant) -> None:
 
 @pytest.mark.parametrize("levels", [1, 2, 3, 5])
 def test_a_name_is_blocked_from_any_height(tenant: Tenant, stranger: Tenant, levels: int) -> None:
-    """The owner of a name has all names below it, even if others have the names between."""
+    """The owner of a name controls every name below it, even if others own the names between."""
     name = tenant.new_domain(user_id="u")
     between = [".".join(["a"] * level + [name]) for level in range(1, levels)]
     below = ".".join(["a"] * levels + [name])
-    for each in between:  # the claimant's own, proven before the name above was
+    for each in between:  # the claimant proved these before the name above was proven
         stranger.new_domain(each, "u", "active")
     stranger.new_domain(below, "u", "pending")
     assert blocked(stranger, below)

@@ -1,4 +1,5 @@
-"""/console/session: signing in by key or by link, what the cookie is good for, and what ends it."""
+"""/console/session: signing in with a key or a link, what the cookie permits, and what ends the
+session."""
 
 import http.cookies
 import threading
@@ -17,7 +18,7 @@ PATH = "/v2/email-accounts"
 
 
 class Browser:
-    """What a browser keeps after signing in: the cookie, and what the page was told."""
+    """What a browser keeps after signing in: the cookie and the answer."""
 
     def __init__(self, tenant: Tenant, answer: Response) -> None:
         assert answer.status == 201, answer.text
@@ -101,7 +102,7 @@ def test_it_refuses_what_another_site_sends(tenant: Tenant, headers: dict[str, s
 @pytest.mark.parametrize(("method", "path"), [("GET", SESSION), ("GET", PATH), ("HEAD", PATH)])
 @pytest.mark.parametrize("headers", FROM_ANOTHER_SITE, ids=str)
 def test_another_site_reads_nothing(tenant: Tenant, method: str, path: str, headers: dict[str, str]) -> None:
-    """The browser would send the cookie with it; a read needs no token."""
+    """The browser would send the cookie along, and a read needs no CSRF token."""
     browser = signed_in(tenant)
     refused = browser.request(method, path, **headers)
     assert refused.status == 403
@@ -163,8 +164,8 @@ def test_it_ends_with_its_key(tenant: Tenant) -> None:
     ("column", "value"), [("revoked_at", 1), ("expires_at", 1), ("networks", "192.0.2.0/24 2001:db8::/32")]
 )
 def test_it_is_as_good_as_its_key_is_now(tenant: Tenant, column: str, value: str | int) -> None:
-    """A session, and a link that waits, are worth nothing once the key would be refused; the
-    cookie stays unused."""
+    """Once its key would be refused, so are its session and an unused link. The row of the session
+    does not change."""
     key_id = tenant.key_id(key := tenant.new_key())
     browser = signed_in(tenant, key)
     link = tenant.api.database.write_sync(lambda tx: bootstrap.create_link(tx, tenant.organization, key_id))
@@ -249,8 +250,8 @@ def test_its_files_are_kept_for_ever(api: ApiServer) -> None:
 
 
 def test_two_names_of_the_cookie(tenant: Tenant) -> None:
-    """A session of plain HTTP, or a cookie that a neighbouring host has set, does not lock out
-    one of TLS."""
+    """A cookie of a plain HTTP session, or one set by a neighboring host, does not lock out a
+    session over TLS."""
     plain = signed_in(tenant)
     host = f"127.0.0.1:{tenant.api.port}"
     secure = signed_in(tenant, origin=f"https://{host}", host=host)
@@ -270,7 +271,7 @@ def test_signing_in_is_counted_like_any_call(database_url: str) -> None:
 
 
 def test_signing_in_counts_for_the_whole_family_of_a_key(database_url: str) -> None:
-    """Otherwise a key would sign in as often as it likes, with keys that it makes."""
+    """Otherwise a key could sign in without a limit, with keys that it creates."""
     with ApiServer.start(database_url, Settings(rate_limit="6/hour")) as server:
         tenant = server.new_tenant()
         child = tenant.post("/v2/keys", {}).json["api_key"]
@@ -285,7 +286,8 @@ def test_signing_in_counts_for_the_whole_family_of_a_key(database_url: str) -> N
 
 
 def test_however_many_sessions_are_over_the_loop_goes_on(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sign-in removes expired sessions, in the writer's thread."""
+    """A sign-in removes expired sessions in the writer thread, so it does not block the event
+    loop."""
     threads: list[str] = []
 
     def noted(real: Any) -> Any:

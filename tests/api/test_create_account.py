@@ -173,10 +173,10 @@ def test_a_claim_disturbs_neither_owner_nor_claimant(tenant: Tenant, stranger: T
 
 def test_a_users_first_accounts_at_once_have_one_default(tenant: Tenant, api: ApiServer, database_url: str) -> None:
     with ApiServer.start(database_url) as other, ThreadPoolExecutor(12) as pool:
-        doors = itertools.cycle([api, other])
+        apis = itertools.cycle([api, other])
         body = {"domain": tenant.domain, "user_id": "many"}
         jobs = [
-            pool.submit(next(doors).request, "POST", PATH, body | {"local_part": f"n{n}"}, key=tenant.key)
+            pool.submit(next(apis).request, "POST", PATH, body | {"local_part": f"n{n}"}, key=tenant.key)
             for n in range(24)
         ]
         answers = [job.result() for job in jobs]

@@ -1,4 +1,4 @@
-"""POST /v2/email-accounts/create: whose address it is."""
+"""POST /v2/email-accounts/create: which user may have an address."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -126,7 +126,7 @@ def test_the_same_user_may_have_the_address_again_at_once(tenant: Tenant) -> Non
 
 
 def test_the_same_user_of_another_organization_is_not_the_same(tenant: Tenant, stranger: Tenant) -> None:
-    """A domain that changed hands begins without the old owner's addresses."""
+    """A domain that changes hands starts without the previous owner's addresses."""
     old = tenant.account("name")
     tenant.post("/v2/email-accounts/delete", {"id": old["id"]})
     tenant.set_domain_status(tenant.domain, "pending")

@@ -101,7 +101,7 @@ def test_it_refuses(tenant: Tenant, body: Any, field: str, code: str) -> None:
 
 
 def test_the_servers_own_name(tenant: Tenant) -> None:
-    """The name in the database counts: it is what the daemons take mail for."""
+    """The name in the database counts, because the daemons accept mail for that name."""
 
     def rename(name: str) -> None:
         sql = "INSERT INTO mail_host (id, name) VALUES (1, :name) ON CONFLICT (id) DO UPDATE SET name = excluded.name"
@@ -114,8 +114,8 @@ def test_the_servers_own_name(tenant: Tenant) -> None:
 
 
 def test_the_same_name(tenant: Tenant, stranger: Tenant) -> None:
-    """One claim of a user; others may claim it too, and see nothing of it. A platform domain is
-    there for all."""
+    """A user can claim a name once. Others may claim the same name and see nothing of the first
+    claim. A user cannot claim a platform domain of the own organization."""
     name = f"same.{tenant.domain}"
     assert claim(tenant, name).status == 201
     again = claim(tenant, name)
@@ -142,7 +142,7 @@ def test_the_organization(tenant: Tenant, stranger: Tenant) -> None:
 
 
 def test_keys(tenant: Tenant) -> None:
-    """A bound user is filled in; a key for some domains claims none."""
+    """A key bound to a user fills in user_id. A key bound to domains cannot claim another."""
     bound = tenant.new_key(user_id="shop")
     made = tenant.post(PATH, {"domain": f"k.{tenant.domain}"}, key=bound, fields="user_id")
     assert made.json["domain"]["domain"] == {"user_id": "shop"}
@@ -168,7 +168,7 @@ WHERE id = (SELECT MIN(id) FROM domains WHERE organization_id = :organization AN
 
 
 def test_claims_that_wait_are_capped(tenant: Tenant, stranger: Tenant) -> None:
-    """Unless a cap of domains is set: 500 of a user, 5,000 of an organization."""
+    """Without a limit of domains, a user may have 500 claims and an organization 5,000."""
 
     def run(sql: str, user: str, **more: int) -> None:
         given = {"organization": tenant.organization_id, "user_id": user, **more}
@@ -206,7 +206,7 @@ def test_many_at_once(tenant: Tenant) -> None:
 
 
 def test_no_key_is_made_for_what_is_refused(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key costs as much as a thousand reads: nobody gets one made who cannot have the domain."""
+    """Creating a DKIM key costs as much as a thousand reads, so a refused claim creates none."""
     body = {"domain": f"once.{tenant.domain}", "user_id": "u"}
     assert tenant.post("/v2/domain", body).status == 201
     made: list[dkim.NewKey] = []

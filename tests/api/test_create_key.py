@@ -1,4 +1,4 @@
-"""POST /v2/keys: a key is shown once, and is never wider than the one that made it."""
+"""POST /v2/keys: a key is shown once, and never has more rights than the key that made it."""
 
 import re
 from datetime import UTC, datetime, timedelta

@@ -131,8 +131,8 @@ def test_its_ending_is_written_down_for_the_worker(tenant: Tenant) -> None:
     assert [row[1:3] for row in rows(tenant, "session_endings")] == [(account["id"], 1)]
 
 
-# Which of three accounts is the default after the default is deleted, given the statuses of the
-# others.
+# The statuses of the other accounts, and which of them becomes the default account after the
+# deletion of the default account.
 SUCCESSION = [
     (["active", "active"], 0),
     (["suspended", "active"], 1),

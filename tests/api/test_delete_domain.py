@@ -1,4 +1,4 @@
-"""POST /v2/domains/delete: the domain ends, its name is free, nothing that lives is lost."""
+"""POST /v2/domains/delete: the domain ends and its name is free. Nothing that is in use is lost."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -80,7 +80,7 @@ def test_nothing_shows_it_afterwards(tenant: Tenant) -> None:
 
 
 def test_a_platform_domain(tenant: Tenant) -> None:
-    """Only a key that is bound to nothing may delete it."""
+    """Only an unrestricted key may delete a platform domain."""
     for bound in ({"user_id": "u"}, {"domains": [tenant.domain]}):
         refused = delete(tenant, tenant.domain, key=tenant.new_key(**bound))  # type: ignore[arg-type]
         assert (refused.status, refused.code) == (403, "forbidden")
@@ -103,7 +103,7 @@ def test_it_refuses(tenant: Tenant, body: Any, field: str) -> None:
 
 
 def test_accounts_that_are_made_meanwhile(tenant: Tenant) -> None:
-    """Either the domain goes or an account comes; never an account on a domain that is gone."""
+    """Either the deletion or the create succeeds. An account on a deleted domain never exists."""
     for number in range(5):
         name = tenant.new_domain(user_id="u")
         with ThreadPoolExecutor(2) as pool:
@@ -113,7 +113,7 @@ def test_accounts_that_are_made_meanwhile(tenant: Tenant) -> None:
 
 
 def test_its_dkim_key_is_erased(tenant: Tenant) -> None:
-    """The record may stay in the customer's DNS; nobody can sign for it any more."""
+    """Even if the record stays in the customer's DNS, nobody can sign with the key."""
     name = f"claim.{tenant.domain}"
     assert tenant.post("/v2/domain", {"domain": name, "user_id": "u"}).status == 201
     before = len(rows(tenant, "dkim_keys"))

@@ -1,4 +1,4 @@
-"""POST /v2/keys/delete: a key ends at once, and with it every key that it made."""
+"""POST /v2/keys/delete: a key ends at once, and so does every key that it made."""
 
 import random
 import threading
@@ -65,10 +65,10 @@ def test_every_process_refuses_it_at_once(tenant: Tenant, database_url: str) -> 
     key = make(tenant, tenant.key)
     child = make(tenant, key)
     with ApiServer.start(database_url) as other:
-        doors = [tenant.api, other]
-        assert [door.request("GET", "/v2/stats", key=k).status for door in doors for k in (key, child)] == [200] * 4
+        apis = [tenant.api, other]
+        assert [api.request("GET", "/v2/stats", key=k).status for api in apis for k in (key, child)] == [200] * 4
         assert other.request("POST", PATH, {"id": tenant.key_id(key)}, key=tenant.key).status == 200
-        assert [door.request("GET", "/v2/stats", key=k).status for door in doors for k in (key, child)] == [401] * 4
+        assert [api.request("GET", "/v2/stats", key=k).status for api in apis for k in (key, child)] == [401] * 4
 
 
 def test_all_that_it_made_dies_with_it(tenant: Tenant) -> None:
@@ -119,7 +119,7 @@ def test_a_bound_key_deletes_what_is_as_narrow_alone(tenant: Tenant) -> None:
 
 
 def test_a_key_that_is_deleted_meanwhile_makes_none(tenant: Tenant) -> None:
-    """In either order of the race, no child outlives its parent."""
+    """Whichever request is first, no child outlives its parent."""
     for _ in range(10):
         parent = make(tenant, tenant.key)
         with ThreadPoolExecutor(5) as pool:
@@ -133,7 +133,7 @@ def test_a_key_that_is_deleted_meanwhile_makes_none(tenant: Tenant) -> None:
 
 
 def test_however_many_keys_end_the_loop_goes_on(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is done in the writer's thread: a get is answered meanwhile."""
+    """Keys are revoked in the writer thread; meanwhile the API answers a read."""
     inside, go_on, real = threading.Event(), threading.Event(), keys.revoke
 
     def revoke(*arguments: Any) -> Any:
@@ -151,11 +151,11 @@ def test_however_many_keys_end_the_loop_goes_on(tenant: Tenant, monkeypatch: pyt
         assert ending.result().status == 200
 
 
-# --- a key ends what is no wider than itself, or what it made
+# --- a key revokes keys that are not wider than itself, and keys that it made
 
 DAY_MS = 24 * 3600 * 1000
 NOW_MS = time.time_ns() // 1_000_000
-# What a key may have, from the narrowest to none at all.
+# The values of each restriction, from the narrowest to no restriction.
 SCOPES: list[tuple[str, ...]] = [
     ("keys:write",),
     ("keys:write", "stats:read"),
@@ -168,7 +168,7 @@ USERS: list[str | None] = ["u", "v", None]
 
 
 def wider_fields(target: dict[str, Any], caller: dict[str, Any]) -> set[str]:
-    """What a target has that the caller lacks, by sets of single addresses and rights."""
+    """The fields in which `target` is wider than `caller`, computed with sets."""
     inside = {("127.0.0.1/32",): {"1"}, ("127.0.0.0/8",): {"1", "8"}, ("127.0.0.0/8", "::1/128"): {"1", "8", "6"}}
     everywhere = {"1", "8", "6", "any"}
     wider = set()
@@ -182,7 +182,7 @@ def wider_fields(target: dict[str, Any], caller: dict[str, Any]) -> set[str]:
 
 
 def test_a_key_revokes_no_wider_one(tenant: Tenant) -> None:
-    """Any pair of keys of one organization, a sample that is the same in each run."""
+    """Random pairs of keys of one organization; the sample is the same in each run."""
     chosen = random.Random(7)
     kinds = ("networks", NETWORKS), ("expires_at", EXPIRIES), ("scopes", SCOPES), ("user_id", USERS)
     outcomes = Counter[str]()
@@ -215,8 +215,7 @@ def state(tenant: Tenant, key: str) -> str:
 
 
 def test_keys_write_alone_does_not_end_the_organization(tenant: Tenant) -> None:
-    """The key that a platform's own service works with survives a leaked key that can write keys
-    alone."""
+    """A leaked key that has only keys:write cannot revoke the key of the platform's own service."""
     leaked, before = tenant.new_key(["keys:write"]), rows(tenant)
     refused = tenant.post(PATH, {"id": tenant.key_id(tenant.key)}, key=leaked)
     assert (refused.status, refused.code) == (403, "key_too_wide")
@@ -229,7 +228,7 @@ def test_what_it_made_it_may_end_whatever_lies_between(tenant: Tenant) -> None:
     grandchild = make(tenant, make(tenant, parent))
     assert tenant.post(PATH, {"id": tenant.key_id(grandchild)}, key=parent).status == 200
     narrow = make(tenant, parent, scopes=["keys:write"])
-    assert tenant.post(PATH, {"id": tenant.key_id(parent)}, key=narrow).code == "key_too_wide", "a maker is wider"
+    assert tenant.post(PATH, {"id": tenant.key_id(parent)}, key=narrow).code == "key_too_wide", "the parent is wider"
     assert status(tenant, parent) == 200
 
 

@@ -1,4 +1,5 @@
-"""GET /docs: the API reference, vendored; the browser is forbidden to ask anybody else."""
+"""GET /docs: the API reference, vendored. Its policy forbids the browser to load anything from
+other hosts."""
 
 import re
 

@@ -1,5 +1,5 @@
-"""Where a request ends: what is not certain is answered once, by a refusal, and nothing that
-follows is a request."""
+"""Where a request ends. A request whose end is uncertain is refused once, and nothing after it is
+taken for a request."""
 
 import subprocess
 
@@ -16,7 +16,7 @@ from tests.harness.server import ApiServer, Tenant
 
 __all__ = ["client"]
 
-# A request in the body of another one: it must never be answered.
+# A request in the body of another request: it must never be answered.
 HIDDEN = b"GET /llms.txt HTTP/1.1\r\nHost: hidden\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -108,8 +108,8 @@ UNCERTAIN = {
 
 @pytest.mark.parametrize("name", UNCERTAIN)
 def test_what_is_not_certain_ends_the_connection(client: Client, name: str) -> None:
-    """The request before it is answered, it is refused, and the bytes after it are never taken
-    for a request."""
+    """The request before it is answered, the uncertain request is refused, and the bytes after it
+    are never taken for a request."""
     client.send(HEALTH + UNCERTAIN[name] + HIDDEN + HIDDEN)
     assert client.answer().json == {"status": "ok"}
     assert_problem(client.answer(), 400, "invalid_request")
@@ -179,7 +179,7 @@ LINES = st.sampled_from(
 @settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(LINES, st.lists(FIELDS, max_size=4), st.sampled_from([b"", b"abcde", b"5\r\nabcde\r\n0\r\n\r\n", HIDDEN]))
 def test_any_head_is_as_many_requests_as_a_strict_parser_sees(line: bytes, fields: list[bytes], body: bytes) -> None:
-    """tests/fuzz/test_connection.py asks about much more; this one is the promise."""
+    """A small sample of tests/fuzz/test_connection.py, which tries many more."""
     agree(b"\r\n".join([line, b"Host: x", *fields, b"", body]) + HIDDEN)
 
 
@@ -196,7 +196,7 @@ def test_any_head_is_as_many_requests_as_a_strict_parser_sees(line: bytes, field
     ids=repr,
 )
 def test_a_host_is_one_host(client: Client, hosts: tuple[bytes, ...]) -> None:
-    """RFC 9112 3.2."""
+    """RFC 9112 3.2: a request has exactly one valid Host."""
     client.send(b"\r\n".join([b"GET /healthz HTTP/1.1", *hosts, b"", b""]) + HIDDEN)
     assert_problem(client.answer(), 400, "invalid_request")
     assert client.ended()
@@ -219,7 +219,7 @@ def test_http_1_0_needs_no_host(api: ApiServer) -> None:
 
 
 def test_the_host_of_a_whole_url_counts(client: Client, tenant: Tenant) -> None:
-    """RFC 9112 3.2.2: whatever the header says."""
+    """RFC 9112 3.2.2: the host of the URL wins over the Host header."""
     path = b"/.well-known/mta-sts.txt"
     asked = b"mta-sts." + tenant.domain.encode()
     for url, host, status in ((asked, b"other.test", 200), (b"other.test", asked, 404)):
@@ -227,12 +227,12 @@ def test_the_host_of_a_whole_url_counts(client: Client, tenant: Tenant) -> None:
         assert client.answer().status == status
 
 
-# --- what honest clients do
+# --- honest clients
 
 
 def test_curl_that_offers_http_2(api: ApiServer) -> None:
-    """`curl --http2` offers an upgrade: without a body the answer is HTTP/1.1, with one it is a
-    clear refusal."""
+    """`curl --http2` offers an upgrade. Without a body, the answer is HTTP/1.1; with a body, the
+    request is refused with a clear message."""
     url = f"http://127.0.0.1:{api.port}"
     command = ["curl", "-sS", "--http2", "-w", " %{http_code} %{http_version}"]
     plain = subprocess.run([*command, f"{url}/healthz", f"{url}/healthz"], capture_output=True, text=True, check=True)
@@ -247,7 +247,7 @@ def test_curl_that_offers_http_2(api: ApiServer) -> None:
 
 
 def test_a_body_that_is_asked_for(client: Client, tenant: Tenant) -> None:
-    """Expect: 100-continue; the second request shows that the connection is still in step."""
+    """Expect: 100-continue. The second request shows that the connection is still in sync."""
     body = body_for(tenant, "a")
     lines = (b"Content-Type: application/json", b"Expect: 100-Continue", b"Content-Length: %d" % len(body))
     client.send(head(tenant.key, *lines, start=b"POST " + CREATE.encode()))
@@ -258,8 +258,8 @@ def test_a_body_that_is_asked_for(client: Client, tenant: Tenant) -> None:
 
 
 def test_a_body_that_was_not_asked_for(client: Client) -> None:
-    """After a refusal the client may send its body, or the next request: nobody can know, so the
-    connection ends."""
+    """After a refusal the client may send either its body or its next request. The server cannot
+    know which, so the connection closes."""
     lines = b"Host: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(HIDDEN)
     client.send(b"POST %b HTTP/1.1\r\n%b" % (CREATE.encode(), lines))
     assert_problem(client.answer(), 401, "unauthorized")
@@ -276,7 +276,7 @@ def test_the_rest_of_a_body_after_its_answer_is_no_request(client: Client) -> No
 
 
 def test_a_fault_behind_an_answer_is_not_answered(client: Client) -> None:
-    """Another answer would be taken for that to the next request."""
+    """The client would take a second answer for the answer to its next request."""
     client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
     assert client.answer().json == {"status": "ok"}
     client.send(b"zz\r\n" + HEALTH)
@@ -284,15 +284,14 @@ def test_a_fault_behind_an_answer_is_not_answered(client: Client) -> None:
 
 
 def test_a_pipeline_waits_for_each_answer() -> None:
-    """What comes meanwhile is kept as bytes, not as requests: few bytes must not become much
+    """Later requests are kept as bytes and parsed one at a time, so that few bytes never need much
     memory."""
     found = ours(HEALTH * 3 + b"x")
     assert [one.target for one in found.requests] == [b"/healthz"] * 3
 
 
 def test_the_grammar_takes_no_time() -> None:
-    """No input makes the expressions try again: the largest head of each kind is judged in one
-    pass."""
+    """The expressions never backtrack: each judges the largest head in one pass."""
     line = b"GET / HTTP/1.1\r\n"
     for bad in (b"a" * 30_000, line + b"a:" + b" \t" * 15_000, line + b"a: b\r\n" * 5_000 + b"\n", b"/" * 30_000):
         assert framing.LINE.match(bad) is None or b"\r\n\r\n" not in bad

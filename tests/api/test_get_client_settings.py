@@ -1,5 +1,5 @@
-"""GET /v2/email-accounts/:id/client-settings, its profile for Apple's devices, and what clients
-find by themselves."""
+"""GET /v2/email-accounts/:id/client-settings, the profile for Apple devices, and the documents that
+mail clients discover."""
 
 import plistlib
 import xml.etree.ElementTree as ET
@@ -92,7 +92,7 @@ def test_clients_find_it(tenant: Tenant) -> None:
 
 
 def test_at_the_host_of_the_mx_the_address_names_the_domain(tenant: Tenant) -> None:
-    """A client that finds nothing at the domain asks below the name of its MX, which many
+    """A client that finds nothing at the domain asks at the name of the domain's MX, which many
     domains share."""
     answer = get(tenant, "autoconfig.postroom.test", emailaddress=f"x@{tenant.domain}")
     assert ET.fromstring(answer.text).findtext("emailProvider/domain") == tenant.domain
@@ -132,8 +132,8 @@ def test_whether_an_address_exists_does_not_show(tenant: Tenant) -> None:
     ],
 )
 def test_outlook_is_answered_for_any_address_of_the_domain(tenant: Tenant, local_part: str, login: str) -> None:
-    """Also for one that no account of ours could have: an alias, a catch-all, a +tag. The login
-    is the account's."""
+    """Also for addresses that no account can have: an alias, a catch-all, a +tag. The login is the
+    account's address."""
     answer = autodiscover(tenant, f"{local_part}@{tenant.domain}", "mail.postroom.test")
     assert answer.status == 200, answer.text
     assert ET.fromstring(answer.text).findtext(f".//{{{OUTLOOK}}}LoginName") == f"{login}@{tenant.domain}"
@@ -177,7 +177,7 @@ def test_any_other_host_is_nothing(tenant: Tenant) -> None:
     "host", ["autoconfig.{domain}:443:443", "autoconfig.{domain}/x", "autoconfig.{domain}@evil.test"]
 )
 def test_what_names_no_host(tenant: Tenant, host: str) -> None:
-    """RFC 9112 3.2: not even looked for."""
+    """RFC 9112 3.2: an invalid Host is refused before any lookup."""
     answer = tenant.api.request("GET", AUTOCONFIG, headers={"host": host.format(domain=tenant.domain)})
     assert (answer.status, answer.code) == (400, "invalid_request")
 

@@ -1,4 +1,4 @@
-"""GET /.well-known/mta-sts.txt: the policy of RFC 8461, for the right Host and no other."""
+"""GET /.well-known/mta-sts.txt: the policy of RFC 8461, for the right Host only."""
 
 import socket
 
@@ -76,7 +76,7 @@ def test_it_refuses(tenant: Tenant, host: str) -> None:
     ],
 )
 def test_what_names_no_host(tenant: Tenant, host: str) -> None:
-    """RFC 9112 3.2: not even looked for."""
+    """RFC 9112 3.2: an invalid Host is refused before any lookup."""
     answer = tenant.api.request("GET", PATH, headers={"host": host.format(domain=tenant.domain)})
     assert (answer.status, answer.code) == (400, "invalid_request")
 

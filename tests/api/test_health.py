@@ -11,7 +11,7 @@ PARTS = {"worker": None, "dovecot": None, "postfix": None}
 
 @pytest.fixture
 def parts(api: ApiServer) -> Iterator[dict[str, str | None]]:
-    """What the probe of the other parts answers; each test may change it."""
+    """The state of the other parts that the API reports. Each test may change it."""
     api.reasons = dict(PARTS)
     yield api.reasons
     api.reasons = {}

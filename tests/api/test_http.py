@@ -1,4 +1,4 @@
-"""What holds for every request: the key comes first, then path and method."""
+"""Promises for every request: the key is checked first, then the path and the method."""
 
 import pytest
 

@@ -1,5 +1,4 @@
-"""What a key may do with what it is bound to: domains, networks, time; and when it was last
-used."""
+"""The restrictions of a key: domains, networks, expiry. Also the time of its last use."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -163,7 +162,7 @@ def test_it_expires_by_itself(tenant: Tenant) -> None:
 
 
 def move(tenant: Tenant, key: str, column: str, value: int) -> None:
-    """Sets a time of a key, behind the API's back."""
+    """Sets a time of a key in the database."""
     sql = f"UPDATE api_keys SET {column} = :value WHERE digest = :digest"
     tenant.api.database.write_sync(lambda tx: tx.run(sql, value=value, digest=keys.digest(key)))
 
@@ -191,9 +190,9 @@ def test_the_last_use_is_coarse(tenant: Tenant, database_url: str) -> None:
     old = tenant.new_key()
     move(tenant, old, "last_used_at", now - keys.USE_MS)
     with ApiServer.start(database_url) as other:
-        for door in (tenant.api, other):
+        for api in (tenant.api, other):
             for used in (key, old):
-                assert door.request("GET", "/v2/stats", key=used).status == 200
+                assert api.request("GET", "/v2/stats", key=used).status == 200
         wait_for("the last use", lambda: last_use(tenant, old) != now - keys.USE_MS)
     assert last_use(tenant, key) == now
 

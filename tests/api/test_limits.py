@@ -1,4 +1,4 @@
-"""GET and PUT /v2/limits, and the limits at work: 409 limit_reached with the cap."""
+"""GET and PUT /v2/limits, and how limits are enforced: 409 limit_reached with the limit."""
 
 import threading
 
@@ -50,7 +50,7 @@ def test_what_is_absent_stays_and_null_lifts(tenant: Tenant) -> None:
     assert tenant.put(PATH, {"user_id": "u", "accounts": None}).json["limits"] == NONE | {"domains": 3}
     before = rows(tenant)
     assert tenant.put(PATH, {"user_id": "u", "domains": 3}).status == 200
-    assert rows(tenant) == before, "nothing to change is nothing done"
+    assert rows(tenant) == before, "an unchanged limit must write nothing"
 
 
 def test_a_user_sees_and_never_sets_his_limits(tenant: Tenant) -> None:
@@ -130,6 +130,6 @@ def test_many_at_once_never_pass_the_limit(tenant: Tenant) -> None:
 
 
 def _limit_organization(tenant: Tenant, command: SetLimits) -> None:
-    """The operator's limits, which no key can set."""
+    """Sets limits of the organization, as only the operator can."""
     actor = Actor(tenant.organization_id)
     tenant.api.database.write_sync(lambda tx: limits.change(tx, actor, None, command))

@@ -22,7 +22,7 @@ def next_of(answer: Response) -> str | None:
 
 
 def walk(tenant: Tenant, path: str, **query: Any) -> list[list[int]]:
-    """The ids of every page, from the first one along the links."""
+    """The ids of every page, following the links from the first page."""
     answer = tenant.get(path, **query)
     pages = [ids(answer)]
     while link := next_of(answer):

@@ -1,4 +1,5 @@
-"""GET /v2/domains/:domain/email-accounts. Paging and filters are those of the other list."""
+"""GET /v2/domains/:domain/email-accounts. It has the paging and the filters of GET
+/v2/email-accounts."""
 
 from typing import Any
 from urllib.parse import quote

@@ -1,4 +1,4 @@
-"""GET /v2/domains: what a user sees, the platform's domains included."""
+"""GET /v2/domains: the domains that a user sees, with the platform domains."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ def test_status(tenant: Tenant) -> None:
 
 
 def test_pages(tenant: Tenant) -> None:
-    """Own domains and the platform's in one order, by offset and by cursor."""
+    """The user's domains and the platform domains in one order, by offset and by cursor."""
     expected = [tenant.domain] + [tenant.new_domain(user_id="u" if n % 2 else None) for n in range(8)]
     assert names(tenant) == expected
     by_offset = [name for offset in range(0, 10, 4) for name in names(tenant, limit=4, offset=offset)]

@@ -1,4 +1,4 @@
-"""GET /llms.txt: what an agent reads first, and the documents that it leads to."""
+"""GET /llms.txt: the first page for an agent, and the documents that it links to."""
 
 import re
 from pathlib import Path

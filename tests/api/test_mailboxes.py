@@ -1,5 +1,5 @@
-"""GET /v2/email-accounts/:id/usage and …/sessions: what the API makes of what Dovecot says.
-tests/mail/test_mailbox.py asks a real one."""
+"""GET /v2/email-accounts/:id/usage and …/sessions: what the API answers for given results of
+Dovecot. tests/mail/test_mailbox.py asks a real Dovecot."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,5 @@
-"""GET /metrics: Prometheus' text format, right over several processes, and nobody's name in it."""
+"""GET /metrics: the Prometheus text format, correct over several processes, and without any name of
+a tenant."""
 
 import json
 import re
@@ -27,7 +28,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def samples(answer: Response) -> Samples:
-    """Every sample by its name and labels, as Prometheus' own parser reads them."""
+    """Every sample by its name and labels, as parsed by prometheus_client."""
     assert answer.status == 200, answer.text
     found = {}
     for family in text_string_to_metric_families(answer.text):
@@ -45,8 +46,8 @@ def value(found: Samples, name: str, **labels: str) -> float:
 
 @pytest.fixture
 def operators_key(tenant: Tenant) -> str:
-    """A key of the operator's own organization, as
-    `postroom keys create --organization operator` makes one."""
+    """A key of the operator's own organization, as `postroom keys create --organization operator`
+    creates."""
     command = CreateKey(scopes=("metrics:read",))
     return tenant.api.database.write_sync(lambda tx: bootstrap.create_key(tx, bootstrap.ORGANIZATION, command))
 
@@ -71,7 +72,7 @@ def test_it_works(tenant: Tenant, operators_key: str) -> None:
 
 
 def test_a_tenant_sees_nothing_of_what_others_do(tenant: Tenant, stranger: Tenant, everything: Samples) -> None:
-    """A tenant's key gets the same text, whatever is measured and whichever tenants are busy."""
+    """A tenant's key gets the same text whatever is measured and whichever tenants are busy."""
     names = {name for name, _ in samples(tenant.get(PATH))}
     assert names == {"postroom_accounts", "postroom_part_up", "postroom_build_info"}
     assert names < {name for name, _ in everything}
@@ -117,7 +118,8 @@ def test_requests_are_counted_by_route_and_status(tenant: Tenant, operators_key:
 
 
 def test_it_names_nobody(tenant: Tenant, operators_key: str) -> None:
-    """Labels are of ours alone, whatever clients send: nothing personal, and no endless series."""
+    """Whatever clients send, every label is one of ours: no personal data, and a bounded number of
+    series."""
     account = tenant.account("private", display_name="hidden")
     tenant.get(f"/v2/email-accounts/{account['id']}")
     tenant.get(f"/v2/domains/{tenant.domain}/info", user_id="user_123")
@@ -149,7 +151,7 @@ def open_api(database_url: str) -> Iterator[ApiServer]:
 
 @pytest.fixture
 def everything(tenant: Tenant, operators_key: str) -> Iterator[Samples]:
-    """The operator's scrape of an instance where all can be measured."""
+    """The operator's scrape of an instance that can measure everything."""
     api = tenant.api
     before, reasons = api.measured, dict(api.reasons)
     api.measured = Measured(
@@ -169,8 +171,8 @@ def everything(tenant: Tenant, operators_key: str) -> Iterator[Samples]:
 
 
 def _join(tx: Tx, account_id: int) -> None:
-    """Two nodes; one that was never started; an account that moves, and what a cancelled move
-    has left."""
+    """Adds two running nodes, one node that was never started, an account that moves, and the
+    leftovers of a cancelled move."""
     for name in ("a", "b", "c"):
         nodes.add(tx, name, "192.0.2.1", 1700)
     for name in ("a", "b"):
@@ -184,14 +186,14 @@ def _join(tx: Tx, account_id: int) -> None:
 
 
 def _part(tx: Tx) -> None:
-    """One machine again, as the other tests expect it."""
+    """Removes the nodes, because other tests expect a single machine."""
     for table in ("node_leftovers", "account_moves", "account_homes", "node_loads", "nodes"):
         tx.run(f"DELETE FROM {table}")
 
 
 def test_several_machines(tenant: Tenant, everything: Samples, operators_key: str) -> None:
-    """Whether each is there, how many accounts it has, and what is on its way; of one machine
-    nothing of this."""
+    """For each node: its silence and its number of accounts; and the moves by phase. A single
+    machine has none of these metrics."""
     assert 90 <= value(everything, "node_silence_seconds", node="b") < 90 + LONG
     assert value(everything, "node_silence_seconds", node="a") < LONG
     assert ("postroom_node_silence_seconds", frozenset({("node", "c")})) not in everything
@@ -222,8 +224,8 @@ def test_what_is_measured_elsewhere(tenant: Tenant, everything: Samples, operato
 
 
 def test_work_that_is_late(tenant: Tenant, operators_key: str) -> None:
-    """The oldest row of each kind counts, by how long it has been due: older here than what
-    other tests leave."""
+    """The lag of each kind of work is the age of its oldest due row. The rows here are older than
+    rows of other tests."""
     things = []
     for local_part in ("late", "due"):
         id_ = tenant.account(local_part)["id"]
@@ -262,7 +264,7 @@ def test_from_this_host_without_a_key(open_api: ApiServer, tenant: Tenant, stran
 
 
 def test_several_processes(database_url: str, tenant: Tenant, tmp_path: Path, operators_key: str) -> None:
-    """Whichever process is asked answers for all, each under its own name."""
+    """Any process answers for all processes, each under its own name."""
     names, quiet = ("api", "api-2"), Settings(rate_limit="off")
     for name in names:
         (tmp_path / f"{name}.counts").write_text("what another version has left")
@@ -272,7 +274,8 @@ def test_several_processes(database_url: str, tenant: Tenant, tmp_path: Path, op
         ApiServer.start(database_url, quiet, place=first) as one,
         ApiServer.start(database_url, quiet, place=second) as two,
     ):
-        assert two.request("GET", PATH, key=operators_key).status == 200  # before the first one has left anything
+        # The first process has written no counts yet.
+        assert two.request("GET", PATH, key=operators_key).status == 200
         for api, times in ((one, 5), (two, 2)):
             for _ in range(times):
                 assert api.request("GET", "/v2/email-accounts", key=tenant.key).status == 200
@@ -282,7 +285,7 @@ def test_several_processes(database_url: str, tenant: Tenant, tmp_path: Path, op
             return [value(found, "requests_total", process=name, **listing) for name in names]
 
         for api in (one, two):
-            assert wait_for("what both have counted", lambda api=api: told(api) == [5, 2])  # type: ignore[misc]
+            assert wait_for("the counts of both", lambda api=api: told(api) == [5, 2])  # type: ignore[misc]
 
 
 def test_one_process_leaves_no_file(database_url: str, tenant: Tenant, tmp_path: Path) -> None:
@@ -292,28 +295,28 @@ def test_one_process_leaves_no_file(database_url: str, tenant: Tenant, tmp_path:
 
 
 def test_a_tally_is_cumulated_in_its_bucket(tenant: Tenant) -> None:
-    tallies = RequestMetrics(tenant.api.database, ProcessSlot())
+    metrics = RequestMetrics(tenant.api.database, ProcessSlot())
     for seconds in (0.0, 0.001, 0.0011, 10.0, 10.1, 99.0):
-        tallies.count("GET", "/healthz", 200, seconds)
-    (account,) = tallies.accounts()
-    (tally,) = account.tallies
-    assert tally.count == sum(tally.buckets) == 6
-    assert (tally.buckets[0], tally.buckets[1], tally.buckets[-2], tally.buckets[-1]) == (2, 1, 1, 2)
+        metrics.count("GET", "/healthz", 200, seconds)
+    (process,) = metrics.processes()
+    (counter,) = process.routes
+    assert counter.count == sum(counter.buckets) == 6
+    assert (counter.buckets[0], counter.buckets[1], counter.buckets[-2], counter.buckets[-1]) == (2, 1, 1, 2)
 
 
 def test_invented_methods_are_one(tenant: Tenant) -> None:
-    tallies = RequestMetrics(tenant.api.database, ProcessSlot())
+    metrics = RequestMetrics(tenant.api.database, ProcessSlot())
     for number in range(50):
-        tallies.count(f"M{number}", None, 401, 0.1)
-    (account,) = tallies.accounts()
-    assert [(tally.method, tally.route, tally.count) for tally in account.tallies] == [("other", "none", 50)]
+        metrics.count(f"M{number}", None, 401, 0.1)
+    (process,) = metrics.processes()
+    assert [(counter.method, counter.route, counter.count) for counter in process.routes] == [("other", "none", 50)]
 
 
 # --- the documents that name metrics
 
 
 def expressions() -> list[str]:
-    """What the dashboard asks for, and the alert rules."""
+    """The expressions of the dashboard and of the alert rules."""
     board = json.loads((DOCS / "grafana.json").read_text(encoding="utf-8"))
     shown = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
     rules = re.findall(r"^ +expr: (.*)$", (DOCS / "monitoring.md").read_text(encoding="utf-8"), re.M)

@@ -1,4 +1,4 @@
-"""GET /openapi.json: OpenAPI 3.1, made from the table of routes."""
+"""GET /openapi.json: OpenAPI 3.1, generated from the table of routes."""
 
 import re
 from typing import Any
@@ -75,7 +75,7 @@ def test_each_operation(document: Any, route: Route) -> None:
 
 
 def test_request_types_refuse_the_unknown_and_type_everything(document: Any) -> None:
-    """An untyped value in a request type would let deep nesting in."""
+    """An untyped value in a request type would permit deep nesting."""
     for route in ROUTES:
         if route.body:
             schema = resolve(

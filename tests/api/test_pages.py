@@ -1,5 +1,5 @@
-"""Pages of every list: the Link header is there exactly while more follows, and its way shows
-each item once."""
+"""Pages of every list: the Link header is present exactly while more items follow, and following
+the links shows each item once."""
 
 from collections.abc import Callable
 from typing import Any
@@ -50,12 +50,12 @@ def keys(tenant: Tenant) -> str:
 
 def events(tenant: Tenant) -> str:
     id_ = tenant.account()["id"]
-    for number in range(COUNT - 1):  # with its creation
+    for number in range(COUNT - 1):  # the creation is an event too
         assert tenant.put(f"/v2/email-accounts/{id_}", {"display_name": str(number)}).status == 200
     return f"/v2/events?account_id={id_}"
 
 
-# How to make COUNT items and ask for them, by the path of the route.
+# Functions that create COUNT items and return the path of their list, by route.
 LISTS: dict[str, tuple[Callable[[Tenant], str], ...]] = {
     "/v2/email-accounts": (accounts, deleted_accounts),
     "/v2/domains/:domain/email-accounts": (accounts_of_a_domain,),
@@ -69,14 +69,15 @@ ASKED += [(made, {"q": "a"}) for made in (accounts, deleted_accounts, accounts_o
 
 
 def test_it_asks_every_list() -> None:
-    """Every route that takes a cursor has one row here, and every order."""
+    """Every route with a cursor has a row in LISTS, and every route with an order is tested in
+    it."""
     taking = {name: {route.path for route in ROUTES if hasattr(route.query, name)} for name in ("after", "order")}
     assert taking["after"] == LISTS.keys()
     assert taking["order"] == {path for path, made in LISTS.items() if made[0] in [m for m, q in ASKED if "order" in q]}
 
 
 def walk(tenant: Tenant, path: str, **query: Any) -> list[list[int]]:
-    """The ids of every page, from the first one along the links."""
+    """The ids of every page, following the links from the first page."""
     joined = "&".join(f"{name}={value}" for name, value in query.items())
     link: str | None = f"{path}{'&' if '?' in path else '?'}{joined}"
     found = []
@@ -92,13 +93,12 @@ def walk(tenant: Tenant, path: str, **query: Any) -> list[list[int]]:
 def test_a_link_leads_on_while_more_follows(
     tenant: Tenant, made: Callable[[Tenant], str], query: dict[str, str]
 ) -> None:
-    """A page that is exactly full is the last one where nothing follows: no link to an empty
-    page."""
+    """A full last page has no link, so no link leads to an empty page."""
     path = made(tenant)
     (every,) = walk(tenant, path, limit=COUNT + 1, **query)
     assert len(set(every)) == COUNT
     for limit in range(1, COUNT + 1):
         expected = [every[start : start + limit] for start in range(0, COUNT, limit)]
         assert walk(tenant, path, limit=limit, **query) == expected, limit
-    if made is not events:  # which take a cursor alone
+    if made is not events:  # events have a cursor only
         assert walk(tenant, path, limit=COUNT - 1, offset=1, **query) == [every[1:]]

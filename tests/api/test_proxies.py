@@ -1,8 +1,8 @@
-"""A real Caddy and a real nginx in front of a real API: what one client sends as a body is nobody's
-request.
+"""A real Caddy and a real nginx in front of a real API: no body of one client is taken for a
+request of another.
 
-With the files of deploy/proxy, and as others configure them: Caddy passes every offer to upgrade
-on, and so does nginx with the lines that are copied for WebSockets.
+Both run with the files of deploy/proxy, and as others configure them: Caddy passes on every offer
+to upgrade, and so does nginx with the usual lines for WebSockets.
 """
 
 import http.client
@@ -23,8 +23,8 @@ from tests.harness.postgres import free_port
 from tests.harness.service import LONG, Service, wait_for
 
 FILES = Path(__file__).parents[2] / "deploy" / "proxy"
-# Without a key it is 401, and every refusal is in the log with its method: nobody else sends this
-# one.
+# The hidden request has no key, so the API would refuse it with 401 and log its method. No other
+# request here is a DELETE.
 HIDDEN = b"DELETE /v2/email-accounts/1 HTTP/1.1\r\nHost: x\r\n\r\n"
 CHUNKS = b"%x\r\n%b\r\n0\r\n\r\n" % (len(HIDDEN), HIDDEN)
 START = b"POST /v2/email-accounts/create HTTP/1.1\r\nHost: api.example.com\r\nContent-Type: application/json\r\n"
@@ -96,8 +96,8 @@ def _listens(port: int) -> bool:
 
 @contextmanager
 def caddy(service: Service, folder: Path, text: str) -> Iterator[int]:
-    """Its file, with our ports in the place of its own, and without the port that Caddy is
-    administered by."""
+    """Runs Caddy with this configuration on ports of the test, without Caddy's administration
+    port."""
     port = free_port()
     names = {"API_NAME": f"http://127.0.0.1:{port}", "API_UPSTREAM": f"127.0.0.1:{service.ports['port']}"}
     names["HOME"] = str(folder)
@@ -108,7 +108,7 @@ def caddy(service: Service, folder: Path, text: str) -> Iterator[int]:
     made: dict[str, Any] = json.loads(
         subprocess.run(adapt, env=os.environ | names, capture_output=True, check=True).stdout
     )
-    for server in made["apps"]["http"]["servers"].values():  # any name, as for its own
+    for server in made["apps"]["http"]["servers"].values():  # any host name
         server["routes"] = [route | {"match": []} for route in server["routes"]]
     (folder / "config.json").write_text(json.dumps(made | {"admin": {"disabled": True}}))
     with running(port, "caddy", "run", "--config", folder / "config.json", **names):
@@ -117,7 +117,7 @@ def caddy(service: Service, folder: Path, text: str) -> Iterator[int]:
 
 @contextmanager
 def nginx(service: Service, folder: Path, text: str) -> Iterator[int]:
-    """Its file, with our ports in the place of its own, and without TLS."""
+    """Runs nginx with this configuration on ports of the test, without TLS."""
     port = free_port()
     changes = (
         (r"listen 443( ssl http2)?;", f"listen 127.0.0.1:{port};", 1),
@@ -153,8 +153,8 @@ def proxy(
 
 
 def raw(port: int, data: bytes) -> int:
-    """Sends these bytes; the status of the first answer, 0 where there is none. The connection
-    stays open so long."""
+    """Sends these bytes on a connection that stays open until the answer. Returns the status of the
+    first answer, or 0 if there is none."""
     with (
         socket.create_connection(("127.0.0.1", port), timeout=LONG) as client,
         closing(http.client.HTTPResponse(client)) as answer,
@@ -177,7 +177,7 @@ def asked(port: int, path: str, key: str | None = None, **headers: str) -> tuple
 
 
 def test_it_works(proxy: tuple[str, int], service: Service) -> None:
-    """And the client's address is not the proxy's, but only the proxy can say so."""
+    """The API sees the client's address, which only the trusted proxy can set."""
     _, port = proxy
     assert asked(port, "/healthz") == (200, b'{"status":"ok"}')
     status, text = asked(port, "/v2/domains?every_user=true", service.key(), X_Forwarded_For="192.0.2.1")
@@ -185,8 +185,8 @@ def test_it_works(proxy: tuple[str, int], service: Service) -> None:
 
 
 def logged(service: Service) -> list[str]:
-    """The methods of all refused requests until now: one more, like those that the attacks hide,
-    is the last."""
+    """The methods of all refused requests until now. It sends a refused PATCH and waits for its log
+    line, so all earlier lines are there."""
 
     def methods() -> list[str]:
         whole = (service.data / "log" / "api.log").read_text().rpartition("\n")[0].splitlines()
@@ -219,8 +219,8 @@ def test_the_body_of_one_client_is_no_request(proxy: tuple[str, int], service: S
 
 
 def test_the_files_of_ours_take_the_offer_away(proxy: tuple[str, int]) -> None:
-    """With them a body that offers an upgrade is an ordinary one; others have it refused by the
-    API."""
+    """Our files remove the offer, so the body is an ordinary one. With other files, the API refuses
+    the request."""
     name, port = proxy
     status = raw(port, ATTACKS["an upgrade"])
     assert status == (401 if name.endswith("ours") else 400)

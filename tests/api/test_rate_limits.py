@@ -1,4 +1,5 @@
-"""Limits of calls: by key, and of wrong keys by address. Time is moved, never waited for."""
+"""Rate limits: calls by key, and wrong keys by address. The tests move a clock instead of
+waiting."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ WRONG = WRONG_KEYS.calls
 
 
 class Clock:
-    """A time that moves when it is told to."""
+    """A clock that a test moves."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -33,13 +34,13 @@ def clock() -> Clock:
 
 @contextmanager
 def limited(url: str, clock: Clock, **settings: object) -> Iterator[Tenant]:
-    """A tenant on a server of its own with limits."""
+    """A tenant on a server of its own with a rate limit."""
     with ApiServer.start(url, Settings(**{"rate_limit": "3/minute", **settings}), clock) as server:  # type: ignore[arg-type]
         yield server.new_tenant()
 
 
 def state(answer: Response) -> tuple[int, int]:
-    """What is left, and in how many seconds all is there again."""
+    """The calls that are left, and the seconds until all are available again."""
     found = re.fullmatch(r'"default";r=(\d+);t=(\d+)', answer.headers["ratelimit"])
     assert found, answer.headers
     return int(found[1]), int(found[2])
@@ -81,7 +82,7 @@ def test_every_key_has_its_own(database_url: str, clock: Clock) -> None:
 
 
 def test_keys_that_a_key_makes_share_its_limit(database_url: str, clock: Clock) -> None:
-    """Otherwise a key would make itself as many calls as it likes."""
+    """Otherwise a key could raise its own limit by creating keys."""
     with limited(database_url, clock) as tenant:
         child = tenant.post("/v2/keys", {}).json["api_key"]
         grandchild = tenant.post("/v2/keys", {}, key=child).json["api_key"]
@@ -187,7 +188,7 @@ def test_a_right_key_is_not_punished_for_its_neighbours(database_url: str, clock
         assert last.status == 429
         assert tenant.get(PATH).status == 200
         new = tenant.new_key()
-        assert tenant.get(PATH, key=new).status == 429  # nobody has seen it right yet
+        assert tenant.get(PATH, key=new).status == 429  # this process has not seen the key before
         clock.now += 60
         assert tenant.get(PATH, key=new).status == 200
 
@@ -255,8 +256,8 @@ def test_memory_is_bounded(clock: Clock) -> None:
     for number in range(100, 1100):
         windows.consume(number)
         assert len(windows) <= 100
-    assert windows.consume(1099)[0] == -1  # the newest are still known
-    assert windows.consume("first")[0] == 0  # the oldest went
+    assert windows.consume(1099)[0] == -1  # the newest is still known
+    assert windows.consume("first")[0] == 0  # the oldest was dropped
 
 
 def test_what_is_over_goes_by_itself(clock: Clock) -> None:
@@ -280,4 +281,4 @@ def test_right_keys_are_remembered_in_bounds(clock: Clock) -> None:
     limits.check_address("203.0.113.8", "pr_0")
     with pytest.raises(TooMany):
         limits.check_address("203.0.113.7", "pr_0")
-    assert "pr_" not in repr(vars(limits))  # hashes only
+    assert "pr_" not in repr(vars(limits))  # hashes of keys only

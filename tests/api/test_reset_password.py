@@ -142,8 +142,8 @@ def test_a_deleted_account(tenant: Tenant) -> None:
 
 
 def test_scripts_are_stopped_where_that_is_asked_for(tenant: Tenant) -> None:
-    """The answer has the same keys; the account's link to the active script is another one from
-    the commit on."""
+    """The answer has the same fields. From the commit on, the account's link to its active script
+    has another name."""
     mine, other = tenant.account(), tenant.account("other")
     sql = "SELECT active_script FROM mail_recipients WHERE id = :id"
 

@@ -1,4 +1,4 @@
-"""POST /v2/email-accounts/:id/restore, and what a delete leaves to be restored or erased."""
+"""POST /v2/email-accounts/:id/restore, and what a deletion keeps until the purge."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -119,7 +119,8 @@ def test_another_user_has_taken_it_after_the_rest(tenant: Tenant) -> None:
     other = tenant.account("name", user_id="another")
     assert restore(tenant, account["id"]).code == "address_exists"
     delete(tenant, other["id"])
-    assert restore(tenant, account["id"]).code == "address_exists"  # it rests for the other one now
+    # Now in quarantine for the other user.
+    assert restore(tenant, account["id"]).code == "address_exists"
 
 
 def test_its_domain_is_gone(tenant: Tenant) -> None:
@@ -217,7 +218,7 @@ def test_without_days_it_is_erased_at_once(database_url: str) -> None:
 
 
 def test_one_of_many_at_once_takes_the_address(tenant: Tenant) -> None:
-    """A restore beside creates of the same address: one of them has it."""
+    """A restore races with creates of the same address; exactly one succeeds."""
     account = tenant.account("name")
     delete(tenant, account["id"])
     with ThreadPoolExecutor(8) as pool:

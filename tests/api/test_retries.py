@@ -1,5 +1,5 @@
-"""Idempotency-Key: every write of the table, sent again, is carried out once and answered byte
-for byte."""
+"""Idempotency-Key: a write that is sent again is carried out once and gets the same answer, byte
+for byte. Every write of the table is tested."""
 
 import itertools
 import json
@@ -25,16 +25,15 @@ from tests.api.test_tenancy import Ask, Thing, asks, name
 from tests.harness.server import ApiServer, Response, Tenant
 
 WRITES = [route for route in ROUTES if route.writes]
-# They change nothing as they are asked here.
+# These writes record no event with the requests of this file.
 QUIET = {"PUT /v2/domains/:domain/route", "POST /v2/email-accounts/:id/restore", "POST /v2/domains/:domain/dkim/rotate"}
-# Of each answer's own: the id of the request, the time, what is left of the limit.
+# Headers that differ in each answer.
 LIVE = {"x-request-id", "date", "ratelimit", "idempotent-replayed"}
 
 
 @pytest.fixture
 def thing(tenant: Tenant) -> Thing:
-    """An account, its domain and a key for it: test_tenancy knows how each route is asked for
-    them."""
+    """An account, its domain and a key for it. test_tenancy knows the request of each route."""
     domain = tenant.new_domain(user_id="owner")
     account = tenant.account("private", domain=domain, user_id="owner")
     key_id = tenant.key_id(tenant.new_key(user_id="owner", domains=[domain]))
@@ -85,13 +84,14 @@ def test_every_write_is_carried_out_once(tenant: Tenant, thing: Thing, route: Ro
     assert is_replay(again), again.text
     assert alike(again) == alike(first)
     assert rows(tenant) == after
-    # If the process died before it ended the sessions, the retry ends them.
+    # The retry ends the sessions again, in case the process died before it ended them.
     assert tenant.api.ended[ended:] in ([], tenant.api.ended[:ended][ended - len(tenant.api.ended) :])
 
 
 @pytest.mark.parametrize("route", WRITES, ids=name)
 def test_another_request_is_refused(tenant: Tenant, thing: Thing, route: Route) -> None:
-    """Any byte of the body, the query or the path makes it another one, and nothing is done."""
+    """A request that differs in any byte of its body, query or path is refused, and nothing is
+    done."""
     (path, body), once = asks(route, thing)[0], str(uuid4())
     assert send(tenant, route, (path, body), once).status == route.status
     after = rows(tenant)
@@ -114,21 +114,22 @@ def test_each_api_key_is_by_itself(tenant: Tenant, stranger: Tenant, thing: Thin
     alone = [tenant.request(route.method, *about, key=key) for key in (theirs,)]
     others = [send(tenant, route, about, once, key=key) for key in (mine, theirs)]
     assert not any(is_replay(other) for other in others)
-    # A stranger's claim of the name is carried out, and cannot be twice.
+    # The stranger's first claim of the name succeeds; the second is refused.
     assert others[1].status == (409 if alone[0].status == 201 else alone[0].status)
     assert is_replay(send(tenant, route, about, once))
 
 
 @pytest.mark.parametrize("route", WRITES, ids=name)
 def test_a_key_and_those_that_it_made_are_each_by_themselves(tenant: Tenant, thing: Thing, route: Route) -> None:
-    """They share a limit of calls, never an answer: a child may see less than its parent."""
+    """A key and its children share a rate limit but never an answer, because a child may see less
+    than its parent."""
     about, once = asks(route, thing)[0], str(uuid4())
     child = tenant.post("/v2/keys", {}).json["api_key"]
     grandchild = tenant.post("/v2/keys", {}, key=child).json["api_key"]
     family = [child, grandchild, tenant.key]
     assert [is_replay(send(tenant, route, about, once, key=key)) for key in family] == [False] * 3
     assert is_replay(send(tenant, route, about, once, key=child))
-    # Nor does one of them learn that another has used the Idempotency-Key for something else.
+    # None of them learns that another key has used the Idempotency-Key for another request.
     once = str(uuid4())
     assert send(tenant, route, about, once, key=child).status != 422
     changed = (f"{about[0]}{'&' if '?' in about[0] else '?'}user_id=owner", about[1])
@@ -136,8 +137,7 @@ def test_a_key_and_those_that_it_made_are_each_by_themselves(tenant: Tenant, thi
 
 
 def test_only_who_sent_the_request_can_open_its_answer() -> None:
-    """Neither half of what was sent is enough: not the Idempotency-Key without the API key, and
-    not the other way."""
+    """Opening a stored answer needs both the Idempotency-Key and the API key."""
     actor = Actor(1, frozenset(), key_id=1)
     tried = [
         idempotency.attempt(actor, credential, once, b"request")
@@ -220,7 +220,7 @@ def test_reads_ignore_it(tenant: Tenant) -> None:
 
 
 def age(tenant: Tenant, milliseconds: int) -> None:
-    """Lets time pass for the organization's kept answers."""
+    """Ages the organization's stored answers by this many milliseconds."""
     sql = "UPDATE idempotent_answers SET expires_at = expires_at - :by WHERE organization_id = :o"
     tenant.api.database.write_sync(lambda tx: tx.run(sql, by=milliseconds, o=tenant.organization_id))
 
@@ -265,7 +265,7 @@ def test_what_is_over_is_forgotten_in_steps(tenant: Tenant) -> None:
 
 
 def test_a_key_that_is_used_again_is_not_pruned(tenant: Tenant) -> None:
-    """The worker has looked, and then the key was used anew."""
+    """The key is used again after the worker has selected it for pruning."""
     once = {"Idempotency-Key": "once"}
     tenant.post(CREATE, raw=body_for(tenant, "a"), headers=once)
     age(tenant, DAY_MS)
@@ -276,16 +276,15 @@ def test_a_key_that_is_used_again_is_not_pruned(tenant: Tenant) -> None:
 
 
 class Died(Exception):
-    """What a process that is killed would not raise; but nothing of the request happens after it
-    either."""
+    """Stands for a killed process: nothing of the request happens after it."""
 
 
 @pytest.mark.parametrize("route", WRITES, ids=name)
 def test_the_answer_is_kept_with_the_change(
     tenant: Tenant, thing: Thing, route: Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The process dies at the first commit of the request, before anything else of it: the
-    answer is there already."""
+    """The process dies right after the first commit of the request. The answer is already
+    stored."""
     about, once, database = asks(route, thing)[0], str(uuid4()), tenant.api.database
     real, cut = database.write, []
 
@@ -309,7 +308,7 @@ def test_the_answer_is_kept_with_the_change(
 
 @pytest.fixture
 def second(tenant: Tenant, database_url: str) -> Iterator[Tenant]:
-    """The same tenant at another API on the same database."""
+    """The same tenant at a second API on the same database."""
     with ApiServer.start(database_url) as other:
         yield Tenant(other, tenant.organization_id, tenant.organization, tenant.domain, tenant.key)
 
@@ -323,8 +322,8 @@ def test_any_process_answers_again(tenant: Tenant, second: Tenant) -> None:
 
 @pytest.mark.parametrize("chosen", [{}, {"password": "correct horse battery staple"}], ids=["generated", "chosen"])
 def test_at_once_at_two_processes(tenant: Tenant, second: Tenant, chosen: dict[str, str]) -> None:
-    """One is carried out; the others get its answer, or hear that it is still running and get it
-    then."""
+    """One request is carried out. The others get its answer, or a conflict while it is still
+    running."""
     for turn in range(4):
         once, body = {"Idempotency-Key": str(uuid4())}, body_for(tenant, f"a{turn}", **chosen)
         with ThreadPoolExecutor(12) as pool:
@@ -340,7 +339,7 @@ def test_at_once_at_two_processes(tenant: Tenant, second: Tenant, chosen: dict[s
 
 
 def test_resets_at_once_at_two_processes(tenant: Tenant, second: Tenant) -> None:
-    """Nothing but the Idempotency-Key stands in the way of a second reset."""
+    """Only the Idempotency-Key prevents a second reset."""
     id_ = tenant.account()["id"]
     for _ in range(4):
         once = {"Idempotency-Key": str(uuid4())}
@@ -355,8 +354,8 @@ def test_resets_at_once_at_two_processes(tenant: Tenant, second: Tenant) -> None
 
 
 def test_still_running(tenant: Tenant, second: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first is held inside its transaction: this process says so at once, another one waits
-    for the outcome."""
+    """The first request is held inside its transaction. The same process refuses a second request
+    at once; another process waits for the outcome."""
     inside, go_on, real = threading.Event(), threading.Event(), accounts.create
 
     def create(*arguments: Any) -> Any:
@@ -380,7 +379,7 @@ def test_still_running(tenant: Tenant, second: Tenant, monkeypatch: pytest.Monke
 
 
 def test_a_replay_ends_the_sessions(tenant: Tenant) -> None:
-    """The first may have died between its commit and the ending."""
+    """The first process may have died between its commit and the end of the sessions."""
     id_, once = tenant.account()["id"], {"Idempotency-Key": "once"}
     for _ in range(2):
         tenant.post(f"{PATH}/{id_}/password/reset", {}, headers=once)
@@ -400,7 +399,7 @@ def test_a_kept_answer_opens_in_its_own_row_only(tenant: Tenant) -> None:
 
 
 def test_the_files_hold_no_secret(tmp_path: Path) -> None:
-    """Neither what is answered nor what opens it is in any byte of the database."""
+    """The files of the database contain neither the answers nor the keys that open them."""
     url = f"sqlite:///{tmp_path / 'postroom.db'}"
     migrate(url)
     secrets: list[str] = []

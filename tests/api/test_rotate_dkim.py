@@ -1,4 +1,4 @@
-"""POST /v2/domains/:domain/dkim/rotate"""
+"""POST /v2/domains/:domain/dkim/rotate."""
 
 from datetime import datetime, timedelta
 
@@ -10,7 +10,7 @@ from tests.harness.server import Tenant
 
 
 def signing(tenant: Tenant, name: str) -> str:
-    """Gives the domain its first key, as the worker would; answers the selector."""
+    """Creates the domain's first key, as the worker would. Returns its selector."""
     key, id_ = dkim.generate(), domain_id(tenant, name)
     assert tenant.api.database.write_sync(lambda tx: dkim.fill(tx, id_, key))
     return key.selector

@@ -1,5 +1,5 @@
-"""Our router beside Starlette's: the same status and the same Allow for the same path and
-method."""
+"""Our router compared with Starlette's: the same status and the same Allow header for the same path
+and method."""
 
 import asyncio
 import re
@@ -25,8 +25,8 @@ async def _found(_request: Any) -> Response:
 
 
 def _starlette() -> StarletteRouter:
-    """The same table, one route a path. `:id` takes digits only: beside a word, an id is never
-    meant."""
+    """The table of routes in Starlette's router, one route per path. `:id` matches digits only, so
+    that a literal segment is never taken for an id."""
     methods: dict[str, list[str]] = {}
     for route in ROUTES:
         methods.setdefault(route.path, []).append(route.method)
@@ -68,7 +68,7 @@ def ours(method: str, path: str) -> tuple[int, set[str]]:
     return 405, set(endpoint.allow.split(", "))
 
 
-# A segment: a word of the table, an id, nothing, or something else that is no id.
+# A segment: a literal of the table, an id, an empty segment, or anything else.
 segment = st.one_of(
     st.sampled_from(WORDS),
     st.integers(0, 10**20).map(str),
@@ -90,7 +90,9 @@ paths = st.one_of(table_path, mangled, st.lists(segment, max_size=7)).map(lambda
 @given(st.sampled_from(METHODS), paths)
 def test_it_agrees_with_starlettes(method: str, path: str) -> None:
     status, allow = ours(method, path)
-    if _word_for_an_id(path):  # theirs says 404 for a path whose id is none; so does our handler, after the method
+    # Starlette answers 404 for an invalid id. Our handler does so too, but only after the method
+    # matched.
+    if _word_for_an_id(path):
         assert theirs(method, path)[0] in (404, status)
     else:
         assert (status, allow) == theirs(method, path)

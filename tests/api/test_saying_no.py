@@ -1,5 +1,5 @@
-"""What a refusal tells a newcomer: all that is wrong at once, what was probably meant, and what
-to do next."""
+"""What a refusal tells a newcomer: all faults at once, the probable intention, and the next
+step."""
 
 import re
 

@@ -1,5 +1,5 @@
-"""Poison HTTP: schemathesis makes requests out of our own OpenAPI document, right ones and wrong
-ones, and holds every answer against it."""
+"""Schemathesis generates valid and invalid requests from our OpenAPI document and checks every
+answer against the document."""
 
 import warnings
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from postroom.api.routes import ROUTES
 from tests.harness.server import ApiServer, Tenant
 
 load_all_checks()
-# A valid domain or address is more than a JSON schema can say.
+# A JSON schema cannot describe exactly which domains and addresses are valid.
 LEFT_OUT = {"positive_data_acceptance"}
 BUDGET = settings(
     max_examples=25,
@@ -39,8 +39,8 @@ def schema(api: ApiServer) -> Iterator[Any]:
 
 
 def check(schema: Any, tenant: Tenant, route: Route, mode: GenerationMode, known: dict[str, Any]) -> None:
-    """Many requests for a route; `known` are values of parameters and fields that name something
-    real."""
+    """Sends many requests to a route. `known` has values of existing things, by parameter or
+    field."""
     checks = [CHECKS.get_one(name) for name in CHECKS.get_all_names() if name not in LEFT_OUT]
     path = "/".join(f"{{{part[1:]}}}" if part.startswith(":") else part for part in route.path.split("/"))
     operation = schema[path][route.method]

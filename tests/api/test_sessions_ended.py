@@ -1,5 +1,5 @@
-"""`sessions_ended`: what reset, suspend, disable and delete say when sessions cannot be ended
-before the answer."""
+"""`sessions_ended` in the answers of reset, suspend, disable and delete, if sessions cannot be
+ended before the answer."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +24,7 @@ ACTS: dict[str, Act] = {
 
 @pytest.fixture
 def cut_off(api: ApiServer) -> Iterator[None]:
-    """Sessions cannot be ended."""
+    """While this fixture is active, no session can be ended."""
     api.ends = False
     yield
     api.ends = True
@@ -36,7 +36,7 @@ def shown(answer: Response) -> Any:
 
 
 def end_due(tenant: Tenant, ended: bool) -> None:
-    """The worker's round, with everything due."""
+    """Runs a round of the worker with every revocation due."""
 
     async def end(_pairs: Sequence[tuple[int, int]]) -> bool:
         return ended
@@ -84,7 +84,7 @@ def test_nothing_to_end(tenant: Tenant, cut_off: None) -> None:
 
 
 def test_the_worker_was_quicker(tenant: Tenant, api: ApiServer) -> None:
-    """It ended them while the API still waited: then they are ended."""
+    """The worker ends the sessions while the API still waits, so the answer is true."""
     account, at = tenant.account(), last_event(tenant)
 
     def settled(tx: Tx) -> None:

@@ -1,4 +1,4 @@
-"""PUT /v2/domains/:domain/route: how inbound mail is handled. There is only `store` now."""
+"""PUT /v2/domains/:domain/route: how inbound mail is handled. `store` is the only mode."""
 
 from typing import Any
 

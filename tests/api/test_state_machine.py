@@ -1,4 +1,5 @@
-"""Any sequence of calls, of several users, against a plain dict: over HTTP, on both databases."""
+"""Random sequences of calls by several users, compared with a plain dict, over HTTP and on both
+databases."""
 
 from typing import Any
 
@@ -19,7 +20,7 @@ ACCOUNTS = "/v2/email-accounts"
 NAMES = ("alice", "bob", "carol", "dave", "erin", "frank")
 USERS = ("user_1", "user_2")
 STATUSES = ("active", "suspended", "disabled")
-# Fields of an account that only a deletion or an end of sessions fills.
+# Fields of an account that are set only by a deletion or an end of sessions.
 NULLS = ("deleted_at", "purge_at", "last_login_at", "sessions_ended")
 RANK = {"active": 0, "suspended": 1, "disabled": 2}
 
@@ -29,7 +30,7 @@ filters = st.sampled_from([{}, *({"user_id": user} for user in USERS)])
 
 
 class Machine(RuleBasedStateMachine):
-    """The model: accounts by id, and to whom each address belongs or last belonged."""
+    """The model: accounts by id, and the current or last user of each address."""
 
     api: ApiServer
 
@@ -48,7 +49,7 @@ class Machine(RuleBasedStateMachine):
     def create(self, name: str, user: str, display_name: str | None) -> None:
         answer = self.tenant.create(name, user_id=user, display_name=display_name)
         taken = any(account["local_part"] == name for account in self.accounts.values())
-        if taken or self.owners.get(name, user) != user:  # of another user it rests
+        if taken or self.owners.get(name, user) != user:  # in quarantine for another user
             assert (answer.status, answer.code) == (409, "address_exists")
             return
         assert answer.status == 201, answer.text
@@ -192,8 +193,8 @@ class Machine(RuleBasedStateMachine):
         return [account for account in self.accounts.values() if account["user_id"] == user]
 
     def _hand_over(self, account: dict[str, Any]) -> None:
-        """The default account went or was disabled: the best of the others follows, the oldest
-        among equals."""
+        """After the default account is deleted or disabled, the best of the user's other accounts
+        becomes the default, the oldest among equals."""
         if account["is_default"] and (others := self._of(account["user_id"])):
             self._make_default(min(others, key=lambda other: (RANK[other["status"]], other["id"])))
 

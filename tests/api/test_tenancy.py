@@ -1,6 +1,6 @@
-"""Every route of the table against every caller who must get nothing: no key, a wrong, revoked
-or expired one, another organization, another user, a missing scope. What is foreign answers as
-what is missing, to the byte."""
+"""Every route of the table, with every kind of caller that must be refused: no key; a wrong,
+revoked or expired key; another organization; another user; a missing scope. What is foreign gets
+the same answer as what is missing, byte for byte."""
 
 import re
 from collections.abc import Callable
@@ -25,14 +25,14 @@ MISSING_DOMAIN = "nobody-has-this.test"
 @dataclass
 class Thing:
     """What a request is about: an account, its domain, a domain without accounts, a key for both
-    and a deleted account, or nothing that exists."""
+    domains and a deleted account; or ids and names that do not exist."""
 
     id: int
     domain: str
     empty: str
     key_id: int
     deleted_id: int = MISSING_ID
-    """An account that was deleted and can be restored."""
+    """A deleted account that can be restored."""
 
 
 NOTHING = Thing(MISSING_ID, MISSING_DOMAIN, MISSING_DOMAIN, MISSING_ID)
@@ -46,34 +46,36 @@ def name(route: Route) -> str:
     return f"{route.method} {route.path}"
 
 
-# Routes that make something of any name: what is there already, for others, must not show.
+# Routes that create something with any name: the answer must not show whether others have the name.
 MAKES = {"POST /v2/domain"}
-# What is of the whole instance: tests/api/test_metrics.py holds that it names nothing in it.
+# Routes about the whole instance. tests/api/test_metrics.py checks that the answer contains no
+# names.
 WHOLE = {"GET /metrics"}
-# Routes about one thing name it in the path, or in a field that must be sent; these in another.
+# Routes about one thing, which is named in the path or in a required field (POST /v2/keys: in an
+# optional field).
 ABOUT = {"POST /v2/keys"} | {
     name(route)
     for route in GUARDED
     if ":" in route.path or (route.body and any(field.required for field in msgspec.structs.fields(route.body)))
 } - MAKES
-# The others are about all that the caller has.
+# The other routes list everything that the caller has.
 LISTS = {name(route) for route in GUARDED} - ABOUT - MAKES - WHOLE
 
-# Of which thing an id is, by the noun in the path. A new noun has its row here.
+# The id that a route expects, by the noun in its path. A new noun needs a row here.
 IDS: dict[str, Callable[[Thing], int]] = {
     "email-accounts": lambda t: t.id,
     "keys": lambda t: t.key_id,
-    "domains": lambda t: 2,  # the cursor of a list
+    "domains": lambda t: 2,  # a cursor
     "events": lambda t: 2,
 }
-# What is sent in a field that must be there; a new one has its row here.
+# Values of required fields. A new required field needs a row here.
 FIELDS: dict[str, Callable[[Thing], str]] = {
     "domain": lambda t: t.domain,
     "local_part": lambda t: "new",
     "forward_mode": lambda t: "store",
     "subdomain": lambda t: f"shop.{t.domain}",
 }
-# What is sent beside it, or in its place: a change to make, and a domain that can be deleted.
+# Values that are added or replaced: a change to make, and a domain that can be deleted.
 SENT: dict[str, Callable[[Thing], dict[str, Any]]] = {
     "POST /v2/email-accounts/create": lambda t: {"user_id": "owner"},
     "PUT /v2/email-accounts/:id": lambda t: {"status": "disabled"},
@@ -81,8 +83,8 @@ SENT: dict[str, Callable[[Thing], dict[str, Any]]] = {
     "POST /v2/keys": lambda t: {"domains": [t.domain]},
     "PUT /v2/limits": lambda t: {"user_id": "owner", "accounts": 1000, "domains": 1000},
 }
-# Every parameter of a list that could name a foreign thing, by the id and the local part of the
-# thing. A new parameter has its row here, or names nothing.
+# Every parameter of a list that could name a foreign thing, made from the thing's id and local
+# part. A new parameter needs a row here or in NAMES_NOTHING.
 FILTERS: dict[str, Callable[[Thing, int, str], Any]] = {
     "user_id": lambda t, id_, local_part: "owner",
     "account_id": lambda t, id_, local_part: t.id,
@@ -92,8 +94,8 @@ FILTERS: dict[str, Callable[[Thing, int, str], Any]] = {
     "every_user": lambda t, id_, local_part: "true",
 }
 NAMES_NOTHING = {"status", "order", "limit", "offset", "fields", "deleted"}
-# Fields that need not be sent, and name no thing that a caller may not see. The organization of a
-# new domain does: tests/api/test_create_domain.py.
+# Optional fields that cannot name a foreign thing. The organization of a new domain can;
+# tests/api/test_create_domain.py tests that field.
 SAYS_HOW = {
     *("user_id", "organization_id", "display_name", "name", "password", "allow_reserved", "status", "is_default"),
     *("purge", "disable_scripts", "scopes", "networks", "expires_at", "webhook_url", "webhook_secret"),
@@ -102,18 +104,20 @@ SAYS_HOW = {
 
 
 def claim(route: Route, domain: str, user: str = "owner") -> Ask:
-    """How to ask a route of MAKES for a name."""
+    """The request to a route of MAKES for a name."""
     return route.path, {"domain": domain, "user_id": user}
 
 
 def asks(route: Route, thing: Thing) -> list[Ask]:
-    """How to ask a route for one thing: path and body. A list: with each filter by itself."""
+    """The requests to a route about one thing, as path and body. A list gets one request per
+    filter."""
     if name(route) in MAKES:
         return [claim(route, f"new.{thing.domain}")]
     noun = route.path.split("/")[2] if route.path.startswith("/v2/") else ""
     path = route.path.replace(":domain", thing.domain)
     path = path.replace(":id", str(IDS[noun](thing))) if ":id" in path else path
-    user = {"user_id": "owner"} if route.scope.startswith("domains:") else {}  # a domain is asked for by its user
+    # Routes about domains require user_id.
+    user = {"user_id": "owner"} if route.scope.startswith("domains:") else {}
     if route.body:
         values: dict[str, Any] = {field: value(thing) for field, value in FIELDS.items()}
         values["id"] = IDS[noun](thing) if noun in IDS else None
@@ -137,8 +141,8 @@ def _queries(route: Route, thing: Thing, noun: str, user: dict[str, str]) -> lis
 
 
 def honestly(about: Ask, user_id: str) -> Ask:
-    """The same, asked by somebody who says who he is: only the statements can tell him from the
-    owner."""
+    """The same request with the caller's own user_id, so that only the statements can tell the
+    caller from the owner."""
     path, body = about
     named = {**body, "user_id": user_id} if body and "user_id" in body else body
     return path.replace("user_id=owner", f"user_id={user_id}"), named
@@ -149,7 +153,7 @@ def ask(tenant: Tenant, route: Route, about: Ask, key: str | None) -> Response:
 
 
 def alike(answer: Response) -> tuple[int, dict[str, str], str]:
-    """An answer without what is new each time."""
+    """The parts of an answer that are equal for equal requests."""
     text = re.sub('("last_used_at"):"[^"]*"', r"\1:null", answer.text)
     new = {"x-request-id", "date"} | ({"content-length"} if "last_used_at" in text else set())
     headers = {k: v for k, v in answer.headers.items() if k not in new}
@@ -158,8 +162,8 @@ def alike(answer: Response) -> tuple[int, dict[str, str], str]:
 
 @pytest.fixture
 def secret(tenant: Tenant) -> Thing:
-    """An account that nobody but its owner may see, on a domain of the owner's own, and the
-    owner's key for it."""
+    """An account that only its owner may see, on a domain of the owner, and the owner's key for
+    it."""
     domain, empty = tenant.new_domain(user_id="owner"), tenant.new_domain(user_id="owner")
     account = tenant.account("private", domain=domain, user_id="owner", display_name="hidden")
     key = tenant.new_key(name="hidden key", user_id="owner", domains=[domain, empty])
@@ -169,8 +173,8 @@ def secret(tenant: Tenant) -> Thing:
 
 
 def test_every_route_of_the_table_is_covered() -> None:
-    """The tests below ask for the things of every route, also of a new one. A route about a thing
-    that this file does not know fails here."""
+    """The tests below cover every route of the table. A new route about an unknown kind of thing
+    fails here."""
     assert MAKES | WHOLE | SENT.keys() <= {name(route) for route in GUARDED}
     for route in GUARDED:
         about = asks(route, NOTHING)
@@ -202,12 +206,12 @@ INSIDERS: dict[str, Callable[[Tenant, Route, Thing], str]] = {
 }
 
 
-# A user does not raise his own limits, a key for some domains claims no other, and neither sees the
-# whole instance.
+# A user must not raise the user's own limits, a key bound to domains must not claim another domain,
+# and neither sees the whole instance.
 FORBIDDEN = {("PUT /v2/limits", insider) for insider in ("its user", "its domain", "its user on its domain")}
 FORBIDDEN |= {("GET /metrics", insider) for insider in ("its user", "its domain", "its user on its domain")}
 FORBIDDEN |= {("POST /v2/domain", insider) for insider in ("its domain", "its user on its domain")}
-# A key does not end one that may do more.
+# A key must not revoke a key with more rights.
 FORBIDDEN |= {("POST /v2/keys/delete", insider) for insider in ("its network", "the one scope")}
 
 
@@ -268,7 +272,7 @@ def test_foreign_is_missing(tenant: Tenant, stranger: Tenant, secret: Thing, rou
     assert (rows(tenant), rows(stranger), len(tenant.api.ended), len(tenant.api.mailboxes.asked)) == before
 
 
-# What there may be of an account that was deleted: asked like this by those who must get nothing.
+# Requests about a deleted account, for callers that must be refused.
 OF_DELETED: dict[str, Callable[[int], Ask]] = {
     "restore": lambda id_: (f"/v2/email-accounts/{id_}/restore", {}),
     "purge": lambda id_: ("/v2/email-accounts/delete", {"id": id_, "purge": True}),
@@ -299,7 +303,7 @@ SECRET = "private|hidden|{domain}"
 
 @pytest.mark.parametrize("route", [r for r in GUARDED if name(r) in LISTS and "limits" not in r.path], ids=name)
 def test_lists_show_their_owner_what_others_do_not_see(tenant: Tenant, secret: Thing, route: Route) -> None:
-    """Otherwise the next test would look for what is in no answer at all."""
+    """Otherwise test_lists_hold_nothing_foreign would search for text that no answer contains."""
     for about in asks(route, secret):
         answer = ask(tenant, route, about, tenant.key)
         assert re.search(SECRET.format(domain=re.escape(secret.domain)), answer.text), about
@@ -328,8 +332,8 @@ def test_lists_hold_nothing_foreign(
 def test_a_claim_tells_nothing_of_others(
     tenant: Tenant, stranger: Tenant, secret: Thing, route: Route, outsider: str
 ) -> None:
-    """A domain that others have, one that others have claimed and a free one answer alike, below
-    others' ones too."""
+    """A domain that others own, a domain that others have claimed, a free domain, and names below
+    others' domains all get the same answer."""
     key = OUTSIDERS[outsider](tenant, stranger)
     user = "Owner" if "capitals" in outsider else "other" if "another user" in outsider else "owner"
     claimed = tenant.new_domain(user_id="owner", status="pending")

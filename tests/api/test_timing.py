@@ -1,8 +1,8 @@
-"""What is foreign takes as long as what is missing. (The bytes are compared in test_tenancy.py.)
+"""A request about a foreign thing takes as long as one about a missing thing. (test_tenancy.py
+compares the bytes.)
 
-This is no assertion on time in the common sense. Pairs of requests are interleaved, so that
-noise meets both; the median of their differences is judged, with more pairs before a verdict of
-guilty.
+The test measures no absolute time. It interleaves pairs of requests, so that noise affects both,
+and judges the median of the differences. It measures more pairs before it fails.
 """
 
 import http.client
@@ -21,8 +21,8 @@ from postroom.domains import dkim
 from tests.api.test_tenancy import ABOUT, GUARDED, LISTS, MAKES, NOTHING, Ask, Thing, asks, claim, honestly, name
 from tests.harness.server import Tenant
 
-# Far below what a password hash or a second query of many rows would cost, far above the noise of a
-# median.
+# Seconds. Far less than a password hash or a second query of many rows takes, and far more than the
+# noise of a median.
 BOUND = 0.001
 ROUNDS = (25, 50, 100, 200, 400)
 
@@ -30,14 +30,15 @@ OUTSIDERS: dict[str, Callable[[Tenant, Tenant], str]] = {
     "another organization": lambda tenant, stranger: stranger.key,
     "another user": lambda tenant, stranger: tenant.new_key(user_id="other"),
 }
-# What makes the server do most for a caller who may do it.
+# Bodies that cause the most work for an authorized caller.
 BODIES = {"POST /v2/email-accounts/:id/password/reset": {"password": "a long sentence nobody else has chosen"}}
-# PUT /v2/limits is about any user of the key's own organization.
+# PUT /v2/limits accepts any user of the key's own organization, so no user is foreign.
 JUDGED = [route for route in GUARDED if name(route) in ABOUT | LISTS and name(route) != "PUT /v2/limits"]
 
 
 class Timer:
-    """Requests on one connection, which is warm after the first."""
+    """Sends requests on one connection and measures them. The first request warms up the
+    connection."""
 
     def __init__(self, connection: http.client.HTTPConnection, method: str, key: str) -> None:
         self._connection = connection
@@ -62,9 +63,9 @@ def secret(tenant: Tenant) -> Thing:
 
 
 def differences(timer: Timer, foreign: Iterator[Ask], missing: Iterator[Ask], number: int) -> list[float]:
-    """Foreign minus missing, in turns who is first. What the requests are about is there before
-    the first of them: its making would cost one of each pair the end of another connection's
-    work."""
+    """The time for foreign minus the time for missing, for each pair, with alternating order. All
+    things exist before the first measurement, because creating them would disturb one of each
+    pair."""
     found = []
     for turn, pair in enumerate(list(zip(islice(foreign, number), islice(missing, number), strict=True))):
         first, second = pair if turn % 2 else reversed(pair)
@@ -101,8 +102,9 @@ def test_foreign_takes_as_long_as_missing(
 def test_a_claim_takes_as_long_as_any(
     tenant: Tenant, stranger: Tenant, secret: Thing, route: Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of names that another organization has, and below them, and of free ones; each name once.
-    The search for primes takes a random time, so that all get one key here."""
+    """Claims of free names, compared with claims of names that another organization has and of
+    names below them; each name is used once. All claims get the same DKIM key, because the search
+    for primes takes a random time."""
     key = dkim.generate()
     monkeypatch.setattr(dkim, "generate", lambda: key)
     taken = (tenant.new_domain(f"t{number}.{secret.domain}", "owner") for number in itertools.count())

@@ -113,7 +113,7 @@ def test_nothing_to_change_is_nothing_done(tenant: Tenant, api: ApiServer, body:
     assert (rows(tenant), len(api.ended)) == (before, ended)
 
 
-# (status before, status after, event, whether the sessions end)
+# (status before, status after, event, whether sessions end)
 MOVES = [
     ("active", "suspended", "account.suspended", True),
     ("active", "disabled", "account.disabled", True),
@@ -151,7 +151,8 @@ def _generation(tenant: Tenant, id_: int) -> int:
 
 
 def _daemons_view(tenant: Tenant, id_: int) -> tuple[str | None, bool, bool]:
-    """nologin, may send, is refused; every status still has its mailbox."""
+    """nologin, whether the account may send, whether its mail is refused. With any status, the
+    account keeps its mailbox."""
 
     def work(tx: Tx) -> tuple[str | None, bool, bool]:
         where = "WHERE local_part = 'name' AND domain = :d"
@@ -197,8 +198,8 @@ def test_the_default_moves(tenant: Tenant) -> None:
 
 
 def test_a_disabled_account_does_not_become_the_default(tenant: Tenant) -> None:
-    """Mail to the user's postmaster@ would go to the operator. One that is the default already
-    stays it."""
+    """Otherwise mail to the user's postmaster@ would go to the operator. An account that is already
+    the default stays the default."""
     first, second = tenant.account("a"), tenant.account("b")
     path = PATH.format(second["id"])
     tenant.put(path, {"status": "disabled"})
@@ -220,7 +221,8 @@ def test_a_suspended_default_stays_the_default(tenant: Tenant) -> None:
     assert tenant.full(first["id"])["is_default"]
 
 
-# Which of (the default, another, another) is the default after the default is disabled.
+# The statuses of the other accounts, and which account (0 is the default) is the default after the
+# default is disabled.
 SUCCESSION = [
     (["active", "active"], 1),
     (["suspended", "active"], 2),

@@ -1,5 +1,5 @@
-"""POST /v2/domains/:domain/verify against a real DNS server: from a claim to an active domain,
-and what stops it."""
+"""POST /v2/domains/:domain/verify with a real DNS server: how a claim becomes an active domain, and
+what prevents it."""
 
 import threading
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _numbers = count(1)
 
 @dataclass
 class World:
-    """An API whose resolver is a DNS server of the test's own."""
+    """An API that resolves names with a DNS server of the test."""
 
     api: ApiServer
     dns: DnsServer
@@ -35,7 +35,7 @@ class World:
         return self.claim(tenant, f"claim{next(_numbers)}-{tenant.organization_id}.example")
 
     def rest(self) -> None:
-        """Lets the rest after a check pass."""
+        """Makes every domain ready for its next check at once."""
         self.api.database.write_sync(lambda tx: tx.run("UPDATE domain_checks SET free_at = 0"))
 
     def verify(self, tenant: Tenant, name: str, **options: Any) -> Response:
@@ -43,12 +43,12 @@ class World:
         return tenant.post(f"/v2/domains/{name}/verify", {"user_id": USER}, **options)
 
     def proven(self, tenant: Tenant, name: str) -> Response:
-        """Publishes what the answer lists, and verifies."""
+        """Publishes the records that the answer lists, and verifies again."""
         self.dns.publish_all(name, self.verify(tenant, name).json["dns"])
         return self.verify(tenant, name)
 
     def looked_at_after(self, event: dict[str, Any]) -> int:
-        """How long after this event its domain is due to be checked by itself."""
+        """The milliseconds from this event to the next scheduled check of its domain."""
         sql = """
         SELECT due_at - (SELECT created_at FROM events WHERE id = :event) FROM domain_checks
         WHERE domain_id = (SELECT domain_id FROM events WHERE id = :event)"""
@@ -80,7 +80,7 @@ def statuses(answer: Response) -> dict[str, str]:
 
 
 def told(tenant: Tenant, name: str) -> list[str]:
-    """What the events say of a domain."""
+    """The types of the events about a domain."""
     return [event["type"] for event in tenant.events() if event["data"].get("domain") == name]
 
 
@@ -107,7 +107,7 @@ def test_it_works(world: World, ours: Tenant) -> None:
     assert event["data"] == {"domain": name, "from": "pending", "to": "active"}
     assert event["request_id"] == answer.headers["x-request-id"]
     assert ours.account("billing", domain=name)["address"] == f"billing@{name}"
-    assert world.verify(ours, name).json == answer.json, "again is nothing"
+    assert world.verify(ours, name).json == answer.json, "a second check must change nothing"
     assert told(ours, name) == ["domain.created", "domain.activated"]
 
 
@@ -179,7 +179,7 @@ def test_silence_changes_nothing(world: World, ours: Tenant) -> None:
 
 
 def test_a_check_at_a_time(world: World, ours: Tenant) -> None:
-    """While one runs and shortly after it, another one has to wait, and says for how long."""
+    """During a check and shortly after it, another check is refused with the time to wait."""
     name = world.new_claim(ours)
     answers: list[Response] = []
     call = lambda: answers.append(ours.post(f"/v2/domains/{name}/verify", {"user_id": USER}))  # noqa: E731
@@ -196,8 +196,8 @@ def test_a_check_at_a_time(world: World, ours: Tenant) -> None:
 
 
 def test_taking_over(world: World, ours: Tenant, theirs: Tenant) -> None:
-    """A new proof cuts off the old owner, whose token is a new one then: his old records take
-    nothing back."""
+    """A new proof takes the domain from its previous owner. The previous owner gets a new token, so
+    the old records prove nothing."""
     name = world.new_claim(ours)
     assert world.proven(ours, name).json["domain"]["status"] == "active"
     account = ours.account("billing", domain=name)
@@ -212,7 +212,7 @@ def test_taking_over(world: World, ours: Tenant, theirs: Tenant) -> None:
     assert world.verify(theirs, name).json["domain"]["status"] == "active"
     (lost,) = ours.events(after=before)
     assert (lost["type"], lost["data"]) == ("domain.lost", {"domain": name, "from": "active", "to": "pending"})
-    assert world.looked_at_after(lost) == 30_000, "the old owner's is looked at again soon, not tomorrow"
+    assert world.looked_at_after(lost) == 30_000, "the previous owner's claim must be checked soon, not tomorrow"
     assert (lost["user_id"], lost["key_id"], lost["request_id"], lost["client_address"]) == (USER, None, None, None)
     assert {row[1:3] for row in rows(ours, "session_endings")} == {(account["id"], 1)}
     views = {
@@ -234,7 +234,7 @@ def test_taking_over(world: World, ours: Tenant, theirs: Tenant) -> None:
     assert theirs.account("billing", domain=name)["id"] != account["id"]
 
     world.dns.publish_all(name, answer.json["dns"])
-    assert world.verify(ours, name).json["domain"]["status"] == "active", "with a new proof it is his again"
+    assert world.verify(ours, name).json["domain"]["status"] == "active", "a new proof returns the domain"
     assert told(theirs, name)[-1] == "domain.lost"
     assert theirs.organization not in ours.get("/v2/events", limit=500).text
 
@@ -255,8 +255,8 @@ def test_a_name_below_another_organizations_domain_waits_for_its_consent(
 
 
 def test_one_organization_does_not_take_every_check(world: World, ours: Tenant, theirs: Tenant) -> None:
-    """Checks that wait for a silent DNS are counted: the organization's own next one has to
-    wait, another's has not."""
+    """Running checks are counted per organization. With a silent DNS server, the organization's
+    next check must wait, but another organization's check need not."""
     names = [world.new_claim(ours) for _ in range(verification.CHECKS_OF_ONE + 1)]
     free = world.new_claim(theirs)
     world.rest()
@@ -266,7 +266,7 @@ def test_one_organization_does_not_take_every_check(world: World, ours: Tenant, 
     threads = [threading.Thread(target=call, args=(name,)) for name in names[:-1]]
     for thread in threads:
         thread.start()
-    wait_for("the checks to ask", lambda: set(names[:-1]) <= {question[0] for question in world.dns.asked})
+    wait_for("the checks to reach the DNS", lambda: set(names[:-1]) <= {question[0] for question in world.dns.asked})
     refused = ours.post(f"/v2/domains/{names[-1]}/verify", {"user_id": USER})
     assert (refused.status, refused.code) == (429, "too_many_requests")
     assert theirs.post(f"/v2/domains/{free}/verify", {"user_id": USER}).status == 200
@@ -295,13 +295,13 @@ def test_what_the_operator_has_taken_back_stays_so(world: World, ours: Tenant) -
 
 
 def test_two_claims_at_once(world: World, ours: Tenant, theirs: Tenant) -> None:
-    """Both are proven at the same moment: one row is active at any time, and the other claim
-    never half."""
+    """Two claims are proven at the same moment. Exactly one row becomes active, and the other claim
+    stays consistent."""
     name = world.new_claim(ours)
     world.claim(theirs, name)
     listed = world.verify(ours, name).json["dns"]
     others = world.verify(theirs, name).json["dns"]
-    for records in (listed, others):  # each has a DKIM key of its own
+    for records in (listed, others):  # each claim has its own DKIM key
         world.dns.publish_all(name, records)
     tokens = [records[0]["expected_value"] for records in (listed, others)]
     world.dns.publish(f"_postroom-challenge.{name}", "TXT", *tokens)

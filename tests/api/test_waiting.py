@@ -1,5 +1,5 @@
-"""Clients that are waited for: how many for each address, and those that do not read what they
-have asked for."""
+"""Clients that the server waits for: how many per address, and clients that do not read their
+answers."""
 
 import socket
 import threading
@@ -17,7 +17,7 @@ from tests.harness.service import wait_for
 
 
 def waiting(server: ApiServer, stack: ExitStack, start: bytes = b"GET") -> Client:
-    """A connection that has begun a request and does not end it."""
+    """A connection with a request that is begun and not finished."""
     one = stack.enter_context(connected(server))
     one.send(start)
     return one
@@ -28,8 +28,8 @@ UNFINISHED = [b"", b"GET /", b"POST /console/session HTTP/1.1\r\nHost: x\r\nCont
 
 @pytest.mark.parametrize("start", UNFINISHED, ids=["nothing", "half a head", "no body"])
 def test_an_address_holds_so_many_requests(database_url: str, monkeypatch: pytest.MonkeyPatch, start: bytes) -> None:
-    """Those that wait for their client are bounded for each address, those that have been
-    answered are not."""
+    """Unfinished requests are bounded per address. Idle connections, whose requests are answered,
+    are not."""
     monkeypatch.setattr(connection_module, "MOST_WAITING", 3)
     with ApiServer.start(database_url) as server, ExitStack() as stack:
         idle = [stack.enter_context(connected(server)) for _ in range(2)]
@@ -42,7 +42,7 @@ def test_an_address_holds_so_many_requests(database_url: str, monkeypatch: pytes
         assert_problem(answer, 429, "too_many_requests")
         assert answer.headers["retry-after"] == "1"
         assert refused.ended()
-        idle[0].send(HEALTH)  # whole at once, so it waits for nobody
+        idle[0].send(HEALTH)  # a whole request does not wait for its client
         assert idle[0].answer().status == 200
         idle[1].send(HEALTH[:9])
         assert_problem(idle[1].answer(), 429, "too_many_requests")
@@ -55,11 +55,11 @@ def test_an_address_holds_so_many_requests(database_url: str, monkeypatch: pytes
 
 
 def free(server: ApiServer) -> None:
-    """Waits until a request is taken again."""
+    """Waits until the server accepts a request again."""
     for _ in range(10_000):
         if server.request("GET", "/healthz").status == 200:
             return
-    raise AssertionError("the place is not free")
+    raise AssertionError("the place did not become free")
 
 
 def test_a_trusted_proxy_is_not_counted(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +78,7 @@ def test_a_trusted_proxy_is_not_counted(database_url: str, monkeypatch: pytest.M
 
 
 def test_the_body_of_a_client_behind_a_proxy(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a trusted proxy streams is counted for the client that it names."""
+    """A body that a trusted proxy streams counts for the client that the proxy names."""
     monkeypatch.setattr(connection_module, "MOST_WAITING", 2)
     settings = Settings(rate_limit="off", trusted_proxies="127.0.0.2/32")
     with ApiServer.start(database_url, settings) as server, ExitStack() as stack:
@@ -101,8 +101,7 @@ def test_the_body_of_a_client_behind_a_proxy(database_url: str, monkeypatch: pyt
 
 
 def test_idle_connections_of_one_address_make_room(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An address that has more than its share keeps the rest of it as long as nobody else needs
-    a place."""
+    """An address may hold more connections than its share until another address needs a place."""
     monkeypatch.setattr(connection_module, "MOST_CONNECTIONS", 5)
     monkeypatch.setattr(connection_module, "MOST_WAITING", 2)
     with ApiServer.start(database_url) as server, ExitStack() as stack:
@@ -112,7 +111,8 @@ def test_idle_connections_of_one_address_make_room(database_url: str, monkeypatc
             crowd += [client] if number >= 2 else []
             client.send(HEALTH)
             assert client.answer().status == 200
-        assert_problem(stack.enter_context(connected(server)).answer(), 503, "busy")  # it is its own crowd
+        # Its own address holds every place.
+        assert_problem(stack.enter_context(connected(server)).answer(), 503, "busy")
         others = [stack.enter_context(connected(server, "127.0.0.2")) for _ in range(2)]
         for other in others:
             other.send(HEALTH)
@@ -121,7 +121,7 @@ def test_idle_connections_of_one_address_make_room(database_url: str, monkeypatc
 
 
 def is_open(client: Client) -> bool:
-    """Whether another request is answered."""
+    """Whether the connection still answers a request."""
     try:
         client.send(HEALTH)
         return client.reading.readline() != b""
@@ -130,8 +130,8 @@ def is_open(client: Client) -> bool:
 
 
 def test_refusals_take_no_place(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was refused and lingers is not counted as a connection, or a stranger would fill them
-    by being refused."""
+    """A refused connection that lingers does not count. Otherwise refused clients could fill every
+    place."""
     monkeypatch.setattr(connection_module, "MOST_CONNECTIONS", 4)
     monkeypatch.setattr(connection_module, "MOST_WAITING", 2)
     monkeypatch.setattr(connection_module, "MOST_REFUSED", 3)
@@ -139,7 +139,7 @@ def test_refusals_take_no_place(database_url: str, monkeypatch: pytest.MonkeyPat
     with ApiServer.start(database_url) as server, ExitStack() as stack:
         for _ in range(2):
             waiting(server, stack)
-        for _ in range(5):  # three linger, the others are told as well
+        for _ in range(5):  # three linger; the others get an answer too
             assert_problem(stack.enter_context(connected(server)).answer(), 429, "too_many_requests")
         for _ in range(2):
             other = stack.enter_context(connected(server, "127.0.0.2"))
@@ -154,7 +154,7 @@ LARGE = b"/docs/swagger-ui-bundle.js"
 
 
 def deaf(server: ApiServer, stack: ExitStack, path: bytes = LARGE, line: bytes = b"") -> Client:
-    """A client that asks for much and reads none of it."""
+    """A client that asks for much and reads nothing."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     listener.settimeout(LONG)
@@ -167,19 +167,20 @@ def deaf(server: ApiServer, stack: ExitStack, path: bytes = LARGE, line: bytes =
 
 
 def held(server: ApiServer, count: int) -> None:
-    """Waits until so many connections are there; asks by a connection of its own."""
+    """Waits until the server has exactly `count` connections."""
     wait_for(f"{count} connections", lambda: connections(server.port) == count)
 
 
 def connections(port: int) -> int:
-    """The connections to this port whose server's end is there."""
+    """The number of established connections to this port, counted at the server's end."""
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     return sum(line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "01" for line in lines)
 
 
 @pytest.mark.parametrize("path", [LARGE, b"/openapi.json"], ids=repr)
 def test_a_client_that_does_not_read(database_url: str, monkeypatch: pytest.MonkeyPatch, path: bytes) -> None:
-    """A file in pieces, and answers in one piece: what nobody takes is not kept for ever."""
+    """The server drops a client that does not read, for a file sent in pieces and for answers in
+    one piece."""
     monkeypatch.setattr(connection_module, "STALL_SECONDS", 0.3)
     with ApiServer.start(database_url) as server, ExitStack() as stack:
         deaf(server, stack, path)
@@ -187,7 +188,7 @@ def test_a_client_that_does_not_read(database_url: str, monkeypatch: pytest.Monk
 
 
 def test_a_client_that_reads_slowly(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that reads a part each time gets the whole answer."""
+    """A client that keeps reading gets the whole answer."""
     monkeypatch.setattr(connection_module, "STALL_SECONDS", 0.3)
     monkeypatch.setattr(connection_module, "SLOWEST_BYTES", 1)
     with ApiServer.start(database_url) as server, ExitStack() as stack:
@@ -195,7 +196,8 @@ def test_a_client_that_reads_slowly(database_url: str, monkeypatch: pytest.Monke
         one = deaf(server, stack, LARGE, b"Connection: close\r\n")
         got = 0
         one.socket.settimeout(LONG)
-        with suppress(ConnectionResetError):  # at its end: the other requests were not read
+        # At the end, because the server did not read the other requests.
+        with suppress(ConnectionResetError):
             while more := one.socket.recv(50_000):
                 got += len(more)
                 threading.Event().wait(0.001)
@@ -214,7 +216,7 @@ def test_clients_that_do_not_read_are_counted(database_url: str, monkeypatch: py
 
 
 def test_nobody_is_counted_who_has_gone(api: ApiServer) -> None:
-    """Whatever became of a connection, its place is free again."""
+    """When a connection ends, for whatever reason, its place is free again."""
     peers = Peers()
     one = peers.enter("2001:db8::1")
     assert peers.enter("2001:db8::2") is one

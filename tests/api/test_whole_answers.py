@@ -1,5 +1,5 @@
-"""What an application sends and what the client gets: an answer in one piece, and everything
-that is none."""
+"""What an application sends and what the client gets: answers in one piece, in several pieces, and
+broken ones."""
 
 import http.client
 import socket
@@ -17,7 +17,7 @@ LENGTH = (b"content-length", b"5")
 
 
 async def application(scope: Any, _receive: Any, send: Any) -> None:
-    """Each path answers in its own way."""
+    """Each path answers in a different way."""
 
     async def head(*headers: tuple[bytes, bytes]) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": list(headers)})
@@ -59,7 +59,7 @@ def port() -> Iterator[int]:
 @pytest.mark.parametrize("path", ["/whole", "/pieces", "/unmeasured"])
 def test_the_client_gets_what_was_sent(port: int, path: str) -> None:
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
-        for _ in range(2):  # and the connection goes on
+        for _ in range(2):  # the connection stays open
             connection.request("GET", path)
             answer = connection.getresponse()
             assert (answer.status, answer.read()) == (200, b"hello")

@@ -1,5 +1,4 @@
-"""Bytes of one connection, given to ours and to h11, a second parser that is stricter: what each
-takes for requests."""
+"""The requests that our connection and h11, a stricter parser, see in the same bytes."""
 
 import asyncio
 import functools
@@ -15,7 +14,7 @@ from postroom.api.connection import Connection
 
 
 class Seen(NamedTuple):
-    """A request that came whole."""
+    """A complete request."""
 
     method: bytes
     target: bytes
@@ -23,7 +22,8 @@ class Seen(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a connection. `refusals` are the answers that the application did not give."""
+    """The end of a connection. `refusals` counts answers that the connection gave without the
+    application."""
 
     requests: list[Seen]
     refusals: int
@@ -31,7 +31,7 @@ class Outcome(NamedTuple):
 
 
 class Scope(NamedTuple):
-    """What the application is told of a request."""
+    """What the application learns about a request."""
 
     method: str
     path: str
@@ -43,7 +43,8 @@ class Scope(NamedTuple):
 
 
 class Wire(asyncio.Transport):
-    """The client's end, in memory: it takes everything, and sends when it may."""
+    """The client's end of a connection, in memory. It accepts everything, and sends unless the
+    server has paused reading."""
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
         super().__init__()
@@ -53,7 +54,7 @@ class Wire(asyncio.Transport):
         self._is_paused = False
 
     def feed(self, connection: Connection) -> bool:
-        """Sends the next piece; False where there is none, or it may not be sent."""
+        """Sends the next piece. False if no piece is left or the piece may not be sent."""
         if not self.pieces or self._is_paused or self.has_ended:
             return False
         connection.data_received(self.pieces.pop(0))
@@ -87,7 +88,7 @@ class Wire(asyncio.Transport):
 
 
 async def _application(seen: list[Seen], scope: Any, receive: Any, send: Any) -> None:
-    """Answers every request that comes whole."""
+    """Answers every complete request."""
     body, more = b"", True
     while more:
         message = await receive()
@@ -102,7 +103,7 @@ async def _application(seen: list[Seen], scope: Any, receive: Any, send: Any) ->
 
 
 async def _telling(told: list[Scope], scope: Any, receive: Any, send: Any) -> None:
-    """As `_application`, and keeps what it was told."""
+    """Like `_application`, but also records the scope in `told`."""
     rest = dict(scope)
     method, path, raw_path, query = (rest.pop(name) for name in ("method", "path", "raw_path", "query_string"))
     told.append(Scope(method, path, raw_path, query, list(rest.pop("headers")), rest, ends_connection=False))
@@ -128,21 +129,21 @@ async def _talk(pieces: Sequence[bytes], told: list[Scope] | None = None) -> Out
 
 
 def ours(*pieces: bytes) -> Outcome:
-    """What our connection makes of these bytes, which come in these pieces."""
+    """The outcome of our connection for these pieces of bytes."""
     return asyncio.run(_talk(pieces))
 
 
 def scopes(*pieces: bytes) -> list[Scope]:
-    """What the application is told when these bytes come in these pieces."""
+    """The scopes that the application gets for these pieces of bytes."""
     told: list[Scope] = []
     outcome = asyncio.run(_talk(pieces, told))
     return [one._replace(ends_connection=outcome.has_ended) for one in told]
 
 
 def strict(data: bytes) -> list[Seen]:
-    """What h11 takes for whole requests, of which each is answered with 200."""
+    """The complete requests that h11 sees, if each is answered with 200."""
     parser = h11.Connection(h11.SERVER, max_incomplete_event_size=1024 * 1024)
-    if data:  # nothing would be the end
+    if data:  # h11 takes empty bytes for the end of the connection
         parser.receive_data(data)
     seen, head, body = [], None, b""
     try:
@@ -165,8 +166,8 @@ def strict(data: bytes) -> list[Seen]:
 
 
 def agree(*pieces: bytes) -> Outcome:
-    """Raises AssertionError where ours takes these bytes for other requests than h11, or for
-    fewer and goes on."""
+    """Raises AssertionError if our connection sees other requests than h11, or sees fewer requests
+    and stays open."""
     found, expected = ours(*pieces), strict(b"".join(pieces))
     assert [(one.method, one.body) for one in found.requests] == [
         (one.method, one.body) for one in expected[: len(found.requests)]

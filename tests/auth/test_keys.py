@@ -1,4 +1,4 @@
-"""Keys: what holds whatever the API has checked before."""
+"""Keys: rules that the key functions enforce themselves, whatever the API has already checked."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,5 @@
-"""Networks: how they are written, what they hold, and which lies in which."""
+"""Networks: their spellings, the addresses that they contain, and which network lies inside
+another."""
 
 import pytest
 

@@ -1,5 +1,5 @@
-"""Backups of a running instance, restored: nothing acknowledged is missing, nothing damaged is
-used, all or nothing."""
+"""Backups of a running instance, and restores: nothing acknowledged is missing, a damaged file is
+never used, and a restore happens completely or not at all."""
 
 import os
 import shutil
@@ -41,7 +41,7 @@ def done(service: Service, *arguments: str, passphrase: str = "") -> str:
 
 
 def refused(service: Service, *arguments: str, passphrase: str = "") -> str:
-    """The one line of a command that refuses."""
+    """Runs a command that must refuse. Returns its single line of output."""
     ended = run(service, *arguments, passphrase=passphrase)
     assert ended.returncode in (1, 2), ended.stdout
     (line,) = ended.stderr.splitlines()
@@ -49,7 +49,7 @@ def refused(service: Service, *arguments: str, passphrase: str = "") -> str:
 
 
 def state(service: Service) -> dict[str, Any]:
-    """Every file of the data with what is in it, the database by its rows."""
+    """The rows of the database, and every mail file with its content."""
     with sqlite3.connect(f"file:{service.data}/db/postroom.db?mode=ro", uri=True) as database:
         tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         found: dict[str, Any] = {name: database.execute(f"SELECT * FROM {name}").fetchall() for name in tables}
@@ -65,7 +65,7 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture
 def stopped(service: Service) -> Platform:
-    """An instance that does not run, with two accounts and a key."""
+    """A stopped instance with two accounts and a key."""
     service.start()
     platform = Platform.new(service)
     for name in ("one", "two"):
@@ -102,7 +102,7 @@ def test_it_works(stopped: Platform) -> None:
 
 
 def test_an_id_is_never_given_again(stopped: Platform) -> None:
-    """Mail folders and queued mail are named by it."""
+    """Mail folders and queued mail have the account's id in their name."""
     service = stopped.service
     file = backup(service)
     service.start()
@@ -172,7 +172,7 @@ def test_damage_is_found(stopped: Platform, passphrase: str) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="it acts as the system user")
 def test_what_the_disk_did_not_keep_is_no_backup(stopped: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file is read again before it gets its name; the backup of before stays."""
+    """The new file is read back before it replaces the previous backup."""
     data, write = stopped.service.data, archive.write
     file = backup(stopped.service)
     before = file.read_bytes()
@@ -250,7 +250,8 @@ def test_a_database_that_is_damaged_can_be_replaced(stopped: Platform) -> None:
 
 
 def test_killed_at_any_moment(stopped: Platform) -> None:
-    """The old state or the new one, never half; the next start ends what was decided."""
+    """After a kill, the data is completely old or completely new. The next command finishes a
+    restore that was decided."""
     service = stopped.service
     mail = service.data / "mail" / "02" / "2" / "Maildir" / "cur"
     mail.mkdir(parents=True)
@@ -271,7 +272,8 @@ def test_killed_at_any_moment(stopped: Platform) -> None:
         shutil.rmtree(service.data)
         subprocess.run(["cp", "-a", spare, service.data], check=True)
         killed = killed_at(service, file, call)
-        done(service, "keys", "list", "--organization", "demo")  # what opens the data ends what was decided
+        # Any command that opens the data finishes the restore.
+        done(service, "keys", "list", "--organization", "demo")
         found = {name: rows for name, rows in state(service).items() if name in ("domains", "mail") or "/" in name}
         old = found == {name: now[name] for name in now if name in found or "/" in name}
         new = found == {name: then[name] for name in then if name in found or "/" in name}
@@ -301,7 +303,8 @@ main()
 
 
 def killed_at(service: Service, file: Path, call: int) -> bool:
-    """Restores and is killed right before the call of this number that changes a directory."""
+    """Runs a restore that is killed just before its nth change of a directory. False if it ended
+    before."""
     command = [str(COMMAND.with_name("python")), "-c", KILL, str(call), "restore", str(file), "--force", "--yes"]
     ended = subprocess.run(command, env=service.environment, capture_output=True, text=True, timeout=60)
     assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
@@ -310,8 +313,8 @@ def killed_at(service: Service, file: Path, call: int) -> bool:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="delivery needs Postfix, and Postfix needs root")
 def test_under_load(tmp_path: Path) -> None:
-    """What was acknowledged before the backup began is there; what is there is whole; logins and
-    mail work."""
+    """Whatever was acknowledged before the backup is in the backup, the database is consistent, and
+    logins and mail work."""
     with Service.new(rate_limit="off") as service, Service.new() as other:
         service.start()
         platform = Platform.new(service)
@@ -353,7 +356,7 @@ def test_under_load(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("passphrase", ["", SECRET])
 def test_a_dump_of_postgresql(postgres: Any, tmp_path: Path, passphrase: str) -> None:
-    """pg_restore of the member `database` gives the same rows."""
+    """pg_restore can read the member `database` of the archive."""
     url = postgres.new_database()
     with Service.new(mail="off", database_url=url) as service:
         service.start()
@@ -374,7 +377,7 @@ def test_a_dump_of_postgresql(postgres: Any, tmp_path: Path, passphrase: str) ->
 
 
 def test_what_is_no_file_does_not_hold_up_a_backup(stopped: Platform) -> None:
-    """A socket or a pipe in a mail folder is nothing of ours, and never becomes a file."""
+    """A backup leaves out sockets and pipes in a mail folder."""
     service = stopped.service
     folder = service.data / "mail" / "02" / "2" / "Maildir" / "cur"
     folder.mkdir(parents=True)

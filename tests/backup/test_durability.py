@@ -1,6 +1,6 @@
-"""What a backup and a restore have promised is on the disk, not in the kernel's memory: the
-system calls of the real commands, in their order, as strace sees them (decision 0181). A power cut
-cannot be tried here; what would survive it can."""
+"""A backup and a restore are on the disk before they report success, not only in the kernel's
+memory. The tests read the order of the real commands' system calls with strace, because a test
+cannot cut the power (decision 0181)."""
 
 import os
 import re
@@ -20,7 +20,7 @@ LINE = re.compile(r"^\d+ +(\w+)\((.*)$")
 
 @dataclass(frozen=True)
 class Step:
-    """A system call: `sync` and `write` of a path, or `rename` of a path to another."""
+    """A system call: `sync` or `write` of a path, or `rename` from one path to another."""
 
     kind: str
     path: str
@@ -28,7 +28,7 @@ class Step:
 
 
 def steps(service: Service, folder: Path, *arguments: str) -> list[Step]:
-    """What a command does to files, in order."""
+    """The system calls of a command that change or sync files, in order."""
     trace = folder / "trace"
     command = ["strace", "-f", "-y", "-o", str(trace), "-e", f"trace={CALLS}", str(COMMAND), *arguments]
     done = subprocess.run(command, env=service.environment, capture_output=True, text=True, timeout=120)
@@ -46,7 +46,7 @@ def _read(text: str) -> Iterator[Step]:
 
 
 def last(found: list[Step], wanted: Step) -> int:
-    """The place of a step, which has to be there."""
+    """The index of the last such step; fails if there is none."""
     places = [at for at, step in enumerate(found) if step == wanted]
     assert places, f"{wanted} is missing"
     return places[-1]
@@ -54,7 +54,7 @@ def last(found: list[Step], wanted: Step) -> int:
 
 @pytest.fixture
 def platform() -> Iterator[Platform]:
-    """An instance that does not run, with an account and two messages in nested folders."""
+    """A stopped instance with an account and two messages in nested folders."""
     with Service.new(mail="off") as service:
         service.start()
         platform = Platform.new(service)
@@ -77,7 +77,8 @@ def test_a_backup_is_on_the_disk_before_it_has_its_name(platform: Platform, tmp_
     found = steps(platform.service, tmp_path, "backup", str(file), "--mail")
     synced, renamed = last(found, Step("sync", part)), last(found, Step("rename", part, str(file)))
     assert last(found, Step("write", part)) < synced < renamed
-    assert renamed < last(found, Step("sync", str(file.parent)))  # or the name is lost, and an older backup with it
+    # Without this sync, a crash could lose the new name and the older backup.
+    assert renamed < last(found, Step("sync", str(file.parent)))
 
 
 def test_a_restore_is_on_the_disk_before_it_is_decided(platform: Platform, tmp_path: Path) -> None:
@@ -88,13 +89,15 @@ def test_a_restore_is_on_the_disk_before_it_is_decided(platform: Platform, tmp_p
     found = steps(service, tmp_path, "restore", str(file), "--force", "--yes")
     staging = data / "restoring"
     (decided,) = [at for at, step in enumerate(found) if step.kind == "rename" and step.path == str(staging)]
-    # Every file after its last byte, and every folder, for its names.
+    # Every file is synced after its last write, and every folder is synced too, for the names in
+    # it.
     for path in kept | {Path("db"), Path("mail"), Path()}:
         synced = last(found[:decided], Step("sync", str(staging / path)))
         assert Step("write", str(staging / path)) not in found[synced:], path
     into = [at for at, step in enumerate(found) if step.kind == "rename" and step.to in (f"{data}/db", f"{data}/mail")]
     assert decided < into[0]
     syncs = [at for at, step in enumerate(found) if step == Step("sync", str(data))]
-    assert any(decided < at < into[0] for at in syncs)  # the decision, before anything is moved for it
+    # The decision is on disk before any folder moves.
+    assert any(decided < at < into[0] for at in syncs)
     assert into[-1] < syncs[-1]
     assert {path for path in kept if not (data / path).exists()} == set()

@@ -1,4 +1,4 @@
-"""Encrypted files: chunk by chunk as Debian's `age` reads them, in memory that does not grow."""
+"""Encrypted files: Debian's `age` can read them, and encryption uses a bounded amount of memory."""
 
 import os
 import subprocess
@@ -25,11 +25,11 @@ def encrypted(content: bytes) -> bytes:
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK])
 def test_the_ends_of_chunks(tmp_path: Path, size: int) -> None:
-    """age's format has no empty chunk at the end, unless that chunk is the only one."""
+    """In age's format only a file without content has an empty last chunk."""
     content, file, plain = os.urandom(size), tmp_path / "encrypted", tmp_path / "plain"
     file.write_bytes(encrypted(content))
     typed_at_terminal(SECRET, "age", "-d", "-o", plain, file)
-    assert (plain.read_bytes() if size else b"") == content  # age makes no empty file
+    assert (plain.read_bytes() if size else b"") == content  # age writes no file for empty content
     reader = DecryptingReader(BytesIO(file.read_bytes()), SECRET)
     assert reader.read(size + 1) == content
     assert reader.read(1) == b""
@@ -46,7 +46,7 @@ def test_whole_chunks_cannot_be_cut_moved_or_added() -> None:
 
 
 def test_each_byte_of_the_header_counts() -> None:
-    """Also the bits of base64 that no decoder looks at."""
+    """Even the bits of base64 that decoders ignore."""
     whole = encrypted(b"x")
     for at in (40, 53, 56, 80, 100, 120, 148):
         with pytest.raises(BadBackup):
@@ -72,7 +72,7 @@ for name in ("small", "large"):
 
 
 def test_memory_is_bounded(tmp_path: Path) -> None:
-    """A backup of any size goes through a few MiB of buffers."""
+    """A backup of any size needs buffers of a few MiB."""
     (tmp_path / "small").write_bytes(os.urandom(1024))
     (tmp_path / "large").write_bytes(os.urandom(192 * 1024 * 1024))
     command = [str(COMMAND.with_name("python")), "-c", MEMORY, str(tmp_path)]

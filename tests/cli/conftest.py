@@ -1,4 +1,5 @@
-"""A server for the commands. SQLite alone: what they send is the same for both engines."""
+"""A server for the commands, on SQLite only, because the commands send the same requests for both
+engines."""
 
 from collections.abc import Iterator
 

@@ -1,5 +1,5 @@
-"""`postroom api` as a process, with the key of a tenant in its environment and a home of its
-own."""
+"""`postroom api` as a process, with a tenant's key in its environment and its own home
+directory."""
 
 import os
 import subprocess
@@ -14,13 +14,13 @@ from tests.harness.service import COMMAND, LONG
 
 
 def route_of(entry: Entry) -> Route:
-    """The route of an operation. tests/client/test_operations.py holds that no route is without
-    an operation."""
+    """The route of an operation. tests/client/test_operations.py checks that every route has an
+    operation."""
     return next(route for route in ROUTES if (route.method, route.path) == (entry.operation.method, entry.path))
 
 
 def names_of(route: Route) -> set[str]:
-    """What a route takes, by name, without `fields`."""
+    """The names of a route's parameters and fields, without `fields`."""
     names = {name for kind in (route.query, route.body) if kind for name in kind.__struct_fields__} - {"fields"}
     return names | {part[1:] for part in route.path.split("/") if part.startswith(":")}
 

@@ -1,5 +1,5 @@
-"""`postroom api`: each route has a command, which takes what its route takes and prints what it
-answers."""
+"""`postroom api`: each route has a command, which takes the parameters of its route and prints the
+answer."""
 
 import contextlib
 import json
@@ -26,7 +26,7 @@ from tests.harness.service import COMMAND, wait_for
 
 
 def commands() -> dict[str, Any]:
-    """Every command by its words."""
+    """Every command by its words: `accounts list`, …"""
     found: dict[str, Any] = {}
     for name, command in typer.main.get_group(build()).commands.items():
         inner = getattr(command, "commands", None)
@@ -46,7 +46,7 @@ def test_each_route_has_a_command(entry: Entry) -> None:
     assert {"as_json", "url", "key_file"} <= taken
     assert command.help
     assert all(getattr(parameter, "help", "") for parameter in command.params), (
-        "its type has no words: postroom/parameters.py"
+        "its type has no description: postroom/parameters.py"
     )
 
 
@@ -78,8 +78,8 @@ def test_statuses_and_null(tenant: Tenant, tmp_path: Path) -> None:
     assert run(tenant, tmp_path, "accounts", "update", id_, "--display-name", "A", "--no-display-name").returncode == 2
     run(tenant, tmp_path, "limits", "set", "--accounts", "9", "--domains", "4", "--user", "u")
     run(tenant, tmp_path, "limits", "set", "--no-accounts", "--user", "u")
-    caps = tenant.get("/v2/limits", user_id="u").json["limits"]
-    assert (caps["accounts"], caps["domains"]) == (None, 4)
+    limits = tenant.get("/v2/limits", user_id="u").json["limits"]
+    assert (limits["accounts"], limits["domains"]) == (None, 4)
 
 
 def test_lists(tenant: Tenant, tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_without_a_url_it_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_a_key_is_asked_for_at_a_terminal(tenant: Tenant, tmp_path: Path) -> None:
-    """And not shown while it is typed."""
+    """The terminal does not echo the key."""
     ours, theirs = pty.openpty()
     surroundings = environment(tenant, tmp_path) | {"POSTROOM_API_KEY": ""}
     process = subprocess.Popen(
@@ -200,7 +200,8 @@ def test_no_control_character_reaches_the_terminal(capsys: pytest.CaptureFixture
 
 
 def test_the_words_are_those_of_parameters() -> None:
-    """None is left over; `fields` is a parameter of the API alone."""
+    """Every description in postroom/parameters.py is used, except that of `fields`, which only the
+    API has."""
     known = {words for hint in vars(parameters).values() if (words := parameters.words_of(hint))}
     used = {parameter.words for entry in catalog().values() for parameter in entry.parameters}
     assert known - used == {parameters.words_of(parameters.Fields)}
@@ -218,7 +219,7 @@ def test_an_extra_that_is_not_installed_is_named(tmp_path: Path, command: str, m
 
 
 def test_a_command_loads_what_it_needs() -> None:
-    """The supervisor is such a command, and keeps what it has loaded."""
+    """The supervisor is a command too, and keeps its modules in memory for as long as it runs."""
     heavy = {"httpx2", "postroom.client", "mcp", "cryptography", "zstandard", "rich"}
     look = f"import sys, postroom.cli.main; print({heavy} & sys.modules.keys())"
     assert subprocess.run([sys.executable, "-c", look], capture_output=True, text=True).stdout == "set()\n"

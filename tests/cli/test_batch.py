@@ -1,4 +1,5 @@
-"""`postroom api accounts create --from`: many accounts, whatever happens in between."""
+"""`postroom api accounts create --from`: creates many accounts, and can be interrupted at any
+point."""
 
 import csv
 import signal
@@ -52,8 +53,8 @@ def test_it_works(tenant: Tenant, tmp_path: Path) -> None:
 
 
 def test_the_same_command_carries_on(tenant: Tenant, tmp_path: Path) -> None:
-    """After a Ctrl-C, also one that came behind an answer and before its line, or in the middle
-    of that line."""
+    """Running the command again completes the batch after a Ctrl-C, even one between an answer and
+    its line, or in the middle of the line."""
     write(tenant, tmp_path, [f"n{number}" for number in range(200)])
     process = subprocess.Popen(
         [*SIGNALLED, COMMAND, "api", *CREATE],
@@ -62,7 +63,7 @@ def test_the_same_command_carries_on(tenant: Tenant, tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    wait_for("some", lambda: (tmp_path / NAME).exists() and len(written(tmp_path)) > 3)
+    wait_for("some accounts", lambda: (tmp_path / NAME).exists() and len(written(tmp_path)) > 3)
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=30)[1]
     assert (process.returncode, "to continue" in said, "Traceback" in said) == (130, True, False)
@@ -78,7 +79,8 @@ def test_the_same_command_carries_on(tenant: Tenant, tmp_path: Path) -> None:
 
 
 def test_a_new_file_is_a_new_batch(tenant: Tenant, tmp_path: Path) -> None:
-    """What was deleted in between is made again, and not answered again."""
+    """With a new file, an account that was deleted since is created again; its old answer is not
+    replayed."""
     write(tenant, tmp_path, ["ann"])
     assert run(tenant, tmp_path, *CREATE).returncode == 0
     tenant.post("/v2/email-accounts/delete", {"id": accounts(tenant)[0]["id"], "purge": True, "user_id": "u1"})

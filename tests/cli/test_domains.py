@@ -1,5 +1,5 @@
-"""`postroom domains`: the DNS records in three forms, and the end of a domain, without a running
-server."""
+"""`postroom domains`, without a running server: the DNS records in three formats, and deleting a
+domain."""
 
 import json
 from collections.abc import Iterator

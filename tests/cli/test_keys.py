@@ -1,4 +1,4 @@
-"""`postroom keys`: what the operator makes narrower, sees and revokes, without a running server."""
+"""`postroom keys`, without a running server: creating restricted keys, listing and revoking."""
 
 import json
 from collections.abc import Iterator
@@ -51,7 +51,8 @@ def test_revoke(service: Service) -> None:
 
 
 def test_only_a_key_makes_an_organization(service: Service) -> None:
-    """A typing error anywhere else says which there are, and how to make one."""
+    """Other commands refuse an unknown organization, list the existing ones, and say how to create
+    one."""
     for command in (
         ["domains", "create", "typo.test"],
         ["domains", "list"],

@@ -1,4 +1,4 @@
-"""`postroom mcp` as an agent sees it: the library's own client starts it and speaks with it over
+"""`postroom mcp` as an agent sees it: the client of the MCP library starts it and talks to it over
 stdin and stdout."""
 
 import asyncio
@@ -30,7 +30,7 @@ def talk(
     mode: Literal["auto", "legacy"] = "auto",
     key: str | None = None,
 ) -> str:
-    """What an agent does; answers all that the server has said on stderr."""
+    """Runs an agent's session. Returns everything that the server wrote to stderr."""
 
     async def session(log: Any) -> None:
         surroundings = environment(tenant, home) | ({"POSTROOM_API_KEY": key} if key else {})
@@ -97,7 +97,7 @@ def test_what_destroys_says_so() -> None:
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 def test_it_works(tenant: Tenant, tmp_path: Path, mode: Literal["auto", "legacy"]) -> None:
-    """A mailbox from its creation to its end, in the protocol of today and of yesterday."""
+    """A mailbox from creation to deletion, with the current and the legacy protocol."""
     passwords = []
 
     async def work(client: Client) -> None:
@@ -117,8 +117,8 @@ def test_it_works(tenant: Tenant, tmp_path: Path, mode: Literal["auto", "legacy"
         passwords.append(reset["password"])
         await client.call_tool("set_limits", {"user_id": "u1", "accounts": 7})
         await client.call_tool("set_limits", {"user_id": "u1", "accounts": None, "domains": 3})
-        caps = data(await client.call_tool("get_limits", {"user_id": "u1"}))["limits"]
-        assert caps == {"domains": 3, "accounts": None, "accounts_per_domain": None}
+        limits = data(await client.call_tool("get_limits", {"user_id": "u1"}))["limits"]
+        assert limits == {"domains": 3, "accounts": None, "accounts_per_domain": None}
         assert data(await client.call_tool("get_mta_sts_policy", {"domain": tenant.domain}))["text"]
         key = data(await client.call_tool("create_key", {"scopes": ["stats:read"], "name": "agent"}))
         passwords.append(key["api_key"])
@@ -131,7 +131,7 @@ def test_it_works(tenant: Tenant, tmp_path: Path, mode: Literal["auto", "legacy"
     assert {event["type"] for event in tenant.events()} >= {"account.created", "account.password_reset", "key.created"}
     kept = "SELECT count(*) FROM idempotent_answers WHERE organization_id = :organization"
     row = tenant.api.database.write_sync(lambda tx: tx.one(kept, organization=tenant.organization_id))
-    assert row == (7,)  # each write of this session has had an Idempotency-Key
+    assert row == (7,)  # each write of this session had an Idempotency-Key
 
 
 def test_lists_writes_and_errors(tenant: Tenant, tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
-"""The tables of `postroom api` on a terminal of 80 columns: read as a person would, with nothing
-folded into pieces."""
+"""The tables of `postroom api` on a terminal of 80 columns: readable, without values folded over
+several lines."""
 
 import re
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ WIDTH = 80
 
 
 def at_terminal(tenant: Tenant, home: Path, *arguments: str, columns: int = WIDTH) -> list[str]:
-    """The lines that a command prints on a terminal, without colours."""
+    """The lines that a command prints on a terminal, without colors."""
     surroundings = environment(tenant, home) | {"COLUMNS": str(columns), "TERM": "xterm"}
     said = said_at_terminal([COMMAND, "api", *arguments], surroundings)
     return [line.rstrip() for line in re.sub(r"\x1b\[[\d;]*m", "", said).splitlines()]
@@ -24,7 +24,7 @@ def at_terminal(tenant: Tenant, home: Path, *arguments: str, columns: int = WIDT
 
 @pytest.fixture
 def full(tenant: Tenant) -> Tenant:
-    """One with long values everywhere."""
+    """A tenant with long values in every field."""
     user = "a-customer-with-a-long-name-of-its-own-0123456789"
     domain = tenant.new_domain(f"{'long' * 8}.{'label' * 6}.{tenant.domain}", user)
     for number in range(3):
@@ -60,7 +60,7 @@ def test_wide_cuts_nothing(full: Tenant, tmp_path: Path) -> None:
     for name in ("address", "user_id", "display_name", "created_at"):
         assert account[name].strip() in printed
     assert "…" not in printed
-    assert account["address"] in run(full, tmp_path, "accounts", "list").stdout, "what a program reads is whole"
+    assert account["address"] in run(full, tmp_path, "accounts", "list").stdout, "a pipe must get whole values"
 
 
 def test_a_domains_records_are_whole_and_can_be_copied(full: Tenant, tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
-"""A TCP proxy before the API that breaks connections once the server has answered, which is
-after its commit."""
+"""A TCP proxy in front of the API that breaks connections after the server has answered, so after
+its commit."""
 
 import contextlib
 import re
@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 
 @dataclass
 class BreakingProxy:
-    """`plan` is how many bytes of the answer each connection lets through before it breaks;
-    those after it hold."""
+    """`plan` has, for each connection, the number of bytes of the answer that pass before the
+    connection breaks. Connections after the plan do not break."""
 
     upstream: int
     plan: Sequence[int]
     listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
     connections: int = 0
     sent: bytearray = field(default_factory=bytearray)
-    """All that clients have sent."""
+    """Everything that clients have sent."""
 
     @classmethod
     @contextmanager
@@ -60,7 +60,7 @@ class BreakingProxy:
             server.shutdown(socket.SHUT_WR)
 
     def _answer(self, client: socket.socket, server: socket.socket, whole: int | None) -> None:
-        """Passes the answer on, or the beginning of it and then a reset."""
+        """Passes on the whole answer, or its first bytes and then a reset."""
         with contextlib.suppress(OSError), client, server:
             while data := server.recv(65536):
                 client.sendall(data if whole is None else data[:whole])

@@ -1,4 +1,4 @@
-"""A client for the tenant of a test, and the same calls by the async one."""
+"""A client for the test's tenant."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,5 @@
-"""Makes the client's shapes from the server's structs: `.venv/bin/python -m tests.client.make`."""
+"""Generates the client's shapes from the server's structs: `.venv/bin/python -m
+tests.client.make`."""
 
 import inspect
 import subprocess
@@ -48,8 +49,8 @@ from postroom.client.shape import Shape
 
 @dataclass(frozen=True)
 class Source:
-    """The server's struct of a shape: the types that it does not tell, the fields that the client
-    leaves out, and the docstring where the server's is not for the client."""
+    """The server's struct of a shape; types that differ from the struct's; fields that the client
+    leaves out; and a docstring where the server's does not suit the client."""
 
     kind: type[msgspec.Struct]
     types: Mapping[str, str] = field(default_factory=dict)
@@ -57,12 +58,12 @@ class Source:
     doc: str | None = None
 
     def fields(self) -> dict[str, msgspec.structs.FieldInfo]:
-        """The fields of the shape, by their names on the wire."""
+        """The fields of the shape, by their names in the JSON."""
         every = {found.encode_name: found for found in msgspec.structs.fields(self.kind)}
         return {name: found for name, found in every.items() if name not in self.left_out}
 
 
-# A shape stands behind those that it is made of.
+# A shape comes after the shapes of its fields.
 SOURCES: dict[str, Source] = {
     "Account": Source(FullAccount, doc=""),
     "Usage": Source(mailboxes.UsageAnswer),
@@ -94,7 +95,7 @@ SOURCES: dict[str, Source] = {
     "KeyName": Source(keys.DeletedKey),
     "DeletedKey": Source(keys.DeletedKeyAnswer, left_out=("ok",)),
     "Event": Source(events.ShownEvent),
-    "Caps": Source(Limits),
+    "LimitNumbers": Source(Limits),
     "Limits": Source(limits.LimitsAnswer, doc="The caps of a user or of an organization; None is no cap."),
     "AccountCount": Source(Count),
     "DomainCount": Source(stats.DomainCount),
@@ -106,14 +107,14 @@ NAMES = {source.kind: name for name, source in SOURCES.items()}
 
 
 def text() -> str:
-    """The module of shapes."""
+    """The source of the module of shapes."""
     made = "\n\n".join([HEAD, *(shape(name, source) for name, source in SOURCES.items())])
     ruff = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(TARGET), "-"]
     return subprocess.run(ruff, input=made, capture_output=True, text=True, check=True).stdout
 
 
 def shape(name: str, source: Source) -> str:
-    """One class. It inherits from the shape of the struct that its own struct inherits from."""
+    """The source of one class. Its base is the shape of its struct's base."""
     base = source.kind.__bases__[0]
     fields, options = source.fields(), ""
     if base in NAMES:
@@ -129,7 +130,7 @@ def shape(name: str, source: Source) -> str:
 
 
 def written(name: str, kind: Any) -> str:
-    """A type as the client's source has it."""
+    """A type as the client's source spells it."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         return " | ".join(written(name, each) for each in arguments)

@@ -1,5 +1,5 @@
-"""A small program of a user, which mypy reads in tests/client/test_types.py. Each type is the
-exact one."""
+"""A small program of a user, for tests/client/test_types.py: mypy must infer exactly these
+types."""
 
 from typing import assert_type
 

@@ -1,5 +1,5 @@
-"""Each method against a real server, blocking; then awaited. The rest of what a client promises:
-errors and pages."""
+"""Each method with a real server, blocking and async. Also the errors and the pages of the
+client."""
 
 import asyncio
 import pickle
@@ -190,7 +190,8 @@ def test_a_key_that_is_no_header_is_refused(key: str) -> None:
 
 
 class Website(BaseHTTPRequestHandler):
-    """Another server at the address: everything is a page, but `/v2/stats` is missing."""
+    """A web server that is not Postroom: every path is a page, except `/v2/stats`, which is
+    missing."""
 
     def do_GET(self) -> None:
         self.send_response(404 if self.path.startswith("/v2/stats") else 200)
@@ -199,7 +200,7 @@ class Website(BaseHTTPRequestHandler):
         self.wfile.write(b"<h1>Welcome</h1>")
 
     def log_message(self, *_: object) -> None:
-        """Nothing is to be printed."""
+        """Prints nothing."""
 
 
 def test_another_server_is_not_taken_for_ours() -> None:
@@ -225,7 +226,7 @@ def test_nobody_there(tenant: Tenant) -> None:
 
 
 def test_the_import_is_light() -> None:
-    """No module of the server comes with it, but the words of the parameters."""
+    """Importing the client loads no module of the server except postroom.parameters."""
     code = "import postroom.client, sys; print(*sorted(name for name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = done.stdout.split()

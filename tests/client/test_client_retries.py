@@ -1,5 +1,5 @@
-"""Tried again, a call is carried out once: connections that break after the commit, 429, 503, an
-attempt that still runs. Time is moved, not waited for, where the wait is long."""
+"""A call that is tried again is carried out once: after connections that break after the commit,
+after 429 and 503, and while an attempt still runs. For long waits, the tests move a clock."""
 
 import asyncio
 import sqlite3
@@ -24,7 +24,7 @@ from tests.harness.server import ApiServer, Tenant
 
 @pytest.mark.parametrize("plan", [[0], [40], [0, 100, 0]])
 def test_a_connection_that_breaks_after_the_commit(tenant: Tenant, plan: list[int]) -> None:
-    """One account, and the password that it has."""
+    """There is one account, and the returned password is its password."""
     with BreakingProxy.start(tenant.api.port, plan) as proxy, Client(proxy.url, tenant.key) as client:
         made = client.create_account(tenant.domain, "billing", user_id="user_123")
         assert proxy.connections == len(plan) + 1
@@ -57,7 +57,7 @@ def test_each_call_has_a_key_of_its_own(tenant: Tenant) -> None:
 
 
 def test_a_key_of_the_caller_outlives_the_client(tenant: Tenant) -> None:
-    """A program that has died in between asks again, and gets the password."""
+    """With its own idempotency key, a program that died can ask again and gets the password."""
     once: dict[str, Any] = {"user_id": "user_123", "idempotency_key": "order 42"}
     with BreakingProxy.start(tenant.api.port, [0]) as proxy, Client(proxy.url, tenant.key, retries=0) as client:
         with pytest.raises(Unreachable) as failed:
@@ -97,7 +97,7 @@ def test_a_refusal_is_not_tried_again(tenant: Tenant, monkeypatch: pytest.Monkey
 
 
 class Clock:
-    """The server's time."""
+    """A clock for the server, which the client's sleep moves."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -128,7 +128,7 @@ def test_it_waits_as_long_as_the_server_says(database_url: str, monkeypatch: pyt
 
 
 def test_a_busy_server_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process holds the database until the client waits."""
+    """Another process locks the database until the client waits."""
     monkeypatch.setattr(sqlite_engine, "BUSY_SECONDS", 0.1)
     migrate(f"sqlite:///{tmp_path / 'postroom.db'}")
     with ApiServer.start(f"sqlite:///{tmp_path / 'postroom.db'}") as api:
@@ -149,8 +149,8 @@ def test_a_busy_server_is_asked_again(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_an_attempt_that_still_runs_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client gives up on an attempt that waits for the database; its retry finds it running
-    (409), then done."""
+    """The client gives up on an attempt that waits for the database. Its retry gets 409 while the
+    attempt runs, and then the answer."""
     monkeypatch.setattr(sqlite_engine, "BUSY_SECONDS", 60)
     migrate(f"sqlite:///{tmp_path / 'postroom.db'}")
     with ApiServer.start(f"sqlite:///{tmp_path / 'postroom.db'}") as api:
@@ -174,7 +174,7 @@ def test_an_attempt_that_still_runs_is_waited_for(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize("target", ["http://elsewhere.example/v2/email-accounts", "//elsewhere.example/v2", "v2"])
 def test_a_next_page_elsewhere_is_not_asked_for(target: str) -> None:
-    """The key goes to the server that it is for, whatever an answer says."""
+    """The client sends the key only to its own server, whatever an answer says."""
     request = Operations.list_accounts.describe(None)
     plan = call_page("GET", "/v2/email-accounts", request, None, RetryPolicy())
     assert not isinstance(next(plan), Wait)

@@ -1,4 +1,5 @@
-"""The methods are the table of routes: none is missing, and each sends what its route takes."""
+"""The client's methods match the table of routes: every route has a method, which sends exactly the
+route's parameters."""
 
 import inspect
 import json
@@ -21,9 +22,9 @@ Method = Operation[..., Any] | Listing[..., Any]
 METHODS: Mapping[str, Method] = {
     name: value for name, value in vars(Operations).items() if isinstance(value, Operation | Listing)
 }
-# What mail programs ask for by themselves is for no platform's code.
+# Without the documents that mail programs request by themselves.
 OURS = [route for route in ROUTES if route.media != XML]
-# Not in the table: the Host header is the parameter of this route.
+# The parameter of this route is the Host header, which is not in the table.
 HOST = {"get_mta_sts_policy": {"domain"}}
 VALUES: dict[str, Any] = {
     "id": 7,
@@ -68,7 +69,7 @@ def test_a_method_takes_what_its_route_takes(route: Route) -> None:
 
 @pytest.mark.parametrize("route", OURS, ids=lambda route: route.name)
 def test_a_parameter_has_the_words_of_its_field(route: Route) -> None:
-    """What OpenAPI, the command line and the tools for agents say of it is one sentence."""
+    """OpenAPI, the command line and the MCP tools describe a parameter with the same sentence."""
     operation = document([route], "")["paths"].popitem()[1][route.method.lower()]
     schemas = document([route], "")["components"]["schemas"]
     said = {one["name"].replace("-", "_").lower(): one for one in operation["parameters"]}

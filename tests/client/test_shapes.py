@@ -1,4 +1,4 @@
-"""The client's shapes are made from those of the server, and hold no secret in a repr."""
+"""The client's shapes are generated from the server's structs, and their repr shows no secret."""
 
 import io
 from typing import Any
@@ -32,7 +32,7 @@ def made(tenant: Tenant, client: Client) -> AccountWithPassword:
 
 
 def shown(value: Any) -> str:
-    """As `repr`, `str` and rich show it."""
+    """The value as `repr`, `str` and rich print it."""
     console = rich.console.Console(file=io.StringIO(), width=500)
     console.print(value)
     return f"{value!r} {value} {[value]} {console.file.getvalue()}"  # type: ignore[attr-defined]

@@ -1,4 +1,5 @@
-"""The types that a user's mypy sees, blocking and async: exact ones, and mistakes are found."""
+"""The types that a user's mypy sees, blocking and async: they are exact, and mypy finds
+mistakes."""
 
 import subprocess
 import sys
@@ -8,8 +9,7 @@ PROGRAM = Path(__file__).with_name("program.py")
 
 
 def test_mypy_agrees_with_a_small_program(tmp_path: Path) -> None:
-    """`--strict` warns of an ignore that is not needed, so each mistake in it must be one for
-    mypy."""
+    """`--strict` reports unused ignores, so mypy must find each mistake in the program."""
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file", "", "--cache-dir", str(tmp_path)]
     root = PROGRAM.parent.parent.parent
     done = subprocess.run([*command, str(PROGRAM)], capture_output=True, text=True, cwd=root)

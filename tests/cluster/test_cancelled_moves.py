@@ -181,10 +181,10 @@ def test_a_copy_that_outlives_its_worker(cluster: Cluster, box: Mailbox) -> None
 
 async def _ask_and_leave(home: Machine, other: Machine, box: Mailbox) -> None:
     run = home.service.data / "run"
-    door = DoveadmEndpoint((run / doveadm.KEY).read_text().strip(), socket=run / "dovecot" / "http")
+    endpoint = DoveadmEndpoint((run / doveadm.KEY).read_text().strip(), socket=run / "dovecot" / "http")
     where = f"tcps:{other.address}:{other.own_port + 2}"
     command = ["backup", {"user": login_name(box.id, 0), "destination": [where], "lockTimeout": 30}, "copy"]
-    asking = asyncio.create_task(doveadm.ask(door, [command]))
+    asking = asyncio.create_task(doveadm.ask(endpoint, [command]))
     while not (other.holds(box) and maildir.is_being_copied(home.service.data / "mail", box.id)):
         await asyncio.sleep(0.01)
     asking.cancel()

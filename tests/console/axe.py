@@ -1,4 +1,4 @@
-"""What axe-core says of a page."""
+"""The accessibility violations that axe-core finds on a page."""
 
 from axe_playwright_python.sync_playwright import Axe
 

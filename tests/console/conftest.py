@@ -1,5 +1,5 @@
-"""A real Chromium before a real server. What every page promises is asserted at the end of each
-test: no error on the browser's console, no violation of the policy, no request to anybody else."""
+"""A real Chromium with a real server. Each test asserts at its end what every page promises: no
+error on the browser's console, no violation of the policy, no request to another host."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,13 +12,13 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 from postroom.db import migrate
 from tests.harness.server import ApiServer, Tenant, serve
 
-# A browser says this of every answer that is not 2xx, wanted or not.
+# Browsers log this for every answer that is not 2xx, even if the page expects the answer.
 NOT_OURS = "Failed to load resource"
 
 
 @dataclass
 class Visit:
-    """A browser window of its own, at a server, for one tenant."""
+    """A browser window with one tenant and its server."""
 
     page: Page
     tenant: Tenant
@@ -47,7 +47,7 @@ class Visit:
         self.settle()
 
     def settle(self) -> None:
-        """Waits until nothing is being loaded."""
+        """Waits until the page has loaded everything."""
         self.page.locator("h1").first.wait_for(state="attached")
         expect(self.page.locator(".skeleton, [aria-busy]")).to_have_count(0)
 
@@ -74,7 +74,7 @@ class Visit:
 
 @pytest.fixture(scope="session")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    """A server of these tests' own. One engine is enough here: the API's own tests run on both."""
+    """A server for these tests, on one engine only, because the tests of the API run on both."""
     url = f"sqlite:///{tmp_path_factory.mktemp('db') / 'postroom.db'}"
     migrate(url)
     with serve(url) as server:
@@ -83,7 +83,8 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Not for longer than a file: an event loop runs in this thread until Playwright ends."""
+    """A browser for one file of tests. It must not live longer, because until Playwright ends, an
+    event loop runs in this thread."""
     with sync_playwright() as playwright:
         found = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         yield found
@@ -92,7 +93,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(browser: Browser, tenant: Tenant, request: pytest.FixtureRequest) -> Iterator[Visit]:
-    """A visitor who is not signed in. An indirect parameter gives the window's options."""
+    """A window without a sign-in. An indirect parameter has the options of the window."""
     options = getattr(request, "param", {})
     context = browser.new_context(**options)
     context.set_default_timeout(15_000)
@@ -105,5 +106,5 @@ def visit(browser: Browser, tenant: Tenant, request: pytest.FixtureRequest) -> I
 
 @pytest.fixture
 def console(visit: Visit) -> Visit:
-    """A visitor who is signed in with the tenant's key."""
+    """A window that is signed in with the tenant's key."""
     return visit.sign_in()

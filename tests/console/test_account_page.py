@@ -1,5 +1,4 @@
-"""What the page of an account shows beside the account: settings for mail clients, its mailbox,
-its sessions."""
+"""The page of an account: the settings for mail clients, its mailbox and its sessions."""
 
 import plistlib
 import re
@@ -31,7 +30,7 @@ def test_settings_for_mail_clients(console: Visit) -> None:
 
 @pytest.fixture
 def told(console: Visit) -> Iterator[Told]:
-    """What is told of mailboxes: a size and three sessions."""
+    """What the server reports about mailboxes: a size and three sessions."""
     mailboxes = console.tenant.api.mailboxes
     mailboxes.size = Usage(2_150_000, 1234)
     mailboxes.open = [OpenSession("imap", "192.0.2.7")] * 2 + [OpenSession("pop3", "2001:db8::1")]
@@ -60,7 +59,7 @@ def test_the_mailbox_of_an_account(console: Visit, told: Told) -> None:
 
 
 def test_a_page_whose_mailbox_gives_no_answer(console: Visit, told: Told) -> None:
-    """The rest of it is there all the same, and what failed is there as soon as Dovecot is."""
+    """The page shows everything else, and shows the mailbox as soon as Dovecot answers."""
     account, page = console.tenant.account("away"), console.page
     told.problem = MailUnavailable("Dovecot does not answer now. Try again.", 1)
     console.open(f"/accounts/{account['id']}")

@@ -1,5 +1,5 @@
-"""docs/quick-start.md by the console alone: from the link of the first start to a mailbox that
-SMTP and IMAP accept."""
+"""docs/quick-start.md with the console alone: from the link of the first start to a mailbox that
+works with SMTP and IMAP."""
 
 import imaplib
 import os
@@ -24,7 +24,7 @@ def service() -> Iterator[Service]:
 
 
 def create(browser: Browser, link: str) -> tuple[str, str]:
-    """The password, and what the account's page says to enter in a mail client."""
+    """Creates an account. Returns its password and the text of its page."""
     page = browser.new_page()
     page.goto(link)
     page.get_by_role("navigation", name="Console").get_by_role("link", name="Accounts").click()

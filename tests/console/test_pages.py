@@ -1,4 +1,4 @@
-"""Each page's main job, done with a mouse, a keyboard and a phone."""
+"""The main task of each page, with a mouse, a keyboard and a phone."""
 
 import re
 
@@ -92,7 +92,7 @@ def test_what_is_not_there_says_so_and_no_more(console: Visit) -> None:
 
 
 def test_copying_without_the_clipboard_interface(console: Visit) -> None:
-    """Over plain HTTP a browser has none."""
+    """Browsers have no clipboard API over plain HTTP."""
     console.page.add_init_script("Object.defineProperty(window, 'isSecureContext', {value: false})")
     console.page.add_init_script("addEventListener('copy', () => { window.copied = getSelection().toString(); })")
     account = console.tenant.account("copy")
@@ -189,8 +189,8 @@ def test_domains(console: Visit) -> None:
 
 
 def test_a_domain_of_the_demo_explains_itself(console: Visit) -> None:
-    """Why it is active without a record, whose it is, what these names are, and what to do for a
-    real domain."""
+    """The page explains why the domain is active without a record, whose domain it is, what its
+    names mean, and what a real domain needs."""
     notes = console.page.locator(".notes p")
     console.open(f"/domains/{console.tenant.domain}")
     expect(notes).to_have_count(4)
@@ -228,8 +228,8 @@ def test_a_narrow_key_sees_what_it_may(visit: Visit) -> None:
 
 
 def test_busy_and_too_many(console: Visit) -> None:
-    """What the server answers then, given by the browser's network: the page says it and tries
-    again by itself."""
+    """On 503 or 429, the page says so and tries again by itself. The browser's network gives the
+    answers."""
     asked = []
 
     def refuse(route):  # type: ignore[no-untyped-def]
@@ -245,7 +245,7 @@ def test_busy_and_too_many(console: Visit) -> None:
 
 
 def test_an_unknown_outcome(console: Visit) -> None:
-    """A plain retry may carry out the request twice."""
+    """The page warns, because a plain retry could carry out the request twice."""
     console.page.route(
         "**/v2/email-accounts/create",
         lambda route: route.fulfill(status=503, headers={"retry-after": "1"}, json={"code": "outcome_unknown"}),

@@ -1,4 +1,4 @@
-"""Signing in and out, and what ends a session while somebody works."""
+"""Signing in and out, and a session that ends while somebody works."""
 
 import re
 

@@ -1,5 +1,5 @@
-"""A batch gives what its jobs give one after the other, each in a transaction of its own, whatever
-fails in it and wherever that shows."""
+"""A batch of jobs gives the same results and rows as the jobs one after the other in their own
+transactions, whichever jobs fail and wherever the failure shows."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,7 +21,7 @@ TABLES = ("alone", "together")
 
 
 def job(table: str, steps: Job) -> Callable[[Tx], list[Any]]:
-    """Its result is what it has seen. Each step is one statement or a refusal."""
+    """A job that returns what it has read. Each step is one statement or a refusal."""
     insert = f"INSERT INTO {table} (name, value) VALUES (:name, :value)"
 
     def work(tx: Tx) -> list[Any]:
@@ -78,7 +78,7 @@ def test_a_batch_is_its_jobs_one_after_the_other(database_url: str) -> None:
             run_alone(alone, lambda tx, table=table: tx.run(f"DELETE FROM {table}"))  # type: ignore[misc]
         before = engine.watched.commits
         found = asyncio.run(batch(jobs))
-        assert engine.watched.commits - before <= 2, "one for what was held, one for the batch"
+        assert engine.watched.commits - before <= 2, "one commit for the held job, one for the batch"
         expected = [outcome(lambda steps=steps: run_alone(alone, job("alone", steps))) for steps in jobs]  # type: ignore[misc]
         assert found == expected
         rows = [

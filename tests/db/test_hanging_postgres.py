@@ -1,5 +1,5 @@
-"""A PostgreSQL that hangs and keeps its connections open: nobody waits for ever, what is certain
-is `busy`, what is not is `outcome_unknown`, and afterwards everything goes on by itself."""
+"""A PostgreSQL server that hangs with open connections: nobody waits forever, a certain failure is
+`busy`, an uncertain one is `outcome_unknown`, and afterwards everything works again by itself."""
 
 import asyncio
 import os
@@ -37,10 +37,10 @@ def url(postgres: PostgresServer) -> str:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Long enough for a busy machine to answer, and not as long as in life."""
+    """Shorter timeouts than in production, long enough for a busy test machine."""
     monkeypatch.setattr(loop_reads, "STATEMENT_SECONDS", 4.0)
     monkeypatch.setattr(engine, "WRITE_SECONDS", 2.0)
-    monkeypatch.setattr(engine, "SEARCH_SECONDS", 2.0)
+    monkeypatch.setattr(engine, "SLOW_READ_SECONDS", 2.0)
     monkeypatch.setattr(pipeline, "CANCEL_SECONDS", 1.0)
     monkeypatch.setattr(engine, "CANCEL_SECONDS", 1.0)
 
@@ -73,8 +73,8 @@ def value(number: int) -> Callable[[Tx], Any]:
 
 @pytest.mark.usefixtures("impatient")
 def test_a_backend_that_hangs_costs_one_read(url: str) -> None:
-    """The first read may have caused the hang. The others are repeated on another connection, and
-    new reads do not wait."""
+    """Only the first read fails, because it may have caused the hang. The others are repeated on
+    another connection, and new reads do not wait."""
 
     async def run(database: Database) -> None:
         of_all: Callable[[Tx], Any] = lambda tx: (tx.one(PID) or (0,))[0]  # noqa: E731
@@ -85,10 +85,10 @@ def test_a_backend_that_hangs_costs_one_read(url: str) -> None:
             assert [type(answer) for answer in answers if not isinstance(answer, int)] == [Busy]
             assert [await database.read(value(number)) for number in range(40)] == list(range(40))
         new: set[int] = set()
-        while len(new) < len(set(pids)):  # until there are as many connections as before
+        while len(new) < len(set(pids)):  # until the reader has as many connections as before
             new = set(await asyncio.gather(*(database.read(of_all) for _ in range(40))))
         assert pids[0] not in new
-        wait_for("the old one to end", lambda: has_ended(url, pids[0]))
+        wait_for("the hung backend to end", lambda: has_ended(url, pids[0]))
 
     with closing(open_database(url)) as database:
         asyncio.run(run(database))
@@ -104,12 +104,12 @@ def test_a_slow_read_is_given_up_on_the_server_too(url: str) -> None:
     with closing(open_database(url)) as database:
         asyncio.run(run(database))
         sql = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT ''slow''%%' AND state = 'active'"
-        wait_for("it to be given up", lambda: rows(url, sql) == [])
+        wait_for("the statement to be cancelled", lambda: rows(url, sql) == [])
 
 
 @pytest.mark.usefixtures("impatient")
 def test_a_backend_that_hangs_in_a_write(url: str) -> None:
-    """Its whole batch is busy, and nothing of it was carried out."""
+    """Its whole batch fails as busy, and nothing of the batch was carried out."""
 
     async def run(database: Database) -> None:
         pids: list[int] = []
@@ -124,7 +124,7 @@ def test_a_backend_that_hangs_in_a_write(url: str) -> None:
         assert [isinstance(a, Busy) and not isinstance(a, OutcomeUnknown) for a in answers] == [True] * 3
         await database.write(add("meanwhile"))
         os.kill(pids[0], signal.SIGCONT)
-        wait_for("the old one to end", lambda: has_ended(url, pids[0]))
+        wait_for("the hung backend to end", lambda: has_ended(url, pids[0]))
 
     with closing(open_database(url)) as database:
         asyncio.run(run(database))
@@ -133,7 +133,7 @@ def test_a_backend_that_hangs_in_a_write(url: str) -> None:
 
 
 def test_a_backend_that_hangs_in_a_commit(url: str) -> None:
-    """It carries it out later, so nobody may have been told that it did not."""
+    """PostgreSQL commits later, so no caller may hear that the write failed."""
     with closing(PostgresConnection(url, 1.0)) as connection:
         connection.fetch("BEGIN", {})
         connection.fetch(NOTE, {"text": "unknown"})
@@ -147,7 +147,7 @@ def test_a_backend_that_hangs_in_a_commit(url: str) -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_a_write_that_is_slow_fails_alone(url: str) -> None:
-    """It is given up with a word to the server: the connection stays, and with it the rest of
+    """The server is asked to cancel the statement. The connection stays, and so does the rest of
     the batch."""
 
     async def run(database: Database) -> list[Any]:
@@ -163,7 +163,8 @@ def test_a_write_that_is_slow_fails_alone(url: str) -> None:
 
 
 def test_who_waits_for_a_turn_is_told(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A list behind two that are slow, and a write that nobody has taken."""
+    """A list that waits behind two slow lists, and a write that the writer has not taken, fail as
+    busy."""
     monkeypatch.setattr(writer, "QUEUE_SECONDS", 0.5)
     monkeypatch.setattr(reader, "LIST_SECONDS", 0.5)
     slow: Callable[[Tx], Any] = lambda tx: tx.one("SELECT 1 FROM pg_sleep(600)")  # noqa: E731
@@ -194,7 +195,7 @@ def line(postgres: PostgresServer) -> Iterator[Line]:
 
 @pytest.mark.usefixtures("impatient")
 def test_a_server_that_hangs(url: str, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing comes back on any connection, old or new."""
+    """No connection, old or new, gets an answer."""
     monkeypatch.setattr(reader, "PING_SECONDS", 1.0)
 
     async def run(database: Database) -> None:

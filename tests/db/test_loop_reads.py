@@ -1,5 +1,5 @@
-"""Reads on PostgreSQL in the event loop: many requests on few connections, and none is another
-one's trouble."""
+"""Reads on PostgreSQL in the event loop: many requests share few connections, and no request
+disturbs another."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -27,7 +27,8 @@ def url(postgres: PostgresServer) -> str:
 
 @pytest.fixture
 def database(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
-    """What is slow here is slow on purpose, and is not given up (test_hanging_postgres.py)."""
+    """A database without a timeout for slow statements (test_hanging_postgres.py tests the
+    timeout)."""
     monkeypatch.setattr(loop_reads, "STATEMENT_SECONDS", 600.0)
     opened = open_database(url)
     yield opened
@@ -52,8 +53,7 @@ def test_everybody_gets_his_own_answer(database: Database) -> None:
 
 
 def test_a_read_of_several_statements(database: Database) -> None:
-    """What the second one asks depends on what the first one found, and the time is the same all
-    through."""
+    """The second statement depends on the result of the first, and tx.now is the same in both."""
 
     def work(tx: Tx) -> Any:
         (first,) = tx.one("SELECT CAST(:a AS BIGINT) + 1", a=1) or ()
@@ -65,12 +65,14 @@ def test_a_read_of_several_statements(database: Database) -> None:
 
 
 def test_a_statement_that_is_wrong_fails_its_own_read_only(database: Database) -> None:
-    """Many on each connection: the ones behind a wrong one are not carried out, and asked again."""
+    """Many statements share each connection. Those behind a failed statement are not carried out,
+    so they are sent again."""
     wrong: list[Work] = [
         lambda tx: tx.one("SELECT nonsense"),
         lambda tx: tx.one("SELECT 1 / CAST(:zero AS BIGINT)", zero=0),
         lambda tx: tx.one("SELECT CAST(:text AS TEXT)", text="a\0b"),
-        lambda tx: tx.one("SELECT CAST('infinity' AS DATE)"),  # an answer that Python cannot hold
+        # A value that Python cannot represent.
+        lambda tx: tx.one("SELECT CAST('infinity' AS DATE)"),
     ]
     for _ in range(2):
         answers = together(database, *map(value, range(30)), *wrong, *map(value, range(30, 60)))
@@ -80,7 +82,7 @@ def test_a_statement_that_is_wrong_fails_its_own_read_only(database: Database) -
 
 
 def test_many_statements_that_are_wrong(database: Database) -> None:
-    """What is asked again may not be behind another wrong one."""
+    """A repeated statement must not be sent behind another failing one."""
 
     async def client(first: int) -> list[Any]:
         wrong: Work = lambda tx: tx.one("SELECT 1 / CAST(:zero AS BIGINT)", zero=0)  # noqa: E731
@@ -100,15 +102,16 @@ def test_many_statements_that_are_wrong(database: Database) -> None:
 
 
 def test_who_relies_on_what_was_not_prepared_asks_again(database: Database) -> None:
-    """A statement is prepared behind one that fails, and others have been sent before that is
-    known."""
+    """A statement is prepared behind a failing one, and other reads already rely on it before the
+    failure is known."""
     same: Work = lambda tx: tx.one("SELECT CAST(:number AS BIGINT), 'prepared behind a wrong one'", number=1)  # noqa: E731
     late_and_wrong: Work = lambda tx: tx.one("SELECT 1 / (count(*) - 1) FROM pg_sleep(0.1)")  # noqa: E731
 
     async def run() -> list[Any]:
-        await asyncio.gather(*(database.read(value(number)) for number in range(9)))  # all are connected
+        # Opens all connections.
+        await asyncio.gather(*(database.read(value(number)) for number in range(9)))
         asked = [asyncio.create_task(database.read(work)) for work in [late_and_wrong] * 4 + [same] * 4]
-        for _ in range(3):  # turns of the loop: those are sent
+        for _ in range(3):  # iterations of the loop, until they are sent
             await asyncio.sleep(0)
         asked += [asyncio.create_task(database.read(same)) for _ in range(4)]
         return await asyncio.gather(*asked, return_exceptions=True)
@@ -119,7 +122,7 @@ def test_who_relies_on_what_was_not_prepared_asks_again(database: Database) -> N
 
 
 def test_a_statement_that_is_cancelled_fails_its_own_read_only(database: Database, url: str) -> None:
-    """By the operator, or by a statement_timeout of his: the connections stay."""
+    """Cancelled by the operator or by a statement_timeout. The connections stay open."""
     of_all: Work = lambda tx: tx.one("SELECT pg_backend_pid()")  # noqa: E731
 
     async def run() -> None:
@@ -140,7 +143,7 @@ def test_a_statement_that_is_cancelled_fails_its_own_read_only(database: Databas
 
 
 def test_a_read_that_changes_its_mind_gets_no_answer(database: Database) -> None:
-    """It would get the answer to what it asked before: another's row."""
+    """Otherwise the read would get the answer to its earlier statement: another row."""
     numbers = iter(range(100))
 
     def work(tx: Tx) -> Any:
@@ -151,7 +154,7 @@ def test_a_read_that_changes_its_mind_gets_no_answer(database: Database) -> None
 
 
 def test_too_many_reads_at_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A read counts even when its caller has stopped waiting: PostgreSQL has still to answer."""
+    """A read counts even after its caller stopped waiting, because PostgreSQL must still answer."""
     monkeypatch.setattr(loop_reads, "WAITING_STATEMENTS", 2)
     answers = together(database, *map(value, range(20)))
     refused = [answer for answer in answers if isinstance(answer, Busy)]
@@ -176,7 +179,7 @@ def test_a_slow_statement_holds_up_nobody(database: Database) -> None:
         while await database.read_slow(asked) != (1,):
             continue
         assert [await database.read(value(number)) for number in range(9)]
-        slow.cancel()  # the caller has stopped waiting, and PostgreSQL still works on it
+        slow.cancel()  # PostgreSQL still works on it
         await asyncio.gather(slow, return_exceptions=True)
         assert [await database.read(value(number)) for number in range(9)]
 
@@ -184,7 +187,8 @@ def test_a_slow_statement_holds_up_nobody(database: Database) -> None:
 
 
 def test_long_lists_take_turns(database: Database, url: str) -> None:
-    """Two are under way, so that however many come a turn of the loop stays short."""
+    """At most two lists run at once, so an iteration of the loop stays short however many lists
+    wait."""
     many: Work = lambda tx: tx.one("SELECT 'many' FROM pg_sleep(600)")  # noqa: E731
     of_many = "FROM pg_stat_activity WHERE query LIKE 'SELECT ''many''%' AND state = 'active'"
 
@@ -204,8 +208,8 @@ def test_long_lists_take_turns(database: Database, url: str) -> None:
 
 
 def test_long_lists_leave_turns_to_others(database: Database) -> None:
-    """However short the turns are: of eight, two at a time, the last one is asked for after four
-    times as many."""
+    """However short the lists are: of eight lists, two at a time, the last one starts after at
+    least four times ITERATIONS_BETWEEN iterations."""
     turns, asked = 0, []
 
     async def watch() -> None:
@@ -229,12 +233,12 @@ def test_long_lists_leave_turns_to_others(database: Database) -> None:
 
 
 def test_all_connections_are_lost_under_load(database: Database, url: str) -> None:
-    """Whatever was under way is asked again; nobody has to hear of it."""
+    """Every running read is sent again, and no caller notices."""
 
     async def run() -> None:
         await asyncio.gather(*(database.read(value(number)) for number in range(50)))
         asked = [asyncio.create_task(database.read(value(number))) for number in range(50)]
-        await asyncio.sleep(0)  # they are sent
+        await asyncio.sleep(0)  # sends them
         with psycopg.connect(url, autocommit=True) as operator:
             operator.execute(KILL)
         assert [(await one)[0] for one in asked] == list(range(50))
@@ -266,7 +270,7 @@ def test_another_event_loop(database: Database) -> None:
 def test_a_connection_that_cannot_be_opened_costs_little(
     postgres: PostgresServer, database: Database, url: str
 ) -> None:
-    """As where the server takes no more clients: the others carry its reads."""
+    """As when the server accepts no more clients: the other connections carry the reads."""
     name = url.rpartition("/")[2]
     of_all: Work = lambda tx: tx.one("SELECT pg_backend_pid()")  # noqa: E731
 

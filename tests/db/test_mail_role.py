@@ -1,5 +1,5 @@
-"""The role of the mail daemons on PostgreSQL: made where allowed, granted again by each migration,
-and with no more rights than it needs."""
+"""The PostgreSQL role of the mail daemons: it is created where permitted, gets its grants again
+after each migration, and has only the rights that it needs."""
 
 import shutil
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ SECRET = "the-owners-password"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    """One that asks for passwords."""
+    """A server that requires passwords."""
     with PostgresServer.start(password=SECRET) as server:
         yield server
 
@@ -55,7 +55,7 @@ def test_it_works(url: str, kept: Path) -> None:
     for statement in ("SELECT * FROM accounts", "SELECT * FROM dkim_keys", "DELETE FROM mail_domains RETURNING name"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             as_role(found, statement)
-    assert mail_role.prepare(url, "", kept) == found, "the second start makes nothing"
+    assert mail_role.prepare(url, "", kept) == found, "the second start must create nothing"
     assert mail_role.fault(url, "", kept) is None
 
 
@@ -89,7 +89,7 @@ def test_it_may_not_make_one(url: str, kept: Path, server: PostgresServer) -> No
 
 
 def test_a_password_that_is_lost_is_not_set_again(url: str, kept: Path) -> None:
-    """Another machine may use it."""
+    """Another machine may still use the password."""
     found = mail_role.prepare(url, "", kept)
     kept.unlink()
     with pytest.raises(NoMailRole, match="ALTER ROLE"):

@@ -1,4 +1,5 @@
-"""The schema: in order, all or nothing, never a newer or an edited one; views made again."""
+"""Migrations: in order, all or nothing; a newer schema or an edited migration is refused; views are
+created again."""
 
 import itertools
 import shutil
@@ -22,7 +23,7 @@ INSERT INTO things (name) VALUES ('first')
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> NewUrl:
-    """A new, empty database at each call."""
+    """A function that returns the URL of a new, empty database."""
     if request.param == "sqlite":
         numbers = itertools.count()
         return lambda: f"sqlite:///{tmp_path / f'{next(numbers)}.db'}"
@@ -114,7 +115,7 @@ def test_a_view_that_cannot_be_made_undoes_all(new_url: NewUrl, folder: Path) ->
     (folder / "0002_things.sql").write_text(SECOND)
     views = (folder / VIEWS).read_text()
     (folder / VIEWS).write_text(views + "; CREATE VIEW mail_broken AS SELECT no_such_column FROM accounts")
-    if url.startswith("sqlite"):  # looks at a view only when it is read
+    if url.startswith("sqlite"):  # SQLite checks a view only when it is read
         return
     with pytest.raises(Exception, match="no_such_column"):
         migrate(url, folder)

@@ -1,4 +1,4 @@
-"""The PostgreSQL engine: how it connects, and what it takes for a commit."""
+"""The PostgreSQL engine: how it connects, and what it accepts as a commit."""
 
 import os
 import socket
@@ -26,8 +26,8 @@ def connection(url: str) -> Iterator[PostgresConnection]:
 
 
 def kernel(raw: psycopg.Connection) -> tuple[int, ...]:
-    """When the kernel takes this connection's peer for gone: ms without an answer, s without a
-    word, s, times."""
+    """The kernel's timeouts for this connection: TCP_USER_TIMEOUT in ms, keepalive idle time and
+    interval in s, number of keepalive probes."""
     with socket.socket(fileno=os.dup(raw.fileno())) as its:
         names = (socket.TCP_USER_TIMEOUT, socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
         return tuple(its.getsockopt(socket.IPPROTO_TCP, name) for name in names)
@@ -41,7 +41,7 @@ def test_a_host_that_is_gone_is_noticed_soon(url: str) -> None:
 
 
 def test_several_hosts(postgres: PostgresServer) -> None:
-    """One refuses, one is somebody else's, the last one answers."""
+    """One host refuses, one never answers, the last one works."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         hosts = ",".join(f"127.0.0.1:{port}" for port in (free_port(), silent.getsockname()[1], postgres.port))
         with connect(f"postgresql://postgres@{hosts}/postgres") as raw:
@@ -56,7 +56,7 @@ def test_what_cannot_be_written_is_no_database(url: str) -> None:
 
 @pytest.mark.parametrize("bad", ["?secret=hunter2", "?tcp_user_timeout=%zz", ":hunter2@[::1/x"])
 def test_a_url_that_is_none(bad: str) -> None:
-    """One line, and nothing of the URL in it."""
+    """The error is one line and contains nothing of the URL."""
     with pytest.raises(Busy, match="POSTROOM_DATABASE_URL") as refused:
         PostgresConnection(f"postgresql://user{bad}").fetch("SELECT 1", {})
     assert "hunter2" not in str(refused.value)
@@ -69,7 +69,7 @@ def test_a_commit(connection: PostgresConnection) -> None:
 
 
 def test_a_commit_of_what_has_failed(connection: PostgresConnection) -> None:
-    """PostgreSQL answers ROLLBACK, and no error."""
+    """PostgreSQL answers ROLLBACK instead of an error."""
     connection.fetch("BEGIN", {})
     with pytest.raises(StatementFailed):
         connection.fetch("SELECT 1 / 0", {})
@@ -78,14 +78,14 @@ def test_a_commit_of_what_has_failed(connection: PostgresConnection) -> None:
 
 
 def test_a_commit_without_a_transaction(connection: PostgresConnection) -> None:
-    """A warning for PostgreSQL."""
+    """For PostgreSQL this is only a warning."""
     connection.fetch("SELECT 1", {})
     with pytest.raises(OutcomeUnknown):
         connection.fetch("COMMIT", {})
 
 
 def test_a_commit_that_is_refused(connection: PostgresConnection) -> None:
-    """An error is a rollback, so that one is known."""
+    """An error of COMMIT is a rollback, so the outcome is known."""
     connection.fetch("CREATE TEMPORARY TABLE parent (id BIGINT PRIMARY KEY)", {})
     late = "CREATE TEMPORARY TABLE child (id BIGINT REFERENCES parent DEFERRABLE INITIALLY DEFERRED)"
     for sql in (late, "BEGIN", "INSERT INTO child VALUES (1)"):
@@ -126,8 +126,8 @@ def test_what_failed_unseen_is_rolled_back(connection: PostgresConnection) -> No
 
 
 def test_a_rollback_on_a_connection_that_was_lost(connection: PostgresConnection, url: str) -> None:
-    """It is not sent on a new connection, where there is nothing to roll back and it would be a
-    mistake of ours."""
+    """The rollback is not sent on a new connection, where nothing is to roll back and the statement
+    would fail."""
     connection.fetch("BEGIN", {})
     ((pid,),) = connection.fetch("SELECT pg_backend_pid()", {})
     connection.run("SAVEPOINT here", {})
@@ -139,7 +139,7 @@ def test_a_rollback_on_a_connection_that_was_lost(connection: PostgresConnection
 
 
 def test_a_value_that_cannot_be_read(connection: PostgresConnection) -> None:
-    """The commit behind it gets an answer of its own."""
+    """The COMMIT behind the failed statement gets its own answer."""
     connection.fetch("BEGIN", {})
     with pytest.raises(StatementFailed):
         connection.fetch("SELECT CAST('infinity' AS DATE)", {})
@@ -157,7 +157,7 @@ def test_numbers_of_any_size_are_one_statement(connection: PostgresConnection) -
 
 
 def test_a_statement_that_was_wrong_is_wrong_again(connection: PostgresConnection) -> None:
-    """It must not count as prepared."""
+    """A failed statement must not count as prepared."""
     for _ in range(3):
         with pytest.raises(StatementFailed, match="nonsense"):
             connection.fetch("SELECT nonsense", {})

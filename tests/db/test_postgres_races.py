@@ -1,6 +1,6 @@
-"""Two processes on one PostgreSQL: one has done its part and has not committed when the other
-begins. Whatever they do, nothing is a failure of ours, each user with accounts has one default
-account, and a name has one owner."""
+"""Two processes on one PostgreSQL: the second starts when the first has done its work and has not
+committed. Neither ever fails with an internal error, each user with accounts has one default
+account, and each name has one owner."""
 
 import asyncio
 import itertools
@@ -48,8 +48,8 @@ class World:
         return self.database.write_sync(work)
 
     def beside(self, first: Work, second: Work) -> list[Any]:
-        """`second` begins when `first` is done and not yet committed. What each answers, or how
-        it was refused."""
+        """Starts `second` when `first` is done and not yet committed. Returns the result of each,
+        or the code of its refusal."""
         done, go = Event(), Event()
 
         def held(tx: Tx) -> Any:
@@ -91,8 +91,8 @@ class World:
     def claim(self, name: str) -> Callable[[Tx], Domain]:
         return lambda tx: domains.claim(tx, self.actor, f"{name}.{self.domain}", "u", KEY)
 
-    def cap(self, user_id: str | None, cap: str) -> None:
-        self.do(lambda tx: limits.change(tx, self.actor, user_id, SetLimits(**{cap: 1})))
+    def limit(self, user_id: str | None, limit: str) -> None:
+        self.do(lambda tx: limits.change(tx, self.actor, user_id, SetLimits(**{limit: 1})))
 
     def default(self) -> list[int]:
         sql = DEFAULTS.format(living="deleted_at IS NULL")
@@ -152,9 +152,9 @@ def test_two_that_come_back(world: World) -> None:
 
 
 @pytest.mark.parametrize("who", ["u", None])
-@pytest.mark.parametrize("cap", ["accounts", "accounts_per_domain"])
-def test_one_place_is_left_for_an_account(world: World, who: str | None, cap: str) -> None:
-    world.cap(who, cap)
+@pytest.mark.parametrize("limit", ["accounts", "accounts_per_domain"])
+def test_one_place_is_left_for_an_account(world: World, who: str | None, limit: str) -> None:
+    world.limit(who, limit)
     found = world.beside(world.create("one"), world.create("two"))
     assert [getattr(one, "address", one) for one in found] == [f"one@{world.domain}", "limit_reached"]
 
@@ -162,12 +162,12 @@ def test_one_place_is_left_for_an_account(world: World, who: str | None, cap: st
 def test_one_place_is_left_for_an_account_that_comes_back(world: World) -> None:
     (gone,) = world.made("gone")
     world.do(world.delete(gone))
-    world.cap(None, "accounts")
+    world.limit(None, "accounts")
     assert world.beside(world.create("new", "other"), world.restore(gone))[1] == "limit_reached"
 
 
 def test_one_place_is_left_for_a_domain(world: World) -> None:
-    world.cap("u", "domains")
+    world.limit("u", "domains")
     found = world.beside(world.own("one"), world.own("two"))
     assert [getattr(one, "name", one) for one in found] == [f"one.{world.domain}", "limit_reached"]
 
@@ -180,12 +180,12 @@ def test_one_place_is_left_for_a_claim(world: World, most: str, monkeypatch: pyt
 
 
 def test_without_a_cap_nobody_waits(world: World) -> None:
-    """Two accounts on two domains for two users of one organization; the second one is there
-    before the first."""
+    """Two accounts on two domains for two users of one organization: the second is committed before
+    the first."""
     other = f"other.{world.domain}"
     world.do(lambda tx: bootstrap.create_domain(tx, world.organization, other, None, "active", KEY))
-    world.cap("somebody", "accounts")
-    world.cap(None, "accounts")
+    world.limit("somebody", "accounts")
+    world.limit(None, "accounts")
     world.do(lambda tx: limits.change(tx, world.actor, None, SetLimits(accounts=None)))
     command = CreateAccount(other, "two", "v", None, "{SSHA512}x")
 
@@ -200,7 +200,7 @@ def test_two_want_to_be_the_default(world: World) -> None:
     _, one, two = world.made("default", "one", "two")
     found = world.beside(world.make_default(one), world.make_default(two))
     assert [account.is_default for account, _ in found] == [True, True]
-    assert world.default() == [two.id], "the later one is"
+    assert world.default() == [two.id], "the later one wins"
 
 
 @pytest.mark.parametrize("deleted_first", [True, False])
@@ -213,7 +213,7 @@ def test_the_only_account_goes_and_another_comes(world: World, deleted_first: bo
 
 
 def test_a_domain_goes_and_an_account_comes(world: World) -> None:
-    """The account has found the domain, and waits for its counter while the domain is deleted."""
+    """The create has found the domain and waits for a counter while the domain is deleted."""
     domain = world.do(world.own("gone"))
     command = CreateAccount(domain.name, "late", "u", None, "{SSHA512}x")
     found = world.beside(
@@ -265,8 +265,8 @@ def owners(world: World, name: str) -> list[int]:
 
 @pytest.mark.parametrize("proven_first", [True, False])
 def test_a_proof_and_the_operators_word_for_another(world: World, proven_first: bool) -> None:
-    """The later of the two is refused. An owner by DNS stays: the operator must take the name away
-    first."""
+    """The later one is refused. A domain that DNS has proven stays; the operator must take the name
+    away first."""
     name = f"{world.domain}.shop.example"
     proven, chosen = claim(world, f"{world.organization} a", name), claim(world, f"{world.organization} b", name)
     activate: Work = lambda tx: domains.set_status(tx, Actor(chosen.organization_id), chosen, "active")  # noqa: E731
@@ -296,7 +296,7 @@ def test_a_proof_and_the_operators_word_for_the_same(world: World) -> None:
 
 
 async def batch(database: Database, works: list[Work], entered: asyncio.Event, go: Event) -> list[Any]:
-    """Two in one transaction: the first one is done, and the second one is behind it until `go`."""
+    """Two jobs in one transaction: the first is done, and the second waits behind it until `go`."""
     loop, go_on = asyncio.get_running_loop(), Event()
 
     def wait(_tx: Tx) -> None:
@@ -314,8 +314,8 @@ async def batch(database: Database, works: list[Work], entered: asyncio.Event, g
 
 
 def test_batches_that_wait_for_each_other(world: World) -> None:
-    """Each process commits many requests at once and holds what they hold. In opposite orders
-    that is a deadlock: one request is carried out after the others, and none is refused."""
+    """A batch commits many requests at once and holds all of their locks. Two batches in opposite
+    orders deadlock; then one request is carried out after the others, and none is refused."""
     name = f"second{world.domain}"
     world.do(lambda tx: bootstrap.create_domain(tx, world.organization, name, None, "active", KEY))
     there = [world.domain, name]
@@ -371,7 +371,7 @@ def test_transactions_of_the_command_line_that_wait_for_each_other(world: World)
 
 
 def test_a_reader_that_lost_its_connection_asks_again(world: World) -> None:
-    """After an outage no request has to fail to notice it, neither a read nor a write."""
+    """After an outage, neither a read nor a write fails because of a lost connection."""
     read: Callable[[Tx], Any] = lambda tx: tx.one("SELECT 1")  # noqa: E731
 
     async def run() -> None:

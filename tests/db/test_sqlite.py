@@ -1,4 +1,5 @@
-"""The SQLite engine: durable, honest when it is locked or full, and its log folded in."""
+"""The SQLite engine: durable commits, honest answers when the file is locked or the disk is full,
+and checkpoints of the WAL."""
 
 import asyncio
 import contextlib
@@ -57,7 +58,7 @@ def test_sqlite_is_durable(path: Path, database: Database) -> None:
         return {name: tx.one(f"PRAGMA {name}")[0] for name in names}  # type: ignore[index]
 
     expected = {"journal_mode": "wal", "synchronous": 2, "wal_autocheckpoint": 0, "foreign_keys": 1, "query_only": 0}
-    expected["busy_timeout"] = 0  # writers wait in our code, where the wait can be turned off
+    expected["busy_timeout"] = 0  # writers wait in our own code, which can skip the wait
     assert asyncio.run(_write(database, pragmas)) == expected
     assert database.write_sync(pragmas) == expected
     read = asyncio.run(_read(database, pragmas))
@@ -85,7 +86,7 @@ async def _call(read: Callable[..., Any], work: Callable[[Tx], Any]) -> Any:
 
 
 def test_a_database_locked_by_another(path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Writes are Busy after a while, reads go on, and afterwards all is well."""
+    """Writes fail as busy after a while, reads still work, and afterwards everything works."""
     assert sqlite_engine.BUSY_SECONDS <= 5
     monkeypatch.setattr(sqlite_engine, "BUSY_SECONDS", 0.2)
     database.write_sync(add("before"))
@@ -108,7 +109,8 @@ def test_a_database_locked_by_another(path: Path, database: Database, monkeypatc
 
 
 def test_long_lists_that_are_kept_out_do_not_wait_for_each_other(database: Database) -> None:
-    """Else the last of many would have waited for all of them, each as long as SQLite tries."""
+    """Otherwise the last of many lists would wait for all others, each as long as SQLite's
+    timeout."""
 
     def keep_out(_: Tx) -> None:
         raise Busy("Another process keeps readers out.")
@@ -123,8 +125,8 @@ def test_long_lists_that_are_kept_out_do_not_wait_for_each_other(database: Datab
 
 
 def test_one_process_writes_at_a_time(path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A checkpoint beside another process's commit can corrupt the file, so a writer waits for
-    the lock file."""
+    """A checkpoint during another process's commit can corrupt the file, so a writer waits for the
+    lock file."""
     with Path(f"{path}-lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         monkeypatch.setattr(sqlite_engine, "BUSY_SECONDS", 0.1)
@@ -139,7 +141,7 @@ def test_one_process_writes_at_a_time(path: Path, database: Database, monkeypatc
 def test_whoever_keeps_it_from_writing_does_not_hold_up_the_loop(
     path: Path, database: Database, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    """The thread waits, and the loop goes on."""
+    """The writer thread waits for the lock; the event loop does not."""
     waited, pause = [], time.sleep
 
     def sleep(seconds: float) -> None:
@@ -165,7 +167,7 @@ def test_whoever_keeps_it_from_writing_does_not_hold_up_the_loop(
 
 
 def test_whoever_waits_is_next(path: Path) -> None:
-    """A process that has just written does not come before one that waits, however quick it is."""
+    """A process that has just written cannot overtake a process that waits, however fast it is."""
     order = []
 
     def wait_and_write() -> None:
@@ -192,7 +194,7 @@ def _is_locked(path: Path) -> bool:
 
 
 def test_the_lock_is_not_asked_for_before_a_checkpoint_is_due(path: Path, database: Database) -> None:
-    """Between two batches another process may have it."""
+    """Between two batches, another process may hold the lock."""
     connection = sqlite_engine.SQLiteWriter(path)
     connection.checkpoint(idle=False)
     with sqlite_engine.exclusive(path):
@@ -219,7 +221,7 @@ def test_reads_of_many_rows_take_turns_with_the_loop(database: Database) -> None
 
 
 def test_opening_the_file_again_drops_no_lock(path: Path, database: Database) -> None:
-    """Closing any descriptor of the file would drop every lock that this process has on it."""
+    """Closing any descriptor of the file would drop every lock of this process on the file."""
     asyncio.run(_read(database, lambda tx: tx.one(FIND, name="")))
     held = f":{path.stat().st_ino} "
     assert held in Path("/proc/locks").read_text()
@@ -255,7 +257,7 @@ def test_the_wal_is_folded_in(path: Path, database: Database) -> None:
     async def go() -> None:
         for number in range(20):
             await database.write(add(f"n{number}"))
-        while wal.stat().st_size:  # the writer does it when it has nothing else to do
+        while wal.stat().st_size:  # the writer runs a checkpoint when it is idle
             await asyncio.sleep(0.01)
 
     asyncio.run(go())
@@ -265,15 +267,16 @@ def test_the_wal_is_folded_in(path: Path, database: Database) -> None:
 
 
 def test_a_commit_that_the_disk_has_not_taken(path: Path, database: Database) -> None:
-    """The kernel fails every sync of one thread. By then the whole transaction is in the WAL, where
-    the first opening of the database after a crash finds it: it must not be reported as undone."""
+    """The kernel fails every sync of one thread. By then the whole transaction is in the WAL, and
+    the first process that opens the database after a crash finds it there, so the write must not be
+    reported as undone."""
 
     def add_without_a_disk() -> None:
         refuse_syncs()
         database.write_sync(add("unsure"))
 
     names = partial(_read, database, lambda tx: tx.all("SELECT name FROM organizations"))
-    assert asyncio.run(names()) == []  # a reader keeps the WAL
+    assert asyncio.run(names()) == []  # an open reader keeps the WAL
     database.write_sync(add("sure"))
     with ThreadPoolExecutor(1) as pool, pytest.raises(OutcomeUnknown):
         pool.submit(add_without_a_disk).result()
@@ -287,7 +290,7 @@ def test_a_commit_that_the_disk_has_not_taken(path: Path, database: Database) ->
 
 
 def refuse_syncs() -> None:
-    """From here on fsync and fdatasync answer EIO in the calling thread, for good (seccomp(2))."""
+    """Makes fsync and fdatasync fail with EIO in the calling thread from now on (seccomp(2))."""
     equals, load, answer, allow = 0x15, 0x20, 0x06, 0x7FFF_0000
     calls = {"x86_64": (74, 75), "aarch64": (82, 83)}[platform.machine()]
     steps = [(load, 0, 0, 0), (equals, 1, 0, calls[0]), (equals, 0, 1, calls[1])]

@@ -1,5 +1,5 @@
-"""`postroom migrate-database`: all that the product has made, from SQLite to PostgreSQL; a kill
-leaves nothing."""
+"""`postroom migrate-database`: moves all data from SQLite to PostgreSQL. A kill leaves nothing
+behind."""
 
 import shutil
 import sqlite3
@@ -22,10 +22,11 @@ COUNT = "SELECT COUNT(*) FROM {}"
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
-    """With a little of everything, and stopped."""
+    """A stopped instance with some data of every kind."""
     with Service.new(mail="off") as new:
         fill(new)
-        with closing(sqlite3.connect(database(new))) as connection, connection:  # the sessions have ended
+        # The worker has ended these sessions.
+        with closing(sqlite3.connect(database(new))) as connection, connection:
             connection.execute("DELETE FROM session_endings WHERE id > 1")
         yield new
 
@@ -63,7 +64,7 @@ def everything(ask: Callable[[str], list[Any]], names: list[str]) -> dict[str, l
 
 
 def test_it_works(service: Service, target: str) -> None:
-    """Row by row the same, and an instance on it goes on as if nothing had happened."""
+    """Every row is the same, and an instance on the new database carries on."""
     names = tables(service)
     before = everything(lambda sql: source(service, sql), names)
     assert all(before[name] for name in ("accounts", "events", "domains", "dkim_keys", "limits", "api_key_domains"))
@@ -82,8 +83,8 @@ def test_it_works(service: Service, target: str) -> None:
 
 
 def test_twice_is_as_good_as_once(service: Service, target: str) -> None:
-    """A run that was killed behind its commit is looked over, to the last value; and no id is
-    given again, also where its row is gone, as those of sessions that have ended."""
+    """A second run, as after a kill behind the commit, compares every value. No id is used again,
+    even if its row is deleted, like those of revocations that are done."""
     first, second = move(service, target), move(service, target)
     assert (first.returncode, second.returncode) == (0, 0), second.stderr
     assert first.stdout == second.stdout
@@ -98,13 +99,13 @@ def test_twice_is_as_good_as_once(service: Service, target: str) -> None:
 
 
 def test_a_kill_in_the_middle_leaves_nothing(service: Service, target: str) -> None:
-    """It is held up in the middle, killed, and run again."""
+    """The run is blocked in the middle, killed, and started again."""
     migrate(target)
     waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     with psycopg.connect(target) as holder:
-        holder.execute("LOCK TABLE events IN SHARE MODE")  # what is there may be read and not written
+        holder.execute("LOCK TABLE events IN SHARE MODE")  # permits reads and blocks writes
         process = subprocess.Popen([COMMAND, "migrate-database", "--to", target], env=service.environment)
-        wait_for("half of it", lambda: there(target, waiting))
+        wait_for("the copy to block", lambda: there(target, waiting))
         process.kill()
         process.wait()
     wait_for("PostgreSQL to notice", lambda: not there(target, waiting))

@@ -1,5 +1,5 @@
-"""The one way to write: many requests, one commit; an answer comes after it, and one failure
-stays one failure."""
+"""The single writer: many requests share a commit, each answer comes after the commit, and a
+failure affects only its own request."""
 
 import asyncio
 import threading
@@ -26,7 +26,7 @@ def engine(database_url: str) -> WatchedEngine:
 
 @pytest.fixture
 def prefix(request: pytest.FixtureRequest) -> str:
-    """The tests share a database; this keeps their rows apart."""
+    """A prefix for the names of rows, because the tests share a database."""
     return f"{request.node.name} "
 
 
@@ -44,13 +44,14 @@ def test_many_jobs_share_a_commit(engine: WatchedEngine, prefix: str) -> None:
             jobs = await sent(writer, *(add(f"{prefix}{n}") for n in range(50)))
             before = engine.watched.commits
         assert await asyncio.gather(*jobs) == [f"{prefix}{n}" for n in range(50)]
-        assert engine.watched.commits - before == 2  # the held job's, and theirs
+        assert engine.watched.commits - before == 2  # one of the held job, one of the batch
 
     run(engine, test)
 
 
 def test_a_job_that_is_broken_off_is_not_committed(engine: WatchedEngine, prefix: str) -> None:
-    """What is no Exception rolls the batch back, and ends neither the thread nor the server."""
+    """A BaseException that is not an Exception rolls back the batch. Neither the thread nor the
+    server ends."""
 
     def broken_off(tx: Tx) -> None:
         tx.run(ADD, name=prefix + "half")
@@ -68,7 +69,8 @@ def test_a_job_that_is_broken_off_is_not_committed(engine: WatchedEngine, prefix
 
 
 def test_jobs_that_come_together_share_a_commit(engine: WatchedEngine, prefix: str) -> None:
-    """The writer is idle, and does not begin with the first while the loop is at the second."""
+    """The idle writer does not start with the first job while the loop is still adding the
+    second."""
     begun = threading.Event()
 
     async def test(writer: Writer) -> None:
@@ -84,7 +86,7 @@ def test_jobs_that_come_together_share_a_commit(engine: WatchedEngine, prefix: s
 
 
 def test_an_answer_follows_its_commit(engine: WatchedEngine, prefix: str) -> None:
-    """When a job's future is done, another connection sees its row: for each of a batch."""
+    """When a job's future is done, another connection sees its row, for each job of a batch."""
 
     async def test(writer: Writer) -> None:
         async def add_and_look(name: str) -> bool:
@@ -134,8 +136,8 @@ def test_a_statement_that_is_wrong_fails_its_own_job_only(engine: WatchedEngine,
 
 
 def test_a_statement_timeout_fails_its_own_job_only(postgres: PostgresServer, prefix: str) -> None:
-    """As the operator sets one for the database. What nobody waits for shows it at the
-    savepoint's release."""
+    """The operator may set a statement_timeout for the database. A statement whose result nobody
+    awaits fails at the release of its savepoint."""
     url = postgres.new_database()
     migrate(url)
     with psycopg.connect(url, autocommit=True) as operator:
@@ -152,7 +154,7 @@ def test_a_statement_timeout_fails_its_own_job_only(postgres: PostgresServer, pr
         assert [answers[n] for n in (0, 2, 4)] == [prefix + name for name in "abc"]
         assert [type(answers[n]) for n in (1, 3)] == [Busy, Busy]
         assert all(found(engine, prefix + name) for name in "abc")
-        assert engine.watched.commits - before == 2, "one for what was held, one for all others"
+        assert engine.watched.commits - before == 2, "one commit for the held job, one for the others"
 
     run(engine, test)
 
@@ -174,7 +176,7 @@ def test_a_failing_commit_fails_them_all_and_says_so(engine: WatchedEngine, pref
 
 
 def _fail_in_the_next_batch(engine: WatchedEngine, where: str, error: Exception) -> None:
-    """Lets the running batch commit, then fails at this statement once."""
+    """Lets the running batch commit, then raises the error once, at this statement."""
     watched, real = engine.watched, engine.watched.fetch
 
     def fetch(sql: str, params: Mapping[str, Any]) -> list[Row]:
@@ -253,7 +255,7 @@ def test_a_closed_writer_refuses(engine: WatchedEngine, prefix: str) -> None:
 
 
 def test_the_loop_may_be_gone(engine: WatchedEngine, prefix: str) -> None:
-    """The caller ended with its loop; its write is committed all the same."""
+    """The caller's event loop has ended; its write is committed anyway."""
     writer = Writer(engine.watched)
     go = threading.Event()
 
@@ -267,7 +269,7 @@ def test_the_loop_may_be_gone(engine: WatchedEngine, prefix: str) -> None:
 
 
 def test_close_in_the_loop_does_not_wait_for_the_loop(engine: WatchedEngine, prefix: str) -> None:
-    """The loop waits for the writer, and the jobs get their results afterwards."""
+    """close() blocks the loop until the writer is done; the jobs get their results afterwards."""
 
     async def test() -> None:
         writer, go = Writer(engine.watched), threading.Event()

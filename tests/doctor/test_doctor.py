@@ -1,5 +1,5 @@
-"""`postroom doctor`: each finding, provoked for real; a healthy instance has none; nothing is
-changed by looking."""
+"""`postroom doctor`: each diagnosis is provoked for real, a healthy instance has none, and the
+doctor changes nothing."""
 
 import json
 import os
@@ -25,7 +25,7 @@ root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
 def look(service: Service, code: int) -> Found:
-    """What it finds, as (level, subject, text and next command)."""
+    """The diagnoses, as (level, subject, text and next command)."""
     done = service.run("doctor", "--json")
     assert done.returncode == code, done.stdout + done.stderr
     return [(row["level"], row["subject"], f"{row['text']} → {row['next']}") for row in json.loads(done.stdout)]
@@ -37,7 +37,7 @@ def has(found: Found, level: str, subject: str, *words: str) -> bool:
 
 @pytest.fixture
 def service() -> Iterator[Service]:
-    """One that was started once and does not run."""
+    """An instance that was started once and is stopped."""
     with Service.new(mail="off") as new:
         new.run("keys", "create", "--organization", "o").check_returncode()
         yield new
@@ -132,13 +132,14 @@ def test_a_newer_database(service: Service) -> None:
 
 
 def test_a_late_worker(service: Service) -> None:
-    """One that hangs, with work that waits."""
+    """A worker that hangs while a revocation is due."""
     service.start()
     worker = service.pid("worker")
     insert = "INSERT INTO session_endings (account_id, generation, due_at) SELECT id, 1, 1 FROM accounts LIMIT 1"
     with closing(sqlite3.connect(service.data / "db" / "postroom.db", timeout=30)) as database, database:
         database.execute(insert)
-        os.kill(worker, signal.SIGSTOP)  # while the lock is ours, so that it is not the worker's
+        # Stopped while this test holds the lock, so the worker does not hold it.
+        os.kill(worker, signal.SIGSTOP)
     try:
         found = wait_for("silence", lambda: has(look(service, 2), "error", "parts", "worker", "worker.log"))
         assert found
@@ -246,7 +247,7 @@ def test_a_part_is_down(service: Service) -> None:
 
 @root
 def test_without_root(service: Service) -> None:
-    """As another user: no traceback, and it says what it cannot see."""
+    """As another user, the doctor prints no traceback and says what it cannot check."""
     environment = [f"{name}={value}" for name, value in service.environment.items() if name.startswith("POSTROOM_")]
     command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env", *environment]
     done = subprocess.run([*command, str(COMMAND), "doctor", "--json"], capture_output=True, text=True, cwd="/")

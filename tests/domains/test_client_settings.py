@@ -1,5 +1,5 @@
-"""The documents for mail clients, read by an XML parser and plistlib and held against the
-formats' descriptions."""
+"""The documents for mail clients, parsed with an XML parser and plistlib and compared with the
+specifications of their formats."""
 
 import plistlib
 import xml.etree.ElementTree as ET
@@ -26,6 +26,18 @@ def test_it_works() -> None:
     assert [(way.port, way.security) for way in known.managesieve] == [(4190, "starttls")]
 
 
+def test_without_submission_no_document_names_a_server_for_it() -> None:
+    host = MailHost("mail.example.net", has_submission=False)
+    assert client_settings.settings(host, ADDRESS).submission == []
+    autoconfig = ET.fromstring(client_settings.autoconfig("example.com", host))[0]
+    assert [server.tag for server in autoconfig[3:]] == ["incomingServer"] * 4
+    autodiscover = ET.fromstring(client_settings.autodiscover(ADDRESS, host))
+    assert [found.text for found in autodiscover.iter(f"{{{OUTLOOK}}}Type")] == ["IMAP", "POP3"]
+    payload = plistlib.loads(client_settings.profile(1, ADDRESS, None, host).encode())["PayloadContent"][0]
+    assert "IncomingMailServerHostName" in payload
+    assert not [name for name in payload if name.startswith("OutgoingMail")]
+
+
 def test_the_ports_are_those_that_clients_reach() -> None:
     listening = Settings().dns_host
     assert (listening.imaps_port, listening.submissions_port, listening.sieve_port) == (1993, 1465, 4190)
@@ -37,7 +49,7 @@ def test_the_ports_are_those_that_clients_reach() -> None:
 
 
 def test_autoconfig_is_as_published() -> None:
-    """The elements of version 1.1, in their order, with the words that the format has."""
+    """The elements of version 1.1 in their order, with the words of the format."""
     root = ET.fromstring(client_settings.autoconfig("example.com", HOST))
     assert (root.tag, root.attrib, [child.tag for child in root]) == (
         "clientConfig",

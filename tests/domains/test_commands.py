@@ -1,4 +1,5 @@
-"""Domains: one owner, names that nobody may claim, and whose the mail to their roles is."""
+"""Domains: each has one owner, some names cannot be claimed, and who gets mail to the role
+addresses."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -38,8 +39,8 @@ class _Done(Exception):
 
 @pytest.mark.parametrize("role", ["postmaster", "abuse"])
 def test_role_mail_always_arrives(database: Database, role: str) -> None:
-    """At the account of that name, else at the domain's user's default account, else at the
-    operator's."""
+    """Role mail goes to the account of that name; without one, to the default account of the
+    domain's user; else to the operator's account."""
     host = f"host-{role}.test"
 
     def target(tx: Tx, domain: str) -> Any:
@@ -67,18 +68,18 @@ def test_role_mail_always_arrives(database: Database, role: str) -> None:
         assert target(tx, own) == (f"{second.id}@acct.internal",)
         raise _Done
 
-    with pytest.raises(_Done):  # the one row of mail_host stays as it was
+    with pytest.raises(_Done):  # rolls back, because other tests need the row of mail_host
         database.write_sync(work)
 
 
 @pytest.mark.parametrize("role", ["postmaster", "abuse"])
 def test_role_mail_stays_in_the_organization(database: Database, role: str) -> None:
-    """Two organizations use the same user_id. The receiver of postmaster@ can obtain a certificate
+    """Two organizations use the same user_id. The reader of postmaster@ can obtain a certificate
     for the domain."""
 
     def make(tx: Tx, name: str) -> tuple[str, str]:
-        """A domain of user u1 of its own organization, and where mail for the user's default
-        account goes."""
+        """Creates an organization with a domain of its user u1. Returns the domain and the target
+        of the user's default account."""
         actor = Actor(organizations.ensure(tx, name))
         bootstrap.create_domain(tx, name, name, "u1", "active")
         return name, f"{accounts.create(tx, actor, command(name)).id}@acct.internal"

@@ -1,5 +1,5 @@
-"""DKIM keys on both engines: one signs, a rotation has two, and the worker moves them on by what
-a real DNS shows."""
+"""DKIM keys on both engines: one key signs, a rotation adds a second key, and the worker advances
+them by what a real DNS server publishes."""
 
 import asyncio
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def server() -> Iterator[DnsServer]:
 
 @pytest.fixture
 def dns(server: DnsServer) -> DnsServer:
-    """A DNS server that knows nothing yet."""
+    """A DNS server without records."""
     server.records.clear()
     server.rcodes.clear()
     return server
@@ -49,7 +49,7 @@ def states(database: Database, domain_id: int) -> dict[str, str]:
 
 
 def signer(database: Database, name: str) -> tuple[str, str] | None:
-    """What opendkim sees."""
+    """The selector and the private key that opendkim sees."""
     sql = "SELECT selector, private_key FROM mail_signing_keys WHERE domain = :name"
     row = database.write_sync(lambda tx: tx.one(sql, name=name))
     return (row[0], row[1]) if row else None
@@ -61,7 +61,7 @@ def make_due(database: Database, domain_id: int) -> None:
 
 
 def keep(database: Database, dns: DnsServer, domain_id: int) -> None:
-    """One round of the worker."""
+    """Runs one round of the worker."""
     make_due(database, domain_id)
     asyncio.run(worker.keep_keys(database, Resolver(dns.address)))
 
@@ -78,7 +78,7 @@ def test_it_works(database: Database, dns: DnsServer) -> None:
     assert states(database, id_) == {"s1": "retiring", "s2": "signing"}
     assert signer(database, "rotates.test") == ("s2", "secret 2")
     left = database.write_sync(lambda tx: tx.all("SELECT private_key FROM dkim_keys WHERE selector = 's1'"))
-    assert {row[0] for row in left} == {None}, "a retired private key is erased"
+    assert {row[0] for row in left} == {None}, "a retired private key must be erased"
     keep(database, dns, id_)
     assert states(database, id_) == {"s2": "signing"}
 
@@ -109,7 +109,7 @@ def test_it_is_asked_less_and_less(database: Database) -> None:
         tx.run("UPDATE dkim_keys SET due_at = 1 WHERE domain_id = :id AND state = 'next'", id=id_)
         key = next(key for key in dkim.due(tx, 1000) if key.domain_id == id_)
         tx.now = key.created_at + age
-        dkim.postpone(tx, key)
+        dkim.reschedule(tx, key)
         row = tx.one("SELECT due_at FROM dkim_keys WHERE domain_id = :id AND state = 'next'", id=id_)
         assert row
         return int(row[0]) - tx.now
@@ -146,7 +146,8 @@ def test_what_is_to_be_published(database: Database) -> None:
 def test_the_worker_makes_what_is_wanted(database: Database, dns: DnsServer) -> None:
     id_ = new_domain(database, "wanted.test", None)
     assert states(database, id_) == {}
-    while not states(database, id_):  # ten at once, and other tests have left some
+    # A round makes ten keys, and other tests left domains without keys.
+    while not states(database, id_):
         keep(database, dns, id_)
     found = signer(database, "wanted.test")
     assert found

@@ -1,4 +1,4 @@
-"""The wanted records: text that a zone takes as it is."""
+"""The wanted records, as text for a zone file."""
 
 import dns.rdatatype
 import dns.zone
@@ -59,6 +59,6 @@ def test_what_is_required() -> None:
 
 
 def test_the_policy_id_is_one() -> None:
-    """RFC 8461 3.1: 1 to 32 letters and digits."""
+    """RFC 8461 3.1: an id has 1 to 32 letters and digits."""
     assert policy_id(HOST).isalnum()
     assert 1 <= len(policy_id(HOST)) <= 32

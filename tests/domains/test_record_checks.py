@@ -1,5 +1,5 @@
-"""What a check finds of each wanted record, asked of a real DNS server: a zone, a status, and
-how to fix it."""
+"""The check of each wanted record with a real DNS server: for a zone, the expected status and
+fix."""
 
 import asyncio
 from collections.abc import Iterator
@@ -35,8 +35,8 @@ def server() -> Iterator[DnsServer]:
 def find(server: DnsServer, record: Record, zone: Zone, seconds: float = 5.0) -> RecordCheck:
     for (name, kind), values in zone.items():
         server.publish(name, kind, *values)
-    (finding,) = asyncio.run(look(Resolver(server.address, seconds), [record], D, HOST))
-    return finding
+    (check,) = asyncio.run(look(Resolver(server.address, seconds), [record], D, HOST))
+    return check
 
 
 def txt(name: str, *values: str) -> Zone:
@@ -44,7 +44,7 @@ def txt(name: str, *values: str) -> Zone:
 
 
 def test_it_works(server: DnsServer) -> None:
-    """Everything as it is wanted is ok; nothing at all is missing, each with a sentence."""
+    """Records as wanted are ok; without any record, all are missing."""
     wanted = list(WANTED.values())
     assert {find(server, record, {}).status for record in wanted} == {"missing"}
     shown = [
@@ -53,9 +53,9 @@ def test_it_works(server: DnsServer) -> None:
         for r in wanted
     ]
     server.publish_all(D, shown)
-    findings = asyncio.run(look(Resolver(server.address), wanted, D, HOST))
-    assert {(finding.status, finding.fix) for finding in findings} == {("ok", None)}
-    assert all(finding.found for finding in findings)
+    checks = asyncio.run(look(Resolver(server.address), wanted, D, HOST))
+    assert {(check.status, check.fix) for check in checks} == {("ok", None)}
+    assert all(check.found for check in checks)
 
 
 NAME, KEYNAME = f"_postroom-challenge.{D}", f"s1._domainkey.{D}"
@@ -244,14 +244,14 @@ CASES: list[tuple[dns_records.Purpose, Zone, str, str | None]] = [
 
 @pytest.mark.parametrize(("purpose", "zone", "status", "fix"), CASES, ids=str)
 def test_a_zone(server: DnsServer, purpose: dns_records.Purpose, zone: Zone, status: str, fix: str | None) -> None:
-    finding = find(server, WANTED[purpose], zone)
-    assert finding.status == status, finding
+    check = find(server, WANTED[purpose], zone)
+    assert check.status == status, check
     if fix is None:
-        assert finding.fix is None
+        assert check.fix is None
     else:
-        assert finding.fix
-        assert fix in finding.fix
-        assert (finding.found == ()) == (status == "missing")
+        assert check.fix
+        assert fix in check.fix
+        assert (check.found == ()) == (status == "missing")
 
 
 PROPOSED = [zone for purpose, zone, status, _ in CASES if purpose == "spf" and status == "differs"]
@@ -259,15 +259,15 @@ PROPOSED = [zone for purpose, zone, status, _ in CASES if purpose == "spf" and s
 
 @pytest.mark.parametrize("zone", PROPOSED, ids=str)
 def test_what_is_proposed_is_ok(server: DnsServer, zone: Zone) -> None:
-    """Each SPF record of the table that differs: the one to publish instead is ok, and passes
-    for each of our addresses."""
+    """For each SPF record of the table that differs, the proposed record is ok and passes for each
+    of our addresses."""
     fix = find(server, WANTED["spf"], zone).fix or ""
     proposed = f"v=spf1 {fix.rpartition('v=spf1 ')[2]}" if "v=spf1 " in fix else ""
     if not proposed:
         assert "enter it without them" in fix
         return
-    finding = find(server, WANTED["spf"], txt(D, proposed))
-    assert (finding.status, finding.found) == ("ok", (proposed,))
+    check = find(server, WANTED["spf"], txt(D, proposed))
+    assert (check.status, check.found) == ("ok", (proposed,))
     for address in zone.get(A, []) + zone.get(AAAA, []):
         assert asyncio.run(check_host(Resolver(server.address), address, D, f"me@{D}")) == "pass"
 
@@ -275,18 +275,18 @@ def test_what_is_proposed_is_ok(server: DnsServer, zone: Zone) -> None:
 @pytest.mark.parametrize("code", ["SERVFAIL", "REFUSED"])
 def test_an_error_is_unanswered(server: DnsServer, code: str) -> None:
     server.rcodes[D] = code
-    finding = find(server, WANTED["mx"], {})
-    assert (finding.status, finding.found) == ("unanswered", ())
-    assert "its servers failed" in (finding.fix or "")
+    check = find(server, WANTED["mx"], {})
+    assert (check.status, check.found) == ("unanswered", ())
+    assert "its servers failed" in (check.fix or "")
 
 
 def test_silence_is_unanswered(server: DnsServer) -> None:
-    """The one name alone: what was answered stays known."""
+    """Only the name that got no answer is unanswered; the others keep their result."""
     server.silent.add(D)
     server.publish(NAME, "TXT", TOKEN)
     wanted = [WANTED["mx"], WANTED["ownership"]]
     found = asyncio.run(look(Resolver(server.address, 0.3), wanted, D, HOST))
-    assert [finding.status for finding in found] == ["unanswered", "ok"]
+    assert [check.status for check in found] == ["unanswered", "ok"]
     assert "timed out" in (found[0].fix or "")
 
 
@@ -296,7 +296,7 @@ def test_silence_about_a_hint_is_nothing(server: DnsServer) -> None:
 
 
 def test_silence_in_the_middle_of_a_record(server: DnsServer) -> None:
-    """An SPF record whose include does not answer may or may not let us send."""
+    """If an include gets no answer, nobody knows whether the SPF record lets us send."""
     server.silent.add("p.example")
     zone = txt(D, "v=spf1 include:p.example -all")
     assert find(server, WANTED["spf"], zone, 0.3).status == "unanswered"
@@ -304,9 +304,9 @@ def test_silence_in_the_middle_of_a_record(server: DnsServer) -> None:
 
 def test_aliases_in_a_circle(server: DnsServer) -> None:
     zone: Zone = {(NAME, "CNAME"): ["b.example."], ("b.example", "CNAME"): [f"{NAME}."]}
-    finding = find(server, WANTED["ownership"], zone)
-    assert finding.status == "unanswered"
-    assert "circle" in (finding.fix or "")
+    check = find(server, WANTED["ownership"], zone)
+    assert check.status == "unanswered"
+    assert "circle" in (check.fix or "")
 
 
 def test_a_long_chain_of_aliases(server: DnsServer) -> None:
@@ -317,15 +317,15 @@ def test_a_long_chain_of_aliases(server: DnsServer) -> None:
 
 def test_what_is_huge_comes_by_tcp_and_is_shown_in_part(server: DnsServer) -> None:
     zone = txt(NAME, TOKEN, *(f"{n}" + "x" * 1100 for n in range(12)))
-    finding = find(server, WANTED["ownership"], zone)
-    assert finding.status == "ok"
+    check = find(server, WANTED["ownership"], zone)
+    assert check.status == "ok"
     assert (NAME, "TXT", "tcp") in server.asked
-    assert len(finding.found) <= 10
-    assert max(map(len, finding.found)) == LONGEST_FOUND + 1
+    assert len(check.found) <= 10
+    assert max(map(len, check.found)) == LONGEST_FOUND + 1
 
 
 def test_the_number_of_questions_is_bounded(server: DnsServer) -> None:
-    """A tree of includes that would never end."""
+    """A tree of includes that never ends."""
     zone: Zone = {}
     for n in range(60):
         zone |= txt(f"p{n}.example", f"v=spf1 ?include:p{n + 1}.example ?include:p{n + 2}.example -all")
@@ -335,25 +335,26 @@ def test_the_number_of_questions_is_bounded(server: DnsServer) -> None:
 
 
 def test_a_check_with_too_many_questions_is_unanswered(server: DnsServer) -> None:
-    """Within the bounds of RFC 7208 for each address of ours, and past ours for both together."""
+    """Each of our addresses stays within the bounds of RFC 7208, but both together exceed our own
+    bound."""
     terms = " ".join(f"mx:m{n}.example" for n in range(10))
     zone = OURS_TWICE | txt(D, f"v=spf1 {terms} ip4:192.0.2.9 -all")
     for n in range(10):
         zone[f"m{n}.example", "MX"] = [f"{k} m{n}-{k}.example." for k in range(10)]
         for k in range(10):
             zone |= {(f"m{n}-{k}.example", "A"): ["192.0.2.1"], (f"m{n}-{k}.example", "AAAA"): ["2001:db8::1"]}
-    finding = find(server, WANTED["spf"], zone)
-    assert finding.status == "unanswered"
-    assert "not asked in time" in (finding.fix or "")
+    check = find(server, WANTED["spf"], zone)
+    assert check.status == "unanswered"
+    assert "not asked in time" in (check.fix or "")
     assert len(server.asked) <= verification.QUESTIONS
 
 
 def test_a_long_proposal_is_not_cut_off(server: DnsServer) -> None:
     terms = " ".join(f"ip4:198.51.100.{n}" for n in range(200))
-    finding = find(server, WANTED["spf"], txt(D, f"v=spf1 {terms} –all"))
-    assert (finding.fix or "").endswith(f"Replace it with v=spf1 a:mx.host.example {terms} -all")
+    check = find(server, WANTED["spf"], txt(D, f"v=spf1 {terms} –all"))
+    assert (check.fix or "").endswith(f"Replace it with v=spf1 a:mx.host.example {terms} -all")
 
 
 def test_foreign_text_is_cleaned(server: DnsServer) -> None:
-    finding = find(server, WANTED["ownership"], txt(NAME, "a\x00b\x1b[31m\r\nc"))
-    assert finding.found == ("a\ufffdb\ufffd[31m\ufffd\ufffdc",)
+    check = find(server, WANTED["ownership"], txt(NAME, "a\x00b\x1b[31m\r\nc"))
+    assert check.found == ("a\ufffdb\ufffd[31m\ufffd\ufffdc",)

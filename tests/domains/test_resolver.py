@@ -1,4 +1,4 @@
-"""The resolver against a real DNS server."""
+"""The resolver with a real DNS server."""
 
 import asyncio
 from collections.abc import Iterator

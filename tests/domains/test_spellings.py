@@ -1,4 +1,4 @@
-"""How people write an internationalized domain: what is kept, and how much of it."""
+"""Spellings that people use for an internationalized domain: which of them are stored."""
 
 import unicodedata
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ LETTERS = "abcäöüßéøıžασςфи日本한글אก"
 
 
 def typed(text: str) -> str:
-    """As Dovecot compares it: ASCII in lower case."""
+    """The text as Dovecot compares it: ASCII letters in lower case."""
     return "".join(letter.lower() if letter.isascii() else letter for letter in text)
 
 
@@ -41,7 +41,7 @@ def test_a_name_that_nobody_writes_otherwise(name: str) -> None:
 
 @given(st.text(LETTERS, min_size=1, max_size=20))
 def test_each_spelling_is_one_of_the_name(label: str) -> None:
-    """A spelling never leads to another domain, and they are few."""
+    """Each spelling leads to its own domain only, and a domain has few spellings."""
     try:
         canonical = parse_domain(f"{label}.example.com")
     except BadAddress:

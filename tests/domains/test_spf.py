@@ -1,5 +1,5 @@
-"""SPF records: the grammar as a table, and what a proposal keeps of a faulty record as a
-property."""
+"""SPF records: the grammar as a table of terms, and, as a property, what a proposal keeps of a
+faulty record."""
 
 from ipaddress import ip_address
 
@@ -33,7 +33,7 @@ ipv4:192.0.2.1 ipv6:2001:db8::1 ip:192.0.2.1 spam x.example 192.0.2.1 include:x.
 a:%{x}.example a:%{d a:%{d0} a:%d.example a:%{i2.}x "a" a" ++all !all - redirect= redirect=localhost exp= foo=a%20b
 +redirect=x.example -foo=bar foo=%{z} =bar 1foo=bar a:x.exampleａ ip4:１９２.0.2.1 include:x.example/24//64
 """
-# U+212A is a K, and U+017F an s, to a comparison without regard to case.
+# Without regard to case, U+212A compares equal to k, and U+017F to s.
 INVISIBLE = [
     "all\t",
     "all\r",
@@ -52,15 +52,15 @@ INVALID = [*INVALID_TERMS.split(), *INVISIBLE]
 
 @pytest.mark.parametrize("term", VALID)
 def test_a_term(term: str) -> None:
-    """Also beside others, whatever the case and the number of spaces."""
+    """The term is also valid next to another term, in any case and with any number of spaces."""
     spf.parse_term(term)
     assert spf.parse(f"v=spf1  {term}   -a ") == spf.parse(f"V=SPF1 {term} -a")
 
 
 @pytest.mark.parametrize("term", INVALID)
 def test_what_is_no_term(term: str) -> None:
-    """One error breaks the whole record, also behind the term that decides; a sentence says what
-    it is."""
+    """One invalid term makes the whole record invalid, even after a term that decides. The error
+    names the fault."""
     for record in (f"v=spf1 {term} -all", f"v=spf1 -all {term}"):
         with pytest.raises(Broken, match="The record has") as raised:
             spf.parse(record)
@@ -99,7 +99,7 @@ def test_which_values_are_records(value: str, is_one: bool) -> None:
     assert spf.is_record(value) == is_one
 
 
-# What people write between and around terms.
+# Separators that people write between terms.
 SEPARATOR = st.sampled_from([" ", " ", " ", "  ", ", ", ";", "\t", "\n", "\xa0"])
 NAMES = st.sampled_from(["x.example", "y.example", HOST, "MX.host.example", "%{d}", "%{i}.x.example", "localhost", ""])
 BUILT = st.builds(
@@ -115,8 +115,8 @@ RECORD = st.lists(st.tuples(SEPARATOR, TERM), max_size=8).map(lambda parts: "v=s
 
 
 def evaluated(record: str) -> tuple[str, int]:
-    """The result for our address at a domain with this record, while nothing else but our host
-    is in the DNS."""
+    """The result for our address if a domain has this record and the DNS has nothing else but our
+    host."""
     lookups = Lookups()
     lookups.add(("shop.example", "TXT"), Found((record,)))
     lookups.add((HOST, "A"), Found((ADDRESS,)))
@@ -135,8 +135,9 @@ def lets_everybody_send(meaning: Mechanism) -> bool:
 @settings(max_examples=500, deadline=None, derandomize=True)
 @given(st.lists(RECORD, min_size=1, max_size=3))
 def test_a_proposal(records: list[str]) -> None:
-    """Whatever is found: the proposal parses, lets our address send by its first term, has every
-    mechanism of theirs that receivers can read and that names somebody, and nothing else."""
+    """Any proposal is a valid record, its first term lets our address send, and it keeps every
+    readable mechanism of the found records unless the mechanism lets everybody send. It adds
+    nothing else."""
     proposal = spf_proposal.with_host(records, HOST)
     terms = spf.terms_of(proposal.text)
     parsed = spf.parse(proposal.text)
@@ -183,7 +184,8 @@ def test_what_a_proposal_leaves_out() -> None:
 
 
 def test_two_records_in_one() -> None:
-    """Each redirect becomes an include, for a record has one, and none beside `all`."""
+    """Each redirect becomes an include, because a record has at most one redirect, and none with
+    `all`."""
     records = ["v=spf1 mx redirect=x.example", "v=spf1 MX redirect=y.example", "v=spf1 -all"]
     expected = f"v=spf1 a:{HOST} mx include:x.example include:y.example -all"
     assert spf_proposal.with_host(records, HOST).text == expected

@@ -1,5 +1,4 @@
-"""check_host() against the test suite of RFC 7208 (tests/spf/), over our resolver and a real DNS
-server."""
+"""check_host() with the test suite of RFC 7208 (tests/spf/), our resolver and a real DNS server."""
 
 import asyncio
 from collections.abc import Iterator
@@ -28,8 +27,8 @@ def server() -> Iterator[DnsServer]:
 
 
 def load(server: DnsServer, zone: dict[str, list[Any]]) -> None:
-    """The zone of a scenario. Its SPF stands for TXT, unless the name has TXT too; a TIMEOUT is
-    a SERVFAIL here."""
+    """Publishes the zone of a scenario. Its SPF records become TXT records, unless the name has TXT
+    records too. A TIMEOUT becomes a SERVFAIL."""
     server.records.clear()
     server.failing.clear()
     for name, entries in zone.items():
@@ -98,7 +97,7 @@ def test_a_client_is_an_address(server: DnsServer, client: str) -> None:
 
 
 def test_the_time_is_bounded(server: DnsServer) -> None:
-    """A PTR that never answers matches nothing, and the next term would; but the time is over
+    """A PTR without an answer matches nothing. The next term would match, but the time is over
     before."""
     load(server, {"shop.example": [{"TXT": "v=spf1 ptr ip4:192.0.2.3 -all"}]})
     server.silent.add("3.2.0.192.in-addr.arpa")
@@ -109,7 +108,7 @@ def test_the_time_is_bounded(server: DnsServer) -> None:
 
 
 def test_the_number_of_questions_is_bounded(server: DnsServer) -> None:
-    """Records that lead to ever more names, at each of ten."""
+    """Records that lead to more and more names, ten from each name."""
     zone: dict[str, list[Any]] = {}
     for n in range(40):
         terms = " ".join(f"mx:{n}-{m}.example" for m in range(5)) + " ptr exists:%{p}.example"
@@ -125,8 +124,8 @@ def test_the_number_of_questions_is_bounded(server: DnsServer) -> None:
 
 
 def test_names_from_macros_are_names(server: DnsServer) -> None:
-    """A sender's dots, spaces and backslashes are part of a name, and never its end or an
-    escape."""
+    """Dots, spaces and backslashes of a sender are part of the name. They neither end the name nor
+    escape anything."""
     load(server, {"shop.example": [{"TXT": "v=spf1 exists:%{l}.x.example -all"}]})
     for local_part, asked in [
         ("a.b", "a.b.x.example"),
@@ -144,6 +143,6 @@ def test_names_from_macros_are_names(server: DnsServer) -> None:
 
 @pytest.mark.parametrize("name", ["a..example", "..", "x" * 64])
 def test_a_name_from_macros_that_is_none(server: DnsServer, name: str) -> None:
-    """It matches nothing, and nothing is asked for it."""
+    """An invalid name matches nothing, and the DNS is not asked for it."""
     load(server, {"shop.example": [{"TXT": f"v=spf1 a:{name}.example mx:{name}.example exists:{name}.example -all"}]})
     assert one(server, "192.0.2.1") == "fail"

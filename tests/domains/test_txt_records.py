@@ -151,14 +151,14 @@ def test_a_value(kind: str, value: str, fault: str | None) -> None:
         assert found[-1] == "."
 
 
-# The version with anything behind it, as long as receivers would ignore it, or not.
+# Random text around a version.
 VALUE = st.text(st.sampled_from("v=;: \t\r\nDKIM1p" + "é\x00"), max_size=20)
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(VALUE, VALUE)
 def test_what_is_used_has_its_version_first(before: str, behind: str) -> None:
-    """Whatever stands around the version: a value without a fault is one that receivers select."""
+    """Whatever surrounds the version: a value without a fault is a value that receivers use."""
     for judge, is_one, valid in [
         (txt_records.dmarc_fault, txt_records.is_dmarc, "v=DMARC1; p=none"),
         (txt_records.tls_rpt_fault, txt_records.is_tls_rpt, "v=TLSRPTv1; rua=mailto:a@x.example"),

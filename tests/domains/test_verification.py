@@ -1,5 +1,5 @@
-"""Checks that nobody asks for: what is due and when, what a check does to a domain, and that
-silence does nothing."""
+"""Scheduled checks of domains: which checks are due and when, what a check does to a domain, and
+that silence changes nothing."""
 
 import asyncio
 import json
@@ -61,7 +61,7 @@ class World:
                 self.dns.publish(name, record.record_type, *([] if record.purpose in without else [value]))
 
     def active(self, organization: str = "ours") -> Domain:
-        """A domain that is active by DNS."""
+        """A domain that DNS has proven."""
         domain = self.claim(organization, f"n{next(_numbers)}.example")
         self.publish(domain)
         self.check(domain)
@@ -69,7 +69,7 @@ class World:
         return self.domain(domain.id)
 
     def lease(self, domain: Domain) -> int:
-        """Takes over the check of a domain by ending its lease."""
+        """Ends the lease of a domain's check and takes a new lease."""
 
         def work(tx: Tx) -> int:
             tx.run("UPDATE domain_checks SET free_at = 0 WHERE domain_id = :id", id=domain.id)
@@ -80,7 +80,7 @@ class World:
         return self.database.write_sync(work)
 
     def check(self, domain: Domain, seconds: float = 5.0) -> tuple[int | None, int]:
-        """A check by itself, to its end: in how many milliseconds the next is due, and its
+        """Runs a scheduled check to its end. Returns the milliseconds until the next check, and the
         failures."""
         asyncio.run(self.verification(seconds).by_itself(domain.id, self.lease(domain)))
         due_at, failures = self.database.write_sync(lambda tx: check_schedule.standing(tx, domain.id))
@@ -112,7 +112,7 @@ def near(milliseconds: int | None, expected: int, by: int = 60_000) -> bool:
 
 
 def test_it_works(world: World) -> None:
-    """A new claim is due soon, then less and less often; once it is proven, daily."""
+    """A claim is checked soon, then less and less often; a proven domain is checked daily."""
     domain = world.claim("ours", f"n{next(_numbers)}.example")
     waits = [world.check(domain)[0] for _ in range(9)]
     for wait, seconds in zip(waits, (30, 60, 120, 240, 480, 960, 1920, 3600, 3600), strict=True):
@@ -209,7 +209,7 @@ def test_a_domain_without_a_token_is_never_proven(world: World) -> None:
 
 
 def test_a_domain_without_a_key_is_not_proven_yet(world: World) -> None:
-    """It would send mail that nobody signs: it waits for the worker to make its DKIM key."""
+    """Its mail would not be signed, so the proof waits for the worker to create the DKIM key."""
     name = f"n{next(_numbers)}.example"
     domain = world.database.write_sync(
         lambda tx: domains.claim(tx, Actor(organizations.ensure(tx, "ours")), name, "u", None)
@@ -224,7 +224,7 @@ def test_a_domain_without_a_key_is_not_proven_yet(world: World) -> None:
 
 
 def test_a_proof_is_of_the_token_that_was_asked_for(world: World) -> None:
-    """A claim whose token has changed, or that is gone, while the DNS was asked."""
+    """A claim that got a new token, or was deleted, during the DNS lookup is not proven."""
     domain = world.claim("ours", f"n{next(_numbers)}.example")
     actor = Actor(domain.organization_id)
     for sql in (
@@ -239,16 +239,16 @@ def test_a_proof_is_of_the_token_that_was_asked_for(world: World) -> None:
 def test_one_of_two_workers_checks(world: World) -> None:
     domain = world.claim("ours", f"n{next(_numbers)}.example")
     lease = lambda: world.database.write_sync(lambda tx: check_schedule.lease(tx, [domain.id]))  # noqa: E731
-    assert lease() == [], "it is not due yet"
+    assert lease() == [], "the check is not due yet"
     world.run("UPDATE domain_checks SET due_at = 0 RETURNING 1")
     assert world.database.write_sync(lambda tx: check_schedule.due(tx, 10)) == [domain.id]
     ((taken, until),) = lease()
     assert (taken, lease()) == (domain.id, [])
     assert world.database.write_sync(lambda tx: check_schedule.due(tx, 10)) == []
     world.run("UPDATE domain_checks SET free_at = free_at - :by RETURNING 1", by=check_schedule.LEASE_MS)
-    assert [id_ for id_, _ in lease()] == [domain.id], "the worker that had the lease has died"
+    assert [id_ for id_, _ in lease()] == [domain.id], "the lease of a dead worker must end"
     acquire = lambda: world.database.write_sync(lambda tx: check_schedule.acquire(tx, domain.id, until))  # noqa: E731
-    assert not acquire(), "and if it has not died, it is too late"
+    assert not acquire(), "a worker whose lease has ended must not go on"
 
 
 def test_a_claim_expires(world: World) -> None:
@@ -267,7 +267,7 @@ def test_a_claim_expires(world: World) -> None:
 
 
 def test_a_domain_with_accounts_does_not_expire(world: World) -> None:
-    """Lost with an account: no end. Lost without one: as any claim."""
+    """A lost domain with an account never expires. One without accounts expires like any claim."""
     with_account, without = world.active("first"), world.active("first")
     world.account(with_account)
     for lost in (with_account, without):
@@ -283,7 +283,8 @@ def test_a_domain_with_accounts_does_not_expire(world: World) -> None:
 
 
 def test_every_session_of_a_lost_domain_ends(world: World) -> None:
-    """At the next round and once more; a login, a sender and a script find nothing any more."""
+    """Sessions end in the next round, and once more later. Logins, senders and scripts no longer
+    find the account."""
     lost = world.active("first")
     account = world.account(lost)
     elsewhere = world.account(world.active("first"))
@@ -301,8 +302,7 @@ def test_every_session_of_a_lost_domain_ends(world: World) -> None:
 
 
 def test_the_worker_ends_sessions_while_the_dns_is_silent(world: World, tmp_path: Path) -> None:
-    """More domains than it checks at once, none of which is answered; a session that must end,
-    ends."""
+    """With more unanswered domains than the worker checks at once, sessions still end."""
     lost = world.active("first")
     account = world.account(lost)
     claims = [world.claim("silent", f"n{next(_numbers)}.example") for _ in range(worker.CHECKS_AT_ONCE + 4)]
@@ -339,7 +339,7 @@ async def until(ask: Callable[[], bool]) -> None:
 
 
 def test_many_endings_do_not_wait_for_the_next_round(world: World) -> None:
-    """One organization's crowd of endings must not keep another's waiting, a batch a second."""
+    """Many revocations of one organization must not delay those of another by a round per batch."""
     account = world.account(world.active())
     many = """
     WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
@@ -354,7 +354,7 @@ def test_many_endings_do_not_wait_for_the_next_round(world: World) -> None:
 
 
 def test_the_operator_keeps_a_domain_for_its_owner(world: World) -> None:
-    """After the operator's word no proof by DNS takes it away."""
+    """A proof by DNS cannot take a domain that the operator has activated."""
     domain = world.active()
     actor = Actor(domain.organization_id)
     world.database.write_sync(lambda tx: domains.set_status(tx, actor, domain, "active"))
@@ -368,7 +368,7 @@ def test_the_operator_keeps_a_domain_for_its_owner(world: World) -> None:
 def test_however_many_accounts_a_proof_takes_away_the_loop_goes_on(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each of them has sessions to end: that is done in the writer's thread."""
+    """The revocations of a lost domain's accounts are written in the writer thread."""
     threads: list[str] = []
 
     def complete(*arguments: Any, **options: Any) -> Any:
@@ -403,13 +403,13 @@ LONG_AGO = verification.LOST_MS + HOUR_MS
 
 
 def go_elsewhere(world: World, domain: Domain) -> None:
-    """The zone as its new owner keeps it."""
+    """Publishes the zone as a new owner with another mail server would."""
     world.publish(domain, ownership=True, spf=True, dkim=True)
     world.dns.publish(domain.name, "MX", "10 mx.elsewhere.example.")
 
 
 def long_elsewhere(world: World) -> Domain:
-    """A domain that has led elsewhere, and was degraded, long enough for the next check to end
+    """A domain that has been degraded, with its MX elsewhere, for so long that the next check ends
     it."""
     domain = world.active()
     go_elsewhere(world, domain)
@@ -420,7 +420,7 @@ def long_elsewhere(world: World) -> Domain:
 
 
 def age(world: World, domain: Domain, *columns: str) -> None:
-    """As if this had been so for long."""
+    """Moves these times of a domain far into the past."""
     for column in columns:
         world.run(f"UPDATE domains SET {column} = {column} - :by WHERE id = :id RETURNING 1", by=LONG_AGO, id=domain.id)
 
@@ -430,8 +430,8 @@ def is_local(world: World, domain: Domain) -> bool:
 
 
 def test_a_domain_that_lives_elsewhere_for_long_is_lost(world: World) -> None:
-    """Mail of others on this server leaves it; the accounts stay as those of a domain that was
-    proven elsewhere."""
+    """Mail from this server to the domain leaves the server. The accounts stay, as after a proof by
+    another organization."""
     domain = world.active()
     account = world.account(domain)
     go_elsewhere(world, domain)
@@ -439,7 +439,7 @@ def test_a_domain_that_lives_elsewhere_for_long_is_lost(world: World) -> None:
         world.check(domain)
     age(world, domain, "degraded_at")
     world.check(domain)
-    assert is_local(world, domain), "it has led elsewhere for a moment only"
+    assert is_local(world, domain), "the MX has been elsewhere for a moment only"
     age(world, domain, "elsewhere_at")
     wait, failures = world.check(domain)
     found = world.domain(domain.id)
@@ -459,7 +459,7 @@ def test_a_domain_that_lives_elsewhere_for_long_is_lost(world: World) -> None:
     assert world.database.write_sync(lambda tx: accounts.get(tx, actor, account, "u").id) == account
     world.publish(found)
     world.check(domain)
-    assert world.domain(domain.id).status == "active", "who proves it anew has it again"
+    assert world.domain(domain.id).status == "active", "a new proof must return the domain"
 
 
 def silent_mx(world: World, domain: Domain) -> None:
@@ -524,7 +524,7 @@ def degraded_since_a_moment(world: World, domain: Domain) -> None:
     ],
 )
 def test_nothing_else_takes_a_domain_away(world: World, then: Callable[[World, Domain], None]) -> None:
-    """It has led elsewhere for all this time, and at the last check something is otherwise."""
+    """The domain has been elsewhere for long, but something differs at the last check."""
     domain = long_elsewhere(world)
     then(world, domain)
     world.check(domain, 0.5)
@@ -543,13 +543,13 @@ def test_the_time_elsewhere_begins_anew(world: World, then: Callable[[World, Dom
     assert world.domain(domain.id).status == "active"
     age(world, domain, "degraded_at", "elsewhere_at")
     world.check(domain)
-    expected = "active" if then is all_is_well else "pending"  # it is not degraded any more
+    expected = "active" if then is all_is_well else "pending"  # the domain is no longer degraded
     assert world.domain(domain.id).status == expected
 
 
 @pytest.mark.parametrize("silent", [silent_mx, silent_proof])
 def test_silence_is_no_sign_of_life(world: World, silent: Callable[[World, Domain], None]) -> None:
-    """A check without an answer in between neither takes the domain away nor gives it more time."""
+    """A check without an answer neither takes the domain away nor gives it more time."""
     domain = long_elsewhere(world)
     silent(world, domain)
     world.check(domain, 0.5)
@@ -579,8 +579,8 @@ def test_a_check_on_request_takes_nothing_away(world: World) -> None:
     ],
 )
 def test_a_record_that_receivers_do_not_use_proves_nothing(world: World, record: str) -> None:
-    """A claim stays pending by it, and an active domain is degraded; the proposed record fixes
-    both."""
+    """With such a record a claim stays pending, and an active domain is degraded. The proposed
+    record fixes both."""
     domain = world.claim("ours", f"n{next(_numbers)}.example")
     world.publish(domain)
     world.dns.publish(domain.name, "TXT", record)

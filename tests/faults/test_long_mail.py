@@ -17,7 +17,7 @@ from tests.mail.clients import Imap, imap_login, message, refusal, smtp
 
 pytestmark = pytest.mark.long
 SENDER = "someone@elsewhere.example"
-PATIENCE = 300.0
+WAIT_SECONDS = 300.0
 
 
 def send(ledger: Ledger, mailbox: str, count: int) -> list[str]:
@@ -32,7 +32,7 @@ def send(ledger: Ledger, mailbox: str, count: int) -> list[str]:
                 return True
             return False
 
-        wait_for(f"{subject} to be taken", taken, PATIENCE)
+        wait_for(f"{subject} to be taken", taken, WAIT_SECONDS)
         return subject
 
     with ThreadPoolExecutor(4) as pool:
@@ -59,7 +59,7 @@ def wait_until_delivered(ledger: Ledger, mailbox: str, count: int) -> None:
             return len(subjects_of(imap)) >= count
         return False
 
-    wait_for(f"{count} messages", arrived, PATIENCE)
+    wait_for(f"{count} messages", arrived, WAIT_SECONDS)
 
 
 @pytest.mark.parametrize("name", ["dovecot", "postfix"])
@@ -70,18 +70,18 @@ def test_a_daemon_is_killed_while_500_mails_come_in(ledger: Ledger, mailbox: str
         for _ in range(4):
             goal = len(ledger.mails.get(mailbox, [])) + 100
             wait_for(
-                "more mail", lambda goal=goal: len(ledger.mails.get(mailbox, [])) >= goal or done.is_set(), PATIENCE
+                "more mail", lambda goal=goal: len(ledger.mails.get(mailbox, [])) >= goal or done.is_set(), WAIT_SECONDS
             )
             dead = service.pid(name)
             kill_session(service, name)
-            wait_for("another one", lambda dead=dead: service.pid(name) not in (0, dead), PATIENCE)
+            wait_for("another one", lambda dead=dead: service.pid(name) not in (0, dead), WAIT_SECONDS)
 
     with ThreadPoolExecutor() as pool:
         killer = pool.submit(kill_it_again_and_again)
         send(ledger, mailbox, 500)
         done.set()
         killer.result()
-    wait_for("all parts", service.ready, PATIENCE)
+    wait_for("all parts", service.ready, WAIT_SECONDS)
     wait_until_delivered(ledger, mailbox, 500)
     assert bounces(service) == []
     ledger.compare()
@@ -106,7 +106,7 @@ def test_dovecot_is_away_for_a_minute(ledger: Ledger, mailbox: str) -> None:
     log = (service.data / "log" / "postfix.log").read_text()
     assert log.count("status=deferred (connect to the mailbox server: Connection refused)") >= 20
     os.kill(service.process.pid, signal.SIGCONT)
-    wait_for("all parts", service.ready, PATIENCE)
+    wait_for("all parts", service.ready, WAIT_SECONDS)
     service.run("status")
     wait_until_delivered(ledger, mailbox, 40)
     assert bounces(service) == []

@@ -55,13 +55,13 @@ def checked(lookups: Lookups) -> list[RecordCheck]:
     zone = Zone(lookups)
     found = asyncio.run(verification.look(zone, WANTED, D, HOST))
     assert zone.asked <= verification.QUESTIONS
-    for finding in found:
-        assert (finding.fix is None) == (finding.status == "ok")
-        assert finding.fix is None or 0 < len(finding.fix) <= record_checks.LONGEST_MEND + 1
-        assert finding.fix is None or finding.fix.isprintable()
-        assert len(finding.found) <= record_checks.MOST_FOUND
-        assert all(len(value) <= record_checks.LONGEST_FOUND + 1 and value.isprintable() for value in finding.found)
-        assert bool(finding.found) == (finding.status in ("ok", "differs")) or finding.status == "ok"
+    for check in found:
+        assert (check.fix is None) == (check.status == "ok")
+        assert check.fix is None or 0 < len(check.fix) <= record_checks.LONGEST_FIX + 1
+        assert check.fix is None or check.fix.isprintable()
+        assert len(check.found) <= record_checks.MOST_FOUND
+        assert all(len(value) <= record_checks.LONGEST_FOUND + 1 and value.isprintable() for value in check.found)
+        assert bool(check.found) == (check.status in ("ok", "differs")) or check.status == "ok"
     return found
 
 
@@ -285,11 +285,11 @@ def test_any_zone(lookups: Lookups) -> None:
 def test_spf(lookups: Lookups, texts: list[str]) -> None:
     """An SPF record is ok only if it lets us send; what is proposed in place of another is ok."""
     lookups[D, "TXT"] = Found(tuple(texts))
-    finding = checked(lookups)[SPF]
-    if finding.status == "ok":
+    check = checked(lookups)[SPF]
+    if check.status == "ok":
         assert passes(lookups)
-    if finding.fix and "v=spf1 " in finding.fix and finding.status == "differs":
-        proposed = "v=spf1 " + finding.fix.rpartition("v=spf1 ")[2]
+    if check.fix and "v=spf1 " in check.fix and check.status == "differs":
+        proposed = "v=spf1 " + check.fix.rpartition("v=spf1 ")[2]
         lookups[D, "TXT"] = Found((proposed,))
         again = checked(lookups)[SPF]
         assert again.status == "ok" or "unanswered" in again.status

@@ -69,7 +69,9 @@ TABLES = [f"postfix/{name}" for name in PATTERNS]
 def test_it_works() -> None:
     assert sorted(render()) == [
         "dovecot/dovecot.conf",
+        "dovecot/folders.acl",
         "dovecot/once.sieve",
+        "dovecot/refused.conf.ext",
         "dovecot/sendmail",
         "dovecot/sql.conf.ext",
         "opendkim/opendkim.conf",
@@ -107,9 +109,9 @@ def test_the_password_of_the_database_is_for_who_reads_it_alone() -> None:
 
 def test_the_engines_differ_in_how_they_are_asked_only() -> None:
     sqlite, postgres = render(), render(POSTGRES)
-    assert set(sqlite) - set(postgres) == {"dovecot/sql.conf.ext"}
+    assert set(sqlite) - set(postgres) == {"dovecot/sql.conf.ext", "dovecot/refused.conf.ext"}
     private = {"dovecot/database.conf", "opendkim/database.conf", "run/postfix-database.conf"}
-    assert set(postgres) - set(sqlite) == private | {"dovecot/auth.lua", "postfix/answers.cf"}
+    assert set(postgres) - set(sqlite) == private | {"dovecot/auth.lua", "dovecot/refused.lua", "postfix/answers.cf"}
     for name in MAPS.keys() - {"recipients", "ended_sessions"}:
         first, second = (files[f"postfix/{name}.cf"].text.partition("query = ")[2] for files in (sqlite, postgres))
         assert first == second
@@ -135,7 +137,9 @@ def test_it_refuses_a_database_that_a_daemon_would_misread(role: dict[str, str],
 @BOTH
 def test_without_root_there_is_no_postfix_and_no_other_user(version: str) -> None:
     files = render(replace(ROOTLESS, dovecot=version))
-    assert sorted(files.keys() - {"dovecot/sql.conf.ext"}) == [
+    assert sorted(
+        files.keys() - {f"dovecot/{name}" for name in ("sql.conf.ext", "refused.conf.ext", "folders.acl")}
+    ) == [
         "dovecot/dovecot.conf",
         "dovecot/once.sieve",
         "run/doveadm.key",

@@ -109,21 +109,30 @@ def test_a_script_files_into_a_folder_with_a_dot(platform: Platform) -> None:
         assert b"shop.example/orders" in b"".join(ok(imap, b'LSUB "" "*"')), "mail clients show subscribed folders"
 
 
-def test_a_folder_of_special_use_that_is_renamed(platform: Platform) -> None:
-    """The mail keeps its new name, and there is a Sent folder again for clients, at once
-    (decision 0153)."""
+@pytest.mark.parametrize("folder", [b"Drafts", b"Sent", b"Archive", b"Junk", b"Trash"])
+def test_a_folder_of_special_use_stays(platform: Platform, folder: bytes) -> None:
+    """A client that renames or deletes such a folder is refused, so the folder keeps its use and
+    its mail (decision 0153)."""
     box = platform.create()
     with box.login() as imap:
         before = special(imap)
-        ok(imap, b"SELECT Sent")
-        ok(imap, b"CLOSE")
-        ok(imap, b"APPEND Sent {3+}\r\nA:b")
-        ok(imap, b'RENAME Sent "Sent 2025"')
-        assert special(imap) == before
         assert before.keys() == {b"Drafts", b"Sent", b"Archive", b"Junk", b"Trash"}
-        assert b"MESSAGES 1" in b"".join(ok(imap, b'STATUS "Sent 2025" (MESSAGES)'))
-        ok(imap, b"APPEND Sent {3+}\r\nA:b")
-        assert b"MESSAGES 1" in b"".join(ok(imap, b"STATUS Sent (MESSAGES)"))
+        ok(imap, b"APPEND " + folder + b" {3+}\r\nA:b")
+        for command in (b"RENAME %s Other", b"RENAME %s Other/Folder", b"DELETE %s"):
+            assert b"NO [NOPERM]" in ask(imap, command % folder)[-1]
+        assert special(imap) == before
+        assert b"MESSAGES 1" in b"".join(ok(imap, b"STATUS " + folder + b" (MESSAGES)"))
+        ok(imap, b"CREATE " + folder + b"/2025")
+        ok(imap, b"SELECT " + folder)
+        ok(imap, b"STORE 1 +FLAGS (\\Seen \\Deleted $Label)")
+        ok(imap, b"MOVE 1 " + folder + b"/2025")
+        ok(imap, b"RENAME " + folder + b"/2025 Old")
+        ok(imap, b"UNSUBSCRIBE " + folder)
+        ok(imap, b"SUBSCRIBE " + folder)
+        ok(imap, b"APPEND " + folder + b" {3+}\r\nA:b")
+        ok(imap, b"STORE 1 +FLAGS \\Deleted")
+        ok(imap, b"EXPUNGE")
+        ok(imap, b"DELETE Old")
 
 
 def test_folders_of_before_are_still_there(platform: Platform) -> None:

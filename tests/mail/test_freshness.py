@@ -138,11 +138,19 @@ def test_suspended_still_receives_and_resumes_with_all_mail(platform: Platform) 
     assert mailbox.subjects() == ["before", "meanwhile"]
 
 
-def test_a_suspended_user_is_told_why(platform: Platform) -> None:
+@pytest.mark.parametrize("status", ["suspended", "disabled"])
+def test_a_user_who_is_refused_is_told_why(platform: Platform, status: str) -> None:
+    """Only after the right password: to anyone else such an account is like one that does not
+    exist."""
     mailbox = platform.create()
-    mailbox.update(status="suspended")
-    with pytest.raises(Imap.error, match="This account is suspended"):
+    mailbox.update(status=status)
+    with pytest.raises(Imap.error, match=f"This account is {status}"):
         mailbox.login()
+    with pytest.raises(smtplib.SMTPAuthenticationError, match=f"This account is {status}"):
+        submission(platform.service, mailbox.address, mailbox.password)
+    for address, password in ((mailbox.address, "wrong"), (f"nobody@{platform.domain}", "wrong")):
+        with pytest.raises(smtplib.SMTPAuthenticationError, match="reason unavailable"):
+            submission(platform.service, address, password)
 
 
 def test_disabled_is_refused_and_comes_back(platform: Platform) -> None:

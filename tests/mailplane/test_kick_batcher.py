@@ -1,5 +1,5 @@
-"""Endings that are asked for together: one question to doveadm, an answer for each. What doveadm
-itself does with it is tried in tests/mail."""
+"""Revocations that come together make one request to doveadm, and each gets its own result.
+tests/mail tests what doveadm itself does with the request."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ import pytest
 
 from postroom.mailplane.dovecot import doveadm, kick_batcher
 from postroom.mailplane.dovecot.doveadm import DoveadmEndpoint, Failed
-from postroom.mailplane.dovecot.kick_batcher import Endings
+from postroom.mailplane.dovecot.kick_batcher import KickBatcher
 from postroom.mailplane.internal_addresses import login_name
 
 HERE, THERE = DoveadmEndpoint("key", address="192.0.2.1"), DoveadmEndpoint("key", address="192.0.2.2")
@@ -23,9 +23,9 @@ class Asked:
         self.sessions: dict[str, int] = {}  # so many kicks more
         self.failure: Exception | None = None
 
-    async def __call__(self, door: DoveadmEndpoint, commands: Sequence[Sequence[Any]]) -> Any:
+    async def __call__(self, endpoint: DoveadmEndpoint, commands: Sequence[Sequence[Any]]) -> Any:
         names = [name for _, _, name in commands]
-        self.questions.append((door, list(dict.fromkeys(names))))
+        self.questions.append((endpoint, list(dict.fromkeys(names))))
         assert sorted(names) == sorted(self.questions[-1][1] * 2)  # each is kicked twice
         await asyncio.sleep(0)
         if self.failure is not None:
@@ -46,15 +46,15 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     return found
 
 
-def run(test: Callable[[Endings], Any]) -> Any:
+def run(test: Callable[[KickBatcher], Any]) -> Any:
     async def go() -> Any:
-        return await test(Endings())
+        return await test(KickBatcher())
 
     return asyncio.run(go())
 
 
 def test_those_that_come_together_share_a_question(asked: Asked) -> None:
-    async def test(ends: Endings) -> None:
+    async def test(ends: KickBatcher) -> None:
         assert await asyncio.gather(*(ends.end(HERE, [(id_, 1)]) for id_ in range(10))) == [True] * 10
         assert await ends.end(HERE, [(10, 1), (10, 2)])
 
@@ -66,7 +66,7 @@ def test_those_that_come_together_share_a_question(asked: Asked) -> None:
 
 
 def test_each_dovecot_is_asked_for_its_own(asked: Asked) -> None:
-    async def test(ends: Endings) -> None:
+    async def test(ends: KickBatcher) -> None:
         assert await asyncio.gather(ends.end(HERE, [(1, 1)]), ends.end(THERE, [(2, 1)])) == [True, True]
 
     run(test)
@@ -76,7 +76,7 @@ def test_each_dovecot_is_asked_for_its_own(asked: Asked) -> None:
 def test_too_many_are_several_questions(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kick_batcher, "MANY", 4)
 
-    async def test(ends: Endings) -> None:
+    async def test(ends: KickBatcher) -> None:
         assert all(await asyncio.gather(*(ends.end(HERE, [(id_, 1)]) for id_ in range(10))))
 
     run(test)
@@ -86,7 +86,7 @@ def test_too_many_are_several_questions(asked: Asked, monkeypatch: pytest.Monkey
 def test_who_is_gone_does_not_wait_for_who_stays(asked: Asked) -> None:
     asked.sessions[login_name(2, 1)] = 7
 
-    async def test(ends: Endings) -> None:
+    async def test(ends: KickBatcher) -> None:
         first, second = (asyncio.create_task(ends.end(HERE, [(id_, 1)])) for id_ in (1, 2))
         assert await first
         assert not second.done()
@@ -98,7 +98,7 @@ def test_who_is_gone_does_not_wait_for_who_stays(asked: Asked) -> None:
 
 @pytest.mark.parametrize("failure", [OSError("gone"), Failed("no"), ValueError("not JSON")], ids=repr)
 def test_a_failure_is_told_to_all_who_still_wait(asked: Asked, failure: Exception) -> None:
-    async def test(ends: Endings) -> None:
+    async def test(ends: KickBatcher) -> None:
         asked.failure = failure
         assert await asyncio.gather(*(ends.end(HERE, [(id_, 1)]) for id_ in range(3))) == [False] * 3
         asked.failure = None
@@ -110,7 +110,7 @@ def test_a_failure_is_told_to_all_who_still_wait(asked: Asked, failure: Exceptio
 def test_those_that_were_gone_before_a_failure_are_gone(asked: Asked) -> None:
     asked.sessions[login_name(2, 1)] = 9
 
-    async def test(ends: Endings) -> None:
+    async def test(ends: KickBatcher) -> None:
         first, second = (asyncio.create_task(ends.end(HERE, [(id_, 1)])) for id_ in (1, 2))
         assert await first
         asked.failure = Failed("no")
@@ -120,7 +120,7 @@ def test_those_that_were_gone_before_a_failure_are_gone(asked: Asked) -> None:
 
 
 def test_who_goes_away_takes_nobody_with_him(asked: Asked) -> None:
-    async def test(ends: Endings) -> None:
+    async def test(ends: KickBatcher) -> None:
         first, second = (asyncio.create_task(ends.end(HERE, [(id_, 1)])) for id_ in (1, 2))
         await asyncio.sleep(0)
         first.cancel()
@@ -133,7 +133,7 @@ def test_who_goes_away_takes_nobody_with_him(asked: Asked) -> None:
 
 
 def test_a_login_that_two_ask_for_is_kicked_once_for_both(asked: Asked) -> None:
-    async def test(ends: Endings) -> None:
+    async def test(ends: KickBatcher) -> None:
         assert await asyncio.gather(ends.end(HERE, [(1, 1)]), ends.end(HERE, [(1, 1), (2, 1)])) == [True, True]
 
     run(test)

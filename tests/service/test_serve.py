@@ -9,10 +9,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from postroom.client import Client, Conflict
+from postroom.service.processes import Prepared
+from postroom.service.terminal import Terminal
+from postroom.settings import Settings
 from postroom.supervision import logfiles
 from tests.harness.service import COMMAND, SIGNALLED, Service, wait_for
 
@@ -348,6 +352,27 @@ def test_a_full_log_is_kept_aside(tmp_path: Path) -> None:
     os.close(descriptor)
     assert [path.read_text(), (tmp_path / "api.log.1").read_text()] == ["now\n", "second\n"]
     assert (tmp_path / "api.log.2").read_text() == "first\n"
+
+
+@pytest.mark.parametrize(
+    ("host", "link", "mail_host", "mail", "reach"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:3000/", "127.0.0.1, ::1", "on", "loopback only"),
+        ("0.0.0.0", "http://127.0.0.1:3000/", "127.0.0.1, 0.0.0.0", "on", "takes mail from whoever reaches port 1025"),
+        ("::", "http://[::1]:3000/", "::", "on", "takes mail from whoever reaches port 1025"),
+        ("192.0.2.1", "http://192.0.2.1:3000/", "192.0.2.1", "off", "without mail"),
+    ],
+)
+def test_the_block_says_where_the_service_is_reached(
+    host: str, link: str, mail_host: str, mail: Literal["on", "off"], reach: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also in a container, which listens on all addresses: a link leads to an address that is
+    one."""
+    settings = Settings(host=host, mail_host=mail_host, mail=mail)
+    Terminal().block(settings, Prepared("demo", "demo.test", console_link="token"), with_postfix=True)
+    said = capsys.readouterr().out
+    assert set(re.findall(r"http://\S+?:3000/", said)) == {link}
+    assert f"Demo domain demo.test (active, {reach}, outbound mail off)" in said
 
 
 def test_a_demo_domain_that_is_taken_does_not_stop_the_first_start(service: Service) -> None:

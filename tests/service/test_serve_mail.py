@@ -212,6 +212,20 @@ def test_mail_alone(service: Service) -> None:
     assert service.processes() == {}
 
 
+def test_without_root_no_client_is_sent_to_a_submission_server() -> None:
+    """Nor does the first block name a port for sending: Postfix needs root."""
+    nobody = 65534
+    with Service.new(mail="on") as service:
+        os.chown(service.data.parent, nobody, nobody)
+        service.prefix = ("setpriv", f"--reuid={nobody}", f"--regid={nobody}", "--clear-groups")
+        service.start()
+        assert "off: Postfix needs root" in service.said()
+        with Client(f"http://127.0.0.1:{service.ports['port']}", service.key()) as client:
+            made = client.create_account("demo.test", "reader", user_id="user_1")
+            known = client.get_client_settings(made.account.id)
+        assert (len(known.imap), known.submission) == (2, [])
+
+
 def renew(folder: Path) -> tuple[Path, Path]:
     """A new pair."""
     paths = folder / "cert.pem", folder / "key.pem"

@@ -280,7 +280,7 @@ def test_a_row_that_fails_stops_no_other(world: World, name: str) -> None:
         return [line for line in logs if line.get("item") == poisoned]
 
     with world.poisoned(kind.poison[0], kind.poison[1], kind.poison[2], poisoned):
-        assert [line["event"] for line in run()] == ["work has failed and is put off"]
+        assert [line["event"] for line in run()] == ["work has failed and will be tried again"]
         assert [bool(world.rows(kind.left, id=id_)) for id_ in (poisoned, *others)] == [True, False, False]
         pause, failures = standing()
         assert (failures, pause > leases.PAUSE_MS - 20_000) == (1, True)

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from postroom.accounts.model import SHOWN, Account
-from postroom.api.fields import shape as fields_shape
+from postroom.api.fields import projection as fields_projection
 from postroom.api.projections import derive, filler, readers
 
 NOTE = "Save this password now. It will not be shown again."
@@ -33,7 +33,7 @@ updated, reset, deleted = filler(UpdatedAccount), filler(ResetAccount), filler(D
 FIELDS = readers(FullAccount)
 
 
-def shape(fields: str | msgspec.UnsetType, default: Callable[[Account], Any]) -> Callable[[Account], Any]:
+def projection(fields: str | msgspec.UnsetType, default: Callable[[Account], Any]) -> Callable[[Account], Any]:
     """The function that shows an account for this `?fields=`: in the default shape, with all fields
     (`*`) or with the named ones. Raises `invalid_request`."""
-    return fields_shape(fields, default, FIELDS)
+    return fields_projection(fields, default, FIELDS)

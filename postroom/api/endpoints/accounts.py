@@ -12,9 +12,9 @@ from postroom.accounts.commands import CreateAccount, UpdateAccount
 from postroom.accounts.model import Account, Status
 from postroom.accounts.passwords import generate, hash_generated
 from postroom.api.context import RequestContext, Result, path_id, require_user, resolve_user
-from postroom.api.endpoints import account_views as shapes
+from postroom.api.endpoints import account_views
 from postroom.api.endpoints.account_page import AccountPage, DomainPageQuery, PageQuery
-from postroom.api.endpoints.account_views import NOTE, shape
+from postroom.api.endpoints.account_views import NOTE, projection
 from postroom.api.endpoints.domain_views import ShownDomain
 from postroom.api.fields import (
     parse_address,
@@ -129,14 +129,14 @@ class DeletedAnswer(msgspec.Struct, frozen=True):
     "accounts:write",
     "Create account",
     SecretAnswer,
-    shows=shapes.CreatedAccount,
+    shows=account_views.CreatedAccount,
     status=201,
     missing=NO_DOMAIN,
     refuses=("domain_not_active", "reserved_local_part", "address_exists", "limit_reached"),
 )
 async def create(context: RequestContext, query: FieldsQuery, body: CreateBody) -> Result:
     """Makes an account. Its mailbox works by the time of the answer."""
-    show = shape(query.fields, shapes.created)
+    show = projection(query.fields, account_views.created)
     problems = text_problems(query.user_id, body.user_id, body.display_name)
     user_id = require_user(context.actor, problems, query.user_id, body.user_id)
     address = parse_address(body.domain, body.local_part, problems)
@@ -166,12 +166,12 @@ async def create(context: RequestContext, query: FieldsQuery, body: CreateBody) 
     "accounts:read",
     "Get account",
     AccountAnswer,
-    shows=shapes.ListedAccount,
+    shows=account_views.ListedAccount,
     missing=NO_ACCOUNT,
 )
 async def get(context: RequestContext, query: FieldsQuery) -> Result:
     """Returns one account."""
-    show = shape(query.fields, shapes.listed)
+    show = projection(query.fields, account_views.listed)
     raise_if_any(text_problems(query.user_id))
     id_, user_id = path_id(context), resolve_user(context.actor, query.user_id)
     account = await context.services.database.read(lambda tx: accounts.get(tx, context.actor, id_, user_id))
@@ -184,12 +184,12 @@ async def get(context: RequestContext, query: FieldsQuery) -> Result:
     "accounts:read",
     "List accounts",
     PageAnswer,
-    shows=shapes.ListedAccount,
+    shows=account_views.ListedAccount,
     missing=NO_USER,
 )
 async def get_page(context: RequestContext, query: PageQuery) -> Result:
     """Lists the organization's accounts, filtered and paged."""
-    show = shape(query.fields, shapes.listed)
+    show = projection(query.fields, account_views.listed)
     problems = text_problems(query.user_id)
     name = UNSET if query.domain is UNSET else parse_domain_field(query.domain, problems)
     page = AccountPage(context, query, problems, query.deleted)
@@ -210,12 +210,12 @@ async def get_page(context: RequestContext, query: PageQuery) -> Result:
     "accounts:read",
     "List by domain",
     DomainPageAnswer,
-    shows=shapes.DomainsAccount,
+    shows=account_views.DomainsAccount,
     missing=NO_DOMAIN,
 )
 async def get_domain_page(context: RequestContext, query: DomainPageQuery) -> Result:
     """Lists the accounts of one domain, filtered and paged."""
-    show = shape(query.fields, shapes.of_domain)
+    show = projection(query.fields, account_views.of_domain)
     raise_if_any(text_problems(query.user_id))
     problems: list[FieldError] = []
     name = parse_domain_field(context.path["domain"], problems)
@@ -240,14 +240,14 @@ async def get_domain_page(context: RequestContext, query: DomainPageQuery) -> Re
     "accounts:write",
     "Update account",
     AccountAnswer,
-    shows=shapes.UpdatedAccount,
+    shows=account_views.UpdatedAccount,
     missing=NO_ACCOUNT,
     refuses=("account_disabled",),
 )
 async def update(context: RequestContext, query: FieldsQuery, body: UpdateBody) -> Result:
     """Changes the display name, the status or the default account; absent fields stay as they
     are."""
-    show = shape(query.fields, shapes.updated)
+    show = projection(query.fields, account_views.updated)
     name = body.display_name if body.display_name is not UNSET else None
     problems = text_problems(query.user_id, body.user_id, name)
     if body.is_default is False:
@@ -258,7 +258,7 @@ async def update(context: RequestContext, query: FieldsQuery, body: UpdateBody) 
 
     def work(tx: Tx) -> Result:
         account, ended = accounts.update(tx, context.actor, id_, user_id, command)
-        return _ending(context, account, ended, lambda account: AccountAnswer(show(account)))
+        return _revoking(context, account, ended, lambda account: AccountAnswer(show(account)))
 
     return await context.write(work)
 
@@ -269,19 +269,19 @@ async def update(context: RequestContext, query: FieldsQuery, body: UpdateBody) 
     "accounts:write",
     "Delete account",
     DeletedAnswer,
-    shows=shapes.DeletedAccount,
+    shows=account_views.DeletedAccount,
     missing=NO_DELETED,
 )
 async def delete(context: RequestContext, query: FieldsQuery, body: DeleteBody) -> Result:
     """Deletes an account: it can no longer log in or receive mail."""
-    show = shape(query.fields, shapes.deleted)
+    show = projection(query.fields, account_views.deleted)
     raise_if_any(text_problems(query.user_id, body.user_id))
     user_id = resolve_user(context.actor, query.user_id, body.user_id)
     grace_ms = context.services.purge_days * DAY_MS
 
     def work(tx: Tx) -> Result:
         account, ended = accounts.delete(tx, context.actor, body.id, user_id, grace_ms=grace_ms, purge=body.purge)
-        return _ending(context, account, ended, lambda account: DeletedAnswer(True, show(account)))
+        return _revoking(context, account, ended, lambda account: DeletedAnswer(True, show(account)))
 
     return await context.write(work)
 
@@ -292,14 +292,14 @@ async def delete(context: RequestContext, query: FieldsQuery, body: DeleteBody) 
     "accounts:write",
     "Restore account",
     AccountAnswer,
-    shows=shapes.UpdatedAccount,
+    shows=account_views.UpdatedAccount,
     missing=NO_RESTORABLE,
     refuses=("domain_gone", "address_exists", "limit_reached"),
 )
 async def restore(context: RequestContext, query: FieldsQuery, body: RestoreBody) -> Result:
     """Restores a deleted account whose mail is not erased yet, with its password, mail and
     status."""
-    show = shape(query.fields, shapes.updated)
+    show = projection(query.fields, account_views.updated)
     raise_if_any(text_problems(query.user_id, body.user_id))
     id_, user_id = path_id(context), resolve_user(context.actor, query.user_id, body.user_id)
     return await context.write(
@@ -313,18 +313,18 @@ async def restore(context: RequestContext, query: FieldsQuery, body: RestoreBody
     "accounts:write",
     "End sessions",
     AccountAnswer,
-    shows=shapes.ResetAccount,
+    shows=account_views.ResetAccount,
     missing=NO_ACCOUNT,
 )
 async def sign_out(context: RequestContext, query: FieldsQuery, body: SignOutBody) -> Result:
     """Ends every open session; the password stays valid."""
-    show = shape(query.fields, shapes.reset)
+    show = projection(query.fields, account_views.reset)
     raise_if_any(text_problems(query.user_id, body.user_id))
     id_, user_id = path_id(context), resolve_user(context.actor, query.user_id, body.user_id)
 
     def work(tx: Tx) -> Result:
         account, ended = accounts.sign_out(tx, context.actor, id_, user_id)
-        return _ending(context, account, [ended], lambda account: AccountAnswer(show(account)))
+        return _revoking(context, account, [ended], lambda account: AccountAnswer(show(account)))
 
     return await context.write(work)
 
@@ -335,13 +335,13 @@ async def sign_out(context: RequestContext, query: FieldsQuery, body: SignOutBod
     "accounts:write",
     "Reset password",
     SecretAnswer,
-    shows=shapes.ResetAccount,
+    shows=account_views.ResetAccount,
     missing=NO_ACCOUNT,
 )
 async def reset(context: RequestContext, query: FieldsQuery, body: ResetBody) -> Result:
     """Replaces the password. The old password no longer works and every open session has ended by
     the time of the answer."""
-    show = shape(query.fields, shapes.reset)
+    show = projection(query.fields, account_views.reset)
     raise_if_any(text_problems(query.user_id, body.user_id))
     id_, user_id = path_id(context), resolve_user(context.actor, query.user_id, body.user_id)
     password = body.password
@@ -354,7 +354,7 @@ async def reset(context: RequestContext, query: FieldsQuery, body: ResetBody) ->
 
     def work(tx: Tx) -> Result:
         account, ended = accounts.reset(tx, context.actor, id_, user_id, stored, disable_scripts=body.disable_scripts)
-        return _ending(context, account, [ended], lambda account: SecretAnswer(show(account), secret))
+        return _revoking(context, account, [ended], lambda account: SecretAnswer(show(account), secret))
 
     return await context.write(work)
 
@@ -367,13 +367,15 @@ async def _password(context: RequestContext, chosen: str | UnsetType) -> tuple[s
     return chosen, await context.services.hashers.hash_chosen(chosen)
 
 
-def _ending(
+def _revoking(
     context: RequestContext, account: Account, ended: Sequence[Ended], shown: Callable[[Account], Any]
 ) -> Result:
     """The result of a change that ends sessions, with an answer for ended sessions and one for
     sessions that could not be ended."""
     if not ended:
         return Result(shown(account))
-    done, late = (shown(msgspec.structs.replace(account, sessions_ended=is_done)) for is_done in (True, False))
-    put_off = functools.partial(accounts.put_off_endings, actor=context.actor, account=account, ended=ended)
-    return Result(done, ended=tuple(ended), late=late, put_off=put_off)
+    done, pending = (shown(msgspec.structs.replace(account, sessions_ended=is_done)) for is_done in (True, False))
+    record_pending = functools.partial(
+        accounts.record_pending_revocations, actor=context.actor, account=account, ended=ended
+    )
+    return Result(done, revoked_sessions=tuple(ended), payload_if_pending=pending, record_pending=record_pending)

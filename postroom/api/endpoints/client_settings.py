@@ -61,7 +61,7 @@ class SettingsAnswer(msgspec.Struct, frozen=True):
 async def get(context: RequestContext, query: AccountQuery) -> Result:
     """Shows which servers a mail client of the account uses."""
     account = await _account(context, query)
-    known = client_settings.settings(context.services.mail_host, account.address)
+    known = client_settings.settings(context.services.client_host(), account.address)
     ways = (known.imap, known.pop3, known.submission, known.managesieve)
     return Result(SettingsAnswer(account.id, account.address, account.display_name, *ways))
 
@@ -78,7 +78,7 @@ async def get(context: RequestContext, query: AccountQuery) -> Result:
 async def get_profile(context: RequestContext, query: AccountQuery) -> Result:
     """Makes a configuration profile for iPhone, iPad and Mac: unsigned, without the password."""
     account = await _account(context, query)
-    text = client_settings.profile(account.id, account.address, account.display_name, context.services.mail_host)
+    text = client_settings.profile(account.id, account.address, account.display_name, context.services.client_host())
     name = f'attachment; filename="{account.address}.mobileconfig"'
     return Result(text, headers=((b"content-disposition", name.encode()),))
 
@@ -129,7 +129,7 @@ async def autodiscover(public_request: PublicRequest, _query: NoQuery) -> Result
     except BadRequest:
         raise Refused("invalid_request", "Send a request of Autodiscover (POX) without a document type.") from None
     local_part, at, text = request.address.rpartition("@")
-    domain, own, host = domain_in(text), public_request.services.mail_host, host_of(public_request.headers)
+    domain, own, host = domain_in(text), public_request.services.client_host(), host_of(public_request.headers)
     if not at or domain is None or not _is_local_part(local_part) or request.schema not in ("", OUTLOOK):
         raise not_found()
     if host not in (own.name, domain, f"autodiscover.{domain}") or not await _is_active(public_request, domain):
@@ -155,7 +155,7 @@ def _login_name(local_part: str, domain: str) -> str:
 async def _autoconfig(public_request: PublicRequest, query: AutoconfigQuery, domain: str | None) -> Result:
     """The autoconfig answer for a domain. At the host that clients find through the MX of many
     domains, the email address in the query says which domain is meant."""
-    own = public_request.services.mail_host
+    own = public_request.services.client_host()
     if (
         query.emailaddress is not UNSET
         and host_of(public_request.headers) == f"autoconfig.{own.name.partition('.')[2]}"

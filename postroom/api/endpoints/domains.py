@@ -20,7 +20,7 @@ from postroom.api.endpoints.domain_views import (
     info,
     shown,
 )
-from postroom.api.fields import parse_domain_field, raise_if_any, shape, text_problems
+from postroom.api.fields import parse_domain_field, projection, raise_if_any, text_problems
 from postroom.api.pagination import DEEP, next_link, read_page
 from postroom.api.problems import NO_DOMAIN, NO_USER
 from postroom.api.route import route
@@ -131,7 +131,7 @@ class ConsentAnswer(msgspec.Struct, frozen=True):
 )
 async def create(context: RequestContext, query: DomainQuery, body: CreateDomainBody) -> Result:
     """Claims a domain for a user. It is pending until its DNS holds the records of this answer."""
-    show = shape(query.fields, shown, FIELDS)
+    show = projection(query.fields, shown, FIELDS)
     problems = text_problems(query.user_id, body.user_id)
     name = parse_domain_field(body.domain, problems)
     user_id = require_user(context.actor, problems, query.user_id, body.user_id)
@@ -155,7 +155,7 @@ async def create(context: RequestContext, query: DomainQuery, body: CreateDomain
 @route("GET", "/v2/domains", "domains:read", "List domains", DomainsAnswer, missing=NO_USER)
 async def get_page(context: RequestContext, query: DomainsQuery) -> Result:
     """Lists the domains that a user sees: the user's own and the platform's."""
-    show = shape(query.fields, shown, FIELDS)
+    show = projection(query.fields, shown, FIELDS)
     problems = text_problems(query.user_id)
     if query.status is not UNSET and query.status not in STATUSES:
         problems.append(FieldError("status", "invalid", f"Use one of: {', '.join(STATUSES)}."))
@@ -185,7 +185,7 @@ async def get_page(context: RequestContext, query: DomainsQuery) -> Result:
 @route("GET", "/v2/domains/:domain/info", "domains:read", "Show domain", DomainInfo, missing=NO_DOMAIN)
 async def get(context: RequestContext, query: DomainQuery) -> Result:
     """Shows a domain with the DNS records that it needs."""
-    show = shape(query.fields, shown, FIELDS)
+    show = projection(query.fields, shown, FIELDS)
     name, user_id = _domain_and_user(context, query.user_id)
     host = context.services.mail_host
 
@@ -230,7 +230,7 @@ async def delete(context: RequestContext, query: DomainUserQuery, body: DeleteDo
 )
 async def set_route(context: RequestContext, query: DomainQuery, body: RouteBody) -> Result:
     """Sets how inbound mail is handled. Only `store` is available now."""
-    show = shape(query.fields, shown, FIELDS)
+    show = projection(query.fields, shown, FIELDS)
     name, user_id = _domain_and_user(context, query.user_id, body.user_id)
     sent = {"forward_mode": body.forward_mode != "store"}
     sent |= {field: getattr(body, field) is not UNSET for field in ("webhook_url", "webhook_secret")}

@@ -22,7 +22,7 @@ class Ready(msgspec.Struct, frozen=True):
 
 
 @route("GET", "/healthz", PUBLIC, "Is it alive", Alive)
-async def alive(_visit: PublicRequest, _query: NoQuery) -> Result:
+async def alive(_request: PublicRequest, _query: NoQuery) -> Result:
     """Says that this process answers."""
     return Result(Alive())
 

@@ -8,7 +8,7 @@ from postroom.api.fields import raise_if_any, text_problems
 from postroom.api.problems import NO_USER
 from postroom.api.route import route
 from postroom.errors import Refused
-from postroom.parameters import AccountsCap, AccountsPerDomainCap, Cap, DomainsCap, UserId
+from postroom.parameters import AccountsLimit, AccountsPerDomainLimit, DomainsLimit, LimitNumber, UserId
 from postroom.tenants import limits
 from postroom.tenants.limits import Limits, SetLimits
 
@@ -19,9 +19,9 @@ class LimitsQuery(msgspec.Struct, frozen=True):
 
 class LimitsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user_id: UserId | UnsetType = UNSET
-    domains: DomainsCap[Cap] | UnsetType | None = UNSET
-    accounts: AccountsCap[Cap] | UnsetType | None = UNSET
-    accounts_per_domain: AccountsPerDomainCap[Cap] | UnsetType | None = UNSET
+    domains: DomainsLimit[LimitNumber] | UnsetType | None = UNSET
+    accounts: AccountsLimit[LimitNumber] | UnsetType | None = UNSET
+    accounts_per_domain: AccountsPerDomainLimit[LimitNumber] | UnsetType | None = UNSET
 
 
 class LimitsAnswer(msgspec.Struct, frozen=True):

@@ -65,7 +65,7 @@ async def get(context: RequestContext, _query: NoQuery) -> Result:
         parts = {"database": error.detail, **parts}
     found = [*_of_anybody(parts, accounts)]
     if is_operator:
-        found += _of_the_instance(services.request_metrics.accounts(), await services.measure(), kept)
+        found += _of_the_instance(services.request_metrics.processes(), await services.measure(), kept)
     registry = CollectorRegistry()
     registry.register(_Everything(found))
     return Result(generate_latest(registry).decode())
@@ -105,7 +105,7 @@ def _of_anybody(parts: dict[str, str | None], accounts: Count | None) -> Iterato
 def _of_the_instance(found: list[ProcessCounters], measured: Measured, kept: Kept | None) -> Iterator[Metric]:
     """The metrics that only the operator sees."""
     yield from _requests(found)
-    waiting = [((account.process,), account.waiting) for account in found]
+    waiting = [((process.process,), process.waiting) for process in found]
     yield _gauge("writes_waiting", "Writes that wait for the writer of a process.", ["process"], waiting)
     yield from _measured(measured)
     if kept:
@@ -145,15 +145,15 @@ def _requests(found: list[ProcessCounters]) -> Iterator[Metric]:
     times = HistogramMetricFamily(
         "postroom_request_duration_seconds", "Time to the answer.", labels=["process", "method", "route"]
     )
-    for account in found:
+    for process in found:
         sums: dict[tuple[str, str], tuple[list[int], float]] = {}
-        for tally in account.tallies:
-            total.add_metric([account.process, tally.method, tally.route, str(tally.status)], tally.count)
-            buckets, seconds = sums.get((tally.method, tally.route), ([0] * (len(BOUNDS) + 1), 0.0))
-            added = [a + b for a, b in zip(buckets, tally.buckets, strict=True)]
-            sums[tally.method, tally.route] = (added, seconds + tally.seconds)
+        for counter in process.routes:
+            total.add_metric([process.process, counter.method, counter.route, str(counter.status)], counter.count)
+            buckets, seconds = sums.get((counter.method, counter.route), ([0] * (len(BOUNDS) + 1), 0.0))
+            added = [a + b for a, b in zip(buckets, counter.buckets, strict=True)]
+            sums[counter.method, counter.route] = (added, seconds + counter.seconds)
         for (method, path), (buckets, seconds) in sums.items():
-            times.add_metric([account.process, method, path], _cumulated(buckets), seconds)
+            times.add_metric([process.process, method, path], _cumulated(buckets), seconds)
     yield total
     yield times
 

@@ -63,10 +63,10 @@ async def verify(context: RequestContext, query: VerifyQuery, body: VerifyBody) 
     except BadAddress:
         raise not_found() from None
     done = await context.services.verification.on_request(context.actor, name, user_id)
-    records = [checked(*pair) for pair in zip(done.records, done.findings, strict=True)]
+    records = [checked(*pair) for pair in zip(done.records, done.checks, strict=True)]
     exchanger = MailExchanger(context.services.mail_host.name, dns.PRIORITY)
     return Result(VerifiedAnswer(shown(done.domain), records, inbound_route(done.domain), exchanger))
 
 
-def checked(record: dns.Record, finding: RecordCheck) -> CheckedRecord:
-    return CheckedRecord(**msgspec.structs.asdict(record), status=finding.status, found=finding.found, fix=finding.fix)
+def checked(record: dns.Record, check: RecordCheck) -> CheckedRecord:
+    return CheckedRecord(**msgspec.structs.asdict(record), status=check.status, found=check.found, fix=check.fix)

@@ -1,13 +1,14 @@
-"""Client of Dovecot's doveadm, over HTTP on its unix socket: it ends sessions, and asks for the
+"""Client of Dovecot's doveadm, over HTTP on its unix socket. It ends sessions and asks for the
 sessions, the size and the Sieve scripts of mailboxes.
 
-Doveadm answers 200 for its failures too, and "nobody is logged in" is one of them (exit code
-68 of Dovecot 2.3; 2.4 has kicked "0"), for us a success. Each login is kicked twice: Dovecot's
-anvil may read the first kick before the news of a session that its client has already seen open,
-never the second. A kick is a signal, after which a session may answer one command more: so it is
-repeated until nobody is logged in. A login that is still under way registers later than all of
-this, so the worker kicks once more.
-"""
+doveadm also answers 200 if a command fails. One of its failures is a success here: "nobody is
+logged in" (exit code 68 of Dovecot 2.3; Dovecot 2.4 reports "0" kicked sessions).
+
+Each login is kicked twice. Dovecot's anvil may read the first kick before it knows of a session
+that the client already sees as open, but it knows of the session when it reads the second kick. A
+kick is only a signal, and the session may still answer one command, so the kicks are repeated until
+nobody is logged in. A login that is in progress registers even later, so the worker kicks once
+more."""
 
 import asyncio
 import base64
@@ -28,7 +29,7 @@ UNKNOWN_USER = 67
 NO_SESSION = 68
 KEY = "doveadm.key"
 LONGEST_ANSWER = 2**20
-# Largest number of Sieve scripts of an account; Dovecot keeps no more.
+# Maximum number of Sieve scripts of an account.
 MOST_SCRIPTS = 100
 # The names of the login metrics in dovecot.conf, and the result that each counts.
 LOGINS = {"logins": "success", "refused_logins": "failure"}
@@ -40,8 +41,8 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class DoveadmEndpoint:
-    """Where a Dovecot accepts commands: on its unix socket, or over TLS if it is on another
-    node."""
+    """The endpoint of a Dovecot for commands: its unix socket, or a TLS port if the Dovecot is on
+    another node."""
 
     key: str
     socket: Path | None = None
@@ -76,19 +77,19 @@ def _tls(bundle: Path, _changed: int) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=bundle)
 
 
-async def end_account(door: DoveadmEndpoint, account_id: int) -> bool:
+async def end_account(endpoint: DoveadmEndpoint, account_id: int) -> bool:
     """Ends every session of an account. Logs the reason and returns False if that fails."""
-    return await end(door, [every_login(account_id)])
+    return await end(endpoint, [every_login(account_id)])
 
 
-async def end(door: DoveadmEndpoint, names: list[str], told: Callable[[list[str]], None] = lambda _: None) -> bool:
+async def end(endpoint: DoveadmEndpoint, names: list[str], told: Callable[[list[str]], None] = lambda _: None) -> bool:
     """Ends every session of these login names, and repeats that for the names that are left. Calls
     `told` with the remaining names each time. Logs the reason and returns False if that fails."""
     left = names
     try:
         async with asyncio.timeout(LIMIT_SECONDS):
             while left:
-                answer = await ask(door, [["kick", {"mask": [name]}, name] for name in left * 2])
+                answer = await ask(endpoint, [["kick", {"mask": [name]}, name] for name in left * 2])
                 left = _still_there(answer, left)
                 told(left)
                 await asyncio.sleep(PAUSE_SECONDS if left else 0)
@@ -99,13 +100,13 @@ async def end(door: DoveadmEndpoint, names: list[str], told: Callable[[list[str]
     return True
 
 
-async def logins(door: DoveadmEndpoint) -> dict[tuple[str, str], int] | None:
+async def logins(endpoint: DoveadmEndpoint) -> dict[tuple[str, str], int] | None:
     """Returns the number of logins by service and result (`success` or `failure`) since Dovecot's
     start. Returns None if Dovecot does not answer."""
     found: dict[tuple[str, str], int] = {}
     try:
         async with asyncio.timeout(LIMIT_SECONDS):
-            answer = await ask(door, [["statsDump", {"fields": "count"}, "logins"]])
+            answer = await ask(endpoint, [["statsDump", {"fields": "count"}, "logins"]])
         for metric in answer[0][1]:
             name, _, service = metric["metric_name"].rpartition("_")
             if name in LOGINS:
@@ -116,41 +117,41 @@ async def logins(door: DoveadmEndpoint) -> dict[tuple[str, str], int] | None:
     return found
 
 
-async def sessions(door: DoveadmEndpoint, account_id: int) -> list[tuple[str, str]]:
+async def sessions(endpoint: DoveadmEndpoint, account_id: int) -> list[tuple[str, str]]:
     """Returns the open sessions of an account, each as Dovecot's name of the protocol and the
     client's address. Raises Failed."""
-    answer = await _ask_one(door, "who", {"mask": [every_login(account_id)], "separateConnections": True})
+    answer = await _ask_one(endpoint, "who", {"mask": [every_login(account_id)], "separateConnections": True})
     return sorted((one["service"], one["ip"]) for one in answer)
 
 
-async def usage(door: DoveadmEndpoint, account_id: int) -> tuple[int, int] | None:
+async def usage(endpoint: DoveadmEndpoint, account_id: int) -> tuple[int, int] | None:
     """Returns the size of an account's mail in bytes and its number of messages. Returns None for
     an account that Dovecot does not know. Raises Failed."""
     what = {"user": delivery_name(account_id), "field": ["vsize", "messages"], "totalSum": True, "mailboxMask": ["*"]}
-    answer = await _ask_one(door, "mailboxStatus", what)
+    answer = await _ask_one(endpoint, "mailboxStatus", what)
     return (int(answer[0]["vsize"]), int(answer[0]["messages"])) if answer is not None else None
 
 
-async def scripts(door: DoveadmEndpoint, account_id: int) -> tuple[str | None, dict[str, str]]:
+async def scripts(endpoint: DoveadmEndpoint, account_id: int) -> tuple[str | None, dict[str, str]]:
     """Returns the name of an account's active Sieve script and the texts of all its scripts by
     name; None and no texts if no script is active. Raises Failed."""
     user = {"user": delivery_name(account_id)}
-    listed = await _ask_one(door, "sieveList", user) or []
+    listed = await _ask_one(endpoint, "sieveList", user) or []
     active = next((one["script"] for one in listed if one.get("active") == "ACTIVE"), None)
     if active is None:
         return None, {}
     names = [active, *(one["script"] for one in listed if one["script"] != active)][:MOST_SCRIPTS]
-    answers = await _ask_all(door, [["sieveGet", {**user, "scriptname": name}, name] for name in names])
+    answers = await _ask_all(endpoint, [["sieveGet", {**user, "scriptname": name}, name] for name in names])
     texts = {tag: result[0].get("sieve script", "") for kind, result, tag in answers if kind != "error" and result}
     if active not in texts:
         raise Failed("doveadm has not shown the active script")
     return active, texts
 
 
-async def _ask_one(door: DoveadmEndpoint, command: str, parameters: dict[str, Any]) -> Any:
+async def _ask_one(endpoint: DoveadmEndpoint, command: str, parameters: dict[str, Any]) -> Any:
     """Returns the result of one command; None if there is no such user. Raises Failed for every
     other failure."""
-    kind, result, _ = (await _ask_all(door, [[command, parameters, "asked"]]))[0]
+    kind, result, _ = (await _ask_all(endpoint, [[command, parameters, "asked"]]))[0]
     if kind == "error":
         if result.get("exitCode") == UNKNOWN_USER:
             return None
@@ -158,11 +159,11 @@ async def _ask_one(door: DoveadmEndpoint, command: str, parameters: dict[str, An
     return result
 
 
-async def _ask_all(door: DoveadmEndpoint, commands: Sequence[Sequence[Any]]) -> Any:
+async def _ask_all(endpoint: DoveadmEndpoint, commands: Sequence[Sequence[Any]]) -> Any:
     """Returns the results of some commands. Raises Failed if doveadm does not answer."""
     try:
         async with asyncio.timeout(LIMIT_SECONDS):
-            return await ask(door, commands)
+            return await ask(endpoint, commands)
     except TimeoutError:
         raise Failed("doveadm gave no answer in time, which is also how it refuses a key") from None
     except (OSError, ValueError) as error:
@@ -174,12 +175,12 @@ def _not_ended(reason: str, sessions: int) -> bool:
     return False
 
 
-async def ask(door: DoveadmEndpoint, commands: Sequence[Sequence[Any]]) -> Any:
+async def ask(endpoint: DoveadmEndpoint, commands: Sequence[Sequence[Any]]) -> Any:
     """Runs commands and returns a list of [kind, result, tag]. Raises OSError, ValueError,
     Failed."""
-    reader, writer = await door.open()
+    reader, writer = await endpoint.open()
     try:
-        credentials = base64.b64encode(door.key.encode()).decode()
+        credentials = base64.b64encode(endpoint.key.encode()).decode()
         content = json.dumps(commands).encode()
         head = (
             "POST /doveadm/v1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"

@@ -18,7 +18,7 @@ MANY = 64
 
 
 @dataclass(slots=True)
-class _Question:
+class _Batch:
     """One request to doveadm: login names, and the waiters with the names that each waits for."""
 
     names: dict[str, None] = field(default_factory=dict)  # an ordered set
@@ -37,37 +37,37 @@ class _Question:
                 answer.set_result(is_gone)
 
 
-class Endings:
+class KickBatcher:
     """The revocations of one process. Each belongs to the event loop of its call."""
 
     def __init__(self) -> None:
-        self._next: dict[DoveadmEndpoint, _Question] = {}
+        self._next: dict[DoveadmEndpoint, _Batch] = {}
         self._asking: set[asyncio.Task[None]] = set()
 
-    async def end(self, door: DoveadmEndpoint, logins: Sequence[tuple[int, int]]) -> bool:
+    async def end(self, endpoint: DoveadmEndpoint, logins: Sequence[tuple[int, int]]) -> bool:
         """Ends every session of these (account id, generation) pairs. Logs the reason and returns
         False if that fails."""
         loop = asyncio.get_running_loop()
         names = [login_name(*login) for login in logins]
-        question = self._next.get(door)
-        if question is None or len(question.names) >= MANY:
-            question = self._next[door] = _Question()
-            loop.call_soon(self._ask, door, question)  # after all calls of this iteration of the loop
-        question.names.update(dict.fromkeys(names))
+        batch = self._next.get(endpoint)
+        if batch is None or len(batch.names) >= MANY:
+            batch = self._next[endpoint] = _Batch()
+            loop.call_soon(self._ask, endpoint, batch)  # after all calls of this iteration of the loop
+        batch.names.update(dict.fromkeys(names))
         answer: asyncio.Future[bool] = loop.create_future()
-        question.waiting.append((frozenset(names), answer))
+        batch.waiting.append((frozenset(names), answer))
         return await answer
 
-    def _ask(self, door: DoveadmEndpoint, question: _Question) -> None:
-        if self._next.get(door) is question:
-            del self._next[door]
-        asking = asyncio.get_running_loop().create_task(self._carry_out(door, question))
+    def _ask(self, endpoint: DoveadmEndpoint, batch: _Batch) -> None:
+        if self._next.get(endpoint) is batch:
+            del self._next[endpoint]
+        asking = asyncio.get_running_loop().create_task(self._carry_out(endpoint, batch))
         self._asking.add(asking)
         asking.add_done_callback(self._asking.discard)
 
-    async def _carry_out(self, door: DoveadmEndpoint, question: _Question) -> None:
-        names = list(question.names)
+    async def _carry_out(self, endpoint: DoveadmEndpoint, batch: _Batch) -> None:
+        names = list(batch.names)
         try:
-            await doveadm.end(door, names, question.complete)
+            await doveadm.end(endpoint, names, batch.complete)
         finally:
-            question.complete(names, is_over=True)
+            batch.complete(names, is_over=True)

@@ -1,10 +1,10 @@
 """Stops Sieve scripts that have exceeded their time limit, so that the mail that they have delayed
 arrives without them.
 
-Dovecot ends a delivery whose script is over its limit by an assertion that fails (Pigeonhole
-0.5.19 of Debian 12), and Postfix would try it again for days (decision 0150). Dovecot 2.4 lets the
-mail arrive, and would run the script again after an hour. The log is read from its end on: the
-next attempt tells of a script again that was missed.
+If a script exceeds its limit, Dovecot 2.3 aborts the delivery by a failed assertion (Pigeonhole
+0.5.19 of Debian 12), and Postfix would try again for days (decision 0150). Dovecot 2.4 delivers the
+mail, and would run the script again after an hour. Reading starts at the end of the log: a missed
+script appears again with its next attempt.
 """
 
 import re
