@@ -34,6 +34,7 @@ DRIVERS = {"sqlite3", "psycopg", "asyncpg", "aiosqlite", "sqlalchemy"}
 LAYERS = (
     "parameters",
     "errors",
+    "log",
     "db",
     "actor",
     "events",
@@ -120,7 +121,7 @@ def test_only_the_database_knows_a_driver(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in MODULES if inside(name, "postroom.db")])
 def test_the_database_knows_no_noun(name: str) -> None:
-    allowed = ("postroom.db", "postroom.errors")
+    allowed = ("postroom.db", "postroom.errors", "postroom.log")
     assert not [wanted for wanted in ours(MODULES[name]) if not inside(wanted, *allowed)]
 
 

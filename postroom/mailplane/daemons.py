@@ -19,7 +19,6 @@ from pathlib import Path
 
 from postroom.instance.data_directory import PLAIN_PATH
 from postroom.instance.system_user import Identity
-from postroom.mailplane import certificate
 from postroom.mailplane.render import (
     File,
     OwnNode,
@@ -216,6 +215,8 @@ def write_configuration(
 
     `postgres`: how the daemons connect, as libpq's parameters.
     """
+    from postroom.mailplane import certificate
+
     _check(settings, postgres)
     plane = _plane(identity, doveadm_key, postgres, node)
     for name in _folders(plane.root):

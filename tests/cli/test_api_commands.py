@@ -223,3 +223,13 @@ def test_a_command_loads_what_it_needs() -> None:
     heavy = {"httpx2", "postroom.client", "mcp", "cryptography", "zstandard", "rich"}
     look = f"import sys, postroom.cli.main; print({heavy} & sys.modules.keys())"
     assert subprocess.run([sys.executable, "-c", look], capture_output=True, text=True).stdout == "set()\n"
+
+
+def test_the_supervisor_loads_what_it_needs() -> None:
+    """`postroom serve` runs for months; what only its children need is loaded by them."""
+    heavy = {"typer", "pydantic", "cryptography", "jinja2", "httpx2", "uvicorn", "uvloop", "starlette", "argon2", "dns"}
+    heavy |= {"sqlite3", "psycopg", "postroom.db", "postroom.api", "postroom.client"}
+    look = "import sys; sys.argv[1:] = ['serve']; from postroom.cli import _load; _load(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout.split()
+    assert "postroom.service.serve" in loaded
+    assert heavy.intersection(loaded) == set()

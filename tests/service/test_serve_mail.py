@@ -102,6 +102,20 @@ def test_it_starts_over_a_message_that_was_being_written(service: Service) -> No
     assert service.processes() == {}
 
 
+def test_the_supervisor_and_the_guards_load_little(service: Service) -> None:
+    """What a library compiles shows in the memory of the process: of all libraries, msgspec alone
+    is there, and a guard has none."""
+
+    def compiled(pid: int) -> set[str]:
+        mapped = Path(f"/proc/{pid}/maps").read_text()
+        return set(re.findall(r"/site-packages/([^/\n]+)/.*\.so$", mapped, re.MULTILINE))
+
+    assert compiled(service.pid("api")) >= {"msgspec", "cryptography", "uvloop"}, "what is to be seen"
+    assert service.process
+    assert compiled(service.process.pid) == {"msgspec"}
+    assert compiled(parent(service.pid("dovecot"))) == set()
+
+
 def test_only_the_masters_keep_root(service: Service) -> None:
     with imaplib.IMAP4("127.0.0.1", service.ports["imap_port"]):
         running = [pid for name in DAEMONS for pid in session(service, name)]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from postroom import idempotency, leases
 from postroom.accounts import commands as accounts
@@ -23,6 +22,7 @@ from postroom.domains import commands as domains
 from postroom.domains.resolver import Resolver
 from postroom.domains.verification import Verification
 from postroom.idempotency import Attempt
+from postroom.log import log
 from postroom.mail_host import MailHost
 from postroom.mailboxes import session_revocations
 from postroom.service import bootstrap, worker
@@ -275,7 +275,9 @@ def test_a_row_that_fails_stops_no_other(world: World, name: str) -> None:
         return world.do(lambda tx: tx.one(lease, kind=name, item=poisoned, now=tx.now))
 
     def run() -> list[Any]:
-        with structlog.testing.capture_logs() as logs:
+        logs: list[dict[str, Any]] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(log, "write", logs.append)
             asyncio.run(_run(kind, world))
         return [line for line in logs if line.get("item") == poisoned]
 
