@@ -10,7 +10,7 @@ from postroom.mailplane import trust_file
 from postroom.mailplane.daemons import Unusable
 from postroom.mailplane.render import OwnNode
 from postroom.mailplane.trust_file import NotUsable
-from postroom.service import configuration
+from postroom.service import configuration, processes
 from postroom.settings import Settings
 
 PAUSE_SECONDS = 1.0
@@ -51,8 +51,9 @@ class Following:
         own = self._node
         if (found.id, found.host, found.port, found.bind) != (own.id, own.host, own.port, own.bind):
             raise NotUsable("this node's address or port has changed since its start: restart it")
+        part = processes.part("configure", self._settings)
         order = configuration.Order(self._identity, found.secret, self._postgres, found, renews=True)
-        if await asyncio.to_thread(configuration.write, self._settings, order):
+        if await asyncio.to_thread(configuration.write, part, order):
             reload()
         self._node = found
         trust_file.give(self._settings.data, found)

@@ -10,8 +10,8 @@ import msgspec
 from postroom.instance.system_user import Identity
 from postroom.mailplane import daemons, trust_file
 from postroom.mailplane.render import OwnNode
-from postroom.service import processes
 from postroom.settings import Settings
+from postroom.supervision.supervisor import Part
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -30,9 +30,9 @@ class _Report(msgspec.Struct):
     refused: str = ""
 
 
-def write(settings: Settings, order: Order) -> bool:
-    """Has the process write the files. Returns whether any file has changed. Raises Unusable."""
-    part = processes.part("configure", settings)
+def write(part: Part, order: Order) -> bool:
+    """Has the process `part` write the files. Returns whether any file has changed. Raises
+    Unusable."""
     done = subprocess.run(
         part.command,
         env=dict(part.environment),

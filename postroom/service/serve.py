@@ -324,7 +324,8 @@ class _Service:
         """Writes the daemons' files and has the daemons check them. Raises CannotStart."""
         try:
             key = node.secret if node else secrets.token_urlsafe(32)
-            configuration.write(self._settings, configuration.Order(me, key, mail_role, node))
+            part = processes.part("configure", self._settings)
+            configuration.write(part, configuration.Order(me, key, mail_role, node))
             found = [daemons.dovecot(self._settings)]
             if self._postfix:
                 found += [daemons.opendkim(self._settings, me), daemons.postfix(self._settings)]

@@ -1,5 +1,4 @@
-"""The rules of accounts, compared with a model in plain Python: random operations give equal
-results at each step."""
+"""The rules of accounts, compared step by step with a model in plain Python."""
 
 import asyncio
 import random
