@@ -10,8 +10,9 @@ from pathlib import Path
 TESTS = Path(__file__).parent.parent
 # Folders and files of tests/.
 SEE_DAEMONS = (
-    "cluster", "faults", "mail", "mailplane", "milter", "service", "upgrade",
-    "api/test_proxies.py", "console/test_first_mailbox.py", "db/test_mail_role.py", "db/test_postgres.py",
+    "cluster", "doctor", "faults", "mail", "mailplane", "milter", "service", "upgrade",
+    "api/test_proxies.py", "backup/test_backup.py", "console/test_first_mailbox.py",
+    "db/test_mail_role.py", "db/test_postgres.py",
     "test_canary.py", "test_deploy.py", "test_document_examples.py", "test_plans.py", "test_start.py",
 )  # fmt: skip
 
