@@ -82,7 +82,7 @@ Password = Annotated[
         format="password",
     ),
 ]
-AddressPrefix = Annotated[str, _of("The beginning of the address.", "bill", minLength=1, pattern=PRINTABLE)]
+AddressPrefix = Annotated[str, _of("The beginning of the address.", "bill", pattern=r"^[^\u0000]*$")]
 Purge = Annotated[bool, _of("Erase its mail at once; it cannot be restored then.", True)]
 Scopes = Annotated[T, _of("What the key may do; default: all scopes of the key in use.", ["accounts:read"])]
 Since = Annotated[str, _of("Only events from this time on.", "2026-01-31T00:00:00Z", format="date-time")]

@@ -322,3 +322,8 @@ def test_the_total_of_a_list(tenant: Tenant) -> None:
         assert "total" not in tenant.get(PATH, fields="*", **query).json
     bound = tenant.new_key(domains=[second])
     assert tenant.get(PATH, fields="id", key=bound).json["total"] == 2
+
+
+def test_an_unknown_domain_has_no_total_where_a_search_has_none(tenant: Tenant) -> None:
+    assert "total" not in tenant.get(PATH, domain="unknown.example", q="n", fields="*").json
+    assert tenant.get(PATH, domain="unknown.example", fields="*").json["total"] == 0

@@ -196,3 +196,18 @@ def test_answers_are_as_described(document: Any, tenant: Tenant) -> None:
             assert list(asked[route.name].json) == always
             assert "total" not in schema.get("required", ())
             assert set(schema.get("required", ())) <= set(asked[route.name].json)
+
+
+def test_what_no_pattern_allows_is_refused(document: Any, tenant: Tenant) -> None:
+    tried, id_ = 0, str(tenant.account()["id"])
+    for path, operations in document["paths"].items():
+        known = path.replace("{domain}", tenant.domain).replace("{id}", id_)
+        for given in operations.get("get", {}).get("parameters", ()):
+            parameter = resolve(document, given)
+            pattern = resolve(document, parameter["schema"]).get("pattern", "")
+            for text in ("a\0", "a\x17"):
+                if parameter["in"] == "query" and not re.search(pattern, text):
+                    tried += 1
+                    answer = tenant.get(known, **{parameter["name"]: text})
+                    assert answer.status in (400, 404), (path, parameter["name"])
+    assert tried > 10

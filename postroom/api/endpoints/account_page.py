@@ -77,7 +77,7 @@ class AccountPage:
         """Runs the transaction that finds the page, outside the event loop if it may take long."""
         wanted, query = self.wanted, self._query
         is_filtered = wanted.deleted or wanted.q is not None or wanted.status is not None
-        sums_all = self._wants_total and wanted.user_id is None  # a row for each domain of the organization
+        sums_all = self.wants_total and wanted.user_id is None  # a row for each domain of the organization
         slow = is_filtered or sums_all or query.offset > DEEP or self._context.actor.restricted_key_id is not None
         return await read_page(self._context, work, limit=query.limit, slow=slow)
 
@@ -89,13 +89,13 @@ class AccountPage:
         return queries.page(tx, self._context.actor, wanted, limit=limit, offset=page.offset, after=page.after)
 
     @property
-    def _wants_total(self) -> bool:
+    def wants_total(self) -> bool:
         return self._query.fields is not UNSET and not self.wanted.deleted and self.wanted.q is None
 
     def total(self, tx: Tx, domain_id: int | None = None) -> int | UnsetType:
         """The length of the whole list, with `?fields=` and where a counter has it. Without
         `?fields=` an answer has the keys of the specification alone."""
-        if not self._wants_total:
+        if not self.wants_total:
             return UNSET
         wanted = self.wanted
         return usage.of_list(tx, self._context.actor, wanted.user_id, domain_id, wanted.status)

@@ -200,11 +200,12 @@ async def get_page(context: RequestContext, query: PageQuery) -> Result:
         if name is UNSET:
             return page.find(tx), page.total(tx)
         domain = domains.find(tx, context.actor, name, page.wanted.user_id)
-        return (page.find(tx, domain.id), page.total(tx, domain.id)) if domain else ([], 0)
+        if domain is None:
+            return [], 0 if page.wants_total else UNSET
+        return page.find(tx, domain.id), page.total(tx, domain.id)
 
     found, total = await page.read(work)
     items, headers = page.shown(found, show)
-    total = UNSET if query.fields is UNSET else total
     return Result(PageAnswer(items, query.limit, query.offset, total), headers=headers)
 
 
