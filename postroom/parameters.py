@@ -83,6 +83,13 @@ Password = Annotated[
     ),
 ]
 AddressPrefix = Annotated[str, _of("The beginning of the address.", "bill", pattern=r"^[^\u0000]*$")]
+# 16 TiB. The sum of half a million such quotas still fits into 63 bits.
+LARGEST_QUOTA = 2**44
+QuotaNumber = Annotated[int, Meta(ge=1, le=LARGEST_QUOTA, extra_json_schema={"format": "int64"})]
+QuotaBytes = Annotated[T, _of("How many bytes of mail the account may hold; null: no quota.", 5 * 2**30)]
+QuotaMessages = Annotated[T, _of("How many messages the account may hold; null: no quota.", 100_000)]
+QuotaBytesLimit = Annotated[T, _of("The quota in bytes of accounts that are made without one.", 5 * 2**30)]
+StorageBytesLimit = Annotated[T, _of("The largest sum of the quotas in bytes; every account must have one.", 2**40)]
 Purge = Annotated[bool, _of("Erase its mail at once; it cannot be restored then.", True)]
 Scopes = Annotated[T, _of("What the key may do; default: all scopes of the key in use.", ["accounts:read"])]
 Since = Annotated[str, _of("Only events from this time on.", "2026-01-31T00:00:00Z", format="date-time")]

@@ -40,13 +40,12 @@ MAPS = {
         "SELECT id FROM mail_recipients WHERE id = {id} AND '%d' = 'acct.internal'",
     ),
     "refusals": (
-        "Disabled addresses.",
+        "Disabled addresses and full mailboxes.",
         "SELECT action FROM mail_refusals WHERE local_part = '%u' AND domain = '%d'",
     ),
     "returns": (
-        "Disabled addresses: mail from a Sieve script to them is returned.",
-        "SELECT 'FILTER error:5.2.1 This mailbox is disabled'"
-        " FROM mail_refusals WHERE local_part = '%u' AND domain = '%d'",
+        "Disabled addresses and full mailboxes: mail from a Sieve script to them is returned.",
+        "SELECT 'FILTER error:' || substr(action, 5) FROM mail_refusals WHERE local_part = '%u' AND domain = '%d'",
     ),
     "senders": (
         "The login that may send as an address.",
@@ -91,6 +90,14 @@ PATTERNS = (
     "headers_own.pcre",
     "lines_own.pcre",
 )
+
+# The crossings of a quota that Dovecot reports: what is limited, at which percentage, and in which
+# direction. The worker then counts the mail (accounts/quotas.py).
+QUOTA_WARNINGS = [
+    (resource, percent, direction)
+    for percent, direction in ((100, "over"), (95, "over"), (80, "over"), (100, "under"), (75, "under"))
+    for resource in ("storage", "message")
+]
 
 # Dovecot's services that are chrooted by default, which only root can do.
 UNCHROOTED = (
@@ -201,6 +208,7 @@ def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
     files = {
         "dovecot/dovecot.conf": File(render(f"dovecot-{plane.dovecot}.conf.j2")),
         "dovecot/once.sieve": File(render("once.sieve.j2")),
+        "dovecot/quota-warning": File(render("quota-warning.j2"), 0o755),
         "run/doveadm.key": File(plane.doveadm_key, 0o600, plane.user),
     }
     if plane.postgres:
@@ -313,6 +321,7 @@ def _values(settings: Settings, plane: Plane) -> dict[str, object]:
         "node": plane.node,
         "node_addresses": node_addresses(settings, plane.node),
         "unchrooted": UNCHROOTED,
+        "quota_warnings": QUOTA_WARNINGS,
         "user": plane.user,
         "group": plane.group,
         "root": plane.root,

@@ -30,7 +30,9 @@ SELECT
   CASE accounts.scripts_disabled WHEN 0 THEN '.dovecot.sieve'
     ELSE '.dovecot.' || accounts.scripts_disabled || '.sieve' END AS active_script,
   substr('0123456789abcdef', CAST(accounts.id % 256 / 16 AS INTEGER) + 1, 1)
-    || substr('0123456789abcdef', CAST(accounts.id % 16 AS INTEGER) + 1, 1) || '/' || accounts.id AS home
+    || substr('0123456789abcdef', CAST(accounts.id % 16 AS INTEGER) + 1, 1) || '/' || accounts.id AS home,
+  accounts.quota_bytes,
+  accounts.quota_messages
 FROM domains
 JOIN addresses ON addresses.domain_id = domains.id
 JOIN accounts ON accounts.id = addresses.account_id
@@ -48,7 +50,9 @@ SELECT
   CASE accounts.scripts_disabled WHEN 0 THEN '.dovecot.sieve'
     ELSE '.dovecot.' || accounts.scripts_disabled || '.sieve' END AS active_script,
   substr('0123456789abcdef', CAST(accounts.id % 256 / 16 AS INTEGER) + 1, 1)
-    || substr('0123456789abcdef', CAST(accounts.id % 16 AS INTEGER) + 1, 1) || '/' || accounts.id AS home
+    || substr('0123456789abcdef', CAST(accounts.id % 16 AS INTEGER) + 1, 1) || '/' || accounts.id AS home,
+  accounts.quota_bytes,
+  accounts.quota_messages
 FROM accounts
 JOIN domains ON domains.id = accounts.domain_id
 WHERE accounts.deleted_at IS NULL;
@@ -86,14 +90,22 @@ WHERE domains.status <> 'pending' AND NOT EXISTS (
   WHERE addresses.domain_id = domains.id AND addresses.local_part = role.local_part
     AND addresses.account_id IS NOT NULL);
 
--- The access(5) action for each disabled recipient. A disabled postmaster or abuse still receives.
+-- The access(5) action for each disabled recipient, and for each full mailbox. A disabled postmaster
+-- or abuse still receives.
 CREATE VIEW mail_refusals AS
 SELECT addresses.local_part, domains.name AS domain, '550 5.2.1 This mailbox is disabled' AS action
 FROM domains
 JOIN addresses ON addresses.domain_id = domains.id
 JOIN accounts ON accounts.id = addresses.account_id
 WHERE domains.status <> 'pending' AND accounts.status = 'disabled' AND accounts.deleted_at IS NULL
-  AND addresses.local_part NOT IN ('postmaster', 'abuse');
+  AND addresses.local_part NOT IN ('postmaster', 'abuse')
+UNION ALL
+SELECT addresses.local_part, domains.name, '552 5.2.2 The mailbox is full'
+FROM domains
+JOIN addresses ON addresses.domain_id = domains.id
+JOIN accounts ON accounts.id = addresses.account_id
+WHERE domains.status <> 'pending' AND accounts.over_quota_at IS NOT NULL AND accounts.deleted_at IS NULL
+  AND (accounts.status <> 'disabled' OR addresses.local_part IN ('postmaster', 'abuse'));
 
 -- Addresses with the account and the login that may send as each address.
 CREATE VIEW mail_senders AS

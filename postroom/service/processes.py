@@ -32,6 +32,7 @@ from postroom.errors import Busy, Refused
 from postroom.instance.data_directory import CannotStart
 from postroom.log import log
 from postroom.mailplane.dovecot.logins import LoginLog
+from postroom.mailplane.dovecot.quota_warnings import QuotaWarnings
 from postroom.mailplane.dovecot.runaways import Runaways
 from postroom.mailplane.render import OwnNode
 from postroom.service import health_checks
@@ -145,8 +146,10 @@ def run_worker(settings: Settings) -> None:
     from postroom.db import open_database
     from postroom.domains.resolver import Resolver
     from postroom.domains.verification import DAY_MS, Verification
+    from postroom.mailboxes.dovecot import DovecotMailboxes
     from postroom.mailboxes.session_terminator import SessionTerminator
     from postroom.service import worker
+    from postroom.service.quota_counts import QuotaCounts
 
     async def run() -> None:
         resolver = Resolver(settings.resolver)
@@ -165,6 +168,12 @@ def run_worker(settings: Settings) -> None:
                 mail=mail,
                 alive=health_checks.worker_alive(settings.data),
                 read_logins=LoginLog(dovecot_log),
+                count_quotas=QuotaCounts(
+                    database,
+                    QuotaWarnings(dovecot_log),
+                    DovecotMailboxes(session_terminator).count,
+                    node.id if node else None,
+                ),
                 stop_scripts=Runaways(dovecot_log, mail),
                 mover=mover,
                 keep_trust=keep_trust,

@@ -11,6 +11,7 @@ from postroom.accounts import commands as accounts
 from postroom.accounts.commands import CreateAccount, UpdateAccount
 from postroom.accounts.model import Account, Status
 from postroom.accounts.passwords import generate, hash_generated
+from postroom.accounts.quotas import SetQuota
 from postroom.api.context import RequestContext, Result, path_id, require_user, resolve_user
 from postroom.api.endpoints import account_views
 from postroom.api.endpoints.account_page import AccountPage, DomainPageQuery, PageQuery
@@ -27,7 +28,7 @@ from postroom.api.problems import NO_ACCOUNT, NO_DOMAIN, NO_USER
 from postroom.api.route import route
 from postroom.db import Tx
 from postroom.domains import commands as domains
-from postroom.errors import FieldError, not_found
+from postroom.errors import FieldError, MailUnavailable, Refused, not_found
 from postroom.mailboxes.session_revocations import Ended
 from postroom.parameters import (
     AllowReserved,
@@ -40,6 +41,9 @@ from postroom.parameters import (
     LocalPart,
     Password,
     Purge,
+    QuotaBytes,
+    QuotaMessages,
+    QuotaNumber,
     StatusName,
     UserId,
 )
@@ -66,6 +70,8 @@ class CreateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     display_name: DisplayName | None = None
     password: Password | UnsetType = UNSET
     allow_reserved: AllowReserved = False
+    quota_bytes: QuotaBytes[QuotaNumber] | UnsetType | None = UNSET
+    quota_messages: QuotaMessages[QuotaNumber] | None = None
 
 
 class UpdateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,6 +79,8 @@ class UpdateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     display_name: DisplayName | UnsetType | None = UNSET
     status: StatusName[Status] | UnsetType = UNSET
     is_default: IsDefault | UnsetType = UNSET
+    quota_bytes: QuotaBytes[QuotaNumber] | UnsetType | None = UNSET
+    quota_messages: QuotaMessages[QuotaNumber] | UnsetType | None = UNSET
 
 
 class DeleteBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -152,6 +160,8 @@ async def create(context: RequestContext, query: FieldsQuery, body: CreateBody) 
         display_name=body.display_name,
         password=stored,
         allow_reserved=body.allow_reserved,
+        quota_bytes=body.quota_bytes,
+        quota_messages=body.quota_messages,
     )
 
     def work(tx: Tx) -> Result:
@@ -247,11 +257,11 @@ async def get_domain_page(context: RequestContext, query: DomainPageQuery) -> Re
     AccountAnswer,
     shows=account_views.UpdatedAccount,
     missing=NO_ACCOUNT,
-    refuses=("account_disabled",),
+    refuses=("account_disabled", "limit_reached"),
 )
 async def update(context: RequestContext, query: FieldsQuery, body: UpdateBody) -> Result:
-    """Changes the display name, the status or the default account; absent fields stay as they
-    are."""
+    """Changes the display name, the status, the default account or the quotas; absent fields stay
+    as they are. A quota is in force for the next message and the next session."""
     show = projection(query.fields, account_views.updated)
     name = body.display_name if body.display_name is not UNSET else None
     problems = text_problems(query.user_id, body.user_id, name)
@@ -259,7 +269,8 @@ async def update(context: RequestContext, query: FieldsQuery, body: UpdateBody) 
         problems.append(FieldError("is_default", "invalid", "Make another account the default instead."))
     raise_if_any(problems)
     id_, user_id = path_id(context), resolve_user(context.actor, query.user_id, body.user_id)
-    command = UpdateAccount(body.display_name, body.status, True if body.is_default is True else UNSET)
+    quota = await _quota(context, id_, user_id, body)
+    command = UpdateAccount(body.display_name, body.status, True if body.is_default is True else UNSET, quota)
 
     def work(tx: Tx) -> Result:
         account, ended = accounts.update(tx, context.actor, id_, user_id, command)
@@ -370,6 +381,19 @@ async def _password(context: RequestContext, chosen: str | UnsetType) -> tuple[s
         secret = generate()
         return secret, hash_generated(secret)
     return chosen, await context.services.hashers.hash_chosen(chosen)
+
+
+async def _quota(context: RequestContext, id_: int, user_id: str | None, body: UpdateBody) -> SetQuota:
+    """The quotas that are to change, with the size of the mailbox. If Dovecot does not answer, the
+    worker asks later."""
+    quota = SetQuota(body.quota_bytes, body.quota_messages)
+    if not quota.is_given:
+        return quota
+    await context.services.database.read(lambda tx: accounts.get(tx, context.actor, id_, user_id))
+    try:
+        return msgspec.structs.replace(quota, size=await context.services.mailboxes.count(id_))
+    except (MailUnavailable, Refused):
+        return quota
 
 
 def _revoking(

@@ -8,7 +8,16 @@ from postroom.api.fields import raise_if_any, text_problems
 from postroom.api.problems import NO_USER
 from postroom.api.route import route
 from postroom.errors import Refused
-from postroom.parameters import AccountsLimit, AccountsPerDomainLimit, DomainsLimit, LimitNumber, UserId
+from postroom.parameters import (
+    AccountsLimit,
+    AccountsPerDomainLimit,
+    DomainsLimit,
+    LimitNumber,
+    QuotaBytesLimit,
+    QuotaNumber,
+    StorageBytesLimit,
+    UserId,
+)
 from postroom.tenants import limits
 from postroom.tenants.limits import Limits, SetLimits
 
@@ -22,6 +31,8 @@ class LimitsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     domains: DomainsLimit[LimitNumber] | UnsetType | None = UNSET
     accounts: AccountsLimit[LimitNumber] | UnsetType | None = UNSET
     accounts_per_domain: AccountsPerDomainLimit[LimitNumber] | UnsetType | None = UNSET
+    quota_bytes: QuotaBytesLimit[QuotaNumber] | UnsetType | None = UNSET
+    storage_bytes: StorageBytesLimit[LimitNumber] | UnsetType | None = UNSET
 
 
 class LimitsAnswer(msgspec.Struct, frozen=True):
@@ -50,7 +61,7 @@ async def change(context: RequestContext, query: LimitsQuery, body: LimitsBody) 
             "forbidden",
             "A key that is bound to a user or to domains cannot set limits: use an unrestricted key.",
         )
-    command = SetLimits(body.domains, body.accounts, body.accounts_per_domain)
+    command = SetLimits(body.domains, body.accounts, body.accounts_per_domain, body.quota_bytes, body.storage_bytes)
     return await context.write(
         lambda tx: Result(LimitsAnswer(user_id, limits.change(tx, context.actor, user_id, command)))
     )
