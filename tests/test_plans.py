@@ -158,6 +158,7 @@ INSERT INTO accounts (organization_id, domain_id, user_id, address, status, is_d
     created_at, updated_at, deleted_at, purge_at)
   SELECT 1 + n % 20, 1 + n % 400, 'u' || n % 50, 'gone' || n, 'active', 0, 'x', 1, 1, 1, 1, n
   FROM generate_series(1, 20000) AS n;
+UPDATE accounts SET quota_check_at = id, over_quota_at = 1 WHERE id % 4 = 0;
 INSERT INTO addresses (domain_id, local_part, account_id, user_id)
   SELECT domain_id, 'a' || id, id, user_id FROM accounts;
 INSERT INTO events (organization_id, type, account_id, domain_id, user_id, data, created_at)

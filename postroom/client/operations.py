@@ -5,13 +5,13 @@ with the table of routes.
 type of a parameter says what the parameter means (postroom/parameters.py).
 """
 
-from collections.abc import Sequence
 from typing import Literal
 
 from msgspec import UNSET, UnsetType
 
 from postroom import parameters as p
 from postroom.client import answers, shapes
+from postroom.client.key_operations import KeyOperations
 from postroom.client.methods import listing, operation
 from postroom.client.request import Request, changed, given
 from postroom.client.shape import Page
@@ -21,7 +21,7 @@ Order = Literal["oldest", "newest"]
 WHOLE = {"fields": "*"}
 
 
-class Operations:
+class Operations(KeyOperations):
     """The operations of the API."""
 
     @operation("POST", "/v2/email-accounts/create")
@@ -34,12 +34,15 @@ class Operations:
         display_name: p.DisplayName | None = None,
         password: p.Password | None = None,
         allow_reserved: p.AllowReserved | None = None,
+        quota_bytes: p.QuotaBytes[int] | UnsetType | None = UNSET,
+        quota_messages: p.QuotaMessages[int] | None = None,
         idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.AccountWithPassword]:
         """Makes an account. Its mailbox works by the time of the answer, which is the only one that
         contains the password."""
         body = given(domain=domain, local_part=local_part, user_id=user_id, display_name=display_name)
-        body |= given(password=password, allow_reserved=allow_reserved)
+        body |= given(password=password, allow_reserved=allow_reserved, quota_messages=quota_messages)
+        body |= changed(quota_bytes=quota_bytes)
         return Request(answers.account_with_password, query=WHOLE, body=body, idempotency_key=idempotency_key)
 
     @operation("GET", "/v2/email-accounts/available")
@@ -138,10 +141,13 @@ class Operations:
         display_name: p.DisplayName | UnsetType | None = UNSET,
         status: p.StatusName[Status] | None = None,
         is_default: p.IsDefault | None = None,
+        quota_bytes: p.QuotaBytes[int] | UnsetType | None = UNSET,
+        quota_messages: p.QuotaMessages[int] | UnsetType | None = UNSET,
         idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.Account]:
         """Changes the given fields and leaves the rest as it is."""
-        body = given(user_id=user_id, status=status, is_default=is_default) | changed(display_name=display_name)
+        body = given(user_id=user_id, status=status, is_default=is_default)
+        body |= changed(display_name=display_name, quota_bytes=quota_bytes, quota_messages=quota_messages)
         return Request(answers.account, path={"id": id}, query=WHOLE, body=body, idempotency_key=idempotency_key)
 
     @operation("POST", "/v2/email-accounts/delete")
@@ -288,43 +294,6 @@ class Operations:
             answers.dkim, path={"domain": domain}, body=given(user_id=user_id), idempotency_key=idempotency_key
         )
 
-    @operation("POST", "/v2/keys")
-    def create_key(
-        self,
-        *,
-        name: p.KeyName | None = None,
-        user_id: p.UserId | None = None,
-        scopes: p.Scopes[Sequence[str]] | None = None,
-        domains: p.KeyDomains[Sequence[str]] | None = None,
-        networks: p.Networks[Sequence[str]] | None = None,
-        expires_at: p.ExpiresAt | None = None,
-        idempotency_key: p.IdempotencyKey | None = None,
-    ) -> Request[shapes.KeyWithSecret]:
-        """Makes a key that is no wider than the key in use and is revoked with it. Only this answer
-        contains `api_key`."""
-        body = given(name=name, user_id=user_id, scopes=scopes, domains=domains)
-        body |= given(networks=networks, expires_at=expires_at)
-        return Request(answers.key, body=body, idempotency_key=idempotency_key)
-
-    @listing("/v2/keys")
-    def list_keys(
-        self,
-        *,
-        user_id: p.UserId | None = None,
-        limit: p.Limit | None = None,
-        offset: p.Offset | None = None,
-        after: p.After | None = None,
-    ) -> Request[Page[shapes.Key]]:
-        """Lists the keys, without their secrets."""
-        return Request(answers.keys, query=given(user_id=user_id, limit=limit, offset=offset, after=after))
-
-    @operation("POST", "/v2/keys/delete")
-    def delete_key(
-        self, id: p.Id, *, user_id: p.UserId | None = None, idempotency_key: p.IdempotencyKey | None = None
-    ) -> Request[shapes.KeyName]:
-        """Revokes a key and every key that was made with it."""
-        return Request(answers.deleted_key, body=given(id=id, user_id=user_id), idempotency_key=idempotency_key)
-
     @listing("/v2/events")
     def list_events(
         self,
@@ -358,10 +327,13 @@ class Operations:
         domains: p.DomainsLimit[int] | UnsetType | None = UNSET,
         accounts: p.AccountsLimit[int] | UnsetType | None = UNSET,
         accounts_per_domain: p.AccountsPerDomainLimit[int] | UnsetType | None = UNSET,
+        quota_bytes: p.QuotaBytesLimit[int] | UnsetType | None = UNSET,
+        storage_bytes: p.StorageBytesLimit[int] | UnsetType | None = UNSET,
         idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.Limits]:
         """Sets the limits of a user; None removes a limit."""
         limits = changed(domains=domains, accounts=accounts, accounts_per_domain=accounts_per_domain)
+        limits |= changed(quota_bytes=quota_bytes, storage_bytes=storage_bytes)
         return Request(answers.limits, body=given(user_id=user_id) | limits, idempotency_key=idempotency_key)
 
     @operation("GET", "/v2/stats")

@@ -24,6 +24,8 @@ class Account(Shape, frozen=True):
     deleted_at: datetime | None
     purge_at: datetime | None
     last_login_at: datetime | None
+    quota_bytes: int | None
+    quota_messages: int | None
     sessions_ended: bool | None
 
 
@@ -47,13 +49,17 @@ class UserProgress(Shape, frozen=True):
 
 
 class Usage(Shape, frozen=True):
-    """The size of the mail in all folders, and whether the active Sieve script redirects mail."""
+    """The size of the mail in all folders, the quotas, and whether the active Sieve script
+    redirects mail."""
 
     id: int
     address: str
     used_bytes: int
     messages: int
     forwards_by_script: bool
+    quota_bytes: int | None
+    quota_messages: int | None
+    over_quota: bool
 
 
 class OpenSession(Shape, frozen=True):
@@ -258,11 +264,14 @@ class Event(Shape, frozen=True):
 
 
 class LimitNumbers(Shape, frozen=True):
-    """The limits of a user or an organization; None means no limit."""
+    """The limits of a user or an organization; None means no limit. `quota_bytes` is the quota of
+    accounts that are made without one, `storage_bytes` the largest sum of all quotas."""
 
     domains: int | None
     accounts: int | None
     accounts_per_domain: int | None
+    quota_bytes: int | None
+    storage_bytes: int | None
 
 
 class Limits(Shape, frozen=True):

