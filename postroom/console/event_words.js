@@ -17,6 +17,9 @@ const WORDS = {
   "account.deleted": ["bad", "Account deleted"],
   "account.restored": ["good", "Account restored"],
   "account.purged": ["bad", "Mail erased"],
+  "account.quota_warning": ["warn", "Mailbox almost full"],
+  "account.over_quota": ["bad", "Mailbox full"],
+  "account.under_quota": ["good", "Mailbox has room again"],
   "account.moved": ["", "Moved to another machine"],
   "account.move_cancelled": ["", "Move to another machine cancelled"],
   "domain.created": ["good", "Domain added"],
@@ -55,7 +58,8 @@ export function subject(event, { plain = false } = {}) {
 }
 
 export function detail(event) {
-  const { changed, from, to } = event.data;
+  const { changed, from, to, percent } = event.data;
+  if (percent) return `${percent} %`;
   if (changed) return changed.map((name) => name.replaceAll("_", " ")).join(", ");
   return from && to ? `${from} → ${to}` : "";
 }
