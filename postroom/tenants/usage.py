@@ -1,7 +1,8 @@
 """Counters of live accounts by domain and status. The transaction that changes an account updates
 them, so that `GET /v2/stats` never counts rows.
 
-The row of user `''` is the sum over all users of the domain (decision 0009).
+The row of user `''` is the sum over all users of the domain (decision 0009). The rows also have the
+sum of the quotas (decision 0240).
 """
 
 import msgspec
