@@ -26,6 +26,7 @@ RANK = {"active": 0, "suspended": 1, "disabled": 2}
 
 names, users, statuses = st.sampled_from(NAMES), st.sampled_from(USERS), st.sampled_from(STATUSES)
 display_names = st.none() | st.text(st.characters(exclude_categories=["C", "Z"]), max_size=20)
+quotas = st.none() | st.integers(1, 1000)
 filters = st.sampled_from([{}, *({"user_id": user} for user in USERS)])
 
 
@@ -66,6 +67,8 @@ class Machine(RuleBasedStateMachine):
             "display_name": display_name,
             "status": "active",
             "is_default": first,
+            "quota_bytes": None,
+            "quota_messages": None,
         }
         self.owners[name] = user
 
@@ -84,6 +87,14 @@ class Machine(RuleBasedStateMachine):
         account |= body
         if before != "disabled" and account["status"] == "disabled":
             self._hand_over(account)
+
+    @precondition(lambda self: self.accounts)
+    @rule(data=st.data(), size=quotas, messages=quotas, filter_=filters)
+    def set_quota(self, data: st.DataObject, size: int | None, messages: int | None, filter_: dict[str, str]) -> None:
+        account = self._any(data)
+        body = {"quota_bytes": size, "quota_messages": messages}
+        if not self._refuses(self.tenant.put(f"{ACCOUNTS}/{account['id']}", body | filter_), account, filter_):
+            account |= body
 
     @precondition(lambda self: self.accounts)
     @rule(data=st.data(), filter_=filters)

@@ -34,13 +34,15 @@ class State:
     password: str | None = None
     status: str = "active"
     display_name: str | None = None
+    quota_bytes: int | None = None
 
     @property
-    def shown(self) -> tuple[bool, str, str | None]:
+    def shown(self) -> tuple[Any, ...]:
         """The part of the state that HTTP shows."""
-        return (self.exists, self.status, self.display_name) if self.exists else (False, "", None)
+        return (True, self.status, self.display_name, self.quota_bytes) if self.exists else GONE
 
 
+GONE = (False,)
 ABSENT = State(exists=False)
 
 
@@ -108,11 +110,15 @@ RESUME = Operation(
     lambda entry: ("PUT", f"{ACCOUNTS}/{entry.id}", {"status": "active", "display_name": "resumed"}),
     SUSPEND.after,
 )
+QUOTA = Operation(
+    lambda entry: ("PUT", f"{ACCOUNTS}/{entry.id}", {"quota_bytes": random.choice([None, 10**9 + next(_numbers)])}),
+    SUSPEND.after,
+)
 SIGN_OUT = Operation(lambda entry: ("POST", f"{ACCOUNTS}/{entry.id}/sessions/end", {}), lambda state, *_: state)
 DELETE = Operation(lambda entry: ("POST", f"{ACCOUNTS}/delete", {"id": entry.id}), lambda *_: ABSENT)
 
 # The operations on an existing account.
-OPERATIONS = (RESET, CHOOSE, RENAME, SUSPEND, RESUME, SIGN_OUT, DELETE)
+OPERATIONS = (RESET, CHOOSE, RENAME, SUSPEND, RESUME, QUOTA, SIGN_OUT, DELETE)
 
 
 class Client:
@@ -297,7 +303,7 @@ def _all(client: Client, path: str, **query: Any) -> list[Any]:
 
 def _settle(entry: Entry, account: Any) -> None:
     """Removes the states that differ from the one that HTTP shows."""
-    seen = (True, account["status"], account["display_name"]) if account else (False, "", None)
+    seen = (True, account["status"], account["display_name"], account["quota_bytes"]) if account else GONE
     left = [state for state in entry.possible if state.shown == seen]
     assert left, f"promised {entry}, found {account}"
     entry.possible = left if account else left[:1]

@@ -27,6 +27,7 @@ def fill(service: Service) -> None:
     boxes[1].update(status="suspended")
     boxes[2].update(status="disabled")
     boxes[3].delete()
+    boxes[4].update(quota_bytes=10**9, quota_messages=10**5)
     platform.call("POST", "/v2/domain", {"domain": "claim.example", "user_id": "user_first"})
     platform.call("POST", "/v2/domains/claim.example/dkim/rotate", {"user_id": "user_first"})
     consent = {"user_id": "user_first", "subdomain": f"shop.{platform.domain}"}
@@ -34,7 +35,7 @@ def fill(service: Service) -> None:
     for arguments in (
         ("keys", "create", "--name", "narrow", "--domain", platform.domain, "--network", "192.0.2.0/24"),
         ("keys", "revoke", "2"),
-        ("limits", "set", "--accounts", "100", "--user", "user_first"),
+        ("limits", "set", "--accounts", "100", "--quota-bytes", "2000000000", "--user", "user_first"),
         ("domains", "create", "pending.test"),
         ("domains", "create", "suspended.test", "--active"),
         ("domains", "suspend", "suspended.test"),
