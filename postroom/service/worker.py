@@ -49,6 +49,7 @@ SESSION_MS = 10_000
 # Returns the last login of each account (by id) since the last call, in milliseconds since 1970
 # UTC.
 ReadLogins = Callable[[], dict[int, int]]
+Work = Callable[[], Awaitable[None]]
 
 
 async def run(
@@ -73,16 +74,13 @@ async def run(
         group.create_task(_keep_on(partial(write_logins, database, read_logins, {})))
         group.create_task(_keep_on(partial(purge_all_due, database, mail, node)))
         group.create_task(_keep_on(partial(keep_house, database, events_days), HOUSE_SECONDS))
-        if stop_scripts:
-            group.create_task(_keep_on(partial(_in_thread, stop_scripts)))
-        if count_quotas:
-            group.create_task(_keep_on(count_quotas))
+        stop: Work | None = partial(_in_thread, stop_scripts) if stop_scripts else None
+        for work in filter(None, (stop, count_quotas, keep_trust)):
+            group.create_task(_keep_on(work))
         if mover:
             group.create_task(_keep_on(partial(move_due, database, mover)))
             group.create_task(_keep_on(partial(erase_leftovers, database, mover)))
             group.create_task(_keep_on(mover.heartbeat))
-        if keep_trust:
-            group.create_task(_keep_on(keep_trust))
         running: set[asyncio.Task[None]] = set()
         while True:
             alive.touch()

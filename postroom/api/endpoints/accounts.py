@@ -15,6 +15,7 @@ from postroom.accounts.quotas import SetQuota
 from postroom.api.context import RequestContext, Result, path_id, require_user, resolve_user
 from postroom.api.endpoints import account_views
 from postroom.api.endpoints.account_page import AccountPage, DomainPageQuery, PageQuery
+from postroom.api.endpoints.account_quota import with_size
 from postroom.api.endpoints.account_views import NOTE, projection
 from postroom.api.endpoints.domain_views import ShownDomain
 from postroom.api.fields import (
@@ -28,7 +29,7 @@ from postroom.api.problems import NO_ACCOUNT, NO_DOMAIN, NO_USER
 from postroom.api.route import route
 from postroom.db import Tx
 from postroom.domains import commands as domains
-from postroom.errors import FieldError, MailUnavailable, Refused, not_found
+from postroom.errors import FieldError, not_found
 from postroom.mailboxes.session_revocations import Ended
 from postroom.parameters import (
     AllowReserved,
@@ -269,7 +270,7 @@ async def update(context: RequestContext, query: FieldsQuery, body: UpdateBody) 
         problems.append(FieldError("is_default", "invalid", "Make another account the default instead."))
     raise_if_any(problems)
     id_, user_id = path_id(context), resolve_user(context.actor, query.user_id, body.user_id)
-    quota = await _quota(context, id_, user_id, body)
+    quota = await with_size(context, id_, user_id, SetQuota(body.quota_bytes, body.quota_messages))
     command = UpdateAccount(body.display_name, body.status, True if body.is_default is True else UNSET, quota)
 
     def work(tx: Tx) -> Result:
@@ -381,19 +382,6 @@ async def _password(context: RequestContext, chosen: str | UnsetType) -> tuple[s
         secret = generate()
         return secret, hash_generated(secret)
     return chosen, await context.services.hashers.hash_chosen(chosen)
-
-
-async def _quota(context: RequestContext, id_: int, user_id: str | None, body: UpdateBody) -> SetQuota:
-    """The quotas that are to change, with the size of the mailbox. If Dovecot does not answer, the
-    worker asks later."""
-    quota = SetQuota(body.quota_bytes, body.quota_messages)
-    if not quota.is_given:
-        return quota
-    await context.services.database.read(lambda tx: accounts.get(tx, context.actor, id_, user_id))
-    try:
-        return msgspec.structs.replace(quota, size=await context.services.mailboxes.count(id_))
-    except (MailUnavailable, Refused):
-        return quota
 
 
 def _revoking(
