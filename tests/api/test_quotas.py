@@ -130,6 +130,7 @@ def test_events(tenant: Tenant, told: Told) -> None:
     tenant.put(path(id_), {"quota_bytes": 940})
     tenant.put(path(id_), {"quota_bytes": 1200})
     tenant.put(path(id_), {"quota_bytes": 1100})
+    tenant.put(path(id_), {"quota_bytes": 940})
     tenant.put(path(id_), {"quota_bytes": 1201})
     tenant.put(path(id_), {"quota_bytes": 1000})
     found = [event for event in tenant.events(after=before) if event["type"] != "account.updated"]
