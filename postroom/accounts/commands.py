@@ -114,8 +114,10 @@ def create(tx: Tx, actor: Actor, command: CreateAccount) -> Account:
     Raises not_found (the user has no such domain), `domain_not_active`, `reserved_local_part`,
     `address_exists`, `limit_reached`.
     """
-    domain = _domain_for(tx, actor, command)
-    limits.check_account(tx, actor.organization_id, command.user_id, domain.id)
+    domain, has_limits = domains.get_with_limits(tx, actor, command.domain, command.user_id)
+    _check_domain(domain, command)
+    if has_limits:
+        limits.check_account(tx, actor.organization_id, command.user_id, domain.id)
     usage.add(tx, actor.organization_id, domain.id, command.user_id, "active", 1)
     account_locks.lock(tx, actor.organization_id, command.user_id)
     account, is_managed = _insert(tx, actor, domain, command)
@@ -234,8 +236,7 @@ def record_pending_revocations(tx: Tx, actor: Actor, account: Account, ended: Se
     return True
 
 
-def _domain_for(tx: Tx, actor: Actor, command: CreateAccount) -> domains.Domain:
-    domain = domains.get(tx, actor, command.domain, command.user_id)
+def _check_domain(domain: domains.Domain, command: CreateAccount) -> None:
     if domain.status != "active":
         raise Refused("domain_not_active", domains.INACTIVE[domain.status])
     owns = domain.user_id is not None and domain.user_id == command.user_id
@@ -245,7 +246,6 @@ def _domain_for(tx: Tx, actor: Actor, command: CreateAccount) -> domains.Domain:
             "allow_reserved: true."
         )
         raise Refused("reserved_local_part", detail, FieldError("local_part", "reserved_local_part", detail))
-    return domain
 
 
 def _insert(tx: Tx, actor: Actor, domain: domains.Domain, command: CreateAccount) -> tuple[Account, bool]:

@@ -16,6 +16,7 @@ import msgspec
 from postroom.errors import BadBackup
 
 Progress = Callable[[int, int], None]
+VERSION = sqlite3.sqlite_version
 PAGES = 2048
 # Number added to each id sequence by a restore. Ids that were given after the backup must not be
 # given again, because mail folders and queued mail are named by id.
@@ -58,7 +59,8 @@ def inspect(path: Path) -> Contents:
         if connection.execute("PRAGMA foreign_key_check").fetchall():
             raise BadBackup(DAMAGED)
         names = [name for (name,) in connection.execute(TABLES)]
-        return Contents(dict(connection.execute(LEDGER)), {name: _count(connection, name) for name in names})
+        rows = {name: connection.execute(f'SELECT COUNT(*) FROM "{name}"').fetchone()[0] for name in names}
+        return Contents(dict(connection.execute(LEDGER)), rows)
 
 
 def quick_check(path: Path) -> dict[str, str]:
@@ -84,13 +86,3 @@ def leap(path: Path) -> None:
     """Raises every id sequence by LEAP, beyond the ids that were given after the backup."""
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(LEAP_SEQUENCES, (LEAP,))
-
-
-def _count(connection: sqlite3.Connection, table: str) -> int:
-    (count,) = connection.execute(f'SELECT COUNT(*) FROM "{table}"').fetchone()
-    return int(count)
-
-
-def version() -> str:
-    """Returns the version of SQLite."""
-    return sqlite3.sqlite_version

@@ -29,12 +29,14 @@ SET domains = excluded.domains, accounts = excluded.accounts, accounts_per_domai
 APPLY = """
 SELECT user_id, domains, accounts, accounts_per_domain FROM limits
 WHERE organization_id = :organization AND user_id IN ('', :user_id)"""
+SET_ONES = """
+limits.organization_id = :organization AND limits.user_id IN ('', :user_id)
+  AND (limits.domains IS NOT NULL OR limits.accounts IS NOT NULL OR limits.accounts_per_domain IS NOT NULL)"""
+EXIST = f"EXISTS (SELECT 1 FROM limits WHERE {SET_ONES})"
 # An update that changes nothing: where there is a limit, one transaction at a time counts. Without
 # a limit no transaction waits (decision 0106).
-LOCK = """
-UPDATE limits SET domains = domains
-WHERE organization_id = :organization AND user_id IN ('', :user_id)
-  AND (domains IS NOT NULL OR accounts IS NOT NULL OR accounts_per_domain IS NOT NULL)
+LOCK = f"""
+UPDATE limits SET domains = domains WHERE {SET_ONES}
 RETURNING user_id, domains, accounts, accounts_per_domain"""
 COUNT_DOMAINS = """
 SELECT COUNT(*) FROM domains
