@@ -48,7 +48,7 @@ LOCK_DELETED = f"""
 UPDATE accounts SET generation = generation {OWNED} AND deleted_at IS NOT NULL AND purge_at > :now AND purged_at IS NULL
 RETURNING {COLUMNS}"""
 # Returns no row where the name is already set. Names no other column, because SQLite writes each
-# index that refers to a named column.
+# index that refers to a named column (decision 0245).
 RENAME = f"""
 UPDATE accounts SET display_name = :display_name, updated_at = :now
 {OWNED_LIVE} AND display_name IS DISTINCT FROM CAST(:display_name AS TEXT) RETURNING {COLUMNS}"""
