@@ -59,8 +59,7 @@ def inspect(path: Path) -> Contents:
         if connection.execute("PRAGMA foreign_key_check").fetchall():
             raise BadBackup(DAMAGED)
         names = [name for (name,) in connection.execute(TABLES)]
-        rows = {name: connection.execute(f'SELECT COUNT(*) FROM "{name}"').fetchone()[0] for name in names}
-        return Contents(dict(connection.execute(LEDGER)), rows)
+        return Contents(dict(connection.execute(LEDGER)), {name: _count(connection, name) for name in names})
 
 
 def quick_check(path: Path) -> dict[str, str]:
@@ -86,3 +85,7 @@ def leap(path: Path) -> None:
     """Raises every id sequence by LEAP, beyond the ids that were given after the backup."""
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(LEAP_SEQUENCES, (LEAP,))
+
+
+def _count(connection: sqlite3.Connection, table: str) -> int:
+    return int(connection.execute(f'SELECT COUNT(*) FROM "{table}"').fetchone()[0])

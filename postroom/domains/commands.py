@@ -19,6 +19,7 @@ from postroom.domains.dkim import NewKey
 from postroom.errors import FieldError, Refused, invalid, not_found
 from postroom.mail_host import MailHost
 from postroom.tenants import limits, usage
+from postroom.tenants.limits import LIMITS_EXIST
 
 Status = Literal["pending", "active", "suspended"]
 STATUSES: tuple[str, ...] = get_args(Status)
@@ -56,7 +57,7 @@ WHERE organization_id = :organization AND name = :name AND deleted_at IS NULL
   AND (CAST(:bound AS BIGINT) IS NULL OR id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound))
 ORDER BY CASE status WHEN 'active' THEN 0 WHEN 'suspended' THEN 1 ELSE 2 END, id LIMIT 1"""
 FIND = f"SELECT {COLUMNS} {FOUND}"
-FIND_WITH_LIMITS = f"SELECT {COLUMNS}, {limits.EXIST} {FOUND}"
+FIND_WITH_LIMITS = f"SELECT {COLUMNS}, {LIMITS_EXIST} {FOUND}"
 INSERT = f"""
 INSERT INTO domains
   (organization_id, user_id, name, status, token, activated_by, expires_at, created_at, updated_at)

@@ -29,14 +29,14 @@ SET domains = excluded.domains, accounts = excluded.accounts, accounts_per_domai
 APPLY = """
 SELECT user_id, domains, accounts, accounts_per_domain FROM limits
 WHERE organization_id = :organization AND user_id IN ('', :user_id)"""
-SET_ONES = """
+APPLICABLE = """
 limits.organization_id = :organization AND limits.user_id IN ('', :user_id)
   AND (limits.domains IS NOT NULL OR limits.accounts IS NOT NULL OR limits.accounts_per_domain IS NOT NULL)"""
-EXIST = f"EXISTS (SELECT 1 FROM limits WHERE {SET_ONES})"
+LIMITS_EXIST = f"EXISTS (SELECT 1 FROM limits WHERE {APPLICABLE})"
 # An update that changes nothing: where there is a limit, one transaction at a time counts. Without
 # a limit no transaction waits (decision 0106).
 LOCK = f"""
-UPDATE limits SET domains = domains WHERE {SET_ONES}
+UPDATE limits SET domains = domains WHERE {APPLICABLE}
 RETURNING user_id, domains, accounts, accounts_per_domain"""
 COUNT_DOMAINS = """
 SELECT COUNT(*) FROM domains
