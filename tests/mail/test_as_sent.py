@@ -239,6 +239,7 @@ RECIPIENTS: dict[str, tuple[int, str]] = {
     '"alice+a\\"b"@D': (250, ""),
     "@x.example,@y.example:alice@D": (250, ""),
     "us:alice@D;": (501, "5.1.3"),
+    '@x.example:"alice@D"': (501, "5.1.3"),
     "alice+a:b@D": (501, "5.1.3"),
     '"alice+\t"@D': (501, "5.1.3"),
     '"alice@D"': (501, "5.1.3"),
