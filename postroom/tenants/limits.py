@@ -30,13 +30,15 @@ SET domains = excluded.domains, accounts = excluded.accounts, accounts_per_domai
 APPLY = """
 SELECT user_id, domains, accounts, accounts_per_domain, quota_bytes, storage_bytes FROM limits
 WHERE organization_id = :organization AND user_id IN ('', :user_id)"""
+APPLICABLE = """
+limits.organization_id = :organization AND limits.user_id IN ('', :user_id)
+  AND (limits.domains IS NOT NULL OR limits.accounts IS NOT NULL OR limits.accounts_per_domain IS NOT NULL
+    OR limits.quota_bytes IS NOT NULL OR limits.storage_bytes IS NOT NULL)"""
+LIMITS_EXIST = f"EXISTS (SELECT 1 FROM limits WHERE {APPLICABLE})"
 # An update that changes nothing: where there is a limit, one transaction at a time counts. Without
 # a limit no transaction waits (decision 0106).
-LOCK = """
-UPDATE limits SET domains = domains
-WHERE organization_id = :organization AND user_id IN ('', :user_id)
-  AND (domains IS NOT NULL OR accounts IS NOT NULL OR accounts_per_domain IS NOT NULL
-    OR quota_bytes IS NOT NULL OR storage_bytes IS NOT NULL)
+LOCK = f"""
+UPDATE limits SET domains = domains WHERE {APPLICABLE}
 RETURNING user_id, domains, accounts, accounts_per_domain, quota_bytes, storage_bytes"""
 COUNT_DOMAINS = """
 SELECT COUNT(*) FROM domains

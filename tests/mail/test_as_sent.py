@@ -167,6 +167,22 @@ def test_what_is_submitted_is_signed_or_refused_for_good(box: Mailbox, dns: DnsS
         assert words in text
 
 
+def test_a_reply_has_no_line_that_would_be_folded(box: Mailbox, dns: DnsServer) -> None:
+    """A script's text may be one long line. The SMTP client would fold it after the signature."""
+    publish(dns, box.platform)
+    other = box.platform.create("other")
+    for number, text in enumerate(("I am away. " * 300, "ü" * 2_000, "x" * 1_995 + "\r\n" + "y" * 998)):
+        script = f'require "vacation"; vacation :subject "long {number}" "{text}";'
+        box.put_script(script.encode())
+        other.send(box.address, f"question {number}")
+        found = other.wait_for(f"long {number}")
+        assert max(map(len, found.split(b"\r\n"))) <= 998
+        assert verifies(dns, found)
+        body = found.partition(b"\r\n\r\n")[2].decode()
+        assert re.sub(r"\s", "", body) == re.sub(r"\s", "", text)
+    assert b"\r\n" + b"y" * 998 + b"\r\n" in found
+
+
 # Senders that alice, who owns alice@D, tries in a submission, with the answer. After 250 the
 # message arrives with a signature.
 SENDERS: dict[str, tuple[int, str]] = {
@@ -221,6 +237,13 @@ RECIPIENTS: dict[str, tuple[int, str]] = {
     "alice+'x@D": (250, ""),
     '"alice+a b"@D': (250, ""),
     '"alice+a\\"b"@D': (250, ""),
+    "@x.example,@y.example:alice@D": (250, ""),
+    "us:alice@D;": (501, "5.1.3"),
+    '@x.example:"alice@D"': (501, "5.1.3"),
+    "alice+a:b@D": (501, "5.1.3"),
+    '"alice+\t"@D': (501, "5.1.3"),
+    '"alice@D"': (501, "5.1.3"),
+    '"alice@D"@[127.0.0.1]': (501, "5.1.3"),
 }
 
 
