@@ -46,11 +46,6 @@ def forwards(name: str, scripts: Mapping[str, str]) -> bool:
     return False
 
 
-def includes(script: str) -> list[str]:
-    """Returns the names of the scripts that a script includes."""
-    return _read(script)[1]
-
-
 def _read(script: str) -> tuple[set[str], list[str]]:
     """Returns the identifiers of a script, and the names that follow `include`."""
     words: set[str] = set()
