@@ -129,7 +129,7 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateA
     to domains.
     """
     moves = command.status is not UNSET or command.is_default is not UNSET
-    account = _lock_with_user(tx, actor, id_, user_id) if moves else _lock(tx, actor, id_, user_id)
+    account = _lock_with_user(tx, actor, id_, user_id) if moves else lock(tx, actor, id_, user_id)
     ended: list[Ended] = []
     if command.display_name is not UNSET and command.display_name != account.display_name:
         account = msgspec.structs.replace(account, display_name=command.display_name, updated_at=tx.now)
@@ -153,7 +153,7 @@ def reset(
     """Replaces the password hash and ends every session. Returns the account and the sessions that
     must end. A suspended account stays suspended. With `disable_scripts`, no Sieve script runs from
     the commit on until the owner activates one. Raises not_found."""
-    account = _lock(tx, actor, id_, user_id)
+    account = lock(tx, actor, id_, user_id)
     if disable_scripts:
         tx.run(DISABLE_SCRIPTS, id=id_, organization=actor.organization_id)
         record(tx, actor, "account.scripts_disabled", account)
@@ -167,7 +167,7 @@ def reset(
 def sign_out(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> tuple[Account, Ended]:
     """Ends every session; password and status stay. Returns the account and the sessions that must
     end. Raises not_found."""
-    account = _lock(tx, actor, id_, user_id)
+    account = lock(tx, actor, id_, user_id)
     _save(tx, msgspec.structs.replace(account, generation=account.generation + 1))
     record(tx, actor, "account.signed_out", account)
     return msgspec.structs.replace(account, updated_at=tx.now), session_revocations.end(
@@ -265,7 +265,8 @@ def _insert(tx: Tx, actor: Actor, domain: domains.Domain, command: CreateAccount
     return account, bool(is_managed)
 
 
-def _lock(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
+def lock(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
+    """Locks one account until the end of the transaction, and returns it. Raises not_found."""
     row = tx.one(LOCK, id=id_, organization=actor.organization_id, user_id=user_id, bound=actor.restricted_key_id)
     if row is None:
         raise not_found()
@@ -273,12 +274,12 @@ def _lock(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
 
 
 def _lock_with_user(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
-    """As `_lock`, but also locks the domain's counter and the user, because the change may move the
+    """As `lock`, but also locks the domain's counter and the user, because the change may move the
     user's default account."""
     seen = get(tx, actor, id_, user_id)
     usage.lock(tx, seen.organization_id, seen.domain_id)
     account_locks.lock(tx, seen.organization_id, seen.user_id)
-    return _lock(tx, actor, id_, user_id)
+    return lock(tx, actor, id_, user_id)
 
 
 def _lock_deleted(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account | None:

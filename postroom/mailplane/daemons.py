@@ -81,6 +81,7 @@ SQLITE_PACKAGES = (
 PGSQL_PACKAGES = (
     {
         "dovecot-auth-lua": "/usr/lib/dovecot/modules/auth/libauthdb_lua.so",
+        "dovecot-pgsql": "/usr/lib/dovecot/modules/dict/libdriver_pgsql.so",
         "lua-sql-postgres": "/usr/lib/*/lua/5.4/luasql/postgres.so",
     },
     {

@@ -92,6 +92,9 @@ PATTERNS = (
     "lines_own.pcre",
 )
 
+# Largest number of times that the scripts of an account forward one message.
+MOST_REDIRECTS = 14
+
 # Dovecot's services that are chrooted by default, which only root can do.
 UNCHROOTED = (
     "anvil",
@@ -210,6 +213,7 @@ def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
         files["dovecot/sql.conf.ext"] = File(render("sql.conf.ext.j2"))
         files["dovecot/refused.conf.ext"] = File(render("refused.conf.ext.j2"))
     if plane.dovecot == "2.3":
+        files["dovecot/scripts.conf.ext"] = File(render("scripts.conf.ext.j2"))
         files["dovecot/folders.acl"] = File(render("folders.acl.j2"))
     if plane.root:
         files["dovecot/sendmail"] = File(render("sendmail.j2"), 0o755)
@@ -302,6 +306,7 @@ def _values(settings: Settings, plane: Plane) -> dict[str, object]:
         "inbox": INBOX_DOMAIN,
         "signing_header": SIGNING_HEADER,
         "hostname": settings.hostname,
+        "redirects": MOST_REDIRECTS,
         "addresses": addresses,
         "protocols": "all" if any(":" in address for address in addresses) else "ipv4",
         "message_size": settings.message_size,
