@@ -16,8 +16,6 @@ from postroom.accounts.vacation import LONGEST_TEXT
 from postroom.address import BadAddress
 from postroom.api.context import RequestContext, Result, path_id, resolve_user
 from postroom.api.decoding import check_display_name
-from postroom.api.endpoints import account_views
-from postroom.api.endpoints.account_views import ResetAccount
 from postroom.api.fields import raise_if_any, text_problems
 from postroom.api.problems import NO_ACCOUNT
 from postroom.api.projections import timestamp
@@ -65,6 +63,14 @@ class VacationBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user_id: UserId | UnsetType = UNSET
 
 
+class RuleAccount(msgspec.Struct, frozen=True):
+    """The account of a rule."""
+
+    id: int
+    domain: str
+    address: str
+
+
 class ShownForwarding(msgspec.Struct, frozen=True):
     """To whom mail is forwarded, and whether a copy stays in the mailbox."""
 
@@ -88,12 +94,12 @@ class ShownVacation(msgspec.Struct, frozen=True):
 
 
 class ForwardingAnswer(msgspec.Struct, frozen=True):
-    account: ResetAccount  # type: ignore[valid-type] # derived from the account's fields
+    account: RuleAccount
     forwarding: ShownForwarding
 
 
 class VacationAnswer(msgspec.Struct, frozen=True):
-    account: ResetAccount  # type: ignore[valid-type]
+    account: RuleAccount
     vacation: ShownVacation
 
 
@@ -192,9 +198,13 @@ def _milliseconds(name: str, moment: datetime | None, problems: list[FieldError]
     return int(moment.timestamp()) * 1000
 
 
+def _account(account: Account) -> RuleAccount:
+    return RuleAccount(account.id, account.domain, account.address)
+
+
 def _forwarding(account: Account, rule: Forwarding) -> ForwardingAnswer:
     shown = ShownForwarding(rule.enabled, list(rule.to), rule.keep_copy, _time(rule.updated_at))
-    return ForwardingAnswer(account_views.reset(account), shown)
+    return ForwardingAnswer(_account(account), shown)
 
 
 def _vacation(account: Account, rule: Vacation, now: int) -> VacationAnswer:
@@ -208,7 +218,7 @@ def _vacation(account: Account, rule: Vacation, now: int) -> VacationAnswer:
         active_now=account.status == "active" and rule.is_active(now),
         updated_at=_time(rule.updated_at),
     )
-    return VacationAnswer(account_views.reset(account), shown)
+    return VacationAnswer(_account(account), shown)
 
 
 def _time(milliseconds: int | None) -> str | None:
