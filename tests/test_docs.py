@@ -21,7 +21,7 @@ from postroom.api.route import PUBLIC, Route
 from postroom.api.routes import ROUTES
 from postroom.cli.api_commands import place
 from postroom.cli.main import app
-from postroom.client.catalog import Entry, catalog
+from postroom.client.catalog import Entry, catalog, operations
 from postroom.domains.commands import Status as DomainStatus
 from postroom.domains.dns_records import Purpose
 from tests import tables

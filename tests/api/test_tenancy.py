@@ -74,15 +74,18 @@ IDS: dict[str, Callable[[Thing], int]] = {
     "events": lambda t: 2,
 }
 # Values of required fields. A new required field needs a row here.
-FIELDS: dict[str, Callable[[Thing], str]] = {
+FIELDS: dict[str, Callable[[Thing], Any]] = {
     "domain": lambda t: t.domain,
     "local_part": lambda t: "new",
     "forward_mode": lambda t: "store",
+    "enabled": lambda t: False,
     "subdomain": lambda t: f"shop.{t.domain}",
 }
 # Values that are added or replaced: a change to make, and a domain that can be deleted.
 SENT: dict[str, Callable[[Thing], dict[str, Any]]] = {
     "POST /v2/email-accounts/create": lambda t: {"user_id": "owner"},
+    "PUT /v2/email-accounts/:id/forwarding": lambda t: {"enabled": True, "to": ["ann@elsewhere.example"]},
+    "PUT /v2/email-accounts/:id/vacation": lambda t: {"enabled": True, "text": "away"},
     "PUT /v2/email-accounts/:id": lambda t: {"status": "disabled"},
     "POST /v2/domains/delete": lambda t: {"domain": t.empty},
     "POST /v2/keys": lambda t: {"domains": [t.domain]},
@@ -107,6 +110,7 @@ SAYS_HOW = {
     *("user_id", "organization_id", "display_name", "name", "password", "allow_reserved", "status", "is_default"),
     *("purge", "disable_scripts", "scopes", "networks", "expires_at", "webhook_url", "webhook_secret"),
     *("accounts", "accounts_per_domain"),
+    *("enabled", "to", "keep_copy", "text", "subject", "from_at", "until_at", "days"),
 }
 
 
