@@ -74,14 +74,14 @@ function editVacation(path, rule, account) {
   return dialog("Vacation", (close) =>
     form(
       [
-        h("p", { class: "lead" }, "Who writes to ", h("strong", null, account.address), " gets this reply."),
+        h("p", { class: "lead" }, "People who write to ", h("strong", null, account.address), " get this reply."),
         check("enabled", "Reply to its mail", rule.enabled),
         field("Subject", input("subject", { value: rule.subject || "", spellcheck: "true", placeholder: "Auto: and the subject of the message" })),
         field("Text", area("text", rule.text, 6)),
         h("div", { class: "pair" },
           field("From", input("from_at", { type: "datetime-local", step: "1", value: local(rule.from_at) })),
           field("Until", input("until_at", { type: "datetime-local", step: "1", value: local(rule.until_at) }))),
-        field("Days before the same sender gets another", input("days", { type: "number", min: "1", max: "365", value: String(rule.days) })),
+        field("Days before the same sender gets another reply", input("days", { type: "number", min: "1", max: "365", value: String(rule.days) })),
       ],
       { verb: "Save", close },
       async (values) => {
