@@ -118,7 +118,7 @@ def claim(route: Route, domain: str, user: str = "owner") -> Ask:
 
 
 def asks(route: Route, thing: Thing) -> list[Ask]:
-    """The requests to a route about one thing, as path and body: for a list, one for each filter."""
+    """The requests to a route about one thing, as path and body; for a list, one a filter."""
     if name(route) in MAKES:
         return [claim(route, f"new.{thing.domain}")]
     noun = route.path.split("/")[2] if route.path.startswith("/v2/") else ""
