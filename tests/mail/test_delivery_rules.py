@@ -126,6 +126,19 @@ def test_no_rule_of_a_suspended_account(alice: Mailbox, bob: Mailbox, target: Ma
     assert nothing_came(target, bob) == ["runs"]
 
 
+def test_several_spellings_of_an_address_are_forwarded_once(alice: Mailbox, bob: Mailbox, target: Mailbox) -> None:
+    """Even if the message has no Message-ID, by which Dovecot knows a duplicate."""
+    forward(alice, target.address)
+    made = message(bob.address, alice.address, "spelled")
+    del made["Message-ID"]
+    spelled = [alice.address.replace("@", f"{tag}@") for tag in ("", "+x", "+y")]
+    with submission(alice.platform.service, bob.address, bob.password) as client:
+        client.send_message(made, bob.address, spelled)
+    assert target.wait_for("spelled")
+    wait_for("an empty queue", lambda: queue(alice.platform.service) == "")
+    assert target.subjects() == alice.subjects() == ["spelled"]
+
+
 def test_a_restored_account_keeps_its_rules(alice: Mailbox, target: Mailbox) -> None:
     forward(alice, target.address)
     alice.delete()
