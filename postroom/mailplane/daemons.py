@@ -50,6 +50,8 @@ OBSOLETE = (
     "dovecot/sql.conf.ext",
     "dovecot/refused.conf.ext",
     "dovecot/folders.acl",
+    "dovecot/scripts.conf.ext",
+    "dovecot/none.sieve",
 )
 STABLE_SECONDS = 10
 # Versions of Dovecot that have a configuration, and the Debian release of each (decision 0202).

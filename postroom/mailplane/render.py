@@ -215,6 +215,8 @@ def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
     if plane.dovecot == "2.3":
         files["dovecot/scripts.conf.ext"] = File(render("scripts.conf.ext.j2"))
         files["dovecot/folders.acl"] = File(render("folders.acl.j2"))
+    else:
+        files["dovecot/none.sieve"] = File("# For an account without rules.\n")
     if plane.root:
         files["dovecot/sendmail"] = File(render("sendmail.j2"), 0o755)
         files["postfix/main.cf"] = File(render("main.cf.j2"))
