@@ -1,7 +1,6 @@
 """The Sieve script of an account (RFC 5228) that carries out its rules. `compose` is the only place
 that writes Sieve; the view mail_scripts says for whom the script runs."""
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
@@ -14,11 +13,6 @@ PUT = """
 INSERT INTO delivery_scripts (account_id, username, script) VALUES (:id, :username, :script)
 ON CONFLICT (account_id) DO UPDATE SET script = excluded.script"""
 REMOVE = "DELETE FROM delivery_scripts WHERE account_id = :id"
-
-# Octets of a line of a message (RFC 5322 2.1.1). Postfix breaks a longer line after the signature.
-LONGEST_LINE = 998
-# Characters of a line that is broken: four octets each would fit.
-BROKEN_LINE = 240
 
 
 def addresses_of(tx: Tx, account: Account) -> tuple[str, ...]:  # noqa: ARG001 - aliases will need the transaction
@@ -69,7 +63,7 @@ def _replies(addresses: Sequence[str], rule: Vacation) -> Iterator[str]:
         return
     tests = [*_bound("ge", rule.from_at), *_bound("lt", rule.until_at)]
     subject = "" if rule.subject is None else f":subject {_quoted(rule.subject)} "
-    command = f"vacation :days {rule.days} {subject}:addresses {_list(addresses)} {_quoted(_broken(rule.text))};"
+    command = f"vacation :days {rule.days} {subject}:addresses {_list(addresses)} {_quoted(rule.text)};"
     yield f"if allof ({', '.join(tests)}) {{ {command} }}" if tests else command
 
 
@@ -87,13 +81,6 @@ def _bound(relation: str, milliseconds: int | None) -> Iterator[str]:
     if milliseconds is not None:
         moment = datetime.fromtimestamp(milliseconds // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
         yield f'currentdate :zone "+0000" :value "{relation}" "iso8601" "{moment}"'
-
-
-def _broken(text: str) -> str:
-    """Returns the text with its too long lines broken."""
-    lines = text.replace("\r\n", "\n").split("\n")
-    broken = (textwrap.fill(line, BROKEN_LINE) if len(line.encode()) > LONGEST_LINE else line for line in lines)
-    return "\n".join(broken).replace("\n", "\r\n")
 
 
 def _list(values: Sequence[str]) -> str:
