@@ -18,6 +18,8 @@ TYPES = (
     "account.suspended",
     "account.disabled",
     "account.resumed",
+    "account.forwarding_changed",
+    "account.vacation_changed",
     "account.password_reset",
     "account.scripts_disabled",
     "account.signed_out",

@@ -150,7 +150,7 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateA
     ended: list[Ended] = []
     if command.display_name is not UNSET:
         account = _rename(tx, actor, id_, user_id, command.display_name) or account
-    account = account or _lock(tx, actor, id_, user_id)
+    account = account or lock(tx, actor, id_, user_id)
     if command.quota.is_given:
         account = quotas.change(tx, actor, account, command.quota)
     if command.status is not UNSET and command.status != account.status:
@@ -184,7 +184,7 @@ def reset(
 def sign_out(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> tuple[Account, Ended]:
     """Ends every session; password and status stay. Returns the account and the sessions that must
     end. Raises not_found."""
-    account = _lock(tx, actor, id_, user_id)
+    account = lock(tx, actor, id_, user_id)
     _save(tx, msgspec.structs.replace(account, generation=account.generation + 1))
     record(tx, actor, "account.signed_out", account)
     return msgspec.structs.replace(account, updated_at=tx.now), session_revocations.end(
@@ -291,7 +291,8 @@ def _change(tx: Tx, sql: str, actor: Actor, id_: int, user_id: str | None, **val
     return from_row(row) if row else None
 
 
-def _lock(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
+def lock(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
+    """Locks one account until the end of the transaction, and returns it. Raises not_found."""
     account = _change(tx, LOCK, actor, id_, user_id)
     if account is None:
         raise not_found()
@@ -307,12 +308,12 @@ def _rename(tx: Tx, actor: Actor, id_: int, user_id: str | None, name: str | Non
 
 
 def _lock_with_user(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
-    """As `_lock`, but also locks the domain's counter and the user, because the change may move the
+    """As `lock`, but also locks the domain's counter and the user, because the change may move the
     user's default account."""
     seen = get(tx, actor, id_, user_id)
     usage.lock(tx, seen.organization_id, seen.domain_id)
     account_locks.lock(tx, seen.organization_id, seen.user_id)
-    return _lock(tx, actor, id_, user_id)
+    return lock(tx, actor, id_, user_id)
 
 
 def _lock_deleted(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account | None:

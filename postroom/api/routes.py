@@ -7,6 +7,7 @@ from postroom.api.endpoints import (
     accounts,
     availability,
     client_settings,
+    delivery_rules,
     dkim,
     domains,
     events,
@@ -24,6 +25,7 @@ from postroom.api.route import Route
 
 FILES = (
     accounts,
+    delivery_rules,
     availability,
     users,
     mailboxes,

@@ -14,6 +14,7 @@ from postroom.client import answers, shapes
 from postroom.client.key_operations import KeyOperations
 from postroom.client.methods import listing, operation
 from postroom.client.request import Request, changed, given
+from postroom.client.rule_operations import RuleOperations
 from postroom.client.shape import Page
 
 Status = Literal["active", "suspended", "disabled"]
@@ -21,7 +22,7 @@ Order = Literal["oldest", "newest"]
 WHOLE = {"fields": "*"}
 
 
-class Operations(KeyOperations):
+class Operations(KeyOperations, RuleOperations):
     """The operations of the API."""
 
     @operation("POST", "/v2/email-accounts/create")

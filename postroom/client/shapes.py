@@ -117,6 +117,36 @@ class DeletedAccount(Shape, frozen=True):
     deleted: Account
 
 
+class Forwarding(Shape, frozen=True):
+    """To whom mail is forwarded, and whether a copy stays in the mailbox."""
+
+    enabled: bool
+    to: list[str]
+    keep_copy: bool
+    updated_at: datetime | None
+
+
+class ForwardingAnswer(Shape, frozen=True):
+    forwarding: Forwarding
+
+
+class Vacation(Shape, frozen=True):
+    """The reply to mail. `active_now` says whether mail is replied to at the moment."""
+
+    enabled: bool
+    subject: str | None
+    text: str
+    from_at: datetime | None
+    until_at: datetime | None
+    days: int
+    active_now: bool
+    updated_at: datetime | None
+
+
+class VacationAnswer(Shape, frozen=True):
+    vacation: Vacation
+
+
 class DomainName(Shape, frozen=True):
     domain: str
     status: str

@@ -10,6 +10,8 @@ const WORDS = {
   "account.disabled": ["warn", "Account disabled"],
   "account.resumed": ["good", "Account resumed"],
   "account.scripts_disabled": ["warn", "Scripts stopped"],
+  "account.forwarding_changed": ["warn", "Forwarding changed"],
+  "account.vacation_changed": ["", "Vacation changed"],
   "account.password_reset": ["", "Password reset"],
   "account.signed_out": ["", "Signed out everywhere"],
   "account.sessions_pending": ["warn", "Sessions still open"],
@@ -58,8 +60,9 @@ export function subject(event, { plain = false } = {}) {
 }
 
 export function detail(event) {
-  const { changed, from, to, percent } = event.data;
+  const { changed, from, to, percent, old, new: rule } = event.data;
   if (percent) return `${percent} %`;
+  if (rule) return [old, rule].map((each) => (each.enabled ? each.to.join(", ") : "off")).join(" → ");
   if (changed) return changed.map((name) => name.replaceAll("_", " ")).join(", ");
   return from && to ? `${from} → ${to}` : "";
 }

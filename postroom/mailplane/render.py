@@ -99,6 +99,9 @@ QUOTA_WARNINGS = [
     for resource in ("storage", "message")
 ]
 
+# Largest number of times that the scripts of an account forward one message.
+MOST_REDIRECTS = 14
+
 # Dovecot's services that are chrooted by default, which only root can do.
 UNCHROOTED = (
     "anvil",
@@ -218,7 +221,10 @@ def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
         files["dovecot/sql.conf.ext"] = File(render("sql.conf.ext.j2"))
         files["dovecot/refused.conf.ext"] = File(render("refused.conf.ext.j2"))
     if plane.dovecot == "2.3":
+        files["dovecot/scripts.conf.ext"] = File(render("scripts.conf.ext.j2"))
         files["dovecot/folders.acl"] = File(render("folders.acl.j2"))
+    else:
+        files["dovecot/none.sieve"] = File("# For an account without rules.\n")
     if plane.root:
         files["dovecot/sendmail"] = File(render("sendmail.j2"), 0o755)
         files["postfix/main.cf"] = File(render("main.cf.j2"))
@@ -310,6 +316,7 @@ def _values(settings: Settings, plane: Plane) -> dict[str, object]:
         "inbox": INBOX_DOMAIN,
         "signing_header": SIGNING_HEADER,
         "hostname": settings.hostname,
+        "redirects": MOST_REDIRECTS,
         "addresses": addresses,
         "protocols": "all" if any(":" in address for address in addresses) else "ipv4",
         "message_size": settings.message_size,

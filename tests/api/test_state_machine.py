@@ -41,6 +41,7 @@ class Machine(RuleBasedStateMachine):
         self.owners: dict[str, str] = {}
         self.deleted: dict[int, dict[str, Any]] = {}
         self.passwords: set[str] = set()
+        self.forwards: dict[int, list[str]] = {}
 
     @initialize()
     def begin(self) -> None:
@@ -115,6 +116,18 @@ class Machine(RuleBasedStateMachine):
         answer = self.tenant.post(f"{ACCOUNTS}/{account['id']}/password/reset", filter_)
         if not self._refuses(answer, account, filter_):
             self._new_password(answer)
+
+    @precondition(lambda self: self.accounts)
+    @rule(data=st.data(), filter_=filters, numbers=st.lists(st.integers(1, 9), unique=True))
+    def forward(self, data: st.DataObject, filter_: dict[str, str], numbers: list[int]) -> None:
+        account = self._any(data)
+        path = f"{ACCOUNTS}/{account['id']}/forwarding"
+        to = [f"{number}@else.example" for number in numbers]
+        answer = self.tenant.put(path, {"enabled": bool(to), "to": to, **filter_})
+        if not self._refuses(answer, account, filter_):
+            self.forwards[account["id"]] = to
+        found = self.tenant.get(path).json["forwarding"]
+        assert found["to"] == self.forwards.get(account["id"], [])
 
     @precondition(lambda self: self.accounts)
     @rule(data=st.data(), filter_=filters)

@@ -25,6 +25,7 @@ BOTH = {
     "test_senders",
     "test_ways_out",
     "test_forwards",
+    "test_delivery_rules",
     "test_identity",
     "test_spelled_logins",
     "test_sieve::test_the_envelope_has_the_address_that_was_written_to",

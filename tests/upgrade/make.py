@@ -24,6 +24,9 @@ def fill(service: Service) -> None:
     boxes = [platform.create(name, user_id=f"user_{name}") for name in ("first", "second", "third", "fourth", "fifth")]
     owned.create("sixth", user_id="u 2", display_name="Zoë 'x'; -- 雪")
     boxes[0].reset()
+    path = f"/v2/email-accounts/{boxes[0].id}"
+    platform.call("PUT", f"{path}/forwarding", {"enabled": True, "to": ["ann@else.example"]})
+    platform.call("PUT", f"{path}/vacation", {"enabled": True, "text": "away"})
     boxes[1].update(status="suspended")
     boxes[2].update(status="disabled")
     boxes[3].delete()

@@ -7,6 +7,7 @@ import { address, h } from "../dom.js";
 import { detail, words } from "../event_words.js";
 import { number, plural, size } from "../format.js";
 import { pagedTable } from "../lists.js";
+import { rules } from "../rules.js";
 import { button, card, copyable, empty, facts, iconButton, missing, moment, pageHead, region, status } from "../widgets.js";
 
 const MEANS = {
@@ -41,6 +42,7 @@ function view(account, servers, context) {
   return [
     pageHead(address(account.address), { back: ["/accounts", "Accounts"], actions: can("accounts:write") && actions(account, context, again) }),
     h("div", { class: "columns" }, card("Account", about(account, again)), h("div", { class: "stack" }, card("Status", state(account, again)), mailbox(account, context, again))),
+    rules(account, context),
     sessions(account, context),
     settings(account, servers),
     can("events:read") && history,
