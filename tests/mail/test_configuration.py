@@ -72,6 +72,7 @@ def test_it_works() -> None:
         "dovecot/dovecot.conf",
         "dovecot/folders.acl",
         "dovecot/once.sieve",
+        "dovecot/quota-warning",
         "dovecot/refused.conf.ext",
         "dovecot/scripts.conf.ext",
         "dovecot/sendmail",
@@ -146,6 +147,7 @@ def test_without_root_there_is_no_postfix_and_no_other_user(version: str) -> Non
     ) == [
         "dovecot/dovecot.conf",
         "dovecot/once.sieve",
+        "dovecot/quota-warning",
         "run/doveadm.key",
     ]
     text = files["dovecot/dovecot.conf"].text
