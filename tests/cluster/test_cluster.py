@@ -354,10 +354,15 @@ def test_a_script_sees_the_address_and_a_message_arrives_once_through_any_node(c
         sender = "someone@elsewhere.example"
         with cluster.home(box).imap(box) as imap:
             client.send_message(clients.message(sender, box.address, "once"), sender, spelled)
-            wait_for("the copy", lambda: imap.select(f'"for {spelled[0]}"', readonly=True) == ("OK", [b"1"]))
+
+            def copies() -> int:
+                """Postfix delivers the recipients in any order, and the first one gets the copy."""
+                found = [imap.select(f'"for {each}"', readonly=True) for each in spelled]
+                return sum(int(number or 0) for ok, (number,) in found if ok == "OK")
+
+            wait_for("the copy", lambda: copies() == 1)
             client.send_message(clients.message(sender, box.address, "last"), sender, [box.address])
-            wait_for("the last", lambda: imap.select(f'"for {box.address}"', readonly=True) == ("OK", [b"1"]))
-            assert imap.select(f'"for {spelled[1]}"', readonly=True)[0] == "NO"
+            wait_for("the last", lambda: copies() == 2)
 
 
 def test_an_internationalized_domain_logs_in_through_any_node(cluster: Cluster) -> None:
