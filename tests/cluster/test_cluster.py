@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.cluster import Cluster, Machine
-from tests.cluster.moves import has_home, place, purge
+from tests.cluster.moves import has_home, is_over, place, purge
 from tests.harness.service import Service, wait_for
 from tests.mail import clients
 from tests.mail.clients import Imap
@@ -277,6 +277,8 @@ def test_a_node_is_emptied(cluster: Cluster, box: Mailbox) -> None:
         done = cluster.run("nodes", "empty", home.name)
         assert done.stdout.startswith(f"{home.name} has no accounts left."), done.stderr
         assert cluster.home(box) is not home
+        # A move ends with the sessions on the old node, those that have just begun included.
+        wait_for("the end of the move", lambda: is_over(box))
         with home.imap(box) as imap:
             assert imap.subjects() == ["kept"]
     finally:
