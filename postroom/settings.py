@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -27,7 +27,6 @@ __all__ = [
     "PREFIX",
     "BadSettings",
     "Settings",
-    "describe",
     "file_of",
     "from_environment",
     "load",
@@ -57,12 +56,20 @@ PORTS = (
 # Services that mail clients connect to. Each has a local port and, behind a NAT, a public port.
 CLIENT_SERVICES = ("imap", "imaps", "pop3", "pop3s", "sieve", "submission", "submissions")
 
+PORT = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
 # Required form of the settings that are copied into the daemons' files or into a socket call.
 FORMATS = {
     "relayhost": (r"(\[[^\[\]\s]+\]|[^\[\]\s:]+)(:[0-9]{1,5})?", "use host:port, or [host]:port to skip its MX"),
     "resolver": (r"(\[[0-9A-Fa-f:]+\]|[0-9.]+):[0-9]{1,5}", "use address:port, like 127.0.0.1:53 or [::1]:53"),
     "node": (r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", "use up to 32 lower-case letters, digits and hyphens"),
     "rate_limit": (r"off|[1-9][0-9]{0,11}/(second|minute|hour|day)", "use off or a rate like 6000/minute"),
+    "database_url": (r"(sqlite:///|postgresql://).*", "use sqlite:///path or postgresql://…"),
+    "mail_database_url": (r"postgresql://.*", "use postgresql://…"),
+    "filter_milter": (
+        rf"inet:(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+):({PORT})|unix:/[A-Za-z0-9._+@/-]+",
+        "use inet:host:port, like inet:127.0.0.1:11332, or unix:/path",
+    ),
+    "filter_learn": (r"/[A-Za-z0-9._+@/-]+", "use the absolute path of a program, of letters, digits and ._+@/-"),
 }
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -126,6 +133,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trusted_forwarders: Annotated[
         str,
         Meta(description="Networks that may send as hosted domains on port 25 without proof, such as a mail gateway."),
+    ] = ""
+    filter_milter: Annotated[
+        str, Meta(description="Spam filter for mail from outside, as `inet:host:port` or `unix:/path`. Empty: none.")
+    ] = ""
+    filter_learn: Annotated[
+        str, Meta(description="Program that learns from mail moved to or from Junk. Empty: nothing is learned.")
     ] = ""
     workers: Annotated[int, Meta(ge=1, le=64, description="Number of API processes.")] = 1
     log_level: Annotated[
@@ -296,14 +309,10 @@ def _check(settings: Settings) -> None:
             raise BadSettings(f"{variable(name)} has a control character.")
     if bool(settings.tls_cert) != bool(settings.tls_key):
         raise BadSettings("POSTROOM_TLS_CERT and POSTROOM_TLS_KEY belong together: set both or neither.")
-    if not settings.database.startswith(("sqlite:///", "postgresql://")):
-        raise BadSettings("POSTROOM_DATABASE_URL: use sqlite:///path or postgresql://….")
     if settings.node and settings.is_sqlite:
         raise BadSettings("POSTROOM_NODE needs PostgreSQL: set POSTROOM_DATABASE_URL. SQLite is for one machine.")
     if settings.node and settings.mail == "off":
         raise BadSettings("POSTROOM_NODE needs POSTROOM_MAIL=on: every node reaches the mailboxes of the others.")
-    if settings.mail_database_url and not settings.mail_database_url.startswith("postgresql://"):
-        raise BadSettings("POSTROOM_MAIL_DATABASE_URL: use postgresql://….")
     for name, (pattern, advice) in FORMATS.items():
         value = getattr(settings, name)
         if value and not re.fullmatch(pattern, value):
@@ -375,21 +384,3 @@ def _network(name: str, text: str) -> None:
         ipaddress.ip_network(text)
     except ValueError:
         raise BadSettings(f"{variable(name)}: {text} is not a network.") from None
-
-
-def describe() -> list[tuple[str, str, str, str]]:
-    """Returns each setting as (variable, type, default, description). The table in docs/settings.md
-    is generated from this list."""
-    hints = get_type_hints(Settings, include_extras=True)
-    defaults = dict(zip(Settings.__struct_fields__, Settings.__struct_defaults__, strict=True))
-    rows = []
-    for name, hint in hints.items():
-        text = next(m.description for m in reversed(hint.__metadata__) if isinstance(m, Meta) and m.description)
-        kind = "path" if hint.__origin__ is Path else _kind(hint.__origin__)
-        rows.append((variable(name), kind, str(defaults[name]), text))
-    return rows
-
-
-def _kind(hint: Any) -> str:
-    choices = get_args(hint)
-    return " or ".join(choices) if choices else str(hint.__name__)

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from postroom import settings
+from msgspec import Meta
+
 from postroom.api.route import PUBLIC
 from postroom.api.routes import ROUTES
 from postroom.cli.api_commands import place
 from postroom.client.catalog import Entry, catalog
+from postroom.settings import Settings, variable
 
 DOCS = Path(__file__).parent.parent / "docs"
 MARK = re.compile(r"^(<!-- scripts/docs-tables: (\w+) -->\n\n)((?:\|.*\n)*)", re.M)
@@ -50,9 +52,26 @@ def all_settings() -> list[str]:
     """Every setting."""
     rows = (
         f"| `{name}` | {kind} | {f'`{default}`' if default else 'empty'} | {meaning} |"
-        for name, kind, default, meaning in settings.describe()
+        for name, kind, default, meaning in describe()
     )
     return ["| name | type | default | meaning |", "|---|---|---|---|", *rows]
+
+
+def describe() -> list[tuple[str, str, str, str]]:
+    """Returns each setting as (variable, type, default, description)."""
+    hints = get_type_hints(Settings, include_extras=True)
+    defaults = dict(zip(Settings.__struct_fields__, Settings.__struct_defaults__, strict=True))
+    rows = []
+    for name, hint in hints.items():
+        text = next(m.description for m in reversed(hint.__metadata__) if isinstance(m, Meta) and m.description)
+        kind = "path" if hint.__origin__ is Path else _kind(hint.__origin__)
+        rows.append((variable(name), kind, str(defaults[name]), text))
+    return rows
+
+
+def _kind(hint: Any) -> str:
+    choices = get_args(hint)
+    return " or ".join(choices) if choices else str(hint.__name__)
 
 
 TABLES: dict[str, Callable[[], list[str]]] = {

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from postroom.settings import FILE, SYSTEM_DATA, BadSettings, Settings, describe, load, split
+from postroom.settings import FILE, SYSTEM_DATA, BadSettings, Settings, load, split
+from tests.tables import describe
 
 
 def from_file(folder, text):
@@ -109,6 +110,15 @@ def test_an_unknown_name_in_the_file(tmp_path):
         ("RELAYHOST", "relay.example.com:smtp"),
         ("RELAYHOST", "a b"),
         ("RELAYHOST", "relay.example.com\nmynetworks = 0.0.0.0/0"),
+        ("FILTER_MILTER", "127.0.0.1:11332"),
+        ("FILTER_MILTER", "inet:127.0.0.1"),
+        ("FILTER_MILTER", "inet:127.0.0.1:65536"),
+        ("FILTER_MILTER", "inet:::1:11332"),
+        ("FILTER_MILTER", "unix:run/milter"),
+        ("FILTER_MILTER", "inet:host:11332, default_action=reject"),
+        ("FILTER_MILTER", "unix:/run/a}b"),
+        ("FILTER_LEARN", "learn"),
+        ("FILTER_LEARN", "/usr/bin/rspamc learn_spam"),
         ("RESOLVER", "dns.example.com"),
         ("RESOLVER", "9.9.9.9"),
         ("RATE_LIMIT", "lots"),
@@ -169,6 +179,11 @@ def test_a_file_that_is_not_toml(tmp_path):
         ("RELAYHOST", "relay.example.com:2525"),
         ("RELAYHOST", "[relay.example.com]:587"),
         ("RELAYHOST", "[::1]:2525"),
+        ("FILTER_MILTER", "inet:127.0.0.1:11332"),
+        ("FILTER_MILTER", "inet:rspamd.example.com:1"),
+        ("FILTER_MILTER", "inet:[::1]:65535"),
+        ("FILTER_MILTER", "unix:/run/rspamd/milter.sock"),
+        ("FILTER_LEARN", "/usr/local/bin/learn"),
         ("RESOLVER", "127.0.0.1:5353"),
         ("RESOLVER", "[::1]:53"),
         ("RATE_LIMIT", "off"),

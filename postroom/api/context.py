@@ -31,6 +31,7 @@ class Measured(msgspec.Struct, frozen=True):
     mail_queue: dict[str, int] | None = None
     certificate_ends: float | None = None
     worker_silence: float | None = None
+    has_filter: bool | None = None  # whether the spam filter answers
 
 
 Measure = Callable[[], Awaitable[Measured]]

@@ -80,7 +80,11 @@ def _private(settings: Settings, me: Identity, running: bool) -> Iterator[Diagno
 
 
 async def _outside(settings: Settings) -> list[Diagnosis]:
-    looked: tuple[AsyncIterator[Diagnosis], ...] = (network.host(settings), network.port_25(settings))
+    looked: tuple[AsyncIterator[Diagnosis], ...] = (
+        network.spam_filter(settings),
+        network.host(settings),
+        network.port_25(settings),
+    )
     return [diagnosis for diagnoses in looked async for diagnosis in diagnoses]
 
 

@@ -1,17 +1,23 @@
-"""The network around an instance: its ports, the DNS of its host, and port 25 of other hosts.
+"""The network around an instance: its ports, its spam filter, the DNS of its host, and port 25 of
+other hosts.
 
 If the DNS does not answer, nothing is proven: that is a warning, never an error.
 """
 
 import asyncio
 import ipaddress
+import os
+import pwd
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 import dns.reversename
 
 from postroom.doctor.diagnosis import Diagnosis
 from postroom.domains.resolver import Resolver, Unanswered
 from postroom.instance.data_directory import CannotStart
+from postroom.instance.system_user import Identity
+from postroom.mailplane import daemons, probe
 from postroom.service import ports
 from postroom.settings import Settings
 
@@ -33,6 +39,34 @@ def free_ports(settings: Settings, with_postfix: bool) -> Iterator[Diagnosis]:
             yield Diagnosis("error", "ports", str(error), f"ss -ltnp sport = :{listener[2]}")
     if fine:
         yield Diagnosis("ok", "ports", "All ports are free.")
+
+
+async def spam_filter(settings: Settings) -> AsyncIterator[Diagnosis]:
+    """Checks whether the filter answers Postfix. Mail arrives without it, so its absence is no
+    error."""
+    if not settings.filter_milter:
+        yield Diagnosis("skipped", "filter", "POSTROOM_FILTER_MILTER is not set: mail arrives unfiltered.")
+        return
+    with _as_postfix() if settings.filter_milter.startswith("unix:") else nullcontext():
+        reason = await probe.filter_milter(settings)
+    if reason == probe.UNSEEN and os.geteuid() == 0:
+        reason = f"Postfix may not connect to {settings.filter_milter}: mail arrives unfiltered."
+    if reason == probe.UNSEEN:
+        yield Diagnosis("skipped", "filter", reason, "sudo postroom doctor")
+    elif reason:
+        yield Diagnosis("warning", "filter", reason, f"tail {settings.data}/log/postfix.log")
+    else:
+        yield Diagnosis("ok", "filter", f"{settings.filter_milter} answers.")
+
+
+def _as_postfix() -> AbstractContextManager[None]:
+    """Acts as Postfix, which cannot open each socket that root can. Does nothing without root."""
+    try:
+        entry = pwd.getpwnam(daemons.POSTFIX_GROUP)
+    except KeyError:
+        return nullcontext()
+    groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
+    return Identity(entry.pw_name, entry.pw_uid, entry.pw_gid).acting(groups)
 
 
 async def host(settings: Settings) -> AsyncIterator[Diagnosis]:

@@ -8,7 +8,7 @@ import fcntl
 import os
 import pwd
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypedDict
@@ -67,14 +67,14 @@ class Identity:
             os.setresuid(self.uid, self.uid, self.uid)
 
     @contextmanager
-    def acting(self) -> Iterator[None]:
+    def acting(self, groups: Sequence[int] = ()) -> Iterator[None]:
         """Acts as this user in the block, for code that reads where this user may have put a link.
-        Does nothing without root."""
+        `groups`: the user's other groups. Does nothing without root."""
         if os.geteuid() != 0 or self.uid == 0:
             yield
             return
-        groups = os.getgroups()
-        os.setgroups([])
+        before = os.getgroups()
+        os.setgroups(groups)
         os.setegid(self.gid)
         os.seteuid(self.uid)
         try:
@@ -82,7 +82,7 @@ class Identity:
         finally:
             os.seteuid(0)
             os.setegid(0)
-            os.setgroups(groups)
+            os.setgroups(before)
 
 
 def find() -> Identity | None:

@@ -43,8 +43,8 @@ SETPRIV = "/usr/bin/setpriv"
 POSTFIX_GROUP = "postfix"
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C"}
 CHECK_TIMEOUT = 60
-# Files that an earlier version wrote, or that this version writes for another Dovecot. Postfix 3.10
-# warns about the first, and Postroom refuses to start after a warning.
+# Files that an earlier version wrote, or that this version writes for another Dovecot or with other
+# settings. Postfix 3.10 warns about the first, and Postroom refuses to start after a warning.
 OBSOLETE = (
     "postfix/database.conf",
     "dovecot/sql.conf.ext",
@@ -52,6 +52,9 @@ OBSOLETE = (
     "dovecot/folders.acl",
     "dovecot/scripts.conf.ext",
     "dovecot/none.sieve",
+    "dovecot/learn",
+    "dovecot/learn-spam.sieve",
+    "dovecot/learn-ham.sieve",
 )
 STABLE_SECONDS = 10
 # Versions of Dovecot that have a configuration, and the Debian release of each (decision 0202).
@@ -171,8 +174,8 @@ def dovecot(settings: Settings) -> Daemon:
     return Daemon(
         name="dovecot",
         command=[DOVECOT, "-F", "-c", path],
-        # Compiles the Sieve script of all mailboxes now: deliveries may not write to its folder.
-        checks=[[DOVECONF, "-n", "-c", path], [SIEVEC, "-c", path, str(settings.data / "dovecot" / "once.sieve")]],
+        # Compiles the Sieve scripts of all mailboxes now: deliveries may not write to their folder.
+        checks=[[DOVECONF, "-n", "-c", path], [SIEVEC, "-c", path, str(settings.data / "dovecot")]],
         # The host name in replies, Message-IDs and file names of mail. Default: the machine's name.
         environment=ENVIRONMENT | {"DOVECOT_HOSTNAME": settings.hostname},
     )
@@ -280,6 +283,9 @@ def _check(settings: Settings, postgres: Mapping[str, str] | None) -> None:
         raise Unusable(f"{database_path(settings)}: opendkim opens no database with + or @ in its file's name.")
     if settings.tls_cert:
         _check_certificate(settings)
+    program = Path(settings.filter_learn)
+    if settings.filter_learn and not (program.is_file() and program.stat().st_mode & 0o001):
+        raise Unusable(f"POSTROOM_FILTER_LEARN: {program} must be a program that every user can run.")
 
 
 def _check_postgres(postgres: Mapping[str, str]) -> None:

@@ -7,6 +7,9 @@ Clients cannot send mail to these names: every listener refuses them.
 INTERNAL_DOMAIN = "acct.internal"
 # Mail to <id>@INBOX_DOMAIN goes to the INBOX without running the account's Sieve script.
 INBOX_DOMAIN = f"inbox.{INTERNAL_DOMAIN}"
+# Header field with which the filter of this instance marks spam, as `X-Spam: Yes`. Mail that enters
+# in any other way loses the field (decision 0248).
+SPAM_HEADER = "X-Spam"
 # Header field with which our milter tells opendkim the domain that signs a reply. No sent message
 # has this field.
 SIGNING_HEADER = "X-Postroom-Signing-Domain"

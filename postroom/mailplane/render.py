@@ -8,13 +8,13 @@ view is asked, and when.
 import ipaddress
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from postroom.mailplane.dovecot import sendmail
-from postroom.mailplane.internal_addresses import INBOX_DOMAIN, INTERNAL_DOMAIN, SIGNING_HEADER
+from postroom.mailplane.internal_addresses import INBOX_DOMAIN, INTERNAL_DOMAIN, SIGNING_HEADER, SPAM_HEADER
 from postroom.settings import Settings
 
 if TYPE_CHECKING:
@@ -98,6 +98,10 @@ QUOTA_WARNINGS = [
     for percent, direction in ((100, "over"), (95, "over"), (80, "over"), (100, "under"), (75, "under"))
     for resource in ("storage", "message")
 ]
+
+# Seconds that Postfix waits for the filter, at each stage except the end of a message. The first
+# wait is before the greeting, which `probe.postfix` reads.
+FILTER_SECONDS = 3
 
 # Largest number of times that the scripts of an account forward one message.
 MOST_REDIRECTS = 14
@@ -211,6 +215,7 @@ def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
     files = {
         "dovecot/dovecot.conf": File(render(f"dovecot-{plane.dovecot}.conf.j2")),
         "dovecot/once.sieve": File(render("once.sieve.j2")),
+        "dovecot/junk.sieve": File(render("junk.sieve.j2")),
         "dovecot/quota-warning": File(render("quota-warning.j2"), 0o755),
         "run/doveadm.key": File(plane.doveadm_key, 0o600, plane.user),
     }
@@ -227,19 +232,23 @@ def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
         files["dovecot/none.sieve"] = File("# For an account without rules.\n")
     if plane.root:
         files["dovecot/sendmail"] = File(render("sendmail.j2"), 0o755)
-        files["postfix/main.cf"] = File(render("main.cf.j2"))
-        files["postfix/master.cf"] = File(render("master.cf.j2"))
-        for name, (meaning, query) in plane.maps.items():
-            own = plane.node.id if plane.node else 0
-            query = query.format(id=IDS[plane.engine].format("%u"), node=own)
-            text = render("map.cf.j2", name=name, meaning=meaning, query=query)
-            files[f"postfix/{name}.cf"] = File(text)
-        for name in PATTERNS:
-            files[f"postfix/{name}"] = File(render(f"{name}.j2"))
+        files |= {f"postfix/{name}": File(text) for name, text in _postfix(plane, render)}
         files["opendkim/opendkim.conf"] = File(render("opendkim.conf.j2"))
         files["opendkim/sign.lua"] = File(render("sign.lua.j2"))
         files["opendkim/signed.lua"] = File(render("signed.lua.j2"))
+    if settings.filter_learn:
+        files["dovecot/learn"] = File(render("learn.j2"), 0o755)
+        files |= {f"dovecot/learn-{kind}.sieve": File(render("learn.sieve.j2", kind=kind)) for kind in ("spam", "ham")}
     return files | dict(_services(settings, plane)) | dict(_node_files(plane))
+
+
+def _postfix(plane: Plane, render: Callable[..., str]) -> Iterator[tuple[str, str]]:
+    for name in ("main.cf", "master.cf", *PATTERNS):
+        yield name, render(f"{name}.j2")
+    for name, (meaning, query) in plane.maps.items():
+        own = plane.node.id if plane.node else 0
+        query = query.format(id=IDS[plane.engine].format("%u"), node=own)
+        yield f"{name}.cf", render("map.cf.j2", name=name, meaning=meaning, query=query)
 
 
 def _node_files(plane: Plane) -> Iterator[tuple[str, File]]:
@@ -295,6 +304,7 @@ def _environment(settings: Settings, engine: str) -> "Environment":
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.globals |= {"spam_header": SPAM_HEADER, "filter_seconds": FILTER_SECONDS}
     environment.filters["host"] = bracketed
     environment.filters["quote"] = shlex.quote
     environment.filters["regexp"] = re.escape
@@ -339,7 +349,7 @@ def _values(settings: Settings, plane: Plane) -> dict[str, object]:
         "judges": judge_path(settings).parent,
         "sockets": f"{settings.data}/spool/public",
         "sendmail": f"{settings.data}/dovecot/sendmail" if plane.root else "/bin/false",
-        **{name: getattr(settings, name) for name in settings.__struct_fields__ if name.endswith("_port")},
+        **{name: getattr(settings, name) for name in settings.__struct_fields__ if re.search("_port$|^filter_", name)},
     }
 
 

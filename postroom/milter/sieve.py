@@ -19,7 +19,7 @@ from postroom.address import Address, BadAddress
 from postroom.db import Database, Tx
 from postroom.domains import dkim
 from postroom.log import log
-from postroom.mailplane.internal_addresses import INTERNAL_DOMAIN, SIGNING_HEADER, inbox_name
+from postroom.mailplane.internal_addresses import INTERNAL_DOMAIN, SIGNING_HEADER, SPAM_HEADER, inbox_name
 from postroom.milter import header_from, identity, own_signature
 from postroom.milter.header_from import Unclear
 from postroom.milter.identity import NotOwn
@@ -44,9 +44,9 @@ FORWARDED = [b"x-sieve", b"x-sieve-redirected-from"]
 # account can make 14 messages of one (`sieve_max_redirects`); those of several accounts together
 # could make any number (decision 0232).
 MOST_FORWARDS = 3
-# A field that a reply must not have: it claims the mail host's authentication results (RFC 8601,
-# section 5).
-RESULTS = b"authentication-results"
+# Fields that a reply must not have: they claim the mail host's authentication results (RFC 8601,
+# section 5), the filter's verdict, or the milter's own words.
+CLAIMS = (b"authentication-results", SPAM_HEADER.lower().encode(), SIGNING_HEADER.lower().encode())
 
 
 class Replies:
@@ -60,7 +60,7 @@ class Replies:
         self._database = database
 
     def keeps(self, name: bytes) -> bool:
-        return identity.is_identity(name) or name in (RESULTS, SIGNING_HEADER.lower().encode())
+        return identity.is_identity(name) or name in CLAIMS
 
     async def judge(self, message: Message) -> Answer:
         account = _owner(message)

@@ -12,6 +12,7 @@ import time
 from cryptography import x509
 
 from postroom.api.context import Measured
+from postroom.mailplane import probe
 from postroom.mailplane.dovecot import doveadm
 from postroom.mailplane.postfix import queues
 from postroom.mailplane.render import tls_paths
@@ -33,6 +34,7 @@ class Measures:
             mail_queue=queues.read(settings.data) if mail else None,
             certificate_ends=await asyncio.to_thread(_certificate_ends, settings) if mail else None,
             worker_silence=_worker_silence(settings),
+            has_filter=await _has_filter(settings) if mail and settings.filter_milter else None,
         )
 
     async def _logins(self) -> dict[tuple[str, str], int] | None:
@@ -48,6 +50,11 @@ def _certificate_ends(settings: Settings) -> float | None:
         return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc.timestamp()
     except (OSError, ValueError):
         return None
+
+
+async def _has_filter(settings: Settings) -> bool | None:
+    reason = await probe.filter_milter(settings)
+    return None if reason == probe.UNSEEN else reason is None
 
 
 def _worker_silence(settings: Settings) -> float | None:

@@ -159,6 +159,7 @@ def everything(tenant: Tenant, operators_key: str) -> Iterator[Samples]:
         mail_queue={"deferred": 3, "active": 0},
         certificate_ends=1_900_000_000.0,
         worker_silence=0.5,
+        has_filter=False,
     )
     api.reasons = {"dovecot": None, "postfix": "It does not answer."}
     account = tenant.account()
@@ -215,11 +216,12 @@ def test_measurements_of_other_parts(tenant: Tenant, everything: Samples, operat
     assert value(found, "mail_queue_messages", queue="deferred") == 3
     assert value(found, "certificate_expiry_timestamp_seconds") == 1_900_000_000
     assert value(found, "worker_silence_seconds") == 0.5
+    assert value(found, "filter_up") == 0
     assert (value(found, "part_up", part="dovecot"), value(found, "part_up", part="postfix")) == (1, 0)
     tenant.api.measured = Measured()
     names = {name for name, _ in samples(tenant.get(PATH, key=operators_key))}
     assert not names & {
-        f"postroom_{name}" for name in ("logins_total", "mail_queue_messages", "worker_silence_seconds")
+        f"postroom_{name}" for name in ("logins_total", "mail_queue_messages", "worker_silence_seconds", "filter_up")
     }
 
 

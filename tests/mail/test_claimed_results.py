@@ -1,4 +1,5 @@
-"""Authentication results that claim to be ours are removed (RFC 8601, 5). Those of others stay."""
+"""Authentication results that claim to be ours are removed (RFC 8601, 5), and so is X-Spam, also
+without a filter. Results of others stay."""
 
 import re
 import subprocess
@@ -73,11 +74,13 @@ def test_results_that_claim_to_be_ours_are_removed(box: Mailbox, door: str) -> N
     fields += [
         b"X-Other: a\rAuthentication-Results: " + HOST + b"; spf=pass",
         b"Authentication-Results: " + HOST.upper(),
+        *(b"X-Spam: Yes", b"x-spam:Yes", b"X-SPAM \t: Yes", b"X-Spam:\r\n Yes"),
     ]
     kept = [b"Authentication-Results: " + other.replace(b"%s", HOST) for other in OTHERS]
     sender, client = (OUTSIDE, inbound(box)) if door == "port 25" else (box.address, submitting(box))
     raw = from_(box) + b"\r\n".join([*fields, *kept]) + b"\r\n\r\nbody"
     found = arrives(box, sender.encode(), raw, client)
+    assert b"\nx-spam" not in found.lower()
     assert found.lower().count(b"\nauthentication-results") == len(kept)
     assert [re.sub(rb"\s+", b" ", value.strip()) for value in results(found)] == [
         re.sub(rb"\s+", b" ", field.partition(b": ")[2]) for field in kept

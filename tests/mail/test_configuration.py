@@ -71,6 +71,7 @@ def test_it_works() -> None:
     assert sorted(render()) == [
         "dovecot/dovecot.conf",
         "dovecot/folders.acl",
+        "dovecot/junk.sieve",
         "dovecot/once.sieve",
         "dovecot/quota-warning",
         "dovecot/refused.conf.ext",
@@ -146,6 +147,7 @@ def test_without_root_there_is_no_postfix_and_no_other_user(version: str) -> Non
         - {"dovecot/none.sieve"}
     ) == [
         "dovecot/dovecot.conf",
+        "dovecot/junk.sieve",
         "dovecot/once.sieve",
         "dovecot/quota-warning",
         "run/doveadm.key",
@@ -307,6 +309,8 @@ def test_names() -> None:
     [
         ({"database_url": "sqlite:////srv/a+b.db"}, "opendkim"),
         ({"tls_cert": "/nonexistent/cert.pem", "tls_key": "/nonexistent/key.pem"}, "POSTROOM_TLS_CERT"),
+        ({"filter_learn": "/nonexistent/learn"}, "POSTROOM_FILTER_LEARN"),
+        ({"filter_learn": "/etc/passwd"}, "POSTROOM_FILTER_LEARN"),
         ({"tls_cert": "/etc/a b.pem", "tls_key": "/etc/key.pem"}, "a b.pem"),
     ],
 )

@@ -187,6 +187,7 @@ def test_a_rejection_is_from_its_owner_and_signed(platform: Platform, alice: Mai
         'vacation :mime "X-Postroom-Signing-Domain: elsewhere.example\r\n\r\nx";',
         'vacation :mime "Authentication-Results: mail.postroom.test; dkim=pass\r\n\r\nx";',
         'vacation :mime "Content-Type: text/plain\r\nAUTHENTICATION-RESULTS : x; dkim=pass\r\n\r\nx";',
+        'vacation :mime "Content-Type: text/plain\r\nx-spam : Yes\r\n\r\nx";',
     ],
 )
 def test_a_forged_reply_is_dropped_and_the_mail_arrives(

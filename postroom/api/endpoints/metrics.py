@@ -182,6 +182,8 @@ def _measured(measured: Measured) -> Iterator[Metric]:
     if measured.worker_silence is not None:
         silence = [((), measured.worker_silence)]
         yield _gauge("worker_silence_seconds", "Time since the worker last began a round.", [], silence)
+    if measured.has_filter is not None:
+        yield _gauge("filter_up", "Whether the spam filter answers.", [], [((), int(measured.has_filter))])
 
 
 def _gauge(name: str, help_: str, labels: list[str], samples: Iterable[tuple[tuple[str, ...], float]]) -> Metric:

@@ -1,0 +1,219 @@
+"""The filter hook with a real rspamd: spam goes to Junk, clean mail has results of authentication,
+and mail arrives while the filter is away."""
+
+import asyncio
+import json
+import signal
+import smtplib
+from collections.abc import Iterator
+from email import message_from_bytes
+from email.message import Message
+from pathlib import Path
+
+import pytest
+
+from postroom.doctor import network
+from postroom.settings import load
+from tests.harness.dns_server import DnsServer
+from tests.harness.service import Service, wait_for
+from tests.mail.clients import message, smtp, submission
+from tests.mail.platform import Mailbox
+from tests.mail.rspamd import GTUBE, REFUSED, Rspamd
+from tests.mail.sink import Sink
+from tests.mail.test_delivery_rules import away, forward
+from tests.mail.test_port25 import hand_in, letter
+
+HOST = "mail.postroom.test"
+ELSEWHERE = "someone@elsewhere.example"
+FORGED = (
+    b"X-Spam: Yes",
+    b"x-spam:Yes",
+    b"X-SPAM \t: Yes",
+    b"X-Spam:\r\n Yes",
+    b"X-Spam\r: Yes",
+    b"X-Other: a\rX-Spam: Yes",
+)
+
+
+@pytest.fixture(scope="module")
+def dns() -> Iterator[DnsServer]:
+    with DnsServer.start() as server:
+        server.publish("elsewhere.example", "TXT", "v=spf1 ip4:127.0.0.0/8 -all")
+        server.publish("_dmarc.elsewhere.example", "TXT", "v=DMARC1; p=reject")
+        yield server
+
+
+@pytest.fixture(scope="module")
+def sink() -> Iterator[Sink]:
+    with Sink.start() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the program leaves what it was taught, a file for each message."""
+    folder = tmp_path_factory.mktemp("learned")
+    folder.chmod(0o777)
+    for parent in folder.parents[:3]:
+        parent.chmod(parent.stat().st_mode | 0o001)
+    program = folder / "learn"
+    program.write_text(
+        f"#!/bin/sh\nfile=$(mktemp {folder}/$1.XXXXXX)\ncat >$file\n! grep -q hang $file || exec sleep 60\n"
+    )
+    program.chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def filter_() -> Iterator[Rspamd]:
+    with Rspamd.new() as rspamd:
+        yield rspamd
+
+
+@pytest.fixture(scope="module")
+def service(filter_: Rspamd, dns: DnsServer, sink: Sink, learned: Path) -> Iterator[Service]:
+    """Starts while the filter is away."""
+    settings = {
+        "filter_milter": filter_.milter,
+        "filter_learn": str(learned / "learn"),
+        "resolver": dns.address,
+        "outbound": "on",
+        "relayhost": sink.relayhost,
+    }
+    with Service.new(**settings) as new:
+        new.start()
+        filter_.start(dns.address)
+        yield new
+        assert new.stop() == 0
+
+
+def send(box: Mailbox, subject: str, body: str = "Hello.", *fields: bytes) -> None:
+    """Hands in a message from outside."""
+    made = message(ELSEWHERE, box.address, subject)
+    made.set_content(body)
+    raw = b"\r\n".join([*fields, made.as_bytes().replace(b"\n", b"\r\n")])
+    code, text = hand_in(box, ELSEWHERE, raw)
+    assert code == 250, text
+
+
+def folder(box: Mailbox, name: str) -> list[Message]:
+    with box.login() as imap:
+        imap.select(name, readonly=True)
+        found = imap.search(None, "ALL")[1][0].split()
+        return [message_from_bytes(imap.fetch(number.decode(), "(BODY.PEEK[])")[1][0][1]) for number in found]  # type: ignore[index, arg-type]
+
+
+def arrived(box: Mailbox, name: str, subject: str) -> Message:
+    """Waits for a message in a folder."""
+    found = wait_for(f"{subject} in {name}", lambda: [m for m in folder(box, name) if m["Subject"] == subject])
+    assert len(found) == 1
+    return found[0]
+
+
+def spam_fields(found: Message) -> list[str]:
+    return [value for name, value in found.items() if name.strip().lower() == "x-spam"]
+
+
+def diagnosis(service: Service) -> tuple[str, str]:
+    """What `postroom doctor` says about the filter."""
+    settings = load(service.environment)
+
+    async def ask() -> list[tuple[str, str]]:
+        return [(found.level, found.text) async for found in network.spam_filter(settings)]
+
+    [found] = asyncio.run(ask())
+    return found
+
+
+def test_clean_mail(alice: Mailbox, filter_: Rspamd) -> None:
+    """It has the filter's results in the name of this host, and no others in this name."""
+    send(alice, "clean", "Hello.", f"Authentication-Results: {HOST}; spf=fail".encode(), *FORGED)
+    found = arrived(alice, "INBOX", "clean")
+    [results] = found.get_all("Authentication-Results", [])
+    assert results.split(";")[0].strip() == HOST
+    assert "spf=pass" in results
+    assert "dmarc=pass" in results
+    assert not spam_fields(found)
+
+
+def test_spam(alice: Mailbox, target: Mailbox, sink: Sink) -> None:
+    """It is in Junk. Neither a rule nor a script of the account forwards or answers it."""
+    forward(alice, target.address.replace("@", "+rule@"), keep_copy=False)
+    away(alice, "the rule's")
+    alice.put_script(f'redirect "{target.address.replace("@", "+own@")}";'.encode())
+    send(alice, "spam", GTUBE)
+    assert spam_fields(arrived(alice, "Junk", "spam")) == ["Yes"]
+    send(alice, "honest")
+    assert target.wait_for("honest")
+    wait_for("the reply", lambda: [taken for taken in sink.taken if b"Auto: honest" in taken.raw])
+    assert [taken for taken in sink.taken if b"Auto: spam" in taken.raw] == []
+    assert "spam" not in target.subjects() + alice.subjects()
+    code, text = hand_in(alice, ELSEWHERE, letter(ELSEWHERE, "refused") + REFUSED.encode())
+    assert code == 554, text
+
+
+def test_submitted_mail_is_not_filtered(alice: Mailbox, bob: Mailbox) -> None:
+    """It cannot pretend to be."""
+    with submission(alice.platform.service, alice.address, alice.password) as client:
+        raw = b"\r\n".join([*FORGED, letter(alice.address, "submitted") + GTUBE.encode()])
+        client.sendmail(alice.address, [bob.address], raw)
+    found = arrived(bob, "INBOX", "submitted")
+    assert not spam_fields(found)
+    assert "Authentication-Results" not in found
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_the_filter_is_away(alice: Mailbox, filter_: Rspamd, dns: DnsServer, number: signal.Signals) -> None:
+    """Mail arrives unfiltered, what others claim is removed, and a forged sender is still refused.
+    The service is ready. With the filter back, mail is filtered again."""
+    service = alice.platform.service
+    assert diagnosis(service)[0] == "ok"
+    filter_.signal(number)
+    assert diagnosis(service)[0] == "warning"
+    with smtp(service) as client:
+        raw = b"\r\n".join([*FORGED, letter(ELSEWHERE, "away") + GTUBE.encode()])
+        client.sendmail(ELSEWHERE, [alice.address], raw)
+        forged = f"boss@{alice.platform.domain}"
+        with pytest.raises(smtplib.SMTPDataError, match=r"5\.7\.1"):
+            client.sendmail(forged, [alice.address], letter(forged, "forged"))
+    found = arrived(alice, "INBOX", "away")
+    assert not spam_fields(found)
+    assert "Authentication-Results" not in found
+    assert service.ready()
+    if number == signal.SIGKILL:
+        rows = json.loads(service.run("doctor", "--json").stdout)
+        assert [row["level"] for row in rows if row["subject"] == "filter"] == ["warning"]
+        filter_.kill()
+        filter_.start(dns.address)
+    else:
+        filter_.signal(signal.SIGCONT)
+    assert diagnosis(service)[0] == "ok"
+    send(alice, "back", GTUBE)
+    assert arrived(alice, "Junk", "back")
+
+
+def test_learning(alice: Mailbox, learned: Path) -> None:
+    """What a user moves to Junk is spam, and what leaves Junk is ham, but not on the way to Trash.
+    A program that hangs holds a move up once, and the message is moved."""
+    taught = lambda: sorted(path.name.partition(".")[0] for path in learned.iterdir() if path.suffix)  # noqa: E731
+    for subject in ("first", "second", "hang", "after"):
+        send(alice, subject)
+        arrived(alice, "INBOX", subject)
+    with alice.login() as imap:
+        imap.select("INBOX")
+        assert imap.uid("MOVE", "1:2", "Junk")[0] == "OK"
+        assert taught() == ["spam", "spam"]
+        assert all(b"\nSubject: " in path.read_bytes() for path in learned.glob("spam.*"))
+        imap.select("Junk")
+        assert imap.uid("MOVE", "1", "Archive")[0] == "OK"
+        assert imap.uid("MOVE", "2", "Trash")[0] == "OK"
+        assert taught() == ["ham", "spam", "spam"]
+        imap.select("INBOX")
+        assert imap.uid("MOVE", "1:*", "Junk")[0] == "OK"
+        assert taught() == ["ham", "spam", "spam", "spam"]
+    assert [found["Subject"] for found in folder(alice, "Junk")] == ["hang", "after"]
+
+
+def test_a_script_of_a_user_runs_no_program(alice: Mailbox) -> None:
+    with pytest.raises(AssertionError, match=r"vnd\.dovecot\.pipe"):
+        alice.put_script(b'require "vnd.dovecot.pipe"; pipe "learn" "spam";')
