@@ -19,6 +19,7 @@ from tests.harness.service import Service, wait_for
 from tests.mail import clients
 from tests.mail.clients import Imap, Pop3
 from tests.mail.platform import Mailbox, Platform
+from tests.mail.rspamd import Rspamd
 
 NAMES = ("ams", "ber", "cph")
 
@@ -140,16 +141,18 @@ def _join(machine: Machine) -> None:
 class Cluster:
     machines: list[Machine]
     dns: DnsServer
+    filter: Rspamd
+    """The spam filter of every node; no test but its own starts it."""
 
     @classmethod
     @contextmanager
     def start(cls, postgres: PostgresServer, debian13: Debian13 | None = None) -> "Iterator[Cluster]":
         url = postgres.new_database()
         with ExitStack() as stack, ThreadPoolExecutor() as pool:
-            machines, dns = [], stack.enter_context(DnsServer.start())
+            machines, dns, rspamd = [], stack.enter_context(DnsServer.start()), stack.enter_context(Rspamd.new())
             for number, name in enumerate(NAMES, 2):
                 options = {"database_url": url, "node": name, "mail_host": f"127.0.0.{number}", "message_size": "65536"}
-                options["resolver"] = dns.address
+                options |= {"resolver": dns.address, "filter_milter": rspamd.milter}
                 service = stack.enter_context(Service.new(**options))
                 machines.append(Machine(name, f"127.0.0.{number}", service))
             if debian13:
@@ -157,7 +160,7 @@ class Cluster:
                     debian13.take(machine.service)
             list(pool.map(_join, machines[:1]))
             list(pool.map(_join, machines[1:]))
-            cluster = cls(machines, dns)
+            cluster = cls(machines, dns, rspamd)
             cluster.wait_for_trust()
             versions = {(machine.service.data / "dovecot" / "dovecot.conf").read_text()[:13] for machine in machines}
             assert not debian13 or versions == {"# Dovecot 2.3", "# Dovecot 2.4"}
