@@ -224,6 +224,7 @@ def write_configuration(
     from postroom.mailplane import certificate
 
     _check(settings, postgres)
+    _check_program(settings.filter_learn, identity)
     plane = _plane(identity, doveadm_key, postgres, node)
     for name in _folders(plane.root):
         _make_folder(settings.data / name)
@@ -283,9 +284,6 @@ def _check(settings: Settings, postgres: Mapping[str, str] | None) -> None:
         raise Unusable(f"{database_path(settings)}: opendkim opens no database with + or @ in its file's name.")
     if settings.tls_cert:
         _check_certificate(settings)
-    program = Path(settings.filter_learn)
-    if settings.filter_learn and not (program.is_file() and program.stat().st_mode & 0o001):
-        raise Unusable(f"POSTROOM_FILTER_LEARN: {program} must be a program that every user can run.")
 
 
 def _check_postgres(postgres: Mapping[str, str]) -> None:
@@ -310,6 +308,13 @@ def _check_certificate(settings: Settings) -> None:
     except OSError as error:  # ssl.SSLError too
         named = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         raise Unusable(f"POSTROOM_TLS_CERT and POSTROOM_TLS_KEY: {named}.") from None
+
+
+def _check_program(path: str, identity: Identity) -> None:
+    """Raises Unusable unless Dovecot, as this user, can run the program."""
+    with identity.acting():
+        if path and not (os.path.isfile(path) and os.access(path, os.X_OK, effective_ids=True)):  # noqa: PTH113 - Path raises
+            raise Unusable(f"POSTROOM_FILTER_LEARN: {path} must be a program that user {identity.name} can run.")
 
 
 def _group(gid: int) -> str:
