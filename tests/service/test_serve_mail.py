@@ -6,6 +6,7 @@ import os
 import pwd
 import re
 import signal
+import smtplib
 import socket
 import ssl
 import subprocess
@@ -84,7 +85,8 @@ def test_it_works(service: Service) -> None:
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
 def test_a_start_gives_no_warning(request: pytest.FixtureRequest, engine: str) -> None:
-    """No daemon warns, of a deprecated setting for example, when it checks its files or starts."""
+    """No daemon warns, of a deprecated setting for example, when it checks its files, starts, or
+    delivers a message."""
     url = request.getfixturevalue("postgres").new_database() if engine == "postgresql" else ""
     with Service.new(**({"database_url": url} if url else {})) as service:
         service.start()
@@ -93,6 +95,11 @@ def test_a_start_gives_no_warning(request: pytest.FixtureRequest, engine: str) -
             for command in daemon.checks:
                 done = subprocess.run(command, env=daemon.environment, capture_output=True, text=True)
                 assert (done.returncode, done.stderr) == (0, ""), command
+        address, _ = make_account(service)
+        with smtplib.SMTP("127.0.0.1", service.ports["smtp_port"]) as client:
+            client.sendmail("someone@elsewhere.example", address, "Subject: hello\r\n\r\nhello")
+        log = service.data / "log" / "postfix.log"
+        wait_for("the delivery", lambda: "status=sent" in log.read_text())
         told = service.said() + "".join(path.read_text() for path in (service.data / "log").iterdir())
     assert "starting" in told, "the logs of the daemons are elsewhere"
     assert re.findall(r"(?i).*\b(?:warning|obsolete|deprecated|unsupported|error|fatal)\b.*", told) == []
