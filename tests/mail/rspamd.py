@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from postroom.mailplane import probe
 from tests.documents import read
 from tests.harness.service import SIGNALLED, wait_for
 from tests.mail.clients import own_address
@@ -85,7 +86,7 @@ class Rspamd:
         return f"inet:{self.address}:{PORT}"
 
     def start(self, dns: str) -> None:
-        """Starts the filter and waits until it accepts connections."""
+        """Starts the filter and waits until it answers."""
         for name, text in re.findall(
             r"`/etc/rspamd/local\.d/(\S+)`:\n\n```ucl\n(.*?)```", read("docs/filter.md"), re.S
         ):
@@ -99,16 +100,17 @@ class Rspamd:
             stdout=subprocess.DEVNULL,
             start_new_session=True,
         )
-        wait_for("rspamd", self._accepts)
+        wait_for("rspamd", self._answers)
 
-    def _accepts(self) -> bool:
+    def _answers(self) -> bool:
         assert self.process
         assert self.process.poll() is None, (self.folder / "log").read_text()
         try:
-            socket.create_connection((self.address, PORT), 1).close()
+            with socket.create_connection((self.address, PORT), 1) as client:
+                client.sendall(probe.NEGOTIATE)
+                return bool(client.recv(1))
         except OSError:
             return False
-        return True
 
     def signal(self, number: int) -> None:
         """Sends a signal to all processes of the filter."""

@@ -3,8 +3,11 @@ and mail arrives while the filter is away."""
 
 import asyncio
 import json
+import os
+import re
 import signal
 import smtplib
+import socket
 from collections.abc import Iterator
 from email import message_from_bytes
 from email.message import Message
@@ -13,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from postroom.doctor import network
-from postroom.settings import load
+from postroom.settings import Settings, load
 from tests.harness.dns_server import DnsServer
 from tests.harness.service import Service, wait_for
 from tests.mail.clients import message, smtp, submission
@@ -21,7 +24,7 @@ from tests.mail.platform import Mailbox
 from tests.mail.rspamd import GTUBE, REFUSED, Rspamd
 from tests.mail.sink import Sink
 from tests.mail.test_delivery_rules import away, forward
-from tests.mail.test_port25 import hand_in, letter
+from tests.mail.test_port25 import hand_in, letter, public, rsa_key, signed
 
 HOST = "mail.postroom.test"
 ELSEWHERE = "someone@elsewhere.example"
@@ -114,9 +117,8 @@ def spam_fields(found: Message) -> list[str]:
     return [value for name, value in found.items() if name.strip().lower() == "x-spam"]
 
 
-def diagnosis(service: Service) -> tuple[str, str]:
+def diagnosis(settings: Settings) -> tuple[str, str]:
     """What `postroom doctor` says about the filter."""
-    settings = load(service.environment)
 
     async def ask() -> list[tuple[str, str]]:
         return [(found.level, found.text) async for found in network.spam_filter(settings)]
@@ -125,14 +127,16 @@ def diagnosis(service: Service) -> tuple[str, str]:
     return found
 
 
-def test_clean_mail(alice: Mailbox, filter_: Rspamd) -> None:
+def test_clean_mail(alice: Mailbox, dns: DnsServer, tmp_path: Path) -> None:
     """It has the filter's results in the name of this host, and no others in this name."""
-    send(alice, "clean", "Hello.", f"Authentication-Results: {HOST}; spf=fail".encode(), *FORGED)
+    dns.publish("s1._domainkey.elsewhere.example", "TXT", f"v=DKIM1; p={public(rsa_key())}")
+    claims = b"\r\n".join([f"Authentication-Results: {HOST}; spf=fail".encode(), *FORGED, b""])
+    raw = claims + signed(letter(ELSEWHERE, "clean"), "elsewhere.example", tmp_path)
+    assert hand_in(alice, ELSEWHERE, raw)[0] == 250
     found = arrived(alice, "INBOX", "clean")
     [results] = found.get_all("Authentication-Results", [])
     assert results.split(";")[0].strip() == HOST
-    assert "spf=pass" in results
-    assert "dmarc=pass" in results
+    assert sorted(re.findall(r"(\w+)=pass", results)) == ["dkim", "dmarc", "spf"]
     assert not spam_fields(found)
 
 
@@ -167,9 +171,10 @@ def test_the_filter_is_away(alice: Mailbox, filter_: Rspamd, dns: DnsServer, num
     """Mail arrives unfiltered, what others claim is removed, and a forged sender is still refused.
     The service is ready. With the filter back, mail is filtered again."""
     service = alice.platform.service
-    assert diagnosis(service)[0] == "ok"
+    settings = load(service.environment)
+    assert diagnosis(settings)[0] == "ok"
     filter_.signal(number)
-    assert diagnosis(service)[0] == "warning"
+    assert diagnosis(settings)[0] == "warning"
     with smtp(service) as client:
         raw = b"\r\n".join([*FORGED, letter(ELSEWHERE, "away") + GTUBE.encode()])
         client.sendmail(ELSEWHERE, [alice.address], raw)
@@ -187,9 +192,24 @@ def test_the_filter_is_away(alice: Mailbox, filter_: Rspamd, dns: DnsServer, num
         filter_.start(dns.address)
     else:
         filter_.signal(signal.SIGCONT)
-    assert diagnosis(service)[0] == "ok"
+    assert diagnosis(settings)[0] == "ok"
     send(alice, "back", GTUBE)
     assert arrived(alice, "Junk", "back")
+
+
+def test_a_socket_that_postfix_may_not_open(tmp_path: Path) -> None:
+    """The doctor is root, and asks as Postfix."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        (tmp_path / "s").chmod(0o600)
+        tmp_path.chmod(0o755)
+        settings = load({"POSTROOM_FILTER_MILTER": f"unix:{tmp_path}/s"}, tmp_path)
+        assert diagnosis(settings) == (
+            "warning",
+            f"Postfix may not connect to unix:{tmp_path}/s: mail arrives unfiltered.",
+        )
+        assert os.geteuid() == 0
 
 
 def test_learning(alice: Mailbox, learned: Path) -> None:
