@@ -198,6 +198,8 @@ def test_a_forged_reply_is_dropped_and_the_mail_arrives(
     target.send(alice.address, "question")
     assert alice.wait_for("question")
     assert nothing_came(target, bob) == []
+    with target.login() as imap:
+        assert imap.select("Junk", readonly=True) == ("OK", [b"0"])
     alice.receive("and the next")
     assert alice.wait_for("and the next")
 
