@@ -84,16 +84,73 @@ CROSS JOIN (SELECT 'postmaster' AS local_part UNION ALL SELECT 'abuse') AS role
 WHERE domains.status <> 'pending' AND NOT EXISTS (
   SELECT 1 FROM addresses
   WHERE addresses.domain_id = domains.id AND addresses.local_part = role.local_part
-    AND addresses.account_id IS NOT NULL);
+    AND (addresses.account_id IS NOT NULL OR EXISTS (
+      SELECT 1 FROM alias_members JOIN accounts ON accounts.id = alias_members.account_id
+      WHERE alias_members.alias_id = addresses.alias_id
+        AND accounts.status <> 'disabled' AND accounts.deleted_at IS NULL)))
+UNION ALL
+SELECT addresses.local_part, domains.name, alias_members.account_id || '@acct.internal'
+FROM domains
+JOIN addresses ON addresses.domain_id = domains.id
+JOIN alias_members ON alias_members.alias_id = addresses.alias_id
+JOIN accounts ON accounts.id = alias_members.account_id
+WHERE domains.status <> 'pending' AND addresses.local_part <> '*'
+  AND accounts.status <> 'disabled' AND accounts.deleted_at IS NULL;
 
--- The access(5) action for each disabled recipient. A disabled postmaster or abuse still receives.
+-- Who gets mail to the unknown addresses of a domain.
+CREATE VIEW mail_catch_alls AS
+SELECT domains.name AS domain, alias_members.account_id || '@acct.internal' AS target
+FROM domains
+JOIN addresses ON addresses.domain_id = domains.id
+JOIN alias_members ON alias_members.alias_id = addresses.alias_id
+JOIN accounts ON accounts.id = alias_members.account_id
+WHERE domains.status <> 'pending' AND addresses.local_part = '*'
+  AND accounts.status <> 'disabled' AND accounts.deleted_at IS NULL;
+
+-- Addresses that take no mail and that no catch-all takes, with a target that does not exist:
+-- addresses in quarantine, aliases without living members, and on a platform domain the names with
+-- which a stranger could buy a certificate (RESERVED in address.py).
+CREATE VIEW mail_dead_ends AS
+SELECT addresses.local_part, domains.name AS domain, '0@acct.internal' AS target,
+  CASE WHEN EXISTS (
+      SELECT 1 FROM alias_members JOIN accounts ON accounts.id = alias_members.account_id
+      WHERE alias_members.alias_id = addresses.alias_id AND accounts.deleted_at IS NULL)
+    THEN '550 5.2.1 This mailbox is disabled'
+    ELSE '550 5.1.1 User unknown in virtual mailbox table' END AS action
+FROM domains
+JOIN addresses ON addresses.domain_id = domains.id
+WHERE domains.status <> 'pending' AND addresses.account_id IS NULL
+  AND addresses.local_part NOT IN ('postmaster', 'abuse', '*')
+  AND NOT EXISTS (
+    SELECT 1 FROM alias_members JOIN accounts ON accounts.id = alias_members.account_id
+    WHERE alias_members.alias_id = addresses.alias_id
+      AND accounts.status <> 'disabled' AND accounts.deleted_at IS NULL)
+UNION ALL
+SELECT role.local_part, domains.name, '0@acct.internal', '550 5.1.1 User unknown in virtual mailbox table'
+FROM domains
+CROSS JOIN (
+  SELECT 'admin' AS local_part UNION ALL SELECT 'administrator' UNION ALL SELECT 'ftp'
+  UNION ALL SELECT 'hostmaster' UNION ALL SELECT 'mailer-daemon' UNION ALL SELECT 'news'
+  UNION ALL SELECT 'noc' UNION ALL SELECT 'root' UNION ALL SELECT 'security'
+  UNION ALL SELECT 'ssladmin' UNION ALL SELECT 'ssladministrator' UNION ALL SELECT 'sslwebmaster'
+  UNION ALL SELECT 'sysadmin' UNION ALL SELECT 'usenet' UNION ALL SELECT 'uucp'
+  UNION ALL SELECT 'webmaster' UNION ALL SELECT 'www'
+) AS role
+WHERE domains.status <> 'pending' AND domains.user_id IS NULL AND NOT EXISTS (
+  SELECT 1 FROM addresses WHERE addresses.domain_id = domains.id AND addresses.local_part = role.local_part);
+
+-- The access(5) action for each recipient that takes no mail: disabled accounts, aliases whose
+-- members are all disabled, and dead ends, with the text for an unknown address. A disabled
+-- postmaster or abuse still receives.
 CREATE VIEW mail_refusals AS
 SELECT addresses.local_part, domains.name AS domain, '550 5.2.1 This mailbox is disabled' AS action
 FROM domains
 JOIN addresses ON addresses.domain_id = domains.id
 JOIN accounts ON accounts.id = addresses.account_id
 WHERE domains.status <> 'pending' AND accounts.status = 'disabled' AND accounts.deleted_at IS NULL
-  AND addresses.local_part NOT IN ('postmaster', 'abuse');
+  AND addresses.local_part NOT IN ('postmaster', 'abuse')
+UNION ALL
+SELECT local_part, domain, action FROM mail_dead_ends;
 
 -- Addresses with the account and the login that may send as each address.
 CREATE VIEW mail_senders AS
@@ -105,7 +162,20 @@ SELECT
 FROM domains
 JOIN addresses ON addresses.domain_id = domains.id
 JOIN accounts ON accounts.id = addresses.account_id
-WHERE domains.status <> 'pending' AND accounts.status = 'active' AND accounts.deleted_at IS NULL;
+WHERE domains.status <> 'pending' AND accounts.status = 'active' AND accounts.deleted_at IS NULL
+UNION ALL
+SELECT
+  accounts.id,
+  addresses.local_part,
+  domains.name,
+  accounts.id || '@' || accounts.generation || '.acct.internal'
+FROM domains
+JOIN addresses ON addresses.domain_id = domains.id
+JOIN aliases ON aliases.id = addresses.alias_id
+JOIN alias_members ON alias_members.alias_id = aliases.id
+JOIN accounts ON accounts.id = alias_members.account_id
+WHERE domains.status <> 'pending' AND aliases.may_send = 1 AND addresses.local_part <> '*'
+  AND accounts.status = 'active' AND accounts.deleted_at IS NULL;
 
 -- The key that signs mail submitted from a domain. Only opendkim reads this view. Pending domains
 -- have no key.
