@@ -18,7 +18,16 @@ T = TypeVar("T")
 AccountId = Annotated[int, Meta(ge=1, le=LARGEST, description="The id of an account.")]
 AccountsLimit = Annotated[T, Meta(description="The number of accounts that there may be.")]
 AccountsPerDomainLimit = Annotated[T, Meta(description="The number of accounts that one domain may have.")]
+AliasesPerAccountLimit = Annotated[T, Meta(description="The number of aliases that one account may have.")]
 DomainsLimit = Annotated[T, Meta(description="The number of domains that there may be.")]
+Address = Annotated[str, Meta(description="An address, also with a +tag.")]
+AccountIds = Annotated[
+    T, Meta(description="The accounts that get the mail; several make a group, and each gets a copy.")
+]
+AliasName = Annotated[str, Meta(description="Your name for the alias.")]
+AliasKind = Annotated[T, Meta(description="The kind: alias, group or catch_all.")]
+AliasLocalPart = Annotated[str, Meta(description="The part before the @, or * for the catch-all of the domain.")]
+MaySend = Annotated[bool, Meta(description="Whether the accounts may also send as the address; default: true.")]
 After = Annotated[int, Meta(ge=0, description="Only items after this id: the cursor of a list.")]
 AllowReserved = Annotated[bool, Meta(description="Allow a role address such as admin@, on the user's own domain.")]
 Deleted = Annotated[T, Meta(description="List the deleted accounts that can be restored.")]

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from postroom import events
-from postroom.accounts import addresses
+from postroom.accounts import addresses, alias_rests
 from postroom.accounts import locks as account_locks
 from postroom.accounts.model import COLUMNS, Account, Status, from_row
 from postroom.actor import Actor
@@ -192,6 +192,7 @@ def delete(
     addresses.quarantine(tx, account.domain_id, account.local_part, id_)
     _count(tx, account, -1)
     record(tx, actor, "account.deleted", account)
+    alias_rests.rest(tx, id_)
     if account.is_default:
         _move_default(tx, actor, account, _successor(tx, account))
     gone = {"is_default": False, "updated_at": tx.now, "deleted_at": tx.now, "purge_at": purge_at}
@@ -219,6 +220,7 @@ def restore(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
     if not domains.is_managed(tx, actor.organization_id, old.domain_id):
         raise Refused("domain_gone", domains.GONE)
     record(tx, actor, "account.restored", account)
+    alias_rests.wake(tx, actor, id_)
     return account
 
 
@@ -237,11 +239,7 @@ def _domain_for(tx: Tx, actor: Actor, command: CreateAccount) -> domains.Domain:
         raise Refused("domain_not_active", domains.INACTIVE[domain.status])
     owns = domain.user_id is not None and domain.user_id == command.user_id
     if command.local_part in RESERVED and not (command.allow_reserved and owns):
-        raise Refused(
-            "reserved_local_part",
-            "This local part is reserved for a role (RFC 2142). The domain's own user may take it with "
-            "allow_reserved: true.",
-        )
+        raise Refused("reserved_local_part", domains.RESERVED_NAME)
     return domain
 
 

@@ -5,6 +5,7 @@ The order does not matter: a literal path goes before a path with a parameter.
 
 from postroom.api.endpoints import (
     accounts,
+    aliases,
     client_settings,
     dkim,
     domains,
@@ -22,6 +23,7 @@ from postroom.api.route import Route
 
 FILES = (
     accounts,
+    aliases,
     mailboxes,
     domains,
     verification,

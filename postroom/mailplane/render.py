@@ -53,8 +53,7 @@ MAPS = {
     ),
     "returns": (
         "Addresses that take no mail: mail from a Sieve script to them is returned.",
-        "SELECT 'FILTER error:' || substr(action, 5)"
-        " FROM mail_refusals WHERE local_part = '%u' AND domain = '%d'",
+        "SELECT 'FILTER error:' || substr(action, 5) FROM mail_refusals WHERE local_part = '%u' AND domain = '%d'",
     ),
     "senders": (
         "The login that may send as an address.",

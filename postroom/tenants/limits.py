@@ -17,17 +17,20 @@ ORGANIZATION = ""
 # Maximum number of pending claims of an organization and of a user, where no limit on domains is
 # set. Each claim costs a DKIM key and DNS checks.
 PENDING, PENDING_OF_USER = 5000, 500
+# Maximum number of aliases of one account, where no limit is set.
+ALIASES_PER_ACCOUNT = 50
 
 GET = """
-SELECT domains, accounts, accounts_per_domain FROM limits
+SELECT domains, accounts, accounts_per_domain, aliases_per_account FROM limits
 WHERE organization_id = :organization AND user_id = :user_id"""
 SET = """
-INSERT INTO limits (organization_id, user_id, domains, accounts, accounts_per_domain)
-VALUES (:organization, :user_id, :domains, :accounts, :accounts_per_domain)
+INSERT INTO limits (organization_id, user_id, domains, accounts, accounts_per_domain, aliases_per_account)
+VALUES (:organization, :user_id, :domains, :accounts, :accounts_per_domain, :aliases_per_account)
 ON CONFLICT (organization_id, user_id) DO UPDATE
-SET domains = excluded.domains, accounts = excluded.accounts, accounts_per_domain = excluded.accounts_per_domain"""
+SET domains = excluded.domains, accounts = excluded.accounts, accounts_per_domain = excluded.accounts_per_domain,
+  aliases_per_account = excluded.aliases_per_account"""
 APPLY = """
-SELECT user_id, domains, accounts, accounts_per_domain FROM limits
+SELECT user_id, domains, accounts, accounts_per_domain, aliases_per_account FROM limits
 WHERE organization_id = :organization AND user_id IN ('', :user_id)"""
 # An update that changes nothing: where there is a limit, one transaction at a time counts. Without
 # a limit no transaction waits (decision 0106).
@@ -35,7 +38,7 @@ LOCK = """
 UPDATE limits SET domains = domains
 WHERE organization_id = :organization AND user_id IN ('', :user_id)
   AND (domains IS NOT NULL OR accounts IS NOT NULL OR accounts_per_domain IS NOT NULL)
-RETURNING user_id, domains, accounts, accounts_per_domain"""
+RETURNING user_id, domains, accounts, accounts_per_domain, aliases_per_account"""
 COUNT_DOMAINS = """
 SELECT COUNT(*) FROM domains
 WHERE organization_id = :organization AND deleted_at IS NULL
@@ -52,6 +55,7 @@ class Limits(msgspec.Struct, frozen=True):
     domains: int | None = None
     accounts: int | None = None
     accounts_per_domain: int | None = None
+    aliases_per_account: int | None = None
 
 
 class SetLimits(msgspec.Struct, frozen=True):
@@ -60,6 +64,7 @@ class SetLimits(msgspec.Struct, frozen=True):
     domains: int | UnsetType | None = UNSET
     accounts: int | UnsetType | None = UNSET
     accounts_per_domain: int | UnsetType | None = UNSET
+    aliases_per_account: int | UnsetType | None = UNSET
 
 
 def get(tx: Tx, organization_id: int, user_id: str | None) -> Limits:
@@ -113,6 +118,19 @@ def check_claim(tx: Tx, organization_id: int, user_id: str, *, looks: bool = Fal
     for who, pending, most in zip((None, user_id), counted, (PENDING, PENDING_OF_USER), strict=True):
         if who not in limited and pending >= most:
             raise LimitReached("pending_domains", most)
+
+
+def aliases_per_account(tx: Tx, organization_id: int, user_id: str) -> int:
+    """Returns how many aliases each account of the user may have."""
+    applying = _applying(tx, APPLY, organization_id, user_id)
+    found = [one.aliases_per_account for _, one in applying if one.aliases_per_account is not None]
+    return min(found, default=ALIASES_PER_ACCOUNT)
+
+
+def check_aliases(most: int, present: int) -> None:
+    """Raises LimitReached if an account with `present` aliases may not have one more."""
+    if present >= most:
+        raise LimitReached("aliases_per_account", most)
 
 
 def _applying(tx: Tx, sql: str, organization_id: int, user_id: str) -> list[tuple[str | None, Limits]]:

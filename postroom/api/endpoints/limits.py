@@ -8,7 +8,14 @@ from postroom.api.fields import raise_if_any, text_problems
 from postroom.api.problems import NO_USER
 from postroom.api.route import route
 from postroom.errors import Refused
-from postroom.parameters import AccountsLimit, AccountsPerDomainLimit, DomainsLimit, LimitNumber, UserId
+from postroom.parameters import (
+    AccountsLimit,
+    AccountsPerDomainLimit,
+    AliasesPerAccountLimit,
+    DomainsLimit,
+    LimitNumber,
+    UserId,
+)
 from postroom.tenants import limits
 from postroom.tenants.limits import Limits, SetLimits
 
@@ -22,6 +29,7 @@ class LimitsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     domains: DomainsLimit[LimitNumber] | UnsetType | None = UNSET
     accounts: AccountsLimit[LimitNumber] | UnsetType | None = UNSET
     accounts_per_domain: AccountsPerDomainLimit[LimitNumber] | UnsetType | None = UNSET
+    aliases_per_account: AliasesPerAccountLimit[LimitNumber] | UnsetType | None = UNSET
 
 
 class LimitsAnswer(msgspec.Struct, frozen=True):
@@ -50,7 +58,7 @@ async def change(context: RequestContext, query: LimitsQuery, body: LimitsBody) 
             "forbidden",
             "A key that is bound to a user or to domains cannot set limits: use an unrestricted key.",
         )
-    command = SetLimits(body.domains, body.accounts, body.accounts_per_domain)
+    command = SetLimits(body.domains, body.accounts, body.accounts_per_domain, body.aliases_per_account)
     return await context.write(
         lambda tx: Result(LimitsAnswer(user_id, limits.change(tx, context.actor, user_id, command)))
     )
