@@ -57,7 +57,9 @@ def resolve(tx: Tx, actor: Actor, address: Address, user_id: str | None) -> Reso
     # Mail to postmaster@ may go to the operator, whose account nobody else sees.
     if not ids or (kind != "account" and not seen):
         return _refused(address, "unknown")
-    return Resolution(str(address), kind, seen, True, None)
+    return msgspec.convert(
+        {"address": str(address), "kind": kind, "account_ids": seen, "accepted": True, "reason": None}, Resolution
+    )
 
 
 def _why(tx: Tx, held: tuple[object, ...] | None) -> tuple[Reason, str, tuple[int, ...]]:

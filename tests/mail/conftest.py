@@ -19,6 +19,7 @@ from tests.mail.platform import Mailbox, Platform
 NewDatabase = Callable[[], dict[str, str]]
 
 BOTH = {
+    "test_aliases",
     "test_freshness",
     "test_delivery",
     "test_submission",

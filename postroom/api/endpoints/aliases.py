@@ -1,8 +1,8 @@
 """The alias endpoints: further addresses of accounts, groups and catch-alls."""
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any, get_args
+from datetime import UTC, datetime
+from typing import Annotated, Any, get_args
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -42,6 +42,8 @@ from postroom.parameters import (
     UserId,
 )
 
+LATEST = datetime(9999, 1, 1, tzinfo=UTC)
+Moment = Annotated[ExpiresAt, msgspec.Meta(tz=True)]
 NAMES = ("id", "address", "domain", "local_part", "kind", "user_id", "account_ids", "may_send", "expires_at", "name")
 ShownAlias = derive("ShownAlias", Alias, (*NAMES, "created_at", "updated_at"), doc="An alias.")
 DeletedAlias = derive("DeletedAlias", Alias, ("id", "address"))
@@ -74,7 +76,7 @@ class CreateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     account_ids: AccountIds[list[Id]]
     user_id: UserId | UnsetType = UNSET
     may_send: MaySend | UnsetType = UNSET
-    expires_at: ExpiresAt | None = None
+    expires_at: Moment | None = None
     name: AliasName | None = None
     allow_reserved: AllowReserved = False
 
@@ -83,7 +85,7 @@ class UpdateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user_id: UserId | UnsetType = UNSET
     account_ids: AccountIds[list[Id]] | UnsetType = UNSET
     may_send: MaySend | UnsetType = UNSET
-    expires_at: ExpiresAt | UnsetType | None = UNSET
+    expires_at: Moment | UnsetType | None = UNSET
     name: AliasName | UnsetType | None = UNSET
 
 
@@ -156,10 +158,12 @@ async def get_page(context: RequestContext, query: AliasesQuery) -> Result:
         problems.append(FieldError("kind", "invalid", f"Use one of: {', '.join(get_args(Kind))}."))
     raise_if_any(problems)
     user_id = resolve_user(context.actor, query.user_id)
-    filters = {"account_id": query.account_id, "kind": query.kind, "q": query.q}
-    wanted = AliasFilter(user_id=user_id, **{name: value for name, value in filters.items() if value is not UNSET})
-    if wanted.q is not None:
-        wanted = msgspec.structs.replace(wanted, q=wanted.q.lower())
+    wanted = AliasFilter(
+        user_id=user_id,
+        account_id=None if query.account_id is UNSET else query.account_id,
+        kind=None if query.kind is UNSET else query.kind,
+        q=None if query.q is UNSET else query.q.lower(),
+    )
 
     def work(tx: Tx) -> list[Alias]:
         window = {"limit": query.limit + 1, "offset": query.offset, "after": query.after}
@@ -270,9 +274,10 @@ def _account_ids(ids: Sequence[int], problems: list[FieldError]) -> tuple[int, .
 
 
 def _milliseconds(moment: datetime, problems: list[FieldError]) -> int:
-    """The time in milliseconds since 1970 UTC. A time without a zone is a problem."""
-    if moment.tzinfo is None:
-        problems.append(FieldError("expires_at", "invalid", "Send a time with its zone, such as 2027-01-31T00:00:00Z."))
+    """The time in milliseconds since 1970 UTC. The year 9999 is a problem, because its last hours
+    cannot be shown in UTC."""
+    if moment >= LATEST:
+        problems.append(FieldError("expires_at", "invalid", "An alias must expire before the year 9999."))
     return int(moment.timestamp() * 1000)
 
 
