@@ -21,9 +21,7 @@ from postroom.api.route import PUBLIC, Route
 from postroom.api.routes import ROUTES
 from postroom.cli.api_commands import place
 from postroom.cli.main import app
-from postroom.client.catalog import Entry, catalog
-from postroom.client.methods import Listing, Operation
-from postroom.client.operations import Operations
+from postroom.client.catalog import Entry, catalog, operations
 from postroom.domains.commands import Status as DomainStatus
 from postroom.domains.dns_records import Purpose
 from tests import tables
@@ -215,7 +213,7 @@ def test_every_field_of_a_key_is_documented() -> None:
 
 
 def test_every_method_of_the_client_is_in_the_table() -> None:
-    methods = {name: m for name, m in vars(Operations).items() if isinstance(m, Operation | Listing)}
+    methods = operations()
     rows = re.findall(r"^\| `(\w+)` \| `([A-Z]+) (\S+)` \|", read("docs/python.md"), re.M)
     assert sorted(rows) == sorted((name, m.method, m.path) for name, m in methods.items())
 

@@ -34,6 +34,7 @@ WITHOUT: dict[str, str] = {
             "auth.console_sessions.TAKE_LINK",
         ],
         "the worker looks for what is due in every organization": [
+            "accounts.alias_rests.EXPIRED",
             "accounts.purges.DUE_PURGES",
             "domains.check_schedule.DUE",
             "domains.dkim.DUE",
@@ -56,6 +57,7 @@ WITHOUT: dict[str, str] = {
             "auth.keys.REVOKED_LONG_AGO",
         ],
         "the worker goes on with a row that it has found due": [
+            "accounts.alias_rests.EXPIRE",
             "accounts.purges.BEGIN_PURGE",
             "accounts.purges.RESCHEDULE_PURGE",
             "accounts.purges.FINISH_PURGE",

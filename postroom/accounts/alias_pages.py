@@ -53,7 +53,7 @@ def page_sql(filters: frozenset[str]) -> str:
             where += _hide(name, text) if hidden else text
     organization = "organization_id = :organization"
     if best in ("account_id", "domain_id"):
-        organization = "COALESCE(organization_id, 0) = :organization"
+        organization = "+organization_id = :organization"
     id_ = "COALESCE(id, 0)" if best == "q" else "id"
     page = (
         f"SELECT {FIELDS} FROM aliases WHERE {organization}{where} AND {id_} > :after"

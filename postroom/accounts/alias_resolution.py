@@ -12,9 +12,9 @@ from postroom.domains import commands as domains
 
 Reason = Literal["unknown", "disabled", "resting", "domain_pending"]
 HELD = """
-SELECT addresses.account_id, addresses.alias_id, addresses.rests_until, addresses.user_id, aliases.kind
-FROM addresses LEFT JOIN aliases ON aliases.id = addresses.alias_id
-WHERE addresses.domain_id = :domain_id AND addresses.local_part = :local_part"""
+SELECT account_id, alias_id, rests_until, user_id, (
+  SELECT kind FROM aliases WHERE id = addresses.alias_id AND organization_id = :organization)
+FROM addresses WHERE domain_id = :domain_id AND local_part = :local_part"""
 TARGETS = "SELECT target FROM mail_aliases WHERE local_part = :local_part AND domain = :domain"
 CAUGHT = "SELECT target FROM mail_catch_alls WHERE domain = :domain"
 REFUSED = "SELECT action FROM mail_refusals WHERE local_part = :local_part AND domain = :domain"
@@ -42,11 +42,11 @@ def resolve(tx: Tx, actor: Actor, address: Address, user_id: str | None) -> Reso
     domain = domains.get(tx, actor, address.domain, user_id)
     if domain.status == "pending":
         return _refused(address, "domain_pending")
-    held = tx.one(HELD, domain_id=domain.id, local_part=address.local_part)
+    held = tx.one(HELD, organization=actor.organization_id, domain_id=domain.id, local_part=address.local_part)
     if held is not None and user_id is not None and held[3] != user_id:
         return _refused(address, "unknown")
     if tx.one(REFUSED, local_part=address.local_part, domain=address.domain):
-        return _refused(address, *_why(tx, held))
+        return _refused(address, *_why(tx, actor, held))
     kind = "account" if held is None or held[0] else held[4]
     rows = tx.all(TARGETS, local_part=address.local_part, domain=address.domain)
     if not rows:
@@ -62,14 +62,14 @@ def resolve(tx: Tx, actor: Actor, address: Address, user_id: str | None) -> Reso
     )
 
 
-def _why(tx: Tx, held: tuple[object, ...] | None) -> tuple[Reason, str, tuple[int, ...]]:
+def _why(tx: Tx, actor: Actor, held: tuple[object, ...] | None) -> tuple[Reason, str, tuple[int, ...]]:
     if held is None:
         return "unknown", "none", ()
     account_id, alias_id, _, _, kind = held
     if isinstance(account_id, int):
         return "disabled", "account", (account_id,)
     if isinstance(alias_id, int):
-        ids = aliases.members(tx, alias_id)
+        ids = aliases.members(tx, actor.organization_id, alias_id)
         return ("disabled" if ids else "unknown"), str(kind), ids
     return "resting", "none", ()
 

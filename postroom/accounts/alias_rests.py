@@ -13,21 +13,24 @@ from postroom.domains import commands as domains
 # The rows are locked, so that no other transaction changes the members meanwhile.
 LOST = f"""
 UPDATE aliases SET kind = kind
-WHERE id IN (SELECT alias_id FROM alias_members WHERE account_id = :account_id) AND rested_at IS NULL
+WHERE organization_id = :organization AND id IN (SELECT alias_id FROM alias_members WHERE account_id = :account_id)
+  AND rested_at IS NULL
   AND NOT EXISTS (
     SELECT 1 FROM alias_members JOIN accounts ON accounts.id = alias_members.account_id
     WHERE alias_members.alias_id = aliases.id AND accounts.deleted_at IS NULL)
 RETURNING {FIELDS}"""
-REST = "UPDATE aliases SET rested_at = :now WHERE id = :id"
+REST = "UPDATE aliases SET rested_at = :now WHERE id = :id AND organization_id = :organization"
 WAKE = f"""
 UPDATE aliases SET rested_at = NULL
-WHERE id IN (SELECT alias_id FROM alias_members WHERE account_id = :account_id) AND rested_at IS NOT NULL
+WHERE organization_id = :organization AND id IN (SELECT alias_id FROM alias_members WHERE account_id = :account_id)
+  AND rested_at IS NOT NULL
 RETURNING {FIELDS}"""
 FORGET_MEMBER = "DELETE FROM alias_members WHERE account_id = :account_id"
 # Resting aliases whose accounts are all purged or about to be.
-LEFT = """
-SELECT id FROM aliases
-WHERE id IN (SELECT alias_id FROM alias_members WHERE account_id = :account_id) AND rested_at IS NOT NULL
+LEFT = f"""
+SELECT {FIELDS} FROM aliases
+WHERE organization_id = :organization AND id IN (SELECT alias_id FROM alias_members WHERE account_id = :account_id)
+  AND rested_at IS NOT NULL
   AND NOT EXISTS (SELECT 1 FROM alias_members WHERE alias_id = aliases.id AND account_id <> :account_id)"""
 # Largest number of aliases that one round of the worker ends.
 STEP = 200
@@ -35,23 +38,23 @@ EXPIRED = "SELECT id FROM aliases WHERE expires_at <= :now ORDER BY expires_at L
 EXPIRE = f"UPDATE aliases SET kind = kind WHERE id = :id AND expires_at <= :now RETURNING rested_at, {FIELDS}"
 
 
-def rest(tx: Tx, account_id: int) -> None:
+def rest(tx: Tx, organization_id: int, account_id: int) -> None:
     """After the deletion of an account: its aliases rest, and a group without accounts refuses
     mail."""
-    for row in tx.all(LOST, account_id=account_id):
+    for row in tx.all(LOST, organization=organization_id, account_id=account_id):
         alias = from_row(row)
         if alias.kind == "group":
-            aliases.record(tx, Actor(alias.organization_id), "alias.orphaned", alias)
+            aliases.record(tx, Actor(organization_id), "alias.orphaned", alias)
             continue
-        tx.run(REST, id=alias.id, now=tx.now)
+        tx.run(REST, id=alias.id, organization=organization_id, now=tx.now)
         addresses.quarantine_alias(tx, alias.id)
 
 
 def wake(tx: Tx, actor: Actor, account_id: int) -> None:
     """After the restore of an account: its resting aliases are back. An alias whose address was
     taken meanwhile, whose domain is gone or whose time has passed is deleted, with an event."""
-    for row in tx.all(WAKE, account_id=account_id):
-        alias = from_row(row, aliases.members(tx, row[0]))
+    for row in tx.all(WAKE, organization=actor.organization_id, account_id=account_id):
+        alias = from_row(row, aliases.members(tx, actor.organization_id, row[0]))
         if alias.expires_at is not None and alias.expires_at <= tx.now:
             reason = "expired"
         elif not domains.is_managed(tx, alias.organization_id, alias.domain_id):
@@ -60,17 +63,17 @@ def wake(tx: Tx, actor: Actor, account_id: int) -> None:
             reason = "address_exists"
         else:
             continue
-        aliases.remove(tx, alias.id)
+        aliases.remove(tx, alias)
         aliases.record(tx, actor, "alias.deleted", alias, reason=reason)
 
 
-def forget(tx: Tx, account_id: int) -> None:
+def forget(tx: Tx, organization_id: int, account_id: int) -> None:
     """After the purge of an account: it is in no alias any more, and the aliases that rested with
     it are gone."""
-    left = [row[0] for row in tx.all(LEFT, account_id=account_id)]
+    left = [from_row(row) for row in tx.all(LEFT, organization=organization_id, account_id=account_id)]
     tx.run(FORGET_MEMBER, account_id=account_id)
-    for id_ in left:
-        aliases.remove(tx, id_)
+    for alias in left:
+        aliases.remove(tx, alias)
 
 
 def expired(tx: Tx) -> list[int]:
@@ -85,7 +88,8 @@ def expire(tx: Tx, id_: int) -> None:
     if row is None:  # it was deleted or given more time meanwhile
         return
     rested_at, *values = row
-    alias = from_row(tuple(values), aliases.members(tx, id_))
-    aliases.remove(tx, id_)
+    alias = from_row(tuple(values))
+    alias = from_row(tuple(values), aliases.members(tx, alias.organization_id, id_))
+    aliases.remove(tx, alias)
     if rested_at is None:
         aliases.record(tx, Actor(alias.organization_id), "alias.expired", alias)

@@ -46,11 +46,12 @@ VALUES (:organization, :domain_id, :user_id, :address, :kind, :may_send, :name, 
 RETURNING {FIELDS}"""
 UPDATE = """
 UPDATE aliases SET kind = :kind, may_send = :may_send, name = :name, expires_at = :expires_at, updated_at = :now
-WHERE id = :id"""
-DELETE = "DELETE FROM aliases WHERE id = :id"
+WHERE id = :id AND organization_id = :organization"""
+DELETE = "DELETE FROM aliases WHERE id = :id AND organization_id = :organization"
 MEMBERS = """
 SELECT alias_members.account_id FROM alias_members JOIN accounts ON accounts.id = alias_members.account_id
-WHERE alias_members.alias_id = :alias_id AND accounts.deleted_at IS NULL ORDER BY alias_members.account_id"""
+WHERE alias_members.alias_id = :alias_id AND accounts.organization_id = :organization AND accounts.deleted_at IS NULL
+ORDER BY alias_members.account_id"""
 ADD_MEMBER = "INSERT INTO alias_members (alias_id, account_id) VALUES (:alias_id, :account_id)"
 DROP_MEMBERS = "DELETE FROM alias_members WHERE alias_id = :alias_id"
 LOCK_ACCOUNT = """
@@ -60,7 +61,8 @@ WHERE id = :id AND organization_id = :organization AND user_id = :user_id AND de
 RETURNING id"""
 COUNT_OF_ACCOUNT = """
 SELECT COUNT(*) FROM alias_members JOIN aliases ON aliases.id = alias_members.alias_id
-WHERE alias_members.account_id = :account_id AND aliases.rested_at IS NULL"""
+WHERE alias_members.account_id = :account_id
+  AND aliases.organization_id = :organization AND aliases.rested_at IS NULL"""
 
 
 class Alias(msgspec.Struct, frozen=True):
@@ -179,7 +181,7 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateA
         _check_expiry(tx, new.expires_at)
     new = msgspec.structs.replace(new, updated_at=tx.now)
     settings = {"kind": new.kind, "may_send": int(new.may_send), "name": new.name, "expires_at": new.expires_at}
-    tx.run(UPDATE, id=id_, now=tx.now, **settings)
+    tx.run(UPDATE, id=id_, organization=actor.organization_id, now=tx.now, **settings)
     if new.account_ids != old.account_ids:
         tx.run(DROP_MEMBERS, alias_id=id_)
         _add_members(tx, new)
@@ -193,21 +195,21 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateA
 def delete(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Alias:
     """Deletes an alias. Its address is free at once. Raises not_found."""
     alias = _read(tx, actor, LOCK, id_, user_id)
-    remove(tx, id_)
+    remove(tx, alias)
     record(tx, actor, "alias.deleted", alias)
     return alias
 
 
-def remove(tx: Tx, id_: int) -> None:
+def remove(tx: Tx, alias: Alias) -> None:
     """Removes the rows of an alias, without an event."""
-    addresses.release_alias(tx, id_)
-    tx.run(DROP_MEMBERS, alias_id=id_)
-    tx.run(DELETE, id=id_)
+    addresses.release_alias(tx, alias.id)
+    tx.run(DROP_MEMBERS, alias_id=alias.id)
+    tx.run(DELETE, id=alias.id, organization=alias.organization_id)
 
 
-def members(tx: Tx, alias_id: int) -> tuple[int, ...]:
+def members(tx: Tx, organization_id: int, alias_id: int) -> tuple[int, ...]:
     """Returns the living accounts of an alias, in ascending order."""
-    return tuple(row[0] for row in tx.all(MEMBERS, alias_id=alias_id))
+    return tuple(row[0] for row in tx.all(MEMBERS, alias_id=alias_id, organization=organization_id))
 
 
 def record(
@@ -227,7 +229,7 @@ def _read(tx: Tx, actor: Actor, sql: str, id_: int, user_id: str | None) -> Alia
     row = tx.one(sql, id=id_, **whose)
     if row is None:
         raise not_found()
-    return from_row(row, members(tx, id_))
+    return from_row(row, members(tx, actor.organization_id, id_))
 
 
 def _domain_for(tx: Tx, actor: Actor, command: CreateAlias) -> domains.Domain:
@@ -258,7 +260,8 @@ def _check_members(tx: Tx, actor: Actor, user_id: str, account_ids: Sequence[int
         if tx.one(LOCK_ACCOUNT, id=id_, **whose) is None:
             raise not_found()
         if id_ not in known:
-            limits.check_aliases(most, (tx.one(COUNT_OF_ACCOUNT, account_id=id_) or (0,))[0])
+            present = tx.one(COUNT_OF_ACCOUNT, account_id=id_, organization=actor.organization_id) or (0,)
+            limits.check_aliases(most, present[0])
 
 
 def _add_members(tx: Tx, alias: Alias) -> None:

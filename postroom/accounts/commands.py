@@ -192,7 +192,7 @@ def delete(
     addresses.quarantine(tx, account.domain_id, account.local_part, id_)
     _count(tx, account, -1)
     record(tx, actor, "account.deleted", account)
-    alias_rests.rest(tx, id_)
+    alias_rests.rest(tx, actor.organization_id, id_)
     if account.is_default:
         _move_default(tx, actor, account, _successor(tx, account))
     gone = {"is_default": False, "updated_at": tx.now, "deleted_at": tx.now, "purge_at": purge_at}

@@ -55,7 +55,7 @@ def finish_purge(tx: Tx, id_: int) -> None:
     if row is not None:
         account = from_row(row)
         nodes.leave(tx, id_)
-        alias_rests.forget(tx, id_)
+        alias_rests.forget(tx, account.organization_id, id_)
         record(tx, Actor(account.organization_id), "account.purged", account)
 
 

@@ -18,6 +18,7 @@ def set_limits(
     domains: LimitNumber = None,
     accounts: LimitNumber = None,
     accounts_per_domain: LimitNumber = None,
+    aliases_per_account: LimitNumber = None,
     as_json: Json = False,
 ) -> None:
     """Set the limits of an organization, or of one of its users. Limits that are not given stay; -1
@@ -28,6 +29,7 @@ def set_limits(
 
     options.check_user(user)
     given = {"domains": domains, "accounts": accounts, "accounts_per_domain": accounts_per_domain}
+    given |= {"aliases_per_account": aliases_per_account}
     command = SetLimits(**{name: None if n == -1 else n for name, n in given.items() if n is not None})
     found = store.write(lambda tx: limits.change(tx, Actor(organizations.get(tx, organization)), user, command))
     _show_limits(found, as_json)

@@ -103,8 +103,13 @@ class Entry:
 @cache
 def catalog() -> dict[str, Entry]:
     """Every operation by name."""
-    found = {name: value for name, value in vars(Operations).items() if isinstance(value, Operation | Listing)}
-    return {name: Entry(name, value, tuple(_parameters(value))) for name, value in found.items()}
+    return {name: Entry(name, value, tuple(_parameters(value))) for name, value in operations().items()}
+
+
+def operations() -> dict[str, Operation[..., Any] | Listing[..., Any]]:
+    """Every method of the clients by name."""
+    every = (vars(kind).items() for kind in Operations.__mro__)
+    return {name: value for items in every for name, value in items if isinstance(value, Operation | Listing)}
 
 
 def _parameters(operation: Operation[..., Any] | Listing[..., Any]) -> list[Parameter]:

@@ -12,6 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from postroom import parameters as p
 from postroom.client import shapes
+from postroom.client.alias_operations import AliasOperations
 from postroom.client.methods import listing, operation
 from postroom.client.request import Request, changed, given, part_of, shape_of
 from postroom.client.shape import Page
@@ -45,7 +46,7 @@ _alive = part_of(shapes.Alive, lambda answer: answer.status)
 _readiness = shape_of(shapes.Readiness)
 
 
-class Operations:
+class Operations(AliasOperations):
     """The operations of the API."""
 
     @operation("POST", "/v2/email-accounts/create")
@@ -345,10 +346,12 @@ class Operations:
         domains: p.DomainsLimit[int] | UnsetType | None = UNSET,
         accounts: p.AccountsLimit[int] | UnsetType | None = UNSET,
         accounts_per_domain: p.AccountsPerDomainLimit[int] | UnsetType | None = UNSET,
+        aliases_per_account: p.AliasesPerAccountLimit[int] | UnsetType | None = UNSET,
         idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.Limits]:
         """Sets the limits of a user; None removes a limit."""
         limits = changed(domains=domains, accounts=accounts, accounts_per_domain=accounts_per_domain)
+        limits |= changed(aliases_per_account=aliases_per_account)
         return Request(_limits, body=given(user_id=user_id) | limits, idempotency_key=idempotency_key)
 
     @operation("GET", "/v2/stats")

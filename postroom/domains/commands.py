@@ -110,7 +110,9 @@ HOST = "SELECT name FROM mail_host WHERE id = 1"
 MANAGED = """
 SELECT id FROM domains
 WHERE id = :id AND organization_id = :organization AND deleted_at IS NULL AND status <> 'pending'"""
-HAS_ALIASES = "SELECT 1 FROM aliases WHERE domain_id = :domain_id AND rested_at IS NULL LIMIT 1"
+HAS_ALIASES = """
+SELECT 1 FROM aliases
+WHERE domain_id = :domain_id AND +organization_id = :organization AND rested_at IS NULL LIMIT 1"""
 LIST = f"SELECT {COLUMNS} FROM domains WHERE organization_id = :organization AND deleted_at IS NULL ORDER BY id"
 
 
@@ -242,7 +244,7 @@ def delete(tx: Tx, actor: Actor, domain: Domain) -> None:
     if living:
         accounts = "1 account lives" if living == 1 else f"{living} accounts live"
         raise Refused("domain_not_empty", f"{accounts} on this domain. Delete them first; nothing was changed.")
-    if tx.one(HAS_ALIASES, domain_id=domain.id):
+    if tx.one(HAS_ALIASES, domain_id=domain.id, organization=actor.organization_id):
         raise Refused("domain_not_empty", "Aliases live on this domain. Delete them first; nothing was changed.")
     if tx.one(DELETE, id=domain.id, organization=actor.organization_id, now=tx.now) is None:
         raise not_found()

@@ -107,7 +107,8 @@ JOIN accounts ON accounts.id = alias_members.account_id
 WHERE domains.status <> 'pending' AND addresses.local_part = '*'
   AND accounts.status <> 'disabled' AND accounts.deleted_at IS NULL;
 
--- Addresses that take no mail and that no catch-all takes, with a target that does not exist:
+-- Addresses that take no mail and that no catch-all takes (decision 0224), with a target that does
+-- not exist:
 -- addresses in quarantine, aliases without living members, and on a platform domain the names with
 -- which a stranger could buy a certificate (RESERVED in address.py).
 CREATE VIEW mail_dead_ends AS

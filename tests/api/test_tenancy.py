@@ -31,6 +31,7 @@ class Thing:
     domain: str
     empty: str
     key_id: int
+    alias_id: int = MISSING_ID
     deleted_id: int = MISSING_ID
     """A deleted account that can be restored."""
 
@@ -64,12 +65,14 @@ LISTS = {name(route) for route in GUARDED} - ABOUT - MAKES - WHOLE
 # The id that a route expects, by the noun in its path. A new noun needs a row here.
 IDS: dict[str, Callable[[Thing], int]] = {
     "email-accounts": lambda t: t.id,
+    "email-aliases": lambda t: t.alias_id,
     "keys": lambda t: t.key_id,
     "domains": lambda t: 2,  # a cursor
     "events": lambda t: 2,
 }
 # Values of required fields. A new required field needs a row here.
-FIELDS: dict[str, Callable[[Thing], str]] = {
+FIELDS: dict[str, Callable[[Thing], Any]] = {
+    "account_ids": lambda t: [t.id],
     "domain": lambda t: t.domain,
     "local_part": lambda t: "new",
     "forward_mode": lambda t: "store",
@@ -78,6 +81,8 @@ FIELDS: dict[str, Callable[[Thing], str]] = {
 # Values that are added or replaced: a change to make, and a domain that can be deleted.
 SENT: dict[str, Callable[[Thing], dict[str, Any]]] = {
     "POST /v2/email-accounts/create": lambda t: {"user_id": "owner"},
+    "POST /v2/email-aliases/create": lambda t: {"user_id": "owner"},
+    "PUT /v2/email-aliases/:id": lambda t: {"account_ids": [t.id], "name": "hidden"},
     "PUT /v2/email-accounts/:id": lambda t: {"status": "disabled"},
     "POST /v2/domains/delete": lambda t: {"domain": t.empty},
     "POST /v2/keys": lambda t: {"domains": [t.domain]},
@@ -87,19 +92,20 @@ SENT: dict[str, Callable[[Thing], dict[str, Any]]] = {
 # part. A new parameter needs a row here or in NAMES_NOTHING.
 FILTERS: dict[str, Callable[[Thing, int, str], Any]] = {
     "user_id": lambda t, id_, local_part: "owner",
+    "address": lambda t, id_, local_part: f"{local_part}@{t.domain}",
     "account_id": lambda t, id_, local_part: t.id,
     "domain": lambda t, id_, local_part: t.domain,
     "q": lambda t, id_, local_part: f"{local_part}@{t.domain}",
     "after": lambda t, id_, local_part: id_ - 1,
     "every_user": lambda t, id_, local_part: "true",
 }
-NAMES_NOTHING = {"status", "order", "limit", "offset", "fields", "deleted"}
+NAMES_NOTHING = {"kind", "status", "order", "limit", "offset", "fields", "deleted"}
 # Optional fields that cannot name a foreign thing. The organization of a new domain can;
 # tests/api/test_create_domain.py tests that field.
 SAYS_HOW = {
     *("user_id", "organization_id", "display_name", "name", "password", "allow_reserved", "status", "is_default"),
     *("purge", "disable_scripts", "scopes", "networks", "expires_at", "webhook_url", "webhook_secret"),
-    *("accounts", "accounts_per_domain"),
+    *("accounts", "accounts_per_domain", "aliases_per_account", "may_send"),
 }
 
 
@@ -169,7 +175,9 @@ def secret(tenant: Tenant) -> Thing:
     key = tenant.new_key(name="hidden key", user_id="owner", domains=[domain, empty])
     deleted = tenant.account("private.too", domain=domain, user_id="owner", display_name="hidden")["id"]
     assert tenant.post("/v2/email-accounts/delete", {"id": deleted}).status == 200
-    return Thing(account["id"], domain, empty, tenant.key_id(key), deleted)
+    body = {"domain": domain, "local_part": "private.alias", "user_id": "owner", "account_ids": [account["id"]]}
+    alias = tenant.post("/v2/email-aliases/create", body).json["alias"]
+    return Thing(account["id"], domain, empty, tenant.key_id(key), alias["id"], deleted)
 
 
 def test_every_route_of_the_table_is_covered() -> None:

@@ -12,8 +12,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
+from postroom.accounts.alias_resolution import Resolution
 from postroom.api.endpoints import (
     accounts,
+    aliases,
     client_settings,
     dkim,
     domain_views,
@@ -76,6 +78,11 @@ SOURCES: dict[str, Source] = {
     ),
     "ShownAccount": Source(accounts.AccountAnswer, {"account": "Account"}),
     "DeletedAccount": Source(accounts.DeletedAnswer, {"deleted": "Account"}, ("ok",)),
+    "Alias": Source(aliases.ShownAlias),
+    "ShownAliasAnswer": Source(aliases.AliasAnswer, {"alias": "Alias"}),
+    "AliasName": Source(aliases.DeletedAlias),
+    "DeletedAlias": Source(aliases.DeletedAliasAnswer, {"deleted": "AliasName"}, ("ok",)),
+    "Resolution": Source(Resolution),
     "DomainName": Source(domain_views.ShownDomain),
     "Domain": Source(domain_views.FullDomain, doc=""),
     "Record": Source(Record),

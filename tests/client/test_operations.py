@@ -14,14 +14,11 @@ from postroom.api.endpoints.client_settings import XML
 from postroom.api.openapi import document
 from postroom.api.route import Route
 from postroom.api.routes import ROUTES
-from postroom.client.catalog import catalog
+from postroom.client.catalog import catalog, operations
 from postroom.client.methods import Listing, Operation
-from postroom.client.operations import Operations
 
 Method = Operation[..., Any] | Listing[..., Any]
-METHODS: Mapping[str, Method] = {
-    name: value for name, value in vars(Operations).items() if isinstance(value, Operation | Listing)
-}
+METHODS: Mapping[str, Method] = operations()
 # Without the documents that mail programs request by themselves.
 OURS = [route for route in ROUTES if route.media != XML]
 # The parameter of this route is the Host header, which is not in the table.
