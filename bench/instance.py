@@ -12,6 +12,7 @@ from pathlib import Path
 from bench import load
 from bench.fill import fill
 from bench.load import Load, Request
+from tests.harness.debian13 import Debian13
 from tests.harness.postgres import PostgresServer, free_port
 from tests.harness.service import Service, wait_for
 
@@ -44,11 +45,19 @@ class Instance:
 
 @contextmanager
 def start(
-    accounts: int, domains: int = 1, *, postgres: bool = False, workers: int = 1, **settings: str
+    accounts: int,
+    domains: int = 1,
+    *,
+    postgres: bool = False,
+    workers: int = 1,
+    debian13: Debian13 | None = None,
+    **settings: str,
 ) -> Iterator[Instance]:
     """A service with `accounts` accounts, spread over `domains` domains of one organization."""
     settings = {"mail": "off", "rate_limit": RATE, "workers": str(workers), **settings}
     with _database(postgres) as url, Service.new(**settings, **url) as service:
+        if debian13:
+            debian13.take(service)
         service.start()
         database = url.get("database_url") or f"sqlite:///{service.data / 'db' / 'postroom.db'}"
         service.stop()

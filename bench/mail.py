@@ -66,13 +66,13 @@ def logins(port: int, mailboxes: Sequence[Mailbox], seconds: float) -> float:
             count += 1
         counts.append(count)
 
-    return _together(work) and sum(counts) / seconds
+    return together(work) and sum(counts) / seconds
 
 
 def deliveries(port: int, mailboxes: Sequence[Mailbox], mail: Path, each: int) -> float:
     """Messages a second, from the first connection to the last file in a mailbox."""
     before, began = _arrived(mail), time.perf_counter()
-    _together(lambda place: _send(port, mailboxes, place, each, began))
+    together(lambda place: _send(port, mailboxes, place, each, began))
     wait_for("all messages", lambda: _arrived(mail) >= before + CLIENTS * each)
     return CLIENTS * each / (time.perf_counter() - began)
 
@@ -80,7 +80,7 @@ def deliveries(port: int, mailboxes: Sequence[Mailbox], mail: Path, each: int) -
 def accepts(port: int, mailboxes: Sequence[Mailbox], mail: Path, each: int) -> float:
     """Messages a second that SMTP takes; whether they have arrived yet does not count."""
     before, began = _arrived(mail), time.perf_counter()
-    _together(lambda place: _send(port, mailboxes, place, each, began))
+    together(lambda place: _send(port, mailboxes, place, each, began))
     spent = time.perf_counter() - began
     wait_for("all messages", lambda: _arrived(mail) >= before + CLIENTS * each)
     return CLIENTS * each / spent
@@ -90,7 +90,7 @@ def submissions(port: int, mailboxes: Sequence[tuple[str, str]], mail: Path, eac
     """Messages a second that submission over TLS takes from as many accounts as there are
     clients, each to itself."""
     before, began = _arrived(mail), time.perf_counter()
-    _together(lambda place: _submit(port, mailboxes[place], each, f"{began}.{place}"))
+    together(lambda place: _submit(port, mailboxes[place], each, f"{began}.{place}"))
     spent = time.perf_counter() - began
     wait_for("all messages", lambda: _arrived(mail) >= before + CLIENTS * each)
     return CLIENTS * each / spent
@@ -105,13 +105,13 @@ def lmtp(path: Path, recipients: Sequence[str], each: int) -> float:
             client.settimeout(60)
             client.connect(str(path))
             with client.makefile("rwb") as stream:
-                _say(stream, None, b"220")
-                _say(stream, "LHLO client.example", b"250")
+                say(stream, None, b"220")
+                say(stream, "LHLO client.example", b"250")
                 for number in range(each):
                     to = recipients[(place * each + number) % len(recipients)]
                     _transact(stream, to, f"{began}.{place}.{number}")
 
-    _together(work)
+    together(work)
     return CLIENTS * each / (time.perf_counter() - began)
 
 
@@ -122,8 +122,8 @@ def _send(port: int, mailboxes: Sequence[Mailbox], place: int, each: int, run: f
         socket.create_connection(("127.0.0.1", port), 60, source) as client,
         client.makefile("rwb") as stream,
     ):
-        _say(stream, None, b"220")
-        _say(stream, "EHLO client.example", b"250")
+        say(stream, None, b"220")
+        say(stream, "EHLO client.example", b"250")
         for number in range(each):
             to = mailboxes[(place * each + number) % len(mailboxes)][0]
             _transact(stream, to, f"{run}.{place}.{number}")
@@ -135,25 +135,25 @@ def _submit(port: int, mailbox: Mailbox, each: int, run: str) -> None:
     secret = base64.b64encode(f"\0{address}\0{password}".encode()).decode()
     plain = socket.create_connection(("127.0.0.1", port), 60, (own_address(), 0))
     with tls().wrap_socket(plain) as client, client.makefile("rwb") as stream:
-        _say(stream, None, b"220")
-        _say(stream, "EHLO client.example", b"250")
-        _say(stream, f"AUTH PLAIN {secret}", b"235")
+        say(stream, None, b"220")
+        say(stream, "EHLO client.example", b"250")
+        say(stream, f"AUTH PLAIN {secret}", b"235")
         for number in range(each):
             text = MESSAGE.format(to=address, id=f"{run}.{number}").replace("a@elsewhere.example", address)
-            _say(stream, f"MAIL FROM:<{address}>", b"250")
-            _say(stream, f"RCPT TO:<{address}>", b"250")
-            _say(stream, "DATA", b"354")
-            _say(stream, text.removesuffix("\r\n"), b"250")
+            say(stream, f"MAIL FROM:<{address}>", b"250")
+            say(stream, f"RCPT TO:<{address}>", b"250")
+            say(stream, "DATA", b"354")
+            say(stream, text.removesuffix("\r\n"), b"250")
 
 
 def _transact(stream: object, to: str, id_: str) -> None:
-    _say(stream, "MAIL FROM:<a@elsewhere.example>", b"250")
-    _say(stream, f"RCPT TO:<{to}>", b"250")
-    _say(stream, "DATA", b"354")
-    _say(stream, MESSAGE.format(to=to, id=id_).removesuffix("\r\n"), b"250")
+    say(stream, "MAIL FROM:<a@elsewhere.example>", b"250")
+    say(stream, f"RCPT TO:<{to}>", b"250")
+    say(stream, "DATA", b"354")
+    say(stream, MESSAGE.format(to=to, id=id_).removesuffix("\r\n"), b"250")
 
 
-def _say(stream: object, line: str | None, expected: bytes) -> None:
+def say(stream: object, line: str | None, expected: bytes) -> None:
     if line is not None:
         stream.write(line.encode() + b"\r\n")  # type: ignore[attr-defined]
         stream.flush()  # type: ignore[attr-defined]
@@ -166,7 +166,7 @@ def _arrived(mail: Path) -> int:
     return sum(1 for _ in mail.glob("**/new/*"))
 
 
-def _together(work: Callable[[int], None]) -> bool:
+def together(work: Callable[[int], None]) -> bool:
     failed: list[BaseException] = []
 
     def run(place: int) -> None:

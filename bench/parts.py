@@ -25,7 +25,7 @@ from postroom.api.app import App, create_app
 from postroom.api.connection import Connection, configure
 from postroom.auth import keys
 from postroom.db import Database, migrate, open_database
-from postroom.service import logging as logs
+from postroom.log import log
 from postroom.settings import Settings
 
 ACCOUNTS = 2000
@@ -69,7 +69,7 @@ def application(database: Database) -> App:
 
 def on_a_new_database(costs: Callable[[str], Coroutine[Any, Any, dict[str, float]]]) -> dict[str, float]:
     """What `costs` finds on a SQLite database of its own."""
-    logs.configure("info")
+    log.configure("info")
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{Path(folder) / 'postroom.db'}"
         migrate(url)

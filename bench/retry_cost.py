@@ -27,7 +27,7 @@ CALLS = 200
 SERVER = """
 import os, socket, sys
 import uvicorn
-from postroom.service import logging as logs
+from postroom.log import log
 from postroom.service import bootstrap as operator
 from postroom import settings
 from postroom.api.app import create_app
@@ -49,7 +49,7 @@ def work(tx):
 key = database.write_sync(work)
 listener = socket.create_server(("127.0.0.1", 0))
 made = settings.Settings(rate_limit="off")
-logs.configure(made.log_level)
+log.configure(made.log_level)
 app = create_app(database, made, end_sessions=end_sessions, probe=probe, instance="bench")
 print(listener.getsockname()[1], key, flush=True)
 os.dup2(2, 1)  # nobody reads the pipe any more, and the log would fill it

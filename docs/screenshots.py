@@ -23,6 +23,7 @@ from postroom.domains import dkim
 from postroom.mailboxes.interface import OpenSession, Usage
 from postroom.service import bootstrap
 from postroom.settings import Settings
+from tests.harness.dns_server import DnsServer
 from tests.harness.server import ApiServer
 
 FOLDER = Path(__file__).parent / "screenshots"
@@ -30,7 +31,7 @@ DAY = 24 * 3600 * 1000
 ORGANIZATION = "Northwind Hosting"
 PEOPLE = ["amelie", "bruno", "clara", "dev", "emil", "farah", "goran", "hana", "ines", "jonas", "kira", "leo", "mila"]
 ROLES = ["billing", "support", "sales", "hello", "team", "orders", "invoices", "press", "jobs", "studio"]
-SETTINGS = Settings(rate_limit="off", hostname="mail.northwind.example")
+HOST = "mail.northwind.example"
 DOMAINS = {
     "harborlight.example": "acme_studio",
     "fernandco.example": "fern_and_co",
@@ -70,6 +71,14 @@ def populate(server: ApiServer, key: str) -> int:
         server.request("POST", "/v2/keys", made_key, key=key)
     server.database.write_sync(lambda tx: age(tx, chance))
     return int(ids[-3])
+
+
+def publish(server: ApiServer, dns: DnsServer, key: str) -> None:
+    """Half of the records that the pending domain needs."""
+    path = "/v2/domains/brightpath.example/info"
+    wanted = server.request("GET", path, key=key, user_id="brightpath").json["dns"]
+    dns.publish(HOST, "A", "192.0.2.25")
+    dns.publish_all("brightpath.example", [each for each in wanted if each["purpose"] in ("ownership", "mx")])
 
 
 def age(tx: Tx, chance: random.Random) -> None:
@@ -119,13 +128,15 @@ def pictures(page: Page, base: str, account: int) -> None:
 
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as folder, DnsServer.start() as dns, sync_playwright() as playwright:
         url = f"sqlite:///{folder}/postroom.db"
         migrate(url)
-        with ApiServer.start(url, SETTINGS) as server:
+        settings = Settings(rate_limit="off", hostname=HOST, resolver=dns.address)
+        with ApiServer.start(url, settings) as server:
             server.reasons.update(worker=None, dovecot=None, milter=None, opendkim=None, postfix=None)
             key = server.database.write_sync(make)
             account = populate(server, key)
+            publish(server, dns, key)
             server.mailboxes.size = Usage(1_288_490_188, 4812)
             phone, desk = OpenSession("imap", "198.51.100.23"), OpenSession("imap", "2001:db8:7::2a")
             server.mailboxes.open = [phone, phone, desk, desk, desk]
@@ -134,7 +145,7 @@ def main() -> None:
             looks: list[tuple[str, dict[str, Any]]] = [
                 ("", {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"}),
                 ("-dark", {"viewport": {"width": 1280, "height": 800}, "color_scheme": "dark"}),
-                ("-phone", {"viewport": {"width": 390, "height": 780}, "has_touch": True, "color_scheme": "light"}),
+                ("-phone", {"viewport": {"width": 360, "height": 780}, "has_touch": True, "color_scheme": "light"}),
             ]
             for suffix, options in looks:
                 page = browser.new_page(**options)
@@ -145,8 +156,9 @@ def main() -> None:
                 if not suffix:
                     pictures(page, base, account)
                 elif suffix == "-phone":
-                    page.goto(f"{base}/accounts")
-                    shoot(page, f"accounts{suffix}")
+                    for name in ("accounts", "events"):
+                        page.goto(f"{base}/{name}")
+                        shoot(page, f"{name}{suffix}")
                 page.close()
             browser.close()
 

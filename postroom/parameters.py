@@ -1,8 +1,10 @@
-"""What each parameter of the API means. OpenAPI shows these descriptions for a query or a body; the
-command line and the agents' tools show them for an operation.
+"""What each parameter of the API means, with an example and its limits. OpenAPI shows this for a
+query or a body; the command line and the agents' tools show the description of an operation.
 
 A parameter that has another type in the client than in a request (a flag is `true` in a query) is
-generic. This module imports nothing from Postroom, so that a program with the client stays small.
+generic. The limits of a text are for readers of the document: the endpoints check them, with
+messages of their own. This module imports nothing from Postroom, so that a program with the client
+stays small.
 """
 
 from datetime import datetime
@@ -15,56 +17,99 @@ LARGEST = 2**63 - 1
 
 T = TypeVar("T")
 
-AccountId = Annotated[int, Meta(ge=1, le=LARGEST, description="The id of an account.")]
-AccountsLimit = Annotated[T, Meta(description="The number of accounts that there may be.")]
-AccountsPerDomainLimit = Annotated[T, Meta(description="The number of accounts that one domain may have.")]
-AliasesPerAccountLimit = Annotated[T, Meta(description="The number of aliases that one account may have.")]
-DomainsLimit = Annotated[T, Meta(description="The number of domains that there may be.")]
-Address = Annotated[str, Meta(description="An address, also with a +tag.")]
-AccountIds = Annotated[
-    T, Meta(description="The accounts that get the mail; several make a group, and each gets a copy.")
+
+def _of(description: str, example: Any, **limits: Any) -> Meta:
+    """The meaning of a parameter; `limits` are keywords of JSON Schema."""
+    return Meta(description=description, examples=[example], extra_json_schema=limits or None)
+
+
+# A local part begins with a letter or digit; a dot stands before another character, not a dot.
+LOCAL_PART = r"^[A-Za-z0-9](\.?[A-Za-z0-9_-])*$"
+# No control characters and no separators of lines.
+NAME = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$"
+# Text without control characters. What else is printable, Unicode says.
+PRINTABLE = r"^[^\u0000-\u001f\u007f-\u00a0]*$"
+DOMAIN = {"minLength": 1, "maxLength": 253, "format": "hostname"}
+ID = Meta(ge=1, le=LARGEST, extra_json_schema={"format": "int64"})
+
+AccountId = Annotated[int, ID, _of("The id of an account.", 42)]
+AccountIds = Annotated[T, _of("The accounts that get the mail; several make a group, and each gets a copy.", [42])]
+AccountsLimit = Annotated[T, _of("The number of accounts that there may be.", 100)]
+AccountsPerDomainLimit = Annotated[T, _of("The number of accounts that one domain may have.", 50)]
+Address = Annotated[str, _of("An address, also with a +tag.", "billing+tag@customer.com", minLength=1)]
+AliasKind = Annotated[T, _of("The kind: alias, group, catch_all or former.", "group")]
+AliasLocalPart = Annotated[
+    str, _of("The part before the @; * makes the catch-all of the domain.", "sales", minLength=1)
 ]
-AliasName = Annotated[str, Meta(description="Your name for the alias.")]
-AliasKind = Annotated[T, Meta(description="The kind: alias, group or catch_all.")]
-AliasLocalPart = Annotated[str, Meta(description="The part before the @, or * for the catch-all of the domain.")]
-MaySend = Annotated[bool, Meta(description="Whether the accounts may also send as the address; default: true.")]
-After = Annotated[int, Meta(ge=0, description="Only items after this id: the cursor of a list.")]
-AllowReserved = Annotated[bool, Meta(description="Allow a role address such as admin@, on the user's own domain.")]
-Deleted = Annotated[T, Meta(description="List the deleted accounts that can be restored.")]
-LimitNumber = Annotated[int, Meta(ge=0, le=LARGEST)]
+AliasName = Annotated[str, _of("Your name for the alias.", "sales team", maxLength=255, pattern=NAME)]
+AliasesPerAccountLimit = Annotated[T, _of("The number of aliases that one account may have.", 50)]
+DomainsLimit = Annotated[T, _of("The number of domains that there may be.", 5)]
+After = Annotated[int, Meta(ge=0, le=LARGEST), _of("Only items after this id: the cursor of a list.", 42)]
+AllowReserved = Annotated[bool, _of("Allow a role address such as admin@, on the user's own domain.", True)]
+Deleted = Annotated[T, _of("List the deleted accounts that can be restored.", True)]
+LimitNumber = Annotated[int, Meta(ge=0, le=LARGEST, extra_json_schema={"format": "int64"})]
 DisableScripts = Annotated[
     bool,
-    Meta(description="Stop the Sieve scripts, which may forward mail, until the owner makes one active again."),
+    _of("Stop the Sieve scripts, which may forward mail, until the owner makes one active again.", True),
 ]
-DisplayName = Annotated[str, Meta(description="The name that people see.")]
-DomainName = Annotated[str, Meta(description="The domain, such as customer.com.")]
-EveryUser = Annotated[T, Meta(description="List the domains of all users.")]
-ExpiresAt = Annotated[datetime, Meta(description="When it expires, such as 2027-01-31T00:00:00Z.")]
-Fields = Annotated[str, Meta(description="Show these fields, separated by commas, or * for all.")]
-InboundMode = Annotated[T, Meta(description="How mail to the domain is handled; only store is available now.")]
-Id = Annotated[int, Meta(ge=1, le=LARGEST, description="The id (a number).")]
+DisplayName = Annotated[str, _of("The name that people see.", "Billing", maxLength=255, pattern=NAME)]
+DomainName = Annotated[str, _of("The domain, such as customer.com.", "customer.com", **DOMAIN)]
+EmailAddress = Annotated[
+    str, _of("The address of the mail client's user.", "billing@customer.com", minLength=1, pattern=PRINTABLE)
+]
+EveryUser = Annotated[T, _of("List the domains of all users.", True)]
+ExpiresAt = Annotated[datetime, _of("When it expires, such as 2027-01-31T00:00:00Z.", "2027-01-31T00:00:00Z")]
+EventTypeName = Annotated[T, _of("Only events of this type.", "account.created")]
+EventKeyId = Annotated[int, ID, _of("Only events of this key.", 7)]
+Fields = Annotated[str, _of("Show these fields, separated by commas, or * for all.", "*", minLength=1)]
+InboundMode = Annotated[T, _of("How mail to the domain is handled; only store is available now.", "store")]
+Id = Annotated[int, ID, _of("The id (a number).", 42)]
 IdempotencyKey = Annotated[
     str,
-    Meta(description="Give the same key to send the same request again: it is carried out once, for 24 hours."),
+    _of(
+        "Give the same key to send the same request again: it is carried out once, for 24 hours.",
+        "9f1c2e64-0a5b-4a0e-8d0f-3f0a1c5b7d21",
+    ),
 ]
-IsDefault = Annotated[bool, Meta(description="Make it the user's default account.")]
-KeyDomains = Annotated[T, Meta(description="The domains that the key sees; default: all.")]
-KeyName = Annotated[str, Meta(description="Your name for the key.")]
-Limit = Annotated[int, Meta(ge=1, description=f"Size of the page, up to {LIMIT_MAX}; default: 50.")]
-LocalPart = Annotated[str, Meta(description="The part before the @.")]
-Networks = Annotated[T, Meta(description="Networks that the key may be used from, in CIDR notation.")]
-Offset = Annotated[int, Meta(ge=0, description="Number of items to skip; `after` is cheaper.")]
-ListOrder = Annotated[T, Meta(description="The oldest or the newest first.")]
-OrganizationId = Annotated[T, Meta(description="Must be the organization of the key.")]
-Password = Annotated[str, Meta(description="A password of your choice; default: a generated one.")]
-AddressPrefix = Annotated[str, Meta(description="The beginning of the address.")]
-Purge = Annotated[bool, Meta(description="Erase its mail at once; it cannot be restored then.")]
-Scopes = Annotated[T, Meta(description="What the key may do; default: all scopes of the key in use.")]
-StatusName = Annotated[T, Meta(description="The status.")]
-Subdomain = Annotated[str, Meta(description="The name below the domain that others may claim.")]
-UserId = Annotated[str, Meta(description="The platform's user_id; a key bound to a user needs none.")]
-WebhookSecret = Annotated[str, Meta(description="The secret that signs calls of the webhook.")]
-WebhookUrl = Annotated[str, Meta(description="The URL of the webhook.")]
+IsDefault = Annotated[bool, _of("Make it the user's default account.", True)]
+KeyDomains = Annotated[T, _of("The domains that the key sees; default: all.", ["customer.com"])]
+KeyName = Annotated[str, _of("Your name for the key.", "support desk", maxLength=255, pattern=NAME)]
+Limit = Annotated[int, Meta(ge=1, le=LARGEST), _of(f"Size of the page, up to {LIMIT_MAX}; default: 50.", 100)]
+LocalPart = Annotated[str, _of("The part before the @.", "billing", minLength=1, maxLength=64, pattern=LOCAL_PART)]
+MaySend = Annotated[bool, _of("Whether the accounts may also send as the address; default: true.", True)]
+Networks = Annotated[T, _of("Networks that the key may be used from, in CIDR notation.", ["192.0.2.0/24"])]
+Offset = Annotated[int, Meta(ge=0, le=LARGEST), _of("Number of items to skip; `after` is cheaper.", 0)]
+ListOrder = Annotated[T, _of("The oldest or the newest first.", "newest")]
+OrganizationId = Annotated[T, _of("Must be the organization of the key.", 1)]
+Password = Annotated[
+    str,
+    _of(
+        "A password of your choice; default: a generated one.",
+        "violet-harbor-sings-42",
+        minLength=15,
+        maxLength=256,
+        format="password",
+    ),
+]
+AddressPrefix = Annotated[str, _of("The beginning of the address.", "bill", pattern=r"^[^\u0000]*$")]
+Purge = Annotated[bool, _of("Erase its mail at once; it cannot be restored then.", True)]
+Scopes = Annotated[T, _of("What the key may do; default: all scopes of the key in use.", ["accounts:read"])]
+Since = Annotated[str, _of("Only events from this time on.", "2026-01-31T00:00:00Z", format="date-time")]
+Until = Annotated[str, _of("Only events before this time.", "2027-01-31T00:00:00Z", format="date-time")]
+StatusName = Annotated[T, _of("The status.", "active")]
+Subdomain = Annotated[str, _of("The name below the domain that others may claim.", "mail.customer.com", **DOMAIN)]
+UserId = Annotated[
+    str,
+    _of(
+        "The platform's user_id; a key bound to a user needs none.",
+        "user_123",
+        minLength=1,
+        maxLength=128,
+        pattern=PRINTABLE,
+    ),
+]
+WebhookSecret = Annotated[str, _of("The secret that signs calls of the webhook.", "a secret of your choice")]
+WebhookUrl = Annotated[str, _of("The URL of the webhook.", "https://platform.example/mail")]
 
 
 def words_of(hint: Any) -> str:

@@ -237,7 +237,7 @@ find_python() {
 install_venv() {
     lock=$1
     choose_place
-    python=$(cat "$venv/python.stamp" 2>/dev/null) && is_reachable "$python" || remake_venv
+    python=$(cat "$venv/python.stamp" 2>/dev/null) && is_current "$python" || remake_venv
     wanted=$(sha256sum <"$here/$lock")
     is_stamped "$lock" || step "Python packages" install_lock
     wanted=$(source_state)
@@ -246,6 +246,9 @@ install_venv() {
 }
 
 is_stamped() { [ "$(cat "$venv/$1.stamp" 2>/dev/null)" = "$wanted" ]; }
+
+# An upgrade of the system leaves its old Python there until somebody removes it, and then the next start would fail.
+is_current() { is_reachable "$1" && [ "$(find_python || echo "$1")" = "$1" ]; }
 
 is_reachable() { [ -x "$1" ] && { ! root || ! closed_above "$(dirname "$1")" >/dev/null; }; }
 

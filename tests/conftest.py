@@ -9,6 +9,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from postroom.db import migrate
 from tests.harness.daemons import sees_daemons
+from tests.harness.debian13 import Debian13
 from tests.harness.postgres import PostgresServer
 from tests.harness.server import ApiServer, Tenant, serve
 
@@ -23,28 +24,43 @@ SLOW = (
     "test_bench.py", "test_canary.py", "test_deploy.py", "test_pictures.py", "test_planted.py", "test_progress.py",
     "test_start.py", "test_supply_chain.py",
 )  # fmt: skip
+# A file runs on one xdist worker, so the longest files begin first: else the run ends with one of
+# them, alone.
+LONG_FIRST = (
+    "cluster", "api/test_schemathesis.py", "backup", "service", "faults", "test_document_examples.py",
+    "test_plans.py", "mail", "console", "cli",
+)  # fmt: skip
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults", action="store_true", help="only the long fault tests")
     parser.addoption("--fuzz", action="store_true", help="only the fuzz targets, each for --fuzz-seconds")
     parser.addoption("--quick", action="store_true", help="only quick tests, under a minute: SQLite, no daemons")
-    parser.addoption("--daemons", action="store_true", help="only the tests that see daemons")
+    parser.addoption("--daemons", action="store_true", help="only the tests that see the mail daemons")
+    words = "only the tests that need a Debian 13 beside this Debian 12"
+    parser.addoption("--debian13", action="store_true", help=words)
     words = f"seconds for each target of --fuzz; default {FUZZ_SECONDS:.0f}"
     parser.addoption("--fuzz-seconds", type=float, default=FUZZ_SECONDS, help=words)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long: a fault test that `./test --faults` runs, and nothing else does")
+    config.addinivalue_line("markers", "debian13: a test that needs a Debian 13 beside this Debian 12")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Selects the long tests with `--faults` only, the fuzz targets alone with `--fuzz`, the quick
-    tests with `--quick`, and with `--daemons` what .ci/run runs on Debian 13."""
+    tests with `--quick`, and with `--daemons` those that `.ci/run` runs on Debian 13.
+    With `--debian13`, the upgrade to it, and the cluster with machines of both."""
 
     def is_wanted(item: pytest.Item) -> bool:
         if config.getoption("--fuzz"):
             return FUZZ in item.path.parents
+        is_two_debians = bool(item.get_closest_marker("debian13"))
+        if config.getoption("--debian13"):
+            is_two_debians |= item.nodeid.startswith(TOGETHER)
+        if is_two_debians != config.getoption("--debian13"):
+            return False
         if config.getoption("--quick") and not is_quick(item):
             return False
         if config.getoption("--daemons") and not sees_daemons(item.path):
@@ -52,7 +68,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return bool(item.get_closest_marker("long")) == bool(config.getoption("--faults"))
 
     config.hook.pytest_deselected(items=[item for item in items if not is_wanted(item)])
-    items[:] = [item for item in items if is_wanted(item)]
+    items[:] = sorted((item for item in items if is_wanted(item)), key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    """Files with a lower rank run first. The order within a rank stays."""
+    place = item.path.relative_to(Path(__file__).parent)
+    return next((rank for rank, long in enumerate(LONG_FIRST) if place.is_relative_to(long)), len(LONG_FIRST))
 
 
 def is_quick(item: pytest.Item) -> bool:
@@ -85,6 +107,13 @@ def postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL server from Debian's packages, on a free port of the loopback."""
     with PostgresServer.start() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def debian13() -> Iterator[Debian13]:
+    """A Debian 13 that services can run in."""
+    with Debian13.start() as found:
+        yield found
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])

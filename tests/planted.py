@@ -21,7 +21,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent.parent
 TABLE = HERE / "scripts" / "faults.toml"
-LEFT_OUT = (".git", ".venv*", "__pycache__", ".*_cache", ".hypothesis", "data", "postroom.toml")
+LEFT_OUT = ("node_modules", ".git", ".venv*", "__pycache__", ".*_cache", ".hypothesis", "data", "postroom.toml")
 SECONDS = 600
 FAILED = 1  # the exit code of pytest when some tests failed
 

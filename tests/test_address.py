@@ -317,7 +317,7 @@ def test_an_emoji_name_has_one_spelling(text):
 
 
 @given(st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=20))
-def test_any_a_label_that_is_taken_is_the_one_of_its_text(tail):
+def test_an_accepted_a_label_is_the_one_of_its_text(tail):
     try:
         canonical = parse_domain(f"xn--{tail}.example")
     except BadAddress:

@@ -2,6 +2,7 @@
 not run Docker."""
 
 import ipaddress
+import json
 import os
 import re
 import shutil
@@ -122,6 +123,26 @@ def test_the_proxy_is_the_one_that_is_trusted(tmp_path: Path) -> None:
     assert used == set(proxy["environment"])
 
 
+def test_the_proxy_on_the_machine_itself_is_trusted(tmp_path: Path) -> None:
+    """Docker connects from the network's gateway for a proxy on the machine."""
+    name = "compose.postgresql.yaml"
+    (network,) = compose(name)["networks"]["front"]["ipam"]["config"]
+    assert settings(name, tmp_path).trusted_proxies == f"{network['gateway']}/32"
+    assert ipaddress.ip_address(network["gateway"]) in ipaddress.ip_network(network["subnet"])
+    assert "front" in compose(name)["services"]["postroom"]["networks"]
+    (api,) = [port for port in compose(name)["services"]["postroom"]["ports"] if port.endswith(f":{API_PORT}")]
+    assert api.startswith("127.0.0.1:"), "whoever reaches this port is believed about a client's address"
+
+
+@pytest.mark.parametrize("name", COMPOSE)
+def test_compose_asks_what_the_image_asks(name: str) -> None:
+    """An image in the OCI format has no HEALTHCHECK of its own."""
+    (of_image,) = [rest for kind, rest in dockerfile() if kind == "HEALTHCHECK"]
+    asked = compose(name)["services"]["postroom"]["healthcheck"]
+    assert json.dumps(asked["test"][1:]) == of_image.partition("CMD ")[2]
+    assert f"--start-period={asked['start_period']}" in of_image
+
+
 def test_the_image_has_all_that_it_copies() -> None:
     taken = (DEPLOY / "docker" / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
     for kind, rest in dockerfile():
@@ -135,9 +156,9 @@ def test_the_image_has_all_that_it_copies() -> None:
     assert "install_venv requirements.lock" in lock
 
 
-@pytest.mark.parametrize("kind", ["docker", "systemd"])
-def test_the_check_is_shell(kind: str) -> None:
-    path = DEPLOY / kind / "check"
+@pytest.mark.parametrize("program", ["docker/check", "docker/try", "systemd/check"])
+def test_the_program_is_shell(program: str) -> None:
+    path = DEPLOY / program
     assert os.access(path, os.X_OK)
     subprocess.run(["shellcheck", path], check=True)
 

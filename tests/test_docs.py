@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import typer.main
 
-from postroom import settings
+from postroom import events, settings
 from postroom.accounts.model import Status
 from postroom.actor import ALL_SCOPES
 from postroom.api.endpoints import domain_views
@@ -89,7 +89,7 @@ def recorded_events() -> set[str]:
     found = set()
     for path in (ROOT / "postroom").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
-        if re.search(r"\brecord\(\s*tx\b", text):
+        if path != ROOT / "postroom" / "events.py" and re.search(r"\brecord\(\s*tx\b", text):
             values = [node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant)]
             found |= {v for v in values if isinstance(v, str) and re.fullmatch(r"[a-z]+\.[a-z_]+", v)}
     return found
@@ -166,7 +166,7 @@ def test_every_code_of_a_field_has_its_fix() -> None:
     assert set(re.findall(r"`([^`]+)`", "".join(re.findall(r"^\|([^|]*)\|", table, re.M)))) == used
 
 
-def test_what_the_clients_send_again_is_said() -> None:
+def test_the_codes_that_clients_retry_are_documented() -> None:
     sentence = re.search(r"by themselves after (.*?)\.", read("docs/errors.md"), re.S)
     assert sentence
     again = {code for code, (status, _) in PROBLEMS.items() if status in (429, 503)} | {"idempotency_conflict"}
@@ -184,7 +184,7 @@ def test_every_status_has_its_row() -> None:
 
 def test_every_event_is_documented() -> None:
     types = [name for name in first_cells(section("GET /v2/events")) if "." in name]
-    assert sorted(types) == sorted(recorded_events())
+    assert sorted(types) == sorted(recorded_events()) == sorted(events.TYPES)
 
 
 def test_every_field_of_an_account_is_documented() -> None:
@@ -258,7 +258,7 @@ def test_a_security_row_names_a_test_that_exists(row: list[str]) -> None:
         assert not function or f"def {function}(" in text, f"{file} has no function {function}"
 
 
-def test_no_security_row_is_there_twice() -> None:
+def test_security_rows_are_unique() -> None:
     attempts = [row[0] for row in security_rows()]
     assert len(attempts) > 100
     assert sorted(set(attempts)) == sorted(attempts)

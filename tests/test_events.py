@@ -10,14 +10,15 @@ from postroom.accounts.commands import CreateAccount
 from postroom.actor import ALL_SCOPES, Actor
 from postroom.auth import keys
 from postroom.auth.keys import CreateKey
-from postroom.db import Database, Tx, open_database
+from postroom.db import Database, Tx
 from postroom.service import bootstrap
 from postroom.tenants import organizations
+from tests.harness.kept import KeptDatabase
 
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    opened = open_database(database_url)
+    opened = KeptDatabase(database_url)
     yield opened
     opened.close()
 

@@ -51,7 +51,7 @@ def test_its_tests_are_there(fault: Fault) -> None:
         assert function in functions or (not function and any(name.startswith("test_") for name in functions)), path
 
 
-def test_a_name_that_nobody_has_made_is_noticed() -> None:
+def test_an_undefined_name_is_noticed() -> None:
     assert undefined_names("a = 1\nb = a\n") == ""
     assert "`c`" in undefined_names("a = 1\nb = c\n")
 

@@ -80,6 +80,28 @@ def test_the_packages_are_those_of_the_database(
     assert unwanted not in done.stderr
 
 
+REMADE = """here=$PWD
+. scripts/install.sh
+remake_venv() { echo remade; exit; }
+find_python() { echo /usr/bin/env; }
+mkdir .venv
+for python; do
+    echo "$python" >.venv/python.stamp
+    (install_venv lock)
+done
+"""
+
+
+def test_the_environment_is_made_anew_when_the_system_has_another_python(checkout: Path) -> None:
+    """Also while the old Python is still there, as after an upgrade of Debian."""
+    (checkout / "postroom").mkdir()
+    for name in ("pyproject.toml", "lock", "postroom/__init__.py"):
+        (checkout / name).touch()
+    command = ["sh", "-c", REMADE, "sh", "/usr/bin/true", "/usr/bin/env", "/nonexistent"]
+    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines().count("remade") == 2, done.stdout + done.stderr
+
+
 APT_GET = """#!/bin/sh
 echo "$*" >>"$(dirname "$0")/asked"
 echo 'Inst libexpat1 (2.5.0-1 Debian:14/testing [amd64])'

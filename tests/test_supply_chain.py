@@ -2,7 +2,9 @@
 that could not run is never reported as an audit without findings."""
 
 import http.server
+import importlib.metadata
 import json
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from typing import Any
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from packaging.requirements import Requirement
 
 HERE = Path(__file__).parent.parent
 LOCKS = ("requirements.lock", "requirements-test.lock")
@@ -46,8 +49,8 @@ def requirements(name: str) -> dict[str, tuple[str, frozenset[str]]]:
 def test_everything_is_pinned_with_hashes(name: str) -> None:
     """A lock contains no option, URL, range or file, and every dependency of pyproject.toml."""
     project = tomllib.loads((HERE / "pyproject.toml").read_text())["project"]
-    extras = ["install", "client", *(["mcp", "test"] if "test" in name else [])]
-    wanted = [*project["dependencies"], *(one for extra in extras for one in project["optional-dependencies"][extra])]
+    extras = ["install", "server", "client", *(["mcp", "test"] if "test" in name else [])]
+    wanted = [one for extra in extras for one in project["optional-dependencies"][extra] if "postroom[" not in one]
     names = {re.split(r"[\[<>=~! ]", one)[0].lower().replace("_", "-").replace(".", "-") for one in wanted}
     assert len(names) > 15
     assert names <= requirements(name).keys()
@@ -159,6 +162,72 @@ def test_an_audit_without_a_network() -> None:
     done = audit("http://127.0.0.1:1/v1/query")
     assert (done.returncode, done.stdout) == (3, "")
     assert "NOTHING WAS CHECKED" in done.stderr
+
+
+# Imports the modules of the arguments where only the distributions in ALLOWED are installed.
+ALONE = """
+import importlib.metadata, os, sys
+allowed = set(os.environ["ALLOWED"].split())
+of = {}
+for top, names in importlib.metadata.packages_distributions().items():
+    of[top] = {name.lower().replace("_", "-").replace(".", "-") for name in names}
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if path is None and name in of and not of[name] & allowed:
+            raise ModuleNotFoundError(f"{name} is not installed", name=name)
+sys.meta_path.insert(0, Finder())
+for name in sys.argv[1:]:
+    __import__(name)
+"""
+
+
+def needs(extra: str) -> set[str]:
+    """The distributions that `pip install postroom[extra]` brings."""
+    found: set[str] = set()
+    todo = [("postroom", extra)]
+    seen = set()
+    while todo:
+        name, wanted = todo.pop()
+        if (name, wanted) in seen:
+            continue
+        seen.add((name, wanted))
+        found.add(name)
+        for line in importlib.metadata.requires(name) or ():
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": wanted}):
+                inner = requirement.name.lower().replace("_", "-").replace(".", "-")
+                todo += [(inner, each) for each in ("", *requirement.extras)]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("extra", "modules", "most"),
+    [
+        ("client", ["postroom.client", "postroom.client.catalog"], 12),
+        ("cli", ["postroom.cli.main", "postroom.cli.api_commands", "postroom.cli.batch", "postroom.cli.tables"], 25),
+    ],
+)
+def test_an_extra_brings_what_it_needs_and_no_more(extra: str, modules: list[str], most: int) -> None:
+    """A program with the client installs neither a database driver nor a web server."""
+    allowed = needs(extra)
+    assert len(allowed) <= most, allowed
+    assert not allowed & {"psycopg", "uvicorn", "starlette", "cryptography", "argon2-cffi"}
+    environment = os.environ | {"ALLOWED": " ".join(allowed)}
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, *modules], env=environment, capture_output=True, text=True, cwd="/"
+    )
+    assert done.returncode == 0, done.stderr
+    # The same, where one of them is missing: the check can fail.
+    less = environment | {"ALLOWED": " ".join(allowed - {"msgspec"})}
+    assert subprocess.run([sys.executable, "-c", ALONE, *modules], env=less, capture_output=True, cwd="/").returncode
+
+
+def test_the_commands_say_which_extra_they_need() -> None:
+    environment = os.environ | {"ALLOWED": " ".join(needs("client"))}
+    code = f"{ALONE}\nfrom postroom.cli import start\nstart()"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd="/")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "pip install '.[server]' or '.[cli]'" in done.stderr
 
 
 def test_an_installation_brings_one_package(tmp_path: Path) -> None:

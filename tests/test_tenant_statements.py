@@ -26,14 +26,14 @@ TABLES = frozenset(
 WITHOUT: dict[str, str] = {
     name: reason
     for reason, statements_ in {
-        "who asks is found by a secret, or by the id behind it, and brings the organization": [
+        "a secret, or the id of its row, leads to the organization": [
             "auth.keys.FIND",
             "auth.keys.FIND_ID",
             "auth.console_sessions.FIND",
             "auth.console_sessions.END",
             "auth.console_sessions.TAKE_LINK",
         ],
-        "the worker looks for what is due in every organization": [
+        "the worker searches every organization for due rows": [
             "accounts.alias_rests.EXPIRED",
             "accounts.purges.DUE_PURGES",
             "domains.check_schedule.DUE",
@@ -43,11 +43,11 @@ WITHOUT: dict[str, str] = {
             "mailboxes.session_revocations.DUE",
             "accounts.purges.OLDEST_PURGE_DUE",
         ],
-        "what is over goes, for all organizations": [
+        "expired rows of all organizations are deleted": [
             "auth.console_sessions.END_EXPIRED",
             "auth.console_sessions.END_LINKS",
         ],
-        "what is old or too many goes, for all organizations": [
+        "old or surplus rows of all organizations are deleted": [
             "auth.console_sessions.END_OLDEST",
             "events.FORGET",
             "events.OLDEST",
@@ -56,7 +56,7 @@ WITHOUT: dict[str, str] = {
             "auth.keys.FORGET",
             "auth.keys.REVOKED_LONG_AGO",
         ],
-        "the worker goes on with a row that it has found due": [
+        "the worker continues with a row that it found due": [
             "accounts.alias_rests.EXPIRE",
             "accounts.purges.BEGIN_PURGE",
             "accounts.purges.RESCHEDULE_PURGE",
@@ -67,7 +67,7 @@ WITHOUT: dict[str, str] = {
             "mailboxes.session_revocations.ACCOUNT",
             "mailboxes.session_revocations.INSERT_DOMAIN",
         ],
-        "a check of the DNS goes on with the domain that it has begun with": [
+        "a check continues with the domain that it began with": [
             "domains.proofs.OF_ID",
             "domains.proofs.COMES_BACK",
             "domains.proofs.DEGRADE",
@@ -75,17 +75,17 @@ WITHOUT: dict[str, str] = {
             "domains.proofs.LOSE",
             "domains.proofs.RECOVER",
         ],
-        "of a name only one organization is the owner; no caller is told which": [
+        "a name has one owner, and no caller learns which organization that is": [
             "domains.consents.FOREIGN_PARENT",
             "domains.dkim.RECORD",
             "domains.proofs.CUT_OFF",
             "domains.commands.IS_ACTIVE",
         ],
-        "Dovecot says who has logged in, by the id of the account": [
+        "Dovecot reports logins by the id of the account": [
             "accounts.last_logins.IS_NEW_LOGIN",
             "accounts.last_logins.LOG_IN",
         ],
-        "the operator's, over all organizations": [
+        "statements for the operator, over all organizations": [
             "tenants.usage.EVERYTHING",
             "backup.diff.ACCOUNTS",
             "backup.diff.KEYS",
@@ -188,6 +188,6 @@ def test_a_statement_names_the_organization(name: str) -> None:
     assert (found == []) == (name not in WITHOUT), f"{name}: {found}"
 
 
-def test_the_list_has_no_strangers() -> None:
+def test_the_list_has_only_statements_that_need_it() -> None:
     assert WITHOUT.keys() <= TOUCHING.keys()
     assert not {".".join(name) for name in WHOLE} & WITHOUT.keys()

@@ -36,7 +36,7 @@ SAID = said()
 
 
 @pytest.mark.parametrize("text", QUOTED)
-def test_what_is_quoted_is_said(text: str) -> None:
+def test_every_quote_is_in_the_source(text: str) -> None:
     pattern = r"[^\n]*".join(re.escape(part) for part in text.strip(ANYTHING).split(ANYTHING))
     assert re.search(pattern, SAID), text
 

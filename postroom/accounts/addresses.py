@@ -6,7 +6,7 @@ again.
 """
 
 from postroom.db import Tx
-from postroom.errors import Refused
+from postroom.errors import FieldError, Refused
 
 TAKEN = "This address is taken, or another user had it within the last 30 days: choose another local_part."
 QUARANTINE_MS = 30 * 24 * 3600 * 1000
@@ -19,6 +19,9 @@ SET account_id = excluded.account_id, alias_id = excluded.alias_id, user_id = ex
 WHERE addresses.account_id IS NULL AND addresses.alias_id IS NULL
   AND (addresses.user_id = excluded.user_id OR addresses.rests_until <= :now)
 RETURNING domain_id"""
+FIND = """
+SELECT account_id, alias_id, user_id, rests_until FROM addresses
+WHERE domain_id = :domain_id AND local_part = :local_part"""
 QUARANTINE = """
 UPDATE addresses SET account_id = NULL, rests_until = :until
 WHERE domain_id = :domain_id AND account_id = :id AND local_part = :local_part"""
@@ -37,12 +40,28 @@ def take(tx: Tx, domain_id: int, local_part: str, account_id: int, user_id: str)
     """Gives the address to the account, which gets its mail from the commit on. Raises
     `address_exists`."""
     if not _take(tx, domain_id, local_part, user_id, id_=account_id):
-        raise Refused("address_exists", TAKEN)
+        raise taken()
 
 
 def take_for_alias(tx: Tx, domain_id: int, local_part: str, alias_id: int, user_id: str) -> bool:
     """Gives the address to the alias. Returns False if the address is taken."""
     return _take(tx, domain_id, local_part, user_id, alias_id=alias_id)
+
+
+def taken() -> Refused:
+    """Returns the error for an address that somebody else has."""
+    return Refused("address_exists", TAKEN, FieldError("local_part", "address_exists", TAKEN))
+
+
+def is_free(tx: Tx, domain_id: int, local_part: str, user_id: str | None) -> bool:
+    """Whether `take` would give the address to the user now. Without a user: whether it would give
+    the address to any user."""
+    row = tx.one(FIND, domain_id=domain_id, local_part=local_part)
+    if row is None:
+        return True
+    account_id, alias_id, owner, rests_until = row
+    is_held = account_id is not None or alias_id is not None
+    return not is_held and (owner == user_id or (rests_until is not None and rests_until <= tx.now))
 
 
 def quarantine_alias(tx: Tx, alias_id: int) -> None:

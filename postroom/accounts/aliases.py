@@ -14,13 +14,12 @@ from msgspec import UNSET, UnsetType
 from postroom import events
 from postroom.accounts import addresses
 from postroom.actor import Actor
-from postroom.address import RESERVED
 from postroom.db import Row, Tx
 from postroom.domains import commands as domains
 from postroom.errors import FieldError, Refused, invalid, not_found
 from postroom.tenants import limits, usage
 
-Kind = Literal["alias", "group", "catch_all"]
+Kind = Literal["alias", "group", "catch_all", "former"]
 CATCH_ALL = "*"
 # Largest number of accounts of one alias.
 MOST_MEMBERS = 100
@@ -152,7 +151,7 @@ def create(tx: Tx, actor: Actor, command: CreateAlias) -> Alias:
         raise LookupError("an insert that returned no row")
     alias = from_row(row, sorted(command.account_ids))
     if not addresses.take_for_alias(tx, domain.id, alias.local_part, alias.id, alias.user_id):
-        raise Refused("address_exists", addresses.TAKEN)
+        raise addresses.taken()
     _add_members(tx, alias)
     # Checked after taking the domain's counter, because domains.delete takes the same counter.
     if not domains.is_managed(tx, actor.organization_id, domain.id):
@@ -240,9 +239,7 @@ def _domain_for(tx: Tx, actor: Actor, command: CreateAlias) -> domains.Domain:
         raise Refused(
             "forbidden", "Only a key that is not bound to a user can make the catch-all of a platform domain."
         )
-    owns = domain.user_id is not None and domain.user_id == command.user_id
-    if command.local_part in RESERVED and not (command.allow_reserved and owns):
-        raise Refused("reserved_local_part", domains.RESERVED_NAME)
+    domains.check_role(domain, command.local_part, command.user_id, is_allowed=command.allow_reserved)
     return domain
 
 

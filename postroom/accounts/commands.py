@@ -16,7 +16,6 @@ from postroom.accounts import addresses, alias_rests
 from postroom.accounts import locks as account_locks
 from postroom.accounts.model import COLUMNS, Account, Status, from_row
 from postroom.actor import Actor
-from postroom.address import RESERVED
 from postroom.cluster import nodes
 from postroom.db import Tx
 from postroom.domains import commands as domains
@@ -237,9 +236,7 @@ def _domain_for(tx: Tx, actor: Actor, command: CreateAccount) -> domains.Domain:
     domain = domains.get(tx, actor, command.domain, command.user_id)
     if domain.status != "active":
         raise Refused("domain_not_active", domains.INACTIVE[domain.status])
-    owns = domain.user_id is not None and domain.user_id == command.user_id
-    if command.local_part in RESERVED and not (command.allow_reserved and owns):
-        raise Refused("reserved_local_part", domains.RESERVED_NAME)
+    domains.check_role(domain, command.local_part, command.user_id, is_allowed=command.allow_reserved)
     return domain
 
 

@@ -4,11 +4,8 @@ Under /v2 the key is checked first, so that a client without a key cannot learn 
 or bodies exist.
 """
 
-import logging
 import time
 from collections.abc import Callable
-
-import structlog
 
 from postroom import __version__
 from postroom.accounts.passwords import Hashers
@@ -34,11 +31,10 @@ from postroom.domains.dkim import Generator
 from postroom.domains.resolver import Resolver
 from postroom.domains.verification import Verification
 from postroom.errors import Refused, not_found
+from postroom.log import log
 from postroom.mailboxes.interface import Mailboxes, NoMailboxes
 from postroom.mailboxes.session_revocations import EndSessions
 from postroom.settings import Settings, split
-
-log = structlog.get_logger()
 
 METRICS = ["metrics"]
 NO_MAILBOXES = NoMailboxes()
@@ -126,7 +122,7 @@ class App:
             return Reply(said.status, said.body, JSON + said.headers)
         page = self._console.page(segments)
         if page is None and segments not in (["docs"], ["openapi.json"]):
-            return None
+            return None if self._router.find(segments) else self._console.missing(exchange)
         if exchange.method not in ("GET", "HEAD"):
             raise MethodNotAllowed("GET, HEAD")
         if page:
@@ -183,7 +179,7 @@ def _log(exchange: Exchange, reply: Reply, seconds: float) -> None:
     """Logs the request, a successful read only at the debug level. The logged path is the route's,
     without the values that the client sent."""
     quiet = reply.status < 400 and exchange.method in ("GET", "HEAD")
-    if quiet and not log.is_enabled_for(logging.DEBUG):
+    if quiet and not log.has("debug"):
         return
     write, actor = log.debug if quiet else log.info, exchange.actor
     write(

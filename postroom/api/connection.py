@@ -12,7 +12,6 @@ import os
 from http import HTTPStatus
 from typing import Any
 
-import structlog
 import uvicorn
 from uvicorn.server import ServerState
 
@@ -23,6 +22,7 @@ from postroom.api.peers import Peer, Peers
 from postroom.api.reading import Reader
 from postroom.api.replies import ALWAYS
 from postroom.errors import Refused
+from postroom.log import log
 
 HEAD_SECONDS = 10.0
 # Seconds. Common proxies close an idle connection sooner than this, so that no proxy sends a
@@ -42,8 +42,6 @@ LINGER_SECONDS = 2.0
 # in every STALL_SECONDS.
 STALL_SECONDS = 10.0
 SLOWEST_BYTES = 4096
-
-log = structlog.get_logger()
 
 
 class Connection(Reader):

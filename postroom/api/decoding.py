@@ -34,9 +34,10 @@ class NoBody(msgspec.Struct, frozen=True):
     """The body of a route that takes none."""
 
 
-def parse_query(kind: type[B], query: bytes) -> B:
-    """A query string as an instance of its type. Unknown parameters are ignored (decision 0100);
-    known ones are parsed strictly. Raises `invalid_request`."""
+def parse_query(kind: type[B], query: bytes, *, refuses_near_misses: bool = True) -> B:
+    """A query string as an instance of its type. Known parameters are parsed strictly. Unknown ones
+    are ignored (decision 0100), unless one is a known name in another spelling (decision 0212).
+    Raises `invalid_request`."""
     parsers = _query_parsers(kind)
     values: dict[str, Any] = {}
     problems: list[FieldError] = []
@@ -46,6 +47,9 @@ def parse_query(kind: type[B], query: bytes) -> B:
         if name is None or value is None:
             raise invalid(FieldError("query", "invalid_encoding", "Use UTF-8, percent-encoded, without NUL."))
         if name not in parsers:
+            if refuses_near_misses and (meant := _spellings(kind).get(_plain(name))):
+                message = f"There is no such parameter: did you mean {meant}?"
+                problems.append(FieldError(_safe(name), "unknown_parameter", message))
             continue
         if name in values:
             problems.append(FieldError(name, "repeated", "Send this parameter once."))
@@ -54,6 +58,7 @@ def parse_query(kind: type[B], query: bytes) -> B:
             values[name] = parsers[name](value)
         except ValueError as error:
             problems.append(FieldError(name, "invalid", str(error)))
+    problems += [FieldError(name, "required", "Send this parameter.") for name in _required(kind) if name not in values]
     if problems:
         raise invalid(*problems)
     return kind(**values)
@@ -68,7 +73,12 @@ def ignored(kind: type[msgspec.Struct], query: bytes) -> tuple[tuple[bytes, byte
         return ()
     known = _query_parsers(kind)
     names = enumerate((_unquote(pair.partition(b"=")[0]) or "" for pair in query.split(b"&")), 1)
-    unknown = {name: place for place, name in reversed(list(names)) if name and name not in known}
+    near = _spellings(kind)
+    unknown = {
+        name: place
+        for place, name in reversed(list(names))
+        if name and name not in known and _plain(name) not in near  # a near miss is refused, and not ignored
+    }
     if not unknown:
         return ()
     first = sorted(unknown.items(), key=lambda item: item[1])[:HEADER_NAMES_MAX]
@@ -80,10 +90,14 @@ def ignored(kind: type[msgspec.Struct], query: bytes) -> tuple[tuple[bytes, byte
 def _meant(name: str, known: Iterable[str], words: str) -> str:
     """`words`, filled in with the known name that resembles this name most; an empty string if none
     does."""
-    plain = {each.replace("_", ""): each for each in known}
-    spelled = name[:64].lower().replace("_", "").replace("-", "")
-    close = difflib.get_close_matches(spelled, plain, 1)
+    plain = {_plain(each): each for each in known}
+    close = difflib.get_close_matches(_plain(name[:64]), plain, 1)
     return words.format(plain[close[0]]) if close else ""
+
+
+def _plain(name: str) -> str:
+    """The letters of a name, by which two spellings of one name are equal."""
+    return name.lower().replace("_", "").replace("-", "")
 
 
 def unknown_names(names: Iterable[str], known: Iterable[str]) -> str:
@@ -136,6 +150,16 @@ def _unquote(raw: bytes) -> str | None:
 def _query_parsers(kind: type[msgspec.Struct]) -> dict[str, Callable[[str], Any]]:
     hints = get_type_hints(kind, include_extras=True)
     return {name: _parser(name, hint) for name, hint in hints.items()}
+
+
+@functools.cache
+def _required(kind: type[msgspec.Struct]) -> tuple[str, ...]:
+    return tuple(field.name for field in msgspec.structs.fields(kind) if field.required)
+
+
+@functools.cache
+def _spellings(kind: type[msgspec.Struct]) -> dict[str, str]:
+    return {_plain(name): name for name in _query_parsers(kind)}
 
 
 @functools.cache

@@ -2,18 +2,23 @@
 all of them."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from postroom.accounts.model import Account
 from postroom.accounts.passwords import WeakPassword, check
 from postroom.address import Address, BadAddress, parse_domain, parse_local_part
 from postroom.api.decoding import check_display_name, check_user_id, unknown_names
 from postroom.errors import FieldError, invalid
+from postroom.parameters import ListOrder
 
 T = TypeVar("T")
 
+# A query's flag is text here, so that the message can say what is accepted.
+FLAG = Meta(examples=["true"], extra_json_schema={"enum": ["true", "false"]})
+ORDERS = ("oldest", "newest")
+Order = Annotated[ListOrder[str], Meta(extra_json_schema={"enum": list(ORDERS)})]
 NOWHERE = Address("x", "invalid")
 
 
@@ -63,7 +68,7 @@ def parse_password(password: str | UnsetType, owner: Address | Account, problems
 def is_newest(order: str, problems: list[FieldError]) -> bool:
     """Whether a list is requested with its newest items first. If `order` is invalid, a problem is
     added to `problems`."""
-    if order not in ("oldest", "newest"):
+    if order not in ORDERS:
         problems.append(FieldError("order", "invalid", "Use one of: oldest, newest."))
     return order == "newest"
 

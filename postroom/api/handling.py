@@ -41,7 +41,9 @@ class Handling:
             raise Refused("unauthorized", "Send a valid API key in the x-api-key header.")
         body = await read_body(exchange.headers, exchange.receive, XML_TYPES) if route.takes_xml else b""
         request = PublicRequest(self._services, exchange.headers, exchange.query_text, body)
-        return await route.handler(request, parse_query(route.query, exchange.query_text))
+        # Mail programs spell their parameters as they like.
+        query = parse_query(route.query, exchange.query_text, refuses_near_misses=False)
+        return await route.handler(request, query)
 
     async def _guarded(self, exchange: Exchange, actor: Actor, route: Route, values: dict[str, str]) -> Result:
         if route.scope not in actor.scopes:

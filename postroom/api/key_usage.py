@@ -7,14 +7,11 @@ time of the last use together with the key.
 
 import asyncio
 
-import structlog
-
 from postroom.actor import Actor
 from postroom.auth import keys
 from postroom.db import Database
 from postroom.errors import Busy
-
-log = structlog.get_logger()
+from postroom.log import log
 
 
 class LastUses:

@@ -1,69 +1,108 @@
 """The OpenAPI 3.1 document, generated from the table of routes and their types."""
 
 from collections.abc import Sequence
-from typing import Any, get_type_hints
-
-import msgspec
+from typing import Any
 
 from postroom import parameters
-from postroom.api.endpoints.account_views import FullAccount
-from postroom.api.endpoints.domain_views import FullDomain, ShownDomain
 from postroom.api.idempotency import HEADER, LONGEST
+from postroom.api.openapi_schemas import REFERENCE, components, query_parameters, success
 from postroom.api.problems import MEDIA_TYPE, PROBLEMS, Problem
 from postroom.api.route import PUBLIC, Route
 
-REFERENCE = "#/components/schemas/{name}"
-# Error codes that any route under /v2 may answer with.
+# Error codes that any route under /v2 may answer with, and those that any other route may.
 COMMON = ("invalid_request", "unauthorized", "forbidden", "too_many_requests", "internal_error", "busy")
+COMMON_OF_PUBLIC = ("invalid_request", "internal_error")
 WITH_BODY = ("payload_too_large", "unsupported_media_type")
 WRITES = ("idempotency_conflict", "idempotency_key_reused", "outcome_unknown")
-HEADERS = {"x-request-id": {"schema": {"type": "string"}}}
-REPLAYED = {
-    "Idempotent-Replayed": {
-        "description": "Only where this answer is that of an earlier request with the same Idempotency-Key.",
-        "schema": {"type": "string", "const": "true"},
-    }
+
+INFO = {
+    "title": "Postroom",
+    "summary": "A real mailbox for every user of a platform, with one HTTP call.",
+    "description": (
+        "Send a key as `x-api-key`. An account or domain in an answer has few fields by default and those that "
+        "`?fields=` names otherwise. A list that goes on has a `Link` header with the address of its next page. "
+        "Errors are `application/problem+json`: decide by `code`. More: the document api.md of the server's version."
+    ),
+    "contact": {"name": "The operator of this server"},
+    "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+}
+TAGS = {
+    "aliases": "Further addresses of accounts: aliases, groups, catch-alls and former addresses.",
+    "availability": "Whether an address can be taken.",
+    "accounts": "Mail accounts: made, listed, changed, deleted and restored.",
+    "client_settings": "What a mail client needs to know about an account or a domain.",
+    "dkim": "The keys that sign a domain's mail.",
+    "domains": "Domains: claimed, listed, shown and deleted.",
+    "events": "The audit log.",
+    "health": "Whether the server answers, and its parts.",
+    "keys": "API keys.",
+    "limits": "How many domains and accounts a user may have.",
+    "mailboxes": "What only the mailbox knows: its size and its open sessions.",
+    "metrics": "Measurements for Prometheus.",
+    "mta_sts": "The MTA-STS policy of a domain.",
+    "stats": "Counts of accounts.",
+    "users": "All accounts and domains of a user at once.",
+    "verification": "Checks of a domain's DNS.",
+}
+
+
+def _header(description: str, example: Any, kind: str = "string") -> dict[str, Any]:
+    return {"description": description, "schema": {"type": kind}, "example": example}
+
+
+HEADERS = {
+    "x-request-id": _header("The id of the request, as in the log and the events.", "5d0c1c5f0f7b4c3d9a6e1b2c"),
+    "Idempotent-Replayed": _header(
+        "`true` where this answer is that of an earlier request with the same Idempotency-Key.", "true"
+    ),
+    "x-ignored-parameters": _header(
+        "The unknown query parameters that were ignored, with the known names that they may mean.",
+        "users_id;meant=user_id, #2",
+    ),
+    "Link": _header(
+        "The address of the next page (RFC 8288), relative to this server; absent on the last page.",
+        '</v2/email-accounts?limit=50&after=42>; rel="next"',
+    ),
+    "Location": _header("The path of what was made.", "/v2/email-accounts/42"),
+    "Retry-After": _header("Seconds to wait before the next attempt.", 1, "integer"),
 }
 IDEMPOTENCY_KEY = {
     "name": HEADER,
     "in": "header",
     "required": False,
     "description": parameters.words_of(parameters.IdempotencyKey),
-    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST},
+    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": "^[ -~]+$"},
 }
-
 IN_PATH: dict[str, dict[str, Any]] = {
     "id": {
-        "type": "integer",
-        "format": "int64",
-        "minimum": 1,
         "description": parameters.words_of(parameters.Id),
+        "schema": {"type": "integer", "format": "int64", "minimum": 1},
+        "example": 42,
     },
-    "domain": {"type": "string", "description": parameters.words_of(parameters.DomainName)},
+    "domain": {
+        "description": parameters.words_of(parameters.DomainName),
+        "schema": {"type": "string", **parameters.DOMAIN},
+        "example": "customer.com",
+    },
 }
 
 
 def document(routes: Sequence[Route], version: str) -> dict[str, Any]:
     """The document as plain data."""
-    types = {kind for route in routes for kind in (route.gives, route.body, route.shows) if kind and kind is not str}
-    types |= {FullAccount, ShownDomain, FullDomain, Problem}
-    _, schemas = msgspec.json.schema_components(types, ref_template=REFERENCE)
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         path = "/".join(f"{{{part[1:]}}}" if part.startswith(":") else part for part in route.path.split("/"))
         paths.setdefault(path, {})[route.method.lower()] = _operation(route)
     return {
         "openapi": "3.1.0",
-        "info": {
-            "title": "Postroom",
-            "version": version,
-            "summary": "A real mailbox for every user of a platform, with one HTTP call.",
-            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        },
+        "info": {**INFO, "version": version},
+        "servers": [{"url": "/", "description": "The server that answers this document."}],
         "security": [{"apiKey": []}, {"bearer": []}],
+        "tags": [{"name": name, "description": TAGS[name]} for name in sorted({_tag(route) for route in routes})],
         "paths": paths,
         "components": {
-            "schemas": schemas,
+            "schemas": components(routes),
+            "headers": HEADERS,
             "securitySchemes": {
                 "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
                 "bearer": {"type": "http", "scheme": "bearer"},
@@ -76,9 +115,9 @@ def _operation(route: Route) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": route.name,
         "summary": route.summary,
-        "description": (route.handler.__doc__ or "").strip(),
-        "tags": [route.name.partition(".")[0]],
-        "parameters": [*_path_parameters(route), *_query_parameters(route), *([IDEMPOTENCY_KEY] * route.writes)],
+        "description": " ".join((route.handler.__doc__ or "").split()),
+        "tags": [_tag(route)],
+        "parameters": [*_path_parameters(route), *query_parameters(route), *([_idempotency_key(route)] * route.writes)],
         "responses": _responses(route),
     }
     if route.scope == PUBLIC:
@@ -86,68 +125,60 @@ def _operation(route: Route) -> dict[str, Any]:
     else:
         operation["description"] += f" Scope: `{route.scope}`."
     if route.body:
-        operation["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": _ref(route.body)}},
-        }
+        schema = {"$ref": REFERENCE.format(name=route.body.__name__)}
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     if route.takes_xml:
         operation["requestBody"] = {"required": True, "content": {"text/xml": {"schema": {"type": "string"}}}}
     return operation
 
 
+def _idempotency_key(route: Route) -> dict[str, Any]:
+    """With an example of its own for each operation: a key that was used for another is refused."""
+    return {**IDEMPOTENCY_KEY, "example": f"{route.name} 9f1c2e64-0a5b-4a0e-8d0f-3f0a1c5b7d21"}
+
+
+def _tag(route: Route) -> str:
+    return route.name.partition(".")[0]
+
+
 def _path_parameters(route: Route) -> list[dict[str, Any]]:
     names = [part[1:] for part in route.path.split("/") if part.startswith(":")]
-    return [{"name": name, "in": "path", "required": True, "schema": IN_PATH[name]} for name in names]
-
-
-def _query_parameters(route: Route) -> list[dict[str, Any]]:
-    _, components = msgspec.json.schema_components([route.query], ref_template=REFERENCE)
-    properties = components[route.query.__name__].get("properties", {})
-    return [
-        {"name": name, "in": "query", "required": False, "schema": properties[name]}
-        for name in get_type_hints(route.query)
-    ]
+    return [{"name": name, "in": "path", "required": True, **IN_PATH[name]} for name in names]
 
 
 def _responses(route: Route) -> dict[str, Any]:
+    media = route.media.partition(";")[0] if route.gives is str else "application/json"
     responses: dict[str, Any] = {
         str(route.status): {
             "description": "Success",
-            "headers": HEADERS | (REPLAYED if route.writes else {}),
-            "content": {
-                route.media.partition(";")[0] if route.gives is str else "application/json": {"schema": _success(route)}
-            },
+            "headers": _success_headers(route),
+            "content": {media: {"schema": success(route)}},
         }
     }
-    common = () if route.scope == PUBLIC else COMMON + WITH_BODY * bool(route.body) + WRITES * route.writes
+    common = COMMON_OF_PUBLIC if route.scope == PUBLIC else COMMON
     by_status: dict[int, list[str]] = {}
-    for code in (*common, *route.refuses):
+    for code in (*common, *(WITH_BODY * bool(route.body) + WRITES * route.writes), *route.refuses):
         by_status.setdefault(PROBLEMS[code][0], []).append(code)
     for status, codes in sorted(by_status.items()):
-        content = {MEDIA_TYPE: {"schema": _ref(Problem)}}
-        responses[str(status)] = {"description": ", ".join(f"`{code}`" for code in codes), "content": content}
+        responses[str(status)] = _refusal(status, list(dict.fromkeys(codes)))
     if route.path == "/readyz":
         responses["503"] = {**responses["200"], "description": "Not ready: `parts` says why."}
     return responses
 
 
-def _success(route: Route) -> dict[str, Any]:
-    """The schema of the success body. If it shows accounts: the default shape or, with `?fields=`,
-    part of the full one."""
-    if route.shows is None:
-        return _ref(route.gives)
-    _, components = msgspec.json.schema_components([route.gives], ref_template=REFERENCE)
-    schema: dict[str, Any] = components[route.gives.__name__]
-    shown = {"anyOf": [_ref(route.shows), {**_ref(FullAccount), "description": "With ?fields=, those named."}]}
-    for name in ("account", "deleted"):
-        if name in schema["properties"]:
-            schema["properties"][name] = shown
-    if "items" in schema["properties"]:
-        schema["properties"]["items"] = {"type": "array", "items": shown}
-    return schema
+def _success_headers(route: Route) -> dict[str, Any]:
+    names = ["x-request-id", *["Idempotent-Replayed"] * route.writes]
+    names += ["x-ignored-parameters"] * (route.scope != PUBLIC)
+    names += ["Link"] * ("after" in route.query.__struct_fields__)
+    names += ["Location"] * (route.name in ("accounts.create", "domains.create"))
+    return _headers(names)
 
 
-def _ref(kind: type[msgspec.Struct] | type[str]) -> dict[str, Any]:
-    if kind is str:
-        return {"type": "string"}
-    return {"$ref": REFERENCE.format(name=kind.__name__)}
+def _headers(names: Sequence[str]) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _refusal(status: int, codes: list[str]) -> dict[str, Any]:
+    headers = _headers(["x-request-id", *["Retry-After"] * (status in (429, 503))])
+    content = {MEDIA_TYPE: {"schema": {"$ref": REFERENCE.format(name=Problem.__name__)}}}
+    return {"description": ", ".join(f"`{code}`" for code in codes), "headers": headers, "content": content}

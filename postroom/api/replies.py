@@ -1,15 +1,13 @@
 """Answers as bytes: JSON, text, or an error as its problem."""
 
 import msgspec
-import structlog
 
 from postroom.api import problems
 from postroom.api.exchange import Exchange, Send
 from postroom.errors import Busy, LimitReached, Refused, TooMany
+from postroom.log import log
 
 Headers = tuple[tuple[bytes, bytes], ...]
-
-log = structlog.get_logger()
 
 JSON: Headers = ((b"content-type", b"application/json"),)
 PROBLEM: Headers = ((b"content-type", problems.MEDIA_TYPE.encode()),)

@@ -12,15 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-import structlog
 
 from postroom.db import Database
+from postroom.log import log
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds, each included
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 SHARE_SECONDS = 1.0
-
-log = structlog.get_logger()
 
 
 class RouteCounter(msgspec.Struct):

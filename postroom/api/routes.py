@@ -6,6 +6,7 @@ The order does not matter: a literal path goes before a path with a parameter.
 from postroom.api.endpoints import (
     accounts,
     aliases,
+    availability,
     client_settings,
     dkim,
     domains,
@@ -17,6 +18,7 @@ from postroom.api.endpoints import (
     metrics,
     mta_sts,
     stats,
+    users,
     verification,
 )
 from postroom.api.route import Route
@@ -24,6 +26,8 @@ from postroom.api.route import Route
 FILES = (
     accounts,
     aliases,
+    availability,
+    users,
     mailboxes,
     domains,
     verification,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from postroom.client import Client, PostroomError
 
 PANEL = "Connection"
-MISSING = "The API's client is not installed: pip install '.[client]' in Postroom's checkout."
+MISSING = "The API's client is not installed: pip install '.[cli]' in Postroom's checkout."
 Url = Annotated[
     str | None, typer.Option("--url", help="The API, http(s)://…; else POSTROOM_URL.", rich_help_panel=PANEL)
 ]

@@ -3,19 +3,9 @@
 Commands import only the modules that they need, so that each starts fast.
 """
 
-import sys
-
 import typer
 
-from postroom import settings
-from postroom.cli import accounts, api, backup, console, database, doctor, domains, keys, limits, mcp, nodes, run
-from postroom.errors import NOT_THERE, BadBackup, Busy, Refused
-from postroom.instance import data_directory, system_user
-
-NOTHING = (
-    "The organization has nothing of this name or id for this --user: see `postroom "
-    "domains list` and `postroom keys list`."
-)
+from postroom.cli import accounts, api, backup, console, database, doctor, domains, exits, keys, limits, mcp, nodes, run
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -42,23 +32,5 @@ app.add_typer(api.app, name="api")
 
 
 def main() -> None:
-    """Runs a command. An error of the operator is printed as one line with an exit code, never as a
-    traceback."""
-    try:
-        app()
-    except Refused as error:
-        found = NOTHING if error.detail == NOT_THERE else error.detail
-        _fail(" ".join(field.message for field in error.fields) or found, 1)
-    except Busy as error:
-        _fail(error.detail, 1)
-    except BadBackup as error:
-        _fail(str(error), 1)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except (settings.BadSettings, data_directory.CannotStart, system_user.NoSystemUser) as error:
-        _fail(str(error), 2)
-
-
-def _fail(text: str, code: int) -> None:
-    print(f"postroom: {text}", file=sys.stderr)
-    sys.exit(code)
+    """Runs a command."""
+    exits.run(app)

@@ -6,17 +6,12 @@ from typing import Literal
 from msgspec import UNSET, UnsetType
 
 from postroom import parameters as p
-from postroom.client import shapes
+from postroom.client import answers, shapes
 from postroom.client.methods import listing, operation
-from postroom.client.request import Request, changed, given, part_of, shape_of
+from postroom.client.request import Request, changed, given
 from postroom.client.shape import Page
 
-AliasKind = Literal["alias", "group", "catch_all"]
-
-_alias = part_of(shapes.ShownAliasAnswer, lambda answer: answer.alias)
-_aliases = shape_of(Page[shapes.Alias])
-_deleted_alias = part_of(shapes.DeletedAlias, lambda answer: answer.deleted)
-_resolution = shape_of(shapes.Resolution)
+AliasKind = Literal["alias", "group", "catch_all", "former"]
 
 
 class AliasOperations:
@@ -40,7 +35,7 @@ class AliasOperations:
         Mail to it arrives by the time of the answer."""
         body = given(domain=domain, local_part=local_part, account_ids=account_ids, user_id=user_id, name=name)
         body |= given(may_send=may_send, expires_at=expires_at, allow_reserved=allow_reserved)
-        return Request(_alias, body=body, idempotency_key=idempotency_key)
+        return Request(answers.alias, body=body, idempotency_key=idempotency_key)
 
     @listing("/v2/email-aliases")
     def list_aliases(
@@ -57,17 +52,17 @@ class AliasOperations:
     ) -> Request[Page[shapes.Alias]]:
         """Lists aliases. `q` is the beginning of the address."""
         query = given(user_id=user_id, domain=domain, account_id=account_id, kind=kind, q=q)
-        return Request(_aliases, query=query | given(limit=limit, offset=offset, after=after))
+        return Request(answers.aliases, query=query | given(limit=limit, offset=offset, after=after))
 
     @operation("GET", "/v2/email-aliases/resolve")
     def resolve_address(self, address: p.Address, *, user_id: p.UserId | None = None) -> Request[shapes.Resolution]:
         """Says what would happen now to mail to an address."""
-        return Request(_resolution, query=given(address=address, user_id=user_id))
+        return Request(answers.resolution, query=given(address=address, user_id=user_id))
 
     @operation("GET", "/v2/email-aliases/:id")
     def get_alias(self, id: p.Id, *, user_id: p.UserId | None = None) -> Request[shapes.Alias]:
         """Returns one alias."""
-        return Request(_alias, path={"id": id}, query=given(user_id=user_id))
+        return Request(answers.alias, path={"id": id}, query=given(user_id=user_id))
 
     @operation("PUT", "/v2/email-aliases/:id")
     def update_alias(
@@ -85,11 +80,11 @@ class AliasOperations:
         name."""
         body = given(user_id=user_id, account_ids=account_ids, may_send=may_send)
         body |= changed(expires_at=expires_at, name=name)
-        return Request(_alias, path={"id": id}, body=body, idempotency_key=idempotency_key)
+        return Request(answers.alias, path={"id": id}, body=body, idempotency_key=idempotency_key)
 
     @operation("POST", "/v2/email-aliases/delete")
     def delete_alias(
         self, id: p.Id, *, user_id: p.UserId | None = None, idempotency_key: p.IdempotencyKey | None = None
     ) -> Request[shapes.AliasName]:
         """Deletes an alias. Its address is free at once."""
-        return Request(_deleted_alias, body=given(id=id, user_id=user_id), idempotency_key=idempotency_key)
+        return Request(answers.deleted_alias, body=given(id=id, user_id=user_id), idempotency_key=idempotency_key)

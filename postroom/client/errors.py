@@ -41,7 +41,8 @@ class PostroomError(Exception):
         self.retry_after = retry_after
 
     def __str__(self) -> str:
-        fields = "".join(f" {error.field}: {error.message}" for error in self.errors)
+        others = [error for error in self.errors if error.message != self.detail]
+        fields = "".join(f" {error.field}: {error.message}" for error in others)
         request = f" (request {self.request_id})" if self.request_id else ""
         return f"{self.code}: {self.detail}{fields}{request}"
 

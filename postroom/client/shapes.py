@@ -1,7 +1,7 @@
-"""What the API answers, as the client gives it: accounts and domains always whole, times as
+"""The answers of the API as the client returns them: accounts and domains with all fields, times as
 `datetime`.
 
-Made from the server's structs by tests/client/make.py (decision 0194): do not edit.
+Generated from the server's structs by tests/client/make.py (decision 0194): do not edit.
 """
 
 from datetime import datetime
@@ -24,6 +24,25 @@ class Account(Shape, frozen=True):
     deleted_at: datetime | None
     purge_at: datetime | None
     last_login_at: datetime | None
+    sessions_ended: bool | None
+
+
+class Availability(Shape, frozen=True):
+    """`reason` is the code with which a create would be refused, or null."""
+
+    available: bool
+    reason: str | None
+
+
+class UserProgress(Shape, frozen=True):
+    """What this call has done, and what is left for the next one."""
+
+    user_id: str
+    done: bool
+    accounts: int
+    accounts_left: int
+    domains: int
+    domains_left: int
     sessions_ended: bool | None
 
 
@@ -77,7 +96,7 @@ class ClientSettings(Shape, frozen=True):
 
 
 class AccountWithPassword(Shape, frozen=True):
-    """The password is answered this once."""
+    """Only this call's answer has the password."""
 
     account: Account
     password: str
@@ -250,7 +269,7 @@ class Key(Shape, frozen=True):
 
 
 class KeyWithSecret(Shape, frozen=True):
-    """The key itself, `api_key`, is answered this once."""
+    """Only this call's answer has the key itself, `api_key`."""
 
     key: Key
     api_key: str
@@ -289,7 +308,7 @@ class LimitNumbers(Shape, frozen=True):
 
 
 class Limits(Shape, frozen=True):
-    """The caps of a user or of an organization; None is no cap."""
+    """The limits of a user or of an organization; None means no limit."""
 
     user_id: str | None
     limits: LimitNumbers

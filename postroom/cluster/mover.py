@@ -13,13 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from postroom import leases
 from postroom.cluster import moves, nodes
 from postroom.cluster.moves import Move
 from postroom.cluster.nodes import Node
 from postroom.db import Database, Tx
+from postroom.log import log
 from postroom.mailplane.dovecot import doveadm, maildir
 from postroom.mailplane.dovecot.doveadm import DoveadmEndpoint, Failed
 from postroom.mailplane.internal_addresses import login_name
@@ -39,8 +38,6 @@ DRAIN_SECONDS = 0.5
 DELIVERY_SECONDS = 15.0
 # Longest wait for the lock between the nodes' copies of one account.
 LOCK_SECONDS = 30
-
-log = structlog.get_logger()
 
 
 class Stuck(Exception):

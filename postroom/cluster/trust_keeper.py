@@ -14,19 +14,16 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-import structlog
-
 from postroom.cluster import node_trust, nodes
 from postroom.cluster.node_trust import Trusted
 from postroom.cluster.nodes import Node
 from postroom.db import Database, Tx
+from postroom.log import log
 from postroom.mailplane import node_pair, trust_file
 from postroom.mailplane.node_pair import Pair
 from postroom.mailplane.render import OwnNode, Peer
 
 CURRENT, NEXT = "node.pem", "node.next.pem"
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 // Actions on accounts, for the list, for the page of one account and for the overview.
 
-import { current, get, post, put } from "./api.js";
+import { can, current, get, post, put } from "./api.js";
 import { fill, h } from "./dom.js";
-import { copyable, confirm, dialog, explain, field, form, input, toast } from "./widgets.js";
-import { secretPanel } from "./secret.js";
+import { hasNone, leadToDomain, usableDomains } from "./domain_actions.js";
+import { confirm, dialog, explain, field, form, input, toast } from "./widgets.js";
+import { passwordPanel } from "./secret.js";
 
 /** Headers with an Idempotency-Key, so that sending a request twice carries it out once. */
 function once() {
@@ -11,24 +12,25 @@ function once() {
   return { "idempotency-key": Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("") };
 }
 
-/** Domains to choose from: the busiest according to the counters. Any other domain can be typed. */
-async function knownDomains() {
-  try {
-    return (await get("/v2/stats?limit=200")).domains.map((item) => item.domain);
-  } catch {
-    return []; // without suggestions, the domain is typed
-  }
+/** The domains with the most accounts, by the counters. */
+async function busiest() {
+  return can("stats:read") ? (await get("/v2/stats?limit=200")).domains.map((item) => item.domain) : [];
+}
+
+/** The values of the promises that were kept. */
+async function kept(promises) {
+  return (await Promise.allSettled(promises)).map((result) => result.value);
 }
 
 export async function createAccount({ go, domain = "", user = "", created = () => {} }) {
   const own = current().key.user_id;
-  const list = h("datalist", { id: "known-domains" });
+  const [found, names = []] = await kept([usableDomains(), busiest()]); // without suggestions, the domain is typed
+  if (document.querySelector("dialog[open]")) return;
+  if (hasNone(found)) return leadToDomain(found, go);
+  const known = [...new Set([...names, ...(found?.active || []).map((item) => item.domain)])];
+  const list = h("datalist", { id: "known-domains" }, known.map((name) => h("option", { value: name })));
   const local = input("local_part", { autofocus: true, required: true, placeholder: "billing", class: "grow" });
-  const place = input("domain", { required: true, placeholder: "example.com", list: "known-domains", value: domain });
-  knownDomains().then((names) => {
-    fill(list, names.map((name) => h("option", { value: name })));
-    if (names.length === 1 && !place.value && document.activeElement !== place) [place.value] = names;
-  });
+  const place = input("domain", { required: true, placeholder: "example.com", list: "known-domains", value: domain || (known.length === 1 ? known[0] : "") });
   const headers = once();
   await dialog("Create account", (close, element) =>
     form(
@@ -56,13 +58,7 @@ export async function createAccount({ go, domain = "", user = "", created = () =
         const { account } = made;
         fill(element.querySelector("h2"), "Account created");
         element.querySelector("form").replaceWith(
-          secretPanel({
-            label: "Password",
-            secret: made.password,
-            note: made.note,
-            lines: [h("div", { class: "field" }, h("span", { class: "label" }, "Address"), copyable(account.address, "Copy the address"))],
-            close,
-          }),
+          passwordPanel(account, made, { close }),
         );
         created(account, go);
       },
@@ -94,7 +90,7 @@ export async function resetPassword(account) {
         if (element.querySelector("[name=disable_scripts]").checked) body.disable_scripts = true;
         const made = await post(`/v2/email-accounts/${account.id}/password/reset`, body);
         fill(element.querySelector("h2"), "Password reset");
-        element.querySelector("form").replaceWith(secretPanel({ label: "New password", secret: made.password, note: made.note, close }));
+        element.querySelector("form").replaceWith(passwordPanel(account, made, { label: "New password", close }));
       },
     ),
   );

@@ -80,7 +80,8 @@ function nextOf(link) {
 
 /** The health of the parts. It is public, and a 503 is an answer like any other. */
 export async function health() {
-  const { data } = await send("GET", "/readyz");
+  const { answer, data } = await send("GET", "/readyz");
+  if (!data.parts) throw new Problem(answer.status, data);
   return data;
 }
 

@@ -18,18 +18,19 @@ const SCALES = [
 
 /**
  * Counts times in bars, on the longest scale that the data covers completely: nothing is known
- * about the time before `covered`.
+ * about the time before `covered`. If no scale is short enough, `isCut` is true, and the bars that
+ * begin before `covered` are unknown.
  */
 export function buckets(times, covered, now = Date.now()) {
-  const [size, count, words, style] = SCALES.find(([length, bars]) => startOf(now, length, bars) >= covered) || SCALES.at(-1);
+  const [size, count, title, style] = SCALES.find(([length, bars]) => startOf(now, length, bars) >= covered) || SCALES.at(-1);
   const start = startOf(now, size, count);
   const label = new Intl.DateTimeFormat("en", style);
-  const bars = Array.from({ length: count }, (_, place) => ({ label: label.format(start + place * size), count: 0 }));
+  const bars = Array.from({ length: count }, (_, place) => ({ label: label.format(start + place * size), count: 0, isUnknown: start + place * size < covered }));
   for (const time of times) {
     const place = Math.floor((time - start) / size);
     if (place >= 0 && place < count) bars[place].count += 1;
   }
-  return { title: words, bars };
+  return { title, bars, isCut: start < covered };
 }
 
 /** The start of the first of `count` bars. Days begin at midnight local time. */
@@ -38,20 +39,22 @@ function startOf(now, size, count) {
   return (Math.floor((now - shift) / size) - count + 1) * size + shift;
 }
 
-export function columns(title, bars, words) {
+export function columns({ title, bars, isCut }, words) {
   const width = 100 / bars.length;
   const highest = Math.max(1, ...bars.map((bar) => bar.count));
   const total = bars.reduce((sum, bar) => sum + bar.count, 0);
   const id = newId("chart");
   const drawn = bars.map((bar, place) => {
-    const height = bar.count ? Math.max(2, (bar.count / highest) * 56) : 0.8;
-    const box = { x: place * width + width * 0.14, y: 58 - height, width: width * 0.72, height, rx: 0.5, class: bar.count ? "bar" : "bar none" };
-    return s("g", null, s("rect", { x: place * width, y: 0, width, height: 60, class: "hit" }), s("rect", box), s("title", null, `${bar.label}: ${words(bar.count)}`));
+    const height = bar.isUnknown && !bar.count ? 56 : bar.count ? Math.max(2, (bar.count / highest) * 56) : 0.8;
+    const kind = bar.isUnknown ? "bar unknown" : bar.count ? "bar" : "bar none";
+    const box = { x: place * width + width * 0.14, y: 58 - height, width: width * 0.72, height, rx: 0.5, class: kind };
+    const said = bar.isUnknown ? (bar.count ? `at least ${words(bar.count)}` : "not counted") : words(bar.count);
+    return s("g", null, s("rect", { x: place * width, y: 0, width, height: 60, class: "hit" }), s("rect", box), s("title", null, `${bar.label}: ${said}`));
   });
   return h(
     "figure",
     { class: "chart" },
-    h("figcaption", { id }, h("strong", null, number(total)), ` in ${title}`),
+    h("figcaption", { id }, h("strong", null, isCut ? `At least ${number(total)}` : number(total)), ` in ${title}`, isCut && ", as far back as was counted"),
     s("svg", { viewBox: "0 0 100 60", preserveAspectRatio: "none", role: "img", "aria-labelledby": id }, drawn),
     h("div", { class: "axis", "aria-hidden": "true" }, h("span", null, bars[0].label), h("span", null, bars.at(-1).label)),
   );

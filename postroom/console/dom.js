@@ -41,6 +41,12 @@ export function fill(element, ...children) {
   return element;
 }
 
+/** The parts of an address, which breaks before its @ if one line is too short for it. */
+export function address(text) {
+  const at = text.lastIndexOf("@");
+  return at < 1 ? text : [text.slice(0, at), h("wbr"), text.slice(at)];
+}
+
 const PATHS = {
   overview: "M3 12l9-8 9 8M5.500 10v9.500h13V10M10 19.500v-5h4v5",
   accounts: "M4 6.500h16v11H4zM4.500 7l7.500 6 7.500-6",

@@ -1,6 +1,6 @@
 // Describes events in words.
 
-import { h } from "./dom.js";
+import { address, h } from "./dom.js";
 import { moment } from "./widgets.js";
 
 const WORDS = {
@@ -22,6 +22,9 @@ const WORDS = {
   "domain.created": ["good", "Domain added"],
   "domain.activated": ["good", "Domain active"],
   "domain.consented": ["", "Subdomain allowed"],
+  "domain.deactivated": ["warn", "Domain inactive"],
+  "domain.dkim_rotated": ["", "New DKIM key"],
+  "domain.dkim_switched": ["", "New DKIM key signs"],
   "domain.lost": ["bad", "Domain lost to its owner"],
   "domain.expired": ["warn", "Claim expired"],
   "domain.suspended": ["warn", "Domain suspended"],
@@ -34,6 +37,9 @@ const WORDS = {
   "console.signed_in": ["", "Signed in to the console"],
 };
 
+/** The types of events for a list to choose from, with their words. */
+export const TYPES = Object.entries(WORDS).map(([type, [, text]]) => [type, text]);
+
 /** The type of an event in words; an unknown type is shown as it is. */
 export function words(event) {
   const [tone, text] = WORDS[event.type] || ["", event.type.replace(/[._]/g, " ")];
@@ -44,9 +50,8 @@ export function words(event) {
 export function subject(event, { plain = false } = {}) {
   const { data } = event;
   const text = data.address || data.subdomain || data.domain || (data.prefix && `${data.prefix}…`) || event.user_id || "";
-  if (plain || !text) return h("span", null, text);
-  if (event.account_id) return h("a", { href: `/accounts/${event.account_id}` }, text);
-  return h("span", null, text);
+  if (plain || !text || !event.account_id) return h("span", null, address(text));
+  return h("a", { href: `/accounts/${event.account_id}` }, address(text));
 }
 
 export function detail(event) {

@@ -44,12 +44,11 @@ async function render() {
   const controller = new AbortController();
   leave = () => controller.abort();
   for (const open of document.querySelectorAll("dialog[open]")) open.close();
-  if (location.pathname === "/sign-in" || !current()) {
-    return renderSignIn();
-  }
-  frame();
   const found = ROUTES.map(([pattern, title, page]) => [pattern.exec(location.pathname), title, page]).find(([match]) => match);
-  const [match, title, page] = found || [[], "Not found", notFound];
+  if (!found && location.pathname !== "/sign-in") return renderNotFound();
+  if (!found || !current()) return renderSignIn();
+  frame();
+  const [match, title, page] = found;
   document.title = `${title} · Postroom`;
   main.replaceChildren();
   window.scrollTo(0, 0);
@@ -77,8 +76,18 @@ function inside(next) {
   return next && ROUTES.some(([pattern]) => pattern.test(next.split("?")[0])) ? next : "/";
 }
 
-function notFound(element) {
-  fill(element, h("h1", { class: "offscreen", tabindex: "-1" }, "Not found"), empty("search", "There is no such page", "Check the address.", h("a", { class: "button primary", href: "/" }, "To the overview")));
+/** A path that no page has, with or without a session. */
+function renderNotFound() {
+  document.title = "Not found · Postroom";
+  const content = [h("h1", { class: "offscreen", tabindex: "-1" }, "Not found"), empty("search", "There is no such page", "Check the address.", h("a", { class: "button primary", href: "/" }, current() ? "To the overview" : "To the console"))];
+  if (current()) {
+    frame();
+    fill(main, content);
+  } else {
+    main = null;
+    fill(root, h("main", { id: "main", class: "lonely" }, content));
+  }
+  root.querySelector("h1").focus({ preventScroll: true });
 }
 
 const root = h("div", { id: "root" });

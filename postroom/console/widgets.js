@@ -1,7 +1,7 @@
 // Widgets that several pages share: buttons, statuses, copyable values, messages, dialogs, forms,
 // and the states of a region.
 
-import { fill, h, icon, newId } from "./dom.js";
+import { address, fill, h, icon, newId } from "./dom.js";
 import { ago, when } from "./format.js";
 
 export function button(text, { icon: name, kind = "", onclick, ...props } = {}) {
@@ -17,9 +17,9 @@ export function status(name, note) {
   return h("span", { class: `status ${name}` }, h("span", { class: "dot", "aria-hidden": "true" }), note || name);
 }
 
-/** A time relative to now; its title has the exact time. */
-export function moment(text) {
-  return text ? h("time", { datetime: text, title: when(text) }, ago(text)) : h("span", { class: "faint" }, "never");
+/** A time relative to now, or in other words; its title has the exact time with its zone. */
+export function moment(text, words = ago) {
+  return text ? h("time", { datetime: text, title: when(text) }, words(text)) : h("span", { class: "faint" }, "never");
 }
 
 // --- copying
@@ -63,7 +63,7 @@ export function copyButton(text, label = "Copy") {
 }
 
 export function copyable(text, label) {
-  return h("span", { class: "copyable" }, h("code", null, text), copyButton(text, label));
+  return h("span", { class: "copyable" }, h("code", null, address(text)), copyButton(text, label));
 }
 
 // --- messages
@@ -272,15 +272,27 @@ export function failure(problem, retry) {
   return box;
 }
 
-/** Fills a region with the content from `work`: first a skeleton, then the content or the error. */
-export async function region(element, work, rows) {
+/** A page about an object that this key does not see, with the way back to the list. */
+export function missing(title, back) {
+  return [
+    pageHead(title, { back }),
+    empty("search", "Nothing here", "It does not exist, or this key may not see it.", h("a", { class: "button primary", href: back[0] }, `To the ${back[1].toLowerCase()}`)),
+  ];
+}
+
+/**
+ * Fills a region with the content from `work`: first a skeleton, then the content or the error.
+ * `lost()` is what stands there after a 404.
+ */
+export async function region(element, work, { rows, lost } = {}) {
   fill(element, loading(rows));
   element.setAttribute("aria-busy", "true");
   try {
     fill(element, await work());
   } catch (problem) {
     if (problem.name === "AbortError" || problem.status === 401) return;
-    fill(element, failure(problem, () => region(element, work, rows)));
+    if (problem.status === 404 && lost) fill(element, lost());
+    else fill(element, failure(problem, () => region(element, work, { rows, lost })));
   } finally {
     element.removeAttribute("aria-busy");
   }

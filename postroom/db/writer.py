@@ -16,14 +16,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import structlog
-
 from postroom.db.tx import RELEASE, SAVEPOINT, EarlierJobFailed, SerializationConflict, Tx, WriteConnection
 from postroom.errors import Busy
+from postroom.log import log
 
 T = TypeVar("T")
-
-log = structlog.get_logger()
 
 BATCH_JOBS = 256
 WAITING_JOBS = 4096

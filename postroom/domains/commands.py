@@ -12,7 +12,7 @@ import msgspec
 
 from postroom import events
 from postroom.actor import Actor
-from postroom.address import refused_domain
+from postroom.address import RESERVED, refused_domain
 from postroom.db import Tx
 from postroom.domains import check_schedule, dkim, dns_records, spellings
 from postroom.domains.dkim import NewKey
@@ -78,6 +78,7 @@ WHERE organization_id = :organization AND deleted_at IS NULL AND id > :after
 PAGE = f"""{LISTED} AND user_id = :user_id
 UNION ALL {LISTED} AND user_id IS NULL
 ORDER BY id LIMIT :limit OFFSET :offset"""
+OWN_PAGE = f"{LISTED} AND user_id = :user_id ORDER BY id LIMIT :limit"
 PAGE_OF_ALL = f"{LISTED} ORDER BY id LIMIT :limit OFFSET :offset"
 IS_ACTIVE = "SELECT 1 FROM domains WHERE name = :name AND status <> 'pending' AND status = 'active'"
 INACTIVE = {
@@ -121,6 +122,15 @@ def find(tx: Tx, actor: Actor, name: str, user_id: str | None) -> Domain | None:
     None, searches the whole organization."""
     row = tx.one(FIND, organization=actor.organization_id, name=name, user_id=user_id, bound=actor.restricted_key_id)
     return Domain(*row) if row else None
+
+
+def check_role(domain: Domain, local_part: str, user_id: str, *, is_allowed: bool) -> None:
+    """Raises `reserved_local_part` for the name of a role, unless the domain's own user asked for
+    it."""
+    owns = domain.user_id is not None and domain.user_id == user_id
+    if local_part in RESERVED and not (is_allowed and owns):
+        problem = FieldError("local_part", "reserved_local_part", RESERVED_NAME)
+        raise Refused("reserved_local_part", RESERVED_NAME, problem)
 
 
 def get(tx: Tx, actor: Actor, name: str, user_id: str | None) -> Domain:
@@ -262,6 +272,12 @@ def give_tokens(tx: Tx) -> None:
 def new_token() -> str:
     """Returns a random token that the owner of a claim publishes in the DNS."""
     return secrets.token_hex(16)
+
+
+def own_page(tx: Tx, actor: Actor, user_id: str, limit: int) -> list[Domain]:
+    """Returns the first of the user's own domains, without the platform domains."""
+    given = {"organization": actor.organization_id, "bound": actor.restricted_key_id, "status": None}
+    return [Domain(*row) for row in tx.all(OWN_PAGE, user_id=user_id, limit=limit, after=0, **given)]
 
 
 def set_status(tx: Tx, actor: Actor, domain: Domain, status: Status) -> None:

@@ -1,8 +1,7 @@
 """Mailboxes as Dovecot reports them."""
 
-import structlog
-
 from postroom.errors import MailUnavailable, not_found
+from postroom.log import log
 from postroom.mailboxes.interface import OpenSession, ServiceName, Usage
 from postroom.mailboxes.session_terminator import SessionTerminator
 from postroom.mailplane.dovecot import doveadm, sieve_scripts
@@ -13,8 +12,6 @@ SERVICES: dict[str, ServiceName] = {
     "imap": "imap", "pop3": "pop3", "sieve": "managesieve", "managesieve": "managesieve",
 }  # fmt: skip
 RETRY_SECONDS = 5
-
-log = structlog.get_logger()
 
 
 class DovecotMailboxes:

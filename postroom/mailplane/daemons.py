@@ -19,7 +19,6 @@ from pathlib import Path
 
 from postroom.instance.data_directory import PLAIN_PATH
 from postroom.instance.system_user import Identity
-from postroom.mailplane import certificate
 from postroom.mailplane.render import (
     File,
     OwnNode,
@@ -44,6 +43,14 @@ SETPRIV = "/usr/bin/setpriv"
 POSTFIX_GROUP = "postfix"
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C"}
 CHECK_TIMEOUT = 60
+# Files that an earlier version wrote, or that this version writes for another Dovecot. Postfix 3.10
+# warns about the first, and Postroom refuses to start after a warning.
+OBSOLETE = (
+    "postfix/database.conf",
+    "dovecot/sql.conf.ext",
+    "dovecot/refused.conf.ext",
+    "dovecot/folders.acl",
+)
 STABLE_SECONDS = 10
 # Versions of Dovecot that have a configuration, and the Debian release of each (decision 0202).
 DOVECOT_VERSIONS = {"2.3": "Debian 12", "2.4": "Debian 13"}
@@ -208,6 +215,8 @@ def write_configuration(
 
     `postgres`: how the daemons connect, as libpq's parameters.
     """
+    from postroom.mailplane import certificate
+
     _check(settings, postgres)
     plane = _plane(identity, doveadm_key, postgres, node)
     for name in _folders(plane.root):
@@ -217,7 +226,10 @@ def write_configuration(
             _make_socket_folder(socket.parent, identity)
     if not settings.tls_cert:
         certificate.ensure(*tls_paths(settings), settings.hostname)
-    for path, file in configuration(settings, plane).items():
+    files = configuration(settings, plane)
+    for path in set(OBSOLETE) - files.keys():
+        (settings.data / path).unlink(missing_ok=True)
+    for path, file in files.items():
         _write(settings.data / path, file)
 
 

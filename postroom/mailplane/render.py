@@ -11,12 +11,14 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from typing import TYPE_CHECKING
 
 from postroom.mailplane.dovecot import sendmail
 from postroom.mailplane.internal_addresses import INBOX_DOMAIN, INTERNAL_DOMAIN, SIGNING_HEADER
 from postroom.settings import Settings
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 TEMPLATES = [Path(__file__).parent / daemon / "templates" for daemon in ("dovecot", "postfix", "opendkim")]
 SENDMAIL = Path(sendmail.__file__)
@@ -278,7 +280,9 @@ def _services(settings: Settings, plane: Plane) -> Iterator[tuple[str, File]]:
         yield str(service_path(settings, daemon).relative_to(settings.data)), File(text, 0o600, reader)
 
 
-def _environment(settings: Settings, engine: str) -> Environment:
+def _environment(settings: Settings, engine: str) -> "Environment":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     environment = Environment(  # noqa: S701 - these are configuration files, not HTML
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,

@@ -13,9 +13,7 @@ import stat
 from pathlib import Path
 
 import msgspec
-from cryptography import x509
 
-from postroom.mailplane import node_pair
 from postroom.mailplane.render import OwnNode
 
 TOLD = "node.json"
@@ -47,7 +45,7 @@ def told(data: Path) -> OwnNode | None:
         found = msgspec.json.decode(content, type=OwnNode)
     except msgspec.DecodeError as error:
         raise NotUsable(str(error)) from None
-    check(found)
+    check_form(found)
     return found
 
 
@@ -63,12 +61,24 @@ def tell(data: Path, node: OwnNode) -> None:
 
 def check(node: OwnNode) -> None:
     """Raises NotUsable for a value that could have another meaning in a daemon's file."""
+    from cryptography import x509
+
+    from postroom.mailplane import node_pair
+
+    check_form(node)
+    try:
+        node_pair.read(node.key + node.certificate)
+        x509.load_pem_x509_certificates(node.bundle.encode())
+    except ValueError as error:
+        raise NotUsable(f"a node's certificate or key: {error}") from None
+
+
+def check_form(node: OwnNode) -> None:
+    """As `check`, for all but certificates and key. Raises NotUsable."""
     try:
         for address in (node.bind, *node.trusted, *(peer.address for peer in node.peers)):
             if address:
                 ipaddress.ip_address(address)
-        node_pair.read(node.key + node.certificate)
-        x509.load_pem_x509_certificates(node.bundle.encode())
     except ValueError as error:
         raise NotUsable(str(error)) from None
     hosts = [node.host, *(peer.host for peer in node.peers)]

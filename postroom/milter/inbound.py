@@ -9,21 +9,18 @@ accepted. From is not checked, because mailing lists keep it (decision 0144).
 import time
 from functools import partial
 
-import structlog
-
 from postroom.accounts import senders
 from postroom.auth import networks
 from postroom.db import Database
 from postroom.domains.resolver import Resolver
 from postroom.domains.spf_check import check_host
+from postroom.log import log
 from postroom.milter import signed_by
 from postroom.milter.message import ACCEPT, CONTINUE, Answer, Message, refuse
 from postroom.milter.protocol import Want
 from postroom.milter.signed_by import Unclear
 from postroom.milter.slots import Full, Slots
 from postroom.settings import Settings, split
-
-log = structlog.get_logger()
 
 SPF_SECONDS = 20.0
 # Largest number of SPF evaluations at once: in all, and for one domain, because its name server may

@@ -12,12 +12,9 @@ from collections.abc import Callable, Coroutine
 from enum import Flag, auto
 from typing import Protocol, cast
 
-import structlog
-
 from postroom.errors import Busy
+from postroom.log import log
 from postroom.milter.message import Answer, Message
-
-log = structlog.get_logger()
 
 VERSION = 6
 # Largest number of octets in a frame. Postfix cuts a header field at `header_size_limit` (102,400

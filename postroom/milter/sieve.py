@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 import idna
-import structlog
 from publicsuffixlist import PublicSuffixList
 
 from postroom.accounts import senders
@@ -19,6 +18,7 @@ from postroom.accounts.senders import Account
 from postroom.address import Address, BadAddress
 from postroom.db import Database, Tx
 from postroom.domains import dkim
+from postroom.log import log
 from postroom.mailplane.internal_addresses import INTERNAL_DOMAIN, SIGNING_HEADER, inbox_name
 from postroom.milter import header_from, identity, own_signature
 from postroom.milter.header_from import Unclear
@@ -36,8 +36,6 @@ from postroom.milter.message import (
 )
 from postroom.milter.protocol import TEMPORARY, Want
 from postroom.settings import Settings
-
-log = structlog.get_logger()
 
 # The first two fields of a message that Dovecot's Sieve forwards. A script can add fields to a
 # reply, but none at the beginning.

@@ -3,12 +3,14 @@ the other nodes; the supervisor writes the files.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from postroom.instance.system_user import Identity
-from postroom.mailplane import daemons, trust_file
+from postroom.mailplane import trust_file
+from postroom.mailplane.daemons import Unusable
 from postroom.mailplane.render import OwnNode
 from postroom.mailplane.trust_file import NotUsable
+from postroom.service import configuration, processes
 from postroom.settings import Settings
 
 PAUSE_SECONDS = 1.0
@@ -21,7 +23,7 @@ class Following:
         self,
         settings: Settings,
         identity: Identity,
-        postgres: Mapping[str, str] | None,
+        postgres: dict[str, str] | None,
         node: OwnNode,
         say: Callable[[str], None],
     ) -> None:
@@ -42,15 +44,16 @@ class Following:
                 if found and found != self._node:
                     await self._follow(found, reload)
                 self._complaint = ""
-            except (NotUsable, OSError) as error:
+            except (NotUsable, Unusable, OSError) as error:
                 self._complain(str(error))
 
     async def _follow(self, found: OwnNode, reload: Callable[[], None]) -> None:
         own = self._node
         if (found.id, found.host, found.port, found.bind) != (own.id, own.host, own.port, own.bind):
             raise NotUsable("this node's address or port has changed since its start: restart it")
-        write = daemons.renew_configuration
-        if await asyncio.to_thread(write, self._settings, self._identity, self._postgres, found):
+        part = processes.part("configure", self._settings)
+        order = configuration.Order(self._identity, found.secret, self._postgres, found, renews=True)
+        if await asyncio.to_thread(configuration.write, part, order):
             reload()
         self._node = found
         trust_file.give(self._settings.data, found)

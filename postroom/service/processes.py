@@ -1,11 +1,12 @@
-"""The Python processes of a service: the API, the worker, the milter, and the preparation of the
-database.
+"""The Python processes of a service: the API, the worker, the milter, and those that prepare the
+database and the daemons' files and end.
 
     python -I -m postroom.service.processes api --parent PID --name NAME --listener FD
         --instance VALUE
     python -I -m postroom.service.processes worker --parent PID
     python -I -m postroom.service.processes milter --parent PID
     python -I -m postroom.service.processes prepare --parent PID --report FD [--shows-key]
+    python -I -m postroom.service.processes configure --parent PID   (configuration.py)
 
 These processes die with the supervisor, no matter how it died. The kernel kills them, but only a
 process that asked for this after it got its final user id (decision 0012). The imports are inside
@@ -29,11 +30,11 @@ import msgspec
 from postroom import settings as settings_of
 from postroom.errors import Busy, Refused
 from postroom.instance.data_directory import CannotStart
+from postroom.log import log
 from postroom.mailplane.dovecot.logins import LoginLog
 from postroom.mailplane.dovecot.runaways import Runaways
 from postroom.mailplane.render import OwnNode
 from postroom.service import health_checks
-from postroom.service import logging as logs
 from postroom.settings import Settings
 from postroom.supervision.daemon_guard import PR_SET_PDEATHSIG, prctl
 from postroom.supervision.supervisor import Part, log_name
@@ -243,7 +244,7 @@ def prepare(settings: Settings, *, shows_key: bool) -> Prepared:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="postroom.service.processes")
-    parser.add_argument("part", choices=["api", "worker", "milter", "prepare"])
+    parser.add_argument("part", choices=["api", "worker", "milter", "prepare", "configure"])
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--listener", type=int)
     parser.add_argument("--report", type=int)
@@ -255,7 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if os.getppid() != options.parent:
         sys.exit("The supervisor is gone.")
     settings = settings_of.from_environment()
-    logs.configure(settings.log_level)
+    log.configure(settings.log_level)
     match options.part:
         case "api":
             run_api(settings, socket.socket(fileno=options.listener), options.instance, options.name)
@@ -263,6 +264,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             run_worker(settings)
         case "milter":
             run_milter(settings)
+        case "configure":
+            from postroom.service import configuration
+
+            configuration.carry_out(settings)
         case "prepare":
             with os.fdopen(options.report, "wb") as report:
                 report.write(msgspec.json.encode(_prepare_or_exit(settings, shows_key=options.shows_key)))

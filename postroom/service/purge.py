@@ -9,14 +9,11 @@ import asyncio
 from functools import partial
 from pathlib import Path
 
-import structlog
-
 from postroom import leases
 from postroom.accounts import purges
 from postroom.db import Database, Tx
+from postroom.log import log
 from postroom.mailplane.dovecot import maildir
-
-log = structlog.get_logger()
 
 
 async def purge(database: Database, mail: Path, ids: list[int]) -> None:

@@ -22,12 +22,12 @@ from postroom import settings as settings_of
 from postroom.instance import data_directory, system_user
 from postroom.instance.data_directory import CannotStart
 from postroom.instance.system_user import Identity
+from postroom.log import log
 from postroom.mailplane import daemons, probe, trust_file
 from postroom.mailplane.certificate_watch import Renewal
 from postroom.mailplane.postfix import proxymap_watchdog, queues
 from postroom.mailplane.render import OwnNode, database_path, tls_paths
-from postroom.service import health_checks, ports, processes
-from postroom.service import logging as logs
+from postroom.service import configuration, health_checks, ports, processes
 from postroom.service.config_watch import Following
 from postroom.service.processes import Prepared
 from postroom.service.terminal import Terminal
@@ -133,7 +133,7 @@ def _run_alone(settings: Settings, part: Literal["api", "worker"], terminal: Ter
     listener = early or (ports.listen(settings) if part == "api" else None)
     system_user.ensure().become()
     os.chdir(settings.data)
-    logs.configure(settings.log_level)
+    log.configure(settings.log_level)
     with terminal.step("Database"):
         prepared = processes.prepare(settings, shows_key=part == "api")
     if listener:
@@ -156,7 +156,7 @@ def _refuse_unusable(node: OwnNode) -> None:
     """Raises CannotStart for an unusable node: its data comes from the database and goes into files
     that root's processes read."""
     try:
-        trust_file.check(node)
+        trust_file.check_form(node)
     except trust_file.NotUsable as error:
         raise CannotStart(f"The nodes in the database cannot be used: {error}") from None
 
@@ -324,7 +324,8 @@ class _Service:
         """Writes the daemons' files and has the daemons check them. Raises CannotStart."""
         try:
             key = node.secret if node else secrets.token_urlsafe(32)
-            daemons.write_configuration(self._settings, me, key, mail_role, node)
+            part = processes.part("configure", self._settings)
+            configuration.write(part, configuration.Order(me, key, mail_role, node))
             found = [daemons.dovecot(self._settings)]
             if self._postfix:
                 found += [daemons.opendkim(self._settings, me), daemons.postfix(self._settings)]

@@ -13,8 +13,6 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
-import structlog
-
 from postroom import events, idempotency, leases
 from postroom.accounts import addresses, alias_rests, last_logins, purges
 from postroom.auth import console_sessions, keys
@@ -26,6 +24,7 @@ from postroom.domains.resolver import Resolver, Unanswered
 from postroom.domains.verification import Verification
 from postroom.errors import Busy
 from postroom.leases import Kind
+from postroom.log import log
 from postroom.mailboxes import session_revocations
 from postroom.mailboxes.session_revocations import Ended, EndSessions
 from postroom.service import purge as mail_purge
@@ -49,8 +48,6 @@ SESSION_MS = 10_000
 # Returns the last login of each account (by id) since the last call, in milliseconds since 1970
 # UTC.
 ReadLogins = Callable[[], dict[int, int]]
-
-log = structlog.get_logger()
 
 
 async def run(

@@ -9,14 +9,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import structlog
+from postroom.log import log
 
 # Size in bytes at which a log is rotated, and number of older logs that are kept.
 LARGEST = 32 * 1024 * 1024
 KEPT = 3
 MODE = 0o640
-
-log = structlog.get_logger()
 
 
 def open_log(path: Path, owner: tuple[int, int] | None) -> int:

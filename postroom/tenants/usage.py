@@ -39,6 +39,9 @@ ORDER BY counted.domain_id"""
 OF_DOMAIN = """
 SELECT COALESCE(SUM(accounts), 0) FROM account_counts
 WHERE organization_id = :organization AND user_id = :user_id AND domain_id = :domain_id"""
+OF_DOMAIN_BY_STATUS = """
+SELECT status, accounts FROM account_counts
+WHERE organization_id = :organization AND user_id = :user_id AND domain_id = :domain_id"""
 # An update that changes nothing: an account that is created on the domain at the same time waits
 # for this row.
 LOCK = """
@@ -97,6 +100,17 @@ def of_domain(tx: Tx, organization_id: int, user_id: str | None, domain_id: int)
     """Returns the number of live accounts on a domain, or of one user's accounts there."""
     row = tx.one(OF_DOMAIN, organization=organization_id, user_id=user_id or EVERY_USER, domain_id=domain_id)
     return int(row[0]) if row else 0
+
+
+def of_list(tx: Tx, actor: Actor, user_id: str | None, domain_id: int | None, status: str | None) -> int:
+    """Returns the number of live accounts that a list with these filters has. The actor must see
+    the domain."""
+    count = totals(tx, actor, user_id) if domain_id is None else Count()
+    if domain_id is not None:
+        whose = {"organization": actor.organization_id, "user_id": user_id or EVERY_USER}
+        for name, number in tx.all(OF_DOMAIN_BY_STATUS, **whose, domain_id=domain_id):
+            count.add(name, int(number))
+    return int(getattr(count, status or "total"))
 
 
 def by_domain(tx: Tx, actor: Actor, user_id: str | None, limit: int, offset: int) -> list[tuple[str, Count]]:

@@ -1,5 +1,4 @@
-"""The rules of accounts, compared with a model in plain Python: random operations give equal
-results at each step."""
+"""The rules of accounts, compared step by step with a model in plain Python."""
 
 import asyncio
 import random
@@ -19,13 +18,14 @@ from postroom.accounts.commands import CreateAccount, UpdateAccount
 from postroom.accounts.model import Account, Status
 from postroom.accounts.queries import AccountFilter
 from postroom.actor import Actor
-from postroom.db import Database, Tx, open_database
+from postroom.db import Database, Tx
 from postroom.db.sqlite import SQLite
 from postroom.db.writer import run_alone
 from postroom.errors import Refused
 from postroom.mailboxes import session_revocations
 from postroom.service import bootstrap
 from postroom.tenants import organizations, usage
+from tests.harness.kept import KeptDatabase
 
 STATUSES: tuple[Status, ...] = ("active", "suspended", "disabled")
 GRACE_MS = 7 * 24 * 3600 * 1000
@@ -35,7 +35,7 @@ NAMES = ("a", "b", "c", "d", "e", "f")
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    opened = open_database(database_url)
+    opened = KeptDatabase(database_url)
     yield opened
     opened.close()
 

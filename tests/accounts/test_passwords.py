@@ -255,7 +255,7 @@ def test_hashers_are_bounded(gate):
     asyncio.run(crowd())
 
 
-def test_a_caller_who_leaves_gives_the_place_back(gate):
+def test_a_cancelled_caller_frees_its_place(gate):
     async def leave():
         hashers = Hashers(threads=1, waiting=1)
         first = asyncio.create_task(hashers.hash_chosen("first"))

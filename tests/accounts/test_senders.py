@@ -11,10 +11,11 @@ from postroom.accounts.commands import CreateAccount, UpdateAccount
 from postroom.accounts.senders import Account
 from postroom.actor import Actor
 from postroom.address import Address, BadAddress
-from postroom.db import Database, Tx, open_database
+from postroom.db import Database, Tx
 from postroom.mailplane.internal_addresses import login_name
 from postroom.service import bootstrap
 from postroom.tenants import organizations
+from tests.harness.kept import KeptDatabase
 
 REFUSED = (
     "",
@@ -60,7 +61,7 @@ REFUSED = (
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    opened = open_database(database_url)
+    opened = KeptDatabase(database_url)
     yield opened
     opened.close()
 
@@ -122,7 +123,7 @@ def test_a_login_before_a_reset_may_use_nothing(database: Database) -> None:
 @pytest.mark.parametrize(
     "login", ["", "7", "7@acct.internal", "7@1.acct.internal.x", "x@1.acct.internal", "me@d.test", "7@1@acct.internal"]
 )
-def test_what_is_no_login_is_nobody(login: str) -> None:
+def test_an_invalid_login_has_no_account(login: str) -> None:
     assert Account.of_login(login) is None
 
 

@@ -173,7 +173,7 @@ def test_filters(tenant: Tenant, ann: int, ben: int) -> None:
     ):
         answer = tenant.get("/v2/email-aliases", **filters)
         assert answer.json["items"] == wanted, (filters, answer.text)
-    assert tenant.get("/v2/email-aliases", kind="former").status == 400
+    assert tenant.get("/v2/email-aliases", kind="account").status == 400
 
 
 def test_resolve(tenant: Tenant, ann: int, ben: int) -> None:

@@ -136,7 +136,7 @@ def test_a_body_that_does_not_arrive(tenant: Tenant, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("path", ["/console/session", "/autodiscover/autodiscover.xml"])
-def test_a_body_of_a_stranger_that_does_not_arrive(api: ApiServer, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+def test_a_body_without_a_key_that_does_not_arrive(api: ApiServer, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     """Routes without a key bound the time for a body too. The connection then closes, so it holds
     no place."""
     monkeypatch.setattr(body_module, "FIRST_SECONDS", 0.1)
@@ -211,7 +211,7 @@ def test_a_client_that_goes_away_leaves_nothing_behind(tenant: Tenant) -> None:
     ],
     ids=lambda body: ascii(body)[:20],
 )
-def test_what_is_not_the_json_we_want(tenant: Tenant, body: bytes) -> None:
+def test_a_body_that_is_not_the_right_json(tenant: Tenant, body: bytes) -> None:
     refused = create_raw(tenant, body)
     assert (refused.status, refused.code) == (400, "invalid_request")
     assert tenant.api.request("GET", "/healthz").status == 200

@@ -143,7 +143,7 @@ def test_the_number_of_headers(client: Client, tenant: Tenant) -> None:
     assert client.ended()
 
 
-def test_many_small_requests_at_once_are_no_large_head(client: Client) -> None:
+def test_many_small_requests_at_once_are_not_a_large_head(client: Client) -> None:
     number = 2 * LARGEST_HEAD // len(HEALTH)
     client.send(HEALTH * number + HEALTH[:-1])
     assert [client.answer().status for _ in range(number)] == [200] * number
@@ -221,7 +221,7 @@ def test_an_offer_to_upgrade_is_ignored(client: Client) -> None:
     assert [client.answer().status for _ in range(3)] == [200] * 3
 
 
-def test_trailers_are_no_headers(tenant: Tenant, database_url: str) -> None:
+def test_trailers_are_not_headers(tenant: Tenant, database_url: str) -> None:
     body = body_for(tenant, "a")
     lines = (b"Content-Type: application/json", b"Transfer-Encoding: chunked", b"X-Forwarded-For: 203.0.113.7")
     chunks = b"%x\r\n%b\r\n0\r\nX-Forwarded-For: 198.51.100.1\r\nx-api-key: pr_other\r\n\r\n" % (len(body), body)

@@ -117,7 +117,7 @@ def test_another_site_cannot_sign_in(tenant: Tenant) -> None:
     assert (refused.status, refused.code) == (403, "csrf_refused")
 
 
-def test_the_token_of_another_session_is_no_proof(tenant: Tenant) -> None:
+def test_the_token_of_another_session_is_refused(tenant: Tenant) -> None:
     one, other = signed_in(tenant), signed_in(tenant)
     assert create(one, x_csrf_token=other.told["csrf_token"]).status == 403
 
@@ -130,7 +130,7 @@ def test_a_key_in_a_header_wins(tenant: Tenant, stranger: Tenant) -> None:
     assert browser.request("GET", f"{PATH}/{account['id']}").status == 404
 
 
-def test_a_wrong_key_signs_nobody_in(tenant: Tenant) -> None:
+def test_a_wrong_key_cannot_sign_in(tenant: Tenant) -> None:
     for key in ("pr_wrong", "", tenant.key[:-1]):
         refused = tenant.post(SESSION, {}, key=key)
         assert (refused.status, refused.code) == (401, "unauthorized")
@@ -145,7 +145,7 @@ def test_a_session_is_no_wider_than_its_key(tenant: Tenant) -> None:
     assert browser.request("GET", PATH + "?user_id=other").status == 404
 
 
-def test_it_ends_when_it_is_told_to(tenant: Tenant) -> None:
+def test_signing_out_ends_the_session(tenant: Tenant) -> None:
     browser, other = signed_in(tenant), signed_in(tenant)
     assert browser.request("DELETE", SESSION).status == 200
     assert browser.request("GET", PATH).status == 401
@@ -213,7 +213,7 @@ def test_a_link_ends_with_its_key(tenant: Tenant) -> None:
     assert tenant.post(SESSION, {"link": link}, key=None).status == 401
 
 
-def test_two_cookies_are_none(tenant: Tenant) -> None:
+def test_two_cookies_are_refused(tenant: Tenant) -> None:
     browser = signed_in(tenant)
     assert browser.request("GET", PATH, cookie=f"postroom={browser.token}; postroom=other").status == 401
 
@@ -232,8 +232,26 @@ def test_the_page(api: ApiServer) -> None:
         assert "unsafe" not in policy
         assert page.headers["x-content-type-options"] == "nosniff"
     for path in ("/nothing", "/accounts/7/x", "/accounts/", "/console/", "/console/index.html", "//"):
-        assert api.request("GET", path).status == 404
+        assert api.request("GET", path).code == "not_found"
     assert api.request("POST", "/", {}).status == 405
+
+
+def test_a_path_without_a_page_is_a_page_in_a_browser(api: ApiServer) -> None:
+    """The console says there what is not there. Any other client gets a problem, as under /v2."""
+    browser = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    page = api.request("GET", "/")
+    for path in ("/nothing", "/accounts/7/x", "/console/", "//"):
+        missing = api.request("GET", path, headers=browser)
+        assert (missing.status, missing.headers["content-type"]) == (404, "text/html; charset=utf-8")
+        assert missing.headers["content-security-policy"] == page.headers["content-security-policy"]
+        assert missing.headers["vary"] == "accept"
+        assert missing.text == page.text
+        assert api.request("HEAD", path, headers=browser).status == 404
+        assert api.request("POST", path, {}, headers=browser).code == "not_found"
+        assert api.request("GET", path, headers={"accept": "*/*"}).code == "not_found"
+    assert api.request("GET", "/v2/nothing", headers=browser).code == "unauthorized"
+    assert api.request("GET", "/healthz", headers=browser).json == api.request("GET", "/healthz").json
+    assert api.request("POST", "/healthz", {}, headers=browser).code == "method_not_allowed"
 
 
 def test_its_files_are_kept_for_ever(api: ApiServer) -> None:
@@ -285,7 +303,7 @@ def test_signing_in_counts_for_the_whole_family_of_a_key(database_url: str) -> N
         assert tenant.post(SESSION, {}, key=tenant.new_key()).status == 201
 
 
-def test_however_many_sessions_are_over_the_loop_goes_on(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_removing_expired_sessions_does_not_block_the_loop(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sign-in removes expired sessions in the writer thread, so it does not block the event
     loop."""
     threads: list[str] = []

@@ -247,7 +247,7 @@ def test_a_chosen_password(tenant: Tenant, password: str) -> None:
     assert not opens(tenant, id_, password[:72] + "x")
 
 
-def test_a_password_is_told_once_and_never_stored(tenant: Tenant, log_lines: list[str]) -> None:
+def test_a_password_is_shown_once_and_never_stored(tenant: Tenant, log_lines: list[str]) -> None:
     chosen, line = "the lake beside a grey horse", len(log_lines)
     made = [tenant.create("a", password=chosen).json, tenant.create("b").json]
     tenant.create("a", password=chosen)

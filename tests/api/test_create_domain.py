@@ -205,7 +205,7 @@ def test_many_at_once(tenant: Tenant) -> None:
     assert len([row for row in rows(tenant, "domains") if name in row]) == 1
 
 
-def test_no_key_is_made_for_what_is_refused(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_key_is_made_for_a_refused_claim(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
     """Creating a DKIM key costs as much as a thousand reads, so a refused claim creates none."""
     body = {"domain": f"once.{tenant.domain}", "user_id": "u"}
     assert tenant.post("/v2/domain", body).status == 201

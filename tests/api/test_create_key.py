@@ -53,7 +53,7 @@ def test_it_works(tenant: Tenant) -> None:
     assert tenant.get("/v2/stats", key=secret).status == 403
 
 
-def test_what_is_left_out_is_as_the_parent_has_it(tenant: Tenant) -> None:
+def test_omitted_fields_come_from_the_parent(tenant: Tenant) -> None:
     made = tenant.post(PATH).json["key"]
     unlimited = ("name", "user_id", "domains", "networks", "expires_at")
     assert {made[name] for name in unlimited} == {None}

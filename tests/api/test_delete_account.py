@@ -56,7 +56,7 @@ def test_it_refuses(tenant: Tenant, body: Any, field: str, code: str) -> None:
     assert rows(tenant) == before
 
 
-def test_what_is_not_there(tenant: Tenant) -> None:
+def test_not_found(tenant: Tenant) -> None:
     account = tenant.account()
     before = rows(tenant)
     for body in ({"id": 2**63 - 1}, {"id": account["id"], "user_id": "user_9"}):
@@ -81,7 +81,7 @@ def test_one_of_many_at_once_deletes(tenant: Tenant) -> None:
     assert new_events(tenant, at) == ["account.deleted"]
 
 
-def test_the_daemons_know_it_no_more(tenant: Tenant) -> None:
+def test_the_daemons_no_longer_know_it(tenant: Tenant) -> None:
     account = tenant.account("name")
     tenant.post(PATH, {"id": account["id"]})
 

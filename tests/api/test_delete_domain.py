@@ -36,7 +36,7 @@ def test_it_works(tenant: Tenant) -> None:
     assert tenant.create(domain=name, user_id="u").status == 404
 
 
-def test_the_name_may_be_claimed_anew(tenant: Tenant, stranger: Tenant) -> None:
+def test_the_name_can_be_claimed_again(tenant: Tenant, stranger: Tenant) -> None:
     name = tenant.new_domain(user_id="u")
     key = tenant.new_key(domains=[name])
     before = tenant.get(f"/v2/domains/{name}/info", user_id="u", fields="id").json

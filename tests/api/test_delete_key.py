@@ -100,7 +100,7 @@ def test_an_expired_key_can_be_deleted(tenant: Tenant) -> None:
     assert tenant.post(PATH, {"id": tenant.key_id(expired)}).status == 200
 
 
-def test_a_bound_key_deletes_what_is_as_narrow_alone(tenant: Tenant) -> None:
+def test_a_bound_key_deletes_only_keys_that_are_as_narrow(tenant: Tenant) -> None:
     other = tenant.new_domain()
     caller = tenant.new_key(user_id="u", domains=[tenant.domain])
     wider = [
@@ -118,7 +118,7 @@ def test_a_bound_key_deletes_what_is_as_narrow_alone(tenant: Tenant) -> None:
     assert tenant.post(PATH, {"id": tenant.key_id(as_narrow)}, key=caller).status == 200
 
 
-def test_a_key_that_is_deleted_meanwhile_makes_none(tenant: Tenant) -> None:
+def test_a_key_that_is_deleted_meanwhile_creates_none(tenant: Tenant) -> None:
     """Whichever request is first, no child outlives its parent."""
     for _ in range(10):
         parent = make(tenant, tenant.key)
@@ -132,7 +132,7 @@ def test_a_key_that_is_deleted_meanwhile_makes_none(tenant: Tenant) -> None:
         assert {status(tenant, key) for key in made} <= {401}
 
 
-def test_however_many_keys_end_the_loop_goes_on(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_revoking_keys_does_not_block_the_loop(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys are revoked in the writer thread; meanwhile the API answers a read."""
     inside, go_on, real = threading.Event(), threading.Event(), keys.revoke
 
@@ -181,7 +181,7 @@ def wider_fields(target: dict[str, Any], caller: dict[str, Any]) -> set[str]:
     return wider
 
 
-def test_a_key_revokes_no_wider_one(tenant: Tenant) -> None:
+def test_a_key_cannot_revoke_a_wider_one(tenant: Tenant) -> None:
     """Random pairs of keys of one organization; the sample is the same in each run."""
     chosen = random.Random(7)
     kinds = ("networks", NETWORKS), ("expires_at", EXPIRIES), ("scopes", SCOPES), ("user_id", USERS)

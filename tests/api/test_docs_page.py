@@ -39,7 +39,7 @@ def test_nothing_outside_its_folder_is_served(api: ApiServer) -> None:
         assert api.request("GET", path).status == 404
 
 
-def test_what_is_not_there_is_a_problem_like_any_other(api: ApiServer) -> None:
+def test_a_missing_file_is_a_problem_like_any_other(api: ApiServer) -> None:
     console = api.request("GET", "/").text.partition('"/console/')[2].partition("/")[0]
     for folder in ("/docs", f"/console/{console}"):
         missing, refused = api.request("GET", f"{folder}/nope"), api.request("POST", f"{folder}/nope")

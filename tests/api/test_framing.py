@@ -107,7 +107,7 @@ UNCERTAIN = {
 
 
 @pytest.mark.parametrize("name", UNCERTAIN)
-def test_what_is_not_certain_ends_the_connection(client: Client, name: str) -> None:
+def test_an_uncertain_request_ends_the_connection(client: Client, name: str) -> None:
     """The request before it is answered, the uncertain request is refused, and the bytes after it
     are never taken for a request."""
     client.send(HEALTH + UNCERTAIN[name] + HIDDEN + HIDDEN)
@@ -142,7 +142,7 @@ CERTAIN = {
 
 @pytest.mark.parametrize("name", CERTAIN)
 @pytest.mark.parametrize("size", [1, 7, 10_000])
-def test_what_is_certain_goes_on(name: str, size: int) -> None:
+def test_a_certain_request_keeps_the_connection(name: str, size: int) -> None:
     data, body = CERTAIN[name]
     found = agree(*((data * 2)[at : at + size] for at in range(0, 2 * len(data), size)))
     assert [one.body for one in found.requests] == [body, body]
@@ -160,7 +160,7 @@ LAST = {
 
 
 @pytest.mark.parametrize("name", LAST)
-def test_what_follows_the_last_request_is_none(name: str) -> None:
+def test_nothing_after_the_last_request_is_a_request(name: str) -> None:
     found = agree(LAST[name] + HIDDEN)
     assert (len(found.requests), found.refusals, found.has_ended) == (1, 0, True)
 
@@ -267,7 +267,7 @@ def test_a_body_that_was_not_asked_for(client: Client) -> None:
     assert client.ended()
 
 
-def test_the_rest_of_a_body_after_its_answer_is_no_request(client: Client) -> None:
+def test_the_rest_of_a_body_after_its_answer_is_not_a_request(client: Client) -> None:
     client.send(b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (CREATE.encode(), len(HIDDEN)))
     assert client.answer().status == 401
     client.send(HIDDEN[:10])
@@ -290,7 +290,7 @@ def test_a_pipeline_waits_for_each_answer() -> None:
     assert [one.target for one in found.requests] == [b"/healthz"] * 3
 
 
-def test_the_grammar_takes_no_time() -> None:
+def test_the_grammar_never_backtracks() -> None:
     """The expressions never backtrack: each judges the largest head in one pass."""
     line = b"GET / HTTP/1.1\r\n"
     for bad in (b"a" * 30_000, line + b"a:" + b" \t" * 15_000, line + b"a: b\r\n" * 5_000 + b"\n", b"/" * 30_000):

@@ -176,7 +176,7 @@ def test_any_other_host_is_nothing(tenant: Tenant) -> None:
 @pytest.mark.parametrize(
     "host", ["autoconfig.{domain}:443:443", "autoconfig.{domain}/x", "autoconfig.{domain}@evil.test"]
 )
-def test_what_names_no_host(tenant: Tenant, host: str) -> None:
+def test_an_invalid_host(tenant: Tenant, host: str) -> None:
     """RFC 9112 3.2: an invalid Host is refused before any lookup."""
     answer = tenant.api.request("GET", AUTOCONFIG, headers={"host": host.format(domain=tenant.domain)})
     assert (answer.status, answer.code) == (400, "invalid_request")
@@ -205,7 +205,7 @@ def test_any_other_question_of_outlook_is_nothing(tenant: Tenant) -> None:
         (b"<a>" + b" " * 65536 + b"</a>", "text/xml", 413),
     ],
 )
-def test_what_is_no_request(tenant: Tenant, body: bytes, media: str, status: int) -> None:
+def test_an_invalid_request(tenant: Tenant, body: bytes, media: str, status: int) -> None:
     answer = tenant.api.request("POST", AUTODISCOVER, raw=body, headers={"content-type": media})
     assert answer.status == status
     assert answer.headers["content-type"] == "application/problem+json"

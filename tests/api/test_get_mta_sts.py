@@ -75,7 +75,7 @@ def test_it_refuses(tenant: Tenant, host: str) -> None:
         "mta-sts.{domain}, mta-sts.{domain}",
     ],
 )
-def test_what_names_no_host(tenant: Tenant, host: str) -> None:
+def test_an_invalid_host(tenant: Tenant, host: str) -> None:
     """RFC 9112 3.2: an invalid Host is refused before any lookup."""
     answer = tenant.api.request("GET", PATH, headers={"host": host.format(domain=tenant.domain)})
     assert (answer.status, answer.code) == (400, "invalid_request")

@@ -175,7 +175,7 @@ def last_use(tenant: Tenant, key: str) -> int | None:
     return found
 
 
-def test_the_last_use_is_written_down(tenant: Tenant) -> None:
+def test_the_last_use_is_recorded(tenant: Tenant) -> None:
     key = tenant.new_key()
     tenant.get("/v2/stats", key=key)
     used = wait_for("the last use", lambda: last_use(tenant, key))

@@ -45,7 +45,7 @@ def test_it_refuses(tenant: Tenant, body: dict[str, object], field: str) -> None
     assert rows(tenant) == before
 
 
-def test_what_is_absent_stays_and_null_lifts(tenant: Tenant) -> None:
+def test_an_absent_limit_stays_and_null_lifts_one(tenant: Tenant) -> None:
     tenant.put(PATH, {"user_id": "u", "accounts": 2, "domains": 3})
     assert tenant.put(PATH, {"user_id": "u", "accounts": None}).json["limits"] == NONE | {"domains": 3}
     before = rows(tenant)

@@ -105,7 +105,7 @@ def test_a_repeated_parameter(tenant: Tenant, name: str) -> None:
 
 def test_unknown_parameters_are_ignored(tenant: Tenant) -> None:
     account = tenant.account()
-    assert ids(tenant.get(f"{PATH}?page=7&page=8&x&Limit=0&api_key={tenant.key}")) == [account["id"]]
+    assert ids(tenant.get(f"{PATH}?page=7&page=8&x&Limits=0&api_key={tenant.key}")) == [account["id"]]
 
 
 @pytest.mark.parametrize(
@@ -289,3 +289,41 @@ def test_newest_first(tenant: Tenant) -> None:
     found = tenant.get(f"/v2/domains/{tenant.domain}/email-accounts", order="newest", offset=1, limit=1)
     assert [item["id"] for item in found.json["items"]] == [ids[2]]
     assert tenant.get(PATH, order="other").problem("order") == "invalid"
+
+
+def test_the_total_of_a_list(tenant: Tenant) -> None:
+    """With ?fields= alone: without it, an answer has the keys of the specification and no other."""
+    second = tenant.new_domain()
+    for number in range(5):
+        tenant.account(f"a{number}", domain=second if number < 2 else tenant.domain, user_id=f"u{number % 2}")
+    gone = tenant.account("gone")["id"]
+    tenant.post("/v2/email-accounts/delete", {"id": gone})
+    first = ids(tenant.get(PATH))[0]
+    tenant.put(f"{PATH}/{first}", {"status": "suspended"})
+    for query, total in (
+        ({}, 5),
+        ({"user_id": "u0"}, 3),
+        ({"domain": second}, 2),
+        ({"domain": second, "user_id": "u0", "status": "suspended"}, 1),
+        ({"domain": second, "status": "active"}, 1),
+        ({"status": "suspended"}, 1),
+        ({"status": "disabled"}, 0),
+        ({"user_id": "nobody"}, 0),
+        ({"domain": "nobody-has-this.test"}, 0),
+    ):
+        listed = tenant.get(PATH, fields="id", limit=500, **query)
+        assert (listed.json["total"], len(listed.json["items"])) == (total, total), query
+        assert list(tenant.get(PATH, **query).json) == ["items", "limit", "offset"]
+    assert tenant.get(PATH, fields="id", limit=1, offset=2).json["total"] == 5
+    of_domain = tenant.get(f"/v2/domains/{second}/email-accounts", fields="id", limit=1, user_id="u1").json
+    assert of_domain["total"] == 1
+    assert "total" not in tenant.get(f"/v2/domains/{second}/email-accounts").json
+    for query in ({"q": "a"}, {"deleted": "true"}):
+        assert "total" not in tenant.get(PATH, fields="*", **query).json
+    bound = tenant.new_key(domains=[second])
+    assert tenant.get(PATH, fields="id", key=bound).json["total"] == 2
+
+
+def test_an_unknown_domain_has_no_total_where_a_search_has_none(tenant: Tenant) -> None:
+    assert "total" not in tenant.get(PATH, domain="unknown.example", q="n", fields="*").json
+    assert tenant.get(PATH, domain="unknown.example", fields="*").json["total"] == 0

@@ -43,7 +43,7 @@ def test_it_refuses(tenant: Tenant, name: str, value: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["nobody-has-this.test", "x", "127.0.0.1", "co.uk", "a/b.test", "..", "x" * 300, "é"])
-def test_what_is_not_there(tenant: Tenant, name: str) -> None:
+def test_not_found(tenant: Tenant, name: str) -> None:
     refused = tenant.get(path(name))
     assert (refused.status, refused.code) == (404, "not_found")
 

@@ -78,7 +78,7 @@ def test_a_key_of_domains_sees_those_that_are_as_narrow(tenant: Tenant) -> None:
     assert ids(tenant.get(PATH, key=as_wide)) == [tenant.key_id(as_wide)]
 
 
-def test_a_key_whose_domains_are_gone_is_seen_by_no_key_of_domains(tenant: Tenant) -> None:
+def test_a_key_whose_domains_are_gone_is_hidden_from_keys_of_domains(tenant: Tenant) -> None:
     tenant.create()
     key = tenant.new_key(domains=[tenant.domain])
     gone = tenant.new_key(domains=[tenant.new_domain()])

@@ -208,7 +208,7 @@ def test_several_machines(tenant: Tenant, everything: Samples, operators_key: st
     assert not names & of_nodes
 
 
-def test_what_is_measured_elsewhere(tenant: Tenant, everything: Samples, operators_key: str) -> None:
+def test_measurements_of_other_parts(tenant: Tenant, everything: Samples, operators_key: str) -> None:
     found = everything
     assert value(found, "logins_total", service="imap", result="success") == 7
     assert value(found, "logins_total", service="imap", result="failure") == 2

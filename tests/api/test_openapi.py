@@ -1,13 +1,16 @@
 """GET /openapi.json: OpenAPI 3.1, generated from the table of routes."""
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from postroom.api.problems import PROBLEMS
 from postroom.api.route import PUBLIC, Route
 from postroom.api.routes import ROUTES
+from postroom.events import TYPES
 from tests.harness.server import ApiServer, Tenant
 
 PATH = "/openapi.json"
@@ -24,7 +27,8 @@ def operation(document: Any, route: Route) -> Any:
 
 def resolve(document: Any, schema: Any) -> Any:
     while "$ref" in schema:
-        schema = document["components"]["schemas"][schema["$ref"].removeprefix("#/components/schemas/")]
+        _, _, kind, name = schema["$ref"].split("/")
+        schema = document["components"][kind][name]
     return schema
 
 
@@ -91,9 +95,87 @@ def test_the_shape_of_create(document: Any) -> None:
     create = next(route for route in ROUTES if route.name == "accounts.create")
     schema = resolve(document, operation(document, create)["responses"]["201"]["content"]["application/json"]["schema"])
     assert list(schema["properties"]) == ["account", "password", "note"]
-    default, full = (resolve(document, kind) for kind in schema["properties"]["account"]["anyOf"])
-    assert {"userId", "isDefault"} <= set(default["properties"])
-    assert {"user_id", "is_default", "created_at"} <= set(full["properties"])
+    account = resolve(document, schema["properties"]["account"])
+    assert {"userId", "isDefault", "user_id", "is_default", "created_at"} <= set(account["properties"])
+    assert "required" not in account, "?fields= chooses the fields"
+    assert "`userId`" in schema["properties"]["account"]["description"]
+
+
+def leaves(document: Any) -> Iterator[tuple[str, Any]]:
+    """Each field of each schema, and each parameter and header, with its name."""
+    for name, schema in document["components"]["schemas"].items():
+        for field, described in schema["properties"].items():
+            yield f"{name}.{field}", described
+    for header, described in document["components"]["headers"].items():
+        yield header, described
+    for path, item in document["paths"].items():
+        for operation in item.values():
+            for parameter in operation["parameters"]:
+                yield f"{path}?{parameter['name']}", parameter
+            for response in operation["responses"].values():
+                for field, described in (
+                    next(iter(response["content"].values()))["schema"].get("properties", {}).items()
+                ):
+                    yield f"{path}: {field}", described
+
+
+def test_every_field_and_parameter_has_a_description_and_an_example(document: Any) -> None:
+    found = dict(leaves(document))
+    assert len(found) > 300
+    for name, described in found.items():
+        assert described.get("description"), name
+        inner = described.get("items", described)
+        is_of_others = "$ref" in inner or "account" in name  # the fields of the other schema have examples
+        assert is_of_others or "example" in described or described.get("examples"), name
+
+
+def test_examples_are_accepted(tenant: Tenant, document: Any) -> None:
+    """The example of a parameter is a value that the route takes."""
+    for route in ROUTES:
+        if route.method == "GET" and route.scope != PUBLIC:
+            shown = operation(document, route)["parameters"]
+            path = route.path
+            for parameter in shown:
+                path = path.replace(f":{parameter['name']}", str(parameter["example"]))
+            for parameter in shown:
+                if parameter["in"] == "query":
+                    answer = tenant.get(path, **{"user_id": "user_123"} | {parameter["name"]: parameter["example"]})
+                    refused = answer.json.get("errors", []) if answer.status == 400 else []
+                    assert parameter["name"] not in {error["field"] for error in refused} - {"every_user"}, route.name
+
+
+def test_a_request_s_field_with_a_default_is_not_required(document: Any) -> None:
+    """openapi-typescript takes a field with a default for one that is there."""
+    for route in ROUTES:
+        if route.body:
+            schema = document["components"]["schemas"][route.body.__name__]
+            required = {field.name for field in msgspec.structs.fields(route.body) if field.required}
+            assert set(schema.get("required", ())) == required
+            assert all("default" not in field for field in schema["properties"].values())
+
+
+def test_what_is_chosen_from_a_list_is_an_enumeration(document: Any) -> None:
+    schemas = document["components"]["schemas"]
+    assert schemas["Problem"]["properties"]["code"]["enum"] == sorted(PROBLEMS)
+    assert schemas["ShownEvent"]["properties"]["type"]["enum"] == sorted(TYPES)
+    assert schemas["Account"]["properties"]["status"]["enum"] == ["active", "disabled", "suspended"]
+    for route in ROUTES:
+        for parameter in operation(document, route)["parameters"]:
+            if parameter["name"] in ("status", "order", "deleted", "every_user"):
+                assert len(parameter["schema"]["enum"]) >= 2, route.name
+
+
+def test_the_headers_of_answers_are_described(document: Any, tenant: Tenant) -> None:
+    made = tenant.create("first")
+    tenant.create("second")
+    listed = tenant.get("/v2/email-accounts?limit=1&users_id=x")
+    sent = {"GET /v2/email-accounts": listed, "POST /v2/email-accounts/create": made}
+    for route in ROUTES:
+        if answer := sent.get(f"{route.method} {route.path}"):
+            described = {name.lower() for name in operation(document, route)["responses"][str(route.status)]["headers"]}
+            ours = {"link", "location", "x-request-id", "x-ignored-parameters"} & set(answer.headers)
+            assert ours <= described
+            assert len(ours) >= 2
 
 
 def test_answers_are_as_described(document: Any, tenant: Tenant) -> None:
@@ -110,5 +192,22 @@ def test_answers_are_as_described(document: Any, tenant: Tenant) -> None:
         if route.name in asked:
             success = operation(document, route)["responses"]["200"]["content"]["application/json"]["schema"]
             schema = resolve(document, success)
-            assert list(asked[route.name].json) == list(schema["properties"])
+            always = [name for name in schema["properties"] if name != "total"]  # with ?fields= alone
+            assert list(asked[route.name].json) == always
+            assert "total" not in schema.get("required", ())
             assert set(schema.get("required", ())) <= set(asked[route.name].json)
+
+
+def test_what_no_pattern_allows_is_refused(document: Any, tenant: Tenant) -> None:
+    tried, id_ = 0, str(tenant.account()["id"])
+    for path, operations in document["paths"].items():
+        known = path.replace("{domain}", tenant.domain).replace("{id}", id_)
+        for given in operations.get("get", {}).get("parameters", ()):
+            parameter = resolve(document, given)
+            pattern = resolve(document, parameter["schema"]).get("pattern", "")
+            for text in ("a\0", "a\x17"):
+                if parameter["in"] == "query" and not re.search(pattern, text):
+                    tried += 1
+                    answer = tenant.get(known, **{parameter["name"]: text})
+                    assert answer.status in (400, 404), (path, parameter["name"])
+    assert tried > 10

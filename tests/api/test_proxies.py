@@ -218,7 +218,7 @@ def test_the_body_of_one_client_is_no_request(proxy: tuple[str, int], service: S
     assert "DELETE" not in logged(service)
 
 
-def test_the_files_of_ours_take_the_offer_away(proxy: tuple[str, int]) -> None:
+def test_our_configurations_remove_the_offer(proxy: tuple[str, int]) -> None:
     """Our files remove the offer, so the body is an ordinary one. With other files, the API refuses
     the request."""
     name, port = proxy

@@ -260,7 +260,7 @@ def test_memory_is_bounded(clock: Clock) -> None:
     assert windows.consume("first")[0] == 0  # the oldest was dropped
 
 
-def test_what_is_over_goes_by_itself(clock: Clock) -> None:
+def test_expired_windows_are_removed(clock: Clock) -> None:
     windows = Windows(Rate(1, 60), clock)
     for number in range(100):
         windows.consume(number)

@@ -63,7 +63,7 @@ def test_it_refuses(tenant: Tenant, api: ApiServer, body: Any, field: str, code:
 
 
 @pytest.mark.parametrize("password", [{}, {"password": GOOD}, {"password": "short"}])
-def test_what_is_not_there(tenant: Tenant, password: dict[str, str]) -> None:
+def test_not_found(tenant: Tenant, password: dict[str, str]) -> None:
     account = tenant.account()
     before = rows(tenant)
     assert tenant.post(PATH.format(account["id"]), {"user_id": "user_9", **password}).status == 404
@@ -73,7 +73,7 @@ def test_what_is_not_there(tenant: Tenant, password: dict[str, str]) -> None:
     assert rows(tenant) == before
 
 
-def test_no_body_at_all_is_a_generated_password(tenant: Tenant) -> None:
+def test_without_a_body_a_password_is_generated(tenant: Tenant) -> None:
     id_ = tenant.account()["id"]
     assert opens(tenant, id_, tenant.post(PATH.format(id_)).json["password"])
 

@@ -58,7 +58,7 @@ def test_it_refuses(tenant: Tenant, body: Any, field: str, code: str) -> None:
     assert rows(tenant) == before
 
 
-def test_what_is_not_there(tenant: Tenant, stranger: Tenant) -> None:
+def test_not_found(tenant: Tenant, stranger: Tenant) -> None:
     account = tenant.account()
     delete(tenant, account["id"])
     before = rows(tenant)
@@ -142,7 +142,7 @@ def test_a_limit_is_reached(tenant: Tenant) -> None:
     assert (refused.status, refused.code, refused.json["limit"]) == (409, "limit_reached", 1)
 
 
-def test_the_default_is_who_it_is_now(tenant: Tenant) -> None:
+def test_a_restored_account_is_the_default_only_without_others(tenant: Tenant) -> None:
     first, second = tenant.account("a"), tenant.account("b")
     delete(tenant, first["id"])
     assert tenant.full(second["id"])["is_default"]

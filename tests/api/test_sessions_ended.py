@@ -54,7 +54,7 @@ def test_it_works(tenant: Tenant, act: str) -> None:
 
 
 @pytest.mark.parametrize("act", ACTS)
-def test_it_is_said_and_done_later(tenant: Tenant, cut_off: None, act: str) -> None:
+def test_pending_sessions_are_reported_and_ended_later(tenant: Tenant, cut_off: None, act: str) -> None:
     account, at = tenant.account(), last_event(tenant)
     assert shown(ACTS[act](tenant, account["id"])) is False
     first = tenant.events(after=at)

@@ -31,7 +31,7 @@ def test_it_is_over_after_a_day(tenant: Tenant) -> None:
     assert len(rows(tenant, "idempotent_answers")) == 1
 
 
-def test_what_is_over_is_forgotten_in_steps(tenant: Tenant) -> None:
+def test_expired_answers_are_pruned_in_steps(tenant: Tenant) -> None:
     for number in range(3):
         tenant.post(CREATE, raw=body_for(tenant, f"a{number}"), headers={"Idempotency-Key": str(number)})
     database = tenant.api.database

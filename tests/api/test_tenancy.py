@@ -34,6 +34,8 @@ class Thing:
     alias_id: int = MISSING_ID
     deleted_id: int = MISSING_ID
     """A deleted account that can be restored."""
+    maker_id: int = MISSING_ID
+    """The key that made the account."""
 
 
 NOTHING = Thing(MISSING_ID, MISSING_DOMAIN, MISSING_DOMAIN, MISSING_ID)
@@ -57,10 +59,13 @@ WHOLE = {"GET /metrics"}
 ABOUT = {"POST /v2/keys"} | {
     name(route)
     for route in GUARDED
-    if ":" in route.path or (route.body and any(field.required for field in msgspec.structs.fields(route.body)))
+    if ":" in route.path
+    or any(field.required for kind in (route.query, route.body) if kind for field in msgspec.structs.fields(kind))
 } - MAKES
+# Routes that change everything that a user has, as far as the caller sees the user.
+USERS = {"POST /v2/users/suspend", "POST /v2/users/resume", "POST /v2/users/delete"}
 # The other routes list everything that the caller has.
-LISTS = {name(route) for route in GUARDED} - ABOUT - MAKES - WHOLE
+LISTS = {name(route) for route in GUARDED} - ABOUT - MAKES - WHOLE - USERS
 
 # The id that a route expects, by the noun in its path. A new noun needs a row here.
 IDS: dict[str, Callable[[Thing], int]] = {
@@ -86,6 +91,7 @@ SENT: dict[str, Callable[[Thing], dict[str, Any]]] = {
     "PUT /v2/email-accounts/:id": lambda t: {"status": "disabled"},
     "POST /v2/domains/delete": lambda t: {"domain": t.empty},
     "POST /v2/keys": lambda t: {"domains": [t.domain]},
+    **dict.fromkeys(USERS, lambda t: {"user_id": "owner"}),
     "PUT /v2/limits": lambda t: {"user_id": "owner", "accounts": 1000, "domains": 1000},
 }
 # Every parameter of a list that could name a foreign thing, made from the thing's id and local
@@ -94,12 +100,13 @@ FILTERS: dict[str, Callable[[Thing, int, str], Any]] = {
     "user_id": lambda t, id_, local_part: "owner",
     "address": lambda t, id_, local_part: f"{local_part}@{t.domain}",
     "account_id": lambda t, id_, local_part: t.id,
+    "key_id": lambda t, id_, local_part: t.maker_id,
     "domain": lambda t, id_, local_part: t.domain,
     "q": lambda t, id_, local_part: f"{local_part}@{t.domain}",
     "after": lambda t, id_, local_part: id_ - 1,
     "every_user": lambda t, id_, local_part: "true",
 }
-NAMES_NOTHING = {"kind", "status", "order", "limit", "offset", "fields", "deleted"}
+NAMES_NOTHING = {"kind", "status", "order", "limit", "offset", "fields", "deleted", "type", "since", "until"}
 # Optional fields that cannot name a foreign thing. The organization of a new domain can;
 # tests/api/test_create_domain.py tests that field.
 SAYS_HOW = {
@@ -129,7 +136,10 @@ def asks(route: Route, thing: Thing) -> list[Ask]:
         values["id"] = IDS[noun](thing) if noun in IDS else None
         required = {field.name: values[field.name] for field in msgspec.structs.fields(route.body) if field.required}
         return [(path, required | user | SENT.get(name(route), lambda t: {})(thing))]
-    queries = _queries(route, thing, noun, user) if name(route) in LISTS else [user]
+    required = {
+        field.name: FIELDS[field.name](thing) for field in msgspec.structs.fields(route.query) if field.required
+    }
+    queries = _queries(route, thing, noun, user) if name(route) in LISTS else [user | required]
     return [(path + "?" * bool(query) + urlencode(query, safe="@"), None) for query in queries]
 
 
@@ -176,8 +186,8 @@ def secret(tenant: Tenant) -> Thing:
     deleted = tenant.account("private.too", domain=domain, user_id="owner", display_name="hidden")["id"]
     assert tenant.post("/v2/email-accounts/delete", {"id": deleted}).status == 200
     body = {"domain": domain, "local_part": "private.alias", "user_id": "owner", "account_ids": [account["id"]]}
-    alias = tenant.post("/v2/email-aliases/create", body).json["alias"]
-    return Thing(account["id"], domain, empty, tenant.key_id(key), alias["id"], deleted)
+    alias = tenant.post("/v2/email-aliases/create", body).json["alias"]["id"]
+    return Thing(account["id"], domain, empty, tenant.key_id(key), alias, deleted, tenant.key_id(tenant.key))
 
 
 def test_every_route_of_the_table_is_covered() -> None:
@@ -219,6 +229,8 @@ INSIDERS: dict[str, Callable[[Tenant, Route, Thing], str]] = {
 FORBIDDEN = {("PUT /v2/limits", insider) for insider in ("its user", "its domain", "its user on its domain")}
 FORBIDDEN |= {("GET /metrics", insider) for insider in ("its user", "its domain", "its user on its domain")}
 FORBIDDEN |= {("POST /v2/domain", insider) for insider in ("its domain", "its user on its domain")}
+# The domains of a user need their scope too.
+FORBIDDEN |= {("POST /v2/users/delete", "the one scope")}
 # A key must not revoke a key with more rights.
 FORBIDDEN |= {("POST /v2/keys/delete", insider) for insider in ("its network", "the one scope")}
 
@@ -231,7 +243,7 @@ def test_its_owner_gets_it(tenant: Tenant, secret: Thing, route: Route, insider:
 
 
 @pytest.mark.parametrize("route", GUARDED, ids=name)
-def test_no_key_no_answer(tenant: Tenant, secret: Thing, route: Route) -> None:
+def test_without_a_valid_key(tenant: Tenant, secret: Thing, route: Route) -> None:
     revoked, expired, elsewhere = tenant.new_key(), tenant.new_key(expires_at=1), tenant.new_key(networks=("::1/128",))
     id_ = tenant.key_id(revoked)
     tenant.api.database.write_sync(lambda tx: keys.revoke(tx, Actor(tenant.organization_id), id_))
@@ -306,6 +318,23 @@ def test_a_foreign_deleted_account_is_missing(
         assert tenant.post(*OF_DELETED[wanted](secret.deleted_id)).status == 200
 
 
+@pytest.mark.parametrize("outsider", OUTSIDERS)
+@pytest.mark.parametrize("route", [r for r in GUARDED if name(r) in USERS], ids=name)
+def test_a_foreign_user_is_one_without_accounts(
+    tenant: Tenant, stranger: Tenant, secret: Thing, route: Route, outsider: str
+) -> None:
+    key = OUTSIDERS[outsider](tenant, stranger)
+    before = rows(tenant), rows(stranger), len(tenant.api.ended)
+    foreign = ask(tenant, route, (route.path, {"user_id": "owner"}), key)
+    missing = ask(tenant, route, (route.path, {"user_id": "nobox"}), key)
+    assert foreign.status in (200, 404)
+    if "its user" not in outsider and "'s owner" not in outsider:
+        assert alike(foreign)[::2] == (alike(missing)[0], alike(missing)[2].replace("nobox", "owner"))
+    if foreign.status == 200:
+        assert [foreign.json[name] for name in ("accounts", "accounts_left", "domains", "domains_left")] == [0] * 4
+    assert (rows(tenant), rows(stranger), len(tenant.api.ended)) == before
+
+
 SECRET = "private|hidden|{domain}"
 
 
@@ -362,7 +391,9 @@ def test_a_claim_tells_nothing_of_others(
 
 
 @pytest.mark.parametrize("user_id", ["other", "Owner", "owner "])
-@pytest.mark.parametrize("route", [r for r in GUARDED if ":id" in r.path or r.path.endswith("delete")], ids=name)
+@pytest.mark.parametrize(
+    "route", [r for r in GUARDED if (":id" in r.path or r.path.endswith("delete")) and name(r) not in USERS], ids=name
+)
 def test_the_users_must_agree(tenant: Tenant, secret: Thing, route: Route, user_id: str) -> None:
     path, body = asks(route, secret)[0]
     before = rows(tenant)

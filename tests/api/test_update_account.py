@@ -63,7 +63,7 @@ def test_it_refuses(tenant: Tenant, body: Any, field: str, code: str) -> None:
     assert rows(tenant) == before
 
 
-def test_a_status_that_is_none_names_the_known_ones(tenant: Tenant) -> None:
+def test_an_unknown_status_names_the_known_ones(tenant: Tenant) -> None:
     refused = tenant.put(PATH.format(tenant.account()["id"]), {"status": "secret"})
     assert refused.json["errors"][0]["message"] == "Use one of: active, suspended, disabled."
 
@@ -76,7 +76,7 @@ def test_one_bad_field_spoils_all(tenant: Tenant) -> None:
     assert rows(tenant) == before
 
 
-def test_what_is_not_there(tenant: Tenant) -> None:
+def test_not_found(tenant: Tenant) -> None:
     account = tenant.account()
     before = rows(tenant)
     change = {"status": "disabled"}

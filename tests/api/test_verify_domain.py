@@ -125,7 +125,7 @@ def test_it_refuses(world: World, ours: Tenant, body: dict[str, object], field: 
 
 
 @pytest.mark.parametrize("name", ["nobody.example", "not%20a%20name", "com"])
-def test_what_is_not_there(world: World, ours: Tenant, name: str) -> None:
+def test_not_found(world: World, ours: Tenant, name: str) -> None:
     assert ours.post(f"/v2/domains/{name}/verify", {"user_id": USER}).code == "not_found"
 
 

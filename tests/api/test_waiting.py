@@ -27,7 +27,9 @@ UNFINISHED = [b"", b"GET /", b"POST /console/session HTTP/1.1\r\nHost: x\r\nCont
 
 
 @pytest.mark.parametrize("start", UNFINISHED, ids=["nothing", "half a head", "no body"])
-def test_an_address_holds_so_many_requests(database_url: str, monkeypatch: pytest.MonkeyPatch, start: bytes) -> None:
+def test_unfinished_requests_of_an_address_are_bounded(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, start: bytes
+) -> None:
     """Unfinished requests are bounded per address. Idle connections, whose requests are answered,
     are not."""
     monkeypatch.setattr(connection_module, "MOST_WAITING", 3)

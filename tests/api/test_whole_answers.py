@@ -74,7 +74,7 @@ def test_a_head_has_the_length_and_no_body(port: int) -> None:
             assert (answer.headers["content-length"], len(answer.read())) == ("5", 0 if method == "HEAD" else 5)
 
 
-def test_half_an_answer_is_none(port: int) -> None:
+def test_half_an_answer_is_not_sent(port: int) -> None:
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
         connection.request("GET", "/half")
         answer = connection.getresponse()

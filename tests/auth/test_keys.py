@@ -7,14 +7,15 @@ import pytest
 from postroom.actor import Actor
 from postroom.auth import keys
 from postroom.auth.keys import CreateKey
-from postroom.db import Database, Tx, open_database
+from postroom.db import Database, Tx
 from postroom.errors import Refused
 from postroom.tenants import organizations
+from tests.harness.kept import KeptDatabase
 
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    opened = open_database(database_url)
+    opened = KeptDatabase(database_url)
     yield opened
     opened.close()
 
@@ -55,7 +56,7 @@ def test_never_for_another_user(database: Database) -> None:
     database.write_sync(work)
 
 
-def test_a_key_that_has_ended_since_it_was_looked_up_makes_none(database: Database) -> None:
+def test_a_key_that_was_revoked_after_its_lookup_creates_none(database: Database) -> None:
     def work(tx: Tx) -> None:
         operator = Actor(organizations.ensure(tx, "keys"))
         made, secret = keys.create(tx, operator, CreateKey())

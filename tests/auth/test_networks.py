@@ -47,7 +47,7 @@ HELD = [
 
 
 @pytest.mark.parametrize(("of", "address", "held"), HELD)
-def test_what_they_hold(of: list[str], address: str, held: bool) -> None:
+def test_the_addresses_of_networks(of: list[str], address: str, held: bool) -> None:
     assert networks.holds(of, address) == held
 
 

@@ -171,7 +171,7 @@ def test_damage_is_found(stopped: Platform, passphrase: str) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="it acts as the system user")
-def test_what_the_disk_did_not_keep_is_no_backup(stopped: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_the_disk_damaged_is_not_a_backup(stopped: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     """The new file is read back before it replaces the previous backup."""
     data, write = stopped.service.data, archive.write
     file = backup(stopped.service)

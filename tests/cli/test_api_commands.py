@@ -200,14 +200,14 @@ def test_no_control_character_reaches_the_terminal(capsys: pytest.CaptureFixture
 
 
 def test_the_words_are_those_of_parameters() -> None:
-    """Every description in postroom/parameters.py is used, except that of `fields`, which only the
-    API has."""
+    """Every description in postroom/parameters.py is used, except those of `fields` and
+    `emailaddress`, which only the API has."""
     known = {words for hint in vars(parameters).values() if (words := parameters.words_of(hint))}
     used = {parameter.words for entry in catalog().values() for parameter in entry.parameters}
-    assert known - used == {parameters.words_of(parameters.Fields)}
+    assert known - used == {parameters.words_of(hint) for hint in (parameters.Fields, parameters.EmailAddress)}
 
 
-@pytest.mark.parametrize(("command", "missing"), [("api stats", "client"), ("mcp", "mcp")])
+@pytest.mark.parametrize(("command", "missing"), [("api stats", "cli"), ("mcp", "mcp")])
 def test_an_extra_that_is_not_installed_is_named(tmp_path: Path, command: str, missing: str) -> None:
     program = (
         f"import sys; sys.modules |= dict.fromkeys(('httpx2', 'mcp')); sys.argv = 'postroom {command}'.split();"
@@ -223,3 +223,13 @@ def test_a_command_loads_what_it_needs() -> None:
     heavy = {"httpx2", "postroom.client", "mcp", "cryptography", "zstandard", "rich"}
     look = f"import sys, postroom.cli.main; print({heavy} & sys.modules.keys())"
     assert subprocess.run([sys.executable, "-c", look], capture_output=True, text=True).stdout == "set()\n"
+
+
+def test_the_supervisor_loads_what_it_needs() -> None:
+    """`postroom serve` runs for months; what only its children need is loaded by them."""
+    heavy = {"typer", "pydantic", "cryptography", "jinja2", "httpx2", "uvicorn", "uvloop", "starlette", "argon2", "dns"}
+    heavy |= {"sqlite3", "psycopg", "postroom.db", "postroom.api", "postroom.client"}
+    look = "import sys; sys.argv[1:] = ['serve']; from postroom.cli import _load; _load(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout.split()
+    assert "postroom.service.serve" in loaded
+    assert heavy.intersection(loaded) == set()

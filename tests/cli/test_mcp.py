@@ -147,7 +147,7 @@ def test_lists_writes_and_errors(tenant: Tenant, tmp_path: Path) -> None:
         first, again = [data(await client.call_tool("create_key", once)) for _ in range(2)]
         assert first == again
         for arguments, code, fields in (
-            ({"domain": tenant.domain, "local_part": "a0", "user_id": "user_123"}, "address_exists", []),
+            ({"domain": tenant.domain, "local_part": "a0", "user_id": "user_123"}, "address_exists", ["local_part"]),
             (
                 {"domain": tenant.domain, "local_part": "a+b", "password": "hunter2", "user_id": "u"},
                 "invalid_request",
@@ -184,7 +184,7 @@ def test_read_only(tenant: Tenant, tmp_path: Path) -> None:
     assert tenant.full(id_)["deleted_at"] is None
 
 
-def test_a_key_that_is_none_is_told(tenant: Tenant, tmp_path: Path) -> None:
+def test_a_wrong_key_is_reported(tenant: Tenant, tmp_path: Path) -> None:
     async def work(client: Client) -> None:
         refused = await client.call_tool("get_stats", {})
         assert (refused.is_error, refused.structured_content["code"]) == (True, "unauthorized")

@@ -16,6 +16,7 @@ from postroom.accounts.alias_resolution import Resolution
 from postroom.api.endpoints import (
     accounts,
     aliases,
+    availability,
     client_settings,
     dkim,
     domain_views,
@@ -26,6 +27,7 @@ from postroom.api.endpoints import (
     limits,
     mailboxes,
     stats,
+    users,
     verification,
 )
 from postroom.api.endpoints.account_views import FullAccount
@@ -36,10 +38,10 @@ from postroom.tenants.limits import Limits
 from postroom.tenants.usage import Count
 
 TARGET = Path(__file__).parent.parent.parent / "postroom" / "client" / "shapes.py"
-HEAD = '''"""What the API answers, as the client gives it: accounts and domains always whole, times as
+HEAD = '''"""The answers of the API as the client returns them: accounts and domains with all fields, times as
 `datetime`.
 
-Made from the server's structs by tests/client/make.py (decision 0194): do not edit.
+Generated from the server's structs by tests/client/make.py (decision 0194): do not edit.
 """
 
 from datetime import datetime
@@ -68,13 +70,15 @@ class Source:
 # A shape comes after the shapes of its fields.
 SOURCES: dict[str, Source] = {
     "Account": Source(FullAccount, doc=""),
+    "Availability": Source(availability.AvailableAnswer),
+    "UserProgress": Source(users.UserAnswer),
     "Usage": Source(mailboxes.UsageAnswer),
     "OpenSession": Source(OpenSession),
     "OpenSessions": Source(mailboxes.SessionsAnswer),
     "MailServer": Source(Server),
     "ClientSettings": Source(client_settings.SettingsAnswer),
     "AccountWithPassword": Source(
-        accounts.SecretAnswer, {"account": "Account"}, doc="The password is answered this once."
+        accounts.SecretAnswer, {"account": "Account"}, doc="Only this call's answer has the password."
     ),
     "ShownAccount": Source(accounts.AccountAnswer, {"account": "Account"}),
     "DeletedAccount": Source(accounts.DeletedAnswer, {"deleted": "Account"}, ("ok",)),
@@ -98,12 +102,12 @@ SOURCES: dict[str, Source] = {
     "DkimRecord": Source(dkim.DkimItem, {"remove_after": "datetime | None"}),
     "DomainKeys": Source(dkim.RotateAnswer),
     "Key": Source(keys.ShownKey),
-    "KeyWithSecret": Source(keys.CreatedKeyAnswer, doc="The key itself, `api_key`, is answered this once."),
+    "KeyWithSecret": Source(keys.CreatedKeyAnswer, doc="Only this call's answer has the key itself, `api_key`."),
     "KeyName": Source(keys.DeletedKey),
     "DeletedKey": Source(keys.DeletedKeyAnswer, left_out=("ok",)),
     "Event": Source(events.ShownEvent),
     "LimitNumbers": Source(Limits),
-    "Limits": Source(limits.LimitsAnswer, doc="The caps of a user or of an organization; None is no cap."),
+    "Limits": Source(limits.LimitsAnswer, doc="The limits of a user or of an organization; None means no limit."),
     "AccountCount": Source(Count),
     "DomainCount": Source(stats.DomainCount),
     "Stats": Source(stats.StatsAnswer, left_out=("limit", "offset")),

@@ -176,14 +176,14 @@ def test_address_and_key_come_from_the_environment(tenant: Tenant, monkeypatch: 
 
 
 @pytest.mark.parametrize("url", [None, "", "localhost:3000", "ftp://localhost", "http://"])
-def test_an_address_that_is_none_is_refused(url: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_address_is_refused(url: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("POSTROOM_URL", raising=False)
     with pytest.raises(ValueError, match="POSTROOM_URL"):
         Client(url, "pr_key")
 
 
 @pytest.mark.parametrize("key", ["pr_ä", "pr_x\n", " pr_x"])
-def test_a_key_that_is_no_header_is_refused(key: str) -> None:
+def test_a_key_that_cannot_be_a_header_is_refused(key: str) -> None:
     with pytest.raises(ValueError, match="API key") as refused:
         AsyncClient("http://localhost", key)
     assert key not in str(refused.value)
@@ -203,7 +203,7 @@ class Website(BaseHTTPRequestHandler):
         """Prints nothing."""
 
 
-def test_another_server_is_not_taken_for_ours() -> None:
+def test_another_server_is_not_mistaken_for_postroom() -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Website) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,)).start()
         with Client(f"http://127.0.0.1:{server.server_port}", "pr_key") as client:
@@ -217,7 +217,7 @@ def test_another_server_is_not_taken_for_ours() -> None:
         server.shutdown()
 
 
-def test_nobody_there(tenant: Tenant) -> None:
+def test_no_server(tenant: Tenant) -> None:
     with Client("http://127.0.0.1:1", tenant.key, retries=1) as client, pytest.raises(Unreachable) as failed:
         client.get_stats()
     assert (failed.value.code, failed.value.status) == ("unreachable", 0)
@@ -232,4 +232,4 @@ def test_the_import_is_light() -> None:
     loaded = done.stdout.split()
     ours = {name for name in loaded if name.startswith("postroom.")}
     assert {name for name in ours if not name.startswith("postroom.client")} == {"postroom.parameters"}
-    assert not {"uvicorn", "starlette", "psycopg", "argon2", "dns", "structlog", "typer", "sqlite3"} & set(loaded)
+    assert not {"uvicorn", "starlette", "psycopg", "argon2", "dns", "typer", "sqlite3"} & set(loaded)

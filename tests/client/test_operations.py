@@ -29,6 +29,7 @@ VALUES: dict[str, Any] = {
     "offset": 4,
     "after": 5,
     "account_id": 6,
+    "key_id": 8,
     "expires_at": datetime.now(UTC),
 }
 
@@ -102,5 +103,5 @@ def test_a_method_sends_nothing_that_it_is_not_given(route: Route) -> None:
         if p.default is inspect.Parameter.empty and p.name != "self"
     ]
     request = method.describe(None, **{name: sample(name) for name in required})
-    assert set(request.query) <= {"fields"}
-    assert set(request.body or {}) == set(required) - set(request.path) - HOST.get(_, set())
+    assert set(request.query) <= {"fields", *required}
+    assert set(request.body or {}) == set(required) - set(request.path) - set(request.query) - HOST.get(_, set())

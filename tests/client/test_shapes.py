@@ -58,6 +58,6 @@ def test_a_chosen_password_is_in_no_repr_of_what_is_sent(client: Client) -> None
     assert "horse" not in repr([request, plan, next(plan)])
 
 
-def test_what_a_newer_server_adds_is_no_error(made: AccountWithPassword) -> None:
+def test_fields_of_a_newer_server_are_accepted(made: AccountWithPassword) -> None:
     newer = msgspec.to_builtins(made.account) | {"quota": 5, "status": "resting"}
     assert msgspec.convert(newer, Account).status == "resting"

@@ -12,6 +12,7 @@ from typing import Any
 
 from postroom.mailplane import trust_file
 from postroom.mailplane.dovecot.maildir import home_of
+from tests.harness.debian13 import Debian13
 from tests.harness.dns_server import DnsServer
 from tests.harness.postgres import PostgresServer
 from tests.harness.service import Service, wait_for
@@ -142,7 +143,7 @@ class Cluster:
 
     @classmethod
     @contextmanager
-    def start(cls, postgres: PostgresServer) -> "Iterator[Cluster]":
+    def start(cls, postgres: PostgresServer, debian13: Debian13 | None = None) -> "Iterator[Cluster]":
         url = postgres.new_database()
         with ExitStack() as stack, ThreadPoolExecutor() as pool:
             machines, dns = [], stack.enter_context(DnsServer.start())
@@ -151,10 +152,15 @@ class Cluster:
                 options["resolver"] = dns.address
                 service = stack.enter_context(Service.new(**options))
                 machines.append(Machine(name, f"127.0.0.{number}", service))
+            if debian13:
+                for machine in machines[1:]:
+                    debian13.take(machine.service)
             list(pool.map(_join, machines[:1]))
             list(pool.map(_join, machines[1:]))
             cluster = cls(machines, dns)
             cluster.wait_for_trust()
+            versions = {(machine.service.data / "dovecot" / "dovecot.conf").read_text()[:13] for machine in machines}
+            assert not debian13 or versions == {"# Dovecot 2.3", "# Dovecot 2.4"}
             yield cluster
             assert set(pool.map(lambda machine: machine.service.stop(), machines)) == {0}
 

@@ -13,8 +13,10 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def cluster(postgres: PostgresServer) -> Iterator[Cluster]:
-    with Cluster.start(postgres) as found:
+def cluster(request: pytest.FixtureRequest, postgres: PostgresServer) -> Iterator[Cluster]:
+    """With `--debian13`, the second and third machine have Debian 13."""
+    beside = request.getfixturevalue("debian13") if request.config.getoption("--debian13") else None
+    with Cluster.start(postgres, beside) as found:
         yield found
 
 

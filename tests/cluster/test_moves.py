@@ -53,7 +53,7 @@ def test_round_and_round(cluster: Cluster, box: Mailbox) -> None:
 
 
 def test_everything_moves(cluster: Cluster, box: Mailbox) -> None:
-    """Folders, flags, keywords, subscriptions and scripts move. Open sessions end."""
+    """Folders, flags, keywords, subscriptions and scripts move there and back. Sessions end."""
     home, other = cluster.home(box), cluster.other(box)
     script = b'require ["fileinto", "mailbox"];\nfileinto :create "Archive";\n'
     clients.put_script(home.address, home.port("sieve_port"), box.address, box.password, script)
@@ -65,15 +65,16 @@ def test_everything_moves(cluster: Cluster, box: Mailbox) -> None:
         imap.subscribe("Work/Deep")
         imap.append("Work/Deep", r"(\Seen \Flagged Later)", None, b"Subject: a\r\n\r\nx\r\n")  # type: ignore[arg-type]
     before = seen(home, box)
-    session = home.imap(box)
-    move(cluster, box, other)
-    assert not session.is_open()
-    assert seen(home, box) == before
+    for target in (other, home):
+        session = home.imap(box)
+        move(cluster, box, target)
+        assert not session.is_open()
+        assert seen(home, box) == before
     home.deliver(box, "filed")
     with home.imap(box) as imap:
         wait_for("the script", lambda: imap.select("Archive", readonly=True) == ("OK", [b"1"]))
     sql = "SELECT COUNT(*) FROM events WHERE account_id = :id AND type = 'account.moved'"
-    assert box.platform.sql(sql, id=box.id) == [(1,)]
+    assert box.platform.sql(sql, id=box.id) == [(2,)]
 
 
 def test_a_reset_that_stops_scripts_holds_on_every_machine(cluster: Cluster, box: Mailbox) -> None:

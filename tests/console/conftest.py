@@ -1,19 +1,24 @@
 """A real Chromium with a real server. Each test asserts at its end what every page promises: no
 error on the browser's console, no violation of the policy, no request to another host."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from postroom.db import migrate
-from tests.harness.server import ApiServer, Tenant, serve
+from tests.harness.dns_server import DnsServer
+from tests.harness.server import UNLIMITED, ApiServer, Tenant
 
 # Browsers log this for every answer that is not 2xx, even if the page expects the answer.
 NOT_OURS = "Failed to load resource"
+# An exact time in a title: with the year, the seconds and the zone.
+ABSOLUTE = re.compile(r"\d{4}.*\d:\d\d:\d\d.*(UTC|GMT|[A-Z]{3})")
 
 
 @dataclass
@@ -73,11 +78,18 @@ class Visit:
 
 
 @pytest.fixture(scope="session")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+def dns() -> Iterator[DnsServer]:
+    """The DNS that the server asks."""
+    with DnsServer.start() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def api(tmp_path_factory: pytest.TempPathFactory, dns: DnsServer) -> Iterator[ApiServer]:
     """A server for these tests, on one engine only, because the tests of the API run on both."""
     url = f"sqlite:///{tmp_path_factory.mktemp('db') / 'postroom.db'}"
     migrate(url)
-    with serve(url) as server:
+    with ApiServer.start(url, msgspec.structs.replace(UNLIMITED, resolver=dns.address)) as server:
         yield server
 
 

@@ -58,7 +58,7 @@ def test_the_mailbox_of_an_account(console: Visit, told: Told) -> None:
     expect(page.locator("dt", has_text="ManageSieve")).to_be_visible()
 
 
-def test_a_page_whose_mailbox_gives_no_answer(console: Visit, told: Told) -> None:
+def test_a_page_whose_mailbox_does_not_answer(console: Visit, told: Told) -> None:
     """The page shows everything else, and shows the mailbox as soon as Dovecot answers."""
     account, page = console.tenant.account("away"), console.page
     told.problem = MailUnavailable("Dovecot does not answer now. Try again.", 1)

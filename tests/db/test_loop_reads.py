@@ -101,7 +101,7 @@ def test_many_statements_that_are_wrong(database: Database) -> None:
     asyncio.run(run())
 
 
-def test_who_relies_on_what_was_not_prepared_asks_again(database: Database) -> None:
+def test_a_read_that_relied_on_an_unprepared_statement_is_repeated(database: Database) -> None:
     """A statement is prepared behind a failing one, and other reads already rely on it before the
     failure is known."""
     same: Work = lambda tx: tx.one("SELECT CAST(:number AS BIGINT), 'prepared behind a wrong one'", number=1)  # noqa: E731
@@ -142,7 +142,7 @@ def test_a_statement_that_is_cancelled_fails_its_own_read_only(database: Databas
     asyncio.run(run())
 
 
-def test_a_read_that_changes_its_mind_gets_no_answer(database: Database) -> None:
+def test_a_read_that_changes_its_statement_gets_no_answer(database: Database) -> None:
     """Otherwise the read would get the answer to its earlier statement: another row."""
     numbers = iter(range(100))
 

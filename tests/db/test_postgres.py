@@ -49,13 +49,13 @@ def test_several_hosts(postgres: PostgresServer) -> None:
             assert raw.info.get_parameters()["connect_timeout"] == "2"
 
 
-def test_what_cannot_be_written_is_no_database(url: str) -> None:
+def test_a_read_only_database_is_refused(url: str) -> None:
     with pytest.raises(Busy):
         PostgresConnection(f"{url}?options=-cdefault_transaction_read_only%3Don").fetch("SELECT 1", {})
 
 
 @pytest.mark.parametrize("bad", ["?secret=hunter2", "?tcp_user_timeout=%zz", ":hunter2@[::1/x"])
-def test_a_url_that_is_none(bad: str) -> None:
+def test_an_invalid_url(bad: str) -> None:
     """The error is one line and contains nothing of the URL."""
     with pytest.raises(Busy, match="POSTROOM_DATABASE_URL") as refused:
         PostgresConnection(f"postgresql://user{bad}").fetch("SELECT 1", {})
@@ -107,7 +107,7 @@ def test_a_commit_on_a_connection_that_was_lost_before(connection: PostgresConne
     assert not isinstance(refused.value, OutcomeUnknown)
 
 
-def test_what_nobody_waits_for_may_fail_the_commit(connection: PostgresConnection) -> None:
+def test_an_unawaited_statement_may_fail_the_commit(connection: PostgresConnection) -> None:
     connection.fetch("BEGIN", {})
     connection.run("SELECT 1 / 0", {})
     with pytest.raises(StatementFailed):
@@ -116,7 +116,7 @@ def test_what_nobody_waits_for_may_fail_the_commit(connection: PostgresConnectio
     assert not connection.in_transaction()
 
 
-def test_what_failed_unseen_is_rolled_back(connection: PostgresConnection) -> None:
+def test_an_unseen_failure_is_rolled_back(connection: PostgresConnection) -> None:
     connection.fetch("BEGIN", {})
     for sql in ("SAVEPOINT here", "SELECT 1 / 0", "SELECT 2"):
         connection.run(sql, {})

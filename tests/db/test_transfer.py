@@ -147,7 +147,7 @@ def test_a_running_instance_is_refused(service: Service, target: str) -> None:
         service.stop()
 
 
-def test_what_cannot_be_moved_is_said(service: Service, target: str) -> None:
+def test_an_impossible_move_says_why(service: Service, target: str) -> None:
     for url, reason in (
         ("mysql://localhost/x", "use postgresql://"),
         ("postgresql://postgres:hush@127.0.0.1:1/x", "not available"),

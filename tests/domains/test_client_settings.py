@@ -135,7 +135,7 @@ def test_a_request_is_read() -> None:
         asked("<EMailAddress>\x00</EMailAddress>"),
     ],
 )
-def test_what_is_no_request(body: bytes) -> None:
+def test_an_invalid_request(body: bytes) -> None:
     with pytest.raises(BadRequest):
         client_settings.parse_autodiscover(body)
 

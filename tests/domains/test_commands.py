@@ -9,16 +9,17 @@ import pytest
 from postroom.accounts import commands as accounts
 from postroom.accounts.commands import CreateAccount, UpdateAccount
 from postroom.actor import Actor
-from postroom.db import Database, Tx, open_database
+from postroom.db import Database, Tx
 from postroom.domains import commands as domains
 from postroom.errors import Refused
 from postroom.service import bootstrap
 from postroom.tenants import organizations
+from tests.harness.kept import KeptDatabase
 
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    opened = open_database(database_url)
+    opened = KeptDatabase(database_url)
     yield opened
     opened.close()
 

@@ -9,13 +9,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from postroom.actor import Actor
-from postroom.db import Database, Tx, open_database
+from postroom.db import Database, Tx
 from postroom.domains import dkim
 from postroom.domains.dkim import NewKey
 from postroom.domains.resolver import Resolver
 from postroom.errors import Busy
 from postroom.service import bootstrap, worker
 from tests.harness.dns_server import DnsServer
+from tests.harness.kept import KeptDatabase
 
 FIRST, SECOND, THIRD = (NewKey(f"s{n}", f"secret {n}", f"v=DKIM1; k=rsa; p=key{n}") for n in (1, 2, 3))
 DAY_MS = 24 * 3600 * 1000
@@ -37,7 +38,7 @@ def dns(server: DnsServer) -> DnsServer:
 
 @pytest.fixture
 def database(database_url: str) -> Database:
-    return open_database(database_url)
+    return KeptDatabase(database_url)
 
 
 def new_domain(database: Database, name: str, key: NewKey | None = FIRST) -> int:
@@ -130,7 +131,7 @@ def test_a_rotation_under_way_is_the_only_one(database: Database) -> None:
     assert states(database, id_) == {"s1": "retiring", "s2": "signing"}
 
 
-def test_what_is_to_be_published(database: Database) -> None:
+def test_the_records_to_publish(database: Database) -> None:
     id_ = new_domain(database, "records.test")
 
     def published() -> list[tuple[str, bool]]:
@@ -143,7 +144,7 @@ def test_what_is_to_be_published(database: Database) -> None:
     assert published() == [("s2", True)]
 
 
-def test_the_worker_makes_what_is_wanted(database: Database, dns: DnsServer) -> None:
+def test_the_worker_makes_missing_keys(database: Database, dns: DnsServer) -> None:
     id_ = new_domain(database, "wanted.test", None)
     assert states(database, id_) == {}
     # A round makes ten keys, and other tests left domains without keys.

@@ -258,7 +258,7 @@ PROPOSED = [zone for purpose, zone, status, _ in CASES if purpose == "spf" and s
 
 
 @pytest.mark.parametrize("zone", PROPOSED, ids=str)
-def test_what_is_proposed_is_ok(server: DnsServer, zone: Zone) -> None:
+def test_a_proposed_record_is_ok(server: DnsServer, zone: Zone) -> None:
     """For each SPF record of the table that differs, the proposed record is ok and passes for each
     of our addresses."""
     fix = find(server, WANTED["spf"], zone).fix or ""
@@ -315,7 +315,7 @@ def test_a_long_chain_of_aliases(server: DnsServer) -> None:
     assert find(server, WANTED["ownership"], zone).status == "unanswered"
 
 
-def test_what_is_huge_comes_by_tcp_and_is_shown_in_part(server: DnsServer) -> None:
+def test_a_huge_answer_comes_by_tcp_and_is_shown_in_part(server: DnsServer) -> None:
     zone = txt(NAME, TOKEN, *(f"{n}" + "x" * 1100 for n in range(12)))
     check = find(server, WANTED["ownership"], zone)
     assert check.status == "ok"

@@ -33,14 +33,14 @@ def test_absence_is_an_answer(server: DnsServer) -> None:
     assert find(server, "nothing.at.all", "TXT") == Found()
 
 
-def test_an_alias_is_said(server: DnsServer) -> None:
+def test_an_alias_is_reported(server: DnsServer) -> None:
     server.publish("target.example", "TXT", "hello")
     server.publish("alias.example", "CNAME", "target.example.")
     assert find(server, "alias.example", "TXT") == Found(("hello",), "target.example")
 
 
 @pytest.mark.parametrize("code", ["SERVFAIL", "REFUSED"])
-def test_an_error_is_no_answer(server: DnsServer, code: str) -> None:
+def test_an_error_is_not_an_answer(server: DnsServer, code: str) -> None:
     server.rcodes["broken.example"] = code
     with pytest.raises(Unanswered):
         find(server, "broken.example", "TXT")

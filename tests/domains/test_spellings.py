@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postroom.address import BadAddress, parse_domain
-from postroom.db import Database, Tx, open_database
+from postroom.db import Database, Tx
 from postroom.domains import spellings
 from postroom.service import bootstrap
+from tests.harness.kept import KeptDatabase
 
 LETTERS = "abcäöüßéøıžασςфи日本한글אก"
 
@@ -34,7 +35,7 @@ def test_it_works(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["example.com", "a.xn--p1ai.example", "x--y.example"])
-def test_a_name_that_nobody_writes_otherwise(name: str) -> None:
+def test_a_name_with_one_spelling(name: str) -> None:
     assert all(not spelling.isascii() for spelling in spellings.spellings(name))
     assert spellings.spellings("example.com") == []
 
@@ -54,7 +55,7 @@ def test_each_spelling_is_one_of_the_name(label: str) -> None:
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    opened = open_database(database_url)
+    opened = KeptDatabase(database_url)
     yield opened
     opened.close()
 

@@ -51,14 +51,14 @@ INVALID = [*INVALID_TERMS.split(), *INVISIBLE]
 
 
 @pytest.mark.parametrize("term", VALID)
-def test_a_term(term: str) -> None:
+def test_a_valid_term(term: str) -> None:
     """The term is also valid next to another term, in any case and with any number of spaces."""
     spf.parse_term(term)
     assert spf.parse(f"v=spf1  {term}   -a ") == spf.parse(f"V=SPF1 {term} -a")
 
 
 @pytest.mark.parametrize("term", INVALID)
-def test_what_is_no_term(term: str) -> None:
+def test_an_invalid_term(term: str) -> None:
     """One invalid term makes the whole record invalid, even after a term that decides. The error
     names the fault."""
     for record in (f"v=spf1 {term} -all", f"v=spf1 -all {term}"):

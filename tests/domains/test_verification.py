@@ -227,7 +227,7 @@ def test_many_revocations_do_not_wait_for_the_next_round(world: World) -> None:
     assert world.run("SELECT id FROM session_endings WHERE due_at = 0 AND account_id = :id", id=account) == []
 
 
-def test_however_many_accounts_a_proof_takes_away_the_loop_goes_on(
+def test_a_proof_that_takes_accounts_away_does_not_block_the_loop(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The revocations of a lost domain's accounts are written in the writer thread."""

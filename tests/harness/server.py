@@ -23,7 +23,7 @@ from postroom.api.rate_limits import Clock
 from postroom.api.request_metrics import ALONE, ProcessSlot
 from postroom.auth import keys
 from postroom.auth.keys import CreateKey
-from postroom.db import Database, Tx, open_database
+from postroom.db import Database, Tx
 from postroom.domains import commands as domains
 from postroom.domains.commands import Status
 from postroom.mailboxes.interface import Mailboxes, OpenSession, Usage
@@ -31,6 +31,7 @@ from postroom.service import bootstrap
 from postroom.settings import Settings
 from postroom.tenants import organizations
 from tests.harness.dns_server import DnsServer
+from tests.harness.kept import KeptDatabase
 
 _numbers = itertools.count(1)
 
@@ -111,7 +112,7 @@ class ApiServer:
         cls, url: str, settings: Settings = UNLIMITED, clock: Clock = time.monotonic, place: ProcessSlot = ALONE
     ) -> "Iterator[ApiServer]":
         listener = socket.create_server(("127.0.0.1", 0))
-        server = cls(listener.getsockname()[1], open_database(url))
+        server = cls(listener.getsockname()[1], KeptDatabase(url))
         app = create_app(
             server.database,
             settings,

@@ -84,6 +84,8 @@ class Service:
     """What is in the environment beside the settings."""
     prefix: tuple[str, ...] = ()
     """A command that runs the service, as `unshare` does."""
+    program: tuple[str | Path, ...] = (COMMAND,)
+    """What `postroom` is."""
 
     @classmethod
     @contextmanager
@@ -128,7 +130,7 @@ class Service:
             check_sees_daemons()
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
-                [*SIGNALLED, *self.prefix, COMMAND, "serve", *arguments],
+                [*SIGNALLED, *self.prefix, *self.program, "serve", *arguments],
                 env=self.environment,
                 stdout=output,
                 stderr=output,
@@ -139,7 +141,7 @@ class Service:
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs a command of this instance to its end."""
         return subprocess.run(
-            [COMMAND, *arguments], env=self.environment, capture_output=True, text=True, timeout=RETRIED
+            [*self.program, *arguments], env=self.environment, capture_output=True, text=True, timeout=RETRIED
         )
 
     def said(self) -> str:

@@ -55,9 +55,9 @@ class Mailbox:
         """Submits a message."""
         submit(self.platform.service, self.address, self.password, to, subject)
 
-    def put_script(self, script: bytes) -> None:
+    def put_script(self, script: bytes, name: str = "main") -> None:
         """Stores and activates a Sieve script."""
-        put_script(HOST, self.platform.service.ports["sieve_port"], self.address, self.password, script)
+        put_script(HOST, self.platform.service.ports["sieve_port"], self.address, self.password, script, name)
 
     def subjects(self) -> list[str]:
         """Returns the subjects in the INBOX."""
@@ -115,6 +115,13 @@ class Platform:
             return key
 
         return cls(service, organization, domain, _write(service, make))
+
+    def new_domain(self, name: str) -> None:
+        """Another active platform domain of the organization, without a process of the command
+        line."""
+        _write(
+            self.service, lambda tx: bootstrap.create_domain(tx, self.organization, name, None, "active", _dkim_key())
+        )
 
     def sql(self, sql: str, **values: int | str) -> list[Any]:
         """Runs SQL directly on the database."""

@@ -14,13 +14,15 @@ from tests.mail.test_configuration import POSTGRES, TRIXIE, render
 def test_the_versions_of_dovecot_differ_in_its_own_files_only() -> None:
     """Dovecot 2.4 has its queries in the main file."""
     old, new = render(), render(TRIXIE)
-    assert {path for path in old if new.get(path) != old[path]} == {"dovecot/dovecot.conf", "dovecot/sql.conf.ext"}
-    assert set(old) - set(new) == {"dovecot/sql.conf.ext"}
-    assert {
-        path for path, file in render(POSTGRES).items() if render(replace(POSTGRES, dovecot="2.4"))[path] != file
-    } == {
+    of_the_old = {"dovecot/sql.conf.ext", "dovecot/refused.conf.ext", "dovecot/folders.acl"}
+    assert {path for path in old if new.get(path) != old[path]} == {"dovecot/dovecot.conf", *of_the_old}
+    assert set(old) - set(new) == of_the_old <= set(daemons.OBSOLETE)
+    old, new = render(POSTGRES), render(replace(POSTGRES, dovecot="2.4"))
+    assert {path for path in old if new.get(path) != old[path]} == {
         "dovecot/dovecot.conf",
         "dovecot/auth.lua",
+        "dovecot/refused.lua",
+        "dovecot/folders.acl",
     }
 
 

@@ -5,6 +5,7 @@ import imaplib
 
 import pytest
 
+from tests.harness.service import wait_for
 from tests.mail.clients import Imap, smtp
 from tests.mail.platform import Mailbox, Platform
 
@@ -100,10 +101,9 @@ def test_a_script_files_into_a_folder_with_a_dot(platform: Platform) -> None:
     box = platform.create()
     box.put_script(b'require ["fileinto", "mailbox"]; fileinto :create "shop.example/orders";')
     box.receive("order")
-    box.put_script(b"keep;")
-    box.receive("last")
-    box.wait_for("last")
     with box.login() as imap:
+        status = b'STATUS "shop.example/orders" (MESSAGES)'
+        wait_for("the order", lambda: b"MESSAGES 1" in b"".join(ask(imap, status)))
         assert b"* 1 EXISTS" in ok(imap, b'SELECT "shop.example/orders"')
         assert b"shop.example/orders" in b"".join(ok(imap, b'LSUB "" "*"')), "mail clients show subscribed folders"
 

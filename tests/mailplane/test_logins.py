@@ -10,11 +10,12 @@ from postroom.accounts import commands as accounts
 from postroom.accounts import last_logins
 from postroom.accounts.commands import CreateAccount
 from postroom.actor import Actor
-from postroom.db import Database, Tx, open_database
+from postroom.db import Database, Tx
 from postroom.mailplane.dovecot.logins import LoginLog, login
 from postroom.service import bootstrap
 from postroom.supervision import logfiles
 from postroom.tenants import organizations
+from tests.harness.kept import KeptDatabase
 
 STAMP = "2026-11-25 16:56:06.205729 "
 MINUTE = 60_000
@@ -81,7 +82,7 @@ def test_lines_that_tell_of_no_login(text: str) -> None:
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    opened = open_database(database_url)
+    opened = KeptDatabase(database_url)
     yield opened
     opened.close()
 

@@ -13,18 +13,19 @@ from postroom.accounts import commands as accounts
 from postroom.accounts import purges
 from postroom.accounts.commands import CreateAccount
 from postroom.actor import Actor
-from postroom.db import Database, Tx, open_database
+from postroom.db import Database, Tx
 from postroom.mailboxes import session_revocations
 from postroom.mailplane.dovecot import maildir
 from postroom.service import bootstrap, worker
 from postroom.tenants import organizations
+from tests.harness.kept import KeptDatabase
 
 GRACE_MS = 7 * 24 * 3600 * 1000
 
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    opened = open_database(database_url)
+    opened = KeptDatabase(database_url)
     yield opened
     opened.close()
 

@@ -130,20 +130,21 @@ def test_it_refuses_a_port_that_is_taken(service: Service) -> None:
     assert not service.data.exists(), "a start that is refused leaves nothing behind"
 
 
-def test_an_interrupt_while_it_is_read_says_nothing(service: Service) -> None:
+@pytest.mark.parametrize("words", ["status", "serve"])
+def test_an_interrupt_while_it_is_read_says_nothing(service: Service, words: str) -> None:
     """The interrupt comes at the command's entry, before its modules are loaded."""
     assert "from postroom.cli import start" in COMMAND.read_text()
     interrupted = """
 import os, signal, sys
 class Finder:
     def find_spec(name, path=None, target=None):
-        if name == "postroom.cli.main":
+        if name in ("postroom.cli.main", "postroom.service.serve"):
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Finder)
 from postroom.cli import start
 start()
 """
-    command = [*SIGNALLED, sys.executable, "-c", interrupted]
+    command = [*SIGNALLED, sys.executable, "-c", interrupted, words]
     done = subprocess.run(command, env=service.environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 

@@ -77,8 +77,7 @@ def test_it_works(service: Service) -> None:
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
 def test_a_start_gives_no_warning(request: pytest.FixtureRequest, engine: str) -> None:
-    """No daemon calls a setting deprecated, or anything else unusual: not when it checks its files,
-    and not when it starts."""
+    """No daemon warns, of a deprecated setting for example, when it checks its files or starts."""
     url = request.getfixturevalue("postgres").new_database() if engine == "postgresql" else ""
     with Service.new(**({"database_url": url} if url else {})) as service:
         service.start()
@@ -101,6 +100,20 @@ def test_it_starts_over_a_message_that_was_being_written(service: Service) -> No
     os.chown(left, pwd.getpwnam("postfix").pw_uid, -1)
     assert service.start().stop() == 0
     assert service.processes() == {}
+
+
+def test_the_supervisor_and_the_guards_load_little(service: Service) -> None:
+    """What a library compiles shows in the memory of the process: of all libraries, msgspec alone
+    is there, and a guard has none."""
+
+    def compiled(pid: int) -> set[str]:
+        mapped = Path(f"/proc/{pid}/maps").read_text()
+        return set(re.findall(r"/site-packages/([^/\n]+)/.*\.so$", mapped, re.MULTILINE))
+
+    assert compiled(service.pid("api")) >= {"msgspec", "cryptography", "uvloop"}, "what is to be seen"
+    assert service.process
+    assert compiled(service.process.pid) == {"msgspec"}
+    assert compiled(parent(service.pid("dovecot"))) == set()
 
 
 def test_only_the_masters_keep_root(service: Service) -> None:

@@ -10,24 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from postroom import idempotency, leases
 from postroom.accounts import commands as accounts
 from postroom.accounts.commands import CreateAccount
 from postroom.actor import Actor
 from postroom.auth.keys import CreateKey
-from postroom.db import Database, Tx, open_database
+from postroom.db import Database, Tx
 from postroom.domains import check_schedule, dkim
 from postroom.domains import commands as domains
 from postroom.domains.resolver import Resolver
 from postroom.domains.verification import Verification
 from postroom.idempotency import Attempt
+from postroom.log import log
 from postroom.mail_host import MailHost
 from postroom.mailboxes import session_revocations
 from postroom.service import bootstrap, worker
 from postroom.tenants import organizations
 from tests.harness.dns_server import DnsServer
+from tests.harness.kept import KeptDatabase
 
 HOST = MailHost("mx.host.example", 587, 465, 993)
 KEY = dkim.generate()
@@ -114,7 +115,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def opened(database_url: str) -> Iterator[tuple[Database, DnsServer]]:
-    database = open_database(database_url)
+    database = KeptDatabase(database_url)
     with DnsServer.start() as dns:
         yield database, dns
     database.close()
@@ -274,7 +275,9 @@ def test_a_row_that_fails_stops_no_other(world: World, name: str) -> None:
         return world.do(lambda tx: tx.one(lease, kind=name, item=poisoned, now=tx.now))
 
     def run() -> list[Any]:
-        with structlog.testing.capture_logs() as logs:
+        logs: list[dict[str, Any]] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(log, "write", logs.append)
             asyncio.run(_run(kind, world))
         return [line for line in logs if line.get("item") == poisoned]
 

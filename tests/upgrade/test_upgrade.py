@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,12 @@ def query(url: str, text: str) -> list[Any]:
     if url.startswith("sqlite:///"):
         with sqlite3.connect(url.removeprefix("sqlite:///")) as database:
             return database.execute(text).fetchall()
-    with psycopg.connect(url) as connection:
-        return connection.execute(text.encode()).fetchall()
+    return connected(url).execute(text.encode()).fetchall()
+
+
+@cache
+def connected(url: str) -> psycopg.Connection:
+    return psycopg.connect(url, autocommit=True)
 
 
 def columns(url: str) -> dict[str, list[str]]:

@@ -1,16 +1,16 @@
 """One page of a list of accounts. The query is checked once and becomes an AccountFilter."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from postroom.accounts import queries
 from postroom.accounts.model import Account
 from postroom.accounts.queries import AccountFilter
 from postroom.api.context import RequestContext, resolve_user
-from postroom.api.fields import is_newest, raise_if_any
+from postroom.api.fields import FLAG, Order, is_newest, raise_if_any
 from postroom.api.pagination import DEEP, next_link, read_page
 from postroom.db import Tx
 from postroom.errors import FieldError
@@ -21,11 +21,11 @@ from postroom.parameters import (
     DomainName,
     Fields,
     Limit,
-    ListOrder,
     Offset,
     StatusName,
     UserId,
 )
+from postroom.tenants import usage
 
 T = TypeVar("T")
 STATUSES = ("active", "suspended", "disabled")
@@ -33,9 +33,9 @@ STATUSES = ("active", "suspended", "disabled")
 
 class DomainPageQuery(msgspec.Struct, frozen=True):
     user_id: UserId | UnsetType = UNSET
-    status: StatusName[str] | UnsetType = UNSET
+    status: Annotated[StatusName[str], Meta(extra_json_schema={"enum": list(STATUSES)})] | UnsetType = UNSET
     q: AddressPrefix | UnsetType = UNSET
-    order: ListOrder[str] = "oldest"
+    order: Order = "oldest"
     limit: Limit = 50
     offset: Offset = 0
     after: After = 0
@@ -44,7 +44,7 @@ class DomainPageQuery(msgspec.Struct, frozen=True):
 
 class PageQuery(DomainPageQuery, frozen=True):
     domain: DomainName | UnsetType = UNSET
-    deleted: Deleted[str] | UnsetType = UNSET
+    deleted: Annotated[Deleted[str], FLAG] | UnsetType = UNSET
 
 
 class AccountPage:
@@ -77,7 +77,8 @@ class AccountPage:
         """Runs the transaction that finds the page, outside the event loop if it may take long."""
         wanted, query = self.wanted, self._query
         is_filtered = wanted.deleted or wanted.q is not None or wanted.status is not None
-        slow = is_filtered or query.offset > DEEP or self._context.actor.restricted_key_id is not None
+        sums_all = self.wants_total and wanted.user_id is None  # a row for each domain of the organization
+        slow = is_filtered or sums_all or query.offset > DEEP or self._context.actor.restricted_key_id is not None
         return await read_page(self._context, work, limit=query.limit, slow=slow)
 
     def find(self, tx: Tx, domain_id: int | None = None) -> list[Account]:
@@ -86,6 +87,18 @@ class AccountPage:
         wanted = self.wanted if domain_id is None else msgspec.structs.replace(self.wanted, domain_id=domain_id)
         page, limit = self._query, self._query.limit + 1
         return queries.page(tx, self._context.actor, wanted, limit=limit, offset=page.offset, after=page.after)
+
+    @property
+    def wants_total(self) -> bool:
+        return self._query.fields is not UNSET and not self.wanted.deleted and self.wanted.q is None
+
+    def total(self, tx: Tx, domain_id: int | None = None) -> int | UnsetType:
+        """The length of the whole list, with `?fields=` and where a counter has it. Without
+        `?fields=` an answer has the keys of the specification alone."""
+        if not self.wants_total:
+            return UNSET
+        wanted = self.wanted
+        return usage.of_list(tx, self._context.actor, wanted.user_id, domain_id, wanted.status)
 
     def shown(
         self, found: list[Account], show: Callable[[Account], Any]

@@ -109,6 +109,7 @@ class PageAnswer(msgspec.Struct, frozen=True):
     items: Any
     limit: int
     offset: int
+    total: int | UnsetType = UNSET
 
 
 class DomainPageAnswer(msgspec.Struct, frozen=True):
@@ -116,6 +117,7 @@ class DomainPageAnswer(msgspec.Struct, frozen=True):
     items: Any
     limit: int
     offset: int
+    total: int | UnsetType = UNSET
 
 
 class DeletedAnswer(msgspec.Struct, frozen=True):
@@ -194,14 +196,17 @@ async def get_page(context: RequestContext, query: PageQuery) -> Result:
     name = UNSET if query.domain is UNSET else parse_domain_field(query.domain, problems)
     page = AccountPage(context, query, problems, query.deleted)
 
-    def work(tx: Tx) -> list[Account]:
+    def work(tx: Tx) -> tuple[list[Account], int | UnsetType]:
         if name is UNSET:
-            return page.find(tx)
+            return page.find(tx), page.total(tx)
         domain = domains.find(tx, context.actor, name, page.wanted.user_id)
-        return page.find(tx, domain.id) if domain else []
+        if domain is None:
+            return [], 0 if page.wants_total else UNSET
+        return page.find(tx, domain.id), page.total(tx, domain.id)
 
-    items, headers = page.shown(await page.read(work), show)
-    return Result(PageAnswer(items, query.limit, query.offset), headers=headers)
+    found, total = await page.read(work)
+    items, headers = page.shown(found, show)
+    return Result(PageAnswer(items, query.limit, query.offset, total), headers=headers)
 
 
 @route(
@@ -224,14 +229,14 @@ async def get_domain_page(context: RequestContext, query: DomainPageQuery) -> Re
 
     page = AccountPage(context, query, problems)
 
-    def work(tx: Tx) -> tuple[domains.Domain, list[Account]]:
+    def work(tx: Tx) -> tuple[domains.Domain, list[Account], int | UnsetType]:
         domain = domains.get(tx, context.actor, name, page.wanted.user_id)
-        return domain, page.find(tx, domain.id)
+        return domain, page.find(tx, domain.id), page.total(tx, domain.id)
 
-    domain, found = await page.read(work)
+    domain, found, total = await page.read(work)
     items, headers = page.shown(found, show)
     shown = ShownDomain(domain.name, domain.status)
-    return Result(DomainPageAnswer(shown, items, query.limit, query.offset), headers=headers)
+    return Result(DomainPageAnswer(shown, items, query.limit, query.offset, total), headers=headers)
 
 
 @route(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, get_args
+from typing import Annotated, get_args
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -18,7 +18,7 @@ from postroom.api.decoding import check_display_name
 from postroom.api.fields import parse_address, parse_domain_field, raise_if_any, text_problems
 from postroom.api.pagination import next_link, read_page
 from postroom.api.problems import NO_ALIAS, NO_DOMAIN, NO_PLACE_FOR_ALIAS, NO_USER
-from postroom.api.projections import derive, filler
+from postroom.api.projections import filler
 from postroom.api.route import route
 from postroom.db import Tx
 from postroom.domains import commands as domains
@@ -44,9 +44,30 @@ from postroom.parameters import (
 
 LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 Moment = Annotated[ExpiresAt, msgspec.Meta(tz=True)]
-NAMES = ("id", "address", "domain", "local_part", "kind", "user_id", "account_ids", "may_send", "expires_at", "name")
-ShownAlias = derive("ShownAlias", Alias, (*NAMES, "created_at", "updated_at"), doc="An alias.")
-DeletedAlias = derive("DeletedAlias", Alias, ("id", "address"))
+
+
+class ShownAlias(msgspec.Struct, frozen=True):
+    """An alias."""
+
+    id: int
+    address: str
+    domain: str
+    local_part: str
+    kind: Kind
+    user_id: str
+    account_ids: tuple[int, ...]
+    may_send: bool
+    expires_at: str | None
+    name: str | None
+    created_at: str
+    updated_at: str
+
+
+class DeletedAlias(msgspec.Struct, frozen=True):
+    id: int
+    address: str
+
+
 show, show_deleted = filler(ShownAlias), filler(DeletedAlias)
 
 
@@ -70,7 +91,7 @@ class ResolveQuery(msgspec.Struct, frozen=True):
     user_id: UserId | UnsetType = UNSET
 
 
-class CreateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CreateAliasBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     domain: DomainName
     local_part: AliasLocalPart
     account_ids: AccountIds[list[Id]]
@@ -81,7 +102,7 @@ class CreateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allow_reserved: AllowReserved = False
 
 
-class UpdateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class UpdateAliasBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user_id: UserId | UnsetType = UNSET
     account_ids: AccountIds[list[Id]] | UnsetType = UNSET
     may_send: MaySend | UnsetType = UNSET
@@ -89,24 +110,24 @@ class UpdateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: AliasName | UnsetType | None = UNSET
 
 
-class DeleteBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class DeleteAliasBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: Id
     user_id: UserId | UnsetType = UNSET
 
 
 class AliasAnswer(msgspec.Struct, frozen=True):
-    alias: Any
+    alias: ShownAlias
 
 
 class AliasesAnswer(msgspec.Struct, frozen=True):
-    items: Any
+    items: list[ShownAlias]
     limit: int
     offset: int
 
 
 class DeletedAliasAnswer(msgspec.Struct, frozen=True):
     ok: bool
-    deleted: Any
+    deleted: DeletedAlias
 
 
 @route(
@@ -115,12 +136,11 @@ class DeletedAliasAnswer(msgspec.Struct, frozen=True):
     "accounts:write",
     "Create alias",
     AliasAnswer,
-    shows=ShownAlias,
     status=201,
     missing=NO_PLACE_FOR_ALIAS,
     refuses=("domain_not_active", "reserved_local_part", "address_exists", "limit_reached"),
 )
-async def create(context: RequestContext, query: UserQuery, body: CreateBody) -> Result:
+async def create(context: RequestContext, query: UserQuery, body: CreateAliasBody) -> Result:
     """Makes an alias of one account, a group of several, or the catch-all of a domain. Mail to it
     arrives by the time of the answer."""
     problems = text_problems(query.user_id, body.user_id)
@@ -149,7 +169,7 @@ async def create(context: RequestContext, query: UserQuery, body: CreateBody) ->
     return await context.write(work)
 
 
-@route("GET", "/v2/email-aliases", "accounts:read", "List aliases", AliasesAnswer, shows=ShownAlias, missing=NO_USER)
+@route("GET", "/v2/email-aliases", "accounts:read", "List aliases", AliasesAnswer, missing=NO_USER)
 async def get_page(context: RequestContext, query: AliasesQuery) -> Result:
     """Lists the organization's aliases, filtered and paged."""
     problems = text_problems(query.user_id)
@@ -185,7 +205,6 @@ async def get_page(context: RequestContext, query: AliasesQuery) -> Result:
     "accounts:read",
     "Resolve address",
     Resolution,
-    shows=Resolution,
     missing=NO_DOMAIN,
 )
 async def resolve(context: RequestContext, query: ResolveQuery) -> Result:
@@ -208,7 +227,7 @@ async def resolve(context: RequestContext, query: ResolveQuery) -> Result:
     return Result(found)
 
 
-@route("GET", "/v2/email-aliases/:id", "accounts:read", "Get alias", AliasAnswer, shows=ShownAlias, missing=NO_ALIAS)
+@route("GET", "/v2/email-aliases/:id", "accounts:read", "Get alias", AliasAnswer, missing=NO_ALIAS)
 async def get(context: RequestContext, query: UserQuery) -> Result:
     """Returns one alias."""
     raise_if_any(text_problems(query.user_id))
@@ -223,11 +242,10 @@ async def get(context: RequestContext, query: UserQuery) -> Result:
     "accounts:write",
     "Update alias",
     AliasAnswer,
-    shows=ShownAlias,
     missing=NO_ALIAS,
     refuses=("limit_reached",),
 )
-async def update(context: RequestContext, query: UserQuery, body: UpdateBody) -> Result:
+async def update(context: RequestContext, query: UserQuery, body: UpdateAliasBody) -> Result:
     """Changes the accounts, the right to send, the expiry or the name; absent fields stay as they
     are."""
     problems = text_problems(query.user_id, body.user_id)
@@ -251,10 +269,9 @@ async def update(context: RequestContext, query: UserQuery, body: UpdateBody) ->
     "accounts:write",
     "Delete alias",
     DeletedAliasAnswer,
-    shows=DeletedAlias,
     missing=NO_ALIAS,
 )
-async def delete(context: RequestContext, query: UserQuery, body: DeleteBody) -> Result:
+async def delete(context: RequestContext, query: UserQuery, body: DeleteAliasBody) -> Result:
     """Deletes an alias. Its address is free at once; the accounts stay."""
     raise_if_any(text_problems(query.user_id, body.user_id))
     user_id = resolve_user(context.actor, query.user_id, body.user_id)

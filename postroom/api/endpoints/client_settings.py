@@ -23,7 +23,7 @@ from postroom.domains import client_settings
 from postroom.domains import commands as domains
 from postroom.domains.client_settings import OUTLOOK, BadRequest, Server
 from postroom.errors import Refused, not_found
-from postroom.parameters import UserId
+from postroom.parameters import EmailAddress, UserId
 
 XML = "application/xml; charset=utf-8"
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%'*+/=?^_`{|}~.-]+")  # without &, which must never appear in our XML documents
@@ -34,7 +34,7 @@ class AccountQuery(msgspec.Struct, frozen=True):
 
 
 class AutoconfigQuery(msgspec.Struct, frozen=True):
-    emailaddress: str | UnsetType = UNSET
+    emailaddress: EmailAddress | UnsetType = UNSET
 
 
 class SettingsAnswer(msgspec.Struct, frozen=True):

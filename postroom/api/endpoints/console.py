@@ -19,6 +19,7 @@ from postroom.api.body import read_body
 from postroom.api.decoding import decode_body
 from postroom.api.exchange import Exchange
 from postroom.api.projections import timestamp
+from postroom.api.replies import Reply
 from postroom.auth import console_sessions, keys
 from postroom.auth.console_sessions import SESSION_MS, Session
 from postroom.db import Database, Tx
@@ -105,6 +106,12 @@ class Console:
             and (len(segments) == 1 or (len(segments) == 2 and segments[1] != ""))
         )
         return Said(200, self._page, PAGE_HEADERS) if is_one and segments != ["", ""] else None
+
+    def missing(self, exchange: Exchange) -> Reply | None:
+        """The page that says that there is no such page, for a person in a browser; None for any
+        other client, which gets a problem."""
+        is_browser = exchange.method in ("GET", "HEAD") and "text/html" in header(exchange.headers, b"accept")
+        return Reply(404, self._page, (*PAGE_HEADERS, (b"vary", b"accept"))) if is_browser else None
 
     async def session(self, exchange: Exchange) -> Said:
         """GET: the session's organization and key. POST: sign in with a key in its header or a link

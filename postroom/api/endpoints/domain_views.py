@@ -13,12 +13,13 @@ from postroom.domains.commands import Domain, Status
 from postroom.mail_host import MailHost
 
 ForwardMode = Literal["store", "webhook", "webhook_then_store"]
-# Either of two types, which msgspec's unions cannot express.
+# A domain whose fields `?fields=` chooses: openapi_schemas.py describes it.
 Shown = Annotated[
     Any,
     Meta(
         extra_json_schema={
-            "anyOf": [{"$ref": "#/components/schemas/ShownDomain"}, {"$ref": "#/components/schemas/FullDomain"}]
+            "$ref": "#/components/schemas/Domain",
+            "description": "Without `fields`: `domain` and `status`. With it, the fields that it names; `*` names all.",
         }
     ),
 ]

@@ -4,10 +4,10 @@ Every request sees the domains of one user. A key that is bound to a user sets t
 with any other key names the user. Every user sees the platform domains.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from postroom.api.context import RequestContext, Result, require_user, resolve_user
 from postroom.api.endpoints.domain_views import (
@@ -20,7 +20,7 @@ from postroom.api.endpoints.domain_views import (
     info,
     shown,
 )
-from postroom.api.fields import parse_domain_field, projection, raise_if_any, text_problems
+from postroom.api.fields import FLAG, parse_domain_field, projection, raise_if_any, text_problems
 from postroom.api.pagination import DEEP, next_link, read_page
 from postroom.api.problems import NO_DOMAIN, NO_USER
 from postroom.api.route import route
@@ -59,8 +59,8 @@ class DomainUserQuery(msgspec.Struct, frozen=True):
 
 class DomainsQuery(msgspec.Struct, frozen=True):
     user_id: UserId | UnsetType = UNSET
-    status: StatusName[str] | UnsetType = UNSET
-    every_user: EveryUser[str] = "false"
+    status: Annotated[StatusName[str], Meta(extra_json_schema={"enum": list(STATUSES)})] | UnsetType = UNSET
+    every_user: Annotated[EveryUser[str], FLAG, Meta(examples=["false"])] = "false"
     limit: Limit = 50
     offset: Offset = 0
     after: After = 0

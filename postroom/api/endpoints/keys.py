@@ -22,7 +22,19 @@ from postroom.auth import keys, networks
 from postroom.auth.keys import CreateKey, KeyTraits
 from postroom.db import Tx
 from postroom.errors import FieldError
-from postroom.parameters import After, ExpiresAt, Id, KeyDomains, KeyName, Limit, Networks, Offset, Scopes, UserId
+from postroom.parameters import (
+    DOMAIN,
+    After,
+    ExpiresAt,
+    Id,
+    KeyDomains,
+    KeyName,
+    Limit,
+    Networks,
+    Offset,
+    Scopes,
+    UserId,
+)
 
 LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 NOTE = "Save this key now. It will not be shown again."
@@ -32,8 +44,9 @@ NO_KEY = (
 )
 
 Scope = Annotated[str, Meta(extra_json_schema={"enum": list(ALL_SCOPES)})]
+Domain = Annotated[str, Meta(extra_json_schema=DOMAIN)]
 KeyScopes = Annotated[Scopes[list[Scope]], Meta(min_length=1, max_length=50)]
-SomeDomains = Annotated[KeyDomains[list[str]], Meta(min_length=1, max_length=100)]
+SomeDomains = Annotated[KeyDomains[list[Domain]], Meta(min_length=1, max_length=100)]
 SomeNetworks = Annotated[Networks[list[str]], Meta(min_length=1, max_length=50)]
 Moment = Annotated[ExpiresAt, Meta(tz=True)]
 

@@ -1,12 +1,13 @@
 // One account: its data, its actions and its events.
 
 import { can, get } from "../api.js";
+import { settingsOf, settingsPath, settingsRows } from "../client_settings.js";
 import { changeStatus, deleteAccount, editName, resetPassword, signOut } from "../account_actions.js";
-import { h } from "../dom.js";
+import { address, h } from "../dom.js";
 import { detail, words } from "../event_words.js";
 import { number, plural, size } from "../format.js";
 import { pagedTable } from "../lists.js";
-import { button, card, copyable, empty, facts, iconButton, moment, pageHead, region, status } from "../widgets.js";
+import { button, card, copyable, empty, facts, iconButton, missing, moment, pageHead, region, status } from "../widgets.js";
 
 const MEANS = {
   active: "Logs in, sends and receives.",
@@ -17,10 +18,10 @@ const MEANS = {
 export async function page(main, { part, go, signal }) {
   await region(main, async () => {
     const path = `/v2/email-accounts/${part}`;
-    const [{ account }, servers] = await Promise.all([get(`${path}?fields=*`, { signal }), get(`${path}/client-settings`, { signal })]);
+    const [{ account }, servers] = await Promise.all([get(`${path}?fields=*`, { signal }), settingsOf({ id: part }, { signal })]);
     document.title = `${account.address} · Postroom`;
     return view(account, servers, { main, part, go, signal });
-  });
+  }, { lost: () => missing("There is no such account", ["/accounts", "Accounts"]) });
 }
 
 function view(account, servers, context) {
@@ -38,7 +39,7 @@ function view(account, servers, context) {
     list.show();
   }
   return [
-    pageHead(account.address, { back: ["/accounts", "Accounts"], actions: can("accounts:write") && actions(account, context, again) }),
+    pageHead(address(account.address), { back: ["/accounts", "Accounts"], actions: can("accounts:write") && actions(account, context, again) }),
     h("div", { class: "columns" }, card("Account", about(account, again)), h("div", { class: "stack" }, card("Status", state(account, again)), mailbox(account, context))),
     sessions(account, context),
     settings(account, servers),
@@ -91,7 +92,7 @@ function mailbox(account, { signal }) {
       ["Messages", number(usage.messages)],
       ["Forwards", usage.forwards_by_script ? h("span", { class: "tag warn" }, "by a Sieve script") : h("span", { class: "faint" }, "no script forwards its mail")],
     ]);
-  }, 2);
+  }, { rows: 2 });
   return card("Mailbox", content);
 }
 
@@ -112,35 +113,21 @@ function sessions(account, { signal }) {
         return [PROTOCOLS[protocol] || protocol, h("span", { class: "with-action" }, h("code", null, from), h("span", { class: "faint nowrap" }, plural(count, "connection")))];
       }),
     );
-  }, 2);
+  }, { rows: 2 });
   const out = button("Sign out everywhere", { kind: "danger-outline", hidden: true, onclick: async () => (await signOut(account)) && load() });
   const actions = h("div", { class: "buttons start" }, can("accounts:write") && out, iconButton("refresh", "Look again", load));
   load();
   return card("Open sessions", content, { actions });
 }
 
-const SERVICES = [
-  ["imap", "Reading (IMAP)"],
-  ["pop3", "Reading (POP3)"],
-  ["submission", "Sending (SMTP)"],
-  ["managesieve", "Filters (Sieve)"],
-];
-const SECURITY = { tls: "TLS", starttls: "STARTTLS" };
-
-/**
- * The settings for a mail client. All services have the same host; their options differ in port and
- * encryption.
- */
 function settings(account, servers) {
-  const way = (server, name) => h("span", { class: "way" }, copyable(String(server.port), `Copy the ${name} port with ${SECURITY[server.security]}`), h("span", { class: "faint" }, SECURITY[server.security]));
-  const download = h("a", { class: "button", href: `/v2/email-accounts/${account.id}/client-settings.mobileconfig`, download: `${account.address}.mobileconfig`, "data-outside": "" }, "Profile for iPhone and Mac");
+  const download = h("a", { class: "button", href: `${settingsPath(account)}.mobileconfig`, download: `${account.address}.mobileconfig`, "data-outside": "" }, "Profile for iPhone and Mac");
   return card(
     "Settings for mail clients",
     facts([
       ["User name", copyable(account.address, "Copy the user name")],
       ["Password", h("span", { class: "faint" }, "shown once, when the account was made; a reset makes another")],
-      ["Server", copyable(servers.imap[0].host, "Copy the server")],
-      ...SERVICES.map(([name, label]) => [label, h("span", { class: "ways" }, servers[name].map((server) => way(server, name)))]),
+      ...settingsRows(servers),
     ]),
     { actions: download },
   );

@@ -3,27 +3,13 @@
 
 import { can, current, get, post, withQuery } from "../api.js";
 import { createAccount } from "../account_actions.js";
-import { fill, h, icon } from "../dom.js";
-import { button, card, confirm, copyable, explain, pageHead, region, status, toast } from "../widgets.js";
+import { fill, h } from "../dom.js";
+import { recommendedCard, requiredCard, tally, zoneFile } from "../domain_records.js";
+import { unicodeOf } from "../idn.js";
+import { button, confirm, copyable, explain, missing, pageHead, region, status, toast } from "../widgets.js";
 
-const PURPOSES = {
-  ownership: "Proves that the domain is yours",
-  mx: "Brings mail here",
-  spf: "Lets this server send for the domain",
-  dkim: "Signs what is sent",
-  dmarc: "Says how receivers treat forgeries",
-  tls_rpt: "Reports on encryption",
-  mta_sts: "Requires encryption",
-  mta_sts_host: "Serves the encryption policy",
-  submission: "Mail clients find the sending server",
-  submissions: "Mail clients find the sending server",
-  imaps: "Mail clients find the reading server",
-  pop3s: "Mail clients find the POP3 server",
-  sieve: "Mail clients find the filter server",
-  autoconfig: "Thunderbird finds all settings",
-  autodiscover: "Outlook finds all settings",
-};
-const SIGNS = { ok: ["good", "check", "Found"], missing: ["bad", "cross", "Missing"], differs: ["warn", "alert", "Differs"], unanswered: ["warn", "alert", "No answer"] };
+// Time between two looks at a pending domain; a check that was too early says when the next one may be.
+const REFRESH_MS = 15_000;
 
 export async function page(main, context) {
   // A platform domain belongs to no user, and any user sees it.
@@ -33,7 +19,7 @@ export async function page(main, context) {
     const found = await get(withQuery(`${path}/info`, { user_id: user, fields: "*" }), { signal: context.signal });
     document.title = `${found.domain.domain} · Postroom`;
     return view(found, { ...context, main, path, user });
-  });
+  }, { lost: () => missing("There is no such domain", ["/domains", "Domains"]) });
 }
 
 // Reserved names for tests, which the public DNS never has (RFC 6761). The demo and the default
@@ -60,36 +46,90 @@ function notes(domain, mx) {
 function view({ domain, dns, mx }, context) {
   const records = h("div", { class: "stack" });
   const verdict = h("div");
+  const actions = h("div", { class: "page-actions" });
+  const now = { domain, dns };
+  const check = button("Check DNS now", { icon: "refresh", kind: domain.status === "pending" ? "primary" : "", onclick: () => verify() });
+  let drawn = "";
   const draw = (info) => {
-    fill(verdict, summary(info));
-    const byOperator = RESERVED.test(domain.domain) ? "What a real domain would need" : "Required to exchange mail with the Internet";
-    const needed = domain.activated_by === "operator" ? byOperator : "Required";
-    fill(records, group(needed, info.dns.filter((record) => record.required)), group("Recommended", info.dns.filter((record) => !record.required)));
+    Object.assign(now, info);
+    const text = JSON.stringify(now);
+    if (text === drawn) return; // so that a look at a pending domain disturbs nobody who reads or copies
+    drawn = text;
+    const focused = document.activeElement?.getAttribute("aria-label");
+    fill(verdict, summary(now));
+    const isOpen = records.querySelector("details")?.open;
+    const [required, recommended] = [true, false].map((wanted) => now.dns.filter((record) => record.required === wanted));
+    fill(records, requiredCard(titleOf(now.domain), domain.domain, required), recommendedCard(domain.domain, recommended));
+    if (isOpen) records.querySelector("details").open = true;
+    fill(
+      actions,
+      can("accounts:write") && now.domain.status === "active" && button("Create account", { icon: "plus", onclick: () => createAccount({ go: context.go, domain: domain.domain, user: domain.user_id || "" }) }),
+      can("domains:write") && check,
+      zoneFile(domain.domain, now.dns),
+      can("domains:write") && button("Delete", { kind: "danger-outline", onclick: () => remove(domain, context) }),
+    );
+    if (focused) records.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
   };
-  draw({ domain, dns });
-  const check = button("Check DNS now", { icon: "refresh", kind: domain.status === "pending" ? "primary" : "", onclick: () => verify(check, draw, domain, context) });
+
+  /** Checks the DNS. Returns the seconds for which another check would be refused. */
+  async function verify({ quiet = false } = {}) {
+    if (!quiet) check.disabled = true;
+    if (!tally(now.dns)) verdict.setAttribute("aria-busy", "true"); // the first judgement
+    check.classList.toggle("busy", !quiet);
+    try {
+      const info = await post(`${context.path}/verify`, { user_id: context.user }, { signal: context.signal });
+      const isNew = info.domain.status === "active" && now.domain.status !== "active";
+      draw({ ...info, domain: { ...now.domain, ...info.domain } });
+      if (isNew || !quiet) toast(info.domain.status === "active" ? "The domain is active" : "Checked");
+      return 0;
+    } catch (problem) {
+      if (!quiet && problem.name !== "AbortError") toast(problem.status === 429 ? `Checked a moment ago. Try again in ${problem.retryAfter || 1} s.` : explain(problem));
+      return problem.retryAfter || 0;
+    } finally {
+      verdict.removeAttribute("aria-busy");
+      check.disabled = false;
+      check.classList.remove("busy");
+    }
+  }
+
+  draw(now);
+  watch(now, context, draw, verify);
   return [
-    pageHead(domain.domain, {
-      back: ["/domains", "Domains"],
-      actions: [
-        can("accounts:write") && domain.status === "active" && button("Create account", { icon: "plus", onclick: () => createAccount({ go: context.go, domain: domain.domain, user: domain.user_id || "" }) }),
-        can("domains:write") && check,
-        can("domains:write") && button("Delete", { kind: "danger-outline", onclick: () => remove(domain, context) }),
-      ],
-    }),
+    pageHead(unicodeOf(domain.domain) || domain.domain, { back: ["/domains", "Domains"], actions }),
+    unicodeOf(domain.domain) && h("p", { class: "spelling" }, h("span", { class: "label" }, "In the DNS "), copyable(domain.domain, "Copy the name as the DNS has it")),
     verdict,
     h("div", { class: "notes" }, notes(domain, mx).map((text) => h("p", null, text))),
     records,
   ];
 }
 
+function titleOf(domain) {
+  if (domain.activated_by !== "operator") return "Required";
+  return RESERVED.test(domain.domain) ? "What a real domain would need" : "Required to exchange mail with the Internet";
+}
+
+/**
+ * Refreshes the page of a domain by itself for as long as the domain is pending: by a check of its
+ * DNS if this key may ask for one, otherwise by reading the domain again.
+ */
+async function watch(now, { path, user, signal }, draw, verify) {
+  while (now.domain.status === "pending" && !signal.aborted) {
+    let wait = 0;
+    if (!document.hidden && can("domains:write")) wait = await verify({ quiet: true });
+    else if (!document.hidden) {
+      const { domain } = await get(withQuery(`${path}/info`, { user_id: user, fields: "*" }), { signal }).catch(() => now);
+      if (domain.status !== now.domain.status) draw({ domain });
+    }
+    await new Promise((resolve) => setTimeout(resolve, Math.max(REFRESH_MS, wait * 1000)));
+  }
+}
+
 function summary({ domain, dns }) {
-  const checked = dns.some((record) => record.status);
-  const required = dns.filter((record) => record.required);
-  const right = required.filter((record) => record.status === "ok").length;
+  const required = tally(dns.filter((record) => record.required));
+  const found = required && `${required} required records found.`;
   const texts = {
-    pending: checked ? `${right} of ${required.length} required records are right.` : "Publish the required records at your DNS provider, then check.",
-    active: domain.degraded_at ? `Checks fail: ${domain.degraded_reason || "the DNS has changed"}. Mail still works.` : checked ? `${right} of ${required.length} required records are right.` : "Accounts can be made.",
+    pending: found || "Publish the required records at your DNS provider. This page checks them by itself.",
+    active: domain.degraded_at ? `Checks fail: ${domain.degraded_reason || "the DNS has changed"}. Mail still works.` : found || "Accounts can be made.",
     suspended: "No account can be made.",
   };
   return h(
@@ -97,50 +137,9 @@ function summary({ domain, dns }) {
     { class: "banner" },
     status(domain.status),
     h("span", null, texts[domain.status]),
+    domain.status === "pending" && h("span", { class: "faint" }, "Checked again by itself."),
     h("span", { class: "faint end" }, domain.user_id ? `user ${domain.user_id}` : "platform domain"),
   );
-}
-
-async function verify(control, draw, domain, { path, user }) {
-  control.disabled = true;
-  control.classList.add("busy");
-  try {
-    const info = await post(withQuery(`${path}/verify`, { fields: "*" }), { user_id: user });
-    draw({ ...info, domain: { ...domain, ...info.domain } });
-    toast(info.domain.status === "active" ? "The domain is active" : "Checked");
-  } catch (problem) {
-    toast(explain(problem));
-  } finally {
-    control.disabled = false;
-    control.classList.remove("busy");
-  }
-}
-
-function group(title, records) {
-  if (!records.length) return null;
-  return card(title, h("ul", { class: "records" }, records.map(recordLine)));
-}
-
-function recordLine(record) {
-  const [tone, sign, text] = SIGNS[record.status] || ["", "", ""];
-  return h(
-    "li",
-    { class: `record ${tone}` },
-    h("div", { class: "record-head" }, h("span", { class: "type" }, record.record_type), h("span", null, PURPOSES[record.purpose] || record.purpose), text && h("span", { class: `sign ${tone}` }, icon(sign), text)),
-    h(
-      "div",
-      { class: "record-values" },
-      line("Host", copyable(record.host, `Copy the host of ${record.record_type}`)),
-      record.priority !== undefined && line("Priority", h("code", null, String(record.priority))),
-      line("Value", copyable(record.expected_value, `Copy the value of ${record.record_type} ${record.host}`)),
-      record.found?.length > 0 && record.status !== "ok" && line("Found", record.found.map((value) => h("code", { class: "found" }, typeof value === "string" ? value : JSON.stringify(value)))),
-    ),
-    record.fix && h("p", { class: "fix" }, record.fix),
-  );
-}
-
-function line(name, value) {
-  return h("div", null, h("span", { class: "label" }, name), h("span", { class: "value" }, value));
 }
 
 async function remove(domain, { go, user }) {

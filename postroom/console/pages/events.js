@@ -2,15 +2,15 @@
 
 import { withQuery } from "../api.js";
 import { fill, h } from "../dom.js";
-import { by, detail, subject, words } from "../event_words.js";
+import { TYPES, by, detail, subject, words } from "../event_words.js";
 import { debounced, filtersInAddress, pagedTable } from "../lists.js";
-import { empty, input, moment, pageHead } from "../widgets.js";
+import { empty, input, moment, pageHead, select } from "../widgets.js";
 
 export async function page(main) {
-  const filters = filtersInAddress(["user_id", "domain", "account_id"]);
+  const filters = filtersInAddress(["type", "user_id", "domain", "account_id"]);
   const list = pagedTable({
     label: "Events",
-    path: () => withQuery("/v2/events", { order: "newest", limit: 50, ...filters.values }),
+    path: () => withQuery("/v2/events", { order: "newest", ...filters.values, limit: 50 }),
     head: ["What", "To what", "User", "By", "From", "When"],
     row,
     none: () => empty("events", "No events", "Nothing has happened that fits these filters."),
@@ -23,7 +23,7 @@ export async function page(main) {
   fill(
     main,
     pageHead("Events", { lead: "Every change, who made it and from where. Each event is written in the transaction of its change." }),
-    h("div", { class: "filters", role: "search" }, filter("user_id", "User"), filter("domain", "Domain"), filter("account_id", "Account id", { inputmode: "numeric" })),
+    h("div", { class: "filters", role: "search" }, select("type", [["", "Every type"], ...TYPES], filters.values.type, { "aria-label": "Type", onchange: (event) => (filters.set("type", event.target.value), list.restart()) }), filter("user_id", "User"), filter("domain", "Domain"), filter("account_id", "Account id", { inputmode: "numeric" })),
     list.element,
   );
   await list.show();
@@ -34,7 +34,7 @@ function row(event) {
     "tr",
     null,
     h("td", null, words(event)),
-    h("td", { class: "grow" }, subject(event), h("div", { class: "faint" }, detail(event))),
+    h("td", { class: "grow" }, subject(event), detail(event) && h("div", { class: "faint" }, detail(event))),
     h("td", { class: "clip" }, event.user_id),
     h("td", { class: "faint nowrap", title: event.request_id ? `request ${event.request_id}` : null }, by(event)),
     h("td", { class: "faint mono" }, event.client_address),

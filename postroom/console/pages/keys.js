@@ -11,7 +11,7 @@ export async function page(main, { go }) {
   const list = pagedTable({
     label: "Keys",
     path: () => withQuery("/v2/keys", { limit: 50 }),
-    head: ["Key", "May", "Only for", "Last used", "Expires", ""],
+    head: ["Key", "May", "Only for", "Created", "Last used", "Expires", ""],
     row: (key) => row(key, list, go),
     none: () => empty("keys", "No keys", "No key is as narrow as yours."),
   });
@@ -33,11 +33,12 @@ function row(key, list, go) {
   return h(
     "tr",
     null,
-    h("td", { class: "grow" }, h("strong", { class: "clip" }, key.name || "Without a name"), h("div", { class: "faint mono" }, `${key.prefix}…`, key.id === own.id && h("span", { class: "tag" }, "yours"))),
+    h("td", { class: "wrap" }, h("strong", null, key.name || "Without a name"), h("div", { class: "faint mono" }, `${key.prefix}…`, key.id === own.id && h("span", { class: "tag" }, "yours"))),
     h("td", { title: key.scopes.join("\n") }, all ? "everything that you may" : plural(key.scopes.length, "scope")),
     h("td", { class: "clip" }, bounds.length ? bounds.join(", ") : h("span", { class: "faint" }, "not bound")),
+    h("td", { class: "nowrap" }, moment(key.created_at, date)),
     h("td", { class: "nowrap" }, moment(key.last_used_at)),
-    h("td", { class: "nowrap" }, key.expires_at ? date(key.expires_at) : h("span", { class: "faint" }, "never")),
+    h("td", { class: "nowrap" }, moment(key.expires_at, date)),
     h("td", { class: "end" }, can("keys:write") && button("Revoke", { kind: "plain danger-text", "aria-label": `Revoke ${key.name || key.prefix}`, onclick: () => revoke(key, list, go) })),
   );
 }
@@ -54,6 +55,15 @@ async function revoke(key, list, go) {
   await list.reload();
 }
 
+// Usual sets of scopes, each cut to what one's own key has: [name, words, the scopes that belong].
+const PRESETS = [
+  ["all", "Everything that you may", () => true],
+  ["read", "Read everything, change nothing", (scope) => scope.endsWith(":read")],
+  ["accounts", "Create and manage accounts", (scope) => /^(accounts|stats):|^domains:read$/.test(scope)],
+  ["domains", "Set up domains", (scope) => scope.startsWith("domains:")],
+  ["monitoring", "Reports and monitoring", (scope) => /^(stats|events):read$/.test(scope)],
+];
+
 async function create(list) {
   const own = current().key;
   const scopes = h(
@@ -63,6 +73,17 @@ async function create(list) {
     h("div", { class: "checks" }, own.scopes.map((scope) => h("label", { class: "check" }, h("input", { type: "checkbox", name: "scope", value: scope, checked: true }), h("code", null, scope)))),
     h("p", { class: "error" }),
   );
+  const boxes = [...scopes.querySelectorAll("input")];
+  const chosen = () => boxes.filter((box) => box.checked).map((box) => box.value);
+  const presets = PRESETS.map(([name, text, fits]) => [name, text, own.scopes.filter(fits)]).filter(([, , wanted]) => wanted.length);
+  const same = ([, , wanted]) => wanted.join() === chosen().join();
+  const preset = select("preset", [...presets.map(([name, text]) => [name, text]), ["own", "My own choice"]], "all", {
+    onchange: () => {
+      const wanted = presets.find(([name]) => name === preset.value)?.[2];
+      for (const box of boxes) box.checked = wanted ? wanted.includes(box.value) : box.checked;
+    },
+  });
+  scopes.addEventListener("change", () => (preset.value = presets.find(same)?.[0] || "own"));
   const life = select("life", [["", "Never"], ["1", "In a day"], ["30", "In 30 days"], ["90", "In 90 days"], ["365", "In a year"]], "");
   await dialog("Create key", (close, element) =>
     form(
@@ -73,11 +94,12 @@ async function create(list) {
           field("Expires", life, { name: "expires_at" })),
         field("Only for domains", input("domains", { placeholder: "any domain" }), { hint: "Separated by spaces. The key then sees no other domain." }),
         field("Only from networks", input("networks", { placeholder: "anywhere" }), { hint: "Addresses or CIDR, separated by spaces." }),
+        field("What it is for", preset),
         scopes,
       ],
       { verb: "Create key", close },
       async (values) => {
-        const checked = [...scopes.querySelectorAll("input:checked")].map((box) => box.value);
+        const checked = chosen();
         if (!checked.length) throw { status: 400, message: "Choose at least one.", fields: [{ field: "scopes", message: "Choose at least one." }] };
         const made = await post("/v2/keys", bodyOf(values, checked));
         fill(element.querySelector("h2"), "Key created");

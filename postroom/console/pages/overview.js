@@ -3,6 +3,7 @@
 import { call, can, current, get, health } from "../api.js";
 import { buckets, columns, share } from "../charts.js";
 import { fill, h } from "../dom.js";
+import { firstDomain, hasNone, usableDomains } from "../domain_actions.js";
 import { eventLine } from "../event_words.js";
 import { number, plural } from "../format.js";
 import { button, card, empty, pageHead, region, status } from "../widgets.js";
@@ -12,6 +13,7 @@ const NAMES = { database: "Database", worker: "Worker", dovecot: "Dovecot · IMA
 const CHART_PAGES = 2;
 
 export async function page(main, { go, signal }) {
+  const start = h("div", { class: "start" });
   const counts = h("div", { class: "tiles" });
   const chart = h("div", { class: "card-body" });
   const parts = h("div", { class: "card-body" });
@@ -22,14 +24,19 @@ export async function page(main, { go, signal }) {
       lead: current().organization,
       actions: can("accounts:write") && button("Create account", { icon: "plus", kind: "primary", onclick: () => createAccount({ go }) }),
     }),
+    start,
     counts,
     h("div", { class: "columns" }, card("Accounts created", chart), card("Health", parts)),
     card("Recent events", recent, { actions: can("events:read") && h("a", { href: "/events" }, "All events") }),
   );
   await Promise.all([
-    region(counts, () => tiles(signal), 1),
-    region(parts, () => partsOf(), 4),
-    can("events:read") ? happened(chart, recent, signal) : fill(recent, closed("events:read")) && fill(chart, closed("events:read")),
+    can("accounts:write") && usableDomains(signal).then(
+      (found) => hasNone(found) && fill(start, card(null, empty("domains", ...firstDomain(found, go)))),
+      () => {}, // the page says elsewhere what fails
+    ),
+    region(counts, () => tiles(signal), { rows: 1 }),
+    region(parts, () => partsOf(), { rows: 4 }),
+    ...(can("events:read") ? happened(chart, recent, signal) : [chart, recent].map((element) => fill(element, closed("events:read")))),
   ]);
 }
 
@@ -60,7 +67,7 @@ async function partsOf() {
     h(
       "ul",
       { class: "parts" },
-      Object.entries(found.parts || {}).map(([name, state]) =>
+      Object.entries(found.parts).map(([name, state]) =>
         h("li", null, h("span", null, NAMES[name] || name), state === "ok" ? status("active", "ok") : status("failed", state)),
       ),
     ),
@@ -68,27 +75,40 @@ async function partsOf() {
 }
 
 /**
- * The newest events fill both the list and the chart, which shows the longest period that the
- * events cover completely.
+ * The newest events fill both the list and the chart. Each has its own error, and asks again by
+ * itself.
  */
-async function happened(chart, recent, signal) {
+function happened(chart, recent, signal) {
+  let asked = null;
+  const newest = () => {
+    asked ||= newestEvents(signal).catch((problem) => {
+      asked = null;
+      throw problem;
+    });
+    return asked;
+  };
+  return [region(recent, async () => listed(await newest()), { rows: 6 }), region(chart, async () => counted(await newest()), { rows: 4 })];
+}
+
+/** The newest events, and the time since when they are all of them (ms since 1970). */
+async function newestEvents(signal) {
   const items = [];
-  let isAll = false;
-  await region(recent, async () => {
-    let path = "/v2/events?order=newest&limit=500";
-    for (let pages = 0; pages < CHART_PAGES && path; pages += 1) {
-      const { data, next } = await call("GET", path, { signal });
-      items.push(...data.items);
-      path = next;
-    }
-    isAll = !path;
-    return items.length
-      ? h("ul", { class: "event-list" }, items.slice(0, 8).map((event) => eventLine(event)))
-      : empty("events", "Nothing has happened yet", "Every change to accounts, domains and keys will be listed here.");
-  }, 6);
-  if (signal.aborted) return;
+  let path = "/v2/events?order=newest&limit=500";
+  for (let pages = 0; pages < CHART_PAGES && path; pages += 1) {
+    const { data, next } = await call("GET", path, { signal });
+    items.push(...data.items);
+    path = next;
+  }
+  return { items, covered: path ? Date.parse(items.at(-1).created_at) : 0 };
+}
+
+function listed({ items }) {
+  if (!items.length) return empty("events", "Nothing has happened yet", "Every change to accounts, domains and keys will be listed here.");
+  return h("ul", { class: "event-list" }, items.slice(0, 8).map((event) => eventLine(event)));
+}
+
+/** The chart shows the longest period that the events cover completely. */
+function counted({ items, covered }) {
   const times = items.filter((event) => event.type === "account.created").map((event) => Date.parse(event.created_at));
-  const covered = isAll || !items.length ? 0 : Date.parse(items.at(-1).created_at);
-  const { title, bars } = buckets(times, covered);
-  fill(chart, columns(title, bars, (count) => plural(count, "account")));
+  return columns(buckets(times, covered), (count) => plural(count, "account"));
 }

@@ -21,8 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import structlog
-
+from postroom.log import log
 from postroom.mailplane.internal_addresses import delivery_name, every_login
 
 LIMIT_SECONDS = 5.0
@@ -35,8 +34,6 @@ LONGEST_RESPONSE = 2**20
 MOST_SCRIPTS = 100
 # The names of the login metrics in dovecot.conf, and the result that each counts.
 LOGINS = {"logins": "success", "refused_logins": "failure"}
-
-log = structlog.get_logger()
 
 
 class Failed(Exception):

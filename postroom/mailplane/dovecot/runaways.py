@@ -10,8 +10,7 @@ script appears again with its next attempt.
 import re
 from pathlib import Path
 
-import structlog
-
+from postroom.log import log
 from postroom.mailplane.dovecot.maildir import home_of
 from postroom.mailplane.internal_addresses import INTERNAL_DOMAIN
 from postroom.supervision.logfiles import Reader
@@ -26,8 +25,6 @@ LINE = re.compile(
 )
 # The link to the active script. Its name contains a number after a reset that disabled scripts.
 ACTIVE = ".dovecot*.sieve"
-
-log = structlog.get_logger()
 
 
 class Runaways:

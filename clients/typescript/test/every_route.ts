@@ -1,0 +1,115 @@
+// A program that uses every route; tests/client/test_typescript.py compiles it with --strict and the
+// default settings of openapi-typescript. Each mistake in it must be one for the compiler.
+import { Client, PostroomError } from "@postroom/client";
+import type { Account, Domain, Event, components } from "@postroom/client";
+
+const client = new Client({ url: "http://127.0.0.1:3000", apiKey: "pr_" });
+const path = { id: 42 };
+const domain = { domain: "customer.com" };
+const user = { user_id: "user_123" };
+
+export async function accounts(): Promise<void> {
+  const made = await client.call("accounts.create", { body: { ...domain, local_part: "billing" } });
+  const account: Account = made.account;
+  const texts: string[] = [made.password, account.address, account.created_at];
+  const name: string | null = account.display_name;
+  await client.call("accounts.create", {
+    body: { ...domain, local_part: "a", ...user, display_name: null, allow_reserved: true },
+    idempotencyKey: "order 42",
+  });
+  account satisfies Account;
+  (await client.call("accounts.get", { path })).account.is_default satisfies boolean;
+  (await client.call("accounts.get_page", { query: { status: "active", order: "newest" } })).items satisfies Account[];
+  (await client.call("accounts.get_domain_page", { path: domain })).domain.status satisfies Domain["status"];
+  for await (const one of client.list("accounts.get_page", { query: { deleted: "true" } })) one satisfies Account;
+  await client.call("accounts.update", { path, body: { status: "suspended", display_name: null } });
+  (await client.call("accounts.delete", { body: { id: 42 } })).deleted.purge_at satisfies string | null;
+  await client.call("accounts.restore", { path, body: {} });
+  await client.call("accounts.sign_out", { path, body: user });
+  (await client.call("accounts.reset", { path, body: { disable_scripts: true } })).password satisfies string;
+  const query = { ...domain, local_part: "billing" };
+  (await client.call("availability.get", { query })).reason satisfies string | null;
+  // @ts-expect-error local_part is required
+  await client.call("availability.get", { query: domain });
+  (await client.call("users.suspend", { body: user })).accounts_left satisfies number;
+  (await client.call("users.resume", { body: user })).done satisfies boolean;
+  (await client.call("users.delete", { body: { ...user, purge: true } })).domains_left satisfies number;
+  (await client.call("accounts.get_page", { query: user })).total satisfies number | undefined;
+  (await client.call("mailboxes.usage", { path })).used_bytes satisfies number;
+  (await client.call("mailboxes.sessions", { path })).sessions[0]?.protocol satisfies "imap" | "pop3" | "managesieve" | undefined;
+  (await client.call("client_settings.get", { path })).imap[0]?.port satisfies number | undefined;
+  (await client.call("client_settings.get_profile", { path })) satisfies string;
+  console.log(texts, name);
+}
+
+export async function domains(): Promise<void> {
+  const made = await client.call("domains.create", { body: { ...domain, ...user } });
+  const claimed: Domain = made.domain.domain;
+  for (const record of made.domain.dns) console.log(record.record_type, record.host, record.priority ?? 0);
+  for await (const one of client.list("domains.get_page", { query: user })) one satisfies Domain;
+  (await client.call("domains.get", { path: domain, query: user })).domain.status satisfies Domain["status"];
+  (await client.call("domains.set_route", { path: domain, body: { forward_mode: "store" } })).route.forward_mode satisfies string;
+  (await client.call("domains.consent", { path: domain, body: { subdomain: "a.customer.com" } })).subdomain satisfies string;
+  (await client.call("domains.delete", { body: domain })).deleted satisfies string;
+  (await client.call("verification.verify", { path: domain, body: {} })).dns[0]?.fix satisfies string | null | undefined;
+  (await client.call("dkim.rotate", { path: domain, body: {} })).dkim[0]?.state satisfies "next" | "signing" | "retiring" | undefined;
+  console.log(claimed.expires_at);
+}
+
+export async function others(): Promise<void> {
+  (await client.call("keys.create", { body: { scopes: ["accounts:read"] } })).api_key satisfies string;
+  for await (const key of client.list("keys.get_page")) key.scopes satisfies string[];
+  (await client.call("keys.delete", { body: { id: 7 } })).deleted.prefix satisfies string;
+  for await (const event of client.list("events.get_page", { query: { limit: 500, type: "account.created", since: "2026-01-31T00:00:00Z" } })) react(event);
+  (await client.call("limits.get")).limits.domains satisfies number | null;
+  await client.call("limits.change", { body: { ...user, domains: null } });
+  (await client.call("stats.get")).accounts.total satisfies number;
+  (await client.call("metrics.get")) satisfies string;
+  (await client.call("mta_sts.policy")) satisfies string;
+  (await client.call("health.alive")).status satisfies string;
+  (await client.call("health.ready")).parts satisfies Record<string, string>;
+  (await client.call("client_settings.autoconfig")) satisfies string;
+  (await client.call("client_settings.autoconfig_of_site")) satisfies string;
+  (await client.call("client_settings.autodiscover", { body: "<x/>" })) satisfies string;
+}
+
+function react(event: Event): void {
+  switch (event.type) {
+    case "account.created":
+      console.log(event.data["address"], event.account_id);
+      break;
+    // @ts-expect-error no such type of event
+    case "account.invented":
+      break;
+  }
+}
+
+export async function mistakes(): Promise<void> {
+  // @ts-expect-error the body is missing
+  await client.call("accounts.create");
+  // @ts-expect-error local_part is required
+  await client.call("accounts.create", { body: domain });
+  // @ts-expect-error there is no such field
+  await client.call("accounts.create", { body: { ...domain, local_part: "a", userId: "u" } });
+  // @ts-expect-error the id is a number
+  await client.call("accounts.get", { path: { id: "x" } });
+  // @ts-expect-error there is no such status
+  await client.call("accounts.update", { path, body: { status: "gone" } });
+  // @ts-expect-error no list
+  client.list("accounts.create");
+  // @ts-expect-error there is no such parameter
+  client.list("accounts.get_page", { query: { userId: "u" } });
+  try {
+    await client.call("health.alive");
+  } catch (error) {
+    if (!(error instanceof PostroomError)) throw error;
+    if (error.code === "limit_reached") console.log(error.limit);
+    // @ts-expect-error there is no such code
+    if (error.code === "invented") console.log(error);
+  }
+}
+
+/** The forms of an account, without the client: the default fields of create, and those of `?fields=`. */
+export function shown(account: components["schemas"]["CreatedAccount"]): string | undefined {
+  return account.userId ?? account.user_id;
+}
