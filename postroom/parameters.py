@@ -63,6 +63,9 @@ EventTypeName = Annotated[T, _of("Only events of this type.", "account.created")
 EventKeyId = Annotated[int, ID, _of("Only events of this key.", 7)]
 Fields = Annotated[str, _of("Show these fields, separated by commas, or * for all.", "*", minLength=1)]
 InboundMode = Annotated[T, _of("How mail to the domain is handled; only store is available now.", "store")]
+FormerDays = Annotated[
+    int, Meta(ge=1, le=36500), _of("Days until the old address ends; default: until it is deleted.", 90)
+]
 Id = Annotated[int, ID, _of("The id (a number).", 42)]
 IdempotencyKey = Annotated[
     str,
@@ -72,6 +75,7 @@ IdempotencyKey = Annotated[
     ),
 ]
 IsDefault = Annotated[bool, _of("Make it the user's default account.", True)]
+KeepFormer = Annotated[bool, _of("Keep the old address, which then receives, logs in and sends; default: true.", True)]
 KeyDomains = Annotated[T, _of("The domains that the key sees; default: all.", ["customer.com"])]
 KeyName = Annotated[str, _of("Your name for the key.", "support desk", maxLength=255, pattern=NAME)]
 Limit = Annotated[int, Meta(ge=1, le=LARGEST), _of(f"Size of the page, up to {LIMIT_MAX}; default: 50.", 100)]

@@ -26,6 +26,9 @@ QUARANTINE = """
 UPDATE addresses SET account_id = NULL, rests_until = :until
 WHERE domain_id = :domain_id AND account_id = :id AND local_part = :local_part"""
 QUARANTINE_ALIAS = "UPDATE addresses SET alias_id = NULL, rests_until = :until WHERE alias_id = :alias_id"
+HAND_OVER = """
+UPDATE addresses SET account_id = NULL, alias_id = :alias_id
+WHERE domain_id = :domain_id AND account_id = :id AND local_part = :local_part"""
 RELEASE_ALIAS = "DELETE FROM addresses WHERE alias_id = :alias_id"
 
 # Maximum number of addresses that one transaction frees.
@@ -46,6 +49,11 @@ def take(tx: Tx, domain_id: int, local_part: str, account_id: int, user_id: str)
 def take_for_alias(tx: Tx, domain_id: int, local_part: str, alias_id: int, user_id: str) -> bool:
     """Gives the address to the alias. Returns False if the address is taken."""
     return _take(tx, domain_id, local_part, user_id, alias_id=alias_id)
+
+
+def hand_over(tx: Tx, domain_id: int, local_part: str, account_id: int, alias_id: int) -> None:
+    """Gives the address of an account to an alias."""
+    tx.run(HAND_OVER, domain_id=domain_id, local_part=local_part, id=account_id, alias_id=alias_id)
 
 
 def taken() -> Refused:

@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 
 from postroom import events
 from postroom.accounts import addresses
+from postroom.accounts.model import Account
 from postroom.actor import Actor
 from postroom.db import Row, Tx
 from postroom.domains import commands as domains
@@ -135,8 +136,8 @@ def create(tx: Tx, actor: Actor, command: CreateAlias) -> Alias:
     _check_expiry(tx, command.expires_at)
     usage.lock(tx, actor.organization_id, domain.id)
     _check_members(tx, actor, command.user_id, command.account_ids)
-    row = tx.one(
-        INSERT,
+    alias = _insert(
+        tx,
         organization=actor.organization_id,
         domain_id=domain.id,
         user_id=command.user_id,
@@ -145,18 +146,34 @@ def create(tx: Tx, actor: Actor, command: CreateAlias) -> Alias:
         may_send=int(command.may_send),
         name=command.name,
         expires_at=command.expires_at,
-        now=tx.now,
+        account_ids=tuple(sorted(command.account_ids)),
     )
-    if row is None:
-        raise LookupError("an insert that returned no row")
-    alias = from_row(row, sorted(command.account_ids))
     if not addresses.take_for_alias(tx, domain.id, alias.local_part, alias.id, alias.user_id):
         raise addresses.taken()
-    _add_members(tx, alias)
     # Checked after taking the domain's counter, because domains.delete takes the same counter.
     if not domains.is_managed(tx, actor.organization_id, domain.id):
         raise not_found()
     record(tx, actor, "alias.created", alias)
+    return alias
+
+
+def keep_former(tx: Tx, account: Account, expires_at: int | None) -> Alias:
+    """Gives the present address of an account, which must be locked, to a `former` alias of the
+    account. Raises `limit_reached`."""
+    _check_limit(tx, account.organization_id, account.user_id, account.id)
+    alias = _insert(
+        tx,
+        organization=account.organization_id,
+        domain_id=account.domain_id,
+        user_id=account.user_id,
+        address=account.address,
+        kind="former",
+        may_send=1,
+        name=None,
+        expires_at=expires_at,
+        account_ids=(account.id,),
+    )
+    addresses.hand_over(tx, account.domain_id, account.local_part, account.id, alias.id)
     return alias
 
 
@@ -168,9 +185,12 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateA
     # Accounts before the alias, as in the deletion of an account.
     _check_members(tx, actor, seen.user_id, account_ids, known=seen.account_ids)
     old = _read(tx, actor, LOCK, id_, user_id)
+    if old.kind == "former" and account_ids != old.account_ids:
+        raise invalid(FieldError("account_ids", "invalid", "A former address belongs to its account."))
     given = {name: value for name, value in msgspec.structs.asdict(command).items() if value is not UNSET}
     if "account_ids" in given:
-        given |= {"account_ids": account_ids, "kind": _kind(old.local_part, account_ids)}
+        kind = "former" if old.kind == "former" else _kind(old.local_part, account_ids)
+        given |= {"account_ids": account_ids, "kind": kind}
     new = msgspec.structs.replace(old, **given)
     if new.kind == "catch_all" and new.may_send:
         raise invalid(FieldError("may_send", "invalid", "Nobody may send as a catch-all."))
@@ -251,14 +271,26 @@ def _check_expiry(tx: Tx, expires_at: int | None) -> None:
 def _check_members(tx: Tx, actor: Actor, user_id: str, account_ids: Sequence[int], known: Sequence[int] = ()) -> None:
     """Locks the accounts. Raises not_found if one of them is not an account of the user, and
     LimitReached if one of them that is not in `known` has too many aliases."""
-    most = limits.aliases_per_account(tx, actor.organization_id, user_id)
     for id_ in sorted(account_ids):
         whose = {"organization": actor.organization_id, "user_id": user_id, "bound": actor.restricted_key_id}
         if tx.one(LOCK_ACCOUNT, id=id_, **whose) is None:
             raise not_found()
         if id_ not in known:
-            present = tx.one(COUNT_OF_ACCOUNT, account_id=id_, organization=actor.organization_id) or (0,)
-            limits.check_aliases(most, present[0])
+            _check_limit(tx, actor.organization_id, user_id, id_)
+
+
+def _check_limit(tx: Tx, organization_id: int, user_id: str, account_id: int) -> None:
+    present = tx.one(COUNT_OF_ACCOUNT, account_id=account_id, organization=organization_id) or (0,)
+    limits.check_aliases(limits.aliases_per_account(tx, organization_id, user_id), present[0])
+
+
+def _insert(tx: Tx, *, organization: int, account_ids: tuple[int, ...], **values: int | str | None) -> Alias:
+    row = tx.one(INSERT, organization=organization, now=tx.now, **values)
+    if row is None:
+        raise LookupError("an insert that returned no row")
+    alias = from_row(row, account_ids)
+    _add_members(tx, alias)
+    return alias
 
 
 def _add_members(tx: Tx, alias: Alias) -> None:

@@ -128,7 +128,7 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateA
     to domains.
     """
     moves = command.status is not UNSET or command.is_default is not UNSET
-    account = _lock_with_user(tx, actor, id_, user_id) if moves else _lock(tx, actor, id_, user_id)
+    account = _lock_with_user(tx, actor, id_, user_id) if moves else lock(tx, actor, id_, user_id)
     ended: list[Ended] = []
     if command.display_name is not UNSET and command.display_name != account.display_name:
         account = msgspec.structs.replace(account, display_name=command.display_name, updated_at=tx.now)
@@ -152,7 +152,7 @@ def reset(
     """Replaces the password hash and ends every session. Returns the account and the sessions that
     must end. A suspended account stays suspended. With `disable_scripts`, no Sieve script runs from
     the commit on until the owner activates one. Raises not_found."""
-    account = _lock(tx, actor, id_, user_id)
+    account = lock(tx, actor, id_, user_id)
     if disable_scripts:
         tx.run(DISABLE_SCRIPTS, id=id_, organization=actor.organization_id)
         record(tx, actor, "account.scripts_disabled", account)
@@ -166,7 +166,7 @@ def reset(
 def sign_out(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> tuple[Account, Ended]:
     """Ends every session; password and status stay. Returns the account and the sessions that must
     end. Raises not_found."""
-    account = _lock(tx, actor, id_, user_id)
+    account = lock(tx, actor, id_, user_id)
     _save(tx, msgspec.structs.replace(account, generation=account.generation + 1))
     record(tx, actor, "account.signed_out", account)
     return msgspec.structs.replace(account, updated_at=tx.now), session_revocations.end(
@@ -189,7 +189,7 @@ def delete(
     purge_at = tx.now if purge else tx.now + grace_ms
     tx.run(DELETE, id=id_, organization=actor.organization_id, purge_at=purge_at, now=tx.now)
     addresses.quarantine(tx, account.domain_id, account.local_part, id_)
-    _count(tx, account, -1)
+    count(tx, account, -1)
     record(tx, actor, "account.deleted", account)
     alias_rests.rest(tx, actor.organization_id, id_)
     if account.is_default:
@@ -208,7 +208,7 @@ def restore(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
     if old is None:
         return get(tx, actor, id_, user_id)
     limits.check_account(tx, actor.organization_id, old.user_id, old.domain_id)
-    _count(tx, old, 1)
+    count(tx, old, 1)
     account_locks.lock(tx, actor.organization_id, old.user_id)
     row = tx.one(RESTORE, id=id_, organization=actor.organization_id, user_id=old.user_id, now=tx.now)
     if row is None:
@@ -260,7 +260,8 @@ def _insert(tx: Tx, actor: Actor, domain: domains.Domain, command: CreateAccount
     return account, bool(is_managed)
 
 
-def _lock(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
+def lock(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
+    """Locks and returns one account. Raises not_found."""
     row = tx.one(LOCK, id=id_, organization=actor.organization_id, user_id=user_id, bound=actor.restricted_key_id)
     if row is None:
         raise not_found()
@@ -268,12 +269,12 @@ def _lock(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
 
 
 def _lock_with_user(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
-    """As `_lock`, but also locks the domain's counter and the user, because the change may move the
+    """As `lock`, but also locks the domain's counter and the user, because the change may move the
     user's default account."""
     seen = get(tx, actor, id_, user_id)
     usage.lock(tx, seen.organization_id, seen.domain_id)
     account_locks.lock(tx, seen.organization_id, seen.user_id)
-    return _lock(tx, actor, id_, user_id)
+    return lock(tx, actor, id_, user_id)
 
 
 def _lock_deleted(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account | None:
@@ -300,8 +301,8 @@ def _set_status(tx: Tx, actor: Actor, old: Account, status: Status) -> tuple[Acc
     ended = [session_revocations.end(tx, old.id, old.generation)] if old.status == "active" else []
     account = msgspec.structs.replace(old, status=status, generation=old.generation + len(ended), updated_at=tx.now)
     _save(tx, account)
-    _count(tx, old, -1)
-    _count(tx, account, 1)
+    count(tx, old, -1)
+    count(tx, account, 1)
     type_ = {"active": "account.resumed", "suspended": "account.suspended", "disabled": "account.disabled"}[status]
     record(tx, actor, type_, account)
     if status == "disabled" and account.is_default:
@@ -334,7 +335,8 @@ def _move_default(tx: Tx, actor: Actor, account: Account, new_default: int | Non
     record(tx, actor, "account.updated", successor, changed=["is_default"])
 
 
-def _count(tx: Tx, account: Account, by: int) -> None:
+def count(tx: Tx, account: Account, by: int) -> None:
+    """Counts the account on its domain once more (1) or once less (-1)."""
     usage.add(tx, account.organization_id, account.domain_id, account.user_id, account.status, by)
 
 

@@ -139,10 +139,18 @@ class Operations(AliasOperations, KeyOperations):
         display_name: p.DisplayName | UnsetType | None = UNSET,
         status: p.StatusName[Status] | None = None,
         is_default: p.IsDefault | None = None,
+        local_part: p.LocalPart | None = None,
+        domain: p.DomainName | None = None,
+        keep_former: p.KeepFormer | None = None,
+        former_days: p.FormerDays | None = None,
+        allow_reserved: p.AllowReserved | None = None,
         idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.Account]:
-        """Changes the given fields and leaves the rest as it is."""
+        """Changes the given fields and leaves the rest as it is. A new address changes neither
+        password nor mail, and ends no session."""
         body = given(user_id=user_id, status=status, is_default=is_default) | changed(display_name=display_name)
+        body |= given(local_part=local_part, domain=domain, keep_former=keep_former, former_days=former_days)
+        body |= given(allow_reserved=allow_reserved)
         return Request(answers.account, path={"id": id}, query=WHOLE, body=body, idempotency_key=idempotency_key)
 
     @operation("POST", "/v2/email-accounts/delete")

@@ -15,7 +15,8 @@ SELECT name FROM domains WHERE status <> 'pending';
 CREATE VIEW mail_spellings AS
 SELECT spelling, name FROM domain_spellings;
 
--- Accounts that may log in with an address and a password. If `nologin` is set, the account may not
+-- Accounts that may log in with an address and a password: the account's own address and its former
+-- ones. If `nologin` is set, the account may not
 -- log in now, and `reason` says why.
 CREATE VIEW mail_logins AS
 SELECT
@@ -33,7 +34,9 @@ SELECT
     || substr('0123456789abcdef', CAST(accounts.id % 16 AS INTEGER) + 1, 1) || '/' || accounts.id AS home
 FROM domains
 JOIN addresses ON addresses.domain_id = domains.id
-JOIN accounts ON accounts.id = addresses.account_id
+JOIN accounts ON accounts.id = COALESCE(addresses.account_id, (
+  SELECT alias_members.account_id FROM aliases JOIN alias_members ON alias_members.alias_id = aliases.id
+  WHERE aliases.id = addresses.alias_id AND aliases.kind = 'former'))
 WHERE domains.status <> 'pending' AND accounts.deleted_at IS NULL;
 
 -- The folders of mail for <id>@acct.internal. Suspended and disabled accounts, and accounts of a
@@ -74,7 +77,12 @@ SELECT role.local_part, domains.name, COALESCE(
   (SELECT owner.id FROM accounts AS owner
    WHERE owner.organization_id = domains.organization_id AND owner.user_id = domains.user_id
      AND owner.is_default = 1 AND owner.status <> 'disabled'),
-  (SELECT operator.account_id FROM addresses AS operator
+  (SELECT COALESCE(operator.account_id, (
+     SELECT MIN(alias_members.account_id) FROM alias_members
+     JOIN accounts ON accounts.id = alias_members.account_id
+     WHERE alias_members.alias_id = operator.alias_id
+       AND accounts.status <> 'disabled' AND accounts.deleted_at IS NULL))
+   FROM addresses AS operator
    JOIN domains AS host ON host.id = operator.domain_id
    WHERE host.name = (SELECT name FROM mail_host WHERE id = 1)
      AND host.status <> 'pending' AND operator.local_part = 'postmaster')

@@ -91,10 +91,14 @@ def check_account(tx: Tx, organization_id: int, user_id: str, domain_id: int) ->
     for who, limits in _applying(tx, LOCK, organization_id, user_id):
         if limits.accounts is not None and usage.totals(tx, Actor(organization_id), who).total >= limits.accounts:
             raise LimitReached("accounts", limits.accounts)
-        if limits.accounts_per_domain is not None:
-            there = usage.of_domain(tx, organization_id, who, domain_id)
-            if there >= limits.accounts_per_domain:
-                raise LimitReached("accounts_per_domain", limits.accounts_per_domain)
+        _check_domain(tx, organization_id, who, domain_id, limits.accounts_per_domain)
+
+
+def check_place(tx: Tx, organization_id: int, user_id: str, domain_id: int) -> None:
+    """Raises LimitReached if one more account on the domain would be too many. Where there is a
+    limit, the result holds until the commit."""
+    for who, limits in _applying(tx, LOCK, organization_id, user_id):
+        _check_domain(tx, organization_id, who, domain_id, limits.accounts_per_domain)
 
 
 def check_domain(tx: Tx, organization_id: int, user_id: str | None, *, looks: bool = False) -> None:
@@ -131,6 +135,11 @@ def check_aliases(most: int, present: int) -> None:
     """Raises LimitReached if an account with `present` aliases may not have one more."""
     if present >= most:
         raise LimitReached("aliases_per_account", most)
+
+
+def _check_domain(tx: Tx, organization_id: int, user_id: str | None, domain_id: int, most: int | None) -> None:
+    if most is not None and usage.of_domain(tx, organization_id, user_id, domain_id) >= most:
+        raise LimitReached("accounts_per_domain", most)
 
 
 def _applying(tx: Tx, sql: str, organization_id: int, user_id: str) -> list[tuple[str | None, Limits]]:

@@ -78,6 +78,7 @@ IDS: dict[str, Callable[[Thing], int]] = {
 # Values of required fields. A new required field needs a row here.
 FIELDS: dict[str, Callable[[Thing], Any]] = {
     "account_ids": lambda t: [t.id],
+    "address": lambda t: f"private@{t.domain}",
     "domain": lambda t: t.domain,
     "local_part": lambda t: "new",
     "forward_mode": lambda t: "store",
@@ -88,7 +89,7 @@ SENT: dict[str, Callable[[Thing], dict[str, Any]]] = {
     "POST /v2/email-accounts/create": lambda t: {"user_id": "owner"},
     "POST /v2/email-aliases/create": lambda t: {"user_id": "owner"},
     "PUT /v2/email-aliases/:id": lambda t: {"account_ids": [t.id], "name": "hidden"},
-    "PUT /v2/email-accounts/:id": lambda t: {"status": "disabled"},
+    "PUT /v2/email-accounts/:id": lambda t: {"status": "disabled", "local_part": "new", "domain": t.domain},
     "POST /v2/domains/delete": lambda t: {"domain": t.empty},
     "POST /v2/keys": lambda t: {"domains": [t.domain]},
     **dict.fromkeys(USERS, lambda t: {"user_id": "owner"}),
@@ -98,7 +99,6 @@ SENT: dict[str, Callable[[Thing], dict[str, Any]]] = {
 # part. A new parameter needs a row here or in NAMES_NOTHING.
 FILTERS: dict[str, Callable[[Thing, int, str], Any]] = {
     "user_id": lambda t, id_, local_part: "owner",
-    "address": lambda t, id_, local_part: f"{local_part}@{t.domain}",
     "account_id": lambda t, id_, local_part: t.id,
     "key_id": lambda t, id_, local_part: t.maker_id,
     "domain": lambda t, id_, local_part: t.domain,
@@ -112,7 +112,7 @@ NAMES_NOTHING = {"kind", "status", "order", "limit", "offset", "fields", "delete
 SAYS_HOW = {
     *("user_id", "organization_id", "display_name", "name", "password", "allow_reserved", "status", "is_default"),
     *("purge", "disable_scripts", "scopes", "networks", "expires_at", "webhook_url", "webhook_secret"),
-    *("accounts", "accounts_per_domain", "aliases_per_account", "may_send"),
+    *("accounts", "accounts_per_domain", "aliases_per_account", "may_send", "keep_former", "former_days"),
 }
 
 
@@ -145,7 +145,8 @@ def asks(route: Route, thing: Thing) -> list[Ask]:
 
 def _queries(route: Route, thing: Thing, noun: str, user: dict[str, str]) -> list[dict[str, Any]]:
     names = route.query.__struct_fields__
-    about: list[tuple[int, str, dict[str, Any]]] = [(IDS[noun](thing) if noun in IDS else thing.id, "private", {})]
+    local_part = "private.alias" if noun == "email-aliases" else "private"
+    about: list[tuple[int, str, dict[str, Any]]] = [(IDS[noun](thing) if noun in IDS else thing.id, local_part, {})]
     if "deleted" in names:
         about.append((thing.deleted_id, "private.too", {"deleted": "true"}))
     asked = []

@@ -8,12 +8,14 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from postroom.accounts import commands as accounts
-from postroom.accounts.commands import CreateAccount, UpdateAccount
-from postroom.accounts.model import Account, Status
+from postroom.accounts import renames
+from postroom.accounts.commands import CreateAccount
+from postroom.accounts.model import Account
 from postroom.accounts.passwords import generate, hash_generated
 from postroom.api.context import RequestContext, Result, path_id, require_user, resolve_user
-from postroom.api.endpoints import account_views
+from postroom.api.endpoints import account_update, account_views
 from postroom.api.endpoints.account_page import AccountPage, DomainPageQuery, PageQuery
+from postroom.api.endpoints.account_update import UpdateBody
 from postroom.api.endpoints.account_views import NOTE, projection
 from postroom.api.endpoints.domain_views import ShownDomain
 from postroom.api.fields import (
@@ -36,11 +38,9 @@ from postroom.parameters import (
     DomainName,
     Fields,
     Id,
-    IsDefault,
     LocalPart,
     Password,
     Purge,
-    StatusName,
     UserId,
 )
 
@@ -66,13 +66,6 @@ class CreateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     display_name: DisplayName | None = None
     password: Password | UnsetType = UNSET
     allow_reserved: AllowReserved = False
-
-
-class UpdateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    user_id: UserId | UnsetType = UNSET
-    display_name: DisplayName | UnsetType | None = UNSET
-    status: StatusName[Status] | UnsetType = UNSET
-    is_default: IsDefault | UnsetType = UNSET
 
 
 class DeleteBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -247,21 +240,20 @@ async def get_domain_page(context: RequestContext, query: DomainPageQuery) -> Re
     AccountAnswer,
     shows=account_views.UpdatedAccount,
     missing=NO_ACCOUNT,
-    refuses=("account_disabled",),
+    refuses=("account_disabled", "domain_not_active", "reserved_local_part", "address_exists", "limit_reached"),
 )
 async def update(context: RequestContext, query: FieldsQuery, body: UpdateBody) -> Result:
-    """Changes the display name, the status or the default account; absent fields stay as they
-    are."""
+    """Changes the address, the display name, the status or the default account; absent fields stay
+    as they are."""
     show = projection(query.fields, account_views.updated)
-    name = body.display_name if body.display_name is not UNSET else None
-    problems = text_problems(query.user_id, body.user_id, name)
-    if body.is_default is False:
-        problems.append(FieldError("is_default", "invalid", "Make another account the default instead."))
+    problems = text_problems(query.user_id, body.user_id)
+    rename, command = account_update.parse(body, problems)
     raise_if_any(problems)
     id_, user_id = path_id(context), resolve_user(context.actor, query.user_id, body.user_id)
-    command = UpdateAccount(body.display_name, body.status, True if body.is_default is True else UNSET)
 
     def work(tx: Tx) -> Result:
+        if rename is not None:
+            renames.rename(tx, context.actor, id_, user_id, rename)
         account, ended = accounts.update(tx, context.actor, id_, user_id, command)
         return _revoking(context, account, ended, lambda account: AccountAnswer(show(account)))
 

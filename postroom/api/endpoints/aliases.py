@@ -22,7 +22,7 @@ from postroom.api.projections import filler
 from postroom.api.route import route
 from postroom.db import Tx
 from postroom.domains import commands as domains
-from postroom.errors import FieldError
+from postroom.errors import FieldError, invalid
 from postroom.parameters import (
     AccountId,
     AccountIds,
@@ -87,7 +87,7 @@ class AliasesQuery(msgspec.Struct, frozen=True):
 
 
 class ResolveQuery(msgspec.Struct, frozen=True):
-    address: Address | UnsetType = UNSET
+    address: Address
     user_id: UserId | UnsetType = UNSET
 
 
@@ -210,16 +210,11 @@ async def get_page(context: RequestContext, query: AliasesQuery) -> Result:
 async def resolve(context: RequestContext, query: ResolveQuery) -> Result:
     """Says what would happen now to mail to an address, with its +tag and the catch-all applied."""
     problems = text_problems(query.user_id)
-    address = None
-    if query.address is UNSET:
-        problems.append(FieldError("address", "required", "This parameter is required."))
-    else:
-        try:
-            address = parse_tagged(query.address)
-        except BadAddress as error:
-            problems.append(FieldError("address", error.code, error.message))
+    try:
+        address = parse_tagged(query.address)
+    except BadAddress as error:
+        raise invalid(*problems, FieldError("address", error.code, error.message)) from None
     raise_if_any(problems)
-    assert address is not None
     user_id = resolve_user(context.actor, query.user_id)
     found = await context.services.database.read_slow(
         lambda tx: alias_resolution.resolve(tx, context.actor, address, user_id)
