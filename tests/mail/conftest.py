@@ -20,6 +20,8 @@ NewDatabase = Callable[[], dict[str, str]]
 
 BOTH = {
     "test_aliases",
+    "test_renames::test_it_works",
+    "test_renames::test_a_hundred_renames_under_load",
     "test_freshness",
     "test_delivery",
     "test_submission",
