@@ -121,7 +121,7 @@ def _move(tx: Tx, actor: Actor, old: Account, target: Domain, new: Address) -> A
 
 
 def _record(tx: Tx, actor: Actor, old: Account, new: Account, former_id: int | None) -> None:
-    data = {"from": old.address, "to": new.address, "former_id": former_id}
+    data = {"address": new.address, "from": old.address, "to": new.address, "former_id": former_id}
     events.record(
         tx, actor, "account.renamed", account_id=new.id, domain_id=new.domain_id, user_id=new.user_id, data=data
     )

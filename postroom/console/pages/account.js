@@ -2,6 +2,7 @@
 
 import { can, get } from "../api.js";
 import { settingsOf, settingsPath, settingsRows } from "../client_settings.js";
+import { aliasesCard, rename } from "../aliases.js";
 import { changeStatus, deleteAccount, editName, resetPassword, signOut } from "../account_actions.js";
 import { address, h } from "../dom.js";
 import { detail, words } from "../event_words.js";
@@ -41,6 +42,7 @@ function view(account, servers, context) {
   return [
     pageHead(address(account.address), { back: ["/accounts", "Accounts"], actions: can("accounts:write") && actions(account, context, again) }),
     h("div", { class: "columns" }, card("Account", about(account, again)), h("div", { class: "stack" }, card("Status", state(account, again)), mailbox(account, context))),
+    aliasesCard(account, context),
     sessions(account, context),
     settings(account, servers),
     can("events:read") && history,
@@ -56,8 +58,9 @@ function actions(account, { go }, again) {
 
 function about(account, again) {
   const change = can("accounts:write") && button(account.display_name ? "Change" : "Add", { kind: "plain", onclick: async () => (await editName(account)) && again() });
+  const renamed = can("accounts:write") && button("Rename", { kind: "plain", onclick: async () => (await rename(account)) && again() });
   return facts([
-    ["Address", copyable(account.address, "Copy the address")],
+    ["Address", h("span", { class: "with-action" }, copyable(account.address, "Copy the address"), renamed)],
     ["Display name", h("span", { class: "with-action" }, h("span", null, account.display_name || h("span", { class: "faint" }, "none")), change)],
     ["User", h("span", null, h("a", { href: `/accounts?user_id=${encodeURIComponent(account.user_id)}` }, account.user_id), account.is_default && h("span", { class: "tag" }, "default account"))],
     ["Domain", h("a", { href: `/domains/${encodeURIComponent(account.domain)}` }, account.domain)],

@@ -2,6 +2,7 @@
 // are not.
 
 import { can, current, get, post, withQuery } from "../api.js";
+import { catchAllCard } from "../aliases.js";
 import { createAccount } from "../account_actions.js";
 import { fill, h } from "../dom.js";
 import { recommendedCard, requiredCard, tally, zoneFile } from "../domain_records.js";
@@ -99,6 +100,7 @@ function view({ domain, dns, mx }, context) {
     unicodeOf(domain.domain) && h("p", { class: "spelling" }, h("span", { class: "label" }, "In the DNS "), copyable(domain.domain, "Copy the name as the DNS has it")),
     verdict,
     h("div", { class: "notes" }, notes(domain, mx).map((text) => h("p", null, text))),
+    can("accounts:read") && catchAllCard(domain, context),
     records,
   ];
 }
