@@ -89,6 +89,14 @@ def test_one_name_space_with_accounts(tenant: Tenant, ann: int) -> None:
     assert make(tenant, "*", ann).code == "address_exists"
 
 
+def test_the_address_of_an_alias_is_not_available(tenant: Tenant, ann: int) -> None:
+    """Not for its own user either."""
+    make(tenant, "sales", ann)
+    for user in ({}, {"user_id": "u"}):
+        found = tenant.get("/v2/email-accounts/available", domain=tenant.domain, local_part="sales", **user).json
+        assert found == {"available": False, "reason": "address_exists"}
+
+
 def test_an_address_has_one_winner(tenant: Tenant, ann: int) -> None:
     """Accounts and aliases race for one address."""
     answers: list[Response] = []
