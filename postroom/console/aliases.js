@@ -26,13 +26,16 @@ export function aliasesCard(account, { signal }) {
 const shown = (alias) => address(alias.kind === "catch_all" ? `*@${alias.domain}` : alias.address);
 
 function about(alias, load) {
+  const others = alias.account_ids.length - 1;
+  const notes = [
+    others > 0 && `with ${plural(others, "other account")}`,
+    !alias.may_send && alias.kind !== "catch_all" && "receives only",
+    alias.expires_at && ["ends ", moment(alias.expires_at)],
+  ].filter(Boolean);
   return h(
     "span",
     { class: "with-action" },
-    h("span", { class: "tag" }, KINDS[alias.kind]),
-    alias.account_ids.length > 1 && h("span", { class: "faint nowrap" }, `with ${plural(alias.account_ids.length - 1, "other account")}`),
-    !alias.may_send && alias.kind !== "catch_all" && h("span", { class: "faint nowrap" }, "receives only"),
-    alias.expires_at && h("span", { class: "faint nowrap" }, "ends ", moment(alias.expires_at)),
+    h("span", null, h("span", { class: "tag" }, KINDS[alias.kind]), notes.map((note) => h("span", { class: "faint" }, " · ", note))),
     can("accounts:write") && iconButton("cross", `Delete ${alias.address}`, async () => (await deleteAlias(alias)) && load()),
   );
 }

@@ -100,8 +100,8 @@ function view({ domain, dns, mx }, context) {
     unicodeOf(domain.domain) && h("p", { class: "spelling" }, h("span", { class: "label" }, "In the DNS "), copyable(domain.domain, "Copy the name as the DNS has it")),
     verdict,
     h("div", { class: "notes" }, notes(domain, mx).map((text) => h("p", null, text))),
-    can("accounts:read") && catchAllCard(domain, context),
     records,
+    can("accounts:read") && domain.status !== "pending" && catchAllCard(domain, context),
   ];
 }
 
