@@ -15,6 +15,7 @@ from postroom.actor import ALL_SCOPES, Actor
 from postroom.api.route import PUBLIC, Route
 from postroom.api.routes import ROUTES
 from postroom.auth import keys
+from tests.api.alike import alike
 from tests.api.rows import rows
 from tests.harness.server import Response, Tenant
 
@@ -167,14 +168,6 @@ def honestly(about: Ask, user_id: str) -> Ask:
 
 def ask(tenant: Tenant, route: Route, about: Ask, key: str | None) -> Response:
     return tenant.api.request(route.method, about[0], about[1], key=key)
-
-
-def alike(answer: Response) -> tuple[int, dict[str, str], str]:
-    """The parts of an answer that are equal for equal requests."""
-    text = re.sub('("last_used_at"):"[^"]*"', r"\1:null", answer.text)
-    new = {"x-request-id", "date"} | ({"content-length"} if "last_used_at" in text else set())
-    headers = {k: v for k, v in answer.headers.items() if k not in new}
-    return answer.status, headers, text.replace(answer.headers["x-request-id"], "")
 
 
 @pytest.fixture
