@@ -1,4 +1,5 @@
-"""Everything that is measured, and docs/performance.md with what came out, whatever it is.
+"""Everything that is measured, and docs/performance.md and docs/performance-details.md with what
+came out, whatever it is.
 
     python -m bench.all [--quick] [--output FOLDER]
 
@@ -12,8 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import checkpoint_cost, create_cost, http_calls, latency, load, mail, memory, parts, report, scale
-from bench.page import Section, page, plot
+from bench import checkpoint_cost, create_cost, http_calls, latency, load, mail, memory, parts, purges, report, scale
+from bench.page import Section, details, page, plot
 from bench.report import Row, show
 
 GET = (
@@ -51,6 +52,7 @@ def sections(quick: bool) -> Iterator[tuple[str, str, Callable[[], Iterator[Row]
     yield "Latency under load", crowd, lambda: latency.measure()
     yield "Memory and start", "The processes of one service.", lambda: _both(memory.measure)
     yield "Mail", mail.SAYS, lambda: mail.measure(quick=quick)
+    yield "Purges", "Deleted accounts without mail, that a worker with nothing else to do erases.", purges.rows
     yield "Where the time of a get goes", GET, parts.measure
     yield "What a create costs", CREATE, create_cost.measure
     yield "What a checkpoint costs", CHECKPOINT, checkpoint_cost.measure
@@ -81,8 +83,9 @@ def main() -> None:
         # After each section: what is measured is not lost by what comes later.
         minutes = (time.perf_counter() - began) / 60
         (options.output / "performance.svg").write_text(plot(found), encoding="utf-8")
-        text = page(found, today, minutes, options.quick)
-        (options.output / "performance.md").write_text(text, encoding="utf-8")
+        for name, write in (("performance.md", page), ("performance-details.md", details)):
+            text = write(found, today, minutes, options.quick)
+            (options.output / name).write_text(text, encoding="utf-8")
     print(f"\n{options.output / 'performance.md'} after {minutes:.1f} minutes")
 
 

@@ -1,5 +1,5 @@
 """The look-ups of the mail daemons on Debian 13 beside Debian 12: of a login, of a delivery and of
-a recipient. Two instances are alive and take turns.
+a recipient, alone and with the session around them. Two instances are alive and take turns.
 
     python -m bench.debians [--quick]       (as root, on Debian 12)
 
@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
-from bench import mail
+from bench import auth_lookups, mail
 from bench.instance import Instance, start
 from bench.report import Row, show, side_by_side
 from postroom.mailplane.internal_addresses import delivery_name
@@ -61,14 +61,30 @@ def _compare(old: Instance, new: Instance, engine: str, quick: bool) -> Iterator
     def logins(one: Instance) -> float:
         return mail.logins(one.service.ports["imap_port"], boxes[one.service.data], seconds)
 
+    def names(one: Instance) -> list[str]:
+        return [delivery_name(one.first + one.accounts + number) for number in range(mail.MAILBOXES)]
+
     def deliveries(one: Instance) -> float:
-        names = [delivery_name(one.first + one.accounts + number) for number in range(mail.MAILBOXES)]
-        return mail.lmtp(one.service.data / "run" / "dovecot" / "lmtp", names, each)
+        return mail.lmtp(one.service.data / "run" / "dovecot" / "lmtp", names(one), each)
 
     def rcpt(one: Instance) -> float:
         return recipients(one.service.ports["smtp_port"], boxes[one.service.data], each)
 
-    for question, run in (("IMAP logins", logins), ("LMTP deliveries", deliveries), ("SMTP recipients", rcpt)):
+    def authentications(one: Instance) -> float:
+        return auth_lookups.logins(
+            one.service.data / "run" / "dovecot" / "auth-postfix", boxes[one.service.data], seconds
+        )
+
+    def accounts(one: Instance) -> float:
+        return auth_lookups.accounts(one.service.data / "run" / "dovecot" / "auth-userdb", names(one), seconds)
+
+    for question, run in (
+        ("look-ups of logins", authentications),
+        ("look-ups of deliveries", accounts),
+        ("IMAP logins", logins),
+        ("LMTP deliveries", deliveries),
+        ("SMTP recipients", rcpt),
+    ):
         for one in (old, new):
             run(one)  # processes and folders are made
         twelve, thirteen = side_by_side(lambda _: run(old), lambda _: run(new))  # noqa: B023

@@ -7,11 +7,14 @@ import argparse
 import asyncio
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from bench.fill import fill
+from bench.report import Row
 from postroom.db import migrate, open_database
 from postroom.service import worker
+from tests.harness.postgres import PostgresServer
 
 DELETE_ALL = "UPDATE accounts SET deleted_at = 1, purge_at = 1 WHERE id >= :first"
 LEFT = "SELECT COUNT(*) FROM accounts WHERE purge_at IS NOT NULL"
@@ -32,6 +35,12 @@ def measure(url: str, accounts: int) -> float:
     finally:
         database.close()
     return accounts / spent
+
+
+def rows() -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as folder, PostgresServer.start() as server:
+        for engine, url in (("SQLite", f"sqlite:///{folder}/postroom.db"), ("PostgreSQL", server.new_database())):
+            yield Row(f"purges, {engine}", measure(url, 10_000), "/s", 0.0, at_least=1_000)
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ target."""
 from pathlib import Path
 
 from bench.fill import USERS, fill
-from bench.page import Section, page, plot
+from bench.page import Section, details, headlines, page, plot
 from bench.report import Row
 from postroom.accounts.commands import CreateAccount, create
 from postroom.actor import Actor
@@ -58,13 +58,23 @@ def test_bulk_rows_are_those_that_the_product_writes(tmp_path: Path) -> None:
     assert rows(bulk) == rows(product)
 
 
-def test_the_page_lists_what_was_missed_and_what_was_met() -> None:
-    met = Row("get by id", 20_000, "/s", 0.05, "bare answer", 30_000, at_least=0.5)
-    missed = Row("create", 3_000, "/s", 0.05, "bare <answer>", 30_000, at_least=0.15)
-    sections = [Section("Calls", "Beside.", [met, missed])]
+def test_the_page_begins_with_what_was_missed() -> None:
+    met = Row("get by id, SQLite, 1 × 9", 20_000, "/s", 0.05, "bare answer", 30_000, at_least=0.5)
+    missed = Row("create, SQLite, 1 × 9", 3_000, "/s", 0.05, "a commit each <x>", 30_000, at_least=0.15)
+    other = Row("update, SQLite", 1_000, "/s", 0.05)
+    sections = [Section("Calls", "Beside.", [met, missed, other])]
+    assert headlines(sections) == [missed, met]
     text = page(sections, "2026-01-01", 3, quick=False)
-    assert "1 of 2 are met." in text
-    assert "* Missed: create: 0.10 × bare <answer>, target ≥ 0.15." in text
-    assert "| get by id | 20,000/s ± 5 % | bare answer: 30,000 | 0.67 | met, ≥ 0.5 |" in text
+    assert "1 of 2 targets are met." in text
+    assert "| get by id, SQLite, 1 × 9 | 20,000/s ± 5 % | bare answer: 30,000 | 0.67 | met, ≥ 0.5 |" in text
+    assert other.question not in text
     assert "A quick run" in page(sections, "2026-01-01", 3, quick=True)
-    assert "bare &lt;answer&gt;" in plot(sections)
+    assert "a commit each &lt;x&gt;" in plot(sections)
+
+
+def test_the_details_have_all_rows() -> None:
+    missed = Row("create", 3_000, "/s", 0.05, "bare answer", 30_000, at_least=0.15)
+    other = Row("update", 1_000, "/s", 0.05)
+    text = details([Section("Calls", "Beside.", [missed, other])], "2026-01-01", 3, quick=False)
+    assert "* create: 0.10 × bare answer, target ≥ 0.15." in text
+    assert "| update | 1,000/s ± 5 % |" in text

@@ -11,7 +11,8 @@ TESTS = Path(__file__).parent.parent
 # Folders and files of tests/.
 SEE_DAEMONS = (
     "cluster", "doctor", "faults", "mail", "mailplane", "milter", "service", "upgrade",
-    "api/test_proxies.py", "console/test_first_mailbox.py", "db/test_mail_role.py", "db/test_postgres.py",
+    "accounts/test_passwords.py", "api/test_proxies.py", "console/test_first_mailbox.py",
+    "db/test_mail_role.py", "db/test_postgres.py",
     "test_deploy.py", "test_document_examples.py", "test_plans.py", "test_start.py",
 )  # fmt: skip
 # These start daemons too, but what they promise depends on no daemon's version.
