@@ -40,8 +40,6 @@ class Thing:
 
 
 NOTHING = Thing(MISSING_ID, MISSING_DOMAIN, MISSING_DOMAIN, MISSING_ID)
-
-
 Ask = tuple[str, Any]
 GUARDED = [route for route in ROUTES if route.scope != PUBLIC]
 
@@ -179,7 +177,7 @@ def secret(tenant: Tenant) -> Thing:
     key = tenant.new_key(name="hidden key", user_id="owner", domains=[domain, empty])
     deleted = tenant.account("private.too", domain=domain, user_id="owner", display_name="hidden")["id"]
     assert tenant.post("/v2/email-accounts/delete", {"id": deleted}).status == 200
-    body = {"domain": domain, "local_part": "private.alias", "user_id": "owner", "account_ids": [account["id"]]}
+    body = {"domain": domain, "local_part": "private.alias", "user_id": "owner"} | {"account_ids": [account["id"]]}
     alias = tenant.post("/v2/email-aliases/create", body).json["alias"]["id"]
     return Thing(account["id"], domain, empty, tenant.key_id(key), alias, deleted, tenant.key_id(tenant.key))
 

@@ -27,10 +27,9 @@ def fill(service: Service) -> None:
     boxes[1].update(status="suspended")
     boxes[2].update(status="disabled")
     boxes[3].delete()
-    for local_part, box in (("alias", boxes[0]), ("*", boxes[4])):
-        body = {"domain": platform.domain, "local_part": local_part, "user_id": box.address.partition("@")[0]}
-        body |= {"user_id": f"user_{body['user_id']}", "account_ids": [box.id]}
-        platform.call("POST", "/v2/email-aliases/create", body)
+    for local_part, user, box in (("alias", "first", boxes[0]), ("*", "fifth", boxes[4])):
+        body = {"domain": platform.domain, "local_part": local_part, "user_id": f"user_{user}"}
+        platform.call("POST", "/v2/email-aliases/create", {**body, "account_ids": [box.id]})
     boxes[1].update(local_part="renamed")
     platform.call("POST", "/v2/domain", {"domain": "claim.example", "user_id": "user_first"})
     platform.call("POST", "/v2/domains/claim.example/dkim/rotate", {"user_id": "user_first"})
