@@ -46,12 +46,17 @@ LOCK = f"UPDATE accounts SET generation = generation {OWNED_LIVE} RETURNING {COL
 LOCK_DELETED = f"""
 UPDATE accounts SET generation = generation {OWNED} AND deleted_at IS NOT NULL AND purge_at > :now AND purged_at IS NULL
 RETURNING {COLUMNS}"""
+# Returns no row where the name is already set. Names no other column, because SQLite writes each
+# index that refers to a named column (decision 0245).
+RENAME = f"""
+UPDATE accounts SET display_name = :display_name, updated_at = :now
+{OWNED_LIVE} AND display_name IS DISTINCT FROM CAST(:display_name AS TEXT) RETURNING {COLUMNS}"""
 UPDATE = """
-UPDATE accounts SET display_name = :display_name, status = :status, generation = :generation, updated_at = :now
+UPDATE accounts SET status = :status, generation = :generation, updated_at = :now
 WHERE id = :id AND organization_id = :organization"""
-RESET = """
+RESET = f"""
 UPDATE accounts SET password = :password, generation = generation + 1, updated_at = :now
-WHERE id = :id AND organization_id = :organization"""
+{OWNED_LIVE} RETURNING {COLUMNS}"""
 DISABLE_SCRIPTS = """
 UPDATE accounts SET scripts_disabled = scripts_disabled + 1 WHERE id = :id AND organization_id = :organization"""
 DELETE = """
@@ -108,8 +113,10 @@ def create(tx: Tx, actor: Actor, command: CreateAccount) -> Account:
     Raises not_found (the user has no such domain), `domain_not_active`, `reserved_local_part`,
     `address_exists`, `limit_reached`.
     """
-    domain = _domain_for(tx, actor, command)
-    limits.check_account(tx, actor.organization_id, command.user_id, domain.id)
+    domain, has_limits = domains.get_with_limits(tx, actor, command.domain, command.user_id)
+    _check_domain(domain, command)
+    if has_limits:
+        limits.check_account(tx, actor.organization_id, command.user_id, domain.id)
     usage.add(tx, actor.organization_id, domain.id, command.user_id, "active", 1)
     account_locks.lock(tx, actor.organization_id, command.user_id)
     account, is_managed = _insert(tx, actor, domain, command)
@@ -128,12 +135,11 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateA
     to domains.
     """
     moves = command.status is not UNSET or command.is_default is not UNSET
-    account = _lock_with_user(tx, actor, id_, user_id) if moves else lock(tx, actor, id_, user_id)
+    account = _lock_with_user(tx, actor, id_, user_id) if moves else None
     ended: list[Ended] = []
-    if command.display_name is not UNSET and command.display_name != account.display_name:
-        account = msgspec.structs.replace(account, display_name=command.display_name, updated_at=tx.now)
-        _save(tx, account)
-        record(tx, actor, "account.updated", account, changed=["display_name"])
+    if command.display_name is not UNSET:
+        account = _rename(tx, actor, id_, user_id, command.display_name) or account
+    account = account or lock(tx, actor, id_, user_id)
     if command.status is not UNSET and command.status != account.status:
         account, ended = _set_status(tx, actor, account, command.status)
     if command.is_default is not UNSET and not account.is_default:
@@ -152,15 +158,14 @@ def reset(
     """Replaces the password hash and ends every session. Returns the account and the sessions that
     must end. A suspended account stays suspended. With `disable_scripts`, no Sieve script runs from
     the commit on until the owner activates one. Raises not_found."""
-    account = lock(tx, actor, id_, user_id)
+    account = _change(tx, RESET, actor, id_, user_id, password=password, now=tx.now)
+    if account is None:
+        raise not_found()
     if disable_scripts:
         tx.run(DISABLE_SCRIPTS, id=id_, organization=actor.organization_id)
         record(tx, actor, "account.scripts_disabled", account)
-    tx.run(RESET, id=id_, organization=actor.organization_id, password=password, now=tx.now)
     record(tx, actor, "account.password_reset", account)
-    return msgspec.structs.replace(account, updated_at=tx.now), session_revocations.end(
-        tx, account.id, account.generation
-    )
+    return account, session_revocations.end(tx, account.id, account.generation - 1)
 
 
 def sign_out(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> tuple[Account, Ended]:
@@ -232,12 +237,10 @@ def record_pending_revocations(tx: Tx, actor: Actor, account: Account, ended: Se
     return True
 
 
-def _domain_for(tx: Tx, actor: Actor, command: CreateAccount) -> domains.Domain:
-    domain = domains.get(tx, actor, command.domain, command.user_id)
+def _check_domain(domain: domains.Domain, command: CreateAccount) -> None:
     if domain.status != "active":
         raise Refused("domain_not_active", domains.INACTIVE[domain.status])
     domains.check_role(domain, command.local_part, command.user_id, is_allowed=command.allow_reserved)
-    return domain
 
 
 def _insert(tx: Tx, actor: Actor, domain: domains.Domain, command: CreateAccount) -> tuple[Account, bool]:
@@ -260,12 +263,27 @@ def _insert(tx: Tx, actor: Actor, domain: domains.Domain, command: CreateAccount
     return account, bool(is_managed)
 
 
+def _change(tx: Tx, sql: str, actor: Actor, id_: int, user_id: str | None, **values: object) -> Account | None:
+    """Changes or locks an account. Returns it as it is then; None if the statement matches none."""
+    whose = {"organization": actor.organization_id, "user_id": user_id, "bound": actor.restricted_key_id}
+    row = tx.one(sql, id=id_, **whose, **values)
+    return from_row(row) if row else None
+
+
 def lock(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
     """Locks and returns one account. Raises not_found."""
-    row = tx.one(LOCK, id=id_, organization=actor.organization_id, user_id=user_id, bound=actor.restricted_key_id)
-    if row is None:
+    account = _change(tx, LOCK, actor, id_, user_id)
+    if account is None:
         raise not_found()
-    return from_row(row)
+    return account
+
+
+def _rename(tx: Tx, actor: Actor, id_: int, user_id: str | None, name: str | None) -> Account | None:
+    """Returns the account with its new name; None if it has this name already or is not found."""
+    account = _change(tx, RENAME, actor, id_, user_id, display_name=name, now=tx.now)
+    if account is not None:
+        record(tx, actor, "account.updated", account, changed=["display_name"])
+    return account
 
 
 def _lock_with_user(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
@@ -280,9 +298,7 @@ def _lock_with_user(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Acco
 def _lock_deleted(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account | None:
     """Locks and returns a deleted account whose grace period is not over; None if there is no such
     account."""
-    whose = {"organization": actor.organization_id, "user_id": user_id, "bound": actor.restricted_key_id}
-    row = tx.one(LOCK_DELETED, id=id_, **whose, now=tx.now)
-    return from_row(row) if row else None
+    return _change(tx, LOCK_DELETED, actor, id_, user_id, now=tx.now)
 
 
 def _save(tx: Tx, account: Account) -> None:
@@ -290,7 +306,6 @@ def _save(tx: Tx, account: Account) -> None:
         UPDATE,
         id=account.id,
         organization=account.organization_id,
-        display_name=account.display_name,
         status=account.status,
         generation=account.generation,
         now=tx.now,

@@ -6,12 +6,13 @@ choosing the wrong index; tests/test_plans.py checks that every statement uses a
 """
 
 import functools
+from typing import Any
 
 import msgspec
 
 from postroom.accounts.model import COLUMNS, Account, from_row
 from postroom.actor import Actor
-from postroom.db import Tx
+from postroom.db import Row, Tx
 
 # Greater than every id.
 NO_END = 2**62
@@ -51,7 +52,7 @@ EVERY = AccountFilter()
 
 
 @functools.cache
-def page_sql(filters: frozenset[str], offset: bool, newest: bool = False) -> str:
+def page_sql(filters: frozenset[str], offset: bool, newest: bool = False, columns: str = COLUMNS) -> str:
     """Returns the statement for a page with these filters, oldest or newest first."""
     pieces = SEARCH_FILTERS if "q" in filters else FILTERS
     where = "".join(text for name, text in pieces.items() if name in filters)
@@ -64,37 +65,51 @@ def page_sql(filters: frozenset[str], offset: bool, newest: bool = False) -> str
         f" AND deleted_at IS NULL ORDER BY {order} LIMIT :limit"
     )
     if not offset:
-        return f"SELECT {COLUMNS}{rest}"
+        return f"SELECT {columns}{rest}"
     # The inner query counts the skipped rows in the index; without it PostgreSQL would read each
     # row.
     return (
-        f"SELECT {COLUMNS} FROM accounts WHERE organization_id = :organization"
+        f"SELECT {columns} FROM accounts WHERE organization_id = :organization"
         f" AND id IN (SELECT id{rest} OFFSET :offset) ORDER BY {order.removeprefix('+')}"
     )
 
 
 @functools.cache
-def deleted_sql(filters: frozenset[str], offset: bool) -> str:
+def deleted_sql(filters: frozenset[str], offset: bool, columns: str = COLUMNS) -> str:
     """Returns the statement for a page of deleted accounts that can still be restored. These are
     few and have an index of their own."""
     where = "".join(text for name, text in (FILTERS | {"q": SEARCH_FILTERS["q"]}).items() if name in filters)
     return (
-        f"SELECT {COLUMNS} FROM accounts WHERE organization_id = :organization{where} AND id > :after"
+        f"SELECT {columns} FROM accounts WHERE organization_id = :organization{where} AND id > :after"
         " AND purge_at IS NOT NULL AND +purge_at > :now AND purged_at IS NULL ORDER BY id"
         " LIMIT :limit" + (" OFFSET :offset" if offset else "")
     )
 
 
-def page(
-    tx: Tx, actor: Actor, wanted: AccountFilter = EVERY, *, limit: int, offset: int = 0, after: int = 0
-) -> list[Account]:
-    """Returns accounts ordered by id after a cursor (0: from the start), oldest or newest first."""
+def page(tx: Tx, actor: Actor, wanted: AccountFilter = EVERY, **cut: Any) -> list[Account]:
+    """As `rows`, as accounts."""
+    return [from_row(row) for row in rows(tx, actor, wanted, **cut)]
+
+
+def rows(
+    tx: Tx,
+    actor: Actor,
+    wanted: AccountFilter,
+    columns: str = COLUMNS,
+    *,
+    limit: int,
+    offset: int = 0,
+    after: int = 0,
+) -> list[Row]:
+    """Returns these columns of accounts ordered by id after a cursor (0: from the start), oldest or
+    newest first. Each column costs about 5 % of a page."""
     filters = {name: getattr(wanted, name) for name in ("user_id", "domain_id", "status", "q")}
     filters |= {"bound": actor.restricted_key_id}
     given = {name: value for name, value in filters.items() if value is not None}
     names = frozenset(_kind(wanted.status) if name == "status" else name for name in given)
     newest = wanted.newest and not wanted.deleted
-    sql = deleted_sql(names, offset > 0) if wanted.deleted else page_sql(names, offset > 0, newest)
+    deep = offset > 0
+    sql = deleted_sql(names, deep, columns) if wanted.deleted else page_sql(names, deep, newest, columns)
     if "q" in given:
         given["q_end"] = f"{given['q']}\x7f"  # addresses are ASCII: this sorts after every address that begins with q
     if offset:
@@ -102,8 +117,7 @@ def page(
     if wanted.deleted:
         given["now"] = tx.now
     start = after or (NO_END if newest else 0)
-    rows = tx.all(sql, organization=actor.organization_id, after=start, limit=limit, **given)
-    return [from_row(row) for row in rows]
+    return tx.all(sql, organization=actor.organization_id, after=start, limit=limit, **given)
 
 
 def _kind(status: str | None) -> str:

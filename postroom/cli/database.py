@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,7 +26,7 @@ def migrate_database(
     if not to.startswith("postgresql://"):
         raise BadBackup("--to: use postgresql://….")
     _locks = store.take(found)
-    source = transfer.path_of(found.database)
+    source = Path(found.database.removeprefix("sqlite:///"))
     if not source.exists():
         raise BadBackup(f"There is nothing to move: {source} does not exist.")
     migrate(found.database)

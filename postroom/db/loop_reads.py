@@ -84,7 +84,8 @@ class LoopReader(Reader):
         """Returns the least loaded connection. If opening it may fail, returns the least loaded
         open connection instead."""
         if self._loop is not loop:
-            self._close_connections()
+            for connection in self._connections:
+                connection.close()
             self._loop, self._connections = loop, [_SharedConnection(self._url, loop) for _ in range(CONNECTIONS)]
         best = min(self._connections, key=_SharedConnection.rank)
         if best.is_doubtful and (usable := [other for other in self._connections if other.is_usable]):
@@ -92,12 +93,9 @@ class LoopReader(Reader):
             return min(usable, key=_SharedConnection.rank)
         return best
 
-    def _close_connections(self) -> None:
+    def close(self) -> None:
         for connection in self._connections:
             connection.close()
-
-    def close(self) -> None:
-        self._close_connections()
         super().close()
 
 

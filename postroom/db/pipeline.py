@@ -115,13 +115,9 @@ class Pipeline:
         self._values = Transformer(raw)
         self._prepared: dict[tuple[str, tuple[int, ...]], bytes] = {}
         self._made = 0
-        self._due: deque[tuple[int, Any, Outcome | None]] = deque()  # kind, key of the statement, known outcome
+        # Kind, key of the statement and known outcome of each result that is due.
+        self.due: deque[tuple[int, Any, Outcome | None]] = deque()
         self.tag = b""  # PostgreSQL's command tag of the last statement that returned no rows
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether results are due."""
-        return bool(self._due)
 
     def send(self, sql: str, params: Mapping[str, Any]) -> None:
         """Queues a statement; `sync` sends the queued statements."""
@@ -133,15 +129,15 @@ class Pipeline:
             self._made += 1
             name = self._prepared[key] = b"s%d" % self._made
             self._pg.send_prepare(name, text, key[1])
-            self._due.append((_PREPARATION, key, None))
+            self.due.append((_PREPARATION, key, None))
         self._pg.send_query_prepared(name, values, self._values.formats)
-        self._due.append((_STATEMENT, key, None))
+        self.due.append((_STATEMENT, key, None))
 
     def sync(self) -> bool:
         """Sends the queued statements. Returns False if some of the data is still unsent: then call
         `flush` when the socket is writable."""
         self._pg.pipeline_sync()
-        self._due.append((_SYNC, None, None))
+        self.due.append((_SYNC, None, None))
         return self.flush()
 
     def flush(self) -> bool:
@@ -151,17 +147,17 @@ class Pipeline:
         """Yields the outcome of each statement whose result has arrived, without waiting. Raises
         OperationalError if the server is gone."""
         self._pg.consume_input()
-        while self._due and not self._pg.is_busy():
+        while self.due and not self._pg.is_busy():
             result = self._pg.get_result()
             if result is None:  # the end of a statement's results
                 continue
-            kind, key, known = self._due.popleft()
+            kind, key, known = self.due.popleft()
             outcome = self._outcome(result)
             if kind == _PREPARATION and isinstance(outcome, psycopg.Error):
                 self._prepared.pop(key, None)
                 if not isinstance(outcome, PipelineAborted):  # the statement itself was aborted because of this error
-                    self._due.popleft()
-                    self._due.appendleft((_STATEMENT, key, outcome))
+                    self.due.popleft()
+                    self.due.appendleft((_STATEMENT, key, outcome))
             elif kind == _STATEMENT:
                 if known is None and isinstance(outcome, InvalidSqlStatementName):
                     self._prepared.pop(key, None)

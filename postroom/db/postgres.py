@@ -122,7 +122,7 @@ class PostgresConnection:
         outcomes: list[Outcome] = []
         waiting, socket = select.poll(), self._raw.pgconn.socket
         seconds = self._seconds
-        while self._pipeline.is_busy:
+        while self._pipeline.due:
             waiting.register(socket, select.POLLIN if sent else select.POLLIN | select.POLLOUT)
             if waiting.poll(None if seconds is None else seconds * 1000):
                 outcomes += self._pipeline.outcomes()

@@ -16,6 +16,7 @@ import msgspec
 from postroom.errors import BadBackup
 
 Progress = Callable[[int, int], None]
+VERSION = sqlite3.sqlite_version
 PAGES = 2048
 # Number added to each id sequence by a restore. Ids that were given after the backup must not be
 # given again, because mail folders and queued mail are named by id.
@@ -87,10 +88,4 @@ def leap(path: Path) -> None:
 
 
 def _count(connection: sqlite3.Connection, table: str) -> int:
-    (count,) = connection.execute(f'SELECT COUNT(*) FROM "{table}"').fetchone()
-    return int(count)
-
-
-def version() -> str:
-    """Returns the version of SQLite."""
-    return sqlite3.sqlite_version
+    return int(connection.execute(f'SELECT COUNT(*) FROM "{table}"').fetchone()[0])

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -204,20 +205,15 @@ def exclusive(path: Path) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _opened(path: str) -> Iterator[int]:
+def _opened(path: str) -> FileIO:
     """Opens a lock file. Its lock ends when the file is closed or the process is dead."""
     try:
-        lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+        return FileIO(path, "a", opener=partial(os.open, mode=0o600))
     except OSError as error:
         raise Busy("The database cannot be written now. Try again later.", seconds=5) from error
-    try:
-        yield lock
-    finally:
-        os.close(lock)
 
 
-def _wait_for(lock: int, deadline: float, pause: float) -> None:
+def _wait_for(lock: FileIO, deadline: float, pause: float) -> None:
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,6 +9,7 @@ rows, because the two databases sort text differently.
 import contextlib
 import hashlib
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -40,11 +41,6 @@ class Sum(msgspec.Struct, frozen=True):
 
     rows: int
     digest: int
-
-
-def path_of(url: str) -> Path:
-    """Returns the file of a `sqlite:///` URL."""
-    return Path(url.removeprefix("sqlite:///"))
 
 
 def transfer(source: Path, url: str, progress: Progress) -> dict[str, Sum]:
@@ -111,14 +107,14 @@ def _transfer(source: sqlite3.Connection, target: "psycopg.Connection[Any]", pro
         columns = [f'"{row[1]}"' for row in source.execute(f'PRAGMA table_info("{table}")')]
         rows = _Summed(source.execute(_select(table, columns)), partial(tell, table))
         if filled:  # by a run that was killed after its commit, or by others: the sums show which
-            rows.drain()
+            deque(rows, maxlen=0)
         else:
             _copy(rows, target, table, columns)
         wanted[table] = rows.sum()
         with target.cursor(name="verify") as cursor:
             cursor.itersize = SOME
             there = _Summed(cursor.execute(_select(table, columns).encode()), partial(tell, table))
-            there.drain()
+            deque(there, maxlen=0)
         if there.sum() != wanted[table]:
             what = "has data of its own" if filled else "has not got what was sent"
             raise BadBackup(f"The target {what} (table {table}). Nothing was moved; name an empty database.")
@@ -174,10 +170,6 @@ class _Summed:
                 self._said(SOME)
             yield row
         self._said(self._count % SOME)
-
-    def drain(self) -> None:
-        for _ in self:
-            pass
 
     def sum(self) -> Sum:
         return Sum(self._count, self._digest)

@@ -85,7 +85,7 @@ async def _outside(settings: Settings) -> list[Diagnosis]:
 
 
 def _versions(settings: Settings, with_postfix: bool) -> Iterator[Diagnosis]:
-    found = [f"Python {platform.python_version()}", f"SQLite {snapshots.version()}"]
+    found = [f"Python {platform.python_version()}", f"SQLite {snapshots.VERSION}"]
     missing = daemons.missing(settings, with_postfix) if settings.mail == "on" else []
     if missing:
         yield Diagnosis("error", "versions", f"Missing: {' '.join(missing)}.", f"apt-get install {' '.join(missing)}")

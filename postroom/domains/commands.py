@@ -19,6 +19,7 @@ from postroom.domains.dkim import NewKey
 from postroom.errors import FieldError, Refused, invalid, not_found
 from postroom.mail_host import MailHost
 from postroom.tenants import limits, usage
+from postroom.tenants.limits import LIMITS_EXIST
 
 Status = Literal["pending", "active", "suspended"]
 STATUSES: tuple[str, ...] = get_args(Status)
@@ -49,12 +50,14 @@ COLUMNS = ", ".join(Domain.__struct_fields__)
 
 # A platform domain matches every user of its organization. An active domain comes before a claim of
 # the same name.
-FIND = f"""
-SELECT {COLUMNS} FROM domains
+FOUND = """
+FROM domains
 WHERE organization_id = :organization AND name = :name AND deleted_at IS NULL
   AND COALESCE(user_id, :user_id, '') = COALESCE(:user_id, user_id, '')
   AND (CAST(:bound AS BIGINT) IS NULL OR id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound))
 ORDER BY CASE status WHEN 'active' THEN 0 WHEN 'suspended' THEN 1 ELSE 2 END, id LIMIT 1"""
+FIND = f"SELECT {COLUMNS} {FOUND}"
+FIND_WITH_LIMITS = f"SELECT {COLUMNS}, {LIMITS_EXIST} {FOUND}"
 INSERT = f"""
 INSERT INTO domains
   (organization_id, user_id, name, status, token, activated_by, expires_at, created_at, updated_at)
@@ -139,6 +142,15 @@ def get(tx: Tx, actor: Actor, name: str, user_id: str | None) -> Domain:
     if domain is None:
         raise not_found()
     return domain
+
+
+def get_with_limits(tx: Tx, actor: Actor, name: str, user_id: str) -> tuple[Domain, bool]:
+    """As `get`. Also returns whether the organization or the user has a limit (decision 0245)."""
+    whose = {"organization": actor.organization_id, "user_id": user_id, "bound": actor.restricted_key_id}
+    row = tx.one(FIND_WITH_LIMITS, name=name, **whose)
+    if row is None:
+        raise not_found()
+    return Domain(*row[:-1]), bool(row[-1])
 
 
 def get_own(tx: Tx, actor: Actor, name: str, user_id: str | None) -> Domain:

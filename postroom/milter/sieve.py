@@ -168,11 +168,11 @@ class Forward:
 
 
 def _is_closed(tx: Tx, recipient: bytes) -> bool:
-    """Returns whether mail to the recipient would bounce: the recipient is an internal name or a
-    disabled account."""
+    """Returns whether mail to the recipient would bounce: the recipient is an internal name, a host
+    by its IP address, or a disabled account."""
     text = recipient.decode("ascii", "replace").removeprefix("<").removesuffix(">")
     domain = text.rpartition("@")[2].lower().rstrip(".")
-    if domain == INTERNAL_DOMAIN or domain.endswith(f".{INTERNAL_DOMAIN}"):
+    if domain.startswith("[") or domain == INTERNAL_DOMAIN or domain.endswith(f".{INTERNAL_DOMAIN}"):
         return True
     address = _address(text)
     return address is not None and senders.is_closed(tx, address)

@@ -32,12 +32,14 @@ SET domains = excluded.domains, accounts = excluded.accounts, accounts_per_domai
 APPLY = """
 SELECT user_id, domains, accounts, accounts_per_domain, aliases_per_account FROM limits
 WHERE organization_id = :organization AND user_id IN ('', :user_id)"""
+APPLICABLE = """
+limits.organization_id = :organization AND limits.user_id IN ('', :user_id)
+  AND (limits.domains IS NOT NULL OR limits.accounts IS NOT NULL OR limits.accounts_per_domain IS NOT NULL)"""
+LIMITS_EXIST = f"EXISTS (SELECT 1 FROM limits WHERE {APPLICABLE})"
 # An update that changes nothing: where there is a limit, one transaction at a time counts. Without
 # a limit no transaction waits (decision 0106).
-LOCK = """
-UPDATE limits SET domains = domains
-WHERE organization_id = :organization AND user_id IN ('', :user_id)
-  AND (domains IS NOT NULL OR accounts IS NOT NULL OR accounts_per_domain IS NOT NULL)
+LOCK = f"""
+UPDATE limits SET domains = domains WHERE {APPLICABLE}
 RETURNING user_id, domains, accounts, accounts_per_domain, aliases_per_account"""
 COUNT_DOMAINS = """
 SELECT COUNT(*) FROM domains

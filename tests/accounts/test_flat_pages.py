@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from postroom.accounts import queries
+from postroom.accounts.model import COLUMNS
 from postroom.accounts.queries import AccountFilter
 from postroom.actor import Actor
 from postroom.db import Database, Tx, migrate, open_database
@@ -101,8 +102,9 @@ def test_a_page_is_flat(
     for wanted in EVERY_STATUS:
         if wanted == "active" and status != "active" and q is None:
             continue
-        asked = Recorder()
         chosen = AccountFilter(**{name: values[name] for name in names}, status=wanted, q=q, newest=newest)
-        queries.page(cast(Tx, asked), actor, chosen, limit=LIMIT)
-        work, most = work_of(url, database, *asked.asked)
-        assert 0 <= work <= most, (wanted, asked.asked[0])
+        for columns in (COLUMNS, "id, user_id, address", *(["id, address"] if "domain_id" in names else [])):
+            asked = Recorder()
+            queries.rows(cast(Tx, asked), actor, chosen, columns, limit=LIMIT)
+            work, most = work_of(url, database, *asked.asked)
+            assert 0 <= work <= most, (wanted, asked.asked[0])

@@ -28,6 +28,7 @@ CHANGES = (
     ("a longer body", b"Hello.", b"Hello.\r\nand more"),
     ("From", b"From: bob@", b"From: carol@"),
     ("a second From", b"From: bob@", b"From: ceo@elsewhere.example\r\nFrom: bob@"),
+    ("an added Reply-To", b"Subject: signed", b"Reply-To: ceo@elsewhere.example\r\nSubject: signed"),
     ("the body hash", b"bh=", b"bh=A"),
     ("the domain", b"d=p", b"d=x.p"),
     ("a part of the body", b"c=relaxed/relaxed;", b"c=relaxed/relaxed; l=0;"),

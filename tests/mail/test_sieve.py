@@ -170,6 +170,20 @@ def test_a_script_that_takes_too_long_is_stopped(platform: Platform) -> None:
     wait_for("all of its mail", arrived, 240)
 
 
+def test_a_script_that_needs_too_much_memory_is_stopped(platform: Platform) -> None:
+    """The memory grows with the square of the number of flags, and each attempt would fail."""
+    box = platform.create()
+    flags = ",".join(f'"k{number}"' for number in range(5_000))
+    box.put_script(f'require "imap4flags"; setflag [{flags}]; keep;'.encode())
+    box.receive("hello")
+
+    def arrived() -> bool:
+        subprocess.run(["postqueue", "-c", platform.service.data / "postfix", "-f"], check=True)
+        return box.subjects() == ["hello"]
+
+    wait_for("the mail", arrived, 240)
+
+
 @pytest.mark.parametrize(
     "script",
     [

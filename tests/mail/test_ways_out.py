@@ -219,7 +219,16 @@ def test_a_script_with_a_notice_that_is_there_already(alice: Mailbox, target: Ma
     assert nothing_came(target, alice) == []
 
 
-@pytest.mark.parametrize("name", ["{id}@acct.internal", "{id}@inbox.acct.internal", "{id}@1.acct.internal"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "{id}@acct.internal",
+        "{id}@inbox.acct.internal",
+        "{id}@1.acct.internal",
+        # Postfix reads the quoted part as the address if the IP address is this host's.
+        r"\"{id}@acct.internal\"@[127.0.0.1]",
+    ],
+)
 def test_a_script_reaches_no_mailbox_by_number(alice: Mailbox, bob: Mailbox, target: Mailbox, name: str) -> None:
     alice.put_script(f'redirect "{name.replace("{id}", str(target.id))}";'.encode())
     alice.receive("by number")

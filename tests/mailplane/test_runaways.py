@@ -29,6 +29,19 @@ def test_both_versions_tell() -> None:
     assert runaway(told.replace("binary /", "msgid=<x>: binary /").encode()) is None
 
 
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "Panic: data stack: Out of memory when allocating 134217768 bytes",
+        "Fatal: pool_system_realloc(268435456): Out of memory",
+    ],
+)
+def test_a_script_without_memory(reason: str) -> None:
+    told = f"{STAMP}lmtp(7@acct.internal)<15367><2C8oOYPtC2sHPAAAqLhr7Q:T9>: {reason}\n"
+    assert runaway(told.encode()) == 7
+    assert runaway(told.replace("lmtp", "imap").encode()) is None
+
+
 @pytest.fixture
 def mail(tmp_path: Path) -> Path:
     for id_ in (7, 263):

@@ -45,3 +45,30 @@ def test_scripts_that_are_included() -> None:
         "main2": 'include "quiet";',
     }
     assert [forwards(name, scripts) for name in ("main", "last", "quiet", "gone")] == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "${hex: 6f}ther",
+        "${HEX:6F 74}${hex:68}er",
+        "o${Unicode:0074 68 }er",
+        "\\${hex:6f}ther",
+        "${hex:zz}",
+        "${unicode:ffffff d800}",
+        "${hex:c3}",
+    ],
+)
+def test_a_name_with_encoded_characters(name: str) -> None:
+    """Dovecot decodes it (RFC 5228 2.4.2.4), so a name in this form hides no script."""
+    scripts = {
+        "main": f'require ["include", "encoded-character"]; include "{name}";',
+        "other": 'redirect "a@b.example";',
+    }
+    assert forwards("main", scripts) is name.endswith("er")
+
+
+def test_a_name_with_an_encoded_letter_beyond_ascii() -> None:
+    scripts = {"ü": 'redirect "a@b.example";'}
+    assert forwards("main", scripts | {"main": 'include "${hex:c3}${hex: bc}";'})
+    assert forwards("main", scripts | {"main": 'include "${unicode:fc}";'})

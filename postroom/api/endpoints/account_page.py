@@ -7,12 +7,12 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from postroom.accounts import queries
-from postroom.accounts.model import Account
 from postroom.accounts.queries import AccountFilter
 from postroom.api.context import RequestContext, resolve_user
+from postroom.api.endpoints.account_views import ShownRows
 from postroom.api.fields import FLAG, Order, is_newest, raise_if_any
 from postroom.api.pagination import DEEP, next_link, read_page
-from postroom.db import Tx
+from postroom.db import Row, Tx
 from postroom.errors import FieldError
 from postroom.parameters import (
     AddressPrefix,
@@ -55,6 +55,7 @@ class AccountPage:
         self,
         context: RequestContext,
         query: DomainPageQuery,
+        rows: ShownRows,
         problems: list[FieldError],
         deleted: str | UnsetType = UNSET,
     ) -> None:
@@ -64,7 +65,7 @@ class AccountPage:
             problems.append(FieldError("status", "invalid", f"Use one of: {', '.join(STATUSES)}."))
         newest = is_newest(query.order, problems)
         raise_if_any(problems)
-        self._context, self._query = context, query
+        self._context, self._query, self._rows = context, query, rows
         self.wanted = AccountFilter(
             user_id=resolve_user(context.actor, query.user_id),
             status=None if query.status is UNSET else query.status,
@@ -81,12 +82,13 @@ class AccountPage:
         slow = is_filtered or sums_all or query.offset > DEEP or self._context.actor.restricted_key_id is not None
         return await read_page(self._context, work, limit=query.limit, slow=slow)
 
-    def find(self, tx: Tx, domain_id: int | None = None) -> list[Account]:
-        """The accounts of one domain or of all domains, and one more than the page holds if there
-        is a next page."""
+    def find(self, tx: Tx, domain_id: int | None = None) -> list[Row]:
+        """The rows of accounts of one domain or of all domains, and one more than the page holds if
+        there is a next page."""
         wanted = self.wanted if domain_id is None else msgspec.structs.replace(self.wanted, domain_id=domain_id)
         page, limit = self._query, self._query.limit + 1
-        return queries.page(tx, self._context.actor, wanted, limit=limit, offset=page.offset, after=page.after)
+        columns = self._rows.columns
+        return queries.rows(tx, self._context.actor, wanted, columns, limit=limit, offset=page.offset, after=page.after)
 
     @property
     def wants_total(self) -> bool:
@@ -100,10 +102,8 @@ class AccountPage:
         wanted = self.wanted
         return usage.of_list(tx, self._context.actor, wanted.user_id, domain_id, wanted.status)
 
-    def shown(
-        self, found: list[Account], show: Callable[[Account], Any]
-    ) -> tuple[list[Any], tuple[tuple[bytes, bytes], ...]]:
+    def shown(self, found: list[Row]) -> tuple[list[Any], tuple[tuple[bytes, bytes], ...]]:
         """The items of the answer, and the header that leads to the next page."""
-        limit, items = self._query.limit, found[: self._query.limit]
-        headers = tuple(next_link(self._context, items[-1].id, limit).items()) if len(found) > limit else ()
-        return [show(account) for account in items], headers
+        limit, rows = self._query.limit, found[: self._query.limit]
+        headers = tuple(next_link(self._context, rows[-1][0], limit).items()) if len(found) > limit else ()
+        return self._rows.show(rows), headers

@@ -16,7 +16,7 @@ from postroom.api.context import RequestContext, Result, path_id, require_user, 
 from postroom.api.endpoints import account_update, account_views
 from postroom.api.endpoints.account_page import AccountPage, DomainPageQuery, PageQuery
 from postroom.api.endpoints.account_update import UpdateBody
-from postroom.api.endpoints.account_views import NOTE, projection
+from postroom.api.endpoints.account_views import NOTE, projection, shown_rows
 from postroom.api.endpoints.domain_views import ShownDomain
 from postroom.api.fields import (
     parse_address,
@@ -27,7 +27,7 @@ from postroom.api.fields import (
 )
 from postroom.api.problems import NO_ACCOUNT, NO_DOMAIN, NO_USER
 from postroom.api.route import route
-from postroom.db import Tx
+from postroom.db import Row, Tx
 from postroom.domains import commands as domains
 from postroom.errors import FieldError, not_found
 from postroom.mailboxes.session_revocations import Ended
@@ -184,12 +184,12 @@ async def get(context: RequestContext, query: FieldsQuery) -> Result:
 )
 async def get_page(context: RequestContext, query: PageQuery) -> Result:
     """Lists the organization's accounts, filtered and paged."""
-    show = projection(query.fields, account_views.listed)
+    rows = shown_rows(query.fields, account_views.listed_rows)
     problems = text_problems(query.user_id)
     name = UNSET if query.domain is UNSET else parse_domain_field(query.domain, problems)
-    page = AccountPage(context, query, problems, query.deleted)
+    page = AccountPage(context, query, rows, problems, query.deleted)
 
-    def work(tx: Tx) -> tuple[list[Account], int | UnsetType]:
+    def work(tx: Tx) -> tuple[list[Row], int | UnsetType]:
         if name is UNSET:
             return page.find(tx), page.total(tx)
         domain = domains.find(tx, context.actor, name, page.wanted.user_id)
@@ -198,7 +198,7 @@ async def get_page(context: RequestContext, query: PageQuery) -> Result:
         return page.find(tx, domain.id), page.total(tx, domain.id)
 
     found, total = await page.read(work)
-    items, headers = page.shown(found, show)
+    items, headers = page.shown(found)
     return Result(PageAnswer(items, query.limit, query.offset, total), headers=headers)
 
 
@@ -213,21 +213,21 @@ async def get_page(context: RequestContext, query: PageQuery) -> Result:
 )
 async def get_domain_page(context: RequestContext, query: DomainPageQuery) -> Result:
     """Lists the accounts of one domain, filtered and paged."""
-    show = projection(query.fields, account_views.of_domain)
+    rows = shown_rows(query.fields, account_views.domain_rows)
     raise_if_any(text_problems(query.user_id))
     problems: list[FieldError] = []
     name = parse_domain_field(context.path["domain"], problems)
     if problems:
         raise not_found()
 
-    page = AccountPage(context, query, problems)
+    page = AccountPage(context, query, rows, problems)
 
-    def work(tx: Tx) -> tuple[domains.Domain, list[Account], int | UnsetType]:
+    def work(tx: Tx) -> tuple[domains.Domain, list[Row], int | UnsetType]:
         domain = domains.get(tx, context.actor, name, page.wanted.user_id)
         return domain, page.find(tx, domain.id), page.total(tx, domain.id)
 
     domain, found, total = await page.read(work)
-    items, headers = page.shown(found, show)
+    items, headers = page.shown(found)
     shown = ShownDomain(domain.name, domain.status)
     return Result(DomainPageAnswer(shown, items, query.limit, query.offset, total), headers=headers)
 

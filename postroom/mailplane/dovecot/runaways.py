@@ -1,10 +1,11 @@
-"""Stops Sieve scripts that have exceeded their time limit, so that the mail that they have delayed
-arrives without them.
+"""Stops Sieve scripts that have exceeded their limit of time or memory, so that the mail that they
+have delayed arrives without them.
 
-If a script exceeds its limit, Dovecot 2.3 aborts the delivery by a failed assertion (Pigeonhole
-0.5.19 of Debian 12), and Postfix would try again for days (decision 0150). Dovecot 2.4 delivers the
-mail, and would run the script again after an hour. Reading starts at the end of the log: a missed
-script appears again with its next attempt.
+If a script exceeds its time, Dovecot 2.3 aborts the delivery by a failed assertion (Pigeonhole
+0.5.19 of Debian 12), and Postfix would try again for days (decision 0150). The same happens if a
+script needs more memory than a process may have; a delivery without a script needs little. Dovecot
+2.4 delivers the mail after a timeout, and would run the script again after an hour. Reading starts
+at the end of the log: a missed script appears again with its next attempt.
 """
 
 import re
@@ -21,6 +22,7 @@ LINE = re.compile(
     rb"[-0-9]{10} [0-9:.]{15} lmtp\(([1-9][0-9]{0,17})@(?:[0-9]+\.)?"
     + re.escape(INTERNAL_DOMAIN).encode()
     + rb"\)<[0-9]+><[^>]*>: (?:Panic: file sieve-binary\.c: "
+    + rb"|(?:Panic: data stack|Fatal: [a-z_]+\([0-9]+\)): Out of memory"
     + rb"|Warning: sieve: binary [^ ]+: Personal sieve processing disabled for script ).*\n"
 )
 # The link to the active script. Its name contains a number after a reset that disabled scripts.
@@ -47,7 +49,7 @@ class Runaways:
             return False
         for link in links:
             link.unlink(missing_ok=True)
-        log.warning("a Sieve script takes too long and was stopped", account_id=id_)
+        log.warning("a Sieve script takes too much time or memory and was stopped", account_id=id_)
         return True
 
 

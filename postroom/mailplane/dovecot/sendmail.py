@@ -10,6 +10,7 @@ may not leave. The one exception is a recipient that Postfix does not accept as 
 to it is dropped, and a forward goes to ID@INBOX, the owner's INBOX.
 """
 
+import re
 import smtplib
 import socket
 import sys
@@ -20,6 +21,13 @@ EX_TEMPFAIL = 75  # sysexits.h
 # The first two fields of a message that Dovecot's Sieve forwards. Fields that a script adds come
 # later in a message.
 FORWARDED = (b"x-sieve:", b"x-sieve-redirected-from:")
+
+# Longest line of a message in octets (RFC 5322 2.1.1), and where a longer line is broken: before a
+# space if there is one, otherwise between two characters of UTF-8, where a space is inserted.
+LONGEST_LINE = 998
+BREAK = re.compile(
+    rb"(?=[^\r\n]{998})(?:([^\r\n]{500,997})(?=[ \t][^ \t\r\n])|[^\r\n]{990,997}(?![\x80-\xbf])|[^\r\n]{997})"
+)
 
 
 class UnixSMTP(smtplib.SMTP):
@@ -47,7 +55,7 @@ def main(sockets: str, inbox: str, *arguments: str) -> int:
             if not send(path, owner, sender, arguments[mark + 1 :], message):
                 send(path, owner, sender, (f"{owner}@{inbox}",), message)
         else:
-            send(str(Path(sockets, "replies")), owner, sender, arguments[mark + 1 :], message)
+            send(str(Path(sockets, "replies")), owner, sender, arguments[mark + 1 :], folded(message))
     except OSError as error:  # includes the errors of smtplib
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return EX_TEMPFAIL
@@ -59,6 +67,17 @@ def is_forwarded(message: bytes) -> bool:
     (postroom/milter/sieve.py)."""
     lines = message[:1024].lower().split(b"\n", 2)
     return all(line.startswith(begin) for line, begin in zip(lines, FORWARDED, strict=False)) and len(lines) > 1
+
+
+def folded(message: bytes) -> bytes:
+    """Returns the message without lines that the SMTP client would fold later, which would break
+    the DKIM signature. A script's text may be one long line."""
+    return b"".join(
+        line
+        if len(line.rstrip(b"\r\n")) <= LONGEST_LINE
+        else BREAK.sub(lambda found: found[0] + (b"\r\n" if found[1] else b"\r\n "), line)
+        for line in message.splitlines(keepends=True)
+    )
 
 
 def send(path: str, owner: str, sender: str, recipients: tuple[str, ...], message: bytes) -> bool:

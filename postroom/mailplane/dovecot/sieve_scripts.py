@@ -20,6 +20,14 @@ _TOKEN = re.compile(
     re.IGNORECASE | re.DOTALL | re.MULTILINE | re.VERBOSE,
 )
 
+# RFC 5228 2.4.2.4: octets, or characters of Unicode, in hexadecimal.
+_ENCODED = re.compile(
+    rb"\$\{(?:hex:(?P<octets>(?:\s*[0-9a-f]{1,2}(?![0-9a-f]))+)"
+    rb"|unicode:(?P<characters>(?:\s*0*[0-9a-f]{1,6}(?![0-9a-f]))+))\s*\}",
+    re.IGNORECASE,
+)
+LAST_CHARACTER = 0x10FFFF
+
 
 def forwards(name: str, scripts: Mapping[str, str]) -> bool:
     """Returns whether the script of this name redirects mail. An included script that is missing
@@ -38,11 +46,6 @@ def forwards(name: str, scripts: Mapping[str, str]) -> bool:
     return False
 
 
-def includes(script: str) -> list[str]:
-    """Returns the names of the scripts that a script includes."""
-    return _read(script)[1]
-
-
 def _read(script: str) -> tuple[set[str], list[str]]:
     """Returns the identifiers of a script, and the names that follow `include`."""
     words: set[str] = set()
@@ -55,7 +58,20 @@ def _read(script: str) -> tuple[set[str], list[str]]:
                 words.add(command)
         elif command == "include":
             if token["string"] is not None:
-                included.append(re.sub(r"\\(.)", r"\1", token["string"], flags=re.DOTALL))
+                name = re.sub(r"\\(.)", r"\1", token["string"], flags=re.DOTALL)
+                included += [name, _decoded(name)]
             elif token["lines"] is not None:
                 included.append(re.sub(r"^\.\.", ".", token["lines"], flags=re.MULTILINE).strip("\r\n"))
     return words, included
+
+
+def _decoded(name: str) -> str:
+    """Returns a name as the extension encoded-character reads it."""
+
+    def read(found: re.Match[bytes]) -> bytes:
+        if found["octets"]:
+            return bytes(int(number, 16) for number in found["octets"].split())
+        numbers = (int(number, 16) for number in found["characters"].split())
+        return "".join(chr(min(number, LAST_CHARACTER)) for number in numbers).encode(errors="replace")
+
+    return _ENCODED.sub(read, name.encode(errors="replace")).decode(errors="replace")
