@@ -12,7 +12,7 @@ from tests.api.rows import rows
 from tests.harness.server import Tenant
 
 PATH = "/v2/limits"
-NONE = {"domains": None, "accounts": None, "accounts_per_domain": None}
+NONE = {"domains": None, "accounts": None, "accounts_per_domain": None, "aliases_per_account": None}
 
 
 def test_it_works(tenant: Tenant) -> None:
