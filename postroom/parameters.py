@@ -96,8 +96,25 @@ Password = Annotated[
     ),
 ]
 AddressPrefix = Annotated[str, _of("The beginning of the address.", "bill", pattern=r"^[^\u0000]*$")]
+# 16 TiB. The sum of half a million such quotas still fits into 63 bits.
+LARGEST_QUOTA = 2**44
+QuotaNumber = Annotated[int, Meta(ge=1, le=LARGEST_QUOTA, extra_json_schema={"format": "int64"})]
+QuotaBytes = Annotated[T, _of("How many bytes of mail the account may hold; null: no quota.", 5 * 2**30)]
+QuotaMessages = Annotated[T, _of("How many messages the account may hold; null: no quota.", 100_000)]
+QuotaBytesLimit = Annotated[T, _of("The quota in bytes of accounts that are made without one.", 5 * 2**30)]
+StorageBytesLimit = Annotated[T, _of("The largest sum of the quotas in bytes; every account must have one.", 2**40)]
 Purge = Annotated[bool, _of("Erase its mail at once; it cannot be restored then.", True)]
 Scopes = Annotated[T, _of("What the key may do; default: all scopes of the key in use.", ["accounts:read"])]
+KeepCopy = Annotated[bool, _of("Keep a copy in the mailbox.", True)]
+RuleEnabled = Annotated[bool, _of("Turn the rule on or off.", True)]
+ForwardTo = Annotated[T, _of("The addresses to forward to.", ["ann@example.org"])]
+VacationSubject = Annotated[
+    str, _of("The subject of the reply; default: that of the message.", "Away", maxLength=255, pattern=NAME)
+]
+VacationText = Annotated[str, _of("The text of the reply.", "I am back on Monday.", maxLength=16384)]
+VacationFrom = Annotated[datetime, _of("Reply from this time on.", "2026-12-24T00:00:00Z")]
+VacationUntil = Annotated[datetime, _of("Reply until this time.", "2027-01-02T00:00:00Z")]
+VacationDays = Annotated[int, Meta(ge=1, le=365), _of("Days before the same sender gets another reply; default: 7.", 7)]
 Since = Annotated[str, _of("Only events from this time on.", "2026-01-31T00:00:00Z", format="date-time")]
 Until = Annotated[str, _of("Only events before this time.", "2027-01-31T00:00:00Z", format="date-time")]
 StatusName = Annotated[T, _of("The status.", "active")]

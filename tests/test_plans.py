@@ -102,6 +102,13 @@ def daemon_queries(engine: str) -> dict[str, str]:
     else:
         login, account = re.findall(r"^(?:password|user)_query = (.*)$", files["dovecot/sql.conf.ext"], re.MULTILINE)
     found |= {"dovecot login": login, "dovecot account": account}
+    for table, user, value, field in re.findall(
+        r"table = (\w+)\n  username_field = (\w+)\n  value_field = (\w+)\n  fields {\n    (\w+)",
+        files["dovecot/scripts.conf.ext"],
+    ):
+        # The query that Dovecot's dict sends.
+        query = f"SELECT {value} FROM {table} WHERE {field} = 'x' AND {user} = '7@acct.internal'"
+        found[f"dovecot {value}"] = query
     text = files["opendkim/opendkim.conf"]
     for table, key, columns in re.findall(r"table=(\w+)\?keycol=(\w+)\?datacol=([\w,]+)", text):
         # The query that opendkim sends.
@@ -137,6 +144,7 @@ VIEW_KEYS: dict[str, dict[str, Any]] = {
     "mail_refusals": {"local_part": "a", "domain": "x.test"},
     "mail_senders": {"local_part": "a", "domain": "x.test"},
     "mail_recipients": {"id": 7},
+    "mail_scripts": {"username": "7@acct.internal"},
     "mail_signing_keys": {"domain": "x.test"},
     "mail_sessions": {"id": 7, "domain": "1.acct.internal"},
     "mail_homes": {"id": 7},
@@ -163,6 +171,7 @@ INSERT INTO accounts (organization_id, domain_id, user_id, address, status, is_d
     created_at, updated_at, deleted_at, purge_at)
   SELECT 1 + n % 20, 1 + n % 400, 'u' || n % 50, 'gone' || n, 'active', 0, 'x', 1, 1, 1, 1, n
   FROM generate_series(1, 20000) AS n;
+UPDATE accounts SET quota_check_at = id, over_quota_at = 1 WHERE id % 4 = 0;
 INSERT INTO addresses (domain_id, local_part, account_id, user_id)
   SELECT domain_id, 'a' || id, id, user_id FROM accounts;
 INSERT INTO aliases (organization_id, domain_id, user_id, address, kind, may_send, created_at, updated_at, expires_at)
@@ -200,6 +209,9 @@ INSERT INTO account_moves (account_id, source, target, phase, created_at)
   SELECT id, 1 + id % 20, 1 + id % 19, 'copy', 1 FROM accounts WHERE id % 40 = 0;
 INSERT INTO node_certificates (node_id, certificate, created_at) SELECT id, 'c', 1 FROM nodes WHERE id > 0;
 INSERT INTO node_leftovers (account_id, node_id) SELECT id, 1 + id % 20 FROM accounts WHERE id % 40 = 1;
+INSERT INTO forwardings (account_id, enabled, targets, keep_copy, updated_at) SELECT id, 1, 'x', 1, 1 FROM accounts;
+INSERT INTO vacations (account_id, enabled, message, days, updated_at) SELECT id, 1, 'x', 1, 1 FROM accounts;
+INSERT INTO delivery_scripts (account_id, username, script) SELECT id, id || '@acct.internal', 'x' FROM accounts;
 INSERT INTO account_users (organization_id, user_id) SELECT DISTINCT organization_id, user_id FROM accounts;
 ANALYZE
 """

@@ -36,6 +36,7 @@ WITHOUT: dict[str, str] = {
         "the worker searches every organization for due rows": [
             "accounts.alias_rests.EXPIRED",
             "accounts.purges.DUE_PURGES",
+            "accounts.quotas.DUE",
             "domains.check_schedule.DUE",
             "domains.dkim.DUE",
             "domains.proofs.EXPIRED",
@@ -61,6 +62,7 @@ WITHOUT: dict[str, str] = {
             "accounts.purges.BEGIN_PURGE",
             "accounts.purges.RESCHEDULE_PURGE",
             "accounts.purges.FINISH_PURGE",
+            "accounts.quotas.FINISH",
             "domains.dkim.OWNER",
             "domains.proofs.EXPIRE",
             "idempotency.DELETE",
@@ -81,9 +83,13 @@ WITHOUT: dict[str, str] = {
             "domains.proofs.CUT_OFF",
             "domains.commands.IS_ACTIVE",
         ],
-        "Dovecot reports logins by the id of the account": [
+        "Dovecot reports logins and full mailboxes by the id of the account": [
             "accounts.last_logins.IS_NEW_LOGIN",
             "accounts.last_logins.LOG_IN",
+            "accounts.quotas.LEVEL",
+            "accounts.quotas.LOCK",
+            "accounts.quotas.RECORD",
+            "accounts.quotas.POSTPONE",
         ],
         "statements for the operator, over all organizations": [
             "tenants.usage.EVERYTHING",

@@ -12,9 +12,10 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from postroom import events
-from postroom.accounts import addresses, alias_rests
+from postroom.accounts import addresses, alias_rests, quotas
 from postroom.accounts import locks as account_locks
 from postroom.accounts.model import COLUMNS, Account, Status, from_row
+from postroom.accounts.quotas import SetQuota
 from postroom.actor import Actor
 from postroom.cluster import nodes
 from postroom.db import Tx
@@ -28,11 +29,12 @@ from postroom.tenants import limits, usage
 # are read after any wait for the domain's counter.
 INSERT = f"""
 INSERT INTO accounts (organization_id, domain_id, user_id, address, display_name, status, is_default, password,
-  generation, created_at, updated_at)
+  generation, created_at, updated_at, quota_bytes, quota_messages)
 SELECT :organization, :domain_id, :user_id, :address, :display_name, 'active',
   CASE WHEN EXISTS (SELECT 1 FROM accounts
     WHERE organization_id = :organization AND user_id = :user_id AND is_default = 1) THEN 0 ELSE 1 END,
-  :password, 1, :now, :now RETURNING {COLUMNS}, EXISTS (SELECT 1 FROM nodes WHERE id > 0 AND seen_at IS NOT NULL),
+  :password, 1, :now, :now, :quota_bytes, :quota_messages
+RETURNING {COLUMNS}, EXISTS (SELECT 1 FROM nodes WHERE id > 0 AND seen_at IS NOT NULL),
   EXISTS (SELECT 1 FROM domains
     WHERE id = :domain_id AND organization_id = :organization AND deleted_at IS NULL AND status <> 'pending')"""
 OWNED = """
@@ -66,6 +68,7 @@ WHERE id = :id AND organization_id = :organization"""
 HASTEN_PURGE = "UPDATE accounts SET purge_at = :now WHERE id = :id AND organization_id = :organization"
 RESTORE = f"""
 UPDATE accounts SET deleted_at = NULL, purge_at = NULL, updated_at = :now,
+  quota_check_at = CASE WHEN COALESCE(quota_bytes, quota_messages) IS NULL THEN NULL ELSE :now END,
   is_default = CASE WHEN EXISTS (SELECT 1 FROM accounts AS other
     WHERE other.organization_id = :organization AND other.user_id = :user_id AND other.is_default = 1) THEN 0 ELSE 1 END
 WHERE id = :id AND organization_id = :organization RETURNING {COLUMNS}"""
@@ -89,6 +92,8 @@ class CreateAccount(msgspec.Struct, frozen=True):
     display_name: str | None
     password: str
     allow_reserved: bool = False
+    quota_bytes: int | UnsetType | None = UNSET
+    quota_messages: int | None = None
 
 
 class UpdateAccount(msgspec.Struct, frozen=True):
@@ -97,6 +102,7 @@ class UpdateAccount(msgspec.Struct, frozen=True):
     display_name: str | UnsetType | None = UNSET
     status: Status | UnsetType = UNSET
     is_default: Literal[True] | UnsetType = UNSET
+    quota: SetQuota = SetQuota()
 
 
 def get(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
@@ -115,11 +121,12 @@ def create(tx: Tx, actor: Actor, command: CreateAccount) -> Account:
     """
     domain, has_limits = domains.get_with_limits(tx, actor, command.domain, command.user_id)
     _check_domain(domain, command)
+    quota_bytes = None if command.quota_bytes is UNSET else command.quota_bytes
     if has_limits:
-        limits.check_account(tx, actor.organization_id, command.user_id, domain.id)
-    usage.add(tx, actor.organization_id, domain.id, command.user_id, "active", 1)
+        quota_bytes = limits.check_account(tx, actor.organization_id, command.user_id, domain.id, command.quota_bytes)
+    usage.add(tx, actor.organization_id, domain.id, command.user_id, "active", 1, quota_bytes)
     account_locks.lock(tx, actor.organization_id, command.user_id)
-    account, is_managed = _insert(tx, actor, domain, command)
+    account, is_managed = _insert(tx, actor, domain, command, quota_bytes)
     addresses.take(tx, account.domain_id, account.local_part, account.id, account.user_id)
     if not is_managed:  # the domain was deleted while we waited for its counter
         raise not_found()
@@ -132,14 +139,19 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateA
     already set change nothing.
 
     Raises not_found; for `is_default` also `account_disabled`, and `forbidden` if the key is bound
-    to domains.
+    to domains; for a quota also `limit_reached`.
     """
     moves = command.status is not UNSET or command.is_default is not UNSET
+    if command.quota.is_given:
+        limits.lock(tx, actor.organization_id, get(tx, actor, id_, user_id).user_id)
+        moves = True
     account = _lock_with_user(tx, actor, id_, user_id) if moves else None
     ended: list[Ended] = []
     if command.display_name is not UNSET:
         account = _rename(tx, actor, id_, user_id, command.display_name) or account
     account = account or lock(tx, actor, id_, user_id)
+    if command.quota.is_given:
+        account = quotas.change(tx, actor, account, command.quota)
     if command.status is not UNSET and command.status != account.status:
         account, ended = _set_status(tx, actor, account, command.status)
     if command.is_default is not UNSET and not account.is_default:
@@ -212,7 +224,7 @@ def restore(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
     old = _lock_deleted(tx, actor, id_, user_id)
     if old is None:
         return get(tx, actor, id_, user_id)
-    limits.check_account(tx, actor.organization_id, old.user_id, old.domain_id)
+    limits.check_account(tx, actor.organization_id, old.user_id, old.domain_id, old.quota_bytes)
     count(tx, old, 1)
     account_locks.lock(tx, actor.organization_id, old.user_id)
     row = tx.one(RESTORE, id=id_, organization=actor.organization_id, user_id=old.user_id, now=tx.now)
@@ -243,7 +255,9 @@ def _check_domain(domain: domains.Domain, command: CreateAccount) -> None:
     domains.check_role(domain, command.local_part, command.user_id, is_allowed=command.allow_reserved)
 
 
-def _insert(tx: Tx, actor: Actor, domain: domains.Domain, command: CreateAccount) -> tuple[Account, bool]:
+def _insert(
+    tx: Tx, actor: Actor, domain: domains.Domain, command: CreateAccount, quota_bytes: int | None
+) -> tuple[Account, bool]:
     row = tx.one(
         INSERT,
         organization=actor.organization_id,
@@ -252,6 +266,8 @@ def _insert(tx: Tx, actor: Actor, domain: domains.Domain, command: CreateAccount
         address=f"{command.local_part}@{domain.name}",
         display_name=command.display_name,
         password=command.password,
+        quota_bytes=quota_bytes,
+        quota_messages=command.quota_messages,
         now=tx.now,
     )
     if row is None:
@@ -271,7 +287,7 @@ def _change(tx: Tx, sql: str, actor: Actor, id_: int, user_id: str | None, **val
 
 
 def lock(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
-    """Locks and returns one account. Raises not_found."""
+    """Locks one account until the end of the transaction, and returns it. Raises not_found."""
     account = _change(tx, LOCK, actor, id_, user_id)
     if account is None:
         raise not_found()
@@ -351,8 +367,9 @@ def _move_default(tx: Tx, actor: Actor, account: Account, new_default: int | Non
 
 
 def count(tx: Tx, account: Account, by: int) -> None:
-    """Counts the account on its domain once more (1) or once less (-1)."""
-    usage.add(tx, account.organization_id, account.domain_id, account.user_id, account.status, by)
+    """Counts the account and its quota on its domain once more (1) or once less (-1)."""
+    quota_bytes = by * (account.quota_bytes or 0)
+    usage.add(tx, account.organization_id, account.domain_id, account.user_id, account.status, by, quota_bytes)
 
 
 def record(tx: Tx, actor: Actor, type_: str, account: Account, changed: list[str] | None = None) -> None:

@@ -30,6 +30,9 @@ class Account(msgspec.Struct, frozen=True):
     deleted_at: int | None = None
     purge_at: int | None = None
     last_login_at: int | None = None
+    quota_bytes: int | None = None
+    quota_messages: int | None = None
+    over_quota_at: int | None = None  # since when the mailbox is full
     sessions_ended: bool | None = None  # by the change just made; None if no session had to end
 
     @property
@@ -44,7 +47,8 @@ class Account(msgspec.Struct, frozen=True):
 # The fields of `?fields=*`, in this order. The API never returns a field that is missing here.
 SHOWN = (
     *("id", "user_id", "domain", "local_part", "address", "display_name", "status", "is_default"),
-    *("created_at", "updated_at", "deleted_at", "purge_at", "last_login_at", "sessions_ended"),
+    *("created_at", "updated_at", "deleted_at", "purge_at", "last_login_at", "quota_bytes", "quota_messages"),
+    "sessions_ended",
 )
 COLUMNS = ", ".join(name for name in Account.__struct_fields__ if name != "sessions_ended")
 

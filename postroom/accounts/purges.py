@@ -1,6 +1,6 @@
 """Purges: erasing the mail of deleted accounts. Each account's row says how far its purge is."""
 
-from postroom.accounts import alias_rests
+from postroom.accounts import alias_rests, delivery_scripts
 from postroom.accounts.commands import record
 from postroom.accounts.model import COLUMNS, from_row
 from postroom.actor import Actor
@@ -46,7 +46,10 @@ def begin_purge(tx: Tx, id_: int) -> bool:
     """Makes the purge final: the account can no longer be restored, and the personal data in its
     row is erased. The row stays, because events refer to it. Returns False if the account was
     restored in the meantime."""
-    return tx.one(BEGIN_PURGE, id=id_, now=tx.now) is not None
+    if tx.one(BEGIN_PURGE, id=id_, now=tx.now) is None:
+        return False
+    delivery_scripts.erase(tx, id_)
+    return True
 
 
 def finish_purge(tx: Tx, id_: int) -> None:

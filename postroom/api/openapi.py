@@ -28,6 +28,7 @@ INFO = {
 }
 TAGS = {
     "aliases": "Further addresses of accounts: aliases, groups, catch-alls and former addresses.",
+    "delivery_rules": "Forwarding and vacation: what happens to mail that comes to an account.",
     "availability": "Whether an address can be taken.",
     "accounts": "Mail accounts: made, listed, changed, deleted and restored.",
     "client_settings": "What a mail client needs to know about an account or a domain.",

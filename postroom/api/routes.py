@@ -8,6 +8,7 @@ from postroom.api.endpoints import (
     aliases,
     availability,
     client_settings,
+    delivery_rules,
     dkim,
     domains,
     events,
@@ -26,6 +27,7 @@ from postroom.api.route import Route
 FILES = (
     accounts,
     aliases,
+    delivery_rules,
     availability,
     users,
     mailboxes,

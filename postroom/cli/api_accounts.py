@@ -7,12 +7,22 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from msgspec import UNSET
 
 from postroom.cli import api_commands, connection
 from postroom.cli.connection import KeyFile, Url
 from postroom.cli.options import Json
 from postroom.client.catalog import catalog
-from postroom.parameters import AllowReserved, DisplayName, IdempotencyKey, Password, UserId, words_of
+from postroom.parameters import (
+    AllowReserved,
+    DisplayName,
+    IdempotencyKey,
+    Password,
+    QuotaBytes,
+    QuotaMessages,
+    UserId,
+    words_of,
+)
 
 # Operations whose command is written in this file, not generated.
 OWN = ("create_account",)
@@ -37,7 +47,7 @@ def add(app: typer.Typer) -> None:
     update = catalog()["update_account"]
     for name, (status, words) in STATUSES.items():
         fixed = {"status": status}
-        hidden = ("display_name", "is_default")
+        hidden = ("display_name", "is_default", "quota_bytes", "quota_messages")
         app.command(name, help=words)(api_commands.command(update, fixed, without=hidden))
 
 
@@ -47,6 +57,8 @@ def create(
     display_name: Annotated[str | None, typer.Option(help=words_of(DisplayName))] = None,
     password_file: PasswordFile = None,
     allow_reserved: Annotated[bool, typer.Option("--allow-reserved", help=words_of(AllowReserved))] = False,
+    quota_bytes: Annotated[int | None, typer.Option(min=1, help=words_of(QuotaBytes))] = None,
+    quota_messages: Annotated[int | None, typer.Option(min=1, help=words_of(QuotaMessages))] = None,
     idempotency_key: Annotated[str | None, typer.Option(help=words_of(IdempotencyKey))] = None,
     source: Source = None,
     passwords: Passwords = None,
@@ -66,6 +78,8 @@ def create(
         "password": password_file and connection.read(password_file),
         "allow_reserved": allow_reserved or None,
         "idempotency_key": idempotency_key,
+        "quota_bytes": UNSET if quota_bytes is None else quota_bytes,
+        "quota_messages": quota_messages,
     }
     with connection.client(url, key_file) as client:
         if source is not None:
@@ -85,4 +99,4 @@ def _for_all(given: dict[str, Any]) -> dict[str, Any]:
     wrong = [name for name in ("display_name", "password", "idempotency_key") if given[name] is not None]
     if wrong:
         raise typer.BadParameter(f"With --from, {wrong[0].replace('_', '-')} is a column or made for each row.")
-    return {name: given[name] for name in ("user_id", "allow_reserved")}
+    return {name: given[name] for name in ("user_id", "allow_reserved", "quota_bytes", "quota_messages")}

@@ -39,6 +39,8 @@ GROUPS = {
     "limits": "limits",
 }
 OPTIONS = {"user_id": "user", "is_default": "default", "scopes": "scope", "networks": "network"}
+# Flags that are sent as false too.
+SWITCHES = ("enabled", "keep_copy")
 PAGE = 500
 
 
@@ -156,7 +158,11 @@ def _options(parameter: Parameter) -> Iterator[inspect.Parameter]:
     kind: Any = {"text": str, "number": int, "flag": bool, "list": list[str]}[parameter.kind]
     if parameter.choices:
         kind = Literal[parameter.choices]
-    if parameter.is_required:
+    if name in SWITCHES:
+        switch = typer.Option(f"--{dashed}/--no-{dashed}", help=words, show_default=False)
+        hint, default = (bool, inspect.Parameter.empty) if parameter.is_required else (bool | None, None)
+        yield _option(name, Annotated[hint, switch], default)
+    elif parameter.is_required:
         yield _option(name, Annotated[kind, typer.Argument(help=words, show_default=False)], inspect.Parameter.empty)
     elif parameter.is_hidden:
         words = f"{words} The file holds it, - for stdin."
@@ -187,7 +193,7 @@ def _arguments(parameters: list[Parameter], given: dict[str, Any]) -> dict[str, 
             found[parameter.name] = None
         elif isinstance(value, Path):
             found[parameter.name] = connection.read(value)
-        elif value is not None and value is not False and value != []:
+        elif value is not None and (value is not False or parameter.name in SWITCHES) and value != []:
             found[parameter.name] = value
     return found
 

@@ -15,6 +15,7 @@ from postroom.client.alias_operations import AliasOperations
 from postroom.client.key_operations import KeyOperations
 from postroom.client.methods import listing, operation
 from postroom.client.request import Request, changed, given
+from postroom.client.rule_operations import RuleOperations
 from postroom.client.shape import Page
 
 Status = Literal["active", "suspended", "disabled"]
@@ -22,7 +23,7 @@ Order = Literal["oldest", "newest"]
 WHOLE = {"fields": "*"}
 
 
-class Operations(AliasOperations, KeyOperations):
+class Operations(AliasOperations, KeyOperations, RuleOperations):
     """The operations of the API."""
 
     @operation("POST", "/v2/email-accounts/create")
@@ -35,12 +36,15 @@ class Operations(AliasOperations, KeyOperations):
         display_name: p.DisplayName | None = None,
         password: p.Password | None = None,
         allow_reserved: p.AllowReserved | None = None,
+        quota_bytes: p.QuotaBytes[int] | UnsetType | None = UNSET,
+        quota_messages: p.QuotaMessages[int] | None = None,
         idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.AccountWithPassword]:
         """Makes an account. Its mailbox works by the time of the answer, which is the only one that
         contains the password."""
         body = given(domain=domain, local_part=local_part, user_id=user_id, display_name=display_name)
-        body |= given(password=password, allow_reserved=allow_reserved)
+        body |= given(password=password, allow_reserved=allow_reserved, quota_messages=quota_messages)
+        body |= changed(quota_bytes=quota_bytes)
         return Request(answers.account_with_password, query=WHOLE, body=body, idempotency_key=idempotency_key)
 
     @operation("GET", "/v2/email-accounts/available")
@@ -144,13 +148,16 @@ class Operations(AliasOperations, KeyOperations):
         keep_former: p.KeepFormer | None = None,
         former_days: p.FormerDays | None = None,
         allow_reserved: p.AllowReserved | None = None,
+        quota_bytes: p.QuotaBytes[int] | UnsetType | None = UNSET,
+        quota_messages: p.QuotaMessages[int] | UnsetType | None = UNSET,
         idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.Account]:
         """Changes the given fields and leaves the rest as it is. A new address changes neither
         password nor mail, and ends no session."""
-        body = given(user_id=user_id, status=status, is_default=is_default) | changed(display_name=display_name)
+        body = given(user_id=user_id, status=status, is_default=is_default)
         body |= given(local_part=local_part, domain=domain, keep_former=keep_former, former_days=former_days)
         body |= given(allow_reserved=allow_reserved)
+        body |= changed(display_name=display_name, quota_bytes=quota_bytes, quota_messages=quota_messages)
         return Request(answers.account, path={"id": id}, query=WHOLE, body=body, idempotency_key=idempotency_key)
 
     @operation("POST", "/v2/email-accounts/delete")
@@ -331,11 +338,14 @@ class Operations(AliasOperations, KeyOperations):
         accounts: p.AccountsLimit[int] | UnsetType | None = UNSET,
         accounts_per_domain: p.AccountsPerDomainLimit[int] | UnsetType | None = UNSET,
         aliases_per_account: p.AliasesPerAccountLimit[int] | UnsetType | None = UNSET,
+        quota_bytes: p.QuotaBytesLimit[int] | UnsetType | None = UNSET,
+        storage_bytes: p.StorageBytesLimit[int] | UnsetType | None = UNSET,
         idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.Limits]:
         """Sets the limits of a user; None removes a limit."""
         limits = changed(domains=domains, accounts=accounts, accounts_per_domain=accounts_per_domain)
         limits |= changed(aliases_per_account=aliases_per_account)
+        limits |= changed(quota_bytes=quota_bytes, storage_bytes=storage_bytes)
         return Request(answers.limits, body=given(user_id=user_id) | limits, idempotency_key=idempotency_key)
 
     @operation("GET", "/v2/stats")

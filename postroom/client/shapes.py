@@ -24,6 +24,8 @@ class Account(Shape, frozen=True):
     deleted_at: datetime | None
     purge_at: datetime | None
     last_login_at: datetime | None
+    quota_bytes: int | None
+    quota_messages: int | None
     sessions_ended: bool | None
 
 
@@ -47,13 +49,17 @@ class UserProgress(Shape, frozen=True):
 
 
 class Usage(Shape, frozen=True):
-    """The size of the mail in all folders, and whether the active Sieve script redirects mail."""
+    """The size of the mail in all folders, the quotas, and whether the active Sieve script
+    redirects mail."""
 
     id: int
     address: str
     used_bytes: int
     messages: int
     forwards_by_script: bool
+    quota_bytes: int | None
+    quota_messages: int | None
+    over_quota: bool
 
 
 class OpenSession(Shape, frozen=True):
@@ -150,6 +156,36 @@ class Resolution(Shape, frozen=True):
     account_ids: tuple[int, ...]
     accepted: bool
     reason: str | None
+
+
+class Forwarding(Shape, frozen=True):
+    """To whom mail is forwarded, and whether a copy stays in the mailbox."""
+
+    enabled: bool
+    to: list[str]
+    keep_copy: bool
+    updated_at: datetime | None
+
+
+class ForwardingAnswer(Shape, frozen=True):
+    forwarding: Forwarding
+
+
+class Vacation(Shape, frozen=True):
+    """The reply to mail. `active_now` says whether mail is replied to at the moment."""
+
+    enabled: bool
+    subject: str | None
+    text: str
+    from_at: datetime | None
+    until_at: datetime | None
+    days: int
+    active_now: bool
+    updated_at: datetime | None
+
+
+class VacationAnswer(Shape, frozen=True):
+    vacation: Vacation
 
 
 class DomainName(Shape, frozen=True):
@@ -299,12 +335,15 @@ class Event(Shape, frozen=True):
 
 
 class LimitNumbers(Shape, frozen=True):
-    """The limits of a user or an organization; None means no limit."""
+    """The limits of a user or an organization; None means no limit. `quota_bytes` is the quota of
+    accounts that are made without one, `storage_bytes` the largest sum of all quotas."""
 
     domains: int | None
     accounts: int | None
     accounts_per_domain: int | None
     aliases_per_account: int | None
+    quota_bytes: int | None
+    storage_bytes: int | None
 
 
 class Limits(Shape, frozen=True):

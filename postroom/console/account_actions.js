@@ -138,6 +138,32 @@ export async function editName(account) {
   );
 }
 
+const MB = 1e6;
+
+export async function editQuota(account) {
+  const shown = account.quota_bytes === null ? "" : String(account.quota_bytes / MB);
+  return dialog("Change the quota", (close) =>
+    form(
+      [
+        h("p", { class: "lead" }, "A full mailbox refuses new mail. It keeps what it has."),
+        h("div", { class: "pair" },
+          field("Megabytes", input("quota_bytes", { value: shown, inputmode: "decimal", autofocus: true }), { hint: "Empty: no quota." }),
+          field("Messages", input("quota_messages", { value: account.quota_messages ?? "", inputmode: "numeric" }), { hint: "Empty: no quota." })),
+      ],
+      { verb: "Save", close },
+      async (values) => {
+        const body = { quota_bytes: amount(values.quota_bytes, MB), quota_messages: amount(values.quota_messages, 1) };
+        const wrong = Object.keys(body).filter((name) => Number.isNaN(body[name]));
+        if (wrong.length) throw { status: 400, message: "", fields: wrong.map((name) => ({ field: name, message: "Use a number." })) };
+        close(await put(`/v2/email-accounts/${account.id}`, body));
+      },
+    ),
+  );
+}
+
+/** A whole number of units from a field that a person has filled in; null for an empty field. */
+const amount = (text, unit) => (text.trim() === "" ? null : Math.round(Number(text) * unit));
+
 /** Deletes an account. `restored` is called after the deletion has been undone. */
 export async function deleteAccount(account, restored) {
   const text = "No login and no mail from this moment. Its mail is kept for some days. During that time the account can be restored: choose Deleted in the list of accounts.";

@@ -11,6 +11,8 @@ const WORDS = {
   "account.disabled": ["warn", "Account disabled"],
   "account.resumed": ["good", "Account resumed"],
   "account.scripts_disabled": ["warn", "Scripts stopped"],
+  "account.forwarding_changed": ["warn", "Forwarding changed"],
+  "account.vacation_changed": ["", "Vacation changed"],
   "account.password_reset": ["", "Password reset"],
   "account.signed_out": ["", "Signed out everywhere"],
   "account.sessions_pending": ["warn", "Sessions still open"],
@@ -18,6 +20,9 @@ const WORDS = {
   "account.deleted": ["bad", "Account deleted"],
   "account.restored": ["good", "Account restored"],
   "account.purged": ["bad", "Mail erased"],
+  "account.quota_warning": ["warn", "Mailbox almost full"],
+  "account.over_quota": ["bad", "Mailbox full"],
+  "account.under_quota": ["good", "Mailbox has room again"],
   "account.moved": ["", "Moved to another machine"],
   "account.move_cancelled": ["", "Move to another machine cancelled"],
   "alias.created": ["good", "Alias added"],
@@ -61,7 +66,9 @@ export function subject(event, { plain = false } = {}) {
 }
 
 export function detail(event) {
-  const { changed, from, to } = event.data;
+  const { changed, from, to, percent, old, new: rule } = event.data;
+  if (percent) return `${percent} %`;
+  if (rule) return [old, rule].map((each) => (each.enabled ? each.to.join(", ") : "off")).join(" → ");
   if (changed) return changed.map((name) => name.replaceAll("_", " ")).join(", ");
   return from && to ? `${from} → ${to}` : "";
 }

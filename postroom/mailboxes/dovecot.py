@@ -2,7 +2,7 @@
 
 from postroom.errors import MailUnavailable, not_found
 from postroom.log import log
-from postroom.mailboxes.interface import OpenSession, ServiceName, Usage
+from postroom.mailboxes.interface import OpenSession, ServiceName, Size, Usage
 from postroom.mailboxes.session_terminator import SessionTerminator
 from postroom.mailplane.dovecot import doveadm, sieve_scripts
 from postroom.mailplane.dovecot.doveadm import DoveadmEndpoint
@@ -19,6 +19,16 @@ class DovecotMailboxes:
 
     def __init__(self, session_terminator: SessionTerminator) -> None:
         self._session_terminator = session_terminator
+
+    async def count(self, account_id: int) -> Size:
+        endpoints = await self._endpoints(account_id)
+        try:
+            found = await doveadm.usage(endpoints[0], account_id) if endpoints else None
+        except doveadm.Failed as error:
+            raise _unavailable(error) from error
+        if found is None:
+            raise not_found()
+        return Size(*found)
 
     async def usage(self, account_id: int) -> Usage:
         endpoints = await self._endpoints(account_id)

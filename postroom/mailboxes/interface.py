@@ -13,12 +13,16 @@ from postroom.errors import Refused
 ServiceName = Literal["imap", "pop3", "managesieve"]
 
 
-class Usage(msgspec.Struct, frozen=True):
-    """The mail of an account in all its folders, and whether its active Sieve script redirects
-    mail."""
+class Size(msgspec.Struct, frozen=True):
+    """The mail of an account in all its folders."""
 
     used_bytes: int
     messages: int
+
+
+class Usage(Size, frozen=True):
+    """The size of a mailbox, and whether its active Sieve script redirects mail."""
+
     forwards_by_script: bool = False
 
 
@@ -30,8 +34,10 @@ class OpenSession(msgspec.Struct, frozen=True):
 
 
 class Mailboxes(Protocol):
-    """Injected at the start. Both methods raise `mail_off`, MailUnavailable, and not_found if the
+    """Injected at the start. The methods raise `mail_off`, MailUnavailable, and not_found if the
     account does not exist."""
+
+    async def count(self, account_id: int, /) -> Size: ...
 
     async def usage(self, account_id: int, /) -> Usage: ...
 
@@ -40,6 +46,9 @@ class Mailboxes(Protocol):
 
 class NoMailboxes:
     """The mailboxes of an instance that runs without mail."""
+
+    async def count(self, _account_id: int, /) -> Size:
+        raise _mail_off()
 
     async def usage(self, _account_id: int, /) -> Usage:
         raise _mail_off()

@@ -50,6 +50,8 @@ OBSOLETE = (
     "dovecot/sql.conf.ext",
     "dovecot/refused.conf.ext",
     "dovecot/folders.acl",
+    "dovecot/scripts.conf.ext",
+    "dovecot/none.sieve",
 )
 STABLE_SECONDS = 10
 # Versions of Dovecot that have a configuration, and the Debian release of each (decision 0202).
@@ -81,6 +83,7 @@ SQLITE_PACKAGES = (
 PGSQL_PACKAGES = (
     {
         "dovecot-auth-lua": "/usr/lib/dovecot/modules/auth/libauthdb_lua.so",
+        "dovecot-pgsql": "/usr/lib/dovecot/modules/dict/libdriver_pgsql.so",
         "lua-sql-postgres": "/usr/lib/*/lua/5.4/luasql/postgres.so",
     },
     {

@@ -101,6 +101,17 @@ PATTERNS = (
     "lines_own.pcre",
 )
 
+# The crossings of a quota that Dovecot reports: what is limited, at which percentage, and in which
+# direction. The worker then counts the mail (accounts/quotas.py).
+QUOTA_WARNINGS = [
+    (resource, percent, direction)
+    for percent, direction in ((100, "over"), (95, "over"), (80, "over"), (100, "under"), (75, "under"))
+    for resource in ("storage", "message")
+]
+
+# Largest number of times that the scripts of an account forward one message.
+MOST_REDIRECTS = 14
+
 # Dovecot's services that are chrooted by default, which only root can do.
 UNCHROOTED = (
     "anvil",
@@ -210,6 +221,7 @@ def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
     files = {
         "dovecot/dovecot.conf": File(render(f"dovecot-{plane.dovecot}.conf.j2")),
         "dovecot/once.sieve": File(render("once.sieve.j2")),
+        "dovecot/quota-warning": File(render("quota-warning.j2"), 0o755),
         "run/doveadm.key": File(plane.doveadm_key, 0o600, plane.user),
     }
     if plane.postgres:
@@ -219,7 +231,10 @@ def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
         files["dovecot/sql.conf.ext"] = File(render("sql.conf.ext.j2"))
         files["dovecot/refused.conf.ext"] = File(render("refused.conf.ext.j2"))
     if plane.dovecot == "2.3":
+        files["dovecot/scripts.conf.ext"] = File(render("scripts.conf.ext.j2"))
         files["dovecot/folders.acl"] = File(render("folders.acl.j2"))
+    else:
+        files["dovecot/none.sieve"] = File("# For an account without rules.\n")
     if plane.root:
         files["dovecot/sendmail"] = File(render("sendmail.j2"), 0o755)
         files["postfix/main.cf"] = File(render("main.cf.j2"))
@@ -311,6 +326,7 @@ def _values(settings: Settings, plane: Plane) -> dict[str, object]:
         "inbox": INBOX_DOMAIN,
         "signing_header": SIGNING_HEADER,
         "hostname": settings.hostname,
+        "redirects": MOST_REDIRECTS,
         "addresses": addresses,
         "protocols": "all" if any(":" in address for address in addresses) else "ipv4",
         "message_size": settings.message_size,
@@ -322,6 +338,7 @@ def _values(settings: Settings, plane: Plane) -> dict[str, object]:
         "node": plane.node,
         "node_addresses": node_addresses(settings, plane.node),
         "unchrooted": UNCHROOTED,
+        "quota_warnings": QUOTA_WARNINGS,
         "user": plane.user,
         "group": plane.group,
         "root": plane.root,

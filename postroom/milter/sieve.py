@@ -40,9 +40,10 @@ from postroom.settings import Settings
 # The first two fields of a message that Dovecot's Sieve forwards. A script can add fields to a
 # reply, but none at the beginning.
 FORWARDED = [b"x-sieve", b"x-sieve-redirected-from"]
-# Largest number of times that scripts of this instance forward a message. One script can make four
-# messages of one (`sieve_max_redirects`); several accounts' scripts together could make any number.
-MOST_FORWARDS = 5
+# Largest number of times that scripts of this instance forward a message. The scripts of one
+# account can make 14 messages of one (`sieve_max_redirects`); those of several accounts together
+# could make any number (decision 0232).
+MOST_FORWARDS = 3
 # A field that a reply must not have: it claims the mail host's authentication results (RFC 8601,
 # section 5).
 RESULTS = b"authentication-results"

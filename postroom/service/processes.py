@@ -23,7 +23,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -32,6 +32,7 @@ from postroom.errors import Busy, Refused
 from postroom.instance.data_directory import CannotStart
 from postroom.log import log
 from postroom.mailplane.dovecot.logins import LoginLog
+from postroom.mailplane.dovecot.quota_warnings import QuotaWarnings
 from postroom.mailplane.dovecot.runaways import Runaways
 from postroom.mailplane.render import OwnNode
 from postroom.service import health_checks
@@ -42,6 +43,7 @@ from postroom.supervision.supervisor import Part, log_name
 if TYPE_CHECKING:
     from postroom.cluster.nodes import Node
     from postroom.db import Database
+    from postroom.mailboxes.session_terminator import SessionTerminator
 
 # Seconds for open requests at the end of the API; less than the supervisor's grace.
 DRAIN = 8
@@ -151,7 +153,6 @@ def run_worker(settings: Settings) -> None:
     async def run() -> None:
         resolver = Resolver(settings.resolver)
         session_terminator, mail = SessionTerminator(settings, database), settings.data / "mail"
-        dovecot_log = settings.data / "log" / log_name("dovecot")
         mover = keep_trust = None
         if node := await _node(database, settings):
             mover = Mover(database, node.id, mail, session_terminator.endpoint)
@@ -164,8 +165,7 @@ def run_worker(settings: Settings) -> None:
                 verification=Verification(database, resolver, settings.dns_host, settings.degraded_days * DAY_MS),
                 mail=mail,
                 alive=health_checks.worker_alive(settings.data),
-                read_logins=LoginLog(dovecot_log),
-                stop_scripts=Runaways(dovecot_log, mail),
+                **_log_readers(settings, database, session_terminator, node),
                 mover=mover,
                 keep_trust=keep_trust,
                 events_days=settings.events_days,
@@ -178,6 +178,22 @@ def run_worker(settings: Settings) -> None:
         asyncio.run(run())
     finally:
         database.close()
+
+
+def _log_readers(
+    settings: Settings, database: "Database", session_terminator: "SessionTerminator", node: "Node | None"
+) -> dict[str, Any]:
+    """Returns the parts of the worker that follow Dovecot's log."""
+    from postroom.mailboxes.dovecot import DovecotMailboxes
+    from postroom.service.quota_counts import QuotaCounts
+
+    path = settings.data / "log" / log_name("dovecot")
+    count = DovecotMailboxes(session_terminator).count
+    return {
+        "read_logins": LoginLog(path),
+        "stop_scripts": Runaways(path, settings.data / "mail"),
+        "count_quotas": QuotaCounts(database, QuotaWarnings(path), count, node.id if node else None),
+    }
 
 
 async def _node(database: "Database", settings: Settings) -> "Node | None":

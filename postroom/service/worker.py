@@ -1,7 +1,8 @@
 """The worker: does the work that is due. It repeats revocations, checks the DNS of domains, ends
 expired claims and aliases, maintains DKIM keys, purges the mail of deleted accounts after their
-grace period, deletes expired answers and records when accounts have logged in. Except for a check
-on request, the worker is the only part that connects to the outside network.
+grace period, deletes expired answers, and records when accounts have logged in and whether their
+mailboxes are full. Except for a check on request, the worker is the only part that connects to the
+outside network.
 
 Nothing is lost while the worker is down, because due work waits in the database. Work that waits
 for the DNS runs outside the round, so that a slow domain does not delay the end of a session. If
@@ -48,6 +49,7 @@ SESSION_MS = 10_000
 # Returns the last login of each account (by id) since the last call, in milliseconds since 1970
 # UTC.
 ReadLogins = Callable[[], dict[int, int]]
+Work = Callable[[], Awaitable[None]]
 
 
 async def run(
@@ -60,6 +62,7 @@ async def run(
     alive: Path,
     read_logins: ReadLogins,
     stop_scripts: Callable[[], object] | None = None,
+    count_quotas: Callable[[], Awaitable[None]] | None = None,
     mover: Mover | None = None,
     keep_trust: Callable[[], Awaitable[None]] | None = None,
     events_days: int = 0,
@@ -71,14 +74,13 @@ async def run(
         group.create_task(_keep_on(partial(write_logins, database, read_logins, {})))
         group.create_task(_keep_on(partial(purge_all_due, database, mail, node)))
         group.create_task(_keep_on(partial(keep_house, database, events_days), HOUSE_SECONDS))
-        if stop_scripts:
-            group.create_task(_keep_on(partial(_in_thread, stop_scripts)))
+        stop: Work | None = partial(_in_thread, stop_scripts) if stop_scripts else None
+        for work in filter(None, (stop, count_quotas, keep_trust)):
+            group.create_task(_keep_on(work))
         if mover:
             group.create_task(_keep_on(partial(move_due, database, mover)))
             group.create_task(_keep_on(partial(erase_leftovers, database, mover)))
             group.create_task(_keep_on(mover.heartbeat))
-        if keep_trust:
-            group.create_task(_keep_on(keep_trust))
         running: set[asyncio.Task[None]] = set()
         while True:
             alive.touch()

@@ -21,26 +21,31 @@ PENDING, PENDING_OF_USER = 5000, 500
 ALIASES_PER_ACCOUNT = 50
 
 GET = """
-SELECT domains, accounts, accounts_per_domain, aliases_per_account FROM limits
+SELECT domains, accounts, accounts_per_domain, aliases_per_account, quota_bytes, storage_bytes FROM limits
 WHERE organization_id = :organization AND user_id = :user_id"""
 SET = """
-INSERT INTO limits (organization_id, user_id, domains, accounts, accounts_per_domain, aliases_per_account)
-VALUES (:organization, :user_id, :domains, :accounts, :accounts_per_domain, :aliases_per_account)
+INSERT INTO limits (
+  organization_id, user_id, domains, accounts, accounts_per_domain, aliases_per_account, quota_bytes, storage_bytes)
+VALUES (
+  :organization, :user_id, :domains, :accounts, :accounts_per_domain, :aliases_per_account, :quota_bytes,
+  :storage_bytes)
 ON CONFLICT (organization_id, user_id) DO UPDATE
 SET domains = excluded.domains, accounts = excluded.accounts, accounts_per_domain = excluded.accounts_per_domain,
-  aliases_per_account = excluded.aliases_per_account"""
+  aliases_per_account = excluded.aliases_per_account, quota_bytes = excluded.quota_bytes,
+  storage_bytes = excluded.storage_bytes"""
 APPLY = """
-SELECT user_id, domains, accounts, accounts_per_domain, aliases_per_account FROM limits
+SELECT user_id, domains, accounts, accounts_per_domain, aliases_per_account, quota_bytes, storage_bytes FROM limits
 WHERE organization_id = :organization AND user_id IN ('', :user_id)"""
 APPLICABLE = """
 limits.organization_id = :organization AND limits.user_id IN ('', :user_id)
-  AND (limits.domains IS NOT NULL OR limits.accounts IS NOT NULL OR limits.accounts_per_domain IS NOT NULL)"""
+  AND (limits.domains IS NOT NULL OR limits.accounts IS NOT NULL OR limits.accounts_per_domain IS NOT NULL
+    OR limits.quota_bytes IS NOT NULL OR limits.storage_bytes IS NOT NULL)"""
 LIMITS_EXIST = f"EXISTS (SELECT 1 FROM limits WHERE {APPLICABLE})"
 # An update that changes nothing: where there is a limit, one transaction at a time counts. Without
 # a limit no transaction waits (decision 0106).
 LOCK = f"""
 UPDATE limits SET domains = domains WHERE {APPLICABLE}
-RETURNING user_id, domains, accounts, accounts_per_domain, aliases_per_account"""
+RETURNING user_id, domains, accounts, accounts_per_domain, aliases_per_account, quota_bytes, storage_bytes"""
 COUNT_DOMAINS = """
 SELECT COUNT(*) FROM domains
 WHERE organization_id = :organization AND deleted_at IS NULL
@@ -52,12 +57,15 @@ WHERE organization_id = :organization AND deleted_at IS NULL AND status = 'pendi
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """The limits of a user or an organization; None means no limit."""
+    """The limits of a user or an organization; None means no limit. `quota_bytes` is the quota of
+    accounts that are made without one, `storage_bytes` the largest sum of all quotas."""
 
     domains: int | None = None
     accounts: int | None = None
     accounts_per_domain: int | None = None
     aliases_per_account: int | None = None
+    quota_bytes: int | None = None
+    storage_bytes: int | None = None
 
 
 class SetLimits(msgspec.Struct, frozen=True):
@@ -67,6 +75,8 @@ class SetLimits(msgspec.Struct, frozen=True):
     accounts: int | UnsetType | None = UNSET
     accounts_per_domain: int | UnsetType | None = UNSET
     aliases_per_account: int | UnsetType | None = UNSET
+    quota_bytes: int | UnsetType | None = UNSET
+    storage_bytes: int | UnsetType | None = UNSET
 
 
 def get(tx: Tx, organization_id: int, user_id: str | None) -> Limits:
@@ -87,13 +97,22 @@ def change(tx: Tx, actor: Actor, user_id: str | None, command: SetLimits) -> Lim
     return new
 
 
-def check_account(tx: Tx, organization_id: int, user_id: str, domain_id: int) -> None:
-    """Raises LimitReached if one more account would be too many. Where there is a limit, the result
-    holds until the commit."""
-    for who, limits in _applying(tx, LOCK, organization_id, user_id):
+def check_account(
+    tx: Tx, organization_id: int, user_id: str, domain_id: int, quota_bytes: int | UnsetType | None
+) -> int | None:
+    """Returns the quota of one more account in bytes: the given one, or for UNSET the default of
+    the user, else of the organization. Raises LimitReached if the account would be too many, or its
+    quota too large. Where there is a limit, the result holds until the commit."""
+    applying = _applying(tx, LOCK, organization_id, user_id)
+    if quota_bytes is UNSET:
+        defaults = {who: limits.quota_bytes for who, limits in applying if limits.quota_bytes is not None}
+        quota_bytes = defaults.get(user_id, defaults.get(None))
+    for who, limits in applying:
+        _check_storage(tx, organization_id, who, limits, 0, quota_bytes)
         if limits.accounts is not None and usage.totals(tx, Actor(organization_id), who).total >= limits.accounts:
             raise LimitReached("accounts", limits.accounts)
         _check_domain(tx, organization_id, who, domain_id, limits.accounts_per_domain)
+    return quota_bytes
 
 
 def check_place(tx: Tx, organization_id: int, user_id: str, domain_id: int) -> None:
@@ -101,6 +120,18 @@ def check_place(tx: Tx, organization_id: int, user_id: str, domain_id: int) -> N
     limit, the result holds until the commit."""
     for who, limits in _applying(tx, LOCK, organization_id, user_id):
         _check_domain(tx, organization_id, who, domain_id, limits.accounts_per_domain)
+
+
+def lock(tx: Tx, organization_id: int, user_id: str) -> None:
+    """Locks the limits of a user and of the organization until the end of the transaction."""
+    tx.run(LOCK, organization=organization_id, user_id=user_id)
+
+
+def check_quota(tx: Tx, organization_id: int, user_id: str, old: int | None, new: int | None) -> None:
+    """Raises LimitReached if a live account may not have the quota `new` (bytes) in place of
+    `old`. Where there is a limit, the result holds until the commit."""
+    for who, limits in _applying(tx, LOCK, organization_id, user_id):
+        _check_storage(tx, organization_id, who, limits, old, new)
 
 
 def check_domain(tx: Tx, organization_id: int, user_id: str | None, *, looks: bool = False) -> None:
@@ -142,6 +173,19 @@ def check_aliases(most: int, present: int) -> None:
 def _check_domain(tx: Tx, organization_id: int, user_id: str | None, domain_id: int, most: int | None) -> None:
     if most is not None and usage.of_domain(tx, organization_id, user_id, domain_id) >= most:
         raise LimitReached("accounts_per_domain", most)
+
+
+def _check_storage(
+    tx: Tx, organization_id: int, who: str | None, limits: Limits, old: int | None, new: int | None
+) -> None:
+    most = limits.storage_bytes
+    if most is None or new == old:
+        return
+    if new is None:
+        raise LimitReached("storage_bytes", most, "give the account a quota_bytes, or have it raised (PUT /v2/limits)")
+    added = new - (old or 0)
+    if added > 0 and usage.promised(tx, organization_id, who) + added > most:
+        raise LimitReached("storage_bytes", most, "choose a smaller quota_bytes, or have it raised (PUT /v2/limits)")
 
 
 def _applying(tx: Tx, sql: str, organization_id: int, user_id: str) -> list[tuple[str | None, Limits]]:

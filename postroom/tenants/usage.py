@@ -1,7 +1,8 @@
 """Counters of live accounts by domain and status. The transaction that changes an account updates
 them, so that `GET /v2/stats` never counts rows.
 
-The row of user `''` is the sum over all users of the domain (decision 0009).
+The row of user `''` is the sum over all users of the domain (decision 0009). The rows also have the
+sum of the quotas (decision 0240).
 """
 
 import msgspec
@@ -13,15 +14,19 @@ EVERY_USER = ""
 STATUSES = ("active", "suspended", "disabled")
 
 ADD = """
-INSERT INTO account_counts (organization_id, user_id, domain_id, status, accounts)
-VALUES (:organization, '', :domain_id, :status, :by), (:organization, :user_id, :domain_id, :status, :by)
+INSERT INTO account_counts (organization_id, user_id, domain_id, status, accounts, quota_bytes)
+VALUES (:organization, '', :domain_id, :status, :by, :quota_bytes),
+  (:organization, :user_id, :domain_id, :status, :by, :quota_bytes)
 ON CONFLICT (organization_id, user_id, domain_id, status)
-DO UPDATE SET accounts = account_counts.accounts + excluded.accounts"""
+DO UPDATE SET accounts = account_counts.accounts + excluded.accounts,
+  quota_bytes = account_counts.quota_bytes + excluded.quota_bytes"""
 TOTALS = """
 SELECT status, SUM(accounts) FROM account_counts
 WHERE organization_id = :organization AND user_id = :user_id
   AND (CAST(:bound AS BIGINT) IS NULL OR domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound))
 GROUP BY status"""
+PROMISED = """
+SELECT COALESCE(SUM(quota_bytes), 0) FROM account_counts WHERE organization_id = :organization AND user_id = :user_id"""
 # One organization at a time (CROSS JOIN keeps SQLite to this order), so that the primary key finds
 # the sums over all users.
 EVERYTHING = """
@@ -69,9 +74,13 @@ class Count(msgspec.Struct):
         self.total += number
 
 
-def add(tx: Tx, organization_id: int, domain_id: int, user_id: str, status: str, by: int) -> None:
-    """Counts one more account (1) or one fewer (-1)."""
-    tx.run(ADD, organization=organization_id, user_id=user_id, domain_id=domain_id, status=status, by=by)
+def add(
+    tx: Tx, organization_id: int, domain_id: int, user_id: str, status: str, by: int, quota_bytes: int | None
+) -> None:
+    """Counts one more account (1), one fewer (-1), or none (0), and adds `quota_bytes` to the sum
+    of the quotas."""
+    whose = {"organization": organization_id, "user_id": user_id, "domain_id": domain_id}
+    tx.run(ADD, **whose, status=status, by=by, quota_bytes=quota_bytes or 0)
 
 
 def totals(tx: Tx, actor: Actor, user_id: str | None) -> Count:
@@ -80,6 +89,12 @@ def totals(tx: Tx, actor: Actor, user_id: str | None) -> Count:
     for status, number in tx.all(TOTALS, **_whose(actor, user_id)):
         count.add(status, int(number))
     return count
+
+
+def promised(tx: Tx, organization_id: int, user_id: str | None) -> int:
+    """Returns the sum of the quotas of all live accounts of an organization or a user, in bytes."""
+    row = tx.one(PROMISED, organization=organization_id, user_id=user_id or EVERY_USER)
+    return int(row[0]) if row else 0
 
 
 def everything(tx: Tx) -> Count:

@@ -12,7 +12,9 @@ from tests.api.rows import rows
 from tests.harness.server import Tenant
 
 PATH = "/v2/limits"
-NONE = {"domains": None, "accounts": None, "accounts_per_domain": None, "aliases_per_account": None}
+NONE = dict.fromkeys(
+    ("domains", "accounts", "accounts_per_domain", "aliases_per_account", "quota_bytes", "storage_bytes")
+)
 
 
 def test_it_works(tenant: Tenant) -> None:
@@ -33,6 +35,9 @@ def test_it_works(tenant: Tenant) -> None:
         ({"user_id": "u", "accounts": -1}, "accounts"),
         ({"user_id": "u", "domains": "3"}, "domains"),
         ({"user_id": "u", "accounts_per_domain": 2**63}, "accounts_per_domain"),
+        ({"user_id": "u", "quota_bytes": 0}, "quota_bytes"),
+        ({"user_id": "u", "quota_bytes": 2**44 + 1}, "quota_bytes"),
+        ({"user_id": "u", "storage_bytes": -1}, "storage_bytes"),
         ({"user_id": "u", "mails": 1}, "mails"),
         ({"user_id": "", "accounts": 1}, "user_id"),
     ],

@@ -21,7 +21,9 @@ def test_it_works(tenant: Tenant, told: Told) -> None:
     path, who = f"/v2/email-accounts/{account['id']}", {"id": account["id"], "address": account["address"]}
     told.size = Usage(2048, 3)
     told.open = [OpenSession("imap", "192.0.2.7"), OpenSession("imap", "2001:db8::1")]
-    assert tenant.get(f"{path}/usage").json == {**who, "used_bytes": 2048, "messages": 3, "forwards_by_script": False}
+    quotas = {"quota_bytes": None, "quota_messages": None, "over_quota": False}
+    sizes = {"used_bytes": 2048, "messages": 3, "forwards_by_script": False}
+    assert tenant.get(f"{path}/usage").json == {**who, **sizes, **quotas}
     assert tenant.get(f"{path}/sessions", user_id="user_123").json == {
         **who,
         "sessions": [

@@ -26,6 +26,7 @@ RANK = {"active": 0, "suspended": 1, "disabled": 2}
 
 names, users, statuses = st.sampled_from(NAMES), st.sampled_from(USERS), st.sampled_from(STATUSES)
 display_names = st.none() | st.text(st.characters(exclude_categories=["C", "Z"]), max_size=20)
+quotas = st.none() | st.integers(1, 1000)
 filters = st.sampled_from([{}, *({"user_id": user} for user in USERS)])
 
 
@@ -40,6 +41,7 @@ class Machine(RuleBasedStateMachine):
         self.owners: dict[str, str] = {}
         self.deleted: dict[int, dict[str, Any]] = {}
         self.passwords: set[str] = set()
+        self.forwards: dict[int, list[str]] = {}
 
     @initialize()
     def begin(self) -> None:
@@ -66,6 +68,8 @@ class Machine(RuleBasedStateMachine):
             "display_name": display_name,
             "status": "active",
             "is_default": first,
+            "quota_bytes": None,
+            "quota_messages": None,
         }
         self.owners[name] = user
 
@@ -86,6 +90,14 @@ class Machine(RuleBasedStateMachine):
             self._hand_over(account)
 
     @precondition(lambda self: self.accounts)
+    @rule(data=st.data(), size=quotas, messages=quotas, filter_=filters)
+    def set_quota(self, data: st.DataObject, size: int | None, messages: int | None, filter_: dict[str, str]) -> None:
+        account = self._any(data)
+        body = {"quota_bytes": size, "quota_messages": messages}
+        if not self._refuses(self.tenant.put(f"{ACCOUNTS}/{account['id']}", body | filter_), account, filter_):
+            account |= body
+
+    @precondition(lambda self: self.accounts)
     @rule(data=st.data(), filter_=filters)
     def make_default(self, data: st.DataObject, filter_: dict[str, str]) -> None:
         account = self._any(data)
@@ -104,6 +116,18 @@ class Machine(RuleBasedStateMachine):
         answer = self.tenant.post(f"{ACCOUNTS}/{account['id']}/password/reset", filter_)
         if not self._refuses(answer, account, filter_):
             self._new_password(answer)
+
+    @precondition(lambda self: self.accounts)
+    @rule(data=st.data(), filter_=filters, numbers=st.lists(st.integers(1, 9), unique=True))
+    def forward(self, data: st.DataObject, filter_: dict[str, str], numbers: list[int]) -> None:
+        account = self._any(data)
+        path = f"{ACCOUNTS}/{account['id']}/forwarding"
+        to = [f"{number}@else.example" for number in numbers]
+        answer = self.tenant.put(path, {"enabled": bool(to), "to": to, **filter_})
+        if not self._refuses(answer, account, filter_):
+            self.forwards[account["id"]] = to
+        found = self.tenant.get(path).json["forwarding"]
+        assert found["to"] == self.forwards.get(account["id"], [])
 
     @precondition(lambda self: self.accounts)
     @rule(data=st.data(), filter_=filters)

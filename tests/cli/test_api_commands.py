@@ -67,6 +67,20 @@ def test_it_works(tenant: Tenant, tmp_path: Path) -> None:
     assert re.search(rf"^address +billing@{tenant.domain} *$", shown.stdout, re.M)
 
 
+def test_a_switch_is_on_or_off(tenant: Tenant, tmp_path: Path) -> None:
+    id_ = str(tenant.account()["id"])
+    rule = ("accounts", "set-forwarding", id_, "--to", "ann@else.example")
+    assert run(tenant, tmp_path, *rule).returncode == 2
+    for words, enabled, keep_copy in (
+        (("--enabled", "--no-keep-copy"), True, False),
+        (("--enabled",), True, True),
+        (("--no-enabled", "--keep-copy"), False, True),
+    ):
+        assert run(tenant, tmp_path, *rule, *words).returncode == 0
+        found = tenant.get(f"/v2/email-accounts/{id_}/forwarding").json["forwarding"]
+        assert (found["enabled"], found["keep_copy"], found["to"]) == (enabled, keep_copy, ["ann@else.example"])
+
+
 def test_statuses_and_null(tenant: Tenant, tmp_path: Path) -> None:
     id_ = str(tenant.account(display_name="Bill")["id"])
     for command, status in (("suspend", "suspended"), ("disable", "disabled"), ("resume", "active")):

@@ -84,3 +84,60 @@ def test_a_script_that_forwards_is_seen_and_a_reset_stops_it(console: Visit, tol
     expect(console.dialog.get_by_text("Save this password now")).to_be_visible()
     types = [event["type"] for event in console.tenant.events() if event["account_id"] == account["id"]]
     assert types[-2:] == ["account.scripts_disabled", "account.password_reset"]
+
+
+def test_the_quota_of_an_account(console: Visit, told: Told) -> None:
+    """A quota below the usage is seen as a full mailbox, and can be lifted."""
+    account, page = console.tenant.account("quota"), console.page
+    console.open(f"/accounts/{account['id']}")
+
+    def change(megabytes: str, messages: str) -> None:
+        console.button("Change the quota").click()
+        console.dialog.get_by_label("Megabytes").fill(megabytes)
+        console.dialog.get_by_label("Messages").fill(messages)
+        console.dialog.get_by_role("button", name="Save").click()
+
+    change("many", "")
+    expect(console.dialog.get_by_text("Use a number.")).to_be_visible()
+    judge(console, "a quota that is no number")
+    console.dialog.get_by_role("button", name="Cancel").click()
+    change("2.1", "5000")
+    expect(page.get_by_text("2.2 MB of 2.1 MB")).to_be_visible()
+    expect(page.get_by_text("1,234 of 5,000")).to_be_visible()
+    expect(page.get_by_text("new mail is refused")).to_be_visible()
+    expect(page.get_by_role("table").get_by_text("Mailbox full")).to_be_visible()
+    judge(console, "an account with a full mailbox")
+    assert console.tenant.full(account["id"])["quota_bytes"] == 2_100_000
+    change("", "")
+    expect(page.get_by_text("new mail is refused")).to_be_hidden()
+    full = console.tenant.full(account["id"])
+    assert (full["quota_bytes"], full["quota_messages"]) == (None, None)
+
+
+def test_forwarding_and_vacation(console: Visit) -> None:
+    account, page = console.tenant.account("rules"), console.page
+    console.open(f"/accounts/{account['id']}")
+    console.button("Change the forwarding").click()
+    console.dialog.get_by_label("Forward its mail").check()
+    console.dialog.get_by_label("Addresses").fill("ann@else.example\nno address")
+    console.dialog.get_by_role("button", name="Save").click()
+    expect(console.dialog.locator("[data-field=to] .error")).to_contain_text("Address 2")
+    console.dialog.get_by_label("Addresses").fill("ann@else.example\nbob@else.example")
+    console.dialog.get_by_label("Keep a copy here").uncheck()
+    judge(console, "the dialog of a forwarding")
+    console.dialog.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("ann@else.example, bob@else.example, without a copy here")).to_be_visible()
+    expect(page.get_by_text("off → ann@else.example, bob@else.example")).to_have_count(0)
+    console.button("Change the vacation").click()
+    console.dialog.get_by_label("Reply to its mail").check()
+    console.dialog.get_by_label("Text").fill("I am away.")
+    console.dialog.get_by_label("Until").fill("2199-01-02T03:04:05")
+    judge(console, "the dialog of a vacation")
+    console.dialog.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("replies now")).to_be_visible()
+    path = f"/v2/email-accounts/{account['id']}"
+    assert console.tenant.get(f"{path}/forwarding").json["forwarding"]["keep_copy"] is False
+    rule = console.tenant.get(f"{path}/vacation").json["vacation"]
+    assert (rule["text"], rule["subject"], rule["until_at"][:4]) == ("I am away.", None, "2199")
+    console.open(f"/accounts/{account['id']}")
+    expect(page.get_by_text("off → ann@else.example, bob@else.example")).to_be_visible()

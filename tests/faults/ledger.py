@@ -25,6 +25,9 @@ LOGINS = 24  # in each comparison, besides the logins that must decide between t
 _numbers = itertools.count(1)
 
 
+NOTHING = (False, "", None, ())
+
+
 @dataclass(frozen=True)
 class State:
     """The state of an account as a client knows it. The password is None if it was in an answer
@@ -34,13 +37,16 @@ class State:
     password: str | None = None
     status: str = "active"
     display_name: str | None = None
+    quota_bytes: int | None = None
+    forward: tuple[str, ...] = ()
 
     @property
-    def shown(self) -> tuple[bool, str, str | None]:
+    def shown(self) -> tuple[Any, ...]:
         """The part of the state that HTTP shows."""
-        return (self.exists, self.status, self.display_name) if self.exists else (False, "", None)
+        return (True, self.status, self.display_name, self.quota_bytes, self.forward) if self.exists else GONE
 
 
+GONE = (False,)
 ABSENT = State(exists=False)
 
 
@@ -108,11 +114,24 @@ RESUME = Operation(
     lambda entry: ("PUT", f"{ACCOUNTS}/{entry.id}", {"status": "active", "display_name": "resumed"}),
     SUSPEND.after,
 )
+QUOTA = Operation(
+    lambda entry: ("PUT", f"{ACCOUNTS}/{entry.id}", {"quota_bytes": random.choice([None, 10**9 + next(_numbers)])}),
+    SUSPEND.after,
+)
+# The rule is off, because the load also sends mail to the accounts.
+FORWARD = Operation(
+    lambda entry: (
+        "PUT",
+        f"{ACCOUNTS}/{entry.id}/forwarding",
+        {"enabled": False, "to": [f"ann{next(_numbers)}@else.example"]},
+    ),
+    lambda state, body, _answer: replace(state, forward=tuple(body["to"])),
+)
 SIGN_OUT = Operation(lambda entry: ("POST", f"{ACCOUNTS}/{entry.id}/sessions/end", {}), lambda state, *_: state)
 DELETE = Operation(lambda entry: ("POST", f"{ACCOUNTS}/delete", {"id": entry.id}), lambda *_: ABSENT)
 
 # The operations on an existing account.
-OPERATIONS = (RESET, CHOOSE, RENAME, SUSPEND, RESUME, SIGN_OUT, DELETE)
+OPERATIONS = (RESET, CHOOSE, RENAME, FORWARD, SUSPEND, RESUME, QUOTA, SIGN_OUT, DELETE)
 
 
 class Client:
@@ -213,7 +232,7 @@ class Ledger:
         shown = {account["address"]: account for account in _all(client, ACCOUNTS, fields="*")}
         assert set(shown) <= set(self.entries), "an account that no request created"
         for address, entry in self.entries.items():
-            _settle(entry, shown.get(address))
+            _settle(client, entry, shown.get(address))
         _check_whole(client, self.entries.values(), shown.values())
         if self.service.settings.get("mail") != "off":
             self._log_in(client, logins)
@@ -295,9 +314,12 @@ def _all(client: Client, path: str, **query: Any) -> list[Any]:
     return found
 
 
-def _settle(entry: Entry, account: Any) -> None:
+def _settle(client: Client, entry: Entry, account: Any) -> None:
     """Removes the states that differ from the one that HTTP shows."""
-    seen = (True, account["status"], account["display_name"]) if account else (False, "", None)
+    seen: Any = GONE
+    if account:
+        rule = client.get(f"{ACCOUNTS}/{account['id']}/forwarding")["forwarding"]
+        seen = (True, account["status"], account["display_name"], account["quota_bytes"], tuple(rule["to"]))
     left = [state for state in entry.possible if state.shown == seen]
     assert left, f"promised {entry}, found {account}"
     entry.possible = left if account else left[:1]

@@ -26,7 +26,7 @@ from postroom.auth.keys import CreateKey
 from postroom.db import Database, Tx
 from postroom.domains import commands as domains
 from postroom.domains.commands import Status
-from postroom.mailboxes.interface import Mailboxes, OpenSession, Usage
+from postroom.mailboxes.interface import Mailboxes, OpenSession, Size, Usage
 from postroom.service import bootstrap
 from postroom.settings import Settings
 from postroom.tenants import organizations
@@ -72,6 +72,10 @@ class Told(Mailboxes):
     asked: list[int] = field(default_factory=list)
     size: Usage = field(default_factory=lambda: Usage(0, 0))
     open: list[OpenSession] = field(default_factory=list)
+
+    async def count(self, account_id: int) -> Size:
+        self._ask(account_id)
+        return self.size
 
     async def usage(self, account_id: int) -> Usage:
         self._ask(account_id)

@@ -72,7 +72,9 @@ def test_it_works() -> None:
         "dovecot/dovecot.conf",
         "dovecot/folders.acl",
         "dovecot/once.sieve",
+        "dovecot/quota-warning",
         "dovecot/refused.conf.ext",
+        "dovecot/scripts.conf.ext",
         "dovecot/sendmail",
         "dovecot/sql.conf.ext",
         "opendkim/opendkim.conf",
@@ -139,10 +141,13 @@ def test_it_refuses_a_database_that_a_daemon_would_misread(role: dict[str, str],
 def test_without_root_there_is_no_postfix_and_no_other_user(version: str) -> None:
     files = render(replace(ROOTLESS, dovecot=version))
     assert sorted(
-        files.keys() - {f"dovecot/{name}" for name in ("sql.conf.ext", "refused.conf.ext", "folders.acl")}
+        files.keys()
+        - {f"dovecot/{name}" for name in ("sql.conf.ext", "refused.conf.ext", "scripts.conf.ext", "folders.acl")}
+        - {"dovecot/none.sieve"}
     ) == [
         "dovecot/dovecot.conf",
         "dovecot/once.sieve",
+        "dovecot/quota-warning",
         "run/doveadm.key",
     ]
     text = files["dovecot/dovecot.conf"].text

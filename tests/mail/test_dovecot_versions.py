@@ -14,7 +14,9 @@ from tests.mail.test_configuration import POSTGRES, TRIXIE, render
 def test_the_versions_of_dovecot_differ_in_its_own_files_only() -> None:
     """Dovecot 2.4 has its queries in the main file."""
     old, new = render(), render(TRIXIE)
-    of_the_old = {"dovecot/sql.conf.ext", "dovecot/refused.conf.ext", "dovecot/folders.acl"}
+    names = ("sql.conf.ext", "refused.conf.ext", "scripts.conf.ext", "folders.acl")
+    of_the_old = {f"dovecot/{name}" for name in names}
+    assert set(new) - set(old) == {"dovecot/none.sieve"}
     assert {path for path in old if new.get(path) != old[path]} == {"dovecot/dovecot.conf", *of_the_old}
     assert set(old) - set(new) == of_the_old <= set(daemons.OBSOLETE)
     old, new = render(POSTGRES), render(replace(POSTGRES, dovecot="2.4"))
@@ -23,6 +25,7 @@ def test_the_versions_of_dovecot_differ_in_its_own_files_only() -> None:
         "dovecot/auth.lua",
         "dovecot/refused.lua",
         "dovecot/folders.acl",
+        "dovecot/scripts.conf.ext",
     }
 
 

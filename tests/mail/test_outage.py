@@ -2,18 +2,22 @@
 no restart afterwards. Also tests of passwords and ids that only PostgreSQL has."""
 
 import os
+import re
 import smtplib
 import subprocess
 from collections.abc import Iterator
 from email import message_from_bytes
 from pathlib import Path
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from tests.harness.postgres import PostgresServer
 from tests.harness.service import Service, wait_for
 from tests.mail.clients import Imap, imap_login, refusal, submission
 from tests.mail.platform import Mailbox, Platform
+from tests.mail.test_delivery_rules import forward
 
 SECRET = "the-owners-password"
 
@@ -100,6 +104,38 @@ def test_connections_that_are_cut_off_are_made_again(mailbox: Mailbox, server: P
     wait_for("logins", lambda: logs_in(mailbox), 5)
     wait_for("recipients", lambda: takes(mailbox) == 250, 5)
     wait_for("submission", lambda: submits(mailbox), 5)
+
+
+def test_a_forward_after_connections_were_cut_off(mailbox: Mailbox, server: PostgresServer) -> None:
+    """The process that reads the rules connects again at its next question."""
+    target = mailbox.platform.create("after")
+    forward(mailbox, target.address, keep_copy=False)
+    mailbox.receive("before the cut")
+    assert target.wait_for("before the cut")
+    server.restart()
+    wait_for("recipients", lambda: takes(mailbox) == 250, 5)
+    mailbox.receive("after the cut")
+    assert target.wait_for("after the cut")
+    forward(mailbox, enabled=False)
+
+
+def test_a_delivery_waits_while_its_rules_cannot_be_read(mailbox: Mailbox) -> None:
+    """Without the rules, the mail would stay in the mailbox of somebody who wants no copy there."""
+    service, target = mailbox.platform.service, mailbox.platform.create("waits")
+    forward(mailbox, target.address, keep_copy=False)
+    with psycopg.connect(service.database_url, autocommit=True) as owner:
+        role = sql.Identifier(f"{owner.info.dbname}_mail")
+        owner.execute(sql.SQL("REVOKE SELECT ON mail_scripts FROM {}").format(role))
+        mailbox.receive("unread rules")
+        log = service.data / "log" / "postfix.log"
+        deferred = re.compile(rf"to=<{mailbox.id}@acct\.internal>.* dsn=4.2.0, status=deferred")
+        wait_for("the deferred delivery", lambda: deferred.search(log.read_text()))
+        assert "unread rules" not in mailbox.subjects()
+        owner.execute(sql.SQL("GRANT SELECT ON mail_scripts TO {}").format(role))
+    subprocess.run(["/usr/sbin/postqueue", "-c", service.data / "postfix", "-f"], check=True)
+    assert target.wait_for("unread rules")
+    assert "unread rules" not in mailbox.subjects()
+    forward(mailbox, enabled=False)
 
 
 def test_a_wrong_password_is_still_wrong(mailbox: Mailbox) -> None:

@@ -24,6 +24,9 @@ def fill(service: Service) -> None:
     boxes = [platform.create(name, user_id=f"user_{name}") for name in ("first", "second", "third", "fourth", "fifth")]
     owned.create("sixth", user_id="u 2", display_name="Zoë 'x'; -- 雪")
     boxes[0].reset()
+    path = f"/v2/email-accounts/{boxes[0].id}"
+    platform.call("PUT", f"{path}/forwarding", {"enabled": True, "to": ["ann@else.example"]})
+    platform.call("PUT", f"{path}/vacation", {"enabled": True, "text": "away"})
     boxes[1].update(status="suspended")
     boxes[2].update(status="disabled")
     boxes[3].delete()
@@ -31,6 +34,7 @@ def fill(service: Service) -> None:
         body = {"domain": platform.domain, "local_part": local_part, "user_id": f"user_{user}"}
         platform.call("POST", "/v2/email-aliases/create", {**body, "account_ids": [box.id]})
     boxes[1].update(local_part="renamed")
+    boxes[4].update(quota_bytes=10**9, quota_messages=10**5)
     platform.call("POST", "/v2/domain", {"domain": "claim.example", "user_id": "user_first"})
     platform.call("POST", "/v2/domains/claim.example/dkim/rotate", {"user_id": "user_first"})
     consent = {"user_id": "user_first", "subdomain": f"shop.{platform.domain}"}
@@ -38,7 +42,7 @@ def fill(service: Service) -> None:
     for arguments in (
         ("keys", "create", "--name", "narrow", "--domain", platform.domain, "--network", "192.0.2.0/24"),
         ("keys", "revoke", "2"),
-        ("limits", "set", "--accounts", "100", "--user", "user_first"),
+        ("limits", "set", "--accounts", "100", "--quota-bytes", "2000000000", "--user", "user_first"),
         ("domains", "create", "pending.test"),
         ("domains", "create", "suspended.test", "--active"),
         ("domains", "suspend", "suspended.test"),

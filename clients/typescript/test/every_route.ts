@@ -8,6 +8,16 @@ const path = { id: 42 };
 const domain = { domain: "customer.com" };
 const user = { user_id: "user_123" };
 
+export async function rules(): Promise<void> {
+  const { forwarding } = await client.call("delivery_rules.get_forwarding", { path });
+  forwarding.to satisfies string[];
+  const body = { enabled: true, to: ["ann@example.org"], keep_copy: false };
+  (await client.call("delivery_rules.put_forwarding", { path, body })).account.address satisfies string;
+  (await client.call("delivery_rules.get_vacation", { path })).vacation.until_at satisfies string | null;
+  const away = { enabled: true, text: "I am away.", subject: null, until_at: "2027-01-02T00:00:00Z" };
+  (await client.call("delivery_rules.put_vacation", { path, body: away })).vacation.active_now satisfies boolean;
+}
+
 export async function accounts(): Promise<void> {
   const made = await client.call("accounts.create", { body: { ...domain, local_part: "billing" } });
   const account: Account = made.account;

@@ -17,6 +17,9 @@ from postroom.parameters import (
     IsDefault,
     KeepFormer,
     LocalPart,
+    QuotaBytes,
+    QuotaMessages,
+    QuotaNumber,
     StatusName,
     UserId,
 )
@@ -32,6 +35,8 @@ class UpdateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep_former: KeepFormer | UnsetType = UNSET
     former_days: FormerDays | None = None
     allow_reserved: AllowReserved = False
+    quota_bytes: QuotaBytes[QuotaNumber] | UnsetType | None = UNSET
+    quota_messages: QuotaMessages[QuotaNumber] | UnsetType | None = UNSET
 
 
 def parse(body: UpdateBody, problems: list[FieldError]) -> tuple[Rename | None, UpdateAccount]:

@@ -12,9 +12,11 @@ from postroom.accounts import renames
 from postroom.accounts.commands import CreateAccount
 from postroom.accounts.model import Account
 from postroom.accounts.passwords import generate, hash_generated
+from postroom.accounts.quotas import SetQuota
 from postroom.api.context import RequestContext, Result, path_id, require_user, resolve_user
 from postroom.api.endpoints import account_update, account_views
 from postroom.api.endpoints.account_page import AccountPage, DomainPageQuery, PageQuery
+from postroom.api.endpoints.account_quota import with_size
 from postroom.api.endpoints.account_update import UpdateBody
 from postroom.api.endpoints.account_views import NOTE, projection, shown_rows
 from postroom.api.endpoints.domain_views import ShownDomain
@@ -41,6 +43,9 @@ from postroom.parameters import (
     LocalPart,
     Password,
     Purge,
+    QuotaBytes,
+    QuotaMessages,
+    QuotaNumber,
     UserId,
 )
 
@@ -66,6 +71,8 @@ class CreateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     display_name: DisplayName | None = None
     password: Password | UnsetType = UNSET
     allow_reserved: AllowReserved = False
+    quota_bytes: QuotaBytes[QuotaNumber] | UnsetType | None = UNSET
+    quota_messages: QuotaMessages[QuotaNumber] | None = None
 
 
 class DeleteBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -145,6 +152,8 @@ async def create(context: RequestContext, query: FieldsQuery, body: CreateBody) 
         display_name=body.display_name,
         password=stored,
         allow_reserved=body.allow_reserved,
+        quota_bytes=body.quota_bytes,
+        quota_messages=body.quota_messages,
     )
 
     def work(tx: Tx) -> Result:
@@ -243,13 +252,15 @@ async def get_domain_page(context: RequestContext, query: DomainPageQuery) -> Re
     refuses=("account_disabled", "domain_not_active", "reserved_local_part", "address_exists", "limit_reached"),
 )
 async def update(context: RequestContext, query: FieldsQuery, body: UpdateBody) -> Result:
-    """Changes the address, the display name, the status or the default account; absent fields stay
-    as they are."""
+    """Changes the address, the display name, the status, the default account or the quotas; absent
+    fields stay as they are. A quota is in force for the next message and the next session."""
     show = projection(query.fields, account_views.updated)
     problems = text_problems(query.user_id, body.user_id)
     rename, command = account_update.parse(body, problems)
     raise_if_any(problems)
     id_, user_id = path_id(context), resolve_user(context.actor, query.user_id, body.user_id)
+    quota = await with_size(context, id_, user_id, SetQuota(body.quota_bytes, body.quota_messages))
+    command = msgspec.structs.replace(command, quota=quota)
 
     def work(tx: Tx) -> Result:
         if rename is not None:

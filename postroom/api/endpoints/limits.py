@@ -14,6 +14,9 @@ from postroom.parameters import (
     AliasesPerAccountLimit,
     DomainsLimit,
     LimitNumber,
+    QuotaBytesLimit,
+    QuotaNumber,
+    StorageBytesLimit,
     UserId,
 )
 from postroom.tenants import limits
@@ -30,6 +33,8 @@ class LimitsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accounts: AccountsLimit[LimitNumber] | UnsetType | None = UNSET
     accounts_per_domain: AccountsPerDomainLimit[LimitNumber] | UnsetType | None = UNSET
     aliases_per_account: AliasesPerAccountLimit[LimitNumber] | UnsetType | None = UNSET
+    quota_bytes: QuotaBytesLimit[QuotaNumber] | UnsetType | None = UNSET
+    storage_bytes: StorageBytesLimit[LimitNumber] | UnsetType | None = UNSET
 
 
 class LimitsAnswer(msgspec.Struct, frozen=True):
@@ -58,7 +63,14 @@ async def change(context: RequestContext, query: LimitsQuery, body: LimitsBody) 
             "forbidden",
             "A key that is bound to a user or to domains cannot set limits: use an unrestricted key.",
         )
-    command = SetLimits(body.domains, body.accounts, body.accounts_per_domain, body.aliases_per_account)
+    command = SetLimits(
+        body.domains,
+        body.accounts,
+        body.accounts_per_domain,
+        body.aliases_per_account,
+        body.quota_bytes,
+        body.storage_bytes,
+    )
     return await context.write(
         lambda tx: Result(LimitsAnswer(user_id, limits.change(tx, context.actor, user_id, command)))
     )

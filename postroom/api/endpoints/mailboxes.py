@@ -19,13 +19,17 @@ class MailboxQuery(msgspec.Struct, frozen=True):
 
 
 class UsageAnswer(msgspec.Struct, frozen=True):
-    """The size of the mail in all folders, and whether the active Sieve script redirects mail."""
+    """The size of the mail in all folders, the quotas, and whether the active Sieve script
+    redirects mail."""
 
     id: int
     address: str
     used_bytes: int
     messages: int
     forwards_by_script: bool
+    quota_bytes: int | None
+    quota_messages: int | None
+    over_quota: bool
 
 
 class SessionsAnswer(msgspec.Struct, frozen=True):
@@ -46,11 +50,20 @@ class SessionsAnswer(msgspec.Struct, frozen=True):
     refuses=("mail_off", "mail_unavailable"),
 )
 async def usage(context: RequestContext, query: MailboxQuery) -> Result:
-    """Shows the size of an account's mailbox, as Dovecot counts it now, and whether a script
-    forwards its mail."""
+    """Shows the size of an account's mailbox, as Dovecot counts it now, its quotas, and whether a
+    script forwards its mail."""
     account = await _account(context, query)
     found = await context.services.mailboxes.usage(account.id)
-    return Result(UsageAnswer(account.id, account.address, *msgspec.structs.astuple(found)))
+    return Result(
+        UsageAnswer(
+            account.id,
+            account.address,
+            **msgspec.structs.asdict(found),
+            quota_bytes=account.quota_bytes,
+            quota_messages=account.quota_messages,
+            over_quota=account.over_quota_at is not None,
+        )
+    )
 
 
 @route(

@@ -3,11 +3,12 @@
 import { can, get } from "../api.js";
 import { settingsOf, settingsPath, settingsRows } from "../client_settings.js";
 import { aliasesCard, rename } from "../aliases.js";
-import { changeStatus, deleteAccount, editName, resetPassword, signOut } from "../account_actions.js";
+import { changeStatus, deleteAccount, editName, editQuota, resetPassword, signOut } from "../account_actions.js";
 import { address, h } from "../dom.js";
 import { detail, words } from "../event_words.js";
 import { number, plural, size } from "../format.js";
 import { pagedTable } from "../lists.js";
+import { rules } from "../rules.js";
 import { button, card, copyable, empty, facts, iconButton, missing, moment, pageHead, region, status } from "../widgets.js";
 
 const MEANS = {
@@ -41,8 +42,9 @@ function view(account, servers, context) {
   }
   return [
     pageHead(address(account.address), { back: ["/accounts", "Accounts"], actions: can("accounts:write") && actions(account, context, again) }),
-    h("div", { class: "columns" }, card("Account", about(account, again)), h("div", { class: "stack" }, card("Status", state(account, again)), mailbox(account, context))),
+    h("div", { class: "columns" }, card("Account", about(account, again)), h("div", { class: "stack" }, card("Status", state(account, again)), mailbox(account, context, again))),
     aliasesCard(account, context),
+    rules(account, context),
     sessions(account, context),
     settings(account, servers),
     can("events:read") && history,
@@ -86,18 +88,23 @@ function state(account, again) {
  * The amount of mail. Dovecot is asked for it, and may be unavailable while the rest of the page is
  * shown.
  */
-function mailbox(account, { signal }) {
+function mailbox(account, { signal }, again) {
   const content = h("div", { class: "brief" });
   region(content, async () => {
     const usage = await get(`/v2/email-accounts/${account.id}/usage`, { signal });
     return facts([
-      ["Used", h("span", { title: plural(usage.used_bytes, "byte") }, size(usage.used_bytes))],
-      ["Messages", number(usage.messages)],
+      ["Used", h("span", { title: plural(usage.used_bytes, "byte") }, of(size(usage.used_bytes), usage.quota_bytes, size))],
+      ["Messages", of(number(usage.messages), usage.quota_messages, number)],
+      usage.over_quota && ["Full", h("span", { class: "tag warn" }, "new mail is refused")],
       ["Forwards", usage.forwards_by_script ? h("span", { class: "tag warn" }, "by a Sieve script") : h("span", { class: "faint" }, "no script forwards its mail")],
     ]);
   }, { rows: 2 });
-  return card("Mailbox", content);
+  const change = button("Change the quota", { onclick: async () => (await editQuota(account)) && again() });
+  return card("Mailbox", content, { actions: can("accounts:write") && change });
 }
+
+/** An amount and its quota, in words. */
+const of = (amount, quota, format) => (quota === null ? amount : `${amount} of ${format(quota)}`);
 
 const PROTOCOLS = { imap: "IMAP", pop3: "POP3", managesieve: "ManageSieve" };
 

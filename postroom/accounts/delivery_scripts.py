@@ -1,0 +1,93 @@
+"""The Sieve script of an account (RFC 5228) that carries out its rules. `compose` is the only place
+that writes Sieve; the view mail_scripts says for whom the script runs."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from postroom.accounts import delivery_rules
+from postroom.accounts.delivery_rules import Forwarding, Vacation
+from postroom.accounts.model import Account
+from postroom.db import Tx
+
+PUT = """
+INSERT INTO delivery_scripts (account_id, username, script) VALUES (:id, :username, :script)
+ON CONFLICT (account_id) DO UPDATE SET script = excluded.script"""
+REMOVE = "DELETE FROM delivery_scripts WHERE account_id = :id"
+
+
+def addresses_of(tx: Tx, account: Account) -> tuple[str, ...]:  # noqa: ARG001 - aliases will need the transaction
+    """Returns every address at which the account gets mail, without tags."""
+    return (account.address,)
+
+
+def refresh(tx: Tx, account: Account) -> None:
+    """Writes the script anew from the rules and the addresses of the account. A change of either
+    calls this in its transaction."""
+    rules = delivery_rules.forwarding(tx, account.id), delivery_rules.vacation(tx, account.id)
+    script = compose(addresses_of(tx, account), *rules)
+    if script:
+        tx.run(PUT, id=account.id, username=f"{account.id}@acct.internal", script=script)
+    else:
+        tx.run(REMOVE, id=account.id)
+
+
+def erase(tx: Tx, account_id: int) -> None:
+    """Deletes the rules and the script, because a purge erases personal data."""
+    tx.run(REMOVE, id=account_id)
+    delivery_rules.erase(tx, account_id)
+
+
+def compose(addresses: Sequence[str], forwarding: Forwarding, vacation: Vacation) -> str:
+    """Returns the script, or an empty string if no rule is in force at any time.
+
+    A bounce and what the spam filter has marked are neither forwarded nor answered: the bounce of a
+    forward would be forwarded to the same dead address. A message that comes back is not forwarded
+    again, so that two accounts that forward to each other keep the mail.
+    """
+    actions = [*_replies(addresses, vacation), *_forwards(addresses, forwarding)]
+    if not actions:
+        return ""
+    return "\n".join(
+        [
+            'require ["copy", "date", "envelope", "relational", "vacation"];',
+            'if not anyof (envelope :is "from" "", header :is "X-Spam" "Yes") {',
+            *actions,
+            "}",
+            "",
+        ]
+    )
+
+
+def _replies(addresses: Sequence[str], rule: Vacation) -> Iterator[str]:
+    if not rule.enabled:
+        return
+    tests = [*_bound("ge", rule.from_at), *_bound("lt", rule.until_at)]
+    subject = "" if rule.subject is None else f":subject {_quoted(rule.subject)} "
+    command = f"vacation :days {rule.days} {subject}:addresses {_list(addresses)} {_quoted(rule.text)};"
+    yield f"if allof ({', '.join(tests)}) {{ {command} }}" if tests else command
+
+
+def _forwards(addresses: Sequence[str], rule: Forwarding) -> Iterator[str]:
+    if not rule.enabled:
+        return
+    copy = ":copy " if rule.keep_copy else ""
+    yield f'if not header :is "X-Sieve-Redirected-From" {_list(addresses)} {{'
+    yield from (f"redirect {copy}{_quoted(target)};" for target in rule.to)
+    yield "}"
+
+
+def _bound(relation: str, milliseconds: int | None) -> Iterator[str]:
+    """A comparison with the present time (RFC 5260 5). The text of a time sorts by time."""
+    if milliseconds is not None:
+        moment = datetime.fromtimestamp(milliseconds // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        yield f'currentdate :zone "+0000" :value "{relation}" "iso8601" "{moment}"'
+
+
+def _list(values: Sequence[str]) -> str:
+    return f"[{', '.join(map(_quoted, values))}]"
+
+
+def _quoted(text: str) -> str:
+    """A string of Sieve (RFC 5228 2.4.2). Without `require "variables"`, `${` means itself."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

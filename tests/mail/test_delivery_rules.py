@@ -1,0 +1,168 @@
+"""Forwarding and vacation, set over HTTP: in force for the next message, and what they leave
+alone."""
+
+from email import message_from_bytes
+from typing import Any
+
+from tests.harness.service import wait_for
+from tests.mail.clients import message, smtp, submission
+from tests.mail.platform import Mailbox, nothing_came
+from tests.mail.test_sieve import queue
+
+
+def forward(box: Mailbox, *targets: str, keep_copy: bool = True, enabled: bool = True) -> None:
+    body = {"enabled": enabled, "to": list(targets), "keep_copy": keep_copy}
+    box.platform.call("PUT", f"/v2/email-accounts/{box.id}/forwarding", body)
+
+
+def away(box: Mailbox, text: str = "I am away.", **fields: Any) -> None:
+    box.platform.call("PUT", f"/v2/email-accounts/{box.id}/vacation", {"enabled": True, "text": text, **fields})
+
+
+def send(box: Mailbox, sender: Mailbox | None, **headers: str) -> None:
+    """Sends a message with these header fields: from a mailbox, or from outside as a bounce."""
+    made = message(sender.address if sender else "mailer@elsewhere.example", headers.pop("To", box.address), "")
+    del made["Subject"]
+    for name, value in headers.items():
+        made[name.replace("_", "-")] = value
+    service = box.platform.service
+    with submission(service, sender.address, sender.password) if sender else smtp(service) as client:
+        client.send_message(made, sender.address if sender else "", [box.address])
+
+
+def test_it_works(alice: Mailbox, target: Mailbox) -> None:
+    """Each change is in force for the next message after the answer."""
+    for number in range(3):
+        forward(alice, target.address)
+        alice.receive(f"with a copy {number}")
+        found = message_from_bytes(target.wait_for(f"with a copy {number}"))
+        assert found["Return-Path"] == f"<{alice.address}>"
+        assert found["From"] == "someone@elsewhere.example"
+        assert alice.wait_for(f"with a copy {number}")
+        forward(alice, target.address, keep_copy=False)
+        alice.receive(f"without {number}")
+        assert target.wait_for(f"without {number}")
+        forward(alice, target.address, enabled=False)
+        alice.receive(f"off {number}")
+        assert alice.wait_for(f"off {number}")
+    assert [len(box.subjects()) for box in (alice, target)] == [6, 6]
+
+
+def test_a_vacation(alice: Mailbox, bob: Mailbox) -> None:
+    away(alice, 'Away "until" Monday.\n${1} \\ Grüße', subject="Not here")
+    bob.send(alice.address, "question")
+    reply = message_from_bytes(bob.wait_for("Not here"))
+    assert reply["From"] == f"<{alice.address}>"
+    assert reply["Return-Path"] == "<>"
+    assert reply["DKIM-Signature"]
+    assert reply["Auto-Submitted"].startswith("auto-replied")
+    text = reply.get_payload(decode=True)
+    assert isinstance(text, bytes)
+    assert text.decode().splitlines() == ['Away "until" Monday.', "${1} \\ Grüße"]
+    assert alice.wait_for("question")
+
+
+def test_who_gets_no_reply(alice: Mailbox, bob: Mailbox) -> None:
+    """Lists, bulk, robots, bounces, marked spam, and mail that does not name the account; and a
+    second message within the days."""
+    away(alice)
+    send(alice, bob, Subject="list", List_Id="<l.elsewhere.example>")
+    send(alice, bob, Subject="bulk", Precedence="bulk")
+    send(alice, bob, Subject="robot", Auto_Submitted="auto-generated")
+    send(alice, bob, Subject="spam", X_Spam="Yes")
+    send(alice, bob, Subject="blind", To="others@elsewhere.example")
+    for subject in ("list", "bulk", "robot", "spam", "blind"):
+        assert alice.wait_for(subject)
+    bob.send(alice.address.replace("@", "+tag@"), "tagged")
+    assert bob.wait_for("Auto: tagged")
+    bob.send(alice.address, "again")
+    assert alice.wait_for("again")
+    assert nothing_came(bob, alice) == ["Auto: tagged"]
+
+
+def test_the_window_of_a_vacation(alice: Mailbox, bob: Mailbox) -> None:
+    away(alice, "later", from_at="2199-01-01T00:00:00Z")
+    bob.send(alice.address, "early")
+    assert alice.wait_for("early")
+    away(alice, "over", until_at="2020-01-01T00:00:00Z")
+    bob.send(alice.address, "late")
+    assert alice.wait_for("late")
+    away(alice, "now", from_at="2020-01-01T00:00:00+02:00", until_at="2199-01-01T00:00:00Z")
+    bob.send(alice.address, "in time")
+    assert b"now" in bob.wait_for("Auto: in time")
+    assert nothing_came(bob, alice) == ["Auto: in time"]
+
+
+def test_bounces_and_spam_are_kept(alice: Mailbox, bob: Mailbox, target: Mailbox) -> None:
+    """Neither is forwarded, although no copy is to stay."""
+    forward(alice, target.address, keep_copy=False)
+    send(alice, None, Subject="bounce")
+    send(alice, bob, Subject="spam", X_Spam="Yes")
+    assert alice.wait_for("bounce")
+    assert alice.wait_for("spam")
+    assert nothing_came(target, bob) == []
+
+
+def test_two_that_forward_to_each_other_keep_the_mail(alice: Mailbox, bob: Mailbox) -> None:
+    for box, other in ((alice, bob), (bob, alice)):
+        forward(box, other.address.replace("@", "+x@"), keep_copy=False)
+    alice.receive("round")
+    assert alice.wait_for("round")
+    wait_for("an empty queue", lambda: queue(alice.platform.service) == "")
+    assert [box.subjects() for box in (alice, bob)] == [["round"], []]
+
+
+def test_no_rule_of_a_suspended_account(alice: Mailbox, bob: Mailbox, target: Mailbox) -> None:
+    forward(alice, target.address, keep_copy=False)
+    away(alice)
+    alice.update(status="suspended")
+    bob.send(alice.address, "stopped")
+    wait_for("an empty queue", lambda: queue(alice.platform.service) == "")
+    alice.update(status="active")
+    assert alice.subjects() == ["stopped"]
+    bob.send(alice.address, "runs")
+    assert target.wait_for("runs")
+    assert bob.wait_for("Auto: runs")
+    assert nothing_came(target, bob) == ["runs"]
+
+
+def test_several_spellings_of_an_address_are_forwarded_once(alice: Mailbox, bob: Mailbox, target: Mailbox) -> None:
+    forward(alice, target.address)
+    made = message(bob.address, alice.address, "spelled")
+    spelled = [alice.address.replace("@", f"{tag}@") for tag in ("", "+x", "+y")]
+    with submission(alice.platform.service, bob.address, bob.password) as client:
+        client.send_message(made, bob.address, spelled)
+    assert target.wait_for("spelled")
+    wait_for("an empty queue", lambda: queue(alice.platform.service) == "")
+    assert target.subjects() == alice.subjects() == ["spelled"]
+
+
+def test_a_restored_account_keeps_its_rules(alice: Mailbox, target: Mailbox) -> None:
+    forward(alice, target.address)
+    alice.delete()
+    alice.platform.call("POST", f"/v2/email-accounts/{alice.id}/restore", {})
+    alice.receive("restored")
+    assert target.wait_for("restored")
+
+
+def test_the_most_targets_and_a_script_of_the_owner(alice: Mailbox, bob: Mailbox, target: Mailbox) -> None:
+    """Ten targets of the rule, and after it the owner's own script with a filter, a reply and four
+    more."""
+    own = "".join(f'redirect :copy "{target.address.replace("@", f"+own{n}@")}";' for n in range(4))
+    script = f'require ["copy", "fileinto", "mailbox", "vacation"]; vacation "mine"; {own} fileinto :create "Filed";'
+    alice.put_script(script.encode())
+    forward(alice, *(target.address.replace("@", f"+{n}@") for n in range(10)))
+    away(alice, "the rule's")
+    bob.send(alice.address, "many")
+    wait_for("all copies", lambda: target.subjects().count("many") == 14)
+    assert b"the rule's" in bob.wait_for("Auto: many")
+    with alice.login() as imap:
+        assert imap.select("Filed", readonly=True) == ("OK", [b"1"])
+
+
+def test_a_long_line_of_a_reply_is_broken(alice: Mailbox, bob: Mailbox) -> None:
+    away(alice, "ü" * 3000 + " " + "word " * 600)
+    bob.send(alice.address, "long")
+    raw = bob.wait_for("Auto: long")
+    assert max(map(len, raw.split(b"\r\n"))) <= 998
+    assert raw.decode().count("ü") == 3000
