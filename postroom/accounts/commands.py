@@ -11,9 +11,9 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from postroom import events
 from postroom.accounts import addresses, alias_rests, quotas
 from postroom.accounts import locks as account_locks
+from postroom.accounts.account_events import record
 from postroom.accounts.model import COLUMNS, Account, Status, from_row
 from postroom.accounts.quotas import SetQuota
 from postroom.actor import Actor
@@ -370,19 +370,3 @@ def count(tx: Tx, account: Account, by: int) -> None:
     """Counts the account and its quota on its domain once more (1) or once less (-1)."""
     quota_bytes = by * (account.quota_bytes or 0)
     usage.add(tx, account.organization_id, account.domain_id, account.user_id, account.status, by, quota_bytes)
-
-
-def record(tx: Tx, actor: Actor, type_: str, account: Account, changed: list[str] | None = None) -> None:
-    """Records an event about the account."""
-    data: dict[str, object] = {"address": account.address, "status": account.status}
-    if changed:
-        data["changed"] = changed
-    events.record(
-        tx,
-        actor,
-        type_,
-        account_id=account.id,
-        domain_id=account.domain_id,
-        user_id=account.user_id,
-        data=data,
-    )

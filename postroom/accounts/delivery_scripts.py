@@ -15,7 +15,7 @@ ON CONFLICT (account_id) DO UPDATE SET script = excluded.script"""
 REMOVE = "DELETE FROM delivery_scripts WHERE account_id = :id"
 
 
-def addresses_of(tx: Tx, account: Account) -> tuple[str, ...]:  # noqa: ARG001 - aliases will need the transaction
+def addresses_of(account: Account) -> tuple[str, ...]:
     """Returns every address at which the account gets mail, without tags."""
     return (account.address,)
 
@@ -24,7 +24,7 @@ def refresh(tx: Tx, account: Account) -> None:
     """Writes the script anew from the rules and the addresses of the account. A change of either
     calls this in its transaction."""
     rules = delivery_rules.forwarding(tx, account.id), delivery_rules.vacation(tx, account.id)
-    script = compose(addresses_of(tx, account), *rules)
+    script = compose(addresses_of(account), *rules)
     if script:
         tx.run(PUT, id=account.id, username=f"{account.id}@acct.internal", script=script)
     else:
@@ -40,9 +40,9 @@ def erase(tx: Tx, account_id: int) -> None:
 def compose(addresses: Sequence[str], forwarding: Forwarding, vacation: Vacation) -> str:
     """Returns the script, or an empty string if no rule is in force at any time.
 
-    A bounce and what the spam filter has marked are neither forwarded nor answered: the bounce of a
-    forward would be forwarded to the same dead address. A message that comes back is not forwarded
-    again, so that two accounts that forward to each other keep the mail.
+    A bounce is neither forwarded nor answered: the bounce of a forward would be forwarded to the
+    same dead address. A message that comes back is not forwarded again, so that two accounts that
+    forward to each other keep the mail.
     """
     actions = [*_replies(addresses, vacation), *_forwards(addresses, forwarding)]
     if not actions:
@@ -50,7 +50,7 @@ def compose(addresses: Sequence[str], forwarding: Forwarding, vacation: Vacation
     return "\n".join(
         [
             'require ["copy", "date", "envelope", "relational", "vacation"];',
-            'if not anyof (envelope :is "from" "", header :is "X-Spam" "Yes") {',
+            'if not envelope :is "from" "" {',
             *actions,
             "}",
             "",

@@ -4,9 +4,8 @@ import re
 
 import msgspec
 
-from postroom import events
+from postroom.accounts import account_events, delivery_rules, delivery_scripts
 from postroom.accounts import commands as accounts
-from postroom.accounts import delivery_rules, delivery_scripts
 from postroom.accounts.delivery_rules import Forwarding
 from postroom.accounts.model import Account
 from postroom.actor import Actor
@@ -43,7 +42,7 @@ def put(tx: Tx, actor: Actor, id_: int, user_id: str | None, wanted: Forwarding)
     """Replaces the rule, which is in force for the next message from the commit on. The same rule
     again changes nothing. Raises not_found, and `invalid_request` for the account's own address."""
     account = accounts.lock(tx, actor, id_, user_id)
-    own = delivery_scripts.addresses_of(tx, account)
+    own = delivery_scripts.addresses_of(account)
     if any(_untagged(target) in own for target in wanted.to):
         message = "An account cannot forward to its own address: use keep_copy to keep the mail."
         raise invalid(FieldError("to", "invalid", message))
@@ -53,20 +52,8 @@ def put(tx: Tx, actor: Actor, id_: int, user_id: str | None, wanted: Forwarding)
         return account, old
     delivery_rules.set_forwarding(tx, account.id, new)
     delivery_scripts.refresh(tx, account)
-    _record(tx, actor, account, old, new)
+    account_events.record(tx, actor, "account.forwarding_changed", account, old=_shown(old), new=_shown(new))
     return account, new
-
-
-def _record(tx: Tx, actor: Actor, account: Account, old: Forwarding, new: Forwarding) -> None:
-    events.record(
-        tx,
-        actor,
-        "account.forwarding_changed",
-        account_id=account.id,
-        domain_id=account.domain_id,
-        user_id=account.user_id,
-        data={"address": account.address, "status": account.status, "old": _shown(old), "new": _shown(new)},
-    )
 
 
 def _shown(rule: Forwarding) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """Purges: erasing the mail of deleted accounts. Each account's row says how far its purge is."""
 
 from postroom.accounts import alias_rests, delivery_scripts
-from postroom.accounts.commands import record
+from postroom.accounts.account_events import record
 from postroom.accounts.model import COLUMNS, from_row
 from postroom.actor import Actor
 from postroom.cluster import nodes

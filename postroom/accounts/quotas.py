@@ -8,7 +8,7 @@ taken after a change of the quota, and when Dovecot reports that a mailbox has c
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from postroom import events
+from postroom.accounts import account_events
 from postroom.accounts.model import COLUMNS, Account, from_row
 from postroom.actor import Actor
 from postroom.db import Tx
@@ -78,7 +78,7 @@ def change(tx: Tx, actor: Actor, account: Account, command: SetQuota) -> Account
     whose = {"id": account.id, "organization": account.organization_id}
     tx.run(SET, **whose, quota_bytes=new[0], quota_messages=new[1], now=tx.now)
     changed = [name for name, was, is_ in zip(("quota_bytes", "quota_messages"), old, new, strict=True) if was != is_]
-    _record(tx, actor, "account.updated", account, changed=changed)
+    account_events.record(tx, actor, "account.updated", account, changed=changed)
     if (size := Size(0, 0) if new == (None, None) else command.size) is not None:
         record_usage(tx, actor, account.id, size)
     return msgspec.structs.replace(account, quota_bytes=new[0], quota_messages=new[1], updated_at=tx.now)
@@ -103,7 +103,7 @@ def record_usage(tx: Tx, actor: Actor | None, id_: int, size: Size) -> None:
         return
     tx.run(RECORD, id=id_, level=level, over_quota_at=tx.now if level == FULL else None)
     for type_, more in _news(old, level):
-        _record(tx, actor or Actor(account.organization_id), type_, account, **more)
+        account_events.record(tx, actor or Actor(account.organization_id), type_, account, **more)
 
 
 def due(tx: Tx, limit: int, node: int | None = None) -> dict[int, int]:
@@ -140,15 +140,3 @@ def _news(old: int, level: int) -> list[tuple[str, dict[str, int]]]:
     if old < level:
         found.append(("account.quota_warning", {"percent": level}))
     return found
-
-
-def _record(tx: Tx, actor: Actor, type_: str, account: Account, **more: object) -> None:
-    events.record(
-        tx,
-        actor,
-        type_,
-        account_id=account.id,
-        domain_id=account.domain_id,
-        user_id=account.user_id,
-        data={"address": account.address, "status": account.status, **more},
-    )

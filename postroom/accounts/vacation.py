@@ -2,8 +2,8 @@
 
 import msgspec
 
+from postroom.accounts import account_events, delivery_rules, delivery_scripts
 from postroom.accounts import commands as accounts
-from postroom.accounts import delivery_rules, delivery_scripts
 from postroom.accounts.delivery_rules import Vacation
 from postroom.accounts.model import Account
 from postroom.actor import Actor
@@ -31,5 +31,5 @@ def put(tx: Tx, actor: Actor, id_: int, user_id: str | None, wanted: Vacation) -
     delivery_rules.set_vacation(tx, account.id, new)
     delivery_scripts.refresh(tx, account)
     changed = [name for name in Vacation.__struct_fields__[:-1] if getattr(old, name) != getattr(new, name)]
-    accounts.record(tx, actor, "account.vacation_changed", account, changed=changed)
+    account_events.record(tx, actor, "account.vacation_changed", account, changed=changed)
     return account, new

@@ -68,10 +68,7 @@ def create(
 ) -> None:
     """Make an account, or many with --from. The password is shown only once; the passwords of many
     accounts go into a new file."""
-    if (source is None) == (address is None):
-        raise typer.BadParameter("Give an address, or --from FILE.")
-    if address is not None and "@" not in address:
-        raise typer.BadParameter(f"{address} is not an address: use the form name@domain.")
+    _check_address(address, source)
     given = {
         "user_id": user_id,
         "display_name": display_name,
@@ -100,3 +97,10 @@ def _for_all(given: dict[str, Any]) -> dict[str, Any]:
     if wrong:
         raise typer.BadParameter(f"With --from, {wrong[0].replace('_', '-')} is a column or made for each row.")
     return {name: given[name] for name in ("user_id", "allow_reserved", "quota_bytes", "quota_messages")}
+
+
+def _check_address(address: str | None, source: Path | None) -> None:
+    if (source is None) == (address is None):
+        raise typer.BadParameter("Give an address, or --from FILE.")
+    if address is not None and "@" not in address:
+        raise typer.BadParameter(f"{address} is not an address: use the form name@domain.")

@@ -19,6 +19,8 @@ ALL_FIELDS = [
     "deleted_at",
     "purge_at",
     "last_login_at",
+    "quota_bytes",
+    "quota_messages",
     "sessions_ended",
 ]
 

@@ -26,7 +26,7 @@ BUDGET = settings(
     suppress_health_check=list(HealthCheck),
 )
 # Requests for each route and mode. The same ones go to both databases, so PostgreSQL gets a sample.
-REQUESTS = {"sqlite": 25, "postgresql": 8}
+REQUESTS = {"sqlite": 15, "postgresql": 5}
 
 
 @pytest.fixture(scope="module")

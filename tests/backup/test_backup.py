@@ -306,7 +306,7 @@ def killed_at(service: Service, file: Path, call: int) -> bool:
     """Runs a restore that is killed just before its nth change of a directory. False if it ended
     before."""
     command = [str(COMMAND.with_name("python")), "-c", KILL, str(call), "restore", str(file), "--force", "--yes"]
-    ended = subprocess.run(command, env=service.environment, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(command, env=service.environment, cwd="/", capture_output=True, text=True, timeout=60)
     assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
     return ended.returncode != 0
 

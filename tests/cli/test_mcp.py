@@ -118,12 +118,8 @@ def test_it_works(tenant: Tenant, tmp_path: Path, mode: Literal["auto", "legacy"
         await client.call_tool("set_limits", {"user_id": "u1", "accounts": 7})
         await client.call_tool("set_limits", {"user_id": "u1", "accounts": None, "domains": 3})
         limits = data(await client.call_tool("get_limits", {"user_id": "u1"}))["limits"]
-        assert limits == {
-            "domains": 3,
-            "accounts": None,
-            "accounts_per_domain": None,
-            "aliases_per_account": None,
-        }
+        assert {name: limit for name, limit in limits.items() if limit is not None} == {"domains": 3}
+        assert limits["accounts"] is None
         assert data(await client.call_tool("get_mta_sts_policy", {"domain": tenant.domain}))["text"]
         key = data(await client.call_tool("create_key", {"scopes": ["stats:read"], "name": "agent"}))
         passwords.append(key["api_key"])

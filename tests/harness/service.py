@@ -33,7 +33,8 @@ LONG = 60.0
 RETRIED = 300.0
 LOCKS = Path(tempfile.gettempdir()) / f"postroom-ports-{os.getuid()}"
 _held: dict[int, IO[str]] = {}
-COMMAND = Path(sys.executable).with_name("postroom")
+# The real place of the environment: in a closed home, other users reach it only there.
+COMMAND = Path(sys.prefix).resolve() / "bin" / "postroom"
 # nohup and a shell's background jobs pass on ignored signals, which the programs under test would
 # inherit.
 SIGNALLED = ("/usr/bin/env", "--default-signal=HUP,INT,QUIT")

@@ -5,6 +5,9 @@ Tests that share a service run on SQLite and on PostgreSQL. The tests in BOTH al
 the daemons each question that the views answer (login, recipient, alias, sender, refusal, session,
 signing key, delivery by id). The other tests are about protocols, processes and files, which depend
 little on the engine; they run on PostgreSQL only with `--faults`. test_outage.py needs PostgreSQL.
+
+With `--daemons`, which is for a second Debian, the tests of BOTH run on PostgreSQL alone, except
+those in EACH_DEBIAN: the others run on SQLite there anyway.
 """
 
 import os
@@ -52,6 +55,8 @@ BOTH = {
     "test_dkim::test_a_rotation_under_real_mail",
     "test_dkim::test_a_domain_that_is_no_longer_signed_for",
 }
+# Look-ups that each version of the daemons asks of each engine in its own way.
+EACH_DEBIAN = {"test_freshness", "test_delivery", "test_submission", "test_delivery_rules", "test_quotas"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -59,6 +64,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         module = metafunc.module.__name__.rpartition(".")[2]
         always = {module, f"{module}::{metafunc.function.__name__}"} & BOTH
         engines = ["sqlite", pytest.param("postgresql", marks=[] if always else [pytest.mark.long])]
+        if always and metafunc.config.getoption("--daemons") and module not in EACH_DEBIAN:
+            engines = ["postgresql"]
         metafunc.parametrize("database", engines, indirect=True, scope="session")
 
 
