@@ -314,7 +314,7 @@ ALIAS_INDEXES = {
 }
 
 
-@pytest.mark.parametrize("filters", _subsets(alias_pages.FILTERS), ids=lambda filters: ",".join(sorted(filters)))
+@pytest.mark.parametrize("filters", list(_subsets(alias_pages.FILTERS)), ids=lambda filters: ",".join(sorted(filters)))
 def test_sqlite_takes_the_best_index_of_a_page_of_aliases(tmp_path: Path, filters: frozenset[str]) -> None:
     found = f"sqlite:///{tmp_path / 'postroom.db'}"
     migrate(found)
