@@ -35,6 +35,7 @@ WHERE organization_id = :organization AND id IN (SELECT alias_id FROM alias_memb
 # Largest number of aliases that one round of the worker ends.
 STEP = 200
 EXPIRED = "SELECT id FROM aliases WHERE expires_at <= :now ORDER BY expires_at LIMIT :limit"
+OWNER = "SELECT organization_id FROM aliases WHERE id = :id AND expires_at <= :now"
 EXPIRE = f"UPDATE aliases SET kind = kind WHERE id = :id AND expires_at <= :now RETURNING rested_at, {FIELDS}"
 
 
@@ -84,12 +85,20 @@ def expired(tx: Tx) -> list[int]:
 def expire(tx: Tx, id_: int) -> None:
     """Ends an alias whose time has passed. Its address is free at once; the address of a resting
     alias stays in quarantine."""
+    owner = tx.one(OWNER, id=id_, now=tx.now)
+    if owner is None:  # it was deleted or given more time meanwhile
+        return
+    actor = Actor(owner[0])
+    accounts = aliases.lock_members(tx, actor, None, aliases.members(tx, actor.organization_id, id_))
     row = tx.one(EXPIRE, id=id_, now=tx.now)
-    if row is None:  # it was deleted or given more time meanwhile
+    if row is None:
         return
     rested_at, *values = row
-    alias = from_row(tuple(values))
-    alias = from_row(tuple(values), aliases.members(tx, alias.organization_id, id_))
+    alias = from_row(tuple(values), aliases.members(tx, actor.organization_id, id_))
+    if alias.account_ids != tuple(account.id for account in accounts):  # another change was first
+        expire(tx, id_)
+        return
     aliases.remove(tx, alias)
+    aliases.refresh_scripts(tx, accounts, alias.kind)
     if rested_at is None:
-        aliases.record(tx, Actor(alias.organization_id), "alias.expired", alias)
+        aliases.record(tx, actor, "alias.expired", alias)

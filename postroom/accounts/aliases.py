@@ -5,14 +5,14 @@ An alias is in force from the commit on, because the mail daemons read the same 
 The table `addresses` decides who has an address, for accounts and aliases alike.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from postroom import events
-from postroom.accounts import addresses
+from postroom.accounts import addresses, delivery_scripts, model
 from postroom.accounts.model import Account
 from postroom.actor import Actor
 from postroom.db import Row, Tx
@@ -54,11 +54,11 @@ WHERE alias_members.alias_id = :alias_id AND accounts.organization_id = :organiz
 ORDER BY alias_members.account_id"""
 ADD_MEMBER = "INSERT INTO alias_members (alias_id, account_id) VALUES (:alias_id, :account_id)"
 DROP_MEMBERS = "DELETE FROM alias_members WHERE alias_id = :alias_id"
-LOCK_ACCOUNT = """
+LOCK_ACCOUNT = f"""
 UPDATE accounts SET generation = generation
-WHERE id = :id AND organization_id = :organization AND user_id = :user_id AND deleted_at IS NULL
+WHERE id = :id AND organization_id = :organization AND user_id = COALESCE(:user_id, user_id) AND deleted_at IS NULL
   AND (CAST(:bound AS BIGINT) IS NULL OR domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound))
-RETURNING id"""
+RETURNING {model.COLUMNS}"""
 COUNT_OF_ACCOUNT = """
 SELECT COUNT(*) FROM alias_members JOIN aliases ON aliases.id = alias_members.alias_id
 WHERE alias_members.account_id = :account_id
@@ -135,7 +135,8 @@ def create(tx: Tx, actor: Actor, command: CreateAlias) -> Alias:
     domain = _domain_for(tx, actor, command)
     _check_expiry(tx, command.expires_at)
     usage.lock(tx, actor.organization_id, domain.id)
-    _check_members(tx, actor, command.user_id, command.account_ids)
+    accounts = lock_members(tx, actor, command.user_id, command.account_ids)
+    _check_members(tx, accounts, command.account_ids)
     alias = _insert(
         tx,
         organization=actor.organization_id,
@@ -153,6 +154,7 @@ def create(tx: Tx, actor: Actor, command: CreateAlias) -> Alias:
     # Checked after taking the domain's counter, because domains.delete takes the same counter.
     if not domains.is_managed(tx, actor.organization_id, domain.id):
         raise not_found()
+    refresh_scripts(tx, accounts, alias.kind)
     record(tx, actor, "alias.created", alias)
     return alias
 
@@ -160,7 +162,7 @@ def create(tx: Tx, actor: Actor, command: CreateAlias) -> Alias:
 def keep_former(tx: Tx, account: Account, expires_at: int | None) -> Alias:
     """Gives the present address of an account, which must be locked, to a `former` alias of the
     account. Raises `limit_reached`."""
-    _check_limit(tx, account.organization_id, account.user_id, account.id)
+    _check_limit(tx, account)
     alias = _insert(
         tx,
         organization=account.organization_id,
@@ -180,20 +182,10 @@ def keep_former(tx: Tx, account: Account, expires_at: int | None) -> Alias:
 def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateAlias) -> Alias:
     """Changes the given fields. Values that are already set change nothing. Raises not_found,
     `limit_reached`, `invalid_request` for an expiry in the past."""
-    seen = get(tx, actor, id_, user_id)
-    account_ids = seen.account_ids if command.account_ids is UNSET else tuple(sorted(command.account_ids))
-    # Accounts before the alias, as in the deletion of an account.
-    _check_members(tx, actor, seen.user_id, account_ids, known=seen.account_ids)
-    old = _read(tx, actor, LOCK, id_, user_id)
-    if old.kind == "former" and account_ids != old.account_ids:
-        raise invalid(FieldError("account_ids", "invalid", "A former address belongs to its account."))
-    given = {name: value for name, value in msgspec.structs.asdict(command).items() if value is not UNSET}
-    if "account_ids" in given:
-        kind = "former" if old.kind == "former" else _kind(old.local_part, account_ids)
-        given |= {"account_ids": account_ids, "kind": kind}
-    new = msgspec.structs.replace(old, **given)
-    if new.kind == "catch_all" and new.may_send:
-        raise invalid(FieldError("may_send", "invalid", "Nobody may send as a catch-all."))
+    account_ids = () if command.account_ids is UNSET else command.account_ids
+    old, accounts = _lock(tx, actor, id_, user_id, account_ids)
+    _check_members(tx, accounts, account_ids, known=old.account_ids)
+    new = _changed(old, command)
     if new == old:
         return old
     if new.expires_at != old.expires_at:
@@ -204,6 +196,7 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateA
     if new.account_ids != old.account_ids:
         tx.run(DROP_MEMBERS, alias_id=id_)
         _add_members(tx, new)
+        refresh_scripts(tx, accounts, old.kind, new.kind)
     names = ("account_ids", "may_send", "expires_at", "name")
     record(
         tx, actor, "alias.updated", new, changed=[name for name in names if getattr(new, name) != getattr(old, name)]
@@ -213,8 +206,9 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateA
 
 def delete(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Alias:
     """Deletes an alias. Its address is free at once. Raises not_found."""
-    alias = _read(tx, actor, LOCK, id_, user_id)
+    alias, accounts = _lock(tx, actor, id_, user_id)
     remove(tx, alias)
+    refresh_scripts(tx, accounts, alias.kind)
     record(tx, actor, "alias.deleted", alias)
     return alias
 
@@ -224,6 +218,21 @@ def remove(tx: Tx, alias: Alias) -> None:
     addresses.release_alias(tx, alias.id)
     tx.run(DROP_MEMBERS, alias_id=alias.id)
     tx.run(DELETE, id=alias.id, organization=alias.organization_id)
+
+
+def refresh_scripts(tx: Tx, accounts: Sequence[Account], *kinds: Kind) -> None:
+    """Writes the delivery scripts of these accounts, which must be locked, after a change of who
+    has an alias that is, or was, of these kinds."""
+    if any(kind in delivery_scripts.OWN_KINDS for kind in kinds):
+        for account in accounts:
+            delivery_scripts.refresh(tx, account)
+
+
+def lock_members(tx: Tx, actor: Actor, user_id: str | None, ids: Iterable[int]) -> list[Account]:
+    """Locks those of the accounts that live and that the actor sees, in ascending order."""
+    whose = {"organization": actor.organization_id, "user_id": user_id, "bound": actor.restricted_key_id}
+    rows = (tx.one(LOCK_ACCOUNT, id=id_, **whose) for id_ in sorted(ids))
+    return [model.from_row(row) for row in rows if row]
 
 
 def members(tx: Tx, organization_id: int, alias_id: int) -> tuple[int, ...]:
@@ -268,20 +277,46 @@ def _check_expiry(tx: Tx, expires_at: int | None) -> None:
         raise invalid(FieldError("expires_at", "invalid", "This time has passed."))
 
 
-def _check_members(tx: Tx, actor: Actor, user_id: str, account_ids: Sequence[int], known: Sequence[int] = ()) -> None:
-    """Locks the accounts. Raises not_found if one of them is not an account of the user, and
-    LimitReached if one of them that is not in `known` has too many aliases."""
+def _lock(
+    tx: Tx, actor: Actor, id_: int, user_id: str | None, account_ids: Sequence[int] = ()
+) -> tuple[Alias, list[Account]]:
+    """Locks the accounts of an alias and those of `account_ids` that are the user's, and then the
+    alias: the order in which the deletion of an account locks. Raises not_found for the alias."""
+    seen = get(tx, actor, id_, user_id)
+    accounts = lock_members(tx, actor, seen.user_id, {*seen.account_ids, *account_ids})
+    alias = _read(tx, actor, LOCK, id_, user_id)
+    if alias.account_ids != seen.account_ids:  # another change was first, and no further one can be now
+        return _lock(tx, actor, id_, user_id, account_ids)
+    return alias, accounts
+
+
+def _changed(old: Alias, command: UpdateAlias) -> Alias:
+    given = {name: value for name, value in msgspec.structs.asdict(command).items() if value is not UNSET}
+    if "account_ids" in given:
+        given["account_ids"] = tuple(sorted(given["account_ids"]))
+        if old.kind == "former" and given["account_ids"] != old.account_ids:
+            raise invalid(FieldError("account_ids", "invalid", "A former address belongs to its account."))
+        given["kind"] = "former" if old.kind == "former" else _kind(old.local_part, given["account_ids"])
+    new = msgspec.structs.replace(old, **given)
+    if new.kind == "catch_all" and new.may_send:
+        raise invalid(FieldError("may_send", "invalid", "Nobody may send as a catch-all."))
+    return new
+
+
+def _check_members(tx: Tx, accounts: Sequence[Account], account_ids: Sequence[int], known: Sequence[int] = ()) -> None:
+    """Raises not_found if one of the accounts is not in `accounts`, and LimitReached if one of them
+    that is not in `known` has too many aliases."""
+    found = {account.id: account for account in accounts}
     for id_ in sorted(account_ids):
-        whose = {"organization": actor.organization_id, "user_id": user_id, "bound": actor.restricted_key_id}
-        if tx.one(LOCK_ACCOUNT, id=id_, **whose) is None:
+        if id_ not in found:
             raise not_found()
         if id_ not in known:
-            _check_limit(tx, actor.organization_id, user_id, id_)
+            _check_limit(tx, found[id_])
 
 
-def _check_limit(tx: Tx, organization_id: int, user_id: str, account_id: int) -> None:
-    present = tx.one(COUNT_OF_ACCOUNT, account_id=account_id, organization=organization_id) or (0,)
-    limits.check_aliases(limits.aliases_per_account(tx, organization_id, user_id), present[0])
+def _check_limit(tx: Tx, account: Account) -> None:
+    present = tx.one(COUNT_OF_ACCOUNT, account_id=account.id, organization=account.organization_id) or (0,)
+    limits.check_aliases(limits.aliases_per_account(tx, account.organization_id, account.user_id), present[0])
 
 
 def _insert(tx: Tx, *, organization: int, account_ids: tuple[int, ...], **values: int | str | None) -> Alias:

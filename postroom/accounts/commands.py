@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from postroom.accounts import addresses, alias_rests, quotas
+from postroom.accounts import addresses, alias_rests, delivery_scripts, quotas
 from postroom.accounts import locks as account_locks
 from postroom.accounts.account_events import record
 from postroom.accounts.model import COLUMNS, Account, Status, from_row
@@ -237,6 +237,7 @@ def restore(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
         raise Refused("domain_gone", domains.GONE)
     record(tx, actor, "account.restored", account)
     alias_rests.wake(tx, actor, id_)
+    delivery_scripts.refresh(tx, account)
     return account
 
 

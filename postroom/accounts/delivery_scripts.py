@@ -13,19 +13,31 @@ PUT = """
 INSERT INTO delivery_scripts (account_id, username, script) VALUES (:id, :username, :script)
 ON CONFLICT (account_id) DO UPDATE SET script = excluded.script"""
 REMOVE = "DELETE FROM delivery_scripts WHERE account_id = :id"
+# The kinds of aliases that are the account's own. A group is like a list: its mail is also for
+# others, so one of its accounts does not answer it (decision 0226).
+OWN_KINDS = ("alias", "former")
+# Largest number of addresses in a script, so that its size has a bound.
+MOST_ADDRESSES = 1000
+OWN_ALIASES = f"""
+SELECT address FROM aliases
+WHERE organization_id = :organization AND kind IN ('{"', '".join(OWN_KINDS)}') AND rested_at IS NULL
+  AND id IN (SELECT alias_id FROM alias_members WHERE account_id = :id)
+ORDER BY id LIMIT :limit"""
 
 
-def addresses_of(account: Account) -> tuple[str, ...]:
-    """Returns every address at which the account gets mail, without tags."""
-    return (account.address,)
+def addresses_of(tx: Tx, account: Account) -> tuple[str, ...]:
+    """Returns the account's own addresses, without tags: first the present one, then its aliases
+    and former addresses, up to MOST_ADDRESSES."""
+    found = tx.all(OWN_ALIASES, organization=account.organization_id, id=account.id, limit=MOST_ADDRESSES - 1)
+    return (account.address, *(address for (address,) in found))
 
 
 def refresh(tx: Tx, account: Account) -> None:
-    """Writes the script anew from the rules and the addresses of the account. A change of either
-    calls this in its transaction."""
+    """Writes the script anew from the rules and the addresses of the account, which must be locked.
+    A change of either calls this in its transaction."""
     rules = delivery_rules.forwarding(tx, account.id), delivery_rules.vacation(tx, account.id)
-    script = compose(addresses_of(account), *rules)
-    if script:
+    if any(rule.enabled for rule in rules):
+        script = compose(addresses_of(tx, account), *rules)
         tx.run(PUT, id=account.id, username=f"{account.id}@acct.internal", script=script)
     else:
         tx.run(REMOVE, id=account.id)

@@ -5,7 +5,7 @@ mail and sessions. The old address becomes a `former` alias, or rests (decision 
 import msgspec
 
 from postroom import events
-from postroom.accounts import addresses, aliases
+from postroom.accounts import addresses, aliases, delivery_scripts
 from postroom.accounts import commands as accounts
 from postroom.accounts import locks as account_locks
 from postroom.accounts.aliases import FIELDS, Alias
@@ -66,6 +66,7 @@ def rename(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: Rename)
         aliases.remove(tx, former)
     former_id = _vacate(tx, old, command)
     account = _move(tx, actor, old, target, new)
+    delivery_scripts.refresh(tx, account)
     _record(tx, actor, old, account, former_id)
     return account
 
