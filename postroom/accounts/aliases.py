@@ -196,7 +196,7 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateA
     if new.account_ids != old.account_ids:
         tx.run(DROP_MEMBERS, alias_id=id_)
         _add_members(tx, new)
-        refresh_scripts(tx, accounts, old.kind, new.kind)
+    refresh_scripts(tx, accounts, old.kind, new.kind)
     names = ("account_ids", "may_send", "expires_at", "name")
     record(
         tx, actor, "alias.updated", new, changed=[name for name in names if getattr(new, name) != getattr(old, name)]
@@ -221,8 +221,8 @@ def remove(tx: Tx, alias: Alias) -> None:
 
 
 def refresh_scripts(tx: Tx, accounts: Sequence[Account], *kinds: Kind) -> None:
-    """Writes the delivery scripts of these accounts, which must be locked, after a change of who
-    has an alias that is, or was, of these kinds."""
+    """Writes the delivery scripts of these accounts, which must be locked, after a change of an
+    alias that is, or was, of these kinds."""
     if any(kind in delivery_scripts.OWN_KINDS for kind in kinds):
         for account in accounts:
             delivery_scripts.refresh(tx, account)

@@ -57,6 +57,13 @@ def test_it_works(tenant: Tenant, ann: int, ben: int) -> None:
     assert named(tenant, ann) == ["ann", "one"]
 
 
+def test_an_alias_that_may_not_send_is_not_answered(tenant: Tenant, ann: int) -> None:
+    alias = make(tenant, "one", ann, may_send=False).json["alias"]
+    for may_send, addresses in ((False, ["ann"]), (True, ["ann", "one"]), (False, ["ann"])):
+        put(tenant, alias, may_send=may_send)
+        assert named(tenant, ann) == addresses
+
+
 def test_former_addresses(tenant: Tenant, ann: int) -> None:
     path = f"/v2/email-accounts/{ann}"
     for local_part, addresses in (("anna", ["anna", "ann"]), ("ann", ["ann", "anna"])):
@@ -89,7 +96,7 @@ def test_a_restored_account(tenant: Tenant, ann: int) -> None:
 def test_a_script_has_a_bound(tenant: Tenant, ann: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("one", "two", "three"):
         make(tenant, name, ann)
-    monkeypatch.setattr(delivery_scripts, "MOST_ADDRESSES", 3)
+    monkeypatch.setattr(delivery_scripts, "MOST_ADDRESSES", len(f"annonetwo{tenant.domain * 3}@@@"))
     assert tenant.put(VACATION.format(ann), {"enabled": True, "text": "still away"}).status == 200
     assert named(tenant, ann) == ["ann", "one", "two"]
 

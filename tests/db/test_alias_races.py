@@ -110,7 +110,7 @@ def test_two_changes_at_once(world: World, first: Callable[[Case], Work]) -> Non
 def _own(tx: Tx, actor: Actor, id_: int) -> set[str] | None:
     """The own addresses of an account; None if the account is deleted."""
     try:
-        return set(delivery_scripts.addresses_of(tx, accounts.get(tx, actor, id_, None)))
+        return set(delivery_scripts.answered(tx, accounts.get(tx, actor, id_, None)))
     except Refused:
         return None
 
