@@ -1,5 +1,6 @@
 """What would happen now to mail to an address. The daemons' views decide, as for real mail."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -7,10 +8,10 @@ import msgspec
 from postroom.accounts import aliases
 from postroom.actor import Actor
 from postroom.address import Address
-from postroom.db import Tx
+from postroom.db import Row, Tx
 from postroom.domains import commands as domains
 
-Reason = Literal["unknown", "disabled", "resting", "domain_pending"]
+Reason = Literal["unknown", "disabled", "resting", "over_quota", "domain_pending"]
 HELD = """
 SELECT account_id, alias_id, rests_until, user_id, (
   SELECT kind FROM aliases WHERE id = addresses.alias_id AND organization_id = :organization)
@@ -45,15 +46,14 @@ def resolve(tx: Tx, actor: Actor, address: Address, user_id: str | None) -> Reso
     held = tx.one(HELD, organization=actor.organization_id, domain_id=domain.id, local_part=address.local_part)
     if held is not None and user_id is not None and held[3] != user_id:
         return _refused(address, "unknown")
-    if tx.one(REFUSED, local_part=address.local_part, domain=address.domain):
-        return _refused(address, *_why(tx, actor, held))
+    if refused := tx.one(REFUSED, local_part=address.local_part, domain=address.domain):
+        return _refused(address, *_why(tx, actor, user_id, held, is_full=refused[0].startswith("552 ")))
     kind = "account" if held is None or held[0] else held[4]
     rows = tx.all(TARGETS, local_part=address.local_part, domain=address.domain)
     if not rows:
         kind, rows = "catch_all", tx.all(CAUGHT, domain=address.domain)
     ids = sorted(int(target.partition("@")[0]) for (target,) in rows if target)
-    whose = {"organization": actor.organization_id, "user_id": user_id, "bound": actor.restricted_key_id}
-    seen = tuple(id_ for id_ in ids if tx.one(SEEN, id=id_, **whose))
+    seen = _seen(tx, actor, user_id, ids)
     # Mail to postmaster@ may go to the operator, whose account nobody else sees.
     if not ids or (kind != "account" and not seen):
         return _refused(address, "unknown")
@@ -62,16 +62,27 @@ def resolve(tx: Tx, actor: Actor, address: Address, user_id: str | None) -> Reso
     )
 
 
-def _why(tx: Tx, actor: Actor, held: tuple[object, ...] | None) -> tuple[Reason, str, tuple[int, ...]]:
+def _seen(tx: Tx, actor: Actor, user_id: str | None, ids: Iterable[int]) -> tuple[int, ...]:
+    whose = {"organization": actor.organization_id, "user_id": user_id, "bound": actor.restricted_key_id}
+    return tuple(id_ for id_ in ids if tx.one(SEEN, id=id_, **whose))
+
+
+def _why(
+    tx: Tx, actor: Actor, user_id: str | None, held: Row | None, *, is_full: bool
+) -> tuple[Reason, str, tuple[int, ...]]:
     if held is None:
         return "unknown", "none", ()
     account_id, alias_id, _, _, kind = held
-    if isinstance(account_id, int):
-        return "disabled", "account", (account_id,)
-    if isinstance(alias_id, int):
-        ids = aliases.members(tx, actor.organization_id, alias_id)
-        return ("disabled" if ids else "unknown"), str(kind), ids
-    return "resting", "none", ()
+    reason: Reason = "over_quota" if is_full else "disabled"
+    if account_id is not None:
+        return reason, "account", (account_id,)
+    if alias_id is None:
+        return "resting", "none", ()
+    ids = aliases.members(tx, actor.organization_id, alias_id)
+    seen = _seen(tx, actor, user_id, ids)
+    if ids and not seen:  # an alias of which the key sees nothing
+        return "unknown", "none", ()
+    return (reason if ids else "unknown"), kind, seen
 
 
 def _refused(address: Address, reason: Reason, kind: str = "none", account_ids: tuple[int, ...] = ()) -> Resolution:

@@ -1,10 +1,12 @@
 """The alias endpoints on both engines."""
 
 import threading
+from functools import partial
 from typing import Any
 
 import pytest
 
+from postroom.db import Tx
 from tests.harness.server import Response, Tenant
 
 CREATE = "/v2/email-aliases/create"
@@ -199,6 +201,12 @@ def test_resolve(tenant: Tenant, ann: int, ben: int) -> None:
     make(tenant, "*", ben)
     found = tenant.get("/v2/email-aliases/resolve", address=f"nobody+x@{tenant.domain}").json
     assert (found["kind"], found["account_ids"]) == ("catch_all", [ben])
+    full = "UPDATE accounts SET over_quota_at = :since WHERE id = :id RETURNING id"
+    for since, reason in ((1, "over_quota"), (None, None)):
+        tenant.api.database.write_sync(partial(Tx.all, sql=full, since=since, id=ann))
+        for local_part in ("ann", "sales"):
+            found = tenant.get("/v2/email-aliases/resolve", address=f"{local_part}@{tenant.domain}").json
+            assert (found["account_ids"], found["accepted"], found["reason"]) == ([ann], since is None, reason)
     tenant.request("PUT", f"/v2/email-accounts/{ann}", {"status": "disabled"})
     found = tenant.get("/v2/email-aliases/resolve", address=f"sales@{tenant.domain}").json
     assert (found["kind"], found["accepted"], found["reason"]) == ("alias", False, "disabled")
@@ -214,6 +222,11 @@ def test_a_key_that_is_bound_to_domains_must_see_both(tenant: Tenant, ann: int) 
     assert tenant.api.request("POST", CREATE, body, key=key).status == 404
     assert tenant.api.request("GET", f"/v2/email-aliases/{made['id']}", None, key=key).status == 404
     assert tenant.api.request("GET", "/v2/email-aliases", None, key=key).json["items"] == []
+    for status in ("active", "disabled"):  # the accepted and the refused answer show no foreign id
+        tenant.request("PUT", f"/v2/email-accounts/{ann}", {"status": status})
+        path = f"/v2/email-aliases/resolve?address=x@{domain}"
+        found = tenant.api.request("GET", path, None, key=key).json
+        assert (found["kind"], found["account_ids"], found["reason"]) == ("none", [], "unknown")
     both = tenant.new_key(domains=[domain, tenant.domain])
     assert tenant.api.request("POST", CREATE, body, key=both).status == 201
 
