@@ -74,6 +74,10 @@ def statements() -> dict[str, str]:
             found[f"deleted({', '.join(sorted(filters))}, {offset})"] = account_queries.deleted_sql(filters, offset)
     for filters in _subsets(alias_pages.FILTERS):
         found[f"alias_pages({', '.join(sorted(filters))})"] = alias_pages.page_sql(filters)
+    page = account_queries.page_sql(frozenset(), False, False, "id")
+    for name, is_bound in itertools.product(("page", "account"), (False, True)):
+        of = page if name == "page" else alias_pages.ONE
+        found[f"aliases of a {name} ({is_bound})"] = alias_pages.of_accounts_sql(of, is_bound)
     for filters in _subsets(events.FILTERS):
         for newest in (False, True):
             found[f"events({', '.join(sorted(filters))}, {newest})"] = events.page_sql(filters, newest)

@@ -78,6 +78,8 @@ WORDS: dict[str, tuple[str, Any]] = {
     "purpose": ("What the record is for.", "mx"),
     "reason": ("Why mail is refused, or null.", "resting"),
     "quota_bytes": ("How many bytes of mail the account may hold, or null.", 5368709120),
+    "aliases": ("The first 50 addresses of the account's aliases.", ["sales@example.com"]),
+    "aliases_more": ("Whether the account has more than 50 aliases.", False),
     "quota_messages": ("How many messages the account may hold, or null.", 100000),
     "record_type": ("The type of the DNS record.", "MX"),
     "remove_after": ("When the record may be removed from the DNS, or null.", ANY_TIME),

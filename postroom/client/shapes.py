@@ -26,6 +26,8 @@ class Account(Shape, frozen=True):
     last_login_at: datetime | None
     quota_bytes: int | None
     quota_messages: int | None
+    aliases: tuple[str, ...]
+    aliases_more: bool
     sessions_ended: bool | None
 
 

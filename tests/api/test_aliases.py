@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from postroom.accounts import alias_pages
 from postroom.db import Tx
 from tests.harness.server import Response, Tenant
 
@@ -236,3 +237,48 @@ def test_a_repeated_create_is_carried_out_once(tenant: Tenant, ann: int) -> None
     answers = [tenant.post(CREATE, body, headers={"idempotency-key": "k"}) for _ in range(2)]
     assert [answer.status for answer in answers] == [201, 201]
     assert answers[0].json == answers[1].json
+
+
+def test_the_aliases_of_accounts(tenant: Tenant, ann: int, ben: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `?fields=`: in the answer about one account, in lists and in changes, the first ones."""
+    for who in (("one", ann), ("two", ann, ben), ("*", ann)):
+        make(tenant, *who)
+    tenant.put(f"/v2/email-accounts/{ben}", {"local_part": "benny"})
+    wanted = {ann: ["one", "two", "*"], ben: ["two", "ben"]}
+    addresses = {id_: [f"{name}@{tenant.domain}" for name in names] for id_, names in wanted.items()}
+    path = f"/v2/email-accounts/{ann}"
+    monkeypatch.setattr(alias_pages, "MOST_SHOWN", 2)
+    alias_pages.of_accounts_sql.cache_clear()
+    try:
+        for shown in (
+            tenant.get(path, fields="aliases,aliases_more").json["account"],
+            tenant.put(f"{path}?fields=aliases,aliases_more", {"display_name": "Ann"}).json["account"],
+        ):
+            assert shown == {"aliases": addresses[ann][:2], "aliases_more": True}
+        for more in ({}, {"order": "newest"}, {"offset": 0, "user_id": "u"}, {"q": "a"}, {"limit": 1}):
+            for listed in ("/v2/email-accounts", f"/v2/domains/{tenant.domain}/email-accounts"):
+                items = tenant.get(listed, fields="*", **more).json["items"]
+                assert items
+                assert {item["id"]: item["aliases"] for item in items} == {
+                    item["id"]: addresses[item["id"]][:2] for item in items
+                }
+                assert {item["aliases_more"] for item in items} <= {item["id"] == ann for item in items}
+        assert tenant.get("/v2/email-accounts", fields="aliases", offset=1).json["items"] == [
+            {"aliases": addresses[ben]}
+        ]
+        gone = tenant.post("/v2/email-accounts/delete?fields=*", {"id": ben}).json["deleted"]
+        found = tenant.get("/v2/email-accounts", deleted="true", fields="*").json["items"]
+        assert [account["aliases"] for account in (gone, *found)] == [[], []]
+    finally:
+        alias_pages.of_accounts_sql.cache_clear()
+
+
+def test_a_restricted_key_sees_the_aliases_of_its_domains(tenant: Tenant, ann: int) -> None:
+    domain = tenant.new_domain(user_id="u")
+    other = tenant.account("other", domain=domain, user_id="u")["id"]
+    for who, more in ((("here", ann), {}), (("there", ann), {"domain": domain}), (("shared", ann, other), {})):
+        make(tenant, *who, **more)
+    key = tenant.new_key(domains=[tenant.domain])
+    for path in (f"/v2/email-accounts/{ann}?fields=aliases", "/v2/email-accounts?fields=aliases"):
+        found = tenant.api.request("GET", path, None, key=key).json
+        assert (found.get("account") or found["items"][0]) == {"aliases": [f"here@{tenant.domain}"]}

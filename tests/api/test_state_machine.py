@@ -70,6 +70,8 @@ class Machine(RuleBasedStateMachine):
             "is_default": first,
             "quota_bytes": None,
             "quota_messages": None,
+            "aliases": [],
+            "aliases_more": False,
         }
         self.owners[name] = user
 

@@ -138,7 +138,7 @@ class DeletedAnswer(msgspec.Struct, frozen=True):
 )
 async def create(context: RequestContext, query: FieldsQuery, body: CreateBody) -> Result:
     """Makes an account. Its mailbox works by the time of the answer."""
-    show = projection(query.fields, account_views.created)
+    show = projection(context.actor, query.fields, account_views.created)
     problems = text_problems(query.user_id, body.user_id, body.display_name)
     user_id = require_user(context.actor, problems, query.user_id, body.user_id)
     address = parse_address(body.domain, body.local_part, problems)
@@ -159,7 +159,7 @@ async def create(context: RequestContext, query: FieldsQuery, body: CreateBody) 
     def work(tx: Tx) -> Result:
         account = accounts.create(tx, context.actor, command)
         location = (b"location", b"/v2/email-accounts/%d" % account.id)
-        return Result(SecretAnswer(show(account), secret), 201, (location,))
+        return Result(SecretAnswer(show(tx, account), secret), 201, (location,))
 
     return await context.write(work)
 
@@ -175,11 +175,11 @@ async def create(context: RequestContext, query: FieldsQuery, body: CreateBody) 
 )
 async def get(context: RequestContext, query: FieldsQuery) -> Result:
     """Returns one account."""
-    show = projection(query.fields, account_views.listed)
+    show = projection(context.actor, query.fields, account_views.listed)
     raise_if_any(text_problems(query.user_id))
     id_, user_id = path_id(context), resolve_user(context.actor, query.user_id)
-    account = await context.services.database.read(lambda tx: accounts.get(tx, context.actor, id_, user_id))
-    return Result(AccountAnswer(show(account)))
+    shown = await context.services.database.read(lambda tx: show(tx, accounts.get(tx, context.actor, id_, user_id)))
+    return Result(AccountAnswer(shown))
 
 
 @route(
@@ -254,7 +254,7 @@ async def get_domain_page(context: RequestContext, query: DomainPageQuery) -> Re
 async def update(context: RequestContext, query: FieldsQuery, body: UpdateBody) -> Result:
     """Changes the address, the display name, the status, the default account or the quotas; absent
     fields stay as they are. A quota is in force for the next message and the next session."""
-    show = projection(query.fields, account_views.updated)
+    show = projection(context.actor, query.fields, account_views.updated)
     problems = text_problems(query.user_id, body.user_id)
     rename, command = account_update.parse(body, problems)
     raise_if_any(problems)
@@ -266,7 +266,7 @@ async def update(context: RequestContext, query: FieldsQuery, body: UpdateBody) 
         if rename is not None:
             renames.rename(tx, context.actor, id_, user_id, rename)
         account, ended = accounts.update(tx, context.actor, id_, user_id, command)
-        return _revoking(context, account, ended, lambda account: AccountAnswer(show(account)))
+        return _revoking(context, account, ended, lambda account: AccountAnswer(show(tx, account)))
 
     return await context.write(work)
 
@@ -282,14 +282,14 @@ async def update(context: RequestContext, query: FieldsQuery, body: UpdateBody) 
 )
 async def delete(context: RequestContext, query: FieldsQuery, body: DeleteBody) -> Result:
     """Deletes an account: it can no longer log in or receive mail."""
-    show = projection(query.fields, account_views.deleted)
+    show = projection(context.actor, query.fields, account_views.deleted)
     raise_if_any(text_problems(query.user_id, body.user_id))
     user_id = resolve_user(context.actor, query.user_id, body.user_id)
     grace_ms = context.services.purge_days * DAY_MS
 
     def work(tx: Tx) -> Result:
         account, ended = accounts.delete(tx, context.actor, body.id, user_id, grace_ms=grace_ms, purge=body.purge)
-        return _revoking(context, account, ended, lambda account: DeletedAnswer(True, show(account)))
+        return _revoking(context, account, ended, lambda account: DeletedAnswer(True, show(tx, account)))
 
     return await context.write(work)
 
@@ -307,11 +307,11 @@ async def delete(context: RequestContext, query: FieldsQuery, body: DeleteBody) 
 async def restore(context: RequestContext, query: FieldsQuery, body: RestoreBody) -> Result:
     """Restores a deleted account whose mail is not erased yet, with its password, mail and
     status."""
-    show = projection(query.fields, account_views.updated)
+    show = projection(context.actor, query.fields, account_views.updated)
     raise_if_any(text_problems(query.user_id, body.user_id))
     id_, user_id = path_id(context), resolve_user(context.actor, query.user_id, body.user_id)
     return await context.write(
-        lambda tx: Result(AccountAnswer(show(accounts.restore(tx, context.actor, id_, user_id))))
+        lambda tx: Result(AccountAnswer(show(tx, accounts.restore(tx, context.actor, id_, user_id))))
     )
 
 
@@ -326,13 +326,13 @@ async def restore(context: RequestContext, query: FieldsQuery, body: RestoreBody
 )
 async def sign_out(context: RequestContext, query: FieldsQuery, body: SignOutBody) -> Result:
     """Ends every open session; the password stays valid."""
-    show = projection(query.fields, account_views.reset)
+    show = projection(context.actor, query.fields, account_views.reset)
     raise_if_any(text_problems(query.user_id, body.user_id))
     id_, user_id = path_id(context), resolve_user(context.actor, query.user_id, body.user_id)
 
     def work(tx: Tx) -> Result:
         account, ended = accounts.sign_out(tx, context.actor, id_, user_id)
-        return _revoking(context, account, [ended], lambda account: AccountAnswer(show(account)))
+        return _revoking(context, account, [ended], lambda account: AccountAnswer(show(tx, account)))
 
     return await context.write(work)
 
@@ -349,7 +349,7 @@ async def sign_out(context: RequestContext, query: FieldsQuery, body: SignOutBod
 async def reset(context: RequestContext, query: FieldsQuery, body: ResetBody) -> Result:
     """Replaces the password. The old password no longer works and every open session has ended by
     the time of the answer."""
-    show = projection(query.fields, account_views.reset)
+    show = projection(context.actor, query.fields, account_views.reset)
     raise_if_any(text_problems(query.user_id, body.user_id))
     id_, user_id = path_id(context), resolve_user(context.actor, query.user_id, body.user_id)
     password = body.password
@@ -362,7 +362,7 @@ async def reset(context: RequestContext, query: FieldsQuery, body: ResetBody) ->
 
     def work(tx: Tx) -> Result:
         account, ended = accounts.reset(tx, context.actor, id_, user_id, stored, disable_scripts=body.disable_scripts)
-        return _revoking(context, account, [ended], lambda account: SecretAnswer(show(account), secret))
+        return _revoking(context, account, [ended], lambda account: SecretAnswer(show(tx, account), secret))
 
     return await context.write(work)
 
