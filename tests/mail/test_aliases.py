@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from tests.harness.service import wait_for
-from tests.mail.clients import HOST, deliver, message, submission
+from tests.mail.clients import HOST, deliver, message, smtp, submission
 from tests.mail.platform import Mailbox, Platform
+
+OUTSIDE = "someone@elsewhere.example"
 
 
 def alias(platform: Platform, local_part: str, *boxes: Mailbox, user_id: str = "u", **more: Any) -> Any:
@@ -21,7 +23,7 @@ def rcpt(platform: Platform, address: str) -> tuple[int, str]:
     """The answer to RCPT on port 25."""
     with smtplib.SMTP(HOST, platform.service.ports["smtp_port"], timeout=60) as client:
         client.ehlo("client.test")
-        client.mail("someone@elsewhere.example")
+        client.mail(OUTSIDE)
         code, text = client.rcpt(address)
         return code, text.decode()
 
@@ -46,21 +48,41 @@ def test_it_works(platform: Platform, ann: Mailbox) -> None:
     assert rcpt(platform, sales)[0] == 550
     made = alias(platform, "sales", ann)
     assert (made["kind"], made["address"]) == ("alias", sales)
-    deliver(platform.service, "someone@elsewhere.example", sales, "to sales")
-    deliver(platform.service, "someone@elsewhere.example", f"sales+tag@{platform.domain}", "to the tag")
+    deliver(platform.service, OUTSIDE, sales, "to sales")
+    deliver(platform.service, OUTSIDE, f"sales+tag@{platform.domain}", "to the tag")
     assert ann.wait_for("to sales")
     assert ann.wait_for("to the tag")
     platform.call("POST", "/v2/email-aliases/delete", {"id": made["id"]})
     assert rcpt(platform, sales)[0] == 550
 
 
+@pytest.mark.parametrize("count", [5, pytest.param(1000, marks=pytest.mark.long)])
+def test_each_alias_takes_the_very_next_message(platform: Platform, ann: Mailbox, count: int) -> None:
+    """The recipient is asked for before and after each change, in a session that stays open."""
+    platform.call("PUT", "/v2/limits", {"user_id": "u", "aliases_per_account": count})
+    numbers = range(count)
+    for first in numbers[::5]:  # Postfix is slow in a session with many errors
+        with smtp(platform.service) as client:
+            client.ehlo()
+            for number in numbers[first : first + 5]:
+                address = f"alias{number}@{platform.domain}"
+                client.mail(OUTSIDE)
+                assert client.rcpt(address)[0] == 550
+                client.rset()
+                assert alias(platform, f"alias{number}", ann)["address"] == address
+                client.send_message(message(OUTSIDE, address, f"message {number}"), OUTSIDE, [address])
+    subjects = sorted(f"message {number}" for number in numbers)
+    with ann.login() as imap:
+        wait_for("all messages", lambda: sorted(imap.subjects()) == subjects)
+
+
 def test_each_account_of_a_group_gets_a_copy(platform: Platform, ann: Mailbox, ben: Mailbox) -> None:
     made = alias(platform, "team", ann, ben)
-    deliver(platform.service, "someone@elsewhere.example", made["address"], "to both")
+    deliver(platform.service, OUTSIDE, made["address"], "to both")
     assert ann.wait_for("to both")
     assert ben.wait_for("to both")
     platform.call("PUT", f"/v2/email-aliases/{made['id']}", {"account_ids": [ben.id]})
-    deliver(platform.service, "someone@elsewhere.example", made["address"], "to ben")
+    deliver(platform.service, OUTSIDE, made["address"], "to ben")
     assert ben.wait_for("to ben")
     assert ann.subjects() == ["to both"]
 
@@ -73,10 +95,10 @@ def test_the_catch_all_takes_unknown_addresses_only(platform: Platform, ann: Mai
     alias(platform, "*", ann)
     alias(platform, "sales", ben)
     domain = platform.domain
-    deliver(platform.service, "someone@elsewhere.example", f"nobody+x@{domain}", "caught")
+    deliver(platform.service, OUTSIDE, f"nobody+x@{domain}", "caught")
     assert ann.wait_for("caught")
     for number, to in enumerate(("ben", "ben+tag", "sales", "sales+tag", "BEN+Tag")):
-        deliver(platform.service, "someone@elsewhere.example", f"{to}@{domain}", f"not caught {number}")
+        deliver(platform.service, OUTSIDE, f"{to}@{domain}", f"not caught {number}")
         assert ben.wait_for(f"not caught {number}")
     for to in ("gone", "gone+tag", "admin", "hostmaster", "webmaster+tag"):
         code, text = rcpt(platform, f"{to}@{domain}")
@@ -104,7 +126,7 @@ def test_disabled_suspended_and_deleted_accounts(platform: Platform, ann: Mailbo
     ann.update(status="disabled")
     code, text = rcpt(platform, one)
     assert (code, "5.2.1" in text) == (550, True)
-    deliver(platform.service, "someone@elsewhere.example", team, "for the living one")
+    deliver(platform.service, OUTSIDE, team, "for the living one")
     assert ben.wait_for("for the living one")
     ben.update(status="disabled")
     assert "5.2.1" in rcpt(platform, team)[1]
