@@ -72,7 +72,7 @@ def page_sql(filters: frozenset[str]) -> str:
     return (
         "SELECT page.*, (SELECT accounts.id FROM accounts WHERE accounts.id = alias_members.account_id"
         f" AND accounts.deleted_at IS NULL) AS member FROM ({page}) AS page"
-        " JOIN alias_members ON alias_members.alias_id = page.id ORDER BY page.id, member"
+        " LEFT JOIN alias_members ON alias_members.alias_id = page.id ORDER BY page.id, member"
     )
 
 

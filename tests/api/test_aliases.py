@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from postroom.accounts import alias_pages
+from postroom.accounts import alias_pages, purges
 from postroom.db import Tx
+from tests.api.rows import rows
 from tests.harness.server import Response, Tenant
 
 CREATE = "/v2/email-aliases/create"
@@ -147,6 +148,20 @@ def test_delete_and_restore_of_accounts(tenant: Tenant, ann: int, ben: int) -> N
     assert [item["id"] for item in items] == [alone["id"], team["id"], catch_all["id"]]
     gone = [event["data"] for event in tenant.events() if event["type"] == "alias.deleted"]
     assert [(data["alias_id"], data["reason"]) for data in gone] == [(lost["id"], "address_exists")]
+
+
+def test_a_group_whose_accounts_are_purged_is_still_listed(tenant: Tenant, ann: int, ben: int) -> None:
+    """A platform finds the group and deletes it, so that its address and domain are free."""
+    team = make(tenant, "team", ann, ben).json["alias"]
+    make(tenant, "one", ann)
+    for id_ in (ann, ben):
+        tenant.post("/v2/email-accounts/delete", {"id": id_, "purge": True})
+        begun = tenant.api.database.write_sync(partial(purges.begin_purge, id_=id_))
+        assert begun
+        tenant.api.database.write_sync(partial(purges.finish_purge, id_=id_))
+    assert rows(tenant, "alias_members") == []
+    assert tenant.get("/v2/email-aliases").json["items"] == [team | {"account_ids": []}]
+    assert tenant.post("/v2/email-aliases/delete", {"id": team["id"]}).status == 200
 
 
 def test_the_address_of_a_resting_alias_is_in_quarantine(tenant: Tenant, ann: int) -> None:
