@@ -140,7 +140,9 @@ def main() -> None:
             server.mailboxes.size = Usage(1_288_490_188, 4812)
             phone, desk = OpenSession("imap", "198.51.100.23"), OpenSession("imap", "2001:db8:7::2a")
             server.mailboxes.open = [phone, phone, desk, desk, desk]
-            browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+            browser = playwright.chromium.launch(
+                executable_path="/usr/bin/chromium-headless-shell", args=["--no-sandbox"]
+            )
             base = f"http://127.0.0.1:{server.port}"
             looks: list[tuple[str, dict[str, Any]]] = [
                 ("", {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"}),

@@ -24,11 +24,12 @@ SLOW = (
     "test_bench.py", "test_canary.py", "test_deploy.py", "test_pictures.py", "test_planted.py", "test_progress.py",
     "test_start.py", "test_supply_chain.py",
 )  # fmt: skip
-# A file runs on one xdist worker, so the longest files begin first: else the run ends with one of
-# them, alone.
+# The tests of a file and an engine run on one xdist worker, so the longest files begin first: else
+# the run ends with one of them, alone. The tests of an engine follow each other, so that a worker
+# starts what they share (a database, the service of tests/mail) once, not once a file.
 LONG_FIRST = (
-    "cluster", "api/test_schemathesis.py", "backup", "service", "faults", "test_document_examples.py",
-    "test_plans.py", "mail", "console", "cli",
+    "cluster/", "api/test_schemathesis.py", "backup/", "service/", "faults/", "test_document_examples.py",
+    "test_plans.py", "mail/", "console/", "cli/",
 )  # fmt: skip
 
 
@@ -48,9 +49,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "debian13: a test that needs a Debian 13 beside this Debian 12")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leaves out the files of which `--daemons` selects nothing: every worker reads what is
+    collected."""
+    is_unseen = collection_path.name.startswith("test_") and not sees_daemons(collection_path)
+    return True if config.getoption("--daemons") and collection_path.is_file() and is_unseen else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Selects the long tests with `--faults` only, the fuzz targets alone with `--fuzz`, the quick
-    tests with `--quick`, and with `--daemons` those that `.ci/run` runs on Debian 13.
+    tests with `--quick`.
     With `--debian13`, the upgrade to it, and the cluster with machines of both."""
 
     def is_wanted(item: pytest.Item) -> bool:
@@ -63,18 +71,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             return False
         if config.getoption("--quick") and not is_quick(item):
             return False
-        if config.getoption("--daemons") and not sees_daemons(item.path):
-            return False
         return bool(item.get_closest_marker("long")) == bool(config.getoption("--faults"))
 
     config.hook.pytest_deselected(items=[item for item in items if not is_wanted(item)])
     items[:] = sorted((item for item in items if is_wanted(item)), key=_rank)
 
 
-def _rank(item: pytest.Item) -> int:
-    """Files with a lower rank run first. The order within a rank stays."""
-    place = item.path.relative_to(Path(__file__).parent)
-    return next((rank for rank, long in enumerate(LONG_FIRST) if place.is_relative_to(long)), len(LONG_FIRST))
+def _rank(item: pytest.Item) -> tuple[int, str]:
+    """Files with a lower rank run first; within a rank, the tests of one engine after those of the
+    other. Otherwise the order stays."""
+    place = item.nodeid.removeprefix("tests/")
+    rank = next((rank for rank, long in enumerate(LONG_FIRST) if place.startswith(long)), len(LONG_FIRST))
+    return rank, _engine(item.nodeid)
+
+
+def _engine(nodeid: str) -> str:
+    """The engine in the name of a test; empty if the name has none."""
+    return next((engine for engine in ("sqlite", "postgresql") if f"[{engine}" in nodeid), "")
 
 
 def is_quick(item: pytest.Item) -> bool:
@@ -90,11 +103,11 @@ def is_quick(item: pytest.Item) -> bool:
 
 
 class ByFile(LoadFileScheduling):
-    """Runs the tests of one file on one xdist worker, and all of tests/cluster/ on one worker,
-    because they share three machines."""
+    """Runs the tests of one file and one engine on one xdist worker, and all of tests/cluster/ on
+    one worker, because they share three machines."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return TOGETHER if nodeid.startswith(TOGETHER) else super()._split_scope(nodeid)
+        return TOGETHER if nodeid.startswith(TOGETHER) else super()._split_scope(nodeid) + _engine(nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)

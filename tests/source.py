@@ -75,7 +75,7 @@ def strings(path: Path) -> Iterator[str]:
 
 
 def holds_sql(path: Path) -> bool:
-    return any(SQL.search(text) for text in strings(path))
+    return bool(SQL.search(path.read_text(encoding="utf-8"))) and any(SQL.search(text) for text in strings(path))
 
 
 NOUNS = {

@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 from packaging.requirements import Requirement
 
 HERE = Path(__file__).parent.parent
@@ -79,6 +77,10 @@ def bill() -> str:
 
 
 def test_the_bill_of_materials_is_valid(bill: str) -> None:
+    # Slow to import, and every worker imports this file.
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill) is None
     assert json.loads(bill)["metadata"]["component"]["name"] == "postroom"
 

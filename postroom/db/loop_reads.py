@@ -33,10 +33,13 @@ ITERATIONS_BETWEEN = 8
 # Largest number of statements waiting on one connection. Statements of cancelled requests count
 # too, because PostgreSQL still runs them.
 WAITING_STATEMENTS = 4096
-# Seconds that a statement waits for its result. A connection that is silent for half of this time
-# is closed, which leaves time to send the statement on another connection. After an eighth of it,
-# the connection gets no new statements.
+# Seconds that a statement waits for its result.
 STATEMENT_SECONDS = 6.0
+# Checks of a connection in STATEMENT_SECONDS while results are due. A connection that is silent
+# from one check to the next gets no new statements. A connection that is silent for half of the
+# checks is closed, which leaves time to send its statements on another connection. Checks are
+# counted, not seconds: while the whole machine stood still, the server could not answer.
+CHECKS = 8
 # Severities of the errors after which PostgreSQL closes the connection.
 ENDS_CONNECTION = ("FATAL", "PANIC")
 
@@ -151,13 +154,16 @@ class _SharedConnection:
         self._wait_to_open = 0
         self._sync_is_due = False
         self._check_is_due = False
-        self._last_result = 0.0
-        self._is_silent = False  # results are due, but none has arrived for a while
+        self._silent_checks = 0  # checks in a row that found results due and none arrived
         self.is_doubtful = False  # the connection was silent, or could not be opened
 
     @property
     def is_usable(self) -> bool:
         return self._raw is not None and not self._is_silent
+
+    @property
+    def _is_silent(self) -> bool:
+        return self._silent_checks > 1  # one check may come just after a statement was sent
 
     @property
     def load(self) -> int:
@@ -249,7 +255,7 @@ class _SharedConnection:
                 if isinstance(outcome, psycopg.Error) and outcome.diag.severity_nonlocalized in ENDS_CONNECTION:
                     self._lose()
                     return
-                self._last_result, self._is_silent = self._loop.time(), False
+                self._silent_checks = 0
                 _complete(self._waiters.popleft()[0], failure(outcome) if isinstance(outcome, Exception) else outcome)
         except psycopg.OperationalError:
             self._lose()
@@ -257,7 +263,7 @@ class _SharedConnection:
     def _check_later(self) -> None:
         if not self._check_is_due:
             self._check_is_due = True
-            self._loop.call_later(STATEMENT_SECONDS / 8, self._check)
+            self._loop.call_later(STATEMENT_SECONDS / CHECKS, self._check)
 
     def _check(self) -> None:
         """Runs while results are due. Raises Busy in statements that have waited too long, and
@@ -272,9 +278,8 @@ class _SharedConnection:
             if now - since < STATEMENT_SECONDS:
                 break
             _complete(result, Busy("The database does not answer. Try again."))
-        silence = now - max(self._last_result, self._waiters[0][1])
-        self._is_silent = silence >= STATEMENT_SECONDS / 8
-        if silence >= STATEMENT_SECONDS / 2:
+        self._silent_checks += 1
+        if self._silent_checks > CHECKS / 2:
             self._abandon(self._raw)
         else:
             self._check_later()
@@ -304,7 +309,7 @@ class _SharedConnection:
     def _detach(self) -> deque[Waiter]:
         """Stops using the connection. Returns the waiters for its results."""
         self._leave_loop()
-        self._raw, self._is_silent = None, False
+        self._raw, self._silent_checks = None, 0
         waiters, self._waiters = self._waiters, deque()
         return waiters
 

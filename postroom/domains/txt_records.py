@@ -42,6 +42,8 @@ def dkim_fault(value: str, expected: str) -> str | None:
             pieces = "publish the whole of it, in strings of at most 255 characters if the provider requires it"
             return f"The value is cut off after {len(value)} characters: {pieces}."
         return "Another key is published there: replace it with the expected value."
+    if "y" in _items(tags.get("t", "")):
+        return "The key is in test mode (t=y), so receivers treat mail as unsigned: publish the whole expected value."
     is_right = tags.get("k", "rsa") == wanted.get("k", "rsa")
     is_right = is_right and "sha256" in _items(tags.get("h", "sha256"))
     is_right = is_right and bool({"*", "email"} & set(_items(tags.get("s", "*"))))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from postroom.api import connection as connection_module
+from postroom.api.connection import Connection
 from postroom.api.peers import Peers
 from postroom.settings import Settings
 from tests.api.test_connection import HEALTH, LONG, Client, assert_problem, connected
@@ -208,10 +209,14 @@ def test_a_client_that_reads_slowly(database_url: str, monkeypatch: pytest.Monke
 
 def test_clients_that_do_not_read_are_counted(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_module, "MOST_WAITING", 2)
+    paused: list[Connection] = []
+    pause = Connection.pause_writing
+    monkeypatch.setattr(Connection, "pause_writing", lambda one: (pause(one), paused.append(one)))
     with ApiServer.start(database_url) as server, ExitStack() as stack:
         for _ in range(2):
             deaf(server, stack)
-        wait_for("a refusal", lambda: server.request("GET", "/healthz").status == 429)
+        wait_for("answers that are not taken", lambda: len(paused) == 2)
+        assert server.request("GET", "/healthz").status == 429
         with connected(server, "127.0.0.2") as stranger:
             stranger.send(HEALTH)
             assert stranger.answer().status == 200

@@ -98,7 +98,7 @@ def browser() -> Iterator[Browser]:
     """A browser for one file of tests. It must not live longer, because until Playwright ends, an
     event loop runs in this thread."""
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        found = playwright.chromium.launch(executable_path="/usr/bin/chromium-headless-shell", args=["--no-sandbox"])
         yield found
         found.close()
 

@@ -4,6 +4,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -89,6 +90,29 @@ def test_a_backend_that_hangs_costs_one_read(url: str) -> None:
             new = set(await asyncio.gather(*(database.read(of_all) for _ in range(40))))
         assert pids[0] not in new
         wait_for("the hung backend to end", lambda: has_ended(url, pids[0]))
+
+    with closing(open_database(url)) as database:
+        asyncio.run(run(database))
+
+
+async def turns() -> None:
+    """Lets the event loop run three times."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_machine_that_stood_still(url: str) -> None:
+    """While this process and the server both stand still, no time passes for a read."""
+
+    async def run(database: Database) -> None:
+        pid = await database.read(lambda tx: (tx.one(PID) or (0,))[0])
+        with stopped(pid):
+            asked = asyncio.create_task(database.read(value(1)))
+            await turns()  # the read starts, and the statement is sent
+            time.sleep(loop_reads.STATEMENT_SECONDS / 2 + 0.1)
+            await turns()  # what has become due in the meantime
+        assert await asked == 1
 
     with closing(open_database(url)) as database:
         asyncio.run(run(database))

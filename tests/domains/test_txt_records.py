@@ -13,7 +13,7 @@ DKIM = [
     (WANTED, None),
     (f"p={KEY}", None),
     (f"k=rsa;p={KEY};", None),
-    (f" v = DKIM1 ; p = {KEY[:90]} {KEY[90:]} ; t=s:y; n=some words, and more; s=* ; ", None),
+    (f" v = DKIM1 ; p = {KEY[:90]} {KEY[90:]} ; t=s; n=some words, and more; s=* ; ", None),
     (f"v=DKIM1;\r\n p={KEY}", None),
     (f"v=DKIM1; s=email:x; h=sha1 : sha256; g=*; p={KEY}", None),
     (f"V=DKIM2; p={KEY}", None),
@@ -45,6 +45,7 @@ DKIM = [
     (f"v=DKIM1; k=ed25519; p={KEY}", "tags beside it"),
     (f"v=DKIM1; h=sha1; p={KEY}", "tags beside it"),
     (f"v=DKIM1; s=tlsrpt; p={KEY}", "tags beside it"),
+    (f"v=DKIM1; t=s : y; p={KEY}", "in test mode"),
 ]
 DMARC = [
     ("v=DMARC1; p=none", None),

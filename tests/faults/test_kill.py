@@ -64,8 +64,8 @@ def rounds(ledger: Ledger, mailbox: str, number: int) -> None:
 
 
 def test_nothing_acknowledged_is_lost(ledger: Ledger, mailbox: str) -> None:
-    rounds(ledger, mailbox, 8)
-    assert len(ledger.mails[mailbox]) > 8
+    rounds(ledger, mailbox, len(KILLS))
+    assert len(ledger.mails[mailbox]) > len(KILLS)
 
 
 @pytest.mark.long
@@ -75,7 +75,7 @@ def test_nothing_acknowledged_is_lost_in_50_rounds(ledger: Ledger, mailbox: str)
 
 def test_the_api_process_alone(ledger: Ledger, mailbox: str) -> None:
     """Clients see the connection end. The supervisor restarts the API."""
-    for _ in range(4):
+    for _ in range(2):
         dead = ledger.service.pid("api")
         with Load(ledger, mailbox) as load:
             load.wait_for(random.randrange(1, 60))
@@ -90,10 +90,10 @@ def test_killed_while_it_starts(ledger: Ledger, mailbox: str) -> None:
     with Load(ledger, mailbox) as load:
         load.wait_for(50)
     kill_all(ledger.service)
-    for round_ in range(8):
+    for kill in KILLS:
         ledger.service.launch()
         threading.Event().wait(random.uniform(0, 2))
-        KILLS[round_ % len(KILLS)](ledger.service)
+        kill(ledger.service)
     ledger.service.start()
     ledger.compare()
 
@@ -101,7 +101,7 @@ def test_killed_while_it_starts(ledger: Ledger, mailbox: str) -> None:
 def test_killed_while_it_makes_the_database(service: Service) -> None:
     """Afterwards the schema and the rows of the first start exist completely or not at all, and the
     next start continues."""
-    for _ in range(8):
+    for _ in range(4):
         service.launch()
         folder = service.data / "db"
         wait_for("the database file", lambda folder=folder: (folder / "postroom.db").exists() or service.ended())

@@ -9,7 +9,7 @@ from tests.faults.load import Load
 
 def test_what_was_done_was_answered(ledger: Ledger, mailbox: str) -> None:
     """A connection may end without an answer only if its request was not carried out."""
-    for _ in range(3):
+    for _ in range(2):
         with Load(ledger, mailbox) as load:
             load.wait_for(random.randrange(20, 80))
             assert ledger.service.stop(signal.SIGTERM) == 0

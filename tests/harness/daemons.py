@@ -13,10 +13,10 @@ SEE_DAEMONS = (
     "cluster", "doctor", "faults", "mail", "mailplane", "milter", "service", "upgrade",
     "accounts/test_passwords.py", "api/test_proxies.py", "console/test_first_mailbox.py",
     "db/test_mail_role.py", "db/test_postgres.py",
-    "test_deploy.py", "test_document_examples.py", "test_start.py",
+    "test_deploy.py", "test_start.py",
 )  # fmt: skip
 # These start daemons too, but what they promise depends on no daemon's version.
-ALIKE = ("backup/test_backup.py", "test_canary.py", "test_plans.py")
+ALIKE = ("backup/test_backup.py", "test_canary.py", "test_document_examples.py", "test_plans.py")
 
 
 def sees_daemons(file: Path) -> bool:

@@ -6,6 +6,7 @@ import os
 import pwd
 import re
 import signal
+import smtplib
 import socket
 import ssl
 import subprocess
@@ -48,6 +49,13 @@ def service() -> Iterator[Service]:
         yield new.start()
 
 
+@pytest.fixture(scope="module")
+def running() -> Iterator[Service]:
+    """A service for the tests that leave it as they found it."""
+    with Service.new() as new:
+        yield new.start()
+
+
 def parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
@@ -77,7 +85,8 @@ def test_it_works(service: Service) -> None:
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
 def test_a_start_gives_no_warning(request: pytest.FixtureRequest, engine: str) -> None:
-    """No daemon warns, of a deprecated setting for example, when it checks its files or starts."""
+    """No daemon warns, of a deprecated setting for example, when it checks its files, starts, or
+    delivers a message."""
     url = request.getfixturevalue("postgres").new_database() if engine == "postgresql" else ""
     with Service.new(**({"database_url": url} if url else {})) as service:
         service.start()
@@ -86,6 +95,11 @@ def test_a_start_gives_no_warning(request: pytest.FixtureRequest, engine: str) -
             for command in daemon.checks:
                 done = subprocess.run(command, env=daemon.environment, capture_output=True, text=True)
                 assert (done.returncode, done.stderr) == (0, ""), command
+        address, _ = make_account(service)
+        with smtplib.SMTP("127.0.0.1", service.ports["smtp_port"]) as client:
+            client.sendmail("someone@elsewhere.example", address, "Subject: hello\r\n\r\nhello")
+        log = service.data / "log" / "postfix.log"
+        wait_for("the delivery", lambda: "status=sent" in log.read_text())
         told = service.said() + "".join(path.read_text() for path in (service.data / "log").iterdir())
     assert "starting" in told, "the logs of the daemons are elsewhere"
     assert re.findall(r"(?i).*\b(?:warning|obsolete|deprecated|unsupported|error|fatal)\b.*", told) == []
@@ -102,7 +116,7 @@ def test_it_starts_over_a_message_that_was_being_written(service: Service) -> No
     assert service.processes() == {}
 
 
-def test_the_supervisor_and_the_guards_load_little(service: Service) -> None:
+def test_the_supervisor_and_the_guards_load_little(running: Service) -> None:
     """What a library compiles shows in the memory of the process: of all libraries, msgspec alone
     is there, and a guard has none."""
 
@@ -110,16 +124,16 @@ def test_the_supervisor_and_the_guards_load_little(service: Service) -> None:
         mapped = Path(f"/proc/{pid}/maps").read_text()
         return set(re.findall(r"/site-packages/([^/\n]+)/.*\.so$", mapped, re.MULTILINE))
 
-    assert compiled(service.pid("api")) >= {"msgspec", "cryptography", "uvloop"}, "what is to be seen"
-    assert service.process
-    assert compiled(service.process.pid) == {"msgspec"}
-    assert compiled(parent(service.pid("dovecot"))) == set()
+    assert compiled(running.pid("api")) >= {"msgspec", "cryptography", "uvloop"}, "what is to be seen"
+    assert running.process
+    assert compiled(running.process.pid) == {"msgspec"}
+    assert compiled(parent(running.pid("dovecot"))) == set()
 
 
-def test_only_the_masters_keep_root(service: Service) -> None:
-    with imaplib.IMAP4("127.0.0.1", service.ports["imap_port"]):
-        running = [pid for name in DAEMONS for pid in session(service, name)]
-        roots = [pid for pid in [*running, *service.processes()] if Path(f"/proc/{pid}").stat().st_uid == 0]
+def test_only_the_masters_keep_root(running: Service) -> None:
+    with imaplib.IMAP4("127.0.0.1", running.ports["imap_port"]):
+        daemons = [pid for name in DAEMONS for pid in session(running, name)]
+        roots = [pid for pid in [*daemons, *running.processes()] if Path(f"/proc/{pid}").stat().st_uid == 0]
         assert [name_of(pid) for pid in roots if not any(name in name_of(pid) for name in MAY_KEEP_ROOT)] == []
 
 
@@ -173,13 +187,13 @@ os.symlink(elsewhere, f"{data}/mail")
     (service.data / "mail-away").rename(service.data / "mail")
 
 
-def test_two_instances_run_side_by_side(service: Service) -> None:
+def test_two_instances_run_side_by_side(running: Service) -> None:
     with Service.new() as other:
         other.start()
-        assert service.ready()
+        assert running.ready()
         assert other.ready()
         assert other.stop() == 0
-    assert service.ready()
+    assert running.ready()
 
 
 def test_everything_dies_with_the_supervisor(service: Service) -> None:
@@ -205,23 +219,23 @@ def test_a_start_ends_the_orphans_of_a_killed_run(service: Service) -> None:
 
 
 @pytest.mark.parametrize("name", DAEMONS)
-def test_a_crashed_daemon_comes_back(service: Service, name: str) -> None:
-    assert service.process
-    dead = service.pid(name)
-    kill([service.process.pid], signal.SIGSTOP)  # so that the part stays down until that was noticed
-    kill(session(service, name))
-    wait_for("/readyz to report the daemon", lambda: service.get("/readyz")[1]["parts"][name] != "ok")
-    kill([service.process.pid], signal.SIGCONT)
-    wait_for("the return of the daemon", service.ready)
-    assert service.pid(name) != dead
-    assert f"{name} ended (" in service.said()
+def test_a_crashed_daemon_comes_back(running: Service, name: str) -> None:
+    assert running.process
+    dead = running.pid(name)
+    kill([running.process.pid], signal.SIGSTOP)  # so that the part stays down until that was noticed
+    kill(session(running, name))
+    wait_for("/readyz to report the daemon", lambda: running.get("/readyz")[1]["parts"][name] != "ok")
+    kill([running.process.pid], signal.SIGCONT)
+    wait_for("the return of the daemon", running.ready)
+    assert running.pid(name) != dead
+    assert f"{name} ended (" in running.said()
 
 
 @pytest.mark.parametrize("name", DAEMONS)
-def test_a_daemon_whose_guard_is_killed_is_replaced(service: Service, name: str) -> None:
-    dead = service.pid(name)
+def test_a_daemon_whose_guard_is_killed_is_replaced(running: Service, name: str) -> None:
+    dead = running.pid(name)
     kill([parent(dead)])
-    wait_for("another daemon", lambda: service.pid(name) not in (0, dead) and service.ready())
+    wait_for("another daemon", lambda: running.pid(name) not in (0, dead) and running.ready())
     assert not is_alive(dead)
 
 
