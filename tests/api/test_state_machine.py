@@ -139,8 +139,8 @@ class Machine(RuleBasedStateMachine):
         account = self._any(data)
         address, user = f"{name}@{self.tenant.domain}", account["user_id"]
         if address in account["aliases"]:
-            body = {"id": self.alias_ids[account["id"], address]}
-            assert self.tenant.post("/v2/email-aliases/delete", body).status == 200
+            id_ = self.alias_ids[account["id"], address]
+            assert self.tenant.post("/v2/email-aliases/delete", {"id": id_}).status == 200
             account["aliases"] = [other for other in account["aliases"] if other != address]
             del self.owners[name]
             return
