@@ -58,7 +58,7 @@ WITHOUT: dict[str, str] = {
             "auth.keys.REVOKED_LONG_AGO",
         ],
         "the worker continues with a row that it found due": [
-            "accounts.alias_rests.EXPIRE",
+            "accounts.alias_rests.OWNER",
             "accounts.purges.BEGIN_PURGE",
             "accounts.purges.RESCHEDULE_PURGE",
             "accounts.purges.FINISH_PURGE",

@@ -123,8 +123,9 @@ def of_rows(tx: Tx, actor: Actor, wanted: AccountFilter, **cut: Any) -> list[Row
 def _of_accounts(tx: Tx, actor: Actor, page: str, values: dict[str, Any]) -> dict[int, list[str]]:
     bound = actor.restricted_key_id
     values = {"organization": actor.organization_id, **({} if bound is None else {"bound": bound}), **values}
+    sql = of_accounts_sql(page, bound is not None)
     found: dict[int, list[str]] = {}
-    for account_id, address in tx.all(of_accounts_sql(page, bound is not None), **values):
+    for account_id, address in tx.all(sql, **values):
         found.setdefault(account_id, []).append(address)
     return found
 

@@ -36,7 +36,9 @@ WHERE organization_id = :organization AND id IN (SELECT alias_id FROM alias_memb
 STEP = 200
 EXPIRED = "SELECT id FROM aliases WHERE expires_at <= :now ORDER BY expires_at LIMIT :limit"
 OWNER = "SELECT organization_id FROM aliases WHERE id = :id AND expires_at <= :now"
-EXPIRE = f"UPDATE aliases SET kind = kind WHERE id = :id AND expires_at <= :now RETURNING rested_at, {FIELDS}"
+EXPIRE = f"""
+UPDATE aliases SET kind = kind WHERE id = :id AND organization_id = :organization AND expires_at <= :now
+RETURNING rested_at, {FIELDS}"""
 
 
 def rest(tx: Tx, organization_id: int, account_id: int) -> None:
@@ -90,7 +92,7 @@ def expire(tx: Tx, id_: int) -> None:
         return
     actor = Actor(owner[0])
     accounts = aliases.lock_members(tx, actor, None, aliases.members(tx, actor.organization_id, id_))
-    row = tx.one(EXPIRE, id=id_, now=tx.now)
+    row = tx.one(EXPIRE, id=id_, organization=actor.organization_id, now=tx.now)
     if row is None:
         return
     rested_at, *values = row

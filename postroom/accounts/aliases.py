@@ -13,7 +13,7 @@ from msgspec import UNSET, UnsetType
 
 from postroom import events
 from postroom.accounts import addresses, delivery_scripts, model
-from postroom.accounts.model import Account
+from postroom.accounts.model import COLUMNS, Account
 from postroom.actor import Actor
 from postroom.db import Row, Tx
 from postroom.domains import commands as domains
@@ -58,7 +58,7 @@ LOCK_ACCOUNT = f"""
 UPDATE accounts SET generation = generation
 WHERE id = :id AND organization_id = :organization AND user_id = COALESCE(:user_id, user_id) AND deleted_at IS NULL
   AND (CAST(:bound AS BIGINT) IS NULL OR domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound))
-RETURNING {model.COLUMNS}"""
+RETURNING {COLUMNS}"""
 COUNT_OF_ACCOUNT = """
 SELECT COUNT(*) FROM alias_members JOIN aliases ON aliases.id = alias_members.alias_id
 WHERE alias_members.account_id = :account_id

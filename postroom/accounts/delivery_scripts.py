@@ -17,9 +17,9 @@ REMOVE = "DELETE FROM delivery_scripts WHERE account_id = :id"
 # The kinds of aliases that are the account's own. A group is like a list: its mail is also for
 # others, so one of its accounts does not answer it (decision 0226).
 OWN_KINDS = ("alias", "former")
-OWN_ALIASES = f"""
+OWN_ALIASES = """
 SELECT address, may_send FROM aliases
-WHERE organization_id = :organization AND kind IN ('{"', '".join(OWN_KINDS)}') AND rested_at IS NULL
+WHERE organization_id = :organization AND kind IN ('alias', 'former') AND rested_at IS NULL
   AND id IN (SELECT alias_id FROM alias_members WHERE account_id = :id)
 ORDER BY id"""
 # Most octets of addresses in a script, which has them three times. Dovecot runs scripts of up to
