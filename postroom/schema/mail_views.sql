@@ -16,8 +16,7 @@ CREATE VIEW mail_spellings AS
 SELECT spelling, name FROM domain_spellings;
 
 -- Accounts that may log in with an address and a password: the account's own address and its former
--- ones. If `nologin` is set, the account may not
--- log in now, and `reason` says why.
+-- ones. If `nologin` is set, the account may not log in now, and `reason` says why.
 CREATE VIEW mail_logins AS
 SELECT
   accounts.id,
@@ -133,9 +132,9 @@ WHERE domains.status <> 'pending' AND addresses.local_part = '*'
   AND accounts.status <> 'disabled' AND accounts.deleted_at IS NULL;
 
 -- Addresses that take no mail and that no catch-all takes (decision 0224), with a target that does
--- not exist:
--- addresses in quarantine, aliases without living members, and on a platform domain the names with
--- which a stranger could buy a certificate (RESERVED in address.py).
+-- not exist: addresses in quarantine, aliases without living members, and on a platform domain the
+-- names with which a stranger could buy a certificate (RESERVED in address.py), postmaster@ and
+-- abuse@ included where mail to them leads to nobody.
 CREATE VIEW mail_dead_ends AS
 SELECT addresses.local_part, domains.name AS domain, '0@acct.internal' AS target,
   CASE WHEN EXISTS (
@@ -163,7 +162,13 @@ CROSS JOIN (
   UNION ALL SELECT 'webmaster' UNION ALL SELECT 'www'
 ) AS role
 WHERE domains.status <> 'pending' AND domains.user_id IS NULL AND NOT EXISTS (
-  SELECT 1 FROM addresses WHERE addresses.domain_id = domains.id AND addresses.local_part = role.local_part);
+  SELECT 1 FROM addresses WHERE addresses.domain_id = domains.id AND addresses.local_part = role.local_part)
+UNION ALL
+SELECT local_part, domain, '0@acct.internal', '550 5.1.1 User unknown in virtual mailbox table'
+FROM mail_aliases
+WHERE target IS NULL AND EXISTS (
+  SELECT 1 FROM domains
+  WHERE domains.name = mail_aliases.domain AND domains.status <> 'pending' AND domains.user_id IS NULL);
 
 -- The access(5) action for each recipient that takes no mail: disabled accounts, full mailboxes,
 -- aliases whose members are all disabled or full, and dead ends, with the text for an unknown

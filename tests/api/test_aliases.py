@@ -230,6 +230,20 @@ def test_resolve(tenant: Tenant, ann: int, ben: int) -> None:
     assert tenant.get("/v2/email-aliases/resolve").status == 400
 
 
+def test_postmaster_of_a_platform_domain_is_not_caught(tenant: Tenant, ann: int) -> None:
+    """Where its mail leads to nobody, no catch-all takes it: the name could buy a certificate. On a
+    user's own domain, the default account gets its mail."""
+    own = tenant.new_domain(user_id="u")
+    for domain, wanted in ((tenant.domain, (False, "unknown")), (own, (True, None))):
+        make(tenant, "*", ann, domain=domain)
+        for name in ("postmaster", "abuse"):
+            found = tenant.get("/v2/email-aliases/resolve", address=f"{name}@{domain}").json
+            assert (found["accepted"], found["reason"]) == wanted
+            sql = "SELECT target FROM mail_dead_ends WHERE local_part = :name AND domain = :domain"
+            ends = tenant.api.database.write_sync(partial(Tx.all, sql=sql, name=name, domain=domain))
+            assert ends == ([] if found["accepted"] else [("0@acct.internal",)])
+
+
 def test_a_key_that_is_bound_to_domains_must_see_both(tenant: Tenant, ann: int) -> None:
     domain = tenant.new_domain(user_id="u")
     made = make(tenant, "x", ann, domain=domain).json["alias"]
