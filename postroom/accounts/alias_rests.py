@@ -9,6 +9,7 @@ from postroom.accounts.aliases import FIELDS, from_row
 from postroom.actor import Actor
 from postroom.db import Tx
 from postroom.domains import commands as domains
+from postroom.tenants import usage
 
 # The rows are locked, so that no other transaction changes the members meanwhile.
 LOST = f"""
@@ -58,6 +59,7 @@ def wake(tx: Tx, actor: Actor, account_id: int) -> None:
     taken meanwhile, whose domain is gone or whose time has passed is deleted, with an event."""
     for row in tx.all(WAKE, organization=actor.organization_id, account_id=account_id):
         alias = from_row(row, aliases.members(tx, actor.organization_id, row[0]))
+        usage.lock(tx, alias.organization_id, alias.domain_id)  # as domains.delete does
         if alias.expires_at is not None and alias.expires_at <= tx.now:
             reason = "expired"
         elif not domains.is_managed(tx, alias.organization_id, alias.domain_id):

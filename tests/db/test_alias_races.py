@@ -18,6 +18,7 @@ from postroom.accounts.model import Account
 from postroom.accounts.renames import Rename
 from postroom.actor import Actor
 from postroom.db import Tx
+from postroom.domains import commands as domains
 from postroom.errors import Refused
 from tests.db import test_postgres_races
 from tests.db.test_postgres_races import World
@@ -119,3 +120,23 @@ def _named(world: World, id_: int) -> set[str]:
     (row,) = world.do(lambda tx: tx.all(SCRIPT, id=id_))
     (found,) = re.findall(r":addresses \[(.*?)\]", row[0])
     return {text.strip('"') for text in found.split(", ")}
+
+
+@pytest.mark.parametrize("alias_first", [True, False])
+@pytest.mark.parametrize("is_restored", [True, False])
+def test_an_alias_and_the_end_of_its_domain(world: World, alias_first: bool, is_restored: bool) -> None:
+    """The alias lies on another domain than its account, and is made or comes back."""
+    (ann,) = world.made(f"ann{next(_numbers)}")
+    own = world.do(world.own("own"))
+    make: Work = partial(
+        aliases.create, actor=world.actor, command=CreateAlias(own.name, "sales", "u", (ann.id,), True)
+    )
+    if is_restored:
+        world.do(make)
+        world.do(world.delete(ann))
+        make = world.restore(ann)
+    works: list[Work] = [make, lambda tx: domains.delete(tx, world.actor, own)]
+    found = world.beside(*(works if alias_first else works[::-1]))
+    assert ("domain_not_empty" in found) == alias_first
+    living = "SELECT id FROM aliases WHERE domain_id = :id AND rested_at IS NULL"
+    assert len(world.do(lambda tx: tx.all(living, id=own.id))) == alias_first
