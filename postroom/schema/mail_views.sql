@@ -164,9 +164,10 @@ CROSS JOIN (
 WHERE domains.status <> 'pending' AND domains.user_id IS NULL AND NOT EXISTS (
   SELECT 1 FROM addresses WHERE addresses.domain_id = domains.id AND addresses.local_part = role.local_part)
 UNION ALL
-SELECT local_part, domain, '0@acct.internal', '550 5.1.1 User unknown in virtual mailbox table'
-FROM mail_aliases
-WHERE target IS NULL AND EXISTS (
+SELECT role.local_part, mail_aliases.domain, '0@acct.internal', '550 5.1.1 User unknown in virtual mailbox table'
+FROM (SELECT 'postmaster' AS local_part UNION ALL SELECT 'abuse') AS role
+CROSS JOIN mail_aliases
+WHERE mail_aliases.local_part = role.local_part AND mail_aliases.target IS NULL AND EXISTS (
   SELECT 1 FROM domains
   WHERE domains.name = mail_aliases.domain AND domains.status <> 'pending' AND domains.user_id IS NULL);
 
