@@ -30,6 +30,8 @@ LOOK_UPS = {
     "Dovecot: a delivery": "SELECT * FROM mail_recipients WHERE id = :id",
     "Postfix: a recipient": "SELECT target FROM mail_aliases WHERE local_part = :local_part AND domain = :domain",
     "Postfix: a sender": "SELECT login FROM mail_senders WHERE local_part = :local_part AND domain = :domain",
+    "Postfix: a refusal": "SELECT action FROM mail_refusals WHERE local_part = :local_part AND domain = :domain",
+    "Postfix: a catch-all": "SELECT target FROM mail_catch_alls WHERE domain = :domain",
     "Postfix: a session": "SELECT 1 FROM mail_sessions WHERE id = :id AND domain = '1.acct.internal'",
     "Postfix: a domain": "SELECT name FROM mail_domains WHERE name = :domain",
 }

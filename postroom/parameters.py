@@ -33,8 +33,16 @@ DOMAIN = {"minLength": 1, "maxLength": 253, "format": "hostname"}
 ID = Meta(ge=1, le=LARGEST, extra_json_schema={"format": "int64"})
 
 AccountId = Annotated[int, ID, _of("The id of an account.", 42)]
+AccountIds = Annotated[T, _of("The accounts that get the mail; several make a group, and each gets a copy.", [42])]
 AccountsLimit = Annotated[T, _of("The number of accounts that there may be.", 100)]
 AccountsPerDomainLimit = Annotated[T, _of("The number of accounts that one domain may have.", 50)]
+Address = Annotated[str, _of("An address, also with a +tag.", "billing+tag@customer.com", minLength=1)]
+AliasKind = Annotated[T, _of("The kind: alias, group, catch_all or former.", "group")]
+AliasLocalPart = Annotated[
+    str, _of("The part before the @; * makes the catch-all of the domain.", "sales", minLength=1)
+]
+AliasName = Annotated[str, _of("Your name for the alias.", "sales team", maxLength=255, pattern=NAME)]
+AliasesPerAccountLimit = Annotated[T, _of("The number of aliases that one account may have.", 50)]
 DomainsLimit = Annotated[T, _of("The number of domains that there may be.", 5)]
 After = Annotated[int, Meta(ge=0, le=LARGEST), _of("Only items after this id: the cursor of a list.", 42)]
 AllowReserved = Annotated[bool, _of("Allow a role address such as admin@, on the user's own domain.", True)]
@@ -55,6 +63,9 @@ EventTypeName = Annotated[T, _of("Only events of this type.", "account.created")
 EventKeyId = Annotated[int, ID, _of("Only events of this key.", 7)]
 Fields = Annotated[str, _of("Show these fields, separated by commas, or * for all.", "*", minLength=1)]
 InboundMode = Annotated[T, _of("How mail to the domain is handled; only store is available now.", "store")]
+FormerDays = Annotated[
+    int, Meta(ge=1, le=36500), _of("Days until the old address ends; default: until it is deleted.", 90)
+]
 Id = Annotated[int, ID, _of("The id (a number).", 42)]
 IdempotencyKey = Annotated[
     str,
@@ -64,10 +75,12 @@ IdempotencyKey = Annotated[
     ),
 ]
 IsDefault = Annotated[bool, _of("Make it the user's default account.", True)]
+KeepFormer = Annotated[bool, _of("Keep the old address, which then receives, logs in and sends; default: true.", True)]
 KeyDomains = Annotated[T, _of("The domains that the key sees; default: all.", ["customer.com"])]
 KeyName = Annotated[str, _of("Your name for the key.", "support desk", maxLength=255, pattern=NAME)]
 Limit = Annotated[int, Meta(ge=1, le=LARGEST), _of(f"Size of the page, up to {LIMIT_MAX}; default: 50.", 100)]
 LocalPart = Annotated[str, _of("The part before the @.", "billing", minLength=1, maxLength=64, pattern=LOCAL_PART)]
+MaySend = Annotated[bool, _of("Whether the accounts may also send as the address; default: true.", True)]
 Networks = Annotated[T, _of("Networks that the key may be used from, in CIDR notation.", ["192.0.2.0/24"])]
 Offset = Annotated[int, Meta(ge=0, le=LARGEST), _of("Number of items to skip; `after` is cheaper.", 0)]
 ListOrder = Annotated[T, _of("The oldest or the newest first.", "newest")]

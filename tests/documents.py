@@ -7,7 +7,14 @@ from typing import NamedTuple
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
-REFERENCE = ("docs/api.md", "docs/forwarding.md", "docs/domains.md", "docs/client-settings.md", "docs/monitoring.md")
+REFERENCE = (
+    "docs/api.md",
+    "docs/aliases.md",
+    "docs/forwarding.md",
+    "docs/domains.md",
+    "docs/client-settings.md",
+    "docs/monitoring.md",
+)
 
 
 class Block(NamedTuple):

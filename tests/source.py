@@ -12,6 +12,7 @@ ROOT = Path(postroom.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 # A module is a noun's if it has SQL.
 SQL = re.compile(r"^\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM)\b", re.MULTILINE)
+VERB = re.compile(r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM)\b")
 
 
 def name_of(path: Path) -> str:
@@ -75,7 +76,7 @@ def strings(path: Path) -> Iterator[str]:
 
 
 def holds_sql(path: Path) -> bool:
-    return bool(SQL.search(path.read_text(encoding="utf-8"))) and any(SQL.search(text) for text in strings(path))
+    return bool(VERB.search(path.read_text(encoding="utf-8"))) and any(SQL.search(text) for text in strings(path))
 
 
 NOUNS = {

@@ -269,6 +269,8 @@ def test_every_route_has_a_scope() -> None:
 
 # Functions that build a statement from constants of their own module, chosen by name.
 SQL_BUILDERS = {
+    ("postroom.accounts.alias_pages", "page_sql"),
+    ("postroom.accounts.alias_pages", "of_accounts_sql"),
     ("postroom.accounts.queries", "page_sql"),
     ("postroom.accounts.queries", "deleted_sql"),
     ("postroom.events", "page_sql"),

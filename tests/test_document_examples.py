@@ -22,7 +22,7 @@ from tests.harness.shell import python, run
 VOLATILE = {
     "used_bytes",
     "messages",
-    *("id", "account_id", "domain_id", "key_id", "request_id", "instance", "client_address"),
+    *("id", "account_id", "account_ids", "domain_id", "key_id", "request_id", "instance", "client_address"),
     *("password", "created_at", "updated_at", "expires_at", "api_key", "prefix", "parent_id", "expected_value", "port"),
 }
 # What readers do before the commands, or set to values of their own. The tests do this instead.

@@ -34,6 +34,7 @@ WITHOUT: dict[str, str] = {
             "auth.console_sessions.TAKE_LINK",
         ],
         "the worker searches every organization for due rows": [
+            "accounts.alias_rests.EXPIRED",
             "accounts.purges.DUE_PURGES",
             "accounts.quotas.DUE",
             "domains.check_schedule.DUE",
@@ -57,6 +58,7 @@ WITHOUT: dict[str, str] = {
             "auth.keys.REVOKED_LONG_AGO",
         ],
         "the worker continues with a row that it found due": [
+            "accounts.alias_rests.OWNER",
             "accounts.purges.BEGIN_PURGE",
             "accounts.purges.RESCHEDULE_PURGE",
             "accounts.purges.FINISH_PURGE",

@@ -11,17 +11,16 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from postroom.accounts import addresses, quotas
+from postroom.accounts import addresses, alias_rests, delivery_scripts, quotas
 from postroom.accounts import locks as account_locks
 from postroom.accounts.account_events import record
 from postroom.accounts.model import COLUMNS, Account, Status, from_row
 from postroom.accounts.quotas import SetQuota
 from postroom.actor import Actor
-from postroom.address import RESERVED
 from postroom.cluster import nodes
 from postroom.db import Tx
 from postroom.domains import commands as domains
-from postroom.errors import FieldError, Refused, not_found
+from postroom.errors import Refused, not_found
 from postroom.mailboxes import session_revocations
 from postroom.mailboxes.session_revocations import Ended
 from postroom.tenants import limits, usage
@@ -207,8 +206,9 @@ def delete(
     purge_at = tx.now if purge else tx.now + grace_ms
     tx.run(DELETE, id=id_, organization=actor.organization_id, purge_at=purge_at, now=tx.now)
     addresses.quarantine(tx, account.domain_id, account.local_part, id_)
-    _count(tx, account, -1)
+    count(tx, account, -1)
     record(tx, actor, "account.deleted", account)
+    alias_rests.rest(tx, actor.organization_id, id_)
     if account.is_default:
         _move_default(tx, actor, account, _successor(tx, account))
     gone = {"is_default": False, "updated_at": tx.now, "deleted_at": tx.now, "purge_at": purge_at}
@@ -225,7 +225,7 @@ def restore(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
     if old is None:
         return get(tx, actor, id_, user_id)
     limits.check_account(tx, actor.organization_id, old.user_id, old.domain_id, old.quota_bytes)
-    _count(tx, old, 1)
+    count(tx, old, 1)
     account_locks.lock(tx, actor.organization_id, old.user_id)
     row = tx.one(RESTORE, id=id_, organization=actor.organization_id, user_id=old.user_id, now=tx.now)
     if row is None:
@@ -236,6 +236,8 @@ def restore(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
     if not domains.is_managed(tx, actor.organization_id, old.domain_id):
         raise Refused("domain_gone", domains.GONE)
     record(tx, actor, "account.restored", account)
+    alias_rests.wake(tx, actor, id_)
+    delivery_scripts.refresh(tx, account)
     return account
 
 
@@ -251,13 +253,7 @@ def record_pending_revocations(tx: Tx, actor: Actor, account: Account, ended: Se
 def _check_domain(domain: domains.Domain, command: CreateAccount) -> None:
     if domain.status != "active":
         raise Refused("domain_not_active", domains.INACTIVE[domain.status])
-    owns = domain.user_id is not None and domain.user_id == command.user_id
-    if command.local_part in RESERVED and not (command.allow_reserved and owns):
-        detail = (
-            "This local part is reserved for a role (RFC 2142). The domain's own user may take it with "
-            "allow_reserved: true."
-        )
-        raise Refused("reserved_local_part", detail, FieldError("local_part", "reserved_local_part", detail))
+    domains.check_role(domain, command.local_part, command.user_id, is_allowed=command.allow_reserved)
 
 
 def _insert(
@@ -337,8 +333,8 @@ def _set_status(tx: Tx, actor: Actor, old: Account, status: Status) -> tuple[Acc
     ended = [session_revocations.end(tx, old.id, old.generation)] if old.status == "active" else []
     account = msgspec.structs.replace(old, status=status, generation=old.generation + len(ended), updated_at=tx.now)
     _save(tx, account)
-    _count(tx, old, -1)
-    _count(tx, account, 1)
+    count(tx, old, -1)
+    count(tx, account, 1)
     type_ = {"active": "account.resumed", "suspended": "account.suspended", "disabled": "account.disabled"}[status]
     record(tx, actor, type_, account)
     if status == "disabled" and account.is_default:
@@ -371,6 +367,7 @@ def _move_default(tx: Tx, actor: Actor, account: Account, new_default: int | Non
     record(tx, actor, "account.updated", successor, changed=["is_default"])
 
 
-def _count(tx: Tx, account: Account, by: int) -> None:
+def count(tx: Tx, account: Account, by: int) -> None:
+    """Counts the account and its quota on its domain once more (1) or once less (-1)."""
     quota_bytes = by * (account.quota_bytes or 0)
     usage.add(tx, account.organization_id, account.domain_id, account.user_id, account.status, by, quota_bytes)

@@ -42,7 +42,7 @@ def put(tx: Tx, actor: Actor, id_: int, user_id: str | None, wanted: Forwarding)
     """Replaces the rule, which is in force for the next message from the commit on. The same rule
     again changes nothing. Raises not_found, and `invalid_request` for the account's own address."""
     account = accounts.lock(tx, actor, id_, user_id)
-    own = delivery_scripts.addresses_of(account)
+    own = delivery_scripts.addresses_of(tx, account)
     if any(_untagged(target) in own for target in wanted.to):
         message = "An account cannot forward to its own address: use keep_copy to keep the mail."
         raise invalid(FieldError("to", "invalid", message))

@@ -33,6 +33,8 @@ class Account(msgspec.Struct, frozen=True):
     quota_bytes: int | None = None
     quota_messages: int | None = None
     over_quota_at: int | None = None  # since when the mailbox is full
+    aliases: tuple[str, ...] = ()  # the first addresses, only where alias_pages.py adds them
+    aliases_more: bool = False
     sessions_ended: bool | None = None  # by the change just made; None if no session had to end
 
     @property
@@ -48,13 +50,13 @@ class Account(msgspec.Struct, frozen=True):
 SHOWN = (
     *("id", "user_id", "domain", "local_part", "address", "display_name", "status", "is_default"),
     *("created_at", "updated_at", "deleted_at", "purge_at", "last_login_at", "quota_bytes", "quota_messages"),
-    "sessions_ended",
+    *("aliases", "aliases_more", "sessions_ended"),
 )
-COLUMNS = ", ".join(name for name in Account.__struct_fields__ if name != "sessions_ended")
+COLUMNS = ", ".join(name for name in Account.__struct_fields__ if name not in SHOWN[-3:])
 
 
 def from_row(row: Row) -> Account:
-    """Returns an account from a row of COLUMNS."""
+    """Returns an account from a row of COLUMNS, which its aliases may follow."""
     account = Account(*row)
     # Both engines store 0 or 1. Copying the struct would take twice as long.
     msgspec.structs.force_setattr(account, "is_default", account.is_default == 1)

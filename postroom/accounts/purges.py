@@ -1,6 +1,6 @@
 """Purges: erasing the mail of deleted accounts. Each account's row says how far its purge is."""
 
-from postroom.accounts import delivery_scripts
+from postroom.accounts import alias_rests, delivery_scripts
 from postroom.accounts.account_events import record
 from postroom.accounts.model import COLUMNS, from_row
 from postroom.actor import Actor
@@ -58,6 +58,7 @@ def finish_purge(tx: Tx, id_: int) -> None:
     if row is not None:
         account = from_row(row)
         nodes.leave(tx, id_)
+        alias_rests.forget(tx, account.organization_id, id_)
         record(tx, Actor(account.organization_id), "account.purged", account)
 
 

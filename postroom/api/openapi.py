@@ -27,6 +27,7 @@ INFO = {
     "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
 }
 TAGS = {
+    "aliases": "Further addresses of accounts: aliases, groups, catch-alls and former addresses.",
     "delivery_rules": "Forwarding and vacation: what happens to mail that comes to an account.",
     "availability": "Whether an address can be taken.",
     "accounts": "Mail accounts: made, listed, changed, deleted and restored.",

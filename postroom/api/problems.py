@@ -23,7 +23,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "account_disabled": (409, "The account is disabled"),
     "address_exists": (409, "The address is taken"),
     "domain_exists": (409, "The domain is taken"),
-    "domain_not_empty": (409, "The domain has accounts"),
+    "domain_not_empty": (409, "The domain has accounts or aliases"),
     "domain_gone": (409, "The domain is gone"),
     "domain_not_active": (409, "The domain is not active"),
     "mail_off": (409, "This instance runs without mail"),
@@ -46,6 +46,14 @@ PROBLEMS: dict[str, tuple[int, str]] = {
 NO_ACCOUNT = (
     "No account of yours has this id, for this user_id: GET /v2/email-accounts lists yours. "
     "Send the user_id that the account was made with, or none."
+)
+NO_ALIAS = (
+    "No alias of yours has this id, for this user_id: GET /v2/email-aliases lists yours. "
+    "Send the user_id that the alias was made with, or none."
+)
+NO_PLACE_FOR_ALIAS = (
+    "The user has no such domain, or one of account_ids is no account of the user: GET /v2/domains and "
+    "GET /v2/email-accounts list them. A domain without a user belongs to every user_id."
 )
 NO_DOMAIN = (
     "No domain of yours has this name, for this user_id: GET /v2/domains?every_user=true lists yours, POST /v2/domain "

@@ -5,6 +5,7 @@ The order does not matter: a literal path goes before a path with a parameter.
 
 from postroom.api.endpoints import (
     accounts,
+    aliases,
     availability,
     client_settings,
     delivery_rules,
@@ -25,6 +26,7 @@ from postroom.api.route import Route
 
 FILES = (
     accounts,
+    aliases,
     delivery_rules,
     availability,
     users,

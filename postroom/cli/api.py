@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 HELP = {
     "accounts": "Mailboxes.",
     "domains": "Domains, their DNS and their DKIM keys.",
+    "aliases": "Further addresses of accounts: aliases, groups, catch-alls.",
     "keys": "API keys.",
     "limits": "How much a user or the organization may have.",
 }

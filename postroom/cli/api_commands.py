@@ -30,7 +30,14 @@ except ModuleNotFoundError as error:
 
 # Groups by the first segment of the path after /v2. An operation without a group is a command of
 # its own.
-GROUPS = {"email-accounts": "accounts", "domain": "domains", "domains": "domains", "keys": "keys", "limits": "limits"}
+GROUPS = {
+    "email-accounts": "accounts",
+    "email-aliases": "aliases",
+    "domain": "domains",
+    "domains": "domains",
+    "keys": "keys",
+    "limits": "limits",
+}
 OPTIONS = {"user_id": "user", "is_default": "default", "scopes": "scope", "networks": "network"}
 # Flags that are sent as false too.
 SWITCHES = ("enabled", "keep_copy")

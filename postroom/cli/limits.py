@@ -18,6 +18,7 @@ def set_limits(
     domains: LimitNumber = None,
     accounts: LimitNumber = None,
     accounts_per_domain: LimitNumber = None,
+    aliases_per_account: LimitNumber = None,
     quota_bytes: LimitNumber = None,
     storage_bytes: LimitNumber = None,
     as_json: Json = False,
@@ -30,6 +31,7 @@ def set_limits(
 
     options.check_user(user)
     given = {"domains": domains, "accounts": accounts, "accounts_per_domain": accounts_per_domain}
+    given |= {"aliases_per_account": aliases_per_account}
     given |= {"quota_bytes": quota_bytes, "storage_bytes": storage_bytes}
     command = SetLimits(**{name: None if n == -1 else n for name, n in given.items() if n is not None})
     found = store.write(lambda tx: limits.change(tx, Actor(organizations.get(tx, organization)), user, command))

@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from postroom import parameters as p
 from postroom.client import answers, shapes
+from postroom.client.alias_operations import AliasOperations
 from postroom.client.key_operations import KeyOperations
 from postroom.client.methods import listing, operation
 from postroom.client.request import Request, changed, given
@@ -22,7 +23,7 @@ Order = Literal["oldest", "newest"]
 WHOLE = {"fields": "*"}
 
 
-class Operations(KeyOperations, RuleOperations):
+class Operations(AliasOperations, KeyOperations, RuleOperations):
     """The operations of the API."""
 
     @operation("POST", "/v2/email-accounts/create")
@@ -142,12 +143,20 @@ class Operations(KeyOperations, RuleOperations):
         display_name: p.DisplayName | UnsetType | None = UNSET,
         status: p.StatusName[Status] | None = None,
         is_default: p.IsDefault | None = None,
+        local_part: p.LocalPart | None = None,
+        domain: p.DomainName | None = None,
+        keep_former: p.KeepFormer | None = None,
+        former_days: p.FormerDays | None = None,
+        allow_reserved: p.AllowReserved | None = None,
         quota_bytes: p.QuotaBytes[int] | UnsetType | None = UNSET,
         quota_messages: p.QuotaMessages[int] | UnsetType | None = UNSET,
         idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.Account]:
-        """Changes the given fields and leaves the rest as it is."""
+        """Changes the given fields and leaves the rest as it is. A new address changes neither
+        password nor mail, and ends no session."""
         body = given(user_id=user_id, status=status, is_default=is_default)
+        body |= given(local_part=local_part, domain=domain, keep_former=keep_former, former_days=former_days)
+        body |= given(allow_reserved=allow_reserved)
         body |= changed(display_name=display_name, quota_bytes=quota_bytes, quota_messages=quota_messages)
         return Request(answers.account, path={"id": id}, query=WHOLE, body=body, idempotency_key=idempotency_key)
 
@@ -328,12 +337,14 @@ class Operations(KeyOperations, RuleOperations):
         domains: p.DomainsLimit[int] | UnsetType | None = UNSET,
         accounts: p.AccountsLimit[int] | UnsetType | None = UNSET,
         accounts_per_domain: p.AccountsPerDomainLimit[int] | UnsetType | None = UNSET,
+        aliases_per_account: p.AliasesPerAccountLimit[int] | UnsetType | None = UNSET,
         quota_bytes: p.QuotaBytesLimit[int] | UnsetType | None = UNSET,
         storage_bytes: p.StorageBytesLimit[int] | UnsetType | None = UNSET,
         idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.Limits]:
         """Sets the limits of a user; None removes a limit."""
         limits = changed(domains=domains, accounts=accounts, accounts_per_domain=accounts_per_domain)
+        limits |= changed(aliases_per_account=aliases_per_account)
         limits |= changed(quota_bytes=quota_bytes, storage_bytes=storage_bytes)
         return Request(answers.limits, body=given(user_id=user_id) | limits, idempotency_key=idempotency_key)
 

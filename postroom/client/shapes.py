@@ -26,6 +26,8 @@ class Account(Shape, frozen=True):
     last_login_at: datetime | None
     quota_bytes: int | None
     quota_messages: int | None
+    aliases: tuple[str, ...]
+    aliases_more: bool
     sessions_ended: bool | None
 
 
@@ -115,6 +117,47 @@ class ShownAccount(Shape, frozen=True):
 
 class DeletedAccount(Shape, frozen=True):
     deleted: Account
+
+
+class Alias(Shape, frozen=True):
+    """An alias."""
+
+    id: int
+    address: str
+    domain: str
+    local_part: str
+    kind: str
+    user_id: str
+    account_ids: tuple[int, ...]
+    may_send: bool
+    expires_at: datetime | None
+    name: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class ShownAliasAnswer(Shape, frozen=True):
+    alias: Alias
+
+
+class AliasName(Shape, frozen=True):
+    id: int
+    address: str
+
+
+class DeletedAlias(Shape, frozen=True):
+    deleted: AliasName
+
+
+class Resolution(Shape, frozen=True):
+    """Where mail to an address would go. `reason` says why mail is refused; None if it is
+    accepted."""
+
+    address: str
+    kind: str
+    account_ids: tuple[int, ...]
+    accepted: bool
+    reason: str | None
 
 
 class Forwarding(Shape, frozen=True):
@@ -300,6 +343,7 @@ class LimitNumbers(Shape, frozen=True):
     domains: int | None
     accounts: int | None
     accounts_per_domain: int | None
+    aliases_per_account: int | None
     quota_bytes: int | None
     storage_bytes: int | None
 

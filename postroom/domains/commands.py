@@ -12,7 +12,7 @@ import msgspec
 
 from postroom import events
 from postroom.actor import Actor
-from postroom.address import refused_domain
+from postroom.address import RESERVED, refused_domain
 from postroom.db import Tx
 from postroom.domains import check_schedule, dkim, dns_records, spellings
 from postroom.domains.dkim import NewKey
@@ -89,6 +89,9 @@ INACTIVE = {
     "/v2/domains/:domain/info lists, then POST /v2/domains/:domain/verify.",
     "suspended": "The domain is suspended. Accounts need an active one: the operator can activate it.",
 }
+RESERVED_NAME = (
+    "This local part is reserved for a role (RFC 2142). The domain's own user may take it with allow_reserved: true."
+)
 GONE = (
     "The account's domain was deleted, or is pending again. A pending domain can be verified first; after a "
     "deletion, make a new account."
@@ -111,6 +114,9 @@ HOST = "SELECT name FROM mail_host WHERE id = 1"
 MANAGED = """
 SELECT id FROM domains
 WHERE id = :id AND organization_id = :organization AND deleted_at IS NULL AND status <> 'pending'"""
+HAS_ALIASES = """
+SELECT 1 FROM aliases
+WHERE domain_id = :domain_id AND +organization_id = :organization AND rested_at IS NULL LIMIT 1"""
 LIST = f"SELECT {COLUMNS} FROM domains WHERE organization_id = :organization AND deleted_at IS NULL ORDER BY id"
 
 
@@ -119,6 +125,15 @@ def find(tx: Tx, actor: Actor, name: str, user_id: str | None) -> Domain | None:
     None, searches the whole organization."""
     row = tx.one(FIND, organization=actor.organization_id, name=name, user_id=user_id, bound=actor.restricted_key_id)
     return Domain(*row) if row else None
+
+
+def check_role(domain: Domain, local_part: str, user_id: str, *, is_allowed: bool) -> None:
+    """Raises `reserved_local_part` for the name of a role, unless the domain's own user asked for
+    it."""
+    owns = domain.user_id is not None and domain.user_id == user_id
+    if local_part in RESERVED and not (is_allowed and owns):
+        problem = FieldError("local_part", "reserved_local_part", RESERVED_NAME)
+        raise Refused("reserved_local_part", RESERVED_NAME, problem)
 
 
 def get(tx: Tx, actor: Actor, name: str, user_id: str | None) -> Domain:
@@ -245,12 +260,14 @@ def add(
 
 def delete(tx: Tx, actor: Actor, domain: Domain) -> None:
     """Deletes a domain. Anybody may then claim its name. Raises `domain_not_empty` while the domain
-    has live accounts, and not_found."""
+    has live accounts or aliases, and not_found."""
     usage.lock(tx, domain.organization_id, domain.id)
     living = usage.of_domain(tx, domain.organization_id, None, domain.id)
     if living:
         accounts = "1 account lives" if living == 1 else f"{living} accounts live"
         raise Refused("domain_not_empty", f"{accounts} on this domain. Delete them first; nothing was changed.")
+    if tx.one(HAS_ALIASES, domain_id=domain.id, organization=actor.organization_id):
+        raise Refused("domain_not_empty", "Aliases live on this domain. Delete them first; nothing was changed.")
     if tx.one(DELETE, id=domain.id, organization=actor.organization_id, now=tx.now) is None:
         raise not_found()
     dkim.drop(tx, domain.id)

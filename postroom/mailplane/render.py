@@ -35,16 +35,26 @@ MAPS = {
         "The account of an address.",
         "SELECT target FROM mail_aliases WHERE local_part = '%u' AND domain = '%d'",
     ),
+    "dead_ends": (
+        "Addresses that no catch-all takes.",
+        "SELECT target FROM mail_dead_ends WHERE local_part = '%u' AND domain = '%d'",
+    ),
+    # Without the second condition, the first look-up of Postfix, for the whole address with its
+    # +tag, would find the catch-all.
+    "catch_alls": (
+        "The accounts that get mail to unknown addresses of a domain.",
+        "SELECT target FROM mail_catch_alls WHERE domain = '%d' AND '%s' = '@%d'",
+    ),
     "recipients": (
         "Accounts that accept mail.",
         "SELECT id FROM mail_recipients WHERE id = {id} AND '%d' = 'acct.internal'",
     ),
     "refusals": (
-        "Disabled addresses and full mailboxes.",
+        "Addresses that take no mail.",
         "SELECT action FROM mail_refusals WHERE local_part = '%u' AND domain = '%d'",
     ),
     "returns": (
-        "Disabled addresses and full mailboxes: mail from a Sieve script to them is returned.",
+        "Addresses that take no mail: mail from a Sieve script to them is returned.",
         "SELECT 'FILTER error:' || substr(action, 5) FROM mail_refusals WHERE local_part = '%u' AND domain = '%d'",
     ),
     "senders": (

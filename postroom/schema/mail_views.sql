@@ -15,8 +15,8 @@ SELECT name FROM domains WHERE status <> 'pending';
 CREATE VIEW mail_spellings AS
 SELECT spelling, name FROM domain_spellings;
 
--- Accounts that may log in with an address and a password. If `nologin` is set, the account may not
--- log in now, and `reason` says why.
+-- Accounts that may log in with an address and a password: the account's own address and its former
+-- ones. If `nologin` is set, the account may not log in now, and `reason` says why.
 CREATE VIEW mail_logins AS
 SELECT
   accounts.id,
@@ -35,7 +35,9 @@ SELECT
   accounts.quota_messages
 FROM domains
 JOIN addresses ON addresses.domain_id = domains.id
-JOIN accounts ON accounts.id = addresses.account_id
+JOIN accounts ON accounts.id = COALESCE(addresses.account_id, (
+  SELECT alias_members.account_id FROM aliases JOIN alias_members ON alias_members.alias_id = aliases.id
+  WHERE aliases.id = addresses.alias_id AND aliases.kind = 'former'))
 WHERE domains.status <> 'pending' AND accounts.deleted_at IS NULL;
 
 -- The folders of mail for <id>@acct.internal. Suspended and disabled accounts, and accounts of a
@@ -91,7 +93,12 @@ SELECT role.local_part, domains.name, COALESCE(
   (SELECT owner.id FROM accounts AS owner
    WHERE owner.organization_id = domains.organization_id AND owner.user_id = domains.user_id
      AND owner.is_default = 1 AND owner.status <> 'disabled'),
-  (SELECT operator.account_id FROM addresses AS operator
+  (SELECT COALESCE(operator.account_id, (
+     SELECT MIN(alias_members.account_id) FROM alias_members
+     JOIN accounts ON accounts.id = alias_members.account_id
+     WHERE alias_members.alias_id = operator.alias_id
+       AND accounts.status <> 'disabled' AND accounts.deleted_at IS NULL))
+   FROM addresses AS operator
    JOIN domains AS host ON host.id = operator.domain_id
    WHERE host.name = (SELECT name FROM mail_host WHERE id = 1)
      AND host.status <> 'pending' AND operator.local_part = 'postmaster')
@@ -101,10 +108,72 @@ CROSS JOIN (SELECT 'postmaster' AS local_part UNION ALL SELECT 'abuse') AS role
 WHERE domains.status <> 'pending' AND NOT EXISTS (
   SELECT 1 FROM addresses
   WHERE addresses.domain_id = domains.id AND addresses.local_part = role.local_part
-    AND addresses.account_id IS NOT NULL);
+    AND (addresses.account_id IS NOT NULL OR EXISTS (
+      SELECT 1 FROM alias_members JOIN accounts ON accounts.id = alias_members.account_id
+      WHERE alias_members.alias_id = addresses.alias_id
+        AND accounts.status <> 'disabled' AND accounts.deleted_at IS NULL)))
+UNION ALL
+SELECT addresses.local_part, domains.name, alias_members.account_id || '@acct.internal'
+FROM domains
+JOIN addresses ON addresses.domain_id = domains.id
+JOIN alias_members ON alias_members.alias_id = addresses.alias_id
+JOIN accounts ON accounts.id = alias_members.account_id
+WHERE domains.status <> 'pending' AND addresses.local_part <> '*'
+  AND accounts.status <> 'disabled' AND accounts.deleted_at IS NULL;
 
--- The access(5) action for each disabled recipient, and for each full mailbox. A disabled postmaster
--- or abuse still receives.
+-- Who gets mail to the unknown addresses of a domain.
+CREATE VIEW mail_catch_alls AS
+SELECT domains.name AS domain, alias_members.account_id || '@acct.internal' AS target
+FROM domains
+JOIN addresses ON addresses.domain_id = domains.id
+JOIN alias_members ON alias_members.alias_id = addresses.alias_id
+JOIN accounts ON accounts.id = alias_members.account_id
+WHERE domains.status <> 'pending' AND addresses.local_part = '*'
+  AND accounts.status <> 'disabled' AND accounts.deleted_at IS NULL;
+
+-- Addresses that take no mail and that no catch-all takes (decision 0224), with a target that does
+-- not exist: addresses in quarantine, aliases without living members, and on a platform domain the
+-- names with which a stranger could buy a certificate (RESERVED in address.py), postmaster@ and
+-- abuse@ included where mail to them leads to nobody.
+CREATE VIEW mail_dead_ends AS
+SELECT addresses.local_part, domains.name AS domain, '0@acct.internal' AS target,
+  CASE WHEN EXISTS (
+      SELECT 1 FROM alias_members JOIN accounts ON accounts.id = alias_members.account_id
+      WHERE alias_members.alias_id = addresses.alias_id AND accounts.deleted_at IS NULL)
+    THEN '550 5.2.1 This mailbox is disabled'
+    ELSE '550 5.1.1 User unknown in virtual mailbox table' END AS action
+FROM domains
+JOIN addresses ON addresses.domain_id = domains.id
+WHERE domains.status <> 'pending' AND addresses.account_id IS NULL
+  AND addresses.local_part NOT IN ('postmaster', 'abuse', '*')
+  AND NOT EXISTS (
+    SELECT 1 FROM alias_members JOIN accounts ON accounts.id = alias_members.account_id
+    WHERE alias_members.alias_id = addresses.alias_id
+      AND accounts.status <> 'disabled' AND accounts.deleted_at IS NULL)
+UNION ALL
+SELECT role.local_part, domains.name, '0@acct.internal', '550 5.1.1 User unknown in virtual mailbox table'
+FROM domains
+CROSS JOIN (
+  SELECT 'admin' AS local_part UNION ALL SELECT 'administrator' UNION ALL SELECT 'ftp'
+  UNION ALL SELECT 'hostmaster' UNION ALL SELECT 'mailer-daemon' UNION ALL SELECT 'news'
+  UNION ALL SELECT 'noc' UNION ALL SELECT 'root' UNION ALL SELECT 'security'
+  UNION ALL SELECT 'ssladmin' UNION ALL SELECT 'ssladministrator' UNION ALL SELECT 'sslwebmaster'
+  UNION ALL SELECT 'sysadmin' UNION ALL SELECT 'usenet' UNION ALL SELECT 'uucp'
+  UNION ALL SELECT 'webmaster' UNION ALL SELECT 'www'
+) AS role
+WHERE domains.status <> 'pending' AND domains.user_id IS NULL AND NOT EXISTS (
+  SELECT 1 FROM addresses WHERE addresses.domain_id = domains.id AND addresses.local_part = role.local_part)
+UNION ALL
+SELECT role.local_part, mail_aliases.domain, '0@acct.internal', '550 5.1.1 User unknown in virtual mailbox table'
+FROM (SELECT 'postmaster' AS local_part UNION ALL SELECT 'abuse') AS role
+CROSS JOIN mail_aliases
+WHERE mail_aliases.local_part = role.local_part AND mail_aliases.target IS NULL AND EXISTS (
+  SELECT 1 FROM domains
+  WHERE domains.name = mail_aliases.domain AND domains.status <> 'pending' AND domains.user_id IS NULL);
+
+-- The access(5) action for each recipient that takes no mail: disabled accounts, full mailboxes,
+-- aliases whose members are all disabled or full, and dead ends, with the text for an unknown
+-- address. A disabled postmaster or abuse still receives.
 CREATE VIEW mail_refusals AS
 SELECT addresses.local_part, domains.name AS domain, '550 5.2.1 This mailbox is disabled' AS action
 FROM domains
@@ -113,12 +182,27 @@ JOIN accounts ON accounts.id = addresses.account_id
 WHERE domains.status <> 'pending' AND accounts.status = 'disabled' AND accounts.deleted_at IS NULL
   AND addresses.local_part NOT IN ('postmaster', 'abuse')
 UNION ALL
+SELECT local_part, domain, action FROM mail_dead_ends
+UNION ALL
 SELECT addresses.local_part, domains.name, '552 5.2.2 The mailbox is full'
 FROM domains
 JOIN addresses ON addresses.domain_id = domains.id
 JOIN accounts ON accounts.id = addresses.account_id
 WHERE domains.status <> 'pending' AND accounts.over_quota_at IS NOT NULL AND accounts.deleted_at IS NULL
-  AND (accounts.status <> 'disabled' OR addresses.local_part IN ('postmaster', 'abuse'));
+  AND (accounts.status <> 'disabled' OR addresses.local_part IN ('postmaster', 'abuse'))
+UNION ALL
+SELECT addresses.local_part, domains.name, '552 5.2.2 The mailbox is full'
+FROM domains
+JOIN addresses ON addresses.domain_id = domains.id
+WHERE domains.status <> 'pending' AND addresses.alias_id IS NOT NULL AND addresses.local_part <> '*'
+  AND EXISTS (
+    SELECT 1 FROM alias_members JOIN accounts ON accounts.id = alias_members.account_id
+    WHERE alias_members.alias_id = addresses.alias_id
+      AND accounts.status <> 'disabled' AND accounts.deleted_at IS NULL)
+  AND NOT EXISTS (
+    SELECT 1 FROM alias_members JOIN accounts ON accounts.id = alias_members.account_id
+    WHERE alias_members.alias_id = addresses.alias_id
+      AND accounts.status <> 'disabled' AND accounts.deleted_at IS NULL AND accounts.over_quota_at IS NULL);
 
 -- Addresses with the account and the login that may send as each address.
 CREATE VIEW mail_senders AS
@@ -130,7 +214,20 @@ SELECT
 FROM domains
 JOIN addresses ON addresses.domain_id = domains.id
 JOIN accounts ON accounts.id = addresses.account_id
-WHERE domains.status <> 'pending' AND accounts.status = 'active' AND accounts.deleted_at IS NULL;
+WHERE domains.status <> 'pending' AND accounts.status = 'active' AND accounts.deleted_at IS NULL
+UNION ALL
+SELECT
+  accounts.id,
+  addresses.local_part,
+  domains.name,
+  accounts.id || '@' || accounts.generation || '.acct.internal'
+FROM domains
+JOIN addresses ON addresses.domain_id = domains.id
+JOIN aliases ON aliases.id = addresses.alias_id
+JOIN alias_members ON alias_members.alias_id = aliases.id
+JOIN accounts ON accounts.id = alias_members.account_id
+WHERE domains.status <> 'pending' AND aliases.may_send = 1 AND addresses.local_part <> '*'
+  AND accounts.status = 'active' AND accounts.deleted_at IS NULL;
 
 -- The key that signs mail submitted from a domain. Only opendkim reads this view. Pending domains
 -- have no key.

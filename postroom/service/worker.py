@@ -1,8 +1,8 @@
 """The worker: does the work that is due. It repeats revocations, checks the DNS of domains, ends
-expired claims, maintains DKIM keys, purges the mail of deleted accounts after their grace period,
-deletes expired answers, and records when accounts have logged in and whether their mailboxes are
-full. Except for a check on request, the worker is the only part that connects to the outside
-network.
+expired claims and aliases, maintains DKIM keys, purges the mail of deleted accounts after their
+grace period, deletes expired answers, and records when accounts have logged in and whether their
+mailboxes are full. Except for a check on request, the worker is the only part that connects to the
+outside network.
 
 Nothing is lost while the worker is down, because due work waits in the database. Work that waits
 for the DNS runs outside the round, so that a slow domain does not delay the end of a session. If
@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from postroom import events, idempotency, leases
-from postroom.accounts import addresses, last_logins, purges
+from postroom.accounts import addresses, alias_rests, last_logins, purges
 from postroom.auth import console_sessions, keys
 from postroom.cluster.mover import Mover
 from postroom.db import Database, Tx
@@ -86,6 +86,7 @@ async def run(
             alive.touch()
             await _round(lambda: end_due_sessions(database, end_sessions, node))
             await _round(lambda: expire_claims(database))
+            await _round(lambda: expire_aliases(database))
             await _round(lambda: prune_answers(database))
             await _round(lambda: forget_leases(database))
             await _round(lambda: start_checks(database, verification, group, running))
@@ -150,6 +151,12 @@ async def expire_claims(database: Database) -> None:
     """Ends the expired claims."""
     for id_ in await database.read(proofs.expired):
         await _alone(database, "claim", id_, partial(database.write, partial(proofs.expire, id_=id_)))
+
+
+async def expire_aliases(database: Database) -> None:
+    """Ends the expired aliases."""
+    for id_ in await database.read(alias_rests.expired):
+        await _alone(database, "alias", id_, partial(database.write, partial(alias_rests.expire, id_=id_)))
 
 
 async def start_checks(

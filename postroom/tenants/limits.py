@@ -17,18 +17,24 @@ ORGANIZATION = ""
 # Maximum number of pending claims of an organization and of a user, where no limit on domains is
 # set. Each claim costs a DKIM key and DNS checks.
 PENDING, PENDING_OF_USER = 5000, 500
+# Maximum number of aliases of one account, where no limit is set.
+ALIASES_PER_ACCOUNT = 50
 
 GET = """
-SELECT domains, accounts, accounts_per_domain, quota_bytes, storage_bytes FROM limits
+SELECT domains, accounts, accounts_per_domain, aliases_per_account, quota_bytes, storage_bytes FROM limits
 WHERE organization_id = :organization AND user_id = :user_id"""
 SET = """
-INSERT INTO limits (organization_id, user_id, domains, accounts, accounts_per_domain, quota_bytes, storage_bytes)
-VALUES (:organization, :user_id, :domains, :accounts, :accounts_per_domain, :quota_bytes, :storage_bytes)
+INSERT INTO limits (
+  organization_id, user_id, domains, accounts, accounts_per_domain, aliases_per_account, quota_bytes, storage_bytes)
+VALUES (
+  :organization, :user_id, :domains, :accounts, :accounts_per_domain, :aliases_per_account, :quota_bytes,
+  :storage_bytes)
 ON CONFLICT (organization_id, user_id) DO UPDATE
 SET domains = excluded.domains, accounts = excluded.accounts, accounts_per_domain = excluded.accounts_per_domain,
-  quota_bytes = excluded.quota_bytes, storage_bytes = excluded.storage_bytes"""
+  aliases_per_account = excluded.aliases_per_account, quota_bytes = excluded.quota_bytes,
+  storage_bytes = excluded.storage_bytes"""
 APPLY = """
-SELECT user_id, domains, accounts, accounts_per_domain, quota_bytes, storage_bytes FROM limits
+SELECT user_id, domains, accounts, accounts_per_domain, aliases_per_account, quota_bytes, storage_bytes FROM limits
 WHERE organization_id = :organization AND user_id IN ('', :user_id)"""
 APPLICABLE = """
 limits.organization_id = :organization AND limits.user_id IN ('', :user_id)
@@ -39,7 +45,7 @@ LIMITS_EXIST = f"EXISTS (SELECT 1 FROM limits WHERE {APPLICABLE})"
 # a limit no transaction waits (decision 0106).
 LOCK = f"""
 UPDATE limits SET domains = domains WHERE {APPLICABLE}
-RETURNING user_id, domains, accounts, accounts_per_domain, quota_bytes, storage_bytes"""
+RETURNING user_id, domains, accounts, accounts_per_domain, aliases_per_account, quota_bytes, storage_bytes"""
 COUNT_DOMAINS = """
 SELECT COUNT(*) FROM domains
 WHERE organization_id = :organization AND deleted_at IS NULL
@@ -57,6 +63,7 @@ class Limits(msgspec.Struct, frozen=True):
     domains: int | None = None
     accounts: int | None = None
     accounts_per_domain: int | None = None
+    aliases_per_account: int | None = None
     quota_bytes: int | None = None
     storage_bytes: int | None = None
 
@@ -67,6 +74,7 @@ class SetLimits(msgspec.Struct, frozen=True):
     domains: int | UnsetType | None = UNSET
     accounts: int | UnsetType | None = UNSET
     accounts_per_domain: int | UnsetType | None = UNSET
+    aliases_per_account: int | UnsetType | None = UNSET
     quota_bytes: int | UnsetType | None = UNSET
     storage_bytes: int | UnsetType | None = UNSET
 
@@ -103,11 +111,15 @@ def check_account(
         _check_storage(tx, organization_id, who, limits, 0, quota_bytes)
         if limits.accounts is not None and usage.totals(tx, Actor(organization_id), who).total >= limits.accounts:
             raise LimitReached("accounts", limits.accounts)
-        if limits.accounts_per_domain is not None:
-            there = usage.of_domain(tx, organization_id, who, domain_id)
-            if there >= limits.accounts_per_domain:
-                raise LimitReached("accounts_per_domain", limits.accounts_per_domain)
+        _check_domain(tx, organization_id, who, domain_id, limits.accounts_per_domain)
     return quota_bytes
+
+
+def check_place(tx: Tx, organization_id: int, user_id: str, domain_id: int) -> None:
+    """Raises LimitReached if one more account on the domain would be too many. Where there is a
+    limit, the result holds until the commit."""
+    for who, limits in _applying(tx, LOCK, organization_id, user_id):
+        _check_domain(tx, organization_id, who, domain_id, limits.accounts_per_domain)
 
 
 def lock(tx: Tx, organization_id: int, user_id: str) -> None:
@@ -143,6 +155,24 @@ def check_claim(tx: Tx, organization_id: int, user_id: str, *, looks: bool = Fal
     for who, pending, most in zip((None, user_id), counted, (PENDING, PENDING_OF_USER), strict=True):
         if who not in limited and pending >= most:
             raise LimitReached("pending_domains", most)
+
+
+def aliases_per_account(tx: Tx, organization_id: int, user_id: str) -> int:
+    """Returns how many aliases each account of the user may have."""
+    applying = _applying(tx, APPLY, organization_id, user_id)
+    found = [one.aliases_per_account for _, one in applying if one.aliases_per_account is not None]
+    return min(found, default=ALIASES_PER_ACCOUNT)
+
+
+def check_aliases(most: int, present: int) -> None:
+    """Raises LimitReached if an account with `present` aliases may not have one more."""
+    if present >= most:
+        raise LimitReached("aliases_per_account", most)
+
+
+def _check_domain(tx: Tx, organization_id: int, user_id: str | None, domain_id: int, most: int | None) -> None:
+    if most is not None and usage.of_domain(tx, organization_id, user_id, domain_id) >= most:
+        raise LimitReached("accounts_per_domain", most)
 
 
 def _check_storage(

@@ -10,7 +10,7 @@ from typing import Any, cast
 import psycopg
 import pytest
 
-from postroom.accounts import queries
+from postroom.accounts import alias_pages, queries
 from postroom.accounts.model import COLUMNS
 from postroom.accounts.queries import AccountFilter
 from postroom.actor import Actor
@@ -108,3 +108,17 @@ def test_a_page_is_flat(
             queries.rows(cast(Tx, asked), actor, chosen, columns, limit=LIMIT)
             work, most = work_of(url, database, *asked.asked)
             assert 0 <= work <= most, (wanted, asked.asked[0])
+
+
+def test_the_aliases_of_a_page_take_one_more_statement() -> None:
+    class Rows(Recorder):
+        number = 0
+
+        def all(self, sql: str, **params: Any) -> list[Any]:
+            self.number += 1
+            return [(id_, f"{id_}@x.test") for id_ in range(LIMIT)]
+
+    asked = Rows()
+    found = alias_pages.of_rows(cast(Tx, asked), Actor(1), AccountFilter(), limit=LIMIT)
+    assert [row[2:] for row in found] == [((f"{id_}@x.test",), False) for id_ in range(LIMIT)]
+    assert asked.number == 2

@@ -21,6 +21,8 @@ ALL_FIELDS = [
     "last_login_at",
     "quota_bytes",
     "quota_messages",
+    "aliases",
+    "aliases_more",
     "sessions_ended",
 ]
 

@@ -12,7 +12,9 @@ from tests.api.rows import rows
 from tests.harness.server import Tenant
 
 PATH = "/v2/limits"
-NONE = dict.fromkeys(("domains", "accounts", "accounts_per_domain", "quota_bytes", "storage_bytes"))
+NONE = dict.fromkeys(
+    ("domains", "accounts", "accounts_per_domain", "aliases_per_account", "quota_bytes", "storage_bytes")
+)
 
 
 def test_it_works(tenant: Tenant) -> None:

@@ -40,7 +40,9 @@ def thing(tenant: Tenant) -> Thing:
     domain = tenant.new_domain(user_id="owner")
     account = tenant.account("private", domain=domain, user_id="owner")
     key_id = tenant.key_id(tenant.new_key(user_id="owner", domains=[domain]))
-    return Thing(account["id"], domain, tenant.new_domain(user_id="owner"), key_id)
+    body = {"domain": domain, "local_part": "private.alias", "user_id": "owner", "account_ids": [account["id"]]}
+    alias_id = tenant.post("/v2/email-aliases/create", body).json["alias"]["id"]
+    return Thing(account["id"], domain, tenant.new_domain(user_id="owner"), key_id, alias_id)
 
 
 def send(tenant: Tenant, route: Route, about: Ask, once: str, **options: Any) -> Response:

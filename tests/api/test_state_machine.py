@@ -42,6 +42,7 @@ class Machine(RuleBasedStateMachine):
         self.deleted: dict[int, dict[str, Any]] = {}
         self.passwords: set[str] = set()
         self.forwards: dict[int, list[str]] = {}
+        self.alias_ids: dict[tuple[int, str], int] = {}
 
     @initialize()
     def begin(self) -> None:
@@ -70,6 +71,8 @@ class Machine(RuleBasedStateMachine):
             "is_default": first,
             "quota_bytes": None,
             "quota_messages": None,
+            "aliases": [],
+            "aliases_more": False,
         }
         self.owners[name] = user
 
@@ -130,6 +133,28 @@ class Machine(RuleBasedStateMachine):
         assert found["to"] == self.forwards.get(account["id"], [])
 
     @precondition(lambda self: self.accounts)
+    @rule(data=st.data(), name=st.sampled_from(["ape", "bee"]))
+    def alias(self, data: st.DataObject, name: str) -> None:
+        """Makes an alias, or deletes the one that the account has."""
+        account = self._any(data)
+        address, user = f"{name}@{self.tenant.domain}", account["user_id"]
+        if address in account["aliases"]:
+            id_ = self.alias_ids[account["id"], address]
+            assert self.tenant.post("/v2/email-aliases/delete", {"id": id_}).status == 200
+            account["aliases"] = [other for other in account["aliases"] if other != address]
+            del self.owners[name]
+            return
+        body = {"domain": self.tenant.domain, "local_part": name, "user_id": user, "account_ids": [account["id"]]}
+        answer = self.tenant.post("/v2/email-aliases/create", body)
+        if not self._is_free(address, user):
+            assert (answer.status, answer.code) == (409, "address_exists")
+            return
+        assert answer.status == 201, answer.text
+        self.alias_ids[account["id"], address] = answer.json["alias"]["id"]
+        account["aliases"] = [*account["aliases"], address]
+        self.owners[name] = user
+
+    @precondition(lambda self: self.accounts)
     @rule(data=st.data(), filter_=filters)
     def sign_out(self, data: st.DataObject, filter_: dict[str, str]) -> None:
         account = self._any(data)
@@ -158,6 +183,8 @@ class Machine(RuleBasedStateMachine):
         if self._refuses(answer, account, filter_):
             return
         account["is_default"] = not self._of(account["user_id"])
+        account["aliases"] = [address for address in account["aliases"] if self._is_free(address, account["user_id"])]
+        self.owners |= {address.partition("@")[0]: account["user_id"] for address in account["aliases"]}
         self.accounts[account["id"]] = self.deleted.pop(account["id"])
 
     @precondition(lambda self: self.deleted)
@@ -198,6 +225,11 @@ class Machine(RuleBasedStateMachine):
         totals = self.tenant.get("/v2/stats").json["accounts"]
         counted = {status: sum(a["status"] == status for a in self.accounts.values()) for status in STATUSES}
         assert totals == {"total": len(self.accounts), **counted}
+
+    def _is_free(self, address: str, user: str) -> bool:
+        """Whether an alias of the user can have the address now."""
+        is_held = any(address in account["aliases"] for account in self.accounts.values())
+        return not is_held and self.owners.get(address.partition("@")[0], user) == user
 
     def _any(self, data: st.DataObject) -> dict[str, Any]:
         return self.accounts[data.draw(st.sampled_from(sorted(self.accounts)))]

@@ -15,6 +15,7 @@ from postroom.actor import ALL_SCOPES, Actor
 from postroom.api.route import PUBLIC, Route
 from postroom.api.routes import ROUTES
 from postroom.auth import keys
+from tests.api.alike import alike
 from tests.api.rows import rows
 from tests.harness.server import Response, Tenant
 
@@ -31,6 +32,7 @@ class Thing:
     domain: str
     empty: str
     key_id: int
+    alias_id: int = MISSING_ID
     deleted_id: int = MISSING_ID
     """A deleted account that can be restored."""
     maker_id: int = MISSING_ID
@@ -38,8 +40,6 @@ class Thing:
 
 
 NOTHING = Thing(MISSING_ID, MISSING_DOMAIN, MISSING_DOMAIN, MISSING_ID)
-
-
 Ask = tuple[str, Any]
 GUARDED = [route for route in ROUTES if route.scope != PUBLIC]
 
@@ -69,12 +69,15 @@ LISTS = {name(route) for route in GUARDED} - ABOUT - MAKES - WHOLE - USERS
 # The id that a route expects, by the noun in its path. A new noun needs a row here.
 IDS: dict[str, Callable[[Thing], int]] = {
     "email-accounts": lambda t: t.id,
+    "email-aliases": lambda t: t.alias_id,
     "keys": lambda t: t.key_id,
     "domains": lambda t: 2,  # a cursor
     "events": lambda t: 2,
 }
 # Values of required fields. A new required field needs a row here.
-FIELDS: dict[str, Callable[[Thing], str]] = {
+FIELDS: dict[str, Callable[[Thing], Any]] = {
+    "account_ids": lambda t: [t.id],
+    "address": lambda t: f"private@{t.domain}",
     "domain": lambda t: t.domain,
     "local_part": lambda t: "new",
     "forward_mode": lambda t: "store",
@@ -83,9 +86,11 @@ FIELDS: dict[str, Callable[[Thing], str]] = {
 # Values that are added or replaced: a change to make, and a domain that can be deleted.
 SENT: dict[str, Callable[[Thing], dict[str, Any]]] = {
     "POST /v2/email-accounts/create": lambda t: {"user_id": "owner"},
+    "POST /v2/email-aliases/create": lambda t: {"user_id": "owner"},
+    "PUT /v2/email-aliases/:id": lambda t: {"account_ids": [t.id], "name": "hidden"},
     "PUT /v2/email-accounts/:id/forwarding": lambda t: {"enabled": True, "to": ["ann@else.example"]},
     "PUT /v2/email-accounts/:id/vacation": lambda t: {"enabled": True, "text": "away"},
-    "PUT /v2/email-accounts/:id": lambda t: {"status": "disabled"},
+    "PUT /v2/email-accounts/:id": lambda t: {"status": "disabled", "local_part": "new", "domain": t.domain},
     "POST /v2/domains/delete": lambda t: {"domain": t.empty},
     "POST /v2/keys": lambda t: {"domains": [t.domain]},
     **dict.fromkeys(USERS, lambda t: {"user_id": "owner"}),
@@ -102,13 +107,13 @@ FILTERS: dict[str, Callable[[Thing, int, str], Any]] = {
     "after": lambda t, id_, local_part: id_ - 1,
     "every_user": lambda t, id_, local_part: "true",
 }
-NAMES_NOTHING = {"status", "order", "limit", "offset", "fields", "deleted", "type", "since", "until"}
+NAMES_NOTHING = {"kind", "status", "order", "limit", "offset", "fields", "deleted", "type", "since", "until"}
 # Optional fields that cannot name a foreign thing. test_create_domain.py tests `organization_id`.
 SAYS_HOW = {
     *("user_id", "organization_id", "display_name", "name", "password", "allow_reserved", "status", "is_default"),
-    *("purge", "disable_scripts", "scopes", "networks", "expires_at", "webhook_url", "webhook_secret"),
+    *("purge", "disable_scripts", "scopes", "networks", "expires_at", "webhook_url", "webhook_secret", "former_days"),
     *("accounts", "accounts_per_domain", "to", "keep_copy", "text", "subject", "from_at", "until_at", "days"),
-    *("quota_bytes", "quota_messages", "storage_bytes"),
+    *("quota_bytes", "quota_messages", "storage_bytes", "aliases_per_account", "may_send", "keep_former"),
 }
 
 
@@ -141,7 +146,8 @@ def asks(route: Route, thing: Thing) -> list[Ask]:
 
 def _queries(route: Route, thing: Thing, noun: str, user: dict[str, str]) -> list[dict[str, Any]]:
     names = route.query.__struct_fields__
-    about: list[tuple[int, str, dict[str, Any]]] = [(IDS[noun](thing) if noun in IDS else thing.id, "private", {})]
+    local_part = "private.alias" if noun == "email-aliases" else "private"
+    about: list[tuple[int, str, dict[str, Any]]] = [(IDS[noun](thing) if noun in IDS else thing.id, local_part, {})]
     if "deleted" in names:
         about.append((thing.deleted_id, "private.too", {"deleted": "true"}))
     asked = []
@@ -164,14 +170,6 @@ def ask(tenant: Tenant, route: Route, about: Ask, key: str | None) -> Response:
     return tenant.api.request(route.method, about[0], about[1], key=key)
 
 
-def alike(answer: Response) -> tuple[int, dict[str, str], str]:
-    """The parts of an answer that are equal for equal requests."""
-    text = re.sub('("last_used_at"):"[^"]*"', r"\1:null", answer.text)
-    new = {"x-request-id", "date"} | ({"content-length"} if "last_used_at" in text else set())
-    headers = {k: v for k, v in answer.headers.items() if k not in new}
-    return answer.status, headers, text.replace(answer.headers["x-request-id"], "")
-
-
 @pytest.fixture
 def secret(tenant: Tenant) -> Thing:
     """An account that only its owner may see, on a domain of the owner, and the owner's key for
@@ -181,7 +179,9 @@ def secret(tenant: Tenant) -> Thing:
     key = tenant.new_key(name="hidden key", user_id="owner", domains=[domain, empty])
     deleted = tenant.account("private.too", domain=domain, user_id="owner", display_name="hidden")["id"]
     assert tenant.post("/v2/email-accounts/delete", {"id": deleted}).status == 200
-    return Thing(account["id"], domain, empty, tenant.key_id(key), deleted, tenant.key_id(tenant.key))
+    body = {"domain": domain, "local_part": "private.alias", "user_id": "owner"} | {"account_ids": [account["id"]]}
+    alias = tenant.post("/v2/email-aliases/create", body).json["alias"]["id"]
+    return Thing(account["id"], domain, empty, tenant.key_id(key), alias, deleted, tenant.key_id(tenant.key))
 
 
 def test_every_route_of_the_table_is_covered() -> None:

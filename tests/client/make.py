@@ -12,8 +12,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
+from postroom.accounts.alias_resolution import Resolution
 from postroom.api.endpoints import (
     accounts,
+    aliases,
     availability,
     client_settings,
     delivery_rules,
@@ -81,6 +83,11 @@ SOURCES: dict[str, Source] = {
     ),
     "ShownAccount": Source(accounts.AccountAnswer, {"account": "Account"}),
     "DeletedAccount": Source(accounts.DeletedAnswer, {"deleted": "Account"}, ("ok",)),
+    "Alias": Source(aliases.ShownAlias),
+    "ShownAliasAnswer": Source(aliases.AliasAnswer, {"alias": "Alias"}),
+    "AliasName": Source(aliases.DeletedAlias),
+    "DeletedAlias": Source(aliases.DeletedAliasAnswer, {"deleted": "AliasName"}, ("ok",)),
+    "Resolution": Source(Resolution),
     "Forwarding": Source(delivery_rules.ShownForwarding),
     "ForwardingAnswer": Source(delivery_rules.ForwardingAnswer, left_out=("account",)),
     "Vacation": Source(delivery_rules.ShownVacation),

@@ -18,14 +18,11 @@ from typing import Any
 from urllib.parse import urlencode
 
 from tests.harness.service import Service, wait_for
-from tests.mail.clients import Imap, deliver, imap_login
+from tests.mail.clients import Imap, deliver, imap_login, refusal
 
-ACCOUNTS = "/v2/email-accounts"
+ACCOUNTS, ALIASES = "/v2/email-accounts", "/v2/email-aliases"
 LOGINS = 24  # in each comparison, besides the logins that must decide between two passwords
 _numbers = itertools.count(1)
-
-
-NOTHING = (False, "", None, ())
 
 
 @dataclass(frozen=True)
@@ -39,11 +36,16 @@ class State:
     display_name: str | None = None
     quota_bytes: int | None = None
     forward: tuple[str, ...] = ()
+    aliases: tuple[tuple[str, int | None], ...] = ()
+    """Each with its id, or None if the id was in an answer that never arrived."""
 
     @property
     def shown(self) -> tuple[Any, ...]:
         """The part of the state that HTTP shows."""
-        return (True, self.status, self.display_name, self.quota_bytes, self.forward) if self.exists else GONE
+        if not self.exists:
+            return GONE
+        names = {name for name, _ in self.aliases}
+        return (True, self.status, self.display_name, self.quota_bytes, self.forward, names)
 
 
 GONE = (False,)
@@ -127,11 +129,30 @@ FORWARD = Operation(
     ),
     lambda state, body, _answer: replace(state, forward=tuple(body["to"])),
 )
+
+
+def _ask_alias(entry: Entry) -> tuple[str, str, dict[str, Any]]:
+    """Deletes an alias of the account, or makes a new one."""
+    ids = [id_ for _, id_ in entry.state.aliases if id_]
+    if ids and random.random() < 0.5:
+        return "POST", f"{ALIASES}/delete", {"id": random.choice(ids)}
+    body = {"domain": "demo.test", "local_part": f"x{next(_numbers)}", "user_id": entry.user_id}
+    return "POST", f"{ALIASES}/create", body | {"account_ids": [entry.id]}
+
+
+def _with_alias(state: State, body: dict[str, Any], answer: Any) -> State:
+    if "id" in body:
+        return replace(state, aliases=tuple(alias for alias in state.aliases if alias[1] != body["id"]))
+    made = (body["local_part"], answer["alias"]["id"] if answer else None)
+    return replace(state, aliases=(*state.aliases, made))
+
+
+ALIAS = Operation(_ask_alias, _with_alias)
 SIGN_OUT = Operation(lambda entry: ("POST", f"{ACCOUNTS}/{entry.id}/sessions/end", {}), lambda state, *_: state)
 DELETE = Operation(lambda entry: ("POST", f"{ACCOUNTS}/delete", {"id": entry.id}), lambda *_: ABSENT)
 
 # The operations on an existing account.
-OPERATIONS = (RESET, CHOOSE, RENAME, FORWARD, SUSPEND, RESUME, QUOTA, SIGN_OUT, DELETE)
+OPERATIONS = (RESET, CHOOSE, RENAME, FORWARD, ALIAS, SUSPEND, RESUME, QUOTA, SIGN_OUT, DELETE)
 
 
 class Client:
@@ -231,10 +252,13 @@ class Ledger:
         client = self.client()
         shown = {account["address"]: account for account in _all(client, ACCOUNTS, fields="*")}
         assert set(shown) <= set(self.entries), "an account that no request created"
+        aliases = {alias["local_part"]: alias for alias in _all(client, ALIASES)}
         for address, entry in self.entries.items():
-            _settle(client, entry, shown.get(address))
-        _check_whole(client, self.entries.values(), shown.values())
+            _settle(client, entry, shown.get(address), aliases)
+        _check_whole(client, self.entries.values(), shown.values(), aliases.values())
         if self.service.settings.get("mail") != "off":
+            for alias in random.sample(sorted(aliases), min(logins, len(aliases))):
+                assert refusal(self.service, f"{alias}@demo.test")[0] == 250
             self._log_in(client, logins)
             for address, subjects in self.mails.items():
                 self._find_mail(address, subjects)
@@ -314,26 +338,36 @@ def _all(client: Client, path: str, **query: Any) -> list[Any]:
     return found
 
 
-def _settle(client: Client, entry: Entry, account: Any) -> None:
-    """Removes the states that differ from the one that HTTP shows."""
+def _settle(client: Client, entry: Entry, account: Any, aliases: dict[str, Any]) -> None:
+    """Removes the states that differ from the one that HTTP shows, and notes the ids of aliases."""
     seen: Any = GONE
     if account:
         rule = client.get(f"{ACCOUNTS}/{account['id']}/forwarding")["forwarding"]
-        seen = (True, account["status"], account["display_name"], account["quota_bytes"], tuple(rule["to"]))
+        own = {alias.partition("@")[0] for alias in account["aliases"]}
+        seen = (True, account["status"], account["display_name"], account["quota_bytes"], tuple(rule["to"]), own)
     left = [state for state in entry.possible if state.shown == seen]
     assert left, f"promised {entry}, found {account}"
     entry.possible = left if account else left[:1]
     if account:
+        found = tuple((name, aliases[name]["id"]) for name in sorted(own))
+        entry.possible = list(dict.fromkeys(replace(state, aliases=found) for state in left))
         entry.id = entry.id or account["id"]
         entry.existed = True
         assert (entry.id, entry.user_id) == (account["id"], account["user_id"])
 
 
-def _check_whole(client: Client, entries: Iterable[Entry], accounts: Iterable[Any]) -> None:
-    """Checks that the parts of one transaction are there together: account, events, counts, default
-    account."""
-    accounts = list(accounts)
-    events = Counter(event["type"] for event in _all(client, "/v2/events"))
+def _check_whole(client: Client, entries: Iterable[Entry], accounts: Iterable[Any], aliases: Iterable[Any]) -> None:
+    """Checks that the parts of one transaction are there together: account, aliases, events, counts
+    and default account."""
+    accounts, every = list(accounts), _all(client, "/v2/events")
+    events = Counter(event["type"] for event in every)
+    named = {
+        type_: {event["data"].get("alias_id"): event["account_id"] for event in every if event["type"] == type_}
+        for type_ in ("alias.created", "alias.deleted")
+    }
+    living, left = {account["id"] for account in accounts}, named["alias.created"].items()
+    wanted = {id_ for id_, owner in left if id_ not in named["alias.deleted"] and owner in living}
+    assert {alias["id"] for alias in aliases} == wanted, "an alias without its event, or an event without its alias"
     existed = sum(entry.existed for entry in entries)
     assert events["account.created"] == existed, "an account without its event, or an event without its account"
     assert events["account.deleted"] == existed - len(accounts)

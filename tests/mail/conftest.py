@@ -22,6 +22,9 @@ from tests.mail.platform import Mailbox, Platform
 NewDatabase = Callable[[], dict[str, str]]
 
 BOTH = {
+    "test_aliases",
+    "test_renames::test_it_works",
+    "test_renames::test_a_hundred_renames_under_load",
     "test_freshness",
     "test_delivery",
     "test_submission",

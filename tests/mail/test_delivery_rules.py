@@ -1,12 +1,18 @@
 """Forwarding and vacation, set over HTTP: in force for the next message, and what they leave
 alone."""
 
+from dataclasses import replace
 from email import message_from_bytes
 from typing import Any
 
+from postroom.accounts import delivery_scripts
+from postroom.accounts.delivery_rules import Forwarding, Vacation
+from postroom.accounts.delivery_scripts import MOST_ADDRESSES
+from postroom.accounts.vacation import LONGEST_TEXT
 from tests.harness.service import wait_for
 from tests.mail.clients import message, smtp, submission
 from tests.mail.platform import Mailbox, nothing_came
+from tests.mail.test_aliases import alias
 from tests.mail.test_sieve import queue
 
 
@@ -160,9 +166,50 @@ def test_the_most_targets_and_a_script_of_the_owner(alice: Mailbox, bob: Mailbox
         assert imap.select("Filed", readonly=True) == ("OK", [b"1"])
 
 
+def test_the_largest_script(alice: Mailbox, bob: Mailbox, target: Mailbox) -> None:
+    """With as many addresses as a script may have, runs on each Dovecot."""
+    platform = alice.platform
+    names = [f"{number:064}@{platform.domain}" for number in range(MOST_ADDRESSES // 74)]
+    text = '\\"\n' * (LONGEST_TEXT // 3)
+    forwarding = Forwarding(True, tuple(target.address.replace("@", f"+{'x' * 50}{n}@") for n in range(10)))
+    away(alice)
+    script = delivery_scripts.compose([alice.address, *names], forwarding, Vacation(True, text=text))
+    sql = "UPDATE delivery_scripts SET script = :script WHERE account_id = :id RETURNING account_id"
+    assert platform.sql(sql, script=script, id=alice.id)
+    bob.send(alice.address, "large")
+    assert bob.wait_for("Auto: large")
+    wait_for("all copies", lambda: target.subjects().count("large") == 10)
+
+
 def test_a_long_line_of_a_reply_is_broken(alice: Mailbox, bob: Mailbox) -> None:
     away(alice, "ü" * 3000 + " " + "word " * 600)
     bob.send(alice.address, "long")
     raw = bob.wait_for("Auto: long")
     assert max(map(len, raw.split(b"\r\n"))) <= 998
     assert raw.decode().count("ü") == 3000
+
+
+def test_each_own_address_of_an_account_is_answered(alice: Mailbox, bob: Mailbox, target: Mailbox) -> None:
+    """An alias and a former address are, by this address, from the message after the change on. A
+    group, a catch-all, an alias that may not send and one that has ended are not."""
+    platform = alice.platform
+    away(alice)
+    sales = alias(platform, "sales", alice, user_id="a")
+    bob.send(sales["address"], "to the alias")
+    assert message_from_bytes(bob.wait_for("Auto: to the alias"))["From"] == f"<{sales['address']}>"
+    alice.update(local_part="alicia")
+    alicia = replace(alice, address=f"alicia@{platform.domain}")
+    target.send(alice.address, "to the former address")
+    assert message_from_bytes(target.wait_for("Auto: to the former address"))["From"] == f"<{alice.address}>"
+    carol, dave = platform.create("carol", user_id="c"), platform.create("dave", user_id="a")
+    carol.send(alias(platform, "team", alicia, dave, user_id="a")["address"], "to the group")
+    alias(platform, "*", alicia, user_id="a")
+    carol.send(f"nobody@{platform.domain}", "to the catch-all")
+    carol.send(alias(platform, "mute", alicia, user_id="a", may_send=False)["address"], "to the mute alias")
+    platform.call("POST", "/v2/email-aliases/delete", {"id": sales["id"]})
+    send(alicia, carol, To=sales["address"], Subject="to the deleted alias")
+    for subject in ("to the group", "to the catch-all", "to the mute alias", "to the deleted alias"):
+        assert alicia.wait_for(subject)
+    carol.send(alicia.address, "to the present address")
+    assert carol.wait_for("Auto: to the present address")
+    assert nothing_came(carol, alicia) == ["Auto: to the present address"]

@@ -30,6 +30,10 @@ def fill(service: Service) -> None:
     boxes[1].update(status="suspended")
     boxes[2].update(status="disabled")
     boxes[3].delete()
+    for local_part, user, box in (("alias", "first", boxes[0]), ("*", "fifth", boxes[4])):
+        body = {"domain": platform.domain, "local_part": local_part, "user_id": f"user_{user}"}
+        platform.call("POST", "/v2/email-aliases/create", {**body, "account_ids": [box.id]})
+    boxes[1].update(local_part="renamed")
     boxes[4].update(quota_bytes=10**9, quota_messages=10**5)
     platform.call("POST", "/v2/domain", {"domain": "claim.example", "user_id": "user_first"})
     platform.call("POST", "/v2/domains/claim.example/dkim/rotate", {"user_id": "user_first"})

@@ -66,6 +66,17 @@ export async function domains(): Promise<void> {
   console.log(claimed.expires_at);
 }
 
+export async function aliases(): Promise<void> {
+  const body = { ...domain, local_part: "sales", account_ids: [42], ...user };
+  (await client.call("aliases.create", { body })).alias.account_ids satisfies number[];
+  for await (const alias of client.list("aliases.get_page", { query: { kind: "group" } })) alias.address satisfies string;
+  (await client.call("aliases.resolve", { query: { address: "sales+web@customer.com" } })).accepted satisfies boolean;
+  (await client.call("aliases.get", { path })).alias.expires_at satisfies string | null;
+  await client.call("aliases.update", { path, body: { account_ids: [42, 43], name: null } });
+  (await client.call("aliases.delete", { body: { id: 42 } })).deleted.address satisfies string;
+  await client.call("accounts.update", { path, body: { local_part: "invoices", former_days: 90 } });
+}
+
 export async function others(): Promise<void> {
   (await client.call("keys.create", { body: { scopes: ["accounts:read"] } })).api_key satisfies string;
   for await (const key of client.list("keys.get_page")) key.scopes satisfies string[];

@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from postroom.accounts import queries
+from postroom.accounts import alias_pages, queries
 from postroom.accounts.queries import AccountFilter
 from postroom.api.context import RequestContext, resolve_user
 from postroom.api.endpoints.account_views import ShownRows
@@ -80,15 +80,18 @@ class AccountPage:
         is_filtered = wanted.deleted or wanted.q is not None or wanted.status is not None
         sums_all = self.wants_total and wanted.user_id is None  # a row for each domain of the organization
         slow = is_filtered or sums_all or query.offset > DEEP or self._context.actor.restricted_key_id is not None
+        slow = slow or self._rows.has_aliases
         return await read_page(self._context, work, limit=query.limit, slow=slow)
 
     def find(self, tx: Tx, domain_id: int | None = None) -> list[Row]:
         """The rows of accounts of one domain or of all domains, and one more than the page holds if
         there is a next page."""
         wanted = self.wanted if domain_id is None else msgspec.structs.replace(self.wanted, domain_id=domain_id)
-        page, limit = self._query, self._query.limit + 1
-        columns = self._rows.columns
-        return queries.rows(tx, self._context.actor, wanted, columns, limit=limit, offset=page.offset, after=page.after)
+        page, actor = self._query, self._context.actor
+        cut = {"limit": page.limit + 1, "offset": page.offset, "after": page.after}
+        if self._rows.has_aliases:
+            return alias_pages.of_rows(tx, actor, wanted, **cut)
+        return queries.rows(tx, actor, wanted, self._rows.columns, **cut)
 
     @property
     def wants_total(self) -> bool:

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from postroom.accounts import alias_pages
 from postroom.accounts.model import COLUMNS, SHOWN, Account, from_row
+from postroom.actor import Actor
 from postroom.api.fields import projection as fields_projection
 from postroom.api.projections import derive, filler, readers
-from postroom.db import Row
+from postroom.db import Row, Tx
 
 NOTE = "Save this password now. It will not be shown again."
 
@@ -34,10 +36,19 @@ updated, reset, deleted = filler(UpdatedAccount), filler(ResetAccount), filler(D
 FIELDS = readers(FullAccount)
 
 
-def projection(fields: str | msgspec.UnsetType, default: Callable[[Account], Any]) -> Callable[[Account], Any]:
+def projection(
+    actor: Actor, fields: str | msgspec.UnsetType, default: Callable[[Account], Any]
+) -> Callable[[Tx, Account], Any]:
     """The function that shows an account for this `?fields=`: in the default shape, with all fields
     (`*`) or with the named ones. Raises `invalid_request`."""
-    return fields_projection(fields, default, FIELDS)
+    show = fields_projection(fields, default, FIELDS)
+    if not _names_aliases(fields):
+        return lambda _tx, account: show(account)
+    return lambda tx, account: show(alias_pages.of_account(tx, actor, account))
+
+
+def _names_aliases(fields: str | msgspec.UnsetType) -> bool:
+    return fields is not msgspec.UNSET and (fields == "*" or "aliases" in fields)
 
 
 class ShownRows(NamedTuple):
@@ -47,6 +58,7 @@ class ShownRows(NamedTuple):
 
     columns: str
     show: Callable[[list[Row]], list[Any]]
+    has_aliases: bool = False
 
 
 listed_rows = ShownRows(
@@ -68,4 +80,4 @@ def shown_rows(fields: str | msgspec.UnsetType, default: ShownRows) -> ShownRows
     if fields is msgspec.UNSET:
         return default
     show = fields_projection(fields, listed, FIELDS)
-    return ShownRows(COLUMNS, lambda rows: [show(from_row(row)) for row in rows])
+    return ShownRows(COLUMNS, lambda rows: [show(from_row(row)) for row in rows], _names_aliases(fields))

@@ -8,14 +8,16 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from postroom.accounts import commands as accounts
-from postroom.accounts.commands import CreateAccount, UpdateAccount
-from postroom.accounts.model import Account, Status
+from postroom.accounts import renames
+from postroom.accounts.commands import CreateAccount
+from postroom.accounts.model import Account
 from postroom.accounts.passwords import generate, hash_generated
 from postroom.accounts.quotas import SetQuota
 from postroom.api.context import RequestContext, Result, path_id, require_user, resolve_user
-from postroom.api.endpoints import account_views
+from postroom.api.endpoints import account_update, account_views
 from postroom.api.endpoints.account_page import AccountPage, DomainPageQuery, PageQuery
 from postroom.api.endpoints.account_quota import with_size
+from postroom.api.endpoints.account_update import UpdateBody
 from postroom.api.endpoints.account_views import NOTE, projection, shown_rows
 from postroom.api.endpoints.domain_views import ShownDomain
 from postroom.api.fields import (
@@ -38,14 +40,12 @@ from postroom.parameters import (
     DomainName,
     Fields,
     Id,
-    IsDefault,
     LocalPart,
     Password,
     Purge,
     QuotaBytes,
     QuotaMessages,
     QuotaNumber,
-    StatusName,
     UserId,
 )
 
@@ -73,15 +73,6 @@ class CreateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allow_reserved: AllowReserved = False
     quota_bytes: QuotaBytes[QuotaNumber] | UnsetType | None = UNSET
     quota_messages: QuotaMessages[QuotaNumber] | None = None
-
-
-class UpdateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    user_id: UserId | UnsetType = UNSET
-    display_name: DisplayName | UnsetType | None = UNSET
-    status: StatusName[Status] | UnsetType = UNSET
-    is_default: IsDefault | UnsetType = UNSET
-    quota_bytes: QuotaBytes[QuotaNumber] | UnsetType | None = UNSET
-    quota_messages: QuotaMessages[QuotaNumber] | UnsetType | None = UNSET
 
 
 class DeleteBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -147,7 +138,7 @@ class DeletedAnswer(msgspec.Struct, frozen=True):
 )
 async def create(context: RequestContext, query: FieldsQuery, body: CreateBody) -> Result:
     """Makes an account. Its mailbox works by the time of the answer."""
-    show = projection(query.fields, account_views.created)
+    show = projection(context.actor, query.fields, account_views.created)
     problems = text_problems(query.user_id, body.user_id, body.display_name)
     user_id = require_user(context.actor, problems, query.user_id, body.user_id)
     address = parse_address(body.domain, body.local_part, problems)
@@ -168,7 +159,7 @@ async def create(context: RequestContext, query: FieldsQuery, body: CreateBody) 
     def work(tx: Tx) -> Result:
         account = accounts.create(tx, context.actor, command)
         location = (b"location", b"/v2/email-accounts/%d" % account.id)
-        return Result(SecretAnswer(show(account), secret), 201, (location,))
+        return Result(SecretAnswer(show(tx, account), secret), 201, (location,))
 
     return await context.write(work)
 
@@ -184,11 +175,11 @@ async def create(context: RequestContext, query: FieldsQuery, body: CreateBody) 
 )
 async def get(context: RequestContext, query: FieldsQuery) -> Result:
     """Returns one account."""
-    show = projection(query.fields, account_views.listed)
+    show = projection(context.actor, query.fields, account_views.listed)
     raise_if_any(text_problems(query.user_id))
     id_, user_id = path_id(context), resolve_user(context.actor, query.user_id)
-    account = await context.services.database.read(lambda tx: accounts.get(tx, context.actor, id_, user_id))
-    return Result(AccountAnswer(show(account)))
+    shown = await context.services.database.read(lambda tx: show(tx, accounts.get(tx, context.actor, id_, user_id)))
+    return Result(AccountAnswer(shown))
 
 
 @route(
@@ -258,24 +249,24 @@ async def get_domain_page(context: RequestContext, query: DomainPageQuery) -> Re
     AccountAnswer,
     shows=account_views.UpdatedAccount,
     missing=NO_ACCOUNT,
-    refuses=("account_disabled", "limit_reached"),
+    refuses=("account_disabled", "domain_not_active", "reserved_local_part", "address_exists", "limit_reached"),
 )
 async def update(context: RequestContext, query: FieldsQuery, body: UpdateBody) -> Result:
-    """Changes the display name, the status, the default account or the quotas; absent fields stay
-    as they are. A quota is in force for the next message and the next session."""
-    show = projection(query.fields, account_views.updated)
-    name = body.display_name if body.display_name is not UNSET else None
-    problems = text_problems(query.user_id, body.user_id, name)
-    if body.is_default is False:
-        problems.append(FieldError("is_default", "invalid", "Make another account the default instead."))
+    """Changes the address, the display name, the status, the default account or the quotas; absent
+    fields stay as they are. A quota is in force for the next message and the next session."""
+    show = projection(context.actor, query.fields, account_views.updated)
+    problems = text_problems(query.user_id, body.user_id)
+    rename, command = account_update.parse(body, problems)
     raise_if_any(problems)
     id_, user_id = path_id(context), resolve_user(context.actor, query.user_id, body.user_id)
     quota = await with_size(context, id_, user_id, SetQuota(body.quota_bytes, body.quota_messages))
-    command = UpdateAccount(body.display_name, body.status, True if body.is_default is True else UNSET, quota)
+    command = msgspec.structs.replace(command, quota=quota)
 
     def work(tx: Tx) -> Result:
+        if rename is not None:
+            renames.rename(tx, context.actor, id_, user_id, rename)
         account, ended = accounts.update(tx, context.actor, id_, user_id, command)
-        return _revoking(context, account, ended, lambda account: AccountAnswer(show(account)))
+        return _revoking(context, account, ended, lambda account: AccountAnswer(show(tx, account)))
 
     return await context.write(work)
 
@@ -291,14 +282,14 @@ async def update(context: RequestContext, query: FieldsQuery, body: UpdateBody) 
 )
 async def delete(context: RequestContext, query: FieldsQuery, body: DeleteBody) -> Result:
     """Deletes an account: it can no longer log in or receive mail."""
-    show = projection(query.fields, account_views.deleted)
+    show = projection(context.actor, query.fields, account_views.deleted)
     raise_if_any(text_problems(query.user_id, body.user_id))
     user_id = resolve_user(context.actor, query.user_id, body.user_id)
     grace_ms = context.services.purge_days * DAY_MS
 
     def work(tx: Tx) -> Result:
         account, ended = accounts.delete(tx, context.actor, body.id, user_id, grace_ms=grace_ms, purge=body.purge)
-        return _revoking(context, account, ended, lambda account: DeletedAnswer(True, show(account)))
+        return _revoking(context, account, ended, lambda account: DeletedAnswer(True, show(tx, account)))
 
     return await context.write(work)
 
@@ -316,11 +307,11 @@ async def delete(context: RequestContext, query: FieldsQuery, body: DeleteBody) 
 async def restore(context: RequestContext, query: FieldsQuery, body: RestoreBody) -> Result:
     """Restores a deleted account whose mail is not erased yet, with its password, mail and
     status."""
-    show = projection(query.fields, account_views.updated)
+    show = projection(context.actor, query.fields, account_views.updated)
     raise_if_any(text_problems(query.user_id, body.user_id))
     id_, user_id = path_id(context), resolve_user(context.actor, query.user_id, body.user_id)
     return await context.write(
-        lambda tx: Result(AccountAnswer(show(accounts.restore(tx, context.actor, id_, user_id))))
+        lambda tx: Result(AccountAnswer(show(tx, accounts.restore(tx, context.actor, id_, user_id))))
     )
 
 
@@ -335,13 +326,13 @@ async def restore(context: RequestContext, query: FieldsQuery, body: RestoreBody
 )
 async def sign_out(context: RequestContext, query: FieldsQuery, body: SignOutBody) -> Result:
     """Ends every open session; the password stays valid."""
-    show = projection(query.fields, account_views.reset)
+    show = projection(context.actor, query.fields, account_views.reset)
     raise_if_any(text_problems(query.user_id, body.user_id))
     id_, user_id = path_id(context), resolve_user(context.actor, query.user_id, body.user_id)
 
     def work(tx: Tx) -> Result:
         account, ended = accounts.sign_out(tx, context.actor, id_, user_id)
-        return _revoking(context, account, [ended], lambda account: AccountAnswer(show(account)))
+        return _revoking(context, account, [ended], lambda account: AccountAnswer(show(tx, account)))
 
     return await context.write(work)
 
@@ -358,7 +349,7 @@ async def sign_out(context: RequestContext, query: FieldsQuery, body: SignOutBod
 async def reset(context: RequestContext, query: FieldsQuery, body: ResetBody) -> Result:
     """Replaces the password. The old password no longer works and every open session has ended by
     the time of the answer."""
-    show = projection(query.fields, account_views.reset)
+    show = projection(context.actor, query.fields, account_views.reset)
     raise_if_any(text_problems(query.user_id, body.user_id))
     id_, user_id = path_id(context), resolve_user(context.actor, query.user_id, body.user_id)
     password = body.password
@@ -371,7 +362,7 @@ async def reset(context: RequestContext, query: FieldsQuery, body: ResetBody) ->
 
     def work(tx: Tx) -> Result:
         account, ended = accounts.reset(tx, context.actor, id_, user_id, stored, disable_scripts=body.disable_scripts)
-        return _revoking(context, account, [ended], lambda account: SecretAnswer(show(account), secret))
+        return _revoking(context, account, [ended], lambda account: SecretAnswer(show(tx, account), secret))
 
     return await context.write(work)
 

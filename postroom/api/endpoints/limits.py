@@ -11,6 +11,7 @@ from postroom.errors import Refused
 from postroom.parameters import (
     AccountsLimit,
     AccountsPerDomainLimit,
+    AliasesPerAccountLimit,
     DomainsLimit,
     LimitNumber,
     QuotaBytesLimit,
@@ -31,6 +32,7 @@ class LimitsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     domains: DomainsLimit[LimitNumber] | UnsetType | None = UNSET
     accounts: AccountsLimit[LimitNumber] | UnsetType | None = UNSET
     accounts_per_domain: AccountsPerDomainLimit[LimitNumber] | UnsetType | None = UNSET
+    aliases_per_account: AliasesPerAccountLimit[LimitNumber] | UnsetType | None = UNSET
     quota_bytes: QuotaBytesLimit[QuotaNumber] | UnsetType | None = UNSET
     storage_bytes: StorageBytesLimit[LimitNumber] | UnsetType | None = UNSET
 
@@ -61,7 +63,14 @@ async def change(context: RequestContext, query: LimitsQuery, body: LimitsBody) 
             "forbidden",
             "A key that is bound to a user or to domains cannot set limits: use an unrestricted key.",
         )
-    command = SetLimits(body.domains, body.accounts, body.accounts_per_domain, body.quota_bytes, body.storage_bytes)
+    command = SetLimits(
+        body.domains,
+        body.accounts,
+        body.accounts_per_domain,
+        body.aliases_per_account,
+        body.quota_bytes,
+        body.storage_bytes,
+    )
     return await context.write(
         lambda tx: Result(LimitsAnswer(user_id, limits.change(tx, context.actor, user_id, command)))
     )

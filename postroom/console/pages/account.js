@@ -2,6 +2,7 @@
 
 import { can, get } from "../api.js";
 import { settingsOf, settingsPath, settingsRows } from "../client_settings.js";
+import { aliasesCard, rename } from "../aliases.js";
 import { changeStatus, deleteAccount, editName, editQuota, resetPassword, signOut } from "../account_actions.js";
 import { address, h } from "../dom.js";
 import { detail, words } from "../event_words.js";
@@ -33,7 +34,7 @@ function view(account, servers, context) {
       label: "Events of this account",
       path: () => `/v2/events?account_id=${account.id}&order=newest&limit=20`,
       head: ["What", "Detail", "By", "When"],
-      row: (event) => h("tr", null, h("td", null, words(event)), h("td", { class: "grow faint" }, detail(event)), h("td", { class: "faint nowrap" }, event.key_id ? `key ${event.key_id}` : "operator"), h("td", { class: "nowrap" }, moment(event.created_at))),
+      row: (event) => h("tr", null, h("td", null, words(event)), h("td", { class: "grow faint" }, event.type.startsWith("alias.") ? event.data.address : detail(event)), h("td", { class: "faint nowrap" }, event.key_id ? `key ${event.key_id}` : "operator"), h("td", { class: "nowrap" }, moment(event.created_at))),
       none: () => empty("events", "No events", "Nothing is known of this account."),
     });
     history.lastElementChild.replaceWith(list.element);
@@ -42,6 +43,7 @@ function view(account, servers, context) {
   return [
     pageHead(address(account.address), { back: ["/accounts", "Accounts"], actions: can("accounts:write") && actions(account, context, again) }),
     h("div", { class: "columns" }, card("Account", about(account, again)), h("div", { class: "stack" }, card("Status", state(account, again)), mailbox(account, context, again))),
+    aliasesCard(account, context),
     rules(account, context),
     sessions(account, context),
     settings(account, servers),
@@ -58,8 +60,9 @@ function actions(account, { go }, again) {
 
 function about(account, again) {
   const change = can("accounts:write") && button(account.display_name ? "Change" : "Add", { kind: "plain", onclick: async () => (await editName(account)) && again() });
+  const renamed = can("accounts:write") && button("Rename", { kind: "plain", onclick: async () => (await rename(account)) && again() });
   return facts([
-    ["Address", copyable(account.address, "Copy the address")],
+    ["Address", h("span", { class: "with-action" }, copyable(account.address, "Copy the address"), renamed)],
     ["Display name", h("span", { class: "with-action" }, h("span", null, account.display_name || h("span", { class: "faint" }, "none")), change)],
     ["User", h("span", null, h("a", { href: `/accounts?user_id=${encodeURIComponent(account.user_id)}` }, account.user_id), account.is_default && h("span", { class: "tag" }, "default account"))],
     ["Domain", h("a", { href: `/domains/${encodeURIComponent(account.domain)}` }, account.domain)],

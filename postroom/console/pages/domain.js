@@ -2,6 +2,7 @@
 // are not.
 
 import { can, current, get, post, withQuery } from "../api.js";
+import { catchAllCard } from "../aliases.js";
 import { createAccount } from "../account_actions.js";
 import { fill, h } from "../dom.js";
 import { recommendedCard, requiredCard, tally, zoneFile } from "../domain_records.js";
@@ -100,6 +101,7 @@ function view({ domain, dns, mx }, context) {
     verdict,
     h("div", { class: "notes" }, notes(domain, mx).map((text) => h("p", null, text))),
     records,
+    can("accounts:read") && domain.status !== "pending" && catchAllCard(domain, context),
   ];
 }
 
