@@ -41,6 +41,26 @@ ADDRESSES = """
 INSERT INTO addresses (domain_id, local_part, account_id, user_id)
 SELECT accounts.domain_id, REPLACE(accounts.address, '@' || domains.name, ''), accounts.id, accounts.user_id
 FROM accounts JOIN domains ON domains.id = accounts.domain_id WHERE accounts.id > :after ORDER BY accounts.id"""
+# Two aliases of each account: x… and y… before its address.
+ALIASES = """
+INSERT INTO aliases (organization_id, domain_id, user_id, address, kind, may_send, created_at, updated_at)
+SELECT organization_id, domain_id, user_id, letters.letter || address, 'alias', 1, created_at, updated_at
+FROM accounts CROSS JOIN (SELECT 'x' AS letter UNION ALL SELECT 'y') AS letters
+WHERE accounts.id > :after ORDER BY accounts.id, letters.letter"""
+MEMBERS = """
+INSERT INTO alias_members (alias_id, account_id)
+SELECT aliases.id, addresses.account_id
+FROM aliases JOIN domains ON domains.id = aliases.domain_id
+JOIN addresses ON addresses.domain_id = aliases.domain_id
+  AND addresses.local_part = REPLACE(SUBSTR(aliases.address, 2), '@' || domains.name, '')
+WHERE aliases.id > :after ORDER BY aliases.id"""
+ALIAS_ADDRESSES = """
+INSERT INTO addresses (domain_id, local_part, alias_id, user_id)
+SELECT aliases.domain_id, REPLACE(aliases.address, '@' || domains.name, ''), aliases.id, aliases.user_id
+FROM aliases JOIN domains ON domains.id = aliases.domain_id WHERE aliases.id > :after ORDER BY aliases.id"""
+SCRIPTS = """
+INSERT INTO delivery_scripts (account_id, username, script)
+SELECT id, id || '@acct.internal', 'keep;' FROM accounts WHERE id > :after"""
 EVENTS = """
 INSERT INTO events (organization_id, type, account_id, domain_id, user_id, data, created_at)
 SELECT organization_id, 'account.created', id, domain_id, user_id,
@@ -57,25 +77,32 @@ HOLDERS = """
 INSERT INTO account_users (organization_id, user_id)
 SELECT DISTINCT organization_id, user_id FROM accounts WHERE organization_id = :organization"""
 NEWEST = "SELECT COALESCE(MAX(id), 0) FROM accounts"
+NEWEST_ALIAS = "SELECT COALESCE(MAX(id), 0) FROM aliases"
 
 
-def fill(url: str, accounts: int, domains: int) -> tuple[int, str, int]:
-    """Fills a migrated database. Answers the organization, a key and the id of the first
-    account."""
+def fill(url: str, accounts: int, domains: int, *, aliases: bool = False) -> tuple[int, str, int]:
+    """Fills a migrated database; with `aliases`, each account has two, and a delivery script.
+    Answers the organization, a key and the id of the first account."""
     database = open_database(url)
     hashed = passwords.hash_generated(passwords.generate())
 
     def prepare(tx: Tx) -> tuple[int, str, int]:
         for number in range(domains):
             bootstrap.create_domain(tx, ORGANIZATION, f"d{number}.test", None, "active")
-        return ensure(tx, ORGANIZATION), bootstrap.create_key(tx, ORGANIZATION, CreateKey()), _newest(tx) + 1
+        return ensure(tx, ORGANIZATION), bootstrap.create_key(tx, ORGANIZATION, CreateKey()), _newest(tx, NEWEST) + 1
 
     def chunk(tx: Tx, first: int) -> None:
-        before, last = _newest(tx), min(first + CHUNK, accounts) - 1
+        before, last = _newest(tx, NEWEST), min(first + CHUNK, accounts) - 1
         numbers = {"first": first, "last": last, "users": USERS, "domains": domains}
         tx.run(ACCOUNTS, **numbers, password=hashed, now=tx.now)
         tx.run(ADDRESSES, after=before)
         tx.run(EVENTS, after=before)
+        if aliases:
+            newest = _newest(tx, NEWEST_ALIAS)
+            tx.run(SCRIPTS, after=before)
+            tx.run(ALIASES, after=before)
+            for sql in (MEMBERS, ALIAS_ADDRESSES):
+                tx.run(sql, after=newest)
 
     try:
         organization, key, first_id = database.write_sync(prepare)
@@ -91,8 +118,8 @@ def fill(url: str, accounts: int, domains: int) -> tuple[int, str, int]:
     return organization, key, first_id
 
 
-def _newest(tx: Tx) -> int:
-    row = tx.one(NEWEST)
+def _newest(tx: Tx, sql: str) -> int:
+    row = tx.one(sql)
     return int(row[0]) if row else 0
 
 

@@ -51,9 +51,11 @@ def start(
     postgres: bool = False,
     workers: int = 1,
     debian13: Debian13 | None = None,
+    aliases: bool = False,
     **settings: str,
 ) -> Iterator[Instance]:
-    """A service with `accounts` accounts, spread over `domains` domains of one organization."""
+    """A service with `accounts` accounts, spread over `domains` domains of one organization. With
+    `aliases`, each account has two, and a delivery script."""
     settings = {"mail": "off", "rate_limit": RATE, "workers": str(workers), **settings}
     with _database(postgres) as url, Service.new(**settings, **url) as service:
         if debian13:
@@ -61,7 +63,7 @@ def start(
         service.start()
         database = url.get("database_url") or f"sqlite:///{service.data / 'db' / 'postroom.db'}"
         service.stop()
-        organization, key, first = fill(database, accounts, domains)
+        organization, key, first = fill(database, accounts, domains, aliases=aliases)
         if database.startswith("sqlite"):
             for path in (service.data / "db").iterdir():
                 os.chown(path, (service.data / "db").stat().st_uid, (service.data / "db").stat().st_gid)

@@ -29,6 +29,8 @@ LOOK_UPS = {
     "Dovecot: a login": "SELECT * FROM mail_logins WHERE local_part = :local_part AND domain = :domain",
     "Dovecot: a delivery": "SELECT * FROM mail_recipients WHERE id = :id",
     "Postfix: a recipient": "SELECT target FROM mail_aliases WHERE local_part = :local_part AND domain = :domain",
+    "Postfix: an alias": "SELECT target FROM mail_aliases WHERE local_part = 'x' || :local_part AND domain = :domain",
+    "Dovecot: a script": "SELECT data_id FROM mail_scripts WHERE username = :id || '@acct.internal'",
     "Postfix: a sender": "SELECT login FROM mail_senders WHERE local_part = :local_part AND domain = :domain",
     "Postfix: a refusal": "SELECT action FROM mail_refusals WHERE local_part = :local_part AND domain = :domain",
     "Postfix: a catch-all": "SELECT target FROM mail_catch_alls WHERE domain = :domain",
@@ -153,11 +155,11 @@ def _inside(instance: Instance, domains: int) -> Iterator[Inside]:
 
 def measure(most: int, *, postgres: bool = False, wide: bool = True) -> Iterator[Row]:
     """A thousand accounts beside `most` of them on one domain, and beside a tenth of these on
-    1,000 domains."""
+    1,000 domains. Each account has two aliases."""
     engine = "PostgreSQL" if postgres else "SQLite"
-    with start(SMALL, 1, postgres=postgres) as small:
+    with start(SMALL, 1, postgres=postgres, aliases=True) as small:
         for accounts_, domains in ((most, 1), (most // 10, 1_000))[: 1 + wide]:
-            with start(accounts_, domains, postgres=postgres) as big:
+            with start(accounts_, domains, postgres=postgres, aliases=True) as big:
                 name = f"{engine}, {domains:,} × {accounts_ // domains:,}"
                 yield from calls(small, big, domains, name)
                 yield from inside(small, big, domains, name)

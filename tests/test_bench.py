@@ -6,6 +6,7 @@ from pathlib import Path
 from bench.fill import USERS, fill
 from bench.page import Section, details, headlines, page, plot
 from bench.report import Row
+from postroom.accounts import aliases
 from postroom.accounts.commands import CreateAccount, create
 from postroom.actor import Actor
 from postroom.db import Row as Found
@@ -18,7 +19,11 @@ ACCOUNTS, DOMAINS = USERS + 30, 3
 WRITTEN = (
     """SELECT id, domain_id, user_id, address, display_name, status, is_default, generation, deleted_at, purge_at
        FROM accounts ORDER BY id""",
-    "SELECT domain_id, local_part, account_id, user_id, rests_until FROM addresses ORDER BY account_id",
+    """SELECT domain_id, local_part, account_id, user_id, rests_until, alias_id
+       FROM addresses ORDER BY account_id, alias_id""",
+    """SELECT id, organization_id, domain_id, user_id, address, kind, may_send, name, expires_at, rested_at
+       FROM aliases ORDER BY id""",
+    "SELECT alias_id, account_id FROM alias_members ORDER BY alias_id",
     """SELECT account_id, type, domain_id, user_id, key_id, data FROM events
        WHERE type = 'account.created' ORDER BY account_id""",
     "SELECT user_id, domain_id, status, accounts FROM account_counts ORDER BY domain_id, user_id",
@@ -40,7 +45,11 @@ def by_the_product(url: str) -> None:
             bootstrap.create_domain(tx, "bench", f"d{number}.test", None, "active")
         actor = Actor(organizations.ensure(tx, "bench"))
         for n in range(ACCOUNTS):
-            create(tx, actor, CreateAccount(f"d{n % DOMAINS}.test", f"a{n}", f"user_{n % USERS}", None, "x"))
+            domain, user = f"d{n % DOMAINS}.test", f"user_{n % USERS}"
+            made = create(tx, actor, CreateAccount(domain, f"a{n}", user, None, "x"))
+            for letter in "xy":
+                alias = aliases.CreateAlias(domain, f"{letter}a{n}", user, (made.id,), may_send=True)
+                aliases.create(tx, actor, alias)
 
     database = open_database(url)
     try:
@@ -53,7 +62,7 @@ def test_bulk_rows_are_those_that_the_product_writes(tmp_path: Path) -> None:
     bulk, product = f"sqlite:///{tmp_path / 'bulk.db'}", f"sqlite:///{tmp_path / 'product.db'}"
     migrate(bulk)
     migrate(product)
-    fill(bulk, ACCOUNTS, DOMAINS)
+    fill(bulk, ACCOUNTS, DOMAINS, aliases=True)
     by_the_product(product)
     assert rows(bulk) == rows(product)
 
