@@ -19,6 +19,15 @@ def accounts(tenant: Tenant) -> str:
     return "/v2/email-accounts"
 
 
+def aliases(tenant: Tenant) -> str:
+    account = tenant.account()
+    for number in range(COUNT):
+        alias = {"domain": tenant.domain, "local_part": f"x{number}", "user_id": account["user_id"]}
+        made = tenant.post("/v2/email-aliases/create", {**alias, "account_ids": [account["id"]]})
+        assert made.status == 201, made.text
+    return "/v2/email-aliases"
+
+
 def deleted_accounts(tenant: Tenant) -> str:
     for number in range(COUNT):
         assert tenant.post("/v2/email-accounts/delete", {"id": tenant.account(f"a{number}")["id"]}).status == 200
@@ -58,6 +67,7 @@ def events(tenant: Tenant) -> str:
 # Functions that create COUNT items and return the path of their list, by route.
 LISTS: dict[str, tuple[Callable[[Tenant], str], ...]] = {
     "/v2/email-accounts": (accounts, deleted_accounts),
+    "/v2/email-aliases": (aliases,),
     "/v2/domains/:domain/email-accounts": (accounts_of_a_domain,),
     "/v2/domains": (domains, domains_of_all),
     "/v2/keys": (keys,),

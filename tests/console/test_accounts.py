@@ -131,6 +131,7 @@ def test_creating_with_the_keyboard_alone(console: Visit) -> None:
     console.open("/accounts")
     console.button("Create account").first.focus()
     page.keyboard.press("Enter")
+    expect(console.dialog.get_by_label("Name before the @")).to_be_focused()
     for text in ("keys", console.tenant.domain, "user_1"):
         page.keyboard.press("Control+A")
         page.keyboard.type(text)
