@@ -4,7 +4,6 @@
 import asyncio
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -102,15 +101,18 @@ async def turns() -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_machine_that_stood_still(url: str) -> None:
-    """While this process and the server both stand still, no time passes for a read."""
+def test_a_machine_that_stood_still(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While this process and the server both stand still, no time passes for a read. To the loop it
+    looks as if the clock had jumped."""
 
     async def run(database: Database) -> None:
+        loop = asyncio.get_running_loop()
         pid = await database.read(lambda tx: (tx.one(PID) or (0,))[0])
         with stopped(pid):
             asked = asyncio.create_task(database.read(value(1)))
             await turns()  # the read starts, and the statement is sent
-            time.sleep(loop_reads.STATEMENT_SECONDS / 2 + 0.1)
+            clock, jump = loop.time, loop_reads.STATEMENT_SECONDS / 2 + 0.1
+            monkeypatch.setattr(loop, "time", lambda: clock() + jump)
             await turns()  # what has become due in the meantime
         assert await asked == 1
 

@@ -15,7 +15,7 @@ from postroom.mailplane.daemons import dovecot_version
 from tests.mail.clients import HOST, own_address, submission, tls
 from tests.mail.platform import Mailbox, Platform
 
-MANY = 120
+MANY = 200
 AT_ONCE = 16
 ONE_ADDRESS = ["127.77.77.77"] * MANY
 ADDRESSES = [f"127.78.{number}.1" for number in range(MANY)]
