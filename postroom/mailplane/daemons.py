@@ -103,14 +103,15 @@ class Unusable(Exception):
 
 @dataclass(frozen=True)
 class Daemon:
-    """A daemon that the supervisor runs: `command` in the foreground, its log on stdout and
-    stderr."""
+    """A daemon that the supervisor runs: `command` in the foreground, its log on stdout and stderr.
+    `grace` is the time that it gets to end by itself, in seconds."""
 
     name: str
     command: list[str]
     checks: list[list[str]]
     environment: dict[str, str]
     silent: bool = False  # whether a check that prints a warning has failed
+    grace: float = 5.0
 
     def check(self) -> None:
         """Has the daemon check its files and create missing ones. Raises Unusable with the daemon's
@@ -207,6 +208,8 @@ def opendkim(settings: Settings, identity: Identity) -> Daemon:
         command=[*command, "-f", "-x", path],
         checks=[[*command, "-n", "-x", path]],
         environment=ENVIRONMENT | (service if not settings.is_sqlite else {}),
+        # libmilter looks every five seconds whether it should end. Postfix, which asks it, ends sooner.
+        grace=0.5,
     )
 
 

@@ -40,11 +40,10 @@ Only = Literal["api", "worker", "mail"]
 CLEAN, FAILED, UNUSABLE = 0, 1, 2
 STARTS_TRIED = 4
 # Seconds: until the terminal says which parts are not ready, between two rotations of the logs,
-# between two checks for readiness, and from SIGTERM to SIGKILL for a daemon.
+# between two checks for readiness.
 UNREADY_FOR_LONG = 60.0
 ROTATION = 10.0
 PAUSE = 0.1
-DAEMON_GRACE = 5.0
 OPEN_FILES = 65_536
 # The parts of the mail plane: three daemons, and our own milter.
 DAEMONS = ("dovecot", "milter", "opendkim", "postfix")
@@ -337,7 +336,7 @@ class _Service:
 
     def _start(self, supervisor: Supervisor, found: list[daemons.Daemon]) -> None:
         for daemon in found:
-            supervisor.start(Part(daemon.name, daemon.command, daemon.environment, daemon=True, grace=DAEMON_GRACE))
+            supervisor.start(Part(daemon.name, daemon.command, daemon.environment, daemon=True, grace=daemon.grace))
         if self._postfix:
             supervisor.start(processes.part("milter", self._settings))
         if self._listener is None:
