@@ -19,7 +19,7 @@ HOSTED = "SELECT 1 FROM mail_domains WHERE name = :domain"
 _ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
 # RFC 5322 3.4.1 without quoting, comments, white space and address literals.
 _ADDRESS = re.compile(rf"({_ATEXT}+(?:\.{_ATEXT}+)*)@([A-Za-z0-9.-]+)")
-_LOGIN = re.compile(r"([0-9]{1,18})@([0-9]{1,18})\.acct\.internal")
+_LOGIN = re.compile(r"([0-9]{1,18})@[0-9]{1,18}(?:\.c[0-9]{1,18})?\.acct\.internal")
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,7 @@ class Services:
     hashers: Hashers
     generator: Generator
     end_sessions: EndSessions
+    digest_key: str
     mailboxes: Mailboxes
     probe: Probe
     instance: str

@@ -28,6 +28,7 @@ INFO = {
 }
 TAGS = {
     "aliases": "Further addresses of accounts: aliases, groups, catch-alls and former addresses.",
+    "app_passwords": "Further passwords of an account, each for one program or device.",
     "delivery_rules": "Forwarding and vacation: what happens to mail that comes to an account.",
     "availability": "Whether an address can be taken.",
     "accounts": "Mail accounts: made, listed, changed, deleted and restored.",

@@ -170,7 +170,11 @@ class SQLiteReader(Reader):
 class SQLite:
     """The engine behind `sqlite:///path`."""
 
-    types: ClassVar[dict[str, str]] = {"identity": "INTEGER PRIMARY KEY AUTOINCREMENT", "exact_text": "TEXT"}
+    types: ClassVar[dict[str, str]] = {
+        "identity": "INTEGER PRIMARY KEY AUTOINCREMENT",
+        "exact_text": "TEXT",
+        "now": "CAST(strftime('%s', 'now') AS INTEGER) * 1000",
+    }
 
     def __init__(self, url: str) -> None:
         self._path = Path(url.removeprefix("sqlite:///"))

@@ -6,6 +6,7 @@
 --   <id>@acct.internal               the recipient of a delivery. Ids are never reused, addresses are.
 --   <id>@<generation>.acct.internal  the login of a session. A reset or a suspension starts a new
 --                                    generation.
+--   <id>@<generation>.c<app password>.acct.internal  the same, with an app password.
 
 -- Domains that accept mail. A domain that becomes inactive keeps the mail that it has.
 CREATE VIEW mail_domains AS
@@ -40,6 +41,22 @@ JOIN accounts ON accounts.id = COALESCE(addresses.account_id, (
   WHERE aliases.id = addresses.alias_id AND aliases.kind = 'former'))
 WHERE domains.status <> 'pending' AND accounts.deleted_at IS NULL;
 
+-- App passwords that have not expired, by the account and the digest of what the client sent.
+-- `suffix` is the end of the login names.
+CREATE VIEW mail_app_passwords AS
+SELECT
+  app_passwords.account_id,
+  app_passwords.digest AS app_digest,
+  app_passwords.password AS app_password,
+  '.c' || app_passwords.id || '.acct.internal' AS suffix,
+  CASE WHEN app_passwords.imap = 1 THEN 'imap' END AS imap,
+  CASE WHEN app_passwords.pop3 = 1 THEN 'pop3' END AS pop3,
+  CASE WHEN app_passwords.smtp = 1 THEN 'smtp' END AS smtp,
+  CASE WHEN app_passwords.sieve = 1 THEN 'sieve' END AS sieve,
+  app_passwords.networks
+FROM app_passwords
+WHERE app_passwords.expires_at IS NULL OR app_passwords.expires_at > {now};
+
 -- The folders of mail for <id>@acct.internal. Suspended and disabled accounts, and accounts of a
 -- lost domain, still get mail that was accepted before. Their Sieve scripts do not run, because a
 -- script may send mail. `active_script` is the name of the link to the active script. A reset that
@@ -72,12 +89,17 @@ JOIN accounts ON accounts.id = delivery_scripts.account_id
 JOIN domains ON domains.id = accounts.domain_id
 WHERE accounts.status = 'active' AND accounts.deleted_at IS NULL AND domains.status <> 'pending';
 
--- Valid sessions: id and generation of each account that may send. Accounts of a lost domain may
--- not.
+-- Valid sessions: id and login of each account that may send. Accounts of a lost domain may not.
 CREATE VIEW mail_sessions AS
 SELECT accounts.id, accounts.generation || '.acct.internal' AS domain
 FROM accounts
 JOIN domains ON domains.id = accounts.domain_id
+WHERE accounts.status = 'active' AND accounts.deleted_at IS NULL AND domains.status <> 'pending'
+UNION ALL
+SELECT accounts.id, accounts.generation || mail_app_passwords.suffix
+FROM accounts
+JOIN domains ON domains.id = accounts.domain_id
+JOIN mail_app_passwords ON mail_app_passwords.account_id = accounts.id
 WHERE accounts.status = 'active' AND accounts.deleted_at IS NULL AND domains.status <> 'pending';
 
 -- Addresses and their accounts. Mail to postmaster@ and abuse@ always arrives (RFC 5321 4.5.1, RFC
@@ -226,6 +248,31 @@ JOIN addresses ON addresses.domain_id = domains.id
 JOIN aliases ON aliases.id = addresses.alias_id
 JOIN alias_members ON alias_members.alias_id = aliases.id
 JOIN accounts ON accounts.id = alias_members.account_id
+WHERE domains.status <> 'pending' AND aliases.may_send = 1 AND addresses.local_part <> '*'
+  AND accounts.status = 'active' AND accounts.deleted_at IS NULL
+UNION ALL
+SELECT
+  accounts.id,
+  addresses.local_part,
+  domains.name,
+  accounts.id || '@' || accounts.generation || mail_app_passwords.suffix
+FROM domains
+JOIN addresses ON addresses.domain_id = domains.id
+JOIN accounts ON accounts.id = addresses.account_id
+JOIN mail_app_passwords ON mail_app_passwords.account_id = accounts.id
+WHERE domains.status <> 'pending' AND accounts.status = 'active' AND accounts.deleted_at IS NULL
+UNION ALL
+SELECT
+  accounts.id,
+  addresses.local_part,
+  domains.name,
+  accounts.id || '@' || accounts.generation || mail_app_passwords.suffix
+FROM domains
+JOIN addresses ON addresses.domain_id = domains.id
+JOIN aliases ON aliases.id = addresses.alias_id
+JOIN alias_members ON alias_members.alias_id = aliases.id
+JOIN accounts ON accounts.id = alias_members.account_id
+JOIN mail_app_passwords ON mail_app_passwords.account_id = accounts.id
 WHERE domains.status <> 'pending' AND aliases.may_send = 1 AND addresses.local_part <> '*'
   AND accounts.status = 'active' AND accounts.deleted_at IS NULL;
 

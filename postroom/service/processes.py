@@ -101,6 +101,7 @@ def run_api(settings: Settings, listener: socket.socket, instance: str, name: st
     from postroom.api.connection import configure
     from postroom.api.request_metrics import ProcessSlot
     from postroom.db import open_database
+    from postroom.instance import digest_key
     from postroom.mailboxes.dovecot import DovecotMailboxes
     from postroom.mailboxes.interface import NoMailboxes
     from postroom.mailboxes.session_terminator import SessionTerminator
@@ -113,6 +114,7 @@ def run_api(settings: Settings, listener: socket.socket, instance: str, name: st
             database,
             settings,
             end_sessions=session_terminator,
+            digest_key=digest_key.ensure(settings.data),
             mailboxes=DovecotMailboxes(session_terminator) if settings.mail == "on" else NoMailboxes(),
             has_submission=lambda: settings.mail == "off" or health_checks.has_postfix(settings),
             probe=health_checks.Readiness(health_checks.checks(settings)),
@@ -233,6 +235,7 @@ def prepare(settings: Settings, *, shows_key: bool) -> Prepared:
     CannotStart. `shows_key`: the caller will show the first API key (bootstrap.prepare)."""
     from postroom.cluster import join as node_join
     from postroom.db import NewerSchema, NoMailRole, migrate, open_database
+    from postroom.instance import digest_key
     from postroom.service import bootstrap
 
     role = None
@@ -248,9 +251,12 @@ def prepare(settings: Settings, *, shows_key: bool) -> Prepared:
     database = open_database(settings.database)
     try:
         node, taken = node_join.join(database, settings)
+        digest_key.ensure(settings.data)
         first = bootstrap.prepare(database, settings.hostname, unshown_key(settings), shows_key=shows_key)
     except Refused as error:
         raise CannotStart(error.detail) from None
+    except (OSError, ValueError) as error:
+        raise CannotStart(f"The key of app passwords: {error}.") from None
     finally:
         database.close()
     return Prepared(
