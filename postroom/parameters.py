@@ -67,7 +67,9 @@ FormerDays = Annotated[
     int, Meta(ge=1, le=36500), _of("Days until the old address ends; default: until it is deleted.", 90)
 ]
 AppPasswordName = Annotated[
-    str, _of("Your name for the app password: the program or device.", "Ann's phone", maxLength=255, pattern=NAME)
+    str,
+    Meta(min_length=1),
+    _of("Your name for the app password: the program or device.", "Ann's phone", maxLength=255, pattern=NAME),
 ]
 AppPasswordScopes = Annotated[T, _of("The protocols that it is valid for; smtp is submission.", ["imap", "smtp"])]
 AppPasswordNetworks = Annotated[

@@ -38,7 +38,7 @@ WHERE account_id = :account_id AND (expires_at IS NULL OR expires_at > :now)"""
 INSERT = f"""
 INSERT INTO app_passwords (account_id, name, password, digest, imap, pop3, smtp, sieve, networks, expires_at,
   created_at)
-VALUES (:account_id, :name, :password, :digest, :imap, :pop3, :smtp, :sieve, :networks, :expires_at, :now)
+VALUES (:account_id, :name, :password, :digest, :imap, :pop, :smtp, :sieve, :networks, :expires_at, :now)
 ON CONFLICT DO NOTHING RETURNING {FIELDS}"""
 DELETE = f"DELETE FROM app_passwords WHERE id = :id AND account_id = :account_id RETURNING {FIELDS}"
 ERASE = "DELETE FROM app_passwords WHERE account_id = :account_id"
@@ -187,7 +187,7 @@ def _insert(tx: Tx, account: Account, command: CreateAppPassword, key: str) -> t
             networks=None if command.networks is None else ",".join(command.networks),
             expires_at=command.expires_at,
             now=tx.now,
-            **{name: int(name in command.scopes) for name in PROTOCOLS},
+            **{name.rstrip("3"): int(name in command.scopes) for name in PROTOCOLS},  # no digit in a parameter
         )
         if row:
             return _from_row(row), secret

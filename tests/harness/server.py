@@ -187,7 +187,9 @@ class ApiServer:
 
         def work(tx: Tx) -> tuple[int, str]:
             bootstrap.create_domain(tx, organization, domain, None, "active")
-            return organizations.ensure(tx, organization), bootstrap.create_key(tx, organization, CreateKey())
+            return organizations.ensure(tx, organization), bootstrap.create_key(
+                tx, organization, CreateKey(scopes=ALL_SCOPES)
+            )
 
         organization_id, key = self.database.write_sync(work)
         return Tenant(self, organization_id, organization, domain, key)
