@@ -16,6 +16,7 @@ from postroom.accounts.alias_resolution import Resolution
 from postroom.api.endpoints import (
     accounts,
     aliases,
+    app_passwords,
     availability,
     client_settings,
     delivery_rules,
@@ -87,6 +88,15 @@ SOURCES: dict[str, Source] = {
     "ShownAliasAnswer": Source(aliases.AliasAnswer, {"alias": "Alias"}),
     "AliasName": Source(aliases.DeletedAlias),
     "DeletedAlias": Source(aliases.DeletedAliasAnswer, {"deleted": "AliasName"}, ("ok",)),
+    "AppPassword": Source(app_passwords.ShownAppPassword),
+    "AppPasswordWithSecret": Source(
+        app_passwords.CreatedAppPasswordAnswer,
+        {"app_password": "AppPassword"},
+        doc="Only this call's answer has the password.",
+    ),
+    "AppPasswords": Source(app_passwords.AppPasswordsAnswer, {"app_passwords": "list[AppPassword]"}),
+    "AppPasswordName": Source(app_passwords.DeletedAppPassword),
+    "DeletedAppPassword": Source(app_passwords.DeletedAppPasswordAnswer, {"deleted": "AppPasswordName"}, ("ok",)),
     "Resolution": Source(Resolution),
     "Forwarding": Source(delivery_rules.ShownForwarding),
     "ForwardingAnswer": Source(delivery_rules.ForwardingAnswer, left_out=("account",)),
