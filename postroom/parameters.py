@@ -71,7 +71,6 @@ AppPasswordName = Annotated[
     Meta(min_length=1),
     _of("Your name for the app password: the program or device.", "Ann's phone", maxLength=255, pattern=NAME),
 ]
-AppPasswordId = Annotated[int, ID, _of("The id of the app password (a number).", 7)]
 AppPasswordScopes = Annotated[T, _of("The protocols that it is valid for; smtp is submission.", ["imap", "smtp"])]
 AppPasswordNetworks = Annotated[
     T, _of("Networks that it is valid from, in CIDR notation; default: all.", ["192.0.2.0/24"])

@@ -81,6 +81,11 @@ IN_PATH: dict[str, dict[str, Any]] = {
         "schema": {"type": "integer", "format": "int64", "minimum": 1},
         "example": 42,
     },
+    "account_id": {
+        "description": parameters.words_of(parameters.AccountId),
+        "schema": {"type": "integer", "format": "int64", "minimum": 1},
+        "example": 42,
+    },
     "domain": {
         "description": parameters.words_of(parameters.DomainName),
         "schema": {"type": "string", **parameters.DOMAIN},

@@ -49,7 +49,7 @@ NO_ACCOUNT = (
 )
 NO_CREDENTIAL = (
     "No account of yours has this id, for this user_id, or it has no such app password: GET /v2/email-accounts and "
-    "GET /v2/email-accounts/:id/app-passwords list them."
+    "GET /v2/email-accounts/:account_id/app-passwords list them."
 )
 NO_ALIAS = (
     "No alias of yours has this id, for this user_id: GET /v2/email-aliases lists yours. "

@@ -14,10 +14,10 @@ Protocol = Literal["imap", "pop3", "smtp", "sieve"]
 class CredentialOperations:
     """The operations on app passwords."""
 
-    @operation("POST", "/v2/email-accounts/:id/app-passwords/create")
+    @operation("POST", "/v2/email-accounts/:account_id/app-passwords/create")
     def create_app_password(
         self,
-        id: p.Id,
+        account_id: p.AccountId,
         name: p.AppPasswordName,
         scopes: p.AppPasswordScopes[Sequence[Protocol]],
         *,
@@ -29,23 +29,29 @@ class CredentialOperations:
         """Makes a further password of an account, for one program or device. Only this answer has
         the password. The key needs the scope credentials:write."""
         body = given(name=name, scopes=scopes, user_id=user_id, networks=networks, expires_at=expires_at)
-        return Request(answers.app_password, path={"id": id}, body=body, idempotency_key=idempotency_key)
+        return Request(
+            answers.app_password, path={"account_id": account_id}, body=body, idempotency_key=idempotency_key
+        )
 
-    @operation("GET", "/v2/email-accounts/:id/app-passwords")
-    def list_app_passwords(self, id: p.Id, *, user_id: p.UserId | None = None) -> Request[list[shapes.AppPassword]]:
+    @operation("GET", "/v2/email-accounts/:account_id/app-passwords")
+    def list_app_passwords(
+        self, account_id: p.AccountId, *, user_id: p.UserId | None = None
+    ) -> Request[list[shapes.AppPassword]]:
         """Lists the app passwords of an account, without their secrets."""
-        return Request(answers.app_passwords, path={"id": id}, query=given(user_id=user_id))
+        return Request(answers.app_passwords, path={"account_id": account_id}, query=given(user_id=user_id))
 
-    @operation("POST", "/v2/email-accounts/:id/app-passwords/delete")
+    @operation("POST", "/v2/email-accounts/:account_id/app-passwords/delete")
     def delete_app_password(
         self,
+        account_id: p.AccountId,
         id: p.Id,
-        app_password_id: p.AppPasswordId,
         *,
         user_id: p.UserId | None = None,
         idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.AppPasswordName]:
-        """Deletes an app password of the account `id` and ends its sessions, and no others. The key
+        """Deletes the app password `id` and ends its sessions, and no others. The key
         needs the scope credentials:write."""
-        body = given(id=app_password_id, user_id=user_id)
-        return Request(answers.deleted_app_password, path={"id": id}, body=body, idempotency_key=idempotency_key)
+        body = given(id=id, user_id=user_id)
+        return Request(
+            answers.deleted_app_password, path={"account_id": account_id}, body=body, idempotency_key=idempotency_key
+        )

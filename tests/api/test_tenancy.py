@@ -33,6 +33,7 @@ class Thing:
     empty: str
     key_id: int
     alias_id: int = MISSING_ID
+    credential_id: int = MISSING_ID
     deleted_id: int = MISSING_ID
     """A deleted account that can be restored."""
     maker_id: int = MISSING_ID
@@ -78,6 +79,8 @@ IDS: dict[str, Callable[[Thing], int]] = {
 FIELDS: dict[str, Callable[[Thing], Any]] = {
     "account_ids": lambda t: [t.id],
     "address": lambda t: f"private@{t.domain}",
+    "name": lambda t: "hidden",
+    "scopes": lambda t: ["imap"],
     "domain": lambda t: t.domain,
     "local_part": lambda t: "new",
     "forward_mode": lambda t: "store",
@@ -88,6 +91,7 @@ SENT: dict[str, Callable[[Thing], dict[str, Any]]] = {
     "POST /v2/email-accounts/create": lambda t: {"user_id": "owner"},
     "POST /v2/email-aliases/create": lambda t: {"user_id": "owner"},
     "PUT /v2/email-aliases/:id": lambda t: {"account_ids": [t.id], "name": "hidden"},
+    "POST /v2/email-accounts/:account_id/app-passwords/delete": lambda t: {"id": t.credential_id},
     "PUT /v2/email-accounts/:id/forwarding": lambda t: {"enabled": True, "to": ["ann@else.example"]},
     "PUT /v2/email-accounts/:id/vacation": lambda t: {"enabled": True, "text": "away"},
     "PUT /v2/email-accounts/:id": lambda t: {"status": "disabled", "local_part": "new", "domain": t.domain},
@@ -111,7 +115,17 @@ NAMES_NOTHING = {"kind", "status", "order", "limit", "offset", "fields", "delete
 # Optional fields that cannot name a foreign thing. test_create_domain.py tests `organization_id`.
 SAYS_HOW = {
     *("user_id", "organization_id", "display_name", "name", "password", "allow_reserved", "status", "is_default"),
-    *("purge", "disable_scripts", "scopes", "networks", "expires_at", "webhook_url", "webhook_secret", "former_days"),
+    *(
+        "purge",
+        "disable_scripts",
+        "revoke_app_passwords",
+        "scopes",
+        "networks",
+        "expires_at",
+        "webhook_url",
+        "webhook_secret",
+        "former_days",
+    ),
     *("accounts", "accounts_per_domain", "to", "keep_copy", "text", "subject", "from_at", "until_at", "days"),
     *("quota_bytes", "quota_messages", "storage_bytes", "aliases_per_account", "may_send", "keep_former"),
 }
@@ -127,7 +141,7 @@ def asks(route: Route, thing: Thing) -> list[Ask]:
     if name(route) in MAKES:
         return [claim(route, f"new.{thing.domain}")]
     noun = route.path.split("/")[2] if route.path.startswith("/v2/") else ""
-    path = route.path.replace(":domain", thing.domain)
+    path = route.path.replace(":domain", thing.domain).replace(":account_id", str(thing.id))
     path = path.replace(":id", str(IDS[noun](thing))) if ":id" in path else path
     # Routes about domains require user_id.
     user = {"user_id": "owner"} if route.scope.startswith("domains:") else {}
@@ -181,7 +195,9 @@ def secret(tenant: Tenant) -> Thing:
     assert tenant.post("/v2/email-accounts/delete", {"id": deleted}).status == 200
     body = {"domain": domain, "local_part": "private.alias", "user_id": "owner"} | {"account_ids": [account["id"]]}
     alias = tenant.post("/v2/email-aliases/create", body).json["alias"]["id"]
-    return Thing(account["id"], domain, empty, tenant.key_id(key), alias, deleted, tenant.key_id(tenant.key))
+    body = {"name": "hidden", "scopes": ["imap"]}
+    made = tenant.post(f"/v2/email-accounts/{account['id']}/app-passwords/create", body).json["app_password"]["id"]
+    return Thing(account["id"], domain, empty, tenant.key_id(key), alias, made, deleted, tenant.key_id(tenant.key))
 
 
 def test_every_route_of_the_table_is_covered() -> None:

@@ -93,7 +93,7 @@ show = filler(ShownAppPassword)
 
 @route(
     "POST",
-    "/v2/email-accounts/:id/app-passwords/create",
+    "/v2/email-accounts/:account_id/app-passwords/create",
     "credentials:write",
     "Create app password",
     CreatedAppPasswordAnswer,
@@ -114,7 +114,7 @@ async def create(context: RequestContext, query: AppPasswordQuery, body: CreateA
         expires_at=parse_expiry(body.expires_at, problems, "An app password"),
     )
     raise_if_any(problems)
-    id_, user_id = path_id(context), resolve_user(context.actor, query.user_id, body.user_id)
+    id_, user_id = path_id(context, "account_id"), resolve_user(context.actor, query.user_id, body.user_id)
     key = context.services.digest_key
 
     def work(tx: Tx) -> Result:
@@ -126,7 +126,7 @@ async def create(context: RequestContext, query: AppPasswordQuery, body: CreateA
 
 @route(
     "GET",
-    "/v2/email-accounts/:id/app-passwords",
+    "/v2/email-accounts/:account_id/app-passwords",
     "accounts:read",
     "List app passwords",
     AppPasswordsAnswer,
@@ -135,7 +135,7 @@ async def create(context: RequestContext, query: AppPasswordQuery, body: CreateA
 async def get_all(context: RequestContext, query: AppPasswordQuery) -> Result:
     """Lists the app passwords of an account, without their secrets."""
     raise_if_any(text_problems(query.user_id))
-    id_, user_id = path_id(context), resolve_user(context.actor, query.user_id)
+    id_, user_id = path_id(context, "account_id"), resolve_user(context.actor, query.user_id)
     account, found = await context.services.database.read(
         lambda tx: app_passwords.get_all(tx, context.actor, id_, user_id)
     )
@@ -144,7 +144,7 @@ async def get_all(context: RequestContext, query: AppPasswordQuery) -> Result:
 
 @route(
     "POST",
-    "/v2/email-accounts/:id/app-passwords/delete",
+    "/v2/email-accounts/:account_id/app-passwords/delete",
     "credentials:write",
     "Delete app password",
     DeletedAppPasswordAnswer,
@@ -153,7 +153,7 @@ async def get_all(context: RequestContext, query: AppPasswordQuery) -> Result:
 async def delete(context: RequestContext, query: AppPasswordQuery, body: DeleteAppPasswordBody) -> Result:
     """Deletes an app password. By the time of the answer its sessions have ended, and no others."""
     raise_if_any(text_problems(query.user_id, body.user_id))
-    id_, user_id = path_id(context), resolve_user(context.actor, query.user_id, body.user_id)
+    id_, user_id = path_id(context, "account_id"), resolve_user(context.actor, query.user_id, body.user_id)
 
     def work(tx: Tx) -> Result:
         account, gone, ended = app_passwords.delete(tx, context.actor, id_, user_id, body.id)
