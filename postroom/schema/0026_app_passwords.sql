@@ -24,3 +24,9 @@ ALTER TABLE session_endings ADD COLUMN credential_id BIGINT;
 
 -- The key of the digests, sealed for the key of this certificate.
 ALTER TABLE node_certificates ADD COLUMN digest_key TEXT;
+
+-- Which key the digests were made with: one row. Each host compares it with its own key.
+CREATE TABLE digest_keys (
+  id          BIGINT PRIMARY KEY,
+  fingerprint TEXT NOT NULL
+);

@@ -233,6 +233,7 @@ def run_milter(settings: Settings) -> None:
 def prepare(settings: Settings, *, shows_key: bool) -> Prepared:
     """Brings the database up to date and, at the first start, makes the initial data. Raises
     CannotStart. `shows_key`: the caller will show the first API key (bootstrap.prepare)."""
+    from postroom.accounts import digest_keys
     from postroom.cluster import join as node_join
     from postroom.db import NewerSchema, NoMailRole, migrate, open_database
     from postroom.instance import digest_key
@@ -251,7 +252,8 @@ def prepare(settings: Settings, *, shows_key: bool) -> Prepared:
     database = open_database(settings.database)
     try:
         node, taken = node_join.join(database, settings)
-        digest_key.ensure(settings.data)
+        found = digest_key.fingerprint(digest_key.ensure(settings.data))
+        database.write_sync(partial(digest_keys.check, fingerprint=found, is_whole=shows_key))
         first = bootstrap.prepare(database, settings.hostname, unshown_key(settings), shows_key=shows_key)
     except Refused as error:
         raise CannotStart(error.detail) from None
