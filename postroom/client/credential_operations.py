@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from postroom import parameters as p
-from postroom.client import answers, shapes
+from postroom.client import answers
+from postroom.client import credential_shapes as shapes
 from postroom.client.methods import operation
 from postroom.client.request import Request, given
 

@@ -319,6 +319,7 @@ def _environment(settings: Settings, engine: str) -> "Environment":
         keep_trailing_newline=True,
     )
     environment.globals |= {"spam_header": SPAM_HEADER, "filter_seconds": FILTER_SECONDS}
+    environment.globals["digest_key_name"] = digest_key.NAME
     environment.filters["host"] = bracketed
     environment.filters["quote"] = shlex.quote
     environment.filters["regexp"] = re.escape
@@ -350,7 +351,6 @@ def _values(settings: Settings, plane: Plane) -> dict[str, object]:
         "tls_key": key,
         "maps": list(plane.maps),
         "digest_key": plane.digest_key,
-        "digest_key_name": digest_key.NAME,
         "node": plane.node,
         "node_addresses": node_addresses(settings, plane.node),
         "unchrooted": UNCHROOTED,

@@ -29,6 +29,7 @@ import msgspec
 
 from postroom import settings as settings_of
 from postroom.errors import Busy, Refused
+from postroom.instance import digest_key
 from postroom.instance.data_directory import CannotStart
 from postroom.log import log
 from postroom.mailplane.dovecot.logins import LoginLog
@@ -101,14 +102,13 @@ def run_api(settings: Settings, listener: socket.socket, instance: str, name: st
     from postroom.api.connection import configure
     from postroom.api.request_metrics import ProcessSlot
     from postroom.db import open_database
-    from postroom.instance import digest_key
     from postroom.mailboxes.dovecot import DovecotMailboxes
     from postroom.mailboxes.interface import NoMailboxes
     from postroom.mailboxes.session_terminator import SessionTerminator
     from postroom.service.metrics import Measures
 
     database = open_database(settings.database)
-    session_terminator = SessionTerminator(settings, database)
+    session_terminator, names = SessionTerminator(settings, database), api_names(settings)
     try:
         app = create_app(
             database,
@@ -120,9 +120,7 @@ def run_api(settings: Settings, listener: socket.socket, instance: str, name: st
             probe=health_checks.Readiness(health_checks.checks(settings)),
             measure=Measures(settings),
             instance=instance,
-            place=ProcessSlot(
-                name, api_names(settings) if name in api_names(settings) else (name,), settings.data / "run"
-            ),
+            place=ProcessSlot(name, names if name in names else (name,), settings.data / "run"),
         )
         config = configure(app, loop="uvloop", log_level=settings.log_level, timeout_graceful_shutdown=DRAIN)
         # Excludes the objects that exist now from garbage collection. Otherwise each collection
@@ -236,7 +234,6 @@ def prepare(settings: Settings, *, shows_key: bool) -> Prepared:
     from postroom.accounts import digest_keys
     from postroom.cluster import join as node_join
     from postroom.db import NewerSchema, NoMailRole, migrate, open_database
-    from postroom.instance import digest_key
     from postroom.service import bootstrap
 
     role = None

@@ -194,15 +194,6 @@ def test_a_suspended_account_is_hidden_from_smtp() -> None:
     assert "(nologin IS NULL OR '%{protocol}' <> 'smtp')" in render(TRIXIE)["dovecot/passdbs.conf"].text
 
 
-@pytest.mark.parametrize("plane", [ROOT, TRIXIE, ROOTLESS, POSTGRES, replace(POSTGRES, dovecot="2.4")])
-def test_the_key_of_app_passwords_is_in_files_of_one_reader(plane: Plane) -> None:
-    files = render(replace(plane, digest_key="" if plane.postgres else "5ec4e7"))
-    holders = {name: file for name, file in files.items() if "5ec4e7" in file.text}
-    assert {(file.mode, file.owner) for file in holders.values()} <= {(0o600, "root" if plane.root else "dev")}
-    assert bool(holders) is (plane.postgres is None)
-    assert all(".lua" in name for name, file in files.items() if "digest.key" in file.text)
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     [
