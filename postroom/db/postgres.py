@@ -216,6 +216,7 @@ class Postgres:
         "exact_text": 'TEXT COLLATE "C"',
         "now": "CAST(EXTRACT(EPOCH FROM now()) * 1000 AS BIGINT)",
     }
+    has_functions: ClassVar[bool] = True
 
     def __init__(self, url: str) -> None:
         self._url = url

@@ -175,6 +175,7 @@ class SQLite:
         "exact_text": "TEXT",
         "now": "CAST(strftime('%s', 'now') AS INTEGER) * 1000",
     }
+    has_functions: ClassVar[bool] = False
 
     def __init__(self, url: str) -> None:
         self._path = Path(url.removeprefix("sqlite:///"))
