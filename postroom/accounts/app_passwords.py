@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from postroom.accounts import account_events, passwords
+from postroom.accounts import account_events, digest_keys, passwords
 from postroom.accounts import commands as accounts
 from postroom.accounts.model import Account
 from postroom.actor import Actor
@@ -96,9 +96,11 @@ def create(
     """Makes an app password that works from the commit on, also as the only password that still
     works. Returns it and its secret, which cannot be read again. `key` is that of the digests.
 
-    Raises not_found, `limit_reached`, `invalid_request` for an expiry in the past.
+    Raises not_found, `limit_reached`, `not_available` (a host with another key), `invalid_request`
+    for an expiry in the past.
     """
     account = accounts.lock(tx, actor, id_, user_id)
+    digest_keys.check(tx, digest_key.fingerprint(key))
     if command.expires_at is not None and command.expires_at <= tx.now:
         raise invalid(FieldError("expires_at", "invalid", "This time has passed."))
     present = tx.one(COUNT, account_id=account.id, now=tx.now)

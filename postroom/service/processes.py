@@ -250,7 +250,8 @@ def prepare(settings: Settings, *, shows_key: bool) -> Prepared:
     try:
         node, taken = node_join.join(database, settings)
         found = digest_key.fingerprint(digest_key.ensure(settings.data))
-        database.write_sync(partial(digest_keys.check, fingerprint=found, is_whole=shows_key))
+        if shows_key:  # this host runs every part
+            database.write_sync(partial(digest_keys.claim, fingerprint=found))
         first = bootstrap.prepare(database, settings.hostname, unshown_key(settings), shows_key=shows_key)
     except Refused as error:
         raise CannotStart(error.detail) from None

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from postroom.accounts import app_passwords, purges
+from postroom.accounts import app_passwords, digest_keys, purges
 from postroom.actor import ALL_SCOPES, DEFAULT_SCOPES
 from postroom.db import Tx
 from postroom.instance import digest_key
@@ -189,3 +189,26 @@ def test_a_retry_gets_the_same_password(tenant: Tenant, ann: int) -> None:
     first, second = (tenant.request("POST", path(ann, "/create"), BODY, headers=headers) for _ in range(2))
     assert (first.status, first.text) == (201, second.text)
     assert len(listed(tenant, ann)) == 1
+
+
+def test_a_host_with_another_key_makes_none(tenant: Tenant, ann: int) -> None:
+    """It would work nowhere. A whole host brings its key only where there is no app password."""
+    own = digest_key.fingerprint("0" * 64)
+
+    def known(other: str | None = None) -> str:
+        def work(tx: Tx) -> str:
+            if other:
+                digest_keys.claim(tx, other)
+            return str((tx.one(digest_keys.GET) or [""])[0])
+
+        return tenant.api.database.write_sync(work)
+
+    make(tenant, ann)
+    assert known("another") == own
+    set_key = "UPDATE digest_keys SET fingerprint = :other"
+    tenant.api.database.write_sync(lambda tx: tx.run(set_key, other="another"))
+    try:
+        answer = make(tenant, ann)
+        assert (answer.code, len(listed(tenant, ann))) == ("not_available", 1)
+    finally:
+        tenant.api.database.write_sync(lambda tx: tx.run(set_key, other=own))

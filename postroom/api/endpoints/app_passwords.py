@@ -99,7 +99,7 @@ show = filler(ShownAppPassword)
     CreatedAppPasswordAnswer,
     status=201,
     missing=NO_ACCOUNT,
-    refuses=("limit_reached",),
+    refuses=("limit_reached", "not_available"),
 )
 async def create(context: RequestContext, query: AppPasswordQuery, body: CreateAppPasswordBody) -> Result:
     """Makes a further password of an account, for one program or device. It works by the time of
