@@ -34,6 +34,7 @@ VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
 WHOLE = {
     ("domains.commands", "UNPROVABLE"): "rows left by an upgrade; read once at a start",
     ("domains.spellings", "UNSPELLED"): "rows left by an upgrade; read once at a start",
+    ("accounts.digest_keys", "REPLACE"): "whether there is an app password at all; asked once at a start",
     ("tenants.organizations", "NAMES"): "at most twenty names, for an operator who misspelled one",
 }
 
