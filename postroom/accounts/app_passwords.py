@@ -149,7 +149,7 @@ def expire(tx: Tx, id_: int) -> None:
         return
     actor = Actor(owner[0])
     try:
-        account, gone = accounts.lock(tx, actor, owner[1], None), None
+        account = accounts.lock(tx, actor, owner[1], None)
     except Refused:  # the account is deleted: it has no sessions, and its owner gets no events
         tx.run(DELETE, id=id_, account_id=owner[1])
         return
