@@ -57,6 +57,13 @@ SELECT
 FROM app_passwords
 WHERE app_passwords.expires_at IS NULL OR app_passwords.expires_at > {now};
 
+-- Accounts as in mail_logins, each with all its app passwords. Dovecot asks for an account with the
+-- app password of one digest, or without any (schema/look_ups.py).
+CREATE VIEW mail_passwords AS
+SELECT mail_logins.*, mail_app_passwords.*
+FROM mail_logins
+LEFT JOIN mail_app_passwords ON mail_app_passwords.account_id = mail_logins.id;
+
 -- The folders of mail for <id>@acct.internal. Suspended and disabled accounts, and accounts of a
 -- lost domain, still get mail that was accepted before. Their Sieve scripts do not run, because a
 -- script may send mail. `active_script` is the name of the link to the active script. A reset that
