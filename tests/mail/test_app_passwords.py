@@ -1,6 +1,8 @@
 """App passwords over real IMAP, POP3, submission and ManageSieve, on both engines."""
 
+import os
 import poplib
+import signal
 import smtplib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -116,8 +118,14 @@ def test_networks_and_expiry(alice: Mailbox) -> None:
 
 def test_an_expired_one_is_refused_without_the_worker(alice: Mailbox) -> None:
     credential_id, password = create(alice)
-    alice.platform.sql("UPDATE app_passwords SET expires_at = 1 WHERE id = :id RETURNING id", id=credential_id)
-    assert works(alice, password) == []
+    worker = alice.platform.service.pid("worker")
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        alice.platform.sql("UPDATE app_passwords SET expires_at = 1 WHERE id = :id RETURNING id", id=credential_id)
+        assert works(alice, password) == []
+        assert len(listed(alice)) == 1
+    finally:
+        os.kill(worker, signal.SIGCONT)
 
 
 def test_deleting_one_ends_its_sessions_and_no_others(alice: Mailbox) -> None:
