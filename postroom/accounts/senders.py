@@ -70,4 +70,4 @@ def is_hosted(tx: Tx, domain: str) -> bool:
 
 def _is_user(tx: Tx, account: Account, local_part: str, domain: str) -> bool:
     rows = tx.all(USERS, local_part=local_part, domain=domain)
-    return any(row[0] == account.id and account.login in (None, row[1]) for row in rows)
+    return any(row[0] == account.id and (account.login is None or account.login in row[1].split(",")) for row in rows)

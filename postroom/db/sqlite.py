@@ -173,6 +173,7 @@ class SQLite:
     types: ClassVar[dict[str, str]] = {
         "identity": "INTEGER PRIMARY KEY AUTOINCREMENT",
         "exact_text": "TEXT",
+        "list": "group_concat",
         "now": "CAST(strftime('%s', 'now') AS INTEGER) * 1000",
     }
     has_functions: ClassVar[bool] = False

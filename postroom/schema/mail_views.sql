@@ -243,13 +243,16 @@ WHERE domains.status <> 'pending' AND addresses.alias_id IS NOT NULL AND address
     WHERE alias_members.alias_id = addresses.alias_id
       AND accounts.status <> 'disabled' AND accounts.deleted_at IS NULL AND accounts.over_quota_at IS NULL);
 
--- Addresses with the account and the login that may send as each address.
+-- Addresses with the account that may send as each, and its logins, separated by commas: with its own
+-- password and with each app password.
 CREATE VIEW mail_senders AS
 SELECT
   accounts.id,
   addresses.local_part,
   domains.name AS domain,
-  accounts.id || '@' || accounts.generation || '.acct.internal' AS login
+  accounts.id || '@' || accounts.generation || '.acct.internal'
+    || COALESCE((SELECT {list}(',' || accounts.id || '@' || accounts.generation || '.c' || app_passwords.id || '.acct.internal', '')
+      FROM app_passwords WHERE app_passwords.account_id = accounts.id), '') AS login
 FROM domains
 JOIN addresses ON addresses.domain_id = domains.id
 JOIN accounts ON accounts.id = addresses.account_id
@@ -260,36 +263,13 @@ SELECT
   addresses.local_part,
   domains.name,
   accounts.id || '@' || accounts.generation || '.acct.internal'
+    || COALESCE((SELECT {list}(',' || accounts.id || '@' || accounts.generation || '.c' || app_passwords.id || '.acct.internal', '')
+      FROM app_passwords WHERE app_passwords.account_id = accounts.id), '')
 FROM domains
 JOIN addresses ON addresses.domain_id = domains.id
 JOIN aliases ON aliases.id = addresses.alias_id
 JOIN alias_members ON alias_members.alias_id = aliases.id
 JOIN accounts ON accounts.id = alias_members.account_id
-WHERE domains.status <> 'pending' AND aliases.may_send = 1 AND addresses.local_part <> '*'
-  AND accounts.status = 'active' AND accounts.deleted_at IS NULL
-UNION ALL
-SELECT
-  accounts.id,
-  addresses.local_part,
-  domains.name,
-  accounts.id || '@' || accounts.generation || mail_app_passwords.suffix
-FROM domains
-JOIN addresses ON addresses.domain_id = domains.id
-JOIN accounts ON accounts.id = addresses.account_id
-JOIN mail_app_passwords ON mail_app_passwords.account_id = accounts.id
-WHERE domains.status <> 'pending' AND accounts.status = 'active' AND accounts.deleted_at IS NULL
-UNION ALL
-SELECT
-  accounts.id,
-  addresses.local_part,
-  domains.name,
-  accounts.id || '@' || accounts.generation || mail_app_passwords.suffix
-FROM domains
-JOIN addresses ON addresses.domain_id = domains.id
-JOIN aliases ON aliases.id = addresses.alias_id
-JOIN alias_members ON alias_members.alias_id = aliases.id
-JOIN accounts ON accounts.id = alias_members.account_id
-JOIN mail_app_passwords ON mail_app_passwords.account_id = accounts.id
 WHERE domains.status <> 'pending' AND aliases.may_send = 1 AND addresses.local_part <> '*'
   AND accounts.status = 'active' AND accounts.deleted_at IS NULL;
 
