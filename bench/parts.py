@@ -64,7 +64,7 @@ def application(database: Database) -> App:
         return {}
 
     settings = Settings(rate_limit="600000000/minute")
-    return create_app(database, settings, end_sessions=nothing, probe=nothing, instance="b")
+    return create_app(database, settings, end_sessions=nothing, probe=nothing, instance="b", digest_key="b")
 
 
 def on_a_new_database(costs: Callable[[str], Coroutine[Any, Any, dict[str, float]]]) -> dict[str, float]:

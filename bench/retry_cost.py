@@ -50,7 +50,7 @@ key = database.write_sync(work)
 listener = socket.create_server(("127.0.0.1", 0))
 made = settings.Settings(rate_limit="off")
 log.configure(made.log_level)
-app = create_app(database, made, end_sessions=end_sessions, probe=probe, instance="bench")
+app = create_app(database, made, end_sessions=end_sessions, probe=probe, instance="bench", digest_key="b")
 print(listener.getsockname()[1], key, flush=True)
 os.dup2(2, 1)  # nobody reads the pipe any more, and the log would fill it
 uvicorn.Server(configure(app, loop="uvloop")).run(sockets=[listener])

@@ -27,7 +27,7 @@ CALLS = 400
 # What each daemon asks (tests/test_plans.py holds the plans): the view, and values in place of the
 # usual ones.
 LOOK_UPS: dict[str, tuple[str, dict[str, str]]] = {
-    "Dovecot: a login": ("mail_logins", {}),
+    "Dovecot: a login": ("mail_passwords", {"app_digest": "'x'"}),
     "Dovecot: a delivery": ("mail_recipients", {}),
     "Postfix: a recipient": ("mail_aliases", {}),
     "Postfix: an alias": ("mail_aliases", {"local_part": "'x' || :local_part"}),

@@ -13,7 +13,11 @@ ALL_SCOPES = (
     "stats:read",
     "metrics:read",
     "limits:write",
+    "credentials:write",
 )
+# Scopes that a key has only if they were asked for by name (decision 0250).
+BY_NAME = frozenset({"credentials:write"})
+DEFAULT_SCOPES = tuple(scope for scope in ALL_SCOPES if scope not in BY_NAME)
 
 
 class Actor(msgspec.Struct, frozen=True):

@@ -34,6 +34,8 @@ TYPES = (
     "account.under_quota",
     "account.moved",
     "account.move_cancelled",
+    "credential.created",
+    "credential.deleted",
     "alias.created",
     "alias.updated",
     "alias.deleted",

@@ -11,7 +11,9 @@ from typing import Literal
 
 from postroom.db import Tx
 
-Kind = Literal["session", "check", "claim", "alias", "key", "purge", "answer", "move", "leftover", "house"]
+Kind = Literal[
+    "session", "check", "claim", "alias", "credential", "key", "purge", "answer", "move", "leftover", "house"
+]
 
 LEASE_MS = 30_000
 PAUSE_MS = 30_000

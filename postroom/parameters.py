@@ -66,6 +66,16 @@ InboundMode = Annotated[T, _of("How mail to the domain is handled; only store is
 FormerDays = Annotated[
     int, Meta(ge=1, le=36500), _of("Days until the old address ends; default: until it is deleted.", 90)
 ]
+AppPasswordName = Annotated[
+    str,
+    Meta(min_length=1),
+    _of("Your name for the app password: the program or device.", "Ann's phone", maxLength=255, pattern=NAME),
+]
+AppPasswordScopes = Annotated[T, _of("The protocols that it is valid for; smtp is submission.", ["imap", "smtp"])]
+AppPasswordNetworks = Annotated[
+    T, _of("Networks that it is valid from, in CIDR notation; default: all.", ["192.0.2.0/24"])
+]
+RevokeAppPasswords = Annotated[bool, _of("Also delete every app password of the account.", True)]
 Id = Annotated[int, ID, _of("The id (a number).", 42)]
 IdempotencyKey = Annotated[
     str,

@@ -11,6 +11,7 @@ REFERENCE = (
     "docs/api.md",
     "docs/aliases.md",
     "docs/forwarding.md",
+    "docs/app-passwords.md",
     "docs/domains.md",
     "docs/client-settings.md",
     "docs/monitoring.md",

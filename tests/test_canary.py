@@ -10,6 +10,7 @@ import http.client
 import itertools
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import closing
@@ -66,7 +67,7 @@ class Watched:
         that is not JSON."""
         key = {"x-api-key": self.platform.key}
         sent = {"content-type": "application/json"}
-        path = route.path.replace(":id", str(account)).replace(":domain", self.platform.domain)
+        path = re.sub(":(account_)?id", str(account), route.path).replace(":domain", self.platform.domain)
         self.call(route.method, path, None, {"x-api-key": next(self._turn)})
         self.call(route.method, path, None, {"authorization": f"Bearer {next(self._turn)}"})
         self.call(
@@ -120,6 +121,9 @@ def use(watched: Watched) -> None:
             box.wait_for("hello again")
             with pytest.raises(Exception, match=r"(?i)auth"):
                 imap_login(watched.service, address, KEYS[number])
+            text = b'{"name": "phone", "scopes": ["imap"]}'
+            app = watched.call("POST", f"/v2/email-accounts/{id_}/app-passwords/create", text, headers)
+            imap_login(watched.service, address, app["password"]).logout()
     for route in ROUTES:
         watched.tell(route, id_)
     for _ in range(3):

@@ -7,7 +7,7 @@ import pytest
 from postroom import events
 from postroom.accounts import commands as accounts
 from postroom.accounts.commands import CreateAccount
-from postroom.actor import ALL_SCOPES, Actor
+from postroom.actor import DEFAULT_SCOPES, Actor
 from postroom.auth import keys
 from postroom.auth.keys import CreateKey
 from postroom.db import Database, Tx
@@ -83,7 +83,7 @@ def test_what_the_operator_does_is_recorded_too(database: Database) -> None:
         recorded = all_events(tx, actor)
         assert [event.type for event in recorded] == ["domain.created", "key.created", "key.revoked"]
         assert [event.key_id for event in recorded] == [None] * 3
-        assert recorded[1].data == {"key_id": key_id, "prefix": key[:10], "scopes": list(ALL_SCOPES)}
+        assert recorded[1].data == {"key_id": key_id, "prefix": key[:10], "scopes": list(DEFAULT_SCOPES)}
         assert key not in repr(recorded)
 
     database.write_sync(work)

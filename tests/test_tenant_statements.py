@@ -59,6 +59,7 @@ WITHOUT: dict[str, str] = {
         ],
         "the worker continues with a row that it found due": [
             "accounts.alias_rests.OWNER",
+            "accounts.app_passwords.OWNER",
             "accounts.purges.BEGIN_PURGE",
             "accounts.purges.RESCHEDULE_PURGE",
             "accounts.purges.FINISH_PURGE",

@@ -1,6 +1,6 @@
 """Purges: erasing the mail of deleted accounts. Each account's row says how far its purge is."""
 
-from postroom.accounts import alias_rests, delivery_scripts
+from postroom.accounts import alias_rests, app_passwords, delivery_scripts
 from postroom.accounts.account_events import record
 from postroom.accounts.model import COLUMNS, from_row
 from postroom.actor import Actor
@@ -49,6 +49,7 @@ def begin_purge(tx: Tx, id_: int) -> bool:
     if tx.one(BEGIN_PURGE, id=id_, now=tx.now) is None:
         return False
     delivery_scripts.erase(tx, id_)
+    app_passwords.erase(tx, id_)
     return True
 
 

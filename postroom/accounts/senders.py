@@ -19,7 +19,7 @@ HOSTED = "SELECT 1 FROM mail_domains WHERE name = :domain"
 _ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
 # RFC 5322 3.4.1 without quoting, comments, white space and address literals.
 _ADDRESS = re.compile(rf"({_ATEXT}+(?:\.{_ATEXT}+)*)@([A-Za-z0-9.-]+)")
-_LOGIN = re.compile(r"([0-9]{1,18})@([0-9]{1,18})\.acct\.internal")
+_LOGIN = re.compile(r"([0-9]{1,18})@[0-9]{1,18}(?:\.c[0-9]{1,18})?\.acct\.internal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,4 +70,4 @@ def is_hosted(tx: Tx, domain: str) -> bool:
 
 def _is_user(tx: Tx, account: Account, local_part: str, domain: str) -> bool:
     rows = tx.all(USERS, local_part=local_part, domain=domain)
-    return any(row[0] == account.id and account.login in (None, row[1]) for row in rows)
+    return any(row[0] == account.id and (account.login is None or account.login in row[1].split(",")) for row in rows)

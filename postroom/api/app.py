@@ -137,6 +137,7 @@ def create_app(
     end_sessions: EndSessions,
     probe: Probe,
     instance: str,
+    digest_key: str,
     mailboxes: Mailboxes = NO_MAILBOXES,
     has_submission: Callable[[], bool] = lambda: True,
     measure: Measure = nothing_measured,
@@ -144,13 +145,14 @@ def create_app(
     clock: Clock = time.monotonic,
 ) -> App:
     """The application over an open database. The functions that ask the other parts are
-    arguments."""
+    arguments. `digest_key` is the key of app passwords (instance/digest_key.py)."""
     host = settings.dns_host
     services = Services(
         database=database,
         hashers=Hashers(),
         generator=Generator(),
         end_sessions=end_sessions,
+        digest_key=digest_key,
         mailboxes=mailboxes,
         probe=probe,
         instance=instance,

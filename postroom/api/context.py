@@ -73,6 +73,7 @@ class Services:
     hashers: Hashers
     generator: Generator
     end_sessions: EndSessions
+    digest_key: str
     mailboxes: Mailboxes
     probe: Probe
     instance: str
@@ -148,9 +149,9 @@ def require_user(actor: Actor, problems: list[FieldError], *sent: str | UnsetTyp
     return "" if problems else resolve_user(actor, *sent) or ""
 
 
-def path_id(context: RequestContext) -> int:
-    """The `:id` of the path. Raises `not_found` if it is not an id."""
-    text = context.path["id"]
+def path_id(context: RequestContext, name: str = "id") -> int:
+    """The parameter `name` of the path. Raises `not_found` if it is not an id."""
+    text = context.path[name]
     if not (text.isascii() and text.isdigit()) or text[0] == "0" or len(text) > 18:
         raise not_found()
     return int(text)

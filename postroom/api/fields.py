@@ -2,6 +2,7 @@
 all of them."""
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 from msgspec import UNSET, Meta, UnsetType
@@ -10,6 +11,7 @@ from postroom.accounts.model import Account
 from postroom.accounts.passwords import WeakPassword, check
 from postroom.address import Address, BadAddress, parse_domain, parse_local_part
 from postroom.api.decoding import check_display_name, check_user_id, unknown_names
+from postroom.auth import networks
 from postroom.errors import FieldError, invalid
 from postroom.parameters import ListOrder
 
@@ -19,6 +21,7 @@ T = TypeVar("T")
 FLAG = Meta(examples=["true"], extra_json_schema={"enum": ["true", "false"]})
 ORDERS = ("oldest", "newest")
 Order = Annotated[ListOrder[str], Meta(extra_json_schema={"enum": list(ORDERS)})]
+LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 NOWHERE = Address("x", "invalid")
 
 
@@ -63,6 +66,29 @@ def parse_password(password: str | UnsetType, owner: Address | Account, problems
         except WeakPassword as error:
             problems.append(FieldError("password", error.code, error.message))
     return password
+
+
+def parse_networks(sent: list[str] | UnsetType, problems: list[FieldError]) -> tuple[str, ...] | None:
+    """The networks in their canonical notation; None if none were sent. Any problem is added to
+    `problems`."""
+    if sent is UNSET:
+        return None
+    try:
+        return tuple(dict.fromkeys(networks.parse(text) for text in sent))
+    except ValueError:
+        message = "A network is an address or a CIDR without host bits, like 192.0.2.0/24 or 2001:db8::/32."
+        problems.append(FieldError("networks", "invalid", message))
+    return None
+
+
+def parse_expiry(sent: datetime | UnsetType | None, problems: list[FieldError], what: str) -> int | None:
+    """The expiry in milliseconds since 1970 UTC; None if none was sent. The year 9999 is a problem,
+    because its last hours cannot be shown in UTC."""
+    if not isinstance(sent, datetime):
+        return None
+    if sent >= LATEST:
+        problems.append(FieldError("expires_at", "invalid", f"{what} must expire before the year 9999."))
+    return int(sent.timestamp() * 1000)
 
 
 def is_newest(order: str, problems: list[FieldError]) -> bool:

@@ -28,6 +28,7 @@ INFO = {
 }
 TAGS = {
     "aliases": "Further addresses of accounts: aliases, groups, catch-alls and former addresses.",
+    "app_passwords": "Further passwords of an account, each for one program or device.",
     "delivery_rules": "Forwarding and vacation: what happens to mail that comes to an account.",
     "availability": "Whether an address can be taken.",
     "accounts": "Mail accounts: made, listed, changed, deleted and restored.",
@@ -77,6 +78,11 @@ IDEMPOTENCY_KEY = {
 IN_PATH: dict[str, dict[str, Any]] = {
     "id": {
         "description": parameters.words_of(parameters.Id),
+        "schema": {"type": "integer", "format": "int64", "minimum": 1},
+        "example": 42,
+    },
+    "account_id": {
+        "description": parameters.words_of(parameters.AccountId),
         "schema": {"type": "integer", "format": "int64", "minimum": 1},
         "example": 42,
     },

@@ -103,7 +103,7 @@ def _described(struct: str, field: str, schema: Schema) -> Schema:
         schema["format"] = "date-time"
     if schema.get("type") == "object" and "additionalProperties" not in schema:
         schema["additionalProperties"] = True
-    if field == "scopes":
+    if field == "scopes" and "enum" not in schema.get("items", {}):
         schema["items"] = {"type": "string", "enum": list(ALL_SCOPES)}
     if example is not None:
         schema.setdefault("examples", [example])

@@ -47,6 +47,10 @@ NO_ACCOUNT = (
     "No account of yours has this id, for this user_id: GET /v2/email-accounts lists yours. "
     "Send the user_id that the account was made with, or none."
 )
+NO_CREDENTIAL = (
+    "No account of yours has this id, for this user_id, or it has no such app password: GET /v2/email-accounts and "
+    "GET /v2/email-accounts/:account_id/app-passwords list them."
+)
 NO_ALIAS = (
     "No alias of yours has this id, for this user_id: GET /v2/email-aliases lists yours. "
     "Send the user_id that the alias was made with, or none."

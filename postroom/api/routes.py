@@ -6,6 +6,7 @@ The order does not matter: a literal path goes before a path with a parameter.
 from postroom.api.endpoints import (
     accounts,
     aliases,
+    app_passwords,
     availability,
     client_settings,
     delivery_rules,
@@ -27,6 +28,7 @@ from postroom.api.route import Route
 FILES = (
     accounts,
     aliases,
+    app_passwords,
     delivery_rules,
     availability,
     users,

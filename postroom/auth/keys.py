@@ -12,7 +12,7 @@ import secrets
 import msgspec
 
 from postroom import events
-from postroom.actor import ALL_SCOPES, Actor
+from postroom.actor import BY_NAME, DEFAULT_SCOPES, Actor
 from postroom.auth import networks
 from postroom.db import Row, Tx
 from postroom.domains import commands as domains
@@ -258,7 +258,7 @@ def forget(tx: Tx, before: int) -> int:
 def _narrowed(tx: Tx, actor: Actor, command: CreateKey) -> CreateKey:
     """Returns the command within the limits of the actor's key. The operator has no limits."""
     if actor.key_id is None:
-        return command if command.scopes is not None else msgspec.structs.replace(command, scopes=ALL_SCOPES)
+        return command if command.scopes is not None else msgspec.structs.replace(command, scopes=DEFAULT_SCOPES)
     row = tx.one(LOCK, id=actor.key_id, organization=actor.organization_id, now=tx.now)
     if row is None:
         raise Refused("unauthorized", "Send a valid API key in the x-api-key header.")
@@ -271,10 +271,14 @@ def _narrowed(tx: Tx, actor: Actor, command: CreateKey) -> CreateKey:
     return msgspec.structs.replace(
         command,
         user_id=command.user_id or parent.user_id,
-        scopes=parent.scopes if command.scopes is None else command.scopes,
+        scopes=_without_by_name(parent.scopes) if command.scopes is None else command.scopes,
         networks=parent.networks if command.networks is None else command.networks,
         expires_at=parent.expires_at if command.expires_at is None else command.expires_at,
     )
+
+
+def _without_by_name(scopes: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(scope for scope in scopes if scope not in BY_NAME)
 
 
 def _refuse_wider(parent: ApiKey, command: CreateKey) -> None:

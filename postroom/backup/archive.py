@@ -1,6 +1,6 @@
-"""The file of a backup: a tar of manifest.json, the database and, if wanted, the mail. It is
-compressed with zstd and followed by the SHA-256 of the compressed bytes, in a frame that zstd
-skips.
+"""The file of a backup: a tar of manifest.json, the database, the key of app passwords and, if
+wanted, the mail. It is compressed with zstd and followed by the SHA-256 of the compressed bytes, in
+a frame that zstd skips.
 
 A backup must be read completely before any of it is used, because only its last line says that it
 is complete. Mail may change while it is read: each message file is in the backup completely or not
@@ -21,6 +21,7 @@ import zstandard
 
 from postroom.backup.encryption import MAGIC, DecryptingReader, EncryptingWriter
 from postroom.errors import BadBackup
+from postroom.instance import digest_key
 from postroom.mailplane.dovecot import maildir
 
 FORMAT = 1
@@ -62,8 +63,18 @@ class _Tee:
         return self._output.write(data)
 
 
-def write(output: BinaryIO, manifest: Manifest, database: Path, mail: Path | None, passphrase: str, said: Said) -> None:
-    """Writes a complete backup. `said` is called with the number of bytes of each stored file."""
+def write(
+    output: BinaryIO,
+    manifest: Manifest,
+    database: Path,
+    mail: Path | None,
+    passphrase: str,
+    said: Said,
+    *,
+    key: Path | None = None,
+) -> None:
+    """Writes a complete backup. `key` is the file of the key of app passwords. `said` is called
+    with the number of bytes of each stored file."""
     encrypting = EncryptingWriter(output, passphrase) if passphrase else None
     tee = _Tee(encrypting or output)
     with (
@@ -73,6 +84,8 @@ def write(output: BinaryIO, manifest: Manifest, database: Path, mail: Path | Non
         _add(tar, MANIFEST, io.BytesIO(text := msgspec.json.encode(manifest)), len(text), 0, said)
         with database.open("rb") as file:
             _add(tar, DATABASE, file, database.stat().st_size, 0, said)
+        if key:
+            _add_file(tar, digest_key.NAME, key, said)
         for home in _homes(mail) if mail else ():
             _add_account(tar, mail or home, home, said)
     tee.write(TRAILER + tee.digest.hexdigest().encode() + b"\n")
@@ -216,7 +229,9 @@ def _unpack(tar: tarfile.TarFile, manifest: Manifest, folder: Path | None, said:
     digest = None
     while member := tar.next():
         parts = PurePosixPath(member.name).parts
-        if parts != (DATABASE,) and (parts[:1] != (MAIL,) or ".." in parts or not (member.isreg() or member.isdir())):
+        if parts not in ((DATABASE,), (digest_key.NAME,)) and (
+            parts[:1] != (MAIL,) or ".." in parts or not (member.isreg() or member.isdir())
+        ):
             raise tarfile.TarError
         target = folder.joinpath(*parts) if folder else None
         if target:

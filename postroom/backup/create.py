@@ -20,7 +20,7 @@ from postroom.backup.archive import Manifest, Said
 from postroom.db import dumps, snapshots
 from postroom.db.snapshots import Contents
 from postroom.errors import BadBackup
-from postroom.instance import durable
+from postroom.instance import digest_key, durable
 from postroom.instance.system_user import Identity
 
 SQLITE = "sqlite:///"
@@ -63,7 +63,8 @@ def _fill(output: BinaryIO, data: Path, url: str, passphrase: str, mail: bool, s
             database_sha256=digest,
             mail=mail,
         )
-        archive.write(output, manifest, copy, data / "mail" if mail else None, passphrase, said)
+        folder = data / "mail" if mail else None
+        archive.write(output, manifest, copy, folder, passphrase, said, key=digest_key.path(data))
     output.seek(0)
     if archive.read(output, passphrase, None, lambda _: None) != manifest:
         raise BadBackup("The written file differs from the backup: check the disk and try again.")

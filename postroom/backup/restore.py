@@ -21,7 +21,7 @@ from postroom.backup.archive import Manifest, Said
 from postroom.backup.diff import Differences
 from postroom.db import NewerSchema, check_known, open_database, snapshots
 from postroom.errors import BadBackup, Busy
-from postroom.instance import durable
+from postroom.instance import digest_key, durable
 from postroom.instance.pending_restore import MOVED, finish
 
 STAGING = "restoring"
@@ -41,6 +41,8 @@ def stage(source: BinaryIO, passphrase: str, data: Path, said: Said) -> Manifest
         _check_schema(manifest)
         (staging / "db").mkdir(mode=0o700)
         (staging / archive.DATABASE).rename(staging / "db" / FILE)
+        with contextlib.suppress(FileNotFoundError):  # a backup of a version without app passwords
+            (staging / digest_key.NAME).rename(digest_key.path(staging))
         if snapshots.inspect(staging / "db" / FILE) != snapshots.Contents(manifest.migrations, manifest.rows):
             raise BadBackup("The backup is damaged: its database does not match its manifest.")
         _complete_mail(staging / "mail", manifest)

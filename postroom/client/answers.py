@@ -1,6 +1,6 @@
 """How each operation reads its answer: as a shape, or as the part of it that the caller wants."""
 
-from postroom.client import shapes
+from postroom.client import credential_shapes, shapes
 from postroom.client.request import part_of, shape_of
 from postroom.client.shape import Page
 
@@ -11,6 +11,9 @@ accounts = shape_of(Page[shapes.Account])
 alias = part_of(shapes.ShownAliasAnswer, lambda answer: answer.alias)
 aliases = shape_of(Page[shapes.Alias])
 deleted_alias = part_of(shapes.DeletedAlias, lambda answer: answer.deleted)
+app_password = shape_of(credential_shapes.AppPasswordWithSecret)
+app_passwords = part_of(credential_shapes.AppPasswords, lambda answer: answer.app_passwords)
+deleted_app_password = part_of(credential_shapes.DeletedAppPassword, lambda answer: answer.deleted)
 resolution = shape_of(shapes.Resolution)
 availability = shape_of(shapes.Availability)
 user_progress = shape_of(shapes.UserProgress)

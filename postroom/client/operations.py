@@ -12,6 +12,7 @@ from msgspec import UNSET, UnsetType
 from postroom import parameters as p
 from postroom.client import answers, shapes
 from postroom.client.alias_operations import AliasOperations
+from postroom.client.credential_operations import CredentialOperations
 from postroom.client.key_operations import KeyOperations
 from postroom.client.methods import listing, operation
 from postroom.client.request import Request, changed, given
@@ -23,7 +24,7 @@ Order = Literal["oldest", "newest"]
 WHOLE = {"fields": "*"}
 
 
-class Operations(AliasOperations, KeyOperations, RuleOperations):
+class Operations(AliasOperations, CredentialOperations, KeyOperations, RuleOperations):
     """The operations of the API."""
 
     @operation("POST", "/v2/email-accounts/create")
@@ -190,12 +191,14 @@ class Operations(AliasOperations, KeyOperations, RuleOperations):
         user_id: p.UserId | None = None,
         password: p.Password | None = None,
         disable_scripts: p.DisableScripts | None = None,
+        revoke_app_passwords: p.RevokeAppPasswords | None = None,
         idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.AccountWithPassword]:
         """Replaces the password. The old password no longer works and every open session has ended
         by the time of the answer. With `disable_scripts` no Sieve script runs until the owner
-        activates one."""
+        activates one. App passwords stay, unless `revoke_app_passwords` deletes them."""
         body = given(user_id=user_id, password=password, disable_scripts=disable_scripts)
+        body |= given(revoke_app_passwords=revoke_app_passwords)
         path = {"id": id}
         return Request(
             answers.account_with_password, path=path, query=WHOLE, body=body, idempotency_key=idempotency_key

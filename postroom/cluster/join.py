@@ -16,6 +16,7 @@ from postroom.cluster.nodes import Node, Ports
 from postroom.cluster.trust_keeper import CURRENT, NEXT, Trusting, View
 from postroom.db import Database, Tx
 from postroom.errors import Refused
+from postroom.instance import digest_key
 from postroom.mailplane import node_pair
 from postroom.mailplane.node_pair import Pair
 from postroom.mailplane.render import OwnNode
@@ -60,7 +61,7 @@ def join(database: Database, settings: Settings) -> tuple[OwnNode | None, int]:
     node, taken, known = database.write_sync(begin)
     _keep(kept, node.folder or "")
     _keep_pair(settings.data, pairs, known)
-    return _wait(database, trusting_of(node, settings)), taken
+    return _wait(database, trusting_of(node, settings), settings.data), taken
 
 
 def address_of_own(node: Node, settings: Settings) -> str:
@@ -107,19 +108,25 @@ def _keep_pair(data: Path, pairs: list[Pair], known: str) -> None:
         (data / "db" / NEXT).unlink()
 
 
-def _wait(database: Database, part: Trusting) -> OwnNode:
-    """Waits until the other nodes know this node and this node knows the shared secret, or until
-    WAIT_SECONDS are over. Returns this node. Raises `node_elsewhere`."""
+def _wait(database: Database, part: Trusting, data: Path) -> OwnNode:
+    """Waits until the other nodes know this node and this node knows the shared secret and the key
+    of app passwords, which it stores, or until WAIT_SECONDS are over. Returns this node. Raises
+    `node_elsewhere`, `digest_key_missing`."""
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
         late = time.monotonic() > deadline
         database.write_sync(partial(part.act, alone=late))
         view = database.write_sync(View.look)
-        own = part.own(view)
-        if own and (late or part.is_known(view)):
+        own, key = part.own(view), part.digest_key(view)
+        if own and key and (late or part.is_known(view)):
+            digest_key.replace(data, key)
             return own
         if late and not own:
             raise Refused("node_elsewhere", "This node was taken from the others while it started.")
+        if late:
+            raise Refused(
+                "digest_key_missing", "No running node has shared the key of app passwords: start another one."
+            )
         time.sleep(PAUSE_SECONDS)
 
 

@@ -2,7 +2,8 @@
 
 Deleting a row ends the trust in its node: the other nodes forget the certificate within seconds.
 All rows share one secret, encrypted in each row for that row's key (decision 0178). A deletion
-clears the secret, and the nodes make a new one.
+clears the secret, and the nodes make a new one. The key of app passwords is shared in the same way,
+and stays (decision 0251).
 """
 
 from collections.abc import Sequence
@@ -12,24 +13,26 @@ import msgspec
 from postroom.db import Tx
 from postroom.errors import Refused
 
-ALL = "SELECT id, node_id, certificate, secret FROM node_certificates WHERE id > 0 ORDER BY id"
+ALL = "SELECT id, node_id, certificate, secret, digest_key FROM node_certificates WHERE id > 0 ORDER BY id"
 OF_NODE = "SELECT certificate FROM node_certificates WHERE node_id = :node_id ORDER BY id"
 PUBLISH = """
 INSERT INTO node_certificates (node_id, certificate, created_at) VALUES (:node_id, :certificate, :now) RETURNING id"""
 FORGET = "DELETE FROM node_certificates WHERE node_id = :node_id"
 FORGET_OTHERS = "DELETE FROM node_certificates WHERE node_id = :node_id AND id <> :id"
+SEAL_DIGEST_KEY = "UPDATE node_certificates SET digest_key = :digest_key WHERE id = :id"
 SEAL = "UPDATE node_certificates SET secret = :secret WHERE id = :id"
 CLEAR = "UPDATE node_certificates SET secret = NULL WHERE id > 0"
 
 
 class Trusted(msgspec.Struct, frozen=True):
-    """A node's certificate (PEM). `secret` is sealed for its key; None until a node has sealed
-    it."""
+    """A node's certificate (PEM). `secret` and `digest_key` are sealed for its key; None until a
+    node has sealed them."""
 
     id: int
     node_id: int
     certificate: str
     secret: str | None
+    digest_key: str | None
 
 
 def everything(tx: Tx) -> list[Trusted]:
@@ -79,3 +82,8 @@ def forget(tx: Tx, node_id: int) -> None:
 def seal(tx: Tx, id_: int, secret: str) -> None:
     """Stores the secret, sealed for this certificate."""
     tx.run(SEAL, id=id_, secret=secret)
+
+
+def seal_digest_key(tx: Tx, id_: int, digest_key: str) -> None:
+    """Stores the key of app passwords, sealed for this certificate."""
+    tx.run(SEAL_DIGEST_KEY, id=id_, digest_key=digest_key)

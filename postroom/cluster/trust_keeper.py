@@ -18,6 +18,7 @@ from postroom.cluster import node_trust, nodes
 from postroom.cluster.node_trust import Trusted
 from postroom.cluster.nodes import Node
 from postroom.db import Database, Tx
+from postroom.instance import digest_key
 from postroom.log import log
 from postroom.mailplane import node_pair, trust_file
 from postroom.mailplane.node_pair import Pair
@@ -89,6 +90,7 @@ class Trusting:
             node_trust.publish(tx, self._node.id, self._next.certificate)
             view = View.look(tx)
         self._share(tx, view, alone)
+        self._share_digest_key(tx, view)
         row = view.row(self._pair)
         if row and self._has_old(view) and self._is_given(view):
             node_trust.keep_only(tx, self._node.id, row.id)
@@ -104,13 +106,30 @@ class Trusting:
         for row in lacking:
             node_trust.seal(tx, row.id, node_pair.seal(secret, row.certificate))
 
+    def _share_digest_key(self, tx: Tx, view: View) -> None:
+        """The first node brings the key of its data directory. Every other node takes it, and waits
+        for a running one that seals it."""
+        rows = [row for row, _ in view.good()]
+        key = self.digest_key(view)
+        if not key and not any(row.digest_key for row in rows):
+            key = digest_key.ensure(self._data)
+        for row in rows:
+            if key and not row.digest_key:
+                node_trust.seal_digest_key(tx, row.id, node_pair.seal(key, row.certificate))
+
     def _open(self, view: View) -> str:
         """Returns the secret; empty if it was not sealed for this node."""
         row = view.row(self._pair)
-        if not self._pair or not row or not row.secret:
-            return ""
+        return self._opened(row.secret) if row and row.secret else ""
+
+    def digest_key(self, view: View) -> str:
+        """Returns the key of app passwords; empty if it was not sealed for this node."""
+        row = view.row(self._pair)
+        return self._opened(row.digest_key) if row and row.digest_key else ""
+
+    def _opened(self, sealed: str) -> str:
         try:
-            return node_pair.open_sealed(row.secret, self._pair.key)
+            return node_pair.open_sealed(sealed, self._pair.key) if self._pair else ""
         except ValueError:
             return ""
 
@@ -118,7 +137,7 @@ class Trusting:
         """Whether `act` has work to do."""
         return view.row(self._pair) is not None and bool(
             (self._next and not view.row(self._next))
-            or any(not row.secret for row, _ in view.good())
+            or any(not row.secret or not row.digest_key for row, _ in view.good())
             or not self._open(view)
             or (self._has_old(view) and self._is_given(view))
         )

@@ -83,11 +83,13 @@ export async function resetPassword(account) {
         h("p", { class: "lead" }, "The old password stops working and open sessions end at once. ", h("strong", null, account.address), " keeps all its mail."),
         field("New password", input("password", { type: "password", autocomplete: "new-password", placeholder: "Empty: a strong one is made", autofocus: true })),
         h("label", { class: "check" }, h("input", { type: "checkbox", name: "disable_scripts" }), "Stop its Sieve scripts too: one may forward its mail"),
+        h("label", { class: "check" }, h("input", { type: "checkbox", name: "revoke_app_passwords" }), "Delete its app passwords too"),
       ],
       { verb: "Reset password", close },
       async (values) => {
         const body = values.password ? { password: values.password } : {};
         if (element.querySelector("[name=disable_scripts]").checked) body.disable_scripts = true;
+        if (element.querySelector("[name=revoke_app_passwords]").checked) body.revoke_app_passwords = true;
         const made = await post(`/v2/email-accounts/${account.id}/password/reset`, body);
         fill(element.querySelector("h2"), "Password reset");
         element.querySelector("form").replaceWith(passwordPanel(account, made, { label: "New password", close }));

@@ -25,6 +25,8 @@ const WORDS = {
   "account.under_quota": ["good", "Mailbox has room again"],
   "account.moved": ["", "Moved to another machine"],
   "account.move_cancelled": ["", "Move to another machine cancelled"],
+  "credential.created": ["good", "App password added"],
+  "credential.deleted": ["bad", "App password deleted"],
   "alias.created": ["good", "Alias added"],
   "alias.updated": ["", "Alias changed"],
   "alias.deleted": ["bad", "Alias deleted"],
@@ -67,6 +69,7 @@ export function subject(event, { plain = false } = {}) {
 
 export function detail(event) {
   const { changed, from, to, percent, old, new: rule } = event.data;
+  if (event.type.startsWith("credential.")) return event.data.name;
   if (percent) return `${percent} %`;
   if (rule) return [old, rule].map((each) => (each.enabled ? each.to.join(", ") : "off")).join(" → ");
   if (changed) return changed.map((name) => name.replaceAll("_", " ")).join(", ");

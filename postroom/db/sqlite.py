@@ -170,7 +170,12 @@ class SQLiteReader(Reader):
 class SQLite:
     """The engine behind `sqlite:///path`."""
 
-    types: ClassVar[dict[str, str]] = {"identity": "INTEGER PRIMARY KEY AUTOINCREMENT", "exact_text": "TEXT"}
+    types: ClassVar[dict[str, str]] = {
+        "identity": "INTEGER PRIMARY KEY AUTOINCREMENT",
+        "exact_text": "TEXT",
+        "list": "group_concat",
+        "now": "CAST(strftime('%s', 'now') AS INTEGER) * 1000",
+    }
     has_functions: ClassVar[bool] = False
 
     def __init__(self, url: str) -> None:

@@ -16,14 +16,17 @@ from postroom.db import Tx
 AGAIN_MS = 3_000
 RETRY_MS = 10_000
 
-INSERT = "INSERT INTO session_endings (account_id, generation, due_at) VALUES (:account_id, :generation, :due_at)"
+INSERT = """
+INSERT INTO session_endings (account_id, generation, credential_id, due_at)
+VALUES (:account_id, :generation, :credential_id, :due_at)"""
 INSERT_DOMAIN = """
 INSERT INTO session_endings (account_id, generation, due_at)
 SELECT id, generation, :due_at FROM accounts WHERE domain_id = :domain_id AND deleted_at IS NULL"""
 # Organizations take turns, so that an organization with many revocations does not delay the others.
 DUE = """
-SELECT id, account_id, generation FROM (
-  SELECT session_endings.id, session_endings.account_id, session_endings.generation, session_endings.due_at,
+SELECT id, account_id, generation, credential_id FROM (
+  SELECT session_endings.id, session_endings.account_id, session_endings.generation,
+    session_endings.credential_id, session_endings.due_at,
     ROW_NUMBER() OVER (PARTITION BY accounts.organization_id ORDER BY due_at, session_endings.id) AS turn
   FROM session_endings JOIN accounts ON accounts.id = session_endings.account_id
   WHERE session_endings.due_at <= :now AND NOT EXISTS (
@@ -34,28 +37,37 @@ ORDER BY turn, due_at, id LIMIT :limit"""
 IS_DUE = "SELECT 1 FROM session_endings WHERE id = :id AND due_at <= :now"
 DELETE = "DELETE FROM session_endings WHERE id = :id RETURNING account_id, late"
 LATE = """
-UPDATE session_endings SET late = 1 WHERE account_id = :account_id AND generation = :generation RETURNING id"""
+UPDATE session_endings SET late = 1 WHERE account_id = :account_id AND generation = :generation
+  AND COALESCE(credential_id, 0) = COALESCE(CAST(:credential_id AS BIGINT), 0) RETURNING id"""
 ACCOUNT = "SELECT organization_id, domain_id, user_id, address, status FROM accounts WHERE id = :id"
 OLDEST = "SELECT due_at FROM session_endings WHERE due_at <= :now ORDER BY due_at LIMIT 1"
 RESCHEDULE = "UPDATE session_endings SET due_at = :due_at WHERE id = :id"
 
 
 class Ended(NamedTuple):
-    """The sessions of one generation of an account."""
+    """The sessions of one generation of an account; with `credential_id`, only those of this app
+    password."""
 
     account_id: int
     generation: int
+    credential_id: int | None = None
 
 
-# Injected at the start. Takes pairs of account id and generation. True: none of them has a session
-# left.
-EndSessions = Callable[[Sequence[tuple[int, int]]], Awaitable[bool]]
+# Injected at the start. True: none of these sessions is left.
+EndSessions = Callable[[Sequence[Ended]], Awaitable[bool]]
 
 
-def end(tx: Tx, account_id: int, generation: int) -> Ended:
-    """Records that the sessions of this generation must end, now and again after AGAIN_MS."""
-    tx.run(INSERT, account_id=account_id, generation=generation, due_at=tx.now + AGAIN_MS)
-    return Ended(account_id, generation)
+def end(tx: Tx, account_id: int, generation: int, credential_id: int | None = None) -> Ended:
+    """Records that these sessions must end, now and again after AGAIN_MS."""
+    ended = Ended(account_id, generation, credential_id)
+    tx.run(INSERT, **ended._asdict(), due_at=tx.now + AGAIN_MS)
+    return ended
+
+
+def end_soon(tx: Tx, account_id: int, generation: int, credential_id: int | None = None) -> None:
+    """Records that the worker must end these sessions, now and again after AGAIN_MS."""
+    for due_at in (tx.now, tx.now + AGAIN_MS):
+        tx.run(INSERT, **Ended(account_id, generation, credential_id)._asdict(), due_at=due_at)
 
 
 def end_domain(tx: Tx, domain_id: int) -> None:
@@ -68,7 +80,7 @@ def end_domain(tx: Tx, domain_id: int) -> None:
 def due(tx: Tx, limit: int = 200, node: int | None = None) -> list[tuple[int, Ended]]:
     """Returns up to `limit` revocations, with their ids, that are due and that no worker has
     leased. With `node`, only revocations of accounts whose home is this node."""
-    return [(row[0], Ended(row[1], row[2])) for row in tx.all(DUE, now=tx.now, limit=limit, node=node)]
+    return [(row[0], Ended(*row[1:])) for row in tx.all(DUE, now=tx.now, limit=limit, node=node)]
 
 
 def is_due(tx: Tx, id_: int) -> bool:
@@ -103,7 +115,7 @@ def complete(tx: Tx, ids: Sequence[int]) -> None:
 def mark_late(tx: Tx, ended: Sequence[Ended]) -> bool:
     """Marks revocations that the API could not carry out before it answered. Returns False if the
     worker has carried them out in the meantime."""
-    found = [tx.one(LATE, account_id=pair.account_id, generation=pair.generation) for pair in ended]
+    found = [tx.one(LATE, **one._asdict()) for one in ended]
     return any(found)
 
 

@@ -12,6 +12,7 @@ from postroom.cluster import nodes
 from postroom.cluster.nodes import Node
 from postroom.db import Database
 from postroom.errors import Busy
+from postroom.mailboxes.session_revocations import Ended
 from postroom.mailplane.dovecot import doveadm
 from postroom.mailplane.dovecot.doveadm import DoveadmEndpoint
 from postroom.mailplane.dovecot.kick_batcher import KickBatcher
@@ -26,21 +27,20 @@ class SessionTerminator:
         self._database = database
         self._kick_batcher = KickBatcher()
 
-    async def __call__(self, sessions: Sequence[tuple[int, int]]) -> bool:
-        """Ends the sessions of these pairs of account id and generation. Returns True if none of
-        them has a session left."""
+    async def __call__(self, sessions: Sequence[Ended]) -> bool:
+        """Ends sessions. Returns True if none of them is left."""
         if self._settings.mail == "off":
             return True
         if not self._settings.node:
             return await self._end(None, sessions)
         try:
-            homes = await self._database.read(partial(nodes.homes, ids=[id_ for id_, _ in sessions]))
+            homes = await self._database.read(partial(nodes.homes, ids=[one.account_id for one in sessions]))
         except Busy:
             return False
-        at: dict[Node, list[tuple[int, int]]] = {}
-        for id_, generation in sessions:
-            for node in homes.get(id_, ()):
-                at.setdefault(node, []).append((id_, generation))
+        at: dict[Node, list[Ended]] = {}
+        for one in sessions:
+            for node in homes.get(one.account_id, ()):
+                at.setdefault(node, []).append(one)
         return all(await asyncio.gather(*(self._end(node, there) for node, there in at.items())))
 
     async def endpoints(self, account_id: int) -> list[DoveadmEndpoint | None]:
@@ -51,7 +51,7 @@ class SessionTerminator:
         homes = await self._database.read(partial(nodes.homes, ids=[account_id]))
         return [self.endpoint(node) for node in homes[account_id]]
 
-    async def _end(self, node: Node | None, sessions: Sequence[tuple[int, int]]) -> bool:
+    async def _end(self, node: Node | None, sessions: Sequence[Ended]) -> bool:
         endpoint = self.endpoint(node)
         return endpoint is not None and await self._kick_batcher.end(endpoint, sessions)
 

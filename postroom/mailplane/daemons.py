@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from postroom.instance import digest_key
 from postroom.instance.data_directory import PLAIN_PATH
 from postroom.instance.system_user import Identity
 from postroom.mailplane.render import (
@@ -49,6 +50,7 @@ OBSOLETE = (
     "postfix/database.conf",
     "dovecot/sql.conf.ext",
     "dovecot/refused.conf.ext",
+    "dovecot/passdbs.conf",
     "dovecot/folders.acl",
     "dovecot/scripts.conf.ext",
     "dovecot/none.sieve",
@@ -228,7 +230,7 @@ def write_configuration(
 
     _check(settings, postgres)
     _check_program(settings.filter_learn, identity)
-    plane = _plane(identity, doveadm_key, postgres, node)
+    plane = _plane(settings, identity, doveadm_key, postgres, node)
     for name in _folders(plane.root):
         _make_folder(settings.data / name)
     if plane.root:
@@ -248,7 +250,7 @@ def renew_configuration(
 ) -> bool:
     """Rewrites the files whose content has changed with the other nodes, while the daemons run.
     Returns whether any file has changed."""
-    plane = _plane(identity, node.secret, postgres, node)
+    plane = _plane(settings, identity, node.secret, postgres, node)
     changed = False
     for path, file in configuration(settings, plane).items():
         if (settings.data / path).read_text(encoding="utf-8") != file.text:
@@ -257,7 +259,9 @@ def renew_configuration(
     return changed
 
 
-def _plane(identity: Identity, doveadm_key: str, postgres: Mapping[str, str] | None, node: OwnNode | None) -> Plane:
+def _plane(
+    settings: Settings, identity: Identity, doveadm_key: str, postgres: Mapping[str, str] | None, node: OwnNode | None
+) -> Plane:
     return Plane(
         user=identity.name,
         group=_group(identity.gid),
@@ -267,7 +271,17 @@ def _plane(identity: Identity, doveadm_key: str, postgres: Mapping[str, str] | N
         dovecot=dovecot_version(),
         postgres=postgres,
         node=node,
+        digest_key="" if postgres else _digest_key(settings.data, identity),
     )
+
+
+def _digest_key(data: Path, identity: Identity) -> str:
+    """Returns the key of app passwords, which a first start makes. Raises Unusable."""
+    try:
+        with identity.acting():
+            return digest_key.ensure(data)
+    except (OSError, ValueError) as error:
+        raise Unusable(f"The key of app passwords: {error}.") from None
 
 
 def _folders(root: bool) -> Iterator[str]:

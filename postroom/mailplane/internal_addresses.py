@@ -20,6 +20,14 @@ def login_name(account_id: int, generation: int) -> str:
     return f"{account_id}@{generation}.{INTERNAL_DOMAIN}"
 
 
+def login_mask(account_id: int, generation: int, credential_id: int | None = None) -> str:
+    """Returns a pattern for the login names of a generation: of all passwords, or of one app
+    password, which keeps its number in every generation."""
+    if credential_id is None:
+        return f"{account_id}@{generation}.*{INTERNAL_DOMAIN}"
+    return f"{account_id}@*.c{credential_id}.{INTERNAL_DOMAIN}"
+
+
 def every_login(account_id: int) -> str:
     """Returns a pattern for all login names of an account."""
     return f"{account_id}@*.{INTERNAL_DOMAIN}"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from postroom.instance import digest_key
 from postroom.mailplane.dovecot import sendmail
 from postroom.mailplane.internal_addresses import INBOX_DOMAIN, INTERNAL_DOMAIN, SIGNING_HEADER, SPAM_HEADER
 from postroom.schema import look_ups
@@ -170,6 +171,8 @@ class Plane:
     # PostgreSQL: libpq's parameters for the role of the daemons. None: SQLite.
     postgres: Mapping[str, str] | None = None
     node: OwnNode | None = None
+    # The key of the digests of app passwords, for the files of SQLite.
+    digest_key: str = ""
 
     @property
     def engine(self) -> str:
@@ -220,9 +223,10 @@ def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
     if plane.postgres:
         files["dovecot/auth.lua"] = File(render("auth.lua.j2", refused=False))
         files["dovecot/refused.lua"] = File(render("auth.lua.j2", refused=True))
-    elif plane.dovecot == "2.3":
-        files["dovecot/sql.conf.ext"] = File(render("sql.conf.ext.j2"))
-        files["dovecot/refused.conf.ext"] = File(render("refused.conf.ext.j2"))
+    else:
+        names = ("sql.conf.ext", "refused.conf.ext") if plane.dovecot == "2.3" else ("passdbs.conf",)
+        reader = "root" if plane.root else plane.user
+        files |= {f"dovecot/{name}": File(render(f"{name}.j2"), 0o600, reader) for name in names}
     if plane.dovecot == "2.3":
         files["dovecot/scripts.conf.ext"] = File(render("scripts.conf.ext.j2"))
         files["dovecot/folders.acl"] = File(render("folders.acl.j2"))
@@ -308,6 +312,7 @@ def _environment(settings: Settings, engine: str) -> "Environment":
         keep_trailing_newline=True,
     )
     environment.globals |= {"spam_header": SPAM_HEADER, "filter_seconds": FILTER_SECONDS}
+    environment.globals["digest_key_name"] = digest_key.NAME
     environment.globals["rows"] = lambda view, **values: look_ups.rows(view, values, has_functions=engine == "pgsql")
     environment.filters["host"] = bracketed
     environment.filters["quote"] = shlex.quote
@@ -339,6 +344,7 @@ def _values(settings: Settings, plane: Plane) -> dict[str, object]:
         "tls_cert": certificate,
         "tls_key": key,
         "maps": list(plane.maps),
+        "digest_key": plane.digest_key,
         "node": plane.node,
         "node_addresses": node_addresses(settings, plane.node),
         "unchrooted": UNCHROOTED,

@@ -12,7 +12,7 @@ BY_ADDRESS = {"local_part": TEXT, "domain": TEXT}
 KEYS: dict[str, dict[str, str]] = {
     "mail_domains": {"name": TEXT},
     "mail_spellings": {"spelling": TEXT},
-    "mail_logins": BY_ADDRESS,
+    "mail_passwords": BY_ADDRESS | {"app_digest": TEXT},
     "mail_aliases": BY_ADDRESS,
     "mail_catch_alls": {"domain": TEXT},
     "mail_dead_ends": BY_ADDRESS,
@@ -23,12 +23,19 @@ KEYS: dict[str, dict[str, str]] = {
     "mail_homes": {"id": NUMBER},
 }
 
+# A look-up that has a row also where no app password has the digest.
+PASSWORDS = """mail_logins
+LEFT JOIN mail_app_passwords ON mail_app_passwords.account_id = mail_logins.id AND app_digest = {app_digest}
+WHERE local_part = {local_part} AND domain = {domain}""".replace("\n", " ")
+
 
 def rows(view: str, values: Mapping[str, str], *, has_functions: bool) -> str:
     """Returns what follows FROM to look up the rows of a view: a text with a WHERE that more
     conditions can be added to with AND. `values` has the SQL of each column's value."""
     if has_functions:
         return f"{name(view)}({', '.join(values[column] for column in KEYS[view])}) AS {view} WHERE TRUE"
+    if view == "mail_passwords":
+        return PASSWORDS.format(**values)
     return f"{view} WHERE " + " AND ".join(f"{column} = {values[column]}" for column in KEYS[view])
 
 

@@ -6,6 +6,7 @@
 --   <id>@acct.internal               the recipient of a delivery. Ids are never reused, addresses are.
 --   <id>@<generation>.acct.internal  the login of a session. A reset or a suspension starts a new
 --                                    generation.
+--   <id>@<generation>.c<app password>.acct.internal  the same, with an app password.
 
 -- Domains that accept mail. A domain that becomes inactive keeps the mail that it has.
 CREATE VIEW mail_domains AS
@@ -40,6 +41,29 @@ JOIN accounts ON accounts.id = COALESCE(addresses.account_id, (
   WHERE aliases.id = addresses.alias_id AND aliases.kind = 'former'))
 WHERE domains.status <> 'pending' AND accounts.deleted_at IS NULL;
 
+-- App passwords that have not expired, by the account and the digest of what the client sent.
+-- `suffix` is the end of the login names.
+CREATE VIEW mail_app_passwords AS
+SELECT
+  app_passwords.account_id,
+  app_passwords.digest AS app_digest,
+  app_passwords.password AS app_password,
+  '.c' || app_passwords.id || '.acct.internal' AS suffix,
+  CASE WHEN app_passwords.imap = 1 THEN 'imap' END AS imap,
+  CASE WHEN app_passwords.pop3 = 1 THEN 'pop3' END AS pop3,
+  CASE WHEN app_passwords.smtp = 1 THEN 'smtp' END AS smtp,
+  CASE WHEN app_passwords.sieve = 1 THEN 'sieve' END AS sieve,
+  app_passwords.networks
+FROM app_passwords
+WHERE app_passwords.expires_at IS NULL OR app_passwords.expires_at > {now};
+
+-- Accounts as in mail_logins, each with all its app passwords. Dovecot asks for an account with the
+-- app password of one digest, or without any (schema/look_ups.py).
+CREATE VIEW mail_passwords AS
+SELECT mail_logins.*, mail_app_passwords.*
+FROM mail_logins
+LEFT JOIN mail_app_passwords ON mail_app_passwords.account_id = mail_logins.id;
+
 -- The folders of mail for <id>@acct.internal. Suspended and disabled accounts, and accounts of a
 -- lost domain, still get mail that was accepted before. Their Sieve scripts do not run, because a
 -- script may send mail. `active_script` is the name of the link to the active script. A reset that
@@ -72,12 +96,17 @@ JOIN accounts ON accounts.id = delivery_scripts.account_id
 JOIN domains ON domains.id = accounts.domain_id
 WHERE accounts.status = 'active' AND accounts.deleted_at IS NULL AND domains.status <> 'pending';
 
--- Valid sessions: id and generation of each account that may send. Accounts of a lost domain may
--- not.
+-- Valid sessions: id and login of each account that may send. Accounts of a lost domain may not.
 CREATE VIEW mail_sessions AS
 SELECT accounts.id, accounts.generation || '.acct.internal' AS domain
 FROM accounts
 JOIN domains ON domains.id = accounts.domain_id
+WHERE accounts.status = 'active' AND accounts.deleted_at IS NULL AND domains.status <> 'pending'
+UNION ALL
+SELECT accounts.id, accounts.generation || mail_app_passwords.suffix
+FROM accounts
+JOIN domains ON domains.id = accounts.domain_id
+JOIN mail_app_passwords ON mail_app_passwords.account_id = accounts.id
 WHERE accounts.status = 'active' AND accounts.deleted_at IS NULL AND domains.status <> 'pending';
 
 -- The operator's account: it gets the mail to postmaster@ of the mail host. No row if there is none.
@@ -214,13 +243,16 @@ WHERE domains.status <> 'pending' AND addresses.alias_id IS NOT NULL AND address
     WHERE alias_members.alias_id = addresses.alias_id
       AND accounts.status <> 'disabled' AND accounts.deleted_at IS NULL AND accounts.over_quota_at IS NULL);
 
--- Addresses with the account and the login that may send as each address.
+-- Addresses with the account that may send as each, and its logins, separated by commas: with its own
+-- password and with each app password.
 CREATE VIEW mail_senders AS
 SELECT
   accounts.id,
   addresses.local_part,
   domains.name AS domain,
-  accounts.id || '@' || accounts.generation || '.acct.internal' AS login
+  accounts.id || '@' || accounts.generation || '.acct.internal'
+    || COALESCE((SELECT {list}(',' || accounts.id || '@' || accounts.generation || '.c' || app_passwords.id || '.acct.internal', '')
+      FROM app_passwords WHERE app_passwords.account_id = accounts.id), '') AS login
 FROM domains
 JOIN addresses ON addresses.domain_id = domains.id
 JOIN accounts ON accounts.id = addresses.account_id
@@ -231,6 +263,8 @@ SELECT
   addresses.local_part,
   domains.name,
   accounts.id || '@' || accounts.generation || '.acct.internal'
+    || COALESCE((SELECT {list}(',' || accounts.id || '@' || accounts.generation || '.c' || app_passwords.id || '.acct.internal', '')
+      FROM app_passwords WHERE app_passwords.account_id = accounts.id), '')
 FROM domains
 JOIN addresses ON addresses.domain_id = domains.id
 JOIN aliases ON aliases.id = addresses.alias_id

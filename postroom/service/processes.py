@@ -29,6 +29,7 @@ import msgspec
 
 from postroom import settings as settings_of
 from postroom.errors import Busy, Refused
+from postroom.instance import digest_key
 from postroom.instance.data_directory import CannotStart
 from postroom.log import log
 from postroom.mailplane.dovecot.logins import LoginLog
@@ -107,20 +108,19 @@ def run_api(settings: Settings, listener: socket.socket, instance: str, name: st
     from postroom.service.metrics import Measures
 
     database = open_database(settings.database)
-    session_terminator = SessionTerminator(settings, database)
+    session_terminator, names = SessionTerminator(settings, database), api_names(settings)
     try:
         app = create_app(
             database,
             settings,
             end_sessions=session_terminator,
+            digest_key=digest_key.ensure(settings.data),
             mailboxes=DovecotMailboxes(session_terminator) if settings.mail == "on" else NoMailboxes(),
             has_submission=lambda: settings.mail == "off" or health_checks.has_postfix(settings),
             probe=health_checks.Readiness(health_checks.checks(settings)),
             measure=Measures(settings),
             instance=instance,
-            place=ProcessSlot(
-                name, api_names(settings) if name in api_names(settings) else (name,), settings.data / "run"
-            ),
+            place=ProcessSlot(name, names if name in names else (name,), settings.data / "run"),
         )
         config = configure(app, loop="uvloop", log_level=settings.log_level, timeout_graceful_shutdown=DRAIN)
         # Excludes the objects that exist now from garbage collection. Otherwise each collection
@@ -231,6 +231,7 @@ def run_milter(settings: Settings) -> None:
 def prepare(settings: Settings, *, shows_key: bool) -> Prepared:
     """Brings the database up to date and, at the first start, makes the initial data. Raises
     CannotStart. `shows_key`: the caller will show the first API key (bootstrap.prepare)."""
+    from postroom.accounts import digest_keys
     from postroom.cluster import join as node_join
     from postroom.db import NewerSchema, NoMailRole, migrate, open_database
     from postroom.service import bootstrap
@@ -248,9 +249,14 @@ def prepare(settings: Settings, *, shows_key: bool) -> Prepared:
     database = open_database(settings.database)
     try:
         node, taken = node_join.join(database, settings)
+        found = digest_key.fingerprint(digest_key.ensure(settings.data))
+        if shows_key:  # this host runs every part
+            database.write_sync(partial(digest_keys.claim, fingerprint=found))
         first = bootstrap.prepare(database, settings.hostname, unshown_key(settings), shows_key=shows_key)
     except Refused as error:
         raise CannotStart(error.detail) from None
+    except (OSError, ValueError) as error:
+        raise CannotStart(f"The key of app passwords: {error}.") from None
     finally:
         database.close()
     return Prepared(

@@ -1,8 +1,8 @@
 """The worker: does the work that is due. It repeats revocations, checks the DNS of domains, ends
-expired claims and aliases, maintains DKIM keys, purges the mail of deleted accounts after their
-grace period, deletes expired answers, and records when accounts have logged in and whether their
-mailboxes are full. Except for a check on request, the worker is the only part that connects to the
-outside network.
+expired claims, aliases and app passwords, maintains DKIM keys, purges the mail of deleted accounts
+after their grace period, deletes expired answers, and records when accounts have logged in and
+whether their mailboxes are full. Except for a check on request, the worker is the only part that
+connects to the outside network.
 
 Nothing is lost while the worker is down, because due work waits in the database. Work that waits
 for the DNS runs outside the round, so that a slow domain does not delay the end of a session. If
@@ -15,7 +15,8 @@ from functools import partial
 from pathlib import Path
 
 from postroom import events, idempotency, leases
-from postroom.accounts import addresses, alias_rests, last_logins, purges
+from postroom.accounts import addresses, alias_rests, app_passwords, last_logins, purges
+from postroom.accounts.app_passwords import Use
 from postroom.auth import console_sessions, keys
 from postroom.cluster.mover import Mover
 from postroom.db import Database, Tx
@@ -28,6 +29,7 @@ from postroom.leases import Kind
 from postroom.log import log
 from postroom.mailboxes import session_revocations
 from postroom.mailboxes.session_revocations import Ended, EndSessions
+from postroom.mailplane.dovecot.logins import Login
 from postroom.service import purge as mail_purge
 
 PAUSE_SECONDS = 1.0
@@ -46,9 +48,9 @@ DAY_MS = 24 * 3600 * 1000
 # session that began during a revocation stays open until the worker ends it.
 SESSION_MS = 10_000
 
-# Returns the last login of each account (by id) since the last call, in milliseconds since 1970
-# UTC.
-ReadLogins = Callable[[], dict[int, int]]
+# Returns the last login with each password since the last call.
+ReadLogins = Callable[[], list[Login]]
+Password = tuple[int, int | None]  # an account and its app password, or None for the main password
 Work = Callable[[], Awaitable[None]]
 
 
@@ -87,6 +89,7 @@ async def run(
             await _round(lambda: end_due_sessions(database, end_sessions, node))
             await _round(lambda: expire_claims(database))
             await _round(lambda: expire_aliases(database))
+            await _round(lambda: expire_app_passwords(database))
             await _round(lambda: prune_answers(database))
             await _round(lambda: forget_leases(database))
             await _round(lambda: start_checks(database, verification, group, running))
@@ -159,6 +162,13 @@ async def expire_aliases(database: Database) -> None:
         await _alone(database, "alias", id_, partial(database.write, partial(alias_rests.expire, id_=id_)))
 
 
+async def expire_app_passwords(database: Database) -> None:
+    """Deletes the expired app passwords."""
+    for id_ in await database.read(app_passwords.expired):
+        work = partial(database.write, partial(app_passwords.expire, id_=id_))
+        await _alone(database, "credential", id_, work)
+
+
 async def start_checks(
     database: Database, verification: Verification, group: asyncio.TaskGroup, running: set[asyncio.Task[None]]
 ) -> None:
@@ -212,19 +222,32 @@ async def _is_shown(resolver: Resolver, key: Due, selector: str) -> bool:
     return dkim.is_shown(key.value or "", found.values)
 
 
-async def write_logins(database: Database, read_logins: ReadLogins, waiting: dict[int, int]) -> None:
-    """Records the last logins of accounts, BATCH accounts in a transaction. Logins that cannot be
-    written now stay in `waiting`."""
-    for id_, at in (await asyncio.to_thread(read_logins)).items():
-        waiting[id_] = max(at, waiting.get(id_, 0))
-    ids = sorted(waiting)
-    for batch in (ids[start : start + BATCH] for start in range(0, len(ids), BATCH)):
-        told = {id_: waiting[id_] for id_ in batch}
+async def write_logins(database: Database, read_logins: ReadLogins, waiting: dict[Password, Login]) -> None:
+    """Records the last logins of accounts and app passwords, BATCH logins in a transaction. Logins
+    that cannot be written now stay in `waiting`."""
+    for login in await asyncio.to_thread(read_logins):
+        waiting[login[:2]] = max(login, waiting.get(login[:2], login), key=lambda one: one.at)
+    passwords = sorted(waiting, key=lambda one: (one[0], one[1] or 0))
+    for batch in (passwords[start : start + BATCH] for start in range(0, len(passwords), BATCH)):
+        told, uses = _by_id([waiting[password] for password in batch])
         # In a thread, because a read in the loop would run again for each result of PostgreSQL.
         if new := await database.read_slow(partial(last_logins.new_logins, logins=told)):
             await database.write(partial(last_logins.log_in, logins=new))
-        for id_ in batch:
-            del waiting[id_]
+        if uses and (used := await database.read_slow(partial(app_passwords.new_uses, uses=uses))):
+            await database.write(partial(app_passwords.use, uses=used))
+        for password in batch:
+            del waiting[password]
+
+
+def _by_id(logins: list[Login]) -> tuple[dict[int, int], dict[int, Use]]:
+    """Returns the last login of each account, and the last use of each app password."""
+    told: dict[int, int] = {}
+    uses: dict[int, Use] = {}
+    for login in logins:
+        told[login.account_id] = max(login.at, told.get(login.account_id, 0))
+        if login.credential_id is not None:
+            uses[login.credential_id] = Use(login.account_id, login.at, login.service)
+    return told, uses
 
 
 async def prune_answers(database: Database) -> None:

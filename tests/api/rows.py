@@ -18,6 +18,7 @@ OF_ORGANIZATION = {
     "addresses": "domain_id IN (SELECT id FROM domains WHERE organization_id = :o)",
     "aliases": "organization_id = :o",
     "alias_members": "alias_id IN (SELECT id FROM aliases WHERE organization_id = :o)",
+    "app_passwords": "account_id IN (SELECT id FROM accounts WHERE organization_id = :o)",
     "forwardings": "account_id IN (SELECT id FROM accounts WHERE organization_id = :o)",
     "vacations": "account_id IN (SELECT id FROM accounts WHERE organization_id = :o)",
     "delivery_scripts": "account_id IN (SELECT id FROM accounts WHERE organization_id = :o)",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from postroom.actor import ALL_SCOPES
+from postroom.actor import ALL_SCOPES, DEFAULT_SCOPES
 from postroom.auth import keys
 from tests.api.rows import last_event, rows
 from tests.harness.server import Tenant
@@ -57,7 +57,7 @@ def test_omitted_fields_come_from_the_parent(tenant: Tenant) -> None:
     made = tenant.post(PATH).json["key"]
     unlimited = ("name", "user_id", "domains", "networks", "expires_at")
     assert {made[name] for name in unlimited} == {None}
-    assert made["scopes"] == list(ALL_SCOPES)
+    assert made["scopes"] == list(DEFAULT_SCOPES)
     parent = tenant.new_key(
         ["keys:write", "stats:read"],
         [tenant.domain],

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from postroom.db import Tx
+from postroom.mailboxes.session_revocations import Ended
 from postroom.service import worker
 from tests.api.rows import last_event, new_events, rows
 from tests.harness.server import ApiServer, Response, Tenant
@@ -38,7 +39,7 @@ def shown(answer: Response) -> Any:
 def end_due(tenant: Tenant, ended: bool) -> None:
     """Runs a round of the worker with every revocation due."""
 
-    async def end(_pairs: Sequence[tuple[int, int]]) -> bool:
+    async def end(_pairs: Sequence[Ended]) -> bool:
         return ended
 
     tenant.api.database.write_sync(lambda tx: tx.run("UPDATE session_endings SET due_at = 0"))

@@ -43,6 +43,7 @@ class Machine(RuleBasedStateMachine):
         self.passwords: set[str] = set()
         self.forwards: dict[int, list[str]] = {}
         self.alias_ids: dict[tuple[int, str], int] = {}
+        self.app_passwords: dict[int, dict[str, int]] = {}
 
     @initialize()
     def begin(self) -> None:
@@ -155,6 +156,25 @@ class Machine(RuleBasedStateMachine):
         self.owners[name] = user
 
     @precondition(lambda self: self.accounts)
+    @rule(data=st.data(), filter_=filters, name=st.sampled_from(["phone", "tablet"]))
+    def app_password(self, data: st.DataObject, filter_: dict[str, str], name: str) -> None:
+        """Makes an app password, or deletes the one that the account has. A reset keeps both."""
+        account = self._any(data)
+        path, own = f"{ACCOUNTS}/{account['id']}/app-passwords", self.app_passwords.setdefault(account["id"], {})
+        if name in own:
+            answer = self.tenant.post(f"{path}/delete", {"id": own[name], **filter_})
+        else:
+            answer = self.tenant.post(f"{path}/create", {"name": name, "scopes": ["imap"], **filter_})
+        if self._refuses(answer, account, filter_):
+            return
+        if name in own:
+            del own[name]
+        else:
+            self._new_password(answer)
+            own[name] = answer.json["app_password"]["id"]
+        assert {one["name"]: one["id"] for one in self.tenant.get(path).json["app_passwords"]} == own
+
+    @precondition(lambda self: self.accounts)
     @rule(data=st.data(), filter_=filters)
     def sign_out(self, data: st.DataObject, filter_: dict[str, str]) -> None:
         account = self._any(data)
@@ -238,7 +258,7 @@ class Machine(RuleBasedStateMachine):
         if filter_.get("user_id", account["user_id"]) != account["user_id"]:
             assert (answer.status, answer.code) == (404, "not_found")
             return True
-        assert answer.status == 200, answer.text
+        assert answer.status in (200, 201), answer.text
         return False
 
     def _new_password(self, answer: Response) -> None:

@@ -4,7 +4,6 @@ the same answer as what is missing, byte for byte."""
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,29 +16,9 @@ from postroom.api.routes import ROUTES
 from postroom.auth import keys
 from tests.api.alike import alike
 from tests.api.rows import rows
+from tests.api.things import FIELDS, FILTERS, IDS, MISSING_ID, NAMES_NOTHING, NOTHING, SAYS_HOW, Thing
 from tests.harness.server import Response, Tenant
 
-MISSING_ID = 9**18
-MISSING_DOMAIN = "nobody-has-this.test"
-
-
-@dataclass
-class Thing:
-    """What a request is about: an account, its domain, a domain without accounts, a key for both
-    domains and a deleted account; or ids and names that do not exist."""
-
-    id: int
-    domain: str
-    empty: str
-    key_id: int
-    alias_id: int = MISSING_ID
-    deleted_id: int = MISSING_ID
-    """A deleted account that can be restored."""
-    maker_id: int = MISSING_ID
-    """The key that made the account."""
-
-
-NOTHING = Thing(MISSING_ID, MISSING_DOMAIN, MISSING_DOMAIN, MISSING_ID)
 Ask = tuple[str, Any]
 GUARDED = [route for route in ROUTES if route.scope != PUBLIC]
 
@@ -66,28 +45,12 @@ USERS = {"POST /v2/users/suspend", "POST /v2/users/resume", "POST /v2/users/dele
 # The other routes list everything that the caller has.
 LISTS = {name(route) for route in GUARDED} - ABOUT - MAKES - WHOLE - USERS
 
-# The id that a route expects, by the noun in its path. A new noun needs a row here.
-IDS: dict[str, Callable[[Thing], int]] = {
-    "email-accounts": lambda t: t.id,
-    "email-aliases": lambda t: t.alias_id,
-    "keys": lambda t: t.key_id,
-    "domains": lambda t: 2,  # a cursor
-    "events": lambda t: 2,
-}
-# Values of required fields. A new required field needs a row here.
-FIELDS: dict[str, Callable[[Thing], Any]] = {
-    "account_ids": lambda t: [t.id],
-    "address": lambda t: f"private@{t.domain}",
-    "domain": lambda t: t.domain,
-    "local_part": lambda t: "new",
-    "forward_mode": lambda t: "store",
-    "subdomain": lambda t: f"shop.{t.domain}",
-}
 # Values that are added or replaced: a change to make, and a domain that can be deleted.
 SENT: dict[str, Callable[[Thing], dict[str, Any]]] = {
     "POST /v2/email-accounts/create": lambda t: {"user_id": "owner"},
     "POST /v2/email-aliases/create": lambda t: {"user_id": "owner"},
     "PUT /v2/email-aliases/:id": lambda t: {"account_ids": [t.id], "name": "hidden"},
+    "POST /v2/email-accounts/:account_id/app-passwords/delete": lambda t: {"id": t.credential_id},
     "PUT /v2/email-accounts/:id/forwarding": lambda t: {"enabled": True, "to": ["ann@else.example"]},
     "PUT /v2/email-accounts/:id/vacation": lambda t: {"enabled": True, "text": "away"},
     "PUT /v2/email-accounts/:id": lambda t: {"status": "disabled", "local_part": "new", "domain": t.domain},
@@ -95,25 +58,6 @@ SENT: dict[str, Callable[[Thing], dict[str, Any]]] = {
     "POST /v2/keys": lambda t: {"domains": [t.domain]},
     **dict.fromkeys(USERS, lambda t: {"user_id": "owner"}),
     "PUT /v2/limits": lambda t: {"user_id": "owner", "accounts": 1000, "domains": 1000},
-}
-# Every parameter of a list that could name a foreign thing, made from the thing's id and local
-# part. A new parameter needs a row here or in NAMES_NOTHING.
-FILTERS: dict[str, Callable[[Thing, int, str], Any]] = {
-    "user_id": lambda t, id_, local_part: "owner",
-    "account_id": lambda t, id_, local_part: t.id,
-    "key_id": lambda t, id_, local_part: t.maker_id,
-    "domain": lambda t, id_, local_part: t.domain,
-    "q": lambda t, id_, local_part: f"{local_part}@{t.domain}",
-    "after": lambda t, id_, local_part: id_ - 1,
-    "every_user": lambda t, id_, local_part: "true",
-}
-NAMES_NOTHING = {"kind", "status", "order", "limit", "offset", "fields", "deleted", "type", "since", "until"}
-# Optional fields that cannot name a foreign thing. test_create_domain.py tests `organization_id`.
-SAYS_HOW = {
-    *("user_id", "organization_id", "display_name", "name", "password", "allow_reserved", "status", "is_default"),
-    *("purge", "disable_scripts", "scopes", "networks", "expires_at", "webhook_url", "webhook_secret", "former_days"),
-    *("accounts", "accounts_per_domain", "to", "keep_copy", "text", "subject", "from_at", "until_at", "days"),
-    *("quota_bytes", "quota_messages", "storage_bytes", "aliases_per_account", "may_send", "keep_former"),
 }
 
 
@@ -127,7 +71,7 @@ def asks(route: Route, thing: Thing) -> list[Ask]:
     if name(route) in MAKES:
         return [claim(route, f"new.{thing.domain}")]
     noun = route.path.split("/")[2] if route.path.startswith("/v2/") else ""
-    path = route.path.replace(":domain", thing.domain)
+    path = route.path.replace(":domain", thing.domain).replace(":account_id", str(thing.id))
     path = path.replace(":id", str(IDS[noun](thing))) if ":id" in path else path
     # Routes about domains require user_id.
     user = {"user_id": "owner"} if route.scope.startswith("domains:") else {}
@@ -181,7 +125,9 @@ def secret(tenant: Tenant) -> Thing:
     assert tenant.post("/v2/email-accounts/delete", {"id": deleted}).status == 200
     body = {"domain": domain, "local_part": "private.alias", "user_id": "owner"} | {"account_ids": [account["id"]]}
     alias = tenant.post("/v2/email-aliases/create", body).json["alias"]["id"]
-    return Thing(account["id"], domain, empty, tenant.key_id(key), alias, deleted, tenant.key_id(tenant.key))
+    body = {"name": "hidden", "scopes": ["imap"]}
+    made = tenant.post(f"/v2/email-accounts/{account['id']}/app-passwords/create", body).json["app_password"]["id"]
+    return Thing(account["id"], domain, empty, tenant.key_id(key), alias, made, deleted, tenant.key_id(tenant.key))
 
 
 def test_every_route_of_the_table_is_covered() -> None:
@@ -385,7 +331,9 @@ def test_a_claim_tells_nothing_of_others(
 
 @pytest.mark.parametrize("user_id", ["other", "Owner", "owner "])
 @pytest.mark.parametrize(
-    "route", [r for r in GUARDED if (":id" in r.path or r.path.endswith("delete")) and name(r) not in USERS], ids=name
+    "route",
+    [r for r in GUARDED if re.search(":(account_)?id|delete$", r.path) and name(r) not in USERS],
+    ids=name,
 )
 def test_the_users_must_agree(tenant: Tenant, secret: Thing, route: Route, user_id: str) -> None:
     path, body = asks(route, secret)[0]

@@ -83,6 +83,7 @@ def backup(service: Service, passphrase: str = "", *options: str) -> Path:
 def test_it_works(stopped: Platform) -> None:
     service = stopped.service
     before = state(service)
+    key = (service.data / "db/digest.key").read_bytes()
     file = service.data.parent / "backup"
     said = done(service, "backup", str(file))
     assert "NOT encrypted" in said
@@ -94,7 +95,8 @@ def test_it_works(stopped: Platform) -> None:
     after = state(service)
     assert after.pop("sqlite_sequence") != before.pop("sqlite_sequence")
     assert after == before
-    for path, mode in {"db": 0o700, "mail": 0o700, "db/postroom.db": 0o600}.items():
+    assert (service.data / "db/digest.key").read_bytes() == key  # app passwords still work
+    for path, mode in {"db": 0o700, "mail": 0o700, "db/postroom.db": 0o600, "db/digest.key": 0o600}.items():
         status = (service.data / path).stat()
         assert stat.S_IMODE(status.st_mode) == mode
         assert status.st_uid == (service.data / "mail").stat().st_uid
@@ -366,6 +368,7 @@ def test_a_dump_of_postgresql(postgres: Any, tmp_path: Path, passphrase: str) ->
             plain = tmp_path / "plain"
             typed_at_terminal(SECRET, "age", "-d", "-o", plain, file)
         subprocess.run(["tar", "-xf", plain, "-C", tmp_path], check=True)
+        assert (tmp_path / "digest.key").read_bytes() == (service.data / "db/digest.key").read_bytes()
         other = postgres.new_database()
         subprocess.run(["pg_restore", "--no-owner", "-d", other, tmp_path / "database"], check=True)
         import psycopg

@@ -16,6 +16,7 @@ from postroom.accounts.alias_resolution import Resolution
 from postroom.api.endpoints import (
     accounts,
     aliases,
+    app_passwords,
     availability,
     client_settings,
     delivery_rules,
@@ -38,7 +39,7 @@ from postroom.mailboxes.interface import OpenSession
 from postroom.tenants.limits import Limits
 from postroom.tenants.usage import Count
 
-TARGET = Path(__file__).parent.parent.parent / "postroom" / "client" / "shapes.py"
+FOLDER = Path(__file__).parent.parent.parent / "postroom" / "client"
 HEAD = '''"""The answers of the API as the client returns them: accounts and domains with all fields, times as
 `datetime`.
 
@@ -47,6 +48,16 @@ Generated from the server's structs by tests/client/make.py (decision 0194): do 
 
 from datetime import datetime
 from typing import Any
+
+from postroom.client.shape import Shape
+'''
+
+HEAD_OF_CREDENTIALS = '''"""The answers of the API about app passwords, as the client returns them.
+
+Generated from the server's structs by tests/client/make.py (decision 0194): do not edit.
+"""
+
+from datetime import datetime
 
 from postroom.client.shape import Shape
 '''
@@ -87,6 +98,15 @@ SOURCES: dict[str, Source] = {
     "ShownAliasAnswer": Source(aliases.AliasAnswer, {"alias": "Alias"}),
     "AliasName": Source(aliases.DeletedAlias),
     "DeletedAlias": Source(aliases.DeletedAliasAnswer, {"deleted": "AliasName"}, ("ok",)),
+    "AppPassword": Source(app_passwords.ShownAppPassword),
+    "AppPasswordWithSecret": Source(
+        app_passwords.CreatedAppPasswordAnswer,
+        {"app_password": "AppPassword"},
+        doc="Only this call's answer has the password.",
+    ),
+    "AppPasswords": Source(app_passwords.AppPasswordsAnswer, {"app_passwords": "list[AppPassword]"}),
+    "AppPasswordName": Source(app_passwords.DeletedAppPassword),
+    "DeletedAppPassword": Source(app_passwords.DeletedAppPasswordAnswer, {"deleted": "AppPasswordName"}, ("ok",)),
     "Resolution": Source(Resolution),
     "Forwarding": Source(delivery_rules.ShownForwarding),
     "ForwardingAnswer": Source(delivery_rules.ForwardingAnswer, left_out=("account",)),
@@ -120,12 +140,20 @@ SOURCES: dict[str, Source] = {
     "Readiness": Source(health.Ready),
 }
 NAMES = {source.kind: name for name, source in SOURCES.items()}
+OF_CREDENTIALS = [name for name in SOURCES if "AppPassword" in name]
 
 
-def text() -> str:
-    """The source of the module of shapes."""
-    made = "\n\n".join([HEAD, *(shape(name, source) for name, source in SOURCES.items())])
-    ruff = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(TARGET), "-"]
+def modules() -> dict[Path, str]:
+    """The source of each module of shapes."""
+    return {
+        FOLDER / "shapes.py": _text(HEAD, [name for name in SOURCES if name not in OF_CREDENTIALS]),
+        FOLDER / "credential_shapes.py": _text(HEAD_OF_CREDENTIALS, OF_CREDENTIALS),
+    }
+
+
+def _text(head: str, names: list[str]) -> str:
+    made = "\n\n".join([head, *(shape(name, SOURCES[name]) for name in names)])
+    ruff = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(FOLDER / "shapes.py"), "-"]
     return subprocess.run(ruff, input=made, capture_output=True, text=True, check=True).stdout
 
 
@@ -164,4 +192,5 @@ def written(name: str, kind: Any) -> str:
 
 
 if __name__ == "__main__":
-    TARGET.write_text(text(), encoding="utf-8")
+    for path, text in modules().items():
+        path.write_text(text, encoding="utf-8")

@@ -244,7 +244,7 @@ def test_what_the_machines_know_each_other_by_is_private(cluster: Cluster, platf
     secrets, said = [], [str(platform.sql(f"SELECT * FROM {table}")) for table in tables]
     for machine in cluster.machines:
         data = machine.service.data
-        for path in (data / "tls" / "node.key", data / "run" / "doveadm.key"):
+        for path in (data / "tls" / "node.key", data / "run" / "doveadm.key", data / "db" / "digest.key"):
             assert path.stat().st_mode & 0o077 == 0
             secrets.append(path.read_text())
         said += [machine.service.said(), *(path.read_text(errors="replace") for path in (data / "log").iterdir())]

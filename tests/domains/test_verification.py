@@ -194,7 +194,7 @@ def test_the_worker_ends_sessions_while_the_dns_is_silent(world: World, tmp_path
         (tmp_path / "mail").mkdir()
         parts = {"end_sessions": end_sessions, "verification": world.verification(30)}
         parts |= {"resolver": Resolver(world.dns.address)}
-        parts |= {"mail": tmp_path / "mail", "alive": tmp_path / "alive", "read_logins": dict}
+        parts |= {"mail": tmp_path / "mail", "alive": tmp_path / "alive", "read_logins": list}
         work = asyncio.create_task(worker.run(world.database, **parts))  # type: ignore[arg-type]
         await until(lambda: len({q[0] for q in world.dns.asked} & world.dns.silent) >= worker.CHECKS_AT_ONCE)
         insert = "INSERT INTO session_endings (account_id, generation, due_at) VALUES (:id, 7, 0)"

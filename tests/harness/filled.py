@@ -61,6 +61,8 @@ INSERT INTO node_leftovers (account_id, node_id) SELECT id, 1 + id % 20 FROM acc
 INSERT INTO forwardings (account_id, enabled, targets, keep_copy, updated_at) SELECT id, 1, 'x', 1, 1 FROM accounts;
 INSERT INTO vacations (account_id, enabled, message, days, updated_at) SELECT id, 1, 'x', 1, 1 FROM accounts;
 INSERT INTO delivery_scripts (account_id, username, script) SELECT id, id || '@acct.internal', 'x' FROM accounts;
+INSERT INTO app_passwords (account_id, name, password, digest, imap, pop3, smtp, sieve, expires_at, created_at)
+  SELECT id, 'x', 'x', n, 1, 1, 1, 1, id, 1 FROM accounts CROSS JOIN generate_series(1, 3) AS n WHERE id % 10 = 0;
 INSERT INTO account_users (organization_id, user_id) SELECT DISTINCT organization_id, user_id FROM accounts;
 ANALYZE
 """

@@ -27,6 +27,7 @@ from postroom.db import Database, Tx
 from postroom.domains import commands as domains
 from postroom.domains.commands import Status
 from postroom.mailboxes.interface import Mailboxes, OpenSession, Size, Usage
+from postroom.mailboxes.session_revocations import Ended
 from postroom.service import bootstrap
 from postroom.settings import Settings
 from postroom.tenants import organizations
@@ -97,6 +98,8 @@ class ApiServer:
     database: Database
     ended: list[tuple[int, int]] = field(default_factory=list)
     """The sessions that the API asked to end, as (account id, generation), in order."""
+    ended_credentials: list[int] = field(default_factory=list)
+    """The app passwords whose sessions the API asked to end, in order."""
     ends: bool = True
     """Whether sessions can be ended now."""
     meanwhile: Callable[[], None] = lambda: None
@@ -121,6 +124,7 @@ class ApiServer:
             server.database,
             settings,
             end_sessions=server._end_sessions,
+            digest_key="0" * 64,
             mailboxes=server.mailboxes,
             probe=server._probe,
             measure=server._measure,
@@ -138,8 +142,9 @@ class ApiServer:
             thread.join()
             server.database.close()
 
-    async def _end_sessions(self, pairs: Sequence[tuple[int, int]]) -> bool:
-        self.ended += [tuple(pair) for pair in pairs]
+    async def _end_sessions(self, sessions: Sequence[Ended]) -> bool:
+        self.ended += [(one.account_id, one.generation) for one in sessions if one.credential_id is None]
+        self.ended_credentials += [one.credential_id for one in sessions if one.credential_id is not None]
         self.meanwhile()
         return self.ends
 
@@ -182,7 +187,9 @@ class ApiServer:
 
         def work(tx: Tx) -> tuple[int, str]:
             bootstrap.create_domain(tx, organization, domain, None, "active")
-            return organizations.ensure(tx, organization), bootstrap.create_key(tx, organization, CreateKey())
+            return organizations.ensure(tx, organization), bootstrap.create_key(
+                tx, organization, CreateKey(scopes=ALL_SCOPES)
+            )
 
         organization_id, key = self.database.write_sync(work)
         return Tenant(self, organization_id, organization, domain, key)

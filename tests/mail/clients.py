@@ -158,20 +158,34 @@ def submit(service: Service, user: str, password: str, to: str, subject: str) ->
 
 def put_script(host: str, port: int, user: str, password: str, script: bytes, name: str = "main") -> None:
     """Stores a Sieve script by ManageSieve and activates the script."""
-    with socket.create_connection((host, port), 60, (own_address(), 0)) as plain:
-        _answer(plain)
-        plain.sendall(b"STARTTLS\r\n")
-        _answer(plain)
-        with tls().wrap_socket(plain) as client:
-            _answer(client)
-            secret = base64.b64encode(f"\0{user}\0{password}".encode()).decode()
-            for line in (
-                f'AUTHENTICATE "PLAIN" "{secret}"'.encode(),
-                f'PUTSCRIPT "{name}" {{{len(script)}+}}\r\n'.encode() + script,
-                f'SETACTIVE "{name}"'.encode(),
-            ):
-                client.sendall(line + b"\r\n")
-                _answer(client)
+    with sieve_login(host, port, user, password) as client:
+        put = f'PUTSCRIPT "{name}" {{{len(script)}+}}\r\n'.encode() + script
+        for line in (put, f'SETACTIVE "{name}"'.encode()):
+            sieve_command(client, line)
+
+
+def sieve_login(host: str, port: int, user: str, password: str) -> ssl.SSLSocket:
+    """Returns a ManageSieve session after its login. Raises AssertionError if it is refused."""
+    plain = socket.create_connection((host, port), 60, (own_address(), 0))
+    _answer(plain)
+    plain.sendall(b"STARTTLS\r\n")
+    _answer(plain)
+    client = tls().wrap_socket(plain)
+    _answer(client)
+    secret = base64.b64encode(f"\0{user}\0{password}".encode()).decode()
+    try:
+        sieve_command(client, f'AUTHENTICATE "PLAIN" "{secret}"'.encode())
+    except AssertionError:
+        client.close()
+        raise
+    return client
+
+
+def sieve_command(client: ssl.SSLSocket, line: bytes) -> None:
+    """Sends a command of ManageSieve. Raises AssertionError if it is refused or the session is
+    over."""
+    client.sendall(line + b"\r\n")
+    _answer(client)
 
 
 def _answer(client: socket.socket | ssl.SSLSocket) -> None:

@@ -23,6 +23,7 @@ NewDatabase = Callable[[], dict[str, str]]
 
 BOTH = {
     "test_aliases",
+    "test_app_passwords",
     "test_renames::test_it_works",
     "test_renames::test_a_hundred_renames_under_load",
     "test_freshness",
@@ -56,7 +57,14 @@ BOTH = {
     "test_dkim::test_a_domain_that_is_no_longer_signed_for",
 }
 # Look-ups that each version of the daemons asks of each engine in its own way.
-EACH_DEBIAN = {"test_freshness", "test_delivery", "test_submission", "test_delivery_rules", "test_quotas"}
+EACH_DEBIAN = {
+    "test_app_passwords",
+    "test_freshness",
+    "test_delivery",
+    "test_submission",
+    "test_delivery_rules",
+    "test_quotas",
+}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

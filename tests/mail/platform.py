@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from postroom.actor import ALL_SCOPES
 from postroom.auth.keys import CreateKey
 from postroom.db import Tx, open_database
 from postroom.domains import dkim
@@ -110,7 +111,7 @@ class Platform:
         organization, domain = f"platform {number}", f"p{number}.test"
 
         def make(tx: Tx) -> str:
-            key = bootstrap.create_key(tx, organization, CreateKey())
+            key = bootstrap.create_key(tx, organization, CreateKey(scopes=ALL_SCOPES))
             bootstrap.create_domain(tx, organization, domain, user, "active", _dkim_key())
             return key
 

@@ -145,7 +145,7 @@ def test_without_root_there_is_no_postfix_and_no_other_user(version: str) -> Non
     assert sorted(
         files.keys()
         - {f"dovecot/{name}" for name in ("sql.conf.ext", "refused.conf.ext", "scripts.conf.ext", "folders.acl")}
-        - {"dovecot/none.sieve"}
+        - {"dovecot/none.sieve", "dovecot/passdbs.conf"}
     ) == [
         "dovecot/before.sieve",
         "dovecot/dovecot.conf",
@@ -191,7 +191,7 @@ def test_the_database_is_read_by_its_owner(version: str) -> None:
 
 def test_a_suspended_account_is_hidden_from_smtp() -> None:
     assert "(nologin IS NULL OR '%s' <> 'smtp')" in render()["dovecot/sql.conf.ext"].text
-    assert "(nologin IS NULL OR '%{protocol}' <> 'smtp')" in dovecot(TRIXIE)
+    assert "(nologin IS NULL OR '%{protocol}' <> 'smtp')" in render(TRIXIE)["dovecot/passdbs.conf"].text
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from postroom.mailplane import daemons
-from tests.mail.test_configuration import POSTGRES, TRIXIE, render
+from postroom.mailplane.render import Plane
+from tests.mail.test_configuration import POSTGRES, ROOT, ROOTLESS, TRIXIE, render
 
 
 def test_the_versions_of_dovecot_differ_in_its_own_files_only() -> None:
@@ -16,7 +17,7 @@ def test_the_versions_of_dovecot_differ_in_its_own_files_only() -> None:
     old, new = render(), render(TRIXIE)
     names = ("sql.conf.ext", "refused.conf.ext", "scripts.conf.ext", "folders.acl")
     of_the_old = {f"dovecot/{name}" for name in names}
-    assert set(new) - set(old) == {"dovecot/none.sieve"}
+    assert set(new) - set(old) == {"dovecot/none.sieve", "dovecot/passdbs.conf"}
     assert {path for path in old if new.get(path) != old[path]} == {"dovecot/dovecot.conf", *of_the_old}
     assert set(old) - set(new) == of_the_old <= set(daemons.OBSOLETE)
     old, new = render(POSTGRES), render(replace(POSTGRES, dovecot="2.4"))
@@ -27,6 +28,15 @@ def test_the_versions_of_dovecot_differ_in_its_own_files_only() -> None:
         "dovecot/folders.acl",
         "dovecot/scripts.conf.ext",
     }
+
+
+@pytest.mark.parametrize("plane", [ROOT, TRIXIE, ROOTLESS, POSTGRES, replace(POSTGRES, dovecot="2.4")])
+def test_the_key_of_app_passwords_is_in_files_of_one_reader(plane: Plane) -> None:
+    files = render(replace(plane, digest_key="" if plane.postgres else "5ec4e7"))
+    holders = {name: file for name, file in files.items() if "5ec4e7" in file.text}
+    assert {(file.mode, file.owner) for file in holders.values()} <= {(0o600, "root" if plane.root else "dev")}
+    assert bool(holders) is (plane.postgres is None)
+    assert all(".lua" in name for name, file in files.items() if "digest.key" in file.text)
 
 
 @pytest.fixture

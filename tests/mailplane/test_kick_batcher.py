@@ -10,7 +10,7 @@ import pytest
 from postroom.mailplane.dovecot import doveadm, kick_batcher
 from postroom.mailplane.dovecot.doveadm import DoveadmEndpoint, Failed
 from postroom.mailplane.dovecot.kick_batcher import KickBatcher
-from postroom.mailplane.internal_addresses import login_name
+from postroom.mailplane.internal_addresses import login_mask
 
 HERE, THERE = DoveadmEndpoint("key", address="192.0.2.1"), DoveadmEndpoint("key", address="192.0.2.2")
 
@@ -61,8 +61,8 @@ def test_those_that_come_together_share_a_question(asked: Asked) -> None:
 
     run(test)
     assert asked.questions == [
-        (HERE, [login_name(id_, 1) for id_ in range(10)]),
-        (HERE, [login_name(10, 1), login_name(10, 2)]),
+        (HERE, [login_mask(id_, 1) for id_ in range(10)]),
+        (HERE, [login_mask(10, 1), login_mask(10, 2)]),
     ]
 
 
@@ -71,7 +71,7 @@ def test_each_dovecot_is_asked_for_its_own(asked: Asked) -> None:
         assert await asyncio.gather(ends.end(HERE, [(1, 1)]), ends.end(THERE, [(2, 1)])) == [True, True]
 
     run(test)
-    assert asked.questions == [(HERE, [login_name(1, 1)]), (THERE, [login_name(2, 1)])]
+    assert asked.questions == [(HERE, [login_mask(1, 1)]), (THERE, [login_mask(2, 1)])]
 
 
 def test_too_many_are_several_questions(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +85,7 @@ def test_too_many_are_several_questions(asked: Asked, monkeypatch: pytest.Monkey
 
 
 def test_who_is_gone_does_not_wait_for_who_stays(asked: Asked) -> None:
-    asked.sessions[login_name(2, 1)] = 7
+    asked.sessions[login_mask(2, 1)] = 7
 
     async def test(ends: KickBatcher) -> None:
         first, second = (asyncio.create_task(ends.end(HERE, [(id_, 1)])) for id_ in (1, 2))
@@ -94,7 +94,7 @@ def test_who_is_gone_does_not_wait_for_who_stays(asked: Asked) -> None:
         assert await second
 
     run(test)
-    assert [names for _, names in asked.questions[1:]] == [[login_name(2, 1)]] * 3
+    assert [names for _, names in asked.questions[1:]] == [[login_mask(2, 1)]] * 3
 
 
 @pytest.mark.parametrize("failure", [OSError("gone"), Failed("no"), ValueError("not JSON")], ids=repr)
@@ -109,7 +109,7 @@ def test_a_failure_is_told_to_all_who_still_wait(asked: Asked, failure: Exceptio
 
 
 def test_those_that_were_gone_before_a_failure_are_gone(asked: Asked) -> None:
-    asked.sessions[login_name(2, 1)] = 9
+    asked.sessions[login_mask(2, 1)] = 9
 
     async def test(ends: KickBatcher) -> None:
         first, second = (asyncio.create_task(ends.end(HERE, [(id_, 1)])) for id_ in (1, 2))
@@ -130,7 +130,7 @@ def test_who_goes_away_takes_nobody_with_him(asked: Asked) -> None:
             await first
 
     run(test)
-    assert asked.questions == [(HERE, [login_name(1, 1), login_name(2, 1)])]
+    assert asked.questions == [(HERE, [login_mask(1, 1), login_mask(2, 1)])]
 
 
 def test_a_login_that_two_ask_for_is_kicked_once_for_both(asked: Asked) -> None:
@@ -138,4 +138,4 @@ def test_a_login_that_two_ask_for_is_kicked_once_for_both(asked: Asked) -> None:
         assert await asyncio.gather(ends.end(HERE, [(1, 1)]), ends.end(HERE, [(1, 1), (2, 1)])) == [True, True]
 
     run(test)
-    assert asked.questions == [(HERE, [login_name(1, 1), login_name(2, 1)])]
+    assert asked.questions == [(HERE, [login_mask(1, 1), login_mask(2, 1)])]

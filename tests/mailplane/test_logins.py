@@ -29,17 +29,21 @@ def line(account_id: int, second: float, success: str = "yes", before: str = f"{
 
 def test_it_works(tmp_path: Path) -> None:
     path = tmp_path / "dovecot.log"
-    read = LoginLog(path)
+    log = LoginLog(path)
+
+    def read(from_start: bool = False) -> dict[int, int]:
+        return {one.account_id: one.at for one in (LoginLog(path) if from_start else log)()}
+
     assert read() == {}
     path.write_text(
         line(7, 100.5) + f"{STAMP}master: Info: something\n" + line(8, 101) + line(7, 102) + line(9, 3)[:-5]
     )
     assert read() == {7: 102_000, 8: 101_000}
     assert read() == {}
-    with path.open("a") as log:
-        log.write(line(9, 3)[-5:])
+    with path.open("a") as file:
+        file.write(line(9, 3)[-5:])
     assert read() == {9: 3_000}
-    assert LoginLog(path)() == {7: 102_000, 8: 101_000, 9: 3_000}
+    assert read(from_start=True) == {7: 102_000, 8: 101_000, 9: 3_000}
 
 
 def test_a_log_that_is_begun_anew(tmp_path: Path) -> None:
@@ -52,8 +56,15 @@ def test_a_log_that_is_begun_anew(tmp_path: Path) -> None:
     logfiles.rotate(tmp_path, None, largest=1)
     with path.open("a") as log:
         log.write(line(4, 4))
-    assert read() == {3: 3_000, 4: 4_000}
-    assert LoginLog(path)() == {1: 1_000, 2: 2_000, 3: 3_000, 4: 4_000}
+    assert [(one.account_id, one.at) for one in read()] == [(3, 3_000), (4, 4_000)]
+    assert [one.at for one in LoginLog(path)()] == [1_000, 2_000, 3_000, 4_000]
+
+
+def test_each_password_of_an_account(tmp_path: Path) -> None:
+    path = tmp_path / "dovecot.log"
+    with_app = line(7, 5).replace("@1.", "@1.c12.").replace("imap", "smtp")
+    path.write_text(line(7, 3) + with_app + line(7, 4) + with_app.replace("c12", "c0") + with_app.replace(":5", ":2"))
+    assert LoginLog(path)() == [(7, None, 4_000, "imap"), (7, 12, 5_000, "smtp")]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +87,7 @@ def test_a_log_that_is_begun_anew(tmp_path: Path) -> None:
     ],
 )
 def test_lines_that_tell_of_no_login(text: str) -> None:
-    assert login(line(7, 1).encode()) == (7, 1000)
+    assert login(line(7, 1).encode()) == (7, None, 1000, "imap")
     assert login(text.encode()) is None
 
 

@@ -25,7 +25,7 @@ from postroom.domains import dkim
 from postroom.mailboxes import session_revocations
 from postroom.mailplane.dovecot import doveadm
 from postroom.mailplane.dovecot.doveadm import NO_SESSION
-from postroom.mailplane.internal_addresses import login_name
+from postroom.mailplane.internal_addresses import login_mask
 from postroom.service import bootstrap
 from postroom.tenants import organizations
 from tests.harness.dns_server import DnsServer
@@ -146,7 +146,7 @@ def test_everything_is_done_once(hosts: Hosts) -> None:
         found = [count for event, count in told.items() if event[0] == type_]
         assert found == [1] * MANY, type_
     kicked = hosts.dovecots[0].kicked + hosts.dovecots[1].kicked
-    assert kicked == {login_name(id_, 1): 1 for id_ in made}
+    assert kicked == {login_mask(id_, 1): 1 for id_ in made}
     claims = {f"claim{number}.example" for number in range(MANY)}
     assert Counter(name for name, kind, _ in hosts.dns.asked if kind == "MX" and name in claims) == Counter(claims)
     assert hosts.rows("SELECT domain_id FROM dkim_keys GROUP BY domain_id HAVING COUNT(*) <> 1") == []
@@ -176,7 +176,7 @@ def test_what_a_killed_one_was_at_is_taken_over(hosts: Hosts) -> None:
         for id_ in ids:
             session_revocations.end(tx, id_, 77)
         tx.run("UPDATE session_endings SET due_at = 1 WHERE generation = 77")
-        return [login_name(id_, 77) for id_ in ids]
+        return [login_mask(id_, 77) for id_ in ids]
 
     for dovecot in hosts.dovecots:
         dovecot.go.clear()

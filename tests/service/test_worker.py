@@ -25,6 +25,7 @@ from postroom.idempotency import Attempt
 from postroom.log import log
 from postroom.mail_host import MailHost
 from postroom.mailboxes import session_revocations
+from postroom.mailboxes.session_revocations import Ended
 from postroom.service import bootstrap, worker
 from postroom.tenants import organizations
 from tests.harness.dns_server import DnsServer
@@ -138,7 +139,7 @@ def world(opened: tuple[Database, DnsServer], database_url: str, tmp_path: Path)
     return World(database, dns, tmp_path / "mail", database_url.partition(":")[0])
 
 
-async def ended(_pairs: Sequence[tuple[int, int]]) -> bool:
+async def ended(_sessions: Sequence[Ended]) -> bool:
     return True
 
 

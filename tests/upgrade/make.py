@@ -27,6 +27,7 @@ def fill(service: Service) -> None:
     path = f"/v2/email-accounts/{boxes[0].id}"
     platform.call("PUT", f"{path}/forwarding", {"enabled": True, "to": ["ann@else.example"]})
     platform.call("PUT", f"{path}/vacation", {"enabled": True, "text": "away"})
+    platform.call("POST", f"{path}/app-passwords/create", {"name": "phone", "scopes": ["imap"]})
     boxes[1].update(status="suspended")
     boxes[2].update(status="disabled")
     boxes[3].delete()

@@ -18,6 +18,16 @@ export async function rules(): Promise<void> {
   (await client.call("delivery_rules.put_vacation", { path, body: away })).vacation.active_now satisfies boolean;
 }
 
+export async function appPasswords(): Promise<void> {
+  const of = { account_id: 42 };
+  const body = { name: "phone", scopes: ["imap" as const], networks: ["192.0.2.0/24"], ...user };
+  const made = await client.call("app_passwords.create", { path: of, body });
+  made.password satisfies string;
+  (await client.call("app_passwords.get_all", { path: of })).app_passwords[0].last_used_protocol satisfies string | null;
+  const id = made.app_password.id;
+  (await client.call("app_passwords.delete", { path: of, body: { id } })).deleted.sessions_ended satisfies boolean;
+}
+
 export async function accounts(): Promise<void> {
   const made = await client.call("accounts.create", { body: { ...domain, local_part: "billing" } });
   const account: Account = made.account;

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from postroom.accounts import app_passwords, renames
 from postroom.accounts import commands as accounts
-from postroom.accounts import renames
 from postroom.accounts.commands import CreateAccount
 from postroom.accounts.model import Account
 from postroom.accounts.passwords import generate, hash_generated
@@ -46,6 +46,7 @@ from postroom.parameters import (
     QuotaBytes,
     QuotaMessages,
     QuotaNumber,
+    RevokeAppPasswords,
     UserId,
 )
 
@@ -93,6 +94,7 @@ class ResetBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user_id: UserId | UnsetType = UNSET
     password: Password | UnsetType = UNSET
     disable_scripts: DisableScripts = False
+    revoke_app_passwords: RevokeAppPasswords = False
 
 
 class AccountAnswer(msgspec.Struct, frozen=True):
@@ -362,6 +364,8 @@ async def reset(context: RequestContext, query: FieldsQuery, body: ResetBody) ->
 
     def work(tx: Tx) -> Result:
         account, ended = accounts.reset(tx, context.actor, id_, user_id, stored, disable_scripts=body.disable_scripts)
+        if body.revoke_app_passwords:
+            app_passwords.delete_all(tx, context.actor, account)
         return _revoking(context, account, [ended], lambda account: SecretAnswer(show(tx, account), secret))
 
     return await context.write(work)

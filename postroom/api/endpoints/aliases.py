@@ -1,7 +1,7 @@
 """The alias endpoints: further addresses of accounts, groups and catch-alls."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, get_args
 
 import msgspec
@@ -15,7 +15,7 @@ from postroom.accounts.senders import parse as parse_tagged
 from postroom.address import BadAddress
 from postroom.api.context import RequestContext, Result, path_id, require_user, resolve_user
 from postroom.api.decoding import check_display_name
-from postroom.api.fields import parse_address, parse_domain_field, raise_if_any, text_problems
+from postroom.api.fields import parse_address, parse_domain_field, parse_expiry, raise_if_any, text_problems
 from postroom.api.pagination import next_link, read_page
 from postroom.api.problems import NO_ALIAS, NO_DOMAIN, NO_PLACE_FOR_ALIAS, NO_USER
 from postroom.api.projections import filler
@@ -42,7 +42,6 @@ from postroom.parameters import (
     UserId,
 )
 
-LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 Moment = Annotated[ExpiresAt, msgspec.Meta(tz=True)]
 
 
@@ -155,7 +154,7 @@ async def create(context: RequestContext, query: UserQuery, body: CreateAliasBod
         user_id=user_id,
         account_ids=_account_ids(body.account_ids, problems),
         may_send=not is_catch_all and body.may_send is not False,
-        expires_at=None if body.expires_at is None else _milliseconds(body.expires_at, problems),
+        expires_at=parse_expiry(body.expires_at, problems, "An alias"),
         name=_name(body.name, problems),
         allow_reserved=body.allow_reserved,
     )
@@ -248,7 +247,7 @@ async def update(context: RequestContext, query: UserQuery, body: UpdateAliasBod
     command = UpdateAlias(
         account_ids=UNSET if body.account_ids is UNSET else _account_ids(body.account_ids, problems),
         may_send=body.may_send,
-        expires_at=_milliseconds(expires_at, problems) if isinstance(expires_at, datetime) else expires_at,
+        expires_at=parse_expiry(expires_at, problems, "An alias") if isinstance(expires_at, datetime) else expires_at,
         name=_name(body.name, problems) if isinstance(body.name, str) else body.name,
     )
     raise_if_any(problems)
@@ -283,14 +282,6 @@ def _account_ids(ids: Sequence[int], problems: list[FieldError]) -> tuple[int, .
     if not 1 <= len(found) <= MOST_MEMBERS:
         problems.append(FieldError("account_ids", "invalid", f"Send 1 to {MOST_MEMBERS} ids."))
     return found
-
-
-def _milliseconds(moment: datetime, problems: list[FieldError]) -> int:
-    """The time in milliseconds since 1970 UTC. The year 9999 is a problem, because its last hours
-    cannot be shown in UTC."""
-    if moment >= LATEST:
-        problems.append(FieldError("expires_at", "invalid", "An alias must expire before the year 9999."))
-    return int(moment.timestamp() * 1000)
 
 
 def _name(name: str | None, problems: list[FieldError]) -> str | None:

@@ -4,7 +4,6 @@ narrower.
 A field that a request leaves out is taken from the actor's own key; it does not mean unlimited.
 """
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
@@ -14,11 +13,11 @@ from postroom.actor import ALL_SCOPES
 from postroom.address import BadAddress, parse_domain
 from postroom.api.context import RequestContext, Result, resolve_user
 from postroom.api.decoding import check_display_name
-from postroom.api.fields import raise_if_any, text_problems
+from postroom.api.fields import parse_expiry, parse_networks, raise_if_any, text_problems
 from postroom.api.pagination import next_link
 from postroom.api.projections import filler
 from postroom.api.route import route
-from postroom.auth import keys, networks
+from postroom.auth import keys
 from postroom.auth.keys import CreateKey, KeyTraits
 from postroom.db import Tx
 from postroom.errors import FieldError
@@ -36,7 +35,6 @@ from postroom.parameters import (
     UserId,
 )
 
-LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 NOTE = "Save this key now. It will not be shown again."
 NO_KEY = (
     "Your key can neither see nor make such a key: GET /v2/keys lists your keys, GET "
@@ -124,8 +122,8 @@ async def create(context: RequestContext, query: UserQuery, body: CreateKeyBody)
         name=body.name,
         scopes=_scopes(body.scopes, problems),
         domains=_domains(body.domains, problems),
-        networks=_networks(body.networks, problems),
-        expires_at=_expiry(body.expires_at, problems),
+        networks=parse_networks(body.networks, problems),
+        expires_at=parse_expiry(body.expires_at, problems, "A key"),
     )
     raise_if_any(problems)
     command = msgspec.structs.replace(command, user_id=resolve_user(context.actor, query.user_id, body.user_id))
@@ -188,25 +186,6 @@ def _domains(sent: list[str] | UnsetType, problems: list[FieldError]) -> tuple[s
     except BadAddress as error:
         problems.append(FieldError("domains", error.code, error.message))
     return None
-
-
-def _networks(sent: list[str] | UnsetType, problems: list[FieldError]) -> tuple[str, ...] | None:
-    if sent is UNSET:
-        return None
-    try:
-        return tuple(dict.fromkeys(networks.parse(text) for text in sent))
-    except ValueError:
-        message = "A network is an address or a CIDR without host bits, like 192.0.2.0/24 or 2001:db8::/32."
-        problems.append(FieldError("networks", "invalid", message))
-    return None
-
-
-def _expiry(sent: datetime | UnsetType, problems: list[FieldError]) -> int | None:
-    if sent is UNSET:
-        return None
-    if sent >= LATEST:
-        problems.append(FieldError("expires_at", "invalid", "A key must expire before the year 9999."))
-    return int(sent.timestamp() * 1000)
 
 
 _show = filler(ShownKey)

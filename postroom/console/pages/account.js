@@ -3,6 +3,7 @@
 import { can, get } from "../api.js";
 import { settingsOf, settingsPath, settingsRows } from "../client_settings.js";
 import { aliasesCard, rename } from "../aliases.js";
+import { appPasswordsCard } from "../app_passwords.js";
 import { changeStatus, deleteAccount, editName, editQuota, resetPassword, signOut } from "../account_actions.js";
 import { address, h } from "../dom.js";
 import { detail, words } from "../event_words.js";
@@ -45,6 +46,7 @@ function view(account, servers, context) {
     h("div", { class: "columns" }, card("Account", about(account, again)), h("div", { class: "stack" }, card("Status", state(account, again)), mailbox(account, context, again))),
     aliasesCard(account, context),
     rules(account, context),
+    appPasswordsCard(account, context),
     sessions(account, context),
     settings(account, servers),
     can("events:read") && history,

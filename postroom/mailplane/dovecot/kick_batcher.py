@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 
 from postroom.mailplane.dovecot import doveadm
 from postroom.mailplane.dovecot.doveadm import DoveadmEndpoint
-from postroom.mailplane.internal_addresses import login_name
+from postroom.mailplane.internal_addresses import login_mask
 
 # Number of login names after which further names go into another request.
 MANY = 64
+# An account, its generation, and its app password where not all passwords are meant.
+Login = tuple[int, int] | tuple[int, int, int | None]
 
 
 @dataclass(slots=True)
@@ -44,11 +46,12 @@ class KickBatcher:
         self._next: dict[DoveadmEndpoint, _Batch] = {}
         self._asking: set[asyncio.Task[None]] = set()
 
-    async def end(self, endpoint: DoveadmEndpoint, logins: Sequence[tuple[int, int]]) -> bool:
-        """Ends every session of these (account id, generation) pairs. Logs the reason and returns
-        False if that fails."""
+    async def end(
+        self, endpoint: DoveadmEndpoint, logins: Sequence[tuple[int, int] | tuple[int, int, int | None]]
+    ) -> bool:
+        """Ends every session of these logins. Logs the reason and returns False if that fails."""
         loop = asyncio.get_running_loop()
-        names = [login_name(*login) for login in logins]
+        names = [login_mask(*login) for login in logins]
         batch = self._next.get(endpoint)
         if batch is None or len(batch.names) >= MANY:
             batch = self._next[endpoint] = _Batch()

@@ -9,6 +9,7 @@ login is lost while no worker runs.
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -20,7 +21,7 @@ SERVICES = ("imap", "pop3", "sieve", "smtp")
 LINE = re.compile(rb"[-0-9]{10} [0-9:.]{15} stats: Info: (\{.*\})\n")
 # End of the year 9999, in seconds since 1970 UTC. Larger values are not times.
 LATEST = 253_402_300_800
-LOGIN = re.compile(rf"([1-9][0-9]{{0,17}})@[0-9]+\.{re.escape(INTERNAL_DOMAIN)}")
+LOGIN = re.compile(rf"([1-9][0-9]{{0,17}})@[0-9]+\.(?:c([1-9][0-9]{{0,17}})\.)?{re.escape(INTERNAL_DOMAIN)}")
 
 
 class _Fields(msgspec.Struct):
@@ -41,26 +42,34 @@ class _Authentication(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Authentication).decode
 
 
+class Login(NamedTuple):
+    """A login: the account, the app password (None: the main password), the time in milliseconds
+    since 1970 UTC, and Dovecot's name of the service."""
+
+    account_id: int
+    credential_id: int | None
+    at: int
+    service: str
+
+
 class LoginLog:
     """Reads Dovecot's log, each time from the end of the last reading."""
 
     def __init__(self, path: Path) -> None:
         self._reader = Reader(path)
 
-    def __call__(self) -> dict[int, int]:
-        """Returns the last login of each account (by id) since the last call, in milliseconds since
-        1970 UTC."""
-        found: dict[int, int] = {}
+    def __call__(self) -> list[Login]:
+        """Returns the last login with each password of each account since the last call."""
+        found: dict[tuple[int, int | None], Login] = {}
         for line in self._reader:
             if told := login(line):
-                id_, at = told
-                found[id_] = max(at, found.get(id_, 0))
-        return found
+                before = found.setdefault(told[:2], told)
+                found[told[:2]] = max(told, before, key=lambda one: one.at)
+        return list(found.values())
 
 
-def login(line: bytes) -> tuple[int, int] | None:
-    """Returns the account id in a log line and the time of the login in milliseconds since 1970
-    UTC. Returns None if the line records no login."""
+def login(line: bytes) -> Login | None:
+    """Returns the login in a log line, or None if the line records no login."""
     told = LINE.fullmatch(line)
     if told is None:
         return None
@@ -69,7 +78,8 @@ def login(line: bytes) -> tuple[int, int] | None:
     except msgspec.DecodeError:
         return None
     name = LOGIN.fullmatch(event.fields.user)
-    is_login = event.fields.success == "yes" and (event.fields.service or event.fields.protocol) in SERVICES
+    service = event.fields.service or event.fields.protocol
+    is_login = event.fields.success == "yes" and service in SERVICES
     if name is None or not is_login or not 0 < event.end_time < LATEST:
         return None
-    return int(name[1]), int(event.end_time * 1000)
+    return Login(int(name[1]), int(name[2]) if name[2] else None, int(event.end_time * 1000), service)

@@ -19,7 +19,7 @@ from postroom.supervision.logfiles import Reader
 # A log line: the time, the process with the account that it delivers to, and Pigeonhole's message.
 # Text from a client never begins a line of this log.
 LINE = re.compile(
-    rb"[-0-9]{10} [0-9:.]{15} lmtp\(([1-9][0-9]{0,17})@(?:[0-9]+\.)?"
+    rb"[-0-9]{10} [0-9:.]{15} lmtp\(([1-9][0-9]{0,17})@(?:[0-9]+\.(?:c[0-9]+\.)?)?"
     + re.escape(INTERNAL_DOMAIN).encode()
     + rb"\)<[0-9]+><[^>]*>: (?:Panic: file sieve-binary\.c: "
     + rb"|(?:Panic: data stack|Fatal: [a-z_]+\([0-9]+\)): Out of memory"

@@ -1,0 +1,47 @@
+"""The answers of the API about app passwords, as the client returns them.
+
+Generated from the server's structs by tests/client/make.py (decision 0194): do not edit.
+"""
+
+from datetime import datetime
+
+from postroom.client.shape import Shape
+
+
+class AppPassword(Shape, frozen=True):
+    """An app password, without its secret."""
+
+    id: int
+    name: str
+    scopes: tuple[str, ...]
+    networks: tuple[str, ...] | None
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    last_used_protocol: str | None
+
+
+class AppPasswordWithSecret(Shape, frozen=True):
+    """Only this call's answer has the password."""
+
+    app_password: AppPassword
+    password: str
+    note: str
+
+
+class AppPasswords(Shape, frozen=True):
+    """The app passwords of an account, the oldest first."""
+
+    id: int
+    address: str
+    app_passwords: list[AppPassword]
+
+
+class AppPasswordName(Shape, frozen=True):
+    id: int
+    name: str
+    sessions_ended: bool
+
+
+class DeletedAppPassword(Shape, frozen=True):
+    deleted: AppPasswordName
