@@ -210,7 +210,8 @@ def opendkim(settings: Settings, identity: Identity) -> Daemon:
         command=[*command, "-f", "-x", path],
         checks=[[*command, "-n", "-x", path]],
         environment=ENVIRONMENT | (service if not settings.is_sqlite else {}),
-        # libmilter looks every five seconds whether it should end. Postfix, which asks it, ends sooner.
+        # libmilter looks every five seconds whether it should end. Postfix, which asks it, ends
+        # sooner.
         grace=0.5,
     )
 
