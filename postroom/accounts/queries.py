@@ -19,11 +19,17 @@ NO_END = 2**62
 # Accounts that are not active are few and have their own indexes (decision 0188). A database
 # uses these only for a statement that itself excludes active accounts.
 STATUSES = {"active": " AND status = 'active'", "inactive": " AND status = :status AND status <> 'active'"}
+# Passwords that were not generated have indexes of their own (decision 0256).
+SCHEMES = {
+    "generated": " AND password_scheme = 'generated'",
+    "other_scheme": " AND password_scheme = :password_scheme AND password_scheme <> 'generated'",
+}
 FILTERS = {
     "user_id": " AND user_id = :user_id",
     "domain_id": " AND domain_id = :domain_id",
     "bound": " AND domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound)",
     **STATUSES,
+    **SCHEMES,
 }
 # A search finds its matches in the index of addresses and sorts them. These pieces keep the planner
 # from preferring another index.
@@ -32,6 +38,7 @@ SEARCH_FILTERS = {
     "domain_id": " AND +domain_id = :domain_id",
     "bound": " AND +domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound)",
     **STATUSES,
+    **SCHEMES,
     "q": " AND address >= :q AND address < :q_end",
 }
 
@@ -43,6 +50,7 @@ class AccountFilter(msgspec.Struct, frozen=True):
     user_id: str | None = None
     domain_id: int | None = None
     status: str | None = None
+    password_scheme: str | None = None
     q: str | None = None
     deleted: bool = False
     newest: bool = False
@@ -111,10 +119,10 @@ def statement(
     tx: Tx, actor: Actor, wanted: AccountFilter, columns: str, *, limit: int, offset: int = 0, after: int = 0
 ) -> tuple[str, dict[str, Any]]:
     """Returns the statement of `rows` and its parameters."""
-    filters = {name: getattr(wanted, name) for name in ("user_id", "domain_id", "status", "q")}
+    filters = {name: getattr(wanted, name) for name in ("user_id", "domain_id", "status", "password_scheme", "q")}
     filters |= {"bound": actor.restricted_key_id}
     given = {name: value for name, value in filters.items() if value is not None}
-    names = frozenset(_kind(wanted.status) if name == "status" else name for name in given)
+    names = frozenset(_kind(name, value) for name, value in given.items())
     newest = wanted.newest and not wanted.deleted
     deep = offset > 0
     sql = deleted_sql(names, deep, columns) if wanted.deleted else page_sql(names, deep, newest, columns)
@@ -128,6 +136,10 @@ def statement(
     return sql, {"organization": actor.organization_id, "after": start, "limit": limit, **given}
 
 
-def _kind(status: str | None) -> str:
-    """Returns the key in STATUSES of an account's status."""
-    return "active" if status == "active" else "inactive"
+def _kind(name: str, value: object) -> str:
+    """Returns the key of the piece of SQL for a filter with this value."""
+    if name == "status":
+        return "active" if value == "active" else "inactive"
+    if name == "password_scheme":
+        return "generated" if value == "generated" else "other_scheme"
+    return name
