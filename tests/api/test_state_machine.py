@@ -71,6 +71,7 @@ class Machine(RuleBasedStateMachine):
             "is_default": first,
             "quota_bytes": None,
             "quota_messages": None,
+            "password_scheme": "generated",
             "aliases": [],
             "aliases_more": False,
         }

@@ -39,7 +39,8 @@ def test_each_route_has_a_command(entry: Entry) -> None:
     command = commands()[" ".join(filter(None, place(entry)))]
     names = names_of(route_of(entry))
     if entry.name == "create_account":
-        names = names - {"domain", "local_part", "password"} | {"address", "password_file"}
+        files = {"password_file", "password_hash_file"}
+        names = names - {"domain", "local_part", "password", "password_hash"} | {"address"} | files
     taken = {parameter.name for parameter in command.params}
     assert names <= taken
     assert ("every" in taken) == entry.is_list

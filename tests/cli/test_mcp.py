@@ -73,7 +73,7 @@ def _check(route: Route, tool: Tool) -> None:
     assert set(schema["properties"]) == names
     assert schema["additionalProperties"] is False
     assert all(part["description"] for part in schema["properties"].values())
-    for secret in {"password", "webhook_secret"} & names:
+    for secret in {"password", "password_hash", "webhook_secret"} & names:
         assert schema["properties"][secret]["format"] == "password"
     hints = tool.annotations
     assert hints
