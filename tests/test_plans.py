@@ -343,20 +343,13 @@ def test_sqlite_takes_the_best_index_of_a_page_of_aliases(tmp_path: Path, filter
         )
 
 
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An empty database of SQLite."""
-    found = f"sqlite:///{tmp_path_factory.mktemp('empty') / 'postroom.db'}"
-    migrate(found)
-    return found
-
-
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("name", [name for name in statements() if "(" in name and "alias_pages" not in name])
-def test_sqlite_takes_the_best_index_of_a_page(empty: str, name: str) -> None:
+def test_sqlite_takes_the_best_index_of_a_page(url: str, name: str) -> None:
     """SQLite plans by the schema alone, so the plan is the same for any data. Only a search, and a
     key that is bound to several domains, may need a sort."""
     sql = statements()[name]
-    database = open_database(empty)
+    database = open_database(url)
     plan = [row[3] for row in database.write_sync(lambda tx: tx.all(f"EXPLAIN QUERY PLAN {sql}", **params(sql)))]
     database.close()
     # The outer SELECT around the one that selects the page.

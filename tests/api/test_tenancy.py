@@ -16,6 +16,7 @@ from postroom.api.route import PUBLIC, Route
 from postroom.api.routes import ROUTES
 from postroom.auth import keys
 from tests.api.alike import alike
+from tests.api.harmless_names import NAMES_NOTHING, SAYS_HOW
 from tests.api.rows import rows
 from tests.harness.server import Response, Tenant
 
@@ -106,36 +107,6 @@ FILTERS: dict[str, Callable[[Thing, int, str], Any]] = {
     "q": lambda t, id_, local_part: f"{local_part}@{t.domain}",
     "after": lambda t, id_, local_part: id_ - 1,
     "every_user": lambda t, id_, local_part: "true",
-}
-NAMES_NOTHING = {
-    "kind",
-    "status",
-    "password_scheme",
-    "order",
-    "limit",
-    "offset",
-    "fields",
-    "deleted",
-    "type",
-    "since",
-    "until",
-}
-# Optional fields that cannot name a foreign thing. test_create_domain.py tests `organization_id`.
-SAYS_HOW = {
-    *(
-        "user_id",
-        "organization_id",
-        "display_name",
-        "name",
-        "password",
-        "password_hash",
-        "allow_reserved",
-        "status",
-        "is_default",
-    ),
-    *("purge", "disable_scripts", "scopes", "networks", "expires_at", "webhook_url", "webhook_secret", "former_days"),
-    *("accounts", "accounts_per_domain", "to", "keep_copy", "text", "subject", "from_at", "until_at", "days"),
-    *("quota_bytes", "quota_messages", "storage_bytes", "aliases_per_account", "may_send", "keep_former"),
 }
 
 
