@@ -1,7 +1,7 @@
 """The mail side: logins and deliveries beside stock daemons over flat files, an account's first
 login, and what ends sessions beside doveadm.
 
-    python -m bench.mail [--quick]       (as root: Postfix)
+    python -m bench.mail [--quick] [--postgres]       (as root: Postfix)
 
 The client runs on the same cores, so a ratio is nearer to 1 than the daemons alone are.
 """
@@ -41,6 +41,7 @@ SAYS = (
 )
 CLIENTS = 8
 MAILBOXES = 50
+NAMES = [f"m{number}" for number in range(MAILBOXES)]
 MESSAGE = "From: <a@elsewhere.example>\r\nTo: <{to}>\r\nSubject: hello\r\nMessage-ID: <{id}@x>\r\n\r\nHello.\r\n.\r\n"
 
 Mailbox = tuple[str, str]
@@ -248,37 +249,53 @@ async def kicks(instance: Instance, seconds: float, together: int = 16) -> float
     return count / seconds
 
 
-def measure(*, quick: bool = False) -> Iterator[Row]:
-    names, password = [f"m{number}" for number in range(MAILBOXES)], generate()
-    seconds, each = (1.0, 10) if quick else (3.0, 60)
-    with start(1_000, 1, mail="on") as instance, stock.start(dict.fromkeys(names, hash_generated(password))) as plain:
-        ours = [create(instance, name) for name in names]
-        theirs = [(f"{name}@{stock.DOMAIN}", password) for name in names]
-        ports, mail = instance.service.ports, instance.service.data / "mail"
-        for mailbox in ours[:CLIENTS]:  # the folders of a mailbox are made at its first login
-            login(ports["imap_port"], *mailbox)
-        found, limit = side_by_side(
-            lambda _: logins(ports["imap_port"], ours, seconds), lambda _: logins(plain.imap, theirs, seconds)
-        )
-        yield Row("IMAP logins", found.value, "/s", found.spread, "stock", limit.value, 0.8)
-        found, limit = side_by_side(
+def look_ups(
+    instance: Instance, plain: stock.Stock, ours: Sequence[Mailbox], password: str, seconds: float, each: int
+) -> Iterator[Row]:
+    """Rates that contain questions to the database, beside the stock daemons."""
+    theirs = [(f"{name}@{stock.DOMAIN}", password) for name in NAMES]
+    ports, mail = instance.service.ports, instance.service.data / "mail"
+    for mailbox in ours[:CLIENTS]:  # the folders of a mailbox are made at its first login
+        login(ports["imap_port"], *mailbox)
+    names_inside = [delivery_name(instance.first + instance.accounts + n) for n in range(MAILBOXES)]
+    pairs: dict[str, tuple[Callable[[int], float], Callable[[int], float]]] = {
+        "IMAP logins": (
+            lambda _: logins(ports["imap_port"], ours, seconds),
+            lambda _: logins(plain.imap, theirs, seconds),
+        ),
+        "SMTP to the mailbox": (
             lambda _: deliveries(ports["smtp_port"], ours, mail, each),
             lambda _: deliveries(plain.smtp, theirs, plain.mail, each),
-        )
-        yield Row("SMTP to the mailbox", found.value, "/s", found.spread, "stock", limit.value, 0.8)
-        found, limit = side_by_side(
+        ),
+        "SMTP accepts": (
             lambda _: accepts(ports["smtp_port"], ours, mail, each),
             lambda _: accepts(plain.smtp, theirs, plain.mail, each),
-        )
-        yield Row("SMTP accepts", found.value, "/s", found.spread, "stock", limit.value, 0.8)
-        rates = [submissions(ports["submissions_port"], ours[:CLIENTS], mail, each) for _ in range(3)]
-        yield Row("submission accepts, checked and signed", statistics.median(rates), "/s", 0.0)
-        names_inside = [delivery_name(instance.first + instance.accounts + n) for n in range(MAILBOXES)]
-        found, limit = side_by_side(
+        ),
+        "LMTP deliveries": (
             lambda _: lmtp(instance.service.data / "run" / "dovecot" / "lmtp", names_inside, each * 3),
             lambda _: lmtp(plain.folder / "run" / "lmtp", [name for name, _ in theirs], each * 3),
-        )
-        yield Row("LMTP deliveries", found.value, "/s", found.spread, "stock", limit.value, 0.8)
+        ),
+    }
+    engine = ", PostgreSQL" if instance.database.startswith("postgresql") else ""
+    for question, (of_ours, of_stock) in pairs.items():
+        found, limit = side_by_side(of_ours, of_stock)
+        yield Row(f"{question}{engine}", found.value, "/s", found.spread, "stock", limit.value, 0.8)
+
+
+def measure(*, quick: bool = False, postgres: bool = False) -> Iterator[Row]:
+    password = generate()
+    seconds, each = (1.0, 10) if quick else (3.0, 60)
+    with (
+        start(1_000, 1, mail="on", postgres=postgres) as instance,
+        stock.start(dict.fromkeys(NAMES, hash_generated(password))) as plain,
+    ):
+        ours = [create(instance, name) for name in NAMES]
+        yield from look_ups(instance, plain, ours, password, seconds, each)
+        if postgres:
+            return
+        port, mail = instance.service.ports["submissions_port"], instance.service.data / "mail"
+        rates = [submissions(port, ours[:CLIENTS], mail, each) for _ in range(3)]
+        yield Row("submission accepts, checked and signed", statistics.median(rates), "/s", 0.0)
         yield from revocations(instance, seconds)
         yield from first_logins(instance, 100 if quick else 1_000)
 
@@ -286,7 +303,9 @@ def measure(*, quick: bool = False) -> Iterator[Row]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
-    for row in measure(quick=parser.parse_args().quick):
+    parser.add_argument("--postgres", action="store_true")
+    options = parser.parse_args()
+    for row in measure(quick=options.quick, postgres=options.postgres):
         print(show(row), flush=True)
 
 

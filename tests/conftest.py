@@ -1,6 +1,6 @@
 """Fixtures that all tests share: SQLite in a file, a PostgreSQL server, and the API over HTTP."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from tests.harness.daemons import sees_daemons
 from tests.harness.debian13 import Debian13
 from tests.harness.postgres import PostgresServer
 from tests.harness.server import ApiServer, Tenant, serve
+from tests.harness.service import Service
 
 TOGETHER = "tests/cluster/"
 FUZZ = Path(__file__).parent / "fuzz"
@@ -54,6 +55,17 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     collected."""
     is_unseen = collection_path.name.startswith("test_") and not sees_daemons(collection_path)
     return True if config.getoption("--daemons") and collection_path.is_file() and is_unseen else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Shows what the logs of the services say beside the failure of a test."""
+    report = yield
+    if report.failed:
+        values = getattr(item, "funcargs", {}).values()
+        services = [value for value in values if isinstance(value, Service)]
+        report.sections += [("the last warnings in the logs", service.warnings()) for service in services]
+    return report
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

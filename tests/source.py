@@ -82,6 +82,6 @@ def holds_sql(path: Path) -> bool:
 NOUNS = {
     name: path
     for name, path in MODULES.items()
-    if not inside(name, "postroom.db", "postroom.mailplane")
+    if not inside(name, "postroom.db", "postroom.schema", "postroom.mailplane")
     and (holds_sql(path) or name == "postroom.accounts.queries")
 }

@@ -35,6 +35,7 @@ LAYERS = (
     "parameters",
     "errors",
     "log",
+    "schema",
     "db",
     "actor",
     "events",
@@ -121,7 +122,7 @@ def test_only_the_database_knows_a_driver(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in MODULES if inside(name, "postroom.db")])
 def test_the_database_knows_no_noun(name: str) -> None:
-    allowed = ("postroom.db", "postroom.errors", "postroom.log")
+    allowed = ("postroom.db", "postroom.schema", "postroom.errors", "postroom.log")
     assert not [wanted for wanted in ours(MODULES[name]) if not inside(wanted, *allowed)]
 
 
@@ -274,6 +275,7 @@ SQL_BUILDERS = {
     ("postroom.accounts.queries", "page_sql"),
     ("postroom.accounts.queries", "deleted_sql"),
     ("postroom.events", "page_sql"),
+    *(("postroom.schema.look_ups", name) for name in ("rows", "query", "_function")),  # names of views and columns
     ("postroom.db.transfer", "_select"),  # table names come from the database itself
     ("postroom.db.snapshots", "_count"),  # table names come from the database itself
 }

@@ -22,6 +22,9 @@ SELECT address, may_send FROM aliases
 WHERE organization_id = :organization AND kind IN ('alias', 'former') AND rested_at IS NULL
   AND id IN (SELECT alias_id FROM alias_members WHERE account_id = :id)
 ORDER BY id"""
+# Dovecot notes in the account's folder what was forwarded and answered, so that a delivery that is
+# tried again does neither twice. This makes the folder of an account that has had no mail yet.
+OPEN_INBOX = 'if mailboxexists "INBOX" {}'
 # Most octets of addresses in a script, which has them three times. Dovecot runs scripts of up to
 # 128 KiB, and defers the mail of an account with one of 650 KiB.
 MOST_ADDRESSES = 12 * 1024
@@ -75,7 +78,8 @@ def compose(addresses: Sequence[str], forwarding: Forwarding, vacation: Vacation
         return ""
     return "\n".join(
         [
-            'require ["copy", "date", "envelope", "relational", "subaddress", "vacation"];',
+            'require ["copy", "date", "envelope", "mailbox", "relational", "subaddress", "vacation"];',
+            OPEN_INBOX,
             'if not envelope :is "from" "" {',
             *actions,
             "}",

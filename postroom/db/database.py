@@ -15,12 +15,14 @@ T = TypeVar("T")
 class Engine(Protocol):
     """The operations that differ between SQLite and PostgreSQL.
 
-    `types` replaces `{identity}` and `{exact_text}` in a schema file. `connect` opens a read-only
-    connection. A writer without deadlines is for migrations and the command line, where no client
-    waits. `view_readers` returns the roles, besides the owner, that may read one of the views.
+    `types` replaces `{identity}` and `{exact_text}` in a schema file. `has_functions` says whether
+    the views have functions (schema/look_ups.py). `connect` opens a read-only connection. A writer
+    without deadlines is for migrations and the command line, where no client waits. `view_readers`
+    returns the roles, besides the owner, that may read one of the views.
     """
 
     types: ClassVar[dict[str, str]]
+    has_functions: ClassVar[bool]
 
     def connect(self) -> Connection: ...
 

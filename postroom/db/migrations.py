@@ -1,5 +1,6 @@
 """The schema: numbered files that are applied in order, all in one transaction. The transaction
-also drops the views, creates them again and grants them again to the roles that could read them.
+also drops the views, creates them again and grants them again to the roles that could read them;
+on PostgreSQL also the functions that look up rows of them (schema/look_ups.py).
 An applied file must never be edited: its checksum is stored and checked."""
 
 import hashlib
@@ -10,6 +11,7 @@ from pathlib import Path
 from postroom.db.database import Engine, engine_for
 from postroom.db.tx import Tx
 from postroom.db.writer import run_alone
+from postroom.schema import look_ups
 
 SCHEMA = Path(__file__).parent.parent / "schema"
 VIEWS = "mail_views.sql"
@@ -65,20 +67,28 @@ def _apply(tx: Tx, engine: Engine, folder: Path) -> None:
     check_known(applied, folder)
     new = {name: text for name, text in _files(folder).items() if name not in applied}
     views = (folder / VIEWS).read_text(encoding="utf-8")
-    if not new and applied.get(VIEWS) == _checksum(views):
+    checksum = _checksum(views + "".join(look_ups.FUNCTIONS.values()))  # the same on both engines
+    if not new and applied.get(VIEWS) == checksum:
         return
     names = re.findall(r"CREATE VIEW (\w+)", views)
     readers = engine.view_readers(tx, names)
+    functions = look_ups.FUNCTIONS if engine.has_functions else {}
+    for view in functions:
+        tx.run(f"DROP FUNCTION IF EXISTS {look_ups.name(view)}")
     for name in reversed(names):
         tx.run(f"DROP VIEW IF EXISTS {name}")
     for name, text in new.items():
         _run_all(tx, engine, text)
         tx.run(RECORD, name=name, checksum=_checksum(text), now=tx.now)
     _run_all(tx, engine, views)
+    for view in functions.keys() & set(names):
+        tx.run(functions[view])
+        # Whatever the database's default is. The caller's rights hold in the function.
+        tx.run(f"GRANT EXECUTE ON FUNCTION {look_ups.name(view)} TO PUBLIC")
     for role in readers:  # dropping a view has removed its grants
         quoted = role.replace('"', '""')
         tx.run(f'GRANT SELECT ON {", ".join(names)} TO "{quoted}"')
-    tx.run(RECORD, name=VIEWS, checksum=_checksum(views), now=tx.now)
+    tx.run(RECORD, name=VIEWS, checksum=checksum, now=tx.now)
 
 
 def _files(folder: Path) -> dict[str, str]:

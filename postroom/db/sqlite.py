@@ -171,6 +171,7 @@ class SQLite:
     """The engine behind `sqlite:///path`."""
 
     types: ClassVar[dict[str, str]] = {"identity": "INTEGER PRIMARY KEY AUTOINCREMENT", "exact_text": "TEXT"}
+    has_functions: ClassVar[bool] = False
 
     def __init__(self, url: str) -> None:
         self._path = Path(url.removeprefix("sqlite:///"))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from postroom.mailplane.dovecot import sendmail
 from postroom.mailplane.internal_addresses import INBOX_DOMAIN, INTERNAL_DOMAIN, SIGNING_HEADER, SPAM_HEADER
+from postroom.schema import look_ups
 from postroom.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,43 +29,31 @@ SENDMAIL = Path(sendmail.__file__)
 # such account".
 IDS = {"sqlite": "'{}'", "pgsql": "CAST(substring('{}' FROM '^[0-9]{{1,18}}$') AS BIGINT)"}
 
-# Every look-up of Postfix: name -> (its result, query).
+# What Postfix asks for, by the column that it is compared with.
+ASKED = {"name": "'%s'", "local_part": "'%u'", "domain": "'%d'"}
+
+# Every look-up of Postfix: name -> (its result, query). A view stands for its rows with the values
+# that Postfix asks for.
 MAPS = {
-    "domains": ("Domains that accept mail.", "SELECT name FROM mail_domains WHERE name = '%s'"),
-    "aliases": (
-        "The account of an address.",
-        "SELECT target FROM mail_aliases WHERE local_part = '%u' AND domain = '%d'",
-    ),
-    "dead_ends": (
-        "Addresses that no catch-all takes.",
-        "SELECT target FROM mail_dead_ends WHERE local_part = '%u' AND domain = '%d'",
-    ),
+    "domains": ("Domains that accept mail.", "SELECT name FROM {mail_domains}"),
+    "aliases": ("The account of an address.", "SELECT target FROM {mail_aliases}"),
+    "dead_ends": ("Addresses that no catch-all takes.", "SELECT target FROM {mail_dead_ends}"),
     # Without the second condition, the first look-up of Postfix, for the whole address with its
     # +tag, would find the catch-all.
     "catch_alls": (
         "The accounts that get mail to unknown addresses of a domain.",
-        "SELECT target FROM mail_catch_alls WHERE domain = '%d' AND '%s' = '@%d'",
+        "SELECT target FROM {mail_catch_alls} AND '%s' = '@%d'",
     ),
-    "recipients": (
-        "Accounts that accept mail.",
-        "SELECT id FROM mail_recipients WHERE id = {id} AND '%d' = 'acct.internal'",
-    ),
-    "refusals": (
-        "Addresses that take no mail.",
-        "SELECT action FROM mail_refusals WHERE local_part = '%u' AND domain = '%d'",
-    ),
+    "recipients": ("Accounts that accept mail.", "SELECT id FROM {mail_recipients} AND '%d' = 'acct.internal'"),
+    "refusals": ("Addresses that take no mail.", "SELECT action FROM {mail_refusals}"),
     "returns": (
         "Addresses that take no mail: mail from a Sieve script to them is returned.",
-        "SELECT 'FILTER error:' || substr(action, 5) FROM mail_refusals WHERE local_part = '%u' AND domain = '%d'",
+        "SELECT 'FILTER error:' || substr(action, 5) FROM {mail_refusals}",
     ),
-    "senders": (
-        "The login that may send as an address.",
-        "SELECT login FROM mail_senders WHERE local_part = '%u' AND domain = '%d'",
-    ),
+    "senders": ("The login that may send as an address.", "SELECT login FROM {mail_senders}"),
     "ended_sessions": (
         "Ends a session whose login is no longer valid.",
-        "SELECT '421 4.7.0 Session ended: log in again'"
-        " WHERE NOT EXISTS (SELECT 1 FROM mail_sessions WHERE id = {id} AND domain = '%d')",
+        "SELECT '421 4.7.0 Session ended: log in again' WHERE NOT EXISTS (SELECT 1 FROM {mail_sessions})",
     ),
 }
 
@@ -72,7 +61,7 @@ MAPS = {
 NODE_MAPS = {
     "routes": (
         "The node of a mailbox that is on another node.",
-        "SELECT route FROM mail_homes WHERE id = {id} AND '%d' IN ('acct.internal', 'inbox.acct.internal')"
+        "SELECT route FROM {mail_homes} AND '%d' IN ('acct.internal', 'inbox.acct.internal')"
         " AND (node <> {node} OR frozen = 1)",
     )
 }
@@ -255,9 +244,14 @@ def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
 def _postfix(plane: Plane, render: Callable[..., str]) -> Iterator[tuple[str, str]]:
     for name in ("main.cf", "master.cf", *PATTERNS):
         yield name, render(f"{name}.j2")
+    values = ASKED | {"id": IDS[plane.engine].format("%u")}
+    found = {
+        view: look_ups.rows(view, values, has_functions=bool(plane.postgres))
+        for view, keys in look_ups.KEYS.items()
+        if keys.keys() <= values.keys()
+    }
     for name, (meaning, query) in plane.maps.items():
-        own = plane.node.id if plane.node else 0
-        query = query.format(id=IDS[plane.engine].format("%u"), node=own)
+        query = query.format(node=plane.node.id if plane.node else 0, **found)
         yield f"{name}.cf", render("map.cf.j2", name=name, meaning=meaning, query=query)
 
 
@@ -315,6 +309,7 @@ def _environment(settings: Settings, engine: str) -> "Environment":
         keep_trailing_newline=True,
     )
     environment.globals |= {"spam_header": SPAM_HEADER, "filter_seconds": FILTER_SECONDS}
+    environment.globals["rows"] = lambda view, **values: look_ups.rows(view, values, has_functions=engine == "pgsql")
     environment.filters["host"] = bracketed
     environment.filters["quote"] = shlex.quote
     environment.filters["regexp"] = re.escape

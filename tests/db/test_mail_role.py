@@ -11,6 +11,7 @@ from psycopg import sql
 
 from postroom.db import NoMailRole, mail_role, migrate
 from postroom.db.migrations import SCHEMA, VIEWS
+from postroom.schema import look_ups
 from tests.harness.postgres import PostgresServer
 
 SECRET = "the-owners-password"
@@ -57,6 +58,20 @@ def test_it_works(url: str, kept: Path) -> None:
             as_role(found, statement)
     assert mail_role.prepare(url, "", kept) == found, "the second start must create nothing"
     assert mail_role.fault(url, "", kept) is None
+
+
+def test_functions_answer_whoever_may_read_the_views(server: PostgresServer, kept: Path) -> None:
+    """Also in a database whose functions nobody may call by default."""
+    url = server.new_database()
+    run(url, "ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC")
+    migrate(url)
+    found = mail_role.prepare(url, "", kept)
+    run(url, "CREATE ROLE {} LOGIN PASSWORD 'x'", f"{found['user']}_other")
+    for view, keys in look_ups.KEYS.items():
+        asked = f"SELECT * FROM {look_ups.name(view)}({', '.join(['NULL'] * len(keys))})"
+        assert as_role(found, asked) == 0
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            as_role(found | {"user": f"{found['user']}_other", "password": "x"}, asked)
 
 
 def test_each_migration_grants_again(url: str, kept: Path, tmp_path: Path) -> None:

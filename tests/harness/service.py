@@ -27,6 +27,7 @@ from tests.harness.daemons import check_sees_daemons
 
 T = TypeVar("T")
 
+WARNING = re.compile(r"\b(?:warning|error|fatal|panic)\b", re.IGNORECASE)
 LONG = 60.0
 # Allows a move to fail once: the account is closed for one minute at most, and the next attempt
 # comes after half a minute.
@@ -153,6 +154,14 @@ class Service:
         found = re.search(r"pr_[\w-]+", self.said())
         assert found, self.said()
         return found[0]
+
+    def warnings(self) -> str:
+        """Returns the last warnings and errors in the logs."""
+        found = []
+        for log in sorted((self.data / "log").glob("*.log")):
+            lines = [line for line in log.read_text(errors="replace").splitlines() if WARNING.search(line)]
+            found += [f"{log.name}: {line}" for line in lines[-10:]]
+        return "\n".join(found)
 
     def ended(self) -> bool:
         assert self.process

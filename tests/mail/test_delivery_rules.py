@@ -54,6 +54,17 @@ def test_it_works(alice: Mailbox, target: Mailbox) -> None:
     assert [len(box.subjects()) for box in (alice, target)] == [6, 6]
 
 
+def test_the_first_mail_of_an_account_is_noted(alice: Mailbox, target: Mailbox) -> None:
+    """Dovecot notes what it forwarded in the account's folder. A delivery that is tried again does
+    not forward twice."""
+    forward(alice, target.address, keep_copy=False)
+    alice.receive("the first")
+    assert target.wait_for("the first")
+    log = (alice.platform.service.data / "log" / "dovecot.log").read_text()
+    assert not [line for line in log.splitlines() if f"lmtp({alice.id}@" in line and "Error" in line]
+    assert alice.home.joinpath(".dovecot.lda-dupes").stat().st_size
+
+
 def test_a_vacation(alice: Mailbox, bob: Mailbox) -> None:
     away(alice, 'Away "until" Monday.\n${1} \\ Grüße', subject="Not here")
     bob.send(alice.address, "question")

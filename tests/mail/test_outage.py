@@ -5,7 +5,7 @@ import os
 import re
 import smtplib
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from email import message_from_bytes
 from pathlib import Path
 
@@ -53,10 +53,11 @@ def logs_in(mailbox: Mailbox) -> bool:
     return True
 
 
-def submits(mailbox: Mailbox) -> bool:
-    """Returns whether a submission succeeds. A refusal at any stage must be temporary."""
+def accepted(send: Callable[[], None]) -> bool:
+    """Returns whether a message was accepted. A refusal at any stage must be temporary: the sending
+    server tries again."""
     try:
-        mailbox.send(mailbox.address, "submitted")
+        send()
     except smtplib.SMTPRecipientsRefused as refused:
         codes = [code for code, _ in refused.recipients.values()]
     except smtplib.SMTPResponseException as refused:
@@ -65,6 +66,14 @@ def submits(mailbox: Mailbox) -> bool:
         return True
     assert {code // 100 for code in codes} == {4}, codes
     return False
+
+
+def submits(mailbox: Mailbox) -> bool:
+    return accepted(lambda: mailbox.send(mailbox.address, "submitted"))
+
+
+def receive(mailbox: Mailbox, subject: str) -> None:
+    wait_for("a delivery", lambda: accepted(lambda: mailbox.receive(subject)), 5)
 
 
 def takes(mailbox: Mailbox, address: str = "") -> int:
@@ -110,11 +119,10 @@ def test_a_forward_after_connections_were_cut_off(mailbox: Mailbox, server: Post
     """The process that reads the rules connects again at its next question."""
     target = mailbox.platform.create("after")
     forward(mailbox, target.address, keep_copy=False)
-    mailbox.receive("before the cut")
+    receive(mailbox, "before the cut")
     assert target.wait_for("before the cut")
     server.restart()
-    wait_for("recipients", lambda: takes(mailbox) == 250, 5)
-    mailbox.receive("after the cut")
+    receive(mailbox, "after the cut")
     assert target.wait_for("after the cut")
     forward(mailbox, enabled=False)
 
@@ -126,7 +134,7 @@ def test_a_delivery_waits_while_its_rules_cannot_be_read(mailbox: Mailbox) -> No
     with psycopg.connect(service.database_url, autocommit=True) as owner:
         role = sql.Identifier(f"{owner.info.dbname}_mail")
         owner.execute(sql.SQL("REVOKE SELECT ON mail_scripts FROM {}").format(role))
-        mailbox.receive("unread rules")
+        receive(mailbox, "unread rules")
         log = service.data / "log" / "postfix.log"
         deferred = re.compile(rf"to=<{mailbox.id}@acct\.internal>.* dsn=4.2.0, status=deferred")
         wait_for("the deferred delivery", lambda: deferred.search(log.read_text()))

@@ -1,0 +1,76 @@
+"""A PostgreSQL database with many rows in every table, to plan in."""
+
+import psycopg
+
+from postroom.db import migrate
+from tests.harness.postgres import PostgresServer
+
+# PostgreSQL plans by the content of the tables: so many rows that reading a whole index never looks
+# cheap.
+FILL = """
+INSERT INTO organizations (name, created_at) SELECT 'o' || n, 1 FROM generate_series(1, 20) AS n;
+INSERT INTO domains (organization_id, user_id, name, status, created_at, updated_at)
+  SELECT 1 + n % 20, 'u' || n % 7, 'd' || n || '.test', CASE WHEN n > 400 THEN 'pending' ELSE 'active' END, 1, 1
+  FROM generate_series(1, 800) AS n;
+INSERT INTO accounts (organization_id, domain_id, user_id, address, status, is_default, password, generation,
+    created_at, updated_at)
+  SELECT 1 + n % 20, 1 + n % 400, 'u' || n % 50, 'a' || n || '@d' || 1 + n % 400 || '.test', 'active', 0, 'x', 1, 1, 1
+  FROM generate_series(1, 20000) AS n;
+INSERT INTO accounts (organization_id, domain_id, user_id, address, status, is_default, password, generation,
+    created_at, updated_at, deleted_at, purge_at)
+  SELECT 1 + n % 20, 1 + n % 400, 'u' || n % 50, 'gone' || n, 'active', 0, 'x', 1, 1, 1, 1, n
+  FROM generate_series(1, 20000) AS n;
+UPDATE accounts SET quota_check_at = id, over_quota_at = 1 WHERE id % 4 = 0;
+INSERT INTO addresses (domain_id, local_part, account_id, user_id)
+  SELECT domain_id, 'a' || id, id, user_id FROM accounts;
+INSERT INTO aliases (organization_id, domain_id, user_id, address, kind, may_send, created_at, updated_at, expires_at)
+  SELECT organization_id, domain_id, user_id, 'b' || address, 'alias', 1, 1, 1, id FROM accounts;
+INSERT INTO alias_members (alias_id, account_id) SELECT id, id FROM aliases;
+INSERT INTO addresses (domain_id, local_part, alias_id, user_id) SELECT domain_id, 'b' || id, id, user_id FROM aliases;
+INSERT INTO events (organization_id, type, account_id, domain_id, user_id, data, created_at)
+  SELECT organization_id, 't', id, domain_id, user_id, '{}', 1 FROM accounts;
+INSERT INTO account_counts (organization_id, user_id, domain_id, status, accounts)
+  SELECT DISTINCT organization_id, user_id, domain_id, 'active', 1 FROM accounts;
+INSERT INTO api_keys (organization_id, prefix, digest, scopes, created_at)
+  SELECT organization_id, 'p', 'd' || id, 's', 1 FROM accounts;
+INSERT INTO api_key_domains (key_id, domain_id) SELECT id, 1 + id % 400 FROM api_keys;
+INSERT INTO session_endings (account_id, generation, due_at) SELECT id, 1, id FROM accounts;
+INSERT INTO dkim_keys (domain_id, selector, private_key, value, state, created_at, due_at)
+  SELECT id, 's', 'k', 'v', state, 1, id
+  FROM domains CROSS JOIN (VALUES ('signing'), ('next'), ('retiring')) AS s (state);
+INSERT INTO idempotent_answers (organization_id, key_id, name, request, answer, expires_at)
+  SELECT organization_id, id, 'n' || id, 'r', 'a', id FROM api_keys;
+INSERT INTO console_sessions (organization_id, key_id, digest, created_at, expires_at)
+  SELECT organization_id, id, 'd' || id, 1, id FROM api_keys;
+INSERT INTO console_links (organization_id, key_id, digest, expires_at)
+  SELECT organization_id, id, 'd' || id, id FROM api_keys;
+INSERT INTO mail_host (id, name) VALUES (1, 'd1.test');
+INSERT INTO domain_checks (domain_id, due_at, free_at, failures) SELECT id, id, 0, 0 FROM domains;
+INSERT INTO domain_names (name) SELECT DISTINCT name FROM domains;
+INSERT INTO domain_spellings (spelling, name) SELECT DISTINCT 'x' || name, name FROM domains;
+INSERT INTO leases (kind, item, free_at, failures)
+  SELECT kind, id, id, 0 FROM accounts CROSS JOIN (VALUES ('session'), ('purge'), ('key')) AS k (kind);
+INSERT INTO nodes (name, address, port, founder, created_at, seen_at)
+  SELECT 'n' || n, '192.0.2.' || n, 1, 0, 1, 1 FROM generate_series(1, 20) AS n;
+INSERT INTO node_loads (node_id, shard, accounts) SELECT id, n, 1 FROM nodes CROSS JOIN generate_series(0, 15) AS n;
+INSERT INTO account_homes (account_id, node_id) SELECT id, 1 + id % 20 FROM accounts;
+INSERT INTO account_moves (account_id, source, target, phase, created_at)
+  SELECT id, 1 + id % 20, 1 + id % 19, 'copy', 1 FROM accounts WHERE id % 40 = 0;
+INSERT INTO node_certificates (node_id, certificate, created_at) SELECT id, 'c', 1 FROM nodes WHERE id > 0;
+INSERT INTO node_leftovers (account_id, node_id) SELECT id, 1 + id % 20 FROM accounts WHERE id % 40 = 1;
+INSERT INTO forwardings (account_id, enabled, targets, keep_copy, updated_at) SELECT id, 1, 'x', 1, 1 FROM accounts;
+INSERT INTO vacations (account_id, enabled, message, days, updated_at) SELECT id, 1, 'x', 1, 1 FROM accounts;
+INSERT INTO delivery_scripts (account_id, username, script) SELECT id, id || '@acct.internal', 'x' FROM accounts;
+INSERT INTO account_users (organization_id, user_id) SELECT DISTINCT organization_id, user_id FROM accounts;
+ANALYZE
+"""
+
+
+def filled_database(server: PostgresServer) -> str:
+    """Returns the URL of a new database."""
+    url = server.new_database()
+    migrate(url)
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in FILL.split(";"):
+            connection.execute(statement.encode())
+    return url
