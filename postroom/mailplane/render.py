@@ -213,8 +213,7 @@ def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
 
     files = {
         "dovecot/dovecot.conf": File(render(f"dovecot-{plane.dovecot}.conf.j2")),
-        "dovecot/once.sieve": File(render("once.sieve.j2")),
-        "dovecot/junk.sieve": File(render("junk.sieve.j2")),
+        "dovecot/before.sieve": File(render("before.sieve.j2")),
         "dovecot/quota-warning": File(render("quota-warning.j2"), 0o755),
         "run/doveadm.key": File(plane.doveadm_key, 0o600, plane.user),
     }

@@ -69,10 +69,9 @@ TABLES = [f"postfix/{name}" for name in PATTERNS]
 
 def test_it_works() -> None:
     assert sorted(render()) == [
+        "dovecot/before.sieve",
         "dovecot/dovecot.conf",
         "dovecot/folders.acl",
-        "dovecot/junk.sieve",
-        "dovecot/once.sieve",
         "dovecot/quota-warning",
         "dovecot/refused.conf.ext",
         "dovecot/scripts.conf.ext",
@@ -148,9 +147,8 @@ def test_without_root_there_is_no_postfix_and_no_other_user(version: str) -> Non
         - {f"dovecot/{name}" for name in ("sql.conf.ext", "refused.conf.ext", "scripts.conf.ext", "folders.acl")}
         - {"dovecot/none.sieve"}
     ) == [
+        "dovecot/before.sieve",
         "dovecot/dovecot.conf",
-        "dovecot/junk.sieve",
-        "dovecot/once.sieve",
         "dovecot/quota-warning",
         "run/doveadm.key",
     ]
