@@ -150,6 +150,7 @@ VIEW_KEYS: dict[str, dict[str, Any]] = {
     "mail_domains": {"name": "x.test"},
     "mail_logins": {"local_part": "a", "domain": "x.test"},
     "mail_aliases": {"local_part": "a", "domain": "x.test"},
+    "mail_operator": {"account_id": 7},
     "mail_catch_alls": {"domain": "x.test"},
     "mail_dead_ends": {"local_part": "a", "domain": "x.test"},
     "mail_refusals": {"local_part": "a", "domain": "x.test"},
@@ -199,7 +200,7 @@ def _is_scan(step: str, sql: str) -> bool:
     """Whether a step of a SQLite plan reads a whole table or index (`SCAN accounts USING INDEX …`).
     Scans of constant rows, of views and of subqueries do not count."""
     match = re.match(r"SCAN ([\w.]+)", step)
-    if match is None or step == "SCAN CONSTANT ROW" or match[1] in ("role", "waiting", "page", "found", *VIEW_KEYS):
+    if match is None or "CONSTANT ROW" in step or match[1] in ("role", "waiting", "page", "found", *VIEW_KEYS):
         return False
     # SQLite looks for foreign keys to a new row only if the transaction already violates a foreign
     # key.
@@ -360,7 +361,9 @@ def test_nothing_is_forgotten() -> None:
     for engine in ("sqlite", "postgresql"):
         asked = " ".join(daemon_queries(engine).values())
         of_nodes = {"mail_homes"} if engine == "sqlite" else set()
-        assert set(re.findall(r"(?:FROM|,) (mail_\w+?)(?:_by\(| |$)", asked, re.M)) == VIEW_KEYS.keys() - of_nodes
+        inside = {"mail_operator"}  # only other views ask it
+        views = set(re.findall(r"(?:FROM|,) (mail_\w+?)(?:_by\(| |$)", asked, re.M))
+        assert views == VIEW_KEYS.keys() - of_nodes - inside
 
 
 def test_a_scan_is_noticed(url: str) -> None:

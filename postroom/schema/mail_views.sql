@@ -80,6 +80,21 @@ FROM accounts
 JOIN domains ON domains.id = accounts.domain_id
 WHERE accounts.status = 'active' AND accounts.deleted_at IS NULL AND domains.status <> 'pending';
 
+-- The operator's account: it gets the mail to postmaster@ of the mail host. No row if there is none.
+CREATE VIEW mail_operator AS
+SELECT account_id FROM (
+  SELECT COALESCE(addresses.account_id, (
+    SELECT MIN(alias_members.account_id) FROM alias_members
+    JOIN accounts ON accounts.id = alias_members.account_id
+    WHERE alias_members.alias_id = addresses.alias_id
+      AND accounts.status <> 'disabled' AND accounts.deleted_at IS NULL)) AS account_id
+  FROM addresses
+  JOIN domains ON domains.id = addresses.domain_id
+  WHERE domains.name = (SELECT name FROM mail_host WHERE id = 1)
+    AND domains.status <> 'pending' AND addresses.local_part = 'postmaster'
+) AS operator
+WHERE account_id IS NOT NULL;
+
 -- Addresses and their accounts. Mail to postmaster@ and abuse@ always arrives (RFC 5321 4.5.1, RFC
 -- 2142). Without an account of this name, it goes to the default account of the domain's user, or
 -- for a platform domain to the operator's.
@@ -89,25 +104,17 @@ FROM domains
 JOIN addresses ON addresses.domain_id = domains.id
 WHERE domains.status <> 'pending' AND addresses.account_id IS NOT NULL
 UNION ALL
-SELECT role.local_part, domains.name, COALESCE(
+SELECT role.column1, domains.name, COALESCE(
   (SELECT owner.id FROM accounts AS owner
    WHERE owner.organization_id = domains.organization_id AND owner.user_id = domains.user_id
      AND owner.is_default = 1 AND owner.status <> 'disabled'),
-  (SELECT COALESCE(operator.account_id, (
-     SELECT MIN(alias_members.account_id) FROM alias_members
-     JOIN accounts ON accounts.id = alias_members.account_id
-     WHERE alias_members.alias_id = operator.alias_id
-       AND accounts.status <> 'disabled' AND accounts.deleted_at IS NULL))
-   FROM addresses AS operator
-   JOIN domains AS host ON host.id = operator.domain_id
-   WHERE host.name = (SELECT name FROM mail_host WHERE id = 1)
-     AND host.status <> 'pending' AND operator.local_part = 'postmaster')
+  (SELECT account_id FROM mail_operator)
 ) || '@acct.internal'
 FROM domains
-CROSS JOIN (SELECT 'postmaster' AS local_part UNION ALL SELECT 'abuse') AS role
+CROSS JOIN (VALUES ('postmaster'), ('abuse')) AS role
 WHERE domains.status <> 'pending' AND NOT EXISTS (
   SELECT 1 FROM addresses
-  WHERE addresses.domain_id = domains.id AND addresses.local_part = role.local_part
+  WHERE addresses.domain_id = domains.id AND addresses.local_part = role.column1
     AND (addresses.account_id IS NOT NULL OR EXISTS (
       SELECT 1 FROM alias_members JOIN accounts ON accounts.id = alias_members.account_id
       WHERE alias_members.alias_id = addresses.alias_id
@@ -151,25 +158,28 @@ WHERE domains.status <> 'pending' AND addresses.account_id IS NULL
     WHERE alias_members.alias_id = addresses.alias_id
       AND accounts.status <> 'disabled' AND accounts.deleted_at IS NULL)
 UNION ALL
-SELECT role.local_part, domains.name, '0@acct.internal', '550 5.1.1 User unknown in virtual mailbox table'
+SELECT role.column1, domains.name, '0@acct.internal', '550 5.1.1 User unknown in virtual mailbox table'
 FROM domains
-CROSS JOIN (
-  SELECT 'admin' AS local_part UNION ALL SELECT 'administrator' UNION ALL SELECT 'ftp'
-  UNION ALL SELECT 'hostmaster' UNION ALL SELECT 'mailer-daemon' UNION ALL SELECT 'news'
-  UNION ALL SELECT 'noc' UNION ALL SELECT 'root' UNION ALL SELECT 'security'
-  UNION ALL SELECT 'ssladmin' UNION ALL SELECT 'ssladministrator' UNION ALL SELECT 'sslwebmaster'
-  UNION ALL SELECT 'sysadmin' UNION ALL SELECT 'usenet' UNION ALL SELECT 'uucp'
-  UNION ALL SELECT 'webmaster' UNION ALL SELECT 'www'
+CROSS JOIN (VALUES
+  ('admin'), ('administrator'), ('ftp'), ('hostmaster'), ('mailer-daemon'), ('news'), ('noc'), ('root'),
+  ('security'), ('ssladmin'), ('ssladministrator'), ('sslwebmaster'), ('sysadmin'), ('usenet'), ('uucp'),
+  ('webmaster'), ('www')
 ) AS role
 WHERE domains.status <> 'pending' AND domains.user_id IS NULL AND NOT EXISTS (
-  SELECT 1 FROM addresses WHERE addresses.domain_id = domains.id AND addresses.local_part = role.local_part)
+  SELECT 1 FROM addresses WHERE addresses.domain_id = domains.id AND addresses.local_part = role.column1)
 UNION ALL
-SELECT role.local_part, mail_aliases.domain, '0@acct.internal', '550 5.1.1 User unknown in virtual mailbox table'
-FROM (SELECT 'postmaster' AS local_part UNION ALL SELECT 'abuse') AS role
-CROSS JOIN mail_aliases
-WHERE mail_aliases.local_part = role.local_part AND mail_aliases.target IS NULL AND EXISTS (
-  SELECT 1 FROM domains
-  WHERE domains.name = mail_aliases.domain AND domains.status <> 'pending' AND domains.user_id IS NULL);
+SELECT role.column1, domains.name, '0@acct.internal', '550 5.1.1 User unknown in virtual mailbox table'
+FROM domains
+CROSS JOIN (VALUES ('postmaster'), ('abuse')) AS role
+WHERE domains.status <> 'pending' AND domains.user_id IS NULL
+  AND NOT EXISTS (SELECT 1 FROM mail_operator)
+  AND NOT EXISTS (
+    SELECT 1 FROM addresses
+    WHERE addresses.domain_id = domains.id AND addresses.local_part = role.column1
+      AND (addresses.account_id IS NOT NULL OR EXISTS (
+        SELECT 1 FROM alias_members JOIN accounts ON accounts.id = alias_members.account_id
+        WHERE alias_members.alias_id = addresses.alias_id
+          AND accounts.status <> 'disabled' AND accounts.deleted_at IS NULL)));
 
 -- The access(5) action for each recipient that takes no mail: disabled accounts, full mailboxes,
 -- aliases whose members are all disabled or full, and dead ends, with the text for an unknown
