@@ -105,6 +105,19 @@ Password = Annotated[
         format="password",
     ),
 ]
+PasswordHash = Annotated[
+    str,
+    _of(
+        "The hash of a password, from another system, in place of a password: bcrypt, Argon2 and others.",
+        "$2y$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy",
+        minLength=1,
+        maxLength=256,
+        format="password",
+    ),
+]
+PasswordSchemeName = Annotated[
+    T, _of("Where the password comes from: generated, chosen, or imported as a hash.", "imported")
+]
 AddressPrefix = Annotated[str, _of("The beginning of the address.", "bill", pattern=r"^[^\u0000]*$")]
 # 16 TiB. The sum of half a million such quotas still fits into 63 bits.
 LARGEST_QUOTA = 2**44

@@ -30,6 +30,8 @@ from tests.mail.platform import Mailbox, Platform
 PASSWORDS = [f"Canary-{number:02}-{hashlib.sha256(str(number).encode()).hexdigest()[:20]}" for number in range(30)]
 KEYS = [f"pr_Canary{number:02}{hashlib.sha256(f'k{number}'.encode()).hexdigest()[:33]}" for number in range(20)]
 CANARIES = [*PASSWORDS, *KEYS]
+# The digests of imported hashes, which only the database has.
+DIGESTS = [hashlib.sha256(f"h{number}".encode()).hexdigest()[:30] + "2" for number in range(3)]
 # Parameters that the service stores because the caller asked for it. They are no secret to anyone
 # who may read them.
 NAMES = ("display_name", "name", "user_id")
@@ -41,7 +43,7 @@ class Watched:
     def __init__(self, service: Service) -> None:
         self.service = service
         self.platform = Platform.new(service)
-        self.known = set(CANARIES) | {service.key(), self.platform.key}
+        self.known = {*CANARIES, *DIGESTS} | {service.key(), self.platform.key}
         self._turn = itertools.cycle(CANARIES)
 
     def call(self, method: str, target: str, body: bytes | None, headers: dict[str, str]) -> Any:
@@ -124,6 +126,12 @@ def use(watched: Watched) -> None:
             text = b'{"name": "phone", "scopes": ["imap"]}'
             app = watched.call("POST", f"/v2/email-accounts/{id_}/app-passwords/create", text, headers)
             imap_login(watched.service, address, app["password"]).logout()
+    for number, digest in enumerate(DIGESTS):
+        text = json.dumps(body | {"local_part": f"h{number}", "password_hash": f"$2y$04${'a' * 21}.{digest}"}).encode()
+        for _ in range(2):  # the second is a retry
+            watched.call("POST", "/v2/email-accounts/create", text, headers | {"idempotency-key": f"h{number}"})
+        with pytest.raises(Exception, match=r"(?i)auth"):
+            imap_login(watched.service, f"h{number}@{watched.platform.domain}", KEYS[number])
     for route in ROUTES:
         watched.tell(route, id_)
     for _ in range(3):
@@ -163,7 +171,8 @@ def test_it_works(watched: Watched) -> None:
         assert any(part in name for name in looked), part
     assert b"debug" in next(text for name, text in looked.items() if name.endswith("api.log"))
     found = [(name, secret) for name, text in looked.items() for secret in watched.known if secret.encode() in text]
-    assert found == []
+    assert {secret for _, secret in found} == set(DIGESTS)
+    assert {Path(name).parent.name for name, _ in found} == {"db"}
     shown = watched.service.output.read_text()
     # The first start prints the key in its block and in its curl command.
     assert shown.count(watched.service.key()) == shown.count("pr_") == 2

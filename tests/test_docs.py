@@ -151,7 +151,7 @@ def test_every_error_code_is_documented() -> None:
 
 def test_every_code_of_a_field_is_documented() -> None:
     table = section("Errors").partition("Codes of single fields")[2]
-    used = {code for _, code in constants({"FieldError", "BadAddress", "WeakPassword"})}
+    used = {code for _, code in constants({"FieldError", "BadAddress", "BadHash", "WeakPassword"})}
     assert set(first_cells(table)) == used
 
 
@@ -162,7 +162,7 @@ def test_every_error_code_has_its_section() -> None:
 
 def test_every_code_of_a_field_has_its_fix() -> None:
     table = read("docs/errors.md").partition("## Single fields")[2].partition("\n## ")[0]
-    used = {code for _, code in constants({"FieldError", "BadAddress", "WeakPassword"})}
+    used = {code for _, code in constants({"FieldError", "BadAddress", "BadHash", "WeakPassword"})}
     assert set(re.findall(r"`([^`]+)`", "".join(re.findall(r"^\|([^|]*)\|", table, re.M)))) == used
 
 

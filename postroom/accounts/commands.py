@@ -15,6 +15,7 @@ from postroom.accounts import addresses, alias_rests, delivery_scripts, quotas
 from postroom.accounts import locks as account_locks
 from postroom.accounts.account_events import record
 from postroom.accounts.model import COLUMNS, Account, Status, from_row
+from postroom.accounts.password_hashes import GENERATED, PasswordScheme
 from postroom.accounts.quotas import SetQuota
 from postroom.actor import Actor
 from postroom.cluster import nodes
@@ -29,11 +30,11 @@ from postroom.tenants import limits, usage
 # are read after any wait for the domain's counter.
 INSERT = f"""
 INSERT INTO accounts (organization_id, domain_id, user_id, address, display_name, status, is_default, password,
-  generation, created_at, updated_at, quota_bytes, quota_messages)
+  password_scheme, generation, created_at, updated_at, quota_bytes, quota_messages)
 SELECT :organization, :domain_id, :user_id, :address, :display_name, 'active',
   CASE WHEN EXISTS (SELECT 1 FROM accounts
     WHERE organization_id = :organization AND user_id = :user_id AND is_default = 1) THEN 0 ELSE 1 END,
-  :password, 1, :now, :now, :quota_bytes, :quota_messages
+  :password, :password_scheme, 1, :now, :now, :quota_bytes, :quota_messages
 RETURNING {COLUMNS}, EXISTS (SELECT 1 FROM nodes WHERE id > 0 AND seen_at IS NOT NULL),
   EXISTS (SELECT 1 FROM domains
     WHERE id = :domain_id AND organization_id = :organization AND deleted_at IS NULL AND status <> 'pending')"""
@@ -57,7 +58,8 @@ UPDATE = """
 UPDATE accounts SET status = :status, generation = :generation, updated_at = :now
 WHERE id = :id AND organization_id = :organization"""
 RESET = f"""
-UPDATE accounts SET password = :password, generation = generation + 1, updated_at = :now
+UPDATE accounts SET password = :password, password_scheme = :password_scheme, generation = generation + 1,
+  updated_at = :now
 {OWNED_LIVE} RETURNING {COLUMNS}"""
 DISABLE_SCRIPTS = """
 UPDATE accounts SET scripts_disabled = scripts_disabled + 1 WHERE id = :id AND organization_id = :organization"""
@@ -94,6 +96,7 @@ class CreateAccount(msgspec.Struct, frozen=True):
     allow_reserved: bool = False
     quota_bytes: int | UnsetType | None = UNSET
     quota_messages: int | None = None
+    password_scheme: PasswordScheme = GENERATED
 
 
 class UpdateAccount(msgspec.Struct, frozen=True):
@@ -165,12 +168,19 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateA
 
 
 def reset(
-    tx: Tx, actor: Actor, id_: int, user_id: str | None, password: str, *, disable_scripts: bool = False
+    tx: Tx,
+    actor: Actor,
+    id_: int,
+    user_id: str | None,
+    password: str,
+    scheme: PasswordScheme = GENERATED,
+    *,
+    disable_scripts: bool = False,
 ) -> tuple[Account, Ended]:
     """Replaces the password hash and ends every session. Returns the account and the sessions that
     must end. A suspended account stays suspended. With `disable_scripts`, no Sieve script runs from
     the commit on until the owner activates one. Raises not_found."""
-    account = _change(tx, RESET, actor, id_, user_id, password=password, now=tx.now)
+    account = _change(tx, RESET, actor, id_, user_id, password=password, password_scheme=scheme, now=tx.now)
     if account is None:
         raise not_found()
     if disable_scripts:
@@ -267,6 +277,7 @@ def _insert(
         address=f"{command.local_part}@{domain.name}",
         display_name=command.display_name,
         password=command.password,
+        password_scheme=command.password_scheme,
         quota_bytes=quota_bytes,
         quota_messages=command.quota_messages,
         now=tx.now,

@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from postroom.accounts.password_hashes import PasswordScheme
 from postroom.db import Row
 
 Status = Literal["active", "suspended", "disabled"]
@@ -33,6 +34,7 @@ class Account(msgspec.Struct, frozen=True):
     quota_bytes: int | None = None
     quota_messages: int | None = None
     over_quota_at: int | None = None  # since when the mailbox is full
+    password_scheme: PasswordScheme | None = None
     aliases: tuple[str, ...] = ()  # the first addresses, only where alias_pages.py adds them
     aliases_more: bool = False
     sessions_ended: bool | None = None  # by the change just made; None if no session had to end
@@ -50,7 +52,7 @@ class Account(msgspec.Struct, frozen=True):
 SHOWN = (
     *("id", "user_id", "domain", "local_part", "address", "display_name", "status", "is_default"),
     *("created_at", "updated_at", "deleted_at", "purge_at", "last_login_at", "quota_bytes", "quota_messages"),
-    *("aliases", "aliases_more", "sessions_ended"),
+    *("password_scheme", "aliases", "aliases_more", "sessions_ended"),
 )
 COLUMNS = ", ".join(name for name in Account.__struct_fields__ if name not in SHOWN[-3:])
 

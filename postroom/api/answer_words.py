@@ -68,7 +68,11 @@ WORDS: dict[str, tuple[str, Any]] = {
     "over_quota": ("Whether the mailbox is full, so that mail to it is refused.", False),
     "parent_id": ("The key that made this key, or null.", 1),
     "parts": ("`ok` for each part, or the reason why it does not answer.", {"database": "ok", "worker": "ok"}),
-    "password": ("The password. No other answer contains it.", "k7mq-w2xd-9rft-h4ns-pb6v-c3zj"),
+    "password": (
+        "The password, in no other answer; null if its hash was sent.",
+        "k7mq-w2xd-9rft-h4ns-pb6v-c3zj",
+    ),
+    "password_scheme": ("Where the password comes from: generated, chosen, imported; or null.", "generated"),
     "pop3": ("The ways to reach POP3, the best one first.", None),
     "port": ("The TCP port.", 993),
     "prefix": ("The beginning of the key, to recognize it.", "pr_4Yw0sVfM"),

@@ -18,6 +18,7 @@ from postroom.parameters import (
     DisplayName,
     IdempotencyKey,
     Password,
+    PasswordHash,
     QuotaBytes,
     QuotaMessages,
     UserId,
@@ -33,9 +34,12 @@ STATUSES = {
 }
 
 PasswordFile = Annotated[Path | None, typer.Option(help=f"{words_of(Password)} The file holds it, - for stdin.")]
+HashFile = Annotated[Path | None, typer.Option(help=f"{words_of(PasswordHash)} The file holds it, - for stdin.")]
 Source = Annotated[
     Path | None,
-    typer.Option("--from", help="Many: a CSV with address, user_id and, if you like, display_name and password."),
+    typer.Option(
+        "--from", help="Many: a CSV with address, user_id and, if you like, display_name, password or password_hash."
+    ),
 ]
 Passwords = Annotated[
     Path | None, typer.Option(help="With --from: where the passwords go, - for stdout; else FROM.passwords.csv.")
@@ -56,6 +60,7 @@ def create(
     user_id: Annotated[str | None, typer.Option("--user", help=words_of(UserId))] = None,
     display_name: Annotated[str | None, typer.Option(help=words_of(DisplayName))] = None,
     password_file: PasswordFile = None,
+    password_hash_file: HashFile = None,
     allow_reserved: Annotated[bool, typer.Option("--allow-reserved", help=words_of(AllowReserved))] = False,
     quota_bytes: Annotated[int | None, typer.Option(min=1, help=words_of(QuotaBytes))] = None,
     quota_messages: Annotated[int | None, typer.Option(min=1, help=words_of(QuotaMessages))] = None,
@@ -73,6 +78,7 @@ def create(
         "user_id": user_id,
         "display_name": display_name,
         "password": password_file and connection.read(password_file),
+        "password_hash": password_hash_file and connection.read(password_hash_file),
         "allow_reserved": allow_reserved or None,
         "idempotency_key": idempotency_key,
         "quota_bytes": UNSET if quota_bytes is None else quota_bytes,
@@ -93,7 +99,9 @@ def create(
 
 def _for_all(given: dict[str, Any]) -> dict[str, Any]:
     """The fields that are the same for every row."""
-    wrong = [name for name in ("display_name", "password", "idempotency_key") if given[name] is not None]
+    wrong = [
+        name for name in ("display_name", "password", "password_hash", "idempotency_key") if given[name] is not None
+    ]
     if wrong:
         raise typer.BadParameter(f"With --from, {wrong[0].replace('_', '-')} is a column or made for each row.")
     return {name: given[name] for name in ("user_id", "allow_reserved", "quota_bytes", "quota_messages")}

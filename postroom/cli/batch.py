@@ -22,7 +22,7 @@ from postroom.cli import connection
 from postroom.client import Client, Conflict, Invalid, NotFound
 from postroom.settings import BadSettings
 
-KNOWN = {"address", "user_id", "display_name", "password"}
+KNOWN = {"address", "user_id", "display_name", "password", "password_hash"}
 FIRST = ["address", "user_id", "account_id", "password"]
 CREATED = "created"
 

@@ -22,7 +22,7 @@ from postroom.parameters import words_of
 
 Kind = Literal["text", "number", "flag", "list"]
 # Parameters that may not appear on a command line or be repeated.
-HIDDEN = (*SECRETS, "webhook_secret")
+HIDDEN = (*SECRETS, "password_hash", "webhook_secret")
 PUBLIC = ("/.well-known/", "/healthz", "/readyz")
 
 

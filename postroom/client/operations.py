@@ -20,6 +20,7 @@ from postroom.client.rule_operations import RuleOperations
 from postroom.client.shape import Page
 
 Status = Literal["active", "suspended", "disabled"]
+PasswordScheme = Literal["generated", "chosen", "imported"]
 Order = Literal["oldest", "newest"]
 WHOLE = {"fields": "*"}
 
@@ -36,15 +37,17 @@ class Operations(AliasOperations, CredentialOperations, KeyOperations, RuleOpera
         user_id: p.UserId | None = None,
         display_name: p.DisplayName | None = None,
         password: p.Password | None = None,
+        password_hash: p.PasswordHash | None = None,
         allow_reserved: p.AllowReserved | None = None,
         quota_bytes: p.QuotaBytes[int] | UnsetType | None = UNSET,
         quota_messages: p.QuotaMessages[int] | None = None,
         idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.AccountWithPassword]:
         """Makes an account. Its mailbox works by the time of the answer, which is the only one that
-        contains the password."""
+        contains the password. With `password_hash` the password is one of another system."""
         body = given(domain=domain, local_part=local_part, user_id=user_id, display_name=display_name)
-        body |= given(password=password, allow_reserved=allow_reserved, quota_messages=quota_messages)
+        body |= given(password=password, password_hash=password_hash, allow_reserved=allow_reserved)
+        body |= given(quota_messages=quota_messages)
         body |= changed(quota_bytes=quota_bytes)
         return Request(answers.account_with_password, query=WHOLE, body=body, idempotency_key=idempotency_key)
 
@@ -105,6 +108,7 @@ class Operations(AliasOperations, CredentialOperations, KeyOperations, RuleOpera
         domain: p.DomainName | None = None,
         user_id: p.UserId | None = None,
         status: p.StatusName[Status] | None = None,
+        password_scheme: p.PasswordSchemeName[PasswordScheme] | None = None,
         q: p.AddressPrefix | None = None,
         deleted: p.Deleted[bool] | None = None,
         order: p.ListOrder[Order] | None = None,
@@ -114,8 +118,8 @@ class Operations(AliasOperations, CredentialOperations, KeyOperations, RuleOpera
     ) -> Request[Page[shapes.Account]]:
         """Lists accounts. `q` is the beginning of the address; `deleted` lists those that can be
         restored."""
-        query = given(domain=domain, user_id=user_id, status=status, q=q, order=order)
-        query |= given(deleted=_flag(deleted), limit=limit, offset=offset, after=after)
+        query = given(domain=domain, user_id=user_id, status=status, password_scheme=password_scheme, q=q)
+        query |= given(order=order, deleted=_flag(deleted), limit=limit, offset=offset, after=after)
         return Request(answers.accounts, query=WHOLE | query)
 
     @listing("/v2/domains/:domain/email-accounts")
@@ -125,6 +129,7 @@ class Operations(AliasOperations, CredentialOperations, KeyOperations, RuleOpera
         *,
         user_id: p.UserId | None = None,
         status: p.StatusName[Status] | None = None,
+        password_scheme: p.PasswordSchemeName[PasswordScheme] | None = None,
         q: p.AddressPrefix | None = None,
         order: p.ListOrder[Order] | None = None,
         limit: p.Limit | None = None,
@@ -132,7 +137,8 @@ class Operations(AliasOperations, CredentialOperations, KeyOperations, RuleOpera
         after: p.After | None = None,
     ) -> Request[Page[shapes.Account]]:
         """Lists the accounts of one domain, which must exist."""
-        query = given(user_id=user_id, status=status, q=q, order=order, limit=limit, offset=offset, after=after)
+        query = given(user_id=user_id, status=status, password_scheme=password_scheme, q=q, order=order)
+        query |= given(limit=limit, offset=offset, after=after)
         return Request(answers.accounts, path={"domain": domain}, query=WHOLE | query)
 
     @operation("PUT", "/v2/email-accounts/:id")
@@ -190,6 +196,7 @@ class Operations(AliasOperations, CredentialOperations, KeyOperations, RuleOpera
         *,
         user_id: p.UserId | None = None,
         password: p.Password | None = None,
+        password_hash: p.PasswordHash | None = None,
         disable_scripts: p.DisableScripts | None = None,
         revoke_app_passwords: p.RevokeAppPasswords | None = None,
         idempotency_key: p.IdempotencyKey | None = None,
@@ -197,7 +204,7 @@ class Operations(AliasOperations, CredentialOperations, KeyOperations, RuleOpera
         """Replaces the password. The old password no longer works and every open session has ended
         by the time of the answer. With `disable_scripts` no Sieve script runs until the owner
         activates one. App passwords stay, unless `revoke_app_passwords` deletes them."""
-        body = given(user_id=user_id, password=password, disable_scripts=disable_scripts)
+        body = given(user_id=user_id, password=password, password_hash=password_hash, disable_scripts=disable_scripts)
         body |= given(revoke_app_passwords=revoke_app_passwords)
         path = {"id": id}
         return Request(

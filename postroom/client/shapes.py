@@ -26,6 +26,7 @@ class Account(Shape, frozen=True):
     last_login_at: datetime | None
     quota_bytes: int | None
     quota_messages: int | None
+    password_scheme: str | None
     aliases: tuple[str, ...]
     aliases_more: bool
     sessions_ended: bool | None
@@ -107,7 +108,7 @@ class AccountWithPassword(Shape, frozen=True):
     """Only this call's answer has the password."""
 
     account: Account
-    password: str
+    password: str | None
     note: str
 
 

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import msgspec
 
+from postroom.accounts import queries as accounts
 from postroom.cluster import nodes
 from postroom.db import NewerSchema, NoMailRole, Tx, check_known, mail_role, open_database, snapshots
 from postroom.doctor import files, network
@@ -126,6 +127,7 @@ def _database(settings: Settings, running: bool) -> Iterator[Diagnosis]:
             yield _mail_role(settings)
         if running:
             yield from _late_work(settings)
+            yield from _weak_hashes(settings)
         if settings.node:
             yield from _nodes(settings)
     except BadBackup as error:
@@ -154,6 +156,12 @@ def _late_work(settings: Settings) -> Iterator[Diagnosis]:
         yield Diagnosis("error", "worker", text, f"tail {settings.data}/log/worker.log")
     else:
         yield Diagnosis("ok", "worker", "The worker is not late.")
+
+
+def _weak_hashes(settings: Settings) -> Iterator[Diagnosis]:
+    if number := _ask(settings, accounts.count_weak):
+        text = f"{number} accounts log in with an imported MD5-CRYPT hash, which is weak: ask for new passwords."
+        yield Diagnosis("ok", "passwords", text, "postroom api accounts list --password-scheme imported")
 
 
 def _nodes(settings: Settings) -> Iterator[Diagnosis]:

@@ -84,7 +84,7 @@ def _decode(body: bytes) -> dict[str, Any]:
 def _answered(entry: Entry, answer: dict[str, Any]) -> CallToolResult:
     """The answer as text and as data. An answer with a secret says what to do with the secret, and
     that it is for the user."""
-    if entry.secret is None:
+    if entry.secret is None or answer.get(entry.secret) is None:
         return CallToolResult(content=[_text(answer)], structured_content=answer)
     words = tools.SHOW_ONCE.format(secret=entry.secret)
     answer |= {"secret": {"field": entry.secret, "instructions": words}}

@@ -110,6 +110,24 @@ def test_a_page_is_flat(
             assert 0 <= work <= most, (wanted, asked.asked[0])
 
 
+@pytest.mark.parametrize("names", [(), ("user_id",), ("domain_id",), ("user_id", "domain_id")], ids=" ".join)
+def test_a_page_of_one_scheme_is_flat(
+    url: str, filled: tuple[Database, str, Actor, int], names: tuple[str, ...]
+) -> None:
+    """Every password is a generated one: the few others are found at once, with and without the
+    status that all accounts have."""
+    database, status, actor, domain = filled
+    values: dict[str, Any] = {"user_id": "u", "domain_id": domain}
+    of_scheme = {name: values[name] for name in names}
+    for wanted, scheme in itertools.product((None, status), ("generated", "chosen", "imported")):
+        for q in (None, "a777@"):
+            chosen = AccountFilter(**of_scheme, status=wanted, password_scheme=scheme, q=q)
+            asked = Recorder()
+            queries.rows(cast(Tx, asked), actor, chosen, limit=LIMIT)
+            work, most = work_of(url, database, *asked.asked)
+            assert 0 <= work <= most, asked.asked[0]
+
+
 def test_the_aliases_of_a_page_take_one_more_statement() -> None:
     class Rows(Recorder):
         number = 0

@@ -108,7 +108,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("password", "my billing is secret", "contains_address"),
     ("allow_reserved", None, "invalid"),
     ("allow_reserved", "true", "invalid"),
-    ("password_hash", "{PLAIN}x", "unknown_field"),
+    ("password_hash", "{PLAIN}x", "unknown_scheme"),
     ("status", "active", "unknown_field"),
     ("id", 1, "unknown_field"),
     ("is_default", True, "unknown_field"),

@@ -21,6 +21,7 @@ ALL_FIELDS = [
     "last_login_at",
     "quota_bytes",
     "quota_messages",
+    "password_scheme",
     "aliases",
     "aliases_more",
     "sessions_ended",

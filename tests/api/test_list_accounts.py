@@ -74,6 +74,8 @@ REFUSED = [
     ("status", ""),
     ("status", "gone"),
     ("status", "Active"),
+    ("password_scheme", ""),
+    ("password_scheme", "Imported"),
     ("q", ""),
     ("q", "a\0"),
     ("user_id", ""),
@@ -95,7 +97,9 @@ def test_it_refuses(tenant: Tenant, name: str, value: str) -> None:
     assert refused.problem("query" if "\0" in value else name)
 
 
-@pytest.mark.parametrize("name", ["user_id", "domain", "status", "q", "limit", "offset", "after", "fields"])
+@pytest.mark.parametrize(
+    "name", ["user_id", "domain", "status", "password_scheme", "q", "limit", "offset", "after", "fields"]
+)
 def test_a_repeated_parameter(tenant: Tenant, name: str) -> None:
     value = "1" if name in ("limit", "offset", "after") else "id" if name == "fields" else "active"
     for second in (name, f"%{ord(name[0]):x}{name[1:]}"):

@@ -46,7 +46,9 @@ REFUSED: list[tuple[Any, str, str]] = [
     ({"password": "my own billing account"}, "password", "contains_address"),
     ({"user_id": None}, "user_id", "invalid"),
     ({"user_id": ""}, "user_id", "invalid"),
-    ({"password_hash": "x"}, "password_hash", "unknown_field"),
+    ({"password_hash": "x"}, "password_hash", "unknown_scheme"),
+    ({"password_hash": None}, "password_hash", "invalid"),
+    ({"password_hash": "{MD5-CRYPT}$1$s$/c1BW6w9oMdpQUwlCV1Uu/", "password": GOOD}, "password_hash", "exclusive"),
     ({"id": 1}, "id", "unknown_field"),
     ([], "body", "invalid"),
 ]

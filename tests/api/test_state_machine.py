@@ -14,6 +14,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from tests.harness.hashes import HASHES
 from tests.harness.server import ApiServer, Response, Tenant
 
 ACCOUNTS = "/v2/email-accounts"
@@ -72,6 +73,7 @@ class Machine(RuleBasedStateMachine):
             "is_default": first,
             "quota_bytes": None,
             "quota_messages": None,
+            "password_scheme": "generated",
             "aliases": [],
             "aliases_more": False,
         }
@@ -120,6 +122,17 @@ class Machine(RuleBasedStateMachine):
         answer = self.tenant.post(f"{ACCOUNTS}/{account['id']}/password/reset", filter_)
         if not self._refuses(answer, account, filter_):
             self._new_password(answer)
+            account["password_scheme"] = "generated"
+
+    @precondition(lambda self: self.accounts)
+    @rule(data=st.data(), filter_=filters, text=st.sampled_from(HASHES))
+    def import_hash(self, data: st.DataObject, filter_: dict[str, str], text: str) -> None:
+        account = self._any(data)
+        body = {"password_hash": text, **filter_}
+        answer = self.tenant.post(f"{ACCOUNTS}/{account['id']}/password/reset", body)
+        if not self._refuses(answer, account, filter_):
+            assert answer.json["password"] is None
+            account["password_scheme"] = "imported"
 
     @precondition(lambda self: self.accounts)
     @rule(data=st.data(), filter_=filters, numbers=st.lists(st.integers(1, 9), unique=True))

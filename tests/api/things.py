@@ -57,10 +57,32 @@ FILTERS: dict[str, Callable[[Thing, int, str], Any]] = {
     "after": lambda t, id_, local_part: id_ - 1,
     "every_user": lambda t, id_, local_part: "true",
 }
-NAMES_NOTHING = {"kind", "status", "order", "limit", "offset", "fields", "deleted", "type", "since", "until"}
+NAMES_NOTHING = {
+    "kind",
+    "status",
+    "password_scheme",
+    "order",
+    "limit",
+    "offset",
+    "fields",
+    "deleted",
+    "type",
+    "since",
+    "until",
+}
 # Optional fields that cannot name a foreign thing. test_create_domain.py tests `organization_id`.
 SAYS_HOW = {
-    *("user_id", "organization_id", "display_name", "name", "password", "allow_reserved", "status", "is_default"),
+    *(
+        "user_id",
+        "organization_id",
+        "display_name",
+        "name",
+        "password",
+        "password_hash",
+        "allow_reserved",
+        "status",
+        "is_default",
+    ),
     *("purge", "disable_scripts", "revoke_app_passwords", "scopes", "networks", "expires_at", "webhook_url"),
     *("webhook_secret", "former_days"),
     *("accounts", "accounts_per_domain", "to", "keep_copy", "text", "subject", "from_at", "until_at", "days"),

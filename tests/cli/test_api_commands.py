@@ -21,6 +21,7 @@ from postroom.cli.api import build
 from postroom.cli.api_commands import place
 from postroom.client.catalog import Entry, catalog
 from tests.cli.program import environment, names_of, route_of, run, url_of
+from tests.harness.hashes import HASHES
 from tests.harness.server import Tenant
 from tests.harness.service import COMMAND, wait_for
 
@@ -39,7 +40,8 @@ def test_each_route_has_a_command(entry: Entry) -> None:
     command = commands()[" ".join(filter(None, place(entry)))]
     names = names_of(route_of(entry))
     if entry.name == "create_account":
-        names = names - {"domain", "local_part", "password"} | {"address", "password_file"}
+        files = {"password_file", "password_hash_file"}
+        names = names - {"domain", "local_part", "password", "password_hash"} | {"address"} | files
     taken = {parameter.name for parameter in command.params}
     assert names <= taken
     assert ("every" in taken) == entry.is_list
@@ -153,6 +155,17 @@ def test_a_secret_comes_from_stdin(tenant: Tenant, tmp_path: Path) -> None:
     chosen = "a long enough password 42"
     reset = run(tenant, tmp_path, "accounts", "reset-password", id_, "--password-file", "-", "--json", given=chosen)
     assert json.loads(reset.stdout)["password"] == chosen
+
+
+def test_a_hash_comes_from_a_file(tenant: Tenant, tmp_path: Path) -> None:
+    (tmp_path / "hash").write_text(f"{HASHES[0]}\n")
+    options = ("--user", "u1", "--password-hash-file", "hash", "--json")
+    made = json.loads(run(tenant, tmp_path, "accounts", "create", f"moved@{tenant.domain}", *options).stdout)
+    assert (made["password"], made["account"]["password_scheme"]) == (None, "imported")
+    reset = run(tenant, tmp_path, "accounts", "reset-password", str(made["account"]["id"]), *options[2:])
+    assert json.loads(reset.stdout)["account"]["password_scheme"] == "imported"
+    listed = run(tenant, tmp_path, "accounts", "list", "--password-scheme", "imported", "--json")
+    assert [item["local_part"] for item in json.loads(listed.stdout)["items"]] == ["moved"]
 
 
 def test_the_same_idempotency_key_makes_it_once(tenant: Tenant, tmp_path: Path) -> None:

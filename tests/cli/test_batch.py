@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from tests.cli.program import environment, run
+from tests.harness.hashes import HASHES
 from tests.harness.server import Tenant
 from tests.harness.service import COMMAND, SIGNALLED, wait_for
 
 CREATE = ("accounts", "create", "--from", "accounts.csv")
+SSHA = next(text for text in HASHES if text.startswith("{SSHA}"))
 NAME = "accounts.csv.passwords.csv"
 
 
@@ -50,6 +52,23 @@ def test_it_works(tenant: Tenant, tmp_path: Path) -> None:
     for row in rows:
         assert len(row[3]) == 35
         assert row[3] not in done.stderr
+
+
+def test_a_column_of_hashes(tenant: Tenant, tmp_path: Path) -> None:
+    """An imported password is not in the file of passwords, and its hash is nowhere."""
+    rows = [
+        f"ann@{tenant.domain},u1,{SSHA}",
+        f"bob@{tenant.domain},u1,",
+        f"eve@{tenant.domain},u1,{{PLAIN}}secret-word",
+    ]
+    (tmp_path / "accounts.csv").write_text("address,user_id,password_hash\n" + "\n".join(rows) + "\n")
+    done = run(tenant, tmp_path, *CREATE)
+    assert f"eve@{tenant.domain}: " in done.stderr
+    assert "2 made, 0 made before, 1 refused" in done.stderr
+    assert [(row[0][:3], len(row[3])) for row in written(tmp_path)[1:]] == [("ann", 0), ("bob", 35)]
+    assert [account["password_scheme"] for account in accounts(tenant)] == ["imported", "generated"]
+    said = done.stdout + done.stderr + (tmp_path / NAME).read_text()
+    assert not [secret for secret in (SSHA[6:], "secret-word") if secret in said]
 
 
 def test_the_same_command_carries_on(tenant: Tenant, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from mcp.types import CallToolResult, Tool
 from postroom.api.route import Route
 from postroom.client.catalog import catalog
 from tests.cli.program import environment, names_of, route_of
+from tests.harness.hashes import HASHES
 from tests.harness.server import Tenant
 from tests.harness.service import COMMAND, LONG
 
@@ -73,7 +74,7 @@ def _check(route: Route, tool: Tool) -> None:
     assert set(schema["properties"]) == names
     assert schema["additionalProperties"] is False
     assert all(part["description"] for part in schema["properties"].values())
-    for secret in {"password", "webhook_secret"} & names:
+    for secret in {"password", "password_hash", "webhook_secret"} & names:
         assert schema["properties"][secret]["format"] == "password"
     hints = tool.annotations
     assert hints
@@ -115,6 +116,8 @@ def test_it_works(tenant: Tenant, tmp_path: Path, mode: Literal["auto", "legacy"
         assert changed["account"]["status"] == "suspended"
         reset = data(await client.call_tool("reset_password", {"id": id_, "password": "chosen by the user 42"}))
         passwords.append(reset["password"])
+        moved = await client.call_tool("reset_password", {"id": id_, "password_hash": HASHES[0]})
+        assert (data(moved)["password"], len(moved.content)) == (None, 1)  # nothing to show once
         await client.call_tool("set_limits", {"user_id": "u1", "accounts": 7})
         await client.call_tool("set_limits", {"user_id": "u1", "accounts": None, "domains": 3})
         limits = data(await client.call_tool("get_limits", {"user_id": "u1"}))["limits"]
@@ -128,11 +131,11 @@ def test_it_works(tenant: Tenant, tmp_path: Path, mode: Literal["auto", "legacy"
 
     said = talk(tenant, tmp_path, work, mode=mode)
     assert passwords[1] == "chosen by the user 42"
-    assert [secret for secret in (*passwords, tenant.key) if secret in said] == []
+    assert [secret for secret in (*passwords, HASHES[0], tenant.key) if secret in said] == []
     assert {event["type"] for event in tenant.events()} >= {"account.created", "account.password_reset", "key.created"}
     kept = "SELECT count(*) FROM idempotent_answers WHERE organization_id = :organization"
     row = tenant.api.database.write_sync(lambda tx: tx.one(kept, organization=tenant.organization_id))
-    assert row == (7,)  # each write of this session had an Idempotency-Key
+    assert row == (8,)  # each write of this session had an Idempotency-Key
 
 
 def test_lists_writes_and_errors(tenant: Tenant, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def blocking() -> None:
     with Client() as client:
         made = client.create_account("demo.test", "billing", user_id="user_123")
         assert_type(made, AccountWithPassword)
-        assert_type(made.password, str)
+        assert_type(made.password, str | None)
         assert_type(client.get_account(made.account.id), Account)
         assert_type(client.list_accounts(domain="demo.test"), Pages[Account])
         for account in client.list_accounts():

@@ -32,14 +32,14 @@ def test_a_connection_that_breaks_after_the_commit(tenant: Tenant, plan: list[in
         assert len(set(proxy.idempotency_keys)) == 1
     assert [account["id"] for account in tenant.get("/v2/email-accounts").json["items"]] == [made.account.id]
     assert [event["type"] for event in tenant.events(account_id=made.account.id)].count("account.created") == 1
-    assert opens(tenant, made.account.id, made.password)
+    assert opens(tenant, made.account.id, str(made.password))
 
 
 def test_awaited_it_is_carried_out_once_too(tenant: Tenant) -> None:
     async def use(url: str) -> str:
         async with AsyncClient(url, tenant.key) as client:
             made = await client.create_account(tenant.domain, "billing", user_id="user_123")
-            return (await client.reset_password(made.account.id)).password
+            return str((await client.reset_password(made.account.id)).password)
 
     with BreakingProxy.start(tenant.api.port, [0, 60]) as proxy:
         assert asyncio.run(use(proxy.url))

@@ -40,6 +40,7 @@ def shown(value: Any) -> str:
 
 
 def test_a_password_is_in_no_repr(made: AccountWithPassword) -> None:
+    assert made.password
     assert len(made.password) > 20
     assert made.password not in shown(made)
     assert made.account.address in shown(made)

@@ -11,6 +11,7 @@ from postroom.errors import MailUnavailable, Refused
 from postroom.mailboxes.interface import OpenSession, Usage
 from tests.console.axe import judge
 from tests.console.conftest import Visit
+from tests.harness.hashes import HASHES
 from tests.harness.server import Told
 
 
@@ -115,8 +116,9 @@ def test_the_quota_of_an_account(console: Visit, told: Told) -> None:
 
 
 def test_forwarding_and_vacation(console: Visit) -> None:
-    account, page = console.tenant.account("rules"), console.page
+    account, page = console.tenant.account("rules", password_hash=HASHES[0]), console.page
     console.open(f"/accounts/{account['id']}")
+    expect(page.get_by_text("imported as a hash")).to_be_visible()
     console.button("Change the forwarding").click()
     console.dialog.get_by_label("Forward its mail").check()
     console.dialog.get_by_label("Addresses").fill("ann@else.example\nno address")

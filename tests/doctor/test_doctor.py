@@ -17,6 +17,7 @@ import pytest
 
 from postroom.mailplane.certificate import LIFETIME, self_signed
 from tests.harness.dns_server import DnsServer
+from tests.harness.hashes import HASHES
 from tests.harness.service import COMMAND, Service, wait_for
 from tests.mail.platform import Platform
 
@@ -65,6 +66,19 @@ def test_it_works() -> None:
         assert files == {path: path.stat().st_mtime_ns for path in service.data.rglob("*.cf")}
         owners = {path.stat().st_uid for path in (service.data / "db").iterdir()}
         assert owners == {(service.data / "db").stat().st_uid}
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_weak_hashes(number: int) -> None:
+    with Service.new(mail="off") as service:
+        service.start()
+        platform = Platform.new(service)
+        for name in ("a", "b")[:number]:
+            body = {"domain": platform.domain, "local_part": name, "user_id": "u", "password_hash": HASHES[-1]}
+            platform.call("POST", "/v2/email-accounts/create", body)
+        platform.create("c")
+        said = [text for _, subject, text in look(service, 0) if subject == "passwords"]
+        assert [text.partition(" ")[0] for text in said] == (["2"] if number else [])
 
 
 def test_never_started() -> None:

@@ -26,6 +26,7 @@ BOTH = {
     "test_app_passwords",
     "test_renames::test_it_works",
     "test_renames::test_a_hundred_renames_under_load",
+    "test_imported_hashes::test_a_reset",
     "test_freshness",
     "test_delivery",
     "test_submission",

@@ -285,7 +285,7 @@ def make_account(service: Service) -> tuple[str, str]:
     """Returns address and password."""
     with Client(f"http://127.0.0.1:{service.ports['port']}", service.key()) as client:
         made = client.create_account("demo.test", "reader", user_id="user_1")
-        return made.account.address, made.password
+        return made.account.address, str(made.password)
 
 
 def test_a_renewed_certificate_is_read_without_a_restart(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import psycopg
 
 from postroom.db.migrations import SCHEMA
+from tests.harness.hashes import HASHES
 from tests.harness.postgres import PostgresServer
 from tests.harness.service import Service
 from tests.mail.platform import Platform
@@ -35,6 +36,7 @@ def fill(service: Service) -> None:
         body = {"domain": platform.domain, "local_part": local_part, "user_id": f"user_{user}"}
         platform.call("POST", "/v2/email-aliases/create", {**body, "account_ids": [box.id]})
     boxes[1].update(local_part="renamed")
+    platform.call("POST", f"/v2/email-accounts/{boxes[4].id}/password/reset", {"password_hash": HASHES[0]})
     boxes[4].update(quota_bytes=10**9, quota_messages=10**5)
     platform.call("POST", "/v2/domain", {"domain": "claim.example", "user_id": "user_first"})
     platform.call("POST", "/v2/domains/claim.example/dkim/rotate", {"user_id": "user_first"})

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from postroom.db import migrate
+from postroom.db import migrate, open_database
 from postroom.db.migrations import SCHEMA, VIEWS
 from tests.upgrade.make import HERE, load
 
@@ -98,7 +98,7 @@ def test_it_works(fixture: Path, rounds: int, request: pytest.FixtureRequest, tm
     def new() -> str:
         if fixture.name.endswith(".sqlite.sql"):
             for left in tmp_path.glob("postroom.db*"):  # also the WAL of a killed process
-                left.unlink()
+                left.unlink(missing_ok=True)  # a connection that is collected only now removes its WAL
             url = f"sqlite:///{tmp_path / 'postroom.db'}"
         else:
             url = request.getfixturevalue("postgres").new_database()
@@ -127,6 +127,24 @@ def test_it_works(fixture: Path, rounds: int, request: pytest.FixtureRequest, tm
         }
         assert contents(url, kept) == {table: rows for table, rows in before.items() if table in after}
         assert query(url, "SELECT login FROM mail_logins")
+
+
+@pytest.mark.parametrize("fixture", FIXTURES[-2:], ids=lambda path: path.stem)
+def test_where_old_passwords_come_from(fixture: Path, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """The schema before password_scheme tells a chosen password by its hash."""
+    is_sqlite = fixture.name.endswith(".sqlite.sql")
+    url = f"sqlite:///{tmp_path / 'postroom.db'}" if is_sqlite else request.getfixturevalue("postgres").new_database()
+    load(fixture, url)
+    database = open_database(url)
+    sql = "UPDATE accounts SET password = '{ARGON2ID}x' WHERE id = (SELECT MIN(id) FROM accounts)"
+    database.write_sync(lambda tx: tx.run(sql))
+    database.close()
+    migrate(url)
+    found = query(url, "SELECT password LIKE '{ARGON2ID}%', password_scheme FROM accounts ORDER BY id")
+    assert [(bool(is_argon2), scheme) for is_argon2, scheme in found] == [
+        (True, "chosen"),
+        *[(False, "generated")] * (len(found) - 1),
+    ]
 
 
 def test_every_released_schema_has_its_fixtures() -> None:

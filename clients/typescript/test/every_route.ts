@@ -31,7 +31,7 @@ export async function appPasswords(): Promise<void> {
 export async function accounts(): Promise<void> {
   const made = await client.call("accounts.create", { body: { ...domain, local_part: "billing" } });
   const account: Account = made.account;
-  const texts: string[] = [made.password, account.address, account.created_at];
+  const texts: string[] = [made.password ?? "", account.address, account.created_at];
   const name: string | null = account.display_name;
   await client.call("accounts.create", {
     body: { ...domain, local_part: "a", ...user, display_name: null, allow_reserved: true },
@@ -46,7 +46,7 @@ export async function accounts(): Promise<void> {
   (await client.call("accounts.delete", { body: { id: 42 } })).deleted.purge_at satisfies string | null;
   await client.call("accounts.restore", { path, body: {} });
   await client.call("accounts.sign_out", { path, body: user });
-  (await client.call("accounts.reset", { path, body: { disable_scripts: true } })).password satisfies string;
+  (await client.call("accounts.reset", { path, body: { disable_scripts: true } })).password satisfies string | null;
   const query = { ...domain, local_part: "billing" };
   (await client.call("availability.get", { query })).reason satisfies string | null;
   // @ts-expect-error local_part is required

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from postroom.accounts import alias_pages, queries
+from postroom.accounts.password_hashes import SCHEMES
 from postroom.accounts.queries import AccountFilter
 from postroom.api.context import RequestContext, resolve_user
 from postroom.api.endpoints.account_views import ShownRows
@@ -22,6 +23,7 @@ from postroom.parameters import (
     Fields,
     Limit,
     Offset,
+    PasswordSchemeName,
     StatusName,
     UserId,
 )
@@ -34,6 +36,9 @@ STATUSES = ("active", "suspended", "disabled")
 class DomainPageQuery(msgspec.Struct, frozen=True):
     user_id: UserId | UnsetType = UNSET
     status: Annotated[StatusName[str], Meta(extra_json_schema={"enum": list(STATUSES)})] | UnsetType = UNSET
+    password_scheme: Annotated[PasswordSchemeName[str], Meta(extra_json_schema={"enum": list(SCHEMES)})] | UnsetType = (
+        UNSET
+    )
     q: AddressPrefix | UnsetType = UNSET
     order: Order = "oldest"
     limit: Limit = 50
@@ -63,12 +68,15 @@ class AccountPage:
             problems.append(FieldError("deleted", "invalid", "Use true or false."))
         if query.status not in (UNSET, *STATUSES):
             problems.append(FieldError("status", "invalid", f"Use one of: {', '.join(STATUSES)}."))
+        if query.password_scheme not in (UNSET, *SCHEMES):
+            problems.append(FieldError("password_scheme", "invalid", f"Use one of: {', '.join(SCHEMES)}."))
         newest = is_newest(query.order, problems)
         raise_if_any(problems)
         self._context, self._query, self._rows = context, query, rows
         self.wanted = AccountFilter(
             user_id=resolve_user(context.actor, query.user_id),
             status=None if query.status is UNSET else query.status,
+            password_scheme=None if query.password_scheme is UNSET else query.password_scheme,
             q=None if query.q is UNSET else query.q.lower(),
             deleted=deleted == "true",
             newest=newest,
@@ -77,7 +85,7 @@ class AccountPage:
     async def read(self, work: Callable[[Tx], T]) -> T:
         """Runs the transaction that finds the page, outside the event loop if it may take long."""
         wanted, query = self.wanted, self._query
-        is_filtered = wanted.deleted or wanted.q is not None or wanted.status is not None
+        is_filtered = wanted.deleted or (wanted.q, wanted.status, wanted.password_scheme) != (None, None, None)
         sums_all = self.wants_total and wanted.user_id is None  # a row for each domain of the organization
         slow = is_filtered or sums_all or query.offset > DEEP or self._context.actor.restricted_key_id is not None
         slow = slow or self._rows.has_aliases
@@ -95,7 +103,9 @@ class AccountPage:
 
     @property
     def wants_total(self) -> bool:
-        return self._query.fields is not UNSET and not self.wanted.deleted and self.wanted.q is None
+        wanted = self.wanted
+        uncounted = wanted.deleted or wanted.q is not None or wanted.password_scheme is not None
+        return self._query.fields is not UNSET and not uncounted
 
     def total(self, tx: Tx, domain_id: int | None = None) -> int | UnsetType:
         """The length of the whole list, with `?fields=` and where a counter has it. Without

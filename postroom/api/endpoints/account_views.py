@@ -17,6 +17,7 @@ from postroom.api.projections import derive, filler, readers
 from postroom.db import Row, Tx
 
 NOTE = "Save this password now. It will not be shown again."
+IMPORTED_NOTE = "The password is the one that the hash was made of. Postroom does not know it."
 
 CreatedAccount = derive(
     "CreatedAccount",

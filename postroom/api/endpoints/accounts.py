@@ -11,10 +11,9 @@ from postroom.accounts import app_passwords, renames
 from postroom.accounts import commands as accounts
 from postroom.accounts.commands import CreateAccount
 from postroom.accounts.model import Account
-from postroom.accounts.passwords import generate, hash_generated
 from postroom.accounts.quotas import SetQuota
 from postroom.api.context import RequestContext, Result, path_id, require_user, resolve_user
-from postroom.api.endpoints import account_update, account_views
+from postroom.api.endpoints import account_password, account_update, account_views
 from postroom.api.endpoints.account_page import AccountPage, DomainPageQuery, PageQuery
 from postroom.api.endpoints.account_quota import with_size
 from postroom.api.endpoints.account_update import UpdateBody
@@ -42,6 +41,7 @@ from postroom.parameters import (
     Id,
     LocalPart,
     Password,
+    PasswordHash,
     Purge,
     QuotaBytes,
     QuotaMessages,
@@ -71,6 +71,7 @@ class CreateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user_id: UserId | UnsetType = UNSET
     display_name: DisplayName | None = None
     password: Password | UnsetType = UNSET
+    password_hash: PasswordHash | UnsetType = UNSET
     allow_reserved: AllowReserved = False
     quota_bytes: QuotaBytes[QuotaNumber] | UnsetType | None = UNSET
     quota_messages: QuotaMessages[QuotaNumber] | None = None
@@ -93,6 +94,7 @@ class SignOutBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ResetBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user_id: UserId | UnsetType = UNSET
     password: Password | UnsetType = UNSET
+    password_hash: PasswordHash | UnsetType = UNSET
     disable_scripts: DisableScripts = False
     revoke_app_passwords: RevokeAppPasswords = False
 
@@ -103,7 +105,7 @@ class AccountAnswer(msgspec.Struct, frozen=True):
 
 class SecretAnswer(msgspec.Struct, frozen=True):
     account: Any
-    password: str
+    password: str | None
     note: str = NOTE
 
 
@@ -145,14 +147,16 @@ async def create(context: RequestContext, query: FieldsQuery, body: CreateBody) 
     user_id = require_user(context.actor, problems, query.user_id, body.user_id)
     address = parse_address(body.domain, body.local_part, problems)
     password = parse_password(body.password, address, problems)
+    hashed = account_password.parse_hash(body.password_hash, body.password, problems)
     raise_if_any(problems)
-    secret, stored = await _password(context, password)
+    secret = await account_password.secret(context, password, hashed)
     command = CreateAccount(
         domain=address.domain,
         local_part=address.local_part,
         user_id=user_id,
         display_name=body.display_name,
-        password=stored,
+        password=secret.stored,
+        password_scheme=secret.scheme,
         allow_reserved=body.allow_reserved,
         quota_bytes=body.quota_bytes,
         quota_messages=body.quota_messages,
@@ -161,7 +165,7 @@ async def create(context: RequestContext, query: FieldsQuery, body: CreateBody) 
     def work(tx: Tx) -> Result:
         account = accounts.create(tx, context.actor, command)
         location = (b"location", b"/v2/email-accounts/%d" % account.id)
-        return Result(SecretAnswer(show(tx, account), secret), 201, (location,))
+        return Result(SecretAnswer(show(tx, account), secret.shown, secret.note), 201, (location,))
 
     return await context.write(work)
 
@@ -352,31 +356,28 @@ async def reset(context: RequestContext, query: FieldsQuery, body: ResetBody) ->
     """Replaces the password. The old password no longer works and every open session has ended by
     the time of the answer."""
     show = projection(context.actor, query.fields, account_views.reset)
-    raise_if_any(text_problems(query.user_id, body.user_id))
+    problems = text_problems(query.user_id, body.user_id)
+    hashed = account_password.parse_hash(body.password_hash, body.password, problems)
+    raise_if_any(problems)
     id_, user_id = path_id(context), resolve_user(context.actor, query.user_id, body.user_id)
     password = body.password
     if password is not UNSET:
         known = await context.services.database.read(lambda tx: accounts.get(tx, context.actor, id_, user_id))
-        problems: list[FieldError] = []
         password = parse_password(password, known, problems)
         raise_if_any(problems)
-    secret, stored = await _password(context, password)
+    secret = await account_password.secret(context, password, hashed)
 
     def work(tx: Tx) -> Result:
-        account, ended = accounts.reset(tx, context.actor, id_, user_id, stored, disable_scripts=body.disable_scripts)
+        account, ended = accounts.reset(
+            tx, context.actor, id_, user_id, secret.stored, secret.scheme, disable_scripts=body.disable_scripts
+        )
         if body.revoke_app_passwords:
             app_passwords.delete_all(tx, context.actor, account)
-        return _revoking(context, account, [ended], lambda account: SecretAnswer(show(tx, account), secret))
+        return _revoking(
+            context, account, [ended], lambda account: SecretAnswer(show(tx, account), secret.shown, secret.note)
+        )
 
     return await context.write(work)
-
-
-async def _password(context: RequestContext, chosen: str | UnsetType) -> tuple[str, str]:
-    """The password to send in the answer, and the hash to store."""
-    if chosen is UNSET:
-        secret = generate()
-        return secret, hash_generated(secret)
-    return chosen, await context.services.hashers.hash_chosen(chosen)
 
 
 def _revoking(

@@ -60,6 +60,8 @@ function actions(account, { go }, again) {
   ];
 }
 
+const PASSWORDS = { generated: "generated", chosen: "chosen", imported: "imported as a hash" };
+
 function about(account, again) {
   const change = can("accounts:write") && button(account.display_name ? "Change" : "Add", { kind: "plain", onclick: async () => (await editName(account)) && again() });
   const renamed = can("accounts:write") && button("Rename", { kind: "plain", onclick: async () => (await rename(account)) && again() });
@@ -68,6 +70,7 @@ function about(account, again) {
     ["Display name", h("span", { class: "with-action" }, h("span", null, account.display_name || h("span", { class: "faint" }, "none")), change)],
     ["User", h("span", null, h("a", { href: `/accounts?user_id=${encodeURIComponent(account.user_id)}` }, account.user_id), account.is_default && h("span", { class: "tag" }, "default account"))],
     ["Domain", h("a", { href: `/domains/${encodeURIComponent(account.domain)}` }, account.domain)],
+    ["Password", h("span", null, PASSWORDS[account.password_scheme])],
     ["Id", copyable(String(account.id), "Copy the id")],
     ["Created", moment(account.created_at)],
     ["Changed", moment(account.updated_at)],
