@@ -52,6 +52,7 @@ def sections(quick: bool) -> Iterator[tuple[str, str, Callable[[], Iterator[Row]
     yield "Latency under load", crowd, lambda: latency.measure()
     yield "Memory and start", "The processes of one service.", lambda: _both(memory.measure)
     yield "Mail", mail.SAYS, lambda: mail.measure(quick=quick)
+    yield "Mail, PostgreSQL", "As above, over PostgreSQL.", lambda: mail.measure(quick=quick, postgres=True)
     yield "Purges", "Deleted accounts without mail, that a worker with nothing else to do erases.", purges.rows
     yield "Where the time of a get goes", GET, parts.measure
     yield "What a create costs", CREATE, create_cost.measure

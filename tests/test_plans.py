@@ -34,7 +34,7 @@ VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
 WHOLE = {
     ("domains.commands", "UNPROVABLE"): "rows left by an upgrade; read once at a start",
     ("domains.spellings", "UNSPELLED"): "rows left by an upgrade; read once at a start",
-    ("accounts.digest_keys", "REPLACE"): "whether there is an app password at all; asked once at a start",
+    ("cluster.digest_keys", "REPLACE"): "whether there is an app password at all; asked once at a start",
     ("accounts.queries", "WEAK"): "the accounts whose password was not generated; read by `postroom doctor`",
     ("tenants.organizations", "NAMES"): "at most twenty names, for an operator who misspelled one",
 }

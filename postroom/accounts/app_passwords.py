@@ -11,10 +11,11 @@ from typing import Literal
 
 import msgspec
 
-from postroom.accounts import account_events, digest_keys, passwords
+from postroom.accounts import account_events, passwords
 from postroom.accounts import commands as accounts
 from postroom.accounts.model import Account
 from postroom.actor import Actor
+from postroom.cluster import digest_keys
 from postroom.db import Row, Tx
 from postroom.errors import FieldError, LimitReached, Refused, invalid, not_found
 from postroom.instance import digest_key
@@ -47,8 +48,10 @@ EXPIRED = "SELECT id FROM app_passwords WHERE expires_at <= :now ORDER BY expire
 OWNER = """
 SELECT accounts.organization_id, accounts.id FROM app_passwords JOIN accounts ON accounts.id = app_passwords.account_id
 WHERE app_passwords.id = :id AND app_passwords.expires_at <= :now"""
+# The right password for a suspended account does not count as a login.
 LAST_USE = """
-WHERE id = :id AND account_id = :account_id AND (last_used_at IS NULL OR last_used_at <= :before)"""
+WHERE id = :id AND account_id = :account_id AND (last_used_at IS NULL OR last_used_at <= :before)
+  AND EXISTS (SELECT 1 FROM accounts WHERE id = :account_id AND status = 'active' AND deleted_at IS NULL)"""
 IS_NEW_USE = f"SELECT 1 FROM app_passwords {LAST_USE}"
 USE = f"UPDATE app_passwords SET last_used_at = :at, last_used_protocol = :protocol {LAST_USE}"
 

@@ -13,7 +13,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 def parse(text: str) -> str:
     """Returns the canonical CIDR notation of a network or a single address. Raises ValueError."""
-    if not text.isascii():  # the library accepts digits of every script
+    if not text.isascii() or "%" in text:  # the library accepts digits of every script, and zones
         raise ValueError("not a network")
     return str(ipaddress.ip_network(text))
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from postroom.cluster import node_trust, nodes
+from postroom.cluster import digest_keys, node_trust, nodes
 from postroom.cluster.node_trust import Trusted
 from postroom.cluster.nodes import Node
 from postroom.db import Database, Tx
@@ -107,15 +107,20 @@ class Trusting:
             node_trust.seal(tx, row.id, node_pair.seal(secret, row.certificate))
 
     def _share_digest_key(self, tx: Tx, view: View) -> None:
-        """The first node brings the key of its data directory. Every other node takes it, and waits
-        for a running one that seals it."""
-        rows = [row for row, _ in view.good()]
+        """The first node brings the key of its data directory, and so does a node whose key is that
+        of all app passwords. Every other node waits for a running one that seals the key."""
         key = self.digest_key(view)
-        if not key and not any(row.digest_key for row in rows):
+        if not key and (not any(row.digest_key for row in view.rows) or self._has_shared_key(tx)):
             key = digest_key.ensure(self._data)
-        for row in rows:
+        for row, _ in view.good():
             if key and not row.digest_key:
                 node_trust.seal_digest_key(tx, row.id, node_pair.seal(key, row.certificate))
+
+    def _has_shared_key(self, tx: Tx) -> bool:
+        try:
+            return digest_keys.is_shared(tx, digest_key.fingerprint(digest_key.read(self._data)))
+        except (FileNotFoundError, ValueError):
+            return False
 
     def _open(self, view: View) -> str:
         """Returns the secret; empty if it was not sealed for this node."""

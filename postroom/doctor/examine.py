@@ -16,12 +16,12 @@ from typing import TypeVar
 import msgspec
 
 from postroom.accounts import queries as accounts
-from postroom.cluster import nodes
+from postroom.cluster import digest_keys, nodes
 from postroom.db import NewerSchema, NoMailRole, Tx, check_known, mail_role, open_database, snapshots
 from postroom.doctor import files, network
 from postroom.doctor.diagnosis import Diagnosis
 from postroom.errors import BadBackup, Busy
-from postroom.instance import data_directory, system_user
+from postroom.instance import data_directory, digest_key, system_user
 from postroom.instance.system_user import Identity
 from postroom.mailboxes import session_revocations
 from postroom.mailplane import daemons
@@ -128,6 +128,7 @@ def _database(settings: Settings, running: bool) -> Iterator[Diagnosis]:
         if running:
             yield from _late_work(settings)
             yield from _weak_hashes(settings)
+            yield from _digest_key(settings)
         if settings.node:
             yield from _nodes(settings)
     except BadBackup as error:
@@ -162,6 +163,20 @@ def _weak_hashes(settings: Settings) -> Iterator[Diagnosis]:
     if number := _ask(settings, accounts.count_weak):
         text = f"{number} accounts log in with an imported MD5-CRYPT hash, which is weak: ask for new passwords."
         yield Diagnosis("ok", "passwords", text, "postroom api accounts list --password-scheme imported")
+
+
+def _digest_key(settings: Settings) -> Iterator[Diagnosis]:
+    try:
+        own = digest_key.fingerprint(digest_key.read(settings.data))
+    except FileNotFoundError:
+        return
+    except (PermissionError, ValueError) as error:
+        yield Diagnosis("error", "app passwords", str(error))
+        return
+    if _ask(settings, digest_keys.known) not in (None, own):
+        path = digest_key.path(settings.data)
+        text = f"They were made with another key than {path}: restore it, or copy it from a host that runs Dovecot."
+        yield Diagnosis("error", "app passwords", text)
 
 
 def _nodes(settings: Settings) -> Iterator[Diagnosis]:

@@ -53,13 +53,17 @@ def keep(data: Path, key: str) -> None:
 
 
 def replace(data: Path, key: str) -> None:
-    """Stores the key of the other nodes in the place of an own one. Raises OSError."""
+    """Stores the key of the other nodes in the place of an own one, which is kept beside it. Raises
+    OSError."""
     try:
         if read(data) == key:
             return
-    except (FileNotFoundError, ValueError):
+    except FileNotFoundError:
         pass
-    path(data).unlink(missing_ok=True)
+    except ValueError:
+        path(data).unlink()
+    else:
+        path(data).replace(path(data).with_name(f"{NAME}.former"))
     keep(data, key)
 
 

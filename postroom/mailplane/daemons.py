@@ -48,6 +48,10 @@ CHECK_TIMEOUT = 60
 # settings. Postfix 3.10 warns about the first, and Postroom refuses to start after a warning.
 OBSOLETE = (
     "postfix/database.conf",
+    "dovecot/once.sieve",
+    "dovecot/once.svbin",
+    "dovecot/junk.sieve",
+    "dovecot/junk.svbin",
     "dovecot/sql.conf.ext",
     "dovecot/refused.conf.ext",
     "dovecot/passdbs.conf",

@@ -228,10 +228,11 @@ def run_milter(settings: Settings) -> None:
         database.close()
 
 
-def prepare(settings: Settings, *, shows_key: bool) -> Prepared:
+def prepare(settings: Settings, *, shows_key: bool, has_dovecot: bool = False) -> Prepared:
     """Brings the database up to date and, at the first start, makes the initial data. Raises
-    CannotStart. `shows_key`: the caller will show the first API key (bootstrap.prepare)."""
-    from postroom.accounts import digest_keys
+    CannotStart. `shows_key`: the caller will show the first API key (bootstrap.prepare).
+    `has_dovecot`: this host runs Dovecot, or the whole service without mail."""
+    from postroom.cluster import digest_keys
     from postroom.cluster import join as node_join
     from postroom.db import NewerSchema, NoMailRole, migrate, open_database
     from postroom.service import bootstrap
@@ -250,8 +251,8 @@ def prepare(settings: Settings, *, shows_key: bool) -> Prepared:
     try:
         node, taken = node_join.join(database, settings)
         found = digest_key.fingerprint(digest_key.ensure(settings.data))
-        if shows_key:  # this host runs every part
-            database.write_sync(partial(digest_keys.claim, fingerprint=found))
+        if has_dovecot and not database.write_sync(partial(digest_keys.claim, fingerprint=found)):
+            log.error("digest_key_differs", help="restore db/digest.key, or make all app passwords again")
         first = bootstrap.prepare(database, settings.hostname, unshown_key(settings), shows_key=shows_key)
     except Refused as error:
         raise CannotStart(error.detail) from None
@@ -273,6 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--instance", default="")
     parser.add_argument("--name", default="")
     parser.add_argument("--shows-key", action="store_true")
+    parser.add_argument("--has-dovecot", action="store_true")
     options = parser.parse_args(arguments)
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != options.parent:
@@ -292,12 +294,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             configuration.carry_out(settings)
         case "prepare":
             with os.fdopen(options.report, "wb") as report:
-                report.write(msgspec.json.encode(_prepare_or_exit(settings, shows_key=options.shows_key)))
+                report.write(msgspec.json.encode(_prepare_or_exit(settings, options)))
 
 
-def _prepare_or_exit(settings: Settings, *, shows_key: bool) -> Prepared:
+def _prepare_or_exit(settings: Settings, options: argparse.Namespace) -> Prepared:
     try:
-        return prepare(settings, shows_key=shows_key)
+        return prepare(settings, shows_key=options.shows_key, has_dovecot=options.has_dovecot)
     except CannotStart as error:
         sys.exit(str(error))
 

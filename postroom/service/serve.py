@@ -295,8 +295,8 @@ class _Service:
         """Prepares the database in a process of the system user. The result, with a new API key,
         comes back through a pipe. Raises CannotStart."""
         source, report = os.pipe()
-        shows_key = () if self._only else ("--shows-key",)
-        part = processes.part("prepare", self._settings, (report,), "--report", str(report), *shows_key)
+        flags = ("--has-dovecot",) if self._only else ("--has-dovecot", "--shows-key")
+        part = processes.part("prepare", self._settings, (report,), "--report", str(report), *flags)
         try:
             process = supervisor.once(part)
         except OSError as error:

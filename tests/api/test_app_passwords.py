@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from postroom.accounts import app_passwords, digest_keys, purges
+from postroom.accounts import app_passwords, purges
 from postroom.actor import ALL_SCOPES, DEFAULT_SCOPES
+from postroom.cluster import digest_keys
 from postroom.db import Tx
 from postroom.instance import digest_key
 from tests.api.rows import rows
-from tests.harness.server import Response, Tenant
+from tests.harness.server import KEY, Response, Tenant
 
 BODY = {"name": "Ann's phone", "scopes": ["smtp", "imap"]}
 LATER = (datetime.now(UTC) + timedelta(days=300)).strftime("%Y-%m-%dT%H:00:00Z")
@@ -174,6 +175,17 @@ def test_an_expired_one_goes(tenant: Tenant, ann: int) -> None:
     assert [type_ for type_, _ in told(tenant)].count("credential.deleted") == 1
 
 
+def test_a_login_that_was_refused_is_no_use(tenant: Tenant, ann: int) -> None:
+    """Dovecot logs the right password for a suspended account as a login."""
+    made = make(tenant, ann).json["app_password"]["id"]
+    uses = {made: app_passwords.Use(ann, 10**12, "imap")}
+    for status in ("suspended", "active"):
+        tenant.put(f"/v2/email-accounts/{ann}", {"status": status})
+        assert bool(tenant.api.database.write_sync(lambda tx: app_passwords.new_uses(tx, uses))) == (status == "active")
+        tenant.api.database.write_sync(lambda tx: app_passwords.use(tx, uses))
+        assert [one["last_used_protocol"] for one in listed(tenant, ann)] == [None if status != "active" else "imap"]
+
+
 def test_a_key_has_the_scope_only_by_name(tenant: Tenant, ann: int) -> None:
     assert tenant.post("/v2/keys", {}).json["key"]["scopes"] == list(DEFAULT_SCOPES)
     named = tenant.post("/v2/keys", {"scopes": ["credentials:write"]})
@@ -193,7 +205,7 @@ def test_a_retry_gets_the_same_password(tenant: Tenant, ann: int) -> None:
 
 def test_a_host_with_another_key_makes_none(tenant: Tenant, ann: int) -> None:
     """It would work nowhere. A whole host brings its key only where there is no app password."""
-    own = digest_key.fingerprint("0" * 64)
+    own = digest_key.fingerprint(KEY)
 
     def known(other: str | None = None) -> str:
         def work(tx: Tx) -> str:

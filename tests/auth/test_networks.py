@@ -27,7 +27,9 @@ def test_one_spelling(text: str, canonical: str) -> None:
     assert networks.parse(text) == canonical
 
 
-@pytest.mark.parametrize("text", ["", " ", "x", "192.0.2.1/24", "192.0.2.0/33", "192.0.2", "1", "::/129", "١.1.1.1"])
+@pytest.mark.parametrize(
+    "text", ["", " ", "x", "192.0.2.1/24", "192.0.2.0/33", "192.0.2", "1", "::/129", "::%a,0.0.0.0/0", "١.1.1.1"]
+)
 def test_it_refuses(text: str) -> None:
     with pytest.raises(ValueError):
         networks.parse(text)

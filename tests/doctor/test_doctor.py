@@ -81,6 +81,13 @@ def test_weak_hashes(number: int) -> None:
         assert [text.partition(" ")[0] for text in said] == (["2"] if number else [])
 
 
+def test_another_key_of_app_passwords(service: Service) -> None:
+    service.start()
+    with closing(sqlite3.connect(service.data / "db" / "postroom.db", timeout=30)) as database, database:
+        assert database.execute("UPDATE digest_keys SET fingerprint = 'x' RETURNING id").fetchall() == [(1,)]
+    assert has(look(service, 2), "error", "app passwords", "another key", "db/digest.key")
+
+
 def test_never_started() -> None:
     with Service.new(mail="off") as service:
         assert has(look(service, 0), "skipped", "data", "never started")

@@ -23,9 +23,11 @@ from postroom.api.rate_limits import Clock
 from postroom.api.request_metrics import ALONE, ProcessSlot
 from postroom.auth import keys
 from postroom.auth.keys import CreateKey
+from postroom.cluster import digest_keys
 from postroom.db import Database, Tx
 from postroom.domains import commands as domains
 from postroom.domains.commands import Status
+from postroom.instance import digest_key
 from postroom.mailboxes.interface import Mailboxes, OpenSession, Size, Usage
 from postroom.mailboxes.session_revocations import Ended
 from postroom.service import bootstrap
@@ -35,6 +37,7 @@ from tests.harness.dns_server import DnsServer
 from tests.harness.kept import KeptDatabase
 
 _numbers = itertools.count(1)
+KEY = "0" * 64
 
 # The tests share a server and an address. Tests of a rate limit start their own server.
 UNLIMITED = Settings(rate_limit="off")
@@ -120,11 +123,12 @@ class ApiServer:
     ) -> "Iterator[ApiServer]":
         listener = socket.create_server(("127.0.0.1", 0))
         server = cls(listener.getsockname()[1], KeptDatabase(url))
+        server.database.write_sync(lambda tx: digest_keys.claim(tx, digest_key.fingerprint(KEY)))
         app = create_app(
             server.database,
             settings,
             end_sessions=server._end_sessions,
-            digest_key="0" * 64,
+            digest_key=KEY,
             mailboxes=server.mailboxes,
             probe=server._probe,
             measure=server._measure,

@@ -106,11 +106,11 @@ def test_it_works(alice: Mailbox) -> None:
 def test_networks_and_expiry(alice: Mailbox) -> None:
     _, elsewhere = create(alice, networks=["192.0.2.0/24", "2001:db8::/32"])
     _, here = create(alice, networks=["192.0.2.7", "127.0.0.0/8"])
-    soon = datetime.now(UTC) + timedelta(seconds=4)
-    short, password = create(alice, expires_at=soon.isoformat())
+    short, password = create(alice, expires_at=(datetime.now(UTC) + timedelta(hours=1)).isoformat())
     session = Session(alice, "imap", password)
     assert works(alice, elsewhere) == []
     assert works(alice, here) == list(PROTOCOLS)
+    alice.platform.sql("UPDATE app_passwords SET expires_at = 1 WHERE id = :id RETURNING id", id=short)
     wait_for("the expiry", lambda: short not in [one["id"] for one in listed(alice)])
     wait_for("the end of its session", lambda: not session.is_open())
     assert works(alice, password) == []
@@ -142,12 +142,18 @@ def test_deleting_one_ends_its_sessions_and_no_others(alice: Mailbox) -> None:
 
 def test_suspension_reset_and_restore(alice: Mailbox) -> None:
     _, password = create(alice)
+    _, reader = create(alice, name="reader", scopes=["imap"])
+    _, elsewhere = create(alice, name="elsewhere", networks=["192.0.2.0/24"])
     session = Session(alice, "imap", password)
     alice.update(status="suspended")
     assert not session.is_open()
     assert works(alice, password) == []
     with pytest.raises(smtplib.SMTPAuthenticationError, match="This account is suspended"):
         submission(alice.platform.service, alice.address, password)
+    for other in (reader, elsewhere):  # the answer to a wrong password
+        with pytest.raises(smtplib.SMTPAuthenticationError) as refused:
+            submission(alice.platform.service, alice.address, other)
+        assert b"suspended" not in refused.value.smtp_error
     alice.update(status="active")
     session = Session(alice, "imap", password)
     alice.reset()

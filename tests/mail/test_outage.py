@@ -107,8 +107,8 @@ def test_it_works(mailbox: Mailbox, server: PostgresServer) -> None:
 
 def test_connections_that_are_cut_off_are_made_again(mailbox: Mailbox, server: PostgresServer) -> None:
     """A failover or a proxy can cut connections without a shutdown of the server."""
-    assert logs_in(mailbox)
-    assert takes(mailbox) == 250
+    wait_for("logins", lambda: logs_in(mailbox), 5)
+    wait_for("recipients", lambda: takes(mailbox) == 250, 5)
     server.restart()
     wait_for("logins", lambda: logs_in(mailbox), 5)
     wait_for("recipients", lambda: takes(mailbox) == 250, 5)

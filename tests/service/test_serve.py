@@ -5,9 +5,11 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
@@ -101,6 +103,9 @@ def test_the_first_key_is_for_the_part_that_shows_it(service: Service) -> None:
         with Client(f"http://127.0.0.1:{api.ports['port']}", key) as client:
             assert [key.startswith(found.prefix) for found in client.list_keys()] == [True]
             assert "key.revoked" not in {event.type for event in client.list_events()}
+        # Neither runs Dovecot, so neither decides which key app passwords are made with.
+        with closing(sqlite3.connect(service.data / "db" / "postroom.db")) as database:
+            assert database.execute("SELECT * FROM digest_keys").fetchall() == []
     finally:
         api.stop()
 
