@@ -146,6 +146,21 @@ def test_a_delivery_waits_while_its_rules_cannot_be_read(mailbox: Mailbox) -> No
     forward(mailbox, enabled=False)
 
 
+def test_without_the_key_of_app_passwords_the_own_password_works(mailbox: Mailbox) -> None:
+    data = mailbox.platform.service.data
+    key, log = data / "db" / "digest.key", data / "log" / "dovecot.log"
+    # The new workers have not read the key.
+    reload = ["doveadm", "-c", str(data / "dovecot" / "dovecot.conf"), "reload"]
+    key.rename(key.with_name("kept"))
+    try:
+        subprocess.run(reload, check=True)
+        said = "no app password works"
+        wait_for("a login of a new worker", lambda: mailbox.can_login() and said in log.read_text(errors="replace"))
+    finally:
+        key.with_name("kept").rename(key)
+        subprocess.run(reload, check=True)
+
+
 def test_a_wrong_password_is_still_wrong(mailbox: Mailbox) -> None:
     service = mailbox.platform.service
     with pytest.raises(Imap.error, match="AUTHENTICATIONFAILED"):
