@@ -179,8 +179,8 @@ def test_a_file_that_the_disk_damaged_is_not_a_backup(stopped: Platform, monkeyp
     file = backup(stopped.service)
     before = file.read_bytes()
 
-    def write_badly(output: BinaryIO, *arguments: Any) -> None:
-        write(output, *arguments)
+    def write_badly(output: BinaryIO, *arguments: Any, **more: Any) -> None:
+        write(output, *arguments, **more)
         output.seek(len(before) // 2)
         byte = output.read(1)
         output.seek(-1, os.SEEK_CUR)

@@ -204,7 +204,7 @@ def test_the_worker_ends_sessions_while_the_dns_is_silent(world: World, tmp_path
         await asyncio.wait([work])
 
     asyncio.run(run())
-    assert (account, 7) in ended
+    assert (account, 7, None) in ended
     assert {world.domain(claim.id).status for claim in claims} == {"pending"}
 
 

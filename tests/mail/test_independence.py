@@ -28,6 +28,7 @@ def test_mail_goes_on_while_the_api_is_stopped(lone: Service) -> None:
     mailbox = Platform.new(lone.start()).create()
     assert lone.stop() == 0
     assert {path.name for path in (lone.data / "db").iterdir()} == {
+        "digest.key",
         "postroom.db",
         "postroom.db-lock",
         "postroom.db-turn",
