@@ -85,6 +85,8 @@ WITHOUT: dict[str, str] = {
             "domains.commands.IS_ACTIVE",
         ],
         "Dovecot reports logins and full mailboxes by the id of the account": [
+            "accounts.app_passwords.IS_NEW_USE",
+            "accounts.app_passwords.USE",
             "accounts.last_logins.IS_NEW_LOGIN",
             "accounts.last_logins.LOG_IN",
             "accounts.quotas.LEVEL",
