@@ -3,6 +3,7 @@
 The tests collect the statements from the modules, so a new statement cannot be forgotten.
 """
 
+import functools
 import importlib
 import itertools
 import json
@@ -19,7 +20,7 @@ import pytest
 from postroom import events
 from postroom.accounts import alias_pages
 from postroom.accounts import queries as account_queries
-from postroom.db import Tx, migrate, open_database
+from postroom.db import Database, Tx, migrate, open_database
 from postroom.db.migrations import SCHEMA, VIEWS
 from postroom.mailplane import render
 from postroom.mailplane.render import OwnNode, Plane
@@ -60,6 +61,7 @@ def nouns() -> Iterator[ModuleType]:
     yield from map(importlib.import_module, NOUNS)
 
 
+@functools.cache
 def statements() -> dict[str, str]:
     """Every SQL constant of the nouns, and the SQL of every combination of filters of a list."""
     found = {}
@@ -189,14 +191,32 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 def scans(url: str, sql: str, params: dict[str, Any]) -> list[str]:
     """The steps of the plan that read a whole table or a whole index."""
-    database = open_database(url)
-    try:
-        if url.startswith("sqlite"):
-            plan = database.write_sync(lambda tx: tx.all(f"EXPLAIN QUERY PLAN {sql}", **params))
-            return [row[3] for row in plan if _is_scan(row[3], sql)]
-        return database.write_sync(lambda tx: _postgres_scans(tx, sql, params))
-    finally:
-        database.close()
+    if url.startswith("sqlite"):
+        return [step for step in sqlite_plan(url, sql, params) if _is_scan(step, sql)]
+    return _opened(url).write_sync(lambda tx: _postgres_scans(tx, sql, params))
+
+
+def sqlite_plan(url: str, sql: str, params: dict[str, Any]) -> list[str]:
+    """The steps of SQLite's plan."""
+    asked = f"EXPLAIN QUERY PLAN {sql}"
+    return [row[3] for row in _opened(url).write_sync(lambda tx: tx.all(asked, **params))]
+
+
+def _opened(url: str) -> Database:
+    """The database, which stays open for the other tests."""
+    if url not in _open:
+        _open[url] = open_database(url)
+    return _open[url]
+
+
+_open: dict[str, Database] = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    while _open:
+        _open.popitem()[1].close()
 
 
 def _is_scan(step: str, sql: str) -> bool:
@@ -279,9 +299,7 @@ def test_sqlite_takes_the_best_index_of_a_page_of_aliases(tmp_path: Path, filter
     found = f"sqlite:///{tmp_path / 'postroom.db'}"
     migrate(found)
     sql = alias_pages.page_sql(filters)
-    database = open_database(found)
-    plan = [row[3] for row in database.write_sync(lambda tx: tx.all(f"EXPLAIN QUERY PLAN {sql}", **params(sql)))]
-    database.close()
+    plan = sqlite_plan(found, sql, params(sql))
     best = next((name for name in ("account_id", "q", "domain_id", "user_id") if name in filters), "")
     steps = [step for step in plan if step.startswith("SEARCH aliases ")]
     assert steps, plan
@@ -298,9 +316,7 @@ def test_sqlite_takes_the_best_index_of_a_page(url: str, name: str) -> None:
     """SQLite plans by the schema alone, so the plan is the same for any data. Only a search, and a
     key that is bound to several domains, may need a sort."""
     sql = statements()[name]
-    database = open_database(url)
-    plan = [row[3] for row in database.write_sync(lambda tx: tx.all(f"EXPLAIN QUERY PLAN {sql}", **params(sql)))]
-    database.close()
+    plan = sqlite_plan(url, sql, params(sql))
     # The outer SELECT around the one that selects the page.
     if "OFFSET" in sql and not name.startswith("deleted"):
         assert plan.pop(0) == "SEARCH accounts USING INTEGER PRIMARY KEY (rowid=?)"

@@ -102,7 +102,9 @@ def test_a_start_gives_no_warning(request: pytest.FixtureRequest, engine: str) -
         wait_for("the delivery", lambda: "status=sent" in log.read_text())
         told = service.said() + "".join(path.read_text() for path in (service.data / "log").iterdir())
     assert "starting" in told, "the logs of the daemons are elsewhere"
-    assert re.findall(r"(?i).*\b(?:warning|obsolete|deprecated|unsupported|error|fatal)\b.*", told) == []
+    found = re.findall(r"(?i).*\b(?:warning|obsolete|deprecated|unsupported|error|fatal)\b.*", told)
+    # Dovecot 2.4 names the setting for imported MD5-CRYPT hashes (decision 0257).
+    assert [line for line in found if not line.endswith("auth: Warning: Weak password schemes are allowed")] == []
 
 
 def test_it_starts_over_a_message_that_was_being_written(service: Service) -> None:
