@@ -343,7 +343,7 @@ PLANNED_ANEW = {"dovecot data_id", "dovecot script", "opendkim mail_signing_keys
 
 @pytest.mark.parametrize("name", [name for name in daemon_queries("postgresql") if name not in PLANNED_ANEW])
 def test_a_look_up_asks_functions_so_that_postgresql_does_not_plan_it_anew(filled: str, name: str) -> None:
-    """Planning a look-up in a view takes ten times as long as the look-up (decision 0227)."""
+    """Planning a look-up in a view takes longer than the look-up (decision 0227)."""
     with psycopg.connect(filled) as connection:
         asked = daemon_queries("postgresql")[name]
         ((plan,),) = connection.execute(f"EXPLAIN (FORMAT JSON) {asked}".encode()).fetchall()

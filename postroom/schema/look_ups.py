@@ -1,8 +1,8 @@
 """Look-ups in the mail_* views: by which columns the daemons ask, and the functions of PostgreSQL.
 
 Postfix and Lua send plain text, so PostgreSQL would plan each look-up in a view anew, which takes
-ten times as long as the look-up itself. A function keeps its plan as long as the connection lives
-(decision 0227).
+longer than the look-up itself. A function keeps its plan as long as the connection lives (decision
+0227).
 """
 
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ def name(view: str) -> str:
 
 
 def query(view: str) -> str:
-    """Returns the query of a view's function, with $1 and $2 for the values."""
+    """Returns the query of a view's function, with $1, $2 … for the values."""
     return f"SELECT * FROM {rows(view, {key: f'${n}' for n, key in enumerate(KEYS[view], 1)}, has_functions=False)}"
 
 

@@ -39,7 +39,7 @@ Only = Literal["api", "worker", "mail"]
 
 CLEAN, FAILED, UNUSABLE = 0, 1, 2
 STARTS_TRIED = 4
-# Seconds: until the terminal says which parts are not ready, between two rotations of the logs,
+# Seconds: until the terminal says which parts are not ready, between two rotations of the logs, and
 # between two checks for readiness.
 UNREADY_FOR_LONG = 60.0
 ROTATION = 10.0

@@ -46,9 +46,7 @@ class KickBatcher:
         self._next: dict[DoveadmEndpoint, _Batch] = {}
         self._asking: set[asyncio.Task[None]] = set()
 
-    async def end(
-        self, endpoint: DoveadmEndpoint, logins: Sequence[tuple[int, int] | tuple[int, int, int | None]]
-    ) -> bool:
+    async def end(self, endpoint: DoveadmEndpoint, logins: Sequence[Login]) -> bool:
         """Ends every session of these logins. Logs the reason and returns False if that fails."""
         loop = asyncio.get_running_loop()
         names = [login_mask(*login) for login in logins]
