@@ -17,10 +17,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from playwright.sync_api import Page, expect, sync_playwright
 
+from postroom.accounts import sent_mail
+from postroom.accounts.sent_mail import Sender, Told
 from postroom.auth.keys import CreateKey
 from postroom.db import Tx, migrate
 from postroom.domains import dkim
-from postroom.mailboxes.interface import OpenSession, Usage
+from postroom.mailboxes.interface import OpenSession, SignIn, Usage
 from postroom.service import bootstrap
 from postroom.settings import Settings
 from tests.harness.dns_server import DnsServer
@@ -32,12 +34,16 @@ ORGANIZATION = "Northwind Hosting"
 PEOPLE = ["amelie", "bruno", "clara", "dev", "emil", "farah", "goran", "hana", "ines", "jonas", "kira", "leo", "mila"]
 ROLES = ["billing", "support", "sales", "hello", "team", "orders", "invoices", "press", "jobs", "studio"]
 HOST = "mail.northwind.example"
+PASSWORD = "lantern over quiet water"  # noqa: S105
 DOMAINS = {
     "harborlight.example": "acme_studio",
     "fernandco.example": "fern_and_co",
     "lumen-labs.example": "lumen_labs",
     "oakandash.example": "oak_and_ash",
 }
+
+
+SENT = "INSERT INTO sent_days (account_id, day, status, recipients) VALUES (:account, :day, :status, :recipients)"
 
 
 def make(tx: Tx) -> str:
@@ -71,6 +77,29 @@ def populate(server: ApiServer, key: str) -> int:
         server.request("POST", "/v2/keys", made_key, key=key)
     server.database.write_sync(lambda tx: age(tx, chance))
     return int(ids[-3])
+
+
+def send(tx: Tx, account: int) -> None:
+    """Mail that the account has sent: a month of counts, and the last recipients."""
+    now = int(time.time() * 1000)
+    chance = random.Random(3)  # noqa: S311
+    senders = {name: Sender(account, f"<{name}@harborlight.example>", now) for name in ("a", "b", "c")}
+    full = "host mx.customer.example[192.0.2.41] said: 452 4.2.2 Mailbox full (in reply to RCPT TO command)"
+    gone = "host mx.oldshop.example[192.0.2.77] said: 550 5.1.1 No such user (in reply to RCPT TO command)"
+    fates: list[tuple[str, str, str, int, str | None]] = [
+        ("a", "lena@customer.example", "delayed", 452, full),
+        ("b", "info@oldshop.example", "bounced", 550, gone),
+        ("c", "orders@supplier.example", "delivered", 250, None),
+    ]
+    told = [Told(name, to, None, status, code, "2.0.0", why, now) for name, to, status, code, why in fates]
+    sent_mail.record(tx, 0, told, senders)
+    for ago in range(1, 30):
+        weekend = (now // DAY - ago) % 7 in (2, 3)
+        counts = {"delivered": chance.randrange(2, 9) if weekend else chance.randrange(30, 95)}
+        if not weekend and chance.random() < 0.5:
+            counts["bounced"] = chance.randrange(1, 6)
+        for status, recipients in counts.items():
+            tx.run(SENT, account=account, day=now // DAY - ago, status=status, recipients=recipients)
 
 
 def publish(server: ApiServer, dns: DnsServer, key: str) -> None:
@@ -114,6 +143,8 @@ def pictures(page: Page, base: str, account: int) -> None:
         shoot(page, name)
     page.goto(f"{base}/accounts/{account}")
     shoot(page, "account")
+    card = page.locator(".card", has=page.get_by_role("heading", name="Sent mail"))
+    card.screenshot(path=FOLDER / "sent-mail.png", animations="disabled")
     page.goto(f"{base}/domains/brightpath.example?user_id=brightpath")
     shoot(page, "domain")
     page.goto(f"{base}/accounts")
@@ -126,6 +157,19 @@ def pictures(page: Page, base: str, account: int) -> None:
     shoot(page, "created")
 
 
+def owner_page(page: Page, base: str, server: ApiServer, account: int, name: str) -> None:
+    """The page of an account's owner, who has an app password and is away."""
+    sql = "SELECT address, generation FROM accounts WHERE id = :id"
+    ((address, generation),) = server.database.write_sync(lambda tx: tx.all(sql, id=account))
+    server.mailboxes.right[address, PASSWORD] = SignIn(account, generation)
+    page.goto(f"{base}/me")
+    page.get_by_label("Address").fill(address)
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Change password").wait_for()
+    shoot(page, name)
+
+
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, DnsServer.start() as dns, sync_playwright() as playwright:
@@ -136,6 +180,7 @@ def main() -> None:
             server.reasons.update(worker=None, dovecot=None, milter=None, opendkim=None, postfix=None)
             key = server.database.write_sync(make)
             account = populate(server, key)
+            server.database.write_sync(lambda tx: send(tx, account))
             publish(server, dns, key)
             server.mailboxes.size = Usage(1_288_490_188, 4812)
             phone, desk = OpenSession("imap", "198.51.100.23"), OpenSession("imap", "2001:db8:7::2a")
@@ -157,10 +202,12 @@ def main() -> None:
                     shoot(page, f"overview{suffix}")
                 if not suffix:
                     pictures(page, base, account)
+                    owner_page(page, base, server, account, "me")
                 elif suffix == "-phone":
                     for name in ("accounts", "events"):
                         page.goto(f"{base}/{name}")
                         shoot(page, f"{name}{suffix}")
+                    owner_page(page, base, server, account, "me-phone")
                 page.close()
             browser.close()
 

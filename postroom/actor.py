@@ -14,14 +14,20 @@ ALL_SCOPES = (
     "metrics:read",
     "limits:write",
     "credentials:write",
+    "sent:read",
+    "webhooks:read",
+    "webhooks:write",
 )
+# The scope of the routes of the owner's page. No key has it, and the page's sessions have no other.
+OWNER_SCOPE = "owner"
 # Scopes that a key has only if they were asked for by name (decision 0250).
 BY_NAME = frozenset({"credentials:write"})
 DEFAULT_SCOPES = tuple(scope for scope in ALL_SCOPES if scope not in BY_NAME)
 
 
 class Actor(msgspec.Struct, frozen=True):
-    """The actor of one request. The operator and Postroom itself have no key."""
+    """The actor of one request. The operator, Postroom itself and the owner of an account have no
+    key."""
 
     organization_id: int
     scopes: frozenset[str] = frozenset(ALL_SCOPES)
@@ -31,3 +37,5 @@ class Actor(msgspec.Struct, frozen=True):
     restricted_key_id: int | None = None  # the key, if it is bound to domains: it sees no other domains
     request_id: str | None = None
     client_address: str | None = None
+    account_id: int | None = None  # the account whose owner asks, on the owner's page
+    session_id: int | None = None  # the owner's session

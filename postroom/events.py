@@ -22,8 +22,11 @@ TYPES = (
     "account.forwarding_changed",
     "account.vacation_changed",
     "account.password_reset",
+    "account.password_set",
+    "account.setup_link_created",
     "account.scripts_disabled",
     "account.signed_out",
+    "account.owner_signed_in",
     "account.sessions_pending",
     "account.sessions_ended",
     "account.deleted",
@@ -32,6 +35,10 @@ TYPES = (
     "account.quota_warning",
     "account.over_quota",
     "account.under_quota",
+    "account.send_limit_reached",
+    "account.send_blocked",
+    "account.login_attack_started",
+    "account.login_attack_ended",
     "account.moved",
     "account.move_cancelled",
     "credential.created",
@@ -57,6 +64,11 @@ TYPES = (
     "limits.changed",
     "key.created",
     "key.revoked",
+    "webhook.created",
+    "webhook.updated",
+    "webhook.deleted",
+    "webhook.disabled",
+    "webhook.secret_rotated",
 )
 
 
@@ -113,7 +125,7 @@ SELECT id, created_at FROM events WHERE organization_id = :organization AND id >
 
 # Ids increase with time, so the oldest events come first in the primary key and need no other
 # index. An event that a wrong clock dated in the future is kept until that date has passed.
-OLDEST = "SELECT id, created_at FROM events WHERE id > 0 ORDER BY id LIMIT :limit"
+OLDEST = "SELECT id, created_at FROM events WHERE id > 0 AND id < :below ORDER BY id LIMIT :limit"
 FORGET = "DELETE FROM events WHERE id >= :first AND id <= :last AND created_at <= :before"
 
 # Largest number of events that one transaction removes.
@@ -211,10 +223,11 @@ def _first(tx: Tx, actor: Actor, time: int) -> int:
     return low
 
 
-def forget(tx: Tx, before: int) -> int:
+def forget(tx: Tx, before: int, below: int = NO_END) -> int:
     """Removes the oldest events up to the time `before` (milliseconds since 1970 UTC), at most
-    STEP of them. Returns the number of events that were old enough."""
-    old = [id_ for id_, at in tx.all(OLDEST, limit=STEP) if at <= before]
+    STEP of them, and none from the id `below` on. Returns the number of events that were old
+    enough."""
+    old = [id_ for id_, at in tx.all(OLDEST, below=below, limit=STEP) if at <= before]
     if old:
         tx.run(FORGET, first=old[0], last=old[-1], before=before)
     return len(old)

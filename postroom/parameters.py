@@ -48,6 +48,7 @@ After = Annotated[int, Meta(ge=0, le=LARGEST), _of("Only items after this id: th
 AllowReserved = Annotated[bool, _of("Allow a role address such as admin@, on the user's own domain.", True)]
 Deleted = Annotated[T, _of("List the deleted accounts that can be restored.", True)]
 LimitNumber = Annotated[int, Meta(ge=0, le=LARGEST, extra_json_schema={"format": "int64"})]
+DeliveryStatus = Annotated[T, _of("Only deliveries with this status.", "failed")]
 DisableScripts = Annotated[
     bool,
     _of("Stop the Sieve scripts, which may forward mail, until the owner makes one active again.", True),
@@ -75,6 +76,17 @@ AppPasswordScopes = Annotated[T, _of("The protocols that it is valid for; smtp i
 AppPasswordNetworks = Annotated[
     T, _of("Networks that it is valid from, in CIDR notation; default: all.", ["192.0.2.0/24"])
 ]
+MainPassword = Annotated[
+    bool, _of("Whether the main password logs in; app passwords stay valid either way; default: true.", False)
+]
+ProtocolSwitches = Annotated[
+    T,
+    _of(
+        "Protocols to switch on or off, for every password; smtp is submission.",
+        {"pop3": False, "sieve": False},
+        type="object",
+    ),
+]
 RevokeAppPasswords = Annotated[bool, _of("Also delete every app password of the account.", True)]
 Id = Annotated[int, ID, _of("The id (a number).", 42)]
 IdempotencyKey = Annotated[
@@ -87,6 +99,9 @@ IdempotencyKey = Annotated[
 IsDefault = Annotated[bool, _of("Make it the user's default account.", True)]
 KeepFormer = Annotated[bool, _of("Keep the old address, which then receives, logs in and sends; default: true.", True)]
 KeyDomains = Annotated[T, _of("The domains that the key sees; default: all.", ["customer.com"])]
+KeepWebhooks = Annotated[
+    bool, _of("Leave the webhooks of the key active; default: they are disabled with the key.", True)
+]
 KeyName = Annotated[str, _of("Your name for the key.", "support desk", maxLength=255, pattern=NAME)]
 Limit = Annotated[int, Meta(ge=1, le=LARGEST), _of(f"Size of the page, up to {LIMIT_MAX}; default: 50.", 100)]
 LocalPart = Annotated[str, _of("The part before the @.", "billing", minLength=1, maxLength=64, pattern=LOCAL_PART)]
@@ -118,6 +133,22 @@ PasswordHash = Annotated[
 PasswordSchemeName = Annotated[
     T, _of("Where the password comes from: generated, chosen, or imported as a hash.", "imported")
 ]
+Credential = Annotated[
+    T,
+    _of("A password in the answer, a link with which the owner sets one, or neither; default: password.", "setup_link"),
+]
+ExpiresIn = Annotated[
+    int, Meta(ge=60, le=30 * 86400), _of("Seconds until the link expires; default: 86400, which is a day.", 86400)
+]
+SetupToken = Annotated[
+    str,
+    _of(
+        "The part of a setup link behind its #.",
+        "9hYqL0qv3kHk0u9d2m6sWc1oT5bXz7aJrN8eQfGiPlU",
+        maxLength=200,
+        format="password",
+    ),
+]
 AddressPrefix = Annotated[str, _of("The beginning of the address.", "bill", pattern=r"^[^\u0000]*$")]
 # 16 TiB. The sum of half a million such quotas still fits into 63 bits.
 LARGEST_QUOTA = 2**44
@@ -126,6 +157,34 @@ QuotaBytes = Annotated[T, _of("How many bytes of mail the account may hold; null
 QuotaMessages = Annotated[T, _of("How many messages the account may hold; null: no quota.", 100_000)]
 QuotaBytesLimit = Annotated[T, _of("The quota in bytes of accounts that are made without one.", 5 * 2**30)]
 StorageBytesLimit = Annotated[T, _of("The largest sum of the quotas in bytes; every account must have one.", 2**40)]
+SendNumber = Annotated[int, Meta(ge=0, le=LARGEST, extra_json_schema={"format": "int64"})]
+MaySendMail = Annotated[
+    bool, _of("Whether the account may send mail; false also stops its forwards and replies.", False)
+]
+SendLimitsToSet = Annotated[
+    T,
+    _of(
+        "Send limits of the account; null: as its user and its organization say. The narrowest applies.",
+        {"recipients_per_hour": 50},
+        type="object",
+    ),
+]
+SendLimitsOfEach = Annotated[
+    T, _of("Send limits of each account; null: no limit.", {"recipients_per_hour": 200}, type="object")
+]
+SendLimitsTotal = Annotated[
+    T, _of("Send limits of all accounts together; null: no limit.", {"recipients_per_day": 20_000}, type="object")
+]
+SendBlocked = Annotated[bool, _of("False ends the block of an account that was at its send limit for too long.", False)]
+OwnAddress = Annotated[
+    str, Meta(max_length=320), _of("The address of your account.", "billing@customer.com", minLength=1)
+]
+OwnPassword = Annotated[
+    str, Meta(max_length=1024), _of("The password of your account.", "violet-harbor-sings-42", format="password")
+]
+NewPassword = Annotated[
+    str, _of("The new password, of 15 to 256 characters.", "lantern-over-quiet-water", format="password")
+]
 Purge = Annotated[bool, _of("Erase its mail at once; it cannot be restored then.", True)]
 Scopes = Annotated[T, _of("What the key may do; default: all scopes of the key in use.", ["accounts:read"])]
 KeepCopy = Annotated[bool, _of("Keep a copy in the mailbox.", True)]
@@ -138,6 +197,21 @@ VacationText = Annotated[str, _of("The text of the reply.", "I am back on Monday
 VacationFrom = Annotated[datetime, _of("Reply from this time on.", "2026-12-24T00:00:00Z")]
 VacationUntil = Annotated[datetime, _of("Reply until this time.", "2027-01-02T00:00:00Z")]
 VacationDays = Annotated[int, Meta(ge=1, le=365), _of("Days before the same sender gets another reply; default: 7.", 7)]
+SentMessageId = Annotated[
+    str,
+    _of(
+        "Only the message with this Message-ID, with or without <>.",
+        "<1@mail.example>",
+        minLength=1,
+        maxLength=1000,
+        pattern=r"^[^\u0000]*$",
+    ),
+]
+ReplayAfter = Annotated[
+    int, Meta(ge=0, le=LARGEST), _of("Send the events after this one again; 0: all that there are.", 1000)
+]
+ReplayDelivery = Annotated[int, ID, _of("Send this delivery again.", 42)]
+ReplayFailed = Annotated[bool, _of("`true` sends the deliveries again that have failed.", True)]
 Since = Annotated[str, _of("Only events from this time on.", "2026-01-31T00:00:00Z", format="date-time")]
 Until = Annotated[str, _of("Only events before this time.", "2027-01-31T00:00:00Z", format="date-time")]
 StatusName = Annotated[T, _of("The status.", "active")]
@@ -152,7 +226,14 @@ UserId = Annotated[
         pattern=PRINTABLE,
     ),
 ]
+WebhookAccountId = Annotated[int, ID, _of("Only events of this account.", 42)]
+WebhookDescription = Annotated[str, _of("Your note about the webhook.", "billing system", maxLength=255, pattern=NAME)]
+WebhookDomain = Annotated[str, _of("Only events of this domain.", "customer.com", **DOMAIN)]
+WebhookEvents = Annotated[
+    T, _of("The types of events to send; account.* means all about accounts, * all.", ["account.*", "domain.lost"])
+]
 WebhookSecret = Annotated[str, _of("The secret that signs calls of the webhook.", "a secret of your choice")]
+WebhookStatus = Annotated[T, _of("`active` makes a disabled webhook active again.", "active")]
 WebhookUrl = Annotated[str, _of("The URL of the webhook.", "https://platform.example/mail")]
 
 

@@ -17,6 +17,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 VARIABLE = "POSTROOM_SETTINGS"
 FILE = "postroom.toml"
@@ -130,3 +131,16 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:
         return False
+
+
+def is_secret(name: str, value: object) -> bool:
+    """Returns whether a value is a password, or a URL that contains a password."""
+    if any(word in name for word in ("password", "secret", "passphrase", "token")):
+        return not name.endswith("_file")  # the path of a file
+    if not isinstance(value, str) or "://" not in value:
+        return False
+    try:
+        url = urlsplit(value)
+        return bool(url.password) or any("password" in key for key, _ in parse_qsl(url.query))
+    except ValueError:
+        return True  # not a valid URL: assume that it contains a password

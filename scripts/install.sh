@@ -7,11 +7,12 @@
 unset PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH
 umask 022
 
-DOVECOT_PACKAGES='dovecot-core dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-managesieved dovecot-sieve'
-POSTFIX_PACKAGES='postfix postfix-pcre opendkim python3-dkim'
-SQLITE_PACKAGES='dovecot-sqlite'
+DOVECOT_PACKAGES='dovecot-core dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-managesieved dovecot-sieve
+    dovecot-auth-lua'
+POSTFIX_PACKAGES='postfix postfix-pcre opendkim python3-dkim libsasl2-modules ca-certificates'
+SQLITE_PACKAGES='dovecot-sqlite lua-dbi-sqlite3'
 SQLITE_POSTFIX_PACKAGES='postfix-sqlite libopendbx1-sqlite3'
-PGSQL_PACKAGES='dovecot-auth-lua lua-sql-postgres dovecot-pgsql'
+PGSQL_PACKAGES='dovecot-pgsql lua-sql-postgres'
 PGSQL_POSTFIX_PACKAGES='postfix-pgsql libopendbx1-pgsql'
 PYTHON_PACKAGES='python3 python3-venv'
 VENVS=/var/lib/postroom
@@ -67,7 +68,7 @@ now() {
 
 # --- Debian packages --------------------------------------------------------------------------------
 
-# Two settings, read from the same places as in postroom/settings.py.
+# Two settings, read from the same places as in postroom/settings/__init__.py.
 mail_is_off() {
     case ${POSTROOM_MAIL:-} in off) return 0 ;; ?*) return 1 ;; esac
     in_file '^[[:space:]]*mail[[:space:]]*=[[:space:]]*.off'
@@ -133,7 +134,7 @@ install() {
     export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
     exec 9>/run/postroom-install.lock
     flock 9
-    fresh=$(missing_of dovecot-core postfix opendkim postgresql-common caddy nginx | xargs)
+    fresh=$(missing_of dovecot-core postfix opendkim postgresql-common caddy nginx postfix-mta-sts-resolver | xargs)
     apt-get update -q || echo 'The package lists are not up to date.'
     plan=$(apt-get install -s --no-install-recommends "$@") || true  # the installation itself says why
     removed=$(echo "$plan" | sed -n 's/^Remv \([^ ]*\).*/\1/p' | xargs)
@@ -201,6 +202,7 @@ keep_off_at_boot() {
     ! is_fresh postgresql-common || systemctl disable postgresql.service || :
     ! is_fresh caddy || systemctl disable caddy.service || :
     ! is_fresh nginx || systemctl disable nginx.service || :
+    ! is_fresh postfix-mta-sts-resolver || systemctl disable postfix-mta-sts-resolver.service || :
 }
 
 # --- The venv ---------------------------------------------------------------------------------------

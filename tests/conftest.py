@@ -23,14 +23,15 @@ SLOW = (
     "backup", "cli", "client", "cluster", "console", "doctor", "faults", "fuzz", "mail", "service", "upgrade",
     "api/test_proxies.py", "api/test_schemathesis.py", "api/test_state_machine.py", "api/test_waiting.py",
     "test_bench.py", "test_canary.py", "test_deploy.py", "test_pictures.py", "test_planted.py", "test_progress.py",
-    "test_start.py", "test_supply_chain.py",
+    "test_start.py", "test_supply_chain.py", "webhooks/test_listen.py",
 )  # fmt: skip
 # The tests of a file and an engine run on one xdist worker, so the longest files begin first: else
 # the run ends with one of them, alone. The tests of an engine follow each other, so that a worker
 # starts what they share (a database, the service of tests/mail) once, not once a file.
 LONG_FIRST = (
     "cluster/", "api/test_schemathesis.py", "backup/", "service/", "faults/", "test_document_examples.py",
-    "test_plans.py", "mail/", "console/", "cli/",
+    "test_plans.py", "doctor/", "upgrade/", "test_planted.py", "test_canary.py", "db/test_transfer.py",
+    "test_supply_chain.py", "mail/", "console/", "cli/", "client/",
 )  # fmt: skip
 
 

@@ -11,10 +11,14 @@ REFERENCE = (
     "docs/api.md",
     "docs/aliases.md",
     "docs/forwarding.md",
+    "docs/outbound.md",
     "docs/app-passwords.md",
+    "docs/setup-links.md",
+    "docs/owner-page.md",
     "docs/domains.md",
     "docs/client-settings.md",
     "docs/monitoring.md",
+    "docs/webhooks.md",
 )
 
 

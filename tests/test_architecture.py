@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from postroom.actor import ALL_SCOPES
+from postroom.actor import ALL_SCOPES, OWNER_SCOPE
 from postroom.api.route import PUBLIC
 from postroom.api.routes import ROUTES
 from tests.source import (
@@ -54,6 +54,7 @@ LAYERS = (
     "auth",
     "idempotency",
     "accounts",
+    "webhooks",
     "milter",
     "api",
     "service",
@@ -215,6 +216,10 @@ def test_every_file_says_what_it_owns(path: Path) -> None:
 CATCHES_ALL = {
     ("postroom.api.app", "_serve"): "becomes a 500 and a line in the log",
     ("postroom.service.worker", "_together"): "leads to a try row by row, and a line in the log",
+    ("postroom.service.login_guard", "_count"): "leads to a try one by one, and a line in the log",
+    ("postroom.service.sent_log", "_record"): "leads to a try one by one, and a line in the log",
+    ("postroom.service.webhooks", "_keep_on"): "becomes a line in the log; the next look tries again",
+    ("postroom.service.webhooks", "_serve"): "becomes a line in the log; the lease of the lane runs out",
     ("postroom.service.worker", "_alone"): "becomes a back-off of one row, and a line in the log",
     ("postroom.db.writer", "_checkpoint"): "becomes a line in the log; the next batch tries again",
     ("postroom.db.writer", "_commit"): "goes to every waiter",
@@ -261,9 +266,11 @@ def test_every_file_of_endpoints_is_in_the_table() -> None:
 
 
 def test_every_route_has_a_scope() -> None:
-    assert {route.scope for route in ROUTES} <= {PUBLIC, *ALL_SCOPES}
+    assert {route.scope for route in ROUTES} <= {PUBLIC, OWNER_SCOPE, *ALL_SCOPES}
     for route in ROUTES:
-        assert (route.scope == PUBLIC) == (not route.path.startswith("/v2/") and route.path != "/metrics")
+        is_open = not route.path.startswith("/v2/") and route.path != "/metrics"
+        assert (route.scope == PUBLIC) == (is_open or route.name == "me.sign_in")
+        assert (route.scope == OWNER_SCOPE) == (route.path.startswith("/v2/me") and route.name != "me.sign_in")
         assert route.handler.__module__.startswith("postroom.api.")
         assert route.handler.__doc__
 

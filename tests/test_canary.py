@@ -1,7 +1,8 @@
 """Known passwords and keys are sent to every endpoint, in right and wrong places, and through a
 crash. Then the test searches everything that the service stores, logs, runs or answers.
 
-An answer may contain a secret only in `password` or `api_key` of the call that made the secret.
+An answer may contain a secret only in `password`, `api_key`, `secret` or `setup_url` of the call
+that made the secret.
 """
 
 import base64
@@ -23,9 +24,11 @@ import pytest
 
 from postroom.api.route import Route
 from postroom.api.routes import ROUTES
+from tests.harness import traces
 from tests.harness.service import Service, wait_for
 from tests.mail.clients import imap_login
 from tests.mail.platform import Mailbox, Platform
+from tests.mail.test_owner_page import Page
 
 PASSWORDS = [f"Canary-{number:02}-{hashlib.sha256(str(number).encode()).hexdigest()[:20]}" for number in range(30)]
 KEYS = [f"pr_Canary{number:02}{hashlib.sha256(f'k{number}'.encode()).hexdigest()[:33]}" for number in range(20)]
@@ -34,7 +37,9 @@ CANARIES = [*PASSWORDS, *KEYS]
 DIGESTS = [hashlib.sha256(f"h{number}".encode()).hexdigest()[:30] + "2" for number in range(3)]
 # Parameters that the service stores because the caller asked for it. They are no secret to anyone
 # who may read them.
-NAMES = ("display_name", "name", "user_id")
+NAMES = ("display_name", "name", "description", "user_id")
+# The token in the URL of a webhook.
+TOKEN = "t0k3n-of-a-receiver"
 
 
 class Watched:
@@ -54,7 +59,8 @@ class Watched:
             answer = connection.getresponse()
             text = answer.read()
             found = json.loads(text) if answer.status < 300 and text.startswith(b"{") else {}
-            meant = {found[name] for name in ("password", "api_key") if found.get(name)}
+            meant = {found[name] for name in ("password", "api_key", "secret") if found.get(name)}
+            meant |= {found[name].partition("#")[2] for name in ("setup_url",) if found.get(name)}
             # The link to the next page repeats the query of the caller.
             headers_shown = [header for header in answer.getheaders() if header[0].lower() != "link"]
             shown = str(headers_shown) + text.decode(errors="replace")
@@ -126,16 +132,61 @@ def use(watched: Watched) -> None:
             text = b'{"name": "phone", "scopes": ["imap"]}'
             app = watched.call("POST", f"/v2/email-accounts/{id_}/app-passwords/create", text, headers)
             imap_login(watched.service, address, app["password"]).logout()
+        if number in (3, 4):
+            link(watched, id_, f"chosen {password}", headers)
+            own_page(watched, id_, made["account"]["address"], f"chosen {password}")
+            imap_login(watched.service, made["account"]["address"], f"chosen {password}").logout()
     for number, digest in enumerate(DIGESTS):
         text = json.dumps(body | {"local_part": f"h{number}", "password_hash": f"$2y$04${'a' * 21}.{digest}"}).encode()
         for _ in range(2):  # the second is a retry
             watched.call("POST", "/v2/email-accounts/create", text, headers | {"idempotency-key": f"h{number}"})
         with pytest.raises(Exception, match=r"(?i)auth"):
             imap_login(watched.service, f"h{number}@{watched.platform.domain}", KEYS[number])
+    hook(watched, headers)
     for route in ROUTES:
         watched.tell(route, id_)
     for _ in range(3):
         watched.call("POST", "/v2/keys", b'{"name": "made"}', headers)
+
+
+def hook(watched: Watched, headers: dict[str, str]) -> None:
+    """Makes a webhook, gives it another secret, and changes and disables it."""
+    text = json.dumps({"url": f"https://platform.example/{TOKEN}?key={TOKEN}", "events": ["*"]}).encode()
+    for _ in range(2):  # the second is a retry
+        made = watched.call("POST", "/v2/webhooks/create", text, headers | {"idempotency-key": "hook"})
+    path = f"/v2/webhooks/{made['webhook']['id']}"
+    watched.call("POST", f"{path}/secret/rotate", b"{}", headers)
+    watched.call("PUT", path, text.replace(b"platform", b"other"), headers)
+    watched.call("PUT", path, text.replace(b"https", b"ftp"), headers)
+    watched.call("GET", "/v2/webhooks", None, headers)
+
+
+def link(watched: Watched, id_: int, password: str, headers: dict[str, str]) -> None:
+    """Sets a password with a setup link, after a weak one, and makes a link that stays."""
+    path, once = f"/v2/email-accounts/{id_}/setup-link", {"idempotency-key": f"link {id_}"}
+    for _ in range(2):  # the second is a retry
+        token = watched.call("POST", path, b"{}", headers | once)["setup_url"].partition("#")[2]
+    watched.call("POST", "/setup/look", json.dumps({"token": token}).encode(), headers)
+    for chosen in ("weak", password):
+        text = json.dumps({"token": token, "password": chosen}).encode()
+        watched.call("POST", "/setup/accept", text, headers)
+    watched.call("GET", f"/setup?{token}", None, {})
+    watched.call("POST", path, b"{}", headers)
+
+
+def own_page(watched: Watched, id_: int, address: str, password: str) -> None:
+    """Signs in on the owner's page, with wrong passwords too, and sets the same password again."""
+    page = Page(Mailbox(watched.platform, id_, address, password))
+    for wrong in (KEYS[0], f"wrong {password}", ""):
+        page.sign_in(wrong or None, wrong)
+    page.sign_in()
+    watched.known |= {page.cookie.partition("=")[2], page.told["csrf_token"]}
+    assert page.is_open()
+    for old in (f"wrong {password}", password):
+        page.ask("POST", "/v2/me/password", {"old": old, "new": password})
+    made = page.ask("POST", "/v2/me/app-passwords", {"name": "tablet", "scopes": ["imap"]})
+    watched.known |= {page.cookie.partition("=")[2], page.told["csrf_token"], made["password"]}
+    watched.call("GET", f"/me?{page.told['csrf_token']}", None, {})
 
 
 def crash(watched: Watched) -> None:
@@ -152,12 +203,9 @@ def crash(watched: Watched) -> None:
 
 def places(service: Service) -> Iterator[tuple[str, bytes]]:
     """Every file of the instance, and the arguments and environment of every process."""
-    for path in service.data.parent.rglob("*"):
-        if path.is_file() and not path.is_symlink() and path != service.output:
-            yield str(path), path.read_bytes()
-    for pid in service.processes():
-        for name in ("cmdline", "environ"):
-            yield f"/proc/{pid}/{name}", Path(f"/proc/{pid}/{name}").read_bytes()
+    for path, content in [*traces.files(service.data.parent), *traces.processes(service)]:
+        if path != service.output:
+            yield str(path), content
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the spool needs Postfix, and Postfix needs root")
@@ -176,6 +224,32 @@ def test_it_works(watched: Watched) -> None:
     shown = watched.service.output.read_text()
     # The first start prints the key in its block and in its curl command.
     assert shown.count(watched.service.key()) == shown.count("pr_") == 2
+
+
+def test_correspondents_are_in_one_table(watched: Watched) -> None:
+    """Beside the mail itself, and the daemons' logs of it."""
+    box = watched.platform.create("correspondent")
+    friend = box.address.replace("@", "+a-dear-friend@")
+    box.send(friend, "to a friend")
+    path = f"/v2/email-accounts/{box.id}/sent"
+    wait_for("the fate of the message", lambda: friend in str(box.platform.call("GET", path, None)))
+    files = {name for name, text in places(watched.service) if b"a-dear-friend" in text}
+    kinds = {name.removeprefix(f"{watched.service.data}/").partition("/")[0] for name in files}
+    assert kinds <= {"db", "log", "mail", "spool"}
+    assert {Path(name).name for name in files if "/log/" in name} <= {"postfix.log", "dovecot.log"}
+    tables = box.platform.sql("SELECT name FROM sqlite_master WHERE type = 'table'")
+    found = {name for (name,) in tables if "a-dear-friend" in str(box.platform.sql(f"SELECT * FROM {name}"))}
+    assert found == {"sent_recipients"}
+
+
+def test_the_url_of_a_webhook_is_in_one_table(watched: Watched) -> None:
+    """A path or a query may hold a token: logs and events name the host only. A stored answer is
+    encrypted."""
+    hook(watched, {"x-api-key": watched.platform.key, "content-type": "application/json"})
+    found = {name for name, text in places(watched.service) if TOKEN.encode() in text}
+    assert {Path(name).parent.name for name in found} == {"db"}
+    tables = watched.platform.sql("SELECT name FROM sqlite_master WHERE type = 'table'")
+    assert {name for (name,) in tables if TOKEN in str(watched.platform.sql(f"SELECT * FROM {name}"))} == {"webhooks"}
 
 
 def test_a_leak_is_noticed(watched: Watched) -> None:

@@ -131,7 +131,7 @@ def test_the_proxy_on_the_machine_itself_is_trusted(tmp_path: Path) -> None:
     assert ipaddress.ip_address(network["gateway"]) in ipaddress.ip_network(network["subnet"])
     assert "front" in compose(name)["services"]["postroom"]["networks"]
     (api,) = [port for port in compose(name)["services"]["postroom"]["ports"] if port.endswith(f":{API_PORT}")]
-    assert api.startswith("127.0.0.1:"), "whoever reaches this port is believed about a client's address"
+    assert api.startswith("127.0.0.1:"), "a program that reaches this port is believed about a client's address"
 
 
 @pytest.mark.parametrize("name", COMPOSE)

@@ -12,7 +12,7 @@ import typer.main
 
 from postroom import events, settings
 from postroom.accounts.model import Status
-from postroom.actor import ALL_SCOPES
+from postroom.actor import ALL_SCOPES, OWNER_SCOPE
 from postroom.api.endpoints import domain_views
 from postroom.api.endpoints.account_views import FIELDS
 from postroom.api.endpoints.keys import ShownKey
@@ -32,9 +32,11 @@ API = "".join((ROOT / name).read_text(encoding="utf-8") for name in REFERENCE)
 
 # Absolute paths that a document may name: the product's own, and those of every system.
 PATHS = (
+    "/me",
     "/etc/",
     "/opt/postroom/",
     "/var/lib/postroom",
+    "/var/lib/roundcube",
     "/var/backups/postroom",
     "/usr/",
     "/v2/",
@@ -48,6 +50,7 @@ PATHS = (
     "/readyz",
     "/metrics",
     "/console/session",
+    "/setup",
     "/sign-in",
     "/openapi.json",
     "/llms.txt",
@@ -200,7 +203,7 @@ def test_every_purpose_of_a_record_is_documented() -> None:
 
 
 def test_every_scope_in_use_is_one_that_a_key_may_have() -> None:
-    assert {route.scope for route in ROUTES} <= {PUBLIC, *ALL_SCOPES}
+    assert {route.scope for route in ROUTES} <= {PUBLIC, OWNER_SCOPE, *ALL_SCOPES}
 
 
 def test_every_scope_is_documented() -> None:

@@ -9,7 +9,6 @@ import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,10 +21,8 @@ from postroom.accounts import alias_pages
 from postroom.accounts import queries as account_queries
 from postroom.db import Database, Tx, migrate, open_database
 from postroom.db.migrations import SCHEMA, VIEWS
-from postroom.mailplane import render
-from postroom.mailplane.render import OwnNode, Plane
 from postroom.schema import look_ups
-from postroom.settings import load
+from tests.harness.daemon_queries import daemon_queries
 from tests.harness.filled import filled_database
 from tests.harness.postgres import PostgresServer
 from tests.source import NOUNS
@@ -35,8 +32,11 @@ VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
 WHOLE = {
     ("domains.commands", "UNPROVABLE"): "rows left by an upgrade; read once at a start",
     ("domains.spellings", "UNSPELLED"): "rows left by an upgrade; read once at a start",
-    ("cluster.digest_keys", "REPLACE"): "whether there is an app password at all; asked once at a start",
+    ("cluster.digest_keys", "REPLACE"): "whether there is an app password or a webhook; asked once at a start",
     ("accounts.queries", "WEAK"): "the accounts whose password was not generated; read by `postroom doctor`",
+    **dict.fromkeys([(f"accounts.{n}", "END_ALL") for n in ("setup_links", "owner_sessions")], "of a restored backup"),
+    **dict.fromkeys([("webhooks.deliveries", name) for name in ("END_ALL", "SKIP_ALL")], "of a restored backup"),
+    ("webhooks.lanes", "RECOVER"): "one row a webhook; at a start of the worker",
     ("tenants.organizations", "NAMES"): "at most twenty names, for an operator who misspelled one",
 }
 
@@ -100,62 +100,18 @@ def _subsets(names: Any) -> Iterator[frozenset[str]]:
             yield frozenset(chosen)
 
 
-def daemon_queries(engine: str) -> dict[str, str]:
-    """The queries in the generated configuration of the daemons, with values for the daemons'
-    variables."""
-    role = {"host": "x", "dbname": "x", "user": "x"} if engine == "postgresql" else None
-    node = OwnNode(1, "x", 1, "x", "x", "x", "x", "192.0.2.1", ("192.0.2.1",)) if role else None
-    plane = Plane("x", "x", root=True, python="/x", doveadm_key="x", postgres=role)
-    files = _files(plane)
-    found = {f"postfix {name}": files[f"postfix/{name}.cf"].partition("query = ")[2] for name in render.MAPS}
-    if role:
-        login, account = _lua_queries(files)
-        of_nodes = _files(replace(plane, node=node))
-        found["postfix routes"] = of_nodes["postfix/routes.cf"].partition("query = ")[2]
-        found |= dict(zip(("dovecot login of nodes", "dovecot account of nodes"), _lua_queries(of_nodes), strict=True))
-    else:
-        login, account = re.findall(r"^(?:password|user)_query = (.*)$", files["dovecot/sql.conf.ext"], re.MULTILINE)
-    found |= {"dovecot login": login, "dovecot account": account}
-    for table, user, value, field in re.findall(
-        r"table = (\w+)\n  username_field = (\w+)\n  value_field = (\w+)\n  fields {\n    (\w+)",
-        files["dovecot/scripts.conf.ext"],
-    ):
-        # The query that Dovecot's dict sends.
-        query = f"SELECT {value} FROM {table} WHERE {field} = 'x' AND {user} = '7@acct.internal'"
-        found[f"dovecot {value}"] = query
-    text = files["opendkim/opendkim.conf"]
-    for table, key, columns in re.findall(r"table=(\w+)\?keycol=(\w+)\?datacol=([\w,]+)", text):
-        # The query that opendkim sends.
-        found[f"opendkim {table}"] = f"SELECT {columns} FROM {table} WHERE {key} = 'x.test'"
-    values = {"%u": "7", "%Ln": "a", "%n": "7", "%Ld": "x.test", "%s": "imap", "%%": "%"}
-    for name, query in found.items():
-        by_id = any(view in query for view in ("mail_recipients", "mail_sessions", "FROM mail_homes"))
-        values["%d"] = "acct.internal" if by_id else "x.test"
-        found[name] = re.sub(r"%(?:L?[nd]|u|s|%)", lambda m: values[m[0]], query)
-    return found
-
-
-def _files(plane: Plane) -> dict[str, str]:
-    return {path: file.text for path, file in render.configuration(load({"POSTROOM_DATA": "/x"}), plane).items()}
-
-
-def _lua_queries(files: dict[str, str]) -> tuple[str, str]:
-    """The two queries of auth.lua: by address and by account id."""
-    login, account = re.findall(r"ask\(\[\[(.*?)\]\]", files["dovecot/auth.lua"])
-    return (
-        login.replace("$1", "'a'").replace("$2", "'x.test'").replace("$3", "'imap'").replace("$4", "'x'"),
-        account.replace("$1", "'7'").replace("$2", "'acct.internal'").replace("$3", "'lmtp'"),
-    )
-
-
+GUARDS = ("mail_banned_networks", "mail_known_networks")
 # The columns that the daemons look up in each view.
 VIEW_KEYS: dict[str, dict[str, Any]] = {
     "mail_domains": {"name": "x.test"},
     "mail_logins": {"local_part": "a", "domain": "x.test"},
     "mail_aliases": {"local_part": "a", "domain": "x.test"},
     "mail_operator": {"account_id": 7},
+    "mail_roles": {"local_part": "a", "domain": "x.test"},
+    "mail_reserved": {"local_part": "a", "domain": "x.test"},
     "mail_catch_alls": {"domain": "x.test"},
     "mail_dead_ends": {"local_part": "a", "domain": "x.test"},
+    "mail_verdicts": {"local_part": "a", "domain": "x.test"},
     "mail_refusals": {"local_part": "a", "domain": "x.test"},
     "mail_senders": {"local_part": "a", "domain": "x.test"},
     "mail_recipients": {"id": 7},
@@ -164,6 +120,8 @@ VIEW_KEYS: dict[str, dict[str, Any]] = {
     "mail_sessions": {"id": 7, "domain": "1.acct.internal"},
     "mail_homes": {"id": 7},
     "mail_spellings": {"spelling": "x"},
+    "mail_banned_networks": {"network": "x"},
+    "mail_known_networks": {"account_id": 7, "network": "x"},
     "mail_app_passwords": {"account_id": 7, "app_digest": "x"},
     "mail_passwords": {"local_part": "a", "domain": "x.test"},
 }
@@ -379,8 +337,9 @@ def test_nothing_is_forgotten() -> None:
     assert VIEW_KEYS.keys() == set(re.findall(r"CREATE VIEW (\w+)", (SCHEMA / VIEWS).read_text(encoding="utf-8")))
     for engine in ("sqlite", "postgresql"):
         asked = " ".join(daemon_queries(engine).values())
-        # PostgreSQL's function reads the two views of the login.
-        other = {"mail_homes", "mail_passwords"} if engine == "sqlite" else {"mail_logins", "mail_app_passwords"}
+        # PostgreSQL's function reads the views of the login.
+        of_login = {"mail_logins", "mail_app_passwords", *GUARDS}
+        other = {"mail_homes", "mail_passwords"} if engine == "sqlite" else of_login
         inside = {"mail_operator"}  # only other views ask it
         views = set(re.findall(r"(?:FROM|JOIN|,) (mail_\w+?)(?:_by\(| |$)", asked, re.M))
         assert views == VIEW_KEYS.keys() - other - inside

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from postroom.settings import FILE, SYSTEM_DATA, BadSettings, Settings, load, split
+from postroom.settings import FILE, SYSTEM_DATA, BadSettings, Settings, from_environment, load, split
 from tests.tables import describe
 
 
@@ -32,7 +32,7 @@ def test_defaults_of_the_contract(tmp_path):
     ports += [settings.sieve_port, settings.smtp_port, settings.submission_port, settings.submissions_port]
     assert ports == [1143, 1993, 1110, 1995, 4190, 1025, 1587, 1465]
     assert (settings.events_days, settings.degraded_days) == (400, 30)
-    assert len(Settings.__struct_fields__) <= 36
+    assert len(Settings.__struct_fields__) <= 46
 
 
 def test_the_data_directory_follows_the_user(tmp_path, monkeypatch):
@@ -110,6 +110,17 @@ def test_an_unknown_name_in_the_file(tmp_path):
         ("RELAYHOST", "relay.example.com:smtp"),
         ("RELAYHOST", "a b"),
         ("RELAYHOST", "relay.example.com\nmynetworks = 0.0.0.0/0"),
+        ("RELAYHOST", "#relay.example.com"),
+        ("RELAYHOST", "relay.example.com:0"),
+        ("RELAY_USER", "a:b"),
+        ("RELAY_USER", " a"),
+        ("RELAY_USER", "someone"),
+        ("RELAY_PASSWORD", " hush"),
+        ("RELAY_PASSWORD", "hush\nx y"),
+        ("RELAY_PASSWORD_FILE", "secret"),
+        ("RELAY_CA", "ca.pem"),
+        ("RELAY_CA", "/etc/ca.pem"),
+        ("OUTBOUND_TLS", "dane,mta-sts"),
         ("FILTER_MILTER", "127.0.0.1:11332"),
         ("FILTER_MILTER", "inet:127.0.0.1"),
         ("FILTER_MILTER", "inet:127.0.0.1:65536"),
@@ -144,6 +155,33 @@ def test_each_process_must_have_a_call_to_give(tmp_path):
         load({"POSTROOM_RATE_LIMIT": "3/minute", "POSTROOM_WORKERS": "4"}, tmp_path)
     load({"POSTROOM_RATE_LIMIT": "4/minute", "POSTROOM_WORKERS": "4"}, tmp_path)
     load({"POSTROOM_RATE_LIMIT": "off", "POSTROOM_WORKERS": "4"}, tmp_path)
+
+
+LOGIN = {"RELAYHOST": "[relay.example.com]:587", "RELAY_USER": "me", "RELAY_PASSWORD": "hush"}
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"RELAY_PASSWORD": ""}, "POSTROOM_RELAY_USER needs"),
+        ({"RELAY_USER": ""}, "POSTROOM_RELAY_PASSWORD needs"),
+        ({"RELAYHOST": ""}, "need POSTROOM_RELAYHOST"),
+        ({"RELAY_PASSWORD_FILE": "/run/secret"}, "not both"),
+        ({"OUTBOUND_TLS": "dane"}, "POSTROOM_OUTBOUND_TLS"),
+    ],
+)
+def test_a_login_at_the_relay_host_is_whole(tmp_path, values, words):
+    load({f"POSTROOM_{name}": value for name, value in LOGIN.items()}, tmp_path)
+    with pytest.raises(BadSettings, match=words) as refused:
+        load({f"POSTROOM_{name}": value for name, value in (LOGIN | values).items()}, tmp_path)
+    assert "hush" not in str(refused.value)
+
+
+def test_our_processes_do_not_get_the_relays_password(tmp_path):
+    settings = load({f"POSTROOM_{name}": value for name, value in LOGIN.items()}, tmp_path)
+    given = settings.environment()
+    assert "hush" not in str(given)
+    assert from_environment(given).relay_user == "me"
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,8 @@ SECRETS = [
     ('database_url = "postgresql://postroom@db/postroom"', False),
     ('database_url = "sqlite:////srv/postroom.db"', False),
     ('relayhost = "relay.example.com:25"', False),
+    ('relayhost = "a.example"\nrelay_user = "u"\nrelay_password = "hush"', True),
+    ('relayhost = "a.example"\nrelay_user = "u"\nrelay_password_file = "/run/secret"', False),
     ("port = 3005", False),
 ]
 

@@ -59,10 +59,10 @@ def test_without_root_it_says_what_is_missing(checkout: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "in_file", "wanted", "unwanted"),
     [
-        ("", False, "dovecot-sqlite", "dovecot-auth-lua"),
-        ("postgresql://db/postroom", False, "dovecot-auth-lua lua-sql-postgres", "dovecot-sqlite"),
-        ("postgresql://db/postroom", True, "dovecot-auth-lua lua-sql-postgres", "dovecot-sqlite"),
-        ("sqlite:////srv/postroom.db", True, "dovecot-sqlite", "dovecot-auth-lua"),
+        ("", False, "dovecot-sqlite lua-dbi-sqlite3", "dovecot-pgsql"),
+        ("postgresql://db/postroom", False, "dovecot-pgsql lua-sql-postgres", "dovecot-sqlite"),
+        ("postgresql://db/postroom", True, "dovecot-pgsql lua-sql-postgres", "dovecot-sqlite"),
+        ("sqlite:////srv/postroom.db", True, "dovecot-sqlite lua-dbi-sqlite3", "dovecot-pgsql"),
     ],
 )
 def test_the_packages_are_those_of_the_database(

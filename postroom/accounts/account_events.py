@@ -7,7 +7,10 @@ from postroom.db import Tx
 
 
 def record(tx: Tx, actor: Actor, type_: str, account: Account, **more: object) -> None:
-    """Records an event about the account; `more` is further data of the event."""
+    """Records an event about the account; `more` is further data of the event. `by` tells an event
+    of the owner's page from one of the operator, who has no key either."""
+    if actor.account_id is not None:
+        more["by"] = "owner"
     events.record(
         tx,
         actor,

@@ -17,6 +17,7 @@ SELECT account_id, alias_id, rests_until, user_id, (
   SELECT kind FROM aliases WHERE id = addresses.alias_id AND organization_id = :organization)
 FROM addresses WHERE domain_id = :domain_id AND local_part = :local_part"""
 TARGETS = "SELECT target FROM mail_aliases WHERE local_part = :local_part AND domain = :domain"
+ROLE = "SELECT target FROM mail_roles WHERE local_part = :local_part AND domain = :domain"
 CAUGHT = "SELECT target FROM mail_catch_alls WHERE domain = :domain"
 REFUSED = "SELECT action FROM mail_refusals WHERE local_part = :local_part AND domain = :domain"
 SEEN = """
@@ -49,10 +50,11 @@ def resolve(tx: Tx, actor: Actor, address: Address, user_id: str | None) -> Reso
     if refused := tx.one(REFUSED, local_part=address.local_part, domain=address.domain):
         return _refused(address, *_why(tx, actor, user_id, held, is_full=refused[0].startswith("552 ")))
     kind = "account" if held is None or held[0] else held[4]
-    rows = tx.all(TARGETS, local_part=address.local_part, domain=address.domain)
+    names = {"local_part": address.local_part, "domain": address.domain}
+    rows = tx.all(TARGETS, **names) or tx.all(ROLE, **names)
     if not rows:
         kind, rows = "catch_all", tx.all(CAUGHT, domain=address.domain)
-    ids = sorted(int(target.partition("@")[0]) for (target,) in rows if target)
+    ids = sorted(int(target.partition("@")[0]) for (target,) in rows)
     seen = _seen(tx, actor, user_id, ids)
     # Mail to postmaster@ may go to the operator, whose account nobody else sees.
     if not ids or (kind != "account" and not seen):

@@ -7,13 +7,13 @@ of this password alone.
 """
 
 from collections.abc import Mapping
-from typing import Literal
 
 import msgspec
 
 from postroom.accounts import account_events, passwords
 from postroom.accounts import commands as accounts
 from postroom.accounts.model import Account
+from postroom.accounts.protocols import PROTOCOLS, Protocol
 from postroom.actor import Actor
 from postroom.cluster import digest_keys
 from postroom.db import Row, Tx
@@ -22,8 +22,6 @@ from postroom.instance import digest_key
 from postroom.mailboxes import session_revocations
 from postroom.mailboxes.session_revocations import Ended
 
-Protocol = Literal["imap", "pop3", "smtp", "sieve"]
-PROTOCOLS: tuple[Protocol, ...] = ("imap", "pop3", "smtp", "sieve")
 # Largest number of app passwords of an account.
 MOST = 25
 # Minimum interval between two writes of the last use, in milliseconds.

@@ -11,12 +11,13 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from postroom.accounts import addresses, alias_rests, delivery_scripts, quotas
+from postroom.accounts import addresses, alias_rests, delivery_scripts, quotas, switches
 from postroom.accounts import locks as account_locks
 from postroom.accounts.account_events import record
 from postroom.accounts.model import COLUMNS, Account, Status, from_row
 from postroom.accounts.password_hashes import GENERATED, PasswordScheme
 from postroom.accounts.quotas import SetQuota
+from postroom.accounts.switches import SetSwitches
 from postroom.actor import Actor
 from postroom.cluster import nodes
 from postroom.db import Tx
@@ -30,11 +31,11 @@ from postroom.tenants import limits, usage
 # are read after any wait for the domain's counter.
 INSERT = f"""
 INSERT INTO accounts (organization_id, domain_id, user_id, address, display_name, status, is_default, password,
-  password_scheme, generation, created_at, updated_at, quota_bytes, quota_messages)
+  password_scheme, generation, created_at, updated_at, quota_bytes, quota_messages, protocols_off, main_password)
 SELECT :organization, :domain_id, :user_id, :address, :display_name, 'active',
   CASE WHEN EXISTS (SELECT 1 FROM accounts
     WHERE organization_id = :organization AND user_id = :user_id AND is_default = 1) THEN 0 ELSE 1 END,
-  :password, :password_scheme, 1, :now, :now, :quota_bytes, :quota_messages
+  :password, :password_scheme, 1, :now, :now, :quota_bytes, :quota_messages, :protocols_off, :main_password
 RETURNING {COLUMNS}, EXISTS (SELECT 1 FROM nodes WHERE id > 0 AND seen_at IS NOT NULL),
   EXISTS (SELECT 1 FROM domains
     WHERE id = :domain_id AND organization_id = :organization AND deleted_at IS NULL AND status <> 'pending')"""
@@ -96,7 +97,8 @@ class CreateAccount(msgspec.Struct, frozen=True):
     allow_reserved: bool = False
     quota_bytes: int | UnsetType | None = UNSET
     quota_messages: int | None = None
-    password_scheme: PasswordScheme = GENERATED
+    password_scheme: PasswordScheme | None = GENERATED
+    switches: SetSwitches = SetSwitches()
 
 
 class UpdateAccount(msgspec.Struct, frozen=True):
@@ -106,6 +108,7 @@ class UpdateAccount(msgspec.Struct, frozen=True):
     status: Status | UnsetType = UNSET
     is_default: Literal[True] | UnsetType = UNSET
     quota: SetQuota = SetQuota()
+    switches: SetSwitches = SetSwitches()
 
 
 def get(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Account:
@@ -149,14 +152,15 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateA
         limits.lock(tx, actor.organization_id, get(tx, actor, id_, user_id).user_id)
         moves = True
     account = _lock_with_user(tx, actor, id_, user_id) if moves else None
-    ended: list[Ended] = []
     if command.display_name is not UNSET:
         account = _rename(tx, actor, id_, user_id, command.display_name) or account
     account = account or lock(tx, actor, id_, user_id)
     if command.quota.is_given:
         account = quotas.change(tx, actor, account, command.quota)
+    account, ended = switches.change(tx, actor, account, command.switches)
     if command.status is not UNSET and command.status != account.status:
-        account, ended = _set_status(tx, actor, account, command.status)
+        account, more = _set_status(tx, actor, account, command.status)
+        ended += more
     if command.is_default is not UNSET and not account.is_default:
         if actor.restricted_key_id is not None:  # the mail to postmaster@ of the user's other domains would move too
             raise Refused("forbidden", "A key that is bound to domains cannot change a user's default account.")
@@ -173,7 +177,7 @@ def reset(
     id_: int,
     user_id: str | None,
     password: str,
-    scheme: PasswordScheme = GENERATED,
+    scheme: PasswordScheme | None = GENERATED,
     *,
     disable_scripts: bool = False,
 ) -> tuple[Account, Ended]:
@@ -188,6 +192,17 @@ def reset(
         record(tx, actor, "account.scripts_disabled", account)
     record(tx, actor, "account.password_reset", account)
     return account, session_revocations.end(tx, account.id, account.generation - 1)
+
+
+def set_password(tx: Tx, actor: Actor, account: Account, password: str) -> tuple[Account, Ended]:
+    """As `reset`, of an account that the transaction has locked: the owner has chosen the
+    password."""
+    chosen = {"password": password, "password_scheme": "chosen", "now": tx.now}
+    changed = _change(tx, RESET, actor, account.id, None, **chosen)
+    if changed is None:
+        raise not_found()
+    record(tx, actor, "account.password_set", changed)
+    return changed, session_revocations.end(tx, account.id, account.generation)
 
 
 def sign_out(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> tuple[Account, Ended]:
@@ -280,6 +295,7 @@ def _insert(
         password_scheme=command.password_scheme,
         quota_bytes=quota_bytes,
         quota_messages=command.quota_messages,
+        **command.switches.columns(),
         now=tx.now,
     )
     if row is None:

@@ -9,7 +9,9 @@ from typing import Literal
 import msgspec
 
 from postroom.accounts.password_hashes import PasswordScheme
+from postroom.accounts.protocols import Protocols, of_column
 from postroom.db import Row
+from postroom.tenants.send_limits import SendLimits
 
 Status = Literal["active", "suspended", "disabled"]
 
@@ -35,6 +37,14 @@ class Account(msgspec.Struct, frozen=True):
     quota_messages: int | None = None
     over_quota_at: int | None = None  # since when the mailbox is full
     password_scheme: PasswordScheme | None = None
+    protocols_off: str = ""  # separated by commas
+    main_password: bool = True
+    may_send: bool = True
+    recipients_per_hour: int | None = None
+    recipients_per_day: int | None = None
+    new_recipients_per_day: int | None = None
+    recipients_per_message: int | None = None
+    send_blocked_at: int | None = None  # since when a limit that was reached for too long stops all mail
     aliases: tuple[str, ...] = ()  # the first addresses, only where alias_pages.py adds them
     aliases_more: bool = False
     sessions_ended: bool | None = None  # by the change just made; None if no session had to end
@@ -47,12 +57,23 @@ class Account(msgspec.Struct, frozen=True):
     def domain(self) -> str:
         return self.address.rpartition("@")[2]
 
+    @property
+    def protocols(self) -> Protocols:
+        return of_column(self.protocols_off)
+
+    @property
+    def send_limits(self) -> SendLimits:
+        return SendLimits(
+            self.recipients_per_hour, self.recipients_per_day, self.new_recipients_per_day, self.recipients_per_message
+        )
+
 
 # The fields of `?fields=*`, in this order. The API never returns a field that is missing here.
 SHOWN = (
     *("id", "user_id", "domain", "local_part", "address", "display_name", "status", "is_default"),
     *("created_at", "updated_at", "deleted_at", "purge_at", "last_login_at", "quota_bytes", "quota_messages"),
-    *("password_scheme", "aliases", "aliases_more", "sessions_ended"),
+    *("password_scheme", "protocols", "main_password", "may_send", "send_limits", "send_blocked_at"),
+    *("aliases", "aliases_more", "sessions_ended"),
 )
 COLUMNS = ", ".join(name for name in Account.__struct_fields__ if name not in SHOWN[-3:])
 
@@ -62,4 +83,6 @@ def from_row(row: Row) -> Account:
     account = Account(*row)
     # Both engines store 0 or 1. Copying the struct would take twice as long.
     msgspec.structs.force_setattr(account, "is_default", account.is_default == 1)
+    msgspec.structs.force_setattr(account, "main_password", account.main_password == 1)
+    msgspec.structs.force_setattr(account, "may_send", account.may_send == 1)
     return account

@@ -1,6 +1,15 @@
 """Purges: erasing the mail of deleted accounts. Each account's row says how far its purge is."""
 
-from postroom.accounts import alias_rests, app_passwords, delivery_scripts
+from postroom.accounts import (
+    alias_rests,
+    app_passwords,
+    delivery_scripts,
+    full_periods,
+    login_failures,
+    owner_sessions,
+    sent_counts,
+    setup_links,
+)
 from postroom.accounts.account_events import record
 from postroom.accounts.model import COLUMNS, from_row
 from postroom.actor import Actor
@@ -50,6 +59,10 @@ def begin_purge(tx: Tx, id_: int) -> bool:
         return False
     delivery_scripts.erase(tx, id_)
     app_passwords.erase(tx, id_)
+    login_failures.erase(tx, id_)
+    setup_links.erase(tx, id_)
+    owner_sessions.erase(tx, id_)
+    full_periods.erase(tx, id_)
     return True
 
 
@@ -60,6 +73,7 @@ def finish_purge(tx: Tx, id_: int) -> None:
         account = from_row(row)
         nodes.leave(tx, id_)
         alias_rests.forget(tx, account.organization_id, id_)
+        sent_counts.erase(tx, account)
         record(tx, Actor(account.organization_id), "account.purged", account)
 
 

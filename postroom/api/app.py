@@ -35,8 +35,12 @@ from postroom.log import log
 from postroom.mailboxes.interface import Mailboxes, NoMailboxes
 from postroom.mailboxes.session_revocations import EndSessions
 from postroom.settings import Settings, split
+from postroom.webhooks.sender import Sender
+from postroom.webhooks.trials import Trials
 
 METRICS = ["metrics"]
+OWNER_PAGE = ["v2", "me"]
+SIGN_IN = [*OWNER_PAGE, "session"]
 NO_MAILBOXES = NoMailboxes()
 
 
@@ -44,16 +48,23 @@ class App:
     """The API over one database."""
 
     def __init__(
-        self, services: Services, limits: RateLimiter, trusted: tuple[Network, ...] = (), lets_local_in: bool = False
+        self,
+        services: Services,
+        limits: RateLimiter,
+        trusted: tuple[Network, ...] = (),
+        lets_local_in: bool = False,
+        has_owner_page: bool = True,
     ) -> None:
         self.trusted = trusted
+        routes = ROUTES if has_owner_page else tuple(one for one in ROUTES if not one.path.startswith("/v2/me"))
+        self._has_owner_page = has_owner_page
         self._metrics = services.request_metrics
         self._admission = Admission(services.database, limits, trusted, lets_local_in)
-        self._console = Console(services.database, self._admission)
+        self._console = Console(services.database, self._admission, has_owner_page)
         self._files = Files(self._console)
-        self._router = Router(ROUTES)
-        self._handling = Handling(services, ROUTES)
-        self._openapi = encode(document(ROUTES, __version__))
+        self._router = Router(routes)
+        self._handling = Handling(services, routes, self._admission)
+        self._openapi = encode(document(routes, __version__))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -90,6 +101,9 @@ class App:
     async def _caller(self, exchange: Exchange, segments: list[str] | None) -> Actor | None:
         """The actor, or None for a path that needs no key. Raises `unauthorized` before anything
         else is checked."""
+        if self._has_owner_page and segments is not None and segments[:2] == OWNER_PAGE:
+            is_open = segments == SIGN_IN and exchange.method == "POST"
+            return None if is_open else await self._admission.owner(exchange)
         if segments is None or (segments and segments[0] == "v2"):
             return await self._admission.actor(exchange)
         if segments == METRICS:
@@ -145,8 +159,8 @@ def create_app(
     clock: Clock = time.monotonic,
 ) -> App:
     """The application over an open database. The functions that ask the other parts are
-    arguments. `digest_key` is the key of app passwords (instance/digest_key.py)."""
-    host = settings.dns_host
+    arguments. `digest_key` is the key of app passwords and webhooks (instance/digest_key.py)."""
+    host, resolver, is_private = settings.dns_host, Resolver(settings.resolver), settings.webhook_allow == "private"
     services = Services(
         database=database,
         hashers=Hashers(),
@@ -158,15 +172,17 @@ def create_app(
         instance=instance,
         mail_host=host,
         has_submission=has_submission,
-        verification=Verification(database, Resolver(settings.resolver), host),
+        verification=Verification(database, resolver, host),
         purge_days=settings.purge_days,
         measure=measure,
         request_metrics=RequestMetrics(database, place),
+        public_url=settings.public_base,
+        allows_private_webhooks=is_private,
+        trials=Trials(database, Sender(resolver, allows_private=is_private), digest_key),
     )
     limits = RateLimiter(parse_rate(settings.rate_limit), settings.workers, clock)
-    return App(
-        services, limits, client_address.networks(split(settings.trusted_proxies)), settings.metrics == "loopback"
-    )
+    trusted = client_address.networks(split(settings.trusted_proxies))
+    return App(services, limits, trusted, settings.metrics == "loopback", settings.owner_page == "on")
 
 
 def _segments(exchange: Exchange) -> list[str] | None:

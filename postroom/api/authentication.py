@@ -1,29 +1,29 @@
 """Authentication: by an API key in `x-api-key` or `Authorization: Bearer`, or by the cookie of a
-console session, which stands for a key. The query string is never read.
+console session, which stands for a key; on the owner's page by its own cookie alone. The query
+string is never read.
 
 If a header with a key is present, it alone decides, valid or not, and the cookie is ignored. A
 browser sends the cookie with requests from any page, so a write with a cookie must prove that it
 comes from the console's own page.
 """
 
+import contextlib
 import hmac
 
 import msgspec
 
-from postroom.actor import Actor
+from postroom.accounts import owner_sessions
+from postroom.actor import OWNER_SCOPE, Actor
 from postroom.api.client_address import Network, client_address, is_loopback
+from postroom.api.cookies import OWNER, csrf_token, session_token
 from postroom.api.exchange import Exchange, Headers
 from postroom.api.key_usage import LastUses
 from postroom.api.rate_limits import RateLimiter
 from postroom.auth import console_sessions, keys
 from postroom.auth.console_sessions import Session
 from postroom.db import Database, Tx
-from postroom.errors import Refused, TooMany
+from postroom.errors import Busy, Refused, TooMany
 
-# A browser accepts a `__Host-` cookie over HTTPS only, and no other host can set it (RFC 6265bis
-# 4.1.3.2).
-SECURE_COOKIE = b"__Host-postroom"
-COOKIE = b"postroom"
 OPERATOR = 0  # the organization id of an actor that belongs to no organization
 # Headers that show that a request came through a proxy, has a key or comes from a browser.
 NOT_LOCAL = {
@@ -39,6 +39,8 @@ NOT_LOCAL = {
     b"sec-fetch-site",
 }
 READS = ("GET", "HEAD", "OPTIONS")
+NO_KEY = "Send a valid API key in the x-api-key header."
+NO_OWNER = "Sign in at /me with the address and its password. An API key does not work here."
 
 
 class Admission:
@@ -79,13 +81,14 @@ class Admission:
         self._limits.check_address(address, key)
         found = await self._database.read(lambda tx: keys.authenticate(tx, key, address)) if key else None
         if found is None:
-            raise self._wrong(address)
+            raise self._wrong(address, NO_KEY)
         return self._known(key, *found, exchange.request_id, address)
 
     def consume(self, exchange: Exchange, actor: Actor) -> None:
         """Counts a call of the actor. The answer's headers report the count, even if this raises
         TooMany."""
-        exchange.answer_headers, wait = self._limits.consume(actor.root_id)
+        name = actor.root_id if actor.account_id is None else f"account {actor.account_id}"
+        exchange.answer_headers, wait = self._limits.consume(name)
         if wait:
             raise TooMany("This key has made too many requests: wait for Retry-After.", wait)
 
@@ -96,14 +99,36 @@ class Admission:
         self._limits.check_address(address, token)
         found = await self._database.read(lambda tx: console_sessions.find(tx, token, address))
         if found is None:
-            raise self._wrong(address)
+            raise self._wrong(address, NO_KEY)
         session, is_to_note = found
-        if is_cross_site(exchange.headers):
-            raise Refused("csrf_refused", "Only the console's own pages can use a session: send an API key.")
-        if exchange.method not in READS and not _proves(exchange.headers, token):
-            raise Refused("csrf_refused", "Send the session's token in the x-csrf-token header.")
+        _check_page(exchange, token)
         actor = self._known(token, session.actor, is_to_note, exchange.request_id, address)
         return msgspec.structs.replace(session, actor=actor)
+
+    async def owner(self, exchange: Exchange) -> Actor:
+        """The owner of an account, who has signed in on the owner's page. A key does not count, and
+        the session has no scope but OWNER. Raises `unauthorized`, `csrf_refused`, TooMany."""
+        address, token = self._address_of(exchange), session_token(exchange.headers, OWNER)
+        self._limits.check_address(address, token)
+        known = None
+        if token and not sends_key(exchange.headers):
+            known = await self._database.read(lambda tx: owner_sessions.find(tx, token))
+        if known is None:
+            raise self._wrong(address, NO_OWNER)
+        _check_page(exchange, token or "")
+        session, now = known
+        if session.extended(now) - session.expires_at >= owner_sessions.EXTEND_MS:
+            with contextlib.suppress(Busy):
+                await self._database.write(lambda tx: owner_sessions.extend(tx, session))
+        self._limits.remember_key(token)
+        return Actor(
+            session.organization_id,
+            frozenset({OWNER_SCOPE}),
+            request_id=exchange.request_id,
+            client_address=address,
+            account_id=session.account_id,
+            session_id=session.id,
+        )
 
     async def by_link(self, exchange: Exchange, token: str) -> Session:
         """A new session, made by the first use of a sign-in link. Raises Refused, TooMany."""
@@ -119,12 +144,22 @@ class Admission:
             self._limits.record_failure(address)
             raise
 
+    def check_address(self, exchange: Exchange) -> str:
+        """The address of the client. Raises TooMany if it has sent too many wrong secrets."""
+        address = self._address_of(exchange)
+        self._limits.check_address(address, None)
+        return address
+
+    def record_failure(self, address: str) -> None:
+        """Counts a wrong secret of this address."""
+        self._limits.record_failure(address)
+
     def _address_of(self, exchange: Exchange) -> str:
         return client_address(exchange.peer, exchange.headers, self._trusted)
 
-    def _wrong(self, address: str) -> Refused:
+    def _wrong(self, address: str, advice: str) -> Refused:
         self._limits.record_failure(address)
-        return Refused("unauthorized", "Send a valid API key in the x-api-key header.")
+        return Refused("unauthorized", advice)
 
     def _known(self, secret: str | None, actor: Actor, is_to_note: bool, request_id: str, address: str) -> Actor:
         self._limits.remember_key(secret)
@@ -133,9 +168,17 @@ class Admission:
         return msgspec.structs.replace(actor, request_id=request_id, client_address=address)
 
 
+def _check_page(exchange: Exchange, token: str) -> None:
+    """Raises `csrf_refused` unless our own page has sent the request of this session."""
+    if is_cross_site(exchange.headers):
+        raise Refused("csrf_refused", "Only this server's own pages can use a session; programs send an API key.")
+    if exchange.method not in READS and not _proves(exchange.headers, token):
+        raise Refused("csrf_refused", "Send the session's token in the x-csrf-token header.")
+
+
 def _proves(headers: Headers, token: str) -> bool:
     sent = header(headers, b"x-csrf-token")
-    return hmac.compare_digest(sent.encode(), console_sessions.csrf_token(token).encode())
+    return hmac.compare_digest(sent.encode(), csrf_token(token).encode())
 
 
 def key_of(headers: Headers) -> str | None:
@@ -157,16 +200,6 @@ def key_of(headers: Headers) -> str | None:
 def sends_key(headers: Headers) -> bool:
     """Whether a header for a key is present, whatever its value."""
     return any(name in (b"x-api-key", b"authorization") for name, _ in headers)
-
-
-def session_token(headers: Headers) -> str | None:
-    """The token in the cookie of a console session, or None. If the cookie whose name only TLS can
-    set is present, the other cookie is ignored. Two different values under one name count as
-    none."""
-    pairs = [pair.strip().partition(b"=") for n, value in headers if n == b"cookie" for pair in value.split(b";")]
-    secure = {value for name, _, value in pairs if name == SECURE_COOKIE}
-    found = secure or {value for name, _, value in pairs if name == COOKIE}
-    return _text(value) if len(found) == 1 and 0 < len(value := found.pop()) <= 200 else None
 
 
 def is_cross_site(headers: Headers) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from postroom.accounts import owner_sessions
 from postroom.accounts.passwords import Hashers
 from postroom.actor import Actor
 from postroom.api.exchange import Headers
@@ -19,6 +20,7 @@ from postroom.errors import Busy, FieldError, not_found
 from postroom.mail_host import MailHost
 from postroom.mailboxes.interface import Mailboxes
 from postroom.mailboxes.session_revocations import Ended, EndSessions
+from postroom.webhooks.trials import Trials
 
 # Part of the installation → None if the part answers, otherwise one sentence that says why not.
 Probe = Callable[[], Awaitable[dict[str, str | None]]]
@@ -83,6 +85,9 @@ class Services:
     purge_days: int
     measure: Measure
     request_metrics: RequestMetrics
+    public_url: str
+    allows_private_webhooks: bool
+    trials: Trials
 
     def client_host(self) -> MailHost:
         """Returns the mail host for mail clients: without submission if there is no Postfix."""
@@ -93,12 +98,14 @@ class Services:
 
 class PublicRequest(msgspec.Struct, frozen=True):
     """One request to a route that needs no key. `body` is the XML document, if the route takes
-    one."""
+    one; a JSON body is an argument of the handler."""
 
     services: Services
     headers: Headers
     query_text: bytes
     body: bytes = b""
+    request_id: str = ""
+    client_address: str = ""
 
 
 class RequestContext(msgspec.Struct, frozen=True):
@@ -110,6 +117,7 @@ class RequestContext(msgspec.Struct, frozen=True):
     path_text: str
     query_text: bytes
     keep: Keep | None = None
+    headers: Headers = ()
 
     async def write(self, work: Work) -> Result:
         """Runs the one transaction of a write (see Database.write) and returns its result, which is
@@ -118,6 +126,8 @@ class RequestContext(msgspec.Struct, frozen=True):
         Sessions are ended after the commit. If that fails, the worker tries again
         (session_revocations.py), and the answer says so.
         """
+        if self.actor.session_id is not None:
+            work = _in_session(self.actor, work)
         answer = await self.services.database.write(self.keep(work) if self.keep else work)
         if not answer.revoked_sessions or await self.services.end_sessions(answer.revoked_sessions):
             return answer
@@ -126,6 +136,16 @@ class RequestContext(msgspec.Struct, frozen=True):
                 if not await self.services.database.write(answer.record_pending):
                     return answer
         return msgspec.structs.replace(answer, payload=answer.payload_if_pending)
+
+
+def _in_session(actor: Actor, work: Work) -> Work:
+    """The transaction of an owner whose session is still open in it (decision 0268)."""
+
+    def checked(tx: Tx) -> Result:
+        owner_sessions.check(tx, actor)
+        return work(tx)
+
+    return checked
 
 
 def resolve_user(actor: Actor, *sent: str | UnsetType) -> str | None:

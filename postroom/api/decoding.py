@@ -207,8 +207,24 @@ def _field_errors(kind: Any, body: bytes) -> list[FieldError]:
         try:
             msgspec.json.decode(sent[name], type=hints[name])
         except msgspec.ValidationError as error:
-            problems.append(_field_error(name, str(error), hints[name]))
+            inner = [problem for struct in _structs(hints[name]) for problem in _field_errors(struct, sent[name])]
+            problems += [_inside(name, one) for one in inner] or [_field_error(name, str(error), hints[name])]
     return problems
+
+
+def _inside(name: str, problem: FieldError) -> FieldError:
+    """A problem with a field of the object `name`. An unknown name in an object is not repeated,
+    because it may be a value."""
+    field = name if problem.code == "unknown_field" else f"{name}.{problem.field}"
+    return FieldError(field, problem.code, problem.message)
+
+
+def _structs(hint: Any) -> Iterator[type[msgspec.Struct]]:
+    """The structs among the types that a field may have, whose own fields are then checked."""
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        yield hint
+    for arg in get_args(hint):
+        yield from _structs(arg)
 
 
 def _unknown_field(name: str, known: Iterable[str]) -> FieldError:

@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from postroom.accounts.model import Account
 from postroom.accounts.passwords import WeakPassword, check
+from postroom.accounts.setup_links import Found
 from postroom.address import Address, BadAddress, parse_domain, parse_local_part
 from postroom.api.decoding import check_display_name, check_user_id, unknown_names
 from postroom.auth import networks
@@ -57,14 +58,16 @@ def parse_domain_field(domain: str, problems: list[FieldError], field: str = "do
     return NOWHERE.domain
 
 
-def parse_password(password: str | UnsetType, owner: Address | Account, problems: list[FieldError]) -> str | UnsetType:
+def parse_password(
+    password: str | UnsetType, owner: Address | Account | Found, problems: list[FieldError], field: str = "password"
+) -> str | UnsetType:
     """The password that was sent, or UNSET if one is to be generated. If the password is too weak,
-    a problem is added to `problems`."""
+    a problem with `field` is added to `problems`."""
     if password is not UNSET:
         try:
             check(password, f"{owner.local_part}@{owner.domain}")
         except WeakPassword as error:
-            problems.append(FieldError("password", error.code, error.message))
+            problems.append(FieldError(field, error.code, error.message))
     return password
 
 

@@ -6,9 +6,10 @@ import msgspec
 
 from postroom import idempotency
 from postroom.actor import Actor
-from postroom.api.authentication import key_of, session_token
+from postroom.api.authentication import Admission, key_of
 from postroom.api.body import XML_TYPES, read_body
 from postroom.api.context import Keep, PublicRequest, RequestContext, Result, Services, encode
+from postroom.api.cookies import session_token
 from postroom.api.decoding import decode_body, ignored, parse_query
 from postroom.api.exchange import Exchange
 from postroom.api.idempotency import Retries, idempotency_key
@@ -20,8 +21,9 @@ from postroom.errors import Refused
 class Handling:
     """The routes of one process and what their handlers share."""
 
-    def __init__(self, services: Services, routes: Sequence[Route]) -> None:
+    def __init__(self, services: Services, routes: Sequence[Route], admission: Admission) -> None:
         self._services = services
+        self._admission = admission
         self._retries = Retries(services)
         self._decoders = {r.path + r.method: msgspec.json.Decoder(r.body) for r in routes if r.body}
 
@@ -43,7 +45,23 @@ class Handling:
         request = PublicRequest(self._services, exchange.headers, exchange.query_text, body)
         # Mail programs spell their parameters as they like.
         query = parse_query(route.query, exchange.query_text, refuses_near_misses=False)
+        if route.body is not None:
+            return await self._with_token(exchange, route, request, query)
         return await route.handler(request, query)
+
+    async def _with_token(self, exchange: Exchange, route: Route, request: PublicRequest, query: object) -> Result:
+        """A public route that takes a secret in its body: wrong ones count as wrong keys do."""
+        address = self._admission.check_address(exchange)
+        body = decode_body(
+            self._decoders[route.path + route.method], await read_body(exchange.headers, exchange.receive)
+        )
+        request = msgspec.structs.replace(request, request_id=exchange.request_id, client_address=address)
+        try:
+            return await route.handler(request, query, body)
+        except Refused as error:
+            if error.code in ("not_found", "unauthorized"):
+                self._admission.record_failure(address)
+            raise
 
     async def _guarded(self, exchange: Exchange, actor: Actor, route: Route, values: dict[str, str]) -> Result:
         if route.scope not in actor.scopes:
@@ -52,7 +70,9 @@ class Handling:
             exchange.answer_headers += ignored(route.query, exchange.query_text)
         name = idempotency_key(exchange.headers) if route.writes else None
         body = await read_body(exchange.headers, exchange.receive) if route.body else b""
-        context = RequestContext(self._services, actor, values, exchange.path, exchange.query_text)
+        context = RequestContext(
+            self._services, actor, values, exchange.path, exchange.query_text, headers=exchange.headers
+        )
         if name is None:
             return await self._run(route, context, body)
 

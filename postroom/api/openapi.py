@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from postroom import parameters
+from postroom.actor import OWNER_SCOPE
+from postroom.api import cookies
 from postroom.api.idempotency import HEADER, LONGEST
 from postroom.api.openapi_schemas import REFERENCE, components, query_parameters, success
 from postroom.api.problems import MEDIA_TYPE, PROBLEMS, Problem
@@ -40,11 +42,16 @@ TAGS = {
     "keys": "API keys.",
     "limits": "How many domains and accounts a user may have.",
     "mailboxes": "What only the mailbox knows: its size and its open sessions.",
+    "me": "The page of an account's owner, `/me`: for browsers, with a session in place of a key.",
     "metrics": "Measurements for Prometheus.",
     "mta_sts": "The MTA-STS policy of a domain.",
+    "sent_mail": "What became of the messages that an account has submitted.",
+    "setup_links": "Links with which the owner of an account sets its password.",
     "stats": "Counts of accounts.",
     "users": "All accounts and domains of a user at once.",
     "verification": "Checks of a domain's DNS.",
+    "webhook_deliveries": "What became of the events that were sent to a webhook.",
+    "webhooks": "URLs that events are sent to.",
 }
 
 
@@ -74,6 +81,14 @@ IDEMPOTENCY_KEY = {
     "required": False,
     "description": parameters.words_of(parameters.IdempotencyKey),
     "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": "^[ -~]+$"},
+}
+CSRF_TOKEN = {
+    "name": "x-csrf-token",
+    "in": "header",
+    "required": True,
+    "description": "The `csrf_token` of the session.",
+    "schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+    "example": "5d0c1c5f0f7b4c3d9a6e1b2c5d0c1c5f0f7b4c3d9a6e1b2c5d0c1c5f0f7b4c3d",
 }
 IN_PATH: dict[str, dict[str, Any]] = {
     "id": {
@@ -113,6 +128,7 @@ def document(routes: Sequence[Route], version: str) -> dict[str, Any]:
             "securitySchemes": {
                 "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
                 "bearer": {"type": "http", "scheme": "bearer"},
+                "ownerSession": {"type": "apiKey", "in": "cookie", "name": cookies.OWNER.plain.decode()},
             },
         },
     }
@@ -124,11 +140,19 @@ def _operation(route: Route) -> dict[str, Any]:
         "summary": route.summary,
         "description": " ".join((route.handler.__doc__ or "").split()),
         "tags": [_tag(route)],
-        "parameters": [*_path_parameters(route), *query_parameters(route), *([_idempotency_key(route)] * route.writes)],
+        "parameters": [
+            *_path_parameters(route),
+            *query_parameters(route),
+            *([_idempotency_key(route)] * route.writes),
+            *([CSRF_TOKEN] * (route.scope == OWNER_SCOPE and route.method != "GET")),
+        ],
         "responses": _responses(route),
     }
     if route.scope == PUBLIC:
         operation["security"] = []
+    elif route.scope == OWNER_SCOPE:
+        operation["security"] = [{"ownerSession": []}]
+        operation["description"] += f" Takes a session of the page `/me` (`{route.scope}`) and no key."
     else:
         operation["description"] += f" Scope: `{route.scope}`."
     if route.body:

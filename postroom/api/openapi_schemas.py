@@ -19,6 +19,7 @@ from postroom.api.answer_words import WORDS
 from postroom.api.endpoints.account_views import CreatedAccount, FullAccount
 from postroom.api.endpoints.domain_views import FullDomain
 from postroom.api.problems import PROBLEMS, Problem
+from postroom.api.projections import TIMES
 from postroom.api.route import Route
 from postroom.events import TYPES
 
@@ -99,7 +100,7 @@ def _described(struct: str, field: str, schema: Schema) -> Schema:
     schema.setdefault("description", words)
     if "enum" not in schema and f"{struct}.{field}" in ENUMS:
         schema["enum"] = ENUMS[f"{struct}.{field}"]
-    if field.endswith("_at") or field == "remove_after":
+    if field.endswith(TIMES) or field == "remove_after":
         schema["format"] = "date-time"
     if schema.get("type") == "object" and "additionalProperties" not in schema:
         schema["additionalProperties"] = True
@@ -130,6 +131,7 @@ def _chosen_by_fields() -> dict[str, Schema]:
     full = _schemas([FullAccount, CreatedAccount, FullDomain])
     account, created, domain = (_answer(name, full[name]) for name in ("FullAccount", "CreatedAccount", "FullDomain"))
     return {
+        "Protocols": _answer("Protocols", full["Protocols"]),
         "Account": _optional("Account", "An account: the fields that the request chose.", account),
         "CreatedAccount": _optional(
             "CreatedAccount",

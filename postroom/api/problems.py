@@ -17,6 +17,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "forbidden": (403, "This key may not do that"),
     "key_too_wide": (403, "The key is wider than yours"),
     "csrf_refused": (403, "The request did not come from the console"),
+    "account_not_active": (403, "The account may not sign in"),
     "not_found": (404, "Not found"),
     "method_not_allowed": (405, "Method not allowed"),
     "request_timeout": (408, "The request took too long"),
@@ -28,6 +29,8 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "domain_not_active": (409, "The domain is not active"),
     "mail_off": (409, "This instance runs without mail"),
     "idempotency_conflict": (409, "The same request is still running"),
+    "protocol_off": (409, "The protocol is switched off"),
+    "webhook_disabled": (409, "The webhook is disabled"),
     "limit_reached": (409, "A limit is reached"),
     "reserved_local_part": (409, "The local part is reserved"),
     "payload_too_large": (413, "The request body is too large"),
@@ -51,9 +54,22 @@ NO_CREDENTIAL = (
     "No account of yours has this id, for this user_id, or it has no such app password: GET /v2/email-accounts and "
     "GET /v2/email-accounts/:account_id/app-passwords list them."
 )
+NO_OWN_CREDENTIAL = "Your account has no such app password: GET /v2/me/app-passwords lists them."
 NO_ALIAS = (
     "No alias of yours has this id, for this user_id: GET /v2/email-aliases lists yours. "
     "Send the user_id that the alias was made with, or none."
+)
+NO_WEBHOOK = (
+    "No webhook of yours has this id, for this user_id: GET /v2/webhooks lists yours. "
+    "Send the user_id that the webhook was made with, or none."
+)
+NO_DELIVERY = (
+    "No webhook of yours has this id, for this user_id, or it has no such delivery: GET /v2/webhooks and GET "
+    "/v2/webhooks/:id/deliveries list them."
+)
+NO_SOURCE_OF_EVENTS = (
+    "You have no such domain or account, for this user_id, or the account is on another domain: GET "
+    "/v2/domains?every_user=true and GET /v2/email-accounts list yours."
 )
 NO_PLACE_FOR_ALIAS = (
     "The user has no such domain, or one of account_ids is no account of the user: GET /v2/domains and "

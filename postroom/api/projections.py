@@ -1,8 +1,8 @@
 """Projections: the shapes in which answers show a noun (decision 0193).
 
 A field of a projection has the name of the noun's field or property that it shows; `rename` gives
-it another name in JSON. A time has a name that ends in `_at`: milliseconds since 1970 UTC in the
-noun, RFC 3339 text in the projection.
+it another name in JSON. A time has a name that ends in `_at` or `_since`: milliseconds
+since 1970 UTC in the noun, RFC 3339 text in the projection.
 """
 
 import operator
@@ -13,6 +13,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import msgspec
 
 Projection = TypeVar("Projection", bound=msgspec.Struct)
+TIMES = ("_at", "_since")
 
 
 def derive(
@@ -31,7 +32,7 @@ def derive(
 def filler(kind: type[Projection]) -> Callable[[Any], Projection]:
     """The function that makes a projection from a noun."""
     names = kind.__struct_fields__
-    if any(name.endswith("_at") for name in names):
+    if any(name.endswith(TIMES) for name in names):
         every = [_reader(name) for name in names]
         return lambda noun: kind(*[read(noun) for read in every])
     at_once = operator.attrgetter(*names)  # needs at least two names: with one, attrgetter returns no tuple
@@ -53,14 +54,14 @@ def timestamp(milliseconds: int) -> str:
 def _type(noun: type[msgspec.Struct], field: str) -> Any:
     declared = vars(noun)[field]
     hint = get_type_hints(declared.fget)["return"] if isinstance(declared, property) else get_type_hints(noun)[field]
-    if not field.endswith("_at"):
+    if not field.endswith(TIMES):
         return hint
     return str | None if type(None) in get_args(hint) else str
 
 
 def _reader(field: str) -> Callable[[Any], Any]:
     read = operator.attrgetter(field)
-    if not field.endswith("_at"):
+    if not field.endswith(TIMES):
         return read
 
     def read_time(noun: Any) -> str | None:

@@ -117,9 +117,9 @@ class RateLimiter:
                 self._remembered.popitem(last=False)
             self._remembered[mark] = None
 
-    def consume(self, root_id: int | None) -> tuple[Headers, int]:
-        """Counts a call of a family of keys. Returns the headers that report the count, and the
-        seconds to wait: 0 if the call is allowed."""
+    def consume(self, root_id: str | int | None) -> tuple[Headers, int]:
+        """Counts a call of a family of keys, or of an account's owner. Returns the headers that
+        report the count, and the seconds to wait: 0 if the call is allowed."""
         if not self._on:
             return (), 0
         left, seconds = self._keys.consume(root_id)

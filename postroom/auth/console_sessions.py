@@ -5,15 +5,12 @@ A session stores neither the key nor its rights: every request looks them up by 
 session ends with its key (decision 0062), at once and in every process.
 """
 
-import hashlib
-import hmac
-import secrets
-
 import msgspec
 
 from postroom import events
 from postroom.actor import Actor
 from postroom.auth import keys
+from postroom.auth.tokens import digest, new_token
 from postroom.db import Tx
 from postroom.errors import Refused
 
@@ -56,22 +53,16 @@ class Session(msgspec.Struct, frozen=True):
     expires_at: int
 
 
-def csrf_token(token: str) -> str:
-    """Returns the value that the console's own pages send with every write. It reveals nothing
-    about the session's token."""
-    return hmac.new(token.encode("utf-8", "surrogateescape"), b"postroom csrf", hashlib.sha256).hexdigest()
-
-
 def start(tx: Tx, actor: Actor) -> Session:
     """Signs in the holder of a key. If the key then has more than MOST sessions, the oldest ones
     end."""
     forget(tx)
-    token, expires_at = secrets.token_urlsafe(32), tx.now + SESSION_MS
+    token, expires_at = new_token(), tx.now + SESSION_MS
     tx.run(
         INSERT,
         organization=actor.organization_id,
         key_id=actor.key_id,
-        digest=keys.digest(token),
+        digest=digest(token),
         now=tx.now,
         expires_at=expires_at,
     )
@@ -83,7 +74,7 @@ def start(tx: Tx, actor: Actor) -> Session:
 def find(tx: Tx, token: str, client_address: str) -> tuple[Session, bool] | None:
     """Returns the open session of a token, and whether to record the use of its key (see
     `keys.use`). None if the session has ended or if its key would be refused now."""
-    row = tx.one(FIND, digest=keys.digest(token), now=tx.now)
+    row = tx.one(FIND, digest=digest(token), now=tx.now)
     found = keys.authenticate_id(tx, row[0], client_address) if row else None
     if row is None or found is None:
         return None
@@ -93,7 +84,7 @@ def find(tx: Tx, token: str, client_address: str) -> tuple[Session, bool] | None
 
 def end(tx: Tx, token: str) -> None:
     """Signs out. Does nothing if the session has already ended."""
-    tx.run(END, digest=keys.digest(token))
+    tx.run(END, digest=digest(token))
 
 
 def forget(tx: Tx) -> int:
@@ -106,12 +97,12 @@ def forget(tx: Tx) -> int:
 def make_link(tx: Tx, organization_id: int, key_id: int) -> str:
     """Returns the token of a link that signs in with this key, once, within LINK_MS."""
     forget(tx)
-    token = secrets.token_urlsafe(32)  # 43 characters: with the usual address the link fits into 80 columns
+    token = new_token()  # 43 characters: with the usual address the link fits into 80 columns
     tx.run(
         INSERT_LINK,
         organization=organization_id,
         key_id=key_id,
-        digest=keys.digest(token),
+        digest=digest(token),
         expires_at=tx.now + LINK_MS,
     )
     return token
@@ -120,7 +111,7 @@ def make_link(tx: Tx, organization_id: int, key_id: int) -> str:
 def follow_link(tx: Tx, token: str, request_id: str, client_address: str) -> Session:
     """Signs in with a link and uses it up. Raises `unauthorized` if the link is used, expired or
     unknown."""
-    row = tx.one(TAKE_LINK, digest=keys.digest(token), now=tx.now)
+    row = tx.one(TAKE_LINK, digest=digest(token), now=tx.now)
     found = keys.authenticate_id(tx, row[0], client_address) if row else None
     if found is None:
         detail = "This link has been used or is too old: postroom console-link makes another, or sign in with a key."

@@ -6,14 +6,13 @@ with it (decision 0028).
 """
 
 import functools
-import hashlib
-import secrets
 
 import msgspec
 
 from postroom import events
 from postroom.actor import BY_NAME, DEFAULT_SCOPES, Actor
 from postroom.auth import networks
+from postroom.auth.tokens import digest, new_token
 from postroom.db import Row, Tx
 from postroom.domains import commands as domains
 from postroom.errors import FieldError, LimitReached, Refused, invalid, not_found
@@ -132,12 +131,6 @@ class CreateKey(msgspec.Struct, frozen=True):
     expires_at: int | None = None
 
 
-def digest(key: str) -> str:
-    """Returns the stored form of a key. SHA-256 is enough, because the key itself has 256 random
-    bits."""
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
-
-
 def authenticate(tx: Tx, key: str, client_address: str) -> tuple[Actor, bool] | None:
     """Returns the actor of a key, and whether to record the use of the key (see `use`). None if the
     key is unknown, revoked, expired or used from a network that it does not allow."""
@@ -198,7 +191,7 @@ def create(tx: Tx, actor: Actor, command: CreateKey) -> tuple[ApiKey, str]:
     if actor.key_id is not None and tx.one(FULL, organization=actor.organization_id, most=MOST - 1, now=tx.now):
         raise LimitReached("keys", MOST, "delete one")
     bound = {domains.get(tx, actor, name, command.user_id).id for name in command.domains or ()}
-    secret = MARK + secrets.token_urlsafe(32)
+    secret = MARK + new_token()
     row = _insert(tx, actor, command, secret, is_bound=bool(bound) or actor.restricted_key_id is not None)
     for domain_id in sorted(bound):
         tx.run(BIND, id=row[0], domain_id=domain_id)
@@ -210,6 +203,15 @@ def create(tx: Tx, actor: Actor, command: CreateKey) -> tuple[ApiKey, str]:
     data |= {name: limit for name, limit in limits.items() if limit is not None}
     events.record(tx, actor, "key.created", user_id=made.user_id, data=data)
     return made, secret
+
+
+def lock(tx: Tx, actor: Actor) -> ApiKey:
+    """Returns the actor's key, which nobody revokes until the end of the transaction. Raises
+    `unauthorized` if the key has just ended."""
+    row = tx.one(LOCK, id=actor.key_id, organization=actor.organization_id, now=tx.now)
+    if row is None:
+        raise Refused("unauthorized", "Send a valid API key in the x-api-key header.")
+    return _from_row(tx, actor.organization_id, row)
 
 
 def page(tx: Tx, actor: Actor, user_id: str | None, *, after: int, limit: int, offset: int) -> list[ApiKey]:
@@ -224,8 +226,8 @@ def get_all(tx: Tx, organization_id: int) -> list[ApiKey]:
     return [_from_row(tx, organization_id, row) for row in tx.all(LIST, organization=organization_id)]
 
 
-def revoke(tx: Tx, actor: Actor, key_id: int, user_id: str | None = None) -> ApiKey:
-    """Revokes a key and every key that was made with it. Returns the key.
+def revoke(tx: Tx, actor: Actor, key_id: int, user_id: str | None = None) -> list[ApiKey]:
+    """Revokes a key and every key that was made with it. Returns the keys, this one first.
 
     Raises not_found if the key is foreign, unknown or already revoked, and `key_too_wide` if the
     key may do more than the actor's key and was not made with it (decision 0165).
@@ -241,7 +243,7 @@ def revoke(tx: Tx, actor: Actor, key_id: int, user_id: str | None = None) -> Api
     found = [_from_row(tx, actor.organization_id, row) for row in ended]
     for key in found:
         events.record(tx, actor, "key.revoked", user_id=key.user_id, data={"key_id": key.id, "prefix": key.prefix})
-    return found[0]
+    return found
 
 
 def forget(tx: Tx, before: int) -> int:
@@ -259,12 +261,9 @@ def _narrowed(tx: Tx, actor: Actor, command: CreateKey) -> CreateKey:
     """Returns the command within the limits of the actor's key. The operator has no limits."""
     if actor.key_id is None:
         return command if command.scopes is not None else msgspec.structs.replace(command, scopes=DEFAULT_SCOPES)
-    row = tx.one(LOCK, id=actor.key_id, organization=actor.organization_id, now=tx.now)
-    if row is None:
-        raise Refused("unauthorized", "Send a valid API key in the x-api-key header.")
+    parent = lock(tx, actor)
     if command.expires_at is not None and command.expires_at <= tx.now:
         raise invalid(FieldError("expires_at", "invalid", "This time is in the past."))
-    parent = _from_row(tx, actor.organization_id, row)
     if parent.user_id is not None and command.user_id not in (None, parent.user_id):
         raise not_found()
     _refuse_wider(parent, command)

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from postroom.accounts import owner_sessions, setup_links
 from postroom.backup import archive, diff
 from postroom.backup.archive import Manifest, Said
 from postroom.backup.diff import Differences
@@ -23,6 +24,7 @@ from postroom.db import NewerSchema, check_known, open_database, snapshots
 from postroom.errors import BadBackup, Busy
 from postroom.instance import digest_key, durable
 from postroom.instance.pending_restore import MOVED, finish
+from postroom.webhooks import deliveries
 
 STAGING = "restoring"
 FILE = "postroom.db"
@@ -45,6 +47,13 @@ def stage(source: BinaryIO, passphrase: str, data: Path, said: Said) -> Manifest
             (staging / digest_key.NAME).rename(digest_key.path(staging))
         if snapshots.inspect(staging / "db" / FILE) != snapshots.Contents(manifest.migrations, manifest.rows):
             raise BadBackup("The backup is damaged: its database does not match its manifest.")
+        if "setup_links" in manifest.rows:  # a link that was used since must not work again
+            snapshots.run(staging / "db" / FILE, setup_links.END_ALL)
+        if "owner_sessions" in manifest.rows:  # an owner may have signed out since
+            snapshots.run(staging / "db" / FILE, owner_sessions.END_ALL)
+        if "webhook_deliveries" in manifest.rows:  # a copy must not call the receivers of the original (decision 0297)
+            snapshots.run(staging / "db" / FILE, deliveries.END_ALL)
+            snapshots.run(staging / "db" / FILE, deliveries.SKIP_ALL)
         _complete_mail(staging / "mail", manifest)
     except OSError as error:
         discard(data)
@@ -66,19 +75,20 @@ def is_empty(data: Path) -> bool:
     return not (data / "db" / FILE).exists() and not any((data / "mail").glob("*"))
 
 
-def compare(data: Path) -> Differences | None:
-    """The differences from the present database, or None if the present database cannot be read."""
+def compare(data: Path, manifest: Manifest) -> Differences | None:
+    """The differences from the present database, or None if the present database cannot be read.
+    The manifest is that of the staged backup."""
     present = data / "db" / FILE
     if not present.exists():
         return Differences()
     try:
-        snapshots.inspect(present)
+        has_webhooks = tuple("webhooks" in rows for rows in (manifest.rows, snapshots.inspect(present).rows))
         urls = [f"sqlite:///{path}" for path in (data / STAGING / "db" / FILE, present)]
         old, new = (open_database(url) for url in urls)
     except (BadBackup, Busy):
         return None
     try:
-        return old.write_sync(lambda then: new.write_sync(lambda now: diff.find(then, now)))
+        return old.write_sync(lambda then: new.write_sync(lambda now: diff.find(then, now, has_webhooks=has_webhooks)))
     finally:
         old.close()
         new.close()

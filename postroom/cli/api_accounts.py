@@ -3,18 +3,20 @@
 Each status has its own command, and `update --status` does the same.
 """
 
+import functools
+import inspect
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from msgspec import UNSET
 
 from postroom.cli import api_commands, connection
-from postroom.cli.connection import KeyFile, Url
-from postroom.cli.options import Json
+from postroom.client import Client
 from postroom.client.catalog import catalog
 from postroom.parameters import (
     AllowReserved,
+    Credential,
     DisplayName,
     IdempotencyKey,
     Password,
@@ -27,14 +29,24 @@ from postroom.parameters import (
 
 # Operations whose command is written in this file, not generated.
 OWN = ("create_account",)
+SWITCHES = [one for one in catalog()["create_account"].parameters if one.name in ("protocols", "main_password")]
 STATUSES = {
     "suspend": ("suspended", "No login and no sending; mail still arrives and waits. Open sessions end."),
     "disable": ("disabled", "No login, no sending, and new mail is refused. Open sessions end."),
     "resume": ("active", "Back to active: same password, all mail."),
 }
 
+# What an account's update can change besides the status and the address.
+OTHER_CHANGES = (
+    *("display_name", "is_default", "quota_bytes", "quota_messages", "protocols", "main_password"),
+    *("may_send", "send_limits", "send_blocked"),
+)
+
 PasswordFile = Annotated[Path | None, typer.Option(help=f"{words_of(Password)} The file holds it, - for stdin.")]
 HashFile = Annotated[Path | None, typer.Option(help=f"{words_of(PasswordHash)} The file holds it, - for stdin.")]
+CredentialOption = Annotated[
+    Literal["password", "setup_link", "none"] | None, typer.Option("--credential", help=words_of(Credential))
+]
 Source = Annotated[
     Path | None,
     typer.Option(
@@ -47,12 +59,14 @@ Passwords = Annotated[
 
 
 def add(app: typer.Typer) -> None:
-    app.command("create")(create)
+    signature = list(inspect.signature(create).parameters.values())[:-1]
+    signature += [option for switch in SWITCHES for option in api_commands.options(switch)]
+    run = functools.wraps(create)(lambda **given: create(**given))
+    app.command("create")(api_commands.with_signature(run, signature))
     update = catalog()["update_account"]
     for name, (status, words) in STATUSES.items():
         fixed = {"status": status}
-        hidden = ("display_name", "is_default", "quota_bytes", "quota_messages")
-        app.command(name, help=words)(api_commands.command(update, fixed, without=hidden))
+        app.command(name, help=words)(api_commands.command(update, fixed, without=OTHER_CHANGES))
 
 
 def create(
@@ -64,12 +78,11 @@ def create(
     allow_reserved: Annotated[bool, typer.Option("--allow-reserved", help=words_of(AllowReserved))] = False,
     quota_bytes: Annotated[int | None, typer.Option(min=1, help=words_of(QuotaBytes))] = None,
     quota_messages: Annotated[int | None, typer.Option(min=1, help=words_of(QuotaMessages))] = None,
+    credential: CredentialOption = None,
     idempotency_key: Annotated[str | None, typer.Option(help=words_of(IdempotencyKey))] = None,
     source: Source = None,
     passwords: Passwords = None,
-    as_json: Json = False,
-    url: Url = None,
-    key_file: KeyFile = None,
+    **more: Any,
 ) -> None:
     """Make an account, or many with --from. The password is shown only once; the passwords of many
     accounts go into a new file."""
@@ -83,28 +96,29 @@ def create(
         "idempotency_key": idempotency_key,
         "quota_bytes": UNSET if quota_bytes is None else quota_bytes,
         "quota_messages": quota_messages,
-    }
-    with connection.client(url, key_file) as client:
+        "credential": credential,
+    } | api_commands.arguments_of(SWITCHES, more)
+    with connection.client(more["server"], more["key_file"]) as client:
         if source is not None:
-            from postroom.cli import batch
-
-            if passwords is None:
-                passwords = source.with_name(f"{source.name}.passwords.csv")
-            batch.run(client, source, passwords, _for_all(given))
+            _create_all(client, source, passwords, given)
             return
         local_part, _, domain = str(address).rpartition("@")
         arguments = {"domain": domain, "local_part": local_part} | given
-        api_commands.show_one(api_commands.ask(catalog()["create_account"], client, arguments), as_json)
+        api_commands.show_one(api_commands.ask(catalog()["create_account"], client, arguments), more["as_json"])
+
+
+def _create_all(client: Client, source: Path, passwords: Path | None, given: dict[str, Any]) -> None:
+    from postroom.cli import batch
+
+    batch.run(client, source, passwords or source.with_name(f"{source.name}.passwords.csv"), _for_all(given))
 
 
 def _for_all(given: dict[str, Any]) -> dict[str, Any]:
     """The fields that are the same for every row."""
-    wrong = [
-        name for name in ("display_name", "password", "password_hash", "idempotency_key") if given[name] is not None
-    ]
-    if wrong:
+    own = ("display_name", "password", "password_hash", "idempotency_key")
+    if wrong := [name for name in own if given[name] is not None]:
         raise typer.BadParameter(f"With --from, {wrong[0].replace('_', '-')} is a column or made for each row.")
-    return {name: given[name] for name in ("user_id", "allow_reserved", "quota_bytes", "quota_messages")}
+    return {name: value for name, value in given.items() if name not in own}
 
 
 def _check_address(address: str | None, source: Path | None) -> None:

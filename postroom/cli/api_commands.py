@@ -7,7 +7,7 @@ options and help.
 import inspect
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -37,10 +37,14 @@ GROUPS = {
     "domains": "domains",
     "keys": "keys",
     "limits": "limits",
+    "webhooks": "webhooks",
 }
+# `--url` is the server of every command.
 OPTIONS = {"user_id": "user", "is_default": "default", "scopes": "scope", "networks": "network"}
+OPTIONS |= {"url": "webhook_url", "events": "event"}
 # Flags that are sent as false too.
-SWITCHES = ("enabled", "keep_copy")
+SWITCHES = ("enabled", "keep_copy", "main_password", "may_send", "send_blocked")
+SWITCHED = "Switch {} on or off, for every password."
 PAGE = 500
 
 
@@ -69,16 +73,16 @@ def command(
     parameters = [one for one in entry.parameters if one.name not in (*fixed, *without)]
 
     def run(
-        url: str | None, key_file: Path | None, as_json: bool, every: bool = False, wide: bool = False, **given: Any
+        server: str | None, key_file: Path | None, as_json: bool, every: bool = False, wide: bool = False, **given: Any
     ) -> None:
-        arguments = _arguments(parameters, given) | dict(fixed)
-        with connection.client(url, key_file, asks=not entry.is_public) as client:
+        arguments = arguments_of(parameters, given) | dict(fixed)
+        with connection.client(server, key_file, asks=not entry.is_public) as client:
             if entry.is_list:
                 show_list(entry, client, arguments, as_json, every, wide)
             else:
                 show_one(ask(entry, client, arguments), as_json)
 
-    signature = [option for parameter in parameters for option in _options(parameter)]
+    signature = [option for parameter in parameters for option in options(parameter)]
     if entry.is_list:
         every = typer.Option("--all", help="All of them, page by page; with --json one a line.")
         whole = typer.Option("--wide", help="Every column and all of each value, however narrow the terminal is.")
@@ -89,7 +93,7 @@ def command(
 def with_signature(run: Callable[..., None], signature: list[inspect.Parameter]) -> Callable[..., None]:
     """The function with the signature that typer reads, including the options that every command
     has."""
-    signature += [_option("as_json", Json, False), _option("url", Url, None), _option("key_file", KeyFile, None)]
+    signature += [_option("as_json", Json, False), _option("server", Url, None), _option("key_file", KeyFile, None)]
     run.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in signature}
     return run
@@ -150,10 +154,18 @@ def _pages(entry: Entry, client: Client, arguments: dict[str, Any]) -> Iterator[
         yield page.items[0], page.next
 
 
-def _options(parameter: Parameter) -> Iterator[inspect.Parameter]:
+def options(parameter: Parameter) -> Iterator[inspect.Parameter]:
     """The command-line options of a parameter. A secret is never given on the command line, but in
     a file."""
     name, words = parameter.name, parameter.words
+    if parameter.kind == "switches":
+        for choice in parameter.choices:
+            switch = typer.Option(f"--{choice}/--no-{choice}", help=SWITCHED.format(choice), show_default=False)
+            yield _option(f"{name}_{choice}", Annotated[bool | None, switch], None)
+        return
+    if parameter.kind == "numbers":
+        yield from _numbers(parameter)
+        return
     dashed = OPTIONS.get(name, "domain" if (name, parameter.kind) == ("domains", "list") else name).replace("_", "-")
     kind: Any = {"text": str, "number": int, "flag": bool, "list": list[str]}[parameter.kind]
     if parameter.choices:
@@ -178,14 +190,36 @@ def _options(parameter: Parameter) -> Iterator[inspect.Parameter]:
         yield _option(f"no_{name}", Annotated[bool, none], False)
 
 
+def _numbers(parameter: Parameter) -> Iterator[inspect.Parameter]:
+    """An option for each number, and one that removes the number."""
+    prefix = "total-" if parameter.name.endswith("_total") else ""
+    for choice in parameter.choices:
+        dashed, words = prefix + choice.replace("_", "-"), f"{parameter.words.partition(';')[0]}: {choice}."
+        number = typer.Option(f"--{dashed}", min=0, help=words.replace("_", " "))
+        yield _option(f"{parameter.name}_{choice}", Annotated[int | None, number], None)
+        none = typer.Option(f"--no-{dashed}", help="No limit.")
+        yield _option(f"no_{parameter.name}_{choice}", Annotated[bool, none], False)
+
+
 def _option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def _arguments(parameters: list[Parameter], given: dict[str, Any]) -> dict[str, Any]:
+def arguments_of(parameters: Iterable[Parameter], given: dict[str, Any]) -> dict[str, Any]:
     """The arguments of the operation, without those that were left out."""
     found: dict[str, Any] = {}
     for parameter in parameters:
+        if parameter.kind == "switches":
+            values = {choice: given[f"{parameter.name}_{choice}"] for choice in parameter.choices}
+            if any(value is not None for value in values.values()):
+                found[parameter.name] = {choice: value for choice, value in values.items() if value is not None}
+            continue
+        if parameter.kind == "numbers":
+            numbers = {choice: given[f"{parameter.name}_{choice}"] for choice in parameter.choices}
+            set_ = {choice: number for choice, number in numbers.items() if number is not None}
+            set_ |= {choice: None for choice in parameter.choices if given[f"no_{parameter.name}_{choice}"]}
+            found |= {parameter.name: set_} if set_ else {}
+            continue
         value = given[parameter.name]
         if given.get(f"no_{parameter.name}"):
             if value is not None:

@@ -33,7 +33,7 @@ def backup(
         raise BadBackup(f"There is nothing to back up: {found.data} was never used.")
     with _progress() as said:
         manifest = making.make(found.data, found.database, file.absolute(), me, passphrase, mail=mail, said=said)
-    open_ = f"NOT encrypted: it has password hashes and private DKIM keys. {PASSPHRASE} encrypts it"
+    open_ = f"NOT encrypted: it has password hashes, private DKIM keys, secrets of webhooks. {PASSPHRASE} encrypts it"
     with_mail = f"the mail of node {found.node} alone" if found.node else "mail"
     kept, sealed = with_mail if mail else "WITHOUT their mail (--mail adds it)", "encrypted" if passphrase else open_
     rows = manifest.rows.get("accounts", 0)
@@ -61,7 +61,7 @@ def restore(
     with source, _progress() as said:
         manifest = restoring.stage(source, os.environ.get(PASSPHRASE, ""), found.data, said)
     try:
-        _accept(restoring.compare(found.data), yes)
+        _accept(restoring.compare(found.data, manifest), yes)
     except BaseException:
         restoring.discard(found.data)
         raise

@@ -97,7 +97,8 @@ def _make(client: Client, row: dict[str, str], same: dict[str, Any], written: Wr
         made = client.create_account(domain, local_part, idempotency_key=key, **fields)
     except (Invalid, NotFound, Conflict) as error:
         return connection.line(error)
-    line = [row["address"], made.account.user_id, made.account.id, made.password, CREATED]
+    secret = made.password or made.setup_url
+    line = [row["address"], made.account.user_id, made.account.id, secret, CREATED]
     csv.writer(written.file, lineterminator="\n").writerow(line)
     written.file.flush()
     return None

@@ -11,6 +11,7 @@ from postroom.auth import networks
 from postroom.cli import options, store
 from postroom.cli.options import Json, Organization, User
 from postroom.errors import Refused
+from postroom.parameters import KeepWebhooks, words_of
 
 app = typer.Typer(no_args_is_help=True, help="API keys, on the server itself.")
 DAY_MS = 24 * 3600 * 1000
@@ -37,20 +38,23 @@ def create_key(
     from postroom.auth.keys import CreateKey
     from postroom.db import Tx
     from postroom.service import bootstrap
-    from postroom.tenants import organizations
+    from postroom.tenants.limits import NEW_ORGANIZATION
+    from postroom.tenants.send_limits import SendLimits
 
     options.check_user(user)
     scopes, names, found = _scopes(scope), [options.domain(text) for text in domain or ()], _networks(network)
 
     def work(tx: Tx) -> tuple[str, bool]:
-        is_new = not organizations.exists(tx, organization)
+        is_new = bootstrap.begin_organization(tx, organization)
         expires_at = tx.now + expires_in_days * DAY_MS if expires_in_days else None
         command = CreateKey(name, user, scopes, tuple(names) or None, found, expires_at)
         return bootstrap.create_key(tx, organization, command), is_new
 
     key, is_new = store.write(work)
     if is_new:
-        print(f"The organization {organization} is new: it was made with this key.", file=sys.stderr)
+        words = NEW_ORGANIZATION.of(SendLimits()).words()
+        limits = f"Each account may write to {words}; `postroom limits set` changes the limits."
+        print(f"The organization {organization} is new: it was made with this key. {limits}", file=sys.stderr)
     options.show({"api_key": key}, key, as_json)
 
 
@@ -67,14 +71,25 @@ def list_keys(organization: Organization, as_json: Json = False) -> None:
 
 
 @app.command("revoke")
-def revoke_key(key_id: int, organization: Organization) -> None:
-    """Revoke an API key; the server refuses it from now on."""
+def revoke_key(
+    key_id: int,
+    organization: Organization,
+    keep_webhooks: Annotated[bool, typer.Option("--keep-webhooks", help=words_of(KeepWebhooks))] = False,
+) -> None:
+    """Revoke an API key and disable its webhooks; the server refuses the key from now on."""
     from postroom.actor import Actor
     from postroom.auth import keys
+    from postroom.db import Tx
     from postroom.tenants import organizations
+    from postroom.webhooks import webhooks
 
-    store.write(lambda tx: keys.revoke(tx, Actor(organizations.get(tx, organization)), key_id))
-    print(f"key {key_id} revoked, and every key that was made with it")
+    def revoke(tx: Tx) -> int:
+        actor = Actor(organizations.get(tx, organization))
+        ended = keys.revoke(tx, actor, key_id)
+        return 0 if keep_webhooks else webhooks.disable_of_keys(tx, actor, [key.id for key in ended])
+
+    disabled = store.write(revoke)
+    print(f"key {key_id} revoked, and every key that was made with it; webhooks disabled: {disabled}")
 
 
 def _key_line(key: Any) -> str:

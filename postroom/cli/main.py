@@ -5,7 +5,23 @@ Commands import only the modules that they need, so that each starts fast.
 
 import typer
 
-from postroom.cli import accounts, api, backup, console, database, doctor, domains, exits, keys, limits, mcp, nodes, run
+from postroom.cli import (
+    accounts,
+    api,
+    backup,
+    bans,
+    console,
+    database,
+    doctor,
+    domains,
+    exits,
+    keys,
+    limits,
+    mcp,
+    nodes,
+    run,
+    webhooks,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +44,8 @@ app.add_typer(limits.app, name="limits")
 app.add_typer(domains.app, name="domains")
 app.add_typer(nodes.app, name="nodes")
 app.add_typer(accounts.app, name="accounts")
+app.add_typer(bans.app, name="bans")
+app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(api.app, name="api")
 
 

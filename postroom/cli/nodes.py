@@ -48,7 +48,7 @@ def add_node(
 
 
 def _check(name: str, address: str) -> None:
-    from postroom.settings import FORMATS
+    from postroom.settings.values import FORMATS
 
     pattern, advice = FORMATS["node"]
     if not re.fullmatch(pattern, name):

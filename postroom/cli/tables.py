@@ -28,6 +28,7 @@ STYLES = {
     **{"disabled": "red", "missing": "red", "wrong": "red"},
 }
 SECRET = ("password", "api_key")
+LINK = "setup_url"  # a line of its own, because a terminal would not copy a folded link as one
 COPIED = ("expected_value", "value", "host", "username")
 LONGEST = ("expected_value", "value", "found", "fix")  # last columns, so that a long value pushes no other column away
 # Widths in characters: an unlimited screen; the gap between two columns; the most that a column
@@ -100,10 +101,12 @@ def show(answer: Any) -> None:
     grid.add_column()
     grid.add_column(overflow="fold")
     for name, value in _fields(answer):
-        grid.add_row(
-            Text(name.replace("_", " "), "dim"), cell("–" if value is None else value, "bold" * (name in SECRET))
-        )
+        if name != LINK:
+            shown = cell("–" if value is None else value, "bold" * (name in SECRET))
+            grid.add_row(Text(name.replace("_", " "), "dim"), shown)
     console().print(grid)
+    if LINK in answer:
+        console().print(cell(answer[LINK], "bold"), soft_wrap=True)
     for name, rows in _lists(answer):
         console().print(Text(f"\n{name.replace('_', ' ')}", "bold"))
         show_rows(rows)

@@ -15,6 +15,7 @@ from postroom.client.errors import (
     TooMany,
     Unreachable,
 )
+from postroom.client.limit_shapes import LimitNumbers, Limits, SendLimits, SendTotals, Sent
 from postroom.client.paging import AsyncPages, Pages
 from postroom.client.shapes import (
     Account,
@@ -34,8 +35,6 @@ from postroom.client.shapes import (
     Key,
     KeyName,
     KeyWithSecret,
-    LimitNumbers,
-    Limits,
     MailExchanger,
     OpenSession,
     Readiness,
@@ -44,6 +43,7 @@ from postroom.client.shapes import (
     Usage,
 )
 from postroom.client.transport import AsyncClient, Client
+from postroom.client.webhook_shapes import Webhook, WebhookWithSecret
 
 __all__ = [
     "Account",
@@ -80,8 +80,13 @@ __all__ = [
     "PostroomError",
     "Readiness",
     "Record",
+    "SendLimits",
+    "SendTotals",
+    "Sent",
     "Stats",
     "TooMany",
     "Unreachable",
     "Usage",
+    "Webhook",
+    "WebhookWithSecret",
 ]

@@ -1,12 +1,15 @@
 """How each operation reads its answer: as a shape, or as the part of it that the caller wants."""
 
-from postroom.client import credential_shapes, shapes
+from postroom.client import credential_shapes, limit_shapes, mail_shapes, shapes, webhook_shapes
 from postroom.client.request import part_of, shape_of
 from postroom.client.shape import Page
 
 account = part_of(shapes.ShownAccount, lambda answer: answer.account)
 deleted_account = part_of(shapes.DeletedAccount, lambda answer: answer.deleted)
 account_with_password = shape_of(shapes.AccountWithPassword)
+setup_link = shape_of(credential_shapes.SetupLink)
+setup_look = shape_of(credential_shapes.SetupLook)
+setup_done = shape_of(credential_shapes.SetupDone)
 accounts = shape_of(Page[shapes.Account])
 alias = part_of(shapes.ShownAliasAnswer, lambda answer: answer.alias)
 aliases = shape_of(Page[shapes.Alias])
@@ -34,7 +37,16 @@ key = shape_of(shapes.KeyWithSecret)
 keys = shape_of(Page[shapes.Key])
 deleted_key = part_of(shapes.DeletedKey, lambda answer: answer.deleted)
 events = shape_of(Page[shapes.Event])
-limits = shape_of(shapes.Limits)
+sent = shape_of(Page[mail_shapes.SentRecipient])
+sent_days = part_of(mail_shapes.SentDays, lambda answer: answer.items)
+webhook_with_secret = shape_of(webhook_shapes.WebhookWithSecret)
+webhook = part_of(webhook_shapes.ShownWebhookAnswer, lambda answer: answer.webhook)
+webhooks = shape_of(Page[webhook_shapes.Webhook])
+deleted_webhook = part_of(webhook_shapes.DeletedWebhook, lambda answer: answer.deleted)
+webhook_deliveries = shape_of(Page[webhook_shapes.WebhookDelivery])
+webhook_replay = shape_of(webhook_shapes.WebhookReplay)
+webhook_attempt = part_of(webhook_shapes.WebhookTest, lambda answer: answer.attempt)
+limits = shape_of(limit_shapes.Limits)
 stats = shape_of(shapes.Stats)
 alive = part_of(shapes.Alive, lambda answer: answer.status)
 readiness = shape_of(shapes.Readiness)

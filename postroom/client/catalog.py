@@ -6,7 +6,7 @@ An operation that is called through the catalog returns the API's own JSON, not 
 
 import dataclasses
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import NoneType, UnionType
@@ -20,10 +20,10 @@ from postroom.client.request import Listed, Plan, RetryPolicy, call, call_page
 from postroom.client.shape import SECRETS, Page
 from postroom.parameters import words_of
 
-Kind = Literal["text", "number", "flag", "list"]
+Kind = Literal["text", "number", "flag", "list", "switches", "numbers"]
 # Parameters that may not appear on a command line or be repeated.
-HIDDEN = (*SECRETS, "password_hash", "webhook_secret")
-PUBLIC = ("/.well-known/", "/healthz", "/readyz")
+HIDDEN = (*SECRETS, "password_hash", "token", "webhook_secret")
+PUBLIC = ("/.well-known/", "/setup/", "/healthz", "/readyz")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Entry:
-    """One operation. `secret` names the field of its answer that is shown only once."""
+    """One operation. `secrets` are the fields of its answer that are shown only once; an answer has
+    at most one of them."""
 
     name: str
     operation: Operation[..., Any] | Listing[..., Any]
@@ -79,11 +80,11 @@ class Entry:
         return self.path.startswith(PUBLIC)
 
     @property
-    def secret(self) -> str | None:
+    def secrets(self) -> tuple[str, ...]:
         answer = get_type_hints(self.operation.describe)["return"]
         (shape,) = get_args(answer)
         fields = getattr(shape, "__struct_fields__", ())
-        return next((name for name in fields if name in SECRETS), None)
+        return tuple(name for name in fields if name in SECRETS)
 
     def ask(self, retry_policy: RetryPolicy, arguments: dict[str, Any]) -> Plan[bytes]:
         """The plan of one call; its result is the body of the answer."""
@@ -121,7 +122,8 @@ def _parameters(operation: Operation[..., Any] | Listing[..., Any]) -> list[Para
 def _parameter(parameter: inspect.Parameter, hint: Any, words: str) -> Parameter:
     kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     found = [kind for kind in kinds if kind not in (NoneType, UnsetType)]
-    choices = next((get_args(kind) for kind in found if get_origin(kind) is Literal), ())
+    values = [*found, *(name for kind in found if _is_mapping(kind) for name in get_args(kind)[:1])]
+    choices = next((get_args(kind) for kind in values if get_origin(kind) is Literal), ())
     return Parameter(
         parameter.name,
         _kind(found),
@@ -133,8 +135,15 @@ def _parameter(parameter: inspect.Parameter, hint: Any, words: str) -> Parameter
     )
 
 
+def _is_mapping(kind: Any) -> bool:
+    return get_origin(kind) is Mapping
+
+
 def _kind(found: Sequence[Any]) -> Kind:
-    """The kind of a parameter. Times are text, which the API parses."""
+    """The kind of a parameter. Times are text, which the API parses. Switches and numbers are flags
+    and nullable numbers by the names in `choices`."""
+    if mapping := next(filter(_is_mapping, found), None):
+        return "switches" if get_args(mapping)[1] is bool else "numbers"
     if any(get_origin(kind) is not None and get_origin(kind) is not Literal for kind in found):
         return "list"
     if bool in found:

@@ -1,4 +1,4 @@
-"""The answers of the API about app passwords, as the client returns them.
+"""The answers of the API about app passwords and setup links, as the client returns them.
 
 Generated from the server's structs by tests/client/make.py (decision 0194): do not edit.
 """
@@ -6,6 +6,32 @@ Generated from the server's structs by tests/client/make.py (decision 0194): do 
 from datetime import datetime
 
 from postroom.client.shape import Shape
+from postroom.client.shapes import MailServer
+
+
+class SetupLink(Shape, frozen=True):
+    """Only this answer has the link."""
+
+    setup_url: str
+    setup_expires_at: datetime
+    note: str
+
+
+class SetupLook(Shape, frozen=True):
+    address: str
+    expires_at: datetime
+
+
+class SetupDone(Shape, frozen=True):
+    """What the owner enters in a mail client. `profile` is Apple's, without the password; null if
+    neither IMAP nor POP3 is on."""
+
+    address: str
+    imap: list[MailServer]
+    pop3: list[MailServer]
+    submission: list[MailServer]
+    managesieve: list[MailServer]
+    profile: str | None
 
 
 class AppPassword(Shape, frozen=True):

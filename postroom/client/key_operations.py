@@ -44,7 +44,14 @@ class KeyOperations:
 
     @operation("POST", "/v2/keys/delete")
     def delete_key(
-        self, id: p.Id, *, user_id: p.UserId | None = None, idempotency_key: p.IdempotencyKey | None = None
+        self,
+        id: p.Id,
+        *,
+        user_id: p.UserId | None = None,
+        keep_webhooks: p.KeepWebhooks | None = None,
+        idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.KeyName]:
-        """Revokes a key and every key that was made with it."""
-        return Request(answers.deleted_key, body=given(id=id, user_id=user_id), idempotency_key=idempotency_key)
+        """Revokes a key and every key that was made with it, and disables their webhooks unless
+        `keep_webhooks` is set."""
+        body = given(id=id, user_id=user_id, keep_webhooks=keep_webhooks)
+        return Request(answers.deleted_key, body=body, idempotency_key=idempotency_key)

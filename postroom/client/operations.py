@@ -5,6 +5,7 @@ with the table of routes.
 type of a parameter says what the parameter means (postroom/parameters.py).
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 from msgspec import UNSET, UnsetType
@@ -12,12 +13,16 @@ from msgspec import UNSET, UnsetType
 from postroom import parameters as p
 from postroom.client import answers, shapes
 from postroom.client.alias_operations import AliasOperations
-from postroom.client.credential_operations import CredentialOperations
+from postroom.client.credential_operations import CredentialOperations, Protocol
 from postroom.client.key_operations import KeyOperations
+from postroom.client.limit_operations import LimitOperations, SendLimit
 from postroom.client.methods import listing, operation
 from postroom.client.request import Request, changed, given
 from postroom.client.rule_operations import RuleOperations
+from postroom.client.setup_operations import SetupOperations
 from postroom.client.shape import Page
+from postroom.client.webhook_delivery_operations import WebhookDeliveryOperations
+from postroom.client.webhook_operations import WebhookOperations
 
 Status = Literal["active", "suspended", "disabled"]
 PasswordScheme = Literal["generated", "chosen", "imported"]
@@ -25,7 +30,16 @@ Order = Literal["oldest", "newest"]
 WHOLE = {"fields": "*"}
 
 
-class Operations(AliasOperations, CredentialOperations, KeyOperations, RuleOperations):
+class Operations(
+    AliasOperations,
+    CredentialOperations,
+    KeyOperations,
+    LimitOperations,
+    RuleOperations,
+    SetupOperations,
+    WebhookDeliveryOperations,
+    WebhookOperations,
+):
     """The operations of the API."""
 
     @operation("POST", "/v2/email-accounts/create")
@@ -41,14 +55,17 @@ class Operations(AliasOperations, CredentialOperations, KeyOperations, RuleOpera
         allow_reserved: p.AllowReserved | None = None,
         quota_bytes: p.QuotaBytes[int] | UnsetType | None = UNSET,
         quota_messages: p.QuotaMessages[int] | None = None,
+        credential: p.Credential[Literal["password", "setup_link", "none"]] | None = None,
+        protocols: p.ProtocolSwitches[Mapping[Protocol, bool]] | None = None,
+        main_password: p.MainPassword | None = None,
         idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.AccountWithPassword]:
         """Makes an account. Its mailbox works by the time of the answer, which is the only one that
         contains the password. With `password_hash` the password is one of another system."""
         body = given(domain=domain, local_part=local_part, user_id=user_id, display_name=display_name)
         body |= given(password=password, password_hash=password_hash, allow_reserved=allow_reserved)
-        body |= given(quota_messages=quota_messages)
-        body |= changed(quota_bytes=quota_bytes)
+        body |= given(quota_messages=quota_messages, credential=credential, protocols=protocols)
+        body |= given(main_password=main_password) | changed(quota_bytes=quota_bytes)
         return Request(answers.account_with_password, query=WHOLE, body=body, idempotency_key=idempotency_key)
 
     @operation("GET", "/v2/email-accounts/available")
@@ -157,13 +174,20 @@ class Operations(AliasOperations, CredentialOperations, KeyOperations, RuleOpera
         allow_reserved: p.AllowReserved | None = None,
         quota_bytes: p.QuotaBytes[int] | UnsetType | None = UNSET,
         quota_messages: p.QuotaMessages[int] | UnsetType | None = UNSET,
+        protocols: p.ProtocolSwitches[Mapping[Protocol, bool]] | None = None,
+        main_password: p.MainPassword | None = None,
+        may_send: p.MaySendMail | None = None,
+        send_limits: p.SendLimitsToSet[Mapping[SendLimit, int | None]] | None = None,
+        send_blocked: p.SendBlocked | None = None,
         idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.Account]:
         """Changes the given fields and leaves the rest as it is. A new address changes neither
-        password nor mail, and ends no session."""
+        password nor mail, and ends no session. Sessions of what is switched off have ended by the
+        time of the answer."""
         body = given(user_id=user_id, status=status, is_default=is_default)
         body |= given(local_part=local_part, domain=domain, keep_former=keep_former, former_days=former_days)
-        body |= given(allow_reserved=allow_reserved)
+        body |= given(allow_reserved=allow_reserved, protocols=protocols, main_password=main_password)
+        body |= given(may_send=may_send, send_limits=send_limits, send_blocked=send_blocked)
         body |= changed(display_name=display_name, quota_bytes=quota_bytes, quota_messages=quota_messages)
         return Request(answers.account, path={"id": id}, query=WHOLE, body=body, idempotency_key=idempotency_key)
 
@@ -333,30 +357,6 @@ class Operations(AliasOperations, CredentialOperations, KeyOperations, RuleOpera
         query = given(account_id=account_id, domain=domain, user_id=user_id, type=type, key_id=key_id)
         query |= given(since=since, until=until, order=order, limit=limit, after=after)
         return Request(answers.events, query=query)
-
-    @operation("GET", "/v2/limits")
-    def get_limits(self, *, user_id: p.UserId | None = None) -> Request[shapes.Limits]:
-        """Shows the limits of a user or, without `user_id`, of the organization."""
-        return Request(answers.limits, query=given(user_id=user_id))
-
-    @operation("PUT", "/v2/limits")
-    def set_limits(
-        self,
-        *,
-        user_id: p.UserId | None = None,
-        domains: p.DomainsLimit[int] | UnsetType | None = UNSET,
-        accounts: p.AccountsLimit[int] | UnsetType | None = UNSET,
-        accounts_per_domain: p.AccountsPerDomainLimit[int] | UnsetType | None = UNSET,
-        aliases_per_account: p.AliasesPerAccountLimit[int] | UnsetType | None = UNSET,
-        quota_bytes: p.QuotaBytesLimit[int] | UnsetType | None = UNSET,
-        storage_bytes: p.StorageBytesLimit[int] | UnsetType | None = UNSET,
-        idempotency_key: p.IdempotencyKey | None = None,
-    ) -> Request[shapes.Limits]:
-        """Sets the limits of a user; None removes a limit."""
-        limits = changed(domains=domains, accounts=accounts, accounts_per_domain=accounts_per_domain)
-        limits |= changed(aliases_per_account=aliases_per_account)
-        limits |= changed(quota_bytes=quota_bytes, storage_bytes=storage_bytes)
-        return Request(answers.limits, body=given(user_id=user_id) | limits, idempotency_key=idempotency_key)
 
     @operation("GET", "/v2/stats")
     def get_stats(

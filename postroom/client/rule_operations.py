@@ -1,16 +1,17 @@
-"""The methods of both clients for what happens to an account's mail: forwarding and vacation (see
-operations.py)."""
+"""The methods of both clients for what happens to an account's mail: forwarding, vacation, and what
+became of sent messages (see operations.py)."""
 
 from collections.abc import Sequence
 
 from postroom import parameters as p
-from postroom.client import answers, shapes
-from postroom.client.methods import operation
+from postroom.client import answers, mail_shapes, shapes
+from postroom.client.methods import listing, operation
 from postroom.client.request import Request, given
+from postroom.client.shape import Page
 
 
 class RuleOperations:
-    """The operations on forwarding and vacation."""
+    """The operations on forwarding, vacation and sent mail."""
 
     @operation("GET", "/v2/email-accounts/:id/forwarding")
     def get_forwarding(self, id: p.Id, *, user_id: p.UserId | None = None) -> Request[shapes.Forwarding]:
@@ -57,3 +58,24 @@ class RuleOperations:
         body = given(enabled=enabled, text=text, subject=subject, from_at=from_at, until_at=until_at)
         body |= given(days=days, user_id=user_id)
         return Request(answers.vacation, path={"id": id}, body=body, idempotency_key=idempotency_key)
+
+    @listing("/v2/email-accounts/:id/sent")
+    def list_sent(
+        self,
+        id: p.Id,
+        *,
+        message_id: p.SentMessageId | None = None,
+        user_id: p.UserId | None = None,
+        limit: p.Limit | None = None,
+        after: p.After | None = None,
+    ) -> Request[Page[mail_shapes.SentRecipient]]:
+        """Lists what became of the messages that an account has submitted in the last 7 days, by
+        recipient."""
+        query = given(message_id=message_id, user_id=user_id, limit=limit, after=after)
+        return Request(answers.sent, path={"id": id}, query=query)
+
+    @operation("GET", "/v2/email-accounts/:id/sent/days")
+    def count_sent(self, id: p.Id, *, user_id: p.UserId | None = None) -> Request[list[mail_shapes.SentDay]]:
+        """Counts the recipients to whom an account has written on each of the last 30 days, by what
+        became of them."""
+        return Request(answers.sent_days, path={"id": id}, query=given(user_id=user_id))

@@ -7,7 +7,17 @@ Generated from the server's structs by tests/client/make.py (decision 0194): do 
 from datetime import datetime
 from typing import Any
 
+from postroom.client.limit_shapes import SendLimits, Sent
 from postroom.client.shape import Shape
+
+
+class Protocols(Shape, frozen=True):
+    """Which protocols an account can be used with, by any of its passwords."""
+
+    imap: bool
+    pop3: bool
+    smtp: bool
+    sieve: bool
 
 
 class Account(Shape, frozen=True):
@@ -27,6 +37,11 @@ class Account(Shape, frozen=True):
     quota_bytes: int | None
     quota_messages: int | None
     password_scheme: str | None
+    protocols: Protocols
+    main_password: bool
+    may_send: bool
+    send_limits: SendLimits
+    send_blocked_at: datetime | None
     aliases: tuple[str, ...]
     aliases_more: bool
     sessions_ended: bool | None
@@ -52,8 +67,8 @@ class UserProgress(Shape, frozen=True):
 
 
 class Usage(Shape, frozen=True):
-    """The size of the mail in all folders, the quotas, and whether the active Sieve script
-    redirects mail."""
+    """The size of the mail in all folders, the quotas, whether the active Sieve script redirects
+    mail, and what the account has sent."""
 
     id: int
     address: str
@@ -63,6 +78,7 @@ class Usage(Shape, frozen=True):
     quota_bytes: int | None
     quota_messages: int | None
     over_quota: bool
+    sent: Sent
 
 
 class OpenSession(Shape, frozen=True):
@@ -110,6 +126,8 @@ class AccountWithPassword(Shape, frozen=True):
     account: Account
     password: str | None
     note: str
+    setup_url: str | None = None
+    setup_expires_at: datetime | None = None
 
 
 class ShownAccount(Shape, frozen=True):
@@ -335,25 +353,6 @@ class Event(Shape, frozen=True):
     client_address: str | None
     data: dict[str, Any]
     created_at: datetime
-
-
-class LimitNumbers(Shape, frozen=True):
-    """The limits of a user or an organization; None means no limit. `quota_bytes` is the quota of
-    accounts that are made without one, `storage_bytes` the largest sum of all quotas."""
-
-    domains: int | None
-    accounts: int | None
-    accounts_per_domain: int | None
-    aliases_per_account: int | None
-    quota_bytes: int | None
-    storage_bytes: int | None
-
-
-class Limits(Shape, frozen=True):
-    """The limits of a user or of an organization; None means no limit."""
-
-    user_id: str | None
-    limits: LimitNumbers
 
 
 class AccountCount(Shape, frozen=True):

@@ -5,6 +5,7 @@ import { fill, h } from "./dom.js";
 import { hasNone, leadToDomain, usableDomains } from "./domain_actions.js";
 import { confirm, dialog, explain, field, form, input, toast } from "./widgets.js";
 import { passwordPanel } from "./secret.js";
+import { linkPanel } from "./setup_links.js";
 
 /** Headers with an Idempotency-Key, so that sending a request twice carries it out once. */
 function once() {
@@ -32,6 +33,7 @@ export async function createAccount({ go, domain = "", user = "", created = () =
   const local = input("local_part", { autofocus: true, required: true, placeholder: "billing", class: "grow" });
   const place = input("domain", { required: true, placeholder: "example.com", list: "known-domains", value: domain || (known.length === 1 ? known[0] : "") });
   const headers = once();
+  const password = field("Password", input("password", { type: "password", autocomplete: "new-password", placeholder: "Empty: a strong one is made" }), { hint: "15 characters or more, or leave it empty." });
   await dialog("Create account", (close, element) =>
     form(
       [
@@ -39,13 +41,15 @@ export async function createAccount({ go, domain = "", user = "", created = () =
         h("div", { class: "pair" },
           field("User", input("user_id", { required: true, value: own || user, readonly: Boolean(own), placeholder: "user_123" }), { hint: "Your platform's id of the customer." }),
           field("Display name", input("display_name", { placeholder: "Optional", spellcheck: "true", autocapitalize: "words" }))),
-        field("Password", input("password", { type: "password", autocomplete: "new-password", placeholder: "Empty: a strong one is made" }), { hint: "15 characters or more, or leave it empty." }),
+        password,
+        h("label", { class: "check" }, h("input", { type: "checkbox", name: "setup_link", onchange: (event) => (password.hidden = event.target.checked) }), "Make a link instead, with which its owner sets the password"),
       ],
       { verb: "Create account", close },
       async (values) => {
         const body = { domain: values.domain.trim(), local_part: values.local_part.trim(), user_id: values.user_id };
         if (values.display_name) body.display_name = values.display_name;
-        if (values.password) body.password = values.password;
+        if (element.querySelector("[name=setup_link]").checked) body.credential = "setup_link";
+        else if (values.password) body.password = values.password;
         const missing = ["local_part", "domain", "user_id"].filter((name) => !body[name]);
         if (missing.length) throw { status: 400, message: "", fields: missing.map((name) => ({ field: name, message: "This is needed." })) };
         let made;
@@ -57,9 +61,7 @@ export async function createAccount({ go, domain = "", user = "", created = () =
         }
         const { account } = made;
         fill(element.querySelector("h2"), "Account created");
-        element.querySelector("form").replaceWith(
-          passwordPanel(account, made, { close }),
-        );
+        element.querySelector("form").replaceWith((made.setup_url ? linkPanel : passwordPanel)(account, made, { close }));
         created(account, go);
       },
     ),

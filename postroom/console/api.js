@@ -21,7 +21,7 @@ let session = null;
 let onSessionEnd = () => {};
 
 export const current = () => session;
-export const can = (scope) => Boolean(session?.key.scopes.includes(scope));
+export const can = (scope) => Boolean(session?.key?.scopes.includes(scope));
 export function whenSessionEnds(act) {
   onSessionEnd = act;
 }
@@ -85,10 +85,13 @@ export async function health() {
   return data;
 }
 
-/** The session that the cookie names, or null. */
-export async function resume() {
+/** Keeps the session of an answer, with whose CSRF token writes are sent. */
+export const keep = (told) => (session = told);
+
+/** The session that the cookie names, or null; `path` describes it. */
+export async function resume(path = "/console/session") {
   try {
-    session = await get("/console/session", { signingIn: true });
+    session = await get(path, { signingIn: true });
   } catch (problem) {
     if (problem.status !== 401) throw problem;
     session = null;
@@ -104,7 +107,7 @@ export async function signIn({ key, link }) {
   return session;
 }
 
-export async function signOut() {
-  await call("DELETE", "/console/session");
+export async function signOut(path = "/console/session") {
+  await call("DELETE", path);
   session = null;
 }

@@ -39,7 +39,11 @@ function startOf(now, size, count) {
   return (Math.floor((now - shift) / size) - count + 1) * size + shift;
 }
 
-export function columns({ title, bars, isCut }, words) {
+/**
+ * Draws bars, and of each bar in another color how many of its `count` have `failed`, if that is
+ * known.
+ */
+export function columns({ noun, title, bars, isCut }, words) {
   const width = 100 / bars.length;
   const highest = Math.max(1, ...bars.map((bar) => bar.count));
   const total = bars.reduce((sum, bar) => sum + bar.count, 0);
@@ -48,13 +52,14 @@ export function columns({ title, bars, isCut }, words) {
     const height = bar.isUnknown && !bar.count ? 56 : bar.count ? Math.max(2, (bar.count / highest) * 56) : 0.8;
     const kind = bar.isUnknown ? "bar unknown" : bar.count ? "bar" : "bar none";
     const box = { x: place * width + width * 0.14, y: 58 - height, width: width * 0.72, height, rx: 0.5, class: kind };
-    const said = bar.isUnknown ? (bar.count ? `at least ${words(bar.count)}` : "not counted") : words(bar.count);
-    return s("g", null, s("rect", { x: place * width, y: 0, width, height: 60, class: "hit" }), s("rect", box), s("title", null, `${bar.label}: ${said}`));
+    const failed = bar.failed ? Math.max(2, (bar.failed / highest) * 56) : 0;
+    const said = bar.isUnknown ? (bar.count ? `at least ${words(bar)}` : "not counted") : words(bar);
+    return s("g", null, s("rect", { x: place * width, y: 0, width, height: 60, class: "hit" }), s("rect", box), failed > 0 && s("rect", { ...box, height: failed, class: "bar failed" }), s("title", null, `${bar.label}: ${said}`));
   });
   return h(
     "figure",
     { class: "chart" },
-    h("figcaption", { id }, h("strong", null, isCut ? `At least ${number(total)}` : number(total)), ` in ${title}`, isCut && ", as far back as was counted"),
+    h("figcaption", { id }, h("strong", null, isCut ? `At least ${number(total)}` : number(total)), noun && ` ${noun}`, ` in ${title}`, isCut && ", as far back as was counted"),
     s("svg", { viewBox: "0 0 100 60", preserveAspectRatio: "none", role: "img", "aria-labelledby": id }, drawn),
     h("div", { class: "axis", "aria-hidden": "true" }, h("span", null, bars[0].label), h("span", null, bars.at(-1).label)),
   );

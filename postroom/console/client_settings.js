@@ -1,7 +1,7 @@
 // The servers, ports and names that a mail client needs, as facts and as text to hand on.
 
 import { get } from "./api.js";
-import { h } from "./dom.js";
+import { h, icon } from "./dom.js";
 import { copyable } from "./widgets.js";
 
 const SERVICES = [
@@ -43,4 +43,10 @@ export function settingsText(settings, password) {
     services.length && `Server: ${services[0][2][0].host}`,
     ...services.map(([, label, servers]) => `${label}: port ${ways(servers)}`),
   ].filter(Boolean).join("\n");
+}
+
+/** A link to Apple's profile, which has the servers and asks for the password. */
+export function profileLink({ profile }, address) {
+  const file = new Blob([profile], { type: "application/x-apple-aspen-config" });
+  return h("a", { class: "button", href: URL.createObjectURL(file), download: `${address}.mobileconfig`, "data-outside": "" }, icon("accounts"), h("span", null, "Profile for Apple devices"));
 }

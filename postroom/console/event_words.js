@@ -14,6 +14,9 @@ const WORDS = {
   "account.forwarding_changed": ["warn", "Forwarding changed"],
   "account.vacation_changed": ["", "Vacation changed"],
   "account.password_reset": ["", "Password reset"],
+  "account.password_set": ["", "Password set by its owner"],
+  "account.setup_link_created": ["", "Setup link made"],
+  "account.owner_signed_in": ["", "Owner signed in"],
   "account.signed_out": ["", "Signed out everywhere"],
   "account.sessions_pending": ["warn", "Sessions still open"],
   "account.sessions_ended": ["good", "Sessions ended"],
@@ -23,6 +26,8 @@ const WORDS = {
   "account.quota_warning": ["warn", "Mailbox almost full"],
   "account.over_quota": ["bad", "Mailbox full"],
   "account.under_quota": ["good", "Mailbox has room again"],
+  "account.send_limit_reached": ["warn", "Send limit reached"],
+  "account.send_blocked": ["bad", "Blocked from sending"],
   "account.moved": ["", "Moved to another machine"],
   "account.move_cancelled": ["", "Move to another machine cancelled"],
   "credential.created": ["good", "App password added"],
@@ -46,6 +51,11 @@ const WORDS = {
   "domain.recovered": ["good", "Domain's DNS is right again"],
   "key.created": ["good", "Key made"],
   "key.revoked": ["bad", "Key revoked"],
+  "webhook.created": ["good", "Webhook made"],
+  "webhook.updated": ["", "Webhook changed"],
+  "webhook.deleted": ["bad", "Webhook deleted"],
+  "webhook.disabled": ["warn", "Webhook disabled"],
+  "webhook.secret_rotated": ["", "New secret of a webhook"],
   "limits.changed": ["", "Limits changed"],
   "console.signed_in": ["", "Signed in to the console"],
 };
@@ -62,21 +72,24 @@ export function words(event) {
 /** The object of an event, with a link to its page if there is one. */
 export function subject(event, { plain = false } = {}) {
   const { data } = event;
-  const text = data.address || data.subdomain || data.domain || (data.prefix && `${data.prefix}…`) || event.user_id || "";
+  const text = data.address || data.subdomain || data.domain || (data.prefix && `${data.prefix}…`) || data.host || event.user_id || "";
   if (plain || !text || !event.account_id) return h("span", null, address(text));
   return h("a", { href: `/accounts/${event.account_id}` }, address(text));
 }
 
 export function detail(event) {
-  const { changed, from, to, percent, old, new: rule } = event.data;
+  const { changed, from, to, percent, old, new: rule, limit } = event.data;
+  if (event.type === "webhook.disabled") return event.data.reason.replaceAll("_", " ");
   if (event.type.startsWith("credential.")) return event.data.name;
   if (percent) return `${percent} %`;
   if (rule) return [old, rule].map((each) => (each.enabled ? each.to.join(", ") : "off")).join(" → ");
+  if (limit) return `${event.data.number} ${limit.replaceAll("_", " ")}`;
   if (changed) return changed.map((name) => name.replaceAll("_", " ")).join(", ");
   return from && to ? `${from} → ${to}` : "";
 }
 
 export function by(event) {
+  if (event.type === "account.password_set" || event.data.by === "owner") return "its owner";
   return event.key_id ? `key ${event.key_id}` : "operator";
 }
 

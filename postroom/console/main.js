@@ -10,6 +10,9 @@ import { page as events } from "./pages/events.js";
 import { page as keys } from "./pages/keys.js";
 import { page as overview } from "./pages/overview.js";
 import { page as signIn } from "./pages/sign_in.js";
+import { page as webhook } from "./pages/webhook.js";
+import { page as webhooks } from "./pages/webhooks.js";
+import { themeButton } from "./theme_button.js";
 import { empty, explain, iconButton, mountMessages, toast } from "./widgets.js";
 
 // Path, title, page. A page fills `main`; `part` is the part of the path after the first segment.
@@ -20,6 +23,8 @@ const ROUTES = [
   [/^\/domains$/, "Domains", domains],
   [/^\/domains\/([^/]+)$/, "Domain", domain],
   [/^\/keys$/, "Keys", keys],
+  [/^\/webhooks$/, "Webhooks", webhooks],
+  [/^\/webhooks\/(\d{1,18})$/, "Webhook", webhook],
   [/^\/events$/, "Events", events],
 ];
 const NAVIGATION = [
@@ -27,6 +32,7 @@ const NAVIGATION = [
   ["/accounts", "accounts", "Accounts", "accounts:read"],
   ["/domains", "domains", "Domains", "domains:read"],
   ["/keys", "keys", "Keys", "keys:read"],
+  ["/webhooks", "webhooks", "Webhooks", "webhooks:read"],
   ["/events", "events", "Events", "events:read"],
 ];
 
@@ -139,28 +145,6 @@ function sidebar() {
 
 function logo() {
   return h("span", { class: "logo", "aria-hidden": "true" }, icon("accounts"));
-}
-
-function isDark() {
-  const chosen = document.documentElement.dataset.theme;
-  return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-}
-
-function themeButton() {
-  const label = () => (isDark() ? "Use the light theme" : "Use the dark theme");
-  const control = iconButton(isDark() ? "sun" : "moon", label(), () => {
-    const theme = isDark() ? "light" : "dark";
-    document.documentElement.dataset.theme = theme;
-    try {
-      localStorage.setItem("theme", theme);
-    } catch {
-      // Storage is forbidden here, so the choice is not remembered.
-    }
-    fill(control, icon(theme === "dark" ? "sun" : "moon"));
-    control.setAttribute("aria-label", label());
-    control.title = label();
-  });
-  return control;
 }
 
 async function leaveSession() {

@@ -28,7 +28,7 @@ function forwardingWords(rule) {
   return h("span", null, h("span", { class: "tag warn" }, "on"), " to ", targets, rule.keep_copy ? ", with a copy here" : ", without a copy here");
 }
 
-function vacationWords(rule) {
+export function vacationWords(rule) {
   if (!rule.enabled) return h("span", { class: "faint" }, "off");
   const bounds = [rule.from_at && `from ${when(rule.from_at)}`, rule.until_at && `until ${when(rule.until_at)}`].filter(Boolean).join(" ");
   return h("span", null, h("span", { class: "tag" }, rule.active_now ? "replies now" : "does not reply now"), bounds && ` ${bounds}`);
@@ -70,12 +70,13 @@ function local(text) {
   return new Date(moment - moment.getTimezoneOffset() * 60000).toISOString().slice(0, 19);
 }
 
-function editVacation(path, rule, account) {
+/** Changes the vacation; `path` is that of the account. */
+export function editVacation(path, rule, account) {
   return dialog("Vacation", (close) =>
     form(
       [
         h("p", { class: "lead" }, "People who write to ", h("strong", null, account.address), " get this reply."),
-        check("enabled", "Reply to its mail", rule.enabled),
+        check("enabled", "Reply to mail", rule.enabled),
         field("Subject", input("subject", { value: rule.subject || "", spellcheck: "true", placeholder: "Auto: and the subject of the message" })),
         field("Text", area("text", rule.text, 6)),
         h("div", { class: "pair" },

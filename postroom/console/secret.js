@@ -17,11 +17,7 @@ export function secretPanel({ label, secret, note, lines = [], below, extra, clo
     below,
     h("div", { class: "buttons" }, extra, button(done, { onclick: () => close(true) })),
   );
-  setTimeout(() => {
-    copyIt.focus();
-    // The secret is not shown again, so Escape must not close the dialog before it is copied.
-    panel.closest("dialog").addEventListener("cancel", (event) => panel.querySelector(".copied") || event.preventDefault());
-  });
+  setTimeout(() => copyIt.focus());
   return panel;
 }
 
@@ -42,13 +38,16 @@ function copyOnce(words, text, { otherwise, ...props } = {}) {
   return control;
 }
 
-/** The password of an account with all that its user enters in a mail client. */
+/**
+ * The password of an account with all that its user enters in a mail client. The owner's page knows
+ * the servers already, as `account.settings`.
+ */
 export function passwordPanel(account, made, { label = "Password", close }) {
   let servers = null;
   const settings = h("div", { class: "handed-on" });
   const all = copyOnce("Copy all", () => settingsText(servers, made.password), { disabled: true });
   region(settings, async () => {
-    servers = await settingsOf(account);
+    servers = account.settings || (await settingsOf(account));
     all.disabled = false;
     return facts(settingsRows(servers));
   }, { rows: 2 });

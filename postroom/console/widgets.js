@@ -116,6 +116,10 @@ export function dialog(title, build, { wide = false } = {}) {
       h("div", { class: "dialog-head" }, h("h2", { id }, title), iconButton("cross", "Close", () => close())),
     );
     element.append(build(close, element));
+    // A secret is not shown again, so Escape must not close the dialog before it is copied.
+    element.addEventListener("cancel", (event) => {
+      if (element.querySelector(".secret-panel") && !element.querySelector(".copied")) event.preventDefault();
+    });
     element.addEventListener("close", () => {
       element.remove();
       if (before?.isConnected) before.focus();

@@ -19,11 +19,13 @@ class Engine(Protocol):
     `has_functions` says whether the views have functions (schema/look_ups.py). `connect` opens a
     read-only connection. A writer without deadlines is for migrations and the command line, where
     no client waits. `view_readers` returns the roles, besides the owner, that may read one of the
-    views.
+    views. `writers_sql` finds the open transactions that have changed a table; empty where ids are
+    given in the order of the commits.
     """
 
     types: ClassVar[dict[str, str]]
     has_functions: ClassVar[bool]
+    writers_sql: ClassVar[str]
 
     def connect(self) -> Connection: ...
 
@@ -71,6 +73,13 @@ class Database:
             self._writer = Writer(self._engine.writer())
         result: T = await self._writer.write(work)
         return result
+
+    async def unfinished_writers(self, table: str) -> frozenset[str]:
+        """Returns the open transactions that have changed a table. A row whose id is below one that
+        was seen before this call, and that a later read does not show, can only come from these."""
+        sql = self._engine.writers_sql
+        rows = await self.read(lambda tx: tx.all(sql, table=table)) if sql else []
+        return frozenset(row[0] for row in rows)
 
     def write_sync(self, work: Callable[[Tx], T]) -> T:
         """Runs `work` in a transaction on a new connection, without an event loop. Returns its

@@ -37,6 +37,12 @@ HOLDERS = """
 SELECT DISTINCT grantee FROM information_schema.role_table_grants
 WHERE table_schema = current_schema() AND table_name = :view AND privilege_type = 'SELECT'
   AND grantee <> current_user AND grantee <> 'PUBLIC'"""
+# Who inserts holds this lock before the id is given, until its commit can be seen by others.
+WRITERS = """
+SELECT virtualtransaction FROM pg_locks
+WHERE locktype = 'relation' AND relation = to_regclass(CAST(:table AS TEXT))
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND mode = 'RowExclusiveLock' AND granted"""
 STILL_COMMITS = "SELECT 1 FROM pg_stat_activity WHERE pid = :pid AND wait_event = 'SyncRep'"
 
 
@@ -218,6 +224,7 @@ class Postgres:
         "now": "CAST(EXTRACT(EPOCH FROM now()) * 1000 AS BIGINT)",
     }
     has_functions: ClassVar[bool] = True
+    writers_sql: ClassVar[str] = WRITERS
 
     def __init__(self, url: str) -> None:
         self._url = url

@@ -87,5 +87,11 @@ def leap(path: Path) -> None:
         connection.execute(LEAP_SEQUENCES, (LEAP,))
 
 
+def run(path: Path, sql: str) -> None:
+    """Runs one statement in a snapshot that nothing else has open."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(sql)
+
+
 def _count(connection: sqlite3.Connection, table: str) -> int:
     return int(connection.execute(f'SELECT COUNT(*) FROM "{table}"').fetchone()[0])

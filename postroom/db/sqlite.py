@@ -174,9 +174,10 @@ class SQLite:
         "identity": "INTEGER PRIMARY KEY AUTOINCREMENT",
         "exact_text": "TEXT",
         "list": "group_concat",
-        "now": "CAST(strftime('%s', 'now') AS INTEGER) * 1000",
+        "now": "unixepoch() * 1000",
     }
     has_functions: ClassVar[bool] = False
+    writers_sql: ClassVar[str] = ""
 
     def __init__(self, url: str) -> None:
         self._path = Path(url.removeprefix("sqlite:///"))

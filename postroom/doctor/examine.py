@@ -15,17 +15,18 @@ from typing import TypeVar
 
 import msgspec
 
+from postroom.accounts import login_attacks, login_bans, setup_links
 from postroom.accounts import queries as accounts
 from postroom.cluster import digest_keys, nodes
 from postroom.db import NewerSchema, NoMailRole, Tx, check_known, mail_role, open_database, snapshots
-from postroom.doctor import files, network
+from postroom.doctor import files, network, outbound
 from postroom.doctor.diagnosis import Diagnosis
 from postroom.errors import BadBackup, Busy
 from postroom.instance import data_directory, digest_key, system_user
 from postroom.instance.system_user import Identity
 from postroom.mailboxes import session_revocations
 from postroom.mailplane import daemons
-from postroom.service import serve
+from postroom.service import health_checks, serve
 from postroom.service.processes import MAIL_ROLE
 from postroom.settings import Settings
 
@@ -48,7 +49,7 @@ def examine(settings: Settings) -> list[Diagnosis]:
     running = data_directory.is_locked(settings.data)
     found += _parts(settings) if running else network.free_ports(settings, with_postfix)
     me = system_user.find()
-    found += files.settings_file(me)
+    found += files.settings_file(settings, me)
     if me and settings.data.is_dir():
         found += files.disk(settings)
         found += files.clock(settings)
@@ -85,6 +86,8 @@ async def _outside(settings: Settings) -> list[Diagnosis]:
         network.spam_filter(settings),
         network.host(settings),
         network.port_25(settings),
+        outbound.relay_host(settings),
+        outbound.tls(settings),
     )
     return [diagnosis for diagnoses in looked async for diagnosis in diagnoses]
 
@@ -128,7 +131,9 @@ def _database(settings: Settings, running: bool) -> Iterator[Diagnosis]:
         if running:
             yield from _late_work(settings)
             yield from _weak_hashes(settings)
+            yield from _logins(settings)
             yield from _digest_key(settings)
+            yield from _setup_links(settings)
         if settings.node:
             yield from _nodes(settings)
     except BadBackup as error:
@@ -165,6 +170,17 @@ def _weak_hashes(settings: Settings) -> Iterator[Diagnosis]:
         yield Diagnosis("ok", "passwords", text, "postroom api accounts list --password-scheme imported")
 
 
+def _logins(settings: Settings) -> Iterator[Diagnosis]:
+    """Who may not log in because of wrong passwords, which the worker counts."""
+    if asyncio.run(health_checks.worker(settings)):
+        text = "The worker is away: logins go on, but nobody counts wrong passwords."
+        yield Diagnosis("warning", "logins", text, f"tail {settings.data}/log/worker.log")
+        return
+    bans, attacks = _ask(settings, lambda tx: (login_bans.tally(tx), login_attacks.tally(tx)))
+    text = f"{bans} networks are banned because of wrong passwords, and {attacks} accounts are under attack."
+    yield Diagnosis("ok", "logins", text, "postroom bans list" if bans or attacks else "")
+
+
 def _digest_key(settings: Settings) -> Iterator[Diagnosis]:
     try:
         own = digest_key.fingerprint(digest_key.read(settings.data))
@@ -175,8 +191,19 @@ def _digest_key(settings: Settings) -> Iterator[Diagnosis]:
         return
     if _ask(settings, digest_keys.known) not in (None, own):
         path = digest_key.path(settings.data)
-        text = f"They were made with another key than {path}: restore it, or copy it from a host that runs Dovecot."
+        text = (
+            f"These and the secrets of webhooks were made with another key than {path}: "
+            "restore it, or copy it from a host that runs Dovecot."
+        )
         yield Diagnosis("error", "app passwords", text)
+
+
+def _setup_links(settings: Settings) -> Iterator[Diagnosis]:
+    """Links that work now, but begin with an address that their owners may not reach (decision
+    0259)."""
+    if not settings.public_url and _ask(settings, setup_links.are_waiting):
+        text = f"They begin with {settings.public_base}: set POSTROOM_PUBLIC_URL to what people can reach."
+        yield Diagnosis("warning", "setup links", text)
 
 
 def _nodes(settings: Settings) -> Iterator[Diagnosis]:

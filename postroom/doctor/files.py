@@ -18,8 +18,10 @@ from postroom import settings as settings_of
 from postroom.doctor.diagnosis import Diagnosis, Level
 from postroom.instance.data_directory import directories
 from postroom.instance.system_user import Identity
+from postroom.mailplane.postfix import relay
 from postroom.mailplane.render import service_path, tls_paths
 from postroom.settings import Settings
+from postroom.settings_file import readers
 
 MIB = 1024 * 1024
 NEARLY_FULL, FULL = 1024 * MIB, 100 * MIB
@@ -35,6 +37,7 @@ def permissions(settings: Settings, me: Identity) -> Iterator[Diagnosis]:
     wanted = {settings.data / name: (mode, root.pw_name if kept else me.name) for name, (mode, kept) in found}
     wanted |= dict.fromkeys(_database_files(settings.data / "db"), (0o600, me.name))
     readers = {"dovecot": me.name, "opendkim": me.name, "postfix": "postfix"}  # who reads the database's password
+    wanted |= {settings.data / relay.LOGIN: (0o600, root.pw_name)}
     wanted |= {service_path(settings, name): (0o600, reader) for name, reader in readers.items()}
     fine = True
     for path, (mode, owner) in wanted.items():
@@ -55,12 +58,17 @@ def permissions(settings: Settings, me: Identity) -> Iterator[Diagnosis]:
         yield Diagnosis("ok", "permissions", f"Owners and modes in {settings.data} are right.")
 
 
-def settings_file(me: Identity | None) -> Iterator[Diagnosis]:
-    """Checks whether others can read a password in the settings file."""
+def settings_file(found: Settings, me: Identity | None) -> Iterator[Diagnosis]:
+    """Checks whether others can read a password in the settings file, or in a file that
+    it names."""
+    group = me.gid if me else None
+    secret = Path(found.relay_password_file or "/nonexistent")
+    if secret.is_file() and (fault := readers(secret, group)):
+        yield Diagnosis("error", "settings", fault, f"chmod 600 {secret}")
     path = settings_of.file_of()
     if path is None:
         return
-    if fault := settings_of.open_secrets(me.gid if me else None):
+    if fault := settings_of.open_secrets(group):
         yield Diagnosis("error", "settings", fault, f"chmod 600 {path}")
     else:
         yield Diagnosis("ok", "settings", f"{path} does not expose a password.")

@@ -3,12 +3,14 @@ fetch by themselves, namely Thunderbird's autoconfig, Outlook's Autodiscover (PO
 configuration profile. Pure: does no I/O.
 
 No document contains a password. A document that needs no key describes only the domain, so it is
-the same for every address, even for an address that does not exist (decision 0075).
+the same for every address, even for an address that does not exist (decision 0075), and knows no
+switches of an account (decision 0261).
 """
 
 import plistlib
 import uuid
 import xml.etree.ElementTree as ET
+from collections.abc import Container
 from typing import Literal
 from xml.parsers import expat
 
@@ -55,18 +57,19 @@ class AutodiscoverRequest(msgspec.Struct, frozen=True):
     schema: str
 
 
-def settings(host: MailHost, username: str) -> ClientSettings:
-    """Returns the servers of the mail host for one user name."""
+def settings(host: MailHost, username: str, off: Container[str] = ()) -> ClientSettings:
+    """Returns the servers of the mail host for one user name, without the protocols that are
+    off."""
 
-    def ways(*ways: tuple[int, Security]) -> list[Server]:
-        return [Server(host.name, port, security, username) for port, security in ways]
+    def ways(protocol: str, *ways: tuple[int, Security]) -> list[Server]:
+        return [] if protocol in off else [Server(host.name, port, security, username) for port, security in ways]
 
-    submission = ways((host.submissions_port, "tls"), (host.submission_port, "starttls"))
+    submission = ways("smtp", (host.submissions_port, "tls"), (host.submission_port, "starttls"))
     return ClientSettings(
-        imap=ways((host.imaps_port, "tls"), (host.imap_port, "starttls")),
-        pop3=ways((host.pop3s_port, "tls"), (host.pop3_port, "starttls")),
+        imap=ways("imap", (host.imaps_port, "tls"), (host.imap_port, "starttls")),
+        pop3=ways("pop3", (host.pop3s_port, "tls"), (host.pop3_port, "starttls")),
         submission=submission if host.has_submission else [],
-        managesieve=ways((host.sieve_port, "starttls")),
+        managesieve=ways("sieve", (host.sieve_port, "starttls")),
     )
 
 
@@ -142,11 +145,14 @@ def autodiscover(address: str, host: MailHost) -> str:
     return _document(root)
 
 
-def profile(id_: int, address: str, display_name: str | None, host: MailHost) -> str:
+def profile(id_: int, address: str, display_name: str | None, host: MailHost, off: Container[str] = ()) -> str | None:
     """Returns Apple's configuration profile, unsigned. The device asks for the password. A newer
-    profile of the account replaces an older one."""
-    known = settings(host, address)
-    ways = [("Incoming", known.imap[0]), *(("Outgoing", server) for server in known.submission[:1])]
+    profile of the account replaces an older one. Returns None if IMAP and POP3 are both off."""
+    known = settings(host, address, off)
+    incoming = known.imap or known.pop3
+    if not incoming:
+        return None
+    ways = [("Incoming", incoming[0]), *(("Outgoing", server) for server in known.submission[:1])]
     name = f"{host.name}.account.{id_}"
     mail = {
         "PayloadType": "com.apple.mail.managed",
@@ -155,7 +161,7 @@ def profile(id_: int, address: str, display_name: str | None, host: MailHost) ->
         "PayloadUUID": _uuid(f"{name}.mail"),
         "PayloadDisplayName": address,
         "EmailAccountDescription": address,
-        "EmailAccountType": "EmailTypeIMAP",
+        "EmailAccountType": "EmailTypeIMAP" if known.imap else "EmailTypePOP",
         "EmailAddress": address,
         "OutgoingPasswordSameAsIncomingPassword": True,
     }

@@ -1,10 +1,12 @@
 """Mailboxes as Dovecot reports them."""
 
+import asyncio
+
 from postroom.errors import MailUnavailable, not_found
 from postroom.log import log
-from postroom.mailboxes.interface import OpenSession, ServiceName, Size, Usage
+from postroom.mailboxes.interface import OpenSession, ServiceName, SignIn, Size, Usage
 from postroom.mailboxes.session_terminator import SessionTerminator
-from postroom.mailplane.dovecot import doveadm, sieve_scripts
+from postroom.mailplane.dovecot import auth_client, doveadm, sieve_scripts
 from postroom.mailplane.dovecot.doveadm import DoveadmEndpoint
 
 # ManageSieve is `sieve` to Dovecot 2.3, `managesieve` to 2.4.
@@ -12,6 +14,10 @@ SERVICES: dict[str, ServiceName] = {
     "imap": "imap", "pop3": "pop3", "sieve": "managesieve", "managesieve": "managesieve",
 }  # fmt: skip
 RETRY_SECONDS = 5
+# Largest number of passwords that a process asks about at a time: each wrong one takes seconds.
+MOST_SIGN_INS = 100
+# How long a further sign-in waits.
+WAIT_SECONDS = 5.0
 
 
 class DovecotMailboxes:
@@ -19,6 +25,7 @@ class DovecotMailboxes:
 
     def __init__(self, session_terminator: SessionTerminator) -> None:
         self._session_terminator = session_terminator
+        self._sign_ins = asyncio.Semaphore(MOST_SIGN_INS)
 
     async def count(self, account_id: int) -> Size:
         endpoints = await self._endpoints(account_id)
@@ -48,6 +55,21 @@ class DovecotMailboxes:
         except doveadm.Failed as error:
             raise _unavailable(error) from error
         return [OpenSession(SERVICES[service], address) for service, address in found if service in SERVICES]
+
+    async def sign_in(self, address: str, password: str, client_address: str) -> SignIn | None:
+        """Asks the Dovecot of this machine, which knows the password of every account."""
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await self._sign_ins.acquire()
+        except TimeoutError:
+            raise MailUnavailable("Too many people sign in now. Try again.", RETRY_SECONDS) from None
+        try:
+            found = await auth_client.check(self._session_terminator.sockets, address, password, client_address)
+        except auth_client.Failed as error:
+            raise _unavailable(error) from error
+        finally:
+            self._sign_ins.release()
+        return SignIn(found.account_id, found.generation, found.refusal) if found else None
 
     async def _endpoints(self, account_id: int) -> list[DoveadmEndpoint]:
         endpoints = await self._session_terminator.endpoints(account_id)

@@ -1,4 +1,5 @@
-"""What only Dovecot knows about an account: the size of its mailbox, and its open sessions.
+"""What only Dovecot knows about an account: the size of its mailbox, its open sessions, and
+whether a password is right.
 
 None of this is in the database. Dovecot is asked about one account at a time, when an actor
 requests the data.
@@ -33,6 +34,15 @@ class OpenSession(msgspec.Struct, frozen=True):
     client_address: str
 
 
+class SignIn(msgspec.Struct, frozen=True):
+    """The account of a right password, and its generation. `refusal` says why the account may not
+    log in now; None if it may."""
+
+    account_id: int
+    generation: int
+    refusal: str | None = None
+
+
 class Mailboxes(Protocol):
     """Injected at the start. The methods raise `mail_off`, MailUnavailable, and not_found if the
     account does not exist."""
@@ -42,6 +52,11 @@ class Mailboxes(Protocol):
     async def usage(self, account_id: int, /) -> Usage: ...
 
     async def sessions(self, account_id: int, /) -> list[OpenSession]: ...
+
+    async def sign_in(self, address: str, password: str, client_address: str, /) -> SignIn | None:
+        """The account of this address and main password; None if they are wrong. Counts like a
+        login from `client_address`."""
+        ...
 
 
 class NoMailboxes:
@@ -54,6 +69,9 @@ class NoMailboxes:
         raise _mail_off()
 
     async def sessions(self, _account_id: int, /) -> list[OpenSession]:
+        raise _mail_off()
+
+    async def sign_in(self, _address: str, _password: str, _client_address: str, /) -> SignIn | None:
         raise _mail_off()
 
 

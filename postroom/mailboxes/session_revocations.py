@@ -15,18 +15,20 @@ from postroom.db import Tx
 
 AGAIN_MS = 3_000
 RETRY_MS = 10_000
+# The `credential_id` of the account's own password. App passwords have ids from 1.
+MAIN_PASSWORD = 0
 
 INSERT = """
-INSERT INTO session_endings (account_id, generation, credential_id, due_at)
-VALUES (:account_id, :generation, :credential_id, :due_at)"""
+INSERT INTO session_endings (account_id, generation, credential_id, protocol, due_at)
+VALUES (:account_id, :generation, :credential_id, :protocol, :due_at)"""
 INSERT_DOMAIN = """
 INSERT INTO session_endings (account_id, generation, due_at)
 SELECT id, generation, :due_at FROM accounts WHERE domain_id = :domain_id AND deleted_at IS NULL"""
 # Organizations take turns, so that an organization with many revocations does not delay the others.
 DUE = """
-SELECT id, account_id, generation, credential_id FROM (
+SELECT id, account_id, generation, credential_id, protocol FROM (
   SELECT session_endings.id, session_endings.account_id, session_endings.generation,
-    session_endings.credential_id, session_endings.due_at,
+    session_endings.credential_id, session_endings.protocol, session_endings.due_at,
     ROW_NUMBER() OVER (PARTITION BY accounts.organization_id ORDER BY due_at, session_endings.id) AS turn
   FROM session_endings JOIN accounts ON accounts.id = session_endings.account_id
   WHERE session_endings.due_at <= :now AND NOT EXISTS (
@@ -38,7 +40,8 @@ IS_DUE = "SELECT 1 FROM session_endings WHERE id = :id AND due_at <= :now"
 DELETE = "DELETE FROM session_endings WHERE id = :id RETURNING account_id, late"
 LATE = """
 UPDATE session_endings SET late = 1 WHERE account_id = :account_id AND generation = :generation
-  AND COALESCE(credential_id, 0) = COALESCE(CAST(:credential_id AS BIGINT), 0) RETURNING id"""
+  AND COALESCE(credential_id, -1) = COALESCE(CAST(:credential_id AS BIGINT), -1)
+  AND COALESCE(protocol, '') = COALESCE(CAST(:protocol AS TEXT), '') RETURNING id"""
 ACCOUNT = "SELECT organization_id, domain_id, user_id, address, status FROM accounts WHERE id = :id"
 OLDEST = "SELECT due_at FROM session_endings WHERE due_at <= :now ORDER BY due_at LIMIT 1"
 RESCHEDULE = "UPDATE session_endings SET due_at = :due_at WHERE id = :id"
@@ -46,20 +49,23 @@ RESCHEDULE = "UPDATE session_endings SET due_at = :due_at WHERE id = :id"
 
 class Ended(NamedTuple):
     """The sessions of one generation of an account; with `credential_id`, only those of this app
-    password."""
+    password, or of MAIN_PASSWORD; with `protocol`, only those of this protocol."""
 
     account_id: int
     generation: int
     credential_id: int | None = None
+    protocol: str | None = None
 
 
 # Injected at the start. True: none of these sessions is left.
 EndSessions = Callable[[Sequence[Ended]], Awaitable[bool]]
 
 
-def end(tx: Tx, account_id: int, generation: int, credential_id: int | None = None) -> Ended:
+def end(
+    tx: Tx, account_id: int, generation: int, credential_id: int | None = None, protocol: str | None = None
+) -> Ended:
     """Records that these sessions must end, now and again after AGAIN_MS."""
-    ended = Ended(account_id, generation, credential_id)
+    ended = Ended(account_id, generation, credential_id, protocol)
     tx.run(INSERT, **ended._asdict(), due_at=tx.now + AGAIN_MS)
     return ended
 

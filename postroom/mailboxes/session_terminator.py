@@ -7,6 +7,7 @@ has nothing to end: its half closes with the other half.
 import asyncio
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 from postroom.cluster import nodes
 from postroom.cluster.nodes import Node
@@ -26,6 +27,11 @@ class SessionTerminator:
         self._settings = settings
         self._database = database
         self._kick_batcher = KickBatcher()
+
+    @property
+    def sockets(self) -> Path:
+        """The folder of the sockets of this machine's Dovecot."""
+        return self._settings.data / "run" / "dovecot"
 
     async def __call__(self, sessions: Sequence[Ended]) -> bool:
         """Ends sessions. Returns True if none of them is left."""

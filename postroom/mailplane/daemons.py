@@ -17,9 +17,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from postroom.instance import digest_key
 from postroom.instance.data_directory import PLAIN_PATH
 from postroom.instance.system_user import Identity
+from postroom.mailplane.postfix import relay
 from postroom.mailplane.render import (
     File,
     OwnNode,
@@ -31,7 +31,7 @@ from postroom.mailplane.render import (
     service_path,
     tls_paths,
 )
-from postroom.settings import Settings
+from postroom.settings import BadSettings, Settings
 
 DOVECOT = "/usr/sbin/dovecot"
 DOVECONF = "/usr/bin/doveconf"
@@ -48,6 +48,7 @@ CHECK_TIMEOUT = 60
 # settings. Postfix 3.10 warns about the first, and Postroom refuses to start after a warning.
 OBSOLETE = (
     "postfix/database.conf",
+    relay.LOGIN,
     "dovecot/once.sieve",
     "dovecot/once.svbin",
     "dovecot/junk.sieve",
@@ -74,6 +75,7 @@ DOVECOT_PACKAGES = {
     "dovecot-lmtpd": "/usr/lib/dovecot/lmtp",
     "dovecot-managesieved": "/usr/lib/dovecot/managesieve",
     "dovecot-sieve": "/usr/lib/dovecot/modules/lib90_sieve_plugin.so",
+    "dovecot-auth-lua": "/usr/lib/dovecot/modules/auth/libauthdb_lua.so",
 }
 POSTFIX_PACKAGES = {
     "postfix": POSTFIX_MASTER,
@@ -83,7 +85,10 @@ POSTFIX_PACKAGES = {
 }
 # Additional packages for each database engine: for Dovecot, and for Postfix.
 SQLITE_PACKAGES = (
-    {"dovecot-sqlite": "/usr/lib/dovecot/modules/auth/libdriver_sqlite.so"},
+    {
+        "dovecot-sqlite": "/usr/lib/dovecot/modules/dict/libdriver_sqlite.so",
+        "lua-dbi-sqlite3": "/usr/lib/*/lua/5.4/dbd/sqlite3.so",
+    },
     {
         "postfix-sqlite": "/usr/lib/postfix/postfix-sqlite.so",
         "libopendbx1-sqlite3": "/usr/lib/opendbx/libsqlite3backend.so",
@@ -91,7 +96,6 @@ SQLITE_PACKAGES = (
 )
 PGSQL_PACKAGES = (
     {
-        "dovecot-auth-lua": "/usr/lib/dovecot/modules/auth/libauthdb_lua.so",
         "dovecot-pgsql": "/usr/lib/dovecot/modules/dict/libdriver_pgsql.so",
         "lua-sql-postgres": "/usr/lib/*/lua/5.4/luasql/postgres.so",
     },
@@ -158,7 +162,8 @@ def _run(command: list[str], environment: dict[str, str]) -> subprocess.Complete
 def missing(settings: Settings, with_postfix: bool) -> list[str]:
     """Returns the names of the required Debian packages that are not installed."""
     for_dovecot, for_postfix = SQLITE_PACKAGES if settings.is_sqlite else PGSQL_PACKAGES
-    needed = DOVECOT_PACKAGES | for_dovecot | (POSTFIX_PACKAGES | for_postfix if with_postfix else {})
+    for_postfix = POSTFIX_PACKAGES | for_postfix | relay.packages(settings)
+    needed = DOVECOT_PACKAGES | for_dovecot | (for_postfix if with_postfix else {})
     return [package for package, path in needed.items() if not any(Path("/").glob(path.lstrip("/")))]
 
 
@@ -276,17 +281,15 @@ def _plane(
         dovecot=dovecot_version(),
         postgres=postgres,
         node=node,
-        digest_key="" if postgres else _digest_key(settings.data, identity),
+        relay_login=_relay_login(settings),
     )
 
 
-def _digest_key(data: Path, identity: Identity) -> str:
-    """Returns the key of app passwords, which a first start makes. Raises Unusable."""
+def _relay_login(settings: Settings) -> str:
     try:
-        with identity.acting():
-            return digest_key.ensure(data)
-    except (OSError, ValueError) as error:
-        raise Unusable(f"The key of app passwords: {error}.") from None
+        return relay.login(settings)
+    except BadSettings as error:
+        raise Unusable(str(error)) from None
 
 
 def _folders(root: bool) -> Iterator[str]:

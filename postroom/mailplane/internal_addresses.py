@@ -15,17 +15,33 @@ SPAM_HEADER = "X-Spam"
 SIGNING_HEADER = "X-Postroom-Signing-Domain"
 
 
+# Protocols whose login names end in `.<protocol>.INTERNAL_DOMAIN`, so that sessions of one protocol
+# can be ended (decision 0260). The login names of submission are without a protocol.
+SESSION_PROTOCOLS = ("imap", "pop3", "sieve")
+
+
 def login_name(account_id: int, generation: int) -> str:
-    """Returns the login name of a session. A reset or a suspension starts a new generation."""
+    """Returns the login name of submission. A reset or a suspension starts a new generation."""
     return f"{account_id}@{generation}.{INTERNAL_DOMAIN}"
 
 
-def login_mask(account_id: int, generation: int, credential_id: int | None = None) -> str:
-    """Returns a pattern for the login names of a generation: of all passwords, or of one app
-    password, which keeps its number in every generation."""
+def login_mask(account_id: int, generation: int) -> str:
+    """Returns a pattern for all login names of a generation."""
+    return f"{account_id}@{generation}.*{INTERNAL_DOMAIN}"
+
+
+def login_masks(
+    account_id: int, generation: int, credential_id: int | None = None, protocol: str | None = None
+) -> list[str]:
+    """Returns patterns for the login names of a generation: of all passwords, of one app password,
+    which keeps its number in every generation, of the main password (0), or of one protocol."""
+    if protocol is not None:
+        return [f"{account_id}@{generation}.*{protocol}.{INTERNAL_DOMAIN}"]
     if credential_id is None:
-        return f"{account_id}@{generation}.*{INTERNAL_DOMAIN}"
-    return f"{account_id}@*.c{credential_id}.{INTERNAL_DOMAIN}"
+        return [login_mask(account_id, generation)]
+    if credential_id == 0:
+        return [f"{account_id}@{generation}.{name}.{INTERNAL_DOMAIN}" for name in SESSION_PROTOCOLS]
+    return [f"{account_id}@*.c{credential_id}.*{INTERNAL_DOMAIN}"]
 
 
 def every_login(account_id: int) -> str:

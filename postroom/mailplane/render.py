@@ -9,13 +9,14 @@ import ipaddress
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from postroom.instance import digest_key
 from postroom.mailplane.dovecot import sendmail
 from postroom.mailplane.internal_addresses import INBOX_DOMAIN, INTERNAL_DOMAIN, SIGNING_HEADER, SPAM_HEADER
+from postroom.mailplane.postfix import node_policy, relay
 from postroom.schema import look_ups
 from postroom.settings import Settings
 
@@ -38,7 +39,11 @@ ASKED = {"name": "'%s'", "local_part": "'%u'", "domain": "'%d'"}
 MAPS = {
     "domains": ("Domains that accept mail.", "SELECT name FROM {mail_domains}"),
     "aliases": ("The account of an address.", "SELECT target FROM {mail_aliases}"),
-    "dead_ends": ("Addresses that no catch-all takes.", "SELECT target FROM {mail_dead_ends}"),
+    # One table for both, because proxymap keeps a connection to PostgreSQL for each.
+    "others": (
+        "Who gets mail to postmaster and abuse, and addresses that no catch-all takes.",
+        "SELECT target FROM {mail_roles} UNION ALL SELECT target FROM {mail_dead_ends}",
+    ),
     # Without the second condition, the first look-up of Postfix, for the whole address with its
     # +tag, would find the catch-all.
     "catch_alls": (
@@ -46,7 +51,11 @@ MAPS = {
         "SELECT target FROM {mail_catch_alls} AND '%s' = '@%d'",
     ),
     "recipients": ("Accounts that accept mail.", "SELECT id FROM {mail_recipients} AND '%d' = 'acct.internal'"),
-    "refusals": ("Addresses that take no mail.", "SELECT action FROM {mail_refusals}"),
+    "verdicts": ("Whether an address takes mail.", "SELECT action FROM {mail_verdicts}"),
+    "reserved": (
+        "Names that nobody has and that take no mail.",
+        "SELECT '550 5.1.1 User unknown in virtual mailbox table' FROM {mail_reserved}",
+    ),
     "returns": (
         "Addresses that take no mail: mail from a Sieve script to them is returned.",
         "SELECT 'FILTER error:' || substr(action, 5) FROM {mail_refusals}",
@@ -58,13 +67,19 @@ MAPS = {
     ),
 }
 
-# Additional look-ups of a node: where the mail of an account is, if not on this node.
+# Additional look-ups of a node: where the mail of an account is, if not on this node, and the
+# answer to another node that does not know yet (decision 0273).
 NODE_MAPS = {
     "routes": (
         "The node of a mailbox that is on another node.",
         "SELECT route FROM {mail_homes} AND '%d' IN ('acct.internal', 'inbox.acct.internal')"
         " AND (node <> {node} OR frozen = 1)",
-    )
+    ),
+    "departures": (
+        "Mailboxes that are on another node.",
+        "SELECT '450 4.2.1 The mailbox is on another node' FROM {mail_homes}"
+        " AND '%d' IN ('acct.internal', 'inbox.acct.internal') AND node <> {node}",
+    ),
 }
 
 PGSQL_MAPS = {"answers": ("Tests whether the database answers. Finds no row.", "SELECT 'REJECT' WHERE '%s' = ''")}
@@ -89,6 +104,7 @@ PATTERNS = (
     "headers_in.pcre",
     "headers_own.pcre",
     "lines_own.pcre",
+    "relay_replies.pcre",
 )
 
 # The crossings of a quota that Dovecot reports: what is limited, at which percentage, and in which
@@ -171,8 +187,8 @@ class Plane:
     # PostgreSQL: libpq's parameters for the role of the daemons. None: SQLite.
     postgres: Mapping[str, str] | None = None
     node: OwnNode | None = None
-    # The key of the digests of app passwords, for the files of SQLite.
-    digest_key: str = ""
+    # Postfix's table of the login at the relay host; empty without a login.
+    relay_login: str = ""
 
     @property
     def engine(self) -> str:
@@ -216,17 +232,12 @@ def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
 
     files = {
         "dovecot/dovecot.conf": File(render(f"dovecot-{plane.dovecot}.conf.j2")),
+        "dovecot/auth.lua": File(render("auth.lua.j2", refused=False)),
+        "dovecot/refused.lua": File(render("auth.lua.j2", refused=True)),
         "dovecot/before.sieve": File(render("before.sieve.j2")),
         "dovecot/quota-warning": File(render("quota-warning.j2"), 0o755),
         "run/doveadm.key": File(plane.doveadm_key, 0o600, plane.user),
     }
-    if plane.postgres:
-        files["dovecot/auth.lua"] = File(render("auth.lua.j2", refused=False))
-        files["dovecot/refused.lua"] = File(render("auth.lua.j2", refused=True))
-    else:
-        names = ("sql.conf.ext", "refused.conf.ext") if plane.dovecot == "2.3" else ("passdbs.conf",)
-        reader = "root" if plane.root else plane.user
-        files |= {f"dovecot/{name}": File(render(f"{name}.j2"), 0o600, reader) for name in names}
     if plane.dovecot == "2.3":
         files["dovecot/scripts.conf.ext"] = File(render("scripts.conf.ext.j2"))
         files["dovecot/folders.acl"] = File(render("folders.acl.j2"))
@@ -235,6 +246,8 @@ def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
     if plane.root:
         files["dovecot/sendmail"] = File(render("sendmail.j2"), 0o755)
         files |= {f"postfix/{name}": File(text) for name, text in _postfix(plane, render)}
+        if plane.relay_login:
+            files[relay.LOGIN] = File(plane.relay_login, 0o600, "root")
         files["opendkim/opendkim.conf"] = File(render("opendkim.conf.j2"))
         files["opendkim/sign.lua"] = File(render("sign.lua.j2"))
         files["opendkim/signed.lua"] = File(render("signed.lua.j2"))
@@ -264,20 +277,7 @@ def _node_files(plane: Plane) -> Iterator[tuple[str, File]]:
         yield "tls/node.pem", File(plane.node.certificate)
         yield "tls/node.key", File(plane.node.key, 0o600, "root" if plane.root else plane.user)
         if plane.root:
-            yield "postfix/nodes", File(_policy(plane.node.peers))
-
-
-def _policy(peers: tuple[Peer, ...]) -> str:
-    """Returns Postfix's table of the nodes and the names in their certificates. If two nodes have
-    the same address and port, neither is trusted."""
-    places = [_place(peer) for peer in peers]
-    lines = [f"{_place(peer)} verify match={peer.host}" for peer in peers if places.count(_place(peer)) == 1]
-    return "\n".join(["# The name in the certificate of each node. Postroom writes this file.", *lines, ""])
-
-
-def _place(peer: Peer) -> str:
-    """Returns the address and port of a node in the form of the view mail_homes."""
-    return f"[ipv6:{peer.address}]:{peer.port}" if ":" in peer.address else f"[{peer.address}]:{peer.port}"
+            yield "postfix/nodes", File(node_policy.table(map(astuple, plane.node.peers)))
 
 
 def service_path(settings: Settings, daemon: str) -> Path:
@@ -340,11 +340,10 @@ def _values(settings: Settings, plane: Plane) -> dict[str, object]:
         "protocols": "all" if any(":" in address for address in addresses) else "ipv4",
         "message_size": settings.message_size,
         "outbound": settings.outbound == "on",
-        "relayhost": settings.relayhost,
+        **relay.values(settings),
         "tls_cert": certificate,
         "tls_key": key,
         "maps": list(plane.maps),
-        "digest_key": plane.digest_key,
         "node": plane.node,
         "node_addresses": node_addresses(settings, plane.node),
         "unchrooted": UNCHROOTED,

@@ -30,8 +30,8 @@ def offered(read_only: bool) -> dict[str, Entry]:
 
 def tool(entry: Entry) -> Tool:
     description = entry.words
-    if entry.secret:
-        description += f" {SHOW_ONCE.format(secret=entry.secret)}"
+    if entry.secrets:
+        description += f" {SHOW_ONCE.format(secret='` or `'.join(entry.secrets))}"
     return Tool(
         name=entry.name,
         title=entry.name.replace("_", " ").capitalize(),
@@ -62,8 +62,14 @@ def _schema(entry: Entry) -> dict[str, Any]:
 
 
 def _field(parameter: Parameter) -> tuple[str, Any] | tuple[str, Any, Any]:
-    kind: Any = {"text": str, "number": int, "flag": bool, "list": list[str]}[parameter.kind]
-    if parameter.choices:
+    kind: Any = {"text": str, "number": int, "flag": bool, "list": list[str]}.get(parameter.kind)
+    if parameter.kind == "switches":
+        names: Any = Literal[parameter.choices]
+        kind = dict[names, bool]
+    elif parameter.kind == "numbers":
+        names = Literal[parameter.choices]
+        kind = dict[names, int | None]
+    elif parameter.choices:
         kind = Literal[parameter.choices]
     bounds: dict[str, Any] = {"id": {"ge": 1}, "limit": {"ge": 1, "le": 500}}.get(parameter.name, {})
     if bounds:
@@ -78,7 +84,12 @@ def _field(parameter: Parameter) -> tuple[str, Any] | tuple[str, Any, Any]:
 def _described(kind: Any, parameter: Parameter) -> Any:
     nothing = " null: no limit." if parameter.kind == "number" else " null removes it."
     words = parameter.words + nothing * parameter.is_nullable
-    more = {"format": "password", "writeOnly": True} if parameter.is_hidden else None
+    more: dict[str, Any] = {"format": "password", "writeOnly": True} if parameter.is_hidden else {}
+    if parameter.kind == "switches":
+        more = {"properties": {name: {"type": "boolean"} for name in parameter.choices}, "additionalProperties": False}
+    if parameter.kind == "numbers":
+        number = {"type": ["integer", "null"]}
+        more = {"properties": dict.fromkeys(parameter.choices, number), "additionalProperties": False}
     return Annotated[kind, Meta(description=words, extra_json_schema=more)]
 
 

@@ -4,7 +4,7 @@ forwarded message keeps its From.
 Nothing is refused, because Dovecot treats a refusal as a temporary failure and would defer all mail
 of the script's owner. A reply that does not come from the owner is dropped (decision 0138); the
 message that it replies to stays in the INBOX. A forward that would vouch for somebody else goes
-into the owner's INBOX instead.
+into the owner's INBOX instead. The same happens to mail over the owner's send limits.
 """
 
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from publicsuffixlist import PublicSuffixList
 
 from postroom.accounts import senders
 from postroom.accounts.senders import Account
+from postroom.accounts.sent_counts import NotSent
 from postroom.address import Address, BadAddress
 from postroom.db import Database, Tx
 from postroom.domains import dkim
@@ -35,6 +36,7 @@ from postroom.milter.message import (
     insert_header,
 )
 from postroom.milter.protocol import TEMPORARY, Want
+from postroom.milter.sending import Sending
 from postroom.settings import Settings
 
 # The first two fields of a message that Dovecot's Sieve forwards. A script can add fields to a
@@ -53,11 +55,12 @@ class Replies:
     """The listener `replies`: vacation and reject."""
 
     name = "replies"
-    wants = Want.NOTHING
+    wants = Want.RECIPIENTS
     macros = "{auth_authen} i"
 
-    def __init__(self, database: Database, settings: Settings) -> None:  # noqa: ARG002 - every listener's
+    def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
+        self._sending = Sending(database, settings)
 
     def keeps(self, name: bytes) -> bool:
         return identity.is_identity(name) or name in CLAIMS
@@ -75,8 +78,12 @@ class Replies:
                 raise NotOwn("Every field", "one is not clear, or not a reply's")
             named = identity.read(message.headers)
             await self._database.read(partial(named.check, account=account))
+            await self._sending.count_reply(account.id, message)
         except NotOwn as error:
             log.warning("a reply was dropped", account_id=account.id, reason=str(error))
+            return DISCARD
+        except NotSent as why:
+            log.info("a reply was dropped", account_id=account.id, reason=str(why))
             return DISCARD
         return CONTINUE.after(insert_header(0, SIGNING_HEADER, named.author.domain))
 
@@ -88,8 +95,9 @@ class Forwards:
     wants = Want.RECIPIENTS | Want.BODY
     macros = "{auth_authen} {mail_addr} i"
 
-    def __init__(self, database: Database, settings: Settings) -> None:  # noqa: ARG002 - every listener's
+    def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
+        self._sending = Sending(database, settings)
 
     def keeps(self, name: bytes) -> bool:  # noqa: ARG002 - every listener's
         return True
@@ -105,7 +113,8 @@ class Forwards:
             forward = await self._database.read(partial(Forward.look_at, account=account, message=message))
             if forward.needs_signature and not await self._is_ours(forward, message):
                 raise NotForwarded("it would vouch for somebody else")
-        except NotForwarded as why:
+            await self._sending.count_forward(account.id, message)
+        except (NotForwarded, NotSent) as why:
             log.info("a forward was kept", account_id=account.id, reason=str(why))
             return _into_the_inbox(message, account)
         return CONTINUE

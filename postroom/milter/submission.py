@@ -1,16 +1,18 @@
 """Submitted mail: the envelope sender, From, and every other field that names a sender must be the
-account's own addresses."""
+account's own addresses, and the recipients must be within the account's send limits."""
 
 from functools import partial
 
 from postroom.accounts import senders
 from postroom.accounts.senders import Account
+from postroom.accounts.sent_counts import NotSent
 from postroom.address import Address, BadAddress
 from postroom.db import Database, Tx
-from postroom.milter import identity
+from postroom.milter import identity, sending
 from postroom.milter.identity import Identity, NotOwn
 from postroom.milter.message import CONTINUE, Answer, Message, refuse
 from postroom.milter.protocol import Want
+from postroom.milter.sending import Sending
 from postroom.settings import Settings
 
 
@@ -18,11 +20,12 @@ class Submission:
     """The listeners `submission` and `submissions`."""
 
     name = "submission"
-    wants = Want.NOTHING
+    wants = Want.RECIPIENTS
     macros = "{auth_authen} {mail_addr}"
 
-    def __init__(self, database: Database, settings: Settings) -> None:  # noqa: ARG002 - every listener's
+    def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
+        self._sending = Sending(database, settings)
 
     def keeps(self, name: bytes) -> bool:
         return identity.is_identity(name)
@@ -37,10 +40,13 @@ class Submission:
             sender = _sender(message)
             named = identity.read(message.headers)
             await self._database.read(partial(_check, account=account, sender=sender, named=named))
+            await self._sending.count(account.id, message)
         except _ForeignSender:
             return refuse(553, "5.7.1", "Sender address must be your own, in the form name@domain")
         except NotOwn as error:
             return refuse(550, "5.7.1", str(error))
+        except NotSent as why:
+            return sending.refusal(why)
         return CONTINUE
 
 

@@ -12,10 +12,13 @@ BY_ADDRESS = {"local_part": TEXT, "domain": TEXT}
 KEYS: dict[str, dict[str, str]] = {
     "mail_domains": {"name": TEXT},
     "mail_spellings": {"spelling": TEXT},
-    "mail_passwords": BY_ADDRESS | {"app_digest": TEXT},
+    "mail_passwords": BY_ADDRESS | {"app_digest": TEXT, "network": TEXT},
     "mail_aliases": BY_ADDRESS,
+    "mail_roles": BY_ADDRESS,
     "mail_catch_alls": {"domain": TEXT},
     "mail_dead_ends": BY_ADDRESS,
+    "mail_verdicts": BY_ADDRESS,
+    "mail_reserved": BY_ADDRESS,
     "mail_refusals": BY_ADDRESS,
     "mail_senders": BY_ADDRESS,
     "mail_recipients": {"id": NUMBER},
@@ -23,10 +26,16 @@ KEYS: dict[str, dict[str, str]] = {
     "mail_homes": {"id": NUMBER},
 }
 
-# A look-up that has a row also where no app password has the digest.
+# A look-up that has a row also where no app password has the digest, but none where the client may
+# not try a password (decision 0265): then nothing is hashed, and the address looks unknown.
 PASSWORDS = """mail_logins
 LEFT JOIN mail_app_passwords ON mail_app_passwords.account_id = mail_logins.id AND app_digest = {app_digest}
-WHERE local_part = {local_part} AND domain = {domain}""".replace("\n", " ")
+WHERE local_part = {local_part} AND domain = {domain} AND EXISTS (
+SELECT 1 FROM (SELECT {network} AS network) AS found
+WHERE NOT EXISTS (SELECT 1 FROM mail_banned_networks WHERE mail_banned_networks.network = found.network)
+AND (app_password IS NOT NULL OR attacked IS NULL)
+OR EXISTS (SELECT 1 FROM mail_known_networks WHERE mail_known_networks.account_id = mail_logins.id
+AND mail_known_networks.network = found.network))""".replace("\n", " ")
 
 
 def rows(view: str, values: Mapping[str, str], *, has_functions: bool) -> str:

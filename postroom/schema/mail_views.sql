@@ -4,9 +4,10 @@
 --
 -- Internal names, which only the daemons see:
 --   <id>@acct.internal               the recipient of a delivery. Ids are never reused, addresses are.
---   <id>@<generation>.acct.internal  the login of a session. A reset or a suspension starts a new
+--   <id>@<generation>.acct.internal  the login of submission. A reset or a suspension starts a new
 --                                    generation.
 --   <id>@<generation>.c<app password>.acct.internal  the same, with an app password.
+--   <id>@<generation>….<protocol>.acct.internal  the login of IMAP, POP3 or ManageSieve.
 
 -- Domains that accept mail. A domain that becomes inactive keeps the mail that it has.
 CREATE VIEW mail_domains AS
@@ -17,7 +18,8 @@ CREATE VIEW mail_spellings AS
 SELECT spelling, name FROM domain_spellings;
 
 -- Accounts that may log in with an address and a password: the account's own address and its former
--- ones. If `nologin` is set, the account may not log in now, and `reason` says why.
+-- ones. If `nologin` is set, the account may not log in now, and `reason` says why. If
+-- `attacked` is set, only networks that the account knows may try its own password.
 CREATE VIEW mail_logins AS
 SELECT
   accounts.id,
@@ -33,7 +35,10 @@ SELECT
   substr('0123456789abcdef', CAST(accounts.id % 256 / 16 AS INTEGER) + 1, 1)
     || substr('0123456789abcdef', CAST(accounts.id % 16 AS INTEGER) + 1, 1) || '/' || accounts.id AS home,
   accounts.quota_bytes,
-  accounts.quota_messages
+  accounts.quota_messages,
+  accounts.protocols_off,
+  accounts.main_password,
+  CASE WHEN accounts.attacked_until > {now} THEN 1 END AS attacked
 FROM domains
 JOIN addresses ON addresses.domain_id = domains.id
 JOIN accounts ON accounts.id = COALESCE(addresses.account_id, (
@@ -63,6 +68,14 @@ CREATE VIEW mail_passwords AS
 SELECT mail_logins.*, mail_app_passwords.*
 FROM mail_logins
 LEFT JOIN mail_app_passwords ON mail_app_passwords.account_id = mail_logins.id;
+
+-- Who may try a password (schema/look_ups.py, decision 0265): networks that may log in only to the
+-- accounts that know them, and the networks from which each account has logged in within 30 days.
+CREATE VIEW mail_banned_networks AS
+SELECT network FROM login_bans WHERE until_at > {now};
+
+CREATE VIEW mail_known_networks AS
+SELECT account_id, network FROM login_networks WHERE last_at > {now} - 2592000000 AND distrusted_until <= {now};
 
 -- The folders of mail for <id>@acct.internal. Suspended and disabled accounts, and accounts of a
 -- lost domain, still get mail that was accepted before. Their Sieve scripts do not run, because a
@@ -96,18 +109,21 @@ JOIN accounts ON accounts.id = delivery_scripts.account_id
 JOIN domains ON domains.id = accounts.domain_id
 WHERE accounts.status = 'active' AND accounts.deleted_at IS NULL AND domains.status <> 'pending';
 
--- Valid sessions: id and login of each account that may send. Accounts of a lost domain may not.
+-- Valid sessions of submission: id and login of each account that may send. Accounts of a lost domain
+-- may not, nor accounts whose submission is switched off.
 CREATE VIEW mail_sessions AS
 SELECT accounts.id, accounts.generation || '.acct.internal' AS domain
 FROM accounts
 JOIN domains ON domains.id = accounts.domain_id
 WHERE accounts.status = 'active' AND accounts.deleted_at IS NULL AND domains.status <> 'pending'
+  AND accounts.main_password = 1 AND accounts.protocols_off NOT LIKE '%smtp%'
 UNION ALL
 SELECT accounts.id, accounts.generation || mail_app_passwords.suffix
 FROM accounts
 JOIN domains ON domains.id = accounts.domain_id
 JOIN mail_app_passwords ON mail_app_passwords.account_id = accounts.id
-WHERE accounts.status = 'active' AND accounts.deleted_at IS NULL AND domains.status <> 'pending';
+WHERE accounts.status = 'active' AND accounts.deleted_at IS NULL AND domains.status <> 'pending'
+  AND accounts.protocols_off NOT LIKE '%smtp%';
 
 -- The operator's account: it gets the mail to postmaster@ of the mail host. No row if there is none.
 CREATE VIEW mail_operator AS
@@ -124,38 +140,36 @@ SELECT account_id FROM (
 ) AS operator
 WHERE account_id IS NOT NULL;
 
--- Addresses and their accounts. Mail to postmaster@ and abuse@ always arrives (RFC 5321 4.5.1, RFC
--- 2142). Without an account of this name, it goes to the default account of the domain's user, or
--- for a platform domain to the operator's.
+-- Addresses and their accounts: the account with the address, or the members of an alias that can
+-- receive.
 CREATE VIEW mail_aliases AS
-SELECT addresses.local_part, domains.name AS domain, addresses.account_id || '@acct.internal' AS target
+SELECT
+  addresses.local_part,
+  domains.name AS domain,
+  COALESCE(addresses.account_id, members.id) || '@acct.internal' AS target
 FROM domains
 JOIN addresses ON addresses.domain_id = domains.id
-WHERE domains.status <> 'pending' AND addresses.account_id IS NOT NULL
-UNION ALL
-SELECT role.column1, domains.name, COALESCE(
-  (SELECT owner.id FROM accounts AS owner
-   WHERE owner.organization_id = domains.organization_id AND owner.user_id = domains.user_id
-     AND owner.is_default = 1 AND owner.status <> 'disabled'),
-  (SELECT account_id FROM mail_operator)
-) || '@acct.internal'
-FROM domains
-CROSS JOIN (VALUES ('postmaster'), ('abuse')) AS role
-WHERE domains.status <> 'pending' AND NOT EXISTS (
-  SELECT 1 FROM addresses
-  WHERE addresses.domain_id = domains.id AND addresses.local_part = role.column1
-    AND (addresses.account_id IS NOT NULL OR EXISTS (
-      SELECT 1 FROM alias_members JOIN accounts ON accounts.id = alias_members.account_id
-      WHERE alias_members.alias_id = addresses.alias_id
-        AND accounts.status <> 'disabled' AND accounts.deleted_at IS NULL)))
-UNION ALL
-SELECT addresses.local_part, domains.name, alias_members.account_id || '@acct.internal'
-FROM domains
-JOIN addresses ON addresses.domain_id = domains.id
-JOIN alias_members ON alias_members.alias_id = addresses.alias_id
-JOIN accounts ON accounts.id = alias_members.account_id
+LEFT JOIN alias_members ON alias_members.alias_id = addresses.alias_id
+LEFT JOIN accounts AS members ON members.id = alias_members.account_id
+  AND members.status <> 'disabled' AND members.deleted_at IS NULL
 WHERE domains.status <> 'pending' AND addresses.local_part <> '*'
-  AND accounts.status <> 'disabled' AND accounts.deleted_at IS NULL;
+  AND COALESCE(addresses.account_id, members.id) IS NOT NULL;
+
+-- Who gets mail to postmaster@ and abuse@ that mail_aliases has no account for: such mail always
+-- arrives (RFC 5321 4.5.1, RFC 2142). The default account of the domain's user gets the mail, or for
+-- a platform domain the operator's account.
+CREATE VIEW mail_roles AS
+SELECT local_part, domain, account_id || '@acct.internal' AS target FROM (
+  SELECT role.column1 AS local_part, domains.name AS domain, COALESCE(
+    (SELECT owner.id FROM accounts AS owner
+     WHERE owner.organization_id = domains.organization_id AND owner.user_id = domains.user_id
+       AND owner.is_default = 1 AND owner.status <> 'disabled'),
+    (SELECT account_id FROM mail_operator)) AS account_id
+  FROM domains
+  CROSS JOIN (VALUES ('postmaster'), ('abuse')) AS role
+  WHERE domains.status <> 'pending'
+) AS roles
+WHERE account_id IS NOT NULL;
 
 -- Who gets mail to the unknown addresses of a domain.
 CREATE VIEW mail_catch_alls AS
@@ -167,27 +181,11 @@ JOIN accounts ON accounts.id = alias_members.account_id
 WHERE domains.status <> 'pending' AND addresses.local_part = '*'
   AND accounts.status <> 'disabled' AND accounts.deleted_at IS NULL;
 
--- Addresses that take no mail and that no catch-all takes (decision 0224), with a target that does
--- not exist: addresses in quarantine, aliases without living members, and on a platform domain the
--- names with which a stranger could buy a certificate (RESERVED in address.py), postmaster@ and
--- abuse@ included where mail to them leads to nobody.
-CREATE VIEW mail_dead_ends AS
-SELECT addresses.local_part, domains.name AS domain, '0@acct.internal' AS target,
-  CASE WHEN EXISTS (
-      SELECT 1 FROM alias_members JOIN accounts ON accounts.id = alias_members.account_id
-      WHERE alias_members.alias_id = addresses.alias_id AND accounts.deleted_at IS NULL)
-    THEN '550 5.2.1 This mailbox is disabled'
-    ELSE '550 5.1.1 User unknown in virtual mailbox table' END AS action
-FROM domains
-JOIN addresses ON addresses.domain_id = domains.id
-WHERE domains.status <> 'pending' AND addresses.account_id IS NULL
-  AND addresses.local_part NOT IN ('postmaster', 'abuse', '*')
-  AND NOT EXISTS (
-    SELECT 1 FROM alias_members JOIN accounts ON accounts.id = alias_members.account_id
-    WHERE alias_members.alias_id = addresses.alias_id
-      AND accounts.status <> 'disabled' AND accounts.deleted_at IS NULL)
-UNION ALL
-SELECT role.column1, domains.name, '0@acct.internal', '550 5.1.1 User unknown in virtual mailbox table'
+-- Names on platform domains that nobody has and that take no mail, because a stranger could buy a
+-- certificate with one (RESERVED in address.py). postmaster@ and abuse@ are among them where mail to
+-- them leads to nobody.
+CREATE VIEW mail_reserved AS
+SELECT role.column1 AS local_part, domains.name AS domain
 FROM domains
 CROSS JOIN (VALUES
   ('admin'), ('administrator'), ('ftp'), ('hostmaster'), ('mailer-daemon'), ('news'), ('noc'), ('root'),
@@ -197,51 +195,65 @@ CROSS JOIN (VALUES
 WHERE domains.status <> 'pending' AND domains.user_id IS NULL AND NOT EXISTS (
   SELECT 1 FROM addresses WHERE addresses.domain_id = domains.id AND addresses.local_part = role.column1)
 UNION ALL
-SELECT role.column1, domains.name, '0@acct.internal', '550 5.1.1 User unknown in virtual mailbox table'
+SELECT role.column1, domains.name
 FROM domains
 CROSS JOIN (VALUES ('postmaster'), ('abuse')) AS role
 WHERE domains.status <> 'pending' AND domains.user_id IS NULL
   AND NOT EXISTS (SELECT 1 FROM mail_operator)
   AND NOT EXISTS (
-    SELECT 1 FROM addresses
-    WHERE addresses.domain_id = domains.id AND addresses.local_part = role.column1
-      AND (addresses.account_id IS NOT NULL OR EXISTS (
-        SELECT 1 FROM alias_members JOIN accounts ON accounts.id = alias_members.account_id
-        WHERE alias_members.alias_id = addresses.alias_id
-          AND accounts.status <> 'disabled' AND accounts.deleted_at IS NULL)));
+    SELECT 1 FROM mail_aliases
+    WHERE mail_aliases.domain = domains.name AND mail_aliases.local_part = role.column1);
 
--- The access(5) action for each recipient that takes no mail: disabled accounts, full mailboxes,
--- aliases whose members are all disabled or full, and dead ends, with the text for an unknown
--- address. A disabled postmaster or abuse still receives.
-CREATE VIEW mail_refusals AS
-SELECT addresses.local_part, domains.name AS domain, '550 5.2.1 This mailbox is disabled' AS action
+-- Addresses that take no mail and that no catch-all takes (decision 0224), with a target that does
+-- not exist: addresses in quarantine, aliases without living members, and reserved names.
+CREATE VIEW mail_dead_ends AS
+SELECT addresses.local_part, domains.name AS domain, '0@acct.internal' AS target
 FROM domains
 JOIN addresses ON addresses.domain_id = domains.id
-JOIN accounts ON accounts.id = addresses.account_id
-WHERE domains.status <> 'pending' AND accounts.status = 'disabled' AND accounts.deleted_at IS NULL
-  AND addresses.local_part NOT IN ('postmaster', 'abuse')
-UNION ALL
-SELECT local_part, domain, action FROM mail_dead_ends
-UNION ALL
-SELECT addresses.local_part, domains.name, '552 5.2.2 The mailbox is full'
-FROM domains
-JOIN addresses ON addresses.domain_id = domains.id
-JOIN accounts ON accounts.id = addresses.account_id
-WHERE domains.status <> 'pending' AND accounts.over_quota_at IS NOT NULL AND accounts.deleted_at IS NULL
-  AND (accounts.status <> 'disabled' OR addresses.local_part IN ('postmaster', 'abuse'))
-UNION ALL
-SELECT addresses.local_part, domains.name, '552 5.2.2 The mailbox is full'
-FROM domains
-JOIN addresses ON addresses.domain_id = domains.id
-WHERE domains.status <> 'pending' AND addresses.alias_id IS NOT NULL AND addresses.local_part <> '*'
-  AND EXISTS (
-    SELECT 1 FROM alias_members JOIN accounts ON accounts.id = alias_members.account_id
-    WHERE alias_members.alias_id = addresses.alias_id
-      AND accounts.status <> 'disabled' AND accounts.deleted_at IS NULL)
+WHERE domains.status <> 'pending' AND addresses.account_id IS NULL
+  AND addresses.local_part NOT IN ('postmaster', 'abuse', '*')
   AND NOT EXISTS (
     SELECT 1 FROM alias_members JOIN accounts ON accounts.id = alias_members.account_id
     WHERE alias_members.alias_id = addresses.alias_id
-      AND accounts.status <> 'disabled' AND accounts.deleted_at IS NULL AND accounts.over_quota_at IS NULL);
+      AND accounts.status <> 'disabled' AND accounts.deleted_at IS NULL)
+UNION ALL
+SELECT local_part, domain, '0@acct.internal' FROM mail_reserved;
+
+-- The access(5) action for each address that is taken. OK: the address receives. Disabled accounts
+-- refuse mail, and so do full mailboxes, aliases whose members are all disabled or full, and
+-- addresses in quarantine, with the text for an unknown address. A disabled postmaster or abuse still
+-- receives. DUNNO: mail_roles decides. One SELECT without a union, because SQLite prepares this
+-- look-up for each recipient (decision 0272).
+CREATE VIEW mail_verdicts AS
+SELECT
+  addresses.local_part,
+  domains.name AS domain,
+  CASE WHEN addresses.account_id IS NOT NULL THEN
+    CASE WHEN accounts.over_quota_at IS NOT NULL
+        AND (accounts.status <> 'disabled' OR addresses.local_part IN ('postmaster', 'abuse'))
+      THEN '552 5.2.2 The mailbox is full'
+    WHEN accounts.status <> 'disabled' OR addresses.local_part IN ('postmaster', 'abuse') THEN 'OK'
+    ELSE '550 5.2.1 This mailbox is disabled' END
+  ELSE (
+    SELECT CASE
+      WHEN COUNT(CASE WHEN members.status <> 'disabled' AND members.over_quota_at IS NULL THEN 1 END) > 0 THEN 'OK'
+      WHEN COUNT(CASE WHEN members.status <> 'disabled' THEN 1 END) > 0 THEN '552 5.2.2 The mailbox is full'
+      WHEN addresses.local_part IN ('postmaster', 'abuse') THEN 'DUNNO'
+      WHEN COUNT(*) > 0 THEN '550 5.2.1 This mailbox is disabled'
+      ELSE '550 5.1.1 User unknown in virtual mailbox table' END
+    FROM alias_members
+    JOIN accounts AS members ON members.id = alias_members.account_id
+    WHERE alias_members.alias_id = addresses.alias_id AND members.deleted_at IS NULL) END AS action
+FROM domains
+JOIN addresses ON addresses.domain_id = domains.id
+LEFT JOIN accounts ON accounts.id = addresses.account_id
+WHERE domains.status <> 'pending' AND addresses.local_part <> '*';
+
+-- Each address that takes no mail, with the access(5) action.
+CREATE VIEW mail_refusals AS
+SELECT local_part, domain, action FROM mail_verdicts WHERE action LIKE '5%'
+UNION ALL
+SELECT local_part, domain, '550 5.1.1 User unknown in virtual mailbox table' FROM mail_reserved;
 
 -- Addresses with the account that may send as each, and its logins, separated by commas: with its own
 -- password and with each app password.

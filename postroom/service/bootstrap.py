@@ -22,8 +22,10 @@ from postroom.domains import spellings
 from postroom.domains.commands import Status
 from postroom.domains.dkim import NewKey
 from postroom.errors import Refused
-from postroom.tenants import organizations
+from postroom.tenants import limits, organizations
+from postroom.tenants.send_limits import SendLimits
 
+NONE = SendLimits()
 ORGANIZATION = organizations.OPERATOR
 DEMO_ORGANIZATION = "demo"
 DEMO_DOMAIN = "demo.test"
@@ -37,11 +39,13 @@ HAS_STARTED = "SELECT 1 FROM mail_host WHERE id = 1"
 @dataclass(frozen=True, slots=True)
 class FirstStart:
     """The result of a start. `api_key` is set until a start has shown it, because a key cannot be
-    read again. `console_link` is set while the demo organization has a key."""
+    read again. `console_link` is set while the demo organization has a key. `send_limits` are those
+    of each account of the demo organization."""
 
     api_key: str | None
     demo_domain: str | None
     console_link: str | None = None
+    send_limits: SendLimits = NONE
 
 
 def prepare(database: Database, hostname: str, unshown: Path, *, shows_key: bool) -> FirstStart:
@@ -59,6 +63,15 @@ def prepare(database: Database, hostname: str, unshown: Path, *, shows_key: bool
 def create_key(tx: Tx, organization: str, command: CreateKey) -> str:
     """Makes a key for the operator, and the organization if it is new. Returns the key."""
     return keys.create(tx, Actor(organizations.ensure(tx, organization)), command)[1]
+
+
+def begin_organization(tx: Tx, name: str) -> bool:
+    """Makes an organization with the limits of a new one, unless it exists. Returns whether it was
+    made."""
+    if organizations.exists(tx, name):
+        return False
+    limits.begin(tx, organizations.ensure(tx, name))
+    return True
 
 
 def create_domain(
@@ -95,6 +108,8 @@ def _prepare(tx: Tx, hostname: str, unshown: Path, *, shows_key: bool) -> FirstS
     started = tx.one(HAS_STARTED)
     domains.give_tokens(tx)
     spellings.fill(tx)
+    begin_organization(tx, ORGANIZATION)
+    begin_organization(tx, DEMO_ORGANIZATION)
     _own_host(tx, hostname)
     demo = Actor(organizations.ensure(tx, DEMO_ORGANIZATION))
     demo_domain: str | None = DEMO_DOMAIN
@@ -102,7 +117,7 @@ def _prepare(tx: Tx, hostname: str, unshown: Path, *, shows_key: bool) -> FirstS
         unshown.touch()
         demo_domain = _make_demo_domain(tx, demo)
     key = _make_first_key(tx, demo, unshown) if shows_key and unshown.exists() else None
-    return FirstStart(key, demo_domain, _demo_link(tx))
+    return FirstStart(key, demo_domain, _demo_link(tx), limits.get(tx, demo.organization_id, None).send_limits)
 
 
 def _make_demo_domain(tx: Tx, demo: Actor) -> str | None:

@@ -28,7 +28,7 @@ Check = Callable[[], Awaitable[str | None]]
 def checks(settings: Settings) -> dict[str, Check]:
     """Returns a check for each part except the API itself. A check returns None, or one sentence
     that says why the part is not ready."""
-    found: dict[str, Check] = {"worker": lambda: _worker(worker_alive(settings.data))}
+    found: dict[str, Check] = {"worker": lambda: worker(settings)}
     if settings.mail == "on":
         found["dovecot"] = lambda: probe.dovecot(settings)
         if has_postfix(settings):
@@ -108,9 +108,10 @@ async def told_by_api(settings: Settings) -> dict[str, str] | None:
         return {}
 
 
-async def _worker(alive: Path) -> str | None:
+async def worker(settings: Settings) -> str | None:
+    """Returns why the worker is not ready, or None."""
     try:
-        silence = time.time() - alive.stat().st_mtime
+        silence = time.time() - worker_alive(settings.data).stat().st_mtime
     except PermissionError:
         return probe.UNSEEN
     except OSError:

@@ -32,19 +32,23 @@ from postroom.errors import Busy, Refused
 from postroom.instance import digest_key
 from postroom.instance.data_directory import CannotStart
 from postroom.log import log
-from postroom.mailplane.dovecot.logins import LoginLog
+from postroom.mailplane.dovecot.logins import FailureLog, LoginLog
 from postroom.mailplane.dovecot.quota_warnings import QuotaWarnings
 from postroom.mailplane.dovecot.runaways import Runaways
+from postroom.mailplane.postfix.deliveries import DeliveryLog
 from postroom.mailplane.render import OwnNode
 from postroom.service import health_checks
 from postroom.settings import Settings
 from postroom.supervision.daemon_guard import PR_SET_PDEATHSIG, prctl
 from postroom.supervision.supervisor import Part, log_name
+from postroom.tenants.send_limits import SendLimits
 
 if TYPE_CHECKING:
     from postroom.cluster.nodes import Node
     from postroom.db import Database
+    from postroom.domains.resolver import Resolver
     from postroom.mailboxes.session_terminator import SessionTerminator
+    from postroom.service.webhooks import Webhooks
 
 # Seconds for open requests at the end of the API; less than the supervisor's grace.
 DRAIN = 8
@@ -57,7 +61,7 @@ class Prepared(msgspec.Struct):
     """The result of the preparation. `api_key` is set until a start has shown it. `mail_role` has
     libpq's parameters with which the mail daemons connect to PostgreSQL. `node` is this machine in
     an installation of several. `taken` is the number of accounts that got this node as their home
-    in this start."""
+    in this start. `send_limits` are those of each account of the demo organization."""
 
     organization: str
     demo_domain: str | None
@@ -66,6 +70,7 @@ class Prepared(msgspec.Struct):
     mail_role: dict[str, str] | None = None
     node: OwnNode | None = None
     taken: int = 0
+    send_limits: SendLimits = SendLimits()
 
 
 def unshown_key(settings: Settings) -> Path:
@@ -89,6 +94,8 @@ def part(name: str, settings: Settings, files: tuple[int, ...] = (), *arguments:
         *arguments,
     ]
     environment = {"PATH": PATH, "LANG": "C.UTF-8"} | settings.environment()
+    if name == "configure" and settings.relay_password:
+        environment[settings_of.variable("relay_password")] = settings.relay_password
     if zone := os.environ.get("TZ"):
         environment["TZ"] = zone
     return Part(name, command, environment, files=files)
@@ -168,6 +175,7 @@ def run_worker(settings: Settings) -> None:
                 **_log_readers(settings, database, session_terminator, node),
                 mover=mover,
                 keep_trust=keep_trust,
+                send_webhooks=_webhooks(settings, database, resolver, node).run,
                 events_days=settings.events_days,
             )
         )
@@ -180,18 +188,30 @@ def run_worker(settings: Settings) -> None:
         database.close()
 
 
+def _webhooks(settings: Settings, database: "Database", resolver: "Resolver", node: "Node | None") -> "Webhooks":
+    from postroom.service.webhooks import Webhooks
+    from postroom.webhooks.sender import Sender
+
+    sender = Sender(resolver, allows_private=settings.webhook_allow == "private")
+    return Webhooks(database, sender, digest_key.ensure(settings.data), node.id if node else 0)
+
+
 def _log_readers(
     settings: Settings, database: "Database", session_terminator: "SessionTerminator", node: "Node | None"
 ) -> dict[str, Any]:
-    """Returns the parts of the worker that follow Dovecot's log."""
+    """Returns the parts of the worker that follow the logs of Dovecot and Postfix."""
     from postroom.mailboxes.dovecot import DovecotMailboxes
+    from postroom.service import login_guard
     from postroom.service.quota_counts import QuotaCounts
+    from postroom.service.sent_log import SentLog
 
     path = settings.data / "log" / log_name("dovecot")
     count = DovecotMailboxes(session_terminator).count
     return {
         "read_logins": LoginLog(path),
         "stop_scripts": Runaways(path, settings.data / "mail"),
+        "count_failures": login_guard.LoginGuard(database, FailureLog(path), login_guard.bounds(settings)),
+        "record_sent": SentLog(database, DeliveryLog(path.with_name(log_name("postfix"))), node.id if node else 0),
         "count_quotas": QuotaCounts(database, QuotaWarnings(path), count, node.id if node else None),
     }
 
@@ -252,7 +272,7 @@ def prepare(settings: Settings, *, shows_key: bool, has_dovecot: bool = False) -
         node, taken = node_join.join(database, settings)
         found = digest_key.fingerprint(digest_key.ensure(settings.data))
         if has_dovecot and not database.write_sync(partial(digest_keys.claim, fingerprint=found)):
-            log.error("digest_key_differs", help="restore db/digest.key, or make all app passwords again")
+            log.error("digest_key_differs", help="restore db/digest.key, or make all app passwords and webhooks again")
         first = bootstrap.prepare(database, settings.hostname, unshown_key(settings), shows_key=shows_key)
     except Refused as error:
         raise CannotStart(error.detail) from None
@@ -260,9 +280,8 @@ def prepare(settings: Settings, *, shows_key: bool, has_dovecot: bool = False) -
         raise CannotStart(f"The key of app passwords: {error}.") from None
     finally:
         database.close()
-    return Prepared(
-        bootstrap.DEMO_ORGANIZATION, first.demo_domain, first.api_key, first.console_link, role, node, taken
-    )
+    shown = (first.demo_domain, first.api_key, first.console_link)
+    return Prepared(bootstrap.DEMO_ORGANIZATION, *shown, role, node, taken, first.send_limits)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from postroom.service.processes import Prepared, unshown_key
 from postroom.settings import Settings
+from postroom.tenants.send_limits import SendLimits
 
 DEMO_USER = "user_123"
 DEMO_LOCAL_PART = "billing"
@@ -69,6 +70,7 @@ class Terminal:
             *([("API", settings.api_url), ("API docs", f"{settings.api_url}/docs")] if with_api else ()),
             *(_mail_rows(settings, with_postfix) if settings.mail == "on" else ()),
             *_demo_row(settings, prepared),
+            *_limits_row(prepared.send_limits, prepared.organization),
             *([("Console", f"{settings.api_url}/")] if with_api else ()),
             ("API key", prepared.api_key or f"shown once, at the first start; {another}"),
         ]
@@ -95,13 +97,20 @@ def _demo_row(settings: Settings, prepared: Prepared) -> list[tuple[str, str]]:
     return [("Demo domain", f"{prepared.demo_domain} (active, {_reach(settings)}, outbound mail {settings.outbound})")]
 
 
+def _limits_row(limits: SendLimits, organization: str) -> list[tuple[str, str]]:
+    if not (words := limits.words()):
+        return []
+    change = f"`postroom limits set --organization {organization}` changes the limits"
+    return [("Send limits", f"{words} for each account; {change}")]
+
+
 def _reach(settings: Settings) -> str:
     """Returns who can send mail to the demo domain."""
     if settings.mail == "off":
         return "without mail"
     if all(ipaddress.ip_address(address).is_loopback for address in settings.listen_addresses):
         return "loopback only"
-    return f"takes mail from whoever reaches port {settings.smtp_port}"
+    return f"takes mail from all hosts at port {settings.smtp_port}"
 
 
 def console_link(settings: Settings, token: str) -> str:

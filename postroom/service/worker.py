@@ -1,8 +1,8 @@
 """The worker: does the work that is due. It repeats revocations, checks the DNS of domains, ends
 expired claims, aliases and app passwords, maintains DKIM keys, purges the mail of deleted accounts
-after their grace period, deletes expired answers, and records when accounts have logged in and
-whether their mailboxes are full. Except for a check on request, the worker is the only part that
-connects to the outside network.
+after their grace period, deletes expired answers, and records when accounts have logged in, whether
+their mailboxes are full, and what became of the mail that they have sent. Except for a check on
+request, the worker is the only part that connects to the outside network.
 
 Nothing is lost while the worker is down, because due work waits in the database. Work that waits
 for the DNS runs outside the round, so that a slow domain does not delay the end of a session. If
@@ -10,12 +10,26 @@ the work of a row fails, for whatever reason, the worker backs off from this row
 """
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
 from postroom import events, idempotency, leases
-from postroom.accounts import addresses, alias_rests, app_passwords, last_logins, purges
+from postroom.accounts import (
+    addresses,
+    alias_rests,
+    app_passwords,
+    known_recipients,
+    last_logins,
+    login_bans,
+    login_failures,
+    login_networks,
+    owner_sessions,
+    purges,
+    sent_days,
+    sent_mail,
+)
 from postroom.accounts.app_passwords import Use
 from postroom.auth import console_sessions, keys
 from postroom.cluster.mover import Mover
@@ -31,6 +45,7 @@ from postroom.mailboxes import session_revocations
 from postroom.mailboxes.session_revocations import Ended, EndSessions
 from postroom.mailplane.dovecot.logins import Login
 from postroom.service import purge as mail_purge
+from postroom.webhooks import deliveries
 
 PAUSE_SECONDS = 1.0
 # Largest number of batches of one kind of work in a round, and of rows in a batch.
@@ -50,7 +65,7 @@ SESSION_MS = 10_000
 
 # Returns the last login with each password since the last call.
 ReadLogins = Callable[[], list[Login]]
-Password = tuple[int, int | None]  # an account and its app password, or None for the main password
+Place = tuple[int, int | None, str]  # an account, its app password or None, and the client's address
 Work = Callable[[], Awaitable[None]]
 
 
@@ -65,8 +80,11 @@ async def run(
     read_logins: ReadLogins,
     stop_scripts: Callable[[], object] | None = None,
     count_quotas: Callable[[], Awaitable[None]] | None = None,
+    count_failures: Work | None = None,
+    record_sent: Work | None = None,
     mover: Mover | None = None,
     keep_trust: Callable[[], Awaitable[None]] | None = None,
+    send_webhooks: Work | None = None,
     events_days: int = 0,
 ) -> None:
     """Works until cancelled. Touches the file `alive` in every round, for the health check."""
@@ -77,7 +95,7 @@ async def run(
         group.create_task(_keep_on(partial(purge_all_due, database, mail, node)))
         group.create_task(_keep_on(partial(keep_house, database, events_days), HOUSE_SECONDS))
         stop: Work | None = partial(_in_thread, stop_scripts) if stop_scripts else None
-        for work in filter(None, (stop, count_quotas, keep_trust)):
+        for work in filter(None, (stop, count_quotas, count_failures, record_sent, keep_trust, send_webhooks)):
             group.create_task(_keep_on(work))
         if mover:
             group.create_task(_keep_on(partial(move_due, database, mover)))
@@ -87,11 +105,8 @@ async def run(
         while True:
             alive.touch()
             await _round(lambda: end_due_sessions(database, end_sessions, node))
-            await _round(lambda: expire_claims(database))
-            await _round(lambda: expire_aliases(database))
-            await _round(lambda: expire_app_passwords(database))
-            await _round(lambda: prune_answers(database))
-            await _round(lambda: forget_leases(database))
+            for routine in (expire_claims, expire_aliases, expire_app_passwords, prune_answers, forget_leases):
+                await _round(partial(routine, database))
             await _round(lambda: start_checks(database, verification, group, running))
             await asyncio.sleep(PAUSE_SECONDS)
 
@@ -135,6 +150,9 @@ async def purge_due(database: Database, mail: Path, node: int | None = None) -> 
 async def _purge(database: Database, mail: Path, ids: list[int]) -> None:
     take = partial(leases.acquire, kind="purge", items=ids, is_due=purges.begin_purge)
     if ours := await database.write(take):
+        for noun, id_ in itertools.product((sent_mail, sent_days, known_recipients), ours):
+            while await database.write(partial(noun.erase, account_id=id_)) >= noun.STEP:
+                pass
         await mail_purge.purge(database, mail, ours)
 
 
@@ -222,32 +240,38 @@ async def _is_shown(resolver: Resolver, key: Due, selector: str) -> bool:
     return dkim.is_shown(key.value or "", found.values)
 
 
-async def write_logins(database: Database, read_logins: ReadLogins, waiting: dict[Password, Login]) -> None:
-    """Records the last logins of accounts and app passwords, BATCH logins in a transaction. Logins
-    that cannot be written now stay in `waiting`."""
+async def write_logins(database: Database, read_logins: ReadLogins, waiting: dict[Place, Login]) -> None:
+    """Records the last logins of accounts and app passwords and their networks, BATCH logins in a
+    transaction. Logins that cannot be written now stay in `waiting`."""
     for login in await asyncio.to_thread(read_logins):
-        waiting[login[:2]] = max(login, waiting.get(login[:2], login), key=lambda one: one.at)
-    passwords = sorted(waiting, key=lambda one: (one[0], one[1] or 0))
-    for batch in (passwords[start : start + BATCH] for start in range(0, len(passwords), BATCH)):
-        told, uses = _by_id([waiting[password] for password in batch])
+        waiting[login[:3]] = max(login, waiting.get(login[:3], login), key=lambda one: one.at)
+    places = sorted(waiting, key=lambda one: (one[0], one[1] or 0, one[2]))
+    for batch in (places[start : start + BATCH] for start in range(0, len(places), BATCH)):
+        told, uses, networks = _by_id([waiting[place] for place in batch])
         # In a thread, because a read in the loop would run again for each result of PostgreSQL.
         if new := await database.read_slow(partial(last_logins.new_logins, logins=told)):
             await database.write(partial(last_logins.log_in, logins=new))
         if uses and (used := await database.read_slow(partial(app_passwords.new_uses, uses=uses))):
             await database.write(partial(app_passwords.use, uses=used))
-        for password in batch:
-            del waiting[password]
+        if seen := await database.read_slow(partial(login_networks.news, logins=networks)):
+            await database.write(partial(login_networks.remember, logins=seen))
+        for place in batch:
+            del waiting[place]
 
 
-def _by_id(logins: list[Login]) -> tuple[dict[int, int], dict[int, Use]]:
-    """Returns the last login of each account, and the last use of each app password."""
+def _by_id(logins: list[Login]) -> tuple[dict[int, int], dict[int, Use], dict[login_networks.Pair, int]]:
+    """Returns the last login of each account, the last use of each app password, and the last login
+    of each account from each network."""
     told: dict[int, int] = {}
     uses: dict[int, Use] = {}
-    for login in logins:
-        told[login.account_id] = max(login.at, told.get(login.account_id, 0))
+    networks: dict[login_networks.Pair, int] = {}
+    for login in sorted(logins, key=lambda one: one.at):
+        told[login.account_id] = login.at
         if login.credential_id is not None:
             uses[login.credential_id] = Use(login.account_id, login.at, login.service)
-    return told, uses
+        if network := login_networks.network_of(login.address):
+            networks[login.account_id, network] = login.at
+    return told, uses, networks
 
 
 async def prune_answers(database: Database) -> None:
@@ -265,7 +289,8 @@ async def _prune(database: Database, ids: list[int]) -> None:
 async def keep_house(database: Database, events_days: int, most_answers: int = idempotency.MOST) -> None:
     """Removes old rows (decision 0170) in transactions of bounded size: events and ended keys after
     `events_days` days (0: never), answers beyond `most_answers` of an organization, expired console
-    sessions and links, and addresses after their quarantine."""
+    sessions and links, what became of sent mail and of deliveries to webhooks, and addresses after
+    their quarantine."""
     take = partial(leases.acquire, kind="house", items=[0], is_due=lambda _tx, _item: True, milliseconds=HOUSE_MS)
     if await database.write(take):
         await _alone(database, "house", 0, partial(_keep_house, database, events_days, most_answers))
@@ -273,13 +298,17 @@ async def keep_house(database: Database, events_days: int, most_answers: int = i
 
 async def _keep_house(database: Database, events_days: int, most_answers: int) -> None:
     await _step_by_step(database, console_sessions.forget, console_sessions.STEP)
+    await _step_by_step(database, owner_sessions.forget, owner_sessions.STEP)
     await _step_by_step(database, addresses.forget, addresses.STEP)
+    for noun in (login_failures, login_bans, login_networks, sent_mail, sent_days, known_recipients, deliveries):
+        await _step_by_step(database, noun.forget, noun.STEP)
     spent = await database.read_slow(partial(idempotency.spent, most=most_answers))
     for organization, last in spent.items():
         trim = partial(idempotency.trim, organization=organization, last=last)
         await _step_by_step(database, trim, idempotency.STEP)
     if events_days:
-        await _step_by_step(database, lambda tx: events.forget(tx, tx.now - events_days * DAY_MS), events.STEP)
+        below = await database.read(deliveries.first_needed)
+        await _step_by_step(database, lambda tx: events.forget(tx, tx.now - events_days * DAY_MS, below), events.STEP)
         await _step_by_step(database, lambda tx: keys.forget(tx, tx.now - events_days * DAY_MS), keys.STEP)
 
 

@@ -12,6 +12,7 @@ from postroom.actor import Actor
 from postroom.db import Tx
 from postroom.errors import LimitReached
 from postroom.tenants import organizations, usage
+from postroom.tenants.send_limits import SendLimits, SendTotals, SetSendLimits, SetSendTotals
 
 ORGANIZATION = ""
 # Maximum number of pending claims of an organization and of a user, where no limit on domains is
@@ -20,22 +21,38 @@ PENDING, PENDING_OF_USER = 5000, 500
 # Maximum number of aliases of one account, where no limit is set.
 ALIASES_PER_ACCOUNT = 50
 
-GET = """
-SELECT domains, accounts, accounts_per_domain, aliases_per_account, quota_bytes, storage_bytes FROM limits
-WHERE organization_id = :organization AND user_id = :user_id"""
-SET = """
+# What each account of a new organization may send, unless the operator says otherwise.
+NEW_ORGANIZATION = SetSendLimits(recipients_per_hour=200, recipients_per_day=1000)
+
+NUMBERS = ("domains", "accounts", "accounts_per_domain", "aliases_per_account", "quota_bytes", "storage_bytes")
+# The columns of the send limits: of each account, and of all accounts together.
+SEND = "recipients_per_hour, recipients_per_day, new_recipients_per_day, recipients_per_message"
+SEND_TOTALS = "total_recipients_per_hour, total_recipients_per_day"
+GET = f"""
+SELECT domains, accounts, accounts_per_domain, aliases_per_account, quota_bytes, storage_bytes, {SEND}, {SEND_TOTALS}
+FROM limits WHERE organization_id = :organization AND user_id = :user_id"""
+SET = f"""
 INSERT INTO limits (
-  organization_id, user_id, domains, accounts, accounts_per_domain, aliases_per_account, quota_bytes, storage_bytes)
+  organization_id, user_id, domains, accounts, accounts_per_domain, aliases_per_account, quota_bytes, storage_bytes,
+  {SEND}, {SEND_TOTALS})
 VALUES (
   :organization, :user_id, :domains, :accounts, :accounts_per_domain, :aliases_per_account, :quota_bytes,
-  :storage_bytes)
+  :storage_bytes, :recipients_per_hour, :recipients_per_day, :new_recipients_per_day, :recipients_per_message,
+  :total_recipients_per_hour, :total_recipients_per_day)
 ON CONFLICT (organization_id, user_id) DO UPDATE
 SET domains = excluded.domains, accounts = excluded.accounts, accounts_per_domain = excluded.accounts_per_domain,
   aliases_per_account = excluded.aliases_per_account, quota_bytes = excluded.quota_bytes,
-  storage_bytes = excluded.storage_bytes"""
+  storage_bytes = excluded.storage_bytes, recipients_per_hour = excluded.recipients_per_hour,
+  recipients_per_day = excluded.recipients_per_day, new_recipients_per_day = excluded.new_recipients_per_day,
+  recipients_per_message = excluded.recipients_per_message,
+  total_recipients_per_hour = excluded.total_recipients_per_hour,
+  total_recipients_per_day = excluded.total_recipients_per_day"""
 APPLY = """
 SELECT user_id, domains, accounts, accounts_per_domain, aliases_per_account, quota_bytes, storage_bytes FROM limits
 WHERE organization_id = :organization AND user_id IN ('', :user_id)"""
+SENDING = f"""
+SELECT user_id, {SEND}, {SEND_TOTALS} FROM limits
+WHERE organization_id = :organization AND user_id IN ('', :user_id) ORDER BY user_id DESC"""
 APPLICABLE = """
 limits.organization_id = :organization AND limits.user_id IN ('', :user_id)
   AND (limits.domains IS NOT NULL OR limits.accounts IS NOT NULL OR limits.accounts_per_domain IS NOT NULL
@@ -58,7 +75,8 @@ WHERE organization_id = :organization AND deleted_at IS NULL AND status = 'pendi
 
 class Limits(msgspec.Struct, frozen=True):
     """The limits of a user or an organization; None means no limit. `quota_bytes` is the quota of
-    accounts that are made without one, `storage_bytes` the largest sum of all quotas."""
+    accounts that are made without one, `storage_bytes` the largest sum of all quotas. `send_limits`
+    is for each account, `send_limits_total` for all accounts together."""
 
     domains: int | None = None
     accounts: int | None = None
@@ -66,6 +84,8 @@ class Limits(msgspec.Struct, frozen=True):
     aliases_per_account: int | None = None
     quota_bytes: int | None = None
     storage_bytes: int | None = None
+    send_limits: SendLimits = SendLimits()
+    send_limits_total: SendTotals = SendTotals()
 
 
 class SetLimits(msgspec.Struct, frozen=True):
@@ -77,24 +97,40 @@ class SetLimits(msgspec.Struct, frozen=True):
     aliases_per_account: int | UnsetType | None = UNSET
     quota_bytes: int | UnsetType | None = UNSET
     storage_bytes: int | UnsetType | None = UNSET
+    send_limits: SetSendLimits = SetSendLimits()
+    send_limits_total: SetSendTotals = SetSendTotals()
+
+    def of(self, old: Limits) -> Limits:
+        """Returns the limits after the change."""
+        given = {name: number for name, number in msgspec.structs.asdict(self).items() if number is not UNSET}
+        given["send_limits"] = self.send_limits.of(old.send_limits)
+        given["send_limits_total"] = self.send_limits_total.of(old.send_limits_total)
+        return msgspec.structs.replace(old, **given)
 
 
 def get(tx: Tx, organization_id: int, user_id: str | None) -> Limits:
     """Returns the limits of a user, or of the organization as a whole."""
     row = tx.one(GET, organization=organization_id, user_id=user_id or ORGANIZATION)
-    return Limits(*row) if row else Limits()
+    if row is None:
+        return Limits()
+    numbers = dict(zip(NUMBERS, row, strict=False))
+    return Limits(**numbers, send_limits=SendLimits(*row[6:10]), send_limits_total=SendTotals(*row[10:]))
 
 
 def change(tx: Tx, actor: Actor, user_id: str | None, command: SetLimits) -> Limits:
     """Sets the given limits and returns all limits. Values that are already set change nothing."""
     old = get(tx, actor.organization_id, user_id)
-    given = {name: number for name, number in msgspec.structs.asdict(command).items() if number is not UNSET}
-    new = msgspec.structs.replace(old, **given)
+    new = command.of(old)
     if new != old:
-        numbers = msgspec.structs.asdict(new)
-        tx.run(SET, organization=actor.organization_id, user_id=user_id or ORGANIZATION, **numbers)
-        events.record(tx, actor, "limits.changed", user_id=user_id, data=numbers)
+        data = msgspec.structs.asdict(new)
+        tx.run(SET, organization=actor.organization_id, user_id=user_id or ORGANIZATION, **_columns(new))
+        events.record(tx, actor, "limits.changed", user_id=user_id, data=data)
     return new
+
+
+def begin(tx: Tx, organization_id: int) -> None:
+    """Sets the limits of an organization that was just made."""
+    change(tx, Actor(organization_id), None, SetLimits(send_limits=NEW_ORGANIZATION))
 
 
 def check_account(
@@ -164,10 +200,25 @@ def aliases_per_account(tx: Tx, organization_id: int, user_id: str) -> int:
     return min(found, default=ALIASES_PER_ACCOUNT)
 
 
+def of_sending(tx: Tx, organization_id: int, user_id: str) -> list[tuple[str, Limits]]:
+    """Returns the send limits of a user and of the organization (user `''`), with no other
+    limits."""
+    rows = tx.all(SENDING, organization=organization_id, user_id=user_id)
+    return [(row[0], Limits(send_limits=SendLimits(*row[1:5]), send_limits_total=SendTotals(*row[5:]))) for row in rows]
+
+
 def check_aliases(most: int, present: int) -> None:
     """Raises LimitReached if an account with `present` aliases may not have one more."""
     if present >= most:
         raise LimitReached("aliases_per_account", most)
+
+
+def _columns(limits: Limits) -> dict[str, int | None]:
+    """Returns the values of the columns."""
+    columns = msgspec.structs.asdict(limits)
+    each, totals = columns.pop("send_limits"), columns.pop("send_limits_total")
+    sums = {f"total_{name}": number for name, number in msgspec.structs.asdict(totals).items()}
+    return columns | msgspec.structs.asdict(each) | sums
 
 
 def _check_domain(tx: Tx, organization_id: int, user_id: str | None, domain_id: int, most: int | None) -> None:

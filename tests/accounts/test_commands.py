@@ -366,7 +366,7 @@ def test_a_revocation_is_due_after_a_while_and_completed_once(database: Database
         actor = new_domain(tx, "due.test")
         made = accounts.create(tx, actor, command("due.test"))
         _, ended = accounts.reset(tx, actor, made.id, None, "{SSHA512}y")
-        assert ended == (made.id, 1, None)
+        assert ended == (made.id, 1, None, None)
         assert ended not in [pair for _, pair in session_revocations.due(tx)]
         tx.now += session_revocations.AGAIN_MS
         ids = [id_ for id_, pair in session_revocations.due(tx) if pair == ended]

@@ -227,7 +227,7 @@ def test_of_duplicate_keys_the_last_counts(tenant: Tenant) -> None:
 def test_an_unknown_field_is_refused_by_name(tenant: Tenant) -> None:
     refused = create_raw(tenant, body_for(tenant, "a", colour="blue"))
     known = "domain, local_part, user_id, display_name, password, password_hash, allow_reserved, quota_bytes, "
-    known += "quota_messages"
+    known += "quota_messages, credential, protocols, main_password"
     assert refused.json["errors"] == [
         {"field": "colour", "code": "unknown_field", "message": f"There is no such field. Known: {known}."}
     ]

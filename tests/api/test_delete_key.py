@@ -11,6 +11,7 @@ import pytest
 
 from postroom.actor import ALL_SCOPES
 from postroom.auth import keys
+from postroom.auth.tokens import digest
 from tests.api.rows import last_event, rows
 from tests.api.test_console_session import signed_in
 from tests.harness.server import ApiServer, Tenant
@@ -209,7 +210,7 @@ def test_a_key_cannot_revoke_a_wider_one(tenant: Tenant) -> None:
 
 def state(tenant: Tenant, key: str) -> str:
     sql = "SELECT revoked_at FROM api_keys WHERE digest = :digest"
-    row = tenant.api.database.write_sync(lambda tx: tx.one(sql, digest=keys.digest(key)))
+    row = tenant.api.database.write_sync(lambda tx: tx.one(sql, digest=digest(key)))
     assert row
     return "live" if row[0] is None else "ended"
 

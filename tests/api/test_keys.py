@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from postroom.auth import keys
+from postroom.auth.tokens import digest
 from postroom.db import Tx
 from postroom.settings import Settings
 from tests.api.rows import last_event, rows
@@ -164,12 +165,12 @@ def test_it_expires_by_itself(tenant: Tenant) -> None:
 def move(tenant: Tenant, key: str, column: str, value: int) -> None:
     """Sets a time of a key in the database."""
     sql = f"UPDATE api_keys SET {column} = :value WHERE digest = :digest"
-    tenant.api.database.write_sync(lambda tx: tx.run(sql, value=value, digest=keys.digest(key)))
+    tenant.api.database.write_sync(lambda tx: tx.run(sql, value=value, digest=digest(key)))
 
 
 def last_use(tenant: Tenant, key: str) -> int | None:
     sql = "SELECT last_used_at FROM api_keys WHERE digest = :digest"
-    row = tenant.api.database.write_sync(lambda tx: tx.one(sql, digest=keys.digest(key)))
+    row = tenant.api.database.write_sync(lambda tx: tx.one(sql, digest=digest(key)))
     assert row
     found: int | None = row[0]
     return found

@@ -14,7 +14,12 @@ from tests.harness.server import Tenant
 PATH = "/v2/limits"
 NONE = dict.fromkeys(
     ("domains", "accounts", "accounts_per_domain", "aliases_per_account", "quota_bytes", "storage_bytes")
-)
+) | {
+    "send_limits": dict.fromkeys(
+        ("recipients_per_hour", "recipients_per_day", "new_recipients_per_day", "recipients_per_message")
+    ),
+    "send_limits_total": dict.fromkeys(("recipients_per_hour", "recipients_per_day")),
+}
 
 
 def test_it_works(tenant: Tenant) -> None:
@@ -40,6 +45,9 @@ def test_it_works(tenant: Tenant) -> None:
         ({"user_id": "u", "storage_bytes": -1}, "storage_bytes"),
         ({"user_id": "u", "mails": 1}, "mails"),
         ({"user_id": "", "accounts": 1}, "user_id"),
+        ({"user_id": "u", "send_limits": {"recipients_per_hour": -1}}, "send_limits.recipients_per_hour"),
+        ({"user_id": "u", "send_limits": None}, "send_limits"),
+        ({"user_id": "u", "send_limits_total": {"recipients_per_message": 1}}, "send_limits_total"),
     ],
 )
 def test_it_refuses(tenant: Tenant, body: dict[str, object], field: str) -> None:

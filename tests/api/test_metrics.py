@@ -67,7 +67,7 @@ def test_it_works(tenant: Tenant, operators_key: str) -> None:
     assert value(found, "part_up", part="database") == 1
     assert value(found, "database_size_bytes") > 10_000
     works = {work for (name, labels) in found if name == "postroom_worker_lag_seconds" for _, work in labels}
-    assert works == {"sessions", "purges", "checks"}
+    assert works == {"sessions", "purges", "checks", "webhooks"}
     assert ("postroom_writes_waiting", frozenset({("process", "api")})) in found
 
 
@@ -233,11 +233,14 @@ def test_work_that_is_late(tenant: Tenant, operators_key: str) -> None:
         id_ = tenant.account(local_part)["id"]
         assert tenant.post("/v2/email-accounts/delete", {"id": id_, "purge": True}).status == 200
         things.append((id_, tenant.new_domain(user_id="u", status="pending")))
-    year, late = 365 * 24 * 3600, {"purges": 3, "sessions": 5, "checks": 7}
+    lane = "INSERT INTO webhook_lanes (webhook_id) VALUES (:id)"
+    tenant.api.database.write_sync(lambda tx: [tx.run(lane, id=-id_) for id_, _ in things])
+    year, late = 365 * 24 * 3600, {"purges": 3, "sessions": 5, "checks": 7, "webhooks": 2}
     sql = {
         "purges": "UPDATE accounts SET purge_at = :at WHERE id = :id",
         "sessions": "UPDATE session_endings SET due_at = :at WHERE account_id = :id",
         "checks": "UPDATE domain_checks SET due_at = :at WHERE domain_id = (SELECT id FROM domains WHERE name = :name)",
+        "webhooks": "UPDATE webhook_lanes SET due_at = :at WHERE webhook_id = -:id",
     }
 
     def work(tx: Tx) -> None:
@@ -249,7 +252,36 @@ def test_work_that_is_late(tenant: Tenant, operators_key: str) -> None:
     found = samples(tenant.get(PATH, key=operators_key))
     for kind, years in late.items():
         assert years * year <= value(found, "worker_lag_seconds", work=kind) < years * year + LONG
-    tenant.api.database.write_sync(lambda tx: tx.run("DELETE FROM domain_checks WHERE due_at < :at", at=tx.now - year))
+    for table in ("domain_checks", "webhook_lanes"):
+        sql_ = f"DELETE FROM {table} WHERE due_at < :at"
+        tenant.api.database.write_sync(lambda tx, sql_=sql_: tx.run(sql_, at=tx.now - year))
+
+
+def test_webhooks_that_fail(tenant: Tenant, operators_key: str) -> None:
+    """How many deliveries wait, and how many webhooks have them because they fail."""
+    before = samples(tenant.get(PATH, key=operators_key))
+
+    def work(tx: Tx) -> None:
+        sql = """
+INSERT INTO webhook_deliveries (organization_id, webhook_id, source_kind, source_id, type, status, created_at)
+VALUES (:organization, -1, 'event', :event, 'account.created', :status, 1)"""
+        for event, status in enumerate(("pending", "pending", "failed", "delivered")):
+            tx.run(sql, organization=tenant.organization_id, event=event, status=status)
+        for id_, failing, due_at in ((-1, 1, 2**50), (-2, 1, None), (-3, 0, 2**50)):
+            sql = "INSERT INTO webhook_lanes (webhook_id, failing, due_at) VALUES (:id, :failing, :due_at)"
+            tx.run(sql, id=id_, failing=failing, due_at=due_at)
+
+    def clear(tx: Tx) -> None:
+        tx.run("DELETE FROM webhook_lanes WHERE webhook_id < 0")
+        tx.run("DELETE FROM webhook_deliveries WHERE webhook_id < 0")
+
+    tenant.api.database.write_sync(work)
+    try:
+        found = samples(tenant.get(PATH, key=operators_key))
+    finally:
+        tenant.api.database.write_sync(clear)
+    grown = [value(found, name) - value(before, name) for name in ("webhook_deliveries_pending", "webhooks_failing")]
+    assert grown == [2, 1]
 
 
 def test_from_this_host_without_a_key(open_api: ApiServer, tenant: Tenant, stranger: Tenant) -> None:

@@ -94,7 +94,8 @@ def test_request_types_refuse_the_unknown_and_type_everything(document: Any) -> 
 def test_the_shape_of_create(document: Any) -> None:
     create = next(route for route in ROUTES if route.name == "accounts.create")
     schema = resolve(document, operation(document, create)["responses"]["201"]["content"]["application/json"]["schema"])
-    assert list(schema["properties"]) == ["account", "password", "note"]
+    assert list(schema["properties"]) == ["account", "password", "note", "setup_url", "setup_expires_at"]
+    assert schema["required"] == ["account", "password", "note"]
     account = resolve(document, schema["properties"]["account"])
     assert {"userId", "isDefault", "user_id", "is_default", "created_at"} <= set(account["properties"])
     assert "required" not in account, "?fields= chooses the fields"

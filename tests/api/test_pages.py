@@ -8,6 +8,7 @@ import pytest
 
 from postroom.api.routes import ROUTES
 from tests.api.test_list_accounts import next_of
+from tests.api.test_sent_mail import queue_id, record, told
 from tests.harness.server import Tenant
 
 COUNT = 4
@@ -64,6 +65,32 @@ def events(tenant: Tenant) -> str:
     return f"/v2/events?account_id={id_}"
 
 
+def sent(tenant: Tenant) -> str:
+    id_ = tenant.account()["id"]
+    for _ in range(COUNT):
+        record(tenant, id_, told(queue_id()))
+    return f"/v2/email-accounts/{id_}/sent"
+
+
+def webhooks(tenant: Tenant) -> str:
+    for _ in range(COUNT):
+        made = tenant.post("/v2/webhooks/create", {"url": "https://platform.example/hook", "events": ["key.*"]})
+        assert made.status == 201, made.text
+    return "/v2/webhooks"
+
+
+def deliveries(tenant: Tenant) -> str:
+    webhooks(tenant)
+    id_ = tenant.get("/v2/webhooks").json["items"][0]["id"]
+    for number in range(COUNT):
+        values = {"organization": tenant.organization_id, "webhook_id": id_, "source_id": number}
+        tenant.api.database.write_sync(lambda tx, values=values: tx.run(DELIVER, **values))  # type: ignore[misc]
+    return f"/v2/webhooks/{id_}/deliveries"
+
+
+DELIVER = """
+INSERT INTO webhook_deliveries (organization_id, webhook_id, source_kind, source_id, type, status, created_at)
+VALUES (:organization, :webhook_id, 'event', :source_id, 'key.created', 'failed', 1)"""
 # Functions that create COUNT items and return the path of their list, by route.
 LISTS: dict[str, tuple[Callable[[Tenant], str], ...]] = {
     "/v2/email-accounts": (accounts, deleted_accounts),
@@ -72,6 +99,9 @@ LISTS: dict[str, tuple[Callable[[Tenant], str], ...]] = {
     "/v2/domains": (domains, domains_of_all),
     "/v2/keys": (keys,),
     "/v2/events": (events,),
+    "/v2/email-accounts/:id/sent": (sent,),
+    "/v2/webhooks": (webhooks,),
+    "/v2/webhooks/:id/deliveries": (deliveries,),
 }
 ASKED: list[tuple[Callable[[Tenant], str], dict[str, str]]] = [(made, {}) for each in LISTS.values() for made in each]
 ASKED += [(made, {"order": "newest"}) for made in (accounts, accounts_of_a_domain, events)]
@@ -110,5 +140,5 @@ def test_a_link_leads_on_while_more_follows(
     for limit in range(1, COUNT + 1):
         expected = [every[start : start + limit] for start in range(0, COUNT, limit)]
         assert walk(tenant, path, limit=limit, **query) == expected, limit
-    if made is not events:  # events have a cursor only
+    if made not in (events, sent, deliveries):  # these have a cursor only
         assert walk(tenant, path, limit=COUNT - 1, offset=1, **query) == [every[1:]]

@@ -9,6 +9,7 @@ import pytest
 
 from postroom.api.rate_limits import MOST, WRONG_KEYS, Rate, RateLimiter, Windows, network_of, parse_rate
 from postroom.auth import keys
+from postroom.auth.tokens import digest
 from postroom.errors import TooMany
 from postroom.settings import Settings
 from tests.api.raw import CREATE, PATH, create_raw
@@ -199,7 +200,7 @@ def test_a_revoked_key_is_wrong_even_where_it_was_right(database_url: str, clock
         for _ in range(WRONG + 1):
             tenant.get(PATH, key="pr_wrong")
         sql = "UPDATE api_keys SET revoked_at = :now WHERE digest = :digest"
-        tenant.api.database.write_sync(lambda tx: tx.run(sql, now=tx.now, digest=keys.digest(tenant.key)))
+        tenant.api.database.write_sync(lambda tx: tx.run(sql, now=tx.now, digest=digest(tenant.key)))
         assert tenant.get(PATH).status == 401
 
 

@@ -111,4 +111,4 @@ def test_a_create_without_its_domain_says_that_it_is_the_domain(tenant: Tenant) 
 
 @pytest.mark.parametrize("route", [r for r in ROUTES if "not_found" in r.refuses], ids=lambda r: f"{r.method} {r.path}")
 def test_every_404_says_what_to_do(route: Route) -> None:
-    assert re.search(r"GET /|POST /|[Ss]end|host name", route.missing or "")
+    assert re.search(r"GET /|POST /|[Ss]end|host name|Ask for", route.missing or "")

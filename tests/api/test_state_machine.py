@@ -14,6 +14,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from tests.api.owner import Owner
 from tests.harness.hashes import HASHES
 from tests.harness.server import ApiServer, Response, Tenant
 
@@ -21,13 +22,16 @@ ACCOUNTS = "/v2/email-accounts"
 NAMES = ("alice", "bob", "carol", "dave", "erin", "frank")
 USERS = ("user_1", "user_2")
 STATUSES = ("active", "suspended", "disabled")
+PROTOCOLS = ("imap", "pop3", "smtp", "sieve")
 # Fields of an account that are set only by a deletion or an end of sessions.
-NULLS = ("deleted_at", "purge_at", "last_login_at", "sessions_ended")
+NULLS = ("deleted_at", "purge_at", "last_login_at", "send_blocked_at", "sessions_ended")
+SEND_LIMITS = ("recipients_per_hour", "recipients_per_day", "new_recipients_per_day", "recipients_per_message")
 RANK = {"active": 0, "suspended": 1, "disabled": 2}
 
 names, users, statuses = st.sampled_from(NAMES), st.sampled_from(USERS), st.sampled_from(STATUSES)
 display_names = st.none() | st.text(st.characters(exclude_categories=["C", "Z"]), max_size=20)
 quotas = st.none() | st.integers(1, 1000)
+switches = st.dictionaries(st.sampled_from(PROTOCOLS), st.booleans())
 filters = st.sampled_from([{}, *({"user_id": user} for user in USERS)])
 
 
@@ -45,6 +49,10 @@ class Machine(RuleBasedStateMachine):
         self.forwards: dict[int, list[str]] = {}
         self.alias_ids: dict[tuple[int, str], int] = {}
         self.app_passwords: dict[int, dict[str, int]] = {}
+        self.links: dict[int, str] = {}
+        self.dead_links: list[str] = []
+        self.pages: dict[int, list[Owner]] = {}
+        self.dead_pages: list[Owner] = []
 
     @initialize()
     def begin(self) -> None:
@@ -74,6 +82,10 @@ class Machine(RuleBasedStateMachine):
             "quota_bytes": None,
             "quota_messages": None,
             "password_scheme": "generated",
+            "protocols": dict.fromkeys(PROTOCOLS, True),
+            "main_password": True,
+            "may_send": True,
+            "send_limits": dict.fromkeys(SEND_LIMITS),
             "aliases": [],
             "aliases_more": False,
         }
@@ -92,6 +104,8 @@ class Machine(RuleBasedStateMachine):
             return
         before = account["status"]
         account |= body
+        if before == "active" != account["status"]:
+            self._end(account)
         if before != "disabled" and account["status"] == "disabled":
             self._hand_over(account)
 
@@ -100,8 +114,18 @@ class Machine(RuleBasedStateMachine):
     def set_quota(self, data: st.DataObject, size: int | None, messages: int | None, filter_: dict[str, str]) -> None:
         account = self._any(data)
         body = {"quota_bytes": size, "quota_messages": messages}
-        if not self._refuses(self.tenant.put(f"{ACCOUNTS}/{account['id']}", body | filter_), account, filter_):
-            account |= body
+        each = {"recipients_per_hour": size, "new_recipients_per_day": messages}
+        sent = body | {"send_limits": each} | filter_
+        if not self._refuses(self.tenant.put(f"{ACCOUNTS}/{account['id']}", sent), account, filter_):
+            account |= body | {"send_limits": account["send_limits"] | each}
+
+    @precondition(lambda self: self.accounts)
+    @rule(data=st.data(), protocols=switches, main=st.booleans(), filter_=filters)
+    def switch(self, data: st.DataObject, protocols: dict[str, bool], main: bool, filter_: dict[str, str]) -> None:
+        account = self._any(data)
+        body = {"protocols": protocols, "main_password": main, "may_send": main, **filter_}
+        if not self._refuses(self.tenant.put(f"{ACCOUNTS}/{account['id']}", body), account, filter_):
+            account |= {"protocols": account["protocols"] | protocols, "main_password": main, "may_send": main}
 
     @precondition(lambda self: self.accounts)
     @rule(data=st.data(), filter_=filters)
@@ -122,6 +146,7 @@ class Machine(RuleBasedStateMachine):
         answer = self.tenant.post(f"{ACCOUNTS}/{account['id']}/password/reset", filter_)
         if not self._refuses(answer, account, filter_):
             self._new_password(answer)
+            self._end(account)
             account["password_scheme"] = "generated"
 
     @precondition(lambda self: self.accounts)
@@ -132,6 +157,7 @@ class Machine(RuleBasedStateMachine):
         answer = self.tenant.post(f"{ACCOUNTS}/{account['id']}/password/reset", body)
         if not self._refuses(answer, account, filter_):
             assert answer.json["password"] is None
+            self._end(account)
             account["password_scheme"] = "imported"
 
     @precondition(lambda self: self.accounts)
@@ -187,11 +213,59 @@ class Machine(RuleBasedStateMachine):
             own[name] = answer.json["app_password"]["id"]
         assert {one["name"]: one["id"] for one in self.tenant.get(path).json["app_passwords"]} == own
 
+    @precondition(lambda self: any(account["status"] == "active" for account in self.accounts.values()))
+    @rule(data=st.data(), filter_=filters)
+    def make_link(self, data: st.DataObject, filter_: dict[str, str]) -> None:
+        active = sorted(id_ for id_, account in self.accounts.items() if account["status"] == "active")
+        account = self.accounts[data.draw(st.sampled_from(active))]
+        answer = self.tenant.post(f"{ACCOUNTS}/{account['id']}/setup-link", filter_)
+        if not self._refuses(answer, account, filter_):
+            self._end_link(account)
+            self.links[account["id"]] = answer.json["setup_url"].partition("#")[2]
+
+    @precondition(lambda self: self.links)
+    @rule(data=st.data())
+    def use_link(self, data: st.DataObject) -> None:
+        account = self.accounts[data.draw(st.sampled_from(sorted(self.links)))]
+        assert self._use(self.links[account["id"]]) == 200
+        self._end(account)
+        account["password_scheme"] = "chosen"
+
+    @precondition(lambda self: self.dead_links)
+    @rule(data=st.data())
+    def use_dead_link(self, data: st.DataObject) -> None:
+        assert self._use(data.draw(st.sampled_from(self.dead_links))) == 404
+
+    @precondition(lambda self: self._may_sign_in())
+    @rule(data=st.data())
+    def sign_in(self, data: st.DataObject) -> None:
+        id_ = data.draw(st.sampled_from(self._may_sign_in()))
+        self.pages.setdefault(id_, []).append(Owner.of(self.tenant, id_))
+
+    @precondition(lambda self: self.pages.keys() & self._may_sign_in())
+    @rule(data=st.data(), ends=st.booleans())
+    def use_page(self, data: st.DataObject, ends: bool) -> None:
+        """Looks, or ends every session but the one that asks."""
+        account = self.accounts[data.draw(st.sampled_from(sorted(self.pages.keys() & self._may_sign_in())))]
+        page = data.draw(st.sampled_from(self.pages[account["id"]]))
+        assert page.get().json["account"]["address"] == account["address"]
+        if ends:
+            assert page.post("/v2/me/sessions/end").status == 200
+            self.pages[account["id"]].remove(page)
+            self._end(account)
+            self.pages[account["id"]] = [page]
+
+    @precondition(lambda self: self.dead_pages)
+    @rule(data=st.data())
+    def use_dead_page(self, data: st.DataObject) -> None:
+        assert data.draw(st.sampled_from(self.dead_pages)).get().status == 401
+
     @precondition(lambda self: self.accounts)
     @rule(data=st.data(), filter_=filters)
     def sign_out(self, data: st.DataObject, filter_: dict[str, str]) -> None:
         account = self._any(data)
-        self._refuses(self.tenant.post(f"{ACCOUNTS}/{account['id']}/sessions/end", filter_), account, filter_)
+        if not self._refuses(self.tenant.post(f"{ACCOUNTS}/{account['id']}/sessions/end", filter_), account, filter_):
+            self._end(account)
 
     @precondition(lambda self: self.accounts)
     @rule(data=st.data(), filter_=filters)
@@ -200,6 +274,7 @@ class Machine(RuleBasedStateMachine):
         answer = self.tenant.post(f"{ACCOUNTS}/delete", {"id": account["id"], **filter_})
         if self._refuses(answer, account, filter_):
             return
+        self._end(account)
         del self.accounts[account["id"]]
         self.deleted[account["id"]] = account
         self._hand_over(account)
@@ -277,6 +352,22 @@ class Machine(RuleBasedStateMachine):
     def _new_password(self, answer: Response) -> None:
         assert answer.json["password"] not in self.passwords
         self.passwords.add(answer.json["password"])
+
+    def _may_sign_in(self) -> list[int]:
+        return sorted(id_ for id_, one in self.accounts.items() if one["status"] == "active" and one["main_password"])
+
+    def _end(self, account: dict[str, Any]) -> None:
+        """A new generation: the link and the sessions of the owner's page are dead."""
+        self._end_link(account)
+        self.dead_pages += self.pages.pop(account["id"], [])
+
+    def _end_link(self, account: dict[str, Any]) -> None:
+        if account["id"] in self.links:
+            self.dead_links.append(self.links.pop(account["id"]))
+
+    def _use(self, token: str) -> int:
+        body = {"token": token, "password": "a horse beside the lake"}
+        return self.tenant.post("/setup/accept", body, key=None).status
 
     def _of(self, user: str) -> list[dict[str, Any]]:
         return [account for account in self.accounts.values() if account["user_id"] == user]

@@ -19,6 +19,7 @@ class Thing:
     key_id: int
     alias_id: int = MISSING_ID
     credential_id: int = MISSING_ID
+    webhook_id: int = MISSING_ID
     deleted_id: int = MISSING_ID
     """A deleted account that can be restored."""
     maker_id: int = MISSING_ID
@@ -32,6 +33,7 @@ IDS: dict[str, Callable[[Thing], int]] = {
     "email-accounts": lambda t: t.id,
     "email-aliases": lambda t: t.alias_id,
     "keys": lambda t: t.key_id,
+    "webhooks": lambda t: t.webhook_id,
     "domains": lambda t: 2,  # a cursor
     "events": lambda t: 2,
 }
@@ -44,6 +46,8 @@ FIELDS: dict[str, Callable[[Thing], Any]] = {
     "domain": lambda t: t.domain,
     "local_part": lambda t: "new",
     "forward_mode": lambda t: "store",
+    "url": lambda t: "https://private.example/hook",
+    "events": lambda t: ["account.*"],
     "subdomain": lambda t: f"shop.{t.domain}",
 }
 # Every parameter of a list that could name a foreign thing, made from the thing's id and local
@@ -79,6 +83,8 @@ SAYS_HOW = {
         "name",
         "password",
         "password_hash",
+        "credential",
+        "expires_in",
         "allow_reserved",
         "status",
         "is_default",
@@ -87,4 +93,7 @@ SAYS_HOW = {
     *("webhook_secret", "former_days"),
     *("accounts", "accounts_per_domain", "to", "keep_copy", "text", "subject", "from_at", "until_at", "days"),
     *("quota_bytes", "quota_messages", "storage_bytes", "aliases_per_account", "may_send", "keep_former"),
+    # delivery_id stands in place of failed: tests/webhooks/test_routes.py asks with a foreign one.
+    *("description", "keep_webhooks", "after_event_id", "failed", "delivery_id"),
+    *("protocols", "main_password", "send_limits", "send_limits_total", "send_blocked"),
 }

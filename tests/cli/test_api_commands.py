@@ -43,9 +43,12 @@ def test_each_route_has_a_command(entry: Entry) -> None:
         files = {"password_file", "password_hash_file"}
         names = names - {"domain", "local_part", "password", "password_hash"} | {"address"} | files
     taken = {parameter.name for parameter in command.params}
+    for parameter in entry.parameters:
+        if parameter.kind in ("switches", "numbers"):
+            names = names - {parameter.name} | {f"{parameter.name}_{choice}" for choice in parameter.choices}
     assert names <= taken
     assert ("every" in taken) == entry.is_list
-    assert {"as_json", "url", "key_file"} <= taken
+    assert {"as_json", "server", "key_file"} <= taken
     assert command.help
     assert all(getattr(parameter, "help", "") for parameter in command.params), (
         "its type has no description: postroom/parameters.py"
@@ -96,6 +99,23 @@ def test_statuses_and_null(tenant: Tenant, tmp_path: Path) -> None:
     run(tenant, tmp_path, "limits", "set", "--no-accounts", "--user", "u")
     limits = tenant.get("/v2/limits", user_id="u").json["limits"]
     assert (limits["accounts"], limits["domains"]) == (None, 4)
+
+
+def test_send_limits(tenant: Tenant, tmp_path: Path) -> None:
+    id_ = str(tenant.account()["id"])
+    rights = ("--no-may-send", "--recipients-per-hour", "5", "--recipients-per-day", "9")
+    assert run(tenant, tmp_path, "accounts", "update", id_, *rights).returncode == 0
+    assert (
+        run(tenant, tmp_path, "accounts", "update", id_, "--no-recipients-per-day", "--no-send-blocked").returncode == 0
+    )
+    shown = tenant.full(int(id_))
+    assert shown["may_send"] is False
+    assert {name: n for name, n in shown["send_limits"].items() if n is not None} == {"recipients_per_hour": 5}
+    numbers = ("--recipients-per-message", "7", "--total-recipients-per-day", "8")
+    assert run(tenant, tmp_path, "limits", "set", "--user", "u", *numbers).returncode == 0
+    limits = tenant.get("/v2/limits", user_id="u").json["limits"]
+    assert limits["send_limits"]["recipients_per_message"] == 7
+    assert limits["send_limits_total"] == {"recipients_per_hour": None, "recipients_per_day": 8}
 
 
 def test_lists(tenant: Tenant, tmp_path: Path) -> None:
@@ -155,6 +175,20 @@ def test_a_secret_comes_from_stdin(tenant: Tenant, tmp_path: Path) -> None:
     chosen = "a long enough password 42"
     reset = run(tenant, tmp_path, "accounts", "reset-password", id_, "--password-file", "-", "--json", given=chosen)
     assert json.loads(reset.stdout)["password"] == chosen
+
+
+def test_switches(tenant: Tenant, tmp_path: Path) -> None:
+    options = ("--no-pop3", "--no-main-password", "--json")
+    made = json.loads(
+        run(tenant, tmp_path, "accounts", "create", f"ann@{tenant.domain}", "--user", "u", *options).stdout
+    )
+    on = {"imap": True, "pop3": True, "smtp": True, "sieve": True}
+    assert (made["account"]["protocols"], made["account"]["main_password"]) == (on | {"pop3": False}, False)
+    id_ = str(made["account"]["id"])
+    changed = run(tenant, tmp_path, "accounts", "update", id_, "--pop3", "--no-sieve", "--main-password")
+    assert re.search(r"^protocols sieve +no *$", changed.stdout, re.M)
+    shown = json.loads(run(tenant, tmp_path, "accounts", "get", id_, "--json").stdout)["account"]
+    assert (shown["protocols"], shown["main_password"]) == (on | {"sieve": False}, True)
 
 
 def test_a_hash_comes_from_a_file(tenant: Tenant, tmp_path: Path) -> None:
@@ -228,10 +262,12 @@ def test_no_control_character_reaches_the_terminal(capsys: pytest.CaptureFixture
 
 def test_the_words_are_those_of_parameters() -> None:
     """Every description in postroom/parameters.py is used, except those of `fields` and
-    `emailaddress`, which only the API has."""
+    `emailaddress`, which only the API has, and of the owner's page."""
     known = {words for hint in vars(parameters).values() if (words := parameters.words_of(hint))}
     used = {parameter.words for entry in catalog().values() for parameter in entry.parameters}
-    assert known - used == {parameters.words_of(hint) for hint in (parameters.Fields, parameters.EmailAddress)}
+    owners = (parameters.OwnAddress, parameters.OwnPassword, parameters.NewPassword)
+    other = (parameters.Fields, parameters.EmailAddress, *owners)
+    assert known - used == {parameters.words_of(hint) for hint in other}
 
 
 @pytest.mark.parametrize(("command", "missing"), [("api stats", "cli"), ("mcp", "mcp")])

@@ -71,6 +71,15 @@ def test_a_column_of_hashes(tenant: Tenant, tmp_path: Path) -> None:
     assert not [secret for secret in (SSHA[6:], "secret-word") if secret in said]
 
 
+def test_links_in_place_of_passwords(tenant: Tenant, tmp_path: Path) -> None:
+    """No answer has a link a second time, so the file must have it."""
+    write(tenant, tmp_path, ["ann", "bob"])
+    assert run(tenant, tmp_path, *CREATE, "--credential", "setup_link").returncode == 0
+    for row in written(tmp_path)[1:]:
+        found = tenant.post("/setup/look", {"token": row[3].partition("/setup#")[2]}, key=None)
+        assert found.json["address"] == row[0]
+
+
 def test_the_same_command_carries_on(tenant: Tenant, tmp_path: Path) -> None:
     """Running the command again completes the batch after a Ctrl-C, even one between an answer and
     its line, or in the middle of the line."""

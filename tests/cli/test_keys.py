@@ -10,6 +10,11 @@ import pytest
 from postroom import __version__
 from tests.harness.service import Service
 
+HOOK = """
+INSERT INTO webhooks (organization_id, key_id, url, events, status, secret, after_event_id, created_at, updated_at)
+SELECT organization_id, id, 'https://platform.example/', '["*"]', 'active', 's', 0, 1, 1 FROM api_keys
+WHERE id = :key_id"""
+
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
@@ -57,6 +62,23 @@ def test_revoke(service: Service) -> None:
     assert (again.returncode, again.stdout) == (1, "")
 
 
+def test_revoke_disables_webhooks(service: Service) -> None:
+    ids = []
+    for _ in range(2):
+        key = json.loads(service.run("keys", "create", "--organization", "cli", "--json").stdout)["api_key"]
+        ids.append(next(line.split()[0] for line in listed(service).splitlines() if key[:10] in line))
+    with closing(sqlite3.connect(service.data / "db" / "postroom.db", isolation_level=None)) as database:
+        for id_ in ids:
+            database.execute(HOOK, {"key_id": id_})
+        kept = service.run("keys", "revoke", ids[0], "--organization", "cli", "--keep-webhooks")
+        ended = service.run("keys", "revoke", ids[1], "--organization", "cli")
+        assert [said.stdout.strip().rpartition("; ")[2] for said in (kept, ended)] == [
+            *("webhooks disabled: 0", "webhooks disabled: 1"),
+        ]
+        found = database.execute("SELECT status, disabled_reason FROM webhooks ORDER BY id").fetchall()
+        assert found == [("active", None), ("disabled", "key_revoked")]
+
+
 def test_only_a_key_makes_an_organization(service: Service) -> None:
     """Other commands refuse an unknown organization, list the existing ones, and say how to create
     one."""
@@ -73,8 +95,29 @@ def test_only_a_key_makes_an_organization(service: Service) -> None:
         assert "`postroom keys create --organization NAME` makes one" in refused.stderr
     made = service.run("keys", "create", "--organization", "made")
     assert made.stdout.startswith("pr_")
-    assert made.stderr == "The organization made is new: it was made with this key.\n"
+    assert made.stderr.startswith("The organization made is new: it was made with this key.")
+    assert "200 recipients an hour and 1,000 recipients a day" in made.stderr
     assert service.run("keys", "create", "--organization", "made").stderr == ""
+
+
+def test_the_send_limits_of_a_new_organization(service: Service) -> None:
+    """They can be removed, and another key does not bring them back."""
+    service.run("keys", "create", "--organization", "sends").check_returncode()
+
+    def limits(*words: str) -> dict[str, int]:
+        shown = service.run("limits", *words, "--organization", "sends", "--json")
+        found: dict[str, int | None] = json.loads(shown.stdout)["send_limits"]
+        return {name: number for name, number in found.items() if number is not None}
+
+    assert limits("show") == {"recipients_per_hour": 200, "recipients_per_day": 1000}
+    assert limits("set", "--recipients-per-hour", "-1", "--recipients-per-message", "9") == {
+        "recipients_per_day": 1000,
+        "recipients_per_message": 9,
+    }
+    service.run("keys", "create", "--organization", "sends").check_returncode()
+    assert "recipients_per_hour" not in limits("show")
+    text = service.run("limits", "show", "--organization", "sends").stdout
+    assert "total recipients per day  no limit" in text
 
 
 def test_version_and_help(service: Service) -> None:

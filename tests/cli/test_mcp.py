@@ -74,7 +74,7 @@ def _check(route: Route, tool: Tool) -> None:
     assert set(schema["properties"]) == names
     assert schema["additionalProperties"] is False
     assert all(part["description"] for part in schema["properties"].values())
-    for secret in {"password", "password_hash", "webhook_secret"} & names:
+    for secret in {"password", "password_hash", "token", "webhook_secret"} & names:
         assert schema["properties"][secret]["format"] == "password"
     hints = tool.annotations
     assert hints
@@ -83,7 +83,7 @@ def _check(route: Route, tool: Tool) -> None:
     assert hints.idempotent_hint is not None
     assert hints.open_world_hint == (tool.name == "verify_domain")
     assert tool.description
-    assert ("Show it to the user once" in tool.description) == (catalog()[tool.name].secret is not None)
+    assert ("Show it to the user once" in tool.description) == (catalog()[tool.name].secrets != ())
 
 
 def test_what_destroys_says_so() -> None:
@@ -106,27 +106,41 @@ def test_it_works(tenant: Tenant, tmp_path: Path, mode: Literal["auto", "legacy"
         result = await client.call_tool("create_account", address)
         made = data(result)
         passwords.append(made["password"])
-        assert made["secret"]["field"] == "password"
+        assert made["shown_once"]["field"] == "password"
         for_user, for_agent = result.content
         assert (for_user.annotations.audience, for_agent.annotations.audience) == (["user"], ["assistant"])  # type: ignore[union-attr]
         assert made["password"] not in for_agent.text  # type: ignore[union-attr]
         id_ = made["account"]["id"]
         assert made["account"] == tenant.full(id_)
-        changed = data(await client.call_tool("update_account", {"id": id_, "status": "suspended"}))
-        assert changed["account"]["status"] == "suspended"
+        off = {"protocols": {"pop3": False}, "main_password": False}
+        changed = data(await client.call_tool("update_account", {"id": id_, "status": "suspended"} | off))["account"]
+        assert (changed["status"], changed["protocols"]["pop3"], changed["main_password"]) == (
+            "suspended",
+            False,
+            False,
+        )
         reset = data(await client.call_tool("reset_password", {"id": id_, "password": "chosen by the user 42"}))
         passwords.append(reset["password"])
         moved = await client.call_tool("reset_password", {"id": id_, "password_hash": HASHES[0]})
         assert (data(moved)["password"], len(moved.content)) == (None, 1)  # nothing to show once
+        owner = address | {"local_part": f"owner-{mode}", "credential": "setup_link"}
+        for link in (
+            data(await client.call_tool("create_account", owner)),
+            data(await client.call_tool("create_setup_link", {"id": id_})),
+        ):
+            assert link["shown_once"]["field"] == "setup_url"
+            passwords.append(link["setup_url"].partition("#")[2])
         await client.call_tool("set_limits", {"user_id": "u1", "accounts": 7})
-        await client.call_tool("set_limits", {"user_id": "u1", "accounts": None, "domains": 3})
+        each = {"recipients_per_hour": 5, "recipients_per_day": None}
+        await client.call_tool("set_limits", {"user_id": "u1", "accounts": None, "domains": 3, "send_limits": each})
         limits = data(await client.call_tool("get_limits", {"user_id": "u1"}))["limits"]
-        assert {name: limit for name, limit in limits.items() if limit is not None} == {"domains": 3}
+        assert {name: n for name, n in limits["send_limits"].items() if n is not None} == {"recipients_per_hour": 5}
+        assert {name: limit for name, limit in limits.items() if isinstance(limit, int)} == {"domains": 3}
         assert limits["accounts"] is None
         assert data(await client.call_tool("get_mta_sts_policy", {"domain": tenant.domain}))["text"]
         key = data(await client.call_tool("create_key", {"scopes": ["stats:read"], "name": "agent"}))
         passwords.append(key["api_key"])
-        assert key["secret"]["field"] == "api_key"
+        assert key["shown_once"]["field"] == "api_key"
         assert data(await client.call_tool("delete_account", {"id": id_}))["deleted"]["deleted_at"]
 
     said = talk(tenant, tmp_path, work, mode=mode)
@@ -135,7 +149,7 @@ def test_it_works(tenant: Tenant, tmp_path: Path, mode: Literal["auto", "legacy"
     assert {event["type"] for event in tenant.events()} >= {"account.created", "account.password_reset", "key.created"}
     kept = "SELECT count(*) FROM idempotent_answers WHERE organization_id = :organization"
     row = tenant.api.database.write_sync(lambda tx: tx.one(kept, organization=tenant.organization_id))
-    assert row == (8,)  # each write of this session had an Idempotency-Key
+    assert row == (10,)  # each write of this session had an Idempotency-Key
 
 
 def test_lists_writes_and_errors(tenant: Tenant, tmp_path: Path) -> None:
@@ -160,6 +174,7 @@ def test_lists_writes_and_errors(tenant: Tenant, tmp_path: Path) -> None:
             ({"domain": tenant.domain}, "invalid_arguments", []),
             ({"domain": tenant.domain, "local_part": "x", "colour": "red"}, "invalid_arguments", []),
             ({"domain": tenant.domain, "local_part": "x", "password": 1234567}, "invalid_arguments", []),
+            ({"domain": tenant.domain, "local_part": "x", "protocols": {"lmtp": True}}, "invalid_arguments", []),
         ):
             result = await client.call_tool("create_account", arguments)
             problem = result.structured_content

@@ -54,6 +54,13 @@ def test_a_list_has_a_line_a_row(full: Tenant, tmp_path: Path, command: list[str
     assert "…" in "\n".join(lines)
 
 
+def test_a_setup_link_is_not_folded(tenant: Tenant, tmp_path: Path) -> None:
+    """A folded link would be copied with a line break in it."""
+    id_ = str(tenant.account()["id"])
+    *_, line = at_terminal(tenant, tmp_path, "accounts", "create-setup-link", id_, columns=60)
+    assert re.fullmatch(r"http://[^/]+/setup#[\w-]{43}", line)
+
+
 def test_wide_cuts_nothing(full: Tenant, tmp_path: Path) -> None:
     (account, *_) = full.get("/v2/email-accounts", fields="*").json["items"]
     printed = "\n".join(at_terminal(full, tmp_path, "accounts", "list", "--wide"))

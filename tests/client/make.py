@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 
 from postroom.accounts.alias_resolution import Resolution
+from postroom.accounts.protocols import Protocols
+from postroom.accounts.sent_counts import Sent
 from postroom.api.endpoints import (
     accounts,
     aliases,
@@ -28,15 +30,21 @@ from postroom.api.endpoints import (
     keys,
     limits,
     mailboxes,
+    sent_mail,
+    setup_links,
     stats,
     users,
     verification,
+    webhook_deliveries,
+    webhooks,
 )
 from postroom.api.endpoints.account_views import FullAccount
+from postroom.api.projections import TIMES
 from postroom.domains.client_settings import Server
 from postroom.domains.dns_records import Record
 from postroom.mailboxes.interface import OpenSession
 from postroom.tenants.limits import Limits
+from postroom.tenants.send_limits import SendLimits, SendTotals
 from postroom.tenants.usage import Count
 
 FOLDER = Path(__file__).parent.parent.parent / "postroom" / "client"
@@ -49,10 +57,40 @@ Generated from the server's structs by tests/client/make.py (decision 0194): do 
 from datetime import datetime
 from typing import Any
 
+from postroom.client.limit_shapes import SendLimits, Sent
 from postroom.client.shape import Shape
 '''
 
-HEAD_OF_CREDENTIALS = '''"""The answers of the API about app passwords, as the client returns them.
+HEAD_OF_LIMITS = '''"""The answers of the API about limits, as the client returns them.
+
+Generated from the server's structs by tests/client/make.py (decision 0194): do not edit.
+"""
+
+from postroom.client.shape import Shape
+'''
+
+HEAD_OF_CREDENTIALS = '''"""The answers of the API about app passwords and setup links, as the client returns them.
+
+Generated from the server's structs by tests/client/make.py (decision 0194): do not edit.
+"""
+
+from datetime import datetime
+
+from postroom.client.shape import Shape
+from postroom.client.shapes import MailServer
+'''
+
+HEAD_OF_MAIL = '''"""The answers of the API about sent mail, as the client returns them.
+
+Generated from the server's structs by tests/client/make.py (decision 0194): do not edit.
+"""
+
+from datetime import date, datetime
+
+from postroom.client.shape import Shape
+'''
+
+HEAD_OF_WEBHOOKS = '''"""The answers of the API about webhooks, as the client returns them.
 
 Generated from the server's structs by tests/client/make.py (decision 0194): do not edit.
 """
@@ -79,8 +117,13 @@ class Source:
         return {name: found for name, found in every.items() if name not in self.left_out}
 
 
+SETUP = {"setup_url": "str | None = None", "setup_expires_at": "datetime | None = None"}  # only of a setup link
 # A shape comes after the shapes of its fields.
 SOURCES: dict[str, Source] = {
+    "SendLimits": Source(SendLimits),
+    "SendTotals": Source(SendTotals),
+    "Sent": Source(Sent),
+    "Protocols": Source(Protocols),
     "Account": Source(FullAccount, doc=""),
     "Availability": Source(availability.AvailableAnswer),
     "UserProgress": Source(users.UserAnswer),
@@ -90,8 +133,11 @@ SOURCES: dict[str, Source] = {
     "MailServer": Source(Server),
     "ClientSettings": Source(client_settings.SettingsAnswer),
     "AccountWithPassword": Source(
-        accounts.SecretAnswer, {"account": "Account"}, doc="Only this call's answer has the password."
+        accounts.SecretAnswer, {"account": "Account"} | SETUP, doc="Only this call's answer has the password."
     ),
+    "SetupLink": Source(setup_links.LinkAnswer),
+    "SetupLook": Source(setup_links.LookAnswer),
+    "SetupDone": Source(setup_links.AcceptAnswer),
     "ShownAccount": Source(accounts.AccountAnswer, {"account": "Account"}),
     "DeletedAccount": Source(accounts.DeletedAnswer, {"deleted": "Account"}, ("ok",)),
     "Alias": Source(aliases.ShownAlias),
@@ -131,6 +177,18 @@ SOURCES: dict[str, Source] = {
     "KeyName": Source(keys.DeletedKey),
     "DeletedKey": Source(keys.DeletedKeyAnswer, left_out=("ok",)),
     "Event": Source(events.ShownEvent),
+    "SentRecipient": Source(sent_mail.ShownSentRecipient),
+    "SentDay": Source(sent_mail.ShownSentDay, {"day": "date"}),
+    "SentDays": Source(sent_mail.SentDaysAnswer),
+    "Webhook": Source(webhooks.ShownWebhook),
+    "WebhookWithSecret": Source(webhooks.CreatedWebhookAnswer, doc="Only this call's answer has the secret."),
+    "ShownWebhookAnswer": Source(webhooks.WebhookAnswer),
+    "WebhookName": Source(webhooks.DeletedWebhook),
+    "WebhookDelivery": Source(webhook_deliveries.ShownDelivery),
+    "WebhookReplay": Source(webhook_deliveries.ReplayAnswer),
+    "WebhookAttempt": Source(webhook_deliveries.ShownAttempt),
+    "WebhookTest": Source(webhook_deliveries.TestAnswer),
+    "DeletedWebhook": Source(webhooks.DeletedWebhookAnswer, left_out=("ok",)),
     "LimitNumbers": Source(Limits),
     "Limits": Source(limits.LimitsAnswer, doc="The limits of a user or of an organization; None means no limit."),
     "AccountCount": Source(Count),
@@ -140,13 +198,20 @@ SOURCES: dict[str, Source] = {
     "Readiness": Source(health.Ready),
 }
 NAMES = {source.kind: name for name, source in SOURCES.items()}
-OF_CREDENTIALS = [name for name in SOURCES if "AppPassword" in name]
+OF_LIMITS = ["SendLimits", "SendTotals", "Sent", "LimitNumbers", "Limits"]
+OF_MAIL = ["SentRecipient", "SentDay", "SentDays"]
+OF_WEBHOOKS = [name for name in SOURCES if "Webhook" in name]
+OF_CREDENTIALS = [name for name in SOURCES if "AppPassword" in name or name.startswith("Setup")]
 
 
 def modules() -> dict[Path, str]:
     """The source of each module of shapes."""
+    others = {*OF_CREDENTIALS, *OF_LIMITS, *OF_MAIL, *OF_WEBHOOKS}
     return {
-        FOLDER / "shapes.py": _text(HEAD, [name for name in SOURCES if name not in OF_CREDENTIALS]),
+        FOLDER / "shapes.py": _text(HEAD, [name for name in SOURCES if name not in others]),
+        FOLDER / "limit_shapes.py": _text(HEAD_OF_LIMITS, OF_LIMITS),
+        FOLDER / "mail_shapes.py": _text(HEAD_OF_MAIL, OF_MAIL),
+        FOLDER / "webhook_shapes.py": _text(HEAD_OF_WEBHOOKS, OF_WEBHOOKS),
         FOLDER / "credential_shapes.py": _text(HEAD_OF_CREDENTIALS, OF_CREDENTIALS),
     }
 
@@ -184,7 +249,7 @@ def written(name: str, kind: Any) -> str:
         return "str"
     if origin is not None:
         return f"{origin.__name__}[{', '.join(written('', each) for each in arguments)}]"
-    if kind is str and name.endswith("_at"):
+    if kind is str and name.endswith(TIMES):
         return "datetime"
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return NAMES[kind]

@@ -1,6 +1,7 @@
 """A small program of a user, for tests/client/test_types.py: mypy must infer exactly these
 types."""
 
+from datetime import datetime
 from typing import assert_type
 
 from postroom.client import (
@@ -13,7 +14,10 @@ from postroom.client import (
     KeyWithSecret,
     Pages,
     Stats,
+    Webhook,
+    WebhookWithSecret,
 )
+from postroom.client.mail_shapes import SentRecipient
 
 
 def blocking() -> None:
@@ -27,6 +31,15 @@ def blocking() -> None:
             assert_type(account, Account)
         assert_type(client.delete_domain("demo.test"), str)
         assert_type(client.get_stats(), Stats)
+        assert_type(client.create_webhook("https://platform.example/", ["*"]), WebhookWithSecret)
+        assert_type(client.rotate_webhook_secret(7).secret, str)
+        for webhook in client.list_webhooks():
+            assert_type(webhook.failing_since, datetime | None)
+        for sent in client.list_sent(7, message_id="<1@mail.example>"):
+            assert_type(sent, SentRecipient)
+        link = client.create_account("demo.test", "owner", credential="setup_link")
+        assert_type(link.setup_url, str | None)
+        assert_type(client.create_setup_link(link.account.id, expires_in=3600).setup_url, str)
 
 
 async def awaited() -> None:
@@ -38,12 +51,16 @@ async def awaited() -> None:
         assert_type(client.list_accounts(), AsyncPages[Account])
         async for account in client.list_accounts():
             assert_type(account, Account)
+        assert_type(await client.update_webhook(7, status="active"), Webhook)
+        async for sent in client.list_sent(7):
+            assert_type(sent.status_at, datetime)
 
 
 def wrong(client: Client, other: AsyncClient) -> None:
     client.create_account("demo.test")  # type: ignore[call-arg]
     client.get_account("7")  # type: ignore[arg-type]
     client.update_account(7, status="gone")  # type: ignore[arg-type]
+    client.update_webhook(7, status="disabled")  # type: ignore[arg-type]
     client.list_accounts(colour="red")  # type: ignore[call-arg]
     print(client.get_stats().nothing)  # type: ignore[attr-defined]
     print(other.get_stats().accounts)  # type: ignore[attr-defined]

@@ -7,7 +7,17 @@ import msgspec
 import pytest
 import rich.console
 
-from postroom.client import Account, AccountWithPassword, Client, KeyWithSecret, credential_shapes, shapes
+from postroom.client import (
+    Account,
+    AccountWithPassword,
+    Client,
+    KeyWithSecret,
+    credential_shapes,
+    limit_shapes,
+    mail_shapes,
+    shapes,
+    webhook_shapes,
+)
 from postroom.client.operations import Operations
 from postroom.client.request import call
 from tests.client import make
@@ -22,6 +32,9 @@ def test_the_shapes_are_those_of_the_server() -> None:
 @pytest.mark.parametrize("name", make.SOURCES)
 def test_a_shape_has_the_fields_of_the_server(name: str) -> None:
     server, module = make.SOURCES[name], credential_shapes if name in make.OF_CREDENTIALS else shapes
+    module = limit_shapes if name in make.OF_LIMITS else module
+    module = mail_shapes if name in make.OF_MAIL else module
+    module = webhook_shapes if name in make.OF_WEBHOOKS else module
     assert set(getattr(module, name).__struct_fields__) == {
         field for field in server.kind.__struct_encode_fields__ if field not in server.left_out
     }

@@ -8,15 +8,16 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from postroom.api.routes import ROUTES
+from postroom.db import migrate
 from tests.client.breaking_proxy import BreakingProxy
 from tests.client.conftest import url_of
-from tests.harness.server import Tenant
+from tests.harness.server import ApiServer, Tenant, serve
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "clients" / "typescript"
@@ -29,6 +30,16 @@ def package() -> Path:
     assert (FOLDER / "node_modules" / ".bin" / "tsc").exists(), "the npm packages are not installed: see ./test"
     run([str(ROOT / "scripts" / "typescript-client")])
     return FOLDER
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """A server for these tests, on one engine only: one worker then runs them, and builds the
+    package once."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('db') / 'postroom.db'}"
+    migrate(url)
+    with serve(url) as server:
+        yield server
 
 
 def run(command: list[str], environment: Mapping[str, str] | None = None) -> str:
@@ -52,7 +63,8 @@ def test_two_linters_find_nothing_in_the_document(package: Path, tmp_path: Path)
 def test_a_program_that_uses_every_route_compiles(package: Path) -> None:
     run(["node_modules/.bin/tsc", "-p", "test"])
     text = PROGRAM.read_text(encoding="utf-8")
-    assert [route.name for route in ROUTES if f'"{route.name}"' not in text] == []
+    ours = [route.name for route in ROUTES if not route.path.startswith("/v2/me")]  # decision 0270
+    assert [name for name in ours if f'"{name}"' not in text] == []
 
 
 def test_node_talks_to_a_real_server(package: Path, tenant: Tenant) -> None:

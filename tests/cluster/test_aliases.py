@@ -3,6 +3,7 @@
 import dataclasses
 
 from tests.cluster.cluster import Cluster
+from tests.cluster.moves import move
 from tests.cluster.test_senders import elsewhere
 from tests.mail import clients
 from tests.mail.platform import Mailbox, Platform
@@ -27,3 +28,20 @@ def test_a_group_a_catch_all_and_a_rename(cluster: Cluster, box: Mailbox, platfo
                 for address in mine:
                     assert imap.wait_for(f"{address.address} through {machine.name}")
     platform.call("POST", "/v2/email-aliases/delete", {"id": made["id"]})  # the other tests share the domain
+
+
+def test_a_forward_goes_on_where_the_mailbox_is(cluster: Cluster, box: Mailbox, platform: Platform) -> None:
+    """Before, between and after two moves, whichever machine takes the mail."""
+    far = elsewhere(cluster, platform, box)
+    path = f"/v2/email-accounts/{box.id}/forwarding"
+    platform.call("PUT", path, {"user_id": "user_123", "enabled": True, "to": [far.address], "keep_copy": True})
+    home = cluster.home(box)
+    for number, target in enumerate((home, cluster.other(box), home)):
+        if number:
+            move(cluster, box, target)
+        for machine in cluster.machines:
+            machine.deliver(box, f"{number} through {machine.name}")
+        for owner in (box, far):
+            with target.imap(owner) as imap:
+                for machine in cluster.machines:
+                    assert imap.wait_for(f"{number} through {machine.name}")

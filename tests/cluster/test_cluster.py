@@ -6,13 +6,13 @@ import re
 import smtplib
 import socket
 import ssl
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cluster.cluster import Cluster, Machine
 from tests.cluster.moves import has_home, is_over, place, purge
+from tests.harness import traces
 from tests.harness.service import Service, wait_for
 from tests.mail import clients
 from tests.mail.clients import Imap
@@ -248,8 +248,7 @@ def test_what_the_machines_know_each_other_by_is_private(cluster: Cluster, platf
             assert path.stat().st_mode & 0o077 == 0
             secrets.append(path.read_text())
         said += [machine.service.said(), *(path.read_text(errors="replace") for path in (data / "log").iterdir())]
-        for pid in machine.service.processes():
-            said += [Path(f"/proc/{pid}/{name}").read_text(errors="replace") for name in ("cmdline", "environ")]
+        said += [content.decode(errors="replace") for _, content in traces.processes(machine.service)]
     lines = {line for secret in secrets for line in secret.splitlines() if "-----" not in line}
     assert not [line for line in lines for text in said if line in text]
 

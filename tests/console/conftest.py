@@ -64,6 +64,11 @@ class Visit:
         self.wait_until_loaded()
         return self
 
+    def sign_out(self) -> None:
+        """Signs out of the console, and waits until the server has ended the session."""
+        self.button("Sign out").click()
+        expect(self.button("Sign in")).to_be_visible()
+
     def button(self, name: str) -> Any:
         return self.page.get_by_role("button", name=name, exact=True)
 

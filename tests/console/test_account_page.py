@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 
+from postroom.accounts import sent_counts
 from postroom.errors import MailUnavailable, Refused
 from postroom.mailboxes.interface import OpenSession, Usage
 from tests.console.axe import judge
@@ -115,6 +116,34 @@ def test_the_quota_of_an_account(console: Visit, told: Told) -> None:
     assert (full["quota_bytes"], full["quota_messages"]) == (None, None)
 
 
+def test_what_an_account_may_send(console: Visit, told: Told) -> None:
+    """The counts, the limits and the block, which a button lifts."""
+    account, page = console.tenant.account("sender"), console.page
+    write = console.tenant.api.database.write_sync
+    write(lambda tx: sent_counts.count(tx, account["id"], 7, []))
+    console.open(f"/accounts/{account['id']}")
+    console.button("Change the send limits").click()
+    console.dialog.get_by_label("An hour").fill("many")
+    console.dialog.get_by_role("button", name="Save").click()
+    expect(console.dialog.get_by_text("Use a whole number.")).to_be_visible()
+    judge(console, "a send limit that is no number")
+    console.dialog.get_by_label("An hour").fill("20")
+    console.dialog.get_by_label("It may send mail").uncheck()
+    console.dialog.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("7 of 20")).to_be_visible()
+    expect(page.get_by_text("switched off")).to_be_visible()
+    full = console.tenant.full(account["id"])
+    assert (full["may_send"], full["send_limits"]["recipients_per_hour"]) == (False, 20)
+    blocked = "UPDATE accounts SET send_blocked_at = 1, may_send = 1 WHERE id = :id RETURNING id"
+    write(lambda tx: tx.all(blocked, id=account["id"]))
+    console.open(f"/accounts/{account['id']}")
+    judge(console, "a blocked account")
+    console.button("Lift the block").click()
+    expect(page.locator(".toast")).to_contain_text("may send again")
+    expect(console.button("Lift the block")).to_be_hidden()
+    assert console.tenant.full(account["id"])["send_blocked_at"] is None
+
+
 def test_forwarding_and_vacation(console: Visit) -> None:
     account, page = console.tenant.account("rules", password_hash=HASHES[0]), console.page
     console.open(f"/accounts/{account['id']}")
@@ -131,7 +160,7 @@ def test_forwarding_and_vacation(console: Visit) -> None:
     expect(page.get_by_text("ann@else.example, bob@else.example, without a copy here")).to_be_visible()
     expect(page.get_by_text("off → ann@else.example, bob@else.example")).to_have_count(0)
     console.button("Change the vacation").click()
-    console.dialog.get_by_label("Reply to its mail").check()
+    console.dialog.get_by_label("Reply to mail").check()
     console.dialog.get_by_label("Text").fill("I am away.")
     console.dialog.get_by_label("Until").fill("2199-01-02T03:04:05")
     judge(console, "the dialog of a vacation")

@@ -60,7 +60,7 @@ def test_the_catch_all_of_a_domain(console: Visit) -> None:
 def test_without_the_right_to_write(console: Visit) -> None:
     tenant = console.tenant
     account = tenant.account("readonly")
-    console.button("Sign out").click()
+    console.sign_out()
     console.sign_in(tenant.new_key(scopes=["accounts:read", "domains:read"]))
     console.open(f"/accounts/{account['id']}")
     for name in ("Add alias", "Rename"):

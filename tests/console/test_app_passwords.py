@@ -14,12 +14,20 @@ def test_it_works(console: Visit) -> None:
     console.button("Add app password").click()
     page.get_by_label("Name", exact=True).fill("Ann's phone")
     page.get_by_role("checkbox", name="POP3").uncheck()
+    page.get_by_label("Expires").select_option("In an hour")
+    networks = page.get_by_label("Only from networks")
+    networks.fill("192.0.2.1/24")
     judge(console, "the dialog of a new app password")
+    console.dialog.get_by_role("button", name="Add app password").click()
+    expect(networks).to_have_attribute("aria-invalid", "true")
+    networks.fill("192.0.2.0/24 2001:db8::/32")
     console.dialog.get_by_role("button", name="Add app password").click()
     shown = console.dialog.get_by_label("App password", exact=True)
     expect(shown).to_be_visible()
     made = console.tenant.get(f"/v2/email-accounts/{account['id']}/app-passwords").json["app_passwords"]
     assert [(one["name"], one["scopes"]) for one in made] == [("Ann's phone", ["imap", "smtp"])]
+    assert made[0]["networks"] == ["192.0.2.0/24", "2001:db8::/32"]
+    assert made[0]["expires_at"] > made[0]["created_at"]
     assert len(shown.inner_text()) == 35
     console.dialog.get_by_role("button", name="Done").click()
     expect(page.locator("dt", has_text="Ann's phone")).to_be_visible()
@@ -33,7 +41,7 @@ def test_it_works(console: Visit) -> None:
 def test_without_the_scope(console: Visit) -> None:
     tenant = console.tenant
     account = tenant.account("noscope")
-    console.button("Sign out").click()
+    console.sign_out()
     console.sign_in(tenant.new_key(scopes=DEFAULT_SCOPES))
     console.open(f"/accounts/{account['id']}")
     expect(console.page.get_by_text("A key with the scope credentials:write can add one.")).to_be_visible()

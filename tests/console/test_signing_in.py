@@ -38,16 +38,14 @@ def test_a_link_works_once(visit: Visit) -> None:
     expect(visit.page).to_have_url(f"{visit.base}/")
     expect(visit.page.get_by_role("heading", name="Overview")).to_be_visible()
     visit.wait_until_loaded()
-    visit.button("Sign out").click()
-    expect(visit.button("Sign in")).to_be_visible()
+    visit.sign_out()
     visit.page.goto(f"{visit.base}/sign-in#link={link}")
     expect(visit.page.get_by_role("alert").first).to_contain_text("has been used or is too old")
     assert link not in visit.page.url
 
 
 def test_signing_out(console: Visit) -> None:
-    console.button("Sign out").click()
-    expect(console.button("Sign in")).to_be_visible()
+    console.sign_out()
     console.open("/keys")
     expect(console.button("Sign in")).to_be_visible()
 

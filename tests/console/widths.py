@@ -1,8 +1,8 @@
-"""Whether a page fits its window: nothing is wider, and nothing is cut."""
+"""Whether a page fits its window: nothing is wider or cut, and nothing leaves its card."""
 
 from tests.console.conftest import Visit
 
-WIDTHS = (360, 768, 1440)
+WIDTHS = (360, 768, 1024, 1280)
 
 # What is hidden for eyes, and what scrolls or clips by design: a text field, a list of options, a
 # picture, and the titles of a table whose rows are cards.
@@ -17,6 +17,8 @@ MISFITS = """() => {
     const { left, right, width } = element.getBoundingClientRect();
     if (!width) continue;
     if (right > innerWidth + 0.5 || left < -0.5) misfits.push(`outside: ${name(element)}`);
+    const card = element.closest(".card");
+    if (card && right > card.getBoundingClientRect().right + 0.5) misfits.push(`out of its card: ${name(element)}`);
     const isOpen = getComputedStyle(element).overflowX === "visible";
     if (!isOpen && element.scrollWidth > element.clientWidth) misfits.push(`cut: ${name(element)}`);
   }

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 
@@ -92,7 +93,7 @@ class World:
         return lambda tx: domains.claim(tx, self.actor, f"{name}.{self.domain}", "u", KEY)
 
     def limit(self, user_id: str | None, limit: str) -> None:
-        self.do(lambda tx: limits.change(tx, self.actor, user_id, SetLimits(**{limit: 1})))
+        self.do(lambda tx: limits.change(tx, self.actor, user_id, msgspec.structs.replace(SetLimits(), **{limit: 1})))
 
     def default(self) -> list[int]:
         sql = DEFAULTS.format(living="deleted_at IS NULL")

@@ -1,5 +1,5 @@
 """`postroom doctor`: each diagnosis is provoked for real, a healthy instance has none, and the
-doctor changes nothing."""
+doctor changes nothing. test_running_mail.py has those of running mail daemons."""
 
 import json
 import os
@@ -16,24 +16,13 @@ from pathlib import Path
 import pytest
 
 from postroom.mailplane.certificate import LIFETIME, self_signed
+from tests.doctor.diagnoses import has, look
 from tests.harness.dns_server import DnsServer
 from tests.harness.hashes import HASHES
 from tests.harness.service import COMMAND, Service, wait_for
 from tests.mail.platform import Platform
 
-Found = list[tuple[str, str, str]]
 root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-
-
-def look(service: Service, code: int) -> Found:
-    """The diagnoses, as (level, subject, text and next command)."""
-    done = service.run("doctor", "--json")
-    assert done.returncode == code, done.stdout + done.stderr
-    return [(row["level"], row["subject"], f"{row['text']} → {row['next']}") for row in json.loads(done.stdout)]
-
-
-def has(found: Found, level: str, subject: str, *words: str) -> bool:
-    return any(f[:2] == (level, subject) and all(word in f[2] for word in words) for f in found)
 
 
 @pytest.fixture
@@ -42,30 +31,6 @@ def service() -> Iterator[Service]:
     with Service.new(mail="off") as new:
         new.run("keys", "create", "--organization", "o").check_returncode()
         yield new
-
-
-def test_it_works() -> None:
-    with Service.new() as service:
-        service.start()
-        Platform.new(service).create().reset()
-        running = look(service, 0)
-        assert {subject for _, subject, _ in running} >= {"versions", "parts", "permissions", "disk", "clock"}
-        assert {subject for _, subject, _ in running} >= {
-            "database",
-            "worker",
-            "certificate",
-            "queue",
-            "dns",
-            "port 25",
-        }
-        text = service.run("doctor").stdout
-        assert "✓ versions" in text
-        service.stop()
-        files = {path: path.stat().st_mtime_ns for path in service.data.rglob("*.cf")}
-        assert has(look(service, 0), "ok", "ports", "free")
-        assert files == {path: path.stat().st_mtime_ns for path in service.data.rglob("*.cf")}
-        owners = {path.stat().st_uid for path in (service.data / "db").iterdir()}
-        assert owners == {(service.data / "db").stat().st_uid}
 
 
 @pytest.mark.parametrize("number", [0, 2])
@@ -86,6 +51,16 @@ def test_another_key_of_app_passwords(service: Service) -> None:
     with closing(sqlite3.connect(service.data / "db" / "postroom.db", timeout=30)) as database, database:
         assert database.execute("UPDATE digest_keys SET fingerprint = 'x' RETURNING id").fetchall() == [(1,)]
     assert has(look(service, 2), "error", "app passwords", "another key", "db/digest.key")
+
+
+def test_a_setup_link_without_a_public_url(service: Service) -> None:
+    service.start()
+    platform = Platform.new(service)
+    look(service, 0)
+    platform.call("POST", f"/v2/email-accounts/{platform.create().id}/setup-link", {})
+    assert has(look(service, 1), "warning", "setup links", "http://127.0.0.1", "POSTROOM_PUBLIC_URL")
+    service.settings["public_url"] = "https://api.example.com"
+    assert not any(subject == "setup links" for _, subject, _ in look(service, 0))
 
 
 def test_never_started() -> None:
@@ -162,9 +137,9 @@ def test_a_late_worker(service: Service) -> None:
         # Stopped while this test holds the lock, so the worker does not hold it.
         os.kill(worker, signal.SIGSTOP)
     try:
-        found = wait_for("silence", lambda: has(look(service, 2), "error", "parts", "worker", "worker.log"))
-        assert found
-        assert has(look(service, 2), "error", "worker", "late")
+        assert wait_for("silence", lambda: has(look(service, 2), "error", "parts", "worker", "worker.log"))
+        assert has(found := look(service, 2), "error", "worker", "late")
+        assert has(found, "warning", "logins", "logins go on", "nobody counts", "worker.log")
     finally:
         os.kill(worker, signal.SIGCONT)
 
@@ -234,27 +209,6 @@ def test_port_25() -> None:
         assert has(look(service, 2), "error", "port 25", "POSTROOM_RELAYHOST", "nc -zv mx.gmail.com 25")
         with socket.create_server(("127.0.0.25", 25)):
             assert has(look(service, 0), "ok", "port 25")
-
-
-@root
-def test_old_mail_in_the_queue() -> None:
-    with Service.new() as service:
-        service.start()
-        box = Platform.new(service).create()
-        config = service.data / "postfix"
-        subprocess.run(["postconf", "-c", config, "-e", "defer_transports = lmtp"], check=True)
-        subprocess.run(["postfix", "-c", config, "reload"], check=True, capture_output=True)
-        box.receive("waits")
-
-        def queued() -> list[Path]:
-            return [path for path in (service.data / "spool" / "deferred").rglob("*") if path.is_file()]
-
-        (message,) = wait_for("the queue", queued)
-        assert has(look(service, 0), "ok", "queue", "1 messages")
-        shown = subprocess.run(["postqueue", "-c", config, "-j"], check=True, capture_output=True, text=True).stdout
-        arrived = json.loads(shown)["arrival_time"]
-        message.write_bytes(message.read_bytes().replace(str(arrived).encode(), str(arrived - 8 * 3600).encode()))
-        assert has(look(service, 1), "warning", "queue", "1 messages wait", "postqueue -c")
 
 
 def test_a_part_is_down(service: Service) -> None:

@@ -15,6 +15,12 @@ HOST = MailHost("mail.example.net")
 ADDRESS = "sales@example.com"
 
 
+def profile(id_: int, address: str, display_name: str | None, host: MailHost, *off: str) -> str:
+    made = client_settings.profile(id_, address, display_name, host, off)
+    assert made
+    return made
+
+
 def test_it_works() -> None:
     known = client_settings.settings(HOST, ADDRESS)
     assert known.imap == [
@@ -33,9 +39,18 @@ def test_without_submission_no_document_names_a_server_for_it() -> None:
     assert [server.tag for server in autoconfig[3:]] == ["incomingServer"] * 4
     autodiscover = ET.fromstring(client_settings.autodiscover(ADDRESS, host))
     assert [found.text for found in autodiscover.iter(f"{{{OUTLOOK}}}Type")] == ["IMAP", "POP3"]
-    payload = plistlib.loads(client_settings.profile(1, ADDRESS, None, host).encode())["PayloadContent"][0]
+    payload = plistlib.loads(profile(1, ADDRESS, None, host).encode())["PayloadContent"][0]
     assert "IncomingMailServerHostName" in payload
     assert not [name for name in payload if name.startswith("OutgoingMail")]
+
+
+def test_what_is_switched_off_is_not_shown() -> None:
+    known = client_settings.settings(HOST, ADDRESS, ("imap", "smtp", "sieve"))
+    assert (known.imap, known.submission, known.managesieve, len(known.pop3)) == ([], [], [], 2)
+    payload = plistlib.loads(profile(1, ADDRESS, None, HOST, "imap", "smtp").encode())["PayloadContent"][0]
+    assert (payload["EmailAccountType"], payload["IncomingMailServerPortNumber"]) == ("EmailTypePOP", 995)
+    assert not [name for name in payload if name.startswith("OutgoingMail")]
+    assert client_settings.profile(1, ADDRESS, None, HOST, ("imap", "pop3")) is None
 
 
 def test_the_ports_are_those_that_clients_reach() -> None:
@@ -146,7 +161,7 @@ def test_many_elements_in_each_other() -> None:
 
 def test_the_profile_is_a_property_list() -> None:
     """The keys of Apple's Configuration and com.apple.mail.managed payloads, with their types."""
-    made = client_settings.profile(42, ADDRESS, "Sales & <Co>", HOST)
+    made = profile(42, ADDRESS, "Sales & <Co>", HOST)
     whole = plistlib.loads(made.encode())
     (mail,) = whole.pop("PayloadContent")
     assert whole["PayloadType"] == "Configuration"
@@ -165,13 +180,13 @@ def test_the_profile_is_a_property_list() -> None:
         assert mail[f"{way}MailServerUsername"] == ADDRESS
         assert mail[f"{way}MailServerAuthentication"] == "EmailAuthPassword"
     assert not [key for key in mail if key.endswith("Password") and isinstance(mail[key], str)]
-    assert client_settings.profile(42, ADDRESS, "Sales & <Co>", HOST) == made
-    other = plistlib.loads(client_settings.profile(43, ADDRESS, None, HOST).encode())
+    assert profile(42, ADDRESS, "Sales & <Co>", HOST) == made
+    other = plistlib.loads(profile(43, ADDRESS, None, HOST).encode())
     assert other["PayloadUUID"] != whole["PayloadUUID"]
     assert "EmailAccountName" not in other["PayloadContent"][0]
 
 
 @pytest.mark.parametrize("name", ["\ufffe", "a\uffffb", "\U0001f4ee", "]]>", "&#0;", "\u0085\u2028"])
 def test_a_profile_with_any_display_name_is_xml(name: str) -> None:
-    whole = plistlib.loads(client_settings.profile(1, ADDRESS, name, HOST).encode())
+    whole = plistlib.loads(profile(1, ADDRESS, name, HOST).encode())
     assert whole["PayloadContent"][0].get("EmailAccountName", "") == name.replace("\ufffe", "").replace("\uffff", "")

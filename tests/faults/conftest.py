@@ -5,8 +5,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.ledger import Ledger
+from postroom.actor import ALL_SCOPES
+from postroom.auth.keys import CreateKey
+from postroom.db import open_database
+from postroom.service import bootstrap
+from tests.faults.ledger import APP, OPERATIONS, Ledger
+from tests.faults.receiver import Receiver
 from tests.harness.service import Service
+from tests.webhooks.endpoint import Endpoint
 
 MAILBOX = "inbox"
 
@@ -15,15 +21,18 @@ MAILBOX = "inbox"
 def service() -> Iterator[Service]:
     """A service that has not started yet. However the test ends, nothing of the service remains."""
     assert os.geteuid() == 0, "Postfix needs root: run the tests as root"
-    with Service.new(rate_limit="off") as new:
+    with Service.new(rate_limit="off", webhook_allow="private") as new:
         yield new
 
 
 @pytest.fixture
-def ledger(service: Service) -> Ledger:
-    """The ledger of a running service, with a mailbox that no client changes."""
+def ledger(service: Service) -> Iterator[Ledger]:
+    """The ledger of a running service, with a receiver of every event."""
     service.start()
-    return new_ledger(service)
+    found = new_ledger(service)
+    with Endpoint.start() as endpoint:
+        found.checks.append(Receiver.of(found, endpoint).check)
+        yield found
 
 
 @pytest.fixture
@@ -36,4 +45,11 @@ def mailbox(ledger: Ledger) -> str:
 
 
 def new_ledger(service: Service) -> Ledger:
-    return Ledger(service, service.key())
+    """The ledger of a key with every scope: the first key cannot make app passwords."""
+    database = open_database(service.database_url)
+    try:
+        made = CreateKey(scopes=ALL_SCOPES)
+        key = database.write_sync(lambda tx: bootstrap.create_key(tx, "demo", made))
+        return Ledger(service, key, (*OPERATIONS, APP))
+    finally:
+        database.close()

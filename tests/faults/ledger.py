@@ -5,9 +5,7 @@ not. `compare` asks the running product over HTTP, by IMAP logins and for the de
 then knows which of the two happened.
 """
 
-import http.client
 import itertools
-import json
 import random
 import threading
 from collections import Counter
@@ -15,8 +13,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import urlencode
 
+from tests.faults.client import Client
 from tests.harness.service import Service, wait_for
 from tests.mail.clients import Imap, deliver, imap_login, refusal
 
@@ -35,17 +33,24 @@ class State:
     status: str = "active"
     display_name: str | None = None
     quota_bytes: int | None = None
+    pop3: bool = True
+    per_day: int | None = None
     forward: tuple[str, ...] = ()
     aliases: tuple[tuple[str, int | None], ...] = ()
     """Each with its id, or None if the id was in an answer that never arrived."""
+    apps: tuple[tuple[str, int | None], ...] = ()
+    """The names of the app passwords, each with its id as above."""
+    renamed: tuple[str, ...] = ()
+    """The local parts after the first one. The former addresses still work."""
 
     @property
     def shown(self) -> tuple[Any, ...]:
         """The part of the state that HTTP shows."""
         if not self.exists:
             return GONE
-        names = {name for name, _ in self.aliases}
-        return (True, self.status, self.display_name, self.quota_bytes, self.forward, names)
+        names, apps = ({name for name, _ in named} for named in (self.aliases, self.apps))
+        told = (self.status, self.display_name, self.quota_bytes, self.pop3, self.per_day)
+        return (True, *told, self.forward, names, apps, self.renamed)
 
 
 GONE = (False,)
@@ -104,9 +109,13 @@ RESET = Operation(
 CHOOSE = Operation(
     lambda entry: ("POST", f"{ACCOUNTS}/{entry.id}/password/reset", {"password": _password()}), RESET.after
 )
-RENAME = Operation(
+RETITLE = Operation(
     lambda entry: ("PUT", f"{ACCOUNTS}/{entry.id}", {"display_name": f"name {next(_numbers)}"}),
     lambda state, body, _answer: replace(state, display_name=body["display_name"]),
+)
+RENAME = Operation(
+    lambda entry: ("PUT", f"{ACCOUNTS}/{entry.id}", {"local_part": f"r{next(_numbers)}"}),
+    lambda state, body, _answer: replace(state, renamed=(*state.renamed, body["local_part"])),
 )
 SUSPEND = Operation(
     lambda entry: ("PUT", f"{ACCOUNTS}/{entry.id}", {"status": "suspended", "display_name": "suspended"}),
@@ -119,6 +128,14 @@ RESUME = Operation(
 QUOTA = Operation(
     lambda entry: ("PUT", f"{ACCOUNTS}/{entry.id}", {"quota_bytes": random.choice([None, 10**9 + next(_numbers)])}),
     SUSPEND.after,
+)
+SWITCH = Operation(
+    lambda entry: ("PUT", f"{ACCOUNTS}/{entry.id}", {"protocols": {"pop3": random.random() < 0.5}}),
+    lambda state, body, _answer: replace(state, **body["protocols"]),
+)
+SEND = Operation(
+    lambda entry: ("PUT", f"{ACCOUNTS}/{entry.id}", {"send_limits": {"recipients_per_day": next(_numbers)}}),
+    lambda state, body, _answer: replace(state, per_day=body["send_limits"]["recipients_per_day"]),
 )
 # The rule is off, because the load also sends mail to the accounts.
 FORWARD = Operation(
@@ -147,40 +164,27 @@ def _with_alias(state: State, body: dict[str, Any], answer: Any) -> State:
     return replace(state, aliases=(*state.aliases, made))
 
 
+def _ask_app(entry: Entry) -> tuple[str, str, dict[str, Any]]:
+    """Deletes an app password of the account, or makes a new one."""
+    path, ids = f"{ACCOUNTS}/{entry.id}/app-passwords", [id_ for _, id_ in entry.state.apps if id_]
+    if ids and random.random() < 0.5:
+        return "POST", f"{path}/delete", {"id": random.choice(ids)}
+    return "POST", f"{path}/create", {"name": f"phone {next(_numbers)}", "scopes": ["imap"]}
+
+
+def _with_app(state: State, body: dict[str, Any], answer: Any) -> State:
+    if "id" in body:
+        return replace(state, apps=tuple(app for app in state.apps if app[1] != body["id"]))
+    return replace(state, apps=(*state.apps, (body["name"], answer["app_password"]["id"] if answer else None)))
+
+
 ALIAS = Operation(_ask_alias, _with_alias)
+APP = Operation(_ask_app, _with_app)
 SIGN_OUT = Operation(lambda entry: ("POST", f"{ACCOUNTS}/{entry.id}/sessions/end", {}), lambda state, *_: state)
 DELETE = Operation(lambda entry: ("POST", f"{ACCOUNTS}/delete", {"id": entry.id}), lambda *_: ABSENT)
 
-# The operations on an existing account.
-OPERATIONS = (RESET, CHOOSE, RENAME, FORWARD, ALIAS, SUSPEND, RESUME, QUOTA, SIGN_OUT, DELETE)
-
-
-class Client:
-    """A client with one connection, which is opened again if it is lost."""
-
-    def __init__(self, port: int, key: str, **headers: str) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        self._headers = {"x-api-key": key, "content-type": "application/json", **headers}
-
-    def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any, Any] | None:
-        """Returns status, headers and body; None if no answer arrived."""
-        try:
-            self._connection.request(method, path, None if body is None else json.dumps(body), self._headers)
-            answer = self._connection.getresponse()
-            return answer.status, answer.headers, json.loads(answer.read())
-        except (OSError, http.client.HTTPException):
-            self._connection.close()
-            return None
-
-    def get(self, path: str, **query: Any) -> Any:
-        """Returns an answer whose status must be 200."""
-        answer = self.call("GET", f"{path}?{urlencode(query)}" if query else path)
-        assert answer, path
-        assert answer[0] == 200, answer
-        return answer[2]
-
-    def close(self) -> None:
-        self._connection.close()
+# The operations on an existing account. APP needs a key with a scope that the first key lacks.
+OPERATIONS = (RESET, CHOOSE, RETITLE, RENAME, FORWARD, ALIAS, SUSPEND, RESUME, QUOTA, SEND, SWITCH, SIGN_OUT, DELETE)
 
 
 @dataclass
@@ -189,6 +193,7 @@ class Ledger:
 
     service: Service
     key: str
+    operations: tuple[Operation, ...] = OPERATIONS
     entries: dict[str, Entry] = field(default_factory=dict)
     mails: dict[str, list[str]] = field(default_factory=dict)
     """Subjects that SMTP took, by address."""
@@ -198,6 +203,7 @@ class Ledger:
     unanswered: list[Entry] = field(default_factory=list)
     surprises: list[Any] = field(default_factory=list)
     """Answers that are neither 2xx nor 503 with Retry-After."""
+    checks: list[Callable[[Client], None]] = field(default_factory=list)  # made by each comparison too
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def client(self) -> Client:
@@ -216,8 +222,7 @@ class Ledger:
         method, path, body = operation.ask(entry)
         answer = client.call(method, path, body)
         with self._lock:
-            entry.changed = True
-            before = entry.state
+            entry.changed, before = True, entry.state
             if answer is None:
                 entry.possible = list(dict.fromkeys([before, operation.after(before, body, None)]))
                 self.unanswered.append(entry)
@@ -250,11 +255,13 @@ class Ledger:
         """Fails unless every promise is kept and every change is complete."""
         assert self.surprises == []
         client = self.client()
-        shown = {account["address"]: account for account in _all(client, ACCOUNTS, fields="*")}
-        assert set(shown) <= set(self.entries), "an account that no request created"
+        shown = {account["id"]: account for account in _all(client, ACCOUNTS, fields="*")}
         aliases = {alias["local_part"]: alias for alias in _all(client, ALIASES)}
+        unnamed = {account["address"]: account for account in shown.values()}
         for address, entry in self.entries.items():
-            _settle(client, entry, shown.get(address), aliases)
+            account = shown.get(entry.id) if entry.id else unnamed.get(address)
+            _settle(client, entry, account, aliases)
+        assert set(shown) <= {entry.id for entry in self.entries.values()}, "an account that no request created"
         _check_whole(client, self.entries.values(), shown.values(), aliases.values())
         if self.service.settings.get("mail") != "off":
             for alias in random.sample(sorted(aliases), min(logins, len(aliases))):
@@ -262,6 +269,9 @@ class Ledger:
             self._log_in(client, logins)
             for address, subjects in self.mails.items():
                 self._find_mail(address, subjects)
+                assert client.get(f"{ACCOUNTS}/{self.entries[address].id}/sent")["items"] == [], "it came from outside"
+        for check in self.checks:
+            check(client)
         for entry in self.entries.values():
             entry.changed = False
         self.unanswered.clear()
@@ -283,7 +293,7 @@ class Ledger:
     def _check_login(self, entry: Entry) -> None:
         """Finds out which password is valid. A suspended or deleted account must not be able to log
         in."""
-        address = f"{entry.local_part}@demo.test"
+        address = f"{random.choice((entry.local_part, *entry.possible[0].renamed))}@demo.test"
         known = [state for state in entry.possible if state.password]
         works = [state for state in known if logs_in(self.service, address, str(state.password))]
         if entry.possible[0].exists and entry.possible[0].status == "active":
@@ -344,13 +354,22 @@ def _settle(client: Client, entry: Entry, account: Any, aliases: dict[str, Any])
     if account:
         rule = client.get(f"{ACCOUNTS}/{account['id']}/forwarding")["forwarding"]
         own = {alias.partition("@")[0] for alias in account["aliases"]}
-        seen = (True, account["status"], account["display_name"], account["quota_bytes"], tuple(rule["to"]), own)
+        former = sorted((aliases[name]["id"], name) for name in own if aliases[name]["kind"] == "former")
+        own -= {name for _, name in former}
+        first, *renamed = [*(name for _, name in former), account["address"].partition("@")[0]]
+        assert first == entry.local_part, account
+        per_day, pop3 = account["send_limits"]["recipients_per_day"], account["protocols"]["pop3"]
+        told = (account["status"], account["display_name"], account["quota_bytes"], pop3, per_day)
+        listed = client.get(f"{ACCOUNTS}/{account['id']}/app-passwords")["app_passwords"]
+        apps = {one["name"]: one["id"] for one in listed}
+        seen = (True, *told, tuple(rule["to"]), own, set(apps), tuple(renamed))
     left = [state for state in entry.possible if state.shown == seen]
     assert left, f"promised {entry}, found {account}"
     entry.possible = left if account else left[:1]
     if account:
         found = tuple((name, aliases[name]["id"]) for name in sorted(own))
-        entry.possible = list(dict.fromkeys(replace(state, aliases=found) for state in left))
+        known = tuple(sorted(apps.items()))
+        entry.possible = list(dict.fromkeys(replace(state, aliases=found, apps=known) for state in left))
         entry.id = entry.id or account["id"]
         entry.existed = True
         assert (entry.id, entry.user_id) == (account["id"], account["user_id"])
@@ -365,6 +384,9 @@ def _check_whole(client: Client, entries: Iterable[Entry], accounts: Iterable[An
         type_: {event["data"].get("alias_id"): event["account_id"] for event in every if event["type"] == type_}
         for type_ in ("alias.created", "alias.deleted")
     }
+    named["alias.created"] |= {
+        event["data"]["former_id"]: event["account_id"] for event in every if event["type"] == "account.renamed"
+    }
     living, left = {account["id"] for account in accounts}, named["alias.created"].items()
     wanted = {id_ for id_, owner in left if id_ not in named["alias.deleted"] and owner in living}
     assert {alias["id"] for alias in aliases} == wanted, "an alias without its event, or an event without its alias"
@@ -373,7 +395,6 @@ def _check_whole(client: Client, entries: Iterable[Entry], accounts: Iterable[An
     assert events["account.deleted"] == existed - len(accounts)
     users = {account["user_id"] for account in accounts}
     assert Counter(account["user_id"] for account in accounts if account["is_default"]) == Counter(users)
-    counted = client.get("/v2/stats")
-    assert counted["accounts"]["total"] == len(accounts), counted
+    assert client.get("/v2/stats")["accounts"]["total"] == len(accounts)
     ids = [entry.id for entry in entries if entry.id]
     assert len(ids) == len(set(ids)), "two accounts have the same id"

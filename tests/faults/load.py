@@ -8,7 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 
-from tests.faults.ledger import OPERATIONS, Client, Entry, Ledger
+from tests.faults.client import Client
+from tests.faults.ledger import Entry, Ledger
 from tests.harness.service import wait_for
 
 CLIENTS = 4
@@ -62,7 +63,7 @@ class Load:
         if len(mine) < 3 or random.random() < 0.3:
             mine.append(self._ledger.create(client))
             return len(mine[-1].possible) == 1
-        return self._ledger.perform(client, random.choice(mine), random.choice(OPERATIONS))
+        return self._ledger.perform(client, random.choice(mine), random.choice(self._ledger.operations))
 
     def _send(self, mailbox: str) -> None:
         number = 0

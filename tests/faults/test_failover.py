@@ -15,8 +15,9 @@ import pytest
 
 from postroom.db.postgres import PostgresConnection
 from postroom.errors import Busy, OutcomeUnknown
+from tests.faults.client import Client
 from tests.faults.conftest import new_ledger
-from tests.faults.ledger import ACCOUNTS, Client, Ledger
+from tests.faults.ledger import ACCOUNTS, Ledger
 from tests.faults.load import Load, settled
 from tests.harness.service import LONG, Service, wait_for
 from tests.harness.standby import Pair

@@ -73,16 +73,31 @@ def test_nothing_acknowledged_is_lost_in_50_rounds(ledger: Ledger, mailbox: str)
     rounds(ledger, mailbox, 50)
 
 
-def test_the_api_process_alone(ledger: Ledger, mailbox: str) -> None:
-    """Clients see the connection end. The supervisor restarts the API."""
-    for _ in range(2):
-        dead = ledger.service.pid("api")
+def kill_alone(ledger: Ledger, mailbox: str, part: str, number: int) -> None:
+    """Kills one process again and again; the supervisor restarts it each time."""
+    for _ in range(number):
+        dead = ledger.service.pid(part)
         with Load(ledger, mailbox) as load:
-            load.wait_for(random.randrange(1, 60))
+            load.wait_for(random.randrange(20, 60))
             os.kill(dead, signal.SIGKILL)
-            wait_for("another API process", lambda dead=dead: ledger.service.pid("api") not in (0, dead))
+            wait_for("another process", lambda dead=dead: ledger.service.pid(part) not in (0, dead))
             load.wait_for(20)
         ledger.compare()
+
+
+def test_the_api_process_alone(ledger: Ledger, mailbox: str) -> None:
+    """Clients see the connection end."""
+    kill_alone(ledger, mailbox, "api", 2)
+
+
+def test_the_worker_process_alone(ledger: Ledger, mailbox: str) -> None:
+    """What it was sending to the webhook is sent again by the next worker, with the same id."""
+    kill_alone(ledger, mailbox, "worker", 2)
+
+
+@pytest.mark.long
+def test_the_worker_process_50_times(ledger: Ledger, mailbox: str) -> None:
+    kill_alone(ledger, mailbox, "worker", 50)
 
 
 def test_killed_while_it_starts(ledger: Ledger, mailbox: str) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.faults.client import Client
 from tests.faults.conftest import new_ledger
-from tests.faults.ledger import ABSENT, ACCOUNTS, DELETE, Client, Entry, Ledger, State, logs_in
+from tests.faults.ledger import ABSENT, ACCOUNTS, DELETE, Entry, Ledger, State, logs_in
 from tests.harness.service import Service
 
 

@@ -45,6 +45,8 @@ def fitting(kind: Any) -> st.SearchStrategy[Any]:
         return st.one_of([fitting(option) for option in options if option is not UnsetType and not is_note(option)])
     if origin is list:
         return st.lists(fitting(get_args(kind)[0]), max_size=3)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return documents(kind).map(lambda made: made[1])
     plain = {str: st.text(max_size=12).map(lambda text: MARK + text), int: NUMBERS, bool: st.booleans()}
     plain |= {types.NoneType: st.none(), datetime.datetime: st.datetimes().map(lambda time: f"{time.isoformat()}Z")}
     return plain[kind]
@@ -115,6 +117,8 @@ def fits(value: Any, kind: Any) -> Found:
         return False
     if kind in (types.NoneType, None):
         return value is None
+    if issubclass(kind, msgspec.Struct):
+        return judged(kind, value)
     assert kind in (str, int, bool), kind
     return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
 
@@ -164,6 +168,8 @@ def check(kind: type[msgspec.Struct], body: bytes) -> None:
     if found is not None:
         for name, value in document.items():
             read = getattr(found, name)
+            if isinstance(read, msgspec.Struct):
+                read = {inner: getattr(read, inner) for inner in value}
             assert read == value or isinstance(read, datetime.datetime)
 
 

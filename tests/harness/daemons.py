@@ -15,13 +15,20 @@ SEE_DAEMONS = (
     "db/test_mail_role.py", "db/test_postgres.py",
     "test_deploy.py", "test_start.py",
 )  # fmt: skip
-# These start daemons too, but what they promise depends on no daemon's version.
-ALIKE = ("backup/test_backup.py", "test_canary.py", "test_document_examples.py", "test_plans.py")
+# These start daemons too, or lie in a folder of SEE_DAEMONS, but what they promise depends on no
+# daemon's version.
+ALIKE = (
+    "backup/test_backup.py", "doctor/test_doctor.py", "faults/test_refused_starts.py", "service/test_housekeeping.py",
+    "service/test_login_guard.py", "service/test_purge.py", "service/test_quota_counts.py", "service/test_serve.py",
+    "service/test_serve_checks.py", "service/test_serve_processes.py", "service/test_serve_two_workers.py",
+    "service/test_worker.py", "test_canary.py", "test_document_examples.py", "test_plans.py",
+    "upgrade/test_upgrade.py",
+)  # fmt: skip
 
 
 def sees_daemons(file: Path) -> bool:
     """Whether `--daemons` selects the tests of a file."""
-    return _is_in(file, SEE_DAEMONS)
+    return _is_in(file, SEE_DAEMONS) and not _is_in(file, ALIKE)
 
 
 def _is_in(file: Path, places: tuple[str, ...]) -> bool:

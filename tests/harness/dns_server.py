@@ -28,13 +28,19 @@ class DnsServer(BaseResolver):  # type: ignore[misc]
     silent: set[str] = field(default_factory=set)
     """Names that are never answered."""
     asked: list[tuple[str, str, str]] = field(default_factory=list)
-    """The questions, as (name, type, protocol)."""
+    """The questions, as (name, type, protocol). One that is sent again, because its answer was late
+    on a busy machine, has the same ID (RFC 1035 4.1.1) and counts once."""
+    seen: set[tuple[int, str, str, str]] = field(default_factory=set)
+    """The questions with their IDs."""
+    validates: bool = False
+    """Whether answers have the AD bit, like those of a resolver that validates DNSSEC."""
+    host: str = "127.0.0.1"
     port: int = 0
 
     @classmethod
     @contextmanager
-    def start(cls) -> "Iterator[DnsServer]":
-        server = cls()
+    def start(cls, host: str = "127.0.0.1", port: int = 0) -> "Iterator[DnsServer]":
+        server = cls(host=host, port=port)
         udp, tcp = server._listen()
         for each in (udp, tcp):  # start_thread() takes half a second to end
             Thread(target=each.server.serve_forever, args=(POLL_SECONDS,), daemon=True).start()
@@ -46,20 +52,21 @@ class DnsServer(BaseResolver):  # type: ignore[misc]
                 running.server.server_close()
 
     def _listen(self) -> tuple[DNSServer, DNSServer]:
-        """Listens on a port that is free for both UDP and TCP."""
-        options = {"address": "127.0.0.1", "logger": DNSLogger(logf=lambda _: None)}
+        """Listens on the port, or on one that is free for both UDP and TCP."""
+        options = {"address": self.host, "logger": DNSLogger(logf=lambda _: None)}
         while True:
-            udp = DNSServer(self, port=0, **options)
+            udp = DNSServer(self, port=self.port, **options)
             self.port = udp.server.server_address[1]
             try:
                 return udp, DNSServer(self, port=self.port, tcp=True, **options)
             except OSError:
                 udp.server.server_close()
+                self.port = 0
 
     @property
     def address(self) -> str:
         """The server's address for POSTROOM_RESOLVER."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     def publish(self, name: str, record_type: str, *values: Any) -> None:
         """Sets the records of a name. TXT values are plain text or a tuple of strings; others are
@@ -80,8 +87,11 @@ class DnsServer(BaseResolver):  # type: ignore[misc]
 
     def resolve(self, request: DNSRecord, handler: DNSHandler) -> DNSRecord:
         reply = request.reply()
+        reply.header.ad = int(self.validates)
         name, kind = str(request.q.qname).rstrip(".").lower(), QTYPE[request.q.qtype]
-        self.asked.append((name, kind, handler.protocol))
+        if (question := (request.header.id, name, kind, handler.protocol)) not in self.seen:
+            self.seen.add(question)
+            self.asked.append(question[1:])
         if name in self.silent:
             raise DNSError("silent")
         if name in self.rcodes:

@@ -63,6 +63,28 @@ INSERT INTO vacations (account_id, enabled, message, days, updated_at) SELECT id
 INSERT INTO delivery_scripts (account_id, username, script) SELECT id, id || '@acct.internal', 'x' FROM accounts;
 INSERT INTO app_passwords (account_id, name, password, digest, imap, pop3, smtp, sieve, expires_at, created_at)
   SELECT id, 'x', 'x', n, 1, 1, 1, 1, id, 1 FROM accounts CROSS JOIN generate_series(1, 3) AS n WHERE id % 10 = 0;
+INSERT INTO owner_sessions (account_id, digest, generation, created_at, expires_at)
+  SELECT id, 'd' || id, 1, 1, id FROM accounts;
+INSERT INTO setup_links (account_id, digest, generation, expires_at) SELECT id, 'd' || id, 1, id FROM accounts;
+INSERT INTO sent_messages (account_id, node_id, queue_id, message_id, sent_at, told_at)
+  SELECT id, 0, 'q' || id, 'm' || id, 1, id FROM accounts;
+INSERT INTO sent_recipients (sent_message_id, account_id, recipient, status, enhanced_code, told_at)
+  SELECT id, account_id, 'r' || n, 'delayed', 'x', id FROM sent_messages CROSS JOIN generate_series(1, 2) AS n;
+INSERT INTO sent_handovers (queue_id, target_id, sent_message_id, recipient, account_id, told_at)
+  SELECT queue_id, account_id, id, 'r1', account_id, id FROM sent_messages;
+INSERT INTO sent_days (account_id, day, status, recipients)
+  SELECT id, id % 100 + n, 'delayed', 1 FROM accounts CROSS JOIN generate_series(1, 5) AS n;
+INSERT INTO webhooks (organization_id, key_id, url, events, user_id, domain_id, status, secret, after_event_id,
+    created_at, updated_at)
+  SELECT organization_id, id, 'https://x.test/', '[]', user_id, domain_id, 'active', 's', 1, 1, 1
+  FROM accounts WHERE id % 10 = 0;
+INSERT INTO webhook_deliveries (organization_id, webhook_id, source_kind, source_id, type, status, next_at, created_at,
+    ended_at)
+  SELECT organization_id, id, 'event', n, 'account.created', CASE WHEN n % 10 = 0 THEN 'pending' ELSE 'failed' END,
+    CASE WHEN n % 10 = 0 THEN n END, 1, CASE WHEN n % 10 > 0 THEN n END
+  FROM webhooks CROSS JOIN generate_series(1, 40) AS n;
+INSERT INTO webhook_lanes (webhook_id, due_at) SELECT id, id FROM webhooks;
+INSERT INTO webhook_cursors (id, event_id) VALUES (1, 1);
 INSERT INTO account_users (organization_id, user_id) SELECT DISTINCT organization_id, user_id FROM accounts;
 ANALYZE
 """

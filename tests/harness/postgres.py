@@ -64,6 +64,7 @@ class PostgresServer:
         port = free_port()
         options = (
             f"-c listen_addresses=127.0.0.1 -p {port} -c unix_socket_directories= -c fsync={'on' if durable else 'off'}"
+            " -c max_connections=300"  # several services use it, each as docs/operations.md says
         )
         control: list[str | Path] = [binaries / "pg_ctl", "-D", data, "-w", "-l", folder / "log"]
         start, stop = [*control, "-o", options, "start"], [*control, "-m", "immediate", "stop"]

@@ -21,15 +21,15 @@ from postroom.api.connection import configure
 from postroom.api.context import Measured
 from postroom.api.rate_limits import Clock
 from postroom.api.request_metrics import ALONE, ProcessSlot
-from postroom.auth import keys
 from postroom.auth.keys import CreateKey
+from postroom.auth.tokens import digest
 from postroom.cluster import digest_keys
 from postroom.db import Database, Tx
 from postroom.domains import commands as domains
 from postroom.domains.commands import Status
 from postroom.instance import digest_key
-from postroom.mailboxes.interface import Mailboxes, OpenSession, Size, Usage
-from postroom.mailboxes.session_revocations import Ended
+from postroom.mailboxes.interface import Mailboxes, OpenSession, SignIn, Size, Usage
+from postroom.mailboxes.session_revocations import MAIN_PASSWORD, Ended
 from postroom.service import bootstrap
 from postroom.settings import Settings
 from postroom.tenants import organizations
@@ -76,6 +76,10 @@ class Told(Mailboxes):
     asked: list[int] = field(default_factory=list)
     size: Usage = field(default_factory=lambda: Usage(0, 0))
     open: list[OpenSession] = field(default_factory=list)
+    right: dict[tuple[str, str], SignIn] = field(default_factory=dict)
+    """The accounts of the addresses and passwords that are right."""
+    tried_from: list[str] = field(default_factory=list)
+    """The addresses of the clients that tried a password, in order."""
 
     async def count(self, account_id: int) -> Size:
         self._ask(account_id)
@@ -88,6 +92,12 @@ class Told(Mailboxes):
     async def sessions(self, account_id: int) -> list[OpenSession]:
         self._ask(account_id)
         return self.open
+
+    async def sign_in(self, address: str, password: str, client_address: str) -> SignIn | None:
+        self.tried_from.append(client_address)
+        if self.problem:
+            raise self.problem
+        return self.right.get((address, password))
 
     def _ask(self, account_id: int) -> None:
         self.asked.append(account_id)
@@ -103,6 +113,8 @@ class ApiServer:
     """The sessions that the API asked to end, as (account id, generation), in order."""
     ended_credentials: list[int] = field(default_factory=list)
     """The app passwords whose sessions the API asked to end, in order."""
+    ended_switches: list[Ended] = field(default_factory=list)
+    """The sessions of a protocol or of the main password that the API asked to end, in order."""
     ends: bool = True
     """Whether sessions can be ended now."""
     meanwhile: Callable[[], None] = lambda: None
@@ -147,8 +159,10 @@ class ApiServer:
             server.database.close()
 
     async def _end_sessions(self, sessions: Sequence[Ended]) -> bool:
-        self.ended += [(one.account_id, one.generation) for one in sessions if one.credential_id is None]
-        self.ended_credentials += [one.credential_id for one in sessions if one.credential_id is not None]
+        every = [one for one in sessions if (one.credential_id, one.protocol) == (None, None)]
+        self.ended += [(one.account_id, one.generation) for one in every]
+        self.ended_credentials += [one.credential_id for one in sessions if one.credential_id]
+        self.ended_switches += [one for one in sessions if one.protocol or one.credential_id == MAIN_PASSWORD]
         self.meanwhile()
         return self.ends
 
@@ -269,7 +283,7 @@ class Tenant:
     def key_id(self, key: str) -> int:
         """Returns the id of a key."""
         sql = "SELECT id FROM api_keys WHERE digest = :digest"
-        row = self.api.database.write_sync(lambda tx: tx.one(sql, digest=keys.digest(key)))
+        row = self.api.database.write_sync(lambda tx: tx.one(sql, digest=digest(key)))
         assert row
         return int(row[0])
 

@@ -56,7 +56,7 @@ def free_ports() -> dict[str, int]:
     this process."""
     LOCKS.mkdir(exist_ok=True)
     while True:
-        first = random.randrange(20_000, 32_000, 10)
+        first = random.randrange(20_000, 32_000, 20)  # a node has more ports, which follow these
         lock = (LOCKS / str(first)).open("w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -44,7 +44,7 @@ def run(commands: list[str], opening: str, service: Service, folder: Path) -> li
         "BACKUP": str(folder / "backup"),
     }
     bash = [shutil.which("bash") or "bash", "-eu", "-o", "pipefail", "-c", script]
-    done = subprocess.run(bash, env=environment, cwd=folder, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(bash, env=environment, cwd=folder, capture_output=True, text=True, timeout=300)
     printed = done.stdout.split(MARK)
     assert done.returncode == 0, f"{commands[len(printed) - 1]}\n{printed[-1]}\n{done.stderr}"
     return printed[:-1]

@@ -24,6 +24,8 @@ NewDatabase = Callable[[], dict[str, str]]
 BOTH = {
     "test_aliases",
     "test_app_passwords",
+    "test_owner_page",
+    "test_switches",
     "test_renames::test_it_works",
     "test_renames::test_a_hundred_renames_under_load",
     "test_imported_hashes::test_a_reset",
@@ -31,8 +33,10 @@ BOTH = {
     "test_delivery",
     "test_submission",
     "test_senders",
+    "test_send_limits",
     "test_ways_out",
     "test_forwards",
+    "test_sent_mail",
     "test_delivery_rules",
     "test_identity",
     "test_spelled_logins",
@@ -49,6 +53,7 @@ BOTH = {
     "test_port25::test_nothing_is_taken_while_nobody_can_judge",
     "test_port25::test_each_message_of_a_session_is_asked_about",
     "test_last_login::test_it_works",
+    "test_login_guard",
     "test_scripts::test_forwarding_ends_with_a_reset_that_stops_scripts",
     "test_quotas::test_it_works",
     "test_quotas::test_a_number_of_messages",
@@ -60,11 +65,14 @@ BOTH = {
 # Look-ups that each version of the daemons asks of each engine in its own way.
 EACH_DEBIAN = {
     "test_app_passwords",
+    "test_owner_page",
+    "test_switches",
     "test_freshness",
     "test_delivery",
     "test_submission",
     "test_delivery_rules",
     "test_quotas",
+    "test_login_guard",
 }
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Thread
 
+from tests.harness.service import wait_for
 from tests.mail.clients import HOST
 
 
@@ -69,6 +70,10 @@ class Sink(socketserver.ThreadingTCPServer):
     def find(self, subject: str) -> Taken | None:
         """Returns the message with this subject, or None if it has not arrived."""
         return next((taken for taken in self.taken if f"Subject: {subject}\r\n".encode() in taken.raw), None)
+
+    def wait_for(self, subject: str) -> Taken:
+        """Waits for the message with this subject."""
+        return wait_for(f"the message {subject}", lambda: self.find(subject)) or Taken()
 
     @classmethod
     @contextmanager

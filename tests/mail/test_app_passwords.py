@@ -1,22 +1,20 @@
 """App passwords over real IMAP, POP3, submission and ManageSieve, on both engines."""
 
 import os
-import poplib
 import signal
 import smtplib
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from tests.harness import traces
 from tests.harness.service import wait_for
-from tests.mail.clients import HOST, Imap, Pop3, imap_login, message, sieve_command, sieve_login, submission, tls
+from tests.mail.clients import HOST, Imap, submission, tls
 from tests.mail.platform import Mailbox
+from tests.mail.sessions import PROTOCOLS, Session, works
 
-PROTOCOLS = ("imap", "pop3", "smtp", "sieve")
 # Letters that mean something in SQL, in Lua or to Dovecot's variables, and one of several bytes.
 LETTERS = ("'", "\\", "%", ";", "\u00e9")
 POSITIONS = 13
@@ -39,57 +37,6 @@ def listed(mailbox: Mailbox) -> list[Any]:
         "app_passwords"
     ]
     return found
-
-
-class Session:
-    """An open session of one protocol."""
-
-    def __init__(self, mailbox: Mailbox, protocol: str, password: str) -> None:
-        """Raises an error of the client, or AssertionError, if the login is refused."""
-        service, address = mailbox.platform.service, mailbox.address
-        self.address = address
-        self.ask: Callable[[], object]
-        if protocol == "imap":
-            imap = imap_login(service, address, password)
-            self.ask = imap.noop
-        elif protocol == "pop3":
-            pop3 = Pop3(HOST, service.ports["pop3s_port"])
-            pop3.user(address)
-            pop3.pass_(password)
-            self.ask = pop3.noop
-        elif protocol == "smtp":
-            self.smtp = submission(service, address, password)
-            self.ask = self._send
-        else:
-            sieve = sieve_login(HOST, service.ports["sieve_port"], address, password)
-            self.ask = lambda: sieve_command(sieve, b"LISTSCRIPTS")
-
-    def _send(self) -> None:
-        self.smtp.sendmail(self.address, [self.address], message(self.address, self.address, "x").as_bytes())
-
-    def is_open(self) -> bool:
-        try:
-            self.ask()
-        except (Imap.abort, poplib.error_proto, smtplib.SMTPException, AssertionError, OSError):
-            return False
-        return True
-
-
-REFUSED = (Imap.error, poplib.error_proto, smtplib.SMTPAuthenticationError, AssertionError)
-
-
-def works(mailbox: Mailbox, password: str) -> list[str]:
-    """Returns the protocols that accept the password. A refusal takes Dovecot's delay."""
-
-    def accepts(protocol: str) -> bool:
-        with suppress(*REFUSED):
-            return Session(mailbox, protocol, password).is_open()
-        return False
-
-    with ThreadPoolExecutor(len(PROTOCOLS)) as pool:
-        return [
-            protocol for protocol, is_right in zip(PROTOCOLS, pool.map(accepts, PROTOCOLS), strict=True) if is_right
-        ]
 
 
 def test_it_works(alice: Mailbox) -> None:
@@ -200,9 +147,9 @@ def test_letters_that_mean_something(alice: Mailbox) -> None:
 
 
 def test_the_key_of_the_digests_is_secret(alice: Mailbox) -> None:
-    """Nobody but the system user and root can read it, in its own file and in Dovecot's."""
+    """It is in no other file, and nobody but the system user and root can read this one."""
     data = alice.platform.service.data
-    key = (data / "db" / "digest.key").read_text().strip()
-    holders = [path for path in data.rglob("*") if path.is_file() and key.encode() in path.read_bytes()]
-    assert data / "db" / "digest.key" in holders
-    assert [oct(path.stat().st_mode & 0o777) for path in holders] == ["0o600"] * len(holders)
+    path = data / "db" / "digest.key"
+    key = path.read_bytes().strip()
+    assert [path for path, content in traces.files(data) if key in content] == [path]
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -69,14 +69,14 @@ TABLES = [f"postfix/{name}" for name in PATTERNS]
 
 def test_it_works() -> None:
     assert sorted(render()) == [
+        "dovecot/auth.lua",
         "dovecot/before.sieve",
         "dovecot/dovecot.conf",
         "dovecot/folders.acl",
         "dovecot/quota-warning",
-        "dovecot/refused.conf.ext",
+        "dovecot/refused.lua",
         "dovecot/scripts.conf.ext",
         "dovecot/sendmail",
-        "dovecot/sql.conf.ext",
         "opendkim/opendkim.conf",
         "opendkim/sign.lua",
         "opendkim/signed.lua",
@@ -112,9 +112,9 @@ def test_the_password_of_the_database_is_for_who_reads_it_alone() -> None:
 
 def test_the_engines_differ_in_how_they_are_asked_only() -> None:
     sqlite, postgres = render(), render(POSTGRES)
-    assert set(sqlite) - set(postgres) == {"dovecot/sql.conf.ext", "dovecot/refused.conf.ext"}
+    assert sqlite.keys() <= postgres.keys()
     private = {"dovecot/database.conf", "opendkim/database.conf", "run/postfix-database.conf"}
-    assert set(postgres) - set(sqlite) == private | {"dovecot/auth.lua", "dovecot/refused.lua", "postfix/answers.cf"}
+    assert set(postgres) - set(sqlite) == private | {"postfix/answers.cf"}
     for name in MAPS:
         first, second = (files[f"postfix/{name}.cf"].text.partition("query = ")[2] for files in (sqlite, postgres))
         view = re.search(r"(mail_\w+) WHERE", first)
@@ -142,14 +142,12 @@ def test_it_refuses_a_database_that_a_daemon_would_misread(role: dict[str, str],
 @BOTH
 def test_without_root_there_is_no_postfix_and_no_other_user(version: str) -> None:
     files = render(replace(ROOTLESS, dovecot=version))
-    assert sorted(
-        files.keys()
-        - {f"dovecot/{name}" for name in ("sql.conf.ext", "refused.conf.ext", "scripts.conf.ext", "folders.acl")}
-        - {"dovecot/none.sieve", "dovecot/passdbs.conf"}
-    ) == [
+    assert sorted(files.keys() - {f"dovecot/{name}" for name in ("scripts.conf.ext", "folders.acl", "none.sieve")}) == [
+        "dovecot/auth.lua",
         "dovecot/before.sieve",
         "dovecot/dovecot.conf",
         "dovecot/quota-warning",
+        "dovecot/refused.lua",
         "run/doveadm.key",
     ]
     text = files["dovecot/dovecot.conf"].text
@@ -190,8 +188,8 @@ def test_the_database_is_read_by_its_owner(version: str) -> None:
 
 
 def test_a_suspended_account_is_hidden_from_smtp() -> None:
-    assert "(nologin IS NULL OR '%s' <> 'smtp')" in render()["dovecot/sql.conf.ext"].text
-    assert "(nologin IS NULL OR '%{protocol}' <> 'smtp')" in render(TRIXIE)["dovecot/passdbs.conf"].text
+    for plane in (ROOT, TRIXIE, POSTGRES):
+        assert "(nologin IS NULL OR $3 <> 'smtp')" in render(plane)["dovecot/auth.lua"].text
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from postroom.accounts import delivery_scripts
 from postroom.accounts.delivery_rules import Forwarding, Vacation
 from postroom.accounts.delivery_scripts import MOST_ADDRESSES
 from postroom.accounts.vacation import LONGEST_TEXT
+from tests.harness import mail_queue
 from tests.harness.service import wait_for
 from tests.mail.clients import message, smtp, submission
 from tests.mail.platform import Mailbox, nothing_came
 from tests.mail.test_aliases import alias
-from tests.mail.test_sieve import queue
 
 
 def forward(box: Mailbox, *targets: str, keep_copy: bool = True, enabled: bool = True) -> None:
@@ -125,7 +125,7 @@ def test_two_that_forward_to_each_other_keep_the_mail(alice: Mailbox, bob: Mailb
         forward(box, other.address.replace("@", "+x@"), keep_copy=False)
     alice.receive("round")
     assert alice.wait_for("round")
-    wait_for("an empty queue", lambda: queue(alice.platform.service) == "")
+    wait_for("an empty queue", lambda: mail_queue.queued(alice.platform.service) == "")
     assert [box.subjects() for box in (alice, bob)] == [["round"], []]
 
 
@@ -134,7 +134,7 @@ def test_no_rule_of_a_suspended_account(alice: Mailbox, bob: Mailbox, target: Ma
     away(alice)
     alice.update(status="suspended")
     bob.send(alice.address, "stopped")
-    wait_for("an empty queue", lambda: queue(alice.platform.service) == "")
+    wait_for("an empty queue", lambda: mail_queue.queued(alice.platform.service) == "")
     alice.update(status="active")
     assert alice.subjects() == ["stopped"]
     bob.send(alice.address, "runs")
@@ -150,7 +150,7 @@ def test_several_spellings_of_an_address_are_forwarded_once(alice: Mailbox, bob:
     with submission(alice.platform.service, bob.address, bob.password) as client:
         client.send_message(made, bob.address, spelled)
     assert target.wait_for("spelled")
-    wait_for("an empty queue", lambda: queue(alice.platform.service) == "")
+    wait_for("an empty queue", lambda: mail_queue.queued(alice.platform.service) == "")
     assert target.subjects() == alice.subjects() == ["spelled"]
 
 

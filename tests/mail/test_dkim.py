@@ -15,6 +15,7 @@ import pytest
 from postroom.db import open_database
 from postroom.domains import dkim
 from postroom.supervision import stale_processes
+from tests.harness import traces
 from tests.harness.dns_server import DnsServer
 from tests.harness.service import Service, wait_for
 from tests.mail.clients import message, smtp, submission
@@ -56,7 +57,7 @@ def publish(dns: DnsServer, platform: Platform) -> list[str]:
 
 def verifies(dns: DnsServer, raw: bytes) -> bool:
     done = subprocess.run(
-        ["/usr/bin/python3", VERIFIER, str(dns.port)], input=raw, capture_output=True, timeout=60, check=True
+        ["/usr/bin/python3", VERIFIER, dns.address], input=raw, capture_output=True, timeout=60, check=True
     )
     return done.stdout.strip() == b"good"
 
@@ -296,8 +297,7 @@ def test_the_private_key_stays_where_it_is(platform: Platform) -> None:
     database.close()
     said += [str(events), raw.decode(), platform.service.said()]
     said += [path.read_text(errors="replace") for path in (platform.service.data / "log").iterdir()]
-    for pid in platform.service.processes():
-        said += [Path(f"/proc/{pid}/{name}").read_text(errors="replace") for name in ("cmdline", "environ")]
+    said += [content.decode(errors="replace") for _, content in traces.processes(platform.service)]
     assert len(keys) >= 2
     for key in keys:
         lines = [line for line in key.splitlines() if "-----" not in line]

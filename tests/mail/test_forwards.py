@@ -1,15 +1,14 @@
 """Forwards by Sieve scripts: which messages leave, which stay in the INBOX, and how they end."""
 
-import subprocess
 from email import message_from_bytes
 
 import pytest
 
 from postroom.milter.sieve import MOST_FORWARDS
+from tests.harness import mail_queue
 from tests.harness.service import wait_for
 from tests.mail.clients import deliver, message, smtp
 from tests.mail.platform import Mailbox, nothing_came
-from tests.mail.test_sieve import queue
 
 
 def test_a_forward_has_its_owners_envelope_and_is_not_signed(alice: Mailbox, target: Mailbox) -> None:
@@ -125,7 +124,7 @@ def test_forwards_in_a_circle_end_and_the_mail_is_there(alice: Mailbox, bob: Mai
         box.put_script(script.encode())
     alice.receive("round")
     assert alice.wait_for("round")
-    wait_for("an empty queue", lambda: queue(alice.platform.service) == "")
+    wait_for("an empty queue", lambda: mail_queue.queued(alice.platform.service) == "")
     assert len(alice.subjects()) <= 4
     assert bob.subjects() == []
 
@@ -143,7 +142,7 @@ def test_mail_of_a_script_waits_while_the_milter_is_away(alice: Mailbox, target:
         wait_for("the deferred delivery", lambda: f"to=<{alice.id}@acct.internal>" in log.read_text())
     finally:
         hidden.rename(socket_)
-    subprocess.run(["/usr/sbin/postqueue", "-c", service.data / "postfix", "-f"], check=True)
+    mail_queue.flush(service)
     assert target.wait_for("patience")
     assert alice.subjects() == []
 

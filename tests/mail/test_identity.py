@@ -3,6 +3,7 @@
 import subprocess
 from pathlib import Path
 
+from tests.harness import mail_queue
 from tests.harness.service import Service, wait_for
 from tests.mail.clients import message, submission
 from tests.mail.platform import Platform
@@ -41,7 +42,7 @@ def test_queued_mail_of_the_old_account_never_reaches_the_new_one(platform: Plat
     # Dovecot is back. The account is deleted and created again before the queue's next attempt.
     old.delete()
     new = platform.create()
-    subprocess.run(["postqueue", "-c", service.data / "postfix", "-f"], check=True)
+    mail_queue.flush(service)
     assert neighbour.wait_for("for the neighbour")
     wait_for("an empty queue", lambda: "acct.internal" not in _queue(service))
     assert new.subjects() == []

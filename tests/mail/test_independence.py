@@ -1,9 +1,13 @@
-"""Mail continues without the API, and the settings take effect."""
+"""Mail continues without the API, the settings take effect, and SQLite may fail."""
 
 import os
+import shutil
 import socket
+import sqlite3
 import ssl
+import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,8 +15,9 @@ import pytest
 
 from postroom.mailplane.certificate import self_signed
 from tests.harness.service import Service, wait_for
-from tests.mail.clients import refusal, submission, tls
-from tests.mail.platform import Platform
+from tests.mail.clients import Imap, refusal, submission, tls
+from tests.mail.platform import Mailbox, Platform
+from tests.mail.test_outage import logs_in
 
 
 @pytest.fixture
@@ -22,29 +27,71 @@ def lone() -> Iterator[Service]:
         yield new
 
 
-def test_mail_goes_on_while_the_api_is_stopped(lone: Service) -> None:
+@pytest.fixture(scope="module")
+def mailbox() -> Iterator[Mailbox]:
+    """Returns an account of a service without the API."""
+    with Service.new() as service:
+        made = Platform.new(service.start()).create()
+        assert service.stop() == 0
+        assert {path.name for path in (service.data / "db").iterdir()} == {
+            "digest.key",
+            "postroom.db",
+            "postroom.db-lock",
+            "postroom.db-turn",
+        }
+        service.launch("--only", "mail")
+        wait_for("Dovecot and Postfix", lambda: _answers(service, "imaps_port") and _answers(service, "smtp_port"))
+        nobody = f"nobody@{made.platform.domain}"
+        wait_for("the milter", lambda: refusal(service, nobody)[0] // 100 == 5)
+        yield made
+        assert service.stop() == 0
+
+
+def test_mail_goes_on_while_the_api_is_stopped(mailbox: Mailbox) -> None:
     """Without the API, no process keeps the database's -wal and -shm files, so the daemons must
     create them."""
-    mailbox = Platform.new(lone.start()).create()
-    assert lone.stop() == 0
-    assert {path.name for path in (lone.data / "db").iterdir()} == {
-        "digest.key",
-        "postroom.db",
-        "postroom.db-lock",
-        "postroom.db-turn",
-    }
-    lone.launch("--only", "mail")
-    wait_for("Dovecot and Postfix", lambda: _answers(lone, "imaps_port") and _answers(lone, "smtp_port"))
-    nobody = f"nobody@{mailbox.platform.domain}"
-    wait_for("the milter", lambda: refusal(lone, nobody)[0] // 100 == 5)
-    assert refusal(lone, nobody)[0] == 550
+    service = mailbox.platform.service
+    assert refusal(service, f"nobody@{mailbox.platform.domain}")[0] == 550
     mailbox.receive("without the API")
     assert mailbox.wait_for("without the API")
     mailbox.send(mailbox.address, "sent without the API")
     assert mailbox.wait_for("sent without the API")
-    owner = (lone.data / "db").stat().st_uid
-    assert {path.stat().st_uid for path in (lone.data / "db").iterdir()} == {owner}
-    assert lone.stop() == 0
+    owner = (service.data / "db").stat().st_uid
+    assert {path.stat().st_uid for path in (service.data / "db").iterdir()} == {owner}
+
+
+def test_a_look_up_ends_its_read(mailbox: Mailbox) -> None:
+    """Otherwise no checkpoint could empty the log (WAL), which would grow as long as nobody else
+    logs in."""
+    path = mailbox.platform.service.data / "db" / "postroom.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        mailbox.receive("a look-up of a delivery")
+        assert mailbox.wait_for("a look-up of a delivery")
+        writer.execute("UPDATE accounts SET updated_at = updated_at + 1")
+        emptied = "PRAGMA wal_checkpoint(TRUNCATE)"
+        wait_for("an empty log", lambda: writer.execute(emptied).fetchone() == (0, 0, 0), 5)
+
+
+def test_without_a_database_a_login_fails_for_now(mailbox: Mailbox) -> None:
+    """A database that is not there or is damaged makes no password wrong."""
+    data = mailbox.platform.service.data
+    folder, aside = data / "db", data / "aside"
+    folder.rename(aside)
+    try:
+        # The new workers have no connection.
+        subprocess.run(["doveadm", "-c", str(data / "dovecot" / "dovecot.conf"), "reload"], check=True)
+        wait_for("a login of a new worker", lambda: not logs_in(mailbox))
+        folder.mkdir()
+        (folder / "postroom.db").write_bytes(b"not a database " * 1000)
+        for path in (folder, folder / "postroom.db"):
+            os.chown(path, aside.stat().st_uid, aside.stat().st_gid)
+        assert not logs_in(mailbox)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        aside.rename(folder)
+    assert mailbox.can_login()
+    with pytest.raises(Imap.error, match="AUTHENTICATIONFAILED"):
+        mailbox.login("wrong")
 
 
 def test_a_mailbox_outlives_a_restart(lone: Service) -> None:
@@ -52,7 +99,11 @@ def test_a_mailbox_outlives_a_restart(lone: Service) -> None:
     mailbox.receive("kept")
     mailbox.wait_for("kept")
     assert lone.stop() == 0
+    of_an_earlier_version = [lone.data / "dovecot" / name for name in ("sql.conf.ext", "refused.conf.ext")]
+    for path in of_an_earlier_version:
+        path.touch()
     lone.start()
+    assert not [path for path in of_an_earlier_version if path.exists()]
     assert mailbox.subjects() == ["kept"]
     assert "pr_" not in lone.said(), "the API key is shown at the first start only"
 

@@ -23,8 +23,9 @@ def sessions(mailbox: Mailbox) -> list[str]:
 
 def test_it_works(platform: Platform) -> None:
     mailbox, other = platform.create(), platform.create("other")
-    who = {"id": mailbox.id, "address": mailbox.address, "forwards_by_script": False}
-    who |= {"quota_bytes": None, "quota_messages": None, "over_quota": False}
+    who: dict[str, Any] = {"id": mailbox.id, "address": mailbox.address, "forwards_by_script": False}
+    who |= {"quota_bytes": None, "quota_messages": None, "over_quota": False, "sent": ask(mailbox, "usage")["sent"]}
+    assert who["sent"]["recipients_today"] == 0
     assert ask(mailbox, "usage") == {**who, "used_bytes": 0, "messages": 0}
     mailbox.receive("one")
     size = len(mailbox.wait_for("one"))

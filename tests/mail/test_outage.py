@@ -7,12 +7,12 @@ import smtplib
 import subprocess
 from collections.abc import Callable, Iterator
 from email import message_from_bytes
-from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import sql
 
+from tests.harness import mail_queue, traces
 from tests.harness.postgres import PostgresServer
 from tests.harness.service import Service, wait_for
 from tests.mail.clients import Imap, imap_login, refusal, submission
@@ -140,7 +140,7 @@ def test_a_delivery_waits_while_its_rules_cannot_be_read(mailbox: Mailbox) -> No
         wait_for("the deferred delivery", lambda: deferred.search(log.read_text()))
         assert "unread rules" not in mailbox.subjects()
         owner.execute(sql.SQL("GRANT SELECT ON mail_scripts TO {}").format(role))
-    subprocess.run(["/usr/sbin/postqueue", "-c", service.data / "postfix", "-f"], check=True)
+    mail_queue.flush(service)
     assert target.wait_for("unread rules")
     assert "unread rules" not in mailbox.subjects()
     forward(mailbox, enabled=False)
@@ -173,13 +173,13 @@ def test_a_wrong_password_is_still_wrong(mailbox: Mailbox) -> None:
 def test_the_passwords_of_the_database_are_nowhere_else(mailbox: Mailbox) -> None:
     service = mailbox.platform.service
     ours = (service.data / "db" / "mail_role.password").read_text().strip()
-    for path in (path for path in service.data.rglob("*") if path.is_file() and not path.is_symlink()):
-        text = path.read_bytes()
+    for path, text in traces.files(service.data):
         if SECRET.encode() in text or ours.encode() in text:
             assert path.stat().st_mode & 0o777 == 0o600, path
             assert SECRET.encode() not in text, path
-    commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in service.processes()]
-    assert not [command for command in commands if SECRET.encode() in command or ours.encode() in command]
+    started = [(path, text) for path, text in traces.processes(service) if path.name == "cmdline"]
+    assert started
+    assert not [path for path, text in started if SECRET.encode() in text or ours.encode() in text]
     assert SECRET not in service.said()
     assert ours not in service.said()
 

@@ -15,9 +15,11 @@ from postroom.mailplane.daemons import dovecot_version
 from tests.mail.clients import HOST, own_address, submission, tls
 from tests.mail.platform import Mailbox, Platform
 
-MANY = 200
+# Above the default limits of Dovecot and Postfix, which are 100.
+MANY = 120
+SILENT = 200
 AT_ONCE = 16
-ONE_ADDRESS = ["127.77.77.77"] * MANY
+ONE_ADDRESS = "127.77.77.77"
 ADDRESSES = [f"127.78.{number}.1" for number in range(MANY)]
 
 
@@ -85,8 +87,8 @@ def test_one_address_leaves_room_for_others(platform: Platform, attempt: Try, mo
     with ExitStack() as held:
         # Dovecot reads the count before it adds the new session, so simultaneous connections may
         # exceed the bound.
-        assert most <= together(attempt, box, ONE_ADDRESS, held)["OK"] < most + AT_ONCE
-        assert attempt(box, ONE_ADDRESS[0], held) != "OK"
+        assert most <= together(attempt, box, [ONE_ADDRESS] * (most + 2 * AT_ONCE), held)["OK"] < most + AT_ONCE
+        assert attempt(box, ONE_ADDRESS, held) != "OK"
         assert attempt(other, own_address(), held) == "OK"
         assert attempt(box, own_address(), held) == "OK"
 
@@ -104,9 +106,9 @@ def test_one_account_from_many_addresses_leaves_room_for_others(platform: Platfo
 def test_connections_that_say_nothing_leave_room_for_others(platform: Platform, port: str) -> None:
     other = platform.create("other")
     with ExitStack() as held:
-        for _ in range(MANY):
+        for _ in range(SILENT):
             target = (HOST, platform.service.ports[port])
-            held.enter_context(socket.create_connection(target, 60, (ONE_ADDRESS[0], 0)))
+            held.enter_context(socket.create_connection(target, 60, (ONE_ADDRESS, 0)))
         assert other.can_login()
         other.receive("meanwhile")
         other.wait_for("meanwhile")

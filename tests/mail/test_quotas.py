@@ -4,12 +4,11 @@ message that was taken is not returned."""
 import os
 import signal
 import smtplib
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.harness import mail_queue
 from tests.harness.service import wait_for
 from tests.mail.clients import HOST, Pop3, message, refusal, smtp, submission
 from tests.mail.platform import Mailbox, Platform
@@ -176,11 +175,6 @@ def test_imap(platform: Platform) -> None:
         assert imap.getquotaroot("INBOX")[1][1] in ([b"Mailbox ()"], [None])
 
 
-def queued(platform: Platform) -> str:
-    command: list[str | Path] = ["postqueue", "-c", platform.service.data / "postfix", "-j"]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
 def test_a_message_that_was_taken_waits(platform: Platform) -> None:
     """Mail that arrives before the worker knows that the mailbox is full waits in the queue, and is
     neither lost nor returned."""
@@ -190,13 +184,13 @@ def test_a_message_that_was_taken_waits(platform: Platform) -> None:
     try:
         receive(bob, KB, "first")
         send(bob, KB, "second")
-        wait_for("a message that waits", lambda: "Quota exceeded" in queued(platform))
-        assert f"{bob.id}@acct.internal" in queued(platform)
+        wait_for("a message that waits", lambda: "Quota exceeded" in mail_queue.queued(platform.service))
+        assert f"{bob.id}@acct.internal" in mail_queue.queued(platform.service)
     finally:
         os.kill(worker, signal.SIGCONT)
     wait_until_full(bob)
     bob.update(quota_messages=5)
-    subprocess.run(["postqueue", "-c", platform.service.data / "postfix", "-f"], check=True)
+    mail_queue.flush(platform.service)
     bob.wait_for("second")
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.service import Service, wait_for
+from tests.harness import mail_queue
+from tests.harness.service import wait_for
 from tests.mail.clients import HOST, deliver, message, put_script, smtp, submission
 from tests.mail.platform import Mailbox, Platform
 
@@ -109,7 +110,7 @@ def test_several_spellings_of_an_address_get_one_copy(platform: Platform, others
             assert client.send_message(made, "someone@elsewhere.example", spelled) == {}
     box.receive("last")
     box.wait_for("last")
-    wait_for("an empty queue", lambda: queue(platform.service) == "")
+    wait_for("an empty queue", lambda: mail_queue.queued(platform.service) == "")
     assert sorted(box.subjects()) == ["first", "last", "second"]
 
 
@@ -164,7 +165,7 @@ def test_a_script_that_takes_too_long_is_stopped(platform: Platform) -> None:
     assert (box.home / "sieve" / "main.sieve").read_bytes() == SLOW
 
     def arrived() -> bool:
-        subprocess.run(["postqueue", "-c", platform.service.data / "postfix", "-f"], check=True)
+        mail_queue.flush(platform.service)
         return sorted(box.subjects()) == sorted(f"slow{number}" for number in range(25))
 
     wait_for("all of its mail", arrived, 240)
@@ -178,7 +179,7 @@ def test_a_script_that_needs_too_much_memory_is_stopped(platform: Platform) -> N
     box.receive("hello")
 
     def arrived() -> bool:
-        subprocess.run(["postqueue", "-c", platform.service.data / "postfix", "-f"], check=True)
+        mail_queue.flush(platform.service)
         return box.subjects() == ["hello"]
 
     wait_for("the mail", arrived, 240)
@@ -222,8 +223,3 @@ def test_scripts_have_a_size_and_a_number(platform: Platform) -> None:
 
 def _give(path: Path, like: Path) -> None:
     subprocess.run(["chown", f"--reference={like}", path], check=True)
-
-
-def queue(service: Service) -> str:
-    command: list[str | Path] = ["postqueue", "-c", service.data / "postfix", "-j"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -1,7 +1,6 @@
-"""Verifies the DKIM signature of a message on stdin with dkimpy, using a DNS server on a port of
-127.0.0.1.
+"""Verifies the DKIM signature of a message on stdin with dkimpy, using a DNS server.
 
-    /usr/bin/python3 verify_dkim.py PORT < message
+    /usr/bin/python3 verify_dkim.py ADDRESS:PORT < message
 
 dkimpy is from Debian (python3-dkim), so this script runs in Debian's Python, not in the venv of the
 tests.
@@ -13,7 +12,8 @@ import dkim
 import dns.resolver
 
 resolver = dns.resolver.Resolver(configure=False)
-resolver.nameservers, resolver.port = ["127.0.0.1"], int(sys.argv[1])
+host, _, port = sys.argv[1].rpartition(":")
+resolver.nameservers, resolver.port = [host], int(port)
 
 
 def txt(name: bytes, timeout: float = 5) -> bytes | None:

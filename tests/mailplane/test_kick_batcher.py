@@ -15,6 +15,9 @@ from postroom.mailplane.internal_addresses import login_mask
 HERE, THERE = DoveadmEndpoint("key", address="192.0.2.1"), DoveadmEndpoint("key", address="192.0.2.2")
 
 
+WHO = ["doveadmResponse", [], "who"]
+
+
 class Asked:
     """A doveadm endpoint that records its requests. `sessions` maps each login with a session to
     the number of kicks that the session still survives."""
@@ -25,6 +28,11 @@ class Asked:
         self.failure: Exception | None = None
 
     async def __call__(self, endpoint: DoveadmEndpoint, commands: Sequence[Sequence[Any]]) -> Any:
+        if commands[0][0] == "who":
+            self.questions.append((endpoint, ["who"]))
+            await asyncio.sleep(0)
+            there = [{"username": mask.replace("*", "")} for mask, left in self.sessions.items() if left > 0]
+            return [["doveadmResponse", there, "who"]] * 2
         names = [name for _, _, name in commands]
         self.questions.append((endpoint, list(dict.fromkeys(names))))
         assert sorted(names) == sorted(self.questions[-1][1] * 2)  # each login is kicked twice
@@ -61,9 +69,26 @@ def test_those_that_come_together_share_a_question(asked: Asked) -> None:
 
     run(test)
     assert asked.questions == [
-        (HERE, [login_mask(id_, 1) for id_ in range(10)]),
+        (HERE, ["who"]),
         (HERE, [login_mask(10, 1), login_mask(10, 2)]),
     ]
+
+
+def test_of_many_only_those_who_are_logged_in_are_kicked(asked: Asked) -> None:
+    """An app password's sessions in every generation, sessions of one protocol or of the main
+    password, and no session of another account."""
+    asked.sessions = {login_mask(11, 1): 1, login_mask(2, 1): 1}
+    asked.sessions |= dict.fromkeys(("3@7.c5.imap.acct.internal", "3@1.c5.imap.acct.internal"), 1)
+    asked.sessions |= dict.fromkeys(("12@1.c6.imap.acct.internal", "12@1.c6.pop3.acct.internal"), 1)
+    asked.sessions |= dict.fromkeys(("13@1.sieve.acct.internal", "13@1.c7.imap.acct.internal"), 1)
+    logins: list[kick_batcher.Login] = [(1, 1), (2, 1), (3, 0, 5, None), (12, 1, None, "pop3"), (13, 1, 0, None)]
+
+    async def test(ends: KickBatcher) -> None:
+        assert await ends.end(HERE, logins)
+
+    run(test)
+    some = ["3@*.c5.*acct.internal", "12@1.*pop3.acct.internal", "13@1.sieve.acct.internal"]
+    assert asked.questions[1] == (HERE, [login_mask(2, 1), *some])
 
 
 def test_each_dovecot_is_asked_for_its_own(asked: Asked) -> None:
@@ -81,7 +106,7 @@ def test_too_many_are_several_questions(asked: Asked, monkeypatch: pytest.Monkey
         assert all(await asyncio.gather(*(ends.end(HERE, [(id_, 1)]) for id_ in range(10))))
 
     run(test)
-    assert [len(names) for _, names in asked.questions] == [4, 4, 2]
+    assert [names for _, names in asked.questions] == [["who"], ["who"], [login_mask(8, 1), login_mask(9, 1)]]
 
 
 def test_who_is_gone_does_not_wait_for_who_stays(asked: Asked) -> None:
@@ -139,3 +164,18 @@ def test_a_login_that_two_ask_for_is_kicked_once_for_both(asked: Asked) -> None:
 
     run(test)
     assert asked.questions == [(HERE, [login_mask(1, 1), login_mask(2, 1)])]
+
+
+@pytest.mark.parametrize(
+    "answer", [[], [WHO], [7, 7], [["error", {}, "who"]] * 2, [["doveadmResponse", {}, "who"]] * 2, [[*WHO, 1]] * 2]
+)
+def test_an_answer_about_who_is_logged_in_that_makes_no_sense(monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
+    async def ask(_endpoint: DoveadmEndpoint, commands: Sequence[Sequence[Any]]) -> Any:
+        assert commands[0][0] == "who"
+        return answer
+
+    async def test(ends: KickBatcher) -> None:
+        assert not await ends.end(HERE, [(id_, 1) for id_ in range(10)])
+
+    monkeypatch.setattr(doveadm, "ask", ask)
+    run(test)

@@ -11,7 +11,7 @@ from postroom.accounts import last_logins
 from postroom.accounts.commands import CreateAccount
 from postroom.actor import Actor
 from postroom.db import Database, Tx
-from postroom.mailplane.dovecot.logins import LoginLog, login
+from postroom.mailplane.dovecot.logins import FailureLog, LoginLog, failure, login
 from postroom.service import bootstrap
 from postroom.supervision import logfiles
 from postroom.tenants import organizations
@@ -22,7 +22,7 @@ MINUTE = 60_000
 
 
 def line(account_id: int, second: float, success: str = "yes", before: str = f"{STAMP}stats: Info: ") -> str:
-    who = f'"original_user":"a@b.test","user":"{account_id}@1.acct.internal"'
+    who = f'"remote_ip":"192.0.2.1","original_user":"a@b.test","user":"{account_id}@1.acct.internal"'
     fields = f'"duration":1,"success":"{success}","service":"imap",{who}'
     return f'{before}{{"event":"auth_request_finished","end_time":{second},"fields":{{{fields}}}}}\n'
 
@@ -63,8 +63,20 @@ def test_a_log_that_is_begun_anew(tmp_path: Path) -> None:
 def test_each_password_of_an_account(tmp_path: Path) -> None:
     path = tmp_path / "dovecot.log"
     with_app = line(7, 5).replace("@1.", "@1.c12.").replace("imap", "smtp")
-    path.write_text(line(7, 3) + with_app + line(7, 4) + with_app.replace("c12", "c0") + with_app.replace(":5", ":2"))
-    assert LoginLog(path)() == [(7, None, 4_000, "imap"), (7, 12, 5_000, "smtp")]
+    path.write_text(
+        line(7, 3).replace("@1.", "@1.imap.")
+        + with_app
+        + line(7, 4)
+        + with_app.replace("c12", "c0")
+        + with_app.replace(":5", ":2")
+    )
+    with path.open("a") as log:
+        log.write(line(7, 9).replace("@1.", "@1.c13.sieve.") + line(7, 9).replace("@1.", "@1.lmtp."))
+    assert LoginLog(path)() == [
+        (7, None, "192.0.2.1", 4_000, "imap"),
+        (7, 12, "192.0.2.1", 5_000, "smtp"),
+        (7, 13, "192.0.2.1", 9_000, "imap"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -87,8 +99,54 @@ def test_each_password_of_an_account(tmp_path: Path) -> None:
     ],
 )
 def test_lines_that_tell_of_no_login(text: str) -> None:
-    assert login(line(7, 1).encode()) == (7, None, 1000, "imap")
+    assert login(line(7, 1).encode()) == (7, None, "192.0.2.1", 1000, "imap")
     assert login(text.encode()) is None
+
+
+def refused(user: str, sent: str, address: str = "192.0.2.1") -> str:
+    fields = f'"duration":1,"remote_ip":"{address}","service":"pop3","original_user":"{sent}","user":"{user}"'
+    return f'{STAMP}stats: Info: {{"end_time":5,"fields":{{{fields}}}}}\n'
+
+
+COMPARED = refused("7@1.c4.acct.internal", "A@b.test")
+
+
+def test_failures_are_counted_from_now_on(tmp_path: Path) -> None:
+    """Those of an earlier worker were counted."""
+    path = tmp_path / "dovecot.log"
+    path.write_text(COMPARED)
+    log = FailureLog(path)
+    assert log() == {}
+    with path.open("a") as file:
+        file.write(2 * COMPARED + line(7, 1) + refused("a@b.test", "a@b.test", "::1") + COMPARED[:-9])
+    assert log() == {(7, "A@b.test", "192.0.2.1"): 2, (None, "a@b.test", "::1"): 1}
+    with path.open("a") as file:
+        file.write(COMPARED[-9:])
+    assert log() == {(7, "A@b.test", "192.0.2.1"): 1}
+    assert FailureLog(tmp_path / "other.log")() == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        line(7, 1),
+        COMPARED.replace("stats: Info: ", "auth: Info: "),
+        COMPARED.replace(f"{STAMP}stats", f"{STAMP}imap-login: Info: Disconnected: user=<{STAMP}stats"),
+        COMPARED.replace('"original_user":"A@b.test",', ""),  # no password was sent
+        COMPARED.replace('"service":"pop3",', ""),
+        COMPARED.replace('"remote_ip":"192.0.2.1"', '"remote_ip":7'),
+        COMPARED[:60] + "\n",
+    ],
+)
+def test_lines_that_tell_of_no_failure(text: str) -> None:
+    assert failure(COMPARED.encode()) == (7, "A@b.test", "192.0.2.1")
+    assert failure(text.encode()) is None
+
+
+def test_a_client_cannot_say_that_a_password_was_compared() -> None:
+    name = "7@1.acct.internal"
+    assert failure(refused(name, name).encode()) == (None, name, "192.0.2.1")
+    assert failure(refused(name, name.upper()).encode()) == (None, name.upper(), "192.0.2.1")
 
 
 @pytest.fixture

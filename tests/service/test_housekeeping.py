@@ -9,10 +9,13 @@ import pytest
 
 from postroom import events, idempotency
 from postroom.accounts import commands as accounts
+from postroom.accounts import owner_sessions, sent_mail
 from postroom.accounts.commands import CreateAccount
+from postroom.accounts.sent_mail import Sender, Told
 from postroom.actor import Actor
 from postroom.auth import console_sessions, keys
 from postroom.auth.keys import CreateKey
+from postroom.auth.tokens import new_token
 from postroom.db import Database, Tx, migrate, open_database
 from postroom.domains.dkim import generate
 from postroom.service import bootstrap, worker
@@ -85,8 +88,8 @@ def test_events_are_removed_after_their_days(database: Database, monkeypatch: py
     steps = []
     forget = events.forget
 
-    def counted(tx: Tx, before: int) -> int:
-        steps.append(forget(tx, before))
+    def counted(tx: Tx, before: int, below: int) -> int:
+        steps.append(forget(tx, before, below))
         return steps[-1]
 
     monkeypatch.setattr(events, "forget", counted)
@@ -168,6 +171,50 @@ def test_the_console_keeps_nothing_that_is_over(database: Database) -> None:
     database.write_sync(work)
     keep_house(database)
     assert (count(database, "console_sessions"), count(database, "console_links")) == (1, 1)
+
+
+def test_the_owners_page_keeps_no_session_that_is_over(database: Database) -> None:
+    """An open session stays."""
+    actor = Actor(organization(database))
+    key = generate()
+
+    def work(tx: Tx) -> None:
+        bootstrap.create_domain(tx, ORGANIZATION, "owner.example", "u", "active", key)
+        account = accounts.create(tx, actor, CreateAccount("owner.example", "owner", "u", None, "x"))
+        for _ in range(3):
+            owner_sessions.start(tx, Actor(0, account_id=account.id), 1, new_token())
+        tx.run(
+            "UPDATE owner_sessions SET expires_at = :now WHERE id > (SELECT MIN(id) FROM owner_sessions)", now=tx.now
+        )
+
+    database.write_sync(work)
+    keep_house(database)
+    assert count(database, "owner_sessions") == 1
+
+
+def test_sent_mail_is_known_for_seven_days(database: Database) -> None:
+    actor = Actor(organization(database))
+
+    def work(tx: Tx) -> list[int]:
+        bootstrap.create_domain(tx, ORGANIZATION, "sent.example", None, "active")
+        account = accounts.create(tx, actor, CreateAccount("sent.example", "writer", "u", None, "x"))
+        senders = {name: Sender(account.id, "<1@x>", tx.now) for name in ("old", "new")}
+        told = [Told(name, "x@y", None, "delivered", 250, "2.0.0", None, tx.now) for name in senders]
+        sent_mail.record(tx, 0, told, senders)
+        first, last = (row[0] for row in tx.all("SELECT id FROM sent_messages ORDER BY id"))
+        for sql in ("UPDATE sent_messages SET told_at = :at WHERE id = :id", AGE_RECIPIENT):
+            tx.run(sql, at=tx.now - sent_mail.KEPT_MS, id=first)
+        return [first, last]
+
+    first, last = database.write_sync(work)
+    assert first < last
+    keep_house(database)
+    for table, column in (("sent_messages", "id"), ("sent_recipients", "sent_message_id")):
+        sql = f"SELECT {column} FROM {table}"
+        assert database.write_sync(lambda tx, sql=sql: tx.all(sql)) == [(last,)]  # type: ignore[misc]
+
+
+AGE_RECIPIENT = "UPDATE sent_recipients SET told_at = :at WHERE sent_message_id = :id"
 
 
 def test_a_key_has_so_many_sessions_and_no_more(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,13 +32,15 @@ from tests.harness.dns_server import DnsServer
 from tests.harness.service import Service, wait_for
 
 MANY = 25
+EVERYBODY = [{"username": f"{id_}@{generation}.acct.internal"} for id_ in range(1, 200) for generation in (1, 2, 77)]
+WHO = json.dumps([["doveadmResponse", EVERYBODY, "who"]] * 2).encode()
 KEY = dkim.generate()
 
 
 @dataclass
 class Doveadm:
-    """Listens in place of a node's Dovecot, answers that nobody is logged in, and records the
-    work."""
+    """Listens in place of a node's Dovecot, says that everybody may be logged in and that nobody is
+    when a login is to end, and records the work."""
 
     kicked: Counter[str] = field(default_factory=Counter)
     """How many requests have named each login."""
@@ -57,10 +59,13 @@ class Doveadm:
                 while (line := self.rfile.readline().strip()) != b"":
                     if line.lower().startswith(b"content-length:"):
                         length = int(line.partition(b":")[2])
-                names = {tag for _, _, tag in json.loads(self.rfile.read(length))}
+                commands = json.loads(self.rfile.read(length))
+                names = {tag for command, _, tag in commands if command == "kick"}
                 found.kicked.update(names)
-                found.go.wait(60)
-                body = json.dumps([["error", {"exitCode": NO_SESSION}, name] for name in names]).encode()
+                if names:
+                    found.go.wait(60)
+                answers = [["error", {"exitCode": NO_SESSION}, name] for name in names]
+                body = json.dumps(answers).encode() if names else WHO
                 self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
 
         path = run / "dovecot" / "http"

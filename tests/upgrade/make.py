@@ -29,6 +29,11 @@ def fill(service: Service) -> None:
     platform.call("PUT", f"{path}/forwarding", {"enabled": True, "to": ["ann@else.example"]})
     platform.call("PUT", f"{path}/vacation", {"enabled": True, "text": "away"})
     platform.call("POST", f"{path}/app-passwords/create", {"name": "phone", "scopes": ["imap"]})
+    platform.call("POST", f"{path}/setup-link", {})
+    platform.sign_in(boxes[0].id)
+    hook = {"url": "https://platform.example/hook", "events": ["account.*"], "user_id": "user_first"}
+    platform.call("POST", "/v2/webhooks/create", hook)
+    boxes[0].update(display_name="of a delivery")
     boxes[1].update(status="suspended")
     boxes[2].update(status="disabled")
     boxes[3].delete()
@@ -37,15 +42,44 @@ def fill(service: Service) -> None:
         platform.call("POST", "/v2/email-aliases/create", {**body, "account_ids": [box.id]})
     boxes[1].update(local_part="renamed")
     platform.call("POST", f"/v2/email-accounts/{boxes[4].id}/password/reset", {"password_hash": HASHES[0]})
-    boxes[4].update(quota_bytes=10**9, quota_messages=10**5)
+    boxes[4].update(quota_bytes=10**9, quota_messages=10**5, protocols={"pop3": False}, main_password=False)
+    boxes[4].update(may_send=False, send_limits={"recipients_per_hour": 5})
     platform.call("POST", "/v2/domain", {"domain": "claim.example", "user_id": "user_first"})
     platform.call("POST", "/v2/domains/claim.example/dkim/rotate", {"user_id": "user_first"})
     consent = {"user_id": "user_first", "subdomain": f"shop.{platform.domain}"}
     platform.call("POST", f"/v2/domains/{platform.domain}/consent", consent)
+    for table, columns, values in (
+        ("login_networks", "account_id, network, last_at", ":id, '192.0.2.1', :later"),
+        ("login_failures", "account_id, network, minute, failures", ":id, '192.0.2.2', :later, 100"),
+        ("login_bans", "network, from_at, until_at, ban_ms", "'192.0.2.2', 1, :later, 60000"),
+        ("full_periods", "account_id, name, period, in_a_row", ":id, 'recipients_per_hour', 1, 1"),
+        ("known_recipients", "account_id, recipient_hash, first_day, last_day", ":id, -7, 1, :later"),
+        ("sent_counts", "organization_id, user_id, account_id, hour, in_hour, in_day", "1, 'u', :id, 1, 2, 3"),
+        ("login_attacks", "account_id, started_at, checked_at, failures", ":id, 1, :later, 100"),
+        ("sent_days", "account_id, day, status, recipients", ":id, 20000, 'delivered', 7"),
+        (
+            "sent_messages",
+            "account_id, node_id, queue_id, message_id, sent_at, told_at",
+            ":id, 0, '4jd31V4G43zK3Wl', '<1@mail.example>', 1, :later",
+        ),
+        (
+            "sent_recipients",
+            "account_id, sent_message_id, recipient, status, smtp_code, enhanced_code, told_at",
+            ":id, 1, 'ann@else.example', 'delayed', 450, '4.2.0', :later",
+        ),
+        (
+            "sent_handovers",
+            "account_id, queue_id, target_id, sent_message_id, recipient, told_at",
+            ":id, '4jd31V4G43zK3Wm', 1, 1, 'ann@else.example', :later",
+        ),
+    ):
+        sql = f"INSERT INTO {table} ({columns}) VALUES ({values}) RETURNING 1"
+        platform.sql(sql, later=2**42, **({"id": boxes[0].id} if ":id" in values else {}))
     for arguments in (
         ("keys", "create", "--name", "narrow", "--domain", platform.domain, "--network", "192.0.2.0/24"),
         ("keys", "revoke", "2"),
         ("limits", "set", "--accounts", "100", "--quota-bytes", "2000000000", "--user", "user_first"),
+        ("limits", "set", "--recipients-per-hour", "50", "--total-recipients-per-day", "900"),
         ("domains", "create", "pending.test"),
         ("domains", "create", "suspended.test", "--active"),
         ("domains", "suspend", "suspended.test"),

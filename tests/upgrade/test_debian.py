@@ -4,7 +4,6 @@ has filled. Clients see what they saw before, and what waited goes on."""
 import asyncio
 import os
 import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from postroom.mailplane.dovecot import doveadm
+from tests.harness import mail_queue
 from tests.harness.debian13 import Debian13
 from tests.harness.postgres import PostgresServer, free_port
 from tests.harness.service import Service, wait_for
@@ -145,8 +145,7 @@ def test_it_works(upgraded: Upgraded) -> None:
 
 
 def test_what_waited_goes_on(upgraded: Upgraded) -> None:
-    data = upgraded.box.platform.service.data
-    subprocess.run(["postqueue", "-c", data / "postfix", "-f"], check=True)
+    mail_queue.flush(upgraded.box.platform.service)
     taken = wait_for("what waited", lambda: upgraded.outside.find("it waits"))
     assert taken
     assert b"DKIM-Signature: " in taken.raw

@@ -16,6 +16,8 @@ export async function rules(): Promise<void> {
   (await client.call("delivery_rules.get_vacation", { path })).vacation.until_at satisfies string | null;
   const away = { enabled: true, text: "I am away.", subject: null, until_at: "2027-01-02T00:00:00Z" };
   (await client.call("delivery_rules.put_vacation", { path, body: away })).vacation.active_now satisfies boolean;
+  (await client.call("sent_mail.get_page", { path, query: { limit: 10 } })).items[0].status satisfies string;
+  (await client.call("sent_mail.get_days", { path })).items[0].delivered satisfies number;
 }
 
 export async function appPasswords(): Promise<void> {
@@ -26,6 +28,15 @@ export async function appPasswords(): Promise<void> {
   (await client.call("app_passwords.get_all", { path: of })).app_passwords[0].last_used_protocol satisfies string | null;
   const id = made.app_password.id;
   (await client.call("app_passwords.delete", { path: of, body: { id } })).deleted.sessions_ended satisfies boolean;
+}
+
+export async function setupLinks(): Promise<void> {
+  const owner = { ...domain, local_part: "owner", credential: "setup_link" as const };
+  (await client.call("accounts.create", { body: owner })).setup_url satisfies string | undefined;
+  const link = await client.call("setup_links.create", { path, body: { expires_in: 3600, ...user } });
+  const token = link.setup_url.split("#")[1]!;
+  (await client.call("setup_links.look", { body: { token } })).address satisfies string;
+  (await client.call("setup_links.accept", { body: { token, password: "violet-harbor-sings-42" } })).profile satisfies string | null;
 }
 
 export async function accounts(): Promise<void> {
@@ -43,6 +54,9 @@ export async function accounts(): Promise<void> {
   (await client.call("accounts.get_domain_page", { path: domain })).domain.status satisfies Domain["status"];
   for await (const one of client.list("accounts.get_page", { query: { deleted: "true" } })) one satisfies Account;
   await client.call("accounts.update", { path, body: { status: "suspended", display_name: null } });
+  const off = { protocols: { pop3: false }, main_password: false };
+  (await client.call("accounts.update", { path, body: off })).account.protocols.smtp satisfies boolean;
+  account.main_password satisfies boolean;
   (await client.call("accounts.delete", { body: { id: 42 } })).deleted.purge_at satisfies string | null;
   await client.call("accounts.restore", { path, body: {} });
   await client.call("accounts.sign_out", { path, body: user });
@@ -91,6 +105,17 @@ export async function others(): Promise<void> {
   (await client.call("keys.create", { body: { scopes: ["accounts:read"] } })).api_key satisfies string;
   for await (const key of client.list("keys.get_page")) key.scopes satisfies string[];
   (await client.call("keys.delete", { body: { id: 7 } })).deleted.prefix satisfies string;
+  const made = await client.call("webhooks.create", { body: { url: "https://platform.example/hook", events: ["account.*"] } });
+  made.secret satisfies string;
+  for await (const webhook of client.list("webhooks.get_page")) webhook.domain satisfies string | null;
+  (await client.call("webhooks.get", { path })).webhook.failing_since satisfies string | null;
+  await client.call("webhooks.update", { path, body: { status: "active", description: null } });
+  (await client.call("webhooks.rotate", { path, body: {} })).secret satisfies string;
+  for await (const one of client.list("webhook_deliveries.get_page", { path, query: { status: "failed" } })) one.last_error satisfies string | null;
+  (await client.call("webhook_deliveries.replay", { path, body: { failed: true } })).more satisfies boolean;
+  (await client.call("webhook_deliveries.test", { path, body: {} })).attempt.delivered satisfies boolean;
+  (await client.call("webhooks.delete", { body: { id: 7 } })).deleted.url satisfies string;
+  await client.call("keys.delete", { body: { id: 7, keep_webhooks: true } });
   for await (const event of client.list("events.get_page", { query: { limit: 500, type: "account.created", since: "2026-01-31T00:00:00Z" } })) react(event);
   (await client.call("limits.get")).limits.domains satisfies number | null;
   await client.call("limits.change", { body: { ...user, domains: null } });
@@ -126,6 +151,8 @@ export async function mistakes(): Promise<void> {
   await client.call("accounts.get", { path: { id: "x" } });
   // @ts-expect-error there is no such status
   await client.call("accounts.update", { path, body: { status: "gone" } });
+  // @ts-expect-error there is no such protocol
+  await client.call("accounts.update", { path, body: { protocols: { lmtp: false } } });
   // @ts-expect-error no list
   client.list("accounts.create");
   // @ts-expect-error there is no such parameter

@@ -1,12 +1,17 @@
 """The body of the request that changes an account."""
 
+from typing import Literal
+
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from postroom.accounts.commands import UpdateAccount
 from postroom.accounts.model import Status
 from postroom.accounts.renames import Rename
+from postroom.accounts.send_rights import SetSendRights
 from postroom.api.decoding import check_display_name
+from postroom.api.endpoints.account_bodies import SwitchesBody, switches
+from postroom.api.endpoints.send_limit_bodies import SendLimitsBody
 from postroom.api.fields import parse_address
 from postroom.errors import FieldError
 from postroom.parameters import (
@@ -17,9 +22,14 @@ from postroom.parameters import (
     IsDefault,
     KeepFormer,
     LocalPart,
+    MainPassword,
+    MaySendMail,
+    ProtocolSwitches,
     QuotaBytes,
     QuotaMessages,
     QuotaNumber,
+    SendBlocked,
+    SendLimitsToSet,
     StatusName,
     UserId,
 )
@@ -37,6 +47,11 @@ class UpdateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allow_reserved: AllowReserved = False
     quota_bytes: QuotaBytes[QuotaNumber] | UnsetType | None = UNSET
     quota_messages: QuotaMessages[QuotaNumber] | UnsetType | None = UNSET
+    protocols: ProtocolSwitches[SwitchesBody] | UnsetType = UNSET
+    main_password: MainPassword | UnsetType = UNSET
+    may_send: MaySendMail | UnsetType = UNSET
+    send_limits: SendLimitsToSet[SendLimitsBody] | UnsetType = UNSET
+    send_blocked: SendBlocked | UnsetType = UNSET
 
 
 def parse(body: UpdateBody, problems: list[FieldError]) -> tuple[Rename | None, UpdateAccount]:
@@ -46,8 +61,17 @@ def parse(body: UpdateBody, problems: list[FieldError]) -> tuple[Rename | None, 
         problems.append(problem)
     if body.is_default is False:
         problems.append(FieldError("is_default", "invalid", "Make another account the default instead."))
-    command = UpdateAccount(name, body.status, True if body.is_default is True else UNSET)
+    if body.send_blocked is True:
+        problems.append(FieldError("send_blocked", "invalid", "Send may_send: false instead."))
+    default: Literal[True] | UnsetType = True if body.is_default is True else UNSET
+    command = UpdateAccount(name, body.status, default, switches=switches(body.protocols, body.main_password))
     return _rename(body, problems), command
+
+
+def send_rights(body: UpdateBody) -> SetSendRights:
+    """The send rights that the request sets."""
+    limits = (SendLimitsBody() if body.send_limits is UNSET else body.send_limits).command()
+    return SetSendRights(body.may_send, limits, body.send_blocked is False)
 
 
 def _rename(body: UpdateBody, problems: list[FieldError]) -> Rename | None:

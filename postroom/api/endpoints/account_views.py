@@ -17,6 +17,8 @@ from postroom.api.projections import derive, filler, readers
 from postroom.db import Row, Tx
 
 NOTE = "Save this password now. It will not be shown again."
+SETUP_NOTE = "The link works once, until setup_expires_at. Send it to the owner alone, who sets the password with it."
+NOBODY_NOTE = "Nobody can log in until a password is set: reset it, or make a setup link."
 IMPORTED_NOTE = "The password is the one that the hash was made of. Postroom does not know it."
 
 CreatedAccount = derive(

@@ -7,18 +7,20 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from postroom.accounts import app_passwords, renames
+from postroom.accounts import app_passwords, renames, send_rights, setup_links
 from postroom.accounts import commands as accounts
 from postroom.accounts.commands import CreateAccount
 from postroom.accounts.model import Account
 from postroom.accounts.quotas import SetQuota
 from postroom.api.context import RequestContext, Result, path_id, require_user, resolve_user
 from postroom.api.endpoints import account_password, account_update, account_views
+from postroom.api.endpoints.account_bodies import CreateBody, DeleteBody, ResetBody, RestoreBody, SignOutBody, switches
 from postroom.api.endpoints.account_page import AccountPage, DomainPageQuery, PageQuery
 from postroom.api.endpoints.account_quota import with_size
 from postroom.api.endpoints.account_update import UpdateBody
-from postroom.api.endpoints.account_views import NOTE, projection, shown_rows
+from postroom.api.endpoints.account_views import projection, shown_rows
 from postroom.api.endpoints.domain_views import ShownDomain
+from postroom.api.endpoints.setup_links import DAY, url_of
 from postroom.api.fields import (
     parse_address,
     parse_domain_field,
@@ -27,26 +29,15 @@ from postroom.api.fields import (
     text_problems,
 )
 from postroom.api.problems import NO_ACCOUNT, NO_DOMAIN, NO_USER
+from postroom.api.projections import timestamp
 from postroom.api.route import route
+from postroom.auth.tokens import new_token
 from postroom.db import Row, Tx
 from postroom.domains import commands as domains
 from postroom.errors import FieldError, not_found
 from postroom.mailboxes.session_revocations import Ended
 from postroom.parameters import (
-    AllowReserved,
-    DisableScripts,
-    DisplayName,
-    DomainName,
     Fields,
-    Id,
-    LocalPart,
-    Password,
-    PasswordHash,
-    Purge,
-    QuotaBytes,
-    QuotaMessages,
-    QuotaNumber,
-    RevokeAppPasswords,
     UserId,
 )
 
@@ -65,40 +56,6 @@ class FieldsQuery(msgspec.Struct, frozen=True):
     fields: Fields | UnsetType = UNSET
 
 
-class CreateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    domain: DomainName
-    local_part: LocalPart
-    user_id: UserId | UnsetType = UNSET
-    display_name: DisplayName | None = None
-    password: Password | UnsetType = UNSET
-    password_hash: PasswordHash | UnsetType = UNSET
-    allow_reserved: AllowReserved = False
-    quota_bytes: QuotaBytes[QuotaNumber] | UnsetType | None = UNSET
-    quota_messages: QuotaMessages[QuotaNumber] | None = None
-
-
-class DeleteBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    id: Id
-    user_id: UserId | UnsetType = UNSET
-    purge: Purge = False
-
-
-class RestoreBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    user_id: UserId | UnsetType = UNSET
-
-
-class SignOutBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    user_id: UserId | UnsetType = UNSET
-
-
-class ResetBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    user_id: UserId | UnsetType = UNSET
-    password: Password | UnsetType = UNSET
-    password_hash: PasswordHash | UnsetType = UNSET
-    disable_scripts: DisableScripts = False
-    revoke_app_passwords: RevokeAppPasswords = False
-
-
 class AccountAnswer(msgspec.Struct, frozen=True):
     account: Any
 
@@ -106,7 +63,9 @@ class AccountAnswer(msgspec.Struct, frozen=True):
 class SecretAnswer(msgspec.Struct, frozen=True):
     account: Any
     password: str | None
-    note: str = NOTE
+    note: str
+    setup_url: str | UnsetType = UNSET
+    setup_expires_at: str | UnsetType = UNSET
 
 
 class PageAnswer(msgspec.Struct, frozen=True):
@@ -148,8 +107,10 @@ async def create(context: RequestContext, query: FieldsQuery, body: CreateBody) 
     address = parse_address(body.domain, body.local_part, problems)
     password = parse_password(body.password, address, problems)
     hashed = account_password.parse_hash(body.password_hash, body.password, problems)
+    account_password.check_credential(body.credential, body.password, body.password_hash, problems)
     raise_if_any(problems)
-    secret = await account_password.secret(context, password, hashed)
+    secret = await account_password.secret(context, password, hashed, body.credential)
+    token = new_token() if body.credential == "setup_link" else None
     command = CreateAccount(
         domain=address.domain,
         local_part=address.local_part,
@@ -160,12 +121,18 @@ async def create(context: RequestContext, query: FieldsQuery, body: CreateBody) 
         allow_reserved=body.allow_reserved,
         quota_bytes=body.quota_bytes,
         quota_messages=body.quota_messages,
+        switches=switches(body.protocols, body.main_password),
     )
 
     def work(tx: Tx) -> Result:
         account = accounts.create(tx, context.actor, command)
         location = (b"location", b"/v2/email-accounts/%d" % account.id)
-        return Result(SecretAnswer(show(tx, account), secret.shown, secret.note), 201, (location,))
+        answer = SecretAnswer(show(tx, account), secret.shown, secret.note)
+        if token:
+            expires_at = timestamp(setup_links.make(tx, context.actor, account, token, DAY))
+            url = url_of(context.services, token)
+            answer = msgspec.structs.replace(answer, setup_url=url, setup_expires_at=expires_at)
+        return Result(answer, 201, (location,))
 
     return await context.write(work)
 
@@ -258,8 +225,10 @@ async def get_domain_page(context: RequestContext, query: DomainPageQuery) -> Re
     refuses=("account_disabled", "domain_not_active", "reserved_local_part", "address_exists", "limit_reached"),
 )
 async def update(context: RequestContext, query: FieldsQuery, body: UpdateBody) -> Result:
-    """Changes the address, the display name, the status, the default account or the quotas; absent
-    fields stay as they are. A quota is in force for the next message and the next session."""
+    """Changes the address, the display name, the status, the default account, the quotas, the
+    switches or what the account may send; absent fields stay as they are. Quotas and send limits
+    are in force for the next message. Sessions of what is switched off have ended by the time of
+    the answer."""
     show = projection(context.actor, query.fields, account_views.updated)
     problems = text_problems(query.user_id, body.user_id)
     rename, command = account_update.parse(body, problems)
@@ -267,11 +236,13 @@ async def update(context: RequestContext, query: FieldsQuery, body: UpdateBody) 
     id_, user_id = path_id(context), resolve_user(context.actor, query.user_id, body.user_id)
     quota = await with_size(context, id_, user_id, SetQuota(body.quota_bytes, body.quota_messages))
     command = msgspec.structs.replace(command, quota=quota)
+    rights = account_update.send_rights(body)
 
     def work(tx: Tx) -> Result:
         if rename is not None:
             renames.rename(tx, context.actor, id_, user_id, rename)
         account, ended = accounts.update(tx, context.actor, id_, user_id, command)
+        account = send_rights.change(tx, context.actor, account, rights)
         return _revoking(context, account, ended, lambda account: AccountAnswer(show(tx, account)))
 
     return await context.write(work)

@@ -12,6 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from postroom.accounts import commands as accounts
 from postroom.accounts.model import Account
+from postroom.accounts.protocols import closed
 from postroom.address import LONGEST_LOCAL_PART, Address, BadAddress, parse_local_part
 from postroom.api.context import PublicRequest, RequestContext, Result, path_id, resolve_user
 from postroom.api.decoding import NoQuery
@@ -21,8 +22,9 @@ from postroom.api.problems import NO_ACCOUNT, NO_HOST
 from postroom.api.route import PUBLIC, route
 from postroom.domains import client_settings
 from postroom.domains import commands as domains
-from postroom.domains.client_settings import OUTLOOK, BadRequest, Server
+from postroom.domains.client_settings import OUTLOOK, BadRequest, ClientSettings, Server
 from postroom.errors import Refused, not_found
+from postroom.mail_host import MailHost
 from postroom.parameters import EmailAddress, UserId
 
 XML = "application/xml; charset=utf-8"
@@ -50,6 +52,17 @@ class SettingsAnswer(msgspec.Struct, frozen=True):
     managesieve: list[Server]
 
 
+def settings_of(host: MailHost, account: Account) -> ClientSettings:
+    """The servers for the mail clients of an account, without the protocols that are off."""
+    return client_settings.settings(host, account.address, closed(account.protocols_off))
+
+
+def profile_of(host: MailHost, account: Account) -> str | None:
+    """Apple's profile of an account, without the password; None if neither IMAP nor POP3 is on."""
+    off = closed(account.protocols_off)
+    return client_settings.profile(account.id, account.address, account.display_name, host, off)
+
+
 @route(
     "GET",
     "/v2/email-accounts/:id/client-settings",
@@ -59,9 +72,10 @@ class SettingsAnswer(msgspec.Struct, frozen=True):
     missing=NO_ACCOUNT,
 )
 async def get(context: RequestContext, query: AccountQuery) -> Result:
-    """Shows which servers a mail client of the account uses."""
+    """Shows which servers a mail client of the account uses; a protocol that is switched off has
+    none."""
     account = await _account(context, query)
-    known = client_settings.settings(context.services.client_host(), account.address)
+    known = settings_of(context.services.client_host(), account)
     ways = (known.imap, known.pop3, known.submission, known.managesieve)
     return Result(SettingsAnswer(account.id, account.address, account.display_name, *ways))
 
@@ -73,12 +87,15 @@ async def get(context: RequestContext, query: AccountQuery) -> Result:
     "Apple profile",
     str,
     missing=NO_ACCOUNT,
+    refuses=("protocol_off",),
     media="application/x-apple-aspen-config",
 )
 async def get_profile(context: RequestContext, query: AccountQuery) -> Result:
     """Makes a configuration profile for iPhone, iPad and Mac: unsigned, without the password."""
     account = await _account(context, query)
-    text = client_settings.profile(account.id, account.address, account.display_name, context.services.client_host())
+    text = profile_of(context.services.client_host(), account)
+    if text is None:
+        raise Refused("protocol_off", "A profile is for IMAP or POP3, and both are switched off for this account.")
     name = f'attachment; filename="{account.address}.mobileconfig"'
     return Result(text, headers=((b"content-disposition", name.encode()),))
 

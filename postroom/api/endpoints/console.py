@@ -14,8 +14,9 @@ import msgspec
 from starlette.staticfiles import StaticFiles
 
 from postroom.actor import Actor
-from postroom.api.authentication import COOKIE, SECURE_COOKIE, Admission, header, is_cross_site
+from postroom.api.authentication import Admission, header, is_cross_site
 from postroom.api.body import read_body
+from postroom.api.cookies import CONSOLE, csrf_token, end_session, set_session
 from postroom.api.decoding import decode_body
 from postroom.api.exchange import Exchange
 from postroom.api.projections import timestamp
@@ -30,7 +31,11 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 FILES = Path(__file__).parents[2] / "console"
 # The first segment of each page's path.
-PAGES = ("", "accounts", "domains", "keys", "events", "sign-in")
+PAGES = ("", "accounts", "domains", "keys", "webhooks", "events", "sign-in")
+# Pages without the console's frame: of a setup link, and of the owner of an account.
+BESIDE = ("setup", "me")
+# Scripts that the console's page does not load as modules.
+NOT_CONSOLE = ("theme.js", "setup.js", "me.js")
 SESSION = ["console", "session"]
 METHODS = ("GET", "POST", "DELETE")
 POLICY = (
@@ -91,15 +96,19 @@ _decoder = msgspec.json.Decoder(SignInBody)
 class Console:
     """The console of one process."""
 
-    def __init__(self, database: Database, admission: Admission) -> None:
+    def __init__(self, database: Database, admission: Admission, has_owner_page: bool = True) -> None:
         self._database = database
         self._admission = admission
-        version, self._page = _read()
+        version, self._page, beside = _read()
+        # Pages for people without a key, by their path.
+        self._beside = {name: page for name, page in beside.items() if has_owner_page or name != "me"}
         self.prefix = f"/console/{version}"
         self.files = StaticFiles(directory=FILES)
 
     def page(self, segments: list[str]) -> Said | None:
         """The page, if the path is that of a page; otherwise None."""
+        if len(segments) == 1 and (page := self._beside.get(segments[0])):
+            return Said(200, page, PAGE_HEADERS)
         is_one = (
             bool(segments)
             and segments[0] in PAGES
@@ -122,7 +131,7 @@ class Console:
             case "DELETE":
                 session = await self._admission.by_session(exchange)
                 await self._database.write(lambda tx: console_sessions.end(tx, session.token))
-                return Said(200, b'{"ok":true}', tuple(_cookie(name, b"", 0) for name in COOKIES))
+                return Said(200, b'{"ok":true}', end_session(CONSOLE))
             case _:
                 session = await self._admission.by_session(exchange)
                 return Said(200, await self._describe(session), ())
@@ -141,10 +150,7 @@ class Console:
 
     def _opened(self, exchange: Exchange, made: tuple[Session, bytes]) -> Said:
         session, described = made
-        is_secure = header(exchange.headers, b"origin").startswith("https://")
-        name, other = (SECURE_COOKIE, COOKIE) if is_secure else (COOKIE, SECURE_COOKIE)
-        made_now = _cookie(name, session.token.encode(), SESSION_MS // 1000)
-        return Said(201, described, (_cookie(other, b"", 0), made_now))
+        return Said(201, described, set_session(exchange.headers, CONSOLE, session.token, SESSION_MS // 1000))
 
     async def _describe(self, session: Session) -> bytes:
         def work(tx: Tx) -> SessionAnswer:
@@ -152,27 +158,21 @@ class Console:
             key = keys.get(tx, actor.organization_id, actor.key_id or 0)
             shown = SessionKey(key.id, key.prefix, key.name, key.user_id, key.domains, key.scopes)
             name = organizations.name_of(tx, actor.organization_id)
-            token = console_sessions.csrf_token(session.token)
-            return SessionAnswer(name, shown, token, timestamp(session.expires_at))
+            return SessionAnswer(name, shown, csrf_token(session.token), timestamp(session.expires_at))
 
         return _encode(await self._database.read(work))
 
 
-COOKIES = (SECURE_COOKIE, COOKIE)
-
-
-def _cookie(name: bytes, value: bytes, seconds: int) -> tuple[bytes, bytes]:
-    secure = b"; Secure" if name == SECURE_COOKIE else b""
-    attributes = b"; Path=/; Max-Age=%d; HttpOnly; SameSite=Strict" % seconds
-    return b"set-cookie", name + b"=" + value + attributes + secure
-
-
-def _read() -> tuple[str, bytes]:
-    """The version of the files, and the page with that version in it and a preload hint for each
-    module."""
+def _read() -> tuple[str, bytes, dict[str, bytes]]:
+    """The version of the files, the console's page with that version in it and a preload hint for
+    each module, and the other pages by their name."""
     names = sorted(path for path in FILES.rglob("*") if path.is_file())
     version = hashlib.sha256(b"".join(b"%b\0%b\0" % (p.name.encode(), p.read_bytes()) for p in names)).hexdigest()[:16]
-    modules = [p.relative_to(FILES).as_posix() for p in names if p.suffix == ".js" and p.name != "theme.js"]
+    modules = [p.relative_to(FILES).as_posix() for p in names if p.suffix == ".js" and p.name not in NOT_CONSOLE]
     hints = "\n".join(f'<link rel="modulepreload" href="/console/{version}/{name}">' for name in modules)
-    page = (FILES / "index.html").read_text(encoding="utf-8")
-    return version, page.replace("{version}", version).replace("<!-- modules -->", hints).encode()
+    page, *beside = (
+        (FILES / f"{name}.html").read_text(encoding="utf-8").replace("{version}", version)
+        for name in ("index", *BESIDE)
+    )
+    pages = {name: text.encode() for name, text in zip(BESIDE, beside, strict=True)}
+    return version, page.replace("<!-- modules -->", hints).encode(), pages

@@ -13,9 +13,10 @@ from postroom.accounts.delivery_rules import Forwarding, Vacation
 from postroom.accounts.forwarding import MOST_TARGETS, parse_target
 from postroom.accounts.model import Account
 from postroom.accounts.vacation import LONGEST_TEXT
+from postroom.actor import OWNER_SCOPE
 from postroom.address import BadAddress
 from postroom.api.context import RequestContext, Result, path_id, resolve_user
-from postroom.api.decoding import check_display_name
+from postroom.api.decoding import NoQuery, check_display_name
 from postroom.api.fields import raise_if_any, text_problems
 from postroom.api.problems import NO_ACCOUNT
 from postroom.api.projections import timestamp
@@ -53,13 +54,16 @@ class ForwardingBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user_id: UserId | UnsetType = UNSET
 
 
-class VacationBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NewVacation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     enabled: RuleEnabled
     text: VacationText = ""
     subject: VacationSubject | None = None
     from_at: From | None = None
     until_at: Until | None = None
     days: VacationDays = 7
+
+
+class VacationBody(NewVacation, frozen=True, forbid_unknown_fields=True):
     user_id: UserId | UnsetType = UNSET
 
 
@@ -138,18 +142,44 @@ async def put_forwarding(context: RequestContext, query: RuleQuery, body: Forwar
 async def get_vacation(context: RequestContext, query: RuleQuery) -> Result:
     """Shows the reply that senders get while the owner of an account is away."""
     raise_if_any(text_problems(query.user_id))
-    id_, user_id = path_id(context), resolve_user(context.actor, query.user_id)
+    return await _get_vacation(context, path_id(context), resolve_user(context.actor, query.user_id))
 
+
+@route("PUT", "/v2/email-accounts/:id/vacation", "accounts:write", "Set vacation", VacationAnswer, missing=NO_ACCOUNT)
+async def put_vacation(context: RequestContext, query: RuleQuery, body: VacationBody) -> Result:
+    """Replaces the reply of an account. The next message is answered by the new rule."""
+    rule = _rule(body, text_problems(query.user_id, body.user_id))
+    id_, user_id = path_id(context), resolve_user(context.actor, query.user_id, body.user_id)
+    return await _put_vacation(context, id_, user_id, rule)
+
+
+@route("GET", "/v2/me/vacation", OWNER_SCOPE, "Get own vacation", VacationAnswer)
+async def get_own_vacation(context: RequestContext, _query: NoQuery) -> Result:
+    """Shows the reply that senders get while the owner of the session's account is away."""
+    return await _get_vacation(context, context.actor.account_id or 0, None)
+
+
+@route("PUT", "/v2/me/vacation", OWNER_SCOPE, "Set own vacation", VacationAnswer, is_kept=False)
+async def put_own_vacation(context: RequestContext, _query: NoQuery, body: NewVacation) -> Result:
+    """Replaces the reply of the session's account. The next message is answered by the new rule."""
+    return await _put_vacation(context, context.actor.account_id or 0, None, _rule(body, []))
+
+
+async def _get_vacation(context: RequestContext, id_: int, user_id: str | None) -> Result:
     def work(tx: Tx) -> VacationAnswer:
         return _vacation(*vacation.get(tx, context.actor, id_, user_id), tx.now)
 
     return Result(await context.services.database.read(work))
 
 
-@route("PUT", "/v2/email-accounts/:id/vacation", "accounts:write", "Set vacation", VacationAnswer, missing=NO_ACCOUNT)
-async def put_vacation(context: RequestContext, query: RuleQuery, body: VacationBody) -> Result:
-    """Replaces the reply of an account. The next message is answered by the new rule."""
-    problems = text_problems(query.user_id, body.user_id)
+async def _put_vacation(context: RequestContext, id_: int, user_id: str | None, rule: Vacation) -> Result:
+    return await context.write(
+        lambda tx: Result(_vacation(*vacation.put(tx, context.actor, id_, user_id, rule), tx.now))
+    )
+
+
+def _rule(body: NewVacation, problems: list[FieldError]) -> Vacation:
+    """The parsed request. Raises the error that names its problems and those already found."""
     if body.subject is not None and (problem := check_display_name(body.subject, "subject")):
         problems.append(problem)
     problems += _text_problems(body)
@@ -158,11 +188,7 @@ async def put_vacation(context: RequestContext, query: RuleQuery, body: Vacation
     if from_at is not None and until_at is not None and until_at <= from_at:
         problems.append(FieldError("until_at", "invalid", "The end must be later than the beginning."))
     raise_if_any(problems)
-    id_, user_id = path_id(context), resolve_user(context.actor, query.user_id, body.user_id)
-    rule = Vacation(body.enabled, body.subject, body.text, from_at, until_at, body.days)
-    return await context.write(
-        lambda tx: Result(_vacation(*vacation.put(tx, context.actor, id_, user_id, rule), tx.now))
-    )
+    return Vacation(body.enabled, body.subject, body.text, from_at, until_at, body.days)
 
 
 def _targets(sent: list[str], problems: list[FieldError]) -> tuple[str, ...]:
@@ -177,7 +203,7 @@ def _targets(sent: list[str], problems: list[FieldError]) -> tuple[str, ...]:
     return tuple(found.values())
 
 
-def _text_problems(body: VacationBody) -> list[FieldError]:
+def _text_problems(body: NewVacation) -> list[FieldError]:
     if body.enabled and not body.text.strip():
         return [FieldError("text", "required", "Write the text of the reply.")]
     if len(body.text.encode(errors="replace")) > LONGEST_TEXT:

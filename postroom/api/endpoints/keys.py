@@ -26,6 +26,7 @@ from postroom.parameters import (
     After,
     ExpiresAt,
     Id,
+    KeepWebhooks,
     KeyDomains,
     KeyName,
     Limit,
@@ -34,6 +35,7 @@ from postroom.parameters import (
     Scopes,
     UserId,
 )
+from postroom.webhooks import webhooks
 
 NOTE = "Save this key now. It will not be shown again."
 NO_KEY = (
@@ -72,6 +74,7 @@ class CreateKeyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DeleteKeyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: Id
     user_id: UserId | UnsetType = UNSET
+    keep_webhooks: KeepWebhooks = False
 
 
 class ShownKey(KeyTraits, frozen=True):
@@ -159,13 +162,16 @@ async def get_page(context: RequestContext, query: KeysQuery) -> Result:
     refuses=("key_too_wide",),
 )
 async def delete(context: RequestContext, query: UserQuery, body: DeleteKeyBody) -> Result:
-    """Revokes a key and every key that was made with it. The server refuses them from now on."""
+    """Revokes a key and every key that was made with it, and disables their webhooks. The server
+    refuses the keys from now on."""
     raise_if_any(text_problems(query.user_id, body.user_id))
     user_id = resolve_user(context.actor, query.user_id, body.user_id)
 
     def work(tx: Tx) -> Result:
         ended = keys.revoke(tx, context.actor, body.id, user_id)
-        return Result(DeletedKeyAnswer(True, DeletedKey(ended.id, ended.prefix)))
+        if not body.keep_webhooks:
+            webhooks.disable_of_keys(tx, context.actor, [key.id for key in ended])
+        return Result(DeletedKeyAnswer(True, DeletedKey(ended[0].id, ended[0].prefix)))
 
     return await context.write(work)
 

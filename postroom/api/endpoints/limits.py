@@ -4,6 +4,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from postroom.api.context import RequestContext, Result, require_user, resolve_user
+from postroom.api.endpoints.send_limit_bodies import SendLimitsBody, SendTotalsBody
 from postroom.api.fields import raise_if_any, text_problems
 from postroom.api.problems import NO_USER
 from postroom.api.route import route
@@ -16,6 +17,8 @@ from postroom.parameters import (
     LimitNumber,
     QuotaBytesLimit,
     QuotaNumber,
+    SendLimitsOfEach,
+    SendLimitsTotal,
     StorageBytesLimit,
     UserId,
 )
@@ -35,6 +38,8 @@ class LimitsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     aliases_per_account: AliasesPerAccountLimit[LimitNumber] | UnsetType | None = UNSET
     quota_bytes: QuotaBytesLimit[QuotaNumber] | UnsetType | None = UNSET
     storage_bytes: StorageBytesLimit[LimitNumber] | UnsetType | None = UNSET
+    send_limits: SendLimitsOfEach[SendLimitsBody] | UnsetType = UNSET
+    send_limits_total: SendLimitsTotal[SendTotalsBody] | UnsetType = UNSET
 
 
 class LimitsAnswer(msgspec.Struct, frozen=True):
@@ -70,6 +75,8 @@ async def change(context: RequestContext, query: LimitsQuery, body: LimitsBody) 
         body.aliases_per_account,
         body.quota_bytes,
         body.storage_bytes,
+        (SendLimitsBody() if body.send_limits is UNSET else body.send_limits).command(),
+        (SendTotalsBody() if body.send_limits_total is UNSET else body.send_limits_total).command(),
     )
     return await context.write(
         lambda tx: Result(LimitsAnswer(user_id, limits.change(tx, context.actor, user_id, command)))

@@ -1,11 +1,15 @@
 """The endpoints that ask Dovecot about one account. The account is looked up first, so that nothing
 is revealed about a foreign account."""
 
+from functools import partial
+
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from postroom.accounts import commands as accounts
+from postroom.accounts import sent_counts
 from postroom.accounts.model import Account
+from postroom.accounts.sent_counts import Sent
 from postroom.api.context import RequestContext, Result, path_id, resolve_user
 from postroom.api.fields import raise_if_any, text_problems
 from postroom.api.problems import NO_ACCOUNT
@@ -19,8 +23,8 @@ class MailboxQuery(msgspec.Struct, frozen=True):
 
 
 class UsageAnswer(msgspec.Struct, frozen=True):
-    """The size of the mail in all folders, the quotas, and whether the active Sieve script
-    redirects mail."""
+    """The size of the mail in all folders, the quotas, whether the active Sieve script redirects
+    mail, and what the account has sent."""
 
     id: int
     address: str
@@ -30,6 +34,7 @@ class UsageAnswer(msgspec.Struct, frozen=True):
     quota_bytes: int | None
     quota_messages: int | None
     over_quota: bool
+    sent: Sent
 
 
 class SessionsAnswer(msgspec.Struct, frozen=True):
@@ -50,8 +55,9 @@ class SessionsAnswer(msgspec.Struct, frozen=True):
     refuses=("mail_off", "mail_unavailable"),
 )
 async def usage(context: RequestContext, query: MailboxQuery) -> Result:
-    """Shows the size of an account's mailbox, as Dovecot counts it now, its quotas, and whether a
-    script forwards its mail."""
+    """Shows the size of an account's mailbox, as Dovecot counts it now, its quotas, whether a
+    script forwards its mail, and to how many recipients it has written in this hour and this day
+    (UTC)."""
     account = await _account(context, query)
     found = await context.services.mailboxes.usage(account.id)
     return Result(
@@ -62,6 +68,7 @@ async def usage(context: RequestContext, query: MailboxQuery) -> Result:
             quota_bytes=account.quota_bytes,
             quota_messages=account.quota_messages,
             over_quota=account.over_quota_at is not None,
+            sent=await context.services.database.read(partial(sent_counts.get, account=account)),
         )
     )
 

@@ -16,7 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from postroom import __version__
-from postroom.accounts import purges
+from postroom.accounts import login_attacks, login_bans, purges
 from postroom.actor import Actor
 from postroom.api.context import Measured, RequestContext, Result
 from postroom.api.decoding import NoQuery
@@ -29,17 +29,24 @@ from postroom.errors import Busy, Refused
 from postroom.mailboxes import session_revocations
 from postroom.tenants import organizations, usage
 from postroom.tenants.usage import Count
+from postroom.webhooks import deliveries, lanes
 
 MEDIA = CONTENT_TYPE_PLAIN_0_0_4
 
 
 class Kept(msgspec.Struct, frozen=True):
     """What the database knows about the whole instance: for how long work has been overdue
-    (seconds) and the database's size (bytes). On several machines also, for each node, the seconds
-    since its last heartbeat and the number of accounts, and the number of moves by state."""
+    (seconds), the database's size (bytes), and the numbers of banned networks, of accounts under
+    attack, of pending deliveries to webhooks, and of webhooks that fail. On several machines also,
+    for each node, the seconds since its last heartbeat and the number of accounts, and the number
+    of moves by state."""
 
     lags: dict[str, float]
     size: int
+    bans: int
+    attacks: int
+    pending: int
+    failing: int
     silences: dict[str, float]
     homes: dict[str, int]
     moves: dict[str, int]
@@ -87,7 +94,17 @@ def _seen(tx: Tx, actor: Actor, size: int) -> tuple[bool, Count, Kept | None]:
     machines = nodes.everything(tx)
     silent = {node.name: silence / 1000 for node in machines if (silence := node.silence(tx.now)) is not None}
     homes = {node.name: node.accounts for node in machines}
-    kept = Kept(_lags(tx), size, silent, homes, moves.by_state(tx) if homes else {})
+    kept = Kept(
+        _lags(tx),
+        size,
+        login_bans.tally(tx),
+        login_attacks.tally(tx),
+        deliveries.pending(tx),
+        lanes.failing(tx),
+        silent,
+        homes,
+        moves.by_state(tx) if homes else {},
+    )
     return True, usage.everything(tx), kept
 
 
@@ -112,6 +129,10 @@ def _of_the_instance(found: list[ProcessCounters], measured: Measured, kept: Kep
         lags = [((work,), seconds) for work, seconds in kept.lags.items()]
         yield _gauge("worker_lag_seconds", "How long the oldest due work has been late.", ["work"], lags)
         yield _gauge("database_size_bytes", "Size of the database.", [], [((), kept.size)])
+        yield _gauge("login_bans", "Networks that are banned because of wrong passwords.", [], [((), kept.bans)])
+        yield _gauge("accounts_under_attack", "Accounts under attack by wrong passwords.", [], [((), kept.attacks)])
+        yield _gauge("webhook_deliveries_pending", "Deliveries to webhooks that wait.", [], [((), kept.pending)])
+        yield _gauge("webhooks_failing", "Webhooks with deliveries that fail.", [], [((), kept.failing)])
         yield from _nodes(kept)
 
 
@@ -122,6 +143,7 @@ def _lags(tx: Tx) -> dict[str, float]:
         "sessions": session_revocations.oldest_due(tx),
         "purges": purges.oldest_purge_due(tx),
         "checks": check_schedule.oldest_due(tx),
+        "webhooks": lanes.oldest_due(tx),
     }
     return {work: 0.0 if at is None else (tx.now - at) / 1000 for work, at in due.items()}
 

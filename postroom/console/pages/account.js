@@ -6,10 +6,14 @@ import { aliasesCard, rename } from "../aliases.js";
 import { appPasswordsCard } from "../app_passwords.js";
 import { changeStatus, deleteAccount, editName, editQuota, resetPassword, signOut } from "../account_actions.js";
 import { address, h } from "../dom.js";
-import { detail, words } from "../event_words.js";
+import { by, detail, words } from "../event_words.js";
 import { number, plural, size } from "../format.js";
 import { pagedTable } from "../lists.js";
 import { rules } from "../rules.js";
+import { editSendLimits, sentFacts } from "../send_limits.js";
+import { sentCard } from "../sent_mail.js";
+import { makeSetupLink } from "../setup_links.js";
+import { editSwitches, switchesWords } from "../switches.js";
 import { button, card, copyable, empty, facts, iconButton, missing, moment, pageHead, region, status } from "../widgets.js";
 
 const MEANS = {
@@ -35,7 +39,7 @@ function view(account, servers, context) {
       label: "Events of this account",
       path: () => `/v2/events?account_id=${account.id}&order=newest&limit=20`,
       head: ["What", "Detail", "By", "When"],
-      row: (event) => h("tr", null, h("td", null, words(event)), h("td", { class: "grow faint" }, event.type.startsWith("alias.") ? event.data.address : detail(event)), h("td", { class: "faint nowrap" }, event.key_id ? `key ${event.key_id}` : "operator"), h("td", { class: "nowrap" }, moment(event.created_at))),
+      row: (event) => h("tr", null, h("td", null, words(event)), h("td", { class: "grow faint" }, event.type.startsWith("alias.") ? event.data.address : detail(event)), h("td", { class: "faint nowrap" }, by(event)), h("td", { class: "nowrap" }, moment(event.created_at))),
       none: () => empty("events", "No events", "Nothing is known of this account."),
     });
     history.lastElementChild.replaceWith(list.element);
@@ -47,6 +51,7 @@ function view(account, servers, context) {
     aliasesCard(account, context),
     rules(account, context),
     appPasswordsCard(account, context),
+    sentCard(account, context),
     sessions(account, context),
     settings(account, servers),
     can("events:read") && history,
@@ -56,6 +61,7 @@ function view(account, servers, context) {
 function actions(account, { go }, again) {
   return [
     button("Reset password", { icon: "keys", onclick: async () => (await resetPassword(account)) && again() }),
+    button("Make setup link", { onclick: async () => (await makeSetupLink(account)) && again() }),
     button("Delete", { kind: "danger-outline", onclick: async () => (await deleteAccount(account, () => go(`/accounts/${account.id}`))) && go("/accounts") }),
   ];
 }
@@ -65,12 +71,14 @@ const PASSWORDS = { generated: "generated", chosen: "chosen", imported: "importe
 function about(account, again) {
   const change = can("accounts:write") && button(account.display_name ? "Change" : "Add", { kind: "plain", onclick: async () => (await editName(account)) && again() });
   const renamed = can("accounts:write") && button("Rename", { kind: "plain", onclick: async () => (await rename(account)) && again() });
+  const switched = can("accounts:write") && button("Change", { kind: "plain", "aria-label": "Change what it may be used for", onclick: async () => (await editSwitches(account)) && again() });
   return facts([
     ["Address", h("span", { class: "with-action" }, copyable(account.address, "Copy the address"), renamed)],
     ["Display name", h("span", { class: "with-action" }, h("span", null, account.display_name || h("span", { class: "faint" }, "none")), change)],
     ["User", h("span", null, h("a", { href: `/accounts?user_id=${encodeURIComponent(account.user_id)}` }, account.user_id), account.is_default && h("span", { class: "tag" }, "default account"))],
     ["Domain", h("a", { href: `/domains/${encodeURIComponent(account.domain)}` }, account.domain)],
-    ["Password", h("span", null, PASSWORDS[account.password_scheme])],
+    ["Password", PASSWORDS[account.password_scheme] ? h("span", null, PASSWORDS[account.password_scheme]) : h("span", { class: "faint" }, "none yet")],
+    ["Used for", h("span", { class: "with-action" }, switchesWords(account), switched)],
     ["Id", copyable(String(account.id), "Copy the id")],
     ["Created", moment(account.created_at)],
     ["Changed", moment(account.updated_at)],
@@ -101,11 +109,13 @@ function mailbox(account, { signal }, again) {
       ["Used", h("span", { title: plural(usage.used_bytes, "byte") }, of(size(usage.used_bytes), usage.quota_bytes, size))],
       ["Messages", of(number(usage.messages), usage.quota_messages, number)],
       usage.over_quota && ["Full", h("span", { class: "tag warn" }, "new mail is refused")],
+      ...sentFacts(account, usage.sent, again),
       ["Forwards", usage.forwards_by_script ? h("span", { class: "tag warn" }, "by a Sieve script") : h("span", { class: "faint" }, "no script forwards its mail")],
     ]);
   }, { rows: 2 });
-  const change = button("Change the quota", { onclick: async () => (await editQuota(account)) && again() });
-  return card("Mailbox", content, { actions: can("accounts:write") && change });
+  const change = button("Quota", { "aria-label": "Change the quota", onclick: async () => (await editQuota(account)) && again() });
+  const sending = button("Send limits", { "aria-label": "Change the send limits", onclick: async () => (await editSendLimits(account)) && again() });
+  return card("Mailbox", content, { actions: can("accounts:write") && h("div", { class: "buttons start" }, change, sending) });
 }
 
 /** An amount and its quota, in words. */
@@ -144,6 +154,6 @@ function settings(account, servers) {
       ["Password", h("span", { class: "faint" }, "shown once, when the account was made; a reset makes another")],
       ...settingsRows(servers),
     ]),
-    { actions: download },
+    { actions: (servers.imap.length || servers.pop3.length) && download },
   );
 }

@@ -4,7 +4,7 @@ import { can, current, post, withQuery } from "../api.js";
 import { fill, h } from "../dom.js";
 import { date, plural } from "../format.js";
 import { pagedTable } from "../lists.js";
-import { button, confirm, dialog, empty, field, form, input, moment, pageHead, select, toast } from "../widgets.js";
+import { button, dialog, empty, field, form, input, moment, pageHead, select, toast } from "../widgets.js";
 import { secretPanel } from "../secret.js";
 
 export async function page(main, { go }) {
@@ -48,7 +48,16 @@ async function revoke(key, list, go) {
   const text = isOwn
     ? "This is the key that you are signed in with: you are signed out, and every key that it has made ends too."
     : "It is refused from this moment, and so is every key that it has made.";
-  const done = await confirm(`Revoke ${key.name || `${key.prefix}…`}?`, text, "Revoke", () => post("/v2/keys/delete", { id: key.id }));
+  const done = await dialog(`Revoke ${key.name || `${key.prefix}…`}?`, (close) =>
+    form(
+      [
+        h("p", { class: "lead" }, text),
+        h("label", { class: "check" }, h("input", { type: "checkbox", name: "keep" }), "Leave the webhooks of these keys active"),
+      ],
+      { verb: "Revoke", kind: "danger", close },
+      async ({ keep }) => close(await post("/v2/keys/delete", { id: key.id, keep_webhooks: Boolean(keep) })),
+    ),
+  );
   if (!done) return;
   if (isOwn) return go("/sign-in");
   toast("Key revoked");

@@ -110,5 +110,5 @@ function listed({ items }) {
 /** The chart shows the longest period that the events cover completely. */
 function counted({ items, covered }) {
   const times = items.filter((event) => event.type === "account.created").map((event) => Date.parse(event.created_at));
-  return columns(buckets(times, covered), (count) => plural(count, "account"));
+  return columns(buckets(times, covered), (bar) => plural(bar.count, "account"));
 }

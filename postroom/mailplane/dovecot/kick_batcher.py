@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 from postroom.mailplane.dovecot import doveadm
 from postroom.mailplane.dovecot.doveadm import DoveadmEndpoint
-from postroom.mailplane.internal_addresses import login_mask
+from postroom.mailplane.internal_addresses import login_masks
 
 # Number of login names after which further names go into another request.
 MANY = 64
-# An account, its generation, and its app password where not all passwords are meant.
-Login = tuple[int, int] | tuple[int, int, int | None]
+# An account, its generation, and its app password or a protocol where not all sessions are meant.
+Login = tuple[int, int] | tuple[int, int, int | None, str | None]
 
 
 @dataclass(slots=True)
@@ -49,7 +49,7 @@ class KickBatcher:
     async def end(self, endpoint: DoveadmEndpoint, logins: Sequence[Login]) -> bool:
         """Ends every session of these logins. Logs the reason and returns False if that fails."""
         loop = asyncio.get_running_loop()
-        names = [login_mask(*login) for login in logins]
+        names = [name for login in logins for name in login_masks(*login)]
         batch = self._next.get(endpoint)
         if batch is None or len(batch.names) >= MANY:
             batch = self._next[endpoint] = _Batch()

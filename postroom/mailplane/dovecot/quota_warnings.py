@@ -13,9 +13,8 @@ from postroom.supervision.logfiles import Reader
 
 # Text from a client never begins a line of this log.
 LINE = re.compile(
-    rb"[-0-9]{10} [0-9:.]{15} quota-warning: Error: quota ([1-9][0-9]{0,17})@(?:[0-9]+\.(?:c[0-9]+\.)?)?"
-    + re.escape(INTERNAL_DOMAIN).encode()
-    + rb"\n"
+    rb"[-0-9]{10} [0-9:.]{15} quota-warning: Error: quota ([1-9][0-9]{0,17})@"
+    rb"(?:[0-9]+\.(?:c[0-9]+\.)?(?:(?:imap|pop3|sieve)\.)?)?" + re.escape(INTERNAL_DOMAIN).encode() + rb"\n"
 )
 
 

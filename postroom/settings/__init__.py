@@ -8,11 +8,9 @@ unknown name is an error.
 import difflib
 import ipaddress
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -20,6 +18,17 @@ from msgspec import Meta
 from postroom import settings_file
 from postroom.address import BadAddress, parse_host
 from postroom.mail_host import MailHost
+from postroom.settings.values import (
+    CLIENT_SERVICES,
+    PREFIX,
+    check_address,
+    check_form,
+    check_network,
+    check_relay,
+    public_ports,
+    split,
+    variable,
+)
 from postroom.settings_file import FILE, BadSettings
 
 __all__ = [
@@ -35,7 +44,6 @@ __all__ = [
     "variable",
 ]
 
-PREFIX = "POSTROOM_"
 SYSTEM_DATA = Path("/var/lib/postroom/data")
 # POSTROOM_* variables that are not settings. Programs that call Postroom use the first two
 # (`postroom env` prints POSTROOM_URL). The passphrase is a secret that is in no file.
@@ -52,25 +60,6 @@ PORTS = (
     "submission_port",
     "submissions_port",
 )
-
-# Services that mail clients connect to. Each has a local port and, behind a NAT, a public port.
-CLIENT_SERVICES = ("imap", "imaps", "pop3", "pop3s", "sieve", "submission", "submissions")
-
-PORT = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
-# Required form of the settings that are copied into the daemons' files or into a socket call.
-FORMATS = {
-    "relayhost": (r"(\[[^\[\]\s]+\]|[^\[\]\s:]+)(:[0-9]{1,5})?", "use host:port, or [host]:port to skip its MX"),
-    "resolver": (r"(\[[0-9A-Fa-f:]+\]|[0-9.]+):[0-9]{1,5}", "use address:port, like 127.0.0.1:53 or [::1]:53"),
-    "node": (r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", "use up to 32 lower-case letters, digits and hyphens"),
-    "rate_limit": (r"off|[1-9][0-9]{0,11}/(second|minute|hour|day)", "use off or a rate like 6000/minute"),
-    "database_url": (r"(sqlite:///|postgresql://).*", "use sqlite:///path or postgresql://…"),
-    "mail_database_url": (r"postgresql://.*", "use postgresql://…"),
-    "filter_milter": (
-        rf"inet:(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+):({PORT})|unix:/[A-Za-z0-9._+@/-]+",
-        "use inet:host:port, like inet:127.0.0.1:11332, or unix:/path",
-    ),
-    "filter_learn": (r"/[A-Za-z0-9._+@/-]+", "use the absolute path of a program, of letters, digits and ._+@/-"),
-}
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Switch = Literal["on", "off"]
@@ -102,6 +91,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     relayhost: Annotated[
         str, Meta(description="`host:port` that takes outbound mail. Empty: deliver to the recipient's MX.")
     ] = ""
+    relay_user: Annotated[str, Meta(description="Name of the login at `relayhost`. Empty: no login.")] = ""
+    relay_password: Annotated[str, Meta(description="Password of `relay_user`. Or use the next setting.")] = ""
+    relay_password_file: Annotated[
+        str, Meta(description="File with the password of `relay_user` in its first line.")
+    ] = ""
+    relay_ca: Annotated[
+        str, Meta(description="File of the PEM certificates that vouch for `relayhost`. Empty: the system's.")
+    ] = ""
+    outbound_tls: Annotated[
+        Literal["may", "dane", "mta-sts"],
+        Meta(description="TLS to recipients' hosts: `may` if offered; `dane` or `mta-sts` as their domain demands."),
+    ] = "may"
     tls_cert: Annotated[
         str, Meta(description="File of the PEM certificate chain. Empty: Postroom makes a self-signed one.")
     ] = ""
@@ -134,6 +135,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(description="Networks that may send as hosted domains on port 25 without proof, such as a mail gateway."),
     ] = ""
+    login_account_failures: Annotated[
+        int,
+        Meta(ge=0, description="Wrong passwords in an hour that close an account to unknown addresses; 0: never."),
+    ] = 100
+    login_address_failures: Annotated[
+        int, Meta(ge=0, description="Wrong passwords in 10 minutes that ban an address; 0: never.")
+    ] = 20
+    login_proxies: Annotated[
+        str, Meta(description="Networks of webmails, which are never banned as addresses, separated by commas.")
+    ] = ""
     filter_milter: Annotated[
         str, Meta(description="Spam filter for mail from outside, as `inet:host:port` or `unix:/path`. Empty: none.")
     ] = ""
@@ -158,13 +169,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     node: Annotated[
         str, Meta(description="Name of this machine among several (`postroom nodes add`). Empty: one machine.")
     ] = ""
-
+    webhook_allow: Annotated[
+        Literal["global", "private"],
+        Meta(description="`private` lets webhooks reach private addresses, by plain http or any certificate too."),
+    ] = "global"
+    owner_page: Annotated[Switch, Meta(description="`off` switches the page of account owners, `/me`, off.")] = "on"
     metrics: Annotated[
         Literal["key", "loopback"],
         Meta(
             description="`key`: /metrics needs a key with `metrics:read`; `loopback`: programs on this host need none."
         ),
     ] = "key"
+    public_url: Annotated[
+        str, Meta(description="Where people reach the API, such as `https://api.example.com`: the base of setup links.")
+    ] = ""
     public_ports: Annotated[
         str, Meta(description="Public ports that differ from the local ports, such as `imaps=993,submission=587`.")
     ] = ""
@@ -193,20 +211,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return f"http://{host}:{self.port}"
 
     @property
+    def public_base(self) -> str:
+        """The base of links for people, without a slash at its end: never taken from a request."""
+        return self.public_url.rstrip("/") or self.api_url
+
+    @property
     def dns_host(self) -> MailHost:
         """The mail host that DNS records of managed domains point to and that mail clients use."""
         ports: dict[str, Any] = {f"{name}_port": getattr(self, f"{name}_port") for name in CLIENT_SERVICES}
-        ports |= {f"{name}_port": port for name, port in _public_ports(self.public_ports)}
+        ports |= {f"{name}_port": port for name, port in public_ports(self.public_ports)}
         return MailHost(self.hostname, **ports, sts_mode="enforce" if self.tls_cert else "testing")
 
     def environment(self) -> dict[str, str]:
-        """These settings as environment variables, for the processes that we start."""
-        return {variable(name): str(getattr(self, name)) for name in self.__struct_fields__}
-
-
-def variable(name: str) -> str:
-    """Returns the environment variable of a setting."""
-    return PREFIX + name.upper()
+        """These settings as environment variables, for the processes that we start: without the
+        password of the relay host, which only the process that writes Postfix's files needs."""
+        return {variable(name): str(getattr(self, name)) for name in self.__struct_fields__ if name != "relay_password"}
 
 
 def load(environ: Mapping[str, str] = os.environ, folder: Path | None = None) -> Settings:
@@ -215,7 +234,10 @@ def load(environ: Mapping[str, str] = os.environ, folder: Path | None = None) ->
     If `folder` is given, the settings file is looked for only there.
     """
     path = file_of(environ, folder)
-    return _settings((_from_file(path) if path else {}) | _from_environment(environ))
+    settings = _settings((_from_file(path) if path else {}) | _from_environment(environ))
+    if settings.relay_user and not (settings.relay_password or settings.relay_password_file):
+        raise BadSettings("POSTROOM_RELAY_USER needs POSTROOM_RELAY_PASSWORD or POSTROOM_RELAY_PASSWORD_FILE.")
+    return settings
 
 
 def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -249,22 +271,9 @@ def open_secrets(group: int | None, environ: Mapping[str, str] = os.environ) -> 
     `group` is the id of the system user's group, which may read the file.
     """
     path = file_of(environ)
-    if path is None or not any(_is_secret(name, value) for name, value in _from_file(path).items()):
+    if path is None or not any(settings_file.is_secret(name, value) for name, value in _from_file(path).items()):
         return None
     return settings_file.readers(path, group)
-
-
-def _is_secret(name: str, value: object) -> bool:
-    """Returns whether a value is a password, or a URL that contains a password."""
-    if any(word in name for word in ("password", "secret", "passphrase", "token")):
-        return True
-    if not isinstance(value, str) or "://" not in value:
-        return False
-    try:
-        url = urlsplit(value)
-        return bool(url.password) or any("password" in key for key, _ in parse_qsl(url.query))
-    except ValueError:
-        return True  # not a valid URL: assume that it contains a password
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -305,19 +314,14 @@ def _explain(message: str) -> str:
 
 def _check(settings: Settings) -> None:
     for name in settings.__struct_fields__:
-        if re.search(r"[\x00-\x1f\x7f]", str(getattr(settings, name))):
-            raise BadSettings(f"{variable(name)} has a control character.")
+        check_form(name, getattr(settings, name))
     if bool(settings.tls_cert) != bool(settings.tls_key):
         raise BadSettings("POSTROOM_TLS_CERT and POSTROOM_TLS_KEY belong together: set both or neither.")
     if settings.node and settings.is_sqlite:
         raise BadSettings("POSTROOM_NODE needs PostgreSQL: set POSTROOM_DATABASE_URL. SQLite is for one machine.")
     if settings.node and settings.mail == "off":
         raise BadSettings("POSTROOM_NODE needs POSTROOM_MAIL=on: every node reaches the mailboxes of the others.")
-    for name, (pattern, advice) in FORMATS.items():
-        value = getattr(settings, name)
-        if value and not re.fullmatch(pattern, value):
-            raise BadSettings(f"{variable(name)}: {advice}.")
-    for name, port in _public_ports(settings.public_ports):
+    for name, port in public_ports(settings.public_ports):
         if name not in CLIENT_SERVICES or not 1 <= port <= 65535:
             services = ", ".join(CLIENT_SERVICES)
             raise BadSettings(f"POSTROOM_PUBLIC_PORTS: use pairs like imaps=993, of {services} and a port.")
@@ -326,6 +330,15 @@ def _check(settings: Settings) -> None:
         raise BadSettings(
             "POSTROOM_RATE_LIMIT is shared by POSTROOM_WORKERS processes: allow at least one call for each."
         )
+    check_relay(
+        settings.relayhost,
+        settings.relay_user,
+        settings.relay_password,
+        settings.relay_password_file,
+        settings.relay_ca,
+    )
+    if settings.relayhost and settings.outbound_tls != "may":
+        raise BadSettings("POSTROOM_OUTBOUND_TLS is about the recipients' hosts: leave it out with POSTROOM_RELAYHOST.")
     _check_network(settings)
 
 
@@ -335,10 +348,10 @@ def _check_network(settings: Settings) -> None:
     if len(set(settings.listen_addresses)) < len(settings.listen_addresses):
         raise BadSettings("POSTROOM_MAIL_HOST has the same address twice.")
     for address in [settings.host, *settings.listen_addresses]:
-        _address(address)
-    for name in ("trusted_proxies", "trusted_forwarders"):
+        check_address(address)
+    for name in ("trusted_proxies", "trusted_forwarders", "login_proxies"):
         for network in split(getattr(settings, name)):
-            _network(name, network)
+            check_network(name, network)
     taken: dict[int, str] = {}
     for name in PORTS:
         port = getattr(settings, name)
@@ -359,28 +372,3 @@ def _hostname(text: str) -> str:
         return parse_host(text)
     except BadAddress as error:
         raise BadSettings(f"POSTROOM_HOSTNAME: {error.message}") from None
-
-
-def split(text: str) -> list[str]:
-    """Returns the items of a setting that is a comma-separated list."""
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _public_ports(text: str) -> list[tuple[str, int]]:
-    """Returns the pairs (service, port) of `public_ports`; the port is 0 if it is not a number."""
-    pairs = [part.partition("=") for part in split(text)]
-    return [(name.strip(), int(port) if re.fullmatch(r" *[0-9]{1,5} *", port) else 0) for name, _, port in pairs]
-
-
-def _address(text: str) -> None:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        raise BadSettings(f"{text} is not an IP address (POSTROOM_HOST, POSTROOM_MAIL_HOST).") from None
-
-
-def _network(name: str, text: str) -> None:
-    try:
-        ipaddress.ip_network(text)
-    except ValueError:
-        raise BadSettings(f"{variable(name)}: {text} is not a network.") from None

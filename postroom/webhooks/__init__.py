@@ -1,0 +1,1 @@
+"""Webhooks: URLs that the events of an organization are sent to, signed."""
