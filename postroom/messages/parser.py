@@ -4,6 +4,8 @@ takes long, or needs much memory."""
 import re
 from collections.abc import Iterator
 
+import msgspec
+
 from postroom.messages import content
 from postroom.messages.charsets import decode
 from postroom.messages.headers import Fields
@@ -16,18 +18,25 @@ TEXT_BYTES = 256 * 1024
 ENCODED_BYTES = 8 * TEXT_BYTES
 BODIES = ("text/plain", "text/html")
 _RESULT = re.compile(r"^\s*(spf|dkim|dmarc)(?:\s*/\s*\d+)?\s*=\s*([a-z]+)", re.IGNORECASE)
+_FOR = re.compile(r"\bfor <([^<>@\s]+@[^<>@\s]+)>")
 _COMMENT = re.compile(r"\([^()]*\)")
 
 
-def parse(raw: Raw, filter_host: str | None) -> ParsedMessage:
-    """Parses a message. `filter_host` is the name of this host (POSTROOM_HOSTNAME) if it has a spam
-    filter: results are believed only if they are in this name, because Postfix removes the name
-    from mail that comes in (decision 0248). None: nobody has judged the message."""
+class Trust(msgspec.Struct, frozen=True):
+    """Whose header fields are believed: those of `host` (POSTROOM_HOSTNAME), and if there is a spam
+    filter, what the filter writes. Postfix removes both from mail that comes in (decision 0248)."""
+
+    host: str
+    has_filter: bool
+
+
+def parse(raw: Raw, trust: Trust) -> ParsedMessage:
+    """Parses a message."""
     found = scan(raw)
     fields = found.fields
     text, text_truncated = _text(raw, found.parts, "text/plain")
     html, html_truncated = _text(raw, found.parts, "text/html")
-    authentication = _authentication(fields, filter_host) if filter_host else None
+    authentication = _authentication(fields, trust.host) if trust.has_filter else None
     return ParsedMessage(
         rfc_message_id=fields.message_id(),
         in_reply_to=next(iter(fields.ids("in-reply-to")), None),
@@ -36,7 +45,7 @@ def parse(raw: Raw, filter_host: str | None) -> ParsedMessage:
         to=fields.addresses("to"),
         cc=fields.addresses("cc"),
         reply_to=next(iter(fields.addresses("reply-to")), None),
-        delivered_to=fields.text("delivered-to"),
+        delivered_to=_delivered_to(fields, trust.host),
         subject=fields.text("subject"),
         date=fields.date(),
         size=len(raw),
@@ -46,7 +55,7 @@ def parse(raw: Raw, filter_host: str | None) -> ParsedMessage:
         html_truncated=html_truncated,
         attachments=tuple(_attachment(raw, part) for part in found.parts if is_attachment(part)),
         authentication=authentication,
-        spam=_is_spam(fields, authentication) if filter_host else None,
+        spam=_is_spam(fields, authentication) if trust.has_filter else None,
         parse_error=found.fault,
     )
 
@@ -96,6 +105,17 @@ def _text(raw: Raw, parts: list[Part], kind: str) -> tuple[str | None, bool]:
             return "\n".join(texts), True
         left -= len(encoded) + 1
     return ("\n".join(texts), False) if texts else (None, False)
+
+
+def _delivered_to(fields: Fields, host: str) -> str | None:
+    """Returns the address that the message was sent to, if our Postfix has written it down: it does
+    for a message with one recipient. Our fields stand above those of others."""
+    for value in fields.every("received"):
+        if not re.search(rf"\bby {re.escape(host)}[ \t(]", value):
+            return None
+        if found := _FOR.search(value):
+            return found[1]
+    return None
 
 
 def _authentication(fields: Fields, host: str) -> Authentication | None:

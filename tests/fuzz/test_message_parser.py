@@ -5,7 +5,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroom.messages.parser import find_attachment, parse
+from postroom.messages.parser import Trust, find_attachment, parse
 
 PIECES = st.sampled_from(
     [
@@ -18,12 +18,13 @@ PIECES = st.sampled_from(
         *(b"Authentication-Results: h;", b"spf=pass", b"X-Spam: Yes\r\n", b"Mon, 1 Jan 1 00:00 +9999", b"\\uZ", b"%ff"),
     ]
 )
+TRUST = Trust("h", has_filter=True)
 MESSAGES = st.lists(PIECES, max_size=60).map(b"".join)
 
 
 @given(MESSAGES | st.binary(max_size=300))
 def test_any_message_is_parsed(raw: bytes) -> None:
-    found = parse(raw, "h")
+    found = parse(raw, TRUST)
     assert msgspec.json.decode(msgspec.json.encode(found))["size"] == len(raw)
     for one in found.attachments:
         opened = find_attachment(raw, one.part)

@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from postroom.messages.parsed import Attachment, Authentication, MailAddress, ParsedMessage
-from postroom.messages.parser import TEXT_BYTES, find_attachment, parse
+from postroom.messages.parser import TEXT_BYTES, Trust, find_attachment, parse
 from postroom.messages.structure import MOST_PARTS, scan
 
-HOST = "mail.demo.test"
+OURS = Trust("mail.demo.test", has_filter=True)
+NOBODY = Trust("mail.demo.test", has_filter=False)
 HEAD = b"From: ann@example.org\r\nTo: bob@demo.test\r\nSubject: hi\r\n"
 MIXED = HEAD + b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n'
 
@@ -39,7 +40,7 @@ def with_parts() -> bytes:
 
 def test_it_works() -> None:
     raw = with_parts()
-    found = parse(raw, None)
+    found = parse(raw, NOBODY)
     assert found == ParsedMessage(
         rfc_message_id="<1@example.org>",
         in_reply_to="<0@demo.test>",
@@ -68,7 +69,7 @@ def test_it_works() -> None:
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 def test_line_ends_do_not_matter(end: bytes) -> None:
-    assert parse(with_parts().replace(b"\r\n", end), None).html == "<p>Grüße <img src='cid:logo'></p>\n"
+    assert parse(with_parts().replace(b"\r\n", end), NOBODY).html == "<p>Grüße <img src='cid:logo'></p>\n"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_line_ends_do_not_matter(end: bytes) -> None:
     ],
 )
 def test_header_fields(header: bytes, field: str, value: object) -> None:
-    assert getattr(parse(header + b"\r\n\r\nhi\r\n", None), field) == value
+    assert getattr(parse(header + b"\r\n\r\nhi\r\n", NOBODY), field) == value
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def test_header_fields(header: bytes, field: str, value: object) -> None:
     ],
 )
 def test_texts_in_any_character_set(type_: bytes, body: bytes, text: str) -> None:
-    found = parse(HEAD + b"Content-Type: " + type_ + b"\r\n\r\n" + body, None)
+    found = parse(HEAD + b"Content-Type: " + type_ + b"\r\n\r\n" + body, NOBODY)
     assert found.text == text
     assert found.attachments == ()
 
@@ -177,7 +178,7 @@ def test_a_large_content_is_decoded_in_pieces() -> None:
     ],
 )
 def test_file_names(disposition: bytes, name: str | None) -> None:
-    found = parse(HEAD + b"Content-Disposition: " + disposition + b"\r\n\r\nhi", None)
+    found = parse(HEAD + b"Content-Disposition: " + disposition + b"\r\n\r\nhi", NOBODY)
     assert [one.filename for one in found.attachments] == [name]
     assert found.text is None
 
@@ -185,7 +186,7 @@ def test_file_names(disposition: bytes, name: str | None) -> None:
 def test_a_message_in_a_message_is_one_attachment() -> None:
     inner = with_parts()
     found = parse(
-        MIXED + b"--b\r\n\r\nsee\r\n--b\r\nContent-Type: message/rfc822\r\n\r\n" + inner + b"\r\n--b--\r\n", None
+        MIXED + b"--b\r\n\r\nsee\r\n--b\r\nContent-Type: message/rfc822\r\n\r\n" + inner + b"\r\n--b--\r\n", NOBODY
     )
     assert found.text == "see"
     assert [(one.part, one.content_type, one.size) for one in found.attachments] == [
@@ -195,15 +196,15 @@ def test_a_message_in_a_message_is_one_attachment() -> None:
 
 def test_texts_are_joined_and_cut() -> None:
     part = b"--b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n%b\r\n"
-    found = parse(MIXED + part % b"one" + part % b"two" + b"--b--", None)
+    found = parse(MIXED + part % b"one" + part % b"two" + b"--b--", NOBODY)
     assert (found.text, found.text_truncated, found.html, found.html_truncated) == ("one\ntwo", False, None, False)
     long = ("ü" * TEXT_BYTES).encode()
-    found = parse(MIXED + part % b"x" + part % long + part % b"three", None)
+    found = parse(MIXED + part % b"x" + part % long + part % b"three", NOBODY)
     assert found.text == "x\n" + "ü" * ((TEXT_BYTES - 2) // 2)
     assert found.text_truncated
     html = HEAD + b"Content-Type: text/html\r\n\r\n" + b"x" * (TEXT_BYTES + 1)
-    assert parse(html, None).html_truncated
-    assert not parse(html[:-1], None).html_truncated
+    assert parse(html, NOBODY).html_truncated
+    assert not parse(html[:-1], NOBODY).html_truncated
 
 
 RESULTS = (
@@ -230,10 +231,29 @@ def test_only_the_filter_of_this_host_is_believed(
     header: bytes, authentication: Authentication | None, spam: bool | None
 ) -> None:
     raw = header + HEAD + b"\r\nhi\r\n"
-    found = parse(raw, HOST)
+    found = parse(raw, OURS)
     assert (found.authentication, found.spam) == (authentication, spam)
-    without = parse(raw, None)
+    without = parse(raw, NOBODY)
     assert (without.authentication, without.spam) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("received", "address"),
+    [
+        (
+            ["by mail.demo.test with LMTP", "by mail.demo.test (Postfix) with ESMTP id 1 for <a@demo.test>; x"],
+            "a@demo.test",
+        ),
+        (["by mail.demo.test with LMTP", "by mail.demo.test (Postfix) with ESMTP id 1; x"], None),
+        (["by mail.demo.test with LMTP", "by evil.test (Postfix) for <a@demo.test>"], None),
+        (["by mail.demo.test.evil.test for <a@demo.test>"], None),
+        ([], None),
+    ],
+)
+def test_the_recipient_is_from_our_own_postfix(received: list[str], address: str | None) -> None:
+    fields = "".join(f"Received: from x\r\n\t{one}\r\n" for one in received)
+    raw = f"{fields}Delivered-To: evil@demo.test\r\n".encode() + HEAD + b"\r\nhi"
+    assert parse(raw, NOBODY).delivered_to == address
 
 
 def nested(levels: int) -> bytes:
@@ -261,7 +281,7 @@ BOMBS = {
 def test_a_bomb_is_read_with_little_memory(raw: bytes) -> None:
     tracemalloc.start()
     try:
-        found = parse(raw, HOST)
+        found = parse(raw, OURS)
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -272,11 +292,11 @@ def test_a_bomb_is_read_with_little_memory(raw: bytes) -> None:
 
 
 def test_what_was_not_read_is_said() -> None:
-    assert "parts" in (parse(BOMBS["10,000 parts"], None).parse_error or "")
-    assert "deep" in (parse(BOMBS["2,000 levels"], None).parse_error or "")
-    assert "header" in (parse(BOMBS["a header of 1 MiB"], None).parse_error or "")
-    assert parse(with_parts(), None).parse_error is None
-    assert parse(b"", None) == ParsedMessage(text="")
+    assert "parts" in (parse(BOMBS["10,000 parts"], NOBODY).parse_error or "")
+    assert "deep" in (parse(BOMBS["2,000 levels"], NOBODY).parse_error or "")
+    assert "header" in (parse(BOMBS["a header of 1 MiB"], NOBODY).parse_error or "")
+    assert parse(with_parts(), NOBODY).parse_error is None
+    assert parse(b"", NOBODY) == ParsedMessage(text="")
 
 
 def test_parts_have_the_numbers_that_email_gives() -> None:
