@@ -24,7 +24,7 @@ from postroom import settings as settings_of
 from postroom.log import log
 from postroom.mailplane.render import OwnNode
 from postroom.settings import Settings
-from postroom.supervision import fork_server
+from postroom.supervision import fork_server as forking
 from postroom.supervision.daemon_guard import PR_SET_PDEATHSIG, prctl
 from postroom.supervision.supervisor import Part
 from postroom.tenants.send_limits import SendLimits
@@ -62,13 +62,13 @@ def unshown_key(settings: Settings) -> Path:
     return settings.data / "db" / UNSHOWN_KEY
 
 
-def command(name: str, *arguments: str) -> list[str]:
+def _command(name: str, *arguments: str) -> list[str]:
     """Returns the command of a Python process that is isolated from the environment of `postroom
     serve`."""
     return [sys.executable, "-I", "-m", "postroom.service.processes", name, "--parent", str(os.getpid()), *arguments]
 
 
-def environment(settings: Settings) -> dict[str, str]:
+def _environment(settings: Settings) -> dict[str, str]:
     """Returns the environment of our processes: the settings as variables."""
     found = {"PATH": PATH, "LANG": "C.UTF-8"} | settings.environment()
     if zone := os.environ.get("TZ"):
@@ -76,12 +76,18 @@ def environment(settings: Settings) -> dict[str, str]:
     return found
 
 
+def fork_server(settings: Settings, parts: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Returns the command, which needs the number of a descriptor behind it, and the environment of
+    a fork server for these parts."""
+    return _command("fork-server", "--parts", *parts, "--connection"), _environment(settings)
+
+
 def configure(settings: Settings) -> Part:
     """Returns how the daemons' files are written: with the password of the relay host."""
-    variables = environment(settings)
+    variables = _environment(settings)
     if settings.relay_password:
         variables[settings_of.variable("relay_password")] = settings.relay_password
-    return Part("configure", command("configure"), variables)
+    return Part("configure", _command("configure"), variables)
 
 
 def part(name: str, files: tuple[int, ...] = (), *arguments: str) -> Part:
@@ -120,7 +126,7 @@ def _run_forked(settings: Settings, connection: socket.socket, parts: list[str])
 
     _name("fork server", settings)
     load_driver(settings.database)
-    order = fork_server.serve(connection, {part: MODULES[part] for part in parts})
+    order = forking.serve(connection, {part: MODULES[part] for part in parts})
     parser = argparse.ArgumentParser(prog="postroom")
     parser.add_argument("part", choices=MODULES)
     parser.add_argument("--name", required=True)

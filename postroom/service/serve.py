@@ -216,11 +216,7 @@ class _Service:
         with say.step(f"Data directory {settings.data}"):
             me, self._locks = _open_instance(settings, self._only)
         owner = (me.uid, me.gid) if me.ownership() else None
-        self._supervisor = supervisor = Supervisor(settings.data, owner, say.line, self._fork_server())
-        try:
-            supervisor.load()
-        except OSError as error:
-            raise CannotStart(f"The system user cannot run {sys.executable}: {error.strerror}.") from None
+        self._supervisor = supervisor = self._supervise(owner)
         if self._mail and not self._postfix:
             say.line(f"  {WITHOUT_ROOT}")
         await self._end_orphans()
@@ -275,12 +271,17 @@ class _Service:
         for name in ("dovecot", "postfix") if self._postfix else ("dovecot",):
             supervisor.reload(name)
 
-    def _fork_server(self) -> tuple[list[str], dict[str, str]]:
-        """Returns the command of the fork server, which loads the parts that this service has, and
-        its environment."""
+    def _supervise(self, owner: tuple[int, int] | None) -> Supervisor:
+        """Returns a supervisor whose fork server loads the parts that this service has. Raises
+        CannotStart."""
         parts = ["prepare", *(["milter"] if self._postfix else []), *([] if self._only else ["worker", "api"])]
-        command = processes.command("fork-server", "--parts", *parts, "--connection")
-        return command, processes.environment(self._settings)
+        fork_server = processes.fork_server(self._settings, parts)
+        supervisor = Supervisor(self._settings.data, owner, self._terminal.line, fork_server)
+        try:
+            supervisor.load()
+        except OSError as error:
+            raise CannotStart(f"The system user cannot run {sys.executable}: {error.strerror}.") from None
+        return supervisor
 
     def _refuse_without_daemons(self) -> None:
         if self._only and not self._mail:
