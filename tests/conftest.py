@@ -4,6 +4,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
@@ -33,6 +34,16 @@ LONG_FIRST = (
     "test_plans.py", "doctor/", "upgrade/", "test_planted.py", "test_canary.py", "db/test_transfer.py",
     "test_supply_chain.py", "mail/", "console/", "cli/", "client/",
 )  # fmt: skip
+
+# The same examples in each run, and no bound on the time of an example: the machine may be busy.
+hypothesis.settings.register_profile(
+    "postroom",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+hypothesis.settings.load_profile("postroom")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -6,9 +6,19 @@ out a reader and a writer. `read` runs outside a transaction, so each statement 
 snapshot. A decision that other writes could change belongs in a statement inside `write`.
 """
 
-from postroom.db.database import Database, open_database
+from postroom.db.database import Database, load_driver, open_database
 from postroom.db.migrations import NewerSchema, check_known, migrate
 from postroom.db.tx import Row, Tx
 from postroom.errors import NoMailRole
 
-__all__ = ["Database", "NewerSchema", "NoMailRole", "Row", "Tx", "check_known", "migrate", "open_database"]
+__all__ = [
+    "Database",
+    "NewerSchema",
+    "NoMailRole",
+    "Row",
+    "Tx",
+    "check_known",
+    "load_driver",
+    "migrate",
+    "open_database",
+]

@@ -45,6 +45,11 @@ def engine_for(url: str) -> Engine:
     return Postgres(url)
 
 
+def load_driver(url: str) -> None:
+    """Loads the driver, in a process that forks others."""
+    engine_for(url)
+
+
 def open_database(url: str) -> "Database":
     """Opens the database for this process. Raises Busy if the database cannot be reached."""
     return Database(engine_for(url))

@@ -51,7 +51,7 @@ class Following:
         own = self._node
         if (found.id, found.host, found.port, found.bind) != (own.id, own.host, own.port, own.bind):
             raise NotUsable("this node's address or port has changed since its start: restart it")
-        part = processes.part("configure", self._settings)
+        part = processes.configure(self._settings)
         order = configuration.Order(self._identity, found.secret, self._postgres, found, renews=True)
         if await asyncio.to_thread(configuration.write, part, order):
             reload()

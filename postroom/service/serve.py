@@ -130,16 +130,22 @@ def _run_alone(settings: Settings, part: Literal["api", "worker"], terminal: Ter
     early = ports.listen(settings) if part == "api" and not settings.data.exists() else None
     _, _locks = _open_instance(settings, part)
     listener = early or (ports.listen(settings) if part == "api" else None)
+    from postroom.service.preparation import prepare
+
     system_user.ensure().become()
     os.chdir(settings.data)
     log.configure(settings.log_level)
     with terminal.step("Database"):
-        prepared = processes.prepare(settings, shows_key=part == "api")
+        prepared = prepare(settings, shows_key=part == "api")
     if listener:
+        from postroom.service.api_process import run_api
+
         terminal.block(settings, prepared, health_checks.has_postfix(settings))
-        processes.run_api(settings, listener, secrets.token_hex(8))
+        run_api(settings, listener, secrets.token_hex(8))
     else:
-        processes.run_worker(settings)
+        from postroom.service.worker_process import run_worker
+
+        run_worker(settings)
 
 
 def _open_instance(settings: Settings, only: Only | None) -> tuple[Identity, list[int]]:
@@ -210,7 +216,7 @@ class _Service:
         with say.step(f"Data directory {settings.data}"):
             me, self._locks = _open_instance(settings, self._only)
         owner = (me.uid, me.gid) if me.ownership() else None
-        self._supervisor = supervisor = Supervisor(settings.data, owner, say.line)
+        self._supervisor = supervisor = self._supervise(owner)
         if self._mail and not self._postfix:
             say.line(f"  {WITHOUT_ROOT}")
         await self._end_orphans()
@@ -265,6 +271,18 @@ class _Service:
         for name in ("dovecot", "postfix") if self._postfix else ("dovecot",):
             supervisor.reload(name)
 
+    def _supervise(self, owner: tuple[int, int] | None) -> Supervisor:
+        """Returns a supervisor whose fork server loads the parts that this service has. Raises
+        CannotStart."""
+        parts = ["prepare", *(["milter"] if self._postfix else []), *([] if self._only else ["worker", "api"])]
+        fork_server = processes.fork_server(self._settings, parts)
+        supervisor = Supervisor(self._settings.data, owner, self._terminal.line, fork_server)
+        try:
+            supervisor.load()
+        except OSError as error:
+            raise CannotStart(f"The system user cannot run {sys.executable}: {error.strerror}.") from None
+        return supervisor
+
     def _refuse_without_daemons(self) -> None:
         if self._only and not self._mail:
             raise CannotStart("POSTROOM_MAIL is off: there is no mail part to run.")
@@ -296,11 +314,11 @@ class _Service:
         comes back through a pipe. Raises CannotStart."""
         source, report = os.pipe()
         flags = ("--has-dovecot",) if self._only else ("--has-dovecot", "--shows-key")
-        part = processes.part("prepare", self._settings, (report,), "--report", str(report), *flags)
+        part = processes.part("prepare", (report,), *flags)
         try:
             process = supervisor.once(part)
-        except OSError as error:
-            raise CannotStart(f"The system user cannot run {sys.executable}: {error.strerror}.") from None
+        except OSError:
+            raise CannotStart(f"Postroom's code cannot be run: {supervisor.last_words('fork_server')}") from None
         finally:
             os.close(report)
         with os.fdopen(source, "rb") as report_end:
@@ -323,7 +341,7 @@ class _Service:
         """Writes the daemons' files and has the daemons check them. Raises CannotStart."""
         try:
             key = node.secret if node else secrets.token_urlsafe(32)
-            part = processes.part("configure", self._settings)
+            part = processes.configure(self._settings)
             configuration.write(part, configuration.Order(me, key, mail_role, node))
             found = [daemons.dovecot(self._settings)]
             if self._postfix:
@@ -338,15 +356,13 @@ class _Service:
         for daemon in found:
             supervisor.start(Part(daemon.name, daemon.command, daemon.environment, daemon=True, grace=daemon.grace))
         if self._postfix:
-            supervisor.start(processes.part("milter", self._settings))
+            supervisor.start(processes.part("milter"))
         if self._listener is None:
             return
         health_checks.worker_alive(self._settings.data).unlink(missing_ok=True)
-        supervisor.start(processes.part("worker", self._settings))
-        listener = self._listener.fileno()
-        arguments = ("--listener", str(listener), "--instance", self._instance)
+        supervisor.start(processes.part("worker"))
         for name in processes.api_names(self._settings):
-            supervisor.start(processes.part(name, self._settings, (listener,), *arguments))
+            supervisor.start(processes.part(name, (self._listener.fileno(),), "--instance", self._instance))
 
     async def _until_ready(self, supervisor: Supervisor) -> None:
         """Waits until every part answers. Raises NotReady if a part ends STARTS_TRIED times."""
@@ -373,3 +389,4 @@ class _Service:
         api = [name for name in supervisor.names if name.partition("-")[0] == "api"]
         await supervisor.stop(api)
         await supervisor.stop(supervisor.names)
+        supervisor.close()

@@ -1,20 +1,24 @@
 """The supervisor: starts the parts of a service, restarts parts that die, and ends all of them.
 
-The supervisor must stay single-threaded. The kernel sends a part's parent-death signal when the
-thread that forked the part dies, and only the guards may inherit their lifeline.
+A daemon gets a guard process; the other parts are forked by the fork server. The supervisor must
+stay single-threaded: only the guards may inherit their lifeline, and the kernel sends the server's
+parent-death signal when the thread that started the server dies.
 """
 
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from postroom.supervision import daemon_guard, logfiles, stale_processes
+from postroom.supervision.forks import Forked, Forks
 
 # Seconds: first and longest pause before a restart, the running time after which the pause is short
 # again, and the time that a guard gets on top of the grace of its daemon.
@@ -27,11 +31,13 @@ GUARD_MARGIN = 3.0
 @dataclass(frozen=True)
 class Part:
     """What to run and how. A daemon gets a guard, because it does not watch its parent itself, and
-    stays root. Any other part runs as the owner of the data directory. `grace` is in seconds."""
+    stays root. For any other part, `command` holds the arguments for the fork server's process,
+    which runs as the owner of the data directory in the environment of the fork server. `grace` is
+    in seconds."""
 
     name: str
     command: list[str]
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(default_factory=dict)
     daemon: bool = False
     files: tuple[int, ...] = ()
     grace: float = 10.0
@@ -42,7 +48,7 @@ class _Life:
     """A part and its current process."""
 
     part: Part
-    process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[bytes] | Forked | None = None
     began: float = 0.0
     pause: float = FIRST_PAUSE
     failures: int = 0
@@ -52,14 +58,24 @@ class _Life:
 
 
 class Supervisor:
-    """Owns the child processes. `say` gets one line for each event that concerns the operator."""
+    """Owns the child processes. `say` gets one line for each event that concerns the operator.
+    `fork_server` is the command of the fork server, which gets the number of a descriptor as its
+    last argument, with the environment of the parts."""
 
-    def __init__(self, data: Path, owner: tuple[int, int] | None, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        data: Path,
+        owner: tuple[int, int] | None,
+        say: Callable[[str], None],
+        fork_server: tuple[list[str], Mapping[str, str]],
+    ) -> None:
         self._data = data
         self._owner = owner
         self._say = say
         self._lives: dict[str, _Life] = {}
         self._lifeline, self._own_end = os.pipe()
+        self._fork_server = fork_server
+        self._forks = Forks(self._launch)
 
     @property
     def names(self) -> list[str]:
@@ -69,14 +85,13 @@ class Supervisor:
     def once(self, part: Part) -> asyncio.Future[int]:
         """Runs a part that ends by itself. Returns a future exit status. Raises OSError if the part
         cannot be run."""
-        process = self._run(part)
         status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
-        def ended() -> None:
+        def ended(result: int) -> None:
             if not status.done():  # done if the wait was cancelled
-                status.set_result(process.returncode)
+                status.set_result(result)
 
-        watch(process, ended)
+        self._run(part, ended)
         return status
 
     def last_words(self, name: str) -> str:
@@ -100,6 +115,14 @@ class Supervisor:
         the files when it is restarted."""
         _signal(self._lives[name], signal.SIGHUP)
 
+    def load(self) -> None:
+        """Starts the fork server, which loads the code of the parts. Raises OSError."""
+        self._forks.start()
+
+    def close(self) -> None:
+        """Ends the fork server, after all parts have ended."""
+        self._forks.close()
+
     async def stop(self, names: Iterable[str]) -> None:
         """Ends these parts: sends SIGTERM, and SIGKILL after the grace of each part."""
         lives = [self._lives[name] for name in names]
@@ -122,43 +145,68 @@ class Supervisor:
         part = life.part
         life.ended.clear()
         life.began = time.monotonic()
-        life.process = self._run(part)
+        life.process = self._run(part, partial(self._ended, life))
         if not part.daemon:
             _record(pid_file(self._data, part.name), life.process.pid)
-        watch(life.process, lambda: self._ended(life))
 
-    def _run(self, part: Part) -> subprocess.Popen[bytes]:
+    def _run(self, part: Part, ended: Callable[[int], None]) -> subprocess.Popen[bytes] | Forked:
         log = logfiles.open_log(self._data / "log" / log_name(part.name), self._owner)
-        user, group = self._owner if self._owner and not part.daemon else (None, None)
         try:
-            return subprocess.Popen(
-                self._guarded(part) if part.daemon else part.command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self._data,
-                env=dict(part.environment),
-                pass_fds=(*part.files, self._lifeline) if part.daemon else part.files,
-                start_new_session=True,
-                user=user,
-                group=group,
-                extra_groups=None if user is None else [],
-                umask=0o022 if part.daemon else 0o077,
-            )
+            if not part.daemon:
+                return self._forks.fork(part.command, log, part.files, ended)
+            process = self._open(self._guarded(part), part.environment, log, self._lifeline, umask=0o022)
         finally:
             os.close(log)
+        watch(process, ended)
+        return process
+
+    def _launch(self, connection: socket.socket) -> subprocess.Popen[bytes]:
+        command, environment = self._fork_server
+        log = logfiles.open_log(self._data / "log" / log_name("fork_server"), self._owner)
+        user, group = self._owner or (None, None)
+        arguments = [*command, str(connection.fileno())]
+        try:
+            return self._open(arguments, environment, log, connection.fileno(), umask=0o077, user=user, group=group)
+        finally:
+            os.close(log)
+
+    def _open(
+        self,
+        command: list[str],
+        environment: Mapping[str, str],
+        log: int,
+        file: int,
+        *,
+        umask: int,
+        user: int | None = None,
+        group: int | None = None,
+    ) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=self._data,
+            env=dict(environment),
+            pass_fds=(file,),
+            start_new_session=True,
+            user=user,
+            group=group,
+            extra_groups=None if user is None else [],
+            umask=umask,
+        )
 
     def _guarded(self, part: Part) -> list[str]:
         options = [str(self._lifeline), str(part.grace), str(pid_file(self._data, part.name))]
         return [sys.executable, "-I", "-S", daemon_guard.__file__, *options, *part.command]
 
-    def _ended(self, life: _Life) -> None:
+    def _ended(self, life: _Life, status: int) -> None:
         life.ended.set()
-        if life.stopping or life.process is None:
+        if life.stopping:
             return
         if time.monotonic() - life.began > LIVED_A_WHILE:
             life.pause = FIRST_PAUSE
-        self._bring_back(life, how(life.process.returncode))
+        self._bring_back(life, how(status))
 
     def _bring_back(self, life: _Life, why: str) -> None:
         life.failures += 1
@@ -208,16 +256,15 @@ def _record(path: Path, pid: int) -> None:
         file.write(f"{pid}\n")
 
 
-def watch(process: subprocess.Popen[bytes], ended: Callable[[], None]) -> None:
-    """Calls `ended` after the process has ended and is reaped."""
+def watch(process: subprocess.Popen[bytes], ended: Callable[[int], None]) -> None:
+    """Calls `ended` with the exit status after the process has ended and is reaped."""
     loop = asyncio.get_running_loop()
     descriptor = os.pidfd_open(process.pid)
 
     def reap() -> None:
         loop.remove_reader(descriptor)
         os.close(descriptor)
-        process.wait()
-        ended()
+        ended(process.wait())
 
     loop.add_reader(descriptor, reap)
 

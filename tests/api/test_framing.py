@@ -4,7 +4,7 @@ taken for a request."""
 import subprocess
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from postroom.api import framing
@@ -176,7 +176,7 @@ LINES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 @given(LINES, st.lists(FIELDS, max_size=4), st.sampled_from([b"", b"abcde", b"5\r\nabcde\r\n0\r\n\r\n", HIDDEN]))
 def test_any_head_is_as_many_requests_as_a_strict_parser_sees(line: bytes, fields: list[bytes], body: bytes) -> None:
     """A small sample of tests/fuzz/test_connection.py, which tries many more."""

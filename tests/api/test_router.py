@@ -86,7 +86,7 @@ mangled = st.tuples(table_path, st.integers(0, 5), segment).map(
 paths = st.one_of(table_path, mangled, st.lists(segment, max_size=7)).map(lambda parts: "/" + "/".join(parts))
 
 
-@settings(max_examples=600, deadline=None, database=None)
+@settings(max_examples=600)
 @given(st.sampled_from(METHODS), paths)
 def test_it_agrees_with_starlettes(method: str, path: str) -> None:
     status, allow = ours(method, path)
@@ -116,14 +116,14 @@ def test_every_route_is_found(route: Any) -> None:
     assert ours(route.method, path) == theirs(route.method, path) == (200, set())
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=300)
 @given(st.lists(st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), max_size=8), min_size=1))
 def test_what_was_encoded_is_decoded_once(parts: list[str]) -> None:
     encoded = "".join("/" + "".join(f"%{byte:02X}" for byte in part.encode()) for part in parts)
     assert split_path(encoded.encode()) == parts
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=40))
 def test_any_bytes_are_a_path_or_a_bad_path(raw: bytes) -> None:
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 
@@ -20,13 +20,7 @@ from tests.harness.server import ApiServer, Tenant
 load_all_checks()
 # A JSON schema cannot describe exactly which domains and addresses are valid.
 LEFT_OUT = {"positive_data_acceptance"}
-BUDGET = settings(
-    derandomize=True,
-    deadline=None,
-    database=None,
-    phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+BUDGET = settings(phases=[Phase.generate])
 # Requests for each route and mode. The same ones go to both databases, so PostgreSQL gets a sample.
 REQUESTS = {"sqlite": 10, "postgresql": 4}
 

@@ -3,7 +3,7 @@ databases."""
 
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -385,13 +385,5 @@ class Machine(RuleBasedStateMachine):
 
 def test_it_behaves_like_the_model(api: ApiServer) -> None:
     machine = type("OnThisDatabase", (Machine,), {"api": api})
-    budget = settings(
-        max_examples=40,
-        stateful_step_count=40,
-        derandomize=True,
-        deadline=None,
-        database=None,
-        phases=[Phase.generate, Phase.shrink],
-        suppress_health_check=list(HealthCheck),
-    )
+    budget = settings(max_examples=40, stateful_step_count=40, phases=[Phase.generate, Phase.shrink])
     run_state_machine_as_test(machine, settings=budget)  # type: ignore[no-untyped-call]

@@ -14,11 +14,16 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 from postroom.db import migrate
 from tests.harness.dns_server import DnsServer
 from tests.harness.server import UNLIMITED, ApiServer, Tenant
+from tests.harness.service import LONG
 
 # Browsers log this for every answer that is not 2xx, even if the page expects the answer.
 NOT_OURS = "Failed to load resource"
 # An exact time in a title: with the year, the seconds and the zone.
 ABSOLUTE = re.compile(r"\d{4}.*\d:\d\d:\d\d.*(UTC|GMT|[A-Z]{3})")
+
+
+# Playwright itself waits 5 seconds, which a busy machine needs now and then.
+expect.set_options(timeout=LONG * 1_000)
 
 
 @dataclass
@@ -113,7 +118,7 @@ def visit(browser: Browser, tenant: Tenant, request: pytest.FixtureRequest) -> I
     """A window without a sign-in. An indirect parameter has the options of the window."""
     options = getattr(request, "param", {})
     context = browser.new_context(**options)
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(LONG * 1_000)
     made = Visit(context.new_page(), tenant)
     made.watch()
     yield made

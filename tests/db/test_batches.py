@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from postroom.db import Tx
@@ -72,7 +72,7 @@ def test_a_batch_is_its_jobs_one_after_the_other(database_url: str) -> None:
     @example([[("run", "a")], [("run", "a")], [("run", "b")]])
     @example([[("wait", "a"), ("null", "a")], [("refuse", "a")], [("wait", "a")]])
     @example([[("wait", "a"), ("nul", "a")], [("wait", "a")], [("wait", "b"), ("add", "a")]])
-    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=150)
     def check(jobs: list[Job]) -> None:
         for table in TABLES:
             run_alone(alone, lambda tx, table=table: tx.run(f"DELETE FROM {table}"))  # type: ignore[misc]

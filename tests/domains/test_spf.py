@@ -132,7 +132,7 @@ def lets_everybody_send(meaning: Mechanism) -> bool:
     return meaning.qualifier == "+" and (length4 < 8 or length6 < 16)
 
 
-@settings(max_examples=500, deadline=None, derandomize=True)
+@settings(max_examples=500)
 @given(st.lists(RECORD, min_size=1, max_size=3))
 def test_a_proposal(records: list[str]) -> None:
     """Any proposal is a valid record, its first term lets our address send, and it keeps every

@@ -7,18 +7,12 @@ A target is a test with `@given` and without `@settings` (decision 0182).
 import time
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 
 EXAMPLES = 200  # per target; with `--fuzz`, per round
 
-NEW = settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    database=None,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
-)
-SAME = settings(NEW, derandomize=True)
+SAME = settings(max_examples=EXAMPLES)
+NEW = settings(SAME, derandomize=False, print_blob=True)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

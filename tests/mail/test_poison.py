@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from postroom.address import Address, BadAddress
@@ -53,13 +53,7 @@ CURSED = (
     "a" * 65,
     "a" * 900,
 )
-BUDGET = settings(
-    derandomize=True,
-    deadline=None,
-    database=None,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+BUDGET = settings(phases=[Phase.explicit, Phase.generate])
 local_parts = st.sampled_from(CURSED) | st.text(string.printable, max_size=80) | st.text(max_size=40)
 LOGINS_AT_ONCE = 48
 BEFORE_POSTFIX_SLOWS_DOWN = 9  # smtpd_soft_error_limit
