@@ -85,6 +85,7 @@ async def run(
     mover: Mover | None = None,
     keep_trust: Callable[[], Awaitable[None]] | None = None,
     send_webhooks: Work | None = None,
+    serve_nodes: Work | None = None,
     events_days: int = 0,
 ) -> None:
     """Works until cancelled. Touches the file `alive` in every round, for the health check."""
@@ -95,7 +96,9 @@ async def run(
         group.create_task(_keep_on(partial(purge_all_due, database, mail, node)))
         group.create_task(_keep_on(partial(keep_house, database, events_days), HOUSE_SECONDS))
         stop: Work | None = partial(_in_thread, stop_scripts) if stop_scripts else None
-        for work in filter(None, (stop, count_quotas, count_failures, record_sent, keep_trust, send_webhooks)):
+        for work in filter(
+            None, (stop, count_quotas, count_failures, record_sent, keep_trust, send_webhooks, serve_nodes)
+        ):
             group.create_task(_keep_on(work))
         if mover:
             group.create_task(_keep_on(partial(move_due, database, mover)))
