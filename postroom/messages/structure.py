@@ -20,7 +20,7 @@ DEEPEST = 8
 LONGEST_BOUNDARY = 200
 # Bytes that are searched at a time, because no other thread runs meanwhile; and of those behind, in
 # which a delimiter may end that begins there.
-SEARCH_BYTES = 1024 * 1024
+SEARCH_BYTES = 256 * 1024
 OVERLAP_BYTES = 1024
 
 Raw = bytes | mmap.mmap
