@@ -95,9 +95,13 @@ def find(tx: Tx, tried: Attempt) -> bytes | None:
         return None
     request, answer = row
     if request != tried.request:
-        raise Refused("idempotency_key_reused", "This Idempotency-Key was used for another request: send a new one.")
+        raise reused()
     sealed = b64decode(answer)
     return AESGCM(tried.secret).decrypt(sealed[:NONCE], sealed[NONCE:], _bound_to(tried))
+
+
+def reused() -> Refused:
+    return Refused("idempotency_key_reused", "This Idempotency-Key was used for another request: send a new one.")
 
 
 def claim(tx: Tx, tried: Attempt) -> None:

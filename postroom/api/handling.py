@@ -79,12 +79,14 @@ class Handling:
         if name is None:
             return await self._run(route, context, body)
 
-        async def run(keep: Keep) -> Result:
-            return await self._run(route, msgspec.structs.replace(context, keep=keep), body)
-
         secret = key_of(exchange.headers) or session_token(exchange.headers) or ""
         request = b"%b %b?%b\n%b" % (route.method.encode(), exchange.raw_path, exchange.query_text, body)
-        return await self._retries.once(idempotency.attempt(actor, secret, name, request), run)
+        tried = idempotency.attempt(actor, secret, name, request)
+
+        async def run(keep: Keep) -> Result:
+            return await self._run(route, msgspec.structs.replace(context, keep=keep, attempt=tried), body)
+
+        return await self._retries.once(tried, run)
 
     def _run(self, route: Route, context: RequestContext, body: bytes) -> Awaitable[Result]:
         query = parse_query(route.query, context.query_text)

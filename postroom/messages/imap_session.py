@@ -9,6 +9,8 @@ These methods block: the threads of imap_sessions.py call them.
 import contextlib
 import imaplib
 import logging
+import mmap
+import re
 import socket
 import subprocess
 import tempfile
@@ -20,7 +22,7 @@ from typing import IO, Any, NamedTuple
 from imapclient import IMAPClient, SocketTimeout
 from imapclient.exceptions import ProtocolError
 
-from postroom.errors import not_found
+from postroom.errors import Refused, not_found
 from postroom.mailplane.internal_addresses import delivery_name
 
 # Seconds without an answer after which the process is ended; a search of texts can take some.
@@ -31,6 +33,8 @@ SEARCH_LINE_BYTES = 1024 * 1024
 LINE_BYTES = 32 * 1024
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 STATUS = ("MESSAGES", "UNSEEN", "UIDVALIDITY", "UIDNEXT", "HIGHESTMODSEQ")
+
+_APPENDED = re.compile(rb"\[APPENDUID ([0-9]+) ([0-9]+)\]")
 
 # The library logs what the server says, and so the names of mailboxes.
 logging.getLogger("imapclient").setLevel(logging.CRITICAL + 1)
@@ -51,6 +55,14 @@ class Opened(NamedTuple):
     uidvalidity: int
     uidnext: int
     exists: int
+
+
+class MessagePlace(NamedTuple):
+    """Where a message was stored."""
+
+    mailbox: str
+    uidvalidity: int
+    uid: int
 
 
 class ImapSession:
@@ -120,17 +132,23 @@ class ImapSession:
         except (imaplib.IMAP4.error, _TooLong, ProtocolError, OSError, ValueError) as error:
             is_refusal = isinstance(error, imaplib.IMAP4.error) and not isinstance(error, imaplib.IMAP4.abort)
             if may_refuse and is_refusal:
-                raise _Refused from None
+                raise _Refused(str(error)) from None
             with contextlib.suppress(OSError):
                 self._client.close()
             raise self._lost(error) from error
 
+    def names(self) -> list[tuple[str, tuple[bytes, ...]]]:
+        """Returns the name and the attributes of each mailbox that can be opened."""
+        return [
+            (name, flags)
+            for flags, _, name in self._run(self._client.list_folders)
+            if b"\\Noselect" not in flags and b"\\NonExistent" not in flags and isinstance(name, str)
+        ]
+
     def mailboxes(self) -> list[tuple[str, tuple[bytes, ...], dict[bytes, int]]]:
         """Returns the name, the attributes and the state of each mailbox."""
         found = []
-        for flags, _, name in self._run(self._client.list_folders):
-            if b"\\Noselect" in flags or b"\\NonExistent" in flags or not isinstance(name, str):
-                continue
+        for name, flags in self.names():
             try:
                 found.append((name, flags, self._run(self._client.folder_status, name, STATUS, may_refuse=True)))
             except _Refused:  # deleted in the meantime
@@ -165,6 +183,29 @@ class ImapSession:
         """Returns when the message was received; None if there is no such message."""
         found = self.fetch([uid], ["INTERNALDATE"])
         return found[uid].get(b"INTERNALDATE") if uid in found else None
+
+    def find(self, mailbox: str, message_id: str) -> MessagePlace | None:
+        """Returns the place of the newest message with this Message-ID; None if there is none, or
+        no such mailbox."""
+        try:
+            opened = self.open(mailbox)
+        except Refused:
+            return None
+        found = self.search([b"HEADER", b"MESSAGE-ID", b'"%b"' % message_id.encode()])
+        return MessagePlace(mailbox, opened.uidvalidity, found[-1]) if found else None
+
+    def append(self, mailbox: str, message: bytes | mmap.mmap) -> MessagePlace | None:
+        """Stores a message as read; creates a mailbox that does not exist. Returns None if the
+        server stores nothing, as in a full mailbox."""
+        try:
+            told = self._run(self._client.append_raw, mailbox, message, may_refuse=True)
+        except _Refused as refused:
+            if "TRYCREATE" not in str(refused):
+                return None
+            self._run(self._client.create_folder, mailbox)
+            self._run(self._client.subscribe_folder, mailbox)
+            told = self._run(self._client.append_raw, mailbox, message)
+        return MessagePlace(mailbox, *told)
 
 
 class _TooLong(Exception):
@@ -218,6 +259,17 @@ class _Client(IMAPClient):  # type: ignore[misc]
         """Like `search`, which quotes only what has a space."""
         data = self._raw_command_untagged(b"SEARCH", criteria)
         return [int(number) for line in data if line for number in line.split()]
+
+    def append_raw(self, mailbox: str, message: bytes | mmap.mmap) -> tuple[int, int]:
+        """Like `append`, which looks at every line of the message. Returns UIDVALIDITY and UID (RFC
+        4315)."""
+        self._imap.literal = message
+        said, data = self._imap._simple_command("APPEND", self._normalise_folder(mailbox), "(\\Seen)")
+        self._checkok("append", said, data)
+        found = _APPENDED.search(data[0])
+        if found is None:
+            raise ProtocolError("APPEND without UIDPLUS")
+        return int(found[1]), int(found[2])
 
     def close(self) -> None:
         """Closes the connection, at which Dovecot's process ends."""

@@ -17,6 +17,7 @@ from postroom.mailboxes.interface import NoMailboxes
 from postroom.mailboxes.session_terminator import SessionTerminator
 from postroom.messages.dovecot_messages import DovecotMessages
 from postroom.messages.interface import NoMessages
+from postroom.messages.outbox import NoOutbox, PostfixOutbox
 from postroom.service import health_checks
 from postroom.service.metrics import Measures
 from postroom.service.processes import api_names
@@ -39,6 +40,7 @@ def run_api(settings: Settings, listener: socket.socket, instance: str, name: st
             digest_key=digest_key.ensure(settings.data),
             mailboxes=DovecotMailboxes(session_terminator) if settings.mail == "on" else NoMailboxes(),
             messages=DovecotMessages(settings, database) if settings.mail == "on" else NoMessages(),
+            outbox=PostfixOutbox(settings.data) if settings.mail == "on" else NoOutbox(),
             has_submission=lambda: settings.mail == "off" or health_checks.has_postfix(settings),
             probe=health_checks.Readiness(health_checks.checks(settings)),
             measure=Measures(settings),
