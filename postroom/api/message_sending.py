@@ -69,7 +69,6 @@ class MessageSending:
 
     async def run(self) -> Result:
         """Returns the answer, once Postfix has the message on its disk. Raises Refused, Busy."""
-        await self._services.messages.check_home(self._account.id)
         offered = f"<{secrets.token_hex(16)}@{self._draft.from_.address.rpartition('@')[2]}>"
         now = time.time_ns() // 1_000_000
         async with self._composed(offered, now) as file:  # a draft that cannot be built is not announced

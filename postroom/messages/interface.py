@@ -78,9 +78,6 @@ class Messages(Protocol):
 
     async def attachment(self, account_id: int, mailbox: str, id_: MessageId, part: str, /) -> Content: ...
 
-    async def check_home(self, account_id: int, /) -> None:
-        """Raises MailUnavailable if the account's mail is on another node."""
-
     async def save_sent(
         self, account_id: int, file: IO[bytes], message_id: str, looks_first: bool, /
     ) -> MessagePlace | None:
@@ -104,9 +101,6 @@ class NoMessages:
         raise _mail_off()
 
     async def attachment(self, _account_id: int, _mailbox: str, _id: MessageId, _part: str, /) -> Content:
-        raise _mail_off()
-
-    async def check_home(self, _account_id: int, /) -> None:
         raise _mail_off()
 
     async def save_sent(
