@@ -69,9 +69,10 @@ class Progress(msgspec.Struct, frozen=True):
     has_status: bool
 
 
-def announce(tx: Tx, account_id: int, message_id: str, tried: Attempt | None) -> Announced:
+def announce(tx: Tx, account_id: int, message_id: str, tried: Attempt | None, node: str) -> Announced:
     """Announces a message, or returns what an earlier attempt with the same Idempotency-Key has
-    announced. Raises `idempotency_key_reused`."""
+    announced. `node` is the name of this machine's node; empty: it is the only machine. Raises
+    `idempotency_key_reused`."""
     key_id, name, request = (tried.key_id, tried.name, tried.request) if tried else (None, None, None)
     is_new = tx.one(
         ANNOUNCE,
@@ -80,7 +81,7 @@ def announce(tx: Tx, account_id: int, message_id: str, tried: Attempt | None) ->
         key_id=key_id,
         name=name,
         request=request,
-        node_id=nodes.home(tx, account_id) or 0,
+        node_id=nodes.get(tx, node).id if node else 0,
         now=tx.now,
         expired=tx.now - KEPT_MS,
     )

@@ -162,8 +162,7 @@ def create_app(
     place: ProcessSlot = ALONE,
     clock: Clock = time.monotonic,
 ) -> App:
-    """The application over an open database. The functions that ask the other parts are
-    arguments. `digest_key` is the key of app passwords and webhooks (instance/digest_key.py)."""
+    """The application. `digest_key` is the key of app passwords and webhooks (digest_key.py)."""
     host, resolver, is_private = settings.dns_host, Resolver(settings.resolver), settings.webhook_allow == "private"
     services = Services(
         database=database,

@@ -91,6 +91,7 @@ class MessageSending:
             account_id=self._account.id,
             message_id=message_id,
             tried=self._context.attempt,
+            node=self._services.outbox.node,
         )
         return await self._services.database.write(work)
 

@@ -31,7 +31,11 @@ def queued_at(queue_id: str) -> int:
 
 
 class Outbox(Protocol):
-    """Injected at the start."""
+    """Injected at the start. `node` is the name of this machine's node, or empty. `folder` is for
+    the files of messages."""
+
+    node: str
+    folder: Path
 
     def composed(
         self, draft: Draft, message_id: str, at: datetime, /
@@ -46,17 +50,18 @@ class Outbox(Protocol):
 
 
 class PostfixOutbox:
-    """With the Postfix of this machine. `data` is the data directory."""
+    """With the Postfix of this machine. `data` is the data directory, `node` the name of the node;
+    empty: it is the only machine."""
 
-    def __init__(self, data: Path) -> None:
-        self._data = data
+    def __init__(self, data: Path, node: str) -> None:
+        self._data, self.folder, self.node = data, data / "run", node
         self._threads = ThreadPoolExecutor(THREADS, "send")
 
     @contextlib.asynccontextmanager
     async def composed(self, draft: Draft, message_id: str, at: datetime, /) -> AsyncIterator[IO[bytes]]:
         if not (self._data / "postfix").exists():
             raise Refused("mail_off", "This instance runs without Postfix, which needs root: it cannot send.")
-        with tempfile.TemporaryFile(dir=self._data / "run") as file:
+        with tempfile.TemporaryFile(dir=self.folder) as file:
             try:
                 await self._run(composer.compose, draft, message_id, at, file)
             except OSError as error:
@@ -78,6 +83,8 @@ class PostfixOutbox:
 
 class NoOutbox:
     """The way out of an instance that runs without mail."""
+
+    node, folder = "", Path(tempfile.gettempdir())
 
     def composed(
         self, _draft: Draft, _message_id: str, _at: datetime, /

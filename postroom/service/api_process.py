@@ -68,7 +68,7 @@ def _mail(settings: Settings, database: Database, session_terminator: SessionTer
     return {
         "mailboxes": DovecotMailboxes(session_terminator),
         "messages": DovecotMessages(settings, database),
-        "outbox": PostfixOutbox(settings.data),
+        "outbox": PostfixOutbox(settings.data, settings.node),
     }
 
 

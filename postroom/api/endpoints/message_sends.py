@@ -15,6 +15,7 @@ from postroom.messages.drafts import Draft
 from postroom.messages.interface import message_id_of
 from postroom.messages.people import LONGEST_NAME, Person, is_one_line
 
+LARGEST_BODY = 25 * 1024 * 1024
 REFUSES = (
     *("account_suspended", "account_disabled", "sending_off", "domain_not_active", "limit_reached", "outbound_off"),
     *("recipient_refused", "mail_off", "mail_unavailable"),
@@ -30,6 +31,7 @@ REFUSES = (
     status=202,
     missing=NO_MESSAGE,
     refuses=REFUSES,
+    largest_body=LARGEST_BODY,
 )
 async def send(context: RequestContext, _query: NoQuery, body: SendMessageBody) -> Result:
     """Sends a message in the name of the account. Answers once Postfix has it on its disk, signed
