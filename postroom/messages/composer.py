@@ -1,5 +1,5 @@
 """Builds a message from a draft (RFC 5322, 2045, 2047, 2231), in ASCII with lines of at most 998
-octets, by Python's `email`.
+octets, by Python's `email` (decision 0324).
 
 No value of a draft can begin a header field: the fields of the message are made of encoded or
 quoted values, and `_line` refuses everything else. Attachments are written in pieces behind their

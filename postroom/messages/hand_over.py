@@ -1,4 +1,4 @@
-"""Hands a message over to the Postfix of this machine, over SMTP on a unix socket (decision 0320).
+"""Hands a message over to the Postfix of this machine, over SMTP on a unix socket (decision 0321).
 
 Until the end of the message has been sent, Postfix has not taken it; afterwards only its answer
 tells. These functions block.
