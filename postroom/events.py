@@ -42,6 +42,7 @@ TYPES = (
     "account.moved",
     "account.move_cancelled",
     "message.read",
+    "message.sent",
     "credential.created",
     "credential.deleted",
     "alias.created",

@@ -236,6 +236,28 @@ ReplayAfter = Annotated[
 ]
 ReplayDelivery = Annotated[int, ID, _of("Send this delivery again.", 42)]
 ReplayFailed = Annotated[bool, _of("`true` sends the deliveries again that have failed.", True)]
+PERSON_WORDS = "`name@domain`, or `Name <name@domain>`"
+DraftTo = Annotated[T, _of(f"Who gets the message: {PERSON_WORDS}.", ["Ann Lee <ann@example.org>"])]
+Cc = Annotated[T, _of("Who gets a copy.", ["bob@example.org"])]
+Bcc = Annotated[T, _of("Who gets a copy that the others do not see.", ["carl@example.org"])]
+DraftFrom = Annotated[
+    str, _of("The sender, an address of the account; default: its own address and name.", "Sales <sales@customer.com>")
+]
+DraftReplyTo = Annotated[str, _of("Whom to answer instead of the sender.", "help@customer.com")]
+DraftSubject = Annotated[str, _of("The subject; default with in_reply_to_id: that of the message.", "Invoice 4711")]
+DraftText = Annotated[str, _of("The plain text, at most 1 MiB.", "Hello.")]
+DraftHtml = Annotated[str, _of("The text in HTML, at most 1 MiB.", "<p>Hello.</p>")]
+DraftAttachments = Annotated[T, _of("The attachments.", [])]
+AttachmentFilename = Annotated[str, _of("The name of the file.", "invoice.pdf", minLength=1, maxLength=255)]
+AttachmentType = Annotated[str, _of("Its type.", "application/pdf")]
+AttachmentContent = Annotated[str, _of("Its content in base64.", "JVBERi0xLjcK")]
+AttachmentContentId = Annotated[
+    str, _of("The id by which the HTML text shows it, as `cid:logo`.", "logo", minLength=1, maxLength=200)
+]
+DraftHeaders = Annotated[T, _of("Further header fields; not those that the server sets.", {"X-Ticket": "4711"})]
+InReplyToId = Annotated[str, _of("The id of the message that this one answers.", "1796028450.33")]
+InReplyToMailbox = Annotated[str, _of("The mailbox of that message.", "INBOX")]
+SaveSent = Annotated[bool, _of("Save a copy in the mailbox for sent mail.", True)]
 Since = Annotated[str, _of("Only events from this time on.", "2026-01-31T00:00:00Z", format="date-time")]
 Until = Annotated[str, _of("Only events before this time.", "2027-01-31T00:00:00Z", format="date-time")]
 StatusName = Annotated[T, _of("The status.", "active")]

@@ -245,7 +245,9 @@ def _catches_all(node: ast.ExceptHandler) -> bool:
 
 
 # The keys that ASGI defines, and `root_path`, which Starlette sets for a mounted application.
-OF_ASGI = {"type", "http_version", "method", "path", "raw_path", "query_string", "headers", "client", "root_path"}
+OF_ASGI = {"type", "http_version", "method", "path", "raw_path", "query_string", "headers", "client", "root_path"} | {
+    "extensions"
+}
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if inside(name, "postroom.api")])

@@ -7,6 +7,7 @@ from postroom.accounts import (
     full_periods,
     login_failures,
     message_reads,
+    outgoing_messages,
     owner_sessions,
     sent_counts,
     setup_links,
@@ -65,6 +66,7 @@ def begin_purge(tx: Tx, id_: int) -> bool:
     owner_sessions.erase(tx, id_)
     full_periods.erase(tx, id_)
     message_reads.erase(tx, id_)
+    outgoing_messages.erase(tx, id_)
     return True
 
 

@@ -35,6 +35,7 @@ from postroom.log import log
 from postroom.mailboxes.interface import Mailboxes, NoMailboxes
 from postroom.mailboxes.session_revocations import EndSessions
 from postroom.messages.interface import Messages, NoMessages
+from postroom.messages.outbox import NoOutbox, Outbox
 from postroom.settings import Settings, split
 from postroom.webhooks.sender import Sender
 from postroom.webhooks.trials import Trials
@@ -42,7 +43,7 @@ from postroom.webhooks.trials import Trials
 METRICS = ["metrics"]
 OWNER_PAGE = ["v2", "me"]
 SIGN_IN = [*OWNER_PAGE, "session"]
-NO_MAILBOXES, NO_MESSAGES = NoMailboxes(), NoMessages()
+NO_MAILBOXES, NO_MESSAGES, NO_OUTBOX = NoMailboxes(), NoMessages(), NoOutbox()
 
 
 class App:
@@ -155,13 +156,13 @@ def create_app(
     digest_key: str,
     mailboxes: Mailboxes = NO_MAILBOXES,
     messages: Messages = NO_MESSAGES,
+    outbox: Outbox = NO_OUTBOX,
     has_submission: Callable[[], bool] = lambda: True,
     measure: Measure = nothing_measured,
     place: ProcessSlot = ALONE,
     clock: Clock = time.monotonic,
 ) -> App:
-    """The application over an open database. The functions that ask the other parts are
-    arguments. `digest_key` is the key of app passwords and webhooks (instance/digest_key.py)."""
+    """The application. `digest_key` is the key of app passwords and webhooks (digest_key.py)."""
     host, resolver, is_private = settings.dns_host, Resolver(settings.resolver), settings.webhook_allow == "private"
     services = Services(
         database=database,
@@ -181,6 +182,7 @@ def create_app(
         public_url=settings.public_base,
         allows_private_webhooks=is_private,
         messages=messages,
+        outbox=outbox,
         trials=Trials(database, Sender(resolver, allows_private=is_private), digest_key),
     )
     return _app(services, settings, clock)

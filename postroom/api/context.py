@@ -17,10 +17,12 @@ from postroom.db import Database, Tx
 from postroom.domains.dkim import Generator
 from postroom.domains.verification import Verification
 from postroom.errors import Busy, FieldError, not_found
+from postroom.idempotency import Attempt
 from postroom.mail_host import MailHost
 from postroom.mailboxes.interface import Mailboxes
 from postroom.mailboxes.session_revocations import Ended, EndSessions
 from postroom.messages.interface import Messages
+from postroom.messages.outbox import Outbox
 from postroom.webhooks.trials import Trials
 
 # Part of the installation → None if the part answers, otherwise one sentence that says why not.
@@ -90,6 +92,7 @@ class Services:
     allows_private_webhooks: bool
     trials: Trials
     messages: Messages
+    outbox: Outbox
 
     def client_host(self) -> MailHost:
         """Returns the mail host for mail clients: without submission if there is no Postfix."""
@@ -111,7 +114,8 @@ class PublicRequest(msgspec.Struct, frozen=True):
 
 
 class RequestContext(msgspec.Struct, frozen=True):
-    """One authenticated request. `path` holds the parameters of the route's path."""
+    """One authenticated request. `path` holds the parameters of the route's path, `attempt` tells
+    of its Idempotency-Key."""
 
     services: Services
     actor: Actor
@@ -119,6 +123,7 @@ class RequestContext(msgspec.Struct, frozen=True):
     path_text: str
     query_text: bytes
     keep: Keep | None = None
+    attempt: Attempt | None = None
     headers: Headers = ()
 
     async def write(self, work: Work) -> Result:

@@ -6,6 +6,7 @@ UNSET is "not sent" and None is "sent as null". If a JSON key is repeated, the l
 
 import difflib
 import functools
+import mmap
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
@@ -109,7 +110,7 @@ def unknown_names(names: Iterable[str], known: Iterable[str]) -> str:
     return f"Not known: {', '.join(told)}."
 
 
-def decode_body(decoder: msgspec.json.Decoder[B], body: bytes) -> B:
+def decode_body(decoder: msgspec.json.Decoder[B], body: bytes | mmap.mmap) -> B:
     """A JSON body as an instance of its type; no body at all counts as an empty object. Raises
     `invalid_request`."""
     try:
@@ -194,7 +195,7 @@ def _number(value: str, lowest: int, most: int) -> int:
     return min(int(value), most)
 
 
-def _field_errors(kind: Any, body: bytes) -> list[FieldError]:
+def _field_errors(kind: Any, body: bytes | mmap.mmap | msgspec.Raw) -> list[FieldError]:
     """All problems with the fields of an object, each field checked by itself."""
     try:
         sent = msgspec.json.decode(body or b"{}", type=dict[str, msgspec.Raw])

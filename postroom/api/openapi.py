@@ -45,6 +45,7 @@ TAGS = {
     "mailboxes": "What only the mailbox knows: its size and its open sessions.",
     "me": "The page of an account's owner, `/me`: for browsers, with a session in place of a key.",
     "messages": "The messages of an account, for keys with `messages:read`.",
+    "message_sends": "Sends messages of an account, for keys with `messages:send`.",
     "metrics": "Measurements for Prometheus.",
     "mta_sts": "The MTA-STS policy of a domain.",
     "sent_mail": "What became of the messages that an account has submitted.",

@@ -10,6 +10,7 @@ from typing import get_type_hints
 
 import msgspec
 
+from postroom.api.body import LARGEST
 from postroom.api.context import Result
 from postroom.messages.interface import Content
 
@@ -24,7 +25,7 @@ class Route:
     in that body, by default; `missing` is the text of its 404, the same whether a thing is foreign
     or does not exist; `refuses` lists codes beyond those that every route may answer with;
     `is_kept`: an Idempotency-Key stores the answer of a write; `takes_xml`: the body is an XML
-    document, for a handler without a key."""
+    document, for a handler without a key; `largest_body` is in bytes."""
 
     method: str
     path: str
@@ -41,6 +42,7 @@ class Route:
     is_kept: bool
     media: str
     takes_xml: bool
+    largest_body: int
 
     @property
     def name(self) -> str:
@@ -67,6 +69,7 @@ def route(
     is_kept: bool = True,
     media: str = "text/plain; charset=utf-8",
     takes_xml: bool = False,
+    largest_body: int = LARGEST,
 ) -> Callable[[Handler], Route]:
     """A decorator that makes a Route of the handler. The types of the handler's second and third
     parameters are the types of the query and the body; `missing` adds `not_found` to the codes that
@@ -74,22 +77,9 @@ def route(
 
     def declare(handler: Handler) -> Route:
         _, query, *body = (kind for name, kind in get_type_hints(handler).items() if name != "return")
-        return Route(
-            method,
-            path,
-            scope,
-            handler,
-            summary,
-            gives,
-            query,
-            body[0] if body else None,
-            shows,
-            status,
-            missing,
-            ("not_found", *refuses) if missing else refuses,
-            is_kept,
-            media,
-            takes_xml,
-        )
+        codes = ("not_found", *refuses) if missing else refuses
+        kind = body[0] if body else None
+        rest = (missing, codes, is_kept, media, takes_xml, largest_body)
+        return Route(method, path, scope, handler, summary, gives, query, kind, shows, status, *rest)
 
     return declare

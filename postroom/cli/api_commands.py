@@ -25,6 +25,7 @@ from postroom.settings import BadSettings
 try:
     from postroom.client import Client
     from postroom.client.catalog import CURSORS, Entry, Parameter
+    from postroom.client.new_attachment import NewAttachment
 except ModuleNotFoundError as error:
     raise BadSettings(connection.MISSING) from error
 
@@ -41,9 +42,11 @@ GROUPS = {
 }
 # `--url` is the server of every command.
 OPTIONS = {"user_id": "user", "is_default": "default", "scopes": "scope", "networks": "network"}
-OPTIONS |= {"url": "webhook_url", "events": "event"}
+OPTIONS |= {"url": "webhook_url", "events": "event", "attachments": "attachment", "headers": "header"}
 # Flags that are sent as false too.
-SWITCHES = ("enabled", "keep_copy", "main_password", "may_send", "send_blocked")
+SWITCHES = ("enabled", "keep_copy", "main_password", "may_send", "save_sent", "send_blocked")
+REPEATED = {"list": " May be repeated.", "texts": " As `Name: value`; may be repeated."}
+REPEATED["files"] = " A file; may be repeated."
 SWITCHED = "Switch {} on or off, for every password."
 PAGE = 500
 
@@ -171,7 +174,8 @@ def options(parameter: Parameter) -> Iterator[inspect.Parameter]:
         return
     option = "domain" if (name, parameter.kind) == ("domains", "list") else parameter.sent_name
     dashed = OPTIONS.get(name, option).replace("_", "-")
-    kind: Any = {"text": str, "number": int, "flag": bool, "list": list[str]}[parameter.kind]
+    kind: Any = {"text": str, "number": int, "flag": bool, "list": list[str], "texts": list[str], "files": list[Path]}
+    kind = kind[parameter.kind]
     if parameter.choices:
         kind = Literal[parameter.choices]
     if name in SWITCHES:
@@ -186,7 +190,7 @@ def options(parameter: Parameter) -> Iterator[inspect.Parameter]:
     elif parameter.kind == "flag":
         yield _option(name, Annotated[bool, typer.Option(f"--{dashed}", help=words)], False)
     else:
-        words += " May be repeated." if parameter.kind == "list" else ""
+        words += REPEATED.get(parameter.kind, "")
         bounds: dict[str, Any] = {"min": 1, "max": PAGE} if name == "limit" else {}
         yield _option(name, Annotated[kind | None, typer.Option(f"--{dashed}", help=words, **bounds)], None)
     if parameter.is_nullable:
@@ -224,7 +228,7 @@ def arguments_of(parameters: Iterable[Parameter], given: dict[str, Any]) -> dict
             set_ |= {choice: None for choice in parameter.choices if given[f"no_{parameter.name}_{choice}"]}
             found |= {parameter.name: set_} if set_ else {}
             continue
-        value = given[parameter.name]
+        value = _read(parameter, given[parameter.name])
         if given.get(f"no_{parameter.name}"):
             if value is not None:
                 raise typer.BadParameter(f"Give a value or --no-{parameter.name.replace('_', '-')}, not both.")
@@ -234,6 +238,21 @@ def arguments_of(parameters: Iterable[Parameter], given: dict[str, Any]) -> dict
         elif value is not None and (value is not False or parameter.name in SWITCHES) and value != []:
             found[parameter.name] = value
     return found
+
+
+def _read(parameter: Parameter, value: Any) -> Any:
+    """The value of an option, with the files that it names."""
+    if parameter.kind == "files":
+        try:
+            return [NewAttachment.of(path) for path in value or ()]
+        except OSError as error:
+            raise typer.BadParameter(f"A file cannot be read: {error.strerror}.") from None
+    if parameter.kind == "texts":
+        pairs = [line.partition(":") for line in value or ()]
+        if not all(colon for _, colon, _ in pairs):
+            raise typer.BadParameter(f"Write --{parameter.name.removesuffix('s')} 'Name: value'.")
+        return {name.strip(): text.strip() for name, _, text in pairs} or None
+    return value
 
 
 @contextmanager

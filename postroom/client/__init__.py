@@ -16,7 +16,8 @@ from postroom.client.errors import (
     Unreachable,
 )
 from postroom.client.limit_shapes import LimitNumbers, Limits, SendLimits, SendTotals, Sent
-from postroom.client.message_shapes import Attachment, ListedMessage, MailAddress, Mailbox, Message
+from postroom.client.message_shapes import Attachment, ListedMessage, MailAddress, Mailbox, Message, SentMessage
+from postroom.client.new_attachment import NewAttachment
 from postroom.client.paging import AsyncPages, Pages
 from postroom.client.shapes import (
     Account,
@@ -80,6 +81,7 @@ __all__ = [
     "MailExchanger",
     "Mailbox",
     "Message",
+    "NewAttachment",
     "NotFound",
     "OpenSession",
     "Pages",
@@ -89,6 +91,7 @@ __all__ = [
     "SendLimits",
     "SendTotals",
     "Sent",
+    "SentMessage",
     "Stats",
     "TooMany",
     "Unreachable",

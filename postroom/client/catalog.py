@@ -15,12 +15,13 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from msgspec import UnsetType
 
 from postroom.client.methods import Listing, Operation
+from postroom.client.new_attachment import NewAttachment
 from postroom.client.operations import Operations
 from postroom.client.request import Listed, Plan, Request, RetryPolicy, call, call_page
 from postroom.client.shape import SECRETS, Page
 from postroom.parameters import words_of
 
-Kind = Literal["text", "number", "flag", "list", "switches", "numbers"]
+Kind = Literal["text", "number", "flag", "list", "switches", "numbers", "texts", "files"]
 # Parameters that may not appear on a command line or be repeated.
 HIDDEN = (*SECRETS, "password_hash", "token", "webhook_secret")
 # The parameters that lead to the next page of a list.
@@ -90,7 +91,7 @@ class Entry:
     def is_of_strangers(self) -> bool:
         """Whether the answer has text that anybody on the internet may have written to the
         account."""
-        return "/messages" in self.path
+        return "/messages" in self.path and self.reads
 
     @property
     def is_public(self) -> bool:
@@ -159,9 +160,11 @@ def _is_mapping(kind: Any) -> bool:
 
 def _kind(found: Sequence[Any]) -> Kind:
     """The kind of a parameter. Times are text, which the API parses. Switches and numbers are flags
-    and nullable numbers by the names in `choices`."""
+    and nullable numbers by the names in `choices`; texts have any names."""
     if mapping := next(filter(_is_mapping, found), None):
-        return "switches" if get_args(mapping)[1] is bool else "numbers"
+        return {bool: "switches", str: "texts"}.get(get_args(mapping)[1], "numbers")  # type: ignore[return-value]
+    if any(NewAttachment in get_args(kind) for kind in found):
+        return "files"
     if any(get_origin(kind) is not None and get_origin(kind) is not Literal for kind in found):
         return "list"
     if bool in found:

@@ -1,10 +1,13 @@
-"""The methods of both clients that read messages, one for each route (see operations.py). What they
-return was written by strangers."""
+"""The methods of both clients that read and send messages, one for each route (see operations.py).
+What the reading ones return was written by strangers."""
+
+from collections.abc import Mapping, Sequence
 
 from postroom import parameters as p
 from postroom.client import answers
 from postroom.client import message_shapes as shapes
 from postroom.client.methods import listing, operation
+from postroom.client.new_attachment import NewAttachment
 from postroom.client.request import Request, given
 from postroom.client.shape import Page
 
@@ -41,6 +44,35 @@ class MessageOperations:
         query |= given(before_uid=before_uid, after_uid=after_uid, limit=limit) | given(**{"from": from_})
         query |= {"unseen": "true"} if unseen else {}
         return Request(answers.messages, path={"id": id}, query=query)
+
+    @operation("POST", "/v2/email-accounts/:id/messages/send")
+    def send_message(
+        self,
+        id: p.Id,
+        to: p.DraftTo[Sequence[str]],
+        *,
+        subject: p.DraftSubject | None = None,
+        text: p.DraftText | None = None,
+        html: p.DraftHtml | None = None,
+        cc: p.Cc[Sequence[str]] | None = None,
+        bcc: p.Bcc[Sequence[str]] | None = None,
+        from_: p.DraftFrom | None = None,
+        reply_to: p.DraftReplyTo | None = None,
+        attachments: p.DraftAttachments[Sequence[NewAttachment]] | None = None,
+        headers: p.DraftHeaders[Mapping[str, str]] | None = None,
+        in_reply_to_id: p.InReplyToId | None = None,
+        in_reply_to_mailbox: p.InReplyToMailbox | None = None,
+        save_sent: p.SaveSent | None = None,
+        user_id: p.UserId | None = None,
+        idempotency_key: str | None = None,
+    ) -> Request[shapes.SentMessage]:
+        """Sends a message in the name of the account, once, and returns when Postfix has it on its
+        disk. A copy goes to the mailbox for sent mail."""
+        body = given(to=list(to), subject=subject, text=text, html=html, reply_to=reply_to, headers=headers)
+        body |= given(cc=cc and list(cc), bcc=bcc and list(bcc), save_sent=save_sent, user_id=user_id)
+        body |= given(in_reply_to_id=in_reply_to_id, in_reply_to_mailbox=in_reply_to_mailbox, **{"from": from_})
+        body |= {"attachments": [one.body() for one in attachments]} if attachments else {}
+        return Request(answers.sent_message, path={"id": id}, body=body, idempotency_key=idempotency_key)
 
     @operation("GET", "/v2/email-accounts/:id/messages/:message_id")
     def get_message(

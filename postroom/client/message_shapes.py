@@ -109,3 +109,19 @@ class Message(Shape, frozen=True, rename={"from_": "from"}):
 
 class ShownMessageAnswer(Shape, frozen=True):
     message: Message
+
+
+class SentMessage(Shape, frozen=True):
+    """A message that is in Postfix's queue. `id` and `mailbox` are those of the copy; None if there
+    is no copy, and `sent_copy` says why."""
+
+    id: str | None
+    mailbox: str | None
+    rfc_message_id: str
+    queued_at: datetime
+    recipients: list[str]
+    sent_copy: str
+
+
+class SentMessageAnswer(Shape, frozen=True):
+    message: SentMessage

@@ -1,19 +1,20 @@
 """Messages as Dovecot has them, over IMAP."""
 
 import asyncio
+import mmap
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from postroom.cluster import nodes
 from postroom.db import Database
-from postroom.errors import MailUnavailable, not_found
+from postroom.errors import Busy, MailUnavailable, not_found
 from postroom.log import log
 from postroom.messages import copies, pages
 from postroom.messages.content import PIECE_BYTES
 from postroom.messages.doors import Door, LocalDoor, NodeDoor
 from postroom.messages.headers import timestamp
-from postroom.messages.imap_session import ImapSession
+from postroom.messages.imap_session import ImapSession, MessagePlace
 from postroom.messages.imap_sessions import RETRY_SECONDS, ImapSessions
 from postroom.messages.interface import Content, Found, Mailbox, MessageId
 from postroom.messages.pages import MessagePage, Wanted
@@ -24,6 +25,7 @@ from postroom.settings import Settings
 
 T = TypeVar("T")
 
+SENT = "Sent"
 SPECIAL_USES = ("\\Drafts", "\\Sent", "\\Archive", "\\Junk", "\\Trash")
 
 
@@ -71,6 +73,22 @@ class DovecotMessages:
 
         shown, pieces = await self._run(account_id, work)
         return Content(shown.size, _in_threads(pieces), shown.filename)
+
+    async def save_sent(
+        self, account_id: int, file: IO[bytes], message_id: str, looks_first: bool, /
+    ) -> MessagePlace | None:
+        def work(session: ImapSession) -> MessagePlace | None:
+            mailbox = next((name for name, flags in session.names() if b"\\Sent" in flags), SENT)
+            if looks_first and (found := session.find(mailbox, message_id)):
+                return found
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as message:
+                return session.append(mailbox, message)
+
+        try:
+            return await self._run(account_id, work)
+        except Busy as error:
+            log.warning("no copy of a sent message", account_id=account_id, reason=error.detail)
+            return None
 
     async def _run(self, account_id: int, work: Callable[[ImapSession], T]) -> T:
         door = await self._door(account_id) if self._node else self._local

@@ -8,6 +8,8 @@ These methods block: the threads of imap_sessions.py call them.
 import contextlib
 import imaplib
 import logging
+import mmap
+import re
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -16,7 +18,7 @@ from typing import Any, NamedTuple
 from imapclient import IMAPClient, SocketTimeout
 from imapclient.exceptions import ProtocolError
 
-from postroom.errors import not_found
+from postroom.errors import Refused, not_found
 from postroom.messages.doors import ANSWER_SECONDS, Door
 
 # Longest line of an answer, in bytes. Texts are no part of a line.
@@ -24,6 +26,8 @@ LINE_BYTES = 1024 * 1024
 # What the server says if a mailbox is there, but cannot be opened now (RFC 5530).
 NOT_NOW = ("[SERVERBUG]", "[UNAVAILABLE]", "[INUSE]", "[CONTACTADMIN]", "[LIMIT]")
 STATUS = ("MESSAGES", "UNSEEN", "UIDVALIDITY", "UIDNEXT", "HIGHESTMODSEQ")
+
+_APPENDED = re.compile(rb"\[APPENDUID ([0-9]+) ([0-9]+)\]")
 
 # The library logs what the server says, and so the names of mailboxes.
 logging.getLogger("imapclient").setLevel(logging.CRITICAL + 1)
@@ -44,6 +48,14 @@ class Opened(NamedTuple):
     uidvalidity: int
     uidnext: int
     exists: int
+
+
+class MessagePlace(NamedTuple):
+    """Where a message was stored."""
+
+    mailbox: str
+    uidvalidity: int
+    uid: int
 
 
 class ImapSession:
@@ -93,15 +105,21 @@ class ImapSession:
         except (imaplib.IMAP4.error, _TooLong, ProtocolError, OSError, ValueError) as error:
             is_refusal = isinstance(error, imaplib.IMAP4.error) and not isinstance(error, imaplib.IMAP4.abort)
             if may_refuse and is_refusal and not any(code in str(error) for code in NOT_NOW):
-                raise _Refused from None
+                raise _Refused(str(error)) from None
             raise self._lost(error) from error
+
+    def names(self) -> list[tuple[str, tuple[bytes, ...]]]:
+        """Returns the name and the attributes of each mailbox that can be opened."""
+        return [
+            (name, flags)
+            for flags, _, name in self._run(self._client.list_folders)
+            if b"\\Noselect" not in flags and b"\\NonExistent" not in flags and isinstance(name, str)
+        ]
 
     def mailboxes(self) -> list[tuple[str, tuple[bytes, ...], dict[bytes, int]]]:
         """Returns the name, the attributes and the state of each mailbox."""
         found = []
-        for flags, _, name in self._run(self._client.list_folders):
-            if b"\\Noselect" in flags or b"\\NonExistent" in flags or not isinstance(name, str):
-                continue
+        for name, flags in self.names():
             try:
                 found.append((name, flags, self._run(self._client.folder_status, name, STATUS, may_refuse=True)))
             except _Refused:  # deleted in the meantime
@@ -137,6 +155,29 @@ class ImapSession:
         """Returns when the message was received; None if there is no such message."""
         found = self.fetch([uid], ["INTERNALDATE"])
         return found[uid].get(b"INTERNALDATE") if uid in found else None
+
+    def find(self, mailbox: str, message_id: str) -> MessagePlace | None:
+        """Returns the place of the newest message with this Message-ID; None if there is none, or
+        no such mailbox."""
+        try:
+            opened = self.open(mailbox)
+        except Refused:
+            return None
+        found = self.search([b"HEADER", b"MESSAGE-ID", b'"%b"' % message_id.encode()])
+        return MessagePlace(mailbox, opened.uidvalidity, found[-1]) if found else None
+
+    def append(self, mailbox: str, message: bytes | mmap.mmap) -> MessagePlace | None:
+        """Stores a message as read; creates a mailbox that does not exist. Returns None if the
+        server stores nothing, as in a full mailbox."""
+        try:
+            told = self._run(self._client.append_raw, mailbox, message, may_refuse=True)
+        except _Refused as refused:
+            if "TRYCREATE" not in str(refused):
+                return None
+            self._run(self._client.create_folder, mailbox)
+            self._run(self._client.subscribe_folder, mailbox)
+            told = self._run(self._client.append_raw, mailbox, message)
+        return MessagePlace(mailbox, *told)
 
 
 class _TooLong(Exception):
@@ -189,6 +230,17 @@ class _Client(IMAPClient):  # type: ignore[misc]
         """Like `search`, which quotes only what has a space."""
         data = self._raw_command_untagged(b"SEARCH", criteria)
         return [int(number) for line in data if line for number in line.split()]
+
+    def append_raw(self, mailbox: str, message: bytes | mmap.mmap) -> tuple[int, int]:
+        """Like `append`, which looks at every line of the message. Returns UIDVALIDITY and UID (RFC
+        4315)."""
+        self._imap.literal = message
+        said, data = self._imap._simple_command("APPEND", self._normalise_folder(mailbox), "(\\Seen)")
+        self._checkok("append", said, data)
+        found = _APPENDED.search(data[0])
+        if found is None:
+            raise ProtocolError("APPEND without UIDPLUS")
+        return int(found[1]), int(found[2])
 
     def close(self) -> None:
         """Closes the connection, at which Dovecot's process ends."""

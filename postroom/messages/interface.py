@@ -3,11 +3,12 @@ read before."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import IO, Protocol
 
 import msgspec
 
 from postroom.errors import Refused, not_found
+from postroom.messages.imap_session import MessagePlace
 from postroom.messages.pages import MessagePage, Wanted
 from postroom.messages.parsed import ParsedMessage
 
@@ -77,6 +78,12 @@ class Messages(Protocol):
 
     async def attachment(self, account_id: int, mailbox: str, id_: MessageId, part: str, /) -> Content: ...
 
+    async def save_sent(
+        self, account_id: int, file: IO[bytes], message_id: str, looks_first: bool, /
+    ) -> MessagePlace | None:
+        """Stores the message in the file, as read, where the account keeps sent mail; with
+        `looks_first`, only if it is not there yet. None: it is not stored."""
+
 
 class NoMessages:
     """The messages of an instance that runs without mail."""
@@ -94,6 +101,11 @@ class NoMessages:
         raise _mail_off()
 
     async def attachment(self, _account_id: int, _mailbox: str, _id: MessageId, _part: str, /) -> Content:
+        raise _mail_off()
+
+    async def save_sent(
+        self, _account_id: int, _file: IO[bytes], _message_id: str, _looks_first: bool, /
+    ) -> MessagePlace | None:
         raise _mail_off()
 
 

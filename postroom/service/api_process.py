@@ -17,6 +17,7 @@ from postroom.instance import digest_key
 from postroom.mailboxes.dovecot import DovecotMailboxes
 from postroom.mailboxes.session_terminator import SessionTerminator
 from postroom.messages.dovecot_messages import DovecotMessages
+from postroom.messages.outbox import PostfixOutbox
 from postroom.service import health_checks
 from postroom.service.metrics import Measures
 from postroom.service.processes import api_names
@@ -50,7 +51,7 @@ def run_api(settings: Settings, listener: socket.socket, instance: str, name: st
         # scans all of them, which takes 15 ms.
         gc.collect()
         gc.freeze()
-        # A thread that reads a message lets the event loop go on within this time.
+        # A thread that reads or builds a message lets the event loop go on within this time.
         sys.setswitchinterval(SWITCH_SECONDS)
         # uvicorn raises the signal again after a clean end, which must not look like a failure.
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -67,6 +68,7 @@ def _mail(settings: Settings, database: Database, session_terminator: SessionTer
     return {
         "mailboxes": DovecotMailboxes(session_terminator),
         "messages": DovecotMessages(settings, database),
+        "outbox": PostfixOutbox(settings.data, settings.node),
     }
 
 

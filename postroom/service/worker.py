@@ -25,6 +25,7 @@ from postroom.accounts import (
     login_bans,
     login_failures,
     login_networks,
+    outgoing_messages,
     owner_sessions,
     purges,
     sent_days,
@@ -304,6 +305,7 @@ async def _keep_house(database: Database, events_days: int, most_answers: int) -
     await _step_by_step(database, addresses.forget, addresses.STEP)
     for noun in (login_failures, login_bans, login_networks, sent_mail, sent_days, known_recipients, deliveries):
         await _step_by_step(database, noun.forget, noun.STEP)
+    await _step_by_step(database, outgoing_messages.forget, outgoing_messages.STEP)
     spent = await database.read_slow(partial(idempotency.spent, most=most_answers))
     for organization, last in spent.items():
         trim = partial(idempotency.trim, organization=organization, last=last)

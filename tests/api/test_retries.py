@@ -31,6 +31,8 @@ QUIET = {
     "POST /v2/domains/:domain/dkim/rotate",
     "POST /v2/webhooks/:id/replay",
 }
+# These writes need several transactions: tests/api/test_send_message.py kills them at each.
+IN_STEPS = {"POST /v2/email-accounts/:id/messages/send"}
 # Headers that differ in each answer.
 LIVE = {"x-request-id", "date", "ratelimit", "idempotent-replayed"}
 
@@ -237,7 +239,7 @@ class Died(Exception):
     """Stands for a killed process: nothing of the request happens after it."""
 
 
-@pytest.mark.parametrize("route", WRITES, ids=name)
+@pytest.mark.parametrize("route", [route for route in WRITES if name(route) not in IN_STEPS], ids=name)
 def test_the_answer_is_kept_with_the_change(
     tenant: Tenant, thing: Thing, route: Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:

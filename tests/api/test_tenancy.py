@@ -58,6 +58,7 @@ SENT: dict[str, Callable[[Thing], dict[str, Any]]] = {
     "PUT /v2/email-accounts/:id/forwarding": lambda t: {"enabled": True, "to": ["ann@else.example"]},
     "PUT /v2/email-accounts/:id/vacation": lambda t: {"enabled": True, "text": "away"},
     "PUT /v2/email-accounts/:id": lambda t: {"status": "disabled", "local_part": "new", "domain": t.domain},
+    "POST /v2/email-accounts/:id/messages/send": lambda t: {"to": ["ann@else.example"], "text": "hidden"},
     "POST /v2/domains/delete": lambda t: {"domain": t.empty},
     "POST /v2/keys": lambda t: {"domains": [t.domain]},
     **dict.fromkeys(USERS, lambda t: {"user_id": "owner"}),

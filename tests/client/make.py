@@ -15,6 +15,7 @@ import msgspec
 from postroom.accounts.alias_resolution import Resolution
 from postroom.accounts.protocols import Protocols
 from postroom.accounts.sent_counts import Sent
+from postroom.api import message_sending
 from postroom.api.endpoints import (
     accounts,
     aliases,
@@ -203,6 +204,8 @@ SOURCES: dict[str, Source] = {
     "ListedMessage": Source(ListedMessage, {"date": "datetime | None"}),
     "Message": Source(ShownMessage, {"date": "datetime | None"}),
     "ShownMessageAnswer": Source(messages.MessageAnswer),
+    "SentMessage": Source(message_sending.SentMessage),
+    "SentMessageAnswer": Source(message_sending.SentMessageAnswer),
     "Webhook": Source(webhooks.ShownWebhook),
     "WebhookWithSecret": Source(webhooks.CreatedWebhookAnswer, doc="Only this call's answer has the secret."),
     "ShownWebhookAnswer": Source(webhooks.WebhookAnswer),
@@ -224,7 +227,7 @@ NAMES = {source.kind: name for name, source in SOURCES.items()}
 OF_LIMITS = ["SendLimits", "SendTotals", "Sent", "LimitNumbers", "Limits"]
 OF_MAIL = ["SentRecipient", "SentDay", "SentDays"]
 OF_MESSAGES = ["Mailbox", "Mailboxes", "MailAddress", "MessageAuthentication", "Attachment", "ListedMessage"]
-OF_MESSAGES += ["Message", "ShownMessageAnswer"]
+OF_MESSAGES += ["Message", "ShownMessageAnswer", "SentMessage", "SentMessageAnswer"]
 OF_WEBHOOKS = [name for name in SOURCES if "Webhook" in name]
 OF_CREDENTIALS = [name for name in SOURCES if "AppPassword" in name or name.startswith("Setup")]
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlencode
 
 import msgspec
@@ -30,6 +30,7 @@ from postroom.domains.commands import Status
 from postroom.instance import digest_key
 from postroom.mailboxes.interface import Mailboxes, OpenSession, SignIn, Size, Usage
 from postroom.mailboxes.session_revocations import MAIN_PASSWORD, Ended
+from postroom.messages.imap_session import MessagePlace
 from postroom.messages.interface import Content, Found, Mailbox, MessageId, Messages
 from postroom.messages.pages import ListedMessage, MessagePage, Wanted
 from postroom.messages.parser import Trust, parse
@@ -38,6 +39,7 @@ from postroom.settings import Settings
 from postroom.tenants import organizations
 from tests.harness.dns_server import DnsServer
 from tests.harness.kept import KeptDatabase
+from tests.harness.told_outbox import ToldOutbox
 
 _numbers = itertools.count(1)
 KEY = "0" * 64
@@ -117,6 +119,9 @@ class ToldMessages(Messages):
 
     problem: Exception | None = None
     asked: list[int] = field(default_factory=list)
+    copies: list[tuple[int, str, bool]] = field(default_factory=list)
+    """Copies of sent messages: the account, the Message-ID, and whether it was looked for."""
+    copy_fails: bool = False
     content: bytes = b"Subject: private\r\n\r\nhi\r\n"
 
     async def mailboxes(self, account_id: int) -> list[Mailbox]:
@@ -138,6 +143,14 @@ class ToldMessages(Messages):
 
     async def attachment(self, account_id: int, mailbox: str, id_: MessageId, part: str) -> Content:
         return await self.raw(account_id, mailbox, id_)
+
+    async def save_sent(
+        self, account_id: int, file: IO[bytes], message_id: str, looks_first: bool, /
+    ) -> MessagePlace | None:
+        if self.copy_fails:
+            return None
+        self.copies.append((account_id, message_id, looks_first))
+        return MessagePlace("Sent", 1, len(self.copies))
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         for byte in self.content:
@@ -172,6 +185,9 @@ class ApiServer:
     messages: ToldMessages = field(default_factory=ToldMessages)
     """What is told of messages."""
 
+    outbox: ToldOutbox = field(default_factory=ToldOutbox)
+    """The way out."""
+
     measured: Measured = field(default_factory=Measured)
     """What the parts beside the API are found to be."""
 
@@ -182,6 +198,7 @@ class ApiServer:
     ) -> "Iterator[ApiServer]":
         listener = socket.create_server(("127.0.0.1", 0))
         server = cls(listener.getsockname()[1], KeptDatabase(url))
+        server.outbox.database = server.database
         server.database.write_sync(lambda tx: digest_keys.claim(tx, digest_key.fingerprint(KEY)))
         app = create_app(
             server.database,
@@ -190,6 +207,7 @@ class ApiServer:
             digest_key=KEY,
             mailboxes=server.mailboxes,
             messages=server.messages,
+            outbox=server.outbox,
             probe=server._probe,
             measure=server._measure,
             instance="test",
