@@ -42,6 +42,8 @@ TYPES = (
     "account.moved",
     "account.move_cancelled",
     "message.read",
+    "message.updated",
+    "message.deleted",
     "credential.created",
     "credential.deleted",
     "alias.created",

@@ -31,6 +31,8 @@ const WORDS = {
   "account.moved": ["", "Moved to another machine"],
   "account.move_cancelled": ["", "Move to another machine cancelled"],
   "message.read": ["", "Mail read by a key"],
+  "message.updated": ["", "Message changed by a key"],
+  "message.deleted": ["bad", "Messages deleted by a key"],
   "credential.created": ["good", "App password added"],
   "credential.deleted": ["bad", "App password deleted"],
   "alias.created": ["good", "Alias added"],

@@ -1,7 +1,7 @@
 """Messages as Dovecot has them, over IMAP."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -9,16 +9,21 @@ from postroom.cluster import nodes
 from postroom.db import Database
 from postroom.errors import MailUnavailable, not_found
 from postroom.log import log
-from postroom.messages import copies, pages
+from postroom.messages import copies, edits, pages, sync
 from postroom.messages.content import PIECE_BYTES
+from postroom.messages.edits import Deletion, Edit, Edited
 from postroom.messages.headers import timestamp
 from postroom.messages.imap_session import ImapSession
 from postroom.messages.imap_sessions import RETRY_SECONDS, ImapSessions
-from postroom.messages.interface import Content, Found, Mailbox, MessageId
+from postroom.messages.interface import Content, Found, Mailbox
+from postroom.messages.mailbox_states import MailboxState, States
+from postroom.messages.mailbox_watch import Follower, MailboxWatch
+from postroom.messages.message_ids import MessageId
 from postroom.messages.pages import MessagePage, Wanted
 from postroom.messages.parsed import Attachment
 from postroom.messages.parser import Trust, find_attachment, parse
 from postroom.messages.structure import Raw
+from postroom.messages.sync import Synced, Token
 from postroom.settings import Settings
 
 T = TypeVar("T")
@@ -31,6 +36,7 @@ class DovecotMessages:
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._sessions = ImapSessions(settings.data / "dovecot" / "dovecot.conf")
+        self._watch = MailboxWatch(settings.data / "mail", self._states)
         self._folder = settings.data / "run"
         self._trust = Trust(settings.hostname, bool(settings.filter_milter))
         self._node = settings.node
@@ -69,6 +75,25 @@ class DovecotMessages:
 
         shown, pieces = await self._run(account_id, work)
         return Content(shown.size, _in_threads(pieces), shown.filename)
+
+    async def edit(self, account_id: int, mailbox: str, id_: MessageId, wanted: Edit) -> Edited:
+        return await self._run(account_id, partial(edits.edit, mailbox=mailbox, id_=id_, wanted=wanted))
+
+    async def delete(self, account_id: int, mailbox: str, ids: Sequence[MessageId], purges: bool) -> Deletion:
+        return await self._run(account_id, partial(edits.delete, mailbox=mailbox, ids=ids, purges=purges))
+
+    async def sync(self, account_id: int, mailbox: str, uidvalidity: str, token: Token) -> Synced:
+        work = partial(sync.sync, mailbox=mailbox, uidvalidity=uidvalidity, token=token)
+        return await self._run(account_id, work)
+
+    async def follow(self, account_id: int) -> Follower:
+        return await self._watch.follow(account_id)
+
+    async def _states(self, account_id: int) -> States:
+        found = await self._run(account_id, _mailboxes)
+        return {
+            one.mailbox: MailboxState(one.uidvalidity, one.uidnext, one.highestmodseq, one.messages) for one in found
+        }
 
     async def _run(self, account_id: int, work: Callable[[ImapSession], T]) -> T:
         if self._node:

@@ -1,0 +1,153 @@
+"""Watches the mailboxes of accounts for changes.
+
+Each change in a mailbox makes Dovecot append to the log of the mailbox's index. So one thread looks
+at the sizes and times of these files, of all watched accounts in turn, and only an account whose
+files have changed is asked about over IMAP. A look at an account takes some microseconds; an IMAP
+session that waits in IDLE would be a process for each stream (decision 0334).
+"""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from postroom.errors import Busy
+from postroom.log import log
+from postroom.mailplane.dovecot.maildir import home_of
+from postroom.messages.mailbox_states import MailboxState
+
+# Seconds between two looks; longer if the looks take more than this share of the time.
+LOOK_SECONDS = 0.5
+LOOK_SHARE = 0.05
+# Number of times that an account cannot be asked before its streams end.
+MOST_FAILURES = 10
+# Accounts that are asked about at the same time, so that requests find a session too.
+MOST_ASKED = 4
+INDEX_LOG = "dovecot.index.log"
+
+States = dict[str, MailboxState]
+Signature = tuple[tuple[str, int, int, int], ...]
+
+
+class Follower:
+    """One who wants to know of changes in an account. `states` is what is known now; None: the
+    account cannot be followed any more."""
+
+    def __init__(self, account: "_Account", leave: Callable[["Follower"], None]) -> None:
+        self._account, self._leave = account, leave
+        self.changed = asyncio.Event()
+
+    @property
+    def states(self) -> States | None:
+        return self._account.states
+
+    def close(self) -> None:
+        """Ends it; may be called again."""
+        self._leave(self)
+
+
+class _Account:
+    def __init__(self, id_: int, seen: Signature, states: States) -> None:
+        self.id, self.seen = id_, seen
+        self.states: States | None = states
+        self.followers: set[Follower] = set()
+        self.failures = 0
+        self.is_asked = False
+
+    def tell(self, states: States | None) -> None:
+        self.states = states
+        for follower in self.followers:
+            follower.changed.set()
+
+
+class Watched(NamedTuple):
+    """An account and its files, as a thread has seen them."""
+
+    account: _Account
+    signature: Signature
+
+
+class MailboxWatch:
+    """The watched accounts of one process. `ask` returns the states of an account's mailboxes; it
+    raises Busy."""
+
+    def __init__(self, mail: Path, ask: Callable[[int], Awaitable[States]]) -> None:
+        self._mail, self._ask = mail, ask
+        self._accounts: dict[int, _Account] = {}
+        self._asking = asyncio.Semaphore(MOST_ASKED)
+        self._jobs: set[asyncio.Task[None]] = set()
+        self._looking: asyncio.Task[None] | None = None
+
+    async def follow(self, account_id: int) -> Follower:
+        """Begins to watch an account. Raises Busy."""
+        if account_id not in self._accounts:
+            seen = await asyncio.to_thread(signature, self._mail, account_id)
+            states = await self._ask(account_id)
+            self._accounts.setdefault(account_id, _Account(account_id, seen, states))
+        account = self._accounts[account_id]
+        follower = Follower(account, self._leave)
+        account.followers.add(follower)
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look())
+        return follower
+
+    def _leave(self, follower: Follower) -> None:
+        account = follower._account
+        account.followers.discard(follower)
+        if not account.followers and self._accounts.get(account.id) is account:
+            del self._accounts[account.id]
+
+    async def _look(self) -> None:
+        """Looks until nobody follows."""
+        while self._accounts:
+            found, seconds = await asyncio.to_thread(self._looked, list(self._accounts.values()))
+            for account, seen in found:
+                if seen != account.seen and not account.is_asked:
+                    account.is_asked = True
+                    job = asyncio.create_task(self._refresh(account, seen))
+                    self._jobs.add(job)
+                    job.add_done_callback(self._jobs.discard)
+            await asyncio.sleep(max(LOOK_SECONDS, seconds / LOOK_SHARE))
+        self._looking = None
+
+    def _looked(self, accounts: Sequence[_Account]) -> tuple[list[Watched], float]:
+        began = time.monotonic()
+        found = [Watched(account, signature(self._mail, account.id)) for account in accounts]
+        return found, time.monotonic() - began
+
+    async def _refresh(self, account: _Account, seen: Signature) -> None:
+        try:
+            async with self._asking:
+                states = await self._ask(account.id)
+        except Busy as error:  # the next look tries again
+            account.failures += 1
+            if account.failures >= MOST_FAILURES:
+                log.warning("an account cannot be followed", account_id=account.id, reason=error.detail)
+                self._accounts.pop(account.id, None)
+                account.tell(None)
+        else:
+            account.failures, account.seen = 0, seen
+            if states != account.states:
+                account.tell(states)
+        finally:
+            account.is_asked = False
+
+
+def signature(mail: Path, account_id: int) -> Signature:
+    """Returns what the files of an account's mailboxes show of the last change."""
+    inbox = home_of(mail, account_id) / "Maildir"
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(inbox) as entries:
+        names = [entry.name for entry in entries if entry.name[0] == "."]
+        return tuple(filter(None, (_log_of(inbox, name) for name in ("", *sorted(names)))))
+    return ()
+
+
+def _log_of(inbox: Path, name: str) -> tuple[str, int, int, int] | None:
+    try:
+        found = (inbox / name / INDEX_LOG).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return (name, 0, 0, 0) if name else None
+    return name, found.st_ino, found.st_size, found.st_mtime_ns
