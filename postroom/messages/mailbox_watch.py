@@ -3,7 +3,8 @@
 Each change in a mailbox makes Dovecot append to the log of the mailbox's index. So one thread looks
 at the sizes and times of these files, of all watched accounts in turn, and only an account whose
 files have changed is asked about over IMAP. A look at an account takes some microseconds; an IMAP
-session that waits in IDLE would be a process for each stream (decision 0334).
+session that waits in IDLE would be a process for each stream (decision 0334). The files of another
+node cannot be seen: its accounts are asked about every two seconds.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from postroom.errors import Busy
+from postroom.errors import Busy, Refused
 from postroom.log import log
 from postroom.mailplane.dovecot.maildir import home_of
 from postroom.messages.mailbox_states import MailboxState
@@ -26,6 +27,7 @@ LOOK_SHARE = 0.05
 MOST_FAILURES = 10
 # Accounts that are asked about at the same time, so that requests find a session too.
 MOST_ASKED = 4
+ELSEWHERE_SECONDS = 2.0
 INDEX_LOG = "dovecot.index.log"
 
 States = dict[str, MailboxState]
@@ -50,12 +52,19 @@ class Follower:
 
 
 class _Account:
-    def __init__(self, id_: int, seen: Signature, states: States) -> None:
-        self.id, self.seen = id_, seen
+    def __init__(self, id_: int, seen: Signature, states: States, is_here: bool) -> None:
+        self.id, self.seen, self.is_here = id_, seen, is_here
         self.states: States | None = states
+        self.asked_at = time.monotonic()
         self.followers: set[Follower] = set()
         self.failures = 0
         self.is_asked = False
+
+    def is_due(self, seen: Signature) -> bool:
+        """Whether the account is to be asked about, with these files."""
+        if self.is_asked:
+            return False
+        return seen != self.seen if self.is_here else time.monotonic() - self.asked_at >= ELSEWHERE_SECONDS
 
     def tell(self, states: States | None) -> None:
         self.states = states
@@ -71,10 +80,10 @@ class Watched(NamedTuple):
 
 
 class MailboxWatch:
-    """The watched accounts of one process. `ask` returns the states of an account's mailboxes; it
-    raises Busy."""
+    """The watched accounts of one process. `ask` returns the states of an account's mailboxes, and
+    whether its files are here; it raises Busy, Refused."""
 
-    def __init__(self, mail: Path, ask: Callable[[int], Awaitable[States]]) -> None:
+    def __init__(self, mail: Path, ask: Callable[[int], Awaitable[tuple[States, bool]]]) -> None:
         self._mail, self._ask = mail, ask
         self._accounts: dict[int, _Account] = {}
         self._asking = asyncio.Semaphore(MOST_ASKED)
@@ -85,8 +94,8 @@ class MailboxWatch:
         """Begins to watch an account. Raises Busy."""
         if account_id not in self._accounts:
             seen = await asyncio.to_thread(signature, self._mail, account_id)
-            states = await self._ask(account_id)
-            self._accounts.setdefault(account_id, _Account(account_id, seen, states))
+            found = _Account(account_id, seen, *await self._ask(account_id))
+            self._accounts.setdefault(account_id, found)
         account = self._accounts[account_id]
         follower = Follower(account, self._leave)
         account.followers.add(follower)
@@ -105,7 +114,7 @@ class MailboxWatch:
         while self._accounts:
             found, seconds = await asyncio.to_thread(self._looked, list(self._accounts.values()))
             for account, seen in found:
-                if seen != account.seen and not account.is_asked:
+                if account.is_due(seen):
                     account.is_asked = True
                     job = asyncio.create_task(self._refresh(account, seen))
                     self._jobs.add(job)
@@ -121,19 +130,24 @@ class MailboxWatch:
     async def _refresh(self, account: _Account, seen: Signature) -> None:
         try:
             async with self._asking:
-                states = await self._ask(account.id)
+                states, account.is_here = await self._ask(account.id)
         except Busy as error:  # the next look tries again
             account.failures += 1
             if account.failures >= MOST_FAILURES:
                 log.warning("an account cannot be followed", account_id=account.id, reason=error.detail)
-                self._accounts.pop(account.id, None)
-                account.tell(None)
+                self._give_up(account)
+        except Refused:  # its mail is erased
+            self._give_up(account)
         else:
             account.failures, account.seen = 0, seen
             if states != account.states:
                 account.tell(states)
         finally:
-            account.is_asked = False
+            account.is_asked, account.asked_at = False, time.monotonic()
+
+    def _give_up(self, account: _Account) -> None:
+        self._accounts.pop(account.id, None)
+        account.tell(None)
 
 
 def signature(mail: Path, account_id: int) -> Signature:

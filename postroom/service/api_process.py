@@ -4,6 +4,7 @@ import argparse
 import gc
 import signal
 import socket
+import sys
 
 import uvicorn
 
@@ -24,6 +25,8 @@ from postroom.settings import Settings
 
 # Seconds for open requests at the end of the API; less than the supervisor's grace.
 DRAIN = 8
+# A thread that reads a message lets the event loop go on within this time.
+SWITCH_SECONDS = 0.0005
 
 
 def run_api(settings: Settings, listener: socket.socket, instance: str, name: str = "api") -> None:
@@ -50,6 +53,7 @@ def run_api(settings: Settings, listener: socket.socket, instance: str, name: st
         # scans all of them, which takes 15 ms.
         gc.collect()
         gc.freeze()
+        sys.setswitchinterval(SWITCH_SECONDS)
         # uvicorn raises the signal again after a clean end, which must not look like a failure.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)

@@ -21,6 +21,7 @@ from postroom.mailplane.dovecot.quota_warnings import QuotaWarnings
 from postroom.mailplane.dovecot.runaways import Runaways
 from postroom.mailplane.postfix.deliveries import DeliveryLog
 from postroom.service import health_checks, login_guard, worker
+from postroom.service.node_imap import NodeImap
 from postroom.service.quota_counts import QuotaCounts
 from postroom.service.sent_log import SentLog
 from postroom.service.webhooks import Webhooks
@@ -35,10 +36,7 @@ def run_worker(settings: Settings) -> None:
     async def run() -> None:
         resolver = Resolver(settings.resolver)
         session_terminator, mail = SessionTerminator(settings, database), settings.data / "mail"
-        mover = keep_trust = None
-        if node := await _node(database, settings):
-            mover = Mover(database, node.id, mail, session_terminator.endpoint)
-            keep_trust = partial(node_join.trusting_of(node, settings).keep_on, database)
+        node = await _node(database, settings)
         work = asyncio.create_task(
             worker.run(
                 database,
@@ -48,8 +46,7 @@ def run_worker(settings: Settings) -> None:
                 mail=mail,
                 alive=health_checks.worker_alive(settings.data),
                 **_log_readers(settings, database, session_terminator, node),
-                mover=mover,
-                keep_trust=keep_trust,
+                **(_of_nodes(node, settings, database, session_terminator) if node else {}),
                 send_webhooks=_webhooks(settings, database, resolver, node).run,
                 events_days=settings.events_days,
             )
@@ -61,6 +58,19 @@ def run_worker(settings: Settings) -> None:
         asyncio.run(run())
     finally:
         database.close()
+
+
+def _of_nodes(
+    node: Node, settings: Settings, database: Database, session_terminator: SessionTerminator
+) -> dict[str, Any]:
+    """Returns the parts of the worker that only a machine among several has."""
+    bind = node_join.address_of_own(node, settings)
+    addresses = [bind] if bind else settings.listen_addresses
+    return {
+        "mover": Mover(database, node.id, settings.data / "mail", session_terminator.endpoint),
+        "keep_trust": partial(node_join.trusting_of(node, settings).keep_on, database),
+        "serve_nodes": NodeImap(database, node, addresses, settings.data).keep_on,
+    }
 
 
 def _webhooks(settings: Settings, database: Database, resolver: Resolver, node: Node | None) -> Webhooks:
