@@ -15,8 +15,19 @@ from postroom.client.errors import (
     TooMany,
     Unreachable,
 )
+from postroom.client.following import AsyncEvents, Events
 from postroom.client.limit_shapes import LimitNumbers, Limits, SendLimits, SendTotals, Sent
-from postroom.client.message_shapes import Attachment, ListedMessage, MailAddress, Mailbox, Message
+from postroom.client.mailbox_change import MailboxChange
+from postroom.client.message_shapes import (
+    Attachment,
+    DeletedMessages,
+    EditedMessage,
+    ListedMessage,
+    MailAddress,
+    Mailbox,
+    Message,
+    Synced,
+)
 from postroom.client.paging import AsyncPages, Pages
 from postroom.client.shapes import (
     Account,
@@ -51,12 +62,14 @@ __all__ = [
     "AccountCount",
     "AccountWithPassword",
     "AsyncClient",
+    "AsyncEvents",
     "AsyncPages",
     "Attachment",
     "CheckedRecord",
     "Client",
     "ClientSettings",
     "Conflict",
+    "DeletedMessages",
     "Denied",
     "DkimRecord",
     "Domain",
@@ -65,7 +78,9 @@ __all__ = [
     "DomainInfo",
     "DomainKeys",
     "DomainName",
+    "EditedMessage",
     "Event",
+    "Events",
     "Failed",
     "FieldProblem",
     "InboundRoute",
@@ -79,6 +94,7 @@ __all__ = [
     "MailAddress",
     "MailExchanger",
     "Mailbox",
+    "MailboxChange",
     "Message",
     "NotFound",
     "OpenSession",
@@ -90,6 +106,7 @@ __all__ = [
     "SendTotals",
     "Sent",
     "Stats",
+    "Synced",
     "TooMany",
     "Unreachable",
     "Usage",
