@@ -28,15 +28,15 @@ class MailboxState(msgspec.Struct, frozen=True, array_like=True):
     messages: int
 
 
-class MailboxChanged(msgspec.Struct, frozen=True, rename={"event_type": "eventType"}):
+class MailboxChanged(msgspec.Struct, frozen=True, kw_only=True, rename={"event_type": "eventType"}):
     """A mailbox has changed. `token` is that of a client that has synced now; `event_type` is what
     kind of change it was, if there was one."""
 
+    type: Literal["mailbox_changed"] = "mailbox_changed"
     mailbox: str
     uidvalidity: str
     token: str
     event_type: EventType
-    type: Literal["mailbox_changed"] = "mailbox_changed"
 
 
 States = dict[str, MailboxState]
@@ -50,7 +50,7 @@ def changes(told: Mapping[str, MailboxState] | None, now: Mapping[str, MailboxSt
             yield _changed(name, state, "state" if told is None else _kind(before, state))
     for name, state in (told or {}).items():
         if name not in now:
-            yield MailboxChanged(name, str(state.uidvalidity), "", "deleted")
+            yield _changed(name, state, "deleted", "")
 
 
 def id_of(states: Mapping[str, MailboxState]) -> str:
@@ -70,8 +70,9 @@ def states_of(text: str) -> States | None:
         return None
 
 
-def _changed(name: str, state: MailboxState, kind: EventType) -> MailboxChanged:
-    return MailboxChanged(name, str(state.uidvalidity), state_token(state.highestmodseq, state.uidnext), kind)
+def _changed(name: str, state: MailboxState, kind: EventType, token: str | None = None) -> MailboxChanged:
+    token = state_token(state.highestmodseq, state.uidnext) if token is None else token
+    return MailboxChanged(mailbox=name, uidvalidity=str(state.uidvalidity), token=token, event_type=kind)
 
 
 def _kind(before: MailboxState | None, now: MailboxState) -> EventType:

@@ -3,10 +3,12 @@
 import json
 import socket
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 import pytest
 
 from postroom.api.event_stream import MOST_OF_ACCOUNT
+from tests.api.test_proxies import PROXIES
 from tests.harness.service import wait_for
 from tests.mail.following import following, is_of
 from tests.mail.platform import Mailbox, Platform
@@ -151,3 +153,14 @@ def test_a_slow_reader_holds_nobody(box: Mailbox) -> None:
                 append(box, SMALL)
                 token = synced(box)["token"]
                 stream.wait_for(lambda event, wanted=token: bool(event["token"] == wanted))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_it_works_behind_a_proxy(box: Mailbox, name: str, tmp_path: Path) -> None:
+    """Nothing is held back, and the end comes too."""
+    with PROXIES[name](box.platform.service, tmp_path) as port, following(box, port=port) as stream:
+        stream.wait_for(is_of("INBOX", "state"))
+        append(box, SMALL)
+        stream.wait_for(is_of("INBOX", "added"))
+        box.update(status="suspended")
+        stream.wait_for_end()
