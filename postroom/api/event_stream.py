@@ -82,9 +82,10 @@ class EventStream:
             spoke = checked = time.monotonic()
             while not gone.done():
                 self._follower.changed.clear()
-                if self._follower.states is None:
+                states = self._follower.states
+                if states is None:
                     return
-                if piece := self._news(self._follower.states):
+                if piece := self._news(states):
                     yield piece
                     spoke = time.monotonic()
                 await self._wait(gone)

@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from postroom.errors import Busy, Refused
 from postroom.log import log
@@ -34,20 +34,30 @@ States = dict[str, MailboxState]
 Signature = tuple[tuple[str, int, int, int], ...]
 
 
-class Follower:
+class Follower(Protocol):
     """One who wants to know of changes in an account. `states` is what is known now; None: the
-    account cannot be followed any more."""
+    account cannot be followed any more. `changed` is set when there is something new."""
 
-    def __init__(self, account: "_Account", leave: Callable[["Follower"], None]) -> None:
-        self._account, self._leave = account, leave
+    changed: asyncio.Event
+
+    @property
+    def states(self) -> States | None: ...
+
+    def close(self) -> None:
+        """Ends it; may be called again."""
+        ...
+
+
+class _Follower:
+    def __init__(self, account: "_Account", leave: Callable[["_Follower"], None]) -> None:
+        self.account, self._leave = account, leave
         self.changed = asyncio.Event()
 
     @property
     def states(self) -> States | None:
-        return self._account.states
+        return self.account.states
 
     def close(self) -> None:
-        """Ends it; may be called again."""
         self._leave(self)
 
 
@@ -56,7 +66,7 @@ class _Account:
         self.id, self.seen, self.is_here = id_, seen, is_here
         self.states: States | None = states
         self.asked_at = time.monotonic()
-        self.followers: set[Follower] = set()
+        self.followers: set[_Follower] = set()
         self.failures = 0
         self.is_asked = False
 
@@ -97,14 +107,14 @@ class MailboxWatch:
             found = _Account(account_id, seen, *await self._ask(account_id))
             self._accounts.setdefault(account_id, found)
         account = self._accounts[account_id]
-        follower = Follower(account, self._leave)
+        follower = _Follower(account, self._leave)
         account.followers.add(follower)
         if self._looking is None:
             self._looking = asyncio.create_task(self._look())
         return follower
 
-    def _leave(self, follower: Follower) -> None:
-        account = follower._account
+    def _leave(self, follower: _Follower) -> None:
+        account = follower.account
         account.followers.discard(follower)
         if not account.followers and self._accounts.get(account.id) is account:
             del self._accounts[account.id]

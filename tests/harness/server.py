@@ -1,5 +1,6 @@
 """The API over real HTTP for the tests: one server per database, one tenant per test."""
 
+import asyncio
 import http.client
 import itertools
 import json
@@ -9,7 +10,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -34,7 +34,6 @@ from postroom.mailboxes.session_revocations import MAIN_PASSWORD, Ended
 from postroom.messages.edits import Deletion, Edit, Edited
 from postroom.messages.interface import Content, Found, Mailbox, Messages
 from postroom.messages.mailbox_states import MailboxState, States
-from postroom.messages.mailbox_watch import Follower, MailboxWatch
 from postroom.messages.message_ids import MessageId
 from postroom.messages.pages import ListedMessage, MessagePage, Wanted
 from postroom.messages.parser import Trust, parse
@@ -117,12 +116,29 @@ class Told(Mailboxes):
 NOON = "2026-03-01T12:00:00.000Z"
 
 
+class ToldOnce:
+    """A follower of an account whose stream ends after the first events."""
+
+    def __init__(self, states: States) -> None:
+        self._left: list[States] = [states]
+        self.changed = asyncio.Event()
+
+    @property
+    def states(self) -> States | None:
+        self.changed.set()
+        return self._left.pop() if self._left else None
+
+    def close(self) -> None:
+        pass
+
+
 @dataclass
 class ToldMessages(Messages):
     """Messages without a Dovecot: every account has the same one."""
 
     problem: Exception | None = None
     asked: list[int] = field(default_factory=list)
+    states: States = field(default_factory=lambda: {"INBOX": MailboxState(1, 2, 1, 1)})
     content: bytes = b"Subject: private\r\n\r\nhi\r\n"
 
     async def mailboxes(self, account_id: int) -> list[Mailbox]:
@@ -157,12 +173,9 @@ class ToldMessages(Messages):
         self._ask(account_id)
         return Synced(mailbox, "1", "1.2", Changes([Added(1)], [], []), reset=True, more=False)
 
-    async def follow(self, account_id: int) -> Follower:
-        async def ask(account_id: int) -> tuple[States, bool]:
-            self._ask(account_id)
-            return {"INBOX": MailboxState(1, 2, 1, 1)}, True
-
-        return await MailboxWatch(Path("/nonexistent"), ask).follow(account_id)
+    async def follow(self, account_id: int) -> "ToldOnce":
+        self._ask(account_id)
+        return ToldOnce(self.states)
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         for byte in self.content:
