@@ -43,6 +43,8 @@ TYPES = (
     "account.move_cancelled",
     "message.read",
     "message.sent",
+    "message.updated",
+    "message.deleted",
     "credential.created",
     "credential.deleted",
     "alias.created",

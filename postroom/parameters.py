@@ -117,6 +117,22 @@ MailboxName = Annotated[
     ),
 ]
 MessageId = Annotated[str, _of("The id of a message in its mailbox, as a list shows it.", "1796028450.33")]
+MessageIds = Annotated[T, _of("The ids of messages in the mailbox, as a list shows them.", ["1796028450.33"])]
+MessageFlags = Annotated[
+    T,
+    _of("Flags to set (true) or to remove (false); absent ones stay as they are.", {"seen": True}, type="object"),
+]
+MoveTo = Annotated[
+    str,
+    _of("Move the message to this mailbox.", "Archive", minLength=1, maxLength=1000, pattern=NAME),
+]
+PurgeMessages = Annotated[bool, _of("Erase the messages instead: nothing brings them back.", True)]
+LastEventId = Annotated[
+    str,
+    _of("The id of the last event, for a client that cannot send the header.", "eJyrVspMUbIyMQCxAA", maxLength=8000),
+]
+SyncToken = Annotated[str, _of("The token of the last answer; none: everything is new.", "4401.118", maxLength=100)]
+UidValidity = Annotated[str, _of("The uidvalidity of the last answer.", "1796028450", maxLength=100)]
 AttachmentPart = Annotated[str, _of("The number of the attachment's part, as the message shows it.", "2.1")]
 BeforeUid = Annotated[int, Meta(ge=1, le=LARGEST), _of("Only messages with a lower UID, the newest of them.", 1000)]
 AfterUid = Annotated[int, Meta(ge=0, le=LARGEST), _of("Only messages with a higher UID, the oldest of them.", 32)]

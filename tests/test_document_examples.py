@@ -21,6 +21,7 @@ from tests.harness.shell import python, run
 # Fields of the JSON that differ between two runs.
 VOLATILE = {
     "used_bytes",
+    "token",
     "messages",
     *("id", "account_id", "account_ids", "domain_id", "key_id", "request_id", "instance", "client_address"),
     *("password", "created_at", "updated_at", "expires_at", "api_key", "prefix", "parent_id", "expected_value", "port"),

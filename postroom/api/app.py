@@ -16,6 +16,7 @@ from postroom.api.client_address import Network
 from postroom.api.context import Measure, Probe, Services, encode, nothing_measured
 from postroom.api.endpoints import console
 from postroom.api.endpoints.console import Console
+from postroom.api.event_stream import EventStream, EventStreams
 from postroom.api.exchange import Exchange, Receive, Scope, Send, begin
 from postroom.api.files import Files
 from postroom.api.handling import Handling
@@ -84,7 +85,14 @@ class App:
             reply = await self._reply(exchange)
         except Exception as error:
             reply = problem(error, exchange.request_id, exchange.missing)
+        if isinstance(reply.body, EventStream):  # its duration is the client's
+            self._count(exchange, reply, started)
+            await _send_stream(send, exchange, reply, reply.body)
+            return
         await send_reply(send, exchange, reply)
+        self._count(exchange, reply, started)
+
+    def _count(self, exchange: Exchange, reply: Reply, started: float) -> None:
         seconds = time.perf_counter() - started
         self._metrics.count(exchange.method, exchange.route_path, reply.status, seconds)
         _log(exchange, reply, seconds)
@@ -183,6 +191,7 @@ def create_app(
         allows_private_webhooks=is_private,
         messages=messages,
         outbox=outbox,
+        streams=EventStreams(),
         trials=Trials(database, Sender(resolver, allows_private=is_private), digest_key),
     )
     return _app(services, settings, clock)
@@ -192,6 +201,13 @@ def _app(services: Services, settings: Settings, clock: Clock) -> App:
     limits = RateLimiter(parse_rate(settings.rate_limit), settings.workers, clock)
     trusted = client_address.networks(split(settings.trusted_proxies))
     return App(services, limits, trusted, settings.metrics == "loopback", settings.owner_page == "on")
+
+
+async def _send_stream(send: Send, exchange: Exchange, reply: Reply, stream: EventStream) -> None:
+    try:
+        await send_reply(send, exchange, reply)
+    finally:
+        stream.close()
 
 
 def _segments(exchange: Exchange) -> list[str] | None:

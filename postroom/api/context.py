@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 from postroom.accounts import owner_sessions
 from postroom.accounts.passwords import Hashers
 from postroom.actor import Actor
+from postroom.api.event_stream import EventStreams
 from postroom.api.exchange import Headers
 from postroom.api.request_metrics import RequestMetrics
 from postroom.db import Database, Tx
@@ -93,6 +94,7 @@ class Services:
     trials: Trials
     messages: Messages
     outbox: Outbox
+    streams: EventStreams
 
     def client_host(self) -> MailHost:
         """Returns the mail host for mail clients: without submission if there is no Postfix."""

@@ -13,6 +13,7 @@ from postroom.api.body import LARGEST, XML_TYPES, read_body
 from postroom.api.context import Keep, PublicRequest, RequestContext, Result, Services, encode
 from postroom.api.cookies import session_token
 from postroom.api.decoding import decode_body, ignored, parse_query
+from postroom.api.event_stream import EventStream
 from postroom.api.exchange import Exchange
 from postroom.api.idempotency import Retries, idempotency_key
 from postroom.api.large_bodies import Body, LargeBodies
@@ -39,7 +40,9 @@ class Handling:
         else:
             result = await self._guarded(exchange, exchange.actor, route, values)
         media = (b"content-type", route.media.encode())
-        if route.gives is Content:
+        if route.gives is EventStream:
+            result.payload.authenticate = partial(self._admission.actor, exchange)
+        if route.gives in (Content, EventStream):
             return Reply(result.status, result.payload, (media, *result.headers))
         if route.gives is str:
             return Reply(result.status, result.payload.encode(), (media, *result.headers))

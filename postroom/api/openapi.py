@@ -9,8 +9,7 @@ from postroom.api import cookies
 from postroom.api.idempotency import HEADER, LONGEST
 from postroom.api.openapi_schemas import REFERENCE, components, query_parameters, success
 from postroom.api.problems import MEDIA_TYPE, PROBLEMS, Problem
-from postroom.api.route import PUBLIC, Route
-from postroom.messages.interface import Content
+from postroom.api.route import NOT_JSON, PUBLIC, Route
 
 # Error codes that any route under /v2 may answer with, and those that any other route may.
 COMMON = ("invalid_request", "unauthorized", "forbidden", "too_many_requests", "internal_error", "busy")
@@ -44,6 +43,9 @@ TAGS = {
     "limits": "How many domains and accounts a user may have.",
     "mailboxes": "What only the mailbox knows: its size and its open sessions.",
     "me": "The page of an account's owner, `/me`: for browsers, with a session in place of a key.",
+    "message_changes": "What changes in the mailboxes of an account, as it happens.",
+    "message_edits": "Changes of an account's messages, for keys with `messages:write`.",
+    "message_sync": "What has changed in a mailbox.",
     "messages": "The messages of an account, for keys with `messages:read`.",
     "message_sends": "Sends messages of an account, for keys with `messages:send`.",
     "metrics": "Measurements for Prometheus.",
@@ -191,7 +193,7 @@ def _path_parameters(route: Route) -> list[dict[str, Any]]:
 
 
 def _responses(route: Route) -> dict[str, Any]:
-    media = route.media.partition(";")[0] if route.gives in (str, Content) else "application/json"
+    media = route.media.partition(";")[0] if route.gives in NOT_JSON else "application/json"
     responses: dict[str, Any] = {
         str(route.status): {
             "description": "Success",

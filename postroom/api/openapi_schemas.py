@@ -20,7 +20,7 @@ from postroom.api.endpoints.account_views import CreatedAccount, FullAccount
 from postroom.api.endpoints.domain_views import FullDomain
 from postroom.api.problems import PROBLEMS, Problem
 from postroom.api.projections import TIMES
-from postroom.api.route import Route
+from postroom.api.route import NOT_JSON, Route
 from postroom.events import TYPES
 from postroom.messages.interface import Content
 
@@ -38,7 +38,7 @@ ENUMS: dict[str, Sequence[str | None]] = {
 def components(routes: Sequence[Route]) -> dict[str, Schema]:
     """The schemas that the routes refer to, by name."""
     bodies = _schemas(route.body for route in routes if route.body)
-    answers = _schemas([Problem, *(route.gives for route in routes if route.gives not in (str, Content))])
+    answers = _schemas([Problem, *(route.gives for route in routes if route.gives not in NOT_JSON)])
     chosen = {route.gives.__name__ for route in routes if route.shows}  # stand in their routes: see success()
     found = {name: _request(schema) for name, schema in bodies.items()}
     found |= {name: _answer(name, schema) for name, schema in answers.items() if name not in chosen}
@@ -47,7 +47,7 @@ def components(routes: Sequence[Route]) -> dict[str, Schema]:
 
 def success(route: Route) -> Schema:
     """The schema of the success body."""
-    if route.gives in (str, Content):
+    if route.gives in NOT_JSON:
         return {"type": "string"} | ({"format": "binary"} if route.gives is Content else {})
     name = route.gives.__name__
     if route.shows is None:

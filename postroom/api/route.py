@@ -12,27 +12,31 @@ import msgspec
 
 from postroom.api.body import LARGEST
 from postroom.api.context import Result
+from postroom.api.event_stream import EventStream
 from postroom.messages.interface import Content
 
 PUBLIC = "public"
+# What a route gives that is no JSON.
+NOT_JSON = (str, Content, EventStream)
 Handler = Callable[..., Awaitable[Result]]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """One endpoint. `gives` is the type of its success body (`str`: a text of the media type
-    `media`; `Content`: bytes of that type, sent piece by piece); `shows` is the shape of an account
-    in that body, by default; `missing` is the text of its 404, the same whether a thing is foreign
-    or does not exist; `refuses` lists codes beyond those that every route may answer with;
-    `is_kept`: an Idempotency-Key stores the answer of a write; `takes_xml`: the body is an XML
-    document, for a handler without a key; `largest_body` is in bytes."""
+    `media`; `Content`: bytes of that type, sent piece by piece; `EventStream`: events without an
+    end); `shows` is the shape of an account in that body, by default; `missing` is the text of its
+    404, the same whether a thing is foreign or does not exist; `refuses` lists codes beyond those
+    that every route may answer with; `is_kept`: an Idempotency-Key stores the answer of a write;
+    `takes_xml`: the body is an XML document, for a handler without a key; `largest_body` is in
+    bytes."""
 
     method: str
     path: str
     scope: str
     handler: Handler
     summary: str
-    gives: type[msgspec.Struct] | type[str] | type[Content]
+    gives: type[msgspec.Struct] | type[str] | type[Content] | type[EventStream]
     query: type[msgspec.Struct]
     body: type[msgspec.Struct] | None
     shows: type[msgspec.Struct] | None
@@ -60,7 +64,7 @@ def route(
     path: str,
     scope: str,
     summary: str,
-    gives: type[msgspec.Struct] | type[str] | type[Content],
+    gives: type[msgspec.Struct] | type[str] | type[Content] | type[EventStream],
     *,
     shows: type[msgspec.Struct] | None = None,
     status: int = 200,

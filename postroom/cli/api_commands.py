@@ -8,7 +8,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
@@ -47,7 +47,7 @@ OPTIONS |= {"url": "webhook_url", "events": "event", "attachments": "attachment"
 SWITCHES = ("enabled", "keep_copy", "main_password", "may_send", "save_sent", "send_blocked")
 REPEATED = {"list": " May be repeated.", "texts": " As `Name: value`; may be repeated."}
 REPEATED["files"] = " A file; may be repeated."
-SWITCHED = "Switch {} on or off, for every password."
+SWITCHED = {"protocols": "Switch {} on or off, for every password.", "flags": "Set or remove the flag `{}`."}
 PAGE = 500
 
 
@@ -82,6 +82,8 @@ def command(
         with connection.client(server, key_file, asks=not entry.is_public) as client:
             if entry.is_list:
                 show_list(entry, client, arguments, as_json, every, wide)
+            elif entry.is_stream:
+                follow(entry, client, arguments)
             elif entry.gives_bytes:
                 sys.stdout.buffer.write(ask(entry, client, arguments))
             else:
@@ -107,6 +109,13 @@ def with_signature(run: Callable[..., None], signature: list[inspect.Parameter])
 def ask(entry: Entry, client: Client, arguments: dict[str, Any]) -> bytes:
     with _waiting(entry.summary):
         return client.run(entry.ask(client.retry_policy, arguments))
+
+
+def follow(entry: Entry, client: Client, arguments: dict[str, Any]) -> None:
+    """Prints each event as a line of JSON as it comes, until Ctrl-C."""
+    with suppress(KeyboardInterrupt):
+        for event in getattr(client, entry.name)(**arguments):
+            print(msgspec.json.encode(event).decode(), flush=True)
 
 
 def show_one(body: bytes, as_json: bool) -> None:
@@ -166,7 +175,7 @@ def options(parameter: Parameter) -> Iterator[inspect.Parameter]:
     name, words = parameter.name, parameter.words
     if parameter.kind == "switches":
         for choice in parameter.choices:
-            switch = typer.Option(f"--{choice}/--no-{choice}", help=SWITCHED.format(choice), show_default=False)
+            switch = typer.Option(f"--{choice}/--no-{choice}", help=SWITCHED[name].format(choice), show_default=False)
             yield _option(f"{name}_{choice}", Annotated[bool | None, switch], None)
         return
     if parameter.kind == "numbers":

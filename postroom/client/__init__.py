@@ -15,8 +15,20 @@ from postroom.client.errors import (
     TooMany,
     Unreachable,
 )
+from postroom.client.following import AsyncEvents, Events
 from postroom.client.limit_shapes import LimitNumbers, Limits, SendLimits, SendTotals, Sent
-from postroom.client.message_shapes import Attachment, ListedMessage, MailAddress, Mailbox, Message, SentMessage
+from postroom.client.mailbox_change import MailboxChange
+from postroom.client.message_shapes import (
+    Attachment,
+    DeletedMessages,
+    EditedMessage,
+    ListedMessage,
+    MailAddress,
+    Mailbox,
+    Message,
+    SentMessage,
+    Synced,
+)
 from postroom.client.new_attachment import NewAttachment
 from postroom.client.paging import AsyncPages, Pages
 from postroom.client.shapes import (
@@ -52,12 +64,14 @@ __all__ = [
     "AccountCount",
     "AccountWithPassword",
     "AsyncClient",
+    "AsyncEvents",
     "AsyncPages",
     "Attachment",
     "CheckedRecord",
     "Client",
     "ClientSettings",
     "Conflict",
+    "DeletedMessages",
     "Denied",
     "DkimRecord",
     "Domain",
@@ -66,7 +80,9 @@ __all__ = [
     "DomainInfo",
     "DomainKeys",
     "DomainName",
+    "EditedMessage",
     "Event",
+    "Events",
     "Failed",
     "FieldProblem",
     "InboundRoute",
@@ -80,6 +96,7 @@ __all__ = [
     "MailAddress",
     "MailExchanger",
     "Mailbox",
+    "MailboxChange",
     "Message",
     "NewAttachment",
     "NotFound",
@@ -93,6 +110,7 @@ __all__ = [
     "Sent",
     "SentMessage",
     "Stats",
+    "Synced",
     "TooMany",
     "Unreachable",
     "Usage",

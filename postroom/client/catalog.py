@@ -14,13 +14,14 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from msgspec import UnsetType
 
-from postroom.client.methods import Listing, Operation
+from postroom.client.methods import Listing, Operation, Stream
 from postroom.client.new_attachment import NewAttachment
 from postroom.client.operations import Operations
 from postroom.client.request import Listed, Plan, Request, RetryPolicy, call, call_page
 from postroom.client.shape import SECRETS, Page
 from postroom.parameters import words_of
 
+Method = Operation[..., Any] | Listing[..., Any] | Stream[..., Any]
 Kind = Literal["text", "number", "flag", "list", "switches", "numbers", "texts", "files"]
 # Parameters that may not appear on a command line or be repeated.
 HIDDEN = (*SECRETS, "password_hash", "token", "webhook_secret")
@@ -57,7 +58,7 @@ class Entry:
     at most one of them."""
 
     name: str
-    operation: Operation[..., Any] | Listing[..., Any]
+    operation: Method
     parameters: tuple[Parameter, ...]
 
     @property
@@ -78,6 +79,11 @@ class Entry:
         return isinstance(self.operation, Listing)
 
     @property
+    def is_stream(self) -> bool:
+        """Whether the answer has no end."""
+        return isinstance(self.operation, Stream)
+
+    @property
     def reads(self) -> bool:
         """Whether the operation changes nothing."""
         return self.operation.method == "GET"
@@ -91,7 +97,7 @@ class Entry:
     def is_of_strangers(self) -> bool:
         """Whether the answer has text that anybody on the internet may have written to the
         account."""
-        return "/messages" in self.path and self.reads
+        return self.reads and "/messages" in self.path
 
     @property
     def is_public(self) -> bool:
@@ -126,13 +132,13 @@ def catalog() -> dict[str, Entry]:
     return {name: Entry(name, value, tuple(_parameters(value))) for name, value in operations().items()}
 
 
-def operations() -> dict[str, Operation[..., Any] | Listing[..., Any]]:
+def operations() -> dict[str, Method]:
     """Every method of the clients by name."""
     every = (vars(kind).items() for kind in Operations.__mro__)
-    return {name: value for items in every for name, value in items if isinstance(value, Operation | Listing)}
+    return {name: value for items in every for name, value in items if isinstance(value, Operation | Listing | Stream)}
 
 
-def _parameters(operation: Operation[..., Any] | Listing[..., Any]) -> list[Parameter]:
+def _parameters(operation: Method) -> list[Parameter]:
     hints, described = (get_type_hints(operation.describe, include_extras=extras) for extras in (False, True))
     parameters = [one for name, one in inspect.signature(operation.describe).parameters.items() if name != "self"]
     return [_parameter(one, hints[one.name], words_of(described[one.name])) for one in parameters]

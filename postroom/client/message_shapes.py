@@ -111,6 +111,73 @@ class ShownMessageAnswer(Shape, frozen=True):
     message: Message
 
 
+class EditedMessage(Shape, frozen=True):
+    """A message after a change."""
+
+    id: str
+    mailbox: str
+    flags: tuple[str, ...]
+
+
+class ShownEditedMessageAnswer(Shape, frozen=True):
+    message: EditedMessage
+
+
+class DeletedMessage(Shape, frozen=True):
+    """A message that was deleted, and its id in the Trash, or null."""
+
+    id: str
+    new_id: str | None
+
+
+class DeletedMessages(Shape, frozen=True):
+    """`mailbox` is where the deleted messages are now, or null."""
+
+    mailbox: str | None
+    deleted: list[DeletedMessage]
+    not_found: list[str]
+
+
+class Added(Shape, frozen=True):
+    """A message that is new in the mailbox."""
+
+    uid: int
+
+
+class Updated(Shape, frozen=True):
+    """A message whose flags have changed, and its flags now."""
+
+    uid: int
+    modseq: str
+    flags: tuple[str, ...]
+
+
+class Removed(Shape, frozen=True):
+    """A message that is not in the mailbox any more."""
+
+    uid: int
+
+
+class Changes(Shape, frozen=True):
+    """The changes since a token, by UID in ascending order."""
+
+    added: list[Added]
+    updated: list[Updated]
+    removed: list[Removed]
+
+
+class Synced(Shape, frozen=True):
+    """What has changed in a mailbox, and the token for the next call. `reset`: the answer begins
+    anew, so the client forgets what it has. `more`: the next call has more changes."""
+
+    mailbox: str
+    uidvalidity: str
+    token: str
+    changes: Changes
+    reset: bool
+    more: bool
+
+
 class SentMessage(Shape, frozen=True):
     """A message that is in Postfix's queue. `id` and `mailbox` are those of the copy; None if there
     is no copy, and `sent_copy` says why."""

@@ -32,6 +32,8 @@ const WORDS = {
   "account.move_cancelled": ["", "Move to another machine cancelled"],
   "message.read": ["", "Mail read by a key"],
   "message.sent": ["", "Mail sent by a key"],
+  "message.updated": ["", "Message changed by a key"],
+  "message.deleted": ["bad", "Messages deleted by a key"],
   "credential.created": ["good", "App password added"],
   "credential.deleted": ["bad", "App password deleted"],
   "alias.created": ["good", "Alias added"],

@@ -40,8 +40,9 @@ KINDS: dict[str, Any] = {
 
 
 def offered(read_only: bool) -> dict[str, Entry]:
-    """The operations that are offered as tools, by name. Bytes are nothing that an agent reads."""
-    every = {name: entry for name, entry in catalog().items() if not entry.gives_bytes}
+    """The operations that are offered as tools, by name. Bytes are nothing that an agent reads, and
+    a stream has no end that an agent could wait for."""
+    every = {name: entry for name, entry in catalog().items() if not entry.gives_bytes and not entry.is_stream}
     return {name: entry for name, entry in every.items() if entry.reads or not read_only}
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import mmap
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
 from typing import IO, TypeVar
 
@@ -10,17 +10,22 @@ from postroom.cluster import nodes
 from postroom.db import Database
 from postroom.errors import Busy, MailUnavailable, not_found
 from postroom.log import log
-from postroom.messages import copies, pages
+from postroom.messages import copies, edits, pages, sync
 from postroom.messages.content import PIECE_BYTES
 from postroom.messages.doors import Door, LocalDoor, NodeDoor
+from postroom.messages.edits import Deletion, Edit, Edited
 from postroom.messages.headers import timestamp
 from postroom.messages.imap_session import ImapSession, MessagePlace
 from postroom.messages.imap_sessions import RETRY_SECONDS, ImapSessions
-from postroom.messages.interface import Content, Found, Mailbox, MessageId
+from postroom.messages.interface import Content, Found, Mailbox
+from postroom.messages.mailbox_states import MailboxState, States
+from postroom.messages.mailbox_watch import Follower, MailboxWatch
+from postroom.messages.message_ids import MessageId
 from postroom.messages.pages import MessagePage, Wanted
 from postroom.messages.parsed import Attachment
 from postroom.messages.parser import Trust, find_attachment, parse
 from postroom.messages.structure import Raw
+from postroom.messages.sync import Synced, Token
 from postroom.settings import Settings
 
 T = TypeVar("T")
@@ -35,6 +40,7 @@ class DovecotMessages:
     def __init__(self, settings: Settings, database: Database) -> None:
         self._sessions = ImapSessions()
         self._local = LocalDoor(settings.data / "dovecot" / "dovecot.conf")
+        self._watch = MailboxWatch(settings.data / "mail", self._states)
         self._data, self._folder = settings.data, settings.data / "run"
         self._trust = Trust(settings.hostname, bool(settings.filter_milter))
         self._node = settings.node
@@ -89,6 +95,27 @@ class DovecotMessages:
         except Busy as error:
             log.warning("no copy of a sent message", account_id=account_id, reason=error.detail)
             return None
+
+    async def edit(self, account_id: int, mailbox: str, id_: MessageId, wanted: Edit) -> Edited:
+        return await self._run(account_id, partial(edits.edit, mailbox=mailbox, id_=id_, wanted=wanted))
+
+    async def delete(self, account_id: int, mailbox: str, ids: Sequence[MessageId], purges: bool) -> Deletion:
+        return await self._run(account_id, partial(edits.delete, mailbox=mailbox, ids=ids, purges=purges))
+
+    async def sync(self, account_id: int, mailbox: str, uidvalidity: str, token: Token) -> Synced:
+        work = partial(sync.sync, mailbox=mailbox, uidvalidity=uidvalidity, token=token)
+        return await self._run(account_id, work)
+
+    async def follow(self, account_id: int) -> Follower:
+        return await self._watch.follow(account_id)
+
+    async def _states(self, account_id: int) -> tuple[States, bool]:
+        """Returns the states of an account's mailboxes, and whether they are on this machine."""
+        is_here = not self._node or await self._door(account_id) == self._local
+        found = await self._run(account_id, _mailboxes)
+        return {
+            one.mailbox: MailboxState(one.uidvalidity, one.uidnext, one.highestmodseq, one.messages) for one in found
+        }, is_here
 
     async def _run(self, account_id: int, work: Callable[[ImapSession], T]) -> T:
         door = await self._door(account_id) if self._node else self._local

@@ -1,8 +1,8 @@
-"""An IMAP session with an account's mail, for reading. Dovecot's `imap` runs as the user who owns
-the mail, so no password is needed and no login is counted (decision 0302).
+"""An IMAP session with an account's mail. Dovecot's `imap` runs as the user who owns the mail, so
+no password is needed and no login is counted (decision 0302).
 
-A mailbox is opened with EXAMINE and content fetched with BODY.PEEK, so reading changes no flag.
-These methods block: the threads of imap_sessions.py call them.
+To read, a mailbox is opened with EXAMINE and content fetched with BODY.PEEK, so reading changes no
+flag. These methods block: the threads of imap_sessions.py call them.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from imapclient import IMAPClient, SocketTimeout
 from imapclient.exceptions import ProtocolError
+from imapclient.response_parser import parse_fetch_response
 
 from postroom.errors import Refused, not_found
 from postroom.messages.doors import ANSWER_SECONDS, Door
@@ -25,6 +26,7 @@ from postroom.messages.doors import ANSWER_SECONDS, Door
 LINE_BYTES = 1024 * 1024
 # What the server says if a mailbox is there, but cannot be opened now (RFC 5530).
 NOT_NOW = ("[SERVERBUG]", "[UNAVAILABLE]", "[INUSE]", "[CONTACTADMIN]", "[LIMIT]")
+TRASH = "Trash"
 STATUS = ("MESSAGES", "UNSEEN", "UIDVALIDITY", "UIDNEXT", "HIGHESTMODSEQ")
 
 _APPENDED = re.compile(rb"\[APPENDUID ([0-9]+) ([0-9]+)\]")
@@ -48,6 +50,7 @@ class Opened(NamedTuple):
     uidvalidity: int
     uidnext: int
     exists: int
+    highestmodseq: int
 
 
 class MessagePlace(NamedTuple):
@@ -63,7 +66,7 @@ class ImapSession:
 
     def __init__(self, door: Door, account_id: int) -> None:
         self.door, self._account_id = door, account_id
-        self._opened: str | None = None
+        self._opened: tuple[str, bool] | None = None
         self._start()
 
     def _start(self) -> None:
@@ -73,6 +76,7 @@ class ImapSession:
             raise Lost(type(error).__name__) from error
         try:
             self._client = _Client(self._way.socket)
+            self._client.enable("QRESYNC")  # for `changed_since`; possible only while no mailbox is open
         except (imaplib.IMAP4.error, _TooLong, OSError) as error:
             raise self._lost(error) from error
 
@@ -80,7 +84,7 @@ class ImapSession:
         """Starts a new session in place of one that was lost, with the same mailbox open."""
         self._start()
         if self._opened is not None:
-            self.open(self._opened)
+            self.open(*self._opened)
 
     def close(self) -> None:
         """Ends the session."""
@@ -126,14 +130,14 @@ class ImapSession:
                 continue
         return found
 
-    def open(self, name: str) -> Opened:
+    def open(self, name: str, is_writable: bool = False) -> Opened:
         """Opens a mailbox anew, so that its state is that of now. Raises not_found."""
         try:
-            state = self._run(self._client.select_folder, name, True, may_refuse=True)
+            state = self._run(self._client.select_folder, name, not is_writable, may_refuse=True)
         except _Refused:
             raise not_found() from None
-        self._opened = name
-        return Opened(name, state[b"UIDVALIDITY"], state[b"UIDNEXT"], state[b"EXISTS"])
+        self._opened = name, is_writable
+        return Opened(name, state[b"UIDVALIDITY"], state[b"UIDNEXT"], state[b"EXISTS"], state[b"HIGHESTMODSEQ"])
 
     def search(self, criteria: Sequence[bytes]) -> list[int]:
         """Returns the UIDs that match, in ascending order. An argument of 8-bit bytes is sent as a
@@ -178,6 +182,74 @@ class ImapSession:
             self._run(self._client.subscribe_folder, mailbox)
             told = self._run(self._client.append_raw, mailbox, message)
         return MessagePlace(mailbox, *told)
+
+    def flags(self, uids: Iterable[int]) -> dict[int, frozenset[str]]:
+        """Returns the flags of messages by UID; a message that is gone is missing."""
+        wanted = list(uids)
+        found = self.fetch(wanted, ["FLAGS"]) if wanted else {}
+        return {uid: flags_of(items) for uid, items in found.items() if b"FLAGS" in items}
+
+    def set_flags(self, uids: Iterable[int], flags: Iterable[str], is_set: bool) -> None:
+        """Sets flags of messages, or removes them."""
+        command = self._client.add_flags if is_set else self._client.remove_flags
+        self._run(command, list(uids), list(flags), True)
+
+    def move(self, uids: Iterable[int], name: str) -> tuple[int, dict[int, int]]:
+        """Moves messages to another mailbox. Returns the UIDVALIDITY there, and the new UID of each
+        that was moved (RFC 4315). Raises not_found."""
+        try:
+            told: bytes | None = self._run(self._client.move_told, list(uids), name, may_refuse=True)
+        except _Refused:
+            raise not_found() from None
+        if told is None:
+            return 0, {}
+        uidvalidity, before, after = told.split()
+        return int(uidvalidity), dict(zip(_numbers(before), _numbers(after), strict=True))
+
+    def expunge(self, uids: Iterable[int]) -> None:
+        """Erases these messages, and no other that is marked as deleted (RFC 4315)."""
+        uids = list(uids)
+        self.set_flags(uids, ("\\Deleted",), True)
+        self._run(self._client.uid_expunge, uids)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a mailbox that can hold messages."""
+        try:
+            self._run(self._client.folder_status, name, ("UIDVALIDITY",), may_refuse=True)
+        except _Refused:
+            return False
+        return True
+
+    def trash(self) -> str:
+        """Returns the name of the mailbox of deleted messages, which is created if there is
+        none."""
+        for flags, _, name in self._run(self._client.list_folders):
+            if b"\\Trash" in flags and isinstance(name, str):
+                return name
+        with contextlib.suppress(_Refused):  # another client was faster
+            self._run(self._client.create_folder, TRASH, may_refuse=True)
+        return TRASH
+
+    def changed_since(self, first: int, last: int, modseq: int) -> tuple[dict[int, dict[bytes, Any]], list[int]]:
+        """Of the messages with a UID in this range, returns the FLAGS and the MODSEQ of those that
+        have changed since, and the UIDs of those that are gone (RFC 7162)."""
+        found, gone = self._run(self._client.fetch_changed, f"{first}:{last}", modseq)
+        return found, [uid for uids in gone for uid in _numbers(uids.rpartition(b" ")[2])]
+
+
+def flags_of(items: dict[bytes, Any]) -> frozenset[str]:
+    """Returns the flags in the answer to a FETCH. \\Recent says nothing about a message."""
+    return frozenset(flag.decode("ascii", "replace") for flag in items[b"FLAGS"] if flag != b"\\Recent")
+
+
+def _numbers(sequence: bytes) -> list[int]:
+    """Returns the numbers of a set like 1:3,7 in its order."""
+    found: list[int] = []
+    for part in sequence.split(b","):
+        first, _, last = part.partition(b":")
+        low, high = int(first), int(last or first)
+        found += range(low, high + 1) if low <= high else range(low, high - 1, -1)
+    return found
 
 
 class _TooLong(Exception):
@@ -241,6 +313,21 @@ class _Client(IMAPClient):  # type: ignore[misc]
         if found is None:
             raise ProtocolError("APPEND without UIDPLUS")
         return int(found[1]), int(found[2])
+
+    def move_told(self, uids: list[int], name: str) -> bytes | None:
+        """Moves messages, and returns what the server tells of their new numbers."""
+        self._imap.response("COPYUID")
+        self.move(uids, name)
+        told: bytes | None = self._imap.response("COPYUID")[1][-1]
+        return told
+
+    def fetch_changed(self, uids: str, modseq: int) -> tuple[dict[int, dict[bytes, Any]], list[bytes]]:
+        """Like `fetch`, which takes no range of UIDs, and with what the server says is gone."""
+        self._imap.response("VANISHED")
+        answer = self._imap.uid("FETCH", uids, "(FLAGS MODSEQ)", f"(CHANGEDSINCE {modseq} VANISHED)")
+        self._checkok("fetch", *answer)
+        found = parse_fetch_response(answer[1], self.normalise_times, self.use_uid)
+        return dict(found), [told for told in self._imap.response("VANISHED")[1] if told]
 
     def close(self) -> None:
         """Closes the connection, at which Dovecot's process ends."""

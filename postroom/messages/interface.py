@@ -1,19 +1,20 @@
 """What the API asks about the messages of an account. The account is one that exists: its row was
 read before."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Protocol
 
 import msgspec
 
-from postroom.errors import Refused, not_found
+from postroom.errors import Refused
+from postroom.messages.edits import Deletion, Edit, Edited
 from postroom.messages.imap_session import MessagePlace
+from postroom.messages.mailbox_watch import Follower
+from postroom.messages.message_ids import MessageId
 from postroom.messages.pages import MessagePage, Wanted
 from postroom.messages.parsed import ParsedMessage
-
-# The largest UID and UIDVALIDITY (RFC 9051, 2.3.1.1).
-LARGEST_NUMBER = 2**32 - 1
+from postroom.messages.sync import Synced, Token
 
 
 class Mailbox(msgspec.Struct, frozen=True):
@@ -27,25 +28,6 @@ class Mailbox(msgspec.Struct, frozen=True):
     uidvalidity: int
     uidnext: int
     highestmodseq: int
-
-
-class MessageId(msgspec.Struct, frozen=True):
-    """The number of a message in its mailbox, and the number of the mailbox: if that has changed,
-    it is another mailbox of the same name."""
-
-    uidvalidity: int
-    uid: int
-
-
-def message_id_of(text: str) -> MessageId:
-    """Reads `<uidvalidity>.<uid>`. Raises not_found."""
-    halves = text.split(".")
-    if len(halves) != 2 or not all(half.isascii() and half.isdigit() and len(half) <= 10 for half in halves):
-        raise not_found()
-    numbers = [int(half) for half in halves]
-    if not all(0 < number <= LARGEST_NUMBER for number in numbers) or text != f"{numbers[0]}.{numbers[1]}":
-        raise not_found()
-    return MessageId(*numbers)
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -84,6 +66,14 @@ class Messages(Protocol):
         """Stores the message in the file, as read, where the account keeps sent mail; with
         `looks_first`, only if it is not there yet. None: it is not stored."""
 
+    async def edit(self, account_id: int, mailbox: str, id_: MessageId, wanted: Edit, /) -> Edited: ...
+
+    async def delete(self, account_id: int, mailbox: str, ids: Sequence[MessageId], purges: bool, /) -> Deletion: ...
+
+    async def sync(self, account_id: int, mailbox: str, uidvalidity: str, token: Token, /) -> Synced: ...
+
+    async def follow(self, account_id: int, /) -> Follower: ...
+
 
 class NoMessages:
     """The messages of an instance that runs without mail."""
@@ -106,6 +96,18 @@ class NoMessages:
     async def save_sent(
         self, _account_id: int, _file: IO[bytes], _message_id: str, _looks_first: bool, /
     ) -> MessagePlace | None:
+        raise _mail_off()
+
+    async def edit(self, _account_id: int, _mailbox: str, _id: MessageId, _wanted: Edit, /) -> Edited:
+        raise _mail_off()
+
+    async def delete(self, _account_id: int, _mailbox: str, _ids: Sequence[MessageId], _purges: bool, /) -> Deletion:
+        raise _mail_off()
+
+    async def sync(self, _account_id: int, _mailbox: str, _uidvalidity: str, _token: Token, /) -> Synced:
+        raise _mail_off()
+
+    async def follow(self, _account_id: int, /) -> Follower:
         raise _mail_off()
 
 

@@ -16,7 +16,7 @@ from imapclient.datetime_util import format_criteria_date
 
 from postroom.messages.charsets import clean
 from postroom.messages.headers import Fields, timestamp
-from postroom.messages.imap_session import ImapSession, LineTooLong, Opened
+from postroom.messages.imap_session import ImapSession, LineTooLong, Opened, flags_of
 from postroom.messages.parsed import MailAddress
 from postroom.messages.parser import BODIES
 
@@ -152,7 +152,7 @@ def _summary(opened: Opened, uid: int, items: dict[bytes, Any], has_attachments:
         date=fields.date(),
         received_at=timestamp(items[b"INTERNALDATE"]),
         size=items[b"RFC822.SIZE"],
-        flags=tuple(flag.decode("ascii", "replace") for flag in items[b"FLAGS"] if flag != b"\\Recent"),
+        flags=tuple(sorted(flags_of(items))),
         preview=clean((items.get(b"PREVIEW") or b"").decode("utf-8", "replace")),
         has_attachments=has_attachments,
     )

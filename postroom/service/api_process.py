@@ -25,6 +25,7 @@ from postroom.settings import Settings
 
 # Seconds for open requests at the end of the API; less than the supervisor's grace.
 DRAIN = 8
+# A thread that reads or builds a message lets the event loop go on within this time.
 SWITCH_SECONDS = 0.0005
 
 
@@ -51,7 +52,6 @@ def run_api(settings: Settings, listener: socket.socket, instance: str, name: st
         # scans all of them, which takes 15 ms.
         gc.collect()
         gc.freeze()
-        # A thread that reads or builds a message lets the event loop go on within this time.
         sys.setswitchinterval(SWITCH_SECONDS)
         # uvicorn raises the signal again after a clean end, which must not look like a failure.
         for number in (signal.SIGTERM, signal.SIGINT):

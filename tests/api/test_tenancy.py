@@ -55,6 +55,8 @@ SENT: dict[str, Callable[[Thing], dict[str, Any]]] = {
     "POST /v2/webhooks/create": lambda t: {"user_id": "owner", "domain": t.domain, "account_id": t.id},
     "POST /v2/webhooks/:id/replay": lambda t: {"failed": True},
     "PUT /v2/webhooks/:id": lambda t: {"url": "https://private.example/2", "events": ["*"], "description": "hidden"},
+    "PUT /v2/email-accounts/:id/messages/:message_id": lambda t: {"flags": {"seen": True}},
+    "POST /v2/email-accounts/:id/messages/delete": lambda t: {"ids": ["1.1"]},
     "PUT /v2/email-accounts/:id/forwarding": lambda t: {"enabled": True, "to": ["ann@else.example"]},
     "PUT /v2/email-accounts/:id/vacation": lambda t: {"enabled": True, "text": "away"},
     "PUT /v2/email-accounts/:id": lambda t: {"status": "disabled", "local_part": "new", "domain": t.domain},

@@ -31,6 +31,7 @@ from postroom.api.endpoints import (
     keys,
     limits,
     mailboxes,
+    message_edits,
     messages,
     sent_mail,
     setup_links,
@@ -45,6 +46,7 @@ from postroom.api.projections import TIMES
 from postroom.domains.client_settings import Server
 from postroom.domains.dns_records import Record
 from postroom.mailboxes.interface import OpenSession
+from postroom.messages import sync
 from postroom.messages.interface import Mailbox
 from postroom.messages.pages import ListedMessage
 from postroom.messages.parsed import Authentication, MailAddress
@@ -206,6 +208,15 @@ SOURCES: dict[str, Source] = {
     "ShownMessageAnswer": Source(messages.MessageAnswer),
     "SentMessage": Source(message_sending.SentMessage),
     "SentMessageAnswer": Source(message_sending.SentMessageAnswer),
+    "EditedMessage": Source(message_edits.EditedMessage),
+    "ShownEditedMessageAnswer": Source(message_edits.EditedMessageAnswer),
+    "DeletedMessage": Source(message_edits.DeletedMessage),
+    "DeletedMessages": Source(message_edits.DeletedMessagesAnswer),
+    "Added": Source(sync.Added),
+    "Updated": Source(sync.Updated),
+    "Removed": Source(sync.Removed),
+    "Changes": Source(sync.Changes),
+    "Synced": Source(sync.Synced),
     "Webhook": Source(webhooks.ShownWebhook),
     "WebhookWithSecret": Source(webhooks.CreatedWebhookAnswer, doc="Only this call's answer has the secret."),
     "ShownWebhookAnswer": Source(webhooks.WebhookAnswer),
@@ -227,7 +238,9 @@ NAMES = {source.kind: name for name, source in SOURCES.items()}
 OF_LIMITS = ["SendLimits", "SendTotals", "Sent", "LimitNumbers", "Limits"]
 OF_MAIL = ["SentRecipient", "SentDay", "SentDays"]
 OF_MESSAGES = ["Mailbox", "Mailboxes", "MailAddress", "MessageAuthentication", "Attachment", "ListedMessage"]
-OF_MESSAGES += ["Message", "ShownMessageAnswer", "SentMessage", "SentMessageAnswer"]
+OF_MESSAGES += ["Message", "ShownMessageAnswer", "EditedMessage", "ShownEditedMessageAnswer", "DeletedMessage"]
+OF_MESSAGES += ["DeletedMessages", "Added", "Updated", "Removed", "Changes", "Synced", "SentMessage"]
+OF_MESSAGES += ["SentMessageAnswer"]
 OF_WEBHOOKS = [name for name in SOURCES if "Webhook" in name]
 OF_CREDENTIALS = [name for name in SOURCES if "AppPassword" in name or name.startswith("Setup")]
 

@@ -7,8 +7,10 @@ from contextlib import closing
 from postroom.mailplane import node_pair
 from tests.cluster.cluster import Cluster, Machine
 from tests.harness.service import wait_for
+from tests.mail.following import following, is_of
 from tests.mail.platform import Mailbox, Platform
-from tests.mail.reading import get, listed, read
+from tests.mail.reading import change, get, listed, read
+from tests.mail.test_message_sync import synced
 
 
 def seen_from(machine: Machine, box: Mailbox) -> Mailbox:
@@ -42,6 +44,33 @@ def test_a_large_message(cluster: Cluster, box: Mailbox) -> None:
     there = seen_from(cluster.other(box), box)
     (item,) = listed(there)
     assert get(there, f"messages/{item['id']}/raw")[:2] == (200, content)
+
+
+def test_every_node_changes_syncs_and_follows(cluster: Cluster, box: Mailbox) -> None:
+    """A stream goes on at another node after the id of the last event."""
+    with cluster.home(box).imap(box) as imap:
+        imap.append("INBOX", "", "", b"Subject: x\r\n\r\nx\r\n")
+    last_id, number = "", 1
+    for machine in cluster.machines:
+        there = seen_from(machine, box)
+        token = synced(there)["token"]
+        with following(there, last_id) as stream:
+            with cluster.home(box).imap(box) as imap:
+                imap.append("INBOX", "", "", b"Subject: x\r\n\r\nx\r\n")
+            number += 1
+            stream.wait_for(is_of("INBOX", "added"))
+            assert bool(last_id) == (len(stream.events) == 1)
+        last_id = stream.last_id
+        now = synced(there, uidvalidity=synced(there)["uidvalidity"], token=token)
+        assert now["changes"]["added"] == [{"uid": number}]
+        item = listed(there)[0]
+        assert change(there, "PUT", f"messages/{item['id']}", {"flags": {"seen": True}})[0] == 200
+        assert listed(seen_from(cluster.home(box), box))[0]["flags"] == ["\\Seen"]
+        assert change(there, "POST", "messages/delete", {"ids": [item["id"]]})[1]["deleted"]
+        with following(there, last_id) as stream:
+            stream.wait_for(is_of("INBOX", "removed"))
+            stream.wait_for(lambda event: event["mailbox"] == "Trash")
+        last_id = stream.last_id
 
 
 def test_only_nodes_are_served(cluster: Cluster, box: Mailbox) -> None:

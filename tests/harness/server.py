@@ -1,5 +1,6 @@
 """The API over real HTTP for the tests: one server per database, one tenant per test."""
 
+import asyncio
 import http.client
 import itertools
 import json
@@ -30,10 +31,14 @@ from postroom.domains.commands import Status
 from postroom.instance import digest_key
 from postroom.mailboxes.interface import Mailboxes, OpenSession, SignIn, Size, Usage
 from postroom.mailboxes.session_revocations import MAIN_PASSWORD, Ended
+from postroom.messages.edits import Deletion, Edit, Edited
 from postroom.messages.imap_session import MessagePlace
-from postroom.messages.interface import Content, Found, Mailbox, MessageId, Messages
+from postroom.messages.interface import Content, Found, Mailbox, Messages
+from postroom.messages.mailbox_states import MailboxState, States
+from postroom.messages.message_ids import MessageId
 from postroom.messages.pages import ListedMessage, MessagePage, Wanted
 from postroom.messages.parser import Trust, parse
+from postroom.messages.sync import Added, Changes, Synced, Token
 from postroom.service import bootstrap
 from postroom.settings import Settings
 from postroom.tenants import organizations
@@ -113,6 +118,22 @@ class Told(Mailboxes):
 NOON = "2026-03-01T12:00:00.000Z"
 
 
+class ToldOnce:
+    """A follower of an account whose stream ends after the first events."""
+
+    def __init__(self, states: States) -> None:
+        self._left: list[States] = [states]
+        self.changed = asyncio.Event()
+
+    @property
+    def states(self) -> States | None:
+        self.changed.set()
+        return self._left.pop() if self._left else None
+
+    def close(self) -> None:
+        pass
+
+
 @dataclass
 class ToldMessages(Messages):
     """Messages without a Dovecot: every account has the same one."""
@@ -122,6 +143,7 @@ class ToldMessages(Messages):
     copies: list[tuple[int, str, bool]] = field(default_factory=list)
     """Copies of sent messages: the account, the Message-ID, and whether it was looked for."""
     copy_fails: bool = False
+    states: States = field(default_factory=lambda: {"INBOX": MailboxState(1, 2, 1, 1)})
     content: bytes = b"Subject: private\r\n\r\nhi\r\n"
 
     async def mailboxes(self, account_id: int) -> list[Mailbox]:
@@ -151,6 +173,22 @@ class ToldMessages(Messages):
             return None
         self.copies.append((account_id, message_id, looks_first))
         return MessagePlace("Sent", 1, len(self.copies))
+
+    async def edit(self, account_id: int, mailbox: str, id_: MessageId, wanted: Edit) -> Edited:
+        self._ask(account_id)
+        return Edited(id_, wanted.target or mailbox, tuple(wanted.flags), is_changed=True)
+
+    async def delete(self, account_id: int, mailbox: str, ids: Sequence[MessageId], purges: bool) -> Deletion:
+        self._ask(account_id)
+        return Deletion("Trash", dict(zip(ids, ids, strict=True)), (), len(ids))
+
+    async def sync(self, account_id: int, mailbox: str, uidvalidity: str, token: Token) -> Synced:
+        self._ask(account_id)
+        return Synced(mailbox, "1", "1.2", Changes([Added(1)], [], []), reset=True, more=False)
+
+    async def follow(self, account_id: int) -> "ToldOnce":
+        self._ask(account_id)
+        return ToldOnce(self.states)
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         for byte in self.content:

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
@@ -52,3 +53,27 @@ def by_imap(box: Mailbox, mailbox: str = "INBOX") -> dict[int, bytes]:
 def read_events(box: Mailbox) -> int:
     """The number of events that tell of reading."""
     return len(read(box, f"/v2/events?type=message.read&account_id={box.id}")["items"])
+
+
+def change(box: Mailbox, method: str, rest: str, body: Any, key: str | None = None, **headers: str) -> tuple[int, Any]:
+    """Sends a change below the account. Returns the status and the answer."""
+    port = box.platform.service.ports["port"]
+    sent = {"x-api-key": key or box.platform.key, "content-type": "application/json", **headers}
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        connection.request(method, f"/v2/email-accounts/{box.id}/{rest}", json.dumps(body), sent)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+
+def flags_by_imap(box: Mailbox, mailbox: str = "INBOX") -> dict[int, set[str]]:
+    """Returns the flags of every message by UID, as IMAP shows them."""
+    with box.login() as imap:
+        imap.select(mailbox, readonly=True)
+        _, lines = imap.uid("FETCH", "1:*", "(FLAGS)")
+    found = {}
+    for line in lines:
+        if matched := re.search(rb"UID (\d+).*FLAGS \(([^)]*)\)", line or b""):
+            found[int(matched[1])] = set(matched[2].decode().split()) - {"\\Recent"}
+        elif matched := re.search(rb"FLAGS \(([^)]*)\).*UID (\d+)", line or b""):
+            found[int(matched[2])] = set(matched[1].decode().split()) - {"\\Recent"}
+    return found

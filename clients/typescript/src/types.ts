@@ -57,6 +57,19 @@ type Success<Responses> =
 /** What a call of the operation returns. */
 export type Answer<Name extends OperationName> = Whole<Success<operations[Name]["responses"]>>;
 
+/** The operations whose answer has no end. */
+export type StreamName = "message_changes.follow";
+
+/** An event of a stream of changes. A stream goes on after `last_event_id`, also in another program. */
+export interface MailboxChange {
+  type: "mailbox_changed";
+  mailbox: string;
+  uidvalidity: string;
+  token: string;
+  eventType: "state" | "created" | "deleted" | "reset" | "added" | "removed" | "updated";
+  last_event_id: string;
+}
+
 /** The operations whose answer is a page of a list. */
 export type ListName = {
   [Name in OperationName]: Query<Name> extends { after?: number } | { before_uid?: number } ? Name : never;

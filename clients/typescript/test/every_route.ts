@@ -30,6 +30,17 @@ export async function messages(): Promise<void> {
   (await client.call("messages.get_attachment", { path: { ...of, part: "2" } })) satisfies ArrayBuffer;
 }
 
+export async function edits(): Promise<void> {
+  const of = { id: 42, message_id: "1796028450.33" };
+  const body = { flags: { seen: true }, mailbox: "Archive" };
+  (await client.call("message_edits.update", { path: of, query: { mailbox: "Sent" }, body })).message.flags satisfies string[];
+  const done = await client.call("message_edits.delete", { path, body: { ids: ["1796028450.33"], purge: true } });
+  done.deleted[0].new_id satisfies string | null;
+  const synced = await client.call("message_sync.sync", { path, body: { uidvalidity: "1", token: "4401.118" } });
+  synced.changes.updated[0].modseq satisfies string;
+  for await (const event of client.follow("message_changes.follow", { path })) event.token satisfies string;
+}
+
 export async function appPasswords(): Promise<void> {
   const of = { account_id: 42 };
   const body = { name: "phone", scopes: ["imap" as const], networks: ["192.0.2.0/24"], ...user };

@@ -12,7 +12,7 @@ from postroom.api.message_sending import MessageSending, SentMessageAnswer
 from postroom.api.problems import NO_MESSAGE
 from postroom.api.route import route
 from postroom.messages.drafts import Draft
-from postroom.messages.interface import message_id_of
+from postroom.messages.message_ids import message_id_of
 from postroom.messages.people import LONGEST_NAME, Person, is_one_line
 
 LARGEST_BODY = 25 * 1024 * 1024

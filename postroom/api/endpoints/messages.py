@@ -23,7 +23,8 @@ from postroom.api.fields import raise_if_any, text_problems
 from postroom.api.problems import NO_ACCOUNT, NO_MESSAGE
 from postroom.api.route import route
 from postroom.errors import FieldError
-from postroom.messages.interface import Content, Mailbox, message_id_of
+from postroom.messages.interface import Content, Mailbox
+from postroom.messages.message_ids import message_id_of
 from postroom.messages.pages import ListedMessage, Wanted
 from postroom.messages.shown import INBOX, Place, ShownMessage, show
 from postroom.parameters import (
@@ -198,7 +199,7 @@ async def _account(
 ) -> tuple[Account, Callable[[], Awaitable[None]]]:
     """The account, and a function that records that its messages are read. Raises not_found."""
     problems = text_problems(sent_user)
-    _check_text(mailbox, "mailbox", problems)
+    check_text(mailbox, "mailbox", problems)
     raise_if_any(problems)
     id_, user_id = path_id(context), resolve_user(context.actor, sent_user)
     look = partial(message_reads.look, actor=context.actor, id_=id_, user_id=user_id)
@@ -222,7 +223,7 @@ def _wanted(query: MessagesQuery, problems: list[FieldError]) -> Wanted:
     texts = {"mailbox": query.mailbox, "from": query.from_, "to": query.to, "subject": query.subject, "q": query.q}
     sent = {name: text for name, text in texts.items() if isinstance(text, str)}
     for name, text in sent.items():
-        _check_text(text, name, problems)
+        check_text(text, name, problems)
     return Wanted(
         mailbox=query.mailbox,
         limit=query.limit,
@@ -238,9 +239,10 @@ def _wanted(query: MessagesQuery, problems: list[FieldError]) -> Wanted:
     )
 
 
-def _check_text(text: str, field: str, problems: list[FieldError]) -> None:
-    if len(text) > LONGEST_TEXT or any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text):
-        message = f"Use up to {LONGEST_TEXT} characters, without control characters."
+def check_text(text: str, field: str, problems: list[FieldError]) -> None:
+    """Adds the problem with a text that Dovecot gets to `problems`."""
+    if not text or len(text) > LONGEST_TEXT or any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text):
+        message = f"Use 1 to {LONGEST_TEXT} characters, without control characters."
         problems.append(FieldError(field, "invalid", message))
 
 
