@@ -35,6 +35,7 @@ from postroom.log import log
 from postroom.mailplane.dovecot.logins import FailureLog, LoginLog
 from postroom.mailplane.dovecot.quota_warnings import QuotaWarnings
 from postroom.mailplane.dovecot.runaways import Runaways
+from postroom.mailplane.dovecot.traces import Deliveries
 from postroom.mailplane.postfix.deliveries import DeliveryLog
 from postroom.mailplane.render import OwnNode
 from postroom.service import health_checks
@@ -189,11 +190,13 @@ def run_worker(settings: Settings) -> None:
 
 
 def _webhooks(settings: Settings, database: "Database", resolver: "Resolver", node: "Node | None") -> "Webhooks":
+    from postroom.service.message_bodies import MessageBodies
     from postroom.service.webhooks import Webhooks
     from postroom.webhooks.sender import Sender
 
     sender = Sender(resolver, allows_private=settings.webhook_allow == "private")
-    return Webhooks(database, sender, digest_key.ensure(settings.data), node.id if node else 0)
+    key, node_id = digest_key.ensure(settings.data), node.id if node else 0
+    return Webhooks(database, sender, key, node_id, MessageBodies(settings))
 
 
 def _log_readers(
@@ -202,17 +205,20 @@ def _log_readers(
     """Returns the parts of the worker that follow the logs of Dovecot and Postfix."""
     from postroom.mailboxes.dovecot import DovecotMailboxes
     from postroom.service import login_guard
+    from postroom.service.arrivals import Arrivals
     from postroom.service.quota_counts import QuotaCounts
     from postroom.service.sent_log import SentLog
 
-    path = settings.data / "log" / log_name("dovecot")
-    count = DovecotMailboxes(session_terminator).count
+    path, mail = settings.data / "log" / log_name("dovecot"), settings.data / "mail"
+    mailboxes, node_id = DovecotMailboxes(session_terminator), node.id if node else None
+    arrivals = Arrivals(database, mailboxes, Deliveries(path), mail, settings.hostname, node_id)
     return {
         "read_logins": LoginLog(path),
-        "stop_scripts": Runaways(path, settings.data / "mail"),
+        "stop_scripts": Runaways(path, mail),
         "count_failures": login_guard.LoginGuard(database, FailureLog(path), login_guard.bounds(settings)),
-        "record_sent": SentLog(database, DeliveryLog(path.with_name(log_name("postfix"))), node.id if node else 0),
-        "count_quotas": QuotaCounts(database, QuotaWarnings(path), count, node.id if node else None),
+        "record_sent": SentLog(database, DeliveryLog(path.with_name(log_name("postfix"))), node_id or 0),
+        "count_quotas": QuotaCounts(database, QuotaWarnings(path), mailboxes.count, node_id),
+        "find_arrivals": arrivals.run if settings.mail == "on" else None,
     }
 
 

@@ -45,7 +45,7 @@ from postroom.mailboxes import session_revocations
 from postroom.mailboxes.session_revocations import Ended, EndSessions
 from postroom.mailplane.dovecot.logins import Login
 from postroom.service import purge as mail_purge
-from postroom.webhooks import deliveries
+from postroom.webhooks import deliveries, received_messages
 
 PAUSE_SECONDS = 1.0
 # Largest number of batches of one kind of work in a round, and of rows in a batch.
@@ -85,6 +85,7 @@ async def run(
     mover: Mover | None = None,
     keep_trust: Callable[[], Awaitable[None]] | None = None,
     send_webhooks: Work | None = None,
+    find_arrivals: Work | None = None,
     events_days: int = 0,
 ) -> None:
     """Works until cancelled. Touches the file `alive` in every round, for the health check."""
@@ -95,7 +96,8 @@ async def run(
         group.create_task(_keep_on(partial(purge_all_due, database, mail, node)))
         group.create_task(_keep_on(partial(keep_house, database, events_days), HOUSE_SECONDS))
         stop: Work | None = partial(_in_thread, stop_scripts) if stop_scripts else None
-        for work in filter(None, (stop, count_quotas, count_failures, record_sent, keep_trust, send_webhooks)):
+        works = (stop, count_quotas, count_failures, record_sent, keep_trust, send_webhooks, find_arrivals)
+        for work in filter(None, works):
             group.create_task(_keep_on(work))
         if mover:
             group.create_task(_keep_on(partial(move_due, database, mover)))
@@ -150,7 +152,7 @@ async def purge_due(database: Database, mail: Path, node: int | None = None) -> 
 async def _purge(database: Database, mail: Path, ids: list[int]) -> None:
     take = partial(leases.acquire, kind="purge", items=ids, is_due=purges.begin_purge)
     if ours := await database.write(take):
-        for noun, id_ in itertools.product((sent_mail, sent_days, known_recipients), ours):
+        for noun, id_ in itertools.product((sent_mail, sent_days, known_recipients, received_messages), ours):
             while await database.write(partial(noun.erase, account_id=id_)) >= noun.STEP:
                 pass
         await mail_purge.purge(database, mail, ours)
@@ -300,7 +302,16 @@ async def _keep_house(database: Database, events_days: int, most_answers: int) -
     await _step_by_step(database, console_sessions.forget, console_sessions.STEP)
     await _step_by_step(database, owner_sessions.forget, owner_sessions.STEP)
     await _step_by_step(database, addresses.forget, addresses.STEP)
-    for noun in (login_failures, login_bans, login_networks, sent_mail, sent_days, known_recipients, deliveries):
+    for noun in (
+        login_failures,
+        login_bans,
+        login_networks,
+        sent_mail,
+        sent_days,
+        known_recipients,
+        deliveries,
+        messages,
+    ):
         await _step_by_step(database, noun.forget, noun.STEP)
     spent = await database.read_slow(partial(idempotency.spent, most=most_answers))
     for organization, last in spent.items():

@@ -9,7 +9,7 @@ import msgspec
 from postroom.db import Row
 
 # The prefix of the webhook-id of each kind of source.
-PREFIXES = {"event": "evt"}
+PREFIXES = {"event": "evt", "message": "msg"}
 # The type of a delivery on request, which has no event.
 TEST = "webhook.test"
 
@@ -36,6 +36,11 @@ def of_event(row: Row) -> bytes:
         "created_at": _timestamp(created_at),
     }
     return _body(type_, created_at, shown)
+
+
+def of_message(received_at: int, message: dict[str, Any]) -> bytes:
+    """The body of a received message. `message` is the message as the API shows it."""
+    return _body("message.received", received_at, message)
 
 
 def of_test(webhook_id: int, now: int) -> bytes:

@@ -22,6 +22,7 @@ from postroom.domains import commands as domains
 from postroom.errors import FieldError, LimitReached, Refused, invalid, not_found
 from postroom.instance import digest_key
 from postroom.webhooks import lanes, secrets, urls
+from postroom.webhooks.received_messages import RECEIVED
 
 Status = Literal["active", "disabled"]
 
@@ -46,9 +47,9 @@ FROM webhooks WHERE organization_id = :organization"""
 NEWEST_EVENT = "SELECT COALESCE(MAX(id), 0) FROM events WHERE organization_id = :organization"
 INSERT = f"""
 INSERT INTO webhooks (organization_id, key_id, url, events, user_id, domain_id, account_id, description, status,
-  secret, after_event_id, created_at, updated_at)
+  secret, after_event_id, messages_since, created_at, updated_at)
 VALUES (:organization, :key_id, :url, :events, :user_id, :domain_id, :account_id, :description, 'active', :secret,
-  :after_event_id, :now, :now)
+  :after_event_id, :messages_since, :now, :now)
 RETURNING {FIELDS}"""
 GET = f"SELECT {FIELDS} FROM webhooks WHERE id = :id AND {SEEN}"
 PAGE = f"SELECT {FIELDS} FROM webhooks WHERE {SEEN} AND id > :after ORDER BY id LIMIT :limit OFFSET :offset"
@@ -62,6 +63,8 @@ RENEW = f"""
 UPDATE webhooks SET key_id = :key_id, status = :status, disabled_reason = :disabled_reason, failures = 0,
   failing_since = NULL, probe_at = NULL
 WHERE id = :id AND organization_id = :organization RETURNING {FIELDS}"""
+# Mail that was delivered from now on, or no mail.
+RECEIVE = "UPDATE webhooks SET messages_since = :messages_since WHERE id = :id AND organization_id = :organization"
 SKIP = "UPDATE webhooks SET after_event_id = :after_event_id WHERE id = :id AND organization_id = :organization"
 ROTATE = f"""
 UPDATE webhooks SET former_secret = secret, former_until = :former_until, secret = :secret, updated_at = :now
@@ -118,15 +121,15 @@ class UpdateWebhook(msgspec.Struct, frozen=True):
 
 
 def create(tx: Tx, actor: Actor, user_id: str | None, command: CreateWebhook, key: str) -> tuple[Webhook, str]:
-    """Makes a webhook, which gets the events from now on. Returns the webhook and its secret, which
-    cannot be read again. `key` is that of the digests.
+    """Makes a webhook, which gets the events and the mail from now on. Returns the webhook and its
+    secret, which cannot be read again. `key` is that of the digests.
 
-    Raises `forbidden` (the actor may not read events), not_found (a domain or an account that the
-    actor does not see), `invalid_request` (an actor that is bound to domains names none),
+    Raises `forbidden` (the actor may not read events, or mail), not_found (a domain or an account
+    that the actor does not see), `invalid_request` (an actor that is bound to domains names none),
     `unauthorized` (the actor's key has just ended), `limit_reached`, `not_available` (a host with
     another key).
     """
-    _check_scope(actor)
+    _check_scopes(actor, command.events)
     _lock_key(tx, actor)
     digest_keys.check(tx, digest_key.fingerprint(key))
     if actor.restricted_key_id is not None and command.domain is None:
@@ -150,6 +153,7 @@ def create(tx: Tx, actor: Actor, user_id: str | None, command: CreateWebhook, ke
         description=command.description,
         secret=secrets.seal(key, secret),
         after_event_id=_newest_event(tx, actor),
+        messages_since=tx.now if RECEIVED in command.events else None,
         now=tx.now,
     )
     if row is None:
@@ -187,7 +191,10 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateW
     if "status" in changed:
         tx.run(SKIP, **key, after_event_id=_newest_event(tx, actor))
     if changed != ["description"]:
-        _check_scope(actor)
+        _check_scopes(actor, new.events)
+    is_received = RECEIVED in new.events
+    if is_received != (RECEIVED in old.events) or (is_received and "status" in changed):
+        tx.run(RECEIVE, **key, messages_since=tx.now if is_received else None)
     if "url" in changed or "status" in changed:
         tx.run(RENEW, **key, key_id=actor.key_id, status=new.status, disabled_reason=new.disabled_reason)
         lanes.wake(tx, id_)
@@ -234,11 +241,13 @@ def disable_of_keys(tx: Tx, actor: Actor, key_ids: Iterable[int]) -> int:
     return sum(disable(tx, actor, id_, "key_revoked") for id_ in sorted(found))
 
 
-def _check_scope(actor: Actor) -> None:
-    """Raises `forbidden` for a key that may not read the events, which a webhook would send to its
-    URL."""
+def _check_scopes(actor: Actor, patterns: tuple[str, ...]) -> None:
+    """Raises `forbidden` for a key that may not read what a webhook would send to its URL: the
+    events, and the mail."""
     if "events:read" not in actor.scopes:
         raise Refused("forbidden", "A webhook sends events: use a key that also has the scope events:read.")
+    if RECEIVED in patterns and "messages:read" not in actor.scopes:
+        raise Refused("forbidden", f"{RECEIVED} sends mail: use a key that also has the scope messages:read.")
 
 
 def _lock_key(tx: Tx, actor: Actor) -> None:

@@ -14,7 +14,6 @@ from postroom.api.projections import filler
 from postroom.api.route import route
 from postroom.db import Tx
 from postroom.errors import FieldError
-from postroom.events import TYPES
 from postroom.parameters import (
     After,
     Id,
@@ -29,10 +28,11 @@ from postroom.parameters import (
     WebhookUrl,
 )
 from postroom.webhooks import patterns, urls, webhooks
+from postroom.webhooks.received_messages import RECEIVED
 from postroom.webhooks.webhooks import CreateWebhook, Status, UpdateWebhook
 
 NOTE = "Save this secret now. It will not be shown again."
-PATTERNS = [patterns.ALL, *patterns.KINDS, *TYPES]
+PATTERNS = list(patterns.NAMES)
 
 Pattern = Annotated[str, Meta(extra_json_schema={"enum": PATTERNS})]
 ToActive = Annotated[WebhookStatus[str], Meta(extra_json_schema={"enum": ["active"]})]
@@ -248,7 +248,8 @@ def _url(context: RequestContext, text: str, problems: list[FieldError]) -> str:
 def _events(sent: list[str], problems: list[FieldError]) -> tuple[str, ...]:
     """The distinct patterns."""
     if not all(map(patterns.is_known, sent)):
-        message = f"Use types of events, such as account.created, or {', '.join((*patterns.KINDS, patterns.ALL))}."
+        names = ", ".join((RECEIVED, *patterns.KINDS, patterns.ALL))
+        message = f"Use types of events, such as account.created, or {names}."
         problems.append(FieldError("events", "invalid", message))
     return tuple(dict.fromkeys(sent))
 
