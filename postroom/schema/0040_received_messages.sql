@@ -1,6 +1,8 @@
 -- Webhooks that get mail: messages delivered from this time on, in milliseconds since 1970 UTC.
 ALTER TABLE webhooks ADD COLUMN messages_since BIGINT;
-CREATE INDEX webhooks_messages ON webhooks (organization_id) WHERE messages_since IS NOT NULL AND status = 'active';
+CREATE INDEX webhooks_receiving ON webhooks (organization_id, id)
+  WHERE messages_since IS NOT NULL AND status = 'active';
+CREATE INDEX webhooks_messages ON webhooks (messages_since) WHERE messages_since IS NOT NULL AND status = 'active';
 
 -- A message that was delivered to a mailbox and that a webhook gets. The message itself is in the
 -- mailbox only.

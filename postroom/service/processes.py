@@ -20,7 +20,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from postroom.db import Database
     from postroom.domains.resolver import Resolver
     from postroom.mailboxes.session_terminator import SessionTerminator
-    from postroom.service.webhooks import Webhooks
 
 # Seconds for open requests at the end of the API; less than the supervisor's grace.
 DRAIN = 8
@@ -176,7 +175,7 @@ def run_worker(settings: Settings) -> None:
                 **_log_readers(settings, database, session_terminator, node),
                 mover=mover,
                 keep_trust=keep_trust,
-                send_webhooks=_webhooks(settings, database, resolver, node).run,
+                webhooks=_webhooks(settings, database, resolver, session_terminator, node),
                 events_days=settings.events_days,
             )
         )
@@ -189,14 +188,32 @@ def run_worker(settings: Settings) -> None:
         database.close()
 
 
-def _webhooks(settings: Settings, database: "Database", resolver: "Resolver", node: "Node | None") -> "Webhooks":
+def _webhooks(
+    settings: Settings,
+    database: "Database",
+    resolver: "Resolver",
+    session_terminator: "SessionTerminator",
+    node: "Node | None",
+) -> tuple[Callable[[], Awaitable[None]], ...]:
+    """Returns the parts of the worker that send to webhooks and that find the mail for them."""
+    from postroom.mailboxes.dovecot import DovecotMailboxes
+    from postroom.service.arrivals import Arrivals
     from postroom.service.message_bodies import MessageBodies
     from postroom.service.webhooks import Webhooks
     from postroom.webhooks.sender import Sender
 
     sender = Sender(resolver, allows_private=settings.webhook_allow == "private")
-    key, node_id = digest_key.ensure(settings.data), node.id if node else 0
-    return Webhooks(database, sender, key, node_id, MessageBodies(settings))
+    key, mailboxes, mail = (
+        digest_key.ensure(settings.data),
+        DovecotMailboxes(session_terminator),
+        settings.data / "mail",
+    )
+    if settings.mail == "off":
+        return (Webhooks(database, sender, key, node.id if node else 0).run,)
+    webhooks = Webhooks(database, sender, key, node.id if node else 0, MessageBodies(settings))
+    hints = Deliveries(settings.data / "log" / log_name("dovecot"))
+    arrivals = Arrivals(database, mailboxes, hints, mail, settings.hostname, node.id if node else None)
+    return webhooks.run, arrivals.run
 
 
 def _log_readers(
@@ -205,20 +222,17 @@ def _log_readers(
     """Returns the parts of the worker that follow the logs of Dovecot and Postfix."""
     from postroom.mailboxes.dovecot import DovecotMailboxes
     from postroom.service import login_guard
-    from postroom.service.arrivals import Arrivals
     from postroom.service.quota_counts import QuotaCounts
     from postroom.service.sent_log import SentLog
 
     path, mail = settings.data / "log" / log_name("dovecot"), settings.data / "mail"
     mailboxes, node_id = DovecotMailboxes(session_terminator), node.id if node else None
-    arrivals = Arrivals(database, mailboxes, Deliveries(path), mail, settings.hostname, node_id)
     return {
         "read_logins": LoginLog(path),
         "stop_scripts": Runaways(path, mail),
         "count_failures": login_guard.LoginGuard(database, FailureLog(path), login_guard.bounds(settings)),
         "record_sent": SentLog(database, DeliveryLog(path.with_name(log_name("postfix"))), node_id or 0),
         "count_quotas": QuotaCounts(database, QuotaWarnings(path), mailboxes.count, node_id),
-        "find_arrivals": arrivals.run if settings.mail == "on" else None,
     }
 
 

@@ -23,15 +23,13 @@ STEP = 500
 NO_END = 2**62
 
 COLUMNS = """
-SELECT webhook_deliveries.id, CASE source_kind WHEN 'event' THEN source_id END, type,
-  received_messages.account_id, received_messages.uidvalidity, received_messages.uid,
-  status, attempts, next_at, last_status_code, last_error, duration_ms, webhook_deliveries.created_at
-FROM webhook_deliveries LEFT JOIN received_messages
-  ON source_kind = 'message' AND received_messages.id = source_id
-WHERE webhook_deliveries.organization_id = :organization AND webhook_id = :webhook_id
-  AND webhook_deliveries.id < :below"""
-PAGE = f"{COLUMNS} ORDER BY webhook_deliveries.id DESC LIMIT :limit"
-PAGE_OF_STATUS = f"{COLUMNS} AND status = :status ORDER BY webhook_deliveries.id DESC LIMIT :limit"
+SELECT id, CASE source_kind WHEN 'event' THEN source_id END, type, CASE source_kind WHEN 'message' THEN (
+    SELECT account_id || '/' || uidvalidity || '.' || uid FROM received_messages
+    WHERE received_messages.id = source_id AND received_messages.organization_id = :organization) END,
+  status, attempts, next_at, last_status_code, last_error, duration_ms, created_at
+FROM webhook_deliveries WHERE organization_id = :organization AND webhook_id = :webhook_id AND id < :below"""
+PAGE = f"{COLUMNS} ORDER BY id DESC LIMIT :limit"
+PAGE_OF_STATUS = f"{COLUMNS} AND status = :status ORDER BY id DESC LIMIT :limit"
 AGAIN = """
 UPDATE webhook_deliveries SET status = 'pending', retry = 0, next_at = :now, ended_at = NULL
 WHERE id = :id AND organization_id = :organization AND webhook_id = :webhook_id RETURNING id"""
@@ -169,9 +167,9 @@ def pending(tx: Tx) -> int:
 
 
 def _from_row(row: Row) -> Delivery:
-    id_, event_id, type_, account_id, uidvalidity, uid, *rest = row
-    message = None if account_id is None else DeliveredMessage(account_id, f"{uidvalidity}.{uid}")
-    return Delivery(id_, event_id, type_, message, *rest)
+    id_, event_id, type_, name, *rest = row
+    account_id, _, message_id = (name or "").partition("/")
+    return Delivery(id_, event_id, type_, DeliveredMessage(int(account_id), message_id) if name else None, *rest)
 
 
 def _active(tx: Tx, actor: Actor, webhook_id: int, user_id: str | None) -> dict[str, int]:

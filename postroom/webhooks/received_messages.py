@@ -21,7 +21,7 @@ OLDEST_MS, KEPT_MS = 30 * DAY_MS, 90 * DAY_MS
 # Largest number of rows that one transaction removes, and of accounts that one read returns.
 STEP = 500
 
-IS_WANTED = "SELECT 1 FROM webhooks WHERE messages_since IS NOT NULL AND status = 'active' LIMIT 1"
+IS_WANTED = "SELECT 1 FROM webhooks WHERE messages_since >= 0 AND status = 'active' LIMIT 1"
 # Whether a webhook gets the mail of an account.
 GETS = """
 webhooks.organization_id = accounts.organization_id AND webhooks.status = 'active'
@@ -35,7 +35,7 @@ WHERE accounts.id = :account_id AND accounts.deleted_at IS NULL
 ORDER BY webhooks.id"""
 SCOPES = """
 SELECT DISTINCT organization_id, user_id, domain_id, account_id FROM webhooks
-WHERE messages_since IS NOT NULL AND status = 'active'"""
+WHERE messages_since >= 0 AND status = 'active'"""
 HERE = """
 deleted_at IS NULL AND id > :after AND (CAST(:node AS BIGINT) IS NULL OR EXISTS (
   SELECT 1 FROM account_homes WHERE account_homes.account_id = accounts.id AND account_homes.node_id = :node))"""
@@ -62,7 +62,7 @@ FROM accounts WHERE id = :account_id AND deleted_at IS NULL
 ON CONFLICT (organization_id, trace) DO NOTHING RETURNING id"""
 DELIVER = """
 INSERT INTO webhook_deliveries (organization_id, webhook_id, source_kind, source_id, type, status, next_at, created_at)
-SELECT organization_id, id, 'message', :message_id, :type, 'pending', :now, :now
+SELECT organization_id, id, 'message', :source_id, :type, 'pending', :now, :now
 FROM webhooks WHERE id = :webhook_id AND status = 'active'
 ON CONFLICT (webhook_id, source_kind, source_id) DO NOTHING"""
 FORGET = """
@@ -180,7 +180,7 @@ def receive(tx: Tx, account_id: int, uidvalidity: int, arrivals: Sequence[Arriva
             continue
         new += 1
         for target in wanted:
-            tx.run(DELIVER, webhook_id=target.webhook_id, message_id=row[0], type=RECEIVED, now=tx.now)
+            tx.run(DELIVER, webhook_id=target.webhook_id, source_id=row[0], type=RECEIVED, now=tx.now)
             woken.add(target.webhook_id)
     for target in found:
         if target.webhook_id in woken:

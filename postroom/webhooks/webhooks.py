@@ -141,6 +141,14 @@ def create(tx: Tx, actor: Actor, user_id: str | None, command: CreateWebhook, ke
             raise not_found()
     _check_room(tx, actor, user_id, domain_id)
     secret = secrets.make()
+    made = _insert(tx, actor, user_id, domain_id, command, secrets.seal(key, secret))
+    _record(tx, actor, "webhook.created", made, events=made.events)
+    return made, secret
+
+
+def _insert(
+    tx: Tx, actor: Actor, user_id: str | None, domain_id: int | None, command: CreateWebhook, sealed: str
+) -> Webhook:
     row = tx.one(
         INSERT,
         organization=actor.organization_id,
@@ -151,16 +159,12 @@ def create(tx: Tx, actor: Actor, user_id: str | None, command: CreateWebhook, ke
         domain_id=domain_id,
         account_id=command.account_id,
         description=command.description,
-        secret=secrets.seal(key, secret),
+        secret=sealed,
         after_event_id=_newest_event(tx, actor),
         messages_since=tx.now if RECEIVED in command.events else None,
         now=tx.now,
     )
-    if row is None:
-        raise LookupError("an insert that returned no row")
-    made = _from_row(row)
-    _record(tx, actor, "webhook.created", made, events=made.events)
-    return made, secret
+    return _one(row)
 
 
 def get(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Webhook:
