@@ -49,6 +49,7 @@ LAYERS = (
     "leases",
     "cluster",
     "mailboxes",
+    "messages",
     "tenants",
     "domains",
     "auth",
