@@ -203,16 +203,13 @@ def _webhooks(
     from postroom.webhooks.sender import Sender
 
     sender = Sender(resolver, allows_private=settings.webhook_allow == "private")
-    key, mailboxes, mail = (
-        digest_key.ensure(settings.data),
-        DovecotMailboxes(session_terminator),
-        settings.data / "mail",
-    )
+    key, node_id = digest_key.ensure(settings.data), node.id if node else None
     if settings.mail == "off":
-        return (Webhooks(database, sender, key, node.id if node else 0).run,)
-    webhooks = Webhooks(database, sender, key, node.id if node else 0, MessageBodies(settings))
+        return (Webhooks(database, sender, key, node_id or 0).run,)
+    webhooks = Webhooks(database, sender, key, node_id or 0, MessageBodies(settings))
     hints = Deliveries(settings.data / "log" / log_name("dovecot"))
-    arrivals = Arrivals(database, mailboxes, hints, mail, settings.hostname, node.id if node else None)
+    dovecot, mail = DovecotMailboxes(session_terminator), settings.data / "mail"
+    arrivals = Arrivals(database, dovecot, hints, mail, settings.hostname, node_id)
     return webhooks.run, arrivals.run
 
 

@@ -30,7 +30,8 @@ SELECT webhook_deliveries.id, webhook_deliveries.source_kind, webhook_deliveries
   webhook_deliveries.retry, webhook_deliveries.next_at, events.id, events.type, events.account_id, events.domain_id,
   (SELECT name FROM domains WHERE domains.id = events.domain_id), events.user_id, events.request_id, events.data,
   events.created_at, accounts.id, received_messages.uidvalidity, received_messages.uid, received_messages.trace,
-  received_messages.received_at, accounts.address, accounts.user_id
+  received_messages.received_at, accounts.address, accounts.user_id,
+  COALESCE((SELECT node_id FROM account_homes WHERE account_homes.account_id = accounts.id), 0)
 FROM webhook_deliveries
 LEFT JOIN events ON webhook_deliveries.source_kind = 'event'
   AND events.id = webhook_deliveries.source_id AND events.organization_id = webhook_deliveries.organization_id
@@ -66,7 +67,7 @@ DELETE FROM webhook_deliveries WHERE id IN (
 
 class Message(msgspec.Struct, frozen=True):
     """A received message, and the account that got it. `received_at` is in milliseconds since 1970
-    UTC."""
+    UTC; `node_id` is the node with the mailbox, 0 in an installation of one machine."""
 
     account_id: int
     uidvalidity: int
@@ -75,6 +76,7 @@ class Message(msgspec.Struct, frozen=True):
     received_at: int
     address: str
     user_id: str
+    node_id: int
 
 
 class Due(msgspec.Struct, frozen=True):
