@@ -1,27 +1,59 @@
 """Makes the bodies of the messages that webhooks get: reads a message in its mailbox when it is
-sent. No message is kept anywhere else."""
+sent. No message is kept anywhere else (decision 0311)."""
 
-from typing import Any
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Protocol
 
-from postroom.settings import Settings
+from postroom.errors import MailUnavailable, Refused
+from postroom.mailplane.dovecot.doveadm import Folder
+from postroom.messages.interface import MessageId, Messages
+from postroom.messages.shown import Place, show
 from postroom.webhooks import bodies
 from postroom.webhooks.attempts import Message
 
+# Messages that are read at the same time, so that large ones leave room for others.
+AT_ONCE = 4
+
+
+class Mailbox(Protocol):
+    """What Dovecot says about the folders of an account. The methods raise MailUnavailable."""
+
+    async def folders(self, account_id: int, /) -> list[Folder]: ...
+
+    async def find(self, account_id: int, trace: str, /) -> list[tuple[str, int]]: ...
+
 
 class MessageBodies:
-    """Called with a message, returns the body; None if the message is gone."""
+    """Called with a message, returns the body; None if the message is gone. Raises MailUnavailable.
+    `base` is the URL of the API in the links, without a slash at its end."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, messages: Messages, mailbox: Mailbox, base: str) -> None:
+        self._messages = messages
+        self._mailbox = mailbox
+        self._base = base
+        self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def __call__(self, message: Message) -> bytes | None:
-        base = f"{self._settings.public_base}/v2/email-accounts/{message.account_id}/messages"
-        id_ = f"{message.uidvalidity}.{message.uid}"
-        shown: dict[str, Any] = {
-            "account_id": message.account_id,
-            "address": message.address,
-            "user_id": message.user_id,
-            "message_id": id_,
-            "raw_url": f"{base}/{id_}/raw",
-        }
-        return bodies.of_message(message.received_at, shown)
+        async with self._slots:
+            async for name, id_ in self._places(message):
+                try:
+                    found = await self._messages.get(message.account_id, name, id_)
+                except MailUnavailable:
+                    raise
+                except Refused:  # moved, or deleted
+                    continue
+                place = Place(message.account_id, message.address, message.user_id, name, id_.uidvalidity, id_.uid)
+                return bodies.of_message(message.received_at, show(place, found.parsed, found.received_at, self._base))
+        return None
+
+    async def _places(self, message: Message) -> AsyncIterator[tuple[str, MessageId]]:
+        """Yields where the message was delivered to, and then where its owner has moved it."""
+        folders = await self._mailbox.folders(message.account_id)
+        for folder in folders:
+            if folder.uidvalidity == message.uidvalidity:
+                yield folder.name, MessageId(folder.uidvalidity, message.uid)
+        numbers = {folder.name: folder.uidvalidity for folder in folders}
+        for name, uid in await self._mailbox.find(message.account_id, message.trace):
+            if name in numbers:
+                yield name, MessageId(numbers[name], uid)

@@ -197,6 +197,7 @@ def _webhooks(
 ) -> tuple[Callable[[], Awaitable[None]], ...]:
     """Returns the parts of the worker that send to webhooks and that find the mail for them."""
     from postroom.mailboxes.dovecot import DovecotMailboxes
+    from postroom.messages.dovecot_messages import DovecotMessages
     from postroom.service.arrivals import Arrivals
     from postroom.service.message_bodies import MessageBodies
     from postroom.service.webhooks import Webhooks
@@ -206,9 +207,10 @@ def _webhooks(
     key, node_id = digest_key.ensure(settings.data), node.id if node else None
     if settings.mail == "off":
         return (Webhooks(database, sender, key, node_id or 0).run,)
-    webhooks = Webhooks(database, sender, key, node_id or 0, MessageBodies(settings))
-    hints = Deliveries(settings.data / "log" / log_name("dovecot"))
     dovecot, mail = DovecotMailboxes(session_terminator), settings.data / "mail"
+    read_message = MessageBodies(DovecotMessages(settings, database), dovecot, settings.public_base)
+    webhooks = Webhooks(database, sender, key, node_id or 0, read_message)
+    hints = Deliveries(settings.data / "log" / log_name("dovecot"))
     arrivals = Arrivals(database, dovecot, hints, mail, settings.hostname, node_id)
     return webhooks.run, arrivals.run
 

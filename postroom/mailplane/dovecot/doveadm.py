@@ -195,6 +195,14 @@ async def received(
     return {int(one["uid"]): one["hdr.received"] for one in answer}
 
 
+async def find(endpoint: DoveadmEndpoint, account_id: int, trace: str) -> list[tuple[str, int]]:
+    """Returns the folders and UIDs of messages with this text in a Received field. Raises
+    Failed."""
+    what = {"user": delivery_name(account_id), "field": ["mailbox", "uid"], "query": ["header", "received", trace]}
+    answer = await _ask_one(endpoint, "fetch", what) or []
+    return [(one["mailbox"], int(one["uid"])) for one in answer]
+
+
 def _messages(account_id: int, fields: list[str], folder: Folder, uids: range, since: int) -> dict[str, Any]:
     query = ["mailbox-guid", folder.guid, "uid", f"{uids.start}:{uids.stop - 1}", "since", str(since)]
     return {"user": delivery_name(account_id), "field": fields, "query": query}
