@@ -41,6 +41,7 @@ TYPES = (
     "account.login_attack_ended",
     "account.moved",
     "account.move_cancelled",
+    "message.read",
     "credential.created",
     "credential.deleted",
     "alias.created",

@@ -106,6 +106,24 @@ KeyName = Annotated[str, _of("Your name for the key.", "support desk", maxLength
 Limit = Annotated[int, Meta(ge=1, le=LARGEST), _of(f"Size of the page, up to {LIMIT_MAX}; default: 50.", 100)]
 LocalPart = Annotated[str, _of("The part before the @.", "billing", minLength=1, maxLength=64, pattern=LOCAL_PART)]
 MaySend = Annotated[bool, _of("Whether the accounts may also send as the address; default: true.", True)]
+MailboxName = Annotated[
+    str,
+    _of("The mailbox (a folder): INBOX, Sent, …; default: INBOX.", "INBOX", minLength=1, maxLength=1000, pattern=NAME),
+]
+MessageId = Annotated[str, _of("The id of a message in its mailbox, as a list shows it.", "1796028450.33")]
+AttachmentPart = Annotated[str, _of("The number of the attachment's part, as the message shows it.", "2.1")]
+BeforeUid = Annotated[int, Meta(ge=1, le=LARGEST), _of("Only messages with a lower UID, the newest of them.", 1000)]
+AfterUid = Annotated[int, Meta(ge=0, le=LARGEST), _of("Only messages with a higher UID, the oldest of them.", 32)]
+Unseen = Annotated[T, _of("Only messages that are not read yet.", True)]
+MessageText = {"minLength": 1, "maxLength": 1000, "pattern": NAME}
+MessageFrom = Annotated[str, _of("Only messages whose From contains this text.", "ann@example.org", **MessageText)]
+MessageTo = Annotated[str, _of("Only messages whose To contains this text.", "billing@customer.com", **MessageText)]
+MessageSubject = Annotated[str, _of("Only messages whose subject contains this text.", "invoice", **MessageText)]
+MessageSince = Annotated[str, _of("Only messages received on this day (UTC) or later.", "2026-01-31", format="date")]
+MessageUntil = Annotated[str, _of("Only messages received before this day (UTC).", "2027-01-31", format="date")]
+MessageQuery = Annotated[
+    str, _of("Only messages that contain this text, in the header or in a text part.", "order 4711", **MessageText)
+]
 Networks = Annotated[T, _of("Networks that the key may be used from, in CIDR notation.", ["192.0.2.0/24"])]
 Offset = Annotated[int, Meta(ge=0, le=LARGEST), _of("Number of items to skip; `after` is cheaper.", 0)]
 ListOrder = Annotated[T, _of("The oldest or the newest first.", "newest")]

@@ -6,9 +6,12 @@ The words of a request's parameters stand in postroom/parameters.py.
 
 from typing import Any
 
+from postroom.api.message_words import MESSAGE_WORDS
+
 ANY_TIME = "2026-03-01T09:30:00.000Z"
 
 WORDS: dict[str, tuple[str, Any]] = {
+    **MESSAGE_WORDS,
     "account": ("The account.", None),
     "accepted": ("Whether mail to the address is taken now.", True),
     "account_ids": ("The live accounts that get the mail, in ascending order.", [42]),

@@ -34,6 +34,7 @@ from postroom.errors import Refused, not_found
 from postroom.log import log
 from postroom.mailboxes.interface import Mailboxes, NoMailboxes
 from postroom.mailboxes.session_revocations import EndSessions
+from postroom.messages.interface import Messages, NoMessages
 from postroom.settings import Settings, split
 from postroom.webhooks.sender import Sender
 from postroom.webhooks.trials import Trials
@@ -41,7 +42,7 @@ from postroom.webhooks.trials import Trials
 METRICS = ["metrics"]
 OWNER_PAGE = ["v2", "me"]
 SIGN_IN = [*OWNER_PAGE, "session"]
-NO_MAILBOXES = NoMailboxes()
+NO_MAILBOXES, NO_MESSAGES = NoMailboxes(), NoMessages()
 
 
 class App:
@@ -153,6 +154,7 @@ def create_app(
     instance: str,
     digest_key: str,
     mailboxes: Mailboxes = NO_MAILBOXES,
+    messages: Messages = NO_MESSAGES,
     has_submission: Callable[[], bool] = lambda: True,
     measure: Measure = nothing_measured,
     place: ProcessSlot = ALONE,
@@ -178,6 +180,7 @@ def create_app(
         request_metrics=RequestMetrics(database, place),
         public_url=settings.public_base,
         allows_private_webhooks=is_private,
+        messages=messages,
         trials=Trials(database, Sender(resolver, allows_private=is_private), digest_key),
     )
     limits = RateLimiter(parse_rate(settings.rate_limit), settings.workers, clock)

@@ -20,6 +20,7 @@ from postroom.errors import Busy, FieldError, not_found
 from postroom.mail_host import MailHost
 from postroom.mailboxes.interface import Mailboxes
 from postroom.mailboxes.session_revocations import Ended, EndSessions
+from postroom.messages.interface import Messages
 from postroom.webhooks.trials import Trials
 
 # Part of the installation → None if the part answers, otherwise one sentence that says why not.
@@ -88,6 +89,7 @@ class Services:
     public_url: str
     allows_private_webhooks: bool
     trials: Trials
+    messages: Messages
 
     def client_host(self) -> MailHost:
         """Returns the mail host for mail clients: without submission if there is no Postfix."""

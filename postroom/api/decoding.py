@@ -61,7 +61,8 @@ def parse_query(kind: type[B], query: bytes, *, refuses_near_misses: bool = True
     problems += [FieldError(name, "required", "Send this parameter.") for name in _required(kind) if name not in values]
     if problems:
         raise invalid(*problems)
-    return kind(**values)
+    names = dict(zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True))
+    return kind(**{names[name]: value for name, value in values.items()})
 
 
 def ignored(kind: type[msgspec.Struct], query: bytes) -> tuple[tuple[bytes, bytes], ...]:
@@ -149,12 +150,13 @@ def _unquote(raw: bytes) -> str | None:
 @functools.cache
 def _query_parsers(kind: type[msgspec.Struct]) -> dict[str, Callable[[str], Any]]:
     hints = get_type_hints(kind, include_extras=True)
-    return {name: _parser(name, hint) for name, hint in hints.items()}
+    names = dict(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
+    return {names[name]: _parser(names[name], hint) for name, hint in hints.items()}
 
 
 @functools.cache
 def _required(kind: type[msgspec.Struct]) -> tuple[str, ...]:
-    return tuple(field.name for field in msgspec.structs.fields(kind) if field.required)
+    return tuple(field.encode_name for field in msgspec.structs.fields(kind) if field.required)
 
 
 @functools.cache

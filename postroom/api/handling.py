@@ -16,6 +16,7 @@ from postroom.api.idempotency import Retries, idempotency_key
 from postroom.api.replies import JSON, Reply
 from postroom.api.route import PUBLIC, Route
 from postroom.errors import Refused
+from postroom.messages.interface import Content
 
 
 class Handling:
@@ -33,8 +34,10 @@ class Handling:
             result = await self._public(exchange, route)
         else:
             result = await self._guarded(exchange, exchange.actor, route, values)
+        media = (b"content-type", route.media.encode())
+        if route.gives is Content:
+            return Reply(result.status, result.payload, (media, *result.headers))
         if route.gives is str:
-            media = (b"content-type", route.media.encode())
             return Reply(result.status, result.payload.encode(), (media, *result.headers))
         return Reply(result.status, encode(result.payload), JSON + result.headers)
 

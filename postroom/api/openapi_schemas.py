@@ -22,6 +22,7 @@ from postroom.api.problems import PROBLEMS, Problem
 from postroom.api.projections import TIMES
 from postroom.api.route import Route
 from postroom.events import TYPES
+from postroom.messages.interface import Content
 
 Schema = dict[str, Any]
 REFERENCE = "#/components/schemas/{name}"
@@ -37,7 +38,7 @@ ENUMS: dict[str, Sequence[str | None]] = {
 def components(routes: Sequence[Route]) -> dict[str, Schema]:
     """The schemas that the routes refer to, by name."""
     bodies = _schemas(route.body for route in routes if route.body)
-    answers = _schemas([Problem, *(route.gives for route in routes if route.gives is not str)])
+    answers = _schemas([Problem, *(route.gives for route in routes if route.gives not in (str, Content))])
     chosen = {route.gives.__name__ for route in routes if route.shows}  # stand in their routes: see success()
     found = {name: _request(schema) for name, schema in bodies.items()}
     found |= {name: _answer(name, schema) for name, schema in answers.items() if name not in chosen}
@@ -46,8 +47,8 @@ def components(routes: Sequence[Route]) -> dict[str, Schema]:
 
 def success(route: Route) -> Schema:
     """The schema of the success body."""
-    if route.gives is str:
-        return {"type": "string"}
+    if route.gives in (str, Content):
+        return {"type": "string"} | ({"format": "binary"} if route.gives is Content else {})
     name = route.gives.__name__
     if route.shows is None:
         return {"$ref": REFERENCE.format(name=name)}

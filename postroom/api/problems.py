@@ -50,6 +50,10 @@ NO_ACCOUNT = (
     "No account of yours has this id, for this user_id: GET /v2/email-accounts lists yours. "
     "Send the user_id that the account was made with, or none."
 )
+NO_MESSAGE = (
+    "No account of yours has this id, for this user_id, or it has no such mailbox, message or attachment: "
+    "GET /v2/email-accounts, GET /v2/email-accounts/:id/mailboxes and GET /v2/email-accounts/:id/messages list them."
+)
 NO_CREDENTIAL = (
     "No account of yours has this id, for this user_id, or it has no such app password: GET /v2/email-accounts and "
     "GET /v2/email-accounts/:account_id/app-passwords list them."

@@ -11,6 +11,7 @@ from typing import get_type_hints
 import msgspec
 
 from postroom.api.context import Result
+from postroom.messages.interface import Content
 
 PUBLIC = "public"
 Handler = Callable[..., Awaitable[Result]]
@@ -19,17 +20,18 @@ Handler = Callable[..., Awaitable[Result]]
 @dataclass(frozen=True, slots=True)
 class Route:
     """One endpoint. `gives` is the type of its success body (`str`: a text of the media type
-    `media`); `shows` is the shape of an account in that body, by default; `missing` is the text of
-    its 404, the same whether a thing is foreign or does not exist; `refuses` lists codes beyond
-    those that every route may answer with; `is_kept`: an Idempotency-Key stores the answer of a
-    write; `takes_xml`: the body is an XML document, for a handler without a key."""
+    `media`; `Content`: bytes of that type, sent piece by piece); `shows` is the shape of an account
+    in that body, by default; `missing` is the text of its 404, the same whether a thing is foreign
+    or does not exist; `refuses` lists codes beyond those that every route may answer with;
+    `is_kept`: an Idempotency-Key stores the answer of a write; `takes_xml`: the body is an XML
+    document, for a handler without a key."""
 
     method: str
     path: str
     scope: str
     handler: Handler
     summary: str
-    gives: type[msgspec.Struct] | type[str]
+    gives: type[msgspec.Struct] | type[str] | type[Content]
     query: type[msgspec.Struct]
     body: type[msgspec.Struct] | None
     shows: type[msgspec.Struct] | None
@@ -56,7 +58,7 @@ def route(
     path: str,
     scope: str,
     summary: str,
-    gives: type[msgspec.Struct] | type[str],
+    gives: type[msgspec.Struct] | type[str] | type[Content],
     *,
     shows: type[msgspec.Struct] | None = None,
     status: int = 200,

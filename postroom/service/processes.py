@@ -112,6 +112,8 @@ def run_api(settings: Settings, listener: socket.socket, instance: str, name: st
     from postroom.mailboxes.dovecot import DovecotMailboxes
     from postroom.mailboxes.interface import NoMailboxes
     from postroom.mailboxes.session_terminator import SessionTerminator
+    from postroom.messages.dovecot_messages import DovecotMessages
+    from postroom.messages.interface import NoMessages
     from postroom.service.metrics import Measures
 
     database = open_database(settings.database)
@@ -123,6 +125,7 @@ def run_api(settings: Settings, listener: socket.socket, instance: str, name: st
             end_sessions=session_terminator,
             digest_key=digest_key.ensure(settings.data),
             mailboxes=DovecotMailboxes(session_terminator) if settings.mail == "on" else NoMailboxes(),
+            messages=DovecotMessages(settings, database) if settings.mail == "on" else NoMessages(),
             has_submission=lambda: settings.mail == "off" or health_checks.has_postfix(settings),
             probe=health_checks.Readiness(health_checks.checks(settings)),
             measure=Measures(settings),

@@ -1,0 +1,67 @@
+"""What each field of a message in an answer means, with an example (see answer_words.py)."""
+
+from typing import Any
+
+PERSON = {"name": "Ann Lee", "address": "ann@example.org"}
+DAY = "2026-03-01T09:30:00.000Z"
+
+MESSAGE_WORDS: dict[str, tuple[str, Any]] = {
+    "attachments": ("The parts that are not shown as its text, without their content.", None),
+    "cc": ("Who gets a copy.", [PERSON]),
+    "date": ("The date that the sender wrote, in UTC, or null.", DAY),
+    "delivered_to": (
+        "The address that it was delivered to, where Postfix has noted it, or null.",
+        "sales@customer.com",
+    ),
+    "flags": ("The flags, as in IMAP.", ["\\Seen"]),
+    "from": ("Who the message says that it is from, or null. Nobody has checked that.", PERSON),
+    "has_attachments": ("Whether it has attachments.", False),
+    "highestmodseq": ("The highest number of a change in the mailbox (RFC 7162).", 4401),
+    "html": ("The text in HTML as the sender wrote it, of 256 KiB at most, or null.", "<p>Hello.</p>"),
+    "html_truncated": ("Whether `html` is only the beginning.", False),
+    "in_reply_to": ("The Message-ID of the message that it answers, or null.", "<0@customer.com>"),
+    "mailbox": ("The mailbox (a folder).", "INBOX"),
+    "parse_error": ("What could not be read, or null.", "There are more than 1000 parts: only these were read."),
+    "preview": ("The beginning of the text.", "Hello."),
+    "raw_url": (
+        "The URL of the whole message.",
+        "https://api.example.com/v2/email-accounts/42/messages/1796028450.33/raw",
+    ),
+    "received_at": ("When it came into the mailbox.", DAY),
+    "references": ("The Message-IDs of the conversation.", ["<0@customer.com>"]),
+    "reply_to": ("Whom to answer instead, or null.", PERSON),
+    "rfc_message_id": ("The Message-ID, or null.", "<1@example.org>"),
+    "size": ("Number of bytes.", 2048),
+    "spam": ("What the spam filter says; null if it has not judged the message.", False),
+    "special_use": ("What the mailbox is for (RFC 6154), or null.", "\\Sent"),
+    "subject": ("The subject, or null.", "Invoice 4711"),
+    "text": ("The plain text, of 256 KiB at most, or null.", "Hello."),
+    "text_truncated": ("Whether `text` is only the beginning.", False),
+    "to": ("Whom the message says that it is to.", [PERSON]),
+    "uid": ("The number in the mailbox.", 33),
+    "uidnext": ("The number that the next message will have.", 34),
+    "uidvalidity": ("The number of the mailbox: another one means other numbers of messages.", 1796028450),
+    "unseen": ("Number of messages that are not read yet.", 3),
+    "Authentication.dkim": ("The result of DKIM, or null.", "pass"),
+    "Authentication.dmarc": ("The result of DMARC, or null.", "pass"),
+    "Authentication.spf": ("The result of SPF, or null.", "pass"),
+    "ListedMessage.id": ("The id in this mailbox.", "1796028450.33"),
+    "MailAddress.address": ("The address, as the message has it.", "ann@example.org"),
+    "MailAddress.name": ("The name, or null.", "Ann Lee"),
+    "Mailbox.messages": ("Number of messages.", 120),
+    "MailboxesAnswer.items": ("The mailboxes, INBOX first.", None),
+    "MessageAnswer.message": ("The message.", None),
+    "ShownAttachment.content_id": ("The id by which the HTML text refers to it, or null.", "logo"),
+    "ShownAttachment.content_type": ("The type that the sender gave it.", "application/pdf"),
+    "ShownAttachment.filename": ("The name that the sender gave it, or null.", "invoice.pdf"),
+    "ShownAttachment.inline": ("Whether it is to be shown within the text.", False),
+    "ShownAttachment.part": ("The number of the part, as in IMAP.", "2"),
+    "ShownAttachment.size": ("Number of bytes, decoded.", 20480),
+    "ShownAttachment.url": (
+        "The URL of the content.",
+        "https://api.example.com/v2/email-accounts/42/messages/1796028450.33/attachments/2",
+    ),
+    "ShownMessage.account_id": ("The account.", 42),
+    "ShownMessage.authentication": ("What the spam filter says of SPF, DKIM and DMARC, or null.", None),
+    "ShownMessage.message_id": ("The id in this mailbox.", "1796028450.33"),
+}

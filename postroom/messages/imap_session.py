@@ -1,0 +1,226 @@
+"""An IMAP session with an account's mail, for reading. Dovecot's `imap` runs as a child of this
+process, as the user who owns the mail, so no password is needed and no login is counted (decision
+0302).
+
+A mailbox is opened with EXAMINE and content fetched with BODY.PEEK, so reading changes no flag.
+These methods block: the threads of imap_sessions.py call them.
+"""
+
+import contextlib
+import imaplib
+import logging
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from imapclient import IMAPClient, SocketTimeout
+from imapclient.exceptions import ProtocolError
+
+from postroom.errors import not_found
+from postroom.mailplane.internal_addresses import delivery_name
+
+# Seconds without an answer after which the process is ended; a search of texts can take some.
+ANSWER_SECONDS = 20.0
+# Longest line of an answer, in bytes: to SEARCH, and to everything else. Texts are no part of a
+# line.
+SEARCH_LINE_BYTES = 1024 * 1024
+LINE_BYTES = 32 * 1024
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+STATUS = ("MESSAGES", "UNSEEN", "UIDVALIDITY", "UIDNEXT", "HIGHESTMODSEQ")
+
+# The library logs what the server says, and so the names of mailboxes.
+logging.getLogger("imapclient").setLevel(logging.CRITICAL + 1)
+
+
+class Lost(Exception):
+    """The session is over. The text says why."""
+
+
+class LineTooLong(Lost):
+    """An answer had a line that nobody should read."""
+
+
+class Opened(NamedTuple):
+    """A mailbox that is open, and its state."""
+
+    name: str
+    uidvalidity: int
+    uidnext: int
+    exists: int
+
+
+class ImapSession:
+    """A session that is open until `close`."""
+
+    def __init__(self, configuration: Path, account_id: int) -> None:
+        self._configuration, self._account_id = configuration, account_id
+        self._opened: str | None = None
+        self._start()
+
+    def _start(self) -> None:
+        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                ["doveadm", "-c", str(self._configuration), "exec", "imap", "-u", delivery_name(self._account_id)],
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                stderr=self._said,
+                env={"PATH": PATH, "LANG": "C.UTF-8", "TZ": "UTC"},  # SEARCH SINCE is in UTC
+            )
+        try:
+            self._client = _Client(ours)
+        except (imaplib.IMAP4.error, OSError) as error:
+            ours.close()
+            raise self._lost(error) from error
+
+    def reopen(self) -> None:
+        """Starts a new process in place of one that was lost, with the same mailbox open."""
+        self._start()
+        if self._opened is not None:
+            self.open(self._opened)
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._client.close()
+        self._end()
+
+    def _end(self) -> None:
+        try:
+            self._process.wait(1)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._said.close()
+
+    def _lost(self, error: Exception) -> Lost:
+        """Ends the process, whose last words say what was wrong."""
+        self._process.kill()
+        self._process.wait()
+        self._said.seek(max(self._said.seek(0, 2) - 500, 0))
+        words = self._said.read().decode(errors="replace").strip()
+        self._said.close()
+        # What the server says of a message or a name may be private: only the kind of the error is
+        # told.
+        reason = f"{type(error).__name__} {words}".strip()
+        return LineTooLong(reason) if isinstance(error, _TooLong) else Lost(reason)
+
+    def _run(
+        self, command: Callable[..., Any], *arguments: Any, line: int = LINE_BYTES, may_refuse: bool = False
+    ) -> Any:
+        """Runs a method of the client. Raises Lost; with `may_refuse`, _Refused if the server says
+        no."""
+        self._client.longest_line = line
+        try:
+            return command(*arguments)
+        except (imaplib.IMAP4.error, ProtocolError, OSError, ValueError) as error:
+            is_refusal = isinstance(error, imaplib.IMAP4.error) and not isinstance(
+                error, imaplib.IMAP4.abort | _TooLong
+            )
+            if may_refuse and is_refusal:
+                raise _Refused from None
+            with contextlib.suppress(OSError):
+                self._client.close()
+            raise self._lost(error) from error
+
+    def mailboxes(self) -> list[tuple[str, tuple[bytes, ...], dict[bytes, int]]]:
+        """Returns the name, the attributes and the state of each mailbox."""
+        found = []
+        for flags, _, name in self._run(self._client.list_folders):
+            if b"\\Noselect" in flags or b"\\NonExistent" in flags or not isinstance(name, str):
+                continue
+            try:
+                found.append((name, flags, self._run(self._client.folder_status, name, STATUS, may_refuse=True)))
+            except _Refused:  # deleted in the meantime
+                continue
+        return found
+
+    def open(self, name: str) -> Opened:
+        """Opens a mailbox anew, so that its state is that of now. Raises not_found."""
+        try:
+            state = self._run(self._client.select_folder, name, True, may_refuse=True)
+        except _Refused:
+            raise not_found() from None
+        self._opened = name
+        return Opened(name, state[b"UIDVALIDITY"], state[b"UIDNEXT"], state[b"EXISTS"])
+
+    def search(self, criteria: Sequence[bytes]) -> list[int]:
+        """Returns the UIDs that match, in ascending order. An argument of 8-bit bytes is sent as a
+        literal; the others must be quoted."""
+        data = self._run(self._client.search_raw, [b"CHARSET", b"UTF-8", *criteria], line=SEARCH_LINE_BYTES)
+        return sorted(data)
+
+    def fetch(self, uids: Iterable[int], items: Sequence[str]) -> dict[int, dict[bytes, Any]]:
+        """Returns the items of messages by UID; a message that is gone is missing."""
+        return dict(self._run(self._client.fetch, list(uids), items))
+
+    def piece(self, uid: int, start: int, length: int) -> bytes | None:
+        """Returns bytes of a message from `start` on; None if there is no such message."""
+        found = self.fetch([uid], [f"BODY.PEEK[]<{start}.{length}>"])
+        return found[uid].get(b"BODY[]<%d>" % start) or b"" if uid in found else None
+
+    def received_at(self, uid: int) -> datetime | None:
+        """Returns when the message was received; None if there is no such message."""
+        found = self.fetch([uid], ["INTERNALDATE"])
+        return found[uid].get(b"INTERNALDATE") if uid in found else None
+
+
+class _TooLong(imaplib.IMAP4.error):
+    pass
+
+
+class _Refused(Exception):
+    """The server has refused a command, and the session goes on."""
+
+
+class _Imap(imaplib.IMAP4):
+    """A session over a socket that is connected already."""
+
+    longest_line = LINE_BYTES
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._connected = connected
+        super().__init__()
+
+    def _create_socket(self, timeout: float | None) -> socket.socket:  # noqa: ARG002 - imaplib's
+        self._connected.settimeout(ANSWER_SECONDS)
+        return self._connected
+
+    def readline(self) -> bytes:
+        line = self.file.readline(self.longest_line + 1)
+        if len(line) > self.longest_line:
+            raise _TooLong
+        return bytes(line)  # type: ignore[arg-type]
+
+
+class _Client(IMAPClient):  # type: ignore[misc]
+    def __init__(self, connected: socket.socket) -> None:
+        self._connected = connected
+        super().__init__("", ssl=False, timeout=SocketTimeout(ANSWER_SECONDS, ANSWER_SECONDS))
+        self._imap.debug = 0  # IMAPClient logs every line otherwise
+        self.normalise_times = False
+
+    def _create_IMAP4(self) -> _Imap:
+        return _Imap(self._connected)
+
+    @property
+    def longest_line(self) -> int:
+        found: int = self._imap.longest_line
+        return found
+
+    @longest_line.setter
+    def longest_line(self, length: int) -> None:
+        self._imap.longest_line = length
+
+    def search_raw(self, criteria: list[bytes]) -> list[int]:
+        """Like `search`, which quotes only what has a space."""
+        data = self._raw_command_untagged(b"SEARCH", criteria)
+        return [int(number) for line in data if line for number in line.split()]
+
+    def close(self) -> None:
+        """Closes the connection, at which Dovecot's process ends."""
+        self._imap.shutdown()
