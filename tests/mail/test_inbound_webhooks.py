@@ -133,7 +133,7 @@ def test_it_works(platform: Platform, anna: Mailbox, endpoint: Endpoint) -> None
         "from": {"name": "Someone", "address": OUTSIDE},
         "to": [{"name": None, "address": anna.address}],
         "cc": [],
-        "reply_to": None if data["reply_to"] is None else data["reply_to"],
+        "reply_to": None,
         "delivered_to": anna.address,
         "subject": "Grüße",
         "date": "2026-11-30T07:00:00.000Z",
@@ -207,8 +207,10 @@ def test_whose_mail(platform: Platform, anna: Mailbox, endpoint: Endpoint) -> No
         "/v2/email-accounts/create",
         {"domain": "other-" + platform.domain, "local_part": "o", "user_id": "a"},
     )["account"]
-    platform.call("POST", "/v2/aliases/create", {"domain": platform.domain, "local_part": "team", "members": [bert.id]})
-    bounds = {
+    platform.call(
+        "POST", "/v2/email-aliases/create", {"domain": platform.domain, "local_part": "team", "account_ids": [bert.id]}
+    )
+    bounds: dict[str, dict[str, Any]] = {
         "all": {},
         "user": {"user_id": "a"},
         "domain": {"domain": platform.domain},
@@ -230,7 +232,7 @@ def test_whose_mail(platform: Platform, anna: Mailbox, endpoint: Endpoint) -> No
 
 
 def test_a_worker_that_was_away_misses_nothing(platform: Platform, anna: Mailbox, endpoint: Endpoint) -> None:
-    """Mail arrives without a worker, and the log is emptied. The next worker finds the mail, once."""
+    """Mail arrives without a worker, and the log is emptied. The next worker finds it once."""
     hook(platform, endpoint)
     anna.receive("first")
     until(endpoint, "first")
@@ -319,7 +321,7 @@ def test_suspended_accounts_get_mail(platform: Platform, anna: Mailbox, endpoint
             b"".join(b'Content-Type: multipart/mixed; boundary="b%d"\r\n\r\n--b%d\r\n' % (n, n) for n in range(40)),
         ),
         ("many parts", b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n' + b"--b\r\n\r\nx\r\n" * 3000),
-        ("long header", b"X-Long: " + b"a" * 90_000 + b"\r\n" + b"To: " + b"a@b.example, " * 9000 + b"\r\n\r\nx\r\n"),
+        ("long header", b"X-Long: " + b"a" * 50_000 + b"\r\n" + b"To: " + b"a@b.example, " * 4000 + b"\r\n\r\nx\r\n"),
     ],
 )
 def test_broken_mail_is_sent(platform: Platform, anna: Mailbox, endpoint: Endpoint, name: str, text: bytes) -> None:
