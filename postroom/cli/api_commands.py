@@ -24,7 +24,7 @@ from postroom.settings import BadSettings
 
 try:
     from postroom.client import Client
-    from postroom.client.catalog import Entry, Parameter
+    from postroom.client.catalog import CURSORS, Entry, Parameter
 except ModuleNotFoundError as error:
     raise BadSettings(connection.MISSING) from error
 
@@ -79,6 +79,8 @@ def command(
         with connection.client(server, key_file, asks=not entry.is_public) as client:
             if entry.is_list:
                 show_list(entry, client, arguments, as_json, every, wide)
+            elif entry.gives_bytes:
+                sys.stdout.buffer.write(ask(entry, client, arguments))
             else:
                 show_one(ask(entry, client, arguments), as_json)
 
@@ -140,8 +142,9 @@ def show_list(entry: Entry, client: Client, arguments: dict[str, Any], as_json: 
 
         tables.show_items(entry.path, [item for body in bodies for item in msgspec.json.decode(body)["items"]], wide)
     if next_:
-        after = parse_qs(urlsplit(next_).query).get("after", [""])[0]
-        print(f"There are more: --after {after}, or --all.", file=sys.stderr)
+        query = parse_qs(urlsplit(next_).query)
+        name = next(name for name in CURSORS if name in query)
+        print(f"There are more: --{name.replace('_', '-')} {query[name][0]}, or --all.", file=sys.stderr)
 
 
 def _pages(entry: Entry, client: Client, arguments: dict[str, Any]) -> Iterator[tuple[bytes, str | None]]:
@@ -166,7 +169,8 @@ def options(parameter: Parameter) -> Iterator[inspect.Parameter]:
     if parameter.kind == "numbers":
         yield from _numbers(parameter)
         return
-    dashed = OPTIONS.get(name, "domain" if (name, parameter.kind) == ("domains", "list") else name).replace("_", "-")
+    option = "domain" if (name, parameter.kind) == ("domains", "list") else parameter.sent_name
+    dashed = OPTIONS.get(name, option).replace("_", "-")
     kind: Any = {"text": str, "number": int, "flag": bool, "list": list[str]}[parameter.kind]
     if parameter.choices:
         kind = Literal[parameter.choices]

@@ -16,6 +16,7 @@ from postroom.client.errors import (
     Unreachable,
 )
 from postroom.client.limit_shapes import LimitNumbers, Limits, SendLimits, SendTotals, Sent
+from postroom.client.message_shapes import Attachment, ListedMessage, MailAddress, Mailbox, Message
 from postroom.client.paging import AsyncPages, Pages
 from postroom.client.shapes import (
     Account,
@@ -51,6 +52,7 @@ __all__ = [
     "AccountWithPassword",
     "AsyncClient",
     "AsyncPages",
+    "Attachment",
     "CheckedRecord",
     "Client",
     "ClientSettings",
@@ -73,7 +75,11 @@ __all__ = [
     "KeyWithSecret",
     "LimitNumbers",
     "Limits",
+    "ListedMessage",
+    "MailAddress",
     "MailExchanger",
+    "Mailbox",
+    "Message",
     "NotFound",
     "OpenSession",
     "Pages",

@@ -1,6 +1,6 @@
 """How each operation reads its answer: as a shape, or as the part of it that the caller wants."""
 
-from postroom.client import credential_shapes, limit_shapes, mail_shapes, shapes, webhook_shapes
+from postroom.client import credential_shapes, limit_shapes, mail_shapes, message_shapes, shapes, webhook_shapes
 from postroom.client.request import part_of, shape_of
 from postroom.client.shape import Page
 
@@ -39,6 +39,9 @@ deleted_key = part_of(shapes.DeletedKey, lambda answer: answer.deleted)
 events = shape_of(Page[shapes.Event])
 sent = shape_of(Page[mail_shapes.SentRecipient])
 sent_days = part_of(mail_shapes.SentDays, lambda answer: answer.items)
+mailboxes = part_of(message_shapes.Mailboxes, lambda answer: answer.items)
+messages = shape_of(Page[message_shapes.ListedMessage])
+message = part_of(message_shapes.ShownMessageAnswer, lambda answer: answer.message)
 webhook_with_secret = shape_of(webhook_shapes.WebhookWithSecret)
 webhook = part_of(webhook_shapes.ShownWebhookAnswer, lambda answer: answer.webhook)
 webhooks = shape_of(Page[webhook_shapes.Webhook])

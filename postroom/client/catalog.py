@@ -16,19 +16,22 @@ from msgspec import UnsetType
 
 from postroom.client.methods import Listing, Operation
 from postroom.client.operations import Operations
-from postroom.client.request import Listed, Plan, RetryPolicy, call, call_page
+from postroom.client.request import Listed, Plan, Request, RetryPolicy, call, call_page
 from postroom.client.shape import SECRETS, Page
 from postroom.parameters import words_of
 
 Kind = Literal["text", "number", "flag", "list", "switches", "numbers"]
 # Parameters that may not appear on a command line or be repeated.
 HIDDEN = (*SECRETS, "password_hash", "token", "webhook_secret")
+# The parameters that lead to the next page of a list.
+CURSORS = ("after", "before_uid", "after_uid")
 PUBLIC = ("/.well-known/", "/setup/", "/healthz", "/readyz")
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter. A nullable parameter may be null, which is not the same as not sent."""
+    """One parameter. A nullable parameter may be null, which is not the same as not sent. `name` is
+    that of the method's argument, `sent_name` that of the API."""
 
     name: str
     kind: Kind
@@ -37,6 +40,10 @@ class Parameter:
     is_positional: bool
     is_nullable: bool
     choices: tuple[str, ...] = ()
+
+    @property
+    def sent_name(self) -> str:
+        return self.name.rstrip("_")  # `from` is a word of Python
 
     @property
     def is_hidden(self) -> bool:
@@ -73,6 +80,17 @@ class Entry:
     def reads(self) -> bool:
         """Whether the operation changes nothing."""
         return self.operation.method == "GET"
+
+    @property
+    def gives_bytes(self) -> bool:
+        """Whether the answer is no JSON or text, but bytes to be saved."""
+        return bool(get_type_hints(self.operation.describe)["return"] == Request[bytes])
+
+    @property
+    def is_of_strangers(self) -> bool:
+        """Whether the answer has text that anybody on the internet may have written to the
+        account."""
+        return "/messages" in self.path
 
     @property
     def is_public(self) -> bool:

@@ -16,6 +16,7 @@ from postroom.client.alias_operations import AliasOperations
 from postroom.client.credential_operations import CredentialOperations, Protocol
 from postroom.client.key_operations import KeyOperations
 from postroom.client.limit_operations import LimitOperations, SendLimit
+from postroom.client.message_operations import MessageOperations
 from postroom.client.methods import listing, operation
 from postroom.client.request import Request, changed, given
 from postroom.client.rule_operations import RuleOperations
@@ -35,6 +36,7 @@ class Operations(
     CredentialOperations,
     KeyOperations,
     LimitOperations,
+    MessageOperations,
     RuleOperations,
     SetupOperations,
     WebhookDeliveryOperations,

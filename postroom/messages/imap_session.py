@@ -74,7 +74,7 @@ class ImapSession:
             )
         try:
             self._client = _Client(ours)
-        except (imaplib.IMAP4.error, OSError) as error:
+        except (imaplib.IMAP4.error, _TooLong, OSError) as error:
             ours.close()
             raise self._lost(error) from error
 
@@ -117,10 +117,8 @@ class ImapSession:
         self._client.longest_line = line
         try:
             return command(*arguments)
-        except (imaplib.IMAP4.error, ProtocolError, OSError, ValueError) as error:
-            is_refusal = isinstance(error, imaplib.IMAP4.error) and not isinstance(
-                error, imaplib.IMAP4.abort | _TooLong
-            )
+        except (imaplib.IMAP4.error, _TooLong, ProtocolError, OSError, ValueError) as error:
+            is_refusal = isinstance(error, imaplib.IMAP4.error) and not isinstance(error, imaplib.IMAP4.abort)
             if may_refuse and is_refusal:
                 raise _Refused from None
             with contextlib.suppress(OSError):
@@ -169,8 +167,8 @@ class ImapSession:
         return found[uid].get(b"INTERNALDATE") if uid in found else None
 
 
-class _TooLong(imaplib.IMAP4.error):
-    pass
+class _TooLong(Exception):
+    """Not imaplib's error, which imaplib would replace by another."""
 
 
 class _Refused(Exception):

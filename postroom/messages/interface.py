@@ -16,8 +16,8 @@ LARGEST_NUMBER = 2**32 - 1
 
 
 class Mailbox(msgspec.Struct, frozen=True):
-    """A mailbox (a folder) of an account. `special_use` is one of \\Drafts, \\Sent, \\Archive,
-    \\Junk, \\Trash (RFC 6154), or None."""
+    """A mailbox (a folder) of an account. `special_use` is what the mailbox is for (RFC
+    6154), or None."""
 
     mailbox: str
     special_use: str | None

@@ -24,6 +24,7 @@ METHODS: Mapping[str, Method] = operations()
 OURS = [route for route in ROUTES if route.media != XML and not route.path.startswith("/v2/me")]
 # The parameter of this route is the Host header, which is not in the table.
 HOST = {"get_mta_sts_policy": {"domain"}}
+FLAGS = ("deleted", "every_user", "unseen")
 VALUES: dict[str, Any] = {
     "id": 7,
     "limit": 3,
@@ -76,7 +77,7 @@ def test_a_parameter_has_the_words_of_its_field(route: Route) -> None:
     entry = catalog()[method_of(route)[0]]
     for parameter in entry.parameters:
         if parameter.name not in HOST.get(entry.name, ()):
-            schema = said[parameter.name]
+            schema = said[parameter.sent_name]
             assert f'"description": "{parameter.words}"' in json.dumps(schema), parameter.name
 
 
@@ -88,9 +89,10 @@ def test_a_method_sends_what_it_is_given(route: Route) -> None:
     in_query = names(route.query) - (names(route.body) & {"user_id"})
     assert request.path == {name: sample(name) for name in path_names(route)}
     assert request.body == ({name: sample(name) for name in names(route.body)} if route.body else None)
-    sent = {name: request.query[name] for name in request.query if name not in ("fields", "deleted", "every_user")}
-    assert sent == {name: sample(name) for name in in_query - {"fields", "deleted", "every_user"}}
-    assert set(request.query) == in_query
+    sent = {name: request.query[name] for name in request.query if name not in ("fields", *FLAGS)}
+    sent |= {"from_": sent.pop("from")} if "from" in sent else {}
+    assert sent == {name: sample(name) for name in in_query - {"fields", *FLAGS}}
+    assert set(request.query) == {name.rstrip("_") for name in in_query}
     assert request.query.get("fields") == ("*" if "fields" in in_query else None)
     assert request.idempotency_key == (sample("idempotency_key") if route.writes else None)
 
