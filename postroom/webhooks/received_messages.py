@@ -28,7 +28,9 @@ webhooks.organization_id = accounts.organization_id AND webhooks.status = 'activ
 AND webhooks.messages_since IS NOT NULL
 AND (webhooks.user_id IS NULL OR webhooks.user_id = accounts.user_id)
 AND (webhooks.domain_id IS NULL OR webhooks.domain_id = accounts.domain_id)
-AND (webhooks.account_id IS NULL OR webhooks.account_id = accounts.id)"""
+AND (webhooks.account_id IS NULL OR webhooks.account_id = accounts.id)
+AND (webhooks.forward_mode IS NULL OR EXISTS (
+  SELECT 1 FROM domains WHERE domains.id = webhooks.domain_id AND domains.status <> 'pending'))"""
 TARGETS = f"""
 SELECT webhooks.id, webhooks.messages_since, COALESCE(webhooks.probe_at, 0) FROM accounts JOIN webhooks ON {GETS}
 WHERE accounts.id = :account_id AND accounts.deleted_at IS NULL

@@ -34,8 +34,8 @@ FORMER_MS = 24 * 3600 * 1000
 
 FIELDS = """
 id, url, events, user_id, domain_id, (SELECT name FROM domains WHERE domains.id = webhooks.domain_id) AS domain,
-  account_id, description, status, disabled_reason, former_until, last_success_at, failing_since, created_at,
-  updated_at"""
+  account_id, forward_mode, description, status, disabled_reason, former_until, last_success_at, failing_since,
+  created_at, updated_at"""
 # A webhook without a user gets the events of all, so a key that is bound to a user does not see it.
 SEEN = """
 organization_id = :organization AND COALESCE(user_id, '') = COALESCE(:user_id, user_id, '')
@@ -80,7 +80,8 @@ SELECT id FROM webhooks WHERE key_id = :key_id AND +organization_id = :organizat
 class Webhook(msgspec.Struct, frozen=True):
     """A webhook, without its secrets. Times are in milliseconds since 1970 UTC. `user_id`, `domain`
     and `account_id` are None where it gets the events of all; `former_secret_ends_at` is None while
-    no former secret signs."""
+    no former secret signs. `forward_mode` is that of the route that made the webhook (routes.py),
+    which alone changes its URL, its events and its secret."""
 
     id: int
     url: str
@@ -89,6 +90,7 @@ class Webhook(msgspec.Struct, frozen=True):
     domain_id: int | None
     domain: str | None
     account_id: int | None
+    forward_mode: Literal["webhook", "webhook_then_store"] | None
     description: str | None
     status: Status
     disabled_reason: str | None
@@ -130,7 +132,7 @@ def create(tx: Tx, actor: Actor, user_id: str | None, command: CreateWebhook, ke
     another key).
     """
     _check_scopes(actor, command.events)
-    _lock_key(tx, actor)
+    lock_key(tx, actor)
     digest_keys.check(tx, digest_key.fingerprint(key))
     if actor.restricted_key_id is not None and command.domain is None:
         raise invalid(FieldError("domain", "required", "Your key is bound to domains: name one of them."))
@@ -182,8 +184,10 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateW
     """Changes a webhook. With a new URL, or active again, it belongs to the actor's key and has not
     failed yet; active again, it gets the events from now on. Raises not_found, `forbidden` (as for
     create), `unauthorized`."""
-    _lock_key(tx, actor)
+    lock_key(tx, actor)
     old = _one(tx.one(LOCK, **_seen(actor, user_id), id=id_))
+    if command.url is not UNSET or command.events is not UNSET:
+        _check_made_alone(old)
     sent = {"url": command.url, "events": command.events, "description": command.description}
     new = msgspec.structs.replace(old, **{name: value for name, value in sent.items() if value is not UNSET})
     if command.activate:
@@ -216,12 +220,14 @@ def rotate(tx: Tx, actor: Actor, id_: int, user_id: str | None, key: str) -> tup
     secret = secrets.make()
     written = {"secret": secrets.seal(key, secret), "former_until": tx.now + FORMER_MS, "now": tx.now}
     made = _one(tx.one(ROTATE, **_seen(actor, user_id), id=id_, **written))
+    _check_made_alone(made)
     _record(tx, actor, "webhook.secret_rotated", made)
     return made, secret
 
 
 def delete(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Webhook:
-    """Deletes a webhook: nothing is sent to it any more. Raises not_found."""
+    """Deletes a webhook: nothing is sent to it any more. That of a route ends the route. Raises
+    not_found."""
     gone = _one(tx.one(DELETE, **_seen(actor, user_id), id=id_))
     lanes.wake(tx, id_)
     _record(tx, actor, "webhook.deleted", gone)
@@ -254,7 +260,14 @@ def _check_scopes(actor: Actor, patterns: tuple[str, ...]) -> None:
         raise Refused("forbidden", f"{RECEIVED} sends mail: use a key that also has the scope messages:read.")
 
 
-def _lock_key(tx: Tx, actor: Actor) -> None:
+def _check_made_alone(webhook: Webhook) -> None:
+    """Raises `webhook_of_route` for the webhook of a route."""
+    if webhook.forward_mode is not None:
+        detail = "The route of the domain made this webhook: PUT /v2/domains/:domain/route changes or ends it."
+        raise Refused("webhook_of_route", detail)
+
+
+def lock_key(tx: Tx, actor: Actor) -> None:
     """A key that is being revoked leaves no webhook behind."""
     if actor.key_id is not None:
         keys.lock(tx, actor)
