@@ -30,6 +30,7 @@ const WORDS = {
   "account.send_blocked": ["bad", "Blocked from sending"],
   "account.moved": ["", "Moved to another machine"],
   "account.move_cancelled": ["", "Move to another machine cancelled"],
+  "message.read": ["", "Mail read by a key"],
   "credential.created": ["good", "App password added"],
   "credential.deleted": ["bad", "App password deleted"],
   "alias.created": ["good", "Alias added"],

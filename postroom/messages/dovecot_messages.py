@@ -11,6 +11,7 @@ from postroom.errors import MailUnavailable, not_found
 from postroom.log import log
 from postroom.messages import copies, pages
 from postroom.messages.content import PIECE_BYTES
+from postroom.messages.doors import Door, LocalDoor, NodeDoor
 from postroom.messages.headers import timestamp
 from postroom.messages.imap_session import ImapSession
 from postroom.messages.imap_sessions import RETRY_SECONDS, ImapSessions
@@ -27,11 +28,12 @@ SPECIAL_USES = ("\\Drafts", "\\Sent", "\\Archive", "\\Junk", "\\Trash")
 
 
 class DovecotMessages:
-    """Asks the Dovecot of this machine. With several nodes, refuses accounts of other homes."""
+    """Asks the Dovecot of this machine; with several nodes, that of the account's home."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
-        self._sessions = ImapSessions(settings.data / "dovecot" / "dovecot.conf")
-        self._folder = settings.data / "run"
+        self._sessions = ImapSessions()
+        self._local = LocalDoor(settings.data / "dovecot" / "dovecot.conf")
+        self._data, self._folder = settings.data, settings.data / "run"
         self._trust = Trust(settings.hostname, bool(settings.filter_milter))
         self._node = settings.node
         self._database = database
@@ -71,20 +73,20 @@ class DovecotMessages:
         return Content(shown.size, _in_threads(pieces), shown.filename)
 
     async def _run(self, account_id: int, work: Callable[[ImapSession], T]) -> T:
-        if self._node:
-            await self._check_home(account_id)
+        door = await self._door(account_id) if self._node else self._local
         try:
-            return await self._sessions.run(account_id, work)
+            return await self._sessions.run(door, account_id, work)
         except OSError as error:
             log.error("a message could not be copied", reason=str(error))
             raise MailUnavailable("There is no room for a copy of the message. Try again.", RETRY_SECONDS) from error
 
-    async def _check_home(self, account_id: int) -> None:
-        homes = await self._database.read(partial(nodes.homes, ids=[account_id]))
-        home = next(iter(homes.get(account_id, ())), None)
-        if home is None or home.name != self._node:
-            name = home.name if home else "none"
-            raise MailUnavailable(f"The mail of this account is on node {name}: ask that node.", RETRY_SECONDS)
+    async def _door(self, account_id: int) -> Door:
+        """The door to the account's home."""
+        homes = (await self._database.read(partial(nodes.homes, ids=[account_id])))[account_id]
+        if not homes:
+            raise not_found()
+        home = homes[0]
+        return self._local if home.name == self._node else NodeDoor(home.address, home.port, home.host, self._data)
 
 
 async def _in_threads(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:

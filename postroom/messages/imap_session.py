@@ -1,6 +1,5 @@
-"""An IMAP session with an account's mail, for reading. Dovecot's `imap` runs as a child of this
-process, as the user who owns the mail, so no password is needed and no login is counted (decision
-0302).
+"""An IMAP session with an account's mail, for reading. Dovecot's `imap` runs as the user who owns
+the mail, so no password is needed and no login is counted (decision 0302).
 
 A mailbox is opened with EXAMINE and content fetched with BODY.PEEK, so reading changes no flag.
 These methods block: the threads of imap_sessions.py call them.
@@ -10,26 +9,20 @@ import contextlib
 import imaplib
 import logging
 import socket
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from imapclient import IMAPClient, SocketTimeout
 from imapclient.exceptions import ProtocolError
 
 from postroom.errors import not_found
-from postroom.mailplane.internal_addresses import delivery_name
+from postroom.messages.doors import ANSWER_SECONDS, Door
 
-# Seconds without an answer after which the process is ended; a search of texts can take some.
-ANSWER_SECONDS = 20.0
 # Longest line of an answer, in bytes: to SEARCH, and to everything else. Texts are no part of a
 # line.
 SEARCH_LINE_BYTES = 1024 * 1024
 LINE_BYTES = 32 * 1024
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 STATUS = ("MESSAGES", "UNSEEN", "UIDVALIDITY", "UIDNEXT", "HIGHESTMODSEQ")
 
 # The library logs what the server says, and so the names of mailboxes.
@@ -56,57 +49,37 @@ class Opened(NamedTuple):
 class ImapSession:
     """A session that is open until `close`."""
 
-    def __init__(self, configuration: Path, account_id: int) -> None:
-        self._configuration, self._account_id = configuration, account_id
+    def __init__(self, door: Door, account_id: int) -> None:
+        self.door, self._account_id = door, account_id
         self._opened: str | None = None
         self._start()
 
     def _start(self) -> None:
-        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                ["doveadm", "-c", str(self._configuration), "exec", "imap", "-u", delivery_name(self._account_id)],
-                stdin=theirs.fileno(),
-                stdout=theirs.fileno(),
-                stderr=self._said,
-                env={"PATH": PATH, "LANG": "C.UTF-8", "TZ": "UTC"},  # SEARCH SINCE is in UTC
-            )
         try:
-            self._client = _Client(ours)
+            self._way = self.door.open(self._account_id)
+        except OSError as error:
+            raise Lost(type(error).__name__) from error
+        try:
+            self._client = _Client(self._way.socket)
         except (imaplib.IMAP4.error, _TooLong, OSError) as error:
-            ours.close()
             raise self._lost(error) from error
 
     def reopen(self) -> None:
-        """Starts a new process in place of one that was lost, with the same mailbox open."""
+        """Starts a new session in place of one that was lost, with the same mailbox open."""
         self._start()
         if self._opened is not None:
             self.open(self._opened)
 
     def close(self) -> None:
-        """Ends the process."""
-        self._client.close()
-        self._end()
-
-    def _end(self) -> None:
-        try:
-            self._process.wait(1)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._said.close()
+        """Ends the session."""
+        with contextlib.suppress(OSError):
+            self._client.close()
+        self._way.end()
 
     def _lost(self, error: Exception) -> Lost:
-        """Ends the process, whose last words say what was wrong."""
-        self._process.kill()
-        self._process.wait()
-        self._said.seek(max(self._said.seek(0, 2) - 500, 0))
-        words = self._said.read().decode(errors="replace").strip()
-        self._said.close()
-        # What the server says of a message or a name may be private: only the kind of the error is
-        # told.
-        reason = f"{type(error).__name__} {words}".strip()
+        """Ends the session. What the server says of a message or a name may be private, so only the
+        kind of the error is told, and what the process says at its end."""
+        reason = f"{type(error).__name__} {self._way.last_words()}".strip()
         return LineTooLong(reason) if isinstance(error, _TooLong) else Lost(reason)
 
     def _run(
@@ -121,8 +94,6 @@ class ImapSession:
             is_refusal = isinstance(error, imaplib.IMAP4.error) and not isinstance(error, imaplib.IMAP4.abort)
             if may_refuse and is_refusal:
                 raise _Refused from None
-            with contextlib.suppress(OSError):
-                self._client.close()
             raise self._lost(error) from error
 
     def mailboxes(self) -> list[tuple[str, tuple[bytes, ...], dict[bytes, int]]]:
@@ -185,7 +156,6 @@ class _Imap(imaplib.IMAP4):
         super().__init__()
 
     def _create_socket(self, timeout: float | None) -> socket.socket:  # noqa: ARG002 - imaplib's
-        self._connected.settimeout(ANSWER_SECONDS)
         return self._connected
 
     def readline(self) -> bytes:

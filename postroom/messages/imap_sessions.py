@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 from postroom.errors import MailUnavailable
 from postroom.log import log
+from postroom.messages.doors import Door
 from postroom.messages.imap_session import ImapSession, LineTooLong, Lost
 
 T = TypeVar("T")
@@ -30,20 +30,19 @@ RETRY_SECONDS = 5
 class ImapSessions:
     """Runs work with a session of an account."""
 
-    def __init__(self, configuration: Path) -> None:
-        self._configuration = configuration
+    def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(MOST_SESSIONS, "imap")
         self._idle: dict[ImapSession, int] = {}  # the least recently used first, each with its account
         self._expiries: dict[ImapSession, asyncio.TimerHandle] = {}
         self._busy: Counter[int] = Counter()
         self._freed = asyncio.Condition()
 
-    async def run(self, account_id: int, work: Callable[[ImapSession], T]) -> T:
-        """Returns what `work` returns. If a session that was kept open is lost, tries again with a
+    async def run(self, door: Door, account_id: int, work: Callable[[ImapSession], T]) -> T:
+        """Returns what `work` returns; `door` leads to the mail of the account. If a session that was kept open is lost, tries again with a
         new one. Raises MailUnavailable, and what `work` raises."""
         await self._take_slot(account_id)
-        kept, evicted = self._kept(account_id)
-        carry_out = partial(self._carry_out, kept, evicted, account_id, work)
+        kept, evicted = self._kept(door, account_id)
+        carry_out = partial(self._carry_out, kept, evicted, door, account_id, work)
         job = asyncio.get_running_loop().run_in_executor(self._threads, carry_out)
         job.add_done_callback(partial(self._give_back, account_id))
         # A request that its client gives up does not stop the thread.
@@ -65,10 +64,10 @@ class ImapSessions:
         except TimeoutError:
             raise MailUnavailable("Too many messages are read now. Try again.", RETRY_SECONDS) from None
 
-    def _kept(self, account_id: int) -> tuple[ImapSession | None, ImapSession | None]:
+    def _kept(self, door: Door, account_id: int) -> tuple[ImapSession | None, ImapSession | None]:
         """Takes the session of the account that was used last. If there is none, and no room for
         one more process, takes the least recently used session of another account, to be ended."""
-        found = next((one for one in reversed(self._idle) if self._idle[one] == account_id), None)
+        found = next((one for one in reversed(self._idle) if self._idle[one] == account_id and one.door == door), None)
         evicted = None
         if found is None and len(self._idle) + self._busy.total() > MOST_SESSIONS:
             evicted = next(iter(self._idle))
@@ -80,6 +79,7 @@ class ImapSessions:
         self,
         kept: ImapSession | None,
         evicted: ImapSession | None,
+        door: Door,
         account_id: int,
         work: Callable[[ImapSession], T],
     ) -> tuple[T | None, ImapSession | None, Exception | None]:
@@ -95,7 +95,7 @@ class ImapSessions:
                     raise
                 except Lost:  # Dovecot was restarted in the meantime
                     session = None
-            session = ImapSession(self._configuration, account_id)
+            session = ImapSession(door, account_id)
             return work(session), session, None
         except Lost as error:
             return None, None, error

@@ -4,9 +4,6 @@ CREATE INDEX webhooks_receiving ON webhooks (organization_id, id)
   WHERE messages_since IS NOT NULL AND status = 'active';
 CREATE INDEX webhooks_messages ON webhooks (messages_since) WHERE messages_since IS NOT NULL AND status = 'active';
 
--- The node that is to take the lane, because it has the mailboxes of the messages that are due; 0: any.
-ALTER TABLE webhook_lanes ADD COLUMN wanted_node_id BIGINT NOT NULL DEFAULT 0;
-
 -- A message that was delivered to a mailbox and that a webhook gets. The message itself is in the
 -- mailbox only.
 CREATE TABLE received_messages (

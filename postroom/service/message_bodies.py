@@ -2,7 +2,9 @@
 sent. No message is kept anywhere else (decision 0311)."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Protocol
 
 from postroom.errors import MailUnavailable, Refused
@@ -12,7 +14,8 @@ from postroom.messages.shown import Place, show
 from postroom.webhooks import bodies
 from postroom.webhooks.attempts import Message
 
-# Messages that are read at the same time, so that large ones leave room for others.
+# Messages of a node that are read at the same time, so that large ones leave room for others, and a
+# node that is away delays its own messages only.
 AT_ONCE = 4
 
 
@@ -32,10 +35,10 @@ class MessageBodies:
         self._messages = messages
         self._mailbox = mailbox
         self._base = base
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._slots: defaultdict[int, asyncio.Semaphore] = defaultdict(partial(asyncio.Semaphore, AT_ONCE))
 
     async def __call__(self, message: Message) -> bytes | None:
-        async with self._slots:
+        async with self._slots[message.node_id]:
             async for name, id_ in self._places(message):
                 try:
                     found = await self._messages.get(message.account_id, name, id_)

@@ -159,14 +159,18 @@ def run_worker(settings: Settings) -> None:
     from postroom.domains.verification import DAY_MS, Verification
     from postroom.mailboxes.session_terminator import SessionTerminator
     from postroom.service import worker
+    from postroom.service.node_imap import NodeImap
 
     async def run() -> None:
         resolver = Resolver(settings.resolver)
         session_terminator, mail = SessionTerminator(settings, database), settings.data / "mail"
-        mover = keep_trust = None
+        mover = keep_trust = serve_nodes = None
         if node := await _node(database, settings):
             mover = Mover(database, node.id, mail, session_terminator.endpoint)
             keep_trust = partial(node_join.trusting_of(node, settings).keep_on, database)
+            bind = node_join.address_of_own(node, settings)
+            addresses = [bind] if bind else settings.listen_addresses
+            serve_nodes = NodeImap(database, node, addresses, settings.data).keep_on
         work = asyncio.create_task(
             worker.run(
                 database,
@@ -178,7 +182,7 @@ def run_worker(settings: Settings) -> None:
                 **_log_readers(settings, database, session_terminator, node),
                 mover=mover,
                 keep_trust=keep_trust,
-                webhooks=_webhooks(settings, database, resolver, session_terminator, node),
+                parts=(serve_nodes, *_webhooks(settings, database, resolver, session_terminator, node)),
                 events_days=settings.events_days,
             )
         )

@@ -92,7 +92,7 @@ class Webhooks:
             running, other = self._running[failing], self._running[not failing]
             free = min(slots - len(running), LANES - len(running) - len(other))
             if free > 0:
-                due = await self._database.read(partial(lanes.due, failing=failing, limit=free, node_id=self._node_id))
+                due = await self._database.read(partial(lanes.due, failing=failing, limit=free))
                 for webhook_id in set(due) - running - other:
                     self._start(webhook_id, running)
 
@@ -137,30 +137,14 @@ class Webhooks:
             log.error("webhook_secret_unreadable", webhook=lane.webhook_id, reason=str(error))
             await self._database.write(partial(lanes.put_off, lane=lane, milliseconds=UNREADABLE_MS))
             return
-        due, wanted = await self._own(lane, await self._database.read(partial(attempts.due, lane=lane)))
+        due = await self._database.read(partial(attempts.due, lane=lane))
         if not due:
-            free = partial(lanes.free, lane=lane, failing=lane.failures > 0, wanted_node_id=wanted)
-            await self._database.write(free)
+            await self._database.write(partial(lanes.free, lane=lane, failing=lane.failures > 0))
             return
-        course = Course(lane.failures, lane.failing_since, wanted_node_id=wanted)
+        course = Course(lane.failures, lane.failing_since)
         async with self._sender.connections() as pool:
             await _Run(self, lane, opened, pool, course, deque(due)).carry_out()
         await self._database.write(partial(courses.release, lane=lane, course=course))
-
-    async def _own(self, lane: Lane, due: list[Due]) -> tuple[list[Due], int]:
-        """Returns the deliveries that this node can send, and the node that has the first of the
-        other ones. A node that was wanted before and is away delays its own messages only."""
-        own: list[Due] = []
-        wanted = 0
-        for one in due:
-            node_id = one.source.node_id if isinstance(one.source, Message) else 0
-            if node_id in (0, self._node_id):
-                own.append(one)
-            elif node_id == lane.missed_node_id:
-                await self._database.write(partial(attempts.postpone, lane=lane, one=one))
-            else:
-                wanted = wanted or node_id
-        return own, wanted
 
     async def _clear(self, lane: Lane) -> None:
         """Ends what is pending for a disabled webhook, and removes all of a deleted one."""

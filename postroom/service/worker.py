@@ -91,7 +91,7 @@ async def run(
     record_sent: Work | None = None,
     mover: Mover | None = None,
     keep_trust: Work | None = None,
-    webhooks: tuple[Work, ...] = (),
+    parts: tuple[Work | None, ...] = (),
     events_days: int = 0,
 ) -> None:
     """Works until cancelled. Touches the file `alive` in every round, for the health check."""
@@ -102,7 +102,7 @@ async def run(
         group.create_task(_keep_on(partial(purge_all_due, database, mail, node)))
         group.create_task(_keep_on(partial(keep_house, database, events_days), HOUSE_SECONDS))
         stop: Work | None = partial(_in_thread, stop_scripts) if stop_scripts else None
-        for work in (*filter(None, (stop, count_quotas, count_failures, record_sent, keep_trust)), *webhooks):
+        for work in filter(None, (stop, count_quotas, count_failures, record_sent, keep_trust, *parts)):
             group.create_task(_keep_on(work))
         if mover:
             group.create_task(_keep_on(partial(move_due, database, mover)))

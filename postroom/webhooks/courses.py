@@ -33,7 +33,6 @@ class Course(msgspec.Struct):
     failing_since: int | None
     success_at: int | None = None
     is_gone: bool = False
-    wanted_node_id: int = 0  # has the mailboxes of further messages
 
     def succeed(self, now: int) -> None:
         self.failures, self.failing_since, self.success_at = 0, None, now
@@ -68,8 +67,7 @@ def release(tx: Tx, lane: Lane, course: Course) -> None:
         lanes.free(tx, lane, failing=True, not_before=tx.now, at_once=True)  # what is pending ends now
         return
     is_probe = course.failures >= PROBE_AFTER
-    wanted = {"wanted_node_id": course.wanted_node_id}
-    lanes.free(tx, lane, failing=course.failures > 0, not_before=probe_at or 0, at_once=is_probe, **wanted)
+    lanes.free(tx, lane, failing=course.failures > 0, not_before=probe_at or 0, at_once=is_probe)
 
 
 def _probe_at(now: int, course: Course) -> int | None:

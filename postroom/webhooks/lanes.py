@@ -13,8 +13,6 @@ from postroom.errors import not_found
 # Milliseconds. A lease lasts longer than a lane is used: see service/webhooks.py.
 LEASE_MS = 30_000
 PROBE_AFTER = 5
-# Milliseconds after which a lane is taken although another node is wanted.
-LATE_MS = 5_000
 
 # While a lane is leased, its worker finds out at the end of the lease what else is due. The row is
 # locked even then, so that the end of the lease sees the new deliveries.
@@ -22,16 +20,13 @@ WAKE = """
 INSERT INTO webhook_lanes (webhook_id, due_at) VALUES (:id, :at)
 ON CONFLICT (webhook_id) DO UPDATE SET due_at = excluded.due_at
 WHERE webhook_lanes.leased_until <= :now AND COALESCE(webhook_lanes.due_at, excluded.due_at + 1) > excluded.due_at"""
-# Another node takes a lane that the wanted node has left alone for a while.
 DUE = """
-SELECT webhook_id FROM webhook_lanes
-WHERE failing = :failing AND due_at <= :now AND (wanted_node_id IN (0, :node_id) OR due_at <= :late)
-ORDER BY due_at LIMIT :limit"""
+SELECT webhook_id FROM webhook_lanes WHERE failing = :failing AND due_at <= :now ORDER BY due_at LIMIT :limit"""
 OLDEST_DUE = "SELECT MIN(due_at) FROM webhook_lanes WHERE failing = 0 AND due_at <= :now"
 FAILING = "SELECT COUNT(*) FROM webhook_lanes WHERE failing = 1 AND due_at IS NOT NULL"
 TAKE = """
 UPDATE webhook_lanes SET leased_until = :until, due_at = :until, node_id = :node_id
-WHERE webhook_id = :id AND due_at <= :now AND leased_until <= :now RETURNING wanted_node_id"""
+WHERE webhook_id = :id AND due_at <= :now AND leased_until <= :now RETURNING webhook_id"""
 # The webhook of a route sends nothing while its domain belongs to nobody, or to somebody else.
 GET = """
 SELECT organization_id, url, CASE WHEN forward_mode IS NOT NULL AND NOT EXISTS (
@@ -39,8 +34,8 @@ SELECT organization_id, url, CASE WHEN forward_mode IS NOT NULL AND NOT EXISTS (
   THEN 'disabled' ELSE status END, secret, former_secret, COALESCE(former_until, 0), failures, failing_since
 FROM webhooks WHERE id = :id"""
 RELEASE = """
-UPDATE webhook_lanes SET leased_until = 0, failing = :failing, wanted_node_id = :wanted_node_id
-WHERE webhook_id = :id AND leased_until = :until RETURNING webhook_id"""
+UPDATE webhook_lanes SET leased_until = 0, failing = :failing WHERE webhook_id = :id AND leased_until = :until
+RETURNING webhook_id"""
 RECOVER = "UPDATE webhook_lanes SET leased_until = 0, due_at = :now WHERE node_id = :node_id AND leased_until > :now"
 SET_DUE = "UPDATE webhook_lanes SET due_at = :at WHERE webhook_id = :id"
 NEXT = "SELECT MIN(next_at) FROM webhook_deliveries WHERE webhook_id = :id AND status = 'pending'"
@@ -49,8 +44,7 @@ FORGET = "DELETE FROM webhook_lanes WHERE webhook_id = :id"
 
 class Lane(msgspec.Struct, frozen=True):
     """A leased lane, and its webhook; `url` is None if nothing is sent any more. The secrets are
-    sealed; the first one is the present secret. `missed_node_id` is the node that was wanted and
-    did not take the lane."""
+    sealed; the first one is the present secret."""
 
     webhook_id: int
     until: int
@@ -61,7 +55,6 @@ class Lane(msgspec.Struct, frozen=True):
     failures: int = 0
     failing_since: int | None = None
     exists: bool = False
-    missed_node_id: int = 0
 
     @property
     def is_probing(self) -> bool:
@@ -74,10 +67,9 @@ def wake(tx: Tx, webhook_id: int, at: int | None = None) -> None:
     tx.run(WAKE, id=webhook_id, at=tx.now if at is None else at, now=tx.now)
 
 
-def due(tx: Tx, *, failing: bool, limit: int, node_id: int = 0) -> list[int]:
-    """Returns lanes that a node's worker may take now. Those that failed last are apart."""
-    named = {"now": tx.now, "late": tx.now - LATE_MS, "node_id": node_id, "limit": limit}
-    return [row[0] for row in tx.all(DUE, failing=int(failing), **named)]
+def due(tx: Tx, *, failing: bool, limit: int) -> list[int]:
+    """Returns lanes that a worker may take now. Those that failed last are apart."""
+    return [row[0] for row in tx.all(DUE, failing=int(failing), now=tx.now, limit=limit)]
 
 
 def oldest_due(tx: Tx) -> int | None:
@@ -102,14 +94,12 @@ def take(tx: Tx, webhook_id: int, node_id: int = 0) -> Lane | None:
     """Leases a lane for a node's worker. Returns None if another worker has it, or if it is no
     longer due."""
     until = tx.now + LEASE_MS
-    taken = tx.one(TAKE, id=webhook_id, until=until, node_id=node_id, now=tx.now)
-    if taken is None:
+    if tx.one(TAKE, id=webhook_id, until=until, node_id=node_id, now=tx.now) is None:
         return None
     row = tx.one(GET, id=webhook_id)
     if row is None:
         return Lane(webhook_id, until, tx.now)
-    missed = 0 if taken[0] == node_id else taken[0]
-    lane = msgspec.structs.replace(_from_row(webhook_id, until, tx.now, row), missed_node_id=missed)
+    lane = _from_row(webhook_id, until, tx.now, row)
     return lane if row[2] == "active" else msgspec.structs.replace(lane, url=None)
 
 
@@ -131,14 +121,10 @@ def forget(tx: Tx, lane: Lane) -> None:
     tx.run(FORGET, id=lane.webhook_id)
 
 
-def free(
-    tx: Tx, lane: Lane, *, failing: bool, not_before: int = 0, at_once: bool = False, wanted_node_id: int = 0
-) -> None:
+def free(tx: Tx, lane: Lane, *, failing: bool, not_before: int = 0, at_once: bool = False) -> None:
     """Ends a lease. If something is pending, the lane is due with it, but not before `not_before`;
-    `at_once`: it is due exactly then, even if nothing is pending. With `wanted_node_id`, this node
-    is to take the lane."""
-    ended = {"until": lane.until, "failing": int(failing), "wanted_node_id": wanted_node_id}
-    if tx.one(RELEASE, id=lane.webhook_id, **ended) is None:
+    `at_once`: it is due exactly then, even if nothing is pending."""
+    if tx.one(RELEASE, id=lane.webhook_id, until=lane.until, failing=int(failing)) is None:
         return  # the lease had run out, and another worker has the lane
     row = tx.one(NEXT, id=lane.webhook_id)
     next_at = row[0] if row else None

@@ -176,35 +176,6 @@ def test_the_route_of_a_lost_domain_sends_nothing(world: World, endpoint: Endpoi
     assert [status for _, status, _ in deliveries(world, hook)] == ["delivered", "delivered"]
 
 
-def test_the_wanted_node_takes_the_lane(world: World, endpoint: Endpoint) -> None:
-    """A worker leaves a message to the node with the mailbox. If that node is away, the message
-    waits, and nothing else does."""
-    domain, account = world.account("u")
-    hook = world.hook(endpoint.url(), MAIL, actor=Actor(domain.organization_id))
-    names = "name, address, port, founder, created_at"
-    world.run(f"INSERT INTO nodes ({names}) VALUES ('n{domain.id}', '127.0.0.1', 1, 0, 1)")
-    ((node,),) = world.rows("SELECT id FROM nodes WHERE name = :name", name=f"n{domain.id}")
-    world.run("DELETE FROM account_homes WHERE account_id = :id", id=account)
-    world.run("INSERT INTO account_homes (account_id, node_id) VALUES (:id, :node)", id=account, node=node)
-    receive(world, account, Arrival(1, "a", now(world)))
-    here, there = (worker(world, body, number) for number in (node + 1, node))
-    world.send(here)
-    assert endpoint.posts == []
-    lane = "SELECT wanted_node_id FROM webhook_lanes WHERE webhook_id = :id"
-    assert world.rows(lane, id=hook.id) == [(node,)]
-    world.send(here)
-    assert endpoint.posts == []
-    assert world.rows(lane, id=hook.id) == [(node,)]
-    world.run("UPDATE webhook_lanes SET due_at = 1 WHERE webhook_id = :id", id=hook.id)  # it is late
-    event = world.rows("SELECT next_at FROM webhook_deliveries WHERE webhook_id = :id", id=hook.id)
-    world.send(here)
-    assert endpoint.posts == []
-    assert world.rows("SELECT next_at FROM webhook_deliveries WHERE webhook_id = :id", id=hook.id) > event
-    world.make_due(hook)
-    world.send(there)
-    assert [post.body for post in endpoint.posts] == [b"7.1"]
-
-
 def test_old_rows_are_removed(world: World) -> None:
     domain, account = world.account("u")
     world.hook(URL, MAIL, actor=Actor(domain.organization_id))
