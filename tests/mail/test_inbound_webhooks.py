@@ -208,7 +208,9 @@ def test_whose_mail(platform: Platform, anna: Mailbox, endpoint: Endpoint) -> No
         {"domain": "other-" + platform.domain, "local_part": "o", "user_id": "a"},
     )["account"]
     platform.call(
-        "POST", "/v2/email-aliases/create", {"domain": platform.domain, "local_part": "team", "account_ids": [bert.id]}
+        "POST",
+        "/v2/email-aliases/create",
+        {"domain": platform.domain, "local_part": "team", "account_ids": [bert.id], "user_id": "b"},
     )
     bounds: dict[str, dict[str, Any]] = {
         "all": {},
@@ -380,3 +382,22 @@ def test_old_rows_are_forgotten(platform: Platform, anna: Mailbox, endpoint: End
             "the purge", lambda name=name: not platform.sql(f"SELECT 1 FROM {name} WHERE account_id = :id", id=anna.id)
         )  # type: ignore[misc]
     assert received_messages.KEPT_MS > received_messages.OLDEST_MS
+
+
+def test_a_route(platform: Platform, anna: Mailbox, endpoint: Endpoint) -> None:
+    """`webhook_then_store` sends each message of the domain to a URL, and keeps it. `store` ends
+    that."""
+    path, user = f"/v2/domains/{platform.domain}", {"user_id": "x"}
+    route = user | {"forward_mode": "webhook_then_store", "webhook_url": endpoint.url()}
+    secret = platform.call("PUT", f"{path}/route", route)["webhook_secret"]
+    anna.receive("routed")
+    until(endpoint, "routed")
+    (post,) = endpoint.posts
+    assert Verifier(secret).verify(post.body, post.headers)["data"]["account_id"] == anna.id
+    anna.wait_for("routed")
+    assert platform.call("GET", f"{path}/info?user_id=x", None)["route"]["webhook_url"] == endpoint.url()
+    platform.call("PUT", f"{path}/route", user | {"forward_mode": "store"})
+    hook(platform, endpoint, url=endpoint.url("/other"))
+    anna.receive("only stored")
+    endpoint.wait(lambda found: found.of("/other"))
+    assert [post.json["data"]["subject"] for post in endpoint.of("/hook")] == ["routed"]

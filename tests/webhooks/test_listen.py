@@ -53,6 +53,9 @@ def test_it_works(tmp_path: Path) -> None:
         assert post(port, headers()) == 204
         assert process.stdout
         assert json.loads(process.stdout.readline()) == {"id": "evt_1"} | json.loads(BODY)
+        mail = json.dumps({"type": "message.received", "data": {"text": "x" * 2_000_000}}).encode()
+        assert post(port, headers(body=mail), mail) == 204
+        assert json.loads(process.stdout.readline())["data"] == {"text": "x" * 2_000_000}
         assert post(port, headers(secrets.make())) == 401
         assert post(port, headers(seconds=-400)) == 401
         assert post(port, headers(), BODY + b" ") == 401
