@@ -49,7 +49,7 @@ TEXTS = {
     for name in re.findall(r"^\s*(?:ALTER TABLE \w+ ADD COLUMN )?(\w+)\s+TEXT\b", path.read_text(), re.M)
 }
 # TEXT parameters whose name is not the name of their column.
-OTHER_TEXTS = {"domain", "from_phase", "q", "q_end"}
+OTHER_TEXTS = {"domain", "from_phase", "q", "q_end", "new_secret"}
 
 
 def params(sql: str) -> dict[str, Any]:

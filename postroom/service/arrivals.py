@@ -28,6 +28,8 @@ SWEEP_SECONDS = 60.0
 AT_ONCE = 4
 # Largest number of messages whose fields one question is about.
 UIDS = 20
+# Largest number of accounts that a look takes without a hint, so that those with one need not wait.
+BACKLOG = 100
 # Failures after which a look ends: Dovecot is away.
 FAILURES = 3
 # Seconds by which the clocks of two nodes may differ.
@@ -63,8 +65,9 @@ class Arrivals:
         self._mail = mail
         self._hostname = hostname
         self._node = node
-        self._waiting: set[int] = set()
-        self._seen: dict[int, frozenset[tuple[str, int]]] = {}
+        self._hinted: set[int] = set()
+        self._changed: set[int] = set()
+        self._seen: dict[int, int] = {}  # the folders of each account at the last look (maildir.changes)
         self._swept_at = float("-inf")
 
     async def run(self) -> None:
@@ -84,33 +87,40 @@ class Arrivals:
         if not await self._database.read(received_messages.is_wanted):
             self._swept_at = float("-inf")
             return False
-        self._waiting |= await asyncio.to_thread(self._read_hints)
+        self._hinted |= await asyncio.to_thread(self._read_hints)
         if time.monotonic() - self._swept_at >= SWEEP_SECONDS:
             await self._sweep()
-        await self._look_at(sorted(self._waiting))
+        await self._look_at(self._hinted, len(self._hinted))
+        await self._look_at(self._changed, BACKLOG)
         return True
 
     async def _sweep(self) -> None:
         """Notes all accounts whose mail a webhook gets and whose folders have changed."""
         started, known = time.monotonic(), set[int]()
         for scope in await self._database.read_slow(received_messages.scopes):
-            after = 0
+            after, since = 0, (scope.since - SKEW_SECONDS * 1000) * 1_000_000
             while found := await self._database.read_slow(
                 partial(received_messages.accounts, scope=scope, after=after, node=self._node)
             ):
                 known |= set(found)
-                self._waiting |= await asyncio.to_thread(self._changed, found)
+                self._changed |= await asyncio.to_thread(self._compare, found, since)
                 after = found[-1]
         self._seen = {id_: seen for id_, seen in self._seen.items() if id_ in known}
         self._swept_at = started
 
-    def _changed(self, ids: Iterable[int]) -> set[int]:
-        return {id_ for id_ in ids if self._seen.get(id_) != maildir.changes(self._mail, id_)}
+    def _compare(self, ids: Iterable[int], since: int) -> set[int]:
+        """Returns the accounts whose folders have changed since the last look, and since a time in
+        nanoseconds since 1970 UTC."""
+        at = {id_: maildir.changes(self._mail, id_) for id_ in ids}
+        return {id_ for id_, (newest, number) in at.items() if newest >= since and self._seen.get(id_) != number}
 
-    async def _look_at(self, ids: list[int]) -> None:
-        failures = 0
+    async def _look_at(self, waiting: set[int], most: int) -> None:
+        """Looks at some of the accounts that wait."""
+        ids, failures = sorted(waiting)[:most], 0
         for start in range(0, len(ids), AT_ONCE):
-            done = await asyncio.gather(*map(self._try_account, ids[start : start + AT_ONCE]))
+            batch = ids[start : start + AT_ONCE]
+            done = await asyncio.gather(*map(self._try_account, batch))
+            waiting -= {id_ for id_, is_done in zip(batch, done, strict=True) if is_done}
             failures += done.count(False)
             if failures >= FAILURES:
                 return
@@ -118,9 +128,9 @@ class Arrivals:
     async def _try_account(self, account_id: int) -> bool:
         """Looks at one account. Returns False if that failed: then the account waits."""
         try:
-            seen = await asyncio.to_thread(maildir.changes, self._mail, account_id)
+            _, number = await asyncio.to_thread(maildir.changes, self._mail, account_id)
             if await self._account(account_id):
-                self._seen[account_id] = seen
+                self._seen[account_id] = number
         except MailUnavailable:
             return False
         except Busy:
@@ -128,7 +138,6 @@ class Arrivals:
         except Exception as error:
             log.error("work has failed and will be tried again", kind="arrivals", item=account_id, exc_info=error)
             return False
-        self._waiting.discard(account_id)
         return True
 
     async def _account(self, account_id: int) -> bool:

@@ -36,8 +36,9 @@ SELECT webhooks.id, webhooks.messages_since, COALESCE(webhooks.probe_at, 0) FROM
 WHERE accounts.id = :account_id AND accounts.deleted_at IS NULL
 ORDER BY webhooks.id"""
 SCOPES = """
-SELECT DISTINCT organization_id, user_id, domain_id, account_id FROM webhooks
-WHERE messages_since >= 0 AND status = 'active'"""
+SELECT organization_id, user_id, domain_id, account_id, MIN(messages_since) FROM webhooks
+WHERE messages_since >= 0 AND status = 'active'
+GROUP BY organization_id, user_id, domain_id, account_id"""
 HERE = """
 deleted_at IS NULL AND id > :after AND (CAST(:node AS BIGINT) IS NULL OR EXISTS (
   SELECT 1 FROM account_homes WHERE account_homes.account_id = accounts.id AND account_homes.node_id = :node))"""
@@ -81,12 +82,14 @@ SKIP_ALL = (
 
 
 class Scope(msgspec.Struct, frozen=True):
-    """The accounts whose mail a webhook gets; None stands for all."""
+    """The accounts whose mail a webhook gets (None stands for all), and from when on, in
+    milliseconds since 1970 UTC."""
 
     organization_id: int
     user_id: str | None
     domain_id: int | None
     account_id: int | None
+    since: int
 
 
 class Target(msgspec.Struct, frozen=True):

@@ -89,15 +89,16 @@ def unlock(mail: Path, account_id: int) -> None:
             path.unlink(missing_ok=True)
 
 
-def changes(mail: Path, account_id: int) -> frozenset[tuple[str, int]]:
-    """Returns a value that differs after each delivery to a folder of an account. It is made of the
-    times of folders, so asking costs little."""
-    found = set()
+def changes(mail: Path, account_id: int) -> tuple[int, int]:
+    """Returns when a folder of an account last changed, in nanoseconds since 1970 UTC, and a number
+    that differs after each delivery. Both are made of the times of folders, so asking costs
+    little."""
+    found = {}
     for folder in _folders(home_of(mail, account_id)):
         for name in ("new", "cur"):
             with suppress(OSError):
-                found.add((f"{folder.name}/{name}", (folder / name).stat().st_mtime_ns))
-    return frozenset(found)
+                found[folder.name, name] = (folder / name).stat().st_mtime_ns
+    return max(found.values(), default=0), hash(frozenset(found.items()))
 
 
 def shelf_of(account_id: int) -> str:
