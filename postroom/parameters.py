@@ -110,7 +110,13 @@ LocalPart = Annotated[str, _of("The part before the @.", "billing", minLength=1,
 MaySend = Annotated[bool, _of("Whether the accounts may also send as the address; default: true.", True)]
 MailboxName = Annotated[
     str,
-    _of("The mailbox (a folder): INBOX, Sent, …; default: INBOX.", "INBOX", minLength=1, maxLength=1000, pattern=NAME),
+    _of(
+        "The mailbox (a folder), such as Sent; default: INBOX.",
+        "INBOX",
+        minLength=1,
+        maxLength=1000,
+        pattern=NAME,
+    ),
 ]
 MessageId = Annotated[str, _of("The id of a message in its mailbox, as a list shows it.", "1796028450.33")]
 AttachmentPart = Annotated[str, _of("The number of the attachment's part, as the message shows it.", "2.1")]

@@ -216,6 +216,7 @@ def test_every_file_says_what_it_owns(path: Path) -> None:
 # The functions that may catch every exception, and what happens to it.
 CATCHES_ALL = {
     ("postroom.api.app", "_serve"): "becomes a 500 and a line in the log",
+    ("postroom.messages.imap_sessions", "_carry_out"): "goes to the caller, in another thread",
     ("postroom.service.worker", "_together"): "leads to a try row by row, and a line in the log",
     ("postroom.service.login_guard", "_count"): "leads to a try one by one, and a line in the log",
     ("postroom.service.sent_log", "_record"): "leads to a try one by one, and a line in the log",

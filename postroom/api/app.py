@@ -183,6 +183,10 @@ def create_app(
         messages=messages,
         trials=Trials(database, Sender(resolver, allows_private=is_private), digest_key),
     )
+    return _app(services, settings, clock)
+
+
+def _app(services: Services, settings: Settings, clock: Clock) -> App:
     limits = RateLimiter(parse_rate(settings.rate_limit), settings.workers, clock)
     trusted = client_address.networks(split(settings.trusted_proxies))
     return App(services, limits, trusted, settings.metrics == "loopback", settings.owner_page == "on")

@@ -62,6 +62,9 @@ MESSAGE_WORDS: dict[str, tuple[str, Any]] = {
         "https://api.example.com/v2/email-accounts/42/messages/1796028450.33/attachments/2",
     ),
     "ShownMessage.account_id": ("The account.", 42),
-    "ShownMessage.authentication": ("What the spam filter says of SPF, DKIM and DMARC, or null.", None),
+    "ShownMessage.authentication": (
+        "What the spam filter says of SPF, DKIM and DMARC, or null.",
+        {"spf": "pass", "dkim": "pass", "dmarc": "pass"},
+    ),
     "ShownMessage.message_id": ("The id in this mailbox.", "1796028450.33"),
 }

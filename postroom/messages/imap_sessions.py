@@ -38,8 +38,9 @@ class ImapSessions:
         self._freed = asyncio.Condition()
 
     async def run(self, door: Door, account_id: int, work: Callable[[ImapSession], T]) -> T:
-        """Returns what `work` returns; `door` leads to the mail of the account. If a session that was kept open is lost, tries again with a
-        new one. Raises MailUnavailable, and what `work` raises."""
+        """Returns what `work` returns; `door` leads to the mail of the account. If a session that
+        was kept open is lost, tries again with a new one. Raises MailUnavailable, and what `work`
+        raises."""
         await self._take_slot(account_id)
         kept, evicted = self._kept(door, account_id)
         carry_out = partial(self._carry_out, kept, evicted, door, account_id, work)

@@ -2,7 +2,8 @@
 each.
 
 A search looks at ranges of UIDs, each larger than the one before, so that the newest messages are
-found without a look at all. After SEARCH_SECONDS a page ends early, with the place to go on from.
+found without a look at all. After SEARCH_SECONDS a page ends early, with the place to go on from
+(decision 0306).
 """
 
 import time

@@ -109,11 +109,7 @@ def run_api(settings: Settings, listener: socket.socket, instance: str, name: st
     from postroom.api.connection import configure
     from postroom.api.request_metrics import ProcessSlot
     from postroom.db import open_database
-    from postroom.mailboxes.dovecot import DovecotMailboxes
-    from postroom.mailboxes.interface import NoMailboxes
     from postroom.mailboxes.session_terminator import SessionTerminator
-    from postroom.messages.dovecot_messages import DovecotMessages
-    from postroom.messages.interface import NoMessages
     from postroom.service.metrics import Measures
 
     database = open_database(settings.database)
@@ -124,8 +120,7 @@ def run_api(settings: Settings, listener: socket.socket, instance: str, name: st
             settings,
             end_sessions=session_terminator,
             digest_key=digest_key.ensure(settings.data),
-            mailboxes=DovecotMailboxes(session_terminator) if settings.mail == "on" else NoMailboxes(),
-            messages=DovecotMessages(settings, database) if settings.mail == "on" else NoMessages(),
+            **_mail(settings, database, session_terminator),
             has_submission=lambda: settings.mail == "off" or health_checks.has_postfix(settings),
             probe=health_checks.Readiness(health_checks.checks(settings)),
             measure=Measures(settings),
@@ -145,6 +140,16 @@ def run_api(settings: Settings, listener: socket.socket, instance: str, name: st
         database.close()
 
 
+def _mail(settings: Settings, database: "Database", session_terminator: "SessionTerminator") -> dict[str, Any]:
+    """Returns what the API asks about mail; nothing for an instance without mail."""
+    if settings.mail == "off":
+        return {}
+    from postroom.mailboxes.dovecot import DovecotMailboxes
+    from postroom.messages.dovecot_messages import DovecotMessages
+
+    return {"mailboxes": DovecotMailboxes(session_terminator), "messages": DovecotMessages(settings, database)}
+
+
 def api_names(settings: Settings) -> list[str]:
     """Returns the names of the processes that serve the API's port."""
     return ["api", *(f"api-{number}" for number in range(2, settings.workers + 1))]
@@ -152,25 +157,16 @@ def api_names(settings: Settings) -> list[str]:
 
 def run_worker(settings: Settings) -> None:
     """Runs the worker until SIGTERM or SIGINT."""
-    from postroom.cluster import join as node_join
-    from postroom.cluster.mover import Mover
     from postroom.db import open_database
     from postroom.domains.resolver import Resolver
     from postroom.domains.verification import DAY_MS, Verification
     from postroom.mailboxes.session_terminator import SessionTerminator
     from postroom.service import worker
-    from postroom.service.node_imap import NodeImap
 
     async def run() -> None:
         resolver = Resolver(settings.resolver)
         session_terminator, mail = SessionTerminator(settings, database), settings.data / "mail"
-        mover = keep_trust = serve_nodes = None
-        if node := await _node(database, settings):
-            mover = Mover(database, node.id, mail, session_terminator.endpoint)
-            keep_trust = partial(node_join.trusting_of(node, settings).keep_on, database)
-            bind = node_join.address_of_own(node, settings)
-            addresses = [bind] if bind else settings.listen_addresses
-            serve_nodes = NodeImap(database, node, addresses, settings.data).keep_on
+        node = await _node(database, settings)
         work = asyncio.create_task(
             worker.run(
                 database,
@@ -180,9 +176,8 @@ def run_worker(settings: Settings) -> None:
                 mail=mail,
                 alive=health_checks.worker_alive(settings.data),
                 **_log_readers(settings, database, session_terminator, node),
-                mover=mover,
-                keep_trust=keep_trust,
-                parts=(serve_nodes, *_webhooks(settings, database, resolver, session_terminator, node)),
+                **(_of_nodes(node, settings, database, session_terminator) if node else {}),
+                webhooks=_webhooks(settings, database, resolver, session_terminator, node),
                 events_days=settings.events_days,
             )
         )
@@ -193,6 +188,23 @@ def run_worker(settings: Settings) -> None:
         asyncio.run(run())
     finally:
         database.close()
+
+
+def _of_nodes(
+    node: "Node", settings: Settings, database: "Database", session_terminator: "SessionTerminator"
+) -> dict[str, Any]:
+    """Returns the parts of the worker that only a machine among several has."""
+    from postroom.cluster import join as node_join
+    from postroom.cluster.mover import Mover
+    from postroom.service.node_imap import NodeImap
+
+    bind = node_join.address_of_own(node, settings)
+    addresses = [bind] if bind else settings.listen_addresses
+    return {
+        "mover": Mover(database, node.id, settings.data / "mail", session_terminator.endpoint),
+        "keep_trust": partial(node_join.trusting_of(node, settings).keep_on, database),
+        "serve_nodes": NodeImap(database, node, addresses, settings.data).keep_on,
+    }
 
 
 def _webhooks(

@@ -91,7 +91,8 @@ async def run(
     record_sent: Work | None = None,
     mover: Mover | None = None,
     keep_trust: Work | None = None,
-    parts: tuple[Work | None, ...] = (),
+    serve_nodes: Work | None = None,
+    webhooks: tuple[Work, ...] = (),
     events_days: int = 0,
 ) -> None:
     """Works until cancelled. Touches the file `alive` in every round, for the health check."""
@@ -102,12 +103,9 @@ async def run(
         group.create_task(_keep_on(partial(purge_all_due, database, mail, node)))
         group.create_task(_keep_on(partial(keep_house, database, events_days), HOUSE_SECONDS))
         stop: Work | None = partial(_in_thread, stop_scripts) if stop_scripts else None
-        for work in filter(None, (stop, count_quotas, count_failures, record_sent, keep_trust, *parts)):
+        others = (stop, count_quotas, count_failures, record_sent, keep_trust, serve_nodes, *webhooks)
+        for work in filter(None, (*others, *(_moving(database, mover) if mover else ()))):
             group.create_task(_keep_on(work))
-        if mover:
-            group.create_task(_keep_on(partial(move_due, database, mover)))
-            group.create_task(_keep_on(partial(erase_leftovers, database, mover)))
-            group.create_task(_keep_on(mover.heartbeat))
         running: set[asyncio.Task[None]] = set()
         while True:
             alive.touch()
@@ -116,6 +114,10 @@ async def run(
                 await _round(partial(routine, database))
             await _round(lambda: start_checks(database, verification, group, running))
             await asyncio.sleep(PAUSE_SECONDS)
+
+
+def _moving(database: Database, mover: Mover) -> tuple[Work, ...]:
+    return partial(move_due, database, mover), partial(erase_leftovers, database, mover), mover.heartbeat
 
 
 async def end_due_sessions(database: Database, end_sessions: EndSessions, node: int | None = None) -> None:

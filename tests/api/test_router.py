@@ -100,7 +100,11 @@ def test_it_agrees_with_starlettes(method: str, path: str) -> None:
 
 def _word_for_an_id(path: str) -> bool:
     """Whether a path is a route's, but for a word in the place of its id."""
-    patterns = {re.escape(route.path).replace(":id", "[^/]*[^0-9/][^/]*") for route in ROUTES if ":id" in route.path}
+    patterns = {
+        re.sub(r":\w+", "[^/]+", re.escape(route.path).replace(":id", "[^/]*[^0-9/][^/]*"))
+        for route in ROUTES
+        if ":id" in route.path
+    }
     is_literal = path in {route.path for route in ROUTES}
     return not is_literal and any(re.fullmatch(pattern, path) for pattern in patterns)
 
@@ -112,7 +116,7 @@ def test_every_route_is_found(route: Any) -> None:
     assert found
     endpoint, values = found
     assert endpoint.methods[route.method] is route
-    assert list(values) == re.findall(r":(\w+)", route.path)
+    assert sorted(values) == sorted(re.findall(r":(\w+)", route.path))
     assert ours(route.method, path) == theirs(route.method, path) == (200, set())
 
 

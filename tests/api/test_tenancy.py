@@ -77,6 +77,7 @@ def asks(route: Route, thing: Thing) -> list[Ask]:
     noun = route.path.split("/")[2] if route.path.startswith("/v2/") else ""
     path = route.path.replace(":domain", thing.domain).replace(":account_id", str(thing.id))
     path = path.replace(":id", str(IDS[noun](thing))) if ":id" in path else path
+    path = path.replace(":message_id", "1.1").replace(":part", "2")
     # Routes about domains require user_id.
     user = {"user_id": "owner"} if route.scope.startswith("domains:") else {}
     if route.body:

@@ -59,8 +59,9 @@ def data(result: CallToolResult) -> dict[str, Any]:
 def test_each_route_is_a_tool(tenant: Tenant, tmp_path: Path) -> None:
     async def work(client: Client) -> None:
         tools = await tools_of(client)
-        assert list(tools) == list(catalog())
-        for name, entry in catalog().items():
+        offered = {name: entry for name, entry in catalog().items() if not entry.gives_bytes}
+        assert list(tools) == list(offered)
+        for name, entry in offered.items():
             _check(route_of(entry), tools[name])
         assert client.instructions
 
@@ -192,7 +193,7 @@ def test_read_only(tenant: Tenant, tmp_path: Path) -> None:
 
     async def work(client: Client) -> None:
         tools = await tools_of(client)
-        assert set(tools) == {name for name, entry in catalog().items() if route_of(entry).method == "GET"}
+        assert set(tools) == {name for name, entry in catalog().items() if entry.reads and not entry.gives_bytes}
         assert all(tool.annotations and tool.annotations.read_only_hint for tool in tools.values())
         assert data(await client.call_tool("get_account", {"id": id_}))["account"]["id"] == id_
         refused = await client.call_tool("delete_account", {"id": id_})

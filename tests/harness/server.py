@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +30,9 @@ from postroom.domains.commands import Status
 from postroom.instance import digest_key
 from postroom.mailboxes.interface import Mailboxes, OpenSession, SignIn, Size, Usage
 from postroom.mailboxes.session_revocations import MAIN_PASSWORD, Ended
+from postroom.messages.interface import Content, Found, Mailbox, MessageId, Messages
+from postroom.messages.pages import ListedMessage, MessagePage, Wanted
+from postroom.messages.parser import Trust, parse
 from postroom.service import bootstrap
 from postroom.settings import Settings
 from postroom.tenants import organizations
@@ -105,6 +108,47 @@ class Told(Mailboxes):
             raise self.problem
 
 
+NOON = "2026-03-01T12:00:00.000Z"
+
+
+@dataclass
+class ToldMessages(Messages):
+    """Messages without a Dovecot: every account has the same one."""
+
+    problem: Exception | None = None
+    asked: list[int] = field(default_factory=list)
+    content: bytes = b"Subject: private\r\n\r\nhi\r\n"
+
+    async def mailboxes(self, account_id: int) -> list[Mailbox]:
+        self._ask(account_id)
+        return [Mailbox("INBOX", None, 1, 1, 1, 2, 1)]
+
+    async def page(self, account_id: int, wanted: Wanted) -> MessagePage:
+        self._ask(account_id)
+        one = ListedMessage("1.1", wanted.mailbox, 1, None, (), "private", None, NOON, 25, (), "hi", False)
+        return MessagePage([one], ("before_uid", 1))
+
+    async def get(self, account_id: int, mailbox: str, id_: MessageId) -> Found:
+        self._ask(account_id)
+        return Found(parse(self.content, Trust("mail.test", has_filter=False)), NOON)
+
+    async def raw(self, account_id: int, mailbox: str, id_: MessageId) -> Content:
+        self._ask(account_id)
+        return Content(len(self.content), self._pieces())
+
+    async def attachment(self, account_id: int, mailbox: str, id_: MessageId, part: str) -> Content:
+        return await self.raw(account_id, mailbox, id_)
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        for byte in self.content:
+            yield bytes([byte])
+
+    def _ask(self, account_id: int) -> None:
+        self.asked.append(account_id)
+        if self.problem:
+            raise self.problem
+
+
 @dataclass
 class ApiServer:
     port: int
@@ -125,6 +169,9 @@ class ApiServer:
     mailboxes: Told = field(default_factory=Told)
     """What is told of mailboxes."""
 
+    messages: ToldMessages = field(default_factory=ToldMessages)
+    """What is told of messages."""
+
     measured: Measured = field(default_factory=Measured)
     """What the parts beside the API are found to be."""
 
@@ -142,6 +189,7 @@ class ApiServer:
             end_sessions=server._end_sessions,
             digest_key=KEY,
             mailboxes=server.mailboxes,
+            messages=server.messages,
             probe=server._probe,
             measure=server._measure,
             instance="test",

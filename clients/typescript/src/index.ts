@@ -27,6 +27,7 @@ interface Sent {
   idempotencyKey?: string;
 }
 
+const BYTES = ["application/octet-stream", "message/rfc822"];
 const FIRST_WAIT = 250;
 const LONGEST_BACKOFF = 8000;
 
@@ -128,8 +129,10 @@ function isProblem(response: Response): boolean {
 }
 
 async function read(response: Response): Promise<unknown> {
-  const isJson = (response.headers.get("content-type") ?? "").startsWith("application/json");
+  const type = response.headers.get("content-type") ?? "";
+  const isJson = type.startsWith("application/json");
   try {
+    if (BYTES.includes(type)) return await response.arrayBuffer();
     return isJson ? await response.json() : await response.text();
   } catch {
     throw foreign(response);

@@ -20,6 +20,16 @@ export async function rules(): Promise<void> {
   (await client.call("sent_mail.get_days", { path })).items[0].delivered satisfies number;
 }
 
+export async function messages(): Promise<void> {
+  (await client.call("messages.get_mailboxes", { path })).items[0].special_use satisfies string | null;
+  const query = { from: "ann", unseen: "true" as const, since: "2026-01-31", limit: 10 };
+  for await (const one of client.list("messages.get_page", { path, query })) one.from satisfies { address: string } | null;
+  const of = { id: 42, message_id: "1796028450.33" };
+  (await client.call("messages.get", { path: of })).message.attachments[0].size satisfies number;
+  (await client.call("messages.get_raw", { path: of, query: { mailbox: "Sent" } })).byteLength satisfies number;
+  (await client.call("messages.get_attachment", { path: { ...of, part: "2" } })) satisfies ArrayBuffer;
+}
+
 export async function appPasswords(): Promise<void> {
   const of = { account_id: 42 };
   const body = { name: "phone", scopes: ["imap" as const], networks: ["192.0.2.0/24"], ...user };

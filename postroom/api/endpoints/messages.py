@@ -43,7 +43,7 @@ from postroom.parameters import (
 
 LONGEST_TEXT = 1000
 REFUSES = ("mail_off", "mail_unavailable")
-# A browser that is led to a stranger's content downloads it, and runs nothing of it.
+# A browser that is led to a stranger's content saves it, and runs nothing of it (decision 0304).
 HARMLESS = (
     (b"content-security-policy", b"sandbox; default-src 'none'"),
     (b"cross-origin-resource-policy", b"same-origin"),

@@ -1,0 +1,70 @@
+"""Every node reads the messages of every account, over a port that only the nodes can use."""
+
+import socket
+import ssl
+from contextlib import closing
+
+from postroom.mailplane import node_pair
+from tests.cluster.cluster import Cluster, Machine
+from tests.harness.service import wait_for
+from tests.mail.platform import Mailbox, Platform
+from tests.mail.reading import get, listed, read
+
+
+def seen_from(machine: Machine, box: Mailbox) -> Mailbox:
+    """The account, asked about through this machine's API."""
+    platform = box.platform
+    there = Platform(machine.service, platform.organization, platform.domain, platform.key)
+    return Mailbox(there, box.id, box.address, box.password)
+
+
+def test_it_works(cluster: Cluster, box: Mailbox) -> None:
+    content = b"Subject: x\r\n\r\n" + bytes(range(1, 256)).replace(b"\n", b"").replace(b"\r", b"") + b"\r\n"
+    cluster.home(box).deliver(box, "hello")
+    wait_for("the message", lambda: listed(seen_from(cluster.home(box), box)))
+    with cluster.home(box).imap(box) as imap:
+        imap.append("INBOX", "", "", content)
+    answers = []
+    for machine in cluster.machines:
+        there = seen_from(machine, box)
+        items = listed(there)
+        raw = get(there, f"messages/{items[0]['id']}/raw")
+        mailboxes = [{**one, "highestmodseq": 0} for one in read(there, "mailboxes")["items"]]
+        answers.append((items, raw[:2], mailboxes))
+    assert answers[0][1] == (200, content)
+    assert answers == [answers[0]] * len(cluster.machines)
+
+
+def test_a_large_message(cluster: Cluster, box: Mailbox) -> None:
+    content = b"Subject: large\r\n\r\n" + (b"x" * 76 + b"\r\n") * 600
+    with cluster.home(box).imap(box) as imap:
+        assert imap.append("INBOX", "", "", content)[0] == "OK"
+    there = seen_from(cluster.other(box), box)
+    (item,) = listed(there)
+    assert get(there, f"messages/{item['id']}/raw")[:2] == (200, content)
+
+
+def test_only_nodes_are_served(cluster: Cluster, box: Mailbox) -> None:
+    """No certificate, one that is no node's, one of a node's name: nobody gets a session."""
+    home = cluster.home(box)
+    forged = node_pair.new(f"{home.name}.node.internal", home.address)
+    for pair in (None, forged):
+        assert not _greeting(home, box, pair)
+
+
+def _greeting(home: Machine, box: Mailbox, pair: node_pair.Pair | None) -> bytes:
+    """What the port for IMAP sessions says to a client with this certificate."""
+    context = ssl.create_default_context(cafile=str(home.service.data / "tls" / "nodes.pem"))
+    if pair:
+        file = home.service.data.parent / "forged.pem"
+        file.write_text(pair.pem)
+        context.load_cert_chain(file)
+    try:
+        plain = socket.create_connection((home.address, home.own_port + 3), 60)
+        with closing(context.wrap_socket(plain, server_hostname=f"{home.name}.node.internal")) as client:
+            client.sendall(b"%d\n" % box.id)
+            return client.recv(4096)
+    except ssl.SSLError:
+        return b""
+    except ConnectionError:
+        return b""
