@@ -30,8 +30,10 @@ AT_ONCE = 4
 UIDS = 20
 # Largest number of accounts that a look takes without a hint, so that those with one need not wait.
 BACKLOG = 100
-# Failures after which a look ends: Dovecot is away.
+# Failures after which a look ends, because Dovecot may be away; and seconds until the accounts that
+# failed have another try, so that they delay no others.
 FAILURES = 3
+AGAIN_SECONDS = 5.0
 # Seconds by which the clocks of two nodes may differ.
 SKEW_SECONDS = 60
 
@@ -68,7 +70,8 @@ class Arrivals:
         self._hinted: set[int] = set()
         self._changed: set[int] = set()
         self._seen: dict[int, int] = {}  # the folders of each account at the last look (maildir.changes)
-        self._swept_at = float("-inf")
+        self._failed: set[int] = set()
+        self._swept_at = self._again_at = float("-inf")
 
     async def run(self) -> None:
         """Works until cancelled."""
@@ -88,6 +91,9 @@ class Arrivals:
             self._swept_at = float("-inf")
             return False
         self._hinted |= await asyncio.to_thread(self._read_hints)
+        if time.monotonic() >= self._again_at:
+            self._hinted |= self._failed
+            self._failed, self._again_at = set(), time.monotonic() + AGAIN_SECONDS
         if time.monotonic() - self._swept_at >= SWEEP_SECONDS:
             await self._sweep()
         await self._look_at(self._hinted, len(self._hinted))
@@ -115,22 +121,22 @@ class Arrivals:
         return {id_ for id_, (newest, number) in at.items() if newest >= since and self._seen.get(id_) != number}
 
     async def _look_at(self, waiting: set[int], most: int) -> None:
-        """Looks at some of the accounts that wait."""
+        """Looks at some of the accounts that wait. They wait no more then, except if the database
+        is busy."""
         ids, failures = sorted(waiting)[:most], 0
         for start in range(0, len(ids), AT_ONCE):
             batch = ids[start : start + AT_ONCE]
             done = await asyncio.gather(*map(self._try_account, batch))
-            waiting -= {id_ for id_, is_done in zip(batch, done, strict=True) if is_done}
+            waiting.difference_update(batch)
+            self._failed |= {id_ for id_, is_done in zip(batch, done, strict=True) if not is_done}
             failures += done.count(False)
             if failures >= FAILURES:
                 return
 
     async def _try_account(self, account_id: int) -> bool:
-        """Looks at one account. Returns False if that failed: then the account waits."""
+        """Looks at one account. Returns False if that failed."""
         try:
-            _, number = await asyncio.to_thread(maildir.changes, self._mail, account_id)
-            if await self._account(account_id):
-                self._seen[account_id] = number
+            await self._account(account_id)
         except MailUnavailable:
             return False
         except Busy:
@@ -140,19 +146,19 @@ class Arrivals:
             return False
         return True
 
-    async def _account(self, account_id: int) -> bool:
-        """Looks at the folders of an account. Returns False if no webhook gets its mail, or if the
-        account is on another node."""
+    async def _account(self, account_id: int) -> None:
+        """Looks at the folders of an account, if a webhook gets its mail and this node has it."""
         watched = await self._database.read(partial(received_messages.watch, account_id=account_id, node=self._node))
         if watched is None:
-            return False
+            return
+        _, number = await asyncio.to_thread(maildir.changes, self._mail, account_id)
         oldest = int(time.time()) - received_messages.OLDEST_MS // 1000
         since = max(watched.since // 1000, oldest) - SKEW_SECONDS
         for folder in await self._mailbox.folders(account_id):
             done = watched.cursors.get(folder.uidvalidity, 0)
             if done < folder.uidnext - 1:
                 await self._folder(account_id, folder, range(done + 1, folder.uidnext), since)
-        return True
+        self._seen[account_id] = number
 
     async def _folder(self, account_id: int, folder: Folder, new: range, since: int) -> None:
         """Looks at the new UIDs of a folder, some at a time."""
