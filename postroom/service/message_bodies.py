@@ -17,6 +17,8 @@ from postroom.webhooks.attempts import Message
 # Messages of a node that are read at the same time, so that large ones leave room for others, and a
 # node that is away delays its own messages only.
 AT_ONCE = 4
+# Seconds for a message, with the time that others take; less than the rest of a lane's lease.
+READ_SECONDS = 10.0
 
 
 class Mailbox(Protocol):
@@ -38,16 +40,22 @@ class MessageBodies:
         self._slots: defaultdict[int, asyncio.Semaphore] = defaultdict(partial(asyncio.Semaphore, AT_ONCE))
 
     async def __call__(self, message: Message) -> bytes | None:
-        async with self._slots[message.node_id]:
-            async for name, id_ in self._places(message):
-                try:
-                    found = await self._messages.get(message.account_id, name, id_)
-                except MailUnavailable:
-                    raise
-                except Refused:  # moved, or deleted
-                    continue
-                place = Place(message.account_id, message.address, message.user_id, name, id_.uidvalidity, id_.uid)
-                return bodies.of_message(message.received_at, show(place, found.parsed, found.received_at, self._base))
+        try:
+            async with asyncio.timeout(READ_SECONDS), self._slots[message.node_id]:
+                return await self._read(message)
+        except TimeoutError:
+            raise MailUnavailable("The mailbox does not answer in time.", 30) from None
+
+    async def _read(self, message: Message) -> bytes | None:
+        async for name, id_ in self._places(message):
+            try:
+                found = await self._messages.get(message.account_id, name, id_)
+            except MailUnavailable:
+                raise
+            except Refused:  # moved, or deleted
+                continue
+            place = Place(message.account_id, message.address, message.user_id, name, id_.uidvalidity, id_.uid)
+            return bodies.of_message(message.received_at, show(place, found.parsed, found.received_at, self._base))
         return None
 
     async def _places(self, message: Message) -> AsyncIterator[tuple[str, MessageId]]:

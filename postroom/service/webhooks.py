@@ -30,6 +30,8 @@ HEALTHY_LANES, FAILING_LANES, LANES = 1024, 256, 2048
 SLOW_SECONDS = 0.5
 # Seconds after which a lease starts no new attempt, so that it ends before the lease of the lane.
 LANE_SECONDS = lanes.LEASE_MS / 1000 - SECONDS - 5.0
+# Seconds after that in which a body that was being read is still sent.
+READ_MARGIN_SECONDS = 3.0
 # Largest number of attempts of a lane that are not written down yet. A webhook that is disabled
 # gets no more than these, and those that are in flight.
 UNRECORDED = 8
@@ -199,7 +201,8 @@ class _Run:
             await self._next()
         finally:
             slow.cancel()
-        await asyncio.wait(self._records)
+        if self._records:
+            await asyncio.wait(self._records)
         async with asyncio.TaskGroup() as group:
             for _ in range(min(IN_FLIGHT, len(self._due))):
                 group.create_task(self._work())
@@ -220,6 +223,8 @@ class _Run:
             return False
         one = self._due.popleft()
         body, is_unread = await self._read(one)
+        if time.monotonic() > self._ends_at + READ_MARGIN_SECONDS:
+            return False  # it stays due
         attempt = None
         if body is not None:
             attempt = await self._webhooks.attempt(self._lane, self._opened, self._pool, one, body)
