@@ -23,7 +23,7 @@ MOST_SESSIONS = 16
 MOST_OF_ACCOUNT = 4
 IDLE_SECONDS = 60.0
 # How long a request waits for a session to become free.
-WAIT_SECONDS = 5.0
+WAIT_SECONDS = 10.0
 RETRY_SECONDS = 5
 
 

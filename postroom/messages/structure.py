@@ -16,8 +16,12 @@ from postroom.messages.headers import PARAMETERS_BYTES, Fields
 HEADER_BYTES = 256 * 1024
 PART_HEADER_BYTES = 16 * 1024
 MOST_PARTS = 1000
-DEEPEST = 12
+DEEPEST = 8
 LONGEST_BOUNDARY = 200
+# Bytes that are searched at a time, because no other thread runs meanwhile; and of those behind, in
+# which a delimiter may end that begins there.
+SEARCH_BYTES = 256 * 1024
+OVERLAP_BYTES = 1024
 
 Raw = bytes | mmap.mmap
 
@@ -75,6 +79,16 @@ def scan(raw: Raw) -> Structure:
     return _Scan(raw).run()
 
 
+def _search(pattern: re.Pattern[bytes], raw: Raw, start: int, end: int) -> re.Match[bytes] | None:
+    """Like `pattern.search(raw, start, end)`. What is found ends with a line, or with `end`."""
+    while end - start > SEARCH_BYTES + OVERLAP_BYTES:
+        found = pattern.search(raw, start, start + SEARCH_BYTES + OVERLAP_BYTES)
+        if found and raw[found.end() - 1 : found.end()] == b"\n":
+            return found
+        start += SEARCH_BYTES
+    return pattern.search(raw, start, end)
+
+
 class _Scan:
     """Each open multipart is searched for its next delimiter only up to the next delimiter around
     it, so each byte is searched once a level."""
@@ -100,7 +114,7 @@ class _Scan:
         block = self._raw[start:stop]
         if blank := _BLANK.search(block):
             return Fields(block[: blank.start() + 1]), start + blank.end()
-        later = _LATER_BLANK.search(self._raw, max(stop - 2, start), end)
+        later = _search(_LATER_BLANK, self._raw, max(stop - 2, start), end)
         return Fields(block), later.end() if later else end
 
     def _enter(self, number: str, fields: Fields, start: int, parent: _Open | None) -> None:
@@ -127,7 +141,7 @@ class _Scan:
         text = re.escape(boundary.encode("utf-8", "replace"))
         delimiter, limit = re.compile(rb"\n--" + text + rb"(--)?[ \t]*(?:\r?\n|\Z)"), self._limit()
         # The first delimiter may follow the header directly.
-        first = delimiter.search(self._raw, max(start - 1, 0), limit)
+        first = _search(delimiter, self._raw, max(start - 1, 0), limit)
         return _Open(f"{number}." if parent else "", fields.content_type(), delimiter, limit, first) if first else None
 
     def _limit(self) -> int:
@@ -144,7 +158,7 @@ class _Scan:
             return
         # The line break of a delimiter may begin the next one too.
         after = found.end() - 1 if self._raw[found.end() - 1 : found.end()] == b"\n" else found.end()
-        here.next = here.delimiter.search(self._raw, after, here.limit)
+        here.next = _search(here.delimiter, self._raw, after, here.limit)
         self._delimiters += 1
         if self._delimiters > MOST_PARTS:
             self._found.fault = f"There are more than {MOST_PARTS} parts: only these were read."

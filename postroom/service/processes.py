@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 # Seconds for open requests at the end of the API; less than the supervisor's grace.
 DRAIN = 8
+SWITCH_SECONDS = 0.0005
 MAIL_ROLE = "mail_role.password"
 UNSHOWN_KEY = "unshown_key.id"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -132,6 +133,8 @@ def run_api(settings: Settings, listener: socket.socket, instance: str, name: st
         # scans all of them, which takes 15 ms.
         gc.collect()
         gc.freeze()
+        # A thread that reads a message lets the event loop go on within this time.
+        sys.setswitchinterval(SWITCH_SECONDS)
         # uvicorn raises the signal again after a clean end, which must not look like a failure.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)

@@ -9,7 +9,7 @@ import pytest
 
 from postroom.messages.parsed import Attachment, Authentication, MailAddress, ParsedMessage
 from postroom.messages.parser import TEXT_BYTES, Trust, find_attachment, parse
-from postroom.messages.structure import MOST_PARTS, scan
+from postroom.messages.structure import MOST_PARTS, SEARCH_BYTES, scan
 
 OURS = Trust("mail.demo.test", has_filter=True)
 NOBODY = Trust("mail.demo.test", has_filter=False)
@@ -289,6 +289,19 @@ def test_a_bomb_is_read_with_little_memory(raw: bytes) -> None:
     assert len(found.attachments) <= MOST_PARTS
     assert len(msgspec.json.encode(found)) < 2 * 2**20
     assert most < 24 * 2**20
+
+
+@pytest.mark.parametrize("shift", range(-12, 3))
+def test_a_delimiter_is_found_wherever_it_stands(shift: int) -> None:
+    """A large message is searched in pieces."""
+    head = MIXED + b"--b\r\nContent-Type: a/b\r\n\r\n"
+    filling = SEARCH_BYTES + len(MIXED) - len(head) + shift
+    raw = head + b"x" * filling + b"\r\n--b  \r\n\r\nlast" + b"\r\n--bx--b" * 300_000 + b"\r\n--b--"
+    found = scan(raw).parts
+    assert [(part.content_type, part.end - part.start) for part in found] == [
+        ("a/b", filling),
+        ("text/plain", len(b"last") + 300_000 * len(b"\r\n--bx--b")),
+    ]
 
 
 def test_what_was_not_read_is_said() -> None:
