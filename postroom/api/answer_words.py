@@ -204,7 +204,7 @@ WORDS: dict[str, tuple[str, Any]] = {
     "ShownDelivery.created_at": ("When the delivery was made, after its event.", ANY_TIME),
     "ShownDelivery.duration_ms": ("How long the last attempt took, in milliseconds; null before the first.", 87),
     "ShownDelivery.event_id": ("The event that is sent; null for a message.", 1041),
-    "ShownDelivery.message": ("The message that is sent; null for an event.", None),
+    "ShownDelivery.message": ("The message that is sent; null for an event.", {"account_id": 42, "id": "1769860800.7"}),
     "DeliveredMessage.account_id": ("The account that got the message.", 42),
     "DeliveredMessage.id": ("The id that the message had when it arrived.", "1769860800.7"),
     "ShownWebhook.forward_mode": ("How the route that made the webhook handles mail, or null.", None),
