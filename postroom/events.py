@@ -64,6 +64,7 @@ TYPES = (
     "domain.expired",
     "domain.dkim_rotated",
     "domain.dkim_switched",
+    "domain.route_changed",
     "console.signed_in",
     "limits.changed",
     "key.created",

@@ -63,7 +63,9 @@ ExpiresAt = Annotated[datetime, _of("When it expires, such as 2027-01-31T00:00:0
 EventTypeName = Annotated[T, _of("Only events of this type.", "account.created")]
 EventKeyId = Annotated[int, ID, _of("Only events of this key.", 7)]
 Fields = Annotated[str, _of("Show these fields, separated by commas, or * for all.", "*", minLength=1)]
-InboundMode = Annotated[T, _of("How mail to the domain is handled; only store is available now.", "store")]
+InboundMode = Annotated[
+    T, _of("How mail to the domain is handled: `store` or `webhook_then_store`; `webhook` comes later.", "store")
+]
 FormerDays = Annotated[
     int, Meta(ge=1, le=36500), _of("Days until the old address ends; default: until it is deleted.", 90)
 ]
@@ -294,7 +296,10 @@ WebhookDomain = Annotated[str, _of("Only events of this domain.", "customer.com"
 WebhookEvents = Annotated[
     T, _of("The types of events to send; account.* means all about accounts, * all.", ["account.*", "domain.lost"])
 ]
-WebhookSecret = Annotated[str, _of("The secret that signs calls of the webhook.", "a secret of your choice")]
+WebhookSecret = Annotated[
+    str,
+    _of("The secret that signs; default: one that is made and shown once.", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+]
 WebhookStatus = Annotated[T, _of("`active` makes a disabled webhook active again.", "active")]
 WebhookUrl = Annotated[str, _of("The URL of the webhook.", "https://platform.example/mail")]
 

@@ -35,6 +35,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "sending_off": (409, "The account may not send"),
     "protocol_off": (409, "The protocol is switched off"),
     "webhook_disabled": (409, "The webhook is disabled"),
+    "webhook_of_route": (409, "The webhook belongs to a route"),
     "limit_reached": (409, "A limit is reached"),
     "reserved_local_part": (409, "The local part is reserved"),
     "payload_too_large": (413, "The request body is too large"),

@@ -47,6 +47,7 @@ const WORDS = {
   "domain.deactivated": ["warn", "Domain inactive"],
   "domain.dkim_rotated": ["", "New DKIM key"],
   "domain.dkim_switched": ["", "New DKIM key signs"],
+  "domain.route_changed": ["", "Route of mail changed"],
   "domain.lost": ["bad", "Domain lost to its owner"],
   "domain.expired": ["warn", "Claim expired"],
   "domain.suspended": ["warn", "Domain suspended"],

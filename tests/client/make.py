@@ -54,6 +54,7 @@ from postroom.messages.shown import ShownAttachment, ShownMessage
 from postroom.tenants.limits import Limits
 from postroom.tenants.send_limits import SendLimits, SendTotals
 from postroom.tenants.usage import Count
+from postroom.webhooks.deliveries import DeliveredMessage
 
 FOLDER = Path(__file__).parent.parent.parent / "postroom" / "client"
 HEAD = '''"""The answers of the API as the client returns them: accounts and domains with all fields, times as
@@ -221,6 +222,7 @@ SOURCES: dict[str, Source] = {
     "WebhookWithSecret": Source(webhooks.CreatedWebhookAnswer, doc="Only this call's answer has the secret."),
     "ShownWebhookAnswer": Source(webhooks.WebhookAnswer),
     "WebhookName": Source(webhooks.DeletedWebhook),
+    "WebhookMessage": Source(DeliveredMessage),
     "WebhookDelivery": Source(webhook_deliveries.ShownDelivery),
     "WebhookReplay": Source(webhook_deliveries.ReplayAnswer),
     "WebhookAttempt": Source(webhook_deliveries.ShownAttempt),

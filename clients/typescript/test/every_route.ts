@@ -104,6 +104,8 @@ export async function domains(): Promise<void> {
   for await (const one of client.list("domains.get_page", { query: user })) one satisfies Domain;
   (await client.call("domains.get", { path: domain, query: user })).domain.status satisfies Domain["status"];
   (await client.call("domains.set_route", { path: domain, body: { forward_mode: "store" } })).route.forward_mode satisfies string;
+  const url = { forward_mode: "webhook_then_store", webhook_url: "https://platform.example/mail" } as const;
+  (await client.call("domains.set_route", { path: domain, body: url })).webhook_secret satisfies string | undefined | null;
   (await client.call("domains.consent", { path: domain, body: { subdomain: "a.customer.com" } })).subdomain satisfies string;
   (await client.call("domains.delete", { body: domain })).deleted satisfies string;
   (await client.call("verification.verify", { path: domain, body: {} })).dns[0]?.fix satisfies string | null | undefined;
