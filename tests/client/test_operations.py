@@ -14,6 +14,7 @@ from postroom.api.endpoints.client_settings import XML
 from postroom.api.openapi import document
 from postroom.api.route import Route
 from postroom.api.routes import ROUTES
+from postroom.client import NewAttachment
 from postroom.client.catalog import catalog, operations
 from postroom.client.methods import Listing, Operation
 
@@ -26,6 +27,8 @@ OURS = [route for route in ROUTES if route.media != XML and not route.path.start
 HOST = {"get_mta_sts_policy": {"domain"}}
 FLAGS = ("deleted", "every_user", "unseen")
 VALUES: dict[str, Any] = {
+    "attachments": [NewAttachment("a.pdf", b"content")],
+    "headers": {"X-A": "b"},
     "id": 7,
     "limit": 3,
     "offset": 4,
@@ -88,7 +91,10 @@ def test_a_method_sends_what_it_is_given(route: Route) -> None:
     request = method.describe(None, **{name: sample(name) for name in parameters})
     in_query = names(route.query) - (names(route.body) & {"user_id"})
     assert request.path == {name: sample(name) for name in path_names(route)}
-    assert request.body == ({name: sample(name) for name in names(route.body)} if route.body else None)
+    body = {name.rstrip("_"): sample(name) for name in names(route.body)} if route.body else None
+    if body and "attachments" in body:
+        body["attachments"] = [one.body() for one in body["attachments"]]
+    assert request.body == body
     sent = {name: request.query[name] for name in request.query if name not in ("fields", *FLAGS)}
     sent |= {"from_": sent.pop("from")} if "from" in sent else {}
     assert sent == {name: sample(name) for name in in_query - {"fields", *FLAGS}}
