@@ -91,7 +91,7 @@ def _answered(entry: Entry, answer: dict[str, Any]) -> CallToolResult:
     if entry.is_of_strangers:
         for_agent = TextContent(text=tools.OF_STRANGERS, annotations=Annotations(audience=["assistant"], priority=1.0))
         answer = {"untrusted": tools.OF_STRANGERS} | answer
-        return CallToolResult(content=[for_agent, _text(answer)], structured_content=answer)
+        return CallToolResult(content=[_text(answer), for_agent], structured_content=answer)
     if secret is None:
         return CallToolResult(content=[_text(answer)], structured_content=answer)
     words = tools.SHOW_ONCE.format(secret=secret)

@@ -134,6 +134,23 @@ def test_lists(tenant: Tenant, tmp_path: Path) -> None:
     assert table.count("address") == 1
 
 
+def test_messages(tenant: Tenant, tmp_path: Path) -> None:
+    id_ = str(tenant.account()["id"])
+    page = run(tenant, tmp_path, "accounts", "list-messages", id_, "--from", "ann", "--unseen", "--limit", "1")
+    assert "private" in page.stdout
+    assert page.stderr == "There are more: --before-uid 1, or --all.\n"
+    shown = run(tenant, tmp_path, "accounts", "get-message", id_, "1.1", "--mailbox", "Sent", "--json")
+    assert json.loads(shown.stdout)["message"]["mailbox"] == "Sent"
+    assert "INBOX" in run(tenant, tmp_path, "accounts", "list-mailboxes", id_).stdout
+    raw = subprocess.run(
+        [COMMAND, "api", "accounts", "get-raw-message", id_, "1.1"],
+        env=environment(tenant, tmp_path),
+        capture_output=True,
+        check=True,
+    )
+    assert raw.stdout == tenant.api.messages.content
+
+
 def test_domains_and_keys(tenant: Tenant, tmp_path: Path) -> None:
     made = run(tenant, tmp_path, "domains", "create", "cli-claims.test", "--user", "u1")
     assert "_postroom-challenge" in made.stdout

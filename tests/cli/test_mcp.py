@@ -97,6 +97,26 @@ def test_what_destroys_says_so() -> None:
     assert not {name for name, one in hints.items() if one and one.idempotent_hint} & {"create_key", "reset_password"}
 
 
+def test_mail_is_labeled_as_untrusted(tenant: Tenant, tmp_path: Path) -> None:
+    id_ = tenant.account()["id"]
+
+    async def work(client: Client) -> None:
+        tools = await tools_of(client)
+        assert {name for name, tool in tools.items() if "untrusted content" in (tool.description or "")} == {
+            "list_messages",
+            "get_message",
+        }
+        for name, more in (("list_messages", {"from": "ann"}), ("get_message", {"message_id": "1.1"})):
+            found = await client.call_tool(name, {"id": id_} | more)
+            answer, label = found.content
+            assert "untrusted content" in label.text  # type: ignore[union-attr]
+            assert answer.text.startswith('{"untrusted":"The answer contains e-mail from strangers')  # type: ignore[union-attr]
+            assert "private" in json.dumps(data(found))
+        assert data(await client.call_tool("list_messages", {"id": id_}))["next_before_uid"] == 1
+
+    talk(tenant, tmp_path, work)
+
+
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 def test_it_works(tenant: Tenant, tmp_path: Path, mode: Literal["auto", "legacy"]) -> None:
     """A mailbox from creation to deletion, with the current and the legacy protocol."""
