@@ -1,11 +1,13 @@
-"""Reading messages over HTTP: a list of 50, a message of 10 KB and an attachment of 20 MB of an
-account with 1,000 messages, the memory that the API takes for them, and GET of an account while
-others read.
+"""Messages over HTTP: a list of 50, a message of 10 KB and an attachment of 20 MB of an account
+with 1,000 messages; sending 1 KB and 18 MB; the memory that the API takes for them, and GET of an
+account while others read and send.
 
 python -m bench.messages        (as root)
 """
 
+import base64
 import http.client
+import json
 import os
 import re
 import statistics
@@ -44,6 +46,15 @@ class Caller:
             while piece := answer.read(65536):
                 length += len(piece)
             return length
+
+    def send(self, to: str, **fields: object) -> None:
+        """Sends a message."""
+        body = json.dumps({"to": [to], "subject": "Order", "text": "Where is it? " * 80, **fields})
+        headers = {"x-api-key": self._box.platform.key, "content-type": "application/json"}
+        self._connection.request("POST", f"/v2/email-accounts/{self._box.id}/messages/send", body, headers)
+        with closing(self._connection.getresponse()) as answer:
+            assert answer.status == 202, answer.read()
+            answer.read()
 
 
 def letter(number: int) -> bytes:
@@ -114,6 +125,14 @@ def main() -> None:
         tell("message of 10 KB", times(lambda: caller.get(f"/messages/{oldest['id']}")))
         tell("raw message of 10 KB", times(lambda: caller.get(f"/messages/{oldest['id']}/raw")))
         tell("search of 1,000 texts", times(lambda: caller.get("/messages?q=nothing"), 20))
+        other = platform.create("other")
+        tell("send a message of 1 KB", times(lambda: caller.send(other.address)))
+        tell("send without a copy", times(lambda: caller.send(other.address, save_sent=False)))
+        text = base64.b64encode(os.urandom(ATTACHMENT_BYTES * 9 // 10)).decode()
+        file = {"filename": "a.zip", "content_type": "application/zip", "content_base64": text}
+        before = private_megabytes(service)
+        tell("send 18 MB", times(lambda: caller.send(other.address, attachments=[file]), 10))
+        print(f"memory of the API: {before:.0f} MB before these, {private_megabytes(service):.0f} MB after")
         before = private_megabytes(service)
         path = f"/messages/{newest['id']}/attachments/1"
         tell("attachment of 20 MB", times(lambda: caller.get(path), 20))
@@ -121,6 +140,10 @@ def main() -> None:
         tell(
             f"get account beside {READERS} that list",
             beside(box, lambda one: one.get("/messages"), lambda: account.get("")),
+        )
+        tell(
+            f"get account beside {READERS} that send 18 MB",
+            beside(box, lambda one: one.send(other.address, attachments=[file]), lambda: account.get("")),
         )
         tell(
             f"get account beside {READERS} attachments", beside(box, lambda one: one.get(path), lambda: account.get(""))

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import IO, Literal, NoReturn
@@ -35,13 +36,14 @@ from postroom.messages.outbox import RETRY_SECONDS, queued_at
 SentCopy = Literal["saved", "off", "failed"]
 # Pauses in seconds before another look at what became of a message.
 LOOKS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
-# Why Postfix refuses a recipient, by its code (RFC 3463): our code, and a sentence.
+# Why Postfix refuses a recipient, by its code (RFC 3463).
 RECIPIENTS = {
-    "5.1.1": ("unknown_recipient", "There is no such address on this server."),
-    "5.2.1": ("mailbox_disabled", "This mailbox takes no mail."),
-    "5.2.2": ("mailbox_full", "This mailbox is full."),
-    "5.7.1": ("outbound_off", "This address is on another server, and mail does not leave this one."),
+    "5.1.1": FieldError("", "unknown_recipient", "There is no such address on this server."),
+    "5.2.1": FieldError("", "mailbox_disabled", "This mailbox takes no mail."),
+    "5.2.2": FieldError("", "mailbox_full", "This mailbox is full."),
+    "5.7.1": FieldError("", "outbound_off", "This address is on another server, and mail does not leave this one."),
 }
+REFUSED = FieldError("", "refused", "This address is refused.")
 
 
 class SentMessage(msgspec.Struct, frozen=True):
@@ -180,10 +182,10 @@ def _code(text: str) -> str:
 def _recipient_refusal(draft: Draft, refused: Sequence[RefusedRecipient]) -> Refused:
     """Says which recipients are refused, by their places in the request."""
     places, recipients = draft.places(), draft.recipients
-    fields = []
-    for one in refused:
-        code, sentence = RECIPIENTS.get(_code(one.text), ("refused", "This address is refused."))
-        fields.append(FieldError(places[recipients[one.place].lower()], code, sentence))
+    fields = [
+        replace(RECIPIENTS.get(_code(one.text), REFUSED), field=places[recipients[one.place].lower()])
+        for one in refused
+    ]
     if all(field.code == "outbound_off" for field in fields):
         detail = "Mail does not leave this server (POSTROOM_OUTBOUND=off): nothing was sent."
         return Refused("outbound_off", detail, *fields)

@@ -64,12 +64,12 @@ class MessageOperations:
         in_reply_to_mailbox: p.InReplyToMailbox | None = None,
         save_sent: p.SaveSent | None = None,
         user_id: p.UserId | None = None,
-        idempotency_key: str | None = None,
+        idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.SentMessage]:
         """Sends a message in the name of the account, once, and returns when Postfix has it on its
         disk. A copy goes to the mailbox for sent mail."""
-        body = given(to=list(to), subject=subject, text=text, html=html, reply_to=reply_to, headers=headers)
-        body |= given(cc=cc and list(cc), bcc=bcc and list(bcc), save_sent=save_sent, user_id=user_id)
+        body = given(to=to, subject=subject, text=text, html=html, reply_to=reply_to, headers=headers)
+        body |= given(cc=cc, bcc=bcc, save_sent=save_sent, user_id=user_id)
         body |= given(in_reply_to_id=in_reply_to_id, in_reply_to_mailbox=in_reply_to_mailbox, **{"from": from_})
         body |= {"attachments": [one.body() for one in attachments]} if attachments else {}
         return Request(answers.sent_message, path={"id": id}, body=body, idempotency_key=idempotency_key)

@@ -60,8 +60,7 @@ class Draft(msgspec.Struct, frozen=True):
     @property
     def recipients(self) -> list[str]:
         """The addresses that the message goes to, each once."""
-        people = {one.key: one.address for one in reversed((*self.to, *self.cc, *self.bcc))}
-        return list(reversed(people.values()))
+        return [one.address for one in without_repeats((*self.to, *self.cc, *self.bcc))]
 
     def places(self) -> dict[str, str]:
         """Returns where each recipient stands first, as in `to[0]`, by the key of the person."""

@@ -14,6 +14,7 @@ from postroom.api.endpoints.client_settings import XML
 from postroom.api.openapi import document
 from postroom.api.route import Route
 from postroom.api.routes import ROUTES
+from postroom.client import NewAttachment
 from postroom.client.catalog import Method, catalog, operations
 
 METHODS: Mapping[str, Method] = operations()
@@ -26,6 +27,8 @@ FLAGS = ("deleted", "every_user", "unseen")
 # What these arguments are called in a body, where the query has the same name.
 SENT_NAMES = {"move_to": "mailbox"}
 VALUES: dict[str, Any] = {
+    "attachments": [NewAttachment("a.pdf", b"content")],
+    "headers": {"X-A": "b"},
     "id": 7,
     "limit": 3,
     "offset": 4,
@@ -89,8 +92,10 @@ def test_a_method_sends_what_it_is_given(route: Route) -> None:
     request = method.describe(None, **{name: sample(name) for name in parameters})
     in_query = names(route.query) - (names(route.body) & {"user_id"})
     assert request.path == {name: sample(name) for name in path_names(route)}
-    body = {SENT_NAMES.get(name, name): sample(name) for name in names(route.body)}
-    assert request.body == (body if route.body else None)
+    body = {SENT_NAMES.get(name, name.rstrip("_")): sample(name) for name in names(route.body)} if route.body else None
+    if body and "attachments" in body:
+        body["attachments"] = [one.body() for one in body["attachments"]]
+    assert request.body == body
     sent = {name: request.query[name] for name in request.query if name not in ("fields", *FLAGS)}
     sent |= {"from_": sent.pop("from")} if "from" in sent else {}
     assert sent == {name: sample(name) for name in in_query - {"fields", *FLAGS}}

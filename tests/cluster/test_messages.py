@@ -73,6 +73,22 @@ def test_every_node_changes_syncs_and_follows(cluster: Cluster, box: Mailbox) ->
         last_id = stream.last_id
 
 
+def test_each_node_sends(cluster: Cluster, box: Mailbox) -> None:
+    """The node that is asked sends; the copy goes to the account's home."""
+    ids = []
+    for number, machine in enumerate(cluster.machines):
+        platform = seen_from(machine, box).platform
+        body = {"to": [box.address], "subject": f"sent {number}", "text": "hi"}
+        sent = platform.call("POST", f"/v2/email-accounts/{box.id}/messages/send", body)["message"]
+        assert sent["sent_copy"] == "saved"
+        ids.append(sent["id"])
+    here = seen_from(cluster.home(box), box)
+    assert [item["id"] for item in listed(here, "?mailbox=Sent")] == ids[::-1]
+    wait_for("the messages", lambda: len(listed(here)) == len(ids))
+    wait_for("each status", lambda: len(read(here, "sent")["items"]) == len(ids))
+    assert {item["status"] for item in read(here, "sent")["items"]} == {"delivered"}
+
+
 def test_only_nodes_are_served(cluster: Cluster, box: Mailbox) -> None:
     """No certificate, one that is no node's, one of a node's name: nobody gets a session."""
     home = cluster.home(box)

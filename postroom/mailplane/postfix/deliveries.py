@@ -35,7 +35,7 @@ LINE = re.compile(
 )
 LOGGED_IN = re.compile(rb"[^ ,]+, sasl_method=[^ ,]+, sasl_username=([^ ,]+)")
 # The API names the account alone.
-NAMED = re.compile(rb"[^ ,]+, sasl_username=([0-9]{1,18})")
+NAMED = re.compile(rb"[^ ,]+, sasl_method=XCLIENT, sasl_username=([0-9]{1,18})")
 # Atomic groups, so that a text of a stranger costs one reading at most.
 ATTEMPT = re.compile(
     rb"(?>(.*?)>, (?=orig_to=<|relay=))(?:orig_to=<(?>(.*?)>, (?=relay=)))?(?>relay=.*?, delay=)([0-9]{1,9})"
