@@ -20,10 +20,10 @@ from imapclient.response_parser import parse_fetch_response
 from postroom.errors import not_found
 from postroom.messages.doors import ANSWER_SECONDS, Door
 
-# Longest line of an answer, in bytes: to SEARCH, and to everything else. Texts are no part of a
-# line.
-SEARCH_LINE_BYTES = 1024 * 1024
-LINE_BYTES = 32 * 1024
+# Longest line of an answer, in bytes. Texts are no part of a line.
+LINE_BYTES = 1024 * 1024
+# What the server says if a mailbox is there, but cannot be opened now (RFC 5530).
+NOT_NOW = ("[SERVERBUG]", "[UNAVAILABLE]", "[INUSE]", "[CONTACTADMIN]", "[LIMIT]")
 TRASH = "Trash"
 STATUS = ("MESSAGES", "UNSEEN", "UIDVALIDITY", "UIDNEXT", "HIGHESTMODSEQ")
 
@@ -96,7 +96,7 @@ class ImapSession:
             return command(*arguments)
         except (imaplib.IMAP4.error, _TooLong, ProtocolError, OSError, ValueError) as error:
             is_refusal = isinstance(error, imaplib.IMAP4.error) and not isinstance(error, imaplib.IMAP4.abort)
-            if may_refuse and is_refusal:
+            if may_refuse and is_refusal and not any(code in str(error) for code in NOT_NOW):
                 raise _Refused from None
             raise self._lost(error) from error
 
@@ -119,17 +119,19 @@ class ImapSession:
         except _Refused:
             raise not_found() from None
         self._opened = name, is_writable
-        return Opened(name, state[b"UIDVALIDITY"], state[b"UIDNEXT"], state[b"EXISTS"], state[b"HIGHESTMODSEQ"])
+        modseq = state.get(b"HIGHESTMODSEQ", 0)  # a mailbox whose index cannot be written has none
+        return Opened(name, state[b"UIDVALIDITY"], state[b"UIDNEXT"], state[b"EXISTS"], modseq)
 
     def search(self, criteria: Sequence[bytes]) -> list[int]:
         """Returns the UIDs that match, in ascending order. An argument of 8-bit bytes is sent as a
         literal; the others must be quoted."""
-        data = self._run(self._client.search_raw, [b"CHARSET", b"UTF-8", *criteria], line=SEARCH_LINE_BYTES)
+        data = self._run(self._client.search_raw, [b"CHARSET", b"UTF-8", *criteria])
         return sorted(data)
 
-    def fetch(self, uids: Iterable[int], items: Sequence[str]) -> dict[int, dict[bytes, Any]]:
-        """Returns the items of messages by UID; a message that is gone is missing."""
-        return dict(self._run(self._client.fetch, list(uids), items))
+    def fetch(self, uids: Iterable[int], items: Sequence[str], line: int = LINE_BYTES) -> dict[int, dict[bytes, Any]]:
+        """Returns the items of messages by UID; a message that is gone is missing. `line` is the
+        longest line of the answer that is read, in bytes."""
+        return dict(self._run(self._client.fetch, list(uids), items, line=line))
 
     def piece(self, uid: int, start: int, length: int) -> bytes | None:
         """Returns bytes of a message from `start` on; None if there is no such message."""
@@ -191,8 +193,7 @@ class ImapSession:
     def changed_since(self, first: int, last: int, modseq: int) -> tuple[dict[int, dict[bytes, Any]], list[int]]:
         """Of the messages with a UID in this range, returns the FLAGS and the MODSEQ of those that
         have changed since, and the UIDs of those that are gone (RFC 7162)."""
-        line = SEARCH_LINE_BYTES
-        found, gone = self._run(self._client.fetch_changed, f"{first}:{last}", modseq, line=line)
+        found, gone = self._run(self._client.fetch_changed, f"{first}:{last}", modseq)
         return found, [uid for uids in gone for uid in _numbers(uids.rpartition(b" ")[2])]
 
 

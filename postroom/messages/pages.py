@@ -29,6 +29,8 @@ WIDEST_OF_HEADERS = 5_000
 WIDEST_OF_TEXTS = 500
 FIELDS = "BODY.PEEK[HEADER.FIELDS (FROM TO SUBJECT DATE)]<0.65536>"
 FIELDS_KEY = b"BODY[HEADER.FIELDS (FROM TO SUBJECT DATE)]<0>"
+# Longest BODYSTRUCTURE that is read, in bytes: reading more takes long.
+STRUCTURE_BYTES = 32 * 1024
 ITEMS = ("FLAGS", "INTERNALDATE", "RFC822.SIZE", "PREVIEW", FIELDS)
 
 
@@ -160,7 +162,7 @@ def _structures(session: ImapSession, opened: Opened, uids: Sequence[int]) -> di
     """Returns which messages have attachments. A message with so many parts that nobody should read
     what they are is missing."""
     try:
-        found = session.fetch(uids, ("BODYSTRUCTURE",))
+        found = session.fetch(uids, ("BODYSTRUCTURE",), STRUCTURE_BYTES)
         return {
             uid: _has_attachments(items[b"BODYSTRUCTURE"]) for uid, items in found.items() if b"BODYSTRUCTURE" in items
         }
@@ -173,9 +175,17 @@ def _structures(session: ImapSession, opened: Opened, uids: Sequence[int]) -> di
 
 
 def _has_attachments(part: Any) -> bool:
-    """Whether a part of a BODYSTRUCTURE is or has an attachment, as parser.py sees it."""
+    """Whether a part of a BODYSTRUCTURE is or has an attachment, as parser.py sees it. What is no
+    such structure may have one."""
+    try:
+        return _is_attachment(part)
+    except (IndexError, TypeError, AttributeError, ValueError):
+        return True
+
+
+def _is_attachment(part: Any) -> bool:
     if isinstance(part[0], list):
-        return any(map(_has_attachments, part[0]))
+        return any(map(_is_attachment, part[0]))
     if f"{_word(part[0])}/{_word(part[1])}" not in BODIES:
         return True
     disposition = part[9] if len(part) > 9 else None
