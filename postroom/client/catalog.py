@@ -19,12 +19,14 @@ from postroom.client.new_attachment import NewAttachment
 from postroom.client.operations import Operations
 from postroom.client.request import Listed, Plan, Request, RetryPolicy, call, call_page
 from postroom.client.shape import SECRETS, Page
-from postroom.parameters import words_of
+from postroom.parameters import SyncToken, words_of
 
 Method = Operation[..., Any] | Listing[..., Any] | Stream[..., Any]
 Kind = Literal["text", "number", "flag", "list", "switches", "numbers", "texts", "files"]
 # Parameters that may not appear on a command line or be repeated.
 HIDDEN = (*SECRETS, "password_hash", "token", "webhook_secret")
+# The token of a mailbox says nothing.
+NO_SECRET = words_of(SyncToken)
 # The parameters that lead to the next page of a list.
 CURSORS = ("after", "before_uid", "after_uid")
 PUBLIC = ("/.well-known/", "/setup/", "/healthz", "/readyz")
@@ -49,7 +51,7 @@ class Parameter:
 
     @property
     def is_hidden(self) -> bool:
-        return self.name in HIDDEN
+        return self.name in HIDDEN and self.words != NO_SECRET
 
 
 @dataclass(frozen=True)

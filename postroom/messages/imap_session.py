@@ -137,7 +137,8 @@ class ImapSession:
         except _Refused:
             raise not_found() from None
         self._opened = name, is_writable
-        return Opened(name, state[b"UIDVALIDITY"], state[b"UIDNEXT"], state[b"EXISTS"], state[b"HIGHESTMODSEQ"])
+        modseq = state.get(b"HIGHESTMODSEQ", 0)  # a mailbox whose index cannot be written has none
+        return Opened(name, state[b"UIDVALIDITY"], state[b"UIDNEXT"], state[b"EXISTS"], modseq)
 
     def search(self, criteria: Sequence[bytes]) -> list[int]:
         """Returns the UIDs that match, in ascending order. An argument of 8-bit bytes is sent as a

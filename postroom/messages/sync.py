@@ -103,7 +103,7 @@ def sync(session: ImapSession, mailbox: str, uidvalidity: str, token: Token) -> 
     found = Changes([], [], [])
     low = since.seen + 1
     until = time.monotonic() + PAGE_SECONDS
-    is_quiet = since.modseq == end[0] and since.uidnext == end[1]
+    is_quiet = since.modseq > 0 and since.modseq == end[0] and since.uidnext == end[1]
     while not is_quiet and low < end[1] and _room(found) >= RANGE and time.monotonic() < until:
         high = min(low + RANGE, end[1]) - 1
         _look(session, found, since, low, high)

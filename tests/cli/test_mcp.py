@@ -72,10 +72,16 @@ def _check(route: Route, tool: Tool) -> None:
     schema = tool.input_schema
     names = names_of(route) | ({"idempotency_key"} if route.writes else set())
     names |= {"domain"} if tool.name == "get_mta_sts_policy" else set()
+    names = {name.rstrip("_") for name in names}
     assert set(schema["properties"]) == names
     assert schema["additionalProperties"] is False
     assert all(part["description"] for part in schema["properties"].values())
-    for secret in {"password", "password_hash", "token", "webhook_secret"} & names:
+    for secret in {
+        "password",
+        "password_hash",
+        "webhook_secret",
+        *(["token"] if tool.name != "sync_mailbox" else []),
+    } & names:
         assert schema["properties"][secret]["format"] == "password"
     hints = tool.annotations
     assert hints
