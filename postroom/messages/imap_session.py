@@ -121,7 +121,11 @@ class ImapSession:
         ]
 
     def mailboxes(self) -> list[tuple[str, tuple[bytes, ...], dict[bytes, int]]]:
-        """Returns the name, the attributes and the state of each mailbox."""
+        """Returns the name, the attributes and the state of each mailbox. Of an open mailbox the
+        server would tell the state in which this session has seen it, so none stays open."""
+        if self._opened is not None:
+            self._run(self._client.unselect_folder)
+            self._opened = None
         found = []
         for name, flags in self.names():
             try:

@@ -76,6 +76,7 @@ NAMES_NOTHING = {
 }
 # Optional fields that cannot name a foreign thing. test_create_domain.py tests `organization_id`.
 SAYS_HOW = {
+    *("mailbox", "move_to", "token", "uidvalidity"),
     *(
         "user_id",
         "organization_id",

@@ -43,7 +43,11 @@ class Stream:
 
     def wait_for(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Waits for an event."""
-        found: list[dict[str, Any]] = wait_for("the event", lambda: [one for one in self.events if wanted(one)])
+        try:
+            found: list[dict[str, Any]] = wait_for("the event", lambda: [one for one in self.events if wanted(one)])
+        except AssertionError as error:
+            error.add_note(f"It said: {self.events}, and is {'over' if self.is_over else 'open'}.")
+            raise
         return found[0]
 
     def wait_for_end(self) -> None:

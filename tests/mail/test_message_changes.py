@@ -41,6 +41,7 @@ def test_it_works(box: Mailbox) -> None:
 
 
 def test_each_kind_of_change(box: Mailbox) -> None:
+    synced(box)  # a session of the API has the INBOX open
     with following(box) as stream, box.login() as imap:
         stream.wait_for(is_of("INBOX", "state"))
         imap.append("INBOX", "", "", SMALL)

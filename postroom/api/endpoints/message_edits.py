@@ -29,6 +29,9 @@ MOST_IDS = 500
 SomeIds = Annotated[MessageIds[list[str]], Meta(min_length=1, max_length=MOST_IDS)]
 
 
+Flag = Annotated[bool, Meta(description="True sets the flag, false removes it.", examples=[True])]
+
+
 class EditQuery(msgspec.Struct, frozen=True):
     mailbox: MailboxName = INBOX
     user_id: UserId | UnsetType = UNSET
@@ -37,9 +40,9 @@ class EditQuery(msgspec.Struct, frozen=True):
 class FlagsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The flags to set (true) or to remove (false); absent ones stay as they are."""
 
-    seen: bool | UnsetType = UNSET
-    flagged: bool | UnsetType = UNSET
-    answered: bool | UnsetType = UNSET
+    seen: Flag | UnsetType = UNSET
+    flagged: Flag | UnsetType = UNSET
+    answered: Flag | UnsetType = UNSET
 
 
 class UpdateMessageBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"move_to": "mailbox"}):
