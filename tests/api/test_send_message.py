@@ -213,6 +213,7 @@ def test_accounts_that_may_not_send(tenant: Tenant, path: str, change: dict[str,
         (NotTaken(550, f"{NOT_SENT} This account may not send"), 503, "mail_unavailable"),
         (NotTaken(552, "5.3.4 Message size exceeds fixed limit"), 413, "payload_too_large"),
         (NotTaken(452, "4.3.1 Insufficient system storage"), 503, "mail_unavailable"),
+        (NotTaken(451, "4.7.1 Service unavailable - try again later"), 503, "mail_unavailable"),
         (NotTaken(421, "TimeoutError"), 503, "mail_unavailable"),
         (
             NotTaken(550, "5.1.1 x", [RefusedRecipient(0, 550, "5.1.1 <ann@else.example>: User unknown")]),
