@@ -16,7 +16,7 @@ from postroom.api.client_address import Network
 from postroom.api.context import Measure, Probe, Services, encode, nothing_measured
 from postroom.api.endpoints import console
 from postroom.api.endpoints.console import Console
-from postroom.api.event_stream import EventStream, EventStreams
+from postroom.api.event_stream import EventStream
 from postroom.api.exchange import Exchange, Receive, Scope, Send, begin
 from postroom.api.files import Files
 from postroom.api.handling import Handling
@@ -191,7 +191,6 @@ def create_app(
         allows_private_webhooks=is_private,
         messages=messages,
         outbox=outbox,
-        streams=EventStreams(),
         trials=Trials(database, Sender(resolver, allows_private=is_private), digest_key),
     )
     return _app(services, settings, clock)

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -94,7 +94,7 @@ class Services:
     trials: Trials
     messages: Messages
     outbox: Outbox
-    streams: EventStreams
+    streams: EventStreams = field(default_factory=EventStreams)
 
     def client_host(self) -> MailHost:
         """Returns the mail host for mail clients: without submission if there is no Postfix."""

@@ -45,6 +45,8 @@ def fitting(kind: Any) -> st.SearchStrategy[Any]:
         return st.one_of([fitting(option) for option in options if option is not UnsetType and not is_note(option)])
     if origin is list:
         return st.lists(fitting(get_args(kind)[0]), max_size=3)
+    if origin is dict:
+        return st.dictionaries(*map(fitting, get_args(kind)), max_size=3)
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return documents(kind).map(lambda made: made[1])
     plain = {str: st.text(max_size=12).map(lambda text: MARK + text), int: NUMBERS, bool: st.booleans()}

@@ -30,6 +30,13 @@ export async function messages(): Promise<void> {
   (await client.call("messages.get_attachment", { path: { ...of, part: "2" } })) satisfies ArrayBuffer;
 }
 
+export async function sends(): Promise<void> {
+  const attachments = [{ filename: "a.txt", content_type: "text/plain", content_base64: "aGk=" }];
+  const body = { to: ["Ann <ann@example.org>"], subject: "Invoice", text: "hi", attachments, headers: { "X-Order": "4711" } };
+  const sent = await client.call("message_sends.send", { path, body });
+  sent.message.sent_copy satisfies "saved" | "off" | "failed";
+}
+
 export async function edits(): Promise<void> {
   const of = { id: 42, message_id: "1796028450.33" };
   const body = { flags: { seen: true }, mailbox: "Archive" };

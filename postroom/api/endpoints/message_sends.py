@@ -1,11 +1,11 @@
 """The endpoint that sends a message of an account."""
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from postroom.accounts import send_checks
 from postroom.accounts.model import Account
 from postroom.api.context import RequestContext, Result, path_id, resolve_user
-from postroom.api.decoding import NoQuery
 from postroom.api.endpoints.draft_bodies import SendMessageBody, read_draft
 from postroom.api.fields import raise_if_any, text_problems
 from postroom.api.message_sending import MessageSending, SentMessageAnswer
@@ -14,12 +14,17 @@ from postroom.api.route import route
 from postroom.messages.drafts import Draft
 from postroom.messages.message_ids import message_id_of
 from postroom.messages.people import LONGEST_NAME, Person, is_one_line
+from postroom.parameters import UserId
 
 LARGEST_BODY = 25 * 1024 * 1024
 REFUSES = (
     *("account_suspended", "account_disabled", "sending_off", "domain_not_active", "limit_reached", "outbound_off"),
     *("recipient_refused", "mail_off", "mail_unavailable"),
 )
+
+
+class SendMessageQuery(msgspec.Struct, frozen=True):
+    user_id: UserId | UnsetType = UNSET
 
 
 @route(
@@ -33,14 +38,14 @@ REFUSES = (
     refuses=REFUSES,
     largest_body=LARGEST_BODY,
 )
-async def send(context: RequestContext, _query: NoQuery, body: SendMessageBody) -> Result:
+async def send(context: RequestContext, query: SendMessageQuery, body: SendMessageBody) -> Result:
     """Sends a message in the name of the account. Answers once Postfix has it on its disk, signed
     and counted by the send limits; to all recipients, or to none. With an Idempotency-Key it is
     sent once, however often the request comes. A copy goes to the mailbox for sent mail."""
-    problems = text_problems(body.user_id)
+    problems = text_problems(query.user_id, body.user_id)
     draft = read_draft(body, problems)
     raise_if_any(problems)
-    account = await _account(context, body, draft)
+    account = await _account(context, draft, query.user_id, body.user_id)
     if body.from_ is None:
         draft = msgspec.structs.replace(draft, from_=_own(account))
     if body.in_reply_to_id is not None:
@@ -50,8 +55,8 @@ async def send(context: RequestContext, _query: NoQuery, body: SendMessageBody) 
     return await MessageSending(context, account, draft, saves=body.save_sent).run()
 
 
-async def _account(context: RequestContext, body: SendMessageBody, draft: Draft) -> Account:
-    id_, user_id = path_id(context), resolve_user(context.actor, body.user_id)
+async def _account(context: RequestContext, draft: Draft, *sent_users: str | UnsetType) -> Account:
+    id_, user_id = path_id(context), resolve_user(context.actor, *sent_users)
     sender = draft.from_.address or None
     number = len(draft.recipients)
     return await context.services.database.read(
