@@ -43,9 +43,10 @@ TELL = """
 UPDATE outgoing_messages SET told_at = :now
 WHERE account_id = :account_id AND message_id = :message_id AND told_at IS NULL RETURNING account_id"""
 FORGET = """
-DELETE FROM outgoing_messages WHERE announced_at <= :before AND (account_id, message_id) IN (
-  SELECT account_id, message_id FROM outgoing_messages WHERE announced_at <= :before
-  ORDER BY announced_at LIMIT :limit) RETURNING account_id"""
+DELETE FROM outgoing_messages WHERE announced_at <= (
+  SELECT MAX(announced_at) FROM (
+    SELECT announced_at FROM outgoing_messages WHERE announced_at <= :before
+    ORDER BY announced_at LIMIT :limit) AS oldest) RETURNING account_id"""
 ERASE = "DELETE FROM outgoing_messages WHERE account_id = :account_id"
 
 

@@ -88,7 +88,7 @@ def _check(route: Route, tool: Tool) -> None:
     assert hints.read_only_hint == (route.method == "GET")
     assert not (hints.read_only_hint and hints.destructive_hint)
     assert hints.idempotent_hint is not None
-    assert hints.open_world_hint == (tool.name == "verify_domain")
+    assert hints.open_world_hint == (tool.name in ("verify_domain", "send_message"))
     assert tool.description
     assert ("Show it to the user once" in tool.description) == (catalog()[tool.name].secrets != ())
 

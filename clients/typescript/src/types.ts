@@ -52,6 +52,7 @@ type Content<Response> =
 type Success<Responses> =
   Responses extends { 200: infer Response } ? Content<Response>
   : Responses extends { 201: infer Response } ? Content<Response>
+  : Responses extends { 202: infer Response } ? Content<Response>
   : never;
 
 /** What a call of the operation returns. */
