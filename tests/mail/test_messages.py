@@ -82,7 +82,7 @@ def test_it_works(box: Mailbox) -> None:
 
 def test_reading_leaves_no_trace(box: Mailbox) -> None:
     append(box, letter().as_bytes())
-    before = last_login(box)
+    before = wait_for("the login that stored the message", lambda: last_login(box))
     (item,) = listed(box)
     for rest in ("", "/raw", "?mailbox=INBOX"):
         assert get(box, f"messages/{item['id']}{rest}")[0] == 200
