@@ -95,6 +95,7 @@ def test_the_scope_must_be_asked_for(tenant: Tenant, path: str) -> None:
         (DELETE, {"ids": []}, "ids"),
         (DELETE, {"ids": ["1.1"] * 501}, "ids"),
         (DELETE, {"ids": [1]}, "ids"),
+        (DELETE, {"ids": ["1.1", "nonsense"]}, "ids[1]"),
         (DELETE, {"ids": ["1.1"], "mailbox": "x" * 1001}, "mailbox"),
         (SYNC, {"token": "1"}, "token"),
         (SYNC, {"token": 1}, "token"),

@@ -131,11 +131,11 @@ async def delete(context: RequestContext, query: DeleteQuery, body: DeleteMessag
     that are not in the mailbox are listed, and are no error."""
     problems = text_problems(query.user_id, body.user_id)
     check_text(body.mailbox, "mailbox", problems)
+    sent = _ids(body.ids, problems)
     raise_if_any(problems)
     account = await _account(context, query.user_id, body.user_id)
-    sent, unreadable = _ids(body.ids)
     found = await context.services.messages.delete(account.id, body.mailbox, tuple(sent), body.purge)
-    missing = {*unreadable, *(sent[id_] for id_ in found.missing)}
+    missing = {sent[id_] for id_ in found.missing}
 
     def work(tx: Tx) -> Result:
         if found.changed:
@@ -166,13 +166,13 @@ def _edit(body: UpdateMessageBody, problems: list[FieldError]) -> Edit:
     return Edit(flags, target)
 
 
-def _ids(texts: list[str]) -> tuple[dict[MessageId, str], list[str]]:
-    """The ids, and the texts that are no id of a message."""
+def _ids(texts: list[str], problems: list[FieldError]) -> dict[MessageId, str]:
+    """The ids and how they were sent. The first text that is no id is added to `problems`."""
     found: dict[MessageId, str] = {}
-    unreadable = []
-    for text in texts:
+    for place, text in enumerate(texts):
         try:
             found[message_id_of(text)] = text
         except Refused:
-            unreadable.append(text)
-    return found, unreadable
+            problems.append(FieldError(f"ids[{place}]", "invalid", "Use ids of messages, like 1796028450.33."))
+            break
+    return found
