@@ -26,7 +26,6 @@ DRAIN = 8
 
 def run_api(settings: Settings, listener: socket.socket, instance: str, name: str = "api") -> None:
     """Serves the API on the socket until SIGTERM or SIGINT. Open requests are still answered."""
-
     database = open_database(settings.database)
     session_terminator, names = SessionTerminator(settings, database), api_names(settings)
     try:

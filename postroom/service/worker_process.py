@@ -64,7 +64,6 @@ def run_worker(settings: Settings) -> None:
 
 
 def _webhooks(settings: Settings, database: Database, resolver: Resolver, node: Node | None) -> Webhooks:
-
     sender = Sender(resolver, allows_private=settings.webhook_allow == "private")
     return Webhooks(database, sender, digest_key.ensure(settings.data), node.id if node else 0)
 

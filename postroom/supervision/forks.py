@@ -1,4 +1,8 @@
-"""The supervisor's side of the fork server: asks for processes, and learns how they ended."""
+"""The supervisor's side of the fork server: asks for processes, and learns how they ended.
+
+The supervisor may be root and the server is not, so the supervisor believes no process id: it sends
+a signal only to a process of the server's user, as the server itself could.
+"""
 
 import asyncio
 import json
@@ -9,12 +13,15 @@ import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from postroom.supervision import fork_server
 
 # Seconds until a server that does not answer is killed. A server that has just been started loads
 # modules between two messages.
 SILENCE = 60.0
+# The process of a pidfd that has ended and was waited for: no signal reaches another one.
+GONE = "-1"
 
 
 @dataclass
@@ -41,18 +48,14 @@ class Forked:
 
 class Forks:
     """Starts the fork server with `launch`, which gets the server's end of the connection, and
-    starts it again when it is needed after its end."""
+    starts it again when it is needed after its end. `user` is the id of the server's user."""
 
-    def __init__(self, launch: Callable[[socket.socket], subprocess.Popen[bytes]]) -> None:
+    def __init__(self, launch: Callable[[socket.socket], subprocess.Popen[bytes]], user: int) -> None:
         self._launch = launch
+        self._user = user
         self._server: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
         self._running: dict[int, Forked] = {}
-
-    @property
-    def pid(self) -> int | None:
-        """The process id of the server, or None while there is none."""
-        return self._server.pid if self._server else None
 
     def start(self) -> socket.socket:
         """Starts the server if it does not run. Returns the connection. Raises OSError."""
@@ -75,7 +78,7 @@ class Forks:
             while True:
                 message, descriptors, _, _ = socket.recv_fds(connection, fork_server.MESSAGE, 1)
                 if descriptors:
-                    process = Forked(int(message), descriptors[0], ended)
+                    process = Forked(_pid(message, descriptors[0], self._user), descriptors[0], ended)
                     self._running[process.pid] = process
                     return process
                 if not message:
@@ -114,10 +117,35 @@ class Forks:
             self.close()
 
     def _finish(self, message: bytes) -> None:
-        pid, status = map(int, message.split())
+        try:
+            pid, status = map(int, message.split())
+        except ValueError:
+            self.close()
+            return
         if process := self._running.pop(pid, None):
             process.finish(status)
 
     def _killed(self, process: Forked) -> None:
         asyncio.get_running_loop().remove_reader(process.descriptor)
         process.finish(-signal.SIGKILL)
+
+
+def _pid(message: bytes, descriptor: int, user: int) -> int:
+    """Returns the id of the process that was forked. Raises BrokenPipeError if the descriptor is
+    not that of this process, or if the process has another user."""
+    users: list[str] = []
+    if message.isdigit():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            users = _values(Path(f"/proc/{int(message)}/status"), "Uid")
+        # If the descriptor still names the process, the user was that of this process.
+        named = _values(Path(f"/proc/self/fdinfo/{descriptor}"), "Pid")
+        if named == [GONE] or (named == [message.decode()] and set(users) == {str(user)}):
+            return int(message)
+    os.close(descriptor)
+    raise BrokenPipeError("the fork server has named a process that is not its own")
+
+
+def _values(path: Path, name: str) -> list[str]:
+    """Returns the values of a line of a file in /proc."""
+    lines = path.read_text(encoding="ascii", errors="replace").splitlines()
+    return next((line.split()[1:] for line in lines if line.startswith(f"{name}:")), [])

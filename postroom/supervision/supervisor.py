@@ -75,7 +75,7 @@ class Supervisor:
         self._lives: dict[str, _Life] = {}
         self._lifeline, self._own_end = os.pipe()
         self._fork_server = fork_server
-        self._forks = Forks(self._launch)
+        self._forks = Forks(self._launch, owner[0] if owner else os.getuid())
 
     @property
     def names(self) -> list[str]:

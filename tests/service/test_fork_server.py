@@ -1,13 +1,18 @@
 """The fork server: every part is a process of its own that the fork server has forked."""
 
+import asyncio
 import os
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.harness.service import Service, wait_for
+from postroom.supervision.forks import Forks
+from tests.harness.service import Service, is_alive, wait_for
 
 PARTS = ("api", "api-2", "worker")
 
@@ -81,3 +86,68 @@ def test_only_the_supervisor_ends_the_server(service: Service) -> None:
 def test_a_part_that_ends_is_reported_with_its_status(service: Service) -> None:
     os.kill(service.pid("worker"), signal.SIGTERM)
     wait_for("the line", lambda: "worker ended (exit status 0), starts again" in service.said())
+
+
+# A fork server that answers with a process that it did not fork, or with what is no process.
+LIAR = """
+import os, socket, sys
+connection = socket.socket(fileno=int(sys.argv[1]))
+connection.recv(65536)
+named, message = int(sys.argv[2]), sys.argv[3]
+descriptor = os.pidfd_open(named) if named else os.open("/dev/null", os.O_RDONLY)
+socket.send_fds(connection, [message.encode()], [descriptor])
+connection.recv(65536)
+"""
+
+
+@pytest.mark.parametrize("lie", ["of another user", "of another id", "no id", "no process"])
+def test_the_server_cannot_name_another_process(lie: str) -> None:
+    """Else its user could have root's supervisor end any process."""
+    with subprocess.Popen(["sleep", "600"]) as victim:
+        named = 0 if lie == "no process" else victim.pid
+        message = {"of another id": str(victim.pid + 1), "no id": f"../{victim.pid}"}.get(lie, str(victim.pid))
+        user = os.getuid() + (lie == "of another user")
+
+        def launch(connection: socket.socket) -> "subprocess.Popen[bytes]":
+            arguments = [str(connection.fileno()), str(named), message]
+            return subprocess.Popen([sys.executable, "-c", LIAR, *arguments], pass_fds=(connection.fileno(),))
+
+        async def ask() -> None:
+            forks = Forks(launch, user)
+            with pytest.raises(ConnectionError):
+                forks.fork(["api"], 1, (), lambda _: None)
+            forks.close()
+
+        asyncio.run(ask())
+        assert is_alive(victim.pid)
+        victim.kill()
+
+
+def test_a_process_that_ends_at_once_is_believed() -> None:
+    """It may be gone before anybody looks at its user."""
+    statuses: list[int] = []
+
+    def launch(connection: socket.socket) -> "subprocess.Popen[bytes]":
+        program = """
+import os, socket, sys
+connection = socket.socket(fileno=int(sys.argv[1]))
+connection.recv(65536)
+pid = os.fork() or os._exit(3)
+descriptor = os.pidfd_open(pid)
+os.waitpid(pid, 0)
+socket.send_fds(connection, [str(pid).encode()], [descriptor])
+connection.send(f"{pid} 3".encode())
+connection.recv(65536)
+"""
+        command = [sys.executable, "-c", program, str(connection.fileno())]
+        return subprocess.Popen(command, pass_fds=(connection.fileno(),))
+
+    async def ask() -> None:
+        forks = Forks(launch, os.getuid())
+        forks.fork(["prepare"], 1, (), statuses.append)
+        while not statuses:
+            await asyncio.sleep(0)
+        forks.close()
+
+    asyncio.run(ask())
+    assert statuses == [3]
