@@ -176,7 +176,7 @@ class _SharedConnection:
 
     async def fetch(self, sql: str, params: Mapping[str, Any], *, alone: bool = False) -> list[Row]:
         """Sends a statement and returns its rows. With `alone` the statement has a sync before and
-        after it, so that a failure of another statement does not abort it."""
+        after it and is not prepared, so that a failure of another statement does not abort it."""
         if self._raw is None:
             self._wait_to_open += 1
             try:
@@ -187,7 +187,7 @@ class _SharedConnection:
         if alone:
             self._sync()
         try:
-            self._pipeline.send(sql, params)
+            self._pipeline.send(sql, params, prepared=not alone)
         except psycopg.Error as error:
             if isinstance(error, psycopg.OperationalError):
                 self._lose()

@@ -119,11 +119,16 @@ class Pipeline:
         self.due: deque[tuple[int, Any, Outcome | None]] = deque()
         self.tag = b""  # PostgreSQL's command tag of the last statement that returned no rows
 
-    def send(self, sql: str, params: Mapping[str, Any]) -> None:
-        """Queues a statement; `sync` sends the queued statements."""
+    def send(self, sql: str, params: Mapping[str, Any], *, prepared: bool = True) -> None:
+        """Queues a statement; `sync` sends the queued statements. A statement that is not prepared
+        does not depend on a preparation that an earlier failure may have aborted."""
         text, names, formats = translate(sql)
         values = self._values.dump_sequence([params[name] for name in names], formats)
         key = (sql, self._values.types or ())
+        if not prepared:
+            self._pg.send_query_params(text, values, key[1], self._values.formats)
+            self.due.append((_STATEMENT, key, None))
+            return
         name = self._prepared.get(key)
         if name is None:
             self._made += 1

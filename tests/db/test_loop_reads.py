@@ -11,6 +11,7 @@ import pytest
 from postroom.db import Database, Tx, loop_reads, open_database
 from postroom.db.loop_reads import ITERATIONS_BETWEEN
 from postroom.db.pipeline import StatementFailed
+from postroom.db.tx import ConnectionLost
 from postroom.errors import Busy
 from tests.harness.postgres import PostgresServer
 
@@ -99,6 +100,27 @@ def test_many_statements_that_are_wrong(database: Database) -> None:
             assert [[number for number, _ in each] for each in answers] == [[n, n + 1, n + 2] for n in range(100)]
 
     asyncio.run(run())
+
+
+def test_a_statement_alone_relies_on_no_preparation(url: str) -> None:
+    """The repeated statement is sent while the failure of its preparation is not yet known."""
+    same = "SELECT 'prepared behind a wrong one, repeated alone'"
+
+    async def run() -> tuple[object, ...]:
+        connection = loop_reads._SharedConnection(url, asyncio.get_running_loop())
+        await connection.fetch("SELECT 1", {})  # opens the connection
+        wrong, aborted = connection.fetch("SELECT 1 / 0", {}), connection.fetch(same, {})
+        try:
+            return await asyncio.gather(wrong, aborted, connection.fetch(same, {}, alone=True), return_exceptions=True)
+        finally:
+            connection.close()
+
+    wrong, aborted, alone = asyncio.run(run())
+    assert [type(wrong), type(aborted), alone] == [
+        StatementFailed,
+        ConnectionLost,
+        [("prepared behind a wrong one, repeated alone",)],
+    ]
 
 
 def test_a_read_that_relied_on_an_unprepared_statement_is_repeated(database: Database) -> None:
