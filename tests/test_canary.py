@@ -159,6 +159,8 @@ def hook(watched: Watched, headers: dict[str, str]) -> None:
     watched.call("PUT", path, text.replace(b"platform", b"other"), headers)
     watched.call("PUT", path, text.replace(b"https", b"ftp"), headers)
     watched.call("GET", "/v2/webhooks", None, headers)
+    route = {"user_id": "u", "forward_mode": "webhook_then_store", "webhook_url": f"https://platform.example/{TOKEN}"}
+    watched.call("PUT", f"/v2/domains/{watched.platform.domain}/route", json.dumps(route).encode(), headers)
 
 
 def link(watched: Watched, id_: int, password: str, headers: dict[str, str]) -> None:

@@ -36,6 +36,7 @@ WHOLE = {
     ("accounts.queries", "WEAK"): "the accounts whose password was not generated; read by `postroom doctor`",
     **dict.fromkeys([(f"accounts.{n}", "END_ALL") for n in ("setup_links", "owner_sessions")], "of a restored backup"),
     **dict.fromkeys([("webhooks.deliveries", name) for name in ("END_ALL", "SKIP_ALL")], "of a restored backup"),
+    ("webhooks.received_messages", "SKIP_ALL"): "of a restored backup",
     ("webhooks.lanes", "RECOVER"): "one row a webhook; at a start of the worker",
     ("tenants.organizations", "NAMES"): "at most twenty names, for an operator who misspelled one",
 }
@@ -48,7 +49,7 @@ TEXTS = {
     for name in re.findall(r"^\s*(?:ALTER TABLE \w+ ADD COLUMN )?(\w+)\s+TEXT\b", path.read_text(), re.M)
 }
 # TEXT parameters whose name is not the name of their column.
-OTHER_TEXTS = {"domain", "from_phase", "q", "q_end"}
+OTHER_TEXTS = {"domain", "from_phase", "q", "q_end", "new_secret"}
 
 
 def params(sql: str) -> dict[str, Any]:

@@ -46,6 +46,8 @@ WITHOUT: dict[str, str] = {
             "mailboxes.session_revocations.DUE",
             "accounts.purges.OLDEST_PURGE_DUE",
             *(f"webhooks.fan_out.{name}" for name in ("TOP", "FIRST", "READ")),
+            *(f"webhooks.received_messages.{name}" for name in ("IS_WANTED", "SCOPES")),
+            *(f"webhooks.received_messages.OF_{name}" for name in ("ACCOUNT", "DOMAIN", "DOMAIN_USER")),
         ],
         "expired rows of all organizations are deleted": [
             "auth.console_sessions.END_EXPIRED",
@@ -60,6 +62,7 @@ WITHOUT: dict[str, str] = {
             "auth.keys.FORGET",
             "auth.keys.REVOKED_LONG_AGO",
             *(f"webhooks.deliveries.{name}" for name in ("FORGET", "NEEDED")),
+            *(f"webhooks.received_messages.{name}" for name in ("FORGET", "ERASE")),
         ],
         "the worker continues with a row that it found due": [
             "accounts.alias_rests.OWNER",
@@ -75,6 +78,7 @@ WITHOUT: dict[str, str] = {
             "mailboxes.session_revocations.INSERT_DOMAIN",
             *(f"webhooks.{name}" for name in ("attempts.DROP", "attempts.ERASE", "fan_out.INSERT")),
             *(f"webhooks.lanes.{name}" for name in ("GET", "NEXT")),
+            *(f"webhooks.received_messages.{name}" for name in ("TARGETS", "INSERT", "DELIVER")),
         ],
         "a check continues with the domain that it began with": [
             "domains.proofs.OF_ID",

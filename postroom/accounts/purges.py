@@ -6,6 +6,8 @@ from postroom.accounts import (
     delivery_scripts,
     full_periods,
     login_failures,
+    message_reads,
+    outgoing_messages,
     owner_sessions,
     sent_counts,
     setup_links,
@@ -63,6 +65,8 @@ def begin_purge(tx: Tx, id_: int) -> bool:
     setup_links.erase(tx, id_)
     owner_sessions.erase(tx, id_)
     full_periods.erase(tx, id_)
+    message_reads.erase(tx, id_)
+    outgoing_messages.erase(tx, id_)
     return True
 
 

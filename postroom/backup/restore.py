@@ -24,7 +24,7 @@ from postroom.db import NewerSchema, check_known, open_database, snapshots
 from postroom.errors import BadBackup, Busy
 from postroom.instance import digest_key, durable
 from postroom.instance.pending_restore import MOVED, finish
-from postroom.webhooks import deliveries
+from postroom.webhooks import deliveries, received_messages
 
 STAGING = "restoring"
 FILE = "postroom.db"
@@ -54,6 +54,8 @@ def stage(source: BinaryIO, passphrase: str, data: Path, said: Said) -> Manifest
         if "webhook_deliveries" in manifest.rows:  # a copy must not call the receivers of the original (decision 0297)
             snapshots.run(staging / "db" / FILE, deliveries.END_ALL)
             snapshots.run(staging / "db" / FILE, deliveries.SKIP_ALL)
+        if "received_messages" in manifest.rows:
+            snapshots.run(staging / "db" / FILE, received_messages.SKIP_ALL)
         _complete_mail(staging / "mail", manifest)
     except OSError as error:
         discard(data)

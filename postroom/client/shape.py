@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 T = TypeVar("T")
-SECRETS = ("password", "api_key", "setup_url", "secret")
+SECRETS = ("password", "api_key", "setup_url", "secret", "webhook_secret")
 
 
 class Shape(msgspec.Struct, frozen=True):

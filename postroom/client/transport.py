@@ -19,6 +19,9 @@ from postroom.client.request import Outcome, Plan, RetryPolicy, Send, Wait
 
 T = TypeVar("T")
 
+# Seconds of silence after which a stream is lost: three heartbeats.
+SILENT_SECONDS = 45.0
+
 
 class _Connected(Operations):
     """What both clients share: the address of the API, and the connections to it."""
@@ -41,6 +44,14 @@ class _Connected(Operations):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self._http.base_url)!r})"
+
+    def _opening(self, send: Send) -> httpx2.Request:
+        """The request for a stream, which may be silent for longer than an answer."""
+        before = self._http.timeout
+        timeout = httpx2.Timeout(before.connect, read=SILENT_SECONDS)
+        return self._http.build_request(
+            send.method, send.target, params=send.params, headers=send.headers, timeout=timeout
+        )
 
 
 class Client(_Connected):
@@ -76,6 +87,11 @@ class Client(_Connected):
 
     def _send(self, send: Send) -> Outcome:
         try:
+            if send.is_stream:
+                response = self._http.send(self._opening(send), stream=True)
+                if not response.is_success:
+                    response.read()
+                return response
             return self._http.request(
                 send.method, send.target, params=send.params, headers=send.headers, content=send.content
             )
@@ -119,6 +135,11 @@ class AsyncClient(_Connected):
 
     async def _send(self, send: Send) -> Outcome:
         try:
+            if send.is_stream:
+                response = await self._http.send(self._opening(send), stream=True)
+                if not response.is_success:
+                    await response.aread()
+                return response
             return await self._http.request(
                 send.method, send.target, params=send.params, headers=send.headers, content=send.content
             )

@@ -155,7 +155,7 @@ class Peer:
 
 @dataclass(frozen=True)
 class OwnNode:
-    """This machine as a node. `port` is the first of its three ports. Certificates and key are PEM.
+    """This machine as a node. `port` is the first of its four ports. Certificates and key are PEM.
     `bundle` has the certificates that this node trusts. `secret` is the password of the nodes'
     doveadm. `bind` is the address that this node connects from, if this machine has that address.
     `trusted` has the addresses of all trusted nodes, and `peers` the other nodes among them."""

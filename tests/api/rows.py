@@ -23,6 +23,7 @@ OF_ORGANIZATION = {
     "vacations": "account_id IN (SELECT id FROM accounts WHERE organization_id = :o)",
     "delivery_scripts": "account_id IN (SELECT id FROM accounts WHERE organization_id = :o)",
     "setup_links": "account_id IN (SELECT id FROM accounts WHERE organization_id = :o)",
+    "outgoing_messages": "account_id IN (SELECT id FROM accounts WHERE organization_id = :o)",
     "sent_messages": "account_id IN (SELECT id FROM accounts WHERE organization_id = :o)",
     "sent_recipients": "account_id IN (SELECT id FROM accounts WHERE organization_id = :o)",
     "sent_handovers": "account_id IN (SELECT id FROM accounts WHERE organization_id = :o)",

@@ -59,7 +59,7 @@ def test_the_life_of_a_domain(client: Client, tenant: Tenant) -> None:
     name = info.domain.domain
     assert client.get_domain(name, user_id="user_123").dns == info.dns
     assert {record.status for record in client.verify_domain(name, user_id="user_123").dns if record.required}
-    assert client.set_route(name, "store", user_id="user_123").forward_mode == "store"
+    assert client.set_route(name, "store", user_id="user_123").route.forward_mode == "store"
     assert [domain.domain for domain in client.list_domains(every_user=True, status="pending")] == [name]
     assert client.delete_domain(name, user_id="user_123") == name
     own = tenant.new_domain(user_id="user_123")

@@ -15,6 +15,7 @@ from postroom.client import (
     credential_shapes,
     limit_shapes,
     mail_shapes,
+    message_shapes,
     shapes,
     webhook_shapes,
 )
@@ -34,8 +35,9 @@ def test_a_shape_has_the_fields_of_the_server(name: str) -> None:
     server, module = make.SOURCES[name], credential_shapes if name in make.OF_CREDENTIALS else shapes
     module = limit_shapes if name in make.OF_LIMITS else module
     module = mail_shapes if name in make.OF_MAIL else module
+    module = message_shapes if name in make.OF_MESSAGES else module
     module = webhook_shapes if name in make.OF_WEBHOOKS else module
-    assert set(getattr(module, name).__struct_fields__) == {
+    assert set(getattr(module, name).__struct_encode_fields__) == {
         field for field in server.kind.__struct_encode_fields__ if field not in server.left_out
     }
 

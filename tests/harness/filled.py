@@ -75,14 +75,20 @@ INSERT INTO sent_handovers (queue_id, target_id, sent_message_id, recipient, acc
 INSERT INTO sent_days (account_id, day, status, recipients)
   SELECT id, id % 100 + n, 'delayed', 1 FROM accounts CROSS JOIN generate_series(1, 5) AS n;
 INSERT INTO webhooks (organization_id, key_id, url, events, user_id, domain_id, status, secret, after_event_id,
-    created_at, updated_at)
-  SELECT organization_id, id, 'https://x.test/', '[]', user_id, domain_id, 'active', 's', 1, 1, 1
+    messages_since, created_at, updated_at)
+  SELECT organization_id, id, 'https://x.test/', '[]', user_id, domain_id, 'active', 's', 1,
+    CASE WHEN id % 100 = 0 THEN id END, 1, 1
   FROM accounts WHERE id % 10 = 0;
 INSERT INTO webhook_deliveries (organization_id, webhook_id, source_kind, source_id, type, status, next_at, created_at,
     ended_at)
   SELECT organization_id, id, 'event', n, 'account.created', CASE WHEN n % 10 = 0 THEN 'pending' ELSE 'failed' END,
     CASE WHEN n % 10 = 0 THEN n END, 1, CASE WHEN n % 10 > 0 THEN n END
   FROM webhooks CROSS JOIN generate_series(1, 40) AS n;
+INSERT INTO received_messages (organization_id, account_id, uidvalidity, uid, trace, received_at, created_at)
+  SELECT organization_id, id, 1, n, 't' || id || '.' || n, n, id * 10 + n
+  FROM accounts CROSS JOIN generate_series(1, 5) AS n;
+INSERT INTO message_cursors (account_id, uidvalidity, last_uid)
+  SELECT id, n, 1 FROM accounts CROSS JOIN generate_series(1, 3) AS n;
 INSERT INTO webhook_lanes (webhook_id, due_at) SELECT id, id FROM webhooks;
 INSERT INTO webhook_cursors (id, event_id) VALUES (1, 1);
 INSERT INTO account_users (organization_id, user_id) SELECT DISTINCT organization_id, user_id FROM accounts;

@@ -1,11 +1,12 @@
 import { PostroomError } from "./errors.js";
 import { ROUTES } from "./routes.js";
-import type { Answer, Item, ListName, OperationName, Options } from "./types.js";
+import { events, pause } from "./stream.js";
+import type { Answer, Item, ListName, MailboxChange, OperationName, Options, StreamName } from "./types.js";
 
 export { PostroomError } from "./errors.js";
 export { ROUTES } from "./routes.js";
 export type { components, operations, paths } from "./schema.js";
-export type { Account, Answer, Domain, ErrorCode, Event, Item, ListName, OperationName, Options, Problem } from "./types.js";
+export type { Account, Answer, Domain, ErrorCode, Event, Item, ListName, MailboxChange, OperationName, Options, Problem, StreamName } from "./types.js";
 
 export interface ClientOptions {
   /** The address of the API; default: the environment's POSTROOM_URL. */
@@ -27,6 +28,7 @@ interface Sent {
   idempotencyKey?: string;
 }
 
+const BYTES = ["application/octet-stream", "message/rfc822"];
 const FIRST_WAIT = 250;
 const LONGEST_BACKOFF = 8000;
 
@@ -48,7 +50,7 @@ export class Client {
   }
 
   /** Calls an operation by its name. Throws PostroomError. */
-  async call<Name extends OperationName>(
+  async call<Name extends Exclude<OperationName, StreamName>>(
     name: Name,
     ...[options]: {} extends Options<Name> ? [Options<Name>?] : [Options<Name>]
   ): Promise<Answer<Name>> {
@@ -67,7 +69,24 @@ export class Client {
     } while (next !== undefined);
   }
 
-  async #try(name: OperationName, sent: Sent, target?: string): Promise<Response> {
+  /**
+   * The events of a stream, as they happen. It is opened again when it ends, and misses nothing; its end is an error
+   * that no retry can fix, or that of the signal.
+   */
+  async *follow<Name extends StreamName>(name: Name, options: Options<Name>, signal?: AbortSignal): AsyncGenerator<MailboxChange> {
+    const sent = options as Sent;
+    let last = String(sent.query?.["last_event_id"] ?? "");
+    while (!signal?.aborted) {
+      const response = await this.#try(name, { ...sent, query: { ...sent.query, last_event_id: last || undefined } }, undefined, signal ?? null);
+      for await (const event of events(response, last)) {
+        last = event.last_event_id;
+        yield event;
+      }
+      await pause(signal);
+    }
+  }
+
+  async #try(name: OperationName, sent: Sent, target?: string, stream?: AbortSignal | null): Promise<Response> {
     const [method, template, hasFields] = ROUTES[name];
     const query = hasFields ? { fields: "*", ...sent.query } : sent.query;
     const address = this.#url + (target ?? pathOf(template, sent.path ?? {}) + queryOf(query ?? {}));
@@ -77,7 +96,7 @@ export class Client {
     if (sent.body !== undefined) headers["content-type"] = isText ? "text/xml" : "application/json";
     const body = sent.body === undefined ? {} : { body: isText ? (sent.body as string) : JSON.stringify(sent.body) };
     for (let attempt = 0; ; attempt++) {
-      const outcome = await this.#send(address, { method, headers, redirect: "error", ...body });
+      const outcome = await this.#send(address, { method, headers, redirect: "error", ...body }, stream);
       if (outcome instanceof Response && (outcome.ok || (name === "health.ready" && !isProblem(outcome)))) return outcome;
       const error = outcome instanceof Response ? await problemOf(outcome) : outcome;
       const wait = (error.retryAfter ?? 0) * 1000 + backoff(attempt);
@@ -87,8 +106,9 @@ export class Client {
     }
   }
 
-  async #send(address: string, init: RequestInit): Promise<Response | PostroomError> {
+  async #send(address: string, init: RequestInit, stream?: AbortSignal | null): Promise<Response | PostroomError> {
     try {
+      if (stream !== undefined) return await fetch(address, { ...init, signal: stream });
       const response = await fetch(address, { ...init, signal: AbortSignal.timeout(this.#timeout) });
       const body = await response.arrayBuffer(); // a connection that breaks here counts as no answer too
       return new Response(body.byteLength ? body : null, response);
@@ -128,8 +148,10 @@ function isProblem(response: Response): boolean {
 }
 
 async function read(response: Response): Promise<unknown> {
-  const isJson = (response.headers.get("content-type") ?? "").startsWith("application/json");
+  const type = response.headers.get("content-type") ?? "";
+  const isJson = type.startsWith("application/json");
   try {
+    if (BYTES.includes(type)) return await response.arrayBuffer();
     return isJson ? await response.json() : await response.text();
   } catch {
     throw foreign(response);
