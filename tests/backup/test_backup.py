@@ -97,6 +97,7 @@ def test_it_works(stopped: Platform) -> None:
     service = stopped.service
     with sqlite3.connect(service.data / "db/postroom.db") as database:
         database.execute(PENDING)
+        database.execute("UPDATE webhooks SET messages_since = 1")
     before = state(service)
     key = (service.data / "db/digest.key").read_bytes()
     file = service.data.parent / "backup"
@@ -119,7 +120,7 @@ def test_it_works(stopped: Platform) -> None:
     # Mail from before the restore may have been sent since; what is delivered from now on is sent.
     ((after_event, since),) = query(service, "SELECT after_event_id, messages_since FROM webhooks")
     assert (after_event,) == newest
-    assert since > hooks[0][-1]
+    assert since > 1
     assert [row[:5] for row in after.pop("webhooks")] == [row[:5] for row in hooks]
     assert after == before
     assert (service.data / "db/digest.key").read_bytes() == key  # app passwords still work

@@ -51,7 +51,7 @@ def send(box: Mailbox, *to: str, **fields: Any) -> Any:
 
 
 def usage(box: Mailbox) -> int:
-    found: int = read(box, "usage")["sent"]["recipients_this_hour"]
+    found: int = read(box, "usage")["sent"]["recipients_today"]
     return found
 
 
@@ -170,6 +170,7 @@ def test_accounts_that_may_not_send(box: Mailbox, other: Mailbox, change: dict[s
     assert (status, answer["code"]) == (409, code)
 
 
+@pytest.mark.usefixtures("hour")
 def test_the_send_limits(box: Mailbox, other: Mailbox) -> None:
     box.update(send_limits={"recipients_per_hour": 2, "recipients_per_message": 2})
     third, fourth = box.platform.create("third"), box.platform.create("fourth")

@@ -3,7 +3,6 @@ moves the clock further."""
 
 import smtplib
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,10 +18,7 @@ from tests.mail.platform import Mailbox, Platform, nothing_came
 from tests.mail.test_delivery_rules import away, forward
 
 
-@pytest.fixture(autouse=True)
-def hour() -> None:
-    """At least 50 seconds of this hour is left."""
-    wait_for("the next hour", lambda: time.time() % 3600 < 3550)
+pytestmark = pytest.mark.usefixtures("hour")
 
 
 def many(target: Mailbox, number: int) -> list[str]:
