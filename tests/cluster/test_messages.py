@@ -5,7 +5,9 @@ import ssl
 from contextlib import closing
 
 from postroom.mailplane import node_pair
+from postroom.mailplane.dovecot import maildir
 from tests.cluster.cluster import Cluster, Machine
+from tests.cluster.moves import hold, is_over, start_move
 from tests.harness.service import wait_for
 from tests.mail.following import following, is_of
 from tests.mail.platform import Mailbox, Platform
@@ -87,6 +89,29 @@ def test_each_node_sends(cluster: Cluster, box: Mailbox) -> None:
     wait_for("the messages", lambda: len(listed(here)) == len(ids))
     wait_for("each status", lambda: len(read(here, "sent")["items"]) == len(ids))
     assert {item["status"] for item in read(here, "sent")["items"]} == {"delivered"}
+
+
+def test_a_mailbox_that_is_being_moved(cluster: Cluster, box: Mailbox) -> None:
+    """While a mailbox is sealed, nothing is changed in it, not even by sessions that are open.
+    Afterwards every node changes it again."""
+    home, boxes = cluster.home(box), [seen_from(machine, box) for machine in cluster.machines]
+    home.deliver(box, "hello")
+    (item,) = wait_for("the message", lambda: listed(boxes[0]))
+    path = f"messages/{item['id']}"
+    for there in boxes:  # opens sessions
+        assert change(there, "PUT", path, {"flags": {"seen": False}})[0] == 200
+    hold(box)
+    start_move(box, home, cluster.other(box), "frozen")
+    maildir.seal(home.service.data / "mail", box.id)
+    for there in boxes:
+        assert change(there, "PUT", path, {"flags": {"seen": True}})[0] == 503
+        assert change(there, "POST", "messages/delete", {"ids": [item["id"]]})[0] == 503
+    assert cluster.run("accounts", "cancel-move", str(box.id)).returncode == 0
+    wait_for("the end", lambda: is_over(box))
+    for there in boxes:
+        assert [(one["id"], one["flags"]) for one in listed(there)] == [(item["id"], [])]
+        assert change(there, "PUT", path, {"flags": {"seen": True}})[0] == 200
+        assert change(there, "PUT", path, {"flags": {"seen": False}})[0] == 200
 
 
 def test_only_nodes_are_served(cluster: Cluster, box: Mailbox) -> None:

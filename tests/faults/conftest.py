@@ -11,6 +11,7 @@ from postroom.db import open_database
 from postroom.service import bootstrap
 from tests.faults.ledger import APP, OPERATIONS, Ledger
 from tests.faults.receiver import Receiver
+from tests.faults.sends import Sends
 from tests.harness.service import Service
 from tests.webhooks.endpoint import Endpoint
 
@@ -37,10 +38,13 @@ def ledger(service: Service) -> Iterator[Ledger]:
 
 @pytest.fixture
 def mailbox(ledger: Ledger) -> str:
-    """An address that accepts mail and that no client changes."""
+    """An address that accepts mail and that no client changes. Another account sends mail to it
+    over HTTP."""
     client = ledger.client()
-    ledger.create(client, MAILBOX)
+    sends = Sends(ledger, ledger.create(client, "sender"), ledger.create(client, MAILBOX))
     client.close()
+    ledger.works.append(sends.work)
+    ledger.checks.append(sends.check)
     return f"{MAILBOX}@demo.test"
 
 
