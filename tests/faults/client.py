@@ -14,7 +14,9 @@ class Client:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         self._headers = {"x-api-key": key, "content-type": "application/json", **headers}
 
-    def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] = {}) -> tuple[int, Any, Any] | None:
+    def call(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] = {}
+    ) -> tuple[int, Any, Any] | None:
         """Returns status, headers and body; None if no answer arrived."""
         try:
             content = None if body is None else json.dumps(body)

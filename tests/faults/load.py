@@ -10,7 +10,6 @@ from functools import partial
 from types import TracebackType
 
 from tests.faults.client import Client
-from tests.faults.client import Client
 from tests.faults.ledger import Entry, Ledger
 from tests.harness.service import wait_for
 
@@ -27,7 +26,9 @@ class Load:
         self._stop = threading.Event()
         self._failed: list[BaseException] = []
         self._threads = [threading.Thread(target=self._run, args=(self._work,)) for _ in range(CLIENTS)]
-        self._threads += [threading.Thread(target=self._run, args=(partial(self._repeat, one),)) for one in ledger.works]
+        self._threads += [
+            threading.Thread(target=self._run, args=(partial(self._repeat, one),)) for one in ledger.works
+        ]
         if mailbox:
             self._threads.append(threading.Thread(target=self._run, args=(lambda: self._send(mailbox),)))
 

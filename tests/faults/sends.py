@@ -51,11 +51,12 @@ class Sends:
                     self.unknown.add(subject)
             self._open = []
         copies = self._read(self.sender, "Sent")
-        found = wait_for("every sent message", lambda: self._arrived())
+        found: dict[str, set[str]] = {}
+        wait_for("every sent message", lambda: self._is_delivered(found))
         for subject, message_id in self.sent.items():
             assert found[subject] == copies[subject] == {message_id}, subject
         for subject in self.unknown:
-            assert len(found[subject]) <= 1, subject
+            assert len(found.get(subject, ())) <= 1, subject
 
     def _ask(self, client: Client, subject: str) -> str:
         """Returns `sent`, `outcome_unknown`, or nothing if the request must be repeated."""
@@ -72,9 +73,11 @@ class Sends:
             self.ledger.surprises.append((path, body, answer[0], answer[2]))
         return code if code == "outcome_unknown" else ""
 
-    def _arrived(self) -> dict[str, set[str]] | None:
-        found = self._read(self.to, "INBOX")
-        return found if self.sent.keys() <= found.keys() else None
+    def _is_delivered(self, found: dict[str, set[str]]) -> bool:
+        """Returns whether every acknowledged message is there. `found` gets what is there."""
+        found.clear()
+        found.update(self._read(self.to, "INBOX"))
+        return self.sent.keys() <= found.keys()
 
     def _read(self, entry: Entry, folder: str) -> dict[str, set[str]]:
         """Returns the Message-IDs of a folder by subject."""

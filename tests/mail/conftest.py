@@ -11,13 +11,12 @@ those in EACH_DEBIAN: the others run on SQLite there anyway.
 """
 
 import os
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.harness.postgres import PostgresServer
-from tests.harness.service import Service, wait_for
+from tests.harness.service import Service
 from tests.mail.platform import Mailbox, Platform
 
 NewDatabase = Callable[[], dict[str, str]]
@@ -117,13 +116,6 @@ def service(database: NewDatabase) -> Iterator[Service]:
 def platform(service: Service) -> Platform:
     """Returns an organization with its own active platform domain."""
     return Platform.new(service)
-
-
-@pytest.fixture
-def hour(service: Service) -> None:
-    """At least 50 seconds of this hour is left, so what is counted is counted in one hour."""
-    assert service.ready()
-    wait_for("the next hour", lambda: time.time() % 3600 < 3550)
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
-"""Send limits at submission, of Sieve scripts and over HTTP. tests/api/test_send_limits.py sets them, and
-moves the clock further."""
+"""Send limits at submission, of Sieve scripts and over HTTP. tests/api/test_send_limits.py sets
+them, and moves the clock further."""
 
 import smtplib
 import threading
@@ -16,7 +16,6 @@ from tests.harness.service import wait_for
 from tests.mail.clients import message, submission
 from tests.mail.platform import Mailbox, Platform, nothing_came
 from tests.mail.test_delivery_rules import away, forward
-
 
 pytestmark = pytest.mark.usefixtures("hour")
 
@@ -109,7 +108,9 @@ def test_a_hijack(alice: Mailbox, bob: Mailbox, target: Mailbox, sessions: int) 
     # Postfix makes a client wait after ten refusals in one session.
     codes = [code for n in range(sessions) for code, _ in send(alice, many(target, 100), f"spam {n}", times=10)]
     assert codes == [250] * 2 + [450] * (10 * sessions - 2)
-    assert [over_http(alice, many(target, 100), "spam over HTTP") for _ in range(10 * sessions)] == [429] * 10 * sessions
+    assert [over_http(alice, many(target, 100), "spam over HTTP") for _ in range(10 * sessions)] == [
+        429
+    ] * 10 * sessions
     forward(alice, target.address, keep_copy=False)
     away(alice, subject="Spam")
     bob.send(alice.address, "question")
