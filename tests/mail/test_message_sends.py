@@ -267,7 +267,10 @@ def test_a_kill_of_the_api(box: Mailbox, other: Mailbox) -> None:
     other.wait_for("the last")
     wanted = sorted([f"number {number}" for number in range(12)] + ["the last"])
     assert sorted(other.subjects()) == wanted
-    assert len(by_imap(box, "Sent")) == len(wanted)
+    copies = by_imap(box, "Sent").values()
+    assert len(copies) == len(wanted)
+    texts = [message_from_bytes(raw, policy=policy.default).get_content().strip() for raw in copies]
+    assert sorted(texts, key=len) == ["Hello.", *["x" * 20_000] * 12]
     assert usage(box) == len(wanted)
 
 

@@ -124,7 +124,6 @@ def test_a_hijack(alice: Mailbox, bob: Mailbox, target: Mailbox, sessions: int) 
         assert send(alice, many(target, 1), "more spam")[0][0] == 250
         assert over_http(alice, many(target, 1), "more spam over HTTP") == 202
         assert over_http(alice, many(target, 1), "too much") == 429
-        assert send(alice, many(target, 1), "too much")[0][0] == 450
     assert events(alice) == ["account.send_limit_reached"] * 3 + ["account.send_blocked"]
     next_hour(alice)
     ((code, text),) = send(alice, many(target, 1), "blocked")
