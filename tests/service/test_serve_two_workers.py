@@ -152,9 +152,21 @@ def test_everything_is_done_once(hosts: Hosts) -> None:
         assert found == [1] * MANY, type_
     kicked = hosts.dovecots[0].kicked + hosts.dovecots[1].kicked
     assert kicked == {login_mask(id_, 1): 1 for id_ in made}
-    claims = {f"claim{number}.example" for number in range(MANY)}
-    assert Counter(name for name, kind, _ in hosts.dns.asked if kind == "MX" and name in claims) == Counter(claims)
+    wait_for("every check to count", lambda: asked(hosts) == checked(hosts))
+    assert len(asked(hosts)) == MANY
     assert hosts.rows("SELECT domain_id FROM dkim_keys GROUP BY domain_id HAVING COUNT(*) <> 1") == []
+
+
+def asked(hosts: Hosts) -> Counter[str]:
+    """How often the MX of each claim was asked for."""
+    return Counter(name for name, kind, _ in list(hosts.dns.asked) if kind == "MX" and name.startswith("claim"))
+
+
+def checked(hosts: Hosts) -> dict[str, int]:
+    """How many checks of each claim have ended, each of which fails. A check without a lease would
+    not count. On a busy machine the next check is due before all of the work is done."""
+    sql = "SELECT name, failures FROM domains JOIN domain_checks ON domain_id = domains.id WHERE name LIKE 'claim%'"
+    return dict(hosts.rows(sql))
 
 
 def due(hosts: Hosts) -> bool:
