@@ -31,6 +31,7 @@ from postroom.domains.commands import Status
 from postroom.instance import digest_key
 from postroom.mailboxes.interface import Mailboxes, OpenSession, SignIn, Size, Usage
 from postroom.mailboxes.session_revocations import MAIN_PASSWORD, Ended
+from postroom.messages import whole_message
 from postroom.messages.edits import Deletion, Edit, Edited
 from postroom.messages.imap_session import MessagePlace
 from postroom.messages.interface import Content, Found, Mailbox, Messages
@@ -166,6 +167,11 @@ class ToldMessages(Messages):
     async def attachment(self, account_id: int, mailbox: str, id_: MessageId, part: str) -> Content:
         return await self.raw(account_id, mailbox, id_)
 
+    async def whole(self, account_id: int, mailbox: str, uid: int) -> Content:
+        self._ask(account_id)
+        size, pieces = whole_message.encode(self.content, uid, ["\\Seen"])
+        return Content(size, _as_they_are(pieces))
+
     async def save_sent(
         self, account_id: int, file: IO[bytes], message_id: str, looks_first: bool, /
     ) -> MessagePlace | None:
@@ -198,6 +204,11 @@ class ToldMessages(Messages):
         self.asked.append(account_id)
         if self.problem:
             raise self.problem
+
+
+async def _as_they_are(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
 
 
 @dataclass
