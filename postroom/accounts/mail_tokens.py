@@ -52,13 +52,13 @@ FIND = f"""
 SELECT id, key_id, user_id, scopes FROM mail_tokens
 WHERE digest = :digest AND expires_at > :now AND EXISTS (
   SELECT 1 {OPEN} AND mail_token_accounts.token_id = mail_tokens.id)"""
-OPENS = f"""
-SELECT 1 {OPEN} AND mail_token_accounts.token_id = :token_id AND mail_token_accounts.account_id = :account_id
-  AND accounts.organization_id = :organization"""
+OPEN_TO = f"""{OPEN}
+  AND mail_token_accounts.token_id = :token_id AND accounts.organization_id = :organization
+  AND accounts.user_id = :user_id"""
+OPENS = f"SELECT 1 {OPEN_TO} AND accounts.id = :account_id"
 # A token for one account means this account; any other token the user's default account.
 MEANT = f"""
-SELECT accounts.id {OPEN} AND mail_token_accounts.token_id = :token_id AND accounts.organization_id = :organization
-  AND (accounts.is_default = 1 OR EXISTS (SELECT 1 FROM mail_tokens WHERE id = :token_id
+SELECT accounts.id {OPEN_TO} AND (accounts.is_default = 1 OR EXISTS (SELECT 1 FROM mail_tokens WHERE id = :token_id
     AND organization_id = :organization AND account_id IS NOT NULL))"""
 END_EXPIRED = """
 DELETE FROM mail_tokens WHERE id IN (
@@ -141,15 +141,14 @@ def authenticate(tx: Tx, token: str, client_address: str) -> tuple[Actor, bool] 
 
 def check(tx: Tx, actor: Actor, account_id: int) -> None:
     """Raises not_found unless the actor's token opens this account."""
-    opens = {"token_id": actor.token_id, "account_id": account_id}
-    if not tx.one(OPENS, organization=actor.organization_id, **opens):
+    if not tx.one(OPENS, account_id=account_id, **_whose(actor)):
         raise not_found()
 
 
 def meant(tx: Tx, actor: Actor) -> int:
     """Returns the id of the account that the actor's token means where none is named. Raises
     not_found."""
-    row = tx.one(MEANT, organization=actor.organization_id, token_id=actor.token_id)
+    row = tx.one(MEANT, **_whose(actor))
     if row is None:
         raise not_found()
     return int(row[0])
@@ -163,6 +162,10 @@ def forget(tx: Tx) -> int:
 def erase(tx: Tx, account_id: int) -> None:
     """Closes an account that is purged to every token."""
     tx.run(ERASE, account_id=account_id)
+
+
+def _whose(actor: Actor) -> dict[str, int | str | None]:
+    return {"organization": actor.organization_id, "user_id": actor.user_id, "token_id": actor.token_id}
 
 
 def _scopes(actor: Actor, command: CreateMailToken) -> tuple[str, ...]:

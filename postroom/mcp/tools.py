@@ -40,9 +40,11 @@ KINDS: dict[str, Any] = {
 
 
 def offered(read_only: bool) -> dict[str, Entry]:
-    """The operations that are offered as tools, by name. Bytes are nothing that an agent reads, and
-    a stream has no end that an agent could wait for."""
+    """The operations that are offered as tools, by name. Bytes are nothing that an agent reads, a
+    stream has no end that an agent could wait for, and a mail token in the context of an agent gets
+    into other hands (decision 0338)."""
     every = {name: entry for name, entry in catalog().items() if not entry.gives_bytes and not entry.is_stream}
+    del every["create_mail_token"]
     return {name: entry for name, entry in every.items() if entry.reads or not read_only}
 
 
