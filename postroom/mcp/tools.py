@@ -16,6 +16,7 @@ from postroom.client.new_attachment import NewAttachment
 
 ADDING = ("create", "restore", "consent", "verify")
 REPEATABLE = ("delete", "verify")
+NOT_OFFERED = "create_mail_token"
 # Tools that reach beyond the server: to the public DNS, and to other mail servers.
 OPEN_WORLD = ("verify_domain", "send_message")
 SHOW_ONCE = (
@@ -44,7 +45,7 @@ def offered(read_only: bool) -> dict[str, Entry]:
     stream has no end that an agent could wait for, and a mail token in the context of an agent gets
     into other hands (decision 0338)."""
     every = {name: entry for name, entry in catalog().items() if not entry.gives_bytes and not entry.is_stream}
-    del every["create_mail_token"]
+    every.pop(NOT_OFFERED)
     return {name: entry for name, entry in every.items() if entry.reads or not read_only}
 
 
