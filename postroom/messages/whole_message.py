@@ -5,6 +5,7 @@ import codecs
 from collections.abc import Iterable, Iterator
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from postroom.messages.content import PIECE_BYTES
 from postroom.messages.headers import Fields
@@ -43,12 +44,12 @@ class BodyPart(msgspec.Struct, frozen=True, omit_defaults=True, rename=OTHER_NAM
     `size` is the number of its encoded bytes."""
 
     type: str
-    part: str | None = None
+    part: str | UnsetType = UNSET
     parameters: dict[str, str] = {}
-    id: str | None = None
-    encoding: str | None = None
-    size: int | None = None
-    disposition: str | None = None
+    id: str | UnsetType = UNSET
+    encoding: str | UnsetType = UNSET
+    size: int | UnsetType = UNSET
+    disposition: str | UnsetType = UNSET
     disposition_parameters: dict[str, str] = {}
     child_nodes: tuple["BodyPart", ...] = ()
 
@@ -62,7 +63,7 @@ class WholeMessage(msgspec.Struct, frozen=True, omit_defaults=True, rename=OTHER
     flags: tuple[str, ...]
     body_structure: BodyPart
     rfc822: str
-    rfc822_encoding: str | None = None
+    rfc822_encoding: str | UnsetType = UNSET
 
 
 def encode(raw: Raw, uid: int, flags: Iterable[str]) -> tuple[int, Iterator[bytes]]:
@@ -75,7 +76,7 @@ def encode(raw: Raw, uid: int, flags: Iterable[str]) -> tuple[int, Iterator[byte
         tuple(sorted(flags)),
         _structure(found),
         "",
-        None if encoding == UTF_8 else encoding,
+        UNSET if encoding == UTF_8 else encoding,
     )
     head, mark, rest = msgspec.json.encode(whole).rpartition(b'"rfc822":"')
     size = len(head) + len(mark) + sum(map(len, _texts(raw, encoding))) + len(rest)
@@ -131,7 +132,7 @@ def _multipart(found: Structure, leaves: dict[str, Part], prefix: str) -> BodyPa
             children.append(_leaf(leaves[number]))
         else:
             break
-    return BodyPart(found.multiparts[prefix], prefix[:-1] or None, child_nodes=tuple(children))
+    return BodyPart(found.multiparts[prefix], prefix[:-1] or UNSET, child_nodes=tuple(children))
 
 
 def _leaf(part: Part) -> BodyPart:
@@ -141,9 +142,9 @@ def _leaf(part: Part) -> BodyPart:
         part.content_type,
         part.number,
         parameters={"charset": charset} if charset else {},
-        id=next(iter(part.fields.ids("content-id")), None),
+        id=next(iter(part.fields.ids("content-id")), UNSET),
         encoding=encoding or "7bit",
         size=part.end - part.start,
-        disposition=part.disposition or None,
+        disposition=part.disposition or UNSET,
         disposition_parameters={"filename": part.filename} if part.filename else {},
     )
