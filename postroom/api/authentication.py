@@ -71,11 +71,12 @@ class Admission:
     async def actor(self, exchange: Exchange) -> Actor:
         """The actor of the request. Raises `unauthorized`, `csrf_refused`, TooMany."""
         headers = exchange.headers
-        if key_of(headers) is None and not sends_key(headers) and session_token(headers) is not None:
+        key = key_of(headers)
+        if key is None and not sends_key(headers) and session_token(headers) is not None:
             return (await self.by_session(exchange)).actor
-        if mail_token_of(headers):
+        if key is not None and key.startswith(mail_tokens.MARK):
             return await self.by_mail_token(exchange)
-        return await self.by_key(exchange)
+        return await self._by_secret(key, keys.authenticate, exchange, NO_KEY)
 
     async def by_key(self, exchange: Exchange) -> Actor:
         """The actor of the key that was sent. Raises `unauthorized`, TooMany."""

@@ -60,8 +60,8 @@ NO_MESSAGE = (
     "GET /v2/email-accounts, GET /v2/email-accounts/:id/mailboxes and GET /v2/email-accounts/:id/messages list them."
 )
 NO_MAIL = (
-    "The token opens no default account of its user, or the account has no such mailbox, message or attachment: make "
-    "a token with account_id, and sync."
+    "The token does not open its user's default account, or the account has no such mailbox, message or attachment: "
+    "POST /v2/mail-tokens with account_id makes a token for another account, POST /mail/sync lists the messages."
 )
 NO_MAILBOX = (
     "No account of yours has this id, for this user_id, or it has no such mailbox: GET /v2/email-accounts and "
