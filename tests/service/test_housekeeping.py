@@ -200,9 +200,9 @@ def test_mail_tokens_that_are_over_are_deleted(database: Database) -> None:
     def work(tx: Tx) -> int | None:
         bootstrap.create_domain(tx, ORGANIZATION, "token.example", None, "active", generate())
         actor = Actor(id_, key_id=keys.create(tx, Actor(id_), CreateKey())[0].id)
-        accounts.create(tx, actor, CreateAccount("token.example", "reader", "u", None, "-"))
+        accounts.create(tx, actor, CreateAccount("token.example", "reader", "reader", None, "-"))
         for _ in range(3):
-            mail_tokens.create(tx, actor, CreateMailToken("u", None, None, 60), new_token())
+            mail_tokens.create(tx, actor, CreateMailToken("reader", None, None, 60), new_token())
         tx.run("UPDATE mail_tokens SET expires_at = 1 WHERE id > (SELECT MIN(id) FROM mail_tokens)")
         tx.run("UPDATE api_keys SET revoked_at = 1 WHERE id = :id", id=actor.key_id)
         return actor.key_id
