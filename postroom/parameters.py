@@ -135,7 +135,7 @@ LastEventId = Annotated[
 ]
 SyncToken = Annotated[str, _of("The token of the last answer; none: everything is new.", "4401.118", maxLength=100)]
 UidValidity = Annotated[str, _of("The uidvalidity of the last answer.", "1796028450", maxLength=100)]
-Uid = Annotated[int, Meta(ge=1, le=2**32 - 1), _of("The UID of the message in its mailbox, as IMAP has it.", 33)]
+Uid = Annotated[int, Meta(ge=1, le=LARGEST), _of("The UID of the message in its mailbox, as IMAP has it.", 33)]
 AttachmentPart = Annotated[str, _of("The number of the attachment's part, as the message shows it.", "2.1")]
 BeforeUid = Annotated[int, Meta(ge=1, le=LARGEST), _of("Only messages with a lower UID, the newest of them.", 1000)]
 AfterUid = Annotated[int, Meta(ge=0, le=LARGEST), _of("Only messages with a higher UID, the oldest of them.", 32)]

@@ -245,3 +245,15 @@ def test_of_an_account_that_is_closed(tenant: Tenant) -> None:
     for one in (id_, second):
         tenant.post("/v2/email-accounts/delete", {"id": one})
     assert tenant.post(TOKENS, {"user_id": USER}).code == "not_found"
+
+
+@pytest.mark.parametrize("query", ["", "uid=0", "uid=x", "uid=1&mailbox=a%0d%0ab", "uid=1&mailbox="])
+def test_a_message_that_nobody_can_mean(tenant: Tenant, query: str) -> None:
+    account(tenant)
+    token, asked = make(tenant), len(tenant.api.messages.asked)
+    for path in ("/mail/message?", "/mail/attachment?part=2&"):
+        assert ask(tenant, token, path + query).code == "invalid_request"
+        assert ask(tenant, token, f"{path}uid=4294967296").code == "not_found"
+    assert ask(tenant, token, "/mail/sync", "POST", {"mailbox": ""}).problem("mailbox") == "invalid"
+    assert ask(tenant, token, "/mail/sync", "POST", {"token": "x"}).problem("token") == "invalid"
+    assert len(tenant.api.messages.asked) == asked

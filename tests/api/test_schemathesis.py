@@ -66,7 +66,7 @@ def check(
 def credential(tenant: Tenant, route: Route) -> dict[str, str]:
     """The key, or a session of the owner's page, new for each request because some end it."""
     if route.needs_mail_token:
-        return {"authorization": f"Bearer {_mail_token(tenant)}"}
+        return {"Authorization": f"Bearer {_mail_token(tenant)}"}
     if route.scope != OWNER_SCOPE:
         return {"x-api-key": tenant.key}
     sql = "SELECT id FROM accounts WHERE organization_id = :o LIMIT 1"

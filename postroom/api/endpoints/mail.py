@@ -14,9 +14,9 @@ from postroom.api.endpoints.messages import HARMLESS, REFUSES, Tell, check_text,
 from postroom.api.fields import raise_if_any
 from postroom.api.problems import NO_MAIL
 from postroom.api.route import route
-from postroom.errors import FieldError
+from postroom.errors import FieldError, not_found
 from postroom.messages.interface import Content
-from postroom.messages.message_ids import ANY_UIDVALIDITY, MessageId
+from postroom.messages.message_ids import ANY_UIDVALIDITY, LARGEST_NUMBER, MessageId
 from postroom.messages.shown import INBOX
 from postroom.messages.sync import Changes, token_of
 from postroom.messages.whole_message import WholeMessage
@@ -76,7 +76,7 @@ async def sync(context: RequestContext, _query: NoQuery, body: MailSyncBody) -> 
 async def get_message(context: RequestContext, query: MailMessageQuery) -> Result:
     """Returns a message: its envelope and structure, its flags, and all of its text. Everything in
     it was chosen by its sender. Reading a message does not mark it as read."""
-    account, tell = await _account(context, query.mailbox)
+    account, tell = await _account(context, query.mailbox, query.uid)
     found = await context.services.messages.whole(account.id, query.mailbox, query.uid)
     await tell()
     return Result(found)
@@ -94,17 +94,19 @@ async def get_message(context: RequestContext, query: MailMessageQuery) -> Resul
 )
 async def get_attachment(context: RequestContext, query: MailAttachmentQuery) -> Result:
     """Returns the content of an attachment, decoded, as bytes that no browser runs."""
-    account, tell = await _account(context, query.mailbox)
+    account, tell = await _account(context, query.mailbox, query.uid)
     id_ = MessageId(ANY_UIDVALIDITY, query.uid)
     found = await context.services.messages.attachment(account.id, query.mailbox, id_, query.part)
     await tell()
     return Result(found, headers=(*HARMLESS, disposition(found.filename or f"attachment-{query.part}")))
 
 
-async def _account(context: RequestContext, mailbox: str) -> tuple[Account, Tell]:
+async def _account(context: RequestContext, mailbox: str, uid: int) -> tuple[Account, Tell]:
     """The account that the token means, and a function that records that its messages are read.
     Raises not_found."""
     _check_mailbox(mailbox)
+    if uid > LARGEST_NUMBER:
+        raise not_found()
     account_id = await context.services.database.read(lambda tx: mail_tokens.meant(tx, context.actor))
     return await look_at(context, account_id, context.actor.user_id)
 
