@@ -22,6 +22,7 @@ from urllib.parse import quote
 import msgspec
 import pytest
 
+from postroom.api.event_stream import EventStream
 from postroom.api.route import Route
 from postroom.api.routes import ROUTES
 from tests.harness import traces
@@ -146,7 +147,8 @@ def use(watched: Watched) -> None:
     hook(watched, headers)
     mail_token(watched, headers)
     for route in ROUTES:
-        watched.tell(route, id_)
+        if route.gives is not EventStream:  # a stream has no end
+            watched.tell(route, id_)
     for _ in range(3):
         watched.call("POST", "/v2/keys", b'{"name": "made"}', headers)
 
