@@ -42,3 +42,4 @@ class Actor(msgspec.Struct, frozen=True):
     client_address: str | None = None
     account_id: int | None = None  # the account whose owner asks, on the owner's page
     session_id: int | None = None  # the owner's session
+    token_id: int | None = None  # the mail token that stands for the key, and opens only its accounts

@@ -45,6 +45,7 @@ TYPES = (
     "message.sent",
     "message.updated",
     "message.deleted",
+    "mail_token.created",
     "credential.created",
     "credential.deleted",
     "alias.created",

@@ -135,6 +135,7 @@ LastEventId = Annotated[
 ]
 SyncToken = Annotated[str, _of("The token of the last answer; none: everything is new.", "4401.118", maxLength=100)]
 UidValidity = Annotated[str, _of("The uidvalidity of the last answer.", "1796028450", maxLength=100)]
+Uid = Annotated[int, Meta(ge=1, le=LARGEST), _of("The UID of the message in its mailbox, as IMAP has it.", 33)]
 AttachmentPart = Annotated[str, _of("The number of the attachment's part, as the message shows it.", "2.1")]
 BeforeUid = Annotated[int, Meta(ge=1, le=LARGEST), _of("Only messages with a lower UID, the newest of them.", 1000)]
 AfterUid = Annotated[int, Meta(ge=0, le=LARGEST), _of("Only messages with a higher UID, the oldest of them.", 32)]
@@ -181,6 +182,17 @@ Credential = Annotated[
 ]
 ExpiresIn = Annotated[
     int, Meta(ge=60, le=30 * 86400), _of("Seconds until the link expires; default: 86400, which is a day.", 86400)
+]
+TokenExpiresIn = Annotated[
+    int, Meta(ge=1, le=86400), _of("Seconds until the token expires; default: 900, which is a quarter of an hour.", 900)
+]
+TokenAccountId = Annotated[int, ID, _of("The only account that the token opens; default: all of the user's.", 42)]
+TokenScopes = Annotated[
+    T,
+    _of(
+        "What the token may do; default: messages:read and messages:write, as far as the key has them.",
+        ["messages:read"],
+    ),
 ]
 SetupToken = Annotated[
     str,

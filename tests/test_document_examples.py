@@ -26,7 +26,7 @@ VOLATILE = {
     *("id", "account_id", "account_ids", "domain_id", "key_id", "request_id", "instance", "client_address"),
     *("password", "created_at", "updated_at", "expires_at", "api_key", "prefix", "parent_id", "expected_value", "port"),
     *("setup_url", "setup_expires_at", "sent_at", "status_at", "secret"),
-    *("received_at", "size", "raw_url", "uidvalidity", "highestmodseq", "rfc_message_id", "queued_at"),
+    *("rfc822", "rfc_message_id", "queued_at", "received_at", "size", "raw_url", "uidvalidity", "highestmodseq"),
 }
 # What readers do before the commands, or set to values of their own. The tests do this instead.
 NOT_RUN = re.compile(r"(git clone |\./start|\./test|API_KEY=|DATA=|BACKUP=)")

@@ -34,6 +34,7 @@ WITHOUT: dict[str, str] = {
             "auth.console_sessions.TAKE_LINK",
             "accounts.setup_links.FIND",
             "accounts.owner_sessions.FIND",
+            "accounts.mail_tokens.FIND",
         ],
         "the worker searches every organization for due rows": [
             "accounts.alias_rests.EXPIRED",
@@ -52,6 +53,7 @@ WITHOUT: dict[str, str] = {
         "expired rows of all organizations are deleted": [
             "auth.console_sessions.END_EXPIRED",
             "auth.console_sessions.END_LINKS",
+            "accounts.mail_tokens.END_EXPIRED",
         ],
         "old or surplus rows of all organizations are deleted": [
             "auth.console_sessions.END_OLDEST",

@@ -6,6 +6,7 @@ from postroom.accounts import (
     delivery_scripts,
     full_periods,
     login_failures,
+    mail_tokens,
     message_reads,
     outgoing_messages,
     owner_sessions,
@@ -64,6 +65,7 @@ def begin_purge(tx: Tx, id_: int) -> bool:
     login_failures.erase(tx, id_)
     setup_links.erase(tx, id_)
     owner_sessions.erase(tx, id_)
+    mail_tokens.erase(tx, id_)
     full_periods.erase(tx, id_)
     message_reads.erase(tx, id_)
     outgoing_messages.erase(tx, id_)

@@ -253,6 +253,8 @@ WORDS: dict[str, tuple[str, Any]] = {
     "PageAnswer.total": ("Length of the whole list; with `fields`, and without `q` and `deleted`.", 15),
     "Problem.code": ("The stable code of the error; decide by it.", "invalid_request"),
     "Problem.detail": ("A sentence for people.", "The request is not valid: see errors."),
+    "Problem.error": ("The same as `title`.", "The request is not valid"),
+    "Problem.hint": ("The same as `detail`.", "The request is not valid: see errors."),
     "Problem.errors": ("Each field that is wrong.", None),
     "Problem.limit": ("The limit that is reached, with `limit_reached`.", 50),
     "Problem.status": ("The HTTP status.", 400),

@@ -42,6 +42,8 @@ from postroom.webhooks.sender import Sender
 from postroom.webhooks.trials import Trials
 
 METRICS = ["metrics"]
+MAIL = ["mail"]
+AUTOCONFIG = [*MAIL, "config-v1.1.xml"]
 OWNER_PAGE = ["v2", "me"]
 SIGN_IN = [*OWNER_PAGE, "session"]
 NO_MAILBOXES, NO_MESSAGES, NO_OUTBOX = NoMailboxes(), NoMessages(), NoOutbox()
@@ -116,6 +118,8 @@ class App:
             return None if is_open else await self._admission.owner(exchange)
         if segments is None or (segments and segments[0] == "v2"):
             return await self._admission.actor(exchange)
+        if segments[:1] == MAIL and segments != AUTOCONFIG:
+            return await self._admission.by_mail_token(exchange)
         if segments == METRICS:
             return self._admission.local(exchange) or await self._admission.actor(exchange)
         return None

@@ -180,7 +180,11 @@ def require_user(actor: Actor, problems: list[FieldError], *sent: str | UnsetTyp
 
 def path_id(context: RequestContext, name: str = "id") -> int:
     """The parameter `name` of the path. Raises `not_found` if it is not an id."""
-    text = context.path[name]
+    return id_of(context.path[name])
+
+
+def id_of(text: str) -> int:
+    """The id that a text names. Raises `not_found` if it is none."""
     if not (text.isascii() and text.isdigit()) or text[0] == "0" or len(text) > 18:
         raise not_found()
     return int(text)

@@ -7,10 +7,11 @@ from functools import partial
 import msgspec
 
 from postroom import idempotency
+from postroom.accounts import mail_tokens
 from postroom.actor import Actor
 from postroom.api.authentication import Admission, key_of
 from postroom.api.body import LARGEST, XML_TYPES, read_body
-from postroom.api.context import Keep, PublicRequest, RequestContext, Result, Services, encode
+from postroom.api.context import Keep, PublicRequest, RequestContext, Result, Services, encode, id_of
 from postroom.api.cookies import session_token
 from postroom.api.decoding import decode_body, ignored, parse_query
 from postroom.api.event_stream import EventStream
@@ -41,9 +42,11 @@ class Handling:
             result = await self._guarded(exchange, exchange.actor, route, values)
         media = (b"content-type", route.media.encode())
         if route.gives is EventStream:
-            result.payload.authenticate = partial(self._admission.actor, exchange)
+            result.payload.authenticate = partial(self._authenticate_again, exchange, route, values)
         if route.gives in (Content, EventStream):
             return Reply(result.status, result.payload, (media, *result.headers))
+        if isinstance(result.payload, Content):  # JSON that is made while it is sent
+            return Reply(result.status, result.payload, JSON + result.headers)
         if route.gives is str:
             return Reply(result.status, result.payload.encode(), (media, *result.headers))
         return Reply(result.status, encode(result.payload), JSON + result.headers)
@@ -74,6 +77,7 @@ class Handling:
             raise
 
     async def _guarded(self, exchange: Exchange, actor: Actor, route: Route, values: dict[str, str]) -> Result:
+        await self._check_mail_token(actor, route, values)
         if route.scope not in actor.scopes:
             raise Refused("forbidden", f"This key lacks the scope {route.scope}: send a key that has it.")
         if exchange.query_text:
@@ -87,6 +91,23 @@ class Handling:
                 return await self._keyed(exchange, route, context, name, large)
         body = await read_body(exchange.headers, exchange.receive) if route.body else b""
         return await self._keyed(exchange, route, context, name, body)
+
+    async def _check_mail_token(self, actor: Actor, route: Route, values: dict[str, str]) -> None:
+        """Raises `forbidden` for a route that takes no mail token, `not_found` for an account that
+        the actor's token does not open."""
+        if actor.token_id is None:
+            return
+        if not route.takes_mail_token:
+            raise Refused("forbidden", "A mail token does not work here: send an API key.")
+        if "id" in values:
+            account_id = id_of(values["id"])
+            await self._services.database.read(lambda tx: mail_tokens.check(tx, actor, account_id))
+
+    async def _authenticate_again(self, exchange: Exchange, route: Route, values: dict[str, str]) -> Actor:
+        """The actor of a stream that goes on. Raises Refused, TooMany, Busy."""
+        actor = await self._admission.actor(exchange)
+        await self._check_mail_token(actor, route, values)
+        return actor
 
     async def _keyed(
         self, exchange: Exchange, route: Route, context: RequestContext, name: bytes | None, body: Body

@@ -43,6 +43,8 @@ TAGS = {
     "limits": "How many domains and accounts a user may have.",
     "mailboxes": "What only the mailbox knows: its size and its open sessions.",
     "me": "The page of an account's owner, `/me`: for browsers, with a session in place of a key.",
+    "mail": "The mail of a mail token's account, by mailbox and UID.",
+    "mail_tokens": "Tokens that open a user's mail to a browser or an agent without an API key.",
     "message_changes": "What changes in the mailboxes of an account, as it happens.",
     "message_edits": "Changes of an account's messages, for keys with `messages:write`.",
     "message_sync": "What has changed in a mailbox.",
@@ -143,6 +145,7 @@ def document(routes: Sequence[Route], version: str) -> dict[str, Any]:
             "securitySchemes": {
                 "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
                 "bearer": {"type": "http", "scheme": "bearer"},
+                "mailToken": {"type": "http", "scheme": "bearer", "bearerFormat": "mt_ and 43 characters"},
                 "ownerSession": {"type": "apiKey", "in": "cookie", "name": cookies.OWNER.plain.decode()},
             },
         },
@@ -165,11 +168,16 @@ def _operation(route: Route) -> dict[str, Any]:
     }
     if route.scope == PUBLIC:
         operation["security"] = []
+    elif route.needs_mail_token:
+        operation["security"] = [{"mailToken": []}]
+        operation["description"] += f" Takes a mail token with the scope `{route.scope}`, and no key."
     elif route.scope == OWNER_SCOPE:
         operation["security"] = [{"ownerSession": []}]
         operation["description"] += f" Takes a session of the page `/me` (`{route.scope}`) and no key."
     else:
         operation["description"] += f" Scope: `{route.scope}`."
+    if route.takes_mail_token and not route.needs_mail_token:
+        operation["security"] = [{"apiKey": []}, {"bearer": []}, {"mailToken": []}]
     if route.body:
         schema = {"$ref": REFERENCE.format(name=route.body.__name__)}
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}

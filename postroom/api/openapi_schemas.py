@@ -27,7 +27,10 @@ from postroom.messages.interface import Content
 Schema = dict[str, Any]
 REFERENCE = "#/components/schemas/{name}"
 # The structs whose fields are left out of an answer where they have their default value.
-SPARSE = ("CheckedRecord", "InboundRoute", "Problem", "Record", "RouteAnswer")
+SPARSE = {
+    *("BodyPart", "CheckedRecord", "InboundRoute", "MailSyncAnswer", "Problem", "Record", "RouteAnswer"),
+    "WholeMessage",
+}
 ENUMS: dict[str, Sequence[str | None]] = {
     "AvailableAnswer.reason": ["address_exists", "domain_not_active", "reserved_local_part", None],
     "Problem.code": sorted(PROBLEMS),

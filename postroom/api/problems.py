@@ -59,6 +59,10 @@ NO_MESSAGE = (
     "No account of yours has this id, for this user_id, or it has no such mailbox, message or attachment: "
     "GET /v2/email-accounts, GET /v2/email-accounts/:id/mailboxes and GET /v2/email-accounts/:id/messages list them."
 )
+NO_MAIL = (
+    "The token does not open its user's default account, or the account has no such mailbox, message or attachment: "
+    "POST /v2/mail-tokens with account_id makes a token for another account, POST /mail/sync lists the messages."
+)
 NO_MAILBOX = (
     "No account of yours has this id, for this user_id, or it has no such mailbox: GET /v2/email-accounts and "
     "GET /v2/email-accounts/:id/mailboxes list them."
@@ -106,7 +110,8 @@ class ProblemField(msgspec.Struct, frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The body of every error answer."""
+    """The body of every error answer. `error` and `hint` repeat `title` and `detail` for clients
+    that know only these names."""
 
     type: str
     title: str
@@ -114,6 +119,8 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     detail: str
     code: str
     request_id: str
+    error: str
+    hint: str
     errors: tuple[ProblemField, ...] = ()
     limit: int | None = None
 
@@ -128,5 +135,5 @@ def encode(
     status, title = PROBLEMS[code]
     errors = tuple(ProblemField(f.field, f.code, f.message) for f in fields)
     return status, _encode(
-        Problem(f"urn:postroom:error:{code}", title, status, detail, code, request_id, errors, limit)
+        Problem(f"urn:postroom:error:{code}", title, status, detail, code, request_id, title, detail, errors, limit)
     )

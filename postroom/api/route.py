@@ -10,6 +10,7 @@ from typing import get_type_hints
 
 import msgspec
 
+from postroom.accounts import mail_tokens
 from postroom.api.body import LARGEST
 from postroom.api.context import Result
 from postroom.api.event_stream import EventStream
@@ -52,6 +53,16 @@ class Route:
     def name(self) -> str:
         """The operation's name, such as `accounts.create`."""
         return f"{self.handler.__module__.rpartition('.')[2]}.{self.handler.__name__}"
+
+    @property
+    def needs_mail_token(self) -> bool:
+        """Whether the route takes a mail token and nothing else."""
+        return self.path.startswith("/mail/") and self.scope != PUBLIC
+
+    @property
+    def takes_mail_token(self) -> bool:
+        """Whether a mail token opens the route: those of an account's messages."""
+        return self.needs_mail_token or (self.scope in mail_tokens.SCOPES and ":id" in self.path.split("/"))
 
     @property
     def writes(self) -> bool:

@@ -4,6 +4,7 @@
 The client imports none of the server's modules, so that a program that imports it stays small.
 """
 
+from postroom.client.credential_shapes import MailToken
 from postroom.client.errors import (
     Conflict,
     Denied,
@@ -95,6 +96,7 @@ __all__ = [
     "ListedMessage",
     "MailAddress",
     "MailExchanger",
+    "MailToken",
     "Mailbox",
     "MailboxChange",
     "Message",

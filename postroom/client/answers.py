@@ -8,6 +8,7 @@ from postroom.client.shape import Page
 account = part_of(shapes.ShownAccount, lambda answer: answer.account)
 deleted_account = part_of(shapes.DeletedAccount, lambda answer: answer.deleted)
 account_with_password = shape_of(shapes.AccountWithPassword)
+mail_token = shape_of(credential_shapes.MailToken)
 setup_link = shape_of(credential_shapes.SetupLink)
 setup_look = shape_of(credential_shapes.SetupLook)
 setup_done = shape_of(credential_shapes.SetupDone)

@@ -18,7 +18,7 @@ from postroom.client.methods import Listing, Operation, Stream
 from postroom.client.new_attachment import NewAttachment
 from postroom.client.operations import Operations
 from postroom.client.request import Listed, Plan, Request, RetryPolicy, call, call_page
-from postroom.client.shape import SECRETS, Page
+from postroom.client.shape import SECRETS, Page, secrets_of
 from postroom.parameters import SyncToken, words_of
 
 Method = Operation[..., Any] | Listing[..., Any] | Stream[..., Any]
@@ -110,8 +110,7 @@ class Entry:
     def secrets(self) -> tuple[str, ...]:
         answer = get_type_hints(self.operation.describe)["return"]
         (shape,) = get_args(answer)
-        fields = getattr(shape, "__struct_fields__", ())
-        return tuple(name for name in fields if name in SECRETS)
+        return secrets_of(shape)
 
     def ask(self, retry_policy: RetryPolicy, arguments: dict[str, Any]) -> Plan[bytes]:
         """The plan of one call; its result is the body of the answer."""

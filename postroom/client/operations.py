@@ -16,6 +16,7 @@ from postroom.client.alias_operations import AliasOperations
 from postroom.client.credential_operations import CredentialOperations, Protocol
 from postroom.client.key_operations import KeyOperations
 from postroom.client.limit_operations import LimitOperations, SendLimit
+from postroom.client.mail_token_operations import MailTokenOperations
 from postroom.client.message_edit_operations import MessageEditOperations
 from postroom.client.message_operations import MessageOperations
 from postroom.client.methods import listing, operation
@@ -37,6 +38,7 @@ class Operations(
     CredentialOperations,
     KeyOperations,
     LimitOperations,
+    MailTokenOperations,
     MessageEditOperations,
     MessageOperations,
     RuleOperations,

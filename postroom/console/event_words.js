@@ -34,6 +34,7 @@ const WORDS = {
   "message.sent": ["", "Mail sent by a key"],
   "message.updated": ["", "Message changed by a key"],
   "message.deleted": ["bad", "Messages deleted by a key"],
+  "mail_token.created": ["", "Mail token made with a key"],
   "credential.created": ["good", "App password added"],
   "credential.deleted": ["bad", "App password deleted"],
   "alias.created": ["good", "Alias added"],

@@ -16,6 +16,7 @@ from postroom.client.new_attachment import NewAttachment
 
 ADDING = ("create", "restore", "consent", "verify")
 REPEATABLE = ("delete", "verify")
+NOT_OFFERED = "create_mail_token"
 # Tools that reach beyond the server: to the public DNS, and to other mail servers.
 OPEN_WORLD = ("verify_domain", "send_message")
 SHOW_ONCE = (
@@ -40,9 +41,11 @@ KINDS: dict[str, Any] = {
 
 
 def offered(read_only: bool) -> dict[str, Entry]:
-    """The operations that are offered as tools, by name. Bytes are nothing that an agent reads, and
-    a stream has no end that an agent could wait for."""
+    """The operations that are offered as tools, by name. Bytes are nothing that an agent reads, a
+    stream has no end that an agent could wait for, and a mail token in the context of an agent gets
+    into other hands (decision 0338)."""
     every = {name: entry for name, entry in catalog().items() if not entry.gives_bytes and not entry.is_stream}
+    every.pop(NOT_OFFERED)
     return {name: entry for name, entry in every.items() if entry.reads or not read_only}
 
 

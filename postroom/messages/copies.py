@@ -9,6 +9,7 @@ from pathlib import Path
 
 from postroom.errors import not_found
 from postroom.messages.imap_session import ImapSession
+from postroom.messages.message_ids import ANY_UIDVALIDITY
 from postroom.messages.structure import Raw
 
 PIECE_BYTES = 1024 * 1024
@@ -17,7 +18,7 @@ PIECE_BYTES = 1024 * 1024
 def copy(session: ImapSession, folder: Path, mailbox: str, uidvalidity: int, uid: int) -> Raw:
     """Returns a message, byte for byte as IMAP gives it. `folder` is where a file of a large
     message is made. Raises not_found, Lost, OSError."""
-    if session.open(mailbox).uidvalidity != uidvalidity:
+    if uidvalidity not in (session.open(mailbox).uidvalidity, ANY_UIDVALIDITY):
         raise not_found()
     piece = session.piece(uid, 0, PIECE_BYTES)
     if piece is None:

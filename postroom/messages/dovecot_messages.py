@@ -10,7 +10,7 @@ from postroom.cluster import nodes
 from postroom.db import Database
 from postroom.errors import Busy, MailUnavailable, not_found
 from postroom.log import log
-from postroom.messages import copies, edits, pages, sync
+from postroom.messages import copies, edits, pages, sync, whole_message
 from postroom.messages.content import PIECE_BYTES
 from postroom.messages.doors import Door, LocalDoor, NodeDoor
 from postroom.messages.edits import Deletion, Edit, Edited
@@ -20,7 +20,7 @@ from postroom.messages.imap_sessions import RETRY_SECONDS, ImapSessions
 from postroom.messages.interface import Content, Found, Mailbox
 from postroom.messages.mailbox_states import MailboxState, States
 from postroom.messages.mailbox_watch import Follower, MailboxWatch
-from postroom.messages.message_ids import MessageId
+from postroom.messages.message_ids import ANY_UIDVALIDITY, MessageId
 from postroom.messages.pages import MessagePage, Wanted
 from postroom.messages.parsed import Attachment
 from postroom.messages.parser import Trust, find_attachment, parse
@@ -79,6 +79,14 @@ class DovecotMessages:
 
         shown, pieces = await self._run(account_id, work)
         return Content(shown.size, _in_threads(pieces), shown.filename)
+
+    async def whole(self, account_id: int, mailbox: str, uid: int) -> Content:
+        def work(session: ImapSession) -> tuple[int, Iterator[bytes]]:
+            raw = copies.copy(session, self._folder, mailbox, ANY_UIDVALIDITY, uid)
+            return whole_message.encode(raw, uid, session.flags([uid]).get(uid, ()))
+
+        size, pieces = await self._run(account_id, work)
+        return Content(size, _in_threads(pieces))
 
     async def save_sent(
         self, account_id: int, file: IO[bytes], message_id: str, looks_first: bool, /

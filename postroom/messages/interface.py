@@ -60,6 +60,10 @@ class Messages(Protocol):
 
     async def attachment(self, account_id: int, mailbox: str, id_: MessageId, part: str, /) -> Content: ...
 
+    async def whole(self, account_id: int, mailbox: str, uid: int, /) -> Content:
+        """The message as JSON (whole_message.py)."""
+        ...
+
     async def save_sent(
         self, account_id: int, file: IO[bytes], message_id: str, looks_first: bool, /
     ) -> MessagePlace | None:
@@ -91,6 +95,9 @@ class NoMessages:
         raise _mail_off()
 
     async def attachment(self, _account_id: int, _mailbox: str, _id: MessageId, _part: str, /) -> Content:
+        raise _mail_off()
+
+    async def whole(self, _account_id: int, _mailbox: str, _uid: int, /) -> Content:
         raise _mail_off()
 
     async def save_sent(

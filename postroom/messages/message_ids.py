@@ -6,6 +6,8 @@ from postroom.errors import not_found
 
 # The largest UID and UIDVALIDITY (RFC 9051, 2.3.1.1).
 LARGEST_NUMBER = 2**32 - 1
+# No mailbox has this number: it stands for that of the mailbox now.
+ANY_UIDVALIDITY = 0
 
 
 class MessageId(msgspec.Struct, frozen=True):

@@ -54,10 +54,12 @@ class Part:
 
 @dataclass
 class Structure:
-    """The header fields of a message and its parts. `fault` says what was not read."""
+    """The header fields of a message and its parts, and the types of its multiparts, each by the
+    beginning of the numbers of its parts: empty, `2.`, `2.1.`. `fault` says what was not read."""
 
     fields: Fields
     parts: list[Part] = field(default_factory=list)
+    multiparts: dict[str, str] = field(default_factory=dict)
     fault: str | None = None
 
 
@@ -124,6 +126,7 @@ class _Scan:
             if len(self._open) < DEEPEST:
                 if opened := self._multipart(number, fields, start, parent):
                     self._open.append(opened)
+                    self._found.multiparts[opened.prefix] = kind
                     return
                 kind = "text/plain"  # without a delimiter, people still want to read the text
             else:

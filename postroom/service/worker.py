@@ -25,6 +25,7 @@ from postroom.accounts import (
     login_bans,
     login_failures,
     login_networks,
+    mail_tokens,
     outgoing_messages,
     owner_sessions,
     purges,
@@ -309,6 +310,7 @@ async def keep_house(database: Database, events_days: int, most_answers: int = i
 async def _keep_house(database: Database, events_days: int, most_answers: int) -> None:
     await _step_by_step(database, console_sessions.forget, console_sessions.STEP)
     await _step_by_step(database, owner_sessions.forget, owner_sessions.STEP)
+    await _step_by_step(database, mail_tokens.forget, mail_tokens.STEP)
     await _step_by_step(database, addresses.forget, addresses.STEP)
     for noun in TRIMMED:
         await _step_by_step(database, noun.forget, noun.STEP)

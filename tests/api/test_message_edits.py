@@ -9,7 +9,8 @@ import pytest
 
 from postroom.errors import MailUnavailable, Refused
 from postroom.messages.mailbox_states import LONGEST_ID, MailboxState, changes, id_of, states_of
-from tests.harness.server import ApiServer, Response, Tenant, ToldMessages
+from tests.harness.server import ApiServer, Response, Tenant
+from tests.harness.told_messages import ToldMessages
 
 PUT, DELETE, SYNC, FOLLOW = "messages/1.1", "messages/delete", "messages/sync", "changes"
 BODIES: dict[str, dict[str, object]] = {PUT: {"flags": {"seen": True}}, DELETE: {"ids": ["1.1"]}, SYNC: {}}

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from postroom.errors import MailUnavailable, Refused
-from tests.harness.server import ApiServer, Tenant, ToldMessages
+from tests.harness.server import ApiServer, Tenant
+from tests.harness.told_messages import ToldMessages
 
 RESTS = ("mailboxes", "changes", "messages", "messages/1.1", "messages/1.1/raw", "messages/1.1/attachments/2")
 

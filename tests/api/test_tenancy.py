@@ -20,8 +20,8 @@ from tests.api.things import FIELDS, FILTERS, IDS, MISSING_ID, NAMES_NOTHING, NO
 from tests.harness.server import Response, Tenant
 
 Ask = tuple[str, Any]
-# tests/api/test_owner_page.py asks the routes of the owner's page in the same way.
-GUARDED = [route for route in ROUTES if route.scope not in (PUBLIC, OWNER_SCOPE)]
+# tests/api/test_owner_page.py and test_mail_tokens.py ask the other routes in the same way.
+GUARDED = [route for route in ROUTES if route.scope not in (PUBLIC, OWNER_SCOPE) and not route.needs_mail_token]
 
 
 def name(route: Route) -> str:
@@ -35,7 +35,7 @@ MAKES = {"POST /v2/domain"}
 WHOLE = {"GET /metrics"}
 # Routes about one thing, which is named in the path or in a required field (POST /v2/keys: in an
 # optional field).
-ABOUT = {"POST /v2/keys"} | {
+ABOUT = {"POST /v2/keys", "POST /v2/mail-tokens"} | {
     name(route)
     for route in GUARDED
     if ":" in route.path
@@ -63,6 +63,7 @@ SENT: dict[str, Callable[[Thing], dict[str, Any]]] = {
     "POST /v2/email-accounts/:id/messages/send": lambda t: {"to": ["ann@else.example"], "text": "hidden"},
     "POST /v2/domains/delete": lambda t: {"domain": t.empty},
     "POST /v2/keys": lambda t: {"domains": [t.domain]},
+    "POST /v2/mail-tokens": lambda t: {"user_id": "owner", "account_id": t.id},
     **dict.fromkeys(USERS, lambda t: {"user_id": "owner"}),
     "PUT /v2/limits": lambda t: {"user_id": "owner", "accounts": 1000, "domains": 1000},
 }
@@ -164,7 +165,7 @@ def test_every_route_of_the_table_is_covered() -> None:
     reads = {
         name(route) for route in GUARDED if route.method != "GET" and not route.scope.endswith((":write", ":send"))
     }
-    assert reads == {"POST /v2/email-accounts/:id/messages/sync"}
+    assert reads == {"POST /v2/email-accounts/:id/messages/sync", "POST /v2/mail-tokens"}
 
 
 INSIDERS: dict[str, Callable[[Tenant, Route, Thing], str]] = {

@@ -74,14 +74,15 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture
 def stopped(service: Service) -> Platform:
-    """A stopped instance with two accounts, a setup link, an owner's session, a webhook and a
-    key."""
+    """A stopped instance with two accounts, a setup link, an owner's session, a mail token, a
+    webhook and a key."""
     service.start()
     platform = Platform.new(service)
     for name in ("one", "two"):
         box = platform.create(name)
     platform.call("POST", f"/v2/email-accounts/{box.id}/setup-link", {})
     platform.sign_in(box.id)
+    platform.call("POST", "/v2/mail-tokens", {"user_id": "user_123", "account_id": box.id})
     platform.call("POST", HOOKS, {"url": "https://platform.example/", "events": ["*", "message.received"]})
     service.stop()
     return platform
@@ -110,7 +111,7 @@ def test_it_works(stopped: Platform) -> None:
     assert "Restored 3 accounts" in done(service, "restore", str(file))
     after = state(service)
     assert after.pop("sqlite_sequence") != before.pop("sqlite_sequence")
-    for table in ("setup_links", "owner_sessions"):  # one may be used or ended since
+    for table in ("setup_links", "owner_sessions", "mail_tokens", "mail_token_accounts"):  # may have ended since
         assert (len(before.pop(table)), after.pop(table)) == (1, [])
     # What was pending may have arrived since, and a copy must not call others. (decision 0297)
     made, hooks = before.pop("webhook_deliveries"), before.pop("webhooks")

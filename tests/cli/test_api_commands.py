@@ -279,13 +279,14 @@ def test_no_control_character_reaches_the_terminal(capsys: pytest.CaptureFixture
 
 def test_the_words_are_those_of_parameters() -> None:
     """Every description in postroom/parameters.py is used, except those of `fields` and
-    `emailaddress`, which only the API has, of the owner's page, and of the fields of an
+    `emailaddress`, which only the API has, of the owner's page, of `/mail`, and of the fields of an
     attachment, which is a file here."""
     known = {words for hint in vars(parameters).values() if (words := parameters.words_of(hint))}
     used = {parameter.words for entry in catalog().values() for parameter in entry.parameters}
     owners = (parameters.OwnAddress, parameters.OwnPassword, parameters.NewPassword)
-    attachment = (parameters.AttachmentFilename, parameters.AttachmentType, parameters.AttachmentContent)
-    other = (parameters.Fields, parameters.EmailAddress, *owners, *attachment, parameters.AttachmentContentId)
+    attachment = [parameters.AttachmentFilename, parameters.AttachmentType, parameters.AttachmentContent]
+    attachment += [parameters.AttachmentContentId]
+    other = (parameters.Fields, parameters.EmailAddress, *owners, *attachment, parameters.Uid)
     assert known - used == {parameters.words_of(hint) for hint in other}
 
 

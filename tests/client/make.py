@@ -30,6 +30,7 @@ from postroom.api.endpoints import (
     health,
     keys,
     limits,
+    mail_tokens,
     mailboxes,
     message_edits,
     messages,
@@ -78,7 +79,7 @@ Generated from the server's structs by tests/client/make.py (decision 0194): do 
 from postroom.client.shape import Shape
 '''
 
-HEAD_OF_CREDENTIALS = '''"""The answers of the API about app passwords and setup links, as the client returns them.
+HEAD_OF_CREDENTIALS = '''"""The answers of the API about app passwords, setup links and mail tokens.
 
 Generated from the server's structs by tests/client/make.py (decision 0194): do not edit.
 """
@@ -157,6 +158,7 @@ SOURCES: dict[str, Source] = {
     "SetupLink": Source(setup_links.LinkAnswer),
     "SetupLook": Source(setup_links.LookAnswer),
     "SetupDone": Source(setup_links.AcceptAnswer),
+    "MailToken": Source(mail_tokens.MailTokenAnswer),
     "ShownAccount": Source(accounts.AccountAnswer, {"account": "Account"}),
     "DeletedAccount": Source(accounts.DeletedAnswer, {"deleted": "Account"}, ("ok",)),
     "Alias": Source(aliases.ShownAlias),
@@ -245,6 +247,7 @@ OF_MESSAGES += ["DeletedMessages", "Added", "Updated", "Removed", "Changes", "Sy
 OF_MESSAGES += ["SentMessageAnswer"]
 OF_WEBHOOKS = [name for name in SOURCES if "Webhook" in name]
 OF_CREDENTIALS = [name for name in SOURCES if "AppPassword" in name or name.startswith("Setup")]
+OF_CREDENTIALS += ["MailToken"]
 
 
 def modules() -> dict[Path, str]:

@@ -10,7 +10,8 @@ from postroom.client import AsyncClient, Client, Denied, MailboxChange, followin
 from postroom.client.following import EventReader
 from postroom.messages.mailbox_states import MailboxState
 from tests.client.conftest import url_of
-from tests.harness.server import Tenant, ToldMessages
+from tests.harness.server import Tenant
+from tests.harness.told_messages import ToldMessages
 
 
 @pytest.fixture

@@ -18,9 +18,13 @@ from postroom.client import NewAttachment
 from postroom.client.catalog import Method, catalog, operations
 
 METHODS: Mapping[str, Method] = operations()
-# Without the documents that mail programs request by themselves, and without the owner's page,
-# which is for browsers (decision 0270).
-OURS = [route for route in ROUTES if route.media != XML and not route.path.startswith("/v2/me")]
+# Without the documents that mail programs request by themselves, without the owner's page, which is
+# for browsers (decision 0270), and without what the routes of an account say better.
+OURS = [
+    route
+    for route in ROUTES
+    if route.media != XML and not route.path.startswith("/v2/me") and not route.needs_mail_token
+]
 # The parameter of this route is the Host header, which is not in the table.
 HOST = {"get_mta_sts_policy": {"domain"}}
 FLAGS = ("deleted", "every_user", "unseen")

@@ -1,5 +1,6 @@
 """Every node reads the messages of every account, over a port that only the nodes can use."""
 
+import json
 import socket
 import ssl
 from contextlib import closing
@@ -73,6 +74,21 @@ def test_every_node_changes_syncs_and_follows(cluster: Cluster, box: Mailbox) ->
             stream.wait_for(is_of("INBOX", "removed"))
             stream.wait_for(lambda event: event["mailbox"] == "Trash")
         last_id = stream.last_id
+
+
+def test_each_node_takes_a_mail_token(cluster: Cluster, box: Mailbox) -> None:
+    """A token of one node opens the mail at every node, until a reset at another."""
+    with cluster.home(box).imap(box) as imap:
+        imap.append("INBOX", "", "", b"Subject: x\r\n\r\nx\r\n")
+    here, other = seen_from(cluster.home(box), box), seen_from(cluster.other(box), box)
+    body = {"user_id": "user_123", "account_id": box.id}
+    for maker in (here, other):
+        token = maker.platform.call("POST", "/v2/mail-tokens", body)["token"]
+        for asked in (here, other):
+            status, message, _ = get(asked, "/mail/message?uid=1", token)
+            assert (status, json.loads(message)["rfc822"]) == (200, "Subject: x\r\n\r\nx\r\n")
+        other.reset()
+        assert [get(asked, "/mail/message?uid=1", token)[0] for asked in (here, other)] == [401, 401]
 
 
 def test_each_node_sends(cluster: Cluster, box: Mailbox) -> None:

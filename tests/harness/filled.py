@@ -65,6 +65,10 @@ INSERT INTO app_passwords (account_id, name, password, digest, imap, pop3, smtp,
   SELECT id, 'x', 'x', n, 1, 1, 1, 1, id, 1 FROM accounts CROSS JOIN generate_series(1, 3) AS n WHERE id % 10 = 0;
 INSERT INTO owner_sessions (account_id, digest, generation, created_at, expires_at)
   SELECT id, 'd' || id, 1, 1, id FROM accounts;
+INSERT INTO mail_tokens (organization_id, key_id, user_id, account_id, digest, scopes, created_at, expires_at)
+  SELECT organization_id, id, user_id, CASE WHEN id % 2 = 0 THEN id END, 'd' || id, 's', 1, id FROM accounts;
+INSERT INTO mail_token_accounts (token_id, account_id, generation)
+  SELECT id, n + id, 1 FROM mail_tokens CROSS JOIN generate_series(1, 2) AS n;
 INSERT INTO setup_links (account_id, digest, generation, expires_at) SELECT id, 'd' || id, 1, id FROM accounts;
 INSERT INTO sent_messages (account_id, node_id, queue_id, message_id, sent_at, told_at)
   SELECT id, 0, 'q' || id, 'm' || id, 1, id FROM accounts;

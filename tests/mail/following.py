@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.harness.service import wait_for
 from tests.mail.platform import Mailbox
+from tests.mail.reading import credential
 
 
 @dataclass
@@ -64,7 +65,7 @@ def following(
 ) -> Iterator[Stream]:
     """Follows an account, directly or through a proxy."""
     connection = http.client.HTTPConnection("127.0.0.1", port or box.platform.service.ports["port"], timeout=60)
-    headers = {"x-api-key": key or box.platform.key} | ({"Last-Event-ID": last_id} if last_id else {})
+    headers = credential(key or box.platform.key) | ({"Last-Event-ID": last_id} if last_id else {})
     connection.request("GET", f"/v2/email-accounts/{box.id}/changes{query}", headers=headers)
     response = connection.getresponse()
     assert response.status == 200, response.read()

@@ -10,12 +10,17 @@ from typing import Any
 from tests.mail.platform import Mailbox
 
 
+def credential(secret: str) -> dict[str, str]:
+    """The header of an API key or of a mail token."""
+    return {"authorization": f"Bearer {secret}"} if secret.startswith("mt_") else {"x-api-key": secret}
+
+
 def get(box: Mailbox, rest: str, key: str | None = None, method: str = "GET") -> tuple[int, bytes, Mapping[str, str]]:
     """Returns status, body and headers of a path below the account, or of another path."""
     path = rest if rest.startswith("/") else f"/v2/email-accounts/{box.id}/{rest}"
     port = box.platform.service.ports["port"]
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
-        connection.request(method, path, headers={"x-api-key": key or box.platform.key})
+        connection.request(method, path, headers=credential(key or box.platform.key))
         answer = connection.getresponse()
         return answer.status, answer.read(), {name.lower(): value for name, value in answer.getheaders()}
 
@@ -56,11 +61,12 @@ def read_events(box: Mailbox) -> int:
 
 
 def change(box: Mailbox, method: str, rest: str, body: Any, key: str | None = None, **headers: str) -> tuple[int, Any]:
-    """Sends a change below the account. Returns the status and the answer."""
+    """Sends a change below the account, or to another path. Returns the status and the answer."""
     port = box.platform.service.ports["port"]
-    sent = {"x-api-key": key or box.platform.key, "content-type": "application/json", **headers}
+    sent = credential(key or box.platform.key) | {"content-type": "application/json", **headers}
+    path = rest if rest.startswith("/") else f"/v2/email-accounts/{box.id}/{rest}"
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
-        connection.request(method, f"/v2/email-accounts/{box.id}/{rest}", json.dumps(body), sent)
+        connection.request(method, path, json.dumps(body), sent)
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read())
 

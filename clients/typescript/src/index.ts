@@ -13,6 +13,8 @@ export interface ClientOptions {
   url?: string;
   /** The key; default: the environment's POSTROOM_API_KEY. */
   apiKey?: string;
+  /** A mail token, in place of the key. */
+  mailToken?: string;
   /** The time for one attempt, in milliseconds. */
   timeout?: number;
   /** How often a call is tried again. */
@@ -35,14 +37,14 @@ const LONGEST_BACKOFF = 8000;
 /** A client of the API. It tries again by itself, and carries out no call twice. */
 export class Client {
   readonly #url: string;
-  readonly #key: string;
+  readonly #credential: Record<string, string>;
   readonly #timeout: number;
   readonly #retries: number;
   readonly #longestWait: number;
 
   constructor(options: ClientOptions = {}) {
     this.#url = (options.url ?? environment("POSTROOM_URL")).replace(/\/+$/, "");
-    this.#key = options.apiKey ?? environment("POSTROOM_API_KEY");
+    this.#credential = credentialOf(options);
     this.#timeout = options.timeout ?? 30_000;
     this.#retries = options.retries ?? 4;
     this.#longestWait = options.longestWait ?? 60_000;
@@ -90,7 +92,7 @@ export class Client {
     const [method, template, hasFields] = ROUTES[name];
     const query = hasFields ? { fields: "*", ...sent.query } : sent.query;
     const address = this.#url + (target ?? pathOf(template, sent.path ?? {}) + queryOf(query ?? {}));
-    const headers: Record<string, string> = this.#key ? { "x-api-key": this.#key } : {};
+    const headers = { ...this.#credential };
     if (method !== "GET") headers["idempotency-key"] = sent.idempotencyKey ?? crypto.randomUUID();
     const isText = typeof sent.body === "string";
     if (sent.body !== undefined) headers["content-type"] = isText ? "text/xml" : "application/json";
@@ -116,6 +118,16 @@ export class Client {
       return new PostroomError({ code: "unreachable", status: 0, detail: "There was no answer." }, undefined, cause);
     }
   }
+}
+
+/** The header that says who calls; none for a call to a public route. */
+function credentialOf({ apiKey, mailToken }: ClientOptions): Record<string, string> {
+  if (mailToken !== undefined) {
+    if (apiKey !== undefined) throw new TypeError("Give either apiKey or mailToken.");
+    return { authorization: `Bearer ${mailToken}` };
+  }
+  const key = apiKey ?? environment("POSTROOM_API_KEY");
+  return key ? { "x-api-key": key } : {};
 }
 
 function environment(name: string): string {

@@ -48,6 +48,18 @@ export async function edits(): Promise<void> {
   for await (const event of client.follow("message_changes.follow", { path })) event.token satisfies string;
 }
 
+export async function mailTokens(): Promise<void> {
+  const made = await client.call("mail_tokens.create", { body: { ...user, scopes: ["messages:read"], expires_in: 60 } });
+  made.expires_at satisfies string;
+  const browser = new Client({ url: "http://127.0.0.1:3000", mailToken: made.token });
+  const synced = await browser.call("mail.sync", { body: { mailbox: "INBOX", uidvalidity: "1", token: "4401.118" } });
+  synced.more satisfies boolean | undefined;
+  const message = await browser.call("mail.get_message", { query: { mailbox: "INBOX", uid: synced.changes.added[0].uid } });
+  message.bodyStructure.childNodes?.[0].part satisfies string | undefined;
+  message.envelope.from[0].address satisfies string;
+  (await browser.call("mail.get_attachment", { query: { uid: 1, part: "2" } })) satisfies ArrayBuffer;
+}
+
 export async function appPasswords(): Promise<void> {
   const of = { account_id: 42 };
   const body = { name: "phone", scopes: ["imap" as const], networks: ["192.0.2.0/24"], ...user };

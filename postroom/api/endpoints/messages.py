@@ -49,6 +49,7 @@ HARMLESS = (
     (b"content-security-policy", b"sandbox; default-src 'none'"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
+Tell = Callable[[], Awaitable[None]]
 FLAG = Meta(extra_json_schema={"enum": ["true", "false"]})
 
 
@@ -170,7 +171,7 @@ async def get_raw(context: RequestContext, query: OneMessageQuery) -> Result:
     id_ = message_id_of(context.path["message_id"])
     found = await context.services.messages.raw(account.id, query.mailbox, id_)
     await tell()
-    return Result(found, headers=(*HARMLESS, _disposition(f"{id_.uidvalidity}.{id_.uid}.eml")))
+    return Result(found, headers=(*HARMLESS, disposition(f"{id_.uidvalidity}.{id_.uid}.eml")))
 
 
 @route(
@@ -191,17 +192,18 @@ async def get_attachment(context: RequestContext, query: OneMessageQuery) -> Res
     part = context.path["part"]
     found = await context.services.messages.attachment(account.id, query.mailbox, id_, part)
     await tell()
-    return Result(found, headers=(*HARMLESS, _disposition(found.filename or f"attachment-{part}")))
+    return Result(found, headers=(*HARMLESS, disposition(found.filename or f"attachment-{part}")))
 
 
-async def _account(
-    context: RequestContext, sent_user: str | UnsetType, mailbox: str = INBOX
-) -> tuple[Account, Callable[[], Awaitable[None]]]:
-    """The account, and a function that records that its messages are read. Raises not_found."""
+async def _account(context: RequestContext, sent_user: str | UnsetType, mailbox: str = INBOX) -> tuple[Account, Tell]:
     problems = text_problems(sent_user)
     check_text(mailbox, "mailbox", problems)
     raise_if_any(problems)
-    id_, user_id = path_id(context), resolve_user(context.actor, sent_user)
+    return await look_at(context, path_id(context), resolve_user(context.actor, sent_user))
+
+
+async def look_at(context: RequestContext, id_: int, user_id: str | None) -> tuple[Account, Tell]:
+    """The account, and a function that records that its messages are read. Raises not_found."""
     look = partial(message_reads.look, actor=context.actor, id_=id_, user_id=user_id)
     account, is_told = await context.services.database.read(look)
 
@@ -267,7 +269,7 @@ def _next_link(context: RequestContext, name: str, uid: int, limit: int) -> tupl
     return b"link", f'<{quote(context.path_text)}?{query}>; rel="next"'.encode()
 
 
-def _disposition(filename: str) -> tuple[bytes, bytes]:
+def disposition(filename: str) -> tuple[bytes, bytes]:
     """The header that makes a browser save the content (RFC 6266)."""
     plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\%' else "_" for c in filename)
     value = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
