@@ -105,14 +105,6 @@ def test_mail_needs_a_scope_of_its_own(tenant: Tenant) -> None:
     assert put(tenant, name, key, forward_mode="store").status == 200
 
 
-def test_not_available(tenant: Tenant) -> None:
-    name = tenant.new_domain(user_id="u")
-    refused = put(tenant, name, forward_mode="webhook", webhook_url=URL)
-    assert (refused.status, refused.code) == (400, "not_available")
-    assert [error["field"] for error in refused.json["errors"]] == ["forward_mode"]
-    assert stored(tenant) == []
-
-
 @pytest.mark.parametrize(
     ("body", "field"),
     [
