@@ -27,7 +27,7 @@ SELECT received_messages.id, received_messages.organization_id, webhooks.id, rec
 FROM received_messages
 JOIN webhooks ON webhooks.id = :webhook_id
 JOIN hidden_accounts ON hidden_accounts.domain_id = webhooks.domain_id AND hidden_accounts.ended_at IS NULL
-WHERE received_messages.id = :message_id
+WHERE received_messages.id = :received_id
   AND (webhooks.forward_mode = 'webhook' OR hidden_accounts.account_id = received_messages.account_id)
 ON CONFLICT DO NOTHING"""
 # Whether the message still has to go: it stays if the route has another mode by now.
@@ -47,19 +47,19 @@ SELECT message_id FROM passing_messages
 WHERE due_at <= :now
   AND NOT EXISTS (SELECT 1 FROM leases WHERE kind = 'passing' AND item = passing_messages.message_id AND free_at > :now)
 ORDER BY due_at LIMIT :limit"""
-IS_DUE = "SELECT 1 FROM passing_messages WHERE message_id = :message_id AND due_at <= :now"
+IS_DUE = "SELECT 1 FROM passing_messages WHERE message_id = :received_id AND due_at <= :now"
 GET = f"""
 SELECT message_id, passing_messages.account_id, hidden_id, state, passing_messages.uidvalidity, passing_messages.uid,
   held_uidvalidity, held_uid, received_messages.trace, received_messages.received_at, {PASSES}
 FROM passing_messages LEFT JOIN received_messages ON received_messages.id = message_id
-WHERE message_id = :message_id AND due_at <= :now"""
+WHERE message_id = :received_id AND due_at <= :now"""
 KEEP = """
 UPDATE passing_messages SET uidvalidity = :uidvalidity, uid = :uid, held_uidvalidity = :held_uidvalidity,
   held_uid = :held_uid
-WHERE message_id = :message_id AND state = 'delivered'"""
+WHERE message_id = :received_id AND state = 'delivered'"""
 HOLD = """
-UPDATE passing_messages SET state = 'held', due_at = :ends_at WHERE message_id = :message_id AND state = 'delivered'"""
-FORGET = "DELETE FROM passing_messages WHERE message_id = :message_id"
+UPDATE passing_messages SET state = 'held', due_at = :ends_at WHERE message_id = :received_id AND state = 'delivered'"""
+FORGET = "DELETE FROM passing_messages WHERE message_id = :received_id"
 HELD = """
 SELECT hidden_id, held_uidvalidity, held_uid FROM passing_messages
 WHERE organization_id = :organization AND account_id = :account_id AND uidvalidity = :uidvalidity AND uid = :uid
@@ -108,7 +108,7 @@ class HeldMessage(msgspec.Struct, frozen=True):
 def add(tx: Tx, message_id: int, webhook_id: int) -> None:
     """Notes that a message which was received for the webhook of a route must leave its mailbox,
     unless the route keeps mail."""
-    tx.run(ADD, message_id=message_id, webhook_id=webhook_id, due_at=tx.now + KEPT_MS)
+    tx.run(ADD, received_id=message_id, webhook_id=webhook_id, due_at=tx.now + KEPT_MS)
 
 
 def deliver(tx: Tx, organization_id: int, webhook_id: int, delivery_id: int) -> None:
@@ -131,29 +131,29 @@ def due(tx: Tx) -> list[int]:
 
 def is_due(tx: Tx, message_id: int) -> bool:
     """Whether the message must leave now."""
-    return tx.one(IS_DUE, message_id=message_id, now=tx.now) is not None
+    return tx.one(IS_DUE, received_id=message_id, now=tx.now) is not None
 
 
 def get(tx: Tx, message_id: int) -> PassingMessage | None:
     """Returns a message that must leave now."""
-    row = tx.one(GET, message_id=message_id, now=tx.now)
+    row = tx.one(GET, received_id=message_id, now=tx.now)
     return PassingMessage(*row) if row else None
 
 
 def keep(tx: Tx, message: PassingMessage) -> None:
     """Writes down which id the message had last, and where the hidden account has its copy."""
-    named = ("message_id", "uidvalidity", "uid", "held_uidvalidity", "held_uid")
-    tx.run(KEEP, **{name: getattr(message, name) for name in named})
+    named = {name: getattr(message, name) for name in ("uidvalidity", "uid", "held_uidvalidity", "held_uid")}
+    tx.run(KEEP, received_id=message.message_id, **named)
 
 
 def hold(tx: Tx, message_id: int) -> None:
     """Writes down that only the hidden account has the message."""
-    tx.run(HOLD, message_id=message_id, ends_at=tx.now + LINKED_MS)
+    tx.run(HOLD, received_id=message_id, ends_at=tx.now + LINKED_MS)
 
 
 def forget(tx: Tx, message_id: int) -> None:
     """Removes the row of a message that is gone, or that stays."""
-    tx.run(FORGET, message_id=message_id)
+    tx.run(FORGET, received_id=message_id)
 
 
 def held(tx: Tx, organization_id: int, account_id: int, uidvalidity: int, uid: int) -> HeldMessage | None:
