@@ -30,10 +30,13 @@ JOIN hidden_accounts ON hidden_accounts.domain_id = webhooks.domain_id AND hidde
 WHERE received_messages.id = :received_id
   AND (webhooks.forward_mode = 'webhook' OR hidden_accounts.account_id = received_messages.account_id)
 ON CONFLICT DO NOTHING"""
-# Whether the message still has to go: it stays if the route has another mode by now.
+# Whether the message still has to go: it stays if the route has another mode by now, or if the
+# domain is lost.
 PASSES = """
 (passing_messages.account_id = passing_messages.hidden_id OR EXISTS (
-  SELECT 1 FROM webhooks WHERE webhooks.id = passing_messages.webhook_id AND webhooks.forward_mode = 'webhook'))"""
+  SELECT 1 FROM webhooks JOIN domains ON domains.id = webhooks.domain_id
+  WHERE webhooks.id = passing_messages.webhook_id AND webhooks.forward_mode = 'webhook'
+    AND domains.status <> 'pending'))"""
 DELIVER = f"""
 UPDATE passing_messages SET
   state = CASE WHEN account_id = hidden_id THEN 'held' ELSE 'delivered' END,
