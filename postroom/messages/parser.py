@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from postroom.mailplane.internal_addresses import RECIPIENT_HEADER
+from postroom.mailplane.internal_addresses import INTERNAL_DOMAIN, RECIPIENT_HEADER
 from postroom.messages import content
 from postroom.messages.charsets import decode
 from postroom.messages.headers import Fields
@@ -116,7 +116,7 @@ def _delivered_to(fields: Fields, host: str) -> str | None:
         if not re.search(rf"\bby {re.escape(host)}[ \t(]", value):
             return None
         if found := _FOR.search(value):
-            return found[1]
+            return None if found[1].endswith(INTERNAL_DOMAIN) else found[1]  # of a node that passed it on
     return None
 
 
