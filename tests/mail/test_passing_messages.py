@@ -270,6 +270,8 @@ def test_who_gets_what(platform: Platform, anna: Mailbox, endpoint: Endpoint) ->
     platform.call("POST", "/v2/email-aliases/create", alias | {"local_part": "*"})
     send(platform, message(OUTSIDE, "x", "caught").as_bytes(), f"nobody@{platform.domain}")
     until_in(endpoint, "caught")
+    caught = platform.sql("SELECT target FROM mail_catch_alls WHERE domain = :name", name=platform.domain)
+    assert caught == [(f"{anna.id}@acct.internal",)]
     assert [post.json["data"]["account_id"] for post in endpoint.of("/hook")][-1] == anna.id
 
 
