@@ -94,8 +94,8 @@ INSERT INTO received_messages (organization_id, account_id, uidvalidity, uid, tr
   FROM accounts CROSS JOIN generate_series(1, 5) AS n;
 INSERT INTO hidden_accounts (account_id, organization_id, domain_id)
   SELECT MIN(id), MIN(organization_id), domain_id FROM accounts GROUP BY domain_id;
-INSERT INTO passing_messages (message_id, organization_id, webhook_id, account_id, hidden_id, state, due_at, uidvalidity,
-    uid, held_uidvalidity, held_uid)
+INSERT INTO passing_messages (message_id, organization_id, webhook_id, account_id, hidden_id, state, due_at,
+    uidvalidity, uid, held_uidvalidity, held_uid)
   SELECT id, organization_id, id % 1000, account_id, account_id - account_id % 10, 'held', id, uidvalidity, uid, 1, id
   FROM received_messages WHERE id % 5 = 0;
 INSERT INTO message_cursors (account_id, uidvalidity, last_uid)
