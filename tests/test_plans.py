@@ -37,6 +37,7 @@ WHOLE = {
     **dict.fromkeys([(f"accounts.{n}", "END_ALL") for n in ("setup_links", "owner_sessions")], "of a restored backup"),
     **dict.fromkeys([("webhooks.deliveries", name) for name in ("END_ALL", "SKIP_ALL")], "of a restored backup"),
     ("webhooks.received_messages", "SKIP_ALL"): "of a restored backup",
+    ("webhooks.passing_messages", "KEEP_ALL"): "of a restored backup",
     ("webhooks.lanes", "RECOVER"): "one row a webhook; at a start of the worker",
     ("tenants.organizations", "NAMES"): "at most twenty names, for an operator who misspelled one",
 }

@@ -225,6 +225,8 @@ def test_unknown_addresses(platform: Platform, anna: Mailbox, endpoint: Endpoint
         assert get(platform, data["raw_url"])[0] == 200
         assert get(platform, data["attachments"][0]["url"]) == (200, b"\x00\xff" * 1000)
     nowhere(platform, hidden.pop())
+    found = platform.call("GET", f"/v2/email-aliases/resolve?address={unknown[0]}", None)
+    assert (found["kind"], found["account_ids"], found["accepted"]) == ("none", [], True)
     later(platform, 1)
     wait_for("the end", lambda: rows(platform) == [])
     assert on_disk(platform.service, "for all") == on_disk(platform.service, "for one") == []
