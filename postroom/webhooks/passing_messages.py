@@ -79,9 +79,9 @@ ERASE_HIDDEN = """
 DELETE FROM passing_messages WHERE message_id IN (
   SELECT message_id FROM passing_messages WHERE hidden_id = :account_id LIMIT :limit)
 RETURNING message_id"""
-# After a restore: what the webhook has not got can be sent again first.
-KEEP_ALL = f"""
-UPDATE passing_messages SET due_at = CAST(strftime('%s') AS INTEGER) * 1000 + {KEPT_MS} WHERE state = 'waiting'"""
+# After a restore: what the webhook has not got can be sent again first, within the days of KEPT_MS.
+KEEP_ALL = """
+UPDATE passing_messages SET due_at = CAST(strftime('%s', 'now', '+7 days') AS INTEGER) * 1000 WHERE state = 'waiting'"""
 
 
 class PassingMessage(msgspec.Struct, frozen=True):
