@@ -63,9 +63,7 @@ ExpiresAt = Annotated[datetime, _of("When it expires, such as 2027-01-31T00:00:0
 EventTypeName = Annotated[T, _of("Only events of this type.", "account.created")]
 EventKeyId = Annotated[int, ID, _of("Only events of this key.", 7)]
 Fields = Annotated[str, _of("Show these fields, separated by commas, or * for all.", "*", minLength=1)]
-InboundMode = Annotated[
-    T, _of("How mail to the domain is handled: `store` or `webhook_then_store`; `webhook` comes later.", "store")
-]
+InboundMode = Annotated[T, _of("How mail to the domain is handled; only `webhook` keeps none.", "store")]
 FormerDays = Annotated[
     int, Meta(ge=1, le=36500), _of("Days until the old address ends; default: until it is deleted.", 90)
 ]

@@ -222,6 +222,8 @@ CATCHES_ALL = {
     ("postroom.service.sent_log", "_record"): "leads to a try one by one, and a line in the log",
     ("postroom.service.webhooks", "_keep_on"): "becomes a line in the log; the next look tries again",
     ("postroom.service.webhooks", "_read"): "becomes a line in the log; the message is tried again later",
+    ("postroom.service.passing_messages", "run"): "becomes a line in the log; the next look tries again",
+    ("postroom.service.passing_messages", "_try"): "becomes a line in the log; the message is tried again",
     ("postroom.service.arrivals", "run"): "becomes a line in the log; the next look tries again",
     ("postroom.service.arrivals", "_try_account"): "becomes a line in the log; the account is tried again",
     ("postroom.service.webhooks", "_serve"): "becomes a line in the log; the lease of the lane runs out",

@@ -39,6 +39,7 @@ WHOLE = {
     ("accounts.mail_tokens", "END_ALL_ACCOUNTS"): RESTORED,
     **dict.fromkeys([("webhooks.deliveries", name) for name in ("END_ALL", "SKIP_ALL")], RESTORED),
     ("webhooks.received_messages", "SKIP_ALL"): RESTORED,
+    ("webhooks.passing_messages", "KEEP_ALL"): RESTORED,
     ("webhooks.lanes", "RECOVER"): "one row a webhook; at a start of the worker",
     ("tenants.organizations", "NAMES"): "at most twenty names, for an operator who misspelled one",
 }

@@ -49,6 +49,9 @@ WITHOUT: dict[str, str] = {
             *(f"webhooks.fan_out.{name}" for name in ("TOP", "FIRST", "READ")),
             *(f"webhooks.received_messages.{name}" for name in ("IS_WANTED", "SCOPES")),
             *(f"webhooks.received_messages.OF_{name}" for name in ("ACCOUNT", "DOMAIN", "DOMAIN_USER")),
+            "webhooks.received_messages.HIDDEN",
+            "webhooks.passing_messages.DUE",
+            *(f"accounts.hidden_accounts.{name}" for name in ("LIVING", "LOCK_LIVING", "END", "ERASE")),
         ],
         "expired rows of all organizations are deleted": [
             "auth.console_sessions.END_EXPIRED",
@@ -81,6 +84,9 @@ WITHOUT: dict[str, str] = {
             *(f"webhooks.{name}" for name in ("attempts.DROP", "attempts.ERASE", "fan_out.INSERT")),
             *(f"webhooks.lanes.{name}" for name in ("GET", "NEXT")),
             *(f"webhooks.received_messages.{name}" for name in ("TARGETS", "INSERT", "DELIVER")),
+            *(f"webhooks.passing_messages.{name}" for name in ("ADD", "IS_DUE", "GET", "KEEP", "HOLD", "FORGET")),
+            *(f"webhooks.passing_messages.{name}" for name in ("HASTEN", "ERASE", "ERASE_HIDDEN")),
+            "accounts.hidden_accounts.IS_HIDDEN",
         ],
         "a check continues with the domain that it began with": [
             "domains.proofs.OF_ID",

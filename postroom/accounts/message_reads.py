@@ -1,11 +1,12 @@
 """That a key reads the messages of an account: an event, at most one an hour and account (decision
 0305)."""
 
-from postroom.accounts import account_events
+from postroom.accounts import account_events, hidden_accounts
 from postroom.accounts import commands as accounts
 from postroom.accounts.model import Account
 from postroom.actor import Actor
 from postroom.db import Tx
+from postroom.errors import Refused
 
 HOUR_MS = 3600 * 1000
 
@@ -18,16 +19,16 @@ RETURNING account_id"""
 ERASE = "DELETE FROM message_reads WHERE account_id = :account_id"
 
 
-def look(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> tuple[Account, bool]:
+def look(tx: Tx, actor: Actor, id_: int, user_id: str | None, *, is_link: bool = False) -> tuple[Account, bool]:
     """Returns the account, and whether an event of the last hour tells that its messages are read.
-    Raises not_found."""
-    account = accounts.get(tx, actor, id_, user_id)
+    The links to messages (`is_link`) lead to hidden accounts too. Raises not_found."""
+    account = _account(tx, actor, id_, user_id, is_link)
     return account, tx.one(IS_TOLD, account_id=account.id, before=tx.now - HOUR_MS) is not None
 
 
-def tell(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> None:
+def tell(tx: Tx, actor: Actor, id_: int, user_id: str | None, *, is_link: bool = False) -> None:
     """Records the event, unless another request was faster. Raises not_found."""
-    account = accounts.get(tx, actor, id_, user_id)
+    account = _account(tx, actor, id_, user_id, is_link)
     if tx.one(TELL, account_id=account.id, now=tx.now, before=tx.now - HOUR_MS):
         account_events.record(tx, actor, "message.read", account)
 
@@ -35,3 +36,12 @@ def tell(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> None:
 def erase(tx: Tx, account_id: int) -> None:
     """Forgets when the messages of an account were read."""
     tx.run(ERASE, account_id=account_id)
+
+
+def _account(tx: Tx, actor: Actor, id_: int, user_id: str | None, is_link: bool) -> Account:
+    try:
+        return accounts.get(tx, actor, id_, user_id)
+    except Refused:
+        if not is_link:
+            raise
+    return hidden_accounts.get(tx, actor, id_, user_id)

@@ -5,6 +5,7 @@ from postroom.accounts import (
     app_passwords,
     delivery_scripts,
     full_periods,
+    hidden_accounts,
     login_failures,
     mail_tokens,
     message_reads,
@@ -80,7 +81,8 @@ def finish_purge(tx: Tx, id_: int) -> None:
         nodes.leave(tx, id_)
         alias_rests.forget(tx, account.organization_id, id_)
         sent_counts.erase(tx, account)
-        record(tx, Actor(account.organization_id), "account.purged", account)
+        if not hidden_accounts.is_hidden(tx, id_):
+            record(tx, Actor(account.organization_id), "account.purged", account)
 
 
 def reschedule_purge(tx: Tx, id_: int) -> None:

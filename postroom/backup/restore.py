@@ -24,7 +24,7 @@ from postroom.db import NewerSchema, check_known, open_database, snapshots
 from postroom.errors import BadBackup, Busy
 from postroom.instance import digest_key, durable
 from postroom.instance.pending_restore import MOVED, finish
-from postroom.webhooks import deliveries, received_messages
+from postroom.webhooks import deliveries, passing_messages, received_messages
 
 STAGING = "restoring"
 FILE = "postroom.db"
@@ -59,6 +59,8 @@ def stage(source: BinaryIO, passphrase: str, data: Path, said: Said) -> Manifest
             snapshots.run(staging / "db" / FILE, deliveries.SKIP_ALL)
         if "received_messages" in manifest.rows:
             snapshots.run(staging / "db" / FILE, received_messages.SKIP_ALL)
+        if "passing_messages" in manifest.rows:
+            snapshots.run(staging / "db" / FILE, passing_messages.KEEP_ALL)
         _complete_mail(staging / "mail", manifest)
     except OSError as error:
         discard(data)

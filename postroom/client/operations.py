@@ -319,7 +319,8 @@ class Operations(
         idempotency_key: p.IdempotencyKey | None = None,
     ) -> Request[shapes.RouteSet]:
         """Sets how mail to a domain is handled. With `webhook_then_store` each message is sent to a
-        URL too; `webhook_secret` is in the answer if this call made one."""
+        URL too, and with `webhook` it then leaves its mailbox; `webhook_secret` is in the answer if
+        this call made one."""
         body = given(forward_mode=forward_mode, user_id=user_id, webhook_url=webhook_url, webhook_secret=webhook_secret)
         return Request(answers.route, path={"domain": domain}, query=WHOLE, body=body, idempotency_key=idempotency_key)
 

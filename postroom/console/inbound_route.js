@@ -3,8 +3,12 @@
 import { can, put, withQuery } from "./api.js";
 import { fill, h } from "./dom.js";
 import { secretPanel } from "./secret.js";
-import { button, card, copyable, dialog, explain, facts, field, form, input, toast } from "./widgets.js";
+import { button, card, copyable, dialog, explain, facts, field, form, input, select, toast } from "./widgets.js";
 
+const MODES = [
+  ["webhook_then_store", "Stay in the mailboxes"],
+  ["webhook", "Leave the mailbox once the URL has them"],
+];
 const ONCE = "Save this secret now. It will not be shown again.";
 
 /** The card with the route of a domain. */
@@ -15,7 +19,7 @@ export function routeCard(domain, route, { path, user }) {
   const draw = (now) => {
     const isSent = now.forward_mode !== "store";
     fill(content, isSent
-      ? facts([["Each message", "is stored, and sent to"], ["URL", copyable(now.webhook_url, "Copy the URL")]])
+      ? facts([["Each message", now.forward_mode === "webhook" ? "leaves its mailbox once it is sent to" : "is stored, and sent to"], ["URL", copyable(now.webhook_url, "Copy the URL")]])
       : h("p", { class: "faint" }, "Mail is stored in the mailboxes and sent nowhere else."));
     fill(actions,
       can("domains:write") && can("messages:read") && button(isSent ? "Change URL" : "Send to a URL", { onclick: () => change(now, send, draw) }),
@@ -31,10 +35,13 @@ async function change(now, send, draw) {
       [
         h("p", { class: "lead" }, "Each message is stored first, then sent, signed, with links to its attachments. The webhook appears under Webhooks, with its deliveries."),
         field("URL", input("webhook_url", { autofocus: true, required: true, value: now.webhook_url || "", placeholder: "https://platform.example/mail", inputmode: "url" })),
+        field("Sent messages", select("forward_mode", MODES, now.forward_mode), {
+          hint: "Messages that leave stay until the URL has them, 7 days at most. Then addresses that have no account get mail too.",
+        }),
       ],
       { verb: "Send to this URL", close },
       async (values) => {
-        const made = await send({ forward_mode: "webhook_then_store", webhook_url: values.webhook_url.trim() });
+        const made = await send({ forward_mode: values.forward_mode, webhook_url: values.webhook_url.trim() });
         draw(made.route);
         if (!made.webhook_secret) {
           close(true);

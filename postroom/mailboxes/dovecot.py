@@ -88,10 +88,10 @@ class DovecotMailboxes:
         """Returns the Received fields of these messages, by UID."""
         return await self._ask(account_id, doveadm.received, {}, folder, uids, since)
 
-    async def find(self, account_id: int, trace: str) -> list[tuple[str, int]]:
+    async def find(self, account_id: int, trace: str, since: int) -> list[tuple[str, int]]:
         """Returns the folders and the UIDs of the copies of a message, by the id in the topmost
-        Received field."""
-        return await self._ask(account_id, doveadm.find, [], trace)
+        Received field, that arrived since a time in seconds since 1970 UTC."""
+        return await self._ask(account_id, doveadm.find, [], trace, since)
 
     async def _ask(self, account_id: int, question: Callable[..., Awaitable[T]], nothing: T, *rest: object) -> T:
         endpoints = await self._endpoints(account_id)

@@ -30,6 +30,7 @@ from postroom.settings import Settings
 
 T = TypeVar("T")
 
+INBOX = "INBOX"
 SENT = "Sent"
 SPECIAL_USES = ("\\Drafts", "\\Sent", "\\Archive", "\\Junk", "\\Trash")
 
@@ -52,13 +53,13 @@ class DovecotMessages:
     async def page(self, account_id: int, wanted: Wanted) -> MessagePage:
         return await self._run(account_id, partial(pages.page, wanted=wanted))
 
-    async def get(self, account_id: int, mailbox: str, id_: MessageId) -> Found:
+    async def get(self, account_id: int, mailbox: str, id_: MessageId, *, is_hidden: bool = False) -> Found:
         def work(session: ImapSession) -> Found:
             raw = copies.copy(session, self._folder, mailbox, id_.uidvalidity, id_.uid)
             received_at = session.received_at(id_.uid)
             if received_at is None:
                 raise not_found()
-            return Found(parse(raw, self._trust), timestamp(received_at))
+            return Found(parse(raw, self._trust, is_hidden=is_hidden), timestamp(received_at))
 
         return await self._run(account_id, work)
 
@@ -103,6 +104,18 @@ class DovecotMessages:
         except Busy as error:
             log.warning("no copy of a sent message", account_id=account_id, reason=error.detail)
             return None
+
+    async def hold(self, account_id: int, file: IO[bytes]) -> MessageId:
+        """Stores the message in the file in the INBOX of a hidden account."""
+
+        def work(session: ImapSession) -> MessageId:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as message:
+                found = session.append(INBOX, message)
+            if found is None:
+                raise MailUnavailable("The hidden account takes no message now.", RETRY_SECONDS)
+            return MessageId(found.uidvalidity, found.uid)
+
+        return await self._run(account_id, work)
 
     async def edit(self, account_id: int, mailbox: str, id_: MessageId, wanted: Edit) -> Edited:
         return await self._run(account_id, partial(edits.edit, mailbox=mailbox, id_=id_, wanted=wanted))

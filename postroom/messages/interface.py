@@ -54,7 +54,7 @@ class Messages(Protocol):
 
     async def page(self, account_id: int, wanted: Wanted, /) -> MessagePage: ...
 
-    async def get(self, account_id: int, mailbox: str, id_: MessageId, /) -> Found: ...
+    async def get(self, account_id: int, mailbox: str, id_: MessageId, /, *, is_hidden: bool = False) -> Found: ...
 
     async def raw(self, account_id: int, mailbox: str, id_: MessageId, /) -> Content: ...
 
@@ -88,7 +88,7 @@ class NoMessages:
     async def page(self, _account_id: int, _wanted: Wanted, /) -> MessagePage:
         raise _mail_off()
 
-    async def get(self, _account_id: int, _mailbox: str, _id: MessageId, /) -> Found:
+    async def get(self, _account_id: int, _mailbox: str, _id: MessageId, /, *, is_hidden: bool = False) -> Found:  # noqa: ARG002
         raise _mail_off()
 
     async def raw(self, _account_id: int, _mailbox: str, _id: MessageId, /) -> Content:

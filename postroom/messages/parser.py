@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from postroom.mailplane.internal_addresses import INTERNAL_DOMAIN, RECIPIENT_HEADER
 from postroom.messages import content
 from postroom.messages.charsets import decode
 from postroom.messages.headers import Fields
@@ -30,8 +31,9 @@ class Trust(msgspec.Struct, frozen=True):
     has_filter: bool
 
 
-def parse(raw: Raw, trust: Trust) -> ParsedMessage:
-    """Parses a message."""
+def parse(raw: Raw, trust: Trust, *, is_hidden: bool = False) -> ParsedMessage:
+    """Parses a message. `is_hidden`: a hidden account got it, so its topmost field says to which
+    address."""
     found = scan(raw)
     fields = found.fields
     text, text_truncated = _text(raw, found.parts, "text/plain")
@@ -45,7 +47,7 @@ def parse(raw: Raw, trust: Trust) -> ParsedMessage:
         to=fields.addresses("to"),
         cc=fields.addresses("cc"),
         reply_to=next(iter(fields.addresses("reply-to")), None),
-        delivered_to=_delivered_to(fields, trust.host),
+        delivered_to=fields.first(RECIPIENT_HEADER.lower()) if is_hidden else _delivered_to(fields, trust.host),
         subject=fields.text("subject"),
         date=fields.date(),
         size=len(raw),
@@ -114,7 +116,7 @@ def _delivered_to(fields: Fields, host: str) -> str | None:
         if not re.search(rf"\bby {re.escape(host)}[ \t(]", value):
             return None
         if found := _FOR.search(value):
-            return found[1]
+            return None if found[1].endswith(INTERNAL_DOMAIN) else found[1]  # of a node that passed it on
     return None
 
 

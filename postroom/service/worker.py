@@ -20,6 +20,7 @@ from postroom.accounts import (
     addresses,
     alias_rests,
     app_passwords,
+    hidden_accounts,
     known_recipients,
     last_logins,
     login_bans,
@@ -315,6 +316,9 @@ async def _keep_house(database: Database, events_days: int, most_answers: int) -
     for noun in TRIMMED:
         await _step_by_step(database, noun.forget, noun.STEP)
     await _step_by_step(database, outgoing_messages.forget, outgoing_messages.STEP)
+    after: int | None = 0
+    while after is not None:
+        after = await database.write(partial(hidden_accounts.end_unused, after=after))
     spent = await database.read_slow(partial(idempotency.spent, most=most_answers))
     for organization, last in spent.items():
         trim = partial(idempotency.trim, organization=organization, last=last)

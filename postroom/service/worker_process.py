@@ -27,6 +27,7 @@ from postroom.service import health_checks, login_guard, worker
 from postroom.service.arrivals import Arrivals
 from postroom.service.message_bodies import MessageBodies
 from postroom.service.node_imap import NodeImap
+from postroom.service.passing_messages import PassingMessages
 from postroom.service.quota_counts import QuotaCounts
 from postroom.service.sent_log import SentLog
 from postroom.service.webhooks import Webhooks
@@ -91,11 +92,13 @@ def _webhooks(
     if settings.mail == "off":
         return (Webhooks(database, sender, key, node_id or 0).run,)
     dovecot, mail = DovecotMailboxes(session_terminator), settings.data / "mail"
-    read_message = MessageBodies(DovecotMessages(settings, database), dovecot, settings.public_base)
+    messages = DovecotMessages(settings, database)
+    read_message = MessageBodies(messages, dovecot, settings.public_base)
     webhooks = Webhooks(database, sender, key, node_id or 0, read_message)
     hints = Deliveries(settings.data / "log" / log_name("dovecot"))
     arrivals = Arrivals(database, dovecot, hints, mail, settings.hostname, node_id)
-    return webhooks.run, arrivals.run
+    passing = PassingMessages(database, messages, dovecot, settings.data / "run")
+    return webhooks.run, arrivals.run, passing.run
 
 
 def _log_readers(

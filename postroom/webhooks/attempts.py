@@ -1,12 +1,15 @@
 """The attempts of deliveries: which are due, what they send, and what becomes of them."""
 
 import random
+from typing import Any
 
 import msgspec
 
 from postroom.db import Row, Tx
-from postroom.webhooks import bodies
+from postroom.webhooks import bodies, passing_messages
 from postroom.webhooks.lanes import Lane
+from postroom.webhooks.passing_messages import HeldMessage
+from postroom.webhooks.received_messages import HAS_MAIL
 from postroom.webhooks.sender import Attempt
 
 # Seconds until the next attempt, after each one that failed.
@@ -25,20 +28,24 @@ GONE = {
 # Milliseconds until a delivery is tried again whose mailbox does not answer.
 UNREAD_MS = 30_000
 
-EVENTS = """
+EVENTS = f"""
 SELECT webhook_deliveries.id, webhook_deliveries.source_kind, webhook_deliveries.source_id, webhook_deliveries.attempts,
   webhook_deliveries.retry, webhook_deliveries.next_at, events.id, events.type, events.account_id, events.domain_id,
   (SELECT name FROM domains WHERE domains.id = events.domain_id), events.user_id, events.request_id, events.data,
   events.created_at, accounts.id, received_messages.uidvalidity, received_messages.uid, received_messages.trace,
   received_messages.received_at, accounts.address, accounts.user_id,
-  COALESCE((SELECT node_id FROM account_homes WHERE account_homes.account_id = accounts.id), 0)
+  COALESCE((SELECT node_id FROM account_homes WHERE account_homes.account_id = accounts.id), 0),
+  accounts.deleted_at, passing_messages.uidvalidity, passing_messages.uid, passing_messages.hidden_id,
+  passing_messages.held_uidvalidity, passing_messages.held_uid
 FROM webhook_deliveries
 LEFT JOIN events ON webhook_deliveries.source_kind = 'event'
   AND events.id = webhook_deliveries.source_id AND events.organization_id = webhook_deliveries.organization_id
 LEFT JOIN received_messages ON webhook_deliveries.source_kind = 'message'
   AND received_messages.id = webhook_deliveries.source_id
   AND received_messages.organization_id = webhook_deliveries.organization_id
-LEFT JOIN accounts ON accounts.id = received_messages.account_id AND accounts.deleted_at IS NULL
+LEFT JOIN accounts ON accounts.id = received_messages.account_id AND {HAS_MAIL}
+LEFT JOIN passing_messages ON passing_messages.message_id = received_messages.id
+  AND passing_messages.organization_id = webhook_deliveries.organization_id AND held_uid IS NOT NULL
 WHERE webhook_deliveries.organization_id = :organization AND webhook_deliveries.webhook_id = :webhook_id
   AND webhook_deliveries.status = 'pending'"""
 DUE = f"{EVENTS} AND next_at <= :now ORDER BY next_at LIMIT :limit"
@@ -67,7 +74,9 @@ DELETE FROM webhook_deliveries WHERE id IN (
 
 class Message(msgspec.Struct, frozen=True):
     """A received message, and the account that got it. `received_at` is in milliseconds since 1970
-    UTC; `node_id` is the node with the mailbox, 0 in an installation of one machine."""
+    UTC; `node_id` is the node with the mailbox, 0 in an installation of one machine. If a hidden
+    account holds the message, `held` says where, and `uidvalidity` and `uid` are its id in the
+    links. `is_hidden`: a hidden account got the message."""
 
     account_id: int
     uidvalidity: int
@@ -77,6 +86,8 @@ class Message(msgspec.Struct, frozen=True):
     address: str
     user_id: str
     node_id: int
+    is_hidden: bool = False
+    held: HeldMessage | None = None
 
 
 class Due(msgspec.Struct, frozen=True):
@@ -120,6 +131,8 @@ def record(tx: Tx, lane: Lane, one: Due, attempt: Attempt) -> bool:
         duration_ms=attempt.duration_ms,
         ended_at=tx.now if is_over else None,
     )
+    if is_done and one.kind == "message":
+        passing_messages.deliver(tx, lane.organization_id, lane.webhook_id, one.id)
     return tx.one(STILL, id=lane.webhook_id, organization=lane.organization_id, url=lane.url) is not None
 
 
@@ -147,7 +160,16 @@ def _source(row: Row) -> bytes | Message | None:
     event, message = row[6:15], row[15:]
     if event[0] is not None:
         return bodies.of_event(event)
-    return None if message[0] is None else Message(*message)
+    return None if message[0] is None else _message(*message)
+
+
+def _message(*row: Any) -> Message:
+    *known, deleted_at, uidvalidity, uid, hidden_id, held_uidvalidity, held_uid = row
+    changed: dict[str, Any] = {"is_hidden": deleted_at is not None}
+    if held_uid is not None:
+        changed |= {"uidvalidity": uidvalidity, "uid": uid}
+        changed["held"] = HeldMessage(hidden_id, held_uidvalidity, held_uid)
+    return msgspec.structs.replace(Message(*known), **changed)
 
 
 def _wait(retry: int) -> int:

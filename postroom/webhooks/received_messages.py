@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from postroom.db import Tx
-from postroom.webhooks import lanes
+from postroom.webhooks import lanes, passing_messages
 
 RECEIVED = "message.received"
 DAY_MS = 24 * 3600 * 1000
@@ -22,18 +22,24 @@ OLDEST_MS, KEPT_MS = 30 * DAY_MS, 90 * DAY_MS
 STEP = 500
 
 IS_WANTED = "SELECT 1 FROM webhooks WHERE messages_since >= 0 AND status = 'active' LIMIT 1"
-# Whether a webhook gets the mail of an account.
+# Whether an account has mail: it lives, or it is a hidden one.
+HAS_MAIL = """
+(accounts.deleted_at IS NULL OR EXISTS (
+  SELECT 1 FROM hidden_accounts WHERE hidden_accounts.account_id = accounts.id AND ended_at IS NULL))"""
+# Whether a webhook gets the mail of an account. That of a hidden account is for the route alone.
 GETS = """
 webhooks.organization_id = accounts.organization_id AND webhooks.status = 'active'
 AND webhooks.messages_since IS NOT NULL
 AND (webhooks.user_id IS NULL OR webhooks.user_id = accounts.user_id)
 AND (webhooks.domain_id IS NULL OR webhooks.domain_id = accounts.domain_id)
 AND (webhooks.account_id IS NULL OR webhooks.account_id = accounts.id)
+AND (webhooks.forward_mode IS NOT NULL OR accounts.deleted_at IS NULL)
 AND (webhooks.forward_mode IS NULL OR EXISTS (
   SELECT 1 FROM domains WHERE domains.id = webhooks.domain_id AND domains.status <> 'pending'))"""
 TARGETS = f"""
-SELECT webhooks.id, webhooks.messages_since, COALESCE(webhooks.probe_at, 0) FROM accounts JOIN webhooks ON {GETS}
-WHERE accounts.id = :account_id AND accounts.deleted_at IS NULL
+SELECT webhooks.id, webhooks.messages_since, COALESCE(webhooks.probe_at, 0), webhooks.forward_mode
+FROM accounts JOIN webhooks ON {GETS}
+WHERE accounts.id = :account_id AND {HAS_MAIL}
 ORDER BY webhooks.id"""
 SCOPES = """
 SELECT organization_id, user_id, domain_id, account_id, MIN(messages_since) FROM webhooks
@@ -43,9 +49,15 @@ HERE = """
 deleted_at IS NULL AND id > :after AND (CAST(:node AS BIGINT) IS NULL OR EXISTS (
   SELECT 1 FROM account_homes WHERE account_homes.account_id = accounts.id AND account_homes.node_id = :node))"""
 OF_ACCOUNT = f"SELECT id FROM accounts WHERE id = :account_id AND {HERE}"
-OF_DOMAIN = f"SELECT id FROM accounts WHERE domain_id = :domain_id AND {HERE} ORDER BY id LIMIT :limit"
+HIDDEN = """
+SELECT account_id FROM hidden_accounts
+WHERE domain_id = :domain_id AND ended_at IS NULL AND account_id > :after AND (CAST(:node AS BIGINT) IS NULL OR EXISTS (
+  SELECT 1 FROM account_homes WHERE account_homes.account_id = hidden_accounts.account_id AND node_id = :node))"""
+OF_DOMAIN = f"""
+SELECT id FROM accounts WHERE domain_id = :domain_id AND {HERE} UNION ALL {HIDDEN} ORDER BY 1 LIMIT :limit"""
 OF_DOMAIN_USER = f"""
-SELECT id FROM accounts WHERE domain_id = :domain_id AND user_id = :user_id AND {HERE} ORDER BY id LIMIT :limit"""
+SELECT id FROM accounts WHERE domain_id = :domain_id AND user_id = :user_id AND {HERE} UNION ALL {HIDDEN}
+ORDER BY 1 LIMIT :limit"""
 OF_USER = f"""
 SELECT id FROM accounts WHERE organization_id = :organization AND user_id = :user_id AND {HERE}
 ORDER BY id LIMIT :limit"""
@@ -57,11 +69,11 @@ ADVANCE = """
 INSERT INTO message_cursors (account_id, uidvalidity, last_uid) VALUES (:account_id, :uidvalidity, :last_uid)
 ON CONFLICT (account_id, uidvalidity) DO UPDATE SET last_uid = excluded.last_uid
 WHERE message_cursors.last_uid < excluded.last_uid"""
-INSERT = """
+INSERT = f"""
 INSERT INTO received_messages (organization_id, account_id, uidvalidity, uid, trace, received_at, created_at)
 SELECT organization_id, id, CAST(:uidvalidity AS BIGINT), CAST(:uid AS BIGINT), CAST(:delivery AS TEXT),
   CAST(:at AS BIGINT), CAST(:now AS BIGINT)
-FROM accounts WHERE id = :account_id AND deleted_at IS NULL
+FROM accounts WHERE id = :account_id AND {HAS_MAIL}
 ON CONFLICT (organization_id, trace) DO NOTHING RETURNING id"""
 DELIVER = """
 INSERT INTO webhook_deliveries (organization_id, webhook_id, source_kind, source_id, type, status, next_at, created_at)
@@ -94,11 +106,12 @@ class Scope(msgspec.Struct, frozen=True):
 
 class Target(msgspec.Struct, frozen=True):
     """An active webhook that gets the mail of an account, delivered since a time in milliseconds
-    since 1970 UTC."""
+    since 1970 UTC; `forward_mode` is that of the route that made it."""
 
     webhook_id: int
     since: int
     probe_at: int
+    forward_mode: str | None = None
 
 
 class Watch(msgspec.Struct, frozen=True):
@@ -187,6 +200,8 @@ def receive(tx: Tx, account_id: int, uidvalidity: int, arrivals: Sequence[Arriva
         for target in wanted:
             tx.run(DELIVER, webhook_id=target.webhook_id, source_id=row[0], type=RECEIVED, now=tx.now)
             woken.add(target.webhook_id)
+            if target.forward_mode is not None:
+                passing_messages.add(tx, row[0], target.webhook_id)
     for target in found:
         if target.webhook_id in woken:
             lanes.wake(tx, target.webhook_id, max(tx.now, target.probe_at))
@@ -200,6 +215,8 @@ def forget(tx: Tx) -> int:
 
 
 def erase(tx: Tx, account_id: int) -> int:
-    """Removes what is known of an account's messages, at most STEP rows. Returns their number."""
+    """Removes what is known of an account's messages, at most STEP rows of each kind. Returns the
+    largest number of a kind."""
     tx.run(ERASE_CURSORS, account_id=account_id)
-    return len(tx.all(ERASE, account_id=account_id, limit=STEP))
+    passing = passing_messages.erase(tx, account_id)
+    return max(passing, len(tx.all(ERASE, account_id=account_id, limit=STEP)))

@@ -1,5 +1,6 @@
 """Routes: how inbound mail to a domain is handled. Mail is always stored; a route may also send
-each message to a URL, with a webhook of its own (decision 0312).
+each message to a URL, with a webhook of its own (decision 0312), and in the mode `webhook` it keeps
+no message that has arrived there (decision 0313).
 
 Only a PUT of the route changes the URL of its webhook. While the domain is pending, as after
 another organization has proven it, nothing is sent.
@@ -11,6 +12,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from postroom import events
+from postroom.accounts import hidden_accounts
 from postroom.actor import Actor
 from postroom.cluster import digest_keys
 from postroom.db import Tx
@@ -70,7 +72,8 @@ def change(tx: Tx, actor: Actor, domain: Domain, command: SetRoute, key: str) ->
     its webhook if one was made, which cannot be read again. `key` is that of the digests.
 
     Raises `forbidden` (the actor may not read mail), `invalid_request` (no URL), `unauthorized`
-    (the actor's key has just ended), `not_available` (a host with another key).
+    (the actor's key has just ended), `not_available` (a host with another key), Busy (no node takes
+    accounts).
     """
     old = get(tx, domain)
     if command.forward_mode == "store":
@@ -86,6 +89,8 @@ def change(tx: Tx, actor: Actor, domain: Domain, command: SetRoute, key: str) ->
     secret = None if command.webhook_secret is UNSET else command.webhook_secret
     made = secrets.make() if secret is None and old.webhook_url is None else None
     _put(tx, actor, domain, command.forward_mode, url, secrets.seal(key, found) if (found := secret or made) else None)
+    if command.forward_mode == "webhook":
+        hidden_accounts.ensure(tx, domain)
     new = Route(command.forward_mode, url)
     if new != old or secret is not None:
         _record(tx, actor, domain, new)

@@ -71,6 +71,24 @@ def test_a_url(tenant: Tenant) -> None:
     assert "t0k3n" not in str(said)
 
 
+def test_no_mail_is_kept(tenant: Tenant) -> None:
+    """Nothing that an organization sees counts or lists the hidden account, and it has no part in
+    the limits, nor keeps a domain from being deleted."""
+    name = tenant.new_domain(user_id="u")
+    tenant.put("/v2/limits", {"accounts": 0})
+    paths = ("/v2/stats", "/v2/stats?user_id=u", "/v2/email-accounts", "/v2/email-accounts?deleted=true", "/v2/limits")
+    before = [tenant.get(path).json for path in paths]
+    route = put(tenant, name, forward_mode="webhook", webhook_url=URL).json["route"]
+    assert route == shown(tenant, name) == {"domain": name, "forward_mode": "webhook", "webhook_url": URL}
+    assert put(tenant, name, forward_mode="webhook").status == 200
+    assert [tenant.get(path).json for path in paths] == before
+    sql = "SELECT account_id FROM hidden_accounts WHERE organization_id = :id"
+    ((hidden,),) = tenant.api.database.write_sync(lambda tx: tx.all(sql, id=tenant.organization_id))
+    assert [event["type"] for event in tenant.events(account_id=str(hidden))] == []
+    assert put(tenant, name).json["route"]["forward_mode"] == "webhook_then_store"
+    assert tenant.post("/v2/domains/delete", {"domain": name, "user_id": "u"}).status == 200
+
+
 def test_only_the_route_changes_its_webhook(tenant: Tenant) -> None:
     name = tenant.new_domain(user_id="u")
     put(tenant, name, webhook_url=URL)
@@ -103,14 +121,6 @@ def test_mail_needs_a_scope_of_its_own(tenant: Tenant) -> None:
     ((*_, status, key_id),) = stored(tenant)
     assert (status, key_id) == ("active", tenant.key_id(tenant.key))
     assert put(tenant, name, key, forward_mode="store").status == 200
-
-
-def test_not_available(tenant: Tenant) -> None:
-    name = tenant.new_domain(user_id="u")
-    refused = put(tenant, name, forward_mode="webhook", webhook_url=URL)
-    assert (refused.status, refused.code) == (400, "not_available")
-    assert [error["field"] for error in refused.json["errors"]] == ["forward_mode"]
-    assert stored(tenant) == []
 
 
 @pytest.mark.parametrize(

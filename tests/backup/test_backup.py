@@ -99,6 +99,7 @@ def test_it_works(stopped: Platform) -> None:
     with sqlite3.connect(service.data / "db/postroom.db") as database:
         database.execute(PENDING)
         database.execute("UPDATE webhooks SET messages_since = 1")
+        database.execute("INSERT INTO passing_messages VALUES (1, 1, 1, 1, 1, 'waiting', 1, 1, 1, NULL, NULL)")
     before = state(service)
     key = (service.data / "db/digest.key").read_bytes()
     file = service.data.parent / "backup"
@@ -123,6 +124,10 @@ def test_it_works(stopped: Platform) -> None:
     assert (after_event,) == newest
     assert since > 1
     assert [row[:5] for row in after.pop("webhooks")] == [row[:5] for row in hooks]
+    # What a route has not sent yet has seven days again, so that it can be sent once more.
+    assert len(before.pop("passing_messages")) == len(after.pop("passing_messages")) == 1
+    ((due_at,),) = query(service, "SELECT due_at FROM passing_messages")
+    assert 0 <= due_at - since - 7 * 24 * 3600 * 1000 <= 60_000
     assert after == before
     assert (service.data / "db/digest.key").read_bytes() == key  # app passwords still work
     for path, mode in {"db": 0o700, "mail": 0o700, "db/postroom.db": 0o600, "db/digest.key": 0o600}.items():

@@ -117,7 +117,7 @@ REFUSED: list[tuple[Any, type[PostroomError], str, int]] = [
     (lambda c, d: [*c.list_domain_accounts("missing.test")], NotFound, "not_found", 404),
     (lambda c, d: c.get_domain("a/../b?c", user_id="u"), NotFound, "not_found", 404),
     (lambda c, d: c.create_account(d, "admin", user_id="u"), Conflict, "reserved_local_part", 409),
-    (lambda c, d: c.set_route(d, "webhook", user_id="u"), Invalid, "not_available", 400),
+    (lambda c, d: c.set_route(d, "webhook", user_id="u"), Invalid, "invalid_request", 400),
 ]
 
 

@@ -2,10 +2,12 @@
 node with the mailbox reads the message."""
 
 from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 
 import pytest
 
-from tests.cluster.cluster import Cluster
+from tests.cluster.cluster import Cluster, Machine
 from tests.cluster.moves import move
 from tests.cluster.test_senders import elsewhere
 from tests.harness.service import wait_for
@@ -67,3 +69,45 @@ def test_a_message_moves_with_its_account(cluster: Cluster, box: Mailbox, endpoi
     target.deliver(box, "after the move")
     endpoint.wait(lambda found: len({post.id for post in found.posts}) == 2, 90)
     assert sorted({post.json["data"]["subject"] for post in endpoint.posts}) == ["after the move", "moves"]
+
+
+def test_mail_that_is_not_kept(cluster: Cluster, endpoint: Endpoint) -> None:
+    """Either node takes it out of mailboxes on both and holds it in the hidden account, which moves
+    as other accounts do; the API of each node follows its links."""
+    platform = cluster.platform()
+    near = platform.create("near")
+    far = elsewhere(cluster, platform, near)
+    body = {"user_id": "x", "forward_mode": "webhook", "webhook_url": endpoint.url()}
+    platform.call("PUT", f"/v2/domains/{platform.domain}/route", body)
+    nobody = Mailbox(platform, 0, f"nobody@{platform.domain}", "")
+    machines = (cluster.home(near), cluster.home(far))
+    for number, machine in enumerate(machines):
+        for box in (near, far, nobody):
+            machine.deliver(box, f"{number} {box.address}")
+    endpoint.wait(lambda found: len({post.id for post in found.posts}) == 6, 90)
+    data = {post.id: post.json["data"] for post in mails(endpoint)}.values()
+    assert sorted(one["address"] for one in data) == sorted([box.address for box in (near, far, nobody)] * 2)
+    assert {one["delivered_to"] for one in data} <= {near.address, far.address, nobody.address, None}
+    (hidden,) = {one["account_id"] for one in data} - {near.id, far.id}
+    sql = "SELECT state FROM passing_messages WHERE hidden_id = :id"
+    wait_for("they are held", lambda: platform.sql(sql, id=hidden) == [("held",)] * 6, 90)
+    for box in (near, far):
+        assert cluster.home(box).imap(box).subjects() == []
+    holder = Mailbox(platform, hidden, "", "")
+    move(cluster, holder, cluster.other(holder))
+    for one in data:
+        path = "/" + one["raw_url"].partition("://")[2].partition("/")[2]
+        for machine in machines:
+            status, raw = content(machine, platform.key, path)
+            assert (status, one["subject"].encode() in raw) == (200, True)
+    due = "UPDATE passing_messages SET due_at = 1 WHERE hidden_id = :id RETURNING message_id"
+    assert len(platform.sql(due, id=hidden)) == 6
+    wait_for("the end", lambda: platform.sql(sql, id=hidden) == [], 90)
+    assert not list(cluster.home(holder).mail(holder).rglob("cur/*"))
+
+
+def content(machine: Machine, key: str, path: str) -> tuple[int, bytes]:
+    with closing(HTTPConnection("127.0.0.1", machine.service.ports["port"], timeout=60)) as connection:
+        connection.request("GET", path, headers={"x-api-key": key})
+        answer = connection.getresponse()
+        return answer.status, answer.read()

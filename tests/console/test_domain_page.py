@@ -169,6 +169,15 @@ def test_the_route_of_a_domain(console: Visit) -> None:
     (found,) = console.tenant.get("/v2/webhooks").json["items"]
     assert found["forward_mode"] == "webhook_then_store"
     judge(console, "a domain with a route")
+    card.get_by_role("button", name="Change URL").click()
+    console.dialog.get_by_label("Sent messages").select_option("webhook")
+    console.dialog.get_by_role("button", name="Send to this URL").click()
+    expect(card).to_contain_text("leaves its mailbox")
+    card.get_by_role("button", name="Change URL").click()
+    console.dialog.get_by_label("URL").fill("https://platform.example/other")
+    console.dialog.get_by_role("button", name="Send to this URL").click()
+    expect(card).to_contain_text("https://platform.example/other")
+    expect(card).to_contain_text("leaves its mailbox")
     card.get_by_role("button", name="Only store").click()
     expect(card).to_contain_text("sent nowhere else")
     assert console.tenant.get("/v2/webhooks").json["items"] == []

@@ -88,9 +88,20 @@ INSERT INTO webhook_deliveries (organization_id, webhook_id, source_kind, source
   SELECT organization_id, id, 'event', n, 'account.created', CASE WHEN n % 10 = 0 THEN 'pending' ELSE 'failed' END,
     CASE WHEN n % 10 = 0 THEN n END, 1, CASE WHEN n % 10 > 0 THEN n END
   FROM webhooks CROSS JOIN generate_series(1, 40) AS n;
+INSERT INTO webhooks (organization_id, key_id, url, events, domain_id, status, secret, after_event_id, forward_mode,
+    created_at, updated_at)
+  SELECT organization_id, id, 'https://x.test/', '[]', id, 'active', 's', 1,
+    CASE WHEN id % 2 = 0 THEN 'webhook' ELSE 'webhook_then_store' END, 1, 1
+  FROM domains;
 INSERT INTO received_messages (organization_id, account_id, uidvalidity, uid, trace, received_at, created_at)
   SELECT organization_id, id, 1, n, 't' || id || '.' || n, n, id * 10 + n
   FROM accounts CROSS JOIN generate_series(1, 5) AS n;
+INSERT INTO hidden_accounts (account_id, organization_id, domain_id)
+  SELECT MIN(id), MIN(organization_id), domain_id FROM accounts GROUP BY domain_id;
+INSERT INTO passing_messages (message_id, organization_id, webhook_id, account_id, hidden_id, state, due_at,
+    uidvalidity, uid, held_uidvalidity, held_uid)
+  SELECT id, organization_id, id % 1000, account_id, account_id - account_id % 10, 'held', id, uidvalidity, uid, 1, id
+  FROM received_messages WHERE id % 5 = 0;
 INSERT INTO message_cursors (account_id, uidvalidity, last_uid)
   SELECT id, n, 1 FROM accounts CROSS JOIN generate_series(1, 3) AS n;
 INSERT INTO webhook_lanes (webhook_id, due_at) SELECT id, id FROM webhooks;

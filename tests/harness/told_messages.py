@@ -55,7 +55,7 @@ class ToldMessages(Messages):
         one = ListedMessage("1.1", wanted.mailbox, 1, None, (), "private", None, NOON, 25, (), "hi", False)
         return MessagePage([one], ("before_uid", 1))
 
-    async def get(self, account_id: int, mailbox: str, id_: MessageId) -> Found:
+    async def get(self, account_id: int, mailbox: str, id_: MessageId, *, is_hidden: bool = False) -> Found:
         self._ask(account_id)
         return Found(parse(self.content, Trust("mail.test", has_filter=False)), NOON)
 

@@ -27,7 +27,7 @@ from postroom.db import Tx
 from postroom.domains import commands as domains
 from postroom.domains import consents
 from postroom.domains.commands import STATUSES, Domain
-from postroom.errors import FieldError, Refused, not_found
+from postroom.errors import FieldError, not_found
 from postroom.parameters import (
     After,
     DomainName,
@@ -234,7 +234,8 @@ async def delete(context: RequestContext, query: DomainUserQuery, body: DeleteDo
 )
 async def set_route(context: RequestContext, query: DomainQuery, body: RouteBody) -> Result:
     """Sets how inbound mail is handled. Mail is always stored; with `webhook_then_store` each
-    message is also sent to a URL. A secret that is made here is shown only once."""
+    message is also sent to a URL, and with `webhook` it then leaves the mailbox. A secret that is
+    made here is shown only once."""
     show = projection(query.fields, shown, FIELDS)
     name, user_id = _domain_and_user(context, query.user_id, body.user_id)
     command, key = _route(context, body), context.services.digest_key
@@ -274,9 +275,6 @@ async def consent(context: RequestContext, query: DomainUserQuery, body: Consent
 
 
 def _route(context: RequestContext, body: RouteBody) -> SetRoute:
-    if body.forward_mode == "webhook":
-        later = "Use webhook_then_store: mail that leaves its mailbox is not available yet."
-        raise Refused("not_available", later, FieldError("forward_mode", "not_available", later))
     problems: list[FieldError] = []
     if body.forward_mode == "store":
         sent = [field for field in ("webhook_url", "webhook_secret") if getattr(body, field) is not UNSET]

@@ -22,9 +22,9 @@ from postroom.api.context import RequestContext, Result, path_id, resolve_user
 from postroom.api.fields import raise_if_any, text_problems
 from postroom.api.problems import NO_ACCOUNT, NO_MESSAGE
 from postroom.api.route import route
-from postroom.errors import FieldError
+from postroom.errors import FieldError, Refused
 from postroom.messages.interface import Content, Mailbox
-from postroom.messages.message_ids import message_id_of
+from postroom.messages.message_ids import MessageId, message_id_of
 from postroom.messages.pages import ListedMessage, Wanted
 from postroom.messages.shown import INBOX, Place, ShownMessage, show
 from postroom.parameters import (
@@ -41,6 +41,7 @@ from postroom.parameters import (
     Unseen,
     UserId,
 )
+from postroom.webhooks import passing_messages
 
 LONGEST_TEXT = 1000
 REFUSES = ("mail_off", "mail_unavailable")
@@ -167,9 +168,9 @@ async def get(context: RequestContext, query: OneMessageQuery) -> Result:
 )
 async def get_raw(context: RequestContext, query: OneMessageQuery) -> Result:
     """Returns a message byte for byte, as IMAP does."""
-    account, tell = await _account(context, query.user_id, query.mailbox)
+    account, tell = await _account(context, query.user_id, query.mailbox, is_link=True)
     id_ = message_id_of(context.path["message_id"])
-    found = await context.services.messages.raw(account.id, query.mailbox, id_)
+    found = await _linked(context, account, query.mailbox, id_, context.services.messages.raw)
     await tell()
     return Result(found, headers=(*HARMLESS, disposition(f"{id_.uidvalidity}.{id_.uid}.eml")))
 
@@ -187,30 +188,61 @@ async def get_raw(context: RequestContext, query: OneMessageQuery) -> Result:
 async def get_attachment(context: RequestContext, query: OneMessageQuery) -> Result:
     """Returns the content of an attachment, decoded. The message shows its type: here it is bytes,
     so that no browser runs it."""
-    account, tell = await _account(context, query.user_id, query.mailbox)
+    account, tell = await _account(context, query.user_id, query.mailbox, is_link=True)
     id_ = message_id_of(context.path["message_id"])
     part = context.path["part"]
-    found = await context.services.messages.attachment(account.id, query.mailbox, id_, part)
+
+    def read(account_id: int, mailbox: str, id_: MessageId) -> Awaitable[Content]:
+        return context.services.messages.attachment(account_id, mailbox, id_, part)
+
+    found = await _linked(context, account, query.mailbox, id_, read)
     await tell()
     return Result(found, headers=(*HARMLESS, disposition(found.filename or f"attachment-{part}")))
 
 
-async def _account(context: RequestContext, sent_user: str | UnsetType, mailbox: str = INBOX) -> tuple[Account, Tell]:
+async def _linked(
+    context: RequestContext,
+    account: Account,
+    mailbox: str,
+    id_: MessageId,
+    read: Callable[[int, str, MessageId], Awaitable[Content]],
+) -> Content:
+    """What a link in a delivery leads to: the message in its mailbox, or after it has left that, in
+    the hidden account. Raises as `read`."""
+    try:
+        return await read(account.id, mailbox, id_)
+    except Refused as error:
+        if error.code != "not_found":
+            raise
+        held = await context.services.database.read(
+            lambda tx: passing_messages.held(tx, account.organization_id, account.id, id_.uidvalidity, id_.uid)
+        )
+        if held is None:
+            raise
+    return await read(held.account_id, INBOX, MessageId(held.uidvalidity, held.uid))
+
+
+async def _account(
+    context: RequestContext, sent_user: str | UnsetType, mailbox: str = INBOX, *, is_link: bool = False
+) -> tuple[Account, Tell]:
     problems = text_problems(sent_user)
     check_text(mailbox, "mailbox", problems)
     raise_if_any(problems)
-    return await look_at(context, path_id(context), resolve_user(context.actor, sent_user))
+    return await look_at(context, path_id(context), resolve_user(context.actor, sent_user), is_link=is_link)
 
 
-async def look_at(context: RequestContext, id_: int, user_id: str | None) -> tuple[Account, Tell]:
-    """The account, and a function that records that its messages are read. Raises not_found."""
-    look = partial(message_reads.look, actor=context.actor, id_=id_, user_id=user_id)
+async def look_at(
+    context: RequestContext, id_: int, user_id: str | None, *, is_link: bool = False
+) -> tuple[Account, Tell]:
+    """The account, and a function that records that its messages are read. Links lead to hidden
+    accounts too. Raises not_found."""
+    look = partial(message_reads.look, actor=context.actor, id_=id_, user_id=user_id, is_link=is_link)
     account, is_told = await context.services.database.read(look)
 
     async def tell() -> None:
         """The event is written before anything of a message is sent."""
         if not is_told:
-            work = partial(message_reads.tell, actor=context.actor, id_=id_, user_id=user_id)
+            work = partial(message_reads.tell, actor=context.actor, id_=id_, user_id=user_id, is_link=is_link)
             await context.services.database.write(work)
 
     return account, tell

@@ -195,10 +195,11 @@ async def received(
     return {int(one["uid"]): one["hdr.received"] for one in answer}
 
 
-async def find(endpoint: DoveadmEndpoint, account_id: int, trace: str) -> list[tuple[str, int]]:
-    """Returns the folders and UIDs of messages with this text in a Received field. Raises
-    Failed."""
-    what = {"user": delivery_name(account_id), "field": ["mailbox", "uid"], "query": ["header", "received", trace]}
+async def find(endpoint: DoveadmEndpoint, account_id: int, trace: str, since: int) -> list[tuple[str, int]]:
+    """Returns the folders and UIDs of messages with this text in a Received field that arrived
+    since a time in seconds since 1970 UTC. Raises Failed."""
+    query = ["since", str(since), "header", "received", trace]
+    what = {"user": delivery_name(account_id), "field": ["mailbox", "uid"], "query": query}
     answer = await _ask_one(endpoint, "fetch", what) or []
     return [(one["mailbox"], int(one["uid"])) for one in answer]
 
