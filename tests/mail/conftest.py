@@ -7,7 +7,8 @@ signing key, delivery by id). The other tests are about protocols, processes and
 little on the engine; they run on PostgreSQL only with `--faults`. test_outage.py needs PostgreSQL.
 
 With `--daemons`, which is for a second Debian, the tests of BOTH run on PostgreSQL alone, except
-those in EACH_DEBIAN: the others run on SQLite there anyway.
+those in EACH_DEBIAN: the others run on SQLite there anyway. With `--beside-daemons`, which is for the
+first Debian where a second one follows, they run on SQLite alone.
 """
 
 import os
@@ -94,8 +95,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         module = metafunc.module.__name__.rpartition(".")[2]
         always = {module, f"{module}::{metafunc.function.__name__}"} & BOTH
         engines = ["sqlite", pytest.param("postgresql", marks=[] if always else [pytest.mark.long])]
-        if always and metafunc.config.getoption("--daemons") and module not in EACH_DEBIAN:
-            engines = ["postgresql"]
+        if always and module not in EACH_DEBIAN:
+            if metafunc.config.getoption("--daemons"):
+                engines = ["postgresql"]
+            elif metafunc.config.getoption("--beside-daemons"):
+                engines = ["sqlite"]
         metafunc.parametrize("database", engines, indirect=True, scope="session")
 
 
