@@ -12,19 +12,7 @@ from typing import Literal
 from postroom.db import Tx
 
 Kind = Literal[
-    "session",
-    "check",
-    "claim",
-    "alias",
-    "credential",
-    "key",
-    "purge",
-    "answer",
-    "move",
-    "leftover",
-    "house",
-    "webhook",
-    "passing",
+    "session", "check", "claim", "alias", "credential", "key", "purge", "answer", "move", "leftover", "house", "webhook"
 ]
 
 LEASE_MS = 30_000

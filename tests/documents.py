@@ -18,7 +18,6 @@ REFERENCE = (
     "docs/domains.md",
     "docs/client-settings.md",
     "docs/monitoring.md",
-    "docs/messages.md",
     "docs/webhooks.md",
 )
 

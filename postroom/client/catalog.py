@@ -14,28 +14,21 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from msgspec import UnsetType
 
-from postroom.client.methods import Listing, Operation, Stream
-from postroom.client.new_attachment import NewAttachment
+from postroom.client.methods import Listing, Operation
 from postroom.client.operations import Operations
-from postroom.client.request import Listed, Plan, Request, RetryPolicy, call, call_page
-from postroom.client.shape import SECRETS, Page, secrets_of
-from postroom.parameters import SyncToken, words_of
+from postroom.client.request import Listed, Plan, RetryPolicy, call, call_page
+from postroom.client.shape import SECRETS, Page
+from postroom.parameters import words_of
 
-Method = Operation[..., Any] | Listing[..., Any] | Stream[..., Any]
-Kind = Literal["text", "number", "flag", "list", "switches", "numbers", "texts", "files"]
+Kind = Literal["text", "number", "flag", "list", "switches", "numbers"]
 # Parameters that may not appear on a command line or be repeated.
 HIDDEN = (*SECRETS, "password_hash", "token", "webhook_secret")
-# The token of a mailbox says nothing.
-NO_SECRET = words_of(SyncToken)
-# The parameters that lead to the next page of a list.
-CURSORS = ("after", "before_uid", "after_uid")
 PUBLIC = ("/.well-known/", "/setup/", "/healthz", "/readyz")
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter. A nullable parameter may be null, which is not the same as not sent. `name` is
-    that of the method's argument, `sent_name` that of the API."""
+    """One parameter. A nullable parameter may be null, which is not the same as not sent."""
 
     name: str
     kind: Kind
@@ -46,12 +39,8 @@ class Parameter:
     choices: tuple[str, ...] = ()
 
     @property
-    def sent_name(self) -> str:
-        return self.name.rstrip("_")  # `from` is a word of Python
-
-    @property
     def is_hidden(self) -> bool:
-        return self.name in HIDDEN and self.words != NO_SECRET
+        return self.name in HIDDEN
 
 
 @dataclass(frozen=True)
@@ -60,7 +49,7 @@ class Entry:
     at most one of them."""
 
     name: str
-    operation: Method
+    operation: Operation[..., Any] | Listing[..., Any]
     parameters: tuple[Parameter, ...]
 
     @property
@@ -81,25 +70,9 @@ class Entry:
         return isinstance(self.operation, Listing)
 
     @property
-    def is_stream(self) -> bool:
-        """Whether the answer has no end."""
-        return isinstance(self.operation, Stream)
-
-    @property
     def reads(self) -> bool:
         """Whether the operation changes nothing."""
         return self.operation.method == "GET"
-
-    @property
-    def gives_bytes(self) -> bool:
-        """Whether the answer is no JSON or text, but bytes to be saved."""
-        return bool(get_type_hints(self.operation.describe)["return"] == Request[bytes])
-
-    @property
-    def is_of_strangers(self) -> bool:
-        """Whether the answer has text that anybody on the internet may have written to the
-        account."""
-        return self.reads and "/messages" in self.path
 
     @property
     def is_public(self) -> bool:
@@ -110,7 +83,8 @@ class Entry:
     def secrets(self) -> tuple[str, ...]:
         answer = get_type_hints(self.operation.describe)["return"]
         (shape,) = get_args(answer)
-        return secrets_of(shape)
+        fields = getattr(shape, "__struct_fields__", ())
+        return tuple(name for name in fields if name in SECRETS)
 
     def ask(self, retry_policy: RetryPolicy, arguments: dict[str, Any]) -> Plan[bytes]:
         """The plan of one call; its result is the body of the answer."""
@@ -133,13 +107,13 @@ def catalog() -> dict[str, Entry]:
     return {name: Entry(name, value, tuple(_parameters(value))) for name, value in operations().items()}
 
 
-def operations() -> dict[str, Method]:
+def operations() -> dict[str, Operation[..., Any] | Listing[..., Any]]:
     """Every method of the clients by name."""
     every = (vars(kind).items() for kind in Operations.__mro__)
-    return {name: value for items in every for name, value in items if isinstance(value, Operation | Listing | Stream)}
+    return {name: value for items in every for name, value in items if isinstance(value, Operation | Listing)}
 
 
-def _parameters(operation: Method) -> list[Parameter]:
+def _parameters(operation: Operation[..., Any] | Listing[..., Any]) -> list[Parameter]:
     hints, described = (get_type_hints(operation.describe, include_extras=extras) for extras in (False, True))
     parameters = [one for name, one in inspect.signature(operation.describe).parameters.items() if name != "self"]
     return [_parameter(one, hints[one.name], words_of(described[one.name])) for one in parameters]
@@ -167,11 +141,9 @@ def _is_mapping(kind: Any) -> bool:
 
 def _kind(found: Sequence[Any]) -> Kind:
     """The kind of a parameter. Times are text, which the API parses. Switches and numbers are flags
-    and nullable numbers by the names in `choices`; texts have any names."""
+    and nullable numbers by the names in `choices`."""
     if mapping := next(filter(_is_mapping, found), None):
-        return {bool: "switches", str: "texts"}.get(get_args(mapping)[1], "numbers")  # type: ignore[return-value]
-    if any(NewAttachment in get_args(kind) for kind in found):
-        return "files"
+        return "switches" if get_args(mapping)[1] is bool else "numbers"
     if any(get_origin(kind) is not None and get_origin(kind) is not Literal for kind in found):
         return "list"
     if bool in found:

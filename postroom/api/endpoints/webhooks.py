@@ -1,6 +1,6 @@
 """The webhook endpoints: URLs that events are sent to."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -14,6 +14,7 @@ from postroom.api.projections import filler
 from postroom.api.route import route
 from postroom.db import Tx
 from postroom.errors import FieldError
+from postroom.events import TYPES
 from postroom.parameters import (
     After,
     Id,
@@ -28,11 +29,10 @@ from postroom.parameters import (
     WebhookUrl,
 )
 from postroom.webhooks import patterns, urls, webhooks
-from postroom.webhooks.received_messages import RECEIVED
 from postroom.webhooks.webhooks import CreateWebhook, Status, UpdateWebhook
 
 NOTE = "Save this secret now. It will not be shown again."
-PATTERNS = list(patterns.NAMES)
+PATTERNS = [patterns.ALL, *patterns.KINDS, *TYPES]
 
 Pattern = Annotated[str, Meta(extra_json_schema={"enum": PATTERNS})]
 ToActive = Annotated[WebhookStatus[str], Meta(extra_json_schema={"enum": ["active"]})]
@@ -85,7 +85,6 @@ class ShownWebhook(msgspec.Struct, frozen=True):
     user_id: str | None
     domain: str | None
     account_id: int | None
-    forward_mode: Literal["webhook", "webhook_then_store"] | None
     description: str | None
     status: Status
     disabled_reason: str | None
@@ -180,15 +179,7 @@ async def get(context: RequestContext, query: UserQuery) -> Result:
     return Result(WebhookAnswer(show(found)))
 
 
-@route(
-    "PUT",
-    "/v2/webhooks/:id",
-    "webhooks:write",
-    "Update webhook",
-    WebhookAnswer,
-    missing=NO_WEBHOOK,
-    refuses=("webhook_of_route",),
-)
+@route("PUT", "/v2/webhooks/:id", "webhooks:write", "Update webhook", WebhookAnswer, missing=NO_WEBHOOK)
 async def update(context: RequestContext, query: UserQuery, body: UpdateWebhookBody) -> Result:
     """Changes the URL, the events or the description, or makes a disabled webhook active again;
     absent fields stay as they are."""
@@ -217,7 +208,7 @@ async def update(context: RequestContext, query: UserQuery, body: UpdateWebhookB
     "Rotate webhook secret",
     CreatedWebhookAnswer,
     missing=NO_WEBHOOK,
-    refuses=("not_available", "webhook_of_route"),
+    refuses=("not_available",),
 )
 async def rotate(context: RequestContext, query: UserQuery, body: RotateWebhookBody) -> Result:
     """Makes a new secret, which is shown only once. The present secret signs beside it for 24
@@ -257,8 +248,7 @@ def _url(context: RequestContext, text: str, problems: list[FieldError]) -> str:
 def _events(sent: list[str], problems: list[FieldError]) -> tuple[str, ...]:
     """The distinct patterns."""
     if not all(map(patterns.is_known, sent)):
-        names = ", ".join((RECEIVED, *patterns.KINDS, patterns.ALL))
-        message = f"Use types of events, such as account.created, or {names}."
+        message = f"Use types of events, such as account.created, or {', '.join((*patterns.KINDS, patterns.ALL))}."
         problems.append(FieldError("events", "invalid", message))
     return tuple(dict.fromkeys(sent))
 
