@@ -105,7 +105,8 @@ def translate(sql: str) -> tuple[bytes, tuple[str, ...], list[PyFormat]]:
 
 
 class Pipeline:
-    """The statements in progress on a connection, in order. Each statement is prepared once."""
+    """The statements in progress on a connection, in order. Each statement is prepared once, unless
+    `send` is told not to."""
 
     def __init__(self, raw: psycopg.Connection) -> None:
         raw.adapters.register_dumper(int, Int8Dumper)  # else each integer size needs its own prepared statement

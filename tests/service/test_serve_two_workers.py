@@ -8,6 +8,7 @@ import shutil
 import socketserver
 import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,6 +24,7 @@ from postroom.actor import Actor
 from postroom.db import Database, Tx, open_database
 from postroom.domains import commands as domains
 from postroom.domains import dkim
+from postroom.domains.check_schedule import FIRST_MS
 from postroom.mailboxes import session_revocations
 from postroom.mailplane.dovecot import doveadm
 from postroom.mailplane.dovecot.doveadm import NO_SESSION
@@ -145,6 +147,7 @@ def test_everything_is_done_once(hosts: Hosts) -> None:
         tx.run("UPDATE session_endings SET due_at = 1, late = 1")
         return made
 
+    began = time.monotonic()
     made = hosts.do(make)
     wait_for("all of the work", lambda: not due(hosts))
     told = Counter(hosts.rows("SELECT type, account_id, domain_id FROM events"))
@@ -154,7 +157,11 @@ def test_everything_is_done_once(hosts: Hosts) -> None:
     kicked = hosts.dovecots[0].kicked + hosts.dovecots[1].kicked
     assert kicked == {login_mask(id_, 1): 1 for id_ in made}
     wait_for("every check to count", lambda: asked(hosts) == checked(hosts))
-    assert len(asked(hosts)) == MANY
+    counts = asked(hosts)
+    assert len(counts) == MANY
+    # The second check of a claim is due after FIRST_MS, and the pause then doubles with each check.
+    elapsed_ms = (time.monotonic() - began) * 1000
+    assert [name for name, count in counts.items() if FIRST_MS * (2 ** (count - 1) - 1) > elapsed_ms] == []
     assert hosts.rows("SELECT domain_id FROM dkim_keys GROUP BY domain_id HAVING COUNT(*) <> 1") == []
 
 
