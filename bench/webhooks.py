@@ -1,10 +1,13 @@
 """Deliveries to webhooks: how many a second one worker sends to an endpoint on this machine, and
-how long it takes from the commit of an event to its POST, alone and beside dead endpoints.
+how long it takes from the commit of an event to its POST, alone and beside dead endpoints. With
+`--mail`, the same for messages, from SMTP to the POST, with a whole service and its daemons.
 
 python -m bench.webhooks [--postgresql] [--dead 1000] [--events 2000]
+python -m bench.webhooks --mail 10000 [--postgresql]
 
 The database is new, the endpoint answers at once, and the worker has its real pauses. Of the dead
-endpoints half hang and half answer 500, and an event waits for each of them.
+endpoints half hang and half answer 500, and an event waits for each of them. `--mail` is the number
+of recipients: messages to 50 mailboxes each, and then 100 messages to one, two a second.
 """
 
 import argparse
@@ -27,7 +30,12 @@ from postroom.webhooks import webhooks
 from postroom.webhooks.sender import Sender
 from postroom.webhooks.webhooks import CreateWebhook
 from tests.harness.postgres import PostgresServer
+from tests.harness.service import Service
+from tests.mail.clients import deliver, smtp
+from tests.mail.platform import Platform
+from tests.webhooks.endpoint import Endpoint as Receiver
 
+RECIPIENTS = 50
 KEY = "0" * 64
 OK = b"HTTP/1.1 204 Fine\r\n\r\n"
 FAILED = b"HTTP/1.1 500 Failed\r\nContent-Length: 0\r\n\r\n"
@@ -126,17 +134,50 @@ async def measure(database: Database, options: argparse.Namespace) -> None:
     server.close()
 
 
+def measure_mail(url: str, recipients: int) -> None:
+    """Delivers messages to 50 mailboxes each, and then single ones."""
+    settings = {"database_url": url} if url.startswith("postgresql") else {}
+    with Service.new(rate_limit="off", webhook_allow="private", **settings) as service, Receiver.start() as endpoint:
+        platform = Platform.new(service.start())
+        boxes = [platform.create(f"r{number}", user_id="m").address for number in range(RECIPIENTS)]
+        body = {"url": endpoint.url(), "events": ["message.received"]}
+        platform.call("POST", "/v2/webhooks/create", body)
+        started, total = time.time(), recipients // RECIPIENTS * RECIPIENTS
+        for number in range(recipients // RECIPIENTS):
+            with smtp(service) as client:
+                client.sendmail("a@elsewhere.example", boxes, f"Subject: {number}\r\n\r\n{'x' * 4000}\r\n")
+        taken = time.time()
+        endpoint.wait(lambda found: len({post.id for post in found.posts}) == total, 3600)
+        last = max(post.at for post in endpoint.posts)
+        print(
+            f"{total} recipients: taken in {taken - started:.0f} s, all POSTed {last - started:.0f} s after the first"
+        )
+        at = {}
+        for number in range(100):
+            deliver(service, "a@elsewhere.example", boxes[0], f"single {number}")
+            at[f"single {number}"] = time.time()
+            time.sleep(0.5)
+        endpoint.wait(lambda found: len({post.id for post in found.posts}) == total + 100, 600)
+        found = {post.json["data"]["subject"]: post.at for post in endpoint.posts[total:]}
+        waits = sorted(found[subject] - sent for subject, sent in at.items())
+        print(f"one by one: SMTP to POST p50 {statistics.median(waits):.2f} s, p99 {waits[98]:.2f} s")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--postgresql", action="store_true")
     parser.add_argument("--dead", type=int, default=1000)
     parser.add_argument("--events", type=int, default=2000)
+    parser.add_argument("--mail", type=int, default=0)
     options = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         url = f"sqlite:///{folder / 'postroom.db'}"
         if options.postgresql:
             url = stack.enter_context(PostgresServer.start()).new_database()
+        if options.mail:
+            measure_mail(url, options.mail)
+            return
         migrate(url)
         database = open_database(url)
         database.write_sync(lambda tx: digest_keys.claim(tx, digest_key.fingerprint(KEY)))

@@ -17,11 +17,14 @@ ALL_SCOPES = (
     "sent:read",
     "webhooks:read",
     "webhooks:write",
+    "messages:read",
+    "messages:write",
+    "messages:send",
 )
 # The scope of the routes of the owner's page. No key has it, and the page's sessions have no other.
 OWNER_SCOPE = "owner"
 # Scopes that a key has only if they were asked for by name (decision 0250).
-BY_NAME = frozenset({"credentials:write"})
+BY_NAME = frozenset({"credentials:write", "messages:read", "messages:write", "messages:send"})
 DEFAULT_SCOPES = tuple(scope for scope in ALL_SCOPES if scope not in BY_NAME)
 
 
@@ -39,3 +42,4 @@ class Actor(msgspec.Struct, frozen=True):
     client_address: str | None = None
     account_id: int | None = None  # the account whose owner asks, on the owner's page
     session_id: int | None = None  # the owner's session
+    token_id: int | None = None  # the mail token that stands for the key, and opens only its accounts

@@ -6,6 +6,7 @@ leaves both the change and its answer, or neither (decision 0054).
 """
 
 import hmac
+import mmap
 import os
 from base64 import b64decode, b64encode
 
@@ -74,17 +75,20 @@ class Answered(Exception):
     """Another transaction has already answered this Idempotency-Key; nothing was done."""
 
 
-def attempt(actor: Actor, credential: str, idempotency_key: bytes, request: bytes) -> Attempt:
+def attempt(
+    actor: Actor, credential: str, idempotency_key: bytes, request: bytes, body: bytes | mmap.mmap = b""
+) -> Attempt:
     """Returns the attempt that the Idempotency-Key and the credential identify; the credential is
     the API key or the token of a session. Neither of the two contains NUL, so their concatenation
-    is unambiguous. Raises LookupError for an actor without an API key."""
+    is unambiguous. `request` is what precedes the body. Raises LookupError for an actor without an
+    API key."""
     if actor.key_id is None:
         raise LookupError("an Idempotency-Key without an API key")
     derived = HKDF(SHA256(), 96, None, INFO).derive(credential.encode() + b"\0" + idempotency_key)
     name, secret, signing = derived[:32], derived[32:64], derived[64:]
-    return Attempt(
-        actor.organization_id, actor.key_id, name.hex(), hmac.digest(signing, request, "sha256").hex(), secret
-    )
+    signed = hmac.new(signing, request, "sha256")
+    signed.update(body)
+    return Attempt(actor.organization_id, actor.key_id, name.hex(), signed.hexdigest(), secret)
 
 
 def find(tx: Tx, tried: Attempt) -> bytes | None:
@@ -95,9 +99,13 @@ def find(tx: Tx, tried: Attempt) -> bytes | None:
         return None
     request, answer = row
     if request != tried.request:
-        raise Refused("idempotency_key_reused", "This Idempotency-Key was used for another request: send a new one.")
+        raise reused()
     sealed = b64decode(answer)
     return AESGCM(tried.secret).decrypt(sealed[:NONCE], sealed[NONCE:], _bound_to(tried))
+
+
+def reused() -> Refused:
+    return Refused("idempotency_key_reused", "This Idempotency-Key was used for another request: send a new one.")
 
 
 def claim(tx: Tx, tried: Attempt) -> None:

@@ -12,7 +12,19 @@ from typing import Literal
 from postroom.db import Tx
 
 Kind = Literal[
-    "session", "check", "claim", "alias", "credential", "key", "purge", "answer", "move", "leftover", "house", "webhook"
+    "session",
+    "check",
+    "claim",
+    "alias",
+    "credential",
+    "key",
+    "purge",
+    "answer",
+    "move",
+    "leftover",
+    "house",
+    "webhook",
+    "passing",
 ]
 
 LEASE_MS = 30_000

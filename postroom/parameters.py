@@ -63,7 +63,7 @@ ExpiresAt = Annotated[datetime, _of("When it expires, such as 2027-01-31T00:00:0
 EventTypeName = Annotated[T, _of("Only events of this type.", "account.created")]
 EventKeyId = Annotated[int, ID, _of("Only events of this key.", 7)]
 Fields = Annotated[str, _of("Show these fields, separated by commas, or * for all.", "*", minLength=1)]
-InboundMode = Annotated[T, _of("How mail to the domain is handled; only store is available now.", "store")]
+InboundMode = Annotated[T, _of("How mail to the domain is handled; only `webhook` keeps none.", "store")]
 FormerDays = Annotated[
     int, Meta(ge=1, le=36500), _of("Days until the old address ends; default: until it is deleted.", 90)
 ]
@@ -106,6 +106,47 @@ KeyName = Annotated[str, _of("Your name for the key.", "support desk", maxLength
 Limit = Annotated[int, Meta(ge=1, le=LARGEST), _of(f"Size of the page, up to {LIMIT_MAX}; default: 50.", 100)]
 LocalPart = Annotated[str, _of("The part before the @.", "billing", minLength=1, maxLength=64, pattern=LOCAL_PART)]
 MaySend = Annotated[bool, _of("Whether the accounts may also send as the address; default: true.", True)]
+MailboxName = Annotated[
+    str,
+    _of(
+        "The mailbox (a folder), such as Sent; default: INBOX.",
+        "INBOX",
+        minLength=1,
+        maxLength=1000,
+        pattern=NAME,
+    ),
+]
+MessageId = Annotated[str, _of("The id of a message in its mailbox, as a list shows it.", "1796028450.33")]
+MessageIds = Annotated[T, _of("The ids of messages in the mailbox, as a list shows them.", ["1796028450.33"])]
+MessageFlags = Annotated[
+    T,
+    _of("Flags to set (true) or to remove (false); absent ones stay as they are.", {"seen": True}, type="object"),
+]
+MoveTo = Annotated[
+    str,
+    _of("Move the message to this mailbox.", "Archive", minLength=1, maxLength=1000, pattern=NAME),
+]
+PurgeMessages = Annotated[bool, _of("Erase the messages instead: nothing brings them back.", True)]
+LastEventId = Annotated[
+    str,
+    _of("The id of the last event, for a client that cannot send the header.", "eJyrVspMUbIyMQCxAA", maxLength=8000),
+]
+SyncToken = Annotated[str, _of("The token of the last answer; none: everything is new.", "4401.118", maxLength=100)]
+UidValidity = Annotated[str, _of("The uidvalidity of the last answer.", "1796028450", maxLength=100)]
+Uid = Annotated[int, Meta(ge=1, le=LARGEST), _of("The UID of the message in its mailbox, as IMAP has it.", 33)]
+AttachmentPart = Annotated[str, _of("The number of the attachment's part, as the message shows it.", "2.1")]
+BeforeUid = Annotated[int, Meta(ge=1, le=LARGEST), _of("Only messages with a lower UID, the newest of them.", 1000)]
+AfterUid = Annotated[int, Meta(ge=0, le=LARGEST), _of("Only messages with a higher UID, the oldest of them.", 32)]
+Unseen = Annotated[T, _of("Only messages that are not read yet.", True)]
+MessageText = {"minLength": 1, "maxLength": 1000, "pattern": NAME}
+MessageFrom = Annotated[str, _of("Only messages whose From contains this text.", "ann@example.org", **MessageText)]
+MessageTo = Annotated[str, _of("Only messages whose To contains this text.", "billing@customer.com", **MessageText)]
+MessageSubject = Annotated[str, _of("Only messages whose subject contains this text.", "invoice", **MessageText)]
+MessageSince = Annotated[str, _of("Only messages received on this day (UTC) or later.", "2026-01-31", format="date")]
+MessageUntil = Annotated[str, _of("Only messages received before this day (UTC).", "2027-01-31", format="date")]
+MessageQuery = Annotated[
+    str, _of("Only messages that contain this text, in the header or in a text part.", "order 4711", **MessageText)
+]
 Networks = Annotated[T, _of("Networks that the key may be used from, in CIDR notation.", ["192.0.2.0/24"])]
 Offset = Annotated[int, Meta(ge=0, le=LARGEST), _of("Number of items to skip; `after` is cheaper.", 0)]
 ListOrder = Annotated[T, _of("The oldest or the newest first.", "newest")]
@@ -139,6 +180,17 @@ Credential = Annotated[
 ]
 ExpiresIn = Annotated[
     int, Meta(ge=60, le=30 * 86400), _of("Seconds until the link expires; default: 86400, which is a day.", 86400)
+]
+TokenExpiresIn = Annotated[
+    int, Meta(ge=1, le=86400), _of("Seconds until the token expires; default: 900, which is a quarter of an hour.", 900)
+]
+TokenAccountId = Annotated[int, ID, _of("The only account that the token opens; default: all of the user's.", 42)]
+TokenScopes = Annotated[
+    T,
+    _of(
+        "What the token may do; default: messages:read and messages:write, as far as the key has them.",
+        ["messages:read"],
+    ),
 ]
 SetupToken = Annotated[
     str,
@@ -212,6 +264,28 @@ ReplayAfter = Annotated[
 ]
 ReplayDelivery = Annotated[int, ID, _of("Send this delivery again.", 42)]
 ReplayFailed = Annotated[bool, _of("`true` sends the deliveries again that have failed.", True)]
+PERSON_WORDS = "`name@domain`, or `Name <name@domain>`"
+DraftTo = Annotated[T, _of(f"Who gets the message: {PERSON_WORDS}.", ["Ann Lee <ann@example.org>"])]
+Cc = Annotated[T, _of("Who gets a copy.", ["bob@example.org"])]
+Bcc = Annotated[T, _of("Who gets a copy that the others do not see.", ["carl@example.org"])]
+DraftFrom = Annotated[
+    str, _of("The sender, an address of the account; default: its own address and name.", "Sales <sales@customer.com>")
+]
+DraftReplyTo = Annotated[str, _of("Whom to answer instead of the sender.", "help@customer.com")]
+DraftSubject = Annotated[str, _of("The subject; default with in_reply_to_id: that of the message.", "Invoice 4711")]
+DraftText = Annotated[str, _of("The plain text, at most 1 MiB.", "Hello.")]
+DraftHtml = Annotated[str, _of("The text in HTML, at most 1 MiB.", "<p>Hello.</p>")]
+DraftAttachments = Annotated[T, _of("The attachments.", [])]
+AttachmentFilename = Annotated[str, _of("The name of the file.", "invoice.pdf", minLength=1, maxLength=255)]
+AttachmentType = Annotated[str, _of("Its type.", "application/pdf")]
+AttachmentContent = Annotated[str, _of("Its content in base64.", "JVBERi0xLjcK")]
+AttachmentContentId = Annotated[
+    str, _of("The id by which the HTML text shows it, as `cid:logo`.", "logo", minLength=1, maxLength=200)
+]
+DraftHeaders = Annotated[T, _of("Further header fields; not those that the server sets.", {"X-Ticket": "4711"})]
+InReplyToId = Annotated[str, _of("The id of the message that this one answers.", "1796028450.33")]
+InReplyToMailbox = Annotated[str, _of("The mailbox of that message.", "INBOX")]
+SaveSent = Annotated[bool, _of("Save a copy in the mailbox for sent mail.", True)]
 Since = Annotated[str, _of("Only events from this time on.", "2026-01-31T00:00:00Z", format="date-time")]
 Until = Annotated[str, _of("Only events before this time.", "2027-01-31T00:00:00Z", format="date-time")]
 StatusName = Annotated[T, _of("The status.", "active")]
@@ -232,7 +306,10 @@ WebhookDomain = Annotated[str, _of("Only events of this domain.", "customer.com"
 WebhookEvents = Annotated[
     T, _of("The types of events to send; account.* means all about accounts, * all.", ["account.*", "domain.lost"])
 ]
-WebhookSecret = Annotated[str, _of("The secret that signs calls of the webhook.", "a secret of your choice")]
+WebhookSecret = Annotated[
+    str,
+    _of("The secret that signs; default: one that is made and shown once.", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+]
 WebhookStatus = Annotated[T, _of("`active` makes a disabled webhook active again.", "active")]
 WebhookUrl = Annotated[str, _of("The URL of the webhook.", "https://platform.example/mail")]
 

@@ -1,5 +1,6 @@
 """Fixtures that all tests share: SQLite in a file, a PostgreSQL server, and the API over HTTP."""
 
+import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from tests.harness.daemons import sees_daemons
 from tests.harness.debian13 import Debian13
 from tests.harness.postgres import PostgresServer
 from tests.harness.server import ApiServer, Tenant, serve
-from tests.harness.service import Service
+from tests.harness.service import Service, wait_for
 
 TOGETHER = "tests/cluster/"
 FUZZ = Path(__file__).parent / "fuzz"
@@ -51,6 +52,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fuzz", action="store_true", help="only the fuzz targets, each for --fuzz-seconds")
     parser.addoption("--quick", action="store_true", help="only quick tests, under a minute: SQLite, no daemons")
     parser.addoption("--daemons", action="store_true", help="only the tests that see the mail daemons")
+    words = "what a run with --daemons on another Debian tests on PostgreSQL is tested on SQLite alone"
+    parser.addoption("--beside-daemons", action="store_true", help=words)
     words = "only the tests that need a Debian 13 beside this Debian 12"
     parser.addoption("--debian13", action="store_true", help=words)
     words = f"seconds for each target of --fuzz; default {FUZZ_SECONDS:.0f}"
@@ -151,6 +154,12 @@ def debian13() -> Iterator[Debian13]:
     """A Debian 13 that services can run in."""
     with Debian13.start() as found:
         yield found
+
+
+@pytest.fixture
+def hour() -> None:
+    """At least 50 seconds of this hour is left, so what a test sends counts in one hour."""
+    wait_for("the next hour", lambda: time.time() % 3600 < 3550)
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])

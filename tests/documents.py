@@ -18,6 +18,7 @@ REFERENCE = (
     "docs/domains.md",
     "docs/client-settings.md",
     "docs/monitoring.md",
+    "docs/messages.md",
     "docs/webhooks.md",
 )
 

@@ -49,6 +49,7 @@ LAYERS = (
     "leases",
     "cluster",
     "mailboxes",
+    "messages",
     "tenants",
     "domains",
     "auth",
@@ -215,10 +216,16 @@ def test_every_file_says_what_it_owns(path: Path) -> None:
 # The functions that may catch every exception, and what happens to it.
 CATCHES_ALL = {
     ("postroom.api.app", "_serve"): "becomes a 500 and a line in the log",
+    ("postroom.messages.imap_sessions", "_carry_out"): "goes to the caller, in another thread",
     ("postroom.service.worker", "_together"): "leads to a try row by row, and a line in the log",
     ("postroom.service.login_guard", "_count"): "leads to a try one by one, and a line in the log",
     ("postroom.service.sent_log", "_record"): "leads to a try one by one, and a line in the log",
     ("postroom.service.webhooks", "_keep_on"): "becomes a line in the log; the next look tries again",
+    ("postroom.service.webhooks", "_read"): "becomes a line in the log; the message is tried again later",
+    ("postroom.service.passing_messages", "run"): "becomes a line in the log; the next look tries again",
+    ("postroom.service.passing_messages", "_try"): "becomes a line in the log; the message is tried again",
+    ("postroom.service.arrivals", "run"): "becomes a line in the log; the next look tries again",
+    ("postroom.service.arrivals", "_try_account"): "becomes a line in the log; the account is tried again",
     ("postroom.service.webhooks", "_serve"): "becomes a line in the log; the lease of the lane runs out",
     ("postroom.service.worker", "_alone"): "becomes a back-off of one row, and a line in the log",
     ("postroom.db.writer", "_checkpoint"): "becomes a line in the log; the next batch tries again",
@@ -243,7 +250,9 @@ def _catches_all(node: ast.ExceptHandler) -> bool:
 
 
 # The keys that ASGI defines, and `root_path`, which Starlette sets for a mounted application.
-OF_ASGI = {"type", "http_version", "method", "path", "raw_path", "query_string", "headers", "client", "root_path"}
+OF_ASGI = {"type", "http_version", "method", "path", "raw_path", "query_string", "headers", "client", "root_path"} | {
+    "extensions"
+}
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if inside(name, "postroom.api")])
@@ -268,7 +277,7 @@ def test_every_file_of_endpoints_is_in_the_table() -> None:
 def test_every_route_has_a_scope() -> None:
     assert {route.scope for route in ROUTES} <= {PUBLIC, OWNER_SCOPE, *ALL_SCOPES}
     for route in ROUTES:
-        is_open = not route.path.startswith("/v2/") and route.path != "/metrics"
+        is_open = not route.path.startswith("/v2/") and route.path != "/metrics" and not route.needs_mail_token
         assert (route.scope == PUBLIC) == (is_open or route.name == "me.sign_in")
         assert (route.scope == OWNER_SCOPE) == (route.path.startswith("/v2/me") and route.name != "me.sign_in")
         assert route.handler.__module__.startswith("postroom.api.")

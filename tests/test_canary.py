@@ -1,8 +1,8 @@
 """Known passwords and keys are sent to every endpoint, in right and wrong places, and through a
 crash. Then the test searches everything that the service stores, logs, runs or answers.
 
-An answer may contain a secret only in `password`, `api_key`, `secret` or `setup_url` of the call
-that made the secret.
+An answer may contain a secret only in `password`, `api_key`, `secret`, `setup_url` or `token` of
+the call that made the secret.
 """
 
 import base64
@@ -22,6 +22,7 @@ from urllib.parse import quote
 import msgspec
 import pytest
 
+from postroom.api.event_stream import EventStream
 from postroom.api.route import Route
 from postroom.api.routes import ROUTES
 from tests.harness import traces
@@ -61,6 +62,7 @@ class Watched:
             found = json.loads(text) if answer.status < 300 and text.startswith(b"{") else {}
             meant = {found[name] for name in ("password", "api_key", "secret") if found.get(name)}
             meant |= {found[name].partition("#")[2] for name in ("setup_url",) if found.get(name)}
+            meant |= {found["token"]} if str(found.get("token")).startswith("mt_") else set()
             # The link to the next page repeats the query of the caller.
             headers_shown = [header for header in answer.getheaders() if header[0].lower() != "link"]
             shown = str(headers_shown) + text.decode(errors="replace")
@@ -143,8 +145,10 @@ def use(watched: Watched) -> None:
         with pytest.raises(Exception, match=r"(?i)auth"):
             imap_login(watched.service, f"h{number}@{watched.platform.domain}", KEYS[number])
     hook(watched, headers)
+    mail_token(watched, headers)
     for route in ROUTES:
-        watched.tell(route, id_)
+        if route.gives is not EventStream:  # a stream has no end
+            watched.tell(route, id_)
     for _ in range(3):
         watched.call("POST", "/v2/keys", b'{"name": "made"}', headers)
 
@@ -159,6 +163,20 @@ def hook(watched: Watched, headers: dict[str, str]) -> None:
     watched.call("PUT", path, text.replace(b"platform", b"other"), headers)
     watched.call("PUT", path, text.replace(b"https", b"ftp"), headers)
     watched.call("GET", "/v2/webhooks", None, headers)
+    route = {"user_id": "u", "forward_mode": "webhook_then_store", "webhook_url": f"https://platform.example/{TOKEN}"}
+    watched.call("PUT", f"/v2/domains/{watched.platform.domain}/route", json.dumps(route).encode(), headers)
+
+
+def mail_token(watched: Watched, headers: dict[str, str]) -> None:
+    """Makes a token, and sends it where it belongs and where it does not."""
+    for _ in range(2):  # the second is a retry
+        text = json.dumps({"user_id": "u"}).encode()
+        token = watched.call("POST", "/v2/mail-tokens", text, headers | {"idempotency-key": "token"})["token"]
+    bearer = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+    assert watched.call("POST", "/mail/sync", b"{}", bearer)["uidvalidity"]
+    for wrong in (bearer | {"authorization": f"Bearer {token}x"}, {"x-api-key": token}, {"cookie": token}):
+        watched.call("POST", f"/mail/sync?{token}", json.dumps({"token": token}).encode(), bearer | wrong)
+    watched.call("GET", f"/v2/email-accounts/{token}/mailboxes", None, bearer)
 
 
 def link(watched: Watched, id_: int, password: str, headers: dict[str, str]) -> None:

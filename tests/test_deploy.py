@@ -79,7 +79,7 @@ def test_machines_are_trusted_one_by_one(tmp_path: Path) -> None:
         trusted = load({}, tmp_path).trusted_proxies.replace(",", " ").split()
         assert [ipaddress.ip_network(network).num_addresses for network in trusted] == [1]
     text = (CHECKOUT / "docs" / "several-machines.md").read_text(encoding="utf-8")
-    (rule,) = re.findall(r"ip saddr (.+?) tcp dport \{ 1700-1702 \}", text)
+    (rule,) = re.findall(r"ip saddr (.+?) tcp dport \{ 1700-1703 \}", text)
     assert [str(ipaddress.ip_address(address)) for address in rule.strip("{ }").split(", ")] == ["10.0.0.1", "10.0.0.2"]
 
 

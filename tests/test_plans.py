@@ -28,14 +28,18 @@ from tests.harness.postgres import PostgresServer
 from tests.source import NOUNS
 
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
+RESTORED = "of a restored backup"
 # Statements that read a whole table on purpose: (module, constant) → why.
 WHOLE = {
     ("domains.commands", "UNPROVABLE"): "rows left by an upgrade; read once at a start",
     ("domains.spellings", "UNSPELLED"): "rows left by an upgrade; read once at a start",
     ("cluster.digest_keys", "REPLACE"): "whether there is an app password or a webhook; asked once at a start",
     ("accounts.queries", "WEAK"): "the accounts whose password was not generated; read by `postroom doctor`",
-    **dict.fromkeys([(f"accounts.{n}", "END_ALL") for n in ("setup_links", "owner_sessions")], "of a restored backup"),
-    **dict.fromkeys([("webhooks.deliveries", name) for name in ("END_ALL", "SKIP_ALL")], "of a restored backup"),
+    **dict.fromkeys([(f"accounts.{n}", "END_ALL") for n in ("setup_links", "owner_sessions", "mail_tokens")], RESTORED),
+    ("accounts.mail_tokens", "END_ALL_ACCOUNTS"): RESTORED,
+    **dict.fromkeys([("webhooks.deliveries", name) for name in ("END_ALL", "SKIP_ALL")], RESTORED),
+    ("webhooks.received_messages", "SKIP_ALL"): RESTORED,
+    ("webhooks.passing_messages", "KEEP_ALL"): RESTORED,
     ("webhooks.lanes", "RECOVER"): "one row a webhook; at a start of the worker",
     ("tenants.organizations", "NAMES"): "at most twenty names, for an operator who misspelled one",
 }
@@ -48,7 +52,7 @@ TEXTS = {
     for name in re.findall(r"^\s*(?:ALTER TABLE \w+ ADD COLUMN )?(\w+)\s+TEXT\b", path.read_text(), re.M)
 }
 # TEXT parameters whose name is not the name of their column.
-OTHER_TEXTS = {"domain", "from_phase", "q", "q_end"}
+OTHER_TEXTS = {"domain", "from_phase", "q", "q_end", "new_secret"}
 
 
 def params(sql: str) -> dict[str, Any]:

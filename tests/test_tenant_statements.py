@@ -34,6 +34,7 @@ WITHOUT: dict[str, str] = {
             "auth.console_sessions.TAKE_LINK",
             "accounts.setup_links.FIND",
             "accounts.owner_sessions.FIND",
+            "accounts.mail_tokens.FIND",
         ],
         "the worker searches every organization for due rows": [
             "accounts.alias_rests.EXPIRED",
@@ -46,10 +47,16 @@ WITHOUT: dict[str, str] = {
             "mailboxes.session_revocations.DUE",
             "accounts.purges.OLDEST_PURGE_DUE",
             *(f"webhooks.fan_out.{name}" for name in ("TOP", "FIRST", "READ")),
+            *(f"webhooks.received_messages.{name}" for name in ("IS_WANTED", "SCOPES")),
+            *(f"webhooks.received_messages.OF_{name}" for name in ("ACCOUNT", "DOMAIN", "DOMAIN_USER")),
+            "webhooks.received_messages.HIDDEN",
+            "webhooks.passing_messages.DUE",
+            *(f"accounts.hidden_accounts.{name}" for name in ("LIVING", "LOCK_LIVING", "END", "ERASE")),
         ],
         "expired rows of all organizations are deleted": [
             "auth.console_sessions.END_EXPIRED",
             "auth.console_sessions.END_LINKS",
+            "accounts.mail_tokens.END_EXPIRED",
         ],
         "old or surplus rows of all organizations are deleted": [
             "auth.console_sessions.END_OLDEST",
@@ -60,6 +67,7 @@ WITHOUT: dict[str, str] = {
             "auth.keys.FORGET",
             "auth.keys.REVOKED_LONG_AGO",
             *(f"webhooks.deliveries.{name}" for name in ("FORGET", "NEEDED")),
+            *(f"webhooks.received_messages.{name}" for name in ("FORGET", "ERASE")),
         ],
         "the worker continues with a row that it found due": [
             "accounts.alias_rests.OWNER",
@@ -75,6 +83,10 @@ WITHOUT: dict[str, str] = {
             "mailboxes.session_revocations.INSERT_DOMAIN",
             *(f"webhooks.{name}" for name in ("attempts.DROP", "attempts.ERASE", "fan_out.INSERT")),
             *(f"webhooks.lanes.{name}" for name in ("GET", "NEXT")),
+            *(f"webhooks.received_messages.{name}" for name in ("TARGETS", "INSERT", "DELIVER")),
+            *(f"webhooks.passing_messages.{name}" for name in ("ADD", "IS_DUE", "GET", "KEEP", "HOLD", "FORGET")),
+            *(f"webhooks.passing_messages.{name}" for name in ("HASTEN", "ERASE", "ERASE_HIDDEN")),
+            "accounts.hidden_accounts.IS_HIDDEN",
         ],
         "a check continues with the domain that it began with": [
             "domains.proofs.OF_ID",

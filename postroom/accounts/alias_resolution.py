@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from postroom.accounts import aliases
+from postroom.accounts import aliases, hidden_accounts
 from postroom.actor import Actor
 from postroom.address import Address
 from postroom.db import Row, Tx
@@ -56,6 +56,8 @@ def resolve(tx: Tx, actor: Actor, address: Address, user_id: str | None) -> Reso
         kind, rows = "catch_all", tx.all(CAUGHT, domain=address.domain)
     ids = sorted(int(target.partition("@")[0]) for (target,) in rows)
     seen = _seen(tx, actor, user_id, ids)
+    if kind == "catch_all" and ids and hidden_accounts.is_hidden(tx, ids[0]):
+        return Resolution(str(address), "none", (), True, None)
     # Mail to postmaster@ may go to the operator, whose account nobody else sees.
     if not ids or (kind != "account" and not seen):
         return _refused(address, "unknown")

@@ -5,7 +5,11 @@ from postroom.accounts import (
     app_passwords,
     delivery_scripts,
     full_periods,
+    hidden_accounts,
     login_failures,
+    mail_tokens,
+    message_reads,
+    outgoing_messages,
     owner_sessions,
     sent_counts,
     setup_links,
@@ -62,7 +66,10 @@ def begin_purge(tx: Tx, id_: int) -> bool:
     login_failures.erase(tx, id_)
     setup_links.erase(tx, id_)
     owner_sessions.erase(tx, id_)
+    mail_tokens.erase(tx, id_)
     full_periods.erase(tx, id_)
+    message_reads.erase(tx, id_)
+    outgoing_messages.erase(tx, id_)
     return True
 
 
@@ -74,7 +81,8 @@ def finish_purge(tx: Tx, id_: int) -> None:
         nodes.leave(tx, id_)
         alias_rests.forget(tx, account.organization_id, id_)
         sent_counts.erase(tx, account)
-        record(tx, Actor(account.organization_id), "account.purged", account)
+        if not hidden_accounts.is_hidden(tx, id_):
+            record(tx, Actor(account.organization_id), "account.purged", account)
 
 
 def reschedule_purge(tx: Tx, id_: int) -> None:

@@ -46,8 +46,25 @@ PERIODS = {
 }
 
 
+# The limits that a single message can exceed.
+AT_ONCE = {
+    "recipients_per_message": "a message",
+    "recipients_per_hour": "an hour",
+    "recipients_per_day": "a day",
+}
+
+
 class NotSent(Exception):
     """The account may not send this message. The text is a sentence for its sender."""
+
+
+class TooManyRecipients(NotSent):
+    """The message has more recipients than `limit`, which is called `name`: it can never be sent as
+    it is."""
+
+    def __init__(self, name: str, limit: int, text: str) -> None:
+        super().__init__(text)
+        self.name, self.limit = name, limit
 
 
 class SendLimitReached(NotSent):
@@ -93,6 +110,12 @@ def count(tx: Tx, account_id: int, recipients: int, hashes: Collection[int], *, 
         raise SendLimitReached(account, "new_recipients_per_day", most, hour, is_own=not by_script)
 
 
+def check(tx: Tx, account: Account, recipients: int) -> None:
+    """Raises NotSent if the account may not send at all, or not to so many recipients at once."""
+    applying = limits.of_sending(tx, account.organization_id, account.user_id)
+    _check(account, narrowest(account.send_limits, *(one.send_limits for _, one in applying)), recipients)
+
+
 def get(tx: Tx, account: Account) -> Sent:
     """Returns what the account has sent."""
     applying = limits.of_sending(tx, account.organization_id, account.user_id)
@@ -119,10 +142,11 @@ def _check(account: Account, each: SendLimits, recipients: int) -> None:
         raise NotSent("This account may not send")
     if account.send_blocked_at is not None:
         raise NotSent("Sending is blocked: this account was at its sending limit for too long")
-    pairs = ((each.recipients_per_message, "a message"), (each.recipients_per_hour, "an hour"))
-    for most, what in (*pairs, (each.recipients_per_day, "a day")):
+    for name, what in AT_ONCE.items():
+        most = getattr(each, name)
         if most is not None and recipients > most:
-            raise NotSent(f"Sending limit: {most} recipients {what}, and this message has {recipients}")
+            text = f"Sending limit: {most} recipients {what}, and this message has {recipients}"
+            raise TooManyRecipients(name, most, text)
 
 
 def _count_account(tx: Tx, account: Account, each: SendLimits, recipients: int, *, is_own: bool) -> int:

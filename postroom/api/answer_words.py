@@ -6,9 +6,12 @@ The words of a request's parameters stand in postroom/parameters.py.
 
 from typing import Any
 
+from postroom.api.message_words import MESSAGE_WORDS
+
 ANY_TIME = "2026-03-01T09:30:00.000Z"
 
 WORDS: dict[str, tuple[str, Any]] = {
+    **MESSAGE_WORDS,
     "account": ("The account.", None),
     "accepted": ("Whether mail to the address is taken now.", True),
     "account_ids": ("The live accounts that get the mail, in ascending order.", [42]),
@@ -200,7 +203,13 @@ WORDS: dict[str, tuple[str, Any]] = {
     "ShownDelivery.attempts": ("How often the event was sent.", 1),
     "ShownDelivery.created_at": ("When the delivery was made, after its event.", ANY_TIME),
     "ShownDelivery.duration_ms": ("How long the last attempt took, in milliseconds; null before the first.", 87),
-    "ShownDelivery.event_id": ("The event that is sent.", 1041),
+    "ShownDelivery.event_id": ("The event that is sent; null for a message.", 1041),
+    "ShownDelivery.message": ("The message that is sent; null for an event.", {"account_id": 42, "id": "1769860800.7"}),
+    "DeliveredMessage.account_id": ("The account that got the message.", 42),
+    "DeliveredMessage.id": ("The id that the message had when it arrived.", "1769860800.7"),
+    "ShownWebhook.forward_mode": ("How the route that made the webhook handles mail, or null.", "webhook_then_store"),
+    "InboundRoute.webhook_url": ("Where each message is sent; absent for `store`.", "https://platform.example/mail"),
+    "RouteAnswer.webhook_secret": ("The secret that signs, if this call made it.", "whsec_C2FVsBQIhrscChlQIMV…"),
     "ShownDelivery.last_error": ("What went wrong in the last attempt, or null.", "The endpoint has answered 503."),
     "ShownDelivery.last_status_code": ("The HTTP status of the last answer; null if none came.", 503),
     "ShownDelivery.next_at": ("When the next attempt is due; null unless it is pending.", ANY_TIME),
@@ -244,6 +253,8 @@ WORDS: dict[str, tuple[str, Any]] = {
     "PageAnswer.total": ("Length of the whole list; with `fields`, and without `q` and `deleted`.", 15),
     "Problem.code": ("The stable code of the error; decide by it.", "invalid_request"),
     "Problem.detail": ("A sentence for people.", "The request is not valid: see errors."),
+    "Problem.error": ("The same as `title`.", "The request is not valid"),
+    "Problem.hint": ("The same as `detail`.", "The request is not valid: see errors."),
     "Problem.errors": ("Each field that is wrong.", None),
     "Problem.limit": ("The limit that is reached, with `limit_reached`.", 50),
     "Problem.status": ("The HTTP status.", 400),

@@ -16,6 +16,7 @@ from postroom.api.client_address import Network
 from postroom.api.context import Measure, Probe, Services, encode, nothing_measured
 from postroom.api.endpoints import console
 from postroom.api.endpoints.console import Console
+from postroom.api.event_stream import EventStream
 from postroom.api.exchange import Exchange, Receive, Scope, Send, begin
 from postroom.api.files import Files
 from postroom.api.handling import Handling
@@ -34,14 +35,18 @@ from postroom.errors import Refused, not_found
 from postroom.log import log
 from postroom.mailboxes.interface import Mailboxes, NoMailboxes
 from postroom.mailboxes.session_revocations import EndSessions
+from postroom.messages.interface import Messages, NoMessages
+from postroom.messages.outbox import NoOutbox, Outbox
 from postroom.settings import Settings, split
 from postroom.webhooks.sender import Sender
 from postroom.webhooks.trials import Trials
 
 METRICS = ["metrics"]
+MAIL = ["mail"]
+AUTOCONFIG = [*MAIL, "config-v1.1.xml"]
 OWNER_PAGE = ["v2", "me"]
 SIGN_IN = [*OWNER_PAGE, "session"]
-NO_MAILBOXES = NoMailboxes()
+NO_MAILBOXES, NO_MESSAGES, NO_OUTBOX = NoMailboxes(), NoMessages(), NoOutbox()
 
 
 class App:
@@ -82,7 +87,14 @@ class App:
             reply = await self._reply(exchange)
         except Exception as error:
             reply = problem(error, exchange.request_id, exchange.missing)
+        if isinstance(reply.body, EventStream):  # its duration is the client's
+            self._count(exchange, reply, started)
+            await _send_stream(send, exchange, reply, reply.body)
+            return
         await send_reply(send, exchange, reply)
+        self._count(exchange, reply, started)
+
+    def _count(self, exchange: Exchange, reply: Reply, started: float) -> None:
         seconds = time.perf_counter() - started
         self._metrics.count(exchange.method, exchange.route_path, reply.status, seconds)
         _log(exchange, reply, seconds)
@@ -106,6 +118,8 @@ class App:
             return None if is_open else await self._admission.owner(exchange)
         if segments is None or (segments and segments[0] == "v2"):
             return await self._admission.actor(exchange)
+        if segments[:1] == MAIL and segments != AUTOCONFIG:
+            return await self._admission.by_mail_token(exchange)
         if segments == METRICS:
             return self._admission.local(exchange) or await self._admission.actor(exchange)
         return None
@@ -153,13 +167,14 @@ def create_app(
     instance: str,
     digest_key: str,
     mailboxes: Mailboxes = NO_MAILBOXES,
+    messages: Messages = NO_MESSAGES,
+    outbox: Outbox = NO_OUTBOX,
     has_submission: Callable[[], bool] = lambda: True,
     measure: Measure = nothing_measured,
     place: ProcessSlot = ALONE,
     clock: Clock = time.monotonic,
 ) -> App:
-    """The application over an open database. The functions that ask the other parts are
-    arguments. `digest_key` is the key of app passwords and webhooks (instance/digest_key.py)."""
+    """The application. `digest_key` is the key of app passwords and webhooks (digest_key.py)."""
     host, resolver, is_private = settings.dns_host, Resolver(settings.resolver), settings.webhook_allow == "private"
     services = Services(
         database=database,
@@ -178,11 +193,24 @@ def create_app(
         request_metrics=RequestMetrics(database, place),
         public_url=settings.public_base,
         allows_private_webhooks=is_private,
+        messages=messages,
+        outbox=outbox,
         trials=Trials(database, Sender(resolver, allows_private=is_private), digest_key),
     )
+    return _app(services, settings, clock)
+
+
+def _app(services: Services, settings: Settings, clock: Clock) -> App:
     limits = RateLimiter(parse_rate(settings.rate_limit), settings.workers, clock)
     trusted = client_address.networks(split(settings.trusted_proxies))
     return App(services, limits, trusted, settings.metrics == "loopback", settings.owner_page == "on")
+
+
+async def _send_stream(send: Send, exchange: Exchange, reply: Reply, stream: EventStream) -> None:
+    try:
+        await send_reply(send, exchange, reply)
+    finally:
+        stream.close()
 
 
 def _segments(exchange: Exchange) -> list[str] | None:

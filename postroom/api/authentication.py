@@ -1,6 +1,6 @@
 """Authentication: by an API key in `x-api-key` or `Authorization: Bearer`, or by the cookie of a
-console session, which stands for a key; on the owner's page by its own cookie alone. The query
-string is never read.
+console session, which stands for a key; on the owner's page by its own cookie alone. A mail token,
+which stands for a key too, comes in `Authorization: Bearer` alone. The query string is never read.
 
 If a header with a key is present, it alone decides, valid or not, and the cookie is ignored. A
 browser sends the cookie with requests from any page, so a write with a cookie must prove that it
@@ -9,10 +9,11 @@ comes from the console's own page.
 
 import contextlib
 import hmac
+from collections.abc import Callable
 
 import msgspec
 
-from postroom.accounts import owner_sessions
+from postroom.accounts import mail_tokens, owner_sessions
 from postroom.actor import OWNER_SCOPE, Actor
 from postroom.api.client_address import Network, client_address, is_loopback
 from postroom.api.cookies import OWNER, csrf_token, session_token
@@ -39,7 +40,10 @@ NOT_LOCAL = {
     b"sec-fetch-site",
 }
 READS = ("GET", "HEAD", "OPTIONS")
+# Finds the actor of a secret and a client's address, and whether to record the use of the key.
+Find = Callable[[Tx, str, str], tuple[Actor, bool] | None]
 NO_KEY = "Send a valid API key in the x-api-key header."
+NOT_OPEN = "Send a valid mail token as Authorization: Bearer. POST /v2/mail-tokens makes one, with an API key."
 NO_OWNER = "Sign in at /me with the address and its password. An API key does not work here."
 
 
@@ -70,19 +74,26 @@ class Admission:
         key = key_of(headers)
         if key is None and not sends_key(headers) and session_token(headers) is not None:
             return (await self.by_session(exchange)).actor
-        return await self._by_key(key, exchange)
+        if key is not None and key.startswith(mail_tokens.MARK):
+            return await self.by_mail_token(exchange)
+        return await self._by_secret(key, keys.authenticate, exchange, NO_KEY)
 
     async def by_key(self, exchange: Exchange) -> Actor:
         """The actor of the key that was sent. Raises `unauthorized`, TooMany."""
-        return await self._by_key(key_of(exchange.headers), exchange)
+        return await self._by_secret(key_of(exchange.headers), keys.authenticate, exchange, NO_KEY)
 
-    async def _by_key(self, key: str | None, exchange: Exchange) -> Actor:
+    async def by_mail_token(self, exchange: Exchange) -> Actor:
+        """The actor of the mail token that was sent; an API key does not count. Raises
+        `unauthorized`, TooMany."""
+        return await self._by_secret(mail_token_of(exchange.headers), mail_tokens.authenticate, exchange, NOT_OPEN)
+
+    async def _by_secret(self, secret: str | None, find: Find, exchange: Exchange, advice: str) -> Actor:
         address = self._address_of(exchange)
-        self._limits.check_address(address, key)
-        found = await self._database.read(lambda tx: keys.authenticate(tx, key, address)) if key else None
+        self._limits.check_address(address, secret)
+        found = await self._database.read(lambda tx: find(tx, secret, address)) if secret else None
         if found is None:
-            raise self._wrong(address, NO_KEY)
-        return self._known(key, *found, exchange.request_id, address)
+            raise self._wrong(address, advice)
+        return self._known(secret, *found, exchange.request_id, address)
 
     def consume(self, exchange: Exchange, actor: Actor) -> None:
         """Counts a call of the actor. The answer's headers report the count, even if this raises
@@ -195,6 +206,13 @@ def key_of(headers: Headers) -> str | None:
             return None
         found = key
     return found.decode("ascii", "replace") if found and len(found) <= 200 else None
+
+
+def mail_token_of(headers: Headers) -> str | None:
+    """The mail token that was sent, or None: a token in `x-api-key` is none."""
+    token = key_of(headers) or ""
+    is_bearer = token.startswith(mail_tokens.MARK) and all(name != b"x-api-key" for name, _ in headers)
+    return token if is_bearer else None
 
 
 def sends_key(headers: Headers) -> bool:

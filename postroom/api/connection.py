@@ -18,6 +18,7 @@ from uvicorn.server import ServerState
 from postroom.api import problems
 from postroom.api.app import App
 from postroom.api.client_address import client_address
+from postroom.api.cycle import Cycle
 from postroom.api.peers import Peer, Peers
 from postroom.api.reading import Reader
 from postroom.api.replies import ALWAYS
@@ -100,6 +101,16 @@ class Connection(Reader):
             self.transport.close()
             self._arm(STALL_SECONDS)
         self._count()
+
+    def shutdown(self) -> None:
+        """Ends a stream at once when the process stops. Other answers are completed."""
+        cycle = self.cycle
+        if isinstance(cycle, Cycle) and cycle.is_endless and not cycle.response_complete:
+            if self.flow.write_paused:
+                self.transport.abort()
+            else:
+                cycle.stop()
+        super().shutdown()
 
     def timeout_keep_alive_handler(self) -> None:
         if not self._given_up:

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -11,15 +11,19 @@ from msgspec import UNSET, UnsetType
 from postroom.accounts import owner_sessions
 from postroom.accounts.passwords import Hashers
 from postroom.actor import Actor
+from postroom.api.event_stream import EventStreams
 from postroom.api.exchange import Headers
 from postroom.api.request_metrics import RequestMetrics
 from postroom.db import Database, Tx
 from postroom.domains.dkim import Generator
 from postroom.domains.verification import Verification
 from postroom.errors import Busy, FieldError, not_found
+from postroom.idempotency import Attempt
 from postroom.mail_host import MailHost
 from postroom.mailboxes.interface import Mailboxes
 from postroom.mailboxes.session_revocations import Ended, EndSessions
+from postroom.messages.interface import Messages
+from postroom.messages.outbox import Outbox
 from postroom.webhooks.trials import Trials
 
 # Part of the installation → None if the part answers, otherwise one sentence that says why not.
@@ -88,6 +92,9 @@ class Services:
     public_url: str
     allows_private_webhooks: bool
     trials: Trials
+    messages: Messages
+    outbox: Outbox
+    streams: EventStreams = field(default_factory=EventStreams)
 
     def client_host(self) -> MailHost:
         """Returns the mail host for mail clients: without submission if there is no Postfix."""
@@ -109,7 +116,8 @@ class PublicRequest(msgspec.Struct, frozen=True):
 
 
 class RequestContext(msgspec.Struct, frozen=True):
-    """One authenticated request. `path` holds the parameters of the route's path."""
+    """One authenticated request. `path` holds the parameters of the route's path, `attempt` tells
+    of its Idempotency-Key."""
 
     services: Services
     actor: Actor
@@ -117,6 +125,7 @@ class RequestContext(msgspec.Struct, frozen=True):
     path_text: str
     query_text: bytes
     keep: Keep | None = None
+    attempt: Attempt | None = None
     headers: Headers = ()
 
     async def write(self, work: Work) -> Result:
@@ -171,7 +180,11 @@ def require_user(actor: Actor, problems: list[FieldError], *sent: str | UnsetTyp
 
 def path_id(context: RequestContext, name: str = "id") -> int:
     """The parameter `name` of the path. Raises `not_found` if it is not an id."""
-    text = context.path[name]
+    return id_of(context.path[name])
+
+
+def id_of(text: str) -> int:
+    """The id that a text names. Raises `not_found` if it is none."""
     if not (text.isascii() and text.isdigit()) or text[0] == "0" or len(text) > 18:
         raise not_found()
     return int(text)

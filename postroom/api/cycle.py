@@ -14,6 +14,18 @@ class Cycle(RequestResponseCycle):
 
     _head: Any = None  # the head of the answer, until the body is sent with it
 
+    is_endless = False  # the answer has begun, and has no length
+    _is_stopped = False
+
+    def stop(self) -> None:
+        """Ends an endless answer: for the application, the client is gone."""
+        self._is_stopped = True
+        self.message_event.set()
+
+    async def receive(self) -> Any:
+        message = None if self._is_stopped else await super().receive()
+        return {"type": "http.disconnect"} if self._is_stopped else message
+
     async def send(self, message: Any) -> None:
         if message["type"] == "http.response.start" and not self.response_started:
             # A client that waits for 100 (Continue) and gets another answer may send either its
@@ -21,6 +33,7 @@ class Cycle(RequestResponseCycle):
             if self.more_body and (self.waiting_for_100_continue or message["status"] in HOPELESS):
                 self.keep_alive = False
             self._head = message
+            self.is_endless = all(name != b"content-length" for name, _ in message["headers"])
             return
         head, self._head = self._head, None
         if head is None:

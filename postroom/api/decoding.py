@@ -6,6 +6,7 @@ UNSET is "not sent" and None is "sent as null". If a JSON key is repeated, the l
 
 import difflib
 import functools
+import mmap
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
@@ -61,7 +62,8 @@ def parse_query(kind: type[B], query: bytes, *, refuses_near_misses: bool = True
     problems += [FieldError(name, "required", "Send this parameter.") for name in _required(kind) if name not in values]
     if problems:
         raise invalid(*problems)
-    return kind(**values)
+    names = dict(zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True))
+    return kind(**{names[name]: value for name, value in values.items()})
 
 
 def ignored(kind: type[msgspec.Struct], query: bytes) -> tuple[tuple[bytes, bytes], ...]:
@@ -108,7 +110,7 @@ def unknown_names(names: Iterable[str], known: Iterable[str]) -> str:
     return f"Not known: {', '.join(told)}."
 
 
-def decode_body(decoder: msgspec.json.Decoder[B], body: bytes) -> B:
+def decode_body(decoder: msgspec.json.Decoder[B], body: bytes | mmap.mmap) -> B:
     """A JSON body as an instance of its type; no body at all counts as an empty object. Raises
     `invalid_request`."""
     try:
@@ -149,12 +151,13 @@ def _unquote(raw: bytes) -> str | None:
 @functools.cache
 def _query_parsers(kind: type[msgspec.Struct]) -> dict[str, Callable[[str], Any]]:
     hints = get_type_hints(kind, include_extras=True)
-    return {name: _parser(name, hint) for name, hint in hints.items()}
+    names = dict(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
+    return {names[name]: _parser(names[name], hint) for name, hint in hints.items()}
 
 
 @functools.cache
 def _required(kind: type[msgspec.Struct]) -> tuple[str, ...]:
-    return tuple(field.name for field in msgspec.structs.fields(kind) if field.required)
+    return tuple(field.encode_name for field in msgspec.structs.fields(kind) if field.required)
 
 
 @functools.cache
@@ -192,7 +195,7 @@ def _number(value: str, lowest: int, most: int) -> int:
     return min(int(value), most)
 
 
-def _field_errors(kind: Any, body: bytes) -> list[FieldError]:
+def _field_errors(kind: Any, body: bytes | mmap.mmap | msgspec.Raw) -> list[FieldError]:
     """All problems with the fields of an object, each field checked by itself."""
     try:
         sent = msgspec.json.decode(body or b"{}", type=dict[str, msgspec.Raw])

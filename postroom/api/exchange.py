@@ -13,13 +13,16 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = Sequence[tuple[bytes, bytes]]
+# The ASGI extension of our connection (reading.py): a function.
+ALLOW_BODY = "postroom.allow_body"
 
 
 class Exchange(msgspec.Struct):
     """A request, and the facts that are found out step by step. An error is answered with the facts
     that are known when it occurs. `peer` is the address of the connection. `route_path` is the path
     of the route, without the values that were sent; `missing` is the text of a 404 there.
-    `answer_headers` belong to every answer, including problems."""
+    `answer_headers` belong to every answer, including problems. `allow_body` has the connection
+    read a body of this many bytes."""
 
     method: str
     path: str
@@ -29,6 +32,7 @@ class Exchange(msgspec.Struct):
     peer: str
     receive: Receive
     request_id: str
+    allow_body: Callable[[int], None]
     actor: Actor | None = None
     route_path: str | None = None
     missing: str = NO_PATH
@@ -47,7 +51,12 @@ def begin(scope: Scope, receive: Receive) -> Exchange:
         client[0] if client else "",
         receive,
         new_id(),
+        (scope.get("extensions") or {}).get(ALLOW_BODY, _allow),
     )
+
+
+def _allow(_largest: int) -> None:
+    """A request without a body needs no permission."""
 
 
 def new_id() -> str:

@@ -1,21 +1,27 @@
 """Carries out a request whose route is known: scope, body, idempotency, query, handler, answer."""
 
-from collections.abc import Awaitable, Sequence
+import asyncio
+from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
 from postroom import idempotency
+from postroom.accounts import mail_tokens
 from postroom.actor import Actor
 from postroom.api.authentication import Admission, key_of
-from postroom.api.body import XML_TYPES, read_body
-from postroom.api.context import Keep, PublicRequest, RequestContext, Result, Services, encode
+from postroom.api.body import LARGEST, XML_TYPES, read_body
+from postroom.api.context import Keep, PublicRequest, RequestContext, Result, Services, encode, id_of
 from postroom.api.cookies import session_token
 from postroom.api.decoding import decode_body, ignored, parse_query
+from postroom.api.event_stream import EventStream
 from postroom.api.exchange import Exchange
 from postroom.api.idempotency import Retries, idempotency_key
+from postroom.api.large_bodies import Body, LargeBodies
 from postroom.api.replies import JSON, Reply
 from postroom.api.route import PUBLIC, Route
 from postroom.errors import Refused
+from postroom.messages.interface import Content
 
 
 class Handling:
@@ -25,6 +31,7 @@ class Handling:
         self._services = services
         self._admission = admission
         self._retries = Retries(services)
+        self._large_bodies = LargeBodies(services.outbox.folder)
         self._decoders = {r.path + r.method: msgspec.json.Decoder(r.body) for r in routes if r.body}
 
     async def reply(self, exchange: Exchange, route: Route, values: dict[str, str]) -> Reply:
@@ -33,8 +40,14 @@ class Handling:
             result = await self._public(exchange, route)
         else:
             result = await self._guarded(exchange, exchange.actor, route, values)
+        media = (b"content-type", route.media.encode())
+        if route.gives is EventStream:
+            result.payload.authenticate = partial(self._authenticate_again, exchange, route, values)
+        if route.gives in (Content, EventStream):
+            return Reply(result.status, result.payload, (media, *result.headers))
+        if isinstance(result.payload, Content):  # JSON that is made while it is sent
+            return Reply(result.status, result.payload, JSON + result.headers)
         if route.gives is str:
-            media = (b"content-type", route.media.encode())
             return Reply(result.status, result.payload.encode(), (media, *result.headers))
         return Reply(result.status, encode(result.payload), JSON + result.headers)
 
@@ -64,27 +77,59 @@ class Handling:
             raise
 
     async def _guarded(self, exchange: Exchange, actor: Actor, route: Route, values: dict[str, str]) -> Result:
+        await self._check_mail_token(actor, route, values)
         if route.scope not in actor.scopes:
             raise Refused("forbidden", f"This key lacks the scope {route.scope}: send a key that has it.")
         if exchange.query_text:
             exchange.answer_headers += ignored(route.query, exchange.query_text)
-        name = idempotency_key(exchange.headers) if route.writes else None
-        body = await read_body(exchange.headers, exchange.receive) if route.body else b""
         context = RequestContext(
             self._services, actor, values, exchange.path, exchange.query_text, headers=exchange.headers
         )
+        name = idempotency_key(exchange.headers) if route.writes else None
+        if route.largest_body > LARGEST:
+            async with self._large_bodies.read(exchange, actor, route.largest_body) as large:
+                return await self._keyed(exchange, route, context, name, large)
+        body = await read_body(exchange.headers, exchange.receive) if route.body else b""
+        return await self._keyed(exchange, route, context, name, body)
+
+    async def _check_mail_token(self, actor: Actor, route: Route, values: dict[str, str]) -> None:
+        """Raises `forbidden` for a route that takes no mail token, `not_found` for an account that
+        the actor's token does not open."""
+        if actor.token_id is None:
+            return
+        if not route.takes_mail_token:
+            raise Refused("forbidden", "A mail token does not work here: send an API key.")
+        if "id" in values:
+            account_id = id_of(values["id"])
+            await self._services.database.read(lambda tx: mail_tokens.check(tx, actor, account_id))
+
+    async def _authenticate_again(self, exchange: Exchange, route: Route, values: dict[str, str]) -> Actor:
+        """The actor of a stream that goes on. Raises Refused, TooMany, Busy."""
+        actor = await self._admission.actor(exchange)
+        await self._check_mail_token(actor, route, values)
+        return actor
+
+    async def _keyed(
+        self, exchange: Exchange, route: Route, context: RequestContext, name: bytes | None, body: Body
+    ) -> Result:
+        """Carries out the request; with the name of an Idempotency-Key, once."""
         if name is None:
             return await self._run(route, context, body)
+        secret = key_of(exchange.headers) or session_token(exchange.headers) or ""
+        head = b"%b %b?%b\n" % (route.method.encode(), exchange.raw_path, exchange.query_text)
+        make = partial(idempotency.attempt, context.actor, secret, name, head, body)
+        tried = make() if isinstance(body, bytes) else await asyncio.to_thread(make)
 
         async def run(keep: Keep) -> Result:
-            return await self._run(route, msgspec.structs.replace(context, keep=keep), body)
+            return await self._run(route, msgspec.structs.replace(context, keep=keep, attempt=tried), body)
 
-        secret = key_of(exchange.headers) or session_token(exchange.headers) or ""
-        request = b"%b %b?%b\n%b" % (route.method.encode(), exchange.raw_path, exchange.query_text, body)
-        return await self._retries.once(idempotency.attempt(actor, secret, name, request), run)
+        return await self._retries.once(tried, run)
 
-    def _run(self, route: Route, context: RequestContext, body: bytes) -> Awaitable[Result]:
+    async def _run(self, route: Route, context: RequestContext, body: Body) -> Result:
         query = parse_query(route.query, context.query_text)
         if route.body is None:
-            return route.handler(context, query)
-        return route.handler(context, query, decode_body(self._decoders[route.path + route.method], body))
+            return await route.handler(context, query)
+        decoder = self._decoders[route.path + route.method]
+        if isinstance(body, bytes):
+            return await route.handler(context, query, decode_body(decoder, body))
+        return await route.handler(context, query, await asyncio.to_thread(decode_body, decoder, body))

@@ -9,7 +9,7 @@ from postroom.api import cookies
 from postroom.api.idempotency import HEADER, LONGEST
 from postroom.api.openapi_schemas import REFERENCE, components, query_parameters, success
 from postroom.api.problems import MEDIA_TYPE, PROBLEMS, Problem
-from postroom.api.route import PUBLIC, Route
+from postroom.api.route import NOT_JSON, PUBLIC, Route
 
 # Error codes that any route under /v2 may answer with, and those that any other route may.
 COMMON = ("invalid_request", "unauthorized", "forbidden", "too_many_requests", "internal_error", "busy")
@@ -43,6 +43,13 @@ TAGS = {
     "limits": "How many domains and accounts a user may have.",
     "mailboxes": "What only the mailbox knows: its size and its open sessions.",
     "me": "The page of an account's owner, `/me`: for browsers, with a session in place of a key.",
+    "mail": "The mail of a mail token's account, by mailbox and UID.",
+    "mail_tokens": "Tokens that open a user's mail to a browser or an agent without an API key.",
+    "message_changes": "What changes in the mailboxes of an account, as it happens.",
+    "message_edits": "Changes of an account's messages, for keys with `messages:write`.",
+    "message_sync": "What has changed in a mailbox.",
+    "messages": "The messages of an account, for keys with `messages:read`.",
+    "message_sends": "Sends messages of an account, for keys with `messages:send`.",
     "metrics": "Measurements for Prometheus.",
     "mta_sts": "The MTA-STS policy of a domain.",
     "sent_mail": "What became of the messages that an account has submitted.",
@@ -101,6 +108,16 @@ IN_PATH: dict[str, dict[str, Any]] = {
         "schema": {"type": "integer", "format": "int64", "minimum": 1},
         "example": 42,
     },
+    "message_id": {
+        "description": parameters.words_of(parameters.MessageId),
+        "schema": {"type": "string", "pattern": "^[1-9][0-9]{0,9}[.][1-9][0-9]{0,9}$"},
+        "example": "1796028450.33",
+    },
+    "part": {
+        "description": parameters.words_of(parameters.AttachmentPart),
+        "schema": {"type": "string", "pattern": "^[1-9][0-9]*([.][1-9][0-9]*)*$"},
+        "example": "2.1",
+    },
     "domain": {
         "description": parameters.words_of(parameters.DomainName),
         "schema": {"type": "string", **parameters.DOMAIN},
@@ -128,6 +145,7 @@ def document(routes: Sequence[Route], version: str) -> dict[str, Any]:
             "securitySchemes": {
                 "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
                 "bearer": {"type": "http", "scheme": "bearer"},
+                "mailToken": {"type": "http", "scheme": "bearer", "bearerFormat": "mt_ and 43 characters"},
                 "ownerSession": {"type": "apiKey", "in": "cookie", "name": cookies.OWNER.plain.decode()},
             },
         },
@@ -150,11 +168,16 @@ def _operation(route: Route) -> dict[str, Any]:
     }
     if route.scope == PUBLIC:
         operation["security"] = []
+    elif route.needs_mail_token:
+        operation["security"] = [{"mailToken": []}]
+        operation["description"] += f" Takes a mail token with the scope `{route.scope}`, and no key."
     elif route.scope == OWNER_SCOPE:
         operation["security"] = [{"ownerSession": []}]
         operation["description"] += f" Takes a session of the page `/me` (`{route.scope}`) and no key."
     else:
         operation["description"] += f" Scope: `{route.scope}`."
+    if route.takes_mail_token and not route.needs_mail_token:
+        operation["security"] = [{"apiKey": []}, {"bearer": []}, {"mailToken": []}]
     if route.body:
         schema = {"$ref": REFERENCE.format(name=route.body.__name__)}
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
@@ -178,7 +201,7 @@ def _path_parameters(route: Route) -> list[dict[str, Any]]:
 
 
 def _responses(route: Route) -> dict[str, Any]:
-    media = route.media.partition(";")[0] if route.gives is str else "application/json"
+    media = route.media.partition(";")[0] if route.gives in NOT_JSON else "application/json"
     responses: dict[str, Any] = {
         str(route.status): {
             "description": "Success",
@@ -200,7 +223,7 @@ def _responses(route: Route) -> dict[str, Any]:
 def _success_headers(route: Route) -> dict[str, Any]:
     names = ["x-request-id", *["Idempotent-Replayed"] * route.writes]
     names += ["x-ignored-parameters"] * (route.scope != PUBLIC)
-    names += ["Link"] * ("after" in route.query.__struct_fields__)
+    names += ["Link"] * bool({"after", "before_uid"} & {*route.query.__struct_fields__})
     names += ["Location"] * (route.name in ("accounts.create", "domains.create"))
     return _headers(names)
 

@@ -20,13 +20,17 @@ from postroom.api.endpoints.account_views import CreatedAccount, FullAccount
 from postroom.api.endpoints.domain_views import FullDomain
 from postroom.api.problems import PROBLEMS, Problem
 from postroom.api.projections import TIMES
-from postroom.api.route import Route
+from postroom.api.route import NOT_JSON, Route
 from postroom.events import TYPES
+from postroom.messages.interface import Content
 
 Schema = dict[str, Any]
 REFERENCE = "#/components/schemas/{name}"
 # The structs whose fields are left out of an answer where they have their default value.
-SPARSE = ("CheckedRecord", "Problem", "Record")
+SPARSE = {
+    *("BodyPart", "CheckedRecord", "InboundRoute", "MailSyncAnswer", "Problem", "Record", "RouteAnswer"),
+    "WholeMessage",
+}
 ENUMS: dict[str, Sequence[str | None]] = {
     "AvailableAnswer.reason": ["address_exists", "domain_not_active", "reserved_local_part", None],
     "Problem.code": sorted(PROBLEMS),
@@ -37,7 +41,7 @@ ENUMS: dict[str, Sequence[str | None]] = {
 def components(routes: Sequence[Route]) -> dict[str, Schema]:
     """The schemas that the routes refer to, by name."""
     bodies = _schemas(route.body for route in routes if route.body)
-    answers = _schemas([Problem, *(route.gives for route in routes if route.gives is not str)])
+    answers = _schemas([Problem, *(route.gives for route in routes if route.gives not in NOT_JSON)])
     chosen = {route.gives.__name__ for route in routes if route.shows}  # stand in their routes: see success()
     found = {name: _request(schema) for name, schema in bodies.items()}
     found |= {name: _answer(name, schema) for name, schema in answers.items() if name not in chosen}
@@ -46,8 +50,8 @@ def components(routes: Sequence[Route]) -> dict[str, Schema]:
 
 def success(route: Route) -> Schema:
     """The schema of the success body."""
-    if route.gives is str:
-        return {"type": "string"}
+    if route.gives in NOT_JSON:
+        return {"type": "string"} | ({"format": "binary"} if route.gives is Content else {})
     name = route.gives.__name__
     if route.shows is None:
         return {"$ref": REFERENCE.format(name=name)}

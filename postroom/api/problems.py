@@ -22,6 +22,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "method_not_allowed": (405, "Method not allowed"),
     "request_timeout": (408, "The request took too long"),
     "account_disabled": (409, "The account is disabled"),
+    "account_suspended": (409, "The account is suspended"),
     "address_exists": (409, "The address is taken"),
     "domain_exists": (409, "The domain is taken"),
     "domain_not_empty": (409, "The domain has accounts or aliases"),
@@ -29,8 +30,12 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "domain_not_active": (409, "The domain is not active"),
     "mail_off": (409, "This instance runs without mail"),
     "idempotency_conflict": (409, "The same request is still running"),
+    "outbound_off": (409, "Mail does not leave this server"),
+    "recipient_refused": (409, "A recipient is refused"),
+    "sending_off": (409, "The account may not send"),
     "protocol_off": (409, "The protocol is switched off"),
     "webhook_disabled": (409, "The webhook is disabled"),
+    "webhook_of_route": (409, "The webhook belongs to a route"),
     "limit_reached": (409, "A limit is reached"),
     "reserved_local_part": (409, "The local part is reserved"),
     "payload_too_large": (413, "The request body is too large"),
@@ -49,6 +54,18 @@ PROBLEMS: dict[str, tuple[int, str]] = {
 NO_ACCOUNT = (
     "No account of yours has this id, for this user_id: GET /v2/email-accounts lists yours. "
     "Send the user_id that the account was made with, or none."
+)
+NO_MESSAGE = (
+    "No account of yours has this id, for this user_id, or it has no such mailbox, message or attachment: "
+    "GET /v2/email-accounts, GET /v2/email-accounts/:id/mailboxes and GET /v2/email-accounts/:id/messages list them."
+)
+NO_MAIL = (
+    "The token does not open its user's default account, or the account has no such mailbox, message or attachment: "
+    "POST /v2/mail-tokens with account_id makes a token for another account, POST /mail/sync lists the messages."
+)
+NO_MAILBOX = (
+    "No account of yours has this id, for this user_id, or it has no such mailbox: GET /v2/email-accounts and "
+    "GET /v2/email-accounts/:id/mailboxes list them."
 )
 NO_CREDENTIAL = (
     "No account of yours has this id, for this user_id, or it has no such app password: GET /v2/email-accounts and "
@@ -93,7 +110,8 @@ class ProblemField(msgspec.Struct, frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The body of every error answer."""
+    """The body of every error answer. `error` and `hint` repeat `title` and `detail` for clients
+    that know only these names."""
 
     type: str
     title: str
@@ -101,6 +119,8 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     detail: str
     code: str
     request_id: str
+    error: str
+    hint: str
     errors: tuple[ProblemField, ...] = ()
     limit: int | None = None
 
@@ -115,5 +135,5 @@ def encode(
     status, title = PROBLEMS[code]
     errors = tuple(ProblemField(f.field, f.code, f.message) for f in fields)
     return status, _encode(
-        Problem(f"urn:postroom:error:{code}", title, status, detail, code, request_id, errors, limit)
+        Problem(f"urn:postroom:error:{code}", title, status, detail, code, request_id, title, detail, errors, limit)
     )

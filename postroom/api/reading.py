@@ -7,6 +7,7 @@ proxy's knowledge (decision 0027).
 """
 
 import asyncio
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -17,6 +18,7 @@ from uvicorn.server import ServerState
 
 from postroom.api import framing, plain_head
 from postroom.api.cycle import Cycle
+from postroom.api.exchange import ALLOW_BODY
 from postroom.api.framing import CHUNKED, Chunks, Framing
 from postroom.errors import Refused
 
@@ -39,6 +41,7 @@ class Reader(HttpToolsProtocol):
     _missing = 0  # bytes still to come of a body of known size
     _chunks: Chunks | None = None
     _ended = False  # llhttp has seen the end of the request
+    _largest = LARGEST_REQUEST  # of the request being read
     _received = 0  # bytes of the request that have been read
     _given_up = False  # further input is discarded
 
@@ -135,8 +138,13 @@ class Reader(HttpToolsProtocol):
             self._in_body = False
             self.cycle.more_body = False
             self.cycle.message_event.set()
-        elif self._received > LARGEST_REQUEST:
-            raise Refused("payload_too_large", "The body may have at most 64 KiB, and little overhead for its chunks.")
+        elif self._received > self._largest:
+            raise Refused("payload_too_large", "The body is too large, or its chunks have too much overhead.")
+
+    def _allow(self, cycle: Cycle, largest: int) -> None:
+        """Called by the application that answers the request, if it takes a large body."""
+        if cycle is self.cycle:
+            self._largest = LARGEST_REQUEST + largest
 
     def _feed(self, data: bytes) -> None:
         """Feeds `data` to llhttp, which must end the request where `framing` does. Raises
@@ -206,8 +214,11 @@ class Reader(HttpToolsProtocol):
             framed.keeps_alive,
             self.on_response_complete,
         )
+        self._largest = LARGEST_REQUEST
         cycle.more_body = framed.body != 0
-        if not framed.body:
+        if framed.body:
+            scope["extensions"] = {ALLOW_BODY: partial(self._allow, cycle)}
+        else:
             cycle.message_event.set()
         self._start_asgi_task(cycle, self.app)
 

@@ -3,9 +3,11 @@
 import msgspec
 
 from postroom.api import problems
+from postroom.api.event_stream import EventStream
 from postroom.api.exchange import Exchange, Send
 from postroom.errors import Busy, LimitReached, Refused, TooMany
 from postroom.log import log
+from postroom.messages.interface import Content
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -18,7 +20,7 @@ class Reply(msgspec.Struct):
     """A complete answer."""
 
     status: int
-    body: bytes
+    body: bytes | Content | EventStream
     headers: Headers = JSON
 
 
@@ -58,12 +60,26 @@ def _headers(error: Exception, code: str) -> Headers:
 
 async def send_reply(send: Send, exchange: Exchange, reply: Reply) -> None:
     """Sends an answer, with the headers that every answer has."""
+    body = reply.body
     headers = [
         *reply.headers,
         *exchange.answer_headers,
         *ALWAYS,
-        (b"content-length", b"%d" % len(reply.body)),
+        *_length(body),
         (b"x-request-id", exchange.request_id.encode()),
     ]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if exchange.method == "HEAD" else reply.body})
+    if isinstance(body, bytes):
+        await send({"type": "http.response.body", "body": b"" if exchange.method == "HEAD" else body})
+        return
+    if exchange.method != "HEAD":
+        pieces = body.pieces if isinstance(body, Content) else body.pieces(exchange.receive)
+        async for piece in pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _length(body: bytes | Content | EventStream) -> Headers:
+    if isinstance(body, EventStream):
+        return ()
+    return ((b"content-length", b"%d" % (body.size if isinstance(body, Content) else len(body))),)

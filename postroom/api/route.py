@@ -10,26 +10,34 @@ from typing import get_type_hints
 
 import msgspec
 
+from postroom.accounts import mail_tokens
+from postroom.api.body import LARGEST
 from postroom.api.context import Result
+from postroom.api.event_stream import EventStream
+from postroom.messages.interface import Content
 
 PUBLIC = "public"
+# What a route gives that is no JSON.
+NOT_JSON = (str, Content, EventStream)
 Handler = Callable[..., Awaitable[Result]]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """One endpoint. `gives` is the type of its success body (`str`: a text of the media type
-    `media`); `shows` is the shape of an account in that body, by default; `missing` is the text of
-    its 404, the same whether a thing is foreign or does not exist; `refuses` lists codes beyond
-    those that every route may answer with; `is_kept`: an Idempotency-Key stores the answer of a
-    write; `takes_xml`: the body is an XML document, for a handler without a key."""
+    `media`; `Content`: bytes of that type, sent piece by piece; `EventStream`: events without an
+    end); `shows` is the shape of an account in that body, by default; `missing` is the text of its
+    404, the same whether a thing is foreign or does not exist; `refuses` lists codes beyond those
+    that every route may answer with; `is_kept`: an Idempotency-Key stores the answer of a write;
+    `takes_xml`: the body is an XML document, for a handler without a key; `largest_body` is in
+    bytes."""
 
     method: str
     path: str
     scope: str
     handler: Handler
     summary: str
-    gives: type[msgspec.Struct] | type[str]
+    gives: type[msgspec.Struct] | type[str] | type[Content] | type[EventStream]
     query: type[msgspec.Struct]
     body: type[msgspec.Struct] | None
     shows: type[msgspec.Struct] | None
@@ -39,11 +47,22 @@ class Route:
     is_kept: bool
     media: str
     takes_xml: bool
+    largest_body: int
 
     @property
     def name(self) -> str:
         """The operation's name, such as `accounts.create`."""
         return f"{self.handler.__module__.rpartition('.')[2]}.{self.handler.__name__}"
+
+    @property
+    def needs_mail_token(self) -> bool:
+        """Whether the route takes a mail token and nothing else."""
+        return self.path.startswith("/mail/") and self.scope != PUBLIC
+
+    @property
+    def takes_mail_token(self) -> bool:
+        """Whether a mail token opens the route: those of an account's messages."""
+        return self.needs_mail_token or (self.scope in mail_tokens.SCOPES and ":id" in self.path.split("/"))
 
     @property
     def writes(self) -> bool:
@@ -56,7 +75,7 @@ def route(
     path: str,
     scope: str,
     summary: str,
-    gives: type[msgspec.Struct] | type[str],
+    gives: type[msgspec.Struct] | type[str] | type[Content] | type[EventStream],
     *,
     shows: type[msgspec.Struct] | None = None,
     status: int = 200,
@@ -65,6 +84,7 @@ def route(
     is_kept: bool = True,
     media: str = "text/plain; charset=utf-8",
     takes_xml: bool = False,
+    largest_body: int = LARGEST,
 ) -> Callable[[Handler], Route]:
     """A decorator that makes a Route of the handler. The types of the handler's second and third
     parameters are the types of the query and the body; `missing` adds `not_found` to the codes that
@@ -72,22 +92,9 @@ def route(
 
     def declare(handler: Handler) -> Route:
         _, query, *body = (kind for name, kind in get_type_hints(handler).items() if name != "return")
-        return Route(
-            method,
-            path,
-            scope,
-            handler,
-            summary,
-            gives,
-            query,
-            body[0] if body else None,
-            shows,
-            status,
-            missing,
-            ("not_found", *refuses) if missing else refuses,
-            is_kept,
-            media,
-            takes_xml,
-        )
+        codes = ("not_found", *refuses) if missing else refuses
+        kind = body[0] if body else None
+        rest = (missing, codes, is_kept, media, takes_xml, largest_body)
+        return Route(method, path, scope, handler, summary, gives, query, kind, shows, status, *rest)
 
     return declare

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from postroom.accounts import owner_sessions, setup_links
+from postroom.accounts import mail_tokens, owner_sessions, setup_links
 from postroom.backup import archive, diff
 from postroom.backup.archive import Manifest, Said
 from postroom.backup.diff import Differences
@@ -24,7 +24,7 @@ from postroom.db import NewerSchema, check_known, open_database, snapshots
 from postroom.errors import BadBackup, Busy
 from postroom.instance import digest_key, durable
 from postroom.instance.pending_restore import MOVED, finish
-from postroom.webhooks import deliveries
+from postroom.webhooks import deliveries, passing_messages, received_messages
 
 STAGING = "restoring"
 FILE = "postroom.db"
@@ -51,9 +51,16 @@ def stage(source: BinaryIO, passphrase: str, data: Path, said: Said) -> Manifest
             snapshots.run(staging / "db" / FILE, setup_links.END_ALL)
         if "owner_sessions" in manifest.rows:  # an owner may have signed out since
             snapshots.run(staging / "db" / FILE, owner_sessions.END_ALL)
+        if "mail_tokens" in manifest.rows:  # a token whose key or account has ended since must not work again
+            snapshots.run(staging / "db" / FILE, mail_tokens.END_ALL_ACCOUNTS)
+            snapshots.run(staging / "db" / FILE, mail_tokens.END_ALL)
         if "webhook_deliveries" in manifest.rows:  # a copy must not call the receivers of the original (decision 0297)
             snapshots.run(staging / "db" / FILE, deliveries.END_ALL)
             snapshots.run(staging / "db" / FILE, deliveries.SKIP_ALL)
+        if "received_messages" in manifest.rows:
+            snapshots.run(staging / "db" / FILE, received_messages.SKIP_ALL)
+        if "passing_messages" in manifest.rows:
+            snapshots.run(staging / "db" / FILE, passing_messages.KEEP_ALL)
         _complete_mail(staging / "mail", manifest)
     except OSError as error:
         discard(data)

@@ -8,7 +8,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
@@ -24,7 +24,8 @@ from postroom.settings import BadSettings
 
 try:
     from postroom.client import Client
-    from postroom.client.catalog import Entry, Parameter
+    from postroom.client.catalog import CURSORS, Entry, Parameter
+    from postroom.client.new_attachment import NewAttachment
 except ModuleNotFoundError as error:
     raise BadSettings(connection.MISSING) from error
 
@@ -41,10 +42,12 @@ GROUPS = {
 }
 # `--url` is the server of every command.
 OPTIONS = {"user_id": "user", "is_default": "default", "scopes": "scope", "networks": "network"}
-OPTIONS |= {"url": "webhook_url", "events": "event"}
+OPTIONS |= {"url": "webhook_url", "events": "event", "attachments": "attachment", "headers": "header"}
 # Flags that are sent as false too.
-SWITCHES = ("enabled", "keep_copy", "main_password", "may_send", "send_blocked")
-SWITCHED = "Switch {} on or off, for every password."
+SWITCHES = ("enabled", "keep_copy", "main_password", "may_send", "save_sent", "send_blocked")
+REPEATED = {"list": " May be repeated.", "texts": " As `Name: value`; may be repeated."}
+REPEATED["files"] = " A file; may be repeated."
+SWITCHED = {"protocols": "Switch {} on or off, for every password.", "flags": "Set or remove the flag `{}`."}
 PAGE = 500
 
 
@@ -79,6 +82,10 @@ def command(
         with connection.client(server, key_file, asks=not entry.is_public) as client:
             if entry.is_list:
                 show_list(entry, client, arguments, as_json, every, wide)
+            elif entry.is_stream:
+                follow(entry, client, arguments)
+            elif entry.gives_bytes:
+                sys.stdout.buffer.write(ask(entry, client, arguments))
             else:
                 show_one(ask(entry, client, arguments), as_json)
 
@@ -102,6 +109,13 @@ def with_signature(run: Callable[..., None], signature: list[inspect.Parameter])
 def ask(entry: Entry, client: Client, arguments: dict[str, Any]) -> bytes:
     with _waiting(entry.summary):
         return client.run(entry.ask(client.retry_policy, arguments))
+
+
+def follow(entry: Entry, client: Client, arguments: dict[str, Any]) -> None:
+    """Prints each event as a line of JSON as it comes, until Ctrl-C."""
+    with suppress(KeyboardInterrupt):
+        for event in getattr(client, entry.name)(**arguments):
+            print(msgspec.json.encode(event).decode(), flush=True)
 
 
 def show_one(body: bytes, as_json: bool) -> None:
@@ -140,8 +154,9 @@ def show_list(entry: Entry, client: Client, arguments: dict[str, Any], as_json: 
 
         tables.show_items(entry.path, [item for body in bodies for item in msgspec.json.decode(body)["items"]], wide)
     if next_:
-        after = parse_qs(urlsplit(next_).query).get("after", [""])[0]
-        print(f"There are more: --after {after}, or --all.", file=sys.stderr)
+        query = parse_qs(urlsplit(next_).query)
+        name = next(name for name in CURSORS if name in query)
+        print(f"There are more: --{name.replace('_', '-')} {query[name][0]}, or --all.", file=sys.stderr)
 
 
 def _pages(entry: Entry, client: Client, arguments: dict[str, Any]) -> Iterator[tuple[bytes, str | None]]:
@@ -160,14 +175,16 @@ def options(parameter: Parameter) -> Iterator[inspect.Parameter]:
     name, words = parameter.name, parameter.words
     if parameter.kind == "switches":
         for choice in parameter.choices:
-            switch = typer.Option(f"--{choice}/--no-{choice}", help=SWITCHED.format(choice), show_default=False)
+            switch = typer.Option(f"--{choice}/--no-{choice}", help=SWITCHED[name].format(choice), show_default=False)
             yield _option(f"{name}_{choice}", Annotated[bool | None, switch], None)
         return
     if parameter.kind == "numbers":
         yield from _numbers(parameter)
         return
-    dashed = OPTIONS.get(name, "domain" if (name, parameter.kind) == ("domains", "list") else name).replace("_", "-")
-    kind: Any = {"text": str, "number": int, "flag": bool, "list": list[str]}[parameter.kind]
+    option = "domain" if (name, parameter.kind) == ("domains", "list") else parameter.sent_name
+    dashed = OPTIONS.get(name, option).replace("_", "-")
+    kind: Any = {"text": str, "number": int, "flag": bool, "list": list[str], "texts": list[str], "files": list[Path]}
+    kind = kind[parameter.kind]
     if parameter.choices:
         kind = Literal[parameter.choices]
     if name in SWITCHES:
@@ -182,7 +199,7 @@ def options(parameter: Parameter) -> Iterator[inspect.Parameter]:
     elif parameter.kind == "flag":
         yield _option(name, Annotated[bool, typer.Option(f"--{dashed}", help=words)], False)
     else:
-        words += " May be repeated." if parameter.kind == "list" else ""
+        words += REPEATED.get(parameter.kind, "")
         bounds: dict[str, Any] = {"min": 1, "max": PAGE} if name == "limit" else {}
         yield _option(name, Annotated[kind | None, typer.Option(f"--{dashed}", help=words, **bounds)], None)
     if parameter.is_nullable:
@@ -220,7 +237,7 @@ def arguments_of(parameters: Iterable[Parameter], given: dict[str, Any]) -> dict
             set_ |= {choice: None for choice in parameter.choices if given[f"no_{parameter.name}_{choice}"]}
             found |= {parameter.name: set_} if set_ else {}
             continue
-        value = given[parameter.name]
+        value = _read(parameter, given[parameter.name])
         if given.get(f"no_{parameter.name}"):
             if value is not None:
                 raise typer.BadParameter(f"Give a value or --no-{parameter.name.replace('_', '-')}, not both.")
@@ -230,6 +247,21 @@ def arguments_of(parameters: Iterable[Parameter], given: dict[str, Any]) -> dict
         elif value is not None and (value is not False or parameter.name in SWITCHES) and value != []:
             found[parameter.name] = value
     return found
+
+
+def _read(parameter: Parameter, value: Any) -> Any:
+    """The value of an option, with the files that it names."""
+    if parameter.kind == "files":
+        try:
+            return [NewAttachment.of(path) for path in value or ()]
+        except OSError as error:
+            raise typer.BadParameter(f"A file cannot be read: {error.strerror}.") from None
+    if parameter.kind == "texts":
+        pairs = [line.partition(":") for line in value or ()]
+        if not all(colon for _, colon, _ in pairs):
+            raise typer.BadParameter(f"Write --{parameter.name.removesuffix('s')} 'Name: value'.")
+        return {name.strip(): text.strip() for name, _, text in pairs} or None
+    return value
 
 
 @contextmanager

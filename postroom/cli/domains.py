@@ -97,7 +97,7 @@ def show_dns(
 
     def work(tx: Tx) -> DomainInfo:
         found = domains.get(tx, Actor(organizations.get(tx, organization)), name, user)
-        return info(found, domains.records(tx, found, host), host, shown)
+        return info(tx, found, host, shown)
 
     found = store.write(work)
     if form == "json":

@@ -25,7 +25,7 @@ def add_node(
     name: Name,
     address: Annotated[str, typer.Argument(help="The IP address at which the other nodes reach it.")],
     port: Annotated[
-        int, typer.Option(help="The first of three ports there, for the other nodes alone.", min=1, max=65533)
+        int, typer.Option(help="The first of four ports there, for the other nodes alone.", min=1, max=65532)
     ] = 1700,
     as_json: Json = False,
 ) -> None:

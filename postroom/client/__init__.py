@@ -4,6 +4,7 @@
 The client imports none of the server's modules, so that a program that imports it stays small.
 """
 
+from postroom.client.credential_shapes import MailToken
 from postroom.client.errors import (
     Conflict,
     Denied,
@@ -15,7 +16,21 @@ from postroom.client.errors import (
     TooMany,
     Unreachable,
 )
+from postroom.client.following import AsyncEvents, Events
 from postroom.client.limit_shapes import LimitNumbers, Limits, SendLimits, SendTotals, Sent
+from postroom.client.mailbox_change import MailboxChange
+from postroom.client.message_shapes import (
+    Attachment,
+    DeletedMessages,
+    EditedMessage,
+    ListedMessage,
+    MailAddress,
+    Mailbox,
+    Message,
+    SentMessage,
+    Synced,
+)
+from postroom.client.new_attachment import NewAttachment
 from postroom.client.paging import AsyncPages, Pages
 from postroom.client.shapes import (
     Account,
@@ -50,11 +65,14 @@ __all__ = [
     "AccountCount",
     "AccountWithPassword",
     "AsyncClient",
+    "AsyncEvents",
     "AsyncPages",
+    "Attachment",
     "CheckedRecord",
     "Client",
     "ClientSettings",
     "Conflict",
+    "DeletedMessages",
     "Denied",
     "DkimRecord",
     "Domain",
@@ -63,7 +81,9 @@ __all__ = [
     "DomainInfo",
     "DomainKeys",
     "DomainName",
+    "EditedMessage",
     "Event",
+    "Events",
     "Failed",
     "FieldProblem",
     "InboundRoute",
@@ -73,7 +93,14 @@ __all__ = [
     "KeyWithSecret",
     "LimitNumbers",
     "Limits",
+    "ListedMessage",
+    "MailAddress",
     "MailExchanger",
+    "MailToken",
+    "Mailbox",
+    "MailboxChange",
+    "Message",
+    "NewAttachment",
     "NotFound",
     "OpenSession",
     "Pages",
@@ -83,7 +110,9 @@ __all__ = [
     "SendLimits",
     "SendTotals",
     "Sent",
+    "SentMessage",
     "Stats",
+    "Synced",
     "TooMany",
     "Unreachable",
     "Usage",

@@ -1,12 +1,14 @@
 """How each operation reads its answer: as a shape, or as the part of it that the caller wants."""
 
-from postroom.client import credential_shapes, limit_shapes, mail_shapes, shapes, webhook_shapes
+from postroom.client import credential_shapes, limit_shapes, mail_shapes, message_shapes, shapes, webhook_shapes
+from postroom.client.mailbox_change import MailboxChange
 from postroom.client.request import part_of, shape_of
 from postroom.client.shape import Page
 
 account = part_of(shapes.ShownAccount, lambda answer: answer.account)
 deleted_account = part_of(shapes.DeletedAccount, lambda answer: answer.deleted)
 account_with_password = shape_of(shapes.AccountWithPassword)
+mail_token = shape_of(credential_shapes.MailToken)
 setup_link = shape_of(credential_shapes.SetupLink)
 setup_look = shape_of(credential_shapes.SetupLook)
 setup_done = shape_of(credential_shapes.SetupDone)
@@ -30,7 +32,7 @@ created_domain = part_of(shapes.CreatedDomain, lambda answer: answer.domain)
 deleted_domain = part_of(shapes.DeletedDomain, lambda answer: answer.deleted)
 domains = shape_of(Page[shapes.Domain])
 checked = shape_of(shapes.DomainChecked)
-route = part_of(shapes.RouteSet, lambda answer: answer.route)
+route = shape_of(shapes.RouteSet)
 consent = part_of(shapes.Consent, lambda answer: answer.subdomain)
 dkim = shape_of(shapes.DomainKeys)
 key = shape_of(shapes.KeyWithSecret)
@@ -39,6 +41,14 @@ deleted_key = part_of(shapes.DeletedKey, lambda answer: answer.deleted)
 events = shape_of(Page[shapes.Event])
 sent = shape_of(Page[mail_shapes.SentRecipient])
 sent_days = part_of(mail_shapes.SentDays, lambda answer: answer.items)
+mailboxes = part_of(message_shapes.Mailboxes, lambda answer: answer.items)
+messages = shape_of(Page[message_shapes.ListedMessage])
+edited_message = part_of(message_shapes.ShownEditedMessageAnswer, lambda answer: answer.message)
+deleted_messages = shape_of(message_shapes.DeletedMessages)
+synced = shape_of(message_shapes.Synced)
+mailbox_change = shape_of(MailboxChange)
+message = part_of(message_shapes.ShownMessageAnswer, lambda answer: answer.message)
+sent_message = part_of(message_shapes.SentMessageAnswer, lambda answer: answer.message)
 webhook_with_secret = shape_of(webhook_shapes.WebhookWithSecret)
 webhook = part_of(webhook_shapes.ShownWebhookAnswer, lambda answer: answer.webhook)
 webhooks = shape_of(Page[webhook_shapes.Webhook])

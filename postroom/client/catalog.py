@@ -14,21 +14,28 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from msgspec import UnsetType
 
-from postroom.client.methods import Listing, Operation
+from postroom.client.methods import Listing, Operation, Stream
+from postroom.client.new_attachment import NewAttachment
 from postroom.client.operations import Operations
-from postroom.client.request import Listed, Plan, RetryPolicy, call, call_page
-from postroom.client.shape import SECRETS, Page
-from postroom.parameters import words_of
+from postroom.client.request import Listed, Plan, Request, RetryPolicy, call, call_page
+from postroom.client.shape import SECRETS, Page, secrets_of
+from postroom.parameters import SyncToken, words_of
 
-Kind = Literal["text", "number", "flag", "list", "switches", "numbers"]
+Method = Operation[..., Any] | Listing[..., Any] | Stream[..., Any]
+Kind = Literal["text", "number", "flag", "list", "switches", "numbers", "texts", "files"]
 # Parameters that may not appear on a command line or be repeated.
 HIDDEN = (*SECRETS, "password_hash", "token", "webhook_secret")
+# The token of a mailbox says nothing.
+NO_SECRET = words_of(SyncToken)
+# The parameters that lead to the next page of a list.
+CURSORS = ("after", "before_uid", "after_uid")
 PUBLIC = ("/.well-known/", "/setup/", "/healthz", "/readyz")
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter. A nullable parameter may be null, which is not the same as not sent."""
+    """One parameter. A nullable parameter may be null, which is not the same as not sent. `name` is
+    that of the method's argument, `sent_name` that of the API."""
 
     name: str
     kind: Kind
@@ -39,8 +46,12 @@ class Parameter:
     choices: tuple[str, ...] = ()
 
     @property
+    def sent_name(self) -> str:
+        return self.name.rstrip("_")  # `from` is a word of Python
+
+    @property
     def is_hidden(self) -> bool:
-        return self.name in HIDDEN
+        return self.name in HIDDEN and self.words != NO_SECRET
 
 
 @dataclass(frozen=True)
@@ -49,7 +60,7 @@ class Entry:
     at most one of them."""
 
     name: str
-    operation: Operation[..., Any] | Listing[..., Any]
+    operation: Method
     parameters: tuple[Parameter, ...]
 
     @property
@@ -70,9 +81,25 @@ class Entry:
         return isinstance(self.operation, Listing)
 
     @property
+    def is_stream(self) -> bool:
+        """Whether the answer has no end."""
+        return isinstance(self.operation, Stream)
+
+    @property
     def reads(self) -> bool:
         """Whether the operation changes nothing."""
         return self.operation.method == "GET"
+
+    @property
+    def gives_bytes(self) -> bool:
+        """Whether the answer is no JSON or text, but bytes to be saved."""
+        return bool(get_type_hints(self.operation.describe)["return"] == Request[bytes])
+
+    @property
+    def is_of_strangers(self) -> bool:
+        """Whether the answer has text that anybody on the internet may have written to the
+        account."""
+        return self.reads and "/messages" in self.path
 
     @property
     def is_public(self) -> bool:
@@ -83,8 +110,7 @@ class Entry:
     def secrets(self) -> tuple[str, ...]:
         answer = get_type_hints(self.operation.describe)["return"]
         (shape,) = get_args(answer)
-        fields = getattr(shape, "__struct_fields__", ())
-        return tuple(name for name in fields if name in SECRETS)
+        return secrets_of(shape)
 
     def ask(self, retry_policy: RetryPolicy, arguments: dict[str, Any]) -> Plan[bytes]:
         """The plan of one call; its result is the body of the answer."""
@@ -107,13 +133,13 @@ def catalog() -> dict[str, Entry]:
     return {name: Entry(name, value, tuple(_parameters(value))) for name, value in operations().items()}
 
 
-def operations() -> dict[str, Operation[..., Any] | Listing[..., Any]]:
+def operations() -> dict[str, Method]:
     """Every method of the clients by name."""
     every = (vars(kind).items() for kind in Operations.__mro__)
-    return {name: value for items in every for name, value in items if isinstance(value, Operation | Listing)}
+    return {name: value for items in every for name, value in items if isinstance(value, Operation | Listing | Stream)}
 
 
-def _parameters(operation: Operation[..., Any] | Listing[..., Any]) -> list[Parameter]:
+def _parameters(operation: Method) -> list[Parameter]:
     hints, described = (get_type_hints(operation.describe, include_extras=extras) for extras in (False, True))
     parameters = [one for name, one in inspect.signature(operation.describe).parameters.items() if name != "self"]
     return [_parameter(one, hints[one.name], words_of(described[one.name])) for one in parameters]
@@ -141,9 +167,11 @@ def _is_mapping(kind: Any) -> bool:
 
 def _kind(found: Sequence[Any]) -> Kind:
     """The kind of a parameter. Times are text, which the API parses. Switches and numbers are flags
-    and nullable numbers by the names in `choices`."""
+    and nullable numbers by the names in `choices`; texts have any names."""
     if mapping := next(filter(_is_mapping, found), None):
-        return "switches" if get_args(mapping)[1] is bool else "numbers"
+        return {bool: "switches", str: "texts"}.get(get_args(mapping)[1], "numbers")  # type: ignore[return-value]
+    if any(NewAttachment in get_args(kind) for kind in found):
+        return "files"
     if any(get_origin(kind) is not None and get_origin(kind) is not Literal for kind in found):
         return "list"
     if bool in found:

@@ -1,4 +1,4 @@
-"""The answers of the API about app passwords and setup links, as the client returns them.
+"""The answers of the API about app passwords, setup links and mail tokens.
 
 Generated from the server's structs by tests/client/make.py (decision 0194): do not edit.
 """
@@ -71,3 +71,11 @@ class AppPasswordName(Shape, frozen=True):
 
 class DeletedAppPassword(Shape, frozen=True):
     deleted: AppPasswordName
+
+
+class MailToken(Shape, frozen=True):
+    """Only this answer has the token."""
+
+    token: str
+    scopes: tuple[str, ...]
+    expires_at: datetime

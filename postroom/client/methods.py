@@ -9,8 +9,12 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
+import httpx2
+import msgspec
+
+from postroom.client.following import AsyncEvents, Events
 from postroom.client.paging import AsyncPages, Pages
-from postroom.client.request import Listed, Plan, Request, RetryPolicy, call, call_page
+from postroom.client.request import Listed, Plan, Request, RetryPolicy, call, call_page, call_stream
 from postroom.client.shape import Page
 
 P = ParamSpec("P")
@@ -88,8 +92,53 @@ class Listing(Generic[P, T]):
         return functools.wraps(self.describe)(method)
 
 
+class Stream(Generic[P, T]):
+    """A route that returns events without an end, as a method."""
+
+    method = "GET"
+
+    def __init__(self, path: str, describe: Callable[Concatenate[Any, P], Request[T]]) -> None:
+        self.path, self.describe = path, describe
+        self.__doc__ = describe.__doc__
+
+    @overload
+    def __get__(self, client: None, owner: type) -> "Stream[P, T]": ...
+    @overload
+    def __get__(self, client: Blocking, owner: type) -> Callable[P, Events[T]]: ...
+    @overload
+    def __get__(self, client: Awaiting, owner: type) -> Callable[P, AsyncEvents[T]]: ...
+    def __get__(self, client: Blocking | Awaiting | None, owner: type) -> Any:
+        if client is None:
+            return self
+
+        def method(*args: P.args, **kwargs: P.kwargs) -> Any:
+            request = self.describe(client, *args, **kwargs)
+            last_id = str(request.query.get("last_event_id", ""))
+
+            def plan(last_id: str) -> Plan[httpx2.Response]:
+                return call_stream(self.path, request, last_id, client.retry_policy)
+
+            def decode(data: str, last_id: str) -> T:
+                return request.decode(event_with_id(data, last_id))
+
+            if hasattr(client, "run_async"):
+                return AsyncEvents(lambda last_id: client.run_async(plan(last_id)), decode, last_id)
+            return Events(lambda last_id: client.run(plan(last_id)), decode, last_id)
+
+        return functools.wraps(self.describe)(method)
+
+
+def event_with_id(data: str, last_id: str) -> bytes:
+    """The data of an event, a JSON object, with the id with which its stream goes on."""
+    return msgspec.json.encode(msgspec.json.decode(data, type=dict[str, Any]) | {"last_event_id": last_id})
+
+
 def operation(method: str, path: str) -> Callable[[Callable[Concatenate[Any, P], Request[T]]], Operation[P, T]]:
     return lambda describe: Operation(method, path, describe)
+
+
+def streaming(path: str) -> Callable[[Callable[Concatenate[Any, P], Request[T]]], Stream[P, T]]:
+    return lambda describe: Stream(path, describe)
 
 
 def listing(path: str) -> Callable[[Callable[Concatenate[Any, P], Request[Page[T]]]], Listing[P, T]]:

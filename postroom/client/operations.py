@@ -16,6 +16,9 @@ from postroom.client.alias_operations import AliasOperations
 from postroom.client.credential_operations import CredentialOperations, Protocol
 from postroom.client.key_operations import KeyOperations
 from postroom.client.limit_operations import LimitOperations, SendLimit
+from postroom.client.mail_token_operations import MailTokenOperations
+from postroom.client.message_edit_operations import MessageEditOperations
+from postroom.client.message_operations import MessageOperations
 from postroom.client.methods import listing, operation
 from postroom.client.request import Request, changed, given
 from postroom.client.rule_operations import RuleOperations
@@ -35,6 +38,9 @@ class Operations(
     CredentialOperations,
     KeyOperations,
     LimitOperations,
+    MailTokenOperations,
+    MessageEditOperations,
+    MessageOperations,
     RuleOperations,
     SetupOperations,
     WebhookDeliveryOperations,
@@ -311,8 +317,10 @@ class Operations(
         webhook_url: p.WebhookUrl | None = None,
         webhook_secret: p.WebhookSecret | None = None,
         idempotency_key: p.IdempotencyKey | None = None,
-    ) -> Request[shapes.InboundRoute]:
-        """Sets how mail to a domain is handled."""
+    ) -> Request[shapes.RouteSet]:
+        """Sets how mail to a domain is handled. With `webhook_then_store` each message is sent to a
+        URL too, and with `webhook` it then leaves its mailbox; `webhook_secret` is in the answer if
+        this call made one."""
         body = given(forward_mode=forward_mode, user_id=user_id, webhook_url=webhook_url, webhook_secret=webhook_secret)
         return Request(answers.route, path={"domain": domain}, query=WHOLE, body=body, idempotency_key=idempotency_key)
 

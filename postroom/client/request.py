@@ -5,6 +5,7 @@ A call makes its Idempotency-Key once and keeps it over its retries. So if a con
 the commit, the retry gets the answer of the first attempt, password included.
 """
 
+import dataclasses
 import random
 import uuid
 from collections.abc import Callable, Generator, Mapping
@@ -59,6 +60,7 @@ class Send:
     params: dict[str, Any] | None
     headers: dict[str, str]
     content: bytes | None
+    is_stream: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,15 @@ def call_page(
     if target is not None and (not target.startswith("/") or target.startswith("//")):
         raise _foreign(response)  # the key is sent to no other host
     return Listed(page.items, target)
+
+
+def call_stream(template: str, request: Request[Any], last_id: str, retry_policy: RetryPolicy) -> Plan[httpx2.Response]:
+    """The plan of opening a stream of events that goes on after the event with this id. The
+    response is open."""
+    send = _send("GET", template, request)
+    if last_id:
+        send.headers["last-event-id"] = last_id
+    return (yield from _tried(dataclasses.replace(send, is_stream=True), (), retry_policy))
 
 
 def _send(method: str, template: str, request: Request[Any]) -> Send:

@@ -9,7 +9,15 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 T = TypeVar("T")
-SECRETS = ("password", "api_key", "setup_url", "secret")
+SECRETS = ("password", "api_key", "setup_url", "secret", "webhook_secret")
+# Secrets with a name that is no secret elsewhere, by shape.
+SECRETS_OF = {"MailToken": ("token",)}
+
+
+def secrets_of(shape: type) -> tuple[str, ...]:
+    """The names of a shape's fields that are secrets."""
+    known = (*SECRETS, *SECRETS_OF.get(shape.__name__, ()))
+    return tuple(name for name in getattr(shape, "__struct_fields__", ()) if name in known)
 
 
 class Shape(msgspec.Struct, frozen=True):
@@ -20,7 +28,8 @@ class Shape(msgspec.Struct, frozen=True):
         return f"{type(self).__name__}({inner})"
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
-        return [(name, "…" if name in SECRETS else getattr(self, name)) for name in self.__struct_fields__]
+        secrets = secrets_of(type(self))
+        return [(name, "…" if name in secrets else getattr(self, name)) for name in self.__struct_fields__]
 
 
 class Page(Shape, Generic[T], frozen=True):

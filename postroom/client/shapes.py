@@ -248,10 +248,11 @@ class CheckedRecord(Record, frozen=True, kw_only=True):
 
 
 class InboundRoute(Shape, frozen=True):
-    """How mail to the domain is handled."""
+    """How mail to the domain is handled. `webhook_url` is there unless mail is only stored."""
 
     domain: str
     forward_mode: str
+    webhook_url: str | None = None
 
 
 class MailExchanger(Shape, frozen=True):
@@ -284,7 +285,10 @@ class DeletedDomain(Shape, frozen=True):
 
 
 class RouteSet(Shape, frozen=True):
+    """`webhook_secret` is there only if this call made one."""
+
     route: InboundRoute
+    webhook_secret: str | None = None
 
 
 class Consent(Shape, frozen=True):

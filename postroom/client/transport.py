@@ -19,6 +19,9 @@ from postroom.client.request import Outcome, Plan, RetryPolicy, Send, Wait
 
 T = TypeVar("T")
 
+# Seconds of silence after which a stream is lost: three heartbeats.
+SILENT_SECONDS = 45.0
+
 
 class _Connected(Operations):
     """What both clients share: the address of the API, and the connections to it."""
@@ -31,22 +34,31 @@ class _Connected(Operations):
         base_url: str | None = None,
         api_key: str | None = None,
         *,
+        mail_token: str | None = None,
         timeout: float = 30,
         retries: int = 4,
         longest_wait: float = 60,
     ) -> None:
         self.retry_policy = RetryPolicy(retries, longest_wait)
-        url, headers = _target(base_url, api_key)
+        url, headers = _target(base_url, api_key, mail_token)
         self._http = self._connect(base_url=url, headers=headers, timeout=timeout)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self._http.base_url)!r})"
 
+    def _opening(self, send: Send) -> httpx2.Request:
+        """The request for a stream, which may be silent for longer than an answer."""
+        before = self._http.timeout
+        timeout = httpx2.Timeout(before.connect, read=SILENT_SECONDS)
+        return self._http.build_request(
+            send.method, send.target, params=send.params, headers=send.headers, timeout=timeout
+        )
+
 
 class Client(_Connected):
     """A blocking client of the API. Address and key come from POSTROOM_URL and POSTROOM_API_KEY
-    unless they are given. `timeout` is the time for one attempt and `longest_wait` the longest wait
-    before a retry, both in seconds."""
+    unless they are given; a `mail_token` stands in place of the key. `timeout` is the time for one
+    attempt and `longest_wait` the longest wait before a retry, both in seconds."""
 
     _connect = httpx2.Client
     _http: httpx2.Client
@@ -76,6 +88,11 @@ class Client(_Connected):
 
     def _send(self, send: Send) -> Outcome:
         try:
+            if send.is_stream:
+                response = self._http.send(self._opening(send), stream=True)
+                if not response.is_success:
+                    response.read()
+                return response
             return self._http.request(
                 send.method, send.target, params=send.params, headers=send.headers, content=send.content
             )
@@ -119,6 +136,11 @@ class AsyncClient(_Connected):
 
     async def _send(self, send: Send) -> Outcome:
         try:
+            if send.is_stream:
+                response = await self._http.send(self._opening(send), stream=True)
+                if not response.is_success:
+                    await response.aread()
+                return response
             return await self._http.request(
                 send.method, send.target, params=send.params, headers=send.headers, content=send.content
             )
@@ -126,12 +148,16 @@ class AsyncClient(_Connected):
             return error
 
 
-def _target(base_url: str | None, api_key: str | None) -> tuple[str, dict[str, str]]:
+def _target(base_url: str | None, api_key: str | None, mail_token: str | None) -> tuple[str, dict[str, str]]:
     """The address and the headers. A call to a public route needs no key. Raises ValueError."""
     url = base_url or os.environ.get("POSTROOM_URL", "")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("Give base_url, or set POSTROOM_URL: http://… or https://…")
+    if mail_token is not None:
+        if api_key or not mail_token.startswith("mt_") or not mail_token.isascii() or not mail_token.isprintable():
+            raise ValueError("A mail token is mt_ and 43 characters, and stands in place of the API key.")
+        return url, {"authorization": f"Bearer {mail_token}"}
     key = api_key or os.environ.get("POSTROOM_API_KEY", "")
     if not (key.isascii() and key.isprintable()) or key != key.strip():
         raise ValueError("The API key must be pr_ and 43 characters.")

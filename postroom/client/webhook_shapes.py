@@ -17,6 +17,7 @@ class Webhook(Shape, frozen=True):
     user_id: str | None
     domain: str | None
     account_id: int | None
+    forward_mode: str | None
     description: str | None
     status: str
     disabled_reason: str | None
@@ -44,12 +45,21 @@ class WebhookName(Shape, frozen=True):
     url: str
 
 
+class WebhookMessage(Shape, frozen=True):
+    """A message in an account, with the id that it had when it arrived."""
+
+    account_id: int
+    id: str
+
+
 class WebhookDelivery(Shape, frozen=True):
-    """An event for a webhook, and what became of the last attempt to send it."""
+    """An event or a message for a webhook, and what became of the last attempt to send it.
+    `message` is the message with the id that it had when it arrived."""
 
     id: int
-    event_id: int
+    event_id: int | None
     type: str
+    message: WebhookMessage | None
     status: str
     attempts: int
     next_at: datetime | None

@@ -26,7 +26,8 @@ STATES = ("copy", "frozen", "clean", "cancelled")
 COLUMNS = "account_moves.account_id, source, target, phase, messages, copied, reason, cancelled"
 ACCOUNT = """
 SELECT organization_id, domain_id, user_id, address, status FROM accounts
-WHERE id = :account_id AND deleted_at IS NULL"""
+WHERE id = :account_id AND (deleted_at IS NULL OR EXISTS (
+  SELECT 1 FROM hidden_accounts WHERE hidden_accounts.account_id = accounts.id AND ended_at IS NULL))"""
 INSERT = f"""
 INSERT INTO account_moves (account_id, source, target, phase, created_at)
 SELECT account_id, node_id, :target, 'copy', :now FROM account_homes
@@ -42,7 +43,8 @@ ORDER BY CASE phase WHEN 'frozen' THEN 0 ELSE 1 END, account_id LIMIT 1"""
 # Accounts on a node that have no move.
 LEFT = """
 SELECT account_id FROM account_homes JOIN accounts ON accounts.id = account_homes.account_id
-WHERE node_id = :node AND deleted_at IS NULL
+WHERE node_id = :node AND (deleted_at IS NULL OR (
+    SELECT 1 FROM hidden_accounts WHERE hidden_accounts.account_id = accounts.id AND ended_at IS NULL) IS NOT NULL)
   AND (SELECT 1 FROM account_moves WHERE account_moves.account_id = account_homes.account_id) IS NULL
 ORDER BY account_id LIMIT :limit"""
 ALL = f"SELECT {COLUMNS} FROM account_moves WHERE account_id > 0 ORDER BY account_id"

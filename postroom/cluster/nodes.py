@@ -67,7 +67,8 @@ LOCK_ALL = "UPDATE nodes SET address = address WHERE id = (SELECT MIN(id) FROM n
 SEE = "UPDATE nodes SET seen_at = :now WHERE id = :id"
 FOUND = """
 INSERT INTO account_homes (account_id, node_id)
-SELECT id, :id FROM accounts WHERE id > 0 AND (deleted_at IS NULL OR purge_at IS NOT NULL)
+SELECT id, :id FROM accounts WHERE id > 0 AND (deleted_at IS NULL OR purge_at IS NOT NULL OR (
+  SELECT 1 FROM hidden_accounts WHERE hidden_accounts.account_id = accounts.id AND ended_at IS NULL) IS NOT NULL)
 ON CONFLICT DO NOTHING RETURNING account_id"""
 # The node with the fewest accounts. A node that is away is chosen only if all are away. A node that
 # has never run cannot be reached by the others yet.

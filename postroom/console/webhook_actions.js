@@ -5,7 +5,7 @@ import { fill, h } from "./dom.js";
 import { secretPanel } from "./secret.js";
 import { confirm, dialog, field, form, input, toast } from "./widgets.js";
 
-const EVENTS_HINT = "Types such as account.created, all of a kind such as account.*, or * for all; separated by spaces.";
+const EVENTS_HINT = "Types such as account.created, all of a kind such as account.*, or * for all; separated by spaces. message.received is mail: * does not include it.";
 
 const words = (text) => text.split(/[\s,]+/).filter(Boolean);
 

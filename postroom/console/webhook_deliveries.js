@@ -1,5 +1,5 @@
-// What became of the events that were sent to a webhook, on its page: the newest deliveries, sending
-// again, and a test.
+// What became of the events and messages that were sent to a webhook, on its page: the newest
+// deliveries, sending again, and a test.
 
 import { call, can, post } from "./api.js";
 import { h } from "./dom.js";
@@ -40,12 +40,13 @@ async function pageOf(address, context) {
 function about(one, { path, load }) {
   const [color, words] = STATUSES[one.status];
   const again = one.status !== "pending" && can("webhooks:write") &&
-    iconButton("refresh", `Send event ${one.event_id} again`, () => said(async () => {
+    iconButton("refresh", one.message ? `Send message ${one.message.id} again` : `Send event ${one.event_id} again`, () => said(async () => {
       await post(`${path}/replay`, { delivery_id: one.id });
       return "It is sent again";
     }, load));
   return [
     h("span", { class: "fate" }, status(color, words), h("span", { class: "faint" }, moment(one.created_at)), again),
+    one.message && h("p", { class: "faint reason" }, "to ", h("a", { href: `/accounts/${one.message.account_id}` }, `account ${one.message.account_id}`)),
     one.status !== "delivered" && one.last_error && h("p", { class: "faint reason" }, one.last_error),
     one.next_at && h("p", { class: "faint reason" }, plural(one.attempts, "attempt"), "; the next one: ", moment(one.next_at)),
   ];

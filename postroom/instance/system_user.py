@@ -5,6 +5,7 @@ A process that has called `become` can never get root again, not even for its cl
 """
 
 import fcntl
+import grp
 import os
 import pwd
 import subprocess
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 NAME = "postroom"
+SENDING_GROUP = "postdrop"
 USERADD = [
     "useradd",
     "--system",
@@ -59,10 +61,10 @@ class Identity:
             follow = isinstance(path, int)
             os.chown(path, self.uid, self.gid, follow_symlinks=follow)
 
-    def become(self) -> None:
-        """Drops root permanently. Does nothing without root."""
+    def become(self, groups: Sequence[int] = ()) -> None:
+        """Drops root permanently, and keeps only these other groups. Does nothing without root."""
         if os.geteuid() == 0 and self.uid != 0:
-            os.setgroups([])
+            os.setgroups(groups)
             os.setresgid(self.gid, self.gid, self.gid)
             os.setresuid(self.uid, self.uid, self.uid)
 
@@ -83,6 +85,15 @@ class Identity:
             os.seteuid(0)
             os.setegid(0)
             os.setgroups(before)
+
+
+def sending_groups() -> list[int]:
+    """Returns the group that can reach Postfix's sockets for mail of this machine, if Postfix is
+    installed (decision 0321)."""
+    try:
+        return [grp.getgrnam(SENDING_GROUP).gr_gid]
+    except KeyError:
+        return []
 
 
 def find() -> Identity | None:

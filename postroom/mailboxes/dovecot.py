@@ -1,13 +1,17 @@
 """Mailboxes as Dovecot reports them."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from postroom.errors import MailUnavailable, not_found
 from postroom.log import log
 from postroom.mailboxes.interface import OpenSession, ServiceName, SignIn, Size, Usage
 from postroom.mailboxes.session_terminator import SessionTerminator
 from postroom.mailplane.dovecot import auth_client, doveadm, sieve_scripts
-from postroom.mailplane.dovecot.doveadm import DoveadmEndpoint
+from postroom.mailplane.dovecot.doveadm import DoveadmEndpoint, Folder
+
+T = TypeVar("T")
 
 # ManageSieve is `sieve` to Dovecot 2.3, `managesieve` to 2.4.
 SERVICES: dict[str, ServiceName] = {
@@ -70,6 +74,31 @@ class DovecotMailboxes:
         finally:
             self._sign_ins.release()
         return SignIn(found.account_id, found.generation, found.refusal) if found else None
+
+    async def folders(self, account_id: int) -> list[Folder]:
+        """Returns the folders of an account; none for an account that does not exist."""
+        return await self._ask(account_id, doveadm.folders, []) or []
+
+    async def uids(self, account_id: int, folder: Folder, uids: range, since: int) -> list[int]:
+        """Returns the UIDs of the range whose messages arrived since a time in seconds since 1970
+        UTC."""
+        return await self._ask(account_id, doveadm.uids, [], folder, uids, since)
+
+    async def received(self, account_id: int, folder: Folder, uids: range, since: int) -> dict[int, str]:
+        """Returns the Received fields of these messages, by UID."""
+        return await self._ask(account_id, doveadm.received, {}, folder, uids, since)
+
+    async def find(self, account_id: int, trace: str, since: int) -> list[tuple[str, int]]:
+        """Returns the folders and the UIDs of the copies of a message, by the id in the topmost
+        Received field, that arrived since a time in seconds since 1970 UTC."""
+        return await self._ask(account_id, doveadm.find, [], trace, since)
+
+    async def _ask(self, account_id: int, question: Callable[..., Awaitable[T]], nothing: T, *rest: object) -> T:
+        endpoints = await self._endpoints(account_id)
+        try:
+            return await question(endpoints[0], account_id, *rest) if endpoints else nothing
+        except doveadm.Failed as error:
+            raise _unavailable(error) from error
 
     async def _endpoints(self, account_id: int) -> list[DoveadmEndpoint]:
         endpoints = await self._session_terminator.endpoints(account_id)

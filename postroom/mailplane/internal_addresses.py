@@ -10,6 +10,8 @@ INBOX_DOMAIN = f"inbox.{INTERNAL_DOMAIN}"
 # Header field with which the filter of this instance marks spam, as `X-Spam: Yes`. Mail that enters
 # in any other way loses the field (decision 0248).
 SPAM_HEADER = "X-Spam"
+# Topmost header field of mail in a hidden account: the address that the message was sent to.
+RECIPIENT_HEADER = "X-Postroom-Recipient"
 # Header field with which our milter tells opendkim the domain that signs a reply. No sent message
 # has this field.
 SIGNING_HEADER = "X-Postroom-Signing-Domain"

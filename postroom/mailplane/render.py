@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING
 
 from postroom.instance import digest_key
 from postroom.mailplane.dovecot import sendmail
-from postroom.mailplane.internal_addresses import INBOX_DOMAIN, INTERNAL_DOMAIN, SIGNING_HEADER, SPAM_HEADER
+from postroom.mailplane.internal_addresses import (
+    INBOX_DOMAIN,
+    INTERNAL_DOMAIN,
+    RECIPIENT_HEADER,
+    SIGNING_HEADER,
+    SPAM_HEADER,
+)
 from postroom.mailplane.postfix import node_policy, relay
 from postroom.schema import look_ups
 from postroom.settings import Settings
@@ -155,7 +161,7 @@ class Peer:
 
 @dataclass(frozen=True)
 class OwnNode:
-    """This machine as a node. `port` is the first of its three ports. Certificates and key are PEM.
+    """This machine as a node. `port` is the first of its four ports. Certificates and key are PEM.
     `bundle` has the certificates that this node trusts. `secret` is the password of the nodes'
     doveadm. `bind` is the address that this node connects from, if this machine has that address.
     `trusted` has the addresses of all trusted nodes, and `peers` the other nodes among them."""
@@ -235,6 +241,7 @@ def configuration(settings: Settings, plane: Plane) -> dict[str, File]:
         "dovecot/auth.lua": File(render("auth.lua.j2", refused=False)),
         "dovecot/refused.lua": File(render("auth.lua.j2", refused=True)),
         "dovecot/before.sieve": File(render("before.sieve.j2")),
+        "dovecot/hidden.sieve": File(render("hidden.sieve.j2")),
         "dovecot/quota-warning": File(render("quota-warning.j2"), 0o755),
         "run/doveadm.key": File(plane.doveadm_key, 0o600, plane.user),
     }
@@ -311,7 +318,11 @@ def _environment(settings: Settings, engine: str) -> "Environment":
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.globals |= {"spam_header": SPAM_HEADER, "filter_seconds": FILTER_SECONDS}
+    environment.globals |= {
+        "spam_header": SPAM_HEADER,
+        "recipient_header": RECIPIENT_HEADER,
+        "filter_seconds": FILTER_SECONDS,
+    }
     environment.globals["digest_key_name"] = digest_key.NAME
     environment.globals["rows"] = lambda view, **values: look_ups.rows(view, values, has_functions=engine == "pgsql")
     environment.filters["host"] = bracketed

@@ -2,11 +2,12 @@
 and of Sieve. The milter counts because it sees each message and each recipient anyway (decision
 0278)."""
 
+from collections.abc import Callable
 from functools import partial
 
-from postroom.accounts import full_periods, known_recipients, sent_counts
+from postroom.accounts import full_periods, known_recipients, outgoing_messages, sent_counts
 from postroom.accounts.sent_counts import NotSent, SendLimitReached
-from postroom.db import Database
+from postroom.db import Database, Tx
 from postroom.instance import digest_key
 from postroom.milter.message import Answer, Message, refuse
 from postroom.settings import Settings
@@ -31,9 +32,23 @@ class Sending:
         """Counts a reply of a script, whose recipient has written first. Raises NotSent, Busy."""
         await self._count(account_id, message, [], by_script=True)
 
+    async def take(self, account_id: int, message: Message, message_id: str) -> None:
+        """Counts a message that the API sends, and takes it. Raises NotSent, Busy."""
+        number, hashes = len(message.recipients), self._hashes(account_id, message)
+
+        def work(tx: Tx) -> None:
+            outgoing_messages.take(tx, account_id, message_id, message.macros.get("i", ""))
+            sent_counts.count(tx, account_id, number, hashes)
+
+        await self._write(work)
+
     async def _count(self, account_id: int, message: Message, hashes: list[int], *, by_script: bool) -> None:
         number = len(message.recipients)
-        work = partial(sent_counts.count, account_id=account_id, recipients=number, hashes=hashes, by_script=by_script)
+        await self._write(
+            partial(sent_counts.count, account_id=account_id, recipients=number, hashes=hashes, by_script=by_script)
+        )
+
+    async def _write(self, work: Callable[[Tx], None]) -> None:
         try:
             await self._database.write(work)
         except SendLimitReached as refused:

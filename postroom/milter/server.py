@@ -13,6 +13,7 @@ from typing import cast
 from postroom.db import Database
 from postroom.mailplane.render import judge_path
 from postroom.milter.inbound import Inbound
+from postroom.milter.outgoing import Outgoing
 from postroom.milter.protocol import EarlyListener, EarlySession, Listener, Session, Want
 from postroom.milter.sieve import Forwards, Replies
 from postroom.milter.submission import Submission
@@ -23,6 +24,7 @@ BACKLOG = 1024
 # The listener for each kind of SMTP session, made from the database and the settings.
 LISTENERS: tuple[Callable[[Database, Settings], Listener | EarlyListener], ...] = (
     Submission,
+    Outgoing,
     Inbound,
     Replies,
     Forwards,

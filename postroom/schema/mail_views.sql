@@ -81,7 +81,8 @@ SELECT account_id, network FROM login_networks WHERE last_at > {now} - 259200000
 -- lost domain, still get mail that was accepted before. Their Sieve scripts do not run, because a
 -- script may send mail. `active_script` is the name of the link to the active script. A reset that
 -- stops scripts changes this name, and only the owner creates the new link. `ruled` says whether
--- there is a delivery script, which mail_scripts shows if it runs.
+-- there is a delivery script, which mail_scripts shows if it runs. `hidden` is set for the hidden
+-- account of a domain.
 CREATE VIEW mail_recipients AS
 SELECT
   accounts.id,
@@ -94,10 +95,13 @@ SELECT
   substr('0123456789abcdef', CAST(accounts.id % 256 / 16 AS INTEGER) + 1, 1)
     || substr('0123456789abcdef', CAST(accounts.id % 16 AS INTEGER) + 1, 1) || '/' || accounts.id AS home,
   accounts.quota_bytes,
-  accounts.quota_messages
+  accounts.quota_messages,
+  CASE WHEN accounts.deleted_at IS NULL THEN 0 ELSE 1 END AS hidden
 FROM accounts
 JOIN domains ON domains.id = accounts.domain_id
-WHERE accounts.deleted_at IS NULL;
+WHERE accounts.deleted_at IS NULL OR EXISTS (
+  SELECT 1 FROM hidden_accounts
+  WHERE hidden_accounts.account_id = accounts.id AND hidden_accounts.ended_at IS NULL);
 
 -- The Sieve script that runs before the account's own one. Only Dovecot's `dict` reads this view, by
 -- the delivery name: first the id of the script, then its text. The id is the same for every script,
@@ -171,7 +175,8 @@ SELECT local_part, domain, account_id || '@acct.internal' AS target FROM (
 ) AS roles
 WHERE account_id IS NOT NULL;
 
--- Who gets mail to the unknown addresses of a domain.
+-- Who gets mail to the unknown addresses of a domain: the accounts of its catch-all. Without one, the
+-- hidden account, while the route sends mail and keeps none.
 CREATE VIEW mail_catch_alls AS
 SELECT domains.name AS domain, alias_members.account_id || '@acct.internal' AS target
 FROM domains
@@ -179,7 +184,20 @@ JOIN addresses ON addresses.domain_id = domains.id
 JOIN alias_members ON alias_members.alias_id = addresses.alias_id
 JOIN accounts ON accounts.id = alias_members.account_id
 WHERE domains.status <> 'pending' AND addresses.local_part = '*'
-  AND accounts.status <> 'disabled' AND accounts.deleted_at IS NULL;
+  AND accounts.status <> 'disabled' AND accounts.deleted_at IS NULL
+UNION ALL
+SELECT domains.name, hidden_accounts.account_id || '@acct.internal'
+FROM domains
+JOIN webhooks ON webhooks.domain_id = domains.id
+JOIN hidden_accounts ON hidden_accounts.domain_id = domains.id
+WHERE domains.status <> 'pending' AND hidden_accounts.ended_at IS NULL
+  AND webhooks.forward_mode IS NOT NULL AND webhooks.forward_mode = 'webhook' AND webhooks.status = 'active'
+  AND NOT EXISTS (
+    SELECT 1 FROM addresses
+    JOIN alias_members ON alias_members.alias_id = addresses.alias_id
+    JOIN accounts ON accounts.id = alias_members.account_id
+    WHERE addresses.domain_id = domains.id AND addresses.local_part = '*'
+      AND accounts.status <> 'disabled' AND accounts.deleted_at IS NULL);
 
 -- Names on platform domains that nobody has and that take no mail, because a stranger could buy a
 -- certificate with one (RESERVED in address.py). postmaster@ and abuse@ are among them where mail to

@@ -4,17 +4,20 @@ import argparse
 import gc
 import signal
 import socket
+import sys
+from typing import Any
 
 import uvicorn
 
 from postroom.api.app import create_app
 from postroom.api.connection import configure
 from postroom.api.request_metrics import ProcessSlot
-from postroom.db import open_database
+from postroom.db import Database, open_database
 from postroom.instance import digest_key
 from postroom.mailboxes.dovecot import DovecotMailboxes
-from postroom.mailboxes.interface import NoMailboxes
 from postroom.mailboxes.session_terminator import SessionTerminator
+from postroom.messages.dovecot_messages import DovecotMessages
+from postroom.messages.outbox import PostfixOutbox
 from postroom.service import health_checks
 from postroom.service.metrics import Measures
 from postroom.service.processes import api_names
@@ -22,6 +25,8 @@ from postroom.settings import Settings
 
 # Seconds for open requests at the end of the API; less than the supervisor's grace.
 DRAIN = 8
+# A thread that reads or builds a message lets the event loop go on within this time.
+SWITCH_SECONDS = 0.0005
 
 
 def run_api(settings: Settings, listener: socket.socket, instance: str, name: str = "api") -> None:
@@ -34,7 +39,7 @@ def run_api(settings: Settings, listener: socket.socket, instance: str, name: st
             settings,
             end_sessions=session_terminator,
             digest_key=digest_key.ensure(settings.data),
-            mailboxes=DovecotMailboxes(session_terminator) if settings.mail == "on" else NoMailboxes(),
+            **_mail(settings, database, session_terminator),
             has_submission=lambda: settings.mail == "off" or health_checks.has_postfix(settings),
             probe=health_checks.Readiness(health_checks.checks(settings)),
             measure=Measures(settings),
@@ -46,12 +51,24 @@ def run_api(settings: Settings, listener: socket.socket, instance: str, name: st
         # scans all of them, which takes 15 ms.
         gc.collect()
         gc.freeze()
+        sys.setswitchinterval(SWITCH_SECONDS)
         # uvicorn raises the signal again after a clean end, which must not look like a failure.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
         uvicorn.Server(config).run(sockets=[listener])
     finally:
         database.close()
+
+
+def _mail(settings: Settings, database: Database, session_terminator: SessionTerminator) -> dict[str, Any]:
+    """Returns what the API asks about mail; nothing for an instance without mail."""
+    if settings.mail == "off":
+        return {}
+    return {
+        "mailboxes": DovecotMailboxes(session_terminator),
+        "messages": DovecotMessages(settings, database),
+        "outbox": PostfixOutbox(settings.data, settings.node),
+    }
 
 
 def main(settings: Settings, options: argparse.Namespace, files: list[int]) -> None:

@@ -15,7 +15,7 @@ from postroom.mailplane.render import OwnNode, node_addresses
 from postroom.settings import Settings, variable
 
 BACKLOG = 2048
-NODE_PORTS = 3
+NODE_PORTS = 4
 DOVECOT = ("imap_port", "imaps_port", "pop3_port", "pop3s_port", "sieve_port")
 POSTFIX = ("smtp_port", "submission_port", "submissions_port")
 

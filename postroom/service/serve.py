@@ -132,7 +132,7 @@ def _run_alone(settings: Settings, part: Literal["api", "worker"], terminal: Ter
     listener = early or (ports.listen(settings) if part == "api" else None)
     from postroom.service.preparation import prepare
 
-    system_user.ensure().become()
+    system_user.ensure().become(system_user.sending_groups() if part == "api" and settings.mail == "on" else ())
     os.chdir(settings.data)
     log.configure(settings.log_level)
     with terminal.step("Database"):
@@ -276,7 +276,13 @@ class _Service:
         CannotStart."""
         parts = ["prepare", *(["milter"] if self._postfix else []), *([] if self._only else ["worker", "api"])]
         fork_server = processes.fork_server(self._settings, parts)
-        supervisor = Supervisor(self._settings.data, owner, self._terminal.line, fork_server)
+        supervisor = Supervisor(
+            self._settings.data,
+            owner,
+            self._terminal.line,
+            fork_server,
+            system_user.sending_groups() if self._postfix else (),
+        )
         try:
             supervisor.load()
         except OSError as error:

@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from postroom.db import Database
-from postroom.errors import Busy
+from postroom.errors import Busy, MailUnavailable
 from postroom.log import log
 from postroom.service.webhook_fan_out import FanOut
 from postroom.webhooks import attempts, courses, lanes, secrets, signing
-from postroom.webhooks.attempts import Due
+from postroom.webhooks.attempts import Due, Message
 from postroom.webhooks.courses import Course
 from postroom.webhooks.lanes import Lane
 from postroom.webhooks.sender import IN_FLIGHT, SECONDS, Attempt, Pool, Sender
@@ -30,6 +30,8 @@ HEALTHY_LANES, FAILING_LANES, LANES = 1024, 256, 2048
 SLOW_SECONDS = 0.5
 # Seconds after which a lease starts no new attempt, so that it ends before the lease of the lane.
 LANE_SECONDS = lanes.LEASE_MS / 1000 - SECONDS - 5.0
+# Seconds after that in which a body that was being read is still sent.
+READ_MARGIN_SECONDS = 3.0
 # Largest number of attempts of a lane that are not written down yet. A webhook that is disabled
 # gets no more than these, and those that are in flight.
 UNRECORDED = 8
@@ -37,14 +39,25 @@ UNRECORDED = 8
 UNREADABLE_MS = 60_000
 
 
+# Returns the body of a message; None if the message is gone. Raises MailUnavailable.
+ReadMessage = Callable[[Message], Awaitable[bytes | None]]
+
+
+async def _no_mail(_message: Message) -> bytes | None:
+    raise MailUnavailable("This instance runs without mail.", 60)
+
+
 class Webhooks:
     """The deliveries of a node, which has one worker. `key` opens the secrets; `node_id` is 0 in an
-    installation of one machine."""
+    installation of one machine. `read_message` makes the body of a message."""
 
-    def __init__(self, database: Database, sender: Sender, key: str, node_id: int = 0) -> None:
+    def __init__(
+        self, database: Database, sender: Sender, key: str, node_id: int = 0, read_message: ReadMessage = _no_mail
+    ) -> None:
         self._database = database
         self._sender = sender
         self._key = key
+        self._read_message = read_message
         self._node_id = node_id
         self._fan_out = FanOut(database)
         self._running: dict[bool, set[int]] = {False: set(), True: set()}
@@ -148,11 +161,18 @@ class Webhooks:
         headers = signing.headers(opened, one.message_id, int(time.time()), body)
         return await self._sender.post(pool, lane.url or "", headers, body)
 
-    async def record(self, lane: Lane, one: Due, attempt: Attempt | None) -> bool:
-        """Writes down what became of an attempt; None: there is nothing to send any more. Returns
-        whether more may be sent in this lease."""
+    async def read(self, one: Due) -> bytes | None:
+        """Returns the body of a delivery; None if there is nothing to send any more. Raises
+        MailUnavailable."""
+        return await self._read_message(one.source) if isinstance(one.source, Message) else one.source
+
+    async def record(self, lane: Lane, one: Due, attempt: Attempt | None, *, is_unread: bool = False) -> bool:
+        """Writes down what became of an attempt; None: there was none, because there is nothing to
+        send any more, or because the message could not be read now. Returns whether more may be
+        sent in this lease."""
         if attempt is None:
-            await self._database.write(partial(attempts.skip, lane=lane, one=one))
+            end = attempts.postpone if is_unread else attempts.skip
+            await self._database.write(partial(end, lane=lane, one=one))
             return True
         return await self._database.write(partial(attempts.record, lane=lane, one=one, attempt=attempt))
 
@@ -181,7 +201,8 @@ class _Run:
             await self._next()
         finally:
             slow.cancel()
-        await asyncio.wait(self._records)
+        if self._records:
+            await asyncio.wait(self._records)
         async with asyncio.TaskGroup() as group:
             for _ in range(min(IN_FLIGHT, len(self._due))):
                 group.create_task(self._work())
@@ -200,12 +221,27 @@ class _Run:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if self._is_stopped or not self._due or time.monotonic() > self._ends_at:
             return False
-        one, attempt = self._due.popleft(), None
-        if one.body is not None:
-            attempt = await self._webhooks.attempt(self._lane, self._opened, self._pool, one, one.body)
+        one = self._due.popleft()
+        body, is_unread = await self._read(one)
+        if time.monotonic() > self._ends_at + READ_MARGIN_SECONDS:
+            return False  # it stays due
+        attempt = None
+        if body is not None:
+            attempt = await self._webhooks.attempt(self._lane, self._opened, self._pool, one, body)
             self._count(attempt)
-        self._records.append(asyncio.create_task(self._record(one, attempt)))
+        self._records.append(asyncio.create_task(self._record(one, attempt, is_unread)))
         return not self._is_stopped
+
+    async def _read(self, one: Due) -> tuple[bytes | None, bool]:
+        """Returns the body, and whether it could not be read now. A message that cannot be read
+        delays no other one."""
+        try:
+            return await self._webhooks.read(one), False
+        except MailUnavailable:
+            return None, True
+        except Exception as error:
+            log.error("work has failed and will be tried again", kind="message", item=one.message_id, exc_info=error)
+            return None, True
 
     def _count(self, attempt: Attempt) -> None:
         now = time.time_ns() // 1_000_000
@@ -216,9 +252,9 @@ class _Run:
         self._course.is_gone |= attempt.is_gone
         self._is_stopped = True
 
-    async def _record(self, one: Due, attempt: Attempt | None) -> None:
+    async def _record(self, one: Due, attempt: Attempt | None, is_unread: bool) -> None:
         goes_on = False
         try:
-            goes_on = await self._webhooks.record(self._lane, one, attempt)
+            goes_on = await self._webhooks.record(self._lane, one, attempt, is_unread=is_unread)
         finally:  # also if the database is away: what is not written down is sent again
             self._is_stopped |= not goes_on

@@ -20,11 +20,14 @@ from postroom.accounts import (
     addresses,
     alias_rests,
     app_passwords,
+    hidden_accounts,
     known_recipients,
     last_logins,
     login_bans,
     login_failures,
     login_networks,
+    mail_tokens,
+    outgoing_messages,
     owner_sessions,
     purges,
     sent_days,
@@ -45,7 +48,7 @@ from postroom.mailboxes import session_revocations
 from postroom.mailboxes.session_revocations import Ended, EndSessions
 from postroom.mailplane.dovecot.logins import Login
 from postroom.service import purge as mail_purge
-from postroom.webhooks import deliveries
+from postroom.webhooks import deliveries, received_messages
 
 PAUSE_SECONDS = 1.0
 # Largest number of batches of one kind of work in a round, and of rows in a batch.
@@ -62,6 +65,13 @@ DAY_MS = 24 * 3600 * 1000
 # Lease in milliseconds for ending sessions, which takes up to 5 s. The lease is short because a
 # session that began during a revocation stays open until the worker ends it.
 SESSION_MS = 10_000
+
+# Nouns with rows that are removed when they are old, and with rows of accounts.
+TRIMMED = (
+    *(login_failures, login_bans, login_networks, sent_mail, sent_days, known_recipients),
+    *(deliveries, received_messages),
+)
+OF_ACCOUNTS = (sent_mail, sent_days, known_recipients, received_messages)
 
 # Returns the last login with each password since the last call.
 ReadLogins = Callable[[], list[Login]]
@@ -83,8 +93,9 @@ async def run(
     count_failures: Work | None = None,
     record_sent: Work | None = None,
     mover: Mover | None = None,
-    keep_trust: Callable[[], Awaitable[None]] | None = None,
-    send_webhooks: Work | None = None,
+    keep_trust: Work | None = None,
+    serve_nodes: Work | None = None,
+    webhooks: tuple[Work, ...] = (),
     events_days: int = 0,
 ) -> None:
     """Works until cancelled. Touches the file `alive` in every round, for the health check."""
@@ -95,12 +106,9 @@ async def run(
         group.create_task(_keep_on(partial(purge_all_due, database, mail, node)))
         group.create_task(_keep_on(partial(keep_house, database, events_days), HOUSE_SECONDS))
         stop: Work | None = partial(_in_thread, stop_scripts) if stop_scripts else None
-        for work in filter(None, (stop, count_quotas, count_failures, record_sent, keep_trust, send_webhooks)):
+        others = (stop, count_quotas, count_failures, record_sent, keep_trust, serve_nodes, *webhooks)
+        for work in filter(None, (*others, *(_moving(database, mover) if mover else ()))):
             group.create_task(_keep_on(work))
-        if mover:
-            group.create_task(_keep_on(partial(move_due, database, mover)))
-            group.create_task(_keep_on(partial(erase_leftovers, database, mover)))
-            group.create_task(_keep_on(mover.heartbeat))
         running: set[asyncio.Task[None]] = set()
         while True:
             alive.touch()
@@ -109,6 +117,10 @@ async def run(
                 await _round(partial(routine, database))
             await _round(lambda: start_checks(database, verification, group, running))
             await asyncio.sleep(PAUSE_SECONDS)
+
+
+def _moving(database: Database, mover: Mover) -> tuple[Work, ...]:
+    return partial(move_due, database, mover), partial(erase_leftovers, database, mover), mover.heartbeat
 
 
 async def end_due_sessions(database: Database, end_sessions: EndSessions, node: int | None = None) -> None:
@@ -150,7 +162,7 @@ async def purge_due(database: Database, mail: Path, node: int | None = None) -> 
 async def _purge(database: Database, mail: Path, ids: list[int]) -> None:
     take = partial(leases.acquire, kind="purge", items=ids, is_due=purges.begin_purge)
     if ours := await database.write(take):
-        for noun, id_ in itertools.product((sent_mail, sent_days, known_recipients), ours):
+        for noun, id_ in itertools.product(OF_ACCOUNTS, ours):
             while await database.write(partial(noun.erase, account_id=id_)) >= noun.STEP:
                 pass
         await mail_purge.purge(database, mail, ours)
@@ -299,9 +311,14 @@ async def keep_house(database: Database, events_days: int, most_answers: int = i
 async def _keep_house(database: Database, events_days: int, most_answers: int) -> None:
     await _step_by_step(database, console_sessions.forget, console_sessions.STEP)
     await _step_by_step(database, owner_sessions.forget, owner_sessions.STEP)
+    await _step_by_step(database, mail_tokens.forget, mail_tokens.STEP)
     await _step_by_step(database, addresses.forget, addresses.STEP)
-    for noun in (login_failures, login_bans, login_networks, sent_mail, sent_days, known_recipients, deliveries):
+    for noun in TRIMMED:
         await _step_by_step(database, noun.forget, noun.STEP)
+    await _step_by_step(database, outgoing_messages.forget, outgoing_messages.STEP)
+    after: int | None = 0
+    while after is not None:
+        after = await database.write(partial(hidden_accounts.end_unused, after=after))
     spent = await database.read_slow(partial(idempotency.spent, most=most_answers))
     for organization, last in spent.items():
         trim = partial(idempotency.trim, organization=organization, last=last)

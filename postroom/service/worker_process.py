@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import signal
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -19,8 +20,14 @@ from postroom.mailboxes.session_terminator import SessionTerminator
 from postroom.mailplane.dovecot.logins import FailureLog, LoginLog
 from postroom.mailplane.dovecot.quota_warnings import QuotaWarnings
 from postroom.mailplane.dovecot.runaways import Runaways
+from postroom.mailplane.dovecot.traces import Deliveries
 from postroom.mailplane.postfix.deliveries import DeliveryLog
+from postroom.messages.dovecot_messages import DovecotMessages
 from postroom.service import health_checks, login_guard, worker
+from postroom.service.arrivals import Arrivals
+from postroom.service.message_bodies import MessageBodies
+from postroom.service.node_imap import NodeImap
+from postroom.service.passing_messages import PassingMessages
 from postroom.service.quota_counts import QuotaCounts
 from postroom.service.sent_log import SentLog
 from postroom.service.webhooks import Webhooks
@@ -35,10 +42,7 @@ def run_worker(settings: Settings) -> None:
     async def run() -> None:
         resolver = Resolver(settings.resolver)
         session_terminator, mail = SessionTerminator(settings, database), settings.data / "mail"
-        mover = keep_trust = None
-        if node := await _node(database, settings):
-            mover = Mover(database, node.id, mail, session_terminator.endpoint)
-            keep_trust = partial(node_join.trusting_of(node, settings).keep_on, database)
+        node = await _node(database, settings)
         work = asyncio.create_task(
             worker.run(
                 database,
@@ -48,9 +52,8 @@ def run_worker(settings: Settings) -> None:
                 mail=mail,
                 alive=health_checks.worker_alive(settings.data),
                 **_log_readers(settings, database, session_terminator, node),
-                mover=mover,
-                keep_trust=keep_trust,
-                send_webhooks=_webhooks(settings, database, resolver, node).run,
+                **(_of_nodes(node, settings, database, session_terminator) if node else {}),
+                webhooks=_webhooks(settings, database, resolver, session_terminator, node),
                 events_days=settings.events_days,
             )
         )
@@ -63,9 +66,39 @@ def run_worker(settings: Settings) -> None:
         database.close()
 
 
-def _webhooks(settings: Settings, database: Database, resolver: Resolver, node: Node | None) -> Webhooks:
+def _of_nodes(
+    node: Node, settings: Settings, database: Database, session_terminator: SessionTerminator
+) -> dict[str, Any]:
+    """Returns the parts of the worker that only a machine among several has."""
+    bind = node_join.address_of_own(node, settings)
+    addresses = [bind] if bind else settings.listen_addresses
+    return {
+        "mover": Mover(database, node.id, settings.data / "mail", session_terminator.endpoint),
+        "keep_trust": partial(node_join.trusting_of(node, settings).keep_on, database),
+        "serve_nodes": NodeImap(database, node, addresses, settings.data).keep_on,
+    }
+
+
+def _webhooks(
+    settings: Settings,
+    database: Database,
+    resolver: Resolver,
+    session_terminator: SessionTerminator,
+    node: Node | None,
+) -> tuple[Callable[[], Awaitable[None]], ...]:
+    """Returns the parts of the worker that send to webhooks and that find the mail for them."""
     sender = Sender(resolver, allows_private=settings.webhook_allow == "private")
-    return Webhooks(database, sender, digest_key.ensure(settings.data), node.id if node else 0)
+    key, node_id = digest_key.ensure(settings.data), node.id if node else None
+    if settings.mail == "off":
+        return (Webhooks(database, sender, key, node_id or 0).run,)
+    dovecot, mail = DovecotMailboxes(session_terminator), settings.data / "mail"
+    messages = DovecotMessages(settings, database)
+    read_message = MessageBodies(messages, dovecot, settings.public_base)
+    webhooks = Webhooks(database, sender, key, node_id or 0, read_message)
+    hints = Deliveries(settings.data / "log" / log_name("dovecot"))
+    arrivals = Arrivals(database, dovecot, hints, mail, settings.hostname, node_id)
+    passing = PassingMessages(database, messages, dovecot, settings.data / "run")
+    return webhooks.run, arrivals.run, passing.run
 
 
 def _log_readers(
@@ -73,14 +106,14 @@ def _log_readers(
 ) -> dict[str, Any]:
     """Returns the parts of the worker that follow the logs of Dovecot and Postfix."""
 
-    path = settings.data / "log" / log_name("dovecot")
-    count = DovecotMailboxes(session_terminator).count
+    path, mail = settings.data / "log" / log_name("dovecot"), settings.data / "mail"
+    mailboxes, node_id = DovecotMailboxes(session_terminator), node.id if node else None
     return {
         "read_logins": LoginLog(path),
-        "stop_scripts": Runaways(path, settings.data / "mail"),
+        "stop_scripts": Runaways(path, mail),
         "count_failures": login_guard.LoginGuard(database, FailureLog(path), login_guard.bounds(settings)),
-        "record_sent": SentLog(database, DeliveryLog(path.with_name(log_name("postfix"))), node.id if node else 0),
-        "count_quotas": QuotaCounts(database, QuotaWarnings(path), count, node.id if node else None),
+        "record_sent": SentLog(database, DeliveryLog(path.with_name(log_name("postfix"))), node_id or 0),
+        "count_quotas": QuotaCounts(database, QuotaWarnings(path), mailboxes.count, node_id),
     }
 
 

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -60,7 +60,7 @@ class _Life:
 class Supervisor:
     """Owns the child processes. `say` gets one line for each event that concerns the operator.
     `fork_server` is the command of the fork server, which gets the number of a descriptor as its
-    last argument, with the environment of the parts."""
+    last argument, with the environment of the parts, and with these other groups."""
 
     def __init__(
         self,
@@ -68,6 +68,7 @@ class Supervisor:
         owner: tuple[int, int] | None,
         say: Callable[[str], None],
         fork_server: tuple[list[str], Mapping[str, str]],
+        groups: Sequence[int] = (),
     ) -> None:
         self._data = data
         self._owner = owner
@@ -75,6 +76,7 @@ class Supervisor:
         self._lives: dict[str, _Life] = {}
         self._lifeline, self._own_end = os.pipe()
         self._fork_server = fork_server
+        self._groups = list(groups)
         self._forks = Forks(self._launch, owner[0] if owner else os.getuid())
 
     @property
@@ -192,7 +194,7 @@ class Supervisor:
             start_new_session=True,
             user=user,
             group=group,
-            extra_groups=None if user is None else [],
+            extra_groups=None if user is None else self._groups,
             umask=umask,
         )
 

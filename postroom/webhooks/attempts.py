@@ -1,12 +1,15 @@
 """The attempts of deliveries: which are due, what they send, and what becomes of them."""
 
 import random
+from typing import Any
 
 import msgspec
 
-from postroom.db import Tx
-from postroom.webhooks import bodies
+from postroom.db import Row, Tx
+from postroom.webhooks import bodies, passing_messages
 from postroom.webhooks.lanes import Lane
+from postroom.webhooks.passing_messages import HeldMessage
+from postroom.webhooks.received_messages import HAS_MAIL
 from postroom.webhooks.sender import Attempt
 
 # Seconds until the next attempt, after each one that failed.
@@ -18,22 +21,45 @@ MOST = 64
 # Largest number of rows that one transaction changes because nothing is sent any more.
 STEP = 500
 UNSENT = "The webhook was disabled."
-PRUNED = "The event was removed, because it was too old."
+GONE = {
+    "event": "The event was removed, because it was too old.",
+    "message": "The message is no longer in the mailbox.",
+}
+# Milliseconds until a delivery is tried again whose mailbox does not answer.
+UNREAD_MS = 30_000
 
-EVENTS = """
+EVENTS = f"""
 SELECT webhook_deliveries.id, webhook_deliveries.source_kind, webhook_deliveries.source_id, webhook_deliveries.attempts,
   webhook_deliveries.retry, webhook_deliveries.next_at, events.id, events.type, events.account_id, events.domain_id,
   (SELECT name FROM domains WHERE domains.id = events.domain_id), events.user_id, events.request_id, events.data,
-  events.created_at
-FROM webhook_deliveries LEFT JOIN events
-  ON events.id = webhook_deliveries.source_id AND events.organization_id = webhook_deliveries.organization_id
+  events.created_at, accounts.id, received_messages.uidvalidity, received_messages.uid, received_messages.trace,
+  received_messages.received_at, accounts.address, accounts.user_id,
+  COALESCE((SELECT node_id FROM account_homes WHERE account_homes.account_id = accounts.id), 0),
+  accounts.deleted_at, passing_messages.uidvalidity, passing_messages.uid, passing_messages.hidden_id,
+  passing_messages.held_uidvalidity, passing_messages.held_uid
+FROM webhook_deliveries
+LEFT JOIN events ON webhook_deliveries.source_kind = 'event'
+  AND events.id = webhook_deliveries.source_id AND events.organization_id = webhook_deliveries.organization_id
+LEFT JOIN received_messages ON webhook_deliveries.source_kind = 'message'
+  AND received_messages.id = webhook_deliveries.source_id
+  AND received_messages.organization_id = webhook_deliveries.organization_id
+LEFT JOIN accounts ON accounts.id = received_messages.account_id AND {HAS_MAIL}
+LEFT JOIN passing_messages ON passing_messages.message_id = received_messages.id
+  AND passing_messages.organization_id = webhook_deliveries.organization_id AND held_uid IS NOT NULL
 WHERE webhook_deliveries.organization_id = :organization AND webhook_deliveries.webhook_id = :webhook_id
   AND webhook_deliveries.status = 'pending'"""
 DUE = f"{EVENTS} AND next_at <= :now ORDER BY next_at LIMIT :limit"
 OLDEST = f"{EVENTS} ORDER BY webhook_deliveries.id LIMIT :limit"
 RECORD = """
-UPDATE webhook_deliveries SET status = :status, attempts = attempts + :made, retry = :retry, next_at = :next_at,
+UPDATE webhook_deliveries SET status = :status, attempts = attempts + 1, retry = :retry, next_at = :next_at,
   last_status_code = :status_code, last_error = :error, duration_ms = :duration_ms, ended_at = :ended_at
+WHERE id = :id AND organization_id = :organization AND status = 'pending'"""
+END = """
+UPDATE webhook_deliveries SET status = 'failed', next_at = NULL, last_status_code = NULL, last_error = :error,
+  duration_ms = NULL, ended_at = :now
+WHERE id = :id AND organization_id = :organization AND status = 'pending'"""
+POSTPONE = """
+UPDATE webhook_deliveries SET next_at = :next_at
 WHERE id = :id AND organization_id = :organization AND status = 'pending'"""
 STILL = "SELECT 1 FROM webhooks WHERE id = :id AND organization_id = :organization AND url = :url AND status = 'active'"
 DROP = """
@@ -46,14 +72,34 @@ DELETE FROM webhook_deliveries WHERE id IN (
   SELECT id FROM webhook_deliveries WHERE webhook_id = :webhook_id ORDER BY id LIMIT :limit) RETURNING id"""
 
 
+class Message(msgspec.Struct, frozen=True):
+    """A received message, and the account that got it. `received_at` is in milliseconds since 1970
+    UTC; `node_id` is the node with the mailbox, 0 in an installation of one machine. If a hidden
+    account holds the message, `held` says where, and `uidvalidity` and `uid` are its id in the
+    links. `is_hidden`: a hidden account got the message."""
+
+    account_id: int
+    uidvalidity: int
+    uid: int
+    trace: str
+    received_at: int
+    address: str
+    user_id: str
+    node_id: int
+    is_hidden: bool = False
+    held: HeldMessage | None = None
+
+
 class Due(msgspec.Struct, frozen=True):
-    """A delivery that is to be sent now. `body` is None if its source is gone."""
+    """A delivery that is to be sent now. `source` is the body of an event, or a message, which must
+    be read; None if there is neither any more."""
 
     id: int
     message_id: str
     retry: int
     next_at: int
-    body: bytes | None
+    source: bytes | Message | None
+    kind: str
 
 
 def due(tx: Tx, lane: Lane) -> list[Due]:
@@ -62,16 +108,7 @@ def due(tx: Tx, lane: Lane) -> list[Due]:
     named = {"organization": lane.organization_id, "webhook_id": lane.webhook_id}
     oldest = tx.all(OLDEST, **named, limit=1) if lane.is_probing else None
     rows = tx.all(DUE, **named, now=tx.now, limit=MOST) if oldest is None else oldest
-    return [
-        Due(
-            row[0],
-            bodies.message_id(row[1], row[2]),
-            row[4],
-            row[5],
-            None if row[6] is None else bodies.of_event(row[6:]),
-        )
-        for row in rows
-    ]
+    return [Due(row[0], bodies.message_id(row[1], row[2]), row[4], row[5], _source(row), row[1]) for row in rows]
 
 
 def record(tx: Tx, lane: Lane, one: Due, attempt: Attempt) -> bool:
@@ -84,7 +121,6 @@ def record(tx: Tx, lane: Lane, one: Due, attempt: Attempt) -> bool:
     later = tx.now + _wait(min(retry, len(RETRIES))) if was_due else one.next_at
     tx.run(
         RECORD,
-        made=1,
         id=one.id,
         organization=lane.organization_id,
         status="delivered" if is_done else "failed" if is_over else "pending",
@@ -95,24 +131,19 @@ def record(tx: Tx, lane: Lane, one: Due, attempt: Attempt) -> bool:
         duration_ms=attempt.duration_ms,
         ended_at=tx.now if is_over else None,
     )
+    if is_done and one.kind == "message":
+        passing_messages.deliver(tx, lane.organization_id, lane.webhook_id, one.id)
     return tx.one(STILL, id=lane.webhook_id, organization=lane.organization_id, url=lane.url) is not None
 
 
 def skip(tx: Tx, lane: Lane, one: Due) -> None:
     """Ends a delivery whose source is gone."""
-    tx.run(
-        RECORD,
-        made=0,
-        id=one.id,
-        organization=lane.organization_id,
-        status="failed",
-        retry=one.retry,
-        next_at=None,
-        status_code=None,
-        error=PRUNED,
-        duration_ms=None,
-        ended_at=tx.now,
-    )
+    tx.run(END, id=one.id, organization=lane.organization_id, error=GONE[one.kind], now=tx.now)
+
+
+def postpone(tx: Tx, lane: Lane, one: Due) -> None:
+    """Puts off a delivery whose mailbox does not answer now. That is not the endpoint's failure."""
+    tx.run(POSTPONE, id=one.id, organization=lane.organization_id, next_at=tx.now + UNREAD_MS)
 
 
 def drop(tx: Tx, webhook_id: int) -> int:
@@ -123,6 +154,22 @@ def drop(tx: Tx, webhook_id: int) -> int:
 def erase(tx: Tx, webhook_id: int) -> int:
     """Removes deliveries of a webhook that is deleted, at most STEP. Returns their number."""
     return len(tx.all(ERASE, webhook_id=webhook_id, limit=STEP))
+
+
+def _source(row: Row) -> bytes | Message | None:
+    event, message = row[6:15], row[15:]
+    if event[0] is not None:
+        return bodies.of_event(event)
+    return None if message[0] is None else _message(*message)
+
+
+def _message(*row: Any) -> Message:
+    *known, deleted_at, uidvalidity, uid, hidden_id, held_uidvalidity, held_uid = row
+    changed: dict[str, Any] = {"is_hidden": deleted_at is not None}
+    if held_uid is not None:
+        changed |= {"uidvalidity": uidvalidity, "uid": uid}
+        changed["held"] = HeldMessage(hidden_id, held_uidvalidity, held_uid)
+    return msgspec.structs.replace(Message(*known), **changed)
 
 
 def _wait(retry: int) -> int:

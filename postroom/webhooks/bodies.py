@@ -2,14 +2,14 @@
 row, and each kind of source has a function here."""
 
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 
 from postroom.db import Row
+from postroom.webhooks.received_messages import RECEIVED
 
 # The prefix of the webhook-id of each kind of source.
-PREFIXES = {"event": "evt"}
+PREFIXES = {"event": "evt", "message": "msg"}
 # The type of a delivery on request, which has no event.
 TEST = "webhook.test"
 
@@ -38,12 +38,17 @@ def of_event(row: Row) -> bytes:
     return _body(type_, created_at, shown)
 
 
+def of_message(received_at: int, message: msgspec.Struct) -> bytes:
+    """The body of a received message. `message` is the message as the API shows it."""
+    return _body(RECEIVED, received_at, message)
+
+
 def of_test(webhook_id: int, now: int) -> bytes:
     """The body of a delivery that somebody asked for."""
     return _body(TEST, now, {"webhook_id": webhook_id})
 
 
-def _body(type_: str, at: int, data: dict[str, Any]) -> bytes:
+def _body(type_: str, at: int, data: object) -> bytes:
     return msgspec.json.encode({"type": type_, "timestamp": _timestamp(at), "data": data})
 
 

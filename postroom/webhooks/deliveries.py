@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from postroom.actor import Actor
-from postroom.db import Tx
+from postroom.db import Row, Tx
 from postroom.errors import Refused, not_found
 from postroom.webhooks import fan_out, lanes, webhooks
 
@@ -23,7 +23,10 @@ STEP = 500
 NO_END = 2**62
 
 COLUMNS = """
-SELECT id, source_id, type, status, attempts, next_at, last_status_code, last_error, duration_ms, created_at
+SELECT id, CASE source_kind WHEN 'event' THEN source_id END, type, CASE source_kind WHEN 'message' THEN (
+    SELECT account_id || '/' || uidvalidity || '.' || uid FROM received_messages
+    WHERE received_messages.id = source_id AND received_messages.organization_id = :organization) END,
+  status, attempts, next_at, last_status_code, last_error, duration_ms, created_at
 FROM webhook_deliveries WHERE organization_id = :organization AND webhook_id = :webhook_id AND id < :below"""
 PAGE = f"{COLUMNS} ORDER BY id DESC LIMIT :limit"
 PAGE_OF_STATUS = f"{COLUMNS} AND status = :status ORDER BY id DESC LIMIT :limit"
@@ -50,7 +53,8 @@ DELETE FROM webhook_deliveries WHERE id IN (
   SELECT id FROM webhook_deliveries WHERE status = :status AND ended_at <= :before ORDER BY ended_at LIMIT :limit)
 RETURNING id"""
 NEEDED = "SELECT MIN(source_id) FROM webhook_deliveries WHERE source_kind = 'event' AND status = 'pending'"
-PENDING = "SELECT COUNT(*) FROM webhook_deliveries WHERE source_kind = 'event' AND status = 'pending'"
+PENDING = """
+SELECT COUNT(*) FROM webhook_deliveries WHERE source_kind IN ('event', 'message') AND status = 'pending'"""
 # After a restore: what was pending may have arrived since the backup, and what waits in the events
 # too.
 END_ALL = """
@@ -60,13 +64,22 @@ WHERE status = 'pending'"""
 SKIP_ALL = "UPDATE webhooks SET after_event_id = (SELECT COALESCE(MAX(id), 0) FROM events)"
 
 
+class DeliveredMessage(msgspec.Struct, frozen=True):
+    """A message in an account, with the id that it had when it arrived."""
+
+    account_id: int
+    id: str
+
+
 class Delivery(msgspec.Struct, frozen=True):
-    """A delivery. Times are in milliseconds since 1970 UTC; `next_at` is None unless it is pending,
-    `duration_ms` is that of the last attempt."""
+    """A delivery of an event or of a message; the other one of `event_id` and `message` is None.
+    Times are in milliseconds since 1970 UTC; `next_at` is None unless it is pending, `duration_ms`
+    is that of the last attempt."""
 
     id: int
-    event_id: int
+    event_id: int | None
     type: str
+    message: DeliveredMessage | None
     status: Status
     attempts: int
     next_at: int | None
@@ -96,7 +109,7 @@ def page(
         rows = tx.all(PAGE, **named, limit=limit)
     else:
         rows = tx.all(PAGE_OF_STATUS, **named, status=status, limit=limit)
-    return [Delivery(*row) for row in rows]
+    return [_from_row(row) for row in rows]
 
 
 def replay(tx: Tx, actor: Actor, webhook_id: int, user_id: str | None, delivery_id: int) -> Replayed:
@@ -151,6 +164,12 @@ def pending(tx: Tx) -> int:
     """Returns the number of pending deliveries."""
     row = tx.one(PENDING)
     return int(row[0]) if row else 0
+
+
+def _from_row(row: Row) -> Delivery:
+    id_, event_id, type_, name, *rest = row
+    account_id, _, message_id = (name or "").partition("/")
+    return Delivery(id_, event_id, type_, DeliveredMessage(int(account_id), message_id) if name else None, *rest)
 
 
 def _active(tx: Tx, actor: Actor, webhook_id: int, user_id: str | None) -> dict[str, int]:

@@ -27,8 +27,11 @@ FAILING = "SELECT COUNT(*) FROM webhook_lanes WHERE failing = 1 AND due_at IS NO
 TAKE = """
 UPDATE webhook_lanes SET leased_until = :until, due_at = :until, node_id = :node_id
 WHERE webhook_id = :id AND due_at <= :now AND leased_until <= :now RETURNING webhook_id"""
+# The webhook of a route sends nothing while its domain belongs to nobody, or to somebody else.
 GET = """
-SELECT organization_id, url, status, secret, former_secret, COALESCE(former_until, 0), failures, failing_since
+SELECT organization_id, url, CASE WHEN forward_mode IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM domains WHERE domains.id = webhooks.domain_id AND domains.status <> 'pending')
+  THEN 'disabled' ELSE status END, secret, former_secret, COALESCE(former_until, 0), failures, failing_since
 FROM webhooks WHERE id = :id"""
 RELEASE = """
 UPDATE webhook_lanes SET leased_until = 0, failing = :failing WHERE webhook_id = :id AND leased_until = :until

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from postroom.webhooks import signing
 
-MOST_BYTES = 1_000_000
+MOST_BYTES = 16_000_000
 
 
 def serve(secret: str, port: int, answer: int) -> ThreadingHTTPServer:

@@ -16,8 +16,19 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 MARK = "whsec_"
 SECRET_BYTES = 32
+# Numbers of bytes that a secret of somebody else's making may have.
+SIZES = range(24, 65)
 INFO = b"postroom webhook secrets 1"
 NONCE = 12
+
+
+def is_valid(text: str) -> bool:
+    """Whether this is `whsec_` and 24 to 64 bytes in base64."""
+    try:
+        secret = b64decode(text.removeprefix(MARK), validate=True)
+    except ValueError:
+        return False
+    return text == MARK + b64encode(secret).decode() and len(secret) in SIZES
 
 
 def make() -> str:

@@ -22,6 +22,7 @@ from postroom.domains import commands as domains
 from postroom.errors import FieldError, LimitReached, Refused, invalid, not_found
 from postroom.instance import digest_key
 from postroom.webhooks import lanes, secrets, urls
+from postroom.webhooks.received_messages import RECEIVED
 
 Status = Literal["active", "disabled"]
 
@@ -33,8 +34,8 @@ FORMER_MS = 24 * 3600 * 1000
 
 FIELDS = """
 id, url, events, user_id, domain_id, (SELECT name FROM domains WHERE domains.id = webhooks.domain_id) AS domain,
-  account_id, description, status, disabled_reason, former_until, last_success_at, failing_since, created_at,
-  updated_at"""
+  account_id, forward_mode, description, status, disabled_reason, former_until, last_success_at, failing_since,
+  created_at, updated_at"""
 # A webhook without a user gets the events of all, so a key that is bound to a user does not see it.
 SEEN = """
 organization_id = :organization AND COALESCE(user_id, '') = COALESCE(:user_id, user_id, '')
@@ -46,9 +47,9 @@ FROM webhooks WHERE organization_id = :organization"""
 NEWEST_EVENT = "SELECT COALESCE(MAX(id), 0) FROM events WHERE organization_id = :organization"
 INSERT = f"""
 INSERT INTO webhooks (organization_id, key_id, url, events, user_id, domain_id, account_id, description, status,
-  secret, after_event_id, created_at, updated_at)
+  secret, after_event_id, messages_since, created_at, updated_at)
 VALUES (:organization, :key_id, :url, :events, :user_id, :domain_id, :account_id, :description, 'active', :secret,
-  :after_event_id, :now, :now)
+  :after_event_id, :messages_since, :now, :now)
 RETURNING {FIELDS}"""
 GET = f"SELECT {FIELDS} FROM webhooks WHERE id = :id AND {SEEN}"
 PAGE = f"SELECT {FIELDS} FROM webhooks WHERE {SEEN} AND id > :after ORDER BY id LIMIT :limit OFFSET :offset"
@@ -62,6 +63,8 @@ RENEW = f"""
 UPDATE webhooks SET key_id = :key_id, status = :status, disabled_reason = :disabled_reason, failures = 0,
   failing_since = NULL, probe_at = NULL
 WHERE id = :id AND organization_id = :organization RETURNING {FIELDS}"""
+# Mail that was delivered from now on, or no mail.
+RECEIVE = "UPDATE webhooks SET messages_since = :messages_since WHERE id = :id AND organization_id = :organization"
 SKIP = "UPDATE webhooks SET after_event_id = :after_event_id WHERE id = :id AND organization_id = :organization"
 ROTATE = f"""
 UPDATE webhooks SET former_secret = secret, former_until = :former_until, secret = :secret, updated_at = :now
@@ -77,7 +80,8 @@ SELECT id FROM webhooks WHERE key_id = :key_id AND +organization_id = :organizat
 class Webhook(msgspec.Struct, frozen=True):
     """A webhook, without its secrets. Times are in milliseconds since 1970 UTC. `user_id`, `domain`
     and `account_id` are None where it gets the events of all; `former_secret_ends_at` is None while
-    no former secret signs."""
+    no former secret signs. `forward_mode` is that of the route that made the webhook (routes.py),
+    which alone changes its URL, its events and its secret."""
 
     id: int
     url: str
@@ -86,6 +90,7 @@ class Webhook(msgspec.Struct, frozen=True):
     domain_id: int | None
     domain: str | None
     account_id: int | None
+    forward_mode: Literal["webhook", "webhook_then_store"] | None
     description: str | None
     status: Status
     disabled_reason: str | None
@@ -118,16 +123,16 @@ class UpdateWebhook(msgspec.Struct, frozen=True):
 
 
 def create(tx: Tx, actor: Actor, user_id: str | None, command: CreateWebhook, key: str) -> tuple[Webhook, str]:
-    """Makes a webhook, which gets the events from now on. Returns the webhook and its secret, which
-    cannot be read again. `key` is that of the digests.
+    """Makes a webhook, which gets the events and the mail from now on. Returns the webhook and its
+    secret, which cannot be read again. `key` is that of the digests.
 
-    Raises `forbidden` (the actor may not read events), not_found (a domain or an account that the
-    actor does not see), `invalid_request` (an actor that is bound to domains names none),
+    Raises `forbidden` (the actor may not read events, or mail), not_found (a domain or an account
+    that the actor does not see), `invalid_request` (an actor that is bound to domains names none),
     `unauthorized` (the actor's key has just ended), `limit_reached`, `not_available` (a host with
     another key).
     """
-    _check_scope(actor)
-    _lock_key(tx, actor)
+    _check_scopes(actor, command.events)
+    lock_key(tx, actor)
     digest_keys.check(tx, digest_key.fingerprint(key))
     if actor.restricted_key_id is not None and command.domain is None:
         raise invalid(FieldError("domain", "required", "Your key is bound to domains: name one of them."))
@@ -138,6 +143,14 @@ def create(tx: Tx, actor: Actor, user_id: str | None, command: CreateWebhook, ke
             raise not_found()
     _check_room(tx, actor, user_id, domain_id)
     secret = secrets.make()
+    made = _insert(tx, actor, user_id, domain_id, command, secrets.seal(key, secret))
+    _record(tx, actor, "webhook.created", made, events=made.events)
+    return made, secret
+
+
+def _insert(
+    tx: Tx, actor: Actor, user_id: str | None, domain_id: int | None, command: CreateWebhook, sealed: str
+) -> Webhook:
     row = tx.one(
         INSERT,
         organization=actor.organization_id,
@@ -148,15 +161,12 @@ def create(tx: Tx, actor: Actor, user_id: str | None, command: CreateWebhook, ke
         domain_id=domain_id,
         account_id=command.account_id,
         description=command.description,
-        secret=secrets.seal(key, secret),
+        secret=sealed,
         after_event_id=_newest_event(tx, actor),
+        messages_since=tx.now if RECEIVED in command.events else None,
         now=tx.now,
     )
-    if row is None:
-        raise LookupError("an insert that returned no row")
-    made = _from_row(row)
-    _record(tx, actor, "webhook.created", made, events=made.events)
-    return made, secret
+    return _one(row)
 
 
 def get(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Webhook:
@@ -174,8 +184,10 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateW
     """Changes a webhook. With a new URL, or active again, it belongs to the actor's key and has not
     failed yet; active again, it gets the events from now on. Raises not_found, `forbidden` (as for
     create), `unauthorized`."""
-    _lock_key(tx, actor)
+    lock_key(tx, actor)
     old = _one(tx.one(LOCK, **_seen(actor, user_id), id=id_))
+    if command.url is not UNSET or command.events is not UNSET:
+        _check_made_alone(old)
     sent = {"url": command.url, "events": command.events, "description": command.description}
     new = msgspec.structs.replace(old, **{name: value for name, value in sent.items() if value is not UNSET})
     if command.activate:
@@ -187,7 +199,10 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateW
     if "status" in changed:
         tx.run(SKIP, **key, after_event_id=_newest_event(tx, actor))
     if changed != ["description"]:
-        _check_scope(actor)
+        _check_scopes(actor, new.events)
+    is_received = RECEIVED in new.events
+    if is_received != (RECEIVED in old.events) or (is_received and "status" in changed):
+        tx.run(RECEIVE, **key, messages_since=tx.now if is_received else None)
     if "url" in changed or "status" in changed:
         tx.run(RENEW, **key, key_id=actor.key_id, status=new.status, disabled_reason=new.disabled_reason)
         lanes.wake(tx, id_)
@@ -205,12 +220,14 @@ def rotate(tx: Tx, actor: Actor, id_: int, user_id: str | None, key: str) -> tup
     secret = secrets.make()
     written = {"secret": secrets.seal(key, secret), "former_until": tx.now + FORMER_MS, "now": tx.now}
     made = _one(tx.one(ROTATE, **_seen(actor, user_id), id=id_, **written))
+    _check_made_alone(made)
     _record(tx, actor, "webhook.secret_rotated", made)
     return made, secret
 
 
 def delete(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Webhook:
-    """Deletes a webhook: nothing is sent to it any more. Raises not_found."""
+    """Deletes a webhook: nothing is sent to it any more. That of a route ends the route. Raises
+    not_found."""
     gone = _one(tx.one(DELETE, **_seen(actor, user_id), id=id_))
     lanes.wake(tx, id_)
     _record(tx, actor, "webhook.deleted", gone)
@@ -234,14 +251,23 @@ def disable_of_keys(tx: Tx, actor: Actor, key_ids: Iterable[int]) -> int:
     return sum(disable(tx, actor, id_, "key_revoked") for id_ in sorted(found))
 
 
-def _check_scope(actor: Actor) -> None:
-    """Raises `forbidden` for a key that may not read the events, which a webhook would send to its
-    URL."""
+def _check_scopes(actor: Actor, patterns: tuple[str, ...]) -> None:
+    """Raises `forbidden` for a key that may not read what a webhook would send to its URL: the
+    events, and the mail."""
     if "events:read" not in actor.scopes:
         raise Refused("forbidden", "A webhook sends events: use a key that also has the scope events:read.")
+    if RECEIVED in patterns and "messages:read" not in actor.scopes:
+        raise Refused("forbidden", f"{RECEIVED} sends mail: use a key that also has the scope messages:read.")
 
 
-def _lock_key(tx: Tx, actor: Actor) -> None:
+def _check_made_alone(webhook: Webhook) -> None:
+    """Raises `webhook_of_route` for the webhook of a route."""
+    if webhook.forward_mode is not None:
+        detail = "The route of the domain made this webhook: PUT /v2/domains/:domain/route changes or ends it."
+        raise Refused("webhook_of_route", detail)
+
+
+def lock_key(tx: Tx, actor: Actor) -> None:
     """A key that is being revoked leaves no webhook behind."""
     if actor.key_id is not None:
         keys.lock(tx, actor)

@@ -64,7 +64,9 @@ def test_problem_details(tenant: Tenant, status: int, ask: Any) -> None:
     problem = answer.json
     assert answer.headers["content-type"] == "application/problem+json"
     assert list(problem)[:6] == ["type", "title", "status", "detail", "code", "request_id"]
-    assert set(problem) - {"errors"} == {"type", "title", "status", "detail", "code", "request_id"}
+    assert list(problem)[6:8] == ["error", "hint"]
+    assert set(problem) - {"errors"} == set(list(problem)[:8])
+    assert (problem["error"], problem["hint"]) == (problem["title"], problem["detail"])
     assert answer.status == problem["status"] == status
     assert PROBLEMS[problem["code"]] == (status, problem["title"])
     assert problem["type"] == f"urn:postroom:error:{problem['code']}"

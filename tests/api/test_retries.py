@@ -31,6 +31,8 @@ QUIET = {
     "POST /v2/domains/:domain/dkim/rotate",
     "POST /v2/webhooks/:id/replay",
 }
+# These writes need several transactions: tests/api/test_send_message.py kills them at each.
+IN_STEPS = {"POST /v2/email-accounts/:id/messages/send"}
 # Headers that differ in each answer.
 LIVE = {"x-request-id", "date", "ratelimit", "idempotent-replayed"}
 
@@ -81,7 +83,8 @@ def test_it_takes_every_write() -> None:
     public = ["POST /setup/look", "POST /setup/accept", "POST /autodiscover/autodiscover.xml"]
     owners = [name(route) for route in ROUTES if route.path.startswith("/v2/me") and route.method != "GET"]
     trials = ["POST /v2/domains/:domain/verify", "POST /v2/webhooks/:id/test"]
-    assert sorted(others) == sorted([*trials, *public, *owners])
+    reads = ["POST /v2/email-accounts/:id/messages/sync", "POST /mail/sync"]
+    assert sorted(others) == sorted([*trials, *reads, *public, *owners])
     assert all(200 <= route.status < 300 and route.scope != PUBLIC for route in WRITES)
 
 
@@ -237,7 +240,7 @@ class Died(Exception):
     """Stands for a killed process: nothing of the request happens after it."""
 
 
-@pytest.mark.parametrize("route", WRITES, ids=name)
+@pytest.mark.parametrize("route", [route for route in WRITES if name(route) not in IN_STEPS], ids=name)
 def test_the_answer_is_kept_with_the_change(
     tenant: Tenant, thing: Thing, route: Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,6 @@
 """Send limits over HTTP: of an account, a user and an organization, and what they let an account
 send. tests/mail/test_send_limits.py sends real mail."""
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +16,8 @@ from postroom.tenants.limits import SetLimits
 from postroom.tenants.send_limits import SetSendLimits, SetSendTotals
 from tests.api.rows import rows
 from tests.harness.server import Tenant
-from tests.harness.service import wait_for
+
+pytestmark = pytest.mark.usefixtures("hour")
 
 NONE = dict.fromkeys(("recipients_per_hour", "recipients_per_day", "new_recipients_per_day", "recipients_per_message"))
 SHOWN = {"fields": "may_send,send_limits,send_blocked_at"}
@@ -27,12 +27,6 @@ def put(tenant: Tenant, account_id: int, **body: Any) -> Any:
     answer = tenant.put(f"/v2/email-accounts/{account_id}", body, **SHOWN)
     assert answer.status == 200, answer.text
     return answer.json["account"]
-
-
-@pytest.fixture(autouse=True)
-def hour() -> None:
-    """At least half a minute of this hour is left."""
-    wait_for("the next hour", lambda: time.time() % 3600 < 3570)
 
 
 @pytest.fixture

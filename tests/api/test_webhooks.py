@@ -183,6 +183,56 @@ def test_who_may_not_read_events_sends_none(tenant: Tenant) -> None:
     assert tenant.put(f"{HOOKS}/{id_}", {"description": "ours"}, key=key).status == 200
 
 
+SINCE = "SELECT messages_since FROM webhooks WHERE id = :id"
+
+
+def test_mail_needs_a_scope_of_its_own(tenant: Tenant) -> None:
+    """No pattern means mail, and a key that may not read mail sends none."""
+    both = ["webhooks:read", "webhooks:write", "events:read"]
+    key, reader = tenant.new_key(scopes=both), tenant.new_key(scopes=[*both, "messages:read"])
+    refused = create(tenant, key, events=["message.received"])
+    assert (refused.status, "messages:read" in refused.json["detail"]) == (403, True)
+    every = made(tenant, key, events=["*", "message.*"])
+    assert query(tenant, SINCE, id=every) == (None,)
+    assert tenant.put(f"{HOOKS}/{every}", {"events": ["message.received"]}, key=key).status == 403
+    id_ = made(tenant, reader, events=["account.*", "message.received"])
+    assert shown(tenant, id_)["events"] == ["account.*", "message.received"]
+    for change in ({"url": f"{URL}2"}, {"events": ["message.received"]}):
+        assert tenant.put(f"{HOOKS}/{id_}", change, key=key).status == 403
+    assert tenant.put(f"{HOOKS}/{id_}", {"description": "ours"}, key=key).status == 200
+    # Without mail, the key may change the webhook only together with the loss of it.
+    assert tenant.put(f"{HOOKS}/{id_}", {"events": ["account.*"]}, key=key).status == 200
+
+
+def test_a_webhook_gets_the_mail_from_now_on(tenant: Tenant) -> None:
+    """From its creation, from the change that names mail, and from the end of a disabling."""
+
+    def since(id_: int) -> int | None:
+        found: int | None = query(tenant, SINCE, id=id_)[0]
+        return found
+
+    def forget(id_: int) -> None:
+        tenant.api.database.write_sync(
+            lambda tx: tx.run("UPDATE webhooks SET messages_since = 1 WHERE id = :id", id=id_)
+        )
+
+    id_ = made(tenant, events=["message.received"])
+    assert since(id_) == query(tenant, "SELECT created_at FROM webhooks WHERE id = :id", id=id_)[0]
+    forget(id_)
+    path = f"{HOOKS}/{id_}"
+    tenant.put(path, {"url": f"{URL}2", "events": ["message.received", "key.*"]})
+    assert since(id_) == 1
+    tenant.put(path, {"events": ["key.*"]})
+    assert since(id_) is None
+    tenant.put(path, {"events": ["message.received"]})
+    assert (since(id_) or 0) > 1
+    forget(id_)
+    actor = Actor(tenant.organization_id)
+    tenant.api.database.write_sync(lambda tx: webhooks.disable(tx, actor, id_, "gone"))
+    tenant.put(path, {"status": "active"})
+    assert (since(id_) or 0) > 1
+
+
 def test_a_key_of_domains(tenant: Tenant) -> None:
     """It must name one of its domains, also beside an account, and sees only webhooks of these."""
     domain, other = tenant.new_domain(), tenant.new_domain()
@@ -217,7 +267,7 @@ REFUSED: dict[str, list[Any]] = {
         ),
         *("https://2130706433/", "https://0x7f.1/", "https://127.1/", "https://[::ffff:127.0.0.1]/", "https://[x]/"),
     ],
-    "events": [[], ["message.received"], ["account.invented"], ["account."], ["acc*"], ["*.*"], [""], ["*"] * 101],
+    "events": [[], ["message.sent"], ["account.invented"], ["account."], ["acc*"], ["*.*"], [""], ["*"] * 101],
     "description": ["x" * 256, "a\nb"],
     "status": ["disabled", "Active", ""],
 }

@@ -76,6 +76,7 @@ NAMES_NOTHING = {
 }
 # Optional fields that cannot name a foreign thing. test_create_domain.py tests `organization_id`.
 SAYS_HOW = {
+    *("mailbox", "move_to", "token", "uidvalidity"),
     *(
         "user_id",
         "organization_id",
@@ -95,5 +96,7 @@ SAYS_HOW = {
     *("quota_bytes", "quota_messages", "storage_bytes", "aliases_per_account", "may_send", "keep_former"),
     # delivery_id stands in place of failed: tests/webhooks/test_routes.py asks with a foreign one.
     *("description", "keep_webhooks", "after_event_id", "failed", "delivery_id"),
+    *("cc", "bcc", "from_", "reply_to", "html", "attachments", "headers", "in_reply_to_id", "in_reply_to_mailbox"),
+    "save_sent",
     *("protocols", "main_password", "send_limits", "send_limits_total", "send_blocked"),
 }

@@ -74,15 +74,16 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture
 def stopped(service: Service) -> Platform:
-    """A stopped instance with two accounts, a setup link, an owner's session, a webhook and a
-    key."""
+    """A stopped instance with two accounts, a setup link, an owner's session, a mail token, a
+    webhook and a key."""
     service.start()
     platform = Platform.new(service)
     for name in ("one", "two"):
         box = platform.create(name)
     platform.call("POST", f"/v2/email-accounts/{box.id}/setup-link", {})
     platform.sign_in(box.id)
-    platform.call("POST", HOOKS, {"url": "https://platform.example/", "events": ["*"]})
+    platform.call("POST", "/v2/mail-tokens", {"user_id": "user_123", "account_id": box.id})
+    platform.call("POST", HOOKS, {"url": "https://platform.example/", "events": ["*", "message.received"]})
     service.stop()
     return platform
 
@@ -97,6 +98,8 @@ def test_it_works(stopped: Platform) -> None:
     service = stopped.service
     with sqlite3.connect(service.data / "db/postroom.db") as database:
         database.execute(PENDING)
+        database.execute("UPDATE webhooks SET messages_since = 1")
+        database.execute("INSERT INTO passing_messages VALUES (1, 1, 1, 1, 1, 'waiting', 1, 1, 1, NULL, NULL)")
     before = state(service)
     key = (service.data / "db/digest.key").read_bytes()
     file = service.data.parent / "backup"
@@ -109,15 +112,22 @@ def test_it_works(stopped: Platform) -> None:
     assert "Restored 3 accounts" in done(service, "restore", str(file))
     after = state(service)
     assert after.pop("sqlite_sequence") != before.pop("sqlite_sequence")
-    for table in ("setup_links", "owner_sessions"):  # one may be used or ended since
+    for table in ("setup_links", "owner_sessions", "mail_tokens", "mail_token_accounts"):  # may have ended since
         assert (len(before.pop(table)), after.pop(table)) == (1, [])
     # What was pending may have arrived since, and a copy must not call others. (decision 0297)
     made, hooks = before.pop("webhook_deliveries"), before.pop("webhooks")
     assert [row[0] for row in after.pop("webhook_deliveries")] == [row[0] for row in made]
     assert {row[0] for row in query(service, "SELECT status FROM webhook_deliveries")} == {"failed"}
     newest = query(service, "SELECT MAX(id) FROM events")[0]
-    assert query(service, "SELECT after_event_id FROM webhooks") == [newest]
+    # Mail from before the restore may have been sent since; what is delivered from now on is sent.
+    ((after_event, since),) = query(service, "SELECT after_event_id, messages_since FROM webhooks")
+    assert (after_event,) == newest
+    assert since > 1
     assert [row[:5] for row in after.pop("webhooks")] == [row[:5] for row in hooks]
+    # What a route has not sent yet has seven days again, so that it can be sent once more.
+    assert len(before.pop("passing_messages")) == len(after.pop("passing_messages")) == 1
+    ((due_at,),) = query(service, "SELECT due_at FROM passing_messages")
+    assert 0 <= due_at - since - 7 * 24 * 3600 * 1000 <= 60_000
     assert after == before
     assert (service.data / "db/digest.key").read_bytes() == key  # app passwords still work
     for path, mode in {"db": 0o700, "mail": 0o700, "db/postroom.db": 0o600, "db/digest.key": 0o600}.items():

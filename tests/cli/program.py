@@ -20,7 +20,7 @@ def route_of(entry: Entry) -> Route:
 
 
 def names_of(route: Route) -> set[str]:
-    """The names of a route's parameters and fields, without `fields`."""
+    """The names of a route's parameters and fields in Python, without `fields`."""
     names = {name for kind in (route.query, route.body) if kind for name in kind.__struct_fields__} - {"fields"}
     return names | {part[1:] for part in route.path.split("/") if part.startswith(":")}
 

@@ -134,6 +134,23 @@ def test_lists(tenant: Tenant, tmp_path: Path) -> None:
     assert table.count("address") == 1
 
 
+def test_messages(tenant: Tenant, tmp_path: Path) -> None:
+    id_ = str(tenant.account()["id"])
+    page = run(tenant, tmp_path, "accounts", "list-messages", id_, "--from", "ann", "--unseen", "--limit", "1")
+    assert "private" in page.stdout
+    assert page.stderr == "There are more: --before-uid 1, or --all.\n"
+    shown = run(tenant, tmp_path, "accounts", "get-message", id_, "1.1", "--mailbox", "Sent", "--json")
+    assert json.loads(shown.stdout)["message"]["mailbox"] == "Sent"
+    assert "INBOX" in run(tenant, tmp_path, "accounts", "list-mailboxes", id_).stdout
+    raw = subprocess.run(
+        [COMMAND, "api", "accounts", "get-raw-message", id_, "1.1"],
+        env=environment(tenant, tmp_path),
+        capture_output=True,
+        check=True,
+    )
+    assert raw.stdout == tenant.api.messages.content
+
+
 def test_domains_and_keys(tenant: Tenant, tmp_path: Path) -> None:
     made = run(tenant, tmp_path, "domains", "create", "cli-claims.test", "--user", "u1")
     assert "_postroom-challenge" in made.stdout
@@ -262,11 +279,14 @@ def test_no_control_character_reaches_the_terminal(capsys: pytest.CaptureFixture
 
 def test_the_words_are_those_of_parameters() -> None:
     """Every description in postroom/parameters.py is used, except those of `fields` and
-    `emailaddress`, which only the API has, and of the owner's page."""
+    `emailaddress`, which only the API has, of the owner's page, of `/mail`, and of the fields of an
+    attachment, which is a file here."""
     known = {words for hint in vars(parameters).values() if (words := parameters.words_of(hint))}
     used = {parameter.words for entry in catalog().values() for parameter in entry.parameters}
     owners = (parameters.OwnAddress, parameters.OwnPassword, parameters.NewPassword)
-    other = (parameters.Fields, parameters.EmailAddress, *owners)
+    attachment = [parameters.AttachmentFilename, parameters.AttachmentType, parameters.AttachmentContent]
+    attachment += [parameters.AttachmentContentId]
+    other = (parameters.Fields, parameters.EmailAddress, *owners, *attachment, parameters.Uid)
     assert known - used == {parameters.words_of(hint) for hint in other}
 
 

@@ -59,8 +59,10 @@ def data(result: CallToolResult) -> dict[str, Any]:
 def test_each_route_is_a_tool(tenant: Tenant, tmp_path: Path) -> None:
     async def work(client: Client) -> None:
         tools = await tools_of(client)
-        assert list(tools) == list(catalog())
-        for name, entry in catalog().items():
+        offered = {name: entry for name, entry in catalog().items() if not entry.gives_bytes and not entry.is_stream}
+        assert offered.pop("create_mail_token")  # decision 0338
+        assert list(tools) == list(offered)
+        for name, entry in offered.items():
             _check(route_of(entry), tools[name])
         assert client.instructions
 
@@ -71,17 +73,23 @@ def _check(route: Route, tool: Tool) -> None:
     schema = tool.input_schema
     names = names_of(route) | ({"idempotency_key"} if route.writes else set())
     names |= {"domain"} if tool.name == "get_mta_sts_policy" else set()
+    names = {name.rstrip("_") for name in names}
     assert set(schema["properties"]) == names
     assert schema["additionalProperties"] is False
     assert all(part["description"] for part in schema["properties"].values())
-    for secret in {"password", "password_hash", "token", "webhook_secret"} & names:
+    for secret in {
+        "password",
+        "password_hash",
+        "webhook_secret",
+        *(["token"] if tool.name != "sync_mailbox" else []),
+    } & names:
         assert schema["properties"][secret]["format"] == "password"
     hints = tool.annotations
     assert hints
     assert hints.read_only_hint == (route.method == "GET")
     assert not (hints.read_only_hint and hints.destructive_hint)
     assert hints.idempotent_hint is not None
-    assert hints.open_world_hint == (tool.name == "verify_domain")
+    assert hints.open_world_hint == (tool.name in ("verify_domain", "send_message"))
     assert tool.description
     assert ("Show it to the user once" in tool.description) == (catalog()[tool.name].secrets != ())
 
@@ -94,6 +102,26 @@ def test_what_destroys_says_so() -> None:
     assert {"delete_account", "delete_domain", "delete_key", "reset_password", "update_account"} <= destructive
     assert not {"create_account", "restore_account", "create_key", "verify_domain"} & destructive
     assert not {name for name, one in hints.items() if one and one.idempotent_hint} & {"create_key", "reset_password"}
+
+
+def test_mail_is_labeled_as_untrusted(tenant: Tenant, tmp_path: Path) -> None:
+    id_ = tenant.account()["id"]
+
+    async def work(client: Client) -> None:
+        tools = await tools_of(client)
+        assert {name for name, tool in tools.items() if "untrusted content" in (tool.description or "")} == {
+            "list_messages",
+            "get_message",
+        }
+        for name, more in (("list_messages", {"from": "ann"}), ("get_message", {"message_id": "1.1"})):
+            found = await client.call_tool(name, {"id": id_} | more)
+            answer, label = found.content
+            assert "untrusted content" in label.text  # type: ignore[union-attr]
+            assert answer.text.startswith('{"untrusted":"The answer contains e-mail from strangers')  # type: ignore[union-attr]
+            assert "private" in json.dumps(data(found))
+        assert data(await client.call_tool("list_messages", {"id": id_}))["next_before_uid"] == 1
+
+    talk(tenant, tmp_path, work)
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -192,7 +220,8 @@ def test_read_only(tenant: Tenant, tmp_path: Path) -> None:
 
     async def work(client: Client) -> None:
         tools = await tools_of(client)
-        assert set(tools) == {name for name, entry in catalog().items() if route_of(entry).method == "GET"}
+        offered = {name for name, entry in catalog().items() if not entry.gives_bytes and not entry.is_stream}
+        assert set(tools) == {name for name in offered if catalog()[name].reads}
         assert all(tool.annotations and tool.annotations.read_only_hint for tool in tools.values())
         assert data(await client.call_tool("get_account", {"id": id_}))["account"]["id"] == id_
         refused = await client.call_tool("delete_account", {"id": id_})

@@ -15,6 +15,7 @@ import msgspec
 from postroom.accounts.alias_resolution import Resolution
 from postroom.accounts.protocols import Protocols
 from postroom.accounts.sent_counts import Sent
+from postroom.api import message_sending
 from postroom.api.endpoints import (
     accounts,
     aliases,
@@ -29,7 +30,10 @@ from postroom.api.endpoints import (
     health,
     keys,
     limits,
+    mail_tokens,
     mailboxes,
+    message_edits,
+    messages,
     sent_mail,
     setup_links,
     stats,
@@ -43,9 +47,15 @@ from postroom.api.projections import TIMES
 from postroom.domains.client_settings import Server
 from postroom.domains.dns_records import Record
 from postroom.mailboxes.interface import OpenSession
+from postroom.messages import sync
+from postroom.messages.interface import Mailbox
+from postroom.messages.pages import ListedMessage
+from postroom.messages.parsed import Authentication, MailAddress
+from postroom.messages.shown import ShownAttachment, ShownMessage
 from postroom.tenants.limits import Limits
 from postroom.tenants.send_limits import SendLimits, SendTotals
 from postroom.tenants.usage import Count
+from postroom.webhooks.deliveries import DeliveredMessage
 
 FOLDER = Path(__file__).parent.parent.parent / "postroom" / "client"
 HEAD = '''"""The answers of the API as the client returns them: accounts and domains with all fields, times as
@@ -69,7 +79,7 @@ Generated from the server's structs by tests/client/make.py (decision 0194): do 
 from postroom.client.shape import Shape
 '''
 
-HEAD_OF_CREDENTIALS = '''"""The answers of the API about app passwords and setup links, as the client returns them.
+HEAD_OF_CREDENTIALS = '''"""The answers of the API about app passwords, setup links and mail tokens.
 
 Generated from the server's structs by tests/client/make.py (decision 0194): do not edit.
 """
@@ -86,6 +96,16 @@ Generated from the server's structs by tests/client/make.py (decision 0194): do 
 """
 
 from datetime import date, datetime
+
+from postroom.client.shape import Shape
+'''
+
+HEAD_OF_MESSAGES = '''"""The answers of the API about messages, as the client returns them.
+
+Generated from the server's structs by tests/client/make.py (decision 0194): do not edit.
+"""
+
+from datetime import datetime
 
 from postroom.client.shape import Shape
 '''
@@ -138,6 +158,7 @@ SOURCES: dict[str, Source] = {
     "SetupLink": Source(setup_links.LinkAnswer),
     "SetupLook": Source(setup_links.LookAnswer),
     "SetupDone": Source(setup_links.AcceptAnswer),
+    "MailToken": Source(mail_tokens.MailTokenAnswer),
     "ShownAccount": Source(accounts.AccountAnswer, {"account": "Account"}),
     "DeletedAccount": Source(accounts.DeletedAnswer, {"deleted": "Account"}, ("ok",)),
     "Alias": Source(aliases.ShownAlias),
@@ -180,10 +201,30 @@ SOURCES: dict[str, Source] = {
     "SentRecipient": Source(sent_mail.ShownSentRecipient),
     "SentDay": Source(sent_mail.ShownSentDay, {"day": "date"}),
     "SentDays": Source(sent_mail.SentDaysAnswer),
+    "Mailbox": Source(Mailbox),
+    "Mailboxes": Source(messages.MailboxesAnswer),
+    "MailAddress": Source(MailAddress),
+    "MessageAuthentication": Source(Authentication),
+    "Attachment": Source(ShownAttachment),
+    "ListedMessage": Source(ListedMessage, {"date": "datetime | None"}),
+    "Message": Source(ShownMessage, {"date": "datetime | None"}),
+    "ShownMessageAnswer": Source(messages.MessageAnswer),
+    "SentMessage": Source(message_sending.SentMessage),
+    "SentMessageAnswer": Source(message_sending.SentMessageAnswer),
+    "EditedMessage": Source(message_edits.EditedMessage),
+    "ShownEditedMessageAnswer": Source(message_edits.EditedMessageAnswer),
+    "DeletedMessage": Source(message_edits.DeletedMessage),
+    "DeletedMessages": Source(message_edits.DeletedMessagesAnswer),
+    "Added": Source(sync.Added),
+    "Updated": Source(sync.Updated),
+    "Removed": Source(sync.Removed),
+    "Changes": Source(sync.Changes),
+    "Synced": Source(sync.Synced),
     "Webhook": Source(webhooks.ShownWebhook),
     "WebhookWithSecret": Source(webhooks.CreatedWebhookAnswer, doc="Only this call's answer has the secret."),
     "ShownWebhookAnswer": Source(webhooks.WebhookAnswer),
     "WebhookName": Source(webhooks.DeletedWebhook),
+    "WebhookMessage": Source(DeliveredMessage),
     "WebhookDelivery": Source(webhook_deliveries.ShownDelivery),
     "WebhookReplay": Source(webhook_deliveries.ReplayAnswer),
     "WebhookAttempt": Source(webhook_deliveries.ShownAttempt),
@@ -200,17 +241,23 @@ SOURCES: dict[str, Source] = {
 NAMES = {source.kind: name for name, source in SOURCES.items()}
 OF_LIMITS = ["SendLimits", "SendTotals", "Sent", "LimitNumbers", "Limits"]
 OF_MAIL = ["SentRecipient", "SentDay", "SentDays"]
+OF_MESSAGES = ["Mailbox", "Mailboxes", "MailAddress", "MessageAuthentication", "Attachment", "ListedMessage"]
+OF_MESSAGES += ["Message", "ShownMessageAnswer", "EditedMessage", "ShownEditedMessageAnswer", "DeletedMessage"]
+OF_MESSAGES += ["DeletedMessages", "Added", "Updated", "Removed", "Changes", "Synced", "SentMessage"]
+OF_MESSAGES += ["SentMessageAnswer"]
 OF_WEBHOOKS = [name for name in SOURCES if "Webhook" in name]
 OF_CREDENTIALS = [name for name in SOURCES if "AppPassword" in name or name.startswith("Setup")]
+OF_CREDENTIALS += ["MailToken"]
 
 
 def modules() -> dict[Path, str]:
     """The source of each module of shapes."""
-    others = {*OF_CREDENTIALS, *OF_LIMITS, *OF_MAIL, *OF_WEBHOOKS}
+    others = {*OF_CREDENTIALS, *OF_LIMITS, *OF_MAIL, *OF_MESSAGES, *OF_WEBHOOKS}
     return {
         FOLDER / "shapes.py": _text(HEAD, [name for name in SOURCES if name not in others]),
         FOLDER / "limit_shapes.py": _text(HEAD_OF_LIMITS, OF_LIMITS),
         FOLDER / "mail_shapes.py": _text(HEAD_OF_MAIL, OF_MAIL),
+        FOLDER / "message_shapes.py": _text(HEAD_OF_MESSAGES, OF_MESSAGES),
         FOLDER / "webhook_shapes.py": _text(HEAD_OF_WEBHOOKS, OF_WEBHOOKS),
         FOLDER / "credential_shapes.py": _text(HEAD_OF_CREDENTIALS, OF_CREDENTIALS),
     }
@@ -229,6 +276,10 @@ def shape(name: str, source: Source) -> str:
     if base in NAMES:
         fields = {name: found for name, found in fields.items() if name not in base.__struct_fields__}
         options = ", kw_only=True"
+    renamed = {field: found.name for field, found in fields.items() if found.name == f"{field}_"}
+    if renamed:  # a name that is a word of Python
+        options += f", rename={dict(zip(renamed.values(), renamed, strict=True))!r}"
+        fields = {renamed.get(field, field): found for field, found in fields.items()}
     doc = (inspect.cleandoc(source.kind.__doc__ or "") if source.doc is None else source.doc).replace("\n", "\n    ")
     lines = [f'    """{doc}"""\n'] * bool(doc)
     for field_name, found in fields.items():

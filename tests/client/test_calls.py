@@ -59,7 +59,7 @@ def test_the_life_of_a_domain(client: Client, tenant: Tenant) -> None:
     name = info.domain.domain
     assert client.get_domain(name, user_id="user_123").dns == info.dns
     assert {record.status for record in client.verify_domain(name, user_id="user_123").dns if record.required}
-    assert client.set_route(name, "store", user_id="user_123").forward_mode == "store"
+    assert client.set_route(name, "store", user_id="user_123").route.forward_mode == "store"
     assert [domain.domain for domain in client.list_domains(every_user=True, status="pending")] == [name]
     assert client.delete_domain(name, user_id="user_123") == name
     own = tenant.new_domain(user_id="user_123")
@@ -117,7 +117,7 @@ REFUSED: list[tuple[Any, type[PostroomError], str, int]] = [
     (lambda c, d: [*c.list_domain_accounts("missing.test")], NotFound, "not_found", 404),
     (lambda c, d: c.get_domain("a/../b?c", user_id="u"), NotFound, "not_found", 404),
     (lambda c, d: c.create_account(d, "admin", user_id="u"), Conflict, "reserved_local_part", 409),
-    (lambda c, d: c.set_route(d, "webhook", user_id="u"), Invalid, "not_available", 400),
+    (lambda c, d: c.set_route(d, "webhook", user_id="u"), Invalid, "invalid_request", 400),
 ]
 
 

@@ -155,7 +155,7 @@ class Cluster:
             machines, dns, rspamd = [], stack.enter_context(DnsServer.start()), stack.enter_context(Rspamd.new())
             for number, name in enumerate(NAMES, 2):
                 options = {"database_url": url, "node": name, "mail_host": f"127.0.0.{number}", "message_size": "65536"}
-                options |= {"resolver": dns.address, "filter_milter": rspamd.milter} | RELAY
+                options |= {"resolver": dns.address, "filter_milter": rspamd.milter, "webhook_allow": "private"} | RELAY
                 service = stack.enter_context(Service.new(**options))
                 machines.append(Machine(name, f"127.0.0.{number}", service))
             if debian13:

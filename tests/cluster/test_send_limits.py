@@ -2,13 +2,14 @@
 
 import smtplib
 
+import pytest
+
 from tests.cluster.cluster import Cluster
-from tests.mail import test_send_limits
 from tests.mail.clients import message
 from tests.mail.platform import Mailbox, Platform
 from tests.mail.test_send_limits import events, limit, many, sent
 
-hour = test_send_limits.hour
+pytestmark = pytest.mark.usefixtures("hour")
 
 
 def test_it_works(cluster: Cluster, platform: Platform, box: Mailbox) -> None:

@@ -151,3 +151,33 @@ def test_a_domain_that_is_not_there_is_a_page_with_a_way_back(console: Visit) ->
     expect(console.page.locator("h1")).to_have_text("There is no such domain")
     console.page.get_by_role("link", name="To the domains").click()
     expect(console.page.locator("h1")).to_have_text("Domains")
+
+
+def test_the_route_of_a_domain(console: Visit) -> None:
+    """A URL for its mail is set, with a secret that is shown once, and ended again."""
+    console.tenant.new_domain(name="routed.example", user_id="user_1")
+    console.open("/domains/routed.example?user_id=user_1")
+    card = console.page.locator("section.card", has=console.page.get_by_role("heading", name="Inbound mail"))
+    expect(card).to_contain_text("sent nowhere else")
+    card.get_by_role("button", name="Send to a URL").click()
+    console.dialog.get_by_label("URL").fill("https://platform.example/mail")
+    console.dialog.get_by_role("button", name="Send to this URL").click()
+    expect(console.dialog.locator("code.secret")).to_contain_text("whsec_")
+    judge(console, "the secret of a route")
+    console.dialog.get_by_role("button", name="Done").click()
+    expect(card).to_contain_text("https://platform.example/mail")
+    (found,) = console.tenant.get("/v2/webhooks").json["items"]
+    assert found["forward_mode"] == "webhook_then_store"
+    judge(console, "a domain with a route")
+    card.get_by_role("button", name="Change URL").click()
+    console.dialog.get_by_label("Sent messages").select_option("webhook")
+    console.dialog.get_by_role("button", name="Send to this URL").click()
+    expect(card).to_contain_text("leaves its mailbox")
+    card.get_by_role("button", name="Change URL").click()
+    console.dialog.get_by_label("URL").fill("https://platform.example/other")
+    console.dialog.get_by_role("button", name="Send to this URL").click()
+    expect(card).to_contain_text("https://platform.example/other")
+    expect(card).to_contain_text("leaves its mailbox")
+    card.get_by_role("button", name="Only store").click()
+    expect(card).to_contain_text("sent nowhere else")
+    assert console.tenant.get("/v2/webhooks").json["items"] == []

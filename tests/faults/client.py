@@ -2,6 +2,7 @@
 
 import http.client
 import json
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,10 +14,13 @@ class Client:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         self._headers = {"x-api-key": key, "content-type": "application/json", **headers}
 
-    def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any, Any] | None:
+    def call(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] = {}
+    ) -> tuple[int, Any, Any] | None:
         """Returns status, headers and body; None if no answer arrived."""
         try:
-            self._connection.request(method, path, None if body is None else json.dumps(body), self._headers)
+            content = None if body is None else json.dumps(body)
+            self._connection.request(method, path, content, {**self._headers, **headers})
             answer = self._connection.getresponse()
             return answer.status, answer.headers, json.loads(answer.read())
         except (OSError, http.client.HTTPException):

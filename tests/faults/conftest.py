@@ -10,7 +10,9 @@ from postroom.auth.keys import CreateKey
 from postroom.db import open_database
 from postroom.service import bootstrap
 from tests.faults.ledger import APP, OPERATIONS, Ledger
+from tests.faults.passing import Passing
 from tests.faults.receiver import Receiver
+from tests.faults.sends import Sends
 from tests.harness.service import Service
 from tests.webhooks.endpoint import Endpoint
 
@@ -37,11 +39,24 @@ def ledger(service: Service) -> Iterator[Ledger]:
 
 @pytest.fixture
 def mailbox(ledger: Ledger) -> str:
-    """An address that accepts mail and that no client changes."""
+    """An address that accepts mail and that no client changes. Another account sends mail to it
+    over HTTP."""
     client = ledger.client()
-    ledger.create(client, MAILBOX)
+    sends = Sends(ledger, ledger.create(client, "sender"), ledger.create(client, MAILBOX))
     client.close()
+    ledger.works.append(sends.work)
+    ledger.checks.append(sends.check)
     return f"{MAILBOX}@demo.test"
+
+
+@pytest.fixture
+def passing(ledger: Ledger) -> Iterator[None]:
+    """Another organization has a domain whose route keeps no mail."""
+    with Endpoint.start() as endpoint:
+        found = Passing.of(ledger.service, endpoint)
+        ledger.works.append(found.work)
+        ledger.checks.append(found.check)
+        yield
 
 
 def new_ledger(service: Service) -> Ledger:

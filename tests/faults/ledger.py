@@ -198,11 +198,11 @@ class Ledger:
     mails: dict[str, list[str]] = field(default_factory=dict)
     """Subjects that SMTP took, by address."""
     acknowledged: int = 0
-    busy: int = 0
-    """503, the unknown outcomes too. What is `busy` was not carried out."""
+    busy: int = 0  # 503, the unknown outcomes too; what is `busy` was not carried out
     unanswered: list[Entry] = field(default_factory=list)
     surprises: list[Any] = field(default_factory=list)
     """Answers that are neither 2xx nor 503 with Retry-After."""
+    works: list[Callable[[Client], None]] = field(default_factory=list)  # done again and again by each load
     checks: list[Callable[[Client], None]] = field(default_factory=list)  # made by each comparison too
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

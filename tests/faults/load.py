@@ -6,6 +6,7 @@ import smtplib
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 
 from tests.faults.client import Client
@@ -17,13 +18,17 @@ PAUSE = 0.02
 
 
 class Load:
-    """Inside the block, clients create and change accounts, and `mailbox` receives mail."""
+    """Inside the block, clients create and change accounts, do the ledger's works, and `mailbox`
+    receives mail."""
 
     def __init__(self, ledger: Ledger, mailbox: str | None = None) -> None:
         self._ledger = ledger
         self._stop = threading.Event()
         self._failed: list[BaseException] = []
         self._threads = [threading.Thread(target=self._run, args=(self._work,)) for _ in range(CLIENTS)]
+        self._threads += [
+            threading.Thread(target=self._run, args=(partial(self._repeat, one),)) for one in ledger.works
+        ]
         if mailbox:
             self._threads.append(threading.Thread(target=self._run, args=(lambda: self._send(mailbox),)))
 
@@ -64,6 +69,13 @@ class Load:
             mine.append(self._ledger.create(client))
             return len(mine[-1].possible) == 1
         return self._ledger.perform(client, random.choice(mine), random.choice(self._ledger.operations))
+
+    def _repeat(self, work: Callable[[Client], None]) -> None:
+        client = self._ledger.client()
+        while not self._stop.is_set():
+            work(client)
+            self._stop.wait(PAUSE)
+        client.close()
 
     def _send(self, mailbox: str) -> None:
         number = 0

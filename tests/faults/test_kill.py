@@ -90,12 +90,14 @@ def test_the_api_process_alone(ledger: Ledger, mailbox: str) -> None:
     kill_alone(ledger, mailbox, "api", 2)
 
 
+@pytest.mark.usefixtures("passing")
 def test_the_worker_process_alone(ledger: Ledger, mailbox: str) -> None:
     """What it was sending to the webhook is sent again by the next worker, with the same id."""
     kill_alone(ledger, mailbox, "worker", 2)
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("passing")
 def test_the_worker_process_50_times(ledger: Ledger, mailbox: str) -> None:
     kill_alone(ledger, mailbox, "worker", 50)
 

@@ -45,6 +45,8 @@ def fitting(kind: Any) -> st.SearchStrategy[Any]:
         return st.one_of([fitting(option) for option in options if option is not UnsetType and not is_note(option)])
     if origin is list:
         return st.lists(fitting(get_args(kind)[0]), max_size=3)
+    if origin is dict:
+        return st.dictionaries(*map(fitting, get_args(kind)), max_size=3)
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return documents(kind).map(lambda made: made[1])
     plain = {str: st.text(max_size=12).map(lambda text: MARK + text), int: NUMBERS, bool: st.booleans()}
@@ -56,12 +58,16 @@ def is_note(option: Any) -> bool:
     return isinstance(option, Meta)
 
 
+def required_of(kind: type[msgspec.Struct]) -> set[str]:
+    return {field.encode_name for field in msgspec.structs.fields(kind) if field.required}
+
+
 def documents(kind: type[msgspec.Struct]) -> st.SearchStrategy[tuple[type[msgspec.Struct], dict[str, Any]]]:
     """Returns bodies of a type: required fields, some optional ones, and sometimes a wrong value or
     name."""
     hints = typing.get_type_hints(kind, include_extras=True)
-    fields = {field.name: fitting(hints[field.name]) for field in msgspec.structs.fields(kind)}
-    required = {field.name: fields[field.name] for field in msgspec.structs.fields(kind) if field.required}
+    fields = {field.encode_name: fitting(hints[field.name]) for field in msgspec.structs.fields(kind)}
+    required = {name: strategy for name, strategy in fields.items() if name in required_of(kind)}
     others = {name: strategy for name, strategy in fields.items() if name not in required}
     right = st.fixed_dictionaries(required, optional=others)
     wrong = st.one_of(st.just({}), st.dictionaries(st.sampled_from(list(fields)) | KEYS, VALUES, max_size=2))
@@ -108,6 +114,9 @@ def fits(value: Any, kind: Any) -> Found:
         return True if True in each else None if None in each else False
     if origin is Literal:
         return isinstance(value, str) and value in get_args(kind)
+    if origin is dict:
+        inner = [fits(item, get_args(kind)[1]) for item in value.values()] if isinstance(value, dict) else [False]
+        return False if False in inner else None if None in inner else True
     if origin is list:
         inner_found = [fits(item, get_args(kind)[0]) for item in value] if isinstance(value, list) else [False]
         return False if False in inner_found else None if None in inner_found else True
@@ -133,9 +142,13 @@ def within(value: Any, bound: Meta) -> bool:
 
 def judged(kind: type[msgspec.Struct], document: Any) -> Found:
     """Returns whether this document is a body of this type."""
-    hints = typing.get_type_hints(kind, include_extras=True)
-    required = {field.name for field in msgspec.structs.fields(kind) if field.required}
-    if not isinstance(document, dict) or not required <= document.keys() or not document.keys() <= hints.keys():
+    kinds = typing.get_type_hints(kind, include_extras=True)
+    hints = {field.encode_name: kinds[field.name] for field in msgspec.structs.fields(kind)}
+    if (
+        not isinstance(document, dict)
+        or not required_of(kind) <= document.keys()
+        or not document.keys() <= hints.keys()
+    ):
         return False
     found = [fits(value, hints[name]) for name, value in document.items()]
     return False if False in found else None if None in found else True
@@ -153,6 +166,20 @@ def taken(kind: type[msgspec.Struct], body: bytes) -> msgspec.Struct | None:
     return None
 
 
+def check_read(found: Any, value: Any) -> None:
+    """Checks that the server has read this value, and nothing else."""
+    if isinstance(found, msgspec.Struct):
+        for field in msgspec.structs.fields(found):
+            if field.encode_name in value:
+                check_read(getattr(found, field.name), value[field.encode_name])
+    elif isinstance(found, list):
+        assert len(found) == len(value)
+        for one, sent in zip(found, value, strict=True):
+            check_read(one, sent)
+    else:
+        assert found == value or isinstance(found, datetime.datetime)
+
+
 def check(kind: type[msgspec.Struct], body: bytes) -> None:
     try:
         document = parsed(body or b"{}")
@@ -166,11 +193,7 @@ def check(kind: type[msgspec.Struct], body: bytes) -> None:
     if wanted is not None:
         assert (found is not None) == wanted
     if found is not None:
-        for name, value in document.items():
-            read = getattr(found, name)
-            if isinstance(read, msgspec.Struct):
-                read = {inner: getattr(read, inner) for inner in value}
-            assert read == value or isinstance(read, datetime.datetime)
+        check_read(found, document)
 
 
 @given(OBJECTS)

@@ -65,6 +65,10 @@ INSERT INTO app_passwords (account_id, name, password, digest, imap, pop3, smtp,
   SELECT id, 'x', 'x', n, 1, 1, 1, 1, id, 1 FROM accounts CROSS JOIN generate_series(1, 3) AS n WHERE id % 10 = 0;
 INSERT INTO owner_sessions (account_id, digest, generation, created_at, expires_at)
   SELECT id, 'd' || id, 1, 1, id FROM accounts;
+INSERT INTO mail_tokens (organization_id, key_id, user_id, account_id, digest, scopes, created_at, expires_at)
+  SELECT organization_id, id, user_id, CASE WHEN id % 2 = 0 THEN id END, 'd' || id, 's', 1, id FROM accounts;
+INSERT INTO mail_token_accounts (token_id, account_id, generation)
+  SELECT id, n + id, 1 FROM mail_tokens CROSS JOIN generate_series(1, 2) AS n;
 INSERT INTO setup_links (account_id, digest, generation, expires_at) SELECT id, 'd' || id, 1, id FROM accounts;
 INSERT INTO sent_messages (account_id, node_id, queue_id, message_id, sent_at, told_at)
   SELECT id, 0, 'q' || id, 'm' || id, 1, id FROM accounts;
@@ -75,14 +79,31 @@ INSERT INTO sent_handovers (queue_id, target_id, sent_message_id, recipient, acc
 INSERT INTO sent_days (account_id, day, status, recipients)
   SELECT id, id % 100 + n, 'delayed', 1 FROM accounts CROSS JOIN generate_series(1, 5) AS n;
 INSERT INTO webhooks (organization_id, key_id, url, events, user_id, domain_id, status, secret, after_event_id,
-    created_at, updated_at)
-  SELECT organization_id, id, 'https://x.test/', '[]', user_id, domain_id, 'active', 's', 1, 1, 1
+    messages_since, created_at, updated_at)
+  SELECT organization_id, id, 'https://x.test/', '[]', user_id, domain_id, 'active', 's', 1,
+    CASE WHEN id % 100 = 0 THEN id END, 1, 1
   FROM accounts WHERE id % 10 = 0;
 INSERT INTO webhook_deliveries (organization_id, webhook_id, source_kind, source_id, type, status, next_at, created_at,
     ended_at)
   SELECT organization_id, id, 'event', n, 'account.created', CASE WHEN n % 10 = 0 THEN 'pending' ELSE 'failed' END,
     CASE WHEN n % 10 = 0 THEN n END, 1, CASE WHEN n % 10 > 0 THEN n END
   FROM webhooks CROSS JOIN generate_series(1, 40) AS n;
+INSERT INTO webhooks (organization_id, key_id, url, events, domain_id, status, secret, after_event_id, forward_mode,
+    created_at, updated_at)
+  SELECT organization_id, id, 'https://x.test/', '[]', id, 'active', 's', 1,
+    CASE WHEN id % 2 = 0 THEN 'webhook' ELSE 'webhook_then_store' END, 1, 1
+  FROM domains;
+INSERT INTO received_messages (organization_id, account_id, uidvalidity, uid, trace, received_at, created_at)
+  SELECT organization_id, id, 1, n, 't' || id || '.' || n, n, id * 10 + n
+  FROM accounts CROSS JOIN generate_series(1, 5) AS n;
+INSERT INTO hidden_accounts (account_id, organization_id, domain_id)
+  SELECT MIN(id), MIN(organization_id), domain_id FROM accounts GROUP BY domain_id;
+INSERT INTO passing_messages (message_id, organization_id, webhook_id, account_id, hidden_id, state, due_at,
+    uidvalidity, uid, held_uidvalidity, held_uid)
+  SELECT id, organization_id, id % 1000, account_id, account_id - account_id % 10, 'held', id, uidvalidity, uid, 1, id
+  FROM received_messages WHERE id % 5 = 0;
+INSERT INTO message_cursors (account_id, uidvalidity, last_uid)
+  SELECT id, n, 1 FROM accounts CROSS JOIN generate_series(1, 3) AS n;
 INSERT INTO webhook_lanes (webhook_id, due_at) SELECT id, id FROM webhooks;
 INSERT INTO webhook_cursors (id, event_id) VALUES (1, 1);
 INSERT INTO account_users (organization_id, user_id) SELECT DISTINCT organization_id, user_id FROM accounts;

@@ -35,6 +35,8 @@ from postroom.settings import Settings
 from postroom.tenants import organizations
 from tests.harness.dns_server import DnsServer
 from tests.harness.kept import KeptDatabase
+from tests.harness.told_messages import ToldMessages
+from tests.harness.told_outbox import ToldOutbox
 
 _numbers = itertools.count(1)
 KEY = "0" * 64
@@ -125,6 +127,12 @@ class ApiServer:
     mailboxes: Told = field(default_factory=Told)
     """What is told of mailboxes."""
 
+    messages: ToldMessages = field(default_factory=ToldMessages)
+    """What is told of messages."""
+
+    outbox: ToldOutbox = field(default_factory=ToldOutbox)
+    """The way out."""
+
     measured: Measured = field(default_factory=Measured)
     """What the parts beside the API are found to be."""
 
@@ -135,6 +143,7 @@ class ApiServer:
     ) -> "Iterator[ApiServer]":
         listener = socket.create_server(("127.0.0.1", 0))
         server = cls(listener.getsockname()[1], KeptDatabase(url))
+        server.outbox.database = server.database
         server.database.write_sync(lambda tx: digest_keys.claim(tx, digest_key.fingerprint(KEY)))
         app = create_app(
             server.database,
@@ -142,6 +151,8 @@ class ApiServer:
             end_sessions=server._end_sessions,
             digest_key=KEY,
             mailboxes=server.mailboxes,
+            messages=server.messages,
+            outbox=server.outbox,
             probe=server._probe,
             measure=server._measure,
             instance="test",

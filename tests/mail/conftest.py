@@ -7,7 +7,8 @@ signing key, delivery by id). The other tests are about protocols, processes and
 little on the engine; they run on PostgreSQL only with `--faults`. test_outage.py needs PostgreSQL.
 
 With `--daemons`, which is for a second Debian, the tests of BOTH run on PostgreSQL alone, except
-those in EACH_DEBIAN: the others run on SQLite there anyway.
+those in EACH_DEBIAN: the others run on SQLite there anyway. With `--beside-daemons`, which is for the
+first Debian where a second one follows, they run on SQLite alone.
 """
 
 import os
@@ -25,7 +26,20 @@ BOTH = {
     "test_aliases",
     "test_app_passwords",
     "test_owner_page",
+    "test_passing_messages::test_it_works",
+    "test_passing_messages::test_unknown_addresses",
+    "test_passing_messages::test_who_gets_what",
+    "test_passing_messages::test_another_mode",
+    "test_passing_messages::test_the_hidden_account_ends",
     "test_switches",
+    "test_message_sends::test_it_works",
+    "test_message_sends::test_the_send_limits",
+    "test_message_sends::test_senders",
+    "test_message_sends::test_unknown_recipients_stop_the_message",
+    "test_message_sends::test_only_what_is_announced_passes",
+    "test_messages::test_it_works",
+    "test_messages::test_an_event_tells_once_an_hour",
+    "test_messages::test_a_deleted_account_has_no_messages",
     "test_renames::test_it_works",
     "test_renames::test_a_hundred_renames_under_load",
     "test_imported_hashes::test_a_reset",
@@ -81,8 +95,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         module = metafunc.module.__name__.rpartition(".")[2]
         always = {module, f"{module}::{metafunc.function.__name__}"} & BOTH
         engines = ["sqlite", pytest.param("postgresql", marks=[] if always else [pytest.mark.long])]
-        if always and metafunc.config.getoption("--daemons") and module not in EACH_DEBIAN:
-            engines = ["postgresql"]
+        if always and module not in EACH_DEBIAN:
+            if metafunc.config.getoption("--daemons"):
+                engines = ["postgresql"]
+            elif metafunc.config.getoption("--beside-daemons"):
+                engines = ["sqlite"]
         metafunc.parametrize("database", engines, indirect=True, scope="session")
 
 

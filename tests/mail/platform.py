@@ -148,9 +148,11 @@ class Platform:
         assert status < 300, answer
         return answer
 
-    def try_call(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+    def try_call(self, method: str, path: str, body: Any, **more: str) -> tuple[int, Any]:
+        """`more` are header fields, with _ in place of -."""
         with closing(http.client.HTTPConnection("127.0.0.1", self.service.ports["port"], timeout=60)) as connection:
             headers = {"x-api-key": self.key, "content-type": "application/json"}
+            headers |= {name.replace("_", "-"): value for name, value in more.items()}
             connection.request(method, path, json.dumps(body), headers)
             answer = connection.getresponse()
             return answer.status, json.loads(answer.read())

@@ -73,6 +73,7 @@ def test_it_works() -> None:
         "dovecot/before.sieve",
         "dovecot/dovecot.conf",
         "dovecot/folders.acl",
+        "dovecot/hidden.sieve",
         "dovecot/quota-warning",
         "dovecot/refused.lua",
         "dovecot/scripts.conf.ext",
@@ -146,6 +147,7 @@ def test_without_root_there_is_no_postfix_and_no_other_user(version: str) -> Non
         "dovecot/auth.lua",
         "dovecot/before.sieve",
         "dovecot/dovecot.conf",
+        "dovecot/hidden.sieve",
         "dovecot/quota-warning",
         "dovecot/refused.lua",
         "run/doveadm.key",
@@ -244,7 +246,7 @@ def test_each_address_has_its_listeners() -> None:
 
 def test_the_only_other_way_in_is_a_unix_socket() -> None:
     public = [rest for rest in services().values() if rest.endswith("smtpd") or " smtpd " in rest]
-    assert [rest.split()[0] for rest in public] == ["inet", "inet", "inet", "unix", "unix"]
+    assert [rest.split()[0] for rest in public] == ["inet", "inet", "inet", "unix", "unix", "unix"]
 
 
 def test_submission_authenticates_and_asks_for_the_session_again() -> None:
@@ -259,7 +261,7 @@ def test_submission_authenticates_and_asks_for_the_session_again() -> None:
 
 def test_what_is_submitted_is_signed_and_nothing_else() -> None:
     """Postroom's milter runs first, so that refused mail is never signed. On port 25 it is the only
-    milter."""
+    milter. On the API's socket it runs last, because it takes each message once."""
     asked = {name: re.findall(r"smtpd_milters=\$(\w+)", rest) for name, rest in services().items()}
     assert {name: lists for name, lists in asked.items() if lists} == {
         "127.0.0.1:1025": ["inbound_milters"],
@@ -267,11 +269,13 @@ def test_what_is_submitted_is_signed_and_nothing_else() -> None:
         "127.0.0.1:1465": ["submission_milters"],
         "replies": ["replies_milters"],
         "forwards": ["forwards_milters"],
+        "api": ["api_milters"],
     }
     values = main_cf()
     signer = f"unix:{DATA}/opendkim/socket/milter"
     for name in ("submission", "replies"):
         assert values[f"{name}_milters"] == f"unix:{DATA}/milter/socket/{name}, {signer}"
+    assert values["api_milters"] == f"{signer}, unix:{DATA}/milter/socket/api"
     assert values["forwards_milters"] == f"unix:{DATA}/milter/socket/forwards"
     assert values["inbound_milters"].startswith(f"{{ unix:{DATA}/milter/socket/inbound, ")
     assert "default_action" not in values["inbound_milters"]

@@ -21,6 +21,7 @@ from tests.harness.dns_server import DnsServer
 from tests.harness.service import Service, wait_for
 from tests.mail.clients import message, smtp, submission
 from tests.mail.platform import Mailbox
+from tests.mail.reading import listed, read
 from tests.mail.rspamd import GTUBE, REFUSED, Rspamd
 from tests.mail.sink import Sink
 from tests.mail.test_delivery_rules import away, forward
@@ -237,3 +238,20 @@ def test_learning(alice: Mailbox, learned: Path) -> None:
 def test_a_script_of_a_user_runs_no_program(alice: Mailbox) -> None:
     with pytest.raises(AssertionError, match=r"vnd\.dovecot\.pipe"):
         alice.put_script(b'require "vnd.dovecot.pipe"; pipe "learn" "spam";')
+
+
+def test_a_key_reads_what_the_filter_says(alice: Mailbox) -> None:
+    """And nothing that came with the message in the filter's name."""
+    send(alice, "clean", "Hello.", b"Authentication-Results: mail.postroom.test; spf=fail; dkim=fail")
+    arrived(alice, "INBOX", "clean")
+    send(alice, "spam", GTUBE)
+    arrived(alice, "Junk", "spam")
+    (clean,), (spam,) = listed(alice), listed(alice, "?mailbox=Junk")
+    shown = read(alice, f"messages/{clean['id']}")["message"]
+    assert shown["spam"] is False
+    assert shown["authentication"] == {"spf": "pass", "dkim": "none", "dmarc": "pass"}
+    assert read(alice, f"messages/{spam['id']}?mailbox=Junk")["message"]["spam"] is True
+    with alice.login() as imap:
+        imap.append("INBOX", "", "", b"Subject: unseen\r\n\r\nhi\r\n")
+    unseen = read(alice, f"messages/{listed(alice)[0]['id']}")["message"]
+    assert (unseen["spam"], unseen["authentication"]) == (None, None)

@@ -1,9 +1,8 @@
-"""Send limits at submission and of Sieve scripts. tests/api/test_send_limits.py sets them, and
-moves the clock further."""
+"""Send limits at submission, of Sieve scripts and over HTTP. tests/api/test_send_limits.py sets
+them, and moves the clock further."""
 
 import smtplib
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,11 +17,7 @@ from tests.mail.clients import message, submission
 from tests.mail.platform import Mailbox, Platform, nothing_came
 from tests.mail.test_delivery_rules import away, forward
 
-
-@pytest.fixture(autouse=True)
-def hour() -> None:
-    """At least 50 seconds of this hour is left."""
-    wait_for("the next hour", lambda: time.time() % 3600 < 3550)
+pytestmark = pytest.mark.usefixtures("hour")
 
 
 def many(target: Mailbox, number: int) -> list[str]:
@@ -43,6 +38,13 @@ def send(box: Mailbox, to: list[str], subject: str = "hello", times: int = 1) ->
             except smtplib.SMTPDataError as refused:
                 answers.append((refused.smtp_code, bytes(refused.smtp_error).decode()))  # type: ignore[arg-type]
     return answers
+
+
+def over_http(box: Mailbox, to: list[str], subject: str) -> int:
+    """Sends a message with the API. Returns the status of the answer."""
+    body = {"to": to, "subject": subject, "text": "x"}
+    status, _ = box.platform.try_call("POST", f"/v2/email-accounts/{box.id}/messages/send", body)
+    return status
 
 
 def limit(box: Mailbox, **limits: int | None) -> None:
@@ -106,6 +108,9 @@ def test_a_hijack(alice: Mailbox, bob: Mailbox, target: Mailbox, sessions: int) 
     # Postfix makes a client wait after ten refusals in one session.
     codes = [code for n in range(sessions) for code, _ in send(alice, many(target, 100), f"spam {n}", times=10)]
     assert codes == [250] * 2 + [450] * (10 * sessions - 2)
+    assert [over_http(alice, many(target, 100), "spam over HTTP") for _ in range(10 * sessions)] == [
+        429
+    ] * 10 * sessions
     forward(alice, target.address, keep_copy=False)
     away(alice, subject="Spam")
     bob.send(alice.address, "question")
@@ -116,12 +121,14 @@ def test_a_hijack(alice: Mailbox, bob: Mailbox, target: Mailbox, sessions: int) 
     limit(alice, recipients_per_hour=2)
     for _ in range(2):
         next_hour(alice)
-        codes = [code for code, _ in send(alice, many(target, 1), "more spam", times=3)]
-        assert codes == [250, 250, 450]
+        assert send(alice, many(target, 1), "more spam")[0][0] == 250
+        assert over_http(alice, many(target, 1), "more spam over HTTP") == 202
+        assert over_http(alice, many(target, 1), "too much") == 429
     assert events(alice) == ["account.send_limit_reached"] * 3 + ["account.send_blocked"]
     next_hour(alice)
     ((code, text),) = send(alice, many(target, 1), "blocked")
     assert (code, "5.7.1 Sending is blocked" in text) == (550, True)
+    assert over_http(alice, many(target, 1), "blocked") == 409
     bob.send(alice.address, "another question")
     assert alice.wait_for("another question")
     wait_for("an empty queue", lambda: mail_queue.queued(alice.platform.service) == "")

@@ -28,6 +28,7 @@ LISTENERS = {
     "submissions": "test_submission_is_for_the_accounts_own_senders",
     "replies": "test_the_socket_for_replies_drops_what_is_not_the_owners",
     "forwards": "test_the_socket_for_forwards_lets_nobody_else_out",
+    "api": "tests/mail/test_message_sends.py::test_only_what_is_announced_passes",
     "node": "tests/cluster/test_cluster.py::test_mail_cannot_be_injected",
 }
 # Postfix's programs that accept messages from other programs or hosts.

@@ -9,8 +9,9 @@ import pytest
 
 from postroom import events, idempotency
 from postroom.accounts import commands as accounts
-from postroom.accounts import owner_sessions, sent_mail
+from postroom.accounts import mail_tokens, owner_sessions, sent_mail
 from postroom.accounts.commands import CreateAccount
+from postroom.accounts.mail_tokens import CreateMailToken
 from postroom.accounts.sent_mail import Sender, Told
 from postroom.actor import Actor
 from postroom.auth import console_sessions, keys
@@ -190,6 +191,33 @@ def test_the_owners_page_keeps_no_session_that_is_over(database: Database) -> No
     database.write_sync(work)
     keep_house(database)
     assert count(database, "owner_sessions") == 1
+
+
+def test_mail_tokens_that_are_over_are_deleted(database: Database) -> None:
+    """A token that is not over stays, and while it is there its key does."""
+    id_ = organization(database)
+
+    def work(tx: Tx) -> int | None:
+        bootstrap.create_domain(tx, ORGANIZATION, "token.example", None, "active", generate())
+        actor = Actor(id_, key_id=keys.create(tx, Actor(id_), CreateKey())[0].id)
+        accounts.create(tx, actor, CreateAccount("token.example", "reader", "reader", None, "-"))
+        for _ in range(3):
+            mail_tokens.create(tx, actor, CreateMailToken("reader", None, None, 60), new_token())
+        tx.run("UPDATE mail_tokens SET expires_at = 1 WHERE id > (SELECT MIN(id) FROM mail_tokens)")
+        tx.run("UPDATE api_keys SET revoked_at = 1 WHERE id = :id", id=actor.key_id)
+        return actor.key_id
+
+    key_id = database.write_sync(work)
+
+    def left() -> tuple[int, int, bool]:
+        known = database.write_sync(lambda tx: tx.one("SELECT 1 FROM api_keys WHERE id = :id", id=key_id))
+        return count(database, "mail_tokens"), count(database, "mail_token_accounts"), known is not None
+
+    keep_house(database)
+    assert left() == (1, 1, True)
+    database.write_sync(lambda tx: tx.run("UPDATE mail_tokens SET expires_at = 1"))
+    keep_house(database)
+    assert left() == (0, 0, False)
 
 
 def test_sent_mail_is_known_for_seven_days(database: Database) -> None:

@@ -33,6 +33,8 @@ def fill(service: Service) -> None:
     platform.sign_in(boxes[0].id)
     hook = {"url": "https://platform.example/hook", "events": ["account.*"], "user_id": "user_first"}
     platform.call("POST", "/v2/webhooks/create", hook)
+    hook = {"url": "https://platform.example/mail", "events": ["message.received"]}
+    platform.call("POST", "/v2/webhooks/create", hook)
     boxes[0].update(display_name="of a delivery")
     boxes[1].update(status="suspended")
     boxes[2].update(status="disabled")

@@ -5,6 +5,7 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,6 +61,16 @@ def test_it_works(tmp_path: Path) -> None:
         both = headers()
         both["webhook-signature"] = f"v1,AAAA {both['webhook-signature']}"
         assert post(port, both) == 204
+
+
+def test_mail() -> None:
+    """A message is larger than any event."""
+    mail = json.dumps({"type": "message.received", "data": {"text": "x" * 2_000_000}}).encode()
+    with listening("--secret", SECRET) as (port, process), ThreadPoolExecutor() as pool:
+        answer = pool.submit(post, port, headers(body=mail), mail)
+        assert process.stdout
+        assert json.loads(process.stdout.readline())["data"] == {"text": "x" * 2_000_000}
+        assert answer.result() == 204
 
 
 def test_it_answers_as_asked() -> None:

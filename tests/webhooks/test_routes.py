@@ -72,6 +72,7 @@ def test_it_works(platform: Tenant, world: World, endpoint: Endpoint) -> None:
         "id": 0,
         "event_id": event["id"],
         "type": "account.created",
+        "message": None,
         "status": "delivered",
         "attempts": 1,
         "next_at": None,

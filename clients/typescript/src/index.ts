@@ -1,17 +1,20 @@
 import { PostroomError } from "./errors.js";
 import { ROUTES } from "./routes.js";
-import type { Answer, Item, ListName, OperationName, Options } from "./types.js";
+import { events, pause } from "./stream.js";
+import type { Answer, Item, ListName, MailboxChange, OperationName, Options, StreamName } from "./types.js";
 
 export { PostroomError } from "./errors.js";
 export { ROUTES } from "./routes.js";
 export type { components, operations, paths } from "./schema.js";
-export type { Account, Answer, Domain, ErrorCode, Event, Item, ListName, OperationName, Options, Problem } from "./types.js";
+export type { Account, Answer, Domain, ErrorCode, Event, Item, ListName, MailboxChange, OperationName, Options, Problem, StreamName } from "./types.js";
 
 export interface ClientOptions {
   /** The address of the API; default: the environment's POSTROOM_URL. */
   url?: string;
   /** The key; default: the environment's POSTROOM_API_KEY. */
   apiKey?: string;
+  /** A mail token, in place of the key. */
+  mailToken?: string;
   /** The time for one attempt, in milliseconds. */
   timeout?: number;
   /** How often a call is tried again. */
@@ -27,20 +30,21 @@ interface Sent {
   idempotencyKey?: string;
 }
 
+const BYTES = ["application/octet-stream", "message/rfc822"];
 const FIRST_WAIT = 250;
 const LONGEST_BACKOFF = 8000;
 
 /** A client of the API. It tries again by itself, and carries out no call twice. */
 export class Client {
   readonly #url: string;
-  readonly #key: string;
+  readonly #credential: Record<string, string>;
   readonly #timeout: number;
   readonly #retries: number;
   readonly #longestWait: number;
 
   constructor(options: ClientOptions = {}) {
     this.#url = (options.url ?? environment("POSTROOM_URL")).replace(/\/+$/, "");
-    this.#key = options.apiKey ?? environment("POSTROOM_API_KEY");
+    this.#credential = credentialOf(options);
     this.#timeout = options.timeout ?? 30_000;
     this.#retries = options.retries ?? 4;
     this.#longestWait = options.longestWait ?? 60_000;
@@ -48,7 +52,7 @@ export class Client {
   }
 
   /** Calls an operation by its name. Throws PostroomError. */
-  async call<Name extends OperationName>(
+  async call<Name extends Exclude<OperationName, StreamName>>(
     name: Name,
     ...[options]: {} extends Options<Name> ? [Options<Name>?] : [Options<Name>]
   ): Promise<Answer<Name>> {
@@ -67,17 +71,34 @@ export class Client {
     } while (next !== undefined);
   }
 
-  async #try(name: OperationName, sent: Sent, target?: string): Promise<Response> {
+  /**
+   * The events of a stream, as they happen. It is opened again when it ends, and misses nothing; its end is an error
+   * that no retry can fix, or that of the signal.
+   */
+  async *follow<Name extends StreamName>(name: Name, options: Options<Name>, signal?: AbortSignal): AsyncGenerator<MailboxChange> {
+    const sent = options as Sent;
+    let last = String(sent.query?.["last_event_id"] ?? "");
+    while (!signal?.aborted) {
+      const response = await this.#try(name, { ...sent, query: { ...sent.query, last_event_id: last || undefined } }, undefined, signal ?? null);
+      for await (const event of events(response, last)) {
+        last = event.last_event_id;
+        yield event;
+      }
+      await pause(signal);
+    }
+  }
+
+  async #try(name: OperationName, sent: Sent, target?: string, stream?: AbortSignal | null): Promise<Response> {
     const [method, template, hasFields] = ROUTES[name];
     const query = hasFields ? { fields: "*", ...sent.query } : sent.query;
     const address = this.#url + (target ?? pathOf(template, sent.path ?? {}) + queryOf(query ?? {}));
-    const headers: Record<string, string> = this.#key ? { "x-api-key": this.#key } : {};
+    const headers = { ...this.#credential };
     if (method !== "GET") headers["idempotency-key"] = sent.idempotencyKey ?? crypto.randomUUID();
     const isText = typeof sent.body === "string";
     if (sent.body !== undefined) headers["content-type"] = isText ? "text/xml" : "application/json";
     const body = sent.body === undefined ? {} : { body: isText ? (sent.body as string) : JSON.stringify(sent.body) };
     for (let attempt = 0; ; attempt++) {
-      const outcome = await this.#send(address, { method, headers, redirect: "error", ...body });
+      const outcome = await this.#send(address, { method, headers, redirect: "error", ...body }, stream);
       if (outcome instanceof Response && (outcome.ok || (name === "health.ready" && !isProblem(outcome)))) return outcome;
       const error = outcome instanceof Response ? await problemOf(outcome) : outcome;
       const wait = (error.retryAfter ?? 0) * 1000 + backoff(attempt);
@@ -87,8 +108,9 @@ export class Client {
     }
   }
 
-  async #send(address: string, init: RequestInit): Promise<Response | PostroomError> {
+  async #send(address: string, init: RequestInit, stream?: AbortSignal | null): Promise<Response | PostroomError> {
     try {
+      if (stream !== undefined) return await fetch(address, { ...init, signal: stream });
       const response = await fetch(address, { ...init, signal: AbortSignal.timeout(this.#timeout) });
       const body = await response.arrayBuffer(); // a connection that breaks here counts as no answer too
       return new Response(body.byteLength ? body : null, response);
@@ -96,6 +118,16 @@ export class Client {
       return new PostroomError({ code: "unreachable", status: 0, detail: "There was no answer." }, undefined, cause);
     }
   }
+}
+
+/** The header that says who calls; none for a call to a public route. */
+function credentialOf({ apiKey, mailToken }: ClientOptions): Record<string, string> {
+  if (mailToken !== undefined) {
+    if (apiKey !== undefined) throw new TypeError("Give either apiKey or mailToken.");
+    return { authorization: `Bearer ${mailToken}` };
+  }
+  const key = apiKey ?? environment("POSTROOM_API_KEY");
+  return key ? { "x-api-key": key } : {};
 }
 
 function environment(name: string): string {
@@ -128,8 +160,10 @@ function isProblem(response: Response): boolean {
 }
 
 async function read(response: Response): Promise<unknown> {
-  const isJson = (response.headers.get("content-type") ?? "").startsWith("application/json");
+  const type = response.headers.get("content-type") ?? "";
+  const isJson = type.startsWith("application/json");
   try {
+    if (BYTES.includes(type)) return await response.arrayBuffer();
     return isJson ? await response.json() : await response.text();
   } catch {
     throw foreign(response);

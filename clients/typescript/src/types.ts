@@ -21,6 +21,7 @@ type Same<A, B> = [A] extends [B] ? ([B] extends [A] ? true : false) : false;
 type Whole<T> =
   Same<T, Schemas["Account"]> extends true ? Account
   : Same<T, Schemas["Domain"]> extends true ? Domain
+  : T extends ArrayBuffer ? T
   : T extends readonly (infer Item)[] ? Whole<Item>[]
   : T extends object ? { [Key in keyof T]: Whole<T[Key]> }
   : T;
@@ -44,18 +45,35 @@ export type Options<Name extends OperationName> = Given<NonNullable<Parameters<N
     idempotencyKey?: string;
   };
 
-type Content<Response> = Response extends { content: infer Types } ? Types[keyof Types] : never;
+// Bytes, which the document describes as text.
+type Bytes = "application/octet-stream" | "message/rfc822";
+type Content<Response> =
+  Response extends { content: infer Types } ? (keyof Types extends Bytes ? ArrayBuffer : Types[keyof Types]) : never;
 type Success<Responses> =
   Responses extends { 200: infer Response } ? Content<Response>
   : Responses extends { 201: infer Response } ? Content<Response>
+  : Responses extends { 202: infer Response } ? Content<Response>
   : never;
 
 /** What a call of the operation returns. */
 export type Answer<Name extends OperationName> = Whole<Success<operations[Name]["responses"]>>;
 
+/** The operations whose answer has no end. */
+export type StreamName = "message_changes.follow";
+
+/** An event of a stream of changes. A stream goes on after `last_event_id`, also in another program. */
+export interface MailboxChange {
+  type: "mailbox_changed";
+  mailbox: string;
+  uidvalidity: string;
+  token: string;
+  eventType: "state" | "created" | "deleted" | "reset" | "added" | "removed" | "updated";
+  last_event_id: string;
+}
+
 /** The operations whose answer is a page of a list. */
 export type ListName = {
-  [Name in OperationName]: Query<Name> extends { after?: number } ? Name : never;
+  [Name in OperationName]: Query<Name> extends { after?: number } | { before_uid?: number } ? Name : never;
 }[OperationName];
 
 /** One item of the list. */

@@ -20,6 +20,46 @@ export async function rules(): Promise<void> {
   (await client.call("sent_mail.get_days", { path })).items[0].delivered satisfies number;
 }
 
+export async function messages(): Promise<void> {
+  (await client.call("messages.get_mailboxes", { path })).items[0].special_use satisfies string | null;
+  const query = { from: "ann", unseen: "true" as const, since: "2026-01-31", limit: 10 };
+  for await (const one of client.list("messages.get_page", { path, query })) one.from satisfies { address: string } | null;
+  const of = { id: 42, message_id: "1796028450.33" };
+  (await client.call("messages.get", { path: of })).message.attachments[0].size satisfies number;
+  (await client.call("messages.get_raw", { path: of, query: { mailbox: "Sent" } })).byteLength satisfies number;
+  (await client.call("messages.get_attachment", { path: { ...of, part: "2" } })) satisfies ArrayBuffer;
+}
+
+export async function sends(): Promise<void> {
+  const attachments = [{ filename: "a.txt", content_type: "text/plain", content_base64: "aGk=" }];
+  const body = { to: ["Ann <ann@example.org>"], subject: "Invoice", text: "hi", attachments, headers: { "X-Order": "4711" } };
+  const sent = await client.call("message_sends.send", { path, body });
+  sent.message.sent_copy satisfies "saved" | "off" | "failed";
+}
+
+export async function edits(): Promise<void> {
+  const of = { id: 42, message_id: "1796028450.33" };
+  const body = { flags: { seen: true }, mailbox: "Archive" };
+  (await client.call("message_edits.update", { path: of, query: { mailbox: "Sent" }, body })).message.flags satisfies string[];
+  const done = await client.call("message_edits.delete", { path, body: { ids: ["1796028450.33"], purge: true } });
+  done.deleted[0].new_id satisfies string | null;
+  const synced = await client.call("message_sync.sync", { path, body: { uidvalidity: "1", token: "4401.118" } });
+  synced.changes.updated[0].modseq satisfies string;
+  for await (const event of client.follow("message_changes.follow", { path })) event.token satisfies string;
+}
+
+export async function mailTokens(): Promise<void> {
+  const made = await client.call("mail_tokens.create", { body: { ...user, scopes: ["messages:read"], expires_in: 60 } });
+  made.expires_at satisfies string;
+  const browser = new Client({ url: "http://127.0.0.1:3000", mailToken: made.token });
+  const synced = await browser.call("mail.sync", { body: { mailbox: "INBOX", uidvalidity: "1", token: "4401.118" } });
+  synced.more satisfies boolean | undefined;
+  const message = await browser.call("mail.get_message", { query: { mailbox: "INBOX", uid: synced.changes.added[0].uid } });
+  message.bodyStructure.childNodes?.[0].part satisfies string | undefined;
+  message.envelope.from[0].address satisfies string;
+  (await browser.call("mail.get_attachment", { query: { uid: 1, part: "2" } })) satisfies ArrayBuffer;
+}
+
 export async function appPasswords(): Promise<void> {
   const of = { account_id: 42 };
   const body = { name: "phone", scopes: ["imap" as const], networks: ["192.0.2.0/24"], ...user };
@@ -83,6 +123,8 @@ export async function domains(): Promise<void> {
   for await (const one of client.list("domains.get_page", { query: user })) one satisfies Domain;
   (await client.call("domains.get", { path: domain, query: user })).domain.status satisfies Domain["status"];
   (await client.call("domains.set_route", { path: domain, body: { forward_mode: "store" } })).route.forward_mode satisfies string;
+  const url = { forward_mode: "webhook_then_store", webhook_url: "https://platform.example/mail" } as const;
+  (await client.call("domains.set_route", { path: domain, body: url })).webhook_secret satisfies string | undefined | null;
   (await client.call("domains.consent", { path: domain, body: { subdomain: "a.customer.com" } })).subdomain satisfies string;
   (await client.call("domains.delete", { body: domain })).deleted satisfies string;
   (await client.call("verification.verify", { path: domain, body: {} })).dns[0]?.fix satisfies string | null | undefined;

@@ -2,17 +2,20 @@
 resource."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from postroom.api.projections import derive, readers
+from postroom.db import Tx
+from postroom.domains import commands as domains
 from postroom.domains import dns_records as dns
 from postroom.domains.commands import Domain, Status
 from postroom.mail_host import MailHost
+from postroom.webhooks import routes
+from postroom.webhooks.routes import ForwardMode, Route
 
-ForwardMode = Literal["store", "webhook", "webhook_then_store"]
 # A domain whose fields `?fields=` chooses: openapi_schemas.py describes it.
 Shown = Annotated[
     Any,
@@ -42,11 +45,12 @@ FullDomain = derive(
 )
 
 
-class InboundRoute(msgspec.Struct, frozen=True):
-    """How mail to the domain is handled."""
+class InboundRoute(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How mail to the domain is handled. `webhook_url` is there unless mail is only stored."""
 
     domain: str
     forward_mode: ForwardMode
+    webhook_url: str | None = None
 
 
 class MailExchanger(msgspec.Struct, frozen=True):
@@ -67,12 +71,14 @@ def shown(domain: Domain) -> ShownDomain:
     return ShownDomain(domain.name, domain.status)
 
 
-def inbound_route(domain: Domain) -> InboundRoute:
-    return InboundRoute(domain.name, "store")
+def inbound_route(domain: Domain, route: Route) -> InboundRoute:
+    return InboundRoute(domain.name, route.forward_mode, route.webhook_url)
 
 
-def info(domain: Domain, records: list[dns.Record], host: MailHost, show: Callable[[Domain], Any]) -> DomainInfo:
-    return DomainInfo(show(domain), records, inbound_route(domain), MailExchanger(host.name, dns.PRIORITY))
+def info(tx: Tx, domain: Domain, host: MailHost, show: Callable[[Domain], Any]) -> DomainInfo:
+    """The domain with its records and its route."""
+    route = inbound_route(domain, routes.get(tx, domain))
+    return DomainInfo(show(domain), domains.records(tx, domain, host), route, MailExchanger(host.name, dns.PRIORITY))
 
 
 FIELDS = readers(FullDomain)

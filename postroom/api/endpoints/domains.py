@@ -13,7 +13,6 @@ from postroom.api.context import RequestContext, Result, require_user, resolve_u
 from postroom.api.endpoints.domain_views import (
     FIELDS,
     DomainInfo,
-    ForwardMode,
     InboundRoute,
     Shown,
     inbound_route,
@@ -28,7 +27,7 @@ from postroom.db import Tx
 from postroom.domains import commands as domains
 from postroom.domains import consents
 from postroom.domains.commands import STATUSES, Domain
-from postroom.errors import FieldError, Refused, not_found
+from postroom.errors import FieldError, not_found
 from postroom.parameters import (
     After,
     DomainName,
@@ -46,6 +45,8 @@ from postroom.parameters import (
     WebhookUrl,
 )
 from postroom.tenants import organizations
+from postroom.webhooks import routes, secrets, urls
+from postroom.webhooks.routes import ForwardMode, SetRoute
 
 
 class DomainQuery(msgspec.Struct, frozen=True):
@@ -106,9 +107,12 @@ class DeletedDomainAnswer(msgspec.Struct, frozen=True):
     deleted: str
 
 
-class RouteAnswer(msgspec.Struct, frozen=True):
+class RouteAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`webhook_secret` is there only if this call made one."""
+
     domain: Shown
     route: InboundRoute
+    webhook_secret: str | None = None
 
 
 class ConsentAnswer(msgspec.Struct, frozen=True):
@@ -146,7 +150,7 @@ async def create(context: RequestContext, query: DomainQuery, body: CreateDomain
         if body.organization_id is not UNSET:
             organizations.check(tx, context.actor.organization_id, body.organization_id)
         domain = domains.claim(tx, context.actor, name, user_id, key)
-        made = info(domain, domains.records(tx, domain, host), host, show)
+        made = info(tx, domain, host, show)
         return Result(CreatedDomainAnswer("Domain created", made), 201, (location,))
 
     return await context.write(work)
@@ -191,7 +195,7 @@ async def get(context: RequestContext, query: DomainQuery) -> Result:
 
     def work(tx: Tx) -> DomainInfo:
         domain = domains.get(tx, context.actor, name, user_id)
-        return info(domain, domains.records(tx, domain, host), host, show)
+        return info(tx, domain, host, show)
 
     return Result(await context.services.database.read(work))
 
@@ -229,18 +233,17 @@ async def delete(context: RequestContext, query: DomainUserQuery, body: DeleteDo
     refuses=("not_available",),
 )
 async def set_route(context: RequestContext, query: DomainQuery, body: RouteBody) -> Result:
-    """Sets how inbound mail is handled. Only `store` is available now."""
+    """Sets how inbound mail is handled. Mail is always stored; with `webhook_then_store` each
+    message is also sent to a URL, and with `webhook` it then leaves the mailbox. A secret that is
+    made here is shown only once."""
     show = projection(query.fields, shown, FIELDS)
     name, user_id = _domain_and_user(context, query.user_id, body.user_id)
-    sent = {"forward_mode": body.forward_mode != "store"}
-    sent |= {field: getattr(body, field) is not UNSET for field in ("webhook_url", "webhook_secret")}
-    later = [FieldError(field, "not_available", "Webhooks come later.") for field, is_sent in sent.items() if is_sent]
-    if later:
-        raise Refused("not_available", "Inbound mail is stored; webhooks are not available yet.", *later)
+    command, key = _route(context, body), context.services.digest_key
 
     def work(tx: Tx) -> Result:
         domain = domains.get_own(tx, context.actor, name, user_id)
-        return Result(RouteAnswer(show(domain), inbound_route(domain)))
+        found, secret = routes.change(tx, context.actor, domain, command, key)
+        return Result(RouteAnswer(show(domain), inbound_route(domain, found), secret))
 
     return await context.write(work)
 
@@ -269,6 +272,22 @@ async def consent(context: RequestContext, query: DomainUserQuery, body: Consent
         return Result(ConsentAnswer(True, subdomain))
 
     return await context.write(work)
+
+
+def _route(context: RequestContext, body: RouteBody) -> SetRoute:
+    problems: list[FieldError] = []
+    if body.forward_mode == "store":
+        sent = [field for field in ("webhook_url", "webhook_secret") if getattr(body, field) is not UNSET]
+        problems += [FieldError(field, "invalid", "Leave it out: store sends nothing.") for field in sent]
+    elif body.webhook_url is not UNSET:
+        try:
+            urls.parse(body.webhook_url, allows_private=context.services.allows_private_webhooks)
+        except urls.BadUrl as error:
+            problems.append(FieldError("webhook_url", "invalid", str(error)))
+    if body.webhook_secret is not UNSET and not problems and not secrets.is_valid(body.webhook_secret):
+        problems.append(FieldError("webhook_secret", "invalid", "Use whsec_ and 24 to 64 bytes in base64."))
+    raise_if_any(problems)
+    return SetRoute(body.forward_mode, body.webhook_url, body.webhook_secret)
 
 
 def _listed_user(context: RequestContext, query: DomainsQuery, problems: list[FieldError]) -> str | None:

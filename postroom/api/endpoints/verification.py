@@ -17,6 +17,7 @@ from postroom.domains import dns_records as dns
 from postroom.domains.record_checks import RecordCheck, Status
 from postroom.errors import not_found
 from postroom.parameters import UserId
+from postroom.webhooks import routes
 
 
 class VerifyQuery(msgspec.Struct, frozen=True):
@@ -63,9 +64,10 @@ async def verify(context: RequestContext, query: VerifyQuery, body: VerifyBody) 
     except BadAddress:
         raise not_found() from None
     done = await context.services.verification.on_request(context.actor, name, user_id)
+    found = await context.services.database.read(lambda tx: routes.get(tx, done.domain))
     records = [checked(*pair) for pair in zip(done.records, done.checks, strict=True)]
     exchanger = MailExchanger(context.services.mail_host.name, dns.PRIORITY)
-    return Result(VerifiedAnswer(shown(done.domain), records, inbound_route(done.domain), exchanger))
+    return Result(VerifiedAnswer(shown(done.domain), records, inbound_route(done.domain, found), exchanger))
 
 
 def checked(record: dns.Record, check: RecordCheck) -> CheckedRecord:

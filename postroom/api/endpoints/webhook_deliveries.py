@@ -15,7 +15,7 @@ from postroom.db import Tx
 from postroom.errors import FieldError
 from postroom.parameters import After, DeliveryStatus, Limit, ReplayAfter, ReplayDelivery, ReplayFailed, UserId
 from postroom.webhooks import deliveries
-from postroom.webhooks.deliveries import STATUSES, Replayed, Status
+from postroom.webhooks.deliveries import STATUSES, DeliveredMessage, Replayed, Status
 
 ONE_OF = "Send one of delivery_id, after_event_id and failed."
 
@@ -43,11 +43,13 @@ class TestBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ShownDelivery(msgspec.Struct, frozen=True):
-    """An event for a webhook, and what became of the last attempt to send it."""
+    """An event or a message for a webhook, and what became of the last attempt to send it.
+    `message` is the message with the id that it had when it arrived."""
 
     id: int
-    event_id: int
+    event_id: int | None
     type: str
+    message: DeliveredMessage | None
     status: Status
     attempts: int
     next_at: str | None

@@ -1,6 +1,6 @@
 """The webhook endpoints: URLs that events are sent to."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -14,7 +14,6 @@ from postroom.api.projections import filler
 from postroom.api.route import route
 from postroom.db import Tx
 from postroom.errors import FieldError
-from postroom.events import TYPES
 from postroom.parameters import (
     After,
     Id,
@@ -29,10 +28,11 @@ from postroom.parameters import (
     WebhookUrl,
 )
 from postroom.webhooks import patterns, urls, webhooks
+from postroom.webhooks.received_messages import RECEIVED
 from postroom.webhooks.webhooks import CreateWebhook, Status, UpdateWebhook
 
 NOTE = "Save this secret now. It will not be shown again."
-PATTERNS = [patterns.ALL, *patterns.KINDS, *TYPES]
+PATTERNS = list(patterns.NAMES)
 
 Pattern = Annotated[str, Meta(extra_json_schema={"enum": PATTERNS})]
 ToActive = Annotated[WebhookStatus[str], Meta(extra_json_schema={"enum": ["active"]})]
@@ -85,6 +85,7 @@ class ShownWebhook(msgspec.Struct, frozen=True):
     user_id: str | None
     domain: str | None
     account_id: int | None
+    forward_mode: Literal["webhook", "webhook_then_store"] | None
     description: str | None
     status: Status
     disabled_reason: str | None
@@ -179,7 +180,15 @@ async def get(context: RequestContext, query: UserQuery) -> Result:
     return Result(WebhookAnswer(show(found)))
 
 
-@route("PUT", "/v2/webhooks/:id", "webhooks:write", "Update webhook", WebhookAnswer, missing=NO_WEBHOOK)
+@route(
+    "PUT",
+    "/v2/webhooks/:id",
+    "webhooks:write",
+    "Update webhook",
+    WebhookAnswer,
+    missing=NO_WEBHOOK,
+    refuses=("webhook_of_route",),
+)
 async def update(context: RequestContext, query: UserQuery, body: UpdateWebhookBody) -> Result:
     """Changes the URL, the events or the description, or makes a disabled webhook active again;
     absent fields stay as they are."""
@@ -208,7 +217,7 @@ async def update(context: RequestContext, query: UserQuery, body: UpdateWebhookB
     "Rotate webhook secret",
     CreatedWebhookAnswer,
     missing=NO_WEBHOOK,
-    refuses=("not_available",),
+    refuses=("not_available", "webhook_of_route"),
 )
 async def rotate(context: RequestContext, query: UserQuery, body: RotateWebhookBody) -> Result:
     """Makes a new secret, which is shown only once. The present secret signs beside it for 24
@@ -248,7 +257,8 @@ def _url(context: RequestContext, text: str, problems: list[FieldError]) -> str:
 def _events(sent: list[str], problems: list[FieldError]) -> tuple[str, ...]:
     """The distinct patterns."""
     if not all(map(patterns.is_known, sent)):
-        message = f"Use types of events, such as account.created, or {', '.join((*patterns.KINDS, patterns.ALL))}."
+        names = ", ".join((RECEIVED, *patterns.KINDS, patterns.ALL))
+        message = f"Use types of events, such as account.created, or {names}."
         problems.append(FieldError("events", "invalid", message))
     return tuple(dict.fromkeys(sent))
 

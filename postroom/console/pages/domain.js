@@ -5,6 +5,7 @@ import { can, current, get, post, withQuery } from "../api.js";
 import { catchAllCard } from "../aliases.js";
 import { createAccount } from "../account_actions.js";
 import { fill, h } from "../dom.js";
+import { routeCard } from "../inbound_route.js";
 import { recommendedCard, requiredCard, tally, zoneFile } from "../domain_records.js";
 import { unicodeOf } from "../idn.js";
 import { button, confirm, copyable, explain, missing, pageHead, region, status, toast } from "../widgets.js";
@@ -44,7 +45,7 @@ function notes(domain, mx) {
   ].filter(Boolean);
 }
 
-function view({ domain, dns, mx }, context) {
+function view({ domain, dns, mx, route }, context) {
   const records = h("div", { class: "stack" });
   const verdict = h("div");
   const actions = h("div", { class: "page-actions" });
@@ -102,6 +103,7 @@ function view({ domain, dns, mx }, context) {
     h("div", { class: "notes" }, notes(domain, mx).map((text) => h("p", null, text))),
     records,
     can("accounts:read") && domain.status !== "pending" && catchAllCard(domain, context),
+    routeCard(domain, route, context),
   ];
 }
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from postroom.log import log
 from postroom.mailplane.internal_addresses import delivery_name, every_login
@@ -63,6 +63,15 @@ class DoveadmEndpoint:
         return await asyncio.open_connection(
             self.address, self.port, ssl=tls, server_hostname=self.host, limit=LONGEST_RESPONSE
         )
+
+
+class Folder(NamedTuple):
+    """A folder of mail. Its next message gets the UID `uidnext` or a higher one."""
+
+    name: str
+    guid: str
+    uidvalidity: int
+    uidnext: int
 
 
 def local(run: Path) -> DoveadmEndpoint | None:
@@ -159,6 +168,45 @@ async def usage(endpoint: DoveadmEndpoint, account_id: int) -> tuple[int, int] |
     what = {"user": delivery_name(account_id), "field": ["vsize", "messages"], "totalSum": True, "mailboxMask": ["*"]}
     answer = await _ask_one(endpoint, "mailboxStatus", what)
     return (int(answer[0]["vsize"]), int(answer[0]["messages"])) if answer is not None else None
+
+
+async def folders(endpoint: DoveadmEndpoint, account_id: int) -> list[Folder]:
+    """Returns the folders of an account; none for an account that Dovecot does not know. Raises
+    Failed."""
+    what = {"user": delivery_name(account_id), "field": ["guid", "uidvalidity", "uidnext"], "mailboxMask": ["*"]}
+    answer = await _ask_one(endpoint, "mailboxStatus", what) or []
+    return [Folder(one["mailbox"], one["guid"], int(one["uidvalidity"]), int(one["uidnext"])) for one in answer]
+
+
+async def uids(endpoint: DoveadmEndpoint, account_id: int, folder: Folder, among: range, since: int) -> list[int]:
+    """Returns the UIDs of the range whose messages arrived since a time in seconds since 1970 UTC.
+    Raises Failed."""
+    answer = await _ask_one(endpoint, "fetch", _messages(account_id, ["uid"], folder, among, since)) or []
+    return sorted(int(one["uid"]) for one in answer)
+
+
+async def received(
+    endpoint: DoveadmEndpoint, account_id: int, folder: Folder, among: range, since: int
+) -> dict[int, str]:
+    """Returns the Received fields of these messages by UID, the topmost field first. Raises
+    Failed."""
+    fields = ["uid", "hdr.received"]
+    answer = await _ask_one(endpoint, "fetch", _messages(account_id, fields, folder, among, since)) or []
+    return {int(one["uid"]): one["hdr.received"] for one in answer}
+
+
+async def find(endpoint: DoveadmEndpoint, account_id: int, trace: str, since: int) -> list[tuple[str, int]]:
+    """Returns the folders and UIDs of messages with this text in a Received field that arrived
+    since a time in seconds since 1970 UTC. Raises Failed."""
+    query = ["since", str(since), "header", "received", trace]
+    what = {"user": delivery_name(account_id), "field": ["mailbox", "uid"], "query": query}
+    answer = await _ask_one(endpoint, "fetch", what) or []
+    return [(one["mailbox"], int(one["uid"])) for one in answer]
+
+
+def _messages(account_id: int, fields: list[str], folder: Folder, uids: range, since: int) -> dict[str, Any]:
+    query = ["mailbox-guid", folder.guid, "uid", f"{uids.start}:{uids.stop - 1}", "since", str(since)]
+    return {"user": delivery_name(account_id), "field": fields, "query": query}
 
 
 async def scripts(endpoint: DoveadmEndpoint, account_id: int) -> tuple[str | None, dict[str, str]]:

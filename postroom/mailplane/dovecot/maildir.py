@@ -12,6 +12,7 @@ import fcntl
 import os
 import shutil
 import time
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -86,6 +87,18 @@ def unlock(mail: Path, account_id: int) -> None:
     for path in _locks(home_of(mail, account_id, SEALED)):
         if path.name not in COPY_LOCKS:
             path.unlink(missing_ok=True)
+
+
+def changes(mail: Path, account_id: int) -> tuple[int, int]:
+    """Returns when a folder of an account last changed, in nanoseconds since 1970 UTC, and a number
+    that differs after each delivery. Both are made of the times of folders, so asking costs
+    little."""
+    found = {}
+    for folder in _folders(home_of(mail, account_id)):
+        for name in ("new", "cur"):
+            with suppress(OSError):
+                found[folder.name, name] = (folder / name).stat().st_mtime_ns
+    return max(found.values(), default=0), hash(frozenset(found.items()))
 
 
 def shelf_of(account_id: int) -> str:

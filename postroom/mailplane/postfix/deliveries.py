@@ -34,6 +34,8 @@ LINE = re.compile(
     rb"(client=|message-id=|to=<|removed\n|from=<)(.*)\n?"
 )
 LOGGED_IN = re.compile(rb"[^ ,]+, sasl_method=[^ ,]+, sasl_username=([^ ,]+)")
+# The API names the account alone.
+NAMED = re.compile(rb"[^ ,]+, sasl_method=XCLIENT, sasl_username=([0-9]{1,18})")
 # Atomic groups, so that a text of a stranger costs one reading at most.
 ATTEMPT = re.compile(
     rb"(?>(.*?)>, (?=orig_to=<|relay=))(?:orig_to=<(?>(.*?)>, (?=relay=)))?(?>relay=.*?, delay=)([0-9]{1,9})"
@@ -129,12 +131,29 @@ class DeliveryLog:
     def _begin(self, queue_id: str, listener: bytes | None, program: bytes, rest: bytes) -> None:
         if program != b"smtpd" or listener == b"node":  # what a node passed on is looked up by its queue id
             return
-        login = LOGGED_IN.fullmatch(rest) if listener in (b"submission", b"submissions") else None
-        account = LOGIN.fullmatch(login[1].decode("ascii", "replace")) if login else None
-        arrived = arrival(queue_id)
-        self._messages[queue_id] = Message(int(account[1]), "", arrived) if account and arrived is not None else None
+        account_id, arrived = _submitter(listener, rest), arrival(queue_id)
+        self._messages[queue_id] = Message(account_id, "", arrived) if account_id and arrived is not None else None
         if len(self._messages) > MOST_REMEMBERED:
             self._messages.popitem(last=False)
+
+
+def _submitter(listener: bytes | None, rest: bytes) -> int | None:
+    """Returns the account that submits a message, from the text after `client=`; None if none
+    does."""
+    if listener == b"api":
+        named = NAMED.fullmatch(rest)
+        return int(named[1]) if named else None
+    login = LOGGED_IN.fullmatch(rest) if listener in (b"submission", b"submissions") else None
+    account = LOGIN.fullmatch(login[1].decode("ascii", "replace")) if login else None
+    return int(account[1]) if account else None
+
+
+def has_queued(path: Path, queue_id: str) -> bool:
+    """Whether this log or the one before says that the queue manager has seen a message: Postfix
+    has finished its file before."""
+    mark = f": {queue_id}: from=<".encode()
+    lines = (LINE.fullmatch(line) for line in Reader(path) if mark in line)
+    return any(found and found[2] == b"qmgr" and found[3].decode() == queue_id for found in lines)
 
 
 def attempt(queue_id: str, program: bytes, rest: bytes) -> Outcome | None:

@@ -1,0 +1,70 @@
+"""The endpoint that sends a message of an account."""
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from postroom.accounts import send_checks
+from postroom.accounts.model import Account
+from postroom.api.context import RequestContext, Result, path_id, resolve_user
+from postroom.api.endpoints.draft_bodies import SendMessageBody, read_draft
+from postroom.api.fields import raise_if_any, text_problems
+from postroom.api.message_sending import MessageSending, SentMessageAnswer
+from postroom.api.problems import NO_MESSAGE
+from postroom.api.route import route
+from postroom.messages.drafts import Draft
+from postroom.messages.message_ids import message_id_of
+from postroom.messages.people import LONGEST_NAME, Person, is_one_line
+from postroom.parameters import UserId
+
+LARGEST_BODY = 25 * 1024 * 1024
+REFUSES = (
+    *("account_suspended", "account_disabled", "sending_off", "domain_not_active", "limit_reached", "outbound_off"),
+    *("recipient_refused", "mail_off", "mail_unavailable"),
+)
+
+
+class SendMessageQuery(msgspec.Struct, frozen=True):
+    user_id: UserId | UnsetType = UNSET
+
+
+@route(
+    "POST",
+    "/v2/email-accounts/:id/messages/send",
+    "messages:send",
+    "Send message",
+    SentMessageAnswer,
+    status=202,
+    missing=NO_MESSAGE,
+    refuses=REFUSES,
+    largest_body=LARGEST_BODY,
+)
+async def send(context: RequestContext, query: SendMessageQuery, body: SendMessageBody) -> Result:
+    """Sends a message in the name of the account. Answers once Postfix has it on its disk, signed
+    and counted by the send limits; to all recipients, or to none. With an Idempotency-Key it is
+    sent once, however often the request comes. A copy goes to the mailbox for sent mail."""
+    problems = text_problems(query.user_id, body.user_id)
+    draft = read_draft(body, problems)
+    raise_if_any(problems)
+    account = await _account(context, draft, query.user_id, body.user_id)
+    if body.from_ is None:
+        draft = msgspec.structs.replace(draft, from_=_own(account))
+    if body.in_reply_to_id is not None:
+        original = message_id_of(body.in_reply_to_id)
+        found = await context.services.messages.get(account.id, body.in_reply_to_mailbox, original)
+        draft = draft.answering(found.parsed)
+    return await MessageSending(context, account, draft, saves=body.save_sent).run()
+
+
+async def _account(context: RequestContext, draft: Draft, *sent_users: str | UnsetType) -> Account:
+    id_, user_id = path_id(context), resolve_user(context.actor, *sent_users)
+    sender = draft.from_.address or None
+    number = len(draft.recipients)
+    return await context.services.database.read(
+        lambda tx: send_checks.check(tx, context.actor, id_, user_id, sender, number)
+    )
+
+
+def _own(account: Account) -> Person:
+    """The account's own address and name."""
+    name = account.display_name or ""
+    return Person(name if name.strip() and len(name) <= LONGEST_NAME and is_one_line(name) else None, account.address)

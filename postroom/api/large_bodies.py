@@ -1,0 +1,92 @@
+"""Bodies of the routes that take more than 64 KiB. While a body comes, it is in a file, and few
+come at a time. Then few are worked on at a time, in threads, so that neither the memory of a
+process nor its event loop depends on them (decision 0323)."""
+
+import asyncio
+import contextlib
+import mmap
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+from postroom.actor import Actor
+from postroom.api.body import LARGEST, declared, receive_body
+from postroom.api.exchange import Exchange
+from postroom.errors import Busy
+from postroom.log import log
+
+Body = bytes | mmap.mmap
+
+SECONDS = 300
+# Bodies in files: in all, and of one key with those that it has made.
+MOST_IN_FILES = 16
+MOST_OF_KEY = 4
+MOST_AT_WORK = 2
+WAIT_SECONDS = 20.0
+RETRY_SECONDS = 5
+
+
+class LargeBodies:
+    """The large bodies of one process. `folder` is where their files are."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._coming: Counter[int] = Counter()
+        self._turns = asyncio.Semaphore(MOST_AT_WORK)
+
+    @contextlib.asynccontextmanager
+    async def read(self, exchange: Exchange, actor: Actor, largest: int) -> AsyncIterator[Body]:
+        """Yields a body. A large one is mapped, and it is its turn to be worked on. Raises as
+        `read_body`, and Busy."""
+        with self._place(exchange, actor), tempfile.SpooledTemporaryFile(LARGEST, dir=str(self._folder)) as file:
+            exchange.allow_body(largest)
+            size = await receive_body(exchange.headers, exchange.receive, partial(_write, file), largest, SECONDS)
+            if size <= LARGEST:
+                file.seek(0)
+                yield file.read()
+                return
+            async with self._turn():
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                    yield mapped
+
+    @contextlib.contextmanager
+    def _place(self, exchange: Exchange, actor: Actor) -> Iterator[None]:
+        """A place for a body that is large, or may be. Raises Busy."""
+        if 0 < declared(exchange.headers) <= LARGEST:
+            yield
+            return
+        whose = actor.root_id or 0
+        if self._coming.total() >= MOST_IN_FILES or self._coming[whose] >= MOST_OF_KEY:
+            raise _busy()
+        self._coming[whose] += 1
+        try:
+            yield
+        finally:
+            self._coming[whose] -= 1
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise _busy() from None
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+
+def _write(file: IO[bytes], piece: bytes) -> None:
+    try:
+        file.write(piece)
+    except OSError as error:
+        log.error("a large body could not be kept", reason=str(error))
+        raise _busy() from error
+
+
+def _busy() -> Busy:
+    return Busy("Too many large requests come now. Try again.", RETRY_SECONDS)

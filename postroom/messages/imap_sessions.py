@@ -1,0 +1,128 @@
+"""The IMAP sessions of one process: few at a time, each kept open for a minute after its last use.
+
+A session is a process of Dovecot's, and its commands block, so they run in as many threads as there
+may be sessions. Everything else here runs in the event loop.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from postroom.errors import MailUnavailable
+from postroom.log import log
+from postroom.messages.doors import Door
+from postroom.messages.imap_session import ImapSession, LineTooLong, Lost
+
+T = TypeVar("T")
+
+MOST_SESSIONS = 16
+# Of one account, so that an account with much mail leaves room for the others.
+MOST_OF_ACCOUNT = 4
+IDLE_SECONDS = 60.0
+# How long a request waits for a session to become free.
+WAIT_SECONDS = 10.0
+RETRY_SECONDS = 5
+
+
+class ImapSessions:
+    """Runs work with a session of an account."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(MOST_SESSIONS, "imap")
+        self._idle: dict[ImapSession, int] = {}  # the least recently used first, each with its account
+        self._expiries: dict[ImapSession, asyncio.TimerHandle] = {}
+        self._busy: Counter[int] = Counter()
+        self._freed = asyncio.Condition()
+
+    async def run(self, door: Door, account_id: int, work: Callable[[ImapSession], T]) -> T:
+        """Returns what `work` returns; `door` leads to the mail of the account. If a session that
+        was kept open is lost, tries again with a new one. Raises MailUnavailable, and what `work`
+        raises."""
+        await self._take_slot(account_id)
+        kept, evicted = self._kept(door, account_id)
+        carry_out = partial(self._carry_out, kept, evicted, door, account_id, work)
+        job = asyncio.get_running_loop().run_in_executor(self._threads, carry_out)
+        job.add_done_callback(partial(self._give_back, account_id))
+        # A request that its client gives up does not stop the thread.
+        result, _, error = await asyncio.shield(job)
+        if isinstance(error, Lost):
+            log.warning("an imap session is lost", account_id=account_id, reason=str(error))
+            raise MailUnavailable("Dovecot does not answer now. Try again.", RETRY_SECONDS) from error
+        if error is not None:
+            raise error
+        return result  # type: ignore[return-value]
+
+    async def _take_slot(self, account_id: int) -> None:
+        try:
+            async with asyncio.timeout(WAIT_SECONDS), self._freed:
+                await self._freed.wait_for(
+                    lambda: self._busy.total() < MOST_SESSIONS and self._busy[account_id] < MOST_OF_ACCOUNT
+                )
+                self._busy[account_id] += 1
+        except TimeoutError:
+            raise MailUnavailable("Too many messages are read now. Try again.", RETRY_SECONDS) from None
+
+    def _kept(self, door: Door, account_id: int) -> tuple[ImapSession | None, ImapSession | None]:
+        """Takes the session of the account that was used last. If there is none, and no room for
+        one more process, takes the least recently used session of another account, to be ended."""
+        found = next((one for one in reversed(self._idle) if self._idle[one] == account_id and one.door == door), None)
+        evicted = None
+        if found is None and len(self._idle) + self._busy.total() > MOST_SESSIONS:
+            evicted = next(iter(self._idle))
+        for one in filter(None, (found, evicted)):
+            self._forget(one)
+        return found, evicted
+
+    def _carry_out(
+        self,
+        kept: ImapSession | None,
+        evicted: ImapSession | None,
+        door: Door,
+        account_id: int,
+        work: Callable[[ImapSession], T],
+    ) -> tuple[T | None, ImapSession | None, Exception | None]:
+        """In a thread: returns the result, the session that is still open, and the error."""
+        if evicted is not None:
+            evicted.close()
+        session = kept
+        try:
+            if kept is not None:
+                try:
+                    return work(kept), kept, None
+                except LineTooLong:
+                    raise
+                except Lost:  # Dovecot was restarted in the meantime
+                    session = None
+            session = ImapSession(door, account_id)
+            return work(session), session, None
+        except Lost as error:
+            return None, None, error
+        except Exception as error:  # goes to the caller
+            return None, session, error
+
+    def _give_back(
+        self, account_id: int, job: "asyncio.Future[tuple[object, ImapSession | None, Exception | None]]"
+    ) -> None:
+        self._busy[account_id] -= 1
+        if not self._busy[account_id]:
+            del self._busy[account_id]
+        session = None if job.cancelled() or job.exception() else job.result()[1]
+        if session is not None:
+            self._idle[session] = account_id
+            self._expiries[session] = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end, session)
+        self._tell = asyncio.ensure_future(self._notify())
+
+    async def _notify(self) -> None:
+        async with self._freed:
+            self._freed.notify_all()
+
+    def _end(self, session: ImapSession) -> None:
+        self._forget(session)
+        self._threads.submit(session.close)
+
+    def _forget(self, session: ImapSession) -> None:
+        del self._idle[session]
+        self._expiries.pop(session).cancel()

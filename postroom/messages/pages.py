@@ -1,0 +1,206 @@
+"""Lists of messages: which messages of a mailbox match, newest first, and what a list shows of
+each.
+
+A search looks at ranges of UIDs, each larger than the one before, so that the newest messages are
+found without a look at all. After SEARCH_SECONDS a page ends early, with the place to go on from
+(decision 0306).
+"""
+
+import time
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import msgspec
+from imapclient.datetime_util import format_criteria_date
+
+from postroom.messages.charsets import clean
+from postroom.messages.headers import Fields, timestamp
+from postroom.messages.imap_session import ImapSession, LineTooLong, Opened, flags_of
+from postroom.messages.parsed import MailAddress
+from postroom.messages.parser import BODIES
+
+SEARCH_SECONDS = 5.0
+# Numbers of UIDs in one search: the first, and the largest by what is searched. Every message must
+# be read to search its text.
+FIRST_RANGE = 256
+WIDEST_RANGE = 50_000
+WIDEST_OF_HEADERS = 5_000
+WIDEST_OF_TEXTS = 500
+FIELDS = "BODY.PEEK[HEADER.FIELDS (FROM TO SUBJECT DATE)]<0.65536>"
+FIELDS_KEY = b"BODY[HEADER.FIELDS (FROM TO SUBJECT DATE)]<0>"
+# Longest BODYSTRUCTURE that is read, in bytes: reading more takes long.
+STRUCTURE_BYTES = 32 * 1024
+ITEMS = ("FLAGS", "INTERNALDATE", "RFC822.SIZE", "PREVIEW", FIELDS)
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """Which messages of a mailbox a list shows. `since` and `until` are days in UTC on which a
+    message was received; `until` itself is not among them. Of the two UIDs one is None."""
+
+    mailbox: str
+    limit: int
+    before_uid: int | None = None
+    after_uid: int | None = None
+    unseen: bool = False
+    from_: str | None = None
+    to: str | None = None
+    subject: str | None = None
+    since: date | None = None
+    until: date | None = None
+    text: str | None = None
+
+    @property
+    def criteria(self) -> list[bytes]:
+        """The search keys of IMAP (RFC 9051, 6.4.4), but for the range of UIDs."""
+        texts = (b"FROM", self.from_), (b"TO", self.to), (b"SUBJECT", self.subject), (b"TEXT", self.text)
+        days = (b"SINCE", self.since), (b"BEFORE", self.until)
+        found = [b"UNSEEN"] * self.unseen
+        for key, day in days:
+            found += [key, format_criteria_date(day)] if day else []
+        for key, text in texts:
+            found += [key, _quoted(text)] if text else []
+        return found
+
+    @property
+    def widest(self) -> int:
+        if self.text:
+            return WIDEST_OF_TEXTS
+        return WIDEST_OF_HEADERS if self.from_ or self.to or self.subject else WIDEST_RANGE
+
+
+class ListedMessage(msgspec.Struct, frozen=True, rename={"from_": "from"}):
+    """A message in a list. What its sender chose is not checked. `flags` are those of IMAP;
+    `preview` is the beginning of the text."""
+
+    id: str
+    mailbox: str
+    uid: int
+    from_: MailAddress | None
+    to: tuple[MailAddress, ...]
+    subject: str | None
+    date: str | None
+    received_at: str
+    size: int
+    flags: tuple[str, ...]
+    preview: str
+    has_attachments: bool
+
+
+class MessagePage(msgspec.Struct, frozen=True):
+    """A page, newest first; `next` is where the next page begins: `before_uid` or `after_uid`, and
+    its value."""
+
+    items: list[ListedMessage]
+    next: tuple[str, int] | None = None
+
+
+def page(session: ImapSession, wanted: Wanted) -> MessagePage:
+    """Returns the newest messages that match; with `after_uid` the oldest after it, also newest
+    first. Raises not_found, Lost."""
+    opened = session.open(wanted.mailbox)
+    uids, edge = _search(session, wanted, opened)
+    shown = uids[: wanted.limit]
+    if len(uids) > wanted.limit:
+        edge = shown[-1]
+    way = "before_uid" if wanted.after_uid is None else "after_uid"
+    items = _summaries(session, opened, sorted(shown, reverse=True))
+    return MessagePage(items, (way, edge) if edge is not None else None)
+
+
+def _search(session: ImapSession, wanted: Wanted, opened: Opened) -> tuple[list[int], int | None]:
+    """Returns limit + 1 UIDs or more, fewer if there are no more, in the order of the search; and
+    the UID at which the search stopped because time was up."""
+    last, width = opened.uidnext - 1, min(FIRST_RANGE, wanted.widest)
+    is_upward = wanted.after_uid is not None
+    low = (wanted.after_uid or 0) + 1
+    high = last if wanted.before_uid is None else min(wanted.before_uid - 1, last)
+    found: list[int] = []
+    until = time.monotonic() + SEARCH_SECONDS
+    while low <= high and len(found) <= wanted.limit:
+        first, end = (low, min(low + width - 1, high)) if is_upward else (max(high - width + 1, low), high)
+        matched = session.search([b"UID", b"%d:%d" % (first, end), *wanted.criteria])
+        found += matched if is_upward else reversed(matched)
+        low, high = (end + 1, high) if is_upward else (low, first - 1)
+        width = min(4 * width, wanted.widest)
+        if time.monotonic() > until and low <= high:
+            return found, end if is_upward else first
+    return found, None
+
+
+def _summaries(session: ImapSession, opened: Opened, uids: Sequence[int]) -> list[ListedMessage]:
+    if not uids:
+        return []
+    found = session.fetch(uids, ITEMS)
+    structures = _structures(session, opened, uids)
+    return [
+        _summary(opened, uid, found[uid], structures.get(uid, True))
+        for uid in uids
+        if uid in found and FIELDS_KEY in found[uid]
+    ]
+
+
+def _summary(opened: Opened, uid: int, items: dict[bytes, Any], has_attachments: bool) -> ListedMessage:
+    fields = Fields(items[FIELDS_KEY] or b"")
+    return ListedMessage(
+        id=f"{opened.uidvalidity}.{uid}",
+        mailbox=opened.name,
+        uid=uid,
+        from_=next(iter(fields.addresses("from")), None),
+        to=fields.addresses("to"),
+        subject=fields.text("subject"),
+        date=fields.date(),
+        received_at=timestamp(items[b"INTERNALDATE"]),
+        size=items[b"RFC822.SIZE"],
+        flags=tuple(sorted(flags_of(items))),
+        preview=clean((items.get(b"PREVIEW") or b"").decode("utf-8", "replace")),
+        has_attachments=has_attachments,
+    )
+
+
+def _structures(session: ImapSession, opened: Opened, uids: Sequence[int]) -> dict[int, bool]:
+    """Returns which messages have attachments. A message with so many parts that nobody should read
+    what they are is missing."""
+    try:
+        found = session.fetch(uids, ("BODYSTRUCTURE",), STRUCTURE_BYTES)
+        return {
+            uid: _has_attachments(items[b"BODYSTRUCTURE"]) for uid, items in found.items() if b"BODYSTRUCTURE" in items
+        }
+    except LineTooLong:
+        session.reopen()
+        if len(uids) == 1:
+            return {}
+        middle = len(uids) // 2
+        return _structures(session, opened, uids[:middle]) | _structures(session, opened, uids[middle:])
+
+
+def _has_attachments(part: Any) -> bool:
+    """Whether a part of a BODYSTRUCTURE is or has an attachment, as parser.py sees it. What is no
+    such structure may have one."""
+    try:
+        return _is_attachment(part)
+    except (IndexError, TypeError, AttributeError, ValueError):
+        return True
+
+
+def _is_attachment(part: Any) -> bool:
+    if isinstance(part[0], list):
+        return any(map(_is_attachment, part[0]))
+    if f"{_word(part[0])}/{_word(part[1])}" not in BODIES:
+        return True
+    disposition = part[9] if len(part) > 9 else None
+    kind, more = disposition or (b"", ())
+    return _word(kind) == "attachment" or bool({b"filename", b"filename*", b"name", b"name*"} & _names(part[2], more))
+
+
+def _names(*parameters: Any) -> set[bytes]:
+    return {name.lower().partition(b"*0")[0] for each in parameters for name in (each or ())[::2] if name}
+
+
+def _word(text: bytes | None) -> str:
+    return (text or b"").decode("ascii", "replace").lower()
+
+
+def _quoted(text: str) -> bytes:
+    """A text as an argument: ASCII in quotes; other text is sent as a literal."""
+    return b'"%b"' % text.replace("\\", "\\\\").replace('"', '\\"').encode() if text.isascii() else text.encode()
