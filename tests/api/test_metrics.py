@@ -123,9 +123,9 @@ def test_it_names_nobody(tenant: Tenant, operators_key: str) -> None:
     account = tenant.account("private", display_name="hidden")
     tenant.get(f"/v2/email-accounts/{account['id']}")
     tenant.get(f"/v2/domains/{tenant.domain}/info", user_id="user_123")
-    tenant.get("/v2/secret-path")
+    tenant.get("/v2/no-such-path")
     text = tenant.get(PATH, key=operators_key).text
-    assert not re.search(f"private|hidden|user_123|secret|{re.escape(tenant.domain)}", text)
+    assert not re.search(f"private|hidden|user_123|no-such|{re.escape(tenant.domain)}", text)
     assert tenant.organization not in text
     routes = set(re.findall(r'route="([^"]*)"', text))
     assert routes <= {route.path for route in ROUTES} | {"none", "/console/session"}

@@ -195,8 +195,9 @@ def test_received_names_no_client(outside: Outside, platform: Platform, over_tls
         )
         assert parsedate_to_datetime(own.rpartition(";")[2])
         head = raw.partition(b"\r\n\r\n")[0].decode()
-        for secret in (address, "laptop.home.example", "acct.internal", "Authenticated sender: <", f"{alice.id}@"):
+        for secret in (address, "laptop.home.example", "acct.internal", "Authenticated sender: <"):
             assert secret not in head
+        assert not re.search(rf"\b{alice.id}@", head)
         assert verifies(outside.dns, raw)
 
 
@@ -229,5 +230,5 @@ def test_received_of_scripts(outside: Outside, alice: Mailbox, bob: Mailbox) -> 
     assert own[-1].startswith("by mail.postroom.test (Postfix) with ESMTPSA")
     for field in (*answer, *own, *forwarded[:-1]):
         assert "client.example" not in field
-        assert f"{alice.id}@" not in field
+        assert not re.search(rf"\b{alice.id}@", field)
         assert "127." not in field.replace("[127.0.0.1]", "")
