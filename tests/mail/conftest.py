@@ -7,8 +7,8 @@ signing key, delivery by id). The other tests are about protocols, processes and
 little on the engine; they run on PostgreSQL only with `--faults`. test_outage.py needs PostgreSQL.
 
 With `--daemons`, which is for a second Debian, the tests of BOTH run on PostgreSQL alone, except
-those in EACH_DEBIAN: the others run on SQLite there anyway. With `--beside-daemons`, which is for the
-first Debian where a second one follows, they run on SQLite alone.
+those in EACH_DEBIAN: the others run on SQLite there anyway. With `--beside-daemons`, which is for
+the first Debian where a second one follows, they run on SQLite alone.
 """
 
 import os
