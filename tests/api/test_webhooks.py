@@ -17,8 +17,8 @@ from tests.harness.server import KEY, UNLIMITED, ApiServer, Response, Tenant
 HOOKS = "/v2/webhooks"
 URL = "https://platform.example/hook?token=t0k3n"
 FIELDS = [
-    *("id", "url", "events", "user_id", "domain", "account_id", "description", "status", "disabled_reason"),
-    *("former_secret_ends_at", "last_success_at", "failing_since", "created_at", "updated_at"),
+    *("id", "url", "events", "user_id", "domain", "account_id", "forward_mode", "description", "status"),
+    *("disabled_reason", "former_secret_ends_at", "last_success_at", "failing_since", "created_at", "updated_at"),
 ]
 FAIL = """
 UPDATE webhooks SET failures = 3, failing_since = 1, probe_at = 2, after_event_id = 0 WHERE id = :id"""
@@ -267,7 +267,7 @@ REFUSED: dict[str, list[Any]] = {
         ),
         *("https://2130706433/", "https://0x7f.1/", "https://127.1/", "https://[::ffff:127.0.0.1]/", "https://[x]/"),
     ],
-    "events": [[], ["message.sent"], ["account.invented"], ["account."], ["acc*"], ["*.*"], [""], ["*"] * 101],
+    "events": [[], ["message.invented"], ["account.invented"], ["account."], ["acc*"], ["*.*"], [""], ["*"] * 101],
     "description": ["x" * 256, "a\nb"],
     "status": ["disabled", "Active", ""],
 }

@@ -106,6 +106,7 @@ async def _telling(told: list[Scope], scope: Any, receive: Any, send: Any) -> No
     """Like `_application`, but also records the scope in `told`."""
     rest = dict(scope)
     method, path, raw_path, query = (rest.pop(name) for name in ("method", "path", "raw_path", "query_string"))
+    rest["extensions"] = sorted(rest.get("extensions", ()))  # their values are functions of the connection
     told.append(Scope(method, path, raw_path, query, list(rest.pop("headers")), rest, ends_connection=False))
     await _application([], scope, receive, send)
 
