@@ -55,15 +55,19 @@ def change(tx: Tx, actor: Actor, account: Account, command: SetSwitches) -> tupl
     was, now = ({"protocols": asdict(one.protocols), "main_password": one.main_password} for one in (account, new))
     changed = {name: value for name, value in now.items() if value != was[name]}
     account_events.record(tx, actor, "account.updated", account, changed=list(changed), **changed)
+    for allowed in _sessions(account, closed(account.protocols_off) - closed(off), is_main > account.main_password):
+        session_revocations.cancel(tx, allowed)
     closing, is_ended = closed(off) - closed(account.protocols_off), is_main < account.main_password
     has_sessions = account.status == "active" and (is_ended or bool(closing))
     new = msgspec.structs.replace(new, updated_at=tx.now, sessions_ended=has_sessions or None)
-    return new, list(_end(tx, account, closing, is_ended)) if has_sessions else []
+    ended = _sessions(account, closing, is_ended) if has_sessions else ()
+    return new, [session_revocations.end(tx, *one) for one in ended]
 
 
-def _end(tx: Tx, account: Account, closing: frozenset[str], is_main: bool) -> Iterator[Ended]:
+def _sessions(account: Account, protocols: frozenset[str], is_main: bool) -> Iterator[Ended]:
+    """The sessions of these protocols, and with `is_main` those of the main password."""
     for name in KICKED:
-        if name in closing:
-            yield session_revocations.end(tx, account.id, account.generation, protocol=name)
+        if name in protocols:
+            yield Ended(account.id, account.generation, protocol=name)
     if is_main:
-        yield session_revocations.end(tx, account.id, account.generation, MAIN_PASSWORD)
+        yield Ended(account.id, account.generation, MAIN_PASSWORD)

@@ -42,6 +42,10 @@ LATE = """
 UPDATE session_endings SET late = 1 WHERE account_id = :account_id AND generation = :generation
   AND COALESCE(credential_id, -1) = COALESCE(CAST(:credential_id AS BIGINT), -1)
   AND COALESCE(protocol, '') = COALESCE(CAST(:protocol AS TEXT), '') RETURNING id"""
+CANCEL = """
+DELETE FROM session_endings WHERE account_id = :account_id AND generation = :generation
+  AND COALESCE(credential_id, -1) = COALESCE(CAST(:credential_id AS BIGINT), -1)
+  AND COALESCE(protocol, '') = COALESCE(CAST(:protocol AS TEXT), '')"""
 ACCOUNT = "SELECT organization_id, domain_id, user_id, address, status FROM accounts WHERE id = :id"
 OLDEST = "SELECT due_at FROM session_endings WHERE due_at <= :now ORDER BY due_at LIMIT 1"
 RESCHEDULE = "UPDATE session_endings SET due_at = :due_at WHERE id = :id"
@@ -68,6 +72,12 @@ def end(
     ended = Ended(account_id, generation, credential_id, protocol)
     tx.run(INSERT, **ended._asdict(), due_at=tx.now + AGAIN_MS)
     return ended
+
+
+def cancel(tx: Tx, allowed: Ended) -> None:
+    """Forgets the revocations of exactly these sessions, because they are allowed again. Otherwise
+    the second time would end a session that has begun since."""
+    tx.run(CANCEL, **allowed._asdict())
 
 
 def end_soon(tx: Tx, account_id: int, generation: int, credential_id: int | None = None) -> None:

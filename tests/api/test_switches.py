@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.api.rows import rows
 from tests.harness.server import Tenant
 
 ON = {"imap": True, "pop3": True, "smtp": True, "sieve": True}
@@ -49,6 +50,26 @@ def test_it_works(tenant: Tenant, ann: int) -> None:
         },
         facts | {"changed": ["protocols", "main_password"], "protocols": ON, "main_password": True},
     ]
+
+
+def revoked(tenant: Tenant) -> list[Any]:
+    """Generation, app password and protocol of the revocations."""
+    return sorted(((row[2], *row[5:]) for row in rows(tenant, "session_endings")), key=str)
+
+
+def test_what_is_switched_on_again_is_not_ended_a_second_time(tenant: Tenant, ann: int) -> None:
+    """Sessions that have begun since go on. Those of another protocol, and of a former password,
+    still end."""
+    put(tenant, ann, protocols={"imap": False, "pop3": False}, main_password=False)
+    tenant.post(f"/v2/email-accounts/{ann}/password/reset", {})
+    put(tenant, ann, protocols={"imap": False, "sieve": False})
+    before = revoked(tenant)
+    assert before == [(1, 0, None), (1, None, "imap"), (1, None, "pop3"), (1, None, None), (2, None, "sieve")]
+    put(tenant, ann, protocols={"sieve": True}, main_password=True)
+    assert revoked(tenant) == before[:-1]
+    put(tenant, ann, main_password=False)
+    put(tenant, ann, main_password=True)
+    assert revoked(tenant) == before[:-1]
 
 
 def test_create(tenant: Tenant) -> None:
