@@ -194,7 +194,7 @@ def test_damage_is_found(stopped: Platform, passphrase: str) -> None:
     damaged = [whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :] for at in places]
     damaged += [whole[:at] for at in (0, 10, 60, 160, 600, len(whole) // 2, len(whole) - 1)]
     damaged += [whole + b"x", b"hello"]
-    for content in damaged:
+    for content in damaged[:: 3 if passphrase else 1]:  # each passphrase takes a second
         with pytest.raises(BadBackup, match=r"damaged|cut short|no backup"):
             restore.stage(BytesIO(content), passphrase, service.data, lambda _: None)
         assert not list(service.data.glob("rest*"))
@@ -341,13 +341,12 @@ def test_under_load(tmp_path: Path) -> None:
             futures = [pool.submit(load, writer) for writer in range(4)]
             try:
                 wait_for("some load", lambda: service.get("/healthz"))
-                for round_ in range(2):
-                    done(service, "backup", str(tmp_path / f"backup{round_}"), "--mail", passphrase=SECRET)
+                done(service, "backup", str(tmp_path / "backup"), "--mail")
             finally:
                 ending.set()
             assert all(future.result() for future in futures)
         service.stop()
-        done(other, "restore", str(tmp_path / "backup1"), passphrase=SECRET)
+        done(other, "restore", str(tmp_path / "backup"))
         other.start()
         for box in first:
             imap_login(other, box.address, box.password).logout()
