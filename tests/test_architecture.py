@@ -255,6 +255,12 @@ OF_ASGI = {"type", "http_version", "method", "path", "raw_path", "query_string",
 }
 
 
+def test_files_are_mapped_whole() -> None:
+    """A map sees nothing that is still in the buffer of its file, so one function makes all maps."""
+    found = [name for name, path in MODULES.items() if "mmap.mmap(" in path.read_text(encoding="utf-8")]
+    assert found == ["postroom.messages.mapped_file"]
+
+
 @pytest.mark.parametrize("name", [name for name in MODULES if inside(name, "postroom.api")])
 def test_nothing_is_hidden_in_the_scope(name: str) -> None:
     """What the application finds out about a request is in its Exchange, which has types (decision

@@ -17,6 +17,7 @@ from postroom.api.body import LARGEST, declared, receive_body
 from postroom.api.exchange import Exchange
 from postroom.errors import Busy
 from postroom.log import log
+from postroom.messages.mapped_file import map_file
 
 Body = bytes | mmap.mmap
 
@@ -49,7 +50,7 @@ class LargeBodies:
                 yield file.read()
                 return
             async with self._turn():
-                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                with map_file(file) as mapped:
                     yield mapped
 
     @contextlib.contextmanager

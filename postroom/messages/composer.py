@@ -55,7 +55,6 @@ def compose(draft: Draft, message_id: str, at: datetime, file: IO[bytes]) -> Non
         file.write(before)
         _write_content(file, slots[slot].content_base64, numbers[slot])
     file.write(rest)
-    file.flush()  # the copy is read through the file's descriptor
 
 
 def content_type_of(text: str) -> tuple[str, str, dict[str, str]] | None:

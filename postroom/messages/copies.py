@@ -3,12 +3,12 @@ name, which is mapped. So memory does not grow with the message, and no session 
 client.
 """
 
-import mmap
 import tempfile
 from pathlib import Path
 
 from postroom.errors import not_found
 from postroom.messages.imap_session import ImapSession
+from postroom.messages.mapped_file import map_file
 from postroom.messages.message_ids import ANY_UIDVALIDITY
 from postroom.messages.structure import Raw
 
@@ -33,5 +33,4 @@ def copy(session: ImapSession, folder: Path, mailbox: str, uidvalidity: int, uid
             piece = session.piece(uid, size, PIECE_BYTES) if len(piece) == PIECE_BYTES else b""
         if piece is None:  # expunged in the meantime
             raise not_found()
-        file.flush()
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return map_file(file)

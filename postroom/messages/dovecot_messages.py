@@ -1,7 +1,6 @@
 """Messages as Dovecot has them, over IMAP."""
 
 import asyncio
-import mmap
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
 from typing import IO, TypeVar
@@ -20,6 +19,7 @@ from postroom.messages.imap_sessions import RETRY_SECONDS, ImapSessions
 from postroom.messages.interface import Content, Found, Mailbox
 from postroom.messages.mailbox_states import MailboxState, States
 from postroom.messages.mailbox_watch import Follower, MailboxWatch
+from postroom.messages.mapped_file import map_file
 from postroom.messages.message_ids import ANY_UIDVALIDITY, MessageId
 from postroom.messages.pages import MessagePage, Wanted
 from postroom.messages.parsed import Attachment
@@ -96,7 +96,7 @@ class DovecotMessages:
             mailbox = next((name for name, flags in session.names() if b"\\Sent" in flags), SENT)
             if looks_first and (found := session.find(mailbox, message_id)):
                 return found
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as message:
+            with map_file(file) as message:
                 return session.append(mailbox, message)
 
         try:
@@ -109,7 +109,7 @@ class DovecotMessages:
         """Stores the message in the file in the INBOX of a hidden account."""
 
         def work(session: ImapSession) -> MessageId:
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as message:
+            with map_file(file) as message:
                 found = session.append(INBOX, message)
             if found is None:
                 raise MailUnavailable("The hidden account takes no message now.", RETRY_SECONDS)

@@ -107,7 +107,6 @@ class PassingMessages:
             with tempfile.TemporaryFile(dir=self._folder) as file:
                 async for piece in content.pieces:
                     file.write(piece)
-                file.flush()
                 held = await self._messages.hold(message.hidden_id, file)
             kept = msgspec.structs.replace(
                 message,
