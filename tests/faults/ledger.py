@@ -253,7 +253,7 @@ class Ledger:
 
     def compare(self, logins: int = LOGINS) -> None:
         """Fails unless every promise is kept and every change is complete."""
-        assert self.surprises == []
+        assert self.surprises == [], self.surprises
         client = self.client()
         shown = {account["id"]: account for account in _all(client, ACCOUNTS, fields="*")}
         aliases = {alias["local_part"]: alias for alias in _all(client, ALIASES)}
