@@ -256,7 +256,7 @@ OF_ASGI = {"type", "http_version", "method", "path", "raw_path", "query_string",
 
 
 def test_files_are_mapped_whole() -> None:
-    """A map sees nothing that is still in the buffer of its file, so one function makes all maps."""
+    """One function makes all maps: a map sees nothing of what is in the buffer of its file."""
     found = [name for name, path in MODULES.items() if "mmap.mmap(" in path.read_text(encoding="utf-8")]
     assert found == ["postroom.messages.mapped_file"]
 
