@@ -2,8 +2,8 @@
 standard.
 
 Nothing waits in a stream for a slow client: the stream knows the states that the client was told,
-and tells the differences to the states of now. Whoever holds the stream is checked once a second as
-a request is, so that a stream ends with its key (decision 0335).
+and tells the differences from those to the present states. The key or token of a stream is checked
+once a second, as that of a request is, so the stream ends with its key (decision 0335).
 """
 
 import asyncio

@@ -19,6 +19,7 @@ import pytest
 from tests.harness.postgres import PostgresServer
 from tests.harness.service import Service
 from tests.mail.platform import Mailbox, Platform
+from tests.webhooks.endpoint import Endpoint
 
 NewDatabase = Callable[[], dict[str, str]]
 
@@ -119,6 +120,22 @@ def service(database: NewDatabase) -> Iterator[Service]:
         new.start()
         yield new
         assert new.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def private_service(database: NewDatabase) -> Iterator[Service]:
+    """A service whose webhooks may lead to the loopback."""
+    assert os.geteuid() == 0, "Postfix needs root: run the tests as root"
+    with Service.new(**database(), webhook_allow="private") as new:
+        new.start()
+        yield new
+        assert new.stop() == 0
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    with Endpoint.start() as found:
+        yield found
 
 
 @pytest.fixture

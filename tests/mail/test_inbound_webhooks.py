@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from email.message import EmailMessage
 from http.client import HTTPConnection
@@ -14,21 +13,10 @@ from standardwebhooks import Webhook as Verifier
 
 from tests.harness.service import Service, wait_for
 from tests.mail.clients import message, smtp
-from tests.mail.conftest import NewDatabase
 from tests.mail.platform import Mailbox, Platform
 from tests.webhooks.endpoint import Endpoint, answers
 
 OUTSIDE = "someone@elsewhere.example"
-
-
-@pytest.fixture(scope="module")
-def private_service(database: NewDatabase) -> Iterator[Service]:
-    """A service whose webhooks may lead to the loopback."""
-    assert os.geteuid() == 0, "Postfix needs root: run the tests as root"
-    with Service.new(**database(), webhook_allow="private") as new:
-        new.start()
-        yield new
-        assert new.stop() == 0
 
 
 @pytest.fixture
@@ -39,12 +27,6 @@ def platform(private_service: Service) -> Platform:
 @pytest.fixture
 def anna(platform: Platform) -> Mailbox:
     return platform.create("anna", user_id="a")
-
-
-@pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
-    with Endpoint.start() as found:
-        yield found
 
 
 def hook(platform: Platform, endpoint: Endpoint, **fields: Any) -> dict[str, Any]:

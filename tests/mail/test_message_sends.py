@@ -275,7 +275,7 @@ def test_a_kill_of_the_api(box: Mailbox, other: Mailbox) -> None:
 
 
 def test_only_what_is_announced_passes(box: Mailbox, other: Mailbox) -> None:
-    """Whoever reaches the socket sends nothing that the API has not announced."""
+    """A program that reaches the socket sends nothing that the API has not announced."""
     raw = f"From: {box.address}\r\nTo: {other.address}\r\nMessage-ID: <1@x.org>\r\n\r\nhi\r\n".encode()
     with pytest.raises(NotTaken) as refused:
         hand_over(box.platform.service.data, box.id, box.address, [other.address], io.BytesIO(raw))

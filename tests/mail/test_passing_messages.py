@@ -1,7 +1,5 @@
 """A route that keeps no mail (forward mode `webhook`), with the real daemons."""
 
-import os
-from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
@@ -11,23 +9,12 @@ import pytest
 
 from tests.harness.service import Service, wait_for
 from tests.mail.clients import Imap, message, refusal
-from tests.mail.conftest import NewDatabase
 from tests.mail.platform import Mailbox, Platform
 from tests.mail.test_inbound_webhooks import OUTSIDE, hook, items, send, subjects, until
 from tests.webhooks.endpoint import Endpoint, answers
 
 DAY_MS = 24 * 3600 * 1000
 FOLDERS = ("INBOX", "Archive", "Trash", "Junk", "Drafts", "Sent")
-
-
-@pytest.fixture(scope="module")
-def private_service(database: NewDatabase) -> Iterator[Service]:
-    """A service whose webhooks may lead to the loopback."""
-    assert os.geteuid() == 0, "Postfix needs root: run the tests as root"
-    with Service.new(**database(), webhook_allow="private") as new:
-        new.start()
-        yield new
-        assert new.stop() == 0
 
 
 @pytest.fixture
@@ -38,12 +25,6 @@ def platform(private_service: Service) -> Platform:
 @pytest.fixture
 def anna(platform: Platform) -> Mailbox:
     return platform.create("anna", user_id="a")
-
-
-@pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
-    with Endpoint.start() as found:
-        yield found
 
 
 def route(platform: Platform, endpoint: Endpoint, mode: str = "webhook") -> None:
