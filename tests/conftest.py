@@ -52,7 +52,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fuzz", action="store_true", help="only the fuzz targets, each for --fuzz-seconds")
     parser.addoption("--quick", action="store_true", help="only quick tests, under a minute: SQLite, no daemons")
     parser.addoption("--daemons", action="store_true", help="only the tests that see the mail daemons")
-    words = "what a run with --daemons on another Debian tests on PostgreSQL is tested on SQLite alone"
+    words = "tests of mail that need both engines run on SQLite alone, but for EACH_DEBIAN"
     parser.addoption("--beside-daemons", action="store_true", help=words)
     words = "only the tests that need a Debian 13 beside this Debian 12"
     parser.addoption("--debian13", action="store_true", help=words)

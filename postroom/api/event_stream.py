@@ -69,7 +69,7 @@ class EventStream:
         self.authenticate: Callable[[], Awaitable[Actor]] | None = None
 
     def close(self) -> None:
-        """Gives its place to another; may be called again."""
+        """Frees the place of the stream for another stream. A second call does nothing."""
         self._follower.close()
         end, self._end = self._end, lambda: None
         end()
@@ -115,7 +115,8 @@ class EventStream:
             changed.cancel()
 
     async def _may_go_on(self) -> bool:
-        """Without an answer of the database nobody knows, and the client has to ask again."""
+        """Whether the stream may go on. Not if the database does not answer: the client has to ask
+        again."""
         try:
             return self.authenticate is not None and await self._is_allowed(await self.authenticate())
         except (Refused, Busy):

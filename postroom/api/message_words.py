@@ -45,7 +45,7 @@ MESSAGE_WORDS: dict[str, tuple[str, Any]] = {
     "unseen": ("Number of messages that are not read yet.", 3),
     "changes": ("What has changed.", None),
     "modseq": ("The number of the last change of its flags (RFC 7162).", "4401"),
-    "more": ("Whether the next call has more changes.", False),
+    "more": ("Whether the answer ends early: call again at once.", False),
     "reset": ("Whether the answer begins anew: forget what you have of the mailbox.", False),
     "Changes.added": ("The messages that are new, by UID.", None),
     "Changes.removed": ("The messages that are gone, by UID.", None),

@@ -130,7 +130,7 @@ def complete(tx: Tx, ids: Sequence[int]) -> None:
 
 def mark_late(tx: Tx, ended: Sequence[Ended]) -> bool:
     """Marks revocations that the API could not carry out before it answered. Returns False if the
-    worker has carried them out in the meantime."""
+    worker has carried them out in the meantime, or if they were cancelled."""
     found = [tx.one(LATE, **one._asdict()) for one in ended]
     return any(found)
 

@@ -44,7 +44,7 @@ class Follower(Protocol):
     def states(self) -> States | None: ...
 
     def close(self) -> None:
-        """Ends it; may be called again."""
+        """Ends the following. A second call does nothing."""
         ...
 
 

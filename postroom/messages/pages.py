@@ -36,7 +36,7 @@ ITEMS = ("FLAGS", "INTERNALDATE", "RFC822.SIZE", "PREVIEW", FIELDS)
 
 class Wanted(msgspec.Struct, frozen=True):
     """Which messages of a mailbox a list shows. `since` and `until` are days in UTC on which a
-    message was received; `until` itself is not among them. Of the two UIDs one is None."""
+    message was received; `until` itself is not among them. At least one of the two UIDs is None."""
 
     mailbox: str
     limit: int

@@ -53,7 +53,8 @@ class Changes(msgspec.Struct, frozen=True):
 
 class Synced(msgspec.Struct, frozen=True):
     """What has changed in a mailbox, and the token for the next call. `reset`: the answer begins
-    anew, so the client forgets what it has. `more`: the next call has more changes."""
+    anew, so the client forgets what it has. `more`: the answer ends early, and the next call may
+    have more changes."""
 
     mailbox: str
     uidvalidity: str

@@ -1,5 +1,5 @@
-"""Takes mail out of the mailboxes of domains whose route keeps none: what the webhook has got, and
-what it has not got within its days (decision 0313).
+"""Takes mail out of the mailboxes of domains whose route keeps none: messages that the webhook has
+got, and those that it has not got within KEPT_MS (decision 0313).
 
 A message is copied to the hidden account first, so its links never lead to nothing, and each step
 is written down, so that a worker that is killed repeats at most one.
@@ -128,7 +128,8 @@ class PassingMessages:
             await self._delete(message.account_id, name, ids)
 
     async def _erase_held(self, message: PassingMessage) -> None:
-        """Removes a message from the hidden account, where it came from SMTP, or was copied to."""
+        """Removes a message from the hidden account, to which SMTP delivered it or a worker copied
+        it."""
         id_ = MessageId(message.uidvalidity, message.uid)
         if message.held_uidvalidity is not None and message.held_uid is not None:
             id_ = MessageId(message.held_uidvalidity, message.held_uid)

@@ -1,8 +1,9 @@
 """Passing messages: mail of a domain whose route keeps none (forward mode `webhook`).
 
-A message waits in its mailbox until the webhook of the route has it, KEPT_MS at most. Then the
-hidden account of the domain holds it, where its links find it for LINKED_MS, and it is erased
-(decision 0313). Mail to an address that nobody has is in the hidden account from the beginning.
+A message waits in its mailbox until the webhook of the route has it; after KEPT_MS without that,
+the message is erased. Once the webhook has the message, the hidden account of the domain holds it
+for LINKED_MS, so that its links work, and then it is erased (decision 0313). Mail to an address
+that nobody has is in the hidden account from the beginning.
 """
 
 from typing import Literal

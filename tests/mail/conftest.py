@@ -6,9 +6,9 @@ the daemons each question that the views answer (login, recipient, alias, sender
 signing key, delivery by id). The other tests are about protocols, processes and files, which depend
 little on the engine; they run on PostgreSQL only with `--faults`. test_outage.py needs PostgreSQL.
 
-With `--daemons`, which is for a second Debian, the tests of BOTH run on PostgreSQL alone, except
-those in EACH_DEBIAN: the others run on SQLite there anyway. With `--beside-daemons`, which is for
-the first Debian where a second one follows, they run on SQLite alone.
+`--daemons`, for a second Debian, runs the tests of BOTH on PostgreSQL alone; `--beside-daemons`,
+for the first Debian, runs them on SQLite alone. Tests that are also in EACH_DEBIAN run on both
+engines either way. Tests outside of BOTH run on SQLite on both Debians.
 """
 
 import os

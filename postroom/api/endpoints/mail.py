@@ -41,8 +41,8 @@ class MailAttachmentQuery(msgspec.Struct, frozen=True):
 
 
 class MailSyncAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What has changed in a mailbox, and the token for the next call, which has `more` of it if
-    that is there."""
+    """What has changed in a mailbox, and the token for the next call. With `more` the answer ends
+    early, and the next call may have more changes."""
 
     mailbox: str
     uidvalidity: str
