@@ -168,8 +168,8 @@ class Changes(Shape, frozen=True):
 
 class Synced(Shape, frozen=True):
     """What has changed in a mailbox, and the token for the next call. `reset`: the answer begins
-    anew, so the client forgets what it has. `more`: the answer ends early, and the next call may have
-    more changes."""
+    anew, so the client forgets what it has. `more`: the answer ends early, and the next call may
+    have more changes."""
 
     mailbox: str
     uidvalidity: str
