@@ -3,6 +3,7 @@ the middle does, on both engines."""
 
 import asyncio
 import io
+import re
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -18,7 +19,7 @@ from postroom.messages.interface import Content
 from postroom.messages.message_ids import MessageId
 from postroom.service import worker
 from postroom.service.passing_messages import PassingMessages
-from postroom.webhooks import passing_messages, received_messages, routes
+from postroom.webhooks import deliveries, passing_messages, received_messages, routes
 from postroom.webhooks.passing_messages import KEPT_MS, LINKED_MS
 from postroom.webhooks.received_messages import Arrival
 from postroom.webhooks.routes import SetRoute
@@ -29,6 +30,7 @@ from tests.webhooks.test_received_messages import worker as sender
 from tests.webhooks.world import Hook, World
 
 MAIL = "message.received"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "webhooks.md"
 
 
 @pytest.fixture(autouse=True)
@@ -156,6 +158,37 @@ def test_it_works(world: World, endpoint: Endpoint, tmp_path: Path) -> None:
     pass_time(world, 60_000)
     assert look(world, mail, tmp_path)
     assert (mail.messages, rows(world)) == (set(), [])
+
+
+def of_a_restore(world: World) -> list[str]:
+    """What `postroom restore` runs on SQLite, and what the document says to run after
+    pg_restore."""
+    if world.engine == "sqlite":
+        before = deliveries.END_ALL, deliveries.SKIP_ALL
+        return [*before, received_messages.SKIP_ALL, passing_messages.KEEP_ALL]
+    (block,) = re.findall(r"```sql\n(.+?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    return [one for one in block.split(";") if one.strip()]
+
+
+def test_after_a_restore(world: World, endpoint: Endpoint) -> None:
+    """Nothing from before is sent by itself, and what nobody has got stays for its days."""
+    domain, account = world.account("u")
+    route(world, domain, endpoint.url())
+    endpoint.answer = answers(500)
+    receive(world, account, Arrival(1, "a", now(world)))
+    world.send(sender(world, body))
+    world.run("UPDATE webhooks SET messages_since = 0")
+    pass_time(world, KEPT_MS)
+    assert len(world.do(passing_messages.due)) == 1
+    for statement in of_a_restore(world):
+        world.run(statement)
+    assert (world.do(passing_messages.due), rows(world)) == ([], [(account, "waiting")])
+    assert world.rows("SELECT status FROM webhook_deliveries") == [("failed",)]
+    ((since, last),) = world.rows("SELECT messages_since, after_event_id FROM webhooks")
+    assert now(world) - 60_000 < since < now(world) + 1_000  # whole seconds
+    assert [(last,)] == world.rows("SELECT MAX(id) FROM events")
+    pass_time(world, KEPT_MS)
+    assert len(world.do(passing_messages.due)) == 1
 
 
 @pytest.mark.parametrize("step", ["raw", "hold", "delete"])
