@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from postroom.log import log
+from postroom.mailplane.dovecot import traces
 from postroom.mailplane.internal_addresses import delivery_name, every_login
 
 LIMIT_SECONDS = 5.0
@@ -196,12 +197,17 @@ async def received(
 
 
 async def find(endpoint: DoveadmEndpoint, account_id: int, trace: str, since: int) -> list[tuple[str, int]]:
-    """Returns the folders and UIDs of messages with this text in a Received field that arrived
-    since a time in seconds since 1970 UTC. Raises Failed."""
+    """Returns the folders and UIDs of the copies of a delivery, by its id, that arrived since a time
+    in seconds since 1970 UTC. Raises Failed."""
+    # Dovecot compares parts of any Received field; the id of a delivery may begin with another's.
     query = ["since", str(since), "header", "received", trace]
-    what = {"user": delivery_name(account_id), "field": ["mailbox", "uid"], "query": query}
+    what = {"user": delivery_name(account_id), "field": ["mailbox", "uid", "hdr.received"], "query": query}
     answer = await _ask_one(endpoint, "fetch", what) or []
-    return [(one["mailbox"], int(one["uid"])) for one in answer]
+    return [
+        (one["mailbox"], int(one["uid"]))
+        for one in answer
+        if (found := traces.trace(one["hdr.received"])) and found.id == trace
+    ]
 
 
 def _messages(account_id: int, fields: list[str], folder: Folder, uids: range, since: int) -> dict[str, Any]:
