@@ -29,6 +29,9 @@ RETURNING message_id"""
 FIND_ATTEMPT = """
 SELECT request, message_id, announced_at, queue_id FROM outgoing_messages
 WHERE account_id = :account_id AND key_id = :key_id AND name = :name"""
+WAS_TAKEN = """
+SELECT 1 FROM outgoing_messages
+WHERE account_id = :account_id AND key_id = :key_id AND name = :name AND request = :request AND queue_id IS NOT NULL"""
 FIND = """
 SELECT queue_id, EXISTS (
   SELECT 1 FROM sent_messages
@@ -94,6 +97,12 @@ def announce(tx: Tx, account_id: int, message_id: str, tried: Attempt | None, no
     if row[0] != request:
         raise reused()
     return Announced(*row[1:])
+
+
+def was_taken(tx: Tx, account_id: int, tried: Attempt) -> bool:
+    """Whether an earlier attempt of the same request has put its message into the queue."""
+    named = {"key_id": tried.key_id, "name": tried.name, "request": tried.request}
+    return tx.one(WAS_TAKEN, account_id=account_id, **named) is not None
 
 
 def find(tx: Tx, account_id: int, message_id: str) -> Progress:

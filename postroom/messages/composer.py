@@ -29,6 +29,8 @@ LINE_LETTERS = 76  # RFC 2045 6.8
 PIECE_LETTERS = LINE_LETTERS * 1000
 NOBODY = "undisclosed-recipients:;"
 _FIELD = re.compile(r"[ -~\t]*(?:\n[ \t][ -~\t]*)*")
+# Largest number of characters of a content type: `email` parses it anew for each parameter.
+LONGEST_TYPE = 255
 _TYPE = re.compile(
     r"(?P<main>[A-Za-z0-9!#$&^_.+-]{1,127})/(?P<sub>[A-Za-z0-9!#$&^_.+-]{1,127})"
     r'(?P<more>(?:\s*;\s*[A-Za-z0-9-]{1,60}=(?:[A-Za-z0-9_.+-]{1,200}|"[A-Za-z0-9 _.:/+-]{1,200}"))*)'
@@ -58,9 +60,9 @@ def compose(draft: Draft, message_id: str, at: datetime, file: IO[bytes]) -> Non
 
 
 def content_type_of(text: str) -> tuple[str, str, dict[str, str]] | None:
-    """Reads a content type with its parameters; None if it is none, or one whose content is not
-    base64."""
-    found = _TYPE.fullmatch(text)
+    """Reads a content type with its parameters; None if it is none, is too long, or has
+    content that is not base64."""
+    found = _TYPE.fullmatch(text) if len(text) <= LONGEST_TYPE else None
     if found is None or found["main"].lower() in ("multipart", "message"):
         return None
     return found["main"], found["sub"], {name: quoted or plain for name, quoted, plain in _PARAMETER.findall(text)}
@@ -119,7 +121,7 @@ def _attach(message: EmailMessage, slot: str, attachment: DraftAttachment, *, ha
     is_shown = attachment.content_id is not None
     values: dict[str, Any] = {"disposition": "inline" if is_shown else "attachment", "params": parameters}
     values |= {"cid": f"<{attachment.content_id}>"} if is_shown else {}
-    html = message.get_body(("html",)) if has_html and is_shown else None
+    html = message.get_body(("related", "html")) if has_html and is_shown else None
     add = message.add_attachment if html is None else html.add_related
     add(b"", main, sub, filename=attachment.filename, **values)
     part = list((html or message).iter_parts())[-1]

@@ -14,7 +14,6 @@ LONGEST_PERSON = LONGEST_NAME * 2 + LONGEST_ADDRESS + 4
 # RFC 5322 3.2.3, without quoted local parts: few servers take them.
 _ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
 _LOCAL_PART = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
-_NAMED = re.compile(r"\s*(?P<name>.*?)\s*<(?P<address>[^<>]*)>\s*", re.DOTALL)
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _UNQUOTED = re.compile(r'[^"<>@,;:\\]*')
 _PLAIN_NAME = re.compile(rf"{_ATEXT}+(?: {_ATEXT}+)*")
@@ -45,10 +44,11 @@ def parse_person(text: str) -> Person:
         raise _bad(f"An address must have at most {LONGEST_ADDRESS} characters, a name {LONGEST_NAME}.")
     if not is_one_line(text):
         raise _bad("An address must not have control characters.")
-    found = _NAMED.fullmatch(text)
-    if found is None:
-        return Person(None, _address(text.strip()))
-    return Person(_name(found["name"]) or None, _address(found["address"].strip()))
+    text = text.strip()
+    name, begins, address = text.removesuffix(">").rpartition("<")
+    if not begins or not text.endswith(">"):
+        return Person(None, _address(text))
+    return Person(_name(name.strip()) or None, _address(address.strip()))
 
 
 def is_one_line(text: str) -> bool:

@@ -11,7 +11,9 @@ import pytest
 
 from postroom.actor import DEFAULT_SCOPES
 from postroom.api import message_sending
+from postroom.errors import not_found
 from postroom.messages.hand_over import LIMIT_REACHED, NOT_SENT, NOT_YOURS, NotTaken, RefusedRecipient
+from postroom.messages.parser import parse
 from tests.api.raw import PATH
 from tests.api.rows import new_events, rows
 from tests.harness.server import ApiServer, Response, Tenant
@@ -280,6 +282,57 @@ def test_an_answer_to_a_message(tenant: Tenant, path: str) -> None:
     assert [second[field] for field in fields] == ["Re: private Bcc: x", None, "<2@x>", None]
     assert third["Subject"] == "mine"
     assert post(tenant, path, in_reply_to_id="0.1").code == "not_found"
+
+
+def test_many_faults_are_one_answer(tenant: Tenant, path: str) -> None:
+    """Work for a refusal is bounded: the first fault of the header fields ends it."""
+    _refuses(tenant, path, "headers", headers={f"a{number}": "\0" for number in range(2000)})
+    answer = post(tenant, path, to=[" " * 700] * 100, cc=["<" * 700] * 100, bcc=["a " * 350 + "<"] * 100)
+    assert (answer.status, len(answer.json["errors"])) == (400, 300)
+    long = "a/b" + ";a=b" * 63
+    assert post(tenant, path, attachments=[attachment(content_type=long)]).status == 202
+    for content_type in (long + ";", long + ";a=b", "a/b" + ";a=b" * 5000):
+        answer = post(tenant, path, attachments=[attachment(content_type=content_type)])
+        assert answer.json["errors"][0]["field"] == "attachments[0].content_type"
+    for mailbox in ("", "x" * 1025, "a\nb"):
+        _refuses_mailbox(tenant, path, mailbox)
+
+
+def _refuses_mailbox(tenant: Tenant, path: str, mailbox: str) -> None:
+    answer = post(tenant, path, in_reply_to_id="1.1", in_reply_to_mailbox=mailbox)
+    assert [error["field"] for error in answer.json["errors"]] == ["in_reply_to_mailbox"]
+
+
+def test_many_pictures_are_beside_their_text(tenant: Tenant, path: str) -> None:
+    pictures = [attachment(filename=f"{n}.png", content_type="image/png", content_id=f"c{n}") for n in range(30)]
+    assert post(tenant, path, html="<p>hi</p>", attachments=[*pictures, attachment()]).status == 202
+    ((*_, raw),) = queued(tenant, path)
+    parsed = parse(raw)
+    assert (parsed.html, parsed.parse_error) == ("<p>hi</p>", None)
+    assert len(parsed.attachments) == 31
+
+
+def test_a_message_that_was_taken_is_not_refused_later(
+    tenant: Tenant, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The API has died before its answer; then the original was deleted and the account
+    suspended."""
+
+    async def gone(*_: object) -> None:
+        raise not_found()
+
+    told = tenant.api.messages
+    monkeypatch.setattr(told, "content", b"Message-ID: <3@x>\nSubject: private\n\nhi\n")
+    tenant.api.outbox.later = RuntimeError("the API dies")
+    assert post(tenant, path, "once", in_reply_to_id="1.1").status == 500
+    tenant.api.outbox.later = None
+    monkeypatch.setattr(told, "get", gone)
+    assert tenant.put(path.removesuffix("/messages/send"), {"status": "suspended"}).status == 200
+    assert post(tenant, path, "twice", in_reply_to_id="1.1").code == "account_suspended"
+    again = post(tenant, path, "once", in_reply_to_id="1.1")
+    assert again.status == 202, again.text
+    assert len(queued(tenant, path)) == 1
+    assert post(tenant, path, "once").code == "idempotency_key_reused"
 
 
 def test_a_large_body(tenant: Tenant, path: str) -> None:

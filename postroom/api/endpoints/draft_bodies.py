@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 
 from postroom.address import BadAddress
 from postroom.errors import FieldError
-from postroom.messages.composer import content_type_of
+from postroom.messages.composer import LONGEST_TYPE, content_type_of
 from postroom.messages.drafts import LONGEST_SUBJECT, MOST_RECIPIENTS, Draft, DraftAttachment
 from postroom.messages.people import Person, is_one_line, parse_person
 from postroom.messages.shown import INBOX
@@ -134,6 +134,7 @@ def _headers(headers: dict[str, str], problems: list[FieldError]) -> tuple[tuple
     """The fields, which are told by their position: a name may be anything."""
     if len(headers) > MOST_HEADERS:
         problems.append(FieldError("headers", "invalid", f"Send at most {MOST_HEADERS} header fields."))
+        return ()
     names = [name.lower() for name in headers]
     for number, (name, value) in enumerate(zip(names, headers.values(), strict=True), 1):
         fault = ""
@@ -166,7 +167,9 @@ def _attachment_problems(field: str, one: AttachmentBody) -> Iterable[FieldError
         message = f"A file name has 1 to {LONGEST_FILENAME} characters, without control characters, / and \\."
         yield FieldError(f"{field}.filename", "invalid", message)
     if content_type_of(one.content_type) is None:
-        message = "Send a type like application/pdf; multipart and message types cannot be attached."
+        message = (
+            f"Send a type like application/pdf, of up to {LONGEST_TYPE} characters, but neither multipart nor message."
+        )
         yield FieldError(f"{field}.content_type", "invalid", message)
     if one.content_id is not None and not _CONTENT_ID.fullmatch(one.content_id):
         message = "A content id has 1 to 200 letters, digits, dots, @ and the like, without < and >."

@@ -3,14 +3,18 @@
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from postroom.accounts import send_checks
+from postroom.accounts import commands as accounts
+from postroom.accounts import outgoing_messages, send_checks
 from postroom.accounts.model import Account
 from postroom.api.context import RequestContext, Result, path_id, resolve_user
 from postroom.api.endpoints.draft_bodies import SendMessageBody, read_draft
+from postroom.api.endpoints.messages import check_text
 from postroom.api.fields import raise_if_any, text_problems
 from postroom.api.message_sending import MessageSending, SentMessageAnswer
 from postroom.api.problems import NO_MESSAGE
 from postroom.api.route import route
+from postroom.db import Tx
+from postroom.errors import Refused
 from postroom.messages.drafts import Draft
 from postroom.messages.message_ids import message_id_of
 from postroom.messages.people import LONGEST_NAME, Person, is_one_line
@@ -43,25 +47,36 @@ async def send(context: RequestContext, query: SendMessageQuery, body: SendMessa
     and counted by the send limits; to all recipients, or to none. With an Idempotency-Key it is
     sent once, however often the request comes. A copy goes to the mailbox for sent mail."""
     problems = text_problems(query.user_id, body.user_id)
+    check_text(body.in_reply_to_mailbox, "in_reply_to_mailbox", problems)
     draft = read_draft(body, problems)
     raise_if_any(problems)
-    account = await _account(context, draft, query.user_id, body.user_id)
+    account, was_taken = await _account(context, draft, query.user_id, body.user_id)
     if body.from_ is None:
         draft = msgspec.structs.replace(draft, from_=_own(account))
     if body.in_reply_to_id is not None:
         original = message_id_of(body.in_reply_to_id)
-        found = await context.services.messages.get(account.id, body.in_reply_to_mailbox, original)
-        draft = draft.answering(found.parsed)
+        try:
+            found = await context.services.messages.get(account.id, body.in_reply_to_mailbox, original)
+            draft = draft.answering(found.parsed)
+        except Refused:
+            if not was_taken:
+                raise
     return await MessageSending(context, account, draft, saves=body.save_sent).run()
 
 
-async def _account(context: RequestContext, draft: Draft, *sent_users: str | UnsetType) -> Account:
+async def _account(context: RequestContext, draft: Draft, *sent_users: str | UnsetType) -> tuple[Account, bool]:
+    """Returns the account, and whether the message of this Idempotency-Key was taken before. Such a
+    message is not refused: it is in the queue, whatever has changed since."""
     id_, user_id = path_id(context), resolve_user(context.actor, *sent_users)
     sender = draft.from_.address or None
     number = len(draft.recipients)
-    return await context.services.database.read(
-        lambda tx: send_checks.check(tx, context.actor, id_, user_id, sender, number)
-    )
+
+    def work(tx: Tx) -> tuple[Account, bool]:
+        if context.attempt and outgoing_messages.was_taken(tx, id_, context.attempt):
+            return accounts.get(tx, context.actor, id_, user_id), True
+        return send_checks.check(tx, context.actor, id_, user_id, sender, number), False
+
+    return await context.services.database.read(work)
 
 
 def _own(account: Account) -> Person:
