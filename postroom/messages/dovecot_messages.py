@@ -21,16 +21,17 @@ from postroom.messages.mailbox_states import MailboxState, States
 from postroom.messages.mailbox_watch import Follower, MailboxWatch
 from postroom.messages.mapped_file import map_file
 from postroom.messages.message_ids import ANY_UIDVALIDITY, MessageId
+from postroom.messages.open_contents import OpenContents
 from postroom.messages.pages import MessagePage, Wanted
 from postroom.messages.parsed import Attachment
 from postroom.messages.parser import Trust, find_attachment, parse
+from postroom.messages.shown import INBOX
 from postroom.messages.structure import Raw
 from postroom.messages.sync import Synced, Token
 from postroom.settings import Settings
 
 T = TypeVar("T")
 
-INBOX = "INBOX"
 SENT = "Sent"
 SPECIAL_USES = ("\\Drafts", "\\Sent", "\\Archive", "\\Junk", "\\Trash")
 
@@ -40,6 +41,7 @@ class DovecotMessages:
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._sessions = ImapSessions()
+        self._contents = OpenContents()
         self._local = LocalDoor(settings.data / "dovecot" / "dovecot.conf")
         self._watch = MailboxWatch(settings.data / "mail", self._states)
         self._data, self._folder = settings.data, settings.data / "run"
@@ -67,9 +69,10 @@ class DovecotMessages:
         def work(session: ImapSession) -> Raw:
             return copies.copy(session, self._folder, mailbox, id_.uidvalidity, id_.uid)
 
+        self._contents.check(account_id)
         raw = await self._run(account_id, work)
         pieces = (raw[at : at + PIECE_BYTES] for at in range(0, len(raw), PIECE_BYTES))
-        return Content(len(raw), _in_threads(pieces))
+        return self._contents.add(account_id, Content(len(raw), _in_threads(pieces)))
 
     async def attachment(self, account_id: int, mailbox: str, id_: MessageId, part: str) -> Content:
         def work(session: ImapSession) -> tuple[Attachment, Iterator[bytes]]:
@@ -78,16 +81,18 @@ class DovecotMessages:
                 raise not_found()
             return found
 
+        self._contents.check(account_id)
         shown, pieces = await self._run(account_id, work)
-        return Content(shown.size, _in_threads(pieces), shown.filename)
+        return self._contents.add(account_id, Content(shown.size, _in_threads(pieces), shown.filename))
 
     async def whole(self, account_id: int, mailbox: str, uid: int) -> Content:
         def work(session: ImapSession) -> tuple[int, Iterator[bytes]]:
             raw = copies.copy(session, self._folder, mailbox, ANY_UIDVALIDITY, uid)
             return whole_message.encode(raw, uid, session.flags([uid]).get(uid, ()))
 
+        self._contents.check(account_id)
         size, pieces = await self._run(account_id, work)
-        return Content(size, _in_threads(pieces))
+        return self._contents.add(account_id, Content(size, _in_threads(pieces)))
 
     async def save_sent(
         self, account_id: int, file: IO[bytes], message_id: str, looks_first: bool, /

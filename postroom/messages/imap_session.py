@@ -86,6 +86,14 @@ class ImapSession:
         if self._opened is not None:
             self.open(*self._opened)
 
+    def is_alive(self) -> bool:
+        """Whether the server still answers. A session that is lost is ended."""
+        try:
+            self._run(self._client.noop)
+        except Lost:
+            return False
+        return True
+
     def close(self) -> None:
         """Ends the session."""
         with contextlib.suppress(OSError):

@@ -14,7 +14,7 @@ from typing import TypeVar
 from postroom.errors import MailUnavailable
 from postroom.log import log
 from postroom.messages.doors import Door
-from postroom.messages.imap_session import ImapSession, LineTooLong, Lost
+from postroom.messages.imap_session import ImapSession, Lost
 
 T = TypeVar("T")
 
@@ -38,8 +38,8 @@ class ImapSessions:
         self._freed = asyncio.Condition()
 
     async def run(self, door: Door, account_id: int, work: Callable[[ImapSession], T]) -> T:
-        """Returns what `work` returns; `door` leads to the mail of the account. If a session that
-        was kept open is lost, tries again with a new one. Raises MailUnavailable, and what `work`
+        """Returns what `work` returns; `door` leads to the mail of the account. In place
+        of a kept session that is lost, takes a new one. Raises MailUnavailable, and what `work`
         raises."""
         await self._take_slot(account_id)
         kept, evicted = self._kept(door, account_id)
@@ -87,16 +87,10 @@ class ImapSessions:
         """In a thread: returns the result, the session that is still open, and the error."""
         if evicted is not None:
             evicted.close()
-        session = kept
+        session = None
         try:
-            if kept is not None:
-                try:
-                    return work(kept), kept, None
-                except LineTooLong:
-                    raise
-                except Lost:  # Dovecot was restarted in the meantime
-                    session = None
-            session = ImapSession(door, account_id)
+            # Dovecot may have been restarted in the meantime. What has begun is not repeated.
+            session = kept if kept is not None and kept.is_alive() else ImapSession(door, account_id)
             return work(session), session, None
         except Lost as error:
             return None, None, error

@@ -37,7 +37,7 @@ class Found(msgspec.Struct, frozen=True):
     received_at: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Content:
     """Bytes that are sent piece by piece."""
 

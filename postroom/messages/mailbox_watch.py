@@ -121,16 +121,18 @@ class MailboxWatch:
 
     async def _look(self) -> None:
         """Looks until nobody follows."""
-        while self._accounts:
-            found, seconds = await asyncio.to_thread(self._looked, list(self._accounts.values()))
-            for account, seen in found:
-                if account.is_due(seen):
-                    account.is_asked = True
-                    job = asyncio.create_task(self._refresh(account, seen))
-                    self._jobs.add(job)
-                    job.add_done_callback(self._jobs.discard)
-            await asyncio.sleep(max(LOOK_SECONDS, seconds / LOOK_SHARE))
-        self._looking = None
+        try:
+            while self._accounts:
+                found, seconds = await asyncio.to_thread(self._looked, list(self._accounts.values()))
+                for account, seen in found:
+                    if account.is_due(seen):
+                        account.is_asked = True
+                        job = asyncio.create_task(self._refresh(account, seen))
+                        self._jobs.add(job)
+                        job.add_done_callback(self._jobs.discard)
+                await asyncio.sleep(max(LOOK_SECONDS, seconds / LOOK_SHARE))
+        finally:
+            self._looking = None
 
     def _looked(self, accounts: Sequence[_Account]) -> tuple[list[Watched], float]:
         began = time.monotonic()
@@ -156,14 +158,16 @@ class MailboxWatch:
             account.is_asked, account.asked_at = False, time.monotonic()
 
     def _give_up(self, account: _Account) -> None:
-        self._accounts.pop(account.id, None)
+        if self._accounts.get(account.id) is account:  # and not one that others have begun to follow since
+            del self._accounts[account.id]
         account.tell(None)
 
 
 def signature(mail: Path, account_id: int) -> Signature:
-    """Returns what the files of an account's mailboxes show of the last change."""
+    """Returns what the files of an account's mailboxes show of the last change. What cannot be read
+    counts as changed, so that Dovecot is asked."""
     inbox = home_of(mail, account_id) / "Maildir"
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(inbox) as entries:
+    with contextlib.suppress(OSError), os.scandir(inbox) as entries:
         names = [entry.name for entry in entries if entry.name[0] == "."]
         return tuple(filter(None, (_log_of(inbox, name) for name in ("", *sorted(names)))))
     return ()
@@ -172,6 +176,6 @@ def signature(mail: Path, account_id: int) -> Signature:
 def _log_of(inbox: Path, name: str) -> tuple[str, int, int, int] | None:
     try:
         found = (inbox / name / INDEX_LOG).stat()
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:
         return (name, 0, 0, 0) if name else None
     return name, found.st_ino, found.st_size, found.st_mtime_ns

@@ -3,6 +3,7 @@ takes long, or needs much memory."""
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 import msgspec
 
@@ -111,8 +112,9 @@ def _text(raw: Raw, parts: list[Part], kind: str) -> tuple[str | None, bool]:
 
 def _delivered_to(fields: Fields, host: str) -> str | None:
     """Returns the address that the message was sent to, if our Postfix has written it down: it does
-    for a message with one recipient. Our fields stand above those of others."""
-    for value in fields.every("received"):
+    for a message with one recipient. Our fields are the two on top, of LMTP and of Postfix; a field
+    below may be forged."""
+    for value in islice(fields.every("received"), 2):
         if not re.search(rf"\bby {re.escape(host)}[ \t(]", value):
             return None
         if found := _FOR.search(value):

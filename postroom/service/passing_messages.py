@@ -18,8 +18,9 @@ from postroom import leases
 from postroom.db import Database, Tx
 from postroom.errors import Busy, MailUnavailable, Refused
 from postroom.log import log
-from postroom.messages.dovecot_messages import INBOX, DovecotMessages
+from postroom.messages.dovecot_messages import DovecotMessages
 from postroom.messages.message_ids import MessageId
+from postroom.messages.shown import INBOX
 from postroom.service.message_bodies import Mailbox, Places
 from postroom.webhooks import passing_messages
 from postroom.webhooks.passing_messages import PassingMessage

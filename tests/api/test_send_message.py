@@ -13,7 +13,7 @@ from postroom.actor import DEFAULT_SCOPES
 from postroom.api import message_sending
 from postroom.errors import not_found
 from postroom.messages.hand_over import LIMIT_REACHED, NOT_SENT, NOT_YOURS, NotTaken, RefusedRecipient
-from postroom.messages.parser import parse
+from postroom.messages.parser import Trust, parse
 from tests.api.raw import PATH
 from tests.api.rows import new_events, rows
 from tests.harness.server import ApiServer, Response, Tenant
@@ -307,8 +307,8 @@ def test_many_pictures_are_beside_their_text(tenant: Tenant, path: str) -> None:
     pictures = [attachment(filename=f"{n}.png", content_type="image/png", content_id=f"c{n}") for n in range(30)]
     assert post(tenant, path, html="<p>hi</p>", attachments=[*pictures, attachment()]).status == 202
     ((*_, raw),) = queued(tenant, path)
-    parsed = parse(raw)
-    assert (parsed.html, parsed.parse_error) == ("<p>hi</p>", None)
+    parsed = parse(raw, Trust("mail.test", has_filter=False))
+    assert (parsed.html, parsed.parse_error) == ("<p>hi</p>\n", None)
     assert len(parsed.attachments) == 31
 
 

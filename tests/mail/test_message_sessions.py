@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from postroom.messages.imap_sessions import IDLE_SECONDS, MOST_SESSIONS
+from postroom.messages.open_contents import MOST_OF_ACCOUNT
 from postroom.supervision.stale_processes import read_pid
 from tests.harness.service import Service, wait_for
 from tests.mail.platform import Mailbox, Platform
@@ -182,11 +183,13 @@ def test_a_large_attachment_is_streamed(platform: Platform) -> None:
     assert get(box, f"messages/{item['id']}/attachments/1")[1] == content
     before = private_bytes(platform.service)
     with ExitStack() as stack:
-        for rest in ["attachments/1", "raw"] * 4:
+        for rest in ["attachments/1", "raw"] * (MOST_OF_ACCOUNT // 2):
             answer = _begun(stack, box, f"messages/{item['id']}/{rest}")
             assert answer.read(1_000_000)
         assert get(box, f"messages/{item['id']}")[0] == 200
         assert private_bytes(platform.service) - before < 30_000_000
+        assert get(box, f"messages/{item['id']}/raw")[0] == 429
+    wait_for("the downloads to end", lambda: get(box, f"messages/{item['id']}/raw")[0] == 200)
     assert get(box, f"messages/{item['id']}/attachments/1")[1] == content
 
 

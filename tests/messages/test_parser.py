@@ -245,6 +245,14 @@ def test_only_the_filter_of_this_host_is_believed(
             "a@demo.test",
         ),
         (["by mail.demo.test with LMTP", "by mail.demo.test (Postfix) with ESMTP id 1; x"], None),
+        (
+            [
+                "by mail.demo.test with LMTP",
+                "by mail.demo.test (Postfix) with ESMTP id 1; x",
+                "by mail.demo.test (Postfix) with ESMTP id 1 for <forged@demo.test>; x",
+            ],
+            None,
+        ),
         (["by mail.demo.test with LMTP", "by evil.test (Postfix) for <a@demo.test>"], None),
         (["by mail.demo.test.evil.test for <a@demo.test>"], None),
         ([], None),

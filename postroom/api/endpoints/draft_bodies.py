@@ -167,9 +167,7 @@ def _attachment_problems(field: str, one: AttachmentBody) -> Iterable[FieldError
         message = f"A file name has 1 to {LONGEST_FILENAME} characters, without control characters, / and \\."
         yield FieldError(f"{field}.filename", "invalid", message)
     if content_type_of(one.content_type) is None:
-        message = (
-            f"Send a type like application/pdf, of up to {LONGEST_TYPE} characters, but neither multipart nor message."
-        )
+        message = f"Send a type like application/pdf, at most {LONGEST_TYPE} characters, no multipart or message."
         yield FieldError(f"{field}.content_type", "invalid", message)
     if one.content_id is not None and not _CONTENT_ID.fullmatch(one.content_id):
         message = "A content id has 1 to 200 letters, digits, dots, @ and the like, without < and >."

@@ -197,8 +197,8 @@ async def received(
 
 
 async def find(endpoint: DoveadmEndpoint, account_id: int, trace: str, since: int) -> list[tuple[str, int]]:
-    """Returns the folders and UIDs of the copies of a delivery, by its id, that arrived since a time
-    in seconds since 1970 UTC. Raises Failed."""
+    """Returns the folders and UIDs of the copies of a delivery, by its id, that arrived since a
+    time in seconds since 1970 UTC. Raises Failed."""
     # Dovecot compares parts of any Received field; the id of a delivery may begin with another's.
     query = ["since", str(since), "header", "received", trace]
     what = {"user": delivery_name(account_id), "field": ["mailbox", "uid", "hdr.received"], "query": query}
