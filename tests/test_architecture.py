@@ -224,6 +224,7 @@ CATCHES_ALL = {
     ("postroom.service.webhooks", "_read"): "becomes a line in the log; the message is tried again later",
     ("postroom.service.passing_messages", "run"): "becomes a line in the log; the next look tries again",
     ("postroom.service.passing_messages", "_try"): "becomes a line in the log; the message is tried again",
+    ("postroom.service.hidden_mail", "run"): "becomes a line in the log; the next look tries again",
     ("postroom.service.arrivals", "run"): "becomes a line in the log; the next look tries again",
     ("postroom.service.arrivals", "_try_account"): "becomes a line in the log; the account is tried again",
     ("postroom.service.webhooks", "_serve"): "becomes a line in the log; the lease of the lane runs out",

@@ -51,7 +51,7 @@ WITHOUT: dict[str, str] = {
             *(f"webhooks.received_messages.OF_{name}" for name in ("ACCOUNT", "DOMAIN", "DOMAIN_USER")),
             "webhooks.received_messages.HIDDEN",
             "webhooks.passing_messages.DUE",
-            *(f"accounts.hidden_accounts.{name}" for name in ("LIVING", "LOCK_LIVING", "END", "ERASE")),
+            *(f"accounts.hidden_accounts.{name}" for name in ("PAGE", "LIVING", "LOCK_LIVING", "END", "ERASE")),
         ],
         "expired rows of all organizations are deleted": [
             "auth.console_sessions.END_EXPIRED",
@@ -85,7 +85,7 @@ WITHOUT: dict[str, str] = {
             *(f"webhooks.lanes.{name}" for name in ("GET", "NEXT")),
             *(f"webhooks.received_messages.{name}" for name in ("TARGETS", "INSERT", "DELIVER")),
             *(f"webhooks.passing_messages.{name}" for name in ("ADD", "IS_DUE", "GET", "KEEP", "HOLD", "FORGET")),
-            *(f"webhooks.passing_messages.{name}" for name in ("HASTEN", "ERASE", "ERASE_HIDDEN")),
+            *(f"webhooks.passing_messages.{name}" for name in ("CLAIMED", "HASTEN", "ERASE", "ERASE_HIDDEN")),
             "accounts.hidden_accounts.IS_HIDDEN",
         ],
         "a check continues with the domain that it began with": [

@@ -85,8 +85,20 @@ class DovecotMailboxes:
         return await self._ask(account_id, doveadm.uids, [], folder, uids, since)
 
     async def received(self, account_id: int, folder: Folder, uids: range, since: int) -> dict[int, str]:
-        """Returns the Received fields of these messages, by UID."""
-        return await self._ask(account_id, doveadm.received, {}, folder, uids, since)
+        """Returns the Received fields of these messages, by UID. One message whose fields are too
+        large is left out."""
+        endpoints = await self._endpoints(account_id)
+        try:
+            return await doveadm.received(endpoints[0], account_id, folder, uids, since) if endpoints else {}
+        except doveadm.Failed as error:
+            if isinstance(error, doveadm.TooLarge) and len(uids) == 1:
+                log.warning("a message has fields that are too large", account=account_id, uid=uids.start)
+                return {}
+            raise _unavailable(error) from error
+
+    async def uids_before(self, account_id: int, folder: Folder, before: int) -> list[int]:
+        """Returns the UIDs of the messages that arrived before a time in seconds since 1970 UTC."""
+        return await self._ask(account_id, doveadm.uids_before, [], folder, before)
 
     async def find(self, account_id: int, trace: str, since: int) -> list[tuple[str, int]]:
         """Returns the folders and the UIDs of the copies of a message, by the id in the topmost

@@ -161,17 +161,29 @@ class Arrivals:
         self._seen[account_id] = number
 
     async def _folder(self, account_id: int, folder: Folder, new: range, since: int) -> None:
-        """Looks at the new UIDs of a folder, some at a time."""
+        """Looks at the new UIDs of a folder, some at a time; one by one if Dovecot cannot answer
+        about all of these, so that a message which it cannot show delays none before it."""
         uids = list(new) if len(new) <= UIDS else await self._mailbox.uids(account_id, folder, new, since)
         ends = [uids[start : start + UIDS][-1] for start in range(0, len(uids), UIDS)]
         first = new.start
         for end in [*ends[:-1], new.stop - 1]:
             batch = range(first, end + 1)
-            fields = await self._mailbox.received(account_id, folder, batch, since) if uids else {}
-            arrivals = [arrival for uid in sorted(fields) if (arrival := self._arrival(uid, fields[uid]))]
-            note = partial(received_messages.receive, account_id=account_id, uidvalidity=folder.uidvalidity)
-            await self._database.write(partial(note, arrivals=arrivals, last_uid=end))
+            try:
+                await self._note(account_id, folder, batch, since if uids else None)
+            except MailUnavailable:
+                if len(batch) == 1:
+                    raise
+                for uid in filter(batch.__contains__, uids):
+                    await self._note(account_id, folder, range(uid, uid + 1), since)
+                await self._note(account_id, folder, batch, None)
             first = end + 1
+
+    async def _note(self, account_id: int, folder: Folder, batch: range, since: int | None) -> None:
+        """Notes what has arrived among these UIDs; nothing has if `since` is None."""
+        fields = {} if since is None else await self._mailbox.received(account_id, folder, batch, since)
+        arrivals = [arrival for uid in sorted(fields) if (arrival := self._arrival(uid, fields[uid]))]
+        note = partial(received_messages.receive, account_id=account_id, uidvalidity=folder.uidvalidity)
+        await self._database.write(partial(note, arrivals=arrivals, last_uid=batch[-1]))
 
     def _arrival(self, uid: int, received: str) -> Arrival | None:
         found = traces.trace(received)

@@ -73,15 +73,21 @@ class PassingMessages:
         """Takes one message. Returns False, and backs off from it, if that failed."""
         try:
             message = await self._database.read(partial(passing_messages.get, message_id=message_id))
+            if message is not None and message.is_deleted and message.state != "held":
+                await self._back_off(message_id)
+                return False
             if message is not None:
                 await self._take(message)
         except Exception as error:
             if isinstance(error, Busy) and not isinstance(error, MailUnavailable):
                 raise
             log.warning("a message has not left its mailbox", item=message_id, reason=type(error).__name__)
-            await self._database.write(partial(leases.back_off, kind="passing", item=message_id))
+            await self._back_off(message_id)
             return False
         return True
+
+    async def _back_off(self, message_id: int) -> None:
+        await self._database.write(partial(leases.back_off, kind="passing", item=message_id))
 
     async def _take(self, message: PassingMessage) -> None:
         id_ = message.message_id

@@ -7,7 +7,7 @@ then up to IN_FLIGHT, and it stops at a failure.
 
 import asyncio
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -32,6 +32,8 @@ SLOW_SECONDS = 0.5
 LANE_SECONDS = lanes.LEASE_MS / 1000 - SECONDS - 5.0
 # Seconds after that in which a body that was being read is still sent.
 READ_MARGIN_SECONDS = 3.0
+# Accounts of a node whose messages could not be read after which a lease asks the node no more.
+AWAY_AFTER = 3
 # Largest number of attempts of a lane that are not written down yet. A webhook that is disabled
 # gets no more than these, and those that are in flight.
 UNRECORDED = 8
@@ -178,8 +180,8 @@ class Webhooks:
 
 
 class _Run:
-    """What one lease sends: the first delivery alone, and the others beside each other once it has
-    arrived."""
+    """What one lease sends: the first delivery that can be read alone, and, unless that was a
+    probe, the others beside each other once it has arrived."""
 
     def __init__(
         self, webhooks: Webhooks, lane: Lane, opened: list[str], pool: Pool, course: Course, due: deque[Due]
@@ -191,21 +193,26 @@ class _Run:
         self._course = course
         self._due = due
         self._ends_at = time.monotonic() + LANE_SECONDS
-        self._is_stopped = False
+        self._is_stopped = self._has_tried = False
+        self._unread: defaultdict[int, set[int]] = defaultdict(set)
         self._records: list[asyncio.Task[None]] = []
 
     async def carry_out(self) -> None:
         """Sends, and returns when everything is written down. Raises Busy."""
         slow = asyncio.get_running_loop().call_later(SLOW_SECONDS, self._webhooks.move_to_slow, self._lane.webhook_id)
         try:
-            await self._next()
+            while not self._has_tried and await self._next():
+                pass
         finally:
             slow.cancel()
         if self._records:
             await asyncio.wait(self._records)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(IN_FLIGHT, len(self._due))):
-                group.create_task(self._work())
+        if not self._lane.is_probing:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(IN_FLIGHT, len(self._due))):
+                    group.create_task(self._work())
+        for one in filter(self._is_away, self._due):
+            self._write_down(one, None, is_unread=True)
         ended = await asyncio.gather(*self._records, return_exceptions=True)
         for failure in filter(None, ended):
             raise failure
@@ -223,21 +230,33 @@ class _Run:
             return False
         one = self._due.popleft()
         body, is_unread = await self._read(one)
-        if time.monotonic() > self._ends_at + READ_MARGIN_SECONDS:
-            return False  # it stays due
         attempt = None
         if body is not None:
+            if time.monotonic() > self._ends_at + READ_MARGIN_SECONDS:
+                return False  # it stays due
+            self._has_tried = True
             attempt = await self._webhooks.attempt(self._lane, self._opened, self._pool, one, body)
             self._count(attempt)
-        self._records.append(asyncio.create_task(self._record(one, attempt, is_unread)))
+        self._write_down(one, attempt, is_unread=is_unread)
         return not self._is_stopped
+
+    def _is_away(self, one: Due) -> bool:
+        """Whether the account of the message, or its node, does not answer in this lease."""
+        if not isinstance(one.source, Message):
+            return False
+        unread = self._unread[one.source.node_id]
+        return one.source.account_id in unread or len(unread) >= AWAY_AFTER
 
     async def _read(self, one: Due) -> tuple[bytes | None, bool]:
         """Returns the body, and whether it could not be read now. A message that cannot be read
         delays no other one."""
+        if self._is_away(one):
+            return None, True
         try:
             return await self._webhooks.read(one), False
         except MailUnavailable:
+            if isinstance(one.source, Message):
+                self._unread[one.source.node_id].add(one.source.account_id)
             return None, True
         except Exception as error:
             log.error("work has failed and will be tried again", kind="message", item=one.message_id, exc_info=error)
@@ -251,6 +270,9 @@ class _Run:
         self._course.fail(now)
         self._course.is_gone |= attempt.is_gone
         self._is_stopped = True
+
+    def _write_down(self, one: Due, attempt: Attempt | None, *, is_unread: bool) -> None:
+        self._records.append(asyncio.create_task(self._record(one, attempt, is_unread)))
 
     async def _record(self, one: Due, attempt: Attempt | None, is_unread: bool) -> None:
         goes_on = False

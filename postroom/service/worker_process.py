@@ -25,6 +25,7 @@ from postroom.mailplane.postfix.deliveries import DeliveryLog
 from postroom.messages.dovecot_messages import DovecotMessages
 from postroom.service import health_checks, login_guard, worker
 from postroom.service.arrivals import Arrivals
+from postroom.service.hidden_mail import HiddenMail
 from postroom.service.message_bodies import MessageBodies
 from postroom.service.node_imap import NodeImap
 from postroom.service.passing_messages import PassingMessages
@@ -98,7 +99,8 @@ def _webhooks(
     hints = Deliveries(settings.data / "log" / log_name("dovecot"))
     arrivals = Arrivals(database, dovecot, hints, mail, settings.hostname, node_id)
     passing = PassingMessages(database, messages, dovecot, settings.data / "run")
-    return webhooks.run, arrivals.run, passing.run
+    hidden = HiddenMail(database, messages, dovecot, node_id)
+    return webhooks.run, arrivals.run, passing.run, hidden.run
 
 
 def _log_readers(

@@ -16,8 +16,9 @@ from postroom.webhooks.sender import Attempt
 RETRIES = (5, 60, 300, 1800, 2 * 3600, 6 * 3600, 12 * 3600, 24 * 3600, 24 * 3600)
 # A retry comes up to this part later, so that what failed together is not tried together.
 JITTER = 0.2
-# Largest number of deliveries of one lease.
-MOST = 64
+# Largest number of deliveries of one lease, and of those from which a probe takes the first whose
+# message can be read.
+MOST, PROBES = 64, 16
 # Largest number of rows that one transaction changes because nothing is sent any more.
 STEP = 500
 UNSENT = "The webhook was disabled."
@@ -25,12 +26,15 @@ GONE = {
     "event": "The event was removed, because it was too old.",
     "message": "The message is no longer in the mailbox.",
 }
-# Milliseconds until a delivery is tried again whose mailbox does not answer.
-UNREAD_MS = 30_000
+UNREAD = "The mailbox does not answer."
+# Milliseconds until a delivery is tried again whose mailbox does not answer: a part of its age,
+# within these limits.
+UNREAD_MS, UNREAD_MOST_MS, UNREAD_PART = 30_000, 600_000, 0.1
 
 EVENTS = f"""
 SELECT webhook_deliveries.id, webhook_deliveries.source_kind, webhook_deliveries.source_id, webhook_deliveries.attempts,
-  webhook_deliveries.retry, webhook_deliveries.next_at, events.id, events.type, events.account_id, events.domain_id,
+  webhook_deliveries.retry, webhook_deliveries.next_at, webhook_deliveries.created_at,
+  events.id, events.type, events.account_id, events.domain_id,
   (SELECT name FROM domains WHERE domains.id = events.domain_id), events.user_id, events.request_id, events.data,
   events.created_at, accounts.id, received_messages.uidvalidity, received_messages.uid, received_messages.trace,
   received_messages.received_at, accounts.address, accounts.user_id,
@@ -49,6 +53,9 @@ LEFT JOIN passing_messages ON passing_messages.message_id = received_messages.id
 WHERE webhook_deliveries.organization_id = :organization AND webhook_deliveries.webhook_id = :webhook_id
   AND webhook_deliveries.status = 'pending'"""
 DUE = f"{EVENTS} AND next_at <= :now ORDER BY next_at LIMIT :limit"
+# What could not be read last does not keep a probe from what can be.
+PROBE = f"""
+{EVENTS} AND COALESCE(last_error, '') <> '{UNREAD}' ORDER BY webhook_deliveries.id LIMIT :limit"""
 OLDEST = f"{EVENTS} ORDER BY webhook_deliveries.id LIMIT :limit"
 RECORD = """
 UPDATE webhook_deliveries SET status = :status, attempts = attempts + 1, retry = :retry, next_at = :next_at,
@@ -58,8 +65,14 @@ END = """
 UPDATE webhook_deliveries SET status = 'failed', next_at = NULL, last_status_code = NULL, last_error = :error,
   duration_ms = NULL, ended_at = :now
 WHERE id = :id AND organization_id = :organization AND status = 'pending'"""
+# The hidden account may have got the message since the worker looked for it.
+IS_HELD = """
+SELECT 1 FROM passing_messages
+WHERE organization_id = :organization AND held_uid IS NOT NULL AND message_id = (
+  SELECT source_id FROM webhook_deliveries
+  WHERE id = :id AND organization_id = :organization AND source_kind = 'message')"""
 POSTPONE = """
-UPDATE webhook_deliveries SET next_at = :next_at
+UPDATE webhook_deliveries SET next_at = :next_at, last_error = :error
 WHERE id = :id AND organization_id = :organization AND status = 'pending'"""
 STILL = "SELECT 1 FROM webhooks WHERE id = :id AND organization_id = :organization AND url = :url AND status = 'active'"
 DROP = """
@@ -98,17 +111,24 @@ class Due(msgspec.Struct, frozen=True):
     message_id: str
     retry: int
     next_at: int
+    created_at: int
     source: bytes | Message | None
     kind: str
 
 
 def due(tx: Tx, lane: Lane) -> list[Due]:
-    """Returns what to send in this lease: of a failing endpoint the oldest delivery, of any other
-    those that are due."""
+    """Returns what to send in this lease: to a failing endpoint the first delivery of the oldest
+    ones that can be read, to any other those that are due."""
     named = {"organization": lane.organization_id, "webhook_id": lane.webhook_id}
-    oldest = tx.all(OLDEST, **named, limit=1) if lane.is_probing else None
-    rows = tx.all(DUE, **named, now=tx.now, limit=MOST) if oldest is None else oldest
-    return [Due(row[0], bodies.message_id(row[1], row[2]), row[4], row[5], _source(row), row[1]) for row in rows]
+    if lane.is_probing:
+        rows = tx.all(PROBE, **named, limit=PROBES) or tx.all(OLDEST, **named, limit=PROBES)
+    else:
+        rows = tx.all(DUE, **named, now=tx.now, limit=MOST)
+    return [
+        Due(id_, bodies.message_id(kind, source), retry, next_at, created_at, _source(row), kind)
+        for row in rows
+        for id_, kind, source, _attempts, retry, next_at, created_at in [row[:7]]
+    ]
 
 
 def record(tx: Tx, lane: Lane, one: Due, attempt: Attempt) -> bool:
@@ -138,12 +158,17 @@ def record(tx: Tx, lane: Lane, one: Due, attempt: Attempt) -> bool:
 
 def skip(tx: Tx, lane: Lane, one: Due) -> None:
     """Ends a delivery whose source is gone."""
-    tx.run(END, id=one.id, organization=lane.organization_id, error=GONE[one.kind], now=tx.now)
+    whose = {"id": one.id, "organization": lane.organization_id}
+    if isinstance(one.source, Message) and one.source.held is None and tx.one(IS_HELD, **whose):
+        tx.run(POSTPONE, **whose, next_at=tx.now, error=None)
+        return
+    tx.run(END, **whose, error=GONE[one.kind], now=tx.now)
 
 
 def postpone(tx: Tx, lane: Lane, one: Due) -> None:
     """Puts off a delivery whose mailbox does not answer now. That is not the endpoint's failure."""
-    tx.run(POSTPONE, id=one.id, organization=lane.organization_id, next_at=tx.now + UNREAD_MS)
+    pause = min(max(UNREAD_MS, round((tx.now - one.created_at) * UNREAD_PART)), UNREAD_MOST_MS)
+    tx.run(POSTPONE, id=one.id, organization=lane.organization_id, next_at=tx.now + pause, error=UNREAD)
 
 
 def drop(tx: Tx, webhook_id: int) -> int:
@@ -157,7 +182,7 @@ def erase(tx: Tx, webhook_id: int) -> int:
 
 
 def _source(row: Row) -> bytes | Message | None:
-    event, message = row[6:15], row[15:]
+    event, message = row[7:16], row[16:]
     if event[0] is not None:
         return bodies.of_event(event)
     return None if message[0] is None else _message(*message)

@@ -17,8 +17,9 @@ PROBE_MS, HOUR_MS, LATER_PROBE_MS = 60_000, 3_600_000, 600_000
 PAUSES_MS = (5_000, 10_000, 20_000, 30_000)
 # A pause is up to this part longer.
 JITTER = 0.1
-# Failures alone for so long disable a webhook.
-GIVE_UP_MS = 3 * 24 * HOUR_MS
+# So many failures in a row, for so long, disable a webhook. Time without attempts, as of a server
+# that was off, is no failure.
+GIVE_UP_MS, GIVE_UP_AFTER = 3 * 24 * HOUR_MS, 100
 
 MARK = """
 UPDATE webhooks SET failures = :failures, failing_since = :failing_since, probe_at = :probe_at,
@@ -60,7 +61,8 @@ def release(tx: Tx, lane: Lane, course: Course) -> None:
     if same is None:
         lanes.free(tx, lane, failing=False, not_before=tx.now, at_once=True)
         return
-    is_hopeless = course.failures >= PROBE_AFTER and tx.now - (course.failing_since or tx.now) >= GIVE_UP_MS
+    is_long = tx.now - (course.failing_since or tx.now) >= GIVE_UP_MS
+    is_hopeless = is_long and course.failures >= max(GIVE_UP_AFTER, lane.failures + 1)
     if course.is_gone or is_hopeless:
         actor = Actor(lane.organization_id)
         webhooks.disable(tx, actor, lane.webhook_id, "gone" if course.is_gone else "failing")

@@ -46,6 +46,13 @@ WHERE organization_id = :organization AND webhook_id = :webhook_id AND state = '
   AND message_id = (
     SELECT source_id FROM webhook_deliveries
     WHERE id = :delivery_id AND organization_id = :organization AND source_kind = 'message')"""
+# What got there while the route kept mail stays, whatever its mode is later.
+STAY = f"""
+DELETE FROM passing_messages
+WHERE organization_id = :organization AND webhook_id = :webhook_id AND state = 'waiting' AND NOT {PASSES}
+  AND message_id = (
+    SELECT source_id FROM webhook_deliveries
+    WHERE id = :delivery_id AND organization_id = :organization AND source_kind = 'message')"""
 DUE = """
 SELECT message_id FROM passing_messages
 WHERE due_at <= :now
@@ -54,8 +61,11 @@ ORDER BY due_at LIMIT :limit"""
 IS_DUE = "SELECT 1 FROM passing_messages WHERE message_id = :received_id AND due_at <= :now"
 GET = f"""
 SELECT message_id, passing_messages.account_id, hidden_id, state, passing_messages.uidvalidity, passing_messages.uid,
-  held_uidvalidity, held_uid, received_messages.trace, received_messages.received_at, {PASSES}
-FROM passing_messages LEFT JOIN received_messages ON received_messages.id = message_id
+  held_uidvalidity, held_uid, received_messages.trace, received_messages.received_at, {PASSES},
+  accounts.deleted_at IS NOT NULL AND passing_messages.account_id <> hidden_id
+FROM passing_messages
+JOIN accounts ON accounts.id = passing_messages.account_id
+LEFT JOIN received_messages ON received_messages.id = message_id
 WHERE message_id = :received_id AND due_at <= :now"""
 KEEP = """
 UPDATE passing_messages SET uidvalidity = :uidvalidity, uid = :uid, held_uidvalidity = :held_uidvalidity,
@@ -64,14 +74,26 @@ WHERE message_id = :received_id AND state = 'delivered'"""
 HOLD = """
 UPDATE passing_messages SET state = 'held', due_at = :ends_at WHERE message_id = :received_id AND state = 'delivered'"""
 FORGET = "DELETE FROM passing_messages WHERE message_id = :received_id"
+# A link names the place of the delivery, or one to which the owner had moved the message.
 HELD = """
 SELECT hidden_id, held_uidvalidity, held_uid FROM passing_messages
 WHERE organization_id = :organization AND account_id = :account_id AND uidvalidity = :uidvalidity AND uid = :uid
-  AND held_uid IS NOT NULL"""
+  AND held_uid IS NOT NULL
+UNION ALL
+SELECT hidden_id, held_uidvalidity, held_uid
+FROM received_messages JOIN passing_messages ON passing_messages.message_id = received_messages.id
+WHERE received_messages.organization_id = :organization AND received_messages.account_id = :account_id
+  AND received_messages.uidvalidity = :uidvalidity AND received_messages.uid = :uid AND held_uid IS NOT NULL
+LIMIT 1"""
+CLAIMED = """
+SELECT COALESCE(held_uid, uid) FROM passing_messages
+WHERE hidden_id = :account_id AND COALESCE(held_uidvalidity, uidvalidity) = :uidvalidity
+  AND (held_uid IS NOT NULL OR account_id = hidden_id)"""
 # What a hidden account holds of another account is erased there.
 HASTEN = """
-UPDATE passing_messages SET due_at = :now
-WHERE account_id = :account_id AND hidden_id <> :account_id AND state = 'held' AND due_at > :now"""
+UPDATE passing_messages SET state = 'held', due_at = :now
+WHERE account_id = :account_id AND hidden_id <> :account_id AND held_uid IS NOT NULL
+  AND (state <> 'held' OR due_at > :now)"""
 ERASE = """
 DELETE FROM passing_messages WHERE message_id IN (
   SELECT message_id FROM passing_messages WHERE account_id = :account_id AND state <> 'held' LIMIT :limit)
@@ -89,7 +111,8 @@ class PassingMessage(msgspec.Struct, frozen=True):
     """A message that must leave the place where it is. `uidvalidity` and `uid` are its id in the
     links, `held_uidvalidity` and `held_uid` its place in the hidden account, or None. `trace` is
     None if nothing is known of the message any more. `received_at` is in milliseconds since 1970
-    UTC. `passes`: the route still keeps no mail."""
+    UTC. `passes`: the route still keeps no mail. `is_deleted`: the account is deleted, and its mail
+    is out of reach until the account is restored or purged."""
 
     message_id: int
     account_id: int
@@ -102,6 +125,7 @@ class PassingMessage(msgspec.Struct, frozen=True):
     trace: str | None
     received_at: int | None
     passes: bool
+    is_deleted: bool = False
 
 
 class HeldMessage(msgspec.Struct, frozen=True):
@@ -120,14 +144,9 @@ def add(tx: Tx, message_id: int, webhook_id: int) -> None:
 
 def deliver(tx: Tx, organization_id: int, webhook_id: int, delivery_id: int) -> None:
     """Notes that the endpoint of a webhook has got the message of a delivery."""
-    tx.run(
-        DELIVER,
-        organization=organization_id,
-        webhook_id=webhook_id,
-        delivery_id=delivery_id,
-        now=tx.now,
-        ends_at=tx.now + LINKED_MS,
-    )
+    named = {"organization": organization_id, "webhook_id": webhook_id, "delivery_id": delivery_id}
+    tx.run(DELIVER, **named, now=tx.now, ends_at=tx.now + LINKED_MS)
+    tx.run(STAY, **named)
 
 
 def due(tx: Tx) -> list[int]:
@@ -168,6 +187,11 @@ def held(tx: Tx, organization_id: int, account_id: int, uidvalidity: int, uid: i
     named = {"account_id": account_id, "uidvalidity": uidvalidity, "uid": uid}
     row = tx.one(HELD, organization=organization_id, **named)
     return HeldMessage(*row) if row else None
+
+
+def claimed(tx: Tx, hidden_id: int, uidvalidity: int) -> set[int]:
+    """Returns the UIDs of the messages of a hidden account that still have to leave it."""
+    return {row[0] for row in tx.all(CLAIMED, account_id=hidden_id, uidvalidity=uidvalidity)}
 
 
 def erase(tx: Tx, account_id: int) -> int:

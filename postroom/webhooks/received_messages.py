@@ -85,7 +85,7 @@ DELETE FROM received_messages WHERE id IN (
   SELECT id FROM received_messages WHERE created_at <= :before ORDER BY created_at LIMIT :limit) RETURNING id"""
 ERASE = """
 DELETE FROM received_messages WHERE id IN (
-  SELECT id FROM received_messages WHERE account_id = :account_id ORDER BY id LIMIT :limit) RETURNING id"""
+  SELECT id FROM received_messages WHERE account_id = :account_id LIMIT :limit) RETURNING id"""
 ERASE_CURSORS = "DELETE FROM message_cursors WHERE account_id = :account_id"
 # After a restore: what was delivered before may have been sent since the backup.
 SKIP_ALL = (
@@ -172,8 +172,12 @@ def watch(tx: Tx, account_id: int, node: int | None) -> Watch | None:
     found = targets(tx, account_id)
     if not found or (node is not None and not tx.one(IS_HERE, account_id=account_id, node=node)):
         return None
-    cursors = {row[0]: row[1] for row in tx.all(CURSORS, account_id=account_id)}
-    return Watch(min(target.since for target in found), cursors)
+    return Watch(min(target.since for target in found), cursors(tx, account_id))
+
+
+def cursors(tx: Tx, account_id: int) -> dict[int, int]:
+    """Returns the last UID that was looked at in each folder of an account, by UIDVALIDITY."""
+    return {row[0]: row[1] for row in tx.all(CURSORS, account_id=account_id)}
 
 
 def receive(tx: Tx, account_id: int, uidvalidity: int, arrivals: Sequence[Arrival], last_uid: int) -> int:

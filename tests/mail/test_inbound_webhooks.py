@@ -1,9 +1,7 @@
 """Mail for webhooks: from SMTP to a signed POST, with the real daemons."""
 
-import asyncio
 import os
 import signal
-import smtplib
 import time
 from contextlib import closing
 from email.message import EmailMessage
@@ -13,8 +11,6 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook as Verifier
 
-from postroom.mailplane.dovecot import doveadm, traces
-from postroom.mailplane.internal_addresses import delivery_name
 from tests.harness.service import Service, wait_for
 from tests.mail.clients import message, smtp
 from tests.mail.platform import Mailbox, Platform
@@ -383,28 +379,3 @@ def test_a_route(platform: Platform, anna: Mailbox, endpoint: Endpoint) -> None:
     anna.receive("only stored")
     endpoint.wait(lambda found: found.of("/other"))
     assert [post.json["data"]["subject"] for post in endpoint.of("/hook")] == ["routed"]
-
-
-def test_one_delivery_is_not_taken_for_another(platform: Platform, anna: Mailbox) -> None:
-    """Ids of one LMTP connection begin alike, and a message may have the id of another in a field
-    below."""
-    inside, run = delivery_name(anna.id), platform.service.data / "run"
-    with smtplib.LMTP(str(run / "dovecot" / "lmtp"), local_hostname="mail.postroom.test") as client:
-        for number in range(12):
-            client.sendmail(OUTSIDE, [inside], message(OUTSIDE, inside, f"burst {number}").as_bytes())
-    found = doveadm.local(run)
-    assert found
-
-    async def by_id() -> dict[str, int]:
-        (inbox,) = [one for one in await doveadm.folders(found, anna.id) if one.name == "INBOX"]
-        fields = await doveadm.received(found, anna.id, inbox, range(1, inbox.uidnext), 0)
-        return {told.id: uid for uid, field in fields.items() if (told := traces.trace(field))}
-
-    ids = asyncio.run(by_id())
-    assert len(ids) == 12
-    assert any(one != other and other.startswith(one) for one in ids for other in ids)
-    with anna.login() as imap:
-        first = min(ids, key=len)
-        imap.append("Archive", "", "", f"Received: x\r\nReceived: {first}\r\n\r\nforged".encode())
-    for id_, uid in ids.items():
-        assert asyncio.run(doveadm.find(found, anna.id, id_, 0)) == [("INBOX", uid)]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from postroom.accounts.hidden_accounts import QUOTA_BYTES
 from tests.harness.service import Service, wait_for
 from tests.mail.clients import Imap, message, refusal
 from tests.mail.platform import Mailbox, Platform
@@ -171,7 +172,8 @@ def test_a_dead_endpoint(platform: Platform, anna: Mailbox, endpoint: Endpoint) 
 
 
 def test_another_mode(platform: Platform, anna: Mailbox, endpoint: Endpoint) -> None:
-    """What has not been sent when the mode changes is sent, and stays in its mailbox."""
+    """What has not been sent when the mode changes is sent, and stays in its mailbox, whatever the
+    mode is later."""
     route(platform, endpoint)
     endpoint.answer = answers(500)
     anna.receive("stays")
@@ -181,6 +183,11 @@ def test_another_mode(platform: Platform, anna: Mailbox, endpoint: Endpoint) -> 
     replay(platform)
     path = f"/v2/webhooks/{webhook_id(platform)}"
     wait_for("the delivery", lambda: items(platform, path)[0]["status"] == "delivered")
+    assert rows(platform) == []
+    route(platform, endpoint)
+    anna.receive("leaves")
+    until(endpoint, "leaves")
+    held(platform)
     later(platform, 7)
     wait_for("the end", lambda: rows(platform) == [])
     assert anna.subjects() == ["stays"]
@@ -271,6 +278,29 @@ def test_a_full_mailbox(platform: Platform, endpoint: Endpoint) -> None:
         until(endpoint, f"f{number}")
         held(platform, number + 1)
         wait_for("room", lambda: refusal(platform.service, full.address)[0] == 250)
+
+
+def test_a_full_hidden_account(platform: Platform, anna: Mailbox, endpoint: Endpoint) -> None:
+    """Messages stay in their mailboxes, and leave as soon as there is room."""
+    route(platform, endpoint)
+    ((hidden, quota),) = platform.sql(
+        "SELECT account_id, quota_bytes FROM hidden_accounts JOIN mail_recipients ON mail_recipients.id = account_id"
+        " WHERE organization_id = (SELECT organization_id FROM domains WHERE name = :name)",
+        name=platform.domain,
+    )
+    assert quota == QUOTA_BYTES
+    platform.sql("UPDATE accounts SET quota_bytes = 5000 WHERE id = :id RETURNING id", id=hidden)
+    send(platform, with_attachment(anna.address, "fits"), anna.address)
+    held(platform)
+    send(platform, with_attachment(anna.address, "waits"), anna.address)
+    failed = "SELECT failures FROM leases WHERE kind = 'passing' AND failures > 0"
+    wait_for("the failure", lambda: platform.sql(failed))
+    assert anna.subjects() == ["waits"]
+    platform.sql("UPDATE passing_messages SET due_at = 1 WHERE state = 'held' RETURNING 1")
+    wait_for("the end of the first", lambda: [row[2] for row in rows(platform)] == ["delivered"])
+    platform.sql("DELETE FROM leases WHERE kind = 'passing' RETURNING item")
+    held(platform)
+    assert is_empty(anna)
 
 
 def test_broken_mail(platform: Platform, endpoint: Endpoint) -> None:

@@ -60,3 +60,14 @@ def test_commands_that_tell_who_is_there_are_off(platform: Platform) -> None:
         assert client.verify(mailbox.address)[0] == 502
         assert client.docmd("EXPN", mailbox.address)[0] in (500, 502)
         assert client.docmd("ETRN", "x.example")[0] in (458, 459, 500, 502)
+
+
+def test_a_message_from_outside_has_a_hundred_recipients(platform: Platform) -> None:
+    """The others wait for another one (RFC 5321 4.5.3.1.8), also on a route that takes any
+    address."""
+    anna = platform.create("anna", user_id="a")
+    with smtp(platform.service) as client:
+        client.ehlo()
+        client.mail("someone@elsewhere.example")
+        codes = [client.rcpt(anna.address.replace("@", f"+{number}@"))[0] for number in range(102)]
+    assert codes == [250] * 100 + [452] * 2

@@ -124,3 +124,33 @@ def test_nothing_is_asked_without_a_webhook(world: World, tmp_path: Path) -> Non
     accounts(world, 1)
     assert asyncio.run(look())
     assert mailboxes.asked == []
+
+
+class Picky(Mailboxes):
+    """Answers about one message at a time, and not about the messages in `silent`."""
+
+    def __init__(self, messages: int, silent: Iterable[int] = ()) -> None:
+        super().__init__(messages)
+        self.silent = set(silent)
+
+    async def received(self, account_id: int, folder: Folder, uids: range, since: int) -> dict[int, str]:
+        if len(uids) > 1 or self.silent & set(uids):
+            raise MailUnavailable("Too much.", 1)
+        return await super().received(account_id, folder, uids, since)
+
+
+@pytest.mark.parametrize("number", [4, 60])
+def test_messages_about_which_dovecot_answers_one_by_one(world: World, tmp_path: Path, number: int) -> None:
+    (account,) = accounts(world, 1)
+    asyncio.run(search(world, Picky(number), tmp_path, [{account}]).look())
+    wanted = range(1, number + 1) if number <= arrivals.UIDS else range(1, number + 1, 2)
+    assert [uid for _, uid in found(world)] == list(wanted)
+    assert world.rows("SELECT last_uid FROM message_cursors") == [(number,)]
+
+
+def test_a_message_about_which_dovecot_does_not_answer(world: World, tmp_path: Path) -> None:
+    """Those before it are found, and it is asked about again."""
+    (account,) = accounts(world, 1)
+    asyncio.run(search(world, Picky(4, {3}), tmp_path, [{account}]).look())
+    assert [uid for _, uid in found(world)] == [1, 2]
+    assert world.rows("SELECT last_uid FROM message_cursors") == [(2,)]

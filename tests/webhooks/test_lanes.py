@@ -101,19 +101,25 @@ def test_a_probe_before_its_time_takes_no_retry_away(world: World, endpoint: End
 
 
 @pytest.mark.parametrize(
-    ("answer", "since", "reason"),
-    [(answers(410), 0, "gone"), (answers(500), courses.GIVE_UP_MS, "failing"), (answers(500), courses.HOUR_MS, None)],
+    ("answer", "since", "failures", "reason"),
+    [
+        (answers(410), 0, 9, "gone"),
+        (answers(500), courses.GIVE_UP_MS, courses.GIVE_UP_AFTER - 1, "failing"),
+        (answers(500), courses.GIVE_UP_MS, courses.GIVE_UP_AFTER - 2, None),
+        (answers(500), courses.HOUR_MS, courses.GIVE_UP_AFTER, None),
+    ],
 )
 def test_an_endpoint_is_given_up(
-    world: World, endpoint: Endpoint, answer: bytes, since: int, reason: str | None
+    world: World, endpoint: Endpoint, answer: bytes, since: int, failures: int, reason: str | None
 ) -> None:
-    """410 disables a webhook at once, three days of failures do so too; an event says why."""
+    """410 disables a webhook at once, a hundred failures in a row in three days or more do so too;
+    an event says why."""
     hook, endpoint.answer = world.hook(endpoint.url()), answer
     for _ in range(3):
         world.event(hook.actor)
     if since:
-        sql = "UPDATE webhooks SET failures = 9, failing_since = created_at - :since WHERE id = :id"
-        world.run(sql, since=since, id=hook.id)
+        sql = "UPDATE webhooks SET failures = :failures, failing_since = created_at - :since WHERE id = :id"
+        world.run(sql, failures=failures, since=since, id=hook.id)
     world.send()
     state = world.state(hook)
     assert (state["status"], state["disabled_reason"]) == ("disabled" if reason else "active", reason)

@@ -4,6 +4,7 @@ the middle does, on both engines."""
 import asyncio
 import io
 import re
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -40,11 +41,13 @@ def _nothing_received(world: World) -> None:
 
 
 class Mail:
-    """The mail of accounts, each message by its account and UID; `fails` are the methods that do
-    not answer."""
+    """The mail of accounts, each message by its account and UID; `moved` are UIDs to which owners
+    have moved messages, `old` those of long ago, and `fails` the methods that do not answer."""
 
-    def __init__(self, *messages: tuple[int, int]) -> None:
+    def __init__(self, *messages: tuple[int, int], moved: Sequence[int] = ()) -> None:
         self.messages = set(messages)
+        self.moved = moved
+        self.old: dict[int, list[int]] = {}
         self.fails: set[str] = set()
 
     def _ask(self, method: str) -> None:
@@ -57,7 +60,14 @@ class Mail:
 
     async def find(self, account_id: int, trace: str, since: int) -> list[tuple[str, int]]:
         del account_id, trace, since
-        return []
+        return [("INBOX", uid) for uid in self.moved]
+
+    async def uids_before(self, account_id: int, folder: Folder, before: int) -> list[int]:
+        """The old ones; those of more than 8 days ago have a UID below 10."""
+        days = (time.time() - before) / 86_400
+        assert folder.name == "INBOX"
+        assert round(days, 2) in (1, 8)
+        return [uid for uid in self.old.get(account_id, []) if days < 2 or uid < 10]
 
     async def raw(self, account_id: int, mailbox: str, id_: MessageId) -> Content:
         self._ask("raw")

@@ -1,20 +1,24 @@
 """Received messages: who gets one, that none is sent twice, and what becomes of them, on both
 engines."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from postroom.accounts import commands as accounts
+from postroom.accounts.commands import CreateAccount
 from postroom.actor import Actor
 from postroom.domains.commands import Domain
 from postroom.errors import MailUnavailable
-from postroom.service.webhooks import Webhooks
-from postroom.webhooks import received_messages, routes
-from postroom.webhooks.attempts import Message
+from postroom.service import webhooks as service
+from postroom.service.webhooks import AWAY_AFTER, Webhooks
+from postroom.webhooks import courses, received_messages, routes
+from postroom.webhooks.attempts import PROBES, UNREAD, UNREAD_MOST_MS, UNREAD_MS, Message
 from postroom.webhooks.received_messages import DAY_MS, OLDEST_MS, Arrival
 from postroom.webhooks.routes import SetRoute
 from tests.harness.server import KEY
-from tests.webhooks.endpoint import Endpoint
+from tests.webhooks.endpoint import Endpoint, answers
 from tests.webhooks.world import Hook, World
 
 URL = "http://127.0.0.1:1/"
@@ -118,7 +122,7 @@ def test_a_mailbox_that_does_not_answer(world: World, endpoint: Endpoint) -> Non
     event = world.event(hook.actor)
     world.send(worker(world, away))
     assert [post.id for post in endpoint.posts] == [f"evt_{event}"]
-    assert deliveries(world, hook) == [("a", "pending", None)]
+    assert deliveries(world, hook) == [("a", "pending", UNREAD)]
     assert world.state(hook)["failures"] == 0
     world.send(worker(world, body))
     assert len(endpoint.posts) == 1  # not yet
@@ -126,6 +130,97 @@ def test_a_mailbox_that_does_not_answer(world: World, endpoint: Endpoint) -> Non
     world.send(worker(world, body))
     assert endpoint.posts[-1].body == b"7.1"
     assert deliveries(world, hook) == [("a", "delivered", None)]
+
+
+def test_a_probe_passes_over_what_cannot_be_read(world: World, endpoint: Endpoint) -> None:
+    """Neither the endpoint nor its other deliveries wait for a mailbox, and only attempts count as
+    failures."""
+    domain, account = world.account("u")
+    hook = world.hook(endpoint.url(), MAIL, "account.*", actor=Actor(domain.organization_id))
+    arrivals = [Arrival(uid, f"m{uid:02}", now(world)) for uid in range(1, PROBES + 3)]
+    receive(world, account, *arrivals, last_uid=99)
+    event = world.event(hook.actor)
+    sql = "UPDATE webhooks SET failures = 200, failing_since = created_at - :since WHERE id = :id"
+    world.run(sql, since=courses.GIVE_UP_MS, id=hook.id)
+    for count in (PROBES, PROBES + 2):
+        assert endpoint.posts == []
+        world.make_due(hook)
+        world.send(worker(world, away))
+        unread = [name for name, _, error in deliveries(world, hook) if error == UNREAD]
+        assert len(unread) == count
+        assert world.state(hook)["status"] == "active"
+    assert [post.id for post in endpoint.posts] == [f"evt_{event}"]
+    assert world.state(hook)["failures"] == 0
+
+
+def test_a_probe_is_one_delivery(world: World, endpoint: Endpoint) -> None:
+    """The oldest that can be read, and nothing beside it."""
+    domain, account = world.account("u")
+    hook = world.hook(endpoint.url(), MAIL, actor=Actor(domain.organization_id))
+    receive(world, account, *(Arrival(uid, f"m{uid}", now(world)) for uid in range(1, 6)))
+    world.run("UPDATE webhooks SET failures = 9, failing_since = created_at WHERE id = :id", id=hook.id)
+    world.run("UPDATE webhook_deliveries SET last_error = :error", error=UNREAD)
+    endpoint.answer = answers(500)
+    world.make_due(hook)
+    world.send(worker(world, body))
+    assert [post.body for post in endpoint.posts] == [b"7.1"]
+
+
+def test_a_mailbox_is_asked_once_in_a_lease(world: World) -> None:
+    """And a node with several such mailboxes no more, so that those that answer are not delayed."""
+    domain, first = world.account("u")
+    hook, asked = world.hook(URL, MAIL, actor=Actor(domain.organization_id)), []
+
+    async def read(message: Message) -> bytes | None:
+        asked.append(message.account_id)
+        return await away(message)
+
+    def create(number: int) -> int:
+        command = CreateAccount(domain.name, f"b{number}", "u", None, "{SSHA512}x")
+        return int(world.do(lambda tx: accounts.create(tx, hook.actor, command)).id)
+
+    others = [create(number) for number in range(AWAY_AFTER + 2)]
+    for uid in range(1, 4):
+        for account in (first, *others):
+            receive(world, account, Arrival(uid, f"{account}.{uid}", now(world)), last_uid=uid)
+    world.send(worker(world, read))
+    assert len(asked) == len(set(asked)) < len(others) + 1
+    assert {error for *_, error in deliveries(world, hook)} == {UNREAD}
+
+
+def test_a_mailbox_that_answers_too_late_is_put_off(
+    world: World, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each lease would ask it first, and nothing else would be sent."""
+    monkeypatch.setattr(service, "LANE_SECONDS", 0.05)
+    monkeypatch.setattr(service, "READ_MARGIN_SECONDS", 0.0)
+    domain, account = world.account("u")
+    hook = world.hook(endpoint.url(), MAIL, actor=Actor(domain.organization_id))
+    receive(world, account, Arrival(1, "a", now(world)))
+
+    async def slow(message: Message) -> bytes | None:
+        await asyncio.sleep(0.1)
+        return await away(message)
+
+    world.send(worker(world, slow))
+    assert deliveries(world, hook) == [("a", "pending", UNREAD)]
+    ((wait,),) = world.rows("SELECT next_at - created_at FROM webhook_deliveries")
+    assert wait >= UNREAD_MS
+
+
+def test_the_wait_for_a_mailbox_grows(world: World, endpoint: Endpoint) -> None:
+    domain, account = world.account("u")
+    hook = world.hook(endpoint.url(), MAIL, actor=Actor(domain.organization_id))
+    receive(world, account, Arrival(1, "a", now(world)))
+    waits = []
+    for age_ms in (0, 3_600_000, 10 * DAY_MS):
+        world.run("UPDATE webhook_deliveries SET created_at = :at", at=now(world) - age_ms)
+        world.make_due(hook)
+        before = now(world)
+        world.send(worker(world, away))
+        waits.append(world.rows("SELECT next_at FROM webhook_deliveries")[0][0] - before)
+    for wait, wanted in zip(waits, (UNREAD_MS, 360_000, UNREAD_MOST_MS), strict=True):
+        assert wanted <= wait <= wanted + 20_000
 
 
 def test_a_message_that_is_gone(world: World, endpoint: Endpoint) -> None:

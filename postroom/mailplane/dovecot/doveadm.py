@@ -35,6 +35,9 @@ UNKNOWN_USER = 67
 NO_SESSION = 68
 KEY = "doveadm.key"
 LONGEST_RESPONSE = 2**20
+# Largest number of bytes of an answer, and of a piece in which it is read. The owner of a mailbox
+# decides how long the fields of a message are.
+MOST_BYTES, PIECE_BYTES = 2**26, 2**16
 # Maximum number of Sieve scripts of an account.
 MOST_SCRIPTS = 100
 # The names of the login metrics in dovecot.conf, and the result that each counts.
@@ -43,6 +46,10 @@ LOGINS = {"logins": "success", "refused_logins": "failure"}
 
 class Failed(Exception):
     """doveadm did not carry out a command. The text says why."""
+
+
+class TooLarge(Failed):
+    """An answer has more than MOST_BYTES."""
 
 
 @dataclass(frozen=True)
@@ -231,6 +238,14 @@ async def scripts(endpoint: DoveadmEndpoint, account_id: int) -> tuple[str | Non
     return active, texts
 
 
+async def uids_before(endpoint: DoveadmEndpoint, account_id: int, folder: Folder, before: int) -> list[int]:
+    """Returns the UIDs of the messages of a folder that arrived before a time in seconds since 1970
+    UTC. Raises Failed."""
+    query = ["mailbox-guid", folder.guid, "before", str(before)]
+    answer = await _ask_one(endpoint, "fetch", {"user": delivery_name(account_id), "field": ["uid"], "query": query})
+    return sorted(int(one["uid"]) for one in answer or [])
+
+
 async def _ask_one(endpoint: DoveadmEndpoint, command: str, parameters: dict[str, Any]) -> Any:
     """Returns the result of one command; None if there is no such user. Raises Failed for every
     other failure."""
@@ -259,8 +274,8 @@ def _not_ended(reason: str, sessions: int) -> bool:
 
 
 async def ask(endpoint: DoveadmEndpoint, commands: Sequence[Sequence[Any]]) -> Any:
-    """Runs commands and returns a list of [kind, result, tag]. Raises OSError, ValueError,
-    Failed."""
+    """Runs commands and returns a list of [kind, result, tag]. Raises OSError, ValueError, Failed,
+    TooLarge."""
     reader, writer = await endpoint.open()
     try:
         credentials = base64.b64encode(endpoint.key.encode()).decode()
@@ -272,12 +287,22 @@ async def ask(endpoint: DoveadmEndpoint, commands: Sequence[Sequence[Any]]) -> A
         )
         writer.write(head.encode() + content)
         await writer.drain()
-        return _decode(await reader.read())
+        return _decode(await _read(reader))
     finally:
         writer.close()
 
 
-def _decode(data: bytes) -> Any:
+async def _read(reader: asyncio.StreamReader) -> bytearray:
+    """Returns all that comes. Raises TooLarge, OSError."""
+    data = bytearray()
+    while piece := await reader.read(PIECE_BYTES):
+        data += piece
+        if len(data) > MOST_BYTES:
+            raise TooLarge(f"doveadm answered more than {MOST_BYTES} bytes")
+    return data
+
+
+def _decode(data: bytearray) -> Any:
     """Returns the decoded JSON of an HTTP response. doveadm sends it with Content-Length, not in
     chunks, and then closes. Raises ValueError, Failed."""
     head, _, body = data.partition(b"\r\n\r\n")
