@@ -178,6 +178,24 @@ def test_a_platform_domain(tenant: Tenant) -> None:
             assert tenant.put(path, body, key=tenant.new_key(**bound)).code == "forbidden"  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("bound", [{"user_id": "u"}, {"user_id": "u", "domains": True}], ids=["user", "both"])
+def test_a_user_does_not_see_where_a_platform_domain_sends_mail(tenant: Tenant, bound: dict[str, Any]) -> None:
+    """As in the list of webhooks. A user's own domain shows its URL."""
+    own = tenant.new_domain(user_id="u")
+    names = (tenant.domain, own)
+    key = tenant.new_key(**bound | ({"domains": names} if "domains" in bound else {}))
+    for name in names:
+        assert put(tenant, name, webhook_url=URL).status == 200
+    route = {"domain": tenant.domain, "forward_mode": "webhook_then_store"}
+    path = f"/v2/domains/{tenant.domain}"
+    assert tenant.get(f"{path}/info", user_id="u", key=key).json["route"] == route
+    assert tenant.post(f"{path}/verify", {"user_id": "u"}, key=key).json["route"] == route
+    seen = tenant.get(f"/v2/domains/{own}/info", user_id="u", key=key).json["route"]
+    assert shown(tenant, tenant.domain)["webhook_url"] == seen["webhook_url"] == URL
+    (webhook,) = tenant.get("/v2/webhooks", key=key).json["items"]
+    assert webhook["domain"] == own
+
+
 def test_a_foreign_route(tenant: Tenant, stranger: Tenant) -> None:
     name = tenant.new_domain(user_id="u")
     put(tenant, name, webhook_url=URL)
