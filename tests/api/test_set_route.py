@@ -123,6 +123,27 @@ def test_mail_needs_a_scope_of_its_own(tenant: Tenant) -> None:
     assert put(tenant, name, key, forward_mode="store").status == 200
 
 
+def test_events_from_before_the_route_are_not_read(tenant: Tenant) -> None:
+    """A new route begins at the newest event of its organization, as does one that was disabled."""
+
+    def one(sql: str) -> int:
+        found: int = tenant.api.database.write_sync(lambda tx: tx.all(sql, id=tenant.organization_id)[0][0])
+        return found
+
+    after = "SELECT after_event_id FROM webhooks WHERE organization_id = :id"
+    newest = "SELECT MAX(id) FROM events WHERE organization_id = :id"
+    name, key = tenant.new_domain(user_id="u"), tenant.new_key()
+    before = one(newest)
+    assert put(tenant, name, key, webhook_url=URL).status == 200
+    assert one(after) == before
+    assert put(tenant, name, key, webhook_url=f"{URL}2").status == 200
+    assert one(after) == before
+    assert tenant.post("/v2/keys/delete", {"id": tenant.key_id(key)}).status == 200
+    before = one(newest)
+    assert put(tenant, name).status == 200
+    assert one(after) == before
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [
