@@ -16,7 +16,8 @@ import msgspec
 LEVELS = ("debug", "info", "warning", "error")
 
 _SECRET_NAMES = re.compile(r"password|secret|api_key|authorization|token|private", re.IGNORECASE)
-_KEY = re.compile(r"pr_[A-Za-z0-9_-]{20,}")
+# Keys, mail tokens, secrets of webhooks, and the links for a password and to the console.
+_SECRET = re.compile(r"(?:pr_|mt_|/setup#|#link=)[A-Za-z0-9_-]{20,}|whsec_[A-Za-z0-9+/]{20,}={0,2}")
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 _is_secret = functools.cache(lambda name: _SECRET_NAMES.search(name) is not None)  # the code has few names
@@ -65,8 +66,8 @@ def _write(facts: dict[str, Any]) -> None:
     for name, value in facts.items():
         if _is_secret(name):
             facts[name] = "[redacted]"
-        elif isinstance(value, str) and "pr_" in value:
-            facts[name] = _KEY.sub("[redacted]", value)
+        elif isinstance(value, str) and ("_" in value or "#" in value):  # every secret has one of them
+            facts[name] = _SECRET.sub("[redacted]", value)
     sys.stdout.buffer.write(_encode(facts) + b"\n")
     sys.stdout.buffer.flush()
 

@@ -5,7 +5,10 @@ from datetime import datetime
 
 import pytest
 
+from postroom.accounts import mail_tokens
+from postroom.auth.tokens import new_token
 from postroom.log import LEVELS, Log
+from postroom.webhooks import secrets
 
 KEY = "pr_" + "a" * 43
 
@@ -57,11 +60,22 @@ def test_a_fact_with_a_secret_name_is_redacted(name: str, capfdbinary: pytest.Ca
     assert line[name] == "[redacted]"
 
 
-def test_a_key_is_redacted_wherever_it_stands(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    Log().info("told", reason=f"key={KEY}&", path=KEY, prefix="pr_abcdefg")
+@pytest.mark.parametrize(
+    "secret",
+    [
+        KEY,
+        mail_tokens.MARK + new_token(),
+        secrets.make(),
+        f"/setup#{new_token()}",
+        f"#link={new_token()}",
+    ],
+    ids=["key", "mail token", "secret of a webhook", "setup link", "console link"],
+)
+def test_a_secret_is_redacted_wherever_it_stands(secret: str, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    Log().info("told", reason=f"key={secret}&", path=secret, prefix=secret[:10])
     (line,) = read(capfdbinary)
     assert (line["reason"], line["path"]) == ("key=[redacted]&", "[redacted]")
-    assert line["prefix"] == "pr_abcdefg", "the prefix of a key is public"
+    assert line["prefix"] == secret[:10], "the prefix of a key is public"
 
 
 def test_what_json_cannot_hold_is_text(capfdbinary: pytest.CaptureFixture[bytes]) -> None:

@@ -42,19 +42,20 @@ SELECT account_id FROM hidden_accounts
 WHERE ended_at IS NULL AND account_id > :after AND (CAST(:node AS BIGINT) IS NULL OR EXISTS (
   SELECT 1 FROM account_homes WHERE account_homes.account_id = hidden_accounts.account_id AND node_id = :node))
 ORDER BY account_id LIMIT :limit"""
-LIVING = """
-SELECT domain_id FROM hidden_accounts WHERE ended_at IS NULL AND domain_id > :after ORDER BY domain_id LIMIT :limit"""
+# It ends with its domain; or without a route that wants it, when its last message is gone. For an
+# EXISTS in a list, PostgreSQL would read the whole tables.
+IS_UNUSED = """(
+  (SELECT 1 FROM domains WHERE domains.id = hidden_accounts.domain_id AND deleted_at IS NOT NULL) IS NOT NULL
+  OR (SELECT 1 FROM webhooks WHERE webhooks.domain_id = hidden_accounts.domain_id AND forward_mode IS NOT NULL
+      AND (forward_mode = 'webhook' OR webhooks.updated_at > :settled)) IS NULL
+    AND (SELECT 1 FROM passing_messages WHERE hidden_id = hidden_accounts.account_id LIMIT 1) IS NULL)"""
+LIVING = f"""
+SELECT domain_id, {IS_UNUSED} FROM hidden_accounts
+WHERE ended_at IS NULL AND domain_id > :after ORDER BY domain_id LIMIT :limit"""
 LOCK_LIVING = "UPDATE hidden_accounts SET ended_at = NULL WHERE domain_id = :domain_id AND ended_at IS NULL"
-# With its domain; or without a route that wants it, when its last message is gone.
-END = """
+END = f"""
 UPDATE hidden_accounts SET ended_at = :now
-WHERE domain_id = :domain_id AND ended_at IS NULL AND (
-  EXISTS (SELECT 1 FROM domains WHERE domains.id = hidden_accounts.domain_id AND deleted_at IS NOT NULL)
-  OR NOT EXISTS (
-      SELECT 1 FROM webhooks WHERE webhooks.domain_id = hidden_accounts.domain_id AND forward_mode IS NOT NULL
-        AND (forward_mode = 'webhook' OR webhooks.updated_at > :settled))
-    AND NOT EXISTS (SELECT 1 FROM passing_messages WHERE hidden_id = hidden_accounts.account_id))
-RETURNING account_id"""
+WHERE domain_id = :domain_id AND ended_at IS NULL AND {IS_UNUSED} RETURNING account_id"""
 ERASE = "UPDATE accounts SET purge_at = :now WHERE id = :id AND purge_at IS NULL AND deleted_at IS NOT NULL"
 
 
@@ -96,10 +97,11 @@ def is_hidden(tx: Tx, account_id: int) -> bool:
 def end_unused(tx: Tx, after: int = 0) -> int | None:
     """Ends the hidden accounts that nothing needs any more, so that their mail is erased; looks at
     STEP at most, after a cursor. Returns the next cursor; None: that was all."""
-    found = [row[0] for row in tx.all(LIVING, after=after, limit=STEP)]
-    for domain_id in found:
+    settled = tx.now - SETTLE_MS
+    found = tx.all(LIVING, after=after, limit=STEP, settled=settled)
+    for domain_id in (id_ for id_, is_unused in found if is_unused):
         tx.run(LOCK_LIVING, domain_id=domain_id)  # END then sees what another transaction has just written
-        row = tx.one(END, domain_id=domain_id, now=tx.now, settled=tx.now - SETTLE_MS)
+        row = tx.one(END, domain_id=domain_id, now=tx.now, settled=settled)
         if row is not None:
             tx.run(ERASE, id=row[0], now=tx.now)
-    return found[-1] if len(found) == STEP else None
+    return found[-1][0] if len(found) == STEP else None

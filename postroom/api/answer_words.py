@@ -208,7 +208,10 @@ WORDS: dict[str, tuple[str, Any]] = {
     "DeliveredMessage.account_id": ("The account that got the message.", 42),
     "DeliveredMessage.id": ("The id that the message had when it arrived.", "1769860800.7"),
     "ShownWebhook.forward_mode": ("How the route that made the webhook handles mail, or null.", "webhook_then_store"),
-    "InboundRoute.webhook_url": ("Where each message is sent; absent for `store`.", "https://platform.example/mail"),
+    "InboundRoute.webhook_url": (
+        "Where each message is sent; absent for `store`, and on a platform domain for a key that is bound to a user.",
+        "https://platform.example/mail",
+    ),
     "RouteAnswer.webhook_secret": ("The secret that signs, if this call made it.", "whsec_C2FVsBQIhrscChlQIMV…"),
     "ShownDelivery.last_error": ("What went wrong in the last attempt, or null.", "The endpoint has answered 503."),
     "ShownDelivery.last_status_code": ("The HTTP status of the last answer; null if none came.", 503),

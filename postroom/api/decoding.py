@@ -201,11 +201,13 @@ def _field_errors(kind: Any, body: bytes | mmap.mmap | msgspec.Raw) -> list[Fiel
         sent = msgspec.json.decode(body or b"{}", type=dict[str, msgspec.Raw])
     except msgspec.ValidationError:  # the body is not an object
         return []
-    hints = get_type_hints(kind, include_extras=True)
+    by_attribute = get_type_hints(kind, include_extras=True)
+    hints = {field.encode_name: by_attribute[field.name] for field in msgspec.structs.fields(kind)}
     unknown = [name for name in sent if name not in hints][:NAMES_MAX]
     problems = [_unknown_field(name, hints) for name in unknown]
-    required = (field.name for field in msgspec.structs.fields(kind) if field.required)
-    problems += [FieldError(name, "required", "This field is required.") for name in required if name not in sent]
+    problems += [
+        FieldError(name, "required", "This field is required.") for name in _required(kind) if name not in sent
+    ]
     for name in filter(hints.get, sent):
         try:
             msgspec.json.decode(sent[name], type=hints[name])

@@ -22,7 +22,8 @@ from postroom.messages.mapped_file import map_file
 Body = bytes | mmap.mmap
 
 SECONDS = 300
-# Bodies in files: in all, and of one key with those that it has made.
+# Bodies in files: in all, and of one key with those that it has made. A mail token has one of them
+# at most, so that one user leaves room for the others.
 MOST_IN_FILES = 16
 MOST_OF_KEY = 4
 MOST_AT_WORK = 2
@@ -36,6 +37,7 @@ class LargeBodies:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._coming: Counter[int] = Counter()
+        self._tokens: set[int] = set()
         self._turns = asyncio.Semaphore(MOST_AT_WORK)
 
     @contextlib.asynccontextmanager
@@ -60,13 +62,17 @@ class LargeBodies:
             yield
             return
         whose = actor.root_id or 0
-        if self._coming.total() >= MOST_IN_FILES or self._coming[whose] >= MOST_OF_KEY:
+        tokens = set() if actor.token_id is None else {actor.token_id}
+        is_full = self._coming.total() >= MOST_IN_FILES or self._coming[whose] >= MOST_OF_KEY
+        if is_full or tokens & self._tokens:
             raise _busy()
         self._coming[whose] += 1
+        self._tokens |= tokens
         try:
             yield
         finally:
             self._coming[whose] -= 1
+            self._tokens -= tokens
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

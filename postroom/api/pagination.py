@@ -26,11 +26,12 @@ async def read_page(call: RequestContext, work: Callable[[Tx], T], *, limit: int
     return await (database.read_many(work) if limit > MANY else database.read(work))
 
 
-def next_link(call: RequestContext, last_id: int, limit: int) -> Mapping[bytes, bytes]:
-    """The `Link` header that leads to the next page."""
+def next_link(call: RequestContext, last_id: int, limit: int, cursor: str = "after") -> Mapping[bytes, bytes]:
+    """The `Link` header that leads to the next page. `cursor` is the parameter that takes
+    `last_id`."""
     kept = [pair for pair in call.query_text.split(b"&") if pair and pair.partition(b"=")[0] not in _PAGING]
-    query = quote_from_bytes(b"&".join((*kept, b"limit=%d&after=%d" % (limit, last_id))), safe="=&%+")
+    query = quote_from_bytes(b"&".join((*kept, b"limit=%d&%b=%d" % (limit, cursor.encode(), last_id))), safe="=&%+")
     return {b"link": f'<{quote(call.path_text)}?{query}>; rel="next"'.encode()}
 
 
-_PAGING = {b"limit", b"offset", b"after"}
+_PAGING = {b"limit", b"offset", b"after", b"before_uid", b"after_uid"}

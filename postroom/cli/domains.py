@@ -96,8 +96,8 @@ def show_dns(
     name, host = options.domain(domain), settings.load().dns_host
 
     def work(tx: Tx) -> DomainInfo:
-        found = domains.get(tx, Actor(organizations.get(tx, organization)), name, user)
-        return info(tx, found, host, shown)
+        actor = Actor(organizations.get(tx, organization))
+        return info(tx, actor, domains.get(tx, actor, name, user), host, shown)
 
     found = store.write(work)
     if form == "json":

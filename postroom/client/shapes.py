@@ -248,7 +248,8 @@ class CheckedRecord(Record, frozen=True, kw_only=True):
 
 
 class InboundRoute(Shape, frozen=True):
-    """How mail to the domain is handled. `webhook_url` is there unless mail is only stored."""
+    """How mail to the domain is handled. `webhook_url` is there unless mail is only stored, or the
+    key is bound to a user and the domain is the platform's."""
 
     domain: str
     forward_mode: str

@@ -19,7 +19,7 @@ export function routeCard(domain, route, { path, user }) {
   const draw = (now) => {
     const isSent = now.forward_mode !== "store";
     fill(content, isSent
-      ? facts([["Each message", now.forward_mode === "webhook" ? "leaves its mailbox once it is sent to" : "is stored, and sent to"], ["URL", copyable(now.webhook_url, "Copy the URL")]])
+      ? facts([["Each message", now.forward_mode === "webhook" ? "leaves its mailbox once it is sent to" : "is stored, and sent to"], ["URL", now.webhook_url ? copyable(now.webhook_url, "Copy the URL") : "set by the platform"]])
       : h("p", { class: "faint" }, "Mail is stored in the mailboxes and sent nowhere else."));
     fill(actions,
       can("domains:write") && can("messages:read") && button(isSent ? "Change URL" : "Send to a URL", { onclick: () => change(now, send, draw) }),

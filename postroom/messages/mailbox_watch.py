@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 from postroom.errors import Busy, Refused
 from postroom.log import log
 from postroom.mailplane.dovecot.maildir import home_of
-from postroom.messages.mailbox_states import MailboxState
+from postroom.messages.mailbox_states import States
 
 # Seconds between two looks; longer if the looks take more than this share of the time.
 LOOK_SECONDS = 0.5
@@ -30,7 +30,6 @@ MOST_ASKED = 4
 ELSEWHERE_SECONDS = 2.0
 INDEX_LOG = "dovecot.index.log"
 
-States = dict[str, MailboxState]
 Signature = tuple[tuple[str, int, int, int], ...]
 
 

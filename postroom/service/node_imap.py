@@ -7,6 +7,7 @@ The worker relays the bytes between the node and a process of Dovecot's.
 import asyncio
 import contextlib
 import ssl
+import time
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +24,8 @@ FIRST_SECONDS = 5.0
 SILENT_SECONDS = 120.0
 PIECE_BYTES = 64 * 1024
 CLOSING_SECONDS = 5.0
+# Seconds after which a listener that could not start is tried again.
+RETRY_SECONDS = 10.0
 
 
 class NodeImap:
@@ -32,11 +35,15 @@ class NodeImap:
         self._database, self._node, self._addresses, self._data = database, node, addresses, data
         self._door = LocalDoor(data / "dovecot" / "dovecot.conf")
         self._server: asyncio.Server | None = None
-        self._certificates = (0, 0)
+        self._certificates: tuple[int, ...] = ()
+        self._failed_at = -RETRY_SECONDS
         self._sessions = 0
 
     async def keep_on(self) -> None:
-        """Starts the listener; and again when the certificates have changed. Open sessions stay."""
+        """Starts the listener; and again when the certificates have changed. Open sessions stay. A
+        port that cannot be opened is tried again after a pause."""
+        if time.monotonic() < self._failed_at + RETRY_SECONDS:
+            return
         try:
             files = (self._data / "tls" / "nodes.pem", self._data / "db" / "node.pem")
             changed = tuple(file.stat().st_mtime_ns for file in files)
@@ -45,28 +52,35 @@ class NodeImap:
             context = node_context(self._data, ssl.Purpose.CLIENT_AUTH)
         except OSError:  # this node or the others have no certificate yet
             return
+        await self._listen(context)
+        self._certificates = changed if self._server else ()
+
+    async def _listen(self, context: ssl.SSLContext) -> None:
         if self._server:
             self._server.close()
+            self._server = None
         port = self._node.port + NODE_PORT
-        self._server = await asyncio.start_server(self._serve, self._addresses, port, ssl=context, limit=PIECE_BYTES)
-        self._certificates = (changed[0], changed[1])
+        try:
+            self._server = await asyncio.start_server(
+                self._serve, self._addresses, port, ssl=context, limit=PIECE_BYTES
+            )
+        except (OSError, OverflowError) as error:  # the port is taken, or above 65535
+            self._failed_at = time.monotonic()
+            log.error("other nodes cannot read messages here", port=port, reason=str(error))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._sessions += 1
         try:
             if self._sessions <= MOST_SESSIONS and (way := await self._open(reader)):
                 try:
-                    await _relay(way, reader, writer)
+                    await relay(way, reader, writer)
                 finally:
                     await asyncio.to_thread(way.end)
         except (OSError, EOFError, ValueError) as error:
             log.info("a node's imap session has ended", reason=type(error).__name__)
         finally:
             self._sessions -= 1
-            writer.close()
-            with contextlib.suppress(OSError, TimeoutError):
-                async with asyncio.timeout(CLOSING_SECONDS):
-                    await writer.wait_closed()
+            await close(writer)
 
     async def _open(self, reader: asyncio.StreamReader) -> Way | None:
         """Reads the account's id. Returns the way to its mail; None if its home is elsewhere."""
@@ -82,8 +96,20 @@ class NodeImap:
         return await asyncio.to_thread(self._door.open, account_id)
 
 
-async def _relay(way: Way, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Passes bytes on in both directions until one side ends or both are silent."""
+async def close(writer: asyncio.StreamWriter) -> None:
+    """Closes a connection to a node, which gets CLOSING_SECONDS to read what is left."""
+    writer.close()
+    with contextlib.suppress(OSError):
+        try:
+            async with asyncio.timeout(CLOSING_SECONDS):
+                await writer.wait_closed()
+        except TimeoutError:
+            writer.transport.abort()
+
+
+async def relay(way: Way, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Passes bytes on in both directions until one side ends or is silent. Then the way is closed,
+    also if its other end has not read everything."""
     way.socket.setblocking(False)
     from_imap, to_imap = await asyncio.open_connection(sock=way.socket)
     directions = [asyncio.create_task(_pass_on(*each)) for each in ((reader, to_imap), (from_imap, writer))]
@@ -93,7 +119,7 @@ async def _relay(way: Way, reader: asyncio.StreamReader, writer: asyncio.StreamW
         for direction in directions:
             direction.cancel()
         await asyncio.gather(*directions, return_exceptions=True)
-        to_imap.close()
+        to_imap.transport.abort()
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

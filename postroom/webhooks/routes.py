@@ -31,14 +31,15 @@ WHERE domain_id = :domain_id AND organization_id = :organization AND forward_mod
 PUT = """
 INSERT INTO webhooks (organization_id, key_id, url, events, user_id, domain_id, status, secret, after_event_id,
   messages_since, forward_mode, created_at, updated_at)
-VALUES (:organization, :key_id, :url, :events, :user_id, :domain_id, 'active', :secret, 0, :now, :forward_mode, :now,
-  :now)
+VALUES (:organization, :key_id, :url, :events, :user_id, :domain_id, 'active', :secret, :after_event_id, :now,
+  :forward_mode, :now, :now)
 ON CONFLICT (domain_id) WHERE forward_mode IS NOT NULL DO UPDATE
 SET key_id = excluded.key_id, url = excluded.url, secret = COALESCE(:new_secret, webhooks.secret),
   former_secret = CASE WHEN CAST(:new_secret AS TEXT) IS NULL THEN webhooks.former_secret END,
   forward_mode = excluded.forward_mode, status = 'active', disabled_reason = NULL, failures = 0, failing_since = NULL,
   probe_at = NULL, updated_at = excluded.updated_at,
-  messages_since = CASE webhooks.status WHEN 'active' THEN webhooks.messages_since ELSE excluded.messages_since END
+  messages_since = CASE webhooks.status WHEN 'active' THEN webhooks.messages_since ELSE excluded.messages_since END,
+  after_event_id = CASE webhooks.status WHEN 'active' THEN webhooks.after_event_id ELSE excluded.after_event_id END
 RETURNING id"""
 DELETE = """
 DELETE FROM webhooks WHERE domain_id = :domain_id AND organization_id = :organization AND forward_mode IS NOT NULL
@@ -108,6 +109,7 @@ def _put(tx: Tx, actor: Actor, domain: Domain, forward_mode: ForwardMode, url: s
         domain_id=domain.id,
         secret=sealed or "",  # an update without a new secret keeps the present one
         new_secret=sealed,
+        after_event_id=webhooks.newest_event(tx, actor),
         forward_mode=forward_mode,
         now=tx.now,
     )

@@ -162,7 +162,7 @@ def _insert(
         account_id=command.account_id,
         description=command.description,
         secret=sealed,
-        after_event_id=_newest_event(tx, actor),
+        after_event_id=newest_event(tx, actor),
         messages_since=tx.now if RECEIVED in command.events else None,
         now=tx.now,
     )
@@ -197,7 +197,7 @@ def update(tx: Tx, actor: Actor, id_: int, user_id: str | None, command: UpdateW
         return _as_of_now(tx, old)
     key = {"id": id_, "organization": actor.organization_id}
     if "status" in changed:
-        tx.run(SKIP, **key, after_event_id=_newest_event(tx, actor))
+        tx.run(SKIP, **key, after_event_id=newest_event(tx, actor))
     if changed != ["description"]:
         _check_scopes(actor, new.events)
     is_received = RECEIVED in new.events
@@ -273,6 +273,12 @@ def lock_key(tx: Tx, actor: Actor) -> None:
         keys.lock(tx, actor)
 
 
+def newest_event(tx: Tx, actor: Actor) -> int:
+    """Returns the id of the organization's newest event: a webhook gets those after it."""
+    row = tx.one(NEWEST_EVENT, organization=actor.organization_id)
+    return int(row[0]) if row else 0
+
+
 def _seen(actor: Actor, user_id: str | None) -> dict[str, int | str | None]:
     """The parameters of SEEN. If the actor is bound to a user, that user replaces `user_id`."""
     return {
@@ -303,11 +309,6 @@ def _check_room(tx: Tx, actor: Actor, user_id: str | None, domain_id: int | None
     ):
         if count >= most:
             raise LimitReached(name, most, "delete one")
-
-
-def _newest_event(tx: Tx, actor: Actor) -> int:
-    row = tx.one(NEWEST_EVENT, organization=actor.organization_id)
-    return int(row[0]) if row else 0
 
 
 _encode_events = msgspec.json.Encoder().encode

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 
 from postroom.actor import Actor
 from postroom.api.body import LARGEST
-from postroom.api.exchange import Exchange
-from postroom.api.large_bodies import LargeBodies
+from postroom.api.exchange import Exchange, Receive
+from postroom.api.large_bodies import MOST_OF_KEY, LargeBodies
+from postroom.errors import Busy
 
 LARGE = bytes(LARGEST + 1)
 
@@ -22,12 +24,15 @@ def read(folder: Path, pieces: Iterable[bytes]) -> bytes:
         return next(messages)
 
     async def work() -> bytes:
-        headers = [(b"transfer-encoding", b"chunked"), (b"content-type", b"application/json")]
-        exchange = Exchange("POST", "/", b"/", b"", headers, "", receive, "", lambda _: None)
-        async with LargeBodies(folder).read(exchange, Actor(1, root_id=1), 2 * len(LARGE)) as body:
+        async with LargeBodies(folder).read(exchange_of(receive), Actor(1, root_id=1), 2 * len(LARGE)) as body:
             return body[:]
 
     return asyncio.run(work())
+
+
+def exchange_of(receive: Receive) -> Exchange:
+    headers = [(b"transfer-encoding", b"chunked"), (b"content-type", b"application/json")]
+    return Exchange("POST", "/", b"/", b"", headers, "", receive, "", lambda _: None)
 
 
 LAST = {"type": "http.request", "body": b"", "more_body": False}
@@ -41,3 +46,31 @@ LAST = {"type": "http.request", "body": b"", "more_body": False}
 def test_it_is_whole(tmp_path: Path, pieces: list[bytes]) -> None:
     assert read(tmp_path, pieces) == b"".join(pieces)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_mail_token_has_one_place_of_its_key(tmp_path: Path) -> None:
+    """A place is free again when its body has been worked on."""
+
+    async def receive() -> Any:
+        return LAST
+
+    async def work() -> None:
+        bodies = LargeBodies(tmp_path)
+
+        async def begin(token_id: int | None = None) -> None:
+            actor = Actor(1, root_id=1, token_id=token_id)
+            await held.enter_async_context(bodies.read(exchange_of(receive), actor, len(LARGE)))
+
+        for _ in range(2):
+            async with AsyncExitStack() as held:
+                await begin(1)
+                with pytest.raises(Busy):
+                    await begin(1)
+                await begin(2)
+                for _ in range(MOST_OF_KEY - 2):
+                    await begin()
+                for token_id in (3, None):
+                    with pytest.raises(Busy):
+                        await begin(token_id)
+
+    asyncio.run(work())

@@ -34,6 +34,8 @@ def test_it_works(tenant: Tenant, told: ToldMessages, path: str) -> None:
     answer = tenant.get(f"{path}/messages", limit=7, subject="a b", mailbox="Sent")
     assert answer.json["items"][0]["subject"] == "private"
     assert answer.headers["link"] == f'<{path}/messages?subject=a+b&mailbox=Sent&limit=7&before_uid=1>; rel="next"'
+    following = tenant.get(f"{path}/messages?before_uid=9&limit=7").headers["link"]
+    assert following == f'<{path}/messages?limit=7&before_uid=1>; rel="next"'
     shown = tenant.get(f"{path}/messages/1.1", mailbox="Sent").json["message"]
     assert (shown["subject"], shown["text"], shown["message_id"], shown["mailbox"]) == (
         "private",

@@ -30,6 +30,16 @@ def test_all_faults_of_a_body_are_reported_at_once(tenant: Tenant) -> None:
     assert "blue" not in refused.text
 
 
+def test_faults_are_told_by_the_names_in_json(tenant: Tenant) -> None:
+    path = f"{LIST}/{tenant.account()['id']}/messages"
+    refused = tenant.post(f"{path}/send", {"from": 1, "from_": "a@b.cd", "to": 2})
+    told = [(error["field"], error["code"]) for error in refused.json["errors"]]
+    assert told == [("from_", "unknown_field"), ("from", "invalid"), ("to", "invalid")]
+    assert refused.json["errors"][0]["message"] == "There is no such field: did you mean from?"
+    (error,) = tenant.put(f"{path}/1.1", {"mailbox": 7}).json["errors"]
+    assert (error["field"], error["code"]) == ("mailbox", "invalid")
+
+
 def test_of_very_many_unknown_fields_the_first_are_reported(tenant: Tenant) -> None:
     refused = tenant.post(CREATE, {f"field{number}": 1 for number in range(4000)})
     assert refused.status == 400

@@ -123,6 +123,27 @@ def test_mail_needs_a_scope_of_its_own(tenant: Tenant) -> None:
     assert put(tenant, name, key, forward_mode="store").status == 200
 
 
+def test_events_from_before_the_route_are_not_read(tenant: Tenant) -> None:
+    """A new route begins at the newest event of its organization, as does one that was disabled."""
+
+    def one(sql: str) -> int:
+        found: int = tenant.api.database.write_sync(lambda tx: tx.all(sql, id=tenant.organization_id)[0][0])
+        return found
+
+    after = "SELECT after_event_id FROM webhooks WHERE organization_id = :id"
+    newest = "SELECT MAX(id) FROM events WHERE organization_id = :id"
+    name, key = tenant.new_domain(user_id="u"), tenant.new_key()
+    before = one(newest)
+    assert put(tenant, name, key, webhook_url=URL).status == 200
+    assert one(after) == before
+    assert put(tenant, name, key, webhook_url=f"{URL}2").status == 200
+    assert one(after) == before
+    assert tenant.post("/v2/keys/delete", {"id": tenant.key_id(key)}).status == 200
+    before = one(newest)
+    assert put(tenant, name).status == 200
+    assert one(after) == before
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -176,6 +197,24 @@ def test_a_platform_domain(tenant: Tenant) -> None:
         assert tenant.put(path, body).status == 200
         for bound in ({"user_id": "u"}, {"domains": [tenant.domain]}):
             assert tenant.put(path, body, key=tenant.new_key(**bound)).code == "forbidden"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bound", [{"user_id": "u"}, {"user_id": "u", "domains": True}], ids=["user", "both"])
+def test_a_user_does_not_see_where_a_platform_domain_sends_mail(tenant: Tenant, bound: dict[str, Any]) -> None:
+    """As in the list of webhooks. A user's own domain shows its URL."""
+    own = tenant.new_domain(user_id="u")
+    names = (tenant.domain, own)
+    key = tenant.new_key(**bound | ({"domains": names} if "domains" in bound else {}))
+    for name in names:
+        assert put(tenant, name, webhook_url=URL).status == 200
+    route = {"domain": tenant.domain, "forward_mode": "webhook_then_store"}
+    path = f"/v2/domains/{tenant.domain}"
+    assert tenant.get(f"{path}/info", user_id="u", key=key).json["route"] == route
+    assert tenant.post(f"{path}/verify", {"user_id": "u"}, key=key).json["route"] == route
+    seen = tenant.get(f"/v2/domains/{own}/info", user_id="u", key=key).json["route"]
+    assert shown(tenant, tenant.domain)["webhook_url"] == seen["webhook_url"] == URL
+    (webhook,) = tenant.get("/v2/webhooks", key=key).json["items"]
+    assert webhook["domain"] == own
 
 
 def test_a_foreign_route(tenant: Tenant, stranger: Tenant) -> None:

@@ -60,9 +60,10 @@ def test_the_first_mail_of_an_account_is_noted(alice: Mailbox, target: Mailbox) 
     forward(alice, target.address, keep_copy=False)
     alice.receive("the first")
     assert target.wait_for("the first")
+    noted = alice.home / ".dovecot.lda-dupes"
+    wait_for("the note", lambda: noted.exists() and noted.stat().st_size)
     log = (alice.platform.service.data / "log" / "dovecot.log").read_text()
     assert not [line for line in log.splitlines() if f"lmtp({alice.id}@" in line and "Error" in line]
-    assert alice.home.joinpath(".dovecot.lda-dupes").stat().st_size
 
 
 def test_a_vacation(alice: Mailbox, bob: Mailbox) -> None:

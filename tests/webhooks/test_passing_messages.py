@@ -6,6 +6,7 @@ import io
 import re
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,6 +14,8 @@ import pytest
 
 from postroom.accounts import hidden_accounts, message_reads
 from postroom.actor import Actor
+from postroom.db import Tx
+from postroom.db.database import engine_for
 from postroom.domains.commands import Domain
 from postroom.errors import MailUnavailable, Refused
 from postroom.mailplane.dovecot.doveadm import Folder
@@ -303,6 +306,22 @@ def test_a_hidden_account_ends(world: World) -> None:
     world.run("UPDATE domains SET deleted_at = 1, status = 'pending' WHERE id = :id", id=domain.id)
     world.do(hidden_accounts.end_unused)
     assert hidden(world, domain) == []
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_one_in_use_is_not_locked(world: World, database_url: str) -> None:
+    """The look at all hidden accounts does not wait for a route that is being changed."""
+    domain, _ = world.account("u")
+    route(world, domain, "http://127.0.0.1:1/")
+
+    def look_at_all(tx: Tx) -> None:
+        tx.run("SET LOCAL lock_timeout = '1s'")
+        assert hidden_accounts.end_unused(tx) is None
+
+    with closing(engine_for(database_url).writer(has_deadlines=False)) as connection, connection.transaction():
+        assert Tx(connection).all(f"{hidden_accounts.LOCK_LIVING} RETURNING 1", domain_id=domain.id)
+        world.do(look_at_all)
+    assert len(hidden(world, domain)) == 1
 
 
 def test_a_purge(world: World, endpoint: Endpoint, tmp_path: Path) -> None:

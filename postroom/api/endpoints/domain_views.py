@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from postroom.actor import Actor
 from postroom.api.projections import derive, readers
 from postroom.db import Tx
 from postroom.domains import commands as domains
@@ -46,7 +47,8 @@ FullDomain = derive(
 
 
 class InboundRoute(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How mail to the domain is handled. `webhook_url` is there unless mail is only stored."""
+    """How mail to the domain is handled. `webhook_url` is there unless mail is only stored, or the
+    key is bound to a user and the domain is the platform's."""
 
     domain: str
     forward_mode: ForwardMode
@@ -71,13 +73,16 @@ def shown(domain: Domain) -> ShownDomain:
     return ShownDomain(domain.name, domain.status)
 
 
-def inbound_route(domain: Domain, route: Route) -> InboundRoute:
-    return InboundRoute(domain.name, route.forward_mode, route.webhook_url)
+def inbound_route(actor: Actor, domain: Domain, route: Route) -> InboundRoute:
+    """The route as the actor sees it: a URL may hold a token, which no user of a platform domain
+    reads."""
+    is_hidden = actor.user_id is not None and domain.user_id is None
+    return InboundRoute(domain.name, route.forward_mode, None if is_hidden else route.webhook_url)
 
 
-def info(tx: Tx, domain: Domain, host: MailHost, show: Callable[[Domain], Any]) -> DomainInfo:
+def info(tx: Tx, actor: Actor, domain: Domain, host: MailHost, show: Callable[[Domain], Any]) -> DomainInfo:
     """The domain with its records and its route."""
-    route = inbound_route(domain, routes.get(tx, domain))
+    route = inbound_route(actor, domain, routes.get(tx, domain))
     return DomainInfo(show(domain), domains.records(tx, domain, host), route, MailExchanger(host.name, dns.PRIORITY))
 
 

@@ -150,7 +150,7 @@ async def create(context: RequestContext, query: DomainQuery, body: CreateDomain
         if body.organization_id is not UNSET:
             organizations.check(tx, context.actor.organization_id, body.organization_id)
         domain = domains.claim(tx, context.actor, name, user_id, key)
-        made = info(tx, domain, host, show)
+        made = info(tx, context.actor, domain, host, show)
         return Result(CreatedDomainAnswer("Domain created", made), 201, (location,))
 
     return await context.write(work)
@@ -195,7 +195,7 @@ async def get(context: RequestContext, query: DomainQuery) -> Result:
 
     def work(tx: Tx) -> DomainInfo:
         domain = domains.get(tx, context.actor, name, user_id)
-        return info(tx, domain, host, show)
+        return info(tx, context.actor, domain, host, show)
 
     return Result(await context.services.database.read(work))
 
@@ -243,7 +243,7 @@ async def set_route(context: RequestContext, query: DomainQuery, body: RouteBody
     def work(tx: Tx) -> Result:
         domain = domains.get_own(tx, context.actor, name, user_id)
         found, secret = routes.change(tx, context.actor, domain, command, key)
-        return Result(RouteAnswer(show(domain), inbound_route(domain, found), secret))
+        return Result(RouteAnswer(show(domain), inbound_route(context.actor, domain, found), secret))
 
     return await context.write(work)
 

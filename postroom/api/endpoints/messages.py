@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from datetime import date
 from functools import partial
 from typing import Annotated
-from urllib.parse import quote, quote_from_bytes
+from urllib.parse import quote
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -20,6 +20,7 @@ from postroom.accounts import message_reads
 from postroom.accounts.model import Account
 from postroom.api.context import RequestContext, Result, path_id, resolve_user
 from postroom.api.fields import raise_if_any, text_problems
+from postroom.api.pagination import next_link
 from postroom.api.problems import NO_ACCOUNT, NO_MESSAGE
 from postroom.api.route import route
 from postroom.errors import FieldError, Refused
@@ -132,8 +133,11 @@ async def get_page(context: RequestContext, query: MessagesQuery) -> Result:
     found = await context.services.messages.page(account.id, wanted)
     if found.items:
         await tell()
-    headers = () if found.next is None else (_next_link(context, *found.next, query.limit),)
-    return Result(MessagesAnswer(found.items, query.limit), headers=headers)
+    if found.next is None:
+        return Result(MessagesAnswer(found.items, query.limit))
+    cursor, uid = found.next
+    headers = next_link(context, uid, query.limit, cursor)
+    return Result(MessagesAnswer(found.items, query.limit), headers=tuple(headers.items()))
 
 
 @route(
@@ -291,14 +295,6 @@ def _day(sent: str | UnsetType, field: str, problems: list[FieldError]) -> date 
         pass
     problems.append(FieldError(field, "invalid", "Use a day, like 2027-01-31."))
     return None
-
-
-def _next_link(context: RequestContext, name: str, uid: int, limit: int) -> tuple[bytes, bytes]:
-    """The `Link` header that leads to the next page."""
-    left_out = (b"limit", b"before_uid", b"after_uid")
-    kept = [pair for pair in context.query_text.split(b"&") if pair and pair.partition(b"=")[0] not in left_out]
-    query = quote_from_bytes(b"&".join((*kept, b"limit=%d&%b=%d" % (limit, name.encode(), uid))), safe="=&%+")
-    return b"link", f'<{quote(context.path_text)}?{query}>; rel="next"'.encode()
 
 
 def disposition(filename: str) -> tuple[bytes, bytes]:

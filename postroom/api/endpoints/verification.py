@@ -64,10 +64,11 @@ async def verify(context: RequestContext, query: VerifyQuery, body: VerifyBody) 
     except BadAddress:
         raise not_found() from None
     done = await context.services.verification.on_request(context.actor, name, user_id)
-    found = await context.services.database.read(lambda tx: routes.get(tx, done.domain))
+    handled = await context.services.database.read(lambda tx: routes.get(tx, done.domain))
     records = [checked(*pair) for pair in zip(done.records, done.checks, strict=True)]
     exchanger = MailExchanger(context.services.mail_host.name, dns.PRIORITY)
-    return Result(VerifiedAnswer(shown(done.domain), records, inbound_route(done.domain, found), exchanger))
+    seen = inbound_route(context.actor, done.domain, handled)
+    return Result(VerifiedAnswer(shown(done.domain), records, seen, exchanger))
 
 
 def checked(record: dns.Record, check: RecordCheck) -> CheckedRecord:
