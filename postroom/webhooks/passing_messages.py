@@ -38,21 +38,18 @@ PASSES = """
   SELECT 1 FROM webhooks JOIN domains ON domains.id = webhooks.domain_id
   WHERE webhooks.id = passing_messages.webhook_id AND webhooks.forward_mode = 'webhook'
     AND domains.status <> 'pending'))"""
+# The message of a delivery that its webhook has just got.
+GOT = """
+WHERE organization_id = :organization AND webhook_id = :webhook_id AND state = 'waiting' AND message_id = (
+  SELECT source_id FROM webhook_deliveries
+  WHERE id = :delivery_id AND organization_id = :organization AND source_kind = 'message')"""
 DELIVER = f"""
 UPDATE passing_messages SET
   state = CASE WHEN account_id = hidden_id THEN 'held' ELSE 'delivered' END,
   due_at = CASE WHEN account_id = hidden_id THEN CAST(:ends_at AS BIGINT) ELSE CAST(:now AS BIGINT) END
-WHERE organization_id = :organization AND webhook_id = :webhook_id AND state = 'waiting' AND {PASSES}
-  AND message_id = (
-    SELECT source_id FROM webhook_deliveries
-    WHERE id = :delivery_id AND organization_id = :organization AND source_kind = 'message')"""
+{GOT} AND {PASSES}"""
 # What got there while the route kept mail stays, whatever its mode is later.
-STAY = f"""
-DELETE FROM passing_messages
-WHERE organization_id = :organization AND webhook_id = :webhook_id AND state = 'waiting' AND NOT {PASSES}
-  AND message_id = (
-    SELECT source_id FROM webhook_deliveries
-    WHERE id = :delivery_id AND organization_id = :organization AND source_kind = 'message')"""
+STAY = f"DELETE FROM passing_messages {GOT} AND NOT {PASSES}"
 DUE = """
 SELECT message_id FROM passing_messages
 WHERE due_at <= :now
