@@ -7,7 +7,7 @@ from typing import IO, TypeVar
 
 from postroom.cluster import nodes
 from postroom.db import Database
-from postroom.errors import Busy, MailUnavailable, not_found
+from postroom.errors import Busy, MailUnavailable, Refused, not_found
 from postroom.log import log
 from postroom.messages import copies, edits, pages, sync, whole_message
 from postroom.messages.content import PIECE_BYTES
@@ -110,17 +110,22 @@ class DovecotMessages:
             log.warning("no copy of a sent message", account_id=account_id, reason=error.detail)
             return None
 
-    async def hold(self, account_id: int, file: IO[bytes]) -> MessageId:
-        """Stores the message in the file in the INBOX of a hidden account."""
+    async def hold(self, account_id: int, mailbox: str, id_: MessageId, hidden_id: int) -> MessageId:
+        """Copies a message into the INBOX of a hidden account. Raises not_found if the message is
+        not there, MailUnavailable."""
+        copy = partial(copies.copy, folder=self._folder, mailbox=mailbox, uidvalidity=id_.uidvalidity, uid=id_.uid)
+        raw = await self._run(account_id, copy)
 
-        def work(session: ImapSession) -> MessageId:
-            with map_file(file) as message:
-                found = session.append(INBOX, message)
-            if found is None:
-                raise MailUnavailable("The hidden account takes no message now.", RETRY_SECONDS)
-            return MessageId(found.uidvalidity, found.uid)
+        def work(session: ImapSession) -> MessagePlace | None:
+            return session.append(INBOX, raw)
 
-        return await self._run(account_id, work)
+        try:
+            found = await self._run(hidden_id, work)
+        except Refused:
+            found = None
+        if found is None:
+            raise MailUnavailable("The hidden account takes no message now.", RETRY_SECONDS)
+        return MessageId(found.uidvalidity, found.uid)
 
     async def edit(self, account_id: int, mailbox: str, id_: MessageId, wanted: Edit) -> Edited:
         return await self._run(account_id, partial(edits.edit, mailbox=mailbox, id_=id_, wanted=wanted))

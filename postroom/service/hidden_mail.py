@@ -9,7 +9,7 @@ from typing import Protocol
 
 from postroom.accounts import hidden_accounts
 from postroom.db import Database, Tx
-from postroom.errors import Busy, MailUnavailable
+from postroom.errors import Busy, MailUnavailable, Refused
 from postroom.log import log
 from postroom.mailplane.dovecot.doveadm import Folder
 from postroom.messages.dovecot_messages import DovecotMessages
@@ -64,7 +64,7 @@ class HiddenMail:
             for account_id in found:
                 try:
                     await self._look_at(account_id)
-                except MailUnavailable as error:
+                except (MailUnavailable, Refused) as error:
                     log.warning("work will be tried again", reason=error.detail)
             after = found[-1]
 

@@ -32,6 +32,10 @@ class Mailbox(Protocol):
     async def find(self, account_id: int, trace: str, since: int, /) -> list[tuple[str, int]]: ...
 
 
+class NotAsked(MailUnavailable):
+    """Others were in front, which says nothing about the mailbox."""
+
+
 class Places:
     """Where a message is that was delivered to an account, `received_at` in milliseconds since 1970
     UTC."""
@@ -55,8 +59,8 @@ class Places:
 
 
 class MessageBodies:
-    """Called with a message, returns the body; None if the message is gone. Raises MailUnavailable.
-    `base` is the URL of the API in the links, without a slash at its end."""
+    """Called with a message, returns the body; None if the message is gone. Raises MailUnavailable,
+    NotAsked. `base` is the URL of the API in the links, without a slash at its end."""
 
     def __init__(self, messages: Messages, mailbox: Mailbox, base: str) -> None:
         self._messages = messages
@@ -65,10 +69,14 @@ class MessageBodies:
         self._slots: defaultdict[int, asyncio.Semaphore] = defaultdict(partial(asyncio.Semaphore, AT_ONCE))
 
     async def __call__(self, message: Message) -> bytes | None:
+        is_asked = False
         try:
             async with asyncio.timeout(READ_SECONDS), self._slots[message.node_id]:
+                is_asked = True
                 return await self._read(message)
         except TimeoutError:
+            if not is_asked:
+                raise NotAsked("Other messages were read all the time.", 30) from None
             raise MailUnavailable("The mailbox does not answer in time.", 30) from None
 
     async def _read(self, message: Message) -> bytes | None:
@@ -89,9 +97,9 @@ class MessageBodies:
         deleted. The links name the place `shown`."""
         try:
             found = await self._messages.get(account_id, *at, is_hidden=message.is_hidden)
-        except MailUnavailable:
-            raise
-        except Refused:
+        except Refused as error:
+            if error.code != "not_found":
+                raise
             return None
         address = message.address
         if message.is_hidden:

@@ -6,11 +6,9 @@ is written down, so that a worker that is killed repeats at most one.
 """
 
 import asyncio
-import tempfile
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 
 import msgspec
 
@@ -33,14 +31,12 @@ LEASE_MS = 120_000
 
 
 class PassingMessages:
-    """The work of a node: any node takes any message. `folder` is where a file of a message is
-    made."""
+    """The work of a node: any node takes any message."""
 
-    def __init__(self, database: Database, messages: DovecotMessages, mailbox: Mailbox, folder: Path) -> None:
+    def __init__(self, database: Database, messages: DovecotMessages, mailbox: Mailbox) -> None:
         self._database = database
         self._messages = messages
         self._mailbox = mailbox
-        self._folder = folder
 
     async def run(self) -> None:
         """Works until cancelled."""
@@ -106,15 +102,11 @@ class PassingMessages:
         """Copies a message to the hidden account. Returns False if it is in no folder."""
         async for name, id_ in self._places(message):
             try:
-                content = await self._messages.raw(message.account_id, name, id_)
-            except MailUnavailable:
-                raise
-            except Refused:  # moved, or deleted
-                continue
-            with tempfile.TemporaryFile(dir=self._folder) as file:
-                async for piece in content.pieces:
-                    file.write(piece)
-                held = await self._messages.hold(message.hidden_id, file)
+                held = await self._messages.hold(message.account_id, name, id_, message.hidden_id)
+            except Refused as error:
+                if error.code != "not_found":
+                    raise
+                continue  # moved, or deleted
             kept = msgspec.structs.replace(
                 message,
                 uidvalidity=id_.uidvalidity,
@@ -145,10 +137,9 @@ class PassingMessages:
     async def _delete(self, account_id: int, name: str, ids: list[MessageId]) -> None:
         try:
             await self._messages.delete(account_id, name, ids, purges=True)
-        except MailUnavailable:
-            raise
-        except Refused:  # the folder is gone
-            return
+        except Refused as error:
+            if error.code != "not_found":
+                raise  # and else the folder is gone
 
     async def _places(self, message: PassingMessage) -> AsyncIterator[tuple[str, MessageId]]:
         if message.trace is None or message.received_at is None:

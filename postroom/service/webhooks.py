@@ -14,6 +14,7 @@ from functools import partial
 from postroom.db import Database
 from postroom.errors import Busy, MailUnavailable
 from postroom.log import log
+from postroom.service.message_bodies import NotAsked
 from postroom.service.webhook_fan_out import FanOut
 from postroom.webhooks import attempts, courses, lanes, secrets, signing
 from postroom.webhooks.attempts import Due, Message
@@ -254,8 +255,8 @@ class _Run:
             return None, True
         try:
             return await self._webhooks.read(one), False
-        except MailUnavailable:
-            if isinstance(one.source, Message):
+        except MailUnavailable as error:
+            if isinstance(one.source, Message) and not isinstance(error, NotAsked):
                 self._unread[one.source.node_id].add(one.source.account_id)
             return None, True
         except Exception as error:

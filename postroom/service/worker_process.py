@@ -98,7 +98,7 @@ def _webhooks(
     webhooks = Webhooks(database, sender, key, node_id or 0, read_message)
     hints = Deliveries(settings.data / "log" / log_name("dovecot"))
     arrivals = Arrivals(database, dovecot, hints, mail, settings.hostname, node_id)
-    passing = PassingMessages(database, messages, dovecot, settings.data / "run")
+    passing = PassingMessages(database, messages, dovecot)
     hidden = HiddenMail(database, messages, dovecot, node_id)
     return webhooks.run, arrivals.run, passing.run, hidden.run
 

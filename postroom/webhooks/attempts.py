@@ -28,8 +28,9 @@ GONE = {
 }
 UNREAD = "The mailbox does not answer."
 # Milliseconds until a delivery is tried again whose mailbox does not answer: a part of its age,
-# within these limits.
-UNREAD_MS, UNREAD_MOST_MS, UNREAD_PART = 30_000, 600_000, 0.1
+# within these limits, and up to twice that, so that what was not read together is not read together
+# again.
+UNREAD_MS, UNREAD_MOST_MS, UNREAD_PART = 30_000, 300_000, 0.1
 
 EVENTS = f"""
 SELECT webhook_deliveries.id, webhook_deliveries.source_kind, webhook_deliveries.source_id, webhook_deliveries.attempts,
@@ -56,7 +57,7 @@ DUE = f"{EVENTS} AND next_at <= :now ORDER BY next_at LIMIT :limit"
 # What could not be read last does not keep a probe from what can be.
 PROBE = f"""
 {EVENTS} AND COALESCE(last_error, '') <> '{UNREAD}' ORDER BY webhook_deliveries.id LIMIT :limit"""
-OLDEST = f"{EVENTS} ORDER BY webhook_deliveries.id LIMIT :limit"
+NEXT = f"{EVENTS} ORDER BY next_at LIMIT :limit"
 RECORD = """
 UPDATE webhook_deliveries SET status = :status, attempts = attempts + 1, retry = :retry, next_at = :next_at,
   last_status_code = :status_code, last_error = :error, duration_ms = :duration_ms, ended_at = :ended_at
@@ -121,7 +122,7 @@ def due(tx: Tx, lane: Lane) -> list[Due]:
     ones that can be read, to any other those that are due."""
     named = {"organization": lane.organization_id, "webhook_id": lane.webhook_id}
     if lane.is_probing:
-        rows = tx.all(PROBE, **named, limit=PROBES) or tx.all(OLDEST, **named, limit=PROBES)
+        rows = tx.all(PROBE, **named, limit=PROBES) or tx.all(NEXT, **named, limit=PROBES)
     else:
         rows = tx.all(DUE, **named, now=tx.now, limit=MOST)
     return [
@@ -168,7 +169,8 @@ def skip(tx: Tx, lane: Lane, one: Due) -> None:
 def postpone(tx: Tx, lane: Lane, one: Due) -> None:
     """Puts off a delivery whose mailbox does not answer now. That is not the endpoint's failure."""
     pause = min(max(UNREAD_MS, round((tx.now - one.created_at) * UNREAD_PART)), UNREAD_MOST_MS)
-    tx.run(POSTPONE, id=one.id, organization=lane.organization_id, next_at=tx.now + pause, error=UNREAD)
+    next_at = max(one.next_at, tx.now + round(pause * (1 + random.random())))  # noqa: S311
+    tx.run(POSTPONE, id=one.id, organization=lane.organization_id, next_at=next_at, error=UNREAD)
 
 
 def drop(tx: Tx, webhook_id: int) -> int:

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from postroom.accounts import hidden_accounts
 from postroom.actor import Actor
+from postroom.errors import MailUnavailable, Refused
 from postroom.service.hidden_mail import HiddenMail
 from postroom.webhooks import passing_messages, received_messages
 from postroom.webhooks.attempts import Message
@@ -28,7 +28,7 @@ def _nothing_received(world: World) -> None:
         world.run(f"DELETE FROM {table}")
 
 
-def test_what_arrived_while_the_route_kept_mail_stays(world: World, endpoint: Endpoint, tmp_path: Path) -> None:
+def test_what_arrived_while_the_route_kept_mail_stays(world: World, endpoint: Endpoint) -> None:
     """Also if the route keeps none again later."""
     domain, account = world.account("u")
     hook = route(world, domain, endpoint.url())
@@ -43,18 +43,18 @@ def test_what_arrived_while_the_route_kept_mail_stays(world: World, endpoint: En
     route(world, domain, endpoint.url())
     assert rows(world) == []
     mail = Mail((account, 1))
-    assert not look(world, mail, tmp_path)
+    assert not look(world, mail)
     assert mail.messages == {(account, 1)}
 
 
-def test_a_link_names_either_place(world: World, endpoint: Endpoint, tmp_path: Path) -> None:
+def test_a_link_names_either_place(world: World, endpoint: Endpoint) -> None:
     """That of the delivery, and that to which the owner had moved the message when it was
     copied."""
     domain, account = world.account("u")
     route(world, domain, endpoint.url())
     receive(world, account, Arrival(1, "a", now(world)))
     world.send(sender(world, body))
-    assert look(world, Mail((account, 30), moved=[30]), tmp_path)
+    assert look(world, Mail((account, 30), moved=[30]))
 
     def found(uid: int, organization: int = domain.organization_id) -> Any:
         return world.do(lambda tx: passing_messages.held(tx, organization, account, 7, uid))
@@ -63,7 +63,7 @@ def test_a_link_names_either_place(world: World, endpoint: Endpoint, tmp_path: P
     assert found(2) is found(1, domain.organization_id + 1) is None
 
 
-def test_a_deleted_account(world: World, endpoint: Endpoint, tmp_path: Path) -> None:
+def test_a_deleted_account(world: World, endpoint: Endpoint) -> None:
     """Dovecot does not know the account, so its messages leave when it is restored."""
     domain, account = world.account("u")
     route(world, domain, endpoint.url())
@@ -72,16 +72,16 @@ def test_a_deleted_account(world: World, endpoint: Endpoint, tmp_path: Path) -> 
     world.run("UPDATE passing_messages SET state = 'waiting', due_at = 1 WHERE uid = 2")
     world.run("UPDATE accounts SET deleted_at = 1 WHERE id = :id", id=account)
     mail = Mail((account, 1), (account, 2))
-    assert not look(world, mail, tmp_path)
+    assert not look(world, mail)
     assert rows(world) == [(account, "delivered"), (account, "waiting")]
     assert world.rows("SELECT COUNT(*) FROM leases WHERE kind = 'passing'") == [(2,)]
     world.run("UPDATE accounts SET deleted_at = NULL WHERE id = :id", id=account)
-    assert look(world, mail, tmp_path)
+    assert look(world, mail)
     assert rows(world) == [(account, "held")]
     assert {id_ for id_, _ in mail.messages} == set(hidden(world, domain))
 
 
-def test_a_purge_in_the_middle(world: World, endpoint: Endpoint, tmp_path: Path) -> None:
+def test_a_purge_in_the_middle(world: World, endpoint: Endpoint) -> None:
     """The copy is erased that was made before the message had left."""
     domain, account = world.account("u")
     route(world, domain, endpoint.url())
@@ -89,11 +89,11 @@ def test_a_purge_in_the_middle(world: World, endpoint: Endpoint, tmp_path: Path)
     world.send(sender(world, body))
     mail, (holder,) = Mail((account, 1)), hidden(world, domain)
     mail.fails = {"delete"}
-    assert not look(world, mail, tmp_path)
+    assert not look(world, mail)
     assert (holder, 51) in mail.messages
     world.do(lambda tx: received_messages.erase(tx, account))
     mail.fails = set()
-    assert look(world, mail, tmp_path)
+    assert look(world, mail)
     assert (mail.messages, rows(world)) == ({(account, 1)}, [])
 
 
@@ -117,7 +117,7 @@ def test_another_webhook_gets_a_message_that_passes_meanwhile(world: World, endp
     assert [status for _, status, _ in world.statuses(hook)] == ["delivered"]
 
 
-def test_what_nothing_names_is_erased(world: World, endpoint: Endpoint, tmp_path: Path) -> None:
+def test_what_nothing_names_is_erased(world: World, endpoint: Endpoint) -> None:
     """A day after it was copied, or as long after it arrived as any message may stay."""
     domain, account = world.account("u")
     route(world, domain, endpoint.url())
@@ -126,7 +126,7 @@ def test_what_nothing_names_is_erased(world: World, endpoint: Endpoint, tmp_path
     receive(world, account, Arrival(1, "a", now(world)))
     mail = Mail((account, 1), *((holder, uid) for uid in (3, 5, 30, 45)))
     world.run("UPDATE passing_messages SET state = 'delivered', due_at = 1 WHERE account_id = :id", id=account)
-    assert look(world, mail, tmp_path)
+    assert look(world, mail)
     ((copy,),) = world.rows("SELECT held_uid FROM passing_messages WHERE held_uid IS NOT NULL")
     mail.old = {holder: [3, 5, 30, 45, copy], account: [1]}
     work = HiddenMail(world.database, mail, mail)  # type: ignore[arg-type]
@@ -139,7 +139,9 @@ def test_what_nothing_names_is_erased(world: World, endpoint: Endpoint, tmp_path
     assert mail.messages == {(holder, uid) for uid in (3, 44, 45, copy)}
     mail.fails = {"delete"}
     mail.old[holder] += [6]
-    asyncio.run(work.look())  # and no failure
+    for failure in (MailUnavailable("It does not answer.", 1), Refused("not_found", "It is gone.")):
+        mail.failure = failure
+        asyncio.run(work.look())  # and no failure
 
 
 @pytest.mark.parametrize("node", [None, 1])

@@ -37,7 +37,7 @@ KEY = "doveadm.key"
 LONGEST_RESPONSE = 2**20
 # Largest number of bytes of an answer, and of a piece in which it is read. The owner of a mailbox
 # decides how long the fields of a message are.
-MOST_BYTES, PIECE_BYTES = 2**26, 2**16
+MOST_BYTES, PIECE_BYTES = 2**25, 2**16
 # Maximum number of Sieve scripts of an account.
 MOST_SCRIPTS = 100
 # The names of the login metrics in dovecot.conf, and the result that each counts.
