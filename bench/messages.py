@@ -7,6 +7,7 @@ python -m bench.messages        (as root)
 
 import base64
 import http.client
+import itertools
 import json
 import os
 import re
@@ -122,6 +123,8 @@ def main() -> None:
         cold = [platform.create(f"c{number}") for number in range(20)]
         tell("list of an account without a session", sorted(times(lambda: Caller(cold.pop()).get("/messages"), 20)))
         tell("list of 50", times(lambda: caller.get("/messages")))
+        starts = itertools.cycle(range(51, MESSAGES + 1, 50))  # more rows than a session keeps
+        tell("list of 50 others each time", times(lambda: caller.get(f"/messages?before_uid={next(starts)}")))
         tell("message of 10 KB", times(lambda: caller.get(f"/messages/{oldest['id']}")))
         tell("raw message of 10 KB", times(lambda: caller.get(f"/messages/{oldest['id']}/raw")))
         tell("search of 1,000 texts", times(lambda: caller.get("/messages?q=nothing"), 20))

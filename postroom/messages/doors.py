@@ -96,6 +96,7 @@ class NodeDoor:
 
     def open(self, account_id: int) -> Way:
         plain = socket.create_connection((self.address, self.port + NODE_PORT), CONNECT_SECONDS)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # some commands are sent in two pieces
         try:
             opened = node_context(self.data, ssl.Purpose.SERVER_AUTH).wrap_socket(plain, server_hostname=self.host)
             opened.settimeout(ANSWER_SECONDS)

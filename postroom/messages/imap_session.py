@@ -67,6 +67,8 @@ class ImapSession:
     def __init__(self, door: Door, account_id: int) -> None:
         self.door, self._account_id = door, account_id
         self._opened: tuple[str, bool] | None = None
+        # What is known of messages by mailbox, UIDVALIDITY and UID: see pages.py.
+        self.rows: dict[tuple[str, int, int], Any] = {}
         self._start()
 
     def _start(self) -> None:

@@ -31,6 +31,10 @@ FIELDS = "BODY.PEEK[HEADER.FIELDS (FROM TO SUBJECT DATE)]<0.65536>"
 FIELDS_KEY = b"BODY[HEADER.FIELDS (FROM TO SUBJECT DATE)]<0>"
 # Longest BODYSTRUCTURE that is read, in bytes: reading more takes long.
 STRUCTURE_BYTES = 32 * 1024
+# Rows that a session keeps, and the largest size of the header fields of one, in bytes. All of a
+# message but its flags stays as it is (RFC 9051, 2.3.1.1).
+MOST_ROWS = 200
+ROW_BYTES = 1024
 ITEMS = ("FLAGS", "INTERNALDATE", "RFC822.SIZE", "PREVIEW", FIELDS)
 
 
@@ -129,15 +133,36 @@ def _search(session: ImapSession, wanted: Wanted, opened: Opened) -> tuple[list[
 
 
 def _summaries(session: ImapSession, opened: Opened, uids: Sequence[int]) -> list[ListedMessage]:
+    """Returns the rows of messages in this order, without those that are gone. A session keeps rows
+    that it has shown, and asks for their flags only (decision 0341)."""
+    keys = {uid: (opened.name, opened.uidvalidity, uid) for uid in uids}
+    kept = {uid: session.rows[key] for uid, key in keys.items() if key in session.rows}
+    flags = session.flags(kept)
+    rows = {uid: msgspec.structs.replace(row, flags=_shown(flags[uid])) for uid, row in kept.items() if uid in flags}
+    for row, size in _fetched(session, opened, [uid for uid in uids if uid not in kept]):
+        rows[row.uid] = row
+        if size <= ROW_BYTES:
+            session.rows[keys[row.uid]] = row
+    for key in list(session.rows)[:-MOST_ROWS]:
+        del session.rows[key]
+    return [rows[uid] for uid in uids if uid in rows]
+
+
+def _fetched(session: ImapSession, opened: Opened, uids: Sequence[int]) -> list[tuple[ListedMessage, int]]:
+    """Returns the rows of messages, each with the size of its header fields in bytes."""
     if not uids:
         return []
     found = session.fetch(uids, ITEMS)
     structures = _structures(session, opened, uids)
     return [
-        _summary(opened, uid, found[uid], structures.get(uid, True))
+        (_summary(opened, uid, found[uid], structures.get(uid, True)), len(found[uid][FIELDS_KEY] or b""))
         for uid in uids
         if uid in found and FIELDS_KEY in found[uid]
     ]
+
+
+def _shown(flags: frozenset[str]) -> tuple[str, ...]:
+    return tuple(sorted(flags))
 
 
 def _summary(opened: Opened, uid: int, items: dict[bytes, Any], has_attachments: bool) -> ListedMessage:
@@ -152,7 +177,7 @@ def _summary(opened: Opened, uid: int, items: dict[bytes, Any], has_attachments:
         date=fields.date(),
         received_at=timestamp(items[b"INTERNALDATE"]),
         size=items[b"RFC822.SIZE"],
-        flags=tuple(sorted(flags_of(items))),
+        flags=_shown(flags_of(items)),
         preview=clean((items.get(b"PREVIEW") or b"").decode("utf-8", "replace")),
         has_attachments=has_attachments,
     )
