@@ -31,10 +31,10 @@ FIELDS = "BODY.PEEK[HEADER.FIELDS (FROM TO SUBJECT DATE)]<0.65536>"
 FIELDS_KEY = b"BODY[HEADER.FIELDS (FROM TO SUBJECT DATE)]<0>"
 # Longest BODYSTRUCTURE that is read, in bytes: reading more takes long.
 STRUCTURE_BYTES = 32 * 1024
-# Rows that a session keeps, and the largest size of the header fields of one, in bytes. All of a
-# message but its flags stays as it is (RFC 9051, 2.3.1.1).
+# Rows that a session keeps, and the largest size of the header fields of one, in bytes, and number
+# of its recipients. All of a message but its flags stays as it is (RFC 9051, 2.3.1.1).
 MOST_ROWS = 200
-ROW_BYTES = 1024
+ROW_BYTES, ROW_RECIPIENTS = 1024, 10
 ITEMS = ("FLAGS", "INTERNALDATE", "RFC822.SIZE", "PREVIEW", FIELDS)
 
 
@@ -141,8 +141,11 @@ def _summaries(session: ImapSession, opened: Opened, uids: Sequence[int]) -> lis
     rows = {uid: msgspec.structs.replace(row, flags=_shown(flags[uid])) for uid, row in kept.items() if uid in flags}
     for row, size in _fetched(session, opened, [uid for uid in uids if uid not in kept]):
         rows[row.uid] = row
-        if size <= ROW_BYTES:
-            session.rows[keys[row.uid]] = row
+        if size <= ROW_BYTES and len(row.to) <= ROW_RECIPIENTS:
+            kept[row.uid] = row
+    for uid in sorted(kept):  # the newest last, and what was used last behind what was not
+        session.rows.pop(keys[uid], None)
+        session.rows[keys[uid]] = kept[uid]
     for key in list(session.rows)[:-MOST_ROWS]:
         del session.rows[key]
     return [rows[uid] for uid in uids if uid in rows]

@@ -196,6 +196,7 @@ class _Run:
         self._ends_at = time.monotonic() + LANE_SECONDS
         self._is_stopped = self._has_tried = False
         self._unread: defaultdict[int, set[int]] = defaultdict(set)
+        self._crowded: set[int] = set()
         self._records: list[asyncio.Task[None]] = []
 
     async def carry_out(self) -> None:
@@ -251,13 +252,16 @@ class _Run:
     async def _read(self, one: Due) -> tuple[bytes | None, bool]:
         """Returns the body, and whether it could not be read now. A message that cannot be read
         delays no other one."""
-        if self._is_away(one):
+        if self._is_away(one) or (isinstance(one.source, Message) and one.source.node_id in self._crowded):
             return None, True
         try:
             return await self._webhooks.read(one), False
         except MailUnavailable as error:
-            if isinstance(one.source, Message) and not isinstance(error, NotAsked):
-                self._unread[one.source.node_id].add(one.source.account_id)
+            if isinstance(one.source, Message):
+                if isinstance(error, NotAsked):
+                    self._crowded.add(one.source.node_id)
+                else:
+                    self._unread[one.source.node_id].add(one.source.account_id)
             return None, True
         except Exception as error:
             log.error("work has failed and will be tried again", kind="message", item=one.message_id, exc_info=error)

@@ -118,8 +118,8 @@ class Due(msgspec.Struct, frozen=True):
 
 
 def due(tx: Tx, lane: Lane) -> list[Due]:
-    """Returns what to send in this lease: to a failing endpoint the first delivery of the oldest
-    ones that can be read, to any other those that are due."""
+    """Returns what to send in this lease: to a failing endpoint the first of these that can be
+    read, to any other all that are due."""
     named = {"organization": lane.organization_id, "webhook_id": lane.webhook_id}
     if lane.is_probing:
         rows = tx.all(PROBE, **named, limit=PROBES) or tx.all(NEXT, **named, limit=PROBES)

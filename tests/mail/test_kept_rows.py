@@ -8,7 +8,7 @@ import pytest
 
 from postroom.messages import pages
 from postroom.messages.imap_session import Opened
-from postroom.messages.pages import FIELDS_KEY, MOST_ROWS, ROW_BYTES, Wanted
+from postroom.messages.pages import FIELDS_KEY, MOST_ROWS, ROW_BYTES, ROW_RECIPIENTS, Wanted
 from tests.mail.platform import Mailbox, Platform
 from tests.mail.reading import append, listed
 
@@ -62,19 +62,20 @@ def test_mailboxes_are_not_mixed_up(box: Mailbox) -> None:
 
 
 class Session:
-    """A session with a mailbox of `number` messages, whose header fields have `size` bytes. `asked`
-    are the UIDs of each FETCH of more than flags."""
+    """A session with a mailbox of `number` messages with these header fields. `asked` are the UIDs
+    of each FETCH of more than flags."""
 
-    def __init__(self, number: int, size: int = 20) -> None:
-        self.number, self.size = number, size
+    def __init__(self, number: int, fields: bytes = b"Subject: x\r\n") -> None:
+        self.number, self.fields = number, fields
         self.rows: dict[Any, Any] = {}
         self.asked: list[list[int]] = []
 
     def open(self, name: str) -> Opened:
         return Opened(name, 7, self.number + 1, self.number, 1)
 
-    def search(self, _criteria: Any) -> list[int]:
-        return list(range(1, self.number + 1))
+    def search(self, criteria: list[bytes]) -> list[int]:
+        first, last = map(int, criteria[1].split(b":"))
+        return list(range(first, min(last, self.number) + 1))
 
     def flags(self, uids: Iterable[int]) -> dict[int, frozenset[str]]:
         return {uid: frozenset({"\\Seen"}) for uid in uids if uid != 2}
@@ -84,22 +85,36 @@ class Session:
             return {}
         self.asked.append(list(uids))
         known = {b"FLAGS": (), b"INTERNALDATE": datetime(2026, 1, 1, tzinfo=UTC), b"RFC822.SIZE": 9}
-        return {uid: {FIELDS_KEY: b"Subject: x\r\n".ljust(self.size), **known} for uid in uids}
+        return {uid: {FIELDS_KEY: self.fields, **known} for uid in uids}
 
 
-def shown(session: Session, limit: int = 500) -> list[tuple[int, tuple[str, ...]]]:
-    items = pages.page(session, Wanted("INBOX", limit)).items  # type: ignore[arg-type]
+def shown(session: Session, limit: int = 500, before_uid: int | None = None) -> list[tuple[int, tuple[str, ...]]]:
+    items = pages.page(session, Wanted("INBOX", limit, before_uid)).items  # type: ignore[arg-type]
     return [(item.uid, item.flags) for item in items]
 
 
 def test_what_a_session_keeps_is_bounded() -> None:
+    """The rows that were used last stay, and of a long page the newest."""
     session = Session(MOST_ROWS + 50)
     shown(session)
+    assert sorted(uid for *_, uid in session.rows) == list(range(51, MOST_ROWS + 51))
+    for number in range(1, 6):
+        shown(session, 50, before_uid=51 * number)
+        shown(session, 50)
     assert len(session.rows) == MOST_ROWS
-    large = Session(3, ROW_BYTES + 1)
-    shown(large)
-    shown(large)
-    assert (large.rows, large.asked) == ({}, [[3, 2, 1]] * 2)
+    asked = len(session.asked)
+    shown(session, 50)
+    assert len(session.asked) == asked
+
+
+@pytest.mark.parametrize(
+    "fields", [b"Subject: x\r\n".ljust(ROW_BYTES + 1), b"To: " + b"a@b," * ROW_RECIPIENTS + b"c@d\r\n"]
+)
+def test_large_rows_are_not_kept(fields: bytes) -> None:
+    session = Session(3, fields)
+    shown(session)
+    shown(session)
+    assert (session.rows, session.asked) == ({}, [[3, 2, 1]] * 2)
 
 
 def test_only_flags_are_asked_for() -> None:

@@ -12,6 +12,7 @@ from postroom.actor import Actor
 from postroom.domains.commands import Domain
 from postroom.errors import MailUnavailable
 from postroom.service import webhooks as service
+from postroom.service.message_bodies import NotAsked
 from postroom.service.webhooks import AWAY_AFTER, Webhooks
 from postroom.webhooks import courses, received_messages, routes
 from postroom.webhooks.attempts import PROBES, UNREAD, UNREAD_MOST_MS, UNREAD_MS, Message
@@ -225,6 +226,22 @@ def test_a_mailbox_is_asked_once_in_a_lease(world: World) -> None:
     world.send(worker(world, read))
     assert len(asked) == len(set(asked)) < len(others) + 1
     assert {error for *_, error in deliveries(world, hook)} == {UNREAD}
+
+
+def test_a_message_that_waits_for_others_is_passed_over(world: World, endpoint: Endpoint) -> None:
+    """With the others of its node in this lease."""
+    domain, account = world.account("u")
+    hook, asked = world.hook(endpoint.url(), MAIL, "account.*", actor=Actor(domain.organization_id)), []
+
+    async def read(message: Message) -> bytes | None:
+        asked.append(message.uid)
+        raise NotAsked("Others are in front.", 1)
+
+    receive(world, account, *(Arrival(uid, f"m{uid}", now(world)) for uid in range(1, 9)))
+    event = world.event(hook.actor)
+    world.send(worker(world, read))
+    assert [post.id for post in endpoint.posts] == [f"evt_{event}"]
+    assert asked == [1]
 
 
 def test_a_mailbox_that_answers_too_late_is_put_off(
