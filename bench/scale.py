@@ -39,7 +39,13 @@ LOOK_UPS: dict[str, tuple[str, dict[str, str]]] = {
     "Postfix: a domain": ("mail_domains", {}),
 }
 SCRIPT = "SELECT data_id FROM mail_scripts WHERE username = :id || '@acct.internal'"
-VALUES = {"local_part": ":local_part", "domain": ":domain", "name": ":domain", "id": "CAST(:id AS BIGINT)"}
+VALUES = {
+    "local_part": ":local_part",
+    "domain": ":domain",
+    "name": ":domain",
+    "id": "CAST(:id AS BIGINT)",
+    "network": "'192.0.2.1'",
+}
 SKIP = (
     "SELECT id FROM accounts WHERE organization_id = :organization AND deleted_at IS NULL ORDER BY id LIMIT 1 OFFSET :n"
 )

@@ -3,6 +3,9 @@ target."""
 
 from pathlib import Path
 
+import pytest
+
+from bench import scale
 from bench.fill import USERS, fill
 from bench.page import Section, details, headlines, page, plot
 from bench.report import Row
@@ -87,3 +90,11 @@ def test_the_details_have_all_rows() -> None:
     text = details([Section("Calls", "Beside.", [missed, other])], "2026-01-01", 3, quick=False)
     assert "* create: 0.10 × bare answer, target ≥ 0.15." in text
     assert "| update | 1,000/s ± 5 % |" in text
+
+
+@pytest.mark.parametrize("has_functions", [False, True])
+def test_the_look_ups_are_those_of_the_daemons(has_functions: bool) -> None:
+    """Each has a value for every column that the look-up asks for."""
+    found = dict(scale._look_ups(has_functions=has_functions))
+    assert found.keys() > scale.LOOK_UPS.keys()
+    assert all("{" not in sql for sql in found.values())
