@@ -145,6 +145,11 @@ def platform(service: Service) -> Platform:
 
 
 @pytest.fixture
+def anna(platform: Platform) -> Mailbox:
+    return platform.create("anna", user_id="a")
+
+
+@pytest.fixture
 def alice(platform: Platform) -> Mailbox:
     return platform.create("alice", user_id="a")
 

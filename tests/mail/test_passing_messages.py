@@ -23,11 +23,6 @@ def platform(private_service: Service) -> Platform:
     return Platform.new(private_service)
 
 
-@pytest.fixture
-def anna(platform: Platform) -> Mailbox:
-    return platform.create("anna", user_id="a")
-
-
 def route(platform: Platform, endpoint: Endpoint, mode: str = "webhook") -> None:
     body = {"user_id": "x", "forward_mode": mode}
     if mode != "store":

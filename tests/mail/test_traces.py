@@ -14,20 +14,9 @@ from postroom.mailboxes.dovecot import DovecotMailboxes
 from postroom.mailplane.dovecot import doveadm, traces
 from postroom.mailplane.dovecot.doveadm import DoveadmEndpoint, Folder
 from postroom.mailplane.internal_addresses import delivery_name
-from tests.harness.service import Service
 from tests.mail.clients import message
 from tests.mail.platform import Mailbox, Platform
 from tests.mail.test_inbound_webhooks import OUTSIDE
-
-
-@pytest.fixture
-def platform(private_service: Service) -> Platform:
-    return Platform.new(private_service)
-
-
-@pytest.fixture
-def anna(platform: Platform) -> Mailbox:
-    return platform.create("anna", user_id="a")
 
 
 @pytest.fixture
