@@ -143,7 +143,7 @@ def _summaries(session: ImapSession, opened: Opened, uids: Sequence[int]) -> lis
         rows[row.uid] = row
         if size <= ROW_BYTES and len(row.to) <= ROW_RECIPIENTS:
             kept[row.uid] = row
-    for uid in sorted(kept):  # the newest last, and what was used last behind what was not
+    for uid in sorted(kept):  # what is used now stands at the end, and is dropped last
         session.rows.pop(keys[uid], None)
         session.rows[keys[uid]] = kept[uid]
     for key in list(session.rows)[:-MOST_ROWS]:

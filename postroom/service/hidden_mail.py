@@ -19,8 +19,8 @@ from postroom.webhooks import passing_messages, received_messages
 from postroom.webhooks.passing_messages import KEPT_MS, LINKED_MS
 
 PAUSE_SECONDS = 3600.0
-# Seconds after which no row is written any more that names the message: of a copy, and of a message
-# that no worker has seen yet.
+# Age, in seconds, from which on a message is erased that no row names: if a worker has seen the
+# message, which most often is a copy; and in any case.
 COPY_SECONDS = LINKED_MS // 1000
 UNSEEN_SECONDS = (KEPT_MS + LINKED_MS) // 1000
 # Messages that are erased together.

@@ -33,7 +33,7 @@ SLOW_SECONDS = 0.5
 LANE_SECONDS = lanes.LEASE_MS / 1000 - SECONDS - 5.0
 # Seconds after that in which a body that was being read is still sent.
 READ_MARGIN_SECONDS = 3.0
-# Accounts of a node whose messages could not be read after which a lease asks the node no more.
+# After so many accounts of a node that did not answer, a lease asks the node no more.
 AWAY_AFTER = 3
 # Largest number of attempts of a lane that are not written down yet. A webhook that is disabled
 # gets no more than these, and those that are in flight.

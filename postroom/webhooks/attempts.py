@@ -54,7 +54,7 @@ LEFT JOIN passing_messages ON passing_messages.message_id = received_messages.id
 WHERE webhook_deliveries.organization_id = :organization AND webhook_deliveries.webhook_id = :webhook_id
   AND webhook_deliveries.status = 'pending'"""
 DUE = f"{EVENTS} AND next_at <= :now ORDER BY next_at LIMIT :limit"
-# What could not be read last does not keep a probe from what can be.
+# A probe takes what could not be read last only if there is nothing else.
 PROBE = f"""
 {EVENTS} AND COALESCE(last_error, '') <> '{UNREAD}' ORDER BY webhook_deliveries.id LIMIT :limit"""
 NEXT = f"{EVENTS} ORDER BY next_at LIMIT :limit"
@@ -118,8 +118,8 @@ class Due(msgspec.Struct, frozen=True):
 
 
 def due(tx: Tx, lane: Lane) -> list[Due]:
-    """Returns what to send in this lease: to a failing endpoint the first of these that can be
-    read, to any other all that are due."""
+    """Returns what this lease sends: to a failing endpoint the first of a few deliveries that can
+    be read, to any other those that are due."""
     named = {"organization": lane.organization_id, "webhook_id": lane.webhook_id}
     if lane.is_probing:
         rows = tx.all(PROBE, **named, limit=PROBES) or tx.all(NEXT, **named, limit=PROBES)

@@ -48,7 +48,7 @@ UPDATE passing_messages SET
   state = CASE WHEN account_id = hidden_id THEN 'held' ELSE 'delivered' END,
   due_at = CASE WHEN account_id = hidden_id THEN CAST(:ends_at AS BIGINT) ELSE CAST(:now AS BIGINT) END
 {GOT} AND {PASSES}"""
-# What got there while the route kept mail stays, whatever its mode is later.
+# What the webhook got while the route kept mail stays, whatever the mode is later.
 STAY = f"DELETE FROM passing_messages {GOT} AND NOT {PASSES}"
 DUE = """
 SELECT message_id FROM passing_messages
