@@ -13,7 +13,8 @@ from bench import load
 from bench.fill import fill
 from bench.load import Load, Request
 from tests.harness.debian13 import Debian13
-from tests.harness.postgres import PostgresServer, free_port
+from tests.harness.ports import free_port
+from tests.harness.postgres import PostgresServer
 from tests.harness.service import Service, wait_for
 
 # Far more than any run makes, so that the limit is counted and never reached.

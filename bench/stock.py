@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.harness.postgres import free_port
+from tests.harness.ports import free_port
 
 DOMAIN = "stock.test"
 DOVECOT = """

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from playwright.sync_api import Page, expect, sync_playwright
 
 from postroom.client import Client
+from tests.harness.ports import free_port
 from tests.harness.service import Service, wait_for
 from tests.mail.platform import Mailbox, Platform
 
@@ -46,12 +47,6 @@ chown root:www-data /etc/roundcube/des_key
 chmod 640 /etc/roundcube/des_key
 install -d -m 750 -o www-data -g www-data /var/lib/roundcube/db
 """
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def answers(port: int) -> bool:

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness.postgres import free_port
+from tests.harness.ports import free_port
 from tests.harness.service import LONG, Service, wait_for
 
 FILES = Path(__file__).parents[2] / "deploy" / "proxy"

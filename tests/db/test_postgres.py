@@ -11,7 +11,8 @@ import pytest
 from postroom.db.pipeline import StatementFailed, connect
 from postroom.db.postgres import PostgresConnection
 from postroom.errors import Busy, OutcomeUnknown
-from tests.harness.postgres import PostgresServer, free_port
+from tests.harness.ports import free_port
+from tests.harness.postgres import PostgresServer
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import itertools
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,13 +14,7 @@ from pathlib import Path
 
 import psycopg
 
-
-def free_port(address: str = "127.0.0.1") -> int:
-    """Returns a port on which nothing listens now."""
-    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
-        probe.bind((address, 0))
-        port: int = probe.getsockname()[1]
-        return port
+from tests.harness.ports import free_port
 
 
 @dataclass

@@ -1,15 +1,12 @@
 """A whole service for the tests: `postroom serve` as a process, on its own ports and in its own
 data directory."""
 
-import fcntl
 import http.client
 import json
 import os
-import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,11 +16,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 from postroom.settings import PORTS, variable
 from postroom.supervision.stale_processes import read_pid
 from tests.harness.daemons import check_sees_daemons
+from tests.harness.ports import free_ports, give_back
 
 T = TypeVar("T")
 
@@ -32,8 +30,6 @@ LONG = 60.0
 # Allows a move to fail once: the account is closed for one minute at most, and the next attempt
 # comes after half a minute.
 RETRIED = 300.0
-LOCKS = Path(tempfile.gettempdir()) / f"postroom-ports-{os.getuid()}"
-_held: dict[int, IO[str]] = {}
 # The real place of the environment: in a closed home, other users reach it only there.
 COMMAND = Path(sys.prefix).resolve() / "bin" / "postroom"
 # nohup and a shell's background jobs pass on ignored signals, which the programs under test would
@@ -50,36 +46,12 @@ def wait_for(what: str, ask: Callable[[], T], limit: float = LONG) -> T:
     return answer
 
 
-def free_ports() -> dict[str, int]:
-    """Returns a free port for each setting, below the kernel's range for clients. The ports stay
-    reserved while nothing listens on them, as during a restart, until `give_back` or the end of
-    this process."""
-    LOCKS.mkdir(exist_ok=True)
-    while True:
-        first = random.randrange(20_000, 32_000, 20)  # a node has more ports, which follow these
-        lock = (LOCKS / str(first)).open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for port in range(first, first + len(PORTS)):
-                socket.create_server(("127.0.0.1", port)).close()
-        except OSError:
-            lock.close()
-            continue
-        _held[first] = lock
-        return {name: first + number for number, name in enumerate(PORTS)}
-
-
-def give_back(ports: dict[str, int]) -> None:
-    """Releases the ports."""
-    _held.pop(min(ports.values())).close()
-
-
 @dataclass
 class Service:
     """An instance that can be started any number of times."""
 
     data: Path
-    ports: dict[str, int] = field(default_factory=free_ports)
+    ports: dict[str, int] = field(default_factory=lambda: free_ports(PORTS))
     settings: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[str] | None = None
     variables: dict[str, str] = field(default_factory=dict)

@@ -18,7 +18,8 @@ from typing import Any
 
 import psycopg
 
-from tests.harness.postgres import find_binaries, free_port, unprivileged
+from tests.harness.ports import free_port
+from tests.harness.postgres import find_binaries, unprivileged
 from tests.harness.service import wait_for
 
 OPTIONS = (

@@ -3,7 +3,6 @@ keeps none. A table says what it answers to a recipient."""
 
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.harness.ports import free_port
 from tests.harness.service import wait_for
 from tests.mail import other_postfix
 from tests.mail.clients import HOST
@@ -60,8 +60,7 @@ class SecondPostfix:
         folder = Path(tempfile.mkdtemp(prefix="second-", dir="/tmp"))
         try:
             folder.chmod(0o755)
-            with socket.create_server((HOST, 0)) as free:
-                second = cls(folder, free.getsockname()[1])
+            second = cls(folder, free_port())
             second.answer()
             main, listener = MAIN.format(folder=folder, host=HOST), f"{second.port} inet n - n - - smtpd"
             with other_postfix.running(folder, main, listener) as second.process:

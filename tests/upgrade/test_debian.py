@@ -14,7 +14,8 @@ import pytest
 from postroom.mailplane.dovecot import doveadm
 from tests.harness import mail_queue
 from tests.harness.debian13 import Debian13
-from tests.harness.postgres import PostgresServer, free_port
+from tests.harness.ports import free_port
+from tests.harness.postgres import PostgresServer
 from tests.harness.service import Service, wait_for
 from tests.mail.clients import HOST, Pop3
 from tests.mail.platform import Mailbox, Platform
