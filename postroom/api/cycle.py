@@ -33,12 +33,12 @@ class Cycle(RequestResponseCycle):
             if self.more_body and (self.waiting_for_100_continue or message["status"] in HOPELESS):
                 self.keep_alive = False
             self._head = message
-            self.is_endless = all(name != b"content-length" for name, _ in message["headers"])
             return
         head, self._head = self._head, None
         if head is None:
             await super().send(message)
         elif not self._send_whole(head, message):
+            self.is_endless = all(name != b"content-length" for name, _ in head["headers"])
             await super().send(head)
             await super().send(message)
 

@@ -39,6 +39,8 @@ def parse_query(kind: type[B], query: bytes, *, refuses_near_misses: bool = True
     """A query string as an instance of its type. Known parameters are parsed strictly. Unknown ones
     are ignored (decision 0100), unless one is a known name in another spelling (decision 0212).
     Raises `invalid_request`."""
+    if not query and (empty := _without_parameters(kind)):
+        return empty
     parsers = _query_parsers(kind)
     values: dict[str, Any] = {}
     problems: list[FieldError] = []
@@ -153,6 +155,12 @@ def _query_parsers(kind: type[msgspec.Struct]) -> dict[str, Callable[[str], Any]
     hints = get_type_hints(kind, include_extras=True)
     names = dict(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
     return {names[name]: _parser(names[name], hint) for name, hint in hints.items()}
+
+
+@functools.cache
+def _without_parameters(kind: type[B]) -> B | None:
+    """The instance that an empty query string stands for; None if a parameter is required."""
+    return None if _required(kind) else kind()
 
 
 @functools.cache
