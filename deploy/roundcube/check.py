@@ -21,9 +21,11 @@ from tests.mail.platform import Mailbox, Platform
 HERE = Path(__file__).parent
 PACKAGES = "php-cgi php-cli roundcube-core roundcube-sqlite3"
 # In namespaces of mounts and processes: what apt and Roundcube write is in the layer, and all of it
-# ends together.
+# ends together. The layer is in memory, because it cannot lie on another layer.
 LAYER = """
-mount -t overlay overlay -o lowerdir=/,upperdir=$1/upper,workdir=$1/work $1/root
+mount -t tmpfs tmpfs $1/layer
+mkdir $1/layer/upper $1/layer/work
+mount -t overlay overlay -o lowerdir=/,upperdir=$1/layer/upper,workdir=$1/layer/work $1/root
 mount -t proc proc $1/root/proc
 mount --rbind /dev $1/root/dev
 printf '#!/bin/sh\\nexit 101\\n' > $1/root/usr/sbin/policy-rc.d
@@ -75,7 +77,7 @@ def roundcube(service: Service, port: int, panel: str) -> Iterator[None]:
     this instance."""
     layer = Path(tempfile.mkdtemp(prefix="postroom-roundcube-", dir="/var/tmp"))
     try:
-        for name in ("upper", "work", "root", "files"):
+        for name in ("layer", "root", "files"):
             (layer / name).mkdir()
         text = (HERE / "config.inc.php").read_text(encoding="utf-8")
         for place, name in ((":993", "imaps_port"), (":465", "submissions_port")):
