@@ -39,7 +39,8 @@ def parse_query(kind: type[B], query: bytes, *, refuses_near_misses: bool = True
     """A query string as an instance of its type. Known parameters are parsed strictly. Unknown ones
     are ignored (decision 0100), unless one is a known name in another spelling (decision 0212).
     Raises `invalid_request`."""
-    if not query and (empty := _without_parameters(kind)):
+    empty: B | None = None if query else _without_parameters(kind)
+    if empty is not None:
         return empty
     parsers = _query_parsers(kind)
     values: dict[str, Any] = {}
