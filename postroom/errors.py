@@ -38,10 +38,11 @@ class LimitReached(Refused):
         self.limit = limit
 
 
-def not_found() -> Refused:
+def not_found(*fields: FieldError) -> Refused:
     """Returns the error for a missing item and for another organization's item: both look the
-    same. The text that the API returns depends only on the path (api/problems.py)."""
-    return Refused("not_found", NOT_THERE)
+    same. The text that the API returns depends only on the path (api/problems.py). `fields` say
+    what is missing inside of an item that the actor sees."""
+    return Refused("not_found", NOT_THERE, *fields)
 
 
 def invalid(*fields: FieldError) -> Refused:

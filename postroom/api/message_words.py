@@ -41,7 +41,7 @@ MESSAGE_WORDS: dict[str, tuple[str, Any]] = {
     "to": ("Whom the message says that it is to.", [PERSON]),
     "uid": ("The number in the mailbox.", 33),
     "uidnext": ("The number that the next message will have.", 34),
-    "uidvalidity": ("The number of the mailbox: another one means other numbers of messages.", 1796028450),
+    "uidvalidity": ("The number of the mailbox: another one means other numbers of messages.", "1796028450"),
     "unseen": ("Number of messages that are not read yet.", 3),
     "changes": ("What has changed.", None),
     "modseq": ("The number of the last change of its flags (RFC 7162).", "4401"),

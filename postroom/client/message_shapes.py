@@ -16,7 +16,7 @@ class Mailbox(Shape, frozen=True):
     special_use: str | None
     messages: int
     unseen: int
-    uidvalidity: int
+    uidvalidity: str
     uidnext: int
     highestmodseq: int
 

@@ -17,7 +17,8 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
 from io import BytesIO
-from typing import IO, Any
+from typing import IO
+from urllib.parse import quote
 
 from postroom.errors import FieldError, invalid
 from postroom.messages.drafts import Draft, DraftAttachment, without_repeats
@@ -35,6 +36,11 @@ _TYPE = re.compile(
     r"(?P<main>[A-Za-z0-9!#$&^_.+-]{1,127})/(?P<sub>[A-Za-z0-9!#$&^_.+-]{1,127})"
     r'(?P<more>(?:\s*;\s*[A-Za-z0-9-]{1,60}=(?:[A-Za-z0-9_.+-]{1,200}|"[A-Za-z0-9 _.:/+-]{1,200}"))*)'
 )
+# Those of the registry of IANA that have no parts, and one that is in use without being there.
+_MAIN_TYPES = frozenset(("application", "audio", "chemical", "font", "haptics", "image", "model", "text", "video"))
+# A name that every reader takes for itself: `=?` would begin an encoded word (RFC 2047).
+_PLAIN_NAME = re.compile(r"(?:(?!=\?)[ !#-\[\]-~])+")
+_NAME_LETTERS = 60  # of a piece of a longer or another name (RFC 2231 3)
 _PARAMETER = re.compile(r';\s*([A-Za-z0-9-]+)=(?:"([^"]*)"|([A-Za-z0-9_.+-]+))')
 
 
@@ -61,9 +67,9 @@ def compose(draft: Draft, message_id: str, at: datetime, file: IO[bytes]) -> Non
 
 def content_type_of(text: str) -> tuple[str, str, dict[str, str]] | None:
     """Reads a content type with its parameters; None if it is none, is too long, or has
-    content that is not base64."""
+    parts of its own."""
     found = _TYPE.fullmatch(text) if len(text) <= LONGEST_TYPE else None
-    if found is None or found["main"].lower() in ("multipart", "message"):
+    if found is None or not (found["main"].lower() in _MAIN_TYPES or found["main"][:2].lower() == "x-"):
         return None
     return found["main"], found["sub"], {name: quoted or plain for name, quoted, plain in _PARAMETER.findall(text)}
 
@@ -119,13 +125,32 @@ def _attach(message: EmailMessage, slot: str, attachment: DraftAttachment, *, ha
     """Adds a part with its header; its content is only the name of its slot."""
     main, sub, parameters = content_type_of(attachment.content_type) or ("application", "octet-stream", {})
     is_shown = attachment.content_id is not None
-    values: dict[str, Any] = {"disposition": "inline" if is_shown else "attachment", "params": parameters}
-    values |= {"cid": f"<{attachment.content_id}>"} if is_shown else {}
     html = message.get_body(("related", "html")) if has_html and is_shown else None
     add = message.add_attachment if html is None else html.add_related
-    add(b"", main, sub, filename=attachment.filename, **values)
+    add(b"", main, sub, params=parameters)
     part = list((html or message).iter_parts())[-1]
+    del part["Content-Disposition"]
+    disposition = "inline" if is_shown else "attachment"
+    fields = {"Content-Disposition": disposition + _filename(attachment.filename or "")}
+    fields |= {"Content-ID": f"<{attachment.content_id}>"} if is_shown else {}
+    for name, value in fields.items():
+        part.set_raw(name, _line(name, value))
     part.set_payload(slot)
+
+
+def _filename(name: str) -> str:
+    """Returns the parameter of Content-Disposition (RFC 2183 2.3), in pieces if it must be encoded
+    (RFC 2231); nothing for an attachment without a name."""
+    if not name or _PLAIN_NAME.fullmatch(name):
+        return name and f';\n filename="{name}"'
+    letters = [quote(letter, safe="") for letter in name]
+    pieces = ["utf-8''"]
+    for letter in letters:
+        if len(pieces[-1]) + len(letter) > _NAME_LETTERS:
+            pieces.append("")
+        pieces[-1] += letter
+    places = [f"*{number}*" for number in range(len(pieces))] if len(pieces) > 1 else ["*"]
+    return "".join(f";\n filename{place}={piece}" for place, piece in zip(places, pieces, strict=True))
 
 
 def _write_content(file: IO[bytes], content: str, number: int) -> None:

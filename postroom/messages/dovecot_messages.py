@@ -21,6 +21,7 @@ from postroom.messages.mailbox_states import MailboxState, States
 from postroom.messages.mailbox_watch import Follower, MailboxWatch
 from postroom.messages.mapped_file import map_file
 from postroom.messages.message_ids import ANY_UIDVALIDITY, MessageId
+from postroom.messages.missing import no_attachment, no_message
 from postroom.messages.open_contents import OpenContents
 from postroom.messages.pages import MessagePage, Wanted
 from postroom.messages.parsed import Attachment
@@ -60,7 +61,7 @@ class DovecotMessages:
             raw = copies.copy(session, self._folder, mailbox, id_.uidvalidity, id_.uid)
             received_at = session.received_at(id_.uid)
             if received_at is None:
-                raise not_found()
+                raise no_message()
             return Found(parse(raw, self._trust, is_hidden=is_hidden), timestamp(received_at))
 
         return await self._run(account_id, work)
@@ -78,7 +79,7 @@ class DovecotMessages:
         def work(session: ImapSession) -> tuple[Attachment, Iterator[bytes]]:
             found = find_attachment(copies.copy(session, self._folder, mailbox, id_.uidvalidity, id_.uid), part)
             if found is None:
-                raise not_found()
+                raise no_attachment()
             return found
 
         self._contents.check(account_id)
@@ -145,7 +146,8 @@ class DovecotMessages:
         is_here = not self._node or await self._door(account_id) == self._local
         found = await self._run(account_id, _mailboxes)
         return {
-            one.mailbox: MailboxState(one.uidvalidity, one.uidnext, one.highestmodseq, one.messages) for one in found
+            one.mailbox: MailboxState(int(one.uidvalidity), one.uidnext, one.highestmodseq, one.messages)
+            for one in found
         }, is_here
 
     async def _run(self, account_id: int, work: Callable[[ImapSession], T]) -> T:
@@ -178,7 +180,7 @@ def _mailboxes(session: ImapSession) -> list[Mailbox]:
             next((use for use in SPECIAL_USES if use.encode() in flags), None),
             state[b"MESSAGES"],
             state[b"UNSEEN"],
-            state[b"UIDVALIDITY"],
+            str(state[b"UIDVALIDITY"]),
             state[b"UIDNEXT"],
             state[b"HIGHESTMODSEQ"],
         )

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from postroom.errors import FieldError, Refused, invalid, not_found
+from postroom.errors import FieldError, Refused, invalid
 from postroom.messages.imap_session import ImapSession
 from postroom.messages.message_ids import MessageId
+from postroom.messages.missing import no_message
 
 # Flags that a request can set, by their names there.
 FLAGS = {"seen": "\\Seen", "flagged": "\\Flagged", "answered": "\\Answered"}
@@ -48,7 +49,7 @@ def edit(session: ImapSession, mailbox: str, id_: MessageId, wanted: Edit) -> Ed
     """Changes a message. Raises not_found, `invalid_request` if there is no mailbox to move to,
     Lost."""
     if session.open(mailbox, is_writable=True).uidvalidity != id_.uidvalidity:
-        raise not_found()
+        raise no_message()
     before = _flags(session, id_.uid)
     target = None if wanted.target == mailbox else wanted.target
     if target is not None and not session.has(target):
@@ -85,7 +86,7 @@ def _flags(session: ImapSession, uid: int) -> frozenset[str]:
     """Raises not_found."""
     found = session.flags([uid])
     if uid not in found:
-        raise not_found()
+        raise no_message()
     return found[uid]
 
 
@@ -93,7 +94,7 @@ def _moved(session: ImapSession, uid: int, target: str) -> MessageId:
     """Raises not_found if another client was faster."""
     uidvalidity, moved = session.move([uid], target)
     if uid not in moved:
-        raise not_found()
+        raise no_message()
     return MessageId(uidvalidity, moved[uid])
 
 

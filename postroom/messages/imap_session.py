@@ -19,8 +19,9 @@ from imapclient import IMAPClient, SocketTimeout
 from imapclient.exceptions import ProtocolError
 from imapclient.response_parser import parse_fetch_response
 
-from postroom.errors import Refused, not_found
+from postroom.errors import Refused
 from postroom.messages.doors import ANSWER_SECONDS, Door
+from postroom.messages.missing import no_mailbox
 
 # Longest line of an answer, in bytes. Texts are no part of a line.
 LINE_BYTES = 1024 * 1024
@@ -149,7 +150,7 @@ class ImapSession:
         try:
             state = self._run(self._client.select_folder, name, not is_writable, may_refuse=True)
         except _Refused:
-            raise not_found() from None
+            raise no_mailbox() from None
         self._opened = name, is_writable
         modseq = state.get(b"HIGHESTMODSEQ", 0)  # a mailbox whose index cannot be written has none
         return Opened(name, state[b"UIDVALIDITY"], state[b"UIDNEXT"], state[b"EXISTS"], modseq)
@@ -215,7 +216,7 @@ class ImapSession:
         try:
             told: bytes | None = self._run(self._client.move_told, list(uids), name, may_refuse=True)
         except _Refused:
-            raise not_found() from None
+            raise no_mailbox() from None
         if told is None:
             return 0, {}
         uidvalidity, before, after = told.split()

@@ -25,7 +25,7 @@ class Mailbox(msgspec.Struct, frozen=True):
     special_use: str | None
     messages: int
     unseen: int
-    uidvalidity: int
+    uidvalidity: str
     uidnext: int
     highestmodseq: int
 

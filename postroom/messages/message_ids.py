@@ -2,7 +2,7 @@
 
 import msgspec
 
-from postroom.errors import not_found
+from postroom.messages.missing import no_message
 
 # The largest UID and UIDVALIDITY (RFC 9051, 2.3.1.1).
 LARGEST_NUMBER = 2**32 - 1
@@ -25,8 +25,8 @@ def message_id_of(text: str) -> MessageId:
     """Reads `<uidvalidity>.<uid>`. Raises not_found."""
     halves = text.split(".")
     if len(halves) != 2 or not all(half.isascii() and half.isdigit() and len(half) <= 10 for half in halves):
-        raise not_found()
+        raise no_message()
     numbers = [int(half) for half in halves]
     if not all(0 < number <= LARGEST_NUMBER for number in numbers) or text != f"{numbers[0]}.{numbers[1]}":
-        raise not_found()
+        raise no_message()
     return MessageId(*numbers)

@@ -5,12 +5,13 @@ import base64
 import io
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
+from email.utils import collapse_rfc2231_value
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from postroom.address import BadAddress
-from postroom.messages.composer import compose
+from postroom.messages.composer import compose, content_type_of
 from postroom.messages.drafts import Draft, DraftAttachment
 from postroom.messages.parser import Trust, parse
 from postroom.messages.people import LONGEST_NAME, Person, is_one_line, parse_person
@@ -20,9 +21,13 @@ FIELDS = {
     *("mime-version", "from", "to", "cc", "reply-to", "subject", "date", "message-id", "in-reply-to", "references"),
     *("x-a", "content-type", "content-transfer-encoding"),
 }
+PART_FIELDS = {*("content-type", "content-transfer-encoding", "content-disposition", "content-id", "mime-version")}
+DISPOSITION = "content-disposition"
 LINES = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=300)
+# Encoded words that a program which decodes them writes as line ends, NUL or a lone surrogate.
+TRAPS = ("=?utf-8?q?a=0D=0AX-Evil:_1=0D=0A=0D=0Ab?=", "=?utf-8?q?a=00=0A.=0Ab?=", "=?utf-7?q?+2AA-?=")
 SIGNS = ('"', "\\", "=?utf-8?q?x?=", "=?", "?=", ",", "<", ">", "@", " ", "  ", "ü", "株", ";", "a" * 80, "(", ")")
-ODD = st.sampled_from(SIGNS)
+ODD = st.sampled_from((*SIGNS, *TRAPS))
 WORDS = LINES | st.lists(ODD, max_size=40).map("".join)
 NAMES = WORDS.map(lambda text: text[:LONGEST_NAME].strip() or None)
 PEOPLE = st.builds(Person, NAMES, st.sampled_from(["a@b.cd", "a+b@xn--bcher-kva.example", "x.y@" + "z" * 60 + ".org"]))
@@ -32,7 +37,7 @@ FILES = st.builds(
     st.sampled_from(["application/pdf", "text/plain; charset=utf-8", 'text/calendar; method="REQUEST"', "image/png"]),
     st.binary(max_size=300).map(lambda data: base64.b64encode(data).decode()),
     WORDS.map(lambda text: text.replace("/", "").replace("\\", "").strip()[:255].strip() or "a"),
-    st.none() | st.sampled_from(["logo", "a.b@c"]),
+    st.none() | st.sampled_from(["logo", "a.b@c", *(trap.replace(":", "") for trap in TRAPS)]),
 )
 DRAFTS = st.builds(
     Draft,
@@ -74,6 +79,10 @@ def test_drafts(draft: Draft) -> None:
     assert _plain(parsed.subject) == _plain(draft.subject)
     assert _plain(parsed.from_.name) == _plain(draft.from_.name)
     assert len(parsed.attachments) == len(draft.attachments)
+    parts = [part for part in message_from_bytes(raw).walk() if part.get_param("filename", header=DISPOSITION)]
+    names = [collapse_rfc2231_value(part.get_param("filename", header=DISPOSITION) or "") for part in parts]
+    assert sorted(names) == sorted(one.filename or "" for one in draft.attachments)
+    assert {name.lower() for part in parts for name in part} <= PART_FIELDS
     contents = [
         part.get_content() for part in message.walk() if part.get_content_type() in ("application/pdf", "image/png")
     ]
@@ -98,3 +107,18 @@ def test_people(text: str) -> None:
     field = person.field()
     assert field.isascii()
     assert "\n" not in field.replace("\n ", "")
+
+
+@given(
+    st.sampled_from(["message", "Multipart", "message_delivery", "message-delivery-status", "text", "x-world", "1"]),
+    st.sampled_from(["status", "plain", "rfc822", "signed", "x"]),
+)
+def test_content_types(main: str, sub: str) -> None:
+    """A type that `email` would take for parts is refused; every other can be sent."""
+    kind = f"{main}/{sub}"
+    assert (content_type_of(kind) is not None) == (main in ("text", "x-world"))
+    if content_type_of(kind):
+        file = io.BytesIO()
+        draft = Draft(Person(None, "a@b.cd"), (), attachments=(DraftAttachment(kind, "QUJD", "a", None),))
+        compose(draft, "<own@demo.test>", AT, file)
+        assert f"Content-Type: {kind}\r\n".encode() in file.getvalue()

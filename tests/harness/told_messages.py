@@ -48,7 +48,7 @@ class ToldMessages(Messages):
 
     async def mailboxes(self, account_id: int) -> list[Mailbox]:
         self._ask(account_id)
-        return [Mailbox("INBOX", None, 1, 1, 1, 2, 1)]
+        return [Mailbox("INBOX", None, 1, 1, "1", 2, 1)]
 
     async def page(self, account_id: int, wanted: Wanted) -> MessagePage:
         self._ask(account_id)

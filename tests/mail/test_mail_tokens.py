@@ -89,13 +89,27 @@ def test_it_works(box: Mailbox) -> None:
     assert flags_by_imap(box)[1] == {"\\Seen"}
 
 
-@pytest.mark.parametrize("missing", ["mailbox=INBOX&uid=2", "mailbox=Nothing&uid=1", "mailbox=Trash&uid=1"])
-def test_what_is_not_there(box: Mailbox, missing: str) -> None:
+@pytest.mark.parametrize(
+    ("missing", "field"),
+    [
+        ("mailbox=INBOX&uid=2", "uid"),
+        (f"uid={2**32}", "uid"),
+        ("mailbox=Trash&uid=1", "uid"),
+        ("mailbox=Nothing&uid=1", "mailbox"),
+    ],
+)
+def test_what_is_not_there(box: Mailbox, missing: str, field: str) -> None:
     append(box, BOUNDARY)
     token = token_for(box)
-    for path in (f"/mail/message?{missing}", f"/mail/attachment?{missing}&part=2", "/mail/attachment?uid=1&part=9"):
+    for path, name in (
+        (f"/mail/message?{missing}", field),
+        (f"/mail/attachment?{missing}&part=2", field),
+        ("/mail/attachment?uid=1&part=9", "part"),
+    ):
         status, body, _ = get(box, path, token)
-        assert (status, json.loads(body)["code"]) == (404, "not_found")
+        problem = json.loads(body)
+        assert (status, problem["code"]) == (404, "not_found")
+        assert [(one["field"], one["code"]) for one in problem["errors"]] == [(name, "unknown")]
     assert change(box, "POST", "/mail/sync", {"mailbox": "Nothing"}, token)[0] == 404
 
 

@@ -236,7 +236,13 @@ def test_an_answer(box: Mailbox, other: Mailbox) -> None:
         first["rfc_message_id"],
         first["rfc_message_id"],
     )
-    assert try_send(box, other.address, in_reply_to_id=f"{item['id']}9")[0] == 404
+    status, problem = try_send(box, other.address, in_reply_to_id=f"{item['id']}9")
+    assert (status, [(one["field"], one["code"]) for one in problem["errors"]]) == (
+        400,
+        [("in_reply_to_id", "unknown")],
+    )
+    status, problem = try_send(box, other.address, in_reply_to_id=item["id"], in_reply_to_mailbox="Nope")
+    assert (status, problem["errors"][0]["field"]) == (400, "in_reply_to_mailbox")
 
 
 def test_a_kill_of_the_api(box: Mailbox, other: Mailbox) -> None:

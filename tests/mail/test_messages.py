@@ -237,7 +237,10 @@ def test_what_cannot_be_asked(box: Mailbox, query: str) -> None:
 def test_what_is_not_there(three: Mailbox, rest: str) -> None:
     validity = int(listed(three)[0]["id"].partition(".")[0])
     status, body, _ = get(three, rest.format(validity=validity, other=validity + 1))
-    assert (status, json.loads(body)["code"]) == (404, "not_found"), body
+    problem = json.loads(body)
+    assert (status, problem["code"]) == (404, "not_found"), body
+    field = "mailbox" if rest.startswith("messages?") else "part" if "attachments" in rest else "message_id"
+    assert [(one["field"], one["code"]) for one in problem["errors"]] == [(field, "unknown")]
 
 
 def test_folders_of_any_name(box: Mailbox) -> None:

@@ -14,9 +14,10 @@ from postroom.api.endpoints.messages import HARMLESS, REFUSES, Tell, check_text,
 from postroom.api.fields import raise_if_any
 from postroom.api.problems import NO_MAIL
 from postroom.api.route import route
-from postroom.errors import FieldError, not_found
+from postroom.errors import FieldError
 from postroom.messages.interface import Content
 from postroom.messages.message_ids import ANY_UIDVALIDITY, LARGEST_NUMBER, MessageId
+from postroom.messages.missing import no_message
 from postroom.messages.shown import INBOX
 from postroom.messages.sync import Changes, token_of
 from postroom.messages.whole_message import WholeMessage
@@ -106,7 +107,7 @@ async def _account(context: RequestContext, mailbox: str, uid: int) -> tuple[Acc
     Raises not_found."""
     _check_mailbox(mailbox)
     if uid > LARGEST_NUMBER:
-        raise not_found()
+        raise no_message("uid")
     account_id = await context.services.database.read(lambda tx: mail_tokens.meant(tx, context.actor))
     return await look_at(context, account_id, context.actor.user_id)
 

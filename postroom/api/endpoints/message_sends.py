@@ -14,9 +14,10 @@ from postroom.api.message_sending import MessageSending, SentMessageAnswer
 from postroom.api.problems import NO_MESSAGE
 from postroom.api.route import route
 from postroom.db import Tx
-from postroom.errors import Refused
+from postroom.errors import FieldError, Refused, invalid
 from postroom.messages.drafts import Draft
 from postroom.messages.message_ids import message_id_of
+from postroom.messages.parsed import ParsedMessage
 from postroom.messages.people import LONGEST_NAME, Person, is_one_line
 from postroom.parameters import UserId
 
@@ -54,14 +55,24 @@ async def send(context: RequestContext, query: SendMessageQuery, body: SendMessa
     if body.from_ is None:
         draft = msgspec.structs.replace(draft, from_=_own(account))
     if body.in_reply_to_id is not None:
-        original = message_id_of(body.in_reply_to_id)
         try:
-            found = await context.services.messages.get(account.id, body.in_reply_to_mailbox, original)
-            draft = draft.answering(found.parsed)
+            draft = draft.answering(await _original(context, account.id, body.in_reply_to_mailbox, body.in_reply_to_id))
         except Refused:
             if not was_taken:
                 raise
     return await MessageSending(context, account, draft, saves=body.save_sent).run()
+
+
+async def _original(context: RequestContext, account_id: int, mailbox: str, id_: str) -> ParsedMessage:
+    """The message that is answered. Raises `invalid_request` if there is none."""
+    try:
+        return (await context.services.messages.get(account_id, mailbox, message_id_of(id_))).parsed
+    except Refused as error:
+        if error.code != "not_found":
+            raise
+        names = {"mailbox": "in_reply_to_mailbox"}
+        fields = (FieldError(names.get(one.field, "in_reply_to_id"), one.code, one.message) for one in error.fields)
+        raise invalid(*fields) from None
 
 
 async def _account(context: RequestContext, draft: Draft, *sent_users: str | UnsetType) -> tuple[Account, bool]:
