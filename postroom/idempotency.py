@@ -79,9 +79,9 @@ def attempt(
     actor: Actor, credential: str, idempotency_key: bytes, request: bytes, body: bytes | mmap.mmap = b""
 ) -> Attempt:
     """Returns the attempt that the Idempotency-Key and the credential identify; the credential is
-    the API key or the token of a session. Neither of the two contains NUL, so their concatenation
-    is unambiguous. `request` is what precedes the body. Raises LookupError for an actor without an
-    API key."""
+    the API key or a secret that stands for it. Neither of the two contains NUL, so their
+    concatenation is unambiguous. `request` is what precedes the body. Raises LookupError for an
+    actor without an API key."""
     if actor.key_id is None:
         raise LookupError("an Idempotency-Key without an API key")
     derived = HKDF(SHA256(), 96, None, INFO).derive(credential.encode() + b"\0" + idempotency_key)

@@ -283,7 +283,9 @@ AttachmentContentId = Annotated[
     str, _of("The id by which the HTML text shows it, as `cid:logo`.", "logo", minLength=1, maxLength=200)
 ]
 DraftHeaders = Annotated[T, _of("Further header fields; not those that the server sets.", {"X-Ticket": "4711"})]
-InReplyToId = Annotated[str, _of("The id of the message that this one answers.", "1796028450.33")]
+InReplyToId = Annotated[
+    str, _of("The id of the message that this one answers. Also needs messages:read.", "1796028450.33")
+]
 InReplyToMailbox = Annotated[str, _of("The mailbox of that message.", "INBOX")]
 SaveSent = Annotated[bool, _of("Save a copy in the mailbox for sent mail.", True)]
 Since = Annotated[str, _of("Only events from this time on.", "2026-01-31T00:00:00Z", format="date-time")]

@@ -54,7 +54,9 @@ WHERE digest = :digest AND expires_at > :now AND EXISTS (
   SELECT 1 {OPEN} AND mail_token_accounts.token_id = mail_tokens.id)"""
 OPEN_TO = f"""{OPEN}
   AND mail_token_accounts.token_id = :token_id AND accounts.organization_id = :organization
-  AND accounts.user_id = :user_id"""
+  AND accounts.user_id = :user_id
+  AND (CAST(:bound AS BIGINT) IS NULL
+    OR accounts.domain_id IN (SELECT domain_id FROM api_key_domains WHERE key_id = :bound))"""
 OPENS = f"SELECT 1 {OPEN_TO} AND accounts.id = :account_id"
 # A token for one account means this account; any other token the user's default account.
 MEANT = f"""
@@ -165,7 +167,12 @@ def erase(tx: Tx, account_id: int) -> None:
 
 
 def _whose(actor: Actor) -> dict[str, int | str | None]:
-    return {"organization": actor.organization_id, "user_id": actor.user_id, "token_id": actor.token_id}
+    return {
+        "organization": actor.organization_id,
+        "user_id": actor.user_id,
+        "token_id": actor.token_id,
+        "bound": actor.restricted_key_id,
+    }
 
 
 def _scopes(actor: Actor, command: CreateMailToken) -> tuple[str, ...]:

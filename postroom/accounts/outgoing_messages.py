@@ -38,7 +38,7 @@ SELECT queue_id, EXISTS (
   WHERE sent_messages.queue_id = outgoing_messages.queue_id AND sent_messages.node_id = outgoing_messages.node_id)
 FROM outgoing_messages WHERE account_id = :account_id AND message_id = :message_id"""
 TAKE = """
-UPDATE outgoing_messages SET queue_id = :queue_id
+UPDATE outgoing_messages SET queue_id = :queue_id, node_id = :node_id
 WHERE account_id = :account_id AND message_id = :message_id AND queue_id IS NULL RETURNING account_id"""
 WITHDRAW = """
 DELETE FROM outgoing_messages WHERE account_id = :account_id AND message_id = :message_id AND queue_id IS NULL"""
@@ -111,10 +111,12 @@ def find(tx: Tx, account_id: int, message_id: str) -> Progress:
     return Progress(row[0], bool(row[1])) if row else Progress(None, False)
 
 
-def take(tx: Tx, account_id: int, message_id: str, queue_id: str) -> None:
+def take(tx: Tx, account_id: int, message_id: str, queue_id: str, node: str) -> None:
     """Takes an announced message, once: called by the milter, in the transaction that counts the
-    message. Raises NotAnnounced."""
-    if tx.one(TAKE, account_id=account_id, message_id=message_id, queue_id=queue_id) is None:
+    message. `node` is the milter's, which may be another than that of the first attempt. Raises
+    NotAnnounced."""
+    values = {"account_id": account_id, "message_id": message_id, "queue_id": queue_id}
+    if tx.one(TAKE, **values, node_id=nodes.get(tx, node).id if node else 0) is None:
         raise NotAnnounced("This message is not announced")
 
 

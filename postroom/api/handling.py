@@ -1,6 +1,7 @@
 """Carries out a request whose route is known: scope, body, idempotency, query, handler, answer."""
 
 import asyncio
+import hmac
 from collections.abc import Sequence
 from functools import partial
 
@@ -12,7 +13,6 @@ from postroom.actor import Actor
 from postroom.api.authentication import Admission, key_of
 from postroom.api.body import LARGEST, XML_TYPES, read_body
 from postroom.api.context import Keep, PublicRequest, RequestContext, Result, Services, encode, id_of
-from postroom.api.cookies import session_token
 from postroom.api.decoding import decode_body, ignored, parse_query
 from postroom.api.event_stream import EventStream
 from postroom.api.exchange import Exchange
@@ -115,7 +115,7 @@ class Handling:
         """Carries out the request; with the name of an Idempotency-Key, once."""
         if name is None:
             return await self._run(route, context, body)
-        secret = key_of(exchange.headers) or session_token(exchange.headers) or ""
+        secret = self._credential(exchange, context.actor)
         head = b"%b %b?%b\n" % (route.method.encode(), exchange.raw_path, exchange.query_text)
         make = partial(idempotency.attempt, context.actor, secret, name, head, body)
         tried = make() if isinstance(body, bytes) else await asyncio.to_thread(make)
@@ -124,6 +124,15 @@ class Handling:
             return await self._run(route, msgspec.structs.replace(context, keep=keep, attempt=tried), body)
 
         return await self._retries.once(tried, run)
+
+    def _credential(self, exchange: Exchange, actor: Actor) -> str:
+        """The secret that an Idempotency-Key belongs to: the API key. A mail token or a session may
+        be another one in a retry, so a secret of its key and its user stands for it."""
+        key = key_of(exchange.headers)
+        if key is not None and actor.token_id is None:
+            return key
+        who = f"idempotency {actor.key_id} {actor.user_id or ''}"
+        return hmac.new(self._services.digest_key.encode(), who.encode(), "sha256").hexdigest()
 
     async def _run(self, route: Route, context: RequestContext, body: Body) -> Result:
         query = parse_query(route.query, context.query_text)

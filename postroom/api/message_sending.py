@@ -171,6 +171,9 @@ class MessageSending:
                 raise invalid(send_checks.not_yours())
         if code == "5.3.4":
             raise Refused("payload_too_large", "The message is larger than this server sends.")
+        if error.code >= 500 and code != NOT_SENT and not error.recipients:
+            reason = error.text.removeprefix(code).strip().rstrip(".")
+            raise Refused("message_refused", f"Postfix refuses the message, and nothing was sent: {reason[:300]}.")
         log.warning("a message was not taken", account_id=self._account.id, code=error.code, enhanced_code=code)
         raise MailUnavailable("Postfix does not take the message now. Try again.", RETRY_SECONDS) from error
 

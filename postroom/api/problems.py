@@ -32,6 +32,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "idempotency_conflict": (409, "The same request is still running"),
     "outbound_off": (409, "Mail does not leave this server"),
     "recipient_refused": (409, "A recipient is refused"),
+    "message_refused": (409, "The message is refused"),
     "sending_off": (409, "The account may not send"),
     "protocol_off": (409, "The protocol is switched off"),
     "webhook_disabled": (409, "The webhook is disabled"),

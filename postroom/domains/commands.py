@@ -114,6 +114,7 @@ HOST = "SELECT name FROM mail_host WHERE id = 1"
 MANAGED = """
 SELECT id FROM domains
 WHERE id = :id AND organization_id = :organization AND deleted_at IS NULL AND status <> 'pending'"""
+EMPTY_FIRST = "Delete all accounts and aliases of the domain first; nothing was changed."
 HAS_ALIASES = """
 SELECT 1 FROM aliases
 WHERE domain_id = :domain_id AND +organization_id = :organization AND rested_at IS NULL LIMIT 1"""
@@ -265,9 +266,9 @@ def delete(tx: Tx, actor: Actor, domain: Domain) -> None:
     living = usage.of_domain(tx, domain.organization_id, None, domain.id)
     if living:
         accounts = "1 account lives" if living == 1 else f"{living} accounts live"
-        raise Refused("domain_not_empty", f"{accounts} on this domain. Delete them first; nothing was changed.")
+        raise Refused("domain_not_empty", f"{accounts} on this domain. {EMPTY_FIRST}")
     if tx.one(HAS_ALIASES, domain_id=domain.id, organization=actor.organization_id):
-        raise Refused("domain_not_empty", "Aliases live on this domain. Delete them first; nothing was changed.")
+        raise Refused("domain_not_empty", f"Aliases live on this domain. {EMPTY_FIRST}")
     if tx.one(DELETE, id=domain.id, organization=actor.organization_id, now=tx.now) is None:
         raise not_found()
     dkim.drop(tx, domain.id)

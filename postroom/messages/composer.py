@@ -36,8 +36,8 @@ _TYPE = re.compile(
     r"(?P<main>[A-Za-z0-9!#$&^_.+-]{1,127})/(?P<sub>[A-Za-z0-9!#$&^_.+-]{1,127})"
     r'(?P<more>(?:\s*;\s*[A-Za-z0-9-]{1,60}=(?:[A-Za-z0-9_.+-]{1,200}|"[A-Za-z0-9 _.:/+-]{1,200}"))*)'
 )
-# Those of the registry of IANA that have no parts, and one that is in use without being there.
-_MAIN_TYPES = frozenset(("application", "audio", "chemical", "font", "haptics", "image", "model", "text", "video"))
+# The types that have parts of their own, and those that `email` takes for them, as message_x.
+_WITH_PARTS = re.compile(r"(?:multipart|message)(?:[_-]|$)", re.IGNORECASE)
 # A name that every reader takes for itself: `=?` would begin an encoded word (RFC 2047).
 _PLAIN_NAME = re.compile(r"(?:(?!=\?)[ !#-\[\]-~])+")
 _NAME_LETTERS = 60  # of a piece of a longer or another name (RFC 2231 3)
@@ -69,7 +69,7 @@ def content_type_of(text: str) -> tuple[str, str, dict[str, str]] | None:
     """Reads a content type with its parameters; None if it is none, is too long, or has
     parts of its own."""
     found = _TYPE.fullmatch(text) if len(text) <= LONGEST_TYPE else None
-    if found is None or not (found["main"].lower() in _MAIN_TYPES or found["main"][:2].lower() == "x-"):
+    if found is None or _WITH_PARTS.match(found["main"]):
         return None
     return found["main"], found["sub"], {name: quoted or plain for name, quoted, plain in _PARAMETER.findall(text)}
 

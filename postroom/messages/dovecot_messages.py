@@ -107,7 +107,7 @@ class DovecotMessages:
 
         try:
             return await self._run(account_id, work)
-        except Busy as error:
+        except (Busy, Refused) as error:
             log.warning("no copy of a sent message", account_id=account_id, reason=error.detail)
             return None
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from postroom.errors import FieldError, Refused, invalid
-from postroom.messages.imap_session import ImapSession
+from postroom.messages.imap_session import ImapSession, canonical
 from postroom.messages.message_ids import MessageId
 from postroom.messages.missing import no_message
 
@@ -48,10 +48,11 @@ class Deletion(msgspec.Struct, frozen=True):
 def edit(session: ImapSession, mailbox: str, id_: MessageId, wanted: Edit) -> Edited:
     """Changes a message. Raises not_found, `invalid_request` if there is no mailbox to move to,
     Lost."""
-    if session.open(mailbox, is_writable=True).uidvalidity != id_.uidvalidity:
+    opened = session.open(mailbox, is_writable=True)
+    if opened.uidvalidity != id_.uidvalidity:
         raise no_message()
     before = _flags(session, id_.uid)
-    target = None if wanted.target == mailbox else wanted.target
+    target = None if wanted.target is None or canonical(wanted.target) == opened.name else canonical(wanted.target)
     if target is not None and not session.has(target):
         raise _no_target()
     for is_set in (True, False):
@@ -60,26 +61,27 @@ def edit(session: ImapSession, mailbox: str, id_: MessageId, wanted: Edit) -> Ed
             session.set_flags([id_.uid], names, is_set)
     flags = _flags(session, id_.uid)
     found = id_ if target is None else _moved(session, id_.uid, target)
-    return Edited(found, target or mailbox, tuple(sorted(flags)), target is not None or flags != before)
+    return Edited(found, target or opened.name, tuple(sorted(flags)), target is not None or flags != before)
 
 
 def delete(session: ImapSession, mailbox: str, ids: Sequence[MessageId], purges: bool) -> Deletion:
     """Moves messages to the Trash, or erases them. A message in the Trash stays there unless it is
     to be erased (decision 0331). Raises not_found if there is no such mailbox, Lost."""
-    uidvalidity = session.open(mailbox, is_writable=True).uidvalidity
+    opened = session.open(mailbox, is_writable=True)
+    uidvalidity = opened.uidvalidity
     present = sorted(session.flags({id_.uid for id_ in ids if id_.uidvalidity == uidvalidity}))
     trash = None if purges else session.trash()
     done: dict[MessageId, MessageId | None]
     if purges and present:
         session.expunge(present)
-    if purges or trash == mailbox or not present:
+    if purges or trash == opened.name or not present:
         here = [MessageId(uidvalidity, uid) for uid in present]
         done = {id_: None if purges else id_ for id_ in here}
     else:
         there, moved = session.move(present, trash or "")
         done = {MessageId(uidvalidity, old): MessageId(there, new) for old, new in moved.items()}
     missing = tuple(id_ for id_ in ids if id_ not in done)
-    return Deletion(trash, done, missing, 0 if trash == mailbox else len(done))
+    return Deletion(trash, done, missing, 0 if trash == opened.name else len(done))
 
 
 def _flags(session: ImapSession, uid: int) -> frozenset[str]:

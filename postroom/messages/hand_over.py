@@ -20,8 +20,8 @@ ANSWER_SECONDS = 75.0
 PIECE_BYTES = 64 * 1024
 # The codes (RFC 3463) with which the milter refuses a message of the API. With LIMIT_REACHED, the
 # text begins with the time from which the account may send again, in milliseconds since 1970 UTC.
-# Postfix itself says 4.7.1 for a milter that is away.
-NOT_YOURS, NOT_SENT, NOT_ANNOUNCED, LIMIT_REACHED = "5.7.1", "5.7.2", "5.5.1", "4.7.28"
+# Postfix itself says 4.7.1 for a milter that is away, and 5.7.1 for another filter's refusal.
+NOT_YOURS, NOT_SENT, NOT_ANNOUNCED, LIMIT_REACHED = "5.7.60", "5.7.2", "5.5.1", "4.7.28"
 _QUEUED = re.compile(rb"2\.0\.0 Ok: queued as ([0-9A-Za-z]+)")
 
 

@@ -22,6 +22,7 @@ from imapclient.response_parser import parse_fetch_response
 from postroom.errors import Refused
 from postroom.messages.doors import ANSWER_SECONDS, Door
 from postroom.messages.missing import no_mailbox
+from postroom.messages.shown import INBOX
 
 # Longest line of an answer, in bytes. Texts are no part of a line.
 LINE_BYTES = 1024 * 1024
@@ -147,6 +148,8 @@ class ImapSession:
 
     def open(self, name: str, is_writable: bool = False) -> Opened:
         """Opens a mailbox anew, so that its state is that of now. Raises not_found."""
+        name = canonical(name)
+        self._opened = None  # also after a refusal: it closes what was open (RFC 9051, 6.3.2)
         try:
             state = self._run(self._client.select_folder, name, not is_writable, may_refuse=True)
         except _Refused:
@@ -253,9 +256,21 @@ class ImapSession:
         return found, [uid for uids in gone for uid in _numbers(uids.rpartition(b" ")[2])]
 
 
+def canonical(name: str) -> str:
+    """Returns the name of a mailbox as the server lists it: INBOX has any case (RFC 9051, 5.1)."""
+    return INBOX if name.upper() == INBOX else name
+
+
 def flags_of(items: dict[bytes, Any]) -> frozenset[str]:
     """Returns the flags in the answer to a FETCH. \\Recent says nothing about a message."""
-    return frozenset(flag.decode("ascii", "replace") for flag in items[b"FLAGS"] if flag != b"\\Recent")
+    return frozenset(_flag(flag) for flag in items[b"FLAGS"] if flag != b"\\Recent")
+
+
+def _flag(parsed: bytes | int | None) -> str:
+    """Returns a flag, which imapclient takes for a number or for NIL if a user named it so."""
+    if isinstance(parsed, bytes):
+        return parsed.decode("ascii", "replace")
+    return "NIL" if parsed is None else str(parsed)
 
 
 def _numbers(sequence: bytes) -> list[int]:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from postroom.errors import MailUnavailable
+from postroom.errors import MailUnavailable, Refused
 from postroom.log import log
 from postroom.messages.doors import Door
 from postroom.messages.imap_session import ImapSession, Lost
@@ -94,8 +94,12 @@ class ImapSessions:
             return work(session), session, None
         except Lost as error:
             return None, None, error
-        except Exception as error:  # goes to the caller
+        except Refused as error:
             return None, session, error
+        except Exception as error:  # goes to the caller; nobody knows in which state the session is
+            if session is not None:
+                session.close()
+            return None, None, error
 
     def _give_back(
         self, account_id: int, job: "asyncio.Future[tuple[object, ImapSession | None, Exception | None]]"

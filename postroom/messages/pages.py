@@ -21,6 +21,8 @@ from postroom.messages.parsed import MailAddress
 from postroom.messages.parser import BODIES
 
 SEARCH_SECONDS = 5.0
+# The first day that IMAP can write, which has a year of four digits.
+EARLIEST_DAY = date(1000, 1, 1)
 # Numbers of UIDs in one search: the first, and the largest by what is searched. Every message must
 # be read to search its text.
 FIRST_RANGE = 256
@@ -61,7 +63,7 @@ class Wanted(msgspec.Struct, frozen=True):
         days = (b"SINCE", self.since), (b"BEFORE", self.until)
         found = [b"UNSEEN"] * self.unseen
         for key, day in days:
-            found += [key, format_criteria_date(day)] if day else []
+            found += [key, format_criteria_date(max(day, EARLIEST_DAY))] if day else []
         for key, text in texts:
             found += [key, _quoted(text)] if text else []
         return found

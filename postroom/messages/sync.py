@@ -112,7 +112,7 @@ def sync(session: ImapSession, mailbox: str, uidvalidity: str, token: Token) -> 
     more = not is_quiet and low < end[1]
     following = Token(since.modseq, since.uidnext, *end, low - 1) if more else Token(*end)
     is_anew = since.modseq == 0 and since.seen == 0
-    return Synced(mailbox, str(opened.uidvalidity), str(following), found, is_anew, more)
+    return Synced(opened.name, str(opened.uidvalidity), str(following), found, is_anew, more)
 
 
 def state_token(modseq: int, uidnext: int) -> str:

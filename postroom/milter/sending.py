@@ -18,7 +18,7 @@ class Sending:
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
-        self._key = digest_key.ensure(settings.data)
+        self._key, self._node = digest_key.ensure(settings.data), settings.node
 
     async def count(self, account_id: int, message: Message) -> None:
         """Counts a message that the account submits. Raises NotSent, Busy."""
@@ -37,7 +37,7 @@ class Sending:
         number, hashes = len(message.recipients), self._hashes(account_id, message)
 
         def work(tx: Tx) -> None:
-            outgoing_messages.take(tx, account_id, message_id, message.macros.get("i", ""))
+            outgoing_messages.take(tx, account_id, message_id, message.macros.get("i", ""), self._node)
             sent_counts.count(tx, account_id, number, hashes)
 
         await self._write(work)

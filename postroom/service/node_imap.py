@@ -14,6 +14,7 @@ from pathlib import Path
 from postroom.cluster import nodes
 from postroom.cluster.nodes import Node
 from postroom.db import Database
+from postroom.errors import Busy
 from postroom.log import log
 from postroom.messages.doors import NODE_PORT, LocalDoor, Way, node_context
 
@@ -76,7 +77,7 @@ class NodeImap:
                     await relay(way, reader, writer)
                 finally:
                     await asyncio.to_thread(way.end)
-        except (OSError, EOFError, ValueError) as error:
+        except (OSError, EOFError, ValueError, Busy, asyncio.LimitOverrunError) as error:
             log.info("a node's imap session has ended", reason=type(error).__name__)
         finally:
             self._sessions -= 1

@@ -213,6 +213,8 @@ def test_accounts_that_may_not_send(tenant: Tenant, path: str, change: dict[str,
         ),
         (NotTaken(550, f"{NOT_YOURS} The sender must be an address of the account"), 400, "invalid_request"),
         (NotTaken(550, f"{NOT_SENT} This account may not send"), 503, "mail_unavailable"),
+        (NotTaken(550, "5.7.1 Spam message rejected"), 409, "message_refused"),
+        (NotTaken(550, "5.6.0 A header field is longer than 60000 octets"), 409, "message_refused"),
         (NotTaken(552, "5.3.4 Message size exceeds fixed limit"), 413, "payload_too_large"),
         (NotTaken(452, "4.3.1 Insufficient system storage"), 503, "mail_unavailable"),
         (NotTaken(451, "4.7.1 Service unavailable - try again later"), 503, "mail_unavailable"),
@@ -281,7 +283,7 @@ def test_an_answer_to_a_message(tenant: Tenant, path: str) -> None:
     assert [first[field] for field in fields] == ["Re: private", "<3@x>", "<1@x> <2@x> <3@x>", None]
     assert [second[field] for field in fields] == ["Re: private Bcc: x", None, "<2@x>", None]
     assert third["Subject"] == "mine"
-    assert post(tenant, path, in_reply_to_id="0.1").code == "not_found"
+    assert post(tenant, path, in_reply_to_id="0.1").code == "invalid_request"
 
 
 def test_many_faults_are_one_answer(tenant: Tenant, path: str) -> None:

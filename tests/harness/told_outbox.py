@@ -57,7 +57,9 @@ class ToldOutbox(Outbox):
         file.seek(0)
         message_id, name = message_from_binary_file(file)["Message-ID"], queue_id()
         assert self.database is not None
-        work = partial(outgoing_messages.take, account_id=account_id, message_id=message_id, queue_id=name)
+        work = partial(
+            outgoing_messages.take, account_id=account_id, message_id=message_id, queue_id=name, node=self.node
+        )
         try:
             await self.database.write(work)
         except outgoing_messages.NotAnnounced:

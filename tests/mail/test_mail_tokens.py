@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from tests.harness.service import wait_for
 from tests.mail.following import following, is_of
 from tests.mail.platform import Mailbox, Platform
-from tests.mail.reading import append, by_imap, change, flags_by_imap, get
+from tests.mail.reading import append, by_imap, change, flags_by_imap, get, read, read_events
 
 SCOPES = ["messages:read", "messages:write", "messages:send"]
 BOUNDARY = (
@@ -166,3 +167,44 @@ def test_a_stream_of_one_of_two_accounts(box: Mailbox, platform: Platform) -> No
         append(box, BOUNDARY)
         stream.wait_for(is_of("INBOX", "added"))
     assert (get(second, "mailboxes", token)[0], get(box, "mailboxes", token)[0]) == (404, 200)
+
+
+def test_a_token_ends_where_its_key_ends(box: Mailbox) -> None:
+    """The account moves to a domain to which the key of the token is not bound."""
+    key = box.platform.call("POST", "/v2/keys", {"scopes": SCOPES, "domains": [box.platform.domain]})["api_key"]
+    status, made = change(box, "POST", "/v2/mail-tokens", {"user_id": "user_123"}, key)
+    assert status == 201
+    assert change(box, "POST", "/mail/sync", {}, made["token"])[0] == 200
+    other = f"other-{box.platform.domain}"
+    box.platform.new_domain(other)
+    box.update(domain=other)
+    assert change(box, "POST", "/mail/sync", {}, made["token"])[0] == 404
+    assert get(box, "/mail/message?uid=1", made["token"])[0] == 404
+    assert get(box, "messages", made["token"])[0] == 404
+
+
+def test_a_retry_with_a_new_token_sends_once(box: Mailbox) -> None:
+    """The first token has expired, or the browser has lost it."""
+    body = {"to": [box.address], "subject": "once", "text": "x"}
+    name = {"idempotency-key": "0f8fad5b-d9cb-469f-a165-70867728950e"}
+    answers = [change(box, "POST", "messages/send", body, token_for(box), **name) for _ in range(2)]
+    assert answers[0][0] == 202
+    assert answers[0] == answers[1]
+    assert change(box, "POST", "messages/send", {**body, "text": "y"}, token_for(box), **name)[0] == 422
+    assert change(box, "POST", "messages/send", body, **name)[0] == 202, "the key itself is another sender"
+    wait_for("both messages", lambda: len(by_imap(box)) == 2)
+    assert len(by_imap(box, "Sent")) == 2
+
+
+def test_only_a_reader_answers(box: Mailbox) -> None:
+    """The subject of a message comes out with an answer to it."""
+    append(box, BOUNDARY)
+    id_ = f"{read(box, 'mailboxes')['items'][0]['uidvalidity']}.1"
+    before = read_events(box)
+    body = {"to": [box.address], "text": "x", "in_reply_to_id": id_}
+    status, problem = change(box, "POST", "messages/send", body, token_for(box, scopes=["messages:send"]))
+    assert (status, problem["code"]) == (403, "forbidden")
+    assert "messages:read" in problem["detail"]
+    assert read_events(box) == before
+    assert change(box, "POST", "messages/send", body, token_for(box))[0] == 202
+    assert read_events(box) == before + 1

@@ -197,3 +197,14 @@ def test_a_key_must_have_the_scope(box: Mailbox) -> None:
         assert (status, answer["code"]) == (403, "forbidden")
     assert flags_by_imap(box) == {1: set()}
     assert change(box, "PUT", f"messages/{id_}", {"flags": {"seen": True}}, writer)[0] == 200
+
+
+@pytest.mark.parametrize("name", ["inbox", "Inbox"])
+def test_inbox_has_any_case(box: Mailbox, name: str) -> None:
+    """Another spelling is the same mailbox (RFC 9051, 5.1): nothing is moved."""
+    (id_,) = filled(box, 1)
+    status, answer = change(box, "PUT", f"messages/{id_}?mailbox={name}", {"flags": {"seen": True}, "mailbox": "INBOX"})
+    assert (status, answer["message"]["id"], answer["message"]["mailbox"]) == (200, id_, "INBOX")
+    status, answer = change(box, "PUT", f"messages/{id_}", {"mailbox": name})
+    assert (status, answer["message"]["id"], answer["message"]["mailbox"]) == (200, id_, "INBOX")
+    assert flags_by_imap(box) == {1: {"\\Seen"}}

@@ -245,6 +245,17 @@ def test_an_answer(box: Mailbox, other: Mailbox) -> None:
     assert (status, problem["errors"][0]["field"]) == (400, "in_reply_to_mailbox")
 
 
+def test_what_postfix_refuses_for_good(box: Mailbox, other: Mailbox) -> None:
+    """A To field of more than 60,000 octets."""
+    name, _, domain = other.address.partition("@")
+    status, problem = try_send(box, *(f"{'😀' * 250} <a{number}@{domain}>" for number in range(60)))
+    assert (status, problem["code"]) == (409, "recipient_refused"), problem
+    status, problem = try_send(box, *(f"{'😀' * 250} <{name}+{number}@{domain}>" for number in range(60)))
+    assert (status, problem["code"]) == (409, "message_refused"), problem
+    assert "60000 octets" in problem["detail"]
+    assert by_imap(other) == {}
+
+
 def test_a_kill_of_the_api(box: Mailbox, other: Mailbox) -> None:
     """The API is killed at any moment of 12 sends; each is sent once, by as many tries as it takes,
     and has one copy."""

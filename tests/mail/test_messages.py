@@ -13,7 +13,7 @@ from tests.harness.service import wait_for
 from tests.mail.clients import smtp
 from tests.mail.odd_messages import for_smtp, messages
 from tests.mail.platform import Mailbox, Platform
-from tests.mail.reading import append, by_imap, get, listed, read, read_events
+from tests.mail.reading import append, by_imap, change, get, listed, read, read_events
 from tests.mail.test_last_login import last_login
 
 
@@ -351,3 +351,32 @@ def test_no_log_has_what_a_message_says(box: Mailbox) -> None:
     for path in Path(box.platform.service.data / "log").iterdir():
         text = path.read_text(errors="replace")
         assert not [word for word in words if word in text], path
+
+
+@pytest.mark.parametrize("query", ["since=0001-01-01", "until=0999-12-31", "since=9999-12-31", "until=9999-12-31"])
+def test_days_that_no_message_has(box: Mailbox, query: str) -> None:
+    append(box, letter().as_bytes())
+    assert len(listed(box, f"?{query}")) == (1 if query in ("since=0001-01-01", "until=9999-12-31") else 0)
+
+
+def test_what_is_missing_leaves_the_session_usable(box: Mailbox) -> None:
+    append(box, letter().as_bytes())
+    for missing in ("messages?mailbox=Nowhere", "messages/1.1?mailbox=Nowhere"):
+        assert len(listed(box)) == 1
+        assert get(box, missing)[0] == 404
+        assert read(box, "mailboxes")["items"][0]["messages"] == 1
+
+
+def test_keywords_that_look_like_numbers_or_nil(box: Mailbox) -> None:
+    """IMAP allows such flags (RFC 9051, 9)."""
+    append(box, *[letter().as_bytes()] * 2)
+    with box.login() as imap:
+        imap.select("INBOX")
+        for uid, flag in (("1", "123"), ("2", "NIL")):
+            assert imap.uid("STORE", uid, "+FLAGS", f"({flag})")[0] == "OK"
+    items = listed(box)
+    assert [one["flags"] for one in items] == [["NIL"], ["123"]]
+    assert len(change(box, "POST", "messages/sync", {})[1]["changes"]["added"]) == 2
+    status, answer = change(box, "PUT", f"messages/{items[0]['id']}", {"flags": {"seen": True}})
+    assert (status, set(answer["message"]["flags"])) == (200, {"NIL", "\\Seen"})
+    assert change(box, "POST", "messages/delete", {"ids": [one["id"] for one in items]})[0] == 200

@@ -8,7 +8,7 @@ from postroom.accounts import outgoing_messages, send_checks
 from postroom.accounts.model import Account
 from postroom.api.context import RequestContext, Result, path_id, resolve_user
 from postroom.api.endpoints.draft_bodies import SendMessageBody, read_draft
-from postroom.api.endpoints.messages import check_text
+from postroom.api.endpoints.messages import check_text, look_at
 from postroom.api.fields import raise_if_any, text_problems
 from postroom.api.message_sending import MessageSending, SentMessageAnswer
 from postroom.api.problems import NO_MESSAGE
@@ -21,10 +21,11 @@ from postroom.messages.parsed import ParsedMessage
 from postroom.messages.people import LONGEST_NAME, Person, is_one_line
 from postroom.parameters import UserId
 
+READS = "messages:read"
 LARGEST_BODY = 25 * 1024 * 1024
 REFUSES = (
     *("account_suspended", "account_disabled", "sending_off", "domain_not_active", "limit_reached", "outbound_off"),
-    *("recipient_refused", "mail_off", "mail_unavailable"),
+    *("recipient_refused", "message_refused", "mail_off", "mail_unavailable"),
 )
 
 
@@ -51,22 +52,28 @@ async def send(context: RequestContext, query: SendMessageQuery, body: SendMessa
     check_text(body.in_reply_to_mailbox, "in_reply_to_mailbox", problems)
     draft = read_draft(body, problems)
     raise_if_any(problems)
+    if body.in_reply_to_id is not None and READS not in context.actor.scopes:
+        raise Refused("forbidden", f"With in_reply_to_id, this needs the scope {READS} too: send a key that has it.")
     account, was_taken = await _account(context, draft, query.user_id, body.user_id)
     if body.from_ is None:
         draft = msgspec.structs.replace(draft, from_=_own(account))
     if body.in_reply_to_id is not None:
         try:
-            draft = draft.answering(await _original(context, account.id, body.in_reply_to_mailbox, body.in_reply_to_id))
+            draft = draft.answering(await _original(context, account, body.in_reply_to_mailbox, body.in_reply_to_id))
         except Refused:
             if not was_taken:
                 raise
     return await MessageSending(context, account, draft, saves=body.save_sent).run()
 
 
-async def _original(context: RequestContext, account_id: int, mailbox: str, id_: str) -> ParsedMessage:
-    """The message that is answered. Raises `invalid_request` if there is none."""
+async def _original(context: RequestContext, account: Account, mailbox: str, id_: str) -> ParsedMessage:
+    """The message that is answered, which counts as read by the key. Raises `invalid_request` if
+    there is none."""
     try:
-        return (await context.services.messages.get(account_id, mailbox, message_id_of(id_))).parsed
+        _, tell = await look_at(context, account.id, account.user_id)
+        found = await context.services.messages.get(account.id, mailbox, message_id_of(id_))
+        await tell()
+        return found.parsed
     except Refused as error:
         if error.code != "not_found":
             raise
