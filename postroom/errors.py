@@ -32,7 +32,7 @@ class LimitReached(Refused):
         what = name.replace("_", " ")
         super().__init__(
             "limit_reached",
-            f"The limit of {limit} {what} is reached: {advice}.",
+            f"The limit of {what} ({limit}) is reached: {advice}.",
             FieldError(name, "limit_reached", f"At most {limit}."),
         )
         self.limit = limit
@@ -53,8 +53,8 @@ def invalid(*fields: FieldError) -> Refused:
 class TooMany(Refused):
     """A limit of calls is reached; calls are possible again after `seconds`."""
 
-    def __init__(self, detail: str, seconds: int) -> None:
-        super().__init__("too_many_requests", detail)
+    def __init__(self, detail: str, seconds: int, *fields: FieldError) -> None:
+        super().__init__("too_many_requests", detail, *fields)
         self.seconds = seconds
 
 

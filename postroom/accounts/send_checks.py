@@ -27,7 +27,7 @@ def check(tx: Tx, actor: Actor, id_: int, user_id: str | None, sender: str | Non
     except TooManyRecipients as why:
         raise LimitReached(why.name, why.limit, "send it to fewer at a time, or have the limit raised") from None
     except NotSent as why:
-        raise Refused("sending_off", f"{why}.") from None
+        raise Refused("sending_off", f"{why}: PUT /v2/email-accounts/:id with may_send true changes that.") from None
     if not _may_use(tx, account, account.address):
         raise Refused("domain_not_active", "The account's domain is not active: it sends nothing.")
     if sender is not None and not _may_use(tx, account, sender):

@@ -43,7 +43,7 @@ def parse(text: str) -> Address:
     not certain to name one address."""
     match = _ADDRESS.fullmatch(text)
     if not match:
-        raise BadAddress("invalid_address", "A sender has the form local_part@domain, without quotes and comments.")
+        raise BadAddress("invalid_address", "An address has the form local_part@domain, without quotes and comments.")
     return Address(parse_local_part(match[1].partition("+")[0]), parse_host(match[2]))
 
 

@@ -57,7 +57,7 @@ WORDS: dict[str, tuple[str, Any]] = {
     "key": ("The new key's properties.", None),
     "key_id": ("The key that made the change, or null.", 7),
     "kind": ("What the address is; `former` was left by a rename.", "alias"),
-    "last_login_at": ("The last login, to the day, or null.", ANY_TIME),
+    "last_login_at": ("The last login, accurate to a minute, or null.", ANY_TIME),
     "last_used_at": ("The last use, to the minute, or null.", ANY_TIME),
     "limit": ("The size of the page that was used.", 50),
     "limits": ("The limits; null means no limit.", None),

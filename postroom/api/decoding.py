@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote_to_bytes
 import msgspec
 from msgspec import Meta
 
+from postroom.api.type_words import in_words
 from postroom.errors import FieldError, Refused, invalid
 from postroom.parameters import LARGEST, LIMIT_MAX
 
@@ -249,7 +250,7 @@ def _unknown_field(name: str, known: Iterable[str]) -> FieldError:
 def _field_error(name: str, message: str, hint: Any) -> FieldError:
     """msgspec's one-line message as a field error that names types and rules, never a value that
     was sent."""
-    problem = _WHERE.sub("", message)  # a fault in an element is reported for the whole list
+    problem = in_words(_WHERE.sub("", message))  # a fault in an element is reported for the whole list
     if problem.startswith("Invalid enum value"):
         problem = f"Use one of: {', '.join(_choices(hint))}"
     return FieldError(name or "body", "invalid", f"{problem}.".replace("..", "."))

@@ -79,7 +79,8 @@ class Handling:
     async def _guarded(self, exchange: Exchange, actor: Actor, route: Route, values: dict[str, str]) -> Result:
         await self._check_mail_token(actor, route, values)
         if route.scope not in actor.scopes:
-            raise Refused("forbidden", f"This key lacks the scope {route.scope}: send a key that has it.")
+            what = "key" if actor.token_id is None else "mail token"
+            raise Refused("forbidden", f"This {what} lacks the scope {route.scope}: send one that has it.")
         if exchange.query_text:
             exchange.answer_headers += ignored(route.query, exchange.query_text)
         context = RequestContext(

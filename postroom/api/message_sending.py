@@ -43,6 +43,7 @@ RECIPIENTS = {
     "5.2.2": FieldError("", "mailbox_full", "This mailbox is full."),
     "5.7.1": FieldError("", "outbound_off", "This address is on another server, and mail does not leave this one."),
 }
+SEND_LIMIT = FieldError("to", "send_limit_reached", "The account has reached a send limit of an hour or a day.")
 REFUSED = FieldError("", "refused", "This address is refused.")
 
 
@@ -155,7 +156,7 @@ class MessageSending:
         code, number = _code(error.text), len(self._draft.recipients)
         if code == LIMIT_REACHED and not error.recipients:
             at, _, why = error.text.removeprefix(LIMIT_REACHED).strip().partition(" ")
-            raise TooMany(f"{why}.", max(1, int(at) // 1000 - int(time.time()) + 1))
+            raise TooMany(f"{why}.", max(1, int(at) // 1000 - int(time.time()) + 1), SEND_LIMIT)
         if code in (NOT_YOURS, NOT_SENT) and not error.recipients:
             # Changed since the first check, or what only the milter knows.
             check = partial(

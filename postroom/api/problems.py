@@ -13,7 +13,7 @@ MEDIA_TYPE = "application/problem+json"
 PROBLEMS: dict[str, tuple[int, str]] = {
     "invalid_request": (400, "The request is not valid"),
     "not_available": (400, "Not available yet"),
-    "unauthorized": (401, "No valid API key"),
+    "unauthorized": (401, "No valid key"),
     "forbidden": (403, "This key may not do that"),
     "key_too_wide": (403, "The key is wider than yours"),
     "csrf_refused": (403, "The request did not come from the console"),

@@ -47,7 +47,11 @@ class Differences(msgspec.Struct):
         hooks = {"made or changed since, will be gone": self.webhooks_made, ended: self.webhooks_ended}
         found = [("accounts", *item) for item in said.items()] + [("keys", *item) for item in keys.items()]
         found += [("webhooks", *item) for item in hooks.items()]
-        return [f"{len(names)} {what} {text}: {_some(names, most)}" for what, text, names in found if names]
+        return [
+            f"{len(names)} {what if len(names) > 1 else what.removesuffix('s')} {text}: {_some(names, most)}"
+            for what, text, names in found
+            if names
+        ]
 
 
 def find(then: Tx, now: Tx, *, has_webhooks: Sequence[bool]) -> Differences:

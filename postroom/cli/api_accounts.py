@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from msgspec import UNSET
 
 from postroom.cli import api_commands, connection
 from postroom.client import Client
@@ -21,7 +20,6 @@ from postroom.parameters import (
     IdempotencyKey,
     Password,
     PasswordHash,
-    QuotaBytes,
     QuotaMessages,
     UserId,
     words_of,
@@ -29,7 +27,9 @@ from postroom.parameters import (
 
 # Operations whose command is written in this file, not generated.
 OWN = ("create_account",)
-SWITCHES = [one for one in catalog()["create_account"].parameters if one.name in ("protocols", "main_password")]
+# Parameters of `create` whose options are generated.
+GENERATED = ("quota_bytes", "protocols", "main_password")
+OPTIONS = [one for one in catalog()["create_account"].parameters if one.name in GENERATED]
 STATUSES = {
     "suspend": ("suspended", "No login and no sending; mail still arrives and waits. Open sessions end."),
     "disable": ("disabled", "No login, no sending, and new mail is refused. Open sessions end."),
@@ -60,7 +60,7 @@ Passwords = Annotated[
 
 def add(app: typer.Typer) -> None:
     signature = list(inspect.signature(create).parameters.values())[:-1]
-    signature += [option for switch in SWITCHES for option in api_commands.options(switch)]
+    signature += [option for one in OPTIONS for option in api_commands.options(one)]
     run = functools.wraps(create)(lambda **given: create(**given))
     app.command("create")(api_commands.with_signature(run, signature))
     update = catalog()["update_account"]
@@ -76,7 +76,6 @@ def create(
     password_file: PasswordFile = None,
     password_hash_file: HashFile = None,
     allow_reserved: Annotated[bool, typer.Option("--allow-reserved", help=words_of(AllowReserved))] = False,
-    quota_bytes: Annotated[int | None, typer.Option(min=1, help=words_of(QuotaBytes))] = None,
     quota_messages: Annotated[int | None, typer.Option(min=1, help=words_of(QuotaMessages))] = None,
     credential: CredentialOption = None,
     idempotency_key: Annotated[str | None, typer.Option(help=words_of(IdempotencyKey))] = None,
@@ -94,10 +93,9 @@ def create(
         "password_hash": password_hash_file and connection.read(password_hash_file),
         "allow_reserved": allow_reserved or None,
         "idempotency_key": idempotency_key,
-        "quota_bytes": UNSET if quota_bytes is None else quota_bytes,
         "quota_messages": quota_messages,
         "credential": credential,
-    } | api_commands.arguments_of(SWITCHES, more)
+    } | api_commands.arguments_of(OPTIONS, more)
     with connection.client(more["server"], more["key_file"]) as client:
         if source is not None:
             _create_all(client, source, passwords, given)

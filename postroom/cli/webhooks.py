@@ -39,7 +39,7 @@ def _secret(secret: str | None, file: Path | None) -> str:
     except OSError as error:
         raise BadSettings(f"{file}: {error.strerror}.") from None
     except ValueError:
-        raise BadSettings("The secret is none: it begins with whsec_ and goes on in base64.") from None
+        raise BadSettings("This is no secret of a webhook: one begins with whsec_, and base64 follows.") from None
     if not secret:
         raise BadSettings("Give --secret or --secret-file: the answer that made the webhook has the secret.")
     return secret

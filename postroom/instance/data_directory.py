@@ -115,7 +115,7 @@ def _lock(path: Path, kind: int, identity: Identity) -> int:
         except BlockingIOError:
             if time.monotonic() > deadline:
                 os.close(descriptor)
-                raise CannotStart(f"Another Postroom service runs on {path.parent.parent} already.") from None
+                raise CannotStart(f"Another Postroom service runs on {path.parent.parent}: stop it first.") from None
             time.sleep(0.02)
     return descriptor
 

@@ -319,7 +319,7 @@ def test_an_organization_has_so_many_keys_and_no_more(tenant: Tenant, monkeypatc
     made = [tenant.post("/v2/keys", {}) for _ in range(3)]
     assert [answer.status for answer in made] == [201, 201, 409]
     assert (made[2].code, made[2].json["limit"]) == ("limit_reached", 3)
-    assert made[2].json["detail"] == "The limit of 3 keys is reached: delete one."
+    assert made[2].json["detail"] == "The limit of keys (3) is reached: delete one."
     assert tenant.post("/v2/keys/delete", {"id": made[0].json["key"]["id"]}).status == 200
     assert tenant.post("/v2/keys", {}).status == 201, "a revoked key does not count"
     assert tenant.post("/v2/keys", {}).status == 409

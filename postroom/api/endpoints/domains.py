@@ -235,7 +235,7 @@ async def delete(context: RequestContext, query: DomainUserQuery, body: DeleteDo
 async def set_route(context: RequestContext, query: DomainQuery, body: RouteBody) -> Result:
     """Sets how inbound mail is handled. Mail is always stored; with `webhook_then_store` each
     message is also sent to a URL, and with `webhook` it then leaves the mailbox. A secret that is
-    made here is shown only once."""
+    made here is shown only once. A mode with a URL needs the scope `messages:read` too."""
     show = projection(query.fields, shown, FIELDS)
     name, user_id = _domain_and_user(context, query.user_id, body.user_id)
     command, key = _route(context, body), context.services.digest_key

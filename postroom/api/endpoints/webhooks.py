@@ -136,8 +136,8 @@ show, show_deleted = filler(ShownWebhook), filler(DeletedWebhook)
     refuses=("limit_reached", "not_available"),
 )
 async def create(context: RequestContext, query: UserQuery, body: CreateWebhookBody) -> Result:
-    """Makes a webhook: events from now on are sent to its URL. The secret that signs them is shown
-    only once."""
+    """Makes a webhook: events and mail from now on are sent to its URL. The secret that signs them
+    is shown only once. The key needs the scope `events:read` too, and for mail `messages:read`."""
     problems = text_problems(query.user_id, body.user_id)
     command = CreateWebhook(
         url=_url(context, body.url, problems),
@@ -191,7 +191,7 @@ async def get(context: RequestContext, query: UserQuery) -> Result:
 )
 async def update(context: RequestContext, query: UserQuery, body: UpdateWebhookBody) -> Result:
     """Changes the URL, the events or the description, or makes a disabled webhook active again;
-    absent fields stay as they are."""
+    absent fields stay as they are. Other events need the scopes that a new webhook needs."""
     problems = text_problems(query.user_id, body.user_id)
     command = UpdateWebhook(
         url=UNSET if body.url is UNSET else _url(context, body.url, problems),
