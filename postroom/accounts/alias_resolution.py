@@ -11,7 +11,7 @@ from postroom.address import Address
 from postroom.db import Row, Tx
 from postroom.domains import commands as domains
 
-Reason = Literal["unknown", "disabled", "resting", "over_quota", "domain_pending"]
+Reason = Literal["unknown", "disabled", "quarantine", "over_quota", "domain_pending"]
 HELD = """
 SELECT account_id, alias_id, rests_until, user_id, (
   SELECT kind FROM aliases WHERE id = addresses.alias_id AND organization_id = :organization)
@@ -81,7 +81,7 @@ def _why(
     if account_id is not None:
         return reason, "account", (account_id,)
     if alias_id is None:
-        return "resting", "none", ()
+        return "quarantine", "none", ()
     ids = aliases.members(tx, actor.organization_id, alias_id)
     seen = _seen(tx, actor, user_id, ids)
     if ids and not seen:  # an alias of which the key sees nothing

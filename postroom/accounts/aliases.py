@@ -121,7 +121,7 @@ def from_row(row: Row, account_ids: Sequence[int] = ()) -> Alias:
 
 
 def get(tx: Tx, actor: Actor, id_: int, user_id: str | None) -> Alias:
-    """Returns one alias. Raises not_found if the alias is foreign, unknown or resting."""
+    """Returns one alias. Raises not_found if the alias is foreign, unknown or in quarantine."""
     return _read(tx, actor, GET, id_, user_id)
 
 

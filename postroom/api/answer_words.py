@@ -101,7 +101,7 @@ WORDS: dict[str, tuple[str, Any]] = {
     "protocols": ("Which protocols the account can be used with, by any password; smtp is submission.", None),
     "purge_at": ("When the mail is erased; until then the account can be restored. Or null.", ANY_TIME),
     "purpose": ("What the record is for.", "mx"),
-    "reason": ("Why mail is refused, or null.", "resting"),
+    "reason": ("Why mail is refused, or null.", "quarantine"),
     "quota_bytes": ("How many bytes of mail the account may hold, or null.", 5368709120),
     "aliases": ("The first 50 addresses of the account's aliases.", ["sales@example.com"]),
     "aliases_more": ("Whether the account has more than 50 aliases.", False),

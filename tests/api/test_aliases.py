@@ -210,7 +210,7 @@ def test_resolve(tenant: Tenant, ann: int, ben: int) -> None:
         ("ann+tag", ("account", [ann], True, None)),
         ("Sales", ("alias", [ann], True, None)),
         ("nobody", ("none", [], False, "unknown")),
-        ("gone", ("none", [], False, "resting")),
+        ("gone", ("none", [], False, "quarantine")),
     ):
         found = tenant.get("/v2/email-aliases/resolve", address=f"{local_part}@{tenant.domain}").json
         assert (found["kind"], found["account_ids"], found["accepted"], found["reason"]) == wanted, local_part

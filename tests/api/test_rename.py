@@ -103,7 +103,7 @@ def test_without_a_former_address_the_old_one_rests(tenant: Tenant, ann: int) ->
     body = {"domain": tenant.domain, "local_part": "ann", "user_id": "other"}
     assert tenant.post("/v2/email-accounts/create", body).code == "address_exists"
     found = tenant.get("/v2/email-aliases/resolve", address=f"ann@{tenant.domain}").json
-    assert (found["accepted"], found["reason"]) == (False, "resting")
+    assert (found["accepted"], found["reason"]) == (False, "quarantine")
     assert rename(tenant, ann, local_part="ann").status == 200
 
 
