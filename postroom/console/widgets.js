@@ -235,7 +235,7 @@ export function explain(problem) {
   if (problem.code === "outcome_unknown") return "The request may have been carried out. Look before you try again.";
   if (MAIL[problem.code]) return problem.message;
   if (problem.status === 503) return "The server is busy. Try again in a moment.";
-  if (problem.status === 404) return "It does not exist, or this key may not see it.";
+  if (problem.status === 404) return NOT_SEEN;
   if (problem.status === undefined) return "Something went wrong on this page.";
   return problem.message;
 }
@@ -276,11 +276,13 @@ export function failure(problem, retry) {
   return box;
 }
 
+const NOT_SEEN = "It does not exist, or this key may not see it.";
+
 /** A page about an object that this key does not see, with the way back to the list. */
-export function missing(title, back) {
+export function missing(title, back, text = NOT_SEEN) {
   return [
     pageHead(title, { back }),
-    empty("search", "Nothing here", "It does not exist, or this key may not see it.", h("a", { class: "button primary", href: back[0] }, `To the ${back[1].toLowerCase()}`)),
+    empty("search", "Nothing here", text, h("a", { class: "button primary", href: back[0] }, `To the ${back[1].toLowerCase()}`)),
   ];
 }
 
