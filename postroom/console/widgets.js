@@ -304,11 +304,12 @@ export async function region(element, work, { rows, lost } = {}) {
   }
 }
 
+/** A card; several `actions` stand together at the end of its head. */
 export function card(title, content, { actions, kind = "" } = {}) {
   return h(
     "section",
     { class: `card ${kind}` },
-    title && h("div", { class: "card-head" }, h("h2", null, title), actions),
+    title && h("div", { class: "card-head" }, h("h2", null, title), Array.isArray(actions) ? h("div", { class: "buttons start" }, actions) : actions),
     content,
   );
 }

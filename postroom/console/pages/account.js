@@ -40,7 +40,7 @@ function view(account, servers, context) {
       label: "Events of this account",
       path: () => `/v2/events?account_id=${account.id}&order=newest&limit=20`,
       head: ["What", "Detail", "By", "When"],
-      row: (event) => h("tr", null, h("td", null, words(event)), h("td", { class: "grow faint" }, event.type.startsWith("alias.") ? event.data.address : detail(event)), h("td", { class: "faint nowrap" }, by(event)), h("td", { class: "nowrap" }, moment(event.created_at))),
+      row: (event) => h("tr", null, h("td", null, words(event)), h("td", { class: "grow faint" }, event.type.startsWith("alias.") ? event.data.address : detail(event)), h("td", { class: "faint by" }, by(event)), h("td", { class: "nowrap" }, moment(event.created_at))),
       none: () => empty("events", "No events", "Nothing is known of this account."),
     });
     history.lastElementChild.replaceWith(list.element);
