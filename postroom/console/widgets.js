@@ -3,6 +3,7 @@
 
 import { address, fill, h, icon, newId } from "./dom.js";
 import { ago, when } from "./format.js";
+import { inLabels } from "./labels.js";
 
 export function button(text, { icon: name, kind = "", onclick, ...props } = {}) {
   return h("button", { type: "button", class: `button ${kind}`, onclick, ...props }, name && icon(name), h("span", null, text));
@@ -211,11 +212,12 @@ function showErrors(element, alert, problem) {
   const rest = [];
   for (const error of problem.fields || []) {
     const box = element.querySelector(`[data-field="${CSS.escape(error.field)}"]`);
-    if (!box) rest.push(error.message);
+    const message = inLabels(error.message);
+    if (!box) rest.push(message);
     else {
       const control = box.querySelector("input, select, textarea");
       control.setAttribute("aria-invalid", "true");
-      box.querySelector(".error").textContent = error.message;
+      box.querySelector(".error").textContent = message;
       first ||= control;
     }
   }
@@ -237,7 +239,7 @@ export function explain(problem) {
   if (problem.status === 503) return "The server is busy. Try again in a moment.";
   if (problem.status === 404) return NOT_SEEN;
   if (problem.status === undefined) return "Something went wrong on this page.";
-  return problem.message;
+  return inLabels(problem.message);
 }
 
 // --- the states of a region
