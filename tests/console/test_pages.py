@@ -5,6 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from postroom.events import TYPES
 from tests.console.conftest import ABSOLUTE, Visit
 
 XSS = "<img src=x onerror=alert(1)>\"'><script>alert(2)</script>"
@@ -71,6 +72,12 @@ def test_events_by_type(console: Visit) -> None:
     expect(rows).to_have_count(1)
     console.page.get_by_label("Type").select_option("account.restored")
     expect(console.page.get_by_text("Nothing has happened that fits")).to_be_visible()
+
+
+def test_every_type_of_event_has_words(console: Visit) -> None:
+    console.open("/events")
+    options = console.page.get_by_label("Type").locator("option")
+    assert sorted(option.get_attribute("value") or "" for option in options.all()) == sorted(("", *TYPES))
 
 
 def test_domains(console: Visit) -> None:
@@ -155,6 +162,21 @@ def test_who_made_a_change_without_a_key(console: Visit, type_: str, data: str, 
     expect(happened.locator("td.by")).to_have_text(by)
     console.open("/")
     expect(console.page.locator(f".event-list li:has([title='{type_}']) .by")).to_have_text(by)
+
+
+@pytest.mark.parametrize(
+    ("type_", "data", "words"),
+    [
+        ("account.send_limit_reached", '{"limit": "recipients_per_hour", "number": 1}', "1 recipient per hour"),
+        ("account.send_blocked", '{"limit": "new_recipients_per_day", "number": 2}', "2 new recipients per day"),
+        ("account.login_attack_started", '{"failures": 30, "networks": 1}', "30 wrong passwords from 1 network"),
+        ("account.login_attack_ended", '{"failures": 1, "seconds": 9}', "1 wrong password"),
+    ],
+)
+def test_the_numbers_of_an_event(console: Visit, type_: str, data: str, words: str) -> None:
+    happen(console, type_, data)
+    console.open("/events")
+    expect(console.page.locator(f"tbody tr:has([title='{type_}']) td.grow .faint")).to_have_text(words)
 
 
 def test_what_the_owner_did_without_a_key(console: Visit) -> None:
