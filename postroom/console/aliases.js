@@ -12,7 +12,7 @@ const SHOWN = 200;
 
 /** The card with an account's aliases. */
 export function aliasesCard(account, { signal }) {
-  const content = h("div", { class: "brief" });
+  const content = h("div", { class: "brief broad" });
   const load = () => region(content, async () => {
     const found = (await get(withQuery("/v2/email-aliases", { account_id: account.id, limit: SHOWN }), { signal })).items;
     if (!found.length) return empty("accounts", "No other address", "An alias is a further address: its mail arrives here.");

@@ -47,6 +47,11 @@ export function address(text) {
   return at < 1 ? text : [text.slice(0, at), h("wbr"), text.slice(at)];
 }
 
+/** The parts of a network address, which breaks after its colons. */
+export function network(text) {
+  return (text || "").split(/(?<=:)/).flatMap((part) => [part, h("wbr")]);
+}
+
 const PATHS = {
   overview: "M3 12l9-8 9 8M5.500 10v9.500h13V10M10 19.500v-5h4v5",
   accounts: "M4 6.500h16v11H4zM4.500 7l7.500 6 7.500-6",

@@ -1,11 +1,13 @@
 // Adding a domain, and what is known of the domains before an account is made.
 
-import { can, current, get, post, withQuery } from "./api.js";
+import { call, can, current, get, post, withQuery } from "./api.js";
 import { h } from "./dom.js";
+import { unicodeOf } from "./idn.js";
 import { button, dialog, field, form, input } from "./widgets.js";
 
 /**
- * The path of a domain's page. It includes the user, because several users may claim one domain.
+ * The path of the page of a domain, or of an account's domain. It includes the user, because several
+ * users may claim one domain.
  */
 export function pathOf(domain) {
   return withQuery(`/domains/${encodeURIComponent(domain.domain)}`, { user_id: domain.user_id });
@@ -15,6 +17,26 @@ export function pathOf(domain) {
 export function domainsPath(values) {
   const whose = current().key.user_id ? {} : { every_user: "true" };
   return withQuery("/v2/domains", { fields: "*", ...whose, ...values });
+}
+
+// How far a domain is looked for by its name alone: in this many domains, by pages of this size.
+export const MOST_LOOKED_AT = 5000;
+const PAGE = 500;
+
+/**
+ * The domains of this name that this key sees, of any user: { claims, isCut }. `isCut` says that
+ * there are more domains than were looked at.
+ */
+export async function domainsNamed(name, signal) {
+  const wanted = name.toLowerCase();
+  const claims = [];
+  let path = domainsPath({ fields: "domain,user_id,status", limit: PAGE });
+  for (let looked = 0; path && looked < MOST_LOOKED_AT; looked += PAGE) {
+    const { data, next } = await call("GET", path, { signal });
+    claims.push(...data.items.filter((item) => item.domain === wanted || unicodeOf(item.domain) === wanted));
+    path = next;
+  }
+  return { claims, isCut: Boolean(path) };
 }
 
 /**

@@ -2,6 +2,7 @@
 // file.
 
 import { fill, h, icon } from "./dom.js";
+import { plural } from "./format.js";
 import { button, card, copy, copyable, say } from "./widgets.js";
 
 const PURPOSES = {
@@ -63,7 +64,7 @@ export function recommendedCard(domain, records) {
   return h(
     "details",
     { class: "card fold" },
-    h("summary", null, h("h2", null, "Recommended"), h("span", { class: "faint" }, found ? `${found} published` : `${records.length} records, not required`)),
+    h("summary", null, h("h2", null, "Recommended"), h("span", { class: "faint" }, found ? `${found} published` : `${plural(records.length, "record")}, not required`)),
     h("div", { class: "fold-actions" }, copyAll(domain, records, "the recommended records")),
     list(records, MILD),
   );

@@ -1,6 +1,7 @@
 // Describes events in words.
 
 import { address, h } from "./dom.js";
+import { plural } from "./format.js";
 import { moment } from "./widgets.js";
 
 const WORDS = {
@@ -28,6 +29,8 @@ const WORDS = {
   "account.under_quota": ["good", "Mailbox has room again"],
   "account.send_limit_reached": ["warn", "Send limit reached"],
   "account.send_blocked": ["bad", "Blocked from sending"],
+  "account.login_attack_started": ["bad", "Under attack"],
+  "account.login_attack_ended": ["good", "Attack is over"],
   "account.moved": ["", "Moved to another machine"],
   "account.move_cancelled": ["", "Move to another machine cancelled"],
   "message.read": ["", "Mail read by a key"],
@@ -75,37 +78,63 @@ export function words(event) {
   return h("span", { class: `event ${tone}` }, h("span", { class: "dot", "aria-hidden": "true" }), h("span", { title: event.type }, text));
 }
 
+/** The domain whose hidden account an event is about, or undefined. A catch-all has the same address. */
+function hiddenOf({ type, data }) {
+  return type.startsWith("alias.") ? undefined : /^\*@(.+)$/.exec(data.address)?.[1];
+}
+
 /** The object of an event, with a link to its page if there is one. */
-export function subject(event, { plain = false } = {}) {
+export function subject(event) {
   const { data } = event;
+  const hidden = hiddenOf(event);
+  if (hidden) return h("span", null, `Mail that is not kept, ${hidden}`);
   const text = data.address || data.subdomain || data.domain || (data.prefix && `${data.prefix}…`) || data.host || event.user_id || "";
-  if (plain || !text || !event.account_id) return h("span", null, address(text));
+  if (!text || !event.account_id || event.type === "account.purged") return h("span", null, address(text));
   return h("a", { href: `/accounts/${event.account_id}` }, address(text));
 }
 
 export function detail(event) {
-  const { changed, from, to, percent, old, new: rule, limit } = event.data;
+  const { changed, from, to, percent, old, new: rule, limit, failures, networks } = event.data;
   if (event.type === "webhook.disabled") return event.data.reason.replaceAll("_", " ");
   if (event.type.startsWith("credential.")) return event.data.name;
   if (percent) return `${percent} %`;
   if (rule) return [old, rule].map((each) => (each.enabled ? each.to.join(", ") : "off")).join(" → ");
-  if (limit) return `${event.data.number} ${limit.replaceAll("_", " ")}`;
+  if (failures) return [plural(failures, "wrong password"), networks && `from ${plural(networks, "network")}`].filter(Boolean).join(" ");
+  if (limit) return plural(event.data.number, limit.replaceAll("_", " ").replace("recipients", "recipient"), limit.replaceAll("_", " "));
   if (changed) return changed.map((name) => name.replaceAll("_", " ")).join(", ");
   return from && to ? `${from} → ${to}` : "";
 }
 
+// What an event without a key comes from, by its type: Postroom itself, or the operator's command line.
+const POSTROOM = new Set([
+  "account.sessions_ended", "account.purged", "account.quota_warning", "account.over_quota", "account.under_quota",
+  "account.send_limit_reached", "account.send_blocked", "account.login_attack_started", "account.login_attack_ended",
+  "credential.deleted", "alias.expired", "alias.orphaned", "domain.lost", "domain.degraded", "domain.recovered",
+  "domain.expired", "domain.dkim_switched",
+]);
+const OPERATOR = new Set([
+  "account.moved", "account.move_cancelled", "domain.created", "domain.suspended", "domain.deactivated", "domain.deleted",
+  "limits.changed", "key.created", "key.revoked",
+]);
+
+/** Who made a change. The pages without a key are those of an account's owner. */
 export function by(event) {
-  if (event.type === "account.password_set" || event.data.by === "owner") return "its owner";
-  return event.key_id ? `key ${event.key_id}` : "operator";
+  const { type, data } = event;
+  if (event.key_id) return `key ${event.key_id}`;
+  if (event.request_id) return "its owner";
+  if (POSTROOM.has(type) || (type === "webhook.disabled" && data.reason !== "key_revoked")) return "Postroom";
+  // The DNS activates a pending domain only.
+  if (OPERATOR.has(type) || type === "webhook.disabled" || (type === "domain.activated" && data.from !== "pending")) return "operator";
+  return "Postroom or its operator";
 }
 
 /** An event as one line of a short list. */
-export function eventLine(event, options) {
+export function eventLine(event) {
   return h(
     "li",
     null,
     words(event),
-    h("span", { class: "subject" }, subject(event, options)),
+    h("span", { class: "subject" }, subject(event)),
     h("span", { class: "faint by" }, by(event)),
     h("span", { class: "faint" }, moment(event.created_at)),
   );

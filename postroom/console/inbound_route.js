@@ -20,13 +20,13 @@ export function routeCard(domain, route, { path, user }) {
     const isSent = now.forward_mode !== "store";
     fill(content, isSent
       ? facts([["Each message", now.forward_mode === "webhook" ? "leaves its mailbox once it is sent to" : "is stored, and sent to"], ["URL", now.webhook_url ? copyable(now.webhook_url, "Copy the URL") : "set by the platform"]])
-      : h("p", { class: "faint" }, "Mail is stored in the mailboxes and sent nowhere else."));
+      : h("p", { class: "card-body faint" }, "Mail is stored in the mailboxes and sent nowhere else."));
     fill(actions,
       can("domains:write") && can("messages:read") && button(isSent ? "Change URL" : "Send to a URL", { onclick: () => change(now, send, draw) }),
       can("domains:write") && isSent && button("Only store", { onclick: () => end(send, draw) }));
   };
   draw(route);
-  return card("Inbound mail", content, { actions: [actions] });
+  return card("Inbound mail", content, { actions });
 }
 
 async function change(now, send, draw) {

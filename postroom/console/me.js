@@ -128,9 +128,9 @@ function sessionsCard() {
       h("span", null, h("code", null, client_address), h("span", { class: "faint" }, ` · ${plural(count, "connection")}`)),
     ]));
   }, { rows: 2 });
-  const end = button("Sign out all", { "aria-label": "Sign out all mail programs", onclick: async () => (await endSessions()) && load() });
+  const end = button("Sign out everywhere", { onclick: async () => (await endSessions()) && load() });
   load();
-  return { element: card("Signed in now", content, { actions: end }), load };
+  return { element: card("Open sessions", content, { actions: end }), load };
 }
 
 /** Programs open several connections: one row for each protocol and address. */
@@ -145,7 +145,7 @@ function grouped(sessions) {
 
 async function endSessions() {
   const text = "All mail programs and other browsers are signed out now. A program that knows a password signs in again by itself: to keep one out, delete its app password or change your password.";
-  const done = await confirm("Sign out all mail programs?", text, "Sign out all", () => post("/v2/me/sessions/end"));
+  const done = await confirm("Sign out everywhere?", text, "Sign out", () => post("/v2/me/sessions/end"));
   if (!done) return false;
   keep(done);
   toast(done.sessions_ended ? "All mail programs are signed out" : LATER);

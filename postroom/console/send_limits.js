@@ -17,8 +17,8 @@ export function sentFacts(account, sent, again) {
   const of = (count, limit) => (limit === null ? number(count) : `${number(count)} of ${number(limit)}`);
   const lift = can("accounts:write") && button("Lift the block", { onclick: async () => (await liftBlock(account)) && again() });
   return [
-    ["Sent this hour", h("span", { title: "Recipients of its mail" }, of(sent.recipients_this_hour, sent.limits.recipients_per_hour))],
-    ["Sent today", h("span", { title: "Recipients of its mail since midnight UTC" }, of(sent.recipients_today, sent.limits.recipients_per_day))],
+    ["Sent this hour", of(sent.recipients_this_hour, sent.limits.recipients_per_hour)],
+    ["Sent today", h("span", { title: "Since midnight UTC" }, of(sent.recipients_today, sent.limits.recipients_per_day), h("div", { class: "faint" }, "Both count recipients, also of forwards and replies."))],
     !account.may_send && ["Sending", h("span", { class: "tag warn" }, "switched off")],
     account.send_blocked_at && ["Sending", h("span", { class: "with-action" }, h("span", { class: "tag warn" }, "blocked: it was at its send limit for too long"), lift)],
   ];

@@ -12,7 +12,7 @@ const STATUSES = { delivered: ["active", "Delivered"], delayed: ["suspended", "S
 
 /** The card with a chart of the last 30 days and the recipients whose status changed last. */
 export function sentCard(account, { signal }) {
-  const content = h("div", { class: "brief sent" });
+  const content = h("div", { class: "brief broad" });
   const load = () => region(content, async () => {
     if (!can(SCOPE)) return empty("keys", "Not for this key", `It lacks the scope ${SCOPE}.`);
     const [days, found] = await Promise.all([
@@ -34,7 +34,13 @@ function chartOf(days) {
   if (!bars.some((bar) => bar.count)) return null;
   const words = (bar) => [plural(bar.count, "recipient"), bar.failed && `${number(bar.failed)} not delivered`, bar.delayed && `${number(bar.delayed)} still waiting`].filter(Boolean).join(", ");
   const bounced = bars.reduce((sum, bar) => sum + bar.failed, 0);
-  return h("div", { class: "card-body" }, columns({ noun: "recipients", title: `the last 30 days${bounced ? `, ${number(bounced)} not delivered` : ""}`, bars }, words));
+  const noun = bars.reduce((sum, bar) => sum + bar.count, 0) === 1 ? "recipient" : "recipients";
+  return h(
+    "div",
+    { class: "card-body" },
+    columns({ noun, title: `the last 30 days${bounced ? `, ${number(bounced)} not delivered` : ""}`, bars }, words),
+    h("p", { class: "faint" }, "Of mail that a mail program or a key has sent. Forwards and replies are not counted here."),
+  );
 }
 
 /** The rows of one page, and a button that puts the next page in its place. */

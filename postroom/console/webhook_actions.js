@@ -82,7 +82,7 @@ export async function rotateSecret(webhook) {
 export async function enableWebhook(webhook) {
   const done = await confirm(
     "Make the webhook active?",
-    "It gets the events from now on, and begins without failures. From this moment it belongs to your key: if your key is revoked, the webhook is disabled.",
+    "It gets events and mail from now on, and begins without failures. From this moment it belongs to your key: if your key is revoked, the webhook is disabled.",
     "Make active",
     () => put(`/v2/webhooks/${webhook.id}`, { status: "active" }),
     { kind: "primary" },

@@ -3,6 +3,7 @@
 
 import { address, fill, h, icon, newId } from "./dom.js";
 import { ago, when } from "./format.js";
+import { inLabels } from "./labels.js";
 
 export function button(text, { icon: name, kind = "", onclick, ...props } = {}) {
   return h("button", { type: "button", class: `button ${kind}`, onclick, ...props }, name && icon(name), h("span", null, text));
@@ -211,11 +212,12 @@ function showErrors(element, alert, problem) {
   const rest = [];
   for (const error of problem.fields || []) {
     const box = element.querySelector(`[data-field="${CSS.escape(error.field)}"]`);
-    if (!box) rest.push(error.message);
+    const message = inLabels(error.message);
+    if (!box) rest.push(message);
     else {
       const control = box.querySelector("input, select, textarea");
       control.setAttribute("aria-invalid", "true");
-      box.querySelector(".error").textContent = error.message;
+      box.querySelector(".error").textContent = message;
       first ||= control;
     }
   }
@@ -235,9 +237,9 @@ export function explain(problem) {
   if (problem.code === "outcome_unknown") return "The request may have been carried out. Look before you try again.";
   if (MAIL[problem.code]) return problem.message;
   if (problem.status === 503) return "The server is busy. Try again in a moment.";
-  if (problem.status === 404) return "It does not exist, or this key may not see it.";
+  if (problem.status === 404) return NOT_SEEN;
   if (problem.status === undefined) return "Something went wrong on this page.";
-  return problem.message;
+  return inLabels(problem.message);
 }
 
 // --- the states of a region
@@ -276,11 +278,13 @@ export function failure(problem, retry) {
   return box;
 }
 
+const NOT_SEEN = "It does not exist, or this key may not see it.";
+
 /** A page about an object that this key does not see, with the way back to the list. */
-export function missing(title, back) {
+export function missing(title, back, text = NOT_SEEN) {
   return [
     pageHead(title, { back }),
-    empty("search", "Nothing here", "It does not exist, or this key may not see it.", h("a", { class: "button primary", href: back[0] }, `To the ${back[1].toLowerCase()}`)),
+    empty("search", "Nothing here", text, h("a", { class: "button primary", href: back[0] }, `To the ${back[1].toLowerCase()}`)),
   ];
 }
 
@@ -302,11 +306,12 @@ export async function region(element, work, { rows, lost } = {}) {
   }
 }
 
+/** A card; several `actions` stand together at the end of its head. */
 export function card(title, content, { actions, kind = "" } = {}) {
   return h(
     "section",
     { class: `card ${kind}` },
-    title && h("div", { class: "card-head" }, h("h2", null, title), actions),
+    title && h("div", { class: "card-head" }, h("h2", null, title), Array.isArray(actions) ? h("div", { class: "buttons start" }, actions) : actions),
     content,
   );
 }

@@ -55,6 +55,24 @@ def test_an_account_from_its_creation_to_its_end(console: Visit) -> None:
     assert types[6] == "account.restored"
 
 
+def test_an_error_uses_the_words_of_the_form(console: Visit) -> None:
+    """The API names its fields and routes."""
+    console.tenant.account("taken")
+    console.open("/accounts")
+    console.button("Create account").first.click()
+    fill_account(console, "taken")
+    console.dialog.get_by_role("button", name="Create account").click()
+    error = console.dialog.locator("[data-field=local_part] .error")
+    expect(error).to_contain_text("choose another name before the @.")
+    fill_account(console, "free", user="\u2028")
+    console.dialog.get_by_role("button", name="Create account").click()
+    expect(console.dialog.locator("[data-field=user_id] .error")).to_contain_text("A user must be")
+    console.tenant.put("/v2/limits", {"user_id": "user_1", "accounts": 0})
+    fill_account(console, "free")
+    console.dialog.get_by_role("button", name="Create account").click()
+    expect(console.dialog.get_by_role("alert")).to_contain_text("or have it raised.")
+
+
 def test_a_deleted_account_is_found_and_restored(console: Visit) -> None:
     account = console.tenant.account("gone", user_id="u1")
     console.tenant.account("other")

@@ -153,6 +153,42 @@ def test_a_domain_that_is_not_there_is_a_page_with_a_way_back(console: Visit) ->
     expect(console.page.locator("h1")).to_have_text("Domains")
 
 
+def test_an_account_leads_to_the_domain_of_its_user(console: Visit) -> None:
+    console.tenant.new_domain(name="led.example", user_id="user 1/2")
+    account = console.tenant.account("info", domain="led.example", user_id="user 1/2")
+    console.open(f"/accounts/{account['id']}")
+    console.page.get_by_role("link", name="led.example", exact=True).click()
+    expect(console.page.locator("h1")).to_have_text("led.example")
+    expect(console.page).to_have_url(re.compile(r"/domains/led\.example\?user_id=user\+1%2F2$"))
+
+
+def test_an_address_without_the_user_finds_the_domain(console: Visit) -> None:
+    """If one user has the domain, the page opens and its address is complete; if several have
+    claimed it, the page asks whose is meant."""
+    for user in ("user_1", "user_2"):
+        claim(console, "shared.example", user)
+    claim(console, "b\u00fccher.example", "user_1")
+    console.open("/domains/B\u00fccher.example")
+    expect(console.page.locator("h1")).to_have_text("b\u00fccher.example")
+    expect(console.page).to_have_url(re.compile(r"/domains/xn--bcher-kva\.example\?user_id=user_1$"))
+    console.open("/domains/shared.example")
+    expect(console.page.get_by_text("Whose do you mean?")).to_be_visible()
+    judge(console, "a domain of two users")
+    console.page.get_by_role("link", name="user user_2").click()
+    expect(console.page.locator(".banner")).to_contain_text("user user_2")
+
+
+def test_a_domain_that_was_not_looked_for_to_the_end_says_so(console: Visit) -> None:
+    """The browser's network gives an endless list of domains."""
+    more = {"link": '</v2/domains?every_user=true&after=1>; rel="next"'}
+    page = {"items": [{"domain": "other.example", "user_id": "u", "status": "active"}], "limit": 500, "offset": 0}
+    console.page.route("**/v2/domains?*", lambda route: route.fulfill(json=page, headers=more))
+    console.open("/domains/far.example")
+    expect(console.page.locator("h1")).to_have_text("There is no such domain")
+    expect(console.page.locator(".state p").first).to_contain_text("None of the first 5,000 domains has this name.")
+    console.page.unroute_all()
+
+
 def test_the_route_of_a_domain(console: Visit) -> None:
     """A URL for its mail is set, with a secret that is shown once, and ended again."""
     console.tenant.new_domain(name="routed.example", user_id="user_1")

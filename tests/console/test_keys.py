@@ -2,7 +2,9 @@
 
 from playwright.sync_api import expect
 
+from tests.console.axe import judge
 from tests.console.conftest import ABSOLUTE, Visit
+from tests.console.widths import fits
 
 
 def test_keys(console: Visit) -> None:
@@ -39,6 +41,20 @@ def test_a_preset_chooses_the_scopes_of_a_key(console: Visit) -> None:
     made = console.page.locator(".secret").inner_text()
     assert console.tenant.get("/v2/stats", key=made).status == 200
     assert console.tenant.get("/v2/email-accounts", key=made).status == 403
+
+
+def test_the_scopes_of_a_key_unfold(console: Visit) -> None:
+    console.tenant.new_key(["stats:read", "events:read"], name="Reports")
+    console.open("/keys")
+    row = console.page.locator("tbody tr", has_text="Reports")
+    expect(row.get_by_text("stats:read")).to_be_hidden()
+    row.get_by_text("2 scopes").focus()
+    console.page.keyboard.press("Enter")
+    expect(row.locator(".tag")).to_have_text(["stats:read", "events:read"])
+    expect(row.get_by_text("stats:read")).to_be_visible()
+    console.page.locator("tbody tr", has_text="yours").get_by_text("everything that you may").click()
+    judge(console, "the scopes of keys")
+    fits(console, "the scopes of keys")
 
 
 def test_a_preset_is_no_wider_than_the_own_key(visit: Visit) -> None:

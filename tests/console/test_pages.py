@@ -5,6 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from postroom.events import TYPES
 from tests.console.conftest import ABSOLUTE, Visit
 
 XSS = "<img src=x onerror=alert(1)>\"'><script>alert(2)</script>"
@@ -73,6 +74,12 @@ def test_events_by_type(console: Visit) -> None:
     expect(console.page.get_by_text("Nothing has happened that fits")).to_be_visible()
 
 
+def test_every_type_of_event_has_words(console: Visit) -> None:
+    console.open("/events")
+    options = console.page.get_by_label("Type").locator("option")
+    assert sorted(option.get_attribute("value") or "" for option in options.all()) == sorted(("", *TYPES))
+
+
 def test_domains(console: Visit) -> None:
     console.open("/domains")
     expect(console.page.get_by_role("link", name=console.tenant.domain)).to_be_visible()
@@ -122,6 +129,89 @@ def test_overview_and_events(console: Visit) -> None:
     expect(console.page.locator("figcaption")).to_have_text("1 in the last 14 days")
     console.page.get_by_role("link", name="All events").click()
     expect(console.page.locator("tbody tr").first).to_contain_text("Account created")
+
+
+EVENT = """
+INSERT INTO events (organization_id, type, account_id, user_id, key_id, request_id, data, created_at)
+VALUES (:organization, :type, :account, 'u', :key, :request, :data, :now)"""
+
+
+def happen(console: Visit, type_: str, data: str, account: int | None = None, **by: int | str | None) -> None:
+    tenant = console.tenant
+    facts = {"organization": tenant.organization_id, "type": type_, "account": account, "data": data}
+    facts |= {"key": None, "request": None, **by}
+    tenant.api.database.write_sync(lambda tx: tx.run(EVENT, now=tx.now, **facts))
+
+
+@pytest.mark.parametrize(
+    ("type_", "data", "by"),
+    [
+        ("webhook.disabled", '{"host": "a.example", "reason": "gone"}', "Postroom"),
+        ("webhook.disabled", '{"host": "a.example", "reason": "key_revoked"}', "operator"),
+        ("account.send_limit_reached", '{"limit": "recipients_per_hour", "number": 1}', "Postroom"),
+        ("account.login_attack_started", '{"failures": 30, "networks": 1}', "Postroom"),
+        ("domain.suspended", '{"domain": "a.example", "from": "active", "to": "suspended"}', "operator"),
+        ("domain.activated", '{"domain": "a.example", "from": "suspended", "to": "active"}', "operator"),
+        ("domain.activated", '{"domain": "a.example", "from": "pending", "to": "active"}', "Postroom or its operator"),
+    ],
+)
+def test_who_made_a_change_without_a_key(console: Visit, type_: str, data: str, by: str) -> None:
+    happen(console, type_, data)
+    console.open("/events")
+    happened = console.page.locator(f"tbody tr:has([title='{type_}'])")
+    expect(happened.locator("td.by")).to_have_text(by)
+    console.open("/")
+    expect(console.page.locator(f".event-list li:has([title='{type_}']) .by")).to_have_text(by)
+
+
+@pytest.mark.parametrize(
+    ("type_", "data", "words"),
+    [
+        ("account.send_limit_reached", '{"limit": "recipients_per_hour", "number": 1}', "1 recipient per hour"),
+        ("account.send_blocked", '{"limit": "new_recipients_per_day", "number": 2}', "2 new recipients per day"),
+        ("account.login_attack_started", '{"failures": 30, "networks": 1}', "30 wrong passwords from 1 network"),
+        ("account.login_attack_ended", '{"failures": 1, "seconds": 9}', "1 wrong password"),
+    ],
+)
+def test_the_numbers_of_an_event(console: Visit, type_: str, data: str, words: str) -> None:
+    happen(console, type_, data)
+    console.open("/events")
+    expect(console.page.locator(f"tbody tr:has([title='{type_}']) td.grow .faint")).to_have_text(words)
+
+
+def test_what_the_owner_did_without_a_key(console: Visit) -> None:
+    """A setup link ends app passwords, for example."""
+    happen(console, "credential.deleted", '{"address": "a@b.example", "name": "Phone"}', request="5fab217b49179153")
+    console.open("/events")
+    expect(console.page.locator("tbody tr:has([title='credential.deleted']) td.by")).to_have_text("its owner")
+
+
+def test_an_event_leads_only_to_accounts_that_open(console: Visit) -> None:
+    """The hidden account of a domain that keeps no mail does not. A catch-all has its address."""
+    tenant, page = console.tenant, console.page
+    account = tenant.account("info")
+    tenant.post(
+        "/v2/email-aliases/create",
+        {"domain": tenant.domain, "local_part": "*", "user_id": account["user_id"], "account_ids": [account["id"]]},
+    )
+    happen(console, "message.read", f'{{"address": "*@{tenant.domain}"}}', account=account["id"] + 1, key=1)
+    for path, item in (("/events", "tbody tr"), ("/", ".event-list li")):
+        console.open(path)
+        hidden = page.locator(f"{item}:has([title='message.read'])")
+        expect(hidden).to_contain_text(f"Mail that is not kept, {tenant.domain}")
+        expect(hidden.get_by_role("link")).to_have_count(0)
+        caught = page.locator(f"{item}:has([title='alias.created'])").get_by_role("link")
+        expect(caught).to_have_attribute("href", f"/accounts/{account['id']}")
+
+
+def test_the_overview_counts_domains_with_accounts(console: Visit) -> None:
+    """The counts of a domain stay after its last account is deleted."""
+    tenant = console.tenant
+    tenant.post("/v2/email-accounts/delete", {"id": tenant.account("gone", domain=tenant.new_domain())["id"]})
+    tenant.account("kept")
+    assert len(tenant.get("/v2/stats").json["domains"]) == 2
+    console.open("/")
+    expect(console.page.locator(".tile").last).to_have_text("Domains1with accounts")
 
 
 def test_a_narrow_key_sees_what_it_may(visit: Visit) -> None:

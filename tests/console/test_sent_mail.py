@@ -36,7 +36,7 @@ def test_it_works(console: Visit) -> None:
     record(console, account, *fates, (long, "delayed", BUSY), ("nobody@far.example", "bounced", NO))
     console.button("Look at sent mail again").click()
     for words, reason in (("Still trying", BUSY), ("Not delivered", NO)):
-        row = page.locator(".sent .facts > div", has_text=words)
+        row = page.locator(".broad .facts > div", has_text=words)
         expect(row.locator("dd")).to_contain_text(reason)
     expect(page.get_by_text("Delivered", exact=True)).to_have_count(8)
     expect(page.get_by_text("250 2.0.0")).to_have_count(0)

@@ -136,3 +136,22 @@ def test_deliveries(console: Visit) -> None:
     expect(page.get_by_text("The test has failed: ").first).to_be_visible()
     console.button("Send a test").click()
     expect(page.get_by_text("Too many requests. Try again in ").first).to_be_visible()
+
+
+def test_a_delivery_leads_only_to_accounts_that_open(console: Visit) -> None:
+    """Mail that is not kept is in an account that nothing shows. The browser's network gives the
+    deliveries."""
+    tenant, page = console.tenant, console.page
+    account = tenant.account("info")
+    made = tenant.post("/v2/webhooks/create", {"url": URL, "events": ["account.*"]}).json["webhook"]
+    one = {"type": "message.received", "event_id": None, "status": "delivered", "attempts": 1, "last_error": None}
+    one |= {"created_at": "2026-11-23T04:11:47.690Z", "next_at": None}
+    ids = (account["id"], account["id"] + 1)
+    items = [{**one, "id": id_, "message": {"account_id": id_, "id": "1.1"}} for id_ in ids]
+    page.route("**/deliveries?*", lambda route: route.fulfill(json={"items": items, "limit": 10, "after": 0}))
+    console.open(f"/webhooks/{made['id']}")
+    row = page.locator("dl > div", has=page.locator("dt", has_text="message.received"))
+    link = row.first.get_by_role("link", name=account["address"])
+    expect(link).to_have_attribute("href", f"/accounts/{account['id']}")
+    expect(row.last).to_contain_text("which is deleted or of mail that is not kept")
+    expect(row.last.get_by_role("link")).to_have_count(0)

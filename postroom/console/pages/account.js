@@ -6,6 +6,7 @@ import { aliasesCard, rename } from "../aliases.js";
 import { appPasswordsCard } from "../app_passwords.js";
 import { changeStatus, deleteAccount, editName, editQuota, resetPassword, signOut } from "../account_actions.js";
 import { address, h } from "../dom.js";
+import { pathOf } from "../domain_actions.js";
 import { by, detail, words } from "../event_words.js";
 import { number, plural, size } from "../format.js";
 import { pagedTable } from "../lists.js";
@@ -39,7 +40,7 @@ function view(account, servers, context) {
       label: "Events of this account",
       path: () => `/v2/events?account_id=${account.id}&order=newest&limit=20`,
       head: ["What", "Detail", "By", "When"],
-      row: (event) => h("tr", null, h("td", null, words(event)), h("td", { class: "grow faint" }, event.type.startsWith("alias.") ? event.data.address : detail(event)), h("td", { class: "faint nowrap" }, by(event)), h("td", { class: "nowrap" }, moment(event.created_at))),
+      row: (event) => h("tr", null, h("td", null, words(event)), h("td", { class: "grow faint" }, event.type.startsWith("alias.") ? event.data.address : detail(event)), h("td", { class: "faint by" }, by(event)), h("td", { class: "nowrap" }, moment(event.created_at))),
       none: () => empty("events", "No events", "Nothing is known of this account."),
     });
     history.lastElementChild.replaceWith(list.element);
@@ -76,7 +77,7 @@ function about(account, again) {
     ["Address", h("span", { class: "with-action" }, copyable(account.address, "Copy the address"), renamed)],
     ["Display name", h("span", { class: "with-action" }, h("span", null, account.display_name || h("span", { class: "faint" }, "none")), change)],
     ["User", h("span", null, h("a", { href: `/accounts?user_id=${encodeURIComponent(account.user_id)}` }, account.user_id), account.is_default && h("span", { class: "tag" }, "default account"))],
-    ["Domain", h("a", { href: `/domains/${encodeURIComponent(account.domain)}` }, account.domain)],
+    ["Domain", h("a", { href: pathOf(account) }, account.domain)],
     ["Password", PASSWORDS[account.password_scheme] ? h("span", null, PASSWORDS[account.password_scheme]) : h("span", { class: "faint" }, "none yet")],
     ["Used for", h("span", { class: "with-action" }, switchesWords(account), switched)],
     ["Id", copyable(String(account.id), "Copy the id")],

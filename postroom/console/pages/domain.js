@@ -5,23 +5,49 @@ import { can, current, get, post, withQuery } from "../api.js";
 import { catchAllCard } from "../aliases.js";
 import { createAccount } from "../account_actions.js";
 import { fill, h } from "../dom.js";
+import { MOST_LOOKED_AT, domainsNamed, pathOf } from "../domain_actions.js";
+import { number } from "../format.js";
 import { routeCard } from "../inbound_route.js";
 import { recommendedCard, requiredCard, tally, zoneFile } from "../domain_records.js";
 import { unicodeOf } from "../idn.js";
-import { button, confirm, copyable, explain, missing, pageHead, region, status, toast } from "../widgets.js";
+import { button, card, confirm, copyable, explain, facts, missing, pageHead, region, status, toast } from "../widgets.js";
 
 // Time between two looks at a pending domain; a check that was too early says when the next one may be.
 const REFRESH_MS = 15_000;
 
+// A platform domain belongs to no user, and any user sees it.
+const ANYBODY = "console";
+
 export async function page(main, context) {
-  // A platform domain belongs to no user, and any user sees it.
-  const user = current().key.user_id || new URLSearchParams(location.search).get("user_id") || "console";
-  await region(main, async () => {
+  const named = current().key.user_id || new URLSearchParams(location.search).get("user_id");
+  let hint;
+  const show = async (user) => {
     const path = `/v2/domains/${encodeURIComponent(context.part)}`;
     const found = await get(withQuery(`${path}/info`, { user_id: user, fields: "*" }), { signal: context.signal });
     document.title = `${found.domain.domain} · Postroom`;
     return view(found, { ...context, main, path, user });
-  }, { lost: () => missing("There is no such domain", ["/domains", "Domains"]) });
+  };
+  await region(main, async () => {
+    try {
+      return await show(named || ANYBODY);
+    } catch (problem) {
+      if (problem.status !== 404 || named) throw problem;
+      const { claims, isCut } = await domainsNamed(context.part, context.signal);
+      if (isCut) hint = `None of the first ${number(MOST_LOOKED_AT)} domains has this name. If it belongs to a user, open it from the list of domains.`;
+      if (!claims.length) throw problem;
+      if (claims.length > 1) return choice(context.part, claims);
+      history.replaceState(history.state, "", pathOf(claims[0]));
+      return show(claims[0].user_id);
+    }
+  }, { lost: () => missing("There is no such domain", ["/domains", "Domains"], hint) });
+}
+
+/** What an address without a user shows if several users have claimed the domain. */
+function choice(name, claims) {
+  return [
+    pageHead(name, { back: ["/domains", "Domains"], lead: "Users have claimed this domain. Whose do you mean?" }),
+    card(null, facts(claims.map((claim) => [status(claim.status), h("a", { href: pathOf(claim) }, `user ${claim.user_id}`)]))),
+  ];
 }
 
 // Reserved names for tests, which the public DNS never has (RFC 6761). The demo and the default

@@ -1,7 +1,7 @@
 // The audit log, newest first.
 
 import { withQuery } from "../api.js";
-import { fill, h } from "../dom.js";
+import { fill, h, network } from "../dom.js";
 import { TYPES, by, detail, subject, words } from "../event_words.js";
 import { debounced, filtersInAddress, pagedTable } from "../lists.js";
 import { empty, input, moment, pageHead, select } from "../widgets.js";
@@ -36,8 +36,8 @@ function row(event) {
     h("td", null, words(event)),
     h("td", { class: "grow" }, subject(event), detail(event) && h("div", { class: "faint" }, detail(event))),
     h("td", { class: "clip" }, event.user_id),
-    h("td", { class: "faint nowrap", title: event.request_id ? `request ${event.request_id}` : null }, by(event)),
-    h("td", { class: "faint mono" }, event.client_address),
+    h("td", { class: "faint by", title: event.request_id ? `request ${event.request_id}` : null }, by(event)),
+    h("td", { class: "faint mono" }, network(event.client_address)),
     h("td", { class: "nowrap" }, moment(event.created_at)),
   );
 }

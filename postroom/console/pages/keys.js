@@ -34,12 +34,24 @@ function row(key, list, go) {
     "tr",
     null,
     h("td", { class: "wrap" }, h("strong", null, key.name || "Without a name"), h("div", { class: "faint mono" }, `${key.prefix}…`, key.id === own.id && h("span", { class: "tag" }, "yours"))),
-    h("td", { title: key.scopes.join("\n") }, all ? "everything that you may" : plural(key.scopes.length, "scope")),
+    h("td", { class: "may" }, scopesOf(key, all)),
     h("td", { class: "clip" }, bounds.length ? bounds.join(", ") : h("span", { class: "faint" }, "not bound")),
     h("td", { class: "nowrap" }, moment(key.created_at, date)),
     h("td", { class: "nowrap" }, moment(key.last_used_at)),
     h("td", { class: "nowrap" }, moment(key.expires_at, date)),
     h("td", { class: "end" }, can("keys:write") && button("Revoke", { kind: "plain danger-text", "aria-label": `Revoke ${key.name || key.prefix}`, onclick: () => revoke(key, list, go) })),
+  );
+}
+
+/** How much a key may do, and folded below that its scopes. */
+function scopesOf(key, all) {
+  const words = all ? "everything that you may" : plural(key.scopes.length, "scope");
+  if (!key.scopes.length) return words;
+  return h(
+    "details",
+    null,
+    h("summary", null, words),
+    h("div", { class: "tags" }, key.scopes.map((scope) => h("span", { class: "tag" }, scope))),
   );
 }
 

@@ -48,14 +48,16 @@ async function tiles(signal) {
   if (!can("stats:read")) return closed("stats:read");
   const stats = await get("/v2/stats?limit=500", { signal });
   const { total, active, suspended, disabled } = stats.accounts;
-  const most = stats.domains.length === stats.limit ? `${stats.limit}+` : number(stats.domains.length);
+  // The counts stay after a domain's last account is deleted.
+  const used = stats.domains.filter((domain) => domain.accounts.total > 0).length;
+  const domains = stats.domains.length === stats.limit ? `${number(used)}+` : number(used);
   const tile = (href, label, value, note) =>
     h("a", { class: "tile", href }, h("span", { class: "label" }, label), h("span", { class: "value" }, value), note);
   return [
     tile("/accounts", "Accounts", number(total), share([[active, "active"], [suspended, "suspended"], [disabled, "disabled"]])),
     tile("/accounts?status=active", "Active", number(active), h("span", { class: "note" }, "can log in, send and receive")),
     tile("/accounts?status=suspended", "Suspended", number(suspended), h("span", { class: "note" }, disabled ? `and ${plural(disabled, "disabled", "disabled")}` : "mail waits, no login")),
-    tile("/domains", "Domains", most, h("span", { class: "note" }, "with accounts")),
+    tile("/domains", "Domains", domains, h("span", { class: "note" }, "with accounts")),
   ];
 }
 

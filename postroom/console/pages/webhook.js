@@ -42,7 +42,7 @@ function actions(webhook, { go }, again) {
 function about(webhook) {
   return facts([
     ["URL", copyable(webhook.url, "Copy the URL")],
-    ["Events", webhook.events.map((type) => h("span", { class: "tag" }, type))],
+    ["Events", h("span", { class: "tags" }, webhook.events.map((type) => h("span", { class: "tag" }, type)))],
     ["Only for", boundsOf(webhook) || h("span", { class: "faint" }, "everything")],
     ["Description", webhook.description || h("span", { class: "faint" }, "none")],
     ["Created", moment(webhook.created_at)],

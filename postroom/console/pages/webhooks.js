@@ -1,4 +1,4 @@
-// Webhooks: the URLs that events are sent to.
+// Webhooks: the URLs that events and mail are sent to.
 
 import { can, withQuery } from "../api.js";
 import { fill, h } from "../dom.js";
@@ -12,7 +12,7 @@ export async function page(main, { go }) {
     path: () => withQuery("/v2/webhooks", { limit: 50 }),
     head: ["URL", "Events", "Only for", "Status", "Last success"],
     row,
-    none: () => empty("webhooks", "No webhooks", "A webhook sends events to a URL of yours as they happen, signed."),
+    none: () => empty("webhooks", "No webhooks", "A webhook sends events and mail to a URL of yours as they happen, signed."),
   });
   const create = async () => {
     const made = await createWebhook();
@@ -21,7 +21,7 @@ export async function page(main, { go }) {
   fill(
     main,
     pageHead("Webhooks", {
-      lead: "Events are sent to these URLs as they happen, each signed with the webhook's secret.",
+      lead: "Events are sent to these URLs as they happen, and mail to those that ask for it, each signed with the webhook's secret.",
       actions: can("webhooks:write") && can("events:read") && button("Create webhook", { icon: "plus", kind: "primary", onclick: create }),
     }),
     list.element,
