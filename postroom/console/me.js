@@ -12,7 +12,7 @@ import { button, card, confirm, copyable, dialog, empty, explain, facts, field, 
 
 const SESSION = "/v2/me/session";
 const PROTOCOLS = { imap: "Reading mail (IMAP)", pop3: "Reading mail (POP3)", managesieve: "Filters (Sieve)" };
-const LATER = "The mail server does not answer now. Programs are signed out as soon as it does.";
+const LATER = "The mail server does not answer now. Mail clients are signed out as soon as it does.";
 
 const root = h("div", { id: "root" });
 
@@ -89,7 +89,7 @@ async function leave() {
 
 function passwordCard(account, changed) {
   const change = button("Change password", { onclick: async () => (await changePassword(account)) && changed() });
-  return card("Password", h("p", { class: "card-body" }, "You sign in with it here and in mail programs that have no app password."), { actions: change });
+  return card("Password", h("p", { class: "card-body" }, "You sign in with it here and in mail clients that have no app password."), { actions: change });
 }
 
 function changePassword(account) {
@@ -97,7 +97,7 @@ function changePassword(account) {
   return dialog("Change password", (close) =>
     form(
       [
-        h("p", { class: "lead" }, "Mail programs that use the old password are signed out and ask for the new one. App passwords stay."),
+        h("p", { class: "lead" }, "Mail clients that use the old password are signed out and ask for the new one. App passwords stay."),
         // For password managers, which store the new password with this name.
         h("input", { name: "username", autocomplete: "username", value: account.address, readonly: true, hidden: true }),
         field("Your password now", input("old", { ...words, autocomplete: "current-password", autofocus: true })),
@@ -117,12 +117,12 @@ function changePassword(account) {
   );
 }
 
-/** The card with the sessions of mail programs, and the function that loads it anew. */
+/** The card with the sessions of mail clients, and the function that loads it anew. */
 function sessionsCard() {
   const content = h("div", { class: "brief" });
   const load = () => region(content, async () => {
     const { sessions } = await get("/v2/me/sessions");
-    if (!sessions.length) return empty("accounts", "No mail program is signed in", "Phones and computers that are reading your mail are shown here.");
+    if (!sessions.length) return empty("accounts", "No mail client is signed in", "Phones and computers that are reading your mail are shown here.");
     return facts(grouped(sessions).map(({ protocol, client_address, count }) => [
       PROTOCOLS[protocol],
       h("span", null, h("code", null, client_address), h("span", { class: "faint" }, ` · ${plural(count, "connection")}`)),
@@ -133,7 +133,7 @@ function sessionsCard() {
   return { element: card("Open sessions", content, { actions: end }), load };
 }
 
-/** Programs open several connections: one row for each protocol and address. */
+/** Mail clients open several connections: one row for each protocol and address. */
 function grouped(sessions) {
   const found = new Map();
   for (const { protocol, client_address } of sessions) {
@@ -144,11 +144,11 @@ function grouped(sessions) {
 }
 
 async function endSessions() {
-  const text = "All mail programs and other browsers are signed out now. A program that knows a password signs in again by itself: to keep one out, delete its app password or change your password.";
+  const text = "All mail clients and other browsers are signed out now. A program that knows a password signs in again by itself: to keep one out, delete its app password or change your password.";
   const done = await confirm("Sign out everywhere?", text, "Sign out", () => post("/v2/me/sessions/end"));
   if (!done) return false;
   keep(done);
-  toast(done.sessions_ended ? "All mail programs are signed out" : LATER);
+  toast(done.sessions_ended ? "All mail clients are signed out" : LATER);
   return true;
 }
 
@@ -167,7 +167,7 @@ function vacationCard(account) {
 }
 
 function settingsCard(account) {
-  return card("Settings for mail programs", [
+  return card("Settings for mail clients", [
     facts([["Address and user name", copyable(account.address, "Copy the address")], ...settingsRows(account.settings)]),
     account.settings.profile && h("div", { class: "card-foot" },
       h("p", { class: "faint" }, "iPhone, iPad and Mac: a profile enters all of this."),

@@ -39,7 +39,7 @@ function chartOf(days) {
     "div",
     { class: "card-body" },
     columns({ noun, title: `the last 30 days${bounced ? `, ${number(bounced)} not delivered` : ""}`, bars }, words),
-    h("p", { class: "faint" }, "Of mail that a mail program or a key has sent. Forwards and replies are not counted here."),
+    h("p", { class: "faint" }, "Of mail that a mail client or a key has sent. Forwards and replies are not counted here."),
   );
 }
 

@@ -18,7 +18,7 @@ from postroom.client import NewAttachment
 from postroom.client.catalog import Method, catalog, operations
 
 METHODS: Mapping[str, Method] = operations()
-# Without the documents that mail programs request by themselves, without the owner's page, which is
+# Without the documents that mail clients request by themselves, without the owner's page, which is
 # for browsers (decision 0270), and without what the routes of an account say better.
 OURS = [
     route

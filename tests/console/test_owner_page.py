@@ -79,7 +79,7 @@ def test_it_works(visit: Visit) -> None:
     expect(page.get_by_role("heading", name="Open sessions")).to_be_visible()
     visit.button("Sign out everywhere").click()  # with the tokens of the new session
     visit.dialog.get_by_role("button", name="Sign out", exact=True).click()
-    expect(page.locator(".toast").last).to_contain_text("All mail programs are signed out")
+    expect(page.locator(".toast").last).to_contain_text("All mail clients are signed out")
     visit.wait_until_loaded()  # the page asks for the connections once more
     tenant.post(f"/v2/email-accounts/{id_}/password/reset", {})
     visit.button("Change the vacation").click()

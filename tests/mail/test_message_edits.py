@@ -110,7 +110,7 @@ def test_a_deletion(box: Mailbox) -> None:
 
 
 def test_a_purge_erases_no_other_message(box: Mailbox) -> None:
-    """A mail program has marked another message, and its owner may still change their mind."""
+    """A mail client has marked another message, and its owner may still change their mind."""
     first, second, third = filled(box)
     with box.login() as imap:
         imap.select("INBOX")

@@ -1,5 +1,5 @@
 """Signing in on the owner's page with a real Dovecot: which passwords it takes, and what ends the
-sessions of the page and of mail programs."""
+sessions of the page and of mail clients."""
 
 import http.client
 import json
@@ -74,7 +74,7 @@ def test_it_works(alice: Mailbox) -> None:
 
 
 def test_which_passwords_sign_in(alice: Mailbox, bob: Mailbox) -> None:
-    """Only the main password, in whatever spelling of the address a mail program may log in."""
+    """Only the main password, in whatever spelling of the address a mail client may log in."""
     _, phone = create(alice)
     page = Page(alice)
     for wrong, address in (

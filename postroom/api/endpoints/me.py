@@ -173,7 +173,7 @@ async def change_password(context: RequestContext, _query: NoQuery, body: Passwo
     refuses=("mail_off", "mail_unavailable"),
 )
 async def sessions(context: RequestContext, _query: NoQuery) -> Result:
-    """Lists the sessions of mail programs that are open now: IMAP, POP3 and ManageSieve."""
+    """Lists the sessions of mail clients that are open now: IMAP, POP3 and ManageSieve."""
     account = await context.services.database.read(lambda tx: own_account(tx, context.actor))
     found = await context.services.mailboxes.sessions(account.id)
     return Result(SessionsAnswer(account.id, account.address, found))
@@ -181,7 +181,7 @@ async def sessions(context: RequestContext, _query: NoQuery) -> Result:
 
 @route("POST", "/v2/me/sessions/end", OWNER_SCOPE, "End own sessions", RenewedAnswer, is_kept=False)
 async def end_sessions(context: RequestContext, _query: NoQuery) -> Result:
-    """Ends every session of mail programs, and every other session of the page. Programs that know
+    """Ends every session of mail clients, and every other session of the page. Programs that know
     a password log in again."""
 
     def work(tx: Tx) -> Result:
