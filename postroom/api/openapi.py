@@ -23,7 +23,8 @@ INFO = {
     "description": (
         "Send a key as `x-api-key`. An account or domain in an answer has few fields by default and those that "
         "`?fields=` names otherwise. A list that goes on has a `Link` header with the address of its next page. "
-        "Errors are `application/problem+json`: decide by `code`. More: the document api.md of the server's version."
+        "Errors are `application/problem+json`: decide by `code`. More: [the API](/docs/api.md) and "
+        "[all documents](/llms.txt), as text for people and programs."
     ),
     "contact": {"name": "The operator of this server"},
     "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
@@ -40,7 +41,7 @@ TAGS = {
     "events": "The audit log.",
     "health": "Whether the server answers, and its parts.",
     "keys": "API keys.",
-    "limits": "How many domains and accounts a user may have.",
+    "limits": "How many domains, accounts, bytes and recipients a user or the organization may have.",
     "mailboxes": "What only the mailbox knows: its size and its open sessions.",
     "me": "The page of an account's owner, `/me`: for browsers, with a session in place of a key.",
     "mail": "The mail of a mail token's account, by mailbox and UID.",
@@ -58,7 +59,7 @@ TAGS = {
     "users": "All accounts and domains of a user at once.",
     "verification": "Checks of a domain's DNS.",
     "webhook_deliveries": "What became of the events that were sent to a webhook.",
-    "webhooks": "URLs that events are sent to.",
+    "webhooks": "URLs that events and mail are sent to.",
 }
 
 
@@ -137,7 +138,10 @@ def document(routes: Sequence[Route], version: str) -> dict[str, Any]:
         "info": {**INFO, "version": version},
         "servers": [{"url": "/", "description": "The server that answers this document."}],
         "security": [{"apiKey": []}, {"bearer": []}],
-        "tags": [{"name": name, "description": TAGS[name]} for name in sorted({_tag(route) for route in routes})],
+        "tags": [
+            {"name": name, "description": TAGS[name.replace(" ", "_")]}
+            for name in sorted({_tag(route) for route in routes})
+        ],
         "paths": paths,
         "components": {
             "schemas": components(routes),
@@ -192,7 +196,7 @@ def _idempotency_key(route: Route) -> dict[str, Any]:
 
 
 def _tag(route: Route) -> str:
-    return route.name.partition(".")[0]
+    return route.name.partition(".")[0].replace("_", " ")
 
 
 def _path_parameters(route: Route) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ HELP = {
     "domains": "Domains, their DNS and their DKIM keys.",
     "aliases": "Further addresses of accounts: aliases, groups, catch-alls.",
     "keys": "API keys.",
-    "webhooks": "URLs that events are sent to.",
+    "webhooks": "URLs that events and mail are sent to.",
     "limits": "How much a user or the organization may have.",
 }
 

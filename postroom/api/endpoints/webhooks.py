@@ -1,4 +1,4 @@
-"""The webhook endpoints: URLs that events are sent to."""
+"""The webhook endpoints: URLs that events and mail are sent to."""
 
 from typing import Annotated, Literal
 
