@@ -275,7 +275,7 @@ DraftReplyTo = Annotated[str, _of("Whom to answer instead of the sender.", "help
 DraftSubject = Annotated[str, _of("The subject; default with in_reply_to_id: that of the message.", "Invoice 4711")]
 DraftText = Annotated[str, _of("The plain text, at most 1 MiB.", "Hello.")]
 DraftHtml = Annotated[str, _of("The text in HTML, at most 1 MiB.", "<p>Hello.</p>")]
-DraftAttachments = Annotated[T, _of("The attachments.", [])]
+DraftAttachments = Annotated[T, _of("The attachments, at most 100.", [])]
 AttachmentFilename = Annotated[str, _of("The name of the file.", "invoice.pdf", minLength=1, maxLength=255)]
 AttachmentType = Annotated[str, _of("Its type.", "application/pdf")]
 AttachmentContent = Annotated[str, _of("Its content in base64.", "JVBERi0xLjcK")]

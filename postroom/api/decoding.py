@@ -9,7 +9,7 @@ import functools
 import mmap
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 from urllib.parse import quote, unquote_to_bytes
 
@@ -114,11 +114,18 @@ def unknown_names(names: Iterable[str], known: Iterable[str]) -> str:
     return f"Not known: {', '.join(told)}."
 
 
-def decode_body(decoder: msgspec.json.Decoder[B], body: bytes | mmap.mmap) -> B:
-    """A JSON body as an instance of its type; no body at all counts as an empty object. Raises
+def decode_body(
+    decoder: msgspec.json.Decoder[B],
+    body: bytes | mmap.mmap,
+    size_problems: Callable[[bytes | mmap.mmap], Sequence[FieldError]] = lambda _: (),
+) -> B:
+    """A JSON body as an instance of its type; no body at all counts as an empty object.
+    `size_problems` says what is too large in it, before anything is built. Raises
     `invalid_request`."""
     try:
         try:
+            if problems := size_problems(body):
+                raise invalid(*problems)
             return decoder.decode(body or b"{}")
         except msgspec.ValidationError as error:
             raise invalid(*_field_errors(decoder.type, body) or [_field_error("", str(error), decoder.type)]) from None
@@ -214,7 +221,7 @@ def _field_errors(kind: Any, body: bytes | mmap.mmap | msgspec.Raw) -> list[Fiel
     by_attribute = get_type_hints(kind, include_extras=True)
     hints = {field.encode_name: by_attribute[field.name] for field in msgspec.structs.fields(kind)}
     unknown = [name for name in sent if name not in hints][:NAMES_MAX]
-    problems = [_unknown_field(name, hints) for name in unknown]
+    problems = [unknown_field(name, hints) for name in unknown]
     problems += [
         FieldError(name, "required", "This field is required.") for name in _required(kind) if name not in sent
     ]
@@ -242,7 +249,8 @@ def _structs(hint: Any) -> Iterator[type[msgspec.Struct]]:
         yield from _structs(arg)
 
 
-def _unknown_field(name: str, known: Iterable[str]) -> FieldError:
+def unknown_field(name: str, known: Iterable[str]) -> FieldError:
+    """The problem with a field that the type of the body lacks."""
     hint = _meant(name, known, ": did you mean {}?") or f". Known: {', '.join(known)}."
     return FieldError(_safe(name), "unknown_field", f"There is no such field{hint}")
 

@@ -11,7 +11,7 @@ from postroom import idempotency
 from postroom.accounts import mail_tokens
 from postroom.actor import Actor
 from postroom.api.authentication import Admission, key_of
-from postroom.api.body import LARGEST, XML_TYPES, read_body
+from postroom.api.body import XML_TYPES, read_body
 from postroom.api.context import Keep, PublicRequest, RequestContext, Result, Services, encode, id_of
 from postroom.api.decoding import decode_body, ignored, parse_query
 from postroom.api.event_stream import EventStream
@@ -87,8 +87,8 @@ class Handling:
             self._services, actor, values, exchange.path, exchange.query_text, headers=exchange.headers
         )
         name = idempotency_key(exchange.headers) if route.writes else None
-        if route.largest_body > LARGEST:
-            async with self._large_bodies.read(exchange, actor, route.largest_body) as large:
+        if route.large is not None:
+            async with self._large_bodies.read(exchange, actor, route.large.largest) as large:
                 return await self._keyed(exchange, route, context, name, large)
         body = await read_body(exchange.headers, exchange.receive) if route.body else b""
         return await self._keyed(exchange, route, context, name, body)
@@ -140,6 +140,7 @@ class Handling:
         if route.body is None:
             return await route.handler(context, query)
         decoder = self._decoders[route.path + route.method]
-        if isinstance(body, bytes):
+        if isinstance(body, bytes) or route.large is None:
             return await route.handler(context, query, decode_body(decoder, body))
-        return await route.handler(context, query, await asyncio.to_thread(decode_body, decoder, body))
+        decode = partial(decode_body, decoder, body, route.large.size_problems)
+        return await route.handler(context, query, await asyncio.to_thread(decode))

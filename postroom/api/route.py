@@ -4,16 +4,17 @@ parsing, OpenAPI, the tables of the documents and many tests read this declarati
 No route can be declared without saying who may call it: PUBLIC is a scope like any other.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import get_type_hints
 
 import msgspec
 
 from postroom.accounts import mail_tokens
-from postroom.api.body import LARGEST
 from postroom.api.context import Result
 from postroom.api.event_stream import EventStream
+from postroom.api.large_bodies import Body
+from postroom.errors import FieldError
 from postroom.messages.interface import Content
 
 PUBLIC = "public"
@@ -23,14 +24,23 @@ Handler = Callable[..., Awaitable[Result]]
 
 
 @dataclass(frozen=True, slots=True)
+class LargeBody:
+    """A body with `largest` bytes at most. `size_problems` says what is too large in it before its
+    fields become objects: what they may take is a multiple of the body (decision 0342)."""
+
+    largest: int
+    size_problems: Callable[[Body], Sequence[FieldError]]
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """One endpoint. `gives` is the type of its success body (`str`: a text of the media type
     `media`; `Content`: bytes of that type, sent piece by piece; `EventStream`: events without an
     end); `shows` is the shape of an account in that body, by default; `missing` is the text of its
     404, the same whether a thing is foreign or does not exist; `refuses` lists codes beyond those
     that every route may answer with; `is_kept`: an Idempotency-Key stores the answer of a write;
-    `takes_xml`: the body is an XML document, for a handler without a key; `largest_body` is in
-    bytes."""
+    `takes_xml`: the body is an XML document, for a handler without a key; `large` is there if
+    the body may have more than 64 KiB."""
 
     method: str
     path: str
@@ -47,7 +57,7 @@ class Route:
     is_kept: bool
     media: str
     takes_xml: bool
-    largest_body: int
+    large: LargeBody | None
 
     @property
     def name(self) -> str:
@@ -84,7 +94,7 @@ def route(
     is_kept: bool = True,
     media: str = "text/plain; charset=utf-8",
     takes_xml: bool = False,
-    largest_body: int = LARGEST,
+    large: LargeBody | None = None,
 ) -> Callable[[Handler], Route]:
     """A decorator that makes a Route of the handler. The types of the handler's second and third
     parameters are the types of the query and the body; `missing` adds `not_found` to the codes that
@@ -94,7 +104,7 @@ def route(
         _, query, *body = (kind for name, kind in get_type_hints(handler).items() if name != "return")
         codes = ("not_found", *refuses) if missing else refuses
         kind = body[0] if body else None
-        rest = (missing, codes, is_kept, media, takes_xml, largest_body)
+        rest = (missing, codes, is_kept, media, takes_xml, large)
         return Route(method, path, scope, handler, summary, gives, query, kind, shows, status, *rest)
 
     return declare

@@ -8,11 +8,12 @@ from postroom.accounts import outgoing_messages, send_checks
 from postroom.accounts.model import Account
 from postroom.api.context import RequestContext, Result, path_id, resolve_user
 from postroom.api.endpoints.draft_bodies import SendMessageBody, read_draft
+from postroom.api.endpoints.draft_sizes import size_problems
 from postroom.api.endpoints.messages import check_text, look_at
 from postroom.api.fields import raise_if_any, text_problems
 from postroom.api.message_sending import MessageSending, SentMessageAnswer
 from postroom.api.problems import NO_MESSAGE
-from postroom.api.route import route
+from postroom.api.route import LargeBody, route
 from postroom.db import Tx
 from postroom.errors import FieldError, Refused, invalid
 from postroom.messages.drafts import Draft
@@ -42,7 +43,7 @@ class SendMessageQuery(msgspec.Struct, frozen=True):
     status=202,
     missing=NO_MESSAGE,
     refuses=REFUSES,
-    largest_body=LARGEST_BODY,
+    large=LargeBody(LARGEST_BODY, size_problems),
 )
 async def send(context: RequestContext, query: SendMessageQuery, body: SendMessageBody) -> Result:
     """Sends a message in the name of the account. Answers once Postfix has it on its disk, signed
