@@ -65,7 +65,7 @@ class Entry:
 
     @property
     def words(self) -> str:
-        return (self.operation.__doc__ or "").strip()
+        return " ".join((self.operation.__doc__ or "").split())
 
     @property
     def summary(self) -> str:

@@ -91,6 +91,7 @@ def _check(route: Route, tool: Tool) -> None:
     assert hints.idempotent_hint is not None
     assert hints.open_world_hint == (tool.name in ("verify_domain", "send_message"))
     assert tool.description
+    assert "  " not in tool.description, "a line of the source shows"
     assert ("Show it to the user once" in tool.description) == (catalog()[tool.name].secrets != ())
 
 
