@@ -122,6 +122,7 @@ def test_what_an_account_may_send(console: Visit, told: Told) -> None:
     write = console.tenant.api.database.write_sync
     write(lambda tx: sent_counts.count(tx, account["id"], 7, []))
     console.open(f"/accounts/{account['id']}")
+    expect(page.get_by_text("Both count recipients, also of forwards and replies.")).to_be_visible()
     console.button("Change the send limits").click()
     console.dialog.get_by_label("An hour").fill("many")
     console.dialog.get_by_role("button", name="Save").click()

@@ -52,7 +52,7 @@ def test_the_scopes_of_a_key_unfold(console: Visit) -> None:
     console.page.keyboard.press("Enter")
     expect(row.locator(".tag")).to_have_text(["stats:read", "events:read"])
     expect(row.get_by_text("stats:read")).to_be_visible()
-    console.page.locator("tbody tr", has_text="yours").get_by_text("everything that you may").click()
+    console.page.locator("tbody tr", has_text="yours").get_by_text("all that you may").click()
     judge(console, "the scopes of keys")
     fits(console, "the scopes of keys")
 

@@ -43,6 +43,7 @@ def test_it_works(console: Visit) -> None:
     chart = page.locator(".chart")
     expect(chart).to_contain_text("12 recipients in the last 30 days, 1 not delivered")
     expect(chart.locator("title").last).to_contain_text("12 recipients, 1 not delivered, 1 still waiting")
+    expect(page.get_by_text("Forwards and replies are not counted here.")).to_be_visible()
     judge(console, "sent mail")
     console.button("Show more").click()
     expect(page.get_by_text("Delivered", exact=True)).to_have_count(10)

@@ -21,6 +21,7 @@ def test_it_works(console: Visit) -> None:
     page = console.page
     console.open("/webhooks")
     expect(page.get_by_text("No webhooks")).to_be_visible()
+    expect(page.get_by_text("and mail to those that ask for it")).to_be_visible()
     console.button("Create webhook").click()
     console.dialog.get_by_label("URL").fill("http://platform.example/")
     create = console.dialog.get_by_role("button", name="Create webhook")

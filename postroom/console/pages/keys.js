@@ -45,7 +45,7 @@ function row(key, list, go) {
 
 /** How much a key may do, and folded below that its scopes. */
 function scopesOf(key, all) {
-  const words = all ? "everything that you may" : plural(key.scopes.length, "scope");
+  const words = all ? "all that you may" : plural(key.scopes.length, "scope");
   if (!key.scopes.length) return words;
   return h(
     "details",
