@@ -14,8 +14,8 @@ from postroom.messages.content import PIECE_BYTES
 from postroom.messages.doors import Door, LocalDoor, NodeDoor
 from postroom.messages.edits import Deletion, Edit, Edited
 from postroom.messages.headers import timestamp
-from postroom.messages.imap_session import ImapSession, MessagePlace
-from postroom.messages.imap_sessions import RETRY_SECONDS, ImapSessions
+from postroom.messages.imap_session import RETRY_SECONDS, ImapSession, MessagePlace
+from postroom.messages.imap_sessions import ImapSessions
 from postroom.messages.interface import Content, Found, Mailbox
 from postroom.messages.mailbox_states import MailboxState, States
 from postroom.messages.mailbox_watch import Follower, MailboxWatch

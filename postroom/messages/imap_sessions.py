@@ -14,7 +14,7 @@ from typing import TypeVar
 from postroom.errors import MailUnavailable
 from postroom.log import log
 from postroom.messages.doors import Door
-from postroom.messages.imap_session import ImapSession, Lost
+from postroom.messages.imap_session import RETRY_SECONDS, ImapSession, Lost
 
 T = TypeVar("T")
 
@@ -24,7 +24,6 @@ MOST_OF_ACCOUNT = 4
 IDLE_SECONDS = 60.0
 # How long a request waits for a session to become free.
 WAIT_SECONDS = 10.0
-RETRY_SECONDS = 5
 
 
 class ImapSessions:
