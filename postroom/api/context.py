@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 from postroom.accounts import owner_sessions
 from postroom.accounts.passwords import Hashers
 from postroom.actor import Actor
-from postroom.api.event_stream import EventStreams
+from postroom.api.event_stream import event_streams
 from postroom.api.exchange import Headers
 from postroom.api.request_metrics import RequestMetrics
 from postroom.db import Database, Tx
@@ -24,6 +24,7 @@ from postroom.mailboxes.interface import Mailboxes
 from postroom.mailboxes.session_revocations import Ended, EndSessions
 from postroom.messages.interface import Messages
 from postroom.messages.outbox import Outbox
+from postroom.messages.shares import Shares
 from postroom.webhooks.trials import Trials
 
 # Part of the installation → None if the part answers, otherwise one sentence that says why not.
@@ -94,7 +95,7 @@ class Services:
     trials: Trials
     messages: Messages
     outbox: Outbox
-    streams: EventStreams = field(default_factory=EventStreams)
+    streams: Shares = field(default_factory=event_streams)
 
     def client_host(self) -> MailHost:
         """Returns the mail host for mail clients: without submission if there is no Postfix."""

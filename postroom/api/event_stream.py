@@ -8,21 +8,23 @@ once a second, as that of a request is, so the stream ends with its key (decisio
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import msgspec
 
 from postroom.actor import Actor
 from postroom.api.exchange import Receive
-from postroom.errors import Busy, Refused, TooMany
+from postroom.errors import Busy, Refused
 from postroom.messages.mailbox_states import States, changes, id_of
 from postroom.messages.mailbox_watch import Follower
+from postroom.messages.shares import Shares
 
-# Streams of one process: less than half of its connections; and of one account in this process.
+# Streams of one process: less than half of its connections. Of these, those of one account, user
+# and key.
 MOST_STREAMS = 400
 MOST_OF_ACCOUNT = 10
-RETRY_SECONDS = 5
+MOST_OF_USER = 50
+MOST_OF_KEY = 200
 CHECK_SECONDS = 0.7
 # Seconds after which a stream without events shows that it is alive. Proxies close a connection
 # that is silent for a minute.
@@ -34,24 +36,9 @@ HEARTBEAT = b":\n\n"
 _encode = msgspec.json.Encoder().encode
 
 
-class EventStreams:
-    """The number of open streams of this process, by account."""
-
-    def __init__(self) -> None:
-        self._open: Counter[int] = Counter()
-
-    def enter(self, account_id: int) -> None:
-        """Counts a stream. Raises TooMany, Busy."""
-        if self._open[account_id] >= MOST_OF_ACCOUNT:
-            raise TooMany(f"This account has {MOST_OF_ACCOUNT} streams: end one.", RETRY_SECONDS)
-        if self._open.total() >= MOST_STREAMS:
-            raise Busy("There are too many streams: try again.", RETRY_SECONDS)
-        self._open[account_id] += 1
-
-    def leave(self, account_id: int) -> None:
-        self._open[account_id] -= 1
-        if not self._open[account_id]:
-            del self._open[account_id]
+def event_streams() -> Shares:
+    """Returns the places of the streams of this process."""
+    return Shares("streams", MOST_STREAMS, account=MOST_OF_ACCOUNT, user=MOST_OF_USER, key=MOST_OF_KEY)
 
 
 class EventStream:

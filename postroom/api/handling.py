@@ -22,6 +22,7 @@ from postroom.api.replies import JSON, Reply
 from postroom.api.route import PUBLIC, Route
 from postroom.errors import Refused
 from postroom.messages.interface import Content
+from postroom.messages.shares import asker
 
 
 class Handling:
@@ -77,6 +78,7 @@ class Handling:
             raise
 
     async def _guarded(self, exchange: Exchange, actor: Actor, route: Route, values: dict[str, str]) -> Result:
+        asker.set(actor)
         await self._check_mail_token(actor, route, values)
         if route.scope not in actor.scopes:
             what = "key" if actor.token_id is None else "mail token"
@@ -88,7 +90,7 @@ class Handling:
         )
         name = idempotency_key(exchange.headers) if route.writes else None
         if route.large is not None:
-            async with self._large_bodies.read(exchange, actor, route.large.largest) as large:
+            async with self._large_bodies.read(exchange, route.large.largest) as large:
                 return await self._keyed(exchange, route, context, name, large)
         body = await read_body(exchange.headers, exchange.receive) if route.body else b""
         return await self._keyed(exchange, route, context, name, body)

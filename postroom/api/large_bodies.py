@@ -6,26 +6,25 @@ import asyncio
 import contextlib
 import mmap
 import tempfile
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import IO
 
-from postroom.actor import Actor
 from postroom.api.body import LARGEST, declared, receive_body
 from postroom.api.exchange import Exchange
 from postroom.errors import Busy
 from postroom.log import log
 from postroom.messages.mapped_file import map_file
+from postroom.messages.shares import Shares
 
 Body = bytes | mmap.mmap
 
 SECONDS = 300
-# Bodies in files: in all, and of one key with those that it has made. A mail token has one of them
-# at most, so that one user leaves room for the others.
+# Bodies in files: in all, of one key, and of one user.
 MOST_IN_FILES = 16
 MOST_OF_KEY = 4
+MOST_OF_USER = 1
 MOST_AT_WORK = 2
 WAIT_SECONDS = 20.0
 RETRY_SECONDS = 5
@@ -36,15 +35,14 @@ class LargeBodies:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._coming: Counter[int] = Counter()
-        self._tokens: set[int] = set()
+        self._coming = Shares("large requests", MOST_IN_FILES, user=MOST_OF_USER, key=MOST_OF_KEY)
         self._turns = asyncio.Semaphore(MOST_AT_WORK)
 
     @contextlib.asynccontextmanager
-    async def read(self, exchange: Exchange, actor: Actor, largest: int) -> AsyncIterator[Body]:
+    async def read(self, exchange: Exchange, largest: int) -> AsyncIterator[Body]:
         """Yields a body. A large one is mapped, and it is its turn to be worked on. Raises as
-        `read_body`, and Busy."""
-        with self._place(exchange, actor), tempfile.SpooledTemporaryFile(LARGEST, dir=str(self._folder)) as file:
+        `read_body`, TooMany and Busy."""
+        with self._place(exchange), tempfile.SpooledTemporaryFile(LARGEST, dir=str(self._folder)) as file:
             exchange.allow_body(largest)
             size = await receive_body(exchange.headers, exchange.receive, partial(_write, file), largest, SECONDS)
             if size <= LARGEST:
@@ -56,23 +54,16 @@ class LargeBodies:
                     yield mapped
 
     @contextlib.contextmanager
-    def _place(self, exchange: Exchange, actor: Actor) -> Iterator[None]:
-        """A place for a body that is large, or may be. Raises Busy."""
+    def _place(self, exchange: Exchange) -> Iterator[None]:
+        """A place for a body that is large, or may be. Raises TooMany, Busy."""
         if 0 < declared(exchange.headers) <= LARGEST:
             yield
             return
-        whose = actor.root_id or 0
-        tokens = set() if actor.token_id is None else {actor.token_id}
-        is_full = self._coming.total() >= MOST_IN_FILES or self._coming[whose] >= MOST_OF_KEY
-        if is_full or tokens & self._tokens:
-            raise _busy()
-        self._coming[whose] += 1
-        self._tokens |= tokens
+        end = self._coming.take()
         try:
             yield
         finally:
-            self._coming[whose] -= 1
-            self._tokens -= tokens
+            end()
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

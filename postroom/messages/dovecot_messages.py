@@ -14,8 +14,8 @@ from postroom.messages.content import PIECE_BYTES
 from postroom.messages.doors import Door, LocalDoor, NodeDoor
 from postroom.messages.edits import Deletion, Edit, Edited
 from postroom.messages.headers import timestamp
-from postroom.messages.imap_session import ImapSession, MessagePlace
-from postroom.messages.imap_sessions import RETRY_SECONDS, ImapSessions
+from postroom.messages.imap_session import RETRY_SECONDS, ImapSession, MessagePlace
+from postroom.messages.imap_sessions import ImapSessions
 from postroom.messages.interface import Content, Found, Mailbox
 from postroom.messages.mailbox_states import MailboxState, States
 from postroom.messages.mailbox_watch import Follower, MailboxWatch
@@ -24,10 +24,8 @@ from postroom.messages.message_ids import ANY_UIDVALIDITY, MessageId
 from postroom.messages.missing import no_attachment, no_message
 from postroom.messages.open_contents import OpenContents
 from postroom.messages.pages import MessagePage, Wanted
-from postroom.messages.parsed import Attachment
 from postroom.messages.parser import Trust, find_attachment, parse
 from postroom.messages.shown import INBOX
-from postroom.messages.structure import Raw
 from postroom.messages.sync import Synced, Token
 from postroom.settings import Settings
 
@@ -67,33 +65,30 @@ class DovecotMessages:
         return await self._run(account_id, work)
 
     async def raw(self, account_id: int, mailbox: str, id_: MessageId) -> Content:
-        def work(session: ImapSession) -> Raw:
-            return copies.copy(session, self._folder, mailbox, id_.uidvalidity, id_.uid)
+        def work(session: ImapSession) -> Content:
+            raw = copies.copy(session, self._folder, mailbox, id_.uidvalidity, id_.uid)
+            pieces = (raw[at : at + PIECE_BYTES] for at in range(0, len(raw), PIECE_BYTES))
+            return Content(len(raw), _in_threads(pieces))
 
-        self._contents.check(account_id)
-        raw = await self._run(account_id, work)
-        pieces = (raw[at : at + PIECE_BYTES] for at in range(0, len(raw), PIECE_BYTES))
-        return self._contents.add(account_id, Content(len(raw), _in_threads(pieces)))
+        return await self._open(account_id, work)
 
     async def attachment(self, account_id: int, mailbox: str, id_: MessageId, part: str) -> Content:
-        def work(session: ImapSession) -> tuple[Attachment, Iterator[bytes]]:
+        def work(session: ImapSession) -> Content:
             found = find_attachment(copies.copy(session, self._folder, mailbox, id_.uidvalidity, id_.uid), part)
             if found is None:
                 raise no_attachment()
-            return found
+            shown, pieces = found
+            return Content(shown.size, _in_threads(pieces), shown.filename)
 
-        self._contents.check(account_id)
-        shown, pieces = await self._run(account_id, work)
-        return self._contents.add(account_id, Content(shown.size, _in_threads(pieces), shown.filename))
+        return await self._open(account_id, work)
 
     async def whole(self, account_id: int, mailbox: str, uid: int) -> Content:
-        def work(session: ImapSession) -> tuple[int, Iterator[bytes]]:
+        def work(session: ImapSession) -> Content:
             raw = copies.copy(session, self._folder, mailbox, ANY_UIDVALIDITY, uid)
-            return whole_message.encode(raw, uid, session.flags([uid]).get(uid, ()))
+            size, pieces = whole_message.encode(raw, uid, session.flags([uid]).get(uid, ()))
+            return Content(size, _in_threads(pieces))
 
-        self._contents.check(account_id)
-        size, pieces = await self._run(account_id, work)
-        return self._contents.add(account_id, Content(size, _in_threads(pieces)))
+        return await self._open(account_id, work)
 
     async def save_sent(
         self, account_id: int, file: IO[bytes], message_id: str, looks_first: bool, /
@@ -149,6 +144,9 @@ class DovecotMessages:
             one.mailbox: MailboxState(int(one.uidvalidity), one.uidnext, one.highestmodseq, one.messages)
             for one in found
         }, is_here
+
+    async def _open(self, account_id: int, work: Callable[[ImapSession], Content]) -> Content:
+        return await self._contents.open(account_id, partial(self._run, account_id, work))
 
     async def _run(self, account_id: int, work: Callable[[ImapSession], T]) -> T:
         door = await self._door(account_id) if self._node else self._local

@@ -11,6 +11,7 @@ import logging
 import mmap
 import re
 import socket
+import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from imapclient import IMAPClient, SocketTimeout
 from imapclient.exceptions import ProtocolError
 from imapclient.response_parser import parse_fetch_response
 
-from postroom.errors import Refused
+from postroom.errors import MailUnavailable, Refused
 from postroom.messages.doors import ANSWER_SECONDS, Door
 from postroom.messages.missing import no_mailbox
 from postroom.messages.shown import INBOX
@@ -30,6 +31,9 @@ LINE_BYTES = 1024 * 1024
 NOT_NOW = ("[SERVERBUG]", "[UNAVAILABLE]", "[INUSE]", "[CONTACTADMIN]", "[LIMIT]")
 TRASH = "Trash"
 STATUS = ("MESSAGES", "UNSEEN", "UIDVALIDITY", "UIDNEXT", "HIGHESTMODSEQ")
+# Seconds in which the mailboxes of an account are counted.
+COUNT_SECONDS = 5.0
+RETRY_SECONDS = 5
 
 _APPENDED = re.compile(rb"\[APPENDUID ([0-9]+) ([0-9]+)\]")
 
@@ -134,12 +138,19 @@ class ImapSession:
 
     def mailboxes(self) -> list[tuple[str, tuple[bytes, ...], dict[bytes, int]]]:
         """Returns the name, the attributes and the state of each mailbox. Of an open mailbox the
-        server would tell the state in which this session has seen it, so none stays open."""
+        server would tell the state in which this session has seen it, so none stays open. Raises
+        MailUnavailable after COUNT_SECONDS: Dovecot keeps what it has counted, so the next try gets
+        further (decision 0344)."""
         if self._opened is not None:
             self._run(self._client.unselect_folder)
             self._opened = None
         found = []
+        until = time.monotonic() + COUNT_SECONDS
         for name, flags in self.names():
+            if time.monotonic() > until:
+                raise MailUnavailable(
+                    "The mailboxes take too long to count. Try again: it gets quicker.", RETRY_SECONDS
+                )
             try:
                 found.append((name, flags, self._run(self._client.folder_status, name, STATUS, may_refuse=True)))
             except _Refused:  # deleted in the meantime
@@ -168,6 +179,11 @@ class ImapSession:
         """Returns the items of messages by UID; a message that is gone is missing. `line` is the
         longest line of the answer that is read, in bytes."""
         return dict(self._run(self._client.fetch, list(uids), items, line=line))
+
+    def sizes(self, first: int, last: int) -> dict[int, int]:
+        """Returns the sizes of the messages with a UID in this range, in bytes by UID."""
+        found = self._run(self._client.fetch_range, f"{first}:{last}", "(RFC822.SIZE)")
+        return {uid: items[b"RFC822.SIZE"] for uid, items in found.items() if b"RFC822.SIZE" in items}
 
     def piece(self, uid: int, start: int, length: int) -> bytes | None:
         """Returns bytes of a message from `start` on; None if there is no such message."""
@@ -353,12 +369,16 @@ class _Client(IMAPClient):  # type: ignore[misc]
         return told
 
     def fetch_changed(self, uids: str, modseq: int) -> tuple[dict[int, dict[bytes, Any]], list[bytes]]:
-        """Like `fetch`, which takes no range of UIDs, and with what the server says is gone."""
+        """Like `fetch_range`, and with what the server says is gone."""
         self._imap.response("VANISHED")
-        answer = self._imap.uid("FETCH", uids, "(FLAGS MODSEQ)", f"(CHANGEDSINCE {modseq} VANISHED)")
+        found = self.fetch_range(uids, "(FLAGS MODSEQ)", f"(CHANGEDSINCE {modseq} VANISHED)")
+        return found, [told for told in self._imap.response("VANISHED")[1] if told]
+
+    def fetch_range(self, uids: str, *arguments: str) -> dict[int, dict[bytes, Any]]:
+        """Like `fetch`, which takes no range of UIDs."""
+        answer = self._imap.uid("FETCH", uids, *arguments)
         self._checkok("fetch", *answer)
-        found = parse_fetch_response(answer[1], self.normalise_times, self.use_uid)
-        return dict(found), [told for told in self._imap.response("VANISHED")[1] if told]
+        return dict(parse_fetch_response(answer[1], self.normalise_times, self.use_uid))
 
     def close(self) -> None:
         """Closes the connection, at which Dovecot's process ends."""

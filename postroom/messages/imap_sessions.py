@@ -5,7 +5,6 @@ may be sessions. Everything else here runs in the event loop.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -14,17 +13,20 @@ from typing import TypeVar
 from postroom.errors import MailUnavailable, Refused
 from postroom.log import log
 from postroom.messages.doors import Door
-from postroom.messages.imap_session import ImapSession, Lost
+from postroom.messages.imap_session import RETRY_SECONDS, ImapSession, Lost
+from postroom.messages.shares import Shares
 
 T = TypeVar("T")
 
 MOST_SESSIONS = 16
-# Of one account, so that an account with much mail leaves room for the others.
+# Of these, busy for one account, user and key, so that each leaves room for the others. A session
+# that is only kept ends if somebody needs its place.
 MOST_OF_ACCOUNT = 4
+MOST_OF_USER = 4
+MOST_OF_KEY = 8
 IDLE_SECONDS = 60.0
 # How long a request waits for a session to become free.
 WAIT_SECONDS = 10.0
-RETRY_SECONDS = 5
 
 
 class ImapSessions:
@@ -34,18 +36,18 @@ class ImapSessions:
         self._threads = ThreadPoolExecutor(MOST_SESSIONS, "imap")
         self._idle: dict[ImapSession, int] = {}  # the least recently used first, each with its account
         self._expiries: dict[ImapSession, asyncio.TimerHandle] = {}
-        self._busy: Counter[int] = Counter()
+        self._busy = Shares("sessions", MOST_SESSIONS, account=MOST_OF_ACCOUNT, user=MOST_OF_USER, key=MOST_OF_KEY)
         self._freed = asyncio.Condition()
 
     async def run(self, door: Door, account_id: int, work: Callable[[ImapSession], T]) -> T:
         """Returns what `work` returns; `door` leads to the mail of the account. In place
         of a kept session that is lost, takes a new one. Raises MailUnavailable, and what `work`
         raises."""
-        await self._take_slot(account_id)
+        end = await self._take_slot(account_id)
         kept, evicted = self._kept(door, account_id)
         carry_out = partial(self._carry_out, kept, evicted, door, account_id, work)
         job = asyncio.get_running_loop().run_in_executor(self._threads, carry_out)
-        job.add_done_callback(partial(self._give_back, account_id))
+        job.add_done_callback(partial(self._give_back, account_id, end))
         # A request that its client gives up does not stop the thread.
         result, _, error = await asyncio.shield(job)
         if isinstance(error, Lost):
@@ -55,13 +57,12 @@ class ImapSessions:
             raise error
         return result  # type: ignore[return-value]
 
-    async def _take_slot(self, account_id: int) -> None:
+    async def _take_slot(self, account_id: int) -> Callable[[], None]:
+        """Waits until the asker may have a session busy. Returns what ends this."""
         try:
             async with asyncio.timeout(WAIT_SECONDS), self._freed:
-                await self._freed.wait_for(
-                    lambda: self._busy.total() < MOST_SESSIONS and self._busy[account_id] < MOST_OF_ACCOUNT
-                )
-                self._busy[account_id] += 1
+                await self._freed.wait_for(lambda: self._busy.refusal(account_id) is None)
+                return self._busy.take(account_id)
         except TimeoutError:
             raise MailUnavailable("Too many messages are read now. Try again.", RETRY_SECONDS) from None
 
@@ -70,7 +71,7 @@ class ImapSessions:
         one more process, takes the least recently used session of another account, to be ended."""
         found = next((one for one in reversed(self._idle) if self._idle[one] == account_id and one.door == door), None)
         evicted = None
-        if found is None and len(self._idle) + self._busy.total() > MOST_SESSIONS:
+        if found is None and len(self._idle) + len(self._busy) > MOST_SESSIONS:
             evicted = next(iter(self._idle))
         for one in filter(None, (found, evicted)):
             self._forget(one)
@@ -102,11 +103,12 @@ class ImapSessions:
             return None, None, error
 
     def _give_back(
-        self, account_id: int, job: "asyncio.Future[tuple[object, ImapSession | None, Exception | None]]"
+        self,
+        account_id: int,
+        end: Callable[[], None],
+        job: "asyncio.Future[tuple[object, ImapSession | None, Exception | None]]",
     ) -> None:
-        self._busy[account_id] -= 1
-        if not self._busy[account_id]:
-            del self._busy[account_id]
+        end()
         session = None if job.cancelled() or job.exception() else job.result()[1]
         if session is not None:
             self._idle[session] = account_id

@@ -19,6 +19,7 @@ from postroom.errors import Busy, Refused
 from postroom.log import log
 from postroom.mailplane.dovecot.maildir import home_of
 from postroom.messages.mailbox_states import States
+from postroom.messages.shares import asker
 
 # Seconds between two looks; longer if the looks take more than this share of the time.
 LOOK_SECONDS = 0.5
@@ -27,6 +28,9 @@ LOOK_SHARE = 0.05
 MOST_FAILURES = 10
 # Accounts that are asked about at the same time, so that requests find a session too.
 MOST_ASKED = 4
+# Of these, accounts that took longer than SLOW_SECONDS the last time.
+MOST_SLOW = 2
+SLOW_SECONDS = 1.0
 ELSEWHERE_SECONDS = 2.0
 INDEX_LOG = "dovecot.index.log"
 
@@ -67,7 +71,7 @@ class _Account:
         self.asked_at = time.monotonic()
         self.followers: set[_Follower] = set()
         self.failures = 0
-        self.is_asked = False
+        self.is_asked = self.is_slow = False
 
     def is_due(self, seen: Signature) -> bool:
         """Whether the account is to be asked about, with these files."""
@@ -95,7 +99,7 @@ class MailboxWatch:
     def __init__(self, mail: Path, ask: Callable[[int], Awaitable[tuple[States, bool]]]) -> None:
         self._mail, self._ask = mail, ask
         self._accounts: dict[int, _Account] = {}
-        self._asking = asyncio.Semaphore(MOST_ASKED)
+        self._asking, self._slow = asyncio.Semaphore(MOST_ASKED), asyncio.Semaphore(MOST_SLOW)
         self._jobs: set[asyncio.Task[None]] = set()
         self._looking: asyncio.Task[None] | None = None
 
@@ -120,6 +124,7 @@ class MailboxWatch:
 
     async def _look(self) -> None:
         """Looks until nobody follows."""
+        asker.set(None)  # the task began in a request
         try:
             while self._accounts:
                 found, seconds = await asyncio.to_thread(self._looked, list(self._accounts.values()))
@@ -140,8 +145,12 @@ class MailboxWatch:
 
     async def _refresh(self, account: _Account, seen: Signature) -> None:
         try:
-            async with self._asking:
-                states, account.is_here = await self._ask(account.id)
+            async with self._slow if account.is_slow else contextlib.nullcontext(), self._asking:
+                began = time.monotonic()
+                try:
+                    states, account.is_here = await self._ask(account.id)
+                finally:
+                    account.is_slow = time.monotonic() - began > SLOW_SECONDS
         except Busy as error:  # the next look tries again
             account.failures += 1
             if account.failures >= MOST_FAILURES:

@@ -3,7 +3,7 @@ each.
 
 A search looks at ranges of UIDs, each larger than the one before, so that the newest messages are
 found without a look at all. After SEARCH_SECONDS a page ends early, with the place to go on from
-(decision 0306).
+(decisions 0306, 0344).
 """
 
 import time
@@ -23,12 +23,17 @@ from postroom.messages.parser import BODIES
 SEARCH_SECONDS = 5.0
 # The first day that IMAP can write, which has a year of four digits.
 EARLIEST_DAY = date(1000, 1, 1)
-# Numbers of UIDs in one search: the first, and the largest by what is searched. Every message must
-# be read to search its text.
+# Numbers of UIDs in one search: the first, and the largest by what is searched. A range that took
+# longer than QUICK_SECONDS is followed by none that is wider.
 FIRST_RANGE = 256
 WIDEST_RANGE = 50_000
 WIDEST_OF_HEADERS = 5_000
+QUICK_SECONDS = 1.0
+# Every message must be read to search its text, and nothing stops a search that has begun. So a
+# range of texts has at most this number of bytes, or one message.
+FIRST_OF_TEXTS = 8
 WIDEST_OF_TEXTS = 500
+RANGE_BYTES = 16 * 1024 * 1024
 FIELDS = "BODY.PEEK[HEADER.FIELDS (FROM TO SUBJECT DATE)]<0.65536>"
 FIELDS_KEY = b"BODY[HEADER.FIELDS (FROM TO SUBJECT DATE)]<0>"
 # Longest BODYSTRUCTURE that is read, in bytes: reading more takes long.
@@ -69,10 +74,11 @@ class Wanted(msgspec.Struct, frozen=True):
         return found
 
     @property
-    def widest(self) -> int:
+    def widths(self) -> tuple[int, int]:
+        """The numbers of UIDs in the first range and in the widest."""
         if self.text:
-            return WIDEST_OF_TEXTS
-        return WIDEST_OF_HEADERS if self.from_ or self.to or self.subject else WIDEST_RANGE
+            return FIRST_OF_TEXTS, WIDEST_OF_TEXTS
+        return FIRST_RANGE, WIDEST_OF_HEADERS if self.from_ or self.to or self.subject else WIDEST_RANGE
 
 
 class ListedMessage(msgspec.Struct, frozen=True, rename={"from_": "from"}):
@@ -117,21 +123,36 @@ def page(session: ImapSession, wanted: Wanted) -> MessagePage:
 def _search(session: ImapSession, wanted: Wanted, opened: Opened) -> tuple[list[int], int | None]:
     """Returns limit + 1 UIDs or more, fewer if there are no more, in the order of the search; and
     the UID at which the search stopped because time was up."""
-    last, width = opened.uidnext - 1, min(FIRST_RANGE, wanted.widest)
+    last, (width, widest) = opened.uidnext - 1, wanted.widths
     is_upward = wanted.after_uid is not None
     low = (wanted.after_uid or 0) + 1
     high = last if wanted.before_uid is None else min(wanted.before_uid - 1, last)
     found: list[int] = []
     until = time.monotonic() + SEARCH_SECONDS
     while low <= high and len(found) <= wanted.limit:
+        began = time.monotonic()
         first, end = (low, min(low + width - 1, high)) if is_upward else (max(high - width + 1, low), high)
+        if wanted.text:
+            first, end = _within_bytes(session, first, end, is_upward)
         matched = session.search([b"UID", b"%d:%d" % (first, end), *wanted.criteria])
         found += matched if is_upward else reversed(matched)
         low, high = (end + 1, high) if is_upward else (low, first - 1)
-        width = min(4 * width, wanted.widest)
-        if time.monotonic() > until and low <= high:
+        now = time.monotonic()
+        if now - began < QUICK_SECONDS:
+            width = min(4 * width, widest)
+        if now > until and low <= high:
             return found, end if is_upward else first
     return found, None
+
+
+def _within_bytes(session: ImapSession, first: int, end: int, is_upward: bool) -> tuple[int, int]:
+    """Cuts a range of UIDs where its messages have more than RANGE_BYTES; at least one stays."""
+    total = 0
+    for uid, size in sorted(session.sizes(first, end).items(), reverse=not is_upward):
+        if total and total + size > RANGE_BYTES:
+            return (first, uid - 1) if is_upward else (uid + 1, end)
+        total += size
+    return first, end
 
 
 def _summaries(session: ImapSession, opened: Opened, uids: Sequence[int]) -> list[ListedMessage]:

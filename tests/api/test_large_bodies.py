@@ -12,7 +12,8 @@ from postroom.actor import Actor
 from postroom.api.body import LARGEST
 from postroom.api.exchange import Exchange, Receive
 from postroom.api.large_bodies import MOST_OF_KEY, LargeBodies
-from postroom.errors import Busy
+from postroom.errors import TooMany
+from postroom.messages.shares import asker
 
 LARGE = bytes(LARGEST + 1)
 
@@ -24,7 +25,7 @@ def read(folder: Path, pieces: Iterable[bytes]) -> bytes:
         return next(messages)
 
     async def work() -> bytes:
-        async with LargeBodies(folder).read(exchange_of(receive), Actor(1, root_id=1), 2 * len(LARGE)) as body:
+        async with LargeBodies(folder).read(exchange_of(receive), 2 * len(LARGE)) as body:
             return body[:]
 
     return asyncio.run(work())
@@ -48,7 +49,7 @@ def test_it_is_whole(tmp_path: Path, pieces: list[bytes]) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_mail_token_has_one_place_of_its_key(tmp_path: Path) -> None:
+def test_a_user_has_one_place_of_its_key(tmp_path: Path) -> None:
     """A place is free again when its body has been worked on."""
 
     async def receive() -> Any:
@@ -57,20 +58,21 @@ def test_a_mail_token_has_one_place_of_its_key(tmp_path: Path) -> None:
     async def work() -> None:
         bodies = LargeBodies(tmp_path)
 
-        async def begin(token_id: int | None = None) -> None:
-            actor = Actor(1, root_id=1, token_id=token_id)
-            await held.enter_async_context(bodies.read(exchange_of(receive), actor, len(LARGE)))
+        async def begin(user_id: str | None = None, root_id: int = 1) -> None:
+            asker.set(Actor(1, user_id=user_id, root_id=root_id))
+            await held.enter_async_context(bodies.read(exchange_of(receive), len(LARGE)))
 
         for _ in range(2):
             async with AsyncExitStack() as held:
-                await begin(1)
-                with pytest.raises(Busy):
-                    await begin(1)
-                await begin(2)
+                await begin("ann")
+                with pytest.raises(TooMany):
+                    await begin("ann")
+                await begin("bob")
                 for _ in range(MOST_OF_KEY - 2):
                     await begin()
-                for token_id in (3, None):
-                    with pytest.raises(Busy):
-                        await begin(token_id)
+                for user_id in ("carl", None):
+                    with pytest.raises(TooMany):
+                        await begin(user_id)
+                await begin(root_id=2)
 
     asyncio.run(work())

@@ -19,7 +19,7 @@ from postroom.messages.open_contents import MOST_OF_ACCOUNT
 from postroom.supervision.stale_processes import read_pid
 from tests.harness.service import Service, wait_for
 from tests.mail.platform import Mailbox, Platform
-from tests.mail.reading import append, get, listed, read
+from tests.mail.reading import append, credential, get, listed, read
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +185,7 @@ def test_a_large_attachment_is_streamed(platform: Platform) -> None:
     before = private_bytes(platform.service)
     with ExitStack() as stack:
         for rest in ["attachments/1", "raw"] * (MOST_OF_ACCOUNT // 2):
-            answer = _begun(stack, box, f"messages/{item['id']}/{rest}")
+            answer = begun(stack, box, f"messages/{item['id']}/{rest}")
             assert answer.read(1_000_000)
         assert get(box, f"messages/{item['id']}")[0] == 200
         assert private_bytes(platform.service) - before < 30_000_000
@@ -194,7 +194,7 @@ def test_a_large_attachment_is_streamed(platform: Platform) -> None:
     assert get(box, f"messages/{item['id']}/attachments/1")[1] == content
 
 
-def _begun(stack: ExitStack, box: Mailbox, rest: str) -> http.client.HTTPResponse:
+def begun(stack: ExitStack, box: Mailbox, rest: str, key: str | None = None) -> http.client.HTTPResponse:
     """An answer that has begun; the system takes no more of it than the test reads."""
     connection = http.client.HTTPConnection("127.0.0.1", box.platform.service.ports["port"], timeout=60)
     stack.enter_context(closing(connection))
@@ -202,7 +202,7 @@ def _begun(stack: ExitStack, box: Mailbox, rest: str) -> http.client.HTTPRespons
     connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
     connection.sock.settimeout(60)
     connection.sock.connect((connection.host, connection.port))
-    headers = {"x-api-key": box.platform.key}
+    headers = credential(key or box.platform.key)
     connection.request("GET", f"/v2/email-accounts/{box.id}/{rest}", headers=headers)
     return connection.getresponse()
 

@@ -1,7 +1,5 @@
 """The endpoint that tells of changes in an account's mailboxes as they happen."""
 
-from functools import partial
-
 import msgspec
 from msgspec import UNSET, UnsetType
 
@@ -48,8 +46,7 @@ async def follow(context: RequestContext, query: ChangesQuery) -> Result:
     id_, user_id = path_id(context), resolve_user(context.actor, query.user_id)
     account = await _account(services.database, context.actor, id_, user_id)
     sent = header(context.headers, b"last-event-id") or (query.last_event_id or "")
-    services.streams.enter(account.id)
-    end = partial(services.streams.leave, account.id)
+    end = services.streams.take(account.id)
     try:
         follower = await services.messages.follow(account.id)
     except BaseException:
