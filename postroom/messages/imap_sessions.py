@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from postroom.errors import MailUnavailable, Refused
+from postroom.errors import Busy, MailUnavailable, Refused
 from postroom.log import log
 from postroom.messages.doors import Door
 from postroom.messages.imap_session import RETRY_SECONDS, ImapSession, Lost
@@ -95,7 +95,7 @@ class ImapSessions:
             return work(session), session, None
         except Lost as error:
             return None, None, error
-        except Refused as error:
+        except (Refused, Busy) as error:
             return None, session, error
         except Exception as error:  # goes to the caller; nobody knows in which state the session is
             if session is not None:
