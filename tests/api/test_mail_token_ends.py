@@ -92,13 +92,20 @@ def test_the_events(tenant: Tenant) -> None:
     assert (read["type"], read["key_id"]) == ("message.read", tenant.key_id(tenant.key))
 
 
-def test_its_retries_are_its_own(tenant: Tenant) -> None:
-    """An Idempotency-Key of a token is that of no other token, and not of the API key."""
-    path, once = f"/v2/email-accounts/{account(tenant)}/messages/delete", {"Idempotency-Key": "once"}
-    tokens, body = [make(tenant), make(tenant)], {"ids": ["1.1"]}
-    for credential in (*map(bearer, tokens), {"x-api-key": tenant.key}):
-        answers = [tenant.api.request("POST", path, body, headers=credential | once) for _ in range(2)]
-        assert [one.headers.get("idempotent-replayed") for one in answers] == [None, "true"]
+def test_its_retries_are_those_of_its_user(tenant: Tenant) -> None:
+    """An Idempotency-Key of a token is that of the user's next token, of no other user, and not of
+    the API key."""
+    own, other = account(tenant), account(tenant, "other", user_id="other")
+    once, body = {"Idempotency-Key": "once"}, {"ids": ["1.1"]}
+
+    def replayed(id_: int, credential: dict[str, str]) -> str | None:
+        path = f"/v2/email-accounts/{id_}/messages/delete"
+        return tenant.api.request("POST", path, body, headers=credential | once).headers.get("idempotent-replayed")
+
+    for credential in ({"x-api-key": tenant.key}, bearer(make(tenant))):
+        assert [replayed(own, credential) for _ in range(2)] == [None, "true"]
+    assert replayed(own, bearer(make(tenant))) == "true"
+    assert [replayed(other, bearer(make(tenant, "other"))) for _ in range(2)] == [None, "true"]
 
 
 def test_a_user_has_a_bounded_number(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,7 +141,7 @@ def test_a_running_instance_is_refused(service: Service, target: str) -> None:
     service.start()
     try:
         refused = move(service, target)
-        assert (refused.returncode, "already" in refused.stderr) == (2, True)
+        assert (refused.returncode, "stop it first" in refused.stderr) == (2, True)
         assert there(target, "SELECT COUNT(*) FROM pg_tables WHERE schemaname = current_schema()") == [(0,)]
     finally:
         service.stop()
