@@ -5,7 +5,6 @@ import contextlib
 import itertools
 import os
 import signal
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -17,25 +16,13 @@ from postroom.messages.imap_sessions import MOST_SESSIONS
 from tests.harness.service import Service, wait_for
 from tests.mail.platform import Mailbox, Platform
 from tests.mail.reading import append, change, get, listed, read
-from tests.mail.test_message_sessions import begun, processes
+from tests.mail.test_message_sessions import begun, platform, processes, service
+
+__all__ = ["platform", "service"]  # a service of its own, because the tests use up what its process has
 
 MANY = 8
 # The system buffers a part of each answer.
 LARGE = b"Subject: x\r\n\r\n" + b"x" * 70 + b"\r\n" + (b"y" * 70 + b"\r\n") * 120_000
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
-    """A service of its own, because the tests use up what its process has."""
-    with Service.new() as new:
-        new.start()
-        yield new
-        assert new.stop() == 0
-
-
-@pytest.fixture
-def platform(service: Service) -> Platform:
-    return Platform.new(service)
 
 
 @pytest.fixture

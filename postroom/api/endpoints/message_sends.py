@@ -76,7 +76,7 @@ async def _original(context: RequestContext, account: Account, mailbox: str, id_
         await tell()
         return found.parsed
     except Refused as error:
-        if error.code != "not_found":
+        if error.code != "not_found" or not error.fields:  # without a field, the account itself is gone
             raise
         names = {"mailbox": "in_reply_to_mailbox"}
         fields = (FieldError(names.get(one.field, "in_reply_to_id"), one.code, one.message) for one in error.fields)
