@@ -11,6 +11,7 @@ import pytest
 
 from tests.harness import traces
 from tests.harness.service import wait_for
+from tests.harness.stopped_worker import stop_the_worker
 from tests.mail.clients import HOST, Imap, submission, tls
 from tests.mail.platform import Mailbox
 from tests.mail.sessions import PROTOCOLS, Session, works
@@ -65,8 +66,7 @@ def test_networks_and_expiry(alice: Mailbox) -> None:
 
 def test_an_expired_one_is_refused_without_the_worker(alice: Mailbox) -> None:
     credential_id, password = create(alice)
-    worker = alice.platform.service.pid("worker")
-    os.kill(worker, signal.SIGSTOP)
+    worker = stop_the_worker(alice.platform.service)
     try:
         alice.platform.sql("UPDATE app_passwords SET expires_at = 1 WHERE id = :id RETURNING id", id=credential_id)
         assert works(alice, password) == []

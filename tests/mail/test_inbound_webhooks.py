@@ -12,6 +12,7 @@ import pytest
 from standardwebhooks import Webhook as Verifier
 
 from tests.harness.service import Service, wait_for
+from tests.harness.stopped_worker import stop_the_worker
 from tests.mail.clients import message, smtp
 from tests.mail.platform import Mailbox, Platform
 from tests.webhooks.endpoint import Endpoint, answers
@@ -223,8 +224,7 @@ def test_a_worker_that_was_away_misses_nothing(platform: Platform, anna: Mailbox
     anna.receive("first")
     until(endpoint, "first")
     service = platform.service
-    worker = service.pid("worker")
-    os.kill(worker, signal.SIGSTOP)
+    worker = stop_the_worker(service)
     anna.receive("away")
     anna.wait_for("away")
     os.truncate(service.data / "log" / "dovecot.log", 0)

@@ -11,6 +11,7 @@ from functools import partial
 import pytest
 
 from tests.harness.service import Service, wait_for
+from tests.harness.stopped_worker import stop_the_worker
 from tests.mail.clients import HOST, Imap, Pop3, own_address, submission, tls
 from tests.mail.platform import Mailbox, Platform
 
@@ -84,8 +85,7 @@ def test_what_is_no_login(platform: Platform, service: Service) -> None:
 def test_a_login_while_the_worker_is_away(platform: Platform, service: Service) -> None:
     """The worker reads the login from the log after its restart."""
     mailbox = platform.create()
-    worker = service.pid("worker")
-    os.kill(worker, signal.SIGSTOP)
+    worker = stop_the_worker(service)
     mailbox.login().logout()
     assert "stats: Info: {" in (service.data / "log" / "dovecot.log").read_text()
     os.kill(worker, signal.SIGKILL)

@@ -10,6 +10,7 @@ import pytest
 
 from tests.harness import mail_queue
 from tests.harness.service import wait_for
+from tests.harness.stopped_worker import stop_the_worker
 from tests.mail.clients import HOST, Pop3, message, refusal, smtp, submission
 from tests.mail.platform import Mailbox, Platform
 
@@ -179,8 +180,7 @@ def test_a_message_that_was_taken_waits(platform: Platform) -> None:
     """Mail that arrives before the worker knows that the mailbox is full waits in the queue, and is
     neither lost nor returned."""
     bob = platform.create("bob", quota_messages=1)
-    worker = platform.service.pid("worker")
-    os.kill(worker, signal.SIGSTOP)
+    worker = stop_the_worker(platform.service)
     try:
         receive(bob, KB, "first")
         send(bob, KB, "second")
@@ -197,8 +197,7 @@ def test_a_message_that_was_taken_waits(platform: Platform) -> None:
 def test_a_warning_while_the_worker_is_away(platform: Platform) -> None:
     """A new worker reads the warnings that no worker has read."""
     bob = platform.create("bob", quota_messages=1)
-    worker = platform.service.pid("worker")
-    os.kill(worker, signal.SIGSTOP)
+    worker = stop_the_worker(platform.service)
     receive(bob, KB)
     os.kill(worker, signal.SIGKILL)
     wait_until_full(bob)

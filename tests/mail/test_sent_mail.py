@@ -18,6 +18,7 @@ from postroom.supervision import logfiles
 from tests.harness import mail_queue
 from tests.harness.dns_server import DnsServer
 from tests.harness.service import Service, wait_for
+from tests.harness.stopped_worker import stop_the_worker
 from tests.mail.clients import message, smtp, submission
 from tests.mail.conftest import NewDatabase
 from tests.mail.platform import Mailbox
@@ -133,7 +134,7 @@ def test_a_message_waits_while_logs_are_rotated_and_workers_die(
     second.answer(later="450 4.2.0 come later", expired="450 4.2.0 come later", soon="550 5.7.1 no")
     message_id = send(alice, "later@far.example", "expired@far.example", bob.address)
     before = wait_for_statuses(alice, message_id, later="delayed", expired="delayed", **{bob.address: "delivered"})
-    os.kill(service.pid("worker"), signal.SIGSTOP)
+    stop_the_worker(service)
     try:  # no worker has read these lines when the logs have been rotated
         unread = send(alice, "soon@far.example")
         wait_for("the bounce", lambda: "Undelivered Mail Returned to Sender" in alice.subjects())

@@ -23,6 +23,7 @@ from postroom.supervision import logfiles
 from postroom.tenants.send_limits import SendLimits
 from tests.harness import traces
 from tests.harness.service import COMMAND, SIGNALLED, Service, wait_for
+from tests.harness.stopped_worker import stop_the_worker
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="there is a system user only as root")
 
@@ -242,10 +243,10 @@ def test_a_crashed_part_comes_back(service: Service, part: str) -> None:
 
 def test_readyz_tells_of_a_silent_worker(service: Service) -> None:
     service.start()
-    os.kill(service.pid("worker"), signal.SIGSTOP)
+    worker = stop_the_worker(service)
     wait_for("/readyz to report the worker", lambda: not service.ready())
     assert "silent" in service.get("/readyz")[1]["parts"]["worker"]
-    os.kill(service.pid("worker"), signal.SIGCONT)
+    os.kill(worker, signal.SIGCONT)
     wait_for("the return of the worker", service.ready)
 
 
