@@ -77,15 +77,15 @@ class MailUnavailable(Busy):
 
 
 class OutcomeUnknown(Busy):
-    """The database connection was lost during the commit: either all of the request was carried
-    out, or none of it (decision 0084)."""
+    """Nobody knows whether the request was carried out: all of it was, or none of it. `what` has
+    happened; by default, the database was lost during the commit (decision 0084)."""
 
     code = "outcome_unknown"
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "The database was lost during the commit") -> None:
         super().__init__(
-            "The database was lost during the commit: the request may have been carried out. "
-            "Look, or send it again with the same Idempotency-Key."
+            f"{what}: the request may have been carried out. "
+            "Look, or send it again with the same Idempotency-Key, if it had one."
         )
 
 

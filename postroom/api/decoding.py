@@ -4,6 +4,7 @@ UNSET is "not sent" and None is "sent as null". If a JSON key is repeated, the l
 8259 section 4); a repeated query parameter is refused.
 """
 
+import contextlib
 import difflib
 import functools
 import mmap
@@ -122,15 +123,15 @@ def decode_body(
     """A JSON body as an instance of its type; no body at all counts as an empty object.
     `size_problems` says what is too large in it, before anything is built. Raises
     `invalid_request`."""
-    try:
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         try:
             if problems := size_problems(body):
                 raise invalid(*problems)
             return decoder.decode(body or b"{}")
         except msgspec.ValidationError as error:
             raise invalid(*_field_errors(decoder.type, body) or [_field_error("", str(error), decoder.type)]) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Refused("invalid_request", "The body is not valid JSON in UTF-8 (RFC 8259).") from None
+    # Outside, because that error would keep parts of a mapped body, which could not be closed.
+    raise Refused("invalid_request", "The body is not valid JSON in UTF-8 (RFC 8259).")
 
 
 def check_user_id(text: str, field: str = "user_id") -> FieldError | None:

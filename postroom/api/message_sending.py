@@ -124,7 +124,7 @@ class MessageSending:
             ):
                 return progress.queue_id
             await asyncio.sleep(seconds)
-        raise OutcomeUnknown
+        raise OutcomeUnknown("Postfix did not say whether it has the message")
 
     async def _finish(self, file: IO[bytes], message_id: str, queue_id: str, *, is_new: bool) -> Result:
         """Saves the copy and tells of the message. From here on, nothing is refused."""

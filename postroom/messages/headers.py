@@ -25,6 +25,9 @@ VALUE_BYTES = 8 * 1024
 PARAMETERS_BYTES = 4 * 1024
 MOST_PARAMETERS = 64
 ADDRESS_LIST_BYTES = 64 * 1024
+# Largest number of characters that are read of groups (RFC 5322 3.4), whose members take quadratic
+# time.
+GROUPS_LENGTH = 1024
 MOST_FIELDS = 2000
 MOST_ADDRESSES = 1000
 MOST_REFERENCES = 100
@@ -33,6 +36,8 @@ LONGEST_ID = 1000
 
 _FIELD = re.compile(rb"^([!-9;-~]{1,200})[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.MULTILINE)
 _FOLD = re.compile(r"\r?\n(?=[ \t])")
+# What comes before the first colon that is not quoted.
+_BEFORE_GROUP = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^":])*', re.DOTALL)
 _ID = re.compile(r"<[^<>\s]{1,998}>")
 _NOT_SHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _TOKEN = re.compile(r"[a-z0-9!#$&^_.+-]{1,127}/[a-z0-9!#$&^_.+-]{1,127}")
@@ -78,7 +83,7 @@ class Fields:
         for value in self.every(name, left):
             left -= len(value)
             if left <= 0:
-                value = value[: value.rfind(",") + 1 or None]  # the last address may be cut
+                value = _whole(value, len(value) - 1)
             found += _addresses(value)
             if left <= 0 or len(found) >= MOST_ADDRESSES:
                 break
@@ -159,6 +164,8 @@ def words(value: str) -> str:
 
 
 def _addresses(value: str) -> list[MailAddress]:
+    before = _BEFORE_GROUP.match(value)
+    value = _whole(value, (before.end() if before else 0) + GROUPS_LENGTH)
     try:
         found = _LENIENT([value])
     except (RecursionError, ValueError, IndexError):  # comments in comments
@@ -168,3 +175,8 @@ def _addresses(value: str) -> list[MailAddress]:
         for name, address in found
         if address
     ]
+
+
+def _whole(value: str, length: int) -> str:
+    """Cuts a list of addresses behind the last address that is whole."""
+    return value if len(value) <= length else value[: value.rfind(",", 0, length) + 1 or length]

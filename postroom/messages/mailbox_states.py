@@ -66,7 +66,7 @@ def states_of(text: str) -> States | None:
         unpack = zlib.decompressobj()
         found = unpack.decompress(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), LARGEST_STATES)
         return msgspec.json.decode(found, type=States)
-    except (zlib.error, binascii.Error, msgspec.MsgspecError, UnicodeError, ValueError):
+    except (zlib.error, binascii.Error, msgspec.MsgspecError, UnicodeError, ValueError, RecursionError):
         return None
 
 

@@ -2,12 +2,12 @@
 each.
 
 A search looks at ranges of UIDs, each larger than the one before, so that the newest messages are
-found without a look at all. After SEARCH_SECONDS a page ends early, with the place to go on from
-(decisions 0306, 0344).
+found without a look at all. After SEARCH_SECONDS or PAGE_BYTES a page ends early, with the place to
+go on from (decisions 0306, 0344).
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any
 
@@ -42,6 +42,11 @@ STRUCTURE_BYTES = 32 * 1024
 # of its recipients. All of a message but its flags stays as it is (RFC 9051, 2.3.1.1).
 MOST_ROWS = 200
 ROW_BYTES, ROW_RECIPIENTS = 1024, 10
+# Rows that are asked for at once, and new sessions that this may cost: each structure that is too
+# long costs some. A page ends early after rows with so many bytes of header fields.
+ROWS_AT_ONCE = 100
+MOST_REOPENS = 16
+PAGE_BYTES = 1024 * 1024
 ITEMS = ("FLAGS", "INTERNALDATE", "RFC822.SIZE", "PREVIEW", FIELDS)
 
 
@@ -115,8 +120,11 @@ def page(session: ImapSession, wanted: Wanted) -> MessagePage:
     shown = uids[: wanted.limit]
     if len(uids) > wanted.limit:
         edge = shown[-1]
+    rows, looked = _summaries(session, opened, shown)
+    if looked < len(shown):
+        edge = shown[looked - 1]
     way = "before_uid" if wanted.after_uid is None else "after_uid"
-    items = _summaries(session, opened, sorted(shown, reverse=True))
+    items = sorted(rows, key=lambda row: row.uid, reverse=True)
     return MessagePage(items, (way, edge) if edge is not None else None)
 
 
@@ -155,36 +163,47 @@ def _within_bytes(session: ImapSession, first: int, end: int, is_upward: bool) -
     return first, end
 
 
-def _summaries(session: ImapSession, opened: Opened, uids: Sequence[int]) -> list[ListedMessage]:
-    """Returns the rows of messages in this order, without those that are gone. A session keeps rows
-    that it has shown, and asks for their flags only (decision 0341)."""
+def _summaries(session: ImapSession, opened: Opened, uids: Sequence[int]) -> tuple[list[ListedMessage], int]:
+    """Returns the rows of messages, without those that are gone, and how many of the UIDs were
+    looked at before the page was full. A session keeps rows that it has shown, and asks for their
+    flags only (decision 0341)."""
     keys = {uid: (opened.name, opened.uidvalidity, uid) for uid in uids}
     kept = {uid: session.rows[key] for uid, key in keys.items() if key in session.rows}
     flags = session.flags(kept)
     rows = {uid: msgspec.structs.replace(row, flags=_shown(flags[uid])) for uid, row in kept.items() if uid in flags}
-    for row, size in _fetched(session, opened, [uid for uid in uids if uid not in kept]):
-        rows[row.uid] = row
-        if size <= ROW_BYTES and len(row.to) <= ROW_RECIPIENTS:
-            kept[row.uid] = row
+    fresh = [uid for uid in uids if uid not in kept]
+    looked = len(uids)
+    read = 0
+    for number, (row, size) in enumerate(_fetched(session, opened, fresh), 1):
+        read += size
+        if row is not None:
+            rows[row.uid] = row
+            if size <= ROW_BYTES and len(row.to) <= ROW_RECIPIENTS:
+                kept[row.uid] = row
+        if number < len(fresh) and read > PAGE_BYTES:
+            looked = uids.index(fresh[number])
+            break
     for uid in sorted(kept):  # what is used now stands at the end, and is dropped last
         session.rows.pop(keys[uid], None)
         session.rows[keys[uid]] = kept[uid]
     for key in list(session.rows)[:-MOST_ROWS]:
         del session.rows[key]
-    return [rows[uid] for uid in uids if uid in rows]
+    return [rows[uid] for uid in uids[:looked] if uid in rows], looked
 
 
-def _fetched(session: ImapSession, opened: Opened, uids: Sequence[int]) -> list[tuple[ListedMessage, int]]:
-    """Returns the rows of messages, each with the size of its header fields in bytes."""
-    if not uids:
-        return []
-    found = session.fetch(uids, ITEMS)
-    structures = _structures(session, opened, uids)
-    return [
-        (_summary(opened, uid, found[uid], structures.get(uid, True)), len(found[uid][FIELDS_KEY] or b""))
-        for uid in uids
-        if uid in found and FIELDS_KEY in found[uid]
-    ]
+def _fetched(session: ImapSession, opened: Opened, uids: Sequence[int]) -> Iterator[tuple[ListedMessage | None, int]]:
+    """Yields the row of each message, with the size of its header fields in bytes; None if it is
+    gone."""
+    for first in range(0, len(uids), ROWS_AT_ONCE):
+        some = uids[first : first + ROWS_AT_ONCE]
+        found = session.fetch(some, ITEMS)
+        structures = _structures(session, some)
+        for uid in some:
+            items = found.get(uid, {})
+            if FIELDS_KEY in items:
+                yield _summary(opened, uid, items, structures.get(uid, True)), len(items[FIELDS_KEY] or b"")
+            else:
+                yield None, 0
 
 
 def _shown(flags: frozenset[str]) -> tuple[str, ...]:
@@ -209,20 +228,25 @@ def _summary(opened: Opened, uid: int, items: dict[bytes, Any], has_attachments:
     )
 
 
-def _structures(session: ImapSession, opened: Opened, uids: Sequence[int]) -> dict[int, bool]:
+def _structures(session: ImapSession, uids: Sequence[int]) -> dict[int, bool]:
     """Returns which messages have attachments. A message with so many parts that nobody should read
-    what they are is missing."""
-    try:
-        found = session.fetch(uids, ("BODYSTRUCTURE",), STRUCTURE_BYTES)
-        return {
-            uid: _has_attachments(items[b"BODYSTRUCTURE"]) for uid, items in found.items() if b"BODYSTRUCTURE" in items
+    what they are is missing, and so are some beside many such messages."""
+    found: dict[int, bool] = {}
+    left, waiting = MOST_REOPENS, [uids]
+    while waiting and left:
+        some = waiting.pop()
+        try:
+            answer = session.fetch(some, ("BODYSTRUCTURE",), STRUCTURE_BYTES)
+        except LineTooLong:
+            session.reopen()
+            left -= 1
+            middle = len(some) // 2
+            waiting += [half for half in (some[:middle], some[middle:]) if middle]
+            continue
+        found |= {
+            uid: _has_attachments(one[b"BODYSTRUCTURE"]) for uid, one in answer.items() if b"BODYSTRUCTURE" in one
         }
-    except LineTooLong:
-        session.reopen()
-        if len(uids) == 1:
-            return {}
-        middle = len(uids) // 2
-        return _structures(session, opened, uids[:middle]) | _structures(session, opened, uids[middle:])
+    return found
 
 
 def _has_attachments(part: Any) -> bool:

@@ -12,7 +12,7 @@ import time
 import msgspec
 
 from postroom.errors import FieldError, invalid
-from postroom.messages.imap_session import ImapSession, flags_of
+from postroom.messages.imap_session import ImapSession, Opened, flags_of
 
 # Changes of one page.
 MOST_CHANGES = 10_000
@@ -74,6 +74,12 @@ class Token(msgspec.Struct, frozen=True):
     to_uidnext: int = 0
     seen: int = 0
 
+    def fits(self, opened: Opened) -> bool:
+        """Whether the mailbox can have given this token."""
+        is_past = max(self.modseq, self.to_modseq) <= opened.highestmodseq
+        is_past = is_past and max(self.uidnext, self.to_uidnext) <= opened.uidnext
+        return is_past and self.seen < max(self.to_uidnext, 1)
+
     def __str__(self) -> str:
         numbers = (self.modseq, self.uidnext)
         if self.to_uidnext:
@@ -98,8 +104,7 @@ def sync(session: ImapSession, mailbox: str, uidvalidity: str, token: Token) -> 
     """Returns what has changed since the token; everything as added if there is none, or if the
     mailbox is another one than that of the token. Raises not_found, Lost."""
     opened = session.open(mailbox)
-    is_known = uidvalidity == str(opened.uidvalidity) and max(token.modseq, token.to_modseq) <= opened.highestmodseq
-    since = token if is_known and token.uidnext <= opened.uidnext else ANEW
+    since = token if uidvalidity == str(opened.uidvalidity) and token.fits(opened) else ANEW
     end = (since.to_modseq, since.to_uidnext) if since.to_uidnext else (opened.highestmodseq, opened.uidnext)
     found = Changes([], [], [])
     low = since.seen + 1

@@ -138,6 +138,13 @@ def test_mistakes_beside_an_attachment(tenant: Tenant, path: str) -> None:
         assert [error["field"] for error in answer.json["errors"]] == ["subjet", "cc", "save_sent", "headers"]
 
 
+@pytest.mark.parametrize("fields", [b'"to":1,"subject":"\xff"', b'"subject":"\xff"', b'"to":[1],"cc":["\xff"]'])
+def test_a_large_body_that_is_no_utf_8(tenant: Tenant, path: str, fields: bytes) -> None:
+    answer = tenant.request("POST", path, raw=b'{%b,"text":"%b"}' % (fields, b"a" * 70_000))
+    assert (answer.status, answer.code) == (400, "invalid_request")
+    assert "not valid JSON in UTF-8" in answer.text
+
+
 def test_the_most_that_is_allowed(tenant: Tenant, path: str) -> None:
     """Each field at its limit, in letters of four bytes that JSON escapes, and spaces."""
     wide = "\U0001f600"

@@ -163,7 +163,7 @@ def test_a_commit_that_waits_too_long(world: World) -> None:
     pair = world.pair
     pair.primary.execute("CREATE TABLE notes (text TEXT)", "postroom")
     note = "INSERT INTO notes VALUES (:text)"
-    with closing(PostgresConnection(pair.url, 1.0)) as connection:
+    with closing(PostgresConnection(pair.url, 10.0)) as connection:
         pair.standby.stop()
         connection.fetch("BEGIN", {})
         connection.fetch(note, {"text": "waits"})

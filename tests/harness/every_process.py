@@ -52,6 +52,7 @@ def call_on(service: Service, name: str, key: str = "") -> Caller:
 
 @contextmanager
 def _stopped(pids: list[int]) -> Iterator[None]:
+    assert all(pids)  # 0 would be this process and its group
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:

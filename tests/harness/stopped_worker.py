@@ -1,13 +1,15 @@
 """A worker that is stopped where it holds no lock of the database. A worker that is stopped at any
-moment may be in a transaction, and nothing else could write then."""
+moment may be in a transaction or a checkpoint, and nothing else could write then."""
 
 import os
 import signal
-import sqlite3
-from contextlib import closing
+from contextlib import suppress
+from pathlib import Path
 
 import psycopg
 
+from postroom.db.sqlite import exclusive
+from postroom.errors import Busy
 from tests.harness.service import Service, wait_for
 
 SECONDS_OF_A_TRANSACTION = 1.0
@@ -16,7 +18,7 @@ WRITES = "SELECT 1 FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND datna
 
 def stop_the_worker(service: Service) -> int:
     """Stops the worker, and returns its process id. The worker goes on after SIGCONT."""
-    return wait_for("a worker between two transactions", lambda: _stopped(service))
+    return wait_for("a worker that holds no lock", lambda: _stopped(service))
 
 
 def _stopped(service: Service) -> int:
@@ -31,13 +33,9 @@ def _stopped(service: Service) -> int:
 def _is_writable(url: str) -> bool:
     """Returns whether the transactions that write end by themselves."""
     if url.startswith("sqlite:///"):
-        path = url.removeprefix("sqlite:///")
-        with closing(sqlite3.connect(path, timeout=SECONDS_OF_A_TRANSACTION, isolation_level=None)) as database:
-            try:
-                database.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError:
-                return False
-        return True
+        with suppress(Busy), exclusive(Path(url.removeprefix("sqlite:///"))):
+            return True
+        return False
     with psycopg.connect(url, autocommit=True) as connection:
         try:
             wait_for("the last write", lambda: not connection.execute(WRITES).fetchall(), SECONDS_OF_A_TRANSACTION)

@@ -251,11 +251,12 @@ def test_a_dead_endpoint_delays_no_mail(platform: Platform, anna: Mailbox, endpo
         imap.uid("MOVE", "1:*", "Archive")
     endpoint.answer = answers(200)
     platform.call("POST", f"{path}/replay", {"delivery_id": item["id"]})
-    endpoint.wait(lambda found: len(found.posts) > 1)
+    # An attempt of its own may still have found the message in the INBOX.
+    endpoint.wait(lambda found: found.posts[-1].json["data"]["mailbox"] == "Archive")
     assert endpoint.of("/elsewhere") == []
     first, *_, last = endpoint.posts
     assert first.id == last.id
-    assert [post.json["data"]["mailbox"] for post in (first, last)] == ["INBOX", "Archive"]
+    assert first.json["data"]["mailbox"] == "INBOX"
     assert b"moved" in fetched(platform, last.json["data"]["raw_url"])
 
 

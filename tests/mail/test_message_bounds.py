@@ -125,6 +125,40 @@ def test_a_page_of_texts_ends_within_a_range(box: Mailbox, session: Counting, mo
     assert (found.items, found.next) == ([], ("before_uid", 53))
 
 
+@pytest.mark.parametrize(
+    ("after", "shown"), [(None, [[7, 6, 5], [4, 3], [2, 1]]), (0, [[4, 3, 2, 1], [6, 5], [7]])], ids=["down", "up"]
+)
+def test_a_page_ends_after_large_header_fields(
+    box: Mailbox, session: Counting, monkeypatch: pytest.MonkeyPatch, after: int | None, shown: list[list[int]]
+) -> None:
+    """The next page goes on behind the last row, and no row is missing."""
+    append(box, *[PLAIN] * 2, *[b"To: " + b"a@b.example, " * 60 + PLAIN] * 4, PLAIN)
+    monkeypatch.setattr(pages, "PAGE_BYTES", 1000)
+    pages_seen = []
+    place: dict[str, Any] = {"after_uid": after}
+    while place:
+        found = page(session, Wanted("INBOX", 50, **place))
+        pages_seen.append([item.uid for item in found.items])
+        place = dict([found.next]) if found.next else {}
+    assert pages_seen == shown
+
+
+def test_many_structures_that_are_too_long(box: Mailbox, session: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They cost few new sessions. Two of them do not hide what the others have."""
+    many = b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n' + b"--b\r\n\r\n\r\n" * 450 + b"--b--\r\n"
+    reopened: list[None] = []
+    monkeypatch.setattr(session, "_start", lambda start=session._start: (reopened.append(None), start()))
+    append(box, *[PLAIN] * 30, many, *[PLAIN] * 40, many, *[PLAIN] * 20)
+    found = page(session, Wanted("INBOX", 100)).items
+    assert {item.uid for item in found if item.has_attachments} == {31, 72}
+    assert len(reopened) <= pages.MOST_REOPENS
+    append(box, *[many] * 60)
+    reopened.clear()
+    session.rows.clear()
+    assert len(page(session, Wanted("INBOX", 60)).items) == 60
+    assert len(reopened) == pages.MOST_REOPENS
+
+
 def test_mailboxes_that_take_long_to_count(box: Mailbox, session: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
     """A count ends within its time. Its session goes on, and so does the next count."""
     with box.login() as imap:

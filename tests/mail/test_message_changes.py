@@ -1,7 +1,9 @@
 """A stream tells of each change in an account's mailboxes, and ends when its client must go."""
 
+import base64
 import json
 import socket
+import zlib
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -89,7 +91,8 @@ def test_who_comes_back_misses_nothing(box: Mailbox) -> None:
     with following(box, stream.last_id) as stream:
         stream.wait_for(is_of("Play", "deleted"))
         assert len(stream.events) == 1
-    for nonsense in ("-", "x", "eJwDAAAAAAE", "a" * 9000):
+    nested = base64.urlsafe_b64encode(zlib.compress(b'{"a":[1,2,3,4,' + b"[" * 100_000)).decode()
+    for nonsense in ("-", "x", "eJwDAAAAAAE", "a" * 9000, *[nested] * (MOST_OF_ACCOUNT + 1)):
         with following(box, nonsense) as stream:
             stream.wait_for(is_of("Trash", "state"))
             assert len(stream.events) == known

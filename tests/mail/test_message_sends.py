@@ -275,15 +275,14 @@ def test_a_kill_of_the_api(box: Mailbox, other: Mailbox) -> None:
         sender = threading.Thread(target=ask)
         sender.start()
         stop.wait(0.003 * number)
-        os.kill(service.pid("api"), signal.SIGKILL)
+        os.kill(wait_for("the API", lambda: service.pid("api")), signal.SIGKILL)
         sender.join()
         answer = wait_for("an answer", lambda ask=ask: next((a for s, a in [ask()] if s == 202), None))  # type: ignore[misc]
         assert answer
         assert answer["message"]["sent_copy"] == "saved"
     send(box, other.address, subject="the last")
-    other.wait_for("the last")
     wanted = sorted([f"number {number}" for number in range(12)] + ["the last"])
-    assert sorted(other.subjects()) == wanted
+    wait_for("all, once", lambda: sorted(other.subjects()) == wanted)
     copies = by_imap(box, "Sent").values()
     assert len(copies) == len(wanted)
     texts = [message_from_bytes(raw, policy=policy.default).get_content().strip() for raw in copies]

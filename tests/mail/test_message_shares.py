@@ -5,12 +5,14 @@ import contextlib
 import itertools
 import os
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
 
 from postroom.api import event_stream
+from postroom.api.connection import STALL_SECONDS
 from postroom.messages import open_contents
 from postroom.messages.imap_sessions import MOST_SESSIONS
 from tests.harness.service import Service, wait_for
@@ -60,12 +62,17 @@ def test_downloads(platform: Platform, other: Mailbox) -> None:
         append(box, LARGE)
     paths = [(box, raw_of(box)) for box in boxes]
     (first, path), token = paths[0], token_of(boxes[0])
-    with ExitStack() as stack:
-        assert begin_all(stack, paths, token) == open_contents.MOST_OF_USER
-        assert get(first, path, token_of(first))[0] == 429
-        assert get(first, path)[0] == 200
-        assert begin_all(stack, paths) == open_contents.MOST_OF_KEY - open_contents.MOST_OF_USER
-        assert get(other, raw_of(other))[0] == 200
+    for _ in range(3):  # a machine that stands still for STALL_SECONDS gives places back
+        began = time.monotonic()
+        with ExitStack() as stack:
+            of_user, renewed = begin_all(stack, paths, token), get(first, path, token_of(first))[0]
+            of_key_itself, of_key = get(first, path)[0], begin_all(stack, paths)
+            of_another = get(other, raw_of(other))[0]
+        if time.monotonic() - began < STALL_SECONDS:
+            break
+    assert (of_user, renewed) == (open_contents.MOST_OF_USER, 429)
+    assert (of_key_itself, of_key) == (200, open_contents.MOST_OF_KEY - open_contents.MOST_OF_USER)
+    assert of_another == 200
     wait_for("the downloads to end", lambda: get(first, path, token)[0] == 200)
 
 

@@ -131,7 +131,9 @@ def test_a_token_of_the_future_begins_anew(box: Mailbox) -> None:
     append(box, SMALL)
     first = synced(box)
     modseq, uidnext = first["token"].split(".")
-    for token in (f"{int(modseq) + 100}.{uidnext}", f"{modseq}.{int(uidnext) + 5}"):
+    ahead = (f"{int(modseq) + 100}.{uidnext}", f"{modseq}.{int(uidnext) + 5}")
+    made_up = ("0.1.0.4294967295.0", "0.1.0.9999999999.4294967295", f"0.1.{modseq}.{uidnext}.{uidnext}")
+    for token in (*ahead, *made_up):
         answer = synced(box, uidvalidity=first["uidvalidity"], token=token)
         assert (answer["reset"], answer["changes"]["added"], answer["token"]) == (True, [{"uid": 1}], first["token"])
 

@@ -330,3 +330,17 @@ def test_parts_have_the_numbers_that_email_gives() -> None:
         return [one for n, child in children for one in numbers(child, f"{prefix}.{n}".lstrip("."))]
 
     assert [part.number for part in scan(raw).parts] == numbers(email.message_from_bytes(raw))
+
+
+def test_a_group_is_read_to_a_bound() -> None:
+    """Python's parser takes quadratic time for the members of a group (RFC 5322 3.4). A colon in
+    quotes begins no group."""
+    many = ",".join(f"a{number}@b.example" for number in range(900))
+    for before, shown in (("", 900), ('"Re: us" <x@b.example>,', 901)):
+        assert len(parse(b"To: %b\r\n\r\n" % (before + many).encode(), NOBODY).to) == shown
+    found = parse(b"To: first@b.example, team: %b;\r\n\r\n" % many.encode(), NOBODY).to
+    assert (found[0].address, found[1].address) == ("first@b.example", "a0@b.example")
+    assert found[-1].address == f"a{len(found) - 2}@b.example"
+    assert 40 < len(found) < 100
+    for group, members in (("team: a@b.example, c@d.example;", 2), ("undisclosed-recipients:;", 0)):
+        assert len(parse(b"To: %b\r\n\r\n" % group.encode(), NOBODY).to) == members

@@ -14,6 +14,7 @@ from postroom.messages.doors import NODE_PORT, Way
 from postroom.service import node_imap
 from postroom.service.node_imap import NodeImap, close, relay
 from tests.harness.kept import KeptDatabase
+from tests.harness.ports import free_port
 
 HERE = "127.0.0.1"
 
@@ -34,8 +35,8 @@ def is_open(port: int) -> bool:
 
 def test_a_port_that_is_taken_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a pause, and without an error that would end the worker."""
-    taken = socket.create_server((HERE, 0))
-    port = taken.getsockname()[1]
+    port = free_port()
+    taken = socket.create_server((HERE, port))
     used = listener(tmp_path, port)
 
     async def work() -> None:

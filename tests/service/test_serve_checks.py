@@ -59,8 +59,8 @@ def publish(service: Service, dns: DnsServer) -> None:
 
 def test_it_works(service: Service, dns: DnsServer) -> None:
     assert service.run("domains", "create", NAME, "--organization", "demo", "--user", "u").returncode == 0
-    publish(service, dns)
     assert status(service) == "pending"
+    publish(service, dns)
     make_due(service)
     wait_for("the active domain", lambda: status(service) == "active")
     dns.withdraw(NAME, "MX")

@@ -12,6 +12,8 @@ from typing import Any
 import h11
 import msgspec
 
+# Seconds in which a delivery comes too that was put off because its message could not be read.
+PUT_OFF = 120.0
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -62,7 +64,7 @@ class Endpoint:
     def of(self, path: str) -> list[Post]:
         return [post for post in list(self.posts) if post.path == path]
 
-    def wait(self, is_enough: "Callable[[Endpoint], object]", seconds: float = 30.0) -> None:
+    def wait(self, is_enough: "Callable[[Endpoint], object]", seconds: float = PUT_OFF) -> None:
         with self.changed:
             assert self.changed.wait_for(lambda: is_enough(self), seconds), [post.id for post in self.posts]
 

@@ -46,6 +46,7 @@ async def follow(context: RequestContext, query: ChangesQuery) -> Result:
     id_, user_id = path_id(context), resolve_user(context.actor, query.user_id)
     account = await _account(services.database, context.actor, id_, user_id)
     sent = header(context.headers, b"last-event-id") or (query.last_event_id or "")
+    told = states_of(sent) if sent else None
     end = services.streams.take(account.id)
     try:
         follower = await services.messages.follow(account.id)
@@ -61,7 +62,7 @@ async def follow(context: RequestContext, query: ChangesQuery) -> Result:
             return False
         return "messages:read" in actor.scopes and now.status == account.status
 
-    return Result(EventStream(follower, states_of(sent) if sent else None, is_allowed, end), headers=UNBUFFERED)
+    return Result(EventStream(follower, told, is_allowed, end), headers=UNBUFFERED)
 
 
 async def _account(database: Database, actor: Actor, id_: int, user_id: str | None) -> Account:
