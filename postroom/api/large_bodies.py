@@ -6,16 +6,15 @@ import asyncio
 import contextlib
 import mmap
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import IO
 
 from postroom.api.body import LARGEST, declared, receive_body
 from postroom.api.exchange import Exchange
 from postroom.errors import Busy
 from postroom.log import log
-from postroom.messages.mapped_file import map_file
+from postroom.messages.mapped_file import closing, map_file
 from postroom.messages.shares import Shares
 
 Body = bytes | mmap.mmap
@@ -42,13 +41,15 @@ class LargeBodies:
     async def read(self, exchange: Exchange, largest: int) -> AsyncIterator[Body]:
         """Yields a body. A large one is mapped, and it is its turn to be worked on. Raises as
         `read_body`, TooMany and Busy."""
-        with self._place(exchange), tempfile.SpooledTemporaryFile(LARGEST, dir=str(self._folder)) as file:
+        with self._place(exchange), closing(tempfile.SpooledTemporaryFile(LARGEST, dir=str(self._folder))) as file:
             exchange.allow_body(largest)
-            size = await receive_body(exchange.headers, exchange.receive, partial(_write, file), largest, SECONDS)
+            keep = partial(_keep, file.write)
+            size = await receive_body(exchange.headers, exchange.receive, keep, largest, SECONDS)
             if size <= LARGEST:
                 file.seek(0)
                 yield file.read()
                 return
+            _keep(file.flush)
             async with self._turn():
                 with map_file(file) as mapped:
                     yield mapped
@@ -71,20 +72,17 @@ class LargeBodies:
             async with asyncio.timeout(WAIT_SECONDS):
                 await self._turns.acquire()
         except TimeoutError:
-            raise _busy() from None
+            raise Busy("Too many large requests come now. Try again.", RETRY_SECONDS) from None
         try:
             yield
         finally:
             self._turns.release()
 
 
-def _write(file: IO[bytes], piece: bytes) -> None:
+def _keep(write: Callable[..., object], *pieces: bytes) -> None:
+    """Writes to a file. Raises Busy."""
     try:
-        file.write(piece)
+        write(*pieces)
     except OSError as error:
         log.error("a large body could not be kept", reason=str(error))
-        raise _busy() from error
-
-
-def _busy() -> Busy:
-    return Busy("Too many large requests come now. Try again.", RETRY_SECONDS)
+        raise Busy("There is no room for a large request now. Try again.", RETRY_SECONDS) from error

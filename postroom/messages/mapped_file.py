@@ -1,7 +1,20 @@
-"""A file as bytes in memory, without a copy of it."""
+"""Temporary files, and a file as bytes in memory, without a copy of it."""
 
+import contextlib
 import mmap
+from collections.abc import Iterator
 from typing import IO
+
+
+@contextlib.contextmanager
+def closing(file: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Closes a temporary file. If the disk is full, what is still in its buffer fails once more:
+    that is told once, where it was written."""
+    try:
+        yield file
+    finally:
+        with contextlib.suppress(OSError):
+            file.close()
 
 
 def map_file(file: IO[bytes]) -> mmap.mmap:

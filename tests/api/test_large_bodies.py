@@ -1,6 +1,8 @@
 """Large bodies are whole, in whatever pieces they come."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -47,6 +49,21 @@ LAST = {"type": "http.request", "body": b"", "more_body": False}
 def test_it_is_whole(tmp_path: Path, pieces: list[bytes]) -> None:
     assert read(tmp_path, pieces) == b"".join(pieces)
     assert not list(tmp_path.iterdir())
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from tests.api.test_large_bodies import LARGE, read
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+read(Path(sys.argv[1]), [LARGE])
+"""
+
+
+@pytest.mark.parametrize("room", [1000, len(LARGE) - 1], ids=["at a write", "at the end"])
+def test_a_full_disk_is_told(tmp_path: Path, room: int) -> None:
+    done = subprocess.run([sys.executable, "-c", FULL, tmp_path, str(room)], capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1] == "postroom.errors.Busy: There is no room for a large request now. Try again."
 
 
 def test_a_user_has_one_place_of_its_key(tmp_path: Path) -> None:
