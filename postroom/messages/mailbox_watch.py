@@ -105,7 +105,7 @@ class Watched(NamedTuple):
 
 class MailboxWatch:
     """The watched accounts of one process. `ask` returns the states of an account's mailboxes, and
-    whether its files are here; it raises Busy, Refused."""
+    whether its files are here; it raises Busy, Refused, and as `check_number`."""
 
     def __init__(self, mail: Path, ask: Callable[[int], Awaitable[tuple[States, bool]]]) -> None:
         self._mail, self._ask = mail, ask
@@ -119,7 +119,7 @@ class MailboxWatch:
         Busy."""
         if account_id not in self._accounts:
             seen = await asyncio.to_thread(signature, self._mail, account_id)
-            states, is_here = await self._states(account_id)
+            states, is_here = await self._ask(account_id)
             found = _Account(account_id, seen, is_here, states, await asyncio.to_thread(id_of, states))
             self._accounts.setdefault(account_id, found)
         account = self._accounts[account_id]
@@ -128,13 +128,6 @@ class MailboxWatch:
         if self._looking is None:
             self._looking = asyncio.create_task(self._look())
         return follower
-
-    async def _states(self, account_id: int) -> tuple[States, bool]:
-        """As `ask`. Raises LimitReached, too."""
-        states, is_here = await self._ask(account_id)
-        if len(states) > MOST_MAILBOXES:
-            raise LimitReached("mailboxes", MOST_MAILBOXES, "delete some, or sync without following")
-        return states, is_here
 
     def _leave(self, follower: _Follower) -> None:
         account = follower.account
@@ -168,7 +161,7 @@ class MailboxWatch:
             async with self._slow if account.is_slow else contextlib.nullcontext(), self._asking:
                 began = time.monotonic()
                 try:
-                    states, account.is_here = await self._states(account.id)
+                    states, account.is_here = await self._ask(account.id)
                 finally:
                     account.is_slow = time.monotonic() - began > SLOW_SECONDS
         except (Busy, TooMany) as error:  # the next look tries again
@@ -189,6 +182,12 @@ class MailboxWatch:
         if self._accounts.get(account.id) is account:  # and not one that others have begun to follow since
             del self._accounts[account.id]
         account.tell(None)
+
+
+def check_number(mailboxes: int) -> None:
+    """Raises LimitReached if an account has too many mailboxes to be followed."""
+    if mailboxes > MOST_MAILBOXES:
+        raise LimitReached("mailboxes", MOST_MAILBOXES, "delete some, or sync without following")
 
 
 def signature(mail: Path, account_id: int) -> Signature:

@@ -12,7 +12,7 @@ from postroom.api.event_stream import EventStream
 from postroom.errors import LimitReached, TooMany
 from postroom.messages import mailbox_watch
 from postroom.messages.mailbox_states import MailboxState, States, id_of
-from postroom.messages.mailbox_watch import MOST_ASKED, MOST_MAILBOXES, MOST_SLOW, Follower, MailboxWatch
+from postroom.messages.mailbox_watch import MOST_ASKED, MOST_MAILBOXES, MOST_SLOW, Follower, MailboxWatch, check_number
 from postroom.messages.shares import asker
 
 QUICK = 100
@@ -80,6 +80,7 @@ def test_an_account_of_many_mailboxes(tmp_path: Path) -> None:
         number = MOST_MAILBOXES + 1
 
         async def ask(_account_id: int) -> tuple[States, bool]:
+            check_number(number)
             return mailboxes(number), False
 
         watch = MailboxWatch(tmp_path, ask)
