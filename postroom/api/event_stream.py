@@ -15,7 +15,7 @@ import msgspec
 from postroom.actor import Actor
 from postroom.api.exchange import Receive
 from postroom.errors import Busy, Refused
-from postroom.messages.mailbox_states import States, changes, id_of
+from postroom.messages.mailbox_states import States, changes
 from postroom.messages.mailbox_watch import Follower
 from postroom.messages.shares import Shares
 
@@ -92,7 +92,8 @@ class EventStream:
         that has not got all of them gets them again."""
         events = [b"data: %b\n" % _encode(one) for one in changes(self._told, states)]
         self._told = states
-        return b"\n".join((*events[:-1], b"id: %b\n%b\n" % (id_of(states).encode(), events[-1]))) if events else b""
+        id_ = self._follower.states_id.encode()
+        return b"\n".join((*events[:-1], b"id: %b\n%b\n" % (id_, events[-1]))) if events else b""
 
     async def _wait(self, gone: "asyncio.Future[None]") -> None:
         changed = asyncio.ensure_future(self._follower.changed.wait())

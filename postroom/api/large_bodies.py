@@ -2,7 +2,6 @@
 come at a time. Then few are worked on at a time, in threads, so that neither the memory of a
 process nor its event loop depends on them (decision 0323)."""
 
-import asyncio
 import contextlib
 import mmap
 import tempfile
@@ -16,6 +15,7 @@ from postroom.errors import Busy
 from postroom.log import log
 from postroom.messages.mapped_file import closing, map_file
 from postroom.messages.shares import Shares
+from postroom.messages.turns import Turns
 
 Body = bytes | mmap.mmap
 
@@ -24,6 +24,7 @@ SECONDS = 300
 MOST_IN_FILES = 16
 MOST_OF_KEY = 4
 MOST_OF_USER = 1
+# Bodies that are worked on at a time: half of them of one key.
 MOST_AT_WORK = 2
 WAIT_SECONDS = 20.0
 RETRY_SECONDS = 5
@@ -35,7 +36,9 @@ class LargeBodies:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._coming = Shares("large requests", MOST_IN_FILES, user=MOST_OF_USER, key=MOST_OF_KEY)
-        self._turns = asyncio.Semaphore(MOST_AT_WORK)
+        late = partial(Busy, "Too many large requests come now. Try again.", RETRY_SECONDS)
+        at_work = Shares("large requests", MOST_AT_WORK, user=MOST_AT_WORK // 2, key=MOST_AT_WORK // 2)
+        self._turns = Turns(at_work, late, WAIT_SECONDS)
 
     @contextlib.asynccontextmanager
     async def read(self, exchange: Exchange, largest: int) -> AsyncIterator[Body]:
@@ -50,7 +53,7 @@ class LargeBodies:
                 yield file.read()
                 return
             _keep(file.flush)
-            async with self._turn():
+            async with self._turns.turn():
                 with map_file(file) as mapped:
                     yield mapped
 
@@ -65,18 +68,6 @@ class LargeBodies:
             yield
         finally:
             end()
-
-    @contextlib.asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(WAIT_SECONDS):
-                await self._turns.acquire()
-        except TimeoutError:
-            raise Busy("Too many large requests come now. Try again.", RETRY_SECONDS) from None
-        try:
-            yield
-        finally:
-            self._turns.release()
 
 
 def _keep(write: Callable[..., object], *pieces: bytes) -> None:

@@ -18,7 +18,7 @@ from postroom.messages.imap_session import RETRY_SECONDS, ImapSession, MessagePl
 from postroom.messages.imap_sessions import ImapSessions
 from postroom.messages.interface import Content, Found, Mailbox
 from postroom.messages.mailbox_states import MailboxState, States
-from postroom.messages.mailbox_watch import Follower, MailboxWatch
+from postroom.messages.mailbox_watch import Follower, MailboxWatch, check_number
 from postroom.messages.mapped_file import map_file
 from postroom.messages.message_ids import ANY_UIDVALIDITY, MessageId
 from postroom.messages.missing import no_attachment, no_message
@@ -137,9 +137,10 @@ class DovecotMessages:
         return await self._watch.follow(account_id)
 
     async def _states(self, account_id: int) -> tuple[States, bool]:
-        """Returns the states of an account's mailboxes, and whether they are on this machine."""
+        """Returns the states of an account's mailboxes, and whether they are on this machine.
+        Raises as `check_number`, too."""
         is_here = not self._node or await self._door(account_id) == self._local
-        found = await self._run(account_id, _mailboxes)
+        found = await self._run(account_id, partial(_mailboxes, check=check_number))
         return {
             one.mailbox: MailboxState(int(one.uidvalidity), one.uidnext, one.highestmodseq, one.messages)
             for one in found
@@ -171,7 +172,7 @@ async def _in_threads(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
         yield piece
 
 
-def _mailboxes(session: ImapSession) -> list[Mailbox]:
+def _mailboxes(session: ImapSession, check: Callable[[int], None] = lambda _: None) -> list[Mailbox]:
     found = [
         Mailbox(
             name,
@@ -182,6 +183,6 @@ def _mailboxes(session: ImapSession) -> list[Mailbox]:
             state[b"UIDNEXT"],
             state[b"HIGHESTMODSEQ"],
         )
-        for name, flags, state in session.mailboxes()
+        for name, flags, state in session.mailboxes(check)
     ]
     return sorted(found, key=lambda one: (one.mailbox != "INBOX", one.mailbox))

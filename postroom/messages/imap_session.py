@@ -136,9 +136,12 @@ class ImapSession:
             if b"\\Noselect" not in flags and b"\\NonExistent" not in flags and isinstance(name, str)
         ]
 
-    def mailboxes(self) -> list[tuple[str, tuple[bytes, ...], dict[bytes, int]]]:
+    def mailboxes(
+        self, check: Callable[[int], None] = lambda _: None
+    ) -> list[tuple[str, tuple[bytes, ...], dict[bytes, int]]]:
         """Returns the name, the attributes and the state of each mailbox. Of an open mailbox the
-        server would tell the state in which this session has seen it, so none stays open. Raises
+        server would tell the state in which this session has seen it, so none stays open. `check`
+        is told their number before they are asked about. Raises what `check` raises, and
         MailUnavailable after COUNT_SECONDS: Dovecot keeps what it has counted, so the next try gets
         further (decision 0344)."""
         if self._opened is not None:
@@ -146,7 +149,9 @@ class ImapSession:
             self._opened = None
         found = []
         until = time.monotonic() + COUNT_SECONDS
-        for name, flags in self.names():
+        names = self.names()
+        check(len(names))
+        for name, flags in names:
             if time.monotonic() > until:
                 raise MailUnavailable(
                     "The mailboxes take too long to count. Try again: it gets quicker.", RETRY_SECONDS

@@ -15,6 +15,7 @@ from postroom.log import log
 from postroom.messages.doors import Door
 from postroom.messages.imap_session import RETRY_SECONDS, ImapSession, Lost
 from postroom.messages.shares import Shares
+from postroom.messages.turns import Turns
 
 T = TypeVar("T")
 
@@ -25,8 +26,6 @@ MOST_OF_ACCOUNT = 4
 MOST_OF_USER = 4
 MOST_OF_KEY = 8
 IDLE_SECONDS = 60.0
-# How long a request waits for a session to become free.
-WAIT_SECONDS = 10.0
 
 
 class ImapSessions:
@@ -37,13 +36,14 @@ class ImapSessions:
         self._idle: dict[ImapSession, int] = {}  # the least recently used first, each with its account
         self._expiries: dict[ImapSession, asyncio.TimerHandle] = {}
         self._busy = Shares("sessions", MOST_SESSIONS, account=MOST_OF_ACCOUNT, user=MOST_OF_USER, key=MOST_OF_KEY)
-        self._freed = asyncio.Condition()
+        late = partial(MailUnavailable, "Too many messages are read now. Try again.", RETRY_SECONDS)
+        self._turns = Turns(self._busy, late)
 
     async def run(self, door: Door, account_id: int, work: Callable[[ImapSession], T]) -> T:
         """Returns what `work` returns; `door` leads to the mail of the account. In place
         of a kept session that is lost, takes a new one. Raises MailUnavailable, and what `work`
         raises."""
-        end = await self._take_slot(account_id)
+        end = await self._turns.take(account_id)
         kept, evicted = self._kept(door, account_id)
         carry_out = partial(self._carry_out, kept, evicted, door, account_id, work)
         job = asyncio.get_running_loop().run_in_executor(self._threads, carry_out)
@@ -56,15 +56,6 @@ class ImapSessions:
         if error is not None:
             raise error
         return result  # type: ignore[return-value]
-
-    async def _take_slot(self, account_id: int) -> Callable[[], None]:
-        """Waits until the asker may have a session busy. Returns what ends this."""
-        try:
-            async with asyncio.timeout(WAIT_SECONDS), self._freed:
-                await self._freed.wait_for(lambda: self._busy.refusal(account_id) is None)
-                return self._busy.take(account_id)
-        except TimeoutError:
-            raise MailUnavailable("Too many messages are read now. Try again.", RETRY_SECONDS) from None
 
     def _kept(self, door: Door, account_id: int) -> tuple[ImapSession | None, ImapSession | None]:
         """Takes the session of the account that was used last. If there is none, and no room for
@@ -113,11 +104,6 @@ class ImapSessions:
         if session is not None:
             self._idle[session] = account_id
             self._expiries[session] = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end, session)
-        self._tell = asyncio.ensure_future(self._notify())
-
-    async def _notify(self) -> None:
-        async with self._freed:
-            self._freed.notify_all()
 
     def _end(self, session: ImapSession) -> None:
         self._forget(session)

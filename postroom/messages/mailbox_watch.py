@@ -15,10 +15,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from postroom.errors import Busy, Refused
+from postroom.errors import Busy, LimitReached, Refused
 from postroom.log import log
 from postroom.mailplane.dovecot.maildir import home_of
-from postroom.messages.mailbox_states import States
+from postroom.messages.mailbox_states import NO_ID, States, id_of
 from postroom.messages.shares import asker
 
 # Seconds between two looks; longer if the looks take more than this share of the time.
@@ -32,19 +32,25 @@ MOST_ASKED = 4
 MOST_SLOW = 2
 SLOW_SECONDS = 1.0
 ELSEWHERE_SECONDS = 2.0
+# Of an account that is followed: each look and each event goes through all of them (decision 0347).
+MOST_MAILBOXES = 2000
 INDEX_LOG = "dovecot.index.log"
 
 Signature = tuple[tuple[str, int, int, int], ...]
 
 
 class Follower(Protocol):
-    """One who wants to know of changes in an account. `states` is what is known now; None: the
-    account cannot be followed any more. `changed` is set when there is something new."""
+    """One who wants to know of changes in an account. `states` is what is known now, and
+    `states_id` its id; None: the account cannot be followed any more. `changed` is set when there
+    is something new."""
 
     changed: asyncio.Event
 
     @property
     def states(self) -> States | None: ...
+
+    @property
+    def states_id(self) -> str: ...
 
     def close(self) -> None:
         """Ends the following. A second call does nothing."""
@@ -60,14 +66,19 @@ class _Follower:
     def states(self) -> States | None:
         return self.account.states
 
+    @property
+    def states_id(self) -> str:
+        return self.account.states_id
+
     def close(self) -> None:
         self._leave(self)
 
 
 class _Account:
-    def __init__(self, id_: int, seen: Signature, states: States, is_here: bool) -> None:
+    def __init__(self, id_: int, seen: Signature, is_here: bool, states: States, states_id: str) -> None:
         self.id, self.seen, self.is_here = id_, seen, is_here
         self.states: States | None = states
+        self.states_id = states_id
         self.asked_at = time.monotonic()
         self.followers: set[_Follower] = set()
         self.failures = 0
@@ -79,8 +90,8 @@ class _Account:
             return False
         return seen != self.seen if self.is_here else time.monotonic() - self.asked_at >= ELSEWHERE_SECONDS
 
-    def tell(self, states: States | None) -> None:
-        self.states = states
+    def tell(self, states: States | None, states_id: str = NO_ID) -> None:
+        self.states, self.states_id = states, states_id
         for follower in self.followers:
             follower.changed.set()
 
@@ -94,7 +105,7 @@ class Watched(NamedTuple):
 
 class MailboxWatch:
     """The watched accounts of one process. `ask` returns the states of an account's mailboxes, and
-    whether its files are here; it raises Busy, Refused."""
+    whether its files are here; it raises Busy, Refused, and as `check_number`."""
 
     def __init__(self, mail: Path, ask: Callable[[int], Awaitable[tuple[States, bool]]]) -> None:
         self._mail, self._ask = mail, ask
@@ -104,10 +115,11 @@ class MailboxWatch:
         self._looking: asyncio.Task[None] | None = None
 
     async def follow(self, account_id: int) -> Follower:
-        """Begins to watch an account. Raises Busy."""
+        """Begins to watch an account. Raises LimitReached if it has too many mailboxes, Busy."""
         if account_id not in self._accounts:
             seen = await asyncio.to_thread(signature, self._mail, account_id)
-            found = _Account(account_id, seen, *await self._ask(account_id))
+            states, is_here = await self._ask(account_id)
+            found = _Account(account_id, seen, is_here, states, await asyncio.to_thread(id_of, states))
             self._accounts.setdefault(account_id, found)
         account = self._accounts[account_id]
         follower = _Follower(account, self._leave)
@@ -156,12 +168,12 @@ class MailboxWatch:
             if account.failures >= MOST_FAILURES:
                 log.warning("an account cannot be followed", account_id=account.id, reason=error.detail)
                 self._give_up(account)
-        except Refused:  # its mail is erased
+        except Refused:  # its mail is erased, or has too many mailboxes
             self._give_up(account)
         else:
             account.failures, account.seen = 0, seen
             if states != account.states:
-                account.tell(states)
+                account.tell(states, await asyncio.to_thread(id_of, states))
         finally:
             account.is_asked, account.asked_at = False, time.monotonic()
 
@@ -169,6 +181,12 @@ class MailboxWatch:
         if self._accounts.get(account.id) is account:  # and not one that others have begun to follow since
             del self._accounts[account.id]
         account.tell(None)
+
+
+def check_number(mailboxes: int) -> None:
+    """Raises LimitReached if an account has too many mailboxes to be followed."""
+    if mailboxes > MOST_MAILBOXES:
+        raise LimitReached("mailboxes", MOST_MAILBOXES, "delete some, or sync without following")
 
 
 def signature(mail: Path, account_id: int) -> Signature:

@@ -16,12 +16,17 @@ from postroom.mailplane.postfix import deliveries
 from postroom.messages import composer
 from postroom.messages.drafts import Draft
 from postroom.messages.hand_over import hand_over
+from postroom.messages.mapped_file import closing
+from postroom.messages.shares import Shares
+from postroom.messages.turns import Turns
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Threads of a process that build messages and hand them over.
-THREADS = 8
+# Sends of one process at a time, each with a thread. Of these, those of one user and key.
+MOST_SENDS = 16
+MOST_OF_USER = 4
+MOST_OF_KEY = 8
 RETRY_SECONDS = 5
 
 
@@ -40,7 +45,8 @@ class Outbox(Protocol):
     def composed(
         self, draft: Draft, message_id: str, at: datetime, /
     ) -> contextlib.AbstractAsyncContextManager[IO[bytes]]:
-        """Yields a file with the message. Raises `mail_off`, `invalid_request`, MailUnavailable."""
+        """Yields a file with the message, when it is the asker's turn to send, which ends with the
+        context. Raises `mail_off`, `invalid_request`, MailUnavailable."""
 
     async def hand_over(self, account_id: int, sender: str, recipients: Sequence[str], file: IO[bytes], /) -> str:
         """As in hand_over.py."""
@@ -55,19 +61,24 @@ class PostfixOutbox:
 
     def __init__(self, data: Path, node: str) -> None:
         self._data, self.folder, self.node = data, data / "run", node
-        self._threads = ThreadPoolExecutor(THREADS, "send")
+        self._threads = ThreadPoolExecutor(MOST_SENDS, "send")
+        places = Shares("sends", MOST_SENDS, user=MOST_OF_USER, key=MOST_OF_KEY)
+        late = partial(MailUnavailable, "Too many messages are sent now. Try again.", RETRY_SECONDS)
+        self._turns = Turns(places, late)
 
     @contextlib.asynccontextmanager
     async def composed(self, draft: Draft, message_id: str, at: datetime, /) -> AsyncIterator[IO[bytes]]:
         if not (self._data / "postfix").exists():
             raise Refused("mail_off", "This instance runs without Postfix, which needs root: it cannot send.")
-        with tempfile.TemporaryFile(dir=self.folder) as file:
-            try:
-                await self._run(composer.compose, draft, message_id, at, file)
-            except OSError as error:
-                log.error("a message could not be built", reason=str(error))
-                raise MailUnavailable("There is no room for the message. Try again.", RETRY_SECONDS) from error
-            yield file
+        async with self._turns.turn():
+            with closing(tempfile.TemporaryFile(dir=self.folder)) as file:
+                try:
+                    await self._run(composer.compose, draft, message_id, at, file)
+                    file.flush()
+                except OSError as error:
+                    log.error("a message could not be built", reason=str(error))
+                    raise MailUnavailable("There is no room for the message. Try again.", RETRY_SECONDS) from error
+                yield file
 
     async def hand_over(self, account_id: int, sender: str, recipients: Sequence[str], file: IO[bytes], /) -> str:
         return await self._run(hand_over, self._data, account_id, sender, recipients, file)

@@ -93,3 +93,35 @@ def test_a_user_has_one_place_of_its_key(tmp_path: Path) -> None:
                 await begin(root_id=2)
 
     asyncio.run(work())
+
+
+def test_the_bodies_of_one_key_leave_a_turn(tmp_path: Path) -> None:
+    """Of many large bodies of a key one is worked on, and those of others are too."""
+
+    async def work() -> None:
+        bodies, kept = LargeBodies(tmp_path), asyncio.Event()
+        at_work: list[int] = []
+
+        async def send(root_id: int) -> None:
+            messages = iter([{"type": "http.request", "body": LARGE, "more_body": True}, LAST])
+
+            async def receive() -> Any:
+                return next(messages)
+
+            asker.set(Actor(1, root_id=root_id))
+            async with bodies.read(exchange_of(receive), 2 * len(LARGE)):
+                at_work.append(root_id)
+                if root_id == 1:
+                    await kept.wait()
+
+        mine = [asyncio.create_task(send(1)) for _ in range(MOST_OF_KEY)]
+        async with asyncio.timeout(60):
+            while not at_work:
+                await asyncio.sleep(0)
+            await asyncio.gather(*(send(number) for number in range(2, 8)))
+        assert sorted(at_work) == [1, *range(2, 8)]
+        kept.set()
+        await asyncio.gather(*mine)
+        assert at_work.count(1) == MOST_OF_KEY
+
+    asyncio.run(work())

@@ -9,7 +9,7 @@ from postroom.messages import whole_message
 from postroom.messages.edits import Deletion, Edit, Edited
 from postroom.messages.imap_session import MessagePlace
 from postroom.messages.interface import Content, Found, Mailbox, Messages
-from postroom.messages.mailbox_states import MailboxState, States
+from postroom.messages.mailbox_states import MailboxState, States, id_of
 from postroom.messages.message_ids import MessageId
 from postroom.messages.pages import ListedMessage, MessagePage, Wanted
 from postroom.messages.parser import Trust, parse
@@ -23,6 +23,7 @@ class ToldOnce:
 
     def __init__(self, states: States) -> None:
         self._left: list[States] = [states]
+        self.states_id = id_of(states)
         self.changed = asyncio.Event()
 
     @property

@@ -1,7 +1,9 @@
 """A stream tells of each change in an account's mailboxes, and ends when its client must go."""
 
 import base64
+import itertools
 import json
+import shutil
 import socket
 import zlib
 from contextlib import ExitStack, closing
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from postroom.api.event_stream import MOST_OF_ACCOUNT
+from postroom.messages.mailbox_watch import MOST_MAILBOXES
 from tests.api.test_proxies import PROXIES
 from tests.harness.service import wait_for
 from tests.mail.following import following, is_of
@@ -135,6 +138,29 @@ def test_the_number_of_streams_has_a_bound(box: Mailbox) -> None:
     wait_for("a place", lambda: get(box, "changes", method="HEAD")[0] == 200)
     for _ in range(MOST_OF_ACCOUNT + 1):
         wait_for("a place", lambda: get(box, "changes", method="HEAD")[0] == 200)
+
+
+def test_an_account_of_many_mailboxes_is_not_followed(box: Mailbox) -> None:
+    with following(box) as stream:
+        stream.wait_for(is_of("INBOX", "state"))
+        inbox = box.home / "Maildir"
+        for number in range(MOST_MAILBOXES):  # over IMAP it takes half a minute
+            for name in ("", "cur", "new", "tmp"):
+                made = inbox / f".f{number}" / name
+                made.mkdir(mode=0o700)
+                shutil.chown(made, inbox.stat().st_uid, inbox.stat().st_gid)
+        with box.login() as imap:
+            names = itertools.count()
+
+            def is_over() -> bool:
+                imap.create(f"more{next(names)}")  # Dovecot looks again at the names
+                return stream.is_over
+
+            wait_for("the end of the stream", is_over)
+    status, body, _ = get(box, "changes")
+    answer = json.loads(body)
+    assert (status, answer["code"], answer["limit"]) == (409, "limit_reached", MOST_MAILBOXES)
+    assert answer["errors"][0]["field"] == "mailboxes"
 
 
 def test_what_a_stream_says_of_itself(box: Mailbox) -> None:

@@ -34,7 +34,7 @@ class ChangesQuery(msgspec.Struct, frozen=True):
     "Follow changes",
     EventStream,
     missing=NO_ACCOUNT,
-    refuses=REFUSES,
+    refuses=(*REFUSES, "limit_reached"),
     media="text/event-stream",
 )
 async def follow(context: RequestContext, query: ChangesQuery) -> Result:
