@@ -4,6 +4,8 @@ no limit is passed, and no order of the locks stops anybody."""
 import asyncio
 from functools import partial
 
+import pytest
+
 from postroom.accounts import sent_counts
 from postroom.accounts.sent_counts import NotSent
 from postroom.db import Database, open_database
@@ -13,6 +15,7 @@ from postroom.tenants.send_limits import SetSendLimits, SetSendTotals
 from tests.db import test_postgres_races
 from tests.db.test_postgres_races import World
 
+pytestmark = pytest.mark.usefixtures("hour")
 url, world = test_postgres_races.url, test_postgres_races.world
 EACH, TOTAL, ROUNDS = 12, 20, 10
 

@@ -23,7 +23,10 @@ def stop_the_worker(service: Service) -> int:
 
 def _stopped(service: Service) -> int:
     if pid := service.pid("worker"):
-        os.kill(pid, signal.SIGSTOP)
+        try:
+            os.kill(pid, signal.SIGSTOP)
+        except ProcessLookupError:  # killed just now: the supervisor starts another
+            return 0
         if not _is_writable(service.database_url):
             os.kill(pid, signal.SIGCONT)
             return 0

@@ -58,8 +58,8 @@ def test_dane(outside: Outside) -> None:
         wait_for("the queue", lambda: "Server certificate not" in waits(service))
         box.send("a@right.test", "the key")
         assert outside.sink.wait_for("the key")
-        log = (service.data / "log" / "postfix.log").read_text()
-        assert "Verified TLS connection established to mx.right.test" in log
+        log = service.data / "log" / "postfix.log"
+        wait_for("the line", lambda: "Verified TLS connection established to mx.right.test" in log.read_text())
         outside.dns.validates = False
         publish(outside, "unproven.test", OTHER)
         box.send("a@unproven.test", "no proof")
@@ -142,8 +142,8 @@ def test_mta_sts(outside: Outside) -> None:
             assert diagnosis(service, "outbound tls")[0] == "ok"
             mail_queue.flush(service)
             assert outside.sink.wait_for("fits")
-            log = (service.data / "log" / "postfix.log").read_text()
-            assert "Verified TLS connection established to mx.test" in log
+            log = service.data / "log" / "postfix.log"
+            wait_for("the line", lambda: "Verified TLS connection established to mx.test" in log.read_text())
             box.send("a@differs.test", "differs")
             wait_for("the queue", lambda: "not verified" in waits(service))
         assert outside.sink.find("differs") is None

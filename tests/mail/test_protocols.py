@@ -58,7 +58,7 @@ if header :contains "subject" "invoice" { fileinto :create "Bills"; }
     mailbox.receive("other")
     mailbox.wait_for("other")
     with mailbox.login() as imap:
-        assert imap.select("Bills", readonly=True) == ("OK", [b"1"])
+        wait_for("the bill", lambda: imap.select("Bills", readonly=True) == ("OK", [b"1"]))
     assert mailbox.subjects() == ["other"]
 
 

@@ -82,7 +82,7 @@ def wait_for_statuses(box: Mailbox, message_id: str, **wanted: str) -> dict[str,
 
 
 def kill_the_worker(service: Service) -> None:
-    old = service.pid("worker")
+    old = wait_for("the worker", lambda: service.pid("worker"))
     os.kill(old, signal.SIGKILL)
     wait_for("another worker", lambda: service.pid("worker") not in (0, old))
 

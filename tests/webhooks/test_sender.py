@@ -45,7 +45,7 @@ def post(url: str, dns: DnsServer | None = None, *, allows_private: bool = True,
 
 def posts(number: int, url: str, dns: DnsServer | None = None, *, allows_private: bool = True, body: bytes = b"{}"):
     async def work() -> list[Attempt]:
-        used = Sender(Resolver(dns.address if dns else "127.0.0.1:1", 2.0), allows_private=allows_private)
+        used = Sender(Resolver(dns.address if dns else "127.0.0.1:1", 10.0), allows_private=allows_private)
         async with used.connections() as pool:
             return [await used.post(pool, url, {"webhook-id": "evt_1"}, body) for _ in range(number)]
 
