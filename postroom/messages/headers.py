@@ -37,7 +37,7 @@ LONGEST_ID = 1000
 _FIELD = re.compile(rb"^([!-9;-~]{1,200})[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.MULTILINE)
 _FOLD = re.compile(r"\r?\n(?=[ \t])")
 # What comes before the first colon that is not quoted.
-_BEFORE_GROUP = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^":])*', re.DOTALL)
+_BEFORE_GROUP = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^":]+)*', re.DOTALL)
 _ID = re.compile(r"<[^<>\s]{1,998}>")
 _NOT_SHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _TOKEN = re.compile(r"[a-z0-9!#$&^_.+-]{1,127}/[a-z0-9!#$&^_.+-]{1,127}")

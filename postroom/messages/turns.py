@@ -20,8 +20,8 @@ WAIT_SECONDS = 10.0
 
 
 class Turns:
-    """Waits for a place of `places`, which nobody else takes. `late` makes the error for a request
-    that has waited for `seconds`, or may not wait because too many do."""
+    """The turns at `places`, which are taken only here. `late` makes the error for a request that
+    has waited for `seconds`, and for a request that may not wait because too many do."""
 
     def __init__(self, places: Shares, late: Callable[[], Busy], seconds: float = WAIT_SECONDS) -> None:
         self._places, self._late, self._seconds = places, late, seconds

@@ -150,7 +150,7 @@ def test_nobody_can_read(ledger: Ledger, mailbox: str) -> None:
         assert (status, body.get("code")) == (503, "busy")
         assert int(headers["Retry-After"]) > 0
         waiting = pool.submit(lambda: ledger.client().call("GET", "/v2/email-accounts"))
-        for _ in range(5):  # requests without the database are not delayed by those that wait for it
+        for _ in range(20):  # requests without the database are not delayed by those that wait for it
             assert service.get("/healthz")[0] == 200
         assert not waiting.done()
     check_that_reads_go_on(ledger, mailbox)

@@ -21,9 +21,6 @@ from tests.mail.test_delivery_rules import forward
 
 SECRET = "the-owners-password"
 
-# Seconds until the daemons serve again; most are for a machine that stands still meanwhile.
-BACK_SECONDS = 20.0
-
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
@@ -76,7 +73,7 @@ def submits(mailbox: Mailbox) -> bool:
 
 
 def receive(mailbox: Mailbox, subject: str) -> None:
-    wait_for("a delivery", lambda: accepted(lambda: mailbox.receive(subject)), BACK_SECONDS)
+    wait_for("a delivery", lambda: accepted(lambda: mailbox.receive(subject)), 5)
 
 
 def takes(mailbox: Mailbox, address: str = "") -> int:
@@ -99,23 +96,23 @@ def test_it_works(mailbox: Mailbox, server: PostgresServer) -> None:
         assert takes(mailbox, f"nobody@{mailbox.platform.domain}") // 100 == 4
         assert open_session.is_open()
     server.resume()
-    wait_for("logins", lambda: logs_in(mailbox), BACK_SECONDS)
-    wait_for("recipients", lambda: takes(mailbox) == 250, BACK_SECONDS)
-    wait_for("submission", lambda: submits(mailbox), BACK_SECONDS)
+    wait_for("logins", lambda: logs_in(mailbox), 5)
+    wait_for("recipients", lambda: takes(mailbox) == 250, 5)
+    wait_for("submission", lambda: submits(mailbox), 5)
     assert message_from_bytes(mailbox.wait_for("submitted"))["DKIM-Signature"]
-    wait_for("a refusal", lambda: takes(mailbox, f"nobody@{mailbox.platform.domain}") == 550, BACK_SECONDS)
+    wait_for("a refusal", lambda: takes(mailbox, f"nobody@{mailbox.platform.domain}") == 550, 5)
     assert [service.pid(name) for name in ("api", "worker", "dovecot", "opendkim", "postfix")] == before
     wait_for("the API", service.ready)
 
 
 def test_connections_that_are_cut_off_are_made_again(mailbox: Mailbox, server: PostgresServer) -> None:
     """A failover or a proxy can cut connections without a shutdown of the server."""
-    wait_for("logins", lambda: logs_in(mailbox), BACK_SECONDS)
-    wait_for("recipients", lambda: takes(mailbox) == 250, BACK_SECONDS)
+    wait_for("logins", lambda: logs_in(mailbox), 5)
+    wait_for("recipients", lambda: takes(mailbox) == 250, 5)
     server.restart()
-    wait_for("logins", lambda: logs_in(mailbox), BACK_SECONDS)
-    wait_for("recipients", lambda: takes(mailbox) == 250, BACK_SECONDS)
-    wait_for("submission", lambda: submits(mailbox), BACK_SECONDS)
+    wait_for("logins", lambda: logs_in(mailbox), 5)
+    wait_for("recipients", lambda: takes(mailbox) == 250, 5)
+    wait_for("submission", lambda: submits(mailbox), 5)
 
 
 def test_a_forward_after_connections_were_cut_off(mailbox: Mailbox, server: PostgresServer) -> None:

@@ -12,7 +12,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from postroom.address import Address, BadAddress
-from tests.harness.service import Service, wait_for
+from tests.harness.service import Service
 from tests.mail.clients import HOST, Imap, smtp, tls
 from tests.mail.platform import Mailbox, Platform
 
@@ -150,7 +150,7 @@ def test_login(service: Service, poisoned: Mailbox) -> None:
 
     run()
     assert poisoned.can_login()
-    wait_for("readiness", service.ready)
+    assert service.ready()
 
 
 def _is_alice(name: str, mailbox: Mailbox) -> bool:

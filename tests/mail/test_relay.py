@@ -113,14 +113,14 @@ def test_what_is_away_stops_nothing(outside: Outside) -> None:
     away = {"filter_milter": f"inet:{own_address()}:11332"}
     with Service.new(**settings(outside, 465), **away) as service:
         outside.see(service).start()
-        wait_for("readiness", service.ready)
+        assert service.ready()
         box = Platform.new(service).create()
         box.receive("from outside")
         box.wait_for("from outside")
         box.send(ELSEWHERE, "wrapped")
         wait_for("the queue", lambda: "Connection refused" in waits(service))
         assert diagnosis(service, "relay")[0] == "error"
-        wait_for("readiness", service.ready)
+        assert service.ready()
         outside.open("wrapped")
         try:
             mail_queue.flush(service)

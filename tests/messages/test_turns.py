@@ -103,7 +103,7 @@ def test_shares_of_those_who_wait(most: int, of: Callable[[int], tuple[int, str 
         for job in [*jobs, other]:
             job.cancel()
         await asyncio.wait([*jobs, other])
-        again = ask(*of(next(numbers)))  # whoever has gone does not count
+        again = ask(*of(next(numbers)))  # a request that has ended waits no longer
         await asyncio.sleep(0)
         assert not again.done()
 
@@ -127,7 +127,7 @@ def test_all_who_wait() -> None:
 
 
 def test_each_gets_its_turn() -> None:
-    """A place that becomes free goes to whoever waits, and nobody has more than a share."""
+    """A free place goes to a request that waits. Nobody has more than a share."""
 
     async def work() -> None:
         places = Shares("tests", 4, account=2, user=4, key=4)
@@ -149,7 +149,7 @@ def test_each_gets_its_turn() -> None:
 
 
 def test_who_waits_too_long() -> None:
-    """Nobody waits for ever. Whoever has waited in vain does not count."""
+    """A request waits for a bounded time. Afterwards others may wait in its place."""
 
     async def work() -> None:
         places = Shares("tests", 1, user=1, key=1)
@@ -166,7 +166,7 @@ def test_who_waits_too_long() -> None:
 
 @pytest.mark.parametrize(("user_id", "most"), [("ann", outbox.MOST_OF_USER), (None, outbox.MOST_OF_KEY)])
 def test_sends_of_others_go_on(tmp_path: Path, user_id: str | None, most: int) -> None:
-    """Who sends much waits; others send."""
+    """A user or a key with many sends waits; the others send."""
     for name in ("postfix", "run"):
         (tmp_path / name).mkdir()
     draft = Draft(Person(None, "ann@example.com"), (Person(None, "bob@example.com"),), text="hi")

@@ -192,10 +192,10 @@ os.symlink(elsewhere, f"{data}/mail")
 def test_two_instances_run_side_by_side(running: Service) -> None:
     with Service.new() as other:
         other.start()
-        wait_for("readiness", running.ready)
-        wait_for("readiness", other.ready)
+        assert running.ready()
+        assert other.ready()
         assert other.stop() == 0
-    wait_for("readiness", running.ready)
+    assert running.ready()
 
 
 def test_everything_dies_with_the_supervisor(service: Service) -> None:
@@ -217,7 +217,7 @@ def test_a_start_ends_the_orphans_of_a_killed_run(service: Service) -> None:
     service.start()
     assert "processes that an earlier run had left behind" in service.said()
     assert not any(is_alive(pid) for pid in daemons)
-    wait_for("readiness", service.ready)
+    assert service.ready()
 
 
 @pytest.mark.parametrize("name", DAEMONS)
@@ -307,7 +307,7 @@ def test_a_renewed_certificate_is_read_without_a_restart(tmp_path: Path) -> None
             session.login(*account)
             assert session.select()[0] == "OK"
         assert [service.pid(name) for name in DAEMONS] == daemons
-        wait_for("readiness", service.ready)
+        assert service.ready()
         assert service.stop() == 0
 
 
